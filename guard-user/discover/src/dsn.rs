@@ -102,6 +102,14 @@ pub(crate) fn scan(value: &str) -> Dsn {
         .map_or(Dsn::Unreadable, Dsn::Targets)
 }
 
+/// A host without a port beside it, or none for a placeholder: a colon there is an IPv6 address.
+pub(crate) fn host_alone(text: &str, port: u16) -> Option<(Option<Host>, u16)> {
+    if is_placeholder(text) {
+        return Some((None, port));
+    }
+    Some((Some(Host::parse(text)?), port))
+}
+
 /// A host, or none for a placeholder, and its port; nothing where it is neither.
 pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(Option<Host>, u16)> {
     if is_placeholder(text) {

@@ -129,26 +129,32 @@ impl Sink {
         }
     }
 
-    fn push(&mut self, clue: Clue) {
+    /// Where there is room for it, the clue as it is kept.
+    fn push(&mut self, clue: Clue) -> Option<&mut Clue> {
         self.in_file += 1;
         if self.in_file > IN_FILE || self.clues.len() >= IN_ALL {
             self.pass_over(None, "more places than are kept: is this file yours?");
-        } else {
-            self.clues.push(clue);
+            return None;
         }
+        self.clues.push(clue);
+        self.clues.last_mut()
     }
 
-    /// A name of its own in a list of them: a host of ssh, a context, a line of `.pgpass`.
+    /// A name of its own in a list of them: a host of ssh, a context, a line of `.pgpass`. One whose host cannot be read is passed
+    /// over.
     fn named(
         &mut self,
         line: usize,
         key: &str,
         service: Service,
-        at: (Option<Host>, u16),
+        at: Option<(Option<Host>, u16)>,
         data: Said,
-    ) {
+    ) -> Option<&mut Clue> {
+        let Some((host, port)) = at else {
+            self.pass_over(Some(line), "an unreadable host");
+            return None;
+        };
         let seen = self.seen(Some(line), key);
-        let (host, port) = at;
         let credential = Some("login");
         self.push(Clue {
             host,
@@ -159,7 +165,7 @@ impl Sink {
             credential,
             has_sibling: true,
             is_own: false,
-        });
+        })
     }
 
     /// Reads what a file has.

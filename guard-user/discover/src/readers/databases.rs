@@ -1,6 +1,6 @@
 //! What the clients of databases and of AWS keep: hosts and names, and never the column of the password.
 
-use crate::dsn::host_and_port;
+use crate::dsn::{Dsn, host_alone, scan};
 use crate::service::Service;
 use crate::tokens::said;
 
@@ -21,15 +21,8 @@ pub(super) fn pgpass(sink: &mut Sink, text: &str) {
         if host == "*" || host.starts_with('/') {
             continue;
         }
-        let bracketed = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
-        match host_and_port(&bracketed, port.parse().unwrap_or(5432)) {
-            Some(at) => sink.named(line, database, Service::Postgres, at, said(database)),
-            None => sink.pass_over(Some(line), "an unreadable host"),
-        }
+        let at = host_alone(host, port.parse().unwrap_or(5432));
+        sink.named(line, database, Service::Postgres, at, said(database));
     }
 }
 
@@ -63,10 +56,7 @@ pub(super) fn pg_service(sink: &mut Sink, text: &str) {
             .and_then(|port| port.parse().ok())
             .unwrap_or(5432);
         let data = said(value(&pairs, &["dbname"]).unwrap_or_default());
-        match host_and_port(host, port) {
-            Some(at) => sink.named(line, name, Service::Postgres, at, data),
-            None => sink.pass_over(Some(line), "an unreadable host"),
-        }
+        sink.named(line, name, Service::Postgres, host_alone(host, port), data);
     }
 }
 
@@ -80,15 +70,10 @@ pub(super) fn my_cnf(sink: &mut Sink, text: &str) {
             .and_then(|port| port.parse().ok())
             .unwrap_or(3306);
         let data = said(value(&pairs, &["database"]).unwrap_or_default());
-        match host_and_port(host, port) {
-            Some(at) => {
-                sink.named(line, name, Service::Mysql, at, data);
-                // It is the only one: there is no list of them.
-                if let Some(clue) = sink.clues.last_mut() {
-                    clue.has_sibling = false;
-                }
-            }
-            None => sink.pass_over(Some(line), "an unreadable host"),
+        let clue = sink.named(line, name, Service::Mysql, host_alone(host, port), data);
+        if let Some(clue) = clue {
+            // It is the only one: there is no list of them.
+            clue.has_sibling = false;
         }
     }
 }
@@ -110,16 +95,11 @@ pub(super) fn aws(sink: &mut Sink, text: &str) {
         let Some(url) = value(&pairs, &["endpoint_url"]) else {
             continue;
         };
-        match crate::dsn::scan(url) {
-            crate::dsn::Dsn::Targets(targets) => {
+        match scan(url) {
+            Dsn::Targets(targets) => {
                 for target in targets {
-                    sink.named(
-                        line,
-                        name,
-                        Service::S3,
-                        (target.host, target.port),
-                        said(""),
-                    );
+                    let at = Some((target.host, target.port));
+                    sink.named(line, name, Service::S3, at, said(""));
                 }
             }
             _ => sink.pass_over(Some(line), "an unreadable address"),

@@ -58,10 +58,8 @@ pub(super) fn docker_context(sink: &mut Sink, text: &str) {
             _ => return,
         };
         let at = rest.rsplit('@').next().and_then(|at| at.split('/').next());
-        match at.and_then(|at| host_and_port(at, port)) {
-            Some(at) => sink.named(1, name, Service::Docker, at, said("")),
-            None => sink.pass_over(Some(1), "an unreadable host"),
-        }
+        let at = at.and_then(|at| host_and_port(at, port));
+        sink.named(1, name, Service::Docker, at, said(""));
     });
 }
 

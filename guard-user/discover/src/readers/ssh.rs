@@ -1,6 +1,6 @@
 //! `ssh_config(5)`: the hosts that somebody has named. `Match` depends on what only ssh knows, and counts for none.
 
-use crate::dsn::host_and_port;
+use crate::dsn::host_alone;
 use crate::service::Service;
 use crate::tokens::said;
 
@@ -32,16 +32,8 @@ pub(super) fn config(sink: &mut Sink, text: &str) {
             let port = first("port")
                 .and_then(|port| port.parse().ok())
                 .unwrap_or(22);
-            // A colon there is an IPv6 address, never a port.
-            let bracketed = if host.contains(':') {
-                format!("[{host}]")
-            } else {
-                host
-            };
-            match host_and_port(&bracketed, port) {
-                Some(at) => sink.named(block.line, name, Service::Ssh, at, said("")),
-                None => sink.pass_over(Some(block.line), "an unreadable host"),
-            }
+            let at = host_alone(&host, port);
+            sink.named(block.line, name, Service::Ssh, at, said(""));
         }
     }
 }

@@ -79,14 +79,9 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
             match scan(server) {
                 Dsn::Targets(targets) => {
                     for target in targets {
-                        sink.named(
-                            line,
-                            name,
-                            Service::Kubernetes,
-                            (target.host, target.port),
-                            data,
-                        );
-                        if let Some(clue) = sink.clues.last_mut() {
+                        let at = Some((target.host, target.port));
+                        let clue = sink.named(line, name, Service::Kubernetes, at, data);
+                        if let Some(clue) = clue {
                             clue.has_sibling &= name != current;
                         }
                     }

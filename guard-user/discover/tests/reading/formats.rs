@@ -172,6 +172,27 @@ fn what_clients_of_databases_keep() -> Tested {
 }
 
 #[test]
+fn a_host_that_has_its_port_elsewhere_may_be_an_ipv6_address() -> Tested {
+    let scene = Scene::new()?
+        .with("~/.pg_service.conf", "[a]\nhost=2001:db8::7\nport=5433\n")?
+        .with("~/.my.cnf", "[client]\nhost = 2001:db8::8\n")?
+        .with("~/.ssh/config", "Host b\nHostName 2001:db8::9\n")?;
+    let found = scene.look()?;
+    let mut places: Vec<_> = found
+        .findings
+        .iter()
+        .map(|one| format!("{} {}", one.host, one.port))
+        .collect();
+    places.sort();
+    assert_eq!(
+        places,
+        ["2001:db8::7 5433", "2001:db8::8 3306", "2001:db8::9 22"]
+    );
+    assert_eq!(passed_over(&found), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
 fn compose_docker_and_mcp() -> Tested {
     let compose = "\
 services:

@@ -37,6 +37,25 @@ fn what_holds_a_reader_up_or_leads_it_elsewhere_is_passed_over() -> Tested {
 }
 
 #[test]
+fn a_place_that_is_not_kept_leaves_the_others_as_they_are() -> Tested {
+    let contexts: String = (0..300)
+        .map(|at| format!("- {{name: c{at}, context: {{cluster: c{at}}}}}\n"))
+        .collect();
+    let clusters: String = (0..300)
+        .map(|at| format!("- {{name: c{at}, cluster: {{server: 'https://c{at}.example.io'}}}}\n"))
+        .collect();
+    let with = |current: &str| -> Tested<Discovery> {
+        let text =
+            format!("current-context: {current}\ncontexts:\n{contexts}clusters:\n{clusters}");
+        Scene::new()?.with("~/.kube/config", text)?.look()
+    };
+    let (none, dropped) = (with("other")?, with("c299")?);
+    assert_eq!(none.findings.len(), 256);
+    assert_eq!(none.findings, dropped.findings);
+    Ok(())
+}
+
+#[test]
 fn what_is_too_long_is_read_so_far_and_said() -> Tested {
     let place = "A=postgres://a:b@db.example.net/a\n";
     let scene = Scene::new()?
