@@ -426,7 +426,7 @@ pub struct DiscoverArgs {
     /// Say why the place with this number is listed, and show the rule for it
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub why: Option<u32>,
-    /// Exit with 1 where the policy lets everything through to something that looks like production
+    /// Exit with 1 where the policy lets everything through to something that looks like production, or something was passed over
     #[arg(long, conflicts_with = "why")]
     pub check: bool,
     /// List also what does not look like production

@@ -167,7 +167,8 @@ Examples:
 It reads the environment, your home's settings and those of DIR, and connects to nothing, not even to
 resolve a name. Secrets are shown nowhere.
 
-Exit status: 0; with --check 1 if something that looks like production is open; 2 it could not be done.";
+Exit status: 0; with --check 1 if something that looks like production is open, or something was
+passed over; 2 it could not be done.";
 
 pub(super) const EXPLAIN_ERROR: &str = "\
 Examples:
