@@ -136,7 +136,7 @@ impl Link {
     }
 
     /// Asks guardd whether a request may pass.
-    pub(super) fn ask(self: &Rc<Self>, target: Target, request: HttpAttempt) -> Question {
+    pub(super) fn ask(self: &Rc<Self>, target: Target, request: HttpAttempt) -> PendingAsk {
         let (tell, told) = oneshot::channel();
         let number = self.number();
         let waiting = Waiting::Answer { tell };
@@ -146,7 +146,7 @@ impl Link {
             target,
             request,
         });
-        Question {
+        PendingAsk {
             link: Rc::clone(self),
             number,
             told,
@@ -186,13 +186,13 @@ impl Link {
 
 /// A request at guardd, with a client that is held for the answer. If it is dropped, guardd learns that the client has gone.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct PendingAsk {
     link: Rc<Link>,
     number: Number,
     told: oneshot::Receiver<AskAnswer>,
 }
 
-impl Question {
+impl PendingAsk {
     /// Waits for the answer. It is no if guardd ends before.
     pub(super) async fn answer(mut self) -> AskAnswer {
         (&mut self.told).await.unwrap_or_else(|_| AskAnswer::No {
@@ -203,7 +203,7 @@ impl Question {
     }
 }
 
-impl Drop for Question {
+impl Drop for PendingAsk {
     fn drop(&mut self) {
         let waited = self.link.waiting.borrow_mut().remove(&self.number);
         if waited.is_some() {

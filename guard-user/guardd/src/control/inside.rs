@@ -11,7 +11,7 @@ use crate::{
     policies::Policies,
     process::Process,
     proxy::requests::in_words,
-    requests::{Noted, Pending, Question, Requests, events},
+    requests::{Noted, Pending, RequestKey, Requests, events},
     sessions::Sessions,
     state::State,
 };
@@ -122,7 +122,7 @@ impl State {
         holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Stopped> {
-        let question = Question {
+        let question = RequestKey {
             session: key.session,
             destination: key.destination,
             protocol: key.protocol,
@@ -206,7 +206,7 @@ impl State {
     /// Asks a new question, or adds the agent's words to the one that waits.
     fn put_question(
         &mut self,
-        question: Question,
+        question: RequestKey,
         pid: u32,
         note: Option<String>,
     ) -> Result<Noted, CallError> {
@@ -246,7 +246,7 @@ fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec
 }
 
 /// What the session's policies say of a question, in words.
-fn matter(sessions: &Sessions, policies: &Policies, question: &Question) -> Option<Matter> {
+fn matter(sessions: &Sessions, policies: &Policies, question: &RequestKey) -> Option<Matter> {
     let session = sessions.live(question.session)?;
     let (to, protocol, port) = (question.destination, question.protocol, question.port);
     let judged = policies.judge(&session.chain, to, protocol, port)?;
@@ -264,7 +264,7 @@ fn question(
     to: &Destination,
     ports: &[PortSpec],
     now: &Environment,
-) -> Result<Question, CallError> {
+) -> Result<RequestKey, CallError> {
     let prefixes = to.target.prefixes(now);
     let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
         return Err(CallError::invalid(
@@ -287,7 +287,7 @@ fn question(
             ),
         ));
     };
-    Ok(Question {
+    Ok(RequestKey {
         session: agent.session(),
         destination: prefix.address(),
         protocol: port.protocol,
@@ -297,17 +297,17 @@ fn question(
 }
 
 /// Whether a hole lets the question's connections through.
-fn lets_through(hole: &LiveHole, question: &Question) -> bool {
+fn lets_through(hole: &LiveHole, question: &RequestKey) -> bool {
     !hole.entry.kind.reads() && covers(hole, question)
 }
 
 /// Whether a hole lets reads through there.
-fn lets_read(hole: &LiveHole, question: &Question) -> bool {
+fn lets_read(hole: &LiveHole, question: &RequestKey) -> bool {
     hole.entry.kind.reads() && covers(hole, question)
 }
 
 /// Whether there is room for the question's connections in a hole.
-fn covers(hole: &LiveHole, question: &Question) -> bool {
+fn covers(hole: &LiveHole, question: &RequestKey) -> bool {
     let (to, protocol, port) = (&question.destination, question.protocol, question.port);
     let is_own = hole.session == question.session && hole.connections_left != Some(0);
     is_own && hole.entry.covers(to, protocol, port)

@@ -16,7 +16,7 @@ use crate::{
     },
     holds::unrefuse_in_kernel,
     record::audit::LogEntry,
-    requests::Question,
+    requests::RequestKey,
     state::State,
     times::after,
 };
@@ -106,11 +106,11 @@ impl State {
 
     /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
     pub(crate) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
-        let by = |hole: &LiveHole, questions: &[Question]| {
+        let by = |hole: &LiveHole, questions: &[RequestKey]| {
             let mut questions = questions.iter();
             questions.all(|one| one.session == session && answers(hole, one))
         };
-        let is_covered = |questions: &[Question]| holes.iter().any(|hole| by(hole, questions));
+        let is_covered = |questions: &[RequestKey]| holes.iter().any(|hole| by(hole, questions));
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
         for question in self.requests.unmute(is_covered) {
@@ -183,7 +183,7 @@ impl State {
 
 /// Whether a hole answers a request. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
 /// requests are judged all the same.
-fn answers(hole: &LiveHole, question: &Question) -> bool {
+fn answers(hole: &LiveHole, question: &RequestKey) -> bool {
     let (to, protocol, port) = (&question.destination, question.protocol, question.port);
     let is_for_all = question.http.is_none() || hole.entry.kind == HoleKind::ALL;
     is_for_all && hole.entry.covers(to, protocol, port)
@@ -235,7 +235,7 @@ mod tests {
     use guard_common::HoleEntry;
 
     use super::*;
-    use crate::requests::HttpQuestion;
+    use crate::requests::HttpRequestKey;
 
     fn hole(kind: HoleKind) -> LiveHole {
         let host = Prefix::host(IpAddr::from([192, 0, 2, 1]).into());
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_hole_for_counted_connections_or_for_reads_answers_no_http_request() {
-        let request = HttpQuestion {
+        let request = HttpRequestKey {
             request: proto::HttpRequest::default(),
             alone: None,
             plain: true,
@@ -273,7 +273,7 @@ mod tests {
             (443, Some(&request), HoleKind::READS, false),
             (80, None, HoleKind::ALL, false),
         ] {
-            let question = Question {
+            let question = RequestKey {
                 session: SessionId(1),
                 destination: IpAddr::from([192, 0, 2, 1]).into(),
                 protocol: Protocol::TCP,

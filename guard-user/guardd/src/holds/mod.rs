@@ -16,7 +16,7 @@ use guard_sys::clock;
 use crate::{
     changes::Change,
     policies::Policies,
-    requests::{Question, Requests},
+    requests::{RequestKey, Requests},
     sessions::{Session, Sessions},
     times::after,
 };
@@ -240,7 +240,7 @@ impl Holds {
 }
 
 /// Has the kernel refuse at once what a person said no to.
-pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, question: &Question, until: BootTime) {
+pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, question: &RequestKey, until: BootTime) {
     if question.http.is_some() {
         return;
     }
@@ -251,7 +251,7 @@ pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, question: &Question, until
 }
 
 /// The opposite.
-pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, question: &Question) {
+pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, question: &RequestKey) {
     if question.http.is_some() {
         return;
     }
@@ -261,7 +261,7 @@ pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, question: &Question) {
     }
 }
 
-fn connection(question: &Question) -> Connection {
+fn connection(question: &RequestKey) -> Connection {
     Connection::new(question.destination, question.protocol, question.port)
 }
 

@@ -20,7 +20,7 @@ use crate::{
     control::{failure::CallError, ids},
     record::audit::LogEntry,
     relays::{self, Upstreams},
-    requests::{Noted, Question, events},
+    requests::{Noted, RequestKey, events},
     sessions::Sessions,
     state::State,
     times::after,
@@ -61,7 +61,7 @@ impl State {
     ///
     /// Where nobody can be asked.
     pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
-        let question = Question {
+        let question = RequestKey {
             session: event.session,
             destination: event.destination,
             protocol: event.protocol,
@@ -87,7 +87,7 @@ impl State {
         Ok(())
     }
 
-    fn write_held(&mut self, question: &Question, event: &Event, id: &str, until: Timestamp) {
+    fn write_held(&mut self, question: &RequestKey, event: &Event, id: &str, until: Timestamp) {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
@@ -153,7 +153,7 @@ impl State {
             .end_look((began, clock::now()), first_end(&held), appointed);
     }
 
-    fn fate(&mut self, question: &Question, group: &Group, holes: &[LiveHole]) -> Fate {
+    fn fate(&mut self, question: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
         if self.sessions.live(question.session).is_none() {
             return Fate::Ends("the session has ended");
         }
@@ -210,7 +210,7 @@ impl State {
     }
 
     /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
-    fn asked_about(&mut self, question: &Question, group: &Group) -> Fate {
+    fn asked_about(&mut self, question: &RequestKey, group: &Group) -> Fate {
         if let Some(id) = self.requests.join(question) {
             return Fate::Waits(id);
         }
@@ -289,7 +289,7 @@ fn end_all(kernel: &mut Datapath, sessions: &Sessions, id: SessionId, cookies: &
 }
 
 /// Those that wait for the same answer together.
-fn grouped(held: &[HeldSocket]) -> Vec<(Question, Group)> {
+fn grouped(held: &[HeldSocket]) -> Vec<(RequestKey, Group)> {
     let mut groups: BTreeMap<(u32, [u32; 4], u16), Group> = BTreeMap::new();
     for one in held {
         let Address(words) = one.1.destination;
@@ -323,8 +323,8 @@ fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
     held.iter().map(|(_, one)| one.until).min()
 }
 
-fn question_of(held: &guard_common::Held) -> Question {
-    Question {
+fn question_of(held: &guard_common::Held) -> RequestKey {
+    RequestKey {
         session: held.session,
         destination: held.destination,
         protocol: Protocol::TCP,

@@ -23,7 +23,7 @@ use crate::{
         holes::{self, About},
     },
     record::audit::LogEntry,
-    requests::{HttpQuestion, Pending, Question, events},
+    requests::{HttpRequestKey, Pending, RequestKey, events},
     state::State,
     times::after,
 };
@@ -45,7 +45,7 @@ impl Widening {
     }
 
     /// What a yes to that one is for. `waits`: its client does.
-    fn covers(&self, http: &HttpQuestion, waits: bool) -> Result<Covers, CallError> {
+    fn covers(&self, http: &HttpRequestKey, waits: bool) -> Result<Covers, CallError> {
         let (request, alone) = (&http.request, http.alone.filter(|_| waits));
         let covers = match (&self.path, self.writes) {
             (Some(_), true) => return Err(both()),
@@ -128,7 +128,8 @@ impl State {
             }
             permits.push((permit, shown));
         }
-        let is_covered = |question: &Question| permits.iter().any(|(one, _)| one.is_for(question));
+        let is_covered =
+            |question: &RequestKey| permits.iter().any(|(one, _)| one.is_for(question));
         let answered = asked.each_up_to(called);
         let answered = answered.filter(|(question, _)| is_covered(question));
         let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
@@ -279,7 +280,7 @@ impl State {
     /// waits for, if it does.
     pub(super) fn spend_permit(
         &mut self,
-        question: &Question,
+        question: &RequestKey,
         waits_for: Option<&str>,
         now: BootTime,
     ) -> Option<AskAnswer> {
@@ -441,14 +442,14 @@ pub fn no_http(id: &str) -> CallError {
 mod tests {
     use super::*;
 
-    fn put(digest: Option<&str>, alone: Option<u64>) -> HttpQuestion {
+    fn put(digest: Option<&str>, alone: Option<u64>) -> HttpRequestKey {
         let request = HttpRequest {
             method: "PUT".to_owned(),
             path: "/api/jobs/7?now=1".to_owned(),
             digest: digest.map(str::to_owned),
             ..HttpRequest::default()
         };
-        HttpQuestion {
+        HttpRequestKey {
             request,
             alone,
             plain: true,
@@ -497,7 +498,7 @@ mod tests {
 
     #[test]
     fn no_pattern_is_for_what_may_be_taken_for_another_request() {
-        let other = HttpQuestion {
+        let other = HttpRequestKey {
             plain: false,
             ..put(Some("d1"), None)
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use guard_common::{BootTime, SessionId};
 use guard_proto::wire::{Number, Tgid};
 
-use crate::requests::Question;
+use crate::requests::RequestKey;
 
 /// Clients of one session that are held at once; more are refused.
 pub const MAX_WAITERS: usize = 64;
@@ -16,7 +16,7 @@ pub struct Waiter {
     /// Its process.
     pub tgid: Tgid,
     /// What its request is about.
-    pub question: Question,
+    pub question: RequestKey,
     /// The id of the request that an approver sees.
     pub request: String,
     /// The deadline.
@@ -39,7 +39,7 @@ impl Waiters {
 
     /// Whether the client of just that question waits.
     #[must_use]
-    pub fn is_asking(&self, question: &Question) -> bool {
+    pub fn is_asking(&self, question: &RequestKey) -> bool {
         self.all.values().any(|waiter| waiter.question == *question)
     }
 
@@ -83,7 +83,7 @@ impl Waiters {
 
     /// The same of those who ask just that.
     #[must_use]
-    pub fn until_of(&self, question: &Question) -> Option<BootTime> {
+    pub fn until_of(&self, question: &RequestKey) -> Option<BootTime> {
         let of = self.all.values().filter(|one| one.question == *question);
         of.map(|waiter| waiter.until).max()
     }
@@ -110,7 +110,7 @@ mod tests {
     fn waiter(request: &str, until: u64) -> Waiter {
         Waiter {
             tgid: Tgid(0),
-            question: Question {
+            question: RequestKey {
                 session: SessionId(1),
                 destination: Address::default(),
                 protocol: Protocol::TCP,

@@ -16,7 +16,7 @@ use super::Outgoing;
 use crate::{
     control::ids,
     record::audit::LogEntry,
-    requests::{Question, events},
+    requests::{RequestKey, events},
     shared::Shared,
     state::State,
 };
@@ -138,7 +138,7 @@ impl State {
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };
-        let question = Question {
+        let question = RequestKey {
             session: id,
             destination: target.address.into(),
             protocol: guard_common::Protocol::TCP,

@@ -11,7 +11,7 @@ use crate::{
     config::stands_for,
     control::ids,
     grants::holes::About,
-    requests::{HttpQuestion, Question},
+    requests::{HttpRequestKey, RequestKey},
 };
 
 /// Which requests a permit is for.
@@ -42,7 +42,7 @@ pub enum Covers {
 impl Covers {
     /// Whether that request is among them.
     #[must_use]
-    pub fn covers(&self, http: &HttpQuestion) -> bool {
+    pub fn covers(&self, http: &HttpRequestKey) -> bool {
         let request = &http.request;
         match self {
             Self::Digest(one) => one.digest.is_some() && one.digest == request.digest,
@@ -181,7 +181,7 @@ pub struct Permit {
 impl Permit {
     /// Whether it is for that, leaving aside when and how often.
     #[must_use]
-    pub fn is_for(&self, question: &Question) -> bool {
+    pub fn is_for(&self, question: &RequestKey) -> bool {
         let (to, port) = (question.destination, question.port);
         let is_there = self.session == question.session && self.to == to && self.port == port;
         let http = question.http.as_deref();
@@ -253,7 +253,7 @@ impl Permits {
     #[must_use]
     pub fn find(
         &self,
-        question: &Question,
+        question: &RequestKey,
         waits_for: Option<&str>,
         now: BootTime,
     ) -> Option<HoleId> {
@@ -320,9 +320,9 @@ pub fn question(
     session: SessionId,
     to: Address,
     port: u16,
-    http: std::rc::Rc<HttpQuestion>,
-) -> Question {
-    Question {
+    http: std::rc::Rc<HttpRequestKey>,
+) -> RequestKey {
+    RequestKey {
         session,
         destination: to,
         protocol: Protocol::TCP,
@@ -350,8 +350,8 @@ mod tests {
         }
     }
 
-    fn plain(request: HttpRequest, alone: Option<u64>) -> HttpQuestion {
-        HttpQuestion {
+    fn plain(request: HttpRequest, alone: Option<u64>) -> HttpRequestKey {
+        HttpRequestKey {
             request,
             alone,
             plain: true,
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> Question {
+    fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> RequestKey {
         let to = IpAddr::from([192, 0, 2, 1]).into();
         let http = Rc::new(plain(request, alone));
         question(SessionId(session), to, port, http)
@@ -392,7 +392,7 @@ mod tests {
         let mut permits = Permits::default();
         let put = request("PUT", "/a", Some("d1"));
         permits.add(HoleId(1), permit(Covers::Digest(put.clone()), Some(1)));
-        let find = |permits: &Permits, question: &Question| permits.find(question, None, NOW);
+        let find = |permits: &Permits, question: &RequestKey| permits.find(question, None, NOW);
         let other = request("PUT", "/a", Some("d2"));
         let unknown = request("PUT", "/a", None);
         for wrong in [

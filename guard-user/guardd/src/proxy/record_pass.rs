@@ -11,7 +11,7 @@ use super::terms::Standing;
 use crate::{
     control::ids,
     record::audit::{AuditError, LogEntry},
-    requests::{Question, events},
+    requests::{RequestKey, events},
     state::State,
 };
 
@@ -23,7 +23,7 @@ impl State {
     #[must_use]
     pub(super) fn pass(
         &mut self,
-        question: &Question,
+        question: &RequestKey,
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> AskAnswer {
@@ -38,7 +38,7 @@ impl State {
 
     fn write_passed(
         &mut self,
-        question: &Question,
+        question: &RequestKey,
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> Result<(), AuditError> {
@@ -72,7 +72,7 @@ fn rule_of(standing: Standing) -> Option<String> {
 
 /// Where a question's request goes.
 #[must_use]
-pub fn target(question: &Question) -> Target {
+pub fn target(question: &RequestKey) -> Target {
     Target {
         session: question.session.0,
         address: question.destination.to_ip(),

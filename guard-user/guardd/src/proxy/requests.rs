@@ -16,7 +16,7 @@ use crate::{
     changes::Change,
     control::advice,
     process::Process,
-    requests::{HttpQuestion, Noted, Question, Requests},
+    requests::{HttpRequestKey, Noted, RequestKey, Requests},
     sessions::Session,
     state::State,
     times::after,
@@ -73,7 +73,7 @@ impl State {
         });
         let waits_unknown = hold.is_some() && request.digest.is_none();
         let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
-        let http = Rc::new(HttpQuestion {
+        let http = Rc::new(HttpRequestKey {
             request,
             alone,
             plain,
@@ -90,7 +90,7 @@ impl State {
     fn put_write(
         &mut self,
         (number, tgid): (Number, Tgid),
-        question: Question,
+        question: RequestKey,
         hold: Option<Duration>,
     ) -> Option<AskAnswer> {
         let now = clock::now();
@@ -214,7 +214,7 @@ impl Proxy {
         &mut self,
         requests: &mut Requests,
         (number, tgid): (Number, Tgid),
-        question: Question,
+        question: RequestKey,
         id: String,
         until: BootTime,
     ) {

@@ -18,7 +18,7 @@ use super::{
     scan::{self, Found},
     through,
 };
-use crate::{requests::Question, times::after};
+use crate::{requests::RequestKey, times::after};
 
 /// When a listener is looked at again after a session has connected to it: what it does for that may come later.
 pub(super) const LOOKS: [Duration; 5] = [
@@ -300,7 +300,7 @@ impl Relays {
         self.ways.push_back((session, to, through));
     }
 
-    pub(crate) fn way(&self, question: &Question) -> Option<&Through> {
+    pub(crate) fn way(&self, question: &RequestKey) -> Option<&Through> {
         let to = Connection::new(question.destination, question.protocol, question.port);
         let is_it =
             |way: &&(SessionId, Connection, Through)| way.0 == question.session && way.1 == to;

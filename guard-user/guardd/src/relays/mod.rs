@@ -20,7 +20,7 @@ use crate::{
     changes::Change,
     machine::Machine,
     policies::{Judged, Policies},
-    requests::{Question, events},
+    requests::{RequestKey, events},
     sessions::{Session, Sessions},
     times::after,
 };
@@ -38,7 +38,7 @@ pub enum Upstreams {
     /// To this, which is judged so.
     Leads {
         /// What is asked about.
-        question: Question,
+        question: RequestKey,
         /// What policies say of it.
         verdict: Verdict,
         /// The way there; none where nothing stricter is behind.
@@ -77,7 +77,7 @@ pub fn through(address: Address, port: u16, who: &Found) -> Through {
 /// A destination of a listener's as people see it.
 #[must_use]
 pub fn shown(lead: &Connection) -> Endpoint {
-    let question = Question {
+    let question = RequestKey {
         session: SessionId(0),
         destination: lead.to,
         protocol: lead.protocol,
@@ -351,7 +351,7 @@ impl Relays {
         &mut self,
         sessions: &Sessions,
         policies: &Policies,
-        question: &Question,
+        question: &RequestKey,
         since: BootTime,
     ) -> Upstreams {
         let Some(session) = sessions.live(question.session) else {
@@ -384,7 +384,7 @@ impl Relays {
         }
         let through = strictest.1.map(|_| known.through());
         let to = strictest.1.unwrap_or(asked);
-        let question = Question {
+        let question = RequestKey {
             destination: to.to,
             protocol: to.protocol,
             port: to.port,
@@ -418,14 +418,14 @@ impl Relays {
     }
 
     /// Whether it is a listener itself that is asked about, which leads anywhere: no policy's word is enough.
-    pub(crate) fn is_anywhere(&self, question: &Question) -> bool {
+    pub(crate) fn is_anywhere(&self, question: &RequestKey) -> bool {
         let way = self.way(question);
         let address = question.destination.to_ip().to_string();
         way.is_some_and(|way| way.address == address && way.port == question.port)
     }
 
     /// What policies say, where that is not milder than what there is to ask about a listener.
-    pub(crate) fn verdict_behind(&self, question: &Question, judged: &Judged<'_>) -> Verdict {
+    pub(crate) fn verdict_behind(&self, question: &RequestKey, judged: &Judged<'_>) -> Verdict {
         let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
         match is_milder && self.is_anywhere(question) {
             true => Verdict::Confirm,
@@ -461,7 +461,7 @@ fn way_to(
 
 /// A question about a port of this machine.
 #[must_use]
-pub(super) fn is_near(question: &Question) -> bool {
+pub(super) fn is_near(question: &RequestKey) -> bool {
     question.http.is_none()
         && question.protocol == Protocol::TCP
         && question.destination.is_loopback()

@@ -18,7 +18,7 @@ use crate::{
     proxy::approve::{Widening, no_http},
     record::audit::LogEntry,
     requests::{
-        Pending, Question, Requests,
+        Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
         events,
     },
@@ -196,7 +196,7 @@ impl Requests {
     /// Notes a person's no to what a request was about, until then.
     pub(crate) fn refuse(
         &mut self,
-        question: Question,
+        question: RequestKey,
         burst: Option<Burst>,
         shown: proto::Request,
         until: BootTime,

@@ -21,7 +21,7 @@ use crate::{
     policies::{Judged, Policies},
     process::Process,
     record::{audit::LogEntry, meters::Admitted},
-    requests::{Noted, Pending, Question, tries},
+    requests::{Noted, Pending, RequestKey, tries},
     sessions::{Session, Sessions},
     state::State,
 };
@@ -127,7 +127,7 @@ impl State {
     /// Where the kernel gives out no number for it.
     pub fn ask(
         &mut self,
-        question: Question,
+        question: RequestKey,
         at: BootTime,
         (pid, process): (Option<u32>, Process),
         note: Option<String>,
@@ -142,7 +142,7 @@ impl State {
             return Err(ids::no_session(&ids::session(question.session)));
         };
         // A no to the outermost session is one to all inside it.
-        let outermost = Question {
+        let outermost = RequestKey {
             session: session.outermost(),
             ..question.clone()
         };
@@ -187,7 +187,7 @@ impl State {
     }
 
     /// Counts a new request and writes it to the audit log. Where it became part of a burst: the burst's id.
-    fn note_new(&mut self, id: &str, asked: &Question, at: BootTime) -> Option<Noted> {
+    fn note_new(&mut self, id: &str, asked: &RequestKey, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
             self.recorder.counters().http("asked");
         }
@@ -293,7 +293,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
 
 /// A request without its id and its process.
 fn draft(
-    question: &Question,
+    question: &RequestKey,
     at: BootTime,
     host: Option<String>,
     judged: &Judged<'_>,
@@ -376,8 +376,8 @@ fn is_socket(event: &Event) -> bool {
     event.hook == Hook::SockCreate as u8
 }
 
-fn question(event: &Event) -> Question {
-    Question {
+fn question(event: &Event) -> RequestKey {
+    RequestKey {
         session: event.session,
         destination: event.destination,
         protocol: event.protocol,
@@ -398,7 +398,7 @@ fn destination(event: &Event, host: Option<String>) -> Destination {
 
 /// The destination of a request as people see it.
 #[must_use]
-pub fn endpoint(question: &Question, host: Option<String>) -> Endpoint {
+pub fn endpoint(question: &RequestKey, host: Option<String>) -> Endpoint {
     let has_ports = matches!(question.protocol, Protocol::TCP | Protocol::UDP);
     Endpoint {
         address: question.destination.to_ip().to_string(),
@@ -421,7 +421,7 @@ pub fn protocol_name(protocol: Protocol) -> String {
 
 /// The ports of a hole that answers a request.
 #[must_use]
-pub fn ports_of(question: &Question) -> PortSpec {
+pub fn ports_of(question: &RequestKey) -> PortSpec {
     match question.protocol {
         Protocol::TCP | Protocol::UDP => PortSpec::one(question.protocol, question.port),
         other => PortSpec::all(other),

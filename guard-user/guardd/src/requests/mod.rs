@@ -1,7 +1,7 @@
 //! The requests that wait for an approver's answer: one for each session, destination, protocol and port, and one for each HTTP
 //! request or SQL statement.
 //!
-//! In code a [`Question`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
+//! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
 //! list; an [`StoredRequest`] is its file, which outlives guardd. `events.rs` makes requests, `answers.rs` takes the answers.
 
 pub mod answers;
@@ -58,7 +58,7 @@ const MAX_WIDE: usize = 256;
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
+pub struct RequestKey {
     /// Whose attempt.
     pub session: SessionId,
     /// Where to.
@@ -68,13 +68,13 @@ pub struct Question {
     /// The port in host byte order, 0 where the protocol has none.
     pub port: u16,
     /// The HTTP request or SQL statement that was stopped; none where the connection was.
-    pub http: Option<Rc<HttpQuestion>>,
+    pub http: Option<Rc<HttpRequestKey>>,
 }
 
 /// An HTTP request or SQL statement that an approver is asked about. Two with the same digest are equal, whatever else
 /// differs: the number of rows that a statement would change differs from one time to the next.
 #[derive(Clone, Debug)]
-pub struct HttpQuestion {
+pub struct HttpRequestKey {
     /// The request.
     pub request: proto::HttpRequest,
     /// A number of its own, where it is held and has no digest: requests that look like this may differ in the rest of their
@@ -87,28 +87,28 @@ pub struct HttpQuestion {
     pub series: bool,
 }
 
-impl HttpQuestion {
+impl HttpRequestKey {
     fn known_by(&self) -> (Option<u64>, Result<&str, (&proto::HttpRequest, bool)>) {
         let by = self.request.digest.as_deref();
         (self.alone, by.ok_or((&self.request, self.plain)))
     }
 }
 
-impl PartialEq for HttpQuestion {
+impl PartialEq for HttpRequestKey {
     fn eq(&self, other: &Self) -> bool {
         self.known_by() == other.known_by()
     }
 }
 
-impl Eq for HttpQuestion {}
+impl Eq for HttpRequestKey {}
 
-impl std::hash::Hash for HttpQuestion {
+impl std::hash::Hash for HttpRequestKey {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.known_by().hash(state);
     }
 }
 
-impl Question {
+impl RequestKey {
     /// Whether a burst may hold both: they differ in nothing but the address, and are about connections.
     fn is_beside(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
@@ -145,11 +145,11 @@ impl Question {
         [prefix.bits(), prefix.last_bits()].map(|bits| self.at(Address::from_u128(bits)))
     }
 
-    /// The same without a number of its own ([`HttpQuestion::alone`]): equal to all that look like this.
+    /// The same without a number of its own ([`HttpRequestKey::alone`]): equal to all that look like this.
     #[must_use]
     pub fn alike(&self) -> Self {
         let http = self.http.as_deref().map(|http| {
-            Rc::new(HttpQuestion {
+            Rc::new(HttpRequestKey {
                 alone: None,
                 ..http.clone()
             })
@@ -165,7 +165,7 @@ impl Question {
 #[derive(Clone, Debug)]
 pub struct Pending {
     /// What is asked about.
-    pub question: Question,
+    pub question: RequestKey,
     /// What it is about beside that.
     pub burst: Option<Burst>,
     /// The statements that it is about, where they are several: `question` is about the first, and each has an id.
@@ -187,7 +187,7 @@ pub struct Pending {
 impl Pending {
     /// Whether an attempt like that is part of this request.
     #[must_use]
-    pub fn is_about(&self, question: &Question) -> bool {
+    pub fn is_about(&self, question: &RequestKey) -> bool {
         let covers = |burst: &Burst| {
             burst.prefix().covers(&question.destination) && self.question.is_beside(question)
         };
@@ -205,9 +205,9 @@ impl Pending {
 
     /// Whether what is open leaves nothing of it to ask. `is_open`: all of these, by one hole.
     #[must_use]
-    pub fn is_settled(&self, is_open: impl Fn(&[Question]) -> bool) -> bool {
+    pub fn is_settled(&self, is_open: impl Fn(&[RequestKey]) -> bool) -> bool {
         let Some(burst) = &self.burst else {
-            let is_open = |one: &Question| is_open(std::slice::from_ref(one));
+            let is_open = |one: &RequestKey| is_open(std::slice::from_ref(one));
             return is_open(&self.question) && self.series.questions().all(is_open);
         };
         let mut tried = burst.addresses().map(|to| self.question.at(to));
@@ -292,10 +292,10 @@ pub struct StoredRequest {
     pub port: u16,
     /// What people see of it.
     pub shown: proto::Request,
-    /// [`HttpQuestion::plain`].
+    /// [`HttpRequestKey::plain`].
     #[serde(default)]
     pub plain: bool,
-    /// [`HttpQuestion::series`].
+    /// [`HttpRequestKey::series`].
     #[serde(default)]
     pub series: bool,
     /// Until when a person's no is valid, in nanoseconds of boot time. These files do not outlive the boot.
@@ -317,19 +317,19 @@ struct Refused {
 /// A person's no to a burst.
 #[derive(Clone, Debug)]
 struct Wide {
-    question: Question,
+    question: RequestKey,
     burst: Burst,
     no: Refused,
 }
 
 impl Wide {
-    fn covers(&self, question: &Question) -> bool {
+    fn covers(&self, question: &RequestKey) -> bool {
         self.burst.prefix().covers(&question.destination) && self.question.is_beside(question)
     }
 }
 
 impl StoredRequest {
-    fn of(question: &Question, shown: &proto::Request, refused_until: Option<u64>) -> Self {
+    fn of(question: &RequestKey, shown: &proto::Request, refused_until: Option<u64>) -> Self {
         Self {
             session: question.session.0,
             destination: question.destination.to_ip(),
@@ -354,14 +354,14 @@ impl StoredRequest {
 
     /// What is asked about.
     #[must_use]
-    pub fn question(&self) -> Question {
-        Question {
+    pub fn question(&self) -> RequestKey {
+        RequestKey {
             session: SessionId(self.session),
             destination: self.destination.into(),
             protocol: Protocol(self.protocol),
             port: self.port,
             http: self.shown.http.clone().map(|request| {
-                Rc::new(HttpQuestion {
+                Rc::new(HttpRequestKey {
                     request,
                     alone: None,
                     plain: self.plain,
@@ -397,7 +397,7 @@ pub struct Requests {
     version: u64,
     /// Oldest first.
     pending: Vec<Pending>,
-    muted: HashMap<Question, Refused>,
+    muted: HashMap<RequestKey, Refused>,
     wide: Vec<Wide>,
     /// The ids of those that have grown since their files were written.
     grown: HashSet<String>,
@@ -489,7 +489,7 @@ impl Requests {
     /// Those of `ask`; nothing has changed then.
     pub fn note<E>(
         &mut self,
-        question: Question,
+        question: RequestKey,
         (owner, share): (u32, SessionId),
         now: BootTime,
         ask: impl FnOnce() -> Result<proto::Request, E>,
@@ -530,7 +530,7 @@ impl Requests {
     }
 
     /// The id of the pending request about that. A burst takes in the address.
-    pub fn join(&mut self, question: &Question) -> Option<String> {
+    pub fn join(&mut self, question: &RequestKey) -> Option<String> {
         let known = self.find_mut(question)?;
         let id = known.shown.id.clone();
         if known.add(question.destination, None) {
@@ -581,17 +581,17 @@ impl Requests {
 
     /// Whether a person said no to that, and it is still valid.
     #[must_use]
-    pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
+    pub fn is_refused(&self, question: &RequestKey, now: BootTime) -> bool {
         let no = self.muted.get(&question.alike());
         no.is_some_and(|no| no.until > now) || self.is_refused_widely(question, now)
     }
 
-    fn is_refused_widely(&self, question: &Question, now: BootTime) -> bool {
+    fn is_refused_widely(&self, question: &RequestKey, now: BootTime) -> bool {
         let mut wide = self.wide.iter();
         wide.any(|one| one.no.until > now && one.covers(question))
     }
 
-    fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
+    fn is_muted(&mut self, question: &RequestKey, now: BootTime) -> bool {
         let question = question.alike();
         match self.muted.get(&question) {
             Some(no) if no.until > now => return true,
@@ -615,7 +615,7 @@ impl Requests {
 
     /// The pending request about that.
     #[must_use]
-    pub fn find(&self, question: &Question) -> Option<&Pending> {
+    pub fn find(&self, question: &RequestKey) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_about(question))
     }
 
@@ -624,7 +624,7 @@ impl Requests {
     #[must_use]
     pub fn burst_around(
         &self,
-        question: &Question,
+        question: &RequestKey,
         now: BootTime,
         is_one: impl Fn(&Prefix) -> bool,
     ) -> Option<Prefix> {
@@ -644,7 +644,7 @@ impl Requests {
     }
 
     /// Whether some of that prefix is in a burst already: what is in two requests could get two answers.
-    fn has_burst_in(&self, question: &Question, prefix: &Prefix) -> bool {
+    fn has_burst_in(&self, question: &RequestKey, prefix: &Prefix) -> bool {
         let beside = self.pending.iter();
         let mut beside = beside.filter(|one| one.question.is_beside(question));
         beside.any(|one| {
@@ -655,8 +655,8 @@ impl Requests {
 
     /// Whether a person has said no to a part of that prefix: then it is not offered.
     #[must_use]
-    pub fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
-        let counts = |other: &Question, no: &Refused| no.until > now && other.is_beside(question);
+    pub fn has_refused_in(&self, question: &RequestKey, prefix: &Prefix, now: BootTime) -> bool {
+        let counts = |other: &RequestKey, no: &Refused| no.until > now && other.is_beside(question);
         let mut muted = self.muted.iter();
         let mut wide = self.wide.iter();
         muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
@@ -664,7 +664,7 @@ impl Requests {
     }
 
     /// The requests that a burst could be made of: about connections, each about one address.
-    fn ordinary_beside(&self, question: &Question) -> impl Iterator<Item = &Pending> {
+    fn ordinary_beside(&self, question: &RequestKey) -> impl Iterator<Item = &Pending> {
         let pending = self.pending.iter();
         pending.filter(|one| one.burst.is_none() && one.question.is_beside(question))
     }
@@ -674,7 +674,7 @@ impl Requests {
         &mut self,
         session: &Session,
         policies: &Policies,
-        question: &Question,
+        question: &RequestKey,
         now: BootTime,
     ) -> Option<Gathered> {
         if question.http.is_some() {
@@ -687,12 +687,17 @@ impl Requests {
     }
 
     /// Notes an attempt of that program, and returns in how many ways the destination was tried.
-    pub fn note_way(&mut self, question: &Question, program: Option<&str>, at: BootTime) -> usize {
+    pub fn note_way(
+        &mut self,
+        question: &RequestKey,
+        program: Option<&str>,
+        at: BootTime,
+    ) -> usize {
         self.tries.note(question, program, at)
     }
 
     /// Makes a burst of the requests beside this one and in that prefix: the oldest takes in the others.
-    pub fn gather(&mut self, question: &Question, prefix: Prefix) -> Option<Gathered> {
+    pub fn gather(&mut self, question: &RequestKey, prefix: Prefix) -> Option<Gathered> {
         let of_burst: HashSet<_> = self
             .ordinary_beside(question)
             .filter(|one| prefix.covers(&one.question.destination))
@@ -735,7 +740,7 @@ impl Requests {
         std::mem::take(&mut self.grown)
     }
 
-    fn find_mut(&mut self, question: &Question) -> Option<&mut Pending> {
+    fn find_mut(&mut self, question: &RequestKey) -> Option<&mut Pending> {
         self.pending.iter_mut().find(|one| one.is_about(question))
     }
 
@@ -786,7 +791,7 @@ impl Requests {
     }
 
     /// Puts the agent's note beside a pending request.
-    pub fn annotate(&mut self, question: &Question, note: String) {
+    pub fn annotate(&mut self, question: &RequestKey, note: String) {
         if let Some(known) = self.find_mut(question) {
             known.shown.note = Some(note);
             self.version += 1;
@@ -876,7 +881,7 @@ impl Requests {
     }
 
     /// Takes off the list what was answered, of a series each by itself. The ids of these.
-    pub fn take_those(&mut self, is_answered: impl Fn(&Question, &str) -> bool) -> Vec<String> {
+    pub fn take_those(&mut self, is_answered: impl Fn(&RequestKey, &str) -> bool) -> Vec<String> {
         let mut ids = Vec::new();
         let pending = std::mem::take(&mut self.pending);
         let left = pending
@@ -915,8 +920,8 @@ impl Requests {
     }
 
     /// Notes a person's no: until then attempts like `question` make no request. `shown` is the request that was answered.
-    pub fn mute(&mut self, question: Question, shown: proto::Request, until: BootTime) {
-        let of_session = |one: &&Question| one.session == question.session;
+    pub fn mute(&mut self, question: RequestKey, shown: proto::Request, until: BootTime) {
+        let of_session = |one: &&RequestKey| one.session == question.session;
         if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
             let first = self.muted.iter().filter(|(one, _)| of_session(one));
             let first = first.min_by_key(|(_, no)| no.until);
@@ -931,7 +936,7 @@ impl Requests {
     /// The same for all of a burst.
     pub fn mute_all(
         &mut self,
-        question: Question,
+        question: RequestKey,
         burst: Burst,
         shown: proto::Request,
         until: BootTime,
@@ -959,14 +964,14 @@ impl Requests {
     #[must_use]
     pub fn to_keep(&self) -> Vec<(String, StoredRequest)> {
         let waiting = self.pending.iter().flat_map(|one| {
-            let keep = |(question, shown): (&Question, &proto::Request)| {
+            let keep = |(question, shown): (&RequestKey, &proto::Request)| {
                 let asked = StoredRequest::of(question, shown, None);
                 (shown.id.clone(), asked.with(one.burst.clone()))
             };
             one.each().map(keep).collect::<Vec<_>>()
         });
         // The same no holds for more than one session.
-        let key = |question: &Question, no: &Refused| {
+        let key = |question: &RequestKey, no: &Refused| {
             let (id, session) = (&no.shown.id, ids::session(question.session));
             match no.shown.session == session {
                 true => format!("no-{id}"),
@@ -987,7 +992,7 @@ impl Requests {
 
     /// Forgets each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole covers all
     /// of these.
-    pub fn unmute(&mut self, is_open: impl Fn(&[Question]) -> bool) -> Vec<Question> {
+    pub fn unmute(&mut self, is_open: impl Fn(&[RequestKey]) -> bool) -> Vec<RequestKey> {
         let open = self
             .muted
             .extract_if(|question, _| is_open(std::slice::from_ref(question)));
@@ -1031,8 +1036,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    fn question(session: u32, last: u8) -> Question {
-        Question {
+    fn question(session: u32, last: u8) -> RequestKey {
+        RequestKey {
             session: SessionId(session),
             destination: IpAddr::from([192, 0, 2, last]).into(),
             protocol: Protocol::TCP,
@@ -1041,20 +1046,20 @@ pub(crate) mod tests {
         }
     }
 
-    fn write(path: &str, alone: Option<u64>) -> Question {
+    fn write(path: &str, alone: Option<u64>) -> RequestKey {
         let request = proto::HttpRequest {
             method: "POST".to_owned(),
             path: path.to_owned(),
             ..proto::HttpRequest::default()
         };
         let plain = true;
-        let http = Some(Rc::new(HttpQuestion {
+        let http = Some(Rc::new(HttpRequestKey {
             request,
             alone,
             plain,
             series: false,
         }));
-        Question {
+        RequestKey {
             http,
             ..question(1, 1)
         }
@@ -1095,7 +1100,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn note(table: &mut Requests, question: Question, now: u64, id: u32) -> Noted {
+    fn note(table: &mut Requests, question: RequestKey, now: u64, id: u32) -> Noted {
         // From 100 on they are inside the first.
         let share = match question.session.0 {
             100.. => SessionId(1),
@@ -1259,7 +1264,7 @@ pub(crate) mod tests {
     }
 
     /// Notes it, and gathers what is a burst then, as guardd does.
-    fn ask(table: &mut Requests, question: &Question, now: u64, id: u32) -> Noted {
+    fn ask(table: &mut Requests, question: &RequestKey, now: u64, id: u32) -> Noted {
         let noted = note(table, question.clone(), now, id);
         if matches!(noted, Noted::New(_))
             && let Some(prefix) = table.burst_around(question, BootTime(now), is_one)
@@ -1284,7 +1289,7 @@ pub(crate) mod tests {
         }
         // Another session, another port, and what is asked after a while are no part of it.
         ask(&mut table, &question(2, 4), 1, 11);
-        let other = Question {
+        let other = RequestKey {
             port: 80,
             ..question(1, 4)
         };

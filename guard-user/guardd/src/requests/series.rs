@@ -9,7 +9,7 @@ use guard_proto::{
     wire::{MAX_PATH, MAX_PREVIEW},
 };
 
-use crate::requests::{Pending, Question};
+use crate::requests::{Pending, RequestKey};
 
 /// What comes later than that after the one before it, in nanoseconds, is not in a row with it.
 const PAUSE: u64 = 60_000_000_000;
@@ -23,11 +23,11 @@ const BETWEEN_TEXTS: &str = ";\n";
 
 /// The statements that one question is about, where they are several, oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct Series(Vec<(Question, proto::Request)>);
+pub struct Series(Vec<(RequestKey, proto::Request)>);
 
 impl Series {
     /// What each of them asks.
-    pub fn questions(&self) -> impl Iterator<Item = &Question> {
+    pub fn questions(&self) -> impl Iterator<Item = &RequestKey> {
         self.0.iter().map(|(question, _)| question)
     }
 
@@ -66,14 +66,14 @@ impl Pending {
     #[must_use]
     pub fn is_followed_by(
         &self,
-        question: &Question,
+        question: &RequestKey,
         shown: &proto::Request,
         now: BootTime,
     ) -> bool {
         let (Some(own), Some(other)) = (&self.shown.http, &shown.http) else {
             return false;
         };
-        let is_in_row = |one: &Question| one.http.as_deref().is_some_and(|http| http.series);
+        let is_in_row = |one: &RequestKey| one.http.as_deref().is_some_and(|http| http.series);
         let program = |of: &proto::Request| (of.exe.clone(), of.comm.clone());
         let is_there = self.question.is_there(question)
             && (&own.scheme, &own.host) == (&other.scheme, &other.host)
@@ -93,7 +93,7 @@ impl Pending {
     }
 
     /// Takes it in.
-    pub fn follow(&mut self, question: Question, shown: proto::Request, now: BootTime) {
+    pub fn follow(&mut self, question: RequestKey, shown: proto::Request, now: BootTime) {
         if self.series.0.is_empty() {
             self.series
                 .0
@@ -106,7 +106,7 @@ impl Pending {
     }
 
     /// Each question of it, with what people would see of that alone.
-    pub fn each(&self) -> impl Iterator<Item = (&Question, &proto::Request)> {
+    pub fn each(&self) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let own = self.series.0.is_empty();
         let own = own.then_some((&self.question, &self.shown));
         let series = self
@@ -118,7 +118,7 @@ impl Pending {
     }
 
     /// Those that an answer by that id is for: none, where it is none of theirs.
-    pub fn each_up_to(&self, id: &str) -> impl Iterator<Item = (&Question, &proto::Request)> {
+    pub fn each_up_to(&self, id: &str) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let up_to = self.each().position(|(_, shown)| shown.id == id);
         self.each().take(up_to.map_or(0, |at| at + 1))
     }
@@ -137,7 +137,7 @@ impl Pending {
     #[must_use]
     pub fn unless(
         mut self,
-        is_answered: impl Fn(&Question, &str) -> bool,
+        is_answered: impl Fn(&RequestKey, &str) -> bool,
         ids: &mut Vec<String>,
     ) -> Option<Self> {
         if !self
@@ -201,7 +201,7 @@ mod tests {
     use guard_common::{Protocol, SessionId};
 
     use super::*;
-    use crate::requests::{HttpQuestion, Noted, Requests, tests};
+    use crate::requests::{HttpRequestKey, Noted, Requests, tests};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -232,12 +232,12 @@ mod tests {
         now: u64,
         id: u32,
     ) -> Noted {
-        let question = Question {
+        let question = RequestKey {
             session: SessionId(1),
             destination: IpAddr::from([192, 0, 2, 1]).into(),
             protocol: Protocol::TCP,
             port: 5432,
-            http: Some(Rc::new(HttpQuestion {
+            http: Some(Rc::new(HttpRequestKey {
                 request: request.clone(),
                 alone: None,
                 plain: true,
@@ -312,7 +312,7 @@ mod tests {
     fn what_is_not_answered_is_asked_on() {
         let mut table = of(&["create a", "create b", "create c"]);
         table.hold("r3", Some(jiff::Timestamp::UNIX_EPOCH));
-        let of_b = |question: &Question| {
+        let of_b = |question: &RequestKey| {
             let http = question.http.as_deref();
             http.is_some_and(|http| http.request.path == "create b")
         };

@@ -8,7 +8,7 @@ use std::{
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
 
-use crate::{requests::Question, times::is_past};
+use crate::{requests::RequestKey, times::is_past};
 
 /// So many ways are a warning sign.
 pub const MANY: usize = 4;
@@ -33,7 +33,7 @@ pub struct Tries(HashMap<(SessionId, Address), VecDeque<(BootTime, Way)>>);
 
 impl Tries {
     /// Takes note of one by that program: in how many ways it was tried by now.
-    pub fn note(&mut self, question: &Question, program: Option<&str>, at: BootTime) -> usize {
+    pub fn note(&mut self, question: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
         let key = (question.session, question.destination);
         if !self.0.contains_key(&key) && self.0.len() >= MOST {
             self.drop_oldest();
@@ -93,8 +93,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn to(last: u8, port: u16) -> Question {
-        Question {
+    fn to(last: u8, port: u16) -> RequestKey {
+        RequestKey {
             session: SessionId(1),
             destination: IpAddr::from([192, 0, 2, last]).into(),
             protocol: Protocol::TCP,
@@ -125,7 +125,7 @@ mod tests {
         }
         assert_eq!(tries.note(&to(1, 9), None, BootTime(SECOND * 60)), 1);
         for n in 0..5000_u32 {
-            let to = Question {
+            let to = RequestKey {
                 destination: IpAddr::from(n.to_be_bytes()).into(),
                 ..to(1, 1)
             };
