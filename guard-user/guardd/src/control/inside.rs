@@ -117,29 +117,29 @@ impl State {
 
     fn stopped(
         &self,
-        key: &AttemptKey,
+        attempt: &AttemptKey,
         tried: &AttemptCount,
         holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Stopped> {
-        let question = RequestKey {
-            session: key.session,
-            destination: key.destination,
-            protocol: key.protocol,
-            port: key.port,
+        let key = RequestKey {
+            session: attempt.session,
+            destination: attempt.destination,
+            protocol: attempt.protocol,
+            port: attempt.port,
             http: None,
         };
-        let about = matter(&self.sessions, &self.policies, &question)?;
-        let request = self.requests.find(&question);
+        let about = matter(&self.sessions, &self.policies, &key)?;
+        let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
-        let is_open = holes.iter().any(|hole| lets_through(hole, &question));
-        let reads = holes.iter().any(|hole| lets_read(hole, &question));
+        let is_open = holes.iter().any(|hole| lets_through(hole, &key));
+        let reads = holes.iter().any(|hole| lets_read(hole, &key));
         let advice = match (about.verdict, &request) {
             (Verdict::Deny, _) => about.denied(),
             (_, _) if is_open => advice::opened(&about.destination),
             (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
             (_, Some(id)) => about.asked(id),
-            (_, None) if self.requests.is_refused(&question, clock::now()) => {
+            (_, None) if self.requests.is_refused(&key, clock::now()) => {
                 advice::answered_no(&about.destination)
             }
             (_, None) => about.askable(),
@@ -175,8 +175,8 @@ impl State {
             let latest = self.policies.latest(&name);
             now.names.insert(name, latest);
         }
-        let question = question(agent, to, ports, &now)?;
-        let Some(about) = matter(&self.sessions, &self.policies, &question) else {
+        let key = key(agent, to, ports, &now)?;
+        let Some(about) = matter(&self.sessions, &self.policies, &key) else {
             return Err(ids::no_session(&ids::session(agent.session())));
         };
         let to = advice::destination(&about.destination);
@@ -186,11 +186,11 @@ impl State {
             Verdict::Confirm | Verdict::ReadOnly => {}
         }
         let holes = self.datapath.holes()?;
-        if holes.iter().any(|hole| lets_through(hole, &question)) {
+        if holes.iter().any(|hole| lets_through(hole, &key)) {
             return Ok(told(Verdict::Allow, advice::allowed(&to)));
         }
         let note = reason.map(|reason| shown_note(&reason));
-        match self.put_question(question, pid, note)? {
+        match self.put_request(key, pid, note)? {
             Noted::New(id) | Noted::Again(id) => Ok(Requested {
                 request: self.requests.get(&id).map(|asked| asked.shown.clone()),
                 ..told(about.verdict, about.asked(&id))
@@ -204,19 +204,19 @@ impl State {
     }
 
     /// Asks a new question, or adds the agent's words to the one that waits.
-    fn put_question(
+    fn put_request(
         &mut self,
-        question: RequestKey,
+        key: RequestKey,
         pid: u32,
         note: Option<String>,
     ) -> Result<Noted, CallError> {
-        let session = self.sessions.live(question.session);
+        let session = self.sessions.live(key.session);
         let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
-        let noted = self.ask(question.clone(), clock::now(), process, note.clone())?;
+        let noted = self.ask(key.clone(), clock::now(), process, note.clone())?;
         if let (Noted::Again(_), Some(note)) = (&noted, note) {
-            self.requests.annotate(&question, note);
+            self.requests.annotate(&key, note);
         }
         Ok(noted)
     }
@@ -224,7 +224,7 @@ impl State {
 
 /// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
 fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-    let mine = |one: &&Pending| one.question.session == session;
+    let mine = |one: &&Pending| one.key.session == session;
     let mut waiting: Vec<_> = requests.pending().iter().filter(mine).collect();
     waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
     let waiting = waiting.into_iter().filter_map(|one| {
@@ -246,12 +246,12 @@ fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec
 }
 
 /// What the session's policies say of a question, in words.
-fn matter(sessions: &Sessions, policies: &Policies, question: &RequestKey) -> Option<Matter> {
-    let session = sessions.live(question.session)?;
-    let (to, protocol, port) = (question.destination, question.protocol, question.port);
+fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<Matter> {
+    let session = sessions.live(key.session)?;
+    let (to, protocol, port) = (key.destination, key.protocol, key.port);
     let judged = policies.judge(&session.chain, to, protocol, port)?;
     Some(Matter {
-        destination: events::endpoint(question, policies.host_of(to, &judged)),
+        destination: events::endpoint(key, policies.host_of(to, &judged)),
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
@@ -259,7 +259,7 @@ fn matter(sessions: &Sessions, policies: &Policies, question: &RequestKey) -> Op
 }
 
 /// The one question in what an agent asks for: the first address of a name, and one port.
-fn question(
+fn key(
     agent: Agent,
     to: &Destination,
     ports: &[PortSpec],
@@ -297,19 +297,19 @@ fn question(
 }
 
 /// Whether a hole lets the question's connections through.
-fn lets_through(hole: &LiveHole, question: &RequestKey) -> bool {
-    !hole.entry.kind.reads() && covers(hole, question)
+fn lets_through(hole: &LiveHole, key: &RequestKey) -> bool {
+    !hole.entry.kind.reads() && covers(hole, key)
 }
 
 /// Whether a hole lets reads through there.
-fn lets_read(hole: &LiveHole, question: &RequestKey) -> bool {
-    hole.entry.kind.reads() && covers(hole, question)
+fn lets_read(hole: &LiveHole, key: &RequestKey) -> bool {
+    hole.entry.kind.reads() && covers(hole, key)
 }
 
 /// Whether there is room for the question's connections in a hole.
-fn covers(hole: &LiveHole, question: &RequestKey) -> bool {
-    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
-    let is_own = hole.session == question.session && hole.connections_left != Some(0);
+fn covers(hole: &LiveHole, key: &RequestKey) -> bool {
+    let (to, protocol, port) = (&key.destination, key.protocol, key.port);
+    let is_own = hole.session == key.session && hole.connections_left != Some(0);
     is_own && hole.entry.covers(to, protocol, port)
 }
 

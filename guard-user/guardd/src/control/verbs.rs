@@ -310,9 +310,9 @@ impl State {
         let counts = self.counts(&mine)?;
         let clocks = Clocks::read();
         let requests = mine.into_iter().map(|asked| {
-            let question = &asked.question;
+            let key = &asked.key;
             // The kernel sees connections only.
-            let tried = match question.http {
+            let tried = match key.http {
                 Some(_) => asked.tried,
                 None => counted(&counts, asked),
             };
@@ -332,7 +332,7 @@ impl State {
 
     /// How often each question's destination was refused.
     fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, CallError> {
-        let sessions: BTreeSet<_> = asked.iter().map(|one| one.question.session).collect();
+        let sessions: BTreeSet<_> = asked.iter().map(|one| one.key.session).collect();
         let mut counts = HashMap::new();
         for session in sessions {
             for (key, tried) in self.datapath.attempts(session)? {
@@ -368,12 +368,12 @@ type Tried = (SessionId, [u32; 4], u8, u16);
 
 /// How often all was refused that a question is about.
 fn counted(counts: &HashMap<Tried, u64>, asked: &Pending) -> u64 {
-    let question = &asked.question;
-    let of = |to: Address| (question.session, to.0, question.protocol.0, question.port);
+    let key = &asked.key;
+    let of = |to: Address| (key.session, to.0, key.protocol.0, key.port);
     let count = |to: Address| counts.get(&of(to)).copied().unwrap_or(0);
     match &asked.burst {
         Some(burst) => burst.addresses().map(count).sum(),
-        None => count(question.destination),
+        None => count(key.destination),
     }
 }
 

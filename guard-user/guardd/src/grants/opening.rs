@@ -106,15 +106,15 @@ impl State {
 
     /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
     pub(crate) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
-        let by = |hole: &LiveHole, questions: &[RequestKey]| {
-            let mut questions = questions.iter();
-            questions.all(|one| one.session == session && answers(hole, one))
+        let by = |hole: &LiveHole, keys: &[RequestKey]| {
+            let mut keys = keys.iter();
+            keys.all(|one| one.session == session && answers(hole, one))
         };
-        let is_covered = |questions: &[RequestKey]| holes.iter().any(|hole| by(hole, questions));
+        let is_covered = |keys: &[RequestKey]| holes.iter().any(|hole| by(hole, keys));
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
-        for question in self.requests.unmute(is_covered) {
-            unrefuse_in_kernel(&mut self.datapath, &question);
+        for key in self.requests.unmute(is_covered) {
+            unrefuse_in_kernel(&mut self.datapath, &key);
         }
     }
 
@@ -183,9 +183,9 @@ impl State {
 
 /// Whether a hole answers a request. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
 /// requests are judged all the same.
-fn answers(hole: &LiveHole, question: &RequestKey) -> bool {
-    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
-    let is_for_all = question.http.is_none() || hole.entry.kind == HoleKind::ALL;
+fn answers(hole: &LiveHole, key: &RequestKey) -> bool {
+    let (to, protocol, port) = (&key.destination, key.protocol, key.port);
+    let is_for_all = key.http.is_none() || hole.entry.kind == HoleKind::ALL;
     is_for_all && hole.entry.covers(to, protocol, port)
 }
 
@@ -273,18 +273,14 @@ mod tests {
             (443, Some(&request), HoleKind::READS, false),
             (80, None, HoleKind::ALL, false),
         ] {
-            let question = RequestKey {
+            let key = RequestKey {
                 session: SessionId(1),
                 destination: IpAddr::from([192, 0, 2, 1]).into(),
                 protocol: Protocol::TCP,
                 port,
                 http: http.cloned().map(Rc::new),
             };
-            assert_eq!(
-                answers(&hole(kind), &question),
-                expected,
-                "{question:?} {kind:?}"
-            );
+            assert_eq!(answers(&hole(kind), &key), expected, "{key:?} {kind:?}");
         }
     }
 }

@@ -61,7 +61,7 @@ impl State {
     ///
     /// Where nobody can be asked.
     pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
-        let question = RequestKey {
+        let key = RequestKey {
             session: event.session,
             destination: event.destination,
             protocol: event.protocol,
@@ -73,7 +73,7 @@ impl State {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
-        let noted = self.ask(question.clone(), event.at, process, None)?;
+        let noted = self.ask(key.clone(), event.at, process, None)?;
         if noted == Noted::Muted {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.look_by(event.at);
@@ -82,21 +82,21 @@ impl State {
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.hold(&id, Some(shown));
-            self.write_held(&question, event, &id, shown);
+            self.write_held(&key, event, &id, shown);
         }
         Ok(())
     }
 
-    fn write_held(&mut self, question: &RequestKey, event: &Event, id: &str, until: Timestamp) {
+    fn write_held(&mut self, key: &RequestKey, event: &Event, id: &str, until: Timestamp) {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
         let Some(asked) = self.requests.get(id) else {
             return;
         };
-        let destination = match asked.question == *question {
+        let destination = match asked.key == *key {
             true => asked.shown.destination.clone(),
-            false => events::endpoint(question, None),
+            false => events::endpoint(key, None),
         };
         let record = Held {
             request: id.into(),
@@ -107,7 +107,7 @@ impl State {
             pid: (event.tgid != 0).then_some(event.tgid).into(),
             waits_until: moment::text(until).into(),
         };
-        debug_assert!(question.http.is_none());
+        debug_assert!(key.http.is_none());
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
         self.recorder.note(entry.admitted(admitted));
     }
@@ -133,8 +133,8 @@ impl State {
         let mut ending: Vec<_> = overdue.map(|(_, group)| (group, TOO_LATE)).collect();
         let holes = self.datapath.holes().unwrap_or_default();
         let mut asked: HashMap<String, BootTime> = HashMap::new();
-        for (question, group) in grouped(&held) {
-            match self.fate(&question, &group, &holes) {
+        for (key, group) in grouped(&held) {
+            match self.fate(&key, &group, &holes) {
                 Fate::Passes | Fate::Unlooked => {}
                 Fate::Waits(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
@@ -153,27 +153,25 @@ impl State {
             .end_look((began, clock::now()), first_end(&held), appointed);
     }
 
-    fn fate(&mut self, question: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
-        if self.sessions.live(question.session).is_none() {
+    fn fate(&mut self, key: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
+        if self.sessions.live(key.session).is_none() {
             return Fate::Ends("the session has ended");
         }
-        let asked = (question.destination, question.port);
-        let (question, verdict) = match relays::is_near(question) {
-            false => (question.clone(), None),
+        let asked = (key.destination, key.port);
+        let (key, verdict) = match relays::is_near(key) {
+            false => (key.clone(), None),
             true => match self
                 .relays
-                .behind(&self.sessions, &self.policies, question, first(group))
+                .behind(&self.sessions, &self.policies, key, first(group))
             {
                 Upstreams::Own => return Fate::Passes,
                 Upstreams::Unknown => return Fate::Unlooked,
-                Upstreams::Leads {
-                    question, verdict, ..
-                } => (question, Some(verdict)),
+                Upstreams::Leads { key, verdict, .. } => (key, Some(verdict)),
             },
         };
-        let question = &question;
-        let (to, port) = (question.destination, question.port);
-        let Some(session) = self.sessions.live(question.session) else {
+        let key = &key;
+        let (to, port) = (key.destination, key.port);
+        let Some(session) = self.sessions.live(key.session) else {
             return Fate::Ends("the session has ended");
         };
         let by_policy = || self.policies.judge(&session.chain, to, Protocol::TCP, port);
@@ -185,7 +183,7 @@ impl State {
             _ => return Fate::Ends("a policy denies it"),
         }
         let mut over = holes.iter().filter(|hole| {
-            let is_own = hole.session == question.session;
+            let is_own = hole.session == key.session;
             let covers = |(to, port)| hole.entry.covers(&to, Protocol::TCP, port);
             is_own && (covers((to, port)) || covers(asked))
         });
@@ -198,11 +196,11 @@ impl State {
         if over.any(|hole| hole.entry.kind.reads()) {
             return Fate::Ends("it may be read from: try again");
         }
-        if self.requests.is_refused(question, clock::now()) {
+        if self.requests.is_refused(key, clock::now()) {
             return Fate::Ends("a person said no");
         }
-        let fate = self.asked_about(question, group);
-        match (fate, self.holds.may_wait(question.session)) {
+        let fate = self.asked_about(key, group);
+        match (fate, self.holds.may_wait(key.session)) {
             // It waited for guardd, and there is nobody else for it to wait for.
             (Fate::Waits(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
             (fate, _) => fate,
@@ -210,15 +208,15 @@ impl State {
     }
 
     /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
-    fn asked_about(&mut self, question: &RequestKey, group: &Group) -> Fate {
-        if let Some(id) = self.requests.join(question) {
+    fn asked_about(&mut self, key: &RequestKey, group: &Group) -> Fate {
+        if let Some(id) = self.requests.join(key) {
             return Fate::Waits(id);
         }
         let tgid = group.first().map_or(0, |(_, one)| one.tgid);
         let process = self
             .machine
-            .process_of(self.sessions.live(question.session), tgid);
-        match self.ask(question.clone(), clock::now(), process, None) {
+            .process_of(self.sessions.live(key.session), tgid);
+        match self.ask(key.clone(), clock::now(), process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not take its place.
                 let until = Clocks::read().calendar(latest(group));
@@ -228,7 +226,7 @@ impl State {
             Ok(Noted::Muted) => Fate::Ends("a person said no"),
             Ok(Noted::Full) => Fate::Ends("too many requests wait already"),
             Err(error) => {
-                tracing::warn!(%error, session = question.session.0, "cannot ask about a connection");
+                tracing::warn!(%error, session = key.session.0, "cannot ask about a connection");
                 Fate::Ends("nobody can be asked")
             }
         }
@@ -247,12 +245,12 @@ impl State {
             return;
         };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));
-        let question = question_of(first);
-        let (to, port) = (question.destination, question.port);
+        let key = key_of(first);
+        let (to, port) = (key.destination, key.port);
         let judged = self.policies.judge(&session.chain, to, Protocol::TCP, port);
         let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
         let host = judged.and_then(|judged| self.policies.host_of(to, &judged));
-        let endpoint = events::endpoint(&question, host);
+        let endpoint = events::endpoint(&key, host);
         let record = Denied {
             destination: Destination::Endpoint(endpoint).into(),
             rule: rule.into(),
@@ -299,8 +297,8 @@ fn grouped(held: &[HeldSocket]) -> Vec<(RequestKey, Group)> {
     let groups = groups.into_values();
     let asked = groups.filter_map(|mut group| {
         group.sort_by_key(|(_, one)| one.since);
-        let question = question_of(&group.first()?.1);
-        Some((question, group))
+        let key = key_of(&group.first()?.1);
+        Some((key, group))
     });
     asked.collect()
 }
@@ -323,7 +321,7 @@ fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
     held.iter().map(|(_, one)| one.until).min()
 }
 
-fn question_of(held: &guard_common::Held) -> RequestKey {
+fn key_of(held: &guard_common::Held) -> RequestKey {
     RequestKey {
         session: held.session,
         destination: held.destination,

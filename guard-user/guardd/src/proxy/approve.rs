@@ -89,11 +89,11 @@ impl State {
         terms: &HoleTerms,
     ) -> Result<proto::Holes, CallError> {
         let wanted = self.proxy.wanted((called, asked), widening)?;
-        let question = &asked.question;
-        let prefixes = vec![Prefix::host(question.destination)];
-        let ports = vec![events::ports_of(question)];
+        let key = &asked.key;
+        let prefixes = vec![Prefix::host(key.destination)];
+        let ports = vec![events::ports_of(key)];
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let grant = Grant::of(sessions, policies, question.session, prefixes, ports, terms)?;
+        let grant = Grant::of(sessions, policies, key.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
         let opened_by = self.machine.user(by.who.uid());
         let mut permits = Vec::new();
@@ -104,9 +104,9 @@ impl State {
                 (_, false) => requests,
             };
             let permit = Permit {
-                session: question.session,
-                to: question.destination,
-                port: question.port,
+                session: key.session,
+                to: key.destination,
+                port: key.port,
                 request: shown.id.clone(),
                 covers,
                 left: left.map(u64::from),
@@ -114,7 +114,7 @@ impl State {
                 passed: 0,
                 expires: after(clock::now(), grant.time),
                 about: About {
-                    session: question.session.0,
+                    session: key.session.0,
                     owner: grant.owner,
                     opened_by: opened_by.clone(),
                     reason: shown.note.clone(),
@@ -128,10 +128,9 @@ impl State {
             }
             permits.push((permit, shown));
         }
-        let is_covered =
-            |question: &RequestKey| permits.iter().any(|(one, _)| one.is_for(question));
+        let is_covered = |key: &RequestKey| permits.iter().any(|(one, _)| one.is_for(key));
         let answered = asked.each_up_to(called);
-        let answered = answered.filter(|(question, _)| is_covered(question));
+        let answered = answered.filter(|(key, _)| is_covered(key));
         let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
         // What is for so many requests answers no more of them: the newest, which was asked about last.
         if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
@@ -265,7 +264,7 @@ impl State {
         waiters.sort_by_key(|(_, waiter)| waiter.request != request);
         for (number, waiter) in waiters {
             let waits_for = Some(waiter.request.as_str());
-            if let Some(verdict) = self.spend_permit(&waiter.question, waits_for, now) {
+            if let Some(verdict) = self.spend_permit(&waiter.key, waits_for, now) {
                 self.proxy
                     .end_wait(&mut self.requests, number, &waiter, verdict);
                 answered.push(waiter.request);
@@ -280,17 +279,17 @@ impl State {
     /// waits for, if it does.
     pub(super) fn spend_permit(
         &mut self,
-        question: &RequestKey,
+        key: &RequestKey,
         waits_for: Option<&str>,
         now: BootTime,
     ) -> Option<AskAnswer> {
-        let id = self.proxy.permits.find(question, waits_for, now)?;
+        let id = self.proxy.permits.find(key, waits_for, now)?;
         let request = self.proxy.permits.get(id)?.request.clone();
-        let answer = self.pass(question, Some(&request), Some(id));
+        let answer = self.pass(key, Some(&request), Some(id));
         if answer != AskAnswer::Yes {
             return Some(answer);
         }
-        let http = question.http.as_deref();
+        let http = key.http.as_deref();
         let length = http.and_then(|http| http.request.bytes).unwrap_or(0);
         if self.proxy.permits.spend(id, length)
             && let Some(permit) = self.proxy.permits.remove(id)
@@ -343,11 +342,11 @@ impl Proxy {
         widening: &Widening,
     ) -> Result<Vec<(Covers, &'a proto::Request)>, CallError> {
         let mut wanted = Vec::new();
-        for (question, shown) in asked.each_up_to(called) {
-            let Some(http) = question.http.as_deref() else {
+        for (key, shown) in asked.each_up_to(called) {
+            let Some(http) = key.http.as_deref() else {
                 return Err(no_http(called));
             };
-            let waits = self.waiters.is_asking(question);
+            let waits = self.waiters.is_asking(key);
             wanted.push((widening.covers(http, waits)?, shown));
         }
         // What is for more than each of them is for all.

@@ -16,7 +16,7 @@ pub struct Waiter {
     /// Its process.
     pub tgid: Tgid,
     /// What its request is about.
-    pub question: RequestKey,
+    pub key: RequestKey,
     /// The id of the request that an approver sees.
     pub request: String,
     /// The deadline.
@@ -39,8 +39,8 @@ impl Waiters {
 
     /// Whether the client of just that question waits.
     #[must_use]
-    pub fn is_asking(&self, question: &RequestKey) -> bool {
-        self.all.values().any(|waiter| waiter.question == *question)
+    pub fn is_asking(&self, key: &RequestKey) -> bool {
+        self.all.values().any(|waiter| waiter.key == *key)
     }
 
     /// One more.
@@ -70,7 +70,7 @@ impl Waiters {
     /// Whether a session may have another one.
     #[must_use]
     pub fn has_room(&self, session: SessionId) -> bool {
-        let of = |waiter: &&Waiter| waiter.question.session == session;
+        let of = |waiter: &&Waiter| waiter.key.session == session;
         self.all.values().filter(of).count() < MAX_WAITERS
     }
 
@@ -83,8 +83,8 @@ impl Waiters {
 
     /// The same of those who ask just that.
     #[must_use]
-    pub fn until_of(&self, question: &RequestKey) -> Option<BootTime> {
-        let of = self.all.values().filter(|one| one.question == *question);
+    pub fn until_of(&self, key: &RequestKey) -> Option<BootTime> {
+        let of = self.all.values().filter(|one| one.key == *key);
         of.map(|waiter| waiter.until).max()
     }
 
@@ -110,7 +110,7 @@ mod tests {
     fn waiter(request: &str, until: u64) -> Waiter {
         Waiter {
             tgid: Tgid(0),
-            question: RequestKey {
+            key: RequestKey {
                 session: SessionId(1),
                 destination: Address::default(),
                 protocol: Protocol::TCP,

@@ -138,7 +138,7 @@ impl State {
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };
-        let question = RequestKey {
+        let key = RequestKey {
             session: id,
             destination: target.address.into(),
             protocol: guard_common::Protocol::TCP,
@@ -146,7 +146,7 @@ impl State {
             http: None,
         };
         let record = Http {
-            destination: Destination::Endpoint(events::endpoint(&question, None)).into(),
+            destination: Destination::Endpoint(events::endpoint(&key, None)).into(),
             outcome: cut(Some(entry.outcome)).into(),
             method: cut(entry.method).into(),
             path: cut(entry.path).into(),

@@ -181,10 +181,10 @@ pub struct Permit {
 impl Permit {
     /// Whether it is for that, leaving aside when and how often.
     #[must_use]
-    pub fn is_for(&self, question: &RequestKey) -> bool {
-        let (to, port) = (question.destination, question.port);
-        let is_there = self.session == question.session && self.to == to && self.port == port;
-        let http = question.http.as_deref();
+    pub fn is_for(&self, key: &RequestKey) -> bool {
+        let (to, port) = (key.destination, key.port);
+        let is_there = self.session == key.session && self.to == to && self.port == port;
+        let http = key.http.as_deref();
         is_there && http.is_some_and(|http| self.covers.covers(http))
     }
 
@@ -251,12 +251,7 @@ impl Permits {
     /// The one that a request would use: of several the one that says most about it, so that what is for many is left
     /// for the others. `waits_for` is the request whose answer its client waits for, if it does.
     #[must_use]
-    pub fn find(
-        &self,
-        question: &RequestKey,
-        waits_for: Option<&str>,
-        now: BootTime,
-    ) -> Option<HoleId> {
+    pub fn find(&self, key: &RequestKey, waits_for: Option<&str>, now: BootTime) -> Option<HoleId> {
         let breadth = |permit: &Permit| match permit.covers {
             Covers::Waiting(..) => 0,
             Covers::Digest(_) => 1,
@@ -266,9 +261,9 @@ impl Permits {
         let usable = self.0.iter().filter(|(_, permit)| {
             let is_free = waits_for.is_none_or(|request| permit.is_free_for(request));
             let has_room =
-                (question.http.as_deref()).is_some_and(|http| permit.has_room_for(&http.request));
+                (key.http.as_deref()).is_some_and(|http| permit.has_room_for(&http.request));
             let has_any = permit.left != Some(0) && has_room;
-            permit.expires > now && has_any && is_free && permit.is_for(question)
+            permit.expires > now && has_any && is_free && permit.is_for(key)
         });
         let first = usable.min_by_key(|(id, permit)| (breadth(permit), **id));
         first.map(|(id, _)| *id)
@@ -316,7 +311,7 @@ impl Permits {
 
 /// What is asked about, as a question of the daemon's.
 #[must_use]
-pub fn question(
+pub fn key(
     session: SessionId,
     to: Address,
     port: u16,
@@ -362,7 +357,7 @@ mod tests {
     fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> RequestKey {
         let to = IpAddr::from([192, 0, 2, 1]).into();
         let http = Rc::new(plain(request, alone));
-        question(SessionId(session), to, port, http)
+        key(SessionId(session), to, port, http)
     }
 
     fn permit(covers: Covers, left: Option<u64>) -> Permit {
@@ -392,7 +387,7 @@ mod tests {
         let mut permits = Permits::default();
         let put = request("PUT", "/a", Some("d1"));
         permits.add(HoleId(1), permit(Covers::Digest(put.clone()), Some(1)));
-        let find = |permits: &Permits, question: &RequestKey| permits.find(question, None, NOW);
+        let find = |permits: &Permits, key: &RequestKey| permits.find(key, None, NOW);
         let other = request("PUT", "/a", Some("d2"));
         let unknown = request("PUT", "/a", None);
         for wrong in [
@@ -421,8 +416,8 @@ mod tests {
                 .is_some()
         );
         for other in [None, Some(8)] {
-            let question = asked(1, 443, put.clone(), other);
-            assert_eq!(permits.find(&question, None, NOW), None);
+            let key = asked(1, 443, put.clone(), other);
+            assert_eq!(permits.find(&key, None, NOW), None);
         }
         // Two requests without a digest are not the same one.
         permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(1)));
@@ -547,10 +542,10 @@ mod tests {
         let put = request("PUT", "/a", Some("d1"));
         permits.add(HoleId(1), permit(Covers::Writes, None));
         permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(2)));
-        let question = asked(1, 443, put, None);
-        assert_eq!(permits.find(&question, None, NOW), Some(HoleId(2)));
+        let key = asked(1, 443, put, None);
+        assert_eq!(permits.find(&key, None, NOW), Some(HoleId(2)));
         assert!(!permits.spend(HoleId(2), 0) && permits.spend(HoleId(2), 0));
-        assert_eq!(permits.find(&question, None, NOW), Some(HoleId(1)));
+        assert_eq!(permits.find(&key, None, NOW), Some(HoleId(1)));
         assert!(!permits.spend(HoleId(1), 0));
         assert_eq!(permits.next_expiry(), Some(BootTime(100)));
         assert!(permits.take_session(SessionId(2)).is_empty());
@@ -622,7 +617,7 @@ mod tests {
             headers: Vec::new(),
         };
         let put = request("PUT", "/a", Some("d1"));
-        let question = asked(1, 443, put.clone(), None);
+        let key = asked(1, 443, put.clone(), None);
         for (covers, left, other) in [
             (like(), Some(1), None),
             (Covers::Writes, Some(2), None),
@@ -630,7 +625,7 @@ mod tests {
             (Covers::Digest(put), Some(1), Some(HoleId(1))),
         ] {
             let permits = permits(covers, left);
-            let find = |waits_for| permits.find(&question, waits_for, NOW);
+            let find = |waits_for| permits.find(&key, waits_for, NOW);
             assert_eq!(find(Some("r1")), Some(HoleId(1)));
             assert_eq!(find(None), Some(HoleId(1)));
             assert_eq!(find(Some("r2")), other);

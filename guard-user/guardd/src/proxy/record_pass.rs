@@ -23,11 +23,11 @@ impl State {
     #[must_use]
     pub(super) fn pass(
         &mut self,
-        question: &RequestKey,
+        key: &RequestKey,
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> AskAnswer {
-        match self.write_passed(question, request, hole) {
+        match self.write_passed(key, request, hole) {
             Ok(()) => {
                 self.recorder.counters().http("passed");
                 AskAnswer::Yes
@@ -38,25 +38,25 @@ impl State {
 
     fn write_passed(
         &mut self,
-        question: &RequestKey,
+        key: &RequestKey,
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> Result<(), AuditError> {
-        let session = self.sessions.get(question.session);
+        let session = self.sessions.get(key.session);
         let owner = session.map_or(0, |session| session.about.uid);
-        let http = question.http.as_deref().map(|http| &http.request);
+        let http = key.http.as_deref().map(|http| &http.request);
         let record = Http {
-            destination: Destination::Endpoint(events::endpoint(question, None)).into(),
+            destination: Destination::Endpoint(events::endpoint(key, None)).into(),
             outcome: "passed".into(),
             method: http.map(|http| http.method.clone()).into(),
             path: http.map(events::path_for_trail).into(),
             host: http.and_then(|http| http.host.clone()).into(),
-            rule: rule_of(self.standing(&target(question))).into(),
+            rule: rule_of(self.standing(&target(key))).into(),
             request: request.into(),
             hole: hole.map(ids::hole).into(),
             ..Http::default()
         };
-        let session = ids::session(question.session);
+        let session = ids::session(key.session);
         self.recorder.write(LogEntry::of(session, owner, record))?;
         self.recorder.sync()
     }
@@ -72,11 +72,11 @@ fn rule_of(standing: Standing) -> Option<String> {
 
 /// Where a question's request goes.
 #[must_use]
-pub fn target(question: &RequestKey) -> Target {
+pub fn target(key: &RequestKey) -> Target {
     Target {
-        session: question.session.0,
-        address: question.destination.to_ip(),
-        port: question.port,
+        session: key.session.0,
+        address: key.destination.to_ip(),
+        port: key.port,
     }
 }
 

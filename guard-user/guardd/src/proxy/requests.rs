@@ -79,42 +79,38 @@ impl State {
             plain,
             series: is_definition && hold.is_none(),
         });
-        let question = permits::question(id, to, target.port, http);
+        let key = permits::key(id, to, target.port, http);
         if is_open {
             // Since the proxy was told otherwise.
-            return Some(self.pass(&question, None, None));
+            return Some(self.pass(&key, None, None));
         }
-        self.put_write((number, tgid), question, hold)
+        self.put_write((number, tgid), key, hold)
     }
 
     fn put_write(
         &mut self,
         (number, tgid): (Number, Tgid),
-        question: RequestKey,
+        key: RequestKey,
         hold: Option<Duration>,
     ) -> Option<AskAnswer> {
         let now = clock::now();
-        if let Some(verdict) = self.spend_permit(&question, None, now) {
+        if let Some(verdict) = self.spend_permit(&key, None, now) {
             return Some(verdict);
         }
-        let is_new = self.requests.find(&question).is_none();
-        let (id, outermost) = (
-            question.session,
-            self.sessions.outermost_of(question.session),
-        );
+        let is_new = self.requests.find(&key).is_none();
+        let (id, outermost) = (key.session, self.sessions.outermost_of(key.session));
         if is_new && self.proxy.pace.admit(id, outermost, now).is_none() {
             return Some(too_many());
         }
-        let live = self.sessions.live(question.session);
+        let live = self.sessions.live(key.session);
         let process = without_command(self.machine.process_of(live, tgid.0));
-        match self.ask(question.clone(), now, process, None) {
+        match self.ask(key.clone(), now, process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.apply(Change::Requests);
                 match hold {
                     Some(hold) => {
                         let (who, until) = ((number, tgid), after(now, hold));
-                        self.proxy
-                            .let_wait(&mut self.requests, who, question, id, until);
+                        self.proxy.let_wait(&mut self.requests, who, key, id, until);
                     }
                     None => return Some(ask_a_person(id)),
                 }
@@ -123,7 +119,7 @@ impl State {
             Ok(Noted::Muted) => Some(refused()),
             Ok(Noted::Full) => Some(full()),
             Err(error) => {
-                tracing::warn!(%error, session = question.session.0, "cannot ask about a request");
+                tracing::warn!(%error, session = key.session.0, "cannot ask about a request");
                 Some(closed())
             }
         }
@@ -142,17 +138,17 @@ impl State {
     }
 
     fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<AskAnswer> {
-        let question = &waiter.question;
+        let key = &waiter.key;
         let request = Some(waiter.request.as_str());
-        match self.standing(&target(question)) {
+        match self.standing(&target(key)) {
             Standing::Closed => return Some(closed()),
-            Standing::Open => return Some(self.pass(question, request, None)),
+            Standing::Open => return Some(self.pass(key, request, None)),
             Standing::Judged { .. } => {}
         }
-        if let Some(verdict) = self.spend_permit(question, request, now) {
+        if let Some(verdict) = self.spend_permit(key, request, now) {
             return Some(verdict);
         }
-        if self.requests.is_refused(question, now) {
+        if self.requests.is_refused(key, now) {
             return Some(refused());
         }
         let is_asked = self.requests.get(&waiter.request).is_some();
@@ -173,7 +169,7 @@ impl State {
             self.proxy.waiters.remove(number);
             let hold = Some(Duration::from_nanos(left));
             let asker = (number, waiter.tgid);
-            if let Some(verdict) = self.put_write(asker, waiter.question, hold) {
+            if let Some(verdict) = self.put_write(asker, waiter.key, hold) {
                 self.proxy.answer(number, verdict);
             }
         }
@@ -214,13 +210,13 @@ impl Proxy {
         &mut self,
         requests: &mut Requests,
         (number, tgid): (Number, Tgid),
-        question: RequestKey,
+        key: RequestKey,
         id: String,
         until: BootTime,
     ) {
         let waiter = Waiter {
             tgid,
-            question,
+            key,
             request: id.clone(),
             until,
         };
@@ -239,10 +235,10 @@ impl Proxy {
     fn show_all_waiting(&self, requests: &mut Requests) {
         let clocks = Clocks::read();
         let held = requests.pending().iter();
-        let held = held.filter(|one| one.shown.held && one.question.http.is_some());
+        let held = held.filter(|one| one.shown.held && one.key.http.is_some());
         let shown = held.map(|one| {
             let all = one.each();
-            let until = all.filter_map(|(question, _)| self.waiters.until_of(question));
+            let until = all.filter_map(|(key, _)| self.waiters.until_of(key));
             let until = until.max().map(|until| clocks.calendar(until));
             (one.shown.id.clone(), until)
         });
@@ -262,7 +258,7 @@ impl Proxy {
         self.waiters.remove(number);
         match verdict {
             AskAnswer::Yes => {
-                requests.take_those(|one, _| *one == waiter.question);
+                requests.take_those(|one, _| *one == waiter.key);
                 self.show_all_waiting(requests);
             }
             AskAnswer::No { .. } => self.show_waiting(requests, &waiter.request),

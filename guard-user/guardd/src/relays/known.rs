@@ -300,10 +300,9 @@ impl Relays {
         self.ways.push_back((session, to, through));
     }
 
-    pub(crate) fn way(&self, question: &RequestKey) -> Option<&Through> {
-        let to = Connection::new(question.destination, question.protocol, question.port);
-        let is_it =
-            |way: &&(SessionId, Connection, Through)| way.0 == question.session && way.1 == to;
+    pub(crate) fn way(&self, key: &RequestKey) -> Option<&Through> {
+        let to = Connection::new(key.destination, key.protocol, key.port);
+        let is_it = |way: &&(SessionId, Connection, Through)| way.0 == key.session && way.1 == to;
         self.ways
             .iter()
             .rev()

@@ -38,7 +38,7 @@ pub enum Upstreams {
     /// To this, which is judged so.
     Leads {
         /// What is asked about.
-        question: RequestKey,
+        key: RequestKey,
         /// What policies say of it.
         verdict: Verdict,
         /// The way there; none where nothing stricter is behind.
@@ -77,14 +77,14 @@ pub fn through(address: Address, port: u16, who: &Found) -> Through {
 /// A destination of a listener's as people see it.
 #[must_use]
 pub fn shown(lead: &Connection) -> Endpoint {
-    let question = RequestKey {
+    let key = RequestKey {
         session: SessionId(0),
         destination: lead.to,
         protocol: lead.protocol,
         port: lead.port,
         http: None,
     };
-    events::endpoint(&question, None)
+    events::endpoint(&key, None)
 }
 
 impl Relays {
@@ -351,14 +351,14 @@ impl Relays {
         &mut self,
         sessions: &Sessions,
         policies: &Policies,
-        question: &RequestKey,
+        key: &RequestKey,
         since: BootTime,
     ) -> Upstreams {
-        let Some(session) = sessions.live(question.session) else {
+        let Some(session) = sessions.live(key.session) else {
             return Upstreams::Unknown;
         };
         let (own, chain) = (session.cgroup.cgroup_id, session.chain.clone());
-        let Some(known) = self.at(question.destination, question.port, since) else {
+        let Some(known) = self.at(key.destination, key.port, since) else {
             return Upstreams::Unknown;
         };
         if known.relay.owner == own {
@@ -368,7 +368,7 @@ impl Relays {
             let judged = policies.judge(&chain, to.to, to.protocol, to.port);
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
-        let asked = Connection::new(question.destination, question.protocol, question.port);
+        let asked = Connection::new(key.destination, key.protocol, key.port);
         let mut strictest = (judge(&asked), None);
         for lead in known.leads() {
             let verdict = match judge(lead) {
@@ -384,17 +384,17 @@ impl Relays {
         }
         let through = strictest.1.map(|_| known.through());
         let to = strictest.1.unwrap_or(asked);
-        let question = RequestKey {
+        let key = RequestKey {
             destination: to.to,
             protocol: to.protocol,
             port: to.port,
-            ..question.clone()
+            ..key.clone()
         };
         if let Some(through) = through.clone() {
-            self.note_way(question.session, to, through);
+            self.note_way(key.session, to, through);
         }
         Upstreams::Leads {
-            question,
+            key,
             verdict: strictest.0,
             through,
         }
@@ -418,16 +418,16 @@ impl Relays {
     }
 
     /// Whether it is a listener itself that is asked about, which leads anywhere: no policy's word is enough.
-    pub(crate) fn is_anywhere(&self, question: &RequestKey) -> bool {
-        let way = self.way(question);
-        let address = question.destination.to_ip().to_string();
-        way.is_some_and(|way| way.address == address && way.port == question.port)
+    pub(crate) fn is_anywhere(&self, key: &RequestKey) -> bool {
+        let way = self.way(key);
+        let address = key.destination.to_ip().to_string();
+        way.is_some_and(|way| way.address == address && way.port == key.port)
     }
 
     /// What policies say, where that is not milder than what there is to ask about a listener.
-    pub(crate) fn verdict_behind(&self, question: &RequestKey, judged: &Judged<'_>) -> Verdict {
+    pub(crate) fn verdict_behind(&self, key: &RequestKey, judged: &Judged<'_>) -> Verdict {
         let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
-        match is_milder && self.is_anywhere(question) {
+        match is_milder && self.is_anywhere(key) {
             true => Verdict::Confirm,
             false => judged.verdict,
         }
@@ -461,10 +461,8 @@ fn way_to(
 
 /// A question about a port of this machine.
 #[must_use]
-pub(super) fn is_near(question: &RequestKey) -> bool {
-    question.http.is_none()
-        && question.protocol == Protocol::TCP
-        && question.destination.is_loopback()
+pub(super) fn is_near(key: &RequestKey) -> bool {
+    key.http.is_none() && key.protocol == Protocol::TCP && key.destination.is_loopback()
 }
 
 /// The present.

@@ -41,7 +41,7 @@ impl State {
         terms: &HoleTerms,
     ) -> Result<proto::Holes, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
-        if asked.question.http.is_some() {
+        if asked.key.http.is_some() {
             if !extent.is_none() {
                 return Err(bursts::no_burst(id));
             }
@@ -67,18 +67,18 @@ impl State {
         extent: Extent,
         terms: &HoleTerms,
     ) -> Result<proto::Holes, CallError> {
-        let question = &asked.question;
+        let key = &asked.key;
         let prefixes = match &asked.burst {
             Some(burst) => self.requests.chosen(asked, burst, called, extent)?,
             None if extent.prefix => return Err(bursts::no_burst(called)),
-            None => vec![Prefix::host(question.destination)],
+            None => vec![Prefix::host(key.destination)],
         };
         let left = asked.burst.as_ref();
         let left = left.and_then(|burst| burst.without(&prefixes));
         let new = left.as_ref().map(|_| self.datapath.next_request());
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
-        let ports = vec![events::ports_of(question)];
+        let ports = vec![events::ports_of(key)];
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
         let grant = grant_asked(sessions, policies, asked, opens, terms)?;
@@ -151,17 +151,17 @@ impl State {
             .counters()
             .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
-        refuse_in_kernel(&mut self.datapath, &asked.question, until);
+        refuse_in_kernel(&mut self.datapath, &asked.key, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {
-            refuse_in_kernel(&mut self.datapath, &asked.question.at(to), until);
+            refuse_in_kernel(&mut self.datapath, &asked.key.at(to), until);
         }
         // It holds for all that is inside the same one, or the next session would ask on.
-        let session = asked.question.session;
+        let session = asked.key.session;
         let outermost = Some(self.sessions.outermost_of(session)).filter(|outer| *outer != session);
         for session in std::iter::once(session).chain(outermost) {
-            for (question, shown) in asked.each() {
-                let (question, burst) = (question.of(session), asked.burst.clone());
-                self.requests.refuse(question, burst, shown.clone(), until);
+            for (key, shown) in asked.each() {
+                let (key, burst) = (key.of(session), asked.burst.clone());
+                self.requests.refuse(key, burst, shown.clone(), until);
             }
         }
         self.apply(Change::Answers);
@@ -196,14 +196,14 @@ impl Requests {
     /// Notes a person's no to what a request was about, until then.
     pub(crate) fn refuse(
         &mut self,
-        question: RequestKey,
+        key: RequestKey,
         burst: Option<Burst>,
         shown: proto::Request,
         until: BootTime,
     ) {
         match burst {
-            Some(burst) => self.mute_all(question, burst, shown, until),
-            None => self.mute(question, shown, until),
+            Some(burst) => self.mute_all(key, burst, shown, until),
+            None => self.mute(key, shown, until),
         }
     }
 
@@ -218,7 +218,7 @@ impl Requests {
         let (own, prefix) = (&asked.shown.id, burst.prefix());
         let chosen = extent.of(burst, own, called)?;
         let now = clock::now();
-        if extent.prefix && self.has_refused_in(&asked.question, &prefix, now) {
+        if extent.prefix && self.has_refused_in(&asked.key, &prefix, now) {
             return Err(bursts::has_refused(&prefix, own));
         }
         Ok(chosen)
@@ -251,7 +251,7 @@ fn grant_asked(
     (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
     terms: &HoleTerms,
 ) -> Result<Grant, CallError> {
-    let session = asked.question.session;
+    let session = asked.key.session;
     let granted = |terms: &HoleTerms| {
         let (prefixes, ports) = (prefixes.clone(), ports.clone());
         Grant::of(sessions, policies, session, prefixes, ports, terms)

@@ -89,7 +89,7 @@ impl State {
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
                 self.holds.expect(event);
                 self.note_denial(event, Some(event.session));
-                self.note_question(event)?;
+                self.note_request(event)?;
             }
             _ => self.note_denial(event, Some(event.session)),
         }
@@ -98,10 +98,9 @@ impl State {
 
     /// The verdict of the session's policies on the event now. Where a hole for reads had it redirected, that is `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let verdict = self.relays.verdict_behind(
-            &question(event),
-            &judge(&self.sessions, &self.policies, event)?,
-        );
+        let verdict = self
+            .relays
+            .verdict_behind(&key(event), &judge(&self.sessions, &self.policies, event)?);
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),
@@ -109,11 +108,11 @@ impl State {
     }
 
     /// Makes a request of a refusal, unless there is one.
-    fn note_question(&mut self, event: &Event) -> Result<(), CallError> {
+    fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
-        let noted = self.ask(question(event), event.at, process, None)?;
+        let noted = self.ask(key(event), event.at, process, None)?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
         }
@@ -127,26 +126,26 @@ impl State {
     /// Where the kernel gives out no number for it.
     pub fn ask(
         &mut self,
-        question: RequestKey,
+        key: RequestKey,
         at: BootTime,
         (pid, process): (Option<u32>, Process),
         note: Option<String>,
     ) -> Result<Noted, CallError> {
-        let Some(session) = self.sessions.live(question.session) else {
-            return Err(ids::no_session(&ids::session(question.session)));
+        let Some(session) = self.sessions.live(key.session) else {
+            return Err(ids::no_session(&ids::session(key.session)));
         };
-        let (to, protocol, port) = (question.destination, question.protocol, question.port);
+        let (to, protocol, port) = (key.destination, key.protocol, key.port);
         let each = self.policies.judge_each(&session.chain, to, protocol, port);
         let each = each.filter(|each| !each.is_empty());
         let Some(each) = each else {
-            return Err(ids::no_session(&ids::session(question.session)));
+            return Err(ids::no_session(&ids::session(key.session)));
         };
         // A no to the outermost session is one to all inside it.
         let outermost = RequestKey {
             session: session.outermost(),
-            ..question.clone()
+            ..key.clone()
         };
-        if outermost != question && self.requests.is_refused(&outermost, at) {
+        if outermost != key && self.requests.is_refused(&outermost, at) {
             return Ok(Noted::Muted);
         }
         let (owner, share) = (session.about.uid, session.outermost());
@@ -155,24 +154,24 @@ impl State {
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self
             .relays
-            .verdict_behind(&question, strictest.unwrap_or(judged));
+            .verdict_behind(&key, strictest.unwrap_or(judged));
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
-            through: self.relays.way(&question).cloned(),
+            through: self.relays.way(&key).cloned(),
             user: self.machine.user(owner),
             pid,
             comm: process.comm,
             exe: process.exe,
             command: process.command,
             note,
-            ..draft(&question, at, host, judged)
+            ..draft(&key, at, host, judged)
         };
         let program = draft.comm.clone();
-        let ways = self.requests.note_way(&question, program.as_deref(), at);
+        let ways = self.requests.note_way(&key, program.as_deref(), at);
         let datapath = &mut self.datapath;
-        let asked = question.clone();
-        let noted = self.requests.note(question, (owner, share), at, || {
+        let asked = key.clone();
+        let noted = self.requests.note(key, (owner, share), at, || {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
@@ -198,14 +197,14 @@ impl State {
         let burst =
             session.and_then(|session| requests.gather_around(session, policies, asked, at));
         if let Some(new) = new {
-            self.write_question(&new, at, burst.as_ref());
+            self.write_request(&new, at, burst.as_ref());
         }
         burst.map(|burst| Noted::Again(burst.request))
     }
 
     /// Writes a new request to the audit log. `burst`: the burst that it has become part of.
-    fn write_question(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
-        let Some(admitted) = self.admit(asked.question.session, at) else {
+    fn write_request(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
+        let Some(admitted) = self.admit(asked.key.session, at) else {
             return;
         };
         let shown = &asked.shown;
@@ -246,7 +245,7 @@ impl State {
             destination: destination(event, host).into(),
             rule: rule.into(),
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
-            through: self.relays.way(&question(event)).cloned().into(),
+            through: self.relays.way(&key(event)).cloned().into(),
             hook: hook.into(),
             count: event.count.into(),
             pid: pid.into(),
@@ -293,7 +292,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
 
 /// A request without its id and its process.
 fn draft(
-    question: &RequestKey,
+    key: &RequestKey,
     at: BootTime,
     host: Option<String>,
     judged: &Judged<'_>,
@@ -301,14 +300,14 @@ fn draft(
     let at = Clocks::read().calendar(at);
     proto::Request {
         id: String::new(),
-        session: ids::session(question.session),
+        session: ids::session(key.session),
         policy: judged.policy.policy.name.clone(),
         user: String::new(),
         pid: None,
         comm: None,
         exe: None,
         command: Vec::new(),
-        destination: endpoint(question, host),
+        destination: endpoint(key, host),
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
         verdict: judged.verdict.as_str().to_owned(),
@@ -320,7 +319,7 @@ fn draft(
         count: 1,
         programs: Vec::new(),
         warnings: Vec::new(),
-        http: question.http.as_ref().map(|http| http.request.clone()),
+        http: key.http.as_ref().map(|http| http.request.clone()),
         note: None,
         burst: None,
         offers: Vec::new(),
@@ -376,7 +375,7 @@ fn is_socket(event: &Event) -> bool {
     event.hook == Hook::SockCreate as u8
 }
 
-fn question(event: &Event) -> RequestKey {
+fn key(event: &Event) -> RequestKey {
     RequestKey {
         session: event.session,
         destination: event.destination,
@@ -392,18 +391,18 @@ fn destination(event: &Event, host: Option<String>) -> Destination {
             protocol: protocol_name(event.protocol),
             socket_type: event.socket_type.into(),
         },
-        false => Destination::Endpoint(endpoint(&question(event), host)),
+        false => Destination::Endpoint(endpoint(&key(event), host)),
     }
 }
 
 /// The destination of a request as people see it.
 #[must_use]
-pub fn endpoint(question: &RequestKey, host: Option<String>) -> Endpoint {
-    let has_ports = matches!(question.protocol, Protocol::TCP | Protocol::UDP);
+pub fn endpoint(key: &RequestKey, host: Option<String>) -> Endpoint {
+    let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
     Endpoint {
-        address: question.destination.to_ip().to_string(),
-        port: has_ports.then_some(question.port),
-        protocol: protocol_name(question.protocol),
+        address: key.destination.to_ip().to_string(),
+        port: has_ports.then_some(key.port),
+        protocol: protocol_name(key.protocol),
         host,
     }
 }
@@ -421,9 +420,9 @@ pub fn protocol_name(protocol: Protocol) -> String {
 
 /// The ports of a hole that answers a request.
 #[must_use]
-pub fn ports_of(question: &RequestKey) -> PortSpec {
-    match question.protocol {
-        Protocol::TCP | Protocol::UDP => PortSpec::one(question.protocol, question.port),
+pub fn ports_of(key: &RequestKey) -> PortSpec {
+    match key.protocol {
+        Protocol::TCP | Protocol::UDP => PortSpec::one(key.protocol, key.port),
         other => PortSpec::all(other),
     }
 }

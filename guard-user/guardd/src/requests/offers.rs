@@ -96,7 +96,7 @@ impl Requests {
         asked: &Pending,
     ) -> Vec<Offer> {
         match (
-            asked.question.http.is_some(),
+            asked.key.http.is_some(),
             longest_yes(sessions, policies, asked),
         ) {
             (false, Some(longest)) => {
@@ -128,11 +128,11 @@ impl Requests {
 
 /// How long a yes may last at most: what the least patient rule says. None where nothing can be opened.
 fn longest_yes(sessions: &Sessions, policies: &Policies, asked: &Pending) -> Option<Duration> {
-    let question = &asked.question;
-    let session = sessions.live(question.session)?;
+    let key = &asked.key;
+    let session = sessions.live(key.session)?;
     let to = asked.burst.as_ref().map(Burst::prefix);
-    let to = to.unwrap_or_else(|| Prefix::host(question.destination));
-    let ports = [events::ports_of(question)];
+    let to = to.unwrap_or_else(|| Prefix::host(key.destination));
+    let ports = [events::ports_of(key)];
     let mut longest: Option<Duration> = None;
     for slot in &session.chain {
         let most = match policies

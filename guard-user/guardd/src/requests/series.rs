@@ -27,8 +27,8 @@ pub struct Series(Vec<(RequestKey, proto::Request)>);
 
 impl Series {
     /// What each of them asks.
-    pub fn questions(&self) -> impl Iterator<Item = &RequestKey> {
-        self.0.iter().map(|(question, _)| question)
+    pub fn keys(&self) -> impl Iterator<Item = &RequestKey> {
+        self.0.iter().map(|(key, _)| key)
     }
 
     /// What each of them goes by.
@@ -64,18 +64,13 @@ impl Pending {
     /// Whether that is asked about together with this: it follows it in a row, by the same program, and a person sees all of
     /// both.
     #[must_use]
-    pub fn is_followed_by(
-        &self,
-        question: &RequestKey,
-        shown: &proto::Request,
-        now: BootTime,
-    ) -> bool {
+    pub fn is_followed_by(&self, key: &RequestKey, shown: &proto::Request, now: BootTime) -> bool {
         let (Some(own), Some(other)) = (&self.shown.http, &shown.http) else {
             return false;
         };
         let is_in_row = |one: &RequestKey| one.http.as_deref().is_some_and(|http| http.series);
         let program = |of: &proto::Request| (of.exe.clone(), of.comm.clone());
-        let is_there = self.question.is_there(question)
+        let is_there = self.key.is_there(key)
             && (&own.scheme, &own.host) == (&other.scheme, &other.host)
             && program(&self.shown) == program(shown);
         let fits = |text: fn(&HttpRequest) -> usize, most: usize| {
@@ -86,20 +81,18 @@ impl Pending {
             MAX_PREVIEW,
         ) && fits(|one| one.path.len(), MAX_PATH);
         let is_soon = now.0.saturating_sub(self.last.0) <= PAUSE;
-        let is_in_row = is_in_row(&self.question) && is_in_row(question);
+        let is_in_row = is_in_row(&self.key) && is_in_row(key);
         // Who waits is told when that one is answered.
         let has_room = self.series.0.len() < MAX_STATEMENTS;
         is_in_row && is_there && fits && is_soon && has_room && !self.shown.held
     }
 
     /// Takes it in.
-    pub fn follow(&mut self, question: RequestKey, shown: proto::Request, now: BootTime) {
+    pub fn follow(&mut self, key: RequestKey, shown: proto::Request, now: BootTime) {
         if self.series.0.is_empty() {
-            self.series
-                .0
-                .push((self.question.clone(), self.shown.clone()));
+            self.series.0.push((self.key.clone(), self.shown.clone()));
         }
-        self.series.0.push((question, shown));
+        self.series.0.push((key, shown));
         self.last = now;
         self.tried += 1;
         self.show();
@@ -108,12 +101,8 @@ impl Pending {
     /// Each question of it, with what people would see of that alone.
     pub fn each(&self) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let own = self.series.0.is_empty();
-        let own = own.then_some((&self.question, &self.shown));
-        let series = self
-            .series
-            .0
-            .iter()
-            .map(|(question, shown)| (question, shown));
+        let own = own.then_some((&self.key, &self.shown));
+        let series = self.series.0.iter().map(|(key, shown)| (key, shown));
         own.into_iter().chain(series)
     }
 
@@ -127,8 +116,8 @@ impl Pending {
     #[must_use]
     pub fn alone(mut self, id: &str) -> Self {
         let mut series = std::mem::take(&mut self.series).0.into_iter();
-        if let Some((question, shown)) = series.find(|(_, shown)| shown.id == id) {
-            (self.question, self.shown) = (question, shown);
+        if let Some((key, shown)) = series.find(|(_, shown)| shown.id == id) {
+            (self.key, self.shown) = (key, shown);
         }
         self
     }
@@ -140,18 +129,15 @@ impl Pending {
         is_answered: impl Fn(&RequestKey, &str) -> bool,
         ids: &mut Vec<String>,
     ) -> Option<Self> {
-        if !self
-            .each()
-            .any(|(question, shown)| is_answered(question, &shown.id))
-        {
+        if !self.each().any(|(key, shown)| is_answered(key, &shown.id)) {
             return Some(self);
         }
         let (answered, left): (Vec<_>, Vec<_>) = self
             .each()
-            .map(|(question, shown)| (question.clone(), shown.clone()))
-            .partition(|(question, shown)| is_answered(question, &shown.id));
+            .map(|(key, shown)| (key.clone(), shown.clone()))
+            .partition(|(key, shown)| is_answered(key, &shown.id));
         ids.extend(answered.into_iter().map(|(_, shown)| shown.id));
-        self.question = left.first()?.0.clone();
+        self.key = left.first()?.0.clone();
         if !self.series.0.is_empty() {
             self.series.0 = left;
             self.show();
@@ -232,7 +218,7 @@ mod tests {
         now: u64,
         id: u32,
     ) -> Noted {
-        let question = RequestKey {
+        let key = RequestKey {
             session: SessionId(1),
             destination: IpAddr::from([192, 0, 2, 1]).into(),
             protocol: Protocol::TCP,
@@ -249,7 +235,7 @@ mod tests {
             comm: Some(program.to_owned()),
             ..tests::shown(id)
         };
-        let Ok(noted) = table.note(question, (1000, SessionId(1)), BootTime(now), || {
+        let Ok(noted) = table.note(key, (1000, SessionId(1)), BootTime(now), || {
             Ok::<_, Infallible>(shown)
         });
         noted
@@ -312,15 +298,15 @@ mod tests {
     fn what_is_not_answered_is_asked_on() {
         let mut table = of(&["create a", "create b", "create c"]);
         table.hold("r3", Some(jiff::Timestamp::UNIX_EPOCH));
-        let of_b = |question: &RequestKey| {
-            let http = question.http.as_deref();
+        let of_b = |key: &RequestKey| {
+            let http = key.http.as_deref();
             http.is_some_and(|http| http.request.path == "create b")
         };
-        assert_eq!(table.take_those(|question, _| of_b(question)), ["r2"]);
+        assert_eq!(table.take_those(|key, _| of_b(key)), ["r2"]);
         let left = table.get("r1").unwrap();
         assert_eq!(left.shown.http.as_ref().unwrap().path, "create a; create c");
         assert!(left.shown.held, "somebody waits for it still");
-        assert!(left.is_about(&left.question) && table.get("r2").is_none());
+        assert!(left.is_about(&left.key) && table.get("r2").is_none());
     }
 
     #[test]
@@ -331,7 +317,7 @@ mod tests {
             let alone = asked.clone().alone(id);
             assert_eq!(alone.shown.id, id);
             assert_eq!(alone.shown.http.unwrap().path, text);
-            assert_eq!(alone.question.http.unwrap().request.path, text);
+            assert_eq!(alone.key.http.unwrap().request.path, text);
         }
     }
 
@@ -381,8 +367,8 @@ mod tests {
         let mut next = Requests::without_files(100);
         for (id, asked) in table.to_keep() {
             assert_eq!(asked.shown.id, id);
-            let (question, shown) = (asked.question(), asked.shown);
-            let Ok(_) = next.note(question, (1000, SessionId(1)), BootTime(SECOND), || {
+            let (key, shown) = (asked.key(), asked.shown);
+            let Ok(_) = next.note(key, (1000, SessionId(1)), BootTime(SECOND), || {
                 Ok::<_, Infallible>(shown)
             });
         }

@@ -33,15 +33,15 @@ pub struct Tries(HashMap<(SessionId, Address), VecDeque<(BootTime, Way)>>);
 
 impl Tries {
     /// Takes note of one by that program: in how many ways it was tried by now.
-    pub fn note(&mut self, question: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
-        let key = (question.session, question.destination);
-        if !self.0.contains_key(&key) && self.0.len() >= MOST {
+    pub fn note(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
+        let way_to = (key.session, key.destination);
+        if !self.0.contains_key(&way_to) && self.0.len() >= MOST {
             self.drop_oldest();
         }
-        let tries = self.0.entry(key).or_default();
+        let tries = self.0.entry(way_to).or_default();
         let way = Way {
-            protocol: question.protocol,
-            port: question.port,
+            protocol: key.protocol,
+            port: key.port,
             program: program.unwrap_or_default().to_owned(),
         };
         // Each way once: the same again and again does not push the others out.

@@ -72,21 +72,21 @@ impl State {
         // Answers first, for what is answered does not wait.
         kept.sort_by_key(|(_, asked)| (asked.refused_until.is_none(), asked.shown.asked_at));
         for (key, asked) in kept {
-            let question = asked.question();
-            let owner = self.sessions.live(question.session);
+            let key = asked.key();
+            let owner = self.sessions.live(key.session);
             let owner = owner.map(|session| (session.about.uid, session.outermost()));
             // A no holds for as long as somebody is there for whom it holds.
-            let holds = self.sessions.share(question.session);
+            let holds = self.sessions.share(key.session);
             match (owner, asked.refused_until) {
                 (_, Some(until)) if owner.is_some() || holds => {
                     self.requests
-                        .refuse(question, asked.burst, asked.shown, BootTime(until));
+                        .refuse(key, asked.burst, asked.shown, BootTime(until));
                 }
                 (None, _) | (_, Some(_)) => {}
                 (Some(owner), None) => {
                     let id = asked.shown.id.clone();
                     let ask = || Ok::<_, Infallible>(asked.shown);
-                    let Ok(_) = self.requests.note(question, owner, clock::now(), ask);
+                    let Ok(_) = self.requests.note(key, owner, clock::now(), ask);
                     self.requests.put_burst(&id, asked.burst);
                 }
             }

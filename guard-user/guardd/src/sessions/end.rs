@@ -118,9 +118,9 @@ impl State {
     /// Drops the HTTP requests whose destinations are closed: a yes would not get them there.
     fn drop_closed_http(&mut self) {
         let pending = self.requests.pending().iter();
-        let http = pending.filter(|one| one.question.http.is_some());
+        let http = pending.filter(|one| one.key.http.is_some());
         let is_closed = |one: &&Pending| {
-            let standing = self.standing(&target(&one.question));
+            let standing = self.standing(&target(&one.key));
             matches!(standing, Standing::Closed)
         };
         let closed: Vec<_> = http

@@ -63,7 +63,7 @@ impl Snapshot {
 /// All that the kernel counts for; it knows of no request.
 fn sessions(state: &State) -> Vec<OfSession> {
     let waiting = state.requests.pending();
-    let requests = count(waiting.iter().map(|one| one.question.session));
+    let requests = count(waiting.iter().map(|one| one.key.session));
     let open = state.datapath.holes().unwrap_or_default();
     let permits = state.proxy.permits().iter();
     let permits = permits.map(|(_, permit)| permit.session);

@@ -134,7 +134,7 @@ impl Dropped {
         let is_quiet = self.said.is_some_and(|said| said.elapsed() < QUIET);
         if self.count > 0 && !is_quiet {
             tracing::warn!(
-                questions = self.count,
+                keys = self.count,
                 "on_request: not told, as {QUEUE} others wait for it; guard pending has them"
             );
             (self.count, self.said) = (0, Some(Instant::now()));
