@@ -10,7 +10,9 @@ use std::{
 };
 
 use guard_datapath::DatapathError;
-use guard_probe::{self as probe, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers};
+use guard_probe::{
+    self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, kernel, layers,
+};
 use guard_proto::{Found, HookStatus, Row};
 use tokio::{
     process::Command,
@@ -141,9 +143,9 @@ async fn rows(shared: &Shared, oldest: Duration) -> Vec<Row> {
 fn open(rows: &[Row]) -> impl Iterator<Item = Row> {
     let layer = UNIX_LAYER.row(match UnixLayer::at_best(rows) {
         UnixLayer::None => {
-            Answer::no("this kernel lets nobody refuse a connection to a unix socket")
+            ProbeResult::no("this kernel lets nobody refuse a connection to a unix socket")
         }
-        _ => Answer::yes("as tried"),
+        _ => ProbeResult::yes("as tried"),
     });
     let rows = rows.iter().cloned().chain([layer]);
     rows.filter(|row| row.required && !row.ok)
@@ -240,38 +242,40 @@ impl State {
         let root = self.machine.cgroup_root();
         rows.push(OWNER.row(owned(root)));
         rows.push(SLICE.row(match slice::without_unit(root) {
-            Some(warning) => Answer::no(warning),
-            None if slice::at(root).is_some() => Answer::yes("its file is there"),
-            None => Answer::yes("no slice of systemd's is in use"),
+            Some(warning) => ProbeResult::no(warning),
+            None if slice::at(root).is_some() => ProbeResult::yes("its file is there"),
+            None => ProbeResult::yes("no slice of systemd's is in use"),
         }));
         let mut warnings = self.sessions.packet_warnings(&self.datapath);
         warnings.extend(self.sessions.astray_warnings());
         rows.push(UNITS.row(match warnings.is_empty() {
-            true => Answer::yes("looked at the rights and places of their processes"),
-            false => Answer::no(warnings.join("; ")),
+            true => ProbeResult::yes("looked at the rights and places of their processes"),
+            false => ProbeResult::no(warnings.join("; ")),
         }));
         rows.push(UNIX.row(self.judges_unix()));
         rows.push(PROXY.row(match self.proxy_warning() {
-            Some(warning) => Answer::no(warning),
-            None => Answer::yes("it runs, or nothing needs it"),
+            Some(warning) => ProbeResult::no(warning),
+            None => ProbeResult::yes("it runs, or nothing needs it"),
         }));
         rows.push(POLKIT.row(match self.config.approve.polkit {
-            true => Answer::yes("polkit is asked each time, and without its yes nothing opens"),
-            false => Answer::no("polkit is not asked"),
+            true => {
+                ProbeResult::yes("polkit is asked each time, and without its yes nothing opens")
+            }
+            false => ProbeResult::no("polkit is not asked"),
         }));
         rows
     }
 
     /// What guardd has tried or attached since it started; whether it is there still is in the rows of the hooks.
-    fn judges_unix(&self) -> Answer {
+    fn judges_unix(&self) -> ProbeResult {
         match (self.datapath.lsm_problem(), self.datapath.unix_problem()) {
-            (None, _) => Answer::yes(
+            (None, _) => ProbeResult::yes(
                 "at the security hooks, as tried: one refused guardd a connection; guard run connects none",
             ),
-            (Some(_), None) => Answer::yes(
+            (Some(_), None) => ProbeResult::yes(
                 "by programs at the top of the cgroups, which refuse; guard run connects what may be",
             ),
-            (Some(_), Some(problem)) => Answer::no(problem),
+            (Some(_), Some(problem)) => ProbeResult::no(problem),
         }
     }
 
@@ -279,11 +283,11 @@ impl State {
         match self.datapath.read_back() {
             Ok(hooks) => {
                 let mut rows: Vec<_> = hooks.iter().map(hook_row).collect();
-                rows.push(MAPS.row(Answer::yes("each was opened at its pin")));
+                rows.push(MAPS.row(ProbeResult::yes("each was opened at its pin")));
                 rows
             }
             Err(DatapathError::NotEnforced { hooks, .. }) => hooks.iter().map(hook_row).collect(),
-            Err(error) => vec![MAPS.row(Answer::no(format!("{error}; {}", error.fix())))],
+            Err(error) => vec![MAPS.row(ProbeResult::no(format!("{error}; {}", error.fix())))],
         }
     }
 }
@@ -295,15 +299,15 @@ fn hook_row(hook: &HookStatus) -> Row {
     };
     let name = format!("{} {}", HOOK.name, hook.name);
     let answer = match (hook.attached, hook.program_id) {
-        (true, Some(id)) => Answer::yes(format!("read back: program {id} is attached")),
-        _ => Answer::no("read back: no program is attached"),
+        (true, Some(id)) => ProbeResult::yes(format!("read back: program {id} is attached")),
+        _ => ProbeResult::no("read back: no program is attached"),
     };
     check.row_named(&name, answer)
 }
 
 /// Whether nobody but root can move a process into or out of the guard's cgroup, as its files' modes have it. The
 /// session that doctor looks with tries it.
-fn owned(root: &Path) -> Answer {
+fn owned(root: &Path) -> ProbeResult {
     for file in [
         "",
         "cgroup.procs",
@@ -315,10 +319,13 @@ fn owned(root: &Path) -> Answer {
             Ok(meta) if meta.uid() == 0 && meta.mode() & 0o022 == 0 => {}
             Ok(meta) => {
                 let (uid, mode) = (meta.uid(), meta.mode() & 0o777);
-                return Answer::no(format!("{} is of uid {uid}, mode {mode:o}", path.display()));
+                return ProbeResult::no(format!(
+                    "{} is of uid {uid}, mode {mode:o}",
+                    path.display()
+                ));
             }
-            Err(error) => return Answer::unclear(format!("{}: {error}", path.display())),
+            Err(error) => return ProbeResult::unclear(format!("{}: {error}", path.display())),
         }
     }
-    Answer::yes("its files' owner and modes say so")
+    ProbeResult::yes("its files' owner and modes say so")
 }

@@ -79,7 +79,7 @@ pub fn joined(all: Vec<Explanation>, asked: &Destination) -> Vec<Explanation> {
     let mut answers: Vec<Vec<Explanation>> = Vec::new();
     let mut known = HashMap::new();
     for one in all {
-        let at = *known.entry(Answer::of(&one)).or_insert_with(|| {
+        let at = *known.entry(ExplanationKey::of(&one)).or_insert_with(|| {
             answers.push(Vec::new());
             answers.len() - 1
         });
@@ -100,7 +100,7 @@ pub fn joined(all: Vec<Explanation>, asked: &Destination) -> Vec<Explanation> {
 
 /// What explanations share that say the same.
 #[derive(PartialEq, Eq, Hash)]
-struct Answer {
+struct ExplanationKey {
     ports: Vec<PortSpec>,
     verdict: String,
     policy: String,
@@ -108,7 +108,7 @@ struct Answer {
     hole: Option<String>,
 }
 
-impl Answer {
+impl ExplanationKey {
     fn of(one: &Explanation) -> Self {
         Self {
             ports: one.ports.clone(),

@@ -45,7 +45,8 @@ pub use invalid::Invalid;
 pub use invalid::quoted;
 pub use lookup::{Lookup, range_list};
 pub use model::{
-    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Place, Policy, Rule,
+    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Policy, Rule,
+    SourceSpan,
 };
 pub use name::{DomainName, Wildcard};
 pub use on_link::networks_around;

@@ -75,7 +75,7 @@ pub struct Rule {
     /// The line of its header, counted from 1.
     pub line: usize,
     /// Its name in the source, or its header.
-    pub place: Place,
+    pub place: SourceSpan,
 }
 
 /// Which HTTP requests a `read-only` rule treats differently. Absent conditions hold for all.
@@ -108,7 +108,7 @@ pub enum HttpAction {
 
 /// A piece of the source that a later step may complain about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceSpan {
     /// Counted from 1.
     pub line: usize,
     /// In characters, counted from 1.

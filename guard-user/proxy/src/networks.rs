@@ -200,7 +200,7 @@ pub(super) struct ConnectionSlot {
 
 impl std::fmt::Debug for ConnectionSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place")
+        f.debug_struct("ConnectionSlot")
             .field("account", &self.account)
             .finish_non_exhaustive()
     }

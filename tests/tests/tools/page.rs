@@ -44,17 +44,17 @@ emulated. `cargo xtask tools` runs what your machine can, `--all` the machine to
 ";
 
 /// A kernel, and the ways that are tried on it.
-struct Place {
+struct KernelWays {
     name: &'static str,
     ways: &'static [Way],
 }
 
-static PLACES: [Place; 2] = [
-    Place {
+static PLACES: [KernelWays; 2] = [
+    KernelWays {
         name: "6.18",
         ways: &Way::RUN,
     },
-    Place {
+    KernelWays {
         name: "6.12, hooks",
         ways: &Way::ALL,
     },

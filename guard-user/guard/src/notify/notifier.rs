@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt as _;
 
 use super::answers::{Outcome, tell, who_answered};
-use super::buttons::Answer;
+use super::buttons::ButtonChoice;
 use super::desktop::{ActionInvoked, Desktop, NotificationClosed, Urgency};
 use super::follow::News;
 use super::say;
@@ -284,7 +284,8 @@ impl Notifier {
         };
         let is_that = |shown: &Shown| shown.notification == Some(pressed.id) && !shown.answered;
         let found = self.shown.iter_mut().find(|(_, shown)| is_that(shown));
-        let (Some((request, shown)), Some(answer)) = (found, Answer::of(pressed.action_key)) else {
+        let (Some((request, shown)), Some(answer)) = (found, ButtonChoice::of(pressed.action_key))
+        else {
             return;
         };
         let header = signal.message().header();

@@ -2,7 +2,7 @@
 
 use guard_proto::{HttpRequest, Request};
 
-use super::buttons::{self, Answer};
+use super::buttons::{self, ButtonChoice};
 use crate::render::escape::{quoted, visible};
 use crate::render::{command_line, endpoint, requests, time::Clock};
 
@@ -67,7 +67,7 @@ impl Abilities {
             actions = buttons::of(request);
             if is_cut(request) {
                 // Nobody says yes here to what they have not seen.
-                actions.retain(|(key, _)| matches!(Answer::of(key), Some(Answer::No)));
+                actions.retain(|(key, _)| matches!(ButtonChoice::of(key), Some(ButtonChoice::No)));
                 let id = &request.id;
                 lines.push(format!(
                     "All of it, and a yes: guard watch, or guard approve {id}"

@@ -8,7 +8,7 @@ use crate::error::CliError;
 
 /// What a person decided.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Decision {
     /// About which question, or hole.
     pub(crate) id: String,
     /// As the verb says it that does the same.

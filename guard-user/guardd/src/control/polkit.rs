@@ -37,7 +37,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// A process, as polkit's interface has it: its kind, and what tells it from others.
 type Subject<'a> = (&'a str, HashMap<&'a str, Variant<'a>>);
 /// Whether it is authorised, whether it would be after authentication, and details.
-type Answer = (bool, bool, HashMap<String, String>);
+type AuthorizationResult = (bool, bool, HashMap<String, String>);
 
 #[zbus::proxy(
     interface = "org.freedesktop.PolicyKit1.Authority",
@@ -52,7 +52,7 @@ trait Authority {
         details: HashMap<&str, &str>,
         flags: u32,
         cancellation_id: &str,
-    ) -> zbus::Result<Answer>;
+    ) -> zbus::Result<AuthorizationResult>;
 
     fn cancel_check_authorization(&self, cancellation_id: &str) -> zbus::Result<()>;
 }
@@ -108,7 +108,7 @@ fn asked_for(state: &crate::state::State, who: Approver, id: &str, prefix: bool)
     to.unwrap_or_else(|| id.to_owned())
 }
 
-async fn ask(peer: &Peer, to: &str) -> Result<Answer, String> {
+async fn ask(peer: &Peer, to: &str) -> Result<AuthorizationResult, String> {
     let say = |error: zbus::Error| error.to_string();
     let subject =
         subject(peer).map_err(|error| format!("the caller cannot be told to it: {error}"))?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_sys::{
-    notify::{Answer, Listener, Waiting},
+    notify::{Listener, NotifyResponse, Waiting},
     pidfd::open_thread,
 };
 use rustix::{
@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{
-    Told,
+    RefusalSender,
     judge::{Judge, Word},
     lookup::{self, Address},
 };
@@ -25,7 +25,7 @@ use super::{
 /// What becomes of a call.
 pub(super) enum Plan {
     /// This, at once.
-    Answer(Answer),
+    Answer(NotifyResponse),
     /// Its socket is connected, which may take as long as the other side likes.
     Connect(Target),
 }
@@ -41,42 +41,42 @@ pub(super) enum Target {
 }
 
 /// Decides what becomes of a call.
-pub(super) fn plan(call: &Waiting, judge: &Judge, told: &Told) -> Plan {
+pub(super) fn plan(call: &Waiting, judge: &Judge, told: &RefusalSender) -> Plan {
     let [_, address, length, ..] = call.arguments;
     // An `int` each: the kernel ignores the rest.
     let length = u64::from(length as u32);
     match lookup::address(call.thread, address, length) {
-        Address::Other => Plan::Answer(Answer::Goes),
+        Address::Other => Plan::Answer(NotifyResponse::Goes),
         Address::Unread => Plan::Connect(Target::Unread),
         Address::Abstract(name) if judge.allows_name(call.thread, &name) => {
             Plan::Connect(Target::Name(name))
         }
         // Landlock's to judge, where it does; else the kernel refuses.
-        Address::Abstract(_) => Plan::Answer(Answer::Goes),
-        Address::Path(path) if judge.goes_by_itself(&path) => Plan::Answer(Answer::Goes),
+        Address::Abstract(_) => Plan::Answer(NotifyResponse::Goes),
+        Address::Path(path) if judge.goes_by_itself(&path) => Plan::Answer(NotifyResponse::Goes),
         Address::Path(path) => to_path(call, judge, &path, told),
     }
 }
 
-fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &Told) -> Plan {
+fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &RefusalSender) -> Plan {
     let file = match lookup::file(call.thread, path) {
         Ok(file) => file,
         Err(why) => return Plan::Answer(outcome(Err(why))),
     };
     match judge.judge(call.thread, &file) {
         Word::Connect => Plan::Connect(Target::File(file)),
-        Word::Nobody => Plan::Answer(Answer::Done(Errno::CONNREFUSED.raw_os_error())),
+        Word::Nobody => Plan::Answer(NotifyResponse::Done(Errno::CONNREFUSED.raw_os_error())),
         Word::Refuse => {
             let pid = lookup::process(call.thread).unwrap_or_default();
             let socket = path.display().to_string();
             told.tell(socket, pid);
-            Plan::Answer(Answer::Done(Errno::PERM.raw_os_error()))
+            Plan::Answer(NotifyResponse::Done(Errno::PERM.raw_os_error()))
         }
     }
 }
 
 /// Connects a call's socket, and waits until that is done.
-pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -> Answer {
+pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -> NotifyResponse {
     let to = match target {
         Target::File(file) => file_address(file),
         Target::Name(name) => SocketAddrUnix::new_abstract_name(name).map_err(io::Error::from),
@@ -92,10 +92,10 @@ pub(super) fn file_address(file: &OwnedFd) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new(path)?)
 }
 
-pub(super) fn outcome(connected: io::Result<()>) -> Answer {
+pub(super) fn outcome(connected: io::Result<()>) -> NotifyResponse {
     match connected {
-        Ok(()) => Answer::Done(0),
-        Err(why) => Answer::Done(why.raw_os_error().unwrap_or(Errno::PERM.raw_os_error())),
+        Ok(()) => NotifyResponse::Done(0),
+        Err(why) => NotifyResponse::Done(why.raw_os_error().unwrap_or(Errno::PERM.raw_os_error())),
     }
 }
 

@@ -39,8 +39,8 @@ use guard_sys::{
     unix_diag::{SocketFile, socket_at},
 };
 use judge::Judge;
+use server::RefusalSender;
 pub(super) use server::Server;
-use server::Told;
 use unread::Unread;
 use workers::Workers;
 
@@ -128,7 +128,12 @@ pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
 /// # Errors
 ///
 /// The system's, as where it may not become that user: as somebody else nothing is connected.
-fn answer_all(listener: Listener, sockets: &Sockets, ask: Ask, told: Told) -> io::Result<()> {
+fn answer_all(
+    listener: Listener,
+    sockets: &Sockets,
+    ask: Ask,
+    told: RefusalSender,
+) -> io::Result<()> {
     let judge = Arc::new(Judge::new(sockets, ask)?);
     let unread = Unread::new(sockets, ask, Arc::clone(&judge), told.clone());
     let workers = Workers::new(listener, sockets.whom.clone(), unread);

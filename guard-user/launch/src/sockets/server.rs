@@ -42,7 +42,7 @@ pub(crate) struct Server {
 
 /// Whom it tells what it refuses.
 #[derive(Clone)]
-pub(super) struct Told(Arc<OwnedFd>);
+pub(super) struct RefusalSender(Arc<OwnedFd>);
 
 impl Server {
     /// Starts it. This process has one thread, and its signals are not held back. `calls` is where the command's process hands its
@@ -96,7 +96,7 @@ impl Server {
     }
 }
 
-impl Told {
+impl RefusalSender {
     /// Whoever floods is told of less.
     pub(super) fn tell(&self, socket: String, pid: u32) {
         if let Ok(one) = serde_json::to_vec(&RefusedSocket { socket, pid }) {
@@ -115,7 +115,12 @@ fn serve(calls: &OwnedFd, told: OwnedFd, sockets: &Sockets, ask: Ask) -> io::Res
         return Ok(());
     };
     // Where it fails nobody has the listener any more, and calls fail.
-    answer_all(Listener::of(listener), sockets, ask, Told(Arc::new(told)))
+    answer_all(
+        Listener::of(listener),
+        sockets,
+        ask,
+        RefusalSender(Arc::new(told)),
+    )
 }
 
 /// Leaves to `guard run` what it has open: pipes end where it ends, and guardd sees who it is by a connection of its.

@@ -5,7 +5,7 @@
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use guard_proto::SocketAddress;
-use guard_sys::notify::{Answer, Listener, Waiting};
+use guard_sys::notify::{Listener, NotifyResponse, Waiting};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     io::Errno,
@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::{
-    Ask, Sockets, Told,
+    Ask, RefusalSender, Sockets,
     answer::{file_address, outcome},
     judge::{Judge, Word},
     lookup,
@@ -24,11 +24,11 @@ pub(super) struct Unread {
     ask: Ask,
     guardd: PathBuf,
     judge: Arc<Judge>,
-    told: Told,
+    told: RefusalSender,
 }
 
 impl Unread {
-    pub(super) fn new(sockets: &Sockets, ask: Ask, judge: Arc<Judge>, told: Told) -> Self {
+    pub(super) fn new(sockets: &Sockets, ask: Ask, judge: Arc<Judge>, told: RefusalSender) -> Self {
         Self {
             ask,
             guardd: sockets.guardd.clone(),
@@ -38,18 +38,18 @@ impl Unread {
     }
 
     /// Answers one call. What is no Unix socket's, or cannot be known, goes to the kernel, which refuses Unix sockets.
-    pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> Answer {
+    pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> NotifyResponse {
         let thread = call.thread.cast_unsigned();
         // It may be one inside that whose calls these are.
         let Some(session) = self.judge.session_of(call.thread) else {
-            return Answer::Goes;
+            return NotifyResponse::Goes;
         };
         match (self.ask.address)(&self.guardd, &session, thread) {
             Some(SocketAddress {
                 socket: Some(socket),
                 same_root,
             }) => self.lead(call, listener, (socket, same_root)),
-            _ => Answer::Goes,
+            _ => NotifyResponse::Goes,
         }
     }
 
@@ -58,7 +58,7 @@ impl Unread {
         call: &Waiting,
         listener: &Listener,
         (socket, same_root): (String, bool),
-    ) -> Answer {
+    ) -> NotifyResponse {
         if let Some(name) = socket.strip_prefix('@') {
             return match self.judge.allows_name(call.thread, name.as_bytes()) {
                 true => outcome(
@@ -66,11 +66,11 @@ impl Unread {
                         .map_err(io::Error::from)
                         .and_then(|to| replace(call, listener, &to)),
                 ),
-                false => Answer::Goes,
+                false => NotifyResponse::Goes,
             };
         }
         if self.judge.goes_by_itself(socket.as_ref()) {
-            return Answer::Goes;
+            return NotifyResponse::Goes;
         }
         if !same_root {
             return self.refuse(call, socket);
@@ -78,21 +78,21 @@ impl Unread {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let file: OwnedFd = match openat(CWD, &socket, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(why) => return Answer::Done(why.raw_os_error()),
+            Err(why) => return NotifyResponse::Done(why.raw_os_error()),
         };
         match self.judge.judge(call.thread, &file) {
             Word::Connect => {
                 outcome(file_address(&file).and_then(|to| replace(call, listener, &to)))
             }
-            Word::Nobody => Answer::Done(Errno::CONNREFUSED.raw_os_error()),
+            Word::Nobody => NotifyResponse::Done(Errno::CONNREFUSED.raw_os_error()),
             Word::Refuse => self.refuse(call, socket),
         }
     }
 
-    fn refuse(&self, call: &Waiting, socket: String) -> Answer {
+    fn refuse(&self, call: &Waiting, socket: String) -> NotifyResponse {
         let pid = lookup::process(call.thread).unwrap_or_default();
         self.told.tell(socket, pid);
-        Answer::Done(Errno::PERM.raw_os_error())
+        NotifyResponse::Done(Errno::PERM.raw_os_error())
     }
 }
 

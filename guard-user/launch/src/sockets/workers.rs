@@ -13,7 +13,7 @@ use std::{
 };
 
 use caps::{CapSet, Capability};
-use guard_sys::notify::{Answer, Listener, Waiting};
+use guard_sys::notify::{Listener, NotifyResponse, Waiting};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
@@ -76,7 +76,7 @@ impl Workers {
 
     /// Has a call's socket connected. Called by one thread only, after [`Self::become_user`].
     pub(super) fn connect(&self, call: Waiting, target: Target) {
-        let (id, again) = (call.id, Answer::Done(Errno::AGAIN.raw_os_error()));
+        let (id, again) = (call.id, NotifyResponse::Done(Errno::AGAIN.raw_os_error()));
         if self.has_idle() || self.one_more() {
             // They end with this sender.
             let _ = self.jobs.send((call, target));

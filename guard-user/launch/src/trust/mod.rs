@@ -45,11 +45,11 @@ const VIEW: &str = "trust";
 #[derive(Debug)]
 pub struct Trust {
     plan: Plan,
-    place: Place,
+    place: StoreLocation,
 }
 
 #[derive(Debug)]
-enum Place {
+enum StoreLocation {
     /// A directory of the user's own.
     Directory(TempDir),
     View(View),
@@ -64,7 +64,7 @@ pub struct Effect {
     pub warnings: Vec<String>,
 }
 
-impl Place {
+impl StoreLocation {
     fn path(&self) -> &Path {
         match self {
             Self::Directory(directory) => directory.path(),
@@ -96,7 +96,7 @@ impl Trust {
             Err(why) => return (None, vec![without(why)]),
         };
         warnings.extend(plan.warnings.iter().cloned());
-        if let Place::Directory(directory) = &place {
+        if let StoreLocation::Directory(directory) = &place {
             if plan.files.is_empty() {
                 return (None, warnings);
             }
@@ -111,8 +111,8 @@ impl Trust {
     #[must_use]
     pub fn take_effect(&self) -> Effect {
         let shown = match &self.place {
-            Place::Directory(_) => Ok(Vec::new()),
-            Place::View(view) => view.show(&self.plan.files),
+            StoreLocation::Directory(_) => Ok(Vec::new()),
+            StoreLocation::View(view) => view.show(&self.plan.files),
         };
         match shown {
             Ok(warnings) => Effect {
@@ -129,7 +129,7 @@ impl Trust {
     /// Cleans up when the command has ended. What others in the session's `cgroup` still read stays; a view goes with
     /// the last of them.
     pub fn finish(self, cgroup: &Path) {
-        if let Place::Directory(directory) = self.place
+        if let StoreLocation::Directory(directory) = self.place
             && may_be_populated(cgroup)
         {
             // The path of what stays is of no use.
@@ -145,25 +145,32 @@ fn without(why: impl std::fmt::Display) -> String {
 }
 
 /// Where the files will be, and what the person should know about it.
-fn place(authority: &Authority, state: &Path, cgroup: &Path) -> io::Result<(Place, Vec<String>)> {
+fn place(
+    authority: &Authority,
+    state: &Path,
+    cgroup: &Path,
+) -> io::Result<(StoreLocation, Vec<String>)> {
     if geteuid().is_root() {
         let (view, warnings) = View::of_system(authority, state.join(VIEW));
-        return Ok((Place::View(view), warnings));
+        return Ok((StoreLocation::View(view), warnings));
     }
     let base = std::path::absolute(base())?;
     sweep(&base);
-    Ok((Place::Directory(directory(&base, cgroup)?), Vec::new()))
+    Ok((
+        StoreLocation::Directory(directory(&base, cgroup)?),
+        Vec::new(),
+    ))
 }
 
 /// What there is, read with the rights of this thread, and what is to be.
-fn plan(authority: &Authority, place: &Place) -> Plan {
+fn plan(authority: &Authority, place: &StoreLocation) -> Plan {
     let bundle = system::existing(system::BUNDLES);
     let bundle = bundle.iter().find_map(|path| system::read(path).ok());
     let none = bundle.is_none();
     let before = Before {
         variable: &|name: &str| env::var_os(name),
         bundle,
-        has_view: matches!(place, Place::View(_)),
+        has_view: matches!(place, StoreLocation::View(_)),
     };
     let mut plan = Plan::make(authority, &before, place.path());
     if none {

@@ -11,13 +11,13 @@ use super::{
 
 /// What holds for an address: the first range that covers, else the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Answer {
+pub(super) struct AddressVerdict {
     pub(super) ranges: Vec<RangeEntry>,
     pub(super) verdict: Verdict,
     pub(super) rule: u16,
 }
 
-impl Answer {
+impl AddressVerdict {
     pub(super) fn verdict_for(&self, protocol: Protocol, port: u16) -> Verdict {
         let range = self.ranges.iter().find(|r| r.covers(protocol, port));
         range.map_or(self.verdict, |range| Verdict::from_u8(range.verdict))
@@ -29,7 +29,7 @@ const MOST_OVERLONG: usize = 20;
 
 /// One of the different answers of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct AnswerId(u32);
+pub(super) struct AddressVerdictId(u32);
 
 /// A set of rules that hold for the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,18 +37,18 @@ pub(super) struct SetId(u32);
 
 /// The different answers of a policy. There are few, however many prefixes there are: each is
 /// worked out once.
-pub(super) struct Answers<'p> {
+pub(super) struct AddressVerdicts<'p> {
     ranking: &'p Ranking<'p>,
-    answers: Vec<Answer>,
-    ids: HashMap<Answer, AnswerId>,
+    answers: Vec<AddressVerdict>,
+    ids: HashMap<AddressVerdict, AddressVerdictId>,
     sets: Vec<Box<[Rank]>>,
     set_ids: HashMap<Box<[Rank]>, SetId>,
-    layered: HashMap<(SetId, AnswerId), AnswerId>,
-    overlong: Vec<(Prefix, Answer)>,
+    layered: HashMap<(SetId, AddressVerdictId), AddressVerdictId>,
+    overlong: Vec<(Prefix, AddressVerdict)>,
 }
 
-impl<'p> Answers<'p> {
-    pub(super) const DEFAULT: AnswerId = AnswerId(0);
+impl<'p> AddressVerdicts<'p> {
+    pub(super) const DEFAULT: AddressVerdictId = AddressVerdictId(0);
     pub(super) const NO_RULES: SetId = SetId(0);
 
     pub(super) fn new(ranking: &'p Ranking<'p>, default: Verdict) -> Self {
@@ -61,7 +61,7 @@ impl<'p> Answers<'p> {
             layered: HashMap::new(),
             overlong: Vec::new(),
         };
-        answers.intern(Answer {
+        answers.intern(AddressVerdict {
             ranges: Vec::new(),
             verdict: default,
             rule: DEFAULT_RULE,
@@ -70,12 +70,12 @@ impl<'p> Answers<'p> {
         answers
     }
 
-    pub(super) fn get(&self, id: AnswerId) -> &Answer {
+    pub(super) fn get(&self, id: AddressVerdictId) -> &AddressVerdict {
         &self.answers[id.0 as usize]
     }
 
     /// The answers that no list of the kernel can hold, and a prefix that has each.
-    pub(super) fn overlong(&self) -> &[(Prefix, Answer)] {
+    pub(super) fn overlong(&self) -> &[(Prefix, AddressVerdict)] {
         &self.overlong
     }
 
@@ -91,7 +91,12 @@ impl<'p> Answers<'p> {
     }
 
     /// The answer where rules hold on top of what holds around. `prefix` is where, for complaints.
-    pub(super) fn layer(&mut self, rules: SetId, around: AnswerId, prefix: &Prefix) -> AnswerId {
+    pub(super) fn layer(
+        &mut self,
+        rules: SetId,
+        around: AddressVerdictId,
+        prefix: &Prefix,
+    ) -> AddressVerdictId {
         if rules == Self::NO_RULES || self.overlong.len() >= MOST_OVERLONG {
             return around;
         }
@@ -110,17 +115,17 @@ impl<'p> Answers<'p> {
         id
     }
 
-    fn intern(&mut self, answer: Answer) -> AnswerId {
+    fn intern(&mut self, answer: AddressVerdict) -> AddressVerdictId {
         if let Some(id) = self.ids.get(&answer) {
             return *id;
         }
-        let id = AnswerId(self.answers.len() as u32);
+        let id = AddressVerdictId(self.answers.len() as u32);
         self.answers.push(answer.clone());
         self.ids.insert(answer, id);
         id
     }
 
-    fn work_out(&self, rules: &[Rank], around: &Answer) -> Answer {
+    fn work_out(&self, rules: &[Rank], around: &AddressVerdict) -> AddressVerdict {
         let mut ranked = rules.iter().map(|rank| self.ranking.get(*rank));
         // Sorted by rank, so the first is the strictest.
         let (verdict, rule, inherited) = match ranked.find(|ranked| ranked.ports.is_empty()) {
@@ -133,7 +138,7 @@ impl<'p> Answers<'p> {
             .chain(inherited.iter().copied())
             .filter(|range| covered.add(range.protocol, range.low, range.high))
             .collect();
-        Answer {
+        AddressVerdict {
             ranges,
             verdict,
             rule,

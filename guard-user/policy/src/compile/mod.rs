@@ -20,7 +20,7 @@ use guard_common::{
 };
 
 use self::{
-    answer::{Answer, AnswerId, Answers},
+    answer::{AddressVerdict, AddressVerdictId, AddressVerdicts},
     entries::Ranking,
 };
 use super::{
@@ -80,7 +80,7 @@ pub fn compile(policy: &Policy, environment: &Environment) -> Result<Compiled, V
     too_many_rules(policy)?;
     let ranking = Ranking::new(&policy.rules);
     let entries = entries::collect(&ranking, environment);
-    let mut answers = Answers::new(&ranking, policy.default);
+    let mut answers = AddressVerdicts::new(&ranking, policy.default);
     let swept = sweep::sweep(&entries, &mut answers);
     drop(entries);
     match answers.overlong() {
@@ -110,7 +110,7 @@ fn at_rule(policy: &Policy, rule: &Rule, what: Invalid) -> Diagnostic {
 }
 
 /// One error for each set of rules that gives some prefix too many ranges.
-fn too_many_ranges(policy: &Policy, overlong: &[(Prefix, Answer)]) -> Vec<Diagnostic> {
+fn too_many_ranges(policy: &Policy, overlong: &[(Prefix, AddressVerdict)]) -> Vec<Diagnostic> {
     let mut said = HashSet::new();
     let mut errors = Vec::new();
     for (prefix, answer) in overlong {
@@ -145,13 +145,17 @@ fn needs_too_many(prefix: &Prefix, count: usize, rules: &[&Rule]) -> Invalid {
 }
 
 /// Numbers the lists that are in use.
-fn finish(policy: &Policy, prefixes: &[(Prefix, AnswerId)], answers: &Answers<'_>) -> Compiled {
+fn finish(
+    policy: &Policy,
+    prefixes: &[(Prefix, AddressVerdictId)],
+    answers: &AddressVerdicts<'_>,
+) -> Compiled {
     let mut compiled = Compiled {
         prefixes: Vec::with_capacity(prefixes.len()),
         lists: Vec::new(),
         flags: 0,
     };
-    let mut values: HashMap<AnswerId, Value> = HashMap::new();
+    let mut values: HashMap<AddressVerdictId, Value> = HashMap::new();
     let mut known: HashMap<&[RangeEntry], ListIndex> = HashMap::new();
     let mut ping = false;
     for (prefix, id) in prefixes {

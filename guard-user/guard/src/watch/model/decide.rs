@@ -5,7 +5,7 @@ use guard_proto::{Call, Request};
 use super::choice::{Choice, What};
 use super::cursor::is_settled;
 use super::{Detail, Effect, Link, Mode, Model, Moment, Notice, Subject, Tone};
-use crate::watch::answer::Answer;
+use crate::watch::answer::Decision;
 
 /// A no that is for now: what is tried again after that is asked again.
 pub(super) const NOT_NOW: f64 = 60.0;
@@ -85,7 +85,7 @@ impl Model {
     pub(super) fn send(&mut self, id: String, call: Call) -> Vec<Effect> {
         self.answering.insert(id.clone());
         self.mine.insert(id.clone());
-        vec![Effect::Answer(Answer { id, call })]
+        vec![Effect::Answer(Decision { id, call })]
     }
 
     /// Begins a yes to more, or less, than was asked.
@@ -197,7 +197,7 @@ impl Model {
         self.mode = Mode::Lists;
         let ids = vec![id.clone()];
         let call = Call::Close { ids, all: false };
-        vec![Effect::Answer(Answer { id, call })]
+        vec![Effect::Answer(Decision { id, call })]
     }
 
     /// What was looked at is done with.

@@ -11,7 +11,7 @@ use self::choice::Choice;
 use self::cursor::Cursor;
 use self::faces::Faces;
 use self::marks::{Many, Together};
-use super::answer::{Answer, Outcome};
+use super::answer::{Decision, Outcome};
 
 pub(crate) mod choice;
 pub(crate) mod cursor;
@@ -207,7 +207,7 @@ pub(crate) struct Lists {
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Tell guardd.
-    Answer(Answer),
+    Answer(Decision),
     /// Ask it for its lists.
     Refresh,
     /// Ring.
