@@ -21,13 +21,13 @@ use tokio::{
 
 use crate::{control::failure::CallError, sessions::slice, shared::Shared, state::State};
 
-/// What was tried is not tried again sooner: whoever asks for it often gets the same answer.
+/// How long a result is reused: callers that ask often get the same answer.
 const FRESH: Duration = Duration::from_secs(5);
-/// In strict settings nothing runs on an older answer, were it a yes.
+/// With strict settings, nothing starts on an older result, even a good one.
 const RECENT: Duration = Duration::from_secs(60);
-/// For `guard status` this is recent enough.
+/// How old a result `guard status` may show.
 const KNOWN: Duration = Duration::from_secs(600);
-/// Whoever asks for the status for the first time is not kept busy by what it takes to look.
+/// Delay of the first probe after a status call, so that the caller does not wait for it.
 const LATER: Duration = Duration::from_secs(1);
 /// All probes together take a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ const POLKIT: Check = Check::way(
 )
 .optional();
 
-/// Hooks that refuse nothing: without them programs are told less, or wait longer.
+/// Hooks that refuse nothing: without them programs get wrong addresses, or wait longer.
 const HELPERS: [&str; 6] = [
     "getpeername4",
     "getpeername6",
@@ -83,17 +83,17 @@ const HELPERS: [&str; 6] = [
     "top_dial6",
 ];
 
-/// What was found last about the machine.
+/// The last result of the probes.
 #[derive(Debug, Default)]
 pub struct Doctor {
-    /// Held by whoever looks: one at a time.
+    /// Held while the probes run: one run at a time.
     looked: Mutex<Option<(Instant, Vec<Row>)>>,
-    /// Somebody wants to know.
+    /// Wakes the task that probes.
     wanted: Notify,
 }
 
 impl Doctor {
-    /// Has the machine looked at, if that was not done lately.
+    /// Has the machine probed, unless that was done lately.
     pub fn want(&self) {
         self.wanted.notify_one();
     }
@@ -118,7 +118,7 @@ pub async fn found(shared: &Shared) -> Found {
     }
 }
 
-/// The rows of the machine, not older than that, and those of the guard, as they are now.
+/// The rows of the machine, not older than `oldest`, and those of the guard, as they are now.
 async fn rows(shared: &Shared, oldest: Duration) -> Vec<Row> {
     let mut looked = shared.doctor.looked.lock().await;
     let machine = match &*looked {
@@ -151,10 +151,10 @@ fn open(rows: &[Row]) -> impl Iterator<Item = Row> {
     rows.filter(|row| row.required && !row.ok)
 }
 
-/// Has a process of its own look: what is tried would change this one.
+/// Runs the probes in a process of its own: they would change this one.
 async fn look() -> Vec<Row> {
     let mut probe = Command::new("/proc/self/exe");
-    // It ends by itself, and takes away what it has made; killed it could not.
+    // It ends by itself and removes what it made; if killed, it could not.
     probe.arg("probe").kill_on_drop(false);
     probe.stdin(Stdio::null()).stderr(Stdio::null());
     let done = match tokio::time::timeout(PATIENCE, probe.output()).await {
@@ -175,7 +175,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
     if !shared.with(|state| state.config.strict) {
         return Ok(());
     }
-    // What was open may have been closed since; what was not, is looked at again less often.
+    // An open row may have been closed since; the others are probed less often.
     let was_open = shared.with(|state| !state.machine.open_rows().is_empty());
     let oldest = if was_open { FRESH } else { RECENT };
     let open: Vec<_> = open(&rows(shared, oldest).await).collect();
@@ -185,7 +185,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
     }
 }
 
-/// Looks again, as at a start: for a guardd whose settings are strict. Says what is open.
+/// Probes again, as at a start, for a guardd whose settings are strict. Logs what is open.
 pub async fn look_again(shared: &Shared) {
     if !shared.with(|state| state.config.strict) {
         return;
@@ -200,7 +200,7 @@ pub async fn look_again(shared: &Shared) {
     }
 }
 
-/// Looks at the machine when somebody wants to know, and at the start where the settings are strict.
+/// Probes the machine on demand, and at the start if the settings are strict.
 pub async fn follow(shared: Rc<Shared>) {
     look_again(&shared).await;
     loop {
@@ -211,7 +211,7 @@ pub async fn follow(shared: Rc<Shared>) {
 }
 
 impl State {
-    /// What is open, for whoever asks for the status.
+    /// The open rows, for `guard status`.
     pub fn doctor_warning(&self) -> Option<String> {
         // The status says these in words of its own.
         let is_said = |row: &&String| row.starts_with(HOOK.name) || *row == UNITS.name;
@@ -236,7 +236,7 @@ impl State {
         }
     }
 
-    /// The rows that nobody else can know.
+    /// The rows that only guardd can know.
     fn guard_rows(&self) -> Vec<Row> {
         let mut rows = self.hook_rows();
         let root = self.machine.cgroup_root();
@@ -266,7 +266,7 @@ impl State {
         rows
     }
 
-    /// What guardd has tried or attached since it started; whether it is there still is in the rows of the hooks.
+    /// What guardd has tried or attached since it started; the rows of the hooks say whether it is still there.
     fn judges_unix(&self) -> ProbeResult {
         match (self.datapath.lsm_problem(), self.datapath.unix_problem()) {
             (None, _) => ProbeResult::yes(
@@ -305,8 +305,8 @@ fn hook_row(hook: &HookStatus) -> Row {
     check.row_named(&name, answer)
 }
 
-/// Whether nobody but root can move a process into or out of the guard's cgroup, as its files' modes have it. The
-/// session that doctor looks with tries it.
+/// Whether only root can move a process into or out of the guard's cgroup, by the modes of its files. The session that doctor
+/// runs tries it.
 fn owned(root: &Path) -> ProbeResult {
     for file in [
         "",

@@ -26,24 +26,24 @@ use crate::{
     times::after,
 };
 
-/// Why those end that waited for guardd to look, where a person would have to answer.
+/// Why held connections end that waited for a scan, if an approver would have to answer.
 const NOBODY: &str = "a person has to be asked, and nobody follows";
 
-/// Why those end that nobody was there for.
+/// Why held connections end that no approver answered.
 const TOO_LATE: &str = "nobody answered in time";
 
-/// Those that wait for one answer.
+/// The held connections that one answer is for.
 type Group = Vec<HeldSocket>;
 
-/// What becomes of those that wait.
+/// What becomes of held connections.
 enum Fate {
-    /// The next that the kernel tries passes, or is about to.
+    /// The next packet passes, or is about to.
     Passes,
-    /// guardd has not looked yet at who would get them.
+    /// The scan of their listener is not done.
     Unlooked,
-    /// They wait on for this answer.
+    /// They wait for an answer to this request.
     Waits(String),
-    /// Nobody will let them.
+    /// Nobody will allow them.
     Ends(&'static str),
 }
 
@@ -55,11 +55,11 @@ impl State {
             .renew(&mut self.datapath, &self.sessions, policies, requests);
     }
 
-    /// Makes a request of a connection that is held since now.
+    /// Makes a request for a connection that is held from now on.
     ///
     /// # Errors
     ///
-    /// Where nobody can be asked.
+    /// If no approver can be asked.
     pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
         let key = RequestKey {
             session: event.session,
@@ -78,7 +78,7 @@ impl State {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.look_by(event.at);
         }
-        // Where nobody is asked, the next scan closes it.
+        // Without a request, the next scan closes it.
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.hold(&id, Some(shown));
@@ -201,13 +201,13 @@ impl State {
         }
         let fate = self.asked_about(key, group);
         match (fate, self.holds.may_wait(key.session)) {
-            // It waited for guardd, and there is nobody else for it to wait for.
+            // It was held for a scan, and no approver will follow.
             (Fate::Waits(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
             (fate, _) => fate,
         }
     }
 
-    /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
+    /// The request of held connections; a new one if there is none, as after a hole for one of them.
     fn asked_about(&mut self, key: &RequestKey, group: &Group) -> Fate {
         if let Some(id) = self.requests.join(key) {
             return Fate::Waits(id);
@@ -218,7 +218,7 @@ impl State {
             .process_of(self.sessions.live(key.session), tgid);
         match self.ask(key.clone(), clock::now(), process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
-                // So that the next of them does not take its place.
+                // So that the next of them does not replace it.
                 let until = Clocks::read().calendar(latest(group));
                 self.requests.hold(&id, Some(until));
                 Fate::Waits(id)
@@ -265,7 +265,7 @@ impl State {
     }
 }
 
-/// Ends connections. All of a session at once: to find them the kernel has to list all there are.
+/// Closes connections, all of a session at once: to find them the kernel has to list every socket.
 fn end_groups(kernel: &mut Datapath, sessions: &Sessions, ending: &[(Group, &'static str)]) {
     let mut cookies: HashMap<SessionId, HashSet<u64>> = HashMap::new();
     for (cookie, one) in ending.iter().flat_map(|(group, _)| group) {
@@ -286,7 +286,7 @@ fn end_all(kernel: &mut Datapath, sessions: &Sessions, id: SessionId, cookies: &
     }
 }
 
-/// Those that wait for the same answer together.
+/// Held connections, grouped by the answer that they wait for.
 fn grouped(held: &[HeldSocket]) -> Vec<(RequestKey, Group)> {
     let mut groups: BTreeMap<(u32, [u32; 4], u16), Group> = BTreeMap::new();
     for one in held {
@@ -310,13 +310,13 @@ fn first(group: &Group) -> BootTime {
         .map_or(BootTime(0), |(_, earliest)| earliest.since)
 }
 
-/// When the last of them gives up.
+/// The last deadline of them.
 fn latest(group: &Group) -> BootTime {
     let ends = group.iter().map(|(_, one)| one.until);
     ends.max().unwrap_or(BootTime(0))
 }
 
-/// When the first of them gives up; none where none wait.
+/// The first deadline; none if no connection is held.
 fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
     held.iter().map(|(_, one)| one.until).min()
 }

@@ -14,7 +14,7 @@ use crate::{changes::Change, shared::Shared};
 /// Nothing is due: how long to wait, unless something comes.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Looks at what is due, for ever.
+/// Scans the listeners that are due, for ever.
 pub async fn follow(shared: Rc<Shared>) {
     let stir = shared.with(|state| Rc::clone(&state.relays.stir));
     loop {
@@ -55,12 +55,12 @@ pub async fn follow(shared: Rc<Shared>) {
         let wait = next.map_or(IDLE, |at| {
             Duration::from_nanos(at.0.saturating_sub(now().0))
         });
-        // That it took the longest is as good as a call.
+        // A timeout is as good as a call.
         let _ = tokio::time::timeout(wait, stir.notified()).await;
     }
 }
 
-/// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
+/// Scans a port of guardd's own loopback, to explain it; upstreams from earlier scans count too. It takes a while.
 ///
 /// # Errors
 ///
