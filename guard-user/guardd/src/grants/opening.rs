@@ -21,12 +21,12 @@ use crate::{
     times::after,
 };
 
-/// A hole for connections, where reads pass without.
+/// The error for a hole for connections to a `read-only` destination.
 const NOT_READ_ONLY: &str = "reads pass there without a hole; through this one goes everything, and nobody is asked \
                              about what changes something";
 
 impl State {
-    /// Opens holes that nobody asked for.
+    /// Opens holes without a request.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl State {
         Ok(self.recorder.sync()?)
     }
 
-    /// Closes a hole that was opened but not written down.
+    /// Closes a hole that was opened but not written to the audit log.
     fn close_now(&mut self, session: SessionId, id: HoleId) {
         if let Err(error) = self.datapath.close_hole(session, id) {
             tracing::error!(%error, hole = id.0, "cannot be closed; the kernel ends it in its time");

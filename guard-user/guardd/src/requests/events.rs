@@ -76,10 +76,10 @@ impl State {
         match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
-            // It was refused under a policy that has been replaced meanwhile.
+            // It was refused under a policy that has been replaced since.
             Some(Verdict::Allow) => {}
-            // A proxy that runs gets such connections redirected, unless it does not serve that network yet. From now on it
-            // does, if that can be.
+            // With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now
+            // on it does, if it can.
             Some(Verdict::ReadOnly)
                 if event.protocol == Protocol::TCP
                     && (self.notice_network(event.session, event.tgid) || !self.proxy.is_up()) =>
@@ -96,7 +96,7 @@ impl State {
         Ok(())
     }
 
-    /// The verdict of the session's policies on the event now. Where a hole for reads had it redirected, that is `read-only`.
+    /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
         let verdict = self
             .relays
@@ -107,7 +107,7 @@ impl State {
         }
     }
 
-    /// Makes a request of a refusal, unless there is one.
+    /// Makes a request for a refusal, unless there is one.
     fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
         let process = self
             .machine
@@ -123,7 +123,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// Where the kernel gives out no number for it.
+    /// If the kernel's counter of ids cannot be read.
     pub fn ask(
         &mut self,
         key: RequestKey,
@@ -140,7 +140,7 @@ impl State {
         let Some(each) = each else {
             return Err(ids::no_session(&ids::session(key.session)));
         };
-        // A no to the outermost session is one to all inside it.
+        // A no to the outermost session is a no to all inside it.
         let outermost = RequestKey {
             session: session.outermost(),
             ..key.clone()
@@ -185,7 +185,7 @@ impl State {
         }
     }
 
-    /// Counts a new request and writes it to the audit log. Where it became part of a burst: the burst's id.
+    /// Counts a new request and writes it to the audit log. If it became part of a burst, returns the burst's id.
     fn note_new(&mut self, id: &str, asked: &RequestKey, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
             self.recorder.counters().http("asked");
@@ -276,7 +276,7 @@ fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
     outermost.unwrap_or(&each[each.len() - 1])
 }
 
-/// All of it, the outermost first.
+/// The verdict of each policy in the chain, the outermost first.
 fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
     let sessions = session.with_those_around();
     let links = sessions.into_iter().zip(each.iter().rev());
@@ -327,8 +327,7 @@ fn draft(
     }
 }
 
-/// A request as the person saw it who answered, for the audit log: of an HTTP request without its body, which may hold
-/// anything.
+/// A request as it was shown to the approver, for the audit log: without the body of an HTTP request, which may hold anything.
 #[must_use]
 pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
     let shown = proto::Request {
@@ -341,8 +340,8 @@ pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
     }
 }
 
-/// What the audit log is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
-/// to say what is done, and values in its query that let somebody in.
+/// An HTTP request for the audit log: without its body, which may hold anything, headers that are not known to say what is
+/// done, and values in its query that may be credentials.
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers =
         |header: &&String| http_judge::steers(header.split(':').next().unwrap_or_default());
@@ -361,7 +360,7 @@ fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     }
 }
 
-/// Its path and query as they may be kept. A statement has none, and its `?` is an operator.
+/// Its path and query as the audit log may have them. A statement has no query: its `?` is an operator.
 #[must_use]
 pub fn path_for_trail(http: &proto::HttpRequest) -> String {
     match http.is_statement() {
@@ -370,7 +369,7 @@ pub fn path_for_trail(http: &proto::HttpRequest) -> String {
     }
 }
 
-/// A `socket` call has no destination: no hole could help.
+/// Whether it is a `socket` call, which has no destination that a hole could allow.
 fn is_socket(event: &Event) -> bool {
     event.hook == Hook::SockCreate as u8
 }

@@ -43,23 +43,23 @@ use crate::{
 
 /// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
 pub const MAX_PER_SESSION: usize = 64;
-/// A request without an attempt for so long is dropped.
+/// How long a request without an attempt is kept.
 pub const MAX_AGE: Duration = Duration::from_secs(3600);
 /// Programs that one request names at most.
 const MAX_PROGRAMS: usize = 8;
 /// Warnings that one request shows at most.
 const MAX_WARNINGS: usize = 4;
-/// Answers that are kept, so that an approver who comes late learns who was faster.
+/// Answers that are kept, so that a later approver learns who was faster.
 const MAX_ANSWERED: usize = 256;
 /// Answers "no" that are kept of one session at most.
 const MAX_MUTED: usize = 256;
 /// Answers "no" to bursts that are kept of one session at most.
 const MAX_WIDE: usize = 256;
 
-/// What is asked about.
+/// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestKey {
-    /// Whose attempt.
+    /// The session of the attempt.
     pub session: SessionId,
     /// Where to.
     pub destination: Address,
@@ -77,13 +77,13 @@ pub struct RequestKey {
 pub struct HttpRequestKey {
     /// The request.
     pub request: proto::HttpRequest,
-    /// A number of its own, where it is held and has no digest: requests that look like this may differ in the rest of their
+    /// A number of its own, if it is held and has no digest: requests that look like this may differ in the rest of their
     /// bodies.
     pub alone: Option<u64>,
-    /// Whether method and path are all that says what is done to what: no header and nothing in the query names others.
+    /// Whether method and path say all: no header and nothing in the query names another object or action.
     pub plain: bool,
-    /// Whether it is asked about together with those that come in a row behind it: it is a definition, nobody waits for
-    /// the answer, and a migration has many.
+    /// Whether it is asked about together with those that follow it: it is a definition, no client is held for the answer, and
+    /// a migration has many.
     pub series: bool,
 }
 
@@ -109,13 +109,13 @@ impl std::hash::Hash for HttpRequestKey {
 }
 
 impl RequestKey {
-    /// Whether a burst may hold both: they differ in nothing but the address, and are about connections.
+    /// Whether a burst may hold both: they are about connections and differ only in the address.
     fn is_beside(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
         of(self) == of(other) && self.http.is_none()
     }
 
-    /// Whether another is of the same session, for the same destination.
+    /// Whether another one is about the same session and destination.
     #[must_use]
     pub fn is_there(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.destination, one.protocol, one.port);
@@ -140,12 +140,12 @@ impl RequestKey {
         }
     }
 
-    /// The same about the first address of a prefix and the last: what is open to both, by one hole, is open to all.
+    /// The same about the first and the last address of a prefix: what one hole opens to both, it opens to all.
     fn ends(&self, prefix: &Prefix) -> [Self; 2] {
         [prefix.bits(), prefix.last_bits()].map(|bits| self.at(Address::from_u128(bits)))
     }
 
-    /// The same without a number of its own ([`HttpRequestKey::alone`]): equal to all that look like this.
+    /// The same without its own number ([`HttpRequestKey::alone`]): equal to all that look like this.
     #[must_use]
     pub fn alike(&self) -> Self {
         let http = self.http.as_deref().map(|http| {
@@ -164,15 +164,15 @@ impl RequestKey {
 /// A request that is pending: it waits for an approver's answer.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    /// What is asked about.
+    /// What it is about.
     pub key: RequestKey,
-    /// What it is about beside that.
+    /// The burst, if it is about several addresses.
     pub burst: Option<Burst>,
-    /// The statements that it is about, where they are several: `key` is about the first, and each has an id.
+    /// The statements, if it is about several: `key` is about the first, and each has an id.
     pub series: Series,
     /// The session's user.
     pub owner: u32,
-    /// The session around it that a person started, or itself.
+    /// The outermost session around its session, or that session itself.
     pub share: SessionId,
     /// The time of the first attempt.
     pub asked: BootTime,
@@ -185,7 +185,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Whether an attempt like that is part of this request.
+    /// Whether an attempt with that key is part of this request.
     #[must_use]
     pub fn is_about(&self, key: &RequestKey) -> bool {
         let covers =
@@ -194,7 +194,7 @@ impl Pending {
         is_own || self.series.keys().any(|one| one == key)
     }
 
-    /// Whether it goes by that id, or did before it became part of a burst.
+    /// Whether it has that id, or had it before it became part of a burst.
     #[must_use]
     pub fn is_called(&self, id: &str) -> bool {
         let is_part = |burst: &Burst| burst.ids().any(|one| one == id);
@@ -202,7 +202,7 @@ impl Pending {
         is_own || self.series.ids().any(|one| one == id)
     }
 
-    /// Whether what is open leaves nothing of it to ask. `is_open`: all of these, by one hole.
+    /// Whether what is open leaves nothing of it to answer. `is_open`: whether one hole opens all of these.
     #[must_use]
     pub fn is_settled(&self, is_open: impl Fn(&[RequestKey]) -> bool) -> bool {
         let Some(burst) = &self.burst else {
@@ -225,7 +225,7 @@ impl Pending {
         is_new
     }
 
-    /// Takes in another request, as a part of this burst.
+    /// Merges another request into this burst.
     fn absorb(&mut self, other: Self) {
         let id = other.shown.id.clone();
         self.add(other.key.destination, Some(id));
@@ -234,7 +234,7 @@ impl Pending {
         let (shown, other) = (&mut self.shown, other.shown);
         shown.held |= other.held;
         shown.waits_until = shown.waits_until.max(other.waits_until);
-        // It is about that address, and no other.
+        // The note is about that address alone.
         let note = other.note;
         let note = note.map(|note| format!("of {}: {note}", other.destination.address));
         shown.note = shown.note.take().or(note);
@@ -300,7 +300,7 @@ pub struct StoredRequest {
     /// Until when a person's no is valid, in nanoseconds of boot time. These files do not outlive the boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_until: Option<u64>,
-    /// What it is about beside the destination.
+    /// The burst, if it is about several addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Burst>,
 }
@@ -334,7 +334,7 @@ impl StoredRequest {
             destination: key.destination.to_ip(),
             protocol: key.protocol.0,
             port: key.port,
-            // The next guardd finds nobody who waits.
+            // The next guardd holds no connection for it.
             shown: proto::Request {
                 held: false,
                 waits_until: None,
@@ -351,7 +351,7 @@ impl StoredRequest {
         Self { burst, ..self }
     }
 
-    /// What is asked about.
+    /// What the request is about.
     #[must_use]
     pub fn key(&self) -> RequestKey {
         RequestKey {
@@ -376,20 +376,20 @@ fn count(one: &Pending) -> usize {
     one.each().count()
 }
 
-/// What became of an attempt.
+/// The effect of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Noted {
     /// It made a new request, with this id.
     New(String),
     /// It is part of a pending request, with this id.
     Again(String),
-    /// A person said no, and that is still valid.
+    /// A person said no, and the no still holds.
     Muted,
-    /// There are as many requests as guardd keeps.
+    /// The limit of pending requests is reached.
     Full,
 }
 
-/// Owns the requests: those that are pending, the answers, and who follows.
+/// Owns the requests: those that are pending, the answers, and the followers.
 #[derive(Debug)]
 pub struct Requests {
     max: usize,
@@ -398,17 +398,17 @@ pub struct Requests {
     pending: Vec<Pending>,
     muted: HashMap<RequestKey, Refused>,
     wide: Vec<Wide>,
-    /// The ids of those that have grown since their files were written.
+    /// The ids of requests that have grown since their files were written.
     grown: HashSet<String>,
     answered: VecDeque<Answered>,
-    /// The files of pending requests and of answers "no"; and in `kept` the names of those that exist.
+    /// The files of pending requests and of each no; `kept` has the names of those that exist.
     files: Shelf<StoredRequest>,
     kept: HashSet<String>,
-    /// The approvers who see a new one at once.
+    /// The approvers who see a new request at once.
     followers: Followers,
-    /// What people chose last.
+    /// People's last choices.
     choices: Choices,
-    /// In which ways destinations were tried lately.
+    /// How destinations were tried lately.
     tries: Tries,
 }
 
@@ -421,7 +421,7 @@ struct Answered {
 }
 
 impl Requests {
-    /// None yet, and never more than `max`. What people chose last is known from its files.
+    /// No requests yet, and never more than `max`. People's last choices are read from their files.
     #[must_use]
     pub fn new(
         max: usize,
@@ -469,12 +469,12 @@ impl Requests {
         self.files.all()
     }
 
-    /// Takes note that something has a file.
+    /// Notes that a request has a file.
     pub fn note_file(&mut self, key: String) {
         self.kept.insert(key);
     }
 
-    /// A number that rises each time that the pending requests change, but for the time of their last attempt.
+    /// A number that rises with each change of the pending requests, except of the time of their last attempt.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
@@ -528,7 +528,7 @@ impl Requests {
         Ok(Noted::New(id))
     }
 
-    /// The id of the pending request about that. A burst takes in the address.
+    /// The id of the pending request with that key. A burst takes in the address.
     pub fn join(&mut self, key: &RequestKey) -> Option<String> {
         let known = self.find_mut(key)?;
         let id = known.shown.id.clone();
@@ -539,8 +539,8 @@ impl Requests {
         Some(id)
     }
 
-    /// Makes room for one more of a session, if need be by dropping the one not tried for longest: of its own, or where there are as
-    /// many as guardd keeps, of whoever has most together with all that are inside it.
+    /// Makes room for one more request of a session, if need be by dropping the least recently tried one: of the session's own,
+    /// or at the limit of all, of the outermost session that has most.
     fn has_room(&mut self, session: SessionId, share: SessionId) -> bool {
         let is_its = |one: &Pending| one.key.session == session;
         if self.count(is_its) >= MAX_PER_SESSION && !self.drop_stalest(is_its) {
@@ -568,7 +568,7 @@ impl Requests {
         counted.map(count).sum()
     }
 
-    /// Drops the one of these that was not tried for longest, unless somebody waits for the answers to all of them.
+    /// Drops the least recently tried one of these, unless clients are held for all of them.
     fn drop_stalest(&mut self, is_meant: impl Fn(&Pending) -> bool) -> bool {
         let idle = self.pending.iter().filter(|one| !one.shown.held);
         let stale = idle
@@ -578,7 +578,7 @@ impl Requests {
         stale.is_some_and(|id| self.take(&id).is_some())
     }
 
-    /// Whether a person said no to that, and it is still valid.
+    /// Whether a person said no to that, and the no still holds.
     #[must_use]
     pub fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
         let no = self.muted.get(&key.alike());
@@ -606,13 +606,13 @@ impl Requests {
         &self.pending
     }
 
-    /// The pending request with that id, or that the one with that id became part of.
+    /// The pending request with that id, also if that is now part of it.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_called(id))
     }
 
-    /// The pending request about that.
+    /// The pending request about that key.
     #[must_use]
     pub fn find(&self, key: &RequestKey) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_about(key))
@@ -642,7 +642,7 @@ impl Requests {
         })
     }
 
-    /// Whether some of that prefix is in a burst already: what is in two requests could get two answers.
+    /// Whether a part of that prefix is in another burst: two requests about one address could get two answers.
     fn has_burst_in(&self, key: &RequestKey, prefix: &Prefix) -> bool {
         let beside = self.pending.iter();
         let mut beside = beside.filter(|one| one.key.is_beside(key));
@@ -662,13 +662,13 @@ impl Requests {
             || wide.any(|one| counts(&one.key, &one.no) && prefix.meets(&one.burst.prefix()))
     }
 
-    /// The requests that a burst could be made of: about connections, each about one address.
+    /// The requests that could become a burst: about connections, each about one address.
     fn ordinary_beside(&self, key: &RequestKey) -> impl Iterator<Item = &Pending> {
         let pending = self.pending.iter();
         pending.filter(|one| one.burst.is_none() && one.key.is_beside(key))
     }
 
-    /// Makes a burst of the pending requests around this one, where they are better asked as one.
+    /// Makes a burst of the pending requests around this one, if there are enough of them.
     pub fn gather_around(
         &mut self,
         session: &Session,
@@ -685,7 +685,7 @@ impl Requests {
         self.gather(key, prefix)
     }
 
-    /// Notes an attempt of that program, and returns in how many ways the destination was tried.
+    /// Notes an attempt by that program, and returns in how many ways the destination was tried.
     pub fn note_way(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
         self.tries.note(key, program, at)
     }
@@ -721,7 +721,7 @@ impl Requests {
         })
     }
 
-    /// What is asked again after a restart was about more than that.
+    /// Restores the burst of a request that is adopted after a restart.
     pub fn put_burst(&mut self, id: &str, burst: Option<Burst>) {
         if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
             known.shown.burst = burst.as_ref().map(Burst::to_shown);
@@ -729,7 +729,7 @@ impl Requests {
         }
     }
 
-    /// The ids of those that are about more than when this was last asked.
+    /// The ids of requests that have grown since the last call.
     pub fn take_grown(&mut self) -> HashSet<String> {
         std::mem::take(&mut self.grown)
     }
@@ -738,7 +738,8 @@ impl Requests {
         self.pending.iter_mut().find(|one| one.is_about(key))
     }
 
-    /// Notes which program tried it now, and what that looks like: in how many ways it was tried, and of the program.
+    /// Notes which program made the attempt, and warns if the destination was tried in many ways or the program looks
+    /// suspicious.
     pub fn note_try(
         &mut self,
         id: &str,
@@ -749,7 +750,7 @@ impl Requests {
             return;
         };
         let shown = &mut known.shown;
-        // Once a warning sign, it stays one.
+        // A warning is not taken back.
         let mut warnings = shown.warnings.clone();
         let worst = warnings.iter().filter_map(|one| tries::ways(one)).max();
         if ways.as_deref().and_then(tries::ways) > worst {
@@ -777,14 +778,14 @@ impl Requests {
         self.answered.push_back(Answered { id, owner, how });
     }
 
-    /// Who answered a request, and how, if its user is one that the caller `may` be told about.
+    /// Who answered a request, and how, if the caller `may` know about its user.
     pub fn answer_to(&self, id: &str, may: impl Fn(u32) -> bool) -> Option<&str> {
         let mut answered = self.answered.iter().rev();
         let found = answered.find(|one| one.id == id && may(one.owner));
         found.map(|one| one.how.as_str())
     }
 
-    /// Puts the agent's note beside a pending request.
+    /// Adds the agent's note to a pending request.
     pub fn annotate(&mut self, key: &RequestKey, note: String) {
         if let Some(known) = self.find_mut(key) {
             known.shown.note = Some(note);
@@ -792,7 +793,7 @@ impl Requests {
         }
     }
 
-    /// Shows until when a connection or client is held for the answer to a request; `None`: none is any more.
+    /// Shows until when a connection or client is held for the answer; `None`: none is.
     pub fn hold(&mut self, id: &str, until: Option<Timestamp>) {
         let found = self.pending.iter_mut().find(|one| one.shown.id == id);
         if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
@@ -802,7 +803,7 @@ impl Requests {
         }
     }
 
-    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
+    /// Writes and removes files so that they match the pending requests and each no that holds.
     pub fn keep(&mut self) {
         let mut kept = HashSet::new();
         let grown = self.take_grown();
@@ -818,7 +819,7 @@ impl Requests {
         self.kept = kept;
     }
 
-    /// Drops the requests that the policies of now have answered.
+    /// Drops the requests that the current policies answer.
     pub fn settle(&mut self, sessions: &Sessions, policies: &Policies) {
         self.take_all(|asked| {
             let key = &asked.key;
@@ -834,12 +835,12 @@ impl Requests {
                 session
                     .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
             };
-            // What was offered is no longer one decision: what is tried again is asked anew.
+            // The offered prefix is no longer one decision: the next attempt makes a new request.
             is_over || !asked.burst.as_ref().is_none_or(is_one)
         });
     }
 
-    /// Shows of each request about connections until when some are held for it, and of the others that none is.
+    /// Shows, for each request about connections, until when some are held for it; for the others, that none is.
     pub fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
         let clocks = Clocks::read();
         let pending = self.pending().iter();
@@ -854,7 +855,7 @@ impl Requests {
         }
     }
 
-    /// The HTTP requests of a session that a person has said no to, while that is valid.
+    /// The HTTP requests of a session to which a person has said no, while the no holds.
     pub fn refused_http(
         &self,
         session: SessionId,
@@ -867,14 +868,14 @@ impl Requests {
         of.map(|(_, no)| &no.shown)
     }
 
-    /// Takes a request off the list: it is answered.
+    /// Removes a request that is answered.
     pub fn take(&mut self, id: &str) -> Option<Pending> {
         let at = self.pending.iter().position(|one| one.is_called(id))?;
         self.version += 1;
         Some(self.pending.remove(at))
     }
 
-    /// Takes off the list what was answered, of a series each by itself. The ids of these.
+    /// Removes what was answered, each statement of a series by itself. Returns their ids.
     pub fn take_those(&mut self, is_answered: impl Fn(&RequestKey, &str) -> bool) -> Vec<String> {
         let mut ids = Vec::new();
         let pending = std::mem::take(&mut self.pending);
@@ -888,8 +889,8 @@ impl Requests {
         ids
     }
 
-    /// Takes off the list what a yes for these prefixes answers of a request. The rest stays pending, with the id `new` where
-    /// it has none of its own.
+    /// Removes what a yes for these prefixes answers of a request. The rest stays pending, with the id `new` if it has no id of
+    /// its own.
     pub fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
         let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
             return;
@@ -902,7 +903,7 @@ impl Requests {
         }
     }
 
-    /// Takes off the list all requests that `is_settled`.
+    /// Removes all requests that `is_settled`.
     pub fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
         let (settled, waiting): (Vec<_>, _) =
             self.pending.drain(..).partition(|one| is_settled(one));
@@ -949,8 +950,8 @@ impl Requests {
         self.wide.push(Wide { key, burst, no });
     }
 
-    /// What outlives guardd, by the names of its files. A no has another file than the request that it answers, so that the one
-    /// is there before the other goes.
+    /// What outlives guardd, by file name. A no has another file than the request that it answers, so that it is there before
+    /// the request's file goes.
     #[must_use]
     pub fn to_keep(&self) -> Vec<(String, StoredRequest)> {
         let waiting = self.pending.iter().flat_map(|one| {
@@ -960,7 +961,7 @@ impl Requests {
             };
             one.each().map(keep).collect::<Vec<_>>()
         });
-        // The same no holds for more than one session.
+        // One no may hold for several sessions.
         let file = |key: &RequestKey, no: &Refused| {
             let (id, session) = (&no.shown.id, ids::session(key.session));
             match no.shown.session == session {
@@ -980,7 +981,7 @@ impl Requests {
         waiting.chain(refused).chain(wide).collect()
     }
 
-    /// Forgets each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole covers all
+    /// Removes each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole opens all
     /// of these.
     pub fn unmute(&mut self, is_open: impl Fn(&[RequestKey]) -> bool) -> Vec<RequestKey> {
         let open = self
@@ -1002,13 +1003,13 @@ impl Requests {
         self.tries.forget(session);
     }
 
-    /// Forgets to what a person said no, of a session that has ended and that no other one is inside.
+    /// Removes each no of a session that has ended, if no session inside it is left.
     pub fn forget_answers(&mut self, session: SessionId) {
         self.muted.retain(|one, _| one.session != session);
         self.wide.retain(|one| one.key.session != session);
     }
 
-    /// Drops what has not been tried for [`MAX_AGE`].
+    /// Drops requests without an attempt for [`MAX_AGE`].
     pub fn expire(&mut self, now: BootTime) {
         let age = MAX_AGE.as_nanos() as u64;
         self.take_all(|one| one.last.0.saturating_add(age) <= now.0);

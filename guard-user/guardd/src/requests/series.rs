@@ -1,7 +1,7 @@
-//! Statements that come in a row, as of a migration: asked about as one.
+//! Series: statements in a row, as of a migration, merged into one request.
 //!
-//! Each has an id of its own, and the question goes by the newest. Who answers by one of them answers what had come by
-//! then: what came later was not on their screen.
+//! Each statement has an id, and the request has that of the newest. An answer by one of the ids is for the statements up to
+//! that one: later ones were not on the approver's screen.
 
 use guard_common::BootTime;
 use guard_proto::{
@@ -11,32 +11,32 @@ use guard_proto::{
 
 use crate::requests::{Pending, RequestKey};
 
-/// What comes later than that after the one before it, in nanoseconds, is not in a row with it.
+/// The longest pause between two statements of a series, in nanoseconds.
 const PAUSE: u64 = 60_000_000_000;
-/// As many are shown as one.
+/// Statements that one series has at most.
 const MAX_STATEMENTS: usize = 32;
-/// Bytes of what is said of all of them in a word.
+/// Bytes of the summary of a series.
 const MAX_WORD: usize = 256;
-/// Between two of them; between their texts, which may end in a comment, a line ends.
+/// Between the summaries of two statements; their texts are separated by a line's end, since they may end in a comment.
 const BETWEEN: &str = "; ";
 const BETWEEN_TEXTS: &str = ";\n";
 
-/// The statements that one question is about, where they are several, oldest first.
+/// The statements of one request, oldest first, if there are several.
 #[derive(Clone, Debug, Default)]
 pub struct Series(Vec<(RequestKey, proto::Request)>);
 
 impl Series {
-    /// What each of them asks.
+    /// The key of each statement.
     pub fn keys(&self) -> impl Iterator<Item = &RequestKey> {
         self.0.iter().map(|(key, _)| key)
     }
 
-    /// What each of them goes by.
+    /// The id of each statement.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(_, shown)| shown.id.as_str())
     }
 
-    /// All of them as one, as people see it; `now` is what they have seen so far, of some.
+    /// All statements as one, as people see them; `now` is what is shown so far.
     fn shown(&self, now: &proto::Request) -> Option<proto::Request> {
         let (_, newest) = self.0.last()?;
         let (_, first) = self.0.first()?;
@@ -61,8 +61,7 @@ impl Series {
 }
 
 impl Pending {
-    /// Whether that is asked about together with this: it follows it in a row, by the same program, and a person sees all of
-    /// both.
+    /// Whether an attempt continues this series: it follows in time, by the same program, and a person sees all of both.
     #[must_use]
     pub fn is_followed_by(&self, key: &RequestKey, shown: &proto::Request, now: BootTime) -> bool {
         let (Some(own), Some(other)) = (&self.shown.http, &shown.http) else {
@@ -82,12 +81,12 @@ impl Pending {
         ) && fits(|one| one.path.len(), MAX_PATH);
         let is_soon = now.0.saturating_sub(self.last.0) <= PAUSE;
         let is_in_row = is_in_row(&self.key) && is_in_row(key);
-        // Who waits is told when that one is answered.
+        // A client that is held gets its own answer.
         let has_room = self.series.0.len() < MAX_STATEMENTS;
         is_in_row && is_there && fits && is_soon && has_room && !self.shown.held
     }
 
-    /// Takes it in.
+    /// Adds a statement.
     pub fn follow(&mut self, key: RequestKey, shown: proto::Request, now: BootTime) {
         if self.series.0.is_empty() {
             self.series.0.push((self.key.clone(), self.shown.clone()));
@@ -98,7 +97,7 @@ impl Pending {
         self.show();
     }
 
-    /// Each question of it, with what people would see of that alone.
+    /// Each statement's key, with its own request as people would see it.
     pub fn each(&self) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let own = self.series.0.is_empty();
         let own = own.then_some((&self.key, &self.shown));
@@ -106,13 +105,13 @@ impl Pending {
         own.into_iter().chain(series)
     }
 
-    /// Those that an answer by that id is for: none, where it is none of theirs.
+    /// The statements that an answer by that id is for; none if the id is not one of theirs.
     pub fn each_up_to(&self, id: &str) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let up_to = self.each().position(|(_, shown)| shown.id == id);
         self.each().take(up_to.map_or(0, |at| at + 1))
     }
 
-    /// As if one of them were asked about alone.
+    /// The request as if it were about one of them alone.
     #[must_use]
     pub fn alone(mut self, id: &str) -> Self {
         let mut series = std::mem::take(&mut self.series).0.into_iter();
@@ -122,7 +121,7 @@ impl Pending {
         self
     }
 
-    /// What is left of it when some have been answered, which `ids` then has, too.
+    /// What is left when some have been answered; their ids are added to `ids`.
     #[must_use]
     pub fn unless(
         mut self,
@@ -152,7 +151,7 @@ impl Pending {
     }
 }
 
-/// Two statements as one. Nothing but one of them is known again by a digest.
+/// Two statements as one, without a digest: that identifies one statement alone.
 fn together(first: HttpRequest, second: HttpRequest) -> HttpRequest {
     let joined = |one: &str, between: &str, other: &str| {
         let one = one.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
