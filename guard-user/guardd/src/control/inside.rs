@@ -1,4 +1,4 @@
-//! What a process inside a session may ask: what was stopped, and for a person to open something.
+//! The calls from inside a session: what was stopped, and a request to open something.
 
 use guard_common::{AttemptCount, AttemptKey, SessionId, Verdict};
 use guard_datapath::LiveHole;
@@ -16,12 +16,12 @@ use crate::{
     state::State,
 };
 
-/// The latest refusals that are told.
+/// The latest refusals that are reported.
 const MAX_STOPPED: usize = 20;
-/// The agent's own words are kept up to so many characters.
+/// Characters that are kept of an agent's note.
 const MAX_NOTE: usize = 500;
 
-/// What the advice is about.
+/// What a piece of advice is about.
 struct Matter {
     destination: Endpoint,
     verdict: Verdict,
@@ -84,7 +84,7 @@ fn nobody_to_ask() -> CallError {
 }
 
 impl State {
-    /// The caller's session, and what was lately stopped there.
+    /// The caller's session, and what was stopped there lately.
     ///
     /// # Errors
     ///
@@ -157,11 +157,11 @@ impl State {
         })
     }
 
-    /// Asks a person for a destination, on behalf of a process inside.
+    /// Makes a request for a destination, on behalf of a process inside.
     ///
     /// # Errors
     ///
-    /// `Invalid` where it does not name one address and port; the kernel's.
+    /// `Invalid` if it does not name one address and port; the kernel's.
     pub fn request(
         &mut self,
         agent: Agent,
@@ -203,7 +203,7 @@ impl State {
         }
     }
 
-    /// Asks a new question, or adds the agent's words to the one that waits.
+    /// Makes a request, or adds the agent's note to the one that waits.
     fn put_request(
         &mut self,
         key: RequestKey,
@@ -222,7 +222,7 @@ impl State {
     }
 }
 
-/// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
+/// The HTTP requests about which a person was asked: those that wait, latest first, and those answered with no.
 fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
     let mine = |one: &&Pending| one.key.session == session;
     let mut waiting: Vec<_> = requests.pending().iter().filter(mine).collect();
@@ -245,7 +245,7 @@ fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec
     waiting.chain(refused).collect()
 }
 
-/// What the session's policies say of a question, in words.
+/// The verdict of the session's policies on a request, in words.
 fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<Matter> {
     let session = sessions.live(key.session)?;
     let (to, protocol, port) = (key.destination, key.protocol, key.port);
@@ -258,7 +258,7 @@ fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<
     })
 }
 
-/// The one question in what an agent asks for: the first address of a name, and one port.
+/// The key of the request that an agent makes: the first address of a name, and one port.
 fn key(
     agent: Agent,
     to: &Destination,
@@ -296,24 +296,24 @@ fn key(
     })
 }
 
-/// Whether a hole lets the question's connections through.
+/// Whether a hole lets the request's connections through.
 fn lets_through(hole: &LiveHole, key: &RequestKey) -> bool {
     !hole.entry.kind.reads() && covers(hole, key)
 }
 
-/// Whether a hole lets reads through there.
+/// Whether a hole lets reads through to the request's destination.
 fn lets_read(hole: &LiveHole, key: &RequestKey) -> bool {
     hole.entry.kind.reads() && covers(hole, key)
 }
 
-/// Whether there is room for the question's connections in a hole.
+/// Whether a hole covers the request's connections.
 fn covers(hole: &LiveHole, key: &RequestKey) -> bool {
     let (to, protocol, port) = (&key.destination, key.protocol, key.port);
     let is_own = hole.session == key.session && hole.connections_left != Some(0);
     is_own && hole.entry.covers(to, protocol, port)
 }
 
-/// The agent's words in one line of bounded length: they are shown in a person's terminal.
+/// The agent's note in one line of bounded length: it is shown in a person's terminal.
 fn shown_note(reason: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     reason.chars().map(clean).take(MAX_NOTE).collect()

@@ -1,4 +1,4 @@
-//! The calls that go on answering: the pending requests, and the audit log.
+//! The calls with a stream of answers: the pending requests, and the audit log.
 
 use std::{io, time::Duration};
 
@@ -20,16 +20,16 @@ use crate::{
     shared::Shared,
 };
 
-/// Changes that come so soon after one that was told are told together.
+/// Changes within this time are sent together.
 const GATHER: Duration = Duration::from_millis(50);
-/// That the caller may still see what it sees is looked at again after this long.
+/// Interval of checks that the caller may still see what it sees.
 const RECHECK: Duration = Duration::from_secs(5);
 
-/// Answers a call with all that comes, until the peer has gone.
+/// Answers a call with a stream, until the peer has gone.
 ///
 /// # Errors
 ///
-/// Where the connection fails.
+/// If the connection fails.
 pub async fn stream(
     shared: &Shared,
     peer: &Peer,
@@ -56,7 +56,7 @@ pub async fn stream(
     };
     let done = tokio::select! {
         done = answers => done,
-        // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
+        // A call during a stream cannot be answered: it ends the connection, as a close does.
         () = frames.stirs() => Err(FrameError::Truncated),
     };
     // An approver may have left.
@@ -77,7 +77,7 @@ fn approver(shared: &Shared, peer: &Peer, call: &Call) -> Result<Approver, CallE
     }
 }
 
-/// The requests that wait, now and at each change.
+/// The pending requests, now and at each change.
 async fn pending(
     shared: &Shared,
     peer: &Peer,
@@ -105,7 +105,7 @@ async fn pending(
             told = Some(seen);
             tokio::time::sleep(GATHER).await;
         }
-        // Where nothing changes, that is as good as a change: both are looked at.
+        // A timeout is as good as a change: both are checked.
         let _ = tokio::time::timeout(RECHECK, changes.changed()).await;
         if let Err(refusal) = approver(shared, peer, call) {
             return send(write, error_frame(refusal.into())?).await;
@@ -113,10 +113,10 @@ async fn pending(
     }
 }
 
-/// Id, whether somebody waits, note, warnings, and how many addresses were tried.
+/// Id, whether a connection is held, note, warnings, and how many addresses were tried.
 type Gist = (String, bool, Option<String>, Vec<String>, Option<usize>);
 
-/// What of the requests is worth waking a person for.
+/// The parts of the requests of which a change is worth an answer.
 fn gist(requests: &Requests) -> Vec<Gist> {
     let all = requests.requests.iter();
     all.map(|one| {
@@ -163,7 +163,7 @@ async fn log(
             continue;
         }
         if written.part != part {
-            // What was read to its end was left before that: it has no more.
+            // The file was read to its end before: it has no more.
             let (next, its) = shared.with(|state| state.recorder.audit().current())?;
             trail.then(next);
             part = its;
@@ -175,7 +175,7 @@ async fn log(
     }
 }
 
-/// What the caller wants of the audit log, and may see.
+/// The records that the caller asks for and may see.
 fn filter(who: Approver, session: Option<String>, since: Option<f64>) -> Filter {
     let since = since
         .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())

@@ -1,4 +1,4 @@
-//! What each call does, once it is known who makes it.
+//! What each call does, once its caller is authorised.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -30,11 +30,11 @@ use crate::{
     unix,
 };
 
-/// What takes less of guardd's time costs nobody anything.
+/// A call that takes less of guardd's time causes no pause.
 const NOTHING: Duration = Duration::from_millis(1);
-/// So many times what an answer to somebody inside took passes before the next.
+/// The pause after a call from inside, as a multiple of the time that it took.
 const PAUSE: u32 = 4;
-/// It is no longer than this, where it was the machine that took its time.
+/// The longest pause, for when the machine was slow.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The frame that answers a call which has one answer.
@@ -94,8 +94,8 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
     }
 }
 
-/// What is asked from inside is answered one at a time of a session and all that are inside it, and takes a fifth of guardd's time at
-/// most: whoever asks without end waits, and nobody else does.
+/// Answers the calls from one outermost session and those inside it one at a time, in a fifth of guardd's time at most: a
+/// session that calls without end delays only itself.
 async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
     let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
     let turn = shared.asking_of(outermost).lock_owned().await;
@@ -187,7 +187,7 @@ async fn approver(
     }
 }
 
-/// A call that a person decides something with.
+/// A call by which a person decides something.
 async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Approve {
@@ -225,7 +225,7 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
     }
 }
 
-/// Waits for the proxy where a hole is for reads: nobody gets through before.
+/// Waits for the proxy if a hole is for reads: nothing passes before.
 async fn reached(shared: &Shared, mut opened: Holes) -> Holes {
     if opened.holes.iter().any(|hole| hole.read_only) {
         shared.reschedule();
@@ -255,7 +255,7 @@ async fn explained(
     one(&explain::explain(shared, &under, &to, &ports).await?)
 }
 
-/// Looks a destination's name up, if it is one.
+/// Looks up a destination's name, if it is one.
 async fn look_up(shared: &Shared, to: &Destination) {
     load::look_up(shared, &names_in(to)).await;
 }
@@ -264,7 +264,7 @@ fn names_in(to: &Destination) -> BTreeSet<String> {
     explain::name_in(to).into_iter().collect()
 }
 
-/// Of what a session's command left behind its name means nothing.
+/// The error for the name of a session that has outlived its command.
 fn only_left(name: &str, session: SessionId) -> CallError {
     let id = ids::session(session);
     CallError::not_found(
@@ -283,12 +283,12 @@ fn not_here() -> CallError {
 }
 
 impl State {
-    /// The session that a client means, or its only one.
+    /// The session that a client names, or its only one.
     fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, CallError> {
         match session {
             Some(id) => {
                 let session = self.sessions.called(id, |owner| who.answers_for(owner))?;
-                // A name is that of a command: whoever types it may mean the next one.
+                // A name is that of a command: the person may mean the next session.
                 let is_name = ids::parse_session(id).is_err();
                 match is_name && session.lost_command(&self.datapath) {
                     true => Err(only_left(id, session.cgroup.id)),
@@ -311,7 +311,7 @@ impl State {
         let clocks = Clocks::read();
         let requests = mine.into_iter().map(|asked| {
             let key = &asked.key;
-            // The kernel sees connections only.
+            // The kernel half counts connections only.
             let tried = match key.http {
                 Some(_) => asked.tried,
                 None => counted(&counts, asked),
@@ -330,7 +330,7 @@ impl State {
         })
     }
 
-    /// How often each question's destination was refused.
+    /// How often each request's destination was refused.
     fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, CallError> {
         let sessions: BTreeSet<_> = asked.iter().map(|one| one.key.session).collect();
         let mut counts = HashMap::new();
@@ -363,10 +363,10 @@ impl State {
     }
 }
 
-/// What the kernel counts by, its verdict left aside.
+/// The key of the kernel half's counts, without the verdict.
 type Tried = (SessionId, [u32; 4], u8, u16);
 
-/// How often all was refused that a question is about.
+/// How often all that a request is about was refused.
 fn counted(counts: &HashMap<Tried, u64>, asked: &Pending) -> u64 {
     let key = &asked.key;
     let of = |to: Address| (key.session, to.0, key.protocol.0, key.port);

@@ -1,4 +1,4 @@
-//! The policies in force: what each slot of the kernel's map `POLICIES` holds, and the text that it came from.
+//! The policies in force: what each slot of the kernel's map `POLICIES` holds, and its source text.
 //!
 //! `library.rs` finds a policy's text, `names.rs` resolves the host names in it, `load.rs` puts it in place. In code a slot
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
@@ -35,24 +35,24 @@ use crate::{control::failure::CallError, record::shelf::Shelf};
 /// A policy that is ready to be put in place: parsed, resolved and compiled.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// Where it is from.
+    /// Its source.
     pub source: PolicyText,
-    /// What its text says.
+    /// Its parsed text.
     pub policy: Policy,
     /// Its tables.
     pub compiled: Compiled,
-    /// What its author should know.
+    /// Warnings for its author.
     pub warnings: Vec<String>,
-    /// What its names and groups stood for when it was compiled.
+    /// The addresses of its names and groups when it was compiled.
     fitted: Environment,
 }
 
 /// A policy that is parsed, and not compiled yet.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// What its text says.
+    /// Its parsed text.
     pub policy: Policy,
-    /// What its author should know.
+    /// Warnings for its author.
     pub warnings: Vec<String>,
 }
 
@@ -73,11 +73,11 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     })
 }
 
-/// Compiles a policy for what its names and groups stand for now.
+/// Compiles a policy with the current addresses of its names and groups.
 ///
 /// # Errors
 ///
-/// `Invalid`, where it does not fit into the kernel's tables.
+/// `Invalid` if it does not fit into the kernel's tables.
 pub fn compile(source: PolicyText, read: Read, now: &Environment) -> Result<Prepared, CallError> {
     let compiled = policy::compile(&read.policy, now)
         .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
@@ -114,7 +114,7 @@ fn kept<T: Clone>(is_used: bool, all: &[T]) -> Vec<T> {
     }
 }
 
-/// The most that is told at once of what is wrong with a policy.
+/// Errors of a policy that are reported at once.
 const MAX_WRONG: usize = 5;
 
 fn invalid(file: &str, wrong: &[Diagnostic]) -> CallError {
@@ -157,13 +157,13 @@ fn cut(text: &str) -> String {
 /// A policy in a slot of the kernel.
 #[derive(Clone, Debug)]
 pub struct InForce {
-    /// Where it is from.
+    /// Its source.
     pub source: PolicyText,
-    /// What its text says.
+    /// Its parsed text.
     pub policy: Arc<Policy>,
     /// Its tables, as the kernel has them.
     pub compiled: Arc<Compiled>,
-    /// What its names and groups stood for when its tables were compiled.
+    /// The addresses of its names and groups when its tables were compiled.
     pub fitted: Environment,
     /// When this version was put in place.
     pub loaded_at: Timestamp,
@@ -213,7 +213,7 @@ impl InForce {
     }
 }
 
-/// A verdict of a chain of policies, and what gave it.
+/// A verdict of a chain of policies, with the rule that gave it.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged<'p> {
     /// The verdict, holes left aside.
@@ -227,28 +227,28 @@ pub struct Judged<'p> {
 /// The key of the one value on the shelf of names.
 const KNOWN_NAMES: &str = "known";
 
-/// Owns the policies: what the kernel's slots hold, the texts behind them, and the addresses of the names in them.
+/// Owns the policies: the kernel's slots, their source texts, and the addresses of their names.
 #[derive(Debug)]
 pub struct Policies {
     /// All slots in use.
     slots: BTreeMap<PolicyId, InForce>,
-    /// What an unowned cgroup is judged by.
+    /// The slot that judges unowned cgroups.
     default_slot: Option<PolicyId>,
     library: Library,
-    /// Policies of the daemon's that could not be put in force, at the last look.
+    /// guardd's policies that could not be put in force, when they were last read.
     unusable: Unusable,
     names: Names,
     /// Looks up names.
     resolver: Resolver,
-    /// How many names were looked up for sessions.
+    /// The limits of look-ups for sessions.
     look_ups: LookUps,
-    /// The texts of those in force, by the numbers of their slots.
+    /// The texts of the policies in force, by the numbers of their slots.
     texts: Shelf<PolicyText>,
     kept_names: Shelf<Names>,
 }
 
 impl Policies {
-    /// None in force yet. Names are known as they were kept.
+    /// No policy in force yet. The names' addresses are read from their file.
     #[must_use]
     pub fn new(
         library: Library,
@@ -286,7 +286,7 @@ impl Policies {
         self.slots.insert(slot, policy);
     }
 
-    /// What an unowned cgroup is judged by.
+    /// The slot that judges unowned cgroups.
     #[must_use]
     pub fn default_slot(&self) -> Option<PolicyId> {
         self.default_slot
@@ -308,7 +308,7 @@ impl Policies {
         self.slots.iter().map(|(slot, policy)| (*slot, policy))
     }
 
-    /// The slot that holds the same policy: guardd's own of that name, or a session's with the same text.
+    /// The slot of the same policy: guardd's own of that name, or a session's with the same text.
     #[must_use]
     pub fn same(&self, source: &PolicyText) -> Option<PolicyId> {
         if let Some(name) = &source.name {
@@ -319,7 +319,7 @@ impl Policies {
         found.map(|(slot, _)| *slot)
     }
 
-    /// The slot that holds the daemon's policy of that name.
+    /// The slot of guardd's policy of that name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<PolicyId> {
         let mut slots = self.slots.iter();
@@ -336,8 +336,8 @@ impl Policies {
             .collect()
     }
 
-    /// What a chain of policies says of one destination; the strictest wins, and of equals the
-    /// outermost: the last. `None` where a slot is not known: the kernel denies then.
+    /// The verdict of a chain of policies on one destination: the strictest, and of equals the outermost, which is the last.
+    /// `None` if a slot is not known: the kernel half denies then.
     #[must_use]
     pub fn judge(
         &self,
@@ -352,7 +352,7 @@ impl Policies {
         each.max_by_key(|judged| judged.verdict.strictness())
     }
 
-    /// What each policy of a chain says of one destination, in the chain's order. `None` as for [`Self::judge`].
+    /// The verdict of each policy of a chain on one destination, in the chain's order. `None` as for [`Self::judge`].
     #[must_use]
     pub fn judge_each(
         &self,
@@ -374,7 +374,7 @@ impl Policies {
         judged.collect()
     }
 
-    /// What all policies of a chain allow of Unix sockets.
+    /// The Unix sockets that all policies of a chain allow.
     #[must_use]
     pub fn allowed_sockets(&self, chain: &[PolicyId]) -> Vec<SocketName> {
         let mut policies = chain.iter().map(|slot| self.slots.get(slot));
@@ -395,7 +395,7 @@ impl Policies {
         policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
     }
 
-    /// Each as `guard status` shows it; `used` tells how many live sessions are judged by a slot.
+    /// Each as `guard status` shows it; `used`: how many live sessions a slot judges.
     #[must_use]
     pub fn statuses(&self, used: impl Fn(PolicyId) -> usize) -> Vec<PolicyStatus> {
         let statuses = self.slots.iter().map(|(slot, policy)| {
@@ -405,7 +405,7 @@ impl Policies {
         statuses.collect()
     }
 
-    /// What whoever uses a slot should know about its policy.
+    /// The warnings about a slot's policy.
     #[must_use]
     pub fn warnings_of(&self, slot: PolicyId) -> Vec<String> {
         let Some(policy) = self.slots.get(&slot) else {
@@ -415,8 +415,8 @@ impl Policies {
         policy.status(0, unresolved).warnings
     }
 
-    /// Whether a prefix is one decision: each policy of the chain has one answer to all of it, by one rule, and the
-    /// strictest is `confirm`.
+    /// Whether a prefix is one decision: each policy of the chain has one answer for all of it, by one rule, and the strictest
+    /// is `confirm`.
     #[must_use]
     pub fn confirm_all(&self, chain: &[PolicyId], within: &Prefix, ports: PortSpec) -> bool {
         let mut strictest = Verdict::Allow;
@@ -435,7 +435,7 @@ impl Policies {
     }
 }
 
-/// None, and no files.
+/// No policies, and no files.
 #[cfg(test)]
 pub(crate) fn none() -> Policies {
     let library = Library::new(Vec::new());

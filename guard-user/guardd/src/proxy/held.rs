@@ -31,29 +31,29 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// A number that no other one has, of this proxy's or a later one's.
+    /// A number that no other client has, of this proxy's or a later one's.
     pub fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
-    /// Whether the client of just that question waits.
+    /// Whether a client is held for that request.
     #[must_use]
     pub fn is_asking(&self, key: &RequestKey) -> bool {
         self.all.values().any(|waiter| waiter.key == *key)
     }
 
-    /// One more.
+    /// Adds a client.
     pub fn add(&mut self, number: Number, waiter: Waiter) {
         self.all.insert(number.0, waiter);
     }
 
-    /// One leaves.
+    /// Removes a client.
     pub fn remove(&mut self, number: Number) -> Option<Waiter> {
         self.all.remove(&number.0)
     }
 
-    /// As of now, in the order in which they came.
+    /// The held clients, in the order in which they came.
     #[must_use]
     pub fn all(&self) -> Vec<(Number, Waiter)> {
         let all = self.all.iter();
@@ -61,40 +61,40 @@ impl Waiters {
             .collect()
     }
 
-    /// Whether one with that number is there.
+    /// Whether that client is held.
     #[must_use]
     pub fn has(&self, number: Number) -> bool {
         self.all.contains_key(&number.0)
     }
 
-    /// Whether a session may have another one.
+    /// Whether a session may have one more.
     #[must_use]
     pub fn has_room(&self, session: SessionId) -> bool {
         let of = |waiter: &&Waiter| waiter.key.session == session;
         self.all.values().filter(of).count() < MAX_WAITERS
     }
 
-    /// The last of those who wait for a request's answer gives up then.
+    /// The last deadline of the clients held for a request.
     #[must_use]
     pub fn until(&self, request: &str) -> Option<BootTime> {
         let of = self.all.values().filter(|waiter| waiter.request == request);
         of.map(|waiter| waiter.until).max()
     }
 
-    /// The same of those who ask just that.
+    /// The last deadline of the clients held for requests with that key.
     #[must_use]
     pub fn until_of(&self, key: &RequestKey) -> Option<BootTime> {
         let of = self.all.values().filter(|one| one.key == *key);
         of.map(|waiter| waiter.until).max()
     }
 
-    /// When the first of them gives up.
+    /// The first deadline.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
         self.all.values().map(|waiter| waiter.until).min()
     }
 
-    /// All leave; the requests that they waited for.
+    /// Removes all; returns the requests for which they were held.
     pub fn take_all(&mut self) -> Vec<String> {
         let all = std::mem::take(&mut self.all).into_values();
         all.map(|waiter| waiter.request).collect()

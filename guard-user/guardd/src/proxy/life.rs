@@ -1,4 +1,4 @@
-//! Having a proxy, for as long as something in force needs one.
+//! Has a proxy run for as long as something in force needs one.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,21 +11,21 @@ use anyhow::{Context as _, Result};
 use super::{link::converse, process, program::Program, socket::ProxySocket};
 use crate::{process::may_start, shared::Shared};
 
-/// After a proxy that ended at once.
+/// The pause after a proxy that ended at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-/// After many.
+/// The pause after many.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// One that lived so long did not end at once.
+/// A proxy that has lived for this long did not end at once.
 const STEADY: Duration = Duration::from_secs(60);
 /// The timeout for a new session to wait for its proxy.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often it is looked whether it is there.
+/// Interval of checks whether it is there.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Has a proxy whenever one is needed, for ever. `door` is where one comes that guardd may not start itself.
+/// Has a proxy run whenever one is needed, for ever. `door`: the socket for a proxy that guardd may not start itself.
 pub async fn follow(shared: Rc<Shared>, door: PathBuf) {
     let mut pause = SHORTEST_PAUSE;
-    // Where there is none, it is looked for again when one is needed.
+    // If it is not found, it is searched for again when it is needed.
     let mut program = Program::find().unwrap_or_default();
     loop {
         needed(&shared).await;
@@ -60,7 +60,7 @@ async fn needed(shared: &Shared) {
     }
 }
 
-/// Starts one, and speaks with it until it is not needed any more.
+/// Starts a proxy, and serves it until none is needed.
 async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
     let user = shared.with(|state| state.config.proxy.user.clone());
     let account = process::account(user.as_deref())?;
@@ -69,7 +69,7 @@ async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
         let process::Started { packets, .. } = &started;
         converse(shared, packets).await
     };
-    // Before its ports are anybody's.
+    // Before its ports can be another process's.
     shared.with(|state| {
         let (kernel, requests) = (&mut state.datapath, &mut state.requests);
         state.proxy.down(kernel, requests, None);
@@ -82,7 +82,7 @@ async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
     }
 }
 
-/// Waits for one that the service manager starts, and speaks with it until it is not needed any more.
+/// Waits for a proxy that the service manager starts, and serves it until none is needed.
 async fn receive(shared: &Shared, at: &Path) -> Result<()> {
     let door =
         ProxySocket::open(at).with_context(|| format!("cannot listen at {}", at.display()))?;
@@ -119,7 +119,7 @@ async fn not_needed(shared: &Shared) {
     }
 }
 
-/// Waits a while for the proxy, where what was just put in force needs one. Why there is none, if so.
+/// Waits a while for the proxy, if a new policy needs one. Returns why there is none.
 pub async fn ready(shared: &Shared) -> Option<String> {
     let is_there = async {
         while shared.with(|state| state.proxy_warning()).is_some() {

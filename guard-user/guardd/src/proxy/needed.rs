@@ -1,4 +1,4 @@
-//! Whether a proxy is needed, and what it hears first and next.
+//! Whether a proxy is needed, and the messages that are due.
 
 use std::mem;
 
@@ -15,7 +15,7 @@ impl State {
         self.holes.any_for_reads(None) || policies.any(|(_, policy)| is_read_only(policy))
     }
 
-    /// The same, of the one of that id.
+    /// Whether the session with that id has read-only destinations.
     #[must_use]
     pub fn is_read_only(&self, session: &str) -> bool {
         let live = ids::parse_session(session).ok();
@@ -23,7 +23,7 @@ impl State {
         live.is_some_and(|session| reads_only(&self.holes, &self.policies, session))
     }
 
-    /// That read-only destinations are closed, where they should not be.
+    /// The warning that read-only destinations are closed, if they should not be.
     #[must_use]
     pub fn proxy_warning(&self) -> Option<String> {
         if self.proxy.is_up || !self.needs_proxy() {
@@ -36,7 +36,7 @@ impl State {
         ))
     }
 
-    /// What to say now, in order. The kernel and those who wait are looked after first where something has changed.
+    /// The messages that are due, in order. The kernel and held clients come first if something has changed.
     pub fn unsaid(&mut self) -> Vec<Outgoing> {
         if mem::take(&mut self.proxy.is_stale) {
             self.settle_waiters();
@@ -45,7 +45,7 @@ impl State {
         self.proxy.unsaid.drain(..).collect()
     }
 
-    /// Somebody hears from now on: the proxy learns where to listen.
+    /// A proxy is connected from now on: it gets its listeners.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Permits: the holes for HTTP requests and SQL statements, which guardd keeps and the kernel half knows nothing of.
+//! Permits: the holes for HTTP requests and SQL statements, which guardd keeps and the kernel half does not know.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ use crate::{
     requests::{HttpRequestKey, RequestKey},
 };
 
-/// Which requests a permit is for.
+/// The requests that a permit is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Covers {
-    /// This very one, by its digest.
+    /// Exactly this one, by its digest.
     Digest(HttpRequest),
-    /// This one, which waits, and nothing else tells it from others.
+    /// This one, whose client is held, and which nothing else tells from others.
     Waiting(HttpRequest, u64),
-    /// All with a method and a path like this, where nothing else in them names another method or path: many a server
-    /// takes `X-HTTP-Method-Override: DELETE` at its word.
+    /// All with this method and a path like this, if nothing else in them names another method or path: many servers obey
+    /// `X-HTTP-Method-Override: DELETE`.
     Path {
         /// `http` or `https`.
         scheme: String,
@@ -30,17 +30,17 @@ pub enum Covers {
         host: Option<String>,
         /// The method.
         method: String,
-        /// `*` stands for any text. Without a `?` it says nothing of the query.
+        /// A `*` stands for any text. A pattern without a `?` is about the path alone.
         pattern: String,
-        /// What the headers say of the one that a person saw, as [`said`].
+        /// The headers of the request that a person saw, as by [`said`].
         headers: Vec<String>,
     },
-    /// All.
+    /// All writes.
     Writes,
 }
 
 impl Covers {
-    /// Whether that request is among them.
+    /// Whether that request is covered.
     #[must_use]
     pub fn covers(&self, http: &HttpRequestKey) -> bool {
         let request = &http.request;
@@ -68,7 +68,7 @@ impl Covers {
         }
     }
 
-    /// Whether it can be for one request only.
+    /// Whether it can cover one request only.
     fn is_one(&self) -> bool {
         matches!(self, Self::Digest(_) | Self::Waiting(..))
     }
@@ -105,7 +105,8 @@ impl Covers {
     }
 }
 
-/// What the headers of a request say. Of what it is sent on condition of only the name, for that is another each time; but `*` stays.
+/// The headers of a request that say what it does. A condition's header counts by its name alone, since its value differs each
+/// time; but a `*` stays.
 pub fn said(request: &HttpRequest) -> Vec<String> {
     let headers = request.headers.iter();
     let said = headers.map(|header| match header.split_once(": ") {
@@ -117,7 +118,7 @@ pub fn said(request: &HttpRequest) -> Vec<String> {
 
 const CONDITION: &str = "if-";
 
-/// Whether a request says the same, and does so on the same conditions. More of these let it do less.
+/// Whether a request has the same headers and conditions. More conditions let it do less.
 fn says(request: &HttpRequest, seen: &[String]) -> bool {
     let is_condition = |header: &String| header.starts_with(CONDITION);
     let (conditions, rest): (Vec<_>, Vec<_>) = said(request).into_iter().partition(is_condition);
@@ -135,17 +136,17 @@ fn is_like(pattern: &str, target: &str) -> bool {
     }
 }
 
-/// The same of a statement, in which a `?` is an operator, and nothing of which may go unread. What has several of them is
-/// like none: `*` would stand for any. One that is meant as such is `\*`.
+/// The same for a statement, in which a `?` is an operator, and all of which must match. A pattern with several `*` matches
+/// nothing, since each could stand for anything. A literal one is `\*`.
 fn is_like_statement(pattern: &str, text: &str) -> bool {
-    // In the place of those that are meant, on both sides. Who has it in a name is like no pattern.
+    // Stands for the literal ones on both sides. A text that has it in a name matches no pattern.
     const MEANT: &str = "\u{1}";
     let is_odd = text.contains([';', '\u{1}']);
     !is_odd && stands_for(&pattern.replace(r"\*", MEANT), &text.replace('*', MEANT))
 }
 
-/// Whether a path means to everybody what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which no
-/// pattern that begins with `/api/` was meant for.
+/// Whether a path means to every server what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which a pattern
+/// that begins with `/api/` was not meant for.
 fn is_plain(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let hidden = ["%2e", "%2f", "%5c", "%25", "%00", "\\", "//", ";"];
@@ -156,21 +157,21 @@ fn is_plain(path: &str) -> bool {
 /// A hole for HTTP requests.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    /// For which session.
+    /// Its session.
     pub session: SessionId,
-    /// To which address.
+    /// The address.
     pub to: Address,
-    /// To which TCP port.
+    /// The TCP port.
     pub port: u16,
     /// The request that a person saw when they opened it: `r1`.
     pub request: String,
-    /// For which requests.
+    /// The requests that it covers.
     pub covers: Covers,
-    /// For how many more; `None`: any number.
+    /// How many more requests may pass; `None`: any number.
     pub left: Option<u64>,
-    /// How many bytes the bodies of all of them may have; `None`: any number.
+    /// Bytes that their bodies may still have; `None`: any number.
     pub bytes: Option<u64>,
-    /// How many it has let through.
+    /// How many requests have passed.
     pub passed: u64,
     /// When it ends.
     pub expires: BootTime,
@@ -179,7 +180,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whether it is for that, leaving aside when and how often.
+    /// Whether it is for that request, leaving aside when and how often.
     #[must_use]
     pub fn is_for(&self, key: &RequestKey) -> bool {
         let (to, port) = (key.destination, key.port);
@@ -188,14 +189,14 @@ impl Permit {
         is_there && http.is_some_and(|http| self.covers.covers(http))
     }
 
-    /// Whether a client that waits for the answer to that request may use it. Another one than it was opened for takes
-    /// nothing from what is counted.
+    /// Whether a client that is held for that request may use it. A counted permit is only for the request that it was opened
+    /// for.
     fn is_free_for(&self, request: &str) -> bool {
         let is_counted = self.left.is_some() || self.bytes.is_some();
         !is_counted || self.covers.is_one() || self.request == request
     }
 
-    /// Whether it has room for a body of that length. For one whose length nobody knows it has none.
+    /// Whether it has room for a body of that length. A body of unknown length does not fit.
     #[must_use]
     pub fn has_room_for(&self, request: &HttpRequest) -> bool {
         let fits = |left| request.bytes.is_some_and(|bytes| bytes <= left);
@@ -222,34 +223,34 @@ impl Permit {
     }
 }
 
-/// Those that have not ended.
+/// The permits that have not ended.
 #[derive(Debug, Default)]
 pub struct Permits(BTreeMap<HoleId, Permit>);
 
 impl Permits {
-    /// One more.
+    /// Adds a permit.
     pub fn add(&mut self, id: HoleId, permit: Permit) {
         self.0.insert(id, permit);
     }
 
-    /// All of them, oldest first.
+    /// All permits, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (HoleId, &Permit)> {
         self.0.iter().map(|(id, permit)| (*id, permit))
     }
 
-    /// The one of that id.
+    /// The permit with that id.
     #[must_use]
     pub fn get(&self, id: HoleId) -> Option<&Permit> {
         self.0.get(&id)
     }
 
-    /// Ends one.
+    /// Removes a permit.
     pub fn remove(&mut self, id: HoleId) -> Option<Permit> {
         self.0.remove(&id)
     }
 
-    /// The one that a request would use: of several the one that says most about it, so that what is for many is left
-    /// for the others. `waits_for` is the request whose answer its client waits for, if it does.
+    /// The permit that a request would use: of several the most specific, so that wider ones are left for other requests.
+    /// `waits_for`: the request for whose answer its client is held, if it is.
     #[must_use]
     pub fn find(&self, key: &RequestKey, waits_for: Option<&str>, now: BootTime) -> Option<HoleId> {
         let breadth = |permit: &Permit| match permit.covers {
@@ -269,7 +270,7 @@ impl Permits {
         first.map(|(id, _)| *id)
     }
 
-    /// Whether whatever changes something there passes: of what is counted nobody knows what would use it up.
+    /// Whether every write passes there: a counted permit does not count, since other requests may use it up.
     #[must_use]
     pub fn all_writes(&self, session: SessionId, to: Address, port: u16, now: BootTime) -> bool {
         self.0.values().any(|permit| {
@@ -279,7 +280,7 @@ impl Permits {
         })
     }
 
-    /// Takes a request with a body of that length off what a permit still lets through. True where that was the last.
+    /// Counts a request with a body of that length. True if it was the last.
     pub fn spend(&mut self, id: HoleId, length: u64) -> bool {
         let Some(permit) = self.0.get_mut(&id) else {
             return false;
@@ -290,26 +291,26 @@ impl Permits {
         [permit.left, permit.bytes].contains(&Some(0))
     }
 
-    /// Ends those whose time is up, and returns them.
+    /// Removes the permits that have expired, and returns them.
     pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Permit)> {
         let is_over = |_: &HoleId, permit: &mut Permit| permit.expires <= now;
         self.0.extract_if(.., is_over).collect()
     }
 
-    /// Ends those of a session, and returns them.
+    /// Removes the permits of a session, and returns them.
     pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Permit)> {
         let is_of = |_: &HoleId, permit: &mut Permit| permit.session == session;
         self.0.extract_if(.., is_of).collect()
     }
 
-    /// When the next of them ends.
+    /// When the next permit ends.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
         self.0.values().map(|permit| permit.expires).min()
     }
 }
 
-/// What is asked about, as a question of the daemon's.
+/// The key of the request for an approver.
 #[must_use]
 pub fn key(
     session: SessionId,

@@ -1,4 +1,4 @@
-//! The proxy as a child of guardd's, where that may give up root for it.
+//! The proxy as guardd's child, if guardd may give up root for it.
 
 use std::{
     env, io,
@@ -15,14 +15,14 @@ use super::program::NAME;
 
 /// The proxy's user on a machine where guard was installed.
 const USER: &str = "guard-proxy";
-/// Everywhere else.
+/// The proxy's user elsewhere.
 const NOBODY: &str = "nobody";
 
-/// As whom a proxy runs, given what the settings say.
+/// The user that a proxy runs as, by the settings.
 ///
 /// # Errors
 ///
-/// Where there is no such user, or that is root.
+/// If there is no such user, or it is root.
 pub fn account(set: Option<&str>) -> Result<Account> {
     let found = match set {
         Some(name) => Account::named(name)?,
@@ -39,16 +39,16 @@ pub fn account(set: Option<&str>) -> Result<Account> {
     Ok(account)
 }
 
-/// A proxy, and what is said to it. It is killed when this is dropped.
+/// A running proxy and its connection. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Started {
-    /// The conversation.
+    /// The connection.
     pub packets: Packets,
     child: Child,
 }
 
 impl Started {
-    /// Its process; none where it has ended.
+    /// Its process; none if it has ended.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
@@ -63,7 +63,7 @@ impl Started {
         self.child.wait().await
     }
 
-    /// Ends it, and waits until it has.
+    /// Ends it, and waits for that.
     ///
     /// # Errors
     ///
@@ -73,7 +73,8 @@ impl Started {
     }
 }
 
-/// Starts `program` as a proxy of that user's. It gives up everything before it hears anything; what it inherits is its end of the conversation, as standard input, and standard error.
+/// Starts `program` as a proxy, run by that user. It gives up all rights before it reads anything; it inherits its end of the
+/// connection as standard input, and standard error.
 ///
 /// It dies with the thread that calls this.
 ///

@@ -1,4 +1,4 @@
-//! Where the program `guard-proxy` is.
+//! Finds the program `guard-proxy`.
 
 use std::{
     env,
@@ -13,27 +13,27 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, open};
 
-/// What it is called.
+/// Its name.
 pub const NAME: &str = "guard-proxy";
-/// Where the packages put it: nobody types it.
+/// Where the packages put it: it is no command for people.
 const LIBEXEC: &str = "/usr/libexec/guard";
 
-/// The program, held open: when the files are replaced, guardd goes on with the proxy that belongs to it.
+/// The program, held open: when the files are replaced, guardd goes on with the proxy of its own version.
 #[derive(Debug, Default)]
 pub struct Program(Option<OwnedFd>);
 
 impl Program {
-    /// The one that is there now.
+    /// The program that is there now.
     ///
     /// # Errors
     ///
-    /// Where there is none, with the places where it was looked for.
+    /// If there is none, with the places where it was searched for.
     pub fn find() -> Result<Self> {
         let (_, file) = find(&places()?)?;
         Ok(Self(Some(file)))
     }
 
-    /// A path by which this process's children can run it. Looks for it where it was not found before.
+    /// A path by which this process's children can run it. Searches for it if it was not found before.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Program {
     }
 }
 
-/// Becomes the proxy: what `guardd proxy` was when guardd had it in itself, and units of that time may still say.
+/// Becomes the proxy, for units that still run `guardd proxy`, as when guardd had the proxy in itself.
 #[must_use]
 pub fn become_it(arguments: &[std::ffi::OsString]) -> ExitCode {
     let found = places().and_then(|places| find(&places));
@@ -59,7 +59,7 @@ pub fn become_it(arguments: &[std::ffi::OsString]) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Beside guardd's own program, as it is built and unpacked; then where packages have it.
+/// Beside guardd's own program, as it is built and unpacked; then the packages' place.
 fn places() -> Result<[PathBuf; 2]> {
     let own = env::current_exe().context("cannot tell where guardd's own program is")?;
     let dir = own.parent().unwrap_or(Path::new("/"));

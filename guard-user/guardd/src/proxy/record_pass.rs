@@ -1,4 +1,4 @@
-//! Lets a write pass: it is in the audit log before the proxy gets the answer.
+//! Lets a write pass: its record is in the audit log before the proxy gets the answer.
 
 use guard_common::HoleId;
 use guard_proto::{
@@ -16,10 +16,10 @@ use crate::{
 };
 
 impl State {
-    /// Yes, where that can be written down. `request` is what a person was asked, and `hole` what they opened; neither is
-    /// there where the policy has come to let all pass.
+    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole` the
+    /// permit; without both, the policy has come to allow all.
     ///
-    /// No meter leaves out any of these records: each is a change to what is read-only.
+    /// No meter leaves out these records: each is a change at a read-only destination.
     #[must_use]
     pub(super) fn pass(
         &mut self,
@@ -62,7 +62,7 @@ impl State {
     }
 }
 
-/// The outermost rule that stops it but for a person's yes.
+/// The outermost rule that stops it without a person's yes.
 fn rule_of(standing: Standing) -> Option<String> {
     match standing {
         Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
@@ -70,7 +70,7 @@ fn rule_of(standing: Standing) -> Option<String> {
     }
 }
 
-/// Where a question's request goes.
+/// The target of a request.
 #[must_use]
 pub fn target(key: &RequestKey) -> Target {
     Target {

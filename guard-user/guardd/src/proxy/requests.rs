@@ -22,9 +22,9 @@ use crate::{
     times::after,
 };
 
-/// A longer path is no person's to read.
+/// Bytes of a path; a longer one is refused, since no person would read it.
 const MAX_PATH: usize = 3000;
-/// Of each of the other words so many characters are kept.
+/// Characters that are kept of other texts.
 const MAX_WORD: usize = 256;
 /// Warnings that are shown.
 const MAX_WARNINGS: usize = 8;
@@ -58,7 +58,7 @@ impl State {
             .is_some_and(|host| host.len() > MAX_WORD)
             || asked.headers.len() > MAX_HEADERS
             || asked.headers.iter().any(|one| one.len() > MAX_HEADER);
-        // What is cut is like something else.
+        // A cut text could be that of another request.
         let plain = asked.plain && !is_cut;
         let (tgid, is_definition) = (asked.tgid, asked.definition);
         let Some(request) = understood(asked) else {
@@ -81,7 +81,7 @@ impl State {
         });
         let key = permits::key(id, to, target.port, http);
         if is_open {
-            // Since the proxy was told otherwise.
+            // The terms have changed since the proxy got them.
             return Some(self.pass(&key, None, None));
         }
         self.put_write((number, tgid), key, hold)
@@ -188,8 +188,8 @@ impl Proxy {
         self.say(ToProxy::Answer { number, verdict }, Vec::new());
     }
 
-    /// How long a client is held; none where no approver follows (`is_followed`), or too many are held already. `hold` is
-    /// what the policies say.
+    /// How long a client is held; none if no approver follows (`is_followed`), or too many are held already. `hold` is the time
+    /// by the policies.
     fn patience(
         &self,
         session: &Session,
@@ -231,7 +231,7 @@ impl Proxy {
         requests.hold(request, until);
     }
 
-    /// The same of what is left of rows of which a part was answered.
+    /// The same for what is left of series of which a part was answered.
     fn show_all_waiting(&self, requests: &mut Requests) {
         let clocks = Clocks::read();
         let held = requests.pending().iter();
@@ -247,7 +247,7 @@ impl Proxy {
         }
     }
 
-    /// Answers one that waits; where that is yes, what it waited for is off the list.
+    /// Answers a held client; after a yes, its request is removed.
     pub(super) fn end_wait(
         &mut self,
         requests: &mut Requests,
@@ -267,13 +267,13 @@ impl Proxy {
     }
 }
 
-/// Who asks, without the command line: headers with secrets may be in it.
+/// The process of a request, without its command line: headers with secrets may be in it.
 fn without_command((pid, process): (Option<u32>, Process)) -> (Option<u32>, Process) {
     let command = Vec::new();
     (pid, Process { command, ..process })
 }
 
-/// A request as people see it; none where they could not.
+/// A request as people see it; none if they could not.
 fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
     if asked.path.len() > MAX_PATH || asked.method.len() > MAX_WORD {
         return None;
@@ -310,7 +310,7 @@ fn cut(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
 }
 
-/// A yes or no for whoever asked, without a request.
+/// A no without a request.
 fn no(why: &str, fix: &str) -> AskAnswer {
     AskAnswer::No {
         request: None,
@@ -377,7 +377,7 @@ fn too_late(id: String) -> AskAnswer {
     }
 }
 
-/// How a request is called in one line, as in `DELETE photos.example.com/api/jobs/7`.
+/// A request in one line, as in `DELETE photos.example.com/api/jobs/7`.
 #[must_use]
 pub fn in_words(http: &proto::HttpRequest, address: &str) -> String {
     let host = http.host.as_deref().unwrap_or(address);

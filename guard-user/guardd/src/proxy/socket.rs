@@ -1,4 +1,4 @@
-//! Where a proxy that a service manager has started comes to guardd: a socket that appears when one is needed.
+//! The socket at which a proxy that a service manager has started connects to guardd; it exists while one is needed.
 
 use std::{
     fs, io,
@@ -15,7 +15,7 @@ use guard_sys::packets::{Packets, listen};
 use super::process;
 use crate::{control::auth::CallerPlace, shared::Shared};
 
-/// The socket, for as long as a proxy is needed.
+/// The socket, while a proxy is needed.
 #[derive(Debug)]
 pub struct ProxySocket {
     listener: tokio::io::unix::AsyncFd<OwnedFd>,
@@ -23,7 +23,7 @@ pub struct ProxySocket {
 }
 
 impl ProxySocket {
-    /// Listens at `path`, in the place of whatever an earlier guardd has left there.
+    /// Listens at `path`, where it replaces an earlier guardd's socket.
     ///
     /// # Errors
     ///
@@ -34,13 +34,13 @@ impl ProxySocket {
             _ => {}
         }
         let listener = listen(path)?;
-        // Whoever comes is known by the kernel's word. guardd may not give the file to the proxy's user (CAP_CHOWN).
+        // The kernel identifies the peer. guardd may not give the file to the proxy's user (CAP_CHOWN).
         fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
         let path = path.to_owned();
         Ok(Self { listener, path })
     }
 
-    /// The next proxy. Everybody else is sent away.
+    /// The next proxy. Other peers are closed.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl ProxySocket {
 
 impl Drop for ProxySocket {
     fn drop(&mut self) {
-        // What is left is replaced by the next one.
+        // A leftover is replaced by the next one.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -73,7 +73,7 @@ fn accept(listener: std::os::fd::BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::net::accept_with(listener, flags)?)
 }
 
-/// A proxy is of the proxy's user, and no process under the guard.
+/// Checks that a peer has the proxy's user, and is not under the guard.
 fn admit(shared: &Shared, socket: &OwnedFd) -> Result<()> {
     let peer = shared.with(|state| state.machine.peer(socket))?;
     let user = shared.with(|state| state.config.proxy.user.clone());

@@ -1,4 +1,4 @@
-//! The terms of a target: what the policies and holes of now say of a connection that was redirected to the proxy.
+//! The terms of a target: how the current policies and holes judge a connection that was redirected to the proxy.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use guard_sys::clock;
 
 use crate::{policies::Policies, sessions::Sessions, state::State};
 
-/// What a chain of policies says of a target, holes left aside.
+/// The verdict of a chain of policies on a target, holes left aside.
 #[derive(Debug)]
 pub enum Standing {
     /// Nothing passes.
     Closed,
-    /// Requests are judged by these rules, and a client may wait that long for a person.
+    /// Requests are judged by these rules, and a client may be held that long for an answer.
     Judged {
         /// The rules that decide, one for each policy that does not allow it, the outermost first.
         rules: Vec<Rules>,
-        /// The least patient policy's.
+        /// The shortest hold of the policies.
         hold: Duration,
     },
-    /// All passes.
+    /// Everything passes.
     Open,
 }
 
-/// What a chain of policies says of a TCP connection. Every policy must let it. Where it `may_read`, a hole makes
-/// `read-only` of `confirm`.
+/// The verdict of a chain of policies on a TCP connection. Every policy must allow it. If it `may_read`, a hole makes `confirm`
+/// `read-only`.
 #[must_use]
 pub fn standing(
     policies: &Policies,
@@ -73,7 +73,7 @@ pub fn standing(
 }
 
 impl State {
-    /// What holds for a target now, holes included.
+    /// The verdict on a target now, holes included.
     #[must_use]
     pub fn standing(&self, target: &Target) -> Standing {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// The same, as the proxy is told it; `None` where nothing passes there.
+    /// The same, as the proxy gets it; `None` if nothing passes there.
     #[must_use]
     pub fn proxy_terms(&self, target: &Target) -> Option<TargetTerms> {
         let rules = match self.standing(target) {
@@ -116,7 +116,7 @@ impl State {
     }
 }
 
-/// The kinds of the kernel's holes that cover a target. The kernel has counted the connection. No hole counts where a policy
+/// The kinds of the kernel's holes that cover a target. The kernel half has counted the connection. No hole counts if a policy
 /// denies.
 fn holes_over(
     kernel: &Datapath,
@@ -150,7 +150,7 @@ mod tests {
     use crate::policies::{self, InForce, library::PolicyText};
     use guard_policy::Environment;
 
-    /// The text says `confirm` where the policy is to say `read-only`.
+    /// The text says `confirm` if the policy is to say `read-only`.
     fn policy(text: &str, is_read_only: bool) -> InForce {
         let source = PolicyText::brought(None, format!("version = 1\n{text}"));
         let mut read = policies::read(&source).unwrap();
@@ -168,7 +168,7 @@ mod tests {
         stands_with(chain, last, false)
     }
 
-    /// Under a hole for reads, where it `may_read`.
+    /// With a hole for reads, if it `may_read`.
     fn stands_with(chain: &[u32], last: u8, may_read: bool) -> Standing {
         let rule = |name: &str, to: &str, action: &str| {
             format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")

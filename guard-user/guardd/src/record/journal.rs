@@ -15,15 +15,15 @@ use serde_json::Value;
 
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// A value is cut there, in bytes: paths and commands are whatever somebody made them.
+/// The longest value, in bytes: paths and commands may have any length.
 const MOST: usize = 4096;
 
-/// The journal, where guardd's own log goes there, too.
+/// The journal, if guardd's own log goes there too.
 #[derive(Debug)]
 pub struct Journal(Option<UnixDatagram>);
 
 impl Journal {
-    /// journald's, where standard error is (systemd.exec(5), `JOURNAL_STREAM`); else none.
+    /// journald's, if standard error goes there (systemd.exec(5), `JOURNAL_STREAM`); else none.
     #[must_use]
     pub fn of_stderr() -> Self {
         if !has_stderr() {
@@ -35,7 +35,7 @@ impl Journal {
         })
     }
 
-    /// The one that listens there.
+    /// The one that listens at `path`.
     ///
     /// # Errors
     ///
@@ -43,12 +43,12 @@ impl Journal {
     pub fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
-        // A journald that does not read keeps nobody waiting: the audit log is what counts.
+        // A journald that does not read delays nothing: the audit log is what counts.
         socket.set_nonblocking(true)?;
         Ok(Self(Some(socket)))
     }
 
-    /// Tells of a record. One that journald does not take is in the audit log all the same.
+    /// Sends a record. One that journald does not take is in the audit log all the same.
     pub fn tell(&self, record: &LogRecord) {
         if let Some(socket) = &self.0 {
             let _ = socket.send(&entry(record));
@@ -56,7 +56,7 @@ impl Journal {
     }
 }
 
-/// An entry of the journal: each field that is one word or number, where to, and from where somebody answered.
+/// An entry of the journal: each field that is one word or number, the destination, and the process of an answer.
 fn entry(record: &LogRecord) -> Vec<u8> {
     let mut entry = Vec::new();
     let kind = kind(record.kind);
@@ -92,7 +92,7 @@ fn kind(kind: LogKind) -> String {
     name.unwrap_or_default().to_owned()
 }
 
-/// One line for people.
+/// A record in one line for people.
 fn message(record: &LogRecord) -> String {
     let field = |name: &str| record.fields.get(name).and_then(scalar);
     let to = record.fields.get("destination").map(destination);
@@ -124,11 +124,11 @@ fn message(record: &LogRecord) -> String {
         true => sentence,
         false => format!("{sentence}: {}", words.join(", ")),
     };
-    // One that somebody put newlines into is still one line here.
+    // A text with newlines is one line here.
     said.replace(['\n', '\r'], " ")
 }
 
-/// `192.0.2.10 tcp/443`, and the name that the policy has for it; or a prefix, as it is.
+/// `192.0.2.10 tcp/443`, and its name in the policy; or a prefix, as it is.
 fn destination(value: &Value) -> Vec<(&'static str, String)> {
     const TO: &str = "GUARD_DESTINATION";
     if let Some(prefix) = value.as_str() {

@@ -1,4 +1,4 @@
-//! The calls of supervisors, which connect Unix sockets for sessions: they report refusals, and ask whose a socket is.
+//! The calls of supervisors, which connect Unix sockets for sessions: they report refusals, and ask who owns a socket.
 
 use guard_sys::clock;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl State {
-    /// Writes down that a session was kept from a socket.
+    /// Records that a session was refused a socket.
     ///
     /// # Errors
     ///
