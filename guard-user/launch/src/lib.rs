@@ -1,5 +1,5 @@
-//! Launching a command under the guard: as whom it runs, how it gets into its session's cgroup, what
-//! is taken away from it first, and how the terminal and signals find it.
+//! Launches a command under the guard: its user, how it gets into its session's cgroup, the rights that it gives up first, and
+//! how it is connected to the terminal and gets signals.
 
 mod contain;
 mod identity;

@@ -1,4 +1,4 @@
-//! What becomes of one call.
+//! The supervisor's answer to one call.
 
 use std::{
     io,
@@ -22,25 +22,25 @@ use super::{
     lookup::{self, Address},
 };
 
-/// What becomes of a call.
+/// How a call is answered.
 pub(super) enum Plan {
-    /// This, at once.
+    /// At once, by this response.
     Answer(NotifyResponse),
-    /// Its socket is connected, which may take as long as the other side likes.
+    /// Its socket is connected, which may take as long as the listener likes.
     Connect(Target),
 }
 
-/// Where to.
+/// The destination.
 pub(super) enum Target {
-    /// To that very file, whatever its name means by now.
+    /// This very file, whatever its name means by now.
     File(OwnedFd),
-    /// To an abstract name.
+    /// An abstract name.
     Name(Vec<u8>),
-    /// Where guardd says: this process may not look at the caller.
+    /// The address that guardd reads: this process may not read the caller's memory.
     Unread,
 }
 
-/// Decides what becomes of a call.
+/// Decides how a call is answered.
 pub(super) fn plan(call: &Waiting, judge: &Judge, told: &RefusalSender) -> Plan {
     let [_, address, length, ..] = call.arguments;
     // An `int` each: the kernel ignores the rest.
@@ -51,7 +51,7 @@ pub(super) fn plan(call: &Waiting, judge: &Judge, told: &RefusalSender) -> Plan 
         Address::Abstract(name) if judge.allows_name(call.thread, &name) => {
             Plan::Connect(Target::Name(name))
         }
-        // Landlock's to judge, where it does; else the kernel refuses.
+        // Landlock judges it if it can; else the kernel refuses.
         Address::Abstract(_) => Plan::Answer(NotifyResponse::Goes),
         Address::Path(path) if judge.goes_by_itself(&path) => Plan::Answer(NotifyResponse::Goes),
         Address::Path(path) => to_path(call, judge, &path, told),
@@ -80,7 +80,7 @@ pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -
     let to = match target {
         Target::File(file) => file_address(file),
         Target::Name(name) => SocketAddrUnix::new_abstract_name(name).map_err(io::Error::from),
-        // That is `unread`'s to answer.
+        // `unread` answers that.
         Target::Unread => Err(Errno::PERM.into()),
     };
     outcome(to.and_then(|to| connect(call, listener, &to)))
@@ -103,7 +103,7 @@ fn connect(call: &Waiting, listener: &Listener, to: &SocketAddrUnix) -> io::Resu
     let [fd, ..] = call.arguments;
     // A thread may have descriptors of its own.
     let pidfd = open_thread(call.thread.cast_unsigned(), lookup::process(call.thread)?)?;
-    // All that was read of it by its number was its own if it waits now.
+    // What was read by its number is the thread's own if its call still waits.
     if !listener.still_waits(call.id) {
         return Err(Errno::SRCH.into());
     }

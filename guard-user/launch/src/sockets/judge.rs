@@ -16,18 +16,18 @@ use super::{
     sessions::{Found, Sessions},
 };
 
-/// As many files are remembered.
+/// Files that are kept.
 const REMEMBERED: usize = 256;
 
-/// A file, for as long as one has it open: its number is nobody else's then.
+/// A file, identified while it is held open: its number is no other file's then.
 type FileId = (u64, u64);
 
-/// What becomes of a connection.
+/// The verdict on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
-    /// It is made.
+    /// The supervisor makes it.
     Connect,
-    /// Nobody listens there, or it is no socket.
+    /// It fails: nothing listens there, or it is no socket.
     Nobody,
     /// It is refused.
     Refuse,
@@ -36,21 +36,21 @@ pub(super) enum Word {
 /// Judges files.
 pub(super) struct Judge {
     sessions: Sessions,
-    /// The session that the policy is of.
+    /// The session whose policy applies.
     session: String,
-    /// What the policy allows, with the files that must stay open for that.
+    /// The files that the policy allows, which must stay open so that their numbers are not reused.
     allowed: HashSet<FileId>,
     _open: Vec<OwnedFd>,
     names: HashSet<Vec<u8>>,
     by_itself: HashSet<PathBuf>,
     ask: Ask,
     guardd: PathBuf,
-    /// Files whose socket is a session's. A file is never another socket's later.
+    /// Files whose socket is a session's. A file never becomes another socket's.
     own: Shared<HashMap<FileId, (OwnedFd, String)>>,
 }
 
 impl Judge {
-    /// For a session.
+    /// A judge for a session.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Judge {
         })
     }
 
-    /// Whether the kernel lets every session connect there.
+    /// Whether the kernel half lets every session connect there.
     pub(super) fn goes_by_itself(&self, path: &Path) -> bool {
         self.by_itself.contains(path)
     }
@@ -92,7 +92,7 @@ impl Judge {
         self.sessions.of(thread)
     }
 
-    /// Of the session that the policy is of, and not of one inside it, whose policy is not known here.
+    /// Whether a thread is in the session of the policy, not in one inside it, whose policy is not known here.
     fn is_ours(&self, thread: i32) -> bool {
         self.sessions.of(thread).as_ref() == Some(&self.session)
     }
@@ -128,7 +128,7 @@ impl Judge {
                 self.remember(id, file, session);
                 Word::Connect
             }
-            // A server that keeps others from looking at it, as ssh-agent does.
+            // A server that others may not read, such as ssh-agent.
             Ok(Found::Hidden) if socket.is_sure && self.is_open(&session, socket) => {
                 self.remember(id, file, session);
                 Word::Connect
@@ -143,7 +143,7 @@ impl Judge {
     }
 
     /// Whether a process of the session has the socket open that is bound there, in another network namespace than this one:
-    /// the kernel tells of those in this one.
+    /// the kernel lists those of this one.
     fn is_bound_elsewhere(&self, session: &str, at: SocketFile) -> bool {
         at.is_sure
             && self.sessions.has_networks(session)
@@ -171,7 +171,7 @@ fn id(file: &OwnedFd) -> Option<FileId> {
     Some((meta.st_dev, meta.st_ino))
 }
 
-/// The files that a policy's names mean now; `agent` is what `SSH_AUTH_SOCK` names.
+/// The files that a policy's names mean now; `agent` is the value of `SSH_AUTH_SOCK`.
 pub(super) fn open_allowed(
     allow: &[SocketName],
     agent: Option<&Path>,
@@ -200,7 +200,7 @@ fn paths(name: &SocketName, agent: Option<&Path>) -> Vec<PathBuf> {
     }
 }
 
-/// `?` and `[` stand for themselves.
+/// A pattern in which `?` and `[` stand for themselves.
 fn only_stars(pattern: &str) -> String {
     let parts: Vec<_> = pattern.split('*').map(glob::Pattern::escape).collect();
     parts.join("*")

@@ -1,6 +1,6 @@
-//! Calls of processes that this one may not look at, as programs that keep secrets are that say they are not dumpable: ssh-add,
-//! gpg. guardd, which is root's, says where such a call leads; the caller's own socket is out of reach as well, and gets
-//! another one in its place, which is connected.
+//! Calls of processes that the supervisor may not read, such as ssh-add and gpg, which make themselves not dumpable to keep
+//! secrets. guardd, as root, reads the address of such a call. The caller's own socket cannot be taken either, so it gets
+//! another, connected one in its place.
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
@@ -19,7 +19,7 @@ use super::{
     lookup,
 };
 
-/// Whom to ask about them.
+/// What is needed to answer them.
 pub(super) struct Unread {
     ask: Ask,
     guardd: PathBuf,
@@ -37,10 +37,10 @@ impl Unread {
         }
     }
 
-    /// Answers one call. What is no Unix socket's, or cannot be known, goes to the kernel, which refuses Unix sockets.
+    /// Answers one call. One that is not for a Unix socket, or cannot be read, goes to the kernel, which refuses Unix sockets.
     pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> NotifyResponse {
         let thread = call.thread.cast_unsigned();
-        // It may be one inside that whose calls these are.
+        // The call may come from a session inside.
         let Some(session) = self.judge.session_of(call.thread) else {
             return NotifyResponse::Goes;
         };
@@ -96,8 +96,8 @@ impl Unread {
     }
 }
 
-/// Puts a connected socket in the place of the caller's. No datagram socket: that could send elsewhere later, and the kernel would
-/// judge it by where it was made.
+/// Replaces the caller's socket by a connected one. Not for datagram sockets: they could send elsewhere later, and the kernel
+/// would judge them by where they were made.
 fn replace(call: &Waiting, listener: &Listener, to: &SocketAddrUnix) -> io::Result<()> {
     let [number, ..] = call.arguments;
     let new = |kind| socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
