@@ -1,4 +1,4 @@
-//! `guard-proxy`: from what guardd or a service manager starts to a process that is nobody, and then the proxy.
+//! `guard-proxy`: gives up all rights that its start gave it, and then becomes the proxy.
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
@@ -58,11 +58,11 @@ fn prepare(args: &ProxyArgs) -> Result<Guardd> {
     };
     raise_descriptors();
     std::env::set_current_dir("/").context("cannot leave its directory")?;
-    // Where it leads one already, as a service does, this is refused, and needless.
+    // If it leads a session already, as a service does, this fails, and is not needed.
     let _ = setsid();
     let identity = identity(args.user.as_deref())?;
     give_up(&identity)?;
-    // Each of these ends where a process becomes another user.
+    // Each of these is reset when a process becomes another user.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("others may look into its memory")?;
     if args.socket.is_none() {
@@ -71,7 +71,7 @@ fn prepare(args: &ProxyArgs) -> Result<Guardd> {
     Ok(guardd)
 }
 
-/// As whom it runs: as it is, unless that is root.
+/// The user that it runs as: its own, unless that is root.
 fn identity(user: Option<&str>) -> Result<Identity> {
     if !getuid().is_root() {
         return Ok(Identity::own()?);
@@ -85,7 +85,7 @@ fn identity(user: Option<&str>) -> Result<Identity> {
     Ok(Identity::without_groups(account)?)
 }
 
-/// The conversation that guardd has left open as standard input, and nothing in its place.
+/// The connection that guardd has left open as standard input, which is replaced by nothing.
 fn take_standard_input() -> Result<OwnedFd> {
     let theirs = std::io::stdin().as_fd().try_clone_to_owned();
     let theirs = theirs.context("there is no standard input")?;
@@ -95,7 +95,7 @@ fn take_standard_input() -> Result<OwnedFd> {
     Ok(theirs)
 }
 
-/// As many as it may have; fewer only mean fewer connections at once.
+/// Raises the limit as far as allowed; less only means fewer connections at once.
 fn raise_descriptors() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     for most in [

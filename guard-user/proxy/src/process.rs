@@ -20,9 +20,9 @@ use super::{
 /// How to reach guardd.
 #[derive(Debug)]
 pub enum Guardd {
-    /// By a socket that it has left open for this process.
+    /// By a socket that guardd has left open for this process.
     Inherited(OwnedFd),
-    /// By one that it listens on.
+    /// By a socket on which guardd listens.
     At(PathBuf),
 }
 
@@ -66,14 +66,14 @@ async fn serve(guardd: Guardd) -> Result<()> {
     }
 }
 
-/// What comes with guardd's first word.
+/// The content of guardd's first message.
 struct Hello {
     origins: OwnedFd,
     key: OwnedFd,
     certificates: Vec<OwnedFd>,
 }
 
-/// Waits for that.
+/// Waits for guardd's first message.
 async fn greeted(packets: &Packets) -> Result<Hello> {
     let first = packets.receive().await.context("cannot hear guardd")?;
     let Some(Packet { bytes, descriptors }) = first else {
@@ -86,7 +86,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     else {
         bail!("guardd said something else first: it is of another version");
     };
-    // guardd is told in any case: it is guardd that people ask.
+    // guardd is told in any case: people ask guardd.
     let own = ToDaemon::Hello {
         version: VERSION.to_owned(),
     };
@@ -103,7 +103,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     })
 }
 
-/// Does what guardd says until it says no more: then nothing can be asked, and every connection ends with the process.
+/// Handles guardd's messages until it closes: then nothing can be asked, and every connection ends with the process.
 async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) -> Result<()> {
     while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
         let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
@@ -129,9 +129,9 @@ async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) ->
     Ok(())
 }
 
-/// What a peer gets that is not to be served: an end at once, and no answer.
+/// Resets the connection of a peer that is not to be served.
 pub(super) fn reset(stream: &tokio::net::TcpStream) {
-    // Where that cannot be set it ends in the ordinary way.
+    // If that cannot be set, it ends in the ordinary way.
     let _ = stream.set_zero_linger();
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// What a proxy makes of a first word, and what it has said of itself.
+    /// The proxy's handling of a first message, and its own answer.
     async fn heard(first: &str) -> (Result<Hello>, ToDaemon) {
         let (guardd, theirs) = Packets::pair().unwrap();
         let proxy = Packets::of(theirs).unwrap();
