@@ -24,8 +24,7 @@ struct Hook {
     attach_type: u32,
 }
 
-/// All that every kernel has. Packets come first: with that one in place nothing more gets out than with none
-/// of the others.
+/// The hooks of every kernel. Egress comes first: with it in place, no more gets out than without the others.
 const HOOKS: [Hook; 6] = [
     Hook {
         name: "egress",
@@ -70,22 +69,22 @@ const HELPERS: [Hook; 3] = [
     },
 ];
 
-/// With it a server answers over IPv6 on kernels that do not ask egress about a listener's answers.
+/// Lets a server answer over IPv6 on kernels that do not run egress for a listener's answers.
 const LISTEN: Hook = Hook {
     name: "listen",
     attach_type: 3,
 };
-/// The first that asks.
+/// The first kernel that does.
 const ASKS_ABOUT_LISTENERS: KernelVersion = KernelVersion::new(6, 6, 0);
 
-/// The hooks that this kernel wants.
+/// The hooks for this kernel.
 fn hooks() -> impl Iterator<Item = &'static Hook> {
-    // One that does not tell its version gets the program too: it does no harm.
+    // A kernel of unknown version gets the program too: it does no harm.
     let old = KernelVersion::current().map_or(true, |version| version < ASKS_ABOUT_LISTENERS);
     HOOKS.iter().chain(old.then_some(&LISTEN)).chain(&HELPERS)
 }
 
-/// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
+/// Loads the programs on the maps that are pinned in `dir`; missing ones are made and pinned.
 pub(super) fn load(
     object: &Object,
     dir: &Path,
@@ -107,8 +106,8 @@ pub(super) fn load(
         .map_err(DatapathError::ebpf("load the eBPF programs"))
 }
 
-/// Attaches every program and pins the links in `dir`. A link that is there already is replaced: the new
-/// program runs beside the old one before that goes, and both must allow.
+/// Attaches every program and pins the links in `dir`. An existing link is replaced: both programs run for a moment, and both
+/// must allow.
 pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
     for hook in hooks() {
         let link = attach_one(ebpf, cgroup, hook.name)?;
@@ -129,7 +128,7 @@ fn attach_one(ebpf: &mut Ebpf, cgroup: &File, name: &str) -> Result<FdLink> {
         .ok_or_else(|| DatapathError::Absent {
             what: format!("program {name} in the eBPF object"),
         })?;
-    // A cgroup link is always one of many: `Single` is the mode without legacy flags.
+    // A cgroup link always allows several programs: `Single` is the mode without legacy flags.
     let mode = CgroupAttachMode::Single;
     match program {
         Program::CgroupSockAddr(program) => link_sock_addr(program, cgroup, mode),
@@ -176,16 +175,16 @@ fn link_sock_ops(program: &mut SockOps, cgroup: &File, mode: CgroupAttachMode) -
     Ok(program.take_link(id)?.try_into()?)
 }
 
-/// Ends the name of a link that is to replace another.
+/// The suffix of a link that is to replace another.
 const BESIDE: &str = "_new";
 
-/// Whether `dir` has links that no finished guard has: one that was to replace another, when somebody was killed
-/// over it, or one of another version.
+/// Whether `dir` has links of no finished guard: one that was to replace another when guardd was killed, or one of another
+/// version.
 pub(super) fn has_strays(dir: &Path) -> Result<bool> {
     Ok(!strays(dir)?.is_empty())
 }
 
-/// Removes such links. What they do, the others do.
+/// Removes such links. The others do the same.
 pub(super) fn remove_strays(dir: &Path) -> Result<()> {
     for pin in strays(dir)? {
         fs::remove_file(&pin).map_err(DatapathError::file("remove", pin))?;
@@ -215,7 +214,7 @@ pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
         .collect()
 }
 
-/// The cgroup that the pinned links guard, 0 where it is gone; `None` where there is no link.
+/// The cgroup that the pinned links guard, 0 if it is gone; `None` without a link.
 pub(super) fn guarded_cgroup(dir: &Path) -> Option<u64> {
     hooks()
         .filter_map(|hook| bpf::link_info(&pins::link(dir, hook.name)).ok())

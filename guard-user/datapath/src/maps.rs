@@ -57,12 +57,12 @@ pub(super) struct Maps {
     pub(super) attempts:
         HashMap<MapData, Bytes<{ size_of::<AttemptKey>() }>, Bytes<{ size_of::<AttemptCount>() }>>,
     pub(super) stats: Table<u32, { size_of::<SessionStats>() }>,
-    /// None where the kernel half gives each session a share of its own, as those before 0.3.0.
+    /// None if the kernel half gives each session a share of its own, as before 0.3.0.
     pub(super) outermost: Option<HashMap<MapData, u32, u32>>,
 }
 
 impl Maps {
-    /// Opens them where they are pinned.
+    /// Opens the pinned maps.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         Ok(Self {
             meta: open(dir, "META")?,
@@ -107,13 +107,13 @@ impl Maps {
             .map_err(DatapathError::ebpf("write the map META"))
     }
 
-    /// Voids every verdict that is remembered on a socket.
+    /// Voids every cached verdict.
     pub(super) fn bump_generation(&mut self) -> Result<()> {
         let generation = self.get_meta(meta::GENERATION)?;
         self.set_meta(meta::GENERATION, generation + 1)
     }
 
-    /// Gives a number away, for ever. Whoever holds the locks is the only one who does.
+    /// A number that is never given again. Only the holder of the locks calls this.
     pub(super) fn next_id(&mut self, index: u32) -> Result<u32> {
         let id = self.get_meta(index)?;
         let next = u32::try_from(id).map_err(|_| DatapathError::Full {
@@ -133,13 +133,13 @@ impl Maps {
             .map_err(DatapathError::ebpf("list the map SESSIONS"))
     }
 
-    /// A session's counters; zeros where it has none.
+    /// A session's counters; none if it has none.
     pub(super) fn attempts(&self, of: SessionId) -> Result<Vec<(AttemptKey, AttemptCount)>> {
         let mut found = Vec::new();
         for key in self.attempts.keys() {
             let bytes = key.map_err(DatapathError::ebpf("list the map ATTEMPTS"))?;
             let key: AttemptKey = read(&bytes);
-            // The kernel may have dropped it since: the least recently used one goes when it is full.
+            // The kernel may have evicted it since: the least recently used one goes when the map is full.
             if key.session == of
                 && let Ok(count) = self.attempts.get(&bytes, 0)
             {
@@ -150,7 +150,7 @@ impl Maps {
     }
 }
 
-/// A value out of its bytes, which are exactly as many.
+/// A value from its bytes.
 pub(super) fn read<T: FromBytes, const N: usize>(bytes: &[u8; N]) -> T {
     const { assert!(size_of::<T>() == N) };
     zerocopy::FromBytes::read_from_bytes(bytes).unwrap_or_else(|_| unreachable!("{N} bytes"))
@@ -164,7 +164,7 @@ pub(super) fn bytes<T: IntoBytes + zerocopy::Immutable, const N: usize>(value: &
     bytes
 }
 
-/// What a removal of something that may be gone already comes to.
+/// The result of a removal, of something that may be gone already.
 pub(super) fn gone(
     removed: std::result::Result<(), MapError>,
 ) -> std::result::Result<(), MapError> {

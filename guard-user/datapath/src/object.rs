@@ -1,10 +1,10 @@
-//! The kernel half as a value: an eBPF object, and which one it is.
+//! The kernel half as a value: an eBPF object, and its identity.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 
-/// What guardd carries, built by `cargo xtask build`.
+/// guardd's own, built by `cargo xtask build`.
 static BUILT_IN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
 
 /// An eBPF object.
@@ -17,13 +17,13 @@ pub struct Object {
 }
 
 impl Object {
-    /// The one of this program.
+    /// This program's own object.
     #[must_use]
     pub fn built_in() -> Self {
         Self::new(Cow::Borrowed(BUILT_IN))
     }
 
-    /// One that was built elsewhere.
+    /// An object that was built elsewhere.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self::new(Cow::Owned(bytes))
@@ -31,7 +31,7 @@ impl Object {
 
     fn new(bytes: Cow<'static, [u8]>) -> Self {
         let build = fnv1a(&bytes);
-        // The name of a map stands in an ELF object as it is.
+        // The name of a map is plain text in an ELF object.
         let has = |map: &[u8]| memmem::find(&bytes, map).is_some();
         let (asks, tells) = (has(b"\0RELAYS\0"), has(b"\0DIALERS\0"));
         Self {
@@ -46,17 +46,17 @@ impl Object {
         &self.bytes
     }
 
-    /// Whether it asks where listeners on this machine lead.
+    /// Whether it asks for the upstreams of listeners on this machine.
     pub(super) fn asks(&self) -> bool {
         self.asks
     }
 
-    /// Whether it tells what those connect to who listen there.
+    /// Whether it reports dials.
     pub(super) fn tells(&self) -> bool {
         self.tells
     }
 
-    /// Which object it is, as a number that is never 0: programs of another are replaced.
+    /// The object's identity, a number that is never 0: programs of another object are replaced.
     pub(super) fn build(&self) -> u64 {
         self.build.max(1)
     }

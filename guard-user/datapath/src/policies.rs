@@ -16,10 +16,10 @@ use super::{
     trie::{self, PolicyTrie},
 };
 
-/// From this many prefixes on a policy's last trie is kept.
+/// The number of prefixes from which on a policy's last trie is kept.
 pub(super) const LARGE: usize = 1024;
 
-/// What a slot holds, and the version before.
+/// The content of a slot, and the version before.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) live: Version,
@@ -27,7 +27,7 @@ pub(super) struct Slot {
     pub(super) shadow: Option<Version>,
 }
 
-/// One version of a policy. `content` is its trie and the tables in it; none where an earlier guardd made it.
+/// A version of a policy. `content` is its trie and the tables in it; none if an earlier guardd made it.
 #[derive(Default)]
 pub(super) struct Version {
     pub(super) content: Option<(PolicyTrie, Compiled)>,
@@ -36,12 +36,11 @@ pub(super) struct Version {
 }
 
 impl Datapath {
-    /// Puts a policy in place, in a new slot or instead of what is in `slot`: by one write, when all of it is
-    /// there.
+    /// Puts a policy in place, in a new slot or in place of the one in `slot`, by one write, when it is complete.
     ///
     /// # Errors
     ///
-    /// Where there is no room, or the system's; then what was in place still is.
+    /// If there is no room, or the system's; then the policy that was in place still is.
     pub fn install_policy(&mut self, slot: Option<PolicyId>, new: &Compiled) -> Result<PolicyId> {
         let id = match slot {
             Some(id) => id,
@@ -56,7 +55,7 @@ impl Datapath {
             .prepare(id, new, shadow, &mut made)
             .and_then(|next| self.put_in_place(id, next));
         match placed {
-            // What the last version but one alone named is named by nothing now.
+            // Lists that only the version before the last named are now unused.
             Ok(left) => self.remove_unused(id, left.into_iter().chain(shadow_lists))?,
             Err(e) => {
                 self.remove_unused(id, made.into_iter().chain(shadow_lists))?;
@@ -103,8 +102,8 @@ impl Datapath {
         })
     }
 
-    /// The one write. The kernel returns from it when no program reads the old trie any more. Returns the lists of
-    /// the old version, where it is not kept.
+    /// The one write. The kernel returns from it when no program reads the old trie any more. Returns the lists of the old
+    /// version, if it is not kept.
     fn put_in_place(&mut self, id: PolicyId, next: Version) -> Result<Vec<ListId>> {
         let Some((tree, _)) = &next.content else {
             return Err(DatapathError::Absent {
@@ -144,7 +143,7 @@ impl Datapath {
         self.remove_lists(&lists)
     }
 
-    /// Removes a policy. A session that is still judged by it is denied everything.
+    /// Removes a policy. A session that it still judges is denied everything.
     ///
     /// # Errors
     ///
@@ -180,7 +179,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("list the map POLICIES"))
     }
 
-    /// Ids for the lists of `new`: those of the old version where they say the same, else new ones.
+    /// Ids for the lists of `new`: those of the old version if they are equal, else new ones.
     fn make_lists(
         &mut self,
         owner: PolicyId,

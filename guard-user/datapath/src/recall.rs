@@ -1,4 +1,4 @@
-//! Policies that an earlier guardd put in place: what the kernel still has of them.
+//! Policies that an earlier guardd put in place, as the kernel still has them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use super::{
 };
 
 impl Datapath {
-    /// Finds out which lists the pinned policies use, so that they go when those are replaced.
+    /// Finds out which lists the pinned policies use, so that they are removed when those are replaced.
     pub(super) fn recall_slots(&mut self) -> Result<()> {
         let mut lists: HashMap<PolicyId, Vec<ListId>> = HashMap::new();
         for entry in self.maps.ranges.iter() {
@@ -37,9 +37,9 @@ impl Datapath {
         Ok(())
     }
 
-    /// Whether the kernel has just this policy in that slot, and nothing of another version beside it. To look is
-    /// quick for all but large ones, which are never held to be the same; to put it in place again would have to wait
-    /// for every program that reads the old one.
+    /// Whether the kernel has exactly this policy in that slot, and nothing of another version beside it. The check is quick
+    /// for all but large policies, which count as different; to put the policy in place again would wait for every program that
+    /// reads the old one.
     ///
     /// # Errors
     ///

@@ -24,7 +24,7 @@ const NO_PREALLOC: u32 = 1;
 const KEY: usize = 4 + 16;
 const VALUE: usize = size_of::<PrefixValue>();
 
-/// A trie, and a descriptor of it for what aya has no call for.
+/// A trie, and a descriptor of it for calls that aya lacks.
 pub(super) struct PolicyTrie {
     map: Trie,
     fd: OwnedFd,
@@ -78,8 +78,8 @@ pub(super) fn apply(
     }
 }
 
-/// Gets rid of a large trie that no program reads, on a thread of its own: freed at once, a million entries
-/// keep a CPU from everything else for a third of a second, and emptied at once for a tenth.
+/// Frees a large trie that no program reads, on a thread of its own: freed at once, a million entries block a CPU for a third
+/// of a second, and emptied at once for a tenth.
 pub(super) fn discard(mut trie: PolicyTrie, compiled: Compiled) {
     const STEP: usize = 512;
     const PAUSE: Duration = Duration::from_millis(1);
