@@ -52,7 +52,7 @@ impl Redirect {
         (reason as u32, HoleId((reason >> 32) as u32))
     }
 
-    /// Whether it asked for another destination, and was redirected.
+    /// Whether it was redirected from another destination.
     #[inline(always)]
     pub(crate) fn is_redirected(self) -> bool {
         self.reason().0 == Reason::REDIRECTED
@@ -136,7 +136,7 @@ impl Redirect {
 /// The guard's proxy in a network namespace.
 struct Proxy {
     netns: NetnsCookie,
-    /// In host byte order; 0 where there is none.
+    /// In host byte order; 0 if there is none.
     port: u16,
 }
 
@@ -155,8 +155,7 @@ impl Proxy {
     }
 }
 
-/// Redirects a socket to the proxy where the decision is `read-only`. False where that could not be done: the connection is
-/// refused.
+/// Redirects a socket to the proxy if the decision is `read-only`. False if that could not be done: the connection is refused.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -173,7 +172,7 @@ pub(crate) fn begin(
         return false;
     }
     let proxy = Proxy::local(ctx);
-    // The proxy would be asked to connect to itself.
+    // The proxy would have to connect to itself.
     if proxy.port == 0 || proxy.is_at(asked) {
         return false;
     }
@@ -194,8 +193,8 @@ pub(crate) fn begin(
     true
 }
 
-/// Records whether an allowed connection goes to the proxy itself, to tell it from those that were redirected. False where
-/// that cannot be recorded.
+/// Records whether an allowed connection goes to the proxy itself, to tell it from redirected ones. False if that cannot be
+/// recorded.
 #[inline(always)]
 pub(crate) fn note_direct(ctx: &SockAddrContext, asked: &Connection) -> bool {
     if !may_be_for_proxy(asked) {
@@ -220,7 +219,7 @@ pub(crate) fn may_be_for_proxy(to: &Connection) -> bool {
     to.protocol == Protocol::TCP && to.to.is_localhost()
 }
 
-/// The record of a packet's socket, where the packet goes to the proxy that this socket is connected to.
+/// The record of a packet's socket, if the packet goes to the proxy that this socket is connected to.
 #[inline(always)]
 pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Redirect> {
     let redirect = Redirect::of(sk)?;
@@ -228,8 +227,8 @@ pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Redirect> 
     if is_connected { Some(redirect) } else { None }
 }
 
-/// The policies' verdict on the original destination, and that of the hole which the redirect used. A denial where the
-/// socket was made in another session than the one that connected it, or where the proxy is gone.
+/// The policies' verdict on the original destination, and that of the hole which the redirect used. A denial if the socket was
+/// made in another session than the one that connected it, or if the proxy is gone.
 #[inline(always)]
 pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) -> Decision {
     let (_, hole) = redirect.reason();
@@ -241,7 +240,7 @@ pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) 
     Decision::by(session.policies[0], PolicyVerdict::DENY)
 }
 
-/// Tells the proxy the original destination of a connection that begins. False where it could not.
+/// Tells the proxy the original destination of a connection that begins. False if it could not.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -270,8 +269,8 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 
-/// Whether a packet goes to the proxy because its program asked for the proxy's address. Where it begins a connection, the
-/// origin of an earlier one with the same source port is removed. `None` where the packet cannot be parsed.
+/// Whether a packet goes to the proxy because its program asked for the proxy's address. If it begins a connection, the origin
+/// of an earlier one with the same source port is removed. `None` if the packet cannot be parsed.
 #[inline(always)]
 pub(crate) fn is_direct(skb: *mut __sk_buff, redirect: Redirect) -> Option<bool> {
     if redirect.reason().0 != Reason::DIRECT {

@@ -80,10 +80,10 @@ impl Receiver {
     }
 }
 
-/// Events about the same listener are at least so many nanoseconds apart.
+/// The shortest interval, in nanoseconds, between two events about the same listener.
 const PAUSE: u64 = 250_000_000;
 
-/// Whether a connection could be decided.
+/// The result of a decision.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ruling {
     /// It goes to a server of the session's own.
@@ -109,7 +109,7 @@ const BEGINS: u32 = 1 << 30;
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
 #[repr(C)]
 pub(crate) struct Case {
-    /// Whose it is.
+    /// The session.
     pub(crate) session: Session,
     granted: u32,
     cgroup: u64,
@@ -163,7 +163,7 @@ impl Case {
         if self.has_upstream() { asked.port } else { 0 }
     }
 
-    /// Decides it, by the listener's upstreams where there is one.
+    /// Decides it, by the listener's upstreams if there are any.
     #[inline(always)]
     pub(crate) fn decide(&mut self, to: &Connection) -> Ruling {
         if self.number == Receiver::UNKNOWN {
@@ -177,7 +177,7 @@ impl Case {
         }
     }
 
-    /// The same where the listener is known to be another's.
+    /// The same if the listener is known to be another's.
     #[inline(always)]
     pub(crate) fn decide_for_others(&mut self, to: &Connection) -> Ruling {
         let cgroup = core::mem::take(&mut self.cgroup);
@@ -204,7 +204,7 @@ impl Case {
         self.cgroup
     }
 
-    /// A person has to be asked, after all.
+    /// Makes the decision `confirm`: an approver must be asked after all.
     #[inline(always)]
     pub(crate) fn refuse(&mut self) {
         self.note(&Decision::by(PolicyId(self.policy), PolicyVerdict::CONFIRM));
@@ -248,14 +248,14 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
 /// Records the session that makes a socket.
 #[inline(always)]
 pub(crate) fn mark_owner(sk: *mut bpf_sock, cgroup: u64) {
-    // Where memory is short it is scanned like another's.
+    // If memory is short, it is scanned like another's.
     if let Some(state) = kernel::new_socket_storage::<ListenerState>(maps::listener_states(), sk) {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*state).owner).write_volatile(cgroup) };
     }
 }
 
-/// The receiver of what a task of that cgroup asks for.
+/// The receiver of a connection that a task of that cgroup makes.
 #[inline(always)]
 pub(crate) fn of_connect(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> Receiver {
     Receiver(guard_listener(ctx.as_ptr().cast(), to, cgroup))
@@ -337,14 +337,13 @@ fn with_report(number: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
     }
 }
 
-/// A [`Receiver`]'s number. `made_in`: the receiving socket's cgroup at the level of sessions, where the hook can tell, else
-/// 0.
+/// A [`Receiver`]'s number. `made_in`: the receiving socket's cgroup at the level of sessions, if the hook can tell, else 0.
 #[inline(always)]
 fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     if cgroup != 0 && made_in == cgroup {
         return Receiver::OWN;
     }
-    // The guard's own proxy goes where it is redirected for, and refuses direct connections.
+    // The guard's own proxy gets redirected connections, and refuses direct ones.
     if kernel::socket_storage::<u64>(maps::listeners(), receiver).is_some() {
         return Receiver::UNKNOWN;
     }
@@ -397,7 +396,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     // SAFETY: as above.
     let owner = unsafe { (&raw const (*relay).owner).read_volatile() };
     let is_own = owner != 0 && owner == case.cgroup;
-    // An upstream that it connects to for this connection must not go unseen.
+    // A new upstream connection for this connection must not go unseen.
     if !is_own && case.wanted & BEGINS != 0 && !maps::is_followed(case.number) {
         return unscanned(case, to);
     }
@@ -446,14 +445,14 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     Ruling::DECIDED
 }
 
-/// The ruling on a listener that guardd has not scanned, or no longer traces: what the policies deny whoever listens need not
-/// be held.
+/// The ruling on a listener that guardd has not scanned, or no longer traces: a connection that the policies deny for any
+/// listener need not be held.
 #[inline(always)]
 fn unscanned(case: &mut Case, to: &Connection) -> u64 {
     let said = verdict::of_policies(&case.session, to);
     case.note(&said);
     match said.verdict {
-        // Of an MPTCP server only the packet tells that it is the session's own.
+        // For an MPTCP server only the packet tells that it is the session's own.
         Verdict::Deny if !maps::has_multipath(case.cgroup) => Ruling::DECIDED,
         _ => Ruling::UNSCANNED,
     }
@@ -470,13 +469,13 @@ impl Case {
         PolicyVerdict::unpack(self.said).verdict
     }
 
-    /// Takes one more upstream into account.
+    /// Takes an upstream into account.
     #[inline(always)]
     fn add(&mut self, to: &Connection) {
         let decision = verdict::decide(&self.session, to, HoleId(self.granted), Wanted::All);
         let decision = without_reads(decision);
         let (new, old) = (decision.verdict.strictness(), self.verdict().strictness());
-        // Of equals the hole, so that the connection ends with it.
+        // With equal verdicts the hole counts, so that the connection ends with it.
         if new > old || (new == old && decision.hole.0 != 0) {
             self.note(&decision);
             self.to = Connection::new(to.to, to.protocol, to.port);
@@ -495,7 +494,8 @@ fn without_reads(mut decision: Decision) -> Decision {
     decision
 }
 
-/// Whether a report that a session connects to that listener is due. A session whose share is used up takes none of others'.
+/// Whether a report that a session connects to that listener is due. A session whose share is used up takes nothing from
+/// others' shares.
 #[inline(always)]
 fn is_due(receiver: *mut bpf_sock, cgroup: u64) -> bool {
     let Some(state) = kernel::socket_storage::<ListenerState>(maps::listener_states(), receiver)
