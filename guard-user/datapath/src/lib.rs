@@ -135,8 +135,8 @@ impl Datapath {
         Ok(hooks)
     }
 
-    /// Checks that the root cgroup is the one that the programs are attached to, and not gone, and makes its
-    /// [`cgroup::KEEPER`].
+    /// Checks that the root cgroup is the one that the programs are attached to, and not gone, and keeps it
+    /// from being removed.
     ///
     /// # Errors
     ///
