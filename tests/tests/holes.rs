@@ -40,7 +40,7 @@ impl Bench {
         Shell::start(&self.daemon, "asks").unwrap()
     }
 
-    /// How many bytes the holes that have ended were used for, as the audit trail says.
+    /// How many bytes the holes that have ended were used for, as the audit log says.
     fn used(&self) -> Vec<Option<u64>> {
         let trail = std::fs::read_to_string(self.daemon.audit()).unwrap();
         let records = trail

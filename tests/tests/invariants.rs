@@ -67,7 +67,7 @@ fn the_pinned_kernel_state_is_the_truth() {
     assert_eq!(next["id"], "h2");
 }
 
-/// All but the audit trail, which is not state.
+/// All but the audit log, which is not state.
 fn remove_metadata(state: &Path) {
     for entry in fs::read_dir(state).unwrap().flatten() {
         let path = entry.path();

@@ -110,13 +110,13 @@ pub enum Verb {
     /// A terminal screen: sessions, requests, holes; answer with a key
     #[command(after_help = examples::WATCH, aliases = ["top", "ui"])]
     Watch(WatchArgs),
-    /// Show the audit trail
+    /// Show the audit log
     #[command(after_help = examples::LOG, aliases = ["logs", "audit"])]
     Log(LogArgs),
     /// Sum up what was stopped, asked and opened, for a person or a CI job
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
-    /// Judge what the audit trail recorded by another policy, and show what would have been otherwise
+    /// Judge what the audit log recorded by another policy, and show what would have been otherwise
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
     /// Offer the policy lines that would make the answers of people permanent
@@ -304,7 +304,7 @@ pub struct OpenArgs {
     /// How long.
     #[command(flatten)]
     pub terms: TermsArgs,
-    /// Why, for the audit trail
+    /// Why, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
@@ -462,13 +462,13 @@ pub struct LogArgs {
     /// Not older than this, such as 10m, yesterday or 14:30
     #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
-    /// Check that the trail is whole: no record edited, missing, moved or put in; 1 if it is not
+    /// Check that the audit log is whole: no record edited, missing, moved or put in; 1 if it is not
     #[arg(long, conflicts_with_all = ["follow", "session", "since"])]
     pub verify: bool,
     /// With --verify: that this record, noted before, is still in it; may be given several times
     #[arg(long, value_name = "N:HASH", requires = "verify")]
     pub head: Vec<Head>,
-    /// With --verify: the trail's files, such as copies of them [default: those of guardd]
+    /// With --verify: the audit log's files, such as copies of them [default: those of guardd]
     #[arg(value_name = "FILE", requires = "verify", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
 }

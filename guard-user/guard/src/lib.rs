@@ -120,7 +120,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     }
 }
 
-/// The trail has nothing of an id of another kind, and would say no more than that.
+/// The audit log has nothing of an id of another kind, and would say no more than that.
 fn is_session(verb: &Verb) -> Result<(), Failure> {
     let (name, session) = match verb {
         Verb::Log(args) => ("log --session", &args.session),

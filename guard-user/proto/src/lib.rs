@@ -88,7 +88,7 @@ pub enum Call {
         ports: Vec<String>,
         /// Which session; absent where the caller has just one.
         session: Option<String>,
-        /// Why, for the audit trail.
+        /// Why, for the audit log.
         reason: Option<String>,
         /// How long the hole lives.
         #[serde(flatten)]
@@ -181,7 +181,7 @@ pub enum Call {
         /// Under which session's policy and holes.
         session: Option<String>,
     },
-    /// The audit trail. One [`LogRecord`] an answer, with `more` only.
+    /// The audit log. One [`LogRecord`] an answer, with `more` only.
     #[serde(rename = "org.guardd.Control.Log")]
     Log {
         /// Go on when all that there is has been sent.
@@ -774,7 +774,7 @@ pub struct Status {
     pub audit: Option<AuditStatus>,
 }
 
-/// The last record of the audit trail: what to note elsewhere, so that `guard log --verify --head` can look for it.
+/// The last record of the audit log: what to note elsewhere, so that `guard log --verify --head` can look for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditStatus {
     /// The file in use.

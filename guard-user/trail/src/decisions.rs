@@ -119,7 +119,7 @@ impl Decisions {
         let to = shown.and_then(|shown| shown.destination.get()?.endpoint());
         let Some((to, ports)) = to.and_then(place) else {
             self.unsaid.push(format!(
-                "{why}: the trail does not say what was asked, or no policy can"
+                "{why}: the audit log does not say what was asked, or no policy can"
             ));
             return;
         };

@@ -1,4 +1,4 @@
-//! Limits that are reached: a full disk under the audit trail, a full list of holes.
+//! Limits that are reached: a full disk under the audit log, a full list of holes.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -26,7 +26,7 @@ impl Small {
         self.0.join("filler")
     }
 
-    /// Leaves no room for another line, not even in the last page of the trail.
+    /// Leaves no room for another line, not even in the last page of the audit log.
     fn fill(&self, trail: &Path) {
         let filler = File::options()
             .create(true)

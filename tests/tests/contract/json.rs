@@ -276,7 +276,7 @@ fn the_log_has_a_record_of_every_kind() {
         let found = found.unwrap_or_else(|| panic!("no {kind}: {}", output.stdout));
         assert_eq!(found["session"], session, "{found}");
     }
-    // The trail is the same, in its file.
+    // The audit log is the same, in its file.
     let file = std::fs::read_to_string(lab.daemon.audit()).unwrap();
     assert_eq!(file.lines().count(), records.len());
 }

@@ -1,4 +1,4 @@
-//! Blocks that look at what happened: the journal, the audit trail, JSON and Varlink.
+//! Blocks that look at what happened: the journal, the audit log, JSON and Varlink.
 
 use std::path::Path;
 

@@ -27,7 +27,7 @@ const FIRST: u32 = Ipv4Addr::new(10, 64, 0, 1).to_bits();
 const STRIDE: u32 = 256;
 /// Where those before the others begin.
 const WARM: u32 = FIRST + 15_000 * STRIDE;
-/// Questions of one session: what it may write into the trail at once is enough for three records about each.
+/// Questions of one session: what it may write into the audit log at once is enough for three records about each.
 const EACH: u32 = 20;
 /// Sessions at a time.
 const AT_ONCE: usize = 8;
@@ -237,7 +237,7 @@ fn number(address: u32) -> u32 {
     (address - FIRST) / STRIDE / EACH
 }
 
-/// The audit trail by kinds of records.
+/// The audit log by kinds of records.
 struct Trail(BTreeMap<String, Vec<Value>>);
 
 impl Trail {

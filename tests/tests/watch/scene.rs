@@ -61,7 +61,7 @@ impl Scene {
         self.json(&["pending"]).as_array().unwrap().len()
     }
 
-    /// The answers in the audit trail.
+    /// The answers in the audit log.
     pub(crate) fn answers(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.daemon.audit()).unwrap();
         let records = text.lines().map(|line| serde_json::from_str(line).unwrap());

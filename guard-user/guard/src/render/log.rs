@@ -48,7 +48,7 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
 
 /// No record.
 pub(crate) fn none() -> Page {
-    Page::of("The audit trail has nothing about that.")
+    Page::of("The audit log has nothing about that.")
 }
 
 /// The kind in words. A record of two outcomes takes the one that its fields tell of.

@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(5);
 /// And with a lot of news not more often than this.
 const PAUSE: Duration = Duration::from_millis(250);
-/// So much of the audit trail is shown at first, in seconds.
+/// So much of the audit log is shown at first, in seconds.
 const PAST: f64 = 3600.0;
 
 /// Where threads put what happens.
@@ -140,7 +140,7 @@ pub(crate) fn requests(tell: FeedSender, socket: &Path) {
     });
 }
 
-/// Follows the audit trail.
+/// Follows the audit log.
 pub(crate) fn records(tell: FeedSender, socket: &Path) {
     let socket = socket.to_owned();
     let call = Call::Log {
@@ -155,7 +155,7 @@ pub(crate) fn records(tell: FeedSender, socket: &Path) {
             let ended = each(&socket, &call, |record: LogRecord| {
                 if !has_begun {
                     has_begun = true;
-                    tell.tell(Event::Trail(now));
+                    tell.tell(Event::AuditLog(now));
                 }
                 tell.tell(Event::Record(Box::new(record)))
             });

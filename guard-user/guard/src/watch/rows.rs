@@ -240,7 +240,7 @@ pub(crate) fn session(session: &Session, clock: &Clock) -> String {
     )
 }
 
-/// A record of the audit trail in a line, with the time of day alone.
+/// A record of the audit log in a line, with the time of day alone.
 pub(crate) fn record(record: &LogRecord, clock: &Clock) -> String {
     let line = log::line(record, clock).into_plain();
     // The day is `2026-11-20 `.

@@ -16,7 +16,7 @@ use crate::{
         frames::{FrameError, FrameReader, error_frame, send},
         written::Written,
     },
-    record::reader::{Batch, Filter, Trail},
+    record::reader::{AuditReader, Batch, Filter},
     shared::Shared,
 };
 
@@ -142,15 +142,15 @@ async fn log(
     let (previous, (current, mut part)) = files?;
     let mut trail = match previous {
         Some(previous) => {
-            let mut trail = Trail::new(previous, filter);
+            let mut trail = AuditReader::new(previous, filter);
             trail.then(current);
             trail
         }
-        None => Trail::new(current, filter),
+        None => AuditReader::new(current, filter),
     };
     loop {
         let written = *reached.borrow_and_update();
-        let (batch, back): (Batch, Trail) = in_background(move || {
+        let (batch, back): (Batch, AuditReader) = in_background(move || {
             let batch = trail.next_batch()?;
             Ok((batch, trail))
         })

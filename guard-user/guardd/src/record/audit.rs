@@ -31,7 +31,7 @@ use crate::record::{journal::Journal, meters::Admitted};
 
 /// Why a record is not in the audit log.
 #[derive(Debug, thiserror::Error)]
-#[error("the audit trail {path} takes no record: {why}")]
+#[error("the audit log {path} takes no record: {why}")]
 pub struct AuditError {
     path: PathBuf,
     why: io::Error,
@@ -184,7 +184,7 @@ impl Audit {
                 self.stuck = None;
                 let part = self.reached.borrow().part + 1;
                 self.reached.send_replace(Reached { part, length });
-                tracing::info!(path = %self.path.display(), head = %self.head, "the audit trail goes on in a new file");
+                tracing::info!(path = %self.path.display(), head = %self.head, "the audit log goes on in a new file");
             }
             Err(error) => {
                 let problem = format!("{error}; records go on into the file that was there");
@@ -315,7 +315,7 @@ impl Audit {
         let entry = entry.into();
         let kind = entry.record.kind();
         if let Err(error) = self.write(entry) {
-            tracing::error!(%error, ?kind, "not in the audit trail");
+            tracing::error!(%error, ?kind, "not in the audit log");
         }
     }
 

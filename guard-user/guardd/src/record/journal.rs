@@ -30,7 +30,7 @@ impl Journal {
             return Self(None);
         }
         Self::at(Path::new(SOCKET)).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the journal gets no records of the audit trail");
+            tracing::warn!(%error, "the journal gets no records of the audit log");
             Self(None)
         })
     }

@@ -50,7 +50,7 @@ impl Filter {
 
 /// A reader's position in the audit log.
 #[derive(Debug)]
-pub struct Trail {
+pub struct AuditReader {
     file: BufReader<File>,
     /// The offset of the next whole line.
     offset: u64,
@@ -68,7 +68,7 @@ pub struct Batch {
     pub is_last: bool,
 }
 
-impl Trail {
+impl AuditReader {
     /// At the beginning of a file.
     #[must_use]
     pub fn new(file: File, filter: Filter) -> Self {
@@ -136,8 +136,8 @@ mod tests {
         LogEntry::of(session, uid, Denied::default())
     }
 
-    fn open(path: &Path, filter: Filter) -> Trail {
-        Trail::new(File::open(path).unwrap(), filter)
+    fn open(path: &Path, filter: Filter) -> AuditReader {
+        AuditReader::new(File::open(path).unwrap(), filter)
     }
 
     fn sessions(path: &Path, filter: Filter) -> Vec<String> {

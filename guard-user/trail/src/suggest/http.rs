@@ -88,7 +88,7 @@ fn suggested(one: &HttpDecision) -> Result<SuggestedHttp, &'static str> {
         None => (None, None),
     };
     if query.is_some_and(|query| query.contains(LEFT_OUT)) {
-        return Err("a value in its query is not in the trail, as it may let somebody in");
+        return Err("a value in its query is not in the audit log, as it may let somebody in");
     }
     let literal = [path, query].into_iter().flatten();
     if !one.is_pattern && literal.into_iter().any(|text| text.contains('*')) {

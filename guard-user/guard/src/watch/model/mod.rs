@@ -26,7 +26,7 @@ mod tests;
 /// Time of the monotonic clock since the screen came up.
 pub(crate) type Moment = Duration;
 
-/// So many records of the audit trail are kept.
+/// So many records of the audit log are kept.
 const RECORDS: usize = 500;
 /// So many questions that have gone are remembered, for who answered them.
 const GONE: usize = 200;
@@ -53,7 +53,7 @@ pub(crate) struct Model {
     pub(crate) holes: Vec<Hole>,
     /// What runs under the guard.
     pub(crate) sessions: Vec<Session>,
-    /// The audit trail, latest last.
+    /// The audit log, latest last.
     pub(crate) records: VecDeque<LogRecord>,
     /// What keys are for.
     pub(crate) pane: Pane,
@@ -71,7 +71,7 @@ pub(crate) struct Model {
     pub(crate) opened: Cursor,
     /// What the screen has shown of each question.
     pub(crate) faces: Faces,
-    /// So many lines up from the end of the audit trail, or down from its head of the sessions.
+    /// So many lines up from the end of the audit log, or down from its head of the sessions.
     pub(crate) scrolled: usize,
     /// Questions that the next answer is for; none: it is for the one under the cursor.
     pub(crate) marked: HashSet<String>,
@@ -81,7 +81,7 @@ pub(crate) struct Model {
     many: Option<Many>,
     /// Questions that were answered here: their ends are no news.
     mine: HashSet<String>,
-    /// Who gave which answer, as the audit trail tells.
+    /// Who gave which answer, as the audit log tells.
     answered: HashMap<String, String>,
     /// The ids of those, oldest first.
     gone: VecDeque<String>,
@@ -181,8 +181,8 @@ pub(crate) enum Event {
     Requests(Vec<Request>),
     /// What there is, as it was asked for.
     Lists(Lists),
-    /// The audit trail begins anew, and what it says from then on is news.
-    Trail(Timestamp),
+    /// The audit log begins anew, and what it says from then on is news.
+    AuditLog(Timestamp),
     /// A record of it.
     Record(Box<LogRecord>),
     /// guardd cannot be asked any more.
@@ -235,7 +235,7 @@ impl Model {
             Event::Key(key, at) => return self.press(key, at),
             Event::Requests(requests) => return self.ask(requests, now),
             Event::Lists(lists) => self.list(lists),
-            Event::Trail(from) => {
+            Event::AuditLog(from) => {
                 self.records.clear();
                 // It may be another guardd's, which counts from the beginning.
                 self.forget_marks();

@@ -356,7 +356,7 @@ fn what_is_looked_at_stays_when_it_is_gone() {
         let mut model = showing(&[question("r1"), question("r2")]);
         key(&mut model, begin, 1000);
         model.update(
-            Event::Trail("2026-11-20T12:00:00Z".parse().unwrap()),
+            Event::AuditLog("2026-11-20T12:00:00Z".parse().unwrap()),
             at(1001),
         );
         model.update(Event::Requests(vec![question("r2")]), at(1002));
@@ -386,7 +386,10 @@ fn who_was_faster_is_told_whatever_comes_first() {
     };
     for record_first in [true, false] {
         let mut model = showing(&[question("r1")]);
-        model.update(Event::Trail("2026-11-20T12:00:00Z".parse().unwrap()), at(1));
+        model.update(
+            Event::AuditLog("2026-11-20T12:00:00Z".parse().unwrap()),
+            at(1),
+        );
         assert!(call(press(&mut model, 'y', 1000)).is_some());
         let (one, two) = match record_first {
             true => (answered(), gone()),
@@ -401,7 +404,10 @@ fn who_was_faster_is_told_whatever_comes_first() {
 #[test]
 fn old_records_are_no_news() {
     let mut model = showing(&[]);
-    model.update(Event::Trail("2026-11-20T12:00:00Z".parse().unwrap()), at(1));
+    model.update(
+        Event::AuditLog("2026-11-20T12:00:00Z".parse().unwrap()),
+        at(1),
+    );
     let old = json!({"at": "2026-11-20T11:59:59Z", "kind": "answered", "session": "s1", "request": "r1", "answer": "yes", "by": "bob"});
     assert!(model.update(record(old), at(2)).is_empty());
     assert_eq!(told(&model), "");
