@@ -62,7 +62,7 @@ impl Bench {
 }
 
 #[test]
-fn a_question_a_yes_and_the_connection_passes_until_the_hole_ends() {
+fn a_request_a_yes_and_the_connection_passes_until_the_hole_ends() {
     let bench = Bench::new();
     let production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();

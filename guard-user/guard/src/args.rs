@@ -65,7 +65,7 @@ pub enum Verb {
     /// Answer a request with no, and stop asking about it for a while
     #[command(after_help = examples::DENY, aliases = ["reject", "refuse", "no"])]
     Deny(DenyArgs),
-    /// Show each question on your desktop, and answer with its buttons
+    /// Show each request on your desktop, and answer with its buttons
     #[command(after_help = examples::NOTIFY)]
     Notify(NotifyArgs),
     /// Open a hole that nobody has asked for yet
@@ -273,7 +273,7 @@ pub struct DenyArgs {
 /// `guard notify`
 #[derive(Debug, Args)]
 pub struct NotifyArgs {
-    /// Ring this terminal's bell and print the question instead
+    /// Ring this terminal's bell and print the request instead
     #[arg(long)]
     pub bell: bool,
 }
@@ -445,7 +445,7 @@ pub struct ExplainErrorArgs {
 /// `guard watch`
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Do not ring when a question comes up; the key b switches that
+    /// Do not ring when a request comes up; the key b switches that
     #[arg(long)]
     pub no_bell: bool,
 }

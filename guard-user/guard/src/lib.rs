@@ -71,7 +71,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-/// Keeps a program that shows questions for as long as it runs from what runs as the same user, in a session too: that could have
+/// Keeps a program that shows requests for as long as it runs from what runs as the same user, in a session too: that could have
 /// the kernel end it first (`/proc/PID/oom_score_adj`). Whoever connects by then has connected: `guard run` connects for none such.
 fn keep_to_itself() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

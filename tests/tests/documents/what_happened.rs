@@ -9,7 +9,7 @@ use super::block::{ADMIN, JSON, block, line};
 use super::person::Person;
 use crate::packages::machine::{guard, said};
 
-/// A session with a question, which goes on.
+/// A session with a request, which goes on.
 fn asked(person: &Person) -> Running {
     let command =
         format!("guard run --policy asks -- sh -c 'curl -sS -m 5 http://{V4}/; echo asked; cat'");

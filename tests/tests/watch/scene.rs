@@ -44,7 +44,7 @@ impl Scene {
     pub(crate) fn watch_with(&self, name: &str, args: &[&str]) -> Window<'_> {
         let window = self.tmux.window(name);
         window.guard(&self.daemon.root(["watch"]).args(args.to_vec()));
-        window.expect("Questions");
+        window.expect("Requests");
         window.expect_no("asking guardd");
         window
     }

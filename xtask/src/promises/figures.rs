@@ -44,7 +44,7 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
-        "| connect to question,",
+        "| connect to request,",
         "cargo xtask bench --only waiting",
     ),
     figure(

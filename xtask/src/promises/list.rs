@@ -25,7 +25,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "asks",
         file: "README.md",
-        says: "otherwise they fail at once and leave you a question.",
+        says: "otherwise they fail at once and leave you a request.",
         shown: Here(&["waiting::nothing_waits_where_nobody_is_there_to_answer"]),
     },
     Promise {
@@ -33,7 +33,7 @@ pub(super) const ALL: &[Promise] = &[
         file: "README.md",
         says: "Your yes opens a hole for that one destination, and the hole ends by itself.",
         shown: Here(&[
-            "holes::a_question_a_yes",
+            "holes::a_request_a_yes",
             "holes::a_hole_that_ends_by_itself_cuts",
             "holes::a_hole_is_for_one_session",
         ]),
@@ -107,7 +107,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "read-only",
         file: "README.md",
-        says: "over HTTP, reads pass without a question, and each write waits until you have",
+        says: "over HTTP, reads pass without a request, and each write waits until you have",
         shown: Here(&[
             "read_only::the_incident_does_not_happen_again",
             "read_only::a_request_waits",
@@ -135,8 +135,8 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "notify",
         file: "README.md",
-        says: "`guard notify` shows each question on your desktop",
-        shown: Here(&["agents::notify::a_question_is_shown_and_a_button_answers_it"]),
+        says: "`guard notify` shows each request on your desktop",
+        shown: Here(&["agents::notify::a_request_is_shown_and_a_button_answers_it"]),
     },
     Promise {
         name: "why",
@@ -195,14 +195,14 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "start",
         file: "docs/start.md",
-        says: "Five commands, in three terminals: from the package to a question that you have answered.",
-        shown: InMachines(&["documents::machine::getting_started_ends_with_a_question_answered"]),
+        says: "Five commands, in three terminals: from the package to a request that you have answered.",
+        shown: InMachines(&["documents::machine::getting_started_ends_with_a_request_answered"]),
     },
     Promise {
         name: "start-shown",
         file: "docs/start.md",
         says: "The first terminal shows who wants to go where, and why it was stopped:",
-        shown: Here(&["documents::recording::getting_started_shows_the_question_that_comes"]),
+        shown: Here(&["documents::recording::getting_started_shows_the_request_that_comes"]),
     },
     Promise {
         name: "screen",

@@ -153,7 +153,7 @@ impl Suite {
 }
 
 /// Tests that are ignored for another reason than that they change the machine.
-const LEFT_OUT: &[&str] = &["waiting::soak::soak_of_ten_thousand_questions"];
+const LEFT_OUT: &[&str] = &["waiting::soak::soak_of_ten_thousand_requests"];
 
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
 const ELSEWHERE: &[(Kind, &[&str])] = &[

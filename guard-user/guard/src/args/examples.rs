@@ -182,7 +182,7 @@ pub(super) const WATCH: &str = "\
 Examples:
   guard watch
   guard watch --no-bell
-  sudo guard watch                        the questions of everybody's sessions
+  sudo guard watch                        the requests of everybody's sessions
 
 Keys: f, y, h  yes, for 5 min, 15 min, 1 h     n  no     N  no, and stop asking for 8 h
       c  yes to some connections     p, w  HTTP: yes to a path, to all writes

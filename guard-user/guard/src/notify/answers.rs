@@ -19,7 +19,7 @@ pub(super) enum Outcome {
         request: String,
         text: Result<String, String>,
     },
-    /// A question is gone that was shown there; perhaps it is known who has answered.
+    /// A request is gone that was shown there; perhaps it is known who has answered.
     Gone {
         request: String,
         notification: u32,

@@ -1,5 +1,5 @@
-//! The buttons below a question. What each stands for is in its key, so that it is what was on the screen when it was
-//! pressed, whatever has become of the question meanwhile.
+//! The buttons below a request. What each stands for is in its key, so that it is what was on the screen when it was
+//! pressed, whatever has become of the request meanwhile.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ const fn offer(seconds: f64) -> Offer {
     }
 }
 
-/// The keys of a question's buttons, and what each says.
+/// The keys of a request's buttons, and what each says.
 pub(super) fn of(request: &Request) -> Vec<(String, String)> {
     let offers = match request.offers.as_slice() {
         [] => &USUAL[..],

@@ -109,7 +109,7 @@ impl RunSummary {
         page
     }
 
-    /// What to type, by what has become of the questions.
+    /// What to type, by what has become of the requests.
     fn next(&self, page: &mut Page, session: &str) {
         let requests = &self.report.requests;
         let open = requests.iter().find(|one| one.answer.is_none());
@@ -165,7 +165,7 @@ impl RunSummary {
         (!requests.is_empty()).then(|| {
             format!(
                 "{} ({})",
-                count(requests.len() as u64, "question"),
+                count(requests.len() as u64, "request"),
                 answers.join(", ")
             )
         })
@@ -222,7 +222,7 @@ mod tests {
         ]);
         let summary = RunSummary::of(&records(all), false);
         insta::assert_snapshot!(summary.page().plain(), @r"
-        guard: stopped 9 attempts to reach 4 destinations; 2 questions (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
+        guard: stopped 9 attempts to reach 4 destinations; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)

@@ -77,7 +77,7 @@ pub(crate) struct StoppedLine {
     of: Option<usize>,
 }
 
-/// A question.
+/// A request.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct RequestLine {
     pub(crate) id: String,

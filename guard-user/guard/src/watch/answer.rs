@@ -9,7 +9,7 @@ use crate::error::CliError;
 /// What a person decided.
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
-    /// About which question, or hole.
+    /// About which request, or hole.
     pub(crate) id: String,
     /// As the verb says it that does the same.
     pub(crate) call: Call,

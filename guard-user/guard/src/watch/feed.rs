@@ -81,7 +81,7 @@ impl FeedSender {
 
 impl Drop for FeedSender {
     fn drop(&mut self) {
-        // A screen that is not told of questions any more must not look as if there were none.
+        // A screen that is not told of requests any more must not look as if there were none.
         if thread::panicking() {
             self.is_broken.store(true, Ordering::SeqCst);
             self.ring();

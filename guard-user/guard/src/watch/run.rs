@@ -221,7 +221,7 @@ fn failed(error: &io::Error) -> CliError {
     CliError::Local(Failure {
         what: "cannot use this terminal".into(),
         why: error.to_string(),
-        fix: "see questions in lines:\nguard pending --follow".into(),
+        fix: "see requests in lines:\nguard pending --follow".into(),
     })
 }
 

@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_only_questions_and_narrower_sessions_whatever_the_uid() {
+    fn inside_only_requests_and_narrower_sessions_whatever_the_uid() {
         let session = SessionId(7);
         for (call, audience) in calls() {
             for uid in [0, 1000] {

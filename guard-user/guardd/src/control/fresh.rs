@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_share_an_answer_and_none_is_older_than_its_question() {
+    fn those_who_wait_share_an_answer_and_none_is_older_than_its_request() {
         block_on(async {
             let fresh = Fresh::new(PAUSE);
             let (asked, truth) = (Cell::new(0), Cell::new(1));

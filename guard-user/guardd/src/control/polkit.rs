@@ -78,7 +78,7 @@ pub async fn check(
     }
     let Ok(_turn) = TURNS.try_acquire() else {
         return Err(unanswered(
-            "as many questions wait for it as guardd asks at once",
+            "as many requests wait for it as guardd asks at once",
         ));
     };
     match timeout(PATIENCE + Duration::from_secs(1), ask(peer, &to)).await {

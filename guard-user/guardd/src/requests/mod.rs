@@ -1100,7 +1100,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_same_question_is_asked_once() {
+    fn the_same_request_is_asked_once() {
         let mut table = Requests::without_files(10);
         let asked = Noted::New("r1".to_owned());
         assert_eq!(note(&mut table, key(1, 1), 1, 1), asked);
@@ -1114,7 +1114,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_http_request_is_a_question_of_its_own() {
+    fn each_http_request_is_a_request_of_its_own() {
         let mut table = Requests::without_files(10);
         let asked = [
             key(1, 1),
@@ -1255,7 +1255,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_burst_is_one_question_and_a_no_to_it_is_for_all_of_it() {
+    fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
         let mut table = Requests::without_files(100);
         for id in 1..=3 {
             let new = Noted::New(format!("r{id}"));

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn definitions_in_a_row_are_one_question_which_shows_all_of_them() {
+    fn definitions_in_a_row_are_one_request_which_shows_all_of_them() {
         let mut table = of(&["create a", "create b", "create c"]);
         assert_eq!(ids(&table), ["r3"]);
         let shown = table.get("r1").unwrap().shown.clone();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_part_of_it_is_a_question_of_its_own() {
+    fn what_is_no_part_of_it_is_a_request_of_its_own() {
         let elsewhere = HttpRequest {
             host: Some("app@staging".to_owned()),
             ..definition("create b")

@@ -1,4 +1,4 @@
-//! What a person decides: about which question or hole, and whether that is the one that was seen.
+//! What a person decides: about which request or hole, and whether that is the one that was seen.
 
 use guard_proto::{Call, Request};
 
@@ -13,7 +13,7 @@ pub(super) const NOT_NOW: f64 = 60.0;
 pub(super) const NOT_TODAY: f64 = 8.0 * 3600.0;
 
 impl Model {
-    /// A key that answers the question that is meant, or begins to.
+    /// A key that answers the request that is meant, or begins to.
     pub(super) fn answer_key(&mut self, c: char, at: Moment) -> Vec<Effect> {
         if let Some(seconds) = yes(c) {
             return self.say_yes(&What::Asked, seconds, at);
@@ -114,7 +114,7 @@ impl Model {
         self.notice = Some(Notice::new(Tone::Warn, text));
     }
 
-    /// The question that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
+    /// The request that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
     pub(super) fn answerable(&mut self, at: Moment) -> Option<Subject> {
         let subject = self.subject()?;
         let id = &subject.request.id;
@@ -146,7 +146,7 @@ impl Model {
         false
     }
 
-    /// The question that is meant: the one that is looked at, else the one under the cursor.
+    /// The request that is meant: the one that is looked at, else the one under the cursor.
     pub(crate) fn subject(&self) -> Option<Subject> {
         match &self.mode {
             Mode::Details(Detail::Request(subject), _) => Some(subject.clone()),

@@ -130,7 +130,7 @@ impl Hook {
             "--collect",
             "--service-type=exec",
         ])
-        .arg("--description=guard: tells of a question")
+        .arg("--description=guard: tells of a request")
         .arg(format!("--uid={}", self.account.uid))
         .arg(format!("--gid={}", self.account.gid))
         .arg(format!("--property=RuntimeMaxSec={}s", PATIENCE.as_secs()));
