@@ -69,7 +69,7 @@ impl State {
         let mut kept = self.requests.kept();
         // Answers first: an answered request does not wait.
         kept.sort_by_key(|(_, asked)| (asked.refused_until.is_none(), asked.shown.asked_at));
-        for (key, asked) in kept {
+        for (file, asked) in kept {
             let key = asked.key();
             let owner = self.sessions.live(key.session);
             let owner = owner.map(|session| (session.about.uid, session.outermost()));
@@ -88,7 +88,7 @@ impl State {
                     self.requests.put_burst(&id, asked.burst);
                 }
             }
-            self.requests.note_file(key);
+            self.requests.note_file(file);
         }
         for hole in self.datapath.holes()? {
             self.settle(hole.session, &[hole]);
