@@ -288,7 +288,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     }
     let table = logs.join("table.md");
     fs::write(&table, record.table(&machines))?;
-    println!("what passed, as a table: {}", table.display());
+    println!("what passed, as a list: {}", table.display());
     let mut outcome = report::sum(ran);
     outcome.skipped = skipped + plan::left_out(&cells, &tests);
     if args.write && outcome.failed.is_empty() && outcome.problems.is_empty() {
