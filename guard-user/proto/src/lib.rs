@@ -116,7 +116,7 @@ pub enum Call {
         /// Which.
         session: String,
     },
-    /// That a connection to a Unix socket was refused, from whoever connects a session's sockets. Answer: `{}`.
+    /// From a supervisor: a connection to a Unix socket was refused. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.SocketRefused")]
     SocketRefused {
         /// Whose.
@@ -126,7 +126,7 @@ pub enum Call {
         /// The process that asked.
         pid: u32,
     },
-    /// Where a thread is about to connect that whoever connects a session's sockets may not look at. Answer:
+    /// From a supervisor: the address in the connect(2) of a thread whose memory the supervisor may not read. Answer:
     /// [`SocketAddress`].
     #[serde(rename = "org.guardd.Control.SocketAddress")]
     SocketAddress {
@@ -135,8 +135,8 @@ pub enum Call {
         /// The thread, which waits in connect(2).
         thread: u32,
     },
-    /// Whether a process of a session has a Unix socket open, from whoever connects a session's sockets and may not look at
-    /// all of its processes. Answer: [`HasSocket`].
+    /// From a supervisor: whether a process of a session that the supervisor may not read has a Unix socket open. Answer:
+    /// [`HasSocket`].
     #[serde(rename = "org.guardd.Control.HasSocket")]
     HasSocket {
         /// Whose.
@@ -146,8 +146,8 @@ pub enum Call {
         /// Its cookie (`SO_COOKIE`).
         cookie: u64,
     },
-    /// Whether a process of a session has the Unix socket open that is bound at a file, in whichever network namespace, from
-    /// whoever connects a session's sockets and is told of those in its own. Answer: [`HasSocket`].
+    /// From a supervisor, which sees its own network namespace only: whether a process of a session has the Unix socket open
+    /// that is bound at a file. Answer: [`HasSocket`].
     #[serde(rename = "org.guardd.Control.HasBound")]
     HasBound {
         /// Whose.
@@ -157,7 +157,7 @@ pub enum Call {
         /// The device of its file system, as `st_dev`.
         device: u64,
     },
-    /// Which sockets [`Started::name_sockets`] means, from whoever is about to start the session's command. Answer: `{}`.
+    /// From a launcher: the sockets that [`Started::name_sockets`] means. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.NameSockets")]
     NameSockets {
         /// Whose.
@@ -313,11 +313,11 @@ pub struct Started {
     /// The command's Unix sockets are to be connected for it; absent where they are not judged, or the kernel does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<SocketTerms>,
-    /// guardd's settings say that nothing runs where a required row of `guard doctor` is open: whoever launches the
-    /// command looks at those first that guardd cannot see.
+    /// With strict settings nothing starts while a required row of `guard doctor` is open: the launcher checks those that
+    /// guardd cannot see.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-    /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
+    /// The sockets that the policy allows, if the kernel half judges by listener: the launcher looks them up for guardd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_sockets: Vec<SocketName>,
 }
@@ -507,8 +507,7 @@ pub struct Through {
 }
 
 impl Request {
-    /// About how many addresses it is, by powers of two: 0 where it is no burst. Who was told of it is told again where
-    /// that has grown.
+    /// About how many addresses it is, by powers of two: 0 if it is no burst. A follower gets it again when that has grown.
     #[must_use]
     pub fn size(&self) -> u32 {
         let count = self.burst.as_ref().map(|burst| burst.count);
@@ -828,7 +827,7 @@ pub struct WhyReport {
     pub more: bool,
 }
 
-/// A refusal, in words for whoever was refused.
+/// A refusal, in words for the refused program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stopped {
     /// When it was last refused.

@@ -285,7 +285,7 @@ kinds! {
     Held {
         request: String, destination: Destination, rule: String, verdict: String, count: u64, pid: u32, waits_until: String,
     }
-    /// A question for a person came up.
+    /// A request was made.
     Request {
         request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
         warnings: Vec<String>, note: String, through: Through, http: HttpRequest, burst: Gathered,
