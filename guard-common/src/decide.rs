@@ -114,7 +114,7 @@ pub enum Wanted {
     /// Those for reads as well: a TCP connection begins, which can be redirected to the proxy.
     Any = 1,
     /// The one hole for reads that caused the redirect of a connection.
-    Turned = 2,
+    Redirected = 2,
 }
 
 impl Wanted {
@@ -124,7 +124,7 @@ impl Wanted {
     pub const fn from_u32(value: u32) -> Self {
         match value {
             1 => Self::Any,
-            2 => Self::Turned,
+            2 => Self::Redirected,
             _ => Self::All,
         }
     }
@@ -150,8 +150,8 @@ impl Wanted {
             _ if kind.counts_bytes() && !tables.has(BudgetId::bytes(id)) => false,
             (Self::All | Self::Any, false) => is_granted || has_room(),
             (Self::Any, true) => has_room(),
-            (Self::Turned, true) => is_granted,
-            (Self::All, true) | (Self::Turned, false) => false,
+            (Self::Redirected, true) => is_granted,
+            (Self::All, true) | (Self::Redirected, false) => false,
         }
     }
 }
@@ -459,7 +459,7 @@ mod tests {
             kind: 0,
             expires: BootTime(u64::MAX),
         };
-        for wanted in [Wanted::All, Wanted::Any, Wanted::Turned] {
+        for wanted in [Wanted::All, Wanted::Any, Wanted::Redirected] {
             let decision = decide(&session, wanted, |_| PolicyVerdict::DENY, |_| Some(passage));
             assert_eq!(decision.verdict, Verdict::Deny);
         }

@@ -25,7 +25,7 @@ pub use decide::{
     policy_verdict, with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
-pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
+pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
 pub use log::{LogLines, Outcome, kernel_log};
 pub use lsm::{

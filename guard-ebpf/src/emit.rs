@@ -3,7 +3,7 @@
 //! Refusals are counted exactly and reported at a limited rate: a loop in a session costs guardd one event a second and
 //! destination, and [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
 //!
-//! Hooks call [`case`] or [`packet`]; [`due`] counts, and says whether an event is due; [`Refusal::report`] writes it.
+//! Hooks call [`case`] or [`packet`]; [`due`] counts, and says whether an event is due; [`RefusalReport::report`] writes it.
 
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
@@ -37,7 +37,7 @@ const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
 const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
 
 /// A refused or held call or packet, as it is reported.
-pub(crate) struct Refusal<'a> {
+pub(crate) struct RefusalReport<'a> {
     pub(crate) hook: Hook,
     pub(crate) cgroup: u64,
     pub(crate) session: &'a Session,
@@ -50,7 +50,7 @@ pub(crate) struct Refusal<'a> {
     pub(crate) through: u16,
 }
 
-impl Refusal<'_> {
+impl RefusalReport<'_> {
     /// Counts it, and reports it if that is due.
     #[inline(always)]
     pub(crate) fn emit(&self) {
@@ -223,7 +223,7 @@ pub(crate) fn packet(
 fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u64, policy: u64) {
     let decision = &Decision::by(PolicyId(policy as u32), PolicyVerdict::unpack(said));
     let cgroup = kernel::packet_ancestor_cgroup(skb, SESSION_LEVEL.load());
-    Refusal {
+    RefusalReport {
         hook: Hook::Egress,
         cgroup,
         session,
@@ -249,7 +249,7 @@ pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
 fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64) {
-    Refusal {
+    RefusalReport {
         hook,
         cgroup: case.cgroup(),
         session: &case.session,

@@ -40,7 +40,7 @@ use guard_common::{
 };
 
 use crate::{
-    emit::Refusal,
+    emit::RefusalReport,
     hold::Hold,
     maps::Kernel,
     redirect::Redirect,
@@ -574,7 +574,7 @@ fn judge_creation(ctx: &SockContext) -> i32 {
         return ALLOW;
     }
     log::plain(cgroup, &to, Hook::SockCreate, HoleId(0), Outcome::Refused);
-    Refusal {
+    RefusalReport {
         hook: Hook::SockCreate,
         cgroup,
         session: &session,

@@ -9,8 +9,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoleId,
-    HoleKind, HoleList, ListId, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue,
+    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoldTerms,
+    HoleId, HoleKind, HoleList, ListId, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue,
     RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta,
 };
 
@@ -110,7 +110,7 @@ pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::ne
 
 /// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
-static PATIENCE: HashMap<u32, Patience, 4096, NO_PREALLOC> = HashMap::new();
+static PATIENCE: HashMap<u32, HoldTerms, 4096, NO_PREALLOC> = HashMap::new();
 
 /// The connections that are held, by their sockets' cookies: guardd's list of them. Written here.
 #[btf_map]

@@ -232,7 +232,7 @@ pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Redirect> 
 #[inline(always)]
 pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) -> Decision {
     let (_, hole) = redirect.reason();
-    let decision = verdict::decide(session, asked, hole, Wanted::Turned);
+    let decision = verdict::decide(session, asked, hole, Wanted::Redirected);
     let proxy = redirect.proxy();
     if session.id.0 == redirect.session().0 && maps::proxy(proxy.netns) == proxy.port {
         return decision;

@@ -157,7 +157,7 @@ impl Case {
         self.number
     }
 
-    /// [`crate::emit::Refusal::through`], where an upstream decided.
+    /// [`crate::emit::RefusalReport::through`], where an upstream decided.
     #[inline(always)]
     pub(crate) fn through(&self, asked: &Connection) -> u16 {
         if self.has_upstream() { asked.port } else { 0 }
