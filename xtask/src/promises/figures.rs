@@ -105,7 +105,6 @@ const UNITS: [&str; 4] = [" µs", " ms", " ns", " %"];
 /// Numbers with such a unit that somebody has set, or that are the kernel's.
 const SET: &[(&str, &str)] = &[
     ("docs/architecture.md", "sent again in 20 ms"),
-    ("docs/architecture.md", "first probe after 20 ms"),
     ("docs/threat-model.md", "40 ms after a client"),
 ];
 
