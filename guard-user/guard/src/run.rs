@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use guard_launch::{
-    self as session, Ask, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
-    landlock::AbstractNames,
+    self as session, Ask, Entered, Identity, LaunchError, Listening, RefusedSocket, Sockets,
+    ToldRoot, Trust, landlock::AbstractNames,
 };
 use guard_policy::SocketName;
 use guard_proto::{
@@ -175,6 +175,7 @@ fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send
             session: session.clone(),
             socket: refused.socket.clone(),
             pid: refused.pid,
+            unknown: refused.listener == Listening::Unknown,
         };
         // Without guardd there is nobody to tell: refused it is all the same.
         let _ = Client::connect(&socket).and_then(|mut client| client.call::<Moved>(&call));
@@ -196,14 +197,14 @@ fn socket_address(guardd: &Path, session: &str, thread: u32) -> Option<SocketAdd
     Client::connect(guardd).ok()?.call(&call).ok()
 }
 
-fn has_socket(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool {
+fn has_socket(guardd: &Path, session: &str, number: u64, cookie: u64) -> Option<bool> {
     let call = Call::HasSocket {
         session: session.to_owned(),
         number,
         cookie,
     };
     let answer = Client::connect(guardd).and_then(|mut client| client.call(&call));
-    answer.is_ok_and(|HasSocket { open }| open)
+    answer.ok().map(|HasSocket { open }| open)
 }
 
 fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool {

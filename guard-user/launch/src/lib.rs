@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use contain::give_up;
 pub use identity::Identity;
 pub use launch::{Command, Entered, Outcome, ToldRoot, launch};
-pub use sockets::{Ask, RefusedSocket, Sockets, named};
+pub use sockets::{Ask, Listening, RefusedSocket, Sockets, named};
 pub use trust::Trust;
 
 /// Why a command was not run, and the exit status that says so.

@@ -121,10 +121,13 @@ pub enum Call {
     SocketRefused {
         /// Whose.
         session: String,
-        /// Its path, or its abstract name after an `@`.
+        /// Its path, or its abstract name after an `@`; empty where that is not known.
         socket: String,
         /// The process that asked.
         pid: u32,
+        /// It could not be told who listens there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unknown: bool,
     },
     /// Where a thread is about to connect that whoever connects a session's sockets may not look at. Answer:
     /// [`SocketAddress`].
@@ -342,7 +345,8 @@ pub struct HasSocket {
 /// Answer to [`Call::SocketAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketAddress {
-    /// Its path, or its abstract name after an `@`; absent where the thread is about to connect to something else.
+    /// Its path, or its abstract name after an `@`; empty where that cannot be told, and absent where the thread is about
+    /// to connect to something else.
     pub socket: Option<String>,
     /// Whether a path means to the thread what it means to the caller: both have the same root directory.
     pub same_root: bool,

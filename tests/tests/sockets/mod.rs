@@ -528,6 +528,33 @@ fn whoever_was_refused_is_told_why_and_it_is_written_down() {
     assert!(log.contains(&format!("unix {}", outside.name)), "{log}");
 }
 
+/// Files may have other names for a program that has mounts of its own, and one that nobody may look at does not say which.
+#[test]
+fn nobody_is_said_to_listen_where_that_is_not_known() {
+    let scene = Scene::new();
+    if scene.kernel_judges() {
+        return;
+    }
+    let mut shell = scene.shell();
+    let own = scene.place("own");
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    let words = format!("secret_apart {own}");
+    assert_eq!(scene.outside(&words), "ok hi");
+    assert_eq!(scene.inside(&mut shell, &words), "EPERM");
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let why = format!("{} why", guard.display());
+    eventually("it is told", || said(&mut shell, &why).contains(&own)).unwrap();
+    let told = said(&mut shell, &why);
+    assert!(told.contains("could not be told who listens"), "{told}");
+    assert!(!told.contains("Somebody outside"), "{told}");
+    let log = scene.daemon.root(["log", "--json"]).run().unwrap();
+    let records = log.json_lines().unwrap();
+    let denied = records.iter().find(|one| one["kind"] == "denied").unwrap();
+    assert_eq!(denied["destination"]["address"], own.as_str());
+    assert_eq!(denied["why"], "it could not be told who listens there");
+}
+
 #[test]
 fn without_guardd_all_is_as_before() {
     let mut scene = Scene::new();

@@ -87,6 +87,13 @@ def secret(name, kind="stream"):
     connect(name, kind)
 
 
+def secret_apart(name):
+    """In a user and a mount namespace of its own besides, into which it has executed nothing: whoever made these may not look either."""
+    new_user, new_mounts = 0x10000000, 0x00020000
+    assert ctypes.CDLL(None).unshare(new_user | new_mounts) == 0
+    secret(name)
+
+
 def serve_secret(name):
     secretive()
     serve(name)

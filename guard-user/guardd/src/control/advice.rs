@@ -65,6 +65,27 @@ pub fn socket_refused(path: &str) -> String {
     )
 }
 
+/// For a Unix socket of which it could not be told who listens there.
+#[must_use]
+pub fn socket_unknown(path: &str) -> String {
+    format!(
+        "It could not be told who listens at {path}: this session or somebody outside. {NO_DETOUR} Go on without it. If it is a \
+         server of this session's own, have it and its clients see the same files, and try once more; else say in your answer \
+         that it would take `allow = [\"{path}\"]` under [unix] in the session's policy, for a person to weigh: whoever listens \
+         there can do what it may do.",
+    )
+}
+
+/// For a connection of which nothing could be told.
+#[must_use]
+pub fn unnamed_refused() -> String {
+    format!(
+        "A program that keeps others from looking at it was about to connect, and it could not be told where. If that was a \
+         Unix socket, it was refused; anything else was judged as ever. {NO_DETOUR} Try once more when this machine is less \
+         busy, or say in your answer which program it was.",
+    )
+}
+
 /// For a socket that somebody outside made and handed over.
 #[must_use]
 pub fn handed_refused() -> String {
@@ -201,6 +222,16 @@ mod tests {
         assert_eq!(short("GET /a"), "GET /a");
         let long = short(&"é".repeat(3000));
         assert_eq!(long.chars().count(), MAX_SAID_BACK + 1);
+    }
+
+    #[test]
+    fn nobody_is_said_to_listen_where_that_is_not_known() {
+        let outside = "Somebody outside of this session listens";
+        assert!(socket_refused("/run/x").contains(outside));
+        for text in [socket_unknown("/run/x"), unnamed_refused()] {
+            assert!(!text.contains(outside), "{text}");
+            assert!(text.contains("could not be told"), "{text}");
+        }
     }
 
     #[test]

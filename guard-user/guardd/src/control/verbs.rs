@@ -27,7 +27,7 @@ use crate::{
     sessions::{assign, create as run},
     shared::Shared,
     state::State,
-    unix,
+    unix::{self, Kept},
 };
 
 /// What takes less of guardd's time costs nobody anything.
@@ -126,8 +126,13 @@ async fn approver(
             session,
             socket,
             pid,
+            unknown,
         } => {
-            shared.with(|state| state.socket_refused(who, &session, &socket, pid))?;
+            let kept = match unknown {
+                true => Kept::Unknown,
+                false => Kept::Socket,
+            };
+            shared.with(|state| state.socket_refused(who, &session, (kept, &socket), pid))?;
             one(&serde_json::json!({}))
         }
         Call::Status {} => {
@@ -145,7 +150,8 @@ async fn approver(
             cookie,
         } => {
             let members = shared.with(|state| state.members(who, &session))?;
-            one(&members.have_socket(number, cookie).await)
+            let found = members.have_socket(number, cookie).await;
+            one(&found.ok_or_else(|| unix::has_unknown(&session))?)
         }
         Call::HasBound {
             session,

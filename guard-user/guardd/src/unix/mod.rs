@@ -18,7 +18,7 @@ use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
 use guard_proto::{
     Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped,
-    record::{Denied, Destination},
+    record::{Denied, Destination, Field},
 };
 use guard_sys::{
     abi::AF_UNIX,
@@ -64,6 +64,8 @@ const LONGEST_ADDRESS: usize = 110;
 const MAX_NETWORKS: usize = 64;
 /// Characters of a path, or of an abstract name, at most.
 const LONGEST: usize = 108;
+/// Instead of a name that could not be told.
+const UNNAMED: &str = "a socket whose name could not be told";
 
 /// How often a session was kept from a socket.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +79,8 @@ struct Stop {
 pub enum Kept {
     /// A Unix socket of somebody else's.
     Socket,
+    /// A Unix socket of which it could not be told who listens there.
+    Unknown,
     /// To be handed a socket of somebody else's.
     Receive,
     /// To signal a process of somebody else's.
@@ -126,7 +130,7 @@ impl Kept {
     /// As people and programs are told.
     pub(crate) fn endpoint(self, from: &str) -> Endpoint {
         let protocol = match self {
-            Self::Socket => "unix",
+            Self::Socket | Self::Unknown => "unix",
             Self::Receive => "handed",
             Self::Kill => "signal",
         };
@@ -140,6 +144,11 @@ impl Kept {
 
     /// The record of a process that was kept from it.
     fn denied(self, from: &str, hook: &str, (pid, process): (Option<u32>, Process)) -> Denied {
+        let why = match self {
+            Self::Unknown if from == UNNAMED => "if it was a Unix socket, it was refused".into(),
+            Self::Unknown => "it could not be told who listens there".into(),
+            Self::Socket | Self::Receive | Self::Kill => Field::Absent,
+        };
         Denied {
             destination: Destination::Endpoint(self.endpoint(from)).into(),
             verdict: Verdict::Deny.as_str().into(),
@@ -147,6 +156,7 @@ impl Kept {
             pid: pid.into(),
             comm: process.comm.into(),
             exe: process.exe.into(),
+            why,
             ..Denied::default()
         }
     }
@@ -154,6 +164,8 @@ impl Kept {
     fn advice(self, from: &str) -> String {
         match self {
             Self::Socket => advice::socket_refused(from),
+            Self::Unknown if from == UNNAMED => advice::unnamed_refused(),
+            Self::Unknown => advice::socket_unknown(from),
             Self::Receive => advice::handed_refused(),
             Self::Kill => advice::signal_refused(from),
         }
@@ -317,6 +329,15 @@ pub(super) fn connects_nowhere(session: &str, thread: u32) -> CallError {
     )
 }
 
+/// The processes of a session could not be looked through in time.
+pub(super) fn has_unknown(session: &str) -> CallError {
+    CallError::failed(
+        format!("it cannot be told which sockets session {session} has open"),
+        "to look through its processes takes too long",
+        "try again in the session",
+    )
+}
+
 /// What connect(2) was called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Connecting {
@@ -343,7 +364,8 @@ fn parse_call(line: &str) -> Option<Connecting> {
 }
 
 impl Connecting {
-    /// The path, or the abstract name after an `@`, if it is about a Unix socket.
+    /// The path, or the abstract name after an `@`, if it is about a Unix socket; an empty path where that cannot be told. Abstract names
+    /// that are no text are the kernel's to judge.
     fn socket(&self, thread: u32) -> Option<String> {
         let length = usize::try_from(self.length)
             .unwrap_or(LONGEST_ADDRESS)
@@ -353,21 +375,20 @@ impl Connecting {
         if i32::from(u16::from_ne_bytes(*family)) != AF_UNIX {
             return None;
         }
-        let name = match name {
-            [] => return None,
-            [0, name @ ..] => format!("@{}", std::str::from_utf8(name).ok()?),
-            name => {
-                let end = name
-                    .iter()
-                    .position(|byte| *byte == 0)
-                    .unwrap_or(name.len());
-                let path = Path::new(std::str::from_utf8(&name[..end]).ok()?);
-                let directory = fs::read_link(format!("/proc/{thread}/cwd")).ok()?;
-                directory.join(path).to_str()?.to_owned()
-            }
-        };
-        Some(name)
+        match name {
+            [] => None,
+            [0, name @ ..] => Some(format!("@{}", std::str::from_utf8(name).ok()?)),
+            path => Some(path_of(path, thread).unwrap_or_default()),
+        }
     }
+}
+
+/// What a path in `sun_path` means to a thread, as text.
+fn path_of(path: &[u8], thread: u32) -> Option<String> {
+    let end = path.iter().position(|byte| *byte == 0);
+    let path = Path::new(std::str::from_utf8(&path[..end.unwrap_or(path.len())]).ok()?);
+    let directory = fs::read_link(format!("/proc/{thread}/cwd")).ok()?;
+    Some(directory.join(path).to_str()?.to_owned())
 }
 
 /// The processes of a session.
@@ -396,13 +417,11 @@ impl Members {
         self.turns.look(look).await.flatten()
     }
 
-    /// Whether one of them has a socket open, by its number and its cookie.
-    pub async fn have_socket(self, number: u64, cookie: u64) -> HasSocket {
+    /// Whether one of them has a socket open, by its number and its cookie; none where that takes too long.
+    pub async fn have_socket(self, number: u64, cookie: u64) -> Option<HasSocket> {
         let turns = self.turns.clone();
-        let looked = turns.look(move || self.have_open(number, cookie)).await;
-        HasSocket {
-            open: looked.unwrap_or(false),
-        }
+        let open = turns.look(move || self.have_open(number, cookie)).await?;
+        Some(HasSocket { open })
     }
 
     /// Whether one of them has that very socket open.

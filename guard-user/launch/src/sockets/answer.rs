@@ -66,10 +66,10 @@ fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &Told) -> Plan {
     match judge.judge(call.thread, &file) {
         Word::Connect => Plan::Connect(Target::File(file)),
         Word::Nobody => Plan::Answer(Answer::Done(Errno::CONNREFUSED.raw_os_error())),
-        Word::Refuse => {
+        Word::Refuse(listener) => {
             let pid = lookup::process(call.thread).unwrap_or_default();
             let socket = path.display().to_string();
-            told.tell(socket, pid);
+            told.tell(socket, pid, listener);
             Plan::Answer(Answer::Done(Errno::PERM.raw_os_error()))
         }
     }

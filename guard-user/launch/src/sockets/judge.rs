@@ -12,7 +12,7 @@ use guard_sys::unix_diag::{BoundSocket, SocketFile, socket_at};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use super::{
-    Ask, Shared, Sockets,
+    Ask, Listening, Shared, Sockets,
     sessions::{Found, Sessions},
 };
 
@@ -30,7 +30,7 @@ pub(super) enum Word {
     /// Nobody listens there, or it is no socket.
     Nobody,
     /// It is refused.
-    Refuse,
+    Refuse(Listening),
 }
 
 /// Judges files.
@@ -105,7 +105,7 @@ impl Judge {
             return Word::Nobody;
         };
         let Some(session) = self.sessions.of(thread) else {
-            return Word::Refuse;
+            return Word::Refuse(Listening::Unknown);
         };
         if self.allowed.contains(&id) && session == self.session {
             return Word::Connect;
@@ -121,24 +121,22 @@ impl Judge {
                 return Word::Connect;
             }
             Ok((_, None)) => return Word::Nobody,
-            Err(_) => return Word::Refuse,
+            Err(_) => return Word::Refuse(Listening::Unknown),
         };
-        match self.sessions.has_open(&session, socket, file) {
-            Ok(Found::Open) => {
-                self.remember(id, file, session);
-                Word::Connect
-            }
-            // A server that keeps others from looking at it, as ssh-agent does.
-            Ok(Found::Hidden) if socket.is_sure && self.is_open(&session, socket) => {
-                self.remember(id, file, session);
-                Word::Connect
-            }
-            Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => Word::Nobody,
-            Ok(Found::Hidden | Found::Nowhere) | Err(_) => Word::Refuse,
+        let found = self.sessions.has_open(&session, socket, file);
+        // A server that keeps others from looking at it, as ssh-agent does.
+        let hidden = || match socket.is_sure {
+            true => self.is_open(&session, socket),
+            false => None,
+        };
+        let word = word(found, hidden);
+        if word == Word::Connect {
+            self.remember(id, file, session);
         }
+        word
     }
 
-    fn is_open(&self, session: &str, socket: BoundSocket) -> bool {
+    fn is_open(&self, session: &str, socket: BoundSocket) -> Option<bool> {
         (self.ask.has_open)(&self.guardd, session, socket.number, socket.cookie)
     }
 
@@ -163,6 +161,21 @@ impl Judge {
             own.clear();
         }
         own.insert(id, (file, session));
+    }
+}
+
+/// The word on a socket that was looked for in a session. `hidden`: whether a process has it that could not be looked at.
+fn word(found: io::Result<Found>, hidden: impl FnOnce() -> Option<bool>) -> Word {
+    match found {
+        Ok(Found::Open) => Word::Connect,
+        Ok(Found::Nowhere) => Word::Refuse(Listening::Outside),
+        Ok(Found::Hidden) => match hidden() {
+            Some(true) => Word::Connect,
+            Some(false) => Word::Refuse(Listening::Outside),
+            None => Word::Refuse(Listening::Unknown),
+        },
+        Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => Word::Nobody,
+        Err(_) => Word::Refuse(Listening::Unknown),
     }
 }
 
@@ -204,4 +217,24 @@ fn paths(name: &SocketName, agent: Option<&Path>) -> Vec<PathBuf> {
 fn only_stars(pattern: &str) -> String {
     let parts: Vec<_> = pattern.split('*').map(glob::Pattern::escape).collect();
     parts.join("*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_is_said_where_that_is_known() {
+        let [outside, unknown] = [Listening::Outside, Listening::Unknown].map(Word::Refuse);
+        let of = |found: Found, hidden: Option<bool>| word(Ok(found), || hidden);
+        assert_eq!(of(Found::Open, None), Word::Connect);
+        assert_eq!(of(Found::Nowhere, None), outside);
+        assert_eq!(of(Found::Hidden, Some(true)), Word::Connect);
+        assert_eq!(of(Found::Hidden, Some(false)), outside);
+        // As without guardd.
+        assert_eq!(of(Found::Hidden, None), unknown);
+        let failed = |kind: io::ErrorKind| word(Err(kind.into()), || Some(true));
+        assert_eq!(failed(io::ErrorKind::ConnectionRefused), Word::Nobody);
+        assert_eq!(failed(io::ErrorKind::PermissionDenied), unknown);
+    }
 }

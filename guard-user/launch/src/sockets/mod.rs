@@ -70,10 +70,21 @@ pub struct Sockets {
 /// A connection that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefusedSocket {
-    /// The name: a path, or an abstract one after an `@`.
+    /// The name: a path, or an abstract one after an `@`; empty where it is not known.
     pub socket: String,
     /// The process that asked.
     pub pid: u32,
+    /// Who listens there.
+    pub listener: Listening,
+}
+
+/// Who listens where a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Listening {
+    /// Somebody outside of the session.
+    Outside,
+    /// It could not be told.
+    Unknown,
 }
 
 /// Asks the guardd that listens somewhere about processes of a session that this one may not look at.
@@ -81,8 +92,8 @@ pub struct RefusedSocket {
 pub struct Ask {
     /// Where a thread is about to connect. None where that cannot be known.
     pub address: fn(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress>,
-    /// Whether one of them has a socket open, by its number and its cookie.
-    pub has_open: fn(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool,
+    /// Whether one of them has a socket open, by its number and its cookie. None where that cannot be known.
+    pub has_open: fn(guardd: &Path, session: &str, number: u64, cookie: u64) -> Option<bool>,
     /// Whether one of them has the socket open that is bound at a file, by the file's number and the device of its file system.
     pub has_bound: fn(guardd: &Path, session: &str, (u64, u64)) -> bool,
 }

@@ -23,7 +23,7 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{Ask, RefusedSocket, Sockets, answer_all};
+use super::{Ask, Listening, RefusedSocket, Sockets, answer_all};
 use crate::populated::may_be_populated;
 
 /// It ends at once where nobody is left who could call. Whoever waits for that gives up after so long.
@@ -98,8 +98,13 @@ impl Server {
 
 impl Told {
     /// Whoever floods is told of less.
-    pub(super) fn tell(&self, socket: String, pid: u32) {
-        if let Ok(one) = serde_json::to_vec(&RefusedSocket { socket, pid }) {
+    pub(super) fn tell(&self, socket: String, pid: u32, listener: Listening) {
+        let refused = RefusedSocket {
+            socket,
+            pid,
+            listener,
+        };
+        if let Ok(one) = serde_json::to_vec(&refused) {
             let _ = packets::try_send(self.0.as_fd(), &one);
         }
     }

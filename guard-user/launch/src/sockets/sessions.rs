@@ -24,7 +24,7 @@ use super::answer::file_address;
 pub(super) enum Found {
     /// A process of the session has it open.
     Open,
-    /// None of those that may be looked at has, and there are others.
+    /// None of those that could be looked at has, and there are others.
     Hidden,
     /// None has.
     Nowhere,
@@ -107,7 +107,8 @@ impl Sessions {
                     Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => {
                         return Err(nobody);
                     }
-                    _ => {}
+                    Err(_) => found = Found::Hidden,
+                    Ok(_) => {}
                 }
             }
         }
@@ -130,12 +131,15 @@ fn is_bound(pid: u32, fd: &Path, wanted: BoundSocket, file: &OwnedFd) -> io::Res
 /// Whether it is that socket that answers at a file, where another one may be meant: whoever connects is told which process has
 /// made it listen. Who listens there sees a connection that ends at once.
 ///
-/// A process of the session that has the number of one outside, which has ended since, is taken for it. Datagram sockets
-/// tell nobody, so they do not answer.
+/// A process of the session that has the number of one outside, which has ended since, is taken for it.
+///
+/// # Errors
+///
+/// The system's; `Unsupported` of datagram sockets, which tell nobody.
 fn answers_at(socket: &OwnedFd, file: &OwnedFd) -> io::Result<bool> {
     let kind = socket_type(socket)?;
     if kind == SocketType::DGRAM {
-        return Ok(false);
+        return Err(io::ErrorKind::Unsupported.into());
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let asking = socket_with(AddressFamily::UNIX, kind, flags, None)?;
@@ -207,7 +211,8 @@ mod tests {
         assert_eq!(nobody.kind(), io::ErrorKind::ConnectionRefused);
         let datagram = dir.path().join("datagram");
         let bound = OwnedFd::from(UnixDatagram::bind(&datagram).unwrap());
-        assert!(!answers_at(&bound, &file(&datagram)).unwrap());
+        let untold = answers_at(&bound, &file(&datagram)).unwrap_err();
+        assert_eq!(untold.kind(), io::ErrorKind::Unsupported);
         child.kill().unwrap();
         child.wait().unwrap();
     }

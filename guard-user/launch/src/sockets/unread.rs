@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::{
-    Ask, Sockets, Told,
+    Ask, Listening, Sockets, Told,
     answer::{file_address, outcome},
     judge::{Judge, Word},
     lookup,
@@ -49,7 +49,14 @@ impl Unread {
                 socket: Some(socket),
                 same_root,
             }) => self.lead(call, listener, (socket, same_root)),
-            _ => Answer::Goes,
+            Some(SocketAddress { socket: None, .. }) => Answer::Goes,
+            None => {
+                // It is about a Unix socket or not: the kernel knows. One that waits no more was not refused.
+                if listener.still_waits(call.id) {
+                    self.tell(call, String::new(), Listening::Unknown);
+                }
+                Answer::Goes
+            }
         }
     }
 
@@ -72,8 +79,9 @@ impl Unread {
         if self.judge.goes_by_itself(socket.as_ref()) {
             return Answer::Goes;
         }
-        if !same_root {
-            return self.refuse(call, socket);
+        // Its name is not to be read, or means another file here.
+        if socket.is_empty() || !same_root {
+            return self.refuse(call, socket, Listening::Unknown);
         }
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let file: OwnedFd = match openat(CWD, &socket, flags, Mode::empty()) {
@@ -85,14 +93,18 @@ impl Unread {
                 outcome(file_address(&file).and_then(|to| replace(call, listener, &to)))
             }
             Word::Nobody => Answer::Done(Errno::CONNREFUSED.raw_os_error()),
-            Word::Refuse => self.refuse(call, socket),
+            Word::Refuse(who) => self.refuse(call, socket, who),
         }
     }
 
-    fn refuse(&self, call: &Waiting, socket: String) -> Answer {
-        let pid = lookup::process(call.thread).unwrap_or_default();
-        self.told.tell(socket, pid);
+    fn refuse(&self, call: &Waiting, socket: String, who: Listening) -> Answer {
+        self.tell(call, socket, who);
         Answer::Done(Errno::PERM.raw_os_error())
+    }
+
+    fn tell(&self, call: &Waiting, socket: String, who: Listening) {
+        let pid = lookup::process(call.thread).unwrap_or_default();
+        self.told.tell(socket, pid, who);
     }
 }
 
