@@ -3,6 +3,12 @@
 use super::Promise;
 use super::Shown::{Here, InMachines};
 
+/// A connection waits where somebody is there.
+const WAITS: &[&str] = &[
+    "waiting::a_connection_waits_and_goes_on_after_a_yes",
+    "waiting::nothing_waits_where_nobody_is_there_to_answer",
+];
+
 pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "denied",
@@ -37,6 +43,85 @@ pub(super) const ALL: &[Promise] = &[
             "holes::a_hole_that_ends_by_itself_cuts",
             "holes::a_hole_is_for_one_session",
         ]),
+    },
+    Promise {
+        name: "described",
+        file: "packaging/deb/control",
+        says: "What a policy allows passes. What it denies fails at once.",
+        shown: Here(&[
+            "enforcement::a_denied_destination",
+            "enforcement::an_allowlist",
+        ]),
+    },
+    Promise {
+        name: "described-waits",
+        file: "packaging/deb/control",
+        says: "Destinations marked \"confirm\" pause until a person answers if someone is watching; otherwise they fail at once and leave a question.",
+        shown: Here(&[
+            "waiting::a_connection_waits_and_goes_on_after_a_yes",
+            "waiting::nothing_waits_where_nobody_is_there_to_answer",
+        ]),
+    },
+    Promise {
+        name: "described-hole",
+        file: "packaging/deb/control",
+        says: "A yes opens a hole for that one destination, which ends by itself.",
+        shown: Here(&[
+            "holes::a_question_a_yes",
+            "holes::a_hole_that_ends_by_itself_cuts",
+            "holes::a_hole_is_for_one_session",
+        ]),
+    },
+    Promise {
+        name: "default-waits",
+        file: "policies/default.toml",
+        says: "hold = \"60s\" # so long a connection that asks waits for you, if someone is watching",
+        shown: Here(WAITS),
+    },
+    Promise {
+        name: "default-internet",
+        file: "policies/default.toml",
+        says: "the internet is open, your own networks are asked # about, and the places where a cloud machine's credentials lie are shut.",
+        shown: Here(&["contract::policy::the_policies_that_ship_do_what_they_say"]),
+    },
+    Promise {
+        name: "default-inbound",
+        file: "policies/default.toml",
+        says: "inbound = true # a server inside the session may answer whoever connects to it",
+        shown: Here(&["inbound::a_server_inside_answers_whom_no_rule_denies"]),
+    },
+    Promise {
+        name: "homelab-waits",
+        file: "policies/homelab.toml",
+        says: "hold = \"60s\" # so long a connection that asks waits for you, if someone is watching",
+        shown: Here(WAITS),
+    },
+    Promise {
+        name: "homelab-lasts",
+        file: "policies/homelab.toml",
+        says: "max_hole = \"2h\" # no hole lasts longer, where a rule does not say otherwise",
+        shown: Here(&[
+            "holes::no_hole_lasts_longer_than_its_rule_allows",
+            "contract::answers::for_and_connections_bound_a_hole",
+        ]),
+    },
+    Promise {
+        name: "aws-prod-waits",
+        file: "policies/aws-prod.toml",
+        says: "hold = \"60s\" # so long a connection that asks waits for you, if someone is watching",
+        shown: Here(WAITS),
+    },
+    Promise {
+        name: "ci-lists",
+        file: "policies/ci.toml",
+        says: "For a job that nobody watches: nothing passes but what is listed.",
+        shown: Here(&["enforcement::an_allowlist"]),
+    },
+    Promise {
+        name: "ci-fails",
+        file: "policies/ci.toml",
+        says: "hold = \"0s\" # nobody is watching: what asks fails at once",
+        shown: Here(&["waiting::nothing_waits_where_nobody_is_there_to_answer"]),
     },
     Promise {
         name: "whatever-it-starts",
