@@ -232,6 +232,11 @@ macro_rules! kinds {
         #[serde(rename_all = "kebab-case")]
         pub enum LogKind { $($(#[$doc])* $kind,)* }
 
+        impl LogKind {
+            /// Each of them.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+        }
+
         /// What happened.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Record { $($(#[$doc])* $kind(Box<$kind>),)* }
