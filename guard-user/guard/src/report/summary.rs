@@ -368,7 +368,7 @@ fn argument(to: &Destination) -> Option<String> {
 }
 
 /// Where to, in words, and the host.
-fn destination(to: &Field<Destination>) -> (Option<String>, Option<String>) {
+pub(super) fn destination(to: &Field<Destination>) -> (Option<String>, Option<String>) {
     match to {
         Field::Absent | Field::Null => (None, None),
         Field::Is(Destination::Endpoint(to)) => {
