@@ -34,6 +34,7 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
             name,
             filters: Vec::new(),
             within: &[],
+            without: &[],
         });
         return Ok(all.collect());
     }
@@ -52,6 +53,7 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
                 name: name.to_owned(),
                 filters: filter.into_iter().collect(),
                 within: &[],
+                without: &[],
             }),
         }
     }
@@ -124,6 +126,7 @@ pub(super) fn of_the_gate(kernel: Kernel) -> Vec<Cell> {
             name: choice.suite.to_owned(),
             filters: tests.map(|&test| test.to_owned()).collect(),
             within: &[],
+            without: &[],
         };
         let kind = kinds(choice.suite).into_iter().next();
         Cell {

@@ -40,6 +40,7 @@ pub(super) fn run(
             name: suite.name.clone(),
             filters: vec![name.to_owned()],
             within: &[],
+            without: &[],
         };
         let tests = runner.tests(machine, place.maker.accel, &suite, log)?;
         if tests.status() == Status::Failed {
