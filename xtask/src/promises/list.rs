@@ -296,6 +296,18 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["documents::recording::the_screen_in_the_documents_is_what_comes"]),
     },
     Promise {
+        name: "supervised",
+        file: "docs/use.md",
+        says: "Start guard inside them, where its commands then reach no Unix socket, not even their own",
+        shown: Here(&["sockets::guard_starts_inside_of_who_supervises_by_seccomp"]),
+    },
+    Promise {
+        name: "policy-dir",
+        file: "docs/admin.md",
+        says: "It refuses one inside of its state directory, where it deletes files that are not its own",
+        shown: Here(&["lifecycle::exclusive::policies_inside_of_the_state_directory_are_refused"]),
+    },
+    Promise {
         name: "package",
         file: "docs/admin.md",
         says: "sudo apt install ./guard_0.3.0_amd64.deb",
