@@ -14,10 +14,12 @@ use crate::{
         auth::{Approver, Authorised, authorise},
         failure::CallError,
         frames::{FrameError, FrameReader, error_frame, send},
+        ids,
         written::Written,
     },
     record::reader::{Batch, Filter, Trail},
     shared::Shared,
+    state::State,
 };
 
 /// Changes that come so soon after one that was told are told together.
@@ -48,8 +50,12 @@ pub async fn stream(
                 session,
                 since,
             } => {
+                // One that is neither live nor in the log would be waited for in vain.
+                let sought = session
+                    .clone()
+                    .filter(|id| follow && !shared.with(|state| is_live(state, who, id)));
                 let filter = filter(who, session, since);
-                log(shared, filter, follow, write).await
+                log(shared, filter, (follow, sought), write).await
             }
             _ => pending(shared, peer, &call, who, write).await,
         }
@@ -127,11 +133,28 @@ fn gist(requests: &Requests) -> Vec<Gist> {
     .collect()
 }
 
-/// The records that a filter lets through; an answer without a record ends them.
+/// Whether a session is live that the caller answers for.
+fn is_live(state: &State, who: Approver, session: &str) -> bool {
+    let id = ids::parse_session(session).ok();
+    let live = id.and_then(|id| state.sessions.live(id));
+    live.is_some_and(|live| who.answers_for(live.about.uid))
+}
+
+/// Neither the log nor guardd knows of that session.
+fn unknown(session: &str) -> CallError {
+    CallError::not_found(
+        format!("there is no session {session}"),
+        "no live session of yours has that id, and the audit log has no record of it",
+        "guard sessions",
+    )
+}
+
+/// The records that a filter lets through; an answer without a record ends them. `sought`: a session that is followed only where
+/// there are records of it.
 async fn log(
     shared: &Shared,
     filter: Filter,
-    follow: bool,
+    (follow, mut sought): (bool, Option<String>),
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let (files, mut reached) = shared.with(|state| {
@@ -157,6 +180,7 @@ async fn log(
         .await?;
         trail = back;
         for record in &batch.records {
+            sought = None;
             send(write, frame(record, true)?).await?;
         }
         if !batch.is_last {
@@ -168,6 +192,9 @@ async fn log(
             trail.then(next);
             part = its;
             continue;
+        }
+        if let Some(session) = sought.take() {
+            return send(write, error_frame(unknown(&session).into())?).await;
         }
         if !follow || reached.changed().await.is_err() {
             return send(write, frame(&json!({}), false)?).await;
