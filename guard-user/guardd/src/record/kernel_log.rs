@@ -38,11 +38,19 @@ pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, C
     Ok(of)
 }
 
+fn nobody_called(of: &str) -> CallError {
+    CallError::not_found(
+        format!("there is no session {of}"),
+        format!("no live session has that id, and it is neither `{ALL}` nor `off`"),
+        "guard sessions\nguard debug kernel-log all\nguard debug kernel-log off",
+    )
+}
+
 impl State {
     fn logged_session(&self, session: &str) -> Result<SessionId, CallError> {
-        let id = ids::parse_session(session)?;
-        let live = self.sessions.live(id).map(|_| id);
-        live.ok_or_else(|| ids::no_session(session))
+        let id = ids::parse_session(session).ok();
+        let live = id.filter(|id| self.sessions.live(*id).is_some());
+        live.ok_or_else(|| nobody_called(session))
     }
 }
 
