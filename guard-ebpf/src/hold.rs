@@ -326,6 +326,10 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
                 kernel::set_tcp_option(ctx.as_ptr(), TCP_RTO_MAX_MS, USUAL_LONGEST_STEP);
             }
             kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, USUAL_PROBES);
+            // What was held for a scan was not counted as refused.
+            if !hold.awaits_scan() {
+                maps::count_went_on(hold.session());
+            }
             hold.end();
             let noted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
             let _ = ctx.set_cb_flags((ctx.cb_flags() & !noted) as i32);

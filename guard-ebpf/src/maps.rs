@@ -72,6 +72,11 @@ pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, AttemptCount, 16384> = LruHas
 #[btf_map]
 pub(crate) static STATS: HashMap<u32, SessionStats, 4096, NO_PREALLOC> = HashMap::new();
 
+/// How many connections of each session were held and went on: [`STATS`] counts them as refused, from when they were held.
+/// Written here.
+#[btf_map]
+static WENT_ON: LruHashMap<u32, u64, 4096> = LruHashMap::new();
+
 /// Events for guardd: refusals, connections that are held, listeners and dials. Written here.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
@@ -396,6 +401,16 @@ pub(crate) fn session(cgroup: u64) -> Session {
 #[inline(always)]
 pub(crate) fn remember_through(cookie: u64, hole: HoleId) {
     let _ = THROUGH.insert(cookie, hole.0, 0);
+}
+
+/// Counts a connection that was held and goes on. Losing this costs a number in a record.
+#[inline(always)]
+pub(crate) fn count_went_on(session: SessionId) {
+    let _ = WENT_ON.insert(session.0, 0, NO_EXIST);
+    if let Some(count) = WENT_ON.get_ptr_mut(session.0) {
+        // SAFETY: a live map value, aligned to 8.
+        unsafe { kernel::fetch_add(count, 1) };
+    }
 }
 
 /// Gives a connection back to a counted hole for reads, where it could not be redirected.

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 24] = [
+pub(super) const NAMES: [&str; 25] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -37,6 +37,7 @@ pub(super) const NAMES: [&str; 24] = [
     "NEAR",
     "OUTERMOST",
     "SHARES",
+    "WENT_ON",
 ];
 
 /// Bytes of a `T`: aya wants types that it knows, and arrays of bytes are.
@@ -59,6 +60,8 @@ pub(super) struct Maps {
     pub(super) stats: Table<u32, { size_of::<SessionStats>() }>,
     /// None where the kernel half gives each session a share of its own, as those before 0.3.0.
     pub(super) outermost: Option<HashMap<MapData, u32, u32>>,
+    /// None where the kernel half does not count them, as those before 0.3.0.
+    pub(super) went_on: Option<HashMap<MapData, u32, u64>>,
 }
 
 impl Maps {
@@ -74,10 +77,8 @@ impl Maps {
             through: open(dir, "THROUGH")?,
             attempts: open(dir, "ATTEMPTS")?,
             stats: open(dir, "STATS")?,
-            outermost: match pins::map(dir, "OUTERMOST").exists() {
-                true => Some(open(dir, "OUTERMOST")?),
-                false => None,
-            },
+            outermost: open_if_there(dir, "OUTERMOST")?,
+            went_on: open_if_there(dir, "WENT_ON")?,
         })
     }
 
@@ -183,6 +184,14 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) ->
         "open the pinned map {}",
         pins::map(dir, name).display()
     )))
+}
+
+/// None where another kernel half has no such map.
+fn open_if_there<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<Option<T>> {
+    match pins::map(dir, name).exists() {
+        true => open(dir, name).map(Some),
+        false => Ok(None),
+    }
 }
 
 pub(super) fn open_untyped(dir: &Path, name: &str) -> Result<MapData> {

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::maps::MapError;
 use guard_common::{
     AttemptCount, AttemptKey, HoleId, MAX_CHAIN, PolicyId, Session, SessionId, SessionStats, meta,
 };
@@ -249,6 +250,10 @@ impl Datapath {
             gone(map.remove(&session.id.0))
                 .map_err(DatapathError::ebpf("write the map OUTERMOST"))?;
         }
+        if let Some(map) = &mut self.maps.went_on {
+            gone(map.remove(&session.id.0))
+                .map_err(DatapathError::ebpf("write the map WENT_ON"))?;
+        }
         for (key, _) in self.maps.attempts(session.id)? {
             gone(self.maps.attempts.remove(&bytes(&key)))
                 .map_err(DatapathError::ebpf("write the map ATTEMPTS"))?;
@@ -275,6 +280,22 @@ impl Datapath {
         };
         written.map_err(DatapathError::ebpf("write the map SESSIONS"))?;
         self.maps.bump_generation()
+    }
+
+    /// How many connections of a session were held and went on. The counters have them as refused.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn went_on(&self, session: SessionId) -> Result<u64> {
+        let Some(map) = &self.maps.went_on else {
+            return Ok(0);
+        };
+        match map.get(&session.0, 0) {
+            Ok(count) => Ok(count),
+            Err(MapError::KeyNotFound) => Ok(0),
+            Err(error) => Err(DatapathError::ebpf("read the map WENT_ON")(error)),
+        }
     }
 
     /// How often each destination was refused to a session.

@@ -50,6 +50,14 @@ fn a_connection_waits_and_goes_on_after_a_yes() {
         );
         assert!(scene.reached(to, 443) > before);
     }
+    // What went on was not refused.
+    eventually("the sessions have ended", || {
+        scene.log("session-end").len() == 2 * KINDS.len()
+    })
+    .unwrap();
+    for ended in scene.log("session-end") {
+        assert_eq!(ended["denied"], 0, "{ended}");
+    }
 }
 
 #[test]

@@ -313,11 +313,12 @@ impl Sessions {
     }
 }
 
-/// How many attempts of a session were refused, as the kernel counts.
+/// How many attempts of a session were refused, as the kernel counts: without those that waited and went on.
 fn denied(kernel: &Datapath, id: SessionId) -> Option<u64> {
     let stats = kernel.stats().ok()?;
     let of = stats.into_iter().find(|(session, _)| *session == id);
-    Some(of.map_or(0, |(_, stats)| stats.denied))
+    let stopped = of.map_or(0, |(_, stats)| stats.denied);
+    Some(stopped.saturating_sub(kernel.went_on(id).ok()?))
 }
 
 /// How many bytes a hole that has ended was not used for, where they were counted.
