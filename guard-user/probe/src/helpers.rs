@@ -81,6 +81,13 @@ pub fn found(environment: bool) -> Vec<Helper> {
     all.filter(|helper| !helper.sockets.is_empty()).collect()
 }
 
+/// The names of all kinds there are.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    let all = Places::new(false).all().into_iter();
+    all.map(|(name, _)| name).collect()
+}
+
 fn may_connect(path: &Path) -> bool {
     let is_socket = fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     is_socket && access(path, Access::WRITE_OK).is_ok()

@@ -184,7 +184,7 @@ fn capital(text: &str) -> String {
 }
 
 /// Text in lines of that many characters, broken between words where that is possible.
-fn broken(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn broken(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut word: Vec<char> = word.chars().collect();
