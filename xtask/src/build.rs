@@ -60,6 +60,20 @@ pub(crate) fn build_tests() -> Result<()> {
     run(workspace(&["build"]).args(["--exclude", "guard-bench", "--all-targets"]))
 }
 
+/// Builds the programs that people install, and the lab's, as [`build_tests`] does, and nothing that is a test.
+///
+/// # Errors
+///
+/// That something does not compile.
+pub(crate) fn build_programs() -> Result<()> {
+    let bins = PROGRAMS.iter().chain(&["guard-lab"]);
+    let bins = bins.flat_map(|name| ["--bin", name]);
+    // With an example, and so with the features of the tests: what all of it depends on is compiled once.
+    run(workspace(&["build"])
+        .args(bins)
+        .args(["--example", "relay"]))
+}
+
 /// Where the programs are that [`build_tests`] builds.
 pub(crate) fn tested() -> PathBuf {
     target().join("debug")
