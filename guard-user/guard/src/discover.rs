@@ -156,6 +156,7 @@ fn look(dir: &Path) -> std::io::Result<Discovery> {
     guard_discover::discover(&Inputs {
         project: dir,
         home: home.as_deref(),
+        hosts: Some(Path::new("/etc/hosts")),
         environment: &variables.collect::<Vec<_>>(),
         uid: geteuid().as_raw(),
         bounds: Bounds::default(),

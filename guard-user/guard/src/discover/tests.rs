@@ -19,6 +19,7 @@ fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tested<Discove
     let found = guard_discover::discover(&Inputs {
         project: dir.path(),
         home: None,
+        hosts: None,
         environment: &[],
         uid: geteuid().as_raw(),
         bounds: Bounds {
