@@ -33,6 +33,7 @@ mod log;
 mod mcp;
 mod misplaced;
 mod notify;
+mod person;
 mod policy;
 mod policy_file;
 pub mod reference;

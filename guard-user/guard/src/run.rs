@@ -11,7 +11,7 @@ use guard_launch::{
 };
 use guard_policy::SocketName;
 use guard_proto::{
-    Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
+    Call, ErrorName, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
 };
 use guard_sys::user_namespace;
 use serde::Deserialize;
@@ -21,7 +21,8 @@ use super::client::Client;
 use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
-use super::policy_file::{PolicyFile, policy_ref};
+use super::person::Person;
+use super::policy_file::{PolicyFile, personal, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
 
@@ -63,7 +64,7 @@ pub(super) fn in_session(
     is_scratch: bool,
 ) -> Result<Exit, CliError> {
     let (mut client, embedded) = reach(global)?;
-    let call = Call::Run(Run {
+    let run = Run {
         policy,
         name: args.name.clone(),
         hold: args.hold.map(|hold| hold.as_secs_f64()),
@@ -72,8 +73,8 @@ pub(super) fn in_session(
         root: identity.becomes_root(),
         connects: true,
         scoped: session::landlock::has_scopes(),
-    });
-    let started = client.call(&call);
+    };
+    let started = start(&mut client, run, &identity, output);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
     drop(client);
     let started: Started = started?;
@@ -92,6 +93,27 @@ pub(super) fn in_session(
         embedded.finish(&started.session.cgroup);
     }
     ended
+}
+
+/// Has guardd make the session. A name that it has no policy of may be one of the person's own.
+fn start(
+    client: &mut Client,
+    run: Run,
+    identity: &Identity,
+    output: Output,
+) -> Result<Started, CliError> {
+    let unknown = match client.call(&Call::Run(run.clone())) {
+        Err(error) if error.name() == Some(ErrorName::NotFound) => error,
+        answer => return answer,
+    };
+    let named = run.policy.as_ref().filter(|policy| policy.text.is_none());
+    let named = named.and_then(|policy| policy.name.as_deref());
+    let Some(file) = named.and_then(|name| personal(name, &Person::of(identity))) else {
+        return Err(unknown);
+    };
+    let file = PolicyFile::read_as(&file, identity)?;
+    let policy = Some(file.to_wire(&file.parse(output)?));
+    client.call(&Call::Run(Run { policy, ..run }))
 }
 
 /// At the security hooks a session is let connect to abstract names that its policy allows, and its Landlock domain would not.

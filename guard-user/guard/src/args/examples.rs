@@ -137,8 +137,8 @@ Examples:
   guard policy show default
   sudo guard policy edit homelab          a copy in /etc/guard/policies, opened in $EDITOR
 
-The first of these directories that has a policy of that name wins: /etc/guard/policies,
-/usr/share/guard/policies; then what is built in.";
+The first of these that has a policy of that name wins: /etc/guard/policies,
+/usr/share/guard/policies, what is built in; then your own ~/.config/guard/policies.";
 
 pub(super) const DIFF: &str = "\
 Examples:

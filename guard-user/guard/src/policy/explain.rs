@@ -6,14 +6,15 @@ use std::net::{IpAddr, ToSocketAddrs};
 use guard_policy::{
     self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
-use guard_proto::{self as proto, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
+use guard_proto::{self as proto, Call, ErrorName, Explanations, Failure, MAX_FRAME, PolicyRef};
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
 
 use crate::args::ExplainArgs;
 use crate::client::Client;
 use crate::error::{CliError, Exit};
-use crate::policy_file::{PolicyFile, is_file};
+use crate::person::Person;
+use crate::policy_file::{PolicyFile, is_file, personal};
 use crate::render::{self, Output};
 
 /// Asks guardd wherever there is one: it knows what names stand for, and the holes.
@@ -33,7 +34,13 @@ pub(crate) fn explain(
                     file: None,
                     text: None,
                 };
-                ask(&mut client, &args, Some(named))?
+                let answer = ask(&mut client, &args, Some(named));
+                match (answer, personal(name, &Person::own())) {
+                    (Err(error), Some(own)) if error.name() == Some(ErrorName::NotFound) => {
+                        of_file(&PolicyFile::read(&own)?, || Ok(client), &args, output)?
+                    }
+                    (answer, _) => answer?,
+                }
             }
             // What is installed or built in can be read without it.
             Err(CliError::NoDaemon(_)) => {
