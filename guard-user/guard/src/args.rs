@@ -420,9 +420,9 @@ pub struct DiscoverArgs {
     /// The directory that an agent is to work in [default: this one]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
-    /// Say what this policy does with each place: a name, or a file; needs no guardd
-    #[arg(long, value_name = "NAME|FILE", default_value = "default", add = complete::policies())]
-    pub policy: String,
+    /// Say what this policy does with each place: a name, or a file; needs no guardd [default: default]
+    #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
+    pub policy: Option<String>,
     /// Say why the place with this number is listed, and show the rule for it
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub why: Option<u32>,
@@ -432,6 +432,19 @@ pub struct DiscoverArgs {
     /// List also what does not look like production
     #[arg(long)]
     pub all: bool,
+    /// Write a policy of yours with this name: one that is there, else that of --policy, and a rule for each place. Asks about
+    /// each that widens it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["why", "check", "all", "dismiss"])]
+    pub write: Option<String>,
+    /// With --write: ask nothing, and write only what narrows
+    #[arg(long, requires = "write")]
+    pub yes: bool,
+    /// With --write: also where the file lies below the working directory or DIR
+    #[arg(long, requires = "write")]
+    pub here: bool,
+    /// Say that the place with this number is not what it looks like; it stays listed as dismissed
+    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["why", "check"])]
+    pub dismiss: Option<u32>,
 }
 
 /// `guard explain-error`

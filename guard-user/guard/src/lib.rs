@@ -16,6 +16,7 @@ use self::render::Output;
 mod answers;
 pub mod args;
 mod assign;
+mod change;
 mod client;
 mod complete;
 mod debug;
@@ -112,7 +113,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
             explain: Some(row), ..
         }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
-        Verb::Discover(args) => discover::discover(&args, output),
+        Verb::Discover(args) => discover::discover(&args, &socket, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Debug { verb } => debug::debug(connect()?, &verb, output),

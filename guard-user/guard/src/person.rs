@@ -2,14 +2,16 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guard_launch::Identity;
 
 /// The directories of one person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Person {
+    home: Option<PathBuf>,
     config: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
 impl Person {
@@ -36,19 +38,31 @@ impl Person {
         let below = |dir: &str| home.as_ref().map(|home| home.join(dir));
         Self {
             config: named("XDG_CONFIG_HOME").or_else(|| below(".config")),
+            state: named("XDG_STATE_HOME").or_else(|| below(".local/state")),
+            home,
         }
+    }
+
+    /// The home.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
     /// The person's own policies.
     pub(crate) fn policies(&self) -> Option<PathBuf> {
         self.config.as_ref().map(|dir| dir.join("guard/policies"))
     }
+
+    /// What the person said is not production.
+    pub(crate) fn dismissals(&self) -> Option<PathBuf> {
+        self.state
+            .as_ref()
+            .map(|dir| dir.join("guard/discover.json"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn person(variables: &[(&str, &str)]) -> Person {
@@ -65,7 +79,12 @@ mod tests {
             plain.policies().unwrap(),
             Path::new("/home/a/.config/guard/policies")
         );
-        let other = person(&[("XDG_CONFIG_HOME", "/c")]);
+        assert_eq!(
+            plain.dismissals().unwrap(),
+            Path::new("/home/a/.local/state/guard/discover.json")
+        );
+        let other = person(&[("XDG_CONFIG_HOME", "/c"), ("XDG_STATE_HOME", "relative")]);
         assert_eq!(other.policies().unwrap(), Path::new("/c/guard/policies"));
+        assert_eq!(other.dismissals(), plain.dismissals());
     }
 }

@@ -161,6 +161,8 @@ pub(super) const DISCOVER: &str = "\
 Examples:
   guard discover                          what is in reach from here, and what the policy default says of it
   guard discover --why 2                  why the second is listed, and the rule that is proposed for it
+  guard discover --write shop             a policy of yours with these rules; asks where one widens
+  guard discover --dismiss 3              the third is not production
   guard discover --policy ./agent.toml --check
   guard discover --json | jq -r '.items[] | select(.label == \"production\") | .host'
 
