@@ -17,6 +17,7 @@ use super::policy_file::PolicyFile;
 use super::render::Output;
 use super::render::page::{Page, STRONG};
 
+pub(crate) mod before;
 mod dismissals;
 mod items;
 mod judge;

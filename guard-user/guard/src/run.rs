@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::args::{Global, RunArgs};
 use super::client::Client;
+use super::discover::before::Before;
 use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
@@ -64,6 +65,7 @@ pub(super) fn in_session(
     is_scratch: bool,
 ) -> Result<Exit, CliError> {
     let (mut client, embedded) = reach(global)?;
+    let text = policy.as_ref().and_then(|policy| policy.text.clone());
     let run = Run {
         policy,
         name: args.name.clone(),
@@ -85,6 +87,16 @@ pub(super) fn in_session(
     }
     name_sockets(&global.socket(), &started)
         .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
+    if !is_scratch {
+        let before = Before {
+            identity: &identity,
+            quiet: args.quiet,
+            output,
+        };
+        before
+            .tell(&started, text.as_deref())
+            .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
+    }
     let ended = launch(args, global, output, identity, &started);
     if ended.is_ok() && !args.quiet {
         sum_up(&global.socket(), &started.session, output);

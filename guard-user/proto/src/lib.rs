@@ -317,6 +317,13 @@ pub struct Started {
     /// command looks at those first that guardd cannot see.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
+    /// guardd's settings say that nothing runs while something that looks like production is open: whoever launches the command
+    /// looks first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub covered: bool,
+    /// The policy's text, for whoever launches the command to say what it leaves open; absent where it is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_sockets: Vec<SocketName>,

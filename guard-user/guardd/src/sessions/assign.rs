@@ -353,6 +353,8 @@ impl State {
             authority: None,
             sockets: None,
             strict: false,
+            covered: false,
+            text: None,
             name_sockets: Vec::new(),
         })
     }

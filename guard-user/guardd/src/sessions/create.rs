@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     changes::Change,
+    config::Require,
     control::{
         auth::{Agent, Approver, Authorised},
         failure::CallError,
@@ -40,6 +41,8 @@ const MAX_NAMES: usize = 100;
 /// A command line is kept up to so many bytes.
 const MAX_COMMAND: usize = 1024;
 const MAX_NAME: usize = 64;
+/// Policies that are longer are not handed out: as JSON the text may have several times as many bytes, and an answer has a limit.
+const MAX_TEXT: usize = MAX_FRAME / 4;
 /// How long stopping waits for the last process to end.
 const MAX_STOPPING: Duration = Duration::from_secs(10);
 
@@ -100,6 +103,7 @@ pub async fn run(
         Authorised::Agent(agent) => shared.with(|state| state.sessions.outermost(agent.session())),
         Authorised::Approver(_) => None,
     };
+    let text = (source.text.len() <= MAX_TEXT).then(|| source.text.clone());
     let (slot, warnings) = load::slot_for(shared, source, inside).await?;
     let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
@@ -107,6 +111,11 @@ pub async fn run(
     // What a session starts inside was looked at when that was.
     let is_outer = matches!(who, Authorised::Approver(_));
     started.strict = is_outer && shared.with(|state| state.config.strict);
+    if is_outer {
+        let require = shared.with(|state| state.config.discover.require);
+        started.covered = require == Require::Covered;
+        started.text = text;
+    }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::life::ready(shared).await);
         let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
@@ -334,6 +343,8 @@ impl State {
             authority: None,
             sockets: None,
             strict: false,
+            covered: false,
+            text: None,
             name_sockets: Vec::new(),
         })
     }
@@ -413,6 +424,8 @@ impl State {
             authority: None,
             sockets: None,
             strict: false,
+            covered: false,
+            text: None,
             name_sockets: Vec::new(),
         })
     }
