@@ -105,7 +105,6 @@ fn environment_of(sink: &mut Sink, node: &Node<'_>, job: Job<'_>, own: &[&str]) 
     let around = Around {
         own,
         data: job.data,
-        ..Around::default()
     };
     variables_in(sink, &all, &around);
 }

@@ -1,5 +1,7 @@
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
+use guard_discover::OUT_OF_TIME;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -252,5 +254,23 @@ fn each_of_the_later_formats_is_read_so_far_and_said() -> Tested {
         "{:?}",
         passed_over(&found)
     );
+    Ok(())
+}
+
+#[test]
+fn what_there_was_no_time_for_is_said() -> Tested {
+    let scene = Scene::new()?
+        .with(".env", "A=redis://:p@cache.example.net\n")?
+        .with("~/.bashrc", "export A=redis://:p@cache.example.org\n")?;
+    let found = scene.look_within(Bounds {
+        time: Some(Duration::ZERO),
+        ..Bounds::default()
+    })?;
+    assert_eq!((found.home_files, found.project_files), (0, 0));
+    let late = found
+        .passed_over
+        .iter()
+        .filter(|one| one.why == OUT_OF_TIME);
+    assert_eq!(late.count(), 2, "{:?}", passed_over(&found));
     Ok(())
 }

@@ -168,8 +168,7 @@ fn page(all: &Discovered) -> Page {
     let most = LINES - 2 - usize::from(is_late);
     let shown = match open {
         0 => 0,
-        _ if places.len() <= most => places.len(),
-        _ => most - 1,
+        _ => places.len().min(most),
     };
     for one in &places[..shown] {
         line(&mut page, one);
@@ -263,7 +262,7 @@ mod tests {
         let all = discovered(&[(".env", &many)], shipped(), false)?;
         let text = page(&all).plain();
         assert_eq!(text.lines().count(), LINES, "{text}");
-        assert!(text.contains("… 25 more"), "{text}");
+        assert!(text.contains("… 24 more"), "{text}");
         Ok(())
     }
 
