@@ -13,6 +13,7 @@ mod held;
 mod hole;
 mod log;
 mod lsm;
+mod names;
 mod origin;
 mod policy;
 mod relay;
@@ -31,6 +32,7 @@ pub use log::{LogLines, Outcome, kernel_log};
 pub use lsm::{
     AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
 };
+pub use names::{Learned, MAX_PATTERNS, NameId, Named, NamedKey};
 pub use origin::{NetnsCookie, Origin, OriginKey};
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
