@@ -173,6 +173,9 @@ mod tests {
         });
         assert_eq!(full.with(learned(5, 99), now), None);
         let later = full.with(learned(5, 99), BootTime(11)).unwrap();
-        assert_eq!(later.patterns.map(|learned| learned.pattern.0), [2, 3, 4, 5]);
+        assert_eq!(
+            later.patterns.map(|learned| learned.pattern.0),
+            [2, 3, 4, 5]
+        );
     }
 }
