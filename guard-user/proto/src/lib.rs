@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub mod moment;
+pub mod names;
 pub mod record;
 pub mod varlink;
 pub mod wire;
