@@ -6,6 +6,7 @@ use std::{
     fmt,
     net::SocketAddr,
     rc::Rc,
+    time::Duration,
 };
 
 use guard_common::BootTime;
@@ -19,6 +20,21 @@ const MAX_OF_ACCOUNT: usize = 256;
 /// Connections at once, and of one account. Each may have a question of 64 KiB half read.
 const MAX_CONNECTIONS: usize = 512;
 const MAX_CONNECTIONS_OF_ACCOUNT: usize = 64;
+
+/// How long others are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// A server, each time that it is asked.
+    pub(super) server: Duration,
+    /// A person: programs ask for five seconds, and then the next server.
+    pub(super) person: Duration,
+}
+
+/// The usual ones.
+pub(super) const TIMES: Times = Times {
+    server: Duration::from_secs(2),
+    person: Duration::from_millis(4500),
+};
 
 /// What all questions share.
 pub(super) struct Common {
@@ -34,6 +50,8 @@ pub(super) struct Common {
     pub(super) connections: Rc<Slots>,
     /// Keys for encrypting a server's name are taken out of answers.
     pub(super) without_ech: bool,
+    /// How long others are waited for.
+    pub(super) times: Times,
     /// Boot time.
     pub(super) now: fn() -> BootTime,
     /// For a datagram of a server: one is read at a time.
@@ -68,6 +86,7 @@ impl Common {
             exchanges: Slots::new(MAX_EXCHANGES, MAX_OF_ACCOUNT),
             connections: Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ACCOUNT),
             without_ech,
+            times: TIMES,
             now: guard_sys::clock::now,
             buffer: RefCell::new(vec![0; usize::from(u16::MAX)]),
             under_way: RefCell::default(),

@@ -1,6 +1,6 @@
 //! One question to the server that was meant, by UDP and where that is not enough by TCP.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::{
@@ -15,11 +15,8 @@ use super::{
     question::{HEADER, Question, is_answered},
 };
 
-/// How often a question is sent by UDP, and how long each is waited for.
-const TRIES: usize = 2;
-const TRY: Duration = Duration::from_secs(2);
-/// The timeout for all of an exchange by TCP.
-const STREAM: Duration = Duration::from_secs(4);
+/// How often a question is sent by UDP.
+const TRIES: u32 = 2;
 
 /// TC, in the third byte of a header.
 const TC: u8 = 0x02;
@@ -40,7 +37,8 @@ pub(super) async fn ask(
     if !(is_stream && is_cut(&answer)) {
         return Ok(answer);
     }
-    timeout(STREAM, by_stream(common, network, server, question))
+    let patience = common.times.server * TRIES;
+    timeout(patience, by_stream(common, network, server, question))
         .await
         .map_err(|_| not_answered())?
 }
@@ -62,7 +60,9 @@ async fn by_datagram(
     let message = question.anew(id);
     for _ in 0..TRIES {
         socket.send(&message).await?;
-        if let Ok(answer) = timeout(TRY, receive(common, &socket, id, question)).await {
+        if let Ok(answer) =
+            timeout(common.times.server, receive(common, &socket, id, question)).await
+        {
             return answer;
         }
     }

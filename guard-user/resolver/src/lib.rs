@@ -30,3 +30,5 @@ pub use process::{Guardd, main};
 
 #[cfg(test)]
 mod rounds;
+#[cfg(test)]
+mod tests;

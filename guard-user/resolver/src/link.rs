@@ -137,6 +137,7 @@ impl Link {
             number,
             subject: subject.clone(),
             answer: watch::Sender::new(None),
+            is_used: Cell::default(),
         });
         let weak = Rc::downgrade(&asked);
         self.waiting.borrow_mut().insert(number, Weak::clone(&weak));
@@ -172,6 +173,7 @@ pub(super) struct Asked {
     number: Number,
     subject: Subject,
     answer: watch::Sender<Option<bool>>,
+    is_used: Cell<bool>,
 }
 
 impl Asked {
@@ -181,6 +183,11 @@ impl Asked {
         // The sender is this question's own.
         let answered = answer.wait_for(Option::is_some).await;
         answered.is_ok_and(|answer| *answer == Some(true))
+    }
+
+    /// Whether nobody has said so of this question before: for what an answer is good for once.
+    pub(super) fn is_first(&self) -> bool {
+        !self.is_used.replace(true)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     os::fd::OwnedFd,
     rc::Rc,
     time::Duration,
@@ -13,6 +13,7 @@ use std::{
 use guard_common::NetnsCookie;
 use guard_proto::names::NetworkId;
 use guard_sys::packets::MAX_DESCRIPTORS;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::Notify,
@@ -132,6 +133,11 @@ impl Networks {
     }
 }
 
+fn unbound(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socket_with(family, SocketType::DGRAM, flags, None)?)
+}
+
 fn udp_socket(socket: OwnedFd) -> io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::from(socket);
     socket.set_nonblocking(true)?;
@@ -156,8 +162,9 @@ impl Network {
     pub(super) async fn datagrams(&self, link: &Link, to: SocketAddr) -> io::Result<UdpSocket> {
         let socket = match &self.pool {
             Some(pool) => udp_socket(pool.take(self.id, link, Transport::Udp, to).await?)?,
-            None if to.is_ipv4() => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?,
-            None => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?,
+            // Without a port until it is connected: nobody else reaches it at any time.
+            None if to.is_ipv4() => udp_socket(unbound(AddressFamily::INET)?)?,
+            None => udp_socket(unbound(AddressFamily::INET6)?)?,
         };
         socket.connect(to).await?;
         Ok(socket)

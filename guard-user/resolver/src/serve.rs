@@ -1,6 +1,6 @@
 //! A question's way: judged, asked about, sent to the server that was meant; the answer learned, then given back.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, rc::Rc};
 
 use guard_common::Origin;
 use guard_proto::names::Tgid;
@@ -11,7 +11,7 @@ use super::{
     common::Common,
     exchange,
     judge::{self, Judgement, Verdict},
-    link::Asker,
+    link::{Asked, Asker},
     name::WireName,
     networks::Network,
     question::{Question, give_back},
@@ -19,9 +19,6 @@ use super::{
     sessions::Session,
     teach::teach,
 };
-
-/// How long a question is held for a person's answer: programs ask for five seconds, and then the next server.
-const HELD: Duration = Duration::from_millis(4500);
 
 /// What a program gets, and what guardd is told behind it.
 #[derive(Debug)]
@@ -139,8 +136,14 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
         && !spend(common, asker, zone, judgement.is_free)
     {
         let why = format!("it asked for more new names below {zone} than a session may");
-        ask(common, asker, session.asks, format!("*.{zone}"), &why).await?;
-        renew(common, asker, zone);
+        let asked = ask(common, asker, session.asks, format!("*.{zone}"), &why).await?;
+        if asked.is_first() {
+            renew(common, asker, zone);
+        }
+        // Of those who waited for this answer, as many pass as the budget has room for.
+        if !spend(common, asker, zone, judgement.is_free) {
+            return Err(Stopped::silently(Says::Failed));
+        }
     } else if judgement.verdict == Verdict::Ask {
         let why = "no rule names it, and nobody is there to be asked";
         ask(common, asker, session.asks, asker.name.to_string(), why).await?;
@@ -158,12 +161,10 @@ fn spend(common: &Common, asker: &Asker, zone: &WireName, only_odd: bool) -> boo
     })
 }
 
-/// A person has let names of the zone pass: this is the first.
+/// A person has let names of the zone pass.
 fn renew(common: &Common, asker: &Asker, zone: &WireName) {
     if let Some(budget) = common.sessions.budget(asker.session) {
-        let mut budget = budget.borrow_mut();
-        budget.renew(zone);
-        budget.take(&asker.name, zone, asker.kind, false, (common.now)());
+        budget.borrow_mut().renew(zone);
     }
 }
 
@@ -174,18 +175,20 @@ async fn ask(
     asks: bool,
     name: String,
     why: &str,
-) -> Result<(), Stopped> {
+) -> Result<Rc<Asked>, Stopped> {
     if !asks {
         return Err(Stopped::because(Says::NoName, why));
     }
     let failed = || Stopped::silently(Says::Failed);
     let asked = common.link.ask(asker, name).ok_or_else(failed)?;
-    let yes = timeout(HELD, asked.answer()).await.map_err(|_| failed())?;
+    let yes = timeout(common.times.person, asked.answer())
+        .await
+        .map_err(|_| failed())?;
     if !yes {
         return Err(Stopped::silently(Says::NoName));
     }
     // The policy may have become another meanwhile.
-    judge(common, asker).map(drop)
+    judge(common, asker).map(|_| asked)
 }
 
 /// Has the server answer, and the session learn.

@@ -37,6 +37,9 @@ pub(crate) fn asked(name: &str, kind: u16, edns: Option<Edns>) -> Vec<u8> {
     message
 }
 
+/// What is done to a good question.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// What hickory reads in it.
 fn as_hickory(message: &[u8]) -> Message {
     Message::from_vec(message).unwrap()
@@ -83,7 +86,7 @@ fn without_opt_none_is_sent_on() {
 #[test]
 fn what_is_no_question_or_more_than_one_is_rejected() {
     let good = asked("example.com", 1, EDNS);
-    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+    let with = |change: Change| {
         let mut message = good.clone();
         change(&mut message);
         parse(&message).unwrap_err()
@@ -98,7 +101,7 @@ fn what_is_no_question_or_more_than_one_is_rejected() {
         with(&|message| message[28] = 3),
         Rejected::OtherClass(question) if question.class == 3
     ));
-    let changes: [&dyn Fn(&mut Vec<u8>); 12] = [
+    let changes: [Change; 12] = [
         // Two questions, none; records of other sections, two beside.
         &|message| message[5] = 2,
         &|message| message[5] = 0,
