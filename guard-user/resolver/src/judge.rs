@@ -216,7 +216,12 @@ pub(super) fn is_canary(name: &WireName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::name::name, *};
+    use proptest::prelude::*;
+
+    use super::{
+        super::{name::name, rounds::rounds},
+        *,
+    };
 
     fn policy(names: Names, patterns: &[(&str, bool)]) -> Policy {
         let patterns: Vec<_> = patterns
@@ -355,5 +360,51 @@ mod tests {
         assert!(is_canary(&name("use-application-dns.net")));
         assert!(is_canary(&name("_dns.resolver.arpa")));
         assert!(!is_canary(&name("resolver.arpa")));
+    }
+
+    /// What the patterns say of a name, one after the other: the longest that covers it, an exact one first.
+    fn plainly(names: Names, patterns: &[(String, bool)], text: &str) -> Verdict {
+        let name: DomainName = text.parse().unwrap();
+        let covers = |pattern: &str| match pattern.parse::<Wildcard>() {
+            Ok(wildcard) => wildcard.covers(&name),
+            Err(_) => pattern == name.as_str(),
+        };
+        let covering = patterns.iter().filter(|(pattern, _)| covers(pattern));
+        let rank = |pattern: &str| (!pattern.starts_with('*'), pattern.len());
+        let best = covering.max_by_key(|(pattern, denied)| (rank(pattern), *denied));
+        match (best, names) {
+            (Some((_, true)), _) => DENIED,
+            (Some((_, false)), _) | (None, Names::Any) => Verdict::Passes,
+            (None, Names::Ask) => Verdict::Ask,
+            (None, Names::Rules) => UNNAMED,
+        }
+    }
+
+    fn names() -> impl Strategy<Value = String> {
+        prop::collection::vec("[ab]{1,2}", 1..5).prop_map(|labels| labels.join("."))
+    }
+
+    proptest! {
+        #![proptest_config(rounds(1024))]
+
+        #[test]
+        fn a_policy_says_what_its_patterns_say_one_by_one(
+            patterns in prop::collection::vec((any::<bool>(), names(), any::<bool>()), 0..12),
+            text in names(),
+            fallback in prop_oneof![Just(Names::Any), Just(Names::Ask), Just(Names::Rules)],
+        ) {
+            let patterns: Vec<_> = patterns
+                .into_iter()
+                .map(|(is_wild, text, denied)| {
+                    (if is_wild { format!("*.{text}") } else { text }, denied)
+                })
+                .collect();
+            let borrowed: Vec<_> = patterns
+                .iter()
+                .map(|(pattern, denied)| (pattern.as_str(), *denied))
+                .collect();
+            let policy = policy(fallback, &borrowed);
+            prop_assert_eq!(verdict(&[&policy], &text), plainly(fallback, &patterns, &text));
+        }
     }
 }
