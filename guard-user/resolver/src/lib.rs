@@ -20,6 +20,7 @@ mod networks;
 mod process;
 mod question;
 mod refusal;
+mod reports;
 mod serve;
 mod sessions;
 mod slots;

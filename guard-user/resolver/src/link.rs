@@ -12,7 +12,7 @@ use guard_proto::names::{FromResolver, NetworkId, Number, Tgid};
 use guard_sys::packets::{MAX_MESSAGE, Packets};
 use tokio::sync::{mpsc, watch};
 
-use super::{kinds::Kind, name::WireName};
+use super::{answer::Answer, kinds::Kind, name::WireName};
 
 /// Messages that wait to be sent. Who has one more waits, with its place for a question.
 const QUEUE: usize = 1024;
@@ -88,22 +88,16 @@ impl Link {
         .await;
     }
 
-    /// That a session has learned the addresses of these names, of which it has asked for the first.
-    pub(super) async fn learned(
-        &self,
-        asker: &Asker,
-        names: &[WireName],
-        addresses: &[IpAddr],
-        ttl: u32,
-    ) {
-        for name in names {
-            for part in addresses.chunks(ADDRESSES) {
+    /// That a session has learned an answer.
+    pub(super) async fn learned(&self, asker: &Asker, answer: &Answer) {
+        for name in &answer.names {
+            for part in answer.addresses.chunks(ADDRESSES) {
                 self.say(FromResolver::Learned {
                     session: asker.session,
                     name: name.to_string(),
                     asked: (*name != asker.name).then(|| asker.name.to_string()),
                     addresses: part.iter().map(IpAddr::to_canonical).collect(),
-                    ttl,
+                    ttl: answer.ttl,
                     tgid: asker.tgid,
                 })
                 .await;
@@ -269,8 +263,13 @@ mod tests {
         let addresses: Vec<IpAddr> = (0..2500_u128)
             .map(|number| std::net::Ipv6Addr::from_bits(u128::MAX - number).into())
             .collect();
-        let names = [name("a.example"), name("b.example")];
-        link.learned(&asker(1), &names, &addresses, 60).await;
+        let answer = Answer {
+            names: vec![name("a.example"), name("b.example")],
+            targets: Vec::new(),
+            addresses,
+            ttl: 60,
+        };
+        link.learned(&asker(1), &answer).await;
         let mut told = 0;
         while let Ok(said) = unsent.try_recv() {
             assert!(serde_json::to_vec(&said).unwrap().len() < MAX_MESSAGE);

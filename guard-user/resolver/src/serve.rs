@@ -96,15 +96,25 @@ pub(super) async fn reply(
 
 /// Tells guardd about it, when the program has its answer.
 pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
+    let Some(reports) = common.sessions.reports(asker.session) else {
+        return;
+    };
+    let now = (common.now)();
     match reply.told {
         Told::Nothing => {}
-        Told::Refused(why) => common.link.refused(asker, &why).await,
+        Told::Refused(why) => {
+            let is_told = reports.borrow_mut().is_refusal_told(now);
+            if is_told {
+                common.link.refused(asker, &why).await;
+            }
+        }
         Told::Learned(answer) => {
-            let (names, addresses) = (&answer.names, &answer.addresses);
-            common
-                .link
-                .learned(asker, names, addresses, answer.ttl)
-                .await;
+            let is_told = reports
+                .borrow_mut()
+                .is_answer_told(&answer, asker.kind, now);
+            if is_told {
+                common.link.learned(asker, &answer).await;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use guard_common::{BootTime, NamedKey, PolicyId};
 use guard_proto::names::{Names, Pattern};
 
-use super::{budget::Budget, judge::Policy};
+use super::{budget::Budget, judge::Policy, reports::Reports};
 
 /// Addresses of a session that the kernel knows at once, for each of its policies.
 pub(super) const MAX_LEARNED: usize = 16 * 1024;
@@ -32,6 +32,7 @@ struct Kept {
     asks: bool,
     budget: Rc<RefCell<Budget>>,
     learned: Rc<RefCell<Learned>>,
+    reports: Rc<RefCell<Reports>>,
 }
 
 /// All of them.
@@ -105,6 +106,12 @@ impl Sessions {
     pub(super) fn budget(&self, session: u32) -> Option<Rc<RefCell<Budget>>> {
         let sessions = self.sessions.borrow();
         sessions.get(&session).map(|kept| Rc::clone(&kept.budget))
+    }
+
+    /// What of it guardd was told.
+    pub(super) fn reports(&self, session: u32) -> Option<Rc<RefCell<Reports>>> {
+        let sessions = self.sessions.borrow();
+        sessions.get(&session).map(|kept| Rc::clone(&kept.reports))
     }
 
     /// How much the kernel knows for it.
