@@ -4,8 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     Address, BootTime, BudgetId, DEFAULT_RULE, HoleId, HoleKind, HoleList, ListId, MAX_HOLES,
-    MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeList, Session, SessionId, Verdict,
-    prefix_flags,
+    MAX_RANGES, NameId, Named, PolicyId, PrefixValue, Protocol, RangeList, Session, SessionId,
+    Verdict, prefix_flags,
 };
 
 /// What is judged: a destination, a protocol and a port.
@@ -114,7 +114,7 @@ pub enum Wanted {
     /// Those for reads as well: a TCP connection begins, which can be redirected to the proxy.
     Any = 1,
     /// The one hole for reads that caused the redirect of a connection.
-    Turned = 2,
+    Redirected = 2,
 }
 
 impl Wanted {
@@ -124,7 +124,7 @@ impl Wanted {
     pub const fn from_u32(value: u32) -> Self {
         match value {
             1 => Self::Any,
-            2 => Self::Turned,
+            2 => Self::Redirected,
             _ => Self::All,
         }
     }
@@ -150,8 +150,8 @@ impl Wanted {
             _ if kind.counts_bytes() && !tables.has(BudgetId::bytes(id)) => false,
             (Self::All | Self::Any, false) => is_granted || has_room(),
             (Self::Any, true) => has_room(),
-            (Self::Turned, true) => is_granted,
-            (Self::All, true) | (Self::Turned, false) => false,
+            (Self::Redirected, true) => is_granted,
+            (Self::All, true) | (Self::Redirected, false) => false,
         }
     }
 }
@@ -236,35 +236,237 @@ impl Decision {
     }
 }
 
-/// What one policy says. An absent policy or list denies.
+/// What a policy's trie says at an address: of that address, or of the pattern that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The verdict, with the flags of the value that it is from.
+    pub verdict: PolicyVerdict,
+    /// Whether a rule for this very address gave it.
+    pub is_own: bool,
+}
+
+impl Said {
+    /// A policy that cannot be read.
+    pub const DENY: Self = Self {
+        verdict: PolicyVerdict::DENY,
+        is_own: true,
+    };
+
+    /// A pattern that is not in the policy.
+    pub const NOTHING: Self = Self {
+        verdict: PolicyVerdict::DENY,
+        is_own: false,
+    };
+
+    const OWN: u64 = 1 << 32;
+
+    /// As one number, as [`PolicyVerdict::pack`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        let own = if self.is_own { Self::OWN } else { 0 };
+        own | self.verdict.pack()
+    }
+
+    /// Out of [`Self::pack`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(packed: u64) -> Self {
+        Self {
+            verdict: PolicyVerdict::unpack(packed),
+            is_own: packed & Self::OWN != 0,
+        }
+    }
+
+    /// Whether the policy has rules for names.
+    #[inline(always)]
+    #[must_use]
+    pub const fn speaks_of_names(&self) -> bool {
+        self.has(prefix_flags::NAMES)
+    }
+
+    #[inline(always)]
+    const fn has(&self, flag: u8) -> bool {
+        self.verdict.flags & flag != 0
+    }
+
+    /// Whether it is a rule's for a pattern.
+    #[inline(always)]
+    const fn is_of_pattern(&self) -> bool {
+        self.has(prefix_flags::NAME) && self.verdict.rule != DEFAULT_RULE
+    }
+
+    #[inline(always)]
+    const fn strictness(&self) -> u8 {
+        self.verdict.verdict.strictness()
+    }
+}
+
+/// What a policy's trie says at an address of a connection. An absent policy or list denies.
 #[inline(always)]
-pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) -> PolicyVerdict {
-    let Some(value) = tables.prefix(policy, &to.to) else {
-        return PolicyVerdict::DENY;
+fn said<T: Tables>(tables: &T, policy: PolicyId, at: &Address, to: &Connection) -> Said {
+    let Some(value) = tables.prefix(policy, at) else {
+        return Said::DENY;
     };
     let (mut verdict, mut rule) = (value.verdict, value.rule);
+    let mut is_own = value.flags & prefix_flags::HOST != 0;
     if value.list.0 != 0 {
         let Some(list) = tables.ranges(value.list) else {
-            return PolicyVerdict::DENY;
+            return Said::DENY;
         };
+        let own = list.own as usize;
         // One number of the size of an `Option`'s tag: kernels before 6.1.100 and 6.3 let nobody read a part of the stack
         // that was not written, and LLVM reads tag and bytes at once.
-        let packed = |verdict, rule| (u32::from(verdict) << 16) | u32::from(rule);
-        let denied = packed(Verdict::Deny as u8, DEFAULT_RULE);
+        let packed = |is_own: bool, verdict, rule| {
+            (u32::from(is_own) << 24) | (u32::from(verdict) << 16) | u32::from(rule)
+        };
+        let denied = packed(true, Verdict::Deny as u8, DEFAULT_RULE);
         let first = tables.find(MAX_RANGES.min(list.len as usize), denied, |at| {
             let range = list.entries.get(at)?;
             range
                 .covers(to.protocol, to.port)
-                .then(|| packed(range.verdict, range.rule))
+                .then(|| packed(at < own, range.verdict, range.rule))
         });
         if let Some(first) = first {
             (verdict, rule) = ((first >> 16) as u8, first as u16);
+            is_own = first >> 24 != 0;
         }
     }
-    PolicyVerdict {
-        verdict: Verdict::from_u8(verdict),
-        flags: value.flags,
-        rule,
+    Said {
+        verdict: PolicyVerdict {
+            verdict: Verdict::from_u8(verdict),
+            flags: value.flags,
+            rule,
+        },
+        is_own,
+    }
+}
+
+/// What a policy's trie says of a connection where its address is known by a pattern; without one, of the address.
+#[inline(always)]
+#[must_use]
+pub fn said_of<T: Tables>(tables: &T, policy: PolicyId, pattern: NameId, to: &Connection) -> Said {
+    let at = if pattern.0 == 0 { to.to } else { pattern.key() };
+    said(tables, policy, &at, to)
+}
+
+/// What one policy says of an address, whatever its names are.
+#[inline(always)]
+pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) -> PolicyVerdict {
+    said(tables, policy, &to.to, to).verdict
+}
+
+/// What one policy says of an address that a session knows by names: a name counts as a rule for that address.
+///
+/// `says` is [`said_of`] for the policy. A name counts until its time is over. `standing`: it is about a connection that was
+/// allowed when it began.
+pub fn named_verdict(
+    says: impl Fn(NameId) -> Said,
+    named: Option<&Named>,
+    now: BootTime,
+    standing: bool,
+) -> PolicyVerdict {
+    let base = says(NameId(0));
+    let Some(named) = named.filter(|_| base.speaks_of_names()) else {
+        return base.verdict;
+    };
+    let now = if standing { BootTime(0) } else { now };
+    let learned = named.patterns.iter();
+    let learned = learned.filter(|learned| learned.counts(now));
+    learned
+        .fold(NamesSaid::NOTHING, |all, one| all.and(says(one.pattern)))
+        .over(base)
+}
+
+/// The strictest of what a policy says of some patterns. Both halves of guard make it pattern by pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamesSaid {
+    said: Said,
+    may_be_private: bool,
+    /// One of them is not in the policy.
+    is_unknown: bool,
+}
+
+impl NamesSaid {
+    /// Of no pattern.
+    pub const NOTHING: Self = Self {
+        said: Said::NOTHING,
+        may_be_private: true,
+        is_unknown: false,
+    };
+
+    const PRIVATE: u64 = 1 << 40;
+    const UNKNOWN: u64 = 1 << 41;
+
+    /// As one number, as [`PolicyVerdict::pack`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        let private = if self.may_be_private {
+            Self::PRIVATE
+        } else {
+            0
+        };
+        let unknown = if self.is_unknown { Self::UNKNOWN } else { 0 };
+        private | unknown | self.said.pack()
+    }
+
+    /// Out of [`Self::pack`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(packed: u64) -> Self {
+        Self {
+            said: Said::unpack(packed),
+            may_be_private: packed & Self::PRIVATE != 0,
+            is_unknown: packed & Self::UNKNOWN != 0,
+        }
+    }
+
+    /// Takes one more into account.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(mut self, pattern: Said) -> Self {
+        if !pattern.has(prefix_flags::NAME) {
+            self.is_unknown = true;
+        } else if pattern.is_of_pattern() {
+            self.may_be_private &= pattern.has(prefix_flags::PRIVATE);
+            if !self.said.is_of_pattern() || pattern.strictness() > self.said.strictness() {
+                self.said = pattern;
+            }
+        }
+        self
+    }
+
+    /// The verdict, given what is said of the address itself.
+    ///
+    /// Names only make it stricter: where a rule denies; where a rule for this very address decides; at a
+    /// [`prefix_flags::LOCAL`] address; and at a [`prefix_flags::PRIVATE`] one, unless all of them may have such addresses. A
+    /// pattern that is not in the policy denies: the policy has changed, and what the session knows is about to be written anew.
+    #[inline(always)]
+    pub const fn over(self, base: Said) -> PolicyVerdict {
+        let flags = base.verdict.flags;
+        if self.is_unknown {
+            return PolicyVerdict {
+                flags,
+                ..PolicyVerdict::DENY
+            };
+        }
+        if !self.said.is_of_pattern() {
+            return base.verdict;
+        }
+        let by_rule = base.verdict.rule != DEFAULT_RULE;
+        let is_denied = by_rule && matches!(base.verdict.verdict, Verdict::Deny);
+        let may_widen = !is_denied
+            && !base.is_own
+            && !base.has(prefix_flags::LOCAL)
+            && (self.may_be_private || !base.has(prefix_flags::PRIVATE));
+        if self.said.strictness() < base.strictness() && !may_widen {
+            return base.verdict;
+        }
+        PolicyVerdict {
+            flags,
+            ..self.said.verdict
+        }
     }
 }
 
@@ -310,7 +512,7 @@ pub fn find_hole<T: Tables>(
 }
 
 /// The verdict of a session's policies, without holes: the strictest. Of equals the outermost's, which nothing in the session
-/// chose. Replies pass where they pass under every policy.
+/// chose. Replies pass where they pass under every policy; [`prefix_flags::NAMES`] is any policy's.
 ///
 /// `says` is [`policy_verdict`], on the tables of whichever half decides.
 #[inline(always)]
@@ -318,12 +520,14 @@ pub fn chain_verdict(session: &Session, says: impl Fn(PolicyId) -> PolicyVerdict
     let own = session.policies[0];
     let mut decision = Decision::by(own, says(own));
     let mut replies = decision.allows() || decision.allows_reply();
+    let mut names = decision.flags & prefix_flags::NAMES;
     for policy in &session.policies[1..] {
         if policy.0 == 0 {
             break;
         }
         let outer = Decision::by(*policy, says(*policy));
         replies &= outer.allows() || outer.allows_reply();
+        names |= outer.flags & prefix_flags::NAMES;
         if outer.verdict.strictness() >= decision.verdict.strictness() {
             decision = outer;
         }
@@ -331,6 +535,7 @@ pub fn chain_verdict(session: &Session, says: impl Fn(PolicyId) -> PolicyVerdict
     if !replies {
         decision.flags &= !prefix_flags::INBOUND;
     }
+    decision.flags |= names;
     decision
 }
 
@@ -459,7 +664,7 @@ mod tests {
             kind: 0,
             expires: BootTime(u64::MAX),
         };
-        for wanted in [Wanted::All, Wanted::Any, Wanted::Turned] {
+        for wanted in [Wanted::All, Wanted::Any, Wanted::Redirected] {
             let decision = decide(&session, wanted, |_| PolicyVerdict::DENY, |_| Some(passage));
             assert_eq!(decision.verdict, Verdict::Deny);
         }

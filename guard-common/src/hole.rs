@@ -28,8 +28,8 @@ pub struct HoleId(pub u32);
 pub struct BudgetId(pub u32);
 
 impl BudgetId {
-    /// Set where the connections of a hole are counted of which 0.1.0 knows nothing. No hole's own number is as large as
-    /// this or the next.
+    /// Key bit for budgets of hole kinds added after 0.1.0, so that 0.1.0 never finds them. No hole's own number is as large
+    /// as this or the next.
     const NEWER: u32 = 1 << 31;
     /// Set where bytes are counted.
     const BYTES: u32 = 1 << 30;

@@ -13,6 +13,7 @@ mod held;
 mod hole;
 mod log;
 mod lsm;
+mod names;
 mod origin;
 mod policy;
 mod relay;
@@ -21,16 +22,17 @@ mod unix;
 
 pub use address::{Address, Mask};
 pub use decide::{
-    Connection, Decision, Passage, PolicyVerdict, Tables, Wanted, chain_verdict, decide, find_hole,
-    policy_verdict, with_hole,
+    Connection, Decision, NamesSaid, Passage, PolicyVerdict, Said, Tables, Wanted, chain_verdict,
+    decide, find_hole, named_verdict, policy_verdict, said_of, with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
-pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
+pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
 pub use log::{LogLines, Outcome, kernel_log};
 pub use lsm::{
     AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
 };
+pub use names::{Learned, MAX_PATTERNS, NameId, Named, NamedKey};
 pub use origin::{NetnsCookie, Origin, OriginKey};
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,

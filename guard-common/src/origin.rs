@@ -24,7 +24,11 @@ use crate::{Address, BootTime, SessionId};
 #[repr(transparent)]
 pub struct NetnsCookie(pub u64);
 
-/// The key of `ORIGINS`: the client's end of a connection to the proxy, which the proxy learns by `accept`.
+/// What [`OriginKey`] has of a datagram: the number of UDP. A port of TCP may be another client's.
+const UDP: u8 = 17;
+
+/// The key of `ORIGINS`: the client's end of a connection to the proxy or the resolver, which these learn by `accept`, or of
+/// datagrams to the resolver.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -36,12 +40,14 @@ pub struct OriginKey {
     pub address: Address,
     /// The peer's port, host byte order.
     pub port: u16,
+    /// 0 for TCP, 17 for UDP.
+    protocol: u8,
     /// Unused.
-    pad: [u8; 6],
+    pad: [u8; 5],
 }
 
 impl OriginKey {
-    /// For a peer in a network namespace; `port` in host byte order.
+    /// For the peer of a TCP connection in a network namespace; `port` in host byte order.
     #[inline(always)]
     #[must_use]
     pub const fn new(netns: NetnsCookie, address: Address, port: u16) -> Self {
@@ -49,18 +55,29 @@ impl OriginKey {
             netns,
             address,
             port,
-            pad: [0; 6],
+            protocol: 0,
+            pad: [0; 5],
+        }
+    }
+
+    /// For the sender of datagrams in a network namespace; `port` in host byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn datagram(netns: NetnsCookie, address: Address, port: u16) -> Self {
+        Self {
+            protocol: UDP,
+            ..Self::new(netns, address, port)
         }
     }
 }
 
-/// The value of `ORIGINS`: the original destination of a redirected connection.
+/// The value of `ORIGINS`: the original destination of a redirected connection, or of the last datagram from that port.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Origin {
-    /// When the connection was begun.
+    /// When the connection was begun, or the datagram sent.
     pub at: BootTime,
     /// The address that was asked for.
     pub destination: Address,
@@ -92,5 +109,23 @@ impl Origin {
             port,
             pad: [0; 6],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::IntoBytes as _;
+
+    use super::*;
+
+    #[test]
+    fn a_port_of_udp_is_another_than_the_same_of_tcp() {
+        let address = Address::from_v4_be(0x7f00_0001_u32.to_be());
+        let stream = OriginKey::new(NetnsCookie(1), address, 4001);
+        let datagram = OriginKey::datagram(NetnsCookie(1), address, 4001);
+        assert_ne!(stream, datagram);
+        // The kernel compares bytes: those of TCP are as they were before there were datagrams.
+        assert_eq!(stream.as_bytes()[26..], [0; 6]);
+        assert_eq!(datagram.as_bytes()[26..], [17, 0, 0, 0, 0, 0]);
     }
 }

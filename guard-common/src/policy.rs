@@ -147,12 +147,22 @@ impl Protocol {
 /// The `rule` of a verdict that no rule gave.
 pub const DEFAULT_RULE: u16 = u16::MAX;
 
-/// Bits of [`PrefixValue::flags`]. They are the same in all of a policy's values.
+/// Bits of [`PrefixValue::flags`].
 pub mod prefix_flags {
-    /// Replies on connections that came in from outside pass, but where a rule says `deny`.
+    /// Replies on connections that came in from outside pass, but where a rule says `deny`. In all of a policy's values, or none.
     pub const INBOUND: u8 = 1;
-    /// Some destination may be pinged, so ping sockets may be made.
+    /// Some destination may be pinged, so ping sockets may be made. In all of a policy's values, or none.
     pub const PING: u8 = 2;
+    /// The policy has rules for names. In all of its values for addresses, or none.
+    pub const NAMES: u8 = 4;
+    /// The value is a pattern's, and not an address'.
+    pub const NAME: u8 = 8;
+    /// Of an address: no name makes it more permissive there.
+    pub const LOCAL: u8 = 16;
+    /// Of an address: it is of a private network. Of a pattern: its names may have such addresses.
+    pub const PRIVATE: u8 = 32;
+    /// `verdict` is that of a rule for this very address.
+    pub const HOST: u8 = 64;
 }
 
 /// What a policy's trie says of a prefix.
@@ -210,7 +220,9 @@ pub struct RangeList {
     /// The policy whose list it is.
     pub owner: PolicyId,
     /// How many entries there are.
-    pub len: u32,
+    pub len: u16,
+    /// How many of them, the first, are of rules for this very address.
+    pub own: u16,
     /// Which protocol and ports, and what holds for them; the first that covers decides.
     pub entries: [RangeEntry; MAX_RANGES],
 }

@@ -27,14 +27,14 @@ pub(crate) const LOOPBACK_DEVICE: u32 = 1;
 /// Extension headers that are walked before a packet counts as unreadable.
 const MAX_EXTENSIONS: u32 = 6;
 
-/// The socket that a connect or sendmsg hook is asked about.
+/// The socket of a connect or sendmsg hook.
 #[inline(always)]
 pub(crate) fn socket(ctx: &SockAddrContext) -> *mut bpf_sock {
     // SAFETY: the kernel's context, which always has a socket.
     unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }
 }
 
-/// The socket that something happened to, where it is a whole one.
+/// The socket of a callback, if it is a full one.
 #[inline(always)]
 pub(crate) fn operated(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     // SAFETY: the kernel's context.
@@ -83,7 +83,7 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
     )
 }
 
-/// Has a connect hook lead its socket to a port, in host byte order, of an address of the family that was asked for.
+/// Has a connect hook redirect its socket to a port, in host byte order, of an address of the family that was asked for.
 #[inline(always)]
 pub(crate) fn lead4(ctx: &SockAddrContext, to: &Address, port: u16) {
     // SAFETY: the kernel's context, whose hook may write this, as one word in network byte order.
@@ -111,8 +111,8 @@ fn lead_to_port(ctx: &SockAddrContext, port: u16) {
     unsafe { (&raw mut (*ctx.sock_addr).user_port).write_volatile(u32::from(port.to_be())) };
 }
 
-/// Where most packets go: TCP or UDP right behind an IPv4 header without options, not in fragments, or right
-/// behind an IPv6 header.
+/// The destination of most packets: TCP or UDP right after an IPv4 header without options, not in fragments, or right after an
+/// IPv6 header.
 pub(crate) struct Flow {
     pub(crate) to: Address,
     pub(crate) protocol: u8,
@@ -120,8 +120,7 @@ pub(crate) struct Flow {
     pub(crate) port: u16,
 }
 
-/// Whether a packet is one of those that [`Flow`] describes, and then where it goes. `None` says nothing of
-/// a packet but that [`packet`] is to be asked.
+/// The destination of a packet that [`Flow`] describes. `None` only says that [`packet`] must be used.
 #[inline(always)]
 pub(crate) fn flow(skb: *mut __sk_buff) -> Option<Flow> {
     // SAFETY: the kernel's context.
@@ -193,9 +192,9 @@ fn flow6(start: usize) -> Option<Flow> {
     })
 }
 
-/// Where a packet on its way out goes; false for what is never let out: source routes and other IPv4
-/// options, routing headers, fragments (no local socket sends any through this hook, but raw ones
-/// can), and packets that cannot be read.
+/// Reads the destination of an outgoing packet; false for packets that are never let out: source routes and other IPv4 options,
+/// routing headers, fragments (no local socket sends any through this hook, but raw ones can), and packets that cannot be
+/// parsed.
 ///
 /// A function of its own in the kernel too, with its result in memory: inlined, LLVM merges the halves of
 /// an `Option` through registers that the verifier finds unset.
@@ -214,8 +213,8 @@ pub(crate) fn packet(skb: *mut __sk_buff, to: &mut MaybeUninit<Connection>) -> b
     }
 }
 
-/// Whether a packet for this host alone leaves by a device that leads elsewhere. A socket that is bound to such a
-/// device sends it there, with what it carries, and some hosts take it for their own.
+/// Whether a packet for this host alone leaves by a device that leads elsewhere. A socket that is bound to such a device sends
+/// it there, with its data, and some hosts accept it.
 #[inline(always)]
 pub(crate) fn strays(skb: *mut __sk_buff, to: &Connection) -> bool {
     // SAFETY: the kernel's context.
@@ -239,7 +238,7 @@ impl Segment {
     }
 }
 
-/// The TCP segment right behind the IP header of a packet; false where there is none, as behind extension headers.
+/// The TCP segment right after the IP header of a packet; false if there is none, as after extension headers.
 ///
 /// A function of its own in the kernel too, as [`packet`].
 #[inline(never)]
@@ -260,6 +259,62 @@ pub(crate) fn segment(skb: *mut __sk_buff, segment: &mut MaybeUninit<Segment>) -
         first if first >> 4 == 6 && start + 60 <= end => segment6(start, segment),
         _ => false,
     }
+}
+
+/// Where a UDP datagram comes from, right behind an IPv4 header without options or an IPv6 header; false for others.
+///
+/// A function of its own in the kernel too, as [`packet`].
+#[inline(never)]
+pub(crate) fn datagram(skb: *mut __sk_buff, from: &mut MaybeUninit<Segment>) -> bool {
+    // SAFETY: as in `segment`.
+    let (start, end) = unsafe {
+        (
+            (&raw const (*skb).data).read_volatile() as usize,
+            (&raw const (*skb).data_end).read_volatile() as usize,
+        )
+    };
+    if start + 28 > end {
+        return false;
+    }
+    let header = start as *const u8;
+    // SAFETY: 28 bytes were just checked.
+    let first = unsafe { *header };
+    let (protocol, address, port) = if first == 0x45 {
+        // SAFETY: as above.
+        unsafe {
+            (
+                *header.add(9),
+                Address::from_v4_be(header.add(12).cast::<u32>().read_unaligned()),
+                header.add(20).cast::<u16>().read_unaligned(),
+            )
+        }
+    } else if first >> 4 == 6 && start + 48 <= end {
+        // SAFETY: 48 bytes were just checked.
+        unsafe {
+            let address = header.add(8).cast::<u32>();
+            (
+                *header.add(6),
+                Address([
+                    address.read_unaligned(),
+                    address.add(1).read_unaligned(),
+                    address.add(2).read_unaligned(),
+                    address.add(3).read_unaligned(),
+                ]),
+                header.add(40).cast::<u16>().read_unaligned(),
+            )
+        }
+    } else {
+        return false;
+    };
+    if protocol != IPPROTO_UDP {
+        return false;
+    }
+    from.write(Segment {
+        from: address,
+        port: u16::from_be(port),
+        flags: 0,
+    });
+    true
 }
 
 /// SYN and ACK in byte 13 of a TCP header (RFC 9293 3.1).
@@ -391,8 +446,8 @@ fn packet6(
     true
 }
 
-/// Protocol (bits 16 to 23) and port behind a chain of extension headers (RFC 8200 4); 0 where the packet
-/// is not let out. One number, since an `Option` of two comes back in registers that may be unset.
+/// Protocol (bits 16 to 23) and port after a chain of extension headers (RFC 8200 4); 0 if the packet is not let out. One
+/// number, since an `Option` of two comes back in registers that may be unset.
 #[inline(always)]
 fn behind_extensions(skb: *mut __sk_buff, mut next: u8) -> u32 {
     let mut at = 40_u32;

@@ -16,23 +16,23 @@ use crate::{
     redirect::Redirect,
 };
 
-/// After how many nanoseconds guardd is told again that a process connects to the same place.
+/// The shortest interval, in nanoseconds, between two reports of a process's connections to the same destination.
 const PAUSE: u64 = 100_000_000;
-/// Connections of one process and what it has started that are told of in a second. Those of sessions have a share of their
-/// outermost session's besides.
+/// Reports in a second for one process and its descendants. Those in sessions also count on the share of their outermost
+/// session.
 const TOLD_A_SECOND: u64 = 256;
-/// A process may be so many generations away from the one that guardd knows: a relay may start others for each connection.
+/// Generations between a process and the ancestor that guardd knows: a relay may start processes for each connection.
 const GENERATIONS: u32 = 5;
 
 /// The processes, by their ids. Written by guardd.
 #[btf_map]
 static DIALERS: HashMap<u32, Dialer, 65536, NO_PREALLOC> = HashMap::new();
 
-/// When the last of them is none any more, so that all others of the machine lose no time. Written by guardd.
+/// The latest deadline of all entries, after which other processes of the machine lose no time. Written by guardd.
 #[btf_map]
 static DIALING: Array<u64, 1> = Array::new();
 
-/// When guardd was last told of that. Written here.
+/// When each destination was last reported. Written here.
 #[btf_map]
 static DIALED: LruHashMap<Dialed, u64, 4096> = LruHashMap::new();
 
@@ -50,7 +50,7 @@ fn top_dial6(ctx: SockAddrContext) -> i32 {
     ALLOW
 }
 
-/// Who asks for an address often connects a UDP socket, to all that there are, and sends nothing: only TCP leads anywhere.
+/// Programs that resolve names often connect a UDP socket to each address, and send nothing: only TCP connections count.
 #[inline(always)]
 fn note(ctx: &SockAddrContext, to: &Connection) {
     let now = kernel::boot_time();
@@ -67,7 +67,7 @@ fn note(ctx: &SockAddrContext, to: &Connection) {
         Some(redirect) if redirect.is_redirected() => redirect.asked(),
         _ => Connection::new(to.to, to.protocol, to.port),
     };
-    // What a session does is none of those outside who started that.
+    // What a session's process does is not its parent's doing, if that is outside the session.
     let cgroup = match layout::is_within_root() {
         true => kernel::task_ancestor_cgroup(SESSION_LEVEL.load()),
         false => 0,
@@ -91,7 +91,7 @@ fn is_anybody(now: BootTime) -> bool {
     until.is_some_and(|until| now.0 < unsafe { until.read_volatile() })
 }
 
-/// A process that guardd knows, if it is in that session's cgroup.
+/// The entry of a process, if the process is in that session's cgroup.
 #[inline(always)]
 fn dialer(process: u32, cgroup: u64, now: BootTime) -> Option<*mut Dialer> {
     let dialer = DIALERS.get_ptr_mut(process)?;
@@ -150,7 +150,8 @@ fn lose(dialer: *mut Dialer) {
     unsafe { kernel::fetch_add(&raw mut (*dialer).lost, 1) };
 }
 
-/// Sessions may have as many processes as they like, and the ring buffer is everybody's.
+/// Whether the share of the process's session has room: a session may have any number of processes, and all share the ring
+/// buffer.
 #[inline(always)]
 fn has_sessions_room(cgroup: u64) -> bool {
     cgroup == 0 || emit::may_tell(maps::session(cgroup).id, Shared::Dials)

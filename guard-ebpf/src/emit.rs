@@ -1,10 +1,9 @@
 //! Events for guardd, in the ring buffer: refusals, connections that are held, listeners to scan, and their dials.
 //!
-//! Refusals are counted exactly and reported at a bounded rate: whatever a session does in a loop costs guardd one event a
-//! second and destination, and [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and
-//! `lost`.
+//! Refusals are counted exactly and reported at a limited rate: a loop in a session costs guardd one event a second and
+//! destination, and [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
 //!
-//! Hooks call [`case`] or [`packet`]; [`due`] counts, and says whether an event is due; [`Refusal::report`] writes it.
+//! Hooks call [`case`] or [`packet`]; [`due`] counts, and says whether an event is due; [`RefusalReport::report`] writes it.
 
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
@@ -25,34 +24,34 @@ const SECOND: u64 = 1_000_000_000;
 const EVENTS_A_SECOND: u64 = 64;
 /// The same of an outermost session and all that are inside it.
 const EVENTS_TOGETHER: u64 = 256;
-/// Added to a session's count of a second when others have used up what they share with it, and one of its refusals is reported
-/// nevertheless: guardd is to know that there are more.
+/// Added to a session's count of a second when others have used up their common share, and one of its refusals is reported
+/// nevertheless: guardd must know that there are more.
 const TOLD_ALL_THE_SAME: u64 = 1 << 32;
-/// Reports in a second of listeners that a session and those inside it connect to; and as many of what the processes of
-/// those listeners connect to.
+/// Reports in a second of listeners to which a session and those inside it connect; and as many of the dials of those
+/// listeners' processes.
 const TOLD_A_SECOND: u64 = 64;
 /// Unread bytes of the ring buffer from which on listeners are not reported. A connection to one is held, so a later SYN
 /// reports it; a refusal that has no room is lost.
 const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
-/// The same for what the processes of listeners connect to. A listener whose dials could not be reported leads anywhere.
+/// The same for dials. A listener whose dials could not be reported counts as leading anywhere.
 const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
 
-/// A call or packet that was refused, or whose connection is held, as it is reported.
-pub(crate) struct Refusal<'a> {
+/// A refused or held call or packet, as it is reported.
+pub(crate) struct RefusalReport<'a> {
     pub(crate) hook: Hook,
     pub(crate) cgroup: u64,
     pub(crate) session: &'a Session,
     pub(crate) to: &'a Connection,
     pub(crate) decision: &'a Decision,
     pub(crate) socket_type: u8,
-    /// It is not refused, but held for an approver.
+    /// Whether it is held for an approver, not refused.
     pub(crate) held: bool,
-    /// The local listener's port, where `to` is that listener's upstream; else 0.
+    /// The local listener's port, if `to` is that listener's upstream; else 0.
     pub(crate) through: u16,
 }
 
-impl Refusal<'_> {
-    /// Counts it, and reports it where it is due.
+impl RefusalReport<'_> {
+    /// Counts it, and reports it if that is due.
     #[inline(always)]
     pub(crate) fn emit(&self) {
         let due = due(self.session.id, self.to, self.decision.verdict, self.held);
@@ -74,13 +73,13 @@ impl Refusal<'_> {
         counter.add(stats);
     }
 
-    /// False where the ring buffer is full.
+    /// False if the ring buffer is full.
     #[inline(always)]
     fn report(&self, now: BootTime, count: u64) -> bool {
         let Some(mut entry) = EVENTS.reserve(0) else {
             return false;
         };
-        // A packet may be sent by a timer or an interrupt: the current task is anybody.
+        // A timer or an interrupt may send a packet: the current task may be any.
         let is_tasks = !matches!(self.hook, Hook::Egress);
         let (pid, tgid, uid) = if is_tasks {
             let (pid, tgid) = kernel::current_pid_tgid();
@@ -120,7 +119,7 @@ impl Refusal<'_> {
     }
 }
 
-/// Counts a refusal. Returns the number of the session's attempts at that destination where an event is due, else 0.
+/// Counts a refusal. Returns the number of the session's attempts at that destination if an event is due, else 0.
 ///
 /// A function of its own in the kernel too: its stack is not needed when the refusal is reported, and all that are at once may
 /// have 512 bytes together.
@@ -140,7 +139,7 @@ pub(crate) fn due(session: SessionId, to: &Connection, verdict: Verdict, held: b
     }
 }
 
-/// Counts the attempt. Returns the number of attempts where one is to be reported.
+/// Counts the attempt. Returns the number of attempts if one must be reported.
 #[inline(always)]
 fn count(
     session: SessionId,
@@ -175,7 +174,7 @@ fn count(
     unsafe {
         let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
         let reported = &raw mut (*attempt).reported;
-        // An approver is to see a held connection soon, also where the destination was refused just before.
+        // An approver must see a held connection soon, even if the destination was refused just before.
         let pause = if held { HELD_PAUSE } else { SECOND };
         if now.0 < reported.read_volatile().0 + pause {
             return None;
@@ -185,8 +184,7 @@ fn count(
     }
 }
 
-/// Counts the refusal of something else than a connection, and has it reported where there is room: `report` says whether
-/// it could.
+/// Counts the refusal of something other than a connection, and reports it if there is room: `report` returns whether it could.
 #[inline(always)]
 pub(crate) fn other(session: SessionId, report: impl FnOnce(BootTime) -> bool) {
     let Some(stats) = STATS.get_ptr_mut(session.0) else {
@@ -202,7 +200,7 @@ pub(crate) fn other(session: SessionId, report: impl FnOnce(BootTime) -> bool) {
     counter.add(stats);
 }
 
-/// The refusal of a packet, reported where it is due; `said` is a [`PolicyVerdict::pack`]ed one.
+/// The refusal of a packet, reported if that is due; `said` is a [`PolicyVerdict::pack`]ed one.
 #[inline(always)]
 pub(crate) fn packet(
     skb: *mut __sk_buff,
@@ -218,14 +216,14 @@ pub(crate) fn packet(
     }
 }
 
-/// `policy`, and in its high half how often that was refused by now.
+/// `policy`, and in its high half how often the destination was refused.
 ///
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
 fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u64, policy: u64) {
     let decision = &Decision::by(PolicyId(policy as u32), PolicyVerdict::unpack(said));
     let cgroup = kernel::packet_ancestor_cgroup(skb, SESSION_LEVEL.load());
-    Refusal {
+    RefusalReport {
         hook: Hook::Egress,
         cgroup,
         session,
@@ -238,8 +236,8 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
     .tell(policy >> 32);
 }
 
-/// Counts the refusal of a case, and reports it where that is due. `held`: it is held for an approver instead. `asked`: the
-/// destination that the program gave, where the case is about a listener's upstream.
+/// Counts the refusal of a case, and reports it if that is due. `held`: it is held for an approver instead. `asked`: the
+/// destination that the program gave, if the case is about a listener's upstream.
 #[inline(always)]
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
     let due = due(case.session.id, &case.to, case.verdict(), held);
@@ -251,7 +249,7 @@ pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
 fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64) {
-    Refusal {
+    RefusalReport {
         hook,
         cgroup: case.cgroup(),
         session: &case.session,
@@ -264,14 +262,14 @@ fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64
     .tell(count);
 }
 
-/// Has guardd scan a listener, where [`may_tell_of_listener`]. If the ring buffer is full, the next SYN reports it.
+/// Has guardd scan a listener, if [`may_tell_of_listener`]. If the ring buffer is full, the next SYN reports it.
 #[inline(always)]
 pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: NetnsCookie) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         return;
     };
     let (pid, tgid) = match netns.0 {
-        // Of a packet: the current task is anybody.
+        // Of a packet: the current task may be any.
         0 => (0, 0),
         _ => kernel::current_pid_tgid(),
     };
@@ -292,7 +290,7 @@ pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: 
     entry.submit(0);
 }
 
-/// Reports what a process connects to that serves a listener. False where the ring buffer has no room.
+/// Reports the connection of a process that serves a listener. False if the ring buffer has no room.
 #[inline(always)]
 pub(crate) fn dial(hook: Hook, to: &Connection, process: u32, netns: NetnsCookie) -> bool {
     if is_filled(ROOM_FOR_DIALS) {
@@ -335,19 +333,19 @@ fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool
     }
     let is_first = before < TOLD_ALL_THE_SAME;
     if is_first {
-        // SAFETY: as above, aligned to 8. Of two at once both may be told.
+        // SAFETY: as above, aligned to 8. Of two at once both may be reported.
         unsafe { kernel::fetch_add(&raw mut (*stats).in_window, TOLD_ALL_THE_SAME) };
     }
     is_first
 }
 
-/// Whether one more event that is no refusal may be reported of a session in this second.
+/// Whether a session may cause one more event, other than a refusal, in this second.
 #[inline(always)]
 pub(crate) fn may_tell(session: SessionId, of: Shared) -> bool {
     count_together(session, of, kernel::boot_time()) < TOLD_A_SECOND
 }
 
-/// Whether one more listener that a task of that cgroup connects to may be reported in this second.
+/// Whether one more listener to which a task of that cgroup connects may be reported in this second.
 ///
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
@@ -355,8 +353,8 @@ pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
     !is_filled(ROOM_FOR_LISTENERS) && may_tell(maps::session(cgroup).id, Shared::Listeners)
 }
 
-/// Counts one more event of a session's share, which it has with the sessions around and inside it. Returns how many there were
-/// in this second before.
+/// Counts one more event on a session's share, which it has in common with the sessions around and inside it. Returns how many
+/// there were in this second before.
 ///
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]

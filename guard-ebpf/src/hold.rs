@@ -3,7 +3,7 @@
 //! The kernel's own timer sends a dropped SYN again, so a held connection goes on with the first SYN after the answer. The
 //! interval is short where egress answers "congestion" ([`PROBE`]): TCP then tries again half a second later
 //! (`TCP_RESOURCE_PROBE_INTERVAL`), as many times as `TCP_SYNCNT` says, at most 127. After these the interval is
-//! [`LONGEST_STEP`] where the kernel has `TCP_RTO_MAX_MS`, and else doubles each time.
+//! [`LONGEST_STEP`] if the kernel has `TCP_RTO_MAX_MS`, and else doubles each time.
 //!
 //! Nothing here lets a packet pass. Without guardd the SYN is dropped until the deadline, and then the connection fails.
 
@@ -34,22 +34,22 @@ const TCP_RTO_MAX_MS: i32 = 44;
 const TCP_BPF_IW: i32 = 1001;
 /// The most that `TCP_SYNCNT` takes.
 const MOST_PROBES: i32 = 127;
-/// `net.ipv4.tcp_syn_retries` as kernels have it: for a socket that waited before and is connected anew.
+/// `net.ipv4.tcp_syn_retries` as kernels have it: for a socket that was held before and is connected again.
 const USUAL_PROBES: i32 = 6;
 /// In milliseconds.
 const LONGEST_STEP: i32 = 4000;
 /// In milliseconds: `TCP_RTO_MAX` of net/tcp.h, for the time after.
 const USUAL_LONGEST_STEP: i32 = 120_000;
-/// Segments that a connection begins with (RFC 6928). One that sent its SYN several times would begin with one.
+/// Segments that a connection begins with (RFC 6928). One that has sent its SYN several times would begin with one.
 const INITIAL_WINDOW: i32 = 10;
 
 /// Flag beside the port: guardd has not scanned the listener that would receive the connection.
 const UNSCANNED: u32 = 1 << 16;
-/// How long, in nanoseconds, a connection is held for guardd's scan where no approver is connected: a scan reads all
-/// processes, and takes seconds on a very busy machine.
+/// How long, in nanoseconds, a connection is held for guardd's scan without an approver: a scan reads all processes, and takes
+/// seconds on a very busy machine.
 const SCAN_TIMEOUT: u64 = 10_000_000_000;
-/// The first probe of a connection that awaits a scan comes sooner by this factor, and the interval doubles for the first so
-/// many probes.
+/// The first probe of a connection that is held for a scan comes sooner by this factor, and the interval doubles for this many
+/// probes.
 const SCAN_PROBES_SOONER: u32 = 20;
 const SCAN_PROBES: u32 = 6;
 
@@ -64,14 +64,14 @@ impl Hold {
         kernel::socket_storage(maps::holding(), sk).map(Self)
     }
 
-    /// The deadline; 0 where the connection is not held.
+    /// The deadline; 0 if the connection is not held.
     #[inline(always)]
     fn until(self) -> u64 {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw const (*self.0).until).read_volatile() }
     }
 
-    /// The socket is connected anew.
+    /// The socket is connected again.
     #[inline(always)]
     pub(crate) fn forget(self, ctx: &SockAddrContext) {
         if self.until() == 0 {
@@ -142,14 +142,14 @@ impl Hold {
         }
     }
 
-    /// The session of the task that asked.
+    /// The session of the task that connected.
     #[inline(always)]
     fn session(self) -> SessionId {
         // SAFETY: a live map value.
         SessionId(unsafe { (&raw const (*self.0).session).read_volatile() })
     }
 
-    /// Whether what is held is a connection of that session to that destination.
+    /// Whether the held connection is one of that session to that destination.
     #[inline(always)]
     fn is_for(self, to: &Connection, session: SessionId) -> bool {
         let asked = self.asked();
@@ -160,7 +160,7 @@ impl Hold {
             && to.protocol == Protocol::TCP
     }
 
-    /// Lists it in [`HELD`], where guardd finds it. False where there is no room.
+    /// Lists it in [`HELD`], where guardd finds it. False if there is no room.
     #[inline(always)]
     fn tell(self, cookie: u64) -> bool {
         // SAFETY: a live map value.
@@ -203,8 +203,8 @@ impl Hold {
     }
 }
 
-/// Holds a connection that an approver could allow; `asked` is the destination of the request. False where the connection is to
-/// be refused: no approver is connected, or memory is short.
+/// Holds a connection that an approver could allow; `asked` is the destination of the request. False if the connection must be
+/// refused: no approver follows, or memory is short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -226,8 +226,8 @@ pub(crate) fn begin(
     true
 }
 
-/// Holds a connection until guardd has scanned its listener, and then for an approver where one has to be asked. False where
-/// memory is short.
+/// Holds a connection until guardd has scanned its listener, and then for an approver if one must be asked. False if memory is
+/// short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -248,8 +248,8 @@ pub(crate) fn begin_unscanned(ctx: &SockAddrContext, to: &Connection, session: S
     true
 }
 
-/// Whether a packet's connection is held for another session than the one that its socket was made in. What the latter may
-/// reach does not help: a socket that is passed on reaches what both may.
+/// Whether a packet's connection is held for another session than the one in which its socket was made. That one's policies do
+/// not help: a socket that is passed on reaches what both may.
 #[inline(always)]
 pub(crate) fn is_of_another(sk: *mut bpf_sock, session: SessionId) -> bool {
     match Hold::of(sk) {
@@ -258,7 +258,7 @@ pub(crate) fn is_of_another(sk: *mut bpf_sock, session: SessionId) -> bool {
     }
 }
 
-/// Whether a packet's connection waits.
+/// Whether a packet's connection is held.
 #[inline(always)]
 pub(crate) fn waits(sk: *mut bpf_sock) -> bool {
     match Hold::of(sk) {
@@ -267,7 +267,7 @@ pub(crate) fn waits(sk: *mut bpf_sock) -> bool {
     }
 }
 
-/// The answer of egress for a packet that may not pass, where its connection is held.
+/// The answer of egress for a packet that may not pass, if its connection is held.
 #[inline(always)]
 pub(crate) fn judge(sk: *mut bpf_sock, to: &Connection, session: SessionId) -> Option<i32> {
     let hold = Hold::of(sk)?;
@@ -326,6 +326,10 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
                 kernel::set_tcp_option(ctx.as_ptr(), TCP_RTO_MAX_MS, USUAL_LONGEST_STEP);
             }
             kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, USUAL_PROBES);
+            // What was held for a scan was not counted as refused.
+            if !hold.awaits_scan() {
+                maps::count_went_on(hold.session());
+            }
             hold.end();
             let noted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
             let _ = ctx.set_cb_flags((ctx.cb_flags() & !noted) as i32);

@@ -11,7 +11,7 @@ use guard_common::{Address, BootTime, NetnsCookie};
 /// `BPF_RB_AVAIL_DATA` in linux/bpf.h.
 const AVAILABLE_DATA: u64 = 0;
 
-/// What is at an address of the kernel's; zeros where nothing is.
+/// Reads a value at an address of the kernel's; zeros if it cannot be read.
 #[inline(always)]
 pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
     let mut value = T::default();
@@ -24,7 +24,7 @@ pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
     if failed == 0 { value } else { T::default() }
 }
 
-/// Copies bytes from an address of the kernel's; false where nothing is.
+/// Copies bytes from an address of the kernel's; false if they cannot be read.
 ///
 /// # Safety
 ///
@@ -35,8 +35,8 @@ pub(crate) unsafe fn copy(to: *mut u8, length: u32, at: u64) -> bool {
     unsafe { raw::bpf_probe_read_kernel(to.cast(), length, at as *const c_void) == 0 }
 }
 
-/// Copies a string from an address of the kernel's, as far as its NUL, or as many bytes as there is room for with one; an empty
-/// one where nothing is.
+/// Copies a string from an address of the kernel's, up to its NUL, or as many bytes as there is room for with one; an empty one
+/// if it cannot be read.
 ///
 /// # Safety
 ///
@@ -47,7 +47,7 @@ pub(crate) unsafe fn copy_string(to: *mut u8, length: u32, at: u64) {
     unsafe { raw::bpf_probe_read_kernel_str(to.cast(), length, at as *const c_void) };
 }
 
-/// The same number, of which LLVM knows nothing: it compares that very register, which the verifier then knows the bounds of.
+/// The same number, opaque to LLVM: it compares that very register, whose bounds the verifier then knows.
 #[inline(always)]
 pub(crate) fn opaque(number: u64) -> u64 {
     let mut same = number;
@@ -58,7 +58,7 @@ pub(crate) fn opaque(number: u64) -> u64 {
     same
 }
 
-/// How many bytes of a ring buffer nobody has read yet.
+/// The unread bytes of a ring buffer.
 #[inline(always)]
 pub(crate) fn unread(ring: *mut c_void) -> u64 {
     // SAFETY: the address of a map, as the loader puts it there.
@@ -72,14 +72,14 @@ pub(crate) fn boot_time() -> BootTime {
     BootTime(unsafe { raw::bpf_ktime_get_boot_ns() })
 }
 
-/// Id of the ancestor, at a level of the hierarchy, of the current task's cgroup; 0 where there is none.
+/// Id of the ancestor, at a level of the hierarchy, of the current task's cgroup; 0 if there is none.
 #[inline(always)]
 pub(crate) fn task_ancestor_cgroup(level: u32) -> u64 {
     // SAFETY: takes no pointer; the kernel checks the level.
     unsafe { raw::bpf_get_current_ancestor_cgroup_id(level as i32) }
 }
 
-/// The same of the cgroup that a packet's socket was made in.
+/// The same of the cgroup in which a packet's socket was made.
 #[inline(always)]
 pub(crate) fn packet_ancestor_cgroup(skb: *mut __sk_buff, level: u32) -> u64 {
     // SAFETY: `skb` is the context that the kernel passed to the program.
@@ -101,7 +101,7 @@ pub(crate) fn current_task() -> u64 {
     unsafe { raw::bpf_get_current_task() }
 }
 
-/// Whether a program of a cgroup below has refused what this one is asked about.
+/// Whether a program of a cgroup below has refused this call.
 #[inline(always)]
 pub(crate) fn is_refused() -> bool {
     // SAFETY: takes no pointer.
@@ -115,7 +115,7 @@ pub(crate) fn current_uid() -> u32 {
     (unsafe { raw::bpf_get_current_uid_gid() }) as u32
 }
 
-/// Name of the current thread; zeros where it cannot be had.
+/// Name of the current thread; zeros if it cannot be read.
 #[inline(always)]
 pub(crate) fn current_comm(comm: &mut [u8; 16]) {
     // SAFETY: the pointer is to 16 writable bytes, and the length says so.
@@ -136,22 +136,22 @@ pub(crate) unsafe fn clear(comm: *mut u32) {
     }
 }
 
-/// The number that names a socket for as long as it lives (`SO_COOKIE`).
+/// The number of a socket, for as long as it lives (`SO_COOKIE`).
 #[inline(always)]
 pub(crate) fn socket_cookie(context: *mut c_void) -> u64 {
     // SAFETY: `context` is the one that the kernel passed to the program.
     unsafe { raw::bpf_get_socket_cookie(context) }
 }
 
-/// The network namespace of the socket that a connect hook is asked about.
+/// The network namespace of a connect hook's socket.
 #[inline(always)]
 pub(crate) fn netns_cookie(context: *mut c_void) -> NetnsCookie {
     // SAFETY: `context` is the one that the kernel passed to the program.
     NetnsCookie(unsafe { raw::bpf_get_netns_cookie(context) })
 }
 
-/// Calls with 0, 1, … until that gives something, `limit` times at most; `failed` where that cannot be done. The verifier
-/// goes through what is called once.
+/// Calls `at` with 0, 1, … until it returns something, `limit` times at most; `failed` if that cannot be done. The verifier
+/// checks `at` once.
 #[inline(always)]
 pub(crate) fn find<R, F: FnMut(usize) -> Option<R>>(limit: u32, failed: R, at: F) -> Option<R> {
     /// What the helper calls for each.
@@ -226,15 +226,15 @@ fn storage<T>(map: *mut c_void, sk: *mut bpf_sock, flags: u64) -> Option<*mut T>
     }
 }
 
-/// Id of the ancestor, at a level of the hierarchy, of the cgroup that a socket was made in; 0 where there is none. Egress
-/// may ask.
+/// Id of the ancestor, at a level of the hierarchy, of the cgroup in which a socket was made; 0 if there is none. Egress may
+/// call this.
 #[inline(always)]
 pub(crate) fn socket_ancestor_cgroup(sk: *mut bpf_sock, level: u32) -> u64 {
     // SAFETY: `sk` is a socket that was looked up.
     unsafe { raw::bpf_sk_ancestor_cgroup_id(sk.cast(), level as i32) }
 }
 
-/// A number that nobody can foresee.
+/// An unpredictable number.
 #[inline(always)]
 pub(crate) fn random() -> u64 {
     // SAFETY: takes no pointer.
@@ -242,29 +242,60 @@ pub(crate) fn random() -> u64 {
     (u64::from(high) << 32) | u64::from(low)
 }
 
-/// Calls with the TCP socket that gets what comes from a port of an address, both in host byte order, to another; in the
-/// network namespace that `context` is about. From port 0 that is a listener. Connect hooks and egress may ask.
+/// Calls `work` with the TCP socket that gets packets from one port and address to another, ports in host byte order, in the
+/// network namespace of `context`. From port 0 that is a listener. Connect hooks and egress may call this.
 #[inline(always)]
 pub(crate) fn with_receiver<R>(
     context: *mut c_void,
+    from: (&Address, u16),
+    to: (&Address, u16),
+    work: impl FnOnce(*mut bpf_sock) -> R,
+) -> Option<R> {
+    with_socket(context, false, from, to, work)
+}
+
+/// The same of a UDP socket. Connect and sendmsg hooks may ask.
+#[inline(always)]
+pub(crate) fn with_udp_receiver<R>(
+    context: *mut c_void,
+    to: (&Address, u16),
+    work: impl FnOnce(*mut bpf_sock) -> R,
+) -> Option<R> {
+    let localhost = to.0.localhost();
+    with_socket(context, true, (&localhost, 0), to, work)
+}
+
+#[inline(always)]
+fn with_socket<R>(
+    context: *mut c_void,
+    is_udp: bool,
     (from, from_port): (&Address, u16),
     (to, to_port): (&Address, u16),
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
-    /// As in [`is_listening`].
+    /// The namespace of the context's own socket; `BPF_F_CURRENT_NETNS` of linux/bpf.h.
     const HERE: u64 = u64::MAX;
+    // `struct bpf_sock_tuple`: source, destination, and both ports.
     let mut tuple = [0_u32; 9];
     let ports = (u32::from(to_port.to_be()) << 16) | u32::from(from_port.to_be());
-    let found = if to.is_v4() {
+    let length = if to.is_v4() {
         (tuple[0], tuple[1], tuple[2]) = (from.0[3], to.0[3], ports);
-        // SAFETY: the pointer is to at least as many bytes as the length says, and the context is the program's.
-        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 12, HERE, 0) }
+        12
     } else {
         [tuple[0], tuple[1], tuple[2], tuple[3]] = from.0;
         [tuple[4], tuple[5], tuple[6], tuple[7]] = to.0;
         tuple[8] = ports;
-        // SAFETY: as above.
-        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 36, HERE, 0) }
+        36
+    };
+    let at = tuple.as_mut_ptr().cast();
+    // SAFETY: the pointer is to at least as many bytes as the length says, and the context is the program's.
+    let found = unsafe {
+        match (is_udp, length) {
+            (false, 12) => raw::bpf_sk_lookup_tcp(context, at, 12, HERE, 0),
+            (false, _) => raw::bpf_sk_lookup_tcp(context, at, 36, HERE, 0),
+            (true, 12) => raw::bpf_sk_lookup_udp(context, at, 12, HERE, 0),
+            (true, _) => raw::bpf_sk_lookup_udp(context, at, 36, HERE, 0),
+        }
     };
     if found.is_null() {
         return None;
@@ -276,7 +307,7 @@ pub(crate) fn with_receiver<R>(
 }
 
 /// Whether a socket that has storage in `map` listens at a TCP port, in host byte order, of an address, in the network
-/// namespace that `context` is about. Connect hooks and egress may ask.
+/// namespace that `context` is about. From nobody's port: only listeners match. Connect hooks and egress may ask.
 #[inline(always)]
 pub(crate) fn is_listening(
     context: *mut c_void,
@@ -284,32 +315,13 @@ pub(crate) fn is_listening(
     at: &Address,
     port: u16,
 ) -> bool {
-    /// The namespace of the context's own socket; `BPF_F_CURRENT_NETNS` of linux/bpf.h.
-    const HERE: u64 = u64::MAX;
-    // `struct bpf_sock_tuple`: source, destination, and both ports. From nobody's port: only listeners match.
-    let mut tuple = [0_u32; 9];
-    let ports = u32::from(port.to_be()) << 16;
-    let found = if at.is_v4() {
-        (tuple[1], tuple[2]) = (at.0[3], ports);
-        // SAFETY: the pointer is to at least as many bytes as the length says, and the context is the program's.
-        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 12, HERE, 0) }
-    } else {
-        [tuple[4], tuple[5], tuple[6], tuple[7]] = at.0;
-        tuple[8] = ports;
-        // SAFETY: as above.
-        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 36, HERE, 0) }
-    };
-    if found.is_null() {
-        return false;
-    }
-    let is_marked = socket_storage::<u64>(map, found).is_some();
-    // SAFETY: what was looked up, which nobody uses any more.
-    unsafe { raw::bpf_sk_release(found.cast()) };
-    is_marked
+    let nobody = Address::default();
+    let is_marked = |found| socket_storage::<u64>(map, found).is_some();
+    with_receiver(context, (&nobody, 0), (at, port), is_marked).unwrap_or(false)
 }
 
-/// Sets an option of TCP's (`enum` in linux/tcp.h) on the context's socket; false where this kernel does not know it, or
-/// not that value. Connect hooks and socket operations may.
+/// Sets an option of TCP's (`enum` in linux/tcp.h) on the context's socket; false if this kernel does not know it, or not that
+/// value. Connect hooks and socket operations may call this.
 #[inline(always)]
 pub(crate) fn set_tcp_option(context: *mut c_void, option: i32, value: i32) -> bool {
     /// `SOL_TCP` of linux/socket.h.
@@ -319,15 +331,15 @@ pub(crate) fn set_tcp_option(context: *mut c_void, option: i32, value: i32) -> b
     (unsafe { raw::bpf_setsockopt(context, SOL_TCP, option, (&raw mut value).cast(), 4) }) == 0
 }
 
-/// Copies bytes of a packet; false where there are not so many.
+/// Copies bytes of a packet; false if there are fewer.
 #[inline(always)]
 pub(crate) fn load_bytes<const N: usize>(skb: *mut __sk_buff, at: u32, to: &mut [u8; N]) -> bool {
     // SAFETY: `skb` is the context; the pointer is to N writable bytes, and the length says so.
     (unsafe { raw::bpf_skb_load_bytes(skb.cast(), at, to.as_mut_ptr().cast(), N as u32) }) == 0
 }
 
-/// Adds to a number that other CPUs change too, and gives what it was before. Rust's atomics have no
-/// read-modify-write on this target.
+/// Adds to a number that other CPUs change too, and returns its earlier value. Rust's atomics have no read-modify-write on this
+/// target.
 ///
 /// # Safety
 ///
@@ -347,8 +359,8 @@ pub(crate) unsafe fn fetch_add(value: *mut u64, by: u64) -> u64 {
     register
 }
 
-/// Puts `new` in the place of `old` if that is what is there, and gives what was there. All writes before it
-/// are seen before it, and all after it after it.
+/// Replaces `old` by `new` if the value is `old`, and returns the earlier value. Writes before it are visible before it, and
+/// those after it after it.
 ///
 /// # Safety
 ///

@@ -1,12 +1,12 @@
-//! Where this kernel keeps what its structures hold, as guardd finds it in the kernel's own description of itself. Only for
-//! programs that guardd loads for it: the others do without.
+//! The offsets of fields in the kernel's structures, as guardd finds them in its type information (BTF). Only for programs that
+//! guardd loads itself: the others do without.
 
 use aya_ebpf::Global;
 use guard_common::at;
 
 use crate::{kernel, maps::SESSION_LEVEL};
 
-/// The id of the guard's root cgroup. Set by guardd when it loads such programs, as all here.
+/// The id of the guard's root cgroup. Set by guardd when it loads such programs, like all constants here.
 #[unsafe(no_mangle)]
 static ROOT_ID: Global<u64> = Global::new(0);
 
@@ -20,7 +20,7 @@ pub(crate) fn is_within_root() -> bool {
     kernel::task_ancestor_cgroup(SESSION_LEVEL.load().wrapping_sub(1)) == ROOT_ID.load()
 }
 
-/// The id of a cgroup's ancestor at a level of the hierarchy; 0 where it has none.
+/// The id of a cgroup's ancestor at a level of the hierarchy; 0 if it has none.
 #[inline(always)]
 pub(crate) fn ancestor(cgroup: u64, level: u32) -> u64 {
     if cgroup == 0 || kernel::peek::<u32>(field(cgroup, at::CGROUP_LEVEL)) < level {
@@ -47,7 +47,7 @@ pub(crate) fn socket_cgroup(sk: u64) -> u64 {
 /// The address of a field.
 #[inline(always)]
 pub(crate) fn field(structure: u64, index: usize) -> u64 {
-    // SAFETY: one element of a table that the loader has written, and nobody changes.
+    // SAFETY: one element of a table that the loader has written, and that never changes.
     let offset = unsafe {
         (&raw const OFFSETS)
             .cast::<u32>()

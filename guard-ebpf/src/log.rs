@@ -1,9 +1,8 @@
-//! The kernel log, for whoever debugs a verdict: each decision with what decided it, 64 lines a second.
+//! The kernel log, to debug a verdict: each decision with what decided it, 64 lines a second.
 //!
-//! Whether anything is logged is a constant that guardd sets when it loads the programs. Where it is [`kernel_log::OFF`] the
-//! verifier removes all that [`is_on`] leads to; only the load of the constant stays.
-//! A flag in a map would leave the code in the programs for good. Lines are numbers, and guardd puts names to them: the
-//! verifier would go through each length of a name.
+//! Whether anything is logged is a constant that guardd sets when it loads the programs. If it is [`kernel_log::OFF`] the
+//! verifier removes all that [`is_on`] leads to; only the load of the constant stays. A flag in a map would leave the code in
+//! the programs for good. Lines are numbers, to which guardd adds names: the verifier would check each length of a name.
 //!
 //! Instructions that the verifier goes through, and those that are left (Linux 6.18, 2026-11-25):
 //!
@@ -26,10 +25,10 @@ use guard_common::{Address, Connection, HoleId, Hook, LogLines, Outcome, Protoco
 
 use crate::{ctx, emit, kernel, maps, relay::Case, socket::Socket};
 
-/// Lines in a second at most, whoever's.
+/// Lines in a second, of all sessions together.
 const LINES_A_SECOND: u64 = 64;
 
-/// Whose decisions are logged: see [`kernel_log`]. Set by guardd when it loads the programs.
+/// The session whose decisions are logged: see [`kernel_log`]. Set by guardd when it loads the programs.
 #[unsafe(no_mangle)]
 static KERNEL_LOG: Global<u32> = Global::new(kernel_log::OFF);
 
@@ -37,13 +36,13 @@ static KERNEL_LOG: Global<u32> = Global::new(kernel_log::OFF);
 #[btf_map]
 static LOG_LINES: Array<LogLines, 1> = Array::new();
 
-/// Whether anybody's decisions are logged.
+/// Whether any decisions are logged.
 #[inline(always)]
 pub(crate) fn is_on() -> bool {
     KERNEL_LOG.load() != kernel_log::OFF
 }
 
-/// A decision by the policies, on what `asked` for.
+/// A decision by the policies, on the destination `asked`.
 #[inline(always)]
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, outcome: Outcome) {
     if is_on() {
@@ -60,7 +59,7 @@ pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, outcome: Outcome
     }
 }
 
-/// What was decided without the policies, for whom a cgroup is.
+/// A decision without the policies, for a cgroup.
 #[inline(always)]
 pub(crate) fn plain(cgroup: u64, to: &Connection, hook: Hook, hole: HoleId, outcome: Outcome) {
     if is_on() {
@@ -86,7 +85,7 @@ pub(crate) fn unreadable(skb: *mut __sk_buff) {
     }
 }
 
-/// The same of a packet of a flow that its socket was allowed last.
+/// The same of a packet of a flow in the verdict cache.
 #[inline(always)]
 pub(crate) fn cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock) {
     if is_on() {
@@ -116,8 +115,7 @@ fn how(hook: Hook, hole: HoleId, outcome: Outcome) -> u64 {
 }
 
 /// `by`: the policy's slot, the rule from bit 32 and the verdict from bit 48 on. `how`: the hole, the hook from bit 32 and the
-/// outcome from bit 40 on. guardd reads the line by its words: numbers, since the verifier would go through each length that a
-/// name might have.
+/// outcome from bit 40 on. The line has numbers only, since the verifier would check each length of a name.
 ///
 /// A function of its own in the kernel too, as [`emit::due`].
 #[inline(never)]

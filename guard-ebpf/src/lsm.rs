@@ -1,10 +1,10 @@
-//! Programs at the kernel's security hooks: they are asked about every process of the machine, and judge what those in sessions
-//! do to others. guardd loads them as programs of a security module, or to go before the functions that ask the modules: both
-//! are given the same arguments.
+//! Programs at the kernel's security hooks: they are run for every process of the machine, and judge what those in sessions do
+//! to others. guardd loads them as programs of a security module, or to run before the functions that call the modules: both
+//! get the same arguments.
 //!
-//! A connection to a Unix socket is judged by who listens: the cgroup that the socket was made in. A socket for the network
-//! that is handed in, and a signal, are judged likewise. The kernel's structures are read at offsets that guardd finds in
-//! its own description of itself. Whatever cannot be read is another's.
+//! A connection to a Unix socket is judged by its listener: by the cgroup in which the listening socket was made. A network
+//! socket that is passed in, and a signal, are judged likewise. The kernel's structures are read at offsets that guardd finds
+//! in its type information (BTF). What cannot be read counts as another's.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -32,7 +32,7 @@ const UNIX: u32 = 1;
 const KIND_OF_FILE: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
 
-/// What guardd knows of sessions. Written by it.
+/// How each session is judged, by the id of its cgroup. Written by guardd.
 #[btf_map]
 static LSM_SESSIONS: HashMap<u64, LsmSession, 4096, NO_PREALLOC> = HashMap::new();
 
@@ -44,8 +44,8 @@ static LSM_SOCKETS: HashMap<AllowedSocket, u8, 16384, NO_PREALLOC> = HashMap::ne
 #[btf_map]
 static LSM_NAMES: HashMap<AllowedName, u8, 16384, NO_PREALLOC> = HashMap::new();
 
-/// The cookie of the socket that everybody is refused a connection to: how guardd finds out whether programs are asked.
-/// Written by guardd, 0 but for that moment.
+/// The cookie of a socket to which all connections are refused: by it guardd finds out whether the programs are run. Written by
+/// guardd, 0 but for that moment.
 #[btf_map]
 static LSM_PROBE: Array<u64, 1> = Array::new();
 
@@ -53,7 +53,7 @@ static LSM_PROBE: Array<u64, 1> = Array::new();
 #[btf_map]
 static LSM_STATE: Array<u64, 5> = Array::new();
 
-/// `connect` on a Unix socket that has connections.
+/// `connect` on a connection-oriented Unix socket.
 #[lsm(hook = "unix_stream_connect")]
 pub fn unix_stream_connect(ctx: LsmContext) -> i32 {
     if is_probe(&ctx) {
@@ -65,7 +65,7 @@ pub fn unix_stream_connect(ctx: LsmContext) -> i32 {
     judge_socket(session, argument(&ctx, 1), LsmHook::UnixConnect)
 }
 
-/// `connect` and `sendto` on a Unix socket for datagrams. What is connected was judged then.
+/// `connect` and `sendto` on a Unix datagram socket. A connected one was judged when it connected.
 #[lsm(hook = "unix_may_send")]
 pub fn unix_may_send(ctx: LsmContext) -> i32 {
     note_asked(LsmHook::UnixSend);
@@ -79,7 +79,7 @@ pub fn unix_may_send(ctx: LsmContext) -> i32 {
     judge_socket(session, other, LsmHook::UnixSend)
 }
 
-/// A file that comes in by `SCM_RIGHTS` or pidfd_getfd(2).
+/// A file that is received by `SCM_RIGHTS` or pidfd_getfd(2).
 #[lsm(hook = "file_receive")]
 pub fn file_receive(ctx: LsmContext) -> i32 {
     note_asked(LsmHook::Receive);
@@ -91,7 +91,7 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
     if kernel::peek::<u16>(field(inode, at::INODE_MODE)) & KIND_OF_FILE != SOCKET {
         return GO_ON;
     }
-    // A path that was opened to be looked at has none.
+    // A file opened with O_PATH has none.
     let socket: u64 = kernel::peek(field(file, at::FILE_PRIVATE));
     let sk: u64 = kernel::peek(field(socket, at::SOCKET_SK));
     let family = u32::from(kernel::peek::<u16>(field(sk, at::SK_FAMILY)));
@@ -109,7 +109,7 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
         return GO_ON;
     };
     let (task, credentials) = (argument(&ctx, 0), argument(&ctx, 3));
-    // With credentials of its own it is not the current task's: that of a USB device, which whoever opened it asked for.
+    // With credentials of its own it is not the current task's: a USB device signals the process that has asked it to.
     let set: u64 = kernel::peek(field(task, at::TASK_CGROUPS));
     let cgroup: u64 = kernel::peek(field(set, at::CSET_CGROUP));
     if credentials != 0 || is_within(session_of(cgroup), session) {
@@ -119,7 +119,7 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
     refuse(session, LsmHook::Kill, process, 0)
 }
 
-/// The session that the current task is in, if what it does is judged; 0 for one in the guard's root that no session has.
+/// The current task's session, if it is judged; 0 for a task in the guard's root that no session owns.
 #[inline(always)]
 fn judged() -> Option<u64> {
     let level = SESSION_LEVEL.load();
@@ -182,7 +182,7 @@ fn judge_socket(session: u64, other: u64, hook: LsmHook) -> i32 {
     refuse(session, hook, 0, other)
 }
 
-/// Whether everybody, or that session, may connect to a socket of others.
+/// Whether all sessions, or this one, may connect to a socket of others.
 #[inline(always)]
 #[expect(
     clippy::needless_borrows_for_generic_args,
@@ -194,7 +194,7 @@ fn is_allowed(session: u64, sk: u64) -> bool {
         let key = AllowedSocket { session, cookie };
         LSM_SOCKETS.get_ptr(key).is_some()
     };
-    // Nobody knows one that was never asked for its cookie.
+    // A socket whose cookie was never asked for is in no list.
     if cookie != 0 && (by_cookie(0) || by_cookie(session)) {
         return true;
     }
@@ -209,11 +209,11 @@ fn is_allowed(session: u64, sk: u64) -> bool {
         return true;
     }
     key.session = 0;
-    // Whoever binds it writes the name, and in a place of its own may write any.
+    // Any user may bind a socket under any name, in a place of its own: only root's counts.
     kernel::peek::<u32>(field(sk, at::SK_UID)) == 0 && LSM_NAMES.get_ptr(&key).is_some()
 }
 
-/// The name that a Unix socket is bound to, and how long it is; 0 where it has none.
+/// Reads the name of a Unix socket, and returns its length; 0 if it has none.
 ///
 /// # Safety
 ///
@@ -269,7 +269,7 @@ fn refuse(session: u64, hook: LsmHook, subject: u32, sk: u64) -> i32 {
     REFUSE
 }
 
-/// Whether a session is that one, or was started in it, however deep.
+/// Whether a session is that one, or inside it, however deep.
 #[inline(always)]
 fn is_within(mut session: u64, around: u64) -> bool {
     for _ in 0..MAX_CHAIN {
@@ -284,13 +284,13 @@ fn is_within(mut session: u64, around: u64) -> bool {
     false
 }
 
-/// The id of a cgroup's ancestor that a session would be; 0 where it has none.
+/// The id of a cgroup's ancestor at the level of sessions; 0 if it has none.
 #[inline(always)]
 fn session_of(cgroup: u64) -> u64 {
     layout::ancestor(cgroup, SESSION_LEVEL.load())
 }
 
-/// An argument of the hook, as a number: the verifier follows no pointer that is read so.
+/// An argument of the hook, as a number: the verifier does not track a pointer that is read so.
 #[inline(always)]
 fn argument(ctx: &LsmContext, n: usize) -> u64 {
     kernel::peek(ctx.as_ptr() as u64 + 8 * n as u64)

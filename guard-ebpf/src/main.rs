@@ -19,6 +19,7 @@ mod log;
 mod lsm;
 mod maps;
 mod outside;
+mod questions;
 mod redirect;
 mod relay;
 mod socket;
@@ -40,7 +41,7 @@ use guard_common::{
 };
 
 use crate::{
-    emit::Refusal,
+    emit::RefusalReport,
     hold::Hold,
     maps::Kernel,
     redirect::Redirect,
@@ -107,6 +108,24 @@ fn getpeername6(ctx: SockAddrContext) -> i32 {
     ALLOW
 }
 
+/// The sender of a datagram that is received, on an IPv4 socket.
+#[cgroup_sock_addr(recvmsg4)]
+fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    if let Some(asked) = redirect::peer(&ctx, &ctx::connection4(&ctx)) {
+        ctx::lead4(&ctx, &asked.to, asked.port);
+    }
+    ALLOW
+}
+
+/// The sender of a datagram that is received, on an IPv6 socket.
+#[cgroup_sock_addr(recvmsg6)]
+fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    if let Some(asked) = redirect::peer(&ctx, &ctx::connection6(&ctx)) {
+        ctx::lead6(&ctx, &asked.to, asked.port);
+    }
+    ALLOW
+}
+
 /// `socket` on an IP family.
 #[cgroup_sock(sock_create)]
 fn sock_create(ctx: SockContext) -> i32 {
@@ -145,7 +164,16 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     if !forget_last_destination(ctx, to) {
         return REFUSE;
     }
+    if questions::is_direct(ctx, to) {
+        return REFUSE;
+    }
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    if questions::may_be(to) {
+        let answer = questions::judge(ctx, to, hook, cgroup);
+        if answer != UNDECIDED {
+            return answer;
+        }
+    }
     let answer = judge_call(ctx, to, hook, cgroup, HoleId(0));
     if answer == ALLOW && !redirect::note_direct(ctx, to) {
         return REFUSE;
@@ -162,13 +190,13 @@ fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
     {
         return false;
     }
-    if to.protocol == Protocol::TCP {
-        if let Some(redirect) = Redirect::of(sk) {
-            redirect.forget();
-        }
-        if let Some(hold) = Hold::of(sk) {
-            hold.forget(ctx);
-        }
+    if let Some(redirect) = Redirect::of(sk) {
+        redirect.forget();
+    }
+    if to.protocol == Protocol::TCP
+        && let Some(hold) = Hold::of(sk)
+    {
+        hold.forget(ctx);
     }
     true
 }
@@ -177,6 +205,15 @@ fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
 #[inline(always)]
 fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    if questions::is_direct(ctx, to) {
+        return REFUSE;
+    }
+    if questions::may_be(to) {
+        let answer = questions::judge(ctx, to, hook, cgroup);
+        if answer != UNDECIDED {
+            return answer;
+        }
+    }
     let known = recall(ctx::socket(ctx), to, maps::generation(), cgroup);
     if known.allowed {
         log::plain(cgroup, to, hook, known.granted, Outcome::Cached);
@@ -187,7 +224,12 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
 
 /// What is cached of a socket.
 #[inline(always)]
-fn recall(sk: *mut bpf_sock, to: &Connection, generation: u64, cgroup: u64) -> Remembered {
+pub(crate) fn recall(
+    sk: *mut bpf_sock,
+    to: &Connection,
+    generation: u64,
+    cgroup: u64,
+) -> Remembered {
     match Socket::of(sk) {
         Some(socket) => socket.recall(to, generation, cgroup),
         None => Remembered::default(),
@@ -216,7 +258,7 @@ fn judge_call(
     } else {
         Wanted::All
     };
-    let mut case = Case::new(cgroup, receiver.beginning(), to, granted, wanted);
+    let mut case = Case::of_call(cgroup, receiver, to, granted, wanted);
     if receiver.is_report_due() {
         let netns = kernel::netns_cookie(ctx.as_ptr());
         emit::listener(to, case.session.id, case.ticket(), netns);
@@ -263,7 +305,7 @@ fn is_tcp_connect(to: &Connection, hook: Hook) -> bool {
 
 /// Allows a call. Where a hole allowed it, the socket must record which one: its packets are judged by that.
 #[inline(always)]
-fn allow_call(
+pub(crate) fn allow_call(
     ctx: &SockAddrContext,
     to: &Connection,
     decision: &Decision,
@@ -350,7 +392,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         log::packet(skb, to, Outcome::Strays);
         return REFUSE;
     }
-    if redirect::may_be_for_proxy(to) {
+    if redirect::may_be_redirected(to) {
         match judge_redirected(skb, sk, to) {
             UNDECIDED => {}
             ALLOW if redirect::tell(skb, sk) => {
@@ -390,7 +432,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     } else {
         Receiver::NONE
     };
-    let mut case = Case::new(cgroup, listener, to, known.granted, Wanted::All);
+    let mut case = Case::of_packet(cgroup, listener, to, known.granted);
     if hold::is_of_another(sk, case.session.id) {
         log::case(&case, to, Hook::Egress, Outcome::Refused);
         return REFUSE;
@@ -513,8 +555,9 @@ fn judge_redirected(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> 
     let asked = redirect.asked();
     let decision = redirect::decide(redirect, &asked, &session);
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
-        return match decision.hole.0 {
-            0 => ALLOW,
+        // The resolver is told of each datagram.
+        return match (decision.hole.0, asked.protocol) {
+            (0, Protocol::TCP) => ALLOW,
             _ => ALLOW_ONCE,
         };
     }
@@ -561,7 +604,10 @@ fn judge_creation(ctx: &SockContext) -> i32 {
             relay::mark_owner(ctx.sock, cgroup);
             return ALLOW;
         }
-        (SOCK_DGRAM, Protocol::UDP) => return ALLOW,
+        (SOCK_DGRAM, Protocol::UDP) => {
+            relay::mark_owner(ctx.sock, cgroup);
+            return ALLOW;
+        }
         _ => {}
     }
     let session = maps::session(cgroup);
@@ -574,7 +620,7 @@ fn judge_creation(ctx: &SockContext) -> i32 {
         return ALLOW;
     }
     log::plain(cgroup, &to, Hook::SockCreate, HoleId(0), Outcome::Refused);
-    Refusal {
+    RefusalReport {
         hook: Hook::SockCreate,
         cgroup,
         session: &session,

@@ -9,9 +9,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoleId,
-    HoleKind, HoleList, ListId, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue,
-    RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta,
+    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoldTerms,
+    HoleId, HoleKind, HoleList, Learned, ListId, NameId, Named, NamedKey, NetnsCookie, Origin,
+    OriginKey, PolicyId, PrefixValue, RangeList, RefusedKey, Relay, Session, SessionId,
+    SessionStats, Tables, meta,
 };
 
 use crate::kernel;
@@ -48,6 +49,14 @@ static POLICIES: HashOfMaps<u32, LpmTrie<[u32; 4], RawPrefixValue, 1>, 4096> = H
 #[btf_map]
 static RANGES: HashMap<u32, RangeList, 65536, NO_PREALLOC> = HashMap::new();
 
+/// The names by which sessions know addresses. Written by the guard's resolver before a program gets the answer, and by guardd.
+/// Nothing is evicted: what would be might be the stricter name.
+#[btf_map]
+static NAMED: HashMap<NamedKey, Named, MAX_NAMED, NO_PREALLOC> = HashMap::new();
+
+/// How many addresses all sessions know by names.
+const MAX_NAMED: usize = 262_144;
+
 /// Sessions by the id of their cgroup; key 0: what unowned cgroups are judged by. Written by guardd.
 #[btf_map]
 static SESSIONS: HashMap<u64, Session, 4096, NO_PREALLOC> = HashMap::new();
@@ -72,6 +81,11 @@ pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, AttemptCount, 16384> = LruHas
 #[btf_map]
 pub(crate) static STATS: HashMap<u32, SessionStats, 4096, NO_PREALLOC> = HashMap::new();
 
+/// How many connections of each session were held and went on: [`STATS`] counts them as refused, from when they were held.
+/// Written here.
+#[btf_map]
+static WENT_ON: LruHashMap<u32, u64, 4096> = LruHashMap::new();
+
 /// Events for guardd: refusals, connections that are held, listeners and dials. Written here.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
@@ -95,12 +109,16 @@ static SOCKETS: SocketStorage<SocketState, { NO_PREALLOC | CLONE }> = SocketStor
 #[btf_map]
 static PROXIES: HashMap<u64, u16, 4096, NO_PREALLOC> = HashMap::new();
 
-/// The sockets on which the guard's own proxies listen: 1. Nobody else's is ever taken for one, also where a proxy is gone
+/// The port of the guard's own resolver on the loopback of each network namespace, by its cookie. Written by guardd.
+#[btf_map]
+static RESOLVERS: HashMap<u64, u16, 4096> = HashMap::new();
+
+/// The sockets on which the guard's own proxies and resolvers listen: 1. Nobody else's is ever taken for one, also where a proxy is gone
 /// and its port somebody's. Written by guardd.
 #[btf_map]
 static LISTENERS: SocketStorage<u64, NO_PREALLOC> = SocketStorage::new();
 
-/// The original destination of a socket that was redirected to a proxy; accepted sockets don't inherit it. Written here.
+/// The original destination of a socket that was redirected to a proxy or a resolver; accepted sockets don't inherit it. Written here.
 #[btf_map]
 static TURNED: SocketStorage<RedirectState, NO_PREALLOC> = SocketStorage::new();
 
@@ -110,7 +128,7 @@ pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::ne
 
 /// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
-static PATIENCE: HashMap<u32, Patience, 4096, NO_PREALLOC> = HashMap::new();
+static PATIENCE: HashMap<u32, HoldTerms, 4096, NO_PREALLOC> = HashMap::new();
 
 /// The connections that are held, by their sockets' cookies: guardd's list of them. Written here.
 #[btf_map]
@@ -218,7 +236,9 @@ pub(crate) struct RedirectState {
     /// A [`crate::redirect::Reason`] in the low half, and in the high half the hole for reads that the redirect used, or 0.
     pub(crate) reason: u64,
     /// The process that asked.
-    pub(crate) tgid: u64,
+    pub(crate) tgid: u32,
+    /// 1 where it was asked for by UDP.
+    pub(crate) udp: u32,
 }
 
 /// The state of a TCP socket whose connection is held. See [`crate::hold`].
@@ -373,6 +393,15 @@ pub(crate) fn proxy(netns: NetnsCookie) -> u16 {
         .map_or(0, |port| unsafe { port.read_volatile() })
 }
 
+/// The port of the resolver of a network namespace, host byte order; 0 where it has none.
+#[inline(always)]
+pub(crate) fn resolver(netns: NetnsCookie) -> u16 {
+    RESOLVERS
+        .get_ptr(netns.0)
+        // SAFETY: as in `proxy`.
+        .map_or(0, |port| unsafe { port.read_volatile() })
+}
+
 /// Verdicts cached under another generation are void. 0 where it cannot be read: then none is valid.
 #[inline(always)]
 pub(crate) fn generation() -> u64 {
@@ -398,6 +427,16 @@ pub(crate) fn remember_through(cookie: u64, hole: HoleId) {
     let _ = THROUGH.insert(cookie, hole.0, 0);
 }
 
+/// Counts a connection that was held and goes on. Losing this costs a number in a record.
+#[inline(always)]
+pub(crate) fn count_went_on(session: SessionId) {
+    let _ = WENT_ON.insert(session.0, 0, NO_EXIST);
+    if let Some(count) = WENT_ON.get_ptr_mut(session.0) {
+        // SAFETY: a live map value, aligned to 8.
+        unsafe { kernel::fetch_add(count, 1) };
+    }
+}
+
 /// Gives a connection back to a counted hole for reads, where it could not be redirected.
 #[inline(always)]
 pub(crate) fn give_back(hole: HoleId) {
@@ -418,6 +457,41 @@ pub(crate) fn take_bytes(hole: HoleId, bytes: u64) -> bool {
     // thousands of years of refused packets.
     let before = unsafe { kernel::fetch_add(left.cast(), bytes.wrapping_neg()) } as i64;
     before >= bytes as i64
+}
+
+/// What a session knows an address by. Its memory may become another entry's meanwhile, which [`Self::is_of`] tells afterwards.
+#[derive(Clone, Copy)]
+pub(crate) struct KnownAs(*const Named);
+
+impl KnownAs {
+    /// That of a key.
+    #[inline(always)]
+    pub(crate) fn find(key: &NamedKey) -> Option<Self> {
+        NAMED.get_ptr(key).map(Self)
+    }
+
+    /// One of the patterns; `at` is below [`guard_common::MAX_PATTERNS`].
+    #[inline(always)]
+    pub(crate) fn learned(self, at: usize) -> Learned {
+        // SAFETY: a live map value; aligned words.
+        unsafe {
+            let learned = (&raw const (*self.0).patterns).cast::<Learned>().add(at);
+            Learned {
+                pattern: NameId((&raw const (*learned).pattern.0).read_volatile()),
+                until: BootTime((&raw const (*learned).until.0).read_volatile()),
+            }
+        }
+    }
+
+    /// Whether it is still that key's.
+    #[inline(always)]
+    pub(crate) fn is_of(self, mark: u64) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            (&raw const (*self.0).head).read_volatile() == mark
+                && (&raw const (*self.0).tail).read_volatile() == mark
+        }
+    }
 }
 
 /// The BPF maps as [`guard_common::decide`] wants them.

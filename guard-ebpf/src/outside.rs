@@ -1,8 +1,9 @@
-//! What tasks in sessions do with what is outside, judged at the top of the hierarchy: guardd attaches these programs to its
-//! root, where they are asked about every process of the machine, and let all go on that are not in the guard's root.
+//! What tasks in sessions do with sockets from outside, and with Unix sockets, judged at the top of the hierarchy: guardd
+//! attaches these programs to its root, where they run for every process of the machine, and allow all that are not in the
+//! guard's root.
 //!
-//! The structures behind a context are read as memory of the kernel's, at the offsets of [`layout`]: what a context itself has
-//! tells neither which cgroup a socket was made in, nor the path of a Unix socket.
+//! The kernel's structures behind a context are read at the offsets of [`layout`]: the context itself tells neither the cgroup
+//! in which a socket was made, nor the path of a Unix socket.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -23,7 +24,7 @@ const USER_INIT_INO: u32 = 0xefff_fffd;
 /// `sun_family`, in bytes.
 const FAMILY: u64 = 2;
 
-/// The path of a Unix socket, with zeros behind it. In words: the verifier wants each byte of a key to be written, and LLVM
+/// The path of a Unix socket, padded with zeros. In words: the verifier requires each byte of a key to be written, and LLVM
 /// writes zeros of that alignment by itself.
 type SocketPath = [u32; NAME_SIZE / 4];
 
@@ -31,7 +32,7 @@ type SocketPath = [u32; NAME_SIZE / 4];
 #[btf_map]
 static UNIX: HashMap<u64, UnixSession, 4096, NO_PREALLOC> = HashMap::new();
 
-/// Paths that every session may connect to by itself: 1. Written by guardd.
+/// Paths to which every session may connect without a supervisor: 1. Written by guardd.
 #[btf_map]
 static UNIX_PATHS: HashMap<SocketPath, u8, 256, NO_PREALLOC> = HashMap::new();
 
@@ -61,15 +62,15 @@ fn top_sendmsg6(ctx: SockAddrContext) -> i32 {
 
 /// `connect` and `sendto` on a Unix socket, of any process of the machine.
 ///
-/// aya has no name for the hooks `connect_unix` and `sendmsg_unix`, and refuses a whole object with a section of such a name.
-/// So this stands among those for `connect4`, and guardd takes its instructions out of the object and loads them by itself.
+/// aya has no name for the hooks `connect_unix` and `sendmsg_unix`, and rejects an object with a section of such a name. So
+/// this has the section of `connect4`, and guardd takes its instructions out of the object and loads them by itself.
 #[cgroup_sock_addr(connect4)]
 fn top_unix(ctx: SockAddrContext) -> i32 {
     judge_path(&ctx)
 }
 
-/// Sockets that were made outside and are used within, because they were inherited or handed in, are refused. No program at the
-/// guard's root sees them: the kernel runs those of the cgroup that a socket was made in.
+/// Refuses sockets that were made outside and are used within, because they were inherited or passed in. Programs at the
+/// guard's root do not see them: the kernel runs those of the cgroup in which a socket was made.
 #[inline(always)]
 fn judge_socket(ctx: &SockAddrContext) -> i32 {
     if !layout::is_within_root() {
@@ -83,9 +84,9 @@ fn judge_socket(ctx: &SockAddrContext) -> i32 {
     }
 }
 
-/// A path is compared and never looked up: that is why only paths count that no agent can have lead elsewhere, in directories of
-/// root's, and not for whoever may mount something there, as in a user namespace of its own. In the one that `guard run --user
-/// root` has made nobody can, nor change the root directory. What else a session may connect to is connected for it.
+/// A path is compared and never looked up: so only paths count that no agent can redirect, in directories of root's, and only
+/// for tasks that cannot mount anything there, as they could in a user namespace of their own. In that of `guard run --user
+/// root` nobody can mount, nor change the root directory. A supervisor connects all other allowed sockets.
 #[inline(always)]
 fn judge_path(ctx: &SockAddrContext) -> i32 {
     if !layout::is_within_root() {
@@ -108,7 +109,7 @@ fn judge_path(ctx: &SockAddrContext) -> i32 {
     if is_allowed { ALLOW } else { REFUSE }
 }
 
-/// Whether the path that the current task names is what it seems.
+/// Whether paths have their usual meaning for the current task.
 #[inline(always)]
 fn has_plain_paths(session: &UnixSession) -> bool {
     let credentials: u64 = kernel::peek(field(kernel::current_task(), at::TASK_CRED));
@@ -131,7 +132,8 @@ fn session(cgroup: u64) -> UnixSession {
     }
 }
 
-/// Where the kernel's own context is (`struct bpf_sock_addr_kern`), as a number: the verifier follows no pointer that is read so.
+/// The address of the kernel's own context (`struct bpf_sock_addr_kern`), as a number: the verifier does not track a pointer
+/// that is read so.
 #[inline(always)]
 fn address(ctx: &SockAddrContext) -> u64 {
     ctx.as_ptr() as u64

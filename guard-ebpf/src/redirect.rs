@@ -1,5 +1,5 @@
-//! Redirects connections to read-only destinations to the guard's own proxy, on the loopback of the same network
-//! namespace.
+//! Redirects connections to read-only destinations to the guard's own proxy, and DNS questions to its resolver
+//! ([`crate::questions`]), on the loopback of the same network namespace.
 //!
 //! `connect` rewrites the address and records the original destination; egress judges each packet by that destination, and
 //! tells the proxy about it; `getpeername` returns it to the program.
@@ -19,7 +19,7 @@ use guard_common::{
 use crate::{
     ctx, kernel,
     maps::{self, ORIGINS, RedirectState},
-    verdict,
+    verdict::{self, Stage},
 };
 
 /// Why a socket is connected to the proxy. Zeroed memory is [`Self::NONE`].
@@ -32,13 +32,22 @@ impl Reason {
     pub(crate) const REDIRECTED: u32 = 1;
     /// It asked for the proxy's own address.
     pub(crate) const DIRECT: u32 = 2;
+    /// It asked a DNS server, and was redirected to the resolver.
+    pub(crate) const QUESTION: u32 = 3;
 }
 
-/// The record of a TCP socket. Only its owner connects it and sends on it, and both happen under the socket's lock.
+/// The record of a socket. A TCP one is connected under the socket's lock. Threads may send questions on one UDP socket at once:
+/// whatever mixture of their destinations egress reads, it judges that one, and tells the resolver of that one.
 #[derive(Clone, Copy)]
 pub(crate) struct Redirect(*mut RedirectState);
 
 impl Redirect {
+    /// The record in a socket's storage.
+    #[inline(always)]
+    pub(crate) const fn new(state: *mut RedirectState) -> Self {
+        Self(state)
+    }
+
     #[inline(always)]
     pub(crate) fn of(sk: *mut bpf_sock) -> Option<Self> {
         kernel::socket_storage(maps::redirects(), sk).map(Self)
@@ -52,10 +61,10 @@ impl Redirect {
         (reason as u32, HoleId((reason >> 32) as u32))
     }
 
-    /// Whether it asked for another destination, and was redirected.
+    /// Whether it was redirected from another destination.
     #[inline(always)]
     pub(crate) fn is_redirected(self) -> bool {
-        self.reason().0 == Reason::REDIRECTED
+        matches!(self.reason().0, Reason::REDIRECTED | Reason::QUESTION)
     }
 
     /// Clears it: the socket connects again.
@@ -66,7 +75,7 @@ impl Redirect {
     }
 
     #[inline(always)]
-    fn note(
+    pub(crate) fn note(
         self,
         (reason, hole): (u32, HoleId),
         asked: &Connection,
@@ -86,7 +95,9 @@ impl Redirect {
             (&raw mut (*state).session).write_volatile(session.0);
             (&raw mut (*state).port).write_volatile(asked.port);
             (&raw mut (*state).proxy).write_volatile(proxy.port);
-            (&raw mut (*state).tgid).write_volatile(u64::from(kernel::current_pid_tgid().1));
+            let is_udp = asked.protocol == Protocol::UDP;
+            (&raw mut (*state).udp).write_volatile(u32::from(is_udp));
+            (&raw mut (*state).tgid).write_volatile(kernel::current_pid_tgid().1);
             (&raw mut (*state).reason).write_volatile(reason);
         }
     }
@@ -105,7 +116,13 @@ impl Redirect {
                 destination.add(3).read_volatile(),
             ]);
             let port = (&raw const (*state).port).read_volatile();
-            Connection::new(to, Protocol::TCP, port)
+            let is_question = self.reason().0 == Reason::QUESTION;
+            let protocol = if is_question && (*state).udp != 0 {
+                Protocol::UDP
+            } else {
+                Protocol::TCP
+            };
+            Connection::new(to, protocol, port)
         }
     }
 
@@ -118,7 +135,7 @@ impl Redirect {
     #[inline(always)]
     fn tgid(self) -> u32 {
         // SAFETY: a live map value.
-        unsafe { (&raw const (*self.0).tgid).read_volatile() as u32 }
+        unsafe { (&raw const (*self.0).tgid).read_volatile() }
     }
 
     #[inline(always)]
@@ -133,11 +150,11 @@ impl Redirect {
     }
 }
 
-/// The guard's proxy in a network namespace.
-struct Proxy {
-    netns: NetnsCookie,
+/// The guard's proxy, or its resolver, in a network namespace.
+pub(crate) struct Proxy {
+    pub(crate) netns: NetnsCookie,
     /// In host byte order; 0 where there is none.
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Proxy {
@@ -155,8 +172,7 @@ impl Proxy {
     }
 }
 
-/// Redirects a socket to the proxy where the decision is `read-only`. False where that could not be done: the connection is
-/// refused.
+/// Redirects a socket to the proxy if the decision is `read-only`. False if that could not be done: the connection is refused.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -173,7 +189,7 @@ pub(crate) fn begin(
         return false;
     }
     let proxy = Proxy::local(ctx);
-    // The proxy would be asked to connect to itself.
+    // The proxy would have to connect to itself.
     if proxy.port == 0 || proxy.is_at(asked) {
         return false;
     }
@@ -194,8 +210,8 @@ pub(crate) fn begin(
     true
 }
 
-/// Records whether an allowed connection goes to the proxy itself, to tell it from those that were redirected. False where
-/// that cannot be recorded.
+/// Records whether an allowed connection goes to the proxy itself, to tell it from redirected ones. False if that cannot be
+/// recorded.
 #[inline(always)]
 pub(crate) fn note_direct(ctx: &SockAddrContext, asked: &Connection) -> bool {
     if !may_be_for_proxy(asked) {
@@ -216,8 +232,14 @@ pub(crate) fn note_direct(ctx: &SockAddrContext, asked: &Connection) -> bool {
 
 /// Whether a proxy may listen at that destination.
 #[inline(always)]
-pub(crate) fn may_be_for_proxy(to: &Connection) -> bool {
+fn may_be_for_proxy(to: &Connection) -> bool {
     to.protocol == Protocol::TCP && to.to.is_localhost()
+}
+
+/// Whether a proxy or a resolver may listen at that destination.
+#[inline(always)]
+pub(crate) fn may_be_redirected(to: &Connection) -> bool {
+    to.to.is_localhost() && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
 }
 
 /// The record of a packet's socket, where the packet goes to the proxy that this socket is connected to.
@@ -228,24 +250,41 @@ pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Redirect> 
     if is_connected { Some(redirect) } else { None }
 }
 
-/// The policies' verdict on the original destination, and that of the hole which the redirect used. A denial where the
-/// socket was made in another session than the one that connected it, or where the proxy is gone.
+/// The policies' verdict on the original destination, and that of the hole which the redirect used. A denial if the socket was
+/// made in another session than the one that connected it, or if the proxy is gone.
 #[inline(always)]
 pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) -> Decision {
-    let (_, hole) = redirect.reason();
-    let decision = verdict::decide(session, asked, hole, Wanted::Turned);
+    let (reason, hole) = redirect.reason();
+    let is_question = reason == Reason::QUESTION;
+    let wanted = if is_question {
+        Wanted::All
+    } else {
+        Wanted::Redirected
+    };
+    let decision = verdict::decide(session, asked, Stage::Stands, hole, wanted);
     let proxy = redirect.proxy();
-    if session.id.0 == redirect.session().0 && maps::proxy(proxy.netns) == proxy.port {
+    let port = if is_question {
+        maps::resolver(proxy.netns)
+    } else {
+        maps::proxy(proxy.netns)
+    };
+    if session.id.0 == redirect.session().0 && port == proxy.port {
         return decision;
     }
     Decision::by(session.policies[0], PolicyVerdict::DENY)
 }
 
-/// Tells the proxy the original destination of a connection that begins. False where it could not.
+/// Tells the proxy the original destination of a connection that begins. False if it could not.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
 pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
+    let Some(redirect) = Redirect::of(sk) else {
+        return false;
+    };
+    if redirect.asked().protocol == Protocol::UDP {
+        return tell_of_datagram(skb, redirect);
+    }
     let mut segment = MaybeUninit::uninit();
     if !ctx::segment(skb, &mut segment) {
         return false;
@@ -255,9 +294,6 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
     if !segment.begins() {
         return true;
     }
-    let Some(redirect) = Redirect::of(sk) else {
-        return false;
-    };
     let (asked, proxy) = (redirect.asked(), redirect.proxy());
     // A SYN may come long after `connect` (TCP_FASTOPEN_CONNECT).
     let localhost = asked.to.localhost();
@@ -265,6 +301,23 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
         return false;
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
+    let whose = (redirect.session(), redirect.tgid());
+    let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    ORIGINS.insert(key, origin, 0).is_ok()
+}
+
+/// Tells the resolver of a question by UDP, for the first packet and each that follows: it looks the entry up, and it may be
+/// evicted.
+#[inline(always)]
+fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
+    let mut from = MaybeUninit::uninit();
+    if !ctx::datagram(skb, &mut from) {
+        return false;
+    }
+    // SAFETY: `datagram` wrote it.
+    let from = unsafe { from.assume_init_ref() };
+    let (asked, proxy) = (redirect.asked(), redirect.proxy());
+    let key = OriginKey::datagram(proxy.netns, from.from, from.port);
     let whose = (redirect.session(), redirect.tgid());
     let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
     ORIGINS.insert(key, origin, 0).is_ok()
@@ -295,7 +348,7 @@ pub(crate) fn is_direct(skb: *mut __sk_buff, redirect: Redirect) -> Option<bool>
 #[inline(always)]
 pub(crate) fn peer(ctx: &SockAddrContext, connected: &Connection) -> Option<Connection> {
     let redirect = Redirect::of(ctx::socket(ctx))?;
-    let is_redirected = redirect.reason().0 == Reason::REDIRECTED
+    let is_redirected = redirect.is_redirected()
         && connected.to.is_localhost()
         && redirect.proxy().port == connected.port;
     if is_redirected {

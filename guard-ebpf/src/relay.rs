@@ -14,14 +14,14 @@ use aya_ebpf::{
 };
 use guard_common::{
     BootTime, Connection, Decision, HoleId, MAX_LEADS, PolicyId, PolicyVerdict, Protocol, Session,
-    Verdict, Wanted, relay_flags,
+    Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
     ctx::{self, LOOPBACK_DEVICE},
     emit, kernel,
     maps::{self, ListenerState, RELAYS},
-    verdict,
+    verdict::{self, Stage},
 };
 
 /// The listener that receives a connection: [`Self::UNKNOWN`], [`Self::OWN`], or a [`guard_common::Ticket`]; and two flags.
@@ -72,18 +72,12 @@ impl Receiver {
     pub(crate) const fn is_report_due(self) -> bool {
         self.0 & Self::REPORT != 0
     }
-
-    /// The same of a connection that begins.
-    #[inline(always)]
-    pub(crate) const fn beginning(self) -> Self {
-        Self(self.0 | Self::BEGINS)
-    }
 }
 
-/// Events about the same listener are at least so many nanoseconds apart.
+/// The shortest interval, in nanoseconds, between two events about the same listener.
 const PAUSE: u64 = 250_000_000;
 
-/// Whether a connection could be decided.
+/// The result of a decision.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ruling {
     /// It goes to a server of the session's own.
@@ -104,12 +98,14 @@ impl Ruling {
 const THROUGH: u32 = 1 << 31;
 /// Flag of [`Case::wanted`]: the connection begins.
 const BEGINS: u32 = 1 << 30;
+/// Flag of [`Case::wanted`]: [`Stage::Stands`].
+const STANDS: u32 = 1 << 29;
 
 /// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
 #[repr(C)]
 pub(crate) struct Case {
-    /// Whose it is.
+    /// The session.
     pub(crate) session: Session,
     granted: u32,
     cgroup: u64,
@@ -122,20 +118,38 @@ pub(crate) struct Case {
     policy: u32,
     hole: u32,
     kind: u32,
-    /// A [`Wanted`], [`THROUGH`] and [`BEGINS`].
+    /// A [`Wanted`], [`THROUGH`], [`BEGINS`] and [`STANDS`].
     wanted: u32,
 }
 
 impl Case {
-    /// A connection to that receiver; `granted` and `wanted` as in [`guard_common::find_hole`].
+    /// A call that begins a connection to that receiver; `granted` and `wanted` as in [`guard_common::find_hole`].
     #[inline(always)]
-    pub(crate) fn new(
+    pub(crate) fn of_call(
         cgroup: u64,
         receiver: Receiver,
         to: &Connection,
         granted: HoleId,
         wanted: Wanted,
     ) -> Self {
+        Self::new(cgroup, receiver, to, granted, wanted as u32 | BEGINS)
+    }
+
+    /// A packet.
+    #[inline(always)]
+    pub(crate) fn of_packet(
+        cgroup: u64,
+        receiver: Receiver,
+        to: &Connection,
+        granted: HoleId,
+    ) -> Self {
+        let begins = if receiver.begins() { BEGINS } else { 0 };
+        let wanted = Wanted::All as u32 | begins | STANDS;
+        Self::new(cgroup, receiver, to, granted, wanted)
+    }
+
+    #[inline(always)]
+    fn new(cgroup: u64, receiver: Receiver, to: &Connection, granted: HoleId, wanted: u32) -> Self {
         Self {
             session: maps::session(cgroup),
             granted: granted.0,
@@ -147,7 +161,7 @@ impl Case {
             policy: 0,
             hole: 0,
             kind: 0,
-            wanted: wanted as u32 | if receiver.begins() { BEGINS } else { 0 },
+            wanted,
         }
     }
 
@@ -157,13 +171,13 @@ impl Case {
         self.number
     }
 
-    /// [`crate::emit::Refusal::through`], where an upstream decided.
+    /// [`crate::emit::RefusalReport::through`], where an upstream decided.
     #[inline(always)]
     pub(crate) fn through(&self, asked: &Connection) -> u16 {
         if self.has_upstream() { asked.port } else { 0 }
     }
 
-    /// Decides it, by the listener's upstreams where there is one.
+    /// Decides it, by the listener's upstreams if there are any.
     #[inline(always)]
     pub(crate) fn decide(&mut self, to: &Connection) -> Ruling {
         if self.number == Receiver::UNKNOWN {
@@ -177,7 +191,7 @@ impl Case {
         }
     }
 
-    /// The same where the listener is known to be another's.
+    /// The same if the listener is known to be another's.
     #[inline(always)]
     pub(crate) fn decide_for_others(&mut self, to: &Connection) -> Ruling {
         let cgroup = core::mem::take(&mut self.cgroup);
@@ -204,7 +218,7 @@ impl Case {
         self.cgroup
     }
 
-    /// A person has to be asked, after all.
+    /// Makes the decision `confirm`: an approver must be asked after all.
     #[inline(always)]
     pub(crate) fn refuse(&mut self) {
         self.note(&Decision::by(PolicyId(self.policy), PolicyVerdict::CONFIRM));
@@ -239,8 +253,9 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     }
     // SAFETY: not null, and only called from `Case::decide`, with references.
     let (case, to) = unsafe { (&mut *case, &*to) };
-    let wanted = Wanted::from_u32(case.wanted & !(THROUGH | BEGINS));
-    let decision = verdict::decide(&case.session, to, HoleId(case.granted), wanted);
+    let wanted = Wanted::from_u32(case.wanted & !(THROUGH | BEGINS | STANDS));
+    let granted = HoleId(case.granted);
+    let decision = verdict::decide(&case.session, to, case.stage(), granted, wanted);
     case.note(&decision);
     0
 }
@@ -248,14 +263,14 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
 /// Records the session that makes a socket.
 #[inline(always)]
 pub(crate) fn mark_owner(sk: *mut bpf_sock, cgroup: u64) {
-    // Where memory is short it is scanned like another's.
+    // If memory is short, it is scanned like another's.
     if let Some(state) = kernel::new_socket_storage::<ListenerState>(maps::listener_states(), sk) {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*state).owner).write_volatile(cgroup) };
     }
 }
 
-/// The receiver of what a task of that cgroup asks for.
+/// The receiver of a connection that a task of that cgroup makes.
 #[inline(always)]
 pub(crate) fn of_connect(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> Receiver {
     Receiver(guard_listener(ctx.as_ptr().cast(), to, cgroup))
@@ -337,14 +352,13 @@ fn with_report(number: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
     }
 }
 
-/// A [`Receiver`]'s number. `made_in`: the receiving socket's cgroup at the level of sessions, where the hook can tell, else
-/// 0.
+/// A [`Receiver`]'s number. `made_in`: the receiving socket's cgroup at the level of sessions, if the hook can tell, else 0.
 #[inline(always)]
 fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     if cgroup != 0 && made_in == cgroup {
         return Receiver::OWN;
     }
-    // The guard's own proxy goes where it is redirected for, and refuses direct connections.
+    // The guard's own proxy gets redirected connections, and refuses direct ones.
     if kernel::socket_storage::<u64>(maps::listeners(), receiver).is_some() {
         return Receiver::UNKNOWN;
     }
@@ -397,14 +411,16 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     // SAFETY: as above.
     let owner = unsafe { (&raw const (*relay).owner).read_volatile() };
     let is_own = owner != 0 && owner == case.cgroup;
-    // An upstream that it connects to for this connection must not go unseen.
+    // A new upstream connection for this connection must not go unseen.
     if !is_own && case.wanted & BEGINS != 0 && !maps::is_followed(case.number) {
         return unscanned(case, to);
     }
     // The strictest verdict counts. What was asked for is the first of the upstreams.
     guard_decide(case, to);
     let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
-        case.add(leads.get(at)?);
+        let to = leads.get(at)?;
+        let said = verdict::packed(&case.session, to, case.stage());
+        case.add(to, said);
         None
     });
     // SAFETY: as above.
@@ -446,20 +462,29 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     Ruling::DECIDED
 }
 
-/// The ruling on a listener that guardd has not scanned, or no longer traces: what the policies deny whoever listens need not
-/// be held.
+/// The ruling on a listener that guardd has not scanned, or no longer traces: a connection that the policies deny for any
+/// listener need not be held.
 #[inline(always)]
 fn unscanned(case: &mut Case, to: &Connection) -> u64 {
-    let said = verdict::of_policies(&case.session, to);
+    let said = verdict::of_policies(&case.session, to, case.stage());
     case.note(&said);
     match said.verdict {
-        // Of an MPTCP server only the packet tells that it is the session's own.
+        // For an MPTCP server only the packet tells that it is the session's own.
         Verdict::Deny if !maps::has_multipath(case.cgroup) => Ruling::DECIDED,
         _ => Ruling::UNSCANNED,
     }
 }
 
 impl Case {
+    #[inline(always)]
+    fn stage(&self) -> Stage {
+        if self.wanted & STANDS == 0 {
+            Stage::Begins
+        } else {
+            Stage::Stands
+        }
+    }
+
     #[inline(always)]
     fn has_upstream(&self) -> bool {
         self.wanted & THROUGH != 0
@@ -470,13 +495,18 @@ impl Case {
         PolicyVerdict::unpack(self.said).verdict
     }
 
-    /// Takes one more upstream into account.
-    #[inline(always)]
-    fn add(&mut self, to: &Connection) {
-        let decision = verdict::decide(&self.session, to, HoleId(self.granted), Wanted::All);
+    /// Takes an upstream into account.
+    ///
+    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
+    #[inline(never)]
+    fn add(&mut self, to: &Connection, said: u64) {
+        let granted = HoleId(self.granted);
+        let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
+            verdict::hole(self.session.id, to, granted, wanted)
+        });
         let decision = without_reads(decision);
         let (new, old) = (decision.verdict.strictness(), self.verdict().strictness());
-        // Of equals the hole, so that the connection ends with it.
+        // With equal verdicts the hole counts, so that the connection ends with it.
         if new > old || (new == old && decision.hole.0 != 0) {
             self.note(&decision);
             self.to = Connection::new(to.to, to.protocol, to.port);
@@ -495,7 +525,8 @@ fn without_reads(mut decision: Decision) -> Decision {
     decision
 }
 
-/// Whether a report that a session connects to that listener is due. A session whose share is used up takes none of others'.
+/// Whether a report that a session connects to that listener is due. A session whose share is used up takes nothing from
+/// others' shares.
 #[inline(always)]
 fn is_due(receiver: *mut bpf_sock, cgroup: u64) -> bool {
     let Some(state) = kernel::socket_storage::<ListenerState>(maps::listener_states(), receiver)

@@ -1,7 +1,7 @@
 //! The verdict cache in a socket's storage, so that a packet of an allowed flow costs one look-up.
 //!
-//! A sequence lock guards it: a reader that meets a writer takes nothing from the cache, and a second writer does not
-//! write. `bpf_spin_lock` would do the same for three times the cost of all the rest.
+//! A sequence lock guards it: a reader that meets a writer uses nothing of the cache, and a second writer does not write.
+//! `bpf_spin_lock` would do the same for three times the cost of all the rest.
 
 use aya_ebpf::bindings::bpf_sock;
 use guard_common::{Address, Connection, Decision, HoleId};
@@ -18,29 +18,29 @@ pub(crate) struct Socket(*mut SocketState);
 
 /// The bits of [`SocketState::way`] that hold protocol and port.
 const WAY: u64 = 0x00ff_ffff;
-/// The bit of [`SocketState::way`] that says that it was for a packet that it was allowed.
+/// The bit of [`SocketState::way`] for an allowance to a packet.
 const BY_PACKET: u64 = 1 << 24;
 
-/// For what something was allowed: by the session of the task that asked, or by that of the packet's socket.
+/// What was allowed: a call of a task, or a packet of a socket.
 #[derive(Clone, Copy)]
 pub(crate) enum Judge {
     Task,
     Packet,
 }
 
-/// What the storage says about a destination.
+/// What the cache says about a destination.
 #[derive(Default)]
 pub(crate) struct Remembered {
     /// It is allowed, under this generation and at this time.
     pub(crate) allowed: bool,
-    /// The hole that this socket has taken a connection from for it, or 0.
+    /// The hole that this socket has used for it, or 0.
     pub(crate) granted: HoleId,
     /// The socket belongs to a connection that came in from outside.
     pub(crate) inbound: bool,
 }
 
 impl Socket {
-    /// `None` where nothing was remembered yet.
+    /// `None` if nothing is cached yet.
     #[inline(always)]
     pub(crate) fn of(sk: *mut bpf_sock) -> Option<Self> {
         kernel::socket_storage(maps::sockets(), sk).map(Self)
@@ -52,8 +52,8 @@ impl Socket {
         kernel::new_socket_storage(maps::sockets(), sk).map(Self)
     }
 
-    /// What is known about this socket going there for `owner`, the cgroup that is judged. What another one was
-    /// allowed counts for nothing: sockets are passed from session to session.
+    /// What is cached about this socket and destination for `owner`, the cgroup that is judged. An allowance to another cgroup
+    /// does not count: sockets are passed from session to session.
     #[inline(always)]
     pub(crate) fn recall(self, to: &Connection, generation: u64, owner: u64) -> Remembered {
         let state = self.0;
@@ -91,9 +91,9 @@ impl Socket {
         }
     }
 
-    /// Whether a flow is what was allowed last to packets, without a hole's end to watch for: [`Self::recall`] for
-    /// most packets, with less to load and to compare. The owner is not asked for: that of a packet is its
-    /// socket's, which never changes. `false` says nothing.
+    /// Whether a flow is the last one allowed to packets, through no hole that ends: [`Self::recall`] for most packets, with
+    /// less to load and to compare. The owner is not compared: that of a packet is its socket's, which never changes. `false`
+    /// says nothing.
     #[inline(always)]
     pub(crate) fn knows(self, flow: &Flow, generation: u64) -> bool {
         let state = self.0;
@@ -113,7 +113,7 @@ impl Socket {
         }
     }
 
-    /// Remembers an allowance; false where somebody else is at it.
+    /// Caches an allowance; false if another CPU is writing.
     #[inline(always)]
     pub(crate) fn remember(
         self,
@@ -131,8 +131,7 @@ impl Socket {
         self.write(halves(&to.to), way, generation, decision.expires.0, owner)
     }
 
-    /// Forgets all: the same socket may be connected anew, elsewhere and outwards. False where somebody else is
-    /// writing.
+    /// Clears the cache: the same socket may be connected again, elsewhere and outwards. False if another CPU is writing.
     #[inline(always)]
     pub(crate) fn forget(self) -> bool {
         // SAFETY: a live map value; one aligned word.
@@ -140,15 +139,15 @@ impl Socket {
         self.write([0, 0], 0, 0, 0, 0)
     }
 
-    /// Marks a listener that answers somebody: what it accepts inherits the mark.
+    /// Marks a listener that answers a peer: accepted sockets inherit the mark.
     #[inline(always)]
     pub(crate) fn mark_inbound(self) {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).inbound).write_volatile(1) };
     }
 
-    /// Takes the mark off a socket that has connected outwards. `connect` did so, but the answer of the listener that it was
-    /// until then may have been on its way.
+    /// Removes the mark from a socket that has connected outwards. `connect` did so, but an answer of the listener that it was
+    /// before may have been on its way.
     #[inline(always)]
     pub(crate) fn unmark_inbound(self) {
         // SAFETY: a live map value; one aligned word.

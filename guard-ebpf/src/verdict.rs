@@ -4,11 +4,15 @@
 //! way in which a program may get there.
 
 use guard_common::{
-    BootTime, Connection, Decision, HoleId, Passage, PolicyId, PolicyVerdict, Session, SessionId,
-    Wanted, chain_verdict, find_hole, policy_verdict, with_hole,
+    BootTime, Connection, Decision, HoleId, MAX_PATTERNS, NameId, NamedKey, NamesSaid, Passage,
+    PolicyId, PolicyVerdict, Said, Session, SessionId, Wanted, chain_verdict, find_hole, said_of,
+    with_hole,
 };
 
-use crate::maps::Kernel;
+use crate::{
+    kernel,
+    maps::{Kernel, KnownAs},
+};
 
 /// Where [`guard_find_hole`] says of which kind a hole is.
 const KIND: u32 = 32;
@@ -16,23 +20,44 @@ const KIND: u32 = 32;
 /// Where [`guard_chain_verdict`] says which policy decided.
 const POLICY: u32 = 32;
 
+/// Whether a connection begins, or was allowed when it did: names that were learned for a while count for both, and for new
+/// connections only until then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Stage {
+    Begins = 0,
+    Stands = 1,
+}
+
 /// The verdict for a connection of a session; `granted` and `wanted` as in [`find_hole`].
 #[inline(always)]
 pub(crate) fn decide(
     session: &Session,
     to: &Connection,
+    stage: Stage,
     granted: HoleId,
     wanted: Wanted,
 ) -> Decision {
-    with_hole(of_policies(session, to), wanted, |wanted| {
+    with_hole(of_policies(session, to, stage), wanted, |wanted| {
         hole(session.id, to, granted, wanted)
     })
 }
 
 /// The same without any hole.
 #[inline(always)]
-pub(crate) fn of_policies(session: &Session, to: &Connection) -> Decision {
-    let packed = guard_chain_verdict(session, to);
+pub(crate) fn of_policies(session: &Session, to: &Connection, stage: Stage) -> Decision {
+    unpacked(packed(session, to, stage))
+}
+
+/// The same as one number, for [`unpacked`].
+#[inline(always)]
+pub(crate) fn packed(session: &Session, to: &Connection, stage: Stage) -> u64 {
+    guard_chain_verdict(session, to, stage as u32)
+}
+
+/// Out of [`packed`].
+#[inline(always)]
+pub(crate) fn unpacked(packed: u64) -> Decision {
     Decision::by(
         PolicyId((packed >> POLICY) as u32),
         PolicyVerdict::unpack(packed & u64::from(u32::MAX)),
@@ -42,14 +67,18 @@ pub(crate) fn of_policies(session: &Session, to: &Connection) -> Decision {
 /// [`chain_verdict`], packed, and the policy that decided at [`POLICY`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn guard_chain_verdict(session: *const Session, to: *const Connection) -> u64 {
+extern "C" fn guard_chain_verdict(
+    session: *const Session,
+    to: *const Connection,
+    stage: u32,
+) -> u64 {
     if session.is_null() || to.is_null() {
         return PolicyVerdict::DENY.pack();
     }
     // SAFETY: not null, and only called from `of_policies`, with references.
     let session = unsafe { &*session };
     let decision = chain_verdict(session, |policy| {
-        PolicyVerdict::unpack(guard_policy_verdict(policy.0, to))
+        PolicyVerdict::unpack(guard_policy_verdict(policy.0, session.id.0, to, stage))
     });
     (u64::from(decision.policy.0) << POLICY) | decision.said().pack()
 }
@@ -72,16 +101,88 @@ pub(crate) fn hole(
     })
 }
 
-/// [`policy_verdict`], packed. The verifier knows the size of what `to` points to from its type, and
-/// wants it checked for null.
+/// What a policy says of a connection of a session that may know its address by names, packed. The verifier knows the size of what
+/// `to` points to from its type, and wants it checked for null.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn guard_policy_verdict(policy: u32, to: *const Connection) -> u64 {
+extern "C" fn guard_policy_verdict(
+    policy: u32,
+    session: u32,
+    to: *const Connection,
+    stage: u32,
+) -> u64 {
     if to.is_null() {
         return PolicyVerdict::DENY.pack();
     }
-    // SAFETY: not null, and only called from `decide`, with a reference.
-    policy_verdict(&Kernel, PolicyId(policy), unsafe { &*to }).pack()
+    // SAFETY: not null, and only called from `guard_chain_verdict`, with a reference.
+    let to = unsafe { &*to };
+    let base = Said::unpack(guard_said(policy, 0, to));
+    if !base.speaks_of_names() {
+        return base.verdict.pack();
+    }
+    let Some(known) = known_as(policy, session, to) else {
+        return base.verdict.pack();
+    };
+    let now = if stage == Stage::Stands as u32 {
+        BootTime(0)
+    } else {
+        kernel::boot_time()
+    };
+    let mut all = NamesSaid::NOTHING.pack();
+    all = with_pattern(known, 0, (policy, to), all, now);
+    all = with_pattern(known, 1, (policy, to), all, now);
+    all = with_pattern(known, 2, (policy, to), all, now);
+    all = with_pattern(known, 3, (policy, to), all, now);
+    const { assert!(MAX_PATTERNS == 4) };
+    if !is_of(known, policy, session, to) {
+        return PolicyVerdict::DENY.pack();
+    }
+    NamesSaid::unpack(all).over(base).pack()
+}
+
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
+#[inline(never)]
+fn known_as(policy: u32, session: u32, to: &Connection) -> Option<KnownAs> {
+    KnownAs::find(&NamedKey::new(SessionId(session), PolicyId(policy), to.to))
+}
+
+/// Whether what was read is of that key still. A function of its own, as [`known_as`].
+#[inline(never)]
+fn is_of(known: KnownAs, policy: u32, session: u32, to: &Connection) -> bool {
+    known.is_of(NamedKey::new(SessionId(session), PolicyId(policy), to.to).mark())
+}
+
+/// [`NamesSaid`] with one more pattern, if it counts.
+#[inline(always)]
+fn with_pattern(
+    known: KnownAs,
+    at: usize,
+    (policy, to): (u32, &Connection),
+    all: u64,
+    now: BootTime,
+) -> u64 {
+    let learned = known.learned(at);
+    if !learned.counts(now) {
+        return all;
+    }
+    and(all, guard_said(policy, learned.pattern.0, to))
+}
+
+/// [`NamesSaid::and`], packed. A function of its own, as [`known_as`].
+#[inline(never)]
+fn and(all: u64, said: u64) -> u64 {
+    NamesSaid::unpack(all).and(Said::unpack(said)).pack()
+}
+
+/// [`said_of`], packed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_said(policy: u32, pattern: u64, to: *const Connection) -> u64 {
+    if to.is_null() {
+        return Said::DENY.pack();
+    }
+    // SAFETY: not null, and only called from `guard_policy_verdict`, with a reference.
+    said_of(&Kernel, PolicyId(policy), NameId(pattern), unsafe { &*to }).pack()
 }
 
 /// [`find_hole`]: the hole's id, or 0, and its kind at [`KIND`]; `expires` gets the moment at which it ends.

@@ -38,7 +38,7 @@ fn embed() -> Result<(), String> {
     Ok(())
 }
 
-/// `object`, unless one of its sources is newer.
+/// Returns `object`, unless one of its sources is newer.
 fn fresh(object: PathBuf, sources: &[PathBuf]) -> Result<PathBuf, String> {
     let built = modified(&object).map_err(|e| missing(&object, &e))?;
     for dir in sources {
@@ -62,7 +62,7 @@ fn modified(path: &Path) -> io::Result<SystemTime> {
     fs::metadata(path)?.modified()
 }
 
-/// When the file that changed last below `dir` did.
+/// The latest modification time of a file below `dir`.
 fn newest(dir: &Path) -> io::Result<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
     for entry in fs::read_dir(dir)? {

@@ -183,7 +183,7 @@ pub(crate) fn type_key(terminal: impl AsFd, key: u8) -> io::Result<()> {
 /// Another descriptor for one that this process was started with.
 pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: whether it is open is what the call says; it is only duplicated.
-    let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3_usize) })?;
     // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -101,7 +101,7 @@ fn refusals_of_many_processes_at_once_are_counted_exactly() {
 }
 
 #[test]
-fn a_flood_of_one_session_does_not_hold_up_the_question_of_another() {
+fn a_flood_of_one_session_does_not_hold_up_the_request_of_another() {
     let network = Network::new().unwrap();
     let daemon = started(&network);
     let mut loud = Shell::start(&daemon, "asks").unwrap();

@@ -40,7 +40,7 @@ impl Bench {
         Shell::start(&self.daemon, "asks").unwrap()
     }
 
-    /// How many bytes the holes that have ended were used for, as the audit trail says.
+    /// How many bytes the holes that have ended were used for, as the audit log says.
     fn used(&self) -> Vec<Option<u64>> {
         let trail = std::fs::read_to_string(self.daemon.audit()).unwrap();
         let records = trail
@@ -62,7 +62,7 @@ impl Bench {
 }
 
 #[test]
-fn a_question_a_yes_and_the_connection_passes_until_the_hole_ends() {
+fn a_request_a_yes_and_the_connection_passes_until_the_hole_ends() {
     let bench = Bench::new();
     let production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();

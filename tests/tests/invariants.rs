@@ -1,7 +1,7 @@
 //! What must always hold, a test for each.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn the_pinned_kernel_state_is_the_truth() {
     assert_eq!(next["id"], "h2");
 }
 
-/// All but the audit trail, which is not state.
+/// All but the audit log, which is not state.
 fn remove_metadata(state: &Path) {
     for entry in fs::read_dir(state).unwrap().flatten() {
         let path = entry.path();
@@ -290,4 +290,69 @@ fn enforcing_is_said_only_after_reading_back() {
     assert_eq!(output.code(), Some(1));
     let status = output.json().unwrap();
     assert_eq!(status["enforcing"], false);
+}
+
+const READS: &str = r#"
+version = 1
+default = "allow"
+
+[[rule]]
+name = "photos"
+to = ["192.0.2.10"]
+ports = ["tcp/80"]
+action = "read-only"
+"#;
+
+/// The `/proc/PID` of guardd's proxy, once it runs.
+fn proxy(daemon: &Daemon) -> PathBuf {
+    let guardd = daemon.pid().unwrap();
+    let is_proxy = |process: &PathBuf| {
+        let words = fs::read(process.join("cmdline")).unwrap_or_default();
+        words.starts_with(b"guard-proxy\0")
+    };
+    let mut found = None;
+    eventually("a proxy", || {
+        let children = fs::read_to_string(format!("/proc/{guardd}/task/{guardd}/children"));
+        let children = children.unwrap();
+        let mut all = children
+            .split_whitespace()
+            .map(|pid| PathBuf::from(format!("/proc/{pid}")));
+        found = all.find(is_proxy);
+        found.is_some()
+    })
+    .unwrap();
+    found.unwrap()
+}
+
+/// A field of a process's or thread's `status`.
+fn field(of: &Path, name: &str) -> String {
+    let text = fs::read_to_string(of.join("status")).unwrap();
+    let found = text.lines().find_map(|line| line.strip_prefix(name));
+    found.unwrap().trim_start_matches(':').trim().to_owned()
+}
+
+#[test]
+fn what_parses_an_attackers_bytes_has_no_rights() {
+    let network = Network::new().unwrap();
+    let daemon = Daemon::in_network(&network)
+        .policy("reads", READS)
+        .start()
+        .unwrap();
+    let _shell = Shell::start(&daemon, "reads").unwrap();
+    let proxy = proxy(&daemon);
+    eventually("it has given up all", || field(&proxy, "Seccomp") == "2").unwrap();
+    // A thread may have rights of its own.
+    for thread in fs::read_dir(proxy.join("task")).unwrap() {
+        let thread = thread.unwrap().path();
+        for ids in ["Uid", "Gid"] {
+            let all = field(&thread, ids);
+            assert!(all.split_whitespace().all(|id| id != "0"), "{ids}: {all}");
+        }
+        assert_eq!(field(&thread, "Groups"), "");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(field(&thread, set), "0000000000000000", "{set}");
+        }
+        assert_eq!(field(&thread, "NoNewPrivs"), "1");
+        assert_eq!(field(&thread, "Seccomp"), "2");
+    }
 }

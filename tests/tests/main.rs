@@ -47,6 +47,7 @@ mod reboot;
 mod relays;
 mod reload;
 mod report;
+mod resolver;
 mod root;
 mod rotation;
 mod services;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use guard_lab::PATIENCE;
 use guard_lab::network::{DEV_V4, PROD_V4};
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, V4, bins, eventually};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, V4, bins, eventually,
+};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -420,6 +422,85 @@ fn guardd_asks_no_name_server_for_a_session_that_may_not() {
         asked("open") > 0,
         "a session that may ask can have guardd ask"
     );
+}
+
+/// Policies of which each is the only one of its kind, all of them at once.
+const POLICIES: &str = r#"
+import json, os, socket, sys
+control, count = sys.argv[1], int(sys.argv[2])
+prefixes = ", ".join(f'"198.{18 + n % 2}.{n // 200}.{n % 200}"' for n in range(3000))
+kept = []
+for number in range(count):
+    text = f'version = 1\nname = "flood-{number}"\ndefault = "allow"\n[[rule]]\nname = "r"\nto = [{prefixes}]\naction = "deny"\n'
+    run = {"policy": {"name": None, "file": f"/flood-{number}.toml", "text": text}, "command": ["true"], "uid": os.getuid()}
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(control)
+    client.sendall(json.dumps({"method": "org.guardd.Control.Run", "parameters": run}).encode() + b"\0")
+    kept.append(client)
+print("sent", flush=True)
+for client in kept:
+    client.recv(1)
+print("answered", flush=True)
+"#;
+
+/// The names of the policies that were put in place, in that order.
+fn loaded(daemon: &Daemon) -> Vec<String> {
+    let log = daemon.root(["log", "--json"]).run().unwrap();
+    let records = log.json_lines().unwrap().into_iter();
+    let loads = records.filter(|one| one["kind"] == "policy-load");
+    let names = loads.map(|one| one["policy"].as_str().unwrap().to_owned());
+    names.collect()
+}
+
+#[test]
+fn policies_from_inside_keep_nobody_elses_waiting() {
+    // As many calls as guardd takes from one session at a time.
+    const COUNT: usize = 32;
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let guard = program(&daemon, "guard");
+    let script = daemon.dir().join("policies.py");
+    fs::write(&script, POLICIES).unwrap();
+    let mut floods = Shell::start(&daemon, "open").unwrap();
+    let mut other = Shell::start(&daemon, "open").unwrap();
+    let file = |name: &str| {
+        let text = format!("{OPEN}name = \"{name}\"\n");
+        let file = daemon.write_for_agents(name, &text).unwrap();
+        file.display().to_string()
+    };
+    let (inner, own) = (file("inner"), file("own"));
+    let flood = format!(
+        "python3 {} {} {COUNT} &",
+        script.display(),
+        daemon.socket().display()
+    );
+    floods.tell(&flood).unwrap();
+    floods.line_with("sent").unwrap();
+    let is_flood = |name: &&String| name.starts_with("flood-");
+    eventually(
+        "the first is in force, and the others are asked for",
+        || loaded(&daemon).iter().any(|name| is_flood(&name)),
+    )
+    .unwrap();
+    let person = ["run", "--quiet", "--policy", &own, "--", "true"];
+    let mut person = daemon.agent(person).spawn().unwrap();
+    let run = format!("{guard} run --quiet --policy {inner} -- true");
+    assert_eq!(other.status_of(&run).unwrap(), 0);
+    assert!(person.wait().unwrap().success());
+    // Each waited for a few of them, and not for all that were there before.
+    let names = loaded(&daemon);
+    for name in ["inner", "own"] {
+        let at = names.iter().position(|one| one == name).unwrap();
+        let before = names[..at].iter().filter(is_flood).count();
+        assert!(
+            before < COUNT * 3 / 4,
+            "{name} came after {before}: {names:?}"
+        );
+    }
+    // Nothing kept the others from coming, either.
+    floods.line_with("answered").unwrap();
+    let all = loaded(&daemon);
+    assert_eq!(all.iter().filter(is_flood).count(), COUNT, "{all:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What guardd shows of itself as a service of systemd: its status line, its metrics, its audit trail.
+//! What guardd shows of itself as a service of systemd: its status line, its metrics, its audit log.
 //!
 //! For a machine to throw away that has guard installed.
 

@@ -1,4 +1,4 @@
-//! The audit trail goes on when its file is renamed away, for who writes and for who reads.
+//! The audit log goes on when its file is renamed away, for who writes and for who reads.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ fn daemon(network: &Network) -> Daemon {
     daemon.start().unwrap()
 }
 
-/// The trail's file as logrotate leaves it after so many rotations.
+/// The audit log's file as logrotate leaves it after so many rotations.
 fn rotated(daemon: &Daemon, number: usize) -> PathBuf {
     PathBuf::from(format!("{}.{number}", daemon.audit().display()))
 }

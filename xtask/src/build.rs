@@ -9,9 +9,9 @@ use crate::shell::{cargo, run, target};
 use crate::{ebpf, install};
 
 /// The programs that people install. Each is of the package of that name.
-pub(crate) const PROGRAMS: [&str; 3] = ["guard", "guardd", "guard-proxy"];
+pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard-resolver"];
 
-/// Builds both halves. Leaves `guard`, `guardd` and `guard-proxy` in `target/release`.
+/// Builds both halves. Leaves `guard`, `guardd`, `guard-proxy` and `guard-resolver` in `target/release`.
 ///
 /// # Errors
 ///
@@ -58,6 +58,20 @@ pub(crate) fn workspace(verb: &[&str]) -> Command {
 /// That something does not compile.
 pub(crate) fn build_tests() -> Result<()> {
     run(workspace(&["build"]).args(["--exclude", "guard-bench", "--all-targets"]))
+}
+
+/// Builds the programs that people install, and the lab's, as [`build_tests`] does, and nothing that is a test.
+///
+/// # Errors
+///
+/// That something does not compile.
+pub(crate) fn build_programs() -> Result<()> {
+    let bins = PROGRAMS.iter().chain(&["guard-lab"]);
+    let bins = bins.flat_map(|name| ["--bin", name]);
+    // With an example, and so with the features of the tests: what all of it depends on is compiled once.
+    run(workspace(&["build"])
+        .args(bins)
+        .args(["--example", "relay"]))
 }
 
 /// Where the programs are that [`build_tests`] builds.

@@ -11,7 +11,7 @@ use crate::test::outcome::Outcome;
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
     ("dbus-send", "dbus"),
@@ -27,6 +27,7 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("socat", "socat"),
+    ("ssh-add", "openssh-client"),
     ("ssh-agent", "openssh-client"),
     ("tmux", "tmux"),
     ("wget", "wget"),

@@ -27,7 +27,7 @@ const TRYING: Duration = Duration::from_millis(30);
 ///
 /// That something could not be measured, or that the hole is not listed.
 pub(super) fn answer(plan: &Plan) -> Result<Vec<Figure>> {
-    const WHY: &str = "guardd writes the audit trail to disk before it opens the hole";
+    const WHY: &str = "guardd writes the audit log to disk before it opens the hole";
     let network = Network::new()?;
     let _sink = sink(&network)?;
     let daemon = Daemon::in_network(&network)

@@ -90,6 +90,13 @@ impl Client {
         answer["ns"].as_f64().context("no time")
     }
 
+    /// What connect(2) of a socket for datagrams takes, in nanoseconds, with the making and closing of that.
+    pub(super) fn connect_udp(&mut self, pool: Pool, count: u64) -> Result<f64> {
+        let mut order = pool.order("connect-udp");
+        order["count"] = count.into();
+        self.ask(&order)?["ns"].as_f64().context("no time")
+    }
+
     /// What a small datagram takes, in nanoseconds.
     pub(super) fn send(&mut self, pool: Pool, count: u64, connected: bool) -> Result<f64> {
         let mut order = pool.order("send");

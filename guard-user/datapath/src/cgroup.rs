@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::{DatapathError, Result};
 
-/// An empty cgroup in the root. Only what has none below can be removed, so nobody removes the root by mistake, and the
+/// An empty cgroup in the root. A cgroup with others below it cannot be removed, so nobody removes the root by mistake, and the
 /// programs with it.
 const KEEPER: &str = "guardd";
 
@@ -29,8 +29,8 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// Makes it where it is absent; true where it did, or where a guardd was killed that had just done so. `making`
-    /// is a directory that stands meanwhile: a root bears its mark only after it was made.
+    /// Makes it if it is absent; true if it did, or if a guardd was killed that had just done so. `making` is a directory that
+    /// exists meanwhile: a root gets its mark only after it was made.
     pub(super) fn ensure(path: &Path, making: &Path) -> Result<(Self, bool)> {
         if !path.exists() {
             make_dir(making, 0o700)?;
@@ -65,7 +65,7 @@ impl Root {
 
     fn open_marked(path: &Path, made: bool) -> Result<Self> {
         let root = Self::open(path)?;
-        // What an earlier guardd made bears that mark already.
+        // A root of an earlier guardd has the mark already.
         if made || !root.is_ours() {
             cgroup2::mark(path, made).map_err(DatapathError::file("mark", path))?;
         }
@@ -86,7 +86,7 @@ impl Root {
         self.id
     }
 
-    /// Makes the [`KEEPER`] where it is absent.
+    /// Makes the [`KEEPER`] if it is absent.
     pub(super) fn keep(&self) -> Result<()> {
         match self.make(KEEPER) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -94,17 +94,17 @@ impl Root {
         }
     }
 
-    /// Takes the [`KEEPER`] away from a root that stays.
+    /// Removes the [`KEEPER`] from a root that stays.
     pub(super) fn let_go(&self) -> Result<()> {
         remove(&self.path.join(KEEPER))
     }
 
-    /// In this very root: where it is gone, not in another one that has come in its place.
+    /// In this very root: if it is gone, not in another one at its path.
     fn make(&self, name: &str) -> io::Result<()> {
         Ok(mkdirat(&self.dir, name, Mode::from_raw_mode(0o755))?)
     }
 
-    /// Whether it is there still: the kernel lets go of links to a cgroup a moment after it.
+    /// Whether it still exists: the kernel releases links to a cgroup a moment after it is removed.
     pub(super) fn stands(&self) -> bool {
         id(&self.path).is_ok_and(|id| id == self.id)
     }
@@ -118,7 +118,7 @@ impl Root {
         self.level + 1
     }
 
-    /// Whoever holds this is the only guardd there. Everybody may open the root's directory, and with that lock it.
+    /// Locks the root: the holder is the only guardd there. Everybody may open the root's directory, and with that lock it.
     pub(super) fn lock(&self) -> Result<OwnedFd> {
         taken(bpf::lock_file(&self.path.join(KILL)), &self.path)
     }
@@ -132,14 +132,14 @@ impl Root {
         Ok((path, id))
     }
 
-    /// The cgroups right below, with their ids, but for the one that only keeps the root.
+    /// The cgroups right below, with their ids, but for the [`KEEPER`].
     pub(super) fn children(&self) -> Result<Vec<(PathBuf, u64)>> {
         let mut children = Vec::new();
         let others = subdirectories(&self.path)?.into_iter();
         for path in others.filter(|path| !path.ends_with(KEEPER)) {
             match cgroup2::id(&path) {
                 Ok(id) => children.push((path, id)),
-                // Others remove theirs when they like.
+                // Others may remove theirs at any time.
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(DatapathError::file("look at", path)(error)),
             }
@@ -148,7 +148,7 @@ impl Root {
     }
 }
 
-/// Makes a directory; false where it is there.
+/// Makes a directory; false if it exists.
 fn make_dir(path: &Path, mode: u32) -> Result<bool> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => Ok(true),
@@ -157,7 +157,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<bool> {
     }
 }
 
-/// What a lock on `path` came to.
+/// The result of a lock on `path`.
 pub(super) fn taken(lock: io::Result<Option<OwnedFd>>, path: &Path) -> Result<OwnedFd> {
     lock.map_err(DatapathError::file("lock", path))?
         .ok_or_else(|| DatapathError::Busy { path: path.into() })
@@ -168,7 +168,7 @@ fn id(path: &Path) -> Result<u64> {
     cgroup2::id(path).map_err(DatapathError::file("look at", path))
 }
 
-/// Whether the cgroup of that id is the one at `path`. Where that cannot be told, it is.
+/// Whether the cgroup with that id is the one at `path`. If that cannot be told, it is.
 pub(super) fn is_at(path: &Path, cgroup_id: u64) -> bool {
     match cgroup2::id(path) {
         Ok(id) => id == cgroup_id,
@@ -176,7 +176,7 @@ pub(super) fn is_at(path: &Path, cgroup_id: u64) -> bool {
     }
 }
 
-/// Whether guardd calls its own cgroups like that.
+/// Whether the name is one of guardd's own for cgroups.
 pub(super) fn is_session_name(path: &Path) -> bool {
     path.file_name()
         .and_then(|name| name.to_str())
@@ -199,12 +199,12 @@ pub(super) fn enter(path: &Path, pid: u32) -> Result<()> {
     write(&path.join("cgroup.procs"), &pid.to_string())
 }
 
-/// Ends every process in it and below.
+/// Kills every process in it and below.
 pub(super) fn kill(path: &Path) -> Result<()> {
     write(&path.join(KILL), "1")
 }
 
-/// As [`kill`], of the cgroup of that id and of no other that has come in its place. One that is gone has none.
+/// As [`kill`], of the cgroup with that id, and not of another one at its path. One that is gone has no processes.
 pub(super) fn kill_that(path: &Path, cgroup_id: u64) -> Result<()> {
     match write_in_that(path, cgroup_id, KILL, "1") {
         Err(error) if is_gone(&error) => Ok(()),
@@ -242,7 +242,7 @@ pub(super) fn is_populated(path: &Path) -> Result<bool> {
 
 const KILL: &str = "cgroup.kill";
 
-/// So many cgroups are looked at for processes. Where a unit's are delegated, what runs in it makes as many as it likes.
+/// Cgroups that are read for processes. In a delegated cgroup a unit may make any number.
 const MOST_LOOKED_AT: usize = 256;
 
 /// The processes in it and below, in the nearest [`MOST_LOOKED_AT`] cgroups.
@@ -278,7 +278,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes an empty cgroup that has none below it; where it has, it stays. Whether it is gone.
+/// Removes an empty cgroup without others below it; with others it stays. Returns whether it is gone.
 pub(super) fn remove_alone(path: &Path) -> Result<bool> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(true),
@@ -289,7 +289,7 @@ pub(super) fn remove_alone(path: &Path) -> Result<bool> {
     }
 }
 
-/// Takes the mark of a guard's root away from one that stays.
+/// Removes the mark of a guard's root from one that stays.
 pub(super) fn unmark(path: &Path) -> Result<()> {
     cgroup2::unmark(path).map_err(DatapathError::file("unmark", path))
 }
@@ -302,10 +302,10 @@ fn is_gone(e: &io::Error) -> bool {
 ///
 /// # Errors
 ///
-/// Where none is mounted, or systemd does not put its units into it: what is in the slice would run unguarded.
+/// If none is mounted, or systemd does not put its units into it: units of the slice would run unguarded.
 pub fn default_root() -> io::Result<PathBuf> {
     let has_systemd = Path::new("/run/systemd/system").exists();
-    // Where it uses version 2, its own is `init.scope`.
+    // If systemd uses version 2, its own cgroup is `init.scope`.
     let uses_it = || cgroup2::path_of(1).is_ok_and(|path| path != Path::new("/"));
     if has_systemd && !uses_it() {
         return Err(io::Error::other(format!(
@@ -317,7 +317,7 @@ pub fn default_root() -> io::Result<PathBuf> {
     Ok(cgroup2::Hierarchy::find()?.mount().join(name))
 }
 
-/// What tells systemd to use version 2; since release 256 it does nothing else.
+/// Has systemd use version 2; since release 256 it always does.
 const UNIFIED: &str = "systemd.unified_cgroup_hierarchy=1";
 
 #[cfg(test)]

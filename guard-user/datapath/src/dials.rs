@@ -1,5 +1,5 @@
-//! Dials: what processes outside connect to that serve a listener which a session has connected to. Programs at the top of the
-//! hierarchy report them; they refuse nothing.
+//! Dials: the connections of processes outside that serve a listener to which a session has connected. Programs at the top of
+//! the hierarchy report them; they refuse nothing.
 
 use std::path::Path;
 
@@ -25,22 +25,22 @@ pub(super) const MAPS: [&str; 3] = ["DIALERS", "DIALING", "DIALED"];
 pub(super) struct Dials {
     dialers: HashMap<MapData, u32, [u8; size_of::<Dialer>()]>,
     dialing: Array<MapData, u64>,
-    /// When those that have ended were last thrown out.
+    /// When ended entries were last removed.
     swept: BootTime,
 }
 
-/// In nanoseconds: it takes a while.
+/// The shortest interval between two removals, in nanoseconds: one takes a while.
 const SWEEP: u64 = 1_000_000_000;
 
 impl Dials {
-    /// Attaches the programs, where each does not do the same already.
+    /// Attaches the programs, unless attached ones do the same.
     ///
     /// # Errors
     ///
-    /// What the kernel lacks; then what was there is as it was.
+    /// What the kernel lacks; then the attached ones stay as they were.
     pub(super) fn attach(live: &Path, object: &Object, ebpf: &mut Ebpf) -> Result<Self> {
         if !object.tells() {
-            // Those of another guardd would tell nobody.
+            // Those of another guardd would report to nobody.
             top::detach(live, &HOOKS);
             return Err(DatapathError::Absent {
                 what: "program in the eBPF object that tells what processes connect to".into(),
@@ -63,7 +63,8 @@ impl Dials {
         })
     }
 
-    /// Has the kernel tell of these until then, as far as there is room. False where it had more to tell of them than it could.
+    /// Has the kernel half report these processes' connections until then, as far as the map has room. False if it lost reports
+    /// about one of them.
     pub(super) fn follow(
         &mut self,
         processes: &[(u32, u64)],
@@ -74,7 +75,7 @@ impl Dials {
         for (process, cgroup) in processes {
             let put = self.follow_one(*process, *cgroup, until);
             let put = put.or_else(|_| {
-                // Those that have ended take room.
+                // Ended entries take room.
                 self.forget_before(now);
                 self.follow_one(*process, *cgroup, until)
             });
@@ -88,7 +89,7 @@ impl Dials {
         all
     }
 
-    /// What was counted of it goes on.
+    /// The entry's counts go on.
     fn follow_one(&mut self, process: u32, cgroup: u64, until: BootTime) -> Result<bool> {
         let before = self.dialers.get(&process, 0);
         let before: Dialer = before.map(|value| read(&value)).unwrap_or_default();
@@ -118,13 +119,14 @@ impl Dials {
 }
 
 impl Datapath {
-    /// Has [`super::EventReader`] tell of what these processes connect to, and those that they start, until then. With each
-    /// the cgroup of the session that it is in, 0 for none. False where the kernel had more to tell of them than it could.
+    /// Has the kernel half report the connections of these processes, and of those that they start, until then
+    /// ([`super::EventReader`]). Each comes with the cgroup of its session, 0 for none. False if reports about one of them were
+    /// lost.
     ///
     /// # Errors
     ///
-    /// The system's, as where there is no more room: then of some of them nothing is told. Nothing where
-    /// [`Self::dials_problem`] says why nothing is told of any.
+    /// The system's, as if the map is full: then some processes are not reported. None if [`Self::dials_problem`] says why no
+    /// process is.
     pub fn follow_dials(
         &mut self,
         processes: &[(u32, u64)],
@@ -137,7 +139,7 @@ impl Datapath {
         }
     }
 
-    /// Why nobody tells what processes outside connect to; none where somebody does.
+    /// Why the connections of processes outside are not reported; none if they are.
     #[must_use]
     pub fn dials_problem(&self) -> Option<&str> {
         self.dials.as_ref().err().map(String::as_str)

@@ -18,17 +18,17 @@ pub enum DatapathError {
         /// The system's word.
         source: io::Error,
     },
-    /// A map, program or link.
+    /// A map, program or link failed.
     #[error("cannot {doing}: {why}")]
     Ebpf {
         /// What was tried.
         doing: String,
-        /// What the kernel or the loader said.
+        /// The kernel's or the loader's words.
         why: String,
-        /// Whether it was for want of a capability.
+        /// Whether a capability was missing.
         denied: bool,
     },
-    /// A program at the top of the hierarchy.
+    /// A program at the top of the hierarchy failed.
     #[error("cannot judge what sessions do at the top of the cgroup hierarchy: {what}: {why}")]
     Top {
         /// What it failed on.
@@ -36,7 +36,7 @@ pub enum DatapathError {
         /// The system's word.
         why: io::Error,
     },
-    /// Another guardd has it.
+    /// Another guardd holds the lock.
     #[error("another guardd uses {path}")]
     Busy {
         /// The pin directory or cgroup root.
@@ -48,13 +48,13 @@ pub enum DatapathError {
         /// The cgroup root.
         path: PathBuf,
     },
-    /// Somebody else than root could move processes out of the cgroup root.
+    /// Others than root could move processes out of the cgroup root.
     #[error("root does not own {path}, so what is in it could leave it")]
     NotRoots {
         /// The cgroup root.
         path: PathBuf,
     },
-    /// Somebody else than root could take the pins away.
+    /// Others than root could remove the pins.
     #[error("{path} is no directory of root's, so whoever owns it could take the pins in it away")]
     NotRootsPins {
         /// The pin directory.
@@ -67,15 +67,15 @@ pub enum DatapathError {
         path: PathBuf,
         /// The cgroup root.
         root: PathBuf,
-        /// What the pins say.
+        /// The version in the pins.
         found: u64,
-        /// What this program says.
+        /// This program's version.
         ours: u64,
     },
-    /// Somebody removed a pin.
+    /// A pin was removed.
     #[error("{pin} is gone, so what is enforced cannot be read or changed")]
     Incomplete {
-        /// Which.
+        /// The pin.
         pin: PathBuf,
     },
     /// The pins hold programs that are attached elsewhere.
@@ -86,13 +86,13 @@ pub enum DatapathError {
         /// The cgroup root.
         root: PathBuf,
     },
-    /// Somebody removed the cgroup root, and the programs with it.
+    /// The cgroup root was removed, and the programs with it.
     #[error("the cgroup {root} is gone, or another has come in its place")]
     RootGone {
         /// The cgroup root.
         root: PathBuf,
     },
-    /// A program is not where it should be.
+    /// A program is not attached as it should be.
     #[error("{hook} is not attached to {root}")]
     NotEnforced {
         /// Which.
@@ -110,7 +110,7 @@ pub enum DatapathError {
         /// The limit.
         limit: usize,
     },
-    /// There is no such thing.
+    /// The thing does not exist.
     #[error("there is no {what}")]
     Absent {
         /// What.
@@ -124,13 +124,13 @@ pub enum DatapathError {
         /// The session's cgroup.
         cgroup: PathBuf,
     },
-    /// Teardown is refused, since units could then start there with nothing in their way.
+    /// Teardown is refused: systemd could not stop the slice, whose units could then start unguarded.
     #[error("systemd does not stop guard.slice: {why}")]
     SliceStands {
-        /// What it said.
+        /// systemd's words.
         why: String,
     },
-    /// Teardown is refused.
+    /// Teardown is refused: sessions are live.
     #[error("sessions live in {root}: {sessions}")]
     SessionsLive {
         /// The cgroup root.
@@ -194,7 +194,7 @@ impl DatapathError {
                 "see who made it, and what is in it; then remove it, and start guardd again: ls -la {0}; rm -r {0}",
                 path.display()
             ),
-            // Without the root teardown would look for sessions in another one, find none, and leave these without a guard.
+            // Without the root, teardown would look for sessions in another one, find none, and leave these unguarded.
             Self::OtherVersion { path, root, .. } => format!(
                 "end the sessions, run `guardd teardown --pin-dir {} --cgroup-root {}`, then start guardd again",
                 path.display(),
@@ -228,15 +228,15 @@ impl DatapathError {
     }
 }
 
-/// The oldest kernel that has what the programs are made of.
+/// The oldest kernel with everything that the programs need.
 const OLDEST: (u32, u32) = (6, 1);
 
-/// Whether the kernel interprets programs. What calls a helper that calls back it takes only where it does not.
+/// Whether the kernel interprets programs. It then rejects programs with helpers that call back.
 fn jit_is_off() -> bool {
     fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").is_ok_and(|text| text.trim() == "0")
 }
 
-/// What to do about programs that the kernel does not take.
+/// The advice about programs that the kernel rejects.
 fn kernel_needed(release: &str) -> String {
     let (major, minor) = OLDEST;
     let is_old = version(release).is_some_and(|found| found < OLDEST);

@@ -17,11 +17,11 @@ pub enum KernelEvent {
     Other(LsmEvent),
 }
 
-/// Events as they come. Its descriptor is readable when there is one.
+/// The events as they come. Its descriptor is readable when there is one.
 pub struct EventReader(RingBuf<MapData>);
 
 impl Datapath {
-    /// Opens the ring buffer. What is in it already is read first.
+    /// Opens the ring buffer. Unread events come first.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl EventReader {
     pub fn next(&mut self) -> Option<KernelEvent> {
         loop {
             let item = self.0.next()?;
-            // Only the kernel half writes here; a record of another size is none of its.
+            // Only the kernel half writes here; a record of another size is not one of its records.
             if let Ok(event) = Event::read_from_bytes(&item) {
                 return Some(KernelEvent::Connection(event));
             }

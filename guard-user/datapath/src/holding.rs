@@ -4,7 +4,7 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use aya::maps::{HashMap, MapData};
-use guard_common::{BootTime, Connection, Held, Patience, RefusedKey, SessionId};
+use guard_common::{BootTime, Connection, Held, HoldTerms, RefusedKey, SessionId};
 use guard_sys::{clock, sock_destroy, tcp};
 
 use super::{
@@ -12,18 +12,17 @@ use super::{
     maps::{bytes, gone, open, read},
 };
 
-/// The interval after which the SYN of a held connection is first sent again.
+/// The first interval after which the SYN of a held connection is sent again.
 const FIRST_PROBE: Duration = Duration::from_millis(400);
-/// How many times it is sent again at most: what `TCP_SYNCNT` takes.
+/// How many times it is sent again at most: the limit of `TCP_SYNCNT`.
 const PROBES: u64 = 127;
-/// The time between two of the quick ones (`TCP_RESOURCE_PROBE_INTERVAL` of net/tcp.h).
+/// The interval of the quick ones (`TCP_RESOURCE_PROBE_INTERVAL` of net/tcp.h).
 const QUICK_STEP: Duration = Duration::from_millis(500);
-/// The time between two of the others, where the kernel can be told (`TCP_RTO_MAX_MS`).
+/// The interval of the others, if the kernel has `TCP_RTO_MAX_MS`.
 const LONG_STEP: Duration = Duration::from_secs(4);
-/// Those on the way from the one to the other, each twice as long as the one before.
+/// Probes between the two kinds, each interval twice the one before.
 const BETWEEN: u64 = 4;
-/// The others where it cannot be told: each twice as long as the one before, so that they last for as long as all that may
-/// wait.
+/// The others without `TCP_RTO_MAX_MS`: each interval is twice the one before, so they last for the longest hold.
 const DOUBLING: u64 = 10;
 
 /// A connection that is held, by its socket's cookie.
@@ -31,10 +30,10 @@ pub type HeldSocket = (u64, Held);
 
 /// The maps for held connections.
 pub(super) struct Holding {
-    patience: HashMap<MapData, u32, [u8; size_of::<Patience>()]>,
+    patience: HashMap<MapData, u32, [u8; size_of::<HoldTerms>()]>,
     held: HashMap<MapData, u64, [u8; size_of::<Held>()]>,
     refused: HashMap<MapData, [u8; size_of::<RefusedKey>()], u64>,
-    /// Whether the time between two probes can be bounded.
+    /// Whether the interval between two probes can be limited.
     bounds_steps: bool,
 }
 
@@ -55,7 +54,7 @@ pub(super) fn first_probe() -> io::Result<u32> {
     u32::try_from(jiffies.max(1)).map_err(io::Error::other)
 }
 
-/// How many quick probes a connection gets that waits for so long: as many as leave enough of the others for the rest.
+/// How many quick probes a connection held for `time` gets: as many as leave enough of the others for the rest.
 fn quick(time: Duration, bounds_steps: bool) -> u64 {
     if time <= QUICK_STEP * PROBES as u32 {
         return PROBES;
@@ -71,11 +70,11 @@ fn quick(time: Duration, bounds_steps: bool) -> u64 {
 }
 
 impl Datapath {
-    /// Has a session's connections wait that a person could allow, each for that time, if they begin before `until`.
+    /// Has a session's connections held that an approver could allow, each for that time, if they begin before `until`.
     ///
     /// # Errors
     ///
-    /// The system's; then they do not wait, or as before.
+    /// The system's; then they are not held, or as before.
     pub fn set_patience(
         &mut self,
         session: SessionId,
@@ -83,7 +82,7 @@ impl Datapath {
         until: BootTime,
     ) -> Result<()> {
         let holding = &mut self.holding;
-        let patience = Patience {
+        let patience = HoldTerms {
             until,
             time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
             quick: quick(time, holding.bounds_steps),
@@ -94,7 +93,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map PATIENCE"))
     }
 
-    /// From now on a session's connections do not wait. Those that wait go on waiting.
+    /// Has no further connection of a session held. Those that are held stay so.
     ///
     /// # Errors
     ///
@@ -104,7 +103,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map PATIENCE"))
     }
 
-    /// The connections that wait.
+    /// The held connections.
     ///
     /// # Errors
     ///
@@ -122,24 +121,24 @@ impl Datapath {
         Ok(all)
     }
 
-    /// Whether any connection waits.
+    /// Whether any connection is held.
     #[must_use]
     pub fn holds_any(&self) -> bool {
         self.holding.held.keys().next().is_some()
     }
 
-    /// Ends connections that wait: their programs get `ECONNABORTED` at once. How many there were.
+    /// Closes held connections: their programs get `ECONNABORTED` at once. Returns how many there were.
     ///
     /// # Errors
     ///
-    /// The system's. Nothing of them gets out all the same.
+    /// The system's. Their packets are dropped all the same.
     pub fn end_held(&mut self, session: &SessionCgroup, cookies: &HashSet<u64>) -> Result<usize> {
         let ended = self.destroy(session, || sock_destroy::destroy_tcp(cookies))?;
         self.forget_held(cookies)?;
         Ok(ended)
     }
 
-    /// Forgets connections that wait no more, where the kernel has not told so.
+    /// Removes the entries of connections that are no longer held, if the kernel half has not.
     ///
     /// # Errors
     ///
@@ -152,11 +151,11 @@ impl Datapath {
         Ok(())
     }
 
-    /// Until then a session's connections to there are refused without waiting: a person said no.
+    /// Has a session's connections to a destination refused without a hold until then: a person said no.
     ///
     /// # Errors
     ///
-    /// The system's; then each waits, and is ended by guardd.
+    /// The system's; then each is held, and guardd closes it.
     pub fn refuse(&mut self, session: SessionId, to: &Connection, until: BootTime) -> Result<()> {
         let key = bytes(&RefusedKey::new(session, to));
         self.holding
@@ -165,7 +164,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map REFUSED"))
     }
 
-    /// A person's no holds no more.
+    /// Ends such a refusal.
     ///
     /// # Errors
     ///

@@ -156,7 +156,11 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
-    prop_oneof![Just(Wanted::All), Just(Wanted::Any), Just(Wanted::Turned)]
+    prop_oneof![
+        Just(Wanted::All),
+        Just(Wanted::Any),
+        Just(Wanted::Redirected)
+    ]
 }
 
 /// The holes that help, by trying every one: those that make it a verdict, and that verdict. They are equal but for how
@@ -181,13 +185,13 @@ fn naive(
     });
     let for_all = for_all.map(|(id, _)| id).collect();
     let reads = over(true).filter(|(id, new)| match wanted {
-        Wanted::Turned => *id == granted,
+        Wanted::Redirected => *id == granted,
         _ => new.connections != Some(0),
     });
     let reads = reads.map(|(id, _)| id).collect();
     match (strictest, wanted) {
-        (Verdict::Deny | Verdict::Allow, _) | (Verdict::ReadOnly, Wanted::Turned) => None,
-        (Verdict::Confirm, Wanted::Turned) => ids(Verdict::ReadOnly, reads),
+        (Verdict::Deny | Verdict::Allow, _) | (Verdict::ReadOnly, Wanted::Redirected) => None,
+        (Verdict::Confirm, Wanted::Redirected) => ids(Verdict::ReadOnly, reads),
         (Verdict::ReadOnly, _) | (_, Wanted::All) => ids(Verdict::Allow, for_all),
         (Verdict::Confirm, Wanted::Any) => {
             ids(Verdict::Allow, for_all).or_else(|| ids(Verdict::ReadOnly, reads))

@@ -27,16 +27,16 @@ pub struct NewHole {
     pub expires: BootTime,
     /// How many connections it lets through; `None`: any number.
     pub connections: Option<u32>,
-    /// How many bytes they may send, all together; `None`: any number. Not where it is for reads alone.
+    /// How many bytes they may send in all; `None`: any number. Not for a hole for reads alone.
     pub bytes: Option<u64>,
-    /// By way of the proxy, which lets reads through.
+    /// Through the proxy, which lets reads pass.
     pub read_only: bool,
 }
 
 /// A hole that has not ended, as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveHole {
-    /// Whose.
+    /// Its session.
     pub session: SessionId,
     /// What it covers and when it ends.
     pub entry: HoleEntry,
@@ -81,12 +81,12 @@ impl Datapath {
         })
     }
 
-    /// Closes a hole: nothing new passes when this returns, and no packet of what was let through. Its budgets stay until
+    /// Closes a hole: when this returns, nothing new passes, and no packet of an earlier connection. Its budgets stay until
     /// [`Self::settle_budgets`].
     ///
     /// # Errors
     ///
-    /// [`DatapathError::Absent`] where there is none, or the system's.
+    /// [`DatapathError::Absent`] if there is none, or the system's.
     pub fn close_hole(&mut self, session: SessionId, hole: HoleId) -> Result<()> {
         let list = self.hole_list(session)?;
         let all = hole_list::entries(&list);
@@ -104,14 +104,14 @@ impl Datapath {
         self.maps.bump_generation()
     }
 
-    /// As [`Self::close_hole`], of all that a session has.
+    /// As [`Self::close_hole`], for all holes of a session.
     pub(super) fn close_all_holes(&mut self, session: SessionId) -> Result<()> {
         gone(self.maps.holes.remove(&session.0))
             .map_err(DatapathError::ebpf("write the map HOLES"))?;
         self.maps.bump_generation()
     }
 
-    /// Forgets the budgets of a hole that has ended. Gives the bytes that were left; `None` where they were not counted.
+    /// Removes the budgets of a hole that has ended. Returns the bytes that were left; `None` if they were not counted.
     ///
     /// # Errors
     ///
@@ -165,11 +165,11 @@ impl Datapath {
     fn left(&self, budget: BudgetId) -> Result<u64> {
         let left = match self.maps.budgets.get(&budget.0, 0) {
             Ok(left) => left,
-            // The version before takes one of a hole for reads for nobody's. The kernel finds none there either.
+            // 0.1.0 removes the budget of a hole for reads as stray. The kernel half then finds none either.
             Err(aya::maps::MapError::KeyNotFound) => 0,
             Err(error) => return Err(DatapathError::ebpf("read the map BUDGETS")(error)),
         };
-        // It may be below zero: a program takes one, sees that there was none, and gives it back; of bytes it does not.
+        // It may be below zero: a program takes one, sees that there was none, and gives it back; bytes are not given back.
         Ok(u64::try_from(left).unwrap_or(0))
     }
 
@@ -208,7 +208,7 @@ impl Datapath {
     }
 }
 
-/// What `BUDGETS` is to have of a hole before it is in place.
+/// A hole's entries in `BUDGETS`, written before the hole is in place.
 pub(super) fn budgets(id: HoleId, new: &NewHole) -> Vec<(BudgetId, i64)> {
     let is_newer = new.read_only || new.bytes.is_some();
     let before = is_newer.then_some((BudgetId::for_those_before(id), 0));

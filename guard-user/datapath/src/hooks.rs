@@ -24,8 +24,7 @@ struct Hook {
     attach_type: u32,
 }
 
-/// All that every kernel has. Packets come first: with that one in place nothing more gets out than with none
-/// of the others.
+/// The hooks of every kernel. Egress comes first: with it in place, no more gets out than without the others.
 const HOOKS: [Hook; 6] = [
     Hook {
         name: "egress",
@@ -70,22 +69,37 @@ const HELPERS: [Hook; 3] = [
     },
 ];
 
-/// With it a server answers over IPv6 on kernels that do not ask egress about a listener's answers.
+/// Those of an object that knows names. They show the server that was asked to a program whose question was redirected.
+const RECEIVERS: [Hook; 2] = [
+    Hook {
+        name: "recvmsg4",
+        attach_type: 19,
+    },
+    Hook {
+        name: "recvmsg6",
+        attach_type: 20,
+    },
+];
+
+/// Lets a server answer over IPv6 on kernels that do not run egress for a listener's answers.
 const LISTEN: Hook = Hook {
     name: "listen",
     attach_type: 3,
 };
-/// The first that asks.
+/// The first kernel that does.
 const ASKS_ABOUT_LISTENERS: KernelVersion = KernelVersion::new(6, 6, 0);
 
-/// The hooks that this kernel wants.
-fn hooks() -> impl Iterator<Item = &'static Hook> {
-    // One that does not tell its version gets the program too: it does no harm.
+/// The hooks of this kernel and an object.
+fn hooks(knows_names: bool) -> impl Iterator<Item = &'static Hook> {
+    // A kernel of unknown version gets the program too: it does no harm.
     let old = KernelVersion::current().map_or(true, |version| version < ASKS_ABOUT_LISTENERS);
-    HOOKS.iter().chain(old.then_some(&LISTEN)).chain(&HELPERS)
+    let receivers = knows_names.then_some(&RECEIVERS);
+    let receivers = receivers.into_iter().flatten();
+    let first = HOOKS.iter().chain(old.then_some(&LISTEN));
+    first.chain(receivers).chain(&HELPERS)
 }
 
-/// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
+/// Loads the programs on the maps that are pinned in `dir`; missing ones are made and pinned.
 pub(super) fn load(
     object: &Object,
     dir: &Path,
@@ -107,10 +121,11 @@ pub(super) fn load(
         .map_err(DatapathError::ebpf("load the eBPF programs"))
 }
 
-/// Attaches every program and pins the links in `dir`. A link that is there already is replaced: the new
-/// program runs beside the old one before that goes, and both must allow.
+/// Attaches every program and pins the links in `dir`. An existing link is replaced: both programs run for a moment, and both
+/// must allow.
 pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
-    for hook in hooks() {
+    let knows_names = ebpf.program(RECEIVERS[0].name).is_some();
+    for hook in hooks(knows_names) {
         let link = attach_one(ebpf, cgroup, hook.name)?;
         let pin = pins::link(dir, hook.name);
         let beside = pins::link(dir, &format!("{}{BESIDE}", hook.name));
@@ -129,7 +144,7 @@ fn attach_one(ebpf: &mut Ebpf, cgroup: &File, name: &str) -> Result<FdLink> {
         .ok_or_else(|| DatapathError::Absent {
             what: format!("program {name} in the eBPF object"),
         })?;
-    // A cgroup link is always one of many: `Single` is the mode without legacy flags.
+    // A cgroup link always allows several programs: `Single` is the mode without legacy flags.
     let mode = CgroupAttachMode::Single;
     match program {
         Program::CgroupSockAddr(program) => link_sock_addr(program, cgroup, mode),
@@ -176,32 +191,32 @@ fn link_sock_ops(program: &mut SockOps, cgroup: &File, mode: CgroupAttachMode) -
     Ok(program.take_link(id)?.try_into()?)
 }
 
-/// Ends the name of a link that is to replace another.
+/// The suffix of a link that is to replace another.
 const BESIDE: &str = "_new";
 
-/// Whether `dir` has links that no finished guard has: one that was to replace another, when somebody was killed
-/// over it, or one of another version.
-pub(super) fn has_strays(dir: &Path) -> Result<bool> {
-    Ok(!strays(dir)?.is_empty())
+/// Whether `dir` has links of no finished guard: one that was to replace another when guardd was killed, or one of another
+/// version.
+pub(super) fn has_strays(dir: &Path, knows_names: bool) -> Result<bool> {
+    Ok(!strays(dir, knows_names)?.is_empty())
 }
 
-/// Removes such links. What they do, the others do.
-pub(super) fn remove_strays(dir: &Path) -> Result<()> {
-    for pin in strays(dir)? {
+/// Removes such links. The others do the same.
+pub(super) fn remove_strays(dir: &Path, knows_names: bool) -> Result<()> {
+    for pin in strays(dir, knows_names)? {
         fs::remove_file(&pin).map_err(DatapathError::file("remove", pin))?;
     }
     Ok(())
 }
 
-fn strays(dir: &Path) -> Result<Vec<PathBuf>> {
+fn strays(dir: &Path, knows_names: bool) -> Result<Vec<PathBuf>> {
     let mut links = pins::links(dir)?;
-    links.retain(|pin| !hooks().any(|hook| *pin == pins::link(dir, hook.name)));
+    links.retain(|pin| !hooks(knows_names).any(|hook| *pin == pins::link(dir, hook.name)));
     Ok(links)
 }
 
 /// What the kernel says of each pinned link: attached means to this cgroup, as this kind of hook.
-pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
-    hooks()
+pub(super) fn read_back(dir: &Path, root_id: u64, knows_names: bool) -> Vec<HookStatus> {
+    hooks(knows_names)
         .map(|hook| {
             let link = bpf::link_info(&pins::link(dir, hook.name)).ok();
             HookStatus {
@@ -215,9 +230,9 @@ pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
         .collect()
 }
 
-/// The cgroup that the pinned links guard, 0 where it is gone; `None` where there is no link.
+/// The cgroup that the pinned links guard, 0 if it is gone; `None` without a link.
 pub(super) fn guarded_cgroup(dir: &Path) -> Option<u64> {
-    hooks()
+    hooks(true)
         .filter_map(|hook| bpf::link_info(&pins::link(dir, hook.name)).ok())
         .map(|link| link.cgroup_id)
         .max()

@@ -11,8 +11,8 @@ use guard_sys::bpf;
 
 use super::{DatapathError, Object, Result};
 
-/// The instructions of each program, by its name, with the functions that it calls. They use the maps that aya has loaded,
-/// and are good for as long as those are open.
+/// The instructions of each program, by its name, with the functions that it calls. They use the maps that aya has loaded, and
+/// are valid while those are open.
 ///
 /// # Errors
 ///
@@ -41,17 +41,17 @@ pub(super) fn of_programs(object: &Object, loaded: &Ebpf) -> Result<HashMap<Stri
     Ok(programs.collect())
 }
 
-/// Those of one of them.
+/// The instructions of one program.
 ///
 /// # Errors
 ///
-/// That the object has no such program.
+/// If the object has no such program.
 pub(super) fn of<'c>(code: &'c HashMap<String, Vec<u64>>, name: &str) -> io::Result<&'c [u64]> {
     let found = code.get(name).map(Vec::as_slice);
     found.ok_or_else(|| io::Error::other("the eBPF object has no such program"))
 }
 
-/// Of every kind of map that the object has.
+/// The descriptor of any kind of map in the object.
 fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
         Map::Array(map)

@@ -1,8 +1,8 @@
-//! The kernel log: the kernel half says of each decision what decided it, to whoever debugs a verdict.
+//! The kernel log: the kernel half logs what decided each decision, to debug a verdict.
 //!
-//! Whether it does is a constant of the programs, which the verifier prunes by: a program that logs nothing has no instruction
-//! for it. So to switch it, the programs are loaded anew and put in the place of those that are attached, as those of another
-//! build are. It ends with guardd: the next one finds programs of no build of its own, and replaces them.
+//! Whether it does is a constant of the programs, by which the verifier prunes: a program that logs nothing has no instructions
+//! for it. So switching it loads the programs anew and replaces the attached ones, as for another build. The log ends with
+//! guardd: the next one finds programs that are not of its own build, and replaces them.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -21,21 +21,21 @@ use log::{Log, Metadata, Record};
 
 use super::{Datapath, DatapathError, Object, Result, maps, pins, start};
 
-/// Whose decisions are logged.
+/// The sessions whose decisions are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogOf {
-    /// One session's.
+    /// One session.
     Session(SessionId),
-    /// Everybody's, also of cgroups that no session owns.
+    /// All sessions, and cgroups that no session owns.
     All,
 }
 
 /// A line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decided {
-    /// Where.
+    /// The hook.
     pub hook: Hook,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// The destination that was asked for; unspecified where there was none.
     pub to: IpAddr,
@@ -43,24 +43,24 @@ pub struct Decided {
     pub port: u16,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Whose: 0 of a cgroup that no session owns.
+    /// The session; 0 for a cgroup that no session owns.
     pub session: SessionId,
-    /// The policy that decided, its rule and what that says; none where no policy was asked.
+    /// The policy that decided, its rule and verdict; none if no policy was asked.
     pub policy: Option<(PolicyId, u16, Verdict)>,
     /// The hole that allowed it.
     pub hole: Option<HoleId>,
 }
 
-/// Lines that were written since somebody asked last.
+/// Lines since the last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logged {
     /// The lines.
     pub lines: Vec<Decided>,
-    /// How many more there were for which there was no room, in their second or in the ring buffer.
+    /// How many more there were, over the limit of a second or of the ring buffer.
     pub left_out: u64,
 }
 
-/// What the programs that log write to.
+/// The maps to which the programs log.
 pub(super) struct KernelLog {
     logger: EbpfLogger<Collector>,
     collected: Collector,
@@ -70,11 +70,11 @@ pub(super) struct KernelLog {
     left_out: u64,
 }
 
-/// Tells a loader whose decisions the programs are to log. Where nobody's, the ring buffer that they do not use is a page.
+/// Sets in a loader whose decisions the programs log. If none's, the unused ring buffer gets one page.
 pub(super) fn prepare<'l>(loader: &mut EbpfLoader<'l>, of: &'l (u32, u8)) {
     const RING: &str = "AYA_LOGS";
     const PAGE: u32 = 4096;
-    // An object of an earlier guard's has none of those.
+    // An object of an earlier guard has none of these.
     loader.override_global("KERNEL_LOG", &of.0, false);
     loader.override_global(aya_log::LEVEL, &of.1, false);
     if of.0 == kernel_log::OFF {
@@ -82,7 +82,7 @@ pub(super) fn prepare<'l>(loader: &mut EbpfLoader<'l>, of: &'l (u32, u8)) {
     }
 }
 
-/// What [`prepare`] tells it.
+/// The constants that [`prepare`] sets.
 pub(super) fn constants(of: Option<LogOf>) -> (u32, u8) {
     match of {
         None => (kernel_log::OFF, 0),
@@ -92,7 +92,7 @@ pub(super) fn constants(of: Option<LogOf>) -> (u32, u8) {
 }
 
 impl KernelLog {
-    /// Of programs that were just loaded.
+    /// The log of programs that were just loaded.
     fn of(ebpf: &mut Ebpf) -> Result<Self> {
         const COUNTED: &str = "LOG_LINES";
         let collected = Collector::default();
@@ -117,7 +117,7 @@ impl KernelLog {
         self.logger.flush();
         let lines = std::mem::take(&mut *self.collected.lock());
         self.read += lines.len() as u64;
-        // What was counted by the last time has been written by now, if there was room in the ring buffer.
+        // What was counted at the last read has been written by now, if the ring buffer had room.
         let lost = self.counted_before.written.saturating_sub(self.read);
         if let Ok(counted) = self.counted.get(&0, 0) {
             self.counted_before = maps::read(&counted);
@@ -132,7 +132,7 @@ impl KernelLog {
     }
 }
 
-/// Gathers what aya's logger reads.
+/// Collects what aya's logger reads.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Decided>>>);
 
@@ -148,7 +148,7 @@ impl Log for Collector {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // Only the kernel half writes here, and one line only.
+        // Only the kernel half writes here, and in this form only.
         if let Some(decided) = parse(&record.args().to_string()) {
             self.lock().push(decided);
         }
@@ -157,7 +157,7 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// A line as `guard-ebpf/src/log.rs` writes it.
+/// Parses a line as `guard-ebpf/src/log.rs` writes it.
 fn parse(line: &str) -> Option<Decided> {
     let mut words = line.split(' ');
     let (hook, outcome) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -181,12 +181,11 @@ fn parse(line: &str) -> Option<Decided> {
 }
 
 impl Datapath {
-    /// Has the kernel half log somebody's decisions from now on, or nobody's. For that, its programs are replaced.
+    /// Has the kernel half log the decisions of `of`, or none. The programs are replaced for that.
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses. What is enforced still is; programs that were replaced already stay, and the next guardd
-    /// replaces them.
+    /// If the kernel refuses. What is enforced still is; programs that were replaced stay, and the next guardd replaces them.
     pub fn log_decisions(&mut self, of: Option<LogOf>) -> Result<()> {
         if self.kernel_log.is_none() && of.is_none() {
             return Ok(());
@@ -200,15 +199,15 @@ impl Datapath {
         Ok(())
     }
 
-    /// What was logged since this was called last; none where nothing is.
+    /// The lines since the last call; none if nothing is logged.
     pub fn decisions(&mut self) -> Option<Logged> {
         self.kernel_log.as_mut().map(KernelLog::read)
     }
 }
 
 impl Object {
-    /// What says in the kernel that programs of this object are attached, which log somebody's decisions or nobody's: a guardd
-    /// that finds such as log replaces them.
+    /// The mark in the kernel that programs of this object are attached, which log decisions or none: a guardd that finds
+    /// programs that log replaces them.
     pub(super) fn attached(&self, of: Option<LogOf>) -> u64 {
         match of {
             None => self.build(),

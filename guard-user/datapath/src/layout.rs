@@ -1,4 +1,4 @@
-//! Where this kernel keeps what its structures hold, for programs that read them.
+//! The offsets of fields in this kernel's structures, for programs that read them.
 
 use std::{io, path::Path};
 
@@ -8,8 +8,8 @@ use guard_sys::btf::Btf;
 
 use super::{DatapathError, Object, Result, cgroup, kernel_log, maps, pins, top::refused};
 
-/// Loads an object for programs that read the kernel's structures. The maps that are pinned are used, and these others made
-/// and pinned where they are not there.
+/// Loads an object for programs that read the kernel's structures. Pinned maps are used, and these others made and pinned if
+/// they are missing.
 pub(super) fn load(
     live: &Path,
     object: &Object,
@@ -24,7 +24,7 @@ pub(super) fn load(
     let mut loader = EbpfLoader::new();
     kernel_log::prepare(&mut loader, &log);
     loader.override_global("SESSION_LEVEL", &level, true);
-    // An object of an earlier guard's has none of those.
+    // An object of an earlier guard has none of these.
     loader.override_global("ROOT_ID", &id, false);
     loader.override_global("OFFSETS", &offsets, false);
     for name in maps::NAMES.iter().chain(others) {
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn this_kernel_says_where_it_keeps_what_programs_read() {
         let offsets = offsets(&Btf::of_kernel().unwrap()).unwrap();
-        // These are at the beginning of theirs by what the kernel's code says; all the others are not.
+        // These fields are first in their structures in the kernel's source; all others are not.
         for (index, offset) in offsets.iter().enumerate() {
             let is_first = [at::INODE_MODE, at::SOCK_ADDR_SK].contains(&index);
             assert_eq!(*offset == 0, is_first, "{index}");

@@ -1,9 +1,8 @@
 //! The kernel half as guardd sees it: programs attached at the guard's root cgroup, and the maps that
 //! they read. The only room that knows aya.
 //!
-//! What is pinned is the truth. A [`Datapath`] exists only where every program is attached and every
-//! map is loaded, and it is exclusive: pins and cgroup root are locked for as long as it lives.
-//! Dropping it leaves enforcement standing; [`teardown`] takes it down.
+//! What is pinned is the truth. A [`Datapath`] exists only if every program is attached and every map is loaded, and it is
+//! exclusive: pins and cgroup root are locked while it lives. Dropping it leaves enforcement in place; [`teardown`] removes it.
 
 mod cgroup;
 mod dials;
@@ -28,6 +27,7 @@ mod probe;
 mod proxies;
 mod recall;
 mod relays;
+mod resolvers;
 mod sessions;
 mod start;
 mod sweep;
@@ -58,37 +58,39 @@ pub use unix::UnixTerms;
 
 type Result<T> = std::result::Result<T, DatapathError>;
 
-/// Where the guard lives.
+/// The paths of the guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// Holds the pins, on a bpffs. Made where it is absent.
+    /// The directory of the pins, on a bpffs. Made if it is absent.
     pub pin_dir: PathBuf,
-    /// The root of the guarded cgroups, in a cgroup v2 hierarchy. Made where it is absent.
+    /// The root of the guarded cgroups, in a cgroup v2 hierarchy. Made if it is absent.
     pub cgroup_root: PathBuf,
 }
 
 /// The attached programs and their maps.
 pub struct Datapath {
     places: Places,
-    /// What the attached programs are of.
+    /// The object of the attached programs.
     object: Object,
     root: cgroup::Root,
     maps: maps::Maps,
-    /// None where the programs log nothing.
+    /// None if the programs log nothing.
     kernel_log: Option<kernel_log::KernelLog>,
     proxies: proxies::Proxies,
+    /// None where the programs know no names.
+    resolvers: Option<resolvers::Resolvers>,
     holding: holding::Holding,
-    /// What judges at the kernel's security hooks, or why nothing does.
+    /// The programs at the kernel's security hooks, or why there are none.
     lsm: std::result::Result<lsm::Lsm, String>,
-    /// What keeps sessions from Unix sockets where those do not judge, or why nothing does.
+    /// The programs that refuse Unix sockets without security hooks, or why there are none.
     unix: std::result::Result<unix::Unix, String>,
-    /// Why sessions may use sockets that were made outside, where they may.
+    /// Why sockets that were made outside are not refused, if they are not.
     outside: std::result::Result<(), String>,
-    /// What tells where processes outside connect to, or why nothing does.
+    /// The programs that report dials, or why there are none.
     dials: std::result::Result<dials::Dials, String>,
-    /// None where the kernel half asks nobody where listeners lead.
+    /// None if the kernel half does not ask for listeners' upstreams.
     relays: Option<relays::Relays>,
-    /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
+    /// The content of each slot; an adopted slot has none until it is installed again.
     slots: HashMap<PolicyId, policies::Slot>,
     _locks: [OwnedFd; 2],
 }
@@ -102,12 +104,12 @@ impl std::fmt::Debug for Datapath {
 }
 
 impl Datapath {
-    /// Asks the kernel whether every program is attached to the guard's root cgroup.
+    /// Reads back whether every program is attached to the guard's root cgroup.
     ///
     /// # Errors
     ///
-    /// [`DatapathError::NotEnforced`] names what is not as it should be, [`DatapathError::RootGone`] that there is
-    /// nothing for it to be attached to.
+    /// [`DatapathError::NotEnforced`] names what is not as it should be; [`DatapathError::RootGone`]: there is no root to be
+    /// attached to.
     pub fn read_back(&self) -> Result<Vec<HookStatus>> {
         let live = pins::live(&self.places.pin_dir);
         if !self.root.stands() {
@@ -115,7 +117,7 @@ impl Datapath {
                 root: self.places.cgroup_root.clone(),
             });
         }
-        let mut hooks = hooks::read_back(&live, self.root.id());
+        let mut hooks = hooks::read_back(&live, self.root.id(), self.object.knows_names());
         let unix: &[top::Hook] = &unix::HOOKS;
         let outside: &[top::Hook] = &outside::HOOKS;
         let dials: &[top::Hook] = &dials::HOOKS;
@@ -136,7 +138,8 @@ impl Datapath {
         Ok(hooks)
     }
 
-    /// Whether the root cgroup is the one that the programs are attached to, and not gone. Makes sure that it stays.
+    /// Checks that the root cgroup is the one that the programs are attached to, and not gone, and keeps it
+    /// from being removed.
     ///
     /// # Errors
     ///
@@ -150,7 +153,7 @@ impl Datapath {
         })
     }
 
-    /// The number of a request that is about to be asked; never given twice.
+    /// The number of a new request; never given twice.
     ///
     /// # Errors
     ///
@@ -159,7 +162,7 @@ impl Datapath {
         self.maps.next_id(guard_common::meta::NEXT_REQUEST)
     }
 
-    /// The number of a hole that is guardd's own, and not the kernel's; never given twice.
+    /// The number of a permit, which the kernel half does not know; never given twice.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 24] = [
+pub(super) const NAMES: [&str; 27] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -25,6 +25,8 @@ pub(super) const NAMES: [&str; 24] = [
     "EVENTS",
     "SOCKETS",
     "PROXIES",
+    "RESOLVERS",
+    "NAMED",
     "LISTENERS",
     "TURNED",
     "ORIGINS",
@@ -37,6 +39,7 @@ pub(super) const NAMES: [&str; 24] = [
     "NEAR",
     "OUTERMOST",
     "SHARES",
+    "WENT_ON",
 ];
 
 /// Bytes of a `T`: aya wants types that it knows, and arrays of bytes are.
@@ -57,12 +60,14 @@ pub(super) struct Maps {
     pub(super) attempts:
         HashMap<MapData, Bytes<{ size_of::<AttemptKey>() }>, Bytes<{ size_of::<AttemptCount>() }>>,
     pub(super) stats: Table<u32, { size_of::<SessionStats>() }>,
-    /// None where the kernel half gives each session a share of its own, as those before 0.3.0.
+    /// None if the kernel half gives each session a share of its own, as before 0.3.0.
     pub(super) outermost: Option<HashMap<MapData, u32, u32>>,
+    /// None where the kernel half does not count them, as those before 0.3.0.
+    pub(super) went_on: Option<HashMap<MapData, u32, u64>>,
 }
 
 impl Maps {
-    /// Opens them where they are pinned.
+    /// Opens the pinned maps.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         Ok(Self {
             meta: open(dir, "META")?,
@@ -74,10 +79,8 @@ impl Maps {
             through: open(dir, "THROUGH")?,
             attempts: open(dir, "ATTEMPTS")?,
             stats: open(dir, "STATS")?,
-            outermost: match pins::map(dir, "OUTERMOST").exists() {
-                true => Some(open(dir, "OUTERMOST")?),
-                false => None,
-            },
+            outermost: open_if_there(dir, "OUTERMOST")?,
+            went_on: open_if_there(dir, "WENT_ON")?,
         })
     }
 
@@ -107,13 +110,13 @@ impl Maps {
             .map_err(DatapathError::ebpf("write the map META"))
     }
 
-    /// Voids every verdict that is remembered on a socket.
+    /// Voids every cached verdict.
     pub(super) fn bump_generation(&mut self) -> Result<()> {
         let generation = self.get_meta(meta::GENERATION)?;
         self.set_meta(meta::GENERATION, generation + 1)
     }
 
-    /// Gives a number away, for ever. Whoever holds the locks is the only one who does.
+    /// A number that is never given again. Only the holder of the locks calls this.
     pub(super) fn next_id(&mut self, index: u32) -> Result<u32> {
         let id = self.get_meta(index)?;
         let next = u32::try_from(id).map_err(|_| DatapathError::Full {
@@ -133,13 +136,13 @@ impl Maps {
             .map_err(DatapathError::ebpf("list the map SESSIONS"))
     }
 
-    /// A session's counters; zeros where it has none.
+    /// A session's counters; none if it has none.
     pub(super) fn attempts(&self, of: SessionId) -> Result<Vec<(AttemptKey, AttemptCount)>> {
         let mut found = Vec::new();
         for key in self.attempts.keys() {
             let bytes = key.map_err(DatapathError::ebpf("list the map ATTEMPTS"))?;
             let key: AttemptKey = read(&bytes);
-            // The kernel may have dropped it since: the least recently used one goes when it is full.
+            // The kernel may have evicted it since: the least recently used one goes when the map is full.
             if key.session == of
                 && let Ok(count) = self.attempts.get(&bytes, 0)
             {
@@ -150,7 +153,7 @@ impl Maps {
     }
 }
 
-/// A value out of its bytes, which are exactly as many.
+/// A value from its bytes.
 pub(super) fn read<T: FromBytes, const N: usize>(bytes: &[u8; N]) -> T {
     const { assert!(size_of::<T>() == N) };
     zerocopy::FromBytes::read_from_bytes(bytes).unwrap_or_else(|_| unreachable!("{N} bytes"))
@@ -164,7 +167,7 @@ pub(super) fn bytes<T: IntoBytes + zerocopy::Immutable, const N: usize>(value: &
     bytes
 }
 
-/// What a removal of something that may be gone already comes to.
+/// The result of a removal, of something that may be gone already.
 pub(super) fn gone(
     removed: std::result::Result<(), MapError>,
 ) -> std::result::Result<(), MapError> {
@@ -183,6 +186,14 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) ->
         "open the pinned map {}",
         pins::map(dir, name).display()
     )))
+}
+
+/// None where another kernel half has no such map.
+fn open_if_there<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<Option<T>> {
+    match pins::map(dir, name).exists() {
+        true => open(dir, name).map(Some),
+        false => Ok(None),
+    }
 }
 
 pub(super) fn open_untyped(dir: &Path, name: &str) -> Result<MapData> {

@@ -1,10 +1,10 @@
-//! The kernel half as a value: an eBPF object, and which one it is.
+//! The kernel half as a value: an eBPF object, and its identity.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 
-/// What guardd carries, built by `cargo xtask build`.
+/// guardd's own, built by `cargo xtask build`.
 static BUILT_IN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
 
 /// An eBPF object.
@@ -14,16 +14,17 @@ pub struct Object {
     build: u64,
     asks: bool,
     tells: bool,
+    knows_names: bool,
 }
 
 impl Object {
-    /// The one of this program.
+    /// This program's own object.
     #[must_use]
     pub fn built_in() -> Self {
         Self::new(Cow::Borrowed(BUILT_IN))
     }
 
-    /// One that was built elsewhere.
+    /// An object that was built elsewhere.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self::new(Cow::Owned(bytes))
@@ -31,14 +32,16 @@ impl Object {
 
     fn new(bytes: Cow<'static, [u8]>) -> Self {
         let build = fnv1a(&bytes);
-        // The name of a map stands in an ELF object as it is.
+        // The name of a map is plain text in an ELF object.
         let has = |map: &[u8]| memmem::find(&bytes, map).is_some();
         let (asks, tells) = (has(b"\0RELAYS\0"), has(b"\0DIALERS\0"));
+        let knows_names = has(b"\0NAMED\0");
         Self {
             bytes,
             build,
             asks,
             tells,
+            knows_names,
         }
     }
 
@@ -46,17 +49,22 @@ impl Object {
         &self.bytes
     }
 
-    /// Whether it asks where listeners on this machine lead.
+    /// Whether it asks for the upstreams of listeners on this machine.
     pub(super) fn asks(&self) -> bool {
         self.asks
     }
 
-    /// Whether it tells what those connect to who listen there.
+    /// Whether it reports dials.
     pub(super) fn tells(&self) -> bool {
         self.tells
     }
 
-    /// Which object it is, as a number that is never 0: programs of another are replaced.
+    /// Whether it judges by names, and redirects questions to a resolver.
+    pub(super) fn knows_names(&self) -> bool {
+        self.knows_names
+    }
+
+    /// The object's identity, a number that is never 0: programs of another object are replaced.
     pub(super) fn build(&self) -> u64 {
         self.build.max(1)
     }
@@ -84,7 +92,7 @@ mod tests {
         let before = include_bytes!("../../../tests/fixtures/0.2.0/guard-ebpf.o");
         let before = Object::from_bytes(before.to_vec());
         let now = Object::built_in();
-        assert!(now.asks() && now.tells());
-        assert!(!before.asks() && !before.tells());
+        assert!(now.asks() && now.tells() && now.knows_names());
+        assert!(!before.asks() && !before.tells() && !before.knows_names());
     }
 }

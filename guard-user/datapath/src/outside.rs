@@ -1,6 +1,6 @@
-//! Sockets that were made outside of the guard's root and are used within: inherited, or handed in. Programs at the top of the
-//! hierarchy refuse `connect` and `sendmsg` on them (`guard-ebpf/src/outside.rs`). What is connected already when it is handed in
-//! asks nobody any more.
+//! Network sockets that were made outside of the guard's root and are used within: inherited, or passed in. Programs at the top
+//! of the hierarchy refuse `connect` and `sendmsg` on them (`guard-ebpf/src/outside.rs`). A socket that is connected already is
+//! not judged again.
 
 use super::top::Hook;
 
@@ -13,7 +13,7 @@ pub(super) const HOOKS: [Hook; 4] = [
 ];
 
 impl super::Datapath {
-    /// Why sockets that were made outside are not judged when a session uses them; none where they are.
+    /// Why sockets that were made outside are not judged when a session uses them; none if they are.
     #[must_use]
     pub fn outside_problem(&self) -> Option<&str> {
         self.outside.as_ref().err().map(String::as_str)

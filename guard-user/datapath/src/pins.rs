@@ -12,17 +12,17 @@ use guard_sys::bpf;
 
 use super::{DatapathError, Result, cgroup};
 
-/// Where bpffs is mounted by everybody.
+/// The usual mount point of bpffs.
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// The name that a bpffs mount of ours goes by in /proc/mounts.
+/// The source of guard's own bpffs mount in /proc/mounts.
 const SOURCE: &str = "guard";
 
 pub(super) fn live(pin_dir: &Path) -> PathBuf {
     pin_dir.join("live")
 }
 
-/// What is being taken down.
+/// The pins that are being removed.
 fn old(pin_dir: &Path) -> PathBuf {
     pin_dir.join("old")
 }
@@ -31,7 +31,7 @@ pub(super) fn new(pin_dir: &Path) -> PathBuf {
     pin_dir.join("new")
 }
 
-/// Makes the pin directory, and mounts a bpffs where none is. True where there was no directory.
+/// Makes the pin directory, and mounts a bpffs if there is none. True if there was no directory.
 pub(super) fn ensure(pin_dir: &Path) -> Result<bool> {
     let below_bpffs = pin_dir.starts_with(BPFFS);
     if below_bpffs {
@@ -59,8 +59,8 @@ fn mount(on: &Path) -> Result<()> {
     bpf::mount_bpffs(on, SOURCE).map_err(DatapathError::file("mount a bpffs on", on))
 }
 
-/// A bpffs that was mounted without a mode lets everybody make directories in it: one that somebody else made for
-/// the pins, or a link, stays theirs, with all that guardd puts there.
+/// A bpffs that was mounted without a mode lets everybody make directories in it: if another user made the one for the pins, or
+/// a link, all that guardd puts there is that user's.
 fn is_roots(dir: &Path) -> Result<()> {
     let meta = fs::symlink_metadata(dir).map_err(DatapathError::file("look at", dir))?;
     match meta.is_dir() && meta.uid() == 0 {
@@ -69,19 +69,19 @@ fn is_roots(dir: &Path) -> Result<()> {
     }
 }
 
-/// Who can open a pin can change what is enforced.
+/// Whoever can open a pin can change what is enforced.
 fn restrict(dir: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
         .map_err(DatapathError::file("restrict", dir))
 }
 
-/// Whoever holds this is the only guardd there.
+/// Locks the pins: the holder is the only guardd there.
 pub(super) fn lock(pin_dir: &Path) -> Result<OwnedFd> {
     cgroup::taken(bpf::lock_dir(pin_dir), pin_dir)
 }
 
-/// Makes an empty `new`; what an earlier guardd left there half made has never enforced anything.
+/// Makes an empty `new`; what an earlier guardd left in it has never enforced anything.
 pub(super) fn begin(pin_dir: &Path) -> Result<PathBuf> {
     let dir = new(pin_dir);
     remove(&dir)?;
@@ -95,7 +95,7 @@ pub(super) fn commit(pin_dir: &Path) -> Result<()> {
     fs::rename(&from, &to).map_err(DatapathError::file("rename to `live`", from))
 }
 
-/// Takes down what is live: whoever is killed over it leaves something to clear away, not half a guard.
+/// Removes what is live: if guardd is killed meanwhile, it leaves something to clear away, not half a guard.
 pub(super) fn discard(pin_dir: &Path) -> Result<()> {
     clear_away(pin_dir)?;
     let live = live(pin_dir);
@@ -106,7 +106,7 @@ pub(super) fn discard(pin_dir: &Path) -> Result<()> {
     }
 }
 
-/// Removes what somebody was killed over, making it or taking it down.
+/// Removes what a guardd left that was killed while it made or removed a guard.
 pub(super) fn clear_away(pin_dir: &Path) -> Result<()> {
     for (dir, what) in [(old(pin_dir), "taking down"), (new(pin_dir), "attaching")] {
         if dir.exists() {
@@ -120,12 +120,12 @@ pub(super) fn clear_away(pin_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Says that the cgroup root is about to be made: it stands for as long as the root bears no mark of it.
+/// A directory that exists while the cgroup root is being made, until the root has its mark.
 pub(super) fn making_root(pin_dir: &Path) -> PathBuf {
     pin_dir.join("making-root")
 }
 
-/// Removes a directory of pins; links first, so that no program runs on maps that are going.
+/// Removes a directory of pins; links first, so that no program runs without its maps.
 pub(super) fn remove(dir: &Path) -> Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -146,29 +146,29 @@ pub(super) fn link(dir: &Path, hook: &str) -> PathBuf {
     dir.join(format!("link_{hook}"))
 }
 
-/// Pins a link in the place of another, if one is there: that goes once this is pinned, so that both are there for a moment.
+/// Pins a link in place of another one, if there is one: that goes after this is pinned, so that both exist for a moment.
 ///
 /// # Errors
 ///
-/// The system's; then the other is as it was.
+/// The system's; then the other one is as it was.
 pub(super) fn replace(link: &OwnedFd, pin: &Path) -> Result<()> {
     let beside = beside(pin);
     bpf::pin(link, &beside).map_err(DatapathError::file("pin", &beside))?;
     fs::rename(&beside, pin).map_err(DatapathError::file("replace", pin))
 }
 
-/// Takes away what whoever was killed in the middle of [`replace`] has left: it would stay attached.
+/// Removes what a guardd left that was killed in [`replace`]: it would stay attached.
 pub(super) fn clear_beside(pin: &Path) {
     let _ = fs::remove_file(beside(pin));
 }
 
-/// Takes a link away, if it is there.
+/// Removes a link, if it exists.
 pub(super) fn take_away(pin: &Path) {
     clear_beside(pin);
     let _ = fs::remove_file(pin);
 }
 
-/// No dots: they are not for names in a bpffs.
+/// Without dots, which a bpffs allows in no name.
 fn beside(pin: &Path) -> PathBuf {
     PathBuf::from(format!("{}_new", pin.display()))
 }
@@ -189,14 +189,14 @@ fn is_link(pin: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
 }
 
-/// Removes the pin directory, and the bpffs on it where it is one of ours.
+/// Removes the pin directory, and the bpffs on it if it is guard's own.
 pub(super) fn remove_dir(pin_dir: &Path) -> Result<()> {
     if !pin_dir.starts_with(BPFFS) && bpf::is_bpffs(pin_dir).unwrap_or(false) && is_ours(pin_dir)? {
         rustix::mount::unmount(pin_dir, rustix::mount::UnmountFlags::empty())
             .map_err(|e| DatapathError::file("unmount", pin_dir)(e.into()))?;
     }
     match fs::remove_dir(pin_dir) {
-        // Somebody else keeps something there.
+        // Another program keeps something there.
         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(DatapathError::file("remove", pin_dir)),

@@ -7,8 +7,8 @@
 
 use std::collections::HashSet;
 
-use guard_common::{ListId, MAX_RANGES, PolicyId, RangeEntry, RangeList, meta};
-use guard_policy::{Compiled, Plan, plan};
+use guard_common::{ListId, MAX_RANGES, PolicyId, RangeList, meta};
+use guard_policy::{Compiled, Plan, PortRanges, plan, range_list};
 
 use super::{
     Datapath, DatapathError, Result,
@@ -16,10 +16,10 @@ use super::{
     trie::{self, PolicyTrie},
 };
 
-/// From this many prefixes on a policy's last trie is kept.
+/// The number of prefixes from which on a policy's last trie is kept.
 pub(super) const LARGE: usize = 1024;
 
-/// What a slot holds, and the version before.
+/// The content of a slot, and the version before.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) live: Version,
@@ -27,7 +27,7 @@ pub(super) struct Slot {
     pub(super) shadow: Option<Version>,
 }
 
-/// One version of a policy. `content` is its trie and the tables in it; none where an earlier guardd made it.
+/// A version of a policy. `content` is its trie and the tables in it; none if an earlier guardd made it.
 #[derive(Default)]
 pub(super) struct Version {
     pub(super) content: Option<(PolicyTrie, Compiled)>,
@@ -36,12 +36,11 @@ pub(super) struct Version {
 }
 
 impl Datapath {
-    /// Puts a policy in place, in a new slot or instead of what is in `slot`: by one write, when all of it is
-    /// there.
+    /// Puts a policy in place, in a new slot or in place of the one in `slot`, by one write, when it is complete.
     ///
     /// # Errors
     ///
-    /// Where there is no room, or the system's; then what was in place still is.
+    /// If there is no room, or the system's; then the policy that was in place still is.
     pub fn install_policy(&mut self, slot: Option<PolicyId>, new: &Compiled) -> Result<PolicyId> {
         let id = match slot {
             Some(id) => id,
@@ -56,7 +55,7 @@ impl Datapath {
             .prepare(id, new, shadow, &mut made)
             .and_then(|next| self.put_in_place(id, next));
         match placed {
-            // What the last version but one alone named is named by nothing now.
+            // Lists that only the version before the last named are now unused.
             Ok(left) => self.remove_unused(id, left.into_iter().chain(shadow_lists))?,
             Err(e) => {
                 self.remove_unused(id, made.into_iter().chain(shadow_lists))?;
@@ -92,7 +91,7 @@ impl Datapath {
                 if let Some((tree, compiled)) = old {
                     trie::discard(tree, compiled);
                 }
-                let mut tree = trie::create(new.prefixes.len())?;
+                let mut tree = trie::create(entries(new))?;
                 trie::apply(&mut tree, &plan(None, new), new, &lists)?;
                 tree
             }
@@ -103,8 +102,8 @@ impl Datapath {
         })
     }
 
-    /// The one write. The kernel returns from it when no program reads the old trie any more. Returns the lists of
-    /// the old version, where it is not kept.
+    /// The one write. The kernel returns from it when no program reads the old trie any more. Returns the lists of the old
+    /// version, if it is not kept.
     fn put_in_place(&mut self, id: PolicyId, next: Version) -> Result<Vec<ListId>> {
         let Some((tree, _)) = &next.content else {
             return Err(DatapathError::Absent {
@@ -121,7 +120,7 @@ impl Datapath {
         if old
             .content
             .as_ref()
-            .is_some_and(|(_, compiled)| compiled.prefixes.len() >= LARGE)
+            .is_some_and(|(_, compiled)| entries(compiled) >= LARGE)
         {
             slot.shadow = Some(old);
         } else {
@@ -144,7 +143,7 @@ impl Datapath {
         self.remove_lists(&lists)
     }
 
-    /// Removes a policy. A session that is still judged by it is denied everything.
+    /// Removes a policy. A session that it still judges is denied everything.
     ///
     /// # Errors
     ///
@@ -158,7 +157,7 @@ impl Datapath {
         for version in [Some(slot.live), slot.shadow].into_iter().flatten() {
             self.remove_lists(&version.lists)?;
             if let Some((tree, compiled)) = version.content
-                && compiled.prefixes.len() >= LARGE
+                && entries(&compiled) >= LARGE
             {
                 trie::discard(tree, compiled);
             }
@@ -180,7 +179,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("list the map POLICIES"))
     }
 
-    /// Ids for the lists of `new`: those of the old version where they say the same, else new ones.
+    /// Ids for the lists of `new`: those of the old version if they are equal, else new ones.
     fn make_lists(
         &mut self,
         owner: PolicyId,
@@ -205,27 +204,20 @@ impl Datapath {
         Ok(ids)
     }
 
-    fn write_list(&mut self, id: ListId, owner: PolicyId, ranges: &[RangeEntry]) -> Result<()> {
-        let mut entries = [RangeEntry::default(); MAX_RANGES];
-        entries
-            .get_mut(..ranges.len())
-            .ok_or(DatapathError::Full {
+    fn write_list(&mut self, id: ListId, owner: PolicyId, ranges: &PortRanges) -> Result<()> {
+        if ranges.entries.len() > MAX_RANGES {
+            return Err(DatapathError::Full {
                 what: "port ranges",
                 limit: MAX_RANGES,
-            })?
-            .copy_from_slice(ranges);
-        let len = u32::try_from(ranges.len()).unwrap_or(0);
+            });
+        }
+        let list = RangeList {
+            owner,
+            ..range_list(ranges)
+        };
         self.maps
             .ranges
-            .insert(
-                id.0,
-                bytes(&RangeList {
-                    owner,
-                    len,
-                    entries,
-                }),
-                0,
-            )
+            .insert(id.0, bytes(&list), 0)
             .map_err(DatapathError::ebpf("write the map RANGES"))
     }
 
@@ -240,5 +232,10 @@ impl Datapath {
 
 /// Whether the trie that was made for `old` has room for `new`; [`trie::create`] leaves some.
 fn fits(old: &Compiled, new: &Compiled) -> bool {
-    new.prefixes.len() <= old.prefixes.len() + old.prefixes.len() / 16
+    entries(new) <= entries(old) + entries(old) / 16
+}
+
+/// How many entries a policy's trie has.
+pub(super) const fn entries(compiled: &Compiled) -> usize {
+    compiled.prefixes.len() + compiled.patterns.len()
 }

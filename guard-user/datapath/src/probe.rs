@@ -1,4 +1,4 @@
-//! What aya knows of a kernel before anything is loaded for good.
+//! What aya can tell of a kernel before anything is loaded.
 
 use aya::Btf;
 use aya_obj::btf::BtfKind;
@@ -6,17 +6,17 @@ use guard_sys::btf;
 
 use super::lsm::SecurityHooks;
 
-/// Where this kernel asks programs at its security hooks.
+/// How this kernel runs programs at its security hooks.
 ///
 /// # Errors
 ///
-/// Why nowhere.
+/// Why it does not.
 pub fn security_hooks() -> Result<SecurityHooks, String> {
     let types = btf::Btf::of_kernel().map_err(|error| format!("no BTF: {error}"))?;
     SecurityHooks::find(&types)
 }
 
-/// Whether the kernel's types can be read, and know sockets.
+/// Whether the kernel's types can be read, and include sockets.
 ///
 /// # Errors
 ///

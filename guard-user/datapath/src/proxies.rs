@@ -19,7 +19,7 @@ use super::{
 
 type Ports = HashMap<MapData, u64, u16>;
 
-/// The maps of connections that are redirected.
+/// The maps for redirected connections.
 pub(super) struct Proxies {
     ports: Ports,
     listeners: MapData,
@@ -33,6 +33,12 @@ impl Proxies {
             listeners: open_untyped(dir, "LISTENERS")?,
             origins: open_untyped(dir, "ORIGINS")?,
         })
+    }
+
+    /// Marks a socket as one of the guard's own.
+    pub(super) fn mark_listener(&self, socket: &impl AsFd) -> Result<()> {
+        bpf::store_at_socket(self.listeners.fd(), socket, 1)
+            .map_err(DatapathError::file("mark a socket in", "the map LISTENERS"))
     }
 
     /// Removes every proxy from what is pinned, if that has any. What sockets remember of them has to be voided after.
@@ -51,7 +57,7 @@ impl Proxies {
 fn list(ports: &Ports) -> Result<Vec<(NetnsCookie, NonZeroU16)>> {
     let entries: std::result::Result<Vec<_>, _> = ports.iter().collect();
     let entries = entries.map_err(DatapathError::ebpf("list the map PROXIES"))?;
-    // A port of 0 would be none.
+    // A port of 0 means none.
     let proxies = entries
         .into_iter()
         .filter_map(|(netns, port)| Some((NetnsCookie(netns), NonZeroU16::new(port)?)));
@@ -66,12 +72,12 @@ impl Datapath {
     /// Redirects connections to read-only destinations in that network namespace to that port of 127.0.0.1 and of ::1.
     /// Connections that were redirected to another port there are dropped.
     ///
-    /// `listeners` are the sockets that listen there. Connections are redirected to these alone, and only while they are
-    /// open: when they are gone, also when no guardd runs, connections are refused, whoever has the port by then.
+    /// `listeners` are the sockets that listen there. Connections are redirected to these alone, and only while they are open:
+    /// when they are gone, even without guardd, connections are refused, whatever process has the port by then.
     ///
     /// # Errors
     ///
-    /// Where there is no room, or the system's; then what was there still is.
+    /// If there is no room, or the system's; then the proxy that was there still is.
     pub fn set_proxy(
         &mut self,
         netns: NetnsCookie,
@@ -80,8 +86,7 @@ impl Datapath {
     ) -> Result<()> {
         let proxies = &mut self.proxies;
         for listener in listeners {
-            bpf::store_at_socket(proxies.listeners.fd(), listener, 1)
-                .map_err(DatapathError::file("mark a socket in", "the map LISTENERS"))?;
+            proxies.mark_listener(listener)?;
         }
         let ports = &mut proxies.ports;
         let before = match ports.get(&netns.0, 0) {
@@ -97,8 +102,8 @@ impl Datapath {
         }
     }
 
-    /// Has connections to read-only destinations in that network namespace refused, and drops those that were redirected:
-    /// the port may become anybody's. To be called before the proxy closes it.
+    /// Has connections to read-only destinations in that network namespace refused, and drops redirected ones: another process
+    /// may take the port. Must be called before the proxy closes it.
     ///
     /// # Errors
     ///
@@ -117,8 +122,8 @@ impl Datapath {
         list(&self.proxies.ports)
     }
 
-    /// The map out of which a proxy takes where its clients were going ([`guard_sys::bpf::Origins`]). Whoever holds it
-    /// needs no privilege.
+    /// The map from which a proxy takes its clients' original destinations ([`guard_sys::bpf::Origins`]). The holder of the
+    /// descriptor needs no privilege.
     ///
     /// # Errors
     ///

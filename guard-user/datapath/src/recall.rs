@@ -1,20 +1,20 @@
-//! Policies that an earlier guardd put in place: what the kernel still has of them.
+//! Policies that an earlier guardd put in place, as the kernel still has them.
 
 use std::collections::{HashMap, HashSet};
 
 use aya::maps::MapError;
 use guard_common::{ListId, PolicyId, PrefixValue, RangeList};
-use guard_policy::{Compiled, Value};
+use guard_policy::{Compiled, Value, range_list};
 
 use super::{
     Datapath, DatapathError, Result,
     maps::read,
-    policies::{LARGE, Slot, Version},
+    policies::{LARGE, Slot, Version, entries},
     trie,
 };
 
 impl Datapath {
-    /// Finds out which lists the pinned policies use, so that they go when those are replaced.
+    /// Finds out which lists the pinned policies use, so that they are removed when those are replaced.
     pub(super) fn recall_slots(&mut self) -> Result<()> {
         let mut lists: HashMap<PolicyId, Vec<ListId>> = HashMap::new();
         for entry in self.maps.ranges.iter() {
@@ -37,22 +37,22 @@ impl Datapath {
         Ok(())
     }
 
-    /// Whether the kernel has just this policy in that slot, and nothing of another version beside it. To look is
-    /// quick for all but large ones, which are never held to be the same; to put it in place again would have to wait
-    /// for every program that reads the old one.
+    /// Whether the kernel has exactly this policy in that slot, and nothing of another version beside it. The check is quick
+    /// for all but large policies, which count as different; to put the policy in place again would wait for every program that
+    /// reads the old one.
     ///
     /// # Errors
     ///
     /// The system's.
     pub fn holds_policy(&self, slot: PolicyId, wanted: &Compiled) -> Result<bool> {
-        if wanted.prefixes.len() >= LARGE {
+        if entries(wanted) >= LARGE {
             return Ok(false);
         }
         let trie = match self.maps.policies.get(&slot.0, 0) {
             Err(MapError::KeyNotFound) => return Ok(false),
             found => found.map_err(DatapathError::ebpf("open a policy"))?,
         };
-        let expected = wanted.prefixes.iter();
+        let expected = wanted.prefixes.iter().chain(&wanted.patterns);
         let mut expected: HashMap<_, _> = expected
             .map(|(prefix, value)| (trie::key(prefix), value))
             .collect();
@@ -75,8 +75,11 @@ impl Datapath {
     }
 
     fn is_same(&self, found: &PrefixValue, value: &Value, wanted: &Compiled) -> Result<bool> {
-        let answer = (found.verdict, found.flags, found.rule);
-        if answer != (value.verdict as u8, wanted.flags, value.rule) {
+        let same = PrefixValue {
+            list: found.list,
+            ..wanted.prefix_value(value)
+        };
+        if *found != same {
             return Ok(false);
         }
         let Some(index) = value.list else {
@@ -86,7 +89,12 @@ impl Datapath {
             Err(MapError::KeyNotFound) => return Ok(false),
             found => read(&found.map_err(DatapathError::ebpf("read the map RANGES"))?),
         };
-        let entries = list.entries.get(..list.len as usize);
-        Ok(entries == wanted.lists.get(index.get()).map(Vec::as_slice))
+        let same = wanted.lists.get(index.get()).map(range_list);
+        Ok(same.is_some_and(|same| {
+            list == RangeList {
+                owner: list.owner,
+                ..same
+            }
+        }))
     }
 }

@@ -11,10 +11,10 @@ use super::{
     maps::{bytes, gone, open, read},
 };
 
-/// The maps that only a kernel half has that asks where listeners lead.
+/// The maps of a kernel half that asks for listeners' upstreams.
 pub(super) struct Relays {
     known: HashMap<MapData, u64, [u8; size_of::<Relay>()]>,
-    /// None where it does not ask whether they are followed.
+    /// None if the kernel half does not ask whether they are traced.
     followed: Option<HashMap<MapData, u64, u64>>,
 }
 
@@ -29,12 +29,11 @@ impl Relays {
 }
 
 impl Datapath {
-    /// From now on that is what is known of a listener. Connections that were allowed before are judged anew where
-    /// `is_stricter`.
+    /// Writes what is known of a listener. Earlier allowances are judged again if `is_stricter`.
     ///
     /// # Errors
     ///
-    /// The system's; then what was known before still is.
+    /// The system's; then the earlier entry stays.
     pub fn set_relay(&mut self, relay: &Relay, is_stricter: bool) -> Result<()> {
         let head = clock::now().0;
         let relay = Relay {
@@ -52,7 +51,7 @@ impl Datapath {
         }
     }
 
-    /// What is known of one.
+    /// What is known of a listener.
     ///
     /// # Errors
     ///
@@ -68,7 +67,7 @@ impl Datapath {
         }
     }
 
-    /// All that is known of listeners.
+    /// What is known of all listeners.
     ///
     /// # Errors
     ///
@@ -82,7 +81,7 @@ impl Datapath {
         Ok(entries.iter().map(|(_, value)| read(value)).collect())
     }
 
-    /// Forgets a listener: who connects to it, if it is still there, waits until it is looked at.
+    /// Removes a listener: a connection to it, if it still exists, is held until it is scanned.
     ///
     /// # Errors
     ///
@@ -92,7 +91,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map RELAYS"))
     }
 
-    /// Lets sessions begin connections to a listener until then; for good where nobody tells what processes connect to.
+    /// Admits new connections of sessions to a listener until then; for good if dials are not reported.
     ///
     /// # Errors
     ///

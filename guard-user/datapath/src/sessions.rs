@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::maps::MapError;
 use guard_common::{
     AttemptCount, AttemptKey, HoleId, MAX_CHAIN, PolicyId, Session, SessionId, SessionStats, meta,
 };
@@ -33,8 +34,8 @@ pub struct SessionCgroup {
 }
 
 impl SessionCgroup {
-    /// Whether guardd made the cgroup, which its name tells: no other that is so called is ever made a session.
-    /// One that is not ours is never removed by us, and its session lasts as long as it stands.
+    /// Whether guardd made the cgroup, by its name: no other cgroup with such a name is ever made a session. guardd never
+    /// removes another one, and its session lasts as long as the cgroup.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.path
@@ -42,7 +43,7 @@ impl SessionCgroup {
             .is_some_and(|name| *name == *session_name(self.id))
     }
 
-    /// Whether that very cgroup is there still, and not another that has its name by now.
+    /// Whether that very cgroup still exists, and not another one with its name.
     #[must_use]
     pub fn stands(&self) -> bool {
         cgroup::is_at(&self.path, self.cgroup_id)
@@ -50,7 +51,7 @@ impl SessionCgroup {
 }
 
 impl Maps {
-    /// Counters that the kernel half counts in. Without them it reports nothing.
+    /// Makes the counters of a session. Without them the kernel half reports nothing.
     pub(super) fn make_stats(&mut self, of: SessionId) -> Result<()> {
         self.stats
             .insert(of.0, bytes(&SessionStats::default()), 0)
@@ -59,11 +60,11 @@ impl Maps {
 }
 
 impl Datapath {
-    /// Makes a session judged by `policies`, its own first, then those that it was started in.
+    /// Makes a session that is judged by `policies`, its own first, then those of its parent sessions.
     ///
     /// # Errors
     ///
-    /// Where there is no room, or the system's; then there is no trace of it.
+    /// If there is no room, or the system's; then there is no trace of it.
     pub fn add_session(&mut self, policies: &[PolicyId]) -> Result<SessionCgroup> {
         let chain = chain(policies)?;
         let id = SessionId(self.maps.next_id(meta::NEXT_SESSION)?);
@@ -87,7 +88,7 @@ impl Datapath {
         Ok(session)
     }
 
-    /// Has the kernel count what it tells of a session together with what it tells of the one that a person started around it.
+    /// Has the kernel half count a session's reports with those of its outermost session.
     ///
     /// # Errors
     ///
@@ -101,11 +102,11 @@ impl Datapath {
         }
     }
 
-    /// Makes a session of a cgroup that is there already, one of [`Self::others`].
+    /// Makes a session of an existing cgroup, one of [`Self::others`].
     ///
     /// # Errors
     ///
-    /// Where there is no room, or the system's; then no session owns it, as before.
+    /// If there is no room, or the system's; then no session owns it, as before.
     pub fn assign_session(
         &mut self,
         path: PathBuf,
@@ -119,7 +120,7 @@ impl Datapath {
             cgroup_id,
             path,
         };
-        // What its sockets remember was allowed to a cgroup that no session owned.
+        // Verdicts cached on its sockets were for a cgroup that no session owned.
         self.write_session(&session, &Session { id, policies })
             .and_then(|()| self.maps.bump_generation())
             .inspect_err(|_| {
@@ -147,7 +148,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map SESSIONS"))
     }
 
-    /// The sessions whose cgroup stands, from the kernel.
+    /// The sessions whose cgroup exists, from the kernel.
     ///
     /// # Errors
     ///
@@ -170,11 +171,11 @@ impl Datapath {
         Ok(found)
     }
 
-    /// Moves a process into a session, and looks whether it arrived.
+    /// Moves a process into a session, and checks that it arrived.
     ///
     /// # Errors
     ///
-    /// Where it did not.
+    /// If it did not.
     pub fn enter(&self, session: &SessionCgroup, pid: u32) -> Result<()> {
         cgroup::enter(&session.path, pid)?;
         if cgroup::processes(&session.path).contains(&pid) {
@@ -195,7 +196,7 @@ impl Datapath {
         cgroup::is_populated(&session.path)
     }
 
-    /// Whether a process is in a cgroup that may be no session's.
+    /// Whether a process is in a cgroup, which may be no session's.
     #[must_use]
     pub fn has_processes(&self, cgroup: &Path) -> bool {
         cgroup::is_populated(cgroup).unwrap_or(true)
@@ -213,7 +214,7 @@ impl Datapath {
         cgroup::processes(cgroup)
     }
 
-    /// Ends every process of a session.
+    /// Kills every process of a session.
     ///
     /// # Errors
     ///
@@ -222,12 +223,12 @@ impl Datapath {
         cgroup::kill_that(&session.path, session.cgroup_id)
     }
 
-    /// Closes the holes of a session without processes and removes its cgroup, if that is ours. The kernel's entry
-    /// stays until [`Self::forget_session`]: what closed sockets still have to send is judged by it.
+    /// Closes the holes of a session without processes and removes its cgroup, if that is guardd's own. The kernel's entry
+    /// stays until [`Self::forget_session`]: it judges what closed sockets still have to send.
     ///
     /// # Errors
     ///
-    /// The system's, as when a process is in it.
+    /// The system's, as if a process is in it.
     pub fn end_session(&mut self, session: &SessionCgroup) -> Result<()> {
         if session.is_ours() {
             cgroup::remove(&session.path)?;
@@ -235,7 +236,7 @@ impl Datapath {
         self.close_all_holes(session.id)
     }
 
-    /// Removes what the kernel knows of an ended session.
+    /// Removes the kernel's entries of an ended session.
     ///
     /// # Errors
     ///
@@ -249,6 +250,10 @@ impl Datapath {
             gone(map.remove(&session.id.0))
                 .map_err(DatapathError::ebpf("write the map OUTERMOST"))?;
         }
+        if let Some(map) = &mut self.maps.went_on {
+            gone(map.remove(&session.id.0))
+                .map_err(DatapathError::ebpf("write the map WENT_ON"))?;
+        }
         for (key, _) in self.maps.attempts(session.id)? {
             gone(self.maps.attempts.remove(&bytes(&key)))
                 .map_err(DatapathError::ebpf("write the map ATTEMPTS"))?;
@@ -256,7 +261,7 @@ impl Datapath {
         Ok(())
     }
 
-    /// What a cgroup under the root that no session owns is judged by; `None`: it is denied everything.
+    /// Sets the policy of cgroups under the root that no session owns; `None`: they are denied everything.
     ///
     /// # Errors
     ///
@@ -277,6 +282,22 @@ impl Datapath {
         self.maps.bump_generation()
     }
 
+    /// How many connections of a session were held and went on. The counters have them as refused.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn went_on(&self, session: SessionId) -> Result<u64> {
+        let Some(map) = &self.maps.went_on else {
+            return Ok(0);
+        };
+        match map.get(&session.0, 0) {
+            Ok(count) => Ok(count),
+            Err(MapError::KeyNotFound) => Ok(0),
+            Err(error) => Err(DatapathError::ebpf("read the map WENT_ON")(error)),
+        }
+    }
+
     /// How often each destination was refused to a session.
     ///
     /// # Errors
@@ -286,7 +307,7 @@ impl Datapath {
         self.maps.attempts(session)
     }
 
-    /// The counters of every session; 0 is for cgroups that none owns.
+    /// The counters of every session; 0 is for cgroups that no session owns.
     ///
     /// # Errors
     ///
@@ -300,7 +321,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("list the map STATS"))
     }
 
-    /// How many sockets went through a hole, as far as the kernel remembers: of all holes the last 16,384.
+    /// How many sockets went through a hole, as far as the kernel has them: of all holes the last 16,384.
     #[must_use]
     pub fn let_through(&self, hole: HoleId) -> u64 {
         let all = self.maps.through.iter();
@@ -308,8 +329,8 @@ impl Datapath {
         known.filter(|(_, through)| *through == hole.0).count() as u64
     }
 
-    /// Cuts the connections that went through `ended` holes: their programs are told at once (ECONNABORTED)
-    /// instead of waiting for answers to packets that are dropped. How many were cut.
+    /// Closes the connections that went through `ended` holes: their programs get ECONNABORTED at once, instead of waiting for
+    /// answers to packets that are dropped. Returns how many there were.
     ///
     /// # Errors
     ///
@@ -334,7 +355,7 @@ impl Datapath {
         Ok(cut)
     }
 
-    /// Has sockets closed in each network namespace of a session. How many there were.
+    /// Closes sockets in each network namespace of a session. Returns how many there were.
     pub(super) fn destroy(
         &self,
         session: &SessionCgroup,
@@ -352,7 +373,7 @@ impl Datapath {
     /// The network namespaces that a session's processes are in.
     fn namespaces(&self, session: &SessionCgroup) -> Vec<OwnedFd> {
         let mut seen = HashSet::new();
-        // guardd's own too: a process may have connected there and then left it for one of its own.
+        // guardd's own too: a process may have connected there and then moved into a new namespace.
         let own = std::iter::once("/proc/self/ns/net".to_owned());
         let theirs = self.processes(session).into_iter();
         own.chain(theirs.map(|pid| format!("/proc/{pid}/ns/net")))
@@ -363,7 +384,7 @@ impl Datapath {
     }
 }
 
-/// What guardd calls the cgroup that it makes for a session; [`cgroup::is_session_name`] knows it again.
+/// guardd's name for the cgroup that it makes for a session, as [`cgroup::is_session_name`] knows it.
 fn session_name(id: SessionId) -> String {
     format!("s{}", id.0)
 }

@@ -1,4 +1,4 @@
-//! Becoming a [`Datapath`]: by attaching everything, or by adopting what is pinned.
+//! The start of a [`Datapath`]: attaches everything, or adopts what is pinned.
 
 use std::{
     collections::HashMap,
@@ -21,31 +21,32 @@ use super::{
     outside, pins,
     proxies::Proxies,
     relays::Relays,
+    resolvers::Resolvers,
     top,
     unix::{self, Unix},
 };
 
-/// How long the kernel may take to let go of the links to a removed cgroup.
+/// How long the kernel may take to release the links to a removed cgroup.
 const LETTING_GO: Duration = Duration::from_secs(2);
 
-/// How a datapath came to be.
+/// How a datapath began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Nothing was pinned.
     Fresh,
-    /// The programs and maps that an earlier guardd pinned go on.
+    /// The programs and maps that an earlier guardd pinned are adopted.
     Adopted,
-    /// The maps go on; the programs were replaced by those of this guardd.
+    /// The maps are adopted; the programs were replaced by this guardd's.
     Replaced,
 }
 
 impl Datapath {
-    /// Attaches every program, or adopts those that are pinned.
+    /// Attaches every program, or adopts the pinned ones.
     ///
     /// # Errors
     ///
-    /// Where another guardd is there, the kernel refuses, or the pins are not ours to adopt. Then
-    /// nothing is changed, and what was enforced still is.
+    /// If another guardd is there, the kernel refuses, or the pins may not be adopted. Then nothing is changed, and what was
+    /// enforced still is.
     pub fn start(places: &Places, object: &Object) -> Result<(Self, Start)> {
         let made_pins = pins::ensure(&places.pin_dir)?;
         Self::start_in(places, object).inspect_err(|_| {
@@ -70,8 +71,12 @@ impl Datapath {
         })?;
         let live = pins::live(&places.pin_dir);
         let proxies = Proxies::open(&live)?;
+        let resolvers = match object.knows_names() {
+            true => Resolvers::open(&live)?,
+            false => None,
+        };
         let holding = Holding::open(&live)?;
-        // It takes some milliseconds to read them.
+        // Reading them takes some milliseconds.
         let types =
             Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
         let with_types = types.as_ref().map_err(Clone::clone);
@@ -85,7 +90,7 @@ impl Datapath {
             layout::load(&live, object, &root, types, &others).map_err(|why| why.to_string())
         });
         let unix = match (&lsm, &top) {
-            // Those go when these judge: see `judge_at_security_hooks`.
+            // These are removed when those judge: see `judge_at_security_hooks`.
             (Ok(_), _) => Err("programs at the security hooks judge Unix sockets".to_owned()),
             (Err(_), Err(why)) => Err(why.clone()),
             (Err(_), Ok(top)) => Unix::attach(&live, object, top).map_err(|why| why.to_string()),
@@ -110,6 +115,7 @@ impl Datapath {
             maps: Maps::open(&live)?,
             kernel_log: None,
             proxies,
+            resolvers,
             holding,
             lsm,
             unix,
@@ -138,13 +144,13 @@ fn begin(places: &Places, object: &Object, root: &cgroup::Root, made_root: bool)
     }
 }
 
-/// Whether what is pinned was attached to a cgroup that is gone, and no process can be in it. The kernel lets
-/// its links go a moment after the cgroup.
+/// Whether the pinned programs were attached to a cgroup that is gone, and in which no process can be. The kernel releases its
+/// links a moment after the cgroup.
 fn guards_nothing(live: &Path, root: &cgroup::Root, made_root: bool) -> bool {
     let deadline = Instant::now() + LETTING_GO;
     loop {
         match hooks::guarded_cgroup(live) {
-            // Without any link there is no telling, unless the root was not there.
+            // Without any link it is unknown, unless the root did not exist.
             None => return made_root,
             Some(0) => return true,
             Some(id) if id == root.id() || Instant::now() > deadline => return false,
@@ -183,11 +189,11 @@ fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()>
     maps.set_meta(meta::ABI, guard_common::ABI)
 }
 
-/// No object is of this build: the pinned programs may be of two.
+/// No object has this number: the pinned programs may be of two objects.
 const HALF_REPLACED: u64 = 0;
 
-/// Puts the programs of an object in the place of those that are pinned. Whoever is killed over it leaves a mark, so
-/// that no other guardd takes them for its own. They log the decisions of `log`.
+/// Replaces the pinned programs by those of an object. If guardd is killed meanwhile, a mark is left, so that no other guardd
+/// takes them for its own. They log the decisions of `log`.
 pub(super) fn replace(
     maps: &mut Maps,
     live: &Path,
@@ -198,7 +204,7 @@ pub(super) fn replace(
     let mut ebpf = hooks::load(object, live, root.session_level(), log)?;
     maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
     hooks::attach(&mut ebpf, root.dir(), live)?;
-    hooks::remove_strays(live)?;
+    hooks::remove_strays(live, object.knows_names())?;
     maps.set_meta(meta::OBJECT, object.attached(log))?;
     Ok(ebpf)
 }
@@ -221,16 +227,16 @@ fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start>
             root: places.cgroup_root.clone(),
         });
     }
-    // Nobody knows who listens at the ports of proxies that an earlier guardd started: until there are others, connections
-    // that were redirected to them are refused. Before any program is replaced, so that none is judged by one and redirected
-    // by another.
+    // The listeners at the ports of an earlier guardd's proxies are unknown: until there are others, redirected connections are
+    // refused. Before any program is replaced, so that no connection is judged by one and redirected by another.
     Proxies::clear(&live)?;
+    Resolvers::clear(&live)?;
     // Whoever was killed over a change may not have come to say that it holds for what is remembered, too.
     maps.bump_generation()?;
-    let hooks = hooks::read_back(&live, root.id());
+    let hooks = hooks::read_back(&live, root.id(), object.knows_names());
     let missing = hooks.iter().filter(|hook| !hook.attached).count();
     let build = maps.get_meta(meta::OBJECT)?;
-    if missing == 0 && build == object.build() && !hooks::has_strays(&live)? {
+    if missing == 0 && build == object.build() && !hooks::has_strays(&live, object.knows_names())? {
         return Ok(Start::Adopted);
     }
     replace(&mut maps, &live, object, root, None)?;

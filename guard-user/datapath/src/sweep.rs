@@ -1,4 +1,4 @@
-//! Removing what nobody will miss: the kernel state of sessions that are gone, and what a guardd was killed over.
+//! Removes leftovers: the kernel state of sessions that are gone, and of changes during which guardd was killed.
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -14,14 +14,14 @@ use super::{
 pub struct Swept {
     /// Sessions whose cgroup is gone.
     pub sessions: usize,
-    /// Cgroups that no session owns, and nothing lives in.
+    /// Cgroups that no session owns, without processes.
     pub cgroups: usize,
     /// Entries of maps that belong to no session and no hole.
     pub entries: usize,
 }
 
 impl Datapath {
-    /// Removes entries of sessions whose cgroup is gone, cgroups of ours that no session owns, and what belongs
+    /// Removes entries of sessions whose cgroup is gone, cgroups of guardd's own that no session owns, and entries that belong
     /// to neither.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Datapath {
         })
     }
 
-    /// Removes the lists, budgets and counters whose session or hole is not there.
+    /// Removes the lists, budgets and counters without a session or hole.
     fn sweep_entries(&mut self, live: &[(u64, Session)]) -> Result<usize> {
         let live: HashSet<SessionId> = live.iter().map(|(_, session)| session.id).collect();
         let is_stray = |id: u32| id != 0 && !live.contains(&SessionId(id));

@@ -1,4 +1,4 @@
-//! The only way down.
+//! Teardown: the only way to remove the guard.
 
 use std::{
     fs,
@@ -12,10 +12,10 @@ use guard_sys::cgroup2;
 
 use super::{DatapathError, Places, Result, cgroup, maps::Maps, pins};
 
-/// How long killed processes may take to go.
+/// How long killed processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was taken down.
+/// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TornDown {
     /// Cgroups of sessions whose processes were ended.
@@ -24,9 +24,8 @@ pub struct TornDown {
     pub anything: bool,
 }
 
-/// Ends sessions where `force` says so, then removes the programs, the maps and the cgroups that guardd
-/// made, in this order: nothing runs unguarded in between. `before` is called when nothing is left to guard and all is
-/// still guarded.
+/// Ends sessions if `force` is set, then removes the programs, the maps and the cgroups that guardd made, in this order:
+/// nothing runs unguarded in between. `before` is called when nothing is left to guard and all is still guarded.
 ///
 /// # Errors
 ///
@@ -56,7 +55,7 @@ pub fn teardown(
     if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
         root.let_go()?;
     }
-    // One that others have put cgroups into, such as the service manager, stays.
+    // A root into which others, such as the service manager, have put cgroups stays.
     let root_is_gone = made_root && cgroup::remove_alone(&places.cgroup_root)?;
     if !root_is_gone && places.cgroup_root.exists() {
         cgroup::unmark(&places.cgroup_root)?;
@@ -68,8 +67,8 @@ pub fn teardown(
     Ok(done)
 }
 
-/// Whether an earlier guardd made the cgroup root: it says so itself, also where pins were taken down already, or,
-/// where a guardd made it that did not mark it so, the map. Where that cannot be read it is left alone.
+/// Whether an earlier guardd made the cgroup root: by the root's own mark, even if pins were removed already, or, for a guardd
+/// that set no mark, by the map. If that cannot be read, the root stays.
 fn made_root(places: &Places) -> bool {
     let told = || {
         Maps::open(&pins::live(&places.pin_dir))
@@ -112,7 +111,7 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
     Ok(live)
 }
 
-/// Whoever made the others removes them.
+/// Others remove the cgroups that they made.
 fn remove_ours(path: &Path) -> Result<()> {
     match cgroup::is_session_name(path) {
         true => cgroup::remove(path),

@@ -1,5 +1,5 @@
-//! Programs at the top of the cgroup hierarchy: they see what sockets that were made outside of the guard's root are used for.
-//! Each asks first which cgroup the *task* is in, and lets all others go on.
+//! Programs at the top of the cgroup hierarchy: they see the use of sockets that were made outside of the guard's root. Each
+//! first reads which cgroup the *task* is in, and allows all others.
 
 use std::{
     fs::File,
@@ -20,19 +20,19 @@ use super::{DatapathError, Result, pins};
 /// A hook's name, and its `enum bpf_attach_type`.
 pub(super) type Hook = (&'static str, u32);
 
-/// All that may be there.
+/// All such hooks.
 const HOOKS: [&[Hook]; 3] = [
     &super::unix::HOOKS,
     &super::outside::HOOKS,
     &super::dials::HOOKS,
 ];
 
-/// Loads an object's programs for some hooks, which bear the hooks' names, attaches each, and pins the links in `live`. What is
-/// there already and does the same goes on; else the new one is there before that goes.
+/// Loads an object's programs for some hooks, which have the hooks' names, attaches each, and pins the links in `live`. An
+/// existing one that does the same stays; else the new one is attached before that goes.
 ///
 /// # Errors
 ///
-/// The system's, as where the kernel has no such hook.
+/// The system's, as if the kernel has no such hook.
 pub(super) fn attach(live: &Path, hooks: &[Hook], ebpf: &mut Ebpf) -> Result<()> {
     for hook in hooks {
         let failed = || DatapathError::ebpf(format!("load {}", hook.0));
@@ -49,7 +49,7 @@ pub(super) fn attach(live: &Path, hooks: &[Hook], ebpf: &mut Ebpf) -> Result<()>
     Ok(())
 }
 
-/// The same of one program, which is loaded.
+/// The same for one loaded program.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub(super) fn is_pinned(live: &Path, (name, _): &Hook) -> bool {
     pin(live, name).exists()
 }
 
-/// Takes programs away, where they are.
+/// Removes programs, if they exist.
 pub(super) fn detach(live: &Path, hooks: &[Hook]) {
     for (name, _) in hooks {
         pins::take_away(&pin(live, name));
@@ -102,7 +102,7 @@ fn does_the_same(pin: &Path, program: &impl AsFd, attach_type: u32, top: &File) 
     does().unwrap_or(false)
 }
 
-/// The hooks as the kernel has them: those that were attached, and those that an earlier guardd has left.
+/// The hooks as the kernel has them: attached ones, and those that an earlier guardd has left.
 pub(super) fn read_back(live: &Path, attached: &[&[Hook]]) -> Vec<HookStatus> {
     let top = top().and_then(|top| {
         let meta = top.metadata();

@@ -24,7 +24,7 @@ const NO_PREALLOC: u32 = 1;
 const KEY: usize = 4 + 16;
 const VALUE: usize = size_of::<PrefixValue>();
 
-/// A trie, and a descriptor of it for what aya has no call for.
+/// A trie, and a descriptor of it for calls that aya lacks.
 pub(super) struct PolicyTrie {
     map: Trie,
     fd: OwnedFd,
@@ -70,7 +70,7 @@ pub(super) fn apply(
     let mut values = Vec::with_capacity(plan.upsert.len() * VALUE);
     for (prefix, value) in &plan.upsert {
         keys.extend_from_slice(&key(prefix));
-        values.extend_from_slice(&kernel_value(value, new.flags, lists));
+        values.extend_from_slice(&kernel_value(value, new, lists));
     }
     match bpf::update_batch(trie.fd.as_fd(), &keys, &values, KEY, VALUE) {
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => one_by_one(trie, plan, new, lists),
@@ -78,13 +78,14 @@ pub(super) fn apply(
     }
 }
 
-/// Gets rid of a large trie that no program reads, on a thread of its own: freed at once, a million entries
-/// keep a CPU from everything else for a third of a second, and emptied at once for a tenth.
+/// Frees a large trie that no program reads, on a thread of its own: freed at once, a million entries block a CPU for a third
+/// of a second, and emptied at once for a tenth.
 pub(super) fn discard(mut trie: PolicyTrie, compiled: Compiled) {
     const STEP: usize = 512;
     const PAUSE: Duration = Duration::from_millis(1);
     let empty = move || {
-        for part in compiled.prefixes.chunks(STEP) {
+        let patterns = compiled.patterns.chunks(STEP);
+        for part in compiled.prefixes.chunks(STEP).chain(patterns) {
             let prefixes: Vec<_> = part.iter().map(|(prefix, _)| *prefix).collect();
             if let Err(error) = remove(&mut trie, &prefixes) {
                 tracing::warn!(%error, "a trie is freed at once");
@@ -115,7 +116,7 @@ fn remove(trie: &mut PolicyTrie, prefixes: &[Prefix]) -> Result<()> {
 fn one_by_one(trie: &mut PolicyTrie, plan: &Plan, new: &Compiled, lists: &[ListId]) -> Result<()> {
     for (prefix, value) in &plan.upsert {
         trie.map
-            .insert(&aya_key(prefix), kernel_value(value, new.flags, lists), 0)
+            .insert(&aya_key(prefix), kernel_value(value, new, lists), 0)
             .map_err(DatapathError::ebpf("fill a trie"))?;
     }
     Ok(())
@@ -138,11 +139,9 @@ pub(super) fn key_bytes(length: u32, address: [u8; 16]) -> [u8; KEY] {
     key
 }
 
-fn kernel_value(value: &Value, flags: u8, lists: &[ListId]) -> [u8; VALUE] {
+fn kernel_value(value: &Value, of: &Compiled, lists: &[ListId]) -> [u8; VALUE] {
     bytes(&PrefixValue {
-        verdict: value.verdict as u8,
-        flags,
-        rule: value.rule,
         list: value.list.map_or(ListId(0), |list| lists[list.get()]),
+        ..of.prefix_value(value)
     })
 }

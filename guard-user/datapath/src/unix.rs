@@ -1,5 +1,5 @@
-//! What sessions may send to Unix sockets, where the kernel can be asked about that and no security hook is: a program at
-//! `cgroup/connect_unix` and `cgroup/sendmsg_unix`, which Linux has from 6.7 on (`guard-ebpf/src/outside.rs`).
+//! Judges what sessions send to Unix sockets without security hooks: a program at `cgroup/connect_unix` and
+//! `cgroup/sendmsg_unix`, which Linux has from 6.7 on (`guard-ebpf/src/outside.rs`).
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
@@ -20,20 +20,20 @@ use super::{
 /// `BPF_CGROUP_UNIX_CONNECT` and `BPF_CGROUP_UNIX_SENDMSG`. One program is attached to both.
 pub(super) const HOOKS: [Hook; 2] = [("connect_unix", 49), ("sendmsg_unix", 50)];
 
-/// As the eBPF object names it, and its maps.
+/// Its name in the eBPF object, and below its maps.
 const PROGRAM: &str = "top_unix";
 pub(super) const MAPS: [&str; 2] = ["UNIX", "UNIX_PATHS"];
 
-/// What holds for a session's Unix sockets.
+/// How a session's Unix sockets are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnixTerms {
     /// Nothing of it is judged.
     pub free: bool,
     /// Landlock judges its abstract names.
     pub scoped: bool,
-    /// The user namespace, beside the machine's own, in which paths are what they seem.
+    /// The user namespace, beside the machine's own, in which paths have their usual meaning.
     pub user_namespace: Option<u32>,
-    /// The cgroup of the session that it was started in.
+    /// The cgroup of its parent session.
     pub outer: Option<u64>,
 }
 
@@ -44,11 +44,11 @@ pub(super) struct Unix {
 }
 
 impl Unix {
-    /// Attaches them, with the maps that an earlier guardd has left or new ones, in the place of programs that are there.
+    /// Attaches them, with an earlier guardd's maps or new ones, in place of existing programs.
     ///
     /// # Errors
     ///
-    /// What the kernel or the object lacks; then what was there is as it was.
+    /// What the kernel or the object lacks; then the existing ones stay as they were.
     pub(super) fn attach(live: &Path, object: &Object, ebpf: &Ebpf) -> Result<Self> {
         let code = instructions::of_programs(object, ebpf)?;
         for hook in HOOKS {
@@ -64,7 +64,7 @@ impl Unix {
         })
     }
 
-    /// What holds for the session that has the cgroup of that id.
+    /// Sets how the session with that cgroup is judged.
     fn set(&mut self, cgroup: u64, terms: UnixTerms) -> Result<()> {
         let free = if terms.free { unix_flags::FREE } else { 0 };
         let scoped = if terms.scoped {
@@ -80,13 +80,14 @@ impl Unix {
         put.map_err(DatapathError::ebpf("write the map UNIX"))
     }
 
-    /// Forgets a session.
+    /// Removes a session.
     fn forget(&mut self, cgroup: u64) {
-        // Ids are not used again; what stays takes room.
+        // Ids are not used again; a leftover only takes room.
         let _ = gone(self.sessions.remove(&cgroup));
     }
 
-    /// Lets all sessions connect to that path by themselves. One that does not fit into an address with a NUL is no socket's.
+    /// Allows all sessions to connect to that path without a supervisor. A path that does not fit into an address with a NUL is
+    /// no socket's.
     fn allow(&mut self, path: &Path) -> Result<()> {
         let mut key = [0; NAME_SIZE];
         let path = path.as_os_str().as_bytes();
@@ -100,7 +101,7 @@ impl Unix {
 }
 
 impl super::Datapath {
-    /// Why Unix sockets of sessions are not judged; none where they are.
+    /// Why Unix sockets of sessions are not judged; none if they are.
     #[must_use]
     pub fn unix_problem(&self) -> Option<String> {
         match (&self.lsm, &self.unix) {
@@ -109,15 +110,15 @@ impl super::Datapath {
         }
     }
 
-    /// Why nothing judges at the kernel's security hooks; none where something does. Then the kernel looks who listens at a
-    /// Unix socket, and nobody connects for sessions.
+    /// Why nothing judges at the kernel's security hooks; none if something does. Then the kernel half judges Unix sockets by
+    /// their listener, and there is no supervisor.
     #[must_use]
     pub fn lsm_problem(&self) -> Option<&str> {
         self.lsm.as_ref().err().map(String::as_str)
     }
 
-    /// Has the programs at the security hooks judge, where there are any: they know now what holds for whom. What has judged in
-    /// their place goes.
+    /// Has the programs at the security hooks judge, if there are any: their maps are complete now. The programs that have
+    /// judged instead are removed.
     ///
     /// # Errors
     ///
@@ -131,7 +132,7 @@ impl super::Datapath {
         Ok(())
     }
 
-    /// Judges a session's Unix sockets like that from now on, where they are judged.
+    /// Sets how a session's Unix sockets are judged, if they are.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl super::Datapath {
         }
     }
 
-    /// No more.
+    /// Removes a session.
     pub(super) fn forget_unix(&mut self, cgroup: u64) {
         if let Ok(lsm) = &mut self.lsm {
             lsm.forget(cgroup);
@@ -154,8 +155,7 @@ impl super::Datapath {
         }
     }
 
-    /// Lets all sessions connect to a socket by themselves. The path must be one that nobody but root can have lead
-    /// elsewhere.
+    /// Allows all sessions to connect to a socket without a supervisor. Only root may be able to change where the path leads.
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl super::Datapath {
         }
     }
 
-    /// Lets a session connect to a socket, by its cookie, where the security hooks judge. None: all sessions, and to none
-    /// that all were let connect to before.
+    /// Allows a session to connect to a socket, by its cookie, if the security hooks judge. None: all sessions, and only to
+    /// this one of those that all were allowed.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl super::Datapath {
         lsm.allow_socket(session.unwrap_or(ALL_SESSIONS), cookie)
     }
 
-    /// Lets a session connect to an abstract name, where the security hooks judge.
+    /// Allows a session to connect to an abstract name, if the security hooks judge.
     ///
     /// # Errors
     ///

@@ -1,7 +1,9 @@
 //! All of it: what is read, in which order, and what comes of it.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,11 @@ use crate::readers::{Format, HOME_DIRS, Sink, of_environment, of_home};
 use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
 use crate::service::{Proposal, Service, is_shared, propose};
 use crate::walk::walk;
+
+/// What stands in place of a file's name for what the environment has.
+pub const ENVIRONMENT: &str = "the environment";
+/// Why something was passed over that there was no time for.
+pub const OUT_OF_TIME: &str = "out of time";
 
 /// How much is read. What is beyond it is said.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +52,8 @@ pub struct Inputs<'i> {
     pub project: &'i Path,
     /// The home of whoever starts it.
     pub home: Option<&'i Path>,
+    /// Which names are which addresses here, as in `/etc/hosts`.
+    pub hosts: Option<&'i Path>,
     /// What it inherits.
     pub environment: &'i [(String, String)],
     /// Whose files are read, beside root's.
@@ -87,8 +96,10 @@ pub struct Finding {
     pub service: Service,
     /// Where.
     pub host: Host,
-    /// Its port, of TCP.
+    /// Its port, of TCP; 0 where that is not said.
     pub port: u16,
+    /// Where it is a name, the addresses elsewhere that this machine's own list has for it.
+    pub addresses: Vec<IpAddr>,
     /// Whether others, of another stage perhaps, have the same address.
     pub is_shared: bool,
     /// Where it was found, the weightiest first.
@@ -126,11 +137,11 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     let deadline = inputs.bounds.time.map(|time| began + time);
     let project = Tree::project(inputs.project, inputs.uid)?;
     let mut sink = Sink::default();
-    sink.begin("the environment".to_owned());
+    sink.begin(ENVIRONMENT.to_owned());
     of_environment(&mut sink, inputs.environment);
     let home_files = inputs
         .home
-        .map_or(0, |home| of_the_home(&mut sink, home, inputs));
+        .map_or(0, |home| of_the_home(&mut sink, home, inputs, deadline));
     let walked = walk(inputs.project, &inputs.bounds, deadline);
     for (path, why) in &walked.left_out {
         sink.begin(project.shown(path));
@@ -138,8 +149,9 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     }
     let project_files = read(&mut sink, &project, &walked.files, deadline);
     find_siblings(&mut sink.clues);
+    let names = inputs.hosts.map(names).unwrap_or_default();
     Ok(Discovery {
-        findings: findings(sink.clues),
+        findings: findings(sink.clues, &names),
         keys: sink.keys,
         passed_over: sink.passed_over,
         home_files,
@@ -148,7 +160,12 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     })
 }
 
-fn of_the_home(sink: &mut Sink, path: &Path, inputs: &Inputs<'_>) -> usize {
+fn of_the_home(
+    sink: &mut Sink,
+    path: &Path,
+    inputs: &Inputs<'_>,
+    deadline: Option<Instant>,
+) -> usize {
     let Ok(home) = Tree::home(path, inputs.uid) else {
         sink.begin("~".to_owned());
         sink.pass_over(None, "it cannot be opened");
@@ -169,18 +186,30 @@ fn of_the_home(sink: &mut Sink, path: &Path, inputs: &Inputs<'_>) -> usize {
         }
         let mut found: Vec<_> = found
             .iter()
-            .map(|entry| Path::new(dir).join(entry.file_name()).join(inner))
+            .map(|entry| {
+                let file = Path::new(dir).join(entry.file_name());
+                // A slash at its end would make a directory of it.
+                match inner {
+                    "" => file,
+                    inner => file.join(inner),
+                }
+            })
             .collect();
         found.sort();
         files.extend(found.into_iter().map(|file| (file, format)));
     }
-    let mut count = read(sink, &home, &files, None);
-    count += kubeconfigs(sink, &home, inputs);
+    let mut count = read(sink, &home, &files, deadline);
+    count += kubeconfigs(sink, &home, inputs, deadline);
     count
 }
 
 /// Those that `KUBECONFIG` names, in place of the usual one.
-fn kubeconfigs(sink: &mut Sink, home: &Tree, inputs: &Inputs<'_>) -> usize {
+fn kubeconfigs(
+    sink: &mut Sink,
+    home: &Tree,
+    inputs: &Inputs<'_>,
+    deadline: Option<Instant>,
+) -> usize {
     let named = inputs
         .environment
         .iter()
@@ -203,7 +232,7 @@ fn kubeconfigs(sink: &mut Sink, home: &Tree, inputs: &Inputs<'_>) -> usize {
             }
         }
     }
-    read(sink, home, &files, None)
+    read(sink, home, &files, deadline)
 }
 
 /// How many of the files were read.
@@ -218,7 +247,7 @@ fn read(
         sink.begin(tree.shown(path));
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
             sink.begin(format!("{} files", files.len() - at));
-            sink.pass_over(None, "out of time");
+            sink.pass_over(None, OUT_OF_TIME);
             break;
         }
         match format {
@@ -247,8 +276,41 @@ fn read(
     count
 }
 
+/// Of the list of names no more is read, in bytes.
+const NAMES: u64 = 256 << 10;
+
+/// Names with addresses elsewhere, as in hosts(5). What is on this machine is not: it may lead anywhere.
+fn names(file: &Path) -> BTreeMap<Host, Vec<IpAddr>> {
+    let mut names: BTreeMap<Host, Vec<IpAddr>> = BTreeMap::new();
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(NAMES).read_to_string(&mut text));
+    if read.is_err() {
+        return names;
+    }
+    for line in text.lines() {
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let Some(host) = words.next().and_then(Host::parse) else {
+            continue;
+        };
+        let Some(address) = host.address().filter(|_| !host.is_local()) else {
+            continue;
+        };
+        for name in words.filter_map(Host::parse) {
+            let known = names.entry(name).or_default();
+            if !known.contains(&address) {
+                known.push(address);
+            }
+        }
+    }
+    names
+}
+
 /// One for each place, with all that was found of it: the gravest clue decides, so that no other makes it less.
-fn findings(clues: Vec<Clue>) -> Vec<Finding> {
+fn findings(clues: Vec<Clue>, names: &BTreeMap<Host, Vec<IpAddr>>) -> Vec<Finding> {
     let mut places: BTreeMap<(Host, u16, Service), Vec<(Judged, Clue)>> = BTreeMap::new();
     for clue in clues {
         let judged = judge(&clue);
@@ -270,7 +332,9 @@ fn findings(clues: Vec<Clue>) -> Vec<Finding> {
             let credential = clues.iter().find_map(|(_, clue)| clue.credential);
             let proposed = propose(label, service, &host);
             let is_shared = is_shared(&host);
+            let addresses = names.get(&host).cloned().unwrap_or_default();
             Some(Finding {
+                addresses,
                 label,
                 points,
                 because,

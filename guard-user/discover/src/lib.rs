@@ -14,7 +14,9 @@ mod service;
 mod tokens;
 mod walk;
 
-pub use discovery::{Bounds, Discovery, Finding, Inputs, KeyAlone, PassedOver, discover};
+pub use discovery::{
+    Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, OUT_OF_TIME, PassedOver, discover,
+};
 pub use host::Host;
 pub use score::{Clue, Judged, Label, Reason, Seen, judge};
 pub use service::{Proposal, Service, propose};

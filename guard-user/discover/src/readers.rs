@@ -9,7 +9,11 @@ use crate::score::{Clue, Seen, shown_key};
 use crate::service::Service;
 use crate::tokens::{Said, said};
 
+mod ci;
+mod clients;
 mod databases;
+mod frameworks;
+mod hcl;
 mod json;
 mod settings;
 mod ssh;
@@ -19,6 +23,9 @@ pub(crate) use settings::of_environment;
 
 /// Lines that are longer say nothing that is looked for, and cost.
 const LINE: usize = 16_384;
+
+/// Names in names that are longer are no setting's.
+const KEY: usize = 256;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +43,19 @@ pub(crate) enum Format {
     DockerContext,
     Compose,
     Mcp,
+    /// Terraform's, and Prisma's.
+    Hcl,
+    TerraformState,
+    Git,
+    Pipeline,
+    Rails,
+    Spring,
+    /// Settings by names in names.
+    JsonSettings,
+    Netrc,
+    Npmrc,
+    Gcloud,
+    Azure,
     /// A file that nobody can read without its key.
     Encrypted,
     /// The login of a platform's command, and the host that it is for: what is in it is not read.
@@ -43,10 +63,20 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Of a file in a project, by its name.
-    pub(crate) fn of(name: &OsStr) -> Option<Self> {
-        let name = name.to_str()?;
+    /// Of a file in a project, by its name, and for some by that of its directory.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
         let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+        let mut dirs = path.iter().rev().skip(1).map(OsStr::as_encoded_bytes);
+        match (dirs.next(), name) {
+            (Some(b".git"), "config") => return Some(Self::Git),
+            (Some(b".git"), _) => return None,
+            (Some(b"workflows"), _) if is_yaml && dirs.next() == Some(&b".github"[..]) => {
+                return Some(Self::Pipeline);
+            }
+            (Some(b"config"), "database.yml" | "database.yaml") => return Some(Self::Rails),
+            _ => {}
+        }
         match name {
             ".env.vault" | ".env.keys" => Some(Self::Encrypted),
             ".envrc" => Some(Self::Shell),
@@ -54,6 +84,27 @@ impl Format {
             ".mcp.json" | "mcp.json" => Some(Self::Mcp),
             ".pgpass" => Some(Self::Pgpass),
             ".pg_service.conf" | "pg_service.conf" => Some(Self::PgService),
+            ".gitlab-ci.yml" => Some(Self::Pipeline),
+            ".netrc" => Some(Self::Netrc),
+            ".npmrc" => Some(Self::Npmrc),
+            _ if [".tf", ".tfvars", ".prisma"]
+                .iter()
+                .any(|end| name.ends_with(end)) =>
+            {
+                Some(Self::Hcl)
+            }
+            _ if name.ends_with(".tfstate") => Some(Self::TerraformState),
+            _ if name.starts_with("appsettings") && name.ends_with(".json") => {
+                Some(Self::JsonSettings)
+            }
+            _ if is_yaml
+                && (name.starts_with("application.") || name.starts_with("application-")) =>
+            {
+                Some(Self::Spring)
+            }
+            _ if name.starts_with("application") && name.ends_with(".properties") => {
+                Some(Self::Dotenv)
+            }
             _ if name == ".env" || name.starts_with(".env.") || name.ends_with(".env") => {
                 Some(Self::Dotenv)
             }
@@ -69,6 +120,7 @@ impl Format {
     pub(crate) const fn limit(self) -> u64 {
         match self {
             Self::Kubeconfig => 2 << 20,
+            Self::TerraformState => 8 << 20,
             _ => 256 << 10,
         }
     }
@@ -77,7 +129,15 @@ impl Format {
     const fn is_whole(self) -> bool {
         matches!(
             self,
-            Self::Kubeconfig | Self::DockerContext | Self::Compose | Self::Mcp
+            Self::Kubeconfig
+                | Self::DockerContext
+                | Self::Compose
+                | Self::Mcp
+                | Self::TerraformState
+                | Self::Pipeline
+                | Self::Spring
+                | Self::JsonSettings
+                | Self::Azure
         )
     }
 }
@@ -129,10 +189,15 @@ impl Sink {
         }
     }
 
+    /// Whether no more of this file is kept: what is read on would cost, and come to nothing.
+    fn is_full(&self) -> bool {
+        self.in_file > IN_FILE || self.clues.len() >= IN_ALL
+    }
+
     /// Where there is room for it, the clue as it is kept.
     fn push(&mut self, clue: Clue) -> Option<&mut Clue> {
         self.in_file += 1;
-        if self.in_file > IN_FILE || self.clues.len() >= IN_ALL {
+        if self.is_full() {
             self.pass_over(None, "more places than are kept: is this file yours?");
             return None;
         }
@@ -193,6 +258,17 @@ impl Sink {
             Format::Aws => databases::aws(self, text),
             Format::DockerContext => json::docker_context(self, text),
             Format::Mcp => json::mcp(self, text),
+            Format::Hcl => hcl::blocks(self, text),
+            Format::TerraformState => json::state(self, text),
+            Format::JsonSettings => json::settings(self, text),
+            Format::Azure => json::azure(self, text),
+            Format::Git => clients::git(self, text),
+            Format::Netrc => clients::netrc(self, text),
+            Format::Npmrc => clients::npmrc(self, text),
+            Format::Gcloud => clients::gcloud(self, text),
+            Format::Pipeline => ci::pipeline(self, text),
+            Format::Rails => frameworks::rails(self, text),
+            Format::Spring => frameworks::spring(self, text),
             Format::Encrypted | Format::Login(_) => {}
         }
     }
@@ -218,7 +294,7 @@ pub(crate) fn of_home() -> impl Iterator<Item = (&'static Path, Format)> {
     HOME.iter().map(|(path, format)| (Path::new(path), *format))
 }
 
-const HOME: [(&str, Format); 35] = [
+const HOME: [(&str, Format); 38] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -286,16 +362,20 @@ const HOME: [(&str, Format); 35] = [
         Format::Login("cloudresourcemanager.googleapis.com"),
     ),
     (
-        ".azure/azureProfile.json",
-        Format::Login("management.azure.com"),
+        ".config/gcloud/credentials.db",
+        Format::Login("cloudresourcemanager.googleapis.com"),
     ),
+    (".azure/azureProfile.json", Format::Azure),
+    (".netrc", Format::Netrc),
+    (".npmrc", Format::Npmrc),
     (".vultr-cli.yaml", Format::Login("api.vultr.com")),
 ];
 
 /// Directories of a home in which each file, or a file of each directory, is of one kind.
-pub(crate) const HOME_DIRS: [(&str, &str, Format); 3] = [
+pub(crate) const HOME_DIRS: [(&str, &str, Format); 4] = [
     (".kube/config.d", "", Format::Kubeconfig),
     (".ssh/config.d", "", Format::Ssh),
+    (".config/gcloud/configurations", "", Format::Gcloud),
     (".docker/contexts/meta", "meta.json", Format::DockerContext),
 ];
 

@@ -242,7 +242,16 @@ fn file_says(file: &str) -> Said {
         true => name.trim_end_matches(".local"),
         false => name,
     };
-    said(&format!("{before}/{name}"))
+    let said = said(&format!("{before}/{name}"));
+    // What a pipeline's file is called says that it is one, and not what its jobs reach.
+    let is_pipeline = name == ".gitlab-ci.yml" || before.ends_with(".github/workflows");
+    match is_pipeline && said.development == Some("ci") {
+        true => Said {
+            development: None,
+            ..said
+        },
+        false => said,
+    }
 }
 
 fn is_template(file: &str) -> bool {

@@ -12,6 +12,8 @@ pub enum Service {
     Postgres,
     /// MySQL and MariaDB.
     Mysql,
+    /// A database of which it is not said what it speaks.
+    Database,
     /// Redis and Valkey.
     Redis,
     /// MongoDB.
@@ -104,6 +106,7 @@ impl Service {
         match self {
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
+            Self::Database => "database",
             Self::Redis => "redis",
             Self::Mongodb => "mongodb",
             Self::Sqlserver => "sqlserver",
@@ -272,6 +275,7 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             Service::Http | Service::Platform | Service::Home(_) => read_only(&[]),
             Service::Mysql
             | Service::Redis
+            | Service::Database
             | Service::Mongodb
             | Service::Sqlserver
             | Service::Amqp

@@ -79,6 +79,18 @@ pub struct Said {
     pub development: Option<&'static str>,
 }
 
+impl Said {
+    /// What either says.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            production: self.production.or(other.production),
+            staging: self.staging.or(other.staging),
+            development: self.development.or(other.development),
+        }
+    }
+}
+
 /// What a text says.
 #[must_use]
 pub fn said(text: &str) -> Said {

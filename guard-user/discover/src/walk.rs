@@ -8,12 +8,11 @@ use std::time::Instant;
 
 use ignore::{WalkBuilder, WalkState};
 
-use crate::discovery::Bounds;
+use crate::discovery::{Bounds, OUT_OF_TIME};
 use crate::readers::Format;
 
 /// What tools fill, and nobody configures a project in.
-const SKIPPED: [&str; 17] = [
-    ".git",
+const SKIPPED: [&str; 15] = [
     ".hg",
     ".svn",
     "node_modules",
@@ -29,8 +28,19 @@ const SKIPPED: [&str; 17] = [
     "bower_components",
     ".gradle",
     ".pytest_cache",
-    ".terraform",
 ];
+
+/// Directories in which the files at the top alone say something.
+const SHALLOW: [&str; 2] = [".git", ".terraform"];
+
+/// Whether the files in a directory may say something.
+fn is_entered(dir: &Path) -> bool {
+    let named = |names: &[&str], path: Option<&Path>| {
+        let name = path.and_then(Path::file_name);
+        names.iter().any(|known| name == Some(known.as_ref()))
+    };
+    !named(&SKIPPED, Some(dir)) && !named(&SHALLOW, dir.parent())
+}
 
 /// What a walk found, and what it left out.
 #[derive(Debug, Default)]
@@ -53,7 +63,7 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
         .threads(threads)
         .filter_entry(|entry| {
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-            entry.depth() == 0 || !is_dir || !SKIPPED.iter().any(|name| *name == entry.file_name())
+            entry.depth() == 0 || !is_dir || is_entered(entry.path())
         })
         .build_parallel();
     walker.run(|| {
@@ -75,7 +85,7 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
             if is_dir && entry.depth() == bounds.depth {
                 leave_out(entry.path(), "too deep");
-            } else if !is_dir && let Some(format) = Format::of(entry.file_name()) {
+            } else if !is_dir && let Some(format) = Format::of(entry.path()) {
                 let path = entry.path().strip_prefix(project).unwrap_or(entry.path());
                 if let Ok(mut found) = found.lock() {
                     found.files.push((path.to_owned(), format));
@@ -102,7 +112,7 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
             .push((PathBuf::from("."), "more files than are read"));
     }
     if too_late.into_inner() {
-        found.left_out.push((PathBuf::from("."), "out of time"));
+        found.left_out.push((PathBuf::from("."), OUT_OF_TIME));
     }
     found
 }

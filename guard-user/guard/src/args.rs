@@ -65,7 +65,7 @@ pub enum Verb {
     /// Answer a request with no, and stop asking about it for a while
     #[command(after_help = examples::DENY, aliases = ["reject", "refuse", "no"])]
     Deny(DenyArgs),
-    /// Show each question on your desktop, and answer with its buttons
+    /// Show each request on your desktop, and answer with its buttons
     #[command(after_help = examples::NOTIFY)]
     Notify(NotifyArgs),
     /// Open a hole that nobody has asked for yet
@@ -110,13 +110,13 @@ pub enum Verb {
     /// A terminal screen: sessions, requests, holes; answer with a key
     #[command(after_help = examples::WATCH, aliases = ["top", "ui"])]
     Watch(WatchArgs),
-    /// Show the audit trail
+    /// Show the audit log
     #[command(after_help = examples::LOG, aliases = ["logs", "audit"])]
     Log(LogArgs),
     /// Sum up what was stopped, asked and opened, for a person or a CI job
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
-    /// Judge what the audit trail recorded by another policy, and show what would have been otherwise
+    /// Judge what the audit log recorded by another policy, and show what would have been otherwise
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
     /// Offer the policy lines that would make the answers of people permanent
@@ -273,7 +273,7 @@ pub struct DenyArgs {
 /// `guard notify`
 #[derive(Debug, Args)]
 pub struct NotifyArgs {
-    /// Ring this terminal's bell and print the question instead
+    /// Ring this terminal's bell and print the request instead
     #[arg(long)]
     pub bell: bool,
 }
@@ -304,7 +304,7 @@ pub struct OpenArgs {
     /// How long.
     #[command(flatten)]
     pub terms: TermsArgs,
-    /// Why, for the audit trail
+    /// Why, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
@@ -420,9 +420,9 @@ pub struct DiscoverArgs {
     /// The directory that an agent is to work in [default: this one]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
-    /// Say what this policy does with each place: a name, or a file; needs no guardd
-    #[arg(long, value_name = "NAME|FILE", default_value = "default", add = complete::policies())]
-    pub policy: String,
+    /// Say what this policy does with each place: a name, or a file; needs no guardd [default: default]
+    #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
+    pub policy: Option<String>,
     /// Say why the place with this number is listed, and show the rule for it
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub why: Option<u32>,
@@ -432,6 +432,19 @@ pub struct DiscoverArgs {
     /// List also what does not look like production
     #[arg(long)]
     pub all: bool,
+    /// Write a policy of yours with this name: one that is there, else that of --policy, and a rule for each place. Asks about
+    /// each that widens it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["why", "check", "all", "dismiss"])]
+    pub write: Option<String>,
+    /// With --write: ask nothing, and write only what narrows
+    #[arg(long, requires = "write")]
+    pub yes: bool,
+    /// With --write: also where the file lies below the working directory or DIR
+    #[arg(long, requires = "write")]
+    pub here: bool,
+    /// Say that the place with this number is not what it looks like; it stays listed as dismissed
+    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["why", "check"])]
+    pub dismiss: Option<u32>,
 }
 
 /// `guard explain-error`
@@ -445,7 +458,7 @@ pub struct ExplainErrorArgs {
 /// `guard watch`
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Do not ring when a question comes up; the key b switches that
+    /// Do not ring when a request comes up; the key b switches that
     #[arg(long)]
     pub no_bell: bool,
 }
@@ -462,13 +475,13 @@ pub struct LogArgs {
     /// Not older than this, such as 10m, yesterday or 14:30
     #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
-    /// Check that the trail is whole: no record edited, missing, moved or put in; 1 if it is not
+    /// Check that the audit log is whole: no record edited, missing, moved or put in; 1 if it is not
     #[arg(long, conflicts_with_all = ["follow", "session", "since"])]
     pub verify: bool,
     /// With --verify: that this record, noted before, is still in it; may be given several times
     #[arg(long, value_name = "N:HASH", requires = "verify")]
     pub head: Vec<Head>,
-    /// With --verify: the trail's files, such as copies of them [default: those of guardd]
+    /// With --verify: the audit log's files, such as copies of them [default: those of guardd]
     #[arg(value_name = "FILE", requires = "verify", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
 }

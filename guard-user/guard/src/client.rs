@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use guard_proto::{
     Call,
-    varlink::{self, Answer},
+    varlink::{self, Reply},
 };
 use guard_sys::{pidfd::Credentials, user_namespace};
 use serde::de::DeserializeOwned;
@@ -156,7 +156,7 @@ impl Client {
     }
 
     /// The next answer; none where guardd has closed the connection.
-    fn answer(&mut self) -> Result<Option<Answer>, CliError> {
+    fn answer(&mut self) -> Result<Option<Reply>, CliError> {
         let mut frame = Vec::new();
         let length = (&mut self.stream)
             .take(MAX_ANSWER)
@@ -172,7 +172,7 @@ impl Client {
                 return Err(self.broken("it closed the connection in the middle of an answer"));
             }
         }
-        let answer: Answer =
+        let answer: Reply =
             serde_json::from_slice(&frame).map_err(|error| not_understood(&self.socket, &error))?;
         match answer.error {
             Some(name) => Err(error_answer(&name, answer.parameters)),

@@ -6,7 +6,7 @@ use super::error::{CliError, Exit};
 use super::reference::errors::{self, Message};
 use super::reference::rows::{self, Explained};
 use super::render::page::{Page, STRONG};
-use super::render::{Output, command_line};
+use super::render::{Output, command_line, doctor::broken};
 
 /// `guard explain-error`: one of them, or all.
 pub(crate) fn error(code: Option<&str>, output: Output) -> Result<Exit, CliError> {
@@ -28,7 +28,7 @@ pub(crate) fn error(code: Option<&str>, output: Output) -> Result<Exit, CliError
 pub(crate) fn row(name: &str, output: Output) -> Result<Exit, CliError> {
     if name.is_empty() {
         let all: Vec<_> = rows::all().collect();
-        output.print(&all, |all, _| checks(all))?;
+        output.print(&all, |_, _| checks())?;
         return Ok(Exit::DONE);
     }
     let found = rows::find(name).ok_or_else(|| Failure {
@@ -60,12 +60,25 @@ fn message(one: &Message) -> Page {
     page
 }
 
-fn checks(all: &[Explained]) -> Page {
+/// Where what is said of a row begins.
+const SAYS: usize = 36;
+
+/// Each row by its whole name: those that doctor prints one of for each helper are here as often.
+fn checks() -> Page {
     let mut page = Page::default();
-    let rows = all
-        .iter()
-        .map(|one| [one.check.to_owned(), one.text.clone()]);
-    page.table(["ROW", "ABOUT"], rows);
+    for group in &rows::GROUPS {
+        page.styled(STRONG, group.about).end();
+        for row in group.rows {
+            let mut says = broken(row.says, 80 - SAYS).into_iter();
+            for name in rows::names(row) {
+                let line = format!("  {name:<0$}{1}", SAYS - 2, says.next().unwrap_or_default());
+                page.line(line.trim_end());
+            }
+            for more in says {
+                page.line(format_args!("{:SAYS$}{more}", ""));
+            }
+        }
+    }
     page
 }
 
@@ -115,7 +128,22 @@ mod tests {
         let all: Vec<_> = errors::all().collect();
         assert_eq!(messages(&all).plain().lines().count(), all.len() + 1);
         let all: Vec<_> = rows::all().collect();
-        assert_eq!(checks(&all).plain().lines().count(), all.len() + 1);
+        let page = checks().plain();
+        for row in all {
+            let is_its = |line: &&str| {
+                let line = line.trim_start();
+                line.starts_with(row.check)
+            };
+            assert!(page.lines().any(|line| is_its(&line)), "{row:?}");
+        }
+        assert!(
+            page.lines().all(|line| line.chars().count() <= 80),
+            "{page}"
+        );
+        for helper in ["docker", "ssh-agent"] {
+            let whole = format!("  a helper outside: {helper}");
+            assert!(page.lines().any(|line| line.starts_with(&whole)), "{page}");
+        }
     }
 
     #[test]

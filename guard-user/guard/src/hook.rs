@@ -43,7 +43,7 @@ impl Input {
 /// What they read.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct HookOutput {
     hook_specific_output: Context,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn after_command(socket: &Path, since: Option<Duration>) -> Result<Ex
         return Ok(Exit::DONE);
     };
     let event = input.hook_event_name;
-    let answer = Answer {
+    let answer = HookOutput {
         hook_specific_output: Context {
             hook_event_name: event.unwrap_or_else(|| "PostToolUse".to_owned()),
             additional_context: text,

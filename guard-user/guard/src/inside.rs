@@ -1,5 +1,6 @@
 //! For the agent inside a session: what was stopped, and to ask for it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use guard_proto::{Call, Requested, Stopped, WhyReport};
@@ -9,6 +10,34 @@ use super::args::RequestArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
+
+/// For guardd to say who this is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether this runs in a session, by what the launcher says and by its cgroup, where guard's root has its usual name: variables
+/// can be taken away.
+pub(super) fn is_inside() -> bool {
+    std::env::var_os("GUARD_SESSION").is_some()
+        || guard_sys::cgroup2::own_path().is_ok_and(|cgroup| is_sessions(&cgroup))
+}
+
+/// The same, and by guardd's word where there is one: only who is inside is told what was stopped there.
+pub(super) fn is_inside_of(socket: &Path) -> bool {
+    let is_known = || {
+        let mut client = Client::connect_inside(socket).ok()?.within(PATIENCE);
+        client.call::<WhyReport>(&Call::Why {}).ok()
+    };
+    is_inside() || is_known().is_some()
+}
+
+fn is_sessions(cgroup: &Path) -> bool {
+    let parts: Vec<_> = cgroup.iter().skip_while(|part| *part == "/").collect();
+    let root = parts
+        .iter()
+        .position(|part| *part == "guard.slice")
+        .or_else(|| (parts.first().is_some_and(|part| *part == "guard")).then_some(0));
+    root.is_some_and(|root| parts.len() > root + 1)
+}
 
 /// `guard why`
 pub(crate) fn why(

@@ -16,6 +16,7 @@ use self::render::Output;
 mod answers;
 pub mod args;
 mod assign;
+mod change;
 mod client;
 mod complete;
 mod debug;
@@ -33,6 +34,7 @@ mod log;
 mod mcp;
 mod misplaced;
 mod notify;
+mod person;
 mod policy;
 mod policy_file;
 pub mod reference;
@@ -71,7 +73,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-/// Keeps a program that shows questions for as long as it runs from what runs as the same user, in a session too: that could have
+/// Keeps a program that shows requests for as long as it runs from what runs as the same user, in a session too: that could have
 /// the kernel end it first (`/proc/PID/oom_score_adj`). Whoever connects by then has connected: `guard run` connects for none such.
 fn keep_to_itself() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -111,7 +113,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
             explain: Some(row), ..
         }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
-        Verb::Discover(args) => discover::discover(&args, output),
+        Verb::Discover(args) => discover::discover(&args, &socket, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Debug { verb } => debug::debug(connect()?, &verb, output),
@@ -120,7 +122,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     }
 }
 
-/// The trail has nothing of an id of another kind, and would say no more than that.
+/// The audit log has nothing of an id of another kind, and would say no more than that.
 fn is_session(verb: &Verb) -> Result<(), Failure> {
     let (name, session) = match verb {
         Verb::Log(args) => ("log --session", &args.session),

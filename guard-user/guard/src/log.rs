@@ -11,7 +11,7 @@ use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
 
-/// Where the trail of an installed guardd is.
+/// Where the audit log of an installed guardd is.
 const INSTALLED: &str = "/var/log/guard/audit.jsonl";
 
 /// `guard log`
@@ -69,7 +69,7 @@ fn verified(
     Ok(Exit::answer(found.whole))
 }
 
-/// The trail of the guardd that would listen there: with a state directory of its own it is in that.
+/// The audit log of the guardd that would listen there: with a state directory of its own it is in that.
 fn beside(socket: &Path) -> PathBuf {
     match socket == Path::new(DEFAULT_SOCKET) {
         true => INSTALLED.into(),
@@ -77,7 +77,7 @@ fn beside(socket: &Path) -> PathBuf {
     }
 }
 
-/// What guardd says of its trail, if one runs.
+/// What guardd says of its audit log, if one runs.
 fn known(
     connect: impl FnOnce() -> Result<Client, CliError>,
 ) -> Result<Option<AuditStatus>, CliError> {
@@ -123,7 +123,7 @@ fn unreadable(error: &io::Error) -> CliError {
         _ => "name its files:\nguard log --verify FILE…",
     };
     CliError::Local(Failure {
-        what: "cannot read the audit trail".into(),
+        what: "cannot read the audit log".into(),
         why: error.to_string(),
         fix: fix.into(),
     })

@@ -4,5 +4,5 @@ mod check;
 pub(crate) mod explain;
 pub(crate) mod library;
 
-pub(crate) use check::check;
+pub(crate) use check::{check, valid};
 pub(crate) use explain::explain;

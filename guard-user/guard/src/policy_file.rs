@@ -10,6 +10,7 @@ use guard_policy::{self as policy, Diagnostic, Parsed, Severity};
 use guard_proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 
 use super::error::CliError;
+use super::person::Person;
 use super::render::Output;
 
 /// By the group, or by everybody.
@@ -27,6 +28,18 @@ pub(crate) fn is_file(policy: &str) -> bool {
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let files = INSTALLED.map(|dir| Path::new(dir).join(format!("{name}.toml")));
     files.into_iter().find(|path| path.exists())
+}
+
+/// Whether a policy of that name is installed or built in.
+pub(crate) fn is_machines(name: &str) -> bool {
+    installed(name).is_some() || policy::SHIPPED.iter().any(|(known, _)| *known == name)
+}
+
+/// The file of a policy that a person keeps under that name. One that guardd has is taken first: what runs as that person, a
+/// session too, may write there, and must not change what a name means that root has given.
+pub(crate) fn personal(name: &str, person: &Person) -> Option<PathBuf> {
+    let file = person.policies()?.join(format!("{name}.toml"));
+    (!is_file(name) && file.exists()).then_some(file)
 }
 
 /// What guardd gets for `--policy`: a name of its own, or a file's text.
@@ -71,7 +84,7 @@ impl PolicyFile {
     }
 
     /// Reads a file, or the policy of that name: of those that are installed, and then of those that ship, as a guardd with
-    /// its own settings does.
+    /// its own settings does; and then the person's own.
     ///
     /// # Errors
     ///
@@ -84,9 +97,20 @@ impl PolicyFile {
             return Self::read(&path);
         }
         let shipped = policy::SHIPPED.iter().find(|(known, _)| *known == name);
+        let own = Person::own();
+        if shipped.is_none()
+            && let Some(path) = personal(name, &own)
+        {
+            return Self::read(&path);
+        }
         let (name, text) = shipped.ok_or_else(|| Failure {
             what: format!("there is no policy {name}"),
-            why: format!("it is neither in {} nor built in", INSTALLED.join(" or ")),
+            why: format!(
+                "it is neither in {} nor built in{}",
+                INSTALLED.join(" or "),
+                own.policies()
+                    .map_or_else(String::new, |dir| format!(", nor in {}", dir.display()))
+            ),
             fix: "guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml"
                 .into(),
         })?;
@@ -216,9 +240,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let file = path.display();
     let list = "guard policy list";
     let stem = path.file_stem().and_then(|stem| stem.to_str());
-    let named = stem.filter(|name| {
-        installed(name).is_some() || policy::SHIPPED.iter().any(|(known, _)| known == name)
-    });
+    let named = stem.filter(|name| is_machines(name));
     let (why, fix) = match (error.kind(), named) {
         (io::ErrorKind::NotFound, Some(name)) => (
             "there is no such file".to_owned(),

@@ -129,10 +129,10 @@ mod tests {
         192.0.2.12 tcp/443: confirm -> deny, 2 times, rule never
         192.0.2.20 tcp/443 DELETE /x: refused -> deny, once, rule api
         As before: 1.
-        Not known: what was allowed is not in the trail, unless a hole let it through: `guard diff OLD NEW` compares all
-        Not known: 8 refusals were counted, and the trail does not say where to
+        Not known: what was allowed is not in the audit log, unless a hole let it through: `guard diff OLD NEW` compares all
+        Not known: 8 refusals were counted, and the audit log does not say where to
         Not known: refused socket calls have no destination: no policy changes them
-        Not known: headers and bodies of HTTP requests are not in the trail: they are judged by method, path and query
+        Not known: headers and bodies of HTTP requests are not in the audit log: they are judged by method, path and query
         ");
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn report(client: Client, args: &ReportArgs, output: Output) -> Resul
     let mut report = Report::of(&records);
     report.keep(args.session.as_deref(), args.name.as_deref());
     if args.fail_on.is_some() && report.may_lack {
-        let why = "what was stopped may not all be told, so this is a no: the audit trail left some out, or a session \
+        let why = "what was stopped may not all be told, so this is a no: the audit log left some out, or a session \
                    that may be meant began before --since";
         output.warnings(&[why.to_owned()]);
     }
@@ -43,7 +43,7 @@ pub(crate) fn report(client: Client, args: &ReportArgs, output: Output) -> Resul
         }
         Format::Gitlab => print(&gitlab::section(&report))?,
     }
-    // What the trail may lack may be what it is to fail on: a flood of refusals hides none.
+    // What the audit log may lack may be what it is to fail on: a flood of refusals hides none.
     Ok(Exit::answer(!match args.fail_on {
         None => false,
         Some(FailOn::Denied) => {

@@ -6,22 +6,24 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use guard_launch::{
-    self as session, Ask, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
-    landlock::AbstractNames,
+    self as session, Ask, Entered, Identity, LaunchError, Listening, RefusedSocket, Sockets,
+    ToldRoot, Trust, landlock::AbstractNames,
 };
 use guard_policy::SocketName;
 use guard_proto::{
-    Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
+    Call, ErrorName, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
 };
 use guard_sys::user_namespace;
 use serde::Deserialize;
 
 use super::args::{Global, RunArgs};
 use super::client::Client;
+use super::discover::before::Before;
 use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
-use super::policy_file::{PolicyFile, policy_ref};
+use super::person::Person;
+use super::policy_file::{PolicyFile, personal, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
 
@@ -63,7 +65,8 @@ pub(super) fn in_session(
     is_scratch: bool,
 ) -> Result<Exit, CliError> {
     let (mut client, embedded) = reach(global)?;
-    let call = Call::Run(Run {
+    let text = policy.as_ref().and_then(|policy| policy.text.clone());
+    let run = Run {
         policy,
         name: args.name.clone(),
         hold: args.hold.map(|hold| hold.as_secs_f64()),
@@ -72,8 +75,8 @@ pub(super) fn in_session(
         root: identity.becomes_root(),
         connects: true,
         scoped: session::landlock::has_scopes(),
-    });
-    let started = client.call(&call);
+    };
+    let started = start(&mut client, run, &identity, output);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
     drop(client);
     let started: Started = started?;
@@ -84,6 +87,16 @@ pub(super) fn in_session(
     }
     name_sockets(&global.socket(), &started)
         .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
+    if !is_scratch {
+        let before = Before {
+            identity: &identity,
+            quiet: args.quiet,
+            output,
+        };
+        before
+            .tell(&started, text.as_deref())
+            .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
+    }
     let ended = launch(args, global, output, identity, &started);
     if ended.is_ok() && !args.quiet {
         sum_up(&global.socket(), &started.session, output);
@@ -92,6 +105,27 @@ pub(super) fn in_session(
         embedded.finish(&started.session.cgroup);
     }
     ended
+}
+
+/// Has guardd make the session. A name that it has no policy of may be one of the person's own.
+fn start(
+    client: &mut Client,
+    run: Run,
+    identity: &Identity,
+    output: Output,
+) -> Result<Started, CliError> {
+    let unknown = match client.call(&Call::Run(run.clone())) {
+        Err(error) if error.name() == Some(ErrorName::NotFound) => error,
+        answer => return answer,
+    };
+    let named = run.policy.as_ref().filter(|policy| policy.text.is_none());
+    let named = named.and_then(|policy| policy.name.as_deref());
+    let Some(file) = named.and_then(|name| personal(name, &Person::of(identity))) else {
+        return Err(unknown);
+    };
+    let file = PolicyFile::read_as(&file, identity)?;
+    let policy = Some(file.to_wire(&file.parse(output)?));
+    client.call(&Call::Run(Run { policy, ..run }))
 }
 
 /// At the security hooks a session is let connect to abstract names that its policy allows, and its Landlock domain would not.
@@ -175,6 +209,7 @@ fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send
             session: session.clone(),
             socket: refused.socket.clone(),
             pid: refused.pid,
+            unknown: refused.listener == Listening::Unknown,
         };
         // Without guardd there is nobody to tell: refused it is all the same.
         let _ = Client::connect(&socket).and_then(|mut client| client.call::<Moved>(&call));
@@ -196,14 +231,14 @@ fn socket_address(guardd: &Path, session: &str, thread: u32) -> Option<SocketAdd
     Client::connect(guardd).ok()?.call(&call).ok()
 }
 
-fn has_socket(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool {
+fn has_socket(guardd: &Path, session: &str, number: u64, cookie: u64) -> Option<bool> {
     let call = Call::HasSocket {
         session: session.to_owned(),
         number,
         cookie,
     };
     let answer = Client::connect(guardd).and_then(|mut client| client.call(&call));
-    answer.is_ok_and(|HasSocket { open }| open)
+    answer.ok().map(|HasSocket { open }| open)
 }
 
 fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool {

@@ -30,7 +30,7 @@ pub(crate) fn suggest(client: Client, args: SuggestArgs, output: Output) -> Resu
     Ok(Exit::DONE)
 }
 
-/// The records of the trail.
+/// The records of the audit log.
 pub(super) fn records(
     client: Client,
     session: Option<String>,

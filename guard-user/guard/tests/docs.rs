@@ -287,6 +287,38 @@ fn the_arrows_of_the_architecture_are_those_of_the_manifests() {
     assert_eq!(drawn, held);
 }
 
+/// Crates that parse what a session or a destination sends. hyper is none of them: with its server for HTTP/1 alone guardd
+/// serves metrics.
+const PARSERS: [&str; 6] = [
+    "guard-proxy",
+    "rustls",
+    "ring",
+    "h2",
+    "pg_query",
+    "sqlparser",
+];
+
+#[test]
+fn guardd_links_no_parser_of_an_attackers_bytes() {
+    let tree = |package: &str| {
+        let output = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--offline", "--edges", "normal"])
+            .args(["--prefix", "none", "--package", package])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        names.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let (guardd, proxy) = (tree("guardd"), tree("guard-proxy"));
+    assert!(proxy.contains("rustls") && proxy.contains("pg_query"));
+    for parser in PARSERS {
+        assert!(!guardd.contains(parser), "{parser}");
+    }
+}
+
 /// All files of Rust in a directory, and below it.
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {

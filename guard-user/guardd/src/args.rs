@@ -54,7 +54,7 @@ pub struct Paths {
     /// The settings [default: /etc/guard/guardd.toml]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// For the socket, the audit trail and all else [default: /run/guard and /var/log/guard]
+    /// For the socket, the audit log and all else [default: /run/guard and /var/log/guard]
     #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
     /// For the pins, on a bpffs
@@ -89,7 +89,7 @@ impl Paths {
         self.state_dir.as_deref().unwrap_or(Path::new("/run/guard"))
     }
 
-    /// The audit trail.
+    /// The audit log.
     #[must_use]
     pub fn audit(&self) -> PathBuf {
         let dir = self.state_dir.as_deref();
@@ -107,6 +107,12 @@ impl Paths {
     #[must_use]
     pub fn proxy_socket(&self) -> PathBuf {
         self.run_dir().join("proxy.sock")
+    }
+
+    /// Where a resolver comes that a service manager has started.
+    #[must_use]
+    pub fn resolver_socket(&self) -> PathBuf {
+        self.run_dir().join("resolver.sock")
     }
 
     /// The policy directories, the first of them first.

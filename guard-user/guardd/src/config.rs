@@ -39,6 +39,8 @@ pub struct Config {
     pub strict: bool,
     /// Whether `guard run --user root` is allowed: root of a user namespace, with no more rights than the user's.
     pub run_as_root: bool,
+    /// What `guard run` looks for first.
+    pub discover: Discover,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
@@ -53,6 +55,25 @@ pub struct Config {
 pub struct Approve {
     /// Whether polkit is asked before a hole is opened; off by default.
     pub polkit: bool,
+}
+
+/// The table `[discover]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Discover {
+    /// `"covered"`: `guard run` starts nothing where `guard discover --check` would say no. `"nothing"`: it only tells.
+    pub require: Require,
+}
+
+/// What is required of a policy before a command runs under it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Require {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// That it lets not everything through to what looks like production.
+    Covered,
 }
 
 /// The table `[metrics]`.
@@ -152,6 +173,7 @@ impl Default for Config {
             approve: Approve::default(),
             strict: false,
             run_as_root: false,
+            discover: Discover::default(),
             metrics: Metrics::default(),
             proxy: Proxy::default(),
             assign: Vec::new(),

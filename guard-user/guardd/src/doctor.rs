@@ -10,7 +10,9 @@ use std::{
 };
 
 use guard_datapath::DatapathError;
-use guard_probe::{self as probe, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers};
+use guard_probe::{
+    self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, kernel, layers,
+};
 use guard_proto::{Found, HookStatus, Row};
 use tokio::{
     process::Command,
@@ -19,13 +21,13 @@ use tokio::{
 
 use crate::{control::failure::CallError, sessions::slice, shared::Shared, state::State};
 
-/// What was tried is not tried again sooner: whoever asks for it often gets the same answer.
+/// How long a result is reused: callers that ask often get the same answer.
 const FRESH: Duration = Duration::from_secs(5);
-/// In strict settings nothing runs on an older answer, were it a yes.
+/// With strict settings, nothing starts on an older result, even a good one.
 const RECENT: Duration = Duration::from_secs(60);
-/// For `guard status` this is recent enough.
+/// How old a result `guard status` may show.
 const KNOWN: Duration = Duration::from_secs(600);
-/// Whoever asks for the status for the first time is not kept busy by what it takes to look.
+/// Delay of the first probe after a status call, so that the caller does not wait for it.
 const LATER: Duration = Duration::from_secs(1);
 /// All probes together take a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,27 +73,29 @@ const POLKIT: Check = Check::way(
 )
 .optional();
 
-/// Hooks that refuse nothing: without them programs are told less, or wait longer.
-const HELPERS: [&str; 6] = [
+/// Hooks that refuse nothing: without them programs get wrong addresses, or wait longer.
+const HELPERS: [&str; 8] = [
     "getpeername4",
     "getpeername6",
+    "recvmsg4",
+    "recvmsg6",
     "hold",
     "listen",
     "top_dial4",
     "top_dial6",
 ];
 
-/// What was found last about the machine.
+/// The last result of the probes.
 #[derive(Debug, Default)]
 pub struct Doctor {
-    /// Held by whoever looks: one at a time.
+    /// Held while the probes run: one run at a time.
     looked: Mutex<Option<(Instant, Vec<Row>)>>,
-    /// Somebody wants to know.
+    /// Wakes the task that probes.
     wanted: Notify,
 }
 
 impl Doctor {
-    /// Has the machine looked at, if that was not done lately.
+    /// Has the machine probed, unless that was done lately.
     pub fn want(&self) {
         self.wanted.notify_one();
     }
@@ -116,7 +120,7 @@ pub async fn found(shared: &Shared) -> Found {
     }
 }
 
-/// The rows of the machine, not older than that, and those of the guard, as they are now.
+/// The rows of the machine, not older than `oldest`, and those of the guard, as they are now.
 async fn rows(shared: &Shared, oldest: Duration) -> Vec<Row> {
     let mut looked = shared.doctor.looked.lock().await;
     let machine = match &*looked {
@@ -141,18 +145,18 @@ async fn rows(shared: &Shared, oldest: Duration) -> Vec<Row> {
 fn open(rows: &[Row]) -> impl Iterator<Item = Row> {
     let layer = UNIX_LAYER.row(match UnixLayer::at_best(rows) {
         UnixLayer::None => {
-            Answer::no("this kernel lets nobody refuse a connection to a unix socket")
+            ProbeResult::no("this kernel lets nobody refuse a connection to a unix socket")
         }
-        _ => Answer::yes("as tried"),
+        _ => ProbeResult::yes("as tried"),
     });
     let rows = rows.iter().cloned().chain([layer]);
     rows.filter(|row| row.required && !row.ok)
 }
 
-/// Has a process of its own look: what is tried would change this one.
+/// Runs the probes in a process of its own: they would change this one.
 async fn look() -> Vec<Row> {
     let mut probe = Command::new("/proc/self/exe");
-    // It ends by itself, and takes away what it has made; killed it could not.
+    // It ends by itself and removes what it made; if killed, it could not.
     probe.arg("probe").kill_on_drop(false);
     probe.stdin(Stdio::null()).stderr(Stdio::null());
     let done = match tokio::time::timeout(PATIENCE, probe.output()).await {
@@ -173,7 +177,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
     if !shared.with(|state| state.config.strict) {
         return Ok(());
     }
-    // What was open may have been closed since; what was not, is looked at again less often.
+    // An open row may have been closed since; the others are probed less often.
     let was_open = shared.with(|state| !state.machine.open_rows().is_empty());
     let oldest = if was_open { FRESH } else { RECENT };
     let open: Vec<_> = open(&rows(shared, oldest).await).collect();
@@ -183,7 +187,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
     }
 }
 
-/// Looks again, as at a start: for a guardd whose settings are strict. Says what is open.
+/// Probes again, as at a start, for a guardd whose settings are strict. Logs what is open.
 pub async fn look_again(shared: &Shared) {
     if !shared.with(|state| state.config.strict) {
         return;
@@ -198,7 +202,7 @@ pub async fn look_again(shared: &Shared) {
     }
 }
 
-/// Looks at the machine when somebody wants to know, and at the start where the settings are strict.
+/// Probes the machine on demand, and at the start if the settings are strict.
 pub async fn follow(shared: Rc<Shared>) {
     look_again(&shared).await;
     loop {
@@ -209,7 +213,7 @@ pub async fn follow(shared: Rc<Shared>) {
 }
 
 impl State {
-    /// What is open, for whoever asks for the status.
+    /// The open rows, for `guard status`.
     pub fn doctor_warning(&self) -> Option<String> {
         // The status says these in words of its own.
         let is_said = |row: &&String| row.starts_with(HOOK.name) || *row == UNITS.name;
@@ -234,44 +238,46 @@ impl State {
         }
     }
 
-    /// The rows that nobody else can know.
+    /// The rows that only guardd can know.
     fn guard_rows(&self) -> Vec<Row> {
         let mut rows = self.hook_rows();
         let root = self.machine.cgroup_root();
         rows.push(OWNER.row(owned(root)));
         rows.push(SLICE.row(match slice::without_unit(root) {
-            Some(warning) => Answer::no(warning),
-            None if slice::at(root).is_some() => Answer::yes("its file is there"),
-            None => Answer::yes("no slice of systemd's is in use"),
+            Some(warning) => ProbeResult::no(warning),
+            None if slice::at(root).is_some() => ProbeResult::yes("its file is there"),
+            None => ProbeResult::yes("no slice of systemd's is in use"),
         }));
         let mut warnings = self.sessions.packet_warnings(&self.datapath);
         warnings.extend(self.sessions.astray_warnings());
         rows.push(UNITS.row(match warnings.is_empty() {
-            true => Answer::yes("looked at the rights and places of their processes"),
-            false => Answer::no(warnings.join("; ")),
+            true => ProbeResult::yes("looked at the rights and places of their processes"),
+            false => ProbeResult::no(warnings.join("; ")),
         }));
         rows.push(UNIX.row(self.judges_unix()));
         rows.push(PROXY.row(match self.proxy_warning() {
-            Some(warning) => Answer::no(warning),
-            None => Answer::yes("it runs, or nothing needs it"),
+            Some(warning) => ProbeResult::no(warning),
+            None => ProbeResult::yes("it runs, or nothing needs it"),
         }));
         rows.push(POLKIT.row(match self.config.approve.polkit {
-            true => Answer::yes("polkit is asked each time, and without its yes nothing opens"),
-            false => Answer::no("polkit is not asked"),
+            true => {
+                ProbeResult::yes("polkit is asked each time, and without its yes nothing opens")
+            }
+            false => ProbeResult::no("polkit is not asked"),
         }));
         rows
     }
 
-    /// What guardd has tried or attached since it started; whether it is there still is in the rows of the hooks.
-    fn judges_unix(&self) -> Answer {
+    /// What guardd has tried or attached since it started; the rows of the hooks say whether it is still there.
+    fn judges_unix(&self) -> ProbeResult {
         match (self.datapath.lsm_problem(), self.datapath.unix_problem()) {
-            (None, _) => Answer::yes(
+            (None, _) => ProbeResult::yes(
                 "at the security hooks, as tried: one refused guardd a connection; guard run connects none",
             ),
-            (Some(_), None) => Answer::yes(
+            (Some(_), None) => ProbeResult::yes(
                 "by programs at the top of the cgroups, which refuse; guard run connects what may be",
             ),
-            (Some(_), Some(problem)) => Answer::no(problem),
+            (Some(_), Some(problem)) => ProbeResult::no(problem),
         }
     }
 
@@ -279,11 +285,11 @@ impl State {
         match self.datapath.read_back() {
             Ok(hooks) => {
                 let mut rows: Vec<_> = hooks.iter().map(hook_row).collect();
-                rows.push(MAPS.row(Answer::yes("each was opened at its pin")));
+                rows.push(MAPS.row(ProbeResult::yes("each was opened at its pin")));
                 rows
             }
             Err(DatapathError::NotEnforced { hooks, .. }) => hooks.iter().map(hook_row).collect(),
-            Err(error) => vec![MAPS.row(Answer::no(format!("{error}; {}", error.fix())))],
+            Err(error) => vec![MAPS.row(ProbeResult::no(format!("{error}; {}", error.fix())))],
         }
     }
 }
@@ -295,15 +301,15 @@ fn hook_row(hook: &HookStatus) -> Row {
     };
     let name = format!("{} {}", HOOK.name, hook.name);
     let answer = match (hook.attached, hook.program_id) {
-        (true, Some(id)) => Answer::yes(format!("read back: program {id} is attached")),
-        _ => Answer::no("read back: no program is attached"),
+        (true, Some(id)) => ProbeResult::yes(format!("read back: program {id} is attached")),
+        _ => ProbeResult::no("read back: no program is attached"),
     };
     check.row_named(&name, answer)
 }
 
-/// Whether nobody but root can move a process into or out of the guard's cgroup, as its files' modes have it. The
-/// session that doctor looks with tries it.
-fn owned(root: &Path) -> Answer {
+/// Whether only root can move a process into or out of the guard's cgroup, by the modes of its files. The session that doctor
+/// runs tries it.
+fn owned(root: &Path) -> ProbeResult {
     for file in [
         "",
         "cgroup.procs",
@@ -315,10 +321,13 @@ fn owned(root: &Path) -> Answer {
             Ok(meta) if meta.uid() == 0 && meta.mode() & 0o022 == 0 => {}
             Ok(meta) => {
                 let (uid, mode) = (meta.uid(), meta.mode() & 0o777);
-                return Answer::no(format!("{} is of uid {uid}, mode {mode:o}", path.display()));
+                return ProbeResult::no(format!(
+                    "{} is of uid {uid}, mode {mode:o}",
+                    path.display()
+                ));
             }
-            Err(error) => return Answer::unclear(format!("{}: {error}", path.display())),
+            Err(error) => return ProbeResult::unclear(format!("{}: {error}", path.display())),
         }
     }
-    Answer::yes("its files' owner and modes say so")
+    ProbeResult::yes("its files' owner and modes say so")
 }

@@ -44,12 +44,12 @@ pub struct Machine {
     users: Users,
     /// Its addresses and networks, as they were last read.
     host: RefCell<Host>,
-    /// The required rows of `guard doctor` that were not ok at the last look.
+    /// The required rows of `guard doctor` that were not ok in the last run.
     open_rows: Vec<String>,
 }
 
 impl Machine {
-    /// The one with these places, which those tell of.
+    /// A machine with these places.
     #[must_use]
     pub fn new(
         places: Places,
@@ -98,7 +98,7 @@ impl Machine {
         self.users.name(uid)
     }
 
-    /// Who decided what a record tells of, and how, where somebody did.
+    /// Who decided what a record is about, and how; none if nobody did.
     pub(crate) fn told_by(&mut self, by: Option<&Answering>) -> (Field<String>, Field<Origin>) {
         match by {
             Some(by) => (self.users.name(by.who.uid()).into(), by.from.clone().into()),
@@ -106,12 +106,12 @@ impl Machine {
         }
     }
 
-    /// What the kernel half tells next, where it has told something.
+    /// The next event of the kernel half, if there is one.
     pub fn next_event(&mut self) -> Option<KernelEvent> {
         self.events.next()
     }
 
-    /// Tells when [`Self::next_event`] has news.
+    /// Becomes ready when [`Self::next_event`] has an event.
     ///
     /// # Errors
     ///
@@ -120,12 +120,12 @@ impl Machine {
         Readiness::of(&self.events)
     }
 
-    /// What the file system has told since the last time.
+    /// The file changes that inotify has reported since the last call.
     pub fn file_changes(&mut self) -> Vec<watch::FileChange> {
         self.watches.changes()
     }
 
-    /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.
+    /// Has the kernel report when a session of guardd's own has no process left. For others the cgroup root is watched.
     pub fn watch_session(&mut self, cgroup: &SessionCgroup) {
         if !cgroup.is_ours() {
             return;
@@ -140,13 +140,13 @@ impl Machine {
         self.open_rows = rows;
     }
 
-    /// Those that were not at the last look.
+    /// Those that were not ok in the last run.
     #[must_use]
     pub fn open_rows(&self) -> &[String] {
         &self.open_rows
     }
 
-    /// Who is at the other end of a socket.
+    /// The peer of a socket.
     ///
     /// # Errors
     ///
@@ -175,8 +175,8 @@ impl Machine {
         Ok(Caller { uid, pid, place })
     }
 
-    /// Where a process is that is not under this guard: another guard's session is inside, too. Else what is held
-    /// there could have itself moved here, to a policy of its own.
+    /// Where a process is that is not under this guard. Another guard's session counts as inside: else a process in it could
+    /// have itself moved here, to a policy of its own choice.
     fn place_outside(&self, cgroup: &Path) -> Result<CallerPlace, CallError> {
         match self.hierarchy.is_guarded(cgroup) {
             Ok(false) => Ok(CallerPlace::Outside),
@@ -185,7 +185,7 @@ impl Machine {
         }
     }
 
-    /// Where `below` is, a path from the cgroup root on.
+    /// Where a process is whose cgroup is `below`, a path from the cgroup root on.
     fn place_below(&self, sessions: &Sessions, below: &Path) -> CallerPlace {
         let Some(name) = below.components().next() else {
             return CallerPlace::Inside(None);
@@ -200,7 +200,7 @@ impl Machine {
         }
     }
 
-    /// The process of that number, if it is (still) one of the session's; 0 where none is known.
+    /// The process of that id, if it is (still) in the session; its id is 0 if unknown.
     #[must_use]
     pub fn process_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
         let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
@@ -210,8 +210,7 @@ impl Machine {
         ((tgid != 0).then_some(tgid), known.unwrap_or_default())
     }
 
-    /// The process of an event of a session's. Where it has gone already, or runs another program by now, its thread's own name
-    /// is all there is.
+    /// The process of a session's event. If it has ended, or runs another program by now, only its thread's name is known.
     #[must_use]
     pub fn process_behind(
         &self,
@@ -221,7 +220,7 @@ impl Machine {
         self.thread_behind(session, (event.tgid, event.pid), &event.comm)
     }
 
-    /// The same of a thread (tgid and tid) of that name.
+    /// The same for a thread (tgid and tid) of that name.
     #[must_use]
     pub fn thread_behind(
         &self,

@@ -1,4 +1,4 @@
-//! What `/proc` tells of a process, and what guardd's own may do.
+//! What `/proc` says of a process, and whether guardd may start processes of other users.
 
 use std::{fs, path::Path, sync::LazyLock};
 
@@ -8,7 +8,7 @@ use guard_sys::patient::{PATIENCE, Patient};
 /// A command line is shown up to this many bytes.
 const MAX_COMMAND: u64 = 4096;
 
-/// As long is the name of a thread at most (`TASK_COMM_LEN` of linux/sched.h, without the 0).
+/// The longest name of a thread (`TASK_COMM_LEN` of linux/sched.h, without the 0).
 const MAX_COMM: usize = 15;
 
 /// A process of a session.
@@ -20,14 +20,14 @@ pub struct Process {
     pub exe: Option<String>,
     /// Its command line. The process chose it.
     pub command: Vec<String>,
-    /// What a person should know of who it is.
+    /// A warning about the process, to be shown.
     pub warning: Option<String>,
 }
 
 impl Process {
     /// The process of that id, if it is (still) in `cgroup`, as `/proc/PID/cgroup` names it.
     ///
-    /// The id may be another process's by now: one outside of the session is not believed.
+    /// The id may be another process's by now: one outside of the session does not count.
     #[must_use]
     pub fn look(pid: u32, cgroup: &Path) -> Option<Self> {
         let proc = Path::new("/proc").join(pid.to_string());
@@ -46,8 +46,8 @@ impl Process {
         is_inside.then_some(Self { comm, ..found })
     }
 
-    /// The same, where the kernel has told of a thread (tgid and tid) of that name. What it runs now may be another program:
-    /// then a warning says what is left of the one that asked, a name that any process may give itself.
+    /// The same, if the kernel reported a thread (tgid and tid) of that name. The process may run another program by now: then
+    /// a warning gives the reported name, which any process may give itself.
     #[must_use]
     pub fn called(self, thread: (u32, u32), name: &str) -> Self {
         if name.is_empty() {
@@ -74,14 +74,14 @@ impl Process {
     }
 }
 
-/// Whether this process can make another one that is of another user.
+/// Whether this process can start a process of another user.
 #[must_use]
 pub fn may_start() -> bool {
     let of = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     of(Capability::CAP_SETUID) && of(Capability::CAP_SETGID)
 }
 
-/// Whether a thread of that name is what a program called `comm` begins with.
+/// Whether a program called `comm` begins with a thread of that name.
 fn is_thread_name(comm: &str, name: &str) -> bool {
     comm.as_bytes().iter().take(MAX_COMM).eq(name.as_bytes())
 }

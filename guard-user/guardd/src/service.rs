@@ -28,38 +28,40 @@ use crate::{
     },
     doctor,
     policies::load,
-    proxy,
+    proxy::needed::ProxyWorker,
     record::{kernel_log, metrics},
     relays,
     requests::on_request,
+    resolver::needed::ResolverWorker,
     sessions::{arrivals, launchers, slice, units},
     shared::Shared,
     start::{self, Begun},
     state::{Shelves, State},
     unix::allow_control,
     watch::FileChange,
+    workers::{self, Worker as _, life},
 };
 
-/// A daemon that is to end when it is idle waits so long for its first session.
+/// How long a daemon that ends when idle waits for its first session.
 const FIRST_SESSION: Duration = Duration::from_secs(10);
-/// How often names are looked at, at least; each is looked up by its own TTL.
+/// The longest interval between two checks of names; each is looked up by its own TTL.
 const NAMES: Duration = Duration::from_secs(10);
-/// How often what was aborted is given the chance to end.
+/// How many times aborted connections may finish before guardd ends.
 const MAX_LOOKS: usize = 1000;
-/// How often the service manager is told how it goes, at least.
+/// The longest interval between two reports to the service manager.
 const REPORTS: Duration = Duration::from_secs(5);
-/// Who asks a guardd that has lost its cgroup root is answered for so long; and where systemd has removed it with the
-/// slice, it tells guardd to stop within this time.
+/// Grace period after the cgroup root disappears: clients still get an error reply, and SIGTERM from systemd (if it removed the
+/// slice) arrives within it.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Does what the command line says, with that kernel half.
+/// Runs what the command line asks for, with this kernel half.
 #[must_use]
 pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match &cli.verb {
         Some(Verb::Teardown { force }) => take_down(cli, *force),
-        Some(Verb::Proxy { arguments }) => return proxy::program::become_it(arguments),
+        Some(Verb::Proxy { arguments }) => return workers::program::become_it(arguments),
         Some(Verb::Probe) => return doctor::main(),
         None => enforce(cli, object),
     };
@@ -74,7 +76,7 @@ pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     }
 }
 
-/// Says why it ends: to the journal as an error, and to a person as `guard` would.
+/// Logs why guardd ends: as an error to the journal, and to a person as `guard` would.
 fn say(error: &str) {
     if guard_log::has_stderr() {
         tracing::error!("{error}");
@@ -125,9 +127,9 @@ fn enforce(cli: &Cli, object: &Object) -> Result<()> {
     lived
 }
 
-/// From the first look at the kernel to the last.
+/// From the first access to the kernel to the last.
 async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Result<()> {
-    // Before anything is there to be told: a signal that comes early is not lost.
+    // Before guardd can be reached, so that an early signal is not lost.
     let mut signals = Signals::new()?;
     let Begun {
         mut state,
@@ -166,18 +168,20 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let told = on_request::Notified::until_now(&shared);
     tasks.spawn_local(on_request::follow(Rc::clone(&shared), told));
     let door = cli.paths.proxy_socket();
-    tasks.spawn_local(proxy::life::follow(Rc::clone(&shared), door));
+    tasks.spawn_local(life::follow::<ProxyWorker>(Rc::clone(&shared), door));
+    let door = cli.paths.resolver_socket();
+    tasks.spawn_local(life::follow::<ResolverWorker>(Rc::clone(&shared), door));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
         () = root_gone(&shared) => Err(begin_anew(&shared).await),
-        // None of them ends by itself. Without one the daemon is half there: better it starts again.
+        // No task ends by itself. Without one the daemon does half its work: a restart is better.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
-    // Before its ports are anybody's.
+    // Before the proxy's ports can be another process's.
     shared.with(|state| {
-        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
-        state.proxy.down(kernel, requests, None);
+        ProxyWorker::down(state, None);
+        ResolverWorker::down(state, None);
     });
     tasks.shutdown().await;
     if !is_passed {
@@ -221,8 +225,7 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the end. True where it may take everything down: it was asked to end when idle, and
-/// nothing lives.
+/// Waits for the end. True if it may take everything down: it was told to end when idle, and no session lives.
 async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     let is_idle = |first: Duration| {
         shared.with(|state| {
@@ -245,8 +248,8 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
-/// Waits until the cgroup root is gone. systemd removes it when it stops the slice, and is about to stop guardd then,
-/// which is no error.
+/// Waits until the cgroup root is gone. systemd removes it when it stops the slice, and is about to stop guardd then, which is
+/// no error.
 async fn root_gone(shared: &Shared) {
     shared.root_gone().await;
     let root = shared.with(|state| state.machine.cgroup_root().to_owned());
@@ -259,9 +262,8 @@ async fn root_gone(shared: &Shared) {
     }
 }
 
-/// Has what went with the root made anew, and waits for whoever asks to be told so. Nothing is enforced, and nobody is
-/// left to be guarded; but until guardd is back, the next unit in the slice would run in a cgroup that nothing is
-/// attached to.
+/// Makes the cgroup root again, and waits until clients have got an error reply. Nothing is enforced, and no session is left;
+/// but until guardd is back, the next unit in the slice would run in a cgroup without the hooks.
 async fn begin_anew(shared: &Shared) -> anyhow::Error {
     let root = shared.with(|state| state.machine.cgroup_root().to_owned());
     let error = anyhow::anyhow!(
@@ -316,9 +318,9 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     });
 }
 
-/// Takes down what a daemon for one command put up.
+/// Takes down what a daemon that ends when idle put up.
 async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
-    // Connections that were aborted let go of the state when they are next looked at.
+    // Aborted connections release the state when they are next polled.
     for _ in 0..MAX_LOOKS {
         if Rc::strong_count(&shared) == 1 {
             break;
@@ -331,7 +333,7 @@ async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
     shelves.destroy();
     let places = cli.paths.places()?;
     match teardown(&places, false, || slice::stop(&places.cgroup_root)) {
-        // Units of the slice, which are no sessions of this daemon's.
+        // Units of the slice, which are no sessions of this guardd.
         Err(error @ DatapathError::SessionsLive { .. }) => {
             tracing::info!("{error}: what is in the kernel stays in force");
         }
@@ -402,7 +404,7 @@ async fn follow_names(shared: Rc<Shared>) {
     }
 }
 
-/// Tells the service manager that the daemon lives, for as long as it enforces.
+/// Reports to the service manager while the daemon enforces.
 async fn report(shared: Rc<Shared>) {
     let watchdog = sd_notify::watchdog_enabled();
     let nap = watchdog.map_or(REPORTS, |time| (time / 3).min(REPORTS));
@@ -423,7 +425,7 @@ struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
-    /// Listened to, so that a file that may grow no more is an error and not the end.
+    /// Handled so that a file over the limit is an error, and does not end guardd.
     _file_limit: Signal,
 }
 

@@ -18,7 +18,7 @@ const LONG_FRAMES: usize = 4;
 /// Policies that are compiled at once.
 const COMPILING: usize = 2;
 
-/// The state, and what wakes those who wait for it to change.
+/// The state, and what wakes the tasks that wait for changes.
 #[derive(Debug)]
 pub struct Shared {
     state: RefCell<State>,
@@ -27,23 +27,23 @@ pub struct Shared {
     gone: Notify,
     /// There may be cgroups that the settings have a policy for.
     pub arrivals: Notify,
-    /// Those that came have their policy, or none; there may be more to tell of them.
+    /// New cgroups have their policy, or none; there may be more to report.
     pub settled: Notify,
     /// The kernel half may log its decisions now, or no more.
     pub log_switched: Notify,
-    /// Where to ask what units are.
+    /// The service manager, asked what units are.
     pub manager: Manager,
-    /// Held by whoever puts policies in place: one at a time.
+    /// Held while policies are put in place: one at a time.
     pub loading: Mutex<()>,
-    /// Held, before that, by those of them that are in a session or in one inside it, by that.
+    /// Held before `loading` by callers in a session or those inside it, by its outermost session.
     turns: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
-    /// Held by those who ask from inside, in the same way.
+    /// Held by callers from inside a session, in the same way.
     asking: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
     /// Permits to read a long frame.
     pub long_frames: Arc<Semaphore>,
-    /// Permits to compile a policy: whoever asks for many waits, and nobody else does.
+    /// Permits to compile a policy: only callers with many compilations wait.
     pub compiling: Semaphore,
-    /// What was found about the machine.
+    /// The results of the probes.
     pub doctor: Doctor,
     /// When the daemon was started.
     pub started: Instant,
@@ -84,25 +84,25 @@ impl Shared {
         done
     }
 
-    /// Tells when the requests that wait have changed.
+    /// Becomes ready when the pending requests have changed.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// What those hold who put policies in place for a session, one at a time.
+    /// Held while policies are put in place for a session, one at a time.
     #[must_use]
     pub fn turn_of(&self, session: SessionId) -> Arc<Mutex<()>> {
         turn_in(&mut self.turns.borrow_mut(), session)
     }
 
-    /// What those hold who ask something from inside a session, one at a time.
+    /// Held by callers from inside a session, one at a time.
     #[must_use]
     pub fn asking_of(&self, session: SessionId) -> Arc<Mutex<()>> {
         turn_in(&mut self.asking.borrow_mut(), session)
     }
 
-    /// Looks whether the cgroup root is there, and makes sure that it stays.
+    /// Checks whether the cgroup root is there, and opens it so that it stays.
     pub fn look_at_root(&self) {
         if self.with(|state| state.datapath.keep_root()).is_err() {
             self.gone.notify_one();
@@ -114,14 +114,14 @@ impl Shared {
         self.gone.notified().await;
     }
 
-    /// Something is due at another time than the last tick said.
+    /// Wakes the ticking task: something is due at another time than the last tick said.
     pub fn reschedule(&self) {
         self.wake.notify_one();
     }
 
-    /// Waits for [`Self::reschedule`], but not longer than that.
+    /// Waits for [`Self::reschedule`], but not longer than `longest`.
     pub async fn wait(&self, longest: Duration) {
-        // That it took the longest is as good as a call.
+        // A timeout is as good as a call.
         let _ = tokio::time::timeout(longest, self.wake.notified()).await;
     }
 }

@@ -29,12 +29,13 @@ use crate::{
     policies::{
         self, Policies,
         library::{Library, PolicyText},
-        names::Resolver,
+        names::NameServers,
     },
     proxy::Proxy,
     record::{Recorder, audit::Audit},
     relays::Relays,
     requests::{Requests, followers::Followers},
+    resolver,
     sessions::{Sessions, launchers::Launchers},
     state::{Shelves, State},
     unix::Sockets,
@@ -43,21 +44,21 @@ use crate::{
 
 /// A daemon that has begun, but does not answer yet.
 pub struct Begun {
-    /// What it knows.
+    /// Its state.
     pub state: State,
     /// The files beside the kernel's state.
     pub shelves: Shelves,
-    /// Tells when the file system has news.
+    /// Becomes ready when inotify has events.
     pub watching: Readiness,
-    /// Tells when a launcher has ended.
+    /// Becomes ready when a launcher has ended.
     pub attending: Readiness,
-    /// Whether it enforces anew or goes on.
+    /// Whether it attached the kernel half or adopted it.
     pub start: Start,
     /// Held for as long as it runs.
     pub lock: OwnedFd,
 }
 
-/// Descriptors for all the connections that the server takes and all the sessions that there can be, and some.
+/// Descriptors for all connections and sessions at their limits, and some more.
 const DESCRIPTORS: u64 = 8192;
 
 /// Asks for [`DESCRIPTORS`]; fewer only mean that fewer callers are answered at once.
@@ -82,7 +83,7 @@ fn raise_descriptors() {
 ///
 /// # Errors
 ///
-/// What stands in the way. What was enforced before still is.
+/// What prevents the start. What was enforced before still is.
 pub fn begin(paths: &Paths, object: &Object) -> Result<Begun> {
     as_root()?;
     let run_dir = paths.run_dir();
@@ -94,12 +95,11 @@ pub fn begin(paths: &Paths, object: &Object) -> Result<Begun> {
     })
 }
 
-/// Removes what a daemon that could not begin has made: directories and a trail without anything in
-/// them.
+/// Removes what a daemon that could not begin has made: directories, and an empty audit log.
 fn clear_away(paths: &Paths) {
     let [shelf, ..] = Shelves::DIRS;
     let held = lock_dir(&paths.run_dir().join(shelf));
-    // Another that started at the same time has them.
+    // Another guardd that started at the same time has them.
     if matches!(held, Ok(None)) {
         return;
     }
@@ -113,7 +113,7 @@ fn clear_away(paths: &Paths) {
     let _ = fs::remove_dir(paths.run_dir());
 }
 
-/// guardd removes what it does not know from directories of its own: a policy of a person's has no place there.
+/// guardd removes files that it does not know from its own directories, so a person's policies must not be there.
 fn policies_are_apart(paths: &Paths) -> Result<()> {
     let real = |path: &Path| {
         let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -141,8 +141,8 @@ fn policies_are_apart(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// Named directories of policies that are none. They may come later, as those of a file system that is mounted late do, so that
-/// guardd starts and takes them up then; until then a name such as `default` means what ships, which may be wider.
+/// Named directories of policies that do not exist. They may come later, as on a file system that is mounted late: guardd
+/// starts and reads them then. Until then a name such as `default` means the built-in policy, which may allow more.
 fn absent_policies(named: &[PathBuf]) -> impl Iterator<Item = &Path> {
     named
         .iter()
@@ -150,7 +150,7 @@ fn absent_policies(named: &[PathBuf]) -> impl Iterator<Item = &Path> {
         .filter(|dir| !dir.is_dir())
 }
 
-/// Whoever else may write to the state directory could have guardd write to files of root's, by a link.
+/// Refuses a state directory that others may write to: by a link they could have guardd write to root's files.
 fn is_roots_alone(run_dir: &Path) -> Result<()> {
     let meta = fs::metadata(run_dir).with_context(|| cannot_use(run_dir))?;
     let mode = meta.mode();
@@ -203,7 +203,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         sockets: Sockets::default(),
         policies: Policies::new(
             library,
-            Resolver::new(config.resolvers.clone()),
+            NameServers::new(config.resolvers.clone()),
             shelves.policies.clone(),
             shelves.names.clone(),
         ),
@@ -218,8 +218,11 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         recorder: Recorder::new(audit),
         holds: Holds::default(),
         proxy: Proxy::new(shelves.key.clone()),
+        resolver: resolver::Resolver::default(),
         config,
     };
+    let judges_names = state.datapath.knows_names() && resolver::needed::can_run();
+    state.policies.set_judges_names(judges_names);
     state.sockets.allow(&mut state.datapath, &paths.socket());
     state.adopt(start, &shelves)?;
     state.datapath.judge_at_security_hooks()?;
@@ -263,11 +266,11 @@ fn cannot_use(dir: &Path) -> String {
     format!("cannot use the directory {dir} (see to it, or give another --state-dir)")
 }
 
-/// Refuses to go on as anybody but root, who could do nothing of this.
+/// Refuses to run as anybody but root.
 ///
 /// # Errors
 ///
-/// That this is not root.
+/// If this is not root.
 pub fn as_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
@@ -277,7 +280,7 @@ pub fn as_root() -> Result<()> {
     Ok(())
 }
 
-/// Makes this the only guardd there. Everybody may open the directory itself, and with that lock it: a shelf is root's
+/// Makes this the only guardd there. Everybody may open the directory itself, and so lock it; only root can open a shelf.
 /// alone.
 fn lock(dir: &Path) -> Result<OwnedFd> {
     let [shelf, ..] = Shelves::DIRS;
@@ -290,7 +293,7 @@ fn lock(dir: &Path) -> Result<OwnedFd> {
     })
 }
 
-/// The daemon judges, and is not judged: inside its own cgroup root it would be cut off itself.
+/// The daemon must not be inside its own cgroup root: it would be cut off itself.
 fn stay_outside(hierarchy: &Hierarchy, root: &Path) -> Result<()> {
     let own = own_path().context("cannot tell in which cgroup guardd runs")?;
     let root = hierarchy.path(root);
@@ -304,8 +307,8 @@ fn stay_outside(hierarchy: &Hierarchy, root: &Path) -> Result<()> {
 }
 
 impl State {
-    /// Puts the default policy in place for what no session owns. Where there is none, or it is
-    /// bad, all of that is denied, or goes on under the one that an earlier guardd put there.
+    /// Puts the default policy in place for cgroups that no session owns. If it is absent or invalid, they are denied
+    /// everything, or stay under the policy that an earlier guardd put in place.
     fn set_default(&mut self) {
         let Some(name) = self.config.default_policy.clone() else {
             if let Err(error) = self.datapath.set_default(None) {
@@ -336,7 +339,7 @@ impl State {
         self.policies.set_default(&mut self.datapath, slot)
     }
 
-    /// Puts the default policy in place; where it is bad, the `known` version of it stands.
+    /// Puts the default policy in place; if it is invalid, the `known` version stays.
     fn renew_default(
         &mut self,
         known: Option<PolicyId>,

@@ -27,6 +27,7 @@ use crate::{
     record::{Recorder, shelf::Shelf},
     relays::Relays,
     requests::{Requests, StoredRequest, offers::Choice},
+    resolver::Resolver,
     sessions::{self, Sessions},
     unix::Sockets,
 };
@@ -75,13 +76,13 @@ impl Shelves {
         })
     }
 
-    /// Removes the files that a guardd was killed over. How many there were.
+    /// Removes temporary files that a killed guardd left. Returns how many.
     pub fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
         states + self.policies.sweep() + self.names.sweep() + self.choices.sweep()
     }
 
-    /// Takes all of them away: nothing is enforced any more.
+    /// Removes all of them: nothing is enforced any more.
     pub fn destroy(self) {
         self.sessions.destroy();
         self.holes.destroy();
@@ -93,7 +94,7 @@ impl Shelves {
         let _ = fs::remove_file(&self.key);
     }
 
-    /// Takes away what belongs to kernel state that is gone.
+    /// Removes the files of kernel state that is gone.
     pub fn clear(&self) {
         self.sessions.clear();
         self.holes.clear();
@@ -117,7 +118,7 @@ pub struct State {
     pub(crate) policies: Policies,
     /// The sessions.
     pub(crate) sessions: Sessions,
-    /// Who opened which hole.
+    /// The holes, and who opened each.
     pub(crate) holes: Holes,
     /// The requests.
     pub(crate) requests: Requests,
@@ -129,6 +130,8 @@ pub struct State {
     pub(crate) relays: Relays,
     /// The proxy, and the permits.
     pub(crate) proxy: Proxy,
+    /// The resolver.
+    pub(crate) resolver: Resolver,
 }
 
 impl State {

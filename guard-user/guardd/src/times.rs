@@ -10,7 +10,7 @@ pub fn is_past(since: BootTime, time: Duration, now: BootTime) -> bool {
     now.0.saturating_sub(since.0) >= time.as_nanos() as u64
 }
 
-/// That time from now on.
+/// The time `time` after `now`.
 #[must_use]
 pub fn after(now: BootTime, time: Duration) -> BootTime {
     let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

@@ -28,11 +28,11 @@ pub enum FileChange {
 pub struct Watches {
     inotify: OwnedFd,
     what: HashMap<i32, FileChange>,
-    /// The policy directories. One that is not there is watched by the nearest one above that is.
+    /// The policy directories. For one that does not exist, the nearest existing parent is watched.
     policies: Vec<PathBuf>,
 }
 
-/// What an editor or a package manager does to a file that it changes, renames into place or removes.
+/// The events by which an editor or a package manager changes a file, renames it into place or removes it.
 const POLICY_EVENTS: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::MOVED_FROM)
@@ -42,14 +42,14 @@ const POLICY_EVENTS: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::CREATE)
     .union(WatchFlags::ONLYDIR);
 
-/// What is done to the file that a link leads to: it is written, or another takes its place.
+/// The events of a link's target: it is written, or replaced.
 const TARGET_EVENTS: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
 
 impl Watches {
-    /// No watches yet, and what tells when one of them has news.
+    /// No watches yet, and what becomes ready when one has events.
     ///
     /// # Errors
     ///
@@ -77,8 +77,8 @@ impl Watches {
         Ok(())
     }
 
-    /// Watches whether the cgroup root, or what keeps it, is removed, and for cgroups that others make in it or take
-    /// away. The root's own watch would tell of its end only once nobody has it open.
+    /// Watches whether the cgroup root, or its parent, is removed, and for cgroups that others make in it or remove. The root's
+    /// own watch would report its end only when nobody has it open.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Watches {
         Ok(())
     }
 
-    /// Watches a directory of policies, or where it is absent for it to come.
+    /// Watches a directory of policies, or for it to be made if it is absent.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Watches {
             self.policies.push(dir.to_owned());
         }
         let mut watched = None;
-        // Again where it came between the look and the watch.
+        // Again if it was made between the check and the watch.
         while let Some(there) = dir.ancestors().find(|path| path.is_dir())
             && watched != Some(there)
         {
@@ -116,12 +116,12 @@ impl Watches {
         Ok(())
     }
 
-    /// Watches what the links in a directory lead to: of a change there the directory knows nothing.
+    /// Watches the targets of the links in a directory: the directory's watch does not report their changes.
     fn targets(&mut self, dir: &Path) {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
         for link in links {
-            // One that leads nowhere is a policy that is not there.
+            // A link without a target is a policy that is absent.
             if let Ok(id) = inotify::add_watch(&self.inotify, link.path(), TARGET_EVENTS) {
                 self.what.insert(id, FileChange::Policies);
             }
@@ -137,7 +137,7 @@ impl Watches {
         while let Ok(event) = reader.next() {
             let what = match self.what.get(&event.wd()) {
                 Some(what) => *what,
-                // The queue ran over: look at everything. Sessions of ours are looked at anyway, a little later.
+                // The queue overflowed: report every kind of change. Sessions of ours are checked anyway, a little later.
                 None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
                     changes.push(FileChange::Root);
                     FileChange::Policies
@@ -157,8 +157,7 @@ impl Watches {
         changes
     }
 
-    /// Watches the policy directories that have come, or were replaced, meanwhile. One that is watched
-    /// already is not watched twice.
+    /// Watches the policy directories that were made or replaced meanwhile. A directory is not watched twice.
     fn follow_directories(&mut self) {
         for dir in self.policies.clone() {
             if let Err(error) = self.policies(&dir) {

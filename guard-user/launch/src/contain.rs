@@ -42,7 +42,7 @@ const WHAT: &str = "cannot contain the command";
 const FIX: &str =
     "guard needs Linux 6.1 or later with seccomp; the system's message above says what is missing";
 
-/// Takes all of it away. `cgroup` is the session's, as a directory or as in `/proc/self/cgroup`.
+/// Runs all steps. `cgroup` is the session's, as a directory or as in `/proc/self/cgroup`.
 pub(super) fn contain(
     identity: &Identity,
     cgroup: &Path,
@@ -61,17 +61,17 @@ pub(super) fn contain(
     confine(names)
 }
 
-/// From step 4 on: rights, and the ways to have them again. What this process has open stays.
+/// From step 4 on: gives up rights, and the ways to regain them. Open descriptors stay.
 ///
 /// # Errors
 ///
-/// Which of them stays; then this process is to end.
+/// Which right could not be given up; then this process must end.
 pub fn give_up(identity: &Identity) -> Result<(), Failure> {
     give_up_rights(identity)?;
     confine(AbstractNames::Scoped)
 }
 
-/// Of a user, and of root outside: steps 4 to 6. Who is root of a user namespace already keeps what is root's there.
+/// Steps 4 to 6, for a user and for root outside. A caller that is root of a user namespace keeps root's rights there.
 fn give_up_rights(identity: &Identity) -> Result<(), Failure> {
     let kept: &[Capability] = match identity.is_root_inside() {
         true => &root::KEPT,
@@ -86,14 +86,14 @@ fn give_up_rights(identity: &Identity) -> Result<(), Failure> {
     check_user(identity)
 }
 
-/// All but those.
+/// Gives up all capabilities but those.
 fn give_up_capabilities(kept: &[Capability]) -> Result<(), Failure> {
     drop_bounding_set(kept).map_err(|why| refuse("the bounding set stays", why))?;
     drop_capabilities(kept).map_err(|why| refuse("capabilities stay", why))?;
     check_capabilities(kept)
 }
 
-/// For good: steps 8 to 10.
+/// Steps 8 to 10, for good.
 fn confine(names: AbstractNames) -> Result<(), Failure> {
     set_no_new_privs(true).map_err(|why| refuse("no_new_privs cannot be set", why))?;
     landlock::apply(names)?;
@@ -104,12 +104,12 @@ fn refuse(step: &str, why: impl ToString) -> Failure {
     failure(WHAT, format!("{step}: {}", why.to_string()), FIX)
 }
 
-/// In the session's cgroup or below it.
+/// Checks that this process is in the session's cgroup or below it.
 fn check_cgroup(expected: &Path) -> Result<(), Failure> {
     let own = cgroup2::own_path().map_err(|why| refuse("its cgroup cannot be read", why))?;
     let seen = Hierarchy::find().ok().and_then(|all| all.path(expected));
     let expected = seen.unwrap_or_else(|| expected.to_owned());
-    // The root is no session's: everything is below it.
+    // The root cgroup is no session's: everything is below it.
     if own.starts_with(&expected) && cgroup2::level(&expected) > 0 {
         return Ok(());
     }
@@ -138,8 +138,8 @@ fn check_standard(stream: impl AsFd + AsRawFd, name: &str) -> Result<(), Failure
     ))
 }
 
-/// An `io_uring` made outside sends for whoever writes to it; the same goes for eBPF maps, links and the like,
-/// none of which anybody reads from or writes to as a stream.
+/// Whether a stream is a kernel object: an `io_uring` made outside sends for whoever writes to it, and eBPF maps, links and the
+/// like are never read or written as a stream.
 fn is_kernel_object(stream: &impl AsRawFd) -> Result<bool, Failure> {
     let link = format!("/proc/self/fd/{}", stream.as_raw_fd());
     let target = fs::read_link(link)
@@ -147,7 +147,7 @@ fn is_kernel_object(stream: &impl AsRawFd) -> Result<bool, Failure> {
     Ok(target.as_os_str().as_bytes().starts_with(b"anon_inode:"))
 }
 
-/// With `CAP_SETPCAP` only; without it there is nothing here that no_new_privs does not do too.
+/// With `CAP_SETPCAP` only; without it no_new_privs does the same.
 fn drop_bounding_set(kept: &[Capability]) -> Result<(), caps::errors::CapsError> {
     if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         return Ok(());
@@ -173,7 +173,7 @@ fn become_user(switch: &Switch) -> io::Result<()> {
     Ok(())
 }
 
-/// All but those, and of those what there is.
+/// Drops all capabilities but those.
 fn drop_capabilities(kept: &[Capability]) -> Result<(), caps::errors::CapsError> {
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
@@ -183,7 +183,7 @@ fn drop_capabilities(kept: &[Capability]) -> Result<(), caps::errors::CapsError>
     caps::set(None, CapSet::Permitted, &left)
 }
 
-/// That what was dropped is gone.
+/// Checks that the dropped capabilities are gone.
 fn check_capabilities(kept: &[Capability]) -> Result<(), Failure> {
     let status = fs::read_to_string("/proc/self/status");
     let status = status.map_err(|why| refuse("its status cannot be read", why))?;
@@ -191,7 +191,7 @@ fn check_capabilities(kept: &[Capability]) -> Result<(), Failure> {
     left.map_or(Ok(()), |left| Err(refuse("capabilities stay", left)))
 }
 
-/// That it is whom it should be, and nobody else again.
+/// Checks that this process has the right user, and cannot become another one.
 fn check_user(identity: &Identity) -> Result<(), Failure> {
     let uid = rustix::process::getuid();
     if uid.as_raw() != identity.seen() || uid != rustix::process::geteuid() {
@@ -206,8 +206,8 @@ fn check_user(identity: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line of `/proc/self/status` about a set that has others than those. All bits count, also those that no
-/// library has a name for yet.
+/// Whether a line of `/proc/self/status` has capabilities beside those. All bits count, also those without a name in any
+/// library.
 fn holds_capabilities(line: &str, kept: &[Capability]) -> bool {
     let kept = kept.iter().fold(0, |bits, one| bits | one.bitmask());
     let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];

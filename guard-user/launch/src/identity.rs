@@ -1,4 +1,4 @@
-//! As whom the command runs.
+//! The user that the command runs as.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,10 +14,10 @@ use super::failure;
 /// The user that the command runs as. Never root, but perhaps root of a user namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Outside of that.
+    /// The uid outside of its user namespace.
     uid: u32,
     root: Root,
-    /// Whom to become first; `None` where the caller is that user already.
+    /// The user to become first; `None` if the caller is that user already.
     switch: Option<Switch>,
 }
 
@@ -25,13 +25,13 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Root {
     No,
-    /// It makes one.
+    /// The command makes a user namespace and is root there.
     Becomes,
-    /// The caller is in one, and that is uid 0 there.
+    /// The caller is uid 0 of a user namespace already.
     Is,
 }
 
-/// Another user, with all that it takes to become that one.
+/// Another user, with what it takes to become that user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Switch {
     pub(super) account: Account,
@@ -39,23 +39,23 @@ pub(super) struct Switch {
     pub(super) groups: Vec<u32>,
 }
 
-/// Who called `guard`.
+/// The caller of `guard`.
 #[derive(Clone, Debug)]
 struct Caller {
     uid: u32,
-    /// Who that is outside, where it is root of a user namespace.
+    /// The uid outside, if the caller is root of a user namespace.
     outside: Option<u32>,
-    /// What sudo says about who called it.
+    /// The uid that called sudo, by sudo's variable.
     sudo_uid: Option<OsString>,
-    /// That one's group, for a user whom nothing else is known of.
+    /// That user's group, for a user who is not in the list of accounts.
     sudo_gid: Option<u32>,
 }
 
-/// What to do, before anybody is looked up.
+/// The decision, before accounts are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
     Caller,
-    /// The caller, who is root of a user namespace, and that user outside.
+    /// The caller, who is root of a user namespace, and is this user outside.
     RootOf(u32),
     /// A uid, as sudo gives it.
     Uid(u32),
@@ -66,15 +66,15 @@ enum Choice {
 const WHAT: &str = "cannot run the command as asked";
 
 impl Identity {
-    /// Decides as whom to run, given what `--user` says.
+    /// Decides the user of the command, given the value of `--user`.
     ///
-    /// An ordinary caller runs it as itself. Root runs it as the user who called sudo, or as the one
-    /// named; never as root, whom nothing in a session holds back. Where root is asked for, it is root of a user namespace
-    /// in which the caller, or who called sudo, is the only user.
+    /// For an ordinary caller it is the caller. For root it is the user who called sudo, or the one named; never root, whom
+    /// nothing in a session could hold back. If root is asked for, it is root of a user namespace in which the caller, or the
+    /// user who called sudo, is the only user.
     ///
     /// # Errors
     ///
-    /// A [`Failure`] that says what to type, where that is not allowed or nobody has that name.
+    /// A [`Failure`] that says what to type, if that is not allowed or no user has that name.
     pub fn choose(requested: Option<&str>) -> Result<Self, Failure> {
         if getuid() != geteuid() || getgid() != getegid() {
             return Err(failure(
@@ -117,11 +117,11 @@ impl Identity {
         Self { uid, root, switch }
     }
 
-    /// Another user, with that one's own group and no other. Only root becomes it.
+    /// Another user, with its own group and no other. Only root can become it.
     ///
     /// # Errors
     ///
-    /// A [`Failure`] where that is root.
+    /// A [`Failure`] if that is root.
     pub fn without_groups(account: Account) -> Result<Self, Failure> {
         let uid = account.uid;
         if uid == 0 || account.gid == 0 {
@@ -133,11 +133,11 @@ impl Identity {
         Ok(Self { uid, root, switch })
     }
 
-    /// Whoever this process is already.
+    /// This process's own user.
     ///
     /// # Errors
     ///
-    /// A [`Failure`] where that is root.
+    /// A [`Failure`] if that is root.
     pub fn own() -> Result<Self, Failure> {
         match getuid().as_raw() {
             0 => Err(no_root()),
@@ -184,7 +184,7 @@ impl Identity {
         self.root == Root::Is
     }
 
-    /// The uid that the command runs under, as this process sees it before that becomes root.
+    /// The command's uid as this process sees it, before it becomes root.
     pub(super) fn seen(&self) -> u32 {
         match self.root {
             Root::Is => 0,
@@ -192,14 +192,13 @@ impl Identity {
         }
     }
 
-    /// The uid and gid that root is outside of its user namespace.
+    /// The uid and gid, outside of its user namespace, of root inside.
     pub(super) fn outside(&self) -> (u32, u32) {
         let gid = self.switch.as_ref().map(|switch| switch.account.gid);
         (self.uid, gid.unwrap_or_else(|| getgid().as_raw()))
     }
 
-    /// The user whose rights root gives up its own for, with all its groups; `None` where the caller is
-    /// that user already.
+    /// The user that root becomes, with all its groups; `None` if the caller is that user already.
     #[must_use]
     pub fn account(&self) -> Option<(&Account, &[u32])> {
         let switch = self.switch.as_ref()?;
@@ -210,7 +209,7 @@ impl Identity {
         self.switch.as_ref()
     }
 
-    /// What changes in the environment: a variable's new value, or `None` where it goes.
+    /// Changes of the environment: a variable's new value, or `None` if it is removed.
     pub(super) fn environment(&self) -> Vec<(OsString, Option<OsString>)> {
         let mut changes = self.of_switch();
         if self.becomes_root() {
@@ -246,7 +245,7 @@ fn is_sudos(variable: &OsStr) -> bool {
 }
 
 impl Caller {
-    /// The user who called sudo, listed or not: sudo lets those in whom it is told to.
+    /// The user who called sudo, listed or not: sudo may allow users that are not listed.
     fn sudo_user(&self, uid: u32) -> Result<Account, Failure> {
         match (by_uid(uid), self.sudo_gid) {
             (Err(_), Some(gid)) if gid != 0 => Ok(Account::unlisted(uid, gid)),
@@ -304,7 +303,7 @@ fn is_roots(name: &str) -> bool {
     name == "root" || name.parse() == Ok(0_u32)
 }
 
-/// By name, or by uid where nobody has that name.
+/// By name, or by uid if no user has that name.
 fn by_name(name: &str) -> Result<Account, Failure> {
     let found = Account::by_name(name).map_err(|why| unknown(name, why))?;
     match (found, name.parse()) {
@@ -348,7 +347,7 @@ mod tests {
     #[test]
     fn an_ordinary_caller_runs_it_as_itself() {
         assert_eq!(choice(1000, None, None), Ok(Choice::Caller));
-        // Only root is believed about sudo.
+        // sudo's variables count for root only.
         assert_eq!(choice(1000, Some("1001"), None), Ok(Choice::Caller));
     }
 

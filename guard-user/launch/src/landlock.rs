@@ -1,8 +1,8 @@
-//! The command's Landlock domain: what keeps its hands off processes outside of the session.
+//! The command's Landlock domain, which keeps it from processes outside of the session.
 //!
-//! Processes of one user may look into each other's memory, take each other's sockets, and signal each other. The
-//! kernel lets a process in a Landlock domain do that only to processes of the same domain, or of one within it.
-//! The domain forbids nothing else, as far as the kernel can be had to:
+//! Processes of one user may read each other's memory, take each other's sockets, and signal each other. A process in a
+//! Landlock domain may do that only to processes of the same domain, or of one within it. The domain forbids nothing else, as
+//! far as the kernel permits:
 //!
 //! - From Linux 6.12 on (ABI 6) it handles no right at all. It scopes signals and abstract Unix sockets, and that
 //!   it exists is enough against tracing.
@@ -10,7 +10,7 @@
 //!   another, which it then allows everywhere below "/". But the kernel lets no process mount anything whose
 //!   domain handles a right to files: bubblewrap does not work in a session there.
 //!
-//! Where there is no Landlock, the command runs without. [`layers`] tells what this kernel does.
+//! Without Landlock in the kernel, the command runs without a domain. [`layers`] tells what this kernel does.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -42,12 +42,12 @@ pub struct Layers {
     pub abstract_sockets: bool,
 }
 
-/// Who judges connections to abstract Unix sockets.
+/// What judges connections to abstract Unix sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AbstractNames {
-    /// The domain: none but its own are in reach.
+    /// The domain: only sockets of its own processes can be reached.
     Scoped,
-    /// The kernel's security hooks, by who listens there. A domain knows nothing of those that a policy allows.
+    /// The kernel's security hooks, by the listener. A domain would refuse those that a policy allows.
     Judged,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn apply(names: AbstractNames) -> Result<(), Failure> {
     })
 }
 
-/// As much as this kernel has; `None` where it has nothing that serves.
+/// The rules that this kernel supports; `None` if it has none that serve.
 fn ruleset(names: AbstractNames) -> Result<Option<RulesetCreated>, RulesetError> {
     match scopes(names) {
         Some(ruleset) => ruleset.map(Some),
@@ -81,7 +81,7 @@ fn ruleset(names: AbstractNames) -> Result<Option<RulesetCreated>, RulesetError>
 
 type Made = Result<RulesetCreated, RulesetError>;
 
-/// A domain that handles no right, and has scopes; `None` where the kernel lacks one of the two.
+/// A domain without rights but with scopes; `None` if the kernel lacks one of the two.
 fn scopes(names: AbstractNames) -> Option<Made> {
     let scopes = match names {
         AbstractNames::Scoped => Scope::Signal | Scope::AbstractUnixSocket,
@@ -91,7 +91,7 @@ fn scopes(names: AbstractNames) -> Option<Made> {
     scoped.ok().map(made)
 }
 
-/// A domain that handles one right, and allows it everywhere; `None` where the kernel does not know it.
+/// A domain that handles one right, and allows it everywhere; `None` if the kernel does not know it.
 fn renaming() -> Option<Made> {
     let handling = whole().handle_access(AccessFs::Refer).ok()?;
     let everything = PathFd::new("/").ok()?;
@@ -99,13 +99,13 @@ fn renaming() -> Option<Made> {
     Some(made(handling).and_then(|ruleset| ruleset.add_rule(allowed)))
 }
 
-/// Nothing is left out of it in silence.
+/// A ruleset that fails if the kernel lacks a part of it.
 fn whole() -> Ruleset {
     Ruleset::default().set_compatibility(CompatLevel::HardRequirement)
 }
 
 fn made(ruleset: Ruleset) -> Made {
-    // To have set it is the caller's, who checks that.
+    // The caller has set it, and checks that.
     ruleset.create().map(|made| made.no_new_privs(false))
 }
 
@@ -122,11 +122,11 @@ pub fn has_scopes() -> bool {
     scopes(AbstractNames::Scoped).is_some_and(|made| made.is_ok())
 }
 
-/// Tries out, in a thread that ends with it, what a session's domain keeps from a process that was started outside.
+/// Tests, in a thread that ends with the domain, what a session's domain keeps from a process that was started outside.
 ///
 /// # Errors
 ///
-/// That there is no process to try it on, or that the domain is refused.
+/// If there is no process to test it on, or the domain is refused.
 pub fn layers() -> io::Result<Layers> {
     let other = Other::start()?;
     let pid = other.pid();
@@ -158,7 +158,7 @@ impl Other {
         let mut waits = Command::new("cat");
         waits.stdin(Stdio::piped()).stdout(Stdio::null());
         let other = Self(waits.spawn()?);
-        // Until it runs, it may have the memory of this very process, which nobody is kept from: vfork(2).
+        // Until it runs, it may have the memory of this very process, which is not protected from itself: vfork(2).
         let (own, its) = ("/proc/self/exe", format!("/proc/{}/exe", other.0.id()));
         for _ in 0..1000 {
             if fs::read_link(own)? != fs::read_link(&its)? {

@@ -1,7 +1,7 @@
 //! Starting the command: one process becomes two.
 //!
-//! The child moves into its session, is contained and becomes the command: `child.rs`. The parent
-//! stands in for it towards whoever started it: `parent.rs`. At a terminal the command gets one of its own: `pty.rs`.
+//! The child moves into its session, is contained and becomes the command: `child.rs`. The parent relays signals and status
+//! between it and the caller of `guard run`: `parent.rs`. At a terminal the command gets a pseudo-terminal: `pty.rs`.
 
 mod child;
 mod handing;
@@ -24,30 +24,30 @@ use guard_sys::process::{Fork, fork};
 use guard_sys::signal::Signals;
 use handing::Serving;
 
-/// What to run, and as whom.
+/// A command, and the user that it runs as.
 #[derive(Clone, Debug)]
 pub struct Command {
     /// The program, which is looked for in PATH as a shell does, and its arguments.
     pub argv: Vec<OsString>,
-    /// As whom.
+    /// The user.
     pub identity: Identity,
     /// What is added to the environment, `GUARD_SESSION` above all.
     pub environment: Vec<(OsString, OsString)>,
-    /// Its Unix sockets are connected for it; none where they are not judged, or the kernel does.
+    /// Its supervisor's terms; none if its Unix sockets are not judged, or the kernel half judges them.
     pub sockets: Option<Sockets>,
-    /// Tells where those lead that this process may not look at.
+    /// Asks guardd about processes that this one may not read.
     pub ask: Ask,
-    /// Who judges its abstract names.
+    /// What judges its connections to abstract names.
     pub names: AbstractNames,
 }
 
-/// What the new process has got where it entered its session.
+/// The session of the new process.
 pub struct Entered {
     /// The session's cgroup, as a directory or as in `/proc/self/cgroup`.
     pub cgroup: PathBuf,
     /// What is added to the environment beside [`Command::environment`].
     pub environment: Vec<(OsString, OsString)>,
-    /// Tells that the process is in its user namespace, where it became root of one.
+    /// Tells guardd that the process is in its user namespace, if it became root of one.
     pub told_root: ToldRoot,
 }
 
@@ -64,7 +64,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit status that says so, as shells do: 128+n for signal n.
+    /// The exit status for it, as shells have it: 128+n for signal n.
     #[must_use]
     pub fn status(self) -> u8 {
         match self {
@@ -85,12 +85,11 @@ const FIX: &str = "guard doctor says what this machine lacks; where it is about 
 
 /// Runs a command in a session, and returns when it has ended.
 ///
-/// `enter` is called in the new process, which still has the caller's privileges: it moves that process
-/// into the session's cgroup and returns that cgroup. Only when it is seen to be there, and contained, is the command executed.
-/// `told` hears, on another thread, of connections to Unix sockets that were refused.
+/// `enter` is called in the new process, which still has the caller's privileges: it moves that process into the session's
+/// cgroup and returns that cgroup. The command is executed only when the process is seen to be there, and contained. `told` is
+/// called, on another thread, for connections to Unix sockets that were refused.
 ///
-/// The caller must have one thread only: no runtime that starts others, no resolver in the
-/// background.
+/// The caller must have one thread only: no runtime that starts others, and no resolver in the background.
 ///
 /// # Errors
 ///
@@ -100,8 +99,8 @@ pub fn launch(
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
     told: impl FnMut(&RefusedSocket) + Send + 'static,
 ) -> Result<Outcome, LaunchError> {
-    // A guarded process of the same user must not be able to take over the parent, from its first instruction
-    // on, nor whoever connects sockets. The child's own execve(2) undoes this for the command.
+    // A guarded process of the same user must not be able to take over the parent or the supervisor, from its first instruction
+    // on. The child's own execve(2) undoes this for the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;
     let (server, to_hand) = handing::start(command).map_err(not_started)?;
     let serve = || Serving::begin(server, told);
@@ -135,7 +134,7 @@ pub fn launch(
     }
 }
 
-/// Enters, unless the parent has been killed meanwhile: guardd watches over it from the entering on only.
+/// Enters the session, unless the parent was killed meanwhile: guardd watches the parent only from then on.
 fn attended(
     parent: Pid,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,

@@ -1,5 +1,5 @@
-//! Launching a command under the guard: as whom it runs, how it gets into its session's cgroup, what
-//! is taken away from it first, and how the terminal and signals find it.
+//! Launches a command under the guard: its user, how it gets into its session's cgroup, the rights that it gives up first, and
+//! how it is connected to the terminal and gets signals.
 
 mod contain;
 mod identity;
@@ -11,6 +11,7 @@ mod root;
 mod seccomp;
 mod sockets;
 mod trust;
+mod worker;
 
 use guard_proto::Failure;
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,9 @@ use serde::{Deserialize, Serialize};
 pub use contain::give_up;
 pub use identity::Identity;
 pub use launch::{Command, Entered, Outcome, ToldRoot, launch};
-pub use sockets::{Ask, RefusedSocket, Sockets, named};
+pub use sockets::{Ask, Listening, RefusedSocket, Sockets, named};
 pub use trust::Trust;
+pub use worker::{Guardd, become_nobody};
 
 /// Why a command was not run, and the exit status that says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Who is left of a session.
+//! Whether a session has processes left.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 pub(super) fn may_be_populated(cgroup: &Path) -> bool {
     match fs::read_to_string(cgroup.join("cgroup.events")) {
         Ok(events) => events.lines().any(|line| line == "populated 1"),
-        // guardd removes it when it is empty; where cgroups cannot be seen from here, there is no telling.
+        // guardd removes it when it is empty; if cgroups cannot be seen from here, it is unknown.
         Err(_) => !cgroup.parent().is_some_and(Path::is_dir),
     }
 }

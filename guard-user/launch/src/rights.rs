@@ -1,4 +1,4 @@
-//! Doing something with the rights of whom the command runs as, to whom root may be lending its own.
+//! Runs code with the rights of the command's user, which root may have to take on.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,17 +15,16 @@ use super::Identity;
 const GONE: Duration = Duration::from_secs(1);
 
 impl Identity {
-    /// Calls `work` with the rights of whom the command runs as, and no more.
+    /// Calls `work` with the rights of the command's user, and no more.
     ///
     /// # Errors
     ///
-    /// Where root cannot become that user, or `work` panics.
+    /// If root cannot become that user, or `work` panics.
     pub fn with_rights<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let Some((account, groups)) = self.account() else {
             return Ok(work());
         };
-        // Users of a process are those of its threads, as the kernel sees it: this one gives up root for good,
-        // and ends.
+        // Each thread has its own user, as the kernel sees it: this one gives up root for good, and ends.
         let (done, thread) = thread::scope(|scope| {
             let lent = scope.spawn(|| {
                 become_user(account, groups)?;
@@ -34,7 +33,7 @@ impl Identity {
             lent.join()
                 .unwrap_or_else(|_| Err(io::Error::other("the thread that does it panicked")))
         })?;
-        // It counts as one for a moment yet, and a process with two cannot be copied.
+        // It counts as a thread for a moment yet, and a process with two cannot be copied.
         let task = PathBuf::from(format!("/proc/self/task/{}", thread.as_raw_nonzero()));
         let deadline = Instant::now() + GONE;
         while task.exists() && Instant::now() < deadline {
@@ -43,12 +42,11 @@ impl Identity {
         Ok(done)
     }
 
-    /// Gives this process, which has one thread, the rights of whom the command runs as, for good; and nothing is taken
-    /// away beyond that.
+    /// Gives this process, which has one thread, the rights of the command's user for good; nothing else is given up.
     ///
     /// # Errors
     ///
-    /// Where root cannot become that user.
+    /// If root cannot become that user.
     pub fn adopt(&self) -> io::Result<()> {
         match self.account() {
             Some((account, groups)) => become_user(account, groups),
@@ -57,7 +55,7 @@ impl Identity {
     }
 }
 
-/// Gives this thread, and it alone, the rights of a user.
+/// Gives this thread alone the rights of a user.
 fn become_user(account: &Account, groups: &[u32]) -> io::Result<()> {
     let groups: Vec<_> = groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));

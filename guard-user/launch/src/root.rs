@@ -1,14 +1,15 @@
-//! `--user root`: root of a user namespace, in which nobody is but the session's user.
+//! `--user root`: root of a user namespace whose only user is the session's user.
 //!
 //! Outside it is that user, with no more rights: root's files, sockets and processes stay root's, and so do the guard's cgroups
-//! and pins. Inside, uid 0 may what programs expect of it, on files of that user. What could undo the guard stays shut more
-//! than once:
+//! and pins. Inside, uid 0 has the rights over that user's files that programs expect of it. What could undo the guard is
+//! closed in more than one way:
 //!
 //! - cgroups are read-only, and in the place of a bpffs is an empty directory, in a mount namespace of its own.
-//! - What is not in [`KEPT`] is given up for good: nothing can be mounted or unmounted, nor the root directory changed. So a path
-//!   is there what it is outside, which is what guardd is told when it lets the session connect to its socket.
-//! - A further user namespace, which anybody may make, starts with all of its own capabilities, and is another one for all
-//!   that counts here: mounts that came from this one are locked there. mount_namespaces(7)
+//! - Capabilities that are not in [`KEPT`] are given up for good: nothing can be mounted or unmounted, nor the root directory
+//!   changed. So a path means there what it means outside, and guardd relies on that when it lets the session connect to its
+//!   socket.
+//! - A further user namespace, which anybody may make, starts with all of its own capabilities, but does not count as this
+//!   one: mounts that came from this one are locked there. mount_namespaces(7)
 
 use std::io;
 use std::path::Path;
@@ -21,8 +22,8 @@ use rustix::fs::statfs;
 use super::failure;
 use super::identity::Identity;
 
-/// What root keeps there: what is about files, and whom it is. Nothing about the kernel, devices, networks, mounts, other
-/// processes or the root directory.
+/// The capabilities that root keeps there: over files, and to change users. None over the kernel, devices, networks, mounts,
+/// other processes or the root directory.
 pub(super) const KEPT: [Capability; 7] = [
     Capability::CAP_CHOWN,
     Capability::CAP_DAC_OVERRIDE,
@@ -52,10 +53,11 @@ pub(super) fn become_root(identity: &Identity) -> Result<(), Failure> {
     })
 }
 
-/// Shuts what is seen at a mount point, whatever was mounted there before.
+/// Hides a mount point, whatever was mounted there before.
 fn shut(at: &Path) -> io::Result<()> {
     let kind = match statfs(at) {
-        // Whoever cannot come so far cannot reach what is there; and what others mounted over has no path.
+        // A process that cannot reach the directory cannot reach what is mounted there; and what is hidden by another mount has
+        // no path.
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::NOENT) => return Ok(()),
         found => found?.f_type as u32,
     };

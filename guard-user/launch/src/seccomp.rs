@@ -1,16 +1,15 @@
-//! The system calls that a guarded command does without.
+//! The system calls that a guarded command cannot make.
 //!
-//! The cgroup's programs judge what goes over IPv4 and IPv6. This filter takes away what no cgroup program
-//! ever sees, and the ways of typing as the person who answers, into a terminal or a window. Everything
-//! else is allowed.
+//! The cgroup's programs judge what goes over IPv4 and IPv6. This filter refuses what no cgroup program ever sees, and the ways
+//! of typing as the approver, into a terminal or a window. Everything else is allowed.
 //!
 //! - `socket`, `socketpair`: AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK only. All others (packet,
 //!   vsock, XDP, Bluetooth, SMC, ALG, …): EPERM.
-//! - `socket` of AF_NETLINK for NETLINK_USERSOCK: EPERM. It leads to other processes, and to nothing of the kernel's.
+//! - `socket` of AF_NETLINK for NETLINK_USERSOCK: EPERM. It reaches other processes, and no service of the kernel's.
 //! - `setsockopt` IP_FREEBIND and IPV6_FREEBIND: EPERM. What is sent to this machine itself from an address of production's
-//!   is answered to production, by the kernel or by whoever serves it.
-//! - `setns`: EPERM. A network namespace of the same user's that was made outside, as a container's, forwards what nobody
-//!   judges. A namespace of its own a session still makes.
+//!   is answered to production, by the kernel or by a server here.
+//! - `setns`: EPERM. A network namespace of the same user's that was made outside, as a container's, forwards packets that
+//!   no hook judges. A session may still make a namespace of its own.
 //! - `open_by_handle_at`: EPERM. It opens a namespace, and a process, by a number that anybody can guess, where Landlock
 //!   would have refused its path.
 //! - io_uring: EPERM, for its own socket operation would pass by the line above. Programs fall back as

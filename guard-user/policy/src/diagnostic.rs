@@ -5,7 +5,7 @@ use std::{cell::OnceCell, fmt, ops::Range};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::{Deserialize, Serialize};
 
-use super::{invalid::Invalid, model::Place};
+use super::{invalid::Invalid, model::SourceSpan};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(super) fn new(severity: Severity, file: &str, place: Place, what: Invalid) -> Self {
+    pub(super) fn new(severity: Severity, file: &str, place: SourceSpan, what: Invalid) -> Self {
         Self {
             severity,
             file: file.to_owned(),
@@ -143,7 +143,7 @@ impl<'s> Lines<'s> {
     }
 
     /// Line and column of a span, and what stands there.
-    pub(super) fn place(&self, span: Range<usize>) -> Place {
+    pub(super) fn place(&self, span: Range<usize>) -> SourceSpan {
         const LONGEST: usize = 200;
         let start = self.source.floor_char_boundary(span.start);
         let end = self.source.floor_char_boundary(span.end.max(start));
@@ -151,7 +151,7 @@ impl<'s> Lines<'s> {
         let line = starts.partition_point(|at| *at <= start);
         let before = &self.source[starts[line - 1]..start];
         let text = self.source[start..end].lines().next().unwrap_or_default();
-        Place {
+        SourceSpan {
             line,
             column: before.chars().count() + 1,
             span: start..end,

@@ -8,6 +8,7 @@ use super::{
     compile::Compiled,
     lookup::longest,
     model::{Environment, Policy, Rule},
+    name::Pattern,
     parts::Part,
     ports::PortSpec,
     prefix::Prefix,
@@ -61,6 +62,19 @@ pub fn explain(
         targets: HashMap::new(),
     };
     let mut explanations = Vec::new();
+    if let (Target::Name(name), true) = (&to.target, compiled.judges_names()) {
+        let addresses = environment.resolved(name).map(|at| at.to_short());
+        let addresses: Vec<_> = addresses.collect();
+        let pattern = compiled.pattern_of(name);
+        for part in compiled.parts_of_name(pattern.as_ref(), policy.default, &asked) {
+            let one = explainer.explain_name(to, pattern.as_ref(), part);
+            explanations.push(Explanation {
+                addresses: addresses.clone(),
+                ..one
+            });
+        }
+        return explanations;
+    }
     for within in to.target.prefixes(environment) {
         for (prefix, value) in compiled.deciding(&within) {
             for part in compiled.parts(value, &asked) {
@@ -79,7 +93,7 @@ pub fn joined(all: Vec<Explanation>, asked: &Destination) -> Vec<Explanation> {
     let mut answers: Vec<Vec<Explanation>> = Vec::new();
     let mut known = HashMap::new();
     for one in all {
-        let at = *known.entry(Answer::of(&one)).or_insert_with(|| {
+        let at = *known.entry(ExplanationKey::of(&one)).or_insert_with(|| {
             answers.push(Vec::new());
             answers.len() - 1
         });
@@ -100,7 +114,7 @@ pub fn joined(all: Vec<Explanation>, asked: &Destination) -> Vec<Explanation> {
 
 /// What explanations share that say the same.
 #[derive(PartialEq, Eq, Hash)]
-struct Answer {
+struct ExplanationKey {
     ports: Vec<PortSpec>,
     verdict: String,
     policy: String,
@@ -108,7 +122,7 @@ struct Answer {
     hole: Option<String>,
 }
 
-impl Answer {
+impl ExplanationKey {
     fn of(one: &Explanation) -> Self {
         Self {
             ports: one.ports.clone(),
@@ -147,10 +161,30 @@ impl Explainer<'_> {
             target: Target::Prefix(*prefix),
             port,
         };
+        let matched = part
+            .rule
+            .map(|index| self.matched(index, prefix, &part.ports));
+        Explanation {
+            addresses: vec![prefix.to_short()],
+            matched,
+            ..self.explained(shown.to_string(), part)
+        }
+    }
+
+    /// What holds for the addresses that a session learns of a name.
+    fn explain_name(&self, to: &Destination, pattern: Option<&Pattern>, part: Part) -> Explanation {
+        let matched = pattern.filter(|_| part.rule.is_some());
+        Explanation {
+            matched: matched.map(ToString::to_string),
+            ..self.explained(to.to_string(), part)
+        }
+    }
+
+    fn explained(&self, destination: String, part: Part) -> Explanation {
         let rule = part.rule.and_then(|index| self.policy.rule(index));
         Explanation {
-            destination: shown.to_string(),
-            addresses: vec![prefix.to_short()],
+            destination,
+            addresses: Vec::new(),
             verdict: part.verdict.as_str().to_owned(),
             rule: rule.map(|rule| rule.name.clone()),
             reason: rule.and_then(|rule| rule.reason.clone()),
@@ -158,9 +192,7 @@ impl Explainer<'_> {
             file: self.policy.file.clone(),
             line: rule.map_or(self.policy.default_line, |rule| Some(rule.line)),
             hole: None,
-            matched: part
-                .rule
-                .map(|index| self.matched(index, prefix, &part.ports)),
+            matched: None,
             ports: part.ports,
         }
     }

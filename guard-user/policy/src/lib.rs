@@ -34,7 +34,7 @@ mod target;
 mod tests;
 mod warnings;
 
-pub use compile::{Compiled, ListIndex, Value, compile};
+pub use compile::{Compiled, ListIndex, PortRanges, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over};
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use diff::{Change, Opens, Side, diff};
@@ -45,9 +45,10 @@ pub use invalid::Invalid;
 pub use invalid::quoted;
 pub use lookup::{Lookup, range_list};
 pub use model::{
-    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Place, Policy, Rule,
+    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, DnsNames, Environment, HttpAction, HttpRule, Policy,
+    Rule, SourceSpan,
 };
-pub use name::{DomainName, Wildcard};
+pub use name::{DomainName, Pattern, Wildcard};
 pub use on_link::networks_around;
 pub use parse::{Parsed, parse};
 pub use plan::{Plan, plan};

@@ -6,7 +6,7 @@ use guard_common::{
 };
 
 use super::{
-    compile::{Compiled, ListIndex, Value},
+    compile::{Compiled, ListIndex, PortRanges, Value},
     prefix::Prefix,
 };
 
@@ -40,7 +40,7 @@ impl Compiled {
     /// The tables in the form that [`guard_common::policy_verdict`] asks.
     #[must_use]
     pub fn lookup(&self) -> Lookup<'_> {
-        let lists = self.lists.iter().map(|list| range_list(list)).collect();
+        let lists = self.lists.iter().map(range_list).collect();
         Lookup {
             compiled: self,
             lists,
@@ -50,13 +50,14 @@ impl Compiled {
 
 /// A list of ranges as the kernel holds it.
 #[must_use]
-pub fn range_list(ranges: &[RangeEntry]) -> RangeList {
+pub fn range_list(ranges: &PortRanges) -> RangeList {
     let mut entries = [RangeEntry::default(); MAX_RANGES];
-    let len = ranges.len().min(MAX_RANGES);
-    entries[..len].copy_from_slice(&ranges[..len]);
+    let len = ranges.entries.len().min(MAX_RANGES);
+    entries[..len].copy_from_slice(&ranges.entries[..len]);
     RangeList {
         owner: guard_common::PolicyId(0),
-        len: len as u32,
+        len: len as u16,
+        own: ranges.own,
         entries,
     }
 }
@@ -74,7 +75,12 @@ const fn list_id(index: ListIndex) -> ListId {
 
 impl Tables for Lookup<'_> {
     fn prefix(&self, _: PolicyId, to: &Address) -> Option<PrefixValue> {
-        let (_, value) = self.compiled.longest(&Prefix::host(*to))?;
+        let host = Prefix::host(*to);
+        let patterns = &self.compiled.patterns;
+        let (_, value) = match patterns.binary_search_by_key(&host, |(key, _)| *key) {
+            Ok(at) => &patterns[at],
+            Err(_) => self.compiled.longest(&host)?,
+        };
         Some(PrefixValue {
             list: value.list.map_or(ListId(0), list_id),
             ..self.compiled.prefix_value(value)

@@ -11,6 +11,7 @@ use guard_common::Verdict;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    group::Group,
     name::DomainName,
     ports::PortSpec,
     prefix::Prefix,
@@ -47,6 +48,8 @@ pub struct Policy {
     pub max_hole: Option<Duration>,
     /// Unix sockets of others that it may connect to.
     pub unix: Vec<SocketName>,
+    /// What happens to questions for names that no rule names; absent, see [`Policy::names_asked`].
+    pub dns_names: Option<DnsNames>,
     /// Its rules, in the order of the file, which means nothing.
     pub rules: Vec<Rule>,
 }
@@ -72,10 +75,24 @@ pub struct Rule {
     pub profiles: Vec<Profile>,
     /// What those profiles have to be told.
     pub lists: ProfileLists,
+    /// The names below the wildcards of `to` may have addresses of `@private` and `@on-link`.
+    pub private: bool,
     /// The line of its header, counted from 1.
     pub line: usize,
     /// Its name in the source, or its header.
-    pub place: Place,
+    pub place: SourceSpan,
+}
+
+/// What happens to a DNS question for a name that no rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DnsNames {
+    /// It passes.
+    Any,
+    /// A person is asked.
+    Ask,
+    /// It is refused.
+    Rules,
 }
 
 /// Which HTTP requests a `read-only` rule treats differently. Absent conditions hold for all.
@@ -108,7 +125,7 @@ pub enum HttpAction {
 
 /// A piece of the source that a later step may complain about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceSpan {
     /// Counted from 1.
     pub line: usize,
     /// In characters, counted from 1.
@@ -124,6 +141,36 @@ impl Policy {
     #[must_use]
     pub fn rule(&self, index: u16) -> Option<&Rule> {
         self.rules.get(usize::from(index))
+    }
+
+    /// Whether it says anything of names: then the questions of its sessions go through the guard's resolver.
+    #[must_use]
+    pub fn has_patterns(&self) -> bool {
+        let targets = self.rules.iter().flat_map(|rule| &rule.to);
+        self.dns_names.is_some()
+            || targets
+                .into_iter()
+                .any(|target| matches!(target, Target::Name(_) | Target::Wildcard(_)))
+    }
+
+    /// What happens to questions for names that no rule names: what the file says, else they pass where anything in the
+    /// internet may be reached by its address, and are refused where nothing may.
+    #[must_use]
+    pub fn names_asked(&self) -> DnsNames {
+        let is_open = |rule: &Rule| {
+            let wide = |target: &Target| match target {
+                Target::Prefix(_) => true,
+                Target::Group(group) => *group == Group::Public,
+                Target::Name(_) | Target::Wildcard(_) => false,
+            };
+            rule.action != Verdict::Deny && rule.to.iter().any(wide)
+        };
+        self.dns_names.unwrap_or_else(|| {
+            match self.default != Verdict::Deny || self.rules.iter().any(is_open) {
+                true => DnsNames::Any,
+                false => DnsNames::Rules,
+            }
+        })
     }
 
     /// How long a hole may last at most where this rule stops, or where the default does.
@@ -174,6 +221,8 @@ pub struct Environment {
     pub host: Vec<IpAddr>,
     /// The networks that this machine has a global address in: `@on-link`.
     pub on_link: Vec<Prefix>,
+    /// The guard's resolver judges names: wildcards hold, and a name counts for what a session was told of it.
+    pub judges_names: bool,
 }
 
 impl Environment {

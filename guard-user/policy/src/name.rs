@@ -2,9 +2,13 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
+use guard_common::NameId;
 use serde::{Deserialize, Serialize};
 
-use super::invalid::{Invalid, quoted};
+use super::{
+    invalid::{Invalid, quoted},
+    target::Target,
+};
 
 /// A host name in lower case, without the dot at its end (RFC 1123 2.1, and `_`, which many use).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +43,56 @@ impl Wildcard {
     pub fn covers(&self, name: &DomainName) -> bool {
         let above = name.as_str().strip_suffix(self.0.as_str());
         above.is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+    }
+}
+
+/// What rules name of names: one, or all below one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pattern {
+    /// A name.
+    Name(DomainName),
+    /// All names below one, at any depth, and not the name itself.
+    Below(Wildcard),
+}
+
+impl Pattern {
+    /// That of a rule's target, if it is one.
+    #[must_use]
+    pub fn of(target: &Target) -> Option<Self> {
+        match target {
+            Target::Name(name) => Some(Self::Name(name.clone())),
+            Target::Wildcard(wildcard) => Some(Self::Below(wildcard.clone())),
+            Target::Prefix(_) | Target::Group(_) => None,
+        }
+    }
+
+    /// By which the kernel half knows it.
+    #[must_use]
+    pub fn id(&self) -> NameId {
+        NameId::of(&self.to_string())
+    }
+
+    /// The wildcards that cover it, the narrowest first. A name's are those of its labels; a wildcard's, those that are wider.
+    pub fn around(&self) -> impl Iterator<Item = Self> {
+        let below = match self {
+            Self::Name(name) => name,
+            Self::Below(wildcard) => wildcard.below(),
+        };
+        let mut rest = below.as_str();
+        std::iter::from_fn(move || {
+            let (_, above) = rest.split_once('.')?;
+            rest = above;
+            Some(Self::Below(Wildcard(DomainName(above.into()))))
+        })
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Below(wildcard) => wildcard.fmt(f),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     diagnostic::Diagnostic,
     duration::parse_duration,
     invalid::{Invalid, nearest, printable, quoted},
-    model::{Action, DEFAULT_HOLD, Policy},
+    model::{Action, DEFAULT_HOLD, DnsNames, Policy},
     socket::SocketName,
     source::{Source, Table},
 };
@@ -27,7 +27,7 @@ pub struct Parsed {
 const VERSION: &str = "1";
 
 pub(super) const POLICY_KEYS: &[&str] = &[
-    "version", "name", "default", "hold", "inbound", "max_hole", "rule", "unix",
+    "version", "name", "default", "hold", "inbound", "max_hole", "rule", "unix", "dns",
 ];
 
 /// Parses a policy. `file` is the name to show for it.
@@ -79,6 +79,7 @@ impl<'s> Reader<'s> {
             inbound: self.inbound(&table),
             max_hole: self.max_hole(&table),
             unix: self.unix(&table),
+            dns_names: self.dns(&table),
             rules: self.rules(&table, default),
         }
     }
@@ -140,6 +141,32 @@ impl<'s> Reader<'s> {
         };
         let named = self.source.list(allow, "a socket", str::parse);
         named.unwrap_or_default()
+    }
+
+    /// `[dns]`
+    fn dns(&mut self, table: &Table<'_, 's>) -> Option<DnsNames> {
+        let value = table.get("dns")?;
+        let DeValue::Table(entries) = value.get_ref() else {
+            self.source.mismatch(value, "a table, written `[dns]`");
+            return None;
+        };
+        let table = Table {
+            entries,
+            span: value.span(),
+            known: &["names"],
+        };
+        self.source.check_keys(&table);
+        let expected = "\"any\", \"ask\" or \"rules\"";
+        self.source
+            .optional(&table, "names", expected, |text| match text {
+                "any" => Ok(DnsNames::Any),
+                "ask" => Ok(DnsNames::Ask),
+                "rules" => Ok(DnsNames::Rules),
+                other => Err(Invalid::new(format!(
+                    "expected one of any, ask, rules, found {}",
+                    quoted(other)
+                ))),
+            })
     }
 
     pub(super) fn max_hole(&mut self, table: &Table<'_, 's>) -> Option<Duration> {

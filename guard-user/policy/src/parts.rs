@@ -4,6 +4,7 @@ use guard_common::{DEFAULT_RULE, Protocol, Verdict};
 
 use super::{
     compile::{Compiled, Value},
+    name::Pattern,
     ports::PortSpec,
     prefix::Prefix,
     spans::Covered,
@@ -46,6 +47,33 @@ impl Compiled {
             }
         }
         parts
+    }
+
+    /// The same for a name that a pattern covers. What its rules leave out the default decides.
+    pub(super) fn parts_of_name(
+        &self,
+        pattern: Option<&Pattern>,
+        default: Verdict,
+        ports: &[PortSpec],
+    ) -> Vec<Part> {
+        let by_default = Value {
+            verdict: default,
+            rule: DEFAULT_RULE,
+            list: None,
+            flags: 0,
+        };
+        let value = pattern.and_then(|pattern| self.value_of(pattern.id()));
+        let parts = self
+            .parts(&value.copied().unwrap_or(by_default), ports)
+            .into_iter();
+        let parts = parts.map(|part| match part.rule {
+            Some(_) => part,
+            None => Part {
+                verdict: default,
+                ..part
+            },
+        });
+        parts.collect()
     }
 
     fn parts_of(&self, value: &Value, asked: &PortSpec, parts: &mut Vec<Part>) {

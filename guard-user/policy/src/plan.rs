@@ -24,7 +24,7 @@ pub struct Plan {
 pub fn plan(old: Option<&Compiled>, new: &Compiled) -> Plan {
     let Some(old) = old else {
         return Plan {
-            upsert: new.prefixes.clone(),
+            upsert: [&new.prefixes[..], &new.patterns].concat(),
             remove: Vec::new(),
             same_list: vec![None; new.lists.len()],
         };
@@ -33,11 +33,14 @@ pub fn plan(old: Option<&Compiled>, new: &Compiled) -> Plan {
     // Flags are part of every value.
     let same = |was: &Value, is: &Value| {
         old.flags == new.flags
-            && (was.verdict, was.rule) == (is.verdict, is.rule)
+            && (was.verdict, was.rule, was.flags) == (is.verdict, is.rule, is.flags)
             && was.list == is.list.and_then(|list| same_list[list.get()])
             && was.list.is_some() == is.list.is_some()
     };
-    let (upsert, remove) = merge(&old.prefixes, &new.prefixes, same);
+    let (mut upsert, mut remove) = merge(&old.prefixes, &new.prefixes, same);
+    let of_patterns = merge(&old.patterns, &new.patterns, same);
+    upsert.extend(of_patterns.0);
+    remove.extend(of_patterns.1);
     Plan {
         upsert,
         remove,
@@ -46,14 +49,13 @@ pub fn plan(old: Option<&Compiled>, new: &Compiled) -> Plan {
 }
 
 fn same_lists(old: &Compiled, new: &Compiled) -> Vec<Option<ListIndex>> {
-    let indices = old.prefixes.iter().filter_map(|(_, value)| value.list);
-    let known: HashMap<_, _> = indices
-        .map(|list| (old.lists[list.get()].as_slice(), list))
+    let values = old.prefixes.iter().chain(&old.patterns);
+    let known: HashMap<_, _> = values
+        .filter_map(|(_, value)| value.list)
+        .map(|list| (&old.lists[list.get()], list))
         .collect();
     let lists = new.lists.iter();
-    lists
-        .map(|list| known.get(list.as_slice()).copied())
-        .collect()
+    lists.map(|list| known.get(list).copied()).collect()
 }
 
 /// What differs between two sorted lists: new or changed, and gone.

@@ -22,6 +22,7 @@ pub(super) const RULE_KEYS: &[&str] = &[
     "to",
     "ports",
     "action",
+    "private",
     "max_hole",
     "reason",
     "http",
@@ -82,9 +83,21 @@ impl<'s> Reader<'s> {
             http: http::rules(&mut self.source, table, action),
             profiles,
             lists,
+            private: self.private(table),
             line: header.line,
             place: named.map_or(header, |name| self.source.place(name.span())),
         }
+    }
+
+    fn private(&mut self, table: &Table<'_, 's>) -> bool {
+        let Some(value) = table.get("private") else {
+            return false;
+        };
+        let given = value.get_ref().as_bool();
+        if given.is_none() {
+            self.source.mismatch(value, "true or false");
+        }
+        given.unwrap_or(false)
     }
 
     fn action(&mut self, table: &Table<'_, 's>) -> Action {

@@ -10,7 +10,7 @@ use toml::{
 use super::{
     diagnostic::{Diagnostic, Lines, Severity},
     invalid::{Invalid, nearest, quoted},
-    model::Place,
+    model::SourceSpan,
     parse::POLICY_KEYS,
     rules::RULE_KEYS,
 };
@@ -52,7 +52,7 @@ impl<'s> Source<'s> {
         }
     }
 
-    pub(super) fn place(&self, span: Range<usize>) -> Place {
+    pub(super) fn place(&self, span: Range<usize>) -> SourceSpan {
         self.lines.place(span)
     }
 

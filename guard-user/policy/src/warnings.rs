@@ -9,7 +9,7 @@ use super::{
     target::{Ambiguous, Target},
 };
 
-/// Warns of wildcards: their addresses are not known, so no rule can hold for them.
+/// Warns of wildcards that are stricter than the default: they hold for what programs ask for by name.
 pub(super) fn wildcards<'s>(
     source: &mut Source<'s>,
     to: &Value<'s>,
@@ -18,28 +18,20 @@ pub(super) fn wildcards<'s>(
 ) {
     let wildcard = |text: &&str| text.starts_with('*') && text.parse::<Wildcard>().is_ok();
     for item in to.get_ref().as_array().into_iter().flatten() {
-        if let Some(text) = item.get_ref().as_str().filter(wildcard) {
-            source.warn(item.span(), unenforced(text, action, default));
+        if let Some(text) = item.get_ref().as_str().filter(wildcard)
+            && action.strictness() > default.strictness()
+        {
+            source.warn(item.span(), by_address(text, action, default));
         }
     }
 }
 
-fn unenforced(text: &str, action: Action, default: Action) -> Invalid {
-    let text = quoted(text);
-    if action.strictness() <= default.strictness() {
-        return Invalid::new(format!(
-            "{text} has no effect: an address does not tell which name it was looked up by"
-        ))
-        .help("list the names, or their addresses");
-    }
-    let (wanted, given) = (action.as_str(), default.as_str());
+fn by_address(text: &str, action: Action, default: Action) -> Invalid {
+    let (text, wanted, given) = (quoted(text), action.as_str(), default.as_str());
     Invalid::new(format!(
-        "{text} is NOT protected: its addresses get `{given}`, the default, instead of `{wanted}`"
+        "{text} holds for who asks for such a name: who knows the address gets `{given}`, the default, instead of `{wanted}`"
     ))
-    .help(
-        "an address does not tell which name it was looked up by: \
-         list the names, or their addresses",
-    )
+    .help("list the addresses as well, or write `default = \"deny\"`")
 }
 
 /// Warns of IPv6 addresses whose end reads as a port: a rule for another address than its author means holds for nobody.

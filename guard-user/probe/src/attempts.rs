@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::tried;
 use super::user::Victim;
-use super::{Answer, Check, Family, errno, is_forbidden};
+use super::{Check, Family, ProbeResult, errno, is_forbidden};
 
 /// Whoever answers does so at once.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -374,12 +374,12 @@ pub fn rows(inside: &Result<All, String>, outside: &Result<All, String>) -> Vec<
     CHECKS.iter().map(row).collect()
 }
 
-fn compared(inside: Option<&Came>, outside: Option<&Came>) -> Answer {
+fn compared(inside: Option<&Came>, outside: Option<&Came>) -> ProbeResult {
     let Some(inside) = inside else {
-        return Answer::unclear("it was not tried in a session");
+        return ProbeResult::unclear("it was not tried in a session");
     };
     let Some(outside) = outside else {
-        return Answer::unclear("it was not tried outside, to compare");
+        return ProbeResult::unclear("it was not tried outside, to compare");
     };
     let detail = format!(
         "in a session {}; outside {}",
@@ -387,13 +387,13 @@ fn compared(inside: Option<&Came>, outside: Option<&Came>) -> Answer {
         outside.words()
     );
     match (inside, outside) {
-        (Came::Through, _) => Answer::no(detail),
+        (Came::Through, _) => ProbeResult::no(detail),
         // A refusal is one whatever comes of it outside: a file that is no terminal is looked at after that.
         (Came::Refused { .. }, _) | (Came::Absent { .. }, Came::Absent { .. }) => {
-            Answer::yes(detail)
+            ProbeResult::yes(detail)
         }
         // What fails for a reason of its own proves nothing.
-        (Came::Absent { .. } | Came::Failed { .. }, _) => Answer::unclear(detail),
+        (Came::Absent { .. } | Came::Failed { .. }, _) => ProbeResult::unclear(detail),
     }
 }
 
@@ -417,7 +417,7 @@ mod tests {
         assert!(compared(Some(&eperm), Some(&absent)).is_yes());
         assert_eq!(
             compared(Some(&Came::Through), Some(&Came::Through)),
-            Answer::no("in a session it works; outside it works")
+            ProbeResult::no("in a session it works; outside it works")
         );
         assert!(!compared(Some(&eperm), None).is_yes());
         assert!(!compared(None, Some(&Came::Through)).is_yes());
@@ -428,11 +428,11 @@ mod tests {
         for code in [libc::EINVAL, libc::ENOENT, libc::ETIMEDOUT, libc::ENODEV] {
             let broken = failed(code);
             let answer = compared(Some(&broken), Some(&Came::Through));
-            assert!(matches!(answer, Answer::Unclear(_)), "{answer:?}");
+            assert!(matches!(answer, ProbeResult::Unclear(_)), "{answer:?}");
         }
         let broken = failed(libc::EINVAL);
         let answer = compared(Some(&broken), Some(&broken));
-        assert!(matches!(answer, Answer::Unclear(_)), "{answer:?}");
+        assert!(matches!(answer, ProbeResult::Unclear(_)), "{answer:?}");
         let refused = failed(libc::EPERM);
         assert!(compared(Some(&refused), Some(&broken)).is_yes());
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use guard_proto::Row;
 use rustix::fs::{Access, access};
 
-use super::{Answer, Check, Family};
+use super::{Check, Family, ProbeResult};
 
 const NETWORK: Check = Check::way(
     Family::Protocol,
@@ -54,15 +54,15 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-fn open(found: &[PathBuf], none: &str) -> Answer {
+fn open(found: &[PathBuf], none: &str) -> ProbeResult {
     if found.is_empty() {
-        return Answer::yes(format!("{none} (access(2))"));
+        return ProbeResult::yes(format!("{none} (access(2))"));
     }
     let found: Vec<_> = found
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    Answer::no(format!(
+    ProbeResult::no(format!(
         "the user may open {} (access(2))",
         found.join(", ")
     ))

@@ -14,7 +14,7 @@ use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
 use super::devices::below;
-use super::{Answer, Check, Family};
+use super::{Check, Family, ProbeResult};
 
 /// A kind of helper, and its sockets that the user may connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,20 +33,20 @@ const HELPER: Check = Check::way(
 
 /// The rows, given whether a session was kept from a unix socket outside that anybody may connect to.
 #[must_use]
-pub fn rows(helpers: &[Helper], closed: &Answer) -> Vec<Row> {
+pub fn rows(helpers: &[Helper], closed: &ProbeResult) -> Vec<Row> {
     let row = |helper: &Helper| {
         let sockets = helper.sockets.iter().map(|path| path.display().to_string());
         let sockets = sockets.collect::<Vec<_>>().join(", ");
         let name = format!("{}: {}", HELPER.name, helper.name);
         let answer = match closed {
-            Answer::Yes(_) => Answer::yes(format!(
+            ProbeResult::Yes(_) => ProbeResult::yes(format!(
                 "{sockets}: a session is kept from it, as from guard's own, unless its policy allows it"
             )),
-            Answer::No(_) => Answer::no(format!(
+            ProbeResult::No(_) => ProbeResult::no(format!(
                 "{sockets}: the user may connect, and so may a session"
             )),
-            Answer::Unclear(_) => {
-                Answer::unclear(format!("{sockets}: the user may connect; {}", said(closed)))
+            ProbeResult::Unclear(_) => {
+                ProbeResult::unclear(format!("{sockets}: the user may connect; {}", said(closed)))
             }
         };
         HELPER.row_named(&name, answer)
@@ -54,9 +54,9 @@ pub fn rows(helpers: &[Helper], closed: &Answer) -> Vec<Row> {
     helpers.iter().map(row).collect()
 }
 
-fn said(answer: &Answer) -> &str {
+fn said(answer: &ProbeResult) -> &str {
     match answer {
-        Answer::Yes(text) | Answer::No(text) | Answer::Unclear(text) => text,
+        ProbeResult::Yes(text) | ProbeResult::No(text) | ProbeResult::Unclear(text) => text,
     }
 }
 
@@ -79,6 +79,13 @@ pub fn found(environment: bool) -> Vec<Helper> {
         Helper { name, sockets }
     });
     all.filter(|helper| !helper.sockets.is_empty()).collect()
+}
+
+/// The names of all kinds there are.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    let all = Places::new(false).all().into_iter();
+    all.map(|(name, _)| name).collect()
 }
 
 fn may_connect(path: &Path) -> bool {

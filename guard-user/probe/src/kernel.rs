@@ -15,7 +15,7 @@ use guard_sys::bpf::{
 use guard_sys::sock_destroy;
 use rustix::net::sockopt::socket_cookie;
 
-use super::{Answer, Check, Family, child::tried, errno, scratch::Scratch};
+use super::{Check, Family, ProbeResult, child::tried, errno, scratch::Scratch};
 
 const CONNECT4: Check = Check::part(
     Family::Guard,
@@ -85,7 +85,7 @@ pub fn rows() -> Vec<Row> {
     let scratch = scratch.as_ref();
     let at = |attach, call: Call| match scratch {
         Ok(scratch) => refuses(scratch, attach, call),
-        Err(error) => Answer::unclear(format!("no cgroup to try it in: {}", errno(error))),
+        Err(error) => ProbeResult::unclear(format!("no cgroup to try it in: {}", errno(error))),
     };
     vec![
         CONNECT4.row(at(INET4_CONNECT, Call::Tcp)),
@@ -93,7 +93,7 @@ pub fn rows() -> Vec<Row> {
         RING_BUFFER.row(ring_buffer()),
         SCRATCH.row(match scratch {
             Ok(scratch) => enters(scratch),
-            Err(error) => Answer::no(format!("none could be made: {}", errno(error))),
+            Err(error) => ProbeResult::no(format!("none could be made: {}", errno(error))),
         }),
         SECURITY_HOOKS.row(security_hooks()),
         CONNECT_UNIX.row(at(UNIX_CONNECT, Call::Stream)),
@@ -122,11 +122,13 @@ pub fn unseen(why: &str) -> Vec<Row> {
     rows.collect()
 }
 
-fn enters(scratch: &Scratch) -> Answer {
+fn enters(scratch: &Scratch) -> ProbeResult {
     match tried(|| scratch.enter()) {
-        Ok(Ok(())) => Answer::yes("made one, and moved a process there"),
-        Ok(Err(error)) => Answer::no(format!("a process could not be moved: {}", errno(&error))),
-        Err(error) => Answer::unclear(error),
+        Ok(Ok(())) => ProbeResult::yes("made one, and moved a process there"),
+        Ok(Err(error)) => {
+            ProbeResult::no(format!("a process could not be moved: {}", errno(&error)))
+        }
+        Err(error) => ProbeResult::unclear(error),
     }
 }
 
@@ -139,20 +141,20 @@ enum Call {
 }
 
 /// Whether a program that says no makes a call fail that works without it.
-fn refuses(scratch: &Scratch, attach: u32, call: Call) -> Answer {
+fn refuses(scratch: &Scratch, attach: u32, call: Call) -> ProbeResult {
     let kind = ProgramKind::address_hook(attach);
     let program = match load_program(kind, "guard_probe", &ANSWER_0) {
         Ok(program) => program,
-        Err(error) => return Answer::no(format!("it does not load: {}", errno(&error))),
+        Err(error) => return ProbeResult::no(format!("it does not load: {}", errno(&error))),
     };
     match compared(scratch, &program, attach, call) {
         Ok((Ok(()), Err(error))) if error.raw_os_error() == Some(libc::EPERM) => {
-            Answer::yes("a program refused one in a scratch cgroup")
+            ProbeResult::yes("a program refused one in a scratch cgroup")
         }
-        Ok((Ok(()), Ok(()))) => Answer::no("a program was attached, and never asked"),
-        Ok((Err(error), _)) => Answer::unclear(format!("without it: {}", errno(&error))),
-        Ok((_, Err(error))) => Answer::unclear(format!("with it: {}", errno(&error))),
-        Err(error) => Answer::no(format!("it is not attached: {}", errno(&error))),
+        Ok((Ok(()), Ok(()))) => ProbeResult::no("a program was attached, and never asked"),
+        Ok((Err(error), _)) => ProbeResult::unclear(format!("without it: {}", errno(&error))),
+        Ok((_, Err(error))) => ProbeResult::unclear(format!("with it: {}", errno(&error))),
+        Err(error) => ProbeResult::no(format!("it is not attached: {}", errno(&error))),
     }
 }
 
@@ -218,16 +220,16 @@ impl Targets {
     }
 }
 
-fn compiles() -> Answer {
+fn compiles() -> ProbeResult {
     let kind = ProgramKind::address_hook(INET4_CONNECT);
     match load_program(kind, "guard_probe", &ANSWER_0).and_then(|program| is_compiled(&program)) {
-        Ok(true) => Answer::yes("the kernel says so of one that was loaded"),
-        Ok(false) => Answer::no("the kernel interprets one that was loaded"),
-        Err(error) => Answer::unclear(errno(&error)),
+        Ok(true) => ProbeResult::yes("the kernel says so of one that was loaded"),
+        Ok(false) => ProbeResult::no("the kernel interprets one that was loaded"),
+        Err(error) => ProbeResult::unclear(errno(&error)),
     }
 }
 
-fn ring_buffer() -> Answer {
+fn ring_buffer() -> ProbeResult {
     let layout = MapLayout {
         kind: 27,
         key_size: 0,
@@ -237,30 +239,30 @@ fn ring_buffer() -> Answer {
         flags: 0,
     };
     match create_map("guard_probe", layout) {
-        Ok(_) => Answer::yes("made one"),
-        Err(error) => Answer::no(format!("none is made: {}", errno(&error))),
+        Ok(_) => ProbeResult::yes("made one"),
+        Err(error) => ProbeResult::no(format!("none is made: {}", errno(&error))),
     }
 }
 
-fn security_hooks() -> Answer {
+fn security_hooks() -> ProbeResult {
     match datapath::security_hooks() {
-        Ok(place) => Answer::yes(format!(
+        Ok(place) => ProbeResult::yes(format!(
             "one that only counts was called {}",
             place.as_str()
         )),
-        Err(why) => Answer::no(why),
+        Err(why) => ProbeResult::no(why),
     }
 }
 
-fn types() -> Answer {
+fn types() -> ProbeResult {
     match datapath::has_types() {
-        Ok(()) => Answer::yes("read, and the type of sockets is in it"),
-        Err(why) => Answer::no(why),
+        Ok(()) => ProbeResult::yes("read, and the type of sockets is in it"),
+        Err(why) => ProbeResult::no(why),
     }
 }
 
 /// Cuts a connection of this very process.
-fn cuts() -> Answer {
+fn cuts() -> ProbeResult {
     let cut = || {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let client = TcpStream::connect(listener.local_addr()?)?;
@@ -272,9 +274,9 @@ fn cuts() -> Answer {
     };
     match cut() {
         Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
-            Answer::yes("cut one of its own: ECONNABORTED")
+            ProbeResult::yes("cut one of its own: ECONNABORTED")
         }
-        Ok(_) => Answer::no("one of its own was told to end, and did not"),
-        Err(error) => Answer::no(format!("one of its own was not cut: {}", errno(&error))),
+        Ok(_) => ProbeResult::no("one of its own was told to end, and did not"),
+        Err(error) => ProbeResult::no(format!("one of its own was not cut: {}", errno(&error))),
     }
 }

@@ -35,14 +35,14 @@ pub fn name(tried: &mut [Row], found: &[Row]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Answer, Check, Family};
+    use crate::{Check, Family, ProbeResult};
 
     fn row(check: &str, ok: bool) -> Row {
         let row = Check::part(Family::Guard, "", "fix it");
         let answer = if ok {
-            Answer::yes("EPERM")
+            ProbeResult::yes("EPERM")
         } else {
-            Answer::no("it works")
+            ProbeResult::no("it works")
         };
         row.row_named(check, answer)
     }

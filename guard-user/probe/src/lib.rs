@@ -119,23 +119,23 @@ impl Check {
     pub fn unseen(&self, why: &str, fix: &str) -> Row {
         Row {
             fix: Some(fix.to_owned()),
-            ..self.row(Answer::unclear(why))
+            ..self.row(ProbeResult::unclear(why))
         }
     }
 
     /// The row of that answer.
     #[must_use]
-    pub fn row(&self, answer: Answer) -> Row {
+    pub fn row(&self, answer: ProbeResult) -> Row {
         self.row_named(self.name, answer)
     }
 
     /// The same for one of several things that the check is about.
     #[must_use]
-    pub fn row_named(&self, name: &str, answer: Answer) -> Row {
+    pub fn row_named(&self, name: &str, answer: ProbeResult) -> Row {
         let (ok, detail) = match answer {
-            Answer::Yes(detail) => (true, detail),
-            Answer::No(detail) => (false, detail),
-            Answer::Unclear(why) => (false, format!("{UNCLEAR}{why}")),
+            ProbeResult::Yes(detail) => (true, detail),
+            ProbeResult::No(detail) => (false, detail),
+            ProbeResult::Unclear(why) => (false, format!("{UNCLEAR}{why}")),
         };
         let state = match (ok, self.is_way) {
             (true, _) => "ok",
@@ -156,7 +156,7 @@ impl Check {
 
 /// What a probe found, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ProbeResult {
     /// It is as it should be.
     Yes(String),
     /// It is not.
@@ -165,7 +165,7 @@ pub enum Answer {
     Unclear(String),
 }
 
-impl Answer {
+impl ProbeResult {
     /// Yes.
     #[must_use]
     pub fn yes(how: impl Into<String>) -> Self {
@@ -278,11 +278,11 @@ mod tests {
 
     #[test]
     fn doubt_is_no_and_says_why() {
-        let row = WAY.row(Answer::unclear("no guardd"));
+        let row = WAY.row(ProbeResult::unclear("no guardd"));
         assert_eq!((row.ok, row.state.as_str()), (false, "open"));
         assert_eq!(row.detail, "could not tell: no guardd");
         assert_eq!(row.fix.as_deref(), Some("close it"));
-        let row = WAY.row(Answer::yes("EPERM"));
+        let row = WAY.row(ProbeResult::yes("EPERM"));
         assert_eq!((row.ok, row.fix), (true, None));
     }
 
@@ -290,8 +290,8 @@ mod tests {
     fn unix_sockets_are_judged_by_what_works() {
         let row = |check: Check, ok| {
             check.row(match ok {
-                true => Answer::yes(""),
-                false => Answer::no(""),
+                true => ProbeResult::yes(""),
+                false => ProbeResult::no(""),
             })
         };
         let rows = |lsm, unix, notified| {

@@ -7,7 +7,7 @@ use guard_proto::Row;
 use guard_sys::cgroup2::{self, Hierarchy};
 use guard_sys::tcp_listeners::{TcpListening, holders, tcp_listeners};
 
-use super::{Answer, Check, Family, errno};
+use super::{Check, Family, ProbeResult, errno};
 
 const LISTENERS: Check = Check::way(
     Family::Helper,
@@ -24,11 +24,11 @@ const NAMED: usize = 8;
 pub fn row() -> Row {
     LISTENERS.row(match tcp_listeners() {
         Ok(all) => told(&all),
-        Err(error) => Answer::unclear(errno(&error)),
+        Err(error) => ProbeResult::unclear(errno(&error)),
     })
 }
 
-fn told(all: &[TcpListening]) -> Answer {
+fn told(all: &[TcpListening]) -> ProbeResult {
     let holders = holders();
     let hierarchy = Hierarchy::find().ok();
     let is_inside = |pid: u32| {
@@ -51,7 +51,7 @@ fn told(all: &[TcpListening]) -> Answer {
     named.sort();
     named.dedup();
     if named.is_empty() {
-        return Answer::yes("nothing outside of sessions listens on TCP (sock_diag)");
+        return ProbeResult::yes("nothing outside of sessions listens on TCP (sock_diag)");
     }
     let more = named.len().saturating_sub(NAMED);
     named.truncate(NAMED);
@@ -59,7 +59,7 @@ fn told(all: &[TcpListening]) -> Answer {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    Answer::no(format!(
+    ProbeResult::no(format!(
         "what these lead to a session may reach, where its policy allows the port: {}{more}",
         named.join(", ")
     ))

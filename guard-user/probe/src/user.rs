@@ -23,7 +23,7 @@ use rustix::process::{
 use rustix::thread::set_no_new_privs;
 
 use super::child::{Says, Trying, asked, tried, wait_for_end};
-use super::{Answer, Check, Family, errno, is_forbidden};
+use super::{Check, Family, ProbeResult, errno, is_forbidden};
 
 /// Where a process that tries it listens; its pid follows.
 const CALLED: &str = "guard-probe-";
@@ -158,52 +158,52 @@ fn kept_from(
     }
 }
 
-fn held(attack: fn(u32) -> io::Result<()>, what: &str) -> Answer {
+fn held(attack: fn(u32) -> io::Result<()>, what: &str) -> ProbeResult {
     let victim = match Victim::start(|| Ok(())) {
         Ok(victim) => victim,
-        Err(error) => return Answer::unclear(error),
+        Err(error) => return ProbeResult::unclear(error),
     };
     match kept_from(&victim, scopes::enter_domain, attack) {
         Ok(Err(error)) if is_forbidden(&error) => {
-            Answer::yes(format!("in a domain of its own a process could not {what}"))
+            ProbeResult::yes(format!("in a domain of its own a process could not {what}"))
         }
-        Ok(Err(error)) => Answer::unclear(errno(&error)),
-        Ok(Ok(())) => Answer::no(format!("in a domain of its own a process could {what}")),
-        Err(error) => Answer::no(format!("no domain could be entered: {}", errno(&error))),
+        Ok(Err(error)) => ProbeResult::unclear(errno(&error)),
+        Ok(Ok(())) => ProbeResult::no(format!("in a domain of its own a process could {what}")),
+        Err(error) => ProbeResult::no(format!("no domain could be entered: {}", errno(&error))),
     }
 }
 
-fn domain() -> Answer {
+fn domain() -> ProbeResult {
     held(attempt::trace, "trace another")
 }
 
-fn scoped_signals() -> Answer {
+fn scoped_signals() -> ProbeResult {
     held(attempt::signal, "signal another")
 }
 
 /// Whether a user's process may trace another of the same user that it has not started.
-fn yama() -> Answer {
+fn yama() -> ProbeResult {
     let victim = match Victim::start(|| Ok(())) {
         Ok(victim) => victim,
-        Err(error) => return Answer::unclear(error),
+        Err(error) => return ProbeResult::unclear(error),
     };
     match kept_from(&victim, || Ok(()), attempt::trace) {
         Ok(Err(error)) if is_forbidden(&error) => {
-            Answer::yes("a process could not trace another of the same user")
+            ProbeResult::yes("a process could not trace another of the same user")
         }
-        Ok(Err(error)) => Answer::unclear(errno(&error)),
-        Ok(Ok(())) => Answer::no("a process could trace another of the same user"),
-        Err(error) => Answer::unclear(error),
+        Ok(Err(error)) => ProbeResult::unclear(errno(&error)),
+        Ok(Ok(())) => ProbeResult::no("a process could trace another of the same user"),
+        Err(error) => ProbeResult::unclear(error),
     }
 }
 
 /// Has a child's connect(2) wait, connects its socket, and looks whether what the child writes then arrives: what
 /// `guard run` does.
-fn notification() -> Answer {
+fn notification() -> ProbeResult {
     match connected_for_it() {
-        Ok(true) => Answer::yes("a call waited, and was done for its process"),
-        Ok(false) => Answer::no("a call did not wait"),
-        Err(error) => Answer::no(format!(
+        Ok(true) => ProbeResult::yes("a call waited, and was done for its process"),
+        Ok(false) => ProbeResult::no("a call did not wait"),
+        Err(error) => ProbeResult::no(format!(
             "a call that waited was not answered: {}",
             errno(&error)
         )),
@@ -231,8 +231,8 @@ fn connected_for_it() -> io::Result<bool> {
     let call = listener.receive()?;
     // Whoever calls waits for an answer, whatever fails here.
     let answer = match connect_for(child.pid(), call.arguments[0] as i32) {
-        Ok(()) => notify::Answer::Done(0),
-        Err(_) => notify::Answer::Done(libc::EPERM),
+        Ok(()) => notify::NotifyResponse::Done(0),
+        Err(_) => notify::NotifyResponse::Done(libc::EPERM),
     };
     listener.answer(call.id, answer)?;
     child.hear::<bool>()
@@ -265,27 +265,29 @@ fn taken(from: Pid, number: i32) -> io::Result<OwnedFd> {
     Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
 }
 
-fn namespaces() -> Answer {
+fn namespaces() -> ProbeResult {
     match tried(attempt::own_user_namespace) {
-        Ok(Ok(())) => Answer::yes("a process made one; the next rows try what it is good for"),
-        Ok(Err(error)) => Answer::yes(format!("a process could not make one: {}", errno(&error))),
-        Err(error) => Answer::unclear(error),
+        Ok(Ok(())) => ProbeResult::yes("a process made one; the next rows try what it is good for"),
+        Ok(Err(error)) => {
+            ProbeResult::yes(format!("a process could not make one: {}", errno(&error)))
+        }
+        Err(error) => ProbeResult::unclear(error),
     }
 }
 
-fn programs() -> Answer {
+fn programs() -> ProbeResult {
     match tried(|| load_program(ProgramKind::SOCKET_FILTER, "guard_probe", &ANSWER_0)) {
-        Ok(Ok(())) => Answer::no("a user's process loaded a program"),
+        Ok(Ok(())) => ProbeResult::no("a user's process loaded a program"),
         Ok(Err(error)) if is_forbidden(&error) => {
-            Answer::yes("a user's process could load no program: EPERM")
+            ProbeResult::yes("a user's process could load no program: EPERM")
         }
-        Ok(Err(error)) => Answer::unclear(errno(&error)),
-        Err(error) => Answer::unclear(error),
+        Ok(Err(error)) => ProbeResult::unclear(errno(&error)),
+        Err(error) => ProbeResult::unclear(error),
     }
 }
 
 /// Types into a terminal that was made for it.
-fn typing() -> Answer {
+fn typing() -> ProbeResult {
     let typed = tried(|| {
         let (outer, inner) = attempt::terminal()?;
         setsid()?;
@@ -296,11 +298,11 @@ fn typing() -> Answer {
         typed
     });
     match typed {
-        Ok(Ok(())) => Answer::no("a process typed into a terminal of its own"),
+        Ok(Ok(())) => ProbeResult::no("a process typed into a terminal of its own"),
         Ok(Err(error)) if is_forbidden(&error) || error.raw_os_error() == Some(libc::EIO) => {
-            Answer::yes(format!("a process could not type: {}", errno(&error)))
+            ProbeResult::yes(format!("a process could not type: {}", errno(&error)))
         }
-        Ok(Err(error)) => Answer::unclear(errno(&error)),
-        Err(error) => Answer::unclear(error),
+        Ok(Err(error)) => ProbeResult::unclear(errno(&error)),
+        Err(error) => ProbeResult::unclear(error),
     }
 }

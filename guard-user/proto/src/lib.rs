@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub mod moment;
+pub mod names;
 pub mod record;
 pub mod varlink;
 pub mod wire;
@@ -88,7 +89,7 @@ pub enum Call {
         ports: Vec<String>,
         /// Which session; absent where the caller has just one.
         session: Option<String>,
-        /// Why, for the audit trail.
+        /// Why, for the audit log.
         reason: Option<String>,
         /// How long the hole lives.
         #[serde(flatten)]
@@ -116,17 +117,20 @@ pub enum Call {
         /// Which.
         session: String,
     },
-    /// That a connection to a Unix socket was refused, from whoever connects a session's sockets. Answer: `{}`.
+    /// From a supervisor: a connection to a Unix socket was refused. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.SocketRefused")]
     SocketRefused {
         /// Whose.
         session: String,
-        /// Its path, or its abstract name after an `@`.
+        /// Its path, or its abstract name after an `@`; empty where that is not known.
         socket: String,
         /// The process that asked.
         pid: u32,
+        /// It could not be told who listens there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unknown: bool,
     },
-    /// Where a thread is about to connect that whoever connects a session's sockets may not look at. Answer:
+    /// From a supervisor: the address in the connect(2) of a thread whose memory the supervisor may not read. Answer:
     /// [`SocketAddress`].
     #[serde(rename = "org.guardd.Control.SocketAddress")]
     SocketAddress {
@@ -135,8 +139,8 @@ pub enum Call {
         /// The thread, which waits in connect(2).
         thread: u32,
     },
-    /// Whether a process of a session has a Unix socket open, from whoever connects a session's sockets and may not look at
-    /// all of its processes. Answer: [`HasSocket`].
+    /// From a supervisor: whether a process of a session that the supervisor may not read has a Unix socket open. Answer:
+    /// [`HasSocket`].
     #[serde(rename = "org.guardd.Control.HasSocket")]
     HasSocket {
         /// Whose.
@@ -146,8 +150,8 @@ pub enum Call {
         /// Its cookie (`SO_COOKIE`).
         cookie: u64,
     },
-    /// Whether a process of a session has the Unix socket open that is bound at a file, in whichever network namespace, from
-    /// whoever connects a session's sockets and is told of those in its own. Answer: [`HasSocket`].
+    /// From a supervisor, which sees its own network namespace only: whether a process of a session has the Unix socket open
+    /// that is bound at a file. Answer: [`HasSocket`].
     #[serde(rename = "org.guardd.Control.HasBound")]
     HasBound {
         /// Whose.
@@ -157,7 +161,7 @@ pub enum Call {
         /// The device of its file system, as `st_dev`.
         device: u64,
     },
-    /// Which sockets [`Started::name_sockets`] means, from whoever is about to start the session's command. Answer: `{}`.
+    /// From a launcher: the sockets that [`Started::name_sockets`] means. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.NameSockets")]
     NameSockets {
         /// Whose.
@@ -181,7 +185,7 @@ pub enum Call {
         /// Under which session's policy and holes.
         session: Option<String>,
     },
-    /// The audit trail. One [`LogRecord`] an answer, with `more` only.
+    /// The audit log. One [`LogRecord`] an answer, with `more` only.
     #[serde(rename = "org.guardd.Control.Log")]
     Log {
         /// Go on when all that there is has been sent.
@@ -313,10 +317,17 @@ pub struct Started {
     /// The command's Unix sockets are to be connected for it; absent where they are not judged, or the kernel does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<SocketTerms>,
-    /// guardd's settings say that nothing runs where a required row of `guard doctor` is open: whoever launches the
-    /// command looks at those first that guardd cannot see.
+    /// With strict settings nothing starts while a required row of `guard doctor` is open: the launcher checks those that
+    /// guardd cannot see.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
+    /// guardd's settings say that nothing runs while something that looks like production is open: whoever launches the command
+    /// looks first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub covered: bool,
+    /// The policy's text, for whoever launches the command to say what it leaves open; absent where it is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_sockets: Vec<SocketName>,
@@ -342,7 +353,8 @@ pub struct HasSocket {
 /// Answer to [`Call::SocketAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketAddress {
-    /// Its path, or its abstract name after an `@`; absent where the thread is about to connect to something else.
+    /// Its path, or its abstract name after an `@`; empty where that cannot be told, and absent where the thread is about
+    /// to connect to something else.
     pub socket: Option<String>,
     /// Whether a path means to the thread what it means to the caller: both have the same root directory.
     pub same_root: bool,
@@ -507,8 +519,7 @@ pub struct Through {
 }
 
 impl Request {
-    /// About how many addresses it is, by powers of two: 0 where it is no burst. Who was told of it is told again where
-    /// that has grown.
+    /// About how many addresses it is, by powers of two: 0 if it is no burst. A follower gets it again when that has grown.
     #[must_use]
     pub fn size(&self) -> u32 {
         let count = self.burst.as_ref().map(|burst| burst.count);
@@ -654,8 +665,15 @@ pub struct Explanation {
     pub destination: String,
     /// Port specifications, with commas between; null: all that no other explanation names.
     pub ports: Option<String>,
-    /// The addresses and prefixes that the destination stands for.
+    /// The name, where that was asked for.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The addresses and prefixes that the destination stands for; of a name under a session a list of `address`, `until` and
+    /// `verdict`: what that session was told.
     pub addresses: Vec<String>,
+    /// Of a name under a session: the addresses that the session was told. In the command's JSON it is in `addresses`.
+    #[serde(default)]
+    pub known: Vec<KnownAddress>,
     /// `allow`, `confirm`, `read-only` or `deny`.
     pub verdict: String,
     /// The rule; null: the policy's default.
@@ -683,13 +701,26 @@ pub struct Explanation {
     pub leads_anywhere: bool,
 }
 
+/// An address that a session was told of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAddress {
+    /// The address.
+    pub address: String,
+    /// Until when it counts for new connections.
+    pub until: Timestamp,
+    /// The verdict on it.
+    pub verdict: String,
+}
+
 impl From<policy::Explanation> for Explanation {
     fn from(one: policy::Explanation) -> Self {
         let ports: Vec<_> = one.ports.iter().map(ToString::to_string).collect();
         Self {
             destination: one.destination,
             ports: (!ports.is_empty()).then(|| ports.join(",")),
+            name: None,
             addresses: one.addresses,
+            known: Vec::new(),
             verdict: one.verdict,
             rule: one.rule,
             reason: one.reason,
@@ -774,7 +805,7 @@ pub struct Status {
     pub audit: Option<AuditStatus>,
 }
 
-/// The last record of the audit trail: what to note elsewhere, so that `guard log --verify --head` can look for it.
+/// The last record of the audit log: what to note elsewhere, so that `guard log --verify --head` can look for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditStatus {
     /// The file in use.
@@ -828,7 +859,7 @@ pub struct WhyReport {
     pub more: bool,
 }
 
-/// A refusal, in words for whoever was refused.
+/// A refusal, in words for the refused program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stopped {
     /// When it was last refused.

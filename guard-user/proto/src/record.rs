@@ -232,6 +232,11 @@ macro_rules! kinds {
         #[serde(rename_all = "kebab-case")]
         pub enum LogKind { $($(#[$doc])* $kind,)* }
 
+        impl LogKind {
+            /// Each of them.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+        }
+
         /// What happened.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Record { $($(#[$doc])* $kind(Box<$kind>),)* }
@@ -285,7 +290,7 @@ kinds! {
     Held {
         request: String, destination: Destination, rule: String, verdict: String, count: u64, pid: u32, waits_until: String,
     }
-    /// A question for a person came up.
+    /// A request was made.
     Request {
         request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
         warnings: Vec<String>, note: String, through: Through, http: HttpRequest, burst: Gathered,

@@ -54,7 +54,7 @@ pub fn call(call: &Call, more: bool) -> serde_json::Result<Vec<u8>> {
 
 /// An answer as it came in.
 #[derive(Debug, Default, Deserialize)]
-pub struct Answer {
+pub struct Reply {
     /// The error's name, with the interface, if it is one.
     pub error: Option<String>,
     /// What it says.

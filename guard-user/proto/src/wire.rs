@@ -53,7 +53,7 @@ pub enum ToDaemon {
     },
     /// Asks for the terms of connections there. Answered with [`ToProxy::Terms`].
     Terms {
-        /// Which question this is.
+        /// The number of this message.
         number: Number,
         /// Where to.
         target: Target,
@@ -61,7 +61,7 @@ pub enum ToDaemon {
     /// Asks whether this request may pass. Answered with [`ToProxy::Answer`]: at once, or when an approver has answered or
     /// nobody did in time.
     Ask {
-        /// Which question this is.
+        /// The number of this message.
         number: Number,
         /// Where to.
         target: Target,
@@ -70,7 +70,7 @@ pub enum ToDaemon {
     },
     /// Nobody waits for the answer any more: the client has gone.
     Gone {
-        /// Which question that was.
+        /// The number of the message that this cancels.
         number: Number,
     },
     /// A record for the audit log.
@@ -93,7 +93,7 @@ pub enum ToDaemon {
     },
     /// The answer to [`ToProxy::Vouch`].
     Vouched {
-        /// Which question this answers.
+        /// The number of the message that this answers.
         number: Number,
         /// The certificate, as PEM.
         certificate: String,
@@ -135,21 +135,21 @@ pub enum ToProxy {
     Renew,
     /// Which certificate is a session to trust? Answered with [`ToDaemon::Vouched`].
     Vouch {
-        /// Which question of guardd's this is.
+        /// The number of guardd's message.
         number: Number,
         /// For what.
         scope: Scope,
     },
     /// What holds for a target.
     Terms {
-        /// Which question this answers.
+        /// The number of the message that this answers.
         number: Number,
         /// `None`: nothing passes there, the connection is to be closed.
         terms: Option<TargetTerms>,
     },
     /// The answer to [`ToDaemon::Ask`].
     Answer {
-        /// Which question this answers.
+        /// The number of the message that this answers.
         number: Number,
         /// Whether it may pass.
         verdict: AskAnswer,
@@ -187,7 +187,7 @@ pub enum AskAnswer {
     },
 }
 
-/// An HTTP request or SQL statement that is no read: what guardd, and an approver, learn of it.
+/// An HTTP request or SQL statement that is no read, as guardd and an approver see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpAttempt {
     /// Who connected.
@@ -214,7 +214,7 @@ pub struct HttpAttempt {
     /// Method and path are those of the request line: no header and nothing in the query names others, nor more to act on.
     #[serde(default)]
     pub plain: bool,
-    /// It says what a database is, rather than what is in it: a migration has many, which are one question.
+    /// It defines what a database is: a migration has many, which are one request.
     #[serde(default)]
     pub definition: bool,
     /// SHA-256 of method, URL, headers and body, in hex, where the whole body has been read: a yes can be for this very
@@ -224,7 +224,7 @@ pub struct HttpAttempt {
     pub rule: String,
     /// What kind of write it is.
     pub kind: String,
-    /// What looks bulky or irreversible about it.
+    /// Warnings that it is bulky or irreversible.
     pub warnings: Vec<String>,
 }
 

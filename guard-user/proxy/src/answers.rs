@@ -1,5 +1,6 @@
-//! What a client is told in place of the destination: a problem document (RFC 9457), for an agent to read. Where a profile says what is
-//! spoken there it is an error of that as well: of anything else kubectl shows `unknown`, and the AWS CLI nothing.
+//! The proxy's own answers to a client: a problem document (RFC 9457), for an agent to read. If a profile names the
+//! destination's API, the document has that API's error fields too: kubectl shows any other error as `unknown`, and the AWS CLI
+//! shows nothing.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::{body, body::Body, judge::Rules, wire::TargetTerms};
 use guard_policy::Profile;
 
-/// What stands in the way of a request.
+/// Why a request does not get the destination's answer.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Problem {
     /// What kind of problem it is: a URN, since there is no page to open.
@@ -31,13 +32,13 @@ pub(super) struct Problem {
     pub request: Option<String>,
     /// What to do next.
     pub fix: String,
-    /// In whose words the client looks for errors, if it does.
+    /// The profile whose error fields are added, if any.
     #[serde(skip)]
     pub words: Option<Profile>,
 }
 
 impl Problem {
-    /// The guard stops it.
+    /// The guard stops the request.
     #[must_use]
     pub(super) fn stopped(detail: String, fix: String) -> Self {
         Self {
@@ -53,7 +54,7 @@ impl Problem {
         }
     }
 
-    /// By the rules that hold there.
+    /// With the rule of these terms.
     #[must_use]
     pub(super) fn under(self, terms: &TargetTerms) -> Self {
         let rules = terms.rules.first();
@@ -65,7 +66,7 @@ impl Problem {
         }
     }
 
-    /// The guard cannot tell what it is.
+    /// The request cannot be parsed, or is ambiguous.
     #[must_use]
     pub(super) fn unreadable(status: StatusCode, detail: String) -> Self {
         Self {
@@ -77,7 +78,7 @@ impl Problem {
         }
     }
 
-    /// There is no answer from where it goes.
+    /// The destination does not answer.
     #[must_use]
     pub(super) fn unanswered(detail: String) -> Self {
         Self {
@@ -89,7 +90,7 @@ impl Problem {
         }
     }
 
-    /// Too much has to be read before it may pass.
+    /// No room for what must be read before it may pass.
     #[must_use]
     pub(super) fn crowded() -> Self {
         let detail = "too many bodies are being read at once before they may pass".to_owned();
@@ -102,7 +103,7 @@ impl Problem {
         }
     }
 
-    /// Where it goes has not shown who it is.
+    /// The destination has not shown that it is the right one.
     #[must_use]
     pub(super) fn untrusted(detail: String) -> Self {
         Self {
@@ -112,7 +113,7 @@ impl Problem {
         }
     }
 
-    /// It wants a certificate of the client's.
+    /// The destination asks for a client certificate.
     #[must_use]
     pub(super) fn unarmed(detail: String) -> Self {
         Self {
@@ -121,7 +122,7 @@ impl Problem {
         }
     }
 
-    /// With a line end, for whoever reads it in a terminal.
+    /// The document, with a line end for terminals.
     fn text(&self) -> String {
         // Strings and numbers always have a JSON form.
         let text = match self.words {
@@ -131,8 +132,8 @@ impl Problem {
         text.unwrap_or_default() + "\n"
     }
 
-    /// With what Kubernetes says of a failure (`meta/v1`, `Status`), in which `status` and `reason` are other things; or with what the JSON
-    /// protocols of AWS do.
+    /// The document with the error fields of Kubernetes (`meta/v1`, `Status`), in which `status` and `reason` mean other
+    /// things; or with those of AWS's JSON protocols.
     fn in_words_of(&self, profile: Profile) -> Value {
         let mut all = serde_json::to_value(self).unwrap_or_default();
         let under = match (&self.rule, &self.reason) {
@@ -171,7 +172,7 @@ impl Problem {
         }
     }
 
-    /// As an answer.
+    /// As an HTTP response.
     #[must_use]
     pub(super) fn answer(&self) -> Response<Body> {
         let mut response = Response::new(body::full(self.text()));
@@ -200,7 +201,7 @@ impl Problem {
     }
 }
 
-/// In whose words an answer is said under a rule.
+/// The profile whose error fields answers have under a rule.
 fn words(rules: &Rules) -> Option<Profile> {
     let known = [Profile::Kubernetes, Profile::Aws];
     known.into_iter().find(|one| rules.profiles.contains(one))

@@ -1,4 +1,4 @@
-//! Bodies, on their way through: never whole in memory, but for the head of what a person is asked about.
+//! Bodies on their way through the proxy: never whole in memory, but for the beginning of what a person is asked about.
 
 use std::{
     pin::Pin,
@@ -19,13 +19,13 @@ use tokio::task::spawn_local;
 
 use super::{room::Taken, sieve::trailer::is_forbidden};
 
-/// Whoever was answered before the end may go on sending for so long.
+/// How long a client that was answered early may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A body that goes either way.
+/// A body in either direction.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// One that has just these bytes.
+/// A body of just these bytes.
 #[must_use]
 pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
@@ -33,8 +33,7 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
         .boxed_unsync()
 }
 
-/// A request's body on its way out, without the trailers that would make another request of it. Those of HTTP/1 have gone
-/// through the sieve.
+/// A request's body on its way out, without trailers that would change the request. Those of HTTP/1 have passed the sieve.
 #[must_use]
 pub(super) fn outgoing<B>(body: B) -> Body
 where
@@ -58,13 +57,13 @@ fn harmless(trailers: HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// A body of which the beginning may have been read already.
+/// A body whose beginning may have been read.
 #[derive(Debug)]
 pub(super) struct Begun {
     taken: Taken,
-    /// There was no room for more of it.
+    /// There was no room to read more.
     is_crowded: bool,
-    /// Its length as its head told; none where only its end tells. It goes on in the same way, with its trailers.
+    /// Its length by the head; none if only its end tells. It is sent on in the same way, with its trailers.
     told: Option<u64>,
     read: BytesMut,
     trailers: Option<HeaderMap>,
@@ -72,7 +71,7 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// A body of which nothing was read. What will be takes room.
+    /// A body that was not read yet. Reading takes room.
     pub(super) fn new(body: Incoming, taken: Taken) -> Self {
         Self {
             taken,
@@ -84,8 +83,8 @@ impl Begun {
         }
     }
 
-    /// Reads until its end, or until there are more than `most` bytes, or for so long: a client may send more only when it
-    /// has been answered.
+    /// Reads until its end, or until there are more than `most` bytes, or for that time: a client may send more only after an
+    /// answer.
     ///
     /// # Errors
     ///
@@ -95,7 +94,7 @@ impl Begun {
         read.unwrap_or(Ok(()))
     }
 
-    /// What was read stays so where nobody waits for more.
+    /// What was read is kept if the wait is given up.
     async fn read_on(&mut self, most: usize) -> Result<(), hyper::Error> {
         while self.read.len() <= most
             && !self.is_crowded
@@ -111,18 +110,18 @@ impl Begun {
         Ok(())
     }
 
-    /// Reads for a while what nobody wants any more, while the client is answered. An HTTP/2 client whose stream ends
-    /// with the answer may take the answer for lost: curl 7.88 does.
+    /// Reads and drops the rest for a while, after the answer. An HTTP/2 client whose stream ends with the answer may miss the
+    /// answer: curl 7.88 does.
     pub(super) fn discard(self) {
         let Some(mut rest) = self.rest else { return };
         spawn_local(async move {
             let all = async { while let Some(Ok(_)) = rest.frame().await {} };
-            // Whoever sends for longer is told to stop.
+            // A client that sends for longer is stopped.
             let _ = tokio::time::timeout(LINGER, all).await;
         });
     }
 
-    /// Whether some of it was lost, as there was no room for it: it can only be refused.
+    /// Whether some of it was lost for lack of room: then it can only be refused.
     #[must_use]
     pub(super) fn is_crowded(&self) -> bool {
         self.is_crowded
@@ -134,25 +133,25 @@ impl Begun {
         self.rest.is_none()
     }
 
-    /// The trailers that were read.
+    /// Its trailers, if they were read.
     #[must_use]
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
     }
 
-    /// What was read of it.
+    /// The bytes that were read.
     #[must_use]
     pub(super) fn so_far(&self) -> &[u8] {
         &self.read
     }
 
-    /// The same, at most so many bytes.
+    /// The first of these, at most `most`.
     #[must_use]
     pub(super) fn head(&self, most: usize) -> &[u8] {
         &self.read[..self.read.len().min(most)]
     }
 
-    /// Its length in bytes, where that is known.
+    /// Its length in bytes, if known.
     #[must_use]
     pub(super) fn bytes(&self) -> Option<u64> {
         let read = self.is_whole().then_some(self.read.len() as u64);
@@ -191,12 +190,12 @@ impl http_body::Body for Begun {
     }
 }
 
-/// Counts as long as it is there.
+/// Counts while it exists.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<AtomicUsize>);
 
 impl Busy {
-    /// One more.
+    /// Adds one to the count.
     pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
@@ -209,7 +208,7 @@ impl Drop for Busy {
     }
 }
 
-/// The body of an answer that is counted until it has been sent, or dropped.
+/// The body of an answer, counted until it has been sent or dropped.
 #[derive(Debug)]
 pub(super) struct Attended {
     body: Body,

@@ -33,7 +33,7 @@ use super::{
     wire::{Entry, Target, Tgid},
 };
 
-/// Why a connection is broken off in place of an answer.
+/// Why a connection is broken off instead of answered.
 pub(super) type Abort = Box<dyn Error + Send + Sync>;
 
 /// The context of a connection: its session, process, original destination and network namespace, and whom to ask (guardd).
@@ -44,17 +44,17 @@ pub(super) struct ConnectionContext {
     /// The process that connected. Others may have the socket since.
     pub(super) tgid: Tgid,
     network: Rc<Network>,
-    /// For bodies that have to be read first.
+    /// The limits on bodies that are read first.
     pub(super) room: Arc<Room>,
-    /// What may be done once more, in a database.
+    /// Statements that were allowed and may be done once more, in a database.
     pub(super) again: Rc<Again>,
     upstream_ended: Rc<Notify>,
-    /// How TLS is spoken on it, if it is.
+    /// TLS on it, if it is used.
     pub(super) secure: Option<Rc<Secure>>,
 }
 
 impl ConnectionContext {
-    /// One that is not known to be TLS yet.
+    /// The context of a connection not known to be TLS.
     #[must_use]
     pub(super) fn new(
         link: Rc<Link>,
@@ -86,7 +86,7 @@ impl ConnectionContext {
         Rc::new(upstream)
     }
 
-    /// Of the URLs there.
+    /// The scheme of its URLs.
     pub(super) fn scheme(&self) -> Scheme {
         match self.secure {
             Some(_) => Scheme::HTTPS,
@@ -94,7 +94,7 @@ impl ConnectionContext {
         }
     }
 
-    /// Writes something down.
+    /// Writes an entry to the audit log.
     pub(super) fn log(&self, entry: Entry) {
         let host = self.secure.as_ref().map(|secure| secure.name());
         let host = entry.host.or(host);
@@ -107,21 +107,21 @@ impl ConnectionContext {
 pub(super) struct Client {
     pub(super) way: ConnectionContext,
     upstream: RefCell<Rc<Upstream>>,
-    /// Of what it sends.
+    /// The sieve's watch on what it sends.
     watch: Watch,
     answering: Arc<AtomicUsize>,
     look: RefCell<Look>,
-    /// Set when something has passed that nobody judged, as a hole for everything was open.
+    /// Set when something has passed unjudged, because a hole for everything was open.
     by_hole: SetOnce<()>,
-    /// The destination has answered something.
+    /// Whether the destination has answered anything.
     has_answer: Cell<bool>,
-    /// It is written down that it asks for a certificate.
+    /// Whether the audit log has that it asks for a client certificate.
     is_unarmed_noted: Cell<bool>,
     _place: Option<ConnectionSlot>,
 }
 
 impl Client {
-    /// One that has not asked for anything yet.
+    /// A client that has not sent a request.
     #[must_use]
     pub(super) fn new(
         way: ConnectionContext,
@@ -142,37 +142,37 @@ impl Client {
         }
     }
 
-    /// Its connection to the destination.
+    /// Its upstream connection.
     pub(super) fn upstream(&self) -> Rc<Upstream> {
         Rc::clone(&self.upstream.borrow())
     }
 
-    /// Waits until that has ended.
+    /// Waits until the upstream connection has ended.
     pub(super) async fn upstream_ended(&self) {
         self.way.upstream_ended.notified().await;
     }
 
-    /// Notes that something passes because a hole for everything is open.
+    /// Notes that a hole for everything lets something pass.
     pub(super) fn goes_by_hole(&self) {
-        // It may be noted already.
+        // It may be set already.
         let _ = self.by_hole.set(());
     }
 
-    /// Waits until the hole has ended by which something has passed here. As with what goes past the proxy, nothing goes
-    /// on after that: what has become a tunnel, or sends a body without an end, least of all.
+    /// Resolves when the hole that this connection relied on closes; the caller then ends the connection, upgraded and
+    /// streaming ones included.
     pub(super) async fn outlives_hole(&self) {
         self.by_hole.wait().await;
         self.way.link.closes(self.way.target).await;
         self.log(Entry::refused("the hole that it went through has ended"));
     }
 
-    /// Connects anew: what was there may have been closed while a person thought, or is about to be.
+    /// Makes a new upstream connection: the old one may have been closed while the client was held.
     pub(super) fn connect_anew(&self) {
         let anew = self.way.connect();
         self.upstream.replace(anew).retire();
     }
 
-    /// Tells by which look whether the client is there while nobody reads from it.
+    /// Sets the probe that tells whether the client has left, while nothing reads from it.
     pub(super) fn look_at(&self, look: Look) {
         self.look.replace(look);
     }
@@ -183,22 +183,22 @@ impl Client {
         look.left().await;
     }
 
-    /// Whether an answer is on its way: nothing else may be said in between.
+    /// Whether an answer is on its way: nothing else may be sent in between.
     #[must_use]
     pub(super) fn is_busy(&self) -> bool {
         self.answering.load(Ordering::Relaxed) > 0
     }
 
-    /// Writes something down.
+    /// Writes an entry to the audit log.
     pub(super) fn log(&self, entry: Entry) {
         self.way.log(entry);
     }
 
-    /// The answer to a request: the destination's, or why it is not sent there.
+    /// The answer to a request: the destination's, or why the request is not sent there.
     ///
     /// # Errors
     ///
-    /// Where the connection is to be broken off, as the destination would have.
+    /// If the connection must be broken off, as the destination would have done.
     pub(super) async fn answer(
         self: Rc<Self>,
         mut request: Request<Incoming>,
@@ -218,7 +218,7 @@ impl Client {
         Ok(answer.map(|body| Attended::new(body, busy).boxed_unsync()))
     }
 
-    /// Of a request that has more than one reading.
+    /// The problem of an ambiguous request.
     pub(super) fn unreadable(&self, parts: &Parts, status: StatusCode, why: &str) -> Problem {
         self.log(Entry {
             why: Some(why.to_owned()),
@@ -254,7 +254,7 @@ impl Client {
         Ok(response.map(|body| body.boxed_unsync()))
     }
 
-    /// What is told where the destination does not answer.
+    /// The problem if the destination does not answer.
     fn unanswered(
         &self,
         unanswered: Unanswered,
@@ -265,7 +265,7 @@ impl Client {
             self.log(Entry { why, ..failed });
         }
         if matches!(&unanswered, Unanswered::Unopened(_) | Unanswered::Other) {
-            // Another try is for another connection: this one would say the same for ever.
+            // A retry needs a new connection: this one would fail in the same way.
             self.way.upstream_ended.notify_one();
         }
         if let Some(why) = self.unarmed(&unanswered) {
@@ -278,7 +278,7 @@ impl Client {
                 return Ok(self.untrusted(why.to_string()).answer());
             }
             other @ (Unanswered::Unopened(_) | Unanswered::Other) => other.to_string(),
-            // It was the client's own body that broke off.
+            // The client's own body broke off.
             Unanswered::Broken(broken) if self.watch.refusal().is_some() => {
                 return Err(broken.into());
             }
@@ -292,8 +292,8 @@ impl Client {
         Ok(Problem::unanswered(said).answer())
     }
 
-    /// Why there is no answer of a destination that asks for a certificate of the client's, and has not answered anything
-    /// here: in TLS 1.3 it ends the connection after the handshake.
+    /// Why a destination does not answer that asks for a client certificate and has not answered anything yet: with TLS 1.3 it
+    /// ends the connection after the handshake.
     fn unarmed(&self, unanswered: &Unanswered) -> Option<String> {
         let has_ended = match unanswered {
             Unanswered::Unopened(_) => false,
@@ -307,7 +307,7 @@ impl Client {
         secure.and_then(|secure| secure.lacks_certificate())
     }
 
-    /// Says in an answer why it may be no (RFC 9209): the destination itself knows of no proxy.
+    /// Adds to an answer why it may be a refusal (RFC 9209): the destination does not know of the proxy.
     fn tell_unarmed(&self, response: &mut Response<Incoming>) {
         let secure = self.way.secure.as_ref();
         let is_no = matches!(response.status().as_u16(), 400 | 401 | 403 | 495 | 496);
@@ -324,7 +324,7 @@ impl Client {
         }
     }
 
-    /// Writes it down, once a connection.
+    /// Writes that to the audit log, once for each connection.
     fn note_unarmed(&self, why: &str, status: StatusCode) {
         if !self.is_unarmed_noted.replace(true) {
             self.log(Entry {
@@ -334,7 +334,7 @@ impl Client {
         }
     }
 
-    /// What is told where the destination has not shown who it is.
+    /// The problem if the destination has not shown that it is the right one.
     pub(super) fn untrusted(&self, why: String) -> Problem {
         let problem = Problem::untrusted(why.clone());
         self.log(Entry {
@@ -344,8 +344,7 @@ impl Client {
         problem
     }
 
-    /// The destination's answer without what is for the connection alone; where that becomes something else, both ends
-    /// are joined.
+    /// The destination's answer without connection headers; after an upgrade, both ends are joined.
     fn switched(
         self: &Rc<Self>,
         mut response: Response<Incoming>,
@@ -356,7 +355,7 @@ impl Client {
         headers::strip(response.headers_mut());
         match (switches, upgrade, to) {
             (true, Some(upgrade), Some(to)) => {
-                // Before the client is told, so that what it says then is not read as HTTP/1.
+                // Before the client gets the answer, so that what it sends then is not read as HTTP/1.
                 self.watch.become_opaque();
                 upgrade.join(Rc::clone(self), &mut response);
                 response.headers_mut().insert(header::UPGRADE, to);

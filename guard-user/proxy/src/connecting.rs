@@ -1,4 +1,4 @@
-//! A connection that is being made.
+//! A connection attempt.
 
 use std::{
     fmt,
@@ -12,15 +12,15 @@ use tokio::{net::TcpStream, sync::Mutex};
 
 type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
 
-/// An attempt that has begun, and goes on when somebody waits for it: the kernel shakes hands by itself. It is no task:
-/// that would begin after all that is ready to run, and the destination hear of it later.
+/// An attempt that has begun, and goes on when it is awaited: the kernel does the handshake by itself. It is no task: a task
+/// would begin after all that is ready to run, so the destination would be contacted later.
 pub(super) struct Connecting(Mutex<Attempt>);
 
 impl Connecting {
     /// Does all of it that needs no waiting.
     pub(super) fn begin(attempt: impl Future<Output = io::Result<TcpStream>> + 'static) -> Self {
         let mut attempt: Attempt = Box::pin(attempt);
-        // Whoever waits for it says whom to wake.
+        // A later poll sets the waker.
         let polled = attempt
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));
@@ -30,7 +30,7 @@ impl Connecting {
         Self(Mutex::new(attempt))
     }
 
-    /// Waits for its end, once. Whoever waits may stop before that, and another goes on.
+    /// Waits for its end, once. A waiter may stop before that, and another one goes on.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Connecting {
     pub(super) async fn ended(&self) -> io::Result<TcpStream> {
         let mut attempt = self.0.lock().await;
         let ended = (&mut *attempt).await;
-        // What it took has no use any more.
+        // Frees what the attempt used.
         *attempt = Box::pin(pending());
         ended
     }

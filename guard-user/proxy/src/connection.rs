@@ -27,22 +27,22 @@ use super::{
     wire::Entry,
 };
 
-/// A client that has said nothing for so long is not going to speak HTTP.
+/// How long a client may send nothing before it is assumed not to speak HTTP.
 const SILENCE: Duration = Duration::from_secs(60);
 const SILENT: &str = "the client says nothing";
-/// How often a head that does not get whole is looked at, and how many looks it gets.
+/// Interval of checks on a head that stays incomplete, and below how many there are.
 const LOOK: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 6;
-/// Whoever was refused may go on sending for so long, and get the answer nevertheless.
+/// How long a refused client may go on sending, and still get the answer.
 const LINGER: Duration = Duration::from_secs(1);
 /// Requests of one HTTP/2 connection at once.
 const MAX_STREAMS: u32 = 128;
-/// Bytes of one of their bodies that may be on their way, and of all: one that waits holds up no other.
+/// Bytes of one of their bodies in flight, and below of all: a body that waits does not block others.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of an HTTP/2 head at most.
 const MAX_HEAD: u32 = 64 * 1024;
-/// Bytes that hyper keeps at most, of a head that the sieve has let through and of what follows it.
+/// Bytes that hyper buffers at most, of a head that has passed the sieve and of what follows it.
 const MAX_BUFFER: usize = 128 * 1024;
 
 /// Serves a connection that `networks.rs` has accepted until its end, in the lane of its account.
@@ -71,7 +71,7 @@ pub(super) async fn serve(
                 serve_to(way, Rc::clone(&common.tls), stream, place).await;
             });
         }
-        // It was not redirected: this is no proxy for whoever connects by themselves.
+        // It was not redirected: the proxy serves no direct connections.
         Ok(None) => reset(&stream),
         Err(error) => {
             tracing::warn!(%error, "cannot tell where a connection wanted to go");
@@ -80,10 +80,10 @@ pub(super) async fn serve(
     }
 }
 
-/// No connection more is taken for that account.
+/// The account has reached its limit of connections.
 pub(super) struct Taken;
 
-/// As [`serve`], where the original destination is known.
+/// As [`serve`], once the original destination is known.
 pub(super) async fn serve_to(
     mut way: ConnectionContext,
     tls: Rc<Tls>,
@@ -96,7 +96,7 @@ pub(super) async fn serve_to(
     let Ok(place) = place(terms.account) else {
         return reset(&stream);
     };
-    // Where that fails it is slower, and works.
+    // Without it the connection is slower, but works.
     let _ = stream.set_nodelay(true);
     let upstream = way.connect();
     match postgres::is_spoken(&terms) {
@@ -112,7 +112,7 @@ pub(super) async fn serve_to(
         }
     }
     let opened = match begun(&way, &stream, &upstream).await {
-        // What only some connections come to, or for a moment, takes no room in the others.
+        // Boxed, so that rare or short stages take no room in other connections.
         Some(Begun::Client(HANDSHAKE)) => Box::pin(secured(&mut way, tls, stream, &upstream)).await,
         Some(Begun::Client(_)) => Ok(Stream::Plain(stream)),
         Some(Begun::Http2) => {
@@ -126,15 +126,15 @@ pub(super) async fn serve_to(
     }
 }
 
-/// How a connection begins.
+/// The beginning of a connection.
 enum Begun {
-    /// With this byte of the client's.
+    /// The client's first byte.
     Client(u8),
-    /// With the destination's SETTINGS: it speaks HTTP/2, and the client may wait to hear so.
+    /// The destination's SETTINGS: it speaks HTTP/2, and the client may wait for them.
     Http2,
 }
 
-/// Waits for the first byte of either end; `None` where none is worth waiting for. The client's counts first.
+/// Waits for the first byte of either end; `None` if none is worth waiting for. The client's counts first.
 async fn begun(way: &ConnectionContext, stream: &TcpStream, upstream: &Upstream) -> Option<Begun> {
     let mut first = [0];
     let why = tokio::select! {
@@ -153,7 +153,7 @@ async fn begun(way: &ConnectionContext, stream: &TcpStream, upstream: &Upstream)
     None
 }
 
-/// Speaks HTTP/2 with a client that has not said anything yet, as the destination does.
+/// Speaks HTTP/2 with a client that has not sent anything yet, as the destination does.
 async fn greet(
     way: ConnectionContext,
     stream: Stream,
@@ -181,7 +181,7 @@ async fn silent(watch: &Watch) {
     }
 }
 
-/// Speaks TLS on both sides. Where the destination cannot be trusted, the client is told so by the answer to its requests.
+/// Speaks TLS on both sides. If the destination cannot be trusted, the client's requests are answered with that.
 async fn secured(
     way: &mut ConnectionContext,
     tls: Rc<Tls>,
@@ -234,7 +234,7 @@ async fn speak(
     }
 }
 
-/// The HTTP version that the client speaks; `None` where it has gone, or has said nothing for too long.
+/// The HTTP version that the client speaks; `None` if it has gone, or has sent nothing for too long.
 async fn spoken(client: &Client, io: &mut SievedIo<Stream>) -> io::Result<Option<Protocol>> {
     match tokio::time::timeout(SILENCE, io.protocol()).await {
         Ok(Ok(None)) => {
@@ -249,8 +249,8 @@ async fn spoken(client: &Client, io: &mut SievedIo<Stream>) -> io::Result<Option
     }
 }
 
-/// Writes down that a client has gone before it asked for anything. Those that compare the key of the destination's
-/// certificate with one that they know do so when the handshake has succeeded.
+/// Records that a client has left before its first request. Clients that pin the destination's key do so when the handshake has
+/// succeeded.
 fn gone(client: &Client) {
     if client.way.secure.is_some() {
         client.log(Entry::refused(tls::GONE));
@@ -267,16 +267,16 @@ async fn http1(client: Rc<Client>, io: SievedIo<Stream>) {
         let serving = http1::Builder::new()
             .auto_date_header(false)
             .preserve_header_case(true)
-            // Else it reads ahead, and what is refused of the next request ends the answer to this one.
+            // Else it reads ahead, and a refusal of the next request ends the answer to this one.
             .half_close(true)
-            // The sieve holds back what is not whole, and its phase tells of it.
+            // The sieve holds back incomplete heads, and its phase tells of them.
             .header_read_timeout(None)
             .max_buf_size(MAX_BUFFER)
             .serve_connection(TokioIo::new(lent.clone()), service)
             .with_upgrades();
         let mut serving = pin!(serving);
         let ended = tokio::select! {
-            // How it ended is between hyper and the client.
+            // hyper's errors are of no interest.
             _ = &mut serving => true,
             () = stalled(&client, &watch) => true,
             () = client.upstream_ended() => false,
@@ -293,7 +293,7 @@ async fn http1(client: Rc<Client>, io: SievedIo<Stream>) {
     }
 }
 
-/// Waits until the client has begun a head and not ended it for long, though it is its turn.
+/// Waits until the client has begun a head and not completed it for long, though no answer is under way.
 async fn stalled(client: &Client, watch: &Watch) {
     let mut seen = 0;
     while seen < LOOKS {
@@ -322,11 +322,11 @@ async fn http2(client: Rc<Client>, io: SievedIo<Stream>) {
         () = client.upstream_ended() => {}
     }
     serving.as_mut().graceful_shutdown();
-    // How it ended is between hyper and the client.
+    // hyper's errors are of no interest.
     let _ = serving.await;
 }
 
-/// Writes down what was not understood, and answers it where nothing else is being answered.
+/// Records what was not understood, and answers it if no other answer is under way.
 async fn refuse(client: &Client, mut io: SievedIo<Stream>, malformed: Malformed) {
     client.log(Entry {
         status: Some(malformed.status().as_u16()),
@@ -341,21 +341,20 @@ async fn refuse(client: &Client, mut io: SievedIo<Stream>, malformed: Malformed)
         stream.write_all(&answer).await?;
         stream.shutdown().await
     };
-    // It may be gone.
+    // The client may be gone.
     if matches!(tokio::time::timeout(LINGER, told).await, Ok(Ok(()))) {
         linger(stream).await;
     }
 }
 
-/// Reads what a client still sends that was answered before its end. Else that is answered with a reset, which overtakes
-/// what was just said.
+/// Reads what a client still sends after an early answer. Else a reset would overtake the answer.
 async fn linger(stream: &mut Stream) {
     let rest = async {
-        // Not within the future, which is there for as long as the connection.
+        // Not within the future, which exists as long as the connection.
         let mut rest = vec![0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         Ok::<_, io::Error>(())
     };
-    // Whoever sends for longer is not waited for.
+    // A client that sends for longer is not waited for.
     let _ = tokio::time::timeout(LINGER, rest).await;
 }

@@ -1,12 +1,12 @@
-//! What a request is known by again: a person's yes is for that one.
+//! The digest of a request, by which a person's yes is for exactly that request.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use sha2::{Digest as _, Sha256};
 
 use super::body::Begun;
 
-/// What differs from one try of the same request to the next, and says nothing about what it does. Length and coding are
-/// those of the body, which counts itself.
+/// Headers that differ from one try of the same request to the next, and do not change what it does. Length and coding are the
+/// body's, which counts itself.
 const OF_A_TRY: [&str; 17] = [
     "amz-sdk-invocation-id",
     "amz-sdk-request",
@@ -27,8 +27,8 @@ const OF_A_TRY: [&str; 17] = [
     "x-request-id",
 ];
 
-/// Schemes that sign each try anew, and the parameters that are new in each: signatures, times, counters. Who signs is in the
-/// others, which count. AWS Signature Version 4; RFC 7616; Hawk; RFC 5849; draft-cavage-http-signatures.
+/// Schemes that sign each try, and the parameters that are new in each: signatures, times, counters. The other parameters
+/// identify the signer, and count. AWS Signature Version 4; RFC 7616; Hawk; RFC 5849; draft-cavage-http-signatures.
 const SIGNED: [(&str, &[&str]); 5] = [
     ("aws4-", &["signature"]),
     ("digest ", &["nonce", "nc", "cnonce", "response"]),
@@ -40,17 +40,17 @@ const SIGNED: [(&str, &[&str]); 5] = [
     ("signature ", &["signature", "created", "expires"]),
 ];
 
-/// Where a request goes.
+/// A request's URL.
 pub(super) struct Url<'a> {
     pub(super) scheme: &'a str,
-    /// Whom TLS was begun with; empty without it. What answers there may go by that name, or by the host's.
+    /// The name in the TLS handshake; empty without TLS. The server may go by that name, or by the host's.
     pub(super) server: &'a str,
     pub(super) host: &'a str,
     /// With the query.
     pub(super) path: &'a str,
 }
 
-/// SHA-256 of what a request asks for, in hex: method, URL, headers and the body, which has been read whole.
+/// SHA-256 of a request, in hex: of method, URL, headers and the body, which was read whole.
 pub(super) fn of(parts: &Parts, url: &Url<'_>, body: &Begun) -> String {
     let none = HeaderMap::new();
     let trailers = body.trailers().unwrap_or(&none);
@@ -78,7 +78,7 @@ fn sum(parts: &Parts, url: &Url<'_>, body: &[u8], trailers: &HeaderMap) -> Strin
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Each part with its length before it, so that no two requests look the same.
+/// A hash of parts, each with its length before it, so that no two requests have the same bytes.
 struct Sum(Sha256);
 
 impl Sum {
@@ -88,7 +88,7 @@ impl Sum {
     }
 }
 
-/// The headers that count, by their names; those of one name in their order.
+/// The headers that count, sorted by name; those of one name in their order.
 fn sorted(headers: &HeaderMap) -> Vec<(HeaderName, &HeaderValue)> {
     let counts = |(name, _): &(&HeaderName, &HeaderValue)| !OF_A_TRY.contains(&name.as_str());
     let counting = headers.iter().filter(counts);
@@ -99,8 +99,8 @@ fn sorted(headers: &HeaderMap) -> Vec<(HeaderName, &HeaderValue)> {
     counting
 }
 
-/// Of credentials that are signed anew each time, what says whose they are. None of what is written in any other way than
-/// signers write it: all of that counts.
+/// The identity in credentials that are signed for each try. None for a form that signers do not use: then all of the value
+/// counts.
 fn credentials(name: &HeaderName, value: &HeaderValue) -> Option<String> {
     let text = (*name == header::AUTHORIZATION).then(|| value.to_str().ok())??;
     let begins = |with: &str| {
@@ -124,7 +124,7 @@ fn credentials(name: &HeaderName, value: &HeaderValue) -> Option<String> {
     Some(lasting.join(","))
 }
 
-/// Whether nobody reads another parameter out of a value.
+/// Whether a value cannot be read as containing another parameter.
 fn is_plain(value: &str) -> bool {
     let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
     let mut bytes = inner.unwrap_or(value).bytes();

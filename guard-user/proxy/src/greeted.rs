@@ -1,4 +1,4 @@
-//! What a server says before it was asked anything: in HTTP/2 its SETTINGS, in HTTP/1 nothing.
+//! The first bytes that a server sends before a request: in HTTP/2 its SETTINGS, in HTTP/1 nothing.
 
 use std::{
     io,
@@ -24,17 +24,17 @@ const SETTING: u32 = 6;
 /// Bytes of a frame at most, before anything else was agreed to (RFC 9113 4.2).
 const MAX_FRAME: u32 = 1 << 14;
 
-/// What a server begins with.
+/// A server's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FirstWord {
     /// SETTINGS, which an HTTP/2 server may send before its client has said anything (RFC 9113 3.4).
     Settings,
-    /// What no HTTP server begins with.
+    /// Bytes that no HTTP server begins with.
     Other,
 }
 
 impl FirstWord {
-    /// By the first bytes; `None` where more of them would tell.
+    /// By the first bytes; `None` if more of them are needed.
     fn of(begun: &[u8]) -> Option<Self> {
         let begun = &begun[..begun.len().min(FRAME_HEADER)];
         let mut header = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
@@ -51,11 +51,11 @@ impl FirstWord {
         }
     }
 
-    /// Waits for a server to speak. All of it stays unread.
+    /// Waits for a server's first bytes, and leaves them unread.
     ///
     /// # Errors
     ///
-    /// The system's, or that the server has ended before it was to be told.
+    /// The system's, or that the server has ended before that.
     pub(super) async fn hear(stream: &TcpStream) -> io::Result<Self> {
         let peek = || {
             let mut begun = [0; FRAME_HEADER];
@@ -68,7 +68,7 @@ impl FirstWord {
         loop {
             let ready = stream.ready(Interest::READABLE).await?;
             match stream.try_io(Interest::READABLE, peek) {
-                // No more comes of it: there is nothing to wait for.
+                // No more bytes come.
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock && !ready.is_read_closed() => {}
                 heard => return heard,
@@ -77,8 +77,7 @@ impl FirstWord {
     }
 }
 
-/// A connection to a server, which begins with its SETTINGS (RFC 9113 3.4): to what does not, nothing of a request is
-/// said.
+/// A connection to a server, which must begin with its SETTINGS (RFC 9113 3.4): to another server no request is sent.
 #[derive(Debug)]
 pub(super) struct Greeted<T> {
     io: T,
@@ -87,7 +86,7 @@ pub(super) struct Greeted<T> {
 }
 
 impl<T> Greeted<T> {
-    /// Tells when the server has spoken.
+    /// Wraps a connection; the receiver resolves at the server's first bytes.
     pub(super) fn new(io: T) -> (Self, oneshot::Receiver<()>) {
         let (tell, told) = oneshot::channel();
         let greeted = Self {
@@ -109,7 +108,7 @@ impl<T> Greeted<T> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         if let Some(tell) = self.tell.take() {
-            // Whoever waited may be gone.
+            // The waiter may be gone.
             let _ = tell.send(());
         }
         Ok(())

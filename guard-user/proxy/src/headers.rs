@@ -1,4 +1,4 @@
-//! Headers that are for one connection alone, and not for the other end (RFC 9110 7.6.1).
+//! Headers of one connection, which are not for the other end (RFC 9110 7.6.1).
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, header,
@@ -8,7 +8,7 @@ use http::{
 
 use super::upstream::Version;
 
-/// What concerns one connection, whether `Connection` names it or not.
+/// Headers of the connection, whether `Connection` names them or not.
 const OF_THE_CONNECTION: [HeaderName; 5] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -17,7 +17,7 @@ const OF_THE_CONNECTION: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What `Connection` cannot take away: a client could have it go unseen.
+/// Headers that `Connection` cannot remove: a client could hide them so.
 const FOR_THE_END: [HeaderName; 4] = [
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
@@ -28,12 +28,12 @@ const FOR_THE_END: [HeaderName; 4] = [
 /// Fields of a head at most, as with HTTP/1.
 const MAX_FIELDS: usize = 100;
 
-/// Has a request name its host once, and for HTTP/1 in the form that servers expect: the connection's own destination
-/// counts, so that no scheme and authority is needed in the target.
+/// Has a request name its host once, and for HTTP/1 in the form that servers expect: the destination is the connection's own,
+/// so the target needs no scheme and authority.
 ///
 /// # Errors
 ///
-/// Why it can be read in two ways.
+/// Why it is ambiguous.
 pub(super) fn normalise(
     parts: &mut Parts,
     version: Version,
@@ -92,7 +92,7 @@ fn one_authority(parts: &mut Parts, scheme: &Scheme) -> Result<(), &'static str>
     }
 }
 
-/// Removes what concerns the connection that the headers came over.
+/// Removes the headers of the connection they came over.
 pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = named(headers).collect();
     for name in named {
@@ -114,7 +114,7 @@ fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
         .filter_map(|name| name.trim().parse().ok())
 }
 
-/// Of what a client can do with the coding, only trailers get through.
+/// Removes all values of TE but `trailers`.
 fn keep_trailers(headers: &mut HeaderMap) {
     let codings = headers.get_all(header::TE).iter();
     let mut codings = codings.filter_map(|list| list.to_str().ok());

@@ -20,14 +20,14 @@ struct Lane {
     is_over: Rc<Notify>,
 }
 
-/// Counts as long as it is there.
+/// Counts while it exists.
 struct Within {
     lanes: Lanes,
     account: u32,
 }
 
 impl Lanes {
-    /// Has a task done among those of an account. What it spawns is among them, too.
+    /// Runs a task in an account's lane. Tasks that it spawns are in the same lane.
     pub(super) fn spawn(&self, account: u32, work: impl Future<Output = ()> + 'static) {
         let mut lanes = self.0.borrow_mut();
         let lane = lanes.entry(account).or_insert_with(Lane::begin);
@@ -44,13 +44,13 @@ impl Lanes {
 }
 
 impl Lane {
-    /// A task of the thread's own: a poll of it polls some of the account's.
+    /// A task of the thread's executor: a poll of it polls some of the account's tasks.
     fn begin() -> Self {
         let (tasks, is_over) = (Rc::new(LocalSet::new()), Rc::new(Notify::new()));
         let (running, over) = (Rc::clone(&tasks), Rc::clone(&is_over));
         spawn_local(async move {
             running.run_until(over.notified()).await;
-            // What those tasks have left behind goes on to its end.
+            // Tasks that those have left go on to their end.
             if let Ok(rest) = Rc::try_unwrap(running) {
                 rest.await;
             }

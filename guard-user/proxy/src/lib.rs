@@ -33,7 +33,7 @@ mod upstream;
 use guard_judge::{http as judge, sieve};
 use guard_proto::wire;
 
-pub use process::{Guardd, main};
+pub use process::main;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use super::wire::{
     AskAnswer, Entry, HttpAttempt, NetworkId, Number, Target, TargetTerms, ToDaemon,
 };
 
-/// Targets whose terms are cached at once. Of a session with more of them guardd is asked again.
+/// Targets whose terms are cached at once. For more, guardd is asked each time.
 const MAX_KNOWN: usize = 1024;
 
 /// A message to guardd that waits for its answer.
@@ -43,7 +43,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// One with nothing said yet.
+    /// A link without messages yet.
     #[must_use]
     pub(super) fn new() -> Self {
         let (outgoing, unsent) = mpsc::unbounded_channel();
@@ -60,7 +60,7 @@ impl Link {
     /// The messages to send, in their order, for [`send_all`].
     pub(super) fn take_unsent(&self) -> mpsc::UnboundedReceiver<ToDaemon> {
         let unsent = self.unsent.borrow_mut().take();
-        // Taken already: there is nothing left to send.
+        // Taken already: nothing is left to send.
         unsent.unwrap_or_else(|| mpsc::unbounded_channel().1)
     }
 
@@ -71,7 +71,7 @@ impl Link {
     }
 
     fn say(&self, what: ToDaemon) {
-        // Where nobody sends any more, the process is about to end.
+        // Without a receiver, the process is about to end.
         let _ = self.outgoing.send(what);
     }
 
@@ -111,7 +111,7 @@ impl Link {
             }
             known.insert(target, terms.clone());
         }
-        // Whoever asked may be gone.
+        // The waiter may be gone.
         let _ = tell.send(terms);
     }
 
@@ -136,7 +136,7 @@ impl Link {
     }
 
     /// Asks guardd whether a request may pass.
-    pub(super) fn ask(self: &Rc<Self>, target: Target, request: HttpAttempt) -> Question {
+    pub(super) fn ask(self: &Rc<Self>, target: Target, request: HttpAttempt) -> PendingAsk {
         let (tell, told) = oneshot::channel();
         let number = self.number();
         let waiting = Waiting::Answer { tell };
@@ -146,22 +146,22 @@ impl Link {
             target,
             request,
         });
-        Question {
+        PendingAsk {
             link: Rc::clone(self),
             number,
             told,
         }
     }
 
-    /// The answer.
+    /// guardd's answer to a request.
     pub(super) fn answered(&self, number: Number, answer: AskAnswer) {
         if let Some(Waiting::Answer { tell }) = self.waiting.borrow_mut().remove(&number) {
-            // Whoever asked may be gone.
+            // The waiter may be gone.
             let _ = tell.send(answer);
         }
     }
 
-    /// Writes something down.
+    /// Sends an entry for the audit log.
     pub(super) fn log(&self, target: Target, entry: Entry) {
         self.say(ToDaemon::Log { target, entry });
     }
@@ -174,7 +174,7 @@ impl Link {
         });
     }
 
-    /// Wants so many more sockets of each family in a network.
+    /// Asks guardd for more sockets of each family in a network.
     pub(super) fn want_sockets(&self, network: NetworkId, ipv4: usize, ipv6: usize) {
         self.say(ToDaemon::Sockets {
             network,
@@ -186,13 +186,13 @@ impl Link {
 
 /// A request at guardd, with a client that is held for the answer. If it is dropped, guardd learns that the client has gone.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct PendingAsk {
     link: Rc<Link>,
     number: Number,
     told: oneshot::Receiver<AskAnswer>,
 }
 
-impl Question {
+impl PendingAsk {
     /// Waits for the answer. It is no if guardd ends before.
     pub(super) async fn answer(mut self) -> AskAnswer {
         (&mut self.told).await.unwrap_or_else(|_| AskAnswer::No {
@@ -203,7 +203,7 @@ impl Question {
     }
 }
 
-impl Drop for Question {
+impl Drop for PendingAsk {
     fn drop(&mut self) {
         let waited = self.link.waiting.borrow_mut().remove(&self.number);
         if waited.is_some() {
@@ -217,7 +217,7 @@ impl Drop for Question {
 ///
 /// # Errors
 ///
-/// The system's: guardd does not hear any more.
+/// The system's: guardd no longer reads.
 pub(super) async fn send_all(link: Rc<Link>, packets: Rc<Packets>) -> io::Result<()> {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {

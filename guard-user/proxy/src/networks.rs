@@ -24,24 +24,24 @@ use super::{
     connection, lanes::Lanes, link::Link, postgres::Again, room::Room, tls::Tls, wire::NetworkId,
 };
 
-/// Connections at once, and of one account. Each takes two descriptors.
+/// Connections at once, and below of one account. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 4096;
 const MAX_OF_ACCOUNT: usize = 2048;
-/// So many more an account may have where others have taken all.
+/// How many more an account may have if others have taken all.
 const RESERVE: usize = 16;
-/// A pool with fewer sockets of a family than that is filled up, as far as one message can.
+/// A pool with fewer sockets of a family is filled up, as far as one message can.
 const LOW: usize = 8;
 const FULL: usize = MAX_DESCRIPTORS / 2;
 /// The timeout for a socket in another network.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After an error that asking again at once cannot help, such as too many open files.
+/// Pause after an error that an immediate retry cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
 /// One network.
 #[derive(Debug)]
 pub(super) struct Network {
     id: NetworkId,
-    /// By which the kernel knows it.
+    /// The kernel's number for it.
     pub(super) cookie: NetnsCookie,
     pool: Option<Pool>,
 }
@@ -51,12 +51,12 @@ pub(super) struct Network {
 struct Pool {
     ipv4: RefCell<Vec<OwnedFd>>,
     ipv6: RefCell<Vec<OwnedFd>>,
-    /// More are on their way.
+    /// Whether more were asked for.
     asked: Cell<bool>,
     filled: Notify,
 }
 
-/// A network and whoever listens there.
+/// A network and the tasks of its listeners.
 #[derive(Debug)]
 struct Served {
     network: Rc<Network>,
@@ -65,23 +65,23 @@ struct Served {
 
 /// What all connections share.
 pub(super) struct Common {
-    /// The conversation with guardd.
+    /// The connection to guardd.
     pub(super) link: Rc<Link>,
     /// The map with the original destinations of connections.
     pub(super) origins: Origins,
-    /// What TLS needs.
+    /// The state of TLS.
     pub(super) tls: Rc<Tls>,
-    /// Of bodies that have to be read before they may pass.
+    /// The limits on bodies that are read before they may pass.
     pub(super) room: Arc<Room>,
-    /// What may be done once more, in a database.
+    /// Statements that were allowed and may be done once more, in a database.
     pub(super) again: Rc<Again>,
-    /// What is done for each account.
+    /// The lanes of the accounts.
     pub(super) lanes: Lanes,
     open: RefCell<HashMap<u32, usize>>,
 }
 
 impl Common {
-    /// With nothing connected yet.
+    /// Without connections yet.
     #[must_use]
     pub(super) fn new(link: Rc<Link>, origins: Origins, tls: Rc<Tls>) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl Common {
         }
     }
 
-    /// A place for a connection of an account, where there is one.
+    /// A slot for a connection of an account, if there is one.
     pub(super) fn place(self: &Rc<Self>, account: u32) -> Option<ConnectionSlot> {
         let mut open = self.open.borrow_mut();
         let own = open.get(&account).copied().unwrap_or_default();
@@ -111,14 +111,14 @@ impl Common {
     }
 }
 
-/// All of them.
+/// All networks.
 pub(super) struct Networks {
     common: Rc<Common>,
     served: RefCell<HashMap<NetworkId, Served>>,
 }
 
 impl Networks {
-    /// None yet.
+    /// No networks yet.
     #[must_use]
     pub(super) fn new(link: Rc<Link>, origins: Origins, tls: Rc<Tls>) -> Self {
         Self {
@@ -127,11 +127,11 @@ impl Networks {
         }
     }
 
-    /// Takes connections from these listeners.
+    /// Accepts connections at these listeners.
     ///
     /// # Errors
     ///
-    /// That one of them is none.
+    /// If one of them is no listener.
     pub(super) fn listen(
         &self,
         id: NetworkId,
@@ -155,7 +155,7 @@ impl Networks {
         Ok(())
     }
 
-    /// Puts sockets into the pool of a network; the first `ipv4` of them are IPv4.
+    /// Adds sockets to the pool of a network; the first `ipv4` of them are IPv4.
     pub(super) fn stock(&self, id: NetworkId, ipv4: usize, mut sockets: Vec<OwnedFd>) {
         let served = self.served.borrow();
         let network = served.get(&id).map(|served| &served.network);
@@ -169,7 +169,7 @@ impl Networks {
         pool.filled.notify_waiters();
     }
 
-    /// Takes no more connections there.
+    /// Accepts no more connections there.
     pub(super) fn forget(&self, id: NetworkId) {
         self.served.borrow_mut().remove(&id);
     }
@@ -200,7 +200,7 @@ pub(super) struct ConnectionSlot {
 
 impl std::fmt::Debug for ConnectionSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place")
+        f.debug_struct("ConnectionSlot")
             .field("account", &self.account)
             .finish_non_exhaustive()
     }
@@ -219,7 +219,7 @@ impl Drop for ConnectionSlot {
 }
 
 impl Network {
-    /// One without sockets yet.
+    /// A network without sockets yet.
     #[must_use]
     pub(super) fn new(id: NetworkId, cookie: NetnsCookie) -> Self {
         Self {
@@ -233,7 +233,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// The system's; `TimedOut` where guardd has no socket there to give.
+    /// The system's; `TimedOut` if guardd gives no socket.
     pub(super) async fn connect(&self, link: &Link, to: SocketAddr) -> io::Result<TcpStream> {
         let socket = match (&self.pool, to.ip()) {
             (Some(pool), ip) => TcpSocket::from_std_stream(self.take(pool, link, ip).await?.into()),
@@ -245,7 +245,7 @@ impl Network {
         Ok(stream)
     }
 
-    /// A socket out of the pool, when there is one.
+    /// Takes a socket from the pool, when there is one.
     async fn take(&self, pool: &Pool, link: &Link, to: IpAddr) -> io::Result<OwnedFd> {
         let family = match to {
             IpAddr::V4(_) => &pool.ipv4,
@@ -271,7 +271,7 @@ impl Network {
         })
     }
 
-    /// Has guardd make what there are too few of.
+    /// Asks guardd for more sockets if there are too few.
     fn fill(&self, pool: &Pool, link: &Link) {
         let lacking = |family: &RefCell<Vec<OwnedFd>>| match family.borrow().len() {
             enough if enough >= LOW => 0,

@@ -19,7 +19,7 @@ use super::{
     wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, TargetTerms},
 };
 
-/// Bytes of a body that are read before a person is asked, so that a yes can be for just that body.
+/// Bytes of a body that are read before a person is asked, so that a yes can be for exactly that body.
 const MAX_DIGESTED: usize = 64 * 1024;
 /// The timeout for these: some clients send more only after an answer.
 const MORE: Duration = Duration::from_secs(1);
@@ -28,10 +28,10 @@ const ALL: Duration = Duration::from_secs(30);
 /// After this long without traffic a destination may have closed a connection, or be about to.
 const STALE: Duration = Duration::from_secs(1);
 
-/// What is sent on.
+/// A request that may pass.
 pub(super) struct Passed {
     pub(super) body: Body,
-    /// A person has said yes to it.
+    /// Whether a person has said yes to it.
     pub(super) was_confirmed: bool,
 }
 
@@ -44,15 +44,15 @@ impl Passed {
     }
 }
 
-/// Whether a request may pass, or what the client is told.
+/// A request that may pass, or the problem for the client.
 type Passing = Result<Passed, Problem>;
 
 impl Client {
-    /// What is sent on of a request that may pass; else why it may not.
+    /// The part of a request that may be sent on; else why it may not pass.
     ///
     /// # Errors
     ///
-    /// Where the connection is to be broken off.
+    /// If the connection must be broken off.
     pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Passing, Abort> {
         let terms = self.terms().await?;
         if terms.rules.is_empty() {
@@ -87,7 +87,7 @@ impl Client {
         match judgement {
             Judgement::Read { .. } => Ok(Ok(Passed::read(body::outgoing(body)))),
             Judgement::Write(write) => {
-                // Boxed: its room would be in every connection, which has to wait for a request too.
+                // Boxed: else its room would be in every connection.
                 Box::pin(self.confirmed(&terms, parts, &request, body, write)).await
             }
             denied => {
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// What is told of a request for another host than the TLS connection is for (RFC 9110 15.5.20).
+    /// The problem of a request for another host than the TLS connection's (RFC 9110 15.5.20).
     fn misdirected(&self, parts: &Parts) -> Option<Problem> {
         let (secure, host) = (self.way.secure.as_ref()?, host(parts)?);
         let why = "its host is not the one that TLS was begun for (SNI), so that servers may take it for either";
@@ -142,7 +142,7 @@ impl Client {
         mut body: Begun,
         mut write: Write,
     ) -> Result<Passing, Abort> {
-        // Nobody is asked about what cannot be sent.
+        // No person is asked about what cannot be sent.
         if let Some(why) = self.upstream().distrusted() {
             unwanted(parts, body);
             return Ok(Err(self.untrusted(why.to_string())));
@@ -200,7 +200,7 @@ impl Client {
         }
     }
 
-    /// What passes after a yes: the policies may have changed meanwhile, and what they deny now is still refused.
+    /// What may pass after a yes: the policies may have changed, and what they deny now is still refused.
     async fn still_may(
         &self,
         before: &Rc<TargetTerms>,
@@ -229,7 +229,7 @@ impl Client {
     }
 }
 
-/// What becomes of the rest of a body that is not sent on. In HTTP/1 the connection ends with it.
+/// Drops the rest of a body that is not sent on. In HTTP/1 the connection ends with it.
 fn unwanted(parts: &Parts, body: Begun) {
     if parts.version == Version::HTTP_2 {
         body.discard();
@@ -307,7 +307,7 @@ fn host(parts: &Parts) -> Option<String> {
     })
 }
 
-/// About a request.
+/// The audit entry of a request.
 #[must_use]
 pub(super) fn entry(outcome: &str, parts: &Parts) -> Entry {
     Entry {

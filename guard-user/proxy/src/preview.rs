@@ -1,6 +1,6 @@
 //! The beginning of a body as text, for the person who is asked about it: unpacked, and decoded.
 //!
-//! For people only: nothing is judged by it, and what is sent on is the body as it came.
+//! For people only: nothing is judged by it, and the body is sent on as it came.
 
 use std::io::Read;
 
@@ -9,11 +9,11 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::wire::MAX_PREVIEW;
 
-/// So much is unpacked at most, in bytes.
+/// Bytes that are unpacked at most.
 const UNPACKED: u64 = 64 * 1024;
 /// Parts that are shown.
 const PARTS: usize = 32;
-/// Bytes of a part's head that are looked at.
+/// Bytes of a part's head that are read.
 const HEAD: usize = 1024;
 
 /// What is shown of a body.
@@ -21,16 +21,16 @@ const HEAD: usize = 1024;
 pub(super) struct Preview {
     /// Its beginning, of [`MAX_PREVIEW`] bytes at most; none where it is no text.
     pub(super) text: Option<String>,
-    /// How that came of the body, in words; none where it is the body's own beginning.
+    /// How that was made of the body, in words; none if it is the body's own beginning.
     pub(super) form: Option<String>,
-    /// What was unpacked and decoded, where anything was: for whoever looks for words in it.
+    /// What was unpacked and decoded, if anything was: to search it for words.
     pub(super) meant: Option<Vec<u8>>,
 }
 
-/// Of what was read of a body, which may be all of it.
+/// The preview of what was read of a body, which may be all of it.
 ///
-/// A server may read it in another way than its headers say. So what is text as it came is shown as it came; and whatever could
-/// be read in what is packed without unpacking it is shown behind what was unpacked.
+/// A server may read it differently than its headers say. So text is shown as it came; and what can be read in a packed body
+/// without unpacking is shown after what was unpacked.
 pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
     let mut forms = Vec::new();
     let unpacked = unpacked(headers, body, &mut forms);
@@ -109,7 +109,7 @@ fn beside(unpacked: &str, body: &[u8]) -> String {
     )
 }
 
-/// Cut to what is shown, with a sign that it was.
+/// Cut to what is shown, with a mark.
 fn shortened(text: &str, most: usize) -> String {
     match text.len() > most {
         true => {
@@ -133,14 +133,14 @@ fn text(head: &[u8]) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// What a person sees of bytes.
+/// What a person sees of some bytes.
 struct Seen {
     text: String,
-    /// Where it is not all of them.
+    /// Set if it is not all of them.
     form: Option<String>,
 }
 
-/// Bytes as text, also where some are none: a server may read over those.
+/// Bytes as text, even if some are none: a server may skip those.
 fn seen(bytes: &[u8]) -> Option<Seen> {
     if let Some(text) = text(bytes) {
         return Some(Seen { text, form: None });
@@ -188,14 +188,14 @@ fn value(headers: &HeaderMap, name: &HeaderName) -> String {
 /// What was unpacked.
 struct Unpacked {
     bytes: Vec<u8>,
-    /// No header says that it is packed.
+    /// Whether no header says that it is packed.
     unsaid: bool,
-    /// There is more behind it, or it breaks off.
+    /// Whether there is more after it, or it is incomplete.
     is_part: bool,
 }
 
 impl Unpacked {
-    /// Whether somebody who does not unpack it may read something in it.
+    /// Whether a reader that does not unpack it may read something in it.
     fn may_be_read_otherwise(&self, body: &[u8], is_whole: bool) -> bool {
         // A name or a comment in gzip's head, RFC 1952 2.3.1.
         let has_words =
@@ -216,8 +216,8 @@ fn readable(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     long.filter(|run| run.iter().any(|byte| b"=:&".contains(byte)))
 }
 
-/// What can be read in bytes that are no text: all words where there are many of them, as in protobuf or `MessagePack`; else long
-/// ones alone, for short ones are in any bytes.
+/// The readable words in bytes that are no text: all words if there are many, as in protobuf or `MessagePack`; else only long
+/// ones, since short ones are in any bytes.
 fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     const SHORT: usize = 4;
     const LONG: usize = 8;
@@ -225,12 +225,12 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         let runs = bytes.split(|byte| !(b' '..=b'~').contains(byte));
         runs.filter(move |run| run.len() >= least)
     };
-    // Of bytes by chance it is one in eighteen.
+    // For random bytes it is one in eighteen.
     let is_mostly_words = runs(SHORT).map(<[u8]>::len).sum::<usize>() * 4 >= bytes.len();
     runs(if is_mostly_words { SHORT } else { LONG })
 }
 
-/// What was packed, as `Content-Encoding` says or its first bytes do.
+/// Unpacks a body, by `Content-Encoding` or its first bytes.
 fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option<Unpacked> {
     let coding = value(headers, &header::CONTENT_ENCODING);
     let unsaid = ["", "identity"].contains(&coding.as_str());
@@ -238,7 +238,7 @@ fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option
         _ if body.is_empty() => return None,
         _ if unsaid && !body.starts_with(&[0x1f, 0x8b]) => return None,
         "" | "identity" | "gzip" | "x-gzip" => all_of(GzDecoder::new(body), GzDecoder::into_inner),
-        // RFC 9110 8.4.1.2: zlib's form, but some send what is in it alone.
+        // RFC 9110 8.4.1.2: zlib's form, but some send raw deflate.
         "deflate" => all_of(ZlibDecoder::new(body), ZlibDecoder::into_inner)
             .or_else(|| all_of(DeflateDecoder::new(body), DeflateDecoder::into_inner)),
         _ => None,
@@ -263,16 +263,16 @@ fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option
     })
 }
 
-/// What can be read of it, and whether that is not all of it; none where it is nothing.
+/// What can be unpacked of it, and whether that is incomplete; none if nothing can.
 fn all_of<'b, R: Read>(mut packed: R, rest: impl Fn(R) -> &'b [u8]) -> Option<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
-    // What came before an error counts: there may be more to come.
+    // What came before an error counts: the body may be incomplete.
     let ended = packed.by_ref().take(UNPACKED).read_to_end(&mut bytes);
     let is_part = ended.is_err() || !rest(packed).is_empty();
     (!bytes.is_empty()).then_some((bytes, is_part))
 }
 
-/// What is text in another charset than UTF-8, as `Content-Type` says or its first bytes do.
+/// Decodes text in another charset than UTF-8, by `Content-Type` or its first bytes.
 fn decoded(headers: &HeaderMap, bytes: &[u8], forms: &mut Vec<String>) -> Option<String> {
     let charset = parameter(&value(headers, &header::CONTENT_TYPE), "charset");
     let charset = charset.unwrap_or_default();
@@ -315,7 +315,8 @@ fn parameter(media_type: &str, name: &str) -> Option<String> {
     Some(value.trim().trim_matches('"').to_owned())
 }
 
-/// The parts of what is not text as a whole (RFC 2046 5.1, RFC 7578): those that are, and how long the others are.
+/// The parts of a body that is not text as a whole (RFC 2046 5.1, RFC 7578): those that are text, and the lengths of the
+/// others.
 fn parts(headers: &HeaderMap, bytes: &[u8], forms: &mut Vec<String>) -> Option<String> {
     let given = headers.get(header::CONTENT_TYPE)?;
     let given = String::from_utf8_lossy(given.as_bytes());
@@ -357,7 +358,7 @@ fn parts(headers: &HeaderMap, bytes: &[u8], forms: &mut Vec<String>) -> Option<S
     (!shown.is_empty()).then(|| shown.join("\n"))
 }
 
-/// Whether some take another boundary out of it than the first that is named: a second one, one of RFC 2231, or one in quotes.
+/// Whether some readers use another boundary than the first: a second one, one of RFC 2231, or one in quotes.
 fn has_many_boundaries(headers: &HeaderMap) -> bool {
     let given = value(headers, &header::CONTENT_TYPE);
     let is_quoted = given
@@ -371,7 +372,7 @@ fn has_many_boundaries(headers: &HeaderMap) -> bool {
     is_quoted || !matches!(named[..], [one] if one.starts_with('='))
 }
 
-/// What stands between occurrences of a mark.
+/// The pieces between occurrences of a mark.
 fn split<'b>(bytes: &'b [u8], mark: &[u8]) -> Vec<&'b [u8]> {
     let (mut pieces, mut from, mut at) = (Vec::new(), 0, 0);
     while at + mark.len() <= bytes.len() {
@@ -413,7 +414,7 @@ fn one_part(part: &[u8]) -> String {
     )
 }
 
-/// A piece as text, or how long it is.
+/// A piece as text, or its length.
 fn described(bytes: &[u8]) -> String {
     match seen(bytes) {
         Some(Seen { text, form: None }) => text,
@@ -515,7 +516,7 @@ mod tests {
         assert!(form.ends_with("bytes that are no text"), "{form}");
         let protobuf = b"\0\0\0\0\x14\x0a\x08\xff/photos/\x12\x08/photos0";
         assert_eq!(seen(&[], protobuf).0, "/photos/ … /photos0");
-        // Bytes by chance say nothing.
+        // Random bytes say nothing.
         let mut state = 1_u32;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -1,9 +1,10 @@
 //! The proxy's life: it begins with guardd's first message, and ends with guardd. Handles guardd's messages (`hear`).
 
-use std::{os::fd::OwnedFd, path::PathBuf, process::ExitCode, rc::Rc};
+use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
+use guard_launch::Guardd;
 use guard_sys::{
     bpf::Origins,
     packets::{Packet, Packets},
@@ -16,15 +17,6 @@ use super::{
     tls::Tls,
     wire::{ToDaemon, ToProxy, VERSION},
 };
-
-/// How to reach guardd.
-#[derive(Debug)]
-pub enum Guardd {
-    /// By a socket that it has left open for this process.
-    Inherited(OwnedFd),
-    /// By one that it listens on.
-    At(PathBuf),
-}
 
 /// Serves until guardd ends.
 #[must_use]
@@ -66,14 +58,14 @@ async fn serve(guardd: Guardd) -> Result<()> {
     }
 }
 
-/// What comes with guardd's first word.
+/// The content of guardd's first message.
 struct Hello {
     origins: OwnedFd,
     key: OwnedFd,
     certificates: Vec<OwnedFd>,
 }
 
-/// Waits for that.
+/// Waits for guardd's first message.
 async fn greeted(packets: &Packets) -> Result<Hello> {
     let first = packets.receive().await.context("cannot hear guardd")?;
     let Some(Packet { bytes, descriptors }) = first else {
@@ -86,7 +78,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     else {
         bail!("guardd said something else first: it is of another version");
     };
-    // guardd is told in any case: it is guardd that people ask.
+    // guardd is told in any case: people ask guardd.
     let own = ToDaemon::Hello {
         version: VERSION.to_owned(),
     };
@@ -103,7 +95,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     })
 }
 
-/// Does what guardd says until it says no more: then nothing can be asked, and every connection ends with the process.
+/// Handles guardd's messages until it closes: then nothing can be asked, and every connection ends with the process.
 async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) -> Result<()> {
     while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
         let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
@@ -129,9 +121,9 @@ async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) ->
     Ok(())
 }
 
-/// What a peer gets that is not to be served: an end at once, and no answer.
+/// Resets the connection of a peer that is not to be served.
 pub(super) fn reset(stream: &tokio::net::TcpStream) {
-    // Where that cannot be set it ends in the ordinary way.
+    // If that cannot be set, it ends in the ordinary way.
     let _ = stream.set_zero_linger();
 }
 
@@ -141,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// What a proxy makes of a first word, and what it has said of itself.
+    /// The proxy's handling of a first message, and its own answer.
     async fn heard(first: &str) -> (Result<Hello>, ToDaemon) {
         let (guardd, theirs) = Packets::pair().unwrap();
         let proxy = Packets::of(theirs).unwrap();

@@ -13,17 +13,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const MAX_OF_ACCOUNT: usize = 32 * 1024 * 1024;
 const MAX: usize = 4 * MAX_OF_ACCOUNT;
 
-/// Whatever takes longer lets others go before the next.
+/// A judgement that takes longer lets other accounts go first.
 const LONG: Duration = Duration::from_millis(1);
 
-/// Bytes that are taken, by account, and whose turn it is. One thread has them, but hyper wants bodies that could go to another.
+/// Bytes in use by account, and whose turn it is. One thread has them, but hyper wants bodies that could go to another.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     bytes: Mutex<HashMap<u32, usize>>,
     turns: Mutex<HashMap<u32, Arc<Semaphore>>>,
 }
 
-/// An account's turn to have something judged. Of each there is one at a time: the rest wait behind it, and not before others.
+/// An account's turn to have something judged. Each account has one at a time: the rest of its requests wait.
 #[derive(Debug)]
 pub(super) struct Turn {
     room: Arc<Room>,
@@ -32,7 +32,7 @@ pub(super) struct Turn {
     began: Instant,
 }
 
-/// What one body has taken. It is given back when this goes.
+/// The bytes that one body uses, released when this is dropped.
 #[derive(Debug)]
 pub(super) struct Taken {
     room: Arc<Room>,
@@ -41,7 +41,7 @@ pub(super) struct Taken {
 }
 
 impl Room {
-    /// None yet, on that account.
+    /// No bytes yet, on that account.
     pub(super) fn taken(self: &Arc<Self>, account: u32) -> Taken {
         Taken {
             room: Arc::clone(self),
@@ -50,11 +50,11 @@ impl Room {
         }
     }
 
-    /// Waits for the account's turn. Not to be kept while something is waited for.
+    /// Waits for the account's turn. Must not be held during a wait.
     pub(super) async fn turn(self: &Arc<Self>, account: u32) -> Turn {
         let own = || Arc::new(Semaphore::new(1));
         let semaphore = Arc::clone(self.turns().entry(account).or_insert_with(own));
-        // Nobody closes it.
+        // Never closed.
         let permit = semaphore.acquire_owned().await.ok();
         Turn {
             room: Arc::clone(self),
@@ -64,10 +64,10 @@ impl Room {
         }
     }
 
-    /// Whether somebody waits for the account's turn.
+    /// Whether something waits for the account's turn.
     #[cfg(test)]
     pub(super) fn is_waited_for(&self, account: u32) -> bool {
-        // The map's, that of whoever has the turn, and of those who wait.
+        // The map's, the turn's own, and those of the waiters.
         let count = |own| Arc::strong_count(own) > 2;
         self.turns().get(&account).is_some_and(count)
     }
@@ -82,7 +82,7 @@ impl Room {
 }
 
 impl Turn {
-    /// Ends it. Whoever took long has the others go on first, and its own account wait for that.
+    /// Ends it. After a long turn the other accounts go first, and this account waits for that.
     pub(super) async fn end(self) {
         if self.began.elapsed() > LONG {
             tokio::task::yield_now().await;
@@ -94,7 +94,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut turns = self.room.turns();
-        // Whoever waits for the next has it, too.
+        // The next waiter has it too.
         if turns
             .get(&self.account)
             .is_some_and(|own| Arc::strong_count(own) == 1)
@@ -105,7 +105,7 @@ impl Drop for Turn {
 }
 
 impl Taken {
-    /// Takes so many bytes more, where there is room for them.
+    /// Takes more bytes, if there is room.
     #[must_use]
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         let mut accounts = self.room.accounts();

@@ -17,7 +17,7 @@ use super::{
     stream::Stream,
 };
 
-/// A connection with two owners, of which one at a time uses it. hyper wants what it upgrades to be [`Send`], though all
+/// A connection with two owners, of which one at a time uses it. hyper requires that what it upgrades is [`Send`], though all
 /// of this is on one thread.
 #[derive(Clone, Debug)]
 pub(super) struct Lent {
@@ -33,13 +33,13 @@ impl Lent {
         Self { io, watch }
     }
 
-    /// The connection, where nobody else has it any more.
+    /// The connection, if no other owner is left.
     pub(super) fn back(self) -> Option<SievedIo<Stream>> {
         let io = Arc::into_inner(self.io)?;
         Some(io.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// To be kept by others.
+    /// A handle for [`Look::left`].
     pub(super) fn look(&self) -> Look {
         Look(Arc::downgrade(&self.io))
     }
@@ -49,11 +49,11 @@ impl Lent {
     }
 }
 
-/// A look at a connection that somebody else uses.
+/// Watches a connection that another owner uses.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Look(Weak<Mutex<SievedIo<Stream>>>);
 
-/// How often one looks: whoever leaves is missed by nobody in the meantime.
+/// Interval of the checks: a client that leaves is not missed sooner.
 const PACE: Duration = Duration::from_millis(250);
 
 impl Look {
@@ -64,7 +64,8 @@ impl Look {
         }
     }
 
-    /// Not by the runtime, which would wake this in place of whoever reads; nor by what can be read, for TLS has a last word.
+    /// Not by the runtime, which would wake this instead of the reader; nor by whether it is readable, since TLS has a last
+    /// message.
     fn is_left(&self) -> bool {
         let Some(io) = self.0.upgrade() else {
             return false;
@@ -109,7 +110,7 @@ impl AsyncWrite for Lent {
         Pin::new(&mut *self.io()).poll_flush(cx)
     }
 
-    /// What was refused is yet to be answered.
+    /// A refused request is still to be answered.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.watch.refusal().is_some() {
             return Poll::Ready(Ok(()));

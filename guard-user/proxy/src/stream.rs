@@ -32,7 +32,7 @@ impl Stream {
         }
     }
 
-    /// What both ends of it have agreed to speak within TLS (RFC 7301), where they have.
+    /// The protocol that both ends have agreed on within TLS (RFC 7301), if they have.
     pub(super) fn agreed(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,
@@ -40,7 +40,7 @@ impl Stream {
         }
     }
 
-    /// Whether that may be spoken: in the clear both ends know, within TLS they agree (RFC 9113 3.2).
+    /// Whether that version may be spoken: in the clear both ends know it, within TLS they agree on it (RFC 9113 3.2).
     pub(super) fn may_speak(&self, version: Version) -> bool {
         match self {
             Self::Plain(_) => true,

@@ -1,4 +1,4 @@
-//! Connections that become something else: what passes through them afterwards is not judged any more.
+//! Upgraded connections: what passes through them afterwards is not judged.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 
 use super::client::Client;
 
-/// What a client wants the connection to become, and the promise of that.
+/// The client's side of an upgrade.
 #[derive(Debug)]
 pub(super) struct Upgrade {
     to: HeaderValue,
@@ -32,13 +32,13 @@ impl Upgrade {
         Some(Self { to, client })
     }
 
-    /// Asks the destination for it, too.
+    /// Adds the upgrade to the request for the destination.
     pub(super) fn ask(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, self.to.clone());
     }
 
-    /// Joins both ends, once both have become what was agreed.
+    /// Joins both ends, once both are upgraded.
     pub(super) fn join(self, whose: Rc<Client>, response: &mut Response<Incoming>) {
         let destination = hyper::upgrade::on(&mut *response);
         response
@@ -49,12 +49,12 @@ impl Upgrade {
                 return;
             };
             let (mut client, mut destination) = (TokioIo::new(client), TokioIo::new(destination));
-            // How it ended is between both.
+            // Errors of either end are of no interest.
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut client, &mut destination) => {}
                 () = whose.outlives_hole() => {}
             }
-            // It has had its place among all connections until now.
+            // It keeps its slot until now.
             drop(whose);
         });
     }

@@ -1,4 +1,4 @@
-//! The other half of a client's connection: one of its own to the destination, in the same protocol.
+//! The upstream connection of a client's connection: its own, in the same protocol.
 
 use std::{
     cell::{Cell, RefCell},
@@ -35,7 +35,7 @@ use super::{
     tls::Secure,
 };
 
-/// An HTTP/2 server says its first word within this time.
+/// How long an HTTP/2 server may take to send its SETTINGS.
 const GREETING: Duration = Duration::from_secs(10);
 /// Bytes that are read from the other end before they are passed on.
 const READ: usize = 64 * 1024;
@@ -51,15 +51,15 @@ pub(super) enum Unopened {
         /// What the system says.
         error: Arc<io::Error>,
     },
-    /// It is not who the client asked for, or cannot show it.
+    /// The destination is not the one the client asked for, or cannot prove it.
     #[error("{0}")]
     Untrusted(Arc<str>),
-    /// It is in use already, or was.
+    /// It is in use, or was.
     #[error("an earlier attempt failed")]
     Used,
 }
 
-/// Has hyper's tasks run on this thread.
+/// Runs hyper's tasks on this thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Here;
 
@@ -69,7 +69,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Here {
     }
 }
 
-/// Which HTTP both ends speak.
+/// The HTTP version of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     /// 1.0 or 1.1.
@@ -90,7 +90,7 @@ pub(super) enum Unanswered {
     /// There is no connection to the destination.
     #[error(transparent)]
     Unopened(#[from] Unopened),
-    /// The destination has not begun as an HTTP/2 server does, or has agreed to something else within TLS.
+    /// The destination does not begin as an HTTP/2 server, or has agreed on another protocol within TLS.
     #[error("the destination does not speak the client's version of HTTP")]
     Other,
     /// The destination has closed the connection, or broken the protocol.
@@ -106,29 +106,29 @@ fn whole(error: &hyper::Error) -> String {
     }
 }
 
-/// What has come of connecting. The stream goes to whoever opens it.
+/// The result of connecting. The first that opens the connection takes the stream.
 type Connected = Result<RefCell<Option<Rc<TcpStream>>>, Unopened>;
 
-/// What has come of opening. The stream goes to whoever shakes hands first.
+/// The result of opening. The first handshake takes the stream.
 type Opened = Result<RefCell<Option<Stream>>, Unopened>;
 
-/// A connection to the destination, from when the client's was accepted.
+/// A connection to the destination, made when the client's was accepted.
 #[derive(Debug)]
 pub(super) struct Upstream {
     to: SocketAddr,
     connecting: Connecting,
     connected: OnceCell<Connected>,
-    /// How TLS is spoken there, if it is.
+    /// TLS on it, if it is used.
     secure: std::cell::OnceCell<Rc<Secure>>,
     opened: OnceCell<Opened>,
     sender: OnceCell<Sender>,
     asks: Asks,
-    /// The same ones, which are taken out at another time.
+    /// The same queue for `mended`, which reads it at another time.
     to_mend: Asks,
     ended: Rc<Ended>,
 }
 
-/// Tells that the connection to the destination has ended, for as long as that concerns the client.
+/// Tells that the upstream connection has ended, while that concerns the client.
 #[derive(Debug)]
 pub(super) struct Ended {
     tell: Rc<Notify>,
@@ -144,7 +144,7 @@ impl Ended {
 }
 
 impl Upstream {
-    /// Connects, and tells when that has ended. Nothing is sent before the first request.
+    /// Connects, and tells when the connection has ended. Nothing is sent before the first request.
     #[must_use]
     pub(super) fn begin(
         network: Rc<Network>,
@@ -166,13 +166,12 @@ impl Upstream {
         }
     }
 
-    /// Another one is in its place.
+    /// Another connection replaces it.
     pub(super) fn retire(&self) {
         self.ended.concerns.set(false);
     }
 
-    /// Waits until the destination says something before it was asked anything. Not to be waited for any more once a
-    /// request is sent.
+    /// Waits until the destination sends something before a request. Not to be awaited after a request was sent.
     pub(super) async fn speaks_first(&self) -> FirstWord {
         let stream = match self.connected().await {
             Ok(stream) => stream.borrow().clone(),
@@ -186,7 +185,7 @@ impl Upstream {
         std::future::pending().await
     }
 
-    /// Whoever waits for this may stop, and another goes on: nothing is lost.
+    /// A waiter may stop, and another one goes on: nothing is lost.
     async fn connected(&self) -> &Connected {
         let connected = || async {
             let stream = self.connecting.ended().await;
@@ -199,7 +198,7 @@ impl Upstream {
         self.connected.get_or_init(connected).await
     }
 
-    /// The connection itself, for what is not HTTP.
+    /// The connection itself, for other protocols than HTTP.
     ///
     /// # Errors
     ///
@@ -210,29 +209,29 @@ impl Upstream {
         stream.and_then(Rc::into_inner).ok_or(Unopened::Used)
     }
 
-    /// Leaves it for whoever wants it next.
+    /// Returns the connection, for the next user.
     pub(super) fn give_back(&self, stream: TcpStream) {
         if let Some(Ok(place)) = self.connected.get() {
             place.replace(Some(Rc::new(stream)));
         }
     }
 
-    /// Has TLS spoken there. To be said before anything is sent.
+    /// Uses TLS on it. Must be called before anything is sent.
     pub(super) fn secure(&self, secure: Rc<Secure>) {
-        // Said twice, the first holds.
+        // The first call counts.
         let _ = self.secure.set(secure);
     }
 
-    /// Waits until it can be spoken with.
+    /// Waits until it is ready for requests.
     ///
     /// # Errors
     ///
-    /// Why it cannot.
+    /// Why it is not.
     pub(super) async fn opened(&self) -> Result<(), Unopened> {
         self.open().await.as_ref().map(drop).map_err(Clone::clone)
     }
 
-    /// Why the destination is not to be trusted, once that is known.
+    /// Why the destination is not trusted, once that is known.
     pub(super) fn distrusted(&self) -> Option<Arc<str>> {
         match self.opened.get() {
             Some(Err(Unopened::Untrusted(why))) => Some(Arc::clone(why)),
@@ -260,13 +259,13 @@ impl Upstream {
             let opened = self.open().await.as_ref();
             let stream = opened.map_err(Clone::clone)?.take();
             let stream = stream.ok_or(Unopened::Used)?;
-            // Once a connection: it takes no room later.
+            // Boxed, since it happens once for each connection: it takes no room later.
             Box::pin(self.handshake(stream, version)).await
         };
         self.sender.get_or_try_init(begin).await
     }
 
-    /// Begins an HTTP/2 connection where there is none yet. Whoever asked first may stop waiting, and others do not.
+    /// Begins an HTTP/2 connection if there is none. The first caller may stop waiting, and others do not.
     async fn begun(self: &Rc<Self>, version: Version) -> Result<(), Unanswered> {
         if version == Version::Http1 || self.sender.initialized() {
             return Ok(());
@@ -297,7 +296,7 @@ impl Upstream {
                     .await?;
                 spawn_local(async move {
                     let _ = connection.with_upgrades().await;
-                    // It goes on as something else, in other hands.
+                    // It was upgraded, and has another owner.
                     if watch.phase() != Phase::Opaque {
                         ended.tell();
                     }
@@ -325,7 +324,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// That there is none.
+    /// If there is none.
     pub(super) async fn send(
         self: &Rc<Self>,
         request: Request<Body>,

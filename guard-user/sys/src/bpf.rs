@@ -3,6 +3,8 @@
 //! Layouts and numbers are those of `include/uapi/linux/bpf.h`.
 
 mod batch;
+mod element;
+mod named;
 mod origins;
 mod pins;
 mod program;
@@ -16,6 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use batch::{delete_batch, update_batch};
+pub use named::NamedMap;
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs, pin};
 pub use program::{

@@ -51,7 +51,7 @@ pub struct Waiting {
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum NotifyResponse {
     /// The kernel does it, whatever its arguments are by now.
     Goes,
     /// It was done for it, with this outcome: 0, or an errno.
@@ -183,10 +183,10 @@ impl Listener {
     /// # Errors
     ///
     /// The system's: `ENOENT` where the caller has ended meanwhile.
-    pub fn answer(&self, id: u64, answer: Answer) -> io::Result<()> {
+    pub fn answer(&self, id: u64, answer: NotifyResponse) -> io::Result<()> {
         let (error, flags) = match answer {
-            Answer::Goes => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
-            Answer::Done(errno) => (-errno, 0),
+            NotifyResponse::Goes => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+            NotifyResponse::Done(errno) => (-errno, 0),
         };
         let mut response = libc::seccomp_notif_resp {
             id,

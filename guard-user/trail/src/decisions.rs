@@ -14,9 +14,9 @@ use jiff::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Decisions {
     /// About connections.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<ConnectionDecision>,
     /// About HTTP requests.
-    pub http: Vec<HttpAnswer>,
+    pub http: Vec<HttpDecision>,
     /// What was decided, and no policy can say, with the reason.
     pub unsaid: Vec<String>,
 }
@@ -34,7 +34,7 @@ pub enum Said {
 
 /// A decision about connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ConnectionDecision {
     /// Where to.
     pub to: Prefix,
     /// Which ports; none: all, of every protocol.
@@ -47,7 +47,7 @@ pub struct Answer {
 
 /// A decision about HTTP requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpAnswer {
+pub struct HttpDecision {
     /// Where to.
     pub to: Prefix,
     /// Which TCP port.
@@ -119,7 +119,7 @@ impl Decisions {
         let to = shown.and_then(|shown| shown.destination.get()?.endpoint());
         let Some((to, ports)) = to.and_then(place) else {
             self.unsaid.push(format!(
-                "{why}: the trail does not say what was asked, or no policy can"
+                "{why}: the audit log does not say what was asked, or no policy can"
             ));
             return;
         };
@@ -132,14 +132,15 @@ impl Decisions {
                 };
                 let ports = Some(ports);
                 let all = about(one).unwrap_or_else(|| vec![to]);
-                self.answers.extend(all.into_iter().map(|to| Answer {
-                    to,
-                    ports,
-                    said,
-                    why: why.clone(),
-                }));
+                self.answers
+                    .extend(all.into_iter().map(|to| ConnectionDecision {
+                        to,
+                        ports,
+                        said,
+                        why: why.clone(),
+                    }));
             }
-            Some(http) if !yes => self.http.push(HttpAnswer {
+            Some(http) if !yes => self.http.push(HttpDecision {
                 to,
                 ports,
                 method: Some(http.method.clone()),
@@ -171,7 +172,7 @@ impl Decisions {
             (Some(to), Ok(ports), None) if one.http.is_none() => {
                 let reads = one.read_only.is(&true);
                 let said = if reads { Said::Reads } else { Said::Yes };
-                self.answers.push(Answer {
+                self.answers.push(ConnectionDecision {
                     to,
                     ports,
                     said,
@@ -185,7 +186,7 @@ impl Decisions {
                 let is_asked = asked.is_none_or(|asked| http.path.as_ref() == Some(&asked.path));
                 let is_last = http.requests_left == Some(1);
                 let one = http.digest.is_some() || (is_last && is_asked);
-                self.http.push(HttpAnswer {
+                self.http.push(HttpDecision {
                     to,
                     ports,
                     method: http.method.clone(),

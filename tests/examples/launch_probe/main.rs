@@ -94,7 +94,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
         // Nobody connects for it, so nobody asks.
         ask: Ask {
             address: |_, _, _| None,
-            has_open: |_, _, _, _| false,
+            has_open: |_, _, _, _| None,
             has_bound: |_, _, _| false,
         },
         names: guard_launch::landlock::AbstractNames::Scoped,

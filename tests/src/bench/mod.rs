@@ -56,6 +56,7 @@ struct Kept {
 fn obey(order: &Value, way: &Way, kept: &mut Kept) -> Result<Value> {
     Ok(match text(order, "do")? {
         "connect" => connect::often(&Pool::of(order)?, number(order, "count")?)?,
+        "connect-udp" => datagram::connect(&Pool::of(order)?, number(order, "count")?)?,
         "connect-unix" => unix::often(number(order, "count")?)?,
         "until" => connect::until(&Pool::of(order)?, order["allowed"] == true, time(order)?)?,
         "pace" => connect::pace(&Pool::of(order)?, number(order, "a_second")?, time(order)?)?,

@@ -360,7 +360,7 @@ impl Daemon {
         self.state_dir().join("guardd.sock")
     }
 
-    /// Its audit trail.
+    /// Its audit log.
     #[must_use]
     pub fn audit(&self) -> PathBuf {
         self.state_dir().join("audit.jsonl")

@@ -17,7 +17,7 @@ const NAME: &str = "org.freedesktop.PolicyKit1";
 /// The subject: its kind, and what is said of it.
 type Subject = (String, HashMap<String, OwnedVariant>);
 /// Whether it is, whether it would be after a challenge, and details.
-type Answer = (bool, bool, HashMap<String, String>);
+type AuthorizationResult = (bool, bool, HashMap<String, String>);
 
 #[derive(Debug)]
 struct Authority {
@@ -33,7 +33,7 @@ impl Authority {
         details: HashMap<String, String>,
         flags: u32,
         cancellation_id: String,
-    ) -> fdo::Result<Answer> {
+    ) -> fdo::Result<AuthorizationResult> {
         let (kind, about) = subject;
         let mut keys: Vec<_> = about.keys().cloned().collect();
         keys.sort();

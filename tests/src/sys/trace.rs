@@ -44,8 +44,14 @@ pub(crate) enum Stop {
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     let trace_me = || {
         // SAFETY: it takes no pointers, and is allowed between fork and exec.
-        let done =
-            unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, null_mut::<u8>(), null_mut::<u8>()) };
+        let done = unsafe {
+            libc::ptrace(
+                libc::PTRACE_TRACEME,
+                0_i32,
+                null_mut::<u8>(),
+                null_mut::<u8>(),
+            )
+        };
         check_long(done).map(drop)
     };
     // SAFETY: the closure makes one system call and allocates nothing.

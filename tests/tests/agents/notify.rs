@@ -21,7 +21,7 @@ fn text(notification: &Value) -> String {
 }
 
 #[test]
-fn a_question_is_shown_and_a_button_answers_it() {
+fn a_request_is_shown_and_a_button_answers_it() {
     let scene = Scene::new();
     let bus = Bus::new();
     let mut server = bus.service(&["desktop"]);
@@ -189,7 +189,7 @@ fn servers_and_daemons_come_and_go() {
 }
 
 #[test]
-fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
+fn an_agents_words_are_no_markup_and_a_crowd_of_requests_is_summed_up() {
     let scene = Scene::new();
     let bus = Bus::new();
     let mut server = bus.service(&["desktop"]);
@@ -197,7 +197,7 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
     let reason = "<b>all fine</b> & \\033[2Jyes";
     let ask =
         format!("{guard} request 192.0.2.40:443 --reason \"$(printf '{reason}')\" >/dev/null");
-    // In networks of their own, or they would be one question.
+    // In networks of their own, or they would be one request.
     let crowd: String = (41..48)
         .map(|network| format!("; {}", scene.attempt(&format!("2001:db8:7:{network}::10"))))
         .collect();

@@ -1,4 +1,4 @@
-//! The program that is told of each new question.
+//! The program that is told of each new request.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,7 +30,7 @@ fn scene(script: &str, more: &str) -> (Scene, PathBuf) {
 }
 
 #[test]
-fn each_question_is_told_once_to_somebody_without_rights() {
+fn each_request_is_told_once_to_somebody_without_rights() {
     let script = "cat >> DIR/requests; { id -u; id -G; env; cat /proc/self/cgroup; } >> DIR/about";
     let (mut scene, dir) = scene(script, "");
     let attempt = scene.attempt(V4);
@@ -123,7 +123,7 @@ fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() {
         "",
     );
     let began = Instant::now();
-    // More than run at once and wait. In networks of their own, or they would be one question.
+    // More than run at once and wait. In networks of their own, or they would be one request.
     let tries: String = (0..60)
         .map(|network| format!("{}; ", scene.attempt(&format!("2001:db8:7:{network}::10"))))
         .collect();

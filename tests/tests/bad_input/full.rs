@@ -1,4 +1,4 @@
-//! Limits that are reached: a full disk under the audit trail, a full list of holes.
+//! Limits that are reached: a full disk under the audit log, a full list of holes.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -26,7 +26,7 @@ impl Small {
         self.0.join("filler")
     }
 
-    /// Leaves no room for another line, not even in the last page of the trail.
+    /// Leaves no room for another line, not even in the last page of the audit log.
     fn fill(&self, trail: &Path) {
         let filler = File::options()
             .create(true)
@@ -105,7 +105,7 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() {
             "{failure}"
         );
     }
-    // Nothing of that was done: the question waits, and nothing new is open.
+    // Nothing of that was done: the request waits, and nothing new is open.
     assert_eq!(daemon.root(["pending"]).json().unwrap()[0]["id"], "r1");
     let holes = daemon.root(["holes"]).json().unwrap();
     assert_eq!(holes.as_array().unwrap().len(), 1, "{holes}");
@@ -204,7 +204,7 @@ fn a_daemon_begins_on_a_full_disk_and_says_so() {
 }
 
 #[test]
-fn so_many_questions_wait_and_no_more() {
+fn so_many_requests_wait_and_no_more() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let daemon = Daemon::in_network(&network).policy("asks", POLICY);

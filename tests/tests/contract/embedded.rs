@@ -52,7 +52,7 @@ fn it_lasts_as_long_as_the_command() {
     for left in [&cgroup, &pins, &daemon.socket()] {
         assert!(!left.exists(), "{} is left", left.display());
     }
-    assert!(daemon.audit().exists(), "the audit trail is for later");
+    assert!(daemon.audit().exists(), "the audit log is for later");
 }
 
 #[test]

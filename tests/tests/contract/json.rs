@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::AGENT;
+use guard_lab::{AGENT, eventually};
 use serde_json::{Value, json};
 
 use super::{Lab, NEVER, PATIENCE, V4, V6, id};
@@ -276,7 +276,7 @@ fn the_log_has_a_record_of_every_kind() {
         let found = found.unwrap_or_else(|| panic!("no {kind}: {}", output.stdout));
         assert_eq!(found["session"], session, "{found}");
     }
-    // The trail is the same, in its file.
+    // The audit log is the same, in its file.
     let file = std::fs::read_to_string(lab.daemon.audit()).unwrap();
     assert_eq!(file.lines().count(), records.len());
 }
@@ -308,6 +308,16 @@ fn the_log_is_narrowed_and_followed() {
     let line = follow.line_with("denied", PATIENCE).unwrap();
     let record: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(record["destination"]["address"], NEVER);
+    // One that has ended is in the log; of one that is not there nothing would ever come.
+    let ended = ["log", "--follow", "--session", "s1", "--json"];
+    let mut ended = lab.daemon.root(ended).spawn().unwrap();
+    ended.line_with("session-start", PATIENCE).unwrap();
+    let none = ["log", "--follow", "--session", "s99"];
+    for guard in [lab.daemon.root(none), lab.daemon.agent(none)] {
+        let mut none = guard.spawn().unwrap();
+        eventually("it ends", || none.has_ended()).unwrap();
+        assert_eq!(none.wait().unwrap().code(), Some(2));
+    }
 }
 
 #[test]

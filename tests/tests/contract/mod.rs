@@ -4,6 +4,7 @@
 //! Needs root and a kernel that the lab finds fit.
 mod answers;
 mod authority;
+mod discover;
 mod embedded;
 mod explain;
 mod guardd;

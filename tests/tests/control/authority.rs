@@ -91,7 +91,7 @@ fn a_session_inside_a_session_only_narrows() {
     let nested = format!("run --policy wide -- {} {attempt}", probe.display());
     let answer = inside(&daemon, &mut shell, &nested);
     assert!(answer.contains("\"ok\":false"), "{answer}");
-    // The inner session's question is for the same person.
+    // The inner session's request is for the same person.
     let pending = daemon.user(AGENT, ["pending"]).json().unwrap();
     let asked = pending.as_array().unwrap();
     assert!(

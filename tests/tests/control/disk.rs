@@ -1,4 +1,4 @@
-//! No room for the audit trail: nothing is decided any more, everything is enforced as before.
+//! No room for the audit log: nothing is decided any more, everything is enforced as before.
 
 use std::fs;
 

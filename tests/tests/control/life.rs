@@ -43,7 +43,7 @@ fn a_daemon_does_not_judge_itself() {
 }
 
 #[test]
-fn names_questions_and_owners_outlive_the_daemon() {
+fn names_requests_and_owners_outlive_the_daemon() {
     let network = Network::new().unwrap();
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon, AGENT);

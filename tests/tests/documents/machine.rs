@@ -17,7 +17,7 @@ const ROUTER: &str = "192.168.1.1";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn getting_started_ends_with_a_question_answered() {
+fn getting_started_ends_with_a_request_answered() {
     let person = Person::at_a_fresh_machine();
     person.network.answer_for(&["192.168.1.1/32"]).unwrap();
     let production = Production::start(&person.network).unwrap();
@@ -31,8 +31,8 @@ fn getting_started_ends_with_a_question_answered() {
     let mut first = person.begins(&block(START, "sudo apt install"));
     person.is_watching();
     let mut second = person.begins(&run);
-    let question = first.line_with("r1", PATIENCE).unwrap();
-    assert!(question.contains("wants tcp 192.168.1.1:80"), "{question}");
+    let request = first.line_with("r1", PATIENCE).unwrap();
+    assert!(request.contains("wants tcp 192.168.1.1:80"), "{request}");
     first.line_with("guard approve r1", PATIENCE).unwrap();
     assert_eq!(production.reached_at(ROUTER, 80).unwrap().len(), seen);
     person.succeeds(&block(START, "guard approve"));

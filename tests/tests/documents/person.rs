@@ -92,7 +92,7 @@ impl Person {
         Running::start(&mut self.shell(lines)).unwrap()
     }
 
-    /// Waits until guardd has somebody who follows the questions: `guard` does not say when that is.
+    /// Waits until guardd has somebody who follows the requests: `guard` does not say when that is.
     pub(super) fn is_watching(&self) {
         eventually("somebody follows", || {
             let mut follows = quiet("pgrep");

@@ -95,8 +95,8 @@ fn without_number(word: &str) -> String {
     }
 }
 
-/// Reads lines to the last command that answers a question.
-fn question(watching: &mut Running) -> String {
+/// Reads lines to the last command that answers a request.
+fn asked_line(watching: &mut Running) -> String {
     let mut lines = Vec::new();
     while !lines
         .last()
@@ -168,7 +168,7 @@ fn the_readme_shows_what_comes() {
     let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn().unwrap();
     let waits = format!("curl -sS -m 20 -X PUT {url}");
     told(&mut shell, &waits);
-    let asked = question(&mut watching);
+    let asked = asked_line(&mut watching);
     held(&daemon);
     assert_eq!(requests(), 0, "production saw a request that waits");
     let id = asked.split_whitespace().next().unwrap().to_owned();
@@ -201,13 +201,13 @@ fn the_readme_shows_what_comes() {
     let refused = heard(&mut shell);
     assert_eq!(requests(), 1, "production saw a request");
     all += &format!(
-        "\n    while nobody watches, it fails at once, and leaves a question:\n\nagent$ {fails}\n{refused}\n"
+        "\n    while nobody watches, it fails at once, and leaves a request:\n\nagent$ {fails}\n{refused}\n"
     );
     compare("README.md", "readme", &all);
 }
 
 #[test]
-fn getting_started_shows_the_question_that_comes() {
+fn getting_started_shows_the_request_that_comes() {
     const ROUTER: &str = "192.168.1.1";
     let network = Network::new().unwrap();
     network.answer_for(&["192.168.1.1/32"]).unwrap();
@@ -218,7 +218,7 @@ fn getting_started_shows_the_question_that_comes() {
     let mut run = daemon.user(AGENT, ["run", "--policy", "default", "--", "curl"]);
     run = run.args(["-sS", "-m", "60", &format!("http://{ROUTER}/")]);
     let mut running = run.spawn().unwrap();
-    let asked = question(&mut watching);
+    let asked = asked_line(&mut watching);
     assert!(production.reached_at(ROUTER, 80).unwrap().is_empty());
     held(&daemon);
     daemon

@@ -1,4 +1,4 @@
-//! Blocks that look at what happened: the journal, the audit trail, JSON and Varlink.
+//! Blocks that look at what happened: the journal, the audit log, JSON and Varlink.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::block::{ADMIN, JSON, block, line};
 use super::person::Person;
 use crate::packages::machine::{guard, said};
 
-/// A session with a question, which goes on.
+/// A session with a request, which goes on.
 fn asked(person: &Person) -> Running {
     let command =
         format!("guard run --policy asks -- sh -c 'curl -sS -m 5 http://{V4}/; echo asked; cat'");

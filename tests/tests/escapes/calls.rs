@@ -3,7 +3,7 @@
 use anyhow::Result;
 use guard_lab::Attempt;
 
-use crate::escapes::scene::{Place, both, either};
+use crate::escapes::scene::{WayAddresses, both, either};
 use crate::escapes::way::{Tried, closed, family};
 
 const SENDMSG: &str = "`sendmsg`";
@@ -29,7 +29,7 @@ family! { "Another call";
     other_family: closed("an IPv4 address on an IPv6 socket", "EPERM", SENDMSG) => || v4("udp-v4-on-v6", 53);
     changed_family: closed("an IPv6 socket made IPv4 (`IPV6_ADDRFORM`)", "EPERM", SENDMSG)
         => || {
-            let place = Place::new()?;
+            let place = WayAddresses::new()?;
             place.denied(&Attempt::new("udp-addrform", &place.v4, 53).other(&place.open_v4), &place.v4)
         };
     segmented: closed("several datagrams in one (`UDP_SEGMENT`)", "EPERM", SENDMSG) => || both("udp-segment", 53);
@@ -47,7 +47,7 @@ family! { "Another call";
 
 /// On production's addresses, after the same socket was used with the open ones.
 fn by_way_of_open(kind: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let v4 = Attempt::new(kind, &place.v4, port).other(&place.open_v4);
     let v6 = Attempt::new(kind, &place.v6, port).other(&place.open_v6);
     Ok(either(
@@ -57,6 +57,6 @@ fn by_way_of_open(kind: &str, port: u16) -> Result<Tried> {
 }
 
 fn v4(kind: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     place.denied(&Attempt::new(kind, &place.v4, port), &place.v4)
 }

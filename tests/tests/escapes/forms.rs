@@ -6,7 +6,7 @@ use anyhow::Result;
 use guard_lab::{AGENT, Attempt, Report, Running, bins};
 use serde_json::Value;
 
-use crate::escapes::scene::{LINK, NEIGHBOUR, PATIENCE, Place, both, either};
+use crate::escapes::scene::{LINK, NEIGHBOUR, PATIENCE, WayAddresses, both, either};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 family! { "Another form of the address";
@@ -48,14 +48,14 @@ family! { "Another form of the address";
         "link-local with a scope, `fe80::53%eth0`", "EPERM",
         "a rule for `fe80::/10` holds on every device",
     ) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         place.denied(&Attempt::tcp(&format!("{LINK}%prod0"), 443), LINK)
     };
     on_link: closed(
         "your own network by a global address, `2001:db8:…`, under `default`", "EPERM",
         "its rule for `@on-link`",
     ) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         place.scene.tried("default", &Attempt::tcp(NEIGHBOUR, 443), NEIGHBOUR)
     };
     number: closed(
@@ -94,26 +94,26 @@ family! { "Another form of the address";
 }
 
 fn mapped(kind: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     place.denied(&Attempt::new(kind, &place.v4, port), &place.v4)
 }
 
 /// An IPv4 address of production within an IPv6 one, by TCP and by UDP.
 fn embedded(form: impl Fn(u8) -> String) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let to = form(place.at);
     let tcp = place.unlisted(&Attempt::tcp(&to, 443), &to)?;
     Ok(either(tcp, place.unlisted(&Attempt::udp(&to, 53), &to)?))
 }
 
 fn under_default(form: impl Fn(u8) -> String) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let to = form(place.at);
     place.scene.tried("default", &Attempt::tcp(&to, 443), &to)
 }
 
 fn as_number() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let tried = |form: String| {
         let attempt = Attempt::new("named", &place.v4, 443).other(&form);
         place.denied(&attempt, &place.v4)
@@ -125,7 +125,7 @@ fn as_number() -> Result<Tried> {
 }
 
 fn by_name() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let file = scene.daemon.dir().join("hosts");
     fs::write(&file, format!("{to} harmless.example\n"))?;
@@ -145,7 +145,7 @@ fn by_name() -> Result<Tried> {
 
 /// A server on loopback, outside of the session, whom a policy without loopback denies.
 fn this_host(form: &str, listens_at: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (dev, daemon) = (place.scene.network.dev(), &place.scene.daemon);
     let probe = bins::for_everybody("guard-lab", daemon.tag())?;
     let tried = |run: &dyn Fn(&Attempt) -> Result<Report>| -> Result<Came> {
@@ -164,7 +164,7 @@ fn this_host(form: &str, listens_at: &str) -> Result<Tried> {
 }
 
 fn to_all(to: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     // Nothing else in this suite sends there.
     let seen = to.split('%').next().unwrap_or(to);
     place.unlisted(
@@ -174,7 +174,7 @@ fn to_all(to: &str) -> Result<Tried> {
 }
 
 fn elsewhere(kind: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let v4 = format!("127.0.0.{}", place.at);
     let v4 = place.denied(&Attempt::new(kind, &v4, 53), &v4)?;
     Ok(either(

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use guard_lab::{AGENT, Attempt, Daemon, Running, Shell, bins};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::escapes::scene::{OPEN, Place, Scene, line, said};
+use crate::escapes::scene::{OPEN, Scene, WayAddresses, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
@@ -42,7 +42,7 @@ family! { "The guard itself";
         => policy_file;
     take_over: closed("reaching into `guard run`, its parent", "Permission denied", "not dumpable")
         .without("is in its memory") => || {
-            let place = Place::new()?;
+            let place = WayAddresses::new()?;
             let script = "exec 3<>/proc/$PPID/mem";
             let outside = format!("bash -c '{script}' && true");
             let report = said(&mut place.scene.bash(&[], None, &outside)?)?;
@@ -54,13 +54,13 @@ family! { "The guard itself";
         .without("kills it") => kill;
     memory: closed("reaching into guardd, with `CAP_SYS_PTRACE`, `CAP_DAC_OVERRIDE`", "Permission denied", "the session has no capability, whatever whoever starts it has")
         .without("is in its memory") => || {
-            let place = Place::new()?;
+            let place = WayAddresses::new()?;
             let pid = place.scene.daemon.pid().context("guardd does not run")?;
             with_capabilities(place.scene, &["sys_ptrace", "dac_override"], &format!("exec 3<>/proc/{pid}/mem"))
         };
     pin: closed("opening guardd's pins (`bpf`), with `CAP_BPF`, `CAP_DAC_OVERRIDE`", "EACCES", "root's; no capability")
         .without("opens it") => || {
-            let place = Place::new()?;
+            let place = WayAddresses::new()?;
             let pin = place.scene.daemon.pin_dir().join("live/link_connect4");
             let attempt = Attempt::new("open-pin", "::", 0).other(&pin.to_string_lossy()).args().join(" ");
             with_capabilities(place.scene, &["bpf", "sys_admin", "dac_override", "dac_read_search"], &format!("exec $probe {attempt}"))
@@ -107,14 +107,14 @@ fn by_hand(scene: &Scene, to: &str) -> Result<String> {
 
 /// The owner of a session opens its way to production from outside; and the session itself does.
 fn opened(open: impl Fn(&Scene, &str) -> Result<String>) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let open = open(place.scene, &place.v4)?;
     opened_at(&place, [&open, &open])
 }
 
 /// Over a connection of somebody outside, who is there both times. Without the guard the one asks who has connected.
 fn over_anothers(other: &str, asks: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(&place)?;
     let mut other = scene.outside(&Attempt::new(other, to, 443).other(&at))?;
@@ -126,7 +126,7 @@ fn over_anothers(other: &str, asks: &str) -> Result<Tried> {
 }
 
 /// By the one script inside, and by the other outside.
-fn opened_at(place: &Place, [inside, outside]: [&str; 2]) -> Result<Tried> {
+fn opened_at(place: &WayAddresses, [inside, outside]: [&str; 2]) -> Result<Tried> {
     let (scene, to) = (place.scene, &place.v4);
     let attempt = Attempt::tcp(to, 443);
     let with = scene.came(to, || {
@@ -152,7 +152,7 @@ fn opened_at(place: &Place, [inside, outside]: [&str; 2]) -> Result<Tried> {
 }
 
 fn wider(other: Option<&Daemon>) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     wider_by(place.scene, &place.v4, other)
 }
 
@@ -170,7 +170,7 @@ fn wider_by(scene: &Scene, to: &str, other: Option<&Daemon>) -> Result<Tried> {
 }
 
 fn policy_file() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let file = PathBuf::from(scene.socket(&place)?).with_extension("toml");
     fs::write(&file, crate::escapes::scene::DENIED)?;
@@ -221,7 +221,7 @@ fn kill() -> Result<Tried> {
 
 /// On a terminal, whose input is looked at afterwards.
 fn typing() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let came = |policy| -> Result<Came> {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&keys)?;

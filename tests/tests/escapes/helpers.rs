@@ -12,7 +12,7 @@ use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins, eventually, patien
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::escapes::layer::Layer;
-use crate::escapes::scene::{DENIED, PATIENCE, Place, Scene, line};
+use crate::escapes::scene::{DENIED, PATIENCE, Scene, WayAddresses, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family, open};
 
 pub(super) const USER: &str = "run the agent as a user of its own (`sudo guard run --user agent`)";
@@ -70,7 +70,7 @@ family! { "A helper outside";
     other_session: unheard(
         "a server in another session of the user, which may reach production and connects for others",
     ) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         in_session(&place, |scene, at, policy| {
             let mut shell = Shell::start(&scene.daemon, policy)?;
             shell.begin(&Attempt::new("helper", &place.v4, 443).other(at))?;
@@ -116,7 +116,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// One that serves whoever asks, at a path or an abstract name.
 fn helper(verb: &str, has_name: bool) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(&place)?;
     let at = if has_name { format!("@{at}") } else { at };
@@ -136,7 +136,7 @@ fn helper(verb: &str, has_name: bool) -> Result<Tried> {
 
 /// One that serves whoever asks, asked by a script: `$at` is where it listens, and `$to` whom it connects to.
 fn asked(script: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(&place)?;
     let mut helper = scene.outside(&Attempt::new("helper", to, 443).other(&at))?;
@@ -150,7 +150,7 @@ fn asked(script: &str) -> Result<Tried> {
 
 /// By an earlier session; the next one's policy allows the name. Without the guard anybody connects there.
 fn planted() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(&place)?;
     let mut helper = scene.outside(&Attempt::new("helper", to, 443).other(&at))?;
@@ -170,7 +170,7 @@ fn planted() -> Result<Tried> {
 
 /// Its reader connects to whatever address is written there.
 fn netlink() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let new = "import socket; s = socket.socket(16, socket.SOCK_RAW, 2)";
     let listens = format!(
@@ -188,7 +188,7 @@ while True: socket.create_connection((s.recv(99).decode(), 443), 5).close()\""
 }
 
 fn fifo() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(&place)?;
     // It has both ends open, so that no writer waits for it, and goes on where it cannot connect.
@@ -210,7 +210,10 @@ fn fifo() -> Result<Tried> {
 }
 
 /// A helper in a session that may reach all, asked from one that may not; and the same outside.
-fn in_session(place: &Place, begin: impl Fn(&Scene, &str, &str) -> Result<Shell>) -> Result<Tried> {
+fn in_session(
+    place: &WayAddresses,
+    begin: impl Fn(&Scene, &str, &str) -> Result<Shell>,
+) -> Result<Tried> {
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(place)?;
     let shell = begin(scene, &at, "open")?;
@@ -228,7 +231,7 @@ fn in_session(place: &Place, begin: impl Fn(&Scene, &str, &str) -> Result<Shell>
 
 /// A script that does something to a terminal of the same user's, into which `secret` is typed; and whether that was done.
 fn on_terminal(script: &str, is_done: impl Fn(&mut File) -> bool) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let came = |policy| -> Result<Came> {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&keys)?;
@@ -267,13 +270,13 @@ fn settled(report: Report, scene: &Scene, to: &str) -> Result<Report> {
 }
 
 fn loopback_first() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (_relay, port) = forwarded(&place)?;
     place.scene.answer(&Attempt::tcp("127.0.0.1", port))
 }
 
 fn loopback() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (_relay, port) = forwarded(&place)?;
     let attempt = Attempt::tcp("127.0.0.1", port);
     let came = |report: Report| Came::of(&report, report.ok.then(|| report.detail.clone()));
@@ -292,7 +295,7 @@ fn loopback() -> Result<Tried> {
 }
 
 /// A forwarded port.
-fn forwarded(place: &Place) -> Result<(Running, u16)> {
+fn forwarded(place: &WayAddresses) -> Result<(Running, u16)> {
     let mut relay = place
         .scene
         .outside(&Attempt::new("forward", &place.v4, 443))?;
@@ -302,7 +305,7 @@ fn forwarded(place: &Place) -> Result<(Running, u16)> {
 
 /// What a program that runs outside is told to start, and where to look for what came of it.
 fn started(
-    place: &Place,
+    place: &WayAddresses,
     tell: impl Fn(&Path, &str, Option<&str>) -> Result<Report>,
 ) -> Result<Tried> {
     let (scene, to) = (place.scene, &place.v4);
@@ -329,7 +332,7 @@ fn started(
 }
 
 fn tmux() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let socket = scene.socket(&place)?;
     let server = scene.script(
@@ -355,7 +358,7 @@ const NO_BUS: &str = "there is no bus";
 
 /// Each time by a bus of its own: one that waits for a service to come does not start it again.
 fn bus() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let tried = started(&place, |dir, command, policy| {
         ask_bus(place.scene, dir, command, policy)
     });
@@ -401,7 +404,7 @@ fn ask_bus(scene: &Scene, dir: &Path, command: &str, policy: Option<&str>) -> Re
 }
 
 fn ssh_agent() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let socket = scene.socket(&place)?;
     let mut agent =
@@ -441,7 +444,7 @@ fn missing(program: &str) -> Result<Tried> {
 
 /// A process outside that connects to what stands in its memory, when it is told to.
 fn poked(how: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let came = |policy: Option<&str>| {
         scene.came(to, || {
@@ -466,7 +469,7 @@ fn poked(how: &str) -> Result<Tried> {
 
 /// Reading what another process has in its memory, at a place that it tells.
 fn peeked() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let came = |policy: Option<&str>| -> Result<Came> {
         let mut victim = scene.outside(&Attempt::new("obey", &place.open_v4, 443))?;
@@ -488,7 +491,7 @@ fn peeked() -> Result<Tried> {
 
 /// A process outside that goes on like that, and what might end it.
 fn first_to_end(follows: bool) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let came = |policy, victim: &mut Command| -> Result<Came> {
         let victim = Running::start(victim)?;
@@ -525,7 +528,7 @@ fn first_to_end(follows: bool) -> Result<Tried> {
 }
 
 fn ended(goes_on: &str, end: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let came = |policy| -> Result<Came> {
         let mut victim = Command::new("setpriv");

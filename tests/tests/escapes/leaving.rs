@@ -11,7 +11,7 @@ use rustix::fs::{XattrFlags, setxattr};
 
 use serde_json::Value;
 
-use crate::escapes::scene::{PATIENCE, Place, Scene, line, said};
+use crate::escapes::scene::{PATIENCE, Scene, WayAddresses, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const ROOTS: &str =
@@ -39,7 +39,7 @@ family! { "Leaving the cgroup";
         });
     pulled: closed("a process of the same user outside moves one out", "EPERM", ROOTS) => pulled;
     orphan: closed("an orphan (double fork, `setsid`)", "EPERM", INHERITED) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
         place.scene.scripted(&[], &format!("setsid --fork setsid --fork $probe {attempt}; exit 0"), &place.v4)
     };
@@ -97,12 +97,12 @@ fn moving(script: &str) -> Result<Tried> {
     })
 }
 
-fn in_tree(script: impl Fn(&Tree, &Place) -> String) -> Result<Tried> {
+fn in_tree(script: impl Fn(&Tree, &WayAddresses) -> String) -> Result<Tried> {
     tried_in(&Tree::new()?, script)
 }
 
-fn tried_in(tree: &Tree, script: impl Fn(&Tree, &Place) -> String) -> Result<Tried> {
-    let place = Place::new()?;
+fn tried_in(tree: &Tree, script: impl Fn(&Tree, &WayAddresses) -> String) -> Result<Tried> {
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let script = script(tree, &place);
     let script = format!(
@@ -138,7 +138,7 @@ fn threads() -> Result<Tried> {
 
 fn pulled() -> Result<Tried> {
     let tree = Tree::new()?;
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let attempt = Attempt::tcp(to, 443);
     let pull = |pid: &str| {
@@ -173,7 +173,7 @@ fn pulled() -> Result<Tried> {
 
 /// It waits until its parent is gone, tries, and writes down what came of it.
 fn outlives() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let attempt = Attempt::tcp(to, 443).args().join(" ");
     let left_behind = |at: &Path, policy: Option<&str>, command: &str| -> Result<Running> {
@@ -299,7 +299,7 @@ fn forwarded() -> Result<Tried> {
 
 /// The probe as a program that gives rights to whoever starts it.
 fn by_program(give: impl Fn(&Path) -> Result<()>) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     // Unlike /tmp, it is no file system that has its own ideas about such programs.
     let dir = tempfile::Builder::new()

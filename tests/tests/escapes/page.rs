@@ -17,17 +17,13 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each row is a test that does the thing for real, on each run: without the guard, where it works (production sees the packet, or what the
-row names happens), and in a session whose policy does not allow it. It has the test's name (`cargo xtask test escapes::forms` runs a
-table), the way, and how it ended: what the program saw, and [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**:
-nothing stops it yet, and what to do instead; that is tested, too.
+Each row is a test that does the thing for real, on each run: without the guard, where it must work, and in a session whose policy does
+not allow it. It has the test's name (`cargo xtask test escapes::forms` runs a table), the way, and how it ended: what the program saw,
+and [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet, and what to do instead.
 
-All were tried on Linux 6.18, which as we have it takes no programs at [security hooks](kernels.md#security-hooks), and are claimed for
-6.1 and later, but for what has kernels of its own [below](#what-closes-them): elsewhere that is open, and tested to be.
+All were tried on Linux 6.18 without programs at [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1
+and later, but for what has kernels of its own [below](#what-closes-them): elsewhere that is open, and tested to be.
 `cargo xtask escapes` tries all on your machine, `cargo xtask vm escapes` on [other kernels](kernels.md).
-
-[The threat model](threat-model.md) says what is claimed. Setting the clock cannot be tried without harm; holes end in boot time, which
-nobody can set.
 ";
 
 const CLOSES: &str = "

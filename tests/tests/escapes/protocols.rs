@@ -13,7 +13,7 @@ use guard_lab::network::DEV_V4;
 use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Production, Report, Unowned};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::escapes::scene::{Place, Scene, both, either};
+use crate::escapes::scene::{Scene, WayAddresses, both, either};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 const SOCKET: &str = "`sock_create`";
@@ -29,7 +29,7 @@ family! { "Another protocol, another road";
         "`connect`, egress",
     ).where_there_is("MPTCP") => subflow;
     raw: closed("a raw socket, with `CAP_NET_RAW`", "EPERM (socket", RIGHTS) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         let tried = |to: &str| place.scene.with_rights(&["net_raw"], &Attempt::new("raw", to, 0), to);
         Ok(either(tried(&place.v4)?, tried(&place.v6)?))
     };
@@ -37,7 +37,7 @@ family! { "Another protocol, another road";
         "a raw socket that writes the destination itself, naming the kernel an allowed one",
         "EPERM (socket", RIGHTS,
     ) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         let attempt = Attempt::new("raw-header", &place.v4, 53).other(&place.open_v4);
         place.scene.with_rights(&["net_raw"], &attempt, &place.v4)
     };
@@ -45,7 +45,7 @@ family! { "Another protocol, another road";
         "a datagram to this machine from production's address (`IPV6_FREEBIND`): the kernel answers there, quoting it",
         "Operation not permitted", "seccomp: nobody binds to others' addresses",
     ).where_there_is("Python") => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         let script = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(41, 78, 1)";
         let script = format!("{script}; s.bind(('{}', 0)); s.sendto(b'!', ('::1', 9))", place.v6);
         place.scene.scripted(&[], &format!("exec python3 -c \"{script}\""), &place.v6)
@@ -54,7 +54,7 @@ family! { "Another protocol, another road";
         "a packet socket, below IP, with `CAP_NET_RAW`", "EPERM (socket",
         "seccomp: families that no hook sees",
     ) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         place.scene.with_rights(&["net_raw"], &Attempt::new("packet", &place.v4, 53), &place.v4)
     };
     packet_of_i386: closed(
@@ -80,28 +80,28 @@ family! { "Another protocol, another road";
         "an IPv6 routing header: production first, last hop allowed", "",
         "egress drops it",
     ).where_there_is("segment routing") => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         place.denied(&Attempt::new("rthdr", &place.open_v6, 443).other(&place.v6), &place.v6)
     };
     routing_header_behind: closed(
         "an IPv6 routing header: an allowed router first, last hop production", "EPERM",
         "the hooks see the last hop; egress drops it",
     ).where_there_is("segment routing") => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         place.denied(&Attempt::new("rthdr", &place.v6, 443).other(&place.open_v6), &place.open_v6)
     };
     source_route: closed(
         "an IPv4 source route by root's service: production first, last hop allowed",
         "EPERM (sendto", "egress drops IP options",
     ) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         by_service(&place, &Attempt::new("lsrr", &place.open_v4, 53).other(&place.v4), &place.v4)
     };
     source_route_behind: closed(
         "an IPv4 source route by root's service: allowed first, last hop production",
         "EPERM (sendto", "the hooks see the last hop; egress drops IP options",
     ) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         by_service(&place, &Attempt::new("lsrr", &place.v4, 53).other(&place.open_v4), &place.open_v4)
     };
     extensions: closed(
@@ -111,7 +111,7 @@ family! { "Another protocol, another road";
 }
 
 /// An attempt of root's: in a unit that is a session it keeps its rights.
-fn by_service(place: &Place, attempt: &Attempt, to: &str) -> Result<Tried> {
+fn by_service(place: &WayAddresses, attempt: &Attempt, to: &str) -> Result<Tried> {
     let scene = place.scene;
     let unit = Unowned::named(&scene.daemon, &format!("unit{}.service", place.at))?;
     let path = unit.path().to_string_lossy().into_owned();
@@ -125,7 +125,7 @@ fn by_service(place: &Place, attempt: &Attempt, to: &str) -> Result<Tried> {
 
 /// A process that is ended says nothing.
 fn packet_of_i386() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let script = format!(
         "$probe {}",
@@ -156,7 +156,7 @@ fn packet_of_i386() -> Result<Tried> {
 
 /// What such a socket sends first need not be answered.
 fn first_packet(kind: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let attempt = Attempt::new(kind, &place.v4, port);
     let scene = place.scene;
     Ok(Tried {
@@ -208,7 +208,7 @@ fn echo(mut client: &Socket) {
 fn vsock() -> Result<Tried> {
     /// `VMADDR_CID_LOCAL` in linux/vm_sockets.h.
     const LOCAL: &str = "1";
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let port = 20_000 + std::process::id() % 20_000;
     let listener = Socket::new(Domain::VSOCK, Type::STREAM, None).and_then(|listener| {
         listener.bind(&SockAddr::vsock(libc::VMADDR_CID_ANY, port))?;

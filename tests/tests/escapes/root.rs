@@ -3,7 +3,7 @@
 use anyhow::Result;
 use guard_lab::{Attempt, Cgroup, bins};
 
-use crate::escapes::scene::{Place, said};
+use crate::escapes::scene::{WayAddresses, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 const NONE: &str = "the session has no capability, whatever whoever starts it has";
@@ -16,7 +16,7 @@ family! { "Root inside";
         => || as_root("--user 0");
     namespace: closed("a raw socket as root of its own user namespace", "", "its socket is in the session's cgroup: `sock_create`")
         .where_there_is("user namespaces for users").without("makes the socket") => || {
-            let place = Place::new()?;
+            let place = WayAddresses::new()?;
             // Without a network namespace of its own, the kernel would refuse it anyway.
             let script = "unshare --user --map-root-user --net sh -c 'ip link set lo up; exec $probe probe raw 127.0.0.1 0'";
             let came = |policy| -> Result<Came> {
@@ -30,7 +30,7 @@ family! { "Root inside";
             Ok(Tried { with: came(Some("denied"))? , without: came(None)?,})
         };
     cgroups: closed("itself into any cgroup, with `CAP_DAC_OVERRIDE`", "EPERM", NONE) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         let other = Cgroup::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
         let script = format!(
@@ -40,7 +40,7 @@ family! { "Root inside";
         place.scene.scripted(&["dac_override"], &script, &place.v4)
     };
     network: closed("entering another network namespace, with `CAP_SYS_ADMIN`", "EPERM", "no capability; judged by the socket's cgroup") => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
         let script = format!(
             "unshare --net sh -c 'nsenter --net={} $probe {attempt} || [ -z \"$GUARD_SESSION\" ]' || exec $probe {attempt}",
@@ -49,14 +49,14 @@ family! { "Root inside";
         place.scene.scripted(&["sys_admin"], &script, &place.v4)
     };
     repair: closed("TCP without a handshake (`TCP_REPAIR`), with `CAP_NET_ADMIN`", "EPERM", NONE) => || {
-        let place = Place::new()?;
+        let place = WayAddresses::new()?;
         place.scene.with_rights(&["net_admin"], &Attempt::new("repair", &place.v4, 443), &place.v4)
     };
 }
 
 /// Root makes a raw socket, and asks for a session to do it in.
 fn as_root(option: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let attempt = Attempt::new("raw", to, 0);

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, Result};
 use guard_lab::{Attempt, Cgroup, Report, bins};
 
-use crate::escapes::scene::{Place, Scene, said};
+use crate::escapes::scene::{Scene, WayAddresses, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const OWNERS: &str =
@@ -107,7 +107,7 @@ family! { "Root of a session (`--user root`)";
     shadow: closed("the system's passwords", "Permission denied", OWNERS).without("reads them") => || tried(shared()?, "exec 3</etc/shadow");
     sockets: closed("a Unix socket outside, bound over guardd's path in a further user namespace", "EPERM", "a path counts only in the namespace that guard made")
         .without("connects") => || {
-            let place = Place::new()?;
+            let place = WayAddresses::new()?;
             let scene = shared()?;
             let at = scene.socket(&place)?;
             let helper = Attempt::new("helper", "192.0.2.15", 443).other(&at);

@@ -302,7 +302,7 @@ pub(crate) fn line(running: &mut Running) -> Result<Value> {
 }
 
 /// Addresses of a way's own in the scene that most share: what reaches them comes from it.
-pub(crate) struct Place {
+pub(crate) struct WayAddresses {
     pub(crate) scene: &'static Scene,
     /// In production, which "denied" and "listed" deny.
     pub(crate) v4: String,
@@ -314,7 +314,7 @@ pub(crate) struct Place {
     pub(crate) at: u8,
 }
 
-impl Place {
+impl WayAddresses {
     pub(crate) fn new() -> Result<Self> {
         static NEXT: AtomicU8 = AtomicU8::new(20);
         let at = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -342,7 +342,7 @@ impl Place {
 
 /// An attempt of a kind on production's IPv4 and its IPv6 address, one after the other.
 pub(crate) fn both(kind: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let v4 = place.denied(&Attempt::new(kind, &place.v4, port), &place.v4)?;
     let v6 = place.denied(&Attempt::new(kind, &place.v6, port), &place.v6)?;
     Ok(either(v4, v6))

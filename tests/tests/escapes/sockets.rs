@@ -8,7 +8,7 @@ use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins};
 
 use crate::escapes::helpers::{unheard, untouched};
 use crate::escapes::layer::Layer;
-use crate::escapes::scene::{PATIENCE, Place, Scene, line};
+use crate::escapes::scene::{PATIENCE, Scene, WayAddresses, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 
 pub(super) const MADE_OUTSIDE: &str = "a program at the top of the hierarchy refuses it to tasks of a session; at security hooks it does not arrive";
@@ -85,13 +85,13 @@ const fn kept_out(how: &'static str) -> Way {
 }
 
 fn shell(script: impl Fn(&str) -> String) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     place.scene.answered(&script(&place.v4))
 }
 
 /// A helper in a session that may reach all, and one who asks it in a session that may not.
 fn from_session(verb: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let at = scene.socket(&place)?;
     let to = &place.v4;
@@ -110,7 +110,7 @@ fn from_session(verb: &str, port: u16) -> Result<Tried> {
 
 /// The same with a helper that is in no session.
 fn from_outside(verb: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let at = scene.socket(&place)?;
     let mut helper = scene.outside(&Attempt::new("helper", &place.v4, port).other(&at))?;
@@ -121,7 +121,7 @@ fn from_outside(verb: &str, port: u16) -> Result<Tried> {
 
 /// Somebody outside who comes to a server of the session's with a socket.
 fn brought(verb: &str, port: u16) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(&place)?;
     let mut willing = scene.outside(&Attempt::new("bring", to, port).other(&at))?;
@@ -138,7 +138,7 @@ fn brought(verb: &str, port: u16) -> Result<Tried> {
 }
 
 fn stolen() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let mut victim = scene.outside(&Attempt::new("hold", &place.v4, 443))?;
     let held = line(&mut victim)?;
@@ -148,7 +148,7 @@ fn stolen() -> Result<Tried> {
 
 /// A server of the agent's, which somebody in production calls.
 fn called(policy: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let listen = Attempt::new("listen", &DEV_V4.to_string(), 0);
@@ -170,7 +170,7 @@ fn called(policy: &str) -> Result<Tried> {
 
 /// A server that turns around, once it has been called by somebody whom it may answer.
 fn turned(kind: &str) -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let scene = place.scene;
     let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let port = 10_000 + u16::from(place.at);
@@ -193,7 +193,7 @@ fn turned(kind: &str) -> Result<Tried> {
 
 impl Scene {
     /// Where a helper of the ordinary user's can listen.
-    pub(crate) fn socket(&self, place: &Place) -> Result<String> {
+    pub(crate) fn socket(&self, place: &WayAddresses) -> Result<String> {
         use std::os::unix::fs::{PermissionsExt as _, chown};
         let dir = self.daemon.dir().join(format!("helper{}", place.at));
         std::fs::create_dir_all(&dir)?;

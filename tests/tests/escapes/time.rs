@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use guard_lab::{AGENT, Attempt, PATIENCE, Report, Running, Shell, eventually, patience};
 
-use crate::escapes::scene::{Place, Scene, line};
+use crate::escapes::scene::{Scene, WayAddresses, line};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const CLOCK: &str = "the kernel compares with its own clock, for each packet";
@@ -133,7 +133,7 @@ fn goes_on(scene: &Scene, to: &str) -> Result<Came> {
 
 /// The hole has ended; for a process in that namespace it is as if it had not.
 fn namespace() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let attempt = Attempt::tcp(to, 443);
     let script = format!(
@@ -174,7 +174,7 @@ fn namespace() -> Result<Tried> {
 }
 
 fn connections() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let attempt = Attempt::new("at-once", to, 443).other("20");
     let came = |connected: u64| match connected {
@@ -205,7 +205,7 @@ fn connections() -> Result<Tried> {
 }
 
 fn bytes() -> Result<Tried> {
-    let place = Place::new()?;
+    let place = WayAddresses::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let attempt = Attempt::new("upload", to, 443).timeout(patience(PATIENCE));
     let came = |report: Report| Came::of(&report, report.ok.then(|| "all of it".to_owned()));

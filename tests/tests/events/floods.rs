@@ -24,7 +24,7 @@ fn flood(daemon: &Daemon, role: &str, many: usize) -> Running {
     run.args([guard, inner]).spawn().unwrap()
 }
 
-/// What the trail says was denied to a session.
+/// What the audit log says was denied to a session.
 fn denied(daemon: &Daemon, session: &str) -> Vec<Value> {
     let trail = fs::read_to_string(daemon.audit()).unwrap();
     let records = trail
@@ -70,7 +70,7 @@ fn listeners_without_number_cost_another_session_nothing() {
     eventually("a person is asked", || pending(&daemon, "s1", V4).is_some()).unwrap();
     let told = stats(&daemon, "s1");
     assert_eq!((told.denied, told.reported, told.lost), (41, 41, 0));
-    eventually("all of it is in the trail", || {
+    eventually("all of it is in the audit log", || {
         denied(&daemon, "s1").len() >= 40
     })
     .unwrap();
@@ -87,7 +87,7 @@ fn sessions_inside_one_have_one_share_of_the_trail() {
     let mut loud = flood(&daemon, "refusals", INSIDE);
     loud.line_with("done", PATIENCE).unwrap();
     is_denied(&mut quiet, 10);
-    eventually("another's are in the trail", || {
+    eventually("another's are in the audit log", || {
         denied(&daemon, "s1").len() == 10
     })
     .unwrap();

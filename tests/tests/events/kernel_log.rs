@@ -179,6 +179,11 @@ fn root_alone_switches_it_and_it_ends_with_guardd() -> Result<()> {
         unknown.code() == Some(2) && unknown.stderr.contains("s7"),
         "{unknown:?}"
     );
+    let shouted = daemon.ask(["debug", "kernel-log", "ALL"])?;
+    ensure!(
+        shouted.code() == Some(2) && shouted.stderr.contains("guard debug kernel-log all"),
+        "{shouted:?}"
+    );
     let mut shell = Shell::start(&daemon, "asks")?;
     ensure!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
     wait_for(&daemon, "192.0.2.99:443", &["s1", "outcome=\"refused\""])?;

@@ -71,6 +71,9 @@ pub(crate) fn links(daemon: &Daemon) -> usize {
     names.filter(|name| name.starts_with("link_")).count()
 }
 
+/// How many of today's programs it lacks, of those that are attached to the guard's root.
+pub(crate) const LACKS: usize = ["recvmsg4", "recvmsg6"].len();
+
 /// Whether a hook is of a kind that it has, too: none at the top of the hierarchy, for Unix sockets, or a security hook.
 pub(crate) fn has(hook: &str) -> bool {
     const SECURITY: [&str; 4] = [

@@ -105,7 +105,7 @@ impl<'n> Scene<'n> {
             .collect()
     }
 
-    /// What the audit trail says of requests.
+    /// What the audit log says of requests.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.daemon.audit()).unwrap();
         let all = text.lines().map(|line| serde_json::from_str(line).unwrap());

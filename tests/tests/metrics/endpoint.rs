@@ -76,7 +76,7 @@ fn the_numbers_are_what_happened() {
     for to in [V4, "192.0.2.11"] {
         assert!(!shell.reaches(&Attempt::tcp(to, 443)).unwrap());
     }
-    eventually("two questions wait", || {
+    eventually("two requests wait", || {
         lab.scrape().sum("guard_requests_waiting", &[]) == 2.0
     })
     .unwrap();
@@ -145,7 +145,7 @@ fn what_waits_and_what_is_open_is_told_of_each_session() {
         assert!(!asks.reaches(&Attempt::tcp(to, 443)).unwrap());
     }
     assert!(!quiet.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    eventually("four questions wait", || {
+    eventually("four requests wait", || {
         lab.scrape().sum("guard_requests_waiting", &[]) == 4.0
     })
     .unwrap();

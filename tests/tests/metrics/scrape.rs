@@ -33,14 +33,14 @@ pub(crate) fn tcp(network: &Network, address: &str) -> std::io::Result<Box<dyn S
 }
 
 /// An answer: its status, its head and its body.
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
 /// Sends bytes and reads until the other side closes. Nothing where it says nothing.
-pub(crate) fn ask(mut stream: Box<dyn Stream>, request: &str) -> Option<Answer> {
+pub(crate) fn ask(mut stream: Box<dyn Stream>, request: &str) -> Option<HttpResponse> {
     // A server that has closed already takes no more.
     let _ = stream.write_all(request.as_bytes());
     let mut bytes = Vec::new();
@@ -48,14 +48,14 @@ pub(crate) fn ask(mut stream: Box<dyn Stream>, request: &str) -> Option<Answer> 
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Some(Answer {
+    Some(HttpResponse {
         status,
         head: head.to_ascii_lowercase(),
         body: body.to_owned(),
     })
 }
 
-pub(crate) fn get(stream: Box<dyn Stream>) -> Answer {
+pub(crate) fn get(stream: Box<dyn Stream>) -> HttpResponse {
     ask(stream, "GET /metrics HTTP/1.1\r\nHost: guard\r\n\r\n").unwrap()
 }
 

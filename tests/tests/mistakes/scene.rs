@@ -1,4 +1,4 @@
-//! A machine with a guardd, a session with a question and a hole, and files that are no policies.
+//! A machine with a guardd, a session with a request and a hole, and files that are no policies.
 
 use std::cell::RefCell;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Names in policies: looked up at load, again by their TTL, and kept when nobody answers.
 
 mod floods;
-mod server;
+pub(crate) mod server;
 
 use std::thread;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! A name server that says what a test wants.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -27,7 +28,12 @@ pub(crate) struct NameServer {
 
 impl NameServer {
     pub(crate) fn start(side: &Side) -> Self {
-        let socket = side.enter(|| Ok(UdpSocket::bind("127.0.0.1:0")?)).unwrap();
+        Self::start_at(side, "127.0.0.1:0")
+    }
+
+    /// The same at an address of its choice, also by TCP.
+    pub(crate) fn start_at(side: &Side, at: &str) -> Self {
+        let socket = side.enter(|| Ok(UdpSocket::bind(at)?)).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_secs(1)))
             .unwrap();
@@ -35,6 +41,10 @@ impl NameServer {
             at: socket.local_addr().unwrap(),
             zone: Arc::default(),
         };
+        let listener = side.enter(|| Ok(TcpListener::bind(server.at)?)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let zone = Arc::downgrade(&server.zone);
+        thread::spawn(move || by_tcp(&zone, &listener));
         let zone = Arc::downgrade(&server.zone);
         thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -85,6 +95,36 @@ impl NameServer {
     /// It answers nobody, or does again.
     pub(crate) fn set_dead(&self, is_dead: bool) {
         self.zone.lock().unwrap().is_dead = is_dead;
+    }
+}
+
+/// Answers one question on each connection, until the test is done with it.
+fn by_tcp(zone: &Weak<Mutex<Zone>>, listener: &TcpListener) {
+    while let Some(zone) = zone.upgrade() {
+        let Ok((mut stream, _)) = listener.accept() else {
+            drop(zone);
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        let mut answered = || -> std::io::Result<()> {
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut asked = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut asked)?;
+            let mut zone = zone.lock().unwrap();
+            let asked = Message::from_vec(&asked).map_err(std::io::Error::other)?;
+            zone.asked.extend(asked.queries.iter().map(name_in));
+            if let Some(answer) = answer(&zone, &asked) {
+                let length = u16::try_from(answer.len()).map_err(std::io::Error::other)?;
+                stream.write_all(&length.to_be_bytes())?;
+                stream.write_all(&answer)?;
+            }
+            Ok(())
+        };
+        // Whoever asks notices.
+        let _ = answered();
     }
 }
 

@@ -23,11 +23,13 @@ const NEXT: &str = "\n# As of the next version.\n";
 /// What the presets enable, and so every package.
 const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];
 /// What others start that need it.
-const STATIC: [&str; 4] = [
+const STATIC: [&str; 6] = [
     "guardd-pins.service",
     "guardd-ready.service",
     "guard-proxy.service",
     "guard-proxy.path",
+    "guard-resolver.service",
+    "guard-resolver.path",
 ];
 
 /// What of guard's lies in the kernel.

@@ -216,7 +216,7 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
     assert!(outside(&network, NEVER, 443));
 }
 
-/// What people wrote, and the trail of what guard did.
+/// What people wrote, and the audit log of what guard did.
 fn only_settings_are_left(before: &BTreeSet<String>) {
     const LEFT: [&str; 12] = [
         "/etc/guard",

@@ -83,7 +83,7 @@ impl Scene {
         self.daemon.root(["pending", "--follow"]).spawn().unwrap()
     }
 
-    /// The records of a kind in the audit trail.
+    /// The records of a kind in the audit log.
     pub(crate) fn trail(&self, kind: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.daemon.audit()).unwrap();
         let records = text.lines().map(|line| serde_json::from_str(line).unwrap());

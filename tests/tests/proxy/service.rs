@@ -97,7 +97,10 @@ fn one_that_a_service_manager_starts_comes_to_guardds_socket() {
         let mut other = Running::start(&mut scene.service(other)).unwrap();
         assert!(!other.wait().unwrap().success());
     }
-    scene.daemon.wait_for_log("who is no proxy came").unwrap();
+    scene
+        .daemon
+        .wait_for_log("who is no guard-proxy came")
+        .unwrap();
     let mut service = Running::start(&mut scene.service(PROXY)).unwrap();
     scene.daemon.wait_for_log("the proxy runs").unwrap();
     shell.tell(&sending("GET", "/albums", "")).unwrap();

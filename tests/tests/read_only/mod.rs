@@ -33,7 +33,7 @@ fn the_incident_does_not_happen_again() {
 }
 
 #[test]
-fn the_question_shows_the_request_and_a_yes_is_for_that_one() {
+fn the_approver_sees_the_request_and_a_yes_is_for_that_one() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
@@ -67,7 +67,7 @@ fn the_question_shows_the_request_and_a_yes_is_for_that_one() {
         .unwrap()
         .success()
         .unwrap();
-    // Another one is another question.
+    // Another one is another request.
     let other = put.replace("start", "stop");
     agent.tell(&other).unwrap();
     assert_eq!(agent.line_with("403").unwrap().trim(), "403");

@@ -42,12 +42,12 @@ pub(crate) struct Scene<'n> {
 
 /// What a client was answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ClientResponse {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl ClientResponse {
     fn of(output: &Output) -> Self {
         let (body, status) = output.stdout.rsplit_once('\n').unwrap();
         Self {
@@ -92,11 +92,11 @@ impl<'n> Scene<'n> {
     }
 
     /// `curl` without the guard.
-    pub(crate) fn outside(&self, args: &[&str]) -> Answer {
+    pub(crate) fn outside(&self, args: &[&str]) -> ClientResponse {
         let all = curl(args);
         let mut command = self.network.dev().command_as(AGENT, all[0]);
         let output = guard_lab::exec::output(command.args(&all[1..])).unwrap();
-        Answer::of(&Output {
+        ClientResponse::of(&Output {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -104,8 +104,8 @@ impl<'n> Scene<'n> {
     }
 
     /// `curl` in a session.
-    pub(crate) fn inside(&self, args: &[&str]) -> Answer {
-        Answer::of(&self.run(args))
+    pub(crate) fn inside(&self, args: &[&str]) -> ClientResponse {
+        ClientResponse::of(&self.run(args))
     }
 
     /// The same, where no answer is expected.

@@ -26,7 +26,7 @@ fn what_starts_at_boot_is_guarded_from_its_first_instruction() {
         "guardd was ready at {ready}, the slice at {slice} µs"
     );
 
-    // The trail goes on where it was.
+    // The audit log goes on where it was.
     let log = said("guard", &["log", "--json"]);
     let starts = log
         .lines()

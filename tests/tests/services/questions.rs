@@ -47,7 +47,7 @@ fn a_flood_of_calls_from_a_unit_delays_nobody_else() {
         most = most.max(processes);
         pause(10);
     }
-    // guardd itself, two questions of callers, and one of its own.
+    // guardd itself, two requests of callers, and one of its own.
     assert!((2..=4).contains(&most), "{most}");
     ok(&["guard", "status"]);
     let text =

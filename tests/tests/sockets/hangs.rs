@@ -6,9 +6,9 @@ use std::{
     process::Command,
 };
 
-use guard_lab::{eventually, exec};
+use guard_lab::{bins, eventually, exec};
 
-use super::scene::Scene;
+use super::scene::{Scene, said};
 
 const PROGRAM: &str = include_str!("hangs.py");
 
@@ -70,6 +70,13 @@ fn an_address_that_nobody_can_read_keeps_nobody_else_waiting() {
         let words = format!("{verb} {own}");
         assert_eq!(scene.inside(&mut other, &words), "ok hi", "{words}");
     }
+    // In the end guardd gives up, and whoever asks is told.
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let why = format!("{} why", guard.display());
+    eventually("it is told", || {
+        said(&mut shell, &why).contains("it could not be told where")
+    })
+    .unwrap();
     let stopped = scene.daemon.ask(["stop", shell.session()]).unwrap();
     stopped.success().unwrap();
 }

@@ -468,6 +468,46 @@ fn who_supervises_by_seccomp_cannot_where_the_guard_does() {
     assert_eq!(scene.inside(&mut shell, "supervise"), wanted);
 }
 
+/// As docs/use.md has it: what guard does by itself it does there, but for what takes a supervisor of its own.
+#[test]
+fn guard_starts_inside_of_who_supervises_by_seccomp() {
+    let scene = Scene::new();
+    let shut = "version = 1\nname = \"shut\"\ndefault = \"deny\"\n";
+    scene.daemon.write_policy("shut", shut).unwrap();
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let control = scene.daemon.socket().display().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut outside = scene.listens("outside", "stream");
+    let own = scene.line(&format!("loop {}", scene.place("own")));
+    let own_by_guard = match scene.kernel_judges() {
+        true => "ok hi",
+        false => "EPERM",
+    };
+    for (policy, command, found) in [
+        ("open", scene.line(&format!("secret_tcp {port}")), "ok tcp"),
+        ("shut", scene.line(&format!("secret_tcp {port}")), "EPERM"),
+        (
+            "open",
+            scene.line(&format!("connect {}", outside.name)),
+            "EPERM",
+        ),
+        ("open", own, own_by_guard),
+    ] {
+        let run = format!(
+            "supervise {} --socket {control} run --quiet --policy {policy} -- {command}",
+            guard.display()
+        );
+        assert_eq!(scene.outside(&run), found, "{run}");
+    }
+    let words = format!(
+        "supervise {}",
+        scene.line(&format!("connect {}", outside.name))
+    );
+    assert_eq!(scene.outside(&words), "ok hi");
+    assert!(outside.is_first());
+}
+
 #[test]
 fn a_session_inside_a_session_reaches_its_own_only() {
     let scene = Scene::new();
@@ -526,6 +566,33 @@ fn whoever_was_refused_is_told_why_and_it_is_written_down() {
     // From outside as well, in words.
     let log = scene.daemon.root(["log"]).run().unwrap().stdout;
     assert!(log.contains(&format!("unix {}", outside.name)), "{log}");
+}
+
+/// Files may have other names for a program that has mounts of its own, and one that nobody may look at does not say which.
+#[test]
+fn nobody_is_said_to_listen_where_that_is_not_known() {
+    let scene = Scene::new();
+    if scene.kernel_judges() {
+        return;
+    }
+    let mut shell = scene.shell();
+    let own = scene.place("own");
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    let words = format!("secret_apart {own}");
+    assert_eq!(scene.outside(&words), "ok hi");
+    assert_eq!(scene.inside(&mut shell, &words), "EPERM");
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let why = format!("{} why", guard.display());
+    eventually("it is told", || said(&mut shell, &why).contains(&own)).unwrap();
+    let told = said(&mut shell, &why);
+    assert!(told.contains("could not be told who listens"), "{told}");
+    assert!(!told.contains("Somebody outside"), "{told}");
+    let log = scene.daemon.root(["log", "--json"]).run().unwrap();
+    let records = log.json_lines().unwrap();
+    let denied = records.iter().find(|one| one["kind"] == "denied").unwrap();
+    assert_eq!(denied["destination"]["address"], own.as_str());
+    assert_eq!(denied["why"], "it could not be told who listens there");
 }
 
 #[test]

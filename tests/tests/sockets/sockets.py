@@ -87,6 +87,13 @@ def secret(name, kind="stream"):
     connect(name, kind)
 
 
+def secret_apart(name):
+    """In a user and a mount namespace of its own besides, into which it has executed nothing: whoever made these may not look either."""
+    new_user, new_mounts = 0x10000000, 0x00020000
+    assert ctypes.CDLL(None).unshare(new_user | new_mounts) == 0
+    secret(name)
+
+
 def serve_secret(name):
     secretive()
     serve(name)
@@ -190,8 +197,9 @@ def give_connected(name, port):
         other.recv(1)
 
 
-def supervise():
-    """A filter with a listener, as sandboxes install that answer the system calls of what runs in them."""
+def supervise(*command):
+    """A filter with a listener, as sandboxes install that answer the system calls of what runs in them: for this process, or for a
+    command, whose listener this one has."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     class Program(ctypes.Structure):
@@ -205,11 +213,23 @@ def supervise():
         program = Program(1, allow)
         zero = ctypes.c_ulong(0)
         assert libc.prctl(no_new_privs, ctypes.c_ulong(1), zero, zero, zero) == 0
-        if libc.syscall(seccomp, ctypes.c_long(set_filter), ctypes.c_long(new_listener), ctypes.byref(program)) < 0:
+        listener = libc.syscall(seccomp, ctypes.c_long(set_filter), ctypes.c_long(new_listener), ctypes.byref(program))
+        if listener < 0:
             raise OSError(ctypes.get_errno(), "seccomp")
-        return "listens"
+        return listener
 
-    say(outcome(install))
+    if not command:
+        return say(outcome(lambda: install() and "listens"))
+    supervisor, supervised = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        socket.send_fds(supervised, [b"x"], [install()])
+        supervised.recv(1)
+        os.execvp(command[0], command)
+    kept = socket.recv_fds(supervisor, 1, 1)
+    supervisor.send(b"x")
+    os.waitpid(child, 0)
+    assert kept
 
 
 def signal(pid, number="15"):

@@ -10,7 +10,7 @@ use super::machine::{DropIn, Machine, USER, Unit, ok, run, show, text};
 const CLAUDE_CODE: &str = include_str!("../../../packaging/examples/claude-code.service");
 const GITHUB_RUNNER: &str = include_str!("../../../packaging/examples/github-runner.conf");
 
-const UNITS: [&str; 7] = [
+const UNITS: [&str; 9] = [
     "guardd.service",
     "guardd.socket",
     "guard.slice",
@@ -18,6 +18,8 @@ const UNITS: [&str; 7] = [
     "guardd-pins.service",
     "guard-proxy.service",
     "guard-proxy.path",
+    "guard-resolver.service",
+    "guard-resolver.path",
 ];
 
 /// That systemd says nothing about these.
@@ -101,7 +103,11 @@ fn systemd_finds_nothing_wrong_with_the_examples() {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn each_thing_that_the_sandbox_leaves_open_is_explained() {
     let _machine = Machine::new();
-    for unit in ["guardd.service", "guard-proxy.service"] {
+    for unit in [
+        "guardd.service",
+        "guard-proxy.service",
+        "guard-resolver.service",
+    ] {
         each_is_explained(unit);
     }
 }

@@ -1,4 +1,4 @@
-//! User managers, and the group that may read the trail.
+//! User managers, and the group that may read the audit log.
 
 use std::fs;
 

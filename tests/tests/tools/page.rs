@@ -25,10 +25,10 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
 
-Each row is a script in `tests/tests/tools/scripts` that uses a tool as a developer does. It runs without the guard, where it must work;
-then, as the same user, in a session of each kind, under `default` with a rule more, which asks about an address in production.
-*Same* is the same result and exit status. Elsewhere the cell quotes the document that says so, and the test looks for the error that
-goes with it; anything else fails. What tools contact is on this machine, or in a network that plays production.
+Each row is a script in `tests/tests/tools/scripts` that uses a tool as a developer does: without the guard, where it must work; then,
+as the same user, in a session of each kind, under `default` with a rule that asks about an address in production. *Same* is the same
+result and exit status. Else the cell quotes the document that says so, and the test looks for its error. What tools contact is on this
+machine, or in a network that plays production.
 ";
 
 const LEGEND: &str = "\
@@ -36,25 +36,25 @@ A cell holds for each of these, but for those that it names:
 
 - **user**: an ordinary user: `guard run -- …`.
 - **for a user**: root, for a user: `guard run --user NAME -- …`.
-- **as root**: an ordinary user: `guard run --user root -- …`, which the settings allow (`run_as_root`).
+- **as root**: an ordinary user: `guard run --user root -- …`.
 - **unit**: a systemd unit with the lines of `agent@.service` and `guard assign`; in machines only.
 
-[Kernels](kernels.md): Linux 6.18 as we have it, without programs at security hooks and without systemd; Debian's 6.12, with both,
-emulated. `cargo xtask tools` runs what your machine can, `--all` the machine too.
+[Kernels](kernels.md): Linux 6.18, without programs at security hooks and without systemd; Debian's 6.12, with both, emulated.
+`cargo xtask tools` runs what your machine can, `--all` the machine too.
 ";
 
 /// A kernel, and the ways that are tried on it.
-struct Place {
+struct KernelWays {
     name: &'static str,
     ways: &'static [Way],
 }
 
-static PLACES: [Place; 2] = [
-    Place {
+static PLACES: [KernelWays; 2] = [
+    KernelWays {
         name: "6.18",
         ways: &Way::RUN,
     },
-    Place {
+    KernelWays {
         name: "6.12, hooks",
         ways: &Way::ALL,
     },
@@ -121,6 +121,12 @@ fn cell_of(tool: &Tool, at: usize, is_seen: impl Fn(Way) -> bool) -> String {
 }
 
 impl Seen {
+    /// The places that have a column: those where the tools were run.
+    fn columns(&self) -> Vec<usize> {
+        let is_run = |at: &usize| !self.when[*at].is_empty() && self.when[*at] != NOT_YET;
+        (0..PLACES.len()).filter(is_run).collect()
+    }
+
     fn has(&self, at: usize, tool: &Tool, way: Way) -> bool {
         let key = (at, tool.what.to_owned(), way.name());
         self.cells.contains(&key)
@@ -159,14 +165,16 @@ fn page(seen: &Seen) -> String {
         let when = if when.is_empty() { NOT_YET } else { when };
         let _ = writeln!(page, "| {} | {when} |", place.name);
     }
+    let columns = seen.columns();
     for family in FAMILIES {
         let _ = write!(page, "\n## {}\n\n| tool |", family.title);
-        for place in &PLACES {
-            let _ = write!(page, " {} |", place.name);
+        for at in &columns {
+            let _ = write!(page, " {} |", PLACES[*at].name);
         }
-        let _ = writeln!(page, "\n|---|{}", "---|".repeat(PLACES.len()));
+        let _ = writeln!(page, "\n|---|{}", "---|".repeat(columns.len()));
         for tool in family.tools.iter().map(|row| &row.tool) {
-            let cells = [0, 1].map(|at| cell_of(tool, at, |way| seen.has(at, tool, way)));
+            let cell = |at: &usize| cell_of(tool, *at, |way| seen.has(*at, tool, way));
+            let cells: Vec<_> = columns.iter().map(cell).collect();
             let _ = writeln!(page, "| {} | {} |", tool.what, cells.join(" | "));
         }
     }
@@ -185,7 +193,7 @@ fn seen(page: &str) -> Seen {
         let Some(row) = rows().find(|row| row.tool.what == cells[0]) else {
             continue;
         };
-        for (at, cell) in cells[1..].iter().enumerate() {
+        for (at, cell) in seen.columns().into_iter().zip(&cells[1..]) {
             let ways = ways_run(&row.tool, at, cell);
             let keys = ways.map(|way| (at, cells[0].to_owned(), way.name()));
             seen.cells.extend(keys);

@@ -87,7 +87,7 @@ fn a_run_ends_with_what_was_stopped_and_with_the_commands_status() {
     assert_eq!(status, quiet);
     assert!(
         said.contains(
-            "guard: stopped 1 attempt to reach 1 destination; 1 question (1 without an answer)."
+            "guard: stopped 1 attempt to reach 1 destination; 1 request (1 without an answer)."
         ),
         "{said}"
     );

@@ -1,4 +1,4 @@
-//! The audit trail of a real guardd: whether it is whole, who decided, and what can be made of it.
+//! The audit log of a real guardd: whether it is whole, who decided, and what can be made of it.
 
 mod decided;
 mod learned;

@@ -15,7 +15,7 @@ use crate::half::before;
 /// What no policy allows, and of which a person says so, too.
 const SAID_NO: &str = "192.0.2.30";
 
-/// How the last guardd began, as its audit trail has it.
+/// How the last guardd began, as its audit log has it.
 fn last_start(daemon: &Daemon) -> String {
     let log = daemon.ask(["log", "--json"]).unwrap().success().unwrap();
     let records = log.json_lines().unwrap();

@@ -1,4 +1,4 @@
-//! Many addresses of one network: one question, which offers the prefix.
+//! Many addresses of one network: one request, which offers the prefix.
 
 use std::{thread, time::Duration};
 
@@ -20,18 +20,16 @@ fn all_ended(shell: &mut Shell, count: usize) -> Vec<Ended> {
     (0..count).map(|_| ended(shell)).collect()
 }
 
-/// The only question, once it is about so many addresses.
+/// The only request, once it is about so many addresses.
 fn burst(scene: &Scene<'_>, count: usize) -> Value {
     let is_one = |pending: &[Value]| pending.len() == 1 && pending[0]["burst"]["count"] == count;
-    let came = eventually("one question about all of them", || {
-        is_one(&scene.pending())
-    });
+    let came = eventually("one request about all of them", || is_one(&scene.pending()));
     came.unwrap_or_else(|error| panic!("{error}: {:?}", scene.pending()));
     scene.pending().remove(0)
 }
 
 #[test]
-fn a_burst_is_one_question_and_a_yes_to_its_prefix_lets_all_go() {
+fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     for last in 1..=COUNT {
@@ -94,7 +92,7 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() {
     let mut shell = scene.shell();
     spread(&scene, &mut shell, COUNT);
     let request = burst(&scene, COUNT);
-    // By an id of a question that became a part of it.
+    // By an id of a request that became a part of it.
     let part = scene.log("request").remove(2)["request"].clone();
     assert_ne!(part, request["id"]);
     scene.answer(&["deny", part.as_str().unwrap()]);
@@ -152,7 +150,7 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() {
     spread(&scene, &mut shell, 5);
     let request = burst(&scene, 5);
     let asked = scene.log("request");
-    // The question that became a part of it, by its own id.
+    // The request that became a part of it, by its own id.
     let part = asked.iter().find(|one| one["request"] != request["id"]);
     let part = part.unwrap();
     let to = part["destination"]["address"].as_str().unwrap();
@@ -304,7 +302,7 @@ fn a_burst_and_what_people_chose_outlive_guardd() {
 }
 
 #[test]
-fn what_does_not_wait_is_one_question_too() {
+fn what_does_not_wait_is_one_request_too() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     let mut shell = scene.shell();
@@ -321,7 +319,7 @@ fn what_does_not_wait_is_one_question_too() {
     for one in all_ended(&mut shell, 6) {
         assert!(one.ok, "{one:?}");
     }
-    // Each in a network of its own is a question of its own.
+    // Each in a network of its own is a request of its own.
     scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 6");
     all_ended(&mut shell, 6);
     eventually("each is asked about", || scene.pending().len() == 6).unwrap();

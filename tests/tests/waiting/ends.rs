@@ -30,7 +30,7 @@ fn its_time_ends_and_it_fails() {
         scene.pending().iter().all(|one| one["held"] == false)
     })
     .unwrap();
-    assert_eq!(scene.pending().len(), 1, "the question still stands");
+    assert_eq!(scene.pending().len(), 1, "the request still stands");
     let held = scene.log("held");
     assert_eq!(held[0]["destination"]["address"], V4);
     // The answer is good for the next.
@@ -116,7 +116,7 @@ fn who_leaves_is_not_waited_for() {
 }
 
 #[test]
-fn a_session_that_ends_takes_its_questions_along() {
+fn a_session_that_ends_takes_its_requests_along() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     let _watcher = scene.watcher();

@@ -50,6 +50,14 @@ fn a_connection_waits_and_goes_on_after_a_yes() {
         );
         assert!(scene.reached(to, 443) > before);
     }
+    // What went on was not refused.
+    eventually("the sessions have ended", || {
+        scene.log("session-end").len() == 2 * KINDS.len()
+    })
+    .unwrap();
+    for ended in scene.log("session-end") {
+        assert_eq!(ended["denied"], 0, "{ended}");
+    }
 }
 
 #[test]
@@ -143,11 +151,7 @@ fn nothing_waits_where_nobody_is_there_to_answer() {
     let watcher = scene.watcher();
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     let request = scene.held();
-    assert_eq!(
-        scene.pending().len(),
-        1,
-        "it is the question that was there"
-    );
+    assert_eq!(scene.pending().len(), 1, "it is the request that was there");
     scene.answer(&["approve", scene::id(&request), "--connections", "1"]);
     assert!(ended(&mut shell).ok);
     drop(watcher);
@@ -260,7 +264,7 @@ fn a_yes_for_reads_does_not_let_it_through() {
 }
 
 #[test]
-fn a_thousand_connections_are_one_question() {
+fn a_thousand_connections_are_one_request() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     let _watcher = scene.watcher();
@@ -338,7 +342,7 @@ fn a_program_that_was_exchanged_is_named_with_a_warning() {
     shell.line_with("exchanged").unwrap();
     scene.daemon.signal(Signal::CONT).unwrap();
     let request = scene.held();
-    // A name that any process may give itself is not what a question goes by.
+    // A name that any process may give itself is not what a request goes by.
     let comm = request["comm"].as_str().unwrap();
     assert!(!comm.starts_with("python"), "{request}");
     let warning = request["warnings"][0].as_str().unwrap();
@@ -471,7 +475,7 @@ fn what_is_inside_gives_itself_no_patience() {
 }
 
 #[test]
-fn more_than_there_are_questions_end_and_the_asked_ones_stay() {
+fn more_than_there_are_requests_end_and_the_asked_ones_stay() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     let _watcher = scene.watcher();
@@ -494,7 +498,7 @@ fn more_than_there_are_questions_end_and_the_asked_ones_stay() {
     }
     // That none takes the place of another has no event.
     thread::sleep(patience(Duration::from_secs(2)));
-    assert_eq!(ids(&scene), first, "they are the same questions still");
+    assert_eq!(ids(&scene), first, "they are the same requests still");
     scene.answer(&["approve", &first[0]]);
     assert!(ended(&mut shell).ok);
 }
@@ -516,7 +520,7 @@ fn a_no_to_a_session_holds_for_the_sessions_inside_it() {
         );
         shell.tell(&run).unwrap();
     };
-    // Without a no, a question waits for an answer, which lets it go on.
+    // Without a no, a request waits for an answer, which lets it go on.
     nested(&mut shell);
     scene.answer(&["approve", id(&scene.held()), "--connections", "1"]);
     assert!(ended(&mut shell).ok);

@@ -1,4 +1,4 @@
-//! Thousands of questions: answered, left to their time, or given up by whoever asked, with a reader who keeps up and one who
+//! Thousands of requests: answered, left to their time, or given up by whoever asked, with a reader who keeps up and one who
 //! does not.
 
 use std::{
@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 
 const POLICY: &str = "version = 1\nname = \"soak\"\ndefault = \"allow\"\nhold = \"20s\"\n\
      [[rule]]\nname = \"asked\"\nto = [\"10.64.0.0/10\"]\naction = \"confirm\"\n";
-/// Where the questions begin, as a number.
+/// Where the requests begin, as a number.
 const FIRST: u32 = Ipv4Addr::new(10, 64, 0, 1).to_bits();
-/// The next is in another network: what lies in one is one question.
+/// The next is in another network: what lies in one is one request.
 const STRIDE: u32 = 256;
 /// Where those before the others begin.
 const WARM: u32 = FIRST + 15_000 * STRIDE;
-/// Questions of one session: what it may write into the trail at once is enough for three records about each.
+/// Requests of one session: what it may write into the audit log at once is enough for three records about each.
 const EACH: u32 = 20;
 /// Sessions at a time.
 const AT_ONCE: usize = 8;
@@ -35,17 +35,17 @@ const AT_ONCE: usize = 8;
 const GROWTH: u64 = 16 << 10;
 
 #[test]
-fn a_thousand_questions_leave_nothing_behind() {
+fn a_thousand_requests_leave_nothing_behind() {
     soak(if is_slow() { 200 } else { 1000 });
 }
 
 #[test]
 #[ignore = "a soak: two minutes and more"]
-fn soak_of_ten_thousand_questions() {
+fn soak_of_ten_thousand_requests() {
     soak(10_000);
 }
 
-fn soak(questions: u32) {
+fn soak(requests: u32) {
     let network = Network::new().unwrap();
     network.answer_for(&["10.64.0.0/10"]).unwrap();
     let production = Production::launch(&network, &[443], &[], true).unwrap();
@@ -64,7 +64,7 @@ fn soak(questions: u32) {
             scope.spawn(|| dawdle(&daemon, &over)),
         ];
         let highest = scope.spawn(|| highest(&daemon, &over));
-        let mut unwatched = ask_all(&daemon, questions);
+        let mut unwatched = ask_all(&daemon, requests);
         unwatched.extend(warmed.map(number));
         over.store(true, Ordering::Relaxed);
         for reader in readers {
@@ -89,15 +89,15 @@ fn soak(questions: u32) {
         "it had {before} KiB, and then {most} KiB"
     );
     let trail = Trail::read(&daemon);
-    assert_eq!(trail.of("request").len() as u32, questions + EACH);
+    assert_eq!(trail.of("request").len() as u32, requests + EACH);
     each_has_an_end(&trail, &unwatched);
     nothing_else_passed(&trail, &production);
     still_answers(&daemon);
 }
 
-/// All questions, in sessions of which some run at a time. Every third gives up before anybody can answer all.
+/// All requests, in sessions of which some run at a time. Every third gives up before anybody can answer all.
 /// Gives the numbers of those some of whose connections ended by themselves.
-fn ask_all(daemon: &Daemon, questions: u32) -> BTreeSet<u32> {
+fn ask_all(daemon: &Daemon, requests: u32) -> BTreeSet<u32> {
     let next = AtomicU32::new(0);
     let unwatched = Mutex::new(BTreeSet::new());
     thread::scope(|scope| {
@@ -105,7 +105,7 @@ fn ask_all(daemon: &Daemon, questions: u32) -> BTreeSet<u32> {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number * EACH >= questions {
+                    if number * EACH >= requests {
                         return;
                     }
                     let patience = if gives_up(number) { "1500" } else { "60000" };
@@ -119,7 +119,7 @@ fn ask_all(daemon: &Daemon, questions: u32) -> BTreeSet<u32> {
     unwatched.into_inner().unwrap()
 }
 
-/// How long a question waits: long enough for an answer to some of them on any machine, and over for the others.
+/// How long a request waits: long enough for an answer to some of them on any machine, and over for the others.
 fn hold() -> &'static str {
     if is_slow() { "20s" } else { "4s" }
 }
@@ -142,7 +142,7 @@ fn ask(daemon: &Daemon, first: u32, patience: &str) -> bool {
     run.stdout.contains("ETIMEDOUT")
 }
 
-/// Follows the questions, and answers some: of ten a yes, three times no, and nothing for the others.
+/// Follows the requests, and answers some: of ten a yes, three times no, and nothing for the others.
 fn answer(daemon: &Daemon, over: &AtomicBool) {
     let follow = daemon.root(["pending", "--follow", "--json"]);
     let mut follow = follow.spawn().unwrap();
@@ -189,7 +189,7 @@ fn wanted(destination: &Value) -> Option<&'static str> {
     }
 }
 
-/// Follows the questions as somebody whose terminal hangs.
+/// Follows the requests as somebody whose terminal hangs.
 fn dawdle(daemon: &Daemon, over: &AtomicBool) {
     let mut follow = daemon
         .root(["pending", "--follow", "--json"])
@@ -232,12 +232,12 @@ fn memory(daemon: &Daemon) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Of which session a question to that address is.
+/// Of which session a request to that address is.
 fn number(address: u32) -> u32 {
     (address - FIRST) / STRIDE / EACH
 }
 
-/// The audit trail by kinds of records.
+/// The audit log by kinds of records.
 struct Trail(BTreeMap<String, Vec<Value>>);
 
 impl Trail {
@@ -277,7 +277,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Where a record's question leads, and whose it is.
+/// Where a record's request leads, and whose it is.
 fn about(record: &Value) -> (&str, &str) {
     (
         text(&record["session"]),

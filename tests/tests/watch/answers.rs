@@ -6,7 +6,7 @@ use crate::watch::scene::{Scene, look, reaches, seconds};
 use crate::watch::{OTHER, READS, V4};
 
 #[test]
-fn a_question_comes_up_and_a_yes_opens_for_five_minutes() {
+fn a_request_comes_up_and_a_yes_opens_for_five_minutes() {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
@@ -17,7 +17,7 @@ fn a_question_comes_up_and_a_yes_opens_for_five_minutes() {
         "tcp 192.0.2.10:80",
         "guard-lab",
         "production (confirm): it is production",
-        "1 question",
+        "1 request",
     ] {
         assert!(screen.contains(part), "{part}:\n{screen}");
     }
@@ -34,7 +34,7 @@ fn a_question_comes_up_and_a_yes_opens_for_five_minutes() {
     let hole = scene.holes().remove(0);
     assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
     assert!(reaches(&mut shell, V4));
-    window.expect("0 questions");
+    window.expect("0 requests");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn other_keys_open_for_longer_or_for_some_connections() {
         let hole = scene.holes().pop().unwrap();
         assert!((seconds(&hole) - lasts).abs() < 1.0, "{hole}");
         assert_eq!(hole["connections_left"].as_u64(), connections, "{hole}");
-        window.expect("0 questions");
+        window.expect("0 requests");
     }
     assert!(reaches(&mut shell, "192.0.2.12") && reaches(&mut shell, "192.0.2.12"));
     assert!(!reaches(&mut shell, "192.0.2.12"), "it was for two");
@@ -93,7 +93,7 @@ fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() {
 }
 
 #[test]
-fn a_burst_is_one_question_and_a_key_takes_its_prefix() {
+fn a_burst_is_one_request_and_a_key_takes_its_prefix() {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
@@ -102,7 +102,7 @@ fn a_burst_is_one_question_and_a_key_takes_its_prefix() {
         assert!(!reaches(&mut shell, &format!("192.0.2.{last}")));
     }
     let screen = window.expect("tcp/80 at 5 addresses of 192.0.2.0/24");
-    assert!(screen.contains("1 question"), "{screen}");
+    assert!(screen.contains("1 request"), "{screen}");
     assert!(screen.contains("192.0.2.1, 192.0.2.2, "), "{screen}");
     assert!(screen.contains("p prefix"), "{screen}");
     look();
@@ -114,7 +114,7 @@ fn a_burst_is_one_question_and_a_key_takes_its_prefix() {
     let hole = scene.holes().remove(0);
     assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
     assert!(reaches(&mut shell, "192.0.2.77"));
-    window.expect("0 questions");
+    window.expect("0 requests");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_plain_yes_to_a_burst_is_for_the_addresses_on_the_screen() {
     window.expect("tcp/80 at 4 addresses of 192.0.2.0/24");
     look();
     window.press(&["y"]);
-    window.expect("0 questions");
+    window.expect("0 requests");
     assert_eq!(scene.holes().len(), 4);
     assert!(reaches(&mut shell, "192.0.2.4"));
     assert!(!reaches(&mut shell, "192.0.2.5"), "it was not there");
@@ -163,7 +163,7 @@ fn a_no_is_for_a_minute_or_stops_the_asking() {
         window.expect(&format!("tcp {host}:80"));
         look();
         window.press(&[key]);
-        window.expect("0 questions");
+        window.expect("0 requests");
         let answer = scene.answers().pop().unwrap();
         assert_eq!(
             (&answer["answer"], &answer["seconds"]),
@@ -176,7 +176,7 @@ fn a_no_is_for_a_minute_or_stops_the_asking() {
 }
 
 #[test]
-fn many_questions_are_answered_at_once() {
+fn many_requests_are_answered_at_once() {
     let scene = Scene::new();
     let _production = scene.production();
     let (mut first, mut second) = (scene.shell(), scene.shell());
@@ -188,10 +188,10 @@ fn many_questions_are_answered_at_once() {
         assert!(!first.reaches(&attempt).unwrap());
     }
     assert!(!reaches(&mut second, V4));
-    window.expect("5 questions");
+    window.expect("5 requests");
     look();
     window.press(&["Home", "a"]);
-    window.expect("5 questions (4 marked)");
+    window.expect("5 requests (4 marked)");
     // A yes is said twice, and for what was listed.
     window.press(&["f", "f"]);
     let screen = window.expect("yes to all 4");
@@ -201,7 +201,7 @@ fn many_questions_are_answered_at_once() {
     assert!(scene.answers().is_empty());
     look();
     window.press(&["f"]);
-    window.expect("yes to 4 of 4 questions");
+    window.expect("yes to 4 of 4 requests");
     window.expect("4 holes");
     assert_eq!(scene.answers().len(), 4);
     assert!(reaches(&mut first, V4));
@@ -209,13 +209,13 @@ fn many_questions_are_answered_at_once() {
     // And a no once.
     let other = guard_lab::Attempt::tcp(V4, 8080);
     assert!(!second.reaches(&other).unwrap());
-    window.expect("2 questions");
+    window.expect("2 requests");
     look();
     window.press(&["Home", "Space"]);
-    window.expect("2 questions (1 marked)");
+    window.expect("2 requests (1 marked)");
     window.press(&["Space", "n"]);
-    window.expect("no to 2 of 2 questions");
-    window.expect("0 questions");
+    window.expect("no to 2 of 2 requests");
+    window.expect("0 requests");
     let answers = scene.answers();
     assert!(answers[4..].iter().all(|answer| answer["answer"] == "no"));
     assert_eq!(answers.len(), 6);
@@ -252,16 +252,16 @@ fn a_key_pressed_as_the_list_moves_answers_nobody() {
     for host in [V4, OTHER, "192.0.2.12"] {
         assert!(!reaches(&mut shell, host));
     }
-    window.expect("3 questions");
+    window.expect("3 requests");
     look();
-    // The second press is meant for the first question, or is a key held down: the next is not answered by it.
+    // The second press is meant for the first request, or is a key held down: the next is not answered by it.
     window.press(&["f", "f", "f", "f"]);
-    window.expect("2 questions");
+    window.expect("2 requests");
     window.press(&["f", "f", "f"]);
     look();
     assert_eq!(scene.answers().len(), 1);
     window.press(&["f"]);
-    window.expect("1 question,");
+    window.expect("1 request,");
     assert_eq!(scene.answers().len(), 2);
     // What is pasted is no keys.
     look();

@@ -1,4 +1,4 @@
-//! That a question is on the screen before anything else happens, and what the screen costs when nothing does.
+//! That a request is on the screen before anything else happens, and what the screen costs when nothing does.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -88,7 +88,7 @@ impl Drop for Bare {
 }
 
 #[test]
-fn a_question_is_on_the_screen_without_a_key() {
+fn a_request_is_on_the_screen_without_a_key() {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let mut screen = Bare::start(&scene);
@@ -107,7 +107,7 @@ fn a_question_is_on_the_screen_without_a_key() {
     let median = times[times.len() / 2];
     // What that is worth depends on what else the machine does.
     println!(
-        "a question is on the screen after {median:?} (median), {:?} at most",
+        "a request is on the screen after {median:?} (median), {:?} at most",
         times.last()
     );
 }
@@ -117,7 +117,7 @@ fn nothing_happens_at_next_to_no_cost() {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let mut screen = Bare::start(&scene);
-    // A hole and a question, whose times change on the screen.
+    // A hole and a request, whose times change on the screen.
     scene.json(&["open", "192.0.2.20", "--all-ports"]);
     assert!(!reaches(&mut shell, "192.0.2.21"));
     screen.until("r1 ");

@@ -30,7 +30,7 @@ fn it_outlives_guardd() {
     window.expect("r2");
     look();
     window.press(&["n"]);
-    window.expect("1 question,");
+    window.expect("1 request,");
     assert_eq!(scene.answers()[0]["request"], "r1");
 }
 
@@ -81,13 +81,13 @@ fn it_is_suspended_and_goes_on() {
     window.type_text("set -m");
     window.press(&["Enter"]);
     window.guard(&scene.daemon.root(["watch"]));
-    window.expect("Questions");
+    window.expect("Requests");
     window.press(&["C-z"]);
     window.expect("Stopped");
     window.expect_restored();
     window.type_text("fg");
     window.press(&["Enter"]);
-    window.expect("Questions");
+    window.expect("Requests");
     window.press(&["q"]);
     window.expect("ready$");
     window.expect_restored();
@@ -127,7 +127,7 @@ fn what_is_typed_for_a_shell_answers_nobody() {
     // And then a key counts again.
     look();
     alone.press(&["n"]);
-    alone.expect("0 questions");
+    alone.expect("0 requests");
     assert_eq!(scene.answers().len(), 1);
 }
 
@@ -138,7 +138,7 @@ fn it_goes_on_where_its_job_is_another_pid_namespaces() {
     let by = ["unshare", "--pid", "--fork", "--mount-proc"];
     let watch = scene.daemon.root(["watch"]);
     let inside = scene.tmux.window_without_shell("inside", &by, &watch);
-    inside.expect("0 questions");
+    inside.expect("0 requests");
     inside.press(&["C-z"]);
     inside.expect("cannot suspend here");
 }

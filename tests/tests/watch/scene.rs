@@ -44,7 +44,7 @@ impl Scene {
     pub(crate) fn watch_with(&self, name: &str, args: &[&str]) -> Window<'_> {
         let window = self.tmux.window(name);
         window.guard(&self.daemon.root(["watch"]).args(args.to_vec()));
-        window.expect("Questions");
+        window.expect("Requests");
         window.expect_no("asking guardd");
         window
     }
@@ -61,7 +61,7 @@ impl Scene {
         self.json(&["pending"]).as_array().unwrap().len()
     }
 
-    /// The answers in the audit trail.
+    /// The answers in the audit log.
     pub(crate) fn answers(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.daemon.audit()).unwrap();
         let records = text.lines().map(|line| serde_json::from_str(line).unwrap());

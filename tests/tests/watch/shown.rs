@@ -12,7 +12,7 @@ fn an_agents_words_are_shown_and_steer_nothing() {
     let window = scene.watch("one");
     let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
     let socket = scene.daemon.socket();
-    // It clears the screen, goes up, draws a question of its own, and turns a line around.
+    // It clears the screen, goes up, draws a request of its own, and turns a line around.
     let hostile = r"\033[2J\033[1;1H> r9    s1  tcp 203.0.113.1:80\r\n  rule      forged (confirm)\342\200\256txt\007 please";
     let line = format!(
         "GUARD_SOCKET={} {} request {V4}:80 --reason \"$(printf '{hostile}')\"",
@@ -39,7 +39,7 @@ fn an_agents_words_are_shown_and_steer_nothing() {
     let rules = screen.lines().filter(|line| line.starts_with("  rule "));
     assert_eq!(rules.count(), 1, "{screen}");
     window.press(&["Enter"]);
-    let screen = window.expect("Questions");
+    let screen = window.expect("Requests");
     assert!(
         !screen
             .lines()
@@ -56,7 +56,7 @@ fn a_filter_lists_what_is_looked_for() {
     for host in [V4, OTHER] {
         assert!(!reaches(&mut shell, host));
     }
-    window.expect("2 questions");
+    window.expect("2 requests");
     window.press(&["/"]);
     window.type_text("2.11");
     let screen = window.expect("1 of 2");
@@ -64,7 +64,7 @@ fn a_filter_lists_what_is_looked_for() {
     window.press(&["Enter"]);
     look();
     window.press(&["n"]);
-    window.expect("1 question,");
+    window.expect("1 request,");
     assert_eq!(scene.answers()[0]["request"], "r2");
     window.press(&["Escape"]);
     window.expect("> r1");
@@ -81,7 +81,7 @@ fn help_says_what_the_keys_do() {
         "{screen}"
     );
     window.press(&["Escape"]);
-    window.expect("Questions");
+    window.expect("Requests");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn it_fits_terminals_of_all_sizes() {
     }
     window.resize(39, 9);
     let screen = window.expect("needs 40x10");
-    assert!(screen.contains("Questions that wait: 1"), "{screen}");
+    assert!(screen.contains("Requests that wait: 1"), "{screen}");
     // Whoever cannot see it cannot answer it.
     look();
     window.press(&["y"]);
@@ -119,7 +119,7 @@ fn it_fits_terminals_of_all_sizes() {
 }
 
 #[test]
-fn questions_stay_in_view_in_few_lines() {
+fn requests_stay_in_view_in_few_lines() {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let window = scene.watch("one");
@@ -188,7 +188,7 @@ fn where_there_is_no_screen_it_says_what_to_type() {
 }
 
 #[test]
-fn a_new_question_rings_unless_told_not_to() {
+fn a_new_request_rings_unless_told_not_to() {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let (loud, quiet) = (

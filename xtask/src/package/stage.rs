@@ -12,11 +12,12 @@ use super::sbom::Sbom;
 use super::{empty, licences, work};
 use crate::shell::{read, root, run};
 
-/// Where the programs belong. The proxy's is nobody's to type: guardd and its unit start it.
-pub(super) const PROGRAMS: [&str; 3] = [
+/// Where the programs belong. The proxy's and the resolver's are nobody's to type: guardd and their units start them.
+pub(super) const PROGRAMS: [&str; 4] = [
     "usr/bin/guard",
     "usr/bin/guardd",
     "usr/libexec/guard/guard-proxy",
+    "usr/libexec/guard/guard-resolver",
 ];
 
 /// Where each kind of unit, and what goes with it, belongs.

@@ -44,7 +44,7 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
-        "| connect to question,",
+        "| connect to request,",
         "cargo xtask bench --only waiting",
     ),
     figure(
@@ -93,7 +93,7 @@ const MEASURED: &[Figure] = &[
         "guard run -- true with strict = true, and without",
     ),
     figure(
-        "docs/kernels.md",
+        "CONTRIBUTING.md",
         "14 to 18 seconds",
         "cargo xtask vm --cold: the first lines of each log have the seconds",
     ),
@@ -105,8 +105,7 @@ const UNITS: [&str; 4] = [" µs", " ms", " ns", " %"];
 /// Numbers with such a unit that somebody has set, or that are the kernel's.
 const SET: &[(&str, &str)] = &[
     ("docs/architecture.md", "sent again in 20 ms"),
-    ("docs/architecture.md", "first probe after 20 ms"),
-    ("docs/threat-model.md", "40 ms after somebody has come"),
+    ("docs/threat-model.md", "40 ms after a client"),
 ];
 
 /// Sections of docs/performance.md that say how things are measured and read.

@@ -3,6 +3,12 @@
 use super::Promise;
 use super::Shown::{Here, InMachines};
 
+/// A connection waits where somebody is there.
+const WAITS: &[&str] = &[
+    "waiting::a_connection_waits_and_goes_on_after_a_yes",
+    "waiting::nothing_waits_where_nobody_is_there_to_answer",
+];
+
 pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "denied",
@@ -25,7 +31,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "asks",
         file: "README.md",
-        says: "otherwise they fail at once and leave you a question.",
+        says: "otherwise they fail at once and leave you a request.",
         shown: Here(&["waiting::nothing_waits_where_nobody_is_there_to_answer"]),
     },
     Promise {
@@ -33,10 +39,89 @@ pub(super) const ALL: &[Promise] = &[
         file: "README.md",
         says: "Your yes opens a hole for that one destination, and the hole ends by itself.",
         shown: Here(&[
+            "holes::a_request_a_yes",
+            "holes::a_hole_that_ends_by_itself_cuts",
+            "holes::a_hole_is_for_one_session",
+        ]),
+    },
+    Promise {
+        name: "described",
+        file: "packaging/deb/control",
+        says: "What a policy allows passes. What it denies fails at once.",
+        shown: Here(&[
+            "enforcement::a_denied_destination",
+            "enforcement::an_allowlist",
+        ]),
+    },
+    Promise {
+        name: "described-waits",
+        file: "packaging/deb/control",
+        says: "Destinations marked \"confirm\" pause until a person answers if someone is watching; otherwise they fail at once and leave a request.",
+        shown: Here(&[
+            "waiting::a_connection_waits_and_goes_on_after_a_yes",
+            "waiting::nothing_waits_where_nobody_is_there_to_answer",
+        ]),
+    },
+    Promise {
+        name: "described-hole",
+        file: "packaging/deb/control",
+        says: "A yes opens a hole for that one destination, which ends by itself.",
+        shown: Here(&[
             "holes::a_question_a_yes",
             "holes::a_hole_that_ends_by_itself_cuts",
             "holes::a_hole_is_for_one_session",
         ]),
+    },
+    Promise {
+        name: "default-waits",
+        file: "policies/default.toml",
+        says: "hold = \"60s\" # so long a connection that asks waits for you, if someone is watching",
+        shown: Here(WAITS),
+    },
+    Promise {
+        name: "default-internet",
+        file: "policies/default.toml",
+        says: "the internet is open, your own networks are asked # about, and the places where a cloud machine's credentials lie are shut.",
+        shown: Here(&["contract::policy::the_policies_that_ship_do_what_they_say"]),
+    },
+    Promise {
+        name: "default-inbound",
+        file: "policies/default.toml",
+        says: "inbound = true # a server inside the session may answer whoever connects to it",
+        shown: Here(&["inbound::a_server_inside_answers_whom_no_rule_denies"]),
+    },
+    Promise {
+        name: "homelab-waits",
+        file: "policies/homelab.toml",
+        says: "hold = \"60s\" # so long a connection that asks waits for you, if someone is watching",
+        shown: Here(WAITS),
+    },
+    Promise {
+        name: "homelab-lasts",
+        file: "policies/homelab.toml",
+        says: "max_hole = \"2h\" # no hole lasts longer, where a rule does not say otherwise",
+        shown: Here(&[
+            "holes::no_hole_lasts_longer_than_its_rule_allows",
+            "contract::answers::for_and_connections_bound_a_hole",
+        ]),
+    },
+    Promise {
+        name: "aws-prod-waits",
+        file: "policies/aws-prod.toml",
+        says: "hold = \"60s\" # so long a connection that asks waits for you, if someone is watching",
+        shown: Here(WAITS),
+    },
+    Promise {
+        name: "ci-lists",
+        file: "policies/ci.toml",
+        says: "For a job that nobody watches: nothing passes but what is listed.",
+        shown: Here(&["enforcement::an_allowlist"]),
+    },
+    Promise {
+        name: "ci-fails",
+        file: "policies/ci.toml",
+        says: "hold = \"0s\" # nobody is watching: what asks fails at once",
+        shown: Here(&["waiting::nothing_waits_where_nobody_is_there_to_answer"]),
     },
     Promise {
         name: "whatever-it-starts",
@@ -107,7 +192,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "read-only",
         file: "README.md",
-        says: "over HTTP, reads pass without a question, and each write waits until you have",
+        says: "over HTTP, reads pass without a request, and each write waits until you have",
         shown: Here(&[
             "read_only::the_incident_does_not_happen_again",
             "read_only::a_request_waits",
@@ -135,8 +220,8 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "notify",
         file: "README.md",
-        says: "`guard notify` shows each question on your desktop",
-        shown: Here(&["agents::notify::a_question_is_shown_and_a_button_answers_it"]),
+        says: "`guard notify` shows each request on your desktop",
+        shown: Here(&["agents::notify::a_request_is_shown_and_a_button_answers_it"]),
     },
     Promise {
         name: "why",
@@ -195,20 +280,32 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "start",
         file: "docs/start.md",
-        says: "Five commands, in three terminals: from the package to a question that you have answered.",
-        shown: InMachines(&["documents::machine::getting_started_ends_with_a_question_answered"]),
+        says: "Five commands, in three terminals: from the package to a request that you have answered.",
+        shown: InMachines(&["documents::machine::getting_started_ends_with_a_request_answered"]),
     },
     Promise {
         name: "start-shown",
         file: "docs/start.md",
         says: "The first terminal shows who wants to go where, and why it was stopped:",
-        shown: Here(&["documents::recording::getting_started_shows_the_question_that_comes"]),
+        shown: Here(&["documents::recording::getting_started_shows_the_request_that_comes"]),
     },
     Promise {
         name: "screen",
         file: "docs/use.md",
         says: "<!-- recorded by cargo xtask promises --write: watch -->",
         shown: Here(&["documents::recording::the_screen_in_the_documents_is_what_comes"]),
+    },
+    Promise {
+        name: "supervised",
+        file: "docs/use.md",
+        says: "Start guard inside them, where its commands then reach no Unix socket, not even their own",
+        shown: Here(&["sockets::guard_starts_inside_of_who_supervises_by_seccomp"]),
+    },
+    Promise {
+        name: "policy-dir",
+        file: "docs/admin.md",
+        says: "It refuses one inside of its state directory, where it deletes files that are not its own",
+        shown: Here(&["lifecycle::exclusive::policies_inside_of_the_state_directory_are_refused"]),
     },
     Promise {
         name: "package",

@@ -236,6 +236,8 @@ impl Promise {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn outcome(names: &[&str], failed: &[&str]) -> Outcome {
@@ -261,6 +263,27 @@ mod tests {
         assert_eq!(seen(&["other::one"], &[]), None);
         let failed = ["guard-lab::suites watch::other"];
         assert_eq!(seen(&["holes::one", "watch::keys"], &failed), Some(false));
+    }
+
+    /// What comes with the package is read before any document, and its sentences are promises as well.
+    #[test]
+    fn what_the_package_says_of_guard_is_promised() {
+        const TELLING: [&str; 6] = ["at once", "by itself", "lasts", "pause", "waits", "watch"];
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut files = vec!["packaging/deb/control".to_owned()];
+        for entry in fs::read_dir(root().join("policies")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            files.push(format!("policies/{name}"));
+        }
+        for file in files {
+            let mut text = words(&fs::read_to_string(root().join(&file)).unwrap());
+            for promise in ALL.iter().filter(|promise| promise.file == file) {
+                text = text.replace(&words(promise.says), "");
+            }
+            for word in TELLING {
+                assert!(!text.contains(word), "{file}: {word:?} is no promise's");
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::cache::Cache;
 use crate::shell::{say, target};
 use crate::test::outcome::Outcome;
 use crate::timings::Timings;
-use crate::{install, lab, promises};
+use crate::{build, dependencies, install, lab, promises};
 use image::Image;
 use kernels::Kernel;
 use passed::Record;
@@ -288,7 +288,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     }
     let table = logs.join("table.md");
     fs::write(&table, record.table(&machines))?;
-    println!("what passed, as a table: {}", table.display());
+    println!("what passed, as a list: {}", table.display());
     let mut outcome = report::sum(ran);
     outcome.skipped = skipped + plan::left_out(&cells, &tests);
     if args.write && outcome.failed.is_empty() && outcome.problems.is_empty() {
@@ -356,8 +356,10 @@ fn run(
 }
 
 fn open_shell(args: &VmArgs) -> Result<ExitCode> {
-    crate::build::prepare()?;
-    crate::build::build_tests()?;
+    // What is compiled here is less than all that the cache has.
+    let _ = dependencies::restore()?;
+    build::prepare()?;
+    build::build_programs()?;
     fit()?;
     let cache = Cache::open()?;
     let kernel = args.kernels().pop().unwrap_or(Kernel::V6_12);

@@ -179,6 +179,7 @@ mod tests {
                 name: suite.to_owned(),
                 filters: Vec::new(),
                 within: &[],
+                without: &[],
             },
         }
     }

@@ -86,7 +86,13 @@ impl Tests {
     pub(super) fn key(&self) -> Result<String> {
         let mut sums = Command::new("sha256sum");
         sums.arg(&self.suites);
-        for program in ["guard", "guardd", "guard-proxy", "guard-lab"] {
+        for program in [
+            "guard",
+            "guardd",
+            "guard-proxy",
+            "guard-resolver",
+            "guard-lab",
+        ] {
             sums.arg(build::tested().join(program));
         }
         for example in examples()? {

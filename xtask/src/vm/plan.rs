@@ -34,6 +34,7 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
             name,
             filters: Vec::new(),
             within: &[],
+            without: &[],
         });
         return Ok(all.collect());
     }
@@ -52,6 +53,7 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
                 name: name.to_owned(),
                 filters: filter.into_iter().collect(),
                 within: &[],
+                without: &[],
             }),
         }
     }
@@ -124,6 +126,7 @@ pub(super) fn of_the_gate(kernel: Kernel) -> Vec<Cell> {
             name: choice.suite.to_owned(),
             filters: tests.map(|&test| test.to_owned()).collect(),
             within: &[],
+            without: &[],
         };
         let kind = kinds(choice.suite).into_iter().next();
         Cell {
@@ -178,7 +181,7 @@ impl Shard {
 
 /// A kind of machine with one kernel.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct MachineSpec<'a> {
     pub(super) maker: &'a Maker<'a>,
     pub(super) kind: Kind,
 }
@@ -187,7 +190,7 @@ pub(super) struct Place<'a> {
 pub(super) struct Queue<'a>(Mutex<Vec<Group<'a>>>);
 
 struct Group<'a> {
-    place: Place<'a>,
+    place: MachineSpec<'a>,
     /// With the seconds that each may take; the longest last.
     suites: Vec<(f64, Suite)>,
     machines: usize,
@@ -211,7 +214,7 @@ impl<'a> Queue<'a> {
             }
             groups.extend(by_kind.into_iter().map(|(kind, mut suites)| {
                 suites.sort_by(|a, b| a.0.total_cmp(&b.0));
-                let place = Place { maker, kind };
+                let place = MachineSpec { maker, kind };
                 Group {
                     place,
                     suites,
@@ -227,7 +230,7 @@ impl<'a> Queue<'a> {
         &self,
         worker: &mut Worker,
         machine: &mut Option<Machine>,
-    ) -> Option<(Place<'a>, Suite)> {
+    ) -> Option<(MachineSpec<'a>, Suite)> {
         let mut groups = self.groups();
         let at = match worker.0 {
             Some(mine) if !groups[mine].suites.is_empty() => mine,

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::disk::Disk;
 use super::machine::{Console, Machine};
-use super::plan::Place;
+use super::plan::MachineSpec;
 use super::report::{Status, Tests};
 use super::run::{Log, Runner, install};
 use super::suites::Suite;
@@ -24,7 +24,7 @@ const AFTER: &str = "after::";
 
 pub(super) fn run(
     runner: &Runner<'_>,
-    place: Place<'_>,
+    place: MachineSpec<'_>,
     suite: &Suite,
     log: &mut Log,
 ) -> Result<Tests> {
@@ -40,6 +40,7 @@ pub(super) fn run(
             name: suite.name.clone(),
             filters: vec![name.to_owned()],
             within: &[],
+            without: &[],
         };
         let tests = runner.tests(machine, place.maker.accel, &suite, log)?;
         if tests.status() == Status::Failed {
@@ -68,7 +69,12 @@ pub(super) fn run(
     Ok(sum)
 }
 
-fn boot(runner: &Runner<'_>, place: Place<'_>, suite: &Suite, disk: &Path) -> Result<Machine> {
+fn boot(
+    runner: &Runner<'_>,
+    place: MachineSpec<'_>,
+    suite: &Suite,
+    disk: &Path,
+) -> Result<Machine> {
     let console = runner.console(place, suite);
     let payload = &runner.payload.path();
     place

@@ -138,28 +138,30 @@ pub(super) struct Passed {
     pub(super) tests: usize,
 }
 
-/// A table for the documents: what each kind of machine passes. What is not known to pass has no number in it.
+/// A list for the documents: the suites that each kind of machine passes, with their numbers of tests. A suite that is not
+/// known to pass is not in it.
 pub(super) fn table(machines: &[(&str, &str)], passed: &[Passed]) -> String {
     let mut suites: Vec<_> = passed.iter().map(|one| one.suite.as_str()).collect();
     suites.sort_unstable();
     suites.dedup();
-    let mut table = String::from("| suite | plain | others |\n|---|---|---|\n");
-    for suite in suites {
-        let of_suite: Vec<_> = passed.iter().filter(|one| one.suite == suite).collect();
-        let plain = in_kind(machines, &of_suite, Kind::Plain.name());
-        let mut others = Vec::new();
-        for (_, kind) in machines {
-            let told = in_kind(machines, &of_suite, kind).map(|told| format!("{kind} {told}"));
-            if let Some(told) =
-                told.filter(|told| *kind != Kind::Plain.name() && !others.contains(told))
-            {
-                others.push(told);
-            }
+    let mut kinds: Vec<&str> = Vec::new();
+    for (_, kind) in machines {
+        if !kinds.contains(kind) {
+            kinds.push(kind);
         }
-        let (plain, others) = (plain.unwrap_or_default(), others.join(", "));
-        table.push_str(&format!("| `{suite}` | {plain} | {others} |\n"));
     }
-    table
+    let mut list = String::new();
+    for kind in kinds {
+        let of_kind = suites.iter().filter_map(|suite| {
+            let of_suite: Vec<_> = passed.iter().filter(|one| one.suite == *suite).collect();
+            in_kind(machines, &of_suite, kind).map(|tests| format!("`{suite}` {tests}"))
+        });
+        let of_kind: Vec<_> = of_kind.collect();
+        if !of_kind.is_empty() {
+            list.push_str(&format!("- {kind}: {}\n", of_kind.join(", ")));
+        }
+    }
+    list
 }
 
 /// How many tests passed in such machines: one number where it is that of each kernel, else each with its kernel.
@@ -179,7 +181,7 @@ fn in_kind(machines: &[(&str, &str)], passed: &[&Passed], kind: &str) -> Option<
     let told = kernels
         .iter()
         .filter_map(|kernel| tests(kernel).map(|tests| format!("{tests} on {kernel}")));
-    Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
+    Some(told.collect::<Vec<_>>().join(" and ")).filter(|told| !told.is_empty())
 }
 
 #[cfg(test)]
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_row_for_each_suite_with_its_kinds_of_machines() {
+    fn the_list_has_each_suite_by_kind_of_machine() {
         let one = |kernel: &str, kind: &str, suite: &str, tests| Passed {
             kernel: kernel.to_owned(),
             kind: kind.to_owned(),
@@ -251,12 +253,9 @@ mod tests {
             one("6.12", "reboot", "d", 5),
         ];
         let rows = [
-            "| suite | plain | others |",
-            "|---|---|---|",
-            "| `a` | 1 on 6.12 |  |",
-            "| `b` | 2 | hybrid 2 on 6.1 |",
-            "| `c` | 3 on 6.1, 4 on 6.12 |  |",
-            "| `d` |  | reboot 5 |",
+            "- plain: `a` 1 on 6.12, `b` 2, `c` 3 on 6.1 and 4 on 6.12",
+            "- hybrid: `b` 2 on 6.1",
+            "- reboot: `d` 5",
         ];
         assert_eq!(table(&machines, &passed), rows.join("\n") + "\n");
     }

@@ -12,7 +12,7 @@ use super::heard::{Ended, Heard, Results};
 use super::machine::{Console, Machine};
 use super::passed::Record;
 use super::payload::{self, PACKAGES, Payload, TESTS};
-use super::plan::{Place, Queue, Worker};
+use super::plan::{MachineSpec, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
 use super::report::{Ran, Status, Tests};
@@ -94,7 +94,7 @@ impl Runner<'_> {
     /// One suite. A machine that breaks is made anew, and the suite begun again.
     fn with_retries(
         &self,
-        place: Place<'_>,
+        place: MachineSpec<'_>,
         suite: &Suite,
         mut run: impl FnMut(&mut Log) -> Result<Tests>,
     ) -> Ran {
@@ -130,7 +130,7 @@ impl Runner<'_> {
 
     fn suite(
         &self,
-        place: Place<'_>,
+        place: MachineSpec<'_>,
         suite: &Suite,
         running: &mut Option<Machine>,
         log: &mut Log,
@@ -152,7 +152,7 @@ impl Runner<'_> {
         Ok(tests)
     }
 
-    fn start(&self, place: Place<'_>, suite: &Suite, log: &mut Log) -> Result<Machine> {
+    fn start(&self, place: MachineSpec<'_>, suite: &Suite, log: &mut Log) -> Result<Machine> {
         let begun = Instant::now();
         let console = self.console(place, suite);
         let console = Console::File(&console);
@@ -177,7 +177,7 @@ impl Runner<'_> {
     }
 
     /// The console of the machine that was started for a suite.
-    pub(super) fn console(&self, place: Place<'_>, suite: &Suite) -> PathBuf {
+    pub(super) fn console(&self, place: MachineSpec<'_>, suite: &Suite) -> PathBuf {
         let name = &suite.name;
         let (kernel, kind) = (place.maker.image.kernel.name(), place.kind.name());
         self.logs.join(format!("{kernel}-{kind}-{name}.console"))
@@ -350,7 +350,7 @@ pub(super) struct Log {
 
 impl Log {
     /// That of a suite, where so many machines have broken already.
-    fn new(runner: &Runner<'_>, place: Place<'_>, suite: &str, broken: u32) -> Self {
+    fn new(runner: &Runner<'_>, place: MachineSpec<'_>, suite: &str, broken: u32) -> Self {
         let (kernel, kind) = (place.maker.image.kernel.name(), place.kind.name());
         let path = runner.logs.join(format!("{kernel}-{kind}-{suite}.log"));
         // An earlier run's, whose output is replaced. What the machine said that broke stays before it.

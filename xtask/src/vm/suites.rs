@@ -122,8 +122,8 @@ impl Kind {
     pub(super) fn exists_with(self, kernel: Kernel) -> bool {
         match self {
             Self::Hybrid | Self::Legacy => kernel == Kernel::V6_1,
-            // Nothing that it says is about a kernel.
-            Self::Agent => kernel == Kernel::V6_12,
+            // Nothing that they say is about a kernel.
+            Self::Agent | Self::Tools => kernel == Kernel::V6_12,
             _ => true,
         }
     }
@@ -136,6 +136,8 @@ pub(super) struct Suite {
     pub(super) filters: Vec<String>,
     /// Of these, only what has one of these parts in its name: nothing else can run where it is to; none: all.
     pub(super) within: &'static [&'static str],
+    /// Nothing that has one of these parts in its name: it cannot run where the suite is to.
+    pub(super) without: &'static [&'static str],
 }
 
 impl Suite {
@@ -143,6 +145,9 @@ impl Suite {
     pub(super) fn has(&self, test: &str) -> bool {
         let name = test.split_once("::").map_or(test, |(_, name)| name);
         if !self.within.is_empty() && !self.within.iter().any(|part| name.contains(part)) {
+            return false;
+        }
+        if self.without.iter().any(|part| name.contains(part)) {
             return false;
         }
         if self.filters.is_empty() {
@@ -153,7 +158,7 @@ impl Suite {
 }
 
 /// Tests that are ignored for another reason than that they change the machine.
-const LEFT_OUT: &[&str] = &["waiting::soak::soak_of_ten_thousand_questions"];
+const LEFT_OUT: &[&str] = &["waiting::soak::soak_of_ten_thousand_requests"];
 
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
 const ELSEWHERE: &[(Kind, &[&str])] = &[
@@ -170,7 +175,7 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
     (Kind::Agent, &["documents"]),
-    (Kind::Tools, &["tools"]),
+    (Kind::Tools, &["sockets", "tools"]),
 ];
 /// What cannot run in a plain machine: `clients` and `completions` want programs that no machine has, `agents` a bus and a polkit of its own,
 /// and `watch` types keys in time, which
@@ -193,7 +198,17 @@ const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::",
 const WITHIN: &[(Kind, &str, &[&str])] = &[
     (Kind::Plain, "documents", &["machine::", "what_happened::"]),
     (Kind::Agent, "documents", &["agent::"]),
+    (Kind::Tools, "sockets", KEYS),
 ];
+
+/// The parts that cannot, for want of programs.
+const WITHOUT: &[(Kind, &str, &[&str])] = &[
+    (Kind::Plain, "sockets", KEYS),
+    (Kind::FmodRet, "sockets", KEYS),
+];
+
+/// What wants git, ssh and gpg.
+const KEYS: &[&str] = &["keys::"];
 
 /// What the gate runs, in machines with the newest kernel: what no other place can tell. `cargo xtask test` says the rest on its own
 /// kernel, and the matrix all of it on each. One machine boots twice for `reboot`; another runs what is below it.
@@ -297,7 +312,8 @@ pub(super) fn kinds(suite: &str) -> Vec<Kind> {
 pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
     let is_it = |part: &&(Kind, &str, _)| part.0 == kind && part.1 == suite.name;
     let mut part = suite.clone();
-    part.within = within(kind, &suite.name);
+    part.within = parts(WITHIN, kind, &suite.name);
+    part.without = parts(WITHOUT, kind, &suite.name);
     if !suite.filters.is_empty() {
         return part;
     }
@@ -307,12 +323,15 @@ pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
     part
 }
 
-/// What of a suite can run in a kind of machine; none: all.
-fn within(kind: Kind, suite: &str) -> &'static [&'static str] {
-    let found = WITHIN
-        .iter()
-        .find(|(of, name, _)| *of == kind && *name == suite);
-    found.map_or(&[], |(_, _, parts)| parts)
+/// What such a table has of a suite in a kind of machine.
+fn parts(
+    table: &[(Kind, &str, &'static [&'static str])],
+    kind: Kind,
+    suite: &str,
+) -> &'static [&'static str] {
+    let mut rows = table.iter();
+    let found = rows.find(|(of, name, _)| *of == kind && *name == suite);
+    found.map_or(&[], |(_, _, parts)| *parts)
 }
 
 /// How long a suite may take, on a slow and busy machine.
@@ -324,3 +343,26 @@ pub(super) fn limit(suite: &str) -> Duration {
 }
 /// How long a test may take that runs alone.
 pub(super) const ALONE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wants_programs_runs_where_they_are_and_is_left_out_elsewhere() {
+        let sockets = Suite {
+            name: "sockets".to_owned(),
+            filters: Vec::new(),
+            within: &[],
+            without: &[],
+        };
+        let (keys, other) = ("sockets::keys::agents_sign", "sockets::others");
+        for kind in kinds("sockets") {
+            let part = part(kind, &sockets);
+            let is_equipped = kind.contents() == Contents::Tools;
+            assert_eq!(part.has(keys), is_equipped, "{kind:?}");
+            assert_eq!(part.has(other), !is_equipped, "{kind:?}");
+        }
+        assert!(kinds("sockets").contains(&Kind::Tools));
+    }
+}

@@ -1,6 +1,6 @@
-//! Programs at the kernel's security hooks, where it asks them there: they judge what sessions do to Unix sockets of others,
-//! which sockets they are handed, and whom they signal. What a program is told of the kernel's structures is found in its
-//! own description of itself (BTF).
+//! Programs at the kernel's security hooks, if it runs them there: they judge what sessions do to Unix sockets of others, which
+//! sockets they receive, and which processes they signal. The kernel's type information (BTF) says where its structures have
+//! the fields that they read.
 
 mod place;
 mod trial;
@@ -53,8 +53,8 @@ pub(super) struct Lsm {
 }
 
 impl Lsm {
-    /// Attaches the programs, where each does not do the same already, and sees that somebody asks them. They judge nobody until
-    /// [`Self::judge`]. Else why there are none, in words; then none of a new guard's stays.
+    /// Attaches the programs, unless attached ones do the same, and checks that they are run. They judge nothing until
+    /// [`Self::judge`]. Else returns why there are none, in words; then none of a new guard stays.
     pub(super) fn attach(
         live: &Path,
         object: &Object,
@@ -68,7 +68,7 @@ impl Lsm {
             let programs = load_all(place, object, &ebpf, types)?;
             let mut lsm = Self::open(live)?;
             if were_there {
-                // Those of an earlier guard may not have waited for it.
+                // Those of an earlier guard may judge already.
                 lsm.judge()?;
             }
             attach_all(live, &programs)?;
@@ -77,12 +77,12 @@ impl Lsm {
                 Some(hook) => Err(not_asked(format!("not the program at {}", hook.as_str()))),
             }
         };
-        // What fails for want of memory or descriptors may not the next moment.
+        // A lack of memory or descriptors may pass in a moment.
         let why = match attach().or_else(|_| attach()) {
             Ok(lsm) => return Ok(lsm),
             Err(why) => why,
         };
-        // Those that are there go on as they are, unless they are seen to do nothing: whoever has begun under them knows no other.
+        // Existing ones stay, unless they are seen to do nothing: sessions that began under them have no other protection.
         if were_there && !matches!(trial::never_asked(live), Ok(Some(_))) {
             tracing::warn!(%why, "the programs at the security hooks stay as they were");
             return Self::open(live).map_err(|why| why.to_string());
@@ -100,13 +100,13 @@ impl Lsm {
         })
     }
 
-    /// Has the programs judge, from now on for as long as the maps are there.
+    /// Has the programs judge, from now on for as long as the maps exist.
     pub(super) fn judge(&mut self) -> Result<()> {
         let set = self.state.set(LSM_JUDGES, 1, 0);
         set.map_err(DatapathError::ebpf("write the map LSM_STATE"))
     }
 
-    /// What holds for the session that has the cgroup of that id.
+    /// Sets how the session with that cgroup is judged.
     pub(super) fn set(&mut self, cgroup: u64, free: bool, outer: Option<u64>) -> Result<()> {
         let session = LsmSession {
             outer: outer.unwrap_or(0),
@@ -116,14 +116,14 @@ impl Lsm {
         put.map_err(DatapathError::ebpf("write the map LSM_SESSIONS"))
     }
 
-    /// Lets the session that has that cgroup, or with 0 every one, connect to a socket.
+    /// Allows the session with that cgroup, or with 0 every one, to connect to a socket.
     pub(super) fn allow_socket(&mut self, session: u64, cookie: u64) -> Result<()> {
         let key = AllowedSocket { session, cookie };
         let put = self.sockets.insert(bytes(&key), 1, 0);
         put.map_err(DatapathError::ebpf("write the map LSM_SOCKETS"))
     }
 
-    /// Lets it connect to whatever socket has that name: a path and a NUL, or a NUL and an abstract name. With 0 the socket
+    /// Allows it to connect to any socket with that name: a path and a NUL, or a NUL and an abstract name. With 0 the socket
     /// must be root's.
     pub(super) fn allow_name(&mut self, session: u64, name: &[u8]) -> Result<()> {
         let mut key = AllowedName::new_zeroed();
@@ -137,7 +137,7 @@ impl Lsm {
         put.map_err(DatapathError::ebpf("write the map LSM_NAMES"))
     }
 
-    /// Forgets which sockets a session may connect to, or with 0 every one.
+    /// Removes the allowed sockets of a session, or with 0 of all.
     pub(super) fn forget_sockets(&mut self, session: u64) {
         let sockets: Vec<_> = self.sockets.keys().filter_map(is_of(session)).collect();
         for key in sockets {
@@ -145,9 +145,9 @@ impl Lsm {
         }
     }
 
-    /// Forgets a session.
+    /// Removes a session.
     pub(super) fn forget(&mut self, session: u64) {
-        // Ids are not used again; what stays takes room.
+        // Ids are not used again; a leftover only takes room.
         let _ = gone(self.sessions.remove(&session));
         self.forget_sockets(session);
         let names: Vec<_> = self.names.keys().filter_map(is_of(session)).collect();
@@ -211,7 +211,7 @@ fn pin(live: &Path, hook: &str) -> PathBuf {
     live.join(format!("lsm_{hook}"))
 }
 
-/// The maps stay: what is in them holds for programs that may come back.
+/// The maps stay: their entries hold for programs that may come back.
 fn detach(live: &Path) {
     for hook in HOOKS {
         pins::take_away(&pin(live, hook));
@@ -226,13 +226,13 @@ fn not_asked(why: String) -> DatapathError {
     DatapathError::ebpf("judge at the security hooks")(io::Error::other(why))
 }
 
-/// The hooks as the kernel has them: all, where they were attached or one of them was left by an earlier guardd. Where they
-/// judge, each is tried: what the kernel calls programs by can be switched off under them (`kernel.ftrace_enabled`).
+/// The hooks as the kernel has them: all, if they were attached or an earlier guardd left one. If they judge, each is tried:
+/// the kernel's means to call programs can be switched off (`kernel.ftrace_enabled`).
 pub(super) fn read_back(live: &Path, attached: bool) -> Vec<HookStatus> {
     let is_one_pinned = || HOOKS.iter().any(|hook| pin(live, hook).exists());
     let hooks = HOOKS.iter().filter(|_| attached || is_one_pinned());
     let never_asked = match attached {
-        // Doubt about one's own means is none about them.
+        // If the trial itself fails, the programs are not in doubt.
         true => trial::never_asked(live).ok().flatten(),
         false => None,
     };
@@ -256,8 +256,8 @@ mod tests {
     use super::*;
     use guard_sys::bpf::ProgramKind;
 
-    /// Also where the kernel takes no program of their types: they do nothing with their context that one at a tracepoint may
-    /// not.
+    /// Also if the kernel knows no program of their types: they do nothing with their context that one at a tracepoint may not
+    /// do.
     #[test]
     fn the_verifier_takes_the_programs_by_another_type() {
         let object = Object::built_in();

@@ -1,4 +1,4 @@
-//! Where at the kernel's security hooks a program is asked on this machine.
+//! How this machine's kernel runs programs at its security hooks.
 
 use std::{io, os::fd::AsFd as _};
 
@@ -12,26 +12,26 @@ use guard_sys::{
     process::session_of,
 };
 
-/// Where programs are asked at security hooks.
+/// How programs are run at security hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecurityHooks {
-    /// As one of the security modules, where the kernel asks one that is called `bpf` (`BPF_LSM_MAC`).
+    /// As one of the security modules, if the kernel has the one called `bpf` (`BPF_LSM_MAC`).
     Module,
-    /// Before the function that asks the modules, which is not run where the program refuses (`BPF_MODIFY_RETURN`). No module
-    /// is needed: the kernel takes such programs for every function whose name begins with `security_`.
+    /// Before the function that calls the modules, which is skipped if the program refuses (`BPF_MODIFY_RETURN`). No module is
+    /// needed: the kernel accepts such programs for every function whose name begins with `security_`.
     Function,
 }
 
-/// Asked where a process wants to know the session of another: seldom, and harmless.
+/// Called when a process asks for the session of another: seldom, and harmless.
 const TRIED: &str = "task_getsid";
 
 impl SecurityHooks {
-    /// Finds out where a program is called that is loaded and attached: the kernel lets programs of a security module be
-    /// attached also where `bpf` is not among the modules of this boot. The programs only count.
+    /// Finds out how an attached program is called: the kernel accepts programs of a security module even if `bpf` is not among
+    /// the modules of this boot. The programs only count.
     ///
     /// # Errors
     ///
-    /// Why there is no such place, in words.
+    /// Why there is no way, in words.
     pub fn find(types: &Btf) -> Result<Self, String> {
         let counted = [Self::Module, Self::Function].map(|place| (place, place.count(types)));
         if let Some((place, _)) = counted.iter().find(|one| matches!(one.1, Ok(1..))) {
@@ -57,7 +57,7 @@ impl SecurityHooks {
     ///
     /// # Errors
     ///
-    /// `NotFound` where this kernel has no such hook.
+    /// `NotFound` if this kernel has no such hook.
     pub(super) fn kind(self, types: &Btf, hook: &str) -> io::Result<ProgramKind> {
         let id = |name: String| Ok::<_, io::Error>(types.function(&name)?.cast_unsigned());
         Ok(match self {
@@ -66,7 +66,7 @@ impl SecurityHooks {
         })
     }
 
-    /// How often a program was called while it had to be once.
+    /// How often a program was called when it had to be called once.
     fn count(self, types: &Btf) -> Result<u64, String> {
         if self == Self::Function && preempts_under_locks() {
             return Err(
@@ -93,9 +93,9 @@ impl SecurityHooks {
     }
 }
 
-/// Whether a task may be stopped for another while it holds a socket's lock. The kernel leaves out a program before a function where
-/// it runs on that processor already (`bpf_prog_enter_recur`), and so for the other task: elsewhere no two are judged on one
-/// processor at once, for connections are judged under that lock.
+/// Whether a task may be preempted by another while it holds a socket's lock. The kernel skips a program before a function if
+/// it runs on that processor already (`bpf_prog_enter_recur`), and so for the other task. On other kernels no two are judged on
+/// one processor at once, since connections are judged under that lock.
 fn preempts_under_locks() -> bool {
     let version = rustix::system::uname();
     version.version().to_string_lossy().contains("PREEMPT_RT")

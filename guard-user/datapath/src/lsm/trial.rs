@@ -1,5 +1,5 @@
-//! Whether the programs at the security hooks are asked, each, and refuse: tried on guardd itself, for the kernel lets them be
-//! attached also where it does not ask them.
+//! Whether the programs at the security hooks are run, each, and refuse: tried on guardd itself, since the kernel lets them be
+//! attached even if it does not run them.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -26,18 +26,18 @@ use rustix::{
 
 use super::super::{DatapathError, Result, maps::open, top::refused};
 
-/// What is tried.
+/// The words for the trial.
 const TRIAL: &str = "a call to try it";
 
-/// Those that note that they were asked. The one for connections refuses one instead.
+/// Those that note that they were run. The one for connections refuses one instead.
 const NOTING: [LsmHook; 3] = [LsmHook::UnixSend, LsmHook::Receive, LsmHook::Kill];
 
-/// Has each program asked once, and says which is not. For a moment everybody is refused a connection to one socket of
-/// guardd's.
+/// Has each program run once, and returns one that was not. For a moment, connections to one socket of guardd's are refused to
+/// everybody.
 ///
 /// # Errors
 ///
-/// That it could not be tried.
+/// If it could not be tried.
 pub(super) fn never_asked(live: &Path) -> Result<Option<LsmHook>> {
     let mut probe: Array<MapData, u64> = open(live, "LSM_PROBE")?;
     let mut state: Array<MapData, u64> = open(live, "LSM_STATE")?;
@@ -72,7 +72,7 @@ pub(super) fn never_asked(live: &Path) -> Result<Option<LsmHook>> {
     Ok(None)
 }
 
-/// Sends a datagram, is handed a socket by it, and asks whether it may signal itself.
+/// Sends a datagram, receives a socket in it, and checks whether it may signal itself.
 fn call_the_others() -> io::Result<()> {
     let (one, other) = UnixDatagram::pair()?;
     let handed = [one.as_fd()];
@@ -99,7 +99,7 @@ fn call_the_others() -> io::Result<()> {
     Ok(())
 }
 
-/// At a name that nobody else can know, and take: those that the kernel chooses can be used up.
+/// At a name that no other process can know and take: names that the kernel chooses can be used up.
 fn listen() -> io::Result<(OwnedFd, SocketAddrUnix)> {
     let mut name = [0; 16];
     rustix::rand::getrandom(&mut name, GetRandomFlags::empty())?;
@@ -110,7 +110,7 @@ fn listen() -> io::Result<(OwnedFd, SocketAddrUnix)> {
     Ok((listener, address))
 }
 
-/// Waits for nobody.
+/// Connects without waiting.
 fn connect(to: &SocketAddrUnix) -> std::result::Result<(), Errno> {
     rustix::net::connect(&socket()?, to)
 }

@@ -1,17 +1,33 @@
-//! Contexts of Docker, and the servers of the Model Context Protocol that agents start.
+//! JSON: contexts of Docker, the servers of the Model Context Protocol that agents start, settings of .NET, subscriptions of Azure,
+//! and states of Terraform.
 
 use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::{ParseOptions, parse_to_ast};
 
 use crate::dsn::{Dsn, host_and_port, scan};
+use crate::host::Host;
 use crate::service::Service;
 use crate::tokens::said;
 
-use super::Sink;
-use super::settings::{Variable, variables};
+use super::settings::{Variable, by_driver, variables};
+use super::{KEY, Sink};
 
 /// How deep servers are looked for: `.claude.json` has them below projects.
 const DEPTH: usize = 6;
+
+/// Where lines end, so that a place is found without counting each time.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of_text(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a byte, from 1.
+    fn of(&self, at: usize) -> usize {
+        self.0.partition_point(|end| *end < at) + 1
+    }
+}
 
 fn object<'v, 't>(value: Option<&'v Value<'t>>) -> Option<&'v Object<'t>> {
     match value {
@@ -65,10 +81,11 @@ pub(super) fn docker_context(sink: &mut Sink, text: &str) {
 
 /// The servers, wherever in the file they are.
 pub(super) fn mcp(sink: &mut Sink, text: &str) {
-    with_root(sink, text, |sink, root| servers(sink, text, root, DEPTH));
+    let source = Lines::of_text(text);
+    with_root(sink, text, |sink, root| servers(sink, &source, root, DEPTH));
 }
 
-fn servers(sink: &mut Sink, text: &str, object: &Object<'_>, depth: usize) {
+fn servers(sink: &mut Sink, text: &Lines, object: &Object<'_>, depth: usize) {
     for property in &object.properties {
         let Value::Object(inner) = &property.value else {
             continue;
@@ -85,11 +102,8 @@ fn servers(sink: &mut Sink, text: &str, object: &Object<'_>, depth: usize) {
     }
 }
 
-fn server(sink: &mut Sink, source: &str, name: &str, server: &Object<'_>) {
-    let line = |at: usize| {
-        let before = source.as_bytes().get(..at).unwrap_or_default();
-        Some(before.iter().filter(|byte| **byte == b'\n').count() + 1)
-    };
+fn server(sink: &mut Sink, source: &Lines, name: &str, server: &Object<'_>) {
+    let line = |at: usize| Some(source.of(at));
     let mut all = Vec::new();
     for property in object(get(server, "env")).map_or(&[][..], |env| &env.properties) {
         if let Value::StringLit(value) = &property.value {
@@ -120,4 +134,267 @@ fn server(sink: &mut Sink, source: &str, name: &str, server: &Object<'_>) {
         }
     }
     variables(sink, &all, &[]);
+}
+
+/// `appsettings.json`, and others that hold settings by names in names.
+pub(super) fn settings(sink: &mut Sink, text: &str) {
+    let source = Lines::of_text(text);
+    with_root(sink, text, |sink, root| {
+        let mut all = Vec::new();
+        flatten(root, "", DEPTH, &mut all);
+        let all: Vec<_> = all
+            .iter()
+            .map(|(at, key, value)| Variable {
+                line: Some(source.of(*at)),
+                key,
+                value,
+                dormant: false,
+            })
+            .collect();
+        variables(sink, &all, &[]);
+    });
+}
+
+fn flatten<'v>(
+    object: &'v Object<'_>,
+    path: &str,
+    depth: usize,
+    all: &mut Vec<(usize, String, &'v str)>,
+) {
+    let Some(depth) = depth.checked_sub(1) else {
+        return;
+    };
+    for property in &object.properties {
+        let name = property.name.as_str();
+        let path = match path.is_empty() {
+            true => name.to_owned(),
+            false => format!("{path}.{name}"),
+        };
+        if path.len() > KEY {
+            continue;
+        }
+        match &property.value {
+            Value::StringLit(text) => all.push((property.range.start, path, &text.value)),
+            Value::NumberLit(number) => all.push((property.range.start, path, number.value)),
+            Value::Object(inner) => flatten(inner, &path, depth, all),
+            _ => {}
+        }
+    }
+}
+
+/// Subscriptions of Azure that somebody is logged in to.
+pub(super) fn azure(sink: &mut Sink, text: &str) {
+    let source = Lines::of_text(text);
+    with_root(sink, text, |sink, root| {
+        for one in array(get(root, "subscriptions")) {
+            let Some(subscription) = object(Some(one)) else {
+                continue;
+            };
+            let name = string(get(subscription, "name"));
+            let is_used =
+                matches!(get(subscription, "isDefault"), Some(Value::BooleanLit(lit)) if lit.value);
+            let at = Some((Host::parse("management.azure.com"), 443));
+            let line = source.of(subscription.range.start);
+            let clue = sink.named(line, name, Service::Platform, at, said(name));
+            if let Some(clue) = clue {
+                clue.has_sibling = !is_used;
+            }
+        }
+    });
+}
+
+fn array<'v, 't>(value: Option<&'v Value<'t>>) -> &'v [Value<'t>] {
+    match value {
+        Some(Value::Array(array)) => &array.elements,
+        _ => &[],
+    }
+}
+
+/// What kinds of resources are, and which of their attributes say where.
+const RESOURCES: [(&str, Service, u16, &[&str]); 22] = [
+    ("aws_db_instance", Service::Database, 0, &["address"]),
+    ("aws_rds_cluster", Service::Database, 0, &["endpoint"]),
+    (
+        "aws_rds_cluster_instance",
+        Service::Database,
+        0,
+        &["endpoint"],
+    ),
+    (
+        "aws_elasticache_replication_group",
+        Service::Redis,
+        6379,
+        &["primary_endpoint_address", "configuration_endpoint_address"],
+    ),
+    (
+        "aws_elasticache_cluster",
+        Service::Redis,
+        6379,
+        &["configuration_endpoint", "cluster_address"],
+    ),
+    ("aws_docdb_cluster", Service::Mongodb, 27017, &["endpoint"]),
+    (
+        "aws_opensearch_domain",
+        Service::Elasticsearch,
+        443,
+        &["endpoint"],
+    ),
+    ("aws_eks_cluster", Service::Kubernetes, 443, &["endpoint"]),
+    (
+        "aws_instance",
+        Service::Ssh,
+        22,
+        &["public_ip", "public_dns", "private_ip"],
+    ),
+    (
+        "google_sql_database_instance",
+        Service::Database,
+        0,
+        &["public_ip_address", "private_ip_address"],
+    ),
+    (
+        "google_container_cluster",
+        Service::Kubernetes,
+        443,
+        &["endpoint"],
+    ),
+    ("google_redis_instance", Service::Redis, 6379, &["host"]),
+    (
+        "azurerm_postgresql_flexible_server",
+        Service::Postgres,
+        5432,
+        &["fqdn"],
+    ),
+    (
+        "azurerm_postgresql_server",
+        Service::Postgres,
+        5432,
+        &["fqdn"],
+    ),
+    (
+        "azurerm_mysql_flexible_server",
+        Service::Mysql,
+        3306,
+        &["fqdn"],
+    ),
+    (
+        "azurerm_mssql_server",
+        Service::Sqlserver,
+        1433,
+        &["fully_qualified_domain_name"],
+    ),
+    (
+        "azurerm_kubernetes_cluster",
+        Service::Kubernetes,
+        443,
+        &["fqdn"],
+    ),
+    (
+        "digitalocean_database_cluster",
+        Service::Database,
+        0,
+        &["host"],
+    ),
+    (
+        "digitalocean_kubernetes_cluster",
+        Service::Kubernetes,
+        443,
+        &["endpoint"],
+    ),
+    ("digitalocean_droplet", Service::Ssh, 22, &["ipv4_address"]),
+    ("hcloud_server", Service::Ssh, 22, &["ipv4_address"]),
+    ("vultr_instance", Service::Ssh, 22, &["main_ip"]),
+];
+
+/// A state of Terraform: what there is, without a credential to it.
+pub(super) fn state(sink: &mut Sink, text: &str) {
+    let source = Lines::of_text(text);
+    with_root(sink, text, |sink, root| {
+        if let Some(backend) = object(get(root, "backend")) {
+            state_elsewhere(sink, &source, backend);
+        }
+        for resource in array(get(root, "resources")) {
+            let Some(resource) = object(Some(resource)) else {
+                continue;
+            };
+            let kind = string(get(resource, "type"));
+            let Some(known) = RESOURCES.iter().find(|(name, ..)| *name == kind) else {
+                continue;
+            };
+            let key = format!("{kind}.{}", string(get(resource, "name")));
+            for instance in array(get(resource, "instances")) {
+                let attributes =
+                    object(Some(instance)).and_then(|one| object(get(one, "attributes")));
+                if let Some(attributes) = attributes {
+                    self::resource(sink, &source, &key, *known, attributes);
+                }
+            }
+        }
+    });
+}
+
+fn resource(
+    sink: &mut Sink,
+    source: &Lines,
+    key: &str,
+    (_, service, port, hosts): (&str, Service, u16, &[&str]),
+    attributes: &Object<'_>,
+) {
+    let of = |key: &str| string(get(attributes, key));
+    let host = hosts
+        .iter()
+        .map(|host| of(host))
+        .find(|host| !host.is_empty());
+    let Some(host) = host else { return };
+    let told = match get(attributes, "port") {
+        Some(Value::NumberLit(number)) => number.value.parse().ok(),
+        _ => None,
+    };
+    let (service, port) = match service {
+        Service::Database => {
+            let (service, usual) = by_driver(
+                &format!("{} {}", of("engine"), of("database_version")),
+                told,
+            );
+            (service, told.unwrap_or(usual))
+        }
+        service => (service, told.unwrap_or(port)),
+    };
+    let host = host.strip_prefix("https://").unwrap_or(host);
+    let at = host_and_port(host, port);
+    let tags = object(get(attributes, "tags"));
+    let tags = tags.map_or(&[][..], |tags| &tags.properties);
+    let tags: Vec<_> = tags.iter().map(|tag| string(Some(&tag.value))).collect();
+    let data = said(&format!(
+        "{} {} {}",
+        of("db_name"),
+        of("identifier"),
+        tags.join(" ")
+    ));
+    let line = source.of(attributes.range.start);
+    if let Some(clue) = sink.named(line, key, service, at, data) {
+        clue.credential = None;
+    }
+}
+
+/// Where the state itself is, as Terraform notes it.
+fn state_elsewhere(sink: &mut Sink, source: &Lines, backend: &Object<'_>) {
+    let config = object(get(backend, "config"));
+    let of = |key: &str| config.map_or("", |config| string(get(config, key)));
+    let host = match (string(get(backend, "type")), of("endpoint"), of("region")) {
+        ("s3", "", region) if !region.is_empty() => format!("s3.{region}.amazonaws.com"),
+        ("s3", endpoint, _) if !endpoint.is_empty() => {
+            endpoint.trim_start_matches("https://").to_owned()
+        }
+        _ => return,
+    };
+    let data = said(&format!("{} {}", of("bucket"), of("key")));
+    let line = source.of(backend.range.start);
+    sink.named(
+        line,
+        "backend.s3",
+        Service::S3,
+        host_and_port(&host, 443),
+        data,
+    );
 }

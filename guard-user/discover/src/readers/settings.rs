@@ -17,12 +17,13 @@ pub(super) struct Variable<'t> {
 }
 
 /// Variables that hold a platform's token, and the host that it is for.
-const TOKENS: [(&str, &str); 26] = [
+const TOKENS: [(&str, &str); 27] = [
     ("STRIPE_SECRET_KEY", "api.stripe.com"),
     ("STRIPE_API_KEY", "api.stripe.com"),
     ("DIGITALOCEAN_TOKEN", "api.digitalocean.com"),
     ("DIGITALOCEAN_ACCESS_TOKEN", "api.digitalocean.com"),
     ("DO_PAT", "api.digitalocean.com"),
+    ("DO_PAT_TF", "api.digitalocean.com"),
     ("DO_TOKEN", "api.digitalocean.com"),
     ("HCLOUD_TOKEN", "api.hetzner.cloud"),
     ("FLY_API_TOKEN", "api.machines.dev"),
@@ -55,17 +56,33 @@ const ADDRESSES: [(&str, Service, u16); 4] = [
 ];
 
 /// Words of a key that say what a host is.
-const HOSTS: [(&str, Service, u16); 9] = [
+const HOSTS: [(&str, Service, u16); 13] = [
     ("pg", Service::Postgres, 5432),
     ("postgres", Service::Postgres, 5432),
     ("postgresql", Service::Postgres, 5432),
+    ("pgsql", Service::Postgres, 5432),
     ("mysql", Service::Mysql, 3306),
     ("mariadb", Service::Mysql, 3306),
     ("redis", Service::Redis, 6379),
     ("mongo", Service::Mongodb, 27017),
     ("mongodb", Service::Mongodb, 27017),
     ("rabbitmq", Service::Amqp, 5672),
+    ("mssql", Service::Sqlserver, 1433),
+    ("sqlsrv", Service::Sqlserver, 1433),
+    ("sqlserver", Service::Sqlserver, 1433),
 ];
+
+/// Something that holds data, of which it is not said what it speaks, nor at which port.
+const UNKNOWN: (Service, u16) = (Service::Database, 0);
+
+/// What holds for variables that stand together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around<'t> {
+    /// The services of the same file, which run here.
+    pub(super) own: &'t [&'t str],
+    /// What is said of all of them.
+    pub(super) data: Said,
+}
 
 /// `KEY=value` lines; of a shell's file those that are exported.
 pub(super) fn dotenv(sink: &mut Sink, text: &str, exported: bool) {
@@ -127,7 +144,19 @@ fn unquoted(value: &str) -> &str {
 
 /// Clues of variables that stand together. `own` are the services of the same file.
 pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
+    let around = Around {
+        own,
+        ..Around::default()
+    };
+    variables_in(sink, all, &around);
+}
+
+/// The same, with what is known of all.
+pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Around<'_>) {
     for one in all.iter().filter(|one| !one.value.is_empty()) {
+        if sink.is_full() {
+            return;
+        }
         let clues = match token(one) {
             Some((host, data)) => {
                 let at = (crate::Host::parse(host), 443);
@@ -143,7 +172,7 @@ pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
         for ((host, port), service, data, credential) in clues {
             let is_own = host
                 .as_ref()
-                .is_some_and(|host| own.contains(&host.as_str()));
+                .is_some_and(|host| around.own.contains(&host.as_str()));
             let seen = Seen {
                 dormant: one.dormant,
                 ..sink.seen(one.line, one.key)
@@ -153,7 +182,7 @@ pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
                 port,
                 service,
                 seen,
-                data,
+                data: data.and(around.data),
                 credential,
                 has_sibling: false,
                 is_own,
@@ -286,6 +315,29 @@ fn kind(key: &str) -> Option<(Service, u16)> {
         .map(|(_, service, port)| (*service, *port))
 }
 
+/// What a driver's name says, or else a port.
+pub(super) fn by_driver(driver: &str, port: Option<u16>) -> (Service, u16) {
+    let driver = driver.to_ascii_lowercase();
+    let by_driver = HOSTS
+        .iter()
+        .find(|(word, _, _)| word.len() > 2 && driver.contains(word));
+    let by_port = || port.and_then(|port| HOSTS.iter().find(|(_, _, own)| *own == port));
+    by_driver
+        .or_else(by_port)
+        .map_or(UNKNOWN, |(_, service, port)| (*service, *port))
+}
+
+/// What the other keys speak of, where that is one thing: `MYSQL_ROOT_PASSWORD` beside `DB_HOST`.
+fn by_others(all: &[Variable<'_>]) -> Option<(Service, u16)> {
+    let databases = [Service::Postgres, Service::Mysql, Service::Sqlserver];
+    let mut found = all
+        .iter()
+        .filter_map(|other| kind(&other.key.to_ascii_lowercase()))
+        .filter(|(service, _)| databases.contains(service));
+    let first = found.next()?;
+    found.all(|other| other == first).then_some(first)
+}
+
 /// `DB_HOST`, with what `DB_PORT`, `DB_CONNECTION` and `DB_NAME` beside it say.
 fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
     let key = one.key.to_ascii_lowercase();
@@ -313,17 +365,11 @@ fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lea
         "type",
     ])
     .to_ascii_lowercase();
-    let by_port = port.and_then(|port| HOSTS.iter().find(|(_, _, own)| *own == port));
-    let by_driver = HOSTS
-        .iter()
-        .find(|(word, _, _)| word.len() > 2 && driver.contains(word));
+    let told = by_driver(&driver, port);
     let (service, default) = kind(&key)
-        .or_else(|| {
-            by_driver
-                .or(by_port)
-                .map(|(_, service, port)| (*service, *port))
-        })
-        .unwrap_or((Service::Postgres, port.unwrap_or(5432)));
+        .or_else(|| (told != UNKNOWN).then_some(told))
+        .or_else(|| by_others(all))
+        .unwrap_or(UNKNOWN);
     let Some((host, default)) = host_and_port(one.value, port.unwrap_or(default)) else {
         // A socket's directory is none of these.
         if !one.value.starts_with('/') {

@@ -1,5 +1,7 @@
 //! Kubeconfigs and compose files. What is an alias counts as what it stands for, within the parser's limits.
 
+use std::borrow::Cow;
+
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use crate::dsn::{Dsn, scan};
@@ -9,9 +11,9 @@ use crate::tokens::said;
 use super::Sink;
 use super::settings::{Variable, variables};
 
-type Node<'t> = MarkedYaml<'t>;
+pub(super) type Node<'t> = MarkedYaml<'t>;
 
-fn load<'t>(sink: &mut Sink, text: &'t str) -> Vec<Node<'t>> {
+pub(super) fn load<'t>(sink: &mut Sink, text: &'t str) -> Vec<Node<'t>> {
     match MarkedYaml::load_from_str(text) {
         Ok(documents) => documents,
         // The parser's own words have the file's.
@@ -22,13 +24,13 @@ fn load<'t>(sink: &mut Sink, text: &'t str) -> Vec<Node<'t>> {
     }
 }
 
-fn get<'n, 't>(node: &'n Node<'t>, key: &str) -> Option<&'n Node<'t>> {
+pub(super) fn get<'n, 't>(node: &'n Node<'t>, key: &str) -> Option<&'n Node<'t>> {
     pairs(node)
         .find(|(name, _)| *name == key)
         .map(|(_, value)| value)
 }
 
-fn pairs<'n, 't>(node: &'n Node<'t>) -> impl Iterator<Item = (&'n str, &'n Node<'t>)> {
+pub(super) fn pairs<'n, 't>(node: &'n Node<'t>) -> impl Iterator<Item = (&'n str, &'n Node<'t>)> {
     let mapping = match &node.data {
         YamlData::Mapping(mapping) => Some(mapping),
         _ => None,
@@ -39,22 +41,31 @@ fn pairs<'n, 't>(node: &'n Node<'t>) -> impl Iterator<Item = (&'n str, &'n Node<
         .filter_map(|(key, value)| Some((text(key)?, value)))
 }
 
-fn items<'n, 't>(node: Option<&'n Node<'t>>) -> &'n [Node<'t>] {
+pub(super) fn items<'n, 't>(node: Option<&'n Node<'t>>) -> &'n [Node<'t>] {
     match node.map(|node| &node.data) {
         Some(YamlData::Sequence(items)) => items,
         _ => &[],
     }
 }
 
-fn text<'n>(node: &'n Node<'_>) -> Option<&'n str> {
+pub(super) fn text<'n>(node: &'n Node<'_>) -> Option<&'n str> {
     match &node.data {
         YamlData::Value(Scalar::String(text)) => Some(text),
         _ => None,
     }
 }
 
-fn string<'n>(node: Option<&'n Node<'_>>) -> &'n str {
+pub(super) fn string<'n>(node: Option<&'n Node<'_>>) -> &'n str {
     node.and_then(text).unwrap_or_default()
+}
+
+/// A text, or a number as text.
+pub(super) fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
+    match &node.data {
+        YamlData::Value(Scalar::String(text)) => Some(Cow::Borrowed(text)),
+        YamlData::Value(Scalar::Integer(number)) => Some(Cow::Owned(number.to_string())),
+        _ => None,
+    }
 }
 
 /// Each context with its cluster's server; the one that is used now is a choice, not a name of a list.

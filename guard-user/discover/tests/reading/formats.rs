@@ -223,3 +223,318 @@ services:
         ],
     )
 }
+
+#[test]
+fn what_a_bare_host_speaks_is_taken_from_what_stands_beside_it() -> Tested {
+    let places = [
+        ("DB_HOST=db.example.io\n", "db.example.io:0 database"),
+        (
+            "DB_HOST=db.example.io\nDB_PORT=3306\n",
+            "db.example.io:3306 mysql",
+        ),
+        (
+            "DB_HOST=db.example.io\nDB_PORT=6000\n",
+            "db.example.io:6000 database",
+        ),
+        (
+            "DB_HOST=db.example.io\nDB_CONNECTION=sqlsrv\n",
+            "db.example.io:1433 sqlserver",
+        ),
+        (
+            "DB_HOST=db.example.io\nDB_CONNECTION=pgsql\nDB_PORT=6000\n",
+            "db.example.io:6000 postgres",
+        ),
+        (
+            "DB_HOST=db.example.io\nMYSQL_ROOT_PASSWORD=word\n",
+            "db.example.io:3306 mysql",
+        ),
+        (
+            "DB_HOST=db.example.io\nMYSQL_X=1\nPOSTGRES_X=1\n",
+            "db.example.io:0 database",
+        ),
+        (
+            "POSTGRES_HOST=db.example.io\n",
+            "db.example.io:5432 postgres",
+        ),
+    ];
+    for (text, expected) in places {
+        let found = Scene::new()?.with(".env", text)?.look()?;
+        let lines = lines(&found);
+        assert!(
+            lines[0].contains(&format!(" {expected}, ")),
+            "{text}: {lines:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn terraform_and_prisma() -> Tested {
+    let main = "\
+terraform {
+  backend \"s3\" {
+    bucket = \"acme-prod-state\" # where it is
+    region = \"eu-west-1\"
+  }
+}
+/* provider \"mysql\" {
+  endpoint = \"no.example.com\"
+*/
+provider \"postgresql\" {
+  host     = \"pg.prod.example.com\"
+  port     = 5433
+  password = \"word\"
+}
+provider \"mysql\" {
+  endpoint = \"my.example.com:3307\"
+  password = var.password
+}
+provider \"kubernetes\" {
+  host           = \"https://203.0.113.70:6443\"
+  config_context = \"prod\"
+}
+resource \"null_resource\" \"deploy\" {
+  triggers = {
+    url = \"${var.url}\"
+  }
+  connection {
+    type = \"ssh\"
+    host = \"web.prod.example.com\"
+  }
+  text = <<-EOT
+    host = \"in.example.com\"
+  EOT
+}
+";
+    let state = r#"{"version": 4,
+ "backend": {"type": "s3", "config": {"bucket": "acme-live", "region": "us-east-1"}},
+ "resources": [
+ {"type": "aws_db_instance", "name": "main", "instances": [
+  {"attributes": {"address": "main.abc.eu-west-1.rds.amazonaws.com", "engine": "mysql", "port": 3306,
+    "tags": {"Environment": "prod"}, "password": "word"}}]},
+ {"type": "aws_eks_cluster", "name": "c", "instances": [{"attributes": {"endpoint": "https://c.eks.amazonaws.com"}}]},
+ {"type": "random_password", "name": "p", "instances": [{"attributes": {"result": "word"}}]}]}"#;
+    has(
+        &Scene::new()?
+            .with("infra/main.tf", main)?
+            .with(
+                "infra/prod.tfvars",
+                "db_host = \"10.2.0.4\"\ndb_password = \"word\"\n",
+            )?
+            .with(
+                "schema.prisma",
+                "datasource db {\n  url = \"mysql://a:word@db.example.io/a\"\n}\n",
+            )?
+            .with("infra/terraform.tfstate", state)?
+            .with("infra/.terraform/providers/x/main.tf", main)?,
+        &[
+            "production s3.eu-west-1.amazonaws.com:443 s3, backend.s3 infra/main.tf:2",
+            "production pg.prod.example.com:5433 postgres, postgresql.host infra/main.tf:11",
+            "maybe my.example.com:3307 mysql, mysql.host infra/main.tf:16",
+            "production 203.0.113.70:6443 kubernetes, kubernetes infra/main.tf:19",
+            "production web.prod.example.com:22 ssh, connection infra/main.tf:27",
+            "production 10.2.0.4:0 database, db_host infra/prod.tfvars:1",
+            "production db.example.io:3306 mysql, db.url schema.prisma:2",
+            "production s3.us-east-1.amazonaws.com:443 s3, backend.s3 infra/terraform.tfstate:2",
+            "production main.abc.eu-west-1.rds.amazonaws.com:3306 mysql, aws_db_instance.main infra/terraform.tfstate:5",
+            "maybe c.eks.amazonaws.com:443 kubernetes, aws_eks_cluster.c infra/terraform.tfstate:7",
+        ],
+    )
+}
+
+#[test]
+fn pipelines() -> Tested {
+    let github = "\
+on: push
+env:
+  CACHE_URL: redis://:word@cache.example.net
+jobs:
+  test:
+    services:
+      postgres: {image: postgres}
+    env:
+      DATABASE_URL: postgres://a:b@postgres/app
+    steps:
+      - run: psql -h postgres -c 'select 1'
+      - run: curl https://get.example.org/install.sh | sh
+  deploy:
+    environment:
+      name: production
+    steps:
+      - uses: appleboy/ssh-action@v1
+        with:
+          host: 203.0.113.9
+          key: ${{ secrets.KEY }}
+      - run: |
+          rsync -a . deploy@web.example.com:/srv
+          psql -h db.example.org < migrate.sql
+          psql postgres://app:word@db2.example.org/app
+";
+    let gitlab = "\
+variables: {A_URL: 'amqp://a:word@queue.example.io'}
+release:
+  environment: {name: production, url: 'https://shop.example.io'}
+  script:
+    - ssh root@shop.example.io uptime
+";
+    has(
+        &Scene::new()?
+            .with(".github/workflows/ci.yml", github)?
+            .with(".gitlab-ci.yml", gitlab)?,
+        &[
+            "production cache.example.net:6379 redis, CACHE_URL .github/workflows/ci.yml:3",
+            "local postgres:5432 postgres, DATABASE_URL .github/workflows/ci.yml:9",
+            "production 203.0.113.9:22 ssh, production .github/workflows/ci.yml:19",
+            "production web.example.com:22 ssh, production .github/workflows/ci.yml:22",
+            "production db.example.org:5432 postgres, production .github/workflows/ci.yml:23",
+            "production db2.example.org:5432 postgres, production .github/workflows/ci.yml:24",
+            "production queue.example.io:5672 amqp, A_URL .gitlab-ci.yml:1",
+            "production shop.example.io:22 ssh, production .gitlab-ci.yml:5",
+        ],
+    )
+}
+
+#[test]
+fn frameworks() -> Tested {
+    let rails = "\
+<% if true %>
+default: &default
+  adapter: mysql2
+  password: <%= ENV['DB_PASSWORD'] %>
+
+development:
+  <<: *default
+  host: localhost
+production:
+  primary:
+    <<: *default
+    host: db2.example.com
+    database: shop_production
+  replica:
+    url: postgres://app:word@db3.example.com/shop
+";
+    let spring = "\
+spring:
+  datasource:
+    url: jdbc:postgresql://pg.example.io/app
+    password: word
+---
+spring:
+  config: {activate: {on-profile: prod}}
+  redis:
+    host: cache.example.io
+    port: 6380
+";
+    let dotnet = "{\n// where\n\"ConnectionStrings\": {\n\"Default\": \"Server=sql.example.io;Database=a;User Id=u;Password=word\"}}";
+    has(
+        &Scene::new()?
+            .with("config/database.yml", rails)?
+            .with("src/main/resources/application.yml", spring)?
+            .with(
+                "application-prod.properties",
+                "spring.datasource.url=jdbc:mysql://my.example.io/a\nspring.datasource.password=word\n",
+            )?
+            .with("appsettings.Production.json", dotnet)?,
+        &[
+            "local localhost:3306 mysql, development config/database.yml:6",
+            "production db2.example.com:3306 mysql, production config/database.yml:10",
+            "production db3.example.com:5432 postgres, production config/database.yml:14",
+            "production pg.example.io:5432 postgres, spring.datasource.url src/main/resources/application.yml:3",
+            "production cache.example.io:6380 redis, spring.redis.host src/main/resources/application.yml:9",
+            "production my.example.io:3306 mysql, spring.datasource.url application-prod.properties:1",
+            "production sql.example.io:1433 sqlserver, ConnectionStrings.Default appsettings.Production.json:4",
+        ],
+    )
+}
+
+#[test]
+fn clients_on_the_command_line() -> Tested {
+    let git = "\
+[core]
+\tbare = false
+[remote \"origin\"]
+\turl = git@github.com:acme/shop.git
+[remote \"production\"]
+\turl = dokku@dokku.example.com:shop
+[remote \"own\"]
+\turl = https://git.example.com/acme/shop
+[remote \"disk\"]
+\turl = /srv/git/a:b
+";
+    let netrc = "machine api.heroku.com\n  login me\n  password word\nmachine files.example.com login machine password word\n\
+        macdef init\nmachine no.example.com\n";
+    let npmrc = "registry=https://registry.npmjs.org/\n@acme:registry=https://npm.example.com/\n//npm.example.com/:_authToken=word\n";
+    let azure = "\u{feff}{\"subscriptions\": [\n{\"name\": \"acme-dev\", \"isDefault\": false},\n{\"name\": \"Acme Production\", \"isDefault\": true}]}";
+    let scene = Scene::new()?
+        .with(".git/config", git)?
+        .with(".git/modules/a/config", git)?
+        .with("~/.netrc", netrc)?
+        .with(".npmrc", npmrc)?
+        .with("~/.azure/azureProfile.json", azure)?
+        .with(
+            "~/.config/gcloud/configurations/config_live",
+            "[core]\naccount = me@example.com\nproject = acme\n",
+        )?;
+    has(
+        &scene,
+        &[
+            "tool github.com:22 git, origin .git/config:3",
+            "production dokku.example.com:22 ssh, production .git/config:5",
+            "unknown git.example.com:443 git, own .git/config:7",
+            "production api.heroku.com:443 platform, machine ~/.netrc:1",
+            "maybe files.example.com:443 http, machine ~/.netrc:4",
+            "tool registry.npmjs.org:443 http, registry .npmrc:1",
+            "maybe npm.example.com:443 http, token .npmrc:3, registry .npmrc:2",
+            "production management.azure.com:443 platform, - ~/.azure/azureProfile.json:3, acme-dev ~/.azure/azureProfile.json:2",
+            "production cloudresourcemanager.googleapis.com:443 platform, project ~/.config/gcloud/configurations/config_live:1",
+        ],
+    )?;
+    assert_eq!(
+        passed_over(&scene.look()?),
+        ["~/.netrc:5: a macro, and what is behind it"]
+    );
+    Ok(())
+}
+
+#[test]
+fn names_that_this_machine_knows_have_their_addresses() -> Tested {
+    let mut scene = Scene::new()?.with(
+        ".env",
+        "A=postgres://a:b@db.example.net/a\nB=redis://:p@cache.example.net\n",
+    )?;
+    let hosts = scene.home.path().join("hosts");
+    fs::write(
+        &hosts,
+        "# names\n127.0.0.1 localhost cache.example.net\n10.2.3.4 DB.example.net db # so\n2001:db8::4 db.example.net\nnonsense x\n",
+    )?;
+    scene.hosts = Some(hosts);
+    let found = scene.look()?;
+    let addresses: Vec<_> = found
+        .findings
+        .iter()
+        .map(|one| (one.host.as_str(), one.addresses.clone()))
+        .collect();
+    assert!(addresses.contains(&(
+        "db.example.net",
+        vec!["10.2.3.4".parse()?, "2001:db8::4".parse()?]
+    )));
+    // What is here may lead anywhere.
+    assert!(addresses.contains(&("cache.example.net", Vec::new())));
+    Ok(())
+}
+
+#[test]
+fn directories_of_settings_in_the_home() -> Tested {
+    has(
+        &Scene::new()?
+            .with("~/.ssh/config.d/work", "Host web\nHostName web.prod.example.com\n")?
+            .with(
+                "~/.kube/config.d/live",
+                "clusters: [{name: a, cluster: {server: 'https://k.example.io'}}]\ncontexts: [{name: live, context: {cluster: a}}]\n",
+            )?,
+        &[
+            "production web.prod.example.com:22 ssh, web ~/.ssh/config.d/work:1",
+            "production k.example.io:443 kubernetes, live ~/.kube/config.d/live:2",
+        ],
+    )
+}

@@ -1,5 +1,7 @@
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
+use guard_discover::OUT_OF_TIME;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -131,7 +133,22 @@ fn more_than_is_read_is_said() -> Tested {
     Ok(())
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 29] = [
+    "main.tf",
+    "a.tfvars",
+    "terraform.tfstate",
+    "schema.prisma",
+    ".git/config",
+    ".github/workflows/a.yml",
+    ".gitlab-ci.yml",
+    "config/database.yml",
+    "application.yml",
+    "application.properties",
+    "appsettings.json",
+    ".npmrc",
+    "~/.netrc",
+    "~/.config/gcloud/configurations/config_a",
+    "~/.azure/azureProfile.json",
     ".env",
     ".envrc",
     "kubeconfig",
@@ -149,7 +166,8 @@ const NAMES: [&str; 14] = [
 ];
 
 /// What makes readers go further than noise does.
-const PIECES: &str = "(DATABASE_URL=|DB_HOST=|export |postgres://|jdbc:|sqlserver://|://|@|:|\\[|\\]|;|Server=|host=|Host |\
+const PIECES: &str = "(machine |password |\\[remote \"a\"\\]\n|url = |registry=|//|<<|EOT|provider \"mysql\" |endpoint = |\\{\n|\\}\n|\
+    production:\n|<<: \\*a|&a|resources|attributes|jobs:|run: |ssh a@|spring:|ConnectionStrings|DATABASE_URL=|DB_HOST=|export |postgres://|jdbc:|sqlserver://|://|@|:|\\[|\\]|;|Server=|host=|Host |\
     HostName |\\{|\\}|\"|mcpServers|args|services:|environment:|- |\n|  |[a-z]{1,4}|[0-9]{1,5}|\\\\|\\$|%h|\u{1b}|é){0,40}";
 
 proptest! {
@@ -169,4 +187,90 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn each_of_the_later_formats_is_read_so_far_and_said() -> Tested {
+    let deep =
+        |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
+    let lines = |line: &str| line.repeat(1_000_000);
+    let scene = Scene::new()?
+        .with("deep/main.tf", lines("a {\n"))?
+        .with("long/main.tf", lines("a = \"b\"\n"))?
+        .with("deep/terraform.tfstate", deep("{\"a\":", "}"))?
+        .with("long/terraform.tfstate", vec![b' '; 9 << 20])?
+        .with("deep/appsettings.json", deep("{\"a\":", "}"))?
+        .with("deep/application.yml", deep("[", "]"))?
+        .with(".github/workflows/a.yml", format!("a: {}", deep("[", "]")))?
+        .with("config/database.yml", lines("a:\n"))?
+        .with(".gitlab-ci.yml", lines("a: b\n"))?
+        .with("~/.netrc", lines("machine a.example.net\n"))?
+        .with(".npmrc", lines("registry=https://a.example.net\n"))?
+        .with(
+            ".git/config",
+            lines("[remote \"a\"]\nurl = a@b.example.net:c\n"),
+        )?
+        .with("~/.azure/azureProfile.json", deep("[", "]"))?;
+    let nested: String = (0..200)
+        .map(|level| format!("{}a:\n", "  ".repeat(level)))
+        .collect();
+    let scene = scene.with("nested/.github/workflows/a.yml", nested)?;
+    let sparse = fs::File::create(scene.project.path().join("sparse.tfstate"))?;
+    sparse.set_len(1 << 30)?;
+    mknodat(
+        CWD,
+        scene.project.path().join("fifo.tf"),
+        FileType::Fifo,
+        Mode::RUSR | Mode::WUSR,
+        0,
+    )?;
+    symlink(
+        scene.project.path().join("loop.tfvars"),
+        scene.project.path().join("loop.tfvars"),
+    )?;
+    let found = scene.look()?;
+    for expected in [
+        "deep/main.tf: too long: the rest of it",
+        "long/main.tf: too long: the rest of it",
+        "deep/terraform.tfstate: unreadable JSON",
+        "long/terraform.tfstate: too long",
+        "deep/appsettings.json: too long",
+        "deep/application.yml: unreadable YAML",
+        ".github/workflows/a.yml: unreadable YAML",
+        "config/database.yml: too long: the rest of it",
+        ".gitlab-ci.yml: too long",
+        "~/.netrc: too long: the rest of it",
+        ".npmrc: too long: the rest of it",
+        ".git/config: too long: the rest of it",
+        "~/.azure/azureProfile.json: unreadable JSON",
+        "sparse.tfstate: not text",
+        "fifo.tf: not a regular file",
+        "loop.tfvars: a link",
+    ] {
+        says(&found, expected);
+    }
+    assert!(
+        found.passed_over.iter().any(|one| one.why == "too deep"),
+        "{:?}",
+        passed_over(&found)
+    );
+    Ok(())
+}
+
+#[test]
+fn what_there_was_no_time_for_is_said() -> Tested {
+    let scene = Scene::new()?
+        .with(".env", "A=redis://:p@cache.example.net\n")?
+        .with("~/.bashrc", "export A=redis://:p@cache.example.org\n")?;
+    let found = scene.look_within(Bounds {
+        time: Some(Duration::ZERO),
+        ..Bounds::default()
+    })?;
+    assert_eq!((found.home_files, found.project_files), (0, 0));
+    let late = found
+        .passed_over
+        .iter()
+        .filter(|one| one.why == OUT_OF_TIME);
+    assert_eq!(late.count(), 2, "{:?}", passed_over(&found));
+    Ok(())
 }

@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, discover};
 use tempfile::TempDir;
 
 mod formats;
 mod hostile;
+mod incidents;
 mod secrets;
 
 type Tested<T = ()> = Result<T, Box<dyn Error>>;
@@ -18,6 +19,7 @@ struct Scene {
     project: TempDir,
     home: TempDir,
     environment: Vec<(String, String)>,
+    hosts: Option<PathBuf>,
 }
 
 impl Scene {
@@ -27,6 +29,7 @@ impl Scene {
             project,
             home,
             environment: Vec::new(),
+            hosts: None,
         })
     }
 
@@ -53,6 +56,7 @@ impl Scene {
         Ok(discover(&Inputs {
             project: self.project.path(),
             home: Some(self.home.path()),
+            hosts: self.hosts.as_deref(),
             environment: &self.environment,
             uid: rustix::process::geteuid().as_raw(),
             bounds,

@@ -73,6 +73,68 @@ const PLACES: &[(&str, &str)] = &[
         "~/.docker/contexts/meta/a/meta.json",
         "{\"Name\": \"a\", \"Endpoints\": {\"docker\": {\"Host\": \"ssh://u:@@@engine.example.net\"}}}",
     ),
+    (
+        "main.tf",
+        "provider \"postgresql\" {\n  host = \"db.example.net\"\n  password = \"@@\"\n}\nvariable \"a\" {\n  default = \"@@\"\n}\n",
+    ),
+    (
+        "a.tfvars",
+        "db_password = \"@@\"\ndb_url = \"postgres://a:@@@db.example.net/a\"\ntext = <<EOT\n@@\nEOT\n",
+    ),
+    (
+        "terraform.tfstate",
+        "{\"resources\": [{\"type\": \"aws_db_instance\", \"name\": \"a\", \"instances\": [{\"attributes\": {\"address\": \
+         \"db.example.net\", \"password\": \"@@\", \"engine\": \"postgres\"}}]}], \"outputs\": {\"a\": {\"value\": \"@@\"}}}",
+    ),
+    (
+        "schema.prisma",
+        "datasource db {\n  url = \"postgres://a:@@@db.example.net/a\"\n}\n",
+    ),
+    (
+        ".git/config",
+        "[remote \"a\"]\n\turl = https://u:@@@git.example.net/a\n[http]\n\textraHeader = \"Authorization: @@\"\n",
+    ),
+    (
+        ".github/workflows/a.yml",
+        "env: {TOKEN: '@@', A: 'postgres://a:@@@db.example.net'}\njobs: {a: {steps: [{run: 'PGPASSWORD=@@ psql -h db.example.net'}]}}\n",
+    ),
+    (
+        ".gitlab-ci.yml",
+        "variables: {TOKEN: '@@'}\na: {script: ['curl -H \"Authorization: @@\" https://u:@@@api.example.net/?k=@@']}\n",
+    ),
+    (
+        "config/database.yml",
+        "production:\n  host: db.example.net\n  password: @@\n  url: postgres://a:@@@db.example.net/a\n",
+    ),
+    (
+        "application.yml",
+        "spring: {datasource: {url: 'jdbc:postgresql://db.example.net/a?password=@@', password: '@@'}}\n",
+    ),
+    (
+        "application.properties",
+        "spring.datasource.url=jdbc:postgresql://db.example.net/a\nspring.datasource.password=@@\n",
+    ),
+    (
+        "appsettings.json",
+        "{\"ConnectionStrings\": {\"A\": \"Server=db.example.net;Database=a;Password=@@\"}, \"Key\": \"@@\"}",
+    ),
+    (
+        ".npmrc",
+        "//npm.example.net/:_authToken=@@\nregistry=https://u:@@@npm.example.net/\n",
+    ),
+    (
+        ".netrc",
+        "machine h.example.net login @@ password @@\ndefault login @@ password @@\n",
+    ),
+    ("~/.netrc", "machine h.example.net\n  password @@\n"),
+    (
+        "~/.config/gcloud/configurations/config_a",
+        "[core]\naccount = @@\nproject = a\n[auth]\naccess_token_file = @@\n",
+    ),
+    (
+        "~/.azure/azureProfile.json",
+        "{\"subscriptions\": [{\"name\": \"a\", \"isDefault\": true, \"user\": {\"name\": \"@@\"}}], \"secret\": \"@@\"}",
+    ),
 ];
 
 fn made<S: Strategy>(strategy: &S, runner: &mut TestRunner) -> Tested<S::Value> {

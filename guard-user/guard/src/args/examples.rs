@@ -137,8 +137,8 @@ Examples:
   guard policy show default
   sudo guard policy edit homelab          a copy in /etc/guard/policies, opened in $EDITOR
 
-The first of these directories that has a policy of that name wins: /etc/guard/policies,
-/usr/share/guard/policies; then what is built in.";
+The first of these that has a policy of that name wins: /etc/guard/policies,
+/usr/share/guard/policies, what is built in; then your own ~/.config/guard/policies.";
 
 pub(super) const DIFF: &str = "\
 Examples:
@@ -161,6 +161,8 @@ pub(super) const DISCOVER: &str = "\
 Examples:
   guard discover                          what is in reach from here, and what the policy default says of it
   guard discover --why 2                  why the second is listed, and the rule that is proposed for it
+  guard discover --write shop             a policy of yours with these rules; asks where one widens
+  guard discover --dismiss 3              the third is not production
   guard discover --policy ./agent.toml --check
   guard discover --json | jq -r '.items[] | select(.label == \"production\") | .host'
 
@@ -182,7 +184,7 @@ pub(super) const WATCH: &str = "\
 Examples:
   guard watch
   guard watch --no-bell
-  sudo guard watch                        the questions of everybody's sessions
+  sudo guard watch                        the requests of everybody's sessions
 
 Keys: f, y, h  yes, for 5 min, 15 min, 1 h     n  no     N  no, and stop asking for 8 h
       c  yes to some connections     p, w  HTTP: yes to a path, to all writes

@@ -1,25 +1,44 @@
 use std::fs;
 
+use guard_policy as policy;
+
+use super::page::{page, toml, why};
 use super::*;
 
-type Tested<T = ()> = Result<T, Box<dyn std::error::Error>>;
+pub(super) type Tested<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-const SETTINGS: &str = "\
+pub(super) const SETTINGS: &str = "\
 DATABASE_URL=postgres://app:hunter2@db.example.net/app
 IMMICH_URL=http://192.168.7.20:2283/api
 IMMICH_API_KEY=hunter2
 CACHE_URL=redis://localhost
 ";
 
-fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tested<Discovered> {
+pub(super) fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tested<Discovered> {
     let dir = tempfile::tempdir()?;
+    let (project, home) = (dir.path().join("project"), dir.path().join("home"));
+    let mut environment = Vec::new();
     for (name, text) in files {
-        fs::write(dir.path().join(name), text)?;
+        let file = match (*name, name.strip_prefix("~/")) {
+            ("env", _) => {
+                let variables = text.lines().filter_map(|line| line.split_once('='));
+                environment
+                    .extend(variables.map(|(key, value)| (key.to_owned(), value.to_owned())));
+                continue;
+            }
+            (_, Some(below)) => home.join(below),
+            (name, None) => project.join(name),
+        };
+        fs::create_dir_all(file.parent().unwrap_or(&project))?;
+        fs::write(file, text)?;
     }
+    fs::create_dir_all(&project)?;
+    fs::create_dir_all(&home)?;
     let found = guard_discover::discover(&Inputs {
-        project: dir.path(),
-        home: None,
-        environment: &[],
+        project: &project,
+        home: Some(&home),
+        hosts: None,
+        environment: &environment,
         uid: geteuid().as_raw(),
         bounds: Bounds {
             time: None,
@@ -27,10 +46,11 @@ fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tested<Discove
         },
     })?;
     let parsed = policy::parse("agent.toml", policy).map_err(|all| format!("{all:?}"))?;
-    Ok(Discovered::of(found, &parsed, all).map_err(|all| format!("{all:?}"))?)
+    let dismissals = Dismissals::default();
+    Ok(Discovered::of(found, &parsed, &dismissals, all).map_err(|all| format!("{all:?}"))?)
 }
 
-fn shipped() -> &'static str {
+pub(super) fn shipped() -> &'static str {
     policy::SHIPPED
         .iter()
         .find(|(name, _)| *name == "default")
@@ -48,6 +68,7 @@ fn places_are_listed_with_what_the_policy_does() -> Tested {
     2  production  db.example.net:5432  postgres  DATABASE_URL  .env:1  allow    read-only, postgres
     The policy default lets everything through to 1 that looks like production.
         guard discover --why 1
+        guard discover --write NAME
     ");
     assert!(!all.is_clean() && all.complete);
     let text = serde_json::to_string(&all)?;
@@ -79,7 +100,7 @@ fn a_place_is_explained_with_a_valid_rule() -> Tested {
         let Some(proposed) = &one.proposed else {
             continue;
         };
-        let text = format!("version = 1\n{}", toml(one, proposed));
+        let text = format!("version = 1\n{}", toml(one, &one.name(), proposed));
         assert!(policy::parse("agent.toml", &text).is_ok(), "{text}");
     }
     Ok(())
@@ -91,7 +112,7 @@ fn what_a_rule_covers_is_not_open() -> Tested {
     let mut text = shipped().to_owned();
     for one in &all.items {
         if let Some(proposed) = &one.proposed {
-            text.push_str(&toml(one, proposed));
+            text.push_str(&toml(one, &one.name(), proposed));
         }
     }
     let covered = discovered(&[(".env", SETTINGS)], &text, false)?;
@@ -120,5 +141,64 @@ fn what_was_passed_over_is_said() -> Tested {
         "{text}"
     );
     assert!(!text.contains("db.example.net"), "{text}");
+    Ok(())
+}
+
+/// What happened to people, with the file that led there, as the reading's own tests have it.
+const INCIDENTS: &str = include_str!("../../../discover/tests/incidents.txt");
+
+#[test]
+fn each_incident_is_open_without_the_rule_that_is_proposed_and_not_with_it() -> Tested {
+    let open = "version = 1\ndefault = \"allow\"\n";
+    let mut count = 0;
+    for incident in INCIDENTS.split("== ").skip(1) {
+        let (head, files) = incident.split_once('\n').ok_or("no files")?;
+        let (thread, expected) = head.split_once(" | ").ok_or("nothing expected")?;
+        let mut words = expected.split(' ');
+        let (Some("production" | "maybe"), Some(place)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let files: Vec<_> = files
+            .split("-- ")
+            .skip(1)
+            .filter_map(|file| file.split_once('\n'))
+            .collect();
+        let of = |policy: &str| -> Tested<InReach> {
+            let all = discovered(&files, policy, false)?;
+            let mut items = all.items.into_iter();
+            Ok(items.find(|one| one.at() == place).ok_or(thread)?)
+        };
+        let control = of(open)?;
+        assert_eq!(control.now.verdict, "allow", "{thread}");
+        let proposed = control.proposed.clone().ok_or(thread)?;
+        let rule = toml(&control, &control.name(), &proposed);
+        let after = of(&format!("{open}{rule}"))?;
+        assert_eq!(after.now.verdict, proposed.action, "{thread}: {rule}");
+        count += 1;
+    }
+    assert_eq!(count, 24);
+    Ok(())
+}
+
+#[test]
+fn a_name_that_looks_private_is_judged_as_both() -> Tested {
+    let files = [(
+        ".env",
+        "A_URL=http://u:p@nas.local/a\nDB_URL=postgres://u:p@db.internal/a\n",
+    )];
+    let all = discovered(&files, shipped(), false)?;
+    for one in &all.items {
+        // It may be public, where nothing asks, and it may be private, where a rule for reads would open something.
+        assert_eq!(one.now.verdict, "allow", "{one:?}");
+        let widens = one
+            .proposed
+            .as_ref()
+            .is_some_and(|rule| rule.action == "read-only");
+        assert_eq!(
+            one.effect,
+            Some(if widens { "widens" } else { "narrows" }),
+            "{one:?}"
+        );
+    }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use guard_launch::Identity;
 use guard_probe::{
-    self as probe, Answer, Check, Family, UNIX_LAYER, UnixLayer, attempts, helpers, kernel, layers,
-    loopback,
+    self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, attempts, helpers, kernel,
+    layers, loopback,
 };
 use guard_proto::{Call, Failure, Found, Row};
 use guard_sys::accounts::Account;
@@ -102,17 +102,17 @@ fn examine(identity: &Identity, socket: &Path) -> Result<Vec<Row>, CliError> {
     Ok(rows)
 }
 
-fn unix_layer(rows: &[Row]) -> Answer {
+fn unix_layer(rows: &[Row]) -> ProbeResult {
     match UnixLayer::of(rows) {
-        UnixLayer::Lsm => Answer::yes("programs at security hooks do it, as tried"),
+        UnixLayer::Lsm => ProbeResult::yes("programs at security hooks do it, as tried"),
         UnixLayer::Supervised => {
-            Answer::yes("a cgroup's program refuses, a supervisor connects, as tried")
+            ProbeResult::yes("a cgroup's program refuses, a supervisor connects, as tried")
         }
         UnixLayer::None if rows.iter().any(is_unseen_layer) => {
-            Answer::unclear("it takes root, or a guardd to ask")
+            ProbeResult::unclear("it takes root, or a guardd to ask")
         }
         UnixLayer::None => {
-            Answer::no("neither programs at security hooks nor both of the other two work")
+            ProbeResult::no("neither programs at security hooks nor both of the other two work")
         }
     }
 }
@@ -128,13 +128,13 @@ fn is_unseen_layer(row: &Row) -> bool {
 }
 
 /// Whether a session was kept from a unix socket that it knows the path of.
-fn by_path(rows: &[Row]) -> Answer {
+fn by_path(rows: &[Row]) -> ProbeResult {
     let row = rows.iter().find(|row| row.check == "unix sockets by path");
     match row {
-        Some(row) if row.ok => Answer::yes(&row.detail),
-        Some(row) if row.detail.starts_with(probe::UNCLEAR) => Answer::unclear(&row.detail),
-        Some(row) => Answer::no(&row.detail),
-        None => Answer::unclear("no session was tried"),
+        Some(row) if row.ok => ProbeResult::yes(&row.detail),
+        Some(row) if row.detail.starts_with(probe::UNCLEAR) => ProbeResult::unclear(&row.detail),
+        Some(row) => ProbeResult::no(&row.detail),
+        None => ProbeResult::unclear("no session was tried"),
     }
 }
 
@@ -168,7 +168,7 @@ impl Daemon {
         match asked.and_then(|mut client| client.call::<Found>(&Call::Doctor {})) {
             Ok(mut found) => {
                 let first = [
-                    RUNS.row(Answer::yes(format!("answers at {}", socket.display()))),
+                    RUNS.row(ProbeResult::yes(format!("answers at {}", socket.display()))),
                     VERSIONS.row(versions(&found.version)),
                 ];
                 found.rows.splice(0..0, first);
@@ -192,7 +192,10 @@ impl Daemon {
         match Self::scratch() {
             Ok(mut scratch) => {
                 let none = format!("{none}; one was started to look with, and taken down");
-                scratch.found.rows.insert(0, RUNS.row(Answer::no(none)));
+                scratch
+                    .found
+                    .rows
+                    .insert(0, RUNS.row(ProbeResult::no(none)));
                 scratch
             }
             Err(failure) => {
@@ -207,7 +210,7 @@ impl Daemon {
             rows,
             ..Found::default()
         };
-        found.rows.insert(0, RUNS.row(Answer::no(none)));
+        found.rows.insert(0, RUNS.row(ProbeResult::no(none)));
         Self {
             found,
             socket: None,
@@ -240,10 +243,10 @@ impl Daemon {
     }
 }
 
-fn versions(daemon: &str) -> Answer {
+fn versions(daemon: &str) -> ProbeResult {
     let own = env!("CARGO_PKG_VERSION");
     match daemon == own {
-        true => Answer::yes(format!("both say {own}")),
-        false => Answer::no(format!("guard is {own}, guardd {daemon}")),
+        true => ProbeResult::yes(format!("both say {own}")),
+        false => ProbeResult::no(format!("guard is {own}, guardd {daemon}")),
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use guard_launch::Identity;
 use guard_probe::{
-    Answer, Check, Family,
+    Check, Family, ProbeResult,
     child::Trying,
     devices,
     helpers::{self, Helper},
@@ -28,7 +28,7 @@ pub(super) struct Looked {
 /// Looks.
 pub(super) fn look(identity: &Identity) -> Looked {
     looked(identity).unwrap_or_else(|error| Looked {
-        rows: vec![LOOKED.row(Answer::unclear(error))],
+        rows: vec![LOOKED.row(ProbeResult::unclear(error))],
         helpers: Vec::new(),
     })
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use guard_proto::Failure;
 
-use super::change::Change;
 use super::json::{self, Hook};
 use super::program::Program;
 use super::toml;
 use crate::args::AgentKind;
+use crate::change::Change;
 use crate::error::CliError;
 use crate::render::page::Page;
 

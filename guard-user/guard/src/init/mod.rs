@@ -10,15 +10,14 @@ use guard_proto::Failure;
 use serde::Serialize;
 
 use self::agent::Scope;
-use self::change::Change;
 use self::program::Program;
 use super::args::{AgentKind, InitArgs};
+use super::change::Change;
 use super::error::{CliError, Exit};
 use super::render::page::{BAD, GOOD, HEAD, Page};
 use super::render::{Output, time::Clock};
 
 mod agent;
-mod change;
 mod json;
 mod program;
 mod toml;

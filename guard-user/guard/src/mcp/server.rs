@@ -12,7 +12,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::tools::{self, Told, Tool};
+use super::tools::{self, Tool, ToolResult};
 
 /// Calls that are made of guardd at once; others wait. One session may have 32 connections.
 const AT_ONCE: usize = 8;
@@ -42,9 +42,9 @@ impl Server {
     }
 
     /// Calls guardd; the client of it is a blocking one.
-    async fn told(&self, tool: Tool) -> Told {
+    async fn told(&self, tool: Tool) -> ToolResult {
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else {
-            return Told::no("guard mcp is about to end");
+            return ToolResult::no("guard mcp is about to end");
         };
         let socket = Arc::clone(&self.socket);
         let told = spawn_blocking(move || {
@@ -53,7 +53,7 @@ impl Server {
             told
         });
         told.await
-            .unwrap_or_else(|error| Told::no(error.to_string()))
+            .unwrap_or_else(|error| ToolResult::no(error.to_string()))
     }
 }
 
@@ -95,7 +95,7 @@ impl ServerHandler for Server {
 }
 
 /// What a model reads. That something could not be done is for it to read as well.
-fn answer(told: Told) -> CallToolResult {
+fn answer(told: ToolResult) -> CallToolResult {
     let mut text = told.text;
     if text.len() > MAX_ANSWER {
         text.truncate(text.floor_char_boundary(MAX_ANSWER));

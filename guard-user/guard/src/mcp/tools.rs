@@ -38,13 +38,13 @@ pub(super) struct RequestArguments {
 
 /// What a tool answers with.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct ToolResult {
     pub(super) text: String,
     /// It could be done.
     pub(super) done: bool,
 }
 
-impl Told {
+impl ToolResult {
     fn yes(text: impl Into<String>) -> Self {
         let (text, done) = (text.into(), true);
         Self { text, done }
@@ -62,7 +62,10 @@ impl Tool {
     /// # Errors
     ///
     /// What is wrong with the arguments, for the model to read.
-    pub(super) fn read(name: &str, arguments: Option<JsonObject>) -> Result<Option<Self>, Told> {
+    pub(super) fn read(
+        name: &str,
+        arguments: Option<JsonObject>,
+    ) -> Result<Option<Self>, ToolResult> {
         let arguments = arguments.unwrap_or_default();
         Ok(Some(match name {
             "why" => none(name, arguments).map(|()| Self::Why)?,
@@ -73,23 +76,23 @@ impl Tool {
     }
 
     /// Asks the guardd at `socket`, and waits for it.
-    pub(super) fn call(self, socket: &Path) -> Told {
+    pub(super) fn call(self, socket: &Path) -> ToolResult {
         let told = match self {
             Self::Why => report(socket).map(|report| page(&report, render::inside::why)),
             Self::Request(arguments) => request(socket, arguments),
             Self::Status => return status(report(socket)),
         };
-        told.map_or_else(|error| failed(&error), Told::yes)
+        told.map_or_else(|error| failed(&error), ToolResult::yes)
     }
 }
 
-fn none(name: &str, arguments: JsonObject) -> Result<(), Told> {
+fn none(name: &str, arguments: JsonObject) -> Result<(), ToolResult> {
     understood::<NoArguments>(name, arguments).map(drop)
 }
 
-fn understood<T: DeserializeOwned>(name: &str, arguments: JsonObject) -> Result<T, Told> {
+fn understood<T: DeserializeOwned>(name: &str, arguments: JsonObject) -> Result<T, ToolResult> {
     let read = serde_json::from_value(Value::Object(arguments));
-    read.map_err(|error| Told::no(format!("the arguments of {name} are wrong: {error}")))
+    read.map_err(|error| ToolResult::no(format!("the arguments of {name} are wrong: {error}")))
 }
 
 fn report(socket: &Path) -> Result<WhyReport, CliError> {
@@ -107,13 +110,13 @@ fn request(socket: &Path, arguments: RequestArguments) -> Result<String, CliErro
 }
 
 /// Where this process is, in a few lines. That it is in no session is an answer too.
-fn status(report: Result<WhyReport, CliError>) -> Told {
+fn status(report: Result<WhyReport, CliError>) -> ToolResult {
     match report {
-        Ok(report) => Told::yes(in_session(&report)),
+        Ok(report) => ToolResult::yes(in_session(&report)),
         Err(CliError::Answer {
             name: ErrorName::Invalid,
             ..
-        }) => Told::yes(
+        }) => ToolResult::yes(
             "This process runs outside every session of guard's: guard stops nothing here, and is not the reason why \
              anything failed. To have guard decide what an agent may reach, a person starts it so: guard run -- AGENT",
         ),
@@ -153,8 +156,8 @@ fn page<T>(value: &T, page: impl FnOnce(&T, &Clock) -> render::page::Page) -> St
 }
 
 /// What could not be done, why, and what to do next.
-fn failed(error: &CliError) -> Told {
-    Told::no(match error.failure() {
+fn failed(error: &CliError) -> ToolResult {
+    ToolResult::no(match error.failure() {
         Some(failure) => render::failure::page(failure).plain(),
         None => error.to_string(),
     })

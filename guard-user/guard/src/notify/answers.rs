@@ -4,7 +4,7 @@ use std::path::Path;
 
 use guard_proto::{Call, HoleTerms, Holes, LogRecord, Requests, record::Record};
 
-use super::buttons::{Answer, Extent};
+use super::buttons::{ButtonChoice, Extent};
 use crate::client::Client;
 use crate::render::time::Clock;
 
@@ -19,7 +19,7 @@ pub(super) enum Outcome {
         request: String,
         text: Result<String, String>,
     },
-    /// A question is gone that was shown there; perhaps it is known who has answered.
+    /// A request is gone that was shown there; perhaps it is known who has answered.
     Gone {
         request: String,
         notification: u32,
@@ -32,9 +32,9 @@ pub(super) enum Outcome {
 /// # Errors
 ///
 /// Why it was not answered.
-pub(super) fn tell(socket: &Path, request: &str, answer: Answer) -> Result<String, String> {
+pub(super) fn tell(socket: &Path, request: &str, answer: ButtonChoice) -> Result<String, String> {
     let done = Client::connect(socket).and_then(|mut client| match answer {
-        Answer::Yes { offer, extent } => {
+        ButtonChoice::Yes { offer, extent } => {
             let terms = HoleTerms {
                 seconds: Some(offer.seconds),
                 connections: offer.connections,
@@ -64,7 +64,7 @@ pub(super) fn tell(socket: &Path, request: &str, answer: Answer) -> Result<Strin
                 .collect::<Vec<_>>()
                 .join("; "))
         }
-        Answer::No => {
+        ButtonChoice::No => {
             let (id, seconds) = (request.to_owned(), None);
             client.call::<Requests>(&Call::Deny { id, seconds })?;
             Ok("no, and it is not asked again for 15 min".to_owned())
@@ -76,7 +76,7 @@ pub(super) fn tell(socket: &Path, request: &str, answer: Answer) -> Result<Strin
     })
 }
 
-/// Who has answered a request, and how, as the audit trail has it.
+/// Who has answered a request, and how, as the audit log has it.
 pub(super) fn who_answered(socket: &Path, session: &str, request: &str) -> Option<String> {
     let call = Call::Log {
         follow: false,

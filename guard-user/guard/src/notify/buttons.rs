@@ -1,5 +1,5 @@
-//! The buttons below a question. What each stands for is in its key, so that it is what was on the screen when it was
-//! pressed, whatever has become of the question meanwhile.
+//! The buttons below a request. What each stands for is in its key, so that it is what was on the screen when it was
+//! pressed, whatever has become of the request meanwhile.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const USUAL: [Offer; 2] = [offer(900.0), offer(300.0)];
 
 /// A person's answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Answer {
+pub(super) enum ButtonChoice {
     /// Yes.
     Yes {
         /// For how long, and how much.
@@ -42,16 +42,16 @@ const fn offer(seconds: f64) -> Offer {
     }
 }
 
-/// The keys of a question's buttons, and what each says.
+/// The keys of a request's buttons, and what each says.
 pub(super) fn of(request: &Request) -> Vec<(String, String)> {
     let offers = match request.offers.as_slice() {
         [] => &USUAL[..],
         some => &some[..some.len().min(2)],
     };
-    let mut answers: Vec<(Answer, String)> = Vec::new();
+    let mut answers: Vec<(ButtonChoice, String)> = Vec::new();
     let mut add = |offer: Offer, extent, what: &str| {
         let words = format!("{what}, {}", words(&offer));
-        answers.push((Answer::Yes { offer, extent }, words));
+        answers.push((ButtonChoice::Yes { offer, extent }, words));
     };
     match &request.burst {
         Some(burst) => {
@@ -69,7 +69,7 @@ pub(super) fn of(request: &Request) -> Vec<(String, String)> {
             .iter()
             .for_each(|offer| add(*offer, Extent::Asked, "Yes")),
     }
-    answers.push((Answer::No, "No".to_owned()));
+    answers.push((ButtonChoice::No, "No".to_owned()));
     let keyed = answers.into_iter();
     keyed.map(|(answer, words)| (answer.key(), words)).collect()
 }
@@ -94,7 +94,7 @@ fn words(offer: &Offer) -> String {
     }
 }
 
-impl Answer {
+impl ButtonChoice {
     /// "yes-900s", "yes-900s-1", "tried-5-900s", "prefix-900s", "no"
     fn key(&self) -> String {
         let Self::Yes { offer, extent } = self else {
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(of(&examples::burst(17)).len(), 2, "never a part of them");
         for request in [held, examples::burst(5)] {
             for (key, _) in of(&request) {
-                assert_eq!(Answer::of(&key).unwrap().key(), key);
+                assert_eq!(ButtonChoice::of(&key).unwrap().key(), key);
             }
         }
         let extent = Extent::Tried(5);
@@ -173,8 +173,8 @@ mod tests {
             connections: Some(1),
         };
         assert_eq!(
-            Answer::of("tried-5-30m-1"),
-            Some(Answer::Yes { offer, extent })
+            ButtonChoice::of("tried-5-30m-1"),
+            Some(ButtonChoice::Yes { offer, extent })
         );
         for other in [
             "",
@@ -187,7 +187,7 @@ mod tests {
             "yes-5m-1-1",
             "yes-5m-x",
         ] {
-            assert_eq!(Answer::of(other), None, "{other}");
+            assert_eq!(ButtonChoice::of(other), None, "{other}");
         }
     }
 }

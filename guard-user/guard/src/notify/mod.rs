@@ -1,4 +1,4 @@
-//! `guard notify`: questions where a person is, on their desktop or with a terminal's bell.
+//! `guard notify`: requests where a person is, on their desktop or with a terminal's bell.
 //!
 //! It is a client like any other: it follows the requests, so that connections wait while it can show them, and
 //! answers with the verbs that a person types.

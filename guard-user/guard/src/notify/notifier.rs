@@ -1,4 +1,4 @@
-//! Which questions are shown, what becomes of a pressed button, and what is said when somebody else has answered.
+//! Which requests are shown, what becomes of a pressed button, and what is said when somebody else has answered.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt as _;
 
 use super::answers::{Outcome, tell, who_answered};
-use super::buttons::Answer;
+use super::buttons::ButtonChoice;
 use super::desktop::{ActionInvoked, Desktop, NotificationClosed, Urgency};
 use super::follow::News;
 use super::say;
@@ -21,13 +21,13 @@ use super::words::{Abilities, Words};
 use crate::error::CliError;
 use crate::render::time::Clock;
 
-/// Questions that are shown at once; one more notification says how many there are beside them.
+/// Requests that are shown at once; one more notification says how many there are beside them.
 const MAX_SHOWN: usize = 5;
 /// A server that does not answer is tried again after this long,
 const RETRY: Duration = Duration::from_secs(2);
-/// and for so long. Whoever cannot show a question does not count as somebody who would answer it.
+/// and for so long. Whoever cannot show a request does not count as somebody who would answer it.
 const GIVE_UP: Duration = Duration::from_secs(20);
-/// A question that is, or was, on the desktop.
+/// A request that is, or was, on the desktop.
 #[derive(Debug)]
 struct Shown {
     /// The server's number of it; none: the person has put it away.
@@ -140,11 +140,11 @@ impl Notifier {
         }
     }
 
-    /// Finds out what became of the questions that do not wait any more.
+    /// Finds out what became of the requests that do not wait any more.
     fn look_for_gone(&mut self) {
         let waits = |id: &String| self.waiting.iter().any(|request| request.id == *id);
         // What a button has answered does not wait any more before it is known here what came of that, which takes the
-        // question's place.
+        // request's place.
         let is_open = |shown: &Shown| shown.answered && shown.notification.is_some();
         let gone = self.shown.iter();
         let gone: Vec<_> = gone
@@ -232,7 +232,7 @@ impl Notifier {
     }
 
     async fn show_one(&mut self, request: &Request, clock: &Clock) -> zbus::Result<()> {
-        let words = self.abilities.question(request, clock);
+        let words = self.abilities.of_request(request, clock);
         let mut replaces = 0;
         if let Some(shown) = self.shown.get(&request.id) {
             let has_grown = request.size() > shown.size;
@@ -284,7 +284,8 @@ impl Notifier {
         };
         let is_that = |shown: &Shown| shown.notification == Some(pressed.id) && !shown.answered;
         let found = self.shown.iter_mut().find(|(_, shown)| is_that(shown));
-        let (Some((request, shown)), Some(answer)) = (found, Answer::of(pressed.action_key)) else {
+        let (Some((request, shown)), Some(answer)) = (found, ButtonChoice::of(pressed.action_key))
+        else {
             return;
         };
         let header = signal.message().header();
@@ -315,7 +316,7 @@ impl Notifier {
         });
     }
 
-    /// The person, or the server, has put a notification away. The question waits all the same.
+    /// The person, or the server, has put a notification away. The request waits all the same.
     fn put_away(&mut self, signal: &NotificationClosed) {
         let Ok(closed) = signal.args() else {
             return;
@@ -373,7 +374,7 @@ impl Notifier {
         }
     }
 
-    /// Where to show what came of a pressed button. Where nothing did, the question waits: it can be shown anew.
+    /// Where to show what came of a pressed button. Where nothing did, the request waits: it can be shown anew.
     fn answered(&mut self, request: &str, is_done: bool) -> Option<u32> {
         match is_done {
             true => {

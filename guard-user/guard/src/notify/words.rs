@@ -2,7 +2,7 @@
 
 use guard_proto::{HttpRequest, Request};
 
-use super::buttons::{self, Answer};
+use super::buttons::{self, ButtonChoice};
 use crate::render::escape::{quoted, visible};
 use crate::render::{command_line, endpoint, requests, time::Clock};
 
@@ -46,8 +46,8 @@ impl Abilities {
         }
     }
 
-    /// A question.
-    pub(super) fn question(self, request: &Request, clock: &Clock) -> Words {
+    /// A request.
+    pub(super) fn of_request(self, request: &Request, clock: &Clock) -> Words {
         let program = requests::called(request).or_else(|| request.exe.clone());
         let program = program.as_deref().unwrap_or("a program");
         let to = requests::target(request);
@@ -67,7 +67,7 @@ impl Abilities {
             actions = buttons::of(request);
             if is_cut(request) {
                 // Nobody says yes here to what they have not seen.
-                actions.retain(|(key, _)| matches!(Answer::of(key), Some(Answer::No)));
+                actions.retain(|(key, _)| matches!(ButtonChoice::of(key), Some(ButtonChoice::No)));
                 let id = &request.id;
                 lines.push(format!(
                     "All of it, and a yes: guard watch, or guard approve {id}"
@@ -185,8 +185,8 @@ mod tests {
     };
 
     #[test]
-    fn a_question_has_what_a_person_needs_and_buttons() {
-        let words = ALL.question(&request(), &clock());
+    fn a_request_has_what_a_person_needs_and_buttons() {
+        let words = ALL.of_request(&request(), &clock());
         assert_eq!(words.actions, buttons::of(&request()));
         for text in [
             "photos",
@@ -195,7 +195,7 @@ mod tests {
         ] {
             assert!(words.body.contains(text), "{text}: {words:?}");
         }
-        let plain = Abilities::default().question(&request(), &clock());
+        let plain = Abilities::default().of_request(&request(), &clock());
         assert!(
             plain.actions.is_empty() && plain.body.contains("guard approve r1"),
             "{plain:?}"
@@ -204,7 +204,7 @@ mod tests {
             http: Some(http()),
             ..request()
         };
-        let words = ALL.question(&write, &clock());
+        let words = ALL.of_request(&write, &clock());
         assert!(
             words.summary.contains("DELETE https://photos.example.com"),
             "{words:?}"
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_burst_says_which_prefix_and_how_many() {
         for abilities in [ALL, Abilities::default()] {
-            let words = abilities.question(&burst(17), &clock());
+            let words = abilities.of_request(&burst(17), &clock());
             let summary = "tcp/443 at 17 addresses of 192.0.2.0/24";
             assert!(words.summary.starts_with(summary), "{words:?}");
             assert!(words.body.contains("Tried: 192.0.2.1, "), "{words:?}");
@@ -231,7 +231,7 @@ mod tests {
             ..request()
         };
         for abilities in [ALL, Abilities::default()] {
-            let words = abilities.question(&request, &clock());
+            let words = abilities.of_request(&request, &clock());
             let text = format!("{}{}", words.summary, words.body);
             assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
             assert!(!text.contains("\nSession: s9"), "{text}");
@@ -242,6 +242,6 @@ mod tests {
             command: vec!["y".repeat(100_000); 100],
             ..request
         };
-        assert!(ALL.question(&long, &clock()).body.len() < 8000);
+        assert!(ALL.of_request(&long, &clock()).body.len() < 8000);
     }
 }

@@ -1,7 +1,7 @@
 //! `guard check`: needs no guardd.
 
 use guard_common::Verdict;
-use guard_policy::{self as policy, Diagnostic, Environment, Severity};
+use guard_policy::{self as policy, Diagnostic, Environment, Parsed, Severity};
 use serde::Serialize;
 
 use crate::args::CheckArgs;
@@ -47,13 +47,20 @@ pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> 
     Ok(Exit::answer(all.iter().all(|checked| checked.valid)))
 }
 
+/// Reads and compiles. What names stand for here and now makes no policy invalid.
+///
+/// # Errors
+///
+/// All that is wrong with it.
+pub(crate) fn valid(file: &PolicyFile) -> Result<Parsed, Vec<Diagnostic>> {
+    let parsed = policy::parse(&file.name, &file.text)?;
+    policy::compile(&parsed.policy, &Environment::default())?;
+    Ok(parsed)
+}
+
 impl Checked {
-    /// Reads and compiles. What names stand for here and now makes no policy invalid.
     fn of(file: &PolicyFile) -> Self {
-        let parsed = policy::parse(&file.name, &file.text).and_then(|parsed| {
-            policy::compile(&parsed.policy, &Environment::default()).map(|_| parsed)
-        });
-        let (policy, diagnostics) = match parsed {
+        let (policy, diagnostics) = match valid(file) {
             Ok(parsed) => (Some(parsed.policy), parsed.warnings),
             Err(diagnostics) => (None, diagnostics),
         };

@@ -6,14 +6,16 @@ use std::net::{IpAddr, ToSocketAddrs};
 use guard_policy::{
     self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
-use guard_proto::{self as proto, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
+use guard_proto::{self as proto, Call, ErrorName, Explanations, Failure, MAX_FRAME, PolicyRef};
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
+use serde::{Serialize, Serializer, ser::Error as _};
 
 use crate::args::ExplainArgs;
 use crate::client::Client;
 use crate::error::{CliError, Exit};
-use crate::policy_file::{PolicyFile, is_file};
+use crate::person::Person;
+use crate::policy_file::{PolicyFile, is_file, personal};
 use crate::render::{self, Output};
 
 /// Asks guardd wherever there is one: it knows what names stand for, and the holes.
@@ -33,7 +35,13 @@ pub(crate) fn explain(
                     file: None,
                     text: None,
                 };
-                ask(&mut client, &args, Some(named))?
+                let answer = ask(&mut client, &args, Some(named));
+                match (answer, personal(name, &Person::own())) {
+                    (Err(error), Some(own)) if error.name() == Some(ErrorName::NotFound) => {
+                        of_file(&PolicyFile::read(&own)?, || Ok(client), &args, output)?
+                    }
+                    (answer, _) => answer?,
+                }
             }
             // What is installed or built in can be read without it.
             Err(CliError::NoDaemon(_)) => {
@@ -48,7 +56,8 @@ pub(crate) fn explain(
     if explanations.is_empty() {
         return Err(no_address(&args.to.destination).into());
     }
-    output.print_things(&explanations, render::explain::one)?;
+    let shown: Vec<_> = explanations.iter().map(Shown).collect();
+    output.print_things(&shown, |shown, clock| render::explain::one(shown.0, clock))?;
     Ok(Exit::DONE)
 }
 
@@ -117,6 +126,23 @@ fn alone(
     Ok(joined.map(Into::into).collect())
 }
 
+/// An explanation as people get it: of a name under a session, `addresses` are those that the session was told, each with its
+/// verdict.
+struct Shown<'e>(&'e proto::Explanation);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serde_json::to_value(self.0).map_err(S::Error::custom)?;
+        if let Some(fields) = shown.as_object_mut() {
+            let known = fields.remove("known");
+            if let (Some(_), Some(known)) = (&self.0.name, known) {
+                fields.insert("addresses".to_owned(), known);
+            }
+        }
+        shown.serialize(serializer)
+    }
+}
+
 /// What names and groups stand for, as far as a command can tell.
 fn environment(parsed: &Parsed, to: &Destination) -> Environment {
     let asked = match &to.target {
@@ -152,6 +178,7 @@ pub(crate) fn environment_with(names: BTreeMap<String, Vec<IpAddr>>) -> Environm
         dns,
         on_link: policy::networks_around(&host.addresses, &host.on_link),
         host: host.addresses,
+        judges_names: false,
     }
 }
 

@@ -15,7 +15,8 @@ use serde::Serialize;
 use crate::args::PolicyVerb;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
-use crate::policy_file::{INSTALLED, PolicyFile, installed, is_file};
+use crate::person::Person;
+use crate::policy_file::{INSTALLED, PolicyFile, installed, is_file, is_machines, personal};
 use crate::render::Output;
 use crate::render::time::Clock;
 use crate::render::{page::Page, page::STRONG};
@@ -59,7 +60,10 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
 
 impl Named {
     fn of(name: String) -> Self {
-        let file = installed(&name);
+        let file = match is_machines(&name) {
+            true => installed(&name),
+            false => personal(&name, &Person::own()),
+        };
         Self { name, file }
     }
 }
@@ -67,7 +71,9 @@ impl Named {
 /// All of them, by name.
 fn all() -> Vec<Named> {
     let shipped = policy::SHIPPED.iter().map(|(name, _)| (*name).to_owned());
-    let files = INSTALLED.iter().flat_map(fs::read_dir).flatten().flatten();
+    let dirs = INSTALLED.map(PathBuf::from).into_iter();
+    let dirs = dirs.chain(Person::own().policies());
+    let files = dirs.flat_map(fs::read_dir).flatten().flatten();
     let files = files.filter_map(|file| {
         let name = file.file_name().into_string().ok()?;
         Some(name.strip_suffix(".toml")?.to_owned())

@@ -85,6 +85,8 @@ pub const GROUPS: [Group; 8] = [
             row("hook task_kill", SECURITY),
             optional("hook getpeername4", HELPS),
             optional("hook getpeername6", HELPS),
+            optional("hook recvmsg4", HELPS),
+            optional("hook recvmsg6", HELPS),
             optional("hook hold", HELPS),
             optional("hook listen", HELPS),
             optional("hook top_dial4", HELPS),
@@ -197,6 +199,21 @@ pub fn all() -> impl Iterator<Item = Explained> {
             required: row.required,
         })
     })
+}
+
+/// A row that guard doctor prints one of for each of a kind, each with a name of its own.
+const HELPERS: &str = "a helper outside";
+
+/// What guard doctor may print in its place, each by its whole name.
+#[must_use]
+pub fn names(row: &Row) -> Vec<String> {
+    match row.name {
+        HELPERS => {
+            let kinds = guard_probe::helpers::names().into_iter();
+            kinds.map(|kind| format!("{HELPERS}: {kind}")).collect()
+        }
+        name => vec![name.to_owned()],
+    }
 }
 
 /// The one of that name, however it is written; or the one that has it before its colon.

@@ -184,7 +184,7 @@ fn capital(text: &str) -> String {
 }
 
 /// Text in lines of that many characters, broken between words where that is possible.
-fn broken(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn broken(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut word: Vec<char> = word.chars().collect();
@@ -211,7 +211,7 @@ fn broken(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guard_probe::{Answer, Check};
+    use guard_probe::{Check, ProbeResult};
 
     const CONNECT: Check = Check::part(
         Family::Guard,
@@ -229,9 +229,12 @@ mod tests {
     #[test]
     fn rows_stand_in_columns_with_what_to_do() {
         let rows = [
-            CONNECT.row(Answer::yes("read back: program 31")),
-            UNIX.row(Answer::no("in a session it works; outside it works")),
-            LONG.row(Answer::unclear(format!("/{} is\nlong", "x".repeat(50)))),
+            CONNECT.row(ProbeResult::yes("read back: program 31")),
+            UNIX.row(ProbeResult::no("in a session it works; outside it works")),
+            LONG.row(ProbeResult::unclear(format!(
+                "/{} is\nlong",
+                "x".repeat(50)
+            ))),
         ];
         let text = all(&rows).plain();
         assert!(
@@ -275,8 +278,8 @@ mod tests {
             "sudo systemctl restart guardd",
         );
         let rows = [
-            CONNECT.row(Answer::no("read back: no program is attached")),
-            HOOK.row(Answer::no("read back: no program is attached")),
+            CONNECT.row(ProbeResult::no("read back: no program is attached")),
+            HOOK.row(ProbeResult::no("read back: no program is attached")),
         ];
         insta::assert_snapshot!(page(&rows).plain(), @r"
         missing  hook connect4, hook connect6  fix: sudo systemctl restart guardd
@@ -289,10 +292,10 @@ mod tests {
     fn without_a_guardd_that_is_the_problem() {
         const RUNS: Check = Check::part(Family::Guard, "guardd", "sudo systemctl start guardd");
         let rows = [
-            RUNS.row(Answer::no("no guardd listens there")),
-            UNIX.row(Answer::unclear("no guardd")),
-            CONNECT.row(Answer::unclear("no guardd")),
-            LONG.row(Answer::unclear("no guardd")),
+            RUNS.row(ProbeResult::no("no guardd listens there")),
+            UNIX.row(ProbeResult::unclear("no guardd")),
+            CONNECT.row(ProbeResult::unclear("no guardd")),
+            LONG.row(ProbeResult::unclear("no guardd")),
         ];
         insta::assert_snapshot!(page(&rows).plain(), @r"
         missing  guardd  fix: sudo systemctl start guardd

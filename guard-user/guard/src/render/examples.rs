@@ -148,7 +148,9 @@ pub(crate) fn explanation() -> Explanation {
     Explanation {
         destination: "192.0.2.10".into(),
         ports: None,
+        name: None,
         addresses: vec!["192.0.2.10".into()],
+        known: Vec::new(),
         verdict: "confirm".into(),
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),

@@ -19,6 +19,9 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
     if let Some(addresses) = addresses(explanation) {
         page.paragraph("is", addresses);
     }
+    for known in known(explanation) {
+        page.field("told", known);
+    }
     if let Some(listener) = &explanation.listener {
         page.field("listener", through(listener));
     }
@@ -125,6 +128,14 @@ fn addresses(explanation: &Explanation) -> Option<String> {
         0 => shown,
         more => format!("{shown} and {more} more"),
     })
+}
+
+/// The addresses that a session was told of a name, a line each.
+fn known(explanation: &Explanation) -> Vec<String> {
+    let known = explanation.known.iter();
+    let known =
+        known.map(|one| format!("{}  {}, until {:.0}", one.address, one.verdict, one.until));
+    known.collect()
 }
 
 fn rule(explanation: &Explanation) -> String {

@@ -27,7 +27,7 @@ pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {
     page
 }
 
-/// What became of a question.
+/// What became of a request.
 pub(crate) fn requested(requested: &Requested, _clock: &Clock) -> Page {
     let mut page = Page::default();
     page.styled(explain::style(&requested.verdict), &requested.verdict)
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_says_what_became_of_it() {
+    fn a_request_says_what_became_of_it() {
         let asked = Requested {
             verdict: "confirm".into(),
             request: Some(request()),

@@ -48,7 +48,7 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
 
 /// No record.
 pub(crate) fn none() -> Page {
-    Page::of("The audit trail has nothing about that.")
+    Page::of("The audit log has nothing about that.")
 }
 
 /// The kind in words. A record of two outcomes takes the one that its fields tell of.
@@ -92,6 +92,7 @@ fn http(rest: &mut Map<String, Value>) -> (Style, &'static str) {
         Some("passed") => (GOOD, "http passed"),
         Some("refused") => (BAD, "http refused"),
         Some("failed") => (WARN, "http failed"),
+        Some("warned") => (WARN, "warns"),
         _ => return (WARN, "http"),
     };
     rest.remove("outcome");
@@ -274,6 +275,7 @@ mod tests {
             json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "passed", "method": "PUT", "path": "/api/jobs/1", "host": "photos"}),
             json!({"at": at, "kind": "request", "session": "s1", "destination": to, "request": "r2", "http": {"method": "PUT", "path": "/api/jobs/1", "digest": "ab", "headers": ["x-cascade: true"], "warnings": ["`jobs` in the path", "force=true"]}}),
             json!({"at": at, "kind": "hole-open", "session": "s1", "hole": "h2", "http": {"method": null, "path": null, "requests_left": null, "digest": null}}),
+            json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "warned", "host": "app@shop", "why": "it has dblink"}),
             json!({"at": at, "kind": "session-end", "session": "s1", "status": 0}),
             json!({"at": at, "kind": "daemon-stop", "session": null}),
         ];
@@ -293,6 +295,7 @@ mod tests {
         2026-11-20 11:59:57  s1    http passed      tcp 192.0.2.10:443  PUT /api/jobs/1  host=photos
         2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  PUT /api/jobs/1  x-cascade: true  beware `jobs` in the path; force=true  request=r2
         2026-11-20 11:59:57  s1    hole opened      any write  hole=h2
+        2026-11-20 11:59:57  s1    warns            tcp 192.0.2.10:443  host=app@shop why="it has dblink"
         2026-11-20 11:59:57  s1    session ends     status=0
         2026-11-20 11:59:57  -     guardd stops
         "#);

@@ -75,10 +75,7 @@ fn headline(page: &mut Page, report: &Report) {
     if report.left_out > 0 {
         page.styled(
             WARN,
-            format_args!(
-                "{} records were left out of the audit trail",
-                report.left_out
-            ),
+            format_args!("{} records were left out of the audit log", report.left_out),
         )
         .styled(
             HEAD,
@@ -109,7 +106,7 @@ mod tests {
     fn a_report_says_how_much_was_stopped_first() {
         insta::assert_snapshot!(page(&story(), &clock()).plain(), @r#"
         11 refused, of 4 destinations, in 3 sessions.
-        2 records were left out of the audit trail: a session may cause 60 at once and 5 a second after that.
+        2 records were left out of the audit log: a session may cause 60 at once and 5 a second after that.
 
         SESSION  NAME   POLICY  USER    STARTED              ENDED
         s1       make   ci      runner  2026-11-20 12:00:01  yes

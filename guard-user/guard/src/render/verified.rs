@@ -86,7 +86,7 @@ fn headline(page: &mut Page, found: &Verified, clock: &Clock) {
         }
         (None, false) if found.head.is_none() => {
             page.styled(WARN, "No chain").line(format_args!(
-                " in {files}: this trail is of a guard that chained no records, or empty."
+                " in {files}: this audit log is of a guard that chained no records, or empty."
             ));
         }
         (None, false) => {

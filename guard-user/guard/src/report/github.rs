@@ -68,7 +68,7 @@ mod tests {
         ::warning title=guard stopped tcp 192.0.2.11%3A5432 (db.example.com)::1 time by /usr/bin/psql: the default (confirm), session s1 make
         ::warning title=guard stopped socket 17 of type 3::1 time: the default (deny), session s2 inner
         ::warning title=guard stopped tcp 192.0.2.10%3A443::1 time: the default (deny), session s3 other
-        ::notice title=guard::Stopped in 3 sessions: 11 attempts to 4 destinations. Left out of the audit trail: 2 records.
+        ::notice title=guard::Stopped in 3 sessions: 11 attempts to 4 destinations. Left out of the audit log: 2 records.
         "#);
     }
 

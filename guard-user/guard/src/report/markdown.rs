@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use super::super::render::escape::visible;
 use super::summary::Report;
 
-/// Longer values are cut: the audit trail has all of them.
+/// Longer values are cut: the audit log has all of them.
 const LIMIT: usize = 120;
 /// Rows of a table. GitHub takes a page of 1 MiB.
 const ROWS: usize = 200;
@@ -90,10 +90,7 @@ pub(super) fn headline(report: &Report) -> String {
     }
     let left_out = match report.left_out {
         0 => String::new(),
-        left_out => format!(
-            " Left out of the audit trail: {}.",
-            count(left_out, "record")
-        ),
+        left_out => format!(" Left out of the audit log: {}.", count(left_out, "record")),
     };
     format!(
         "Stopped in {sessions}: {} to {}.{left_out}",
@@ -169,7 +166,7 @@ mod tests {
         insta::assert_snapshot!(page(&story()), @r#"
         ### guard
 
-        Stopped in 3 sessions: 11 attempts to 4 destinations. Left out of the audit trail: 2 records.
+        Stopped in 3 sessions: 11 attempts to 4 destinations. Left out of the audit log: 2 records.
 
         #### Stopped
 

@@ -1,16 +1,28 @@
 //! The end of `guard run`: what was stopped and asked meanwhile, in a few lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use guard_proto::{LogRecord, record::Record};
+use serde::Serialize;
 use serde_json::json;
 
 use super::markdown::count;
-use super::summary::Report;
-use crate::render::{page::BAD, page::COMMAND, page::Page};
+use super::summary::{Report, destination};
+use crate::render::page::{BAD, COMMAND, Page, WARN};
 
-/// So many destinations are named.
+/// So many destinations are named, and so many warnings.
 const NAMED: usize = 3;
+
+/// What a person is to know of a destination, whatever was asked of it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Warning {
+    /// In words.
+    destination: Option<String>,
+    /// Of a database: as whom, and which.
+    host: Option<String>,
+    /// What it is.
+    why: String,
+}
 
 /// What happened in one session.
 #[derive(Debug)]
@@ -20,6 +32,8 @@ pub(crate) struct RunSummary {
     through: u64,
     /// HTTP requests by what became of them.
     http: BTreeMap<String, u64>,
+    /// Each once.
+    warnings: BTreeSet<Warning>,
     /// Processes of the session go on, so that its requests can be answered.
     goes_on: bool,
 }
@@ -29,9 +43,16 @@ impl RunSummary {
     pub(crate) fn of(records: &[LogRecord], goes_on: bool) -> Self {
         let mut http = BTreeMap::new();
         let mut through = 0;
+        let mut warnings = BTreeSet::new();
         for record in records {
             match record.record() {
-                Record::Http(one) if one.outcome.is("warned") => {}
+                Record::Http(one) if one.outcome.is("warned") => {
+                    warnings.extend(one.why.clone().take().map(|why| Warning {
+                        destination: destination(&one.destination).0,
+                        host: one.host.clone().take(),
+                        why,
+                    }));
+                }
                 Record::Http(one) => {
                     if let Some(outcome) = one.outcome.take() {
                         *http.entry(outcome).or_default() += 1;
@@ -45,6 +66,7 @@ impl RunSummary {
             report: Report::of(records),
             through,
             http,
+            warnings,
             goes_on,
         }
     }
@@ -56,24 +78,31 @@ impl RunSummary {
             && report.requests.is_empty()
             && report.holes.is_empty()
             && self.http.is_empty()
+            && self.warnings.is_empty()
     }
 
     /// For programs.
     pub(crate) fn json(&self) -> Option<String> {
         let report = serde_json::to_value(&self.report).ok()?;
         Some(
-            json!({ "summary": report, "http": self.http, "connections": self.through })
-                .to_string(),
+            json!({
+                "summary": report, "http": self.http, "connections": self.through, "warnings": self.warnings,
+            })
+            .to_string(),
         )
     }
 
     /// A few lines for people.
     pub(crate) fn page(&self) -> Page {
         let mut page = Page::default();
-        let said: Vec<_> = [self.stopped(), self.asked(), self.opened(), self.http()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let parts = [
+            self.stopped(),
+            self.asked(),
+            self.opened(),
+            self.http(),
+            self.warned(),
+        ];
+        let said: Vec<_> = parts.into_iter().flatten().collect();
         page.styled(BAD, "guard:")
             .line(format_args!(" {}.", said.join("; ")));
         let named = self.report.stopped.iter().take(NAMED).map(|one| {
@@ -86,6 +115,13 @@ impl RunSummary {
         });
         for one in named {
             page.text("    ").line(one);
+        }
+        for one in self.warnings.iter().take(NAMED) {
+            let named = one.destination.iter().chain(&one.host);
+            let named = named.map(String::as_str).collect::<Vec<_>>().join(", ");
+            page.text("    ")
+                .styled(WARN, "beware")
+                .line(format_args!(" {named}: {}", one.why));
         }
         let session = self
             .report
@@ -109,7 +145,7 @@ impl RunSummary {
         page
     }
 
-    /// What to type, by what has become of the questions.
+    /// What to type, by what has become of the requests.
     fn next(&self, page: &mut Page, session: &str) {
         let requests = &self.report.requests;
         let open = requests.iter().find(|one| one.answer.is_none());
@@ -165,7 +201,7 @@ impl RunSummary {
         (!requests.is_empty()).then(|| {
             format!(
                 "{} ({})",
-                count(requests.len() as u64, "question"),
+                count(requests.len() as u64, "request"),
                 answers.join(", ")
             )
         })
@@ -173,8 +209,7 @@ impl RunSummary {
 
     fn opened(&self) -> Option<String> {
         let holes = &self.report.holes;
-        let by: std::collections::BTreeSet<_> =
-            holes.iter().filter_map(|one| one.by.as_deref()).collect();
+        let by: BTreeSet<_> = holes.iter().filter_map(|one| one.by.as_deref()).collect();
         let by: Vec<_> = by.into_iter().collect();
         (!holes.is_empty()).then(|| {
             let through = match self.through {
@@ -187,6 +222,11 @@ impl RunSummary {
                 by.join(", ")
             )
         })
+    }
+
+    fn warned(&self) -> Option<String> {
+        let warnings = self.warnings.len() as u64;
+        (warnings > 0).then(|| count(warnings, "warning"))
     }
 
     fn http(&self) -> Option<String> {
@@ -222,7 +262,7 @@ mod tests {
         ]);
         let summary = RunSummary::of(&records(all), false);
         insta::assert_snapshot!(summary.page().plain(), @r"
-        guard: stopped 9 attempts to reach 4 destinations; 2 questions (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
+        guard: stopped 9 attempts to reach 4 destinations; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)
@@ -232,6 +272,26 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
         assert_eq!(json["summary"]["refused"], 9);
         assert_eq!(json["connections"], 2);
+    }
+
+    #[test]
+    fn what_lies_behind_a_destination_is_told_once() {
+        let to = json!({"address": "2001:db8::1", "port": 5432, "protocol": "tcp", "host": null});
+        let warned = json!({
+            "kind": "http", "session": "s1", "destination": to, "outcome": "warned", "host": "app@shop",
+            "why": "this database has foreign tables of postgres_fdw",
+        });
+        let start = json!({"kind": "session-start", "session": "s1", "name": "make"});
+        let summary = RunSummary::of(&records(json!([start, warned, warned])), false);
+        assert!(!summary.is_quiet());
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: 1 warning.
+            beware tcp [2001:db8::1]:5432, app@shop: this database has foreign tables of postgres_fdw
+            guard report --session s1
+        ");
+        let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
+        assert_eq!(json["warnings"][0]["host"], "app@shop");
+        assert_eq!(json["http"], json!({}));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::super::render::endpoint;
 
-/// A report. Times are the audit trail's.
+/// A report. Times are the audit log's.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     /// Whose records there are, oldest first.
@@ -24,7 +24,7 @@ pub(crate) struct Report {
     pub(crate) holes: Vec<HoleLine>,
     /// How many attempts were refused.
     pub(crate) refused: u64,
-    /// Records that the audit trail left out, since their session had too many.
+    /// Records that the audit log left out, since their session had too many.
     pub(crate) left_out: u64,
     /// Whether a session had so many records that others may have been left out, uncounted ones among them.
     pub(crate) may_lack: bool,
@@ -77,7 +77,7 @@ pub(crate) struct StoppedLine {
     of: Option<usize>,
 }
 
-/// A question.
+/// A request.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct RequestLine {
     pub(crate) id: String,
@@ -368,7 +368,7 @@ fn argument(to: &Destination) -> Option<String> {
 }
 
 /// Where to, in words, and the host.
-fn destination(to: &Field<Destination>) -> (Option<String>, Option<String>) {
+pub(super) fn destination(to: &Field<Destination>) -> (Option<String>, Option<String>) {
     match to {
         Field::Absent | Field::Null => (None, None),
         Field::Is(Destination::Endpoint(to)) => {

@@ -8,8 +8,8 @@ use crate::error::CliError;
 
 /// What a person decided.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    /// About which question, or hole.
+pub(crate) struct Decision {
+    /// About which request, or hole.
     pub(crate) id: String,
     /// As the verb says it that does the same.
     pub(crate) call: Call,

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use ratatui::crossterm::event;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::answer::{Answer, Outcome};
+use super::answer::{Decision, Outcome};
 use super::model::{Event, Lists};
 use crate::client::Client;
 use crate::error::CliError;
@@ -25,19 +25,19 @@ const RETRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(5);
 /// And with a lot of news not more often than this.
 const PAUSE: Duration = Duration::from_millis(250);
-/// So much of the audit trail is shown at first, in seconds.
+/// So much of the audit log is shown at first, in seconds.
 const PAST: f64 = 3600.0;
 
 /// Where threads put what happens.
 #[derive(Clone)]
-pub(crate) struct Tell {
+pub(crate) struct FeedSender {
     events: mpsc::Sender<Event>,
     bell: Arc<OwnedFd>,
     is_broken: Arc<AtomicBool>,
 }
 
 /// Where it is read.
-pub(crate) struct Told {
+pub(crate) struct FeedReceiver {
     pub(crate) events: Receiver<Event>,
     bell: Arc<OwnedFd>,
     is_broken: Arc<AtomicBool>,
@@ -48,16 +48,16 @@ pub(crate) struct Told {
 /// # Errors
 ///
 /// The system's.
-pub(crate) fn channel() -> io::Result<(Tell, Told)> {
+pub(crate) fn channel() -> io::Result<(FeedSender, FeedReceiver)> {
     let (sender, events) = mpsc::channel();
     let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let is_broken = Arc::new(AtomicBool::new(false));
-    let tell = Tell {
+    let tell = FeedSender {
         events: sender,
         bell: Arc::clone(&bell),
         is_broken: Arc::clone(&is_broken),
     };
-    let told = Told {
+    let told = FeedReceiver {
         events,
         bell,
         is_broken,
@@ -65,7 +65,7 @@ pub(crate) fn channel() -> io::Result<(Tell, Told)> {
     Ok((tell, told))
 }
 
-impl Tell {
+impl FeedSender {
     /// Whether anybody still listens.
     fn tell(&self, event: Event) -> bool {
         let heard = self.events.send(event).is_ok();
@@ -79,9 +79,9 @@ impl Tell {
     }
 }
 
-impl Drop for Tell {
+impl Drop for FeedSender {
     fn drop(&mut self) {
-        // A screen that is not told of questions any more must not look as if there were none.
+        // A screen that is not told of requests any more must not look as if there were none.
         if thread::panicking() {
             self.is_broken.store(true, Ordering::SeqCst);
             self.ring();
@@ -89,7 +89,7 @@ impl Drop for Tell {
     }
 }
 
-impl Told {
+impl FeedReceiver {
     /// Takes note of the rings so far.
     pub(crate) fn hear(&self) {
         let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
@@ -101,14 +101,14 @@ impl Told {
     }
 }
 
-impl AsFd for Told {
+impl AsFd for FeedReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 }
 
 /// Reads keys. Anything else that comes from a terminal, such as what somebody pastes, is none.
-pub(crate) fn keys(tell: Tell, start: Instant) {
+pub(crate) fn keys(tell: FeedSender, start: Instant) {
     thread::spawn(move || {
         while let Ok(read) = event::read() {
             if let event::Event::Key(key) = read
@@ -121,7 +121,7 @@ pub(crate) fn keys(tell: Tell, start: Instant) {
 }
 
 /// Follows the requests that wait: whoever does so is who connections wait for.
-pub(crate) fn requests(tell: Tell, socket: &Path) {
+pub(crate) fn requests(tell: FeedSender, socket: &Path) {
     let socket = socket.to_owned();
     thread::spawn(move || {
         loop {
@@ -140,8 +140,8 @@ pub(crate) fn requests(tell: Tell, socket: &Path) {
     });
 }
 
-/// Follows the audit trail.
-pub(crate) fn records(tell: Tell, socket: &Path) {
+/// Follows the audit log.
+pub(crate) fn records(tell: FeedSender, socket: &Path) {
     let socket = socket.to_owned();
     let call = Call::Log {
         follow: true,
@@ -155,7 +155,7 @@ pub(crate) fn records(tell: Tell, socket: &Path) {
             let ended = each(&socket, &call, |record: LogRecord| {
                 if !has_begun {
                     has_begun = true;
-                    tell.tell(Event::Trail(now));
+                    tell.tell(Event::AuditLog(now));
                 }
                 tell.tell(Event::Record(Box::new(record)))
             });
@@ -186,7 +186,7 @@ fn each<Reply: serde::de::DeserializeOwned>(
 }
 
 /// Looks at the lists whenever it is asked to, and now and then without.
-pub(crate) fn lists(tell: Tell, socket: &Path) -> SyncSender<()> {
+pub(crate) fn lists(tell: FeedSender, socket: &Path) -> SyncSender<()> {
     let (nudge, nudged) = mpsc::sync_channel(1);
     let socket = socket.to_owned();
     thread::spawn(move || {
@@ -217,7 +217,7 @@ fn look(socket: &Path) -> Result<Lists, CliError> {
 
 /// Gives answers, beside all else: each may have to wait for a disk. One after the other, for guardd lets nobody have
 /// many connections at once.
-pub(crate) fn answer(tell: Tell, socket: PathBuf, answers: Vec<Answer>) {
+pub(crate) fn answer(tell: FeedSender, socket: PathBuf, answers: Vec<Decision>) {
     thread::spawn(move || {
         for answer in answers {
             let outcome = give(&socket, &answer.call).unwrap_or_else(Outcome::from);

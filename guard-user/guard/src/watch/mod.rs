@@ -43,7 +43,7 @@ pub(crate) fn watch(socket: &Path, args: &WatchArgs, output: Output) -> Result<E
 }
 
 /// What does the same in lines.
-const INSTEAD: &str = "see questions in lines:\nguard pending --follow\nand answer from another terminal:\nguard approve ID\nguard deny ID";
+const INSTEAD: &str = "see requests in lines:\nguard pending --follow\nand answer from another terminal:\nguard approve ID\nguard deny ID";
 
 fn is_dumb(term: Option<&OsStr>) -> bool {
     term.is_none_or(|term| term.is_empty() || term == "dumb")

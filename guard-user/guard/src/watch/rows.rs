@@ -1,4 +1,4 @@
-//! Lines of the lists, and all about a question or a hole. What others say stands last in a line.
+//! Lines of the lists, and all about a request or a hole. What others say stands last in a line.
 
 use guard_proto::{Hole, HttpRequest, LogRecord, Request, Session};
 
@@ -11,7 +11,7 @@ use super::model::Tone;
 /// A label, what stands beside it, and how.
 pub(crate) type Field = (&'static str, String, Tone);
 
-/// All of a question that a filter looks at.
+/// All of a request that a filter looks at.
 pub(crate) fn request_text(request: &Request) -> String {
     let note = request.note.as_deref().unwrap_or_default();
     format!(
@@ -35,7 +35,7 @@ pub(crate) fn hole_text(hole: &Hole) -> String {
     )
 }
 
-/// A question in a line of a list: what is ours, then what it wants.
+/// A request in a line of a list: what is ours, then what it wants.
 pub(crate) fn request(request: &Request, clock: &Clock, is_narrow: bool) -> String {
     let tries = match request.count {
         0 | 1 => String::new(),
@@ -84,7 +84,7 @@ fn at(request: &Request) -> String {
     }
 }
 
-/// What a question is about, as a heading: in words of ours, and of whoever wrote the policy.
+/// What a request is about, as a heading: in words of ours, and of whoever wrote the policy.
 pub(crate) fn request_title(request: &Request) -> String {
     let wants = match request.http {
         Some(_) => "wants to change something at",
@@ -103,7 +103,7 @@ pub(crate) fn request_below(request: &Request, clock: &Clock) -> Vec<Field> {
     fields
 }
 
-/// All about a question: what decides first.
+/// All about a request: what decides first.
 pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     let mut fields: Vec<Field> = Vec::new();
     if let Some(http) = &request.http {
@@ -240,7 +240,7 @@ pub(crate) fn session(session: &Session, clock: &Clock) -> String {
     )
 }
 
-/// A record of the audit trail in a line, with the time of day alone.
+/// A record of the audit log in a line, with the time of day alone.
 pub(crate) fn record(record: &LogRecord, clock: &Clock) -> String {
     let line = log::line(record, clock).into_plain();
     // The day is `2026-11-20 `.

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use super::feed::{self, Tell, Told};
+use super::feed::{self, FeedReceiver, FeedSender};
 use super::job;
 use super::model::{Effect, Event, Model};
 use super::screen::Screen;
@@ -67,8 +67,8 @@ struct Watch<'a> {
     model: Model,
     screen: Screen,
     signals: Signals,
-    told: Told,
-    tell: Tell,
+    told: FeedReceiver,
+    tell: FeedSender,
     nudge: SyncSender<()>,
     socket: &'a Path,
     start: Instant,
@@ -221,7 +221,7 @@ fn failed(error: &io::Error) -> CliError {
     CliError::Local(Failure {
         what: "cannot use this terminal".into(),
         why: error.to_string(),
-        fix: "see questions in lines:\nguard pending --follow".into(),
+        fix: "see requests in lines:\nguard pending --follow".into(),
     })
 }
 

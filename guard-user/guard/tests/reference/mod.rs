@@ -220,6 +220,14 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Proposed", "`proposed`"),
         ],
     ),
+    (
+        "struct LeftOut {",
+        &[
+            ("Written", "`guard discover --write`"),
+            ("LeftOut", "`left_out`"),
+        ],
+    ),
+    ("struct Dismissed {", &[("Dismissed", "`dismissed`")]),
     ("struct Checked {", &[("Checked", "`guard check`")]),
     ("struct Diagnostic {", &[("Diagnostic", "`diagnostics`")]),
 ];

@@ -13,8 +13,19 @@ impl State {
                 self.settle_waiters();
                 self.look_at_held();
             }
-            Change::Holes | Change::Slots => self.proxy.renew(),
+            Change::Holes => self.proxy.renew(),
+            Change::Slots => {
+                self.proxy.renew();
+                self.resolver.renew();
+            }
             Change::Policies => {
+                let sessions = &self.sessions;
+                let chain = |id| {
+                    let session = sessions.get(id);
+                    session.map_or_else(Vec::new, |session| session.chain.clone())
+                };
+                self.policies.rewrite_names(&mut self.datapath, chain);
+                self.resolver.renew();
                 self.requests.settle(&self.sessions, &self.policies);
                 self.relays.look_anew(&mut self.datapath);
                 self.proxy.renew();

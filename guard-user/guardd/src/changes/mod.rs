@@ -1,4 +1,4 @@
-//! What follows when something has changed. Operations say what they changed; nobody calls the follow-ups by hand.
+//! The follow-ups of changes. Operations return what they changed; no caller runs the follow-ups by hand.
 
 mod apply;
 
@@ -15,7 +15,7 @@ pub enum Change {
     Policies,
     /// A slot is empty.
     Slots,
-    /// Sessions are judged by a chain of policies by which none was judged before.
+    /// Sessions are judged by a chain of policies that was not in use before.
     Chains,
     /// A listener was scanned, so its upstreams are known.
     Listeners,

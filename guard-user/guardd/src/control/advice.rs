@@ -1,4 +1,4 @@
-//! What to tell a program, or the model behind it, that was refused.
+//! The advice that a refused program, or the model behind it, gets.
 
 use guard_proto::Endpoint;
 
@@ -6,7 +6,7 @@ use guard_proto::Endpoint;
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
                          refuses every one, and each attempt is written down.";
 
-/// For a request that changes something at a read-only destination, of which a person has been asked.
+/// For a request that changes something at a read-only destination, about which a person has been asked.
 pub const HTTP_ASKED: &str = "go on with something else, and send the very same request once more when the person has \
                               said yes; guard why tells what became of it; do not retry in a loop, and do not look \
                               for another way to change it";
@@ -21,10 +21,10 @@ pub fn destination(to: &Endpoint) -> String {
     }
 }
 
-/// So many characters of what an agent sent itself are said back to it.
+/// Characters of an agent's own words that are repeated to it.
 const MAX_SAID_BACK: usize = 200;
 
-/// Its beginning, where it is long.
+/// The beginning of a long text.
 #[must_use]
 pub fn short(what: &str) -> String {
     match what.char_indices().nth(MAX_SAID_BACK) {
@@ -33,7 +33,7 @@ pub fn short(what: &str) -> String {
     }
 }
 
-/// Which rule it was, in words, with its reason: those are its author's own, and nobody else's.
+/// The rule and its reason, in the words of its author.
 fn because(rule: Option<&str>, reason: Option<&str>) -> String {
     match (rule, reason) {
         (Some(rule), Some(reason)) => {
@@ -55,13 +55,34 @@ pub fn denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String
     )
 }
 
-/// For a Unix socket that somebody outside listens at.
+/// For a Unix socket whose listener is outside of the session.
 #[must_use]
 pub fn socket_refused(path: &str) -> String {
     format!(
         "Somebody outside of this session listens at {path}, and could act for it without the guard. Nobody can open it while \
          the session runs. {NO_DETOUR} Go on without it, or say in your answer that it would take `allow = [\"{path}\"]` \
          under [unix] in the session's policy, for a person to weigh: whoever listens there can do what it may do.",
+    )
+}
+
+/// For a Unix socket of which it could not be told who listens there.
+#[must_use]
+pub fn socket_unknown(path: &str) -> String {
+    format!(
+        "It could not be told who listens at {path}: this session or somebody outside. {NO_DETOUR} Go on without it. If it is a \
+         server of this session's own, have it and its clients see the same files, and try once more; else say in your answer \
+         that it would take `allow = [\"{path}\"]` under [unix] in the session's policy, for a person to weigh: whoever listens \
+         there can do what it may do.",
+    )
+}
+
+/// For a connection of which nothing could be told.
+#[must_use]
+pub fn unnamed_refused() -> String {
+    format!(
+        "A program that keeps others from looking at it was about to connect, and it could not be told where. If that was a \
+         Unix socket, it was refused; anything else was judged as ever. {NO_DETOUR} Try once more when this machine is less \
+         busy, or say in your answer which program it was.",
     )
 }
 
@@ -74,7 +95,7 @@ pub fn handed_refused() -> String {
     )
 }
 
-/// For a signal to a process of somebody else's.
+/// For a signal to a process outside of the session.
 #[must_use]
 pub fn signal_refused(process: &str) -> String {
     format!(
@@ -83,7 +104,7 @@ pub fn signal_refused(process: &str) -> String {
     )
 }
 
-/// For something that a person may open, and has been asked about as `request`.
+/// For a destination that a person may open, and about which the request `request` waits.
 #[must_use]
 pub fn asked(to: &Endpoint, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {
     format!(
@@ -94,7 +115,7 @@ pub fn asked(to: &Endpoint, rule: Option<&str>, reason: Option<&str>, request: &
     )
 }
 
-/// For an HTTP request that a person has been asked about as `request`.
+/// For an HTTP request about which the request `request` waits.
 #[must_use]
 pub fn http_asked(what: &str, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {
     format!(
@@ -105,7 +126,7 @@ pub fn http_asked(what: &str, rule: Option<&str>, reason: Option<&str>, request:
     )
 }
 
-/// For an HTTP request that a person has said no to.
+/// For an HTTP request to which a person has said no.
 #[must_use]
 pub fn http_answered_no(what: &str) -> String {
     format!(
@@ -114,7 +135,7 @@ pub fn http_answered_no(what: &str) -> String {
     )
 }
 
-/// For something that a person may open, but is not being asked about now.
+/// For a destination that a person may open, but about which no request waits.
 #[must_use]
 pub fn askable(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
     let protocol = match to.protocol.as_str() {
@@ -133,7 +154,7 @@ pub fn askable(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> Strin
     )
 }
 
-/// For something that a person has opened meanwhile.
+/// For a destination that a person has opened since.
 #[must_use]
 pub fn opened(to: &Endpoint) -> String {
     format!(
@@ -142,7 +163,7 @@ pub fn opened(to: &Endpoint) -> String {
     )
 }
 
-/// For something that a person has opened meanwhile for reads alone.
+/// For a destination that a person has opened for reads alone since.
 #[must_use]
 pub fn opened_for_reads(to: &Endpoint) -> String {
     format!(
@@ -152,7 +173,7 @@ pub fn opened_for_reads(to: &Endpoint) -> String {
     )
 }
 
-/// For something that a person has said no to.
+/// For a destination to which a person has said no.
 #[must_use]
 pub fn answered_no(to: &Endpoint) -> String {
     format!(
@@ -201,6 +222,16 @@ mod tests {
         assert_eq!(short("GET /a"), "GET /a");
         let long = short(&"é".repeat(3000));
         assert_eq!(long.chars().count(), MAX_SAID_BACK + 1);
+    }
+
+    #[test]
+    fn nobody_is_said_to_listen_where_that_is_not_known() {
+        let outside = "Somebody outside of this session listens";
+        assert!(socket_refused("/run/x").contains(outside));
+        for text in [socket_unknown("/run/x"), unnamed_refused()] {
+            assert!(!text.contains(outside), "{text}");
+            assert!(text.contains("could not be told"), "{text}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The approver who answers, and the process that the answer came from, as the kernel has it: for the audit log.
+//! The approver of an answer and the calling process, by the kernel: for the audit log.
 
 use guard_judge::http as judge;
 use guard_proto::record::Origin;
@@ -6,18 +6,18 @@ use guard_sys::pidfd::Peer;
 
 use crate::{control::auth::Approver, process};
 
-/// A person who decides something, and the process that said so.
+/// An approver who decides something, and the calling process.
 #[derive(Clone, Debug)]
 pub struct Answering {
-    /// As whom.
+    /// The approver.
     pub who: Approver,
     /// The process that called.
     pub from: Origin,
 }
 
 impl Answering {
-    /// The process behind a connection. Its pidfd shows that all this is of that process, and of none that had its number
-    /// later.
+    /// The process at the other end of a connection. Its pidfd shows that all this is of that process, and not of a later one
+    /// with its number.
     #[must_use]
     pub fn of(who: Approver, peer: &Peer) -> Self {
         let exe = peer.exe().ok();
@@ -38,7 +38,7 @@ impl Answering {
     }
 }
 
-/// A command line as it may be kept: a `--path` has the query of the request that it is for.
+/// A command line for the audit log: without the query in a `--path`.
 fn kept(words: &[String]) -> Vec<String> {
     words
         .iter()

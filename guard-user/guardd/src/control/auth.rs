@@ -1,7 +1,7 @@
-//! Who may do what: the one place that turns a caller into somebody who may.
+//! Authorisation: the only place that makes an approver or an agent of a caller.
 //!
-//! A caller is what the kernel says of the peer. An [`Approver`] or an [`Agent`] comes from
-//! [`authorise`] only, and every verb takes one of them.
+//! A [`Caller`] is what the kernel says of the peer. An [`Approver`] or an [`Agent`] comes from [`authorise`] only, and every
+//! verb takes one of them.
 
 use guard_common::SessionId;
 use guard_proto::Call;
@@ -30,7 +30,7 @@ pub struct Caller {
     pub place: CallerPlace,
 }
 
-/// A caller outside every guarded cgroup: it answers for what is its own, root for all.
+/// A caller outside every guarded cgroup: it answers for its own sessions, root for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Approver {
     uid: u32,
@@ -43,13 +43,13 @@ impl Approver {
         self.uid
     }
 
-    /// Whether it answers for all.
+    /// Whether it answers for all sessions.
     #[must_use]
     pub fn is_root(self) -> bool {
         self.uid == 0
     }
 
-    /// Whether it answers for what belongs to `owner`.
+    /// Whether it answers for the sessions of `owner`.
     #[must_use]
     pub fn answers_for(self, owner: u32) -> bool {
         self.is_root() || self.uid == owner
@@ -77,8 +77,8 @@ impl Agent {
     }
 }
 
-/// A process of root's in a cgroup right below the root that no session owns. It says that it prepares a unit;
-/// whether it does is for the service manager to say.
+/// A process of root's in a cgroup right below the root that no session owns. It claims to prepare a unit; the service manager
+/// is asked whether it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Starter {
     cgroup: u64,
@@ -92,7 +92,7 @@ impl Starter {
     }
 }
 
-/// Who may make the call that was authorised.
+/// The caller of an authorised call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authorised {
     /// A caller outside.
@@ -101,18 +101,18 @@ pub enum Authorised {
     Agent(Agent),
 }
 
-/// Who may make a session of a cgroup that is there already.
+/// A caller that may make a session of an existing cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assigner {
-    /// Root outside: of any.
+    /// Root outside: of any cgroup.
     Root,
-    /// A process that prepares a unit, if that is true: of its own.
+    /// A process that prepares a unit, if that is true: of its own cgroup.
     Starter(Starter),
-    /// A process in a session: it changes nothing, and where that is a unit it may be told so.
+    /// A process in a session: it changes nothing, but a unit's process may be told that its unit has a policy.
     Agent(Agent),
 }
 
-/// For whom a call is.
+/// The callers that a call is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Audience {
     Approvers,
@@ -125,7 +125,7 @@ fn audience(call: &Call) -> Audience {
     match call {
         Call::Run(_) | Call::Enter { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
-        // Others go by `assigner`.
+        // Other callers of Assign go through `assigner`.
         Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } => Audience::Root,
         Call::Pending {}
         | Call::Approve { .. }
@@ -147,13 +147,12 @@ fn audience(call: &Call) -> Audience {
     }
 }
 
-/// Whether `caller` may make `call` at all. What it may do to whose session is for the verb to ask
-/// [`Approver::answers_for`].
+/// Whether `caller` may make `call` at all. The verb checks [`Approver::answers_for`] for the session that it concerns.
 ///
 /// # Errors
 ///
-/// `Refused` to everybody else, and to every process inside that is in no live session; `Invalid`
-/// to a caller outside where only a process inside makes sense.
+/// `Refused` for other callers, and for processes inside that are in no live session; `Invalid` for a caller outside if only a
+/// process inside makes sense.
 pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> {
     match (caller.place, audience(call)) {
         (CallerPlace::Outside, Audience::Root) if caller.uid != 0 => Err(for_root()),
@@ -171,8 +170,7 @@ pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> 
 ///
 /// # Errors
 ///
-/// `Refused` to everybody but root, and to every process inside that is neither in a session nor in a cgroup that
-/// might become one.
+/// `Refused` for all but root, and for processes inside that are neither in a session nor in a cgroup that could become one.
 pub fn assigner(caller: &Caller) -> Result<Assigner, CallError> {
     match caller.place {
         CallerPlace::Outside if caller.uid == 0 => Ok(Assigner::Root),
@@ -189,7 +187,7 @@ pub fn assigner(caller: &Caller) -> Result<Assigner, CallError> {
     }
 }
 
-/// To a process inside, whatever it is.
+/// The refusal for a process inside, whatever its user.
 pub(crate) fn inside() -> CallError {
     CallError::refused(
         "no process under the guard may do this",
@@ -207,7 +205,7 @@ fn for_root() -> CallError {
     )
 }
 
-/// To another user than root in a unit.
+/// The refusal for users other than root in a unit.
 pub(crate) fn not_root_inside() -> CallError {
     CallError::refused(
         "only root gives a unit its policy",
@@ -349,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_only_questions_and_narrower_sessions_whatever_the_uid() {
+    fn inside_only_requests_and_narrower_sessions_whatever_the_uid() {
         let session = SessionId(7);
         for (call, audience) in calls() {
             for uid in [0, 1000] {

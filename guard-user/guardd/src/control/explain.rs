@@ -1,22 +1,24 @@
-//! The verdict for a destination, and what gives it.
+//! The verdict for a destination, and the rule or hole that gives it.
 
 use std::net::IpAddr;
 
 use guard_common::{PolicyId, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
-use guard_proto::{Explanation, Explanations, PolicyRef};
+use guard_proto::{Explanation, Explanations, KnownAddress, PolicyRef};
+use guard_sys::clock::Clocks;
 
 use crate::{
     control::{failure::CallError, ids},
     grants::opening,
     policies::{InForce, Policies, load},
     relays,
+    sessions::Session,
     shared::Shared,
     state::State,
 };
 
-/// What a client writes as a destination and ports.
+/// Parses a client's destination and ports.
 ///
 /// # Errors
 ///
@@ -39,7 +41,7 @@ pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>),
     Ok((destination, specs))
 }
 
-/// The name that has to be looked up for a destination, if there is one.
+/// The name that must be looked up for a destination, if there is one.
 #[must_use]
 pub fn name_in(to: &Destination) -> Option<String> {
     match &to.target {
@@ -48,16 +50,16 @@ pub fn name_in(to: &Destination) -> Option<String> {
     }
 }
 
-/// Under what.
+/// The policies that explain a verdict.
 #[derive(Clone, Debug)]
 pub enum Under {
     /// A session's policies and holes.
     Session(SessionId),
-    /// A policy of the daemon's, or one that the client brings. No session has it, and no hole.
+    /// A policy of guardd's, or one that the client brings, without a session and holes.
     Policy(PolicyRef),
 }
 
-/// The verdict for a destination. That of a port of this machine's loopback is the strictest of where it leads.
+/// The verdict for a destination. For a port of this machine's loopback it is the strictest over its upstreams.
 ///
 /// # Errors
 ///
@@ -100,7 +102,7 @@ pub async fn explain(
     Ok(told)
 }
 
-/// The port of this machine's loopback that a destination is, over TCP.
+/// The TCP port of this machine's loopback that the destination is, if it is one.
 fn near(to: &Destination, ports: &[PortSpec]) -> Option<(IpAddr, u16)> {
     let policy::Target::Prefix(prefix) = &to.target else {
         return None;
@@ -113,7 +115,7 @@ fn near(to: &Destination, ports: &[PortSpec]) -> Option<(IpAddr, u16)> {
     is_loopback.then(|| (prefix.address().to_ip(), port))
 }
 
-/// Adds to an answer who listens there, and makes it as strict as where that leads.
+/// Adds the listener and its upstreams to an answer, which becomes as strict as these.
 fn by_way_of(
     one: &mut Explanation,
     address: IpAddr,
@@ -125,7 +127,7 @@ fn by_way_of(
     one.leads_to = found.leads.iter().map(relays::shown).collect();
     one.leads_anywhere = found.may_lead_anywhere();
     for lead in behind {
-        // The proxy does not go by way of a listener: what may only be read from waits for a person.
+        // The proxy is not used for upstreams of a listener: `read-only` becomes `confirm`.
         let verdict = match lead.verdict.as_str() {
             "read-only" => Verdict::Confirm.as_str(),
             verdict => verdict,
@@ -173,7 +175,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// `Invalid` where no address is known for the destination.
+    /// `Invalid` if no address is known for the destination.
     pub fn explain(
         &self,
         session: SessionId,
@@ -201,9 +203,43 @@ impl State {
                 one.hole = Some(ids::hole(hole.entry.id));
             }
         }
-        told(to, strictest)
+        let mut told = told(to, strictest)?;
+        if let policy::Target::Name(name) = &to.target {
+            let known = self.told_of(session, name.as_str(), &to.ports(ports));
+            for one in &mut told.explanations {
+                one.name = Some(name.as_str().to_owned());
+                one.known.clone_from(&known);
+            }
+        }
+        Ok(told)
+    }
+
+    /// The addresses that a session was told of a name, and what holds for the first of some ports there.
+    fn told_of(&self, session: &Session, name: &str, ports: &[PortSpec]) -> Vec<KnownAddress> {
+        let (protocol, port) = match ports.first() {
+            Some(spec) if spec.protocol != Protocol::ANY => (spec.protocol, spec.low),
+            Some(spec) => (Protocol::TCP, spec.low),
+            None => (Protocol::TCP, HTTPS),
+        };
+        let known = self.policies.known_names();
+        let known = known.addresses_of(session.cgroup.id, name);
+        let known = known.map(|(address, until)| {
+            let judged = self
+                .policies
+                .judge(session.subject(), address, protocol, port);
+            let verdict = judged.map_or(Verdict::Deny, |judged| judged.verdict);
+            KnownAddress {
+                address: address.to_ip().to_string(),
+                until: Clocks::read().calendar(until),
+                verdict: verdict.as_str().to_owned(),
+            }
+        });
+        known.collect()
     }
 }
+
+/// The port that is meant where none is said, of an address that a session was told.
+const HTTPS: u16 = 443;
 
 /// Under a chain of policies.
 fn under_slots(
@@ -227,8 +263,8 @@ fn explained(
     policy::explain(&policy.policy, &policy.compiled, now, to, ports)
 }
 
-/// Of two policies' answers, the one whose strictest part is the stricter, or of equals the outer: all of a
-/// nested session's policies must allow.
+/// Of two policies' answers, the one with the stricter part, or of equals the outer one: all policies of a nested session must
+/// allow.
 fn stricter(
     inner: Vec<policy::Explanation>,
     outer: Vec<policy::Explanation>,
@@ -247,7 +283,7 @@ fn strictness(verdict: &str) -> u8 {
     known.copied().unwrap_or(Verdict::Deny).strictness()
 }
 
-/// The hole that changes a verdict, and what it makes of it: one for all before one for reads, as in the kernel.
+/// The hole that changes a verdict, and the new verdict: a hole for all counts before one for reads, as in the kernel half.
 fn opened<'h>(
     holes: &[&'h LiveHole],
     one: &policy::Explanation,
@@ -288,7 +324,7 @@ fn covers(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> boo
     hole.connections_left != Some(0) && area.contains(&prefix) && ports.iter().all(has_port)
 }
 
-/// As the client gets it.
+/// The answer as the client gets it.
 fn told(to: &Destination, all: Vec<policy::Explanation>) -> Result<Explanations, CallError> {
     if all.is_empty() {
         return Err(opening::nowhere(&to.to_string()));

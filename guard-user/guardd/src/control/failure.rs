@@ -1,4 +1,4 @@
-//! What a verb answers when it cannot do what it was asked.
+//! The error of a verb that cannot do what was called for.
 
 use guard_datapath::DatapathError;
 use guard_proto::{ErrorName, Failure, INTERFACE, varlink::WireError};
@@ -10,14 +10,14 @@ use crate::record::audit::AuditError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}")]
 pub struct CallError {
-    /// Which error of the interface.
+    /// The error's name in the interface.
     pub name: ErrorName,
-    /// What people read.
+    /// The text for people.
     pub failure: Failure,
 }
 
 impl CallError {
-    /// A refusal of one kind, from its three sentences.
+    /// An error of one kind, from its three sentences.
     pub fn new(
         name: ErrorName,
         what: impl Into<String>,
@@ -43,7 +43,7 @@ impl CallError {
         Self::new(ErrorName::Refused, what, why, fix)
     }
 
-    /// There is no such thing.
+    /// The named thing does not exist.
     pub fn not_found(
         what: impl Into<String>,
         why: impl Into<String>,
@@ -61,7 +61,7 @@ impl CallError {
         Self::new(ErrorName::Invalid, what, why, fix)
     }
 
-    /// It could not be done.
+    /// The call failed.
     pub fn failed(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::new(ErrorName::Failed, what, why, fix)
     }

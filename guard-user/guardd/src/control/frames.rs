@@ -1,4 +1,4 @@
-//! Frames: JSON objects on a stream socket, each ended by a NUL byte, none longer than agreed.
+//! Frames: JSON objects on a stream socket, each ended by a NUL byte, with limits on their lengths.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,14 +16,14 @@ use tokio_util::{
     codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder},
 };
 
-/// A connection on which nothing is asked is closed after this long.
+/// How long a connection without a call stays open.
 const IDLE: Duration = Duration::from_secs(300);
-/// A frame that has begun is complete after this long.
+/// How long a peer may take to send a frame that it has begun.
 const WHOLE: Duration = Duration::from_secs(10);
-/// A peer takes an answer within this time.
+/// How long a peer may take to read an answer.
 const TAKEN: Duration = Duration::from_secs(5);
 
-/// Why a connection ends otherwise than by its peer's leave.
+/// Why a connection ends, other than by its peer.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// Longer than the limit.
@@ -32,13 +32,13 @@ pub enum FrameError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// As many policies as the daemon reads at a time are on their way already.
+    /// The limit of long frames that are read at once is reached.
     #[error("too many policies are being sent at once")]
     Busy,
     /// The stream ended within a frame.
     #[error("the connection ended within a call")]
     Truncated,
-    /// The peer did not send or take something in time.
+    /// The peer did not send or read in time.
     #[error("the peer took too long")]
     Slow,
     /// The socket failed.
@@ -68,19 +68,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Waits until the peer says something or leaves, however long that takes.
+    /// Waits until the peer sends something or closes the connection, however long that takes.
     pub async fn stirs(&mut self) {
         if self.buffer.is_empty() {
-            // A failure is a leaving.
+            // A failure counts as closed.
             let _ = self.stream.read_buf(&mut self.buffer).await;
         }
     }
 
-    /// The next frame without its NUL, or `None` where the peer has closed the stream.
+    /// The next frame without its NUL, or `None` if the peer has closed the stream.
     ///
     /// # Errors
     ///
-    /// [`FrameError`]; the stream cannot be read on after any of them.
+    /// [`FrameError`]; the stream cannot be read after any of them.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         let mut deadline = Instant::now() + IDLE;
         if !self.buffer.is_empty() {
@@ -101,7 +101,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Takes a frame out of the buffer, if a whole one is there.
+    /// Removes a frame from the buffer, if it is complete.
     fn decode(&mut self) -> Result<Option<Bytes>, FrameError> {
         let limit = varlink::limit(&self.buffer);
         if self.held.is_none() && self.buffer.len() >= MAX_FRAME && limit > MAX_FRAME {
@@ -134,7 +134,7 @@ fn codec(limit: usize) -> AnyDelimiterCodec {
 ///
 /// # Errors
 ///
-/// [`FrameError::Slow`] where the peer does not take it in time, and what the socket says.
+/// [`FrameError::Slow`] if the peer does not read it in time, and the socket's errors.
 pub async fn send<W: AsyncWrite + Unpin>(
     stream: &mut W,
     mut frame: Vec<u8>,
@@ -150,7 +150,7 @@ pub async fn send<W: AsyncWrite + Unpin>(
 ///
 /// # Errors
 ///
-/// Where it has no JSON form.
+/// If it has no JSON form.
 pub fn error_frame(error: WireError) -> Result<Vec<u8>, FrameError> {
     Ok(serde_json::to_vec(&error).map_err(io::Error::from)?)
 }

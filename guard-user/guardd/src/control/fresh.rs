@@ -1,4 +1,4 @@
-//! An answer that costs something, for many who want it at once.
+//! A costly answer that many callers want at once.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Whoever comes gets an answer that was asked for after that. Those who wait share one, so that a crowd costs no more
-/// than the pause lets it, and no member of it waits for more than the others.
+/// Each caller gets an answer that is not older than its call. Callers that wait share one, so that a crowd costs no more than
+/// the pause allows, and no caller waits longer than the others.
 #[derive(Debug)]
 pub struct Fresh<T> {
     pause: Duration,
@@ -16,14 +16,14 @@ pub struct Fresh<T> {
 }
 
 impl<T: Clone> Fresh<T> {
-    /// Nothing is asked yet; nothing is asked sooner after the last time than that.
+    /// No answer yet; `pause` is the shortest time between two.
     #[must_use]
     pub fn new(pause: Duration) -> Self {
         let last = Mutex::new(None);
         Self { pause, last }
     }
 
-    /// The answer: that of `ask`, or of somebody else's who asked meanwhile.
+    /// The answer: from `ask`, or from another caller's call made meanwhile.
     pub async fn get(&self, ask: impl Future<Output = T>) -> T {
         let came = Instant::now();
         let mut last = self.last.lock().await;
@@ -39,7 +39,7 @@ impl<T: Clone> Fresh<T> {
         answer
     }
 
-    /// Whether there is no pause to be kept any more.
+    /// Whether the pause is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let last = self.last.try_lock();
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_share_an_answer_and_none_is_older_than_its_question() {
+    fn those_who_wait_share_an_answer_and_none_is_older_than_its_request() {
         block_on(async {
             let fresh = Fresh::new(PAUSE);
             let (asked, truth) = (Cell::new(0), Cell::new(1));
@@ -81,7 +81,7 @@ mod tests {
                 fresh.get(ask())
             );
             assert_eq!(all, (1, 1, 1, 1));
-            // The first, and one for those who came when it was asked already.
+            // The first, and one for the callers that came while that was under way.
             assert_eq!(asked.get(), 2);
             assert!(began.elapsed() >= PAUSE);
             truth.set(2);

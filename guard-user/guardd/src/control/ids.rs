@@ -4,33 +4,33 @@ use guard_common::{HoleId, SessionId};
 
 use crate::control::failure::CallError;
 
-/// How a session's id is written.
+/// Formats a session's id.
 #[must_use]
 pub fn session(id: SessionId) -> String {
     format!("s{}", id.0)
 }
 
-/// How a hole's id is written.
+/// Formats a hole's id.
 #[must_use]
 pub fn hole(id: HoleId) -> String {
     format!("h{}", id.0)
 }
 
-/// The session that is meant.
+/// Parses a session's id.
 ///
 /// # Errors
 ///
-/// `NotFound`: what is no id names no session.
+/// `NotFound`: a text that is no id names no session.
 pub fn parse_session(text: &str) -> Result<SessionId, CallError> {
     let id = number(text, 's').map(SessionId);
     id.ok_or_else(|| no_session(text))
 }
 
-/// The hole that is meant.
+/// Parses a hole's id.
 ///
 /// # Errors
 ///
-/// `NotFound`: what is no id names no hole.
+/// `NotFound`: a text that is no id names no hole.
 pub fn parse_hole(text: &str) -> Result<HoleId, CallError> {
     let id = number(text, 'h').map(HoleId);
     id.ok_or_else(|| no_hole(text))
@@ -42,7 +42,7 @@ fn number(text: &str, letter: char) -> Option<u32> {
     is_plain.then(|| digits.parse().ok().filter(|id| *id != 0))?
 }
 
-/// There is no such session, or it is another user's.
+/// The error if there is no such session, or it is another user's.
 #[must_use]
 pub fn no_session(text: &str) -> CallError {
     CallError::not_found(
@@ -52,7 +52,7 @@ pub fn no_session(text: &str) -> CallError {
     )
 }
 
-/// There is no such request, or it is another user's.
+/// The error if there is no such request, or it is another user's.
 #[must_use]
 pub fn no_request(text: &str) -> CallError {
     CallError::not_found(
@@ -62,7 +62,7 @@ pub fn no_request(text: &str) -> CallError {
     )
 }
 
-/// There is no such hole, or it is another user's.
+/// The error if there is no such hole, or it is another user's.
 #[must_use]
 pub fn no_hole(text: &str) -> CallError {
     CallError::not_found(

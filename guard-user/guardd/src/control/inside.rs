@@ -1,4 +1,4 @@
-//! What a process inside a session may ask: what was stopped, and for a person to open something.
+//! The calls from inside a session: what was stopped, and a request to open something.
 
 use guard_common::{AttemptCount, AttemptKey, SessionId, Verdict};
 use guard_datapath::LiveHole;
@@ -11,17 +11,17 @@ use crate::{
     policies::Policies,
     process::Process,
     proxy::requests::in_words,
-    requests::{Noted, Pending, Question, Requests, events},
+    requests::{Noted, Pending, RequestKey, Requests, events},
     sessions::Sessions,
     state::State,
 };
 
-/// The latest refusals that are told.
+/// The latest refusals that are reported.
 const MAX_STOPPED: usize = 20;
-/// The agent's own words are kept up to so many characters.
+/// Characters that are kept of an agent's note.
 const MAX_NOTE: usize = 500;
 
-/// What the advice is about.
+/// What a piece of advice is about.
 struct Matter {
     destination: Endpoint,
     verdict: Verdict,
@@ -84,7 +84,7 @@ fn nobody_to_ask() -> CallError {
 }
 
 impl State {
-    /// The caller's session, and what was lately stopped there.
+    /// The caller's session, and what was stopped there lately.
     ///
     /// # Errors
     ///
@@ -117,29 +117,29 @@ impl State {
 
     fn stopped(
         &self,
-        key: &AttemptKey,
+        attempt: &AttemptKey,
         tried: &AttemptCount,
         holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Stopped> {
-        let question = Question {
-            session: key.session,
-            destination: key.destination,
-            protocol: key.protocol,
-            port: key.port,
+        let key = RequestKey {
+            session: attempt.session,
+            destination: attempt.destination,
+            protocol: attempt.protocol,
+            port: attempt.port,
             http: None,
         };
-        let about = matter(&self.sessions, &self.policies, &question)?;
-        let request = self.requests.find(&question);
+        let about = matter(&self.sessions, &self.policies, &key)?;
+        let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
-        let is_open = holes.iter().any(|hole| lets_through(hole, &question));
-        let reads = holes.iter().any(|hole| lets_read(hole, &question));
+        let is_open = holes.iter().any(|hole| lets_through(hole, &key));
+        let reads = holes.iter().any(|hole| lets_read(hole, &key));
         let advice = match (about.verdict, &request) {
             (Verdict::Deny, _) => about.denied(),
             (_, _) if is_open => advice::opened(&about.destination),
             (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
             (_, Some(id)) => about.asked(id),
-            (_, None) if self.requests.is_refused(&question, clock::now()) => {
+            (_, None) if self.requests.is_refused(&key, clock::now()) => {
                 advice::answered_no(&about.destination)
             }
             (_, None) => about.askable(),
@@ -157,11 +157,11 @@ impl State {
         })
     }
 
-    /// Asks a person for a destination, on behalf of a process inside.
+    /// Makes a request for a destination, on behalf of a process inside.
     ///
     /// # Errors
     ///
-    /// `Invalid` where it does not name one address and port; the kernel's.
+    /// `Invalid` if it does not name one address and port; the kernel's.
     pub fn request(
         &mut self,
         agent: Agent,
@@ -175,8 +175,8 @@ impl State {
             let latest = self.policies.latest(&name);
             now.names.insert(name, latest);
         }
-        let question = question(agent, to, ports, &now)?;
-        let Some(about) = matter(&self.sessions, &self.policies, &question) else {
+        let key = key(agent, to, ports, &now)?;
+        let Some(about) = matter(&self.sessions, &self.policies, &key) else {
             return Err(ids::no_session(&ids::session(agent.session())));
         };
         let to = advice::destination(&about.destination);
@@ -186,11 +186,11 @@ impl State {
             Verdict::Confirm | Verdict::ReadOnly => {}
         }
         let holes = self.datapath.holes()?;
-        if holes.iter().any(|hole| lets_through(hole, &question)) {
+        if holes.iter().any(|hole| lets_through(hole, &key)) {
             return Ok(told(Verdict::Allow, advice::allowed(&to)));
         }
         let note = reason.map(|reason| shown_note(&reason));
-        match self.put_question(question, pid, note)? {
+        match self.put_request(key, pid, note)? {
             Noted::New(id) | Noted::Again(id) => Ok(Requested {
                 request: self.requests.get(&id).map(|asked| asked.shown.clone()),
                 ..told(about.verdict, about.asked(&id))
@@ -203,28 +203,28 @@ impl State {
         }
     }
 
-    /// Asks a new question, or adds the agent's words to the one that waits.
-    fn put_question(
+    /// Makes a request, or adds the agent's note to the one that waits.
+    fn put_request(
         &mut self,
-        question: Question,
+        key: RequestKey,
         pid: u32,
         note: Option<String>,
     ) -> Result<Noted, CallError> {
-        let session = self.sessions.live(question.session);
+        let session = self.sessions.live(key.session);
         let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
-        let noted = self.ask(question.clone(), clock::now(), process, note.clone())?;
+        let noted = self.ask(key.clone(), clock::now(), process, note.clone())?;
         if let (Noted::Again(_), Some(note)) = (&noted, note) {
-            self.requests.annotate(&question, note);
+            self.requests.annotate(&key, note);
         }
         Ok(noted)
     }
 }
 
-/// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
+/// The HTTP requests about which a person was asked: those that wait, latest first, and those answered with no.
 fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-    let mine = |one: &&Pending| one.question.session == session;
+    let mine = |one: &&Pending| one.key.session == session;
     let mut waiting: Vec<_> = requests.pending().iter().filter(mine).collect();
     waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
     let waiting = waiting.into_iter().filter_map(|one| {
@@ -245,26 +245,26 @@ fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec
     waiting.chain(refused).collect()
 }
 
-/// What the session's policies say of a question, in words.
-fn matter(sessions: &Sessions, policies: &Policies, question: &Question) -> Option<Matter> {
-    let session = sessions.live(question.session)?;
-    let (to, protocol, port) = (question.destination, question.protocol, question.port);
-    let judged = policies.judge(&session.chain, to, protocol, port)?;
+/// The verdict of the session's policies on a request, in words.
+fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<Matter> {
+    let session = sessions.live(key.session)?;
+    let (to, protocol, port) = (key.destination, key.protocol, key.port);
+    let judged = policies.judge(session.subject(), to, protocol, port)?;
     Some(Matter {
-        destination: events::endpoint(question, policies.host_of(to, &judged)),
+        destination: events::endpoint(key, policies.host_of(key.session, to, &judged)),
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
     })
 }
 
-/// The one question in what an agent asks for: the first address of a name, and one port.
-fn question(
+/// The key of the request that an agent makes: the first address of a name, and one port.
+fn key(
     agent: Agent,
     to: &Destination,
     ports: &[PortSpec],
     now: &Environment,
-) -> Result<Question, CallError> {
+) -> Result<RequestKey, CallError> {
     let prefixes = to.target.prefixes(now);
     let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
         return Err(CallError::invalid(
@@ -287,7 +287,7 @@ fn question(
             ),
         ));
     };
-    Ok(Question {
+    Ok(RequestKey {
         session: agent.session(),
         destination: prefix.address(),
         protocol: port.protocol,
@@ -296,24 +296,24 @@ fn question(
     })
 }
 
-/// Whether a hole lets the question's connections through.
-fn lets_through(hole: &LiveHole, question: &Question) -> bool {
-    !hole.entry.kind.reads() && covers(hole, question)
+/// Whether a hole lets the request's connections through.
+fn lets_through(hole: &LiveHole, key: &RequestKey) -> bool {
+    !hole.entry.kind.reads() && covers(hole, key)
 }
 
-/// Whether a hole lets reads through there.
-fn lets_read(hole: &LiveHole, question: &Question) -> bool {
-    hole.entry.kind.reads() && covers(hole, question)
+/// Whether a hole lets reads through to the request's destination.
+fn lets_read(hole: &LiveHole, key: &RequestKey) -> bool {
+    hole.entry.kind.reads() && covers(hole, key)
 }
 
-/// Whether there is room for the question's connections in a hole.
-fn covers(hole: &LiveHole, question: &Question) -> bool {
-    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
-    let is_own = hole.session == question.session && hole.connections_left != Some(0);
+/// Whether a hole covers the request's connections.
+fn covers(hole: &LiveHole, key: &RequestKey) -> bool {
+    let (to, protocol, port) = (&key.destination, key.protocol, key.port);
+    let is_own = hole.session == key.session && hole.connections_left != Some(0);
     is_own && hole.entry.covers(to, protocol, port)
 }
 
-/// The agent's words in one line of bounded length: they are shown in a person's terminal.
+/// The agent's note in one line of bounded length: it is shown in a person's terminal.
 fn shown_note(reason: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     reason.chars().map(clean).take(MAX_NOTE).collect()

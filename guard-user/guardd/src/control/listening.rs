@@ -1,4 +1,4 @@
-//! The control socket: one that guardd makes, or the one that systemd made before guardd was there.
+//! The control socket: guardd's own, or the one that systemd made before guardd was there.
 
 use std::{
     fs,
@@ -17,19 +17,19 @@ use rustix::net::sockopt::{set_socket_passcred, socket_passcred};
 
 use crate::control::{failure::CallError, frames::error_frame};
 
-/// In the column of flags of `/proc/net/unix`: somebody listens (`__SO_ACCEPTCON` in Linux).
+/// The flag in `/proc/net/unix` of a socket that listens (`__SO_ACCEPTCON` in Linux).
 const LISTENS: &str = "00010000";
-/// Of those who wait so many are told why.
+/// Waiting callers that get an error reply.
 const MAX_WAITING: usize = 32;
-/// So much of a call is read before it is refused.
+/// Bytes that are read of a call before it is refused.
 const MAX_CALL: usize = 64 * 1024;
-/// For so long.
+/// How long one caller may take to send its call.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// All of them together hold up the next attempt for so long.
+/// How long all of them together may delay the next attempt.
 const PATIENCE_WITH_ALL: Duration = Duration::from_secs(1);
 
-/// Listens on the socket that was `passed`, else at `path`, in place of whatever socket an earlier guardd has left
-/// there. Everybody may connect: who may do what is decided call by call.
+/// Listens on the socket that was `passed`, else at `path`, where it replaces an earlier guardd's socket. Everybody may
+/// connect: each call is authorised by itself.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let new = path.with_extension("new");
     remove(&new)?;
     let listener = UnixListener::bind(&new)?;
-    // What is accepted there has it, too.
+    // Accepted sockets inherit it.
     set_socket_passcred(&listener, true)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o666))?;
     fs::rename(&new, path)?;
@@ -54,23 +54,23 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Before Linux 6.5 a peer's process is known by its number alone, which another may have by now if the peer has
-/// waited for long. And of what was written before the socket had `SO_PASSCRED`, which guardd.socket gives it, nobody knows
-/// who wrote it. So those who came before there was a guardd are sent away; `guard` comes again.
+/// Closes the connections that were made before guardd was there; `guard` connects again. Before Linux 6.5 a peer's process is
+/// known by its number alone, which may be another's by now if the peer has waited for long. And the writer of what was written
+/// before the socket had `SO_PASSCRED`, which guardd.socket gives it, is unknown.
 fn take(listener: UnixListener) -> io::Result<UnixListener> {
     listener.set_nonblocking(true)?;
     let knew_writers = socket_passcred(&listener)?;
     set_socket_passcred(&listener, true)?;
     if !knew_writers || !pidfd::is_told_by_the_kernel() {
-        // None is sent away before all are counted: who comes again is not among them.
+        // None is closed before all are counted: those that connect again are not among them.
         let early: Vec<_> = listener.incoming().map_while(io::Result::ok).collect();
         tracing::debug!(early = early.len(), "sent away");
     }
     Ok(listener)
 }
 
-/// Tells those who wait at a socket that was passed why nobody will answer: they called, or guardd would not have been
-/// started. Else they would wait for an attempt that goes better.
+/// Tells the callers that wait at a passed socket why guardd does not start: they called, or it would not have been started.
+/// Else they would wait for a later attempt.
 pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
     let why = error.to_string();
     let refusal = CallError::failed(
@@ -82,7 +82,7 @@ pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
         return;
     };
     frame.push(0);
-    // Whoever started guardd may be none of them.
+    // The start may have had another cause than a call.
     if listener.set_nonblocking(true).is_err() {
         return;
     }
@@ -92,13 +92,13 @@ pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
         .map_while(io::Result::ok)
         .take(MAX_WAITING)
     {
-        // What cannot be read or said is no reason to leave out the others.
+        // A caller that cannot be read or written to is no reason to skip the others.
         let _ = hear_out(&caller, until);
         let _ = (&caller).write_all(&frame);
     }
 }
 
-/// Reads what a caller has to say, for as long as there is patience with one, and with all of them.
+/// Reads a caller's call, within the time limits for one and for all of them.
 fn hear_out(caller: &UnixStream, until: Instant) -> io::Result<()> {
     let until = until.min(Instant::now() + PATIENCE);
     let mut left = MAX_CALL;
@@ -117,7 +117,7 @@ fn hear_out(caller: &UnixStream, until: Instant) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the socket away again, unless somebody else listens there.
+/// Removes the socket, unless another process listens there.
 pub fn unlisten(path: &Path) {
     let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     if is_listened_at(&sockets, path) {
@@ -195,7 +195,7 @@ mod tests {
                 std::thread::sleep(PATIENCE / 8);
             }
         });
-        // They go on for as long as anybody hears them: that this ends shows that it has left them.
+        // They go on until their call is read: that this ends shows that it has left them.
         turn_away(&listener, &anyhow::anyhow!("nobody hears it"));
         drop(listener);
         drip.join().unwrap();

@@ -1,7 +1,7 @@
-//! polkit's word before a hole is opened, where the settings want it.
+//! polkit's authorisation before a hole is opened, if the settings ask for it.
 //!
-//! It comes on top of what [`crate::control::auth`] says and widens nothing. It may ask the person for a password, so each
-//! question waits by itself, and guardd does everything else meanwhile. Whatever is no clear yes is a no.
+//! It comes after [`crate::control::auth`] and widens nothing. It may ask the person for a password, so each call waits in a
+//! task of its own, and guardd does everything else meanwhile. Whatever is no clear yes is a no.
 
 use std::{
     collections::HashMap,
@@ -22,22 +22,22 @@ use crate::{
     shared::Shared,
 };
 
-/// What polkit is asked about.
+/// polkit's action.
 const ACTION: &str = "org.guardd.approve";
 /// `AllowUserInteraction` of `CheckAuthorization`: the person may be asked for a password.
 const MAY_ASK: u32 = 1;
-/// A person has so long. It is less than what `guard` waits for an answer.
+/// How long a person may take. It is less than `guard` waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// Questions that wait at once.
+/// Calls that wait for polkit at once.
 const AT_ONCE: usize = 16;
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// A process, as polkit's interface has it: its kind, and what tells it from others.
+/// A process in polkit's interface: its kind, and what identifies it.
 type Subject<'a> = (&'a str, HashMap<&'a str, Variant<'a>>);
-/// Whether it is authorised, whether it would be after authentication, and details.
-type Answer = (bool, bool, HashMap<String, String>);
+/// Whether the process is authorised, whether it would be after authentication, and details.
+type AuthorizationResult = (bool, bool, HashMap<String, String>);
 
 #[zbus::proxy(
     interface = "org.freedesktop.PolicyKit1.Authority",
@@ -52,17 +52,16 @@ trait Authority {
         details: HashMap<&str, &str>,
         flags: u32,
         cancellation_id: &str,
-    ) -> zbus::Result<Answer>;
+    ) -> zbus::Result<AuthorizationResult>;
 
     fn cancel_check_authorization(&self, cancellation_id: &str) -> zbus::Result<()>;
 }
 
-/// Asks polkit whether the calling process may open what `call` opens, if the settings say so and it opens anything.
+/// Asks polkit whether the calling process may open what `call` opens, if the settings say so and the call opens anything.
 ///
 /// # Errors
 ///
-/// `Refused` where polkit says no, cannot be asked, or has not answered in time; and where the caller has meanwhile
-/// come to be inside.
+/// `Refused` if polkit says no, cannot be asked, or does not answer in time; and if the caller is inside by now.
 pub async fn check(
     shared: &Shared,
     who: Approver,
@@ -79,7 +78,7 @@ pub async fn check(
     }
     let Ok(_turn) = TURNS.try_acquire() else {
         return Err(unanswered(
-            "as many questions wait for it as guardd asks at once",
+            "as many requests wait for it as guardd asks at once",
         ));
     };
     match timeout(PATIENCE + Duration::from_secs(1), ask(peer, &to)).await {
@@ -91,7 +90,7 @@ pub async fn check(
     }
 }
 
-/// Where a request goes, for the person to read. That of somebody else is not told.
+/// The destination of a request, for the person to read. That of another user's request is not shown.
 fn asked_for(state: &crate::state::State, who: Approver, id: &str, prefix: bool) -> String {
     let asked = state
         .requests
@@ -108,7 +107,7 @@ fn asked_for(state: &crate::state::State, who: Approver, id: &str, prefix: bool)
     to.unwrap_or_else(|| id.to_owned())
 }
 
-async fn ask(peer: &Peer, to: &str) -> Result<Answer, String> {
+async fn ask(peer: &Peer, to: &str) -> Result<AuthorizationResult, String> {
     let say = |error: zbus::Error| error.to_string();
     let subject =
         subject(peer).map_err(|error| format!("the caller cannot be told to it: {error}"))?;
@@ -128,7 +127,7 @@ async fn ask(peer: &Peer, to: &str) -> Result<Answer, String> {
         .check_authorization(&subject, ACTION, details, MAY_ASK, &id)
         .await;
     if answer.is_err() {
-        // It may ask a person still. Nobody waits for that.
+        // polkit may still be asking a person. Nothing waits for that.
         let _ = timeout(
             Duration::from_millis(500),
             authority.cancel_check_authorization(&id),
@@ -138,7 +137,7 @@ async fn ask(peer: &Peer, to: &str) -> Result<Answer, String> {
     answer.map_err(say)
 }
 
-/// The calling process: by pidfd for a polkit that knows these (124), and by pid and start for an older one.
+/// The calling process: by pidfd for a polkit that supports that (124), and by pid and start time for an older one.
 fn subject(peer: &Peer) -> std::io::Result<Subject<'_>> {
     let uid = i32::try_from(peer.uid()).map_err(std::io::Error::other)?;
     let about = HashMap::from([
@@ -150,7 +149,7 @@ fn subject(peer: &Peer) -> std::io::Result<Subject<'_>> {
     Ok(("unix-process", about))
 }
 
-/// The caller has had time to become another.
+/// The caller had time to move into a session.
 fn still_outside(shared: &Shared, peer: &Peer, call: &Call) -> Result<(), CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
     match authorise(&caller, call)? {

@@ -1,4 +1,4 @@
-//! The control socket: a task a connection, and bounds on everything that a peer could use up.
+//! The control socket: one task for each connection, and limits on everything that a peer could use up.
 
 use std::{
     cell::RefCell,
@@ -39,16 +39,16 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_OF_USER: usize = 512;
 /// Connections at once of one session.
 const MAX_OF_SESSION: usize = 32;
-/// After an error that `accept` cannot help, such as too many open files.
+/// Pause after an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// On whose account a connection is. A session has its own: what is inside cannot use up the
-/// connections of the person outside who has the same uid.
+/// The account that a connection counts on. A session has its own: processes inside cannot use up the connections of the person
+/// outside who has the same uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Account {
     User(u32),
     Session(Option<SessionId>),
-    /// What is in a cgroup that no session owns, by its id.
+    /// Processes in a cgroup that no session owns, by its id.
     Unowned(u64),
 }
 
@@ -101,8 +101,8 @@ struct Admitted {
 }
 
 impl Admitted {
-    /// Gives it back. A task that names a field of it takes along that field alone, and the place is given back before the task
-    /// begins: so each task ends by this.
+    /// Ends it. A task that names a field of it captures that field alone, and the slot would be released before the task
+    /// begins: so each task ends with this.
     fn leave(self) {}
 }
 
@@ -112,7 +112,7 @@ impl Drop for Admitted {
     }
 }
 
-/// Answers whoever connects, for ever.
+/// Accepts connections and answers their calls, for ever.
 pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
     let mut open = Open::default();
     loop {
@@ -133,7 +133,7 @@ pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
     }
 }
 
-/// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is told so and closed.
+/// Starts a task for a connection. One whose peer is unknown, or has too many, gets an error reply and is closed.
 fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     let known = shared.with(|state| {
         let peer = state
@@ -152,7 +152,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     };
     let account = match caller.place {
         CallerPlace::Outside => Account::User(caller.uid),
-        // Those inside have no more together than the one that a person started.
+        // The sessions inside an outermost one share its limit.
         CallerPlace::Inside(session) => Account::Session(session.map(|session| {
             let outermost = shared.with(|state| state.sessions.outermost(session));
             outermost.unwrap_or(session)
@@ -177,7 +177,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     });
 }
 
-/// Says why, where there is room for it: nobody waits for who may not read it.
+/// Sends an error reply if the socket has room for it, and does not wait for the peer to read it.
 fn turn_away(stream: &UnixStream, refusal: CallError) {
     if let Ok(mut frame) = error_frame(refusal.into()) {
         frame.push(0);
@@ -220,7 +220,7 @@ async fn converse(
             Ok(Some(frame)) => frame,
             Ok(None) => return Ok(()),
             Err(error) => {
-                // Why it ends is worth a try; then there is nothing to read on from.
+                // An error reply is worth a try; then there is nothing more to read.
                 let refusal = too_much(&error);
                 let _ = send(&mut write, error_frame(refusal.into())?).await;
                 return Err(error);
@@ -241,7 +241,7 @@ async fn respond(
     frames: &mut FrameReader<Written>,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    // Whoever has just been refused, and asks about that, is told of it.
+    // A caller that has just been refused, and asks why, gets to know of it.
     shared.with(State::hear);
     let frame = match incoming.asked {
         Asked::Service(answer) => varlink::answer(&answer, false).map_err(io::Error::from)?,

@@ -7,7 +7,7 @@ use guard_sys::release::release;
 use crate::{sessions::slice, state::State};
 
 impl State {
-    /// The daemon's account of itself. Nothing in it about enforcement is from memory.
+    /// guardd's status. Nothing in it about enforcement is from memory.
     #[must_use]
     pub fn status(&self) -> Status {
         let (hooks, problem) = match self.datapath.read_back() {

@@ -1,4 +1,4 @@
-//! What guardd does, in one line: for the service manager, and whoever asks it.
+//! guardd's status in one line, for the service manager.
 
 use std::{env, rc::Rc, time::Duration};
 
@@ -7,19 +7,19 @@ use sd_notify::NotifyState;
 
 use crate::{shared::Shared, state::State};
 
-/// A longer line is cut: the log has all of it.
+/// A longer line is cut: the log has the whole text.
 const LONGEST: usize = 400;
-/// The line changes no more often than this.
+/// The shortest interval between two changes of the line.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What nobody tells of, such as a program that was removed, is looked for this often.
+/// The interval of checks for what causes no event, such as a hook that was removed.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Keeps the service manager's line up to date, where there is one.
+/// Keeps the service manager's line up to date, if there is one.
 pub async fn tell(shared: Rc<Shared>) {
     if env::var_os("NOTIFY_SOCKET").is_none() {
         return std::future::pending().await;
     }
-    // Whatever changes the line is written down, or changes the requests.
+    // Whatever changes the line is written to the audit log, or changes the requests.
     let mut written = shared.with(|state| state.recorder.audit().reached());
     let mut requests = shared.changes();
     let mut told = String::new();
@@ -39,13 +39,13 @@ pub async fn tell(shared: Rc<Shared>) {
     }
 }
 
-/// The line for now, made of what `guard status` shows.
+/// The current line, made of what `guard status` shows.
 #[must_use]
 pub fn status_line(state: &State) -> String {
     line(&state.status())
 }
 
-/// A status as a line: the verdict first, then the numbers, then what is wrong beside.
+/// A status as a line: the verdict first, then the numbers, then other problems.
 #[must_use]
 pub fn line(status: &Status) -> String {
     if !status.enforcing {
@@ -86,7 +86,7 @@ fn count(number: usize, one: &str, more: &str) -> String {
     format!("{number} {what}")
 }
 
-/// The `line 3` of a policy's error, where it names one.
+/// The `line 3` of a policy's error, if it names one.
 fn place(error: &str) -> Option<&str> {
     let start = error.find("line ")?;
     let digits = error[start + 5..].find(|c: char| !c.is_ascii_digit());
@@ -94,7 +94,7 @@ fn place(error: &str) -> Option<&str> {
     (end > start + 5).then(|| &error[start..end])
 }
 
-/// The service manager's protocol ends a line at a newline, and a control character is nobody's business.
+/// A text as one line: the service manager's protocol ends at a newline, and control characters are dropped.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_control() || c == ' ');
@@ -106,12 +106,12 @@ pub fn one_line(text: &str) -> String {
     }
 }
 
-/// Tells the service manager something, where there is one.
+/// Notifies the service manager, if there is one.
 pub fn notify(state: &[NotifyState<'_>]) {
     has_told(state);
 }
 
-/// The same. It fails where the service manager has too much to read yet.
+/// The same. It fails if the service manager has too much to read yet.
 fn has_told(state: &[NotifyState<'_>]) -> bool {
     let told = sd_notify::notify(state);
     if let Err(error) = &told {

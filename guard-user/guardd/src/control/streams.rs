@@ -1,4 +1,4 @@
-//! The calls that go on answering: the pending requests, and the audit log.
+//! The calls with a stream of answers: the pending requests, and the audit log.
 
 use std::{io, time::Duration};
 
@@ -14,22 +14,24 @@ use crate::{
         auth::{Approver, Authorised, authorise},
         failure::CallError,
         frames::{FrameError, FrameReader, error_frame, send},
+        ids,
         written::Written,
     },
-    record::reader::{Batch, Filter, Trail},
+    record::reader::{AuditReader, Batch, Filter},
     shared::Shared,
+    state::State,
 };
 
-/// Changes that come so soon after one that was told are told together.
+/// Changes within this time are sent together.
 const GATHER: Duration = Duration::from_millis(50);
-/// That the caller may still see what it sees is looked at again after this long.
+/// Interval of checks that the caller may still see what it sees.
 const RECHECK: Duration = Duration::from_secs(5);
 
-/// Answers a call with all that comes, until the peer has gone.
+/// Answers a call with a stream, until the peer has gone.
 ///
 /// # Errors
 ///
-/// Where the connection fails.
+/// If the connection fails.
 pub async fn stream(
     shared: &Shared,
     peer: &Peer,
@@ -48,15 +50,19 @@ pub async fn stream(
                 session,
                 since,
             } => {
+                // One that is neither live nor in the log would be waited for in vain.
+                let sought = session
+                    .clone()
+                    .filter(|id| follow && !shared.with(|state| is_live(state, who, id)));
                 let filter = filter(who, session, since);
-                log(shared, filter, follow, write).await
+                log(shared, filter, (follow, sought), write).await
             }
             _ => pending(shared, peer, &call, who, write).await,
         }
     };
     let done = tokio::select! {
         done = answers => done,
-        // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
+        // A call during a stream cannot be answered: it ends the connection, as a close does.
         () = frames.stirs() => Err(FrameError::Truncated),
     };
     // An approver may have left.
@@ -77,7 +83,7 @@ fn approver(shared: &Shared, peer: &Peer, call: &Call) -> Result<Approver, CallE
     }
 }
 
-/// The requests that wait, now and at each change.
+/// The pending requests, now and at each change.
 async fn pending(
     shared: &Shared,
     peer: &Peer,
@@ -105,7 +111,7 @@ async fn pending(
             told = Some(seen);
             tokio::time::sleep(GATHER).await;
         }
-        // Where nothing changes, that is as good as a change: both are looked at.
+        // A timeout is as good as a change: both are checked.
         let _ = tokio::time::timeout(RECHECK, changes.changed()).await;
         if let Err(refusal) = approver(shared, peer, call) {
             return send(write, error_frame(refusal.into())?).await;
@@ -113,10 +119,10 @@ async fn pending(
     }
 }
 
-/// Id, whether somebody waits, note, warnings, and how many addresses were tried.
+/// Id, whether a connection is held, note, warnings, and how many addresses were tried.
 type Gist = (String, bool, Option<String>, Vec<String>, Option<usize>);
 
-/// What of the requests is worth waking a person for.
+/// The parts of the requests of which a change is worth an answer.
 fn gist(requests: &Requests) -> Vec<Gist> {
     let all = requests.requests.iter();
     all.map(|one| {
@@ -127,11 +133,28 @@ fn gist(requests: &Requests) -> Vec<Gist> {
     .collect()
 }
 
-/// The records that a filter lets through; an answer without a record ends them.
+/// Whether a session is live that the caller answers for.
+fn is_live(state: &State, who: Approver, session: &str) -> bool {
+    let id = ids::parse_session(session).ok();
+    let live = id.and_then(|id| state.sessions.live(id));
+    live.is_some_and(|live| who.answers_for(live.about.uid))
+}
+
+/// Neither the log nor guardd knows of that session.
+fn unknown(session: &str) -> CallError {
+    CallError::not_found(
+        format!("there is no session {session}"),
+        "no live session of yours has that id, and the audit log has no record of it",
+        "guard sessions",
+    )
+}
+
+/// The records that a filter lets through; an answer without a record ends them. `sought`: a session that is followed only where
+/// there are records of it.
 async fn log(
     shared: &Shared,
     filter: Filter,
-    follow: bool,
+    (follow, mut sought): (bool, Option<String>),
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let (files, mut reached) = shared.with(|state| {
@@ -142,32 +165,36 @@ async fn log(
     let (previous, (current, mut part)) = files?;
     let mut trail = match previous {
         Some(previous) => {
-            let mut trail = Trail::new(previous, filter);
+            let mut trail = AuditReader::new(previous, filter);
             trail.then(current);
             trail
         }
-        None => Trail::new(current, filter),
+        None => AuditReader::new(current, filter),
     };
     loop {
         let written = *reached.borrow_and_update();
-        let (batch, back): (Batch, Trail) = in_background(move || {
+        let (batch, back): (Batch, AuditReader) = in_background(move || {
             let batch = trail.next_batch()?;
             Ok((batch, trail))
         })
         .await?;
         trail = back;
         for record in &batch.records {
+            sought = None;
             send(write, frame(record, true)?).await?;
         }
         if !batch.is_last {
             continue;
         }
         if written.part != part {
-            // What was read to its end was left before that: it has no more.
+            // The file was read to its end before: it has no more.
             let (next, its) = shared.with(|state| state.recorder.audit().current())?;
             trail.then(next);
             part = its;
             continue;
+        }
+        if let Some(session) = sought.take() {
+            return send(write, error_frame(unknown(&session).into())?).await;
         }
         if !follow || reached.changed().await.is_err() {
             return send(write, frame(&json!({}), false)?).await;
@@ -175,7 +202,7 @@ async fn log(
     }
 }
 
-/// What the caller wants of the audit log, and may see.
+/// The records that the caller asks for and may see.
 fn filter(who: Approver, session: Option<String>, since: Option<f64>) -> Filter {
     let since = since
         .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())

@@ -1,10 +1,10 @@
-//! Names of users, asked for once.
+//! Names of users, looked up once.
 
 use std::collections::HashMap;
 
 use guard_sys::accounts::Account;
 
-/// The names known so far.
+/// The names that were looked up.
 #[derive(Debug, Default)]
 pub struct Users {
     names: HashMap<u32, String>,

@@ -1,4 +1,4 @@
-//! What each call does, once it is known who makes it.
+//! What each call does, once its caller is authorised.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,20 +21,20 @@ use crate::{
     doctor,
     grants::closing::open_holes,
     policies::load,
-    proxy::{approve::Widening, life},
+    proxy::{approve::Widening, needed},
     record::kernel_log,
     requests::{Pending, bursts::Extent},
     sessions::{assign, create as run},
     shared::Shared,
     state::State,
-    unix,
+    unix::{self, Kept},
 };
 
-/// What takes less of guardd's time costs nobody anything.
+/// A call that takes less of guardd's time causes no pause.
 const NOTHING: Duration = Duration::from_millis(1);
-/// So many times what an answer to somebody inside took passes before the next.
+/// The pause after a call from inside, as a multiple of the time that it took.
 const PAUSE: u32 = 4;
-/// It is no longer than this, where it was the machine that took its time.
+/// The longest pause, for when the machine was slow.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The frame that answers a call which has one answer.
@@ -94,8 +94,8 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
     }
 }
 
-/// What is asked from inside is answered one at a time of a session and all that are inside it, and takes a fifth of guardd's time at
-/// most: whoever asks without end waits, and nobody else does.
+/// Answers the calls from one outermost session and those inside it one at a time, in a fifth of guardd's time at most: a
+/// session that calls without end delays only itself.
 async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
     let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
     let turn = shared.asking_of(outermost).lock_owned().await;
@@ -126,8 +126,13 @@ async fn approver(
             session,
             socket,
             pid,
+            unknown,
         } => {
-            shared.with(|state| state.socket_refused(who, &session, &socket, pid))?;
+            let kept = match unknown {
+                true => Kept::Unknown,
+                false => Kept::Socket,
+            };
+            shared.with(|state| state.socket_refused(who, &session, (kept, &socket), pid))?;
             one(&serde_json::json!({}))
         }
         Call::Status {} => {
@@ -145,7 +150,8 @@ async fn approver(
             cookie,
         } => {
             let members = shared.with(|state| state.members(who, &session))?;
-            one(&members.have_socket(number, cookie).await)
+            let found = members.have_socket(number, cookie).await;
+            one(&found.ok_or_else(|| unix::has_unknown(&session))?)
         }
         Call::HasBound {
             session,
@@ -187,7 +193,7 @@ async fn approver(
     }
 }
 
-/// A call that a person decides something with.
+/// A call by which a person decides something.
 async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Approve {
@@ -225,11 +231,11 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
     }
 }
 
-/// Waits for the proxy where a hole is for reads: nobody gets through before.
+/// Waits for the proxy if a hole is for reads: nothing passes before.
 async fn reached(shared: &Shared, mut opened: Holes) -> Holes {
     if opened.holes.iter().any(|hole| hole.read_only) {
         shared.reschedule();
-        opened.warnings.extend(life::ready(shared).await);
+        opened.warnings.extend(needed::ready(shared).await);
     }
     opened
 }
@@ -255,7 +261,7 @@ async fn explained(
     one(&explain::explain(shared, &under, &to, &ports).await?)
 }
 
-/// Looks a destination's name up, if it is one.
+/// Looks up a destination's name, if it is one.
 async fn look_up(shared: &Shared, to: &Destination) {
     load::look_up(shared, &names_in(to)).await;
 }
@@ -264,7 +270,7 @@ fn names_in(to: &Destination) -> BTreeSet<String> {
     explain::name_in(to).into_iter().collect()
 }
 
-/// Of what a session's command left behind its name means nothing.
+/// The error for the name of a session that has outlived its command.
 fn only_left(name: &str, session: SessionId) -> CallError {
     let id = ids::session(session);
     CallError::not_found(
@@ -283,12 +289,12 @@ fn not_here() -> CallError {
 }
 
 impl State {
-    /// The session that a client means, or its only one.
+    /// The session that a client names, or its only one.
     fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, CallError> {
         match session {
             Some(id) => {
                 let session = self.sessions.called(id, |owner| who.answers_for(owner))?;
-                // A name is that of a command: whoever types it may mean the next one.
+                // A name is that of a command: the person may mean the next session.
                 let is_name = ids::parse_session(id).is_err();
                 match is_name && session.lost_command(&self.datapath) {
                     true => Err(only_left(id, session.cgroup.id)),
@@ -310,9 +316,9 @@ impl State {
         let counts = self.counts(&mine)?;
         let clocks = Clocks::read();
         let requests = mine.into_iter().map(|asked| {
-            let question = &asked.question;
-            // The kernel sees connections only.
-            let tried = match question.http {
+            let key = &asked.key;
+            // The kernel half counts connections only.
+            let tried = match key.http {
                 Some(_) => asked.tried,
                 None => counted(&counts, asked),
             };
@@ -330,9 +336,9 @@ impl State {
         })
     }
 
-    /// How often each question's destination was refused.
+    /// How often each request's destination was refused.
     fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, CallError> {
-        let sessions: BTreeSet<_> = asked.iter().map(|one| one.question.session).collect();
+        let sessions: BTreeSet<_> = asked.iter().map(|one| one.key.session).collect();
         let mut counts = HashMap::new();
         for session in sessions {
             for (key, tried) in self.datapath.attempts(session)? {
@@ -363,17 +369,17 @@ impl State {
     }
 }
 
-/// What the kernel counts by, its verdict left aside.
+/// The key of the kernel half's counts, without the verdict.
 type Tried = (SessionId, [u32; 4], u8, u16);
 
-/// How often all was refused that a question is about.
+/// How often all that a request is about was refused.
 fn counted(counts: &HashMap<Tried, u64>, asked: &Pending) -> u64 {
-    let question = &asked.question;
-    let of = |to: Address| (question.session, to.0, question.protocol.0, question.port);
+    let key = &asked.key;
+    let of = |to: Address| (key.session, to.0, key.protocol.0, key.port);
     let count = |to: Address| counts.get(&of(to)).copied().unwrap_or(0);
     match &asked.burst {
         Some(burst) => burst.addresses().map(count).sum(),
-        None => count(question.destination),
+        None => count(key.destination),
     }
 }
 

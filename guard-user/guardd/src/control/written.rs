@@ -1,7 +1,7 @@
-//! The reading half of a connection, as far as its peer itself has written to it.
+//! The reading half of a connection, limited to what its peer itself has written.
 //!
-//! guardd asks who is at the other end once, when a connection comes. The connection could be passed on, as by somebody outside
-//! to a process inside: what that one writes would be taken for its peer's. So nothing counts that another process wrote.
+//! guardd identifies the peer once, when it accepts the connection. The connection could be passed on, as by a process outside
+//! to one inside, whose calls would then count as the peer's. So what another process has written is ignored.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio::{
     net::{UnixStream, unix::OwnedReadHalf},
 };
 
-/// What the process has written that connected.
+/// The bytes that the connecting process has written.
 #[derive(Debug)]
 pub struct Written {
     stream: OwnedReadHalf,
@@ -24,7 +24,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// By that process, to a socket that has `SO_PASSCRED`.
+    /// Those of process `peer`, from a socket that has `SO_PASSCRED`.
     #[must_use]
     pub fn by(peer: u32, stream: OwnedReadHalf) -> Self {
         Self { stream, peer }

@@ -1,5 +1,5 @@
-//! Listing holes, and closing them before they end by themselves: at a person's word, or when their bytes are used up. Expiry
-//! is in `sessions/end.rs`.
+//! Listing holes, and closing them before they end by themselves: when a person says so, or when their bytes are used up.
+//! Expiry is in `sessions/end.rs`.
 
 use guard_common::SessionId;
 use guard_datapath::{Datapath, LiveHole};
@@ -13,11 +13,11 @@ use crate::{
 };
 
 impl State {
-    /// Closes holes: all of the caller's, or those of the given ids.
+    /// Closes holes: all of the caller's, or those with the given ids.
     ///
     /// # Errors
     ///
-    /// `NotFound` where one of the ids is no open hole of the caller's; then none is closed.
+    /// `NotFound` if an id is not that of an open hole of the caller's; then none is closed.
     pub fn close(
         &mut self,
         by: &Answering,
@@ -42,7 +42,7 @@ impl State {
             permits.retain(|(id, _)| wanted.contains(id));
         }
         let mut shown = self.holes.shown(&holes);
-        // These first: they end whatever the kernel says to the others.
+        // Permits first: they end whatever the kernel says about the holes.
         for (id, hole) in permits {
             if let Some(permit) = self.proxy.close(id) {
                 self.permit_ended(id, &permit, "closed", Some(by));
@@ -52,7 +52,7 @@ impl State {
         for hole in &holes {
             self.close_one(hole, by)?;
         }
-        // What a person has closed is closed, whether or not that could be written down.
+        // What a person has closed is closed, even if that could not be written to the audit log.
         let unsynced = self.recorder.sync().err().map(|error| error.to_string());
         let problem = unsynced.or_else(|| self.recorder.audit().problem().map(str::to_owned));
         let warnings = problem.map(|problem| format!("closed, but: {problem}"));

@@ -1,4 +1,4 @@
-//! What may be opened: a hole is held against every policy of its session before it is made.
+//! What may be opened: a hole is checked against every policy of its session before it is made.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::{
     sessions::Sessions,
 };
 
-/// How long a hole lives where nobody says.
+/// How long a hole lasts if the person gives no time.
 pub(crate) const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
 /// Where the text of a session's policy is gone.
 const POLICY_LOST: &str = "the text of the session's policy is gone: it cannot be told what the hole \
                            opens, only that what the policy denies stays denied";
-/// One call opens so many holes at most.
+/// Holes that one call may open.
 const MAX_AT_ONCE: usize = 16;
 
 /// What is to be opened, and what a person should know about it.
@@ -34,7 +34,7 @@ pub struct Grant {
     pub(crate) bytes: Option<u64>,
     /// For reads alone.
     pub(crate) read_only: bool,
-    /// Some of it can be read from without.
+    /// Some of it can be read without a hole.
     pub(crate) can_be_read: bool,
     pub(crate) warnings: Vec<String>,
 }
@@ -91,8 +91,8 @@ impl Grant {
         Ok(grant)
     }
 
-    /// Holds a grant against every policy of a chain: refuses what one denies, leaves alone what
-    /// all allow, and shortens it to what the least patient rule says.
+    /// Checks a grant against every policy of a chain: refuses what one policy denies, leaves alone what all allow, and
+    /// shortens it to the shortest `max_hole`.
     fn shorten(&mut self, policies: &Policies, chain: &[PolicyId]) -> Result<(), CallError> {
         let mut longest: Option<Duration> = None;
         for slot in chain {
@@ -100,21 +100,20 @@ impl Grant {
                 Some(policy) => self.under(policy)?,
                 None if self.read_only => return Err(not_judged()),
                 None => {
-                    // The kernel has its tables, so what it denies stays denied. How long its author
-                    // would let a hole last is lost.
+                    // The kernel has its tables, so what it denies stays denied. Its `max_hole` is lost.
                     self.warnings.push(POLICY_LOST.to_owned());
                     Some(DEFAULT_TERM)
                 }
             };
             longest = [longest, most].into_iter().flatten().min();
         }
-        // What listens on this machine may lead to where the policies do not let everybody.
+        // A listener on this machine may lead to destinations that the policies do not allow.
         let longest = longest.or_else(|| self.is_near().then(|| longest_of(policies, chain)));
         self.cap(longest.ok_or_else(|| self.nothing_to_open())?);
         Ok(())
     }
 
-    /// How long one policy lets it last; `None` where the policy lets all of it pass anyway.
+    /// How long one policy lets the hole last; `None` if the policy allows all of it anyway.
     fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, CallError> {
         let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
         let covered = self.prefixes.iter().map(over).reduce(policy::Coverage::and);
@@ -146,7 +145,7 @@ impl Grant {
             && self.ports.iter().all(is_port)
     }
 
-    /// Why it would change nothing.
+    /// The error if the hole would change nothing.
     fn nothing_to_open(&self) -> CallError {
         match self.read_only && self.can_be_read {
             true => already_read(),
@@ -154,7 +153,7 @@ impl Grant {
         }
     }
 
-    /// Shortens it to what the policies allow, and says so.
+    /// Shortens it to what the policies allow, and warns of that.
     fn cap(&mut self, longest: Duration) {
         if self.time <= longest {
             return;
@@ -168,14 +167,14 @@ impl Grant {
     }
 }
 
-/// How long a hole lasts that no rule says more about.
+/// The longest hole if no rule says more.
 fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
     let policies = chain.iter().filter_map(|slot| policies.get(*slot));
     let longest = policies.map(|policy| policy.policy.longest_hole(None));
     longest.min().unwrap_or(DEFAULT_TERM)
 }
 
-/// The ports of a hole for reads: those of TCP, since reads are of HTTP.
+/// The ports of a hole for reads: those of TCP, since only HTTP requests can be told to be reads.
 fn for_reads(ports: Vec<PortSpec>) -> Result<Vec<PortSpec>, CallError> {
     if let Some(other) = ports.iter().find(|spec| spec.protocol != Protocol::TCP) {
         return Err(no_reads(other));
@@ -186,7 +185,7 @@ fn for_reads(ports: Vec<PortSpec>) -> Result<Vec<PortSpec>, CallError> {
     })
 }
 
-/// How long a hole for reads lasts: what is read-only is so without it.
+/// How long a hole for reads lasts. A `read-only` destination needs none.
 fn for_what_is_asked(covered: &policy::Coverage<'_>, policy: &policy::Policy) -> Option<Duration> {
     let met = covered.met.iter();
     let asked = met.filter(|met| met.verdict == Verdict::Confirm);
@@ -197,7 +196,7 @@ fn for_what_is_asked(covered: &policy::Coverage<'_>, policy: &policy::Policy) ->
 ///
 /// # Errors
 ///
-/// `Invalid` where nothing can hold for that time.
+/// `Invalid` if it is no possible time.
 pub(crate) fn term(seconds: Option<f64>) -> Result<Duration, CallError> {
     let Some(seconds) = seconds else {
         return Ok(DEFAULT_TERM);
@@ -256,7 +255,7 @@ fn no_bytes_of_reads() -> CallError {
     )
 }
 
-/// Requests are counted where they can be told apart.
+/// The error for a budget of requests where requests cannot be told apart.
 pub(crate) fn no_requests() -> CallError {
     CallError::invalid(
         "cannot count requests there",

@@ -1,4 +1,4 @@
-//! What the kernel has no room for about holes: who opened them, when, and why.
+//! What guardd keeps about holes beside the kernel's state: who opened them, when, and why.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,17 +15,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{control::ids, record::shelf::Shelf, times::is_past};
 
-/// For so long the connections of an ended hole still send.
+/// How long after a hole ends its connections may still send packets.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-/// Who opened a hole, when, and why. It survives the daemon in a file of its own.
+/// Who opened a hole, when, and why. Kept in a file, which outlives guardd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// For which session.
     pub session: u32,
     /// The session's user.
     pub owner: u32,
-    /// The user's name who opened it.
+    /// The name of the user who opened it.
     pub opened_by: String,
     /// Why.
     pub reason: Option<String>,
@@ -36,28 +36,28 @@ pub struct About {
     pub bytes: Option<u64>,
 }
 
-/// Owns what guardd knows of holes: those that were open when last looked.
+/// Owns what guardd knows of holes: those that were open when last read from the kernel.
 #[derive(Debug)]
 pub struct Holes {
     known: BTreeMap<HoleId, Known>,
     /// Who opened each, by its id.
     files: Shelf<About>,
-    /// When a hole of a session last ended: what its connections still send is no new attempt.
+    /// When a session's last hole ended: packets of its connections are no new attempt.
     ends: HashMap<SessionId, BootTime>,
 }
 
-/// A hole that was open when last looked.
+/// A hole that was open when last read from the kernel.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// For which session.
     pub session: SessionId,
     /// When the kernel ends it.
     pub expires: BootTime,
-    /// It is for reads alone.
+    /// Whether it is for reads alone.
     pub read_only: bool,
-    /// What is sent through it is counted, so that it may end before.
+    /// Whether the bytes sent through it are counted, so that it may end early.
     pub counts_bytes: bool,
-    /// What people know of it, unless that record is gone.
+    /// Who opened it; none if that file is gone.
     pub about: Option<About>,
 }
 
@@ -72,33 +72,33 @@ impl Holes {
         }
     }
 
-    /// What an earlier guardd has written down, by their ids.
+    /// What an earlier guardd has kept, by the holes' ids.
     #[must_use]
     pub fn kept(&self) -> BTreeMap<String, About> {
         self.files.all().into_iter().collect()
     }
 
-    /// Writes down who opened one.
+    /// Keeps in a file who opened a hole.
     pub fn keep(&self, id: HoleId, about: &About) {
         self.files.keep(&ids::hole(id), about);
     }
 
-    /// Removes what is written down of one that has ended.
+    /// Removes the file of a hole that has ended.
     pub fn remove_file(&self, id: HoleId) {
         self.files.remove(&ids::hole(id));
     }
 
-    /// Takes note that one of a session's has ended.
+    /// Notes that a hole of the session has ended.
     pub fn note_end(&mut self, session: SessionId, now: BootTime) {
         self.ends.insert(session, now);
     }
 
-    /// Forgets ends after which nothing is sent any more.
+    /// Removes the ends of holes whose connections no longer send.
     pub fn forget_ends(&mut self, now: BootTime) {
         self.ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
     }
 
-    /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
+    /// Whether the event is a packet from a connection whose hole has just ended: it makes no request.
     #[must_use]
     pub fn is_aftermath(&self, event: &Event) -> bool {
         let ended = self.ends.get(&event.session);
@@ -106,31 +106,31 @@ impl Holes {
         is_soon && event.hook == Hook::Egress as u8
     }
 
-    /// Open ones as people see them.
+    /// Open holes as people see them.
     #[must_use]
     pub fn shown(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
         let listed = self.listed(holes, &Clocks::read());
         listed.into_values().collect()
     }
 
-    /// Takes note of an open hole.
+    /// Adds an open hole.
     pub fn add(&mut self, id: HoleId, known: Known) {
         self.known.insert(id, known);
     }
 
-    /// How many there are.
+    /// The number of known holes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Whether there are none.
+    /// Whether no hole is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Whether one is for reads alone: of that session, or of any.
+    /// Whether a hole is for reads alone: of that session, or of any.
     #[must_use]
     pub fn any_for_reads(&self, session: Option<SessionId>) -> bool {
         let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
@@ -139,7 +139,7 @@ impl Holes {
             .any(|known| known.read_only && is_of(known))
     }
 
-    /// Whether one may end because of what was sent through it: of that session, or of any.
+    /// Whether a hole counts bytes: of that session, or of any.
     #[must_use]
     pub fn any_counts_bytes(&self, session: Option<SessionId>) -> bool {
         let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
@@ -148,13 +148,13 @@ impl Holes {
             .any(|known| known.counts_bytes && is_of(known))
     }
 
-    /// Who opened it, and why.
+    /// Who opened the hole, and why.
     #[must_use]
     pub fn about(&self, id: HoleId) -> Option<&About> {
         self.known.get(&id)?.about.as_ref()
     }
 
-    /// Those that the kernel has, `live`, as people see them, each under its own id: one may have ended since it was noted.
+    /// The holes that the kernel has (`live`), as people see them, each under its own id: a known one may have ended.
     #[must_use]
     pub fn listed(&self, live: &[LiveHole], clocks: &Clocks) -> BTreeMap<HoleId, proto::Hole> {
         let listed = live.iter().map(|hole| {
@@ -164,31 +164,31 @@ impl Holes {
         listed.collect()
     }
 
-    /// Forgets a hole that is closed.
+    /// Removes a hole that is closed.
     pub fn remove(&mut self, id: HoleId) -> Option<Known> {
         self.known.remove(&id)
     }
 
-    /// Forgets the holes that the kernel has ended by now, and returns them.
+    /// Removes the holes that the kernel has ended by now, and returns them.
     pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Known)> {
         let is_over = |_: &HoleId, known: &mut Known| known.expires <= now;
         self.known.extract_if(.., is_over).collect()
     }
 
-    /// Forgets the holes of a session, and returns them.
+    /// Removes the holes of a session, and returns them.
     pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Known)> {
         let is_of = |_: &HoleId, known: &mut Known| known.session == session;
         self.known.extract_if(.., is_of).collect()
     }
 
-    /// When the next of them ends.
+    /// When the next hole ends.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
         self.known.values().map(|known| known.expires).min()
     }
 }
 
-/// How many of the bytes that a hole was for were used, where they were counted.
+/// How many of a hole's bytes were used, if they were counted.
 #[must_use]
 pub fn used(granted: Option<u64>, left: Option<u64>) -> Option<u64> {
     Some(granted?.saturating_sub(left?))

@@ -16,17 +16,17 @@ use crate::{
     },
     holds::unrefuse_in_kernel,
     record::audit::LogEntry,
-    requests::Question,
+    requests::RequestKey,
     state::State,
     times::after,
 };
 
-/// A hole for connections, where reads pass without.
+/// The error for a hole for connections to a `read-only` destination.
 const NOT_READ_ONLY: &str = "reads pass there without a hole; through this one goes everything, and nobody is asked \
                              about what changes something";
 
 impl State {
-    /// Opens holes that nobody asked for.
+    /// Opens holes without a request.
     ///
     /// # Errors
     ///
@@ -106,15 +106,15 @@ impl State {
 
     /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
     pub(crate) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
-        let by = |hole: &LiveHole, questions: &[Question]| {
-            let mut questions = questions.iter();
-            questions.all(|one| one.session == session && answers(hole, one))
+        let by = |hole: &LiveHole, keys: &[RequestKey]| {
+            let mut keys = keys.iter();
+            keys.all(|one| one.session == session && answers(hole, one))
         };
-        let is_covered = |questions: &[Question]| holes.iter().any(|hole| by(hole, questions));
+        let is_covered = |keys: &[RequestKey]| holes.iter().any(|hole| by(hole, keys));
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
-        for question in self.requests.unmute(is_covered) {
-            unrefuse_in_kernel(&mut self.datapath, &question);
+        for key in self.requests.unmute(is_covered) {
+            unrefuse_in_kernel(&mut self.datapath, &key);
         }
     }
 
@@ -169,7 +169,7 @@ impl State {
         Ok(self.recorder.sync()?)
     }
 
-    /// Closes a hole that was opened but not written down.
+    /// Closes a hole that was opened but not written to the audit log.
     fn close_now(&mut self, session: SessionId, id: HoleId) {
         if let Err(error) = self.datapath.close_hole(session, id) {
             tracing::error!(%error, hole = id.0, "cannot be closed; the kernel ends it in its time");
@@ -183,9 +183,9 @@ impl State {
 
 /// Whether a hole answers a request. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
 /// requests are judged all the same.
-fn answers(hole: &LiveHole, question: &Question) -> bool {
-    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
-    let is_for_all = question.http.is_none() || hole.entry.kind == HoleKind::ALL;
+fn answers(hole: &LiveHole, key: &RequestKey) -> bool {
+    let (to, protocol, port) = (&key.destination, key.protocol, key.port);
+    let is_for_all = key.http.is_none() || hole.entry.kind == HoleKind::ALL;
     is_for_all && hole.entry.covers(to, protocol, port)
 }
 
@@ -235,7 +235,7 @@ mod tests {
     use guard_common::HoleEntry;
 
     use super::*;
-    use crate::requests::HttpQuestion;
+    use crate::requests::HttpRequestKey;
 
     fn hole(kind: HoleKind) -> LiveHole {
         let host = Prefix::host(IpAddr::from([192, 0, 2, 1]).into());
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_hole_for_counted_connections_or_for_reads_answers_no_http_request() {
-        let request = HttpQuestion {
+        let request = HttpRequestKey {
             request: proto::HttpRequest::default(),
             alone: None,
             plain: true,
@@ -273,18 +273,14 @@ mod tests {
             (443, Some(&request), HoleKind::READS, false),
             (80, None, HoleKind::ALL, false),
         ] {
-            let question = Question {
+            let key = RequestKey {
                 session: SessionId(1),
                 destination: IpAddr::from([192, 0, 2, 1]).into(),
                 protocol: Protocol::TCP,
                 port,
                 http: http.cloned().map(Rc::new),
             };
-            assert_eq!(
-                answers(&hole(kind), &question),
-                expected,
-                "{question:?} {kind:?}"
-            );
+            assert_eq!(answers(&hole(kind), &key), expected, "{key:?} {kind:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use guard_sys::clock;
 use crate::{
     changes::Change,
     policies::Policies,
-    requests::{Question, Requests},
+    requests::{RequestKey, Requests},
     sessions::{Session, Sessions},
     times::after,
 };
@@ -240,29 +240,29 @@ impl Holds {
 }
 
 /// Has the kernel refuse at once what a person said no to.
-pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, question: &Question, until: BootTime) {
-    if question.http.is_some() {
+pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, key: &RequestKey, until: BootTime) {
+    if key.http.is_some() {
         return;
     }
-    let to = connection(question);
-    if let Err(error) = kernel.refuse(question.session, &to, until) {
+    let to = connection(key);
+    if let Err(error) = kernel.refuse(key.session, &to, until) {
         tracing::warn!(%error, "what was refused is ended by guardd each time");
     }
 }
 
 /// The opposite.
-pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, question: &Question) {
-    if question.http.is_some() {
+pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, key: &RequestKey) {
+    if key.http.is_some() {
         return;
     }
-    let to = connection(question);
-    if let Err(error) = kernel.unrefuse(question.session, &to) {
+    let to = connection(key);
+    if let Err(error) = kernel.unrefuse(key.session, &to) {
         tracing::warn!(%error, "connections there do not wait");
     }
 }
 
-fn connection(question: &Question) -> Connection {
-    Connection::new(question.destination, question.protocol, question.port)
+fn connection(key: &RequestKey) -> Connection {
+    Connection::new(key.destination, key.protocol, key.port)
 }
 
 #[cfg(test)]

@@ -20,30 +20,30 @@ use crate::{
     control::{failure::CallError, ids},
     record::audit::LogEntry,
     relays::{self, Upstreams},
-    requests::{Noted, Question, events},
+    requests::{Noted, RequestKey, events},
     sessions::Sessions,
     state::State,
     times::after,
 };
 
-/// Why those end that waited for guardd to look, where a person would have to answer.
+/// Why held connections end that waited for a scan, if an approver would have to answer.
 const NOBODY: &str = "a person has to be asked, and nobody follows";
 
-/// Why those end that nobody was there for.
+/// Why held connections end that no approver answered.
 const TOO_LATE: &str = "nobody answered in time";
 
-/// Those that wait for one answer.
+/// The held connections that one answer is for.
 type Group = Vec<HeldSocket>;
 
-/// What becomes of those that wait.
+/// What becomes of held connections.
 enum Fate {
-    /// The next that the kernel tries passes, or is about to.
+    /// The next packet passes, or is about to.
     Passes,
-    /// guardd has not looked yet at who would get them.
+    /// The scan of their listener is not done.
     Unlooked,
-    /// They wait on for this answer.
+    /// They wait for an answer to this request.
     Waits(String),
-    /// Nobody will let them.
+    /// Nobody will allow them.
     Ends(&'static str),
 }
 
@@ -55,13 +55,13 @@ impl State {
             .renew(&mut self.datapath, &self.sessions, policies, requests);
     }
 
-    /// Makes a request of a connection that is held since now.
+    /// Makes a request for a connection that is held from now on.
     ///
     /// # Errors
     ///
-    /// Where nobody can be asked.
+    /// If no approver can be asked.
     pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
-        let question = Question {
+        let key = RequestKey {
             session: event.session,
             destination: event.destination,
             protocol: event.protocol,
@@ -73,30 +73,30 @@ impl State {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
-        let noted = self.ask(question.clone(), event.at, process, None)?;
+        let noted = self.ask(key.clone(), event.at, process, None)?;
         if noted == Noted::Muted {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.look_by(event.at);
         }
-        // Where nobody is asked, the next scan closes it.
+        // Without a request, the next scan closes it.
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.hold(&id, Some(shown));
-            self.write_held(&question, event, &id, shown);
+            self.write_held(&key, event, &id, shown);
         }
         Ok(())
     }
 
-    fn write_held(&mut self, question: &Question, event: &Event, id: &str, until: Timestamp) {
+    fn write_held(&mut self, key: &RequestKey, event: &Event, id: &str, until: Timestamp) {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
         let Some(asked) = self.requests.get(id) else {
             return;
         };
-        let destination = match asked.question == *question {
+        let destination = match asked.key == *key {
             true => asked.shown.destination.clone(),
-            false => events::endpoint(question, None),
+            false => events::endpoint(key, None),
         };
         let record = Held {
             request: id.into(),
@@ -107,7 +107,7 @@ impl State {
             pid: (event.tgid != 0).then_some(event.tgid).into(),
             waits_until: moment::text(until).into(),
         };
-        debug_assert!(question.http.is_none());
+        debug_assert!(key.http.is_none());
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
         self.recorder.note(entry.admitted(admitted));
     }
@@ -133,8 +133,8 @@ impl State {
         let mut ending: Vec<_> = overdue.map(|(_, group)| (group, TOO_LATE)).collect();
         let holes = self.datapath.holes().unwrap_or_default();
         let mut asked: HashMap<String, BootTime> = HashMap::new();
-        for (question, group) in grouped(&held) {
-            match self.fate(&question, &group, &holes) {
+        for (key, group) in grouped(&held) {
+            match self.fate(&key, &group, &holes) {
                 Fate::Passes | Fate::Unlooked => {}
                 Fate::Waits(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
@@ -153,30 +153,31 @@ impl State {
             .end_look((began, clock::now()), first_end(&held), appointed);
     }
 
-    fn fate(&mut self, question: &Question, group: &Group, holes: &[LiveHole]) -> Fate {
-        if self.sessions.live(question.session).is_none() {
+    fn fate(&mut self, key: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
+        if self.sessions.live(key.session).is_none() {
             return Fate::Ends("the session has ended");
         }
-        let asked = (question.destination, question.port);
-        let (question, verdict) = match relays::is_near(question) {
-            false => (question.clone(), None),
+        let asked = (key.destination, key.port);
+        let (key, verdict) = match relays::is_near(key) {
+            false => (key.clone(), None),
             true => match self
                 .relays
-                .behind(&self.sessions, &self.policies, question, first(group))
+                .behind(&self.sessions, &self.policies, key, first(group))
             {
                 Upstreams::Own => return Fate::Passes,
                 Upstreams::Unknown => return Fate::Unlooked,
-                Upstreams::Leads {
-                    question, verdict, ..
-                } => (question, Some(verdict)),
+                Upstreams::Leads { key, verdict, .. } => (key, Some(verdict)),
             },
         };
-        let question = &question;
-        let (to, port) = (question.destination, question.port);
-        let Some(session) = self.sessions.live(question.session) else {
+        let key = &key;
+        let (to, port) = (key.destination, key.port);
+        let Some(session) = self.sessions.live(key.session) else {
             return Fate::Ends("the session has ended");
         };
-        let by_policy = || self.policies.judge(&session.chain, to, Protocol::TCP, port);
+        let by_policy = || {
+            self.policies
+                .judge(session.subject(), to, Protocol::TCP, port)
+        };
         let judged = verdict.or_else(|| by_policy().map(|judged| judged.verdict));
         match judged {
             Some(Verdict::Allow) => return Fate::Passes,
@@ -185,7 +186,7 @@ impl State {
             _ => return Fate::Ends("a policy denies it"),
         }
         let mut over = holes.iter().filter(|hole| {
-            let is_own = hole.session == question.session;
+            let is_own = hole.session == key.session;
             let covers = |(to, port)| hole.entry.covers(&to, Protocol::TCP, port);
             is_own && (covers((to, port)) || covers(asked))
         });
@@ -198,29 +199,29 @@ impl State {
         if over.any(|hole| hole.entry.kind.reads()) {
             return Fate::Ends("it may be read from: try again");
         }
-        if self.requests.is_refused(question, clock::now()) {
+        if self.requests.is_refused(key, clock::now()) {
             return Fate::Ends("a person said no");
         }
-        let fate = self.asked_about(question, group);
-        match (fate, self.holds.may_wait(question.session)) {
-            // It waited for guardd, and there is nobody else for it to wait for.
+        let fate = self.asked_about(key, group);
+        match (fate, self.holds.may_wait(key.session)) {
+            // It was held for a scan, and no approver will follow.
             (Fate::Waits(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
             (fate, _) => fate,
         }
     }
 
-    /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
-    fn asked_about(&mut self, question: &Question, group: &Group) -> Fate {
-        if let Some(id) = self.requests.join(question) {
+    /// The request of held connections; a new one if there is none, as after a hole for one of them.
+    fn asked_about(&mut self, key: &RequestKey, group: &Group) -> Fate {
+        if let Some(id) = self.requests.join(key) {
             return Fate::Waits(id);
         }
         let tgid = group.first().map_or(0, |(_, one)| one.tgid);
         let process = self
             .machine
-            .process_of(self.sessions.live(question.session), tgid);
-        match self.ask(question.clone(), clock::now(), process, None) {
+            .process_of(self.sessions.live(key.session), tgid);
+        match self.ask(key.clone(), clock::now(), process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
-                // So that the next of them does not take its place.
+                // So that the next of them does not replace it.
                 let until = Clocks::read().calendar(latest(group));
                 self.requests.hold(&id, Some(until));
                 Fate::Waits(id)
@@ -228,7 +229,7 @@ impl State {
             Ok(Noted::Muted) => Fate::Ends("a person said no"),
             Ok(Noted::Full) => Fate::Ends("too many requests wait already"),
             Err(error) => {
-                tracing::warn!(%error, session = question.session.0, "cannot ask about a connection");
+                tracing::warn!(%error, session = key.session.0, "cannot ask about a connection");
                 Fate::Ends("nobody can be asked")
             }
         }
@@ -247,12 +248,14 @@ impl State {
             return;
         };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));
-        let question = question_of(first);
-        let (to, port) = (question.destination, question.port);
-        let judged = self.policies.judge(&session.chain, to, Protocol::TCP, port);
+        let key = key_of(first);
+        let (to, port) = (key.destination, key.port);
+        let judged = self
+            .policies
+            .judge(session.subject(), to, Protocol::TCP, port);
         let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
-        let host = judged.and_then(|judged| self.policies.host_of(to, &judged));
-        let endpoint = events::endpoint(&question, host);
+        let host = judged.and_then(|judged| self.policies.host_of(first.session, to, &judged));
+        let endpoint = events::endpoint(&key, host);
         let record = Denied {
             destination: Destination::Endpoint(endpoint).into(),
             rule: rule.into(),
@@ -267,7 +270,7 @@ impl State {
     }
 }
 
-/// Ends connections. All of a session at once: to find them the kernel has to list all there are.
+/// Closes connections, all of a session at once: to find them the kernel has to list every socket.
 fn end_groups(kernel: &mut Datapath, sessions: &Sessions, ending: &[(Group, &'static str)]) {
     let mut cookies: HashMap<SessionId, HashSet<u64>> = HashMap::new();
     for (cookie, one) in ending.iter().flat_map(|(group, _)| group) {
@@ -288,8 +291,8 @@ fn end_all(kernel: &mut Datapath, sessions: &Sessions, id: SessionId, cookies: &
     }
 }
 
-/// Those that wait for the same answer together.
-fn grouped(held: &[HeldSocket]) -> Vec<(Question, Group)> {
+/// Held connections, grouped by the answer that they wait for.
+fn grouped(held: &[HeldSocket]) -> Vec<(RequestKey, Group)> {
     let mut groups: BTreeMap<(u32, [u32; 4], u16), Group> = BTreeMap::new();
     for one in held {
         let Address(words) = one.1.destination;
@@ -299,8 +302,8 @@ fn grouped(held: &[HeldSocket]) -> Vec<(Question, Group)> {
     let groups = groups.into_values();
     let asked = groups.filter_map(|mut group| {
         group.sort_by_key(|(_, one)| one.since);
-        let question = question_of(&group.first()?.1);
-        Some((question, group))
+        let key = key_of(&group.first()?.1);
+        Some((key, group))
     });
     asked.collect()
 }
@@ -312,19 +315,19 @@ fn first(group: &Group) -> BootTime {
         .map_or(BootTime(0), |(_, earliest)| earliest.since)
 }
 
-/// When the last of them gives up.
+/// The last deadline of them.
 fn latest(group: &Group) -> BootTime {
     let ends = group.iter().map(|(_, one)| one.until);
     ends.max().unwrap_or(BootTime(0))
 }
 
-/// When the first of them gives up; none where none wait.
+/// The first deadline; none if no connection is held.
 fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
     held.iter().map(|(_, one)| one.until).min()
 }
 
-fn question_of(held: &guard_common::Held) -> Question {
-    Question {
+fn key_of(held: &guard_common::Held) -> RequestKey {
+    RequestKey {
         session: held.session,
         destination: held.destination,
         protocol: Protocol::TCP,

@@ -1,4 +1,4 @@
-//! Where policies come from: the daemon's directories, what ships, or a session's own text.
+//! Where policies come from: guardd's directories, the built-in policies, or a session's own text.
 
 use std::{
     fs, io,
@@ -11,24 +11,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::failure::CallError;
 
-/// A policy's text is at most so long, in bytes.
+/// The longest text of a policy, in bytes.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;
-/// Characters that are kept of the name that a session gives its policy's file: it goes into the audit log.
+/// Characters that are kept of the name that a session gives its policy's file, for the audit log.
 const MAX_FILE: usize = 256;
 
-/// A policy's text, and where it is from. What is kept of it survives the daemon.
+/// A policy's text, and its source. It is kept in a file, which outlives guardd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyText {
-    /// The daemon's name for it; none where a session brought its own text.
+    /// guardd's name for it; none if a session brought its own text.
     pub name: Option<String>,
-    /// Its file, as it is shown; none where it is built in.
+    /// Its file, as it is shown; none if it is built in.
     pub file: Option<String>,
     /// The text.
     pub text: String,
 }
 
 impl PolicyText {
-    /// What a session brought. What it calls its file is shown, and never opened.
+    /// A text that a session brought. The name of its file is shown, and never opened.
     #[must_use]
     pub fn brought(file: Option<String>, text: String) -> Self {
         let file = file.unwrap_or_else(|| "policy.toml".to_owned());
@@ -39,7 +39,7 @@ impl PolicyText {
         }
     }
 
-    /// What messages call its file.
+    /// The name of its file in messages.
     #[must_use]
     pub fn shown_file(&self) -> String {
         match (&self.file, &self.name) {
@@ -50,14 +50,14 @@ impl PolicyText {
     }
 }
 
-/// The directories with the daemon's policies, the first of them first.
+/// The directories with guardd's policies, the first of them first.
 #[derive(Clone, Debug)]
 pub struct Library {
     dirs: Vec<PathBuf>,
 }
 
 impl Library {
-    /// Of these directories; what ships comes last.
+    /// A library of these directories; built-in policies come last.
     #[must_use]
     pub fn new(dirs: Vec<PathBuf>) -> Self {
         Self { dirs }
@@ -69,11 +69,11 @@ impl Library {
         &self.dirs
     }
 
-    /// The policy that a client means.
+    /// The policy that a client names or brings.
     ///
     /// # Errors
     ///
-    /// `NotFound`, or `Invalid` where it means none or cannot be a name.
+    /// `NotFound`, or `Invalid` if it names none or the text cannot be a name.
     pub fn resolve(&self, asked: PolicyRef) -> Result<PolicyText, CallError> {
         match asked {
             PolicyRef {
@@ -92,12 +92,11 @@ impl Library {
         }
     }
 
-    /// The daemon's policy of that name.
+    /// guardd's policy of that name.
     ///
     /// # Errors
     ///
-    /// `NotFound` where there is none, `Invalid` where that cannot be one's name, `Failed` where
-    /// its file cannot be read.
+    /// `NotFound` if there is none, `Invalid` if the text cannot be a name, `Failed` if its file cannot be read.
     pub fn find(&self, name: &str) -> Result<PolicyText, CallError> {
         if !is_name(name) {
             return Err(CallError::invalid(
@@ -158,7 +157,7 @@ impl Library {
     }
 }
 
-/// Whether that can be the name of a file in a policy directory, and of nothing outside of it.
+/// Whether a text can be the name of a file in a policy directory, and of nothing outside of it.
 fn is_name(name: &str) -> bool {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     name.len() <= 64
@@ -166,7 +165,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(is_fine)
 }
 
-/// A file's text; `None` where there is no such file.
+/// A file's text; `None` if there is no such file.
 fn read(file: &Path) -> Result<Option<String>, CallError> {
     let fail = |why: String| {
         let file = file.display();

@@ -1,9 +1,9 @@
 //! Puts policies in place: [`slot_for`] at a session's start, [`reload`] when a file changes, [`refresh`] when a name has other
 //! addresses.
 //!
-//! In order: `look_ahead` parses the text and looks its names up where that is due, since name servers may take long. Then
-//! `Shared::loading` is taken, so that one policy at a time is put in place: `prepare_known` parses again what may have changed,
-//! and compiles it; `State::install` writes the tables to the kernel and applies the change.
+//! In order: `look_ahead` parses the text and looks up the names that are due, since name servers may take long. Then
+//! `Shared::loading` is taken, so that one policy at a time is put in place: `prepare_known` parses again, since the text may
+//! have changed, and compiles it; `State::install` writes the tables to the kernel and applies the change.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -26,7 +26,7 @@ use crate::{
     state::State,
 };
 
-/// Parses a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
+/// Parses a policy, looks up the names that are due, and compiles it. Nothing is put in place.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, Ca
     Ok(prepared)
 }
 
-/// Who has brought a policy. The names of one that only nested sessions have brought are dropped with it.
+/// The session that brought a policy. Names only in policies of nested sessions are dropped with these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bringer {
     Person,
@@ -45,7 +45,7 @@ enum Bringer {
 }
 
 impl Bringer {
-    /// Of the daemon's own policies a session only gives the name.
+    /// A session only names guardd's own policies, and does not bring them.
     fn of(source: &PolicyText, inside: Option<SessionId>) -> Self {
         match (&source.name, inside) {
             (None, Some(_)) => Self::Session,
@@ -54,21 +54,21 @@ impl Bringer {
     }
 }
 
-/// Looks up the names of a policy where that is due, before [`Shared::loading`] is taken: name servers may take long.
+/// Looks up the names of a policy that are due, before [`Shared::loading`] is taken: name servers may take long.
 async fn look_ahead<'s>(
     shared: &'s Shared,
     source: &PolicyText,
     by: Bringer,
 ) -> Option<Awaited<'s>> {
-    // What is wrong with it is told when it is read to be put in place.
+    // An error in it is reported when it is parsed to be put in place.
     let (_, read) = read(shared, source.clone()).await.ok()?;
     let awaited = Awaited::new(shared, names(&read), by);
     look_up(shared, &awaited.names).await;
     Some(awaited)
 }
 
-/// As [`prepare`], after [`look_ahead`]: only names that are not in the cache yet are looked up, as where the text has
-/// changed since. Returns also what keeps the names in the cache until the policy is in force.
+/// As [`prepare`], after [`look_ahead`]: looks up only names that are not in the cache yet, as when the text has changed since.
+/// Also returns what keeps the names in the cache until the policy is in force.
 async fn prepare_known(
     shared: &Shared,
     source: PolicyText,
@@ -87,7 +87,7 @@ fn names(read: &Read) -> BTreeSet<String> {
     names.map(|name| name.as_str().to_owned()).collect()
 }
 
-/// Keeps the names of a policy in the cache until it is in force. Its rules would not hold for a name that was dropped before.
+/// Keeps the names of a policy in the cache until it is in force. The rules of a name that was dropped before would not hold.
 struct Awaited<'s> {
     shared: &'s Shared,
     names: BTreeSet<String>,
@@ -140,7 +140,7 @@ pub async fn in_background<T: Send + 'static>(
     })
 }
 
-/// Looks up those of `names` for which that is due.
+/// Looks up those of `names` that are due.
 pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
     let (resolver, due) = shared.with(|state| state.policies.due(names));
     if due.is_empty() {
@@ -154,11 +154,11 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
     });
 }
 
-/// Looks up names for one call from inside a session: no policy needs them.
+/// Looks up names for one call from inside a session, which no policy needs.
 ///
 /// # Errors
 ///
-/// `Refused` where too many were looked up for that session.
+/// `Refused` if too many names were looked up for that session.
 pub async fn look_up_in_passing(
     shared: &Shared,
     agent: Agent,
@@ -179,12 +179,12 @@ pub async fn look_up_in_passing(
     Ok(())
 }
 
-/// Whether a session may bring this policy: guardd looks its names up only where that session might do so itself. The text is
-/// parsed in the turn of the outermost session, so that only those in the same one wait.
+/// Whether a session may bring this policy: guardd looks up only names that the session could look up itself. The text is
+/// parsed in the turn of the outermost session, so that only callers in the same one wait.
 ///
 /// # Errors
 ///
-/// `Invalid` where it is no policy; `Refused`, with what to do instead.
+/// `Invalid` if it is no policy; `Refused`, with what to do instead.
 pub async fn may_look_up(
     shared: &Shared,
     agent: Agent,
@@ -200,14 +200,14 @@ pub async fn may_look_up(
     shared.with(|state| state.may_bring(agent, &names(&read)))
 }
 
-/// The slot that holds the policy from `source`, put in place if need be, and warnings for the caller.
+/// The slot of the policy from `source`, put in place if need be, and warnings for the caller.
 ///
 /// A newer text of a policy that is in force replaces it; if it is invalid, the old one stays in force. `inside`: the outermost
 /// session of a caller inside. However many callers are in it, others wait for one policy of theirs at most.
 ///
 /// # Errors
 ///
-/// Where the policy is invalid and none of that name is in force, or the kernel takes no more.
+/// If the policy is invalid and none of that name is in force, or the kernel refuses it.
 pub async fn slot_for(
     shared: &Shared,
     source: PolicyText,
@@ -245,7 +245,7 @@ pub async fn slot_for(
     Ok((slot, warnings))
 }
 
-/// Puts a newer text of a policy into its slot, if it differs. Its names were looked up.
+/// Puts a newer text of a policy into its slot, if it differs. Its names were looked up before.
 async fn renew(shared: &Shared, slot: PolicyId, source: PolicyText) -> Result<(), CallError> {
     if shared.with(|state| state.policies.is_same(slot, &source)) {
         return Ok(());
@@ -267,9 +267,8 @@ async fn renew(shared: &Shared, slot: PolicyId, source: PolicyText) -> Result<()
     renewed
 }
 
-/// Reads the policies in force again that come from guardd's directories. Invalid ones are reported, and the old ones stay in
-/// force. Follows the audit log as well, whose file may have been renamed. Comes at SIGHUP, at a change that inotify reports,
-/// and once at the start.
+/// Reads guardd's own policies that are in force again. Invalid ones are reported, and the old ones stay in force. Also checks
+/// whether the audit log's file was renamed. Runs at SIGHUP, at a change that inotify reports, and once at the start.
 pub async fn reload(shared: &Shared) {
     let named = shared.with(|state| {
         state.recorder.follow_path();
@@ -284,7 +283,7 @@ pub async fn reload(shared: &Shared) {
     shared.arrivals.notify_one();
 }
 
-/// Reads one of them again, if it is in force still.
+/// Reads one of them again, if it is still in force.
 async fn reload_one(shared: &Shared, name: &str) {
     let find = || shared.with(|state| state.policies.library().find(name));
     let new = find().ok();
@@ -297,9 +296,9 @@ async fn reload_one(shared: &Shared, name: &str) {
     let Some(slot) = shared.with(|state| state.policies.named(name)) else {
         return;
     };
-    // What was looked at before may have changed, and been put in place, since.
+    // The file read before may have changed, and the policy been put in place, since.
     match find() {
-        // What was wrong is in guardd's log, the audit log and `guard status` by now.
+        // An error is in guardd's log, the audit log and `guard status` by now.
         Ok(source) => drop(renew(shared, slot, source).await),
         Err(refusal) => shared.with(|state| {
             state
@@ -309,16 +308,16 @@ async fn reload_one(shared: &Shared, name: &str) {
     }
 }
 
-/// Looks up the names that are due, and compiles the policies again that depend on what has changed.
+/// Looks up the names that are due, and compiles the policies that depend on a changed one.
 pub async fn refresh(shared: &Shared) {
-    // What groups stand for is known at once, and names may not resolve just when the network is another one.
+    // Groups are known at once, and names may not resolve just when the network has changed.
     refit_all(shared).await;
     let names = shared.with(|state| state.policies.names());
     look_up(shared, &names).await;
     refit_all(shared).await;
 }
 
-/// Compiles the policies again that depend on what has changed.
+/// Compiles the policies that depend on what has changed.
 async fn refit_all(shared: &Shared) {
     let _one_at_a_time = shared.loading.lock().await;
     let depending = shared.with(|state| {
@@ -337,7 +336,7 @@ async fn refit_all(shared: &Shared) {
     }
 }
 
-/// Compiles one policy again for what its names and groups stand for now, and puts the tables in place if they differ.
+/// Compiles a policy with the current addresses of its names and groups, and puts the tables in place if they differ.
 async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), CallError> {
     let Some((old, now)) = shared.with(|state| {
         let policy = Arc::clone(&state.policies.get(slot)?.policy);
@@ -369,12 +368,11 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), CallError> {
 }
 
 impl State {
-    /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not
-    /// at all.
+    /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not at all.
     ///
     /// # Errors
     ///
-    /// The kernel's; what was in force still is.
+    /// The kernel's; the policy that was in force still is.
     pub fn install(
         &mut self,
         slot: Option<PolicyId>,
@@ -386,7 +384,7 @@ impl State {
         Ok(slot)
     }
 
-    /// Empties the slots that nothing is judged by any more.
+    /// Empties the slots that judge nothing any more.
     pub fn collect_slots(&mut self) {
         let unused = self.policies.unused(&self.sessions.slots());
         self.relays.forget_slots(&unused);
@@ -397,14 +395,14 @@ impl State {
 }
 
 impl Policies {
-    /// Whether some slot holds just that text.
+    /// Whether some slot has exactly that text.
     #[must_use]
     pub fn is_in_force(&self, source: &PolicyText) -> bool {
         let slot = self.same(source);
         slot.is_some_and(|slot| self.is_same(slot, source))
     }
 
-    /// Whether a slot holds just that text.
+    /// Whether a slot has exactly that text.
     #[must_use]
     pub fn is_same(&self, slot: PolicyId, source: &PolicyText) -> bool {
         let policy = self.slots.get(&slot);
@@ -415,7 +413,7 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// The kernel's; what was in force still is.
+    /// The kernel's; the policy that was in force still is.
     pub fn install(
         &mut self,
         kernel: &mut Datapath,
@@ -423,8 +421,8 @@ impl Policies {
         slot: Option<PolicyId>,
         prepared: Prepared,
     ) -> Result<(PolicyId, Change), CallError> {
-        // The text first, where there is one in force: a guardd that is killed in between is followed by one that
-        // goes on from the new text, and not back to the old one.
+        // The text first, if the policy is in force: if guardd is killed in between, the next one goes on from the new text,
+        // not the old one.
         if let Some(slot) = slot {
             self.keep_text(slot, &prepared.source);
         }
@@ -463,11 +461,11 @@ impl Policies {
         self.texts.keep(&slot.0.to_string(), source);
     }
 
-    /// Puts new tables of the same policy in place, if they differ: its names or groups stand for other addresses now.
+    /// Puts new tables of the same policy in place, if they differ: its names or groups have other addresses now.
     ///
     /// # Errors
     ///
-    /// The kernel's; what was in force still is.
+    /// The kernel's; the policy that was in force still is.
     pub fn refit(
         &mut self,
         kernel: &mut Datapath,
@@ -525,7 +523,7 @@ impl Policies {
         recorder.note(record);
     }
 
-    /// The slots that neither one of these is nor judges unowned cgroups.
+    /// The slots that are not in `used` and do not judge unowned cgroups.
     #[must_use]
     pub fn unused(&self, used: &HashSet<PolicyId>) -> Vec<PolicyId> {
         let slots = self.slots.keys();
@@ -534,7 +532,7 @@ impl Policies {
         slots.filter(is_unused).copied().collect()
     }
 
-    /// Empties slots that nothing is judged by any more.
+    /// Empties slots that judge nothing any more.
     pub fn empty(&mut self, kernel: &mut Datapath, unused: &[PolicyId]) -> Option<Change> {
         let mut emptied = None;
         for slot in unused {
@@ -553,11 +551,11 @@ impl Policies {
         self.texts.remove(&slot.0.to_string());
     }
 
-    /// Compiles the policy in a slot of the kernel's again, from the text that it came from.
+    /// Compiles the policy in a slot of the kernel's again, from its source text.
     ///
     /// # Errors
     ///
-    /// Why it cannot be; then it stays as it is in the kernel.
+    /// Why it cannot; then it stays as it is in the kernel.
     pub fn adopt(
         &mut self,
         kernel: &mut Datapath,
@@ -591,8 +589,7 @@ impl Policies {
         Ok(())
     }
 
-    /// Empties the slots that an earlier guardd filled and nothing is judged by, and removes texts of policies that the kernel
-    /// does not have.
+    /// Empties the slots of an earlier guardd that judge nothing, and removes texts of policies that the kernel does not have.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! How many names guardd looks up for sessions: whoever asks for many waits, and nobody else does.
+//! Limits the names that guardd looks up for sessions: a session that asks for many delays only itself.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,22 +6,22 @@ use guard_common::{BootTime, SessionId};
 
 use crate::control::failure::CallError;
 
-/// Names that a session has looked up at once.
+/// Names that a session may have looked up at once.
 const BURST: u64 = 30;
-/// Nanoseconds after which it may have one more.
+/// Nanoseconds after which it may have one more looked up.
 const EACH: u64 = 1_000_000_000;
 
-/// When what was looked up for each session is paid for. By sessions that people started: one more inside is no new share.
+/// When the share of each outermost session is full again: sessions inside have no share of their own.
 #[derive(Debug, Default)]
 pub struct LookUps(HashMap<SessionId, BootTime>);
 
 impl LookUps {
-    /// Takes so many names from a session's share. A policy is not looked up in parts, so it may have more of them than are
-    /// left, and whoever comes next waits for longer.
+    /// Takes `names` from a session's share. A policy's names are looked up all at once, so it may have more than are left, and
+    /// the next caller waits for longer.
     ///
     /// # Errors
     ///
-    /// How long to wait where nothing is left.
+    /// How long to wait, if nothing is left.
     pub fn take(
         &mut self,
         session: SessionId,
@@ -42,7 +42,7 @@ impl LookUps {
     }
 }
 
-/// What a session is told that has nothing left.
+/// The error for a session whose share is used up.
 #[must_use]
 pub fn too_many(wait: Duration) -> CallError {
     let seconds = wait.as_millis().div_ceil(1000);
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(all.take(SessionId(2), 1, at(0)), Ok(()));
         let taken = (0..1000).filter(|_| all.take(one, 1, at(3)).is_ok());
         assert_eq!(taken.count(), 3);
-        // What is known already costs nothing.
+        // A name in the cache costs nothing.
         assert_eq!(all.take(one, 0, at(3)), Ok(()));
         assert_eq!(all.take(one, 1, at(1000)), Ok(()));
         assert_eq!(all.0.len(), 1, "whoever has paid is forgotten");

@@ -1,8 +1,9 @@
-//! The policies in force: what each slot of the kernel's map `POLICIES` holds, and the text that it came from.
+//! The policies in force: what each slot of the kernel's map `POLICIES` holds, and its source text.
 //!
 //! `library.rs` finds a policy's text, `names.rs` resolves the host names in it, `load.rs` puts it in place. In code a slot
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
+mod known_names;
 pub mod library;
 pub mod load;
 pub mod look_ups;
@@ -12,22 +13,28 @@ pub mod unusable;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
-use guard_common::{Address, PolicyId, Protocol, Verdict};
+use guard_common::{
+    Address, Connection, NamedKey, PolicyId, Protocol, SessionId, Verdict, named_verdict, said_of,
+};
 use guard_datapath::Datapath;
 use guard_policy::{
     self as policy, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec,
     Prefix, Rule, Severity, SocketName, Target,
 };
 use guard_proto::PolicyStatus;
+use guard_sys::clock;
 use jiff::Timestamp;
 
+pub use self::known_names::Answered;
 use self::{
+    known_names::KnownNames,
     library::{Library, PolicyText},
     look_ups::LookUps,
-    names::{Names, Resolver},
+    names::{NameServers, Names},
     unusable::Unusable,
 };
 use crate::{control::failure::CallError, record::shelf::Shelf};
@@ -35,24 +42,24 @@ use crate::{control::failure::CallError, record::shelf::Shelf};
 /// A policy that is ready to be put in place: parsed, resolved and compiled.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// Where it is from.
+    /// Its source.
     pub source: PolicyText,
-    /// What its text says.
+    /// Its parsed text.
     pub policy: Policy,
     /// Its tables.
     pub compiled: Compiled,
-    /// What its author should know.
+    /// Warnings for its author.
     pub warnings: Vec<String>,
-    /// What its names and groups stood for when it was compiled.
+    /// The addresses of its names and groups when it was compiled.
     fitted: Environment,
 }
 
 /// A policy that is parsed, and not compiled yet.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// What its text says.
+    /// Its parsed text.
     pub policy: Policy,
-    /// What its author should know.
+    /// Warnings for its author.
     pub warnings: Vec<String>,
 }
 
@@ -73,21 +80,34 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     })
 }
 
-/// Compiles a policy for what its names and groups stand for now.
+/// Compiles a policy with the current addresses of its names and groups.
 ///
 /// # Errors
 ///
-/// `Invalid`, where it does not fit into the kernel's tables.
+/// `Invalid` if it does not fit into the kernel's tables.
 pub fn compile(source: PolicyText, read: Read, now: &Environment) -> Result<Prepared, CallError> {
     let compiled = policy::compile(&read.policy, now)
         .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
     Ok(Prepared {
         source,
         fitted: relevant(&read.policy, now),
+        warnings: [read.warnings, unjudged(&read.policy, now)].concat(),
         policy: read.policy,
         compiled,
-        warnings: read.warnings,
     })
+}
+
+/// Warns of wildcards, where nothing judges the names that sessions ask for.
+fn unjudged(policy: &Policy, now: &Environment) -> Vec<String> {
+    let targets = policy.rules.iter().flat_map(|rule| &rule.to);
+    let mut wildcards = targets.filter(|target| matches!(target, Target::Wildcard(_)));
+    let first = (!now.judges_names).then(|| wildcards.next()).flatten();
+    let warning = first.map(|first| {
+        format!(
+            "{first} holds for nothing: guard-resolver is not installed, or the kernel half is of an older version"
+        )
+    });
+    warning.into_iter().collect()
 }
 
 /// The part of an environment that a policy's tables depend on: its own names and groups.
@@ -99,11 +119,14 @@ pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
     };
     let names = policy.names();
     let names = names.filter_map(|name| known.names.get_key_value(name.as_str()));
+    // Names make nothing more permissive at this machine's addresses, and most not in its networks.
+    let judges_names = known.judges_names && policy.has_patterns();
     Environment {
         names: names.map(|(name, at)| (name.clone(), at.clone())).collect(),
         dns: kept(uses(Group::Dns), &known.dns),
-        host: kept(uses(Group::GuardedHost), &known.host),
-        on_link: kept(uses(Group::OnLink), &known.on_link),
+        host: kept(judges_names || uses(Group::GuardedHost), &known.host),
+        on_link: kept(judges_names || uses(Group::OnLink), &known.on_link),
+        judges_names,
     }
 }
 
@@ -114,7 +137,7 @@ fn kept<T: Clone>(is_used: bool, all: &[T]) -> Vec<T> {
     }
 }
 
-/// The most that is told at once of what is wrong with a policy.
+/// Errors of a policy that are reported at once.
 const MAX_WRONG: usize = 5;
 
 fn invalid(file: &str, wrong: &[Diagnostic]) -> CallError {
@@ -157,13 +180,13 @@ fn cut(text: &str) -> String {
 /// A policy in a slot of the kernel.
 #[derive(Clone, Debug)]
 pub struct InForce {
-    /// Where it is from.
+    /// Its source.
     pub source: PolicyText,
-    /// What its text says.
+    /// Its parsed text.
     pub policy: Arc<Policy>,
     /// Its tables, as the kernel has them.
     pub compiled: Arc<Compiled>,
-    /// What its names and groups stood for when its tables were compiled.
+    /// The addresses of its names and groups when its tables were compiled.
     pub fitted: Environment,
     /// When this version was put in place.
     pub loaded_at: Timestamp,
@@ -187,6 +210,12 @@ impl From<Prepared> for InForce {
 }
 
 impl InForce {
+    /// Whether it has rules for names that the resolver judges.
+    #[must_use]
+    pub fn speaks_of_names(&self) -> bool {
+        self.compiled.judges_names()
+    }
+
     /// The names in its rules.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.policy.names().map(policy::DomainName::as_str)
@@ -213,7 +242,46 @@ impl InForce {
     }
 }
 
-/// A verdict of a chain of policies, and what gave it.
+/// Whose destinations are judged: by a chain of policies, and the names by which a session knows addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'c> {
+    /// The slots of its policies.
+    pub chain: &'c [PolicyId],
+    /// The session, if it is one.
+    pub session: Option<SessionId>,
+    /// The connections in question were allowed when they began.
+    pub stands: bool,
+}
+
+impl<'c> From<&'c [PolicyId]> for Subject<'c> {
+    fn from(chain: &'c [PolicyId]) -> Self {
+        Self {
+            chain,
+            session: None,
+            stands: false,
+        }
+    }
+}
+
+impl<'c> From<&'c Vec<PolicyId>> for Subject<'c> {
+    fn from(chain: &'c Vec<PolicyId>) -> Self {
+        Self::from(chain.as_slice())
+    }
+}
+
+/// The tables of a chain of policies.
+fn tables<'p>(
+    slots: &'p BTreeMap<PolicyId, InForce>,
+    chain: &[PolicyId],
+) -> Vec<(PolicyId, &'p Compiled)> {
+    let known = chain.iter().filter_map(|slot| {
+        let policy = slots.get(slot)?;
+        Some((*slot, policy.compiled.as_ref()))
+    });
+    known.collect()
+}
+
+/// A verdict of a chain of policies, with the rule that gave it.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged<'p> {
     /// The verdict, holes left aside.
@@ -227,32 +295,36 @@ pub struct Judged<'p> {
 /// The key of the one value on the shelf of names.
 const KNOWN_NAMES: &str = "known";
 
-/// Owns the policies: what the kernel's slots hold, the texts behind them, and the addresses of the names in them.
+/// Owns the policies: the kernel's slots, their source texts, and the addresses of their names.
 #[derive(Debug)]
 pub struct Policies {
     /// All slots in use.
     slots: BTreeMap<PolicyId, InForce>,
-    /// What an unowned cgroup is judged by.
+    /// The slot that judges unowned cgroups.
     default_slot: Option<PolicyId>,
     library: Library,
-    /// Policies of the daemon's that could not be put in force, at the last look.
+    /// guardd's policies that could not be put in force, when they were last read.
     unusable: Unusable,
     names: Names,
     /// Looks up names.
-    resolver: Resolver,
-    /// How many names were looked up for sessions.
+    resolver: NameServers,
+    /// The limits of look-ups for sessions.
     look_ups: LookUps,
+    /// Whether the guard's resolver judges names.
+    judges_names: bool,
+    /// By which names sessions know addresses.
+    known: KnownNames,
     /// The texts of those in force, by the numbers of their slots.
     texts: Shelf<PolicyText>,
     kept_names: Shelf<Names>,
 }
 
 impl Policies {
-    /// None in force yet. Names are known as they were kept.
+    /// No policy in force yet. The names' addresses are read from their file.
     #[must_use]
     pub fn new(
         library: Library,
-        resolver: Resolver,
+        resolver: NameServers,
         texts: Shelf<PolicyText>,
         kept_names: Shelf<Names>,
     ) -> Self {
@@ -264,6 +336,8 @@ impl Policies {
             names: kept_names.get(KNOWN_NAMES).unwrap_or_default(),
             resolver,
             look_ups: LookUps::default(),
+            judges_names: false,
+            known: KnownNames::default(),
             texts,
             kept_names,
         }
@@ -286,7 +360,7 @@ impl Policies {
         self.slots.insert(slot, policy);
     }
 
-    /// What an unowned cgroup is judged by.
+    /// The slot that judges unowned cgroups.
     #[must_use]
     pub fn default_slot(&self) -> Option<PolicyId> {
         self.default_slot
@@ -308,7 +382,7 @@ impl Policies {
         self.slots.iter().map(|(slot, policy)| (*slot, policy))
     }
 
-    /// The slot that holds the same policy: guardd's own of that name, or a session's with the same text.
+    /// The slot of the same policy: guardd's own of that name, or a session's with the same text.
     #[must_use]
     pub fn same(&self, source: &PolicyText) -> Option<PolicyId> {
         if let Some(name) = &source.name {
@@ -319,7 +393,7 @@ impl Policies {
         found.map(|(slot, _)| *slot)
     }
 
-    /// The slot that holds the daemon's policy of that name.
+    /// The slot of guardd's policy of that name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<PolicyId> {
         let mut slots = self.slots.iter();
@@ -336,34 +410,39 @@ impl Policies {
             .collect()
     }
 
-    /// What a chain of policies says of one destination; the strictest wins, and of equals the
-    /// outermost: the last. `None` where a slot is not known: the kernel denies then.
+    /// The verdict of a chain of policies on one destination: the strictest, and of equals the outermost, which is the last.
+    /// `None` if a slot is not known: the kernel half denies then.
     #[must_use]
-    pub fn judge(
+    pub fn judge<'c>(
         &self,
-        chain: &[PolicyId],
+        subject: impl Into<Subject<'c>>,
         to: Address,
         protocol: Protocol,
         port: u16,
     ) -> Option<Judged<'_>> {
-        let each = self.judge_each(chain, to, protocol, port)?;
+        let each = self.judge_each(subject, to, protocol, port)?;
         // Of equals the last.
         let each = each.into_iter();
         each.max_by_key(|judged| judged.verdict.strictness())
     }
 
-    /// What each policy of a chain says of one destination, in the chain's order. `None` as for [`Self::judge`].
+    /// The verdict of each policy of a chain on one destination, in the chain's order. `None` as for [`Self::judge`].
     #[must_use]
-    pub fn judge_each(
+    pub fn judge_each<'c>(
         &self,
-        chain: &[PolicyId],
+        subject: impl Into<Subject<'c>>,
         to: Address,
         protocol: Protocol,
         port: u16,
     ) -> Option<Vec<Judged<'_>>> {
+        let subject = subject.into();
         let ports = [PortSpec::one(protocol, port)];
-        let judged = chain.iter().map(|slot| {
+        let judged = subject.chain.iter().map(|slot| {
             let policy = self.slots.get(slot)?;
+            if let Some(judged) = self.judge_by_names(subject, (*slot, policy), to, protocol, port)
+            {
+                return Some(judged);
+            }
             let Met { verdict, rule } = *policy.over(&Prefix::host(to), &ports).met.first()?;
             Some(Judged {
                 verdict,
@@ -374,7 +453,95 @@ impl Policies {
         judged.collect()
     }
 
-    /// What all policies of a chain allow of Unix sockets.
+    /// Whether a policy of a chain has rules for names.
+    #[must_use]
+    pub fn speaks_of_names(&self, chain: &[PolicyId]) -> bool {
+        let mut policies = chain.iter().filter_map(|slot| self.slots.get(slot));
+        policies.any(InForce::speaks_of_names)
+    }
+
+    /// The verdict of a policy on an address that the session knows by names; `None` if it knows none.
+    fn judge_by_names<'p>(
+        &self,
+        subject: Subject<'_>,
+        (slot, policy): (PolicyId, &'p InForce),
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Judged<'p>> {
+        let named = self
+            .known
+            .patterns(&NamedKey::new(subject.session?, slot, to))?;
+        let to = Connection::new(to, protocol, port);
+        let lookup = policy.compiled.lookup();
+        let said = named_verdict(
+            |pattern| said_of(&lookup, slot, pattern, &to),
+            Some(named),
+            clock::now(),
+            subject.stands,
+        );
+        Some(Judged {
+            verdict: said.verdict,
+            rule: policy.policy.rule(said.rule),
+            policy,
+        })
+    }
+
+    /// The name servers of this machine: `@dns`.
+    #[must_use]
+    pub fn name_servers(&self) -> Vec<IpAddr> {
+        self.resolver.addresses()
+    }
+
+    /// The names by which sessions know addresses.
+    #[must_use]
+    pub fn known_names(&self) -> &KnownNames {
+        &self.known
+    }
+
+    /// Records an answer that a session with that chain of policies got.
+    pub fn learn_answer(
+        &mut self,
+        kernel: &mut Datapath,
+        answered: &Answered<'_>,
+        chain: &[PolicyId],
+    ) {
+        let tables = tables(&self.slots, chain);
+        self.known.learn(kernel, answered, &tables, clock::now());
+    }
+
+    /// Writes to the kernel again by which patterns sessions know addresses: policies have changed.
+    pub fn rewrite_names(
+        &mut self,
+        kernel: &mut Datapath,
+        chain: impl Fn(SessionId) -> Vec<PolicyId>,
+    ) {
+        let slots = &self.slots;
+        let chain_of = |session| tables(slots, &chain(session));
+        self.known.rewrite(kernel, chain_of, clock::now());
+    }
+
+    /// Adopts what sessions knew under an earlier guardd.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn adopt_names(&mut self, kernel: &Datapath) -> Result<(), CallError> {
+        self.known.adopt(kernel.all_named()?);
+        Ok(())
+    }
+
+    /// Removes what a session knew.
+    pub fn forget_names(&mut self, kernel: &mut Datapath, session: SessionId) {
+        self.known.forget(kernel, session);
+    }
+
+    /// Sets whether the guard's resolver judges names. The policies in force must be compiled again then.
+    pub fn set_judges_names(&mut self, judges: bool) {
+        self.judges_names = judges;
+    }
+
+    /// The Unix sockets that all policies of a chain allow.
     #[must_use]
     pub fn allowed_sockets(&self, chain: &[PolicyId]) -> Vec<SocketName> {
         let mut policies = chain.iter().map(|slot| self.slots.get(slot));
@@ -395,7 +562,7 @@ impl Policies {
         policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
     }
 
-    /// Each as `guard status` shows it; `used` tells how many live sessions are judged by a slot.
+    /// Each as `guard status` shows it; `used`: how many live sessions a slot judges.
     #[must_use]
     pub fn statuses(&self, used: impl Fn(PolicyId) -> usize) -> Vec<PolicyStatus> {
         let statuses = self.slots.iter().map(|(slot, policy)| {
@@ -405,7 +572,7 @@ impl Policies {
         statuses.collect()
     }
 
-    /// What whoever uses a slot should know about its policy.
+    /// The warnings about a slot's policy.
     #[must_use]
     pub fn warnings_of(&self, slot: PolicyId) -> Vec<String> {
         let Some(policy) = self.slots.get(&slot) else {
@@ -415,8 +582,8 @@ impl Policies {
         policy.status(0, unresolved).warnings
     }
 
-    /// Whether a prefix is one decision: each policy of the chain has one answer to all of it, by one rule, and the
-    /// strictest is `confirm`.
+    /// Whether a prefix is one decision: each policy of the chain has one answer for all of it, by one rule, and the strictest
+    /// is `confirm`.
     #[must_use]
     pub fn confirm_all(&self, chain: &[PolicyId], within: &Prefix, ports: PortSpec) -> bool {
         let mut strictest = Verdict::Allow;
@@ -435,13 +602,13 @@ impl Policies {
     }
 }
 
-/// None, and no files.
+/// No policies, and no files.
 #[cfg(test)]
 pub(crate) fn none() -> Policies {
     let library = Library::new(Vec::new());
     Policies::new(
         library,
-        Resolver::default(),
+        NameServers::default(),
         Shelf::nowhere(),
         Shelf::nowhere(),
     )
@@ -504,6 +671,7 @@ mod tests {
             dns: vec![IpAddr::from([192, 0, 2, 53])],
             host: vec![IpAddr::from([192, 0, 2, 2])],
             on_link: vec![Prefix::v4([192, 0, 2, 0], 24)],
+            judges_names: false,
         };
         let text =
             "default = \"allow\"\n[[rule]]\nto = [\"db.example.com\", \"@dns\"]\naction = \"deny\"";

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     Judged, KNOWN_NAMES, Policies, look_ups,
-    names::{Found, Resolver},
+    names::{Found, NameServers},
 };
 use crate::{config::Config, control::failure::CallError};
 
@@ -29,6 +29,7 @@ impl Policies {
             dns: self.resolver.addresses(),
             on_link: networks_around(&host.addresses, &host.on_link),
             host: host.addresses,
+            judges_names: self.judges_names,
         }
     }
 
@@ -44,9 +45,12 @@ impl Policies {
         self.names.latest(name)
     }
 
-    /// The name in the deciding rule that stands for an address.
+    /// The name that a session asked for and was told that address of, else the one in the deciding rule that stands for it.
     #[must_use]
-    pub fn host_of(&self, to: Address, judged: &Judged<'_>) -> Option<String> {
+    pub fn host_of(&self, session: SessionId, to: Address, judged: &Judged<'_>) -> Option<String> {
+        if let Some(name) = self.known.name_of(session, to) {
+            return Some(name.to_owned());
+        }
         let names = judged.rule?.names().map(|name| name.as_str());
         let name = self.names.name_of(to.to_ip(), names)?;
         Some(name.to_owned())
@@ -126,14 +130,14 @@ impl Policies {
 
     /// Which of these are to be looked up now, and who is to be asked.
     #[must_use]
-    pub fn due(&self, names: &BTreeSet<String>) -> (Resolver, Vec<String>) {
+    pub fn due(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
         let due = self.names.due(names, Timestamp::now());
         (self.resolver.clone(), due)
     }
 
     /// The same for a call that nothing else needs them for.
     #[must_use]
-    pub fn due_in_passing(&self, names: &BTreeSet<String>) -> (Resolver, Vec<String>) {
+    pub fn due_in_passing(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
         let due = self.names.due_in_passing(names, Timestamp::now());
         (self.resolver.clone(), due)
     }
@@ -228,10 +232,10 @@ mod tests {
     fn who_may_not_ask_every_name_server_may_ask_none() {
         let mut policies = policies(&["default = \"allow\"", "default = \"deny\""]);
         let server = "192.0.2.53:53".parse().unwrap();
-        policies.resolver = Resolver::new(Some(vec![server]));
+        policies.resolver = NameServers::new(Some(vec![server]));
         assert!(policies.may_ask_name_servers(&[PolicyId(1)]));
         assert!(!policies.may_ask_name_servers(&[PolicyId(2), PolicyId(1)]));
-        policies.resolver = Resolver::new(Some(Vec::new()));
+        policies.resolver = NameServers::new(Some(Vec::new()));
         assert!(!policies.may_ask_name_servers(&[PolicyId(1)]));
     }
 

@@ -336,12 +336,12 @@ fn after(now: Timestamp, time: Duration) -> Timestamp {
 
 /// Asks the name servers.
 #[derive(Clone, Debug, Default)]
-pub struct Resolver {
+pub struct NameServers {
     /// Those of `guardd.toml`; else the system's.
     servers: Option<Vec<SocketAddr>>,
 }
 
-impl Resolver {
+impl NameServers {
     /// A resolver that asks `servers`, or where the system asks.
     #[must_use]
     pub fn new(servers: Option<Vec<SocketAddr>>) -> Self {

@@ -1,5 +1,5 @@
-//! Policies in the daemon's directories that are not in force, and could not be: whoever has just
-//! written one is told at the reload, not by the next `guard run`.
+//! Policies in guardd's directories that are not in force and have errors: their author learns of these at the reload, not at
+//! the next `guard run`.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::{
     shared::Shared,
 };
 
-/// A longer text is read when it is used, and not before.
+/// A longer text is only read when it is used.
 const MAX_TEXT: usize = 1024 * 1024;
 
-/// Why, by the policy's name.
+/// The error, by the policy's name.
 pub type Unusable = BTreeMap<String, String>;
 
 /// Reads the policies that are not in force.
@@ -62,13 +62,13 @@ impl Policies {
         self.unusable = unusable;
     }
 
-    /// How many could not be put in force.
+    /// The number of policies with errors.
     #[must_use]
     pub fn unusable_count(&self) -> usize {
         self.unusable.len()
     }
 
-    /// What is wrong with policies that nobody uses now.
+    /// Warnings about policies with errors that are not in force.
     pub fn unusable_warnings(&self) -> impl Iterator<Item = String> {
         let said = self.unusable.iter();
         said.map(|(name, error)| format!("the policy {name} cannot be used: {error}"))

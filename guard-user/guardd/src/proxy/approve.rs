@@ -1,4 +1,4 @@
-//! A person's yes to an HTTP request: a hole for that one, or for more like it. Only guardd knows of it.
+//! A person's yes to an HTTP request: a permit for that one, or for more like it. The kernel half does not know of it.
 
 use guard_common::{BootTime, HoleId};
 use guard_judge::http as judge;
@@ -23,29 +23,29 @@ use crate::{
         holes::{self, About},
     },
     record::audit::LogEntry,
-    requests::{HttpQuestion, Pending, Question, events},
+    requests::{HttpRequestKey, Pending, RequestKey, events},
     state::State,
     times::after,
 };
 
-/// How much more than the request that was asked about a person lets through.
+/// What a person lets through beside the request itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Widening {
-    /// All with its method and a path like this.
+    /// All requests with its method and a path like this.
     pub path: Option<String>,
-    /// All that change something there.
+    /// All requests that change something there.
     pub writes: bool,
 }
 
 impl Widening {
-    /// Whether it is no more.
+    /// Whether it is nothing more.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What a yes to that one is for. `waits`: its client does.
-    fn covers(&self, http: &HttpQuestion, waits: bool) -> Result<Covers, CallError> {
+    /// The requests that a yes to this one covers. `waits`: its client is held.
+    fn covers(&self, http: &HttpRequestKey, waits: bool) -> Result<Covers, CallError> {
         let (request, alone) = (&http.request, http.alone.filter(|_| waits));
         let covers = match (&self.path, self.writes) {
             (Some(_), true) => return Err(both()),
@@ -53,7 +53,7 @@ impl Widening {
                 scheme: request.scheme.clone(),
                 host: request.host.clone(),
                 method: request.method.clone(),
-                // Whoever gives the text that they were shown means that, and nothing else by a `*` in it.
+                // A statement's full text as the pattern means that text, and no `*` in it is a wildcard.
                 pattern: match request.is_statement() && *pattern == request.path {
                     true => request.as_pattern(),
                     false => pattern.clone(),
@@ -76,7 +76,7 @@ impl Widening {
 }
 
 impl State {
-    /// Answers an HTTP request with yes, or those of a series that had come when it went by the id that it was `called`.
+    /// Answers an HTTP request with yes, or the statements of a series up to the id that it was `called` by.
     ///
     /// # Errors
     ///
@@ -89,11 +89,11 @@ impl State {
         terms: &HoleTerms,
     ) -> Result<proto::Holes, CallError> {
         let wanted = self.proxy.wanted((called, asked), widening)?;
-        let question = &asked.question;
-        let prefixes = vec![Prefix::host(question.destination)];
-        let ports = vec![events::ports_of(question)];
+        let key = &asked.key;
+        let prefixes = vec![Prefix::host(key.destination)];
+        let ports = vec![events::ports_of(key)];
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let grant = Grant::of(sessions, policies, question.session, prefixes, ports, terms)?;
+        let grant = Grant::of(sessions, policies, key.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
         let opened_by = self.machine.user(by.who.uid());
         let mut permits = Vec::new();
@@ -104,9 +104,9 @@ impl State {
                 (_, false) => requests,
             };
             let permit = Permit {
-                session: question.session,
-                to: question.destination,
-                port: question.port,
+                session: key.session,
+                to: key.destination,
+                port: key.port,
                 request: shown.id.clone(),
                 covers,
                 left: left.map(u64::from),
@@ -114,7 +114,7 @@ impl State {
                 passed: 0,
                 expires: after(clock::now(), grant.time),
                 about: About {
-                    session: question.session.0,
+                    session: key.session.0,
                     owner: grant.owner,
                     opened_by: opened_by.clone(),
                     reason: shown.note.clone(),
@@ -128,11 +128,11 @@ impl State {
             }
             permits.push((permit, shown));
         }
-        let is_covered = |question: &Question| permits.iter().any(|(one, _)| one.is_for(question));
+        let is_covered = |key: &RequestKey| permits.iter().any(|(one, _)| one.is_for(key));
         let answered = asked.each_up_to(called);
-        let answered = answered.filter(|(question, _)| is_covered(question));
+        let answered = answered.filter(|(key, _)| is_covered(key));
         let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
-        // What is for so many requests answers no more of them: the newest, which was asked about last.
+        // A permit for a number of requests answers only that many: the newest, about which the person was asked last.
         if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
             answered.drain(..answered.len().saturating_sub(left.max(permits.len())));
         }
@@ -153,7 +153,7 @@ impl State {
         })
     }
 
-    /// Writes down all of them, or none; `answered` are the requests that they answer.
+    /// Writes all permits to the audit log, or none; `answered` are the requests that they answer.
     fn write_permits(
         &mut self,
         by: &Answering,
@@ -177,7 +177,7 @@ impl State {
         Ok(written)
     }
 
-    /// Writes down the answer, and the hole that comes of it. `parts`: what else it answers.
+    /// Writes the answer and the permit to the audit log. `parts`: the other requests that it answers.
     fn write_permit(
         &mut self,
         by: &Answering,
@@ -229,7 +229,7 @@ impl State {
         Ok(id)
     }
 
-    /// Puts a permit in place, and lets those through who wait for it. As it is then.
+    /// Puts a permit in place, and lets held clients through. Returns the permit as it is then.
     fn put_permit(&mut self, id: HoleId, permit: Permit, asked: &proto::Request) -> proto::Hole {
         let mut shown = permit.shown(id, &Clocks::read());
         self.recorder.counters().hole_opened();
@@ -237,11 +237,11 @@ impl State {
         let is_for = permit.clone();
         self.proxy.permits.add(id, permit);
         self.let_those_through(&asked.id);
-        // Whoever is refused although a request more could have passed is to be listed.
+        // So that `guard holes` shows a request that is refused although it would have passed.
         if is_for.left.is_none() && is_for.bytes.is_none() {
             self.requests.take_those(|one, _| is_for.is_for(one));
         }
-        // Of these the kernel knows nothing.
+        // The kernel half has no refusals of these.
         drop(
             self.requests
                 .unmute(|all| all.iter().all(|one| is_for.is_for(one))),
@@ -255,8 +255,8 @@ impl State {
         shown
     }
 
-    /// Lets through those who wait, first who waits for that answer; whoever waited for a yes that was used up by another
-    /// is asked about anew.
+    /// Lets held clients through, first those held for that answer; a client whose yes was used up by another gets a new
+    /// request.
     fn let_those_through(&mut self, request: &str) {
         let now = clock::now();
         let mut answered = vec![request.to_owned()];
@@ -264,7 +264,7 @@ impl State {
         waiters.sort_by_key(|(_, waiter)| waiter.request != request);
         for (number, waiter) in waiters {
             let waits_for = Some(waiter.request.as_str());
-            if let Some(verdict) = self.spend_permit(&waiter.question, waits_for, now) {
+            if let Some(verdict) = self.spend_permit(&waiter.key, waits_for, now) {
                 self.proxy
                     .end_wait(&mut self.requests, number, &waiter, verdict);
                 answered.push(waiter.request);
@@ -275,21 +275,21 @@ impl State {
         }
     }
 
-    /// Uses a permit for a request, if there is one, and answers it. `waits_for` is the request whose answer its client
-    /// waits for, if it does.
+    /// Uses a permit for a request, if there is one, and answers it. `waits_for`: the request for whose answer its client is
+    /// held, if it is.
     pub(super) fn spend_permit(
         &mut self,
-        question: &Question,
+        key: &RequestKey,
         waits_for: Option<&str>,
         now: BootTime,
     ) -> Option<AskAnswer> {
-        let id = self.proxy.permits.find(question, waits_for, now)?;
+        let id = self.proxy.permits.find(key, waits_for, now)?;
         let request = self.proxy.permits.get(id)?.request.clone();
-        let answer = self.pass(question, Some(&request), Some(id));
+        let answer = self.pass(key, Some(&request), Some(id));
         if answer != AskAnswer::Yes {
             return Some(answer);
         }
-        let http = question.http.as_deref();
+        let http = key.http.as_deref();
         let length = http.and_then(|http| http.request.bytes).unwrap_or(0);
         if self.proxy.permits.spend(id, length)
             && let Some(permit) = self.proxy.permits.remove(id)
@@ -299,7 +299,7 @@ impl State {
         Some(answer)
     }
 
-    /// Writes down that a permit has ended.
+    /// Writes the end of a permit to the audit log.
     pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
         self.recorder.counters().hole_closed(why, 0);
         let (by, from) = self.machine.told_by(by);
@@ -318,14 +318,14 @@ impl State {
         self.apply(Change::Holes);
     }
 
-    /// Ends the permits whose time is up.
+    /// Ends the permits that have expired.
     pub fn end_permits(&mut self, now: BootTime) {
         for (id, permit) in self.proxy.permits.take_expired(now) {
             self.permit_ended(id, &permit, "expired", None);
         }
     }
 
-    /// Ends what was let through for a session that has ended.
+    /// Ends the permits of a session that has ended.
     pub fn end_permits_of(&mut self, session: guard_common::SessionId) {
         for (id, permit) in self.proxy.permits.take_session(session) {
             self.permit_ended(id, &permit, "the session has ended", None);
@@ -335,28 +335,28 @@ impl State {
 }
 
 impl Proxy {
-    /// What a yes lets through, and what people see of the request that it is for.
+    /// What a yes lets through, and the request as people see it.
     fn wanted<'a>(
         &self,
         (called, asked): (&str, &'a Pending),
         widening: &Widening,
     ) -> Result<Vec<(Covers, &'a proto::Request)>, CallError> {
         let mut wanted = Vec::new();
-        for (question, shown) in asked.each_up_to(called) {
-            let Some(http) = question.http.as_deref() else {
+        for (key, shown) in asked.each_up_to(called) {
+            let Some(http) = key.http.as_deref() else {
                 return Err(no_http(called));
             };
-            let waits = self.waiters.is_asking(question);
+            let waits = self.waiters.is_asking(key);
             wanted.push((widening.covers(http, waits)?, shown));
         }
-        // What is for more than each of them is for all.
+        // A permit that is for more than one request is for all of the series.
         if !widening.is_none() {
             wanted.drain(..wanted.len().saturating_sub(1));
         }
         Ok(wanted)
     }
 
-    /// The permits of those sessions that the caller answers for, as people see them.
+    /// The permits of the sessions that the caller answers for, as people see them.
     #[must_use]
     pub fn shown_permits(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
         let clocks = Clocks::read();
@@ -367,7 +367,7 @@ impl Proxy {
     }
 }
 
-/// What a hole is for, without values in a query that let somebody in.
+/// A permit for the audit log, without values in a query that may be credentials.
 fn for_trail(hole: HttpHole, asked: &proto::Request) -> HttpHole {
     let is_statement = asked.http.as_ref().is_some_and(HttpRequest::is_statement);
     let kept = |path: String| match is_statement {
@@ -427,7 +427,7 @@ fn not_plain() -> CallError {
     )
 }
 
-/// `--path` and `--writes` mean nothing there.
+/// The error for `--path` and `--writes` where they have no meaning.
 #[must_use]
 pub fn no_http(id: &str) -> CallError {
     CallError::invalid(
@@ -441,14 +441,14 @@ pub fn no_http(id: &str) -> CallError {
 mod tests {
     use super::*;
 
-    fn put(digest: Option<&str>, alone: Option<u64>) -> HttpQuestion {
+    fn put(digest: Option<&str>, alone: Option<u64>) -> HttpRequestKey {
         let request = HttpRequest {
             method: "PUT".to_owned(),
             path: "/api/jobs/7?now=1".to_owned(),
             digest: digest.map(str::to_owned),
             ..HttpRequest::default()
         };
-        HttpQuestion {
+        HttpRequestKey {
             request,
             alone,
             plain: true,
@@ -497,7 +497,7 @@ mod tests {
 
     #[test]
     fn no_pattern_is_for_what_may_be_taken_for_another_request() {
-        let other = HttpQuestion {
+        let other = HttpRequestKey {
             plain: false,
             ..put(Some("d1"), None)
         };

@@ -1,4 +1,5 @@
-//! The certificate authority, as guardd has it: a file that it keeps and does not read, and what sessions are to trust.
+//! guardd's part of the certificate authority: the key's file, which it does not read, and the certificates that sessions
+//! trust.
 
 use std::{
     collections::HashMap,
@@ -28,9 +29,9 @@ use crate::{
     shared::Shared,
 };
 
-/// Whoever starts a session waits for its certificate no longer than this.
+/// How long the start of a session waits for its certificate.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Names, or prefixes, that one certificate is limited to. Where there are more it is not.
+/// Names, or prefixes, that limit one certificate. With more it has no limit.
 const MAX_LIMITS: usize = 64;
 /// Bits before the address in an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2).
 const MAPPED: u8 = 96;
@@ -43,21 +44,21 @@ pub struct Vouching {
 }
 
 impl Vouching {
-    /// The proxy has signed one.
+    /// The proxy has signed a certificate.
     pub fn told(&mut self, number: Number, certificate: String) {
         if let Some(tell) = self.waiting.remove(&number) {
-            // Whoever waited may be gone.
+            // The start that waited may be gone.
             let _ = tell.send(certificate);
         }
     }
 
-    /// There is no proxy any more.
+    /// The proxy has gone.
     pub fn clear(&mut self) {
         self.waiting.clear();
     }
 }
 
-/// The certificate that a new session is to trust, where it has read-only destinations; a warning where there should be one.
+/// The certificate that a new session is to trust, if it has read-only destinations; a warning if it should have one.
 pub async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<String>) {
     let told = shared.with(|state| {
         let id = ids::parse_session(session).ok()?;
@@ -78,7 +79,7 @@ pub async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<
 }
 
 impl Proxy {
-    /// Asks the proxy for a certificate under which a chain's read-only destinations are; none where it has none.
+    /// Asks the proxy for a certificate that is limited to a chain's read-only destinations; none if there are none.
     fn ask_to_vouch(
         &mut self,
         policies: &Policies,
@@ -88,7 +89,7 @@ impl Proxy {
         self.vouching.serial += 1;
         let number = Number(self.vouching.serial);
         let (tell, told) = oneshot::channel();
-        // A proxy that is not up hears nothing, and whoever waits is told so by this being dropped.
+        // Without a proxy no answer comes, and the drop of this tells the waiting start.
         if self.is_up {
             self.vouching.waiting.insert(number, tell);
             self.say(ToProxy::Vouch { number, scope }, Vec::new());
@@ -96,11 +97,11 @@ impl Proxy {
         Some(told)
     }
 
-    /// The files that the proxy gets: the one for the key, and those of certificates that destinations may have.
+    /// The proxy's files: the one for the key, and those of certificates that destinations may have.
     ///
     /// # Errors
     ///
-    /// That the first cannot be made.
+    /// If the first cannot be made.
     pub(super) fn authority_files(&self, config: &Config) -> Result<Vec<OwnedFd>> {
         let key = &self.key;
         let mut files =
@@ -118,7 +119,7 @@ impl Proxy {
     }
 }
 
-/// For root to keep, and for nobody else to open.
+/// Opens the key's file, which only root can open.
 fn open_key(path: &Path) -> io::Result<OwnedFd> {
     let file = OpenOptions::new()
         .read(true)
@@ -131,7 +132,7 @@ fn open_key(path: &Path) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// What a chain of policies makes read-only, as far as a certificate can be limited to that; `None` where nothing is.
+/// The read-only destinations of a chain of policies, as far as a certificate can be limited to them; `None` if there are none.
 fn scope(policies: &Policies, chain: &[PolicyId]) -> Option<Scope> {
     let all = chain.iter().filter_map(|slot| policies.get(*slot));
     let all: Vec<_> = all.filter(|policy| is_read_only(policy)).collect();
@@ -151,7 +152,7 @@ fn scope(policies: &Policies, chain: &[PolicyId]) -> Option<Scope> {
             match (target, &mut names) {
                 (Target::Name(name), Some(names)) => names.push(name.as_str().to_owned()),
                 (Target::Wildcard(all), Some(names)) => names.push(all.below().as_str().to_owned()),
-                // Nobody knows by which names people call an address.
+                // The names by which clients call an address are unknown.
                 _ => names = None,
             }
         }
@@ -168,7 +169,7 @@ fn targets(policy: &InForce) -> impl Iterator<Item = &Target> {
     rules.flat_map(|rule| &rule.to)
 }
 
-/// A prefix in the family that it is of; one around all of IPv4 is of both.
+/// A prefix in its own family; one around all of IPv4 is in both.
 fn limits(prefix: &Prefix) -> Vec<(IpAddr, u8)> {
     let address = IpAddr::from(Ipv6Addr::from_bits(prefix.bits())).to_canonical();
     match (address, prefix.length().checked_sub(MAPPED)) {

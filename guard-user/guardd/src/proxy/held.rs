@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use guard_common::{BootTime, SessionId};
 use guard_proto::wire::{Number, Tgid};
 
-use crate::requests::Question;
+use crate::requests::RequestKey;
 
 /// Clients of one session that are held at once; more are refused.
 pub const MAX_WAITERS: usize = 64;
@@ -16,7 +16,7 @@ pub struct Waiter {
     /// Its process.
     pub tgid: Tgid,
     /// What its request is about.
-    pub question: Question,
+    pub key: RequestKey,
     /// The id of the request that an approver sees.
     pub request: String,
     /// The deadline.
@@ -31,29 +31,29 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// A number that no other one has, of this proxy's or a later one's.
+    /// A number that no other client has, of this proxy's or a later one's.
     pub fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
-    /// Whether the client of just that question waits.
+    /// Whether a client is held for that request.
     #[must_use]
-    pub fn is_asking(&self, question: &Question) -> bool {
-        self.all.values().any(|waiter| waiter.question == *question)
+    pub fn is_asking(&self, key: &RequestKey) -> bool {
+        self.all.values().any(|waiter| waiter.key == *key)
     }
 
-    /// One more.
+    /// Adds a client.
     pub fn add(&mut self, number: Number, waiter: Waiter) {
         self.all.insert(number.0, waiter);
     }
 
-    /// One leaves.
+    /// Removes a client.
     pub fn remove(&mut self, number: Number) -> Option<Waiter> {
         self.all.remove(&number.0)
     }
 
-    /// As of now, in the order in which they came.
+    /// The held clients, in the order in which they came.
     #[must_use]
     pub fn all(&self) -> Vec<(Number, Waiter)> {
         let all = self.all.iter();
@@ -61,40 +61,40 @@ impl Waiters {
             .collect()
     }
 
-    /// Whether one with that number is there.
+    /// Whether that client is held.
     #[must_use]
     pub fn has(&self, number: Number) -> bool {
         self.all.contains_key(&number.0)
     }
 
-    /// Whether a session may have another one.
+    /// Whether a session may have one more.
     #[must_use]
     pub fn has_room(&self, session: SessionId) -> bool {
-        let of = |waiter: &&Waiter| waiter.question.session == session;
+        let of = |waiter: &&Waiter| waiter.key.session == session;
         self.all.values().filter(of).count() < MAX_WAITERS
     }
 
-    /// The last of those who wait for a request's answer gives up then.
+    /// The last deadline of the clients held for a request.
     #[must_use]
     pub fn until(&self, request: &str) -> Option<BootTime> {
         let of = self.all.values().filter(|waiter| waiter.request == request);
         of.map(|waiter| waiter.until).max()
     }
 
-    /// The same of those who ask just that.
+    /// The last deadline of the clients held for requests with that key.
     #[must_use]
-    pub fn until_of(&self, question: &Question) -> Option<BootTime> {
-        let of = self.all.values().filter(|one| one.question == *question);
+    pub fn until_of(&self, key: &RequestKey) -> Option<BootTime> {
+        let of = self.all.values().filter(|one| one.key == *key);
         of.map(|waiter| waiter.until).max()
     }
 
-    /// When the first of them gives up.
+    /// The first deadline.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
         self.all.values().map(|waiter| waiter.until).min()
     }
 
-    /// All leave; the requests that they waited for.
+    /// Removes all; returns the requests for which they were held.
     pub fn take_all(&mut self) -> Vec<String> {
         let all = std::mem::take(&mut self.all).into_values();
         all.map(|waiter| waiter.request).collect()
@@ -110,7 +110,7 @@ mod tests {
     fn waiter(request: &str, until: u64) -> Waiter {
         Waiter {
             tgid: Tgid(0),
-            question: Question {
+            key: RequestKey {
                 session: SessionId(1),
                 destination: Address::default(),
                 protocol: Protocol::TCP,

@@ -13,7 +13,7 @@ pub(super) fn turn_to(kernel: &mut Datapath, there: &Listeners) -> io::Result<()
     told.map_err(io::Error::other)
 }
 
-/// Has them refused in a network namespace.
+/// Has such connections refused in a network namespace.
 pub(super) fn close_read_only(kernel: &mut Datapath, network: NetnsCookie) {
     if let Err(error) = kernel.clear_proxy(network) {
         tracing::error!(%error, "connections are turned to a proxy that is not there");

@@ -16,7 +16,7 @@ use super::Outgoing;
 use crate::{
     control::ids,
     record::audit::LogEntry,
-    requests::{Question, events},
+    requests::{RequestKey, events},
     shared::Shared,
     state::State,
 };
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes that the audit log keeps of each text.
 const MAX_WORD: usize = 1024;
 
-/// Speaks with a proxy until none is needed any more.
+/// Exchanges messages with a proxy until none is needed.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ pub async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
     })?;
     tracing::info!("the proxy runs: what is read-only can be read");
     loop {
-        // While it does not take what it is told, nothing more is heard of it.
+        // While it does not read, nothing more is read from it.
         for outgoing in shared.with(State::unsaid) {
             say(packets, outgoing).await.context("it does not hear")?;
         }
@@ -56,7 +56,7 @@ pub async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
     }
 }
 
-/// Exchanges first words with a proxy: it hears nothing more unless it is of guardd's own version.
+/// Exchanges the first messages: a proxy of another version gets no more.
 async fn greet(shared: &Shared, packets: &Packets) -> Result<()> {
     let hello = Outgoing {
         message: ToProxy::Hello {
@@ -103,7 +103,7 @@ fn hear(shared: &Shared, packet: &Packet) -> Result<()> {
 impl State {
     fn proxy_says(&mut self, said: ToDaemon) {
         match said {
-            // Said once, and heard.
+            // Sent once, and received before.
             ToDaemon::Hello { .. } => {}
             ToDaemon::Terms { number, target } => {
                 let terms = self.proxy_terms(&target);
@@ -128,7 +128,7 @@ impl State {
         }
     }
 
-    /// Writes to the audit log what became of a request, as the proxy reports it.
+    /// Writes the outcome of a request to the audit log, as the proxy reports it.
     fn proxy_tells(&mut self, target: &Target, entry: Entry) {
         self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
@@ -138,7 +138,7 @@ impl State {
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };
-        let question = Question {
+        let key = RequestKey {
             session: id,
             destination: target.address.into(),
             protocol: guard_common::Protocol::TCP,
@@ -146,7 +146,7 @@ impl State {
             http: None,
         };
         let record = Http {
-            destination: Destination::Endpoint(events::endpoint(&question, None)).into(),
+            destination: Destination::Endpoint(events::endpoint(&key, None)).into(),
             outcome: cut(Some(entry.outcome)).into(),
             method: cut(entry.method).into(),
             path: cut(entry.path).into(),

@@ -1,28 +1,23 @@
 //! guardd's side of the proxy.
 //!
-//! `life.rs` has one run while something in force needs it (`needed.rs`), as a child (`process.rs`, `program.rs`) or from a
-//! service manager (`socket.rs`). `link.rs` is the connection to it: its messages go to `terms.rs` (what holds for a target),
+//! `workers` has one run while something in force needs it (`needed.rs`). `link.rs` is the connection to it: its messages go to `terms.rs` (how a target is judged),
 //! `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
-//! person's yes to it (`approve.rs`) is a permit (`permits.rs`), and `record_pass.rs` writes down each use. `serving.rs` and
+//! person's yes to it (`approve.rs`) is a permit (`permits.rs`), and `record_pass.rs` records each use. `serving.rs` and
 //! `networks.rs` have it listen in network namespaces; `kernel.rs` has the kernel half redirect there.
 //!
-//! Where no proxy runs, the kernel half refuses connections to read-only destinations.
+//! Without a proxy, the kernel half refuses connections to read-only destinations.
 
 pub mod approve;
 pub mod authority;
 pub mod held;
 pub mod kernel;
-pub mod life;
 pub mod link;
 pub mod needed;
 pub mod networks;
 pub mod permits;
-pub mod process;
-pub mod program;
 pub mod record_pass;
 pub mod requests;
 pub mod serving;
-pub mod socket;
 pub mod terms;
 
 use std::{collections::VecDeque, os::fd::OwnedFd, path::PathBuf, rc::Rc};
@@ -49,9 +44,9 @@ use permits::{Permit, Permits};
 /// A message on its way to the proxy.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// What is said.
+    /// The message.
     pub message: ToProxy,
-    /// What goes with it.
+    /// The descriptors that go with it.
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -60,13 +55,13 @@ pub struct Outgoing {
 pub struct Proxy {
     /// Whether a proxy runs and is connected.
     is_up: bool,
-    /// Why none does, where that is known.
+    /// Why none runs, if that is known.
     problem: Option<String>,
     /// Messages that are not sent yet.
     unsaid: VecDeque<Outgoing>,
-    /// Its cached terms may be wrong: it is to be told to renew them.
+    /// Its cached terms may be wrong, and it must be told to renew them.
     is_stale: bool,
-    /// There is something to say, or it is needed or not needed any more.
+    /// Wakes the task of the connection: there is a message, or the need for a proxy has changed.
     stir: Rc<Notify>,
     networks: Networks,
     /// When the processes of all sessions were last scanned for their network namespaces.
@@ -77,14 +72,14 @@ pub struct Proxy {
     pace: Meters,
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,
-    /// What people have let through.
+    /// The permits: what people have let through.
     permits: Permits,
     /// The file for the key of the certificate authority. Only the proxy reads it.
     key: PathBuf,
 }
 
 impl Proxy {
-    /// One that does not run yet, and whose certificate authority has its key in that file.
+    /// No proxy yet; `key` is the file of its certificate authority's key.
     #[must_use]
     pub fn new(key: PathBuf) -> Self {
         Self {
@@ -93,19 +88,19 @@ impl Proxy {
         }
     }
 
-    /// Tells when there is something to say, or it is needed or not needed any more.
+    /// Wakes when there is a message, or the need for a proxy has changed.
     #[must_use]
     pub fn stirs(&self) -> Rc<Notify> {
         Rc::clone(&self.stir)
     }
 
-    /// What people have let through.
+    /// The permits: what people have let through.
     #[must_use]
     pub fn permits(&self) -> &Permits {
         &self.permits
     }
 
-    /// Ends what people have let through by one of them.
+    /// Removes a permit.
     pub fn close(&mut self, id: HoleId) -> Option<Permit> {
         self.permits.remove(id)
     }
@@ -127,8 +122,8 @@ impl Proxy {
         self.stir.notify_one();
     }
 
-    /// What a proxy gets with the first word: the map in which the kernel notes where connections were going, and the files
-    /// of the certificate authority.
+    /// The proxy's first descriptors: the map in which the kernel half notes original destinations, and the files of the
+    /// certificate authority.
     ///
     /// # Errors
     ///
@@ -158,7 +153,7 @@ impl Proxy {
         }
     }
 
-    /// Forgets what a session has asked.
+    /// Removes the count of a session's requests.
     pub fn forget_pace(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.pace.forget(session, outermost, is_shared);
     }

@@ -1,11 +1,61 @@
-//! Whether a proxy is needed, and what it hears first and next.
+//! Whether a proxy is needed, and the messages that are due.
 
-use std::mem;
+use std::{mem, rc::Rc, time::Duration};
 
 use guard_proto::wire::ToProxy;
+use guard_sys::packets::Packets;
+use tokio::sync::Notify;
 
-use super::{Outgoing, is_read_only, reads_only};
-use crate::{control::ids, state::State};
+use super::{Outgoing, is_read_only, link::converse, reads_only};
+use crate::{control::ids, shared::Shared, state::State, workers::Worker};
+
+/// The timeout for a new session to wait for its proxy.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Interval of checks whether it is there.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// guard-proxy.
+#[derive(Debug)]
+pub struct ProxyWorker;
+
+impl Worker for ProxyWorker {
+    const NAME: &'static str = "guard-proxy";
+    const GONE: &'static str = "the proxy is gone, and read-only destinations are closed";
+
+    fn is_needed(state: &State) -> bool {
+        state.needs_proxy()
+    }
+
+    fn stirs(state: &State) -> Rc<Notify> {
+        state.proxy.stirs()
+    }
+
+    fn user(state: &State) -> Option<String> {
+        state.config.proxy.user.clone()
+    }
+
+    fn down(state: &mut State, problem: Option<String>) {
+        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+        state.proxy.down(kernel, requests, problem);
+    }
+
+    async fn converse(shared: &Shared, packets: &Packets) -> anyhow::Result<()> {
+        converse(shared, packets).await
+    }
+}
+
+/// Waits a while for the proxy, if a new policy needs one. Returns why there is none.
+pub async fn ready(shared: &Shared) -> Option<String> {
+    let is_there = async {
+        while shared.with(|state| state.proxy_warning()).is_some() {
+            tokio::time::sleep(GLANCE).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, is_there).await {
+        Ok(()) => None,
+        Err(_) => shared.with(|state| state.proxy_warning()),
+    }
+}
 
 impl State {
     /// Whether anything in force needs a proxy.
@@ -15,7 +65,7 @@ impl State {
         self.holes.any_for_reads(None) || policies.any(|(_, policy)| is_read_only(policy))
     }
 
-    /// The same, of the one of that id.
+    /// Whether the session with that id has read-only destinations.
     #[must_use]
     pub fn is_read_only(&self, session: &str) -> bool {
         let live = ids::parse_session(session).ok();
@@ -23,7 +73,7 @@ impl State {
         live.is_some_and(|session| reads_only(&self.holes, &self.policies, session))
     }
 
-    /// That read-only destinations are closed, where they should not be.
+    /// The warning that read-only destinations are closed, if they should not be.
     #[must_use]
     pub fn proxy_warning(&self) -> Option<String> {
         if self.proxy.is_up || !self.needs_proxy() {
@@ -36,7 +86,7 @@ impl State {
         ))
     }
 
-    /// What to say now, in order. The kernel and those who wait are looked after first where something has changed.
+    /// The messages that are due, in order. The kernel and held clients come first if something has changed.
     pub fn unsaid(&mut self) -> Vec<Outgoing> {
         if mem::take(&mut self.proxy.is_stale) {
             self.settle_waiters();
@@ -45,7 +95,7 @@ impl State {
         self.proxy.unsaid.drain(..).collect()
     }
 
-    /// Somebody hears from now on: the proxy learns where to listen.
+    /// A proxy is connected from now on: it gets its listeners.
     ///
     /// # Errors
     ///

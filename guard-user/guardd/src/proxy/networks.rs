@@ -21,18 +21,18 @@ use rustix::{
     },
 };
 
-/// Networks of one session at most, with those of the sessions inside: it may make as many as it likes.
+/// Networks of one outermost session at most, with those of the sessions inside: a session may make as many as it likes.
 pub const MAX_PER_SESSION: usize = 16;
 /// Networks of all sessions at most: each takes the proxy 34 descriptors.
 const MAX_IN_ALL: usize = 128;
-/// Connections that wait to be taken.
+/// Connections in the backlog of a listener.
 const BACKLOG: i32 = 1024;
 /// Sockets of one family that the proxy is given at once: those of both go into one message.
 pub const MAX_POOL: usize = MAX_DESCRIPTORS / 2;
-/// A port that is free on the one loopback may be in use on the other.
+/// Ports that are tried: one that is free on one loopback may be in use on the other.
 const TRIES: usize = 16;
 
-/// Which network namespace: what `/proc/PID/ns/net` is for as long as somebody holds it.
+/// The identity of a network namespace: the inode of `/proc/PID/ns/net`, for as long as it is held open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Inode(u64, u64);
 
@@ -44,57 +44,57 @@ impl Inode {
     }
 }
 
-/// One that is served.
+/// A network that is served.
 #[derive(Debug)]
 pub struct Network {
-    /// What the proxy calls it.
+    /// The proxy's number for it.
     pub id: NetworkId,
-    /// Which it is.
+    /// Its identity.
     pub inode: Inode,
-    /// What the kernel calls it.
+    /// The kernel's number for it.
     pub cookie: NetnsCookie,
-    /// The way into it; none where it is guardd's own. It keeps it alive, so what nobody is in any more is forgotten.
+    /// Its open namespace file; none if it is guardd's own. It keeps the namespace alive, so unused networks are dropped.
     pub way: Option<File>,
-    /// On whose account it is: the outermost session of who was found in it first; none where it is guardd's own.
+    /// The outermost session of the process by which it was found first; none if it is guardd's own.
     pub session: Option<SessionId>,
-    /// No sockets could be made there, and that was said.
+    /// No sockets could be made there, and that was reported.
     pub is_dry: bool,
 }
 
-/// All that are served.
+/// All networks that are served.
 #[derive(Debug, Default)]
 pub struct Networks {
     all: Vec<Network>,
-    /// How many there have been, of this proxy's.
+    /// How many there have been with this proxy.
     count: u32,
 }
 
 impl Networks {
-    /// What the next one is called. guardd's own is the first.
+    /// The number of the next network. guardd's own has the first.
     pub fn next_id(&mut self) -> NetworkId {
         let id = NetworkId(self.count);
         self.count += 1;
         id
     }
 
-    /// One more.
+    /// Adds a network.
     pub fn add(&mut self, network: Network) {
         self.all.push(network);
     }
 
-    /// Whether that is served.
+    /// Whether that network is served.
     #[must_use]
     pub fn has(&self, inode: Inode) -> bool {
         self.all.iter().any(|one| one.inode == inode)
     }
 
-    /// The one that the proxy calls so.
+    /// The network with that number.
     #[must_use]
     pub fn get(&self, id: NetworkId) -> Option<&Network> {
         self.all.iter().find(|one| one.id == id)
     }
 
-    /// Notes whether no sockets can be made there. True where that is new, and bad.
+    /// Notes whether no sockets can be made there. True if that is new, and bad.
     pub fn runs_dry(&mut self, id: NetworkId, is_dry: bool) -> bool {
         let Some(network) = self.all.iter_mut().find(|one| one.id == id) else {
             return false;
@@ -103,20 +103,20 @@ impl Networks {
         is_dry && !was_dry
     }
 
-    /// Whether one more of a session's is served.
+    /// Whether one more network of a session's may be served.
     #[must_use]
     pub fn has_room(&self, session: SessionId) -> bool {
         let of = |one: &&Network| one.session == Some(session);
         self.all.len() < MAX_IN_ALL && self.all.iter().filter(of).count() < MAX_PER_SESSION
     }
 
-    /// Forgets those that nobody is in, but for guardd's own.
+    /// Removes the networks that no process is in, but for guardd's own.
     pub fn take_left(&mut self, is_in_use: impl Fn(Inode) -> bool) -> Vec<Network> {
         let is_left = |one: &mut Network| one.way.is_some() && !is_in_use(one.inode);
         self.all.extract_if(.., is_left).collect()
     }
 
-    /// Forgets all. What the kernel calls them.
+    /// Removes all. Returns the kernel's numbers for them.
     pub fn take_all(&mut self) -> Vec<NetnsCookie> {
         self.count = 0;
         let all = self.all.drain(..);
@@ -124,18 +124,18 @@ impl Networks {
     }
 }
 
-/// What listens in a network.
+/// The listeners in a network.
 #[derive(Debug)]
 pub struct Listeners {
-    /// What the kernel calls the network.
+    /// The kernel's number for the network.
     pub cookie: NetnsCookie,
-    /// The port of both.
+    /// The port of both sockets.
     pub port: NonZeroU16,
-    /// On 127.0.0.1, and on ::1 where there is IPv6.
+    /// On 127.0.0.1, and on ::1 if there is IPv6.
     pub sockets: Vec<OwnedFd>,
 }
 
-/// Does something in a network, or in guardd's own.
+/// Runs `work` in a network namespace, or in guardd's own.
 ///
 /// # Errors
 ///
@@ -150,11 +150,11 @@ pub fn there<T: Send>(
     }
 }
 
-/// Listens on the loopback of the network that this thread is in: on one port, at a random place.
+/// Listens on the loopback of this thread's network, on one random port.
 ///
 /// # Errors
 ///
-/// The system's, as where the loopback is down.
+/// The system's, as if the loopback is down.
 pub fn listeners() -> io::Result<Listeners> {
     let mut tries = 0;
     loop {
@@ -203,8 +203,8 @@ fn stream(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     socket_with(family, SocketType::STREAM, flags, None)
 }
 
-/// Unconnected sockets of the network that this thread is in: so many IPv4 ones, and so many IPv6 ones where there is
-/// IPv6. Of each there are at most [`MAX_POOL`].
+/// Unconnected sockets of this thread's network: `ipv4` of IPv4, and `ipv6` of IPv6 if there is IPv6, each at most
+/// [`MAX_POOL`].
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Permits: the holes for HTTP requests and SQL statements, which guardd keeps and the kernel half knows nothing of.
+//! Permits: the holes for HTTP requests and SQL statements, which guardd keeps and the kernel half does not know.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use crate::{
     config::stands_for,
     control::ids,
     grants::holes::About,
-    requests::{HttpQuestion, Question},
+    requests::{HttpRequestKey, RequestKey},
 };
 
-/// Which requests a permit is for.
+/// The requests that a permit is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Covers {
-    /// This very one, by its digest.
+    /// Exactly this one, by its digest.
     Digest(HttpRequest),
-    /// This one, which waits, and nothing else tells it from others.
+    /// This one, whose client is held, and which nothing else tells from others.
     Waiting(HttpRequest, u64),
-    /// All with a method and a path like this, where nothing else in them names another method or path: many a server
-    /// takes `X-HTTP-Method-Override: DELETE` at its word.
+    /// All with this method and a path like this, if nothing else in them names another method or path: many servers obey
+    /// `X-HTTP-Method-Override: DELETE`.
     Path {
         /// `http` or `https`.
         scheme: String,
@@ -30,19 +30,19 @@ pub enum Covers {
         host: Option<String>,
         /// The method.
         method: String,
-        /// `*` stands for any text. Without a `?` it says nothing of the query.
+        /// A `*` stands for any text. A pattern without a `?` is about the path alone.
         pattern: String,
-        /// What the headers say of the one that a person saw, as [`said`].
+        /// The headers of the request that a person saw, as by [`said`].
         headers: Vec<String>,
     },
-    /// All.
+    /// All writes.
     Writes,
 }
 
 impl Covers {
-    /// Whether that request is among them.
+    /// Whether that request is covered.
     #[must_use]
-    pub fn covers(&self, http: &HttpQuestion) -> bool {
+    pub fn covers(&self, http: &HttpRequestKey) -> bool {
         let request = &http.request;
         match self {
             Self::Digest(one) => one.digest.is_some() && one.digest == request.digest,
@@ -68,7 +68,7 @@ impl Covers {
         }
     }
 
-    /// Whether it can be for one request only.
+    /// Whether it can cover one request only.
     fn is_one(&self) -> bool {
         matches!(self, Self::Digest(_) | Self::Waiting(..))
     }
@@ -105,7 +105,8 @@ impl Covers {
     }
 }
 
-/// What the headers of a request say. Of what it is sent on condition of only the name, for that is another each time; but `*` stays.
+/// The headers of a request that say what it does. A condition's header counts by its name alone, since its value differs each
+/// time; but a `*` stays.
 pub fn said(request: &HttpRequest) -> Vec<String> {
     let headers = request.headers.iter();
     let said = headers.map(|header| match header.split_once(": ") {
@@ -117,7 +118,7 @@ pub fn said(request: &HttpRequest) -> Vec<String> {
 
 const CONDITION: &str = "if-";
 
-/// Whether a request says the same, and does so on the same conditions. More of these let it do less.
+/// Whether a request has the same headers and conditions. More conditions let it do less.
 fn says(request: &HttpRequest, seen: &[String]) -> bool {
     let is_condition = |header: &String| header.starts_with(CONDITION);
     let (conditions, rest): (Vec<_>, Vec<_>) = said(request).into_iter().partition(is_condition);
@@ -135,17 +136,17 @@ fn is_like(pattern: &str, target: &str) -> bool {
     }
 }
 
-/// The same of a statement, in which a `?` is an operator, and nothing of which may go unread. What has several of them is
-/// like none: `*` would stand for any. One that is meant as such is `\*`.
+/// The same for a statement, in which a `?` is an operator, and all of which must match. A pattern with several `*` matches
+/// nothing, since each could stand for anything. A literal one is `\*`.
 fn is_like_statement(pattern: &str, text: &str) -> bool {
-    // In the place of those that are meant, on both sides. Who has it in a name is like no pattern.
+    // Stands for the literal ones on both sides. A text that has it in a name matches no pattern.
     const MEANT: &str = "\u{1}";
     let is_odd = text.contains([';', '\u{1}']);
     !is_odd && stands_for(&pattern.replace(r"\*", MEANT), &text.replace('*', MEANT))
 }
 
-/// Whether a path means to everybody what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which no
-/// pattern that begins with `/api/` was meant for.
+/// Whether a path means to every server what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which a pattern
+/// that begins with `/api/` was not meant for.
 fn is_plain(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let hidden = ["%2e", "%2f", "%5c", "%25", "%00", "\\", "//", ";"];
@@ -156,21 +157,21 @@ fn is_plain(path: &str) -> bool {
 /// A hole for HTTP requests.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    /// For which session.
+    /// Its session.
     pub session: SessionId,
-    /// To which address.
+    /// The address.
     pub to: Address,
-    /// To which TCP port.
+    /// The TCP port.
     pub port: u16,
     /// The request that a person saw when they opened it: `r1`.
     pub request: String,
-    /// For which requests.
+    /// The requests that it covers.
     pub covers: Covers,
-    /// For how many more; `None`: any number.
+    /// How many more requests may pass; `None`: any number.
     pub left: Option<u64>,
-    /// How many bytes the bodies of all of them may have; `None`: any number.
+    /// Bytes that their bodies may still have; `None`: any number.
     pub bytes: Option<u64>,
-    /// How many it has let through.
+    /// How many requests have passed.
     pub passed: u64,
     /// When it ends.
     pub expires: BootTime,
@@ -179,23 +180,23 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whether it is for that, leaving aside when and how often.
+    /// Whether it is for that request, leaving aside when and how often.
     #[must_use]
-    pub fn is_for(&self, question: &Question) -> bool {
-        let (to, port) = (question.destination, question.port);
-        let is_there = self.session == question.session && self.to == to && self.port == port;
-        let http = question.http.as_deref();
+    pub fn is_for(&self, key: &RequestKey) -> bool {
+        let (to, port) = (key.destination, key.port);
+        let is_there = self.session == key.session && self.to == to && self.port == port;
+        let http = key.http.as_deref();
         is_there && http.is_some_and(|http| self.covers.covers(http))
     }
 
-    /// Whether a client that waits for the answer to that request may use it. Another one than it was opened for takes
-    /// nothing from what is counted.
+    /// Whether a client that is held for that request may use it. A counted permit is only for the request that it was opened
+    /// for.
     fn is_free_for(&self, request: &str) -> bool {
         let is_counted = self.left.is_some() || self.bytes.is_some();
         !is_counted || self.covers.is_one() || self.request == request
     }
 
-    /// Whether it has room for a body of that length. For one whose length nobody knows it has none.
+    /// Whether it has room for a body of that length. A body of unknown length does not fit.
     #[must_use]
     pub fn has_room_for(&self, request: &HttpRequest) -> bool {
         let fits = |left| request.bytes.is_some_and(|bytes| bytes <= left);
@@ -222,41 +223,36 @@ impl Permit {
     }
 }
 
-/// Those that have not ended.
+/// The permits that have not ended.
 #[derive(Debug, Default)]
 pub struct Permits(BTreeMap<HoleId, Permit>);
 
 impl Permits {
-    /// One more.
+    /// Adds a permit.
     pub fn add(&mut self, id: HoleId, permit: Permit) {
         self.0.insert(id, permit);
     }
 
-    /// All of them, oldest first.
+    /// All permits, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (HoleId, &Permit)> {
         self.0.iter().map(|(id, permit)| (*id, permit))
     }
 
-    /// The one of that id.
+    /// The permit with that id.
     #[must_use]
     pub fn get(&self, id: HoleId) -> Option<&Permit> {
         self.0.get(&id)
     }
 
-    /// Ends one.
+    /// Removes a permit.
     pub fn remove(&mut self, id: HoleId) -> Option<Permit> {
         self.0.remove(&id)
     }
 
-    /// The one that a request would use: of several the one that says most about it, so that what is for many is left
-    /// for the others. `waits_for` is the request whose answer its client waits for, if it does.
+    /// The permit that a request would use: of several the most specific, so that wider ones are left for other requests.
+    /// `waits_for`: the request for whose answer its client is held, if it is.
     #[must_use]
-    pub fn find(
-        &self,
-        question: &Question,
-        waits_for: Option<&str>,
-        now: BootTime,
-    ) -> Option<HoleId> {
+    pub fn find(&self, key: &RequestKey, waits_for: Option<&str>, now: BootTime) -> Option<HoleId> {
         let breadth = |permit: &Permit| match permit.covers {
             Covers::Waiting(..) => 0,
             Covers::Digest(_) => 1,
@@ -266,15 +262,15 @@ impl Permits {
         let usable = self.0.iter().filter(|(_, permit)| {
             let is_free = waits_for.is_none_or(|request| permit.is_free_for(request));
             let has_room =
-                (question.http.as_deref()).is_some_and(|http| permit.has_room_for(&http.request));
+                (key.http.as_deref()).is_some_and(|http| permit.has_room_for(&http.request));
             let has_any = permit.left != Some(0) && has_room;
-            permit.expires > now && has_any && is_free && permit.is_for(question)
+            permit.expires > now && has_any && is_free && permit.is_for(key)
         });
         let first = usable.min_by_key(|(id, permit)| (breadth(permit), **id));
         first.map(|(id, _)| *id)
     }
 
-    /// Whether whatever changes something there passes: of what is counted nobody knows what would use it up.
+    /// Whether every write passes there: a counted permit does not count, since other requests may use it up.
     #[must_use]
     pub fn all_writes(&self, session: SessionId, to: Address, port: u16, now: BootTime) -> bool {
         self.0.values().any(|permit| {
@@ -284,7 +280,7 @@ impl Permits {
         })
     }
 
-    /// Takes a request with a body of that length off what a permit still lets through. True where that was the last.
+    /// Counts a request with a body of that length. True if it was the last.
     pub fn spend(&mut self, id: HoleId, length: u64) -> bool {
         let Some(permit) = self.0.get_mut(&id) else {
             return false;
@@ -295,34 +291,34 @@ impl Permits {
         [permit.left, permit.bytes].contains(&Some(0))
     }
 
-    /// Ends those whose time is up, and returns them.
+    /// Removes the permits that have expired, and returns them.
     pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Permit)> {
         let is_over = |_: &HoleId, permit: &mut Permit| permit.expires <= now;
         self.0.extract_if(.., is_over).collect()
     }
 
-    /// Ends those of a session, and returns them.
+    /// Removes the permits of a session, and returns them.
     pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Permit)> {
         let is_of = |_: &HoleId, permit: &mut Permit| permit.session == session;
         self.0.extract_if(.., is_of).collect()
     }
 
-    /// When the next of them ends.
+    /// When the next permit ends.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
         self.0.values().map(|permit| permit.expires).min()
     }
 }
 
-/// What is asked about, as a question of the daemon's.
+/// The key of the request for an approver.
 #[must_use]
-pub fn question(
+pub fn key(
     session: SessionId,
     to: Address,
     port: u16,
-    http: std::rc::Rc<HttpQuestion>,
-) -> Question {
-    Question {
+    http: std::rc::Rc<HttpRequestKey>,
+) -> RequestKey {
+    RequestKey {
         session,
         destination: to,
         protocol: Protocol::TCP,
@@ -350,8 +346,8 @@ mod tests {
         }
     }
 
-    fn plain(request: HttpRequest, alone: Option<u64>) -> HttpQuestion {
-        HttpQuestion {
+    fn plain(request: HttpRequest, alone: Option<u64>) -> HttpRequestKey {
+        HttpRequestKey {
             request,
             alone,
             plain: true,
@@ -359,10 +355,10 @@ mod tests {
         }
     }
 
-    fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> Question {
+    fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> RequestKey {
         let to = IpAddr::from([192, 0, 2, 1]).into();
         let http = Rc::new(plain(request, alone));
-        question(SessionId(session), to, port, http)
+        key(SessionId(session), to, port, http)
     }
 
     fn permit(covers: Covers, left: Option<u64>) -> Permit {
@@ -392,7 +388,7 @@ mod tests {
         let mut permits = Permits::default();
         let put = request("PUT", "/a", Some("d1"));
         permits.add(HoleId(1), permit(Covers::Digest(put.clone()), Some(1)));
-        let find = |permits: &Permits, question: &Question| permits.find(question, None, NOW);
+        let find = |permits: &Permits, key: &RequestKey| permits.find(key, None, NOW);
         let other = request("PUT", "/a", Some("d2"));
         let unknown = request("PUT", "/a", None);
         for wrong in [
@@ -421,8 +417,8 @@ mod tests {
                 .is_some()
         );
         for other in [None, Some(8)] {
-            let question = asked(1, 443, put.clone(), other);
-            assert_eq!(permits.find(&question, None, NOW), None);
+            let key = asked(1, 443, put.clone(), other);
+            assert_eq!(permits.find(&key, None, NOW), None);
         }
         // Two requests without a digest are not the same one.
         permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(1)));
@@ -547,10 +543,10 @@ mod tests {
         let put = request("PUT", "/a", Some("d1"));
         permits.add(HoleId(1), permit(Covers::Writes, None));
         permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(2)));
-        let question = asked(1, 443, put, None);
-        assert_eq!(permits.find(&question, None, NOW), Some(HoleId(2)));
+        let key = asked(1, 443, put, None);
+        assert_eq!(permits.find(&key, None, NOW), Some(HoleId(2)));
         assert!(!permits.spend(HoleId(2), 0) && permits.spend(HoleId(2), 0));
-        assert_eq!(permits.find(&question, None, NOW), Some(HoleId(1)));
+        assert_eq!(permits.find(&key, None, NOW), Some(HoleId(1)));
         assert!(!permits.spend(HoleId(1), 0));
         assert_eq!(permits.next_expiry(), Some(BootTime(100)));
         assert!(permits.take_session(SessionId(2)).is_empty());
@@ -622,7 +618,7 @@ mod tests {
             headers: Vec::new(),
         };
         let put = request("PUT", "/a", Some("d1"));
-        let question = asked(1, 443, put.clone(), None);
+        let key = asked(1, 443, put.clone(), None);
         for (covers, left, other) in [
             (like(), Some(1), None),
             (Covers::Writes, Some(2), None),
@@ -630,7 +626,7 @@ mod tests {
             (Covers::Digest(put), Some(1), Some(HoleId(1))),
         ] {
             let permits = permits(covers, left);
-            let find = |waits_for| permits.find(&question, waits_for, NOW);
+            let find = |waits_for| permits.find(&key, waits_for, NOW);
             assert_eq!(find(Some("r1")), Some(HoleId(1)));
             assert_eq!(find(None), Some(HoleId(1)));
             assert_eq!(find(Some("r2")), other);

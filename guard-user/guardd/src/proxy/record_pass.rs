@@ -1,4 +1,4 @@
-//! Lets a write pass: it is in the audit log before the proxy gets the answer.
+//! Lets a write pass: its record is in the audit log before the proxy gets the answer.
 
 use guard_common::HoleId;
 use guard_proto::{
@@ -11,23 +11,23 @@ use super::terms::Standing;
 use crate::{
     control::ids,
     record::audit::{AuditError, LogEntry},
-    requests::{Question, events},
+    requests::{RequestKey, events},
     state::State,
 };
 
 impl State {
-    /// Yes, where that can be written down. `request` is what a person was asked, and `hole` what they opened; neither is
-    /// there where the policy has come to let all pass.
+    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole` the
+    /// permit; without both, the policy has come to allow all.
     ///
-    /// No meter leaves out any of these records: each is a change to what is read-only.
+    /// No meter leaves out these records: each is a change at a read-only destination.
     #[must_use]
     pub(super) fn pass(
         &mut self,
-        question: &Question,
+        key: &RequestKey,
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> AskAnswer {
-        match self.write_passed(question, request, hole) {
+        match self.write_passed(key, request, hole) {
             Ok(()) => {
                 self.recorder.counters().http("passed");
                 AskAnswer::Yes
@@ -38,31 +38,31 @@ impl State {
 
     fn write_passed(
         &mut self,
-        question: &Question,
+        key: &RequestKey,
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> Result<(), AuditError> {
-        let session = self.sessions.get(question.session);
+        let session = self.sessions.get(key.session);
         let owner = session.map_or(0, |session| session.about.uid);
-        let http = question.http.as_deref().map(|http| &http.request);
+        let http = key.http.as_deref().map(|http| &http.request);
         let record = Http {
-            destination: Destination::Endpoint(events::endpoint(question, None)).into(),
+            destination: Destination::Endpoint(events::endpoint(key, None)).into(),
             outcome: "passed".into(),
             method: http.map(|http| http.method.clone()).into(),
             path: http.map(events::path_for_trail).into(),
             host: http.and_then(|http| http.host.clone()).into(),
-            rule: rule_of(self.standing(&target(question))).into(),
+            rule: rule_of(self.standing(&target(key))).into(),
             request: request.into(),
             hole: hole.map(ids::hole).into(),
             ..Http::default()
         };
-        let session = ids::session(question.session);
+        let session = ids::session(key.session);
         self.recorder.write(LogEntry::of(session, owner, record))?;
         self.recorder.sync()
     }
 }
 
-/// The outermost rule that stops it but for a person's yes.
+/// The outermost rule that stops it without a person's yes.
 fn rule_of(standing: Standing) -> Option<String> {
     match standing {
         Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
@@ -70,13 +70,13 @@ fn rule_of(standing: Standing) -> Option<String> {
     }
 }
 
-/// Where a question's request goes.
+/// The target of a request.
 #[must_use]
-pub fn target(question: &Question) -> Target {
+pub fn target(key: &RequestKey) -> Target {
     Target {
-        session: question.session.0,
-        address: question.destination.to_ip(),
-        port: question.port,
+        session: key.session.0,
+        address: key.destination.to_ip(),
+        port: key.port,
     }
 }
 

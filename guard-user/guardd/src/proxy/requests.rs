@@ -16,15 +16,15 @@ use crate::{
     changes::Change,
     control::advice,
     process::Process,
-    requests::{HttpQuestion, Noted, Question, Requests},
+    requests::{HttpRequestKey, Noted, RequestKey, Requests},
     sessions::Session,
     state::State,
     times::after,
 };
 
-/// A longer path is no person's to read.
+/// Bytes of a path; a longer one is refused, since no person would read it.
 const MAX_PATH: usize = 3000;
-/// Of each of the other words so many characters are kept.
+/// Characters that are kept of other texts.
 const MAX_WORD: usize = 256;
 /// Warnings that are shown.
 const MAX_WARNINGS: usize = 8;
@@ -58,7 +58,7 @@ impl State {
             .is_some_and(|host| host.len() > MAX_WORD)
             || asked.headers.len() > MAX_HEADERS
             || asked.headers.iter().any(|one| one.len() > MAX_HEADER);
-        // What is cut is like something else.
+        // A cut text could be that of another request.
         let plain = asked.plain && !is_cut;
         let (tgid, is_definition) = (asked.tgid, asked.definition);
         let Some(request) = understood(asked) else {
@@ -73,48 +73,44 @@ impl State {
         });
         let waits_unknown = hold.is_some() && request.digest.is_none();
         let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
-        let http = Rc::new(HttpQuestion {
+        let http = Rc::new(HttpRequestKey {
             request,
             alone,
             plain,
             series: is_definition && hold.is_none(),
         });
-        let question = permits::question(id, to, target.port, http);
+        let key = permits::key(id, to, target.port, http);
         if is_open {
-            // Since the proxy was told otherwise.
-            return Some(self.pass(&question, None, None));
+            // The terms have changed since the proxy got them.
+            return Some(self.pass(&key, None, None));
         }
-        self.put_write((number, tgid), question, hold)
+        self.put_write((number, tgid), key, hold)
     }
 
     fn put_write(
         &mut self,
         (number, tgid): (Number, Tgid),
-        question: Question,
+        key: RequestKey,
         hold: Option<Duration>,
     ) -> Option<AskAnswer> {
         let now = clock::now();
-        if let Some(verdict) = self.spend_permit(&question, None, now) {
+        if let Some(verdict) = self.spend_permit(&key, None, now) {
             return Some(verdict);
         }
-        let is_new = self.requests.find(&question).is_none();
-        let (id, outermost) = (
-            question.session,
-            self.sessions.outermost_of(question.session),
-        );
+        let is_new = self.requests.find(&key).is_none();
+        let (id, outermost) = (key.session, self.sessions.outermost_of(key.session));
         if is_new && self.proxy.pace.admit(id, outermost, now).is_none() {
             return Some(too_many());
         }
-        let live = self.sessions.live(question.session);
+        let live = self.sessions.live(key.session);
         let process = without_command(self.machine.process_of(live, tgid.0));
-        match self.ask(question.clone(), now, process, None) {
+        match self.ask(key.clone(), now, process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.apply(Change::Requests);
                 match hold {
                     Some(hold) => {
                         let (who, until) = ((number, tgid), after(now, hold));
-                        self.proxy
-                            .let_wait(&mut self.requests, who, question, id, until);
+                        self.proxy.let_wait(&mut self.requests, who, key, id, until);
                     }
                     None => return Some(ask_a_person(id)),
                 }
@@ -123,7 +119,7 @@ impl State {
             Ok(Noted::Muted) => Some(refused()),
             Ok(Noted::Full) => Some(full()),
             Err(error) => {
-                tracing::warn!(%error, session = question.session.0, "cannot ask about a request");
+                tracing::warn!(%error, session = key.session.0, "cannot ask about a request");
                 Some(closed())
             }
         }
@@ -142,17 +138,17 @@ impl State {
     }
 
     fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<AskAnswer> {
-        let question = &waiter.question;
+        let key = &waiter.key;
         let request = Some(waiter.request.as_str());
-        match self.standing(&target(question)) {
+        match self.standing(&target(key)) {
             Standing::Closed => return Some(closed()),
-            Standing::Open => return Some(self.pass(question, request, None)),
+            Standing::Open => return Some(self.pass(key, request, None)),
             Standing::Judged { .. } => {}
         }
-        if let Some(verdict) = self.spend_permit(question, request, now) {
+        if let Some(verdict) = self.spend_permit(key, request, now) {
             return Some(verdict);
         }
-        if self.requests.is_refused(question, now) {
+        if self.requests.is_refused(key, now) {
             return Some(refused());
         }
         let is_asked = self.requests.get(&waiter.request).is_some();
@@ -173,7 +169,7 @@ impl State {
             self.proxy.waiters.remove(number);
             let hold = Some(Duration::from_nanos(left));
             let asker = (number, waiter.tgid);
-            if let Some(verdict) = self.put_write(asker, waiter.question, hold) {
+            if let Some(verdict) = self.put_write(asker, waiter.key, hold) {
                 self.proxy.answer(number, verdict);
             }
         }
@@ -192,8 +188,8 @@ impl Proxy {
         self.say(ToProxy::Answer { number, verdict }, Vec::new());
     }
 
-    /// How long a client is held; none where no approver follows (`is_followed`), or too many are held already. `hold` is
-    /// what the policies say.
+    /// How long a client is held; none if no approver follows (`is_followed`), or too many are held already. `hold` is the time
+    /// by the policies.
     fn patience(
         &self,
         session: &Session,
@@ -214,13 +210,13 @@ impl Proxy {
         &mut self,
         requests: &mut Requests,
         (number, tgid): (Number, Tgid),
-        question: Question,
+        key: RequestKey,
         id: String,
         until: BootTime,
     ) {
         let waiter = Waiter {
             tgid,
-            question,
+            key,
             request: id.clone(),
             until,
         };
@@ -235,14 +231,14 @@ impl Proxy {
         requests.hold(request, until);
     }
 
-    /// The same of what is left of rows of which a part was answered.
+    /// The same for what is left of series of which a part was answered.
     fn show_all_waiting(&self, requests: &mut Requests) {
         let clocks = Clocks::read();
         let held = requests.pending().iter();
-        let held = held.filter(|one| one.shown.held && one.question.http.is_some());
+        let held = held.filter(|one| one.shown.held && one.key.http.is_some());
         let shown = held.map(|one| {
             let all = one.each();
-            let until = all.filter_map(|(question, _)| self.waiters.until_of(question));
+            let until = all.filter_map(|(key, _)| self.waiters.until_of(key));
             let until = until.max().map(|until| clocks.calendar(until));
             (one.shown.id.clone(), until)
         });
@@ -251,7 +247,7 @@ impl Proxy {
         }
     }
 
-    /// Answers one that waits; where that is yes, what it waited for is off the list.
+    /// Answers a held client; after a yes, its request is removed.
     pub(super) fn end_wait(
         &mut self,
         requests: &mut Requests,
@@ -262,7 +258,7 @@ impl Proxy {
         self.waiters.remove(number);
         match verdict {
             AskAnswer::Yes => {
-                requests.take_those(|one, _| *one == waiter.question);
+                requests.take_those(|one, _| *one == waiter.key);
                 self.show_all_waiting(requests);
             }
             AskAnswer::No { .. } => self.show_waiting(requests, &waiter.request),
@@ -271,13 +267,13 @@ impl Proxy {
     }
 }
 
-/// Who asks, without the command line: headers with secrets may be in it.
+/// The process of a request, without its command line: headers with secrets may be in it.
 fn without_command((pid, process): (Option<u32>, Process)) -> (Option<u32>, Process) {
     let command = Vec::new();
     (pid, Process { command, ..process })
 }
 
-/// A request as people see it; none where they could not.
+/// A request as people see it; none if they could not.
 fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
     if asked.path.len() > MAX_PATH || asked.method.len() > MAX_WORD {
         return None;
@@ -314,7 +310,7 @@ fn cut(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
 }
 
-/// A yes or no for whoever asked, without a request.
+/// A no without a request.
 fn no(why: &str, fix: &str) -> AskAnswer {
     AskAnswer::No {
         request: None,
@@ -381,7 +377,7 @@ fn too_late(id: String) -> AskAnswer {
     }
 }
 
-/// How a request is called in one line, as in `DELETE photos.example.com/api/jobs/7`.
+/// A request in one line, as in `DELETE photos.example.com/api/jobs/7`.
 #[must_use]
 pub fn in_words(http: &proto::HttpRequest, address: &str) -> String {
     let host = http.host.as_deref().unwrap_or(address);

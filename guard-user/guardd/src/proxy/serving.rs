@@ -1,4 +1,4 @@
-//! Which networks the proxy serves: guardd's own, and those in which a process of a session is seen.
+//! The networks that the proxy serves: guardd's own, and those in which a session's process was seen.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{process::Process, state::State, times::is_past};
 const SURVEYS: Duration = Duration::from_secs(5);
 
 impl State {
-    /// Looks which network a process of a session is in, and has that served. True where it is now, and was not.
+    /// Has the network of a session's process served. True if it is now, and was not.
     pub fn notice_network(&mut self, session: SessionId, pid: u32) -> bool {
         if !self.proxy.is_up() {
             return false;
@@ -42,7 +42,7 @@ impl State {
         self.proxy.notice(&mut self.datapath, on, pid)
     }
 
-    /// Looks at all processes of the sessions that need it: their networks are served, and no others.
+    /// Scans all processes of the sessions that need the proxy: their networks are served, and no others.
     pub fn survey_networks(&mut self) {
         if !self.proxy.is_up() {
             return;
@@ -57,7 +57,7 @@ impl State {
             let meta = fs::metadata(namespace(pid)).ok()?;
             Some((Inode::of(&meta), (session, pid)))
         });
-        // One process of each: to try the others as well would fail as often.
+        // One process of each: the others would fail in the same way.
         let mut networks = HashMap::new();
         for (inode, found) in seen {
             networks.entry(inode).or_insert(found);
@@ -72,15 +72,14 @@ impl State {
 }
 
 impl Proxy {
-    /// Has the proxy serve the network that guardd is in.
+    /// Has the proxy serve guardd's own network.
     pub(super) fn serve_own_network(&mut self, kernel: &mut Datapath) -> Result<()> {
         let inode = fs::metadata("/proc/self/ns/net").map(|meta| Inode::of(&meta));
         let served = inode.and_then(|inode| self.serve(kernel, inode, None, None));
         served.context("the proxy cannot listen on the loopback")
     }
 
-    /// Has the kernel half redirect connections there, and the proxy accept them: one that comes in between waits in the
-    /// backlog.
+    /// Has the kernel half redirect connections there, and the proxy accept them: a connection in between waits in the backlog.
     fn serve(
         &mut self,
         kernel: &mut Datapath,
@@ -111,8 +110,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// Gives the proxy so many sockets in a network that it is not in; none where they cannot be made, so that it may
-    /// ask again.
+    /// Gives the proxy sockets in a network that it is not in; none if they cannot be made, so that it may ask again.
     pub(super) fn stock(&mut self, id: NetworkId, ipv4: usize, ipv6: usize) {
         let network = self.networks.get(id);
         let way = network.and_then(|network| network.way.as_ref());
@@ -136,7 +134,7 @@ impl Proxy {
         self.say(sockets, ipv4.into_iter().chain(ipv6).collect());
     }
 
-    /// Whether the processes of all sessions are to be looked at: that was not done lately. Then it counts as done.
+    /// Whether the processes of all sessions are due to be scanned. If so, that counts as done.
     pub fn takes_survey(&mut self, now: BootTime) -> bool {
         let is_due = is_past(self.surveyed, SURVEYS, now);
         if is_due {
@@ -145,8 +143,8 @@ impl Proxy {
         is_due
     }
 
-    /// Has the network served that a process is in, which is in that cgroup; `account`: the outermost session of whoever it is.
-    /// True where it is served now, and was not.
+    /// Has a process's network served, if the process is in that cgroup; `account`: its outermost session. True if it is served
+    /// now, and was not.
     fn notice(
         &mut self,
         kernel: &mut Datapath,
@@ -165,7 +163,7 @@ impl Proxy {
         }
         let served = self.serve(kernel, inode, Some(way), Some(account));
         if let Err(error) = &served {
-            // Its loopback may be down. Whoever is refused there has it tried again.
+            // Its loopback may be down. A refusal there has this tried again.
             tracing::debug!(%error, session = account.0, pid, "its network is not served");
         }
         served.is_ok()
@@ -180,13 +178,13 @@ impl Proxy {
     }
 }
 
-fn namespace(pid: u32) -> PathBuf {
+pub(crate) fn namespace(pid: u32) -> PathBuf {
     format!("/proc/{pid}/ns/net").into()
 }
 
-/// The network of a process, if that is in the session's cgroup. The number may be another process's by now: what was
-/// opened before counts only where the process is there afterwards.
-fn way_into(pid: u32, cgroup: &Path) -> Option<(Inode, File)> {
+/// The network of a process, if that is in the session's cgroup. The number may be another process's by now: so the cgroup is
+/// checked after the network is opened.
+pub(crate) fn way_into(pid: u32, cgroup: &Path) -> Option<(Inode, File)> {
     let way = File::open(namespace(pid)).ok()?;
     let inode = Inode::of(&way.metadata().ok()?);
     Process::is_in(pid, cgroup).then_some((inode, way))

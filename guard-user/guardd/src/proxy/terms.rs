@@ -1,71 +1,64 @@
-//! The terms of a target: what the policies and holes of now say of a connection that was redirected to the proxy.
+//! The terms of a target: how the current policies and holes judge a connection that was redirected to the proxy.
 
 use std::time::Duration;
 
-use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{Address, HoleKind, Protocol, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
-use guard_policy::{Met, PortSpec, Prefix};
 use guard_proto::wire::{Target, TargetTerms};
 use guard_sys::clock;
 
-use crate::{policies::Policies, sessions::Sessions, state::State};
+use crate::{
+    policies::{Policies, Subject},
+    sessions::Sessions,
+    state::State,
+};
 
-/// What a chain of policies says of a target, holes left aside.
+/// The verdict of a chain of policies on a target, holes left aside.
 #[derive(Debug)]
 pub enum Standing {
     /// Nothing passes.
     Closed,
-    /// Requests are judged by these rules, and a client may wait that long for a person.
+    /// Requests are judged by these rules, and a client may be held that long for an answer.
     Judged {
         /// The rules that decide, one for each policy that does not allow it, the outermost first.
         rules: Vec<Rules>,
-        /// The least patient policy's.
+        /// The shortest hold of the policies.
         hold: Duration,
     },
-    /// All passes.
+    /// Everything passes.
     Open,
 }
 
-/// What a chain of policies says of a TCP connection. Every policy must let it. Where it `may_read`, a hole makes
-/// `read-only` of `confirm`.
+/// The verdict of a chain of policies on a TCP connection. Every policy must allow it. If it `may_read`, a hole makes `confirm`
+/// `read-only`.
 #[must_use]
-pub fn standing(
+pub fn standing<'c>(
     policies: &Policies,
-    chain: &[PolicyId],
+    subject: impl Into<Subject<'c>>,
     (to, port): (Address, u16),
     may_read: bool,
 ) -> Standing {
-    let ports = [PortSpec::one(Protocol::TCP, port)];
+    let subject = subject.into();
+    let Some(each) = policies.judge_each(subject, to, Protocol::TCP, port) else {
+        return Standing::Closed;
+    };
     let (mut rules, mut hold) = (Vec::new(), Duration::MAX);
-    for slot in chain.iter().rev() {
-        let Some(policy) = policies.get(*slot) else {
-            return Standing::Closed;
-        };
-        let coverage = policy.over(&Prefix::host(to), &ports);
-        match coverage.met.first() {
-            Some(Met {
-                verdict: Verdict::Allow,
-                ..
-            }) => {}
-            Some(Met {
-                verdict: Verdict::ReadOnly,
-                rule: Some(rule),
-            }) => {
+    for judged in each.into_iter().rev() {
+        match (judged.verdict, judged.rule) {
+            (Verdict::Allow, _) => {}
+            (Verdict::ReadOnly, Some(rule)) => {
                 rules.push(Rules::of(rule));
-                hold = hold.min(policy.policy.hold);
+                hold = hold.min(judged.policy.policy.hold);
             }
-            Some(Met {
-                verdict: Verdict::Confirm,
-                rule,
-            }) if may_read => {
-                rules.push(Rules::plain(*rule));
-                hold = hold.min(policy.policy.hold);
+            (Verdict::Confirm, rule) if may_read => {
+                rules.push(Rules::plain(rule));
+                hold = hold.min(judged.policy.policy.hold);
             }
             _ => return Standing::Closed,
         }
     }
-    match (chain.is_empty(), rules.is_empty()) {
+    match (subject.chain.is_empty(), rules.is_empty()) {
         (true, _) => Standing::Closed,
         (false, true) => Standing::Open,
         (false, false) => Standing::Judged { rules, hold },
@@ -73,14 +66,18 @@ pub fn standing(
 }
 
 impl State {
-    /// What holds for a target now, holes included.
+    /// The verdict on a target now, holes included.
     #[must_use]
     pub fn standing(&self, target: &Target) -> Standing {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return Standing::Closed;
         };
         let to = (Address::from(target.address), target.port);
-        let stands = |may_read| standing(&self.policies, &session.chain, to, may_read);
+        let subject = Subject {
+            stands: true,
+            ..session.subject()
+        };
+        let stands = |may_read| standing(&self.policies, subject, to, may_read);
         let by_policy = stands(false);
         if matches!(by_policy, Standing::Open) {
             return Standing::Open;
@@ -95,7 +92,7 @@ impl State {
         }
     }
 
-    /// The same, as the proxy is told it; `None` where nothing passes there.
+    /// The same, as the proxy gets it; `None` if nothing passes there.
     #[must_use]
     pub fn proxy_terms(&self, target: &Target) -> Option<TargetTerms> {
         let rules = match self.standing(target) {
@@ -116,7 +113,7 @@ impl State {
     }
 }
 
-/// The kinds of the kernel's holes that cover a target. The kernel has counted the connection. No hole counts where a policy
+/// The kinds of the kernel's holes that cover a target. The kernel half has counted the connection. No hole counts if a policy
 /// denies.
 fn holes_over(
     kernel: &Datapath,
@@ -125,10 +122,9 @@ fn holes_over(
     target: &Target,
 ) -> Vec<HoleKind> {
     let (session, to) = (SessionId(target.session), Address::from(target.address));
-    let judged = sessions.live(session).and_then(|live| {
-        let (chain, port) = (&live.chain, target.port);
-        policies.judge(chain, to, Protocol::TCP, port)
-    });
+    let judged = sessions
+        .live(session)
+        .and_then(|live| policies.judge(live.subject(), to, Protocol::TCP, target.port));
     let is_stopped =
         judged.is_some_and(|j| matches!(j.verdict, Verdict::Confirm | Verdict::ReadOnly));
     if !is_stopped {
@@ -146,11 +142,13 @@ fn holes_over(
 mod tests {
     use std::net::IpAddr;
 
+    use guard_common::PolicyId;
+
     use super::*;
     use crate::policies::{self, InForce, library::PolicyText};
     use guard_policy::Environment;
 
-    /// The text says `confirm` where the policy is to say `read-only`.
+    /// The text says `confirm` if the policy is to say `read-only`.
     fn policy(text: &str, is_read_only: bool) -> InForce {
         let source = PolicyText::brought(None, format!("version = 1\n{text}"));
         let mut read = policies::read(&source).unwrap();
@@ -168,7 +166,7 @@ mod tests {
         stands_with(chain, last, false)
     }
 
-    /// Under a hole for reads, where it `may_read`.
+    /// With a hole for reads, if it `may_read`.
     fn stands_with(chain: &[u32], last: u8, may_read: bool) -> Standing {
         let rule = |name: &str, to: &str, action: &str| {
             format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")

@@ -1,8 +1,8 @@
 //! The audit log: JSON lines, append-only.
 //!
-//! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays, and the next one says so. When the
-//! file is renamed away, as logrotate does, the audit log goes on in a new one; whoever reads it goes on there too. Each line
-//! is chained to the one before it ([`guard_trail::chain`]), in the file before and by the guardd before, too.
+//! A record is one `write(2)`. If it cannot be written whole, nothing of it stays, and the next one says so. If the file is
+//! renamed, as by logrotate, the audit log goes on in a new one, and so do its readers. Each line is chained to the one before
+//! it ([`guard_trail::chain`]), also across files and restarts of guardd.
 
 use std::{
     fs::{File, OpenOptions},
@@ -31,7 +31,7 @@ use crate::record::{journal::Journal, meters::Admitted};
 
 /// Why a record is not in the audit log.
 #[derive(Debug, thiserror::Error)]
-#[error("the audit trail {path} takes no record: {why}")]
+#[error("the audit log {path} takes no record: {why}")]
 pub struct AuditError {
     path: PathBuf,
     why: io::Error,
@@ -47,7 +47,7 @@ impl From<AuditError> for Failure {
     }
 }
 
-/// A record, and whose it is.
+/// A record, with its session.
 #[derive(Clone, Debug)]
 pub struct LogEntry {
     session: Option<String>,
@@ -56,7 +56,7 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// About a session of a user.
+    /// A record about a session of a user.
     #[must_use]
     pub fn of(session: impl ToString, uid: u32, record: impl Into<Record>) -> Self {
         let mut entry = Self::from(record);
@@ -65,7 +65,7 @@ impl LogEntry {
         entry
     }
 
-    /// With how many the meter left out before it, and whether it may leave out those that follow.
+    /// With the number of records left out before it, and whether those that follow may be left out.
     #[must_use]
     pub fn admitted(mut self, admitted: Admitted) -> Self {
         self.common.left_out = admitted.left_out.into();
@@ -73,14 +73,14 @@ impl LogEntry {
         self
     }
 
-    /// With how many were left out in all.
+    /// With the number of records left out in all.
     #[must_use]
     pub fn left_out(mut self, count: u64) -> Self {
         self.common.left_out = count.into();
         self
     }
 
-    /// Of what happened at another time than this.
+    /// With the reason, if it happened at another time than now.
     #[must_use]
     pub fn noticed(mut self, when: &str) -> Self {
         self.common.noticed = when.into();
@@ -101,12 +101,12 @@ impl<R: Into<Record>> From<R> for LogEntry {
 /// More bytes than the records of one decision have.
 const ONE_DECISION: u64 = 64 * 1024;
 
-/// How far the audit log has come.
+/// A position in the audit log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Which of the files since this daemon's start it is in.
+    /// The number of the file, since guardd's start.
     pub part: u64,
-    /// How long that file is.
+    /// The length of that file.
     pub length: u64,
 }
 
@@ -119,34 +119,33 @@ pub struct Audit {
     problem: Option<String>,
     /// How many records are not in it.
     failures: u64,
-    /// Why it does not go on in a new file, where it should.
+    /// Why it does not go on in a new file, if it should.
     stuck: Option<String>,
-    /// For those who follow it.
+    /// Wakes those who follow it.
     reached: watch::Sender<Reached>,
     /// The last record in it.
     head: Head,
-    /// What the next record has to say of those before it.
+    /// What the next record must say of records before it.
     gaps: Gaps,
-    /// Where the records go, too.
+    /// The journal, which gets the records too.
     journal: Journal,
 }
 
-/// What is not in the audit log since its last record.
+/// What the audit log lacks since its last record.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gaps {
     /// Records that it did not take.
     lost: u64,
-    /// Bytes of a line that was not written whole, and was taken off.
+    /// Bytes of an incomplete line, which was cut off.
     torn: u64,
 }
 
 impl Audit {
-    /// Opens the audit log at `path`, makes it where there is none, and takes off a last line that
-    /// was not written whole.
+    /// Opens the audit log at `path`, or makes it, and cuts off an incomplete last line.
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where that cannot be done.
+    /// [`AuditError`] if that fails.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let Opened { file, length, torn } = open(path)?;
         let head = head_of(path, &file, length).map_err(|why| AuditError {
@@ -172,7 +171,7 @@ impl Audit {
         self.head
     }
 
-    /// Goes on in a new file, if the one in use is not at its path any more.
+    /// Goes on in a new file, if the one in use is no longer at its path.
     pub fn follow_path(&mut self) {
         if self.is_at_its_path() {
             self.stuck = None;
@@ -185,7 +184,7 @@ impl Audit {
                 self.stuck = None;
                 let part = self.reached.borrow().part + 1;
                 self.reached.send_replace(Reached { part, length });
-                tracing::info!(path = %self.path.display(), head = %self.head, "the audit trail goes on in a new file");
+                tracing::info!(path = %self.path.display(), head = %self.head, "the audit log goes on in a new file");
             }
             Err(error) => {
                 let problem = format!("{error}; records go on into the file that was there");
@@ -200,7 +199,7 @@ impl Audit {
     fn is_at_its_path(&self) -> bool {
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         let there = std::fs::metadata(&self.path).map(id);
-        // Where the file system does not say, there is nothing better than this file.
+        // If the file system does not say, this file is as good as any.
         match (there, self.file.metadata().map(id)) {
             (Ok(there), Ok(own)) => there == own,
             (Err(error), Ok(_)) => error.kind() != io::ErrorKind::NotFound,
@@ -208,7 +207,7 @@ impl Audit {
         }
     }
 
-    /// The file in use, to be read from its beginning, and which part of the audit log it is.
+    /// The file in use, to be read from its beginning, and its number.
     ///
     /// # Errors
     ///
@@ -219,7 +218,7 @@ impl Audit {
         Ok((file, self.reached.borrow().part))
     }
 
-    /// The file before the one in use, where there is one that nobody has compressed.
+    /// The file before the one in use, if there is one that is not compressed.
     #[must_use]
     pub fn previous(&self) -> Option<File> {
         let mut path = self.path.clone().into_os_string();
@@ -229,13 +228,13 @@ impl Audit {
         (id(&file) != id(&self.file)).then_some(file)
     }
 
-    /// Where the audit log is.
+    /// The path of the audit log.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How far the audit log has come, as it grows.
+    /// The position in the audit log, as it grows.
     #[must_use]
     pub fn reached(&self) -> watch::Receiver<Reached> {
         self.reached.subscribe()
@@ -245,7 +244,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where it does not fit; the audit log is then as it was.
+    /// [`AuditError`] if it does not fit; the audit log is then as it was.
     pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
         let LogEntry {
             session,
@@ -267,7 +266,7 @@ impl Audit {
         written
     }
 
-    /// Has the journal know it, with the head that it makes, or that the audit log did not take it.
+    /// Sends the record to the journal, with its hash, or with the fact that the audit log did not take it.
     fn tell(&self, line: &mut LogRecord, is_written: bool) {
         let chained = match is_written {
             true => vec![
@@ -283,12 +282,12 @@ impl Audit {
         self.journal.tell(line);
     }
 
-    /// Makes sure that there is room on the disk for all that is written down about one decision, before
-    /// any of it takes effect. A file system that cannot say is believed to have it.
+    /// Checks that the disk has room for all records of one decision, before any of it takes effect. A file system that cannot
+    /// say is assumed to have it.
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where there is none.
+    /// [`AuditError`] if it has none.
     pub fn reserve(&self) -> Result<(), AuditError> {
         use rustix::{fs::FallocateFlags, io::Errno};
         let end = self.file.metadata().map_err(|why| self.fail(why))?;
@@ -299,7 +298,7 @@ impl Audit {
         }
     }
 
-    /// Why the last record is not in the audit log, if it is not; or why it is not where it should be.
+    /// Why the last record is not in the audit log, if it is not; or why the log is not where it should be.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref().or(self.stuck.as_deref())
@@ -316,7 +315,7 @@ impl Audit {
         let entry = entry.into();
         let kind = entry.record.kind();
         if let Err(error) = self.write(entry) {
-            tracing::error!(%error, ?kind, "not in the audit trail");
+            tracing::error!(%error, ?kind, "not in the audit log");
         }
     }
 
@@ -324,7 +323,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where the disk did not take them.
+    /// [`AuditError`] if the disk did not take them.
     pub fn sync(&self) -> Result<(), AuditError> {
         self.file.sync_data().map_err(|why| self.fail(why))
     }
@@ -369,11 +368,11 @@ impl Gaps {
 struct Opened {
     file: File,
     length: u64,
-    /// How many bytes were taken off.
+    /// How many bytes were cut off.
     torn: u64,
 }
 
-/// Opens the file at `path`, makes it where there is none, and repairs it.
+/// Opens the file at `path`, or makes it, and repairs it.
 fn open(path: &Path) -> Result<Opened, AuditError> {
     let opened = || {
         let mut file = OpenOptions::new()
@@ -421,8 +420,8 @@ fn repair(file: &mut File) -> io::Result<u64> {
 /// More bytes than any record has.
 const LONGEST_RECORD: u64 = 1024 * 1024;
 
-/// What the next record is chained to: the last one of this file; if it is empty, of the file that was put aside last.
-/// Behind records of a version that knew no chain, one begins.
+/// The record to which the next one is chained: the last one of this file, or if it is empty, of the latest rotated file. After
+/// records of a version without a chain, a chain begins.
 fn head_of(path: &Path, file: &File, length: u64) -> io::Result<Head> {
     use std::os::unix::fs::FileExt;
     if length == 0 {
@@ -446,7 +445,7 @@ fn head_of(path: &Path, file: &File, length: u64) -> io::Result<Head> {
     }
 }
 
-/// The last record of a chain in a file that was put aside.
+/// The last record of a chain in a rotated file.
 fn last_in(path: &Path) -> io::Result<Option<Head>> {
     let (mut from, mut line, mut head) = (files::open(path)?, Vec::new(), None);
     while files::read_line(from.as_mut(), &mut line)? {

@@ -15,27 +15,27 @@ use serde_json::Value;
 
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// A value is cut there, in bytes: paths and commands are whatever somebody made them.
+/// The longest value, in bytes: paths and commands may have any length.
 const MOST: usize = 4096;
 
-/// The journal, where guardd's own log goes there, too.
+/// The journal, if guardd's own log goes there too.
 #[derive(Debug)]
 pub struct Journal(Option<UnixDatagram>);
 
 impl Journal {
-    /// journald's, where standard error is (systemd.exec(5), `JOURNAL_STREAM`); else none.
+    /// journald's, if standard error goes there (systemd.exec(5), `JOURNAL_STREAM`); else none.
     #[must_use]
     pub fn of_stderr() -> Self {
         if !has_stderr() {
             return Self(None);
         }
         Self::at(Path::new(SOCKET)).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the journal gets no records of the audit trail");
+            tracing::warn!(%error, "the journal gets no records of the audit log");
             Self(None)
         })
     }
 
-    /// The one that listens there.
+    /// The one that listens at `path`.
     ///
     /// # Errors
     ///
@@ -43,12 +43,12 @@ impl Journal {
     pub fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
-        // A journald that does not read keeps nobody waiting: the audit log is what counts.
+        // A journald that does not read delays nothing: the audit log is what counts.
         socket.set_nonblocking(true)?;
         Ok(Self(Some(socket)))
     }
 
-    /// Tells of a record. One that journald does not take is in the audit log all the same.
+    /// Sends a record. One that journald does not take is in the audit log all the same.
     pub fn tell(&self, record: &LogRecord) {
         if let Some(socket) = &self.0 {
             let _ = socket.send(&entry(record));
@@ -56,13 +56,12 @@ impl Journal {
     }
 }
 
-/// An entry of the journal: each field that is one word or number, where to, and from where somebody answered.
+/// An entry of the journal: each field that is one word or number, the destination, and the process of an answer.
 fn entry(record: &LogRecord) -> Vec<u8> {
     let mut entry = Vec::new();
     let kind = kind(record.kind);
-    let priority = if kind == "denied" { "5" } else { "6" };
     add(&mut entry, "SYSLOG_IDENTIFIER", "guardd");
-    add(&mut entry, "PRIORITY", priority);
+    add(&mut entry, "PRIORITY", priority(record));
     add(&mut entry, "MESSAGE", &message(record));
     add(&mut entry, "GUARD_KIND", &kind);
     if let Some(session) = &record.session {
@@ -92,6 +91,30 @@ fn kind(kind: LogKind) -> String {
     name.unwrap_or_default().to_owned()
 }
 
+/// As syslog(3) has them: what somebody should look at, what was refused, and all else.
+fn priority(record: &LogRecord) -> &'static str {
+    const WARNING: &str = "4";
+    const NOTICE: &str = "5";
+    const INFO: &str = "6";
+    match record.kind {
+        LogKind::PolicyLoad | LogKind::DaemonStop if has_error(record) => WARNING,
+        LogKind::Http if warns(record) => WARNING,
+        LogKind::Denied => NOTICE,
+        _ => INFO,
+    }
+}
+
+fn has_error(record: &LogRecord) -> bool {
+    let error = record.fields.get("error");
+    error.is_some_and(|error| !error.is_null())
+}
+
+/// Whether it is about what lies behind a destination, and not about a request.
+fn warns(record: &LogRecord) -> bool {
+    let outcome = record.fields.get("outcome");
+    outcome.is_some_and(|outcome| outcome == "warned")
+}
+
 /// One line for people.
 fn message(record: &LogRecord) -> String {
     let field = |name: &str| record.fields.get(name).and_then(scalar);
@@ -99,7 +122,9 @@ fn message(record: &LogRecord) -> String {
     let to = to
         .and_then(|to| to.into_iter().next())
         .map(|(_, text)| text);
-    let named = ["rule", "request", "hole", "answer", "by", "why", "error"];
+    let named = [
+        "policy", "rule", "request", "hole", "answer", "by", "why", "error",
+    ];
     let named = named
         .into_iter()
         .filter_map(|name| Some(format!("{name} {}", field(name)?)));
@@ -114,9 +139,12 @@ fn message(record: &LogRecord) -> String {
         LogKind::Answered => format!("a person answered a request{of}"),
         LogKind::HoleOpen => format!("a hole{of} was opened"),
         LogKind::HoleClose => format!("a hole{of} was closed"),
-        LogKind::PolicyLoad => "policies were loaded".to_owned(),
+        LogKind::PolicyLoad if has_error(record) => "a policy was refused".to_owned(),
+        LogKind::PolicyLoad => "a policy was loaded".to_owned(),
+        LogKind::Http if warns(record) => format!("a server{of} reads elsewhere"),
         LogKind::Http => format!("an HTTP request{of} was judged"),
         LogKind::DaemonStart => "guardd started".to_owned(),
+        LogKind::DaemonStop if has_error(record) => "guardd failed".to_owned(),
         LogKind::DaemonStop => "guardd stopped".to_owned(),
     };
     let words: Vec<_> = to.into_iter().chain(named).collect();
@@ -124,11 +152,11 @@ fn message(record: &LogRecord) -> String {
         true => sentence,
         false => format!("{sentence}: {}", words.join(", ")),
     };
-    // One that somebody put newlines into is still one line here.
+    // A text with newlines is one line here.
     said.replace(['\n', '\r'], " ")
 }
 
-/// `192.0.2.10 tcp/443`, and the name that the policy has for it; or a prefix, as it is.
+/// `192.0.2.10 tcp/443`, and its name in the policy; or a prefix, as it is.
 fn destination(value: &Value) -> Vec<(&'static str, String)> {
     const TO: &str = "GUARD_DESTINATION";
     if let Some(prefix) = value.as_str() {
@@ -211,6 +239,108 @@ mod tests {
         GUARD_FROM_TERMINAL=pts/3
         GUARD_NUMBER=7
         ");
+    }
+
+    /// The value of a field that is one line.
+    fn value(record: &LogRecord, name: &str) -> String {
+        let entry = String::from_utf8(entry(record)).unwrap();
+        let mut lines = entry.lines();
+        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        found
+            .unwrap_or_else(|| panic!("no {name}: {entry}"))
+            .to_owned()
+    }
+
+    #[test]
+    fn each_kind_has_a_priority_and_a_sentence() {
+        let to = json!({"address": "2001:db8::1", "port": 443, "protocol": "tcp", "host": null});
+        let mut unseen: Vec<_> = LogKind::ALL.iter().copied().map(kind).collect();
+        for (fields, priority, sentence) in [
+            (
+                json!({"kind": "session-start", "session": "s1", "policy": "ci"}),
+                "6",
+                "session s1 started: policy ci",
+            ),
+            (
+                json!({"kind": "session-end", "session": "s1"}),
+                "6",
+                "session s1 ended",
+            ),
+            (
+                json!({"kind": "denied", "session": "s1", "destination": to, "rule": "metadata"}),
+                "5",
+                "a connection of session s1 was refused: 2001:db8::1 tcp/443, rule metadata",
+            ),
+            (
+                json!({"kind": "held", "session": "s1", "destination": to, "request": "r1"}),
+                "6",
+                "a connection of session s1 waits for an answer: 2001:db8::1 tcp/443, request r1",
+            ),
+            (
+                json!({"kind": "request", "session": "s1", "destination": to, "request": "r1"}),
+                "6",
+                "a process of session s1 asks a person: 2001:db8::1 tcp/443, request r1",
+            ),
+            (
+                json!({"kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "alice"}),
+                "6",
+                "a person answered a request of session s1: request r1, answer no, by alice",
+            ),
+            (
+                json!({"kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "by": "alice"}),
+                "6",
+                "a hole of session s1 was opened: 192.0.2.10/32, hole h1, by alice",
+            ),
+            (
+                json!({"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired"}),
+                "6",
+                "a hole of session s1 was closed: hole h1, why expired",
+            ),
+            (
+                json!({"kind": "policy-load", "policy": "ci", "error": null}),
+                "6",
+                "a policy was loaded: policy ci",
+            ),
+            (
+                json!({"kind": "policy-load", "policy": "ci", "error": "line 3: bad"}),
+                "4",
+                "a policy was refused: policy ci, error line 3: bad",
+            ),
+            (
+                json!({"kind": "http", "session": "s1", "destination": to, "outcome": "passed", "request": "r2"}),
+                "6",
+                "an HTTP request of session s1 was judged: 2001:db8::1 tcp/443, request r2",
+            ),
+            (
+                json!({"kind": "http", "session": "s1", "destination": to, "outcome": "warned", "why": "it has dblink"}),
+                "4",
+                "a server of session s1 reads elsewhere: 2001:db8::1 tcp/443, why it has dblink",
+            ),
+            (
+                json!({"kind": "daemon-start", "version": "0.3.0"}),
+                "6",
+                "guardd started",
+            ),
+            (
+                json!({"kind": "daemon-stop", "error": null}),
+                "6",
+                "guardd stopped",
+            ),
+            (
+                json!({"kind": "daemon-stop", "error": "a hook is gone"}),
+                "4",
+                "guardd failed: error a hook is gone",
+            ),
+        ] {
+            let mut fields = fields;
+            fields["at"] = json!("2026-11-20T12:00:00Z");
+            let record = record(fields);
+            assert_eq!(value(&record, "MESSAGE"), sentence);
+            assert_eq!(value(&record, "PRIORITY"), priority, "{sentence}");
+            let name = value(&record, "GUARD_KIND");
+            unseen.retain(|kind| *kind != name);
+        }
+        assert_eq!(unseen, [""; 0], "these have none here");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The kernel log, in guardd's own log: what the kernel half decided, and by what, for whoever debugs a verdict.
+//! The kernel log, in guardd's own log: what the kernel half decided, and by what, to debug a verdict.
 
 use std::{rc::Rc, time::Duration};
 
@@ -12,17 +12,17 @@ use crate::{
     state::State,
 };
 
-/// How often the lines are read. The ring buffer has room for those of some seconds.
+/// The interval at which lines are read. The ring buffer has room for some seconds' lines.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Everybody, as people type it.
+/// All sessions, as people type it.
 const ALL: &str = "all";
 
-/// Has the kernel half log the decisions of a session, or of `all`, or of nobody. As that is written from now on.
+/// Has the kernel half log the decisions of a session, of `all`, or of none. Returns the new setting.
 ///
 /// # Errors
 ///
-/// `NotFound` where there is no such session; else where the kernel refuses.
+/// `NotFound` if there is no such session; the kernel's.
 pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, CallError> {
     let wanted = match of.as_deref() {
         None => None,
@@ -38,15 +38,23 @@ pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, C
     Ok(of)
 }
 
+fn nobody_called(of: &str) -> CallError {
+    CallError::not_found(
+        format!("there is no session {of}"),
+        format!("no live session has that id, and it is neither `{ALL}` nor `off`"),
+        "guard sessions\nguard debug kernel-log all\nguard debug kernel-log off",
+    )
+}
+
 impl State {
     fn logged_session(&self, session: &str) -> Result<SessionId, CallError> {
-        let id = ids::parse_session(session)?;
-        let live = self.sessions.live(id).map(|_| id);
-        live.ok_or_else(|| ids::no_session(session))
+        let id = ids::parse_session(session).ok();
+        let live = id.filter(|id| self.sessions.live(*id).is_some());
+        live.ok_or_else(|| nobody_called(session))
     }
 }
 
-/// Writes what the kernel half logs, for as long as it does.
+/// Writes what the kernel half logs, while it does.
 pub async fn follow(shared: Rc<Shared>) {
     loop {
         match shared.with(write) {
@@ -56,7 +64,7 @@ pub async fn follow(shared: Rc<Shared>) {
     }
 }
 
-/// Writes what there is; false where nothing is logged.
+/// Writes the lines there are; false if nothing is logged.
 fn write(state: &mut State) -> bool {
     let Some(Logged { lines, left_out }) = state.datapath.decisions() else {
         return false;
@@ -101,7 +109,7 @@ impl State {
         );
     }
 
-    /// What a policy and its rule are called, or their numbers where they are gone.
+    /// The name of a policy and its rule, or their numbers if they are gone.
     fn names_of(&self, slot: PolicyId, rule: u16) -> (String, String) {
         let Some(policy) = self.policies.get(slot).map(|known| &known.policy) else {
             return (slot.0.to_string(), rule.to_string());

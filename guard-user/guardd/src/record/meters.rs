@@ -4,37 +4,36 @@ use std::collections::HashMap;
 
 use guard_common::{BootTime, SessionId};
 
-/// Records about refusals that a session and all that are inside it may cause at once.
+/// Records of refusals that an outermost session and those inside it may cause at once.
 const BURST: u64 = 60;
 /// Nanoseconds after which they may cause one more.
 const REFILL: u64 = 200_000_000;
 
-/// How much of the audit log a session that a person started, and what is inside it, has used up lately.
+/// How much of the audit log an outermost session, and those inside it, have used up lately.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     used: u64,
     at: BootTime,
 }
 
-/// Which of a session's records are not there.
+/// The records that a session lacks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gap {
     left_out: u64,
-    /// Its last record says that there may be some.
+    /// Whether its last record says that some may be missing.
     is_told: bool,
 }
 
-/// What a record says of those that are not there.
+/// What a record says of missing ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Admitted {
     /// How many were left out since the last one.
     pub left_out: u64,
-    /// What follows may be left out.
+    /// Whether those that follow may be left out.
     pub is_last: bool,
 }
 
-/// All sessions' shares of the audit log: a loop in one of them does not fill the disk, nor do many of them that were
-/// started inside one.
+/// All sessions' shares of the audit log: neither a loop in a session nor many sessions inside one fill the disk.
 #[derive(Debug, Default)]
 pub struct Meters {
     shares: HashMap<SessionId, Share>,
@@ -42,8 +41,8 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// Whether the session may cause a record now, and what that says of others. `outermost`: the one around it whose share
-    /// that is, or itself.
+    /// Whether the session may cause a record now, and what the record says of missing ones. `outermost`: the session whose
+    /// share that is.
     pub fn admit(
         &mut self,
         session: SessionId,
@@ -57,15 +56,15 @@ impl Meters {
             share.used = share.used.saturating_sub(refilled);
             share.at = now;
         }
-        // Where others have used the share up, one record of the session says that it lacks some, and is paid for later.
+        // If others have used the share up, one record of the session says that it lacks some; it is paid for later.
         if share.used >= BURST && gap.is_told {
             gap.left_out += 1;
             return None;
         }
         share.used += 1;
-        // The kernel reports 64 in a second, in which less than five are refilled: whatever it leaves out comes
-        // after the last but one. Where it leaves out more, since others have used up what it tells of all of them, it reports
-        // one of each session behind those.
+        // The kernel half reports 64 in a second, in which less than five are refilled: what it leaves out comes after the last
+        // but one. If it leaves out more, since others have used up the reports for all of them, it reports one of each session
+        // after those.
         gap.is_told = share.used + 1 >= BURST;
         Some(Admitted {
             left_out: std::mem::take(&mut gap.left_out),
@@ -73,12 +72,12 @@ impl Meters {
         })
     }
 
-    /// How many records a session was denied since the last one.
+    /// How many records of a session were left out since the last one.
     pub fn left_out(&self, session: SessionId) -> u64 {
         self.gaps.get(&session).map_or(0, |gap| gap.left_out)
     }
 
-    /// Forgets a session, and the share that it had a part in where nobody else has.
+    /// Removes a session, and its share if no other session has a part in it.
     pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.gaps.remove(&session);
         if !is_shared {
@@ -110,7 +109,7 @@ mod tests {
         assert_eq!(meters.admit(SessionId(1), at(2)), None);
     }
 
-    /// Sessions with nothing around them.
+    /// Sessions without parent sessions.
     struct Alone<'m>(&'m mut Meters);
 
     impl Alone<'_> {
@@ -139,7 +138,7 @@ mod tests {
         }
         // Those are paid for before there are new ones.
         assert_eq!(flood(at(12)), []);
-        // What each lacks it has said already.
+        // Each session has said already what it lacks.
         assert_eq!(flood(at(1000)).len() as u64, BURST);
         assert_eq!(meters.left_out(SessionId(64)), 299);
     }

@@ -1,4 +1,4 @@
-//! What is written down: the audit log, the journal, metrics, and the files beside the kernel's state.
+//! guardd's records: the audit log, the journal, metrics, and the files beside the kernel's state.
 
 pub mod audit;
 pub mod journal;
@@ -16,20 +16,20 @@ use self::{
     metrics::Counters,
 };
 
-/// Owns what is written down: the audit log, each session's share of it, and what metrics count.
+/// Owns guardd's records: the audit log, each session's share of it, and the counters of the metrics.
 #[derive(Debug)]
 pub struct Recorder {
     audit: Audit,
     /// How much each session has written to the audit log lately.
     meters: Meters,
-    /// What has happened, in numbers.
+    /// The counters of events.
     counters: Counters,
-    /// Why metrics are not served, where they should be.
+    /// Why metrics are not served, if they should be.
     metrics_problem: Option<String>,
 }
 
 impl Recorder {
-    /// One that writes into that audit log, and has counted nothing.
+    /// A recorder that writes to that audit log, and has counted nothing.
     #[must_use]
     pub fn new(audit: Audit) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Recorder {
         &self.audit
     }
 
-    /// What has happened, in numbers. Whoever has it may count.
+    /// The counters of events.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -56,7 +56,7 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where it does not fit; the log is then as it was.
+    /// [`AuditError`] if it does not fit; the log is then as it was.
     pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
         self.audit.write(entry)
     }
@@ -66,11 +66,11 @@ impl Recorder {
         self.audit.note(entry);
     }
 
-    /// Makes sure that there is room for all records of one decision, before any of it takes effect.
+    /// Checks that there is room for all records of one decision, before any of it takes effect.
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where there is none.
+    /// [`AuditError`] if there is none.
     pub fn reserve(&self) -> Result<(), AuditError> {
         self.audit.reserve()
     }
@@ -79,18 +79,18 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where the disk did not take them.
+    /// [`AuditError`] if the disk did not take them.
     pub fn sync(&self) -> Result<(), AuditError> {
         self.audit.sync()
     }
 
-    /// Goes on in a new file, if the one in use is not at its path any more.
+    /// Goes on in a new file, if the one in use is no longer at its path.
     pub fn follow_path(&mut self) {
         self.audit.follow_path();
     }
 
-    /// Whether a session may cause a record now, and what that says of others. `outermost`: the one around it whose share
-    /// that is, or itself.
+    /// Whether a session may cause a record now, and what the record says of missing ones. `outermost`: the session whose share
+    /// that is.
     pub fn admit(
         &mut self,
         session: SessionId,
@@ -100,24 +100,24 @@ impl Recorder {
         self.meters.admit(session, outermost, now)
     }
 
-    /// How many records a session was denied since the last one.
+    /// How many records of a session were left out since the last one.
     #[must_use]
     pub fn left_out(&self, session: SessionId) -> u64 {
         self.meters.left_out(session)
     }
 
-    /// Forgets a session, and the share that it had a part in where nobody else has.
+    /// Removes a session, and its share if no other session has a part in it.
     pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.meters.forget(session, outermost, is_shared);
     }
 
-    /// Why metrics are not served, where they should be.
+    /// Why metrics are not served, if they should be.
     #[must_use]
     pub fn metrics_problem(&self) -> Option<&str> {
         self.metrics_problem.as_deref()
     }
 
-    /// Takes note of why metrics are not served, or that they are. True where that is a new problem.
+    /// Notes why metrics are not served, or that they are. True if that is a new problem.
     pub fn note_metrics(&mut self, problem: Option<String>) -> bool {
         let is_new = problem.is_some() && self.metrics_problem != problem;
         self.metrics_problem = problem;

@@ -9,10 +9,10 @@ use std::{
 use guard_proto::LogRecord;
 use jiff::Timestamp;
 
-/// A batch is at most so many records.
+/// Records in a batch at most.
 const BATCH: usize = 256;
 
-/// Which records are wanted.
+/// The records that are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Only those of this session.
@@ -24,7 +24,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether a line may be of the session that is wanted: a look at its bytes is a hundred times faster than its JSON.
+    /// Whether a line may match: a search of its bytes is a hundred times faster than parsing its JSON.
     fn may_want(&self, line: &[u8]) -> bool {
         self.session
             .as_deref()
@@ -48,27 +48,27 @@ impl Filter {
     }
 }
 
-/// A place in the audit log.
+/// A reader's position in the audit log.
 #[derive(Debug)]
-pub struct Trail {
+pub struct AuditReader {
     file: BufReader<File>,
-    /// Where the next whole line begins.
+    /// The offset of the next whole line.
     offset: u64,
     /// The files that follow it.
     rest: VecDeque<File>,
     filter: Filter,
 }
 
-/// Some records, and whether those were all for now.
+/// Some records, and whether they are the last for now.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The records, in order.
     pub records: Vec<LogRecord>,
-    /// Nothing follows them yet.
+    /// Whether no record follows yet.
     pub is_last: bool,
 }
 
-impl Trail {
+impl AuditReader {
     /// At the beginning of a file.
     #[must_use]
     pub fn new(file: File, filter: Filter) -> Self {
@@ -85,11 +85,11 @@ impl Trail {
         self.rest.push_back(next);
     }
 
-    /// The next records that are wanted. A line that is not whole yet is left for later.
+    /// The next records that match. An incomplete line is left for later.
     ///
     /// # Errors
     ///
-    /// Where the audit log cannot be read.
+    /// If the audit log cannot be read.
     pub fn next_batch(&mut self) -> io::Result<Batch> {
         let mut batch = Batch::default();
         let mut line = Vec::new();
@@ -110,7 +110,7 @@ impl Trail {
             if !self.filter.may_want(&line) {
                 continue;
             }
-            // A line that is no record was not written by us: it is not ours to show.
+            // A line that is no record was not written by guardd, and is not shown.
             if let Ok(record) = serde_json::from_slice::<LogRecord>(&line)
                 && self.filter.wants(&record)
             {
@@ -136,8 +136,8 @@ mod tests {
         LogEntry::of(session, uid, Denied::default())
     }
 
-    fn open(path: &Path, filter: Filter) -> Trail {
-        Trail::new(File::open(path).unwrap(), filter)
+    fn open(path: &Path, filter: Filter) -> AuditReader {
+        AuditReader::new(File::open(path).unwrap(), filter)
     }
 
     fn sessions(path: &Path, filter: Filter) -> Vec<String> {

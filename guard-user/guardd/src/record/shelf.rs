@@ -1,7 +1,7 @@
-//! Small JSON files beside the kernel's state: what it has no room for.
+//! Small JSON files beside the kernel's state, for what it has no room for.
 //!
-//! They are written whole or not at all. What enforcement needs is in the kernel; without these
-//! files sessions and holes have no names, but hold and end all the same.
+//! A file is written whole or not at all. What enforcement needs is in the kernel; without these files sessions and holes have
+//! no names, but hold and end all the same.
 
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Begins the name of a file that is being written.
+/// Prefix of a file that is being written.
 const HALF: &str = ".tmp";
 
 /// A directory of values, each in a file `KEY.json`.
@@ -24,7 +24,7 @@ pub struct Shelf<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Shelf<T> {
-    /// The shelf in that directory, which is made where there is none, for its owner only.
+    /// Opens the shelf in that directory, or makes it, for its owner only.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         Ok(Self { dir, of })
     }
 
-    /// One that keeps nothing, for tests of those who have one.
+    /// A shelf that keeps nothing, for tests.
     #[cfg(test)]
     pub(crate) fn nowhere() -> Self {
         Self {
@@ -47,7 +47,7 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         }
     }
 
-    /// Removes what is no value: a guardd was killed that wrote one. How many there were.
+    /// Removes the incomplete files of a guardd that was killed. Returns how many.
     pub fn sweep(&self) -> usize {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let half = files.filter(|file| file.file_name().to_string_lossy().starts_with(HALF));
@@ -55,13 +55,13 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
             .count()
     }
 
-    /// Puts a value there, in place of the one of the same key.
+    /// Writes a value, in place of the one with the same key.
     ///
     /// # Errors
     ///
-    /// What the file system says; the old value still stands then.
+    /// What the file system says; the old value stays then.
     pub fn put(&self, key: &str, value: &T) -> io::Result<()> {
-        // Unbuffered, a large policy is written a few bytes at a time.
+        // Buffered: else a large policy is written a few bytes at a time.
         let file = tempfile::Builder::new()
             .prefix(HALF)
             .tempfile_in(&self.dir)?;
@@ -72,20 +72,20 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         Ok(())
     }
 
-    /// As [`Self::put`], where going on without is better than stopping.
+    /// As [`Self::put`], if going on without is better than stopping.
     pub fn keep(&self, key: &str, value: &T) {
         if let Err(error) = self.put(key, value) {
             tracing::warn!(%error, file = %self.file(key).display(), "cannot be written");
         }
     }
 
-    /// Takes a value away.
+    /// Removes a value.
     pub fn remove(&self, key: &str) {
-        // What stays behind is overwritten or cleared later; it grants nothing.
+        // A leftover is overwritten or removed later; it grants nothing.
         let _ = fs::remove_file(self.file(key));
     }
 
-    /// The value of that key, if there is one that can be read.
+    /// The value of that key, if it can be read.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<T> {
         read(&self.file(key))
@@ -102,7 +102,7 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         keys.collect()
     }
 
-    /// All keys with their values. What cannot be read is left out, and the log says so.
+    /// All keys with their values. Unreadable ones are left out, and logged.
     #[must_use]
     pub fn all(&self) -> Vec<(String, T)> {
         let keys = self.keys().into_iter();
@@ -110,17 +110,17 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
             .collect()
     }
 
-    /// Takes everything away: the kernel's state that it belonged to is gone.
+    /// Removes everything: the kernel state that it belonged to is gone.
     pub fn clear(&self) {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
     }
 
-    /// Takes everything away, and the directory with it.
+    /// Removes everything, and the directory.
     pub fn destroy(self) {
         self.clear();
-        // A file that is not ours keeps it.
+        // A file of another program keeps it.
         let _ = fs::remove_dir(&self.dir);
     }
 

@@ -1,17 +1,17 @@
 //! The upstream of a listener by its process's command line. That is believed: it can make a verdict only stricter.
 
-/// Where it leads.
+/// The upstream that a command line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lead {
     /// To a host, by its name or address, and a port.
     To(String, u16),
     /// To a port of the host that it is connected to.
     Peer(u16),
-    /// Wherever whoever connects likes, or where nobody can tell.
+    /// Anywhere the client asks for, or unknown.
     Anywhere,
 }
 
-/// Programs that do whatever they are asked to, or go on to where nothing on their command line says.
+/// Programs that connect wherever the client asks, or to an upstream that their command line does not name.
 const ANYWHERE: [&str; 24] = [
     "sshd",
     "sshd-session",
@@ -39,7 +39,7 @@ const ANYWHERE: [&str; 24] = [
     "v2ray",
 ];
 
-/// Programs that keep one connection to where they lead, and lead anywhere where they have none.
+/// Programs that keep one connection to their upstream; without one, the upstream may be anything.
 const BY_CONNECTIONS: [&str; 6] = [
     "kubectl",
     "oc",
@@ -49,8 +49,8 @@ const BY_CONNECTIONS: [&str; 6] = [
     "session-manager-plugin",
 ];
 
-/// Where a process leads that listens at `port`, by its program and its command line. `is_connected`: it has connections of
-/// its own, which lead where they lead.
+/// The upstreams of a process that listens at `port`, by its program and its command line. `is_connected`: it has outbound
+/// connections, which show the upstream.
 #[must_use]
 pub fn leads(program: &str, command: &[String], port: u16, is_connected: bool) -> Vec<Lead> {
     let words: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
@@ -65,7 +65,7 @@ pub fn leads(program: &str, command: &[String], port: u16, is_connected: bool) -
     }
 }
 
-/// ssh(1): `-L [bind:]port:host:hostport`, `-D`; what is in its settings, or asked of a master, is not to be seen.
+/// ssh(1): `-L [bind:]port:host:hostport`, `-D`. Its configuration file, and what a master was asked for, cannot be read.
 fn of_ssh(words: &[&str], port: u16) -> Vec<Lead> {
     let mut leads = Vec::new();
     let mut words = words.iter();
@@ -86,7 +86,7 @@ fn of_ssh(words: &[&str], port: u16) -> Vec<Lead> {
     }
 }
 
-/// What of ssh's `-L` is for `port`.
+/// The part of ssh's `-L` that is for `port`.
 fn forward(value: &str, port: u16) -> Option<Lead> {
     let parts = colons(value);
     let (listens, host, host_port) = match parts[..] {

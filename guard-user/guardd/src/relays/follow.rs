@@ -1,6 +1,11 @@
 //! The task that scans listeners when they are due, beside all else: to go through all processes takes a while.
 
-use std::{io, net::IpAddr, rc::Rc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
 
 use guard_common::NetnsCookie;
 
@@ -14,7 +19,7 @@ use crate::{changes::Change, shared::Shared};
 /// Nothing is due: how long to wait, unless something comes.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Looks at what is due, for ever.
+/// Scans the listeners that are due, for ever.
 pub async fn follow(shared: Rc<Shared>) {
     let stir = shared.with(|state| Rc::clone(&state.relays.stir));
     loop {
@@ -26,12 +31,15 @@ pub async fn follow(shared: Rc<Shared>) {
         });
         let (tickets, places): (Vec<_>, Vec<_>) = due.into_iter().unzip();
         if !places.is_empty() {
+            let at: Vec<_> = places.iter().map(named).collect();
             let look = move || scan::scan_all(&places, &terms);
             let looked = tokio::task::spawn_blocking(look).await;
-            let looked =
-                looked.inspect_err(|error| tracing::error!(%error, "cannot look who listens"));
+            let looked = looked.inspect_err(|error| {
+                tracing::error!(%error, at = at.join(", "), "cannot look who listens");
+            });
             let mut are_news = false;
-            for (ticket, found) in tickets.into_iter().zip(looked.unwrap_or_default()) {
+            let found = looked.unwrap_or_default().into_iter().zip(&at);
+            for (ticket, (found, at)) in tickets.into_iter().zip(found) {
                 match found {
                     Ok(found) => {
                         are_news |= shared.with(|state| {
@@ -41,7 +49,7 @@ pub async fn follow(shared: Rc<Shared>) {
                         });
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "cannot look who listens");
+                        tracing::warn!(%error, at, "cannot look who listens");
                         shared.with(|state| state.relays.note_unseen(&state.sessions, ticket));
                     }
                 }
@@ -55,9 +63,14 @@ pub async fn follow(shared: Rc<Shared>) {
         let wait = next.map_or(IDLE, |at| {
             Duration::from_nanos(at.0.saturating_sub(now().0))
         });
-        // That it took the longest is as good as a call.
+        // A timeout is as good as a call.
         let _ = tokio::time::timeout(wait, stir.notified()).await;
     }
+}
+
+/// Where it is, as people write it.
+fn named(place: &Listener) -> String {
+    SocketAddr::new(place.address.to_ip(), place.port).to_string()
 }
 
 /// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
@@ -78,4 +91,24 @@ pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result
     let mut found = looked.map_err(io::Error::other)??;
     shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_named_by_its_address() {
+        let at = |address: &str| {
+            named(&Listener {
+                way: None,
+                netns: NetnsCookie(0),
+                address: address.parse::<IpAddr>().unwrap().into(),
+                port: 8080,
+                dialed: Vec::new(),
+            })
+        };
+        assert_eq!(at("127.0.0.1"), "127.0.0.1:8080");
+        assert_eq!(at("::1"), "[::1]:8080");
+    }
 }

@@ -18,9 +18,9 @@ use super::{
     scan::{self, Found},
     through,
 };
-use crate::{requests::Question, times::after};
+use crate::{requests::RequestKey, times::after};
 
-/// When a listener is looked at again after a session has connected to it: what it does for that may come later.
+/// Delays of the scans after a session has connected to a listener: the listener may connect to its upstream late.
 pub(super) const LOOKS: [Duration; 5] = [
     Duration::from_millis(40),
     Duration::from_millis(150),
@@ -28,73 +28,74 @@ pub(super) const LOOKS: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
 ];
-/// After so many looks a listener counts as leading anywhere where something could not be read in any of them.
+/// After this many scans, none of which could read everything, the listener counts as leading anywhere.
 const PATIENT_LOOKS: usize = 3;
-/// Of each session's so many are looked at together, before it is another's turn.
+/// Listeners of one session that are scanned together before it is another session's turn.
 const TOGETHER: usize = 64;
-/// For so long after a look the kernel tells what the processes of a listener connect to, and lets connections to it begin.
+/// How long after a scan the kernel traces the outbound connections of a listener's processes. New connections to the listener
+/// are admitted only meanwhile.
 pub(super) const FOLLOWED: Duration = Duration::from_secs(60);
-/// When one is looked at again that nobody has come to for [`FORGOTTEN`], while somebody is connected.
+/// Interval between scans of a listener without new connections for [`FORGOTTEN`], while a client stays connected.
 pub(super) const LATER_LOOKS: Duration = Duration::from_secs(30);
-/// When one is looked at again after its process has connected to where it did before.
+/// Interval before the scan of a listener whose process has connected to a known port of this machine.
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
 /// Ports of this machine that one listener's processes connect to.
 const MAX_DIALED: usize = 64;
-/// Listeners that are known at once. The kernel has room for twice as many, so that it forgets none by itself.
+/// Listeners that are known at once. The kernel map has room for twice as many, so it evicts none.
 const MAX_KNOWN: usize = 2048;
-/// Those of them that nobody has looked at yet to which one session and those inside it connect.
+/// Listeners not yet scanned, of one outermost session and those inside it.
 const MAX_WAITING: usize = 256;
-/// Those that are looked at no more, since nobody has connected, or was connected, for so long.
+/// A listener without connections for this long is no longer scanned.
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(600);
-/// Destinations whose way is remembered, to be shown.
+/// Destinations whose listener is kept, to be shown.
 const MAX_WAYS: usize = 1024;
 
 /// A listener that a session connects to.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) relay: Relay,
-    /// None where it was looked at by an earlier guardd.
+    /// The result of the last scan by this guardd; none if only an earlier guardd scanned it.
     pub(super) who: Option<Found>,
     /// The session that connected last, and its process.
     pub(super) by: (SessionId, u32),
-    /// The one around that which a person started, or itself.
+    /// The outermost session of that session, or itself.
     share: SessionId,
-    /// What that session is judged by.
+    /// The policies that judge that session.
     pub(super) chain: Vec<PolicyId>,
-    /// Until when the kernel tells what its processes connect to.
+    /// Until when the kernel reports what the listener's processes connect to.
     pub(super) followed: BootTime,
     /// When a session last connected.
     pub(super) used: BootTime,
-    /// When somebody was last seen to be connected there.
+    /// When a scan last found a client connected.
     pub(super) busy: BootTime,
-    /// When it is looked at next, and the how manieth time that is.
+    /// Deadline of the next scan, and below how many scans were done.
     pub(super) due: Option<BootTime>,
     pub(super) step: usize,
-    /// What the kernel was told.
+    /// What the kernel map has.
     pub(super) told: Option<Relay>,
-    /// It counts as leading anywhere only because something could not be read.
+    /// The listener counts as leading anywhere only because something could not be read.
     pub(super) unread: bool,
-    /// Where on this machine its processes connect to, and when it was last looked at for a new one at once.
+    /// Ports of this machine that its processes connect to, and below when a new one last caused a scan at once.
     pub(super) dialed: Vec<SocketAddr>,
     hurried: BootTime,
 }
 
-/// All that are known.
+/// All known listeners.
 #[derive(Debug, Default)]
 pub struct Relays {
     pub(super) known: HashMap<Ticket, Known>,
-    /// What was known of programs that are started again, whoever listens there in between.
+    /// Upstreams of programs that may be started again, even if another program has listened there in between.
     pub(super) past: Past,
-    /// When this guardd began to look.
+    /// When this guardd began to scan.
     pub(super) began: BootTime,
-    /// By which listeners destinations were tried, the latest last.
+    /// The listeners by which destinations were tried, the latest last.
     pub(super) ways: VecDeque<(SessionId, Connection, Through)>,
-    /// One is to be looked at.
+    /// Wakes the task that scans.
     pub(super) stir: std::rc::Rc<tokio::sync::Notify>,
 }
 
 impl Relays {
-    /// Those that an earlier guardd has told the kernel of.
+    /// The listeners that an earlier guardd wrote to the kernel map.
     #[must_use]
     pub fn recalled(relays: Vec<Relay>, now: BootTime) -> Self {
         let known = relays.into_iter().map(|relay| {
@@ -123,14 +124,14 @@ impl Relays {
         }
     }
 
-    /// When the next one is to be looked at.
+    /// Deadline of the next scan.
     #[must_use]
     pub fn next_look(&self) -> Option<BootTime> {
         self.known.values().filter_map(|known| known.due).min()
     }
 
-    /// What is to be looked at now, and who connected there last: what nobody has looked at first, and of each session and
-    /// those inside it only so many.
+    /// The listeners to scan now, and the session that connected last to each. Those not yet scanned come first; each outermost
+    /// session has a limited share.
     pub(super) fn due(
         &self,
         now: BootTime,
@@ -153,8 +154,8 @@ impl Relays {
             .collect()
     }
 
-    /// A session that is judged by `chain` connects to a listener; `tells` where the kernel tells what that connects to. Gives
-    /// the ticket of another one that has to go for it.
+    /// Notes that a session, judged by `chain`, connects to a listener. `tells`: the kernel reports the listener's own
+    /// connections. Returns the ticket of a listener that was evicted for it.
     pub(super) fn note(
         &mut self,
         event: &Event,
@@ -186,7 +187,7 @@ impl Relays {
             hurried: BootTime(0),
         };
         let known = self.known.entry(ticket).or_insert_with(new);
-        // The same listener may be for many addresses: it is looked at by the one that was asked for last.
+        // One listener may serve many addresses: the scan uses the one that was asked for last.
         known.relay.address = event.destination;
         if netns.0 != 0 {
             known.relay.netns = netns;
@@ -197,11 +198,11 @@ impl Relays {
         known.chain = chain.to_vec();
         let is_followed = known.told.is_some() && event.at < known.followed;
         known.step = match is_followed && tells {
-            // What it does is told, and all processes are gone through for each look.
+            // The kernel reports its connections, and each scan goes through all processes.
             true => known.step.min(LOOKS.len() / 2),
             false => 0,
         };
-        // At once where it waits for that; else when it has had the time to go on.
+        // At once if its connection is held for the scan; else when the connection has had time to be made.
         let due = match is_followed {
             true => after(event.at, LOOKS[known.step]),
             false => event.at,
@@ -212,8 +213,9 @@ impl Relays {
         gone
     }
 
-    /// Forgets who was there before, but for what is to be known of the same program when it is started again, or listens at another
-    /// address of that port besides. Whose network namespace nobody knows may be in another one: a session has such of its own.
+    /// Evicts earlier listeners at that address and port, but for the upstreams of a program that is started again or also
+    /// listens at another address of that port. One whose network namespace is unknown stays: a session may have its own
+    /// namespace.
     fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
         let is_near = |known: &Known| {
             let relay = &known.relay;
@@ -228,8 +230,7 @@ impl Relays {
             .retain(|_, known| !is_near(known) || known.relay.address != address);
     }
 
-    /// Forgets the oldest of those that nobody has looked at yet, where there are too many to which one session and those
-    /// inside it connect: the kernel tells of it again.
+    /// Evicts the oldest listeners not yet scanned, if one outermost session has too many; the kernel reports them again.
     fn let_wait(&mut self, outermost: SessionId) {
         let waits = |known: &Known| known.share == outermost && known.told.is_none();
         let waiting = || self.known.iter().filter(|(_, known)| waits(known));
@@ -241,8 +242,8 @@ impl Relays {
         }
     }
 
-    /// Forgets one where there are too many: of those whose absence nobody notices one of whoever has most of them, which was
-    /// not connected to for longest. Gives its ticket, where nothing is lost with it.
+    /// Evicts a listener if there are too many: of those that can be found again by a scan, the least recently used one of the
+    /// session that has most. Returns its ticket, if nothing is lost with it.
     fn make_room(&mut self) -> Option<Ticket> {
         if self.known.len() < MAX_KNOWN {
             return None;
@@ -260,8 +261,8 @@ impl Relays {
         (!known.leads_somewhere()).then_some(ticket)
     }
 
-    /// Who gets a connection to there that began then. Who an earlier guardd has seen there may be gone: it is who got
-    /// connections in its time.
+    /// The listener that gets connections to there that began at `since`. One that only an earlier guardd scanned may be gone;
+    /// it counts for connections of that time.
     pub(super) fn at(&self, address: Address, port: u16, since: BootTime) -> Option<&Known> {
         let mut at = self.known.values().filter(|known| {
             let is_there = known.relay.address == address && known.relay.port == port;
@@ -269,14 +270,14 @@ impl Relays {
             known.told.is_some() && is_there && was_seen
         });
         let first = at.next()?;
-        // Of several that came one after the other the last counts.
+        // Of several that listened one after the other, the last counts.
         Some(at.fold(
             first,
             |last, one| if one.used > last.used { one } else { last },
         ))
     }
 
-    /// Adds where the same process there was seen to lead before.
+    /// Adds the upstreams that earlier scans found for the same process.
     pub(super) fn add_known(&self, found: &mut Found, address: Address, port: u16) {
         let is_it = |known: &&Known| {
             let is_there = known.relay.address == address && known.relay.port == port;
@@ -300,10 +301,9 @@ impl Relays {
         self.ways.push_back((session, to, through));
     }
 
-    pub(crate) fn way(&self, question: &Question) -> Option<&Through> {
-        let to = Connection::new(question.destination, question.protocol, question.port);
-        let is_it =
-            |way: &&(SessionId, Connection, Through)| way.0 == question.session && way.1 == to;
+    pub(crate) fn way(&self, key: &RequestKey) -> Option<&Through> {
+        let to = Connection::new(key.destination, key.protocol, key.port);
+        let is_it = |way: &&(SessionId, Connection, Through)| way.0 == key.session && way.1 == to;
         self.ways
             .iter()
             .rev()
@@ -318,7 +318,8 @@ impl Known {
         &self.relay.leads[..count]
     }
 
-    /// Whether anybody would miss it: a server of a session's, and one that leads nowhere, is looked at again as quickly.
+    /// Whether an eviction would lose something: a session's server, and a listener without an upstream, is found again by one
+    /// scan.
     pub(super) fn leads_somewhere(&self) -> bool {
         self.relay.owner == 0 && (self.relay.len > 0 || self.is_anywhere())
     }
@@ -332,7 +333,7 @@ impl Known {
         through(self.relay.address, self.relay.port, &who)
     }
 
-    /// Takes over what the kernel was told of it.
+    /// Takes over what the kernel map has of it.
     pub(super) fn recall(&mut self, relay: &Relay) {
         let count = (relay.len as usize).min(MAX_LEADS);
         let found = Found {
@@ -343,13 +344,13 @@ impl Known {
         self.learn(found, relay.owner);
     }
 
-    /// Whether the next look, which is soon, is to be waited for before the kernel is told anything: connections wait,
-    /// too. What could not be read may only have been busy.
+    /// Whether to write nothing to the kernel map before the next scan, which is soon: connections are held meanwhile. What
+    /// could not be read may only have been busy.
     pub(super) fn waits_for_more(&self, found: &Found) -> bool {
         found.unread && self.told.is_none() && self.step <= PATIENT_LOOKS
     }
 
-    /// Where a listener is still there and its process is not, that is about to end: what is known of it stays.
+    /// Keeps what is known if the listener is still there but its process is not, because it is about to end.
     pub(super) fn keep_whoever_ends(&self, found: &mut Found) {
         let Some(who) = &self.who else { return };
         let ends = found.pid.is_none() || (found.pid == who.pid && found.command.is_empty());
@@ -369,8 +370,8 @@ impl Known {
         }
     }
 
-    /// What is to be known of it when it is started again. A session's servers are looked at anew each time, so that none pushes
-    /// out what is known of others.
+    /// What to keep for when the program is started again. A session's servers are scanned each time, so that they evict
+    /// nothing known of others.
     fn to_remember(&self) -> Option<Before> {
         let who = self.who.as_ref().filter(|_| self.leads_somewhere())?;
         Some(Before {
@@ -381,8 +382,8 @@ impl Known {
         })
     }
 
-    /// Takes over where a program led that was there before, and was started again: its listener is another one each time. A
-    /// session's server is in nobody's place.
+    /// Takes over the upstreams of a program that was started again, whose listener is a new one. A session's server takes over
+    /// nothing.
     pub(super) fn take_over(&mut self, found: &Found, owner: u64, past: &mut Past) {
         if owner != 0 {
             return;
@@ -398,14 +399,14 @@ impl Known {
         }
     }
 
-    /// Takes over what was found. What it once led to it may lead to again: nothing is forgotten.
+    /// Takes over the result of a scan. Earlier upstreams stay: the listener may connect to them again.
     pub(super) fn learn(&mut self, found: Found, owner: u64) {
         let relay = &mut self.relay;
         relay.owner = owner;
         let was = relay.flags & relay_flags::ANYWHERE != 0;
         match (found.anywhere, found.unread) {
             (true, _) => (relay.flags, self.unread) = (relay.flags | relay_flags::ANYWHERE, false),
-            // As long as nobody knows better.
+            // Until a scan can read more.
             (false, true) => {
                 relay.flags |= relay_flags::ANYWHERE;
                 self.unread |= !was;
@@ -422,7 +423,7 @@ impl Known {
         self.who = Some(found);
     }
 
-    /// Takes over one more place that it leads to.
+    /// Adds an upstream.
     pub(super) fn add_lead(&mut self, lead: &Connection) {
         let relay = &mut self.relay;
         let count = (relay.len as usize).min(MAX_LEADS);
@@ -438,19 +439,19 @@ impl Known {
         }
     }
 
-    /// For good.
+    /// Marks it as leading anywhere, for good.
     pub(super) fn lead_anywhere(&mut self) {
         self.relay.flags |= relay_flags::ANYWHERE;
         self.unread = false;
     }
 
-    /// Where a process that serves it connects to this machine itself, who listens there is to be looked at, too: true then.
+    /// Notes that a process of the listener connects to this machine itself. True if that listener must be scanned too.
     pub(super) fn note_near_dial(&mut self, event: &Event) -> bool {
         let ip = event.destination.to_ip();
         let who = self.who.as_ref();
         let is_here =
             event.destination.is_loopback() || who.is_some_and(|who| who.here.contains(&ip));
-        // The loopback of another network is another one; and names are no way anywhere.
+        // The loopback of another network namespace is not this one, and name servers are no upstream.
         let is_there = [0, event.cgroup].contains(&self.relay.netns.0);
         if !is_here || !is_there || event.port == scan::NAMES {
             return false;
@@ -462,7 +463,7 @@ impl Known {
             true => self.dialed.push(to),
             false => self.lead_anywhere(),
         }
-        // Who listens there may be another one by now. All processes are gone through for it.
+        // Another program may listen there by now. The scan goes through all processes.
         let is_soon = event.at < after(self.hurried, DIALED_AGAIN);
         let wait = if is_known || is_soon {
             DIALED_AGAIN
@@ -475,12 +476,12 @@ impl Known {
         true
     }
 
-    /// A name server that asks another one is no way there.
+    /// A name server that asks another name server does not have it as an upstream.
     pub(super) fn is_for_names(&self, to: &Connection) -> bool {
         self.relay.port == scan::NAMES && to.port == scan::NAMES
     }
 
-    /// Whether that process serves it.
+    /// Whether that process serves the listener.
     pub(super) fn is_served_by(&self, process: u32) -> bool {
         let who = self.who.as_ref();
         who.is_some_and(|who| who.processes.iter().any(|(pid, _)| *pid == process))
@@ -493,7 +494,7 @@ mod tests {
 
     use super::*;
 
-    /// A session, with nothing around it.
+    /// A session without a parent session.
     const ALONE: (SessionId, &[PolicyId]) = (SessionId(0), &[]);
 
     #[test]
@@ -557,7 +558,7 @@ mod tests {
         }
         known.step += 1;
         assert!(!known.waits_for_more(&unread));
-        // Of what the kernel knows it is told the worse at once.
+        // A stricter result is written at once for a listener that the kernel map has.
         (known.step, known.told) = (1, Some(known.relay));
         assert!(!known.waits_for_more(&unread));
     }
@@ -650,7 +651,7 @@ mod tests {
             }
             known.leads().len()
         };
-        // The last look at it finds its socket, and not its process any more.
+        // The last scan finds its socket, but no longer its process.
         let last = [
             found(Some(7), "relay.py"),
             found(Some(7), ""),
@@ -658,15 +659,15 @@ mod tests {
         ];
         let mut leads = |ticket, found: &[Found]| leads_of(ticket, found, 0);
         assert_eq!(leads(1, &last), 1);
-        // One that ended before anybody looked at it says nothing of that.
+        // A process that ended before the first scan says nothing about its upstream.
         assert_eq!(leads(2, &[]), 0);
         assert_eq!(leads(3, &[found(Some(9), "relay.py")]), 1);
-        // Nor does anybody else who was there in between, however often.
+        // Nor does any other program that was there in between, however often.
         for ticket in 4..10 {
             assert_eq!(leads(ticket, &[found(Some(11), "server.py")]), 0);
         }
         assert_eq!(leads(10, &[found(Some(13), "relay.py")]), 1);
-        // A session's, what it may be called: it is looked at by itself.
+        // A session's server under the same name is scanned by itself.
         assert_eq!(leads_of(11, &[found(Some(15), "relay.py")], 7), 0);
         assert_eq!(leads_of(12, &[found(Some(17), "relay.py")], 0), 1);
     }

@@ -20,7 +20,7 @@ use crate::{
     changes::Change,
     machine::Machine,
     policies::{Judged, Policies},
-    requests::{Question, events},
+    requests::{RequestKey, events},
     sessions::{Session, Sessions},
     times::after,
 };
@@ -28,26 +28,26 @@ pub use known::Relays;
 use known::{FOLLOWED, FORGOTTEN, Known, LATER_LOOKS, LOOKS};
 use scan::{Found, Listener, ScanContext};
 
-/// Where a connection to this machine leads.
+/// The upstream of a connection to this machine.
 #[derive(Debug)]
 pub enum Upstreams {
-    /// It was not scanned yet, or is no listener that was reported.
+    /// The listener was not scanned yet, or never reported.
     Unknown,
     /// To one of the session's own.
     Own,
-    /// To this, which is judged so.
+    /// To an upstream, with the verdict on it.
     Leads {
-        /// What is asked about.
-        question: Question,
-        /// What policies say of it.
+        /// What a request would be about.
+        key: RequestKey,
+        /// The verdict of the policies.
         verdict: Verdict,
-        /// The way there; none where nothing stricter is behind.
+        /// The listener that leads there; none if the upstream is not judged more strictly.
         through: Option<Through>,
     },
 }
 
-/// Whether one of these, or what is judged by `last`, has more to say of it than that it is allowed. Whoever has connected
-/// may be gone by now.
+/// Whether one of these policy chains, or `last`, has a verdict other than allow for the destination. The session that
+/// connected may be gone by now.
 fn counts(
     policies: &Policies,
     chains: &HashSet<Vec<PolicyId>>,
@@ -55,6 +55,10 @@ fn counts(
     to: &Connection,
 ) -> bool {
     let judge = |chain: &[PolicyId]| {
+        // A session may know that address by a name, of which its policy says more.
+        if policies.speaks_of_names(chain) {
+            return true;
+        }
         let judged = policies.judge(chain, to.to, to.protocol, to.port);
         judged.is_none_or(|judged| judged.verdict != Verdict::Allow)
     };
@@ -74,21 +78,21 @@ pub fn through(address: Address, port: u16, who: &Found) -> Through {
     }
 }
 
-/// A destination of a listener's as people see it.
+/// An upstream as people see it.
 #[must_use]
 pub fn shown(lead: &Connection) -> Endpoint {
-    let question = Question {
+    let key = RequestKey {
         session: SessionId(0),
         destination: lead.to,
         protocol: lead.protocol,
         port: lead.port,
         http: None,
     };
-    events::endpoint(&question, None)
+    events::endpoint(&key, None)
 }
 
 impl Relays {
-    /// A session connects to a listener that nobody has looked at, or not lately.
+    /// A session connects to a listener that was not scanned, or not lately.
     pub(crate) fn note_listener(
         &mut self,
         kernel: &mut Datapath,
@@ -99,7 +103,7 @@ impl Relays {
             return;
         };
         let tells = kernel.dials_problem().is_none();
-        // The kernel forgets by itself which was not used for longest, and that may be one that matters.
+        // The kernel map evicts the least recently used entry, which may be one that matters.
         let who = (session.outermost(), &session.chain[..]);
         if let Some(gone) = self.note(event, who, tells)
             && let Err(error) = kernel.forget_relay(gone)
@@ -108,8 +112,8 @@ impl Relays {
         }
     }
 
-    /// A process that serves a listener connects: that is where it leads. It may have many to talk to for reasons of its
-    /// own, of which only those count that a policy in force does not simply allow.
+    /// A process of a listener connects: that is an upstream. A process may have many connections; only those count that a
+    /// policy in force does not simply allow.
     pub(crate) fn note_dial(
         &mut self,
         kernel: &mut Datapath,
@@ -153,8 +157,7 @@ impl Relays {
         (news.count() > 0).then_some(Change::Listeners)
     }
 
-    /// Others are judged from now on, or by something else: what it is that listeners lead to is to be seen anew, before
-    /// anybody else begins a connection to one.
+    /// Has all listeners scanned again, after policies or sessions changed and before another connection to one begins.
     pub(crate) fn look_anew(&mut self, kernel: &mut Datapath) {
         let now = now();
         for (ticket, known) in &mut self.known {
@@ -168,7 +171,7 @@ impl Relays {
         self.stir.notify_one();
     }
 
-    /// Has the kernel know what is known of a listener. True where it knew less.
+    /// Writes what is known of a listener to the kernel map. True if the map had less.
     fn tell_kernel(&mut self, kernel: &mut Datapath, ticket: Ticket) -> bool {
         let Some(known) = self.known.get_mut(&ticket) else {
             return false;
@@ -178,7 +181,7 @@ impl Relays {
         }
         match kernel.set_relay(&known.relay, known.told.is_some()) {
             Ok(()) => known.told = Some(known.relay),
-            // It is tried again with the next look.
+            // The next scan tries again.
             Err(error) => {
                 tracing::warn!(%error, "what a listener leads to stays as it was");
             }
@@ -186,8 +189,7 @@ impl Relays {
         true
     }
 
-    /// What is to be looked at now. Each session has its share, and what nobody has looked at
-    /// comes first.
+    /// The listeners to scan now. Each session has its share, and those not yet scanned come first.
     pub(crate) fn due_looks(
         &mut self,
         kernel: &Datapath,
@@ -229,7 +231,7 @@ impl Relays {
         places
     }
 
-    /// Has the kernel know what was found. Connections that wait for it are looked at where it is new.
+    /// Writes the result of a scan to the kernel map. If it is new, the connections held for it are scanned.
     pub(crate) fn note_found(
         &mut self,
         kernel: &mut Datapath,
@@ -245,29 +247,29 @@ impl Relays {
             return false;
         };
         if found.is_connected {
-            // Who has come may stay for long, and ask for something late.
+            // A client may stay for long, and cause an upstream connection late.
             known.busy = now;
         }
         if known.waits_for_more(&found) {
             return false;
         }
         match kernel.relay(ticket) {
-            // It may know more, from before this was forgotten here.
+            // The kernel map may have more, from before the listener was evicted here.
             Ok(Some(relay)) if known.told.is_none() => known.recall(&relay),
             Ok(Some(_)) => {}
-            // It forgets by itself, too.
+            // The kernel map evicts entries too.
             _ => known.told = None,
         }
-        // What is simply allowed is no matter, and there may be much of it.
+        // Upstreams that are simply allowed change no verdict, and there may be many.
         found
             .leads
             .retain(|lead| counts(policies, &chains, &known.chain, lead));
         let has_gone = |at: &SocketAddr| found.dialed.contains(at) && !found.near.contains(at);
         known.dialed.retain(|at| !has_gone(at));
-        // It may be in another network than that which was looked at.
+        // The listener may be in another network namespace than the one scanned.
         found.unread |= !found.listens && known.relay.netns.0 == 0;
         if !found.listens && !found.is_connected {
-            // Nobody new gets to it.
+            // No new client reaches it.
             known.due = None;
         } else if found.is_connected && known.due.is_none() {
             known.due = Some(after(now, LATER_LOOKS));
@@ -280,7 +282,7 @@ impl Relays {
         self.follow(kernel, sessions, ticket, now)
     }
 
-    /// Policies of these slots are gone, and the slots may be others' soon.
+    /// The policies of these slots are gone, and the slots may soon be others'.
     pub(crate) fn forget_slots(&mut self, slots: &[PolicyId]) {
         for known in self.known.values_mut() {
             if known.chain.iter().any(|slot| slots.contains(slot)) {
@@ -289,7 +291,7 @@ impl Relays {
         }
     }
 
-    /// An earlier guardd has left these, and nobody hears what their processes connect to until they are looked at.
+    /// For listeners of an earlier guardd: nobody receives what their processes connect to until they are scanned.
     pub(crate) fn follow_none(&mut self, kernel: &mut Datapath) {
         let tickets: Vec<Ticket> = self.known.keys().copied().collect();
         for ticket in tickets {
@@ -299,7 +301,7 @@ impl Relays {
         }
     }
 
-    /// One could not be looked at. Where nobody of the session is there any more, nobody can.
+    /// A listener could not be scanned. If no process of the session is left, it never can be.
     pub(crate) fn note_unseen(&mut self, sessions: &Sessions, ticket: Ticket) {
         let is_live = |id| sessions.live(id).is_some();
         if let Some(known) = self.known.get_mut(&ticket)
@@ -309,8 +311,8 @@ impl Relays {
         }
     }
 
-    /// Has the kernel tell what the processes of a listener connect to, know all that is known of it, and then let connections
-    /// to it begin. True where that is news for those that wait.
+    /// Has the kernel report the connections of a listener's processes, writes all that is known to the kernel map, and then
+    /// admits connections. True if that is news for held connections.
     fn follow(
         &mut self,
         kernel: &mut Datapath,
@@ -331,7 +333,7 @@ impl Relays {
         let who = known.who.clone().unwrap_or_default();
         match kernel.follow_dials(&who.processes, now, until) {
             Ok(true) => {}
-            // More than could be told.
+            // More processes than the map holds.
             Ok(false) => known.lead_anywhere(),
             Err(error) => {
                 tracing::warn!(%error, "what a listener connects to may not be seen, so it may lead anywhere");
@@ -346,29 +348,29 @@ impl Relays {
         is_new || !was_followed
     }
 
-    /// Where a question about this machine leads that was first asked then: its strictest destination.
+    /// The strictest upstream of a request about this machine, first made at `since`.
     pub(crate) fn behind(
         &mut self,
         sessions: &Sessions,
         policies: &Policies,
-        question: &Question,
+        key: &RequestKey,
         since: BootTime,
     ) -> Upstreams {
-        let Some(session) = sessions.live(question.session) else {
+        let Some(session) = sessions.live(key.session) else {
             return Upstreams::Unknown;
         };
-        let (own, chain) = (session.cgroup.cgroup_id, session.chain.clone());
-        let Some(known) = self.at(question.destination, question.port, since) else {
+        let (own, subject) = (session.cgroup.cgroup_id, session.subject());
+        let Some(known) = self.at(key.destination, key.port, since) else {
             return Upstreams::Unknown;
         };
         if known.relay.owner == own {
             return Upstreams::Own;
         }
         let judge = |to: &Connection| {
-            let judged = policies.judge(&chain, to.to, to.protocol, to.port);
+            let judged = policies.judge(subject, to.to, to.protocol, to.port);
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
-        let asked = Connection::new(question.destination, question.protocol, question.port);
+        let asked = Connection::new(key.destination, key.protocol, key.port);
         let mut strictest = (judge(&asked), None);
         for lead in known.leads() {
             let verdict = match judge(lead) {
@@ -384,23 +386,23 @@ impl Relays {
         }
         let through = strictest.1.map(|_| known.through());
         let to = strictest.1.unwrap_or(asked);
-        let question = Question {
+        let key = RequestKey {
             destination: to.to,
             protocol: to.protocol,
             port: to.port,
-            ..question.clone()
+            ..key.clone()
         };
         if let Some(through) = through.clone() {
-            self.note_way(question.session, to, through);
+            self.note_way(key.session, to, through);
         }
         Upstreams::Leads {
-            question,
+            key,
             verdict: strictest.0,
             through,
         }
     }
 
-    /// By which listener a refused destination was tried, noted so that people see it.
+    /// Notes the listener by which a refused destination was tried, so that people see it.
     pub(crate) fn note_tried(&mut self, event: &Event) {
         let Some(port) = event.through() else {
             return;
@@ -417,24 +419,24 @@ impl Relays {
         }
     }
 
-    /// Whether it is a listener itself that is asked about, which leads anywhere: no policy's word is enough.
-    pub(crate) fn is_anywhere(&self, question: &Question) -> bool {
-        let way = self.way(question);
-        let address = question.destination.to_ip().to_string();
-        way.is_some_and(|way| way.address == address && way.port == question.port)
+    /// Whether a request is about a listener itself that leads anywhere: a rule for its address is not enough.
+    pub(crate) fn is_anywhere(&self, key: &RequestKey) -> bool {
+        let way = self.way(key);
+        let address = key.destination.to_ip().to_string();
+        way.is_some_and(|way| way.address == address && way.port == key.port)
     }
 
-    /// What policies say, where that is not milder than what there is to ask about a listener.
-    pub(crate) fn verdict_behind(&self, question: &Question, judged: &Judged<'_>) -> Verdict {
+    /// The policies' verdict, but at least `confirm` for a request about a listener.
+    pub(crate) fn verdict_behind(&self, key: &RequestKey, judged: &Judged<'_>) -> Verdict {
         let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
-        match is_milder && self.is_anywhere(question) {
+        match is_milder && self.is_anywhere(key) {
             true => Verdict::Confirm,
             false => judged.verdict,
         }
     }
 }
 
-/// What is known beforehand, of all that is looked at.
+/// What each scan needs to know beforehand.
 pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions) -> ScanContext {
     let root = machine.cgroup_root();
     ScanContext {
@@ -444,7 +446,7 @@ pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions)
     }
 }
 
-/// The way into the network of a process of a session's; none where it is guardd's own, or gone.
+/// The network namespace of a process of the session; none if it is guardd's own, or gone.
 fn way_to(
     kernel: &Datapath,
     sessions: &Sessions,
@@ -459,12 +461,10 @@ fn way_to(
     File::open(format!("/proc/{first}/ns/net")).ok()
 }
 
-/// A question about a port of this machine.
+/// Whether a request is about a port of this machine.
 #[must_use]
-pub(super) fn is_near(question: &Question) -> bool {
-    question.http.is_none()
-        && question.protocol == Protocol::TCP
-        && question.destination.is_loopback()
+pub(super) fn is_near(key: &RequestKey) -> bool {
+    key.http.is_none() && key.protocol == Protocol::TCP && key.destination.is_loopback()
 }
 
 /// The present.

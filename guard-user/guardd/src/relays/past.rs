@@ -1,21 +1,22 @@
-//! The upstreams of listeners that are gone, for when their programs are started again and listen anew. Others may have
-//! listened there in between.
+//! The upstreams of listeners that are gone, for when their programs are started again. Other programs may have listened there
+//! in between.
 
 use guard_common::{BootTime, Connection, MAX_LEADS, NetnsCookie};
 
 use super::scan::Found;
 
-/// As many programs are remembered.
+/// Programs that are kept.
 const MAX_PAST: usize = 256;
 
-/// Where one listens, at whatever address: one that listens at all of them, or has a listener for each, is the same program.
+/// The port that a program listens at, at whatever address: one that listens at all addresses, or has a listener for each, is
+/// the same program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
     pub(super) netns: NetnsCookie,
     pub(super) port: u16,
 }
 
-/// What was known of one.
+/// What was known of a program.
 #[derive(Clone, Debug)]
 pub(super) struct Before {
     pub(super) comm: Option<String>,
@@ -40,7 +41,7 @@ impl Before {
     }
 }
 
-/// Programs that led somewhere, those that were last there last.
+/// Programs that had an upstream, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct Past(Vec<Remembered>);
 
@@ -52,9 +53,9 @@ struct Remembered {
 }
 
 impl Past {
-    /// Remembers one that was last connected to then. One that led nowhere is none: there is nothing to know of it.
+    /// Keeps a program that was last connected to at `used`. One without an upstream is not kept.
     pub(super) fn add(&mut self, spot: Spot, before: Before, used: BootTime) {
-        // Of whom there is nothing to read nobody could tell that it is the same.
+        // A program without a readable command line could not be recognised.
         if before.command.is_empty() || (before.leads.is_empty() && !before.anywhere) {
             return;
         }
@@ -73,7 +74,7 @@ impl Past {
         self.0.push(Remembered { spot, before, used });
     }
 
-    /// What is known of the program that listens there now, to which somebody has connected then.
+    /// What is known of the program that listens there now, to which a session connected at `used`.
     pub(super) fn of(&mut self, spot: Spot, who: &Found, used: BootTime) -> Option<&Before> {
         if who.command.is_empty() || spot.netns.0 == 0 {
             return None;

@@ -23,20 +23,20 @@ use guard_sys::{
 use super::command::{self, Lead};
 use crate::{process, proxy::networks::there};
 
-/// Relays that lead to relays are followed so far.
+/// Relays to relays that are followed, one after the other.
 const MAX_DEPTH: usize = 8;
 /// Bytes of a command line.
 const MAX_COMMAND: u64 = 16 * 1024;
-/// Descriptors that are looked through of a session's process; one that has more is not looked at.
+/// Descriptors read of a session's process; one with more is not scanned.
 const MAX_OPEN: usize = 1024;
-/// Processes of one listener that are followed; one that has more may lead anywhere, for all that can be told.
+/// Processes of one listener that are followed; one with more counts as leading anywhere.
 const MAX_PROCESSES: usize = 32;
-/// A name server's port: what asks another one for names is not a way there.
+/// A name server's port: a process that asks a name server does not have it as an upstream.
 pub(super) const NAMES: u16 = 53;
 
 impl ScanContext {
-    /// The id of the cgroup of the session that a process is in, 0 where that is not known; none where it is in none.
-    /// `known` are those that were found before.
+    /// The id of the cgroup of the session that a process is in: 0 if unknown, none if it is in no session. `known` caches
+    /// earlier results.
     fn session_of(&self, pid: u32, known: &mut HashMap<OsString, u64>) -> Option<u64> {
         let path = cgroup2::path_of(pid).ok()?;
         let below = path.strip_prefix(self.guarded.as_deref()?).ok()?;
@@ -53,40 +53,40 @@ impl ScanContext {
     }
 }
 
-/// What is looked at.
+/// A listener to scan.
 #[derive(Debug)]
 pub struct Listener {
-    /// The way into its network namespace; none: guardd's own.
+    /// The descriptor of its network namespace; none: guardd's own.
     pub way: Option<File>,
-    /// The namespace that it must be; 0 where that is not known.
+    /// The expected namespace; 0 if unknown.
     pub netns: NetnsCookie,
     /// The address that was connected to.
     pub address: Address,
     /// The port.
     pub port: u16,
-    /// Where on this machine its processes were seen to connect to.
+    /// Ports of this machine that its processes were seen to connect to.
     pub dialed: Vec<SocketAddr>,
 }
 
-/// What is known beforehand, of all that is looked at.
+/// What each scan needs to know beforehand.
 #[derive(Clone, Debug, Default)]
 pub struct ScanContext {
     /// Where guarded cgroups are, as `/proc/PID/cgroup` names them.
     pub guarded: Option<PathBuf>,
     /// The same, as guardd sees it.
     pub cgroup_root: PathBuf,
-    /// What names stand for that policies know.
+    /// The addresses of the names in policies.
     pub names: BTreeMap<String, Vec<IpAddr>>,
 }
 
-/// Who listens there.
+/// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Somebody does.
+    /// A process listens there.
     pub listens: bool,
-    /// Somebody is connected there.
+    /// A client is connected there.
     pub is_connected: bool,
-    /// The process; none where root cannot tell.
+    /// The process; none if even root cannot find it.
     pub pid: Option<u32>,
     /// Its executable's name.
     pub comm: Option<String>,
@@ -94,20 +94,20 @@ pub struct Found {
     pub command: Vec<String>,
     /// The cgroups that the listeners were made in.
     pub cgroups: Vec<u64>,
-    /// The processes that serve it, and those of the listeners of this machine that it leads to, each with the cgroup of
-    /// the session that it is in, 0 for none.
+    /// The processes that serve the listener, and those of the listeners of this machine that it leads to, each with the cgroup
+    /// of its session, 0 for none.
     pub processes: Vec<(u32, u64)>,
-    /// [`Listener::dialed`], and where of those somebody else listens.
+    /// [`Listener::dialed`], and those of them at which another process listens.
     pub dialed: Vec<SocketAddr>,
     /// See [`Self::dialed`].
     pub near: Vec<SocketAddr>,
     /// The addresses of this machine besides the loopback's, where it listens.
     pub here: Arc<BTreeSet<IpAddr>>,
-    /// Where it leads.
+    /// Its upstreams.
     pub leads: Vec<Connection>,
-    /// It leads anywhere, or to where nobody can tell.
+    /// It leads anywhere, or its upstreams cannot be known.
     pub anywhere: bool,
-    /// What says where it leads could not be read this time: it may be anything.
+    /// Something that tells the upstreams could not be read this time: they may be anything.
     pub unread: bool,
 }
 
@@ -119,22 +119,22 @@ impl Found {
     }
 }
 
-/// Looks at one.
+/// Scans one listener.
 ///
 /// # Errors
 ///
-/// The system's, and that the namespace is another one by now.
+/// The system's, and that the namespace is no longer the expected one.
 pub fn scan(place: &Listener, terms: &ScanContext) -> io::Result<Found> {
     let network = Network::of(place)?;
     let processes = Processes::all(terms);
     Ok(find(place, &network, &processes))
 }
 
-/// Looks at several at once, which takes hardly longer than one. In the same order.
+/// Scans several listeners at once, which takes hardly longer than one. Results are in the same order.
 ///
 /// # Errors
 ///
-/// As [`look`], of each.
+/// As [`scan`], for each.
 #[must_use]
 pub fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<Found>> {
     let mut networks: HashMap<NetnsCookie, Rc<Network>> = HashMap::new();
@@ -145,14 +145,14 @@ pub fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<Foun
                 return Ok(Rc::clone(known));
             }
             let network = Rc::new(Network::of(place)?);
-            // Which one it is nobody knows where that is 0.
+            // Namespace 0 is unknown, so not shared.
             if place.netns.0 != 0 {
                 networks.insert(place.netns, Rc::clone(&network));
             }
             Ok(network)
         })
         .collect();
-    // After the sockets: whoever has one of them is there, or has ended.
+    // After the sockets: a process that has one of them is there, or has ended.
     let processes = Processes::all(terms);
     let both = places.iter().zip(listed);
     both.map(|(place, network)| Ok(find(place, &*network?, &processes)))
@@ -174,10 +174,10 @@ fn find(place: &Listener, network: &Network, processes: &Processes<'_>) -> Found
 /// The sockets of a network namespace at one moment.
 struct Network {
     listed: Vec<Listed>,
-    /// Those that listen at a port, and those of an inode, by their places in `listed`.
+    /// The listening sockets of a port, and the sockets of an inode, by their indices in `listed`.
     listeners: HashMap<u16, Vec<usize>>,
     sockets: HashMap<u32, Vec<usize>>,
-    /// The ports of this machine that somebody is connected to.
+    /// The ports of this machine to which a client is connected.
     connected: HashSet<u16>,
     /// Its addresses besides the loopback's.
     here: Arc<BTreeSet<IpAddr>>,
@@ -189,7 +189,7 @@ impl Network {
     fn of(place: &Listener) -> io::Result<Self> {
         let (listed, here) = there(place.way.as_ref(), || {
             let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
-            // Where the loopback is down nobody connects to it.
+            // If the loopback is down, no client connects to it.
             let here = cookie.and_then(netns::cookie).unwrap_or_default();
             if place.netns.0 != 0 && here != place.netns {
                 return Err(io::Error::other(
@@ -232,12 +232,12 @@ impl Network {
         is_near(address) || self.here.contains(&address.to_canonical())
     }
 
-    /// Whether somebody is connected to that port of this machine.
+    /// Whether a client is connected to that port of this machine.
     fn is_connected(&self, port: u16) -> bool {
         self.connected.contains(&port)
     }
 
-    /// The sockets that get connections to there: those of that very address before those for all.
+    /// The sockets that get connections to that address: those bound to it before those bound to all.
     fn listeners(&self, address: Address, port: u16) -> Vec<&Listed> {
         let all = self.listeners.get(&port).into_iter().flatten();
         let all = all.filter_map(|at| self.listed.get(*at));
@@ -259,7 +259,7 @@ impl Network {
     }
 }
 
-/// What is known of processes at one moment.
+/// The processes at one moment.
 struct Processes<'t> {
     terms: &'t ScanContext,
     /// The processes that have a socket, by its inode.
@@ -268,11 +268,11 @@ struct Processes<'t> {
     sockets: HashMap<u32, HashSet<u32>>,
     parents: HashMap<u32, u32>,
     children: HashMap<u32, Vec<u32>>,
-    /// Of those in sessions, the cgroups of these, or 0 where that is not known.
+    /// The cgroup of the session of a process in a session, or 0 if unknown.
     sessions: HashMap<u32, u64>,
-    /// The sessions of which it may not see the sockets of all processes; 0 for what is in none.
+    /// The sessions in which not all processes' sockets could be read; 0 for processes in no session.
     blind: HashSet<u64>,
-    /// What was read of command lines, and of executables.
+    /// The command lines and executables that were read.
     commands: RefCell<HashMap<u32, Option<Vec<String>>>>,
     programs: RefCell<HashMap<u32, Option<String>>>,
 }
@@ -311,23 +311,23 @@ impl<'t> Processes<'t> {
         all
     }
 
-    /// Those of processes that none of the others has started.
+    /// Those processes that none of the others has started.
     fn first_of(&self, all: &BTreeSet<u32>) -> Vec<u32> {
         let is_started = |pid: &u32| {
             let parent = self.parents.get(pid);
             let parent = parent.filter(|one| all.contains(one) && !self.is_manager(**one));
-            // What a session does is none of those outside who started that.
+            // What a session's process does is not its parent's doing, if that is outside the session.
             parent.is_some_and(|parent| self.session_of(*parent) == self.session_of(*pid))
         };
         all.iter().copied().filter(|pid| !is_started(pid)).collect()
     }
 
-    /// Whether it has a copy of what it opens for others.
+    /// Whether it keeps copies of the sockets that it opens for others.
     fn is_manager(&self, pid: u32) -> bool {
         pid == 1 || self.program(pid).as_deref() == Some("systemd")
     }
 
-    /// A process and what it has started, but for what is in another session: that is judged for itself.
+    /// A process and its descendants, but for those in another session: these are judged by themselves.
     fn family(&self, pid: u32) -> Vec<u32> {
         let session = self.sessions.get(&pid);
         let mut family = vec![pid];
@@ -341,13 +341,13 @@ impl<'t> Processes<'t> {
             let children = self.children.get(&pid).into_iter().flatten();
             let is_with_it = |child: &&u32| self.sessions.get(child) == session;
             let new: Vec<u32> = children.filter(is_with_it).copied().collect();
-            // Ids are used again while they are read.
+            // Ids may be reused while they are read.
             family.extend(new.into_iter().filter(|one| all.insert(*one)));
         }
         family
     }
 
-    /// The id of the cgroup of the session that a process is in; 0 where it is in none.
+    /// The id of the cgroup of a process's session; 0 if it is in none.
     fn session_of(&self, pid: u32) -> u64 {
         self.sessions.get(&pid).copied().unwrap_or(0)
     }
@@ -367,7 +367,7 @@ impl<'t> Processes<'t> {
         static OF_SESSIONS: LazyLock<Patient<Vec<u64>>> =
             LazyLock::new(|| Patient::waiting(PATIENCE));
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        // A session holds up what is read of sessions, and nothing else.
+        // A session can delay the reading of sessions' processes, and nothing else.
         let found = match self.is_guarded(pid) {
             true => OF_SESSIONS.look(move || {
                 let open = fs::read_dir(proc.join("fdinfo"))?.take(MAX_OPEN + 1);
@@ -382,7 +382,7 @@ impl<'t> Processes<'t> {
         Ok(inodes.filter_map(|inode| inode.try_into().ok()).collect())
     }
 
-    /// A process' command line; none where that may not be read for now.
+    /// A process's command line; none if it cannot be read now.
     fn command_line(&self, pid: u32) -> Option<Vec<String>> {
         if let Some(known) = self.commands.borrow().get(&pid) {
             return known.clone();
@@ -395,7 +395,7 @@ impl<'t> Processes<'t> {
     fn read_command_line(&self, pid: u32) -> Option<Vec<String>> {
         static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> =
             LazyLock::new(|| Patient::waiting(PATIENCE));
-        // On a busy machine each takes a while, and nobody in a session can do anything for that.
+        // On a busy machine each read takes a while, and no session can prolong it.
         static OF_OTHERS: LazyLock<Patient<Vec<u8>>> =
             LazyLock::new(|| Patient::waiting(PATIENCE * 10));
         let patient = match self.is_guarded(pid) {
@@ -411,13 +411,13 @@ impl<'t> Processes<'t> {
     }
 }
 
-/// Who listens at one place, as far as it is known.
+/// A scan in progress.
 struct Search<'m> {
     network: &'m Network,
     processes: &'m Processes<'m>,
     found: Found,
-    /// Processes, each with the port that it was looked at for: those that connect to each other, or to themselves, lead
-    /// nowhere by that.
+    /// Processes, each with the port that it was scanned for: processes that connect to each other, or to themselves, have no
+    /// upstream by that.
     seen: HashSet<(u32, u16)>,
 }
 
@@ -443,7 +443,7 @@ impl<'m> Search<'m> {
         self.found
     }
 
-    /// Adds a place on this machine that its processes connect to.
+    /// Adds a port of this machine that its processes connect to.
     fn add_near(&mut self, at: SocketAddr, own: u16) {
         let listeners = self.network.listeners(at.ip().into(), at.port());
         if at.port() != own && !listeners.is_empty() {
@@ -452,7 +452,7 @@ impl<'m> Search<'m> {
         }
     }
 
-    /// Adds who listens there, and where that leads.
+    /// Adds the processes that listen there, and their upstreams.
     fn add(&mut self, address: Address, port: u16, depth: usize) {
         let (network, processes) = (self.network, self.processes);
         let listeners = network.listeners(address, port);
@@ -544,7 +544,7 @@ impl<'m> Search<'m> {
                     self.add_lead((*address, port).into(), Protocol::TCP, depth);
                 }
             }
-            // No policy knows it, so nobody asks for its address.
+            // No policy has this name, so nobody looks up its address.
             _ => self.found.anywhere = true,
         }
     }
@@ -562,7 +562,7 @@ impl<'m> Search<'m> {
         }
     }
 
-    /// Where a process and what it has started are connected to, of their own accord: not what came in to a port of theirs.
+    /// The outbound connections of a process and its descendants: not those that came in to a port of theirs.
     fn connections(&self, pid: u32, port: u16) -> Vec<Peer> {
         let known = self.network.connections.borrow().get(&pid).cloned();
         let all = known.unwrap_or_else(|| {
@@ -594,10 +594,10 @@ impl<'m> Search<'m> {
     }
 }
 
-/// Where a socket is connected to.
+/// The peer of a socket.
 type Peer = (SocketAddr, Protocol);
 
-/// Whether an address is on this machine's loopback, whatever way it is written.
+/// Whether an address is on this machine's loopback, in any form.
 fn is_near(address: IpAddr) -> bool {
     Address::from(address).is_loopback()
 }

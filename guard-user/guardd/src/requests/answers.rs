@@ -18,7 +18,7 @@ use crate::{
     proxy::approve::{Widening, no_http},
     record::audit::LogEntry,
     requests::{
-        Pending, Question, Requests,
+        Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
         events,
     },
@@ -41,7 +41,7 @@ impl State {
         terms: &HoleTerms,
     ) -> Result<proto::Holes, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
-        if asked.question.http.is_some() {
+        if asked.key.http.is_some() {
             if !extent.is_none() {
                 return Err(bursts::no_burst(id));
             }
@@ -59,7 +59,7 @@ impl State {
         self.approve_connections(by, (id, &asked), extent, terms)
     }
 
-    /// The same of a request about connections.
+    /// The same for a request about connections.
     fn approve_connections(
         &mut self,
         by: &Answering,
@@ -67,18 +67,18 @@ impl State {
         extent: Extent,
         terms: &HoleTerms,
     ) -> Result<proto::Holes, CallError> {
-        let question = &asked.question;
+        let key = &asked.key;
         let prefixes = match &asked.burst {
             Some(burst) => self.requests.chosen(asked, burst, called, extent)?,
             None if extent.prefix => return Err(bursts::no_burst(called)),
-            None => vec![Prefix::host(question.destination)],
+            None => vec![Prefix::host(key.destination)],
         };
         let left = asked.burst.as_ref();
         let left = left.and_then(|burst| burst.without(&prefixes));
         let new = left.as_ref().map(|_| self.datapath.next_request());
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
-        let ports = vec![events::ports_of(question)];
+        let ports = vec![events::ports_of(key)];
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
         let grant = grant_asked(sessions, policies, asked, opens, terms)?;
@@ -122,7 +122,7 @@ impl State {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = grant::term(seconds)?;
         let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
-        // All of it, by whichever of its ids.
+        // All of it, by whichever of its ids it was named.
         let answered = answered(&asked, &asked.shown.id, &refuses);
         let (request, parts) = (&answered[0], &answered[1..]);
         let burst = asked.burst.as_ref();
@@ -151,17 +151,17 @@ impl State {
             .counters()
             .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
-        refuse_in_kernel(&mut self.datapath, &asked.question, until);
+        refuse_in_kernel(&mut self.datapath, &asked.key, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {
-            refuse_in_kernel(&mut self.datapath, &asked.question.at(to), until);
+            refuse_in_kernel(&mut self.datapath, &asked.key.at(to), until);
         }
-        // It holds for all that is inside the same one, or the next session would ask on.
-        let session = asked.question.session;
+        // The no holds for all sessions inside the same outermost one, or the next session would ask again.
+        let session = asked.key.session;
         let outermost = Some(self.sessions.outermost_of(session)).filter(|outer| *outer != session);
         for session in std::iter::once(session).chain(outermost) {
-            for (question, shown) in asked.each() {
-                let (question, burst) = (question.of(session), asked.burst.clone());
-                self.requests.refuse(question, burst, shown.clone(), until);
+            for (key, shown) in asked.each() {
+                let (key, burst) = (key.of(session), asked.burst.clone());
+                self.requests.refuse(key, burst, shown.clone(), until);
             }
         }
         self.apply(Change::Answers);
@@ -171,17 +171,17 @@ impl State {
 }
 
 impl Requests {
-    /// The request of that id, if it is one that may be answered by `who`.
+    /// The request with that id, if `who` may answer it.
     ///
     /// # Errors
     ///
-    /// `NotFound`, with who was faster where somebody was.
+    /// `NotFound`, with the approver who was faster, if there was one.
     pub(super) fn asked_of(&self, who: Approver, id: &str) -> Result<Pending, CallError> {
         let asked = self.get(id).filter(|one| who.answers_for(one.owner));
         asked.cloned().ok_or_else(|| self.no_request(who, id))
     }
 
-    /// There is no such request any more; if somebody was faster, who.
+    /// The error if the request no longer waits; names the approver who was faster.
     fn no_request(&self, who: Approver, id: &str) -> CallError {
         match self.answer_to(id, |owner| who.answers_for(owner)) {
             Some(how) => CallError::not_found(
@@ -193,17 +193,17 @@ impl Requests {
         }
     }
 
-    /// Notes a person's no to what a request was about, until then.
+    /// Keeps a person's no to a request, until that time.
     pub(crate) fn refuse(
         &mut self,
-        question: Question,
+        key: RequestKey,
         burst: Option<Burst>,
         shown: proto::Request,
         until: BootTime,
     ) {
         match burst {
-            Some(burst) => self.mute_all(question, burst, shown, until),
-            None => self.mute(question, shown, until),
+            Some(burst) => self.mute_all(key, burst, shown, until),
+            None => self.mute(key, shown, until),
         }
     }
 
@@ -218,7 +218,7 @@ impl Requests {
         let (own, prefix) = (&asked.shown.id, burst.prefix());
         let chosen = extent.of(burst, own, called)?;
         let now = clock::now();
-        if extent.prefix && self.has_refused_in(&asked.question, &prefix, now) {
+        if extent.prefix && self.has_refused_in(&asked.key, &prefix, now) {
             return Err(bursts::has_refused(&prefix, own));
         }
         Ok(chosen)
@@ -234,7 +234,7 @@ impl Requests {
         self.answered_by(by, (id, owner), answer);
     }
 
-    /// Keeps the answer of that approver, for approvers who come after it.
+    /// Keeps that approver's answer, for approvers who come later.
     pub(crate) fn answered_by(&mut self, by: &str, (id, owner): (&str, u32), answer: &str) {
         let at = moment::text(Timestamp::now());
         let how = format!("{by} answered it with {answer} at {at}");
@@ -242,8 +242,8 @@ impl Requests {
     }
 }
 
-/// What a yes opens. It overrides a policy of the chain that says `confirm`, and not one that says `read-only`: a nested
-/// session could else get rid of that by a `confirm` of its own.
+/// The hole that a yes opens. It overrides a `confirm` in the chain, but not a `read-only`: else a nested session could remove
+/// that by a `confirm` of its own.
 fn grant_asked(
     sessions: &Sessions,
     policies: &Policies,
@@ -251,7 +251,7 @@ fn grant_asked(
     (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
     terms: &HoleTerms,
 ) -> Result<Grant, CallError> {
-    let session = asked.question.session;
+    let session = asked.key.session;
     let granted = |terms: &HoleTerms| {
         let (prefixes, ports) = (prefixes.clone(), ports.clone());
         Grant::of(sessions, policies, session, prefixes, ports, terms)
@@ -274,7 +274,7 @@ fn grant_asked(
     Ok(grant)
 }
 
-/// What opens all of it, whatever the policies say beside `deny`.
+/// The `guard open` command that opens all of it, if no policy denies it.
 fn everything(session: SessionId, prefixes: &[Prefix], ports: &[PortSpec]) -> String {
     let to = prefixes.first().map(ToString::to_string);
     let ports: String = ports
@@ -288,7 +288,7 @@ fn everything(session: SessionId, prefixes: &[Prefix], ports: &[PortSpec]) -> St
     )
 }
 
-/// Whose policy says `read-only`.
+/// The policy that says `read-only`.
 fn who_reads(shown: &proto::Request) -> String {
     let says = |link: &&proto::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
     let link = shown.chain.iter().find(says);
@@ -298,7 +298,7 @@ fn who_reads(shown: &proto::Request) -> String {
     )
 }
 
-/// Nothing can be read there in that way.
+/// The error if no hole for reads is possible there.
 fn only_reads(refusal: CallError, everything: &str) -> CallError {
     let failure = refusal.failure;
     CallError::refused(
@@ -311,7 +311,7 @@ fn only_reads(refusal: CallError, everything: &str) -> CallError {
     )
 }
 
-/// The record of a yes to a request about connections, by one of the ids that it answers.
+/// The audit record of a yes to a request about connections, under one of the ids that it answers.
 fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Answered {
     let is_burst = asked.burst.is_some();
     let opens = is_burst.then(|| shown_prefixes(&grant.prefixes));
@@ -330,8 +330,8 @@ fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Ans
     }
 }
 
-/// The ids that an answer for these prefixes answers: first the one that the record is about, then those of its parts. The
-/// first is the request's own, unless that stays pending for its own address.
+/// The ids that an answer for these prefixes answers: first the one of the record, then those of its parts. The first is the
+/// request's own, unless the request stays pending for its own address.
 fn answered(asked: &Pending, called: &str, prefixes: &[Prefix]) -> Vec<String> {
     let own = asked.shown.id.as_str();
     let Some(burst) = &asked.burst else {
@@ -355,7 +355,7 @@ fn shown_prefixes(prefixes: &[Prefix]) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
 }
 
-/// That a yes was not for all that was tried.
+/// The warning that a yes was not for all that was tried.
 fn left_out(left: &Burst) -> String {
     let (count, prefix) = (left.count(), left.prefix());
     format!(

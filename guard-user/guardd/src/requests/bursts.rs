@@ -9,34 +9,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::failure::CallError;
 
-/// So many requests become one.
+/// Requests that become a burst.
 pub const MANY: usize = 4;
-/// If they were made within this time.
+/// The time within which they must have been made.
 pub const WINDOW: Duration = Duration::from_secs(20);
-/// Addresses that are kept of one burst. The prefix covers those beyond, too.
+/// Addresses that are kept of a burst. The prefix covers those beyond, too.
 const MOST: usize = 256;
-/// Addresses that are shown, and that one answer opens without the prefix: each takes a hole of its own.
+/// Addresses of a burst that are shown, and that one answer opens without the prefix: each takes a hole of its own.
 pub const MOST_SHOWN: usize = 16;
 
 /// An address that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     address: IpAddr,
-    /// The request's id that asked about it alone, before.
+    /// The id of the earlier request about this address alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<String>,
 }
 
-/// What is asked about together.
+/// A burst: addresses with one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burst {
     prefix: Prefix,
-    /// Oldest first. Under one id they are only ever added to: a person's yes is for the first so many.
+    /// Oldest first. Under one id addresses are only added: a person's yes is for the first so many.
     members: Vec<Member>,
 }
 
 impl Burst {
-    /// One over `prefix`, of nothing yet.
+    /// An empty burst over `prefix`.
     #[must_use]
     pub fn over(prefix: Prefix) -> Self {
         Self {
@@ -45,14 +45,14 @@ impl Burst {
         }
     }
 
-    /// The ids of those that asked about what these prefixes hold.
+    /// The ids of the earlier requests about addresses in these prefixes.
     pub fn ids_in(&self, prefixes: &[Prefix]) -> impl Iterator<Item = &str> {
         let within = self.members.iter();
         let within = within.filter(|one| is_in(one, prefixes));
         within.filter_map(|one| one.id.as_deref())
     }
 
-    /// What was tried of it outside of these; `None` where that is nothing.
+    /// The part of the burst outside of these prefixes; `None` if nothing is left.
     #[must_use]
     pub fn without(&self, prefixes: &[Prefix]) -> Option<Self> {
         let members = self.members.iter();
@@ -63,19 +63,19 @@ impl Burst {
         (!members.is_empty()).then_some(Self { members, ..*self })
     }
 
-    /// The id of the request that asked about its first address alone.
+    /// The id of the earlier request about its first address alone.
     #[must_use]
     pub fn first_id(&self) -> Option<&str> {
         self.members.first()?.id.as_deref()
     }
 
-    /// All that a yes may open.
+    /// The widest prefix that a yes may open.
     #[must_use]
     pub fn prefix(&self) -> Prefix {
         self.prefix
     }
 
-    /// Adds an address, and the id of the request that asked about it. Whether that is new.
+    /// Adds an address, and the id of the request about it. Returns whether it is new.
     pub fn add(&mut self, address: Address, id: Option<String>) -> bool {
         let address = address.to_ip();
         let is_known = self.members.iter().any(|member| member.address == address);
@@ -97,7 +97,7 @@ impl Burst {
         self.members.len()
     }
 
-    /// Whether there may have been more than are remembered.
+    /// Whether there may be more addresses than are kept.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.members.len() >= MOST
@@ -121,13 +121,13 @@ impl Burst {
         }
     }
 
-    /// The first so many addresses. Never what came after.
+    /// The first `count` addresses, never those that came later.
     fn first(&self, count: u32) -> Vec<Address> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         self.addresses().take(count).collect()
     }
 
-    /// What `id` asked about alone; its own id stands for the first address.
+    /// The address that the request `id` was about alone; the burst's own id stands for the first address.
     fn alone(&self, id: &str) -> Vec<Address> {
         let mut members = self.members.iter();
         let found = members.find(|one| one.id.as_deref() == Some(id));
@@ -139,25 +139,25 @@ impl Burst {
 /// How much of a burst a yes is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// All of its prefix.
+    /// All of the burst's prefix.
     pub prefix: bool,
     /// The first so many addresses.
     pub tried: Option<u32>,
 }
 
 impl Extent {
-    /// Whether it says nothing: the question may be no burst.
+    /// Whether no extent is given: the request may be no burst.
     #[must_use]
     pub fn is_none(self) -> bool {
         self == Self::default()
     }
 
-    /// What a yes to a burst opens that goes by `own` and was named by `id`.
+    /// What a yes opens, to a burst with the id `own` that was named by `id`.
     ///
     /// # Errors
     ///
-    /// `Invalid` where that is nothing, or takes more holes than one answer opens; where `id` is that of a part, of which
-    /// nobody was shown more than one address.
+    /// `Invalid` if that is nothing, or takes more holes than one answer opens; if `id` is that of a part, under which only one
+    /// address was shown.
     pub fn of(self, burst: &Burst, own: &str, id: &str) -> Result<Vec<Prefix>, CallError> {
         if own != id && !self.is_none() {
             return Err(only_a_part(own, id));
@@ -185,7 +185,7 @@ const HOLD_IPV4: [(u128, u8); 3] = [
     (0x0064_ff9b_0001 << 80, 48),
 ];
 
-/// The part of the network in which questions may be one burst: a /24 of IPv4 and of what holds it, a /64 of IPv6.
+/// The network in which requests may be one burst: a /24 of IPv4 and of what holds it, a /64 of IPv6.
 #[must_use]
 pub fn neighbourhood(address: Address) -> Prefix {
     let host = Prefix::host(address);
@@ -197,8 +197,8 @@ pub fn neighbourhood(address: Address) -> Prefix {
     Prefix::new(host.bits(), length)
 }
 
-/// The widest prefix around an address, within its neighbourhood, in which there is enough to ask about together and
-/// that `is_one` decision; `None` where there is none but the address.
+/// The widest prefix around an address, within its neighbourhood, that has enough requests and that `is_one` decision; `None`
+/// if only the address itself is.
 #[must_use]
 pub fn widest(
     address: Address,
@@ -208,11 +208,11 @@ pub fn widest(
     let host = Prefix::host(address);
     let lengths = neighbourhood(address).length()..host.length();
     let prefixes = lengths.map(|length| Prefix::new(host.bits(), length));
-    // What is narrower holds no more of them.
+    // A narrower prefix has no more requests.
     prefixes.take_while(is_enough).find(is_one)
 }
 
-/// It is no burst.
+/// The error if a request is no burst.
 pub(crate) fn no_burst(id: &str) -> CallError {
     CallError::invalid(
         format!("cannot answer {id} for a prefix"),
@@ -227,7 +227,7 @@ fn is_in(member: &Member, prefixes: &[Prefix]) -> bool {
     prefixes.iter().any(|prefix| prefix.covers(&address))
 }
 
-/// A person has said no to a part of it since it was offered.
+/// The error if a person has said no to a part of the burst since it was offered.
 pub(crate) fn has_refused(prefix: &Prefix, id: &str) -> CallError {
     CallError::refused(
         format!("cannot open all of {prefix}"),
@@ -238,7 +238,7 @@ pub(crate) fn has_refused(prefix: &Prefix, id: &str) -> CallError {
     )
 }
 
-/// Nobody was shown the burst under that id.
+/// The error if the burst was not shown under that id.
 fn only_a_part(own: &str, id: &str) -> CallError {
     CallError::invalid(
         format!("cannot answer {id} for more than one address"),

@@ -12,7 +12,7 @@ use guard_proto::{
     self as proto, Endpoint,
     record::{self, Denied, Destination, Field, Gathered},
 };
-use guard_sys::clock::Clocks;
+use guard_sys::clock::{self, Clocks};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     policies::{Judged, Policies},
     process::Process,
     record::{audit::LogEntry, meters::Admitted},
-    requests::{Noted, Pending, Question, tries},
+    requests::{Noted, Pending, RequestKey, tries},
     sessions::{Session, Sessions},
     state::State,
 };
@@ -76,10 +76,10 @@ impl State {
         match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
-            // It was refused under a policy that has been replaced meanwhile.
+            // It was refused under a policy that has been replaced since.
             Some(Verdict::Allow) => {}
-            // A proxy that runs gets such connections redirected, unless it does not serve that network yet. From now on it
-            // does, if that can be.
+            // With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now
+            // on it does, if it can.
             Some(Verdict::ReadOnly)
                 if event.protocol == Protocol::TCP
                     && (self.notice_network(event.session, event.tgid) || !self.proxy.is_up()) =>
@@ -89,31 +89,30 @@ impl State {
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
                 self.holds.expect(event);
                 self.note_denial(event, Some(event.session));
-                self.note_question(event)?;
+                self.note_request(event)?;
             }
             _ => self.note_denial(event, Some(event.session)),
         }
         Ok(())
     }
 
-    /// The verdict of the session's policies on the event now. Where a hole for reads had it redirected, that is `read-only`.
+    /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let verdict = self.relays.verdict_behind(
-            &question(event),
-            &judge(&self.sessions, &self.policies, event)?,
-        );
+        let verdict = self
+            .relays
+            .verdict_behind(&key(event), &judge(&self.sessions, &self.policies, event)?);
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),
         }
     }
 
-    /// Makes a request of a refusal, unless there is one.
-    fn note_question(&mut self, event: &Event) -> Result<(), CallError> {
+    /// Makes a request for a refusal, unless there is one.
+    fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
-        let noted = self.ask(question(event), event.at, process, None)?;
+        let noted = self.ask(key(event), event.at, process, None)?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
         }
@@ -124,55 +123,57 @@ impl State {
     ///
     /// # Errors
     ///
-    /// Where the kernel gives out no number for it.
+    /// If the kernel's counter of ids cannot be read.
     pub fn ask(
         &mut self,
-        question: Question,
+        key: RequestKey,
         at: BootTime,
         (pid, process): (Option<u32>, Process),
         note: Option<String>,
     ) -> Result<Noted, CallError> {
-        let Some(session) = self.sessions.live(question.session) else {
-            return Err(ids::no_session(&ids::session(question.session)));
+        let Some(session) = self.sessions.live(key.session) else {
+            return Err(ids::no_session(&ids::session(key.session)));
         };
-        let (to, protocol, port) = (question.destination, question.protocol, question.port);
-        let each = self.policies.judge_each(&session.chain, to, protocol, port);
+        let (to, protocol, port) = (key.destination, key.protocol, key.port);
+        let each = self
+            .policies
+            .judge_each(session.subject(), to, protocol, port);
         let each = each.filter(|each| !each.is_empty());
         let Some(each) = each else {
-            return Err(ids::no_session(&ids::session(question.session)));
+            return Err(ids::no_session(&ids::session(key.session)));
         };
-        // A no to the outermost session is one to all inside it.
-        let outermost = Question {
+        // A no to the outermost session is a no to all inside it.
+        let outermost = RequestKey {
             session: session.outermost(),
-            ..question.clone()
+            ..key.clone()
         };
-        if outermost != question && self.requests.is_refused(&outermost, at) {
+        if outermost != key && self.requests.is_refused(&outermost, at) {
             return Ok(Noted::Muted);
         }
         let (owner, share) = (session.about.uid, session.outermost());
         let judged = asked_about(&each);
-        let host = self.policies.host_of(to, judged);
+        let host = self.policies.host_of(key.session, to, judged);
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self
             .relays
-            .verdict_behind(&question, strictest.unwrap_or(judged));
+            .verdict_behind(&key, strictest.unwrap_or(judged));
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
-            through: self.relays.way(&question).cloned(),
+            through: self.relays.way(&key).cloned(),
             user: self.machine.user(owner),
             pid,
             comm: process.comm,
             exe: process.exe,
             command: process.command,
             note,
-            ..draft(&question, at, host, judged)
+            ..draft(&key, at, host, judged)
         };
         let program = draft.comm.clone();
-        let ways = self.requests.note_way(&question, program.as_deref(), at);
+        let ways = self.requests.note_way(&key, program.as_deref(), at);
         let datapath = &mut self.datapath;
-        let asked = question.clone();
-        let noted = self.requests.note(question, (owner, share), at, || {
+        let asked = key.clone();
+        let noted = self.requests.note(key, (owner, share), at, || {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
@@ -186,8 +187,8 @@ impl State {
         }
     }
 
-    /// Counts a new request and writes it to the audit log. Where it became part of a burst: the burst's id.
-    fn note_new(&mut self, id: &str, asked: &Question, at: BootTime) -> Option<Noted> {
+    /// Counts a new request and writes it to the audit log. If it became part of a burst, returns the burst's id.
+    fn note_new(&mut self, id: &str, asked: &RequestKey, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
             self.recorder.counters().http("asked");
         }
@@ -198,14 +199,14 @@ impl State {
         let burst =
             session.and_then(|session| requests.gather_around(session, policies, asked, at));
         if let Some(new) = new {
-            self.write_question(&new, at, burst.as_ref());
+            self.write_request(&new, at, burst.as_ref());
         }
         burst.map(|burst| Noted::Again(burst.request))
     }
 
     /// Writes a new request to the audit log. `burst`: the burst that it has become part of.
-    fn write_question(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
-        let Some(admitted) = self.admit(asked.question.session, at) else {
+    fn write_request(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
+        let Some(admitted) = self.admit(asked.key.session, at) else {
             return;
         };
         let shown = &asked.shown;
@@ -228,6 +229,31 @@ impl State {
         self.recorder.note(entry.admitted(admitted));
     }
 
+    /// Writes to the audit log that a session was not told of a name, as a `denied` record.
+    pub fn note_refused_name(&mut self, id: SessionId, name: String, kind: &str, why: &str) {
+        let Some(session) = self.sessions.live(id) else {
+            return;
+        };
+        let (owner, outermost) = (session.about.uid, session.outermost());
+        let Some(admitted) = self.recorder.admit(id, outermost, clock::now()) else {
+            return;
+        };
+        let endpoint = Endpoint {
+            address: name.clone(),
+            port: Some(53),
+            protocol: "dns".to_owned(),
+            host: Some(name),
+        };
+        let record = Denied {
+            destination: Destination::Endpoint(endpoint).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            why: format!("{why} ({kind})").into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(id), owner, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+
     /// Writes a refusal to the audit log, as a `denied` record.
     fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
         let Some(admitted) = self.admit(event.session, event.at) else {
@@ -235,7 +261,10 @@ impl State {
         };
         let judged = judge(&self.sessions, &self.policies, event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
-        let host = judged.and_then(|judged| self.policies.host_of(event.destination, &judged));
+        let host = judged.and_then(|judged| {
+            let policies = &self.policies;
+            policies.host_of(event.session, event.destination, &judged)
+        });
         let live = session.and_then(|id| self.sessions.live(id));
         let (pid, process) = self
             .machine
@@ -246,7 +275,7 @@ impl State {
             destination: destination(event, host).into(),
             rule: rule.into(),
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
-            through: self.relays.way(&question(event)).cloned().into(),
+            through: self.relays.way(&key(event)).cloned().into(),
             hook: hook.into(),
             count: event.count.into(),
             pid: pid.into(),
@@ -266,7 +295,7 @@ impl State {
 fn judge<'p>(sessions: &Sessions, policies: &'p Policies, event: &Event) -> Option<Judged<'p>> {
     let session = sessions.live(event.session)?;
     let (to, protocol, port) = (event.destination, event.protocol, event.port);
-    policies.judge(&session.chain, to, protocol, port)
+    policies.judge(session.subject(), to, protocol, port)
 }
 
 /// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner
@@ -277,7 +306,7 @@ fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
     outermost.unwrap_or(&each[each.len() - 1])
 }
 
-/// All of it, the outermost first.
+/// The verdict of each policy in the chain, the outermost first.
 fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
     let sessions = session.with_those_around();
     let links = sessions.into_iter().zip(each.iter().rev());
@@ -293,7 +322,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
 
 /// A request without its id and its process.
 fn draft(
-    question: &Question,
+    key: &RequestKey,
     at: BootTime,
     host: Option<String>,
     judged: &Judged<'_>,
@@ -301,14 +330,14 @@ fn draft(
     let at = Clocks::read().calendar(at);
     proto::Request {
         id: String::new(),
-        session: ids::session(question.session),
+        session: ids::session(key.session),
         policy: judged.policy.policy.name.clone(),
         user: String::new(),
         pid: None,
         comm: None,
         exe: None,
         command: Vec::new(),
-        destination: endpoint(question, host),
+        destination: endpoint(key, host),
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
         verdict: judged.verdict.as_str().to_owned(),
@@ -320,7 +349,7 @@ fn draft(
         count: 1,
         programs: Vec::new(),
         warnings: Vec::new(),
-        http: question.http.as_ref().map(|http| http.request.clone()),
+        http: key.http.as_ref().map(|http| http.request.clone()),
         note: None,
         burst: None,
         offers: Vec::new(),
@@ -328,8 +357,7 @@ fn draft(
     }
 }
 
-/// A request as the person saw it who answered, for the audit log: of an HTTP request without its body, which may hold
-/// anything.
+/// A request as it was shown to the approver, for the audit log: without the body of an HTTP request, which may hold anything.
 #[must_use]
 pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
     let shown = proto::Request {
@@ -342,8 +370,8 @@ pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
     }
 }
 
-/// What the audit log is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
-/// to say what is done, and values in its query that let somebody in.
+/// An HTTP request for the audit log: without its body, which may hold anything, headers that are not known to say what is
+/// done, and values in its query that may be credentials.
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers =
         |header: &&String| http_judge::steers(header.split(':').next().unwrap_or_default());
@@ -362,7 +390,7 @@ fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     }
 }
 
-/// Its path and query as they may be kept. A statement has none, and its `?` is an operator.
+/// Its path and query as the audit log may have them. A statement has no query: its `?` is an operator.
 #[must_use]
 pub fn path_for_trail(http: &proto::HttpRequest) -> String {
     match http.is_statement() {
@@ -371,13 +399,13 @@ pub fn path_for_trail(http: &proto::HttpRequest) -> String {
     }
 }
 
-/// A `socket` call has no destination: no hole could help.
+/// Whether it is a `socket` call, which has no destination that a hole could allow.
 fn is_socket(event: &Event) -> bool {
     event.hook == Hook::SockCreate as u8
 }
 
-fn question(event: &Event) -> Question {
-    Question {
+fn key(event: &Event) -> RequestKey {
+    RequestKey {
         session: event.session,
         destination: event.destination,
         protocol: event.protocol,
@@ -392,18 +420,18 @@ fn destination(event: &Event, host: Option<String>) -> Destination {
             protocol: protocol_name(event.protocol),
             socket_type: event.socket_type.into(),
         },
-        false => Destination::Endpoint(endpoint(&question(event), host)),
+        false => Destination::Endpoint(endpoint(&key(event), host)),
     }
 }
 
 /// The destination of a request as people see it.
 #[must_use]
-pub fn endpoint(question: &Question, host: Option<String>) -> Endpoint {
-    let has_ports = matches!(question.protocol, Protocol::TCP | Protocol::UDP);
+pub fn endpoint(key: &RequestKey, host: Option<String>) -> Endpoint {
+    let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
     Endpoint {
-        address: question.destination.to_ip().to_string(),
-        port: has_ports.then_some(question.port),
-        protocol: protocol_name(question.protocol),
+        address: key.destination.to_ip().to_string(),
+        port: has_ports.then_some(key.port),
+        protocol: protocol_name(key.protocol),
         host,
     }
 }
@@ -421,9 +449,9 @@ pub fn protocol_name(protocol: Protocol) -> String {
 
 /// The ports of a hole that answers a request.
 #[must_use]
-pub fn ports_of(question: &Question) -> PortSpec {
-    match question.protocol {
-        Protocol::TCP | Protocol::UDP => PortSpec::one(question.protocol, question.port),
+pub fn ports_of(key: &RequestKey) -> PortSpec {
+    match key.protocol {
+        Protocol::TCP | Protocol::UDP => PortSpec::one(key.protocol, key.port),
         other => PortSpec::all(other),
     }
 }

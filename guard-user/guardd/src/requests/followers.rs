@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use crate::control::auth::Approver;
 
-/// Those whose connections follow the requests that wait, and whether somebody is told in another way.
+/// The approvers' connections that follow the pending requests, and whether an approver is told in another way.
 #[derive(Clone, Debug, Default)]
 pub struct Followers {
     present: Rc<RefCell<Vec<Approver>>>,
@@ -21,7 +21,7 @@ impl Followers {
         }
     }
 
-    /// One more, until what this returns is dropped.
+    /// Adds an approver, until what this returns is dropped.
     #[must_use]
     pub fn join(&self, who: Approver) -> Following {
         self.present.borrow_mut().push(who);
@@ -29,7 +29,7 @@ impl Followers {
         Following { all, who }
     }
 
-    /// Whether somebody is there who answers for that user.
+    /// Whether an approver for that user follows.
     #[must_use]
     pub fn any_for(&self, owner: u32) -> bool {
         self.is_told
@@ -41,7 +41,7 @@ impl Followers {
     }
 }
 
-/// One of them.
+/// An approver who follows.
 #[derive(Debug)]
 pub struct Following {
     all: Followers,

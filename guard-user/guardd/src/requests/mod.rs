@@ -1,7 +1,7 @@
 //! The requests that wait for an approver's answer: one for each session, destination, protocol and port, and one for each HTTP
 //! request or SQL statement.
 //!
-//! In code a [`Question`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
+//! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
 //! list; an [`StoredRequest`] is its file, which outlives guardd. `events.rs` makes requests, `answers.rs` takes the answers.
 
 pub mod answers;
@@ -43,23 +43,23 @@ use crate::{
 
 /// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
 pub const MAX_PER_SESSION: usize = 64;
-/// A request without an attempt for so long is dropped.
+/// How long a request without an attempt is kept.
 pub const MAX_AGE: Duration = Duration::from_secs(3600);
 /// Programs that one request names at most.
 const MAX_PROGRAMS: usize = 8;
 /// Warnings that one request shows at most.
 const MAX_WARNINGS: usize = 4;
-/// Answers that are kept, so that an approver who comes late learns who was faster.
+/// Answers that are kept, so that a later approver learns who was faster.
 const MAX_ANSWERED: usize = 256;
 /// Answers "no" that are kept of one session at most.
 const MAX_MUTED: usize = 256;
 /// Answers "no" to bursts that are kept of one session at most.
 const MAX_WIDE: usize = 256;
 
-/// What is asked about.
+/// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// Whose attempt.
+pub struct RequestKey {
+    /// The session of the attempt.
     pub session: SessionId,
     /// Where to.
     pub destination: Address,
@@ -68,54 +68,54 @@ pub struct Question {
     /// The port in host byte order, 0 where the protocol has none.
     pub port: u16,
     /// The HTTP request or SQL statement that was stopped; none where the connection was.
-    pub http: Option<Rc<HttpQuestion>>,
+    pub http: Option<Rc<HttpRequestKey>>,
 }
 
 /// An HTTP request or SQL statement that an approver is asked about. Two with the same digest are equal, whatever else
 /// differs: the number of rows that a statement would change differs from one time to the next.
 #[derive(Clone, Debug)]
-pub struct HttpQuestion {
+pub struct HttpRequestKey {
     /// The request.
     pub request: proto::HttpRequest,
-    /// A number of its own, where it is held and has no digest: requests that look like this may differ in the rest of their
+    /// A number of its own, if it is held and has no digest: requests that look like this may differ in the rest of their
     /// bodies.
     pub alone: Option<u64>,
-    /// Whether method and path are all that says what is done to what: no header and nothing in the query names others.
+    /// Whether method and path say all: no header and nothing in the query names another object or action.
     pub plain: bool,
-    /// Whether it is asked about together with those that come in a row behind it: it is a definition, nobody waits for
-    /// the answer, and a migration has many.
+    /// Whether it is asked about together with those that follow it: it is a definition, no client is held for the answer, and
+    /// a migration has many.
     pub series: bool,
 }
 
-impl HttpQuestion {
+impl HttpRequestKey {
     fn known_by(&self) -> (Option<u64>, Result<&str, (&proto::HttpRequest, bool)>) {
         let by = self.request.digest.as_deref();
         (self.alone, by.ok_or((&self.request, self.plain)))
     }
 }
 
-impl PartialEq for HttpQuestion {
+impl PartialEq for HttpRequestKey {
     fn eq(&self, other: &Self) -> bool {
         self.known_by() == other.known_by()
     }
 }
 
-impl Eq for HttpQuestion {}
+impl Eq for HttpRequestKey {}
 
-impl std::hash::Hash for HttpQuestion {
+impl std::hash::Hash for HttpRequestKey {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.known_by().hash(state);
     }
 }
 
-impl Question {
-    /// Whether a burst may hold both: they differ in nothing but the address, and are about connections.
+impl RequestKey {
+    /// Whether a burst may hold both: they are about connections and differ only in the address.
     fn is_beside(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
         of(self) == of(other) && self.http.is_none()
     }
 
-    /// Whether another is of the same session, for the same destination.
+    /// Whether another one is about the same session and destination.
     #[must_use]
     pub fn is_there(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.destination, one.protocol, one.port);
@@ -140,16 +140,16 @@ impl Question {
         }
     }
 
-    /// The same about the first address of a prefix and the last: what is open to both, by one hole, is open to all.
+    /// The same about the first and the last address of a prefix: what one hole opens to both, it opens to all.
     fn ends(&self, prefix: &Prefix) -> [Self; 2] {
         [prefix.bits(), prefix.last_bits()].map(|bits| self.at(Address::from_u128(bits)))
     }
 
-    /// The same without a number of its own ([`HttpQuestion::alone`]): equal to all that look like this.
+    /// The same without its own number ([`HttpRequestKey::alone`]): equal to all that look like this.
     #[must_use]
     pub fn alike(&self) -> Self {
         let http = self.http.as_deref().map(|http| {
-            Rc::new(HttpQuestion {
+            Rc::new(HttpRequestKey {
                 alone: None,
                 ..http.clone()
             })
@@ -164,15 +164,15 @@ impl Question {
 /// A request that is pending: it waits for an approver's answer.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    /// What is asked about.
-    pub question: Question,
-    /// What it is about beside that.
+    /// What it is about.
+    pub key: RequestKey,
+    /// The burst, if it is about several addresses.
     pub burst: Option<Burst>,
-    /// The statements that it is about, where they are several: `question` is about the first, and each has an id.
+    /// The statements, if it is about several: `key` is about the first, and each has an id.
     pub series: Series,
     /// The session's user.
     pub owner: u32,
-    /// The session around it that a person started, or itself.
+    /// The outermost session around its session, or that session itself.
     pub share: SessionId,
     /// The time of the first attempt.
     pub asked: BootTime,
@@ -185,17 +185,16 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Whether an attempt like that is part of this request.
+    /// Whether an attempt with that key is part of this request.
     #[must_use]
-    pub fn is_about(&self, question: &Question) -> bool {
-        let covers = |burst: &Burst| {
-            burst.prefix().covers(&question.destination) && self.question.is_beside(question)
-        };
-        let is_own = self.question == *question || self.burst.as_ref().is_some_and(covers);
-        is_own || self.series.questions().any(|one| one == question)
+    pub fn is_about(&self, key: &RequestKey) -> bool {
+        let covers =
+            |burst: &Burst| burst.prefix().covers(&key.destination) && self.key.is_beside(key);
+        let is_own = self.key == *key || self.burst.as_ref().is_some_and(covers);
+        is_own || self.series.keys().any(|one| one == key)
     }
 
-    /// Whether it goes by that id, or did before it became part of a burst.
+    /// Whether it has that id, or had it before it became part of a burst.
     #[must_use]
     pub fn is_called(&self, id: &str) -> bool {
         let is_part = |burst: &Burst| burst.ids().any(|one| one == id);
@@ -203,15 +202,15 @@ impl Pending {
         is_own || self.series.ids().any(|one| one == id)
     }
 
-    /// Whether what is open leaves nothing of it to ask. `is_open`: all of these, by one hole.
+    /// Whether what is open leaves nothing of it to answer. `is_open`: whether one hole opens all of these.
     #[must_use]
-    pub fn is_settled(&self, is_open: impl Fn(&[Question]) -> bool) -> bool {
+    pub fn is_settled(&self, is_open: impl Fn(&[RequestKey]) -> bool) -> bool {
         let Some(burst) = &self.burst else {
-            let is_open = |one: &Question| is_open(std::slice::from_ref(one));
-            return is_open(&self.question) && self.series.questions().all(is_open);
+            let is_open = |one: &RequestKey| is_open(std::slice::from_ref(one));
+            return is_open(&self.key) && self.series.keys().all(is_open);
         };
-        let mut tried = burst.addresses().map(|to| self.question.at(to));
-        is_open(&self.question.ends(&burst.prefix()))
+        let mut tried = burst.addresses().map(|to| self.key.at(to));
+        is_open(&self.key.ends(&burst.prefix()))
             || (!burst.is_full() && tried.all(|one| is_open(&[one])))
     }
 
@@ -226,16 +225,16 @@ impl Pending {
         is_new
     }
 
-    /// Takes in another request, as a part of this burst.
+    /// Merges another request into this burst.
     fn absorb(&mut self, other: Self) {
         let id = other.shown.id.clone();
-        self.add(other.question.destination, Some(id));
+        self.add(other.key.destination, Some(id));
         self.last = self.last.max(other.last);
         self.tried += other.tried;
         let (shown, other) = (&mut self.shown, other.shown);
         shown.held |= other.held;
         shown.waits_until = shown.waits_until.max(other.waits_until);
-        // It is about that address, and no other.
+        // The note is about that address alone.
         let note = other.note;
         let note = note.map(|note| format!("of {}: {note}", other.destination.address));
         shown.note = shown.note.take().or(note);
@@ -271,7 +270,7 @@ impl Pending {
             ..self.shown
         };
         Some(Self {
-            question: self.question.at(destination),
+            key: self.key.at(destination),
             burst: (!alone).then_some(burst),
             shown,
             ..self
@@ -292,16 +291,16 @@ pub struct StoredRequest {
     pub port: u16,
     /// What people see of it.
     pub shown: proto::Request,
-    /// [`HttpQuestion::plain`].
+    /// [`HttpRequestKey::plain`].
     #[serde(default)]
     pub plain: bool,
-    /// [`HttpQuestion::series`].
+    /// [`HttpRequestKey::series`].
     #[serde(default)]
     pub series: bool,
     /// Until when a person's no is valid, in nanoseconds of boot time. These files do not outlive the boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_until: Option<u64>,
-    /// What it is about beside the destination.
+    /// The burst, if it is about several addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Burst>,
 }
@@ -317,32 +316,32 @@ struct Refused {
 /// A person's no to a burst.
 #[derive(Clone, Debug)]
 struct Wide {
-    question: Question,
+    key: RequestKey,
     burst: Burst,
     no: Refused,
 }
 
 impl Wide {
-    fn covers(&self, question: &Question) -> bool {
-        self.burst.prefix().covers(&question.destination) && self.question.is_beside(question)
+    fn covers(&self, key: &RequestKey) -> bool {
+        self.burst.prefix().covers(&key.destination) && self.key.is_beside(key)
     }
 }
 
 impl StoredRequest {
-    fn of(question: &Question, shown: &proto::Request, refused_until: Option<u64>) -> Self {
+    fn of(key: &RequestKey, shown: &proto::Request, refused_until: Option<u64>) -> Self {
         Self {
-            session: question.session.0,
-            destination: question.destination.to_ip(),
-            protocol: question.protocol.0,
-            port: question.port,
-            // The next guardd finds nobody who waits.
+            session: key.session.0,
+            destination: key.destination.to_ip(),
+            protocol: key.protocol.0,
+            port: key.port,
+            // The next guardd holds no connection for it.
             shown: proto::Request {
                 held: false,
                 waits_until: None,
                 ..shown.clone()
             },
-            plain: question.http.as_deref().is_some_and(|http| http.plain),
-            series: question.http.as_deref().is_some_and(|http| http.series),
+            plain: key.http.as_deref().is_some_and(|http| http.plain),
+            series: key.http.as_deref().is_some_and(|http| http.series),
             refused_until,
             burst: None,
         }
@@ -352,16 +351,16 @@ impl StoredRequest {
         Self { burst, ..self }
     }
 
-    /// What is asked about.
+    /// What the request is about.
     #[must_use]
-    pub fn question(&self) -> Question {
-        Question {
+    pub fn key(&self) -> RequestKey {
+        RequestKey {
             session: SessionId(self.session),
             destination: self.destination.into(),
             protocol: Protocol(self.protocol),
             port: self.port,
             http: self.shown.http.clone().map(|request| {
-                Rc::new(HttpQuestion {
+                Rc::new(HttpRequestKey {
                     request,
                     alone: None,
                     plain: self.plain,
@@ -377,39 +376,39 @@ fn count(one: &Pending) -> usize {
     one.each().count()
 }
 
-/// What became of an attempt.
+/// The effect of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Noted {
     /// It made a new request, with this id.
     New(String),
     /// It is part of a pending request, with this id.
     Again(String),
-    /// A person said no, and that is still valid.
+    /// A person said no, and the no still holds.
     Muted,
-    /// There are as many requests as guardd keeps.
+    /// The limit of pending requests is reached.
     Full,
 }
 
-/// Owns the requests: those that are pending, the answers, and who follows.
+/// Owns the requests: those that are pending, the answers, and the followers.
 #[derive(Debug)]
 pub struct Requests {
     max: usize,
     version: u64,
     /// Oldest first.
     pending: Vec<Pending>,
-    muted: HashMap<Question, Refused>,
+    muted: HashMap<RequestKey, Refused>,
     wide: Vec<Wide>,
-    /// The ids of those that have grown since their files were written.
+    /// The ids of requests that have grown since their files were written.
     grown: HashSet<String>,
     answered: VecDeque<Answered>,
-    /// The files of pending requests and of answers "no"; and in `kept` the names of those that exist.
+    /// The files of pending requests and of each no; `kept` has the names of those that exist.
     files: Shelf<StoredRequest>,
     kept: HashSet<String>,
-    /// The approvers who see a new one at once.
+    /// The approvers who see a new request at once.
     followers: Followers,
-    /// What people chose last.
+    /// People's last choices.
     choices: Choices,
-    /// In which ways destinations were tried lately.
+    /// How destinations were tried lately.
     tries: Tries,
 }
 
@@ -422,7 +421,7 @@ struct Answered {
 }
 
 impl Requests {
-    /// None yet, and never more than `max`. What people chose last is known from its files.
+    /// No requests yet, and never more than `max`. People's last choices are read from their files.
     #[must_use]
     pub fn new(
         max: usize,
@@ -470,12 +469,12 @@ impl Requests {
         self.files.all()
     }
 
-    /// Takes note that something has a file.
+    /// Notes that a request has a file.
     pub fn note_file(&mut self, key: String) {
         self.kept.insert(key);
     }
 
-    /// A number that rises each time that the pending requests change, but for the time of their last attempt.
+    /// A number that rises with each change of the pending requests, except of the time of their last attempt.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
@@ -489,34 +488,34 @@ impl Requests {
     /// Those of `ask`; nothing has changed then.
     pub fn note<E>(
         &mut self,
-        question: Question,
+        key: RequestKey,
         (owner, share): (u32, SessionId),
         now: BootTime,
         ask: impl FnOnce() -> Result<proto::Request, E>,
     ) -> Result<Noted, E> {
-        if self.is_muted(&question, now) {
+        if self.is_muted(&key, now) {
             return Ok(Noted::Muted);
         }
-        if let Some(known) = self.find_mut(&question) {
+        if let Some(known) = self.find_mut(&key) {
             known.last = now;
             known.tried += 1;
         }
-        if let Some(id) = self.join(&question) {
+        if let Some(id) = self.join(&key) {
             return Ok(Noted::Again(id));
         }
-        if !self.has_room(question.session, share) {
+        if !self.has_room(key.session, share) {
             return Ok(Noted::Full);
         }
         let shown = ask()?;
         let id = shown.id.clone();
         self.version += 1;
         let mut pending = self.pending.iter_mut();
-        if let Some(known) = pending.find(|one| one.is_followed_by(&question, &shown, now)) {
-            known.follow(question, shown, now);
+        if let Some(known) = pending.find(|one| one.is_followed_by(&key, &shown, now)) {
+            known.follow(key, shown, now);
             return Ok(Noted::New(id));
         }
         self.pending.push(Pending {
-            question,
+            key,
             burst: None,
             series: Series::default(),
             owner,
@@ -529,21 +528,21 @@ impl Requests {
         Ok(Noted::New(id))
     }
 
-    /// The id of the pending request about that. A burst takes in the address.
-    pub fn join(&mut self, question: &Question) -> Option<String> {
-        let known = self.find_mut(question)?;
+    /// The id of the pending request with that key. A burst takes in the address.
+    pub fn join(&mut self, key: &RequestKey) -> Option<String> {
+        let known = self.find_mut(key)?;
         let id = known.shown.id.clone();
-        if known.add(question.destination, None) {
+        if known.add(key.destination, None) {
             self.version += 1;
             self.grown.insert(id.clone());
         }
         Some(id)
     }
 
-    /// Makes room for one more of a session, if need be by dropping the one not tried for longest: of its own, or where there are as
-    /// many as guardd keeps, of whoever has most together with all that are inside it.
+    /// Makes room for one more request of a session, if need be by dropping the least recently tried one: of the session's own,
+    /// or at the limit of all, of the outermost session that has most.
     fn has_room(&mut self, session: SessionId, share: SessionId) -> bool {
-        let is_its = |one: &Pending| one.question.session == session;
+        let is_its = |one: &Pending| one.key.session == session;
         if self.count(is_its) >= MAX_PER_SESSION && !self.drop_stalest(is_its) {
             return false;
         }
@@ -569,7 +568,7 @@ impl Requests {
         counted.map(count).sum()
     }
 
-    /// Drops the one of these that was not tried for longest, unless somebody waits for the answers to all of them.
+    /// Drops the least recently tried one of these, unless clients are held for all of them.
     fn drop_stalest(&mut self, is_meant: impl Fn(&Pending) -> bool) -> bool {
         let idle = self.pending.iter().filter(|one| !one.shown.held);
         let stale = idle
@@ -579,26 +578,26 @@ impl Requests {
         stale.is_some_and(|id| self.take(&id).is_some())
     }
 
-    /// Whether a person said no to that, and it is still valid.
+    /// Whether a person said no to that, and the no still holds.
     #[must_use]
-    pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
-        let no = self.muted.get(&question.alike());
-        no.is_some_and(|no| no.until > now) || self.is_refused_widely(question, now)
+    pub fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
+        let no = self.muted.get(&key.alike());
+        no.is_some_and(|no| no.until > now) || self.is_refused_widely(key, now)
     }
 
-    fn is_refused_widely(&self, question: &Question, now: BootTime) -> bool {
+    fn is_refused_widely(&self, key: &RequestKey, now: BootTime) -> bool {
         let mut wide = self.wide.iter();
-        wide.any(|one| one.no.until > now && one.covers(question))
+        wide.any(|one| one.no.until > now && one.covers(key))
     }
 
-    fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
-        let question = question.alike();
-        match self.muted.get(&question) {
+    fn is_muted(&mut self, key: &RequestKey, now: BootTime) -> bool {
+        let key = key.alike();
+        match self.muted.get(&key) {
             Some(no) if no.until > now => return true,
-            Some(_) => drop(self.muted.remove(&question)),
+            Some(_) => drop(self.muted.remove(&key)),
             None => {}
         }
-        self.is_refused_widely(&question, now)
+        self.is_refused_widely(&key, now)
     }
 
     /// All pending requests, oldest first.
@@ -607,16 +606,16 @@ impl Requests {
         &self.pending
     }
 
-    /// The pending request with that id, or that the one with that id became part of.
+    /// The pending request with that id, also if that is now part of it.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_called(id))
     }
 
-    /// The pending request about that.
+    /// The pending request about that key.
     #[must_use]
-    pub fn find(&self, question: &Question) -> Option<&Pending> {
-        self.pending.iter().find(|one| one.is_about(question))
+    pub fn find(&self, key: &RequestKey) -> Option<&Pending> {
+        self.pending.iter().find(|one| one.is_about(key))
     }
 
     /// The prefix around a destination with so many recent requests that they become one burst. `is_one`: whether one rule says
@@ -624,29 +623,29 @@ impl Requests {
     #[must_use]
     pub fn burst_around(
         &self,
-        question: &Question,
+        key: &RequestKey,
         now: BootTime,
         is_one: impl Fn(&Prefix) -> bool,
     ) -> Option<Prefix> {
-        let near: Vec<_> = self.ordinary_beside(question).collect();
+        let near: Vec<_> = self.ordinary_beside(key).collect();
         let is_recent =
             |one: &Pending| now.0.saturating_sub(one.asked.0) <= bursts::WINDOW.as_nanos() as u64;
         let is_enough = |prefix: &Prefix| {
             let within = near
                 .iter()
-                .filter(|one| prefix.covers(&one.question.destination) && is_recent(one));
+                .filter(|one| prefix.covers(&one.key.destination) && is_recent(one));
             within.count() >= bursts::MANY
         };
-        bursts::widest(question.destination, is_enough, |prefix| {
-            let is_free = !self.has_burst_in(question, prefix);
-            is_free && !self.has_refused_in(question, prefix, now) && is_one(prefix)
+        bursts::widest(key.destination, is_enough, |prefix| {
+            let is_free = !self.has_burst_in(key, prefix);
+            is_free && !self.has_refused_in(key, prefix, now) && is_one(prefix)
         })
     }
 
-    /// Whether some of that prefix is in a burst already: what is in two requests could get two answers.
-    fn has_burst_in(&self, question: &Question, prefix: &Prefix) -> bool {
+    /// Whether a part of that prefix is in another burst: two requests about one address could get two answers.
+    fn has_burst_in(&self, key: &RequestKey, prefix: &Prefix) -> bool {
         let beside = self.pending.iter();
-        let mut beside = beside.filter(|one| one.question.is_beside(question));
+        let mut beside = beside.filter(|one| one.key.is_beside(key));
         beside.any(|one| {
             let burst = one.burst.as_ref().map(Burst::prefix);
             burst.is_some_and(|burst| prefix.meets(&burst))
@@ -655,47 +654,47 @@ impl Requests {
 
     /// Whether a person has said no to a part of that prefix: then it is not offered.
     #[must_use]
-    pub fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
-        let counts = |other: &Question, no: &Refused| no.until > now && other.is_beside(question);
+    pub fn has_refused_in(&self, key: &RequestKey, prefix: &Prefix, now: BootTime) -> bool {
+        let counts = |other: &RequestKey, no: &Refused| no.until > now && other.is_beside(key);
         let mut muted = self.muted.iter();
         let mut wide = self.wide.iter();
         muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
-            || wide.any(|one| counts(&one.question, &one.no) && prefix.meets(&one.burst.prefix()))
+            || wide.any(|one| counts(&one.key, &one.no) && prefix.meets(&one.burst.prefix()))
     }
 
-    /// The requests that a burst could be made of: about connections, each about one address.
-    fn ordinary_beside(&self, question: &Question) -> impl Iterator<Item = &Pending> {
+    /// The requests that could become a burst: about connections, each about one address.
+    fn ordinary_beside(&self, key: &RequestKey) -> impl Iterator<Item = &Pending> {
         let pending = self.pending.iter();
-        pending.filter(|one| one.burst.is_none() && one.question.is_beside(question))
+        pending.filter(|one| one.burst.is_none() && one.key.is_beside(key))
     }
 
-    /// Makes a burst of the pending requests around this one, where they are better asked as one.
+    /// Makes a burst of the pending requests around this one, if there are enough of them.
     pub fn gather_around(
         &mut self,
         session: &Session,
         policies: &Policies,
-        question: &Question,
+        key: &RequestKey,
         now: BootTime,
     ) -> Option<Gathered> {
-        if question.http.is_some() {
+        if key.http.is_some() {
             return None;
         }
-        let ports = events::ports_of(question);
+        let ports = events::ports_of(key);
         let is_one = |prefix: &Prefix| policies.confirm_all(&session.chain, prefix, ports);
-        let prefix = self.burst_around(question, now, is_one)?;
-        self.gather(question, prefix)
+        let prefix = self.burst_around(key, now, is_one)?;
+        self.gather(key, prefix)
     }
 
-    /// Notes an attempt of that program, and returns in how many ways the destination was tried.
-    pub fn note_way(&mut self, question: &Question, program: Option<&str>, at: BootTime) -> usize {
-        self.tries.note(question, program, at)
+    /// Notes an attempt by that program, and returns in how many ways the destination was tried.
+    pub fn note_way(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
+        self.tries.note(key, program, at)
     }
 
     /// Makes a burst of the requests beside this one and in that prefix: the oldest takes in the others.
-    pub fn gather(&mut self, question: &Question, prefix: Prefix) -> Option<Gathered> {
+    pub fn gather(&mut self, key: &RequestKey, prefix: Prefix) -> Option<Gathered> {
         let of_burst: HashSet<_> = self
-            .ordinary_beside(question)
-            .filter(|one| prefix.covers(&one.question.destination))
+            .ordinary_beside(key)
+            .filter(|one| prefix.covers(&one.key.destination))
             .map(|one| one.shown.id.clone())
             .collect();
         let mut pending = self.pending.iter();
@@ -705,7 +704,7 @@ impl Requests {
             .into_iter();
         let mut root = others.next()?;
         root.burst = Some(Burst::over(prefix));
-        root.add(root.question.destination, Some(root.shown.id.clone()));
+        root.add(root.key.destination, Some(root.shown.id.clone()));
         let mut others_ids = Vec::new();
         for other in others {
             others_ids.push(other.shown.id.clone());
@@ -722,7 +721,7 @@ impl Requests {
         })
     }
 
-    /// What is asked again after a restart was about more than that.
+    /// Restores the burst of a request that is adopted after a restart.
     pub fn put_burst(&mut self, id: &str, burst: Option<Burst>) {
         if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
             known.shown.burst = burst.as_ref().map(Burst::to_shown);
@@ -730,16 +729,17 @@ impl Requests {
         }
     }
 
-    /// The ids of those that are about more than when this was last asked.
+    /// The ids of requests that have grown since the last call.
     pub fn take_grown(&mut self) -> HashSet<String> {
         std::mem::take(&mut self.grown)
     }
 
-    fn find_mut(&mut self, question: &Question) -> Option<&mut Pending> {
-        self.pending.iter_mut().find(|one| one.is_about(question))
+    fn find_mut(&mut self, key: &RequestKey) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|one| one.is_about(key))
     }
 
-    /// Notes which program tried it now, and what that looks like: in how many ways it was tried, and of the program.
+    /// Notes which program made the attempt, and warns if the destination was tried in many ways or the program looks
+    /// suspicious.
     pub fn note_try(
         &mut self,
         id: &str,
@@ -750,7 +750,7 @@ impl Requests {
             return;
         };
         let shown = &mut known.shown;
-        // Once a warning sign, it stays one.
+        // A warning is not taken back.
         let mut warnings = shown.warnings.clone();
         let worst = warnings.iter().filter_map(|one| tries::ways(one)).max();
         if ways.as_deref().and_then(tries::ways) > worst {
@@ -778,22 +778,22 @@ impl Requests {
         self.answered.push_back(Answered { id, owner, how });
     }
 
-    /// Who answered a request, and how, if its user is one that the caller `may` be told about.
+    /// Who answered a request, and how, if the caller `may` know about its user.
     pub fn answer_to(&self, id: &str, may: impl Fn(u32) -> bool) -> Option<&str> {
         let mut answered = self.answered.iter().rev();
         let found = answered.find(|one| one.id == id && may(one.owner));
         found.map(|one| one.how.as_str())
     }
 
-    /// Puts the agent's note beside a pending request.
-    pub fn annotate(&mut self, question: &Question, note: String) {
-        if let Some(known) = self.find_mut(question) {
+    /// Adds the agent's note to a pending request.
+    pub fn annotate(&mut self, key: &RequestKey, note: String) {
+        if let Some(known) = self.find_mut(key) {
             known.shown.note = Some(note);
             self.version += 1;
         }
     }
 
-    /// Shows until when a connection or client is held for the answer to a request; `None`: none is any more.
+    /// Shows until when a connection or client is held for the answer; `None`: none is.
     pub fn hold(&mut self, id: &str, until: Option<Timestamp>) {
         let found = self.pending.iter_mut().find(|one| one.shown.id == id);
         if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
@@ -803,7 +803,7 @@ impl Requests {
         }
     }
 
-    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
+    /// Writes and removes files so that they match the pending requests and each no that holds.
     pub fn keep(&mut self) {
         let mut kept = HashSet::new();
         let grown = self.take_grown();
@@ -819,32 +819,33 @@ impl Requests {
         self.kept = kept;
     }
 
-    /// Drops the requests that the policies of now have answered.
+    /// Drops the requests that the current policies answer.
     pub fn settle(&mut self, sessions: &Sessions, policies: &Policies) {
         self.take_all(|asked| {
-            let question = &asked.question;
-            let (to, protocol, port) = (question.destination, question.protocol, question.port);
-            let session = sessions.live(question.session);
-            let judged = session.and_then(|live| policies.judge(&live.chain, to, protocol, port));
+            let key = &asked.key;
+            let (to, protocol, port) = (key.destination, key.protocol, key.port);
+            let session = sessions.live(key.session);
+            let judged =
+                session.and_then(|live| policies.judge(live.subject(), to, protocol, port));
             let is_over = judged.is_none_or(|judged| {
                 use guard_common::Verdict::{Confirm, ReadOnly};
                 !matches!(judged.verdict, Confirm | ReadOnly)
             });
             let is_one = |burst: &Burst| {
-                let ports = events::ports_of(question);
+                let ports = events::ports_of(key);
                 session
                     .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
             };
-            // What was offered is no longer one decision: what is tried again is asked anew.
+            // The offered prefix is no longer one decision: the next attempt makes a new request.
             is_over || !asked.burst.as_ref().is_none_or(is_one)
         });
     }
 
-    /// Shows of each request about connections until when some are held for it, and of the others that none is.
+    /// Shows, for each request about connections, until when some are held for it; for the others, that none is.
     pub fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
         let clocks = Clocks::read();
         let pending = self.pending().iter();
-        let connections = pending.filter(|one| one.question.http.is_none());
+        let connections = pending.filter(|one| one.key.http.is_none());
         let over = connections.filter(|one| one.shown.held && !asked.contains_key(&one.shown.id));
         let over: Vec<_> = over.map(|one| one.shown.id.clone()).collect();
         for id in over {
@@ -855,28 +856,28 @@ impl Requests {
         }
     }
 
-    /// The HTTP requests of a session that a person has said no to, while that is valid.
+    /// The HTTP requests of a session to which a person has said no, while the no holds.
     pub fn refused_http(
         &self,
         session: SessionId,
         now: BootTime,
     ) -> impl Iterator<Item = &proto::Request> {
         let muted = self.muted.iter();
-        let of = muted.filter(move |(question, no)| {
-            question.session == session && question.http.is_some() && no.until > now
+        let of = muted.filter(move |(key, no)| {
+            key.session == session && key.http.is_some() && no.until > now
         });
         of.map(|(_, no)| &no.shown)
     }
 
-    /// Takes a request off the list: it is answered.
+    /// Removes a request that is answered.
     pub fn take(&mut self, id: &str) -> Option<Pending> {
         let at = self.pending.iter().position(|one| one.is_called(id))?;
         self.version += 1;
         Some(self.pending.remove(at))
     }
 
-    /// Takes off the list what was answered, of a series each by itself. The ids of these.
-    pub fn take_those(&mut self, is_answered: impl Fn(&Question, &str) -> bool) -> Vec<String> {
+    /// Removes what was answered, each statement of a series by itself. Returns their ids.
+    pub fn take_those(&mut self, is_answered: impl Fn(&RequestKey, &str) -> bool) -> Vec<String> {
         let mut ids = Vec::new();
         let pending = std::mem::take(&mut self.pending);
         let left = pending
@@ -889,8 +890,8 @@ impl Requests {
         ids
     }
 
-    /// Takes off the list what a yes for these prefixes answers of a request. The rest stays pending, with the id `new` where
-    /// it has none of its own.
+    /// Removes what a yes for these prefixes answers of a request. The rest stays pending, with the id `new` if it has no id of
+    /// its own.
     pub fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
         let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
             return;
@@ -903,7 +904,7 @@ impl Requests {
         }
     }
 
-    /// Takes off the list all requests that `is_settled`.
+    /// Removes all requests that `is_settled`.
     pub fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
         let (settled, waiting): (Vec<_>, _) =
             self.pending.drain(..).partition(|one| is_settled(one));
@@ -914,9 +915,9 @@ impl Requests {
         settled
     }
 
-    /// Notes a person's no: until then attempts like `question` make no request. `shown` is the request that was answered.
-    pub fn mute(&mut self, question: Question, shown: proto::Request, until: BootTime) {
-        let of_session = |one: &&Question| one.session == question.session;
+    /// Notes a person's no: until then attempts like `key` make no request. `shown` is the request that was answered.
+    pub fn mute(&mut self, key: RequestKey, shown: proto::Request, until: BootTime) {
+        let of_session = |one: &&RequestKey| one.session == key.session;
         if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
             let first = self.muted.iter().filter(|(one, _)| of_session(one));
             let first = first.min_by_key(|(_, no)| no.until);
@@ -924,19 +925,19 @@ impl Requests {
                 self.muted.remove(&first);
             }
         }
-        let question = question.alike();
-        self.muted.insert(question, Refused { until, shown });
+        let key = key.alike();
+        self.muted.insert(key, Refused { until, shown });
     }
 
     /// The same for all of a burst.
     pub fn mute_all(
         &mut self,
-        question: Question,
+        key: RequestKey,
         burst: Burst,
         shown: proto::Request,
         until: BootTime,
     ) {
-        let of_session = |one: &Wide| one.question.session == question.session;
+        let of_session = |one: &Wide| one.key.session == key.session;
         if self.wide.iter().filter(|one| of_session(one)).count() >= MAX_WIDE {
             let of = self
                 .wide
@@ -947,73 +948,69 @@ impl Requests {
             first.map(|at| self.wide.remove(at));
         }
         let no = Refused { until, shown };
-        self.wide.push(Wide {
-            question,
-            burst,
-            no,
-        });
+        self.wide.push(Wide { key, burst, no });
     }
 
-    /// What outlives guardd, by the names of its files. A no has another file than the request that it answers, so that the one
-    /// is there before the other goes.
+    /// What outlives guardd, by file name. A no has another file than the request that it answers, so that it is there before
+    /// the request's file goes.
     #[must_use]
     pub fn to_keep(&self) -> Vec<(String, StoredRequest)> {
         let waiting = self.pending.iter().flat_map(|one| {
-            let keep = |(question, shown): (&Question, &proto::Request)| {
-                let asked = StoredRequest::of(question, shown, None);
+            let keep = |(key, shown): (&RequestKey, &proto::Request)| {
+                let asked = StoredRequest::of(key, shown, None);
                 (shown.id.clone(), asked.with(one.burst.clone()))
             };
             one.each().map(keep).collect::<Vec<_>>()
         });
-        // The same no holds for more than one session.
-        let key = |question: &Question, no: &Refused| {
-            let (id, session) = (&no.shown.id, ids::session(question.session));
+        // One no may hold for several sessions.
+        let file = |key: &RequestKey, no: &Refused| {
+            let (id, session) = (&no.shown.id, ids::session(key.session));
             match no.shown.session == session {
                 true => format!("no-{id}"),
                 false => format!("no-{id}-{session}"),
             }
         };
-        let refused = self.muted.iter().map(|(question, no)| {
-            let asked = StoredRequest::of(question, &no.shown, Some(no.until.0));
-            (key(question, no), asked)
+        let refused = self.muted.iter().map(|(key, no)| {
+            let asked = StoredRequest::of(key, &no.shown, Some(no.until.0));
+            (file(key, no), asked)
         });
         let wide = self.wide.iter().map(|one| {
-            let asked = StoredRequest::of(&one.question, &one.no.shown, Some(one.no.until.0));
+            let asked = StoredRequest::of(&one.key, &one.no.shown, Some(one.no.until.0));
             let asked = asked.with(Some(one.burst.clone()));
-            (key(&one.question, &one.no), asked)
+            (file(&one.key, &one.no), asked)
         });
         waiting.chain(refused).chain(wide).collect()
     }
 
-    /// Forgets each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole covers all
+    /// Removes each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole opens all
     /// of these.
-    pub fn unmute(&mut self, is_open: impl Fn(&[Question]) -> bool) -> Vec<Question> {
+    pub fn unmute(&mut self, is_open: impl Fn(&[RequestKey]) -> bool) -> Vec<RequestKey> {
         let open = self
             .muted
-            .extract_if(|question, _| is_open(std::slice::from_ref(question)));
-        let mut open: Vec<_> = open.map(|(question, _)| question).collect();
+            .extract_if(|key, _| is_open(std::slice::from_ref(key)));
+        let mut open: Vec<_> = open.map(|(key, _)| key).collect();
         for one in &self.wide {
-            let tried = one.burst.addresses().map(|to| one.question.at(to));
-            open.extend(tried.filter(|question| is_open(std::slice::from_ref(question))));
+            let tried = one.burst.addresses().map(|to| one.key.at(to));
+            open.extend(tried.filter(|key| is_open(std::slice::from_ref(key))));
         }
         self.wide
-            .retain(|one| !is_open(&one.question.ends(&one.burst.prefix())));
+            .retain(|one| !is_open(&one.key.ends(&one.burst.prefix())));
         open
     }
 
     /// Drops the requests of a session that has ended.
     pub fn end_session(&mut self, session: SessionId) {
-        self.take_all(|one| one.question.session == session);
+        self.take_all(|one| one.key.session == session);
         self.tries.forget(session);
     }
 
-    /// Forgets to what a person said no, of a session that has ended and that no other one is inside.
+    /// Removes each no of a session that has ended, if no session inside it is left.
     pub fn forget_answers(&mut self, session: SessionId) {
         self.muted.retain(|one, _| one.session != session);
-        self.wide.retain(|one| one.question.session != session);
+        self.wide.retain(|one| one.key.session != session);
     }
 
-    /// Drops what has not been tried for [`MAX_AGE`].
+    /// Drops requests without an attempt for [`MAX_AGE`].
     pub fn expire(&mut self, now: BootTime) {
         let age = MAX_AGE.as_nanos() as u64;
         self.take_all(|one| one.last.0.saturating_add(age) <= now.0);
@@ -1031,8 +1028,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    fn question(session: u32, last: u8) -> Question {
-        Question {
+    fn key(session: u32, last: u8) -> RequestKey {
+        RequestKey {
             session: SessionId(session),
             destination: IpAddr::from([192, 0, 2, last]).into(),
             protocol: Protocol::TCP,
@@ -1041,23 +1038,20 @@ pub(crate) mod tests {
         }
     }
 
-    fn write(path: &str, alone: Option<u64>) -> Question {
+    fn write(path: &str, alone: Option<u64>) -> RequestKey {
         let request = proto::HttpRequest {
             method: "POST".to_owned(),
             path: path.to_owned(),
             ..proto::HttpRequest::default()
         };
         let plain = true;
-        let http = Some(Rc::new(HttpQuestion {
+        let http = Some(Rc::new(HttpRequestKey {
             request,
             alone,
             plain,
             series: false,
         }));
-        Question {
-            http,
-            ..question(1, 1)
-        }
+        RequestKey { http, ..key(1, 1) }
     }
 
     pub(crate) fn shown(id: u32) -> proto::Request {
@@ -1095,51 +1089,49 @@ pub(crate) mod tests {
         }
     }
 
-    fn note(table: &mut Requests, question: Question, now: u64, id: u32) -> Noted {
+    fn note(table: &mut Requests, key: RequestKey, now: u64, id: u32) -> Noted {
         // From 100 on they are inside the first.
-        let share = match question.session.0 {
+        let share = match key.session.0 {
             100.. => SessionId(1),
             session => SessionId(session),
         };
         let whose = (1000, share);
-        let Ok(noted) = table.note(question, whose, BootTime(now), || {
-            Ok::<_, Infallible>(shown(id))
-        });
+        let Ok(noted) = table.note(key, whose, BootTime(now), || Ok::<_, Infallible>(shown(id)));
         noted
     }
 
     #[test]
-    fn the_same_question_is_asked_once() {
+    fn the_same_request_is_asked_once() {
         let mut table = Requests::without_files(10);
         let asked = Noted::New("r1".to_owned());
-        assert_eq!(note(&mut table, question(1, 1), 1, 1), asked);
+        assert_eq!(note(&mut table, key(1, 1), 1, 1), asked);
         let again = Noted::Again("r1".to_owned());
-        assert_eq!(note(&mut table, question(1, 1), 2, 2), again);
+        assert_eq!(note(&mut table, key(1, 1), 2, 2), again);
         let other = Noted::New("r2".to_owned());
-        assert_eq!(note(&mut table, question(2, 1), 2, 2), other);
+        assert_eq!(note(&mut table, key(2, 1), 2, 2), other);
         assert!(table.take("r1").is_some());
         let anew = Noted::New("r3".to_owned());
-        assert_eq!(note(&mut table, question(1, 1), 3, 3), anew);
+        assert_eq!(note(&mut table, key(1, 1), 3, 3), anew);
     }
 
     #[test]
-    fn each_http_request_is_a_question_of_its_own() {
+    fn each_http_request_is_a_request_of_its_own() {
         let mut table = Requests::without_files(10);
         let asked = [
-            question(1, 1),
+            key(1, 1),
             write("/a", None),
             write("/b", None),
             write("/a", Some(1)),
         ];
-        for (id, question) in (1..).zip(asked) {
+        for (id, key) in (1..).zip(asked) {
             let new = Noted::New(format!("r{id}"));
-            assert_eq!(note(&mut table, question, 1, id), new);
+            assert_eq!(note(&mut table, key, 1, id), new);
         }
         let again = Noted::Again("r2".to_owned());
         assert_eq!(note(&mut table, write("/a", None), 2, 9), again);
         assert_eq!(table.get("r2").unwrap().tried, 2);
         let refused = table.take("r4").unwrap();
-        table.mute(refused.question, refused.shown, BootTime(100));
+        table.mute(refused.key, refused.shown, BootTime(100));
         assert_eq!(
             note(&mut table, write("/a", Some(2)), 3, 9),
             Noted::Muted,
@@ -1164,27 +1156,24 @@ pub(crate) mod tests {
     #[test]
     fn a_no_is_remembered_for_its_time() {
         let mut table = Requests::without_files(10);
-        table.mute(question(1, 1), shown(9), BootTime(100));
-        assert_eq!(note(&mut table, question(1, 1), 99, 1), Noted::Muted);
-        assert!(matches!(
-            note(&mut table, question(1, 1), 100, 1),
-            Noted::New(_)
-        ));
+        table.mute(key(1, 1), shown(9), BootTime(100));
+        assert_eq!(note(&mut table, key(1, 1), 99, 1), Noted::Muted);
+        assert!(matches!(note(&mut table, key(1, 1), 100, 1), Noted::New(_)));
     }
 
     #[test]
     fn what_waits_and_what_was_refused_is_kept_apart() {
         let mut table = Requests::without_files(10);
-        note(&mut table, question(1, 1), 1, 1);
-        note(&mut table, question(1, 2), 1, 2);
+        note(&mut table, key(1, 1), 1, 1);
+        note(&mut table, key(1, 2), 1, 2);
         let refused = table.take("r2").unwrap();
-        table.mute(refused.question, refused.shown, BootTime(100));
+        table.mute(refused.key, refused.shown, BootTime(100));
         let kept = table.to_keep();
         let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["r1", "no-r2"]);
         assert_eq!(kept[0].1.refused_until, None);
         assert_eq!(kept[1].1.refused_until, Some(100));
-        assert_eq!(kept[1].1.question(), question(1, 2));
+        assert_eq!(kept[1].1.key(), key(1, 2));
         table.expire(BootTime(100));
         assert_eq!(table.to_keep().len(), 1);
     }
@@ -1192,9 +1181,9 @@ pub(crate) mod tests {
     #[test]
     fn what_nobody_tries_any_more_is_dropped() {
         let mut table = Requests::without_files(10);
-        note(&mut table, question(1, 1), 0, 1);
-        note(&mut table, question(1, 2), 5, 2);
-        note(&mut table, question(1, 1), 9, 3);
+        note(&mut table, key(1, 1), 0, 1);
+        note(&mut table, key(1, 2), 5, 2);
+        note(&mut table, key(1, 1), 9, 3);
         let age = MAX_AGE.as_nanos() as u64;
         let before = table.version();
         table.expire(BootTime(age));
@@ -1208,16 +1197,13 @@ pub(crate) mod tests {
     #[test]
     fn an_ended_session_leaves_nothing() {
         let mut table = Requests::without_files(10);
-        note(&mut table, question(1, 1), 0, 1);
-        table.mute(question(1, 2), shown(9), BootTime(100));
+        note(&mut table, key(1, 1), 0, 1);
+        table.mute(key(1, 2), shown(9), BootTime(100));
         table.end_session(SessionId(1));
         assert!(table.pending().is_empty());
-        assert_eq!(note(&mut table, question(1, 2), 1, 1), Noted::Muted);
+        assert_eq!(note(&mut table, key(1, 2), 1, 1), Noted::Muted);
         table.forget_answers(SessionId(1));
-        assert!(matches!(
-            note(&mut table, question(1, 2), 1, 1),
-            Noted::New(_)
-        ));
+        assert!(matches!(note(&mut table, key(1, 2), 1, 1), Noted::New(_)));
     }
 
     #[test]
@@ -1228,23 +1214,17 @@ pub(crate) mod tests {
         // The first, by way of those that are inside it.
         for last in 0..ROOM {
             let (id, session) = (u32::from(last), 100 + u32::from(last));
-            assert_eq!(
-                note(&mut table, question(session, last), id.into(), id),
-                new(id)
-            );
+            assert_eq!(note(&mut table, key(session, last), id.into(), id), new(id));
         }
-        assert_eq!(note(&mut table, question(200, 1), 90, 90), Noted::Full);
+        assert_eq!(note(&mut table, key(200, 1), 90, 90), Noted::Full);
         // Others have as much of it, and no more.
         for id in 50..54 {
-            assert_eq!(
-                note(&mut table, question(2, id), 99, id.into()),
-                new(id.into())
-            );
+            assert_eq!(note(&mut table, key(2, id), 99, id.into()), new(id.into()));
         }
-        assert_eq!(note(&mut table, question(2, 60), 99, 60), Noted::Full);
+        assert_eq!(note(&mut table, key(2, 60), 99, 60), Noted::Full);
         let left: Vec<_> = table.pending().iter().map(|one| &*one.shown.id).collect();
         assert_eq!(left, ["r4", "r5", "r6", "r7", "r50", "r51", "r52", "r53"]);
-        assert_eq!(note(&mut table, question(3, 1), 99, 61), new(61));
+        assert_eq!(note(&mut table, key(3, 1), 99, 61), new(61));
         // For those to whose answers somebody waits there is none else.
         let until = Some(Timestamp::MAX);
         let ids: Vec<_> = table
@@ -1255,16 +1235,16 @@ pub(crate) mod tests {
         for id in ids {
             table.hold(&id, until);
         }
-        assert_eq!(note(&mut table, question(4, 1), 99, 62), Noted::Full);
+        assert_eq!(note(&mut table, key(4, 1), 99, 62), Noted::Full);
     }
 
     /// Notes it, and gathers what is a burst then, as guardd does.
-    fn ask(table: &mut Requests, question: &Question, now: u64, id: u32) -> Noted {
-        let noted = note(table, question.clone(), now, id);
+    fn ask(table: &mut Requests, key: &RequestKey, now: u64, id: u32) -> Noted {
+        let noted = note(table, key.clone(), now, id);
         if matches!(noted, Noted::New(_))
-            && let Some(prefix) = table.burst_around(question, BootTime(now), is_one)
+            && let Some(prefix) = table.burst_around(key, BootTime(now), is_one)
         {
-            let gathered = table.gather(question, prefix).unwrap();
+            let gathered = table.gather(key, prefix).unwrap();
             return Noted::Again(gathered.request);
         }
         noted
@@ -1276,26 +1256,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_burst_is_one_question_and_a_no_to_it_is_for_all_of_it() {
+    fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
         let mut table = Requests::without_files(100);
         for id in 1..=3 {
             let new = Noted::New(format!("r{id}"));
-            assert_eq!(ask(&mut table, &question(1, id as u8), 1, id), new);
+            assert_eq!(ask(&mut table, &key(1, id as u8), 1, id), new);
         }
         // Another session, another port, and what is asked after a while are no part of it.
-        ask(&mut table, &question(2, 4), 1, 11);
-        let other = Question {
+        ask(&mut table, &key(2, 4), 1, 11);
+        let other = RequestKey {
             port: 80,
-            ..question(1, 4)
+            ..key(1, 4)
         };
         ask(&mut table, &other, 1, 12);
         table.hold("r3", Some(Timestamp::UNIX_EPOCH));
         let joined = Noted::Again("r1".to_owned());
-        assert_eq!(ask(&mut table, &question(1, 4), 2, 4), joined);
+        assert_eq!(ask(&mut table, &key(1, 4), 2, 4), joined);
         assert_eq!(table.pending().len(), 3);
-        assert_eq!(ask(&mut table, &question(1, 77), 3, 5), joined);
+        assert_eq!(ask(&mut table, &key(1, 77), 3, 5), joined);
         assert_eq!(
-            ask(&mut table, &question(1, 200), 3, 6),
+            ask(&mut table, &key(1, 200), 3, 6),
             Noted::New("r6".to_owned())
         );
         for id in ["r1", "r2", "r3", "r4"] {
@@ -1304,36 +1284,31 @@ pub(crate) mod tests {
         let burst = table.get("r1").unwrap().shown.burst.clone().unwrap();
         assert_eq!((&*burst.prefix, burst.count), ("192.0.2.0/25", 5));
         assert!(table.get("r1").unwrap().shown.held, "one of them waits");
-        assert_eq!(table.join(&question(1, 77)).as_deref(), Some("r1"));
+        assert_eq!(table.join(&key(1, 77)).as_deref(), Some("r1"));
         assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 5);
-        assert_eq!(table.join(&question(1, 78)).as_deref(), Some("r1"));
+        assert_eq!(table.join(&key(1, 78)).as_deref(), Some("r1"));
         assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 6);
         let kept = table.to_keep();
         let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
         assert_eq!(kept.1.burst, table.get("r1").unwrap().burst);
         let taken = table.take("r3").unwrap();
-        table.mute_all(
-            taken.question,
-            taken.burst.unwrap(),
-            taken.shown,
-            BootTime(100),
-        );
-        assert_eq!(ask(&mut table, &question(1, 99), 4, 7), Noted::Muted);
-        assert!(table.is_refused(&question(1, 5), BootTime(99)));
-        assert!(!table.is_refused(&question(1, 130), BootTime(99)));
-        assert!(!table.is_refused(&question(1, 5), BootTime(100)));
+        table.mute_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(100));
+        assert_eq!(ask(&mut table, &key(1, 99), 4, 7), Noted::Muted);
+        assert!(table.is_refused(&key(1, 5), BootTime(99)));
+        assert!(!table.is_refused(&key(1, 130), BootTime(99)));
+        assert!(!table.is_refused(&key(1, 5), BootTime(100)));
         let kept = table.to_keep();
         assert!(
             kept.iter()
                 .any(|(name, no)| name == "no-r1" && no.burst.is_some())
         );
         // A hole for one of them leaves the no to the others.
-        let opened = question(1, 2);
+        let opened = key(1, 2);
         let unmuted = table.unmute(|all| all.iter().all(|one| *one == opened));
         assert_eq!(unmuted, [opened]);
-        assert!(table.is_refused(&question(1, 5), BootTime(99)));
+        assert!(table.is_refused(&key(1, 5), BootTime(99)));
         table.unmute(|all| all.iter().all(|one| one.session == SessionId(1)));
-        assert!(!table.is_refused(&question(1, 5), BootTime(99)));
+        assert!(!table.is_refused(&key(1, 5), BootTime(99)));
     }
 
     #[test]
@@ -1342,33 +1317,28 @@ pub(crate) mod tests {
         let window = bursts::WINDOW.as_nanos() as u64;
         for (id, at) in [(1, 0), (2, 0), (3, 10), (4, window + 1)] {
             let new = Noted::New(format!("r{id}"));
-            assert_eq!(ask(&mut table, &question(1, id as u8), at, id), new);
+            assert_eq!(ask(&mut table, &key(1, id as u8), at, id), new);
         }
         let joined = Noted::Again("r1".to_owned());
-        ask(&mut table, &question(1, 5), window + 9, 5);
-        assert_eq!(ask(&mut table, &question(1, 6), window + 9, 6), joined);
+        ask(&mut table, &key(1, 5), window + 9, 5);
+        assert_eq!(ask(&mut table, &key(1, 6), window + 9, 6), joined);
         assert_eq!(table.pending().len(), 1, "and takes in what is there");
     }
 
     #[test]
     fn no_prefix_is_offered_around_what_was_refused() {
         let mut table = Requests::without_files(100);
-        table.mute(question(1, 9), shown(9), BootTime(1000));
+        table.mute(key(1, 9), shown(9), BootTime(1000));
         for id in 1..=8 {
-            ask(&mut table, &question(1, id as u8), 1, id);
+            ask(&mut table, &key(1, id as u8), 1, id);
         }
         let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
         let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
         assert_eq!(bursts, ["192.0.2.0/29"]);
         let taken = table.take("r1").unwrap();
-        table.mute_all(
-            taken.question,
-            taken.burst.unwrap(),
-            taken.shown,
-            BootTime(1000),
-        );
+        table.mute_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(1000));
         for id in 16..=32 {
-            ask(&mut table, &question(1, id as u8), 1, id);
+            ask(&mut table, &key(1, id as u8), 1, id);
         }
         let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
         let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
@@ -1384,23 +1354,23 @@ pub(crate) mod tests {
             let (mut now, mut known) = (0, HashMap::new());
             for ((session, last, later), id) in tried.into_iter().zip(1..) {
                 now += later * 1_000_000_000;
-                let question = question(session, last);
-                match ask(&mut table, &question, now, id) {
+                let key = key(session, last);
+                match ask(&mut table, &key, now, id) {
                     Noted::New(id) | Noted::Again(id) => {
-                        prop_assert!(table.find(&question).is_some_and(|one| one.is_called(&id)));
+                        prop_assert!(table.find(&key).is_some_and(|one| one.is_called(&id)));
                     }
                     other => panic!("{other:?}"),
                 }
-                known.insert(question, id);
+                known.insert(key, id);
             }
-            for question in known.keys() {
-                let found = table.pending().iter().filter(|one| one.is_about(question));
+            for key in known.keys() {
+                let found = table.pending().iter().filter(|one| one.is_about(key));
                 prop_assert_eq!(found.count(), 1);
             }
             for one in table.pending() {
                 let Some(burst) = &one.burst else { continue };
                 prop_assert!(is_one(&burst.prefix()) && burst.count() >= bursts::MANY);
-                prop_assert!(burst.addresses().all(|to| burst.prefix().covers(&to) && known.contains_key(&one.question.at(to))));
+                prop_assert!(burst.addresses().all(|to| burst.prefix().covers(&to) && known.contains_key(&one.key.at(to))));
                 prop_assert!(burst.ids().any(|id| id == one.shown.id));
             }
         }
@@ -1409,11 +1379,11 @@ pub(crate) mod tests {
         fn no_flood_takes_more_than_its_share(tried in prop::collection::vec((1u32..4, any::<u8>()), 0..1000)) {
             let mut table = Requests::without_files(100);
             for (now, (session, last)) in tried.iter().enumerate() {
-                note(&mut table, question(*session, *last), now as u64, now as u32);
+                note(&mut table, key(*session, *last), now as u64, now as u32);
             }
             prop_assert!(table.pending().len() <= 100);
             for session in 1..4 {
-                let of = table.pending().iter().filter(|one| one.question.session.0 == session);
+                let of = table.pending().iter().filter(|one| one.key.session.0 == session);
                 prop_assert!(of.count() <= MAX_PER_SESSION);
             }
         }

@@ -1,5 +1,5 @@
-//! What is offered as a yes: what the same person chose for the same rule last time comes first. Nothing is ever
-//! answered by it.
+//! The times and budgets that are offered for a yes: first what the same person chose for the same rule last time. An offer
+//! never answers a request by itself.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,12 +19,12 @@ use crate::{
     sessions::Sessions,
 };
 
-/// Choices of one user that are remembered.
+/// Choices that are kept of one user.
 const MOST: usize = 64;
-/// What everybody is offered: first what a plain yes is.
+/// What everybody is offered, the plain yes first.
 const USUAL: [(u64, Option<u32>); 4] = [(900, None), (300, None), (3600, None), (900, Some(1))];
 
-/// What somebody said yes to.
+/// The terms of a person's last yes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     policy: String,
@@ -34,7 +34,7 @@ pub struct Choice {
     offer: Offer,
 }
 
-/// What each user chose last, latest first.
+/// Each user's last choices, latest first.
 #[derive(Debug)]
 pub struct Choices {
     of: HashMap<u32, VecDeque<Choice>>,
@@ -42,7 +42,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// Takes note of what a user chose.
+    /// Keeps what a user chose.
     fn note(&mut self, uid: u32, choice: Choice) {
         let choices = self.of.entry(uid).or_default();
         choices.retain(|one| (&one.policy, &one.rule) != (&choice.policy, &choice.rule));
@@ -51,7 +51,7 @@ impl Choices {
         self.files.keep(&uid.to_string(), choices);
     }
 
-    /// Those that an earlier guardd knew of.
+    /// The choices that an earlier guardd has kept.
     #[must_use]
     pub fn kept_on(files: Shelf<VecDeque<Choice>>) -> Self {
         let kept = files.all().into_iter();
@@ -69,7 +69,7 @@ impl Choices {
     }
 }
 
-/// The offers to one who chose that last time, none of them for longer than `longest`.
+/// The offers to a person who chose `last` the last time, none of them for longer than `longest`.
 fn offers(last: Option<Offer>, longest: Duration) -> Vec<Offer> {
     let usual = USUAL.iter().map(|(seconds, connections)| Offer {
         seconds: Duration::from_secs(*seconds).as_secs_f64(),
@@ -87,7 +87,7 @@ fn offers(last: Option<Offer>, longest: Duration) -> Vec<Offer> {
 }
 
 impl Requests {
-    /// The ways to say yes to a question that one who answers is offered; none where it is about an HTTP request.
+    /// The offers that an approver is shown for a request; none for an HTTP request.
     pub(crate) fn offers_to(
         &self,
         sessions: &Sessions,
@@ -96,7 +96,7 @@ impl Requests {
         asked: &Pending,
     ) -> Vec<Offer> {
         match (
-            asked.question.http.is_some(),
+            asked.key.http.is_some(),
             longest_yes(sessions, policies, asked),
         ) {
             (false, Some(longest)) => {
@@ -107,8 +107,8 @@ impl Requests {
         }
     }
 
-    /// Remembers what somebody said yes to, so that it is offered first the next time. What is for reads alone or counts
-    /// bytes is another kind of yes.
+    /// Keeps the terms of a person's yes, to be offered first the next time. A yes for reads alone, or one that counts bytes,
+    /// is not kept.
     pub(crate) fn note_choice(&mut self, who: Approver, asked: &proto::Request, terms: &HoleTerms) {
         if terms.read_only || terms.bytes.is_some() {
             return;
@@ -126,13 +126,13 @@ impl Requests {
     }
 }
 
-/// How long a yes may last at most: what the least patient rule says. None where nothing can be opened.
+/// The longest possible yes, by the shortest `max_hole`. None if nothing can be opened.
 fn longest_yes(sessions: &Sessions, policies: &Policies, asked: &Pending) -> Option<Duration> {
-    let question = &asked.question;
-    let session = sessions.live(question.session)?;
+    let key = &asked.key;
+    let session = sessions.live(key.session)?;
     let to = asked.burst.as_ref().map(Burst::prefix);
-    let to = to.unwrap_or_else(|| Prefix::host(question.destination));
-    let ports = [events::ports_of(question)];
+    let to = to.unwrap_or_else(|| Prefix::host(key.destination));
+    let ports = [events::ports_of(key)];
     let mut longest: Option<Duration> = None;
     for slot in &session.chain {
         let most = match policies

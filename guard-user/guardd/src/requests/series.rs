@@ -1,7 +1,7 @@
-//! Statements that come in a row, as of a migration: asked about as one.
+//! Series: statements in a row, as of a migration, merged into one request.
 //!
-//! Each has an id of its own, and the question goes by the newest. Who answers by one of them answers what had come by
-//! then: what came later was not on their screen.
+//! Each statement has an id, and the request has that of the newest. An answer by one of the ids is for the statements up to
+//! that one: later ones were not on the approver's screen.
 
 use guard_common::BootTime;
 use guard_proto::{
@@ -9,34 +9,34 @@ use guard_proto::{
     wire::{MAX_PATH, MAX_PREVIEW},
 };
 
-use crate::requests::{Pending, Question};
+use crate::requests::{Pending, RequestKey};
 
-/// What comes later than that after the one before it, in nanoseconds, is not in a row with it.
+/// The longest pause between two statements of a series, in nanoseconds.
 const PAUSE: u64 = 60_000_000_000;
-/// As many are shown as one.
+/// Statements that one series has at most.
 const MAX_STATEMENTS: usize = 32;
-/// Bytes of what is said of all of them in a word.
+/// Bytes of the summary of a series.
 const MAX_WORD: usize = 256;
-/// Between two of them; between their texts, which may end in a comment, a line ends.
+/// Between the summaries of two statements; their texts are separated by a line's end, since they may end in a comment.
 const BETWEEN: &str = "; ";
 const BETWEEN_TEXTS: &str = ";\n";
 
-/// The statements that one question is about, where they are several, oldest first.
+/// The statements of one request, oldest first, if there are several.
 #[derive(Clone, Debug, Default)]
-pub struct Series(Vec<(Question, proto::Request)>);
+pub struct Series(Vec<(RequestKey, proto::Request)>);
 
 impl Series {
-    /// What each of them asks.
-    pub fn questions(&self) -> impl Iterator<Item = &Question> {
-        self.0.iter().map(|(question, _)| question)
+    /// The key of each statement.
+    pub fn keys(&self) -> impl Iterator<Item = &RequestKey> {
+        self.0.iter().map(|(key, _)| key)
     }
 
-    /// What each of them goes by.
+    /// The id of each statement.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(_, shown)| shown.id.as_str())
     }
 
-    /// All of them as one, as people see it; `now` is what they have seen so far, of some.
+    /// All statements as one, as people see them; `now` is what is shown so far.
     fn shown(&self, now: &proto::Request) -> Option<proto::Request> {
         let (_, newest) = self.0.last()?;
         let (_, first) = self.0.first()?;
@@ -61,21 +61,15 @@ impl Series {
 }
 
 impl Pending {
-    /// Whether that is asked about together with this: it follows it in a row, by the same program, and a person sees all of
-    /// both.
+    /// Whether an attempt continues this series: it follows in time, by the same program, and a person sees all of both.
     #[must_use]
-    pub fn is_followed_by(
-        &self,
-        question: &Question,
-        shown: &proto::Request,
-        now: BootTime,
-    ) -> bool {
+    pub fn is_followed_by(&self, key: &RequestKey, shown: &proto::Request, now: BootTime) -> bool {
         let (Some(own), Some(other)) = (&self.shown.http, &shown.http) else {
             return false;
         };
-        let is_in_row = |one: &Question| one.http.as_deref().is_some_and(|http| http.series);
+        let is_in_row = |one: &RequestKey| one.http.as_deref().is_some_and(|http| http.series);
         let program = |of: &proto::Request| (of.exe.clone(), of.comm.clone());
-        let is_there = self.question.is_there(question)
+        let is_there = self.key.is_there(key)
             && (&own.scheme, &own.host) == (&other.scheme, &other.host)
             && program(&self.shown) == program(shown);
         let fits = |text: fn(&HttpRequest) -> usize, most: usize| {
@@ -86,72 +80,63 @@ impl Pending {
             MAX_PREVIEW,
         ) && fits(|one| one.path.len(), MAX_PATH);
         let is_soon = now.0.saturating_sub(self.last.0) <= PAUSE;
-        let is_in_row = is_in_row(&self.question) && is_in_row(question);
-        // Who waits is told when that one is answered.
+        let is_in_row = is_in_row(&self.key) && is_in_row(key);
+        // A client that is held gets its own answer.
         let has_room = self.series.0.len() < MAX_STATEMENTS;
         is_in_row && is_there && fits && is_soon && has_room && !self.shown.held
     }
 
-    /// Takes it in.
-    pub fn follow(&mut self, question: Question, shown: proto::Request, now: BootTime) {
+    /// Adds a statement.
+    pub fn follow(&mut self, key: RequestKey, shown: proto::Request, now: BootTime) {
         if self.series.0.is_empty() {
-            self.series
-                .0
-                .push((self.question.clone(), self.shown.clone()));
+            self.series.0.push((self.key.clone(), self.shown.clone()));
         }
-        self.series.0.push((question, shown));
+        self.series.0.push((key, shown));
         self.last = now;
         self.tried += 1;
         self.show();
     }
 
-    /// Each question of it, with what people would see of that alone.
-    pub fn each(&self) -> impl Iterator<Item = (&Question, &proto::Request)> {
+    /// Each statement's key, with its own request as people would see it.
+    pub fn each(&self) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let own = self.series.0.is_empty();
-        let own = own.then_some((&self.question, &self.shown));
-        let series = self
-            .series
-            .0
-            .iter()
-            .map(|(question, shown)| (question, shown));
+        let own = own.then_some((&self.key, &self.shown));
+        let series = self.series.0.iter().map(|(key, shown)| (key, shown));
         own.into_iter().chain(series)
     }
 
-    /// Those that an answer by that id is for: none, where it is none of theirs.
-    pub fn each_up_to(&self, id: &str) -> impl Iterator<Item = (&Question, &proto::Request)> {
+    /// The statements that an answer by that id is for; none if the id is not one of theirs.
+    pub fn each_up_to(&self, id: &str) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let up_to = self.each().position(|(_, shown)| shown.id == id);
         self.each().take(up_to.map_or(0, |at| at + 1))
     }
 
-    /// As if one of them were asked about alone.
+    /// The request as if it were about one of them alone.
     #[must_use]
     pub fn alone(mut self, id: &str) -> Self {
         let mut series = std::mem::take(&mut self.series).0.into_iter();
-        if let Some((question, shown)) = series.find(|(_, shown)| shown.id == id) {
-            (self.question, self.shown) = (question, shown);
+        if let Some((key, shown)) = series.find(|(_, shown)| shown.id == id) {
+            (self.key, self.shown) = (key, shown);
         }
         self
     }
 
-    /// What is left of it when some have been answered, which `ids` then has, too.
+    /// What is left when some have been answered; their ids are added to `ids`.
     #[must_use]
     pub fn unless(
         mut self,
-        is_answered: impl Fn(&Question, &str) -> bool,
+        is_answered: impl Fn(&RequestKey, &str) -> bool,
         ids: &mut Vec<String>,
     ) -> Option<Self> {
-        if !self
-            .each()
-            .any(|(question, shown)| is_answered(question, &shown.id))
-        {
+        if !self.each().any(|(key, shown)| is_answered(key, &shown.id)) {
             return Some(self);
         }
         let (answered, left): (Vec<_>, Vec<_>) = self
             .each()
-            .map(|(question, shown)| (question.clone(), shown.clone()))
-            .partition(|(question, shown)| is_answered(question, &shown.id));
+            .map(|(key, shown)| (key.clone(), shown.clone()))
+            .partition(|(key, shown)| is_answered(key, &shown.id));
         ids.extend(answered.into_iter().map(|(_, shown)| shown.id));
-        self.question = left.first()?.0.clone();
+        self.key = left.first()?.0.clone();
         if !self.series.0.is_empty() {
             self.series.0 = left;
             self.show();
@@ -166,7 +151,7 @@ impl Pending {
     }
 }
 
-/// Two statements as one. Nothing but one of them is known again by a digest.
+/// Two statements as one, without a digest: that identifies one statement alone.
 fn together(first: HttpRequest, second: HttpRequest) -> HttpRequest {
     let joined = |one: &str, between: &str, other: &str| {
         let one = one.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
@@ -201,7 +186,7 @@ mod tests {
     use guard_common::{Protocol, SessionId};
 
     use super::*;
-    use crate::requests::{HttpQuestion, Noted, Requests, tests};
+    use crate::requests::{HttpRequestKey, Noted, Requests, tests};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -232,12 +217,12 @@ mod tests {
         now: u64,
         id: u32,
     ) -> Noted {
-        let question = Question {
+        let key = RequestKey {
             session: SessionId(1),
             destination: IpAddr::from([192, 0, 2, 1]).into(),
             protocol: Protocol::TCP,
             port: 5432,
-            http: Some(Rc::new(HttpQuestion {
+            http: Some(Rc::new(HttpRequestKey {
                 request: request.clone(),
                 alone: None,
                 plain: true,
@@ -249,7 +234,7 @@ mod tests {
             comm: Some(program.to_owned()),
             ..tests::shown(id)
         };
-        let Ok(noted) = table.note(question, (1000, SessionId(1)), BootTime(now), || {
+        let Ok(noted) = table.note(key, (1000, SessionId(1)), BootTime(now), || {
             Ok::<_, Infallible>(shown)
         });
         noted
@@ -270,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn definitions_in_a_row_are_one_question_which_shows_all_of_them() {
+    fn definitions_in_a_row_are_one_request_which_shows_all_of_them() {
         let mut table = of(&["create a", "create b", "create c"]);
         assert_eq!(ids(&table), ["r3"]);
         let shown = table.get("r1").unwrap().shown.clone();
@@ -312,15 +297,15 @@ mod tests {
     fn what_is_not_answered_is_asked_on() {
         let mut table = of(&["create a", "create b", "create c"]);
         table.hold("r3", Some(jiff::Timestamp::UNIX_EPOCH));
-        let of_b = |question: &Question| {
-            let http = question.http.as_deref();
+        let of_b = |key: &RequestKey| {
+            let http = key.http.as_deref();
             http.is_some_and(|http| http.request.path == "create b")
         };
-        assert_eq!(table.take_those(|question, _| of_b(question)), ["r2"]);
+        assert_eq!(table.take_those(|key, _| of_b(key)), ["r2"]);
         let left = table.get("r1").unwrap();
         assert_eq!(left.shown.http.as_ref().unwrap().path, "create a; create c");
         assert!(left.shown.held, "somebody waits for it still");
-        assert!(left.is_about(&left.question) && table.get("r2").is_none());
+        assert!(left.is_about(&left.key) && table.get("r2").is_none());
     }
 
     #[test]
@@ -331,12 +316,12 @@ mod tests {
             let alone = asked.clone().alone(id);
             assert_eq!(alone.shown.id, id);
             assert_eq!(alone.shown.http.unwrap().path, text);
-            assert_eq!(alone.question.http.unwrap().request.path, text);
+            assert_eq!(alone.key.http.unwrap().request.path, text);
         }
     }
 
     #[test]
-    fn what_is_no_part_of_it_is_a_question_of_its_own() {
+    fn what_is_no_part_of_it_is_a_request_of_its_own() {
         let elsewhere = HttpRequest {
             host: Some("app@staging".to_owned()),
             ..definition("create b")
@@ -381,8 +366,8 @@ mod tests {
         let mut next = Requests::without_files(100);
         for (id, asked) in table.to_keep() {
             assert_eq!(asked.shown.id, id);
-            let (question, shown) = (asked.question(), asked.shown);
-            let Ok(_) = next.note(question, (1000, SessionId(1)), BootTime(SECOND), || {
+            let (key, shown) = (asked.key(), asked.shown);
+            let Ok(_) = next.note(key, (1000, SessionId(1)), BootTime(SECOND), || {
                 Ok::<_, Infallible>(shown)
             });
         }

@@ -1,5 +1,5 @@
-//! In how many ways a session has tried to get somewhere lately. A program that is refused fails; who goes on to try
-//! other ports, protocols and programs looks for a way round.
+//! In how many ways a session has lately tried to reach a destination. A program that is refused fails; one that tries other
+//! ports, protocols and programs is looking for a way round.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,18 +8,18 @@ use std::{
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
 
-use crate::{requests::Question, times::is_past};
+use crate::{requests::RequestKey, times::is_past};
 
-/// So many ways are a warning sign.
+/// Ways from which on a person is warned.
 pub const MANY: usize = 4;
-/// Within this time.
+/// The time within which they are counted.
 pub const WINDOW: Duration = Duration::from_secs(20);
-/// Tries that are remembered of one destination.
+/// Tries that are kept of one destination.
 const MOST_OF_ONE: usize = 32;
-/// Destinations that are remembered; the one not tried for longest goes.
+/// Destinations that are kept; the least recently tried one is evicted.
 const MOST: usize = 1024;
 
-/// One way to try it.
+/// One way to try a destination.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Way {
     protocol: Protocol,
@@ -27,24 +27,24 @@ struct Way {
     program: String,
 }
 
-/// The tries of the last while.
+/// The recent tries.
 #[derive(Debug, Default)]
 pub struct Tries(HashMap<(SessionId, Address), VecDeque<(BootTime, Way)>>);
 
 impl Tries {
-    /// Takes note of one by that program: in how many ways it was tried by now.
-    pub fn note(&mut self, question: &Question, program: Option<&str>, at: BootTime) -> usize {
-        let key = (question.session, question.destination);
-        if !self.0.contains_key(&key) && self.0.len() >= MOST {
+    /// Notes a try by that program, and returns in how many ways the destination was tried.
+    pub fn note(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
+        let way_to = (key.session, key.destination);
+        if !self.0.contains_key(&way_to) && self.0.len() >= MOST {
             self.drop_oldest();
         }
-        let tries = self.0.entry(key).or_default();
+        let tries = self.0.entry(way_to).or_default();
         let way = Way {
-            protocol: question.protocol,
-            port: question.port,
+            protocol: key.protocol,
+            port: key.port,
             program: program.unwrap_or_default().to_owned(),
         };
-        // Each way once: the same again and again does not push the others out.
+        // Each way counts once: a repeated one does not push the others out.
         tries.retain(|(then, known)| !is_past(*then, WINDOW, at) && *known != way);
         if tries.len() >= MOST_OF_ONE {
             tries.pop_front();
@@ -70,7 +70,7 @@ impl Tries {
 /// How such a warning begins.
 const TRIED: &str = "tried in ";
 
-/// What a person is warned of, if that many ways are a warning sign.
+/// The warning for that many ways, if they are enough for one.
 #[must_use]
 pub fn warning(ways: usize) -> Option<String> {
     let seconds = WINDOW.as_secs();
@@ -78,7 +78,7 @@ pub fn warning(ways: usize) -> Option<String> {
         .then(|| format!("{TRIED}{ways} ways within {seconds} s: ports, protocols or programs"))
 }
 
-/// Of how many ways such a warning tells; none where it is another one.
+/// The number of ways in such a warning; none if it is another warning.
 #[must_use]
 pub fn ways(warning: &str) -> Option<usize> {
     let (number, _) = warning.strip_prefix(TRIED)?.split_once(' ')?;
@@ -93,8 +93,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn to(last: u8, port: u16) -> Question {
-        Question {
+    fn to(last: u8, port: u16) -> RequestKey {
+        RequestKey {
             session: SessionId(1),
             destination: IpAddr::from([192, 0, 2, last]).into(),
             protocol: Protocol::TCP,
@@ -125,7 +125,7 @@ mod tests {
         }
         assert_eq!(tries.note(&to(1, 9), None, BootTime(SECOND * 60)), 1);
         for n in 0..5000_u32 {
-            let to = Question {
+            let to = RequestKey {
                 destination: IpAddr::from(n.to_be_bytes()).into(),
                 ..to(1, 1)
             };

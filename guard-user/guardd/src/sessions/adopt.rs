@@ -1,8 +1,7 @@
 //! Taking over what an earlier guardd left in the kernel.
 //!
-//! The kernel says which sessions, holes and policies there are; the files beside it say what they
-//! are called. A file without its kernel state is taken away, and written down as ended; kernel
-//! state without its file is listed all the same.
+//! The kernel says which sessions, holes and policies there are; the files beside it have their names and owners. A file
+//! without kernel state is removed, with an end in the audit log; kernel state without a file is listed all the same.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
@@ -20,11 +19,11 @@ use crate::{
     unix,
 };
 
-/// How a record came about whose event nobody saw.
+/// The reason in a record of a change that happened while no guardd ran.
 const AFTER_RESTART: &str = "after a restart of guardd";
 
 impl State {
-    /// Makes what the daemon knows agree with the kernel.
+    /// Makes guardd's own state agree with the kernel's.
     ///
     /// # Errors
     ///
@@ -50,6 +49,7 @@ impl State {
         }
         self.adopt_sessions()?;
         self.adopt_holes()?;
+        self.adopt_names()?;
         self.adopt_policies()?;
         self.adopt_requests()?;
         self.relays.follow_none(&mut self.datapath);
@@ -63,34 +63,33 @@ impl State {
         Ok(())
     }
 
-    /// Asks again what was asked before, of the sessions that still live.
+    /// Makes the requests of live sessions pending again.
     ///
-    /// What was answered with no is not asked again for as long as that holds; what a hole or a policy has answered
-    /// meanwhile is not, either.
+    /// A request that was answered by a no that holds, or by a hole or a policy since, does not wait.
     fn adopt_requests(&mut self) -> Result<(), CallError> {
         let mut kept = self.requests.kept();
-        // Answers first, for what is answered does not wait.
+        // Answers first: an answered request does not wait.
         kept.sort_by_key(|(_, asked)| (asked.refused_until.is_none(), asked.shown.asked_at));
-        for (key, asked) in kept {
-            let question = asked.question();
-            let owner = self.sessions.live(question.session);
+        for (file, asked) in kept {
+            let key = asked.key();
+            let owner = self.sessions.live(key.session);
             let owner = owner.map(|session| (session.about.uid, session.outermost()));
-            // A no holds for as long as somebody is there for whom it holds.
-            let holds = self.sessions.share(question.session);
+            // A no holds while a session is left for which it holds.
+            let holds = self.sessions.share(key.session);
             match (owner, asked.refused_until) {
                 (_, Some(until)) if owner.is_some() || holds => {
                     self.requests
-                        .refuse(question, asked.burst, asked.shown, BootTime(until));
+                        .refuse(key, asked.burst, asked.shown, BootTime(until));
                 }
                 (None, _) | (_, Some(_)) => {}
                 (Some(owner), None) => {
                     let id = asked.shown.id.clone();
                     let ask = || Ok::<_, Infallible>(asked.shown);
-                    let Ok(_) = self.requests.note(question, owner, clock::now(), ask);
+                    let Ok(_) = self.requests.note(key, owner, clock::now(), ask);
                     self.requests.put_burst(&id, asked.burst);
                 }
             }
-            self.requests.note_file(key);
+            self.requests.note_file(file);
         }
         for hole in self.datapath.holes()? {
             self.settle(hole.session, &[hole]);
@@ -98,6 +97,14 @@ impl State {
         self.requests.settle(&self.sessions, &self.policies);
         self.requests.keep();
         Ok(())
+    }
+
+    /// Takes over by which names live sessions know addresses; what ended ones knew goes.
+    fn adopt_names(&mut self) -> Result<(), CallError> {
+        let sessions = &self.sessions;
+        self.datapath
+            .forget_named(|id| sessions.get(id).is_some())?;
+        self.policies.adopt_names(&self.datapath)
     }
 
     fn adopt_sessions(&mut self) -> Result<(), CallError> {
@@ -112,7 +119,7 @@ impl State {
             if let (Some(_), Ok(unit)) = (about.assigned, ids::parse_session(&id)) {
                 self.sessions.end_all_inside(&mut self.datapath, unit);
             }
-            // In this order: whoever is killed in between ends them at the next start.
+            // In this order: if guardd is killed in between, the next start ends them.
             self.sessions.remove_file(&id);
         }
         Ok(())
@@ -130,7 +137,7 @@ impl State {
             self.recorder.note(entry.noticed(AFTER_RESTART));
         }
         let mut about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
-        // 0.2.0 knew of these two only.
+        // 0.2.0 wrote these two only.
         if about.around.is_empty() {
             let known = [about.outermost, about.parent];
             about.around.extend(known.into_iter().flatten());
@@ -191,7 +198,7 @@ impl State {
         Ok(())
     }
 
-    /// Writes down a hole that may be in no record: its guardd was killed over it.
+    /// Writes a record of a hole whose guardd may have been killed before it wrote one.
     fn note_hole(&mut self, hole: &LiveHole) {
         let owner = self.sessions.get(hole.session);
         let owner = owner.map_or(0, |session| session.about.uid);
@@ -207,8 +214,8 @@ impl State {
         self.recorder.note(entry.noticed(AFTER_RESTART));
     }
 
-    /// Compiles the policies in the kernel's slots again, from the texts that they came from. One
-    /// that cannot be stays as it is in the kernel.
+    /// Compiles the policies in the kernel's slots again, from their source texts. One that does not compile stays as it is in
+    /// the kernel.
     fn adopt_policies(&mut self) -> Result<(), CallError> {
         let now = self.environment();
         for slot in self.datapath.policy_slots()? {

@@ -1,6 +1,6 @@
-//! Units and containers that come up in the guard's root and say nothing of a policy: the settings have one for them.
+//! Units and containers that appear in the guard's root and bring no policy, but have one by the settings.
 //!
-//! Until they are assigned, and where that fails, they are judged as what no session owns.
+//! Until they are assigned, and if that fails, they are judged as cgroups that no session owns.
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -21,30 +21,30 @@ use crate::{
     shared::Shared,
 };
 
-/// What went wrong is tried again after this long, if nothing happens before.
+/// Interval before a failed assignment is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Sessions by the settings at most, those among them that ended in the last minute: whoever can have an engine start
-/// containers leaves room for the sessions of others.
+/// Sessions by the settings at most, with those that ended in the last minute: a user who can start containers leaves room for
+/// the sessions of others.
 const MOST: usize = 2048;
-/// So many that have no policy are named one by one.
+/// Cgroups without a policy that are named one by one.
 const MOST_NAMED: usize = 16;
 
-/// Why, by the unit's name.
+/// The reason, by the unit's name.
 pub type Unassigned = BTreeMap<String, String>;
 
-/// Gives those that come their policy, for ever; first those that came while no guardd ran.
+/// Assigns policies to cgroups as they appear, for ever; first to those that appeared while no guardd ran.
 pub async fn follow(shared: Rc<Shared>) {
     loop {
         settle(&shared).await;
         shared.settled.notify_one();
-        // That it took the longest is as good as a call.
+        // A timeout is as good as a call.
         let _ = tokio::time::timeout(AGAIN, shared.arrivals.notified()).await;
     }
 }
 
 async fn settle(shared: &Shared) {
     let mut unassigned = Unassigned::new();
-    // What is wrong with a rule is wrong for all that it is for, and takes its time once.
+    // An error in a rule is the same for all cgroups that match it, and is found only once.
     let mut wrong: Vec<(Rule, String)> = Vec::new();
     for cgroup in shared.with(|state| state.sessions.unowned(&state.datapath)) {
         let unit = cgroup.unit();
@@ -70,7 +70,7 @@ async fn settle(shared: &Shared) {
 ///
 /// # Errors
 ///
-/// Where that is bad; then the cgroup is as it was.
+/// If that fails; then the cgroup is as it was.
 pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), CallError> {
     match shared.with(|state| state.config.rule_for(&cgroup.unit())) {
         Some(rule) => give(shared, cgroup, rule).await,
@@ -78,16 +78,16 @@ pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), CallError> {
     }
 }
 
-/// The service manager is not asked: it may take its time, and what it could say is no reason to wait. A process that PAM
-/// has moved out of the cgroup is not there to be judged, whatever policy the cgroup has; `units` looks for it.
+/// The service manager is not asked: it may take long, and its answer is no reason to wait. A process that PAM has moved out of
+/// the cgroup is not in the session, whatever policy the cgroup has; `units` checks for that.
 async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), CallError> {
-    // Whoever was here before has it from these settings too, or decided before they were.
+    // A unit that has a session already has it by these settings too, or was assigned before they were read.
     if shared.with(|state| state.sessions.of_cgroup(cgroup.id).is_some()) {
         return Ok(());
     }
     shared.with(|state| state.sessions.has_room())?;
     let owner = match rule.owner {
-        // Where accounts are kept elsewhere that takes its time.
+        // A remote account database takes its time.
         Some(owner) => in_background(move || uid_of(&owner)).await?,
         None => 0,
     };
@@ -128,7 +128,7 @@ impl Sessions {
         self.unassigned = unassigned;
     }
 
-    /// Which units and containers may put packets on a network past every hook. `guard run` takes that away by itself.
+    /// Units and containers that may send packets past every hook. `guard run` removes that right by itself.
     pub fn packet_warnings(&self, kernel: &Datapath) -> Vec<String> {
         let live = self.all_live();
         let others = live.filter(|one| !one.cgroup.is_ours());
@@ -146,7 +146,7 @@ impl Sessions {
         warnings.collect()
     }
 
-    /// What runs without a policy of its own, and why.
+    /// Cgroups without a policy of their own, and why.
     pub fn unassigned_warnings(&self, kernel: &Datapath, default: Option<PolicyId>) -> Vec<String> {
         let mut unowned = self.unowned(kernel).into_iter();
         let is_used = |cgroup: &Cgroup| kernel.has_processes(&cgroup.path);

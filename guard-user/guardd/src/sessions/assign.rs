@@ -1,7 +1,7 @@
-//! Making sessions of cgroups that are there already: those of units and containers right below the guard's root.
+//! Makes sessions of existing cgroups: those of units and containers right below the guard's root.
 //!
-//! Such a cgroup belongs to whoever made it. guardd writes nothing into it and never removes it, and its session lasts
-//! as long as it stands. Until it is assigned it is judged as what no session owns, by the entry under key 0.
+//! Such a cgroup belongs to the service manager or container engine that made it. guardd writes nothing into it and never
+//! removes it, and its session lasts as long as its directory. Until it is assigned it is judged by the entry under key 0.
 
 use std::{
     collections::HashSet,
@@ -33,7 +33,7 @@ use crate::{
     state::State,
 };
 
-/// Who gave a unit its policy.
+/// Who assigned a unit's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
@@ -62,36 +62,36 @@ impl By {
 pub struct Cgroup {
     /// Its directory.
     pub path: PathBuf,
-    /// The id by which the kernel knows it.
+    /// The id that the kernel gives it.
     pub id: u64,
 }
 
 impl Cgroup {
-    /// The unit that it is of, if it is of one.
+    /// The unit that it belongs to, if any.
     #[must_use]
     pub fn unit(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         unit_of(&name).to_owned()
     }
 
-    /// Whether that very cgroup is there still: a unit that starts again has a new one under the old name.
+    /// Whether that very cgroup still exists: a unit that starts again has a new one under the old name.
     #[must_use]
     pub fn stands(&self) -> bool {
         cgroup2::id(&self.path).is_ok_and(|id| id == self.id)
     }
 
-    /// What its session is called.
+    /// The session's name.
     #[must_use]
     pub fn name(&self) -> String {
         short(&self.unit())
     }
 }
 
-/// Digits of the id of a container, and those of it that engines show.
+/// Digits of a container's id, and below how many of them engines show.
 const ID: usize = 64;
 const SHOWN: usize = 12;
 
-/// A unit's name in which the id of a container is as short as engines show it.
+/// A unit's name, with a container's id as short as engines show it.
 #[must_use]
 pub fn short(unit: &str) -> String {
     let is_digit = |c: char| c.is_ascii_hexdigit();
@@ -102,14 +102,14 @@ pub fn short(unit: &str) -> String {
     }
 }
 
-/// What a cgroup is to become.
+/// The session that a cgroup is to become.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The session's name.
     pub name: String,
     /// Who answers for it.
     pub owner: u32,
-    /// What people are told that it runs.
+    /// The command that people are shown.
     pub command: Vec<String>,
     /// Who wants it.
     pub by: By,
@@ -119,7 +119,7 @@ pub struct Wanted {
 ///
 /// # Errors
 ///
-/// Why it is none; then no session owns it, as before.
+/// Why there is none; then no session owns it, as before.
 pub async fn assign(
     shared: &Shared,
     who: Assigner,
@@ -134,7 +134,7 @@ pub async fn assign(
     }
 }
 
-/// From a command of `ExecStartPre=`: inside a guarded cgroup nobody is believed, so the service manager says whether
+/// For a command of `ExecStartPre=`: a process inside a guarded cgroup is not believed, so the service manager is asked whether
 /// it is one.
 async fn from_within(
     shared: &Shared,
@@ -156,9 +156,9 @@ async fn from_within(
     }
     let unit = shared.manager.ask(&cgroup.unit()).await?;
     unit.vouch_for(pid, &path)?;
-    // The pid was the peer's when systemd named it only if the peer lives now.
+    // systemd named the peer's pid only if the peer still lives.
     is_still(peer, pid)?;
-    // The settings decide first, so that it does not matter who of them is faster.
+    // The settings come first, so that it does not matter which of the two is faster.
     arrivals::assign(shared, &cgroup).await?;
     let place = shared.with(|state| state.caller(peer))?.place;
     if let CallerPlace::Outside = place {
@@ -175,7 +175,7 @@ async fn from_within(
     Ok(started)
 }
 
-/// By root, of what may run already.
+/// For root, about a unit that may run already.
 async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, CallError> {
     let Some(asked) = &call.unit else {
         return Err(CallError::invalid(
@@ -209,7 +209,7 @@ async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, CallErro
     Ok(started)
 }
 
-/// What the service manager knows of a cgroup's unit, where there is one and the cgroup may be of a unit.
+/// What the service manager knows of a cgroup's unit, if there is one and the cgroup may be a unit's.
 async fn managed(shared: &Shared, cgroup: &Cgroup) -> Result<Option<Unit>, CallError> {
     let name = cgroup.unit();
     if !systemd::is_there() || !systemd::is_unit_name(&name) {
@@ -218,11 +218,11 @@ async fn managed(shared: &Shared, cgroup: &Cgroup) -> Result<Option<Unit>, CallE
     shared.manager.ask(&name).await.map(Some)
 }
 
-/// Makes a session of a cgroup, or finds that it is that one already.
+/// Makes a session of a cgroup, or returns its session if it is the same one.
 ///
 /// # Errors
 ///
-/// Where it is another one, the policy is bad, or the kernel has no room.
+/// If its session is another one, the policy is bad, or the kernel has no room.
 pub async fn make(
     shared: &Shared,
     cgroup: Cgroup,
@@ -269,7 +269,7 @@ impl State {
         if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
             return self.already(session.cgroup.id, Some(slot));
         }
-        // Names may have been looked up for the policy meanwhile: the one that is there now was not meant.
+        // Names may have been looked up for the policy meanwhile: a cgroup that has replaced this one was not meant.
         if !cgroup.stands() {
             return Err(is_gone(&cgroup));
         }
@@ -298,12 +298,11 @@ impl State {
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }
 
-    /// The answer to a process in a session: what its unit has already is no error, for units start again and again, and
-    /// nothing else comes of it.
+    /// The answer to a process in a session. A policy that its unit has already is no error, since units start again and again.
     ///
     /// # Errors
     ///
-    /// `Refused` where it is another policy, or no unit that prepares itself; `Invalid` where it is about another unit.
+    /// `Refused` if it is another policy, or not a unit that is starting; `Invalid` if it is about another unit.
     fn assigned(&mut self, agent: Agent, call: Assign) -> Result<Started, CallError> {
         let id = agent.session();
         let session = self.sessions.live(id);
@@ -321,11 +320,11 @@ impl State {
         self.already(id, self.policies.same(&source))
     }
 
-    /// The answer where a cgroup has a policy.
+    /// The answer if the cgroup has a policy.
     ///
     /// # Errors
     ///
-    /// `Refused` where it is another one than `slot`'s.
+    /// `Refused` if that is not `slot`'s.
     fn already(&mut self, id: SessionId, slot: Option<PolicyId>) -> Result<Started, CallError> {
         let session = self.sessions.live(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
@@ -353,6 +352,8 @@ impl State {
             authority: None,
             sockets: None,
             strict: false,
+            covered: false,
+            text: None,
             name_sockets: Vec::new(),
         })
     }
@@ -388,7 +389,7 @@ impl Sessions {
         Ok((cgroup, path))
     }
 
-    /// The cgroup that is meant: a unit's name, with or without `.service`, or a path.
+    /// The cgroup that the caller names: a unit, with or without `.service`, or a path.
     fn cgroup_called(
         &self,
         kernel: &Datapath,

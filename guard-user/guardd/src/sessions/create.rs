@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     changes::Change,
+    config::Require,
     control::{
         auth::{Agent, Approver, Authorised},
         failure::CallError,
@@ -23,6 +24,7 @@ use crate::{
     policies::{library::PolicyText, load},
     proxy,
     record::audit::LogEntry,
+    resolver,
     sessions::{About, Session, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
@@ -31,15 +33,17 @@ use crate::{
 
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
-/// Sessions inside one that a person started at most, however deep, those among them that ended in the last
-/// minute: what is inside uses up neither its person's share, nor the kernel's room; nor does it fill the disk with
-/// records of sessions. Of all other records those inside have one share together ([`crate::record::meters::Meters`]).
+/// Sessions inside one outermost session at most, however deep, with those that ended in the last minute: they use up neither
+/// the person's share nor the kernel's room, and do not fill the disk with records of sessions. For all other records, those
+/// inside have one share together ([`crate::record::meters::Meters`]).
 const MAX_NESTED: usize = 64;
-/// Names that policies from inside one session that a person started have at most, beside those that people's have.
+/// Names in policies from inside one outermost session, beside those in people's policies.
 const MAX_NAMES: usize = 100;
-/// A command line is kept up to so many bytes.
+/// Bytes that are kept of a command line.
 const MAX_COMMAND: usize = 1024;
 const MAX_NAME: usize = 64;
+/// Policies that are longer are not handed out: as JSON the text may have several times as many bytes, and an answer has a limit.
+const MAX_TEXT: usize = MAX_FRAME / 4;
 /// How long stopping waits for the last process to end.
 const MAX_STOPPING: Duration = Duration::from_secs(10);
 
@@ -57,8 +61,8 @@ fn no_such_hold(seconds: f64) -> CallError {
 
 /// Makes a session and its cgroup.
 ///
-/// Inside a session it makes one that is narrower: what the outer one denies stays denied. Where `launcher`, the
-/// caller, stands in for the command, the session does not outlive its being killed.
+/// A caller in a session gets a narrower one: what the outer session denies stays denied. If the caller is a `launcher`, the
+/// session ends when the caller is killed.
 ///
 /// # Errors
 ///
@@ -87,11 +91,11 @@ pub async fn run(
             let name = state.config.session_policy().to_owned();
             state.policies.library().find(&name)
         })?,
-        // Nothing narrower is asked for.
+        // The call asks for nothing narrower.
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
     };
     if let Authorised::Agent(agent) = who {
-        // Before its policy is put in place, which is a record.
+        // Before its policy is put in place, which writes a record.
         shared.with(|state| state.sessions.may_nest(agent))?;
         is_short(&source)?;
         load::may_look_up(shared, agent, &source).await?;
@@ -100,15 +104,24 @@ pub async fn run(
         Authorised::Agent(agent) => shared.with(|state| state.sessions.outermost(agent.session())),
         Authorised::Approver(_) => None,
     };
+    let text = (source.text.len() <= MAX_TEXT).then(|| source.text.clone());
     let (slot, warnings) = load::slot_for(shared, source, inside).await?;
     let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
     let mut started = started?;
-    // What a session starts inside was looked at when that was.
+    started
+        .warnings
+        .extend(resolver::needed::ready(shared).await);
+    // For a session inside, the machine was checked when the outermost one began.
     let is_outer = matches!(who, Authorised::Approver(_));
     started.strict = is_outer && shared.with(|state| state.config.strict);
+    if is_outer {
+        let require = shared.with(|state| state.config.discover.require);
+        started.covered = require == Require::Covered;
+        started.text = text;
+    }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
-        started.warnings.extend(proxy::life::ready(shared).await);
+        started.warnings.extend(proxy::needed::ready(shared).await);
         let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
         started.authority = authority;
         started.warnings.extend(warning);
@@ -120,7 +133,7 @@ pub async fn run(
 ///
 /// # Errors
 ///
-/// `NotFound` for sessions that it may not enter, or why it is not inside.
+/// `NotFound` for sessions that it may not enter; or why it is not inside.
 pub fn enter(
     state: &mut State,
     who: Authorised,
@@ -149,19 +162,20 @@ pub fn enter(
         return unix::judge_unix(&mut state.datapath, &state.sessions, id);
     }
     if !live.cgroup.is_ours() {
-        // It is there already, perhaps in a cgroup further down that the unit has made.
+        // It is inside already, perhaps in a cgroup further down that the unit has made.
         return Ok(());
     }
     state.datapath.enter(&live.cgroup, pid)?;
-    // The pid was the peer's when it was written only if the peer lives now.
+    // The pid written was the peer's only if the peer still lives.
     is_still(peer, pid)?;
     state.sessions.entered(&mut state.datapath, id, pid);
     state.notice_network(id, pid);
+    state.notice_network_for_questions(id, pid);
     Ok(())
 }
 
-/// The user namespace of the first process of a session, which is to run as root: it says once that it is there, before it
-/// becomes the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
+/// The user namespace of the first process of a session that is to run as root, which names it once, before it becomes the
+/// command. The kernel half then takes paths in that namespace literally: nobody can mount anything there.
 fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, CallError> {
     let unclear = |why: std::io::Error| {
         CallError::failed(
@@ -179,7 +193,7 @@ fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, CallError> {
 ///
 /// # Errors
 ///
-/// `NotFound`, or that its processes would not end.
+/// `NotFound`, or that its processes did not end.
 pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, CallError> {
     let (session, shown) = shared.with(|state| {
         let session = state
@@ -195,7 +209,7 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
         loop {
             let goes_on = shared.with(|state| {
                 state.look_at(session);
-                // One may have begun meanwhile.
+                // A session inside may have begun meanwhile.
                 let inside = state.sessions.end_all_inside(&mut state.datapath, session);
                 inside.iter().for_each(|inner| state.look_at(*inner));
                 let mut all = inside.into_iter().chain([session]);
@@ -219,7 +233,7 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
     Ok(proto::Sessions { sessions: shown })
 }
 
-/// What is inside cannot fill the kernel's memory with policies.
+/// The limit on a policy from inside a session, so that it cannot fill the kernel's memory.
 fn is_short(source: &PolicyText) -> Result<(), CallError> {
     if source.name.is_some() || source.text.len() <= MAX_FRAME {
         return Ok(());
@@ -231,7 +245,7 @@ fn is_short(source: &PolicyText) -> Result<(), CallError> {
     ))
 }
 
-/// A unit's cgroup is the service manager's: nobody else is moved there.
+/// A unit's cgroup is the service manager's: no other process is moved there.
 fn is_for_commands(session: &Session) -> Result<(), CallError> {
     match session.cgroup.is_ours() {
         true => Ok(()),
@@ -267,7 +281,7 @@ fn may_be_root(is_allowed: bool) -> Result<(), CallError> {
 ///
 /// # Errors
 ///
-/// That it does not.
+/// If it does not.
 pub fn is_still(peer: &Peer, pid: u32) -> Result<(), CallError> {
     match (peer.is_alive(), peer.pid()) {
         (Ok(true), Ok(now)) if now == pid => Ok(()),
@@ -280,8 +294,8 @@ pub fn is_still(peer: &Peer, pid: u32) -> Result<(), CallError> {
 }
 
 impl State {
-    /// Whether guardd looks up the names in a policy that a session brings: only where that session might look them up
-    /// itself, and so many.
+    /// Whether guardd looks up the names in a policy from inside a session: only names that the session could look up itself,
+    /// and up to a limit.
     pub(crate) fn may_bring(
         &mut self,
         agent: Agent,
@@ -334,6 +348,8 @@ impl State {
             authority: None,
             sockets: None,
             strict: false,
+            covered: false,
+            text: None,
             name_sockets: Vec::new(),
         })
     }
@@ -361,7 +377,7 @@ impl State {
         Ok(started)
     }
 
-    /// Takes a session that the kernel has into the books.
+    /// Registers a session that the kernel has.
     ///
     /// # Errors
     ///
@@ -387,6 +403,7 @@ impl State {
         if is_new {
             self.apply(Change::Chains);
         }
+        self.resolver.renew();
         if let Some(session) = self.sessions.live(id) {
             let (policies, requests) = (&self.policies, &self.requests);
             self.holds
@@ -401,9 +418,10 @@ impl State {
             .is_some_and(|one| !one.cgroup.is_ours())
         {
             self.survey_networks();
+            self.survey_for_questions();
         }
         self.write_start(id, &session);
-        // In this order, so that a session which the next guardd knows from here is in the audit log.
+        // In this order, so that a session which the next guardd finds here is in the audit log.
         self.sessions.keep(id);
         let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
@@ -413,6 +431,8 @@ impl State {
             authority: None,
             sockets: None,
             strict: false,
+            covered: false,
+            text: None,
             name_sockets: Vec::new(),
         })
     }
@@ -478,7 +498,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether a session may be started inside the caller's, as far as that is deep already.
+    /// Whether a session may be started inside the caller's: there is a limit to the depth.
     fn may_nest(&self, agent: Agent) -> Result<(), CallError> {
         match self.chain_around(agent)?.len() >= MAX_CHAIN {
             true => Err(too_deep()),
@@ -486,7 +506,7 @@ impl Sessions {
         }
     }
 
-    /// The policies that judge a new session: its own, then those of the session around it.
+    /// The policies that judge a new session: its own, then those of its parent session.
     fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, CallError> {
         let mut chain = vec![slot];
         if let Authorised::Agent(agent) = who {
@@ -498,14 +518,14 @@ impl Sessions {
         }
     }
 
-    /// The policies that judge the session which the caller is in.
+    /// The policies that judge the caller's session.
     fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], CallError> {
         let outer = self.live(agent.session());
         let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
         Ok(&outer.chain)
     }
 
-    /// Whether something goes on in a session. A unit's may be there without.
+    /// Whether a session has processes. A unit's session may have none.
     fn has_processes(&self, kernel: &Datapath, id: SessionId) -> bool {
         let Some(session) = self.live(id) else {
             return false;
@@ -513,8 +533,7 @@ impl Sessions {
         session.cgroup.is_ours() || kernel.is_populated(&session.cgroup).unwrap_or(true)
     }
 
-    /// What people will know of a new session. Who answers for a nested one is who answers for the
-    /// one around it.
+    /// What is kept about a new session. A nested one has the owner of its parent session.
     fn about(&self, who: Authorised, launcher: u32, call: Run) -> About {
         let outer = match who {
             Authorised::Agent(agent) => self.live(agent.session()),
@@ -539,16 +558,16 @@ impl Sessions {
                 || outer.is_some_and(|outer| outer.about.never_waits),
             waits: match outer {
                 None => call.hold,
-                // What is inside gets no more patience than it has.
+                // A session inside is held no longer than its parent session.
                 Some(outer) => {
                     (outer.about.waits).map(|most| call.hold.map_or(most, |hold| hold.min(most)))
                 }
             },
             connects: call.connects,
-            // A session inside is not believed to have what the one around it lacks. Units are not kept from any socket.
+            // A session inside cannot have a scope that its parent session lacks. Units have none.
             scoped: call.scoped
                 && outer.is_none_or(|outer| outer.about.scoped || !outer.cgroup.is_ours()),
-            // Only a person is believed that the namespace is what it should be.
+            // Only a person may say what the namespace is.
             root: call.root && outer.is_none(),
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),
             command_ended_at: None,
@@ -568,7 +587,7 @@ impl Sessions {
         Ok(inner.cgroup.id)
     }
 
-    /// Takes note that a process is in a session; the first one is its command.
+    /// Notes that a process is in a session; the first one is its command.
     fn entered(&mut self, kernel: &mut Datapath, id: SessionId, pid: u32) {
         let Some(session) = self.get_mut(id) else {
             return;
@@ -583,7 +602,7 @@ impl Sessions {
         }
     }
 
-    /// Takes note of the user namespace of a session that runs as root.
+    /// Notes the user namespace of a session that runs as root.
     fn note_user_namespace(&mut self, id: SessionId, number: u32) {
         if let Some(session) = self.get_mut(id) {
             session.about.user_namespace = Some(number);
@@ -592,7 +611,7 @@ impl Sessions {
     }
 }
 
-/// Whoever floods guardd from inside pays alone, however many sessions are inside.
+/// A flood of events from sessions inside counts against their outermost session alone.
 pub(super) fn share_with_outermost(kernel: &mut Datapath, id: SessionId, about: &About) {
     let Some(outermost) = about.outermost else {
         return;

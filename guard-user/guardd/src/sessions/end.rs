@@ -21,7 +21,7 @@ use crate::{
     times::is_past,
 };
 
-/// Nothing is left for longer, so that a suspended machine is not late for long.
+/// The longest sleep between two ticks, so that a resumed machine is not late for long.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
 
@@ -40,6 +40,7 @@ impl State {
         }
         if self.proxy.takes_survey(now) {
             self.survey_networks();
+            self.survey_for_questions();
         }
         self.requests.expire(now);
         self.collect_slots();
@@ -59,7 +60,7 @@ impl State {
             .clamp(SHORTEST_NAP, LONGEST_NAP)
     }
 
-    /// Tidies up after the holes that the kernel has ended by now: their connections are cut, and their end is written down.
+    /// Tidies up after holes that the kernel has ended: cuts their connections, and writes their end to the audit log.
     fn end_holes(&mut self, now: BootTime) {
         for (id, known) in self.holes.take_expired(now) {
             self.hole_ended(id, &known, "expired", None);
@@ -108,19 +109,19 @@ impl State {
                 (None, Some(live)) => LogEntry::of(session, live.about.uid, record),
                 (None, None) => record.into(),
             });
-        // In this order: whoever is killed in between has its end written down twice, and not never.
+        // In this order: if guardd is killed in between, the end is written twice, not never.
         self.holes.remove_file(id);
         if known.read_only {
             self.drop_closed_http();
         }
     }
 
-    /// Drops the HTTP requests whose destinations are closed: a yes would not get them there.
+    /// Drops the requests about HTTP whose destinations are closed: a yes would not help.
     fn drop_closed_http(&mut self) {
         let pending = self.requests.pending().iter();
-        let http = pending.filter(|one| one.question.http.is_some());
+        let http = pending.filter(|one| one.key.http.is_some());
         let is_closed = |one: &&Pending| {
-            let standing = self.standing(&target(&one.question));
+            let standing = self.standing(&target(&one.key));
             matches!(standing, Standing::Closed)
         };
         let closed: Vec<_> = http
@@ -144,7 +145,7 @@ impl State {
         }
     }
 
-    /// Looks which units have gone: the kernel tells of the removal of a cgroup in the one above it.
+    /// Checks which units have gone: the kernel reports the removal of a cgroup in its parent directory.
     pub fn look_at_units(&mut self) {
         for id in self.sessions.units() {
             self.look_at(id);
@@ -162,7 +163,7 @@ impl State {
 
     /// Closes a session that has no process left.
     fn end_session(&mut self, id: SessionId, now: BootTime) {
-        // What was refused while it lived is known by its policies, which it is about to leave.
+        // Events from while it lived are judged by its policies, which it is about to leave.
         self.hear();
         let Some((uid, lasted)) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
@@ -183,10 +184,11 @@ impl State {
         self.recorder
             .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
         self.sessions.remove_file(&ids::session(id));
+        self.resolver.renew();
         tracing::info!(session = id.0, "ended");
     }
 
-    /// Removes what the kernel still knows of a session that ended a while ago.
+    /// Removes the kernel's entry of a session that ended a while ago.
     fn forget_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(id) else {
             return;
@@ -195,8 +197,9 @@ impl State {
             Ok(()) => {
                 let outermost = self.sessions.outermost_of(id);
                 self.sessions.remove(id);
+                self.policies.forget_names(&mut self.datapath, id);
                 let is_shared = self.sessions.share(outermost);
-                // To what a person said no holds for all that is inside.
+                // A person's no holds for all sessions inside the outermost one.
                 if id != outermost {
                     self.requests.forget_answers(id);
                 }
@@ -212,8 +215,7 @@ impl State {
 }
 
 impl Session {
-    /// A unit has no process between two of its commands, or for as long as it likes: its session lasts as long as
-    /// its cgroup stands.
+    /// A unit may have no process between two of its commands, or for longer: its session lasts as long as its cgroup.
     #[must_use]
     pub fn has_ended(&self, kernel: &Datapath, now: BootTime) -> bool {
         if !self.cgroup.is_ours() {
@@ -233,8 +235,8 @@ impl Session {
 }
 
 impl Sessions {
-    /// Takes the cgroup of a session away that has no process left: whose it was, and for how long. None where a cgroup below it
-    /// is there for a moment still: the next tick tries again.
+    /// Removes the cgroup of a session without processes. Returns its owner and its duration; none if a cgroup below it still
+    /// exists: the next tick tries again.
     pub fn end(
         &mut self,
         kernel: &mut Datapath,
@@ -253,7 +255,7 @@ impl Sessions {
         Some((about.uid, about.started_at.duration_until(Timestamp::now())))
     }
 
-    /// Those that have ended since.
+    /// The sessions that have ended since.
     #[must_use]
     pub fn ended(&self, kernel: &Datapath, now: BootTime) -> Vec<SessionId> {
         let live = self.all_live();
@@ -261,7 +263,7 @@ impl Sessions {
         ended.map(|session| session.cgroup.id).collect()
     }
 
-    /// Those of units and containers.
+    /// The sessions of units and containers.
     #[must_use]
     pub fn units(&self) -> Vec<SessionId> {
         let live = self.all_live();
@@ -269,13 +271,13 @@ impl Sessions {
         units.map(|session| session.cgroup.id).collect()
     }
 
-    /// Watches no more who stands in for its command, and ends what runs inside it where nobody else would.
+    /// Stops watching the session's launcher, and ends the sessions inside it that nothing else would end.
     pub fn let_go(&mut self, kernel: &mut Datapath, id: SessionId) {
         self.launchers.forget(id);
         self.end_those_inside(kernel, id);
     }
 
-    /// What ran in sessions of its own inside a unit's ends with the unit: the service manager does not know of it.
+    /// Sessions inside a unit's session end with the unit: the service manager does not know of them.
     fn end_those_inside(&mut self, kernel: &mut Datapath, id: SessionId) {
         let is_unit = |session: &Session| !session.cgroup.is_ours();
         if self.get(id).is_some_and(is_unit) {
@@ -283,7 +285,7 @@ impl Sessions {
         }
     }
 
-    /// Ends what runs in sessions that were started inside that one, or in those. Which they are.
+    /// Ends all sessions inside that one, at any depth. Returns their ids.
     pub fn end_all_inside(&mut self, kernel: &mut Datapath, id: SessionId) -> Vec<SessionId> {
         let inside = self.all_live();
         let inside = inside.filter(|session| session.about.around.contains(&id.0));
@@ -300,7 +302,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// Where the kernel does not let us.
+    /// If the kernel refuses.
     pub fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), CallError> {
         if let Some(session) = self.get_mut(id) {
             session.stage = match session.stage {
@@ -313,14 +315,15 @@ impl Sessions {
     }
 }
 
-/// How many attempts of a session were refused, as the kernel counts.
+/// How many attempts of a session were refused, as the kernel counts: without those that waited and went on.
 fn denied(kernel: &Datapath, id: SessionId) -> Option<u64> {
     let stats = kernel.stats().ok()?;
     let of = stats.into_iter().find(|(session, _)| *session == id);
-    Some(of.map_or(0, |(_, stats)| stats.denied))
+    let stopped = of.map_or(0, |(_, stats)| stats.denied);
+    Some(stopped.saturating_sub(kernel.went_on(id).ok()?))
 }
 
-/// How many bytes a hole that has ended was not used for, where they were counted.
+/// The unused bytes of a hole that has ended, if they were counted.
 fn bytes_left(kernel: &mut Datapath, id: HoleId) -> Option<u64> {
     let left = kernel.settle_budgets(id);
     left.unwrap_or_else(|error| {

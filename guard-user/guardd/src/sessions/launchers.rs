@@ -1,6 +1,6 @@
 //! The launchers of sessions: each `guard run`, watched by a pidfd.
 //!
-//! A launcher passes signals on to its command and ends when the command has. If it is killed first, nobody is left to stop the
+//! A launcher passes signals on to its command and ends after it. If the launcher is killed first, nothing would stop the
 //! command, so guardd ends the session.
 
 use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
@@ -21,10 +21,10 @@ use rustix::event::{
 use super::{Session, Sessions};
 use crate::{machine::Machine, shared::Shared};
 
-/// As many processes that a command left are named.
+/// Processes left by a command that are named.
 const MOST_LEFT: usize = 16;
 
-/// The ones that are watched.
+/// The launchers that are watched.
 #[derive(Debug)]
 pub struct Launchers {
     epoll: OwnedFd,
@@ -32,7 +32,7 @@ pub struct Launchers {
 }
 
 impl Launchers {
-    /// None yet, and what tells when one of them has ended.
+    /// No launcher yet, and what becomes ready when one has ended.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Launchers {
         Ok((none, readable))
     }
 
-    /// None yet, and nobody is told.
+    /// No launcher yet, and nothing becomes ready.
     pub(crate) fn unheard() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
@@ -51,7 +51,7 @@ impl Launchers {
         })
     }
 
-    /// Watches who stands in for a session's command.
+    /// Watches a session's launcher.
     fn watch(&mut self, session: SessionId, launcher: OwnedFd) -> io::Result<()> {
         let data = EventData::new_u64(session.0.into());
         epoll::add(&self.epoll, &launcher, data, EventFlags::IN)?;
@@ -59,12 +59,12 @@ impl Launchers {
         Ok(())
     }
 
-    /// Watches no more.
+    /// Stops watching a session's launcher.
     pub fn forget(&mut self, session: SessionId) {
         self.watched.remove(&session);
     }
 
-    /// The sessions whose launchers have ended since the last time.
+    /// The sessions whose launchers have ended since the last call.
     fn ended(&mut self) -> Vec<SessionId> {
         let mut ended = Vec::new();
         loop {
@@ -98,8 +98,7 @@ pub async fn follow(shared: Rc<Shared>, readable: Readiness) {
 }
 
 impl Sessions {
-    /// Watches whether somebody stands in for a session's command, as long as it runs. A session whose command has
-    /// none any more is ended.
+    /// Watches the launcher of a session's command while the command runs. If the launcher is gone, the session is ended.
     pub fn attend(&mut self, kernel: &mut Datapath, id: SessionId) {
         let Some(session) = self.live(id) else {
             return;
@@ -109,9 +108,9 @@ impl Sessions {
         };
         let command = session.about.pid;
         let stands_in = || command.is_some_and(|command| stands_in(launcher, command));
-        // Its first thread ends with it, though another may hang in a call that nothing ends.
+        // The process ends with its first thread, though another thread may hang in a call that cannot be interrupted.
         match open_thread(launcher, launcher) {
-            // The number is the launcher's only if it stands in for the command now.
+            // The number is the launcher's only if it is the command's launcher now.
             Ok(pidfd) if stands_in() => {
                 if let Err(error) = self.launchers.watch(id, pidfd) {
                     tracing::warn!(%error, session = id.0, "goes on if its launcher is killed");
@@ -122,14 +121,14 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions whose launchers were killed since the last time.
+    /// Ends the sessions whose launchers were killed since the last call.
     pub fn end_unattended(&mut self, kernel: &mut Datapath) {
         for id in self.launchers.ended() {
             self.end_if_unattended(kernel, id);
         }
     }
 
-    /// A launcher that has ended before the command was killed; after it, what is left of the session may go on.
+    /// If the launcher ended before the command, it was killed; if after it, what is left of the session may go on.
     fn end_if_unattended(&mut self, kernel: &mut Datapath, id: SessionId) {
         let session = self.live(id);
         if !session.is_some_and(|session| session.has_command(kernel)) {
@@ -154,13 +153,13 @@ impl Sessions {
 }
 
 impl Session {
-    /// Whether a session goes on without its command. A cgroup that was there before has none.
+    /// Whether a session has outlived its command. An assigned cgroup has no command.
     #[must_use]
     pub fn lost_command(&self, kernel: &Datapath) -> bool {
         self.cgroup.is_ours() && self.about.pid.is_some() && !self.has_command(kernel)
     }
 
-    /// What a command has left behind.
+    /// The processes that a command has left behind.
     pub(crate) fn left(&self, kernel: &Datapath, machine: &Machine) -> Vec<LeftProcess> {
         let mut pids = kernel.processes(&self.cgroup);
         pids.sort_unstable();
@@ -180,8 +179,8 @@ impl Session {
     }
 }
 
-/// Whether a process stands in for a command: as its parent, or at a terminal as the parent of that, which is then
-/// the one that leads the command's terminal session and ends with it.
+/// Whether a process is the launcher of a command: its parent, or at a terminal the parent of the monitor, which leads the
+/// command's terminal session and ends with it.
 #[must_use]
 pub fn stands_in(launcher: u32, command: u32) -> bool {
     let Ok(parent) = parent_of(command) else {

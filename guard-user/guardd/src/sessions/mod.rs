@@ -1,4 +1,4 @@
-//! The sessions: what the kernel knows of them, and what people do.
+//! The sessions: what the kernel knows of them, and what guardd keeps for people.
 
 pub mod adopt;
 pub mod arrivals;
@@ -30,16 +30,17 @@ use self::{
 };
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
+    policies::Subject,
     record::shelf::Shelf,
     times::is_past,
 };
 
-/// A session that no process has entered for so long has ended.
+/// How long a new session may stay without a process.
 pub const TIME_TO_ENTER: Duration = Duration::from_secs(30);
-/// What closed sockets still have to send is judged by the session's policy for so long.
+/// How long an ended session's policy still judges what its closed sockets send.
 pub const TIME_TO_DRAIN: Duration = Duration::from_secs(60);
 
-/// What the kernel has no room for. It survives the daemon in a file of its own.
+/// What guardd keeps about a session beside the kernel's state, in a file that outlives guardd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// Its name.
@@ -52,36 +53,36 @@ pub struct About {
     pub started_at: Timestamp,
     /// The first process; none until it has entered.
     pub pid: Option<u32>,
-    /// Who stands in for the first process, and is its parent; none where nobody does.
+    /// The launcher, which is the parent of the first process; none without one.
     #[serde(default)]
     pub launcher: Option<u32>,
     /// The session that it was started in.
     pub parent: Option<u32>,
-    /// All sessions around it, the outermost first, though they have ended.
+    /// All parent sessions, the outermost first, even if they have ended.
     #[serde(default)]
     pub around: Vec<u32>,
-    /// The session around it that a person started; none where that is this one.
+    /// The outermost session; none if it is this one.
     #[serde(default)]
     pub outermost: Option<u32>,
-    /// Who made it of a cgroup that was there already; none where guardd made the cgroup.
+    /// Who assigned its cgroup; none if guardd made the cgroup.
     #[serde(default)]
     pub assigned: Option<By>,
-    /// Nothing of it waits for a person: it was started so (`--hold 0s`), or the one around it.
+    /// Its connections are never held: it, or its parent session, was started with `--hold 0s`.
     #[serde(default)]
     pub never_waits: bool,
-    /// How long its connections wait, also where nobody seems to be there to answer, in seconds; none: as the policy says.
+    /// How long its connections are held even if no approver is there, in seconds; none: as the policy says.
     #[serde(default)]
     pub waits: Option<f64>,
-    /// Whoever started it connects its Unix sockets for it.
+    /// Its launcher's supervisor connects its Unix sockets.
     #[serde(default)]
     pub connects: bool,
-    /// Landlock keeps it from abstract Unix sockets of others.
+    /// Landlock keeps it from the abstract Unix sockets of others.
     #[serde(default)]
     pub scoped: bool,
     /// A person started it as root of a user namespace of its own.
     #[serde(default)]
     pub root: bool,
-    /// The number of that namespace, also in sessions inside; none until it is made.
+    /// The number of that namespace, for sessions inside too; none until it is made.
     #[serde(default)]
     pub user_namespace: Option<u32>,
     /// When its command was seen to have ended, with processes left.
@@ -90,7 +91,7 @@ pub struct About {
 }
 
 impl About {
-    /// How long its connections wait, where its start said so.
+    /// How long its connections are held, if its start said so.
     #[must_use]
     pub fn hold(&self) -> Option<Duration> {
         match self.never_waits {
@@ -101,7 +102,7 @@ impl About {
         }
     }
 
-    /// Of a session whose file is gone: only root answers for it. Where the cgroup is not ours, its name is a unit's.
+    /// For a session whose file is gone: only root answers for it. If the cgroup is not guardd's, the name is the unit's.
     #[must_use]
     pub fn unknown(cgroup: &SessionCgroup) -> Self {
         let unit = cgroup.path.file_name().filter(|_| !cgroup.is_ours());
@@ -119,7 +120,7 @@ impl About {
             assigned: None,
             never_waits: false,
             waits: None,
-            // Doubt is denial: where nobody connects its sockets, nothing does.
+            // Doubt is denial: without a supervisor, nothing connects them.
             connects: true,
             scoped: false,
             root: false,
@@ -129,15 +130,15 @@ impl About {
     }
 }
 
-/// How far a session has come.
+/// The stage of a session's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing has entered it yet.
+    /// No process has entered it yet.
     Empty {
         /// Since when.
         since: BootTime,
     },
-    /// It has processes, or had when last looked at; or its cgroup is not ours, and stands.
+    /// It has processes, or had when last checked; or its cgroup is not guardd's, and exists.
     Live,
     /// Its last process has ended, or its cgroup is gone.
     Ended {
@@ -151,11 +152,11 @@ pub enum Stage {
 pub struct Session {
     /// Its cgroup.
     pub cgroup: SessionCgroup,
-    /// Its policy, then those of the sessions that it was started in.
+    /// Its policy, then those of its parent sessions.
     pub chain: Vec<PolicyId>,
     /// What people know of it.
     pub about: About,
-    /// How far it has come.
+    /// Its stage.
     pub stage: Stage,
 }
 
@@ -179,13 +180,22 @@ impl Session {
         }
     }
 
-    /// The session around it that a person started, or itself.
+    /// Whose destinations are judged.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            session: Some(self.cgroup.id),
+            ..Subject::from(&self.chain)
+        }
+    }
+
+    /// The outermost session around it, or itself.
     #[must_use]
     pub fn outermost(&self) -> SessionId {
         SessionId(self.about.outermost.unwrap_or(self.cgroup.id.0))
     }
 
-    /// It and all sessions around it, the outermost first.
+    /// It and all its parent sessions, the outermost first.
     #[must_use]
     pub fn with_those_around(&self) -> Vec<u32> {
         let around = self.about.around.iter().copied();
@@ -199,19 +209,19 @@ impl Session {
     }
 }
 
-/// Owns the sessions: all of which the kernel knows, those that have just ended among them, and what else is in its slice.
+/// Owns the sessions: all that the kernel knows, also those that have just ended, and what else is in the slice.
 #[derive(Debug)]
 pub struct Sessions {
     all: BTreeMap<SessionId, Session>,
-    /// What is known of each beside the kernel, by its id.
+    /// What is kept about each, by its id.
     files: Shelf<About>,
-    /// Who stands in for their commands.
+    /// The launchers of their commands.
     launchers: Launchers,
     /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
     unassigned: Unassigned,
     /// The units of the slice whose main process is elsewhere, as last seen.
     astray: BTreeSet<Main>,
-    /// Some were made by this daemon, or adopted.
+    /// Whether this guardd has made or adopted a session.
     had_any: bool,
 }
 
@@ -229,37 +239,37 @@ impl Sessions {
         }
     }
 
-    /// A new one.
+    /// Adds a new session.
     pub fn add(&mut self, session: Session) {
         self.had_any = true;
         self.all.insert(session.cgroup.id, session);
     }
 
-    /// Whether some were made by this daemon, or adopted.
+    /// Whether this guardd has made or adopted a session.
     #[must_use]
     pub fn had_any(&self) -> bool {
         self.had_any
     }
 
-    /// Writes down what is known of one beside the kernel.
+    /// Writes a session's file.
     pub fn keep(&self, id: SessionId) {
         if let Some(session) = self.all.get(&id) {
             self.files.keep(&ids::session(id), &session.about);
         }
     }
 
-    /// What an earlier guardd has written down, by their ids.
+    /// What an earlier guardd has kept, by the sessions' ids.
     #[must_use]
     pub fn kept(&self) -> Vec<(String, About)> {
         self.files.all()
     }
 
-    /// Removes what is written down of one that has ended.
+    /// Removes the file of a session that has ended.
     pub fn remove_file(&self, id: &str) {
         self.files.remove(id);
     }
 
-    /// Forgets one.
+    /// Removes a session.
     pub fn remove(&mut self, id: SessionId) {
         self.all.remove(&id);
     }
@@ -281,12 +291,11 @@ impl Sessions {
         self.get(id).filter(|session| session.is_live())
     }
 
-    /// The live session of that id, or of that name, if it is among those that `may` be seen.
+    /// The live session with that id or name, if it is one that `may` be seen.
     ///
     /// # Errors
     ///
-    /// `NotFound`, for the sessions of others too: their ids are nobody else's business. `Invalid` where several have
-    /// that name.
+    /// `NotFound`, also for sessions that may not be seen. `Invalid` if several have that name.
     pub fn called(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, CallError> {
         if let Ok(parsed) = ids::parse_session(id) {
             let found = self.live(parsed);
@@ -294,7 +303,7 @@ impl Sessions {
             return found.ok_or_else(|| ids::no_session(id));
         }
         let name = short(id);
-        // What somebody calls like a unit does not stand for that: the unit may not have come up yet.
+        // A session that is merely named like a unit does not stand for the unit, which may not have started yet.
         let is_units = systemd::is_kept_for_units(id);
         let is_meant = |session: &&Session| {
             let can_be = !is_units || !session.cgroup.is_ours();
@@ -302,7 +311,7 @@ impl Sessions {
             can_be && is_called && may(session.about.uid)
         };
         let named = self.all_live().filter(is_meant);
-        // What is inside gives its own sessions whatever names it likes: they stand for none of them.
+        // Names from inside a session are the agent's choice: they do not identify a session.
         let is_outer = |session: &&Session| session.about.outermost.is_none();
         let (outer, inside): (Vec<_>, Vec<_>) = named.partition(is_outer);
         let mut named = outer.into_iter();
@@ -337,26 +346,26 @@ impl Sessions {
         self.all.values()
     }
 
-    /// Whether one of them is that one, or was started inside it: what is counted for all of these is still to be known.
+    /// Whether a session with that id, or inside it, is left: what is counted for these together must be kept.
     #[must_use]
     pub fn share(&self, outermost: SessionId) -> bool {
         self.iter().any(|session| session.outermost() == outermost)
     }
 
-    /// The session around a live one that a person started, or itself.
+    /// The outermost session around a live one, or itself.
     #[must_use]
     pub fn outermost(&self, id: SessionId) -> Option<SessionId> {
         self.live(id).map(Session::outermost)
     }
 
-    /// The same of any session of which the kernel knows, and itself where it is none: by what all that is inside one is
-    /// counted.
+    /// The same for any session that the kernel knows, or the id itself if it is unknown: the key by which all sessions inside
+    /// one are counted.
     #[must_use]
     pub fn outermost_of(&self, id: SessionId) -> SessionId {
         self.get(id).map_or(id, Session::outermost)
     }
 
-    /// The slots of the policies that judge what people have started.
+    /// The slots of the policies of sessions that people have started.
     #[must_use]
     pub fn peoples_slots(&self) -> HashSet<PolicyId> {
         let outer = self.all_live();
@@ -366,7 +375,7 @@ impl Sessions {
             .collect()
     }
 
-    /// The slots of the policies that were brought by what is inside that session.
+    /// The slots of the policies that sessions inside that one have brought.
     pub fn brought_into(&self, outermost: Option<SessionId>) -> impl Iterator<Item = &PolicyId> {
         let inside = self.iter();
         let inside = inside.filter(move |session| Some(session.outermost()) == outermost);
@@ -375,21 +384,21 @@ impl Sessions {
         slots.flat_map(|(_, brought)| brought)
     }
 
-    /// The slots that some session's packets are still judged by.
+    /// The slots by which some session's packets are still judged.
     #[must_use]
     pub fn slots(&self) -> HashSet<PolicyId> {
         let chains = self.all.values().flat_map(|session| &session.chain);
         chains.copied().collect()
     }
 
-    /// By what policies is judged now, the outermost last; `default` judges what none of them owns.
+    /// The policy chains in use, the outermost last; `default` is the one for cgroups that no session owns.
     #[must_use]
     pub fn chains(&self, default: Option<PolicyId>) -> HashSet<Vec<PolicyId>> {
         let live = self.all_live().map(|session| session.chain.clone());
         live.chain(default.map(|slot| vec![slot])).collect()
     }
 
-    /// The cgroup of the session whose all of these cgroups are; 0 where they are of none, or of several.
+    /// The cgroup of the session that owns all of these cgroups; 0 if none does, or several.
     #[must_use]
     pub fn owner_of(&self, cgroups: &[u64]) -> u64 {
         let mut owners = cgroups
@@ -408,7 +417,7 @@ impl Sessions {
         own.is_some_and(|own| self.owner_of(cgroups) == own)
     }
 
-    /// Those that ended long enough ago to be forgotten.
+    /// Those that ended long enough ago to be removed.
     #[must_use]
     pub fn drained(&self, now: BootTime) -> Vec<SessionId> {
         let is_drained = |session: &&Session| match session.stage {
@@ -421,17 +430,17 @@ impl Sessions {
 }
 
 impl Sessions {
-    /// The session that is meant where none is named: the caller's only one.
+    /// The caller's only session, if no session is named.
     ///
     /// # Errors
     ///
-    /// `Invalid` where there are several, `NotFound` where there is none.
+    /// `Invalid` if there are several, `NotFound` if there is none.
     pub fn only(&self, kernel: &Datapath, who: Approver) -> Result<SessionId, CallError> {
         let mine = self.all_live();
         let mine = mine.filter(|session| who.answers_for(session.about.uid));
-        // What is inside another was started by that one.
+        // A session inside another was started by that one.
         let mine = mine.filter(|session| session.about.outermost.is_none());
-        // What a command left behind is nobody's work any more.
+        // A session that has outlived its command is not meant.
         let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| session.lost_command(kernel));
         if let ([_, ..], []) = (&left[..], &mine[..]) {
             let left: Vec<_> = left
@@ -462,7 +471,7 @@ impl Sessions {
     }
 }
 
-/// Somebody inside has given that name.
+/// The error if the name is only that of a session inside.
 fn only_inside(name: &str, session: &Session) -> CallError {
     let around = ids::session(session.outermost());
     let id = ids::session(session.cgroup.id);

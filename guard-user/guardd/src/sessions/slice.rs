@@ -23,8 +23,8 @@ const UNITS: [&str; 5] = [
     "/lib/systemd/system",
 ];
 
-/// What is wrong where guardd is a service, and the slice whose cgroup `root` is has no unit any more: systemd makes
-/// one up then, which waits for nobody.
+/// The warning if guardd is a service and the slice of `root` no longer has a unit file: systemd then makes one up that waits
+/// for nothing.
 #[must_use]
 pub fn without_unit(root: &Path) -> Option<String> {
     env::var_os("NOTIFY_SOCKET")?;
@@ -44,13 +44,13 @@ pub fn without_unit(root: &Path) -> Option<String> {
 ///
 /// # Errors
 ///
-/// [`DatapathError::SliceStands`] where it cannot be asked.
+/// [`DatapathError::SliceStands`] if systemd cannot be asked.
 pub fn stands(root: &Path) -> Result<bool, DatapathError> {
     at(root).map_or(Ok(false), is_active)
 }
 
-/// Has systemd stop the slice whose cgroup `root` is, before what is attached to it goes. Else it would count as
-/// started still, and the next unit of the slice would run in it without anything in its way.
+/// Has systemd stop the slice of `root` before the hooks are detached. Else it would still count as started, and the next unit
+/// of the slice would run in it unguarded.
 ///
 /// # Errors
 ///
@@ -59,8 +59,8 @@ pub fn stop(root: &Path) -> Result<(), DatapathError> {
     tell(root, &["stop"])
 }
 
-/// Has systemd start the slice whose cgroup `root` was anew, where it counts as started still: its units go on only
-/// after a guardd that enforces.
+/// Has systemd start the slice of `root` again, if it still counts as started: its units go on only after a guardd that
+/// enforces.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! What the service manager says of a unit.
 //!
-//! `systemctl` is asked, in a process of its own: it speaks to PID 1 over a socket that only root can reach, also
-//! before there is a message bus, and a manager that hangs holds up nobody but whoever wants to know. All that a
-//! D-Bus library would add here is the library.
+//! guardd runs `systemctl` in a process of its own: it speaks to PID 1 over a socket that only root can reach, also before
+//! there is a message bus, and a manager that hangs delays only the callers that need it. A D-Bus library would add nothing
+//! here.
 
 use std::{
     cell::RefCell,
@@ -18,20 +18,20 @@ use tokio::{process::Command, sync::Semaphore, time::timeout};
 
 use crate::control::{failure::CallError, fresh::Fresh};
 
-/// The manager has so long to answer. While it reads its units again it answers nobody.
+/// How long the manager may take to answer. While it reloads its units it answers nobody.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// So many questions at once, of all callers.
+/// Calls to the manager at once, of all callers.
 const AT_ONCE: usize = 2;
-/// Nobody has the manager asked about a unit more often.
+/// Interval before the manager is asked about the same unit again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The kernel takes a command line of about as many names of any length.
+/// A command line has room for about this many names of any length.
 const MOST_AT_ONCE: usize = 256;
 
 const PROPERTIES: &str =
     "--property=Id,Description,User,DynamicUser,PAMName,ControlPID,SubState,ControlGroup";
 
-/// Where callers ask. Root in a unit may call as often as it likes: what it calls about is asked for seldom, a few at a
-/// time, and in turn, so that neither this machine nor a unit that is just prepared has much to wait for.
+/// Limits the calls to the manager. Root in a unit may call as often as it likes: answers are cached for a moment and calls
+/// take turns, so that neither this machine nor a unit that is starting is delayed much.
 #[derive(Debug)]
 pub struct Manager {
     turns: Semaphore,
@@ -51,7 +51,7 @@ impl Default for Manager {
 }
 
 impl Manager {
-    /// What the manager knows of a unit, from now on.
+    /// What the manager knows of a unit, not older than this call.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Manager {
 
     fn about(&self, unit: &str) -> Rc<Known> {
         let mut units = self.units.borrow_mut();
-        // Whom nobody asks about any more.
+        // Units that no caller asks about any more.
         units.retain(|_, about| Rc::strong_count(about) > 1 || !about.is_over());
         let about = units.entry(unit.to_owned());
         Rc::clone(about.or_insert_with(|| Rc::new(Fresh::new(PAUSE))))
@@ -82,11 +82,11 @@ pub struct Unit {
     pub id: String,
     /// What it is for.
     pub description: String,
-    /// As whom its commands run; none is root, or no matter of the unit's.
+    /// The user that its commands run as; none is root, or not set by the unit.
     pub user: Option<String>,
     /// The PAM service that its commands start through; empty where none does.
     pam_name: String,
-    /// The process that prepares it or the like; 0 where there is none.
+    /// The control process, as of `ExecStartPre=`; 0 if there is none.
     control_pid: u32,
     /// `start-pre` while commands of `ExecStartPre=` run.
     sub_state: String,
@@ -104,7 +104,7 @@ pub fn is_there() -> bool {
 ///
 /// # Errors
 ///
-/// That it cannot be asked, or has not answered in time.
+/// If it cannot be asked, or does not answer in time.
 pub async fn ask(unit: &str) -> Result<Unit, CallError> {
     let unknown = |why: String| {
         CallError::refused(
@@ -120,13 +120,13 @@ pub async fn ask(unit: &str) -> Result<Unit, CallError> {
     Unit::read(&said).ok_or_else(|| unknown("its answer makes no sense".to_owned()))
 }
 
-/// What `systemctl show` prints of units, or why it does not.
+/// The output of `systemctl show` for these units, or why there is none.
 async fn show(properties: &str, units: &[&str]) -> Result<String, String> {
     let mut systemctl = Command::new("systemctl");
     systemctl
         .args(["show", "--no-pager", properties, "--"])
         .args(units)
-        // Nothing of guardd's own environment leads it elsewhere.
+        // guardd's own environment must not change what it does.
         .env_clear()
         .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
         .stdin(Stdio::null())
@@ -192,7 +192,7 @@ pub fn is_unit_name(name: &str) -> bool {
     name.contains('.') && name.chars().all(is_fine)
 }
 
-/// Whether that is what units are called that have a cgroup, and nothing else should be.
+/// Whether only units with a cgroup should have such a name.
 #[must_use]
 pub fn is_kept_for_units(name: &str) -> bool {
     let kinds = [".service", ".scope", ".slice"];
@@ -205,11 +205,11 @@ pub fn unit_of(name: &str) -> &str {
     name.strip_prefix('_').unwrap_or(name)
 }
 
-/// The uid of a user who is given by name or number.
+/// The uid of a user, given by name or number.
 ///
 /// # Errors
 ///
-/// `NotFound` where there is none, `Failed` where nobody can tell.
+/// `NotFound` if there is none, `Failed` if the accounts cannot be read.
 pub fn uid_of(user: &str) -> Result<u32, CallError> {
     let nobody = |why: String| {
         CallError::not_found(
@@ -226,7 +226,7 @@ pub fn uid_of(user: &str) -> Result<u32, CallError> {
 }
 
 impl Unit {
-    /// Reads what systemctl prints. A name that comes twice, as of two units, is a word too many.
+    /// Parses what systemctl prints. A key that comes twice, as of two units, is an error.
     fn read(said: &str) -> Option<Self> {
         let mut values = BTreeMap::new();
         for line in said.lines() {
@@ -241,7 +241,7 @@ impl Unit {
         Some(Self {
             id: text("Id"),
             description: text("Description"),
-            // One that is made up for the unit is nobody who could answer.
+            // A dynamic user is nobody who could answer requests.
             user: user.filter(|_| !is_dynamic),
             pam_name: text("PAMName"),
             control_pid: text("ControlPID").parse().unwrap_or(0),
@@ -256,7 +256,7 @@ impl Unit {
         self.control_group == cgroup
     }
 
-    /// Says whether the cgroup may be the unit's: it is, or the manager knows of none.
+    /// Checks that the cgroup may be the unit's: it is, or the manager knows of none.
     ///
     /// # Errors
     ///
@@ -277,7 +277,7 @@ impl Unit {
         ))
     }
 
-    /// Says whether that process, in that cgroup or below it, is the one that prepares this unit, now.
+    /// Checks that the process, in that cgroup or below it, is the control process of this unit now.
     ///
     /// # Errors
     ///
@@ -314,7 +314,7 @@ impl Unit {
         self.is_kept()
     }
 
-    /// Says whether the unit's main process stays where the manager puts it.
+    /// Checks that the unit's main process stays where the manager puts it.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
-//! What the service manager has to say beside: what units run, and which of the slice's have left it.
+//! What the service manager is asked beside: what units run, and which units of the slice have left it.
 //!
-//! No unit waits for that to be its session, and where the manager hangs this hangs alone.
+//! No unit's session waits for this, and a manager that hangs delays nothing else.
 
 use std::{collections::BTreeSet, path::Path, rc::Rc, time::Duration};
 
@@ -19,34 +19,34 @@ use crate::{
     shared::Shared,
 };
 
-/// How often it is asked, at least: a unit may be told to be in the slice while it runs elsewhere.
+/// The longest interval between two checks: a unit may be added to the slice while it runs elsewhere.
 const LOOK: Duration = Duration::from_secs(60);
-/// A unit that comes up is where it will be by then, its main process too.
+/// How long after it starts a unit, with its main process, is where it will stay.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Asks for ever.
+/// Asks the manager, for ever.
 pub async fn follow(shared: Rc<Shared>) {
     loop {
-        // That it took the longest is as good as a call.
+        // A timeout is as good as a call.
         let _ = timeout(LOOK, shared.settled.notified()).await;
         if !systemd::is_there() {
             continue;
         }
-        // What is left is asked the next time.
+        // The rest is asked the next time.
         let _ = timeout(systemd::PATIENCE, describe(&shared)).await;
         sleep(SETTLE).await;
         look(&shared).await;
     }
 }
 
-/// Finds out what those run that were in a hurry, or whose file was lost.
+/// Asks for the descriptions of units that were assigned without one, or whose file was lost.
 async fn describe(shared: &Shared) {
     for (id, cgroup) in shared.with(|state| state.sessions.undescribed()) {
         let path = shared.with(|state| state.machine.kernel_path(&cgroup.path));
         let Ok(unit) = systemd::ask(&cgroup.unit()).await else {
             continue;
         };
-        // Else another one's: the manager does not know it.
+        // Else it is another cgroup's: the manager does not know it.
         let is_its = path.is_some_and(|path| unit.is_at(&path));
         let description = is_its.then_some(unit.description);
         let command = description.unwrap_or_else(|| cgroup.unit());
@@ -54,7 +54,7 @@ async fn describe(shared: &Shared) {
     }
 }
 
-/// Looks which units of the slice run elsewhere.
+/// Checks which units of the slice run elsewhere.
 async fn look(shared: &Shared) {
     let places = shared.with(|state| {
         let root = state.machine.cgroup_root();
@@ -63,13 +63,12 @@ async fn look(shared: &Shared) {
     let Some((slice, root)) = places else { return };
     match astray(slice, &root).await {
         Ok(astray) => shared.with(|state| state.sessions.note_astray(astray)),
-        // What was seen last is said on.
+        // The last result stays.
         Err(error) => tracing::warn!(error, "cannot tell which units of the slice have left it"),
     }
 }
 
-/// The services that belong in the slice and whose main process is elsewhere, and stays there: one that was just started
-/// may be on its way.
+/// The services of the slice whose main process is elsewhere, and stays there: that of one just started may still be moved.
 async fn astray(slice: &str, root: &Path) -> Result<BTreeSet<Main>, String> {
     let mut astray = elsewhere(slice, root).await?;
     if !astray.is_empty() {
@@ -83,7 +82,7 @@ async fn astray(slice: &str, root: &Path) -> Result<BTreeSet<Main>, String> {
 async fn elsewhere(slice: &str, root: &Path) -> Result<BTreeSet<Main>, String> {
     let is_elsewhere = |main: &Main| {
         let path = cgroup2::path_of(main.pid);
-        // One that has ended is nowhere.
+        // A process that has ended is nowhere.
         path.is_ok_and(|path| !path.starts_with(root))
     };
     let mains = systemd::mains_of(slice).await?.into_iter();
@@ -91,7 +90,7 @@ async fn elsewhere(slice: &str, root: &Path) -> Result<BTreeSet<Main>, String> {
 }
 
 impl Sessions {
-    /// The sessions of units of which it is not known yet what they run.
+    /// The sessions of units whose description is not known yet.
     fn undescribed(&self) -> Vec<(SessionId, Cgroup)> {
         let live = self.all_live();
         let units = live.filter(|one| !one.cgroup.is_ours() && one.about.command.is_empty());
@@ -99,7 +98,7 @@ impl Sessions {
             let (path, id) = (one.cgroup.path.clone(), one.cgroup.cgroup_id);
             (one.cgroup.id, Cgroup { path, id })
         });
-        // What no unit can be called, a container perhaps, nobody can describe.
+        // A cgroup whose name no unit can have, perhaps a container's, has no description.
         let named = units.filter(|(_, cgroup)| systemd::is_unit_name(&cgroup.unit()));
         named.collect()
     }
@@ -123,7 +122,7 @@ impl Sessions {
         self.astray = astray;
     }
 
-    /// The units that their slice does not guard, and what to do about it.
+    /// The units that their slice does not guard, and what to do about each.
     #[must_use]
     pub fn astray_warnings(&self) -> Vec<String> {
         let warnings = self.astray.iter().map(|Main { unit, pid }| {

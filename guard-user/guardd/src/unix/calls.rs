@@ -1,8 +1,8 @@
-//! The calls of supervisors, which connect Unix sockets for sessions: they report refusals, and ask whose a socket is.
+//! The calls of supervisors, which connect Unix sockets for sessions: they report refusals, and ask who owns a socket.
 
 use guard_sys::clock;
 
-use super::{Kept, LONGEST, Members};
+use super::{Kept, LONGEST, Members, UNNAMED};
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     record::audit::LogEntry,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl State {
-    /// Writes down that a session was kept from a socket.
+    /// Records that a session was refused a socket.
     ///
     /// # Errors
     ///
@@ -19,21 +19,24 @@ impl State {
         &mut self,
         who: Approver,
         session: &str,
-        socket: &str,
+        (kept, socket): (Kept, &str),
         pid: u32,
     ) -> Result<(), CallError> {
         let live = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;
         let (id, uid) = (live.cgroup.id, live.about.uid);
-        let socket: String = socket.chars().take(LONGEST).collect();
+        let socket: String = match socket {
+            "" => UNNAMED.to_owned(),
+            socket => socket.chars().take(LONGEST).collect(),
+        };
         let now = clock::now();
-        self.sockets.note_stop(id, Kept::Socket, &socket, now);
+        self.sockets.note_stop(id, kept, &socket, now);
         let Some(admitted) = self.admit(id, now) else {
             return Ok(());
         };
         let process = self.machine.process_of(self.sessions.live(id), pid);
-        let record = Kept::Socket.denied(&socket, "connect_unix", process);
+        let record = kept.denied(&socket, "connect_unix", process);
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
         Ok(())

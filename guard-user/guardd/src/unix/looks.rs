@@ -1,29 +1,29 @@
-//! Looks into processes of sessions, which these may have take as long as they like: by what they have open, and by memory that a file
-//! system of their own (FUSE) is to fill. So each runs on a thread of its own, a session and all that are inside it have few at
-//! a time, and nobody else waits for one.
+//! Reads of sessions' processes, which a session can make slow: by the number of open files, and by memory that its own file
+//! system (FUSE) must fill. So each read runs on a thread of its own, an outermost session and those inside it have few at a
+//! time, and nothing else waits for one.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use guard_common::SessionId;
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-/// So many at a time: one that never ends keeps its thread.
+/// Reads at a time: one that never ends keeps its thread.
 const AT_ONCE: usize = 4;
-/// Whoever asked for one waits for so long.
+/// How long a caller waits for one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The turns of each session that a person started.
+/// The permits of each outermost session.
 #[derive(Debug, Default)]
 pub struct Looks(HashMap<SessionId, Arc<Semaphore>>);
 
-/// Those of one of them.
+/// The permits of one outermost session.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Semaphore>);
 
 impl Looks {
-    /// Those of that session, and of all that are inside it.
+    /// The permits of that session, and of those inside it.
     pub fn of(&mut self, outermost: SessionId) -> Turns {
-        // Whoever looks, or is about to, has them.
+        // Those of reads that run, or are about to.
         self.0.retain(|_, turns| Arc::strong_count(turns) > 1);
         let new = || Arc::new(Semaphore::new(AT_ONCE));
         Turns(Arc::clone(self.0.entry(outermost).or_insert_with(new)))
@@ -31,7 +31,7 @@ impl Looks {
 }
 
 impl Turns {
-    /// What `look` finds; none where it takes too long.
+    /// The result of `look`; none if it takes too long.
     pub async fn look<T: Send + 'static>(
         self,
         look: impl FnOnce() -> T + Send + 'static,

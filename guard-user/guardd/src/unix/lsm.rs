@@ -1,4 +1,4 @@
-//! The programs at the kernel's security hooks: what guardd writes for them, and the events that they report.
+//! The programs at the kernel's security hooks: what guardd writes to their maps, and their events.
 
 use std::os::fd::AsFd;
 
@@ -17,16 +17,16 @@ use crate::{
     unix::Kept,
 };
 
-/// As many sockets of others one session may connect to.
+/// Sockets of others to which one session may connect.
 const MAX_NAMED: usize = 256;
 
 impl State {
-    /// Lets a session connect to sockets that its policy means.
+    /// Allows a session to connect to sockets that its policy names.
     ///
     /// # Errors
     ///
-    /// `NotFound` for a session that the caller does not answer for; `Refused` where its command has started, or the policy
-    /// does not name them.
+    /// `NotFound` for a session that the caller does not answer for; `Refused` if its command has started, or the policy does
+    /// not name them.
     pub fn name_sockets(
         &mut self,
         who: Approver,
@@ -57,7 +57,7 @@ impl State {
         Ok(())
     }
 
-    /// Writes down what the kernel has kept a session from.
+    /// Records what the kernel half has stopped.
     pub(crate) fn note_stop(&mut self, event: &LsmEvent) {
         let Ok(hook) = u8::try_from(event.hook) else {
             return;
@@ -85,7 +85,7 @@ impl State {
     }
 }
 
-/// Lets every session connect to the control socket, whatever it is called.
+/// Allows every session to connect to the control socket, at whatever path.
 pub fn allow_control(kernel: &mut Datapath, control: &impl AsFd) {
     let allowed = socket_cookie(control)
         .map_err(|why| why.to_string())
@@ -98,7 +98,7 @@ pub fn allow_control(kernel: &mut Datapath, control: &impl AsFd) {
     }
 }
 
-/// Tells the kernel which names a session may connect to, and whoever starts it which sockets it is to name.
+/// Writes to the kernel which names a session may connect to, and tells its launcher which sockets to look up.
 pub(super) fn judge(
     kernel: &mut Datapath,
     sessions: &Sessions,
@@ -107,7 +107,7 @@ pub(super) fn judge(
     started: &mut Started,
 ) -> Result<(), CallError> {
     let session = sessions.live(id);
-    // One inside another gets none: what a name means, whoever starts it would say, who is inside.
+    // A session inside another gets none: its launcher, which looks names up, is inside.
     let is_outer = |one: &&Session| one.cgroup.is_ours() && one.about.parent.is_none();
     let Some(session) = session.filter(is_outer) else {
         return Ok(());
@@ -125,7 +125,7 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// From what a session was kept, and what that is called.
+/// What a session was kept from, and its name.
 fn kept(hook: LsmHook, event: &LsmEvent) -> (Kept, String) {
     match hook {
         LsmHook::UnixConnect | LsmHook::UnixSend => (Kept::Socket, socket_name(&event.name)),

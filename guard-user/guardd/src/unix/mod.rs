@@ -18,7 +18,7 @@ use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
 use guard_proto::{
     Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped,
-    record::{Denied, Destination},
+    record::{Denied, Destination, Field},
 };
 use guard_sys::{
     abi::AF_UNIX,
@@ -39,15 +39,15 @@ use crate::{
     unix::looks::{Looks, Turns},
 };
 
-/// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for
-/// whoever does: what they are for is in docs/policy.md. All of root's, in directories of root's.
+/// Services that programs need, that anybody may talk to, and that do nothing over the network or with another user's rights
+/// for their clients: docs/policy.md says what they are for. All are root's, in directories of root's.
 const HARMLESS: [&str; 10] = [
     // Logging: syslog(3), sd_journal_print(3), and the standard output of services.
     "/dev/log",
     "/run/systemd/journal/dev-log",
     "/run/systemd/journal/socket",
     "/run/systemd/journal/stdout",
-    // Users and groups: nss-systemd(8), sssd(8). Not nscd(8), which asks name servers for whoever wants to know an address.
+    // Users and groups: nss-systemd(8), sssd(8). Not nscd(8), which asks name servers on behalf of its clients.
     "/run/systemd/userdb/io.systemd.DynamicUser",
     "/run/systemd/userdb/io.systemd.Multiplexer",
     "/run/systemd/userdb/io.systemd.NameServiceSwitch",
@@ -56,39 +56,43 @@ const HARMLESS: [&str; 10] = [
     "/run/systemd/userdb/io.systemd.Home",
 ];
 
-/// As many sockets of one session are remembered.
+/// Refused sockets of one session that are kept.
 const REMEMBERED: usize = 64;
 /// `struct sockaddr_un`.
 const LONGEST_ADDRESS: usize = 110;
-/// Network namespaces of one session that are looked in for a socket.
+/// Network namespaces of one session that are searched for a socket.
 const MAX_NETWORKS: usize = 64;
-/// Characters of a path, or of an abstract name, at most.
+/// The longest path, or abstract name, in bytes.
 const LONGEST: usize = 108;
+/// Instead of a name that could not be told.
+const UNNAMED: &str = "a socket whose name could not be told";
 
-/// How often a session was kept from a socket.
+/// How often a session was refused a socket.
 #[derive(Clone, Copy, Debug)]
 struct Stop {
     count: u64,
     last: BootTime,
 }
 
-/// What sessions were kept from, that is no place in a network.
+/// What a session was kept from that is not a network destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kept {
-    /// A Unix socket of somebody else's.
+    /// Connecting to a Unix socket of a process outside.
     Socket,
+    /// A Unix socket of which it could not be told who listens there.
+    Unknown,
     /// To be handed a socket of somebody else's.
     Receive,
-    /// To signal a process of somebody else's.
+    /// Signalling a process outside.
     Kill,
 }
 
-/// From what sessions were kept.
+/// What sessions were kept from.
 #[derive(Debug, Default)]
 struct SocketStops(HashMap<SessionId, BTreeMap<(Kept, String), Stop>>);
 
 impl SocketStops {
-    /// One more.
+    /// Adds a refusal.
     fn note(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
         let of_session = self.0.entry(session).or_default();
         let key = (kept, from.to_owned());
@@ -106,7 +110,7 @@ impl SocketStops {
         stop.last = now;
     }
 
-    /// A session has ended.
+    /// Removes a session that has ended.
     fn forget(&mut self, session: SessionId) {
         self.0.remove(&session);
     }
@@ -116,17 +120,17 @@ impl SocketStops {
 #[derive(Debug, Default)]
 pub struct Sockets {
     stops: SocketStops,
-    /// Those that sessions connect to by themselves.
+    /// The sockets that sessions may connect to without a supervisor.
     by_themselves: Vec<PathBuf>,
-    /// Looks into processes of sessions that go on.
+    /// The reads of sessions' processes that are under way.
     looks: Looks,
 }
 
 impl Kept {
-    /// As people and programs are told.
+    /// The destination as people and programs see it.
     pub(crate) fn endpoint(self, from: &str) -> Endpoint {
         let protocol = match self {
-            Self::Socket => "unix",
+            Self::Socket | Self::Unknown => "unix",
             Self::Receive => "handed",
             Self::Kill => "signal",
         };
@@ -138,8 +142,13 @@ impl Kept {
         }
     }
 
-    /// The record of a process that was kept from it.
+    /// The record of a refusal to a process.
     fn denied(self, from: &str, hook: &str, (pid, process): (Option<u32>, Process)) -> Denied {
+        let why = match self {
+            Self::Unknown if from == UNNAMED => "if it was a Unix socket, it was refused".into(),
+            Self::Unknown => "it could not be told who listens there".into(),
+            Self::Socket | Self::Receive | Self::Kill => Field::Absent,
+        };
         Denied {
             destination: Destination::Endpoint(self.endpoint(from)).into(),
             verdict: Verdict::Deny.as_str().into(),
@@ -147,6 +156,7 @@ impl Kept {
             pid: pid.into(),
             comm: process.comm.into(),
             exe: process.exe.into(),
+            why,
             ..Denied::default()
         }
     }
@@ -154,6 +164,8 @@ impl Kept {
     fn advice(self, from: &str) -> String {
         match self {
             Self::Socket => advice::socket_refused(from),
+            Self::Unknown if from == UNNAMED => advice::unnamed_refused(),
+            Self::Unknown => advice::socket_unknown(from),
             Self::Receive => advice::handed_refused(),
             Self::Kill => advice::signal_refused(from),
         }
@@ -161,22 +173,22 @@ impl Kept {
 }
 
 impl Sockets {
-    /// A session was kept from something.
+    /// Notes that a session was kept from something.
     pub(crate) fn note_stop(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
         self.stops.note(session, kept, from, now);
     }
 
-    /// A session has ended.
+    /// Removes a session that has ended.
     pub fn forget(&mut self, session: SessionId) {
         self.stops.forget(session);
     }
 
-    /// The turns to look into the processes of a session that a person started, and of those inside it.
+    /// The permits to read the processes of an outermost session and those inside it.
     pub fn turns_of(&mut self, outermost: SessionId) -> Turns {
         self.looks.of(outermost)
     }
 
-    /// For `guard why`, latest first.
+    /// The refusals for `guard why`, latest first.
     pub(crate) fn stopped(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
         let stops = self.stops.0.get(&session).into_iter().flatten();
         let mut stops: Vec<_> = stops.collect();
@@ -195,14 +207,14 @@ impl Sockets {
         stopped.collect()
     }
 
-    /// Says which sockets sessions connect to by themselves: the harmless ones, and `control`, for the verbs of an agent's.
+    /// Sets the sockets that sessions connect to without a supervisor: the harmless ones, and `control`, for an agent's calls.
     pub fn allow(&mut self, kernel: &mut Datapath, control: &Path) {
         let control = std::path::absolute(control).unwrap_or_else(|_| control.to_owned());
         let harmless = HARMLESS.iter().map(PathBuf::from);
         let mut paths: Vec<_> = harmless.filter(|path| is_roots(path)).collect();
         match is_roots(&control) {
             true => paths.push(control),
-            // There guardd's own socket is known by itself, and not by its path.
+            // There guardd's own socket is known by its cookie, not by its path.
             false if kernel.lsm_problem().is_none() => {}
             false => tracing::warn!(
                 socket = %control.display(),
@@ -233,7 +245,7 @@ impl Sockets {
         }
     }
 
-    /// Tells whoever starts a session which sockets it may be connected to.
+    /// Tells a session's launcher which sockets it may be connected to.
     ///
     /// # Errors
     ///
@@ -308,11 +320,20 @@ pub fn judge_unix(
     Ok(())
 }
 
-/// A thread that does not wait in connect(2).
+/// The error if a thread does not wait in connect(2).
 pub(super) fn connects_nowhere(session: &str, thread: u32) -> CallError {
     CallError::not_found(
         "it cannot be told where that thread connects",
         format!("thread {thread} of session {session} does not wait in connect(2)"),
+        "try again in the session",
+    )
+}
+
+/// The processes of a session could not be looked through in time.
+pub(super) fn has_unknown(session: &str) -> CallError {
+    CallError::failed(
+        format!("it cannot be told which sockets session {session} has open"),
+        "to look through its processes takes too long",
         "try again in the session",
     )
 }
@@ -324,12 +345,12 @@ struct Connecting {
     length: u64,
 }
 
-/// What a thread has called connect(2) with, if it waits there.
+/// The arguments of a thread's connect(2), if it waits there.
 fn connecting(thread: u32) -> Option<Connecting> {
     parse_call(&fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?)
 }
 
-/// A line of `/proc/PID/syscall`, as proc_pid_syscall(5) has it: the number, and six arguments.
+/// Parses a line of `/proc/PID/syscall`, as proc_pid_syscall(5) has it: the number, and six arguments.
 fn parse_call(line: &str) -> Option<Connecting> {
     let mut words = line.split_whitespace();
     let number: i64 = words.next()?.parse().ok()?;
@@ -343,7 +364,8 @@ fn parse_call(line: &str) -> Option<Connecting> {
 }
 
 impl Connecting {
-    /// The path, or the abstract name after an `@`, if it is about a Unix socket.
+    /// The path, or the abstract name after an `@`, if it is about a Unix socket; an empty path where that cannot be told. Abstract names
+    /// that are no text are the kernel's to judge.
     fn socket(&self, thread: u32) -> Option<String> {
         let length = usize::try_from(self.length)
             .unwrap_or(LONGEST_ADDRESS)
@@ -353,21 +375,20 @@ impl Connecting {
         if i32::from(u16::from_ne_bytes(*family)) != AF_UNIX {
             return None;
         }
-        let name = match name {
-            [] => return None,
-            [0, name @ ..] => format!("@{}", std::str::from_utf8(name).ok()?),
-            name => {
-                let end = name
-                    .iter()
-                    .position(|byte| *byte == 0)
-                    .unwrap_or(name.len());
-                let path = Path::new(std::str::from_utf8(&name[..end]).ok()?);
-                let directory = fs::read_link(format!("/proc/{thread}/cwd")).ok()?;
-                directory.join(path).to_str()?.to_owned()
-            }
-        };
-        Some(name)
+        match name {
+            [] => None,
+            [0, name @ ..] => Some(format!("@{}", std::str::from_utf8(name).ok()?)),
+            path => Some(path_of(path, thread).unwrap_or_default()),
+        }
     }
+}
+
+/// What a path in `sun_path` means to a thread, as text.
+fn path_of(path: &[u8], thread: u32) -> Option<String> {
+    let end = path.iter().position(|byte| *byte == 0);
+    let path = Path::new(std::str::from_utf8(&path[..end.unwrap_or(path.len())]).ok()?);
+    let directory = fs::read_link(format!("/proc/{thread}/cwd")).ok()?;
+    Some(directory.join(path).to_str()?.to_owned())
 }
 
 /// The processes of a session.
@@ -380,8 +401,9 @@ pub struct Members {
 }
 
 impl Members {
-    /// Where a thread of theirs is about to connect, which the caller, who connects for it, may not look at; none where it does not
-    /// wait in connect(2), or that takes too long. The kernel says what it waits in, so that nothing else of its memory is told.
+    /// The address in a thread's connect(2), for the supervisor that connects for it and may not read its memory; none if it
+    /// does not wait in connect(2), or reading takes too long. `/proc` gives the arguments, so that nothing else of its memory
+    /// is revealed.
     pub async fn address_of(self, caller: u32, thread: u32) -> Option<SocketAddress> {
         let cgroup = self.cgroup?;
         let look = move || {
@@ -396,16 +418,14 @@ impl Members {
         self.turns.look(look).await.flatten()
     }
 
-    /// Whether one of them has a socket open, by its number and its cookie.
-    pub async fn have_socket(self, number: u64, cookie: u64) -> HasSocket {
+    /// Whether one of them has a socket open, by its number and its cookie; none where that takes too long.
+    pub async fn have_socket(self, number: u64, cookie: u64) -> Option<HasSocket> {
         let turns = self.turns.clone();
-        let looked = turns.look(move || self.have_open(number, cookie)).await;
-        HasSocket {
-            open: looked.unwrap_or(false),
-        }
+        let open = turns.look(move || self.have_open(number, cookie)).await?;
+        Some(HasSocket { open })
     }
 
-    /// Whether one of them has that very socket open.
+    /// Whether one of them has exactly that socket open.
     fn have_open(&self, number: u64, cookie: u64) -> bool {
         let Some(cgroup) = &self.cgroup else {
             return false;
@@ -415,10 +435,10 @@ impl Members {
         all.any(|pid| has_open(pid, number, cookie) && Process::is_in(pid, cgroup))
     }
 
-    /// Whether one of them has the socket open that is bound at a file. The kernel tells that in each network namespace by
-    /// itself, so guardd goes there, which takes a while.
+    /// Whether one of them has the socket open that is bound at a file. The kernel lists sockets by network namespace, so
+    /// guardd enters each, which takes a while.
     pub async fn have_bound(self, inode: u64, device: u64) -> HasSocket {
-        // One that the kernel tells no more than half of may be another one.
+        // The kernel gives half of the file's number: with more it may be another file.
         let file = u32::try_from(inode).map(|_| SocketFile {
             inode,
             device,
@@ -457,7 +477,7 @@ impl Members {
     }
 }
 
-/// Whether a process has that very socket open.
+/// Whether a process has exactly that socket open.
 fn has_open(pid: u32, number: u64, cookie: u64) -> bool {
     let link = format!("socket:[{number}]");
     let open = fs::read_dir(format!("/proc/{pid}/fd"));
@@ -482,21 +502,20 @@ fn has_root_of(thread: u32, other: u32) -> bool {
     same("ns/mnt") && same("root")
 }
 
-/// Whose sockets nobody connects: units and containers, and sessions of an older guard's. One inside another session is
-/// never among them.
+/// Whether a session has no supervisor: those of units and containers, and of an older guard. A session inside another always
+/// has one.
 fn is_free(session: &Session) -> bool {
     let about = &session.about;
     !session.cgroup.is_ours() || (!about.connects && about.outermost.is_none())
 }
 
-/// Whether nobody but root can have a path lead elsewhere: each directory on its way is root's, and lets nobody else put
-/// or rename anything there.
+/// Whether only root can change where a path leads: each directory on the way is root's, and no other user may write to it.
 fn is_roots(path: &Path) -> bool {
     const STICKY: u32 = 0o1000;
     let mut above = path.ancestors().skip(1);
     path.is_absolute()
         && above.all(|dir| match fs::symlink_metadata(dir) {
-            // Whoever may make it is looked at as the directory above.
+            // The directory above decides who may make it.
             Err(error) => error.kind() == io::ErrorKind::NotFound,
             Ok(meta) => {
                 let mode = meta.permissions().mode();

@@ -6,7 +6,7 @@ mod body;
 mod words;
 
 use super::{body::Body, facts::Facts, headers, headers::shown};
-use words::{Place, means};
+use words::{WordPosition, means};
 
 /// How much of a body is looked at, in bytes.
 pub const HEAD: usize = 4_096;
@@ -62,7 +62,7 @@ fn path(facts: &Facts<'_>, found: &mut Vec<String>) {
     segments.sort_unstable();
     segments.dedup();
     for segment in segments {
-        if let Some(means) = means(segment, Place::Path) {
+        if let Some(means) = means(segment, WordPosition::Path) {
             found.push(format!("`{}` in the path: {means}", shown(segment)));
         }
         if segment == "_all" || segment.contains('*') {
@@ -81,7 +81,7 @@ pub(super) fn is_said_by_many(value: &str) -> bool {
         && value
             .chars()
             .all(|c| c.is_ascii_alphabetic() || "-_".contains(c));
-    PLAIN.contains(&value.as_str()) || (is_word && means(&value, Place::Value).is_some())
+    PLAIN.contains(&value.as_str()) || (is_word && means(&value, WordPosition::Value).is_some())
 }
 
 /// Names whose value says what is to be done.
@@ -106,7 +106,7 @@ fn parameter(name: &str, value: &str, found: &mut Vec<String>) {
         .iter()
         .any(|word| value.trim().eq_ignore_ascii_case(word));
     let shown_pair = || format!("{}={}", shown(name), shown(value));
-    if let Some(means) = means(name, Place::Name).filter(|_| !is_off) {
+    if let Some(means) = means(name, WordPosition::Name).filter(|_| !is_off) {
         found.push(format!("{}: {means}", shown_pair()));
     }
     if matches!(value, "*" | "_all" | "all" | "ALL") {
@@ -114,7 +114,7 @@ fn parameter(name: &str, value: &str, found: &mut Vec<String>) {
     }
     let command = COMMANDS.contains(&name.to_ascii_lowercase().as_str());
     let short = value.len() <= LONGEST_VALUE;
-    if let Some(means) = means(value, Place::Value).filter(|_| command && short) {
+    if let Some(means) = means(value, WordPosition::Value).filter(|_| command && short) {
         found.push(format!("{}: {means}", shown_pair()));
     }
     if let Some(statement) = statement(value) {

@@ -2,8 +2,8 @@
 
 use super::options::boolean;
 
-/// The settings by which one text is another statement, of all versions. The first is the path by which names are looked up;
-/// people are told of the next.
+/// Settings that change the meaning of a statement's text, of all versions. The first is the search path; people see the
+/// values of the next ones.
 pub const MEANING: [&str; 21] = [
     "search_path",
     "datestyle",

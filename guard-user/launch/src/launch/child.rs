@@ -17,8 +17,7 @@ use super::{ABOUT_TO_EXECUTE, Command, Entered, WHAT, not_started};
 use crate::contain::contain;
 use crate::{LaunchError, NOT_EXECUTABLE, NOT_FOUND, failure};
 
-/// Becomes the command, or tells the parent why not. Returns to nobody: what is on the stack belongs
-/// to the parent.
+/// Becomes the command, or reports to the parent why not. Never returns: the stack belongs to the parent.
 pub(super) fn become_command(
     command: &Command,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
@@ -75,8 +74,8 @@ fn execute(
     Err(not_executed(Path::new(program), &why))
 }
 
-/// What execvp(3) says of a name is the last error in PATH, be it of a directory that this user may not
-/// even enter; so it is looked for again, as a shell does.
+/// execvp(3) reports the last error in PATH, even of a directory that this user may not enter; so the program is searched for
+/// again, as a shell does.
 fn not_executed(program: &Path, why: &io::Error) -> LaunchError {
     let name = program.display();
     let missing = why.kind() == io::ErrorKind::NotFound;

@@ -1,5 +1,4 @@
-//! How whoever connects the command's sockets gets hold of its calls: the command's process hands over the listener that it has
-//! made of them before it becomes the command.
+//! Passes the seccomp user-notification descriptor from the child to the supervisor before `execve`.
 
 use std::{
     io,
@@ -18,7 +17,7 @@ use crate::sockets::{RefusedSocket, Server};
 /// The child's end.
 pub(super) struct ToHand(OwnedFd);
 
-/// Starts whoever connects sockets, where they are to be connected.
+/// Starts the supervisor, if the command has one.
 pub(super) fn start(command: &Command) -> io::Result<(Option<Server>, Option<ToHand>)> {
     let Some(sockets) = &command.sockets else {
         return Ok((None, None));
@@ -30,8 +29,8 @@ pub(super) fn start(command: &Command) -> io::Result<(Option<Server>, Option<ToH
 }
 
 impl ToHand {
-    /// Has this process' calls wait from now on, and hands them over. Where somebody answers them already, as in a session
-    /// inside another, that one goes on.
+    /// Has this process's connect(2) calls wait from now on, and hands over the descriptor. In a session inside another, the
+    /// supervisor of that goes on.
     pub(super) fn hand_over(self) -> io::Result<()> {
         let listener = match listen_to_connect() {
             Err(why) if Errno::from_io_error(&why) == Some(Errno::BUSY) => return Ok(()),
@@ -42,11 +41,11 @@ impl ToHand {
     }
 }
 
-/// Calls are being answered, if there are any to answer.
+/// The supervisor at work, if there is one.
 pub(super) struct Serving(Option<Server>);
 
 impl Serving {
-    /// Has what is refused told, on a thread of its own. Where none can be made, nobody hears of it.
+    /// Reports refusals, on a thread of its own. Without a thread they are not reported.
     pub(super) fn begin(
         server: Option<Server>,
         told: impl FnMut(&RefusedSocket) + Send + 'static,

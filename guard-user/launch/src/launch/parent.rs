@@ -1,16 +1,15 @@
-//! Standing in for the command towards shell and terminal.
+//! Relays signals and status between the command and the shell.
 //!
-//! Where there is no terminal, that is; else see `pty.rs`. `guard run` stays as the parent, in the process group that
-//! whoever started it gave it, and the command is in the same one. So what is sent to that group reaches the command by
-//! itself, and what is left for the parent is:
+//! This is for a launch without a terminal; for one with, see `pty.rs`. `guard run` stays as the parent, in the process group
+//! that its caller gave it, and the command is in the same group. So signals to that group reach the command directly, and the
+//! parent has to:
 //!
 //! - to pass on what other processes send to it alone,
 //! - to stop when the command stops, so that a shell sees a stopped job, and
 //! - to end with the command's status.
 //!
-//! Where the parent is killed by SIGKILL, guardd ends the session: nobody would be there to stop it. While no guardd
-//! runs the command goes on, as guarded as before, for the guard is in the kernel and not in the parent; the next
-//! guardd ends it.
+//! If the parent is killed by SIGKILL, guardd ends the session, since nothing could stop it any more. While no guardd runs the
+//! command goes on, as guarded as before, since the kernel enforces and not the parent; the next guardd ends it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,15 +23,15 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getpid, waitid};
 use super::{ABOUT_TO_EXECUTE, Outcome, WHAT, not_started};
 use crate::{LaunchError, failure};
 
-/// Stands in for the command until it ends, and then says how it did.
+/// Relays until the command ends, and returns how it ended.
 pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Outcome, LaunchError> {
     let mut parent = Parent { child, signals };
     let outcome = parent.wait().or_else(|_| parent.wait_only());
     verdict(report, outcome.map_err(not_started)?)
 }
 
-/// Whether the command ran at all, now that the child has ended. `report` is what the child said before it
-/// became the command, and its end when it had.
+/// Whether the command ran at all, now that the child has ended. `report` has what the child wrote before it became the
+/// command, and ends then.
 pub(super) fn verdict(mut report: File, outcome: Outcome) -> Result<Outcome, LaunchError> {
     let mut said = Vec::new();
     report.read_to_end(&mut said).map_err(not_started)?;
@@ -55,7 +54,7 @@ struct Parent {
 }
 
 impl Parent {
-    /// Stands in for the command until it ends.
+    /// Relays until the command ends.
     fn wait(&mut self) -> io::Result<Outcome> {
         loop {
             let mut ready = [PollFd::new(&self.signals, PollFlags::IN)];
@@ -78,7 +77,7 @@ impl Parent {
         }
     }
 
-    /// Where signals cannot be had, there is still a status to wait for.
+    /// Without signals, there is still a status to wait for.
     fn wait_only(&self) -> io::Result<Outcome> {
         loop {
             match waitid(WaitId::Pid(self.child), WaitIdOptions::EXITED) {
@@ -93,7 +92,7 @@ impl Parent {
         }
     }
 
-    /// Passes a signal on, unless it comes from the command, as where that signals its own group.
+    /// Passes a signal on, unless the command sent it, as when it signals its own group.
     fn pass_on(&self, signal: i32, sender: u32) {
         if sender != self.child.as_raw_nonzero().get().unsigned_abs() {
             // It can only fail for a child that has ended, whose end is about to be seen.
@@ -120,8 +119,8 @@ pub(super) fn ended(status: &WaitIdStatus) -> Option<Outcome> {
     exited.or_else(|| status.terminating_signal().map(Outcome::Killed))
 }
 
-/// Whether somebody would make this process go on if it stopped: a shell that gives each job a
-/// process group of its own, on a terminal. Without one, stopping would be for ever.
+/// Whether a shell could continue this process if it stopped: one that gives each job a process group of its own, on a
+/// terminal. Without one, a stop would be for ever.
 pub(super) fn has_job_control() -> bool {
     let in_own_group = session_of(getpid()).ok() != group_of(getpid()).ok();
     in_own_group && File::open("/dev/tty").is_ok()

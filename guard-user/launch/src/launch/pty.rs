@@ -1,7 +1,7 @@
 //! Launching from a terminal: the command gets a pseudo-terminal of its own, and inherits nothing of the person's.
 //!
-//! A process that has a terminal open can paint on it, and read what is typed there, also at the shell's next prompt.
-//! So three processes take part, as in `sudo` with `use_pty`:
+//! A process with a terminal open can write to it, and read what is typed there, also at the shell's next prompt. So three
+//! processes take part, as in `sudo` with `use_pty`:
 //!
 //! - `guard run` stays in the shell's job, and carries bytes between the person's terminal and the pseudo-terminal:
 //!   `relay.rs`.
@@ -9,10 +9,9 @@
 //!   take the command for orphaned, and ^Z would not stop it: `monitor.rs`.
 //! - The command is the monitor's child. Keys that signal (^C, ^Z, ^\) do so by the pseudo-terminal.
 //!
-//! Of the command's standard streams those that are the person's terminal become the pseudo-terminal; others, such as a
-//! pipe or a file, stay what they are. While the person's terminal is not the relay's to read, as in a pipeline or
-//! in the background, the command is in the background of its own: once it reads, the kernel stops it, and the
-//! relay is told.
+//! Those of the command's standard streams that are the person's terminal become the pseudo-terminal; others, such as a pipe or
+//! a file, stay. While the relay may not read the person's terminal, as in a pipeline or in the background, the command is in
+//! the background of the pseudo-terminal: when it reads, the kernel stops it, and the relay gets to know.
 
 mod channel;
 mod flow;
@@ -42,8 +41,8 @@ use guard_sys::signal::Signals;
 use monitor::Start;
 use relay::Relay;
 
-/// Runs a command on a pseudo-terminal that stands for `terminal`. The ends of `report` are as in
-/// [`super::launch`]; `serve` begins to answer the calls that are handed over.
+/// Runs a command on a pseudo-terminal that stands for `terminal`. The ends of `report` are as in [`super::launch`]; `serve`
+/// starts the supervisor.
 pub(super) fn launch(
     command: &Command,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
@@ -55,7 +54,7 @@ pub(super) fn launch(
 ) -> Result<Outcome, LaunchError> {
     let pty = Pty::open(&terminal, command.identity.seen()).map_err(no_pty)?;
     let streams = terminal.streams();
-    // In a pipeline somebody else may be reading what is typed, as `less` does.
+    // In a pipeline another process may be reading what is typed, as `less` does.
     let in_foreground = streams[0] && streams[1] && terminal.is_foreground();
     if in_foreground {
         terminal.make_raw().map_err(not_started)?;
@@ -101,7 +100,7 @@ impl Pty {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let outer = openpt(flags)?;
         unlockpt(&outer)?;
-        // Not by its name, which in another mount namespace may be another's.
+        // Not by its name, which may be another terminal's in another mount namespace.
         let inner = ioctl_tiocgptpeer(&outer, flags)?;
         if owner != rustix::process::geteuid().as_raw() {
             fchown(&inner, Some(Uid::from_raw(owner)), None)?;

@@ -1,4 +1,4 @@
-//! What becomes of one call.
+//! The supervisor's answer to one call.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_sys::{
-    notify::{Answer, Listener, Waiting},
+    notify::{Listener, NotifyResponse, Waiting},
     pidfd::open_thread,
 };
 use rustix::{
@@ -17,70 +17,70 @@ use rustix::{
 };
 
 use super::{
-    Told,
+    RefusalSender,
     judge::{Judge, Word},
     lookup::{self, Address},
 };
 
-/// What becomes of a call.
+/// How a call is answered.
 pub(super) enum Plan {
-    /// This, at once.
-    Answer(Answer),
-    /// Its socket is connected, which may take as long as the other side likes.
+    /// At once, by this response.
+    Answer(NotifyResponse),
+    /// Its socket is connected, which may take as long as the listener likes.
     Connect(Target),
 }
 
-/// Where to.
+/// The destination.
 pub(super) enum Target {
-    /// To that very file, whatever its name means by now.
+    /// This very file, whatever its name means by now.
     File(OwnedFd),
-    /// To an abstract name.
+    /// An abstract name.
     Name(Vec<u8>),
-    /// Where guardd says: this process may not look at the caller.
+    /// The address that guardd reads: this process may not read the caller's memory.
     Unread,
 }
 
-/// Decides what becomes of a call.
-pub(super) fn plan(call: &Waiting, judge: &Judge, told: &Told) -> Plan {
+/// Decides how a call is answered.
+pub(super) fn plan(call: &Waiting, judge: &Judge, told: &RefusalSender) -> Plan {
     let [_, address, length, ..] = call.arguments;
     // An `int` each: the kernel ignores the rest.
     let length = u64::from(length as u32);
     match lookup::address(call.thread, address, length) {
-        Address::Other => Plan::Answer(Answer::Goes),
+        Address::Other => Plan::Answer(NotifyResponse::Goes),
         Address::Unread => Plan::Connect(Target::Unread),
         Address::Abstract(name) if judge.allows_name(call.thread, &name) => {
             Plan::Connect(Target::Name(name))
         }
-        // Landlock's to judge, where it does; else the kernel refuses.
-        Address::Abstract(_) => Plan::Answer(Answer::Goes),
-        Address::Path(path) if judge.goes_by_itself(&path) => Plan::Answer(Answer::Goes),
+        // Landlock judges it if it can; else the kernel refuses.
+        Address::Abstract(_) => Plan::Answer(NotifyResponse::Goes),
+        Address::Path(path) if judge.goes_by_itself(&path) => Plan::Answer(NotifyResponse::Goes),
         Address::Path(path) => to_path(call, judge, &path, told),
     }
 }
 
-fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &Told) -> Plan {
+fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &RefusalSender) -> Plan {
     let file = match lookup::file(call.thread, path) {
         Ok(file) => file,
         Err(why) => return Plan::Answer(outcome(Err(why))),
     };
     match judge.judge(call.thread, &file) {
         Word::Connect => Plan::Connect(Target::File(file)),
-        Word::Nobody => Plan::Answer(Answer::Done(Errno::CONNREFUSED.raw_os_error())),
-        Word::Refuse => {
+        Word::Nobody => Plan::Answer(NotifyResponse::Done(Errno::CONNREFUSED.raw_os_error())),
+        Word::Refuse(listener) => {
             let pid = lookup::process(call.thread).unwrap_or_default();
             let socket = path.display().to_string();
-            told.tell(socket, pid);
-            Plan::Answer(Answer::Done(Errno::PERM.raw_os_error()))
+            told.tell(socket, pid, listener);
+            Plan::Answer(NotifyResponse::Done(Errno::PERM.raw_os_error()))
         }
     }
 }
 
 /// Connects a call's socket, and waits until that is done.
-pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -> Answer {
+pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -> NotifyResponse {
     let to = match target {
         Target::File(file) => file_address(file),
         Target::Name(name) => SocketAddrUnix::new_abstract_name(name).map_err(io::Error::from),
-        // That is `unread`'s to answer.
+        // `unread` answers that.
         Target::Unread => Err(Errno::PERM.into()),
     };
     outcome(to.and_then(|to| connect(call, listener, &to)))
@@ -92,10 +92,10 @@ pub(super) fn file_address(file: &OwnedFd) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new(path)?)
 }
 
-pub(super) fn outcome(connected: io::Result<()>) -> Answer {
+pub(super) fn outcome(connected: io::Result<()>) -> NotifyResponse {
     match connected {
-        Ok(()) => Answer::Done(0),
-        Err(why) => Answer::Done(why.raw_os_error().unwrap_or(Errno::PERM.raw_os_error())),
+        Ok(()) => NotifyResponse::Done(0),
+        Err(why) => NotifyResponse::Done(why.raw_os_error().unwrap_or(Errno::PERM.raw_os_error())),
     }
 }
 
@@ -103,7 +103,7 @@ fn connect(call: &Waiting, listener: &Listener, to: &SocketAddrUnix) -> io::Resu
     let [fd, ..] = call.arguments;
     // A thread may have descriptors of its own.
     let pidfd = open_thread(call.thread.cast_unsigned(), lookup::process(call.thread)?)?;
-    // All that was read of it by its number was its own if it waits now.
+    // What was read by its number is the thread's own if its call still waits.
     if !listener.still_waits(call.id) {
         return Err(Errno::SRCH.into());
     }

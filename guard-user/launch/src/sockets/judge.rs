@@ -12,45 +12,45 @@ use guard_sys::unix_diag::{BoundSocket, SocketFile, socket_at};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use super::{
-    Ask, Shared, Sockets,
+    Ask, Listening, Shared, Sockets,
     sessions::{Found, Sessions},
 };
 
-/// As many files are remembered.
+/// Files that are kept.
 const REMEMBERED: usize = 256;
 
-/// A file, for as long as one has it open: its number is nobody else's then.
+/// A file, identified while it is held open: its number is no other file's then.
 type FileId = (u64, u64);
 
-/// What becomes of a connection.
+/// The verdict on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
-    /// It is made.
+    /// The supervisor makes it.
     Connect,
-    /// Nobody listens there, or it is no socket.
+    /// It fails: nothing listens there, or it is no socket.
     Nobody,
     /// It is refused.
-    Refuse,
+    Refuse(Listening),
 }
 
 /// Judges files.
 pub(super) struct Judge {
     sessions: Sessions,
-    /// The session that the policy is of.
+    /// The session whose policy applies.
     session: String,
-    /// What the policy allows, with the files that must stay open for that.
+    /// The files that the policy allows, which must stay open so that their numbers are not reused.
     allowed: HashSet<FileId>,
     _open: Vec<OwnedFd>,
     names: HashSet<Vec<u8>>,
     by_itself: HashSet<PathBuf>,
     ask: Ask,
     guardd: PathBuf,
-    /// Files whose socket is a session's. A file is never another socket's later.
+    /// Files whose socket is a session's. A file never becomes another socket's.
     own: Shared<HashMap<FileId, (OwnedFd, String)>>,
 }
 
 impl Judge {
-    /// For a session.
+    /// A judge for a session.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Judge {
         })
     }
 
-    /// Whether the kernel lets every session connect there.
+    /// Whether the kernel half lets every session connect there.
     pub(super) fn goes_by_itself(&self, path: &Path) -> bool {
         self.by_itself.contains(path)
     }
@@ -92,7 +92,7 @@ impl Judge {
         self.sessions.of(thread)
     }
 
-    /// Of the session that the policy is of, and not of one inside it, whose policy is not known here.
+    /// Whether a thread is in the session of the policy, not in one inside it, whose policy is not known here.
     fn is_ours(&self, thread: i32) -> bool {
         self.sessions.of(thread).as_ref() == Some(&self.session)
     }
@@ -105,7 +105,7 @@ impl Judge {
             return Word::Nobody;
         };
         let Some(session) = self.sessions.of(thread) else {
-            return Word::Refuse;
+            return Word::Refuse(Listening::Unknown);
         };
         if self.allowed.contains(&id) && session == self.session {
             return Word::Connect;
@@ -121,29 +121,27 @@ impl Judge {
                 return Word::Connect;
             }
             Ok((_, None)) => return Word::Nobody,
-            Err(_) => return Word::Refuse,
+            Err(_) => return Word::Refuse(Listening::Unknown),
         };
-        match self.sessions.has_open(&session, socket, file) {
-            Ok(Found::Open) => {
-                self.remember(id, file, session);
-                Word::Connect
-            }
-            // A server that keeps others from looking at it, as ssh-agent does.
-            Ok(Found::Hidden) if socket.is_sure && self.is_open(&session, socket) => {
-                self.remember(id, file, session);
-                Word::Connect
-            }
-            Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => Word::Nobody,
-            Ok(Found::Hidden | Found::Nowhere) | Err(_) => Word::Refuse,
+        let found = self.sessions.has_open(&session, socket, file);
+        // A server that keeps others from looking at it, as ssh-agent does.
+        let hidden = || match socket.is_sure {
+            true => self.is_open(&session, socket),
+            false => None,
+        };
+        let word = word(found, hidden);
+        if word == Word::Connect {
+            self.remember(id, file, session);
         }
+        word
     }
 
-    fn is_open(&self, session: &str, socket: BoundSocket) -> bool {
+    fn is_open(&self, session: &str, socket: BoundSocket) -> Option<bool> {
         (self.ask.has_open)(&self.guardd, session, socket.number, socket.cookie)
     }
 
     /// Whether a process of the session has the socket open that is bound there, in another network namespace than this one:
-    /// the kernel tells of those in this one.
+    /// the kernel lists those of this one.
     fn is_bound_elsewhere(&self, session: &str, at: SocketFile) -> bool {
         at.is_sure
             && self.sessions.has_networks(session)
@@ -166,12 +164,27 @@ impl Judge {
     }
 }
 
+/// The word on a socket that was looked for in a session. `hidden`: whether a process has it that could not be looked at.
+fn word(found: io::Result<Found>, hidden: impl FnOnce() -> Option<bool>) -> Word {
+    match found {
+        Ok(Found::Open) => Word::Connect,
+        Ok(Found::Nowhere) => Word::Refuse(Listening::Outside),
+        Ok(Found::Hidden) => match hidden() {
+            Some(true) => Word::Connect,
+            Some(false) => Word::Refuse(Listening::Outside),
+            None => Word::Refuse(Listening::Unknown),
+        },
+        Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => Word::Nobody,
+        Err(_) => Word::Refuse(Listening::Unknown),
+    }
+}
+
 fn id(file: &OwnedFd) -> Option<FileId> {
     let meta = fstat(file).ok()?;
     Some((meta.st_dev, meta.st_ino))
 }
 
-/// The files that a policy's names mean now; `agent` is what `SSH_AUTH_SOCK` names.
+/// The files that a policy's names mean now; `agent` is the value of `SSH_AUTH_SOCK`.
 pub(super) fn open_allowed(
     allow: &[SocketName],
     agent: Option<&Path>,
@@ -200,8 +213,28 @@ fn paths(name: &SocketName, agent: Option<&Path>) -> Vec<PathBuf> {
     }
 }
 
-/// `?` and `[` stand for themselves.
+/// A pattern in which `?` and `[` stand for themselves.
 fn only_stars(pattern: &str) -> String {
     let parts: Vec<_> = pattern.split('*').map(glob::Pattern::escape).collect();
     parts.join("*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_is_said_where_that_is_known() {
+        let [outside, unknown] = [Listening::Outside, Listening::Unknown].map(Word::Refuse);
+        let of = |found: Found, hidden: Option<bool>| word(Ok(found), || hidden);
+        assert_eq!(of(Found::Open, None), Word::Connect);
+        assert_eq!(of(Found::Nowhere, None), outside);
+        assert_eq!(of(Found::Hidden, Some(true)), Word::Connect);
+        assert_eq!(of(Found::Hidden, Some(false)), outside);
+        // As without guardd.
+        assert_eq!(of(Found::Hidden, None), unknown);
+        let failed = |kind: io::ErrorKind| word(Err(kind.into()), || Some(true));
+        assert_eq!(failed(io::ErrorKind::ConnectionRefused), Word::Nobody);
+        assert_eq!(failed(io::ErrorKind::PermissionDenied), unknown);
+    }
 }

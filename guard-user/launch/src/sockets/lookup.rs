@@ -1,4 +1,4 @@
-//! What a call of another process is about, read from outside.
+//! The arguments of another process's call, read from outside.
 
 use std::{
     ffi::OsStr,
@@ -22,9 +22,9 @@ pub(super) enum Address {
     Path(PathBuf),
     /// A name without its first byte.
     Abstract(Vec<u8>),
-    /// None, or not for a Unix socket, or not to be read.
+    /// No address, not a Unix socket's, or unreadable.
     Other,
-    /// Of a process that this one may not look at, as one that is not dumpable.
+    /// That of a process that this one may not read, as one that is not dumpable.
     Unread,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn file(thread: i32, path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(from, &path, flags, Mode::empty())?)
 }
 
-/// `/proc/self` is another process for whoever looks from outside.
+/// A path's `/proc/self` as the thread's own: read from outside, it would be this process.
 fn its_own(thread: i32, path: &Path) -> PathBuf {
     let own = ["/proc/self", "/proc/thread-self"];
     let below = own.iter().find_map(|own| path.strip_prefix(own).ok());
@@ -89,7 +89,7 @@ fn its_own(thread: i32, path: &Path) -> PathBuf {
     below.unwrap_or_else(|| path.to_owned())
 }
 
-/// Whether a path means to it what it means here: the same root, of the same mounts.
+/// Whether a path means the same to that process as here: the same root, of the same mounts.
 fn has_our_root(proc: &Path) -> bool {
     let same = |of: &str| {
         let theirs = fs::read_link(proc.join(of));
@@ -104,7 +104,7 @@ fn has_our_root(proc: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// The system's, where it has ended.
+/// The system's, as if it has ended.
 pub(super) fn process(thread: i32) -> io::Result<u32> {
     let status = fs::read_to_string(format!("/proc/{thread}/status"))?;
     let found = status.lines().find_map(|line| line.strip_prefix("Tgid:"));

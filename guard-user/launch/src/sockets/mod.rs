@@ -1,16 +1,16 @@
-//! Connecting a session's Unix sockets for it.
+//! The supervisor, which connects a session's Unix sockets.
 //!
-//! Where the kernel cannot judge by who listens, it refuses a session every connection to a Unix socket
-//! ([`guard_datapath`], `unix`). What may be is done from outside: each connect(2) of the session waits for a word
-//! (seccomp_unotify(2)); a process that `guard run` starts looks up the file that it means, judges who listens there, and connects the
-//! session's own socket (pidfd_getfd(2)) to that very file. Whatever else the call was about goes to the kernel, which asks
-//! guard's programs: so nothing is gained by changing the arguments of a call that is being judged, and where nobody
-//! answers, or whoever does was deceived about what kind of address it is, the answer is no.
+//! If the kernel half cannot judge by the listener, it refuses a session every connection to a Unix socket ([`guard_datapath`],
+//! `unix`). Allowed ones are made from outside: each connect(2) of the session waits for the supervisor (seccomp_unotify(2)), a
+//! process that `guard run` starts. It looks up the file of the address, judges the listener, and connects the session's own
+//! socket (pidfd_getfd(2)) to that very file. All other calls go on to the kernel, which runs guard's programs. So changed
+//! arguments of a waiting call gain nothing; and without a supervisor, or with one that was deceived about the kind of address,
+//! the answer is no.
 //!
 //! A session may connect to:
 //!
 //! - sockets that a process of the same session has open, under whatever name;
-//! - what its policy allows: the files that were there when it started, also if another has got their name since.
+//! - what its policy allows: the files that existed when it started, even if another file has their name since.
 
 mod answer;
 mod judge;
@@ -39,12 +39,12 @@ use guard_sys::{
     unix_diag::{SocketFile, socket_at},
 };
 use judge::Judge;
+use server::RefusalSender;
 pub(super) use server::Server;
-use server::Told;
 use unread::Unread;
 use workers::Workers;
 
-/// As whom sockets are connected: the session's user, so that files are open to it as they are to that one.
+/// The session's user, as which sockets are connected, so that it can open what that user can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Whom {
     uid: u32,
@@ -52,43 +52,54 @@ pub(super) struct Whom {
     groups: Vec<u32>,
 }
 
-/// What is connected, for whom.
+/// A session's sockets, and the terms for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sockets {
     /// The session's cgroup, a directory.
     cgroup: PathBuf,
-    /// What it may connect to, beside its own.
+    /// The sockets that it may connect to, beside its own.
     terms: SocketTerms,
-    /// None where this process is that user already.
+    /// None if this process is that user already.
     whom: Option<Whom>,
-    /// What `SSH_AUTH_SOCK` names.
+    /// The value of `SSH_AUTH_SOCK`.
     agent: Option<PathBuf>,
-    /// Where guardd listens.
+    /// guardd's socket.
     guardd: PathBuf,
 }
 
 /// A connection that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefusedSocket {
-    /// The name: a path, or an abstract one after an `@`.
+    /// The name: a path, or an abstract one after an `@`; empty where it is not known.
     pub socket: String,
     /// The process that asked.
     pub pid: u32,
+    /// Who listens there.
+    pub listener: Listening,
 }
 
-/// Asks the guardd that listens somewhere about processes of a session that this one may not look at.
+/// Who listens where a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Listening {
+    /// Somebody outside of the session.
+    Outside,
+    /// It could not be told.
+    Unknown,
+}
+
+/// Asks guardd about processes of a session that this one may not read.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
-    /// Where a thread is about to connect. None where that cannot be known.
+    /// The address in a thread's connect(2). None if it cannot be known.
     pub address: fn(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress>,
-    /// Whether one of them has a socket open, by its number and its cookie.
-    pub has_open: fn(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool,
+    /// Whether one of them has a socket open, by its number and its cookie. None where that cannot be known.
+    pub has_open: fn(guardd: &Path, session: &str, number: u64, cookie: u64) -> Option<bool>,
     /// Whether one of them has the socket open that is bound at a file, by the file's number and the device of its file system.
     pub has_bound: fn(guardd: &Path, session: &str, (u64, u64)) -> bool,
 }
 
 impl Sockets {
-    /// Of a session.
+    /// The sockets of a session.
     #[must_use]
     pub fn of(cgroup: PathBuf, terms: SocketTerms, identity: &Identity, guardd: PathBuf) -> Self {
         let whom = identity.switch().map(|switch| Whom {
@@ -106,12 +117,12 @@ impl Sockets {
     }
 }
 
-/// What `SSH_AUTH_SOCK` names.
+/// The value of `SSH_AUTH_SOCK`.
 fn agent() -> Option<PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from)
 }
 
-/// The sockets that a policy's names mean now, where the kernel is to be told.
+/// The sockets that a policy's names mean now, for the kernel half.
 #[must_use]
 pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
     let open = judge::open_allowed(names, agent().as_deref());
@@ -123,22 +134,27 @@ pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
     sockets.collect()
 }
 
-/// Answers calls until nobody is left who could call, on this thread, which becomes one of the session's user's.
+/// Answers calls until no process is left that could make one, on this thread, which becomes one of the session's user's.
 ///
 /// # Errors
 ///
-/// The system's, as where it may not become that user: as somebody else nothing is connected.
-fn answer_all(listener: Listener, sockets: &Sockets, ask: Ask, told: Told) -> io::Result<()> {
+/// The system's, as if it may not become that user: as another user it connects nothing.
+fn answer_all(
+    listener: Listener,
+    sockets: &Sockets,
+    ask: Ask,
+    told: RefusalSender,
+) -> io::Result<()> {
     let judge = Arc::new(Judge::new(sockets, ask)?);
     let unread = Unread::new(sockets, ask, Arc::clone(&judge), told.clone());
     let workers = Workers::new(listener, sockets.whom.clone(), unread);
     workers.become_user()?;
     let listener = workers.listener();
     listener.take_turns();
-    // Where receiving ends by itself, there is no need to wait before it, which is a third of what a call costs.
+    // If receiving ends by itself, no wait is needed before it, which is a third of the cost of a call.
     let is_told = Listener::ends_by_itself();
     while is_told || waits(listener) {
-        // An error is about one call, whose caller has ended, or about all: nobody is left.
+        // An error is about one call, whose caller has ended, or about all: no process is left.
         let Ok(call) = listener.receive() else {
             if is_told && !waits(listener) {
                 break;
@@ -153,7 +169,7 @@ fn answer_all(listener: Listener, sockets: &Sockets, ask: Ask, told: Told) -> io
     Ok(())
 }
 
-/// Waits for a call; false where there will be none.
+/// Waits for a call; false if there will be none.
 fn waits(listener: &Listener) -> bool {
     let mut ready = [PollFd::from_borrowed_fd(
         listener.fd().as_fd(),
@@ -170,5 +186,5 @@ fn waits(listener: &Listener) -> bool {
     }
 }
 
-/// What all threads know.
+/// What all threads share.
 type Shared<T> = Mutex<T>;

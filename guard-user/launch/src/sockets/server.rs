@@ -1,5 +1,5 @@
-//! The process that answers. It is one of its own and no thread of `guard run`: that ends with its command, which may leave
-//! processes running, and a call waits for ever if whoever received it ends before answering.
+//! The supervisor's process. It is no thread of `guard run`: that ends with its command, which may leave processes running, and
+//! a call waits for ever if its receiver ends before it answers.
 
 use std::{
     io,
@@ -23,30 +23,30 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{Ask, RefusedSocket, Sockets, answer_all};
+use super::{Ask, Listening, RefusedSocket, Sockets, answer_all};
 use crate::populated::may_be_populated;
 
-/// It ends at once where nobody is left who could call. Whoever waits for that gives up after so long.
+/// How long `guard run` waits for it to end: it ends at once if no process is left that could make a call.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 2,
     tv_nsec: 0,
 };
 
-/// It, as `guard run` sees it.
+/// The supervisor, as `guard run` sees it.
 pub(crate) struct Server {
     process: Pid,
-    /// What it refuses arrives here.
+    /// Its refusals arrive here.
     refused: OwnedFd,
     cgroup: PathBuf,
 }
 
-/// Whom it tells what it refuses.
+/// Where it reports its refusals.
 #[derive(Clone)]
-pub(super) struct Told(Arc<OwnedFd>);
+pub(super) struct RefusalSender(Arc<OwnedFd>);
 
 impl Server {
-    /// Starts it. This process has one thread, and its signals are not held back. `calls` is where the command's process hands its
-    /// calls over, or ends without.
+    /// Starts it. This process has one thread, and its signals are not blocked. `calls` is where the command's process hands
+    /// over the descriptor of its calls, or ends without.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Server {
         }
     }
 
-    /// Passes on what it refuses, on a thread.
+    /// Passes on its refusals, on a thread.
     pub(crate) fn tell(
         &self,
         mut told: impl FnMut(&RefusedSocket) + Send + 'static,
@@ -85,7 +85,7 @@ impl Server {
         Ok(())
     }
 
-    /// The command has ended: waits for the end of this one, too, where nobody is left in the session. Else it goes on.
+    /// The command has ended: waits for the end of the supervisor too, if no process is left in the session. Else it goes on.
     pub(crate) fn finish(self) {
         if may_be_populated(&self.cgroup) {
             return;
@@ -96,37 +96,47 @@ impl Server {
     }
 }
 
-impl Told {
-    /// Whoever floods is told of less.
-    pub(super) fn tell(&self, socket: String, pid: u32) {
-        if let Ok(one) = serde_json::to_vec(&RefusedSocket { socket, pid }) {
+impl RefusalSender {
+    /// Reports a refusal. Of a flood only some are.
+    pub(super) fn tell(&self, socket: String, pid: u32, listener: Listening) {
+        let refused = RefusedSocket {
+            socket,
+            pid,
+            listener,
+        };
+        if let Ok(one) = serde_json::to_vec(&refused) {
             let _ = packets::try_send(self.0.as_fd(), &one);
         }
     }
 }
 
-/// All that this process does.
+/// The work of this process.
 fn serve(calls: &OwnedFd, told: OwnedFd, sockets: &Sockets, ask: Ask) -> io::Result<()> {
-    // What a terminal or a shell tells the job of `guard run` is not for this one.
+    // Signals of a terminal or a shell to the job of `guard run` are not for this process.
     setsid()?;
     leave_all_but(&[calls.as_fd(), told.as_fd()])?;
     let packet = packets::receive(calls.as_fd())?.unwrap_or_default();
     let Some(listener) = packet.descriptors.into_iter().next() else {
         return Ok(());
     };
-    // Where it fails nobody has the listener any more, and calls fail.
-    answer_all(Listener::of(listener), sockets, ask, Told(Arc::new(told)))
+    // If it fails, nothing holds the listener any more, and calls fail.
+    answer_all(
+        Listener::of(listener),
+        sockets,
+        ask,
+        RefusalSender(Arc::new(told)),
+    )
 }
 
-/// Leaves to `guard run` what it has open: pipes end where it ends, and guardd sees who it is by a connection of its.
+/// Closes other descriptors, which are `guard run`'s: its pipes must end with it, and guardd identifies it by a connection.
 fn leave_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     close_all_but(kept)?;
     let nothing = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     dup2_stdin(&nothing)?;
     dup2_stdout(&nothing)?;
     dup2_stderr(&nothing)?;
-    // It is one of the three.
+    // It is one of the three standard streams.
     std::mem::forget(nothing);
-    // Whose directory it is may want to take it away.
+    // The directory may have to be unmounted or removed.
     std::env::set_current_dir(Path::new("/"))
 }

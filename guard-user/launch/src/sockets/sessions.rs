@@ -1,4 +1,4 @@
-//! Which session a process is in, and which of them has a socket open.
+//! Finds the session of a process, and the processes of a session that have a socket open.
 
 use std::{
     fs, io,
@@ -19,14 +19,14 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 
 use super::answer::file_address;
 
-/// Where a socket was looked for.
+/// The result of a search for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A process of the session has it open.
     Open,
-    /// None of those that may be looked at has, and there are others.
+    /// None of those that could be looked at has, and there are others.
     Hidden,
-    /// None has.
+    /// No process has it.
     Nowhere,
 }
 
@@ -38,11 +38,11 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Those beside the one that has this cgroup.
+    /// The sessions beside the one with this cgroup.
     ///
     /// # Errors
     ///
-    /// The system's, or that it is no session's.
+    /// The system's, or if it is no session's.
     pub(super) fn beside(cgroup: &Path) -> io::Result<Self> {
         let root = cgroup.parent().unwrap_or(cgroup);
         let path = Hierarchy::find()?.path(root);
@@ -71,7 +71,7 @@ impl Sessions {
         let mut all = processes(&self.dir.join(session)).into_iter();
         all.any(|pid| match fs::read_link(format!("/proc/{pid}/ns/net")) {
             Ok(network) => network != own,
-            // Whoever is not to be looked at may be.
+            // A process that cannot be read may be.
             Err(why) => why.kind() == io::ErrorKind::PermissionDenied,
         })
     }
@@ -80,7 +80,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused` where nothing listens at the file, and it takes a connection to tell.
+    /// `ConnectionRefused` if nothing listens at the file, and only a connection can tell.
     pub(super) fn has_open(
         &self,
         session: &str,
@@ -107,7 +107,8 @@ impl Sessions {
                     Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => {
                         return Err(nobody);
                     }
-                    _ => {}
+                    Err(_) => found = Found::Hidden,
+                    Ok(_) => {}
                 }
             }
         }
@@ -120,22 +121,25 @@ fn is_denied<T>(done: &io::Result<T>) -> bool {
         .is_err_and(|why| why.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Whether what a process has open is that socket, and bound at that file.
+/// Whether a descriptor of a process is that socket, bound at that file.
 fn is_bound(pid: u32, fd: &Path, wanted: BoundSocket, file: &OwnedFd) -> io::Result<bool> {
     let socket = open(pid, fd)?;
     let is_it = socket_cookie(&socket)? == wanted.cookie;
     Ok(is_it && (wanted.is_sure || answers_at(&socket, file)?))
 }
 
-/// Whether it is that socket that answers at a file, where another one may be meant: whoever connects is told which process has
-/// made it listen. Who listens there sees a connection that ends at once.
+/// Whether that socket answers at a file, even if another one may be meant: a client that connects learns which process has
+/// made it listen. The server sees a connection that ends at once.
 ///
-/// A process of the session that has the number of one outside, which has ended since, is taken for it. Datagram sockets
-/// tell nobody, so they do not answer.
+/// A process of the session that has the number of one outside, which has ended since, is taken for it.
+///
+/// # Errors
+///
+/// The system's; `Unsupported` of datagram sockets, which tell nobody.
 fn answers_at(socket: &OwnedFd, file: &OwnedFd) -> io::Result<bool> {
     let kind = socket_type(socket)?;
     if kind == SocketType::DGRAM {
-        return Ok(false);
+        return Err(io::ErrorKind::Unsupported.into());
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let asking = socket_with(AddressFamily::UNIX, kind, flags, None)?;
@@ -207,7 +211,8 @@ mod tests {
         assert_eq!(nobody.kind(), io::ErrorKind::ConnectionRefused);
         let datagram = dir.path().join("datagram");
         let bound = OwnedFd::from(UnixDatagram::bind(&datagram).unwrap());
-        assert!(!answers_at(&bound, &file(&datagram)).unwrap());
+        let untold = answers_at(&bound, &file(&datagram)).unwrap_err();
+        assert_eq!(untold.kind(), io::ErrorKind::Unsupported);
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -1,11 +1,11 @@
-//! Calls of processes that this one may not look at, as programs that keep secrets are that say they are not dumpable: ssh-add,
-//! gpg. guardd, which is root's, says where such a call leads; the caller's own socket is out of reach as well, and gets
-//! another one in its place, which is connected.
+//! Calls of processes that the supervisor may not read, such as ssh-add and gpg, which make themselves not dumpable to keep
+//! secrets. guardd, as root, reads the address of such a call. The caller's own socket cannot be taken either, so it gets
+//! another, connected one in its place.
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use guard_proto::SocketAddress;
-use guard_sys::notify::{Answer, Listener, Waiting};
+use guard_sys::notify::{Listener, NotifyResponse, Waiting};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     io::Errno,
@@ -13,22 +13,22 @@ use rustix::{
 };
 
 use super::{
-    Ask, Sockets, Told,
+    Ask, Listening, RefusalSender, Sockets,
     answer::{file_address, outcome},
     judge::{Judge, Word},
     lookup,
 };
 
-/// Whom to ask about them.
+/// What is needed to answer them.
 pub(super) struct Unread {
     ask: Ask,
     guardd: PathBuf,
     judge: Arc<Judge>,
-    told: Told,
+    told: RefusalSender,
 }
 
 impl Unread {
-    pub(super) fn new(sockets: &Sockets, ask: Ask, judge: Arc<Judge>, told: Told) -> Self {
+    pub(super) fn new(sockets: &Sockets, ask: Ask, judge: Arc<Judge>, told: RefusalSender) -> Self {
         Self {
             ask,
             guardd: sockets.guardd.clone(),
@@ -37,19 +37,26 @@ impl Unread {
         }
     }
 
-    /// Answers one call. What is no Unix socket's, or cannot be known, goes to the kernel, which refuses Unix sockets.
-    pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> Answer {
+    /// Answers one call. One that is not for a Unix socket, or cannot be read, goes to the kernel, which refuses Unix sockets.
+    pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> NotifyResponse {
         let thread = call.thread.cast_unsigned();
-        // It may be one inside that whose calls these are.
+        // The call may come from a session inside.
         let Some(session) = self.judge.session_of(call.thread) else {
-            return Answer::Goes;
+            return NotifyResponse::Goes;
         };
         match (self.ask.address)(&self.guardd, &session, thread) {
             Some(SocketAddress {
                 socket: Some(socket),
                 same_root,
             }) => self.lead(call, listener, (socket, same_root)),
-            _ => Answer::Goes,
+            Some(SocketAddress { socket: None, .. }) => NotifyResponse::Goes,
+            None => {
+                // It is about a Unix socket or not: the kernel knows. One that waits no more was not refused.
+                if listener.still_waits(call.id) {
+                    self.tell(call, String::new(), Listening::Unknown);
+                }
+                NotifyResponse::Goes
+            }
         }
     }
 
@@ -58,7 +65,7 @@ impl Unread {
         call: &Waiting,
         listener: &Listener,
         (socket, same_root): (String, bool),
-    ) -> Answer {
+    ) -> NotifyResponse {
         if let Some(name) = socket.strip_prefix('@') {
             return match self.judge.allows_name(call.thread, name.as_bytes()) {
                 true => outcome(
@@ -66,38 +73,43 @@ impl Unread {
                         .map_err(io::Error::from)
                         .and_then(|to| replace(call, listener, &to)),
                 ),
-                false => Answer::Goes,
+                false => NotifyResponse::Goes,
             };
         }
         if self.judge.goes_by_itself(socket.as_ref()) {
-            return Answer::Goes;
+            return NotifyResponse::Goes;
         }
-        if !same_root {
-            return self.refuse(call, socket);
+        // Its name is not to be read, or means another file here.
+        if socket.is_empty() || !same_root {
+            return self.refuse(call, socket, Listening::Unknown);
         }
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let file: OwnedFd = match openat(CWD, &socket, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(why) => return Answer::Done(why.raw_os_error()),
+            Err(why) => return NotifyResponse::Done(why.raw_os_error()),
         };
         match self.judge.judge(call.thread, &file) {
             Word::Connect => {
                 outcome(file_address(&file).and_then(|to| replace(call, listener, &to)))
             }
-            Word::Nobody => Answer::Done(Errno::CONNREFUSED.raw_os_error()),
-            Word::Refuse => self.refuse(call, socket),
+            Word::Nobody => NotifyResponse::Done(Errno::CONNREFUSED.raw_os_error()),
+            Word::Refuse(who) => self.refuse(call, socket, who),
         }
     }
 
-    fn refuse(&self, call: &Waiting, socket: String) -> Answer {
+    fn refuse(&self, call: &Waiting, socket: String, who: Listening) -> NotifyResponse {
+        self.tell(call, socket, who);
+        NotifyResponse::Done(Errno::PERM.raw_os_error())
+    }
+
+    fn tell(&self, call: &Waiting, socket: String, who: Listening) {
         let pid = lookup::process(call.thread).unwrap_or_default();
-        self.told.tell(socket, pid);
-        Answer::Done(Errno::PERM.raw_os_error())
+        self.told.tell(socket, pid, who);
     }
 }
 
-/// Puts a connected socket in the place of the caller's. No datagram socket: that could send elsewhere later, and the kernel would
-/// judge it by where it was made.
+/// Replaces the caller's socket by a connected one. Not for datagram sockets: they could send elsewhere later, and the kernel
+/// would judge them by where they were made.
 fn replace(call: &Waiting, listener: &Listener, to: &SocketAddrUnix) -> io::Result<()> {
     let [number, ..] = call.arguments;
     let new = |kind| socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);

@@ -1,5 +1,5 @@
-//! Threads that connect. Each may wait for a server to accept for as long as that likes; the one that receives calls never
-//! does, so that a server which connects to another before it accepts is not kept from it.
+//! Threads that connect. Each may wait as long as a server takes to accept; the thread that receives calls never waits, so that
+//! a server which connects to another one before it accepts is not blocked.
 
 use std::{
     collections::HashSet,
@@ -13,7 +13,7 @@ use std::{
 };
 
 use caps::{CapSet, Capability};
-use guard_sys::notify::{Answer, Listener, Waiting};
+use guard_sys::notify::{Listener, NotifyResponse, Waiting};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
@@ -26,12 +26,12 @@ use super::{
     unread::Unread,
 };
 
-/// So many connections wait for servers at a time; what comes then is told to try again.
+/// Connections that wait for servers at a time; more get EAGAIN.
 const MOST: usize = 128;
 
 type Job = (Waiting, Target);
 
-/// Those of one session.
+/// The threads of one session.
 pub(super) struct Workers {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
@@ -42,7 +42,7 @@ struct Shared {
     whom: Option<Whom>,
     unread: Unread,
     jobs: Mutex<Receiver<Job>>,
-    /// How many have nothing to do and no job coming.
+    /// How many threads have nothing to do and no job coming.
     idle: AtomicUsize,
     all: AtomicUsize,
 }
@@ -68,15 +68,15 @@ impl Workers {
         &self.shared.listener
     }
 
-    /// Makes this thread one of the session's user's, and with it those that it starts: a thread has the rights of the one
-    /// that starts it. They cannot do so themselves, for what that takes is given up here.
+    /// Makes this thread one of the session's user's, and with it the threads that it starts: they inherit its rights. They
+    /// could not do so themselves, since the right to do it is given up here.
     pub(super) fn become_user(&self) -> io::Result<()> {
         self.shared.whom.as_ref().map_or(Ok(()), become_user)
     }
 
     /// Has a call's socket connected. Called by one thread only, after [`Self::become_user`].
     pub(super) fn connect(&self, call: Waiting, target: Target) {
-        let (id, again) = (call.id, Answer::Done(Errno::AGAIN.raw_os_error()));
+        let (id, again) = (call.id, NotifyResponse::Done(Errno::AGAIN.raw_os_error()));
         if self.has_idle() || self.one_more() {
             // They end with this sender.
             let _ = self.jobs.send((call, target));
@@ -85,7 +85,7 @@ impl Workers {
         }
     }
 
-    /// Takes one that is idle, if there is any.
+    /// Reserves an idle thread, if there is one.
     fn has_idle(&self) -> bool {
         let idle = &self.shared.idle;
         let taken = idle.fetch_update(Ordering::AcqRel, Ordering::Acquire, |idle| {
@@ -123,14 +123,15 @@ impl Shared {
     }
 }
 
-/// This thread, and those that it starts: it looks at processes of that user, whatever Yama says, and has no other right of root's.
+/// Gives this thread, and those that it starts, that user's rights: it may read that user's processes, whatever Yama says, and
+/// has no other right of root's.
 fn become_user(whom: &Whom) -> io::Result<()> {
     let gid = Gid::from_raw(whom.gid);
     let uid = Uid::from_raw(whom.uid);
     let groups: Vec<_> = whom.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     set_keep_capabilities(true)?;
     set_thread_groups(&groups)?;
-    // What it is besides stays root's: else whoever is that user might signal it.
+    // The real ids stay root's: else that user might signal it.
     set_thread_res_gid(None, gid, None)?;
     set_thread_res_uid(None, uid, None)?;
     let kept = HashSet::from([Capability::CAP_SYS_PTRACE]);

@@ -11,7 +11,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Reads what guardd gave. `None` where that is not one certificate.
+    /// Parses guardd's text. `None` if it is not exactly one certificate.
     pub(super) fn parse(pem: &str) -> Option<Self> {
         let mut certificates = certificates(pem.as_bytes());
         let (der, None) = (certificates.next()?, certificates.next()) else {

@@ -1,18 +1,18 @@
-//! The files that variables point to.
+//! The files that variables name.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Files to be, each content once.
+/// Files to write, each content once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Files {
     files: Vec<(String, Vec<u8>)>,
 }
 
 impl Files {
-    /// The name of the file with that content, which would be called `name` if there is none yet.
+    /// The name of the file with that content; a new file is called `name`.
     pub(super) fn add(&mut self, name: &str, content: Vec<u8>) -> String {
         if let Some((name, _)) = self.files.iter().find(|(_, there)| *there == content) {
             return name.clone();
@@ -33,11 +33,11 @@ impl Files {
         self.files.is_empty()
     }
 
-    /// Writes all of them, for everybody to read who may enter `dir`.
+    /// Writes all of them, readable by everybody who may enter `dir`.
     ///
     /// # Errors
     ///
-    /// The system's; `AlreadyExists` where one is there.
+    /// The system's; `AlreadyExists` if one exists.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
         self.files
             .iter()

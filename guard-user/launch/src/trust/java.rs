@@ -1,4 +1,4 @@
-//! What Java trusts: a store of its own, which an option names.
+//! Java's trust store, which an option names.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ pub(super) const VARIABLE: &str = "JAVA_TOOL_OPTIONS";
 const STORE: &str = "-Djavax.net.ssl.trustStore=";
 const STORE_PASSWORD: &str = "-Djavax.net.ssl.trustStorePassword=";
 
-/// What the options say about the store.
+/// The options that name the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     /// The store that they name.
@@ -22,7 +22,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Reads them. Of several of a kind the last counts.
+    /// Parses them. Of several of a kind the last counts.
     pub(super) fn parse(options: &str) -> Self {
         let words = words(options);
         let last = |name: &str| {
@@ -79,7 +79,7 @@ fn words(options: &str) -> Vec<String> {
     words
 }
 
-/// Where the Java that is used by default has its store: those of `JAVA_HOME` and PATH, then the system's.
+/// The store of the default Java: that of `JAVA_HOME` and PATH, then the system's.
 pub(super) fn default_store(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let home = variable("JAVA_HOME").map(PathBuf::from);
     let path = variable("PATH").unwrap_or_default();
@@ -93,7 +93,7 @@ pub(super) fn default_store(variable: &dyn Fn(&str) -> Option<OsString>) -> Opti
     stores.chain(systems).find(|store| store.is_file())
 }
 
-/// A store with all that `store` has and the authority; `None` where that is in it already.
+/// A store with all that `store` has and the authority; `None` if it has that already.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ const DIGEST: usize = 20;
 /// The password that Java's own store has, and so all that read it try.
 pub(super) const PASSWORD: &str = "changeit";
 
-/// Under which the certificate is found. Aliases are lower case.
+/// The alias of the certificate. Aliases are lower case.
 const ALIAS: &str = "guard read-only ca";
 
 /// Whether it is in this format.
@@ -28,7 +28,7 @@ pub(super) fn is_one(store: &[u8]) -> bool {
     store.starts_with(&HEAD)
 }
 
-/// The store with one more certificate. `None` where it is cut short.
+/// The store with one more certificate. `None` if it is cut short.
 pub(super) fn with(store: &[u8], certificate: &[u8], password: &str) -> Option<Vec<u8>> {
     let body = store.get(..store.len().checked_sub(DIGEST)?)?;
     let (head, entries) = body.split_at_checked(ENTRIES)?;
@@ -51,7 +51,7 @@ pub(super) fn of<'a>(certificates: impl Iterator<Item = &'a [u8]>, password: &st
     sealed(all, password)
 }
 
-/// A certificate that is trusted. When it was put there, nobody asks.
+/// A trusted certificate. Its time is not used.
 fn entry(alias: &str, certificate: &[u8]) -> Vec<u8> {
     let length = (certificate.len() as u32).to_be_bytes();
     [

@@ -1,12 +1,12 @@
-//! How a session comes to trust the guard's own authority, by which the proxy answers for HTTPS destinations that are
-//! read-only. Only the session does, and it goes on trusting all that it would have trusted without the guard.
+//! Has a session trust the guard's own authority, by which the proxy answers for read-only HTTPS destinations. Only the session
+//! does, and it still trusts all that it would have trusted without the guard.
 //!
-//! - Programs that go by a variable find a file with what they had and one certificate more: `variables.rs`.
+//! - Programs that read a variable find a file with their certificates and one more: `variables.rs`.
 //! - Where root starts the session, it also sees the system's own files so, in a mount namespace of its own: `view.rs`.
 //!   For others a mount namespace takes a user namespace, in which root's files would be nobody's.
 //!
-//! Nothing here keeps a session from starting. What does not trust the authority refuses HTTPS to read-only
-//! destinations, and is guarded as ever.
+//! Nothing here prevents a session from starting. A program that does not trust the authority gets no HTTPS to read-only
+//! destinations, and is guarded all the same.
 
 mod authority;
 mod files;
@@ -35,36 +35,36 @@ use self::view::View;
 use super::Identity;
 use super::populated::may_be_populated;
 
-/// What the directory of a session's files is called, and what in it names the session's cgroup.
+/// The prefix of a session's directory, and below the file in it that names the session's cgroup.
 const PREFIX: &str = "guard-trust-";
 const SESSION: &str = "session";
 /// Where a view's files are, below the directory of guardd's socket.
 const VIEW: &str = "trust";
 
-/// What makes a session trust the authority.
+/// A session's trust in the authority.
 #[derive(Debug)]
 pub struct Trust {
     plan: Plan,
-    place: Place,
+    place: StoreLocation,
 }
 
 #[derive(Debug)]
-enum Place {
+enum StoreLocation {
     /// A directory of the user's own.
     Directory(TempDir),
     View(View),
 }
 
-/// What the session's command finds, and what the person should know.
+/// The effect on the session's command, and warnings for the person.
 #[derive(Debug, Default)]
 pub struct Effect {
-    /// Variables that it has beside, or in place of, what it inherits.
+    /// Variables that it gets beside, or in place of, inherited ones.
     pub environment: Vec<(OsString, OsString)>,
-    /// What could not be done.
+    /// Warnings of what could not be done.
     pub warnings: Vec<String>,
 }
 
-impl Place {
+impl StoreLocation {
     fn path(&self) -> &Path {
         match self {
             Self::Directory(directory) => directory.path(),
@@ -74,9 +74,9 @@ impl Place {
 }
 
 impl Trust {
-    /// Reads what the command would trust, with the rights of whom it runs as, and adds `authority`, a certificate as
-    /// PEM. `state` is the directory of guardd's socket, `cgroup` the session's. Beside it, what the person should know.
-    /// `None` where there is nothing that could be done, or that has to be.
+    /// Reads what the command would trust, with the rights of its user, and adds `authority`, a certificate as PEM. `state` is
+    /// the directory of guardd's socket, `cgroup` the session's. Returns it with warnings for the person. `None` if nothing
+    /// can, or has to be, done.
     #[must_use]
     pub fn prepare(
         authority: &str,
@@ -96,7 +96,7 @@ impl Trust {
             Err(why) => return (None, vec![without(why)]),
         };
         warnings.extend(plan.warnings.iter().cloned());
-        if let Place::Directory(directory) = &place {
+        if let StoreLocation::Directory(directory) = &place {
             if plan.files.is_empty() {
                 return (None, warnings);
             }
@@ -107,12 +107,12 @@ impl Trust {
         (Some(Self { plan, place }), warnings)
     }
 
-    /// Makes it so for this process, which is about to become the command and still has the caller's rights.
+    /// Applies it to this process, which is about to become the command and still has the caller's rights.
     #[must_use]
     pub fn take_effect(&self) -> Effect {
         let shown = match &self.place {
-            Place::Directory(_) => Ok(Vec::new()),
-            Place::View(view) => view.show(&self.plan.files),
+            StoreLocation::Directory(_) => Ok(Vec::new()),
+            StoreLocation::View(view) => view.show(&self.plan.files),
         };
         match shown {
             Ok(warnings) => Effect {
@@ -126,13 +126,13 @@ impl Trust {
         }
     }
 
-    /// Cleans up when the command has ended. What others in the session's `cgroup` still read stays; a view goes with
+    /// Cleans up when the command has ended. What other processes in the session's `cgroup` still read stays; a view goes with
     /// the last of them.
     pub fn finish(self, cgroup: &Path) {
-        if let Place::Directory(directory) = self.place
+        if let StoreLocation::Directory(directory) = self.place
             && may_be_populated(cgroup)
         {
-            // The path of what stays is of no use.
+            // The path of a directory that stays is of no use.
             let _ = directory.keep();
         }
     }
@@ -144,26 +144,33 @@ fn without(why: impl std::fmt::Display) -> String {
     )
 }
 
-/// Where the files will be, and what the person should know about it.
-fn place(authority: &Authority, state: &Path, cgroup: &Path) -> io::Result<(Place, Vec<String>)> {
+/// Where the files will be, and warnings for the person.
+fn place(
+    authority: &Authority,
+    state: &Path,
+    cgroup: &Path,
+) -> io::Result<(StoreLocation, Vec<String>)> {
     if geteuid().is_root() {
         let (view, warnings) = View::of_system(authority, state.join(VIEW));
-        return Ok((Place::View(view), warnings));
+        return Ok((StoreLocation::View(view), warnings));
     }
     let base = std::path::absolute(base())?;
     sweep(&base);
-    Ok((Place::Directory(directory(&base, cgroup)?), Vec::new()))
+    Ok((
+        StoreLocation::Directory(directory(&base, cgroup)?),
+        Vec::new(),
+    ))
 }
 
-/// What there is, read with the rights of this thread, and what is to be.
-fn plan(authority: &Authority, place: &Place) -> Plan {
+/// The plan, from what this thread's rights allow to read.
+fn plan(authority: &Authority, place: &StoreLocation) -> Plan {
     let bundle = system::existing(system::BUNDLES);
     let bundle = bundle.iter().find_map(|path| system::read(path).ok());
     let none = bundle.is_none();
     let before = Before {
         variable: &|name: &str| env::var_os(name),
         bundle,
-        has_view: matches!(place, Place::View(_)),
+        has_view: matches!(place, StoreLocation::View(_)),
     };
     let mut plan = Plan::make(authority, &before, place.path());
     if none {
@@ -174,7 +181,7 @@ fn plan(authority: &Authority, place: &Place) -> Plan {
     plan
 }
 
-/// Where the directories of sessions are.
+/// The parent of the sessions' directories.
 fn base() -> PathBuf {
     let own = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let own = own.filter(|dir| is_own(dir));
@@ -192,8 +199,8 @@ fn directory(base: &Path, cgroup: &Path) -> io::Result<TempDir> {
     Ok(directory)
 }
 
-/// Removes what is left of this user's sessions that have ended: where `guard run` was killed, or the session went on without
-/// it, nobody else does. Whatever keeps it from that is for the next one.
+/// Removes leftovers of this user's sessions that have ended: if `guard run` was killed, or the session outlived it, nothing
+/// else does. A failure is left to the next sweep.
 fn sweep(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().as_bytes().starts_with(PREFIX.as_bytes());
@@ -212,7 +219,7 @@ fn has_ended(directory: &Path) -> bool {
         return false;
     };
     let cgroup = Path::new(OsStr::from_bytes(&cgroup));
-    // Whether cgroups can be seen from here at all: with a guardd, the cgroups above may have gone as well.
+    // Whether cgroups can be seen from here at all: with guardd's, the cgroups above may have gone as well.
     let nearest = cgroup.ancestors().find(|dir| dir.is_dir());
     let is_seen = nearest.is_some_and(|dir| dir.join("cgroup.controllers").exists());
     cgroup.is_absolute() && is_seen && !cgroup.exists()

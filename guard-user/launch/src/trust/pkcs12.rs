@@ -24,8 +24,7 @@ const TRUSTED: &[u8] = &[
     0x60, 0x86, 0x48, 0x01, 0x86, 0xf9, 0x66, 0xad, 0xca, 0x7b, 0x01, 0x01,
 ];
 
-/// The certificates that Java trusts by this store. `None` where it has none, or some that cannot be read without a
-/// password.
+/// The certificates that Java trusts by this store. `None` if it has none, or some that need a password.
 pub(super) fn certificates(store: &[u8]) -> Option<Vec<&[u8]>> {
     if memchr::memmem::find(store, ENCRYPTED).is_some() {
         return None;
@@ -39,7 +38,7 @@ fn collect<'a>(der: &'a [u8], depth: usize, found: &mut Vec<&'a [u8]>) {
     for (tag, content) in Elements(der) {
         match tag {
             SEQUENCE if is_certificate_bag(content) => found.extend(trusted(content)),
-            // What is in a string of octets is DER again, but for a digest and the like, which is none.
+            // The content of an octet string is DER again, but for a digest and the like.
             SEQUENCE | EXPLICIT | OCTETS if depth > 0 => collect(content, depth - 1, found),
             _ => {}
         }
@@ -65,7 +64,7 @@ fn expect(element: Option<(u8, &[u8])>, tag: u8) -> Option<&[u8]> {
     element.filter(|(has, _)| *has == tag).map(|(_, of)| of)
 }
 
-/// The elements of a DER value (X.690), up to what is none. Only lengths that are stated, as DER wants.
+/// The elements of a DER value (X.690), up to the first invalid one. Only definite lengths, as DER requires.
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Iterator for Elements<'a> {

@@ -38,7 +38,7 @@ pub(super) const JAVA: &[&str] = &[
     "/var/lib/ca-certificates/java-cacerts",
 ];
 
-/// Directories where OpenSSL looks certificates up by the hash of their subject.
+/// Directories in which OpenSSL looks certificates up by the hash of their subject.
 pub(super) const HASHED: &[&str] = &[
     "/etc/ssl/certs",
     "/usr/lib/ssl/certs",
@@ -47,23 +47,23 @@ pub(super) const HASHED: &[&str] = &[
     "/var/lib/ca-certificates/openssl",
 ];
 
-/// Directories that p11-kit reads, and so GnuTLS and NSS where they go by it.
+/// Directories that p11-kit reads, and with it GnuTLS and NSS.
 pub(super) const ANCHORS: &[&str] = &[
     "/etc/pki/ca-trust/source/anchors",
     "/etc/ca-certificates/trust-source/anchors",
     "/usr/share/pki/trust/anchors",
 ];
 
-/// No file of certificates is longer, in bytes; those of systems have a fifth of a megabyte.
+/// The longest file of certificates, in bytes; systems' own have a fifth of a megabyte.
 pub(super) const MOST: u64 = 8 << 20;
 
-/// What is in a file that somebody else may have named.
+/// The content of a file whose name another user may have chosen.
 ///
 /// # Errors
 ///
-/// The system's; `InvalidInput` where it is no file, `FileTooLarge` where it is longer than [`MOST`].
+/// The system's; `InvalidInput` if it is no file, `FileTooLarge` if it is longer than [`MOST`].
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe that nobody writes to must not keep the session waiting.
+    // A pipe without a writer must not block the session.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new()
         .read(true)

@@ -31,7 +31,7 @@ fn the_directory_goes_unless_it_is_needed() {
         let path = dir.path().to_owned();
         let trust = Trust {
             plan: Plan::default(),
-            place: Place::Directory(dir),
+            place: StoreLocation::Directory(dir),
         };
         if let Some(events) = events {
             fs::write(cgroup.path().join("cgroup.events"), events).unwrap();

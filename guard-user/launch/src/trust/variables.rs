@@ -1,7 +1,7 @@
 //! The variables of the environment by which programs find the certificates that they trust.
 //!
-//! Where one is set, what it names is extended, never replaced. Those that programs need although nothing is set are
-//! set: to the system's certificates and the guard's, or to the guard's alone where they add to what is built in.
+//! The file of a variable that is set is extended, never replaced. Variables that programs need even if nothing is set are set:
+//! to the system's certificates and the guard's, or to the guard's alone if their readers add it to built-in ones.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,17 +17,17 @@ struct Variable {
     unset: Unset,
 }
 
-/// What is done where it is not set.
+/// What is done if it is not set.
 enum Unset {
     /// Set it to the system's certificates and the guard's: its readers have certificates of their own.
     Bundle,
-    /// The same, where the system's own files do not have the guard's.
+    /// The same, if the system's own files do not have the guard's.
     BundleWithoutView,
-    /// The same, but these come first where they are set: its readers go by them then.
+    /// The same, but extending one of these if it is set: its readers use it then.
     After(&'static [&'static str]),
-    /// Set it to the guard's alone: it adds to what its readers have.
+    /// Set it to the guard's alone: its readers add it to their own.
     Alone,
-    /// Leave it: its readers go by another one, or by the system's files.
+    /// Leave it: its readers use another variable, or the system's files.
     Leave,
 }
 
@@ -58,7 +58,7 @@ const VARIABLES: &[Variable] = &[
     variable("NIX_SSL_CERT_FILE", Leave),
     variable("NPM_CONFIG_CAFILE", Leave),
     variable("PERL_LWP_SSL_CA_FILE", Leave),
-    // libpq. Set where it is not, it would have sslmode=require verify what it did not.
+    // libpq. If it were set, sslmode=require would verify what it does not verify without.
     variable("PGSSLROOTCERT", Leave),
     variable("PIP_CERT", Leave),
     variable("YARN_HTTPS_CA_FILE_PATH", Leave),
@@ -76,7 +76,7 @@ const CHANNEL_BINDING: (&str, &str) = ("PGCHANNELBINDING", "disable");
 /// The file with the guard's certificate and no other.
 const ALONE: &str = "authority.pem";
 
-/// What there is without the guard.
+/// The state without the guard.
 pub(super) struct Before<'a> {
     /// The environment.
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
@@ -87,25 +87,25 @@ pub(super) struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// What a variable names. An empty one counts as none, as it does for those who read them.
+    /// The value of a variable. An empty one counts as none, as for its readers.
     fn named(&self, name: &str) -> Option<PathBuf> {
         let value = (self.variable)(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)
     }
 }
 
-/// What a session's variables are to be.
+/// The plan for a session's variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) files: Files,
     /// The variables, with their new values.
     pub(super) environment: Vec<(OsString, OsString)>,
-    /// What the person should know.
+    /// Warnings for the person.
     pub(super) warnings: Vec<String>,
 }
 
 impl Plan {
-    /// Reads what there is, with the rights of this thread. The files will be in `place`.
+    /// Makes the plan, from what this thread's rights allow to read. The files will be in `place`.
     pub(super) fn make(authority: &Authority, before: &Before<'_>, place: &Path) -> Self {
         let mut plan = Self::default();
         for variable in VARIABLES {
@@ -137,7 +137,7 @@ impl Plan {
         self.environment.push((name.into(), value.into()));
     }
 
-    /// The file for a variable, and what to call it. `None` where the variable stays as it is.
+    /// The file for a variable, and its name. `None` if the variable stays as it is.
     fn content(
         &mut self,
         variable: &Variable,
@@ -154,7 +154,7 @@ impl Plan {
             BundleWithoutView if before.has_view => return None,
             Alone => (ALONE.to_owned(), Vec::new()),
             After(others) => match first_set(others, before) {
-                // What is wrong with it is said where it is looked at itself.
+                // An error in it is reported when that variable is planned itself.
                 Some((other, path)) => (file_name(other), system::read(&path).ok()?),
                 None => bundle(before)?,
             },
@@ -164,7 +164,7 @@ impl Plan {
         Some((name, all))
     }
 
-    /// Java's options as they are, and a store for it.
+    /// Java's options with a store for it.
     fn store(&mut self, authority: &Authority, before: &Before<'_>) -> Option<(OsString, Vec<u8>)> {
         let variable = java::VARIABLE;
         let options = (before.variable)(variable).unwrap_or_default();
@@ -191,7 +191,7 @@ impl Plan {
         }
     }
 
-    /// Wget's settings as they are, and the certificates that they are to name.
+    /// Wget's settings with the certificates that they are to name.
     fn wget(
         &mut self,
         authority: &Authority,

@@ -1,5 +1,5 @@
-//! The system's files of certificates, with one more in them, as the session sees them: in a mount namespace of its
-//! own, which ends with it. Nothing in the session has the rights to take that away.
+//! The system's certificate files with one certificate more, as the session sees them: in a mount namespace of its own, which
+//! ends with it. Nothing in the session has the rights to undo that.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use super::{java, jks, system};
 /// OpenSSL's hash of the authority's subject, `O=guard, CN=guard read-only CA`: `openssl x509 -subject_hash`.
 const SUBJECT_HASH: &str = "561c11a9";
 
-/// What it is called among the sources of p11-kit.
+/// Its name among the sources of p11-kit.
 const ANCHOR: &str = "guard-read-only-ca.pem";
 
 /// By the group, or by everybody.
@@ -24,18 +24,18 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// What files and directories take beside their content, in bytes, generously.
 const OVERHEAD: u64 = 4 << 20;
 
-/// What is to be seen.
+/// The files to show.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     /// Where the files are.
     at: PathBuf,
     authority: Authority,
     files: Vec<Shown>,
-    /// Directories that get a file more, and what that is called.
+    /// Directories that get one more file, and its name.
     directories: Vec<(PathBuf, String)>,
 }
 
-/// A file of the system's, and what is to be seen in its place.
+/// A file of the system's, and the content to show in its place.
 #[derive(Clone, Debug)]
 struct Shown {
     path: PathBuf,
@@ -43,7 +43,7 @@ struct Shown {
 }
 
 impl View {
-    /// Reads the system's files. Beside the view, what the person should know.
+    /// Reads the system's files. Returns the view with warnings for the person.
     pub(super) fn of_system(authority: &Authority, at: PathBuf) -> (Self, Vec<String>) {
         let (bundles, mut warnings) =
             shown(system::BUNDLES, |content| Ok(authority.beside(content)));
@@ -72,12 +72,12 @@ impl View {
         &self.at
     }
 
-    /// Gives this process a view of its own, with these files and the system's as they are to be seen. It says which of the
-    /// system's could not be changed.
+    /// Gives this process a view of its own, with these files and the changed ones of the system. Returns the system's files
+    /// that could not be changed.
     ///
     /// # Errors
     ///
-    /// What stands against any of it, with the step that failed.
+    /// Why a step failed, with the step.
     pub(super) fn show(&self, files: &Files) -> Result<Vec<String>, String> {
         let step = |what: &'static str| move |why: io::Error| format!("{what}: {why}");
         mount_point(&self.at).map_err(step("there is no place for its files"))?;
@@ -117,11 +117,11 @@ impl View {
         warnings
     }
 
-    /// Shows a directory with one more file, and with those of the system's files that are below it. The directory stays
-    /// where it is when the system replaces its files, and so does what is shown.
+    /// Shows a directory with one more file, and with the changed files below it. The directory stays at its path when the
+    /// system replaces its files, and so does the view.
     fn overlay(&self, index: usize, dir: &Path, name: &str) -> io::Result<()> {
         let inside = |path: &Path| self.files.iter().any(|one| one.path == path);
-        // What else is mounted there would no longer be seen.
+        // Other mounts below it would no longer be seen.
         if let Some(other) = mounts::below(dir)?.iter().find(|path| !inside(path)) {
             let why = format!("{} is mounted below it", other.display());
             return Err(io::Error::other(why));
@@ -157,7 +157,7 @@ fn unchanged(path: &Path, why: &io::Error) -> String {
     )
 }
 
-/// The system's files that exist, extended. Those that have it already stay.
+/// The system's files that exist, extended. Those that have the certificate already stay.
 fn shown(
     paths: &[&str],
     extend: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, &'static str>,
@@ -174,13 +174,13 @@ fn shown(
     (all, warnings)
 }
 
-/// What OpenSSL finds it by in this directory. It tries the numbers in turn: certificates may share a subject.
+/// The name by which OpenSSL finds it in this directory. OpenSSL tries the numbers in turn: certificates may share a subject.
 fn free_name(dir: &Path) -> Option<String> {
     let mut names = (0..10).map(|number| format!("{SUBJECT_HASH}.{number}"));
     names.find(|name| dir.join(name).symlink_metadata().is_err())
 }
 
-/// An empty directory of root's to mount on. It stays: other sessions may have theirs there.
+/// An empty directory of root's to mount on. It stays: other sessions may use it.
 fn mount_point(at: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o755).create(at) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

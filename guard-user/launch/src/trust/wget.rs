@@ -1,5 +1,5 @@
-//! GNU Wget, which reads no variable with certificates, but one with settings. Where it is built with GnuTLS it goes by
-//! the system's file beside what they name.
+//! GNU Wget, which has no variable for certificates, but one for its settings. Built with GnuTLS it uses the system's file
+//! beside the one in its settings.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Names the settings of the system, before those of the user: `src/init.c` of GNU Wget.
 pub(super) const VARIABLE: &str = "SYSTEM_WGETRC";
-/// They are there where nothing names them.
+/// The settings if no variable names them.
 pub(super) const SETTINGS: &str = "/etc/wgetrc";
 
 /// The file of certificates that settings name. The last counts.
@@ -17,7 +17,7 @@ pub(super) fn certificates(settings: &[u8]) -> Option<PathBuf> {
     Some(OsStr::from_bytes(last).into())
 }
 
-/// Of a line about certificates. Case, `-` and `_` in names do not count for Wget.
+/// The value of a line about certificates. Wget ignores case, `-` and `_` in names.
 fn value(line: &[u8]) -> Option<&[u8]> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     let (name, value) = line.split_at(equals);

@@ -1,8 +1,8 @@
 //! Drops prefixes that change nothing, and joins halves with one answer.
 
-use super::{super::prefix::Prefix, answer::AnswerId};
+use super::{super::prefix::Prefix, answer::AddressVerdictId};
 
-type Answered = (Prefix, AnswerId);
+type Answered = (Prefix, AddressVerdictId);
 
 /// The fewest prefixes with the same answers that joining halves and dropping repetitions gives,
 /// sorted. `swept` holds each prefix once, and everything.

@@ -1,4 +1,4 @@
-//! Answers: the verdict for each port of an address, and the rule that gives it. Equal ones are made once.
+//! AddressVerdicts: the verdict for each port of an address, and the rule that gives it. Equal ones are made once.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,24 @@ use super::{
 
 /// What holds for an address: the first range that covers, else the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Answer {
+pub(super) struct AddressVerdict {
     pub(super) ranges: Vec<RangeEntry>,
     pub(super) verdict: Verdict,
     pub(super) rule: u16,
+    /// Of a single address, where names are rules for it as well: what its own rules say.
+    pub(super) own: Own,
 }
 
-impl Answer {
+/// The part of an [`AddressVerdict`] that is not inherited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Own {
+    /// So many of the ranges, the first.
+    pub(super) ranges: u16,
+    /// The verdict.
+    pub(super) verdict: bool,
+}
+
+impl AddressVerdict {
     pub(super) fn verdict_for(&self, protocol: Protocol, port: u16) -> Verdict {
         let range = self.ranges.iter().find(|r| r.covers(protocol, port));
         range.map_or(self.verdict, |range| Verdict::from_u8(range.verdict))
@@ -29,7 +40,7 @@ const MOST_OVERLONG: usize = 20;
 
 /// One of the different answers of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct AnswerId(u32);
+pub(super) struct AddressVerdictId(u32);
 
 /// A set of rules that hold for the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,23 +48,26 @@ pub(super) struct SetId(u32);
 
 /// The different answers of a policy. There are few, however many prefixes there are: each is
 /// worked out once.
-pub(super) struct Answers<'p> {
+pub(super) struct AddressVerdicts<'p> {
     ranking: &'p Ranking<'p>,
-    answers: Vec<Answer>,
-    ids: HashMap<Answer, AnswerId>,
+    /// Whether rules for names are laid over rules for addresses.
+    has_names: bool,
+    answers: Vec<AddressVerdict>,
+    ids: HashMap<AddressVerdict, AddressVerdictId>,
     sets: Vec<Box<[Rank]>>,
     set_ids: HashMap<Box<[Rank]>, SetId>,
-    layered: HashMap<(SetId, AnswerId), AnswerId>,
-    overlong: Vec<(Prefix, Answer)>,
+    layered: HashMap<(SetId, AddressVerdictId, bool), AddressVerdictId>,
+    overlong: Vec<(Prefix, AddressVerdict)>,
 }
 
-impl<'p> Answers<'p> {
-    pub(super) const DEFAULT: AnswerId = AnswerId(0);
+impl<'p> AddressVerdicts<'p> {
+    pub(super) const DEFAULT: AddressVerdictId = AddressVerdictId(0);
     pub(super) const NO_RULES: SetId = SetId(0);
 
-    pub(super) fn new(ranking: &'p Ranking<'p>, default: Verdict) -> Self {
+    pub(super) fn new(ranking: &'p Ranking<'p>, default: Verdict, has_names: bool) -> Self {
         let mut answers = Self {
             ranking,
+            has_names,
             answers: Vec::new(),
             ids: HashMap::new(),
             sets: Vec::new(),
@@ -61,21 +75,27 @@ impl<'p> Answers<'p> {
             layered: HashMap::new(),
             overlong: Vec::new(),
         };
-        answers.intern(Answer {
-            ranges: Vec::new(),
-            verdict: default,
-            rule: DEFAULT_RULE,
-        });
+        answers.without_rules(default);
         answers.set(&[]);
         answers
     }
 
-    pub(super) fn get(&self, id: AnswerId) -> &Answer {
+    /// The answer where no rule holds.
+    pub(super) fn without_rules(&mut self, verdict: Verdict) -> AddressVerdictId {
+        self.intern(AddressVerdict {
+            ranges: Vec::new(),
+            verdict,
+            rule: DEFAULT_RULE,
+            own: Own::default(),
+        })
+    }
+
+    pub(super) fn get(&self, id: AddressVerdictId) -> &AddressVerdict {
         &self.answers[id.0 as usize]
     }
 
     /// The answers that no list of the kernel can hold, and a prefix that has each.
-    pub(super) fn overlong(&self) -> &[(Prefix, Answer)] {
+    pub(super) fn overlong(&self) -> &[(Prefix, AddressVerdict)] {
         &self.overlong
     }
 
@@ -91,14 +111,23 @@ impl<'p> Answers<'p> {
     }
 
     /// The answer where rules hold on top of what holds around. `prefix` is where, for complaints.
-    pub(super) fn layer(&mut self, rules: SetId, around: AnswerId, prefix: &Prefix) -> AnswerId {
+    pub(super) fn layer(
+        &mut self,
+        rules: SetId,
+        around: AddressVerdictId,
+        prefix: &Prefix,
+    ) -> AddressVerdictId {
         if rules == Self::NO_RULES || self.overlong.len() >= MOST_OVERLONG {
             return around;
         }
-        if let Some(id) = self.layered.get(&(rules, around)) {
+        let tells_own = self.has_names && prefix.is_host();
+        if let Some(id) = self.layered.get(&(rules, around, tells_own)) {
             return *id;
         }
-        let answer = self.work_out(&self.sets[rules.0 as usize], self.get(around));
+        let mut answer = self.work_out(&self.sets[rules.0 as usize], self.get(around));
+        if !tells_own {
+            answer.own = Own::default();
+        }
         let id = if answer.ranges.len() > MAX_RANGES {
             self.overlong.push((*prefix, answer));
             // Said once here, and not again for all that lies inside.
@@ -106,37 +135,42 @@ impl<'p> Answers<'p> {
         } else {
             self.intern(answer)
         };
-        self.layered.insert((rules, around), id);
+        self.layered.insert((rules, around, tells_own), id);
         id
     }
 
-    fn intern(&mut self, answer: Answer) -> AnswerId {
+    fn intern(&mut self, answer: AddressVerdict) -> AddressVerdictId {
         if let Some(id) = self.ids.get(&answer) {
             return *id;
         }
-        let id = AnswerId(self.answers.len() as u32);
+        let id = AddressVerdictId(self.answers.len() as u32);
         self.answers.push(answer.clone());
         self.ids.insert(answer, id);
         id
     }
 
-    fn work_out(&self, rules: &[Rank], around: &Answer) -> Answer {
+    fn work_out(&self, rules: &[Rank], around: &AddressVerdict) -> AddressVerdict {
         let mut ranked = rules.iter().map(|rank| self.ranking.get(*rank));
         // Sorted by rank, so the first is the strictest.
-        let (verdict, rule, inherited) = match ranked.find(|ranked| ranked.ports.is_empty()) {
+        let whole = ranked.find(|ranked| ranked.ports.is_empty());
+        let (verdict, rule, inherited) = match whole {
             Some(ranked) => (ranked.rule.action, ranked.index, &[][..]),
             None => (around.verdict, around.rule, &around.ranges[..]),
         };
         let mut covered = Covered::default();
-        let own = self.own_ranges(rules).into_iter();
-        let ranges = own
-            .chain(inherited.iter().copied())
-            .filter(|range| covered.add(range.protocol, range.low, range.high))
-            .collect();
-        Answer {
+        let mut needed = |range: &RangeEntry| covered.add(range.protocol, range.low, range.high);
+        let mut ranges = self.own_ranges(rules);
+        ranges.retain(&mut needed);
+        let own = Own {
+            ranges: u16::try_from(ranges.len()).unwrap_or(u16::MAX),
+            verdict: whole.is_some(),
+        };
+        ranges.extend(inherited.iter().copied().filter(needed));
+        AddressVerdict {
             ranges,
             verdict,
             rule,
+            own,
         }
     }
 

@@ -48,7 +48,7 @@ impl<'p> Ranking<'p> {
         &self.0[usize::from(rank.0)]
     }
 
-    fn iter(&self) -> impl Iterator<Item = (Rank, &'p Rule)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Rank, &'p Rule)> {
         let rules = self.0.iter().map(|ranked| ranked.rule);
         (0..).map(Rank).zip(rules)
     }

@@ -2,12 +2,13 @@
 //!
 //! Rules become entries at prefixes (`entries.rs`). One sweep in the order of the prefixes (`sweep.rs`) gives each prefix its
 //! whole answer (`answer.rs`), what it inherits from wider prefixes included, so that the kernel half looks up once. Then
-//! prefixes that change nothing are dropped (`aggregate.rs`). The result depends on what the rules say, never on their order in
+//! prefixes that change nothing are dropped (`aggregate.rs`). Names and wildcards have answers of their own (`patterns.rs`). The result depends on what the rules say, never on their order in
 //! the file, but for the indices by which it names them.
 
 mod aggregate;
 mod answer;
 mod entries;
+mod patterns;
 mod sweep;
 
 use std::{
@@ -16,17 +17,18 @@ use std::{
 };
 
 use guard_common::{
-    DEFAULT_RULE, MAX_RANGES, PrefixValue, Protocol, RangeEntry, Verdict, prefix_flags,
+    DEFAULT_RULE, MAX_RANGES, NameId, PrefixValue, Protocol, RangeEntry, Verdict, prefix_flags,
 };
 
 use self::{
-    answer::{Answer, AnswerId, Answers},
+    answer::{AddressVerdict, AddressVerdictId, AddressVerdicts},
     entries::Ranking,
 };
 use super::{
     diagnostic::{Diagnostic, Severity},
     invalid::Invalid,
     model::{Environment, Policy, Rule},
+    name::{DomainName, Pattern},
     prefix::Prefix,
 };
 
@@ -57,6 +59,17 @@ pub struct Value {
     pub rule: u16,
     /// Its port ranges, if any.
     pub list: Option<ListIndex>,
+    /// The [`prefix_flags`] that are its own.
+    pub flags: u8,
+}
+
+/// Port ranges, in the order in which they are tried.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PortRanges {
+    /// Never empty, and [`MAX_RANGES`] at most.
+    pub entries: Vec<RangeEntry>,
+    /// So many of them, the first, are of rules for the very address that they hold for.
+    pub own: u16,
 }
 
 /// A policy as tables: what the kernel enforces.
@@ -64,9 +77,10 @@ pub struct Value {
 pub struct Compiled {
     /// All prefixes that have an answer of their own, sorted. The first is `::/0`.
     pub prefixes: Vec<(Prefix, Value)>,
-    /// The lists of port ranges, each once, in the order in which prefixes use them first. No list
-    /// is empty or longer than [`MAX_RANGES`].
-    pub lists: Vec<Vec<RangeEntry>>,
+    /// The patterns of names that rules name, by the addresses that stand for them ([`guard_common::NameId::key`]), sorted.
+    pub patterns: Vec<(Prefix, Value)>,
+    /// The lists of port ranges, each once, in the order in which prefixes and patterns use them first.
+    pub lists: Vec<PortRanges>,
     /// The [`prefix_flags`] of all values.
     pub flags: u8,
 }
@@ -80,15 +94,25 @@ pub fn compile(policy: &Policy, environment: &Environment) -> Result<Compiled, V
     too_many_rules(policy)?;
     let ranking = Ranking::new(&policy.rules);
     let entries = entries::collect(&ranking, environment);
-    let mut answers = Answers::new(&ranking, policy.default);
+    let judges_names = environment.judges_names && policy.has_patterns();
+    let mut answers = AddressVerdicts::new(&ranking, policy.default, judges_names);
     let swept = sweep::sweep(&entries, &mut answers);
     drop(entries);
+    let patterns = match judges_names {
+        true => patterns::answered(policy, &ranking, &mut answers)?,
+        false => Vec::new(),
+    };
     match answers.overlong() {
         [] => {}
         overlong => return Err(too_many_ranges(policy, overlong)),
     }
     let prefixes = aggregate::aggregate(swept);
-    Ok(finish(policy, &prefixes, &answers))
+    let mut compiled = finish(policy, &prefixes, &patterns, &answers);
+    if judges_names {
+        compiled.flags |= prefix_flags::NAMES;
+        patterns::mark_local(&mut compiled.prefixes, environment);
+    }
+    Ok(compiled)
 }
 
 /// Rules are numbered with 16 bits, and one number stands for the default.
@@ -110,7 +134,7 @@ fn at_rule(policy: &Policy, rule: &Rule, what: Invalid) -> Diagnostic {
 }
 
 /// One error for each set of rules that gives some prefix too many ranges.
-fn too_many_ranges(policy: &Policy, overlong: &[(Prefix, Answer)]) -> Vec<Diagnostic> {
+fn too_many_ranges(policy: &Policy, overlong: &[(Prefix, AddressVerdict)]) -> Vec<Diagnostic> {
     let mut said = HashSet::new();
     let mut errors = Vec::new();
     for (prefix, answer) in overlong {
@@ -145,48 +169,118 @@ fn needs_too_many(prefix: &Prefix, count: usize, rules: &[&Rule]) -> Invalid {
 }
 
 /// Numbers the lists that are in use.
-fn finish(policy: &Policy, prefixes: &[(Prefix, AnswerId)], answers: &Answers<'_>) -> Compiled {
-    let mut compiled = Compiled {
-        prefixes: Vec::with_capacity(prefixes.len()),
-        lists: Vec::new(),
-        flags: 0,
-    };
-    let mut values: HashMap<AnswerId, Value> = HashMap::new();
-    let mut known: HashMap<&[RangeEntry], ListIndex> = HashMap::new();
+fn finish(
+    policy: &Policy,
+    prefixes: &[(Prefix, AddressVerdictId)],
+    patterns: &[(Prefix, AddressVerdictId, u8)],
+    answers: &AddressVerdicts<'_>,
+) -> Compiled {
+    let mut lists = Lists::default();
+    let mut values: HashMap<AddressVerdictId, Value> = HashMap::new();
     let mut ping = false;
-    for (prefix, id) in prefixes {
+    let prefixes = prefixes.iter().map(|(prefix, id)| {
         let value = *values.entry(*id).or_insert_with(|| {
             let answer = answers.get(*id);
             ping |= answer.verdict_for(Protocol::ICMP, 0) != Verdict::Deny;
-            Value {
-                verdict: answer.verdict,
-                rule: answer.rule,
-                list: (!answer.ranges.is_empty()).then(|| {
-                    *known.entry(&answer.ranges).or_insert_with(|| {
-                        compiled.lists.push(answer.ranges.clone());
-                        ListIndex::new(compiled.lists.len() - 1)
-                    })
-                }),
-            }
+            lists.value(answer)
         });
-        compiled.prefixes.push((*prefix, value));
+        (*prefix, value)
+    });
+    let prefixes = prefixes.collect();
+    let patterns = patterns.iter().map(|(key, id, flags)| {
+        let answer = answers.get(*id);
+        ping |= answer.verdict_for(Protocol::ICMP, 0) != Verdict::Deny;
+        let value = lists.value(answer);
+        let flags = value.flags | flags;
+        (*key, Value { flags, ..value })
+    });
+    let patterns = patterns.collect();
+    Compiled {
+        prefixes,
+        patterns,
+        lists: lists.all,
+        flags: flags(policy, ping),
     }
-    compiled.flags = flags(policy.inbound, ping);
-    compiled
 }
 
-const fn flags(inbound: bool, ping: bool) -> u8 {
-    let inbound = if inbound { prefix_flags::INBOUND } else { 0 };
-    let ping = if ping { prefix_flags::PING } else { 0 };
-    inbound | ping
+/// Port ranges, each once.
+#[derive(Default)]
+struct Lists {
+    all: Vec<PortRanges>,
+    known: HashMap<PortRanges, ListIndex>,
+}
+
+impl Lists {
+    fn value(&mut self, answer: &AddressVerdict) -> Value {
+        let has_ranges = !answer.ranges.is_empty();
+        Value {
+            verdict: answer.verdict,
+            rule: answer.rule,
+            list: has_ranges.then(|| self.index(answer)),
+            flags: if answer.own.verdict {
+                prefix_flags::HOST
+            } else {
+                0
+            },
+        }
+    }
+
+    fn index(&mut self, answer: &AddressVerdict) -> ListIndex {
+        let ranges = PortRanges {
+            entries: answer.ranges.clone(),
+            own: answer.own.ranges,
+        };
+        if let Some(index) = self.known.get(&ranges) {
+            return *index;
+        }
+        let index = ListIndex::new(self.all.len());
+        self.all.push(ranges.clone());
+        self.known.insert(ranges, index);
+        index
+    }
+}
+
+fn flags(policy: &Policy, ping: bool) -> u8 {
+    let set = |is_set, flag| if is_set { flag } else { 0 };
+    set(policy.inbound, prefix_flags::INBOUND) | set(ping, prefix_flags::PING)
 }
 
 impl Compiled {
+    /// Whether names count for what sessions are told of them.
+    #[must_use]
+    pub const fn judges_names(&self) -> bool {
+        self.flags & prefix_flags::NAMES != 0
+    }
+
+    /// What holds for a pattern, if rules name it.
+    #[must_use]
+    pub fn value_of(&self, id: NameId) -> Option<&Value> {
+        let key = Prefix::host(id.key());
+        let found = self.patterns.binary_search_by_key(&key, |(key, _)| *key);
+        found.ok().map(|at| &self.patterns[at].1)
+    }
+
+    /// Whether rules name a pattern.
+    #[must_use]
+    pub fn has_pattern(&self, id: NameId) -> bool {
+        self.value_of(id).is_some()
+    }
+
+    /// The narrowest pattern that covers a name, of those that rules name.
+    #[must_use]
+    pub fn pattern_of(&self, name: &DomainName) -> Option<Pattern> {
+        let own = Pattern::Name(name.clone());
+        if self.has_pattern(own.id()) {
+            return Some(own);
+        }
+        own.around().find(|pattern| self.has_pattern(pattern.id()))
+    }
+
     /// The port ranges of a value, in the order in which they are tried.
     #[must_use]
     pub fn ranges(&self, value: &Value) -> &[RangeEntry] {
         let list = value.list.and_then(|list| self.lists.get(list.get()));
-        list.map_or(&[], Vec::as_slice)
+        list.map_or(&[], |list| &list.entries)
     }
 
     /// A value as the kernel holds it, but for its list, whose id the kernel's owner gives.
@@ -194,7 +288,7 @@ impl Compiled {
     pub fn prefix_value(&self, value: &Value) -> PrefixValue {
         PrefixValue {
             verdict: value.verdict as u8,
-            flags: self.flags,
+            flags: self.flags | value.flags,
             rule: value.rule,
             ..PrefixValue::default()
         }

@@ -2,14 +2,14 @@
 
 use super::{
     super::{group::PUBLIC, prefix::Prefix},
-    answer::{AnswerId, Answers, SetId},
+    answer::{AddressVerdictId, AddressVerdicts, SetId},
     entries::{Entry, Kind, Rank},
 };
 
 /// A prefix that contains the one at hand.
 struct Around {
     prefix: Prefix,
-    answer: AnswerId,
+    answer: AddressVerdictId,
     /// Its rules that have no exceptions.
     plain: SetId,
     /// All of its rules but the wide ones.
@@ -21,15 +21,18 @@ struct Around {
 }
 
 /// The whole answer for each prefix that rules name, and for `::/0`. `entries` are sorted.
-pub(super) fn sweep(entries: &[Entry], answers: &mut Answers<'_>) -> Vec<(Prefix, AnswerId)> {
-    let mut swept = vec![(Prefix::EVERYTHING, Answers::DEFAULT)];
+pub(super) fn sweep(
+    entries: &[Entry],
+    answers: &mut AddressVerdicts<'_>,
+) -> Vec<(Prefix, AddressVerdictId)> {
+    let mut swept = vec![(Prefix::EVERYTHING, AddressVerdicts::DEFAULT)];
     let mut around = vec![Around {
         prefix: Prefix::EVERYTHING,
-        answer: Answers::DEFAULT,
-        plain: Answers::NO_RULES,
-        all: Answers::NO_RULES,
+        answer: AddressVerdicts::DEFAULT,
+        plain: AddressVerdicts::NO_RULES,
+        all: AddressVerdicts::NO_RULES,
         is_exception: false,
-        wide: Answers::NO_RULES,
+        wide: AddressVerdicts::NO_RULES,
     }];
     let mut ranks = Vec::new();
     for here in entries.chunk_by(|a, b| a.prefix == b.prefix) {
@@ -41,13 +44,15 @@ pub(super) fn sweep(entries: &[Entry], answers: &mut Answers<'_>) -> Vec<(Prefix
         {}
         let is_exception = here.iter().any(|entry| entry.kind == Kind::Exception);
         let mut wide = rules(here, &[Kind::HoldsWide], &mut ranks, answers);
-        let is_wide = wide != Answers::NO_RULES;
+        let is_wide = wide != AddressVerdicts::NO_RULES;
         if !is_wide {
             wide = around.last().map_or(wide, |wider| wider.wide);
         }
         let base = match is_exception || is_wide {
             true => base(is_exception, wide, &prefix, &around, answers),
-            false => around.last().map_or(Answers::DEFAULT, |wider| wider.answer),
+            false => around
+                .last()
+                .map_or(AddressVerdicts::DEFAULT, |wider| wider.answer),
         };
         let plain = rules(here, &[Kind::Holds], &mut ranks, answers);
         let all = rules(here, &[Kind::Holds, Kind::HoldsBut], &mut ranks, answers);
@@ -75,8 +80,8 @@ fn base(
     wide: SetId,
     prefix: &Prefix,
     around: &[Around],
-    answers: &mut Answers<'_>,
-) -> AnswerId {
+    answers: &mut AddressVerdicts<'_>,
+) -> AddressVerdictId {
     let inner = around.iter().rposition(|wider| wider.is_exception);
     let excepted = match is_exception {
         true => around.len(),
@@ -96,7 +101,7 @@ fn base(
     layers.insert(narrower, (wide, prefix));
     layers
         .into_iter()
-        .fold(Answers::DEFAULT, |answer, (rules, at)| {
+        .fold(AddressVerdicts::DEFAULT, |answer, (rules, at)| {
             answers.layer(rules, answer, at)
         })
 }
@@ -106,7 +111,7 @@ fn rules(
     here: &[Entry],
     kinds: &[Kind],
     ranks: &mut Vec<Rank>,
-    answers: &mut Answers<'_>,
+    answers: &mut AddressVerdicts<'_>,
 ) -> SetId {
     ranks.clear();
     let chosen = here.iter().filter(|entry| kinds.contains(&entry.kind));

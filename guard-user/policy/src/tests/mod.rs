@@ -4,6 +4,7 @@ mod diff;
 mod documents;
 mod errors;
 mod hostile;
+mod names;
 mod oracle;
 mod random;
 mod worked;
@@ -50,5 +51,6 @@ fn environment() -> Environment {
         ]
         .map(|network| network.parse().unwrap())
         .into(),
+        judges_names: false,
     }
 }

@@ -156,7 +156,7 @@ proptest! {
         }
         let lists: BTreeSet<_> = compiled.lists.iter().map(|list| format!("{list:?}")).collect();
         prop_assert_eq!(lists.len(), compiled.lists.len());
-        prop_assert!(compiled.lists.iter().all(|list| (1..=MAX_RANGES).contains(&list.len())));
+        prop_assert!(compiled.lists.iter().all(|list| (1..=MAX_RANGES).contains(&list.entries.len())));
     }
 
     #[test]
@@ -202,7 +202,7 @@ proptest! {
             let found = same.map(|same| &old.lists[same.get()]);
             prop_assert_eq!(found, old.lists.iter().find(|old| *old == list));
         }
-        prop_assert_eq!(plan(None, &new).upsert, new.prefixes.clone());
+        prop_assert_eq!(plan(None, &new).upsert, [&new.prefixes[..], &new.patterns].concat());
         let none = plan(Some(&new), &new);
         prop_assert!(none.upsert.is_empty() && none.remove.is_empty());
     }

@@ -6,7 +6,7 @@ use super::{
     lines::content,
 };
 
-/// How an answer begins.
+/// The beginning of an answer.
 const BEGINNING: &[u8] = b"HTTP/1.";
 const LENGTH: &str = "content-length";
 const CODING: &str = "transfer-encoding";
@@ -14,9 +14,9 @@ const CODING: &str = "transfer-encoding";
 /// A head as it is to be read.
 pub(super) struct Head {
     pub(super) text: Vec<u8>,
-    /// What follows it.
+    /// The state after it.
     pub(super) state: State,
-    /// Another head answers the same request.
+    /// Whether another head answers the same request.
     pub(super) is_interim: bool,
 }
 
@@ -44,14 +44,14 @@ impl Field<'_> {
     }
 }
 
-/// Where the body ends, as the fields have it.
+/// Where the body ends, by the fields.
 enum Framing {
     Unsaid,
     Length(u64),
     Chunked,
 }
 
-/// Mends the head of an answer, of which all lines are there. `None` where it has no one reading.
+/// Mends the head of an answer, of which all lines are there. `None` if it is ambiguous.
 pub(super) fn mend(section: &[u8], asked: Asked) -> Option<Head> {
     let mut lines = section.split_inclusive(|&byte| byte == b'\n').map(content);
     let start = lines.next()?;
@@ -59,7 +59,7 @@ pub(super) fn mend(section: &[u8], asked: Asked) -> Option<Head> {
     let fields = fields(lines)?;
     let is_interim = matches!(status, 100..200) && status != 101;
     let framing = match status {
-        // RFC 9112 6.3: there is no body, whatever they say of one.
+        // RFC 9112 6.3: there is no body, whatever the fields say.
         100..200 | 204 => Framing::Unsaid,
         _ => framing(&fields, is_old)?,
     };
@@ -79,7 +79,7 @@ pub(super) fn mend(section: &[u8], asked: Asked) -> Option<Head> {
     })
 }
 
-/// In the order in which they came. Where the body ends is said once.
+/// The head again, in its order. Where the body ends is said once.
 fn written(start: &[u8], fields: &[Field<'_>], framing: &Framing) -> Vec<u8> {
     let (mut said, value) = match framing {
         Framing::Unsaid => ("", String::new()),
@@ -108,7 +108,7 @@ fn write(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Mends a trailer section, of which all lines are there. What belongs into the head is left out (RFC 9110 6.5.1).
+/// Mends a trailer section, of which all lines are there. Fields that belong in the head are removed (RFC 9110 6.5.1).
 pub(super) fn mend_trailers(section: &[u8]) -> Option<Vec<u8>> {
     let lines = section.split_inclusive(|&byte| byte == b'\n').map(content);
     let mut text = Vec::new();
@@ -134,7 +134,7 @@ fn status(line: &[u8]) -> Option<(u16, bool)> {
     plain.then_some((status, is_old))
 }
 
-/// The fields up to an empty line. One that goes on in a second line (RFC 9112 5.2) has a space there.
+/// The fields up to an empty line. One that continues in a second line (RFC 9112 5.2) gets a space there.
 fn fields<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Option<Vec<Field<'b>>> {
     let mut fields: Vec<Field<'b>> = Vec::new();
     for line in lines.take_while(|line| !line.is_empty()) {
@@ -164,12 +164,12 @@ fn blanks_off(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Where the body ends: RFC 9112 6.3, where chunks win. `None` where the fields contradict each other in another way.
+/// Where the body ends: RFC 9112 6.3, by which chunks win. `None` if the fields contradict each other in another way.
 fn framing(fields: &[Field<'_>], is_old: bool) -> Option<Framing> {
     let codings = fields.iter().filter(|field| field.is(CODING));
     let mut codings = codings
         .flat_map(Field::elements)
-        // What RFC 2616 3.6 had for none.
+        // RFC 2616 3.6 had this for no coding.
         .filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     match (codings.next(), codings.next()) {
         (None, _) => {}

@@ -2,24 +2,24 @@
 
 use memchr::memchr;
 
-/// How far a section has been read that is shown from its first byte on each time: nothing is read twice.
+/// How far a growing section has been searched: no byte is searched twice.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// Where the first line begins that is not complete.
+    /// The beginning of the first incomplete line.
     begun: usize,
-    /// There is no line end before this that has not been met.
+    /// No unread line end is before this.
     seen: usize,
 }
 
 impl Lines {
-    /// The length of a line, its end included; `None` where that has not come.
+    /// The length of a line, its end included; `None` if that has not come.
     pub(super) fn line(&mut self, bytes: &[u8]) -> Option<usize> {
         let end = self.next(bytes)?;
         *self = Self::default();
         Some(end)
     }
 
-    /// The length of a section, the empty line at its end included; `None` where that has not come.
+    /// The length of a section, the empty line at its end included; `None` if that has not come.
     pub(super) fn section(&mut self, bytes: &[u8]) -> Option<usize> {
         loop {
             let begun = self.begun;

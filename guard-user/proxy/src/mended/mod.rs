@@ -1,8 +1,8 @@
-//! Answers as servers write them, written anew as RFC 9112 has it.
+//! Normalises servers' answers to the form of RFC 9112.
 //!
-//! Of a request there may be one reading only, as it is judged. An answer changes nothing, and each client has a
-//! connection of its own, so that none can be taken for another's: what most clients make sense of may be mended.
-//! What cannot be goes on as it is, to the sieve, which says what is wrong with it.
+//! A request must be unambiguous, since it is judged. An answer changes nothing, and each client has a connection of its own,
+//! so that no answer can be taken for another client's: what most clients understand may be normalised. Other answers go on
+//! unchanged to the sieve, which reports what is wrong.
 
 mod chunk;
 mod head;
@@ -25,7 +25,7 @@ use super::sieve::{Asked, Asks, Limits};
 /// Bytes of the line of a chunk's size at most, with its extensions.
 const MAX_SIZE_LINE: usize = 16 * 1024;
 
-/// Where in a server's answers a stream is.
+/// Where in the server's answers the stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// In a head, or before one.
@@ -36,16 +36,17 @@ enum State {
     Size,
     /// In a chunk that has so many bytes left, at least one.
     Chunk(u64),
-    /// Behind the bytes of a chunk.
+    /// After the bytes of a chunk.
     ChunkEnd,
     /// In a trailer section.
     Trailers,
-    /// All that follows goes on as it is: a body that only its end ends, another protocol, or what cannot be mended.
+    /// All that follows goes on unchanged: a body that only the connection's end ends, another protocol, or what cannot be
+    /// normalised.
     Rest,
 }
 
 impl State {
-    /// Passes as many of these bytes as go on as they are.
+    /// Counts bytes that go on unchanged; returns how many of these do.
     fn pass(&mut self, bytes: usize) -> usize {
         let (Self::Body(left) | Self::Chunk(left)) = self else {
             return match self {
@@ -64,24 +65,24 @@ impl State {
     }
 }
 
-/// A connection to a server, whose answers are mended as they are read. Bodies are not copied, but for what comes with a
-/// head or between chunks.
+/// A connection to a server, whose answers are normalised as they are read. Bodies are not copied, but for bytes that come with
+/// a head or between chunks.
 #[derive(Debug)]
 pub(super) struct Mended<T> {
     io: T,
     asks: Asks,
-    /// What is being answered.
+    /// The request that is being answered.
     asked: Option<Asked>,
     state: State,
-    /// What has been read, and not been looked at.
+    /// Bytes that were read and not parsed.
     held: BytesMut,
     lines: Lines,
-    /// What is to be delivered.
+    /// Bytes to deliver.
     mended: BytesMut,
 }
 
 impl<T> Mended<T> {
-    /// Mends what answers the requests in this queue, which is read by nobody else.
+    /// Normalises the answers to the requests in this queue, which has no other reader.
     pub(super) fn new(io: T, asks: Asks) -> Self {
         Self {
             io,
@@ -94,7 +95,7 @@ impl<T> Mended<T> {
         }
     }
 
-    /// Goes on with what is held. False where more has to come first.
+    /// Parses what is held. False if more has to come first.
     fn step(&mut self) -> bool {
         if self.held.is_empty() {
             return false;
@@ -113,13 +114,13 @@ impl<T> Mended<T> {
         }
     }
 
-    /// What is held cannot be mended.
+    /// What is held cannot be normalised.
     fn give_up(&mut self) -> bool {
         self.state = State::Rest;
         true
     }
 
-    /// In place of so many bytes that are held these are delivered.
+    /// Replaces the first `length` held bytes by these.
     fn replace(&mut self, length: usize, with: &[u8], state: State) -> bool {
         self.held.advance(length);
         self.mended.extend_from_slice(with);
@@ -187,7 +188,7 @@ impl<T> Mended<T> {
         }
     }
 
-    /// What was read to behind `start` goes on from there, as far as it may as it is. The rest is held.
+    /// Of what was read after `start`, leaves in place what may go on unchanged, and holds the rest.
     fn sort(&mut self, buf: &mut ReadBuf<'_>, start: usize) {
         let new = &buf.filled()[start..];
         let passed = match self.held.is_empty() {
@@ -216,7 +217,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Mended<T> {
             ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
             match buf.filled().len() == start {
                 true if this.held.is_empty() => break,
-                // It ends where it should not: the sieve finds that out.
+                // It ends too early: the sieve reports that.
                 true => this.state = State::Rest,
                 false => this.sort(buf, start),
             }

@@ -1,5 +1,5 @@
-//! What is known of databases from one connection to the next: above all what a person has allowed in a transaction that could
-//! only read, for the next one may write then.
+//! What is kept about databases across connections: above all what a person has allowed in a transaction that could only read,
+//! since the next transaction may write then.
 
 use std::{
     cell::RefCell,
@@ -9,16 +9,16 @@ use std::{
 
 use super::super::wire::Target;
 
-/// A client that has been told to do its transaction again does so within that time.
+/// How long a client may take to do its transaction again.
 const TIME: Duration = Duration::from_secs(60);
-/// Those that are kept at once.
+/// Allowed statements that are kept at once.
 const MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Again {
-    /// What has been allowed, and not been done yet.
+    /// Statements that were allowed and not done yet.
     kept: RefCell<Vec<Kept>>,
-    /// Where it was looked what a database reads elsewhere by.
+    /// Databases that were checked for access to other servers.
     looked: RefCell<HashSet<(Target, String)>>,
 }
 
@@ -46,7 +46,7 @@ impl Again {
         }
     }
 
-    /// Whether a transaction that begins there is to be one that may write. Until what was kept is used up any may be the one:
+    /// Whether a transaction that begins there must be able to write. Until the kept statement is used, any may be the one:
     /// drivers begin some of their own before.
     pub(super) fn begins(&self, target: Target, login: &str) -> bool {
         let mut all = self.kept.borrow_mut();
@@ -55,7 +55,7 @@ impl Again {
         all.iter().any(is_for)
     }
 
-    /// Whether nobody has looked there before, as far as is remembered.
+    /// Whether that database was not checked before, as far as is kept.
     pub(super) fn is_first_look(&self, target: Target, login: &str) -> bool {
         let mut looked = self.looked.borrow_mut();
         if looked.len() >= MAX {
@@ -64,7 +64,7 @@ impl Again {
         looked.insert((target, login.to_owned()))
     }
 
-    /// Uses up what was kept, if it was.
+    /// Uses up a kept statement, if it was kept.
     pub(super) fn take(&self, target: Target, digest: &str) -> bool {
         let mut all = self.kept.borrow_mut();
         forget(&mut all);

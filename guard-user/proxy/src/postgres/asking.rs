@@ -1,4 +1,4 @@
-//! A person is asked about a statement.
+//! Asks an approver about a statement.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use super::{
     unit::Unit,
 };
 
-/// Who speaks with which database.
+/// A user and a database.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Login {
     pub(super) user: String,
@@ -30,7 +30,7 @@ impl Login {
     }
 }
 
-/// A name that an agent has made up, as in a URL: nothing of it passes for something else.
+/// A name that an agent has chosen, escaped as in a URL, so that nothing of it looks like another part.
 pub(super) fn escaped(name: &str) -> String {
     let mut shown = String::new();
     for byte in name.bytes() {
@@ -53,16 +53,16 @@ pub(super) struct Statement<'a> {
     pub(super) unit: &'a Unit,
     pub(super) write: &'a Write,
     pub(super) parameters: &'a Parameters,
-    /// What it means beyond its text.
+    /// Its meaning beyond its text.
     pub(super) meaning: &'a Meaning,
-    /// What else its batch executes.
+    /// The other statements of its batch.
     pub(super) beside: &'a Beside,
-    /// What it is known by again, where it can be.
+    /// Its digest, if it can have one.
     pub(super) digest: Option<&'a str>,
 }
 
 impl Statement<'_> {
-    /// Asks a person.
+    /// Asks an approver.
     pub(super) async fn ask(&self, way: &ConnectionContext, terms: &TargetTerms) -> AskAnswer {
         way.link
             .ask(way.target, self.asked(way, terms))
@@ -104,17 +104,18 @@ impl Statement<'_> {
         }
     }
 
-    /// Whether what stands in the place of a path says all of the text but for constants, and has one meaning.
+    /// Whether the path shows all of the text but for constants, and the text has one meaning.
     fn is_plain(&self) -> bool {
         let text = &self.unit.normalised;
         let is_cut = text.ends_with('…') || text.len() > MAX_PATH;
-        // Within quotes, how many spaces there are is part of a name, and some spaces are none to a server.
+        // In quotes, the number of spaces is part of a name, and some spaces are none to a server.
         let is_said = !text.is_empty() && !is_cut && self.path() == *text;
         is_said && self.meaning.is_known() && self.write.has_values && self.beside.is_plain()
     }
 
-    /// The text, and behind it its parameters, for which there is always room, and what else its batch executes, for which
-    /// there is half of what they leave; how many bytes that is of the text, and whether it is all of the last.
+    /// The text, followed by its parameters, for which there is always room, and the other statements of its batch, for which
+    /// there is half of the remaining room. Returns it with the number of bytes of the text, and whether the other statements
+    /// are complete.
     fn preview(&self) -> (String, usize, bool) {
         let parameters = match &*self.parameters.shown {
             "" => String::new(),
@@ -130,7 +131,7 @@ impl Statement<'_> {
         (shown, cut.len(), is_all_beside)
     }
 
-    /// What stands in the place of a URL's path: the text without its constants, which is what the audit log keeps.
+    /// In place of a URL's path: the text without its constants, which is what the audit log keeps.
     fn path(&self) -> String {
         let text = match self.unit.normalised.as_str() {
             "" => "(not read)",

@@ -1,4 +1,4 @@
-//! Batches: what a client prepares, binds and executes before it wants to hear how that went (the extended query protocol).
+//! Batches (the extended query protocol): what a client prepares, binds and executes before it waits for answers.
 
 use std::{io, rc::Rc};
 
@@ -19,18 +19,18 @@ use super::{
     unit::Unit,
 };
 
-/// Bytes of a batch that are kept until its end.
+/// Bytes of a batch that are held until its end.
 const MAX_BATCH: usize = MAX_READ;
-/// A message that is shorter is kept as a copy, in bytes.
+/// A message shorter than this is copied, in bytes.
 const SHORT: usize = 4096;
-/// Messages that are kept until then.
+/// Messages that are held until then.
 const MAX_PARTS: usize = 1024;
 impl<R, W> Client<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// A part of a batch.
+    /// Takes a message of a batch.
     pub(super) async fn part(&mut self, head: Head) -> io::Result<()> {
         if matches!(head.tag, b'S' | b'H') {
             empty(head)?;
@@ -44,7 +44,7 @@ where
             false => self.from.message(head).await?,
         };
         self.size += message.len();
-        // A part of what was read keeps the whole of it.
+        // A slice keeps the whole buffer.
         let message = match message.len() < SHORT {
             true => Bytes::copy_from_slice(&message),
             false => message,
@@ -57,10 +57,10 @@ where
         }
     }
 
-    /// Judges the batch so far, and passes it on.
+    /// Judges the batch so far, and sends it on.
     pub(super) async fn run(&mut self) -> io::Result<()> {
         if !self.shared.ledger.borrow().is_idle() && self.is_ambiguous()? {
-            // What a person is shown is to be what is done.
+            // What a person is shown must be what is done.
             self.idle().await?;
         }
         let terms = self.terms_in_turn().await?;
@@ -69,7 +69,7 @@ where
         let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
         let end = match last.map(|(head, _)| head.tag) {
             Some(b'S') => End::Sync,
-            // Whoever only prepares is not to keep a transaction open by it.
+            // Preparing alone must not keep a transaction open.
             Some(_) if !self.is_open && !batch.iter().any(does_something) => End::Quiet,
             Some(_) => End::Flush,
             None => End::Full,
@@ -101,11 +101,12 @@ where
         self.end_turn().await;
         planned.verdict = self.readied(planned.verdict, &together).await?;
         if matches!(planned.verdict, Verdict::Refused(_)) && !was_refused {
-            // Of such a one nothing is done.
+            // Nothing of a refused batch is done.
             planned.messages.clear();
             planned.units.clear();
         }
-        // What may write ends at once: many a driver sends a Sync behind this, and what else it sends is to be judged then.
+        // A batch that may write ends at once: many drivers send a Sync after this, and what else they send must be judged
+        // then.
         let may_write = self.lock == Lock::Off || self.may_write();
         let end = match end {
             End::Flush if may_write && !self.is_open => End::Quiet,
@@ -119,7 +120,7 @@ where
         self.send(planned, end).await
     }
 
-    /// Whether a name in the batch may stand for one thing or another, as long as the server has not answered.
+    /// Whether a name in the batch is ambiguous until the server has answered.
     fn is_ambiguous(&self) -> io::Result<bool> {
         let ledger = self.shared.ledger.borrow();
         for (head, message) in &self.batch {
@@ -138,7 +139,7 @@ where
         Ok(false)
     }
 
-    /// Plans one of its messages. Why it is refused, if it is.
+    /// Plans one of its messages. Returns why it is refused, if it is.
     async fn plan(
         &mut self,
         terms: &Rc<TargetTerms>,
@@ -178,7 +179,7 @@ where
         Ok(None)
     }
 
-    /// Plans to execute what was bound. Why it is refused, if it is.
+    /// Plans to execute a portal. Returns why it is refused, if it is.
     async fn plan_execute(
         &mut self,
         terms: &Rc<TargetTerms>,
@@ -193,7 +194,7 @@ where
             true => Comes::Bound,
             false => Comes::Earlier,
         };
-        // A cursor of SQL's may have the place of what was bound before.
+        // An SQL cursor may have replaced an earlier portal.
         planned.sets |= comes == Comes::Earlier;
         if let Some(why) = self.forbidden(&bound.unit, comes) {
             return Ok(Some(self.never(terms, why)));
@@ -211,7 +212,7 @@ where
             let beside = self.beside(terms, &planned.before, planned.batch, planned.at)?;
             let digest = beside.sum().and_then(|beside| {
                 let mut parts = vec![&asked.sum, &bound.values];
-                // Of what comes alone, a yes is for it however it comes.
+                // A yes to a statement alone is for it in any form.
                 parts.extend((!beside.is_empty()).then_some(&beside));
                 meaning.digest(&self.login, &parts)
             });
@@ -231,7 +232,7 @@ where
         Ok(None)
     }
 
-    /// By which settings the server reads what comes behind what is planned.
+    /// The settings by which the server reads what follows the planned messages.
     async fn meaning_behind(
         &mut self,
         planned: &mut Planned<'_>,
@@ -272,7 +273,7 @@ where
                 bytes.extend_from_slice(&failing_parse());
                 ledger.expect(Expected::Refused(refusal));
             }
-            // Without one the server keeps its answers to itself until the client ends the batch, and all wait for each other.
+            // Without a flush the server holds its answers back until the client ends the batch, and all wait for each other.
             let (tag, expected) = match end {
                 End::Sync => (b'S', Some(Expected::Sync)),
                 End::Quiet => (b'S', Some(Expected::Quiet)),
@@ -296,7 +297,7 @@ where
         self.to.write_all(&bytes).await
     }
 
-    /// What the server is to answer to a part, which is noted.
+    /// The answer to expect from the server to a message, and notes it.
     async fn expected(
         &mut self,
         terms: &TargetTerms,
@@ -319,7 +320,7 @@ where
                 values,
             } => {
                 let unit = self.prepared(&statement);
-                // What is sent may be long, and a name is kept for long.
+                // The values may be long, and a name is kept for long.
                 let values = match unit.reads() && unit.controls.is_empty() {
                     true => Bytes::new(),
                     false => sum([&values]),
@@ -344,51 +345,51 @@ where
     }
 }
 
-/// How the part of a batch ends that is passed on.
+/// How the part of a batch that is sent on ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Sync,
-    /// In a Sync of which the client hears nothing, in the place of a Flush.
+    /// By a Sync in place of a Flush, of which the client gets no answer.
     Quiet,
-    /// Not yet.
+    /// It does not end yet.
     Flush,
-    /// Nor has it been flushed: it is longer than what is kept.
+    /// It does not end, and was not flushed: it is longer than what is held.
     Full,
 }
 
-/// What is to be passed on of a batch.
+/// The plan of what is sent on of a batch.
 #[derive(Default)]
 struct Planned<'b> {
-    /// All of it, and which of its messages comes now.
+    /// The whole batch, and below the index of the current message.
     batch: &'b [(Head, Bytes)],
     at: usize,
-    /// What names stood for in front of it.
+    /// The meaning of names before it.
     before: Before,
     messages: Vec<(Bytes, Option<Expected>)>,
-    /// What it executes.
+    /// The units that it executes.
     units: Vec<Rc<Unit>>,
-    /// It prepares or binds something.
+    /// Whether it prepares or binds something.
     binds: bool,
-    /// What of it may set something beside what its texts say.
+    /// Whether it may change settings in ways that its texts do not show.
     sets: bool,
-    /// What is bound of what does not only read, and not executed yet.
+    /// Portals that do more than read, and are not executed yet.
     unasked: Vec<Unasked>,
-    /// By which settings the server reads it, where it was asked.
+    /// The settings by which the server reads it, if these were asked for.
     meaning: Option<Meaning>,
     verdict: Verdict,
 }
 
-/// Something bound of which nobody was asked.
+/// A portal about which no person was asked.
 struct Unasked {
-    /// None where another one has its name by now: nothing executes it.
+    /// None if another one has its name by now: nothing executes it.
     portal: Option<Bytes>,
-    /// The messages and units in front of it.
+    /// The messages and units before it.
     messages: usize,
     units: usize,
 }
 
 impl Planned<'_> {
-    /// Takes note of what is bound.
+    /// Notes what is bound.
     fn bind(&mut self, portal: &Bytes, reads: bool) {
         for other in &mut self.unasked {
             other.portal.take_if(|name| name == portal);
@@ -402,8 +403,8 @@ impl Planned<'_> {
         }
     }
 
-    /// Leaves out what is bound, and what follows, of what nobody was asked about: to bind it is to plan it, and to plan it
-    /// is to call functions, which may write where the transaction may.
+    /// Leaves out portals about which no person was asked, and what follows them: the server plans what is bound, and planning
+    /// calls functions, which may write if the transaction may.
     fn leave_out_unasked(&mut self, terms: &TargetTerms) {
         let Some(first) = self.unasked.first() else {
             return;

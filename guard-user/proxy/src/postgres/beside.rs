@@ -1,5 +1,5 @@
-//! What else a batch executes beside what a person is asked about: a yes lets all of it do what it does, in a transaction that
-//! may write.
+//! The other statements of a batch with a statement that a person is asked about: a yes lets all of them act, in a transaction
+//! that may write.
 
 use std::{collections::HashMap, io, rc::Rc};
 
@@ -15,44 +15,44 @@ use super::{
     sum::sum,
     unit::Unit,
 };
-/// Bytes of it that a person is shown, and of each statement.
+/// Bytes of them that a person is shown, and below of each statement.
 const MAX_SHOWN: usize = 768;
 const MAX_STATEMENT: usize = 256;
 
-/// What names stood for before a batch.
+/// The meaning of names before a batch.
 #[derive(Default)]
 pub(super) struct Before {
     statements: HashMap<Bytes, Option<Rc<Unit>>>,
     portals: HashMap<Bytes, Option<Bound>>,
 }
 
-/// What else a batch executes.
+/// The other statements of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Beside {
     /// Their texts, and their parameters.
     shown: String,
-    /// Those of which nobody is asked, and which may do more than their text says.
+    /// Those about which no person is asked, and which may do more than their text shows.
     unasked: usize,
-    /// Not all of it is shown.
+    /// Whether some is not shown.
     is_cut: bool,
-    /// SHA-256 of each; none where nobody can tell of one.
+    /// SHA-256 of each; none if one has none.
     sums: Option<Vec<Bytes>>,
 }
 
-/// One statement that a batch executes.
+/// One executed statement of a batch.
 #[derive(Clone)]
 struct Executed {
     unit: Rc<Unit>,
-    /// All of it where this batch has prepared it, else what is remembered.
+    /// All of it if this batch has prepared it, else the part that is kept.
     text: Bytes,
     is_whole: bool,
     parameters: Parameters,
-    /// Of text, types and parameters; none where nobody can tell.
+    /// Of text, types and parameters; none if one of them is unknown.
     sum: Option<Bytes>,
 }
 
 impl Beside {
-    /// Nothing else.
+    /// No other statement.
     pub(super) fn nothing() -> Self {
         Self {
             sums: Some(Vec::new()),
@@ -85,7 +85,7 @@ impl Beside {
         beside
     }
 
-    /// As it stands behind the text that is asked about, in at most so many bytes; and whether that is all.
+    /// The text to show after the statement's own, of at most `room` bytes, and whether it is complete.
     pub(super) fn shown(&self, room: usize) -> (String, bool) {
         let mut shown = match &*self.shown {
             "" => String::new(),
@@ -98,7 +98,7 @@ impl Beside {
         (shown + "…", false)
     }
 
-    /// What a person is warned of, where that is all of it or not.
+    /// The warnings, by whether all is shown.
     pub(super) fn warnings(&self, is_whole: bool) -> Vec<String> {
         let some = match self.unasked {
             1 => "1 more statement".to_owned(),
@@ -111,12 +111,12 @@ impl Beside {
         told.map(|(_, warning)| warning).collect()
     }
 
-    /// Whether a yes to statements like one is for it as well: nothing goes with it that may do more than its text says.
+    /// Whether a yes to similar statements covers it: no other statement may do more than its text shows.
     pub(super) fn is_plain(&self) -> bool {
         self.unasked == 0
     }
 
-    /// What it is known by again, if it can be. Empty where there is nothing else.
+    /// Its digest, if it can have one. Empty without other statements.
     pub(super) fn sum(&self) -> Option<Bytes> {
         match self.sums.as_deref()? {
             [] => Some(Bytes::new()),
@@ -132,7 +132,7 @@ impl Executed {
         !unit.reads() || unit.only_controls() || unit.only_sets()
     }
 
-    /// What a person is shown of it, and whether that is all.
+    /// The text to show, and whether it is complete.
     fn shown(&self) -> (String, bool) {
         let text = String::from_utf8_lossy(&self.text);
         let cut = &text[..text.floor_char_boundary(MAX_STATEMENT)];
@@ -146,7 +146,7 @@ impl Executed {
         (shown, is_whole && !self.parameters.is_cut)
     }
 
-    /// What a name stands for since an earlier batch.
+    /// The meaning of a name since an earlier batch.
     fn earlier(unit: Rc<Unit>) -> Self {
         let sum = match unit.sum.is_empty() {
             false => Some(unit.sum.clone()),
@@ -175,7 +175,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// What names stand for before a batch, if that executes several things.
+    /// The meaning of names before a batch, if that executes several statements.
     pub(super) fn before(&self, batch: &[(Head, Bytes)]) -> Before {
         let executes = batch.iter().filter(|(head, _)| head.tag == b'E');
         match executes.count() {
@@ -187,11 +187,11 @@ where
         }
     }
 
-    /// What a batch executes but for the message at a place in it.
+    /// The executed statements of a batch, but for the message at one index.
     ///
     /// # Errors
     ///
-    /// What breaks the protocol.
+    /// The violations of the protocol.
     pub(super) fn beside(
         &mut self,
         terms: &TargetTerms,
@@ -202,7 +202,7 @@ where
         let (mut prepared, mut bound) = (HashMap::new(), HashMap::new());
         let mut executed = Vec::new();
         for (index, (head, message)) in batch.iter().enumerate() {
-            // One that is too long is refused, and all of the batch with it.
+            // A message that is too long is refused, with all of the batch.
             if message.is_empty() || !matches!(head.tag, b'P' | b'B' | b'E') {
                 continue;
             }
@@ -245,7 +245,7 @@ where
         let bound = self.bound_among(&before.portals, name);
         let values = bound.values;
         let one = Executed::earlier(bound.unit);
-        // What reads was bound with parameters that nobody has kept.
+        // Parameters of a reading statement are not kept.
         let sum = one.sum.clone().filter(|_| !values.is_empty());
         Executed { sum, ..one }.bound_with(bound.parameters, &values)
     }
@@ -336,7 +336,7 @@ mod tests {
         assert_ne!(one, sum("select * from v where id = $1", "$1 = '8'"));
         assert_ne!(one, sum("select * from w where id = $1", "$1 = '7'"));
         assert_ne!(one, Some(Bytes::new()));
-        // Of what was prepared earlier and only reads, no more than the beginning is known.
+        // Of a reading statement that was prepared earlier, only the beginning is kept.
         let long = Bytes::from(format!("select * from v -- {}", "x".repeat(2000)));
         let long = Executed::earlier(Unit::of(&long, &[]));
         let beside = Beside::of([long].iter());

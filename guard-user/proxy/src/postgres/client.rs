@@ -1,4 +1,4 @@
-//! What a client says: read, judged, asked about, and passed on.
+//! The client's messages: read, judged, asked about, and sent on.
 
 use std::{collections::HashMap, io, rc::Rc};
 
@@ -30,7 +30,7 @@ use super::{
     unit::Unit,
 };
 
-/// Texts whose judgement is remembered, and the most bytes of one, and of what is kept of it.
+/// Texts whose judgements are cached, and below the most bytes of one, and of what is kept of it.
 const MAX_KNOWN: usize = 128;
 const MAX_KNOWN_TEXT: usize = 1024;
 const MAX_KNOWN_KEPT: usize = 4 * 1024;
@@ -39,15 +39,15 @@ const FEWER_FUNCTIONS: &str =
     "the policy does not let all functions or settings pass any more that it did";
 const NOTHING_PASSES: &str = "nothing passes there any more";
 
-/// The mechanism by which a client makes sure that nobody is between it and the server, as it names it.
+/// The mechanism by which a client checks that no proxy is in between, as it names it.
 const BINDING: &[u8] = b"SCRAM-SHA-256-PLUS\0";
 const BOUND: &str =
     "the client logs in with channel binding, which no server takes with guard between the two";
 
-/// What one text may execute or fetch by a name, each time anew.
+/// The most names that one text may execute or fetch.
 const MAX_CALLS: usize = 64;
 
-/// One client, with its server.
+/// A client, with its server.
 pub(super) struct Client<'a, R, W> {
     pub(super) way: &'a ConnectionContext,
     pub(super) login: Login,
@@ -55,38 +55,39 @@ pub(super) struct Client<'a, R, W> {
     pub(super) to: W,
     pub(super) shared: &'a Shared,
     pub(super) again: Rc<Again>,
-    /// By which the known texts were judged.
+    /// The terms by which the cached texts were judged.
     terms: Option<Rc<TargetTerms>>,
-    /// The last of them that did not let everything pass: what was prepared by them stays prepared.
+    /// The last terms that did not let everything pass: what was prepared under them stays prepared.
     rules: Option<Rc<TargetTerms>>,
-    /// By their shape, if they have one and only read; else by all of it.
+    /// By shape, if a text has one and only reads; else by its full text.
     known: HashMap<Vec<u8>, Rc<Unit>>,
     pub(super) batch: Vec<(Head, Bytes)>,
-    /// Something of a batch was passed on that has not ended.
+    /// Whether something was sent of a batch that has not ended.
     pub(super) is_open: bool,
-    /// To the client it is open, and to the server it has ended (a quiet end).
+    /// Whether it is open to the client, and has ended to the server (a quiet end).
     pub(super) is_quiet: bool,
-    /// What comes before its end is read past, as a server does behind an error.
+    /// Whether messages up to its end are skipped, as a server does after an error.
     is_past: bool,
     /// The bytes of those.
     pub(super) size: usize,
-    /// What names stand for since the batch began, if all of it succeeds.
+    /// The meaning of names since the batch began, if all of it succeeds.
     pub(super) statements: HashMap<Bytes, Option<Rc<Unit>>>,
     pub(super) portals: HashMap<Bytes, Option<Bound>>,
-    /// The server holds the client to reading, as it has said or was told once more.
+    /// Whether the server is known to hold the client to reading.
     pub(super) is_sure: bool,
-    /// The guard had to tell it, for what the start-up packet said has been dropped: what goes back to that would lift the lock.
+    /// Whether the guard had to set that again, since the start-up packet's settings were dropped: a reset to these would lift
+    /// the lock.
     pub(super) is_dropped: bool,
     pub(super) lock: Lock,
-    /// The transaction that may write, as the ledger counts them.
+    /// The transaction that may write, by the ledger's count.
     pub(super) writes_in: Option<u64>,
-    /// Nothing has been done in the transaction yet.
+    /// Whether nothing was done in the transaction yet.
     pub(super) is_fresh: bool,
-    /// While what it says is judged.
+    /// Held while a message is judged.
     turn: Option<Turn>,
 }
 
-/// What a person is to know of a statement beside its text.
+/// What a person sees of a statement beside its text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About<'a> {
     pub(super) parameters: &'a Parameters,
@@ -94,18 +95,18 @@ pub(super) struct About<'a> {
     pub(super) beside: &'a Beside,
 }
 
-/// How something comes that is to be executed.
+/// How something executed comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Comes {
     /// As a query of its own.
     Alone,
-    /// In a batch in which it was bound.
+    /// In the batch in which it was bound.
     Bound,
     /// In a batch, bound in an earlier one.
     Earlier,
 }
 
-/// What becomes of something that the client wants done.
+/// The verdict on something that the client wants done.
 #[derive(Default)]
 pub(super) enum Verdict {
     #[default]
@@ -152,7 +153,7 @@ where
         }
     }
 
-    /// Begins with what it has said first.
+    /// Sends the start-up packet.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ where
     ///
     /// # Errors
     ///
-    /// The system's; what breaks the protocol; that nothing passes there any more.
+    /// The system's; violations of the protocol; that nothing passes there any more.
     pub(super) async fn serve(&mut self) -> io::Result<()> {
         while let Some(head) = self.from.head().await? {
             while self.shared.ledger.borrow().is_behind() {
@@ -203,21 +204,21 @@ where
         Ok(())
     }
 
-    /// The terms that hold when it is the account's turn to have something judged.
+    /// The current terms, once it is the account's turn.
     pub(super) async fn terms_in_turn(&mut self) -> io::Result<Rc<TargetTerms>> {
         let account = self.terms().await?.account;
         self.turn = Some(self.way.room.turn(account).await);
         self.terms().await
     }
 
-    /// Before anything is waited for.
+    /// Ends the turn before any wait.
     pub(super) async fn end_turn(&mut self) {
         if let Some(turn) = self.turn.take() {
             turn.end().await;
         }
     }
 
-    /// A password, or a part of an exchange about one, which nobody reads but for the mechanism that it names.
+    /// A password, or a part of an exchange about one. Only the mechanism in it is read.
     async fn password(&mut self, head: Head) -> io::Result<()> {
         let names_one = std::mem::take(&mut self.shared.ledger.borrow_mut().asks_sasl);
         if !names_one || head.body > MAX_READ {
@@ -230,8 +231,7 @@ where
         self.to.write_all(&message).await
     }
 
-    /// Reads past a message that follows an error in the same batch, but for the end of that, where the server knows of no
-    /// such batch.
+    /// Skips a message after an error in the same batch, but for the batch's end, if the server does not know of the batch.
     async fn is_read_past(&mut self, head: Head) -> io::Result<bool> {
         if !self.is_quiet || matches!(head.tag, b'X' | b'd' | b'c' | b'f') {
             return Ok(false);
@@ -245,7 +245,7 @@ where
             self.from.skip(head).await?;
             return Ok(true);
         }
-        // What it ends has been taken from the batch, or was never put there.
+        // It ends something that was removed from the batch, or never put there.
         self.batch.clear();
         (self.size, self.is_past) = (0, false);
         Ok(false)
@@ -256,7 +256,7 @@ where
         if !self.batch.is_empty() {
             self.run().await?;
         }
-        // Whether the server takes them is known when it has said so.
+        // The server has to say first whether it takes them.
         while !self.copies_in() && !self.shared.ledger.borrow().is_idle() {
             while_here(&mut self.from, self.shared.answered.notified()).await?;
         }
@@ -273,7 +273,7 @@ where
         self.shared.ledger.borrow().copies_in
     }
 
-    /// That no batch is open: what a server makes of a query within one depends on whether something in it has failed.
+    /// Checks that no batch is open: what a server makes of a query within one depends on earlier errors.
     fn closed(&self) -> io::Result<()> {
         match self.is_open || !self.batch.is_empty() {
             true => Err(invalid("a query in a batch that has not ended")),
@@ -316,7 +316,7 @@ where
             return Rc::clone(unit);
         }
         let unit = Unit::of(text, &terms.rules);
-        // In the middle of a batch others may have come.
+        // In the middle of a batch the terms may have changed.
         let is_now = |known: &Rc<TargetTerms>| std::ptr::eq(&**known, terms);
         if unit.kept() > MAX_KNOWN_KEPT || !self.terms.as_ref().is_some_and(is_now) {
             return unit;
@@ -351,7 +351,7 @@ where
         let mut unit = self.judged(&terms, &text);
         if unit.calls() > 0 {
             self.idle().await?;
-            // What is allowed may be less when that is over.
+            // The terms may be stricter after that.
             terms = self.terms().await?;
             unit = self.judged(&terms, &text);
         }
@@ -363,7 +363,7 @@ where
                 let meaning = self.meaning(is_set).await?;
                 self.note_reading(&unit, &meaning);
                 if unit.prepares_a_write() {
-                    // What stands in front of it may set something.
+                    // An earlier statement in the text may set something.
                     let by = if unit.statements == 1 {
                         meaning.clone()
                     } else {
@@ -401,7 +401,7 @@ where
         self.to.write_all(&failing_query()).await
     }
 
-    /// A call of a function by its number: of a few it is known that they read.
+    /// A call of a function by its number: a few are known to read.
     async fn call(&mut self, head: Head) -> io::Result<()> {
         self.closed()?;
         let read = match head.body > large::MAX_CALL {
@@ -418,7 +418,7 @@ where
             self.log_refused(&terms, why);
             return self.refuse_query(Refusal::stopped(&terms, why, fix)).await;
         };
-        // As what reads has no text, it is that of nothing at all.
+        // A reading call has no text, so the judgement is that of an empty one.
         let nothing = Unit::of(&Bytes::new(), &[]);
         if let Verdict::Refused(refusal) = self.readied(Verdict::Passes, &nothing).await? {
             return self.refuse_query(refusal).await;
@@ -428,20 +428,20 @@ where
         self.to.write_all(&message).await
     }
 
-    /// Waits until the server has answered all.
+    /// Waits until the server has answered everything.
     pub(super) async fn idle(&mut self) -> io::Result<()> {
         self.end_turn().await;
         while_here(&mut self.from, self.shared.idle()).await
     }
 
-    /// What the server says to the guard alone.
+    /// The server's answer to the guard's own query.
     pub(super) async fn told(&mut self, told: oneshot::Receiver<Heard>) -> io::Result<Heard> {
         self.end_turn().await;
         let told = while_here(&mut self.from, told).await?;
         told.map_err(|_| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// What nobody is asked about, as nobody could tell what a yes would be for, or what both sides make of it.
+    /// Why a statement is refused without asking a person: a yes would be ambiguous, or both sides would read it differently.
     pub(super) fn forbidden(&self, unit: &Unit, comes: Comes) -> Option<&'static str> {
         let in_batch = comes != Comes::Alone;
         if comes == Comes::Earlier && !unit.reads() {
@@ -475,13 +475,13 @@ where
         }
     }
 
-    /// The refusal of such a one.
+    /// The refusal of such a statement.
     pub(super) fn never(&self, terms: &TargetTerms, why: &str) -> Refusal {
         self.log_refused(terms, why);
         Refusal::stopped(terms, why, "Send it by itself, as a simple query.")
     }
 
-    /// Whether a write may pass, by what is allowed now.
+    /// Whether a write may pass, by the current terms.
     pub(super) async fn decide(
         &mut self,
         unit: &Unit,
@@ -491,7 +491,7 @@ where
         let Some(write) = &unit.write else {
             return Ok(Verdict::Passes);
         };
-        // Whatever the client has had it do so far: what is allowed may be less when that is over.
+        // Whatever is under way: the terms may be stricter after that.
         self.idle().await?;
         let terms = &self.terms().await?;
         let digest = digest.as_deref();
@@ -517,7 +517,7 @@ where
             () = self.from.left() => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
         if answer == AskAnswer::Yes {
-            // Only then is it known what it would be part of.
+            // Only then is the surrounding transaction known.
             while_here(&mut self.from, self.shared.idle()).await?;
         }
         Ok(match answer {
@@ -565,7 +565,7 @@ async fn while_here<R: AsyncRead + Unpin, T>(
     }
 }
 
-/// That a message says nothing but what it is.
+/// Checks that a message has no body.
 pub(super) fn empty(head: Head) -> io::Result<()> {
     match head.body {
         0 => Ok(()),
@@ -573,8 +573,8 @@ pub(super) fn empty(head: Head) -> io::Result<()> {
     }
 }
 
-/// Whether all functions and settings that pass `before` pass `now`: for each of the policies in force now there was one which let no more
-/// pass than it does.
+/// Whether all functions and settings that pass by `before` pass by `now`: for each policy in force now there was one that let
+/// no more pass.
 fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
     let covers =
         |now: &Rules, before: &Rules| Extra::of(&now.lists).covers(Extra::of(&before.lists));
@@ -582,7 +582,7 @@ fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
         .all(|now| before.iter().any(|before| covers(now, before)))
 }
 
-/// What a person is told where a rule lets the agent set something that applications go by.
+/// The warning if a rule lets the agent set something that applications rely on.
 fn sets_by_the_rule(terms: &TargetTerms) -> Option<String> {
     let all = terms
         .rules
@@ -594,7 +594,7 @@ fn sets_by_the_rule(terms: &TargetTerms) -> Option<String> {
     ))
 }
 
-/// That nothing goes on here.
+/// The error if nothing passes there.
 fn forbidden(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }

@@ -1,4 +1,5 @@
-//! What a database reads elsewhere by: no lock holds another server to reading, and no text tells which view goes there.
+//! Whether a database reads from other servers: the lock does not hold those to reading, and no text shows which view reads
+//! there.
 
 use std::io;
 
@@ -15,7 +16,7 @@ const QUESTION: &str = "(SELECT 'foreign tables of ' OPERATOR(pg_catalog.||) w.f
      GROUP BY 1 ORDER BY 1 LIMIT 8) \
      UNION ALL SELECT 'the extension dblink' FROM pg_catalog.pg_extension \
      WHERE extname OPERATOR(pg_catalog.=) 'dblink'";
-/// Bytes of a name of which is told.
+/// Bytes of a name in the warning.
 const MAX_NAME: usize = 64;
 
 impl<R, W> Client<'_, R, W>
@@ -23,11 +24,11 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// Asks a server once for each session, user and database whether that reads elsewhere, and warns of it.
+    /// Asks a server once for each session, user and database whether it reads from other servers, and warns of it.
     pub(super) async fn look_elsewhere(&mut self) -> io::Result<()> {
         let can_tell = {
             let ledger = self.shared.ledger.borrow();
-            // Of replication connections some know no SELECT.
+            // Some replication connections know no SELECT.
             ledger.status == b'I' && !ledger.replicates
         };
         let terms = self.terms().await?;
@@ -39,7 +40,7 @@ where
             return Ok(());
         }
         let told = self.asked(&[QUESTION.to_owned()]).await?;
-        // One that cannot be asked is older than that, or hides it.
+        // A server that fails here is older than that, or hides it.
         let found = self.told(told).await?.unwrap_or_default();
         if !found.is_empty() {
             self.way.log(Entry {
@@ -53,7 +54,7 @@ where
     }
 }
 
-/// What the audit log says.
+/// The text of the audit entry.
 fn warning(found: &[Bytes]) -> String {
     let name = |bytes: &Bytes| {
         let text = String::from_utf8_lossy(bytes);

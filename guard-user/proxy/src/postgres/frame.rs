@@ -7,9 +7,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Bytes of a type and a length.
 pub(super) const HEAD: usize = 5;
-/// A message that has to be read is not longer, in bytes.
+/// The longest message that is read whole, in bytes.
 pub(super) const MAX_READ: usize = 1024 * 1024;
-/// Bytes that are read ahead at most, while nobody takes what was read.
+/// Bytes that are read ahead at most, while nothing takes what was read.
 const MAX_AHEAD: usize = 64 * 1024;
 /// Bytes for which there is room at first: most messages are short.
 const ROOM: usize = 8 * 1024;
@@ -23,7 +23,7 @@ pub(super) struct Head {
     pub(super) body: usize,
 }
 
-/// What reads messages.
+/// Reads messages.
 #[derive(Debug)]
 pub(super) struct Reader<R> {
     io: R,
@@ -53,14 +53,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
-    /// The head of the next message, which stays where it is; none at the end. Whoever waits may stop: nothing is lost.
+    /// The head of the next message, which stays unread; none at the end. Cancelling loses nothing.
     ///
     /// # Errors
     ///
-    /// The system's; that a message ends in its head; that its length is none.
+    /// The system's; that a message ends in its head; that its length is invalid.
     pub(super) async fn head(&mut self) -> io::Result<Option<Head>> {
         if self.buffer.is_empty() {
-            // An idle connection keeps no room.
+            // An idle connection keeps no buffer.
             self.buffer = BytesMut::new();
             if !self.more().await? {
                 return Ok(None);
@@ -75,7 +75,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(Some(Head { tag, body }))
     }
 
-    /// The whole message of that head.
+    /// The whole message with that head.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(self.buffer.split_to(length).freeze())
     }
 
-    /// Passes the message of that head on as it comes.
+    /// Sends the message with that head on as it comes.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
-    /// Reads the message of that head, and forgets it.
+    /// Skips the message with that head.
     ///
     /// # Errors
     ///
@@ -118,12 +118,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.pass(head, &mut tokio::io::sink()).await
     }
 
-    /// What was read and not taken yet.
+    /// Bytes that were read and not taken yet.
     pub(super) fn ahead(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// Reads more of what has to be passed on.
+    /// Reads more bytes.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(self.io.read_buf(&mut self.buffer).await? > 0)
     }
 
-    /// Waits until the other side has closed, while nobody takes what it sends.
+    /// Waits until the other side has closed, while nothing takes what it sends.
     pub(super) async fn left(&mut self) {
         while self.buffer.len() < MAX_AHEAD {
             if !self.more().await.unwrap_or(false) {
@@ -144,22 +144,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
-/// What breaks the protocol.
+/// The error for a violation of the protocol.
 pub(super) fn invalid(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// What a message says, field by field.
+/// The fields of a message.
 #[derive(Debug)]
 pub(super) struct Fields(Bytes);
 
 impl Fields {
-    /// Of a whole message.
+    /// The fields of a whole message.
     pub(super) fn of(message: &Bytes) -> Self {
         Self(message.slice(HEAD..))
     }
 
-    /// A string without its end. As servers read it: it has one.
+    /// A string without its end, which it must have, as for servers.
     pub(super) fn string(&mut self) -> io::Result<Bytes> {
         let end = self.0.iter().position(|byte| *byte == 0);
         let end = end.ok_or_else(|| invalid("a string has no end"))?;
@@ -188,12 +188,12 @@ impl Fields {
         }
     }
 
-    /// All that has not been read yet.
+    /// The unread rest.
     pub(super) fn rest(&self) -> Bytes {
         self.0.clone()
     }
 
-    /// That nothing follows: what one side reads as the end, the other must.
+    /// Checks that nothing follows: where one side sees the end, the other must.
     pub(super) fn end(&self) -> io::Result<()> {
         match self.0.is_empty() {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Functions that are called by their numbers (the fast path), as libpq does with those of large objects: those that read one.
+//! Functions that are called by their numbers (the fast path), as libpq does for large objects: those that read one.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use super::frame::Fields;
 pub(super) const MAX_CALL: usize = 64;
 /// How a large object is opened to be read and not written (PostgreSQL's libpq/libpq-fs.h).
 const INV_READ: &[u8] = &0x0004_0000_i32.to_be_bytes();
-/// What is sent as the type has it, not as text.
+/// The format code for binary.
 const BINARY: usize = 1;
 
 /// Their numbers, which are the same in all versions (PostgreSQL's catalog/pg_proc.dat), and how long their arguments are in binary.
@@ -25,7 +25,7 @@ const READS: &[(i32, &[usize])] = &[
 ];
 const LO_OPEN: i32 = 952;
 
-/// Whether a call is of one of them, with the arguments that it has, and opens nothing to be written.
+/// Whether a call is of one of them, with these arguments, and opens nothing for writing.
 pub(super) fn reads(message: &Bytes) -> bool {
     let Some((function, arguments)) = call(message) else {
         return false;
@@ -36,7 +36,7 @@ pub(super) fn reads(message: &Bytes) -> bool {
     is_known && (function != LO_OPEN || mode == INV_READ)
 }
 
-/// The function's number, and its arguments; none where one of them is missing, or text, or the message is not what it says.
+/// The function's number, and its arguments; none if one of them is NULL or text, or the message is invalid.
 fn call(message: &Bytes) -> Option<(i32, Vec<Bytes>)> {
     let mut fields = Fields::of(message);
     let function = fields.number().ok()?;
@@ -44,7 +44,7 @@ fn call(message: &Bytes) -> Option<(i32, Vec<Bytes>)> {
     let formats: Vec<_> = formats.collect::<Option<_>>()?;
     let count = fields.count().ok()?;
     let is_binary = formats.iter().all(|format| *format == BINARY);
-    // One is for all arguments. None at all means text.
+    // One code is for all arguments. Without codes they are text.
     if !is_binary || !(formats.len() == 1 || formats.len() == count && count > 0) {
         return None;
     }
@@ -53,7 +53,7 @@ fn call(message: &Bytes) -> Option<(i32, Vec<Bytes>)> {
         fields.bytes(length).ok()
     });
     let arguments = arguments.collect::<Option<_>>()?;
-    // In which format the answer comes.
+    // The format of the answer.
     fields.count().ok()?;
     fields.end().ok()?;
     Some((function, arguments))

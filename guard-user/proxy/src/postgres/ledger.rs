@@ -1,4 +1,4 @@
-//! What the server has still to answer, in its order: by that both sides agree on what a name stands for.
+//! FIFO of in-flight server responses (pipelining); keeps proxy and server in step on statement and portal names.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -11,32 +11,32 @@ use tokio::sync::oneshot;
 
 use super::{frame::invalid, meaning::Meaning, refusal::Refusal, unit::Unit};
 
-/// Names that a client may have in use at once, and bytes that are kept of what they stand for.
+/// Names that a client may have in use at once, and below the bytes that are kept of their meanings.
 const MAX_NAMES: usize = 4096;
 pub(super) const MAX_KEPT: usize = 2 * 1024 * 1024;
-/// So many answers that are to come are few, whatever is kept of them.
+/// This many outstanding answers are few, whatever is kept of them.
 const FEW: usize = 128;
 
-/// What is to come.
+/// An outstanding answer.
 #[derive(Debug)]
 pub(super) enum Expected {
-    /// That the connection has begun; ends with `ReadyForQuery`, as all that follow.
+    /// To the start of the connection; ends with `ReadyForQuery`, as all that follow.
     Start,
-    /// The answer to a query.
+    /// To a query.
     Query,
-    /// The answer to a query of the guard's own, of which the client hears nothing.
+    /// To a query of the guard's own, which the client does not see.
     Own(oneshot::Sender<Heard>),
     /// The end of a batch.
     Sync,
-    /// That a statement has a name now.
+    /// A statement has a name now.
     Parsed(Bytes, Rc<Unit>),
-    /// That a portal has.
+    /// A portal has a name now.
     Bound(Bytes, Bound),
-    /// The end of a batch that the client wanted only to hear of: it is not told that it has ended.
+    /// The end of a batch that the client only flushed: the client does not see it.
     Quiet,
-    /// That a name is free again.
+    /// A name is free again.
     Closed(Named, Bytes),
-    /// That something failed which the guard has put in place of what it refused.
+    /// The failure of what the guard has sent in place of a refused statement.
     Refused(Refusal),
 }
 
@@ -50,10 +50,10 @@ impl Expected {
     }
 }
 
-/// What the server says to a query of the guard's own: its rows, first columns only, or why it fails.
+/// The server's answer to a query of the guard's own: its rows, first columns only, or its error.
 pub(super) type Heard = Result<Vec<Bytes>, String>;
 
-/// What a name is for.
+/// The kind of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named {
     /// A prepared statement.
@@ -66,20 +66,20 @@ pub(super) enum Named {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parameters {
     pub(super) shown: Rc<str>,
-    /// Whether there is more in them than that.
+    /// Whether they are cut.
     pub(super) is_cut: bool,
 }
 
-/// What a portal stands for.
+/// The meaning of a portal.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
     pub(super) unit: Rc<Unit>,
     pub(super) parameters: Parameters,
-    /// SHA-256 of them as they were sent, where it does more than read.
+    /// SHA-256 of the values as they were sent, if it does more than read.
     pub(super) values: Bytes,
 }
 
-/// What is known of a server's state.
+/// The known state of a server.
 #[derive(Debug)]
 pub(super) struct Ledger {
     expected: VecDeque<Expected>,
@@ -87,23 +87,23 @@ pub(super) struct Ledger {
     pub(super) status: u8,
     statements: HashMap<Bytes, Rc<Unit>>,
     portals: HashMap<Bytes, Bound>,
-    /// Prepared in SQL. What has once been a write under a name stays one.
+    /// Prepared in SQL. A name that was once a write stays one.
     by_sql: HashMap<Bytes, Rc<Unit>>,
-    /// The client sends rows, and what else it sends means nothing to the server.
+    /// Whether the client sends rows: other messages mean nothing to the server then.
     pub(super) copies_in: bool,
-    /// Something has failed of which the client is told that its batch goes on.
+    /// Whether something has failed in a batch that goes on for the client.
     quiet_failed: bool,
-    /// Something has failed: the server reads past all that comes before the end of the batch.
+    /// Whether something has failed: the server skips all that comes before the end of the batch.
     skips: bool,
-    /// So many transactions have ended, at least: once more whenever the server is idle.
+    /// How many transactions have ended, at least: counted whenever the server is idle.
     pub(super) transactions: u64,
-    /// A person has let it be a replication connection.
+    /// Whether a person has allowed a replication connection.
     pub(super) replicates: bool,
-    /// The server has said that it holds the client to reading.
+    /// Whether the server has confirmed that it holds the client to reading.
     pub(super) is_locked: bool,
-    /// The server has asked for a password by a mechanism of SASL's: the client names one next.
+    /// Whether the server has asked for a password by SASL: the client names a mechanism next.
     pub(super) asks_sasl: bool,
-    /// Settings by which the server reads what it is sent in another way than the guard does.
+    /// Settings by which the server parses its input differently than the guard.
     odd: Vec<Bytes>,
 }
 
@@ -126,35 +126,35 @@ impl Ledger {
         }
     }
 
-    /// Whether the server has answered all.
+    /// Whether the server has answered everything.
     pub(super) fn is_idle(&self) -> bool {
         self.expected.is_empty()
     }
 
-    /// Whether what is sent now is read past, and nothing is to be expected of it.
+    /// Whether the server skips what is sent now, so that no answer follows.
     pub(super) fn skips(&self) -> bool {
         self.skips && self.is_idle()
     }
 
-    /// Whether the client may speak of more than who it is.
+    /// Whether the connection has started.
     pub(super) fn has_begun(&self) -> bool {
         !matches!(self.expected.front(), Some(Expected::Start))
     }
 
-    /// Whether what comes now is an answer to the guard alone.
+    /// Whether the next answer is to the guard alone.
     pub(super) fn is_own(&self) -> bool {
         matches!(self.expected.front(), Some(Expected::Own(_)))
     }
 
     pub(super) fn expect(&mut self, what: Expected) {
         if self.skips() && !what.is_end() {
-            // The server reads past it: to wait for an answer would be to wait for ever.
+            // The server skips it: to wait for an answer would be to wait for ever.
             return;
         }
         self.expected.push_back(what);
     }
 
-    /// Notes whether a setting has the server read in another way.
+    /// Notes whether a setting has the server parse differently.
     pub(super) fn note_odd(&mut self, setting: Bytes, is_odd: bool) {
         self.odd.retain(|other| *other != setting);
         if is_odd {
@@ -162,7 +162,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the server reads what it is sent in another way than the guard does.
+    /// Whether the server parses its input differently than the guard.
     pub(super) fn is_odd(&self) -> bool {
         !self.odd.is_empty()
     }
@@ -173,7 +173,7 @@ impl Ledger {
         names >= MAX_NAMES || self.by_sql.len() >= MAX_NAMES || self.kept() >= MAX_KEPT
     }
 
-    /// Bytes that are kept of what names stand for.
+    /// Bytes that are kept of names' meanings.
     fn kept(&self) -> usize {
         let named = self.statements.values().chain(self.by_sql.values());
         let bound = self
@@ -183,7 +183,7 @@ impl Ledger {
         named.map(|unit| unit.kept()).chain(bound).sum()
     }
 
-    /// Whether the server is to answer some of what was sent before more is.
+    /// Whether the server must answer some of what was sent before more is sent.
     pub(super) fn is_behind(&self) -> bool {
         let is_much = self.expected.len() >= FEW && self.coming() >= MAX_KEPT;
         self.expected.len() >= MAX_NAMES || is_much
@@ -199,7 +199,7 @@ impl Ledger {
         coming.sum()
     }
 
-    /// All that a statement's name may stand for when what was sent so far has been done.
+    /// All meanings that a statement's name may have when what was sent so far has been done.
     pub(super) fn statements(&self, name: &Bytes) -> Vec<Rc<Unit>> {
         let coming = self.expected.iter().filter_map(|one| match one {
             Expected::Parsed(to, unit) if to == name => Some(unit),
@@ -210,7 +210,7 @@ impl Ledger {
         all.map(Rc::clone).collect()
     }
 
-    /// The same of a portal's.
+    /// The same for a portal's name.
     pub(super) fn portals(&self, name: &Bytes) -> Vec<Bound> {
         let coming = self.expected.iter().filter_map(|one| match one {
             Expected::Bound(to, bound) if to == name => Some(bound),
@@ -220,7 +220,7 @@ impl Ledger {
         all.cloned().collect()
     }
 
-    /// Notes what a name stands for that SQL gives. One that is not noted is not known when it is executed.
+    /// Notes the meaning of a name given in SQL. A name that is not noted is unknown when it is executed.
     pub(super) fn prepared_by_sql(&mut self, name: Bytes, unit: Rc<Unit>) {
         if self.by_sql.len() >= MAX_NAMES {
             return;
@@ -229,7 +229,7 @@ impl Ledger {
             Entry::Occupied(mut known) if known.get().reads() => drop(known.insert(unit)),
             Entry::Occupied(known) if known.get().is_same(&unit) => {}
             Entry::Occupied(mut known) => {
-                // Whether the first has gone nobody can tell.
+                // Whether the first is gone is unknown.
                 let why = "it was prepared more than once, as one change or another";
                 let either = Unit::unknown(known.key(), why);
                 known.insert(Rc::new(either));
@@ -238,7 +238,7 @@ impl Ledger {
         }
     }
 
-    /// Notes by which settings a statement of that name may be read, whatever it stands for.
+    /// Notes the settings by which a statement of that name may be read, whatever it is.
     pub(super) fn note_read(&mut self, name: &Bytes, meaning: &Meaning) {
         let named = self.statements.get_mut(name);
         for unit in named.into_iter().chain(self.by_sql.get_mut(name)) {
@@ -253,8 +253,8 @@ impl Ledger {
         }
     }
 
-    /// Forgets what only reads, of all names or of one: SQL gives those back. It may fail to: of others nothing is
-    /// forgotten, and of what is forgotten nobody knows what it would do.
+    /// Removes reading statements, of all names or of one: SQL releases those. The release may fail: others stay, and what a
+    /// removed name would do is unknown.
     pub(super) fn forget(&mut self, name: Option<&str>) {
         let stays = |to: &Bytes, unit: &mut Rc<Unit>| {
             let is_it = name.is_none_or(|name| name.as_bytes() == &to[..]);
@@ -293,8 +293,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// `ErrorResponse`: what was to come of the rest of a batch does not. Where it is about what the guard has put in the
-    /// place of something, what the client is told.
+    /// `ErrorResponse`: the outstanding answers of the batch do not come. If it is about what the guard has sent in place of a
+    /// statement, returns the client's error.
     pub(super) fn failed(&mut self) -> Option<Refusal> {
         let mut refusal = None;
         while let Some(next) = self.expected.front() {
@@ -314,12 +314,12 @@ impl Ledger {
         refusal
     }
 
-    /// Whether something has failed since this was last asked, of which the client is told that its batch goes on.
+    /// Whether something has failed since the last call in a batch that goes on for the client.
     pub(super) fn take_quiet_failed(&mut self) -> bool {
         std::mem::take(&mut self.quiet_failed)
     }
 
-    /// Whether a `ReadyForQuery` comes next though the client says nothing more.
+    /// Whether a `ReadyForQuery` comes next without a further message of the client's.
     fn ends_by_itself(&self) -> bool {
         let next = self.expected.front();
         matches!(
@@ -328,11 +328,11 @@ impl Ledger {
         )
     }
 
-    /// `CopyInResponse`, to a query and nothing else: what is read past within a batch nobody can tell.
+    /// `CopyInResponse`, to a query only: within a batch it is unknown which messages the server skips.
     ///
     /// # Errors
     ///
-    /// That it is to something else.
+    /// If it is to something else.
     pub(super) fn copies(&mut self) -> io::Result<()> {
         match self.expected.make_contiguous() {
             [Expected::Query] => self.copies_in = true,
@@ -341,7 +341,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// `ReadyForQuery`. Who has waited for it is told by the caller.
+    /// `ReadyForQuery`. The caller wakes the waiters.
     pub(super) fn ready(&mut self, status: u8) -> io::Result<Expected> {
         self.status = status;
         self.copies_in = false;
@@ -352,7 +352,7 @@ impl Ledger {
         }
         self.skips = false;
         while let Some(next) = self.expected.pop_front() {
-            // Others were said after something had failed: the server has read past them.
+            // Other messages were sent after the failure: the server has skipped them.
             if next.is_end() {
                 return Ok(next);
             }
@@ -383,7 +383,7 @@ mod tests {
         ledger.expect(Expected::Parsed("a".into(), unit(text)));
     }
 
-    /// Whether all that the name `a` may stand for reads.
+    /// Whether all meanings of the name `a` read.
     fn reads(ledger: &Ledger) -> bool {
         let units = ledger.statements(&"a".into());
         assert!(!units.is_empty());
@@ -439,7 +439,7 @@ mod tests {
         let mut ledger = begun();
         parsed(&mut ledger, "select nosuch");
         assert!(ledger.failed().is_none());
-        // It was flushed: what comes before the end of its batch is read past.
+        // It was flushed: what comes before the end of its batch is skipped.
         parsed(&mut ledger, "select 1");
         assert!(ledger.is_idle());
         ledger.expect(Expected::Sync);

@@ -1,4 +1,4 @@
-//! The second lock: the server begins all transactions as ones that only read, but for what a person has allowed.
+//! The second lock: the server begins all transactions as read-only, except for what a person has allowed.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use super::{
 
 const LOCK: &str = "SET SESSION default_transaction_read_only = on";
 const UNLOCK: &str = "SET SESSION default_transaction_read_only = off";
-/// What RESET goes back to.
+/// The setting to which RESET goes back.
 const GIVEN: &str =
     "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'";
 const UNLOCK_THIS: &str = "SET TRANSACTION READ WRITE";
@@ -35,7 +35,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// Has the server hold the client to reading, but for what a person has allowed.
+    /// Has the server hold the client to reading, except for what a person has allowed.
     pub(super) async fn readied(&mut self, verdict: Verdict, unit: &Unit) -> io::Result<Verdict> {
         let mut terms = self.terms().await?;
         if self.is_open || self.lock == Lock::On && !self.is_allowed(&terms, &verdict, unit) {
@@ -64,14 +64,14 @@ where
         })
     }
 
-    /// Whether it may write: a person has said so, or it begins what may.
+    /// Whether it may write: a person has allowed it, or it begins an allowed transaction.
     fn is_allowed(&self, terms: &TargetTerms, verdict: &Verdict, unit: &Unit) -> bool {
         let all_may = terms.writes || terms.rules.is_empty();
         let may_begin = || all_may || self.again.begins(self.way.target, &self.login.at());
         matches!(verdict, Verdict::Allowed) || (unit.begins() && may_begin())
     }
 
-    /// Servers before 14 do not say what the start-up packet has set, and what stands in front of one may have dropped it.
+    /// Servers before 14 do not report the start-up packet's settings, and a pooler may have dropped them.
     pub(super) async fn make_sure(&mut self) -> io::Result<()> {
         self.idle().await?;
         if !self.shared.ledger.borrow().is_locked {
@@ -86,7 +86,7 @@ where
         Ok(())
     }
 
-    /// Has the transactions write that begin now, or read.
+    /// Has the transactions that begin now write, or read.
     async fn set_lock(&mut self, may_write: bool) -> io::Result<Result<(), String>> {
         let (lock, text) = match may_write {
             true => (Lock::Off, UNLOCK),
@@ -97,20 +97,20 @@ where
         }
         let done = self.own(text).await?;
         if self.shared.ledger.borrow().status != b'I' {
-            // It would be undone with a transaction that nobody knows of.
+            // It would be undone with a transaction that the guard does not know of.
             return Err(invalid("the server is not as idle as it has said"));
         }
         match (&done, lock) {
             (Ok(()), _) => self.lock = lock,
-            // It may have been done for all that: then it is undone first of all.
+            // It may have taken effect all the same: then it is undone first.
             (Err(_), Lock::Off) => self.lock = Lock::Off,
-            // It would go on writing.
+            // The client could go on writing.
             (Err(_), Lock::On) => return Err(invalid("the server cannot be held to reading")),
         }
         Ok(done)
     }
 
-    /// Has this transaction write, if that is still to be had.
+    /// Has this transaction write, if that is still possible.
     async fn set_transaction(
         &mut self,
         may_write: bool,
@@ -134,24 +134,24 @@ where
         Ok(done)
     }
 
-    /// Notes that the transaction that is going on may write.
+    /// Notes that the current transaction may write.
     fn let_write(&mut self) {
         self.writes_in = Some(self.shared.ledger.borrow().transactions);
     }
 
-    /// Whether the transaction that is going on may write.
+    /// Whether the current transaction may write.
     pub(super) fn may_write(&self) -> bool {
         let ledger = self.shared.ledger.borrow();
         ledger.status != b'I' && self.writes_in == Some(ledger.transactions)
     }
 
-    /// Has the server do something of which the client hears nothing. What it says where it does not.
+    /// Has the server do something that the client does not see. Returns its error, if it fails.
     async fn own(&mut self, text: &str) -> io::Result<Result<(), String>> {
         let told = self.asked(&[text.to_owned()]).await?;
         Ok(self.told(told).await?.map(drop))
     }
 
-    /// The same of several, for whoever waits for what it says: the first columns of all rows.
+    /// The same for several statements; the receiver gets the first columns of all rows.
     pub(super) async fn asked(&mut self, texts: &[String]) -> io::Result<oneshot::Receiver<Heard>> {
         let (tell, told) = oneshot::channel();
         let replicates = {
@@ -160,7 +160,7 @@ where
             ledger.replicates
         };
         let message = match replicates {
-            // There are no others on such a connection.
+            // Such a connection has no others.
             true => query(&texts.join("; ")),
             false => batch(texts),
         };

@@ -1,7 +1,7 @@
-//! What a statement means beyond its text: which tables its names are, and which values its constants.
+//! The meaning of a statement beyond its text: the tables of its names, and the values of its constants.
 //!
-//! An agent sets that for itself, and a yes is for what a person has seen. The server is asked each time: what was sent
-//! before may have been undone with a transaction, or cancelled.
+//! An agent sets both for itself, and a yes is for what a person has seen. So the server is asked each time: a setting may have
+//! been undone with a transaction, or cancelled.
 
 use std::io;
 
@@ -15,38 +15,38 @@ use super::{
     sum::{digest, sum},
 };
 
-/// The path as a server has it that nobody has set up otherwise: the user's own schema, and the public one.
+/// The default search path: the user's own schema, and the public one.
 const USUAL: &str = "\"$user\", public";
-/// What the first of them are where nobody has set them otherwise, and what people are told of others.
+/// The defaults of the first settings, and the warnings about other values.
 const TOLD: [(&str, &str); 4] = [
     (USUAL, "names are looked up by search_path"),
     ("ISO, MDY", "dates are read by datestyle"),
     ("none", "it is done by role"),
     ("UTF8", "its text is read by client_encoding"),
 ];
-/// Where those are of which a yes to statements like one takes note.
+/// The index of those that count for a yes to similar statements.
 const PATH: usize = 0;
 const ROLE: usize = 2;
-/// Bytes of a path, or a role, that a person is shown as a part of where a statement goes.
+/// Bytes of a path, or a role, that are shown as a part of a statement's target.
 const MAX_PATH: usize = 100;
 
-/// The settings by which a server reads what comes next; none where nobody can tell.
+/// The settings by which a server reads what comes next; none if they are unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meaning(Option<Vec<Bytes>>);
 
 impl Meaning {
-    /// Of what has no names.
+    /// For a statement without names.
     pub(super) fn usual() -> Self {
         Self(Some(TOLD.map(|(usual, _)| usual.into()).to_vec()))
     }
 
-    /// Whether it can be told.
+    /// Whether the settings are known.
     pub(super) fn is_known(&self) -> bool {
         self.0.is_some()
     }
 
-    /// SHA-256 of those by which constants become values when a statement is prepared; its names are looked up again.
-    /// Empty where nobody can tell.
+    /// SHA-256 of the settings by which constants become values when a statement is prepared; its names are looked up again.
+    /// Empty if they are unknown.
     pub(super) fn values(&self) -> Bytes {
         let settings = self.0.as_deref().unwrap_or_default();
         match settings.split_at_checked(PATH + 1) {
@@ -55,14 +55,14 @@ impl Meaning {
         }
     }
 
-    /// What a statement with that meaning is known by again, if it can be.
+    /// The digest of a statement with this meaning, if it can have one.
     pub(super) fn digest(&self, login: &Login, parts: &[&Bytes]) -> Option<String> {
         let settings = self.0.as_ref()?;
         let all: Vec<_> = parts.iter().copied().chain(settings).collect();
         Some(digest(login, &all))
     }
 
-    /// Where it goes, as in a URL without the host: a yes to statements like one is for the same role and path.
+    /// The target, as in a URL without the host: a yes to similar statements is for the same role and path.
     pub(super) fn at(&self, login: &Login) -> String {
         let at = login.at();
         if !self.is_known() {
@@ -81,14 +81,14 @@ impl Meaning {
         }
     }
 
-    /// One of the first, where it is not what it usually is.
+    /// One of the first settings, if it is not the default.
     fn unusual(&self, setting: usize) -> Option<String> {
         let value = self.0.as_ref()?.get(setting)?;
         let (usual, _) = TOLD.get(setting)?;
         (value[..] != *usual.as_bytes()).then(|| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// What a person is told of it.
+    /// The warnings about it.
     pub(super) fn warnings(&self) -> Vec<String> {
         if !self.is_known() {
             return vec![
@@ -110,13 +110,13 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// By which settings the server reads what comes next. `is_set`: something of the same batch may change them before.
+    /// The settings by which the server reads what comes next. `is_set`: an earlier message of the batch may change them.
     pub(super) async fn meaning(&mut self, is_set: bool) -> io::Result<Meaning> {
-        // Of replication connections, some know no SHOW, and one that fails ends the client's transaction.
+        // Some replication connections know no SHOW, and an error would end the client's transaction.
         if is_set || self.is_open || self.shared.ledger.borrow().replicates {
             return Ok(Meaning::default());
         }
-        // What was sent before may change them.
+        // Earlier messages may change them.
         self.idle().await?;
         let can_tell = {
             let ledger = self.shared.ledger.borrow();
@@ -125,7 +125,7 @@ where
         if !can_tell {
             return Ok(Meaning::default());
         }
-        // No query: behind one, a transaction that has just begun could not be made to write.
+        // No query: after one, a transaction that has just begun could not be made to write.
         let questions = MEANING.map(|setting| format!("SHOW {setting}"));
         let told = self.asked(&questions).await?;
         let said = self.told(told).await?;
@@ -184,7 +184,7 @@ mod tests {
             Unit::of(&"delete from t".into(), &[]).prepared_by(&with(["a", "b", "", ""]));
         let now = |settings| prepared.meaning(with(settings)).is_known();
         assert!(now(["a", "b", "", ""]));
-        // Names are looked up when it is done.
+        // Names are looked up at execution.
         assert!(now(["c", "b", "", ""]));
         assert!(!now(["a", "c", "", ""]));
         assert!(!prepared.meaning(Meaning::default()).is_known());

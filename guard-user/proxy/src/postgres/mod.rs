@@ -1,9 +1,9 @@
-//! PostgreSQL, read only: statements that read pass, a person is asked about the rest.
+//! PostgreSQL, read only: statements that read pass, and a person is asked about the rest.
 //!
-//! Two locks hold a client to reading. Each text that it sends is parsed with PostgreSQL's own grammar ([`judge`]) before
-//! the server sees it; and the server is told to begin all transactions as `READ ONLY`, which is lifted for what a person
-//! has allowed and nothing else. What is refused fails at the server as well, by something put in its place, so that both
-//! sides agree on what was done, in whatever order clients send ([`ledger`]).
+//! Two locks hold a client to reading. Each text that it sends is parsed with PostgreSQL's own grammar ([`judge`]) before the
+//! server sees it; and the server is told to begin all transactions as `READ ONLY`, except for what a person has allowed. A
+//! refused statement fails at the server as well, by an invalid one in its place, so that both sides agree on what was done, in
+//! whatever order clients send ([`ledger`]).
 
 mod again;
 mod asking;
@@ -54,7 +54,7 @@ use refusal::Refusal;
 use server::Shared;
 use start::{Started, Unstarted};
 
-/// Whether what is spoken there is PostgreSQL's protocol; `None` where policies disagree about that.
+/// Whether the destination speaks PostgreSQL's protocol; `None` if policies disagree.
 pub(super) fn is_spoken(terms: &TargetTerms) -> Option<bool> {
     let speaks = |rules: &Rules| rules.profiles.contains(&Profile::Postgres);
     let mut spoken = terms.rules.iter().map(speaks);
@@ -81,7 +81,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Passes on what both sides say.
+/// Relays in both directions.
 async fn speak(way: &ConnectionContext, started: Started) {
     let shared = Shared::new();
     let (from_client, mut to_client) = split(started.client);
@@ -112,7 +112,7 @@ async fn speak(way: &ConnectionContext, started: Started) {
     }
 }
 
-/// Ends a connection, and tells its client why where that is not its own doing.
+/// Ends a connection, and tells its client why, unless the client ended it.
 async fn end(way: &ConnectionContext, client: &mut (impl AsyncWrite + Unpin), error: &io::Error) {
     let why = error.to_string();
     let refusal = match error.kind() {
@@ -125,8 +125,8 @@ async fn end(way: &ConnectionContext, client: &mut (impl AsyncWrite + Unpin), er
     tell(client, &refusal).await;
 }
 
-/// Waits until the hole has ended by which something has passed: as with what goes past the proxy, nothing goes on after that,
-/// be it rows that are still being copied.
+/// Resolves when the hole that this connection relied on closes: nothing goes on after that, not even rows that are being
+/// copied.
 async fn outlive_hole(way: &ConnectionContext, shared: &Shared) -> io::Error {
     shared.has_gone_by_hole().await;
     way.link.closes(way.target).await;
@@ -134,7 +134,7 @@ async fn outlive_hole(way: &ConnectionContext, shared: &Shared) -> io::Error {
     io::Error::new(ErrorKind::PermissionDenied, why)
 }
 
-/// Tells a client why its connection ends. It may be gone.
+/// Tells a client why its connection ends. The client may be gone.
 async fn tell(client: &mut (impl AsyncWrite + Unpin), refusal: &Refusal) {
     let _ = client.write_all(&refusal.message("FATAL")).await;
     let _ = client.shutdown().await;

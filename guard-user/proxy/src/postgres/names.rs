@@ -1,4 +1,4 @@
-//! What the names of a client stand for: statements that were prepared, portals that were bound, by the protocol or by SQL.
+//! The meanings of a client's names: prepared statements and bound portals, by the protocol or by SQL.
 
 use std::{collections::HashMap, io, rc::Rc};
 
@@ -20,12 +20,12 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// What a prepared statement's name stands for; of several the strictest.
+    /// The meaning of a prepared statement's name; of several the strictest.
     pub(super) fn prepared(&self, name: &Bytes) -> Rc<Unit> {
         self.prepared_among(&self.statements, name)
     }
 
-    /// The same, where these names have been given in the batch.
+    /// The same, with the names given in the batch.
     pub(super) fn prepared_among(
         &self,
         own: &HashMap<Bytes, Option<Rc<Unit>>>,
@@ -38,12 +38,12 @@ where
         }
     }
 
-    /// The same of a portal's.
+    /// The same for a portal's name.
     pub(super) fn bound(&self, name: &Bytes) -> Bound {
         self.bound_among(&self.portals, name)
     }
 
-    /// The same, where these names have been given in the batch.
+    /// The same, with the names given in the batch.
     pub(super) fn bound_among(&self, own: &HashMap<Bytes, Option<Bound>>, name: &Bytes) -> Bound {
         let known = match own.get(name) {
             Some(bound) => bound.clone(),
@@ -60,7 +60,7 @@ where
         })
     }
 
-    /// All that a statement's name may stand for, in this batch and before.
+    /// All meanings of a statement's name, in this batch and before.
     pub(super) fn statements_called(&self, name: &str) -> Vec<Rc<Unit>> {
         let name = Bytes::copy_from_slice(name.as_bytes());
         let mut all = self.shared.ledger.borrow().statements(&name);
@@ -68,7 +68,7 @@ where
         all
     }
 
-    /// The same of a portal's.
+    /// The same for a portal's name.
     pub(super) fn portals_called(&self, name: &str) -> Vec<Rc<Unit>> {
         let name = Bytes::copy_from_slice(name.as_bytes());
         let mut all = self.shared.ledger.borrow().portals(&name);
@@ -76,7 +76,7 @@ where
         all.into_iter().map(|bound| bound.unit).collect()
     }
 
-    /// Waits until what a unit executes by a name has one meaning.
+    /// Waits until the names that a unit executes have one meaning.
     pub(super) async fn settle_names(&mut self, unit: &Unit) -> io::Result<()> {
         match unit.calls() {
             0 => Ok(()),
@@ -84,7 +84,7 @@ where
         }
     }
 
-    /// What of a unit a person has to be asked about: itself, and what it executes that was prepared or bound before.
+    /// The part of a unit that a person has to be asked about: itself, and what it executes that was prepared or bound before.
     pub(super) fn needs(&self, unit: &Rc<Unit>) -> Option<Rc<Unit>> {
         let mut writes = self.executed(unit);
         if unit.ends_and_goes_on() && (self.lock == Lock::Off || self.may_write()) {
@@ -98,7 +98,7 @@ where
         }
     }
 
-    /// What does not only read of that.
+    /// The executed statements that do more than read.
     fn executed(&self, unit: &Unit) -> Vec<Rc<Unit>> {
         let mut own = Vec::new();
         let mut writes = Vec::new();
@@ -116,8 +116,7 @@ where
                 Control::Fetch { name } => (name, self.portals_called(name)),
                 Control::Begin { .. } | Control::End { .. } => continue,
             };
-            // What does something with names itself is not followed any further.
-            // SQL's own cursors were judged when they were declared.
+            // A statement that uses names itself is not followed further. SQL cursors were judged when they were declared.
             let is_known = matches!(control, Control::Fetch { .. }) || own.contains(&name);
             let is_odd = units.iter().any(|unit| unit.does_more_than_prepare());
             if !is_plain(name.as_bytes()) || is_odd || (units.is_empty() && !is_known) {
@@ -132,7 +131,7 @@ where
         writes
     }
 
-    /// Whether a unit may set something by a name: what only reads is not shown with it.
+    /// Whether a unit may set something by a name: reading statements are not shown with it.
     pub(super) fn sets_by_a_name(&self, unit: &Unit) -> bool {
         let mut own = Vec::new();
         unit.controls.iter().any(|control| match control {
@@ -154,8 +153,8 @@ where
         })
     }
 
-    /// Notes that what is executed by a name may be read anew by these settings: a server does so where its plan holds no
-    /// more.
+    /// Notes that what is executed by a name may be planned again under these settings: a server does so when its plan is no
+    /// longer valid.
     pub(super) fn note_reading(&mut self, unit: &Unit, meaning: &Meaning) {
         for control in &unit.controls {
             if let Control::Execute { name } = control {
@@ -164,7 +163,7 @@ where
         }
     }
 
-    /// The same of one statement.
+    /// The same for one statement.
     pub(super) fn note_read(&mut self, name: &Bytes, meaning: &Meaning) {
         if let Some(Some(unit)) = self.statements.get_mut(name) {
             unit.read_by(meaning);
@@ -172,7 +171,7 @@ where
         self.shared.ledger.borrow_mut().note_read(name, meaning);
     }
 
-    /// Whether a unit goes back to what the start-up packet has set, itself or by a name.
+    /// Whether a unit resets to the start-up packet's settings, itself or by a name.
     pub(super) fn lifts(&self, unit: &Unit) -> bool {
         let by_name = |control: &Control| match control {
             Control::Execute { name } => {
@@ -184,7 +183,7 @@ where
         unit.resets || unit.controls.iter().any(by_name)
     }
 
-    /// Takes note of what is passed on.
+    /// Notes what is sent on.
     pub(super) fn note(&mut self, unit: &Rc<Unit>) {
         self.is_fresh = unit.begins() || (self.is_fresh && unit.only_sets());
         for name in unit.prepares() {
@@ -205,8 +204,8 @@ pub(super) fn unknown(name: &Bytes) -> Rc<Unit> {
     Rc::new(Unit::unknown(name, why))
 }
 
-/// The one that does not only read; else one that means something for what comes after it; else the first. Of several that
-/// do not only read, nobody can tell which would be done.
+/// The one that does more than read; else one that affects later statements; else the first. With several that do more than
+/// read, it is unknown which would be done.
 pub(super) fn strictest(units: &[Rc<Unit>], name: &Bytes) -> Rc<Unit> {
     let mut writes = units.iter().filter(|unit| !unit.reads());
     let write = writes.next();

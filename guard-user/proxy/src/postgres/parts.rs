@@ -1,4 +1,4 @@
-//! The messages of a batch that say what is to be done.
+//! The messages of a batch that say what to do.
 
 use std::{fmt::Write as _, io};
 
@@ -10,21 +10,21 @@ use super::{
     refusal::OWN,
 };
 
-/// Bytes of parameters that a person is shown, and of each of them.
+/// Bytes of parameters that a person is shown, and below of each.
 const MAX_SHOWN: usize = 1024;
 const MAX_PARAMETER: usize = 128;
 
-/// One of them.
+/// A message of a batch.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// A name for a text.
+    /// Names a text.
     Parse {
         name: Bytes,
         text: Bytes,
         /// The types of its parameters, as they were sent.
         types: Bytes,
     },
-    /// A name for a statement with its parameters.
+    /// Names a statement with its parameters.
     Bind {
         portal: Bytes,
         statement: Bytes,
@@ -32,16 +32,16 @@ pub(super) enum Part {
         /// As they were sent.
         values: Bytes,
     },
-    /// To do that.
+    /// Executes a portal.
     Execute { portal: Bytes },
-    /// To forget a name.
+    /// Releases a name.
     Close(Named, Bytes),
-    /// To tell what a name stands for.
+    /// Asks what a name stands for.
     Describe(Named, Bytes),
 }
 
 impl Part {
-    /// Whether it takes a name that was free: the one that is none stands for one thing at a time.
+    /// Whether it takes a free name: the empty name stands for one thing at a time.
     pub(super) fn gives_a_name(&self) -> bool {
         match self {
             Self::Parse { name, .. } => !name.is_empty(),
@@ -50,11 +50,11 @@ impl Part {
         }
     }
 
-    /// What a message says.
+    /// Parses a message.
     ///
     /// # Errors
     ///
-    /// That it does not say it as the protocol has it.
+    /// If it is not as the protocol requires.
     pub(super) fn of(tag: u8, message: &Bytes) -> io::Result<Self> {
         let mut fields = Fields::of(message);
         let part = match tag {
@@ -80,11 +80,11 @@ impl Part {
     }
 }
 
-/// Bytes of a name that count at a server (`NAMEDATALEN`, less one).
+/// Bytes of a name that a server uses (`NAMEDATALEN`, less one).
 pub(super) const MAX_NAME: usize = 63;
 
-/// Whether a name is the same to a server as it is here: of a longer one servers take the beginning, and other characters they
-/// have in an encoding of their own.
+/// Whether a name is the same to a server as here: servers cut longer ones, and have other characters in an encoding of their
+/// own.
 pub(super) fn is_plain(name: &[u8]) -> bool {
     name.len() <= MAX_NAME && name.is_ascii()
 }
@@ -93,7 +93,7 @@ fn name(fields: &mut Fields) -> io::Result<Bytes> {
     let name = fields.string()?;
     match is_plain(&name) {
         _ if name[..] == *OWN.as_bytes() => Err(invalid("a name is the guard's own")),
-        // A part of a message keeps the whole of it, and names are kept for long.
+        // A slice keeps the whole buffer, and names are kept for long.
         true => Ok(Bytes::copy_from_slice(&name)),
         false => Err(invalid(
             "a name is longer than 63 bytes, or not in ASCII: the server may take it for another",
@@ -155,7 +155,7 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
     })
 }
 
-/// A parameter, for a person, and whether that is all of it. In binary, what it means depends on its type, which only the server
+/// A parameter, for a person, and whether it is complete. In binary its meaning depends on its type, which only the server
 /// knows: a text has the same bytes either way.
 fn shown(value: Option<&Bytes>, format: usize) -> (String, bool) {
     let Some(value) = value else {
@@ -167,7 +167,7 @@ fn shown(value: Option<&Bytes>, format: usize) -> (String, bool) {
         Some(text) => {
             let cut = &text[..text.floor_char_boundary(MAX_PARAMETER)];
             let more = if cut.len() < text.len() { "…" } else { "" };
-            // Nothing in it passes for the next.
+            // Escaped, so that nothing in it looks like the next parameter.
             (format!("'{}{more}'", cut.escape_debug()), more.is_empty())
         }
         None => in_digits(value),
@@ -219,7 +219,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_part_or_none(tag in prop::sample::select(b"PBECDx".to_vec()), body: Vec<u8>) {
-            // A server reads to the end of each, and so does this.
+            // Both a server and this read each to its end.
             let _ = Part::of(tag, &message(tag, &body));
         }
     }

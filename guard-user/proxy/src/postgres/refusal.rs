@@ -1,4 +1,4 @@
-//! What a client is told in place of the server: an error of the protocol's, with what to do next.
+//! The errors that a client gets instead of the server's answer, with what to do next.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -12,10 +12,10 @@ const VIOLATION: &str = "08P01";
 const UNREACHABLE: &str = "08006";
 /// `invalid_authorization_specification`.
 const BINDING: &str = "28000";
-/// What stands in a refused statement's place: it fails at the server too, so that both sides agree on what failed.
+/// Sent in a refused statement's place: it fails at the server too, so that both sides agree on what failed.
 pub(super) const MARK: &str = "refused by guard";
 
-/// The name of statements and portals of the guard's own, which no client may use.
+/// The name of the guard's own statements and portals, which clients may not use.
 pub(super) const OWN: &str = "guard's own";
 
 /// An error as the protocol has it.
@@ -45,7 +45,7 @@ impl Refusal {
         }
     }
 
-    /// What cannot be understood.
+    /// A message that cannot be parsed.
     pub(super) fn violation(why: &str) -> Self {
         Self {
             code: VIOLATION,
@@ -65,7 +65,7 @@ impl Refusal {
         }
     }
 
-    /// A client logs in so that nobody can be in between.
+    /// A client logs in with channel binding, which excludes a proxy.
     pub(super) fn bound(why: &str) -> Self {
         Self {
             code: BINDING,
@@ -77,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// What a client wants set from the beginning.
+    /// A setting in the start-up packet that is refused.
     pub(super) fn startup(why: &str) -> Self {
         Self {
             code: READ_ONLY,
@@ -94,7 +94,7 @@ impl Refusal {
         &self.message
     }
 
-    /// There is no server to speak with.
+    /// There is no server.
     pub(super) fn unreachable(why: &str) -> Self {
         Self {
             code: UNREACHABLE,
@@ -140,8 +140,8 @@ pub(super) fn query(text: &str) -> Bytes {
     message(b'Q', &[text.as_bytes(), &[0]].concat())
 }
 
-/// Several as a batch, which leaves the statement and the portal alone that have no name: a client may have prepared its own.
-/// What is left of one that failed goes first.
+/// Several as a batch, which does not touch the unnamed statement and portal: a client may have prepared its own. It begins
+/// with the release of what a failed one left.
 pub(super) fn batch(texts: &[String]) -> Bytes {
     const NAME: &[u8] = OWN.as_bytes();
     let close = |what: u8| message(b'C', &[&[what], NAME, &[0]].concat());
@@ -158,12 +158,12 @@ pub(super) fn batch(texts: &[String]) -> Bytes {
     batch.into()
 }
 
-/// In the place of a query: a syntax error, whatever else is going on.
+/// In place of a query: a syntax error, in whatever state the server is.
 pub(super) fn failing_query() -> Bytes {
     query(&format!("\"{MARK}\""))
 }
 
-/// In the place of an Execute: a Parse with the same, for whatever names the client has given, no name makes that right.
+/// In place of an Execute: a Parse with the same error, which no name that the client has given can make valid.
 pub(super) fn failing_parse() -> Bytes {
     message(b'P', format!("\0\"{MARK}\"\0\0\0").as_bytes())
 }

@@ -1,4 +1,4 @@
-//! Replication connections: a person is asked before one begins. Its own commands are not SQL, and are not judged then.
+//! Replication connections: a person is asked before one begins. Its own commands are not SQL, and are not judged.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use super::{
     ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest, unit::Unit,
 };
 
-/// The parameter of the start-up packet, and the values with which it says nothing (PostgreSQL's documentation, 55.4).
+/// The parameter of the start-up packet, and below the values that mean no replication (PostgreSQL's documentation, 55.4).
 const PARAMETER: &str = "replication";
 const NONE: [&str; 4] = ["false", "off", "no", "0"];
-/// The commands of such connections, as they are spelled there. As SQL, none of them is anything but a syntax error.
+/// The commands of such connections, as they are spelled there. None of them is valid SQL.
 const COMMANDS: [&[u8]; 9] = [
     b"ALTER_REPLICATION_SLOT",
     b"BASE_BACKUP",
@@ -40,7 +40,7 @@ pub(super) fn is_command(text: &[u8]) -> bool {
     COMMANDS.contains(&&text[..end.unwrap_or(text.len())])
 }
 
-/// Such a connection, as a statement that is asked about.
+/// Such a connection, as a statement for a person.
 fn unit() -> Unit {
     let text = Bytes::from_static(b"a replication connection");
     let write = Write {
@@ -71,11 +71,11 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// Why the client may not have such a connection, if it may not.
+    /// Why the client may not have such a connection; none if it may.
     ///
     /// # Errors
     ///
-    /// That it has left; that nothing passes there any more.
+    /// If it has left, or nothing passes there any more.
     pub(super) async fn may_replicate(&mut self) -> io::Result<Option<Refusal>> {
         let terms = self.terms().await?;
         let unit = unit();

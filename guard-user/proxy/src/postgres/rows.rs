@@ -1,5 +1,5 @@
-//! What a person is told about a statement beside what its text says: how many rows it would change, as the server plans it,
-//! and that a migration may begin with it.
+//! What a person sees of a statement beside its text: how many rows it would change, by the server's plan, and that it may
+//! begin a migration.
 
 use std::{io, time::Duration};
 
@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{super::wire::TargetTerms, client::Client, judge::Write, lock::Lock, unit::Unit};
 
-/// A plan that takes longer is not waited for: somebody else may hold the table.
+/// How long a plan may take: another client may hold the table.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// What is told of definitions: a migration waits for the answer to each before it sends the next.
+/// The note on definitions: a migration waits for the answer to each before it sends the next.
 const MIGRATION: &str = "if it begins a migration: a yes with --writes --for 5m is for all of that";
-/// The commands that change rows. Of others a plan tells nothing, or there is none.
+/// The commands that change rows. For others a plan says nothing, or there is none.
 const CHANGES: [&str; 4] = ["DELETE", "INSERT", "MERGE", "UPDATE"];
 
 impl<R, W> Client<'_, R, W>
@@ -21,8 +21,8 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// What a person is asked about, with the number of rows where the server can tell that without doing anything: of one
-    /// statement without parameters, outside of a transaction, which an error would end.
+    /// A statement for a person, with the number of rows if the server can tell it without doing anything: for one statement
+    /// without parameters, outside of a transaction, which an error would end.
     pub(super) async fn described(
         &mut self,
         terms: &TargetTerms,
@@ -47,12 +47,12 @@ where
         unit: &Unit,
         write: &Write,
     ) -> io::Result<Option<u64>> {
-        // Planning may call functions: those that are known, and what others behind views do is to fail.
+        // Planning may call functions: known ones, and those behind views, which must fail if they write.
         let is_free = self.lock == Lock::On && {
             let ledger = self.shared.ledger.borrow();
             ledger.is_idle() && ledger.status == b'I' && !ledger.skips()
         };
-        // What is part of a batch has parameters, and a transaction that has begun.
+        // A part of a batch has parameters, and a transaction that has begun.
         let is_batch = self.is_open || !self.statements.is_empty() || !self.portals.is_empty();
         let is_alone = !is_batch && unit.is_whole();
         let is_plain = unit.statements == 1 && unit.controls.is_empty();
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// The rows that come out of what is below the change itself; none where it is one of several.
+/// The rows that the change gets from its subplan; none if it is one of several changes.
 fn planned(rows: &[Bytes]) -> Option<u64> {
     let plan: Value = serde_json::from_slice(&rows.concat()).ok()?;
     if changes(&plan[0]["Plan"]) > 1 {

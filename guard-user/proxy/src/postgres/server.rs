@@ -1,4 +1,4 @@
-//! What the server says, on its way to the client.
+//! The server's messages, on their way to the client.
 
 use std::{cell::RefCell, io, rc::Rc};
 
@@ -22,13 +22,13 @@ const SASL: i32 = 10;
 /// Bytes that are read at once.
 const READ: usize = 64 * 1024;
 
-/// What both directions know.
+/// The state that both directions share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) ledger: RefCell<Ledger>,
-    /// The server has answered something.
+    /// Wakes when the server has answered something.
     pub(super) answered: Notify,
-    /// Something has passed because a hole for everything is open.
+    /// Set when something has passed because a hole for everything is open.
     by_hole: SetOnce<()>,
 }
 
@@ -41,18 +41,18 @@ impl Shared {
         })
     }
 
-    /// Notes that something passes because a hole for everything is open.
+    /// Notes that a hole for everything lets something pass.
     pub(super) fn goes_by_hole(&self) {
-        // It may be noted already.
+        // It may be set already.
         let _ = self.by_hole.set(());
     }
 
-    /// Waits until something has.
+    /// Waits for that.
     pub(super) async fn has_gone_by_hole(&self) {
         self.by_hole.wait().await;
     }
 
-    /// Waits until the server has answered all.
+    /// Waits until the server has answered everything.
     pub(super) async fn idle(&self) {
         while !self.ledger.borrow().is_idle() {
             self.answered.notified().await;
@@ -60,17 +60,17 @@ impl Shared {
     }
 }
 
-/// Passes on what the server says, until its end.
+/// Relays the server's messages, until its end.
 ///
 /// # Errors
 ///
-/// The system's; what breaks the protocol.
+/// The system's; violations of the protocol.
 pub(super) async fn serve<R, W>(from: Reader<R>, to: &mut W, shared: &Shared) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    // A client is woken by whatever comes, and an answer is many messages.
+    // Each write wakes the client, and an answer is many messages.
     let mut to = BufWriter::new(to);
     let ended = pass(from, &mut to, shared).await;
     // What came before the end was for the client.
@@ -85,14 +85,14 @@ where
 {
     let mut heard = Ok(Vec::new());
     loop {
-        // What needs no look goes on in one piece.
+        // Messages without a meaning to the guard go on in one piece.
         let passes = passing(from.ahead(), &shared.ledger.borrow());
         if passes > 0 {
             let bytes = from.ahead().split_to(passes);
             to.write_all(&bytes).await?;
         }
         if from.ahead().len() < HEAD {
-            // Nothing is kept from the client while the server is waited for.
+            // Nothing is held back from the client during a wait.
             to.flush().await?;
         }
         if from.ahead().len() < HEAD && !from.ahead().is_empty() {
@@ -115,7 +115,7 @@ where
             continue;
         }
         if head.tag == b'E' && head.body > MAX_READ && !shared.ledger.borrow().is_own() {
-            // What was refused fails in fewer words.
+            // A refused statement fails with a shorter message.
             shared.ledger.borrow_mut().failed();
             from.pass(head, to).await?;
             shared.answered.notify_one();
@@ -140,7 +140,7 @@ where
     }
 }
 
-/// What means nothing to the guard.
+/// Whether a message means nothing to the guard.
 fn is_plain(tag: u8) -> bool {
     !matches!(
         tag,
@@ -148,7 +148,7 @@ fn is_plain(tag: u8) -> bool {
     )
 }
 
-/// How many bytes of what was read are whole messages without a meaning to the guard.
+/// The number of bytes that are whole messages without a meaning to the guard.
 fn passing(ahead: &[u8], ledger: &Ledger) -> usize {
     let mut at = 0;
     if ledger.is_own() {
@@ -168,7 +168,7 @@ fn passing(ahead: &[u8], ledger: &Ledger) -> usize {
     at
 }
 
-/// Takes note of a message. What the client is told, if anything.
+/// Notes a message. Returns what the client gets, if anything.
 fn hear(
     head: Head,
     message: &Bytes,
@@ -177,7 +177,7 @@ fn hear(
 ) -> io::Result<Option<Bytes>> {
     let mut ledger = ledger.borrow_mut();
     match head.tag {
-        // Nobody else's rows come here.
+        // Only rows of the guard's own query come here.
         b'D' => {
             if let Ok(rows) = heard
                 && rows.len() < MAX_ROWS
@@ -208,7 +208,7 @@ fn hear(
             let status = Fields::of(message).byte()?;
             match ledger.ready(status)? {
                 Expected::Own(tell) => {
-                    // Whoever asked may be gone.
+                    // The waiter may be gone.
                     let _ = tell.send(std::mem::replace(heard, Ok(Vec::new())));
                 }
                 Expected::Quiet => return Ok(None),
@@ -220,14 +220,14 @@ fn hear(
     Ok(Some(message.clone()))
 }
 
-/// What an error says: the field `M`.
+/// The text of an error: the field `M`.
 fn told(message: &Bytes) -> String {
     let mut fields = message[HEAD..].split(|byte| *byte == 0);
     let said = fields.find_map(|field| field.strip_prefix(b"M"));
     String::from_utf8_lossy(said.unwrap_or_default()).into_owned()
 }
 
-/// The first column of a row; nothing where that is NULL.
+/// The first column of a row; empty if it is NULL.
 fn first_column(message: &Bytes) -> io::Result<Bytes> {
     let mut fields = Fields::of(message);
     fields.count()?;
@@ -237,7 +237,7 @@ fn first_column(message: &Bytes) -> io::Result<Bytes> {
     }
 }
 
-/// The server tells of a setting: some change how it reads what it is sent.
+/// The server reports a setting: some change how it parses its input.
 fn setting(message: &Bytes, ledger: &mut Ledger) -> io::Result<()> {
     let mut fields = Fields::of(message);
     let (name, value) = (fields.string()?, fields.string()?);
@@ -247,7 +247,7 @@ fn setting(message: &Bytes, ledger: &mut Ledger) -> io::Result<()> {
             judge::startup("standard_conforming_strings", &said).is_err()
         }
         b"client_encoding" => judge::startup("client_encoding", &said).is_err(),
-        // By whatever a function does, if not by the guard itself.
+        // Set by a function, if not by the guard itself.
         b"default_transaction_read_only" => said != "on" && !ledger.is_own(),
         _ => return Ok(()),
     };

@@ -1,4 +1,4 @@
-//! How a connection begins: in the clear or in TLS, and as whom.
+//! The start of a connection: in the clear or in TLS, and the login.
 
 use std::{collections::HashSet, io, rc::Rc, time::Duration};
 
@@ -23,26 +23,26 @@ use super::{
     replication,
 };
 
-/// A start-up packet is not longer, in bytes (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL's libpq/pqcomm.h), less what is
-/// added to it.
+/// The longest start-up packet, in bytes (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL's libpq/pqcomm.h), less what is added to
+/// it.
 const MAX_PACKET: usize = 10_000 - 100;
-/// A client that has said nothing for so long is not going to.
+/// How long a client may send nothing.
 const SILENCE: Duration = Duration::from_secs(60);
-/// What stands where a version would (PostgreSQL's documentation, 55.7).
+/// In the place of a version (PostgreSQL's documentation, 55.7).
 const CANCEL: u32 = 80_877_102;
 const SSL: u32 = 80_877_103;
 const GSS: u32 = 80_877_104;
 /// The major version that is spoken.
 const MAJOR: u32 = 3;
-/// A server that thinks longer about whether it speaks TLS is not waited for.
+/// How long a server may take to answer whether it speaks TLS.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Both ends of a connection, and what its client begins with.
+/// Both ends of a connection, and the client's start-up packet.
 pub(super) struct Started {
     pub(super) client: Stream,
     pub(super) server: Stream,
     pub(super) login: Login,
-    /// It is to be a replication connection.
+    /// Whether it is to be a replication connection.
     pub(super) replicates: bool,
     /// The start-up packet, for the server.
     pub(super) packet: Bytes,
@@ -50,11 +50,11 @@ pub(super) struct Started {
 
 /// Why a connection does not begin.
 pub(super) enum Unstarted {
-    /// The client is told.
+    /// The client gets an error.
     Refused(Box<Stream>, Refusal),
-    /// It has gone, or was served already.
+    /// The client has gone, or was served already.
     Ended,
-    /// It is not understood.
+    /// The packet is invalid.
     Broken(String),
 }
 
@@ -67,15 +67,15 @@ impl From<io::Error> for Unstarted {
     }
 }
 
-/// Both ends, before it is known who the client is.
+/// Both ends, before the login.
 struct Ends {
     client: Stream,
     server: Option<Stream>,
-    /// Why there is none.
+    /// Why there is no server.
     problem: Option<String>,
 }
 
-/// Hears what a client begins with, and gets a server to speak with.
+/// Reads a client's first packets, and connects to its server.
 ///
 /// # Errors
 ///
@@ -116,7 +116,7 @@ async fn begin(
             let (mut client, mut server) = (ends.client, server);
             server.write_all(&packet).await?;
             server.flush().await?;
-            // It closes when it has done so, and the client waits for that.
+            // The server closes when it has cancelled, and the client waits for that.
             let _ = server.read(&mut [0]).await;
             let _ = client.shutdown().await;
             Err(Unstarted::Ended)
@@ -128,7 +128,7 @@ async fn begin(
     }
 }
 
-/// In the clear or in TLS, as the client asks and the server has it.
+/// In the clear or in TLS, as the client asks and the server agrees.
 async fn open(
     way: &mut ConnectionContext,
     tls: Rc<Tls>,
@@ -149,7 +149,7 @@ async fn open(
             continue;
         }
         match (length(&ahead), code(&ahead)) {
-            // Nothing that follows is read with it: in the clear, it would pass for what TLS protects.
+            // Nothing may follow it in the clear: it would pass for data that TLS protects.
             (8, GSS) => {
                 stream.read_exact(&mut ahead).await?;
                 stream.write_all(b"N").await?;
@@ -205,7 +205,7 @@ async fn within(
     let greeting = greeting.map_err(Unstarted::Broken)?;
     way.secure = Some(Rc::clone(&greeting.secure));
     let server = greeting.secure.dial(server).await;
-    // Also where the server is not to be trusted: the client is told so by what it asks for.
+    // Also if the server cannot be trusted: the client gets that as an error.
     let client = greeting.answer().await.map_err(Unstarted::Broken)?;
     Ok(match server {
         Ok(server) => Ends::both(client, server),
@@ -213,7 +213,7 @@ async fn within(
     })
 }
 
-/// Asks the server for TLS. The connection where it agrees; where it does not, it is left for whoever goes on in the clear.
+/// Asks the server for TLS. Returns the connection if it agrees; else the connection stays for the clear.
 async fn asks_for_tls(upstream: &Upstream) -> Result<Option<TcpStream>, String> {
     let mut server = upstream.stream().await.map_err(|why| why.to_string())?;
     let asked = async {
@@ -270,7 +270,7 @@ impl Ends {
         }
     }
 
-    /// The start-up packet; none at the end. Nothing is read beyond it.
+    /// The start-up packet; none at the end. Nothing beyond it is read.
     async fn packet(&mut self) -> io::Result<Option<Bytes>> {
         let mut length = [0; 4];
         match self.client.read_exact(&mut length).await {
@@ -288,7 +288,7 @@ impl Ends {
     }
 }
 
-/// Who the client is, and what it wants set; the server is told to hold it to reading.
+/// The user, the database and the settings of the client; the server is told to hold it to reading.
 fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<Started, Unstarted> {
     let pairs = pairs(packet)?;
     let value = |name: &str| {
@@ -343,12 +343,12 @@ fn pairs(packet: &Bytes) -> Result<Vec<(String, String)>, Unstarted> {
         .map(std::str::from_utf8)
         .collect();
     let words = words.map_err(|_| broken())?;
-    // A name that is empty would be the end, to a server.
+    // An empty name would be the end, to a server.
     if words.len() % 2 != 0 || words.iter().step_by(2).any(|name| name.is_empty()) {
         return Err(broken());
     }
     let names: HashSet<_> = words.iter().step_by(2).collect();
-    // Of two a server takes the last, and others the first.
+    // Of two equal names a server takes the last, and others take the first.
     if names.len() * 2 != words.len() {
         return Err(broken());
     }
@@ -356,7 +356,7 @@ fn pairs(packet: &Bytes) -> Result<Vec<(String, String)>, Unstarted> {
     Ok(words.chunks_exact(2).map(pair).collect())
 }
 
-/// The packet with two settings more, which is what `RESET` and `DISCARD` go back to: the lock, and what the parser goes by.
+/// The packet with two more settings, to which `RESET` and `DISCARD` go back: the lock, and what the parser relies on.
 fn locked(packet: &Bytes) -> Bytes {
     let setting = b"default_transaction_read_only\0on\0standard_conforming_strings\0on\0\0";
     let body = &packet[4..packet.len() - 1];
@@ -421,7 +421,7 @@ mod tests {
     }
 
     proptest! {
-        /// A server reads pair after pair up to a name that is empty; nothing may come behind that.
+        /// A server reads pairs up to an empty name; nothing may follow that.
         #[test]
         fn any_bytes_are_parameters_as_a_server_reads_them_or_none(body in prop::collection::vec(prop_oneof![Just(0_u8), any::<u8>()], 0..40)) {
             if let Some(ours) = read(&body) {

@@ -1,4 +1,4 @@
-//! SHA-256 of what is known again by it.
+//! The SHA-256 digests of statements.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(super) fn sum<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Bytes {
     Bytes::copy_from_slice(&sum.finalize())
 }
 
-/// What a statement is known by again: who sends it where, and every byte of it. In hex.
+/// The digest of a statement: of user, database, and every byte of it. In hex.
 pub(super) fn digest(login: &Login, parts: &[&Bytes]) -> String {
     let who = [login.user.as_bytes(), login.database.as_bytes()];
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What a client sends at once, judged: the text of a query, or of a statement to be prepared.
+//! A unit: what a client sends at once, judged: the text of a query, or of a statement to be prepared.
 
 use std::rc::Rc;
 
@@ -11,14 +11,14 @@ use super::{
     sum::sum,
 };
 
-/// What the judge calls rows that come from the client, or from a file.
+/// The judge's name for rows from the client, or from a file.
 const COPY_IN: &str = "COPY FROM";
-/// Bytes of a text that is remembered for a person to see; of one that nobody is shown.
+/// Bytes of a text that are kept to be shown; below of one that is not shown.
 const MAX_TEXT: usize = 16 * 1024;
 const MAX_READ_TEXT: usize = 256;
-/// What is followed of what one text does to transactions and names.
+/// The most uses of transactions and names in one text that are tracked.
 const MAX_CONTROLS: usize = 256;
-/// By how many settings one name may be read.
+/// The most settings by which one name may be read.
 const MAX_MEANT: usize = 16;
 /// Between a text and what it executes by a name.
 const EXECUTES: &str = " -- executes: ";
@@ -26,29 +26,29 @@ const EXECUTES: &str = " -- executes: ";
 /// Statements that a client sends at once.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
-    /// The beginning of it.
+    /// The beginning of the text.
     pub(super) text: Bytes,
-    /// How long all of it is, in bytes.
+    /// The length of the whole text, in bytes.
     pub(super) bytes: usize,
-    /// SHA-256 of all of it, and of the types of its parameters; empty where nobody is shown it.
+    /// SHA-256 of the whole text, and of the types of its parameters; empty if it is never shown.
     pub(super) sum: Bytes,
-    /// By which settings its constants became values, of what was prepared: [`Meaning::values`].
+    /// The settings by which constants became values, if it was prepared: [`Meaning::values`].
     pub(super) meant: Vec<Bytes>,
-    /// Without its constants.
+    /// The text without its constants.
     pub(super) normalised: String,
-    /// What in it is no read, if anything.
+    /// The part that is no read, if any.
     pub(super) write: Option<Write>,
-    /// What it does to transactions and names, in its order.
+    /// Its uses of transactions and names, in order.
     pub(super) controls: Vec<Control>,
-    /// It may change settings, by which the server reads what comes after it.
+    /// Whether it may change settings, by which the server reads what comes after it.
     pub(super) sets: bool,
-    /// It may do so before it changes something.
+    /// Whether it may do so before it changes something.
     pub(super) sets_first: bool,
-    /// It goes back to what the start-up packet has set.
+    /// Whether it resets to the start-up packet's settings.
     pub(super) resets: bool,
-    /// It takes rows from the client.
+    /// Whether it takes rows from the client.
     pub(super) copies_in: bool,
-    /// How many statements it has.
+    /// The number of statements.
     pub(super) statements: usize,
 }
 
@@ -78,7 +78,7 @@ impl Unit {
         let mut write: Option<Write> = None;
         let mut controls = Vec::new();
         let (mut copies_in, mut sets, mut sets_first, mut resets) = (false, false, false, false);
-        // A change that sets something is told by itself.
+        // A change that sets something is reported by itself.
         let mut reads_and_sets = false;
         for statement in judged.statements {
             let own = match (statement.effect, &statement.control) {
@@ -107,7 +107,7 @@ impl Unit {
             let warning = format!("{statements} statements in one string");
             write.warnings.insert(0, warning);
         }
-        // What executes a write by its name is shown with it.
+        // A text that executes a write by its name is shown with it.
         let is_shown = write.is_some() || !controls.is_empty();
         let most = if is_shown { MAX_TEXT } else { MAX_READ_TEXT };
         let mut normalised = judged.normalised;
@@ -135,7 +135,7 @@ impl Unit {
         Self::unknown(text, &unread.to_string())
     }
 
-    /// What nobody can tell anything about.
+    /// A unit of which nothing is known.
     pub(super) fn unknown(text: &Bytes, why: &str) -> Self {
         let write = Write {
             command: "?",
@@ -163,7 +163,7 @@ impl Unit {
         }
     }
 
-    /// What is executed in one batch, as one.
+    /// The statements executed in one batch, as one.
     pub(super) fn all(units: &[Rc<Self>]) -> Rc<Self> {
         if let [one] = units {
             return Rc::clone(one);
@@ -185,7 +185,7 @@ impl Unit {
         })
     }
 
-    /// Whether all of its text is remembered.
+    /// Whether the whole text is kept.
     pub(super) fn is_whole(&self) -> bool {
         self.text.len() == self.bytes
     }
@@ -200,12 +200,12 @@ impl Unit {
         self.write.is_none()
     }
 
-    /// Whether it means nothing for what comes after it either.
+    /// Whether it does not affect later statements either.
     pub(super) fn only_reads(&self) -> bool {
         self.reads() && self.controls.is_empty() && !self.sets
     }
 
-    /// Whether all that it does is to begin or end transactions, and to give names or take them back.
+    /// Whether it only begins or ends transactions, and gives or releases names.
     pub(super) fn only_controls(&self) -> bool {
         let executes =
             |control: &Control| matches!(control, Control::Execute { .. } | Control::Fetch { .. });
@@ -214,7 +214,7 @@ impl Unit {
             && !self.controls.iter().any(executes)
     }
 
-    /// Whether it is nothing but the beginning of a transaction.
+    /// Whether it only begins a transaction.
     pub(super) fn begins(&self) -> bool {
         self.statements == 1 && matches!(self.controls[..], [Control::Begin { .. }])
     }
@@ -225,7 +225,7 @@ impl Unit {
         self.controls.iter().any(ends)
     }
 
-    /// With its own text, of what only reads: one judgement is used for texts that differ in numbers.
+    /// With its own text, for a reading one: one judgement is used for texts that differ in numbers.
     pub(super) fn saying(self: &Rc<Self>, text: &Bytes) -> Rc<Self> {
         let own = &text[..text.len().min(MAX_READ_TEXT)];
         if !self.sum.is_empty() || self.text[..] == *own {
@@ -238,7 +238,7 @@ impl Unit {
         })
     }
 
-    /// With the types that its parameters are said to have.
+    /// With the types of its parameters.
     pub(super) fn typed(self: &Rc<Self>, types: &Bytes) -> Rc<Self> {
         if self.sum.is_empty() || types[..] == [0, 0] {
             return Rc::clone(self);
@@ -250,7 +250,7 @@ impl Unit {
         })
     }
 
-    /// What was prepared while the server had these settings.
+    /// As prepared while the server had these settings.
     pub(super) fn prepared_by(self: &Rc<Self>, meaning: &Meaning) -> Rc<Self> {
         Rc::new(Self {
             meant: vec![meaning.values()],
@@ -273,13 +273,12 @@ impl Unit {
         if unit.meant.len() < MAX_MEANT {
             unit.meant.push(values);
         } else {
-            // Nobody can tell any more.
+            // Unknown from now on.
             unit.meant = vec![Bytes::new()];
         }
     }
 
-    /// What it means where the server has these settings now: nobody can tell where others were in force when its constants
-    /// became values.
+    /// Its meaning under the server's current settings: unknown if others were in force when its constants became values.
     pub(super) fn meaning(&self, now: Meaning) -> Meaning {
         let is_same = |then: &Bytes| !then.is_empty() && *then == now.values();
         match self.meant.iter().all(is_same) {
@@ -288,7 +287,7 @@ impl Unit {
         }
     }
 
-    /// Whether what it changes is said by a cursor, which no text shows.
+    /// Whether a cursor says what it changes, which no text shows.
     pub(super) fn is_by_cursor(&self) -> bool {
         self.write.as_ref().is_some_and(|write| write.is_by_cursor)
     }
@@ -300,14 +299,14 @@ impl Unit {
         self.statements == 1 && self.reads() && first.eq_ignore_ascii_case(b"set")
     }
 
-    /// How often it does something by a name.
+    /// How often it uses a name.
     pub(super) fn calls(&self) -> usize {
         let is_call =
             |one: &&Control| matches!(one, Control::Execute { .. } | Control::Fetch { .. });
         self.controls.iter().filter(is_call).count()
     }
 
-    /// With what it executes of what was prepared.
+    /// With the prepared statements that it executes.
     pub(super) fn with(&self, writes: &[Rc<Self>]) -> Self {
         let mut all = self.clone();
         let mut text = self.text.to_vec();
@@ -330,7 +329,7 @@ impl Unit {
         all
     }
 
-    /// Whether it does something with names, but to give its own one by SQL.
+    /// Whether it uses names, other than to give one in SQL.
     pub(super) fn does_more_than_prepare(&self) -> bool {
         match self.controls[..] {
             [] => false,
@@ -339,7 +338,7 @@ impl Unit {
         }
     }
 
-    /// Whether it gives a name to what does not only read.
+    /// Whether it gives a name to a statement that does more than read.
     pub(super) fn prepares_a_write(&self) -> bool {
         let is_write = |control: &Control| matches!(control, Control::Prepare { write, .. } if write.is_some());
         self.controls.iter().any(is_write)
@@ -354,7 +353,7 @@ impl Unit {
     }
 }
 
-/// A part of a message keeps the whole of it: this is a copy.
+/// A copy of the beginning: a slice keeps the whole buffer.
 fn beginning(text: &Bytes, most: usize) -> Bytes {
     Bytes::copy_from_slice(&text[..text.len().min(most)])
 }

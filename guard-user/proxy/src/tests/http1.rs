@@ -186,7 +186,7 @@ async fn a_yes_sends_just_what_was_shown() {
 }
 
 #[tokio::test]
-async fn who_leaves_while_it_waits_takes_the_question_along() {
+async fn who_leaves_while_it_waits_takes_the_request_along() {
     here(async {
         let to = Destination::new(b"\r\n\r\n", OK, 1).await;
         let lab = Lab::new(read_only(), None, to.at).await;

@@ -1,9 +1,8 @@
-//! The certificate authority of this machine's guard: it vouches for read-only destinations towards sessions.
+//! The guard's certificate authority on this machine: it signs for read-only destinations, towards sessions.
 //!
-//! Its key is one file, which guardd makes for this process alone and never reads. What a session trusts is a
-//! certificate of that key that holds for the names and addresses that its policies make read-only, where that can be
-//! said (RFC 5280 4.2.1.10). So there are many certificates of one authority, and none of them is for the whole world if
-//! it need not be.
+//! Its key is in a file that guardd makes for this process alone and never reads. A session trusts a certificate of that key
+//! that is limited to the names and addresses of its read-only destinations, if it can be (RFC 5280 4.2.1.10). So the authority
+//! has many certificates, and none of them is for the whole world unless it must be.
 
 use std::{
     cell::RefCell,
@@ -34,22 +33,22 @@ use super::scope::subtrees;
 const MAX_KEY: u64 = 4096;
 /// Clocks differ, and are set back.
 const SKEW: Duration = Duration::from_secs(24 * 3600);
-/// No session lives longer than what it trusts: the key goes with the machine's next start.
+/// Longer than any session: the key is lost at the machine's next start.
 const AUTHORITY: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
-/// How long a destination's certificate holds, and when it is made anew.
+/// How long a destination's certificate is valid, and below when a new one is made.
 const LEAF: Duration = Duration::from_secs(7 * 24 * 3600);
 const RENEWAL: Duration = Duration::from_secs(24 * 3600);
-/// Certificates that are kept at once. Whoever asks for more names has them made again.
+/// Certificates that are cached. Further names have theirs made again.
 const MAX_LEAVES: usize = 512;
 
-/// What the subject of the authority says. Clients that look certificates up in a directory find it by a hash of that.
+/// The subject of the authority. Clients that look certificates up in a directory find it by a hash of it.
 const ORGANISATION: &str = "guard";
 const NAME: &str = "guard read-only CA";
 
-/// The authority, and what it has signed lately.
+/// The authority, and its cache of signed certificates.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// One for all destinations: nobody but this process ever has it.
+    /// One key for all destinations: it never leaves this process.
     leaf: KeyPair,
     leaves: RefCell<HashMap<ServerName<'static>, Leaf>>,
 }
@@ -60,11 +59,11 @@ struct Leaf {
 }
 
 impl Authority {
-    /// That of the key in a file. Where there is none in it yet, one is made and put there.
+    /// Opens the authority with the key in a file. If the file is empty, a key is made.
     ///
     /// # Errors
     ///
-    /// That there is no key to be had.
+    /// If there is no key.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
         let mut file = File::from(file);
         let key = match read(&mut file) {
@@ -90,11 +89,11 @@ impl Authority {
         })
     }
 
-    /// A certificate of the authority that a session is to trust, as PEM: it holds within that scope.
+    /// A certificate of the authority for a session to trust, as PEM, limited to that scope.
     ///
     /// # Errors
     ///
-    /// Where there is no randomness, or a name is none.
+    /// If there is no randomness, or a name is invalid.
     pub(crate) fn vouch(&self, scope: &Scope) -> Result<String> {
         let permitted_subtrees = subtrees(scope);
         let limits = NameConstraints {
@@ -108,11 +107,11 @@ impl Authority {
         Ok(params.self_signed(self.issuer.key())?.pem())
     }
 
-    /// What a client is shown of a destination of that name.
+    /// The certificate of a destination of that name.
     ///
     /// # Errors
     ///
-    /// Where there is no randomness, or the name is none.
+    /// If there is no randomness, or the name is invalid.
     pub(crate) fn certified(&self, name: &ServerName<'_>) -> Result<Arc<CertifiedKey>> {
         let name = name.to_owned();
         let mut leaves = self.leaves.borrow_mut();
@@ -140,7 +139,7 @@ impl Authority {
     fn sign(&self, name: &ServerName<'_>) -> Result<CertifiedKey> {
         let mut params = CertificateParams::new(vec![name.to_str().into_owned()])?;
         last(&mut params, LEAF)?;
-        // No name in it: where there is no DNS name among those that count, clients may take that for one.
+        // No name in it: if no DNS name is among the subject's alternatives, clients may take it for one.
         params.distinguished_name = subject(None);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -185,7 +184,7 @@ fn write(file: &mut File, text: &str) -> io::Result<()> {
     written
 }
 
-/// The parameters that all certificates of the authority share: by them it knows its own.
+/// The parameters that all certificates of the authority share, by which it knows its own.
 fn authority() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject(Some(NAME));
@@ -204,7 +203,7 @@ fn subject(name: Option<&str>) -> DistinguishedName {
     subject
 }
 
-/// With a serial number of its own, as clients want of all that one authority has signed, and its time.
+/// Sets a unique serial number, as clients want within one authority, and the validity.
 fn last(params: &mut CertificateParams, time: Duration) -> Result<()> {
     let mut serial = [0; 16];
     let random = default_provider().secure_random.fill(&mut serial);

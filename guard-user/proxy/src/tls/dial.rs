@@ -1,4 +1,4 @@
-//! TLS towards destinations, whose certificates are verified as a client would.
+//! TLS towards destinations, whose certificates are verified as by a client.
 
 use std::{fs::File, io::Read as _, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -26,31 +26,31 @@ use super::{
     unarmed::{Asking, Unarmed},
 };
 
-/// A destination that takes longer over a handshake is not waited for.
+/// How long a destination's handshake may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes of a file of certificates at most.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
-/// TLS as this machine's clients speak it.
+/// A TLS client with this machine's trusted certificates.
 pub(crate) struct Dialer {
     connector: TlsConnector,
     unarmed: Arc<Unarmed>,
     asking: Asking,
 }
 
-/// A destination that TLS is spoken with.
+/// A TLS connection to a destination.
 pub(super) struct Dialled {
     pub(super) stream: Stream,
-    /// It has asked for a certificate of the client's.
+    /// Whether it has asked for a client certificate.
     pub(super) asks_certificate: bool,
 }
 
 impl Dialer {
-    /// One that trusts whom this machine trusts, and the certificates in these files.
+    /// A dialer that trusts what this machine trusts, and the certificates in these files.
     ///
     /// # Errors
     ///
-    /// That one of them cannot be read.
+    /// If one of them cannot be read.
     pub(super) fn new(files: Vec<OwnedFd>) -> Result<Self> {
         let mut own = Vec::new();
         for file in files {
@@ -71,11 +71,11 @@ impl Dialer {
         })
     }
 
-    /// Speaks TLS with a destination of that name.
+    /// Makes a TLS connection to a destination of that name.
     ///
     /// # Errors
     ///
-    /// Why that cannot be trusted with a request, as a sentence without a full stop.
+    /// Why it cannot be trusted with a request, as a sentence without a full stop.
     pub(super) async fn dial(
         &self,
         stream: TcpStream,
@@ -106,8 +106,8 @@ fn read(file: OwnedFd) -> Result<Vec<CertificateDer<'static>>> {
     Ok(all?)
 }
 
-/// Verifies as usual, and takes a destination's own certificate where that is among those that were given for it: what
-/// people make for one machine at home is often no authority, or the wrong kind.
+/// Verifies as usual, and also accepts a destination's own certificate if that is among the given ones: self-made certificates
+/// for one machine are often no authority's, or of the wrong kind.
 #[derive(Debug)]
 struct Verifier {
     usual: Arc<WebPkiServerVerifier>,
@@ -122,13 +122,13 @@ impl Verifier {
             tracing::warn!(%error, "some of this machine's certificates cannot be read");
         }
         roots.add_parsable_certificates(system.certs);
-        // What is no authority stands for itself: whoever has its key may sign with it what they like.
+        // A certificate that is no authority's stands for itself: as an authority, its key could sign anything.
         roots.add_parsable_certificates(own.iter().filter(|one| is_authority(one)).cloned());
         if roots.is_empty() {
             tracing::warn!(
                 "this machine trusts no certificate authority: no HTTPS destination can be reached"
             );
-            // The builder takes no empty store; this one has signed nothing.
+            // The builder takes no empty store; this authority has signed nothing.
             roots.add(nobody()?)?;
         }
         let provider = Arc::clone(provider);
@@ -142,7 +142,7 @@ impl Verifier {
     }
 }
 
-/// Whether a certificate is one of an authority (`cA` in RFC 5280 4.2.1.9), and so no server's.
+/// Whether a certificate is an authority's (`cA` in RFC 5280 4.2.1.9), and so no server's.
 fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     let (Ok(anchor), Ok(server)) = (
         webpki::anchor_from_trusted_cert(certificate),
@@ -157,7 +157,7 @@ fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     matches!(verified, Err(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Whether nothing is wrong with a certificate but who has issued it, or that it is an authority's.
+/// Whether a certificate is wrong only in its issuer, or in being an authority's.
 fn is_about_issuer(why: &CertificateError) -> bool {
     match why {
         CertificateError::UnknownIssuer => true,
@@ -182,7 +182,7 @@ impl ServerCertVerifier for Verifier {
             .usual
             .verify_server_cert(certificate, others, name, ocsp, now);
         match usual {
-            // Its time has been looked at before.
+            // Its validity was checked before.
             Err(rustls::Error::InvalidCertificate(why))
                 if is_about_issuer(&why) && self.is_own(certificate) =>
             {

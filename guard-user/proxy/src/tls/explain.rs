@@ -1,18 +1,18 @@
-//! What TLS says where it fails, in words.
+//! TLS errors, in words.
 
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, pki_types::ServerName};
 
-/// What to do about a destination that is not to be trusted.
+/// The advice for a destination that is not trusted.
 const OWN: &str = "if it is the right one, put its certificate, or its authority's, into a file that [proxy] ca in \
                    guardd.toml names";
 
-/// Of a client that has shaken hands, and not asked for anything.
+/// For a client that has done the handshake and sent no request.
 pub(crate) const GONE: &str = "the client ends TLS before it asks for anything: where it pins the \
                                          destination's certificate, a rule of action = \"allow\" lets it pass unseen";
 
-/// Of a destination that asks for a certificate of the client's.
+/// For a destination that asks for a client certificate.
 pub(super) fn certificate_asked(name: &str) -> String {
     format!(
         "{name} asks for a certificate of the client's, and got none: only the client has its key, and guard's proxy cannot \
@@ -20,7 +20,7 @@ pub(super) fn certificate_asked(name: &str) -> String {
     )
 }
 
-/// Why there is no TLS with a destination, which has asked for a certificate of the client's before or not.
+/// Why TLS with a destination failed, which has asked for a client certificate before or not.
 pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error, was_asked: bool) -> String {
     let name = name.to_str();
     match behind(error) {
@@ -42,7 +42,7 @@ pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error, was_asked: bool
     }
 }
 
-/// Why there is no TLS with a client.
+/// Why TLS with a client failed.
 pub(super) fn client(error: &io::Error) -> String {
     const PINNED: &str = "the client does not take the certificate that guard shows it";
     const WHY: &str = "it pins the destination's, or has a list of authorities of its own; a rule of action = \"allow\" \
@@ -68,7 +68,7 @@ pub(super) fn client(error: &io::Error) -> String {
     }
 }
 
-/// What rustls says.
+/// The rustls error in an I/O error.
 fn behind(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }

@@ -1,7 +1,7 @@
-//! TLS on both sides: towards a client as the destination that it asked for, and towards that as a client.
+//! TLS on both sides: towards a client as the destination that it asked for, and towards the destination as a client.
 //!
-//! The destination is spoken to first. What it has agreed to is what the client can agree to, so that both ends speak the
-//! same HTTP; and who a client has asked for has shown that name before anything is vouched for.
+//! The destination's handshake comes first. What it has agreed on is what the client can agree on, so that both ends speak the
+//! same HTTP; and the destination has proved the client's name before a certificate is signed for it.
 
 mod authority;
 mod dial;
@@ -42,7 +42,7 @@ pub(super) use explain::GONE;
 
 /// Content type of the first record of a client (RFC 8446 5.1).
 pub(super) const HANDSHAKE: u8 = 22;
-/// A client that takes longer over a handshake is not waited for.
+/// How long a client's handshake may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// HTTP/2, as RFC 7301 names it.
 pub(super) const H2: &[u8] = b"h2";
@@ -51,7 +51,7 @@ const HTTP10: &[u8] = b"http/1.0";
 /// `PostgreSQL`'s protocol, as IANA has it.
 const POSTGRES: &[u8] = b"postgresql";
 
-/// What is spoken within TLS.
+/// The protocol within TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaks {
     /// One of the versions of HTTP.
@@ -60,16 +60,16 @@ pub(super) enum Speaks {
     Postgres,
 }
 
-/// What a handshake needs.
+/// The state for handshakes.
 pub(super) struct Tls {
     authority: Authority,
-    /// What is shown to clients, but for the certificate and what is agreed to.
+    /// The server's configuration, but for the certificate and the protocols.
     server: ServerConfig,
     files: RefCell<Vec<OwnedFd>>,
     dialer: OnceCell<Dialer>,
 }
 
-/// What a client offers within TLS, or a destination has agreed to. Neither: nothing was said, which is 1.1.
+/// The protocols that a client offers within TLS, or a destination has agreed on. None: nothing was offered, which means 1.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Protocols {
     h2: bool,
@@ -108,8 +108,8 @@ impl Protocols {
             .collect()
     }
 
-    /// What has come of an offer. Whoever says nothing speaks HTTP/1, and a client that has offered that may be told so;
-    /// servers of `PostgreSQL` before 17 say nothing.
+    /// The result of an offer. A server that agrees on none speaks HTTP/1, and a client that has offered that may be told so;
+    /// `PostgreSQL` servers before 17 agree on none.
     fn agreed(self, stream: &Stream) -> Self {
         let agreed = Self {
             h2: stream.agreed() == Some(H2),
@@ -118,7 +118,7 @@ impl Protocols {
         agreed.settled()
     }
 
-    /// One of what is offered.
+    /// One of the offered protocols.
     fn settled(self) -> Self {
         let http1 = match self.h2 {
             true => Http1::Unsaid,
@@ -127,7 +127,7 @@ impl Protocols {
         Self { http1, ..self }
     }
 
-    /// What is spoken.
+    /// The HTTP version.
     pub(super) fn version(self) -> Version {
         match self.h2 {
             true => Version::Http2,
@@ -137,18 +137,18 @@ impl Protocols {
 }
 
 impl Tls {
-    /// With the key of the authority in one file, and certificates that destinations may have in others.
+    /// With the key of the authority in one file, and certificates of destinations in others.
     ///
     /// # Errors
     ///
-    /// That there is no key to be had.
+    /// If there is no key.
     pub(super) fn new(key: OwnedFd, files: Vec<OwnedFd>) -> Result<Self> {
         let authority = Authority::open(key)?;
         let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
-        // A client that comes again is shown the certificate again: what a session trusts is not for the next one.
+        // A client that comes again gets the certificate again: another session may not trust it.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self {
             authority,
@@ -158,16 +158,16 @@ impl Tls {
         })
     }
 
-    /// A certificate of the authority that a session is to trust, as PEM.
+    /// A certificate of the authority for a session to trust, as PEM.
     ///
     /// # Errors
     ///
-    /// Where there is no randomness, or a name is none.
+    /// If there is no randomness, or a name is invalid.
     pub(super) fn vouch(&self, scope: &Scope) -> Result<String> {
         self.authority.vouch(scope)
     }
 
-    /// Whom this machine trusts is read when it is needed first.
+    /// This machine's trusted certificates are read when they are first needed.
     fn dialer(&self) -> Result<&Dialer, String> {
         if let Some(dialer) = self.dialer.get() {
             return Ok(dialer);
@@ -176,7 +176,7 @@ impl Tls {
         Ok(self.dialer.get_or_init(|| dialer))
     }
 
-    /// The configuration that shows a client one certificate, and agrees to that.
+    /// The configuration with one certificate and these protocols.
     fn shows(&self, name: &ServerName<'_>, agrees: Protocols) -> Result<Arc<ServerConfig>> {
         let certified = self.authority.certified(name)?;
         let mut config = self.server.clone();
@@ -186,14 +186,14 @@ impl Tls {
     }
 }
 
-/// A client that has begun to speak TLS.
+/// A client's ClientHello.
 pub(super) struct Greeting {
     handshake: StartHandshake<TcpStream>,
-    /// What it asks for.
+    /// The connection that it asks for.
     pub(super) secure: Rc<Secure>,
 }
 
-/// How to speak TLS with a destination.
+/// TLS with one destination.
 pub(super) struct Secure {
     tls: Rc<Tls>,
     name: ServerName<'static>,
@@ -210,7 +210,7 @@ impl std::fmt::Debug for Secure {
 }
 
 impl Greeting {
-    /// Hears whom a client asks for, and what it speaks. Where it names nobody, it is the address that it has connected to.
+    /// Reads a client's ClientHello: the server's name and the protocols. Without a name, it is the destination's address.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl Greeting {
         Ok(Self { handshake, secure })
     }
 
-    /// Goes on as the destination, in what that has agreed to.
+    /// Completes the client's handshake as the destination, with the protocol on which that has agreed.
     ///
     /// # Errors
     ///
@@ -257,11 +257,11 @@ impl Greeting {
 }
 
 impl Secure {
-    /// Speaks TLS with the destination. From the first time on in what that has agreed to then.
+    /// Does the TLS handshake with the destination. Later ones offer the protocol agreed on the first time.
     ///
     /// # Errors
     ///
-    /// Why that cannot be trusted with a request, as a sentence without a full stop.
+    /// Why it cannot be trusted with a request, as a sentence without a full stop.
     pub(super) async fn dial(&self, stream: TcpStream) -> Result<Stream, String> {
         let dialer = self.tls.dialer()?;
         let offered = self.protocols.get();
@@ -278,7 +278,7 @@ impl Secure {
         Ok(stream)
     }
 
-    /// What is to be said where the destination has asked for a certificate of the client's.
+    /// The problem if the destination has asked for a client certificate.
     pub(super) fn lacks_certificate(&self) -> Option<String> {
         let asks = self.asks_certificate.get();
         asks.then(|| explain::certificate_asked(&self.name.to_str()))
@@ -289,8 +289,8 @@ impl Secure {
         self.name.to_str().into_owned()
     }
 
-    /// Whether a request to that host belongs here. A server may go by the name of the handshake and not by the request's,
-    /// so both have to be the same (RFC 9110 7.4); where the client has said none, it is the address.
+    /// Whether a request to that host belongs on this connection. A server may go by the handshake's name and not by the
+    /// request's, so both must be the same (RFC 9110 7.4); without a name, it is the address.
     pub(super) fn is_for(&self, host: &str) -> bool {
         let name = self.name.to_str();
         let is_name = |host: uri::Authority| {
@@ -306,12 +306,12 @@ impl Secure {
         host.parse().is_ok_and(is_name)
     }
 
-    /// What is spoken, or would be: where the destination has not agreed to anything, it is what a client likes best.
+    /// The HTTP version: if the destination has not agreed on one, it is the client's first choice.
     pub(super) fn version(&self) -> Version {
         self.protocols.get().version()
     }
 
-    /// Agrees to one of what the client offers by itself: there is no destination that could.
+    /// Agrees on one of the client's protocols, without a destination.
     pub(super) fn settle(&self) {
         self.protocols.set(self.protocols.get().settled());
     }
@@ -319,7 +319,7 @@ impl Secure {
 
 fn name(hello: &ClientHello<'_>, to: IpAddr) -> Result<ServerName<'static>, String> {
     match hello.server_name() {
-        // A dot at its end says nothing.
+        // A final dot has no meaning.
         Some(name) => ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned())
             .map_err(|_| "the client asks for what is no name".to_owned()),
         None => Ok(ServerName::from(to)),
@@ -357,7 +357,7 @@ fn offered(hello: &ClientHello<'_>, speaks: Speaks) -> Result<Protocols, String>
     }
 }
 
-/// A part of a client's handshake.
+/// A step of a client's handshake, with a timeout.
 async fn timely<T>(part: impl Future<Output = io::Result<T>>) -> Result<T, String> {
     match timeout(PATIENCE, part).await {
         Ok(done) => done.map_err(|error| explain::client(&error)),

@@ -1,12 +1,12 @@
-//! For what a session trusts guard's certificate authority.
+//! The limits of a session's trust in guard's certificate authority.
 
 use std::net::IpAddr;
 
 use guard_proto::wire::Scope;
 use rcgen::{CidrSubnet, GeneralSubtree};
 
-/// As a certificate says it. A kind of name that it says nothing about is not limited (RFC 5280 4.2.1.10), so a kind
-/// of which there is none gets one that stands for nothing.
+/// The limits as name constraints. A kind of name without constraints is not limited (RFC 5280 4.2.1.10), so a kind without
+/// names gets one that matches nothing.
 pub(super) fn subtrees(scope: &Scope) -> Vec<GeneralSubtree> {
     let dns = |name: &String| GeneralSubtree::DnsName(name.clone());
     let ip = |(address, length): &(IpAddr, u8)| {
@@ -28,5 +28,5 @@ pub(super) fn subtrees(scope: &Scope) -> Vec<GeneralSubtree> {
     subtrees
 }
 
-/// A name that nobody has (RFC 2606 2).
+/// A name that no host has (RFC 2606 2).
 const NOWHERE: &str = "guard.invalid";

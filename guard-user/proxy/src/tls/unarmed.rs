@@ -1,7 +1,7 @@
-//! A client without a certificate, which notices when it is asked for one.
+//! A TLS client without a certificate, which notices when it is asked for one.
 //!
-//! Only whoever has a certificate's key can show it to a destination, and the proxy has none: TLS proves with it that
-//! nobody is in between.
+//! Only the holder of a certificate's key can use it, and the proxy has none: TLS proves by it that there is no proxy in
+//! between.
 
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-/// Names that are remembered at once. With more of them some are found out anew.
+/// Names that are kept at once. Further ones may be found out again.
 const MAX_KNOWN: usize = 1024;
 
 /// Has no certificate. One for all handshakes: rustls resumes a connection only with the one that it began with.
@@ -40,7 +40,7 @@ impl ResolvesClientCert for Unarmed {
 }
 
 impl Unarmed {
-    /// What comes of a handshake, and whether it asked for a certificate. All are on one thread, each at a time.
+    /// The result of a handshake, and whether it asked for a certificate. All handshakes are on one thread, each at a time.
     pub(super) async fn noting<T>(&self, handshake: impl Future<Output = T>) -> (T, bool) {
         let mut handshake = pin!(handshake);
         let mut was_asked = false;
@@ -54,7 +54,7 @@ impl Unarmed {
     }
 }
 
-/// The destinations that have asked for one: where a connection is resumed, they do not ask again.
+/// The destinations that have asked for one: a resumed connection does not ask again.
 #[derive(Debug, Default)]
 pub(super) struct Asking(RefCell<HashSet<ServerName<'static>>>);
 

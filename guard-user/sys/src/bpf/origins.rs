@@ -1,12 +1,12 @@
-//! The original destinations of connections that the kernel half has redirected to a proxy.
+//! The original destinations of connections and datagrams that the kernel half has redirected to a proxy or a resolver.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use guard_common::{Origin, OriginKey};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::batch::map_sizes;
+use super::element::{check_sizes, lookup};
 use super::{Element, address, bpf};
 
 /// For hash maps since Linux 5.14.
@@ -23,13 +23,18 @@ impl Origins {
     ///
     /// `InvalidInput` where it is a map of other keys or values. Else the system's, as where it is no map.
     pub fn new(map: OwnedFd) -> io::Result<Self> {
-        if map_sizes(map.as_fd())? == (size_of::<OriginKey>(), size_of::<Origin>()) {
-            return Ok(Self(map));
-        }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the map's keys or values have another size",
-        ))
+        check_sizes::<OriginKey, Origin>(&map)?;
+        Ok(Self(map))
+    }
+
+    /// Where a peer was going; `None` where nothing is known of it. It stays there, for datagrams that come from the same port.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn get(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
+        // SAFETY: `new` has compared the sizes, and any bytes make an `Origin`.
+        unsafe { lookup(&self.0, key) }
     }
 
     /// Takes out where a peer was going; `None` where nothing is known of it. What was taken out is not there again.

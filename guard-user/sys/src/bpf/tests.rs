@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData};
-use guard_common::{BootTime, NetnsCookie, Origin, OriginKey, SessionId};
+use guard_common::{
+    BootTime, Learned, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, SessionId,
+};
 use zerocopy::IntoBytes as _;
 
 use super::*;
@@ -254,8 +256,11 @@ fn an_origin_is_taken_once_and_from_no_other_map() {
     let origins = Origins::new(map).unwrap();
     let other = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4002);
     assert_eq!(origins.take(&other).unwrap(), None);
+    assert_eq!(origins.get(&other).unwrap(), None);
+    assert_eq!(origins.get(&key).unwrap(), Some(origin));
     assert_eq!(origins.take(&key).unwrap(), Some(origin));
     assert_eq!(origins.take(&key).unwrap(), None);
+    assert_eq!(origins.get(&key).unwrap(), None);
 
     for (key_size, value_size) in [(key_size, value_size - 8), (key_size + 8, value_size)] {
         let other = self::map(LRU_HASH, key_size, value_size, 16);
@@ -272,4 +277,30 @@ fn what_is_stored_at_a_socket_has_the_maps_size() {
     let refused = store_at_socket(map(HASH, 4, 4, 1), &socket, 1).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     assert!(store_at_socket(&socket, &socket, 1).is_err());
+}
+
+#[test]
+fn what_was_learned_is_there_and_a_full_map_refuses() {
+    let (key_size, value_size) = (size_of::<NamedKey>() as u32, size_of::<Named>() as u32);
+    let known = NamedMap::new(map(HASH, key_size, value_size, 1)).unwrap();
+    let key = |last| {
+        let address = Ipv4Addr::new(192, 0, 2, last).into();
+        NamedKey::new(SessionId(7), PolicyId(3), address)
+    };
+    let learned = |until| Learned {
+        pattern: NameId::of("*.example.com"),
+        until: BootTime(until),
+    };
+    assert_eq!(known.get(&key(1)).unwrap(), None);
+    for until in [10, 20] {
+        let named = Named::default()
+            .with(&key(1), learned(until), BootTime(1))
+            .unwrap();
+        known.put(&key(1), &named).unwrap();
+        assert_eq!(known.get(&key(1)).unwrap(), Some(named));
+    }
+    let full = known.put(&key(2), &Named::default()).unwrap_err();
+    assert_eq!(full.raw_os_error(), Some(libc::E2BIG));
+    let other = NamedMap::new(map(HASH, key_size, value_size + 8, 1)).unwrap_err();
+    assert_eq!(other.kind(), io::ErrorKind::InvalidInput);
 }

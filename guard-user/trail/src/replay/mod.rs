@@ -20,7 +20,7 @@ pub struct Replay {
     pub changes: Vec<Judged>,
     /// How many destinations, requests and holes are as they were.
     pub unchanged: usize,
-    /// What the trail does not tell.
+    /// What the audit log does not tell.
     pub unknown: Vec<String>,
 }
 

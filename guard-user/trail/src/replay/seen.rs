@@ -172,17 +172,17 @@ impl Seen {
 
     pub(super) fn unknown(&self) -> Vec<String> {
         let mut unknown = vec![
-            "what was allowed is not in the trail, unless a hole let it through: `guard diff OLD NEW` compares all".to_owned(),
+            "what was allowed is not in the audit log, unless a hole let it through: `guard diff OLD NEW` compares all".to_owned(),
         ];
         if self.counted > 0 {
             unknown.push(format!(
-                "{} refusals were counted, and the trail does not say where to",
+                "{} refusals were counted, and the audit log does not say where to",
                 self.counted
             ));
         }
         if self.left_out > 0 {
             unknown.push(format!(
-                "{} records were left out of the trail",
+                "{} records were left out of the audit log",
                 self.left_out
             ));
         }
@@ -192,7 +192,7 @@ impl Seen {
             );
         }
         if !self.http.is_empty() {
-            unknown.push("headers and bodies of HTTP requests are not in the trail: they are judged by method, path and query".to_owned());
+            unknown.push("headers and bodies of HTTP requests are not in the audit log: they are judged by method, path and query".to_owned());
         }
         unknown
     }

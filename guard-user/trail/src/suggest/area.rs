@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use guard_common::Protocol;
 use guard_policy::{PortSpec, Prefix};
 
-use super::super::decisions::Answer;
+use super::super::decisions::ConnectionDecision;
 
 /// Addresses, and ports of them.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Area {
 pub(super) const NO_PORT: PortSpec = PortSpec::one(Protocol::ANY, 0);
 
 impl Area {
-    pub(super) fn of(one: &Answer) -> Self {
+    pub(super) fn of(one: &ConnectionDecision) -> Self {
         Self {
             to: one.to,
             ports: one.ports.into_iter().collect(),
@@ -73,7 +73,7 @@ fn width(ports: Option<PortSpec>) -> u32 {
 }
 
 /// What answers of one kind are about, each address and port once: adjacent ones put together, and nothing else.
-pub(super) fn areas<'a>(answers: impl Iterator<Item = &'a Answer>) -> Vec<Area> {
+pub(super) fn areas<'a>(answers: impl Iterator<Item = &'a ConnectionDecision>) -> Vec<Area> {
     let mut by_prefix: BTreeMap<Prefix, Area> = BTreeMap::new();
     let mut everything: BTreeSet<Prefix> = BTreeSet::new();
     for one in answers {

@@ -6,7 +6,7 @@ use guard_judge::http::LEFT_OUT;
 use guard_policy::{self as policy, PortSpec, Prefix};
 
 use super::{
-    super::decisions::{Answer, HttpAnswer, Said},
+    super::decisions::{ConnectionDecision, HttpDecision, Said},
     PlaceOf, SuggestedHttp, overlap, place,
 };
 
@@ -23,13 +23,13 @@ pub(super) struct Http {
 
 /// The HTTP answers that no other one contradicts, nor one about connections there.
 pub(super) fn agreeing_http(
-    all: &[HttpAnswer],
-    answers: &[Answer],
+    all: &[HttpDecision],
+    answers: &[ConnectionDecision],
     left_out: &mut Vec<String>,
 ) -> Http {
     let mut http = Http::default();
     for one in all {
-        let as_answer = Answer {
+        let as_answer = ConnectionDecision {
             to: one.to,
             ports: Some(one.ports),
             said: if one.yes { Said::Yes } else { Said::No },
@@ -74,13 +74,13 @@ pub(super) fn agreeing_http(
 }
 
 /// Whether they are about the same requests.
-fn is_same(one: &HttpAnswer, other: &HttpAnswer) -> bool {
-    let requests = |one: &HttpAnswer| (one.to, one.ports, one.method.clone(), one.path.clone());
+fn is_same(one: &HttpDecision, other: &HttpDecision) -> bool {
+    let requests = |one: &HttpDecision| (one.to, one.ports, one.method.clone(), one.path.clone());
     requests(one) == requests(other)
 }
 
 /// An HTTP answer as a rule, if one can say it.
-fn suggested(one: &HttpAnswer) -> Result<SuggestedHttp, &'static str> {
+fn suggested(one: &HttpDecision) -> Result<SuggestedHttp, &'static str> {
     let (path, query) = match one.path.as_deref().map(|path| path.split_once('?')) {
         Some(Some((path, query))) => (Some(path), Some(query)),
         // One that names no query has none; a pattern that names none is for any.
@@ -88,7 +88,7 @@ fn suggested(one: &HttpAnswer) -> Result<SuggestedHttp, &'static str> {
         None => (None, None),
     };
     if query.is_some_and(|query| query.contains(LEFT_OUT)) {
-        return Err("a value in its query is not in the trail, as it may let somebody in");
+        return Err("a value in its query is not in the audit log, as it may let somebody in");
     }
     let literal = [path, query].into_iter().flatten();
     if !one.is_pattern && literal.into_iter().any(|text| text.contains('*')) {

@@ -15,7 +15,7 @@ use self::{
     text::toml,
 };
 
-use super::decisions::{Answer, Decisions, Said};
+use super::decisions::{ConnectionDecision, Decisions, Said};
 
 /// Rules that are offered.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -69,11 +69,11 @@ pub fn suggest(decisions: &Decisions) -> Suggestion {
     let answers = agreeing(&decisions.answers, &mut left_out);
     let http = agreeing_http(&decisions.http, &answers, &mut left_out);
     // Whoever contradicts an HTTP answer is left out with it.
-    let is_meant = |one: &&Answer| !http.refuted.contains(&place(one));
+    let is_meant = |one: &&ConnectionDecision| !http.refuted.contains(&place(one));
     let answers: Vec<_> = answers.iter().filter(is_meant).cloned().collect();
     let mut rules = Vec::new();
     let yes = areas(answers.iter().filter(|one| one.said == Said::Yes));
-    let is_needed = |one: &&Answer| {
+    let is_needed = |one: &&ConnectionDecision| {
         let is_read = http
             .by_place
             .contains_key(&(one.to, one.ports.unwrap_or(NO_PORT)));
@@ -119,7 +119,7 @@ fn problem(toml: &str) -> Option<String> {
 }
 
 /// The answers that no other one contradicts.
-fn agreeing(answers: &[Answer], left_out: &mut Vec<String>) -> Vec<Answer> {
+fn agreeing(answers: &[ConnectionDecision], left_out: &mut Vec<String>) -> Vec<ConnectionDecision> {
     let mut kept = Vec::new();
     for one in answers {
         let is_no = one.said == Said::No;
@@ -134,7 +134,7 @@ fn agreeing(answers: &[Answer], left_out: &mut Vec<String>) -> Vec<Answer> {
     kept
 }
 
-fn overlap(one: &Answer, other: &Answer) -> bool {
+fn overlap(one: &ConnectionDecision, other: &ConnectionDecision) -> bool {
     let ports = match (&one.ports, &other.ports) {
         (Some(one), Some(other)) => one.intersection(other).is_some(),
         _ => true,
@@ -145,7 +145,7 @@ fn overlap(one: &Answer, other: &Answer) -> bool {
 /// Where an answer is about.
 type PlaceOf = (Prefix, Option<PortSpec>);
 
-fn place(one: &Answer) -> PlaceOf {
+fn place(one: &ConnectionDecision) -> PlaceOf {
     (one.to, one.ports)
 }
 

@@ -9,7 +9,7 @@ use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::super::{
-    decisions::{Answer, Decisions, Said},
+    decisions::{ConnectionDecision, Decisions, Said},
     suggest::{Suggestion, suggest},
 };
 
@@ -208,13 +208,13 @@ const PORTS: &[&str] = &[
     "icmp",
 ];
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn answer() -> impl Strategy<Value = ConnectionDecision> {
     let said = select(&[Said::Yes, Said::Yes, Said::Reads, Said::No][..]);
     let ports = prop_oneof![6 => select(PORTS).prop_map(|text| Some(text.parse().unwrap())), 1 => Just(None)];
     (0..8_u32, 29..=32_u8, ports, said).prop_map(|(host, length, ports, said)| {
         let address = Address::from(IpAddr::from([192, 0, 2, host as u8]));
         let length = if said == Said::No { 32 } else { length };
-        Answer {
+        ConnectionDecision {
             to: Prefix::new(address.to_u128(), 96 + length),
             ports,
             said,
@@ -243,7 +243,7 @@ fn points() -> Vec<Connection> {
     all.collect()
 }
 
-fn has(answer: &Answer, point: &Connection) -> bool {
+fn has(answer: &ConnectionDecision, point: &Connection) -> bool {
     let ports = |ports: PortSpec| ports.covers(point.protocol, point.port);
     answer.to.covers(&point.to) && answer.ports.is_none_or(ports)
 }
@@ -259,7 +259,7 @@ proptest! {
         let policy = parse("x.toml", &text).unwrap().policy;
         let compiled = compile(&policy, &Environment::default()).unwrap();
         let points = points();
-        let is_no = |one: &Answer| one.said == Said::No;
+        let is_no = |one: &ConnectionDecision| one.said == Said::No;
         let kept: Vec<_> = answers.iter().filter(|one| {
             !answers.iter().any(|other| {
                 is_no(one) != is_no(other) && points.iter().any(|at| has(one, at) && has(other, at))

@@ -49,14 +49,14 @@ pub struct Verified {
     /// The first break; null: none.
     pub broken: Option<Break>,
     /// Incomplete last lines; `file`, `line`.
-    pub torn: Vec<Place>,
+    pub torn: Vec<LineRef>,
     /// Heads given; `number`, `hash`, `found`, `why`.
     pub noted: Vec<Noted>,
 }
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct LineRef {
     /// The file.
     pub file: String,
     /// The line; counted from 1.

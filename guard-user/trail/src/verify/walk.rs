@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     super::chain::{Chained, Digest, Head, Line},
-    Break, BreakKind, Lines, Noted, Place, Source, Verified,
+    Break, BreakKind, LineRef, Lines, Noted, Source, Verified,
 };
 
 /// Where a walk along the chain has come to.
@@ -173,15 +173,15 @@ impl<'n> Walk<'n> {
         matches!(Line::of(as_it_was.as_bytes()), Line::Chained(one) if one.follows(&head.hash))
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> LineRef {
+        LineRef {
             file: self.file.clone(),
             line: self.line,
         }
     }
 
     pub(super) fn stop(&mut self, kind: BreakKind) {
-        let Place { file, line } = self.place();
+        let LineRef { file, line } = self.place();
         let next = self.head.map_or(1, |head| head.number + 1);
         self.found.broken = Some(Break {
             file,

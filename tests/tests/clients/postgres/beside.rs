@@ -17,7 +17,7 @@ fn batch(texts: &[&str]) -> String {
     )
 }
 
-/// The only question that waits.
+/// The only request that waits.
 fn asked(scene: &Scene) -> Value {
     let mut pending = scene.pending();
     assert_eq!(pending.len(), 1, "{pending:?}");

@@ -11,7 +11,7 @@ use crate::clients::scene::{HOST, NAME, Scene};
 use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 5432;
-/// The name of the database, of who owns it, and their password, which no trail may have.
+/// The name of the database, of who owns it, and their password, which no audit log may have.
 const SHOP: &str = "shop";
 const APP: &str = "app";
 pub(crate) const PASSWORD: &str = "hunter2-of-the-shop";

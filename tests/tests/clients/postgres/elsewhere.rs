@@ -16,7 +16,7 @@ const FOREIGN: [&str; 6] = [
     "create foreign table far (id int) server other options (table_name 'reaching')",
 ];
 
-/// How many records of the trail warn of something.
+/// How many records of the audit log warn of something.
 fn warned(scene: &Scene) -> usize {
     let trail = std::fs::read_to_string(scene.daemon.audit()).unwrap();
     let is_one = |line: &&str| line.contains("\"warned\"") && line.contains("postgres_fdw");

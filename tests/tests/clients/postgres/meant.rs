@@ -34,7 +34,7 @@ impl<'s> Shop<'s> {
         done.text.trim().to_owned()
     }
 
-    /// The one question that waits.
+    /// The one request that waits.
     fn asked(&self) -> Value {
         let mut pending = self.scene.pending();
         assert_eq!(pending.len(), 1, "{pending:?}");

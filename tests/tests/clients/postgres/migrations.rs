@@ -25,7 +25,7 @@ fn the_one(scene: &Scene) -> Value {
 }
 
 #[test]
-fn many_definitions_in_a_row_are_one_question() {
+fn many_definitions_in_a_row_are_one_request() {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     scene.write("migration", MIGRATION.as_bytes());

@@ -183,7 +183,7 @@ fn passwords_and_tls_work_and_a_stranger_does_not() {
         let trail = fs::read_to_string(scene.daemon.audit()).unwrap();
         trail.contains("channel binding")
     };
-    eventually("the trail has it", has_record).unwrap();
+    eventually("the audit log has it", has_record).unwrap();
     let plain = format!("PGSSLMODE=disable {}", psql("-c 'select 1'"));
     assert!(agent.run(&plain).text.contains("no pg_hba.conf entry"));
     let wrong = psql("-c 'select 1'").replace("hunter2", "wrong");

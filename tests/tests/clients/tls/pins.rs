@@ -11,7 +11,7 @@ use crate::clients::scene::{NAME, Scene, secure};
 
 use super::front::{Front, PORT};
 
-/// What the audit trail says of requests.
+/// What the audit log says of requests.
 fn log(scene: &Scene) -> Vec<Value> {
     let text = fs::read_to_string(scene.daemon.audit()).unwrap();
     let all = text.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -19,7 +19,7 @@ fn log(scene: &Scene) -> Vec<Value> {
         .collect()
 }
 
-/// A client fails with the guard, and the audit trail says at what, why, and what to do about it.
+/// A client fails with the guard, and the audit log says at what, why, and what to do about it.
 fn fails(line: &str) {
     let scene = Scene::new("");
     let front = Front::of(&scene, None);

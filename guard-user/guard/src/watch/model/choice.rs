@@ -8,7 +8,7 @@ use crate::size::parse_size;
 /// A yes that is being put together.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    /// To which question.
+    /// To which request.
     pub(crate) subject: Subject,
     /// For what.
     pub(crate) what: What,

@@ -1,11 +1,11 @@
-//! What a person decides: about which question or hole, and whether that is the one that was seen.
+//! What a person decides: about which request or hole, and whether that is the one that was seen.
 
 use guard_proto::{Call, Request};
 
 use super::choice::{Choice, What};
 use super::cursor::is_settled;
 use super::{Detail, Effect, Link, Mode, Model, Moment, Notice, Subject, Tone};
-use crate::watch::answer::Answer;
+use crate::watch::answer::Decision;
 
 /// A no that is for now: what is tried again after that is asked again.
 pub(super) const NOT_NOW: f64 = 60.0;
@@ -13,7 +13,7 @@ pub(super) const NOT_NOW: f64 = 60.0;
 pub(super) const NOT_TODAY: f64 = 8.0 * 3600.0;
 
 impl Model {
-    /// A key that answers the question that is meant, or begins to.
+    /// A key that answers the request that is meant, or begins to.
     pub(super) fn answer_key(&mut self, c: char, at: Moment) -> Vec<Effect> {
         if let Some(seconds) = yes(c) {
             return self.say_yes(&What::Asked, seconds, at);
@@ -85,7 +85,7 @@ impl Model {
     pub(super) fn send(&mut self, id: String, call: Call) -> Vec<Effect> {
         self.answering.insert(id.clone());
         self.mine.insert(id.clone());
-        vec![Effect::Answer(Answer { id, call })]
+        vec![Effect::Answer(Decision { id, call })]
     }
 
     /// Begins a yes to more, or less, than was asked.
@@ -114,7 +114,7 @@ impl Model {
         self.notice = Some(Notice::new(Tone::Warn, text));
     }
 
-    /// The question that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
+    /// The request that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
     pub(super) fn answerable(&mut self, at: Moment) -> Option<Subject> {
         let subject = self.subject()?;
         let id = &subject.request.id;
@@ -146,7 +146,7 @@ impl Model {
         false
     }
 
-    /// The question that is meant: the one that is looked at, else the one under the cursor.
+    /// The request that is meant: the one that is looked at, else the one under the cursor.
     pub(crate) fn subject(&self) -> Option<Subject> {
         match &self.mode {
             Mode::Details(Detail::Request(subject), _) => Some(subject.clone()),
@@ -197,7 +197,7 @@ impl Model {
         self.mode = Mode::Lists;
         let ids = vec![id.clone()];
         let call = Call::Close { ids, all: false };
-        vec![Effect::Answer(Answer { id, call })]
+        vec![Effect::Answer(Decision { id, call })]
     }
 
     /// What was looked at is done with.

@@ -1,4 +1,4 @@
-//! What the screen has shown of questions that change while they wait: a yes is for what was seen, and for no more.
+//! What the screen has shown of requests that change while they wait: a yes is for what was seen, and for no more.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use guard_proto::{Offer, Request};
 use super::Moment;
 use super::cursor::is_settled;
 
-/// What of a question may change under a person's finger.
+/// What of a request may change under a person's finger.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Face {
     /// How many addresses of a burst were tried; none: it is about one destination.
@@ -16,7 +16,7 @@ pub(crate) struct Face {
     pub(crate) offer: Option<Offer>,
 }
 
-/// The faces of all questions, by their ids: each with when it was drawn first, oldest first.
+/// The faces of all requests, by their ids: each with when it was drawn first, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Faces(HashMap<String, Vec<(Moment, Face)>>);
 
@@ -54,7 +54,7 @@ impl Faces {
         }
     }
 
-    /// What has been seen of a question for long enough to be meant by a key pressed now.
+    /// What has been seen of a request for long enough to be meant by a key pressed now.
     pub(crate) fn settled(&self, id: &str, now: Moment) -> Option<Face> {
         let mut faces = self.0.get(id)?.iter().rev();
         let found = faces.find(|(since, _)| is_settled(Some(*since), now));

@@ -1,4 +1,4 @@
-//! Many questions that are answered at once: marked first, and for a yes shown once more, all of them.
+//! Many requests that are answered at once: marked first, and for a yes shown once more, all of them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use super::cursor::is_settled;
 use super::decide::{NOT_NOW, NOT_TODAY, yes};
 use super::{Effect, Mode, Model, Moment, Notice, Tone};
 
-/// A yes to many questions that is being decided.
+/// A yes to many requests that is being decided.
 #[derive(Debug, Default)]
 pub(crate) struct Together {
     /// To which, oldest first.
@@ -20,7 +20,7 @@ pub(crate) struct Together {
     seen: HashMap<String, Moment>,
 }
 
-/// The same answer to many questions, on its way to guardd.
+/// The same answer to many requests, on its way to guardd.
 #[derive(Debug)]
 pub(super) struct Many {
     answer: &'static str,
@@ -47,13 +47,13 @@ impl Together {
     }
 }
 
-/// Whether a line says all of a question: it is one connection.
+/// Whether a line says all of a request: it is one connection.
 fn can_be_listed(one: &Request) -> bool {
     one.http.is_none() && one.burst.is_none()
 }
 
 impl Model {
-    /// Marks the question under the cursor, or takes the mark away, and goes on to the next.
+    /// Marks the request under the cursor, or takes the mark away, and goes on to the next.
     pub(super) fn mark(&mut self, at: Moment) {
         let Some(subject) = self.answerable(at) else {
             return;
@@ -65,7 +65,7 @@ impl Model {
         self.asked.step(1);
     }
 
-    /// Marks all that is listed of the same session as the question under the cursor. Where all is marked, none is then.
+    /// Marks all that is listed of the same session as the request under the cursor. Where all is marked, none is then.
     pub(super) fn mark_session(&mut self, at: Moment) {
         let Some(subject) = self.answerable(at) else {
             return;
@@ -90,7 +90,7 @@ impl Model {
             'N' => return self.deny_marked(NOT_TODAY, at),
             'o' | 'c' | 's' | 'p' | 'w' | 'r' => {
                 let text =
-                    "that key is for one question, and some are marked: Esc takes the marks away";
+                    "that key is for one request, and some are marked: Esc takes the marks away";
                 self.notice = Some(Notice::new(Tone::Warn, text));
             }
             // Which list they are in is what a person has to see first.
@@ -184,7 +184,7 @@ impl Model {
         }
     }
 
-    /// The questions of that list which still wait.
+    /// The requests of that list which still wait.
     pub(crate) fn together<'a>(
         &'a self,
         together: &'a Together,
@@ -210,7 +210,7 @@ impl Model {
         at: Moment,
     ) -> Vec<Effect> {
         self.marked.clear();
-        // The same key once more would be for the question under the cursor.
+        // The same key once more would be for the request under the cursor.
         self.asked.hurried(at);
         self.many = Some(Many {
             answer,
@@ -234,7 +234,7 @@ impl Model {
         } else {
             many.failed = Some(notice.text);
         }
-        let sum = format!("{} to {} of {} questions", many.answer, many.done, many.all);
+        let sum = format!("{} to {} of {} requests", many.answer, many.done, many.all);
         match &many.failed {
             None => Notice::new(Tone::Good, sum),
             Some(why) => Notice::new(Tone::Bad, format!("{sum}; {why}")),
@@ -249,7 +249,7 @@ impl Model {
         }
     }
 
-    /// Some questions may have gone.
+    /// Some requests may have gone.
     pub(super) fn keep_marks(&mut self) {
         let waits = |id: &String| self.requests.iter().any(|one| one.id == *id);
         self.marked.retain(waits);

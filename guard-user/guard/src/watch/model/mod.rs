@@ -11,7 +11,7 @@ use self::choice::Choice;
 use self::cursor::Cursor;
 use self::faces::Faces;
 use self::marks::{Many, Together};
-use super::answer::{Answer, Outcome};
+use super::answer::{Decision, Outcome};
 
 pub(crate) mod choice;
 pub(crate) mod cursor;
@@ -26,14 +26,14 @@ mod tests;
 /// Time of the monotonic clock since the screen came up.
 pub(crate) type Moment = Duration;
 
-/// So many records of the audit trail are kept.
+/// So many records of the audit log are kept.
 const RECORDS: usize = 500;
-/// So many questions that have gone are remembered, for who answered them.
+/// So many requests that have gone are remembered, for who answered them.
 const GONE: usize = 200;
 /// The bell rings at most so often: whoever asks a lot is not to make a din.
 const BELL_EVERY: Moment = Moment::from_secs(2);
 
-/// What is told goes away after so long: an old answer is not to be taken for that to the next question.
+/// What is told goes away after so long: an old answer is not to be taken for that to the next request.
 const LASTS: Moment = Moment::from_secs(10);
 /// What went wrong may say what to type.
 const BAD_LASTS: Moment = Moment::from_mins(1);
@@ -47,13 +47,13 @@ const NO_SUSPEND: &str = "cannot suspend here: no shell with job control has sta
 pub(crate) struct Model {
     /// Whether guardd can be asked.
     pub(crate) link: Link,
-    /// The questions that wait, oldest first.
+    /// The requests that wait, oldest first.
     pub(crate) requests: Vec<Request>,
     /// The open holes.
     pub(crate) holes: Vec<Hole>,
     /// What runs under the guard.
     pub(crate) sessions: Vec<Session>,
-    /// The audit trail, latest last.
+    /// The audit log, latest last.
     pub(crate) records: VecDeque<LogRecord>,
     /// What keys are for.
     pub(crate) pane: Pane,
@@ -63,31 +63,31 @@ pub(crate) struct Model {
     pub(crate) filter: String,
     /// The last thing to tell.
     pub(crate) notice: Option<Notice>,
-    /// Whether a new question rings.
+    /// Whether a new request rings.
     pub(crate) bell: bool,
-    /// Which question is meant.
+    /// Which request is meant.
     pub(crate) asked: Cursor,
     /// Which hole is meant.
     pub(crate) opened: Cursor,
-    /// What the screen has shown of each question.
+    /// What the screen has shown of each request.
     pub(crate) faces: Faces,
-    /// So many lines up from the end of the audit trail, or down from its head of the sessions.
+    /// So many lines up from the end of the audit log, or down from its head of the sessions.
     pub(crate) scrolled: usize,
-    /// Questions that the next answer is for; none: it is for the one under the cursor.
+    /// Requests that the next answer is for; none: it is for the one under the cursor.
     pub(crate) marked: HashSet<String>,
-    /// Questions whose answers are on their way to guardd.
+    /// Requests whose answers are on their way to guardd.
     pub(crate) answering: HashSet<String>,
     /// Of those, what was answered at once.
     many: Option<Many>,
-    /// Questions that were answered here: their ends are no news.
+    /// Requests that were answered here: their ends are no news.
     mine: HashSet<String>,
-    /// Who gave which answer, as the audit trail tells.
+    /// Who gave which answer, as the audit log tells.
     answered: HashMap<String, String>,
     /// The ids of those, oldest first.
     gone: VecDeque<String>,
     /// Records from then on are news.
     news_from: Option<Timestamp>,
-    /// guardd has said which questions wait.
+    /// guardd has said which requests wait.
     has_asked: bool,
     rang: Option<Moment>,
     /// Keys until then were typed for a shell.
@@ -112,7 +112,7 @@ pub(crate) enum Link {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Pane {
     #[default]
-    Questions,
+    Requests,
     Holes,
     Sessions,
     Log,
@@ -132,7 +132,7 @@ pub(crate) enum Mode {
     Filter,
     /// What a yes is to be for.
     Choose(Choice),
-    /// To which of many questions a yes is to be.
+    /// To which of many requests a yes is to be.
     Together(Together),
 }
 
@@ -143,7 +143,7 @@ pub(crate) enum Detail {
     Hole(Box<Hole>),
 }
 
-/// A question that a person looks at, which stays on the screen when it is gone.
+/// A request that a person looks at, which stays on the screen when it is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     /// As it was last known.
@@ -177,12 +177,12 @@ pub(crate) struct Notice {
 pub(crate) enum Event {
     /// A key was pressed, then.
     Key(ratatui::crossterm::event::KeyEvent, Moment),
-    /// The questions that wait: all of them.
+    /// The requests that wait: all of them.
     Requests(Vec<Request>),
     /// What there is, as it was asked for.
     Lists(Lists),
-    /// The audit trail begins anew, and what it says from then on is news.
-    Trail(Timestamp),
+    /// The audit log begins anew, and what it says from then on is news.
+    AuditLog(Timestamp),
     /// A record of it.
     Record(Box<LogRecord>),
     /// guardd cannot be asked any more.
@@ -207,7 +207,7 @@ pub(crate) struct Lists {
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Tell guardd.
-    Answer(Answer),
+    Answer(Decision),
     /// Ask it for its lists.
     Refresh,
     /// Ring.
@@ -235,7 +235,7 @@ impl Model {
             Event::Key(key, at) => return self.press(key, at),
             Event::Requests(requests) => return self.ask(requests, now),
             Event::Lists(lists) => self.list(lists),
-            Event::Trail(from) => {
+            Event::AuditLog(from) => {
                 self.records.clear();
                 // It may be another guardd's, which counts from the beginning.
                 self.forget_marks();
@@ -259,7 +259,7 @@ impl Model {
         Vec::new()
     }
 
-    /// The questions have become these.
+    /// The requests have become these.
     fn ask(&mut self, requests: Vec<Request>, now: Moment) -> Vec<Effect> {
         let was_down = !matches!(self.link, Link::Up);
         self.link = Link::Up;
@@ -280,7 +280,7 @@ impl Model {
         effects
     }
 
-    /// Takes in lists. Which questions wait the stream says, and only that: a list may be older than it.
+    /// Takes in lists. Which requests wait the stream says, and only that: a list may be older than it.
     fn list(&mut self, lists: Lists) {
         for newer in lists.requests {
             if let Some(known) = self.requests.iter_mut().find(|one| one.id == newer.id) {
@@ -313,7 +313,7 @@ impl Model {
         }
     }
 
-    /// The questions that the filter lets through.
+    /// The requests that the filter lets through.
     pub(crate) fn shown_requests(&self) -> impl Iterator<Item = &Request> {
         let matches = |one: &&Request| self.lets_through(&super::rows::request_text(one));
         self.requests.iter().filter(matches)
@@ -330,12 +330,12 @@ impl Model {
         self.filter.is_empty() || line.to_lowercase().contains(&self.filter.to_lowercase())
     }
 
-    /// Whether a question still waits.
+    /// Whether a request still waits.
     pub(crate) fn waits(&self, id: &str) -> bool {
         self.requests.iter().any(|one| one.id == id)
     }
 
-    /// What became of a question that waits no more, as far as that is known.
+    /// What became of a request that waits no more, as far as that is known.
     pub(crate) fn fate(&self, id: &str) -> String {
         self.answered.get(id).map_or_else(
             || format!("{id} does not wait any more"),
@@ -381,8 +381,8 @@ impl Model {
             let requests = self.requests.iter();
             together.drawn(requests.filter(|one| shown.together.contains(&one.id)), now);
         }
-        if let Some(questions) = shown.questions {
-            self.asked.drawn(questions, now);
+        if let Some(requests) = shown.requests {
+            self.asked.drawn(requests, now);
         }
         if let Some(holes) = shown.holes {
             self.opened.drawn(holes, now);
@@ -393,7 +393,7 @@ impl Model {
 /// Which parts of the lists the screen shows; none where it does not show that list at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
-    pub(crate) questions: Option<Range<usize>>,
+    pub(crate) requests: Option<Range<usize>>,
     pub(crate) holes: Option<Range<usize>>,
     /// The ids that it shows of those that a yes is to be for together.
     pub(crate) together: Vec<String>,

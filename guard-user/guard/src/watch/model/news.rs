@@ -9,7 +9,7 @@ use super::{Effect, GONE, Model, Notice, RECORDS, Tone};
 use crate::watch::{answer::Outcome, answer::told};
 
 impl Model {
-    /// A record of the audit trail.
+    /// A record of the audit log.
     pub(super) fn learn(&mut self, record: LogRecord) -> Vec<Effect> {
         let is_news = self.news_from.is_some_and(|from| record.at >= from);
         if let Record::Answered(one) = record.record() {
@@ -68,7 +68,7 @@ impl Model {
         let is_done = matches!(outcome, Outcome::Opened(_) | Outcome::Denied);
         let notice = self.summed_up(id, is_done, notice);
         match outcome {
-            // Somebody was faster: who it was is news when the trail tells.
+            // Somebody was faster: who it was is news when the audit log tells.
             Outcome::Gone(_) | Outcome::Refused(_) => drop(self.mine.remove(id)),
             Outcome::Opened(holes) => {
                 self.holes.extend(holes.holes);

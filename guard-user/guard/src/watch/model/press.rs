@@ -84,15 +84,15 @@ impl Model {
             KeyCode::Enter => self.look_closer(),
             _ if scroll(code).is_some() => self.step(scroll(code).unwrap_or_default()),
             KeyCode::Char('x') if self.pane == Pane::Holes => return self.close_hole(at),
-            KeyCode::Char(c) if self.pane == Pane::Questions => {
-                return self.press_at_questions(c, at);
+            KeyCode::Char(c) if self.pane == Pane::Requests => {
+                return self.press_at_requests(c, at);
             }
             _ => {}
         }
         Vec::new()
     }
 
-    fn press_at_questions(&mut self, c: char, at: Moment) -> Vec<Effect> {
+    fn press_at_requests(&mut self, c: char, at: Moment) -> Vec<Effect> {
         match c {
             ' ' => self.mark(at),
             'a' => self.mark_session(at),
@@ -186,7 +186,7 @@ impl Model {
 
     fn look_closer(&mut self) {
         let detail = match self.pane {
-            Pane::Questions => self.subject().map(Detail::Request),
+            Pane::Requests => self.subject().map(Detail::Request),
             Pane::Holes => self.meant_hole().cloned().map(Box::new).map(Detail::Hole),
             Pane::Sessions | Pane::Log => None,
         };
@@ -197,7 +197,7 @@ impl Model {
 
     fn step(&mut self, by: isize) {
         match self.pane {
-            Pane::Questions => self.asked.step(by),
+            Pane::Requests => self.asked.step(by),
             Pane::Holes => self.opened.step(by),
             Pane::Sessions => self.scrolled = self.scrolled.saturating_add_signed(by),
             // Its end is what is new.
@@ -213,8 +213,8 @@ impl Model {
     fn switch_bell(&mut self) {
         self.bell = !self.bell;
         let text = match self.bell {
-            true => "a new question rings",
-            false => "a new question does not ring",
+            true => "a new request rings",
+            false => "a new request does not ring",
         };
         self.notice = Some(Notice::new(Tone::Plain, text));
     }
@@ -223,17 +223,17 @@ impl Model {
 impl Pane {
     const fn next(self) -> Self {
         match self {
-            Self::Questions => Self::Holes,
+            Self::Requests => Self::Holes,
             Self::Holes => Self::Sessions,
             Self::Sessions => Self::Log,
-            Self::Log => Self::Questions,
+            Self::Log => Self::Requests,
         }
     }
 
     const fn before(self) -> Self {
         match self {
-            Self::Questions => Self::Log,
-            Self::Holes => Self::Questions,
+            Self::Requests => Self::Log,
+            Self::Holes => Self::Requests,
             Self::Sessions => Self::Holes,
             Self::Log => Self::Sessions,
         }

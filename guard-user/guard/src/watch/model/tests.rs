@@ -10,7 +10,7 @@ fn at(millis: u64) -> Moment {
     Moment::from_millis(millis)
 }
 
-fn question(id: &str) -> Request {
+fn request(id: &str) -> Request {
     Request {
         id: id.into(),
         ..examples::request()
@@ -20,11 +20,11 @@ fn question(id: &str) -> Request {
 fn http(id: &str) -> Request {
     Request {
         http: Some(examples::http()),
-        ..question(id)
+        ..request(id)
     }
 }
 
-/// A screen that shows these questions, and has for a while at 1000 ms.
+/// A screen that shows these requests, and has for a while at 1000 ms.
 fn showing(requests: &[Request]) -> Model {
     let mut model = Model::new(true);
     model.update(Event::Requests(requests.to_vec()), at(0));
@@ -43,7 +43,7 @@ fn draw(model: &mut Model, now: u64) {
 /// As [`draw`], where of those that a yes is to be for only some have room.
 fn draw_of(model: &mut Model, together: Vec<String>, now: u64) {
     let shown = Shown {
-        questions: Some(0..10),
+        requests: Some(0..10),
         holes: Some(0..10),
         together,
         scroll: 100,
@@ -75,7 +75,7 @@ fn calls(effects: Vec<Effect>) -> Vec<Call> {
     answers.collect()
 }
 
-/// To which question an answer is, and whether it is a yes.
+/// To which request an answer is, and whether it is a yes.
 fn answer(call: &Call) -> Option<(&str, bool)> {
     match call {
         Call::Approve { id, .. } => Some((id, true)),
@@ -103,7 +103,7 @@ fn failure(why: &str) -> Failure {
 #[test]
 fn each_key_for_yes_says_how_long() {
     for (c, lasts) in [('f', 300.0), ('y', 900.0), ('h', 3600.0)] {
-        let mut model = showing(&[question("r1")]);
+        let mut model = showing(&[request("r1")]);
         let Some(Call::Approve {
             id,
             path: None,
@@ -127,7 +127,7 @@ fn each_key_for_yes_says_how_long() {
 #[test]
 fn each_key_for_no_says_how_long() {
     for (c, lasts) in [('n', 60.0), ('N', 28_800.0)] {
-        let mut model = showing(&[question("r1")]);
+        let mut model = showing(&[request("r1")]);
         let Some(Call::Deny { id, seconds }) = call(press(&mut model, c, 1000)) else {
             panic!("{c} is no no")
         };
@@ -149,7 +149,7 @@ fn no_other_key_answers() {
         .filter(|c| !"fyhnNq".contains(*c))
         .map(KeyCode::Char);
     for code in others.chain(codes) {
-        let mut model = showing(&[question("r1")]);
+        let mut model = showing(&[request("r1")]);
         assert!(call(key(&mut model, code, 1000)).is_none(), "{code:?}");
         // Nor does Enter after it.
         assert!(
@@ -166,7 +166,7 @@ fn no_other_key_answers() {
         KeyModifiers::CONTROL,
         KeyModifiers::SUPER,
     ] {
-        let mut model = showing(&[question("r1")]);
+        let mut model = showing(&[request("r1")]);
         let key = KeyEvent::new(KeyCode::Char('y'), modifier);
         assert!(call(model.update(Event::Key(key, at(1000)), at(1000))).is_none());
     }
@@ -174,7 +174,7 @@ fn no_other_key_answers() {
 
 #[test]
 fn a_yes_to_some_bytes_takes_a_size() {
-    let mut model = showing(&[question("r1")]);
+    let mut model = showing(&[request("r1")]);
     press(&mut model, 's', 1000);
     for (at, c) in (1010..).step_by(10).zip("x64k".chars()) {
         for back in 0..4 {
@@ -198,7 +198,7 @@ fn a_yes_to_some_bytes_takes_a_size() {
 
 #[test]
 fn a_yes_to_some_connections_takes_a_number() {
-    let mut model = showing(&[question("r1")]);
+    let mut model = showing(&[request("r1")]);
     press(&mut model, 'c', 1000);
     key(&mut model, KeyCode::Backspace, 1001);
     assert!(call(press(&mut model, 'y', 1002)).is_none(), "how many?");
@@ -256,7 +256,7 @@ fn an_http_request_is_let_through_or_its_path_or_all_writes() {
         })
     ));
     // And a connection for reads alone.
-    let mut model = showing(&[question("r1")]);
+    let mut model = showing(&[request("r1")]);
     press(&mut model, 'w', 1000);
     assert!(told(&model).contains("no HTTP request"));
     press(&mut model, 'r', 1001);
@@ -267,9 +267,9 @@ fn an_http_request_is_let_through_or_its_path_or_all_writes() {
 }
 
 #[test]
-fn a_key_as_the_question_changes_answers_nobody() {
-    let mut model = showing(&[question("r1"), question("r2")]);
-    model.update(Event::Requests(vec![question("r2")]), at(1000));
+fn a_key_as_the_request_changes_answers_nobody() {
+    let mut model = showing(&[request("r1"), request("r2")]);
+    model.update(Event::Requests(vec![request("r2")]), at(1000));
     // Drawn, or not even that.
     assert!(call(press(&mut model, 'y', 1010)).is_none());
     draw(&mut model, 1020);
@@ -297,7 +297,7 @@ fn what_was_typed_for_a_shell_answers_nobody() {
         (Some(Event::Resumed), 9000),
         (Some(Event::NotSuspended), 1010),
     ] {
-        let mut model = showing(&[question("r1")]);
+        let mut model = showing(&[request("r1")]);
         suspend(&mut model, 1000);
         let is_told = matches!(event, Some(Event::NotSuspended));
         if let Some(event) = event {
@@ -315,7 +315,7 @@ fn what_was_typed_for_a_shell_answers_nobody() {
 
 #[test]
 fn what_was_told_goes_away() {
-    let mut model = showing(&[question("r1"), question("r2")]);
+    let mut model = showing(&[request("r1"), request("r2")]);
     assert!(call(press(&mut model, 'n', 1000)).is_some());
     model.update(Event::Outcome("r1".into(), Outcome::Denied), at(1100));
     draw(&mut model, 2000);
@@ -335,7 +335,7 @@ fn what_was_told_goes_away() {
 
 #[test]
 fn one_answer_is_given_once() {
-    let mut model = showing(&[question("r1")]);
+    let mut model = showing(&[request("r1")]);
     assert!(call(press(&mut model, 'y', 1000)).is_some());
     assert!(call(press(&mut model, 'y', 2000)).is_none());
     assert!(told(&model).contains("being answered"));
@@ -353,13 +353,13 @@ fn one_answer_is_given_once() {
 #[test]
 fn what_is_looked_at_stays_when_it_is_gone() {
     for begin in [KeyCode::Enter, KeyCode::Char('c')] {
-        let mut model = showing(&[question("r1"), question("r2")]);
+        let mut model = showing(&[request("r1"), request("r2")]);
         key(&mut model, begin, 1000);
         model.update(
-            Event::Trail("2026-11-20T12:00:00Z".parse().unwrap()),
+            Event::AuditLog("2026-11-20T12:00:00Z".parse().unwrap()),
             at(1001),
         );
-        model.update(Event::Requests(vec![question("r2")]), at(1002));
+        model.update(Event::Requests(vec![request("r2")]), at(1002));
         draw(&mut model, 1003);
         model.update(
             record(json!({"at": "2026-11-20T12:00:01Z", "kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "bob"})),
@@ -385,8 +385,11 @@ fn who_was_faster_is_told_whatever_comes_first() {
         )
     };
     for record_first in [true, false] {
-        let mut model = showing(&[question("r1")]);
-        model.update(Event::Trail("2026-11-20T12:00:00Z".parse().unwrap()), at(1));
+        let mut model = showing(&[request("r1")]);
+        model.update(
+            Event::AuditLog("2026-11-20T12:00:00Z".parse().unwrap()),
+            at(1),
+        );
         assert!(call(press(&mut model, 'y', 1000)).is_some());
         let (one, two) = match record_first {
             true => (answered(), gone()),
@@ -401,7 +404,10 @@ fn who_was_faster_is_told_whatever_comes_first() {
 #[test]
 fn old_records_are_no_news() {
     let mut model = showing(&[]);
-    model.update(Event::Trail("2026-11-20T12:00:00Z".parse().unwrap()), at(1));
+    model.update(
+        Event::AuditLog("2026-11-20T12:00:00Z".parse().unwrap()),
+        at(1),
+    );
     let old = json!({"at": "2026-11-20T11:59:59Z", "kind": "answered", "session": "s1", "request": "r1", "answer": "yes", "by": "bob"});
     assert!(model.update(record(old), at(2)).is_empty());
     assert_eq!(told(&model), "");
@@ -409,11 +415,11 @@ fn old_records_are_no_news() {
 }
 
 #[test]
-fn a_new_question_rings_once() {
+fn a_new_request_rings_once() {
     let rings = |effects: Vec<Effect>| effects.iter().any(|effect| matches!(effect, Effect::Bell));
     let mut model = Model::new(true);
     let ask = |model: &mut Model, ids: &[&str], now| {
-        let all = ids.iter().map(|id| question(id)).collect();
+        let all = ids.iter().map(|id| request(id)).collect();
         rings(model.update(Event::Requests(all), at(now)))
     };
     assert!(!ask(&mut model, &["r1"], 0), "it was there before");
@@ -428,37 +434,37 @@ fn a_new_question_rings_once() {
 
 #[test]
 fn without_guardd_no_answer_is_taken() {
-    let mut model = showing(&[question("r1")]);
+    let mut model = showing(&[request("r1")]);
     model.update(Event::Lost(failure("no guardd listens there")), at(500));
     assert!(call(press(&mut model, 'y', 1000)).is_none());
-    model.update(Event::Requests(vec![question("r1")]), at(2000));
+    model.update(Event::Requests(vec![request("r1")]), at(2000));
     draw(&mut model, 2000);
     assert!(call(press(&mut model, 'y', 3000)).is_some());
 }
 
 #[test]
 fn what_cannot_be_seen_is_not_answered() {
-    let mut model = showing(&[question("r1")]);
+    let mut model = showing(&[request("r1")]);
     model.drawn(None, at(500));
     assert!(call(press(&mut model, 'y', 1000)).is_none());
     assert!(matches!(press(&mut model, 'q', 1001)[..], [Effect::Quit]));
 }
 
 #[test]
-fn a_list_that_is_older_brings_no_question_back() {
-    let mut model = showing(&[question("r1")]);
+fn a_list_that_is_older_brings_no_request_back() {
+    let mut model = showing(&[request("r1")]);
     model.update(Event::Requests(Vec::new()), at(1));
     let stale = Lists {
-        requests: vec![question("r1")],
+        requests: vec![request("r1")],
         ..Lists::default()
     };
     model.update(Event::Lists(stale), at(2));
     assert!(model.requests.is_empty());
     // Of one that waits it brings how often it was tried.
-    model.update(Event::Requests(vec![question("r2")]), at(3));
+    model.update(Event::Requests(vec![request("r2")]), at(3));
     let more = Request {
         count: 9,
-        ..question("r2")
+        ..request("r2")
     };
     model.update(
         Event::Lists(Lists {
@@ -510,9 +516,9 @@ fn the_hole_under_the_cursor_is_closed() {
 fn a_filter_narrows_and_lets_go() {
     let other = Request {
         session: "s2".into(),
-        ..question("r2")
+        ..request("r2")
     };
-    let mut model = showing(&[question("r1"), other]);
+    let mut model = showing(&[request("r1"), other]);
     press(&mut model, '/', 1000);
     for c in "S2".chars() {
         assert!(call(press(&mut model, c, 1001)).is_none());
@@ -556,7 +562,7 @@ fn a_yes_to_a_burst_is_for_what_was_on_the_screen() {
 #[test]
 fn what_has_just_become_a_burst_is_looked_at_first() {
     for first in ["y", "py", "o"] {
-        let mut model = showing(&[question("r1")]);
+        let mut model = showing(&[request("r1")]);
         model.update(Event::Requests(vec![burst("r1", 4)]), at(900));
         draw(&mut model, 950);
         for c in first.chars() {
@@ -575,7 +581,7 @@ fn what_is_offered_first_is_taken_as_it_was_shown() {
             seconds,
             connections,
         }],
-        ..question("r1")
+        ..request("r1")
     };
     let mut model = showing(&[offering(1800.0, Some(2))]);
     model.update(Event::Requests(vec![offering(60.0, None)]), at(900));
@@ -589,7 +595,7 @@ fn what_is_offered_first_is_taken_as_it_was_shown() {
 fn of_session(id: &str, session: &str) -> Request {
     Request {
         session: session.into(),
-        ..question(id)
+        ..request(id)
     }
 }
 
@@ -606,21 +612,21 @@ fn a_no_is_for_all_of_a_session_and_the_sum_is_told() {
     let sent = calls(press(&mut model, 'n', 1001));
     let to: Vec<_> = sent.iter().filter_map(answer).collect();
     assert_eq!(to, [("r1", false), ("r3", false)]);
-    // Held down it is for no other question.
+    // Held down it is for no other request.
     for now in [1002, 1200, 1400] {
         assert!(calls(press(&mut model, 'n', now)).is_empty());
     }
     model.update(Event::Outcome("r1".into(), Outcome::Denied), at(1100));
-    assert_eq!(told(&model), "no to 1 of 2 questions");
+    assert_eq!(told(&model), "no to 1 of 2 requests");
     let refused = Outcome::Refused(failure("it cannot be"));
     model.update(Event::Outcome("r3".into(), refused), at(1101));
-    assert!(told(&model).starts_with("no to 1 of 2 questions; cannot do that"));
+    assert!(told(&model).starts_with("no to 1 of 2 requests; cannot do that"));
     assert!(model.marked.is_empty());
 }
 
 #[test]
 fn a_yes_to_many_is_said_twice_and_for_what_was_listed() {
-    let all: Vec<_> = ["r1", "r2", "r3"].map(question).into();
+    let all: Vec<_> = ["r1", "r2", "r3"].map(request).into();
     let mut model = showing(&all);
     press(&mut model, 'a', 1000);
     assert!(calls(press(&mut model, 'y', 1001)).is_empty());
@@ -638,7 +644,7 @@ fn a_yes_to_many_is_said_twice_and_for_what_was_listed() {
     assert!(calls(press(&mut model, 'y', 2299)).is_empty());
     assert!(calls(key(&mut model, KeyCode::Enter, 2700)).is_empty());
     // One that goes is for nobody; one that comes is not among them.
-    let now_there: Vec<_> = ["r1", "r3", "r4"].map(question).into();
+    let now_there: Vec<_> = ["r1", "r3", "r4"].map(request).into();
     model.update(Event::Requests(now_there), at(2700));
     let sent = calls(press(&mut model, 'h', 2800));
     let to: Vec<_> = sent.iter().filter_map(answer).collect();
@@ -648,7 +654,7 @@ fn a_yes_to_many_is_said_twice_and_for_what_was_listed() {
 
 #[test]
 fn a_yes_to_many_is_for_connections() {
-    let mut model = showing(&[question("r1"), question("r2"), burst("r3", 4)]);
+    let mut model = showing(&[request("r1"), request("r2"), burst("r3", 4)]);
     press(&mut model, 'a', 1000);
     press(&mut model, 'y', 1001);
     let told = model.notice.as_ref().map(|notice| notice.text.clone());
@@ -658,7 +664,7 @@ fn a_yes_to_many_is_for_connections() {
     );
     draw(&mut model, 1010);
     // One of them has become many meanwhile.
-    let grown = vec![question("r1"), burst("r2", 5), burst("r3", 9)];
+    let grown = vec![request("r1"), burst("r2", 5), burst("r3", 9)];
     model.update(Event::Requests(grown), at(1400));
     draw(&mut model, 1800);
     let answered: Vec<_> = calls(press(&mut model, 'y', 2300))
@@ -673,18 +679,18 @@ fn a_yes_to_many_is_for_connections() {
 
 #[test]
 fn marks_are_put_one_by_one_and_taken_away() {
-    let mut model = showing(&[question("r1"), question("r2"), question("r3")]);
+    let mut model = showing(&[request("r1"), request("r2"), request("r3")]);
     press(&mut model, ' ', 1000);
     press(&mut model, ' ', 1001);
     assert_eq!((model.marked.len(), model.asked.id()), (2, Some("r3")));
-    // What is for one question has to wait.
+    // What is for one request has to wait.
     for c in "ocspwr".chars() {
         assert!(calls(press(&mut model, c, 1002)).is_empty());
         assert!(matches!(model.mode, Mode::Lists));
     }
     // One that goes takes its mark with it.
     model.update(
-        Event::Requests(vec![question("r2"), question("r3")]),
+        Event::Requests(vec![request("r2"), request("r3")]),
         at(1100),
     );
     assert_eq!(model.marked.len(), 1);
@@ -723,7 +729,7 @@ fn steps() -> impl Strategy<Value = Vec<(Step, u64)>> {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: an answer is for a question that waits, and that the screen has shown under
+    /// Whatever comes in whatever order: an answer is for a request that waits, and that the screen has shown under
     /// the cursor, or as what is looked at, for 300 ms.
     #[test]
     fn an_answer_is_for_what_was_seen(steps in steps()) {
@@ -739,7 +745,7 @@ proptest! {
                     numbers.dedup();
                     let all = numbers.iter().map(|number| match number % 2 {
                         0 => http(&format!("r{number}")),
-                        _ => question(&format!("r{number}")),
+                        _ => request(&format!("r{number}")),
                     });
                     model.update(Event::Requests(all.collect()), at(now));
                     model.answering.clear();

@@ -83,7 +83,7 @@ impl View<'_> {
         lines
     }
 
-    /// The question under the cursor beside the list, as much of it as has room.
+    /// The request under the cursor beside the list, as much of it as has room.
     pub(super) fn draw_brief(&self, frame: &mut Frame<'_>, area: Rect) {
         let Some(subject) = self.model.subject().filter(|_| area.height > 0) else {
             return;

@@ -37,15 +37,15 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("a", "mark all of its session"),
     ("x", "close the hole under the cursor"),
     ("Enter", "details, all that is known; never an answer"),
-    ("Tab", "the next list: questions, holes, sessions, log"),
+    ("Tab", "the next list: requests, holes, sessions, log"),
     (
         "Up Down",
         "move, as k and j do; PageUp, PageDown, Home, End",
     ),
     ("/", "list only lines with some text; Esc lists all again"),
-    ("b", "the bell for new questions, on or off"),
+    ("b", "the bell for new requests, on or off"),
     ("^L ^Z", "draw the screen anew; suspend, until fg"),
-    ("q ^C", "quit; questions go on waiting"),
+    ("q ^C", "quit; requests go on waiting"),
 ];
 
 /// A key, and what it does in a word or two.
@@ -85,8 +85,8 @@ pub(crate) fn of(model: &Model) -> Vec<Key> {
 
 fn in_lists(model: &Model) -> Vec<Key> {
     let mut keys = match model.pane {
-        Pane::Questions if !model.marked.is_empty() => return to_marked(model.marked.len()),
-        Pane::Questions if model.asked.id().is_some() => answers(model),
+        Pane::Requests if !model.marked.is_empty() => return to_marked(model.marked.len()),
+        Pane::Requests if model.asked.id().is_some() => answers(model),
         Pane::Holes if model.opened.id().is_some() => {
             plain(&[("x", "close"), ("Enter", "details")])
         }

@@ -16,8 +16,8 @@ const ALL: u16 = 20;
 pub(crate) struct Parts {
     pub(crate) title: Rect,
     pub(crate) sessions: Rect,
-    pub(crate) questions: Rect,
-    /// All about the question under the cursor, or as much as has room.
+    pub(crate) requests: Rect,
+    /// All about the request under the cursor, or as much as has room.
     pub(crate) detail: Rect,
     pub(crate) holes: Rect,
     pub(crate) log: Rect,
@@ -29,7 +29,7 @@ pub(crate) struct Parts {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lengths {
     pub(crate) sessions: usize,
-    pub(crate) questions: usize,
+    pub(crate) requests: usize,
     pub(crate) holes: usize,
 }
 
@@ -40,12 +40,12 @@ pub(crate) fn parts(area: Rect, pane: Pane, lengths: Lengths) -> Parts {
     } else {
         alone(area.height, pane, lengths)
     };
-    let [title, sessions, questions, detail, holes, log, notice, keys] =
+    let [title, sessions, requests, detail, holes, log, notice, keys] =
         Layout::vertical(heights.map(Constraint::Length)).areas(area);
     Parts {
         title,
         sessions,
-        questions,
+        requests,
         detail,
         holes,
         log,
@@ -63,42 +63,42 @@ fn list(length: usize, most: u16) -> u16 {
 fn together(height: u16, lengths: Lengths) -> [u16; 8] {
     let room = height - 3;
     let sessions = list(lengths.sessions, room / 7);
-    let questions = list(lengths.questions, room / 4);
+    let requests = list(lengths.requests, room / 4);
     let holes = list(lengths.holes, room / 5);
-    let left = room - sessions - questions - holes;
-    let detail = match lengths.questions {
+    let left = room - sessions - requests - holes;
+    let detail = match lengths.requests {
         0 => 0,
         _ => (left - LOG).min(14),
     };
     let log = left - detail;
-    [1, sessions, questions, detail, holes, log, 1, 1]
+    [1, sessions, requests, detail, holes, log, 1, 1]
 }
 
-/// The pane in use, and the questions that wait, with what the one under the cursor is about.
+/// The pane in use, and the requests that wait, with what the one under the cursor is about.
 fn alone(height: u16, pane: Pane, lengths: Lengths) -> [u16; 8] {
     let room = height - 3;
-    let has_questions = pane == Pane::Questions || lengths.questions > 0;
-    let questions = match has_questions {
-        true => list(lengths.questions, room / 3 + 1),
+    let has_requests = pane == Pane::Requests || lengths.requests > 0;
+    let requests = match has_requests {
+        true => list(lengths.requests, room / 3 + 1),
         false => 0,
     };
-    let most = room - questions;
-    // Without questions all of it is for the pane in use.
+    let most = room - requests;
+    // Without requests all of it is for the pane in use.
     let of = |length| {
-        if has_questions {
+        if has_requests {
             list(length, most)
         } else {
             most
         }
     };
     let (sessions, holes, log) = match pane {
-        Pane::Questions => (0, 0, 0),
+        Pane::Requests => (0, 0, 0),
         Pane::Sessions => (of(lengths.sessions), 0, 0),
         Pane::Holes => (0, of(lengths.holes), 0),
         Pane::Log => (0, 0, most),
     };
     let detail = most - sessions - holes - log;
-    [1, sessions, questions, detail, holes, log, 1, 1]
+    [1, sessions, requests, detail, holes, log, 1, 1]
 }
 
 #[cfg(test)]
@@ -111,26 +111,26 @@ mod tests {
         #[test]
         fn every_line_is_somebodys_and_what_is_in_use_has_some(
             height in SMALLEST.1..200, width in SMALLEST.0..300,
-            sessions in 0_usize..90, questions in 0_usize..90, holes in 0_usize..90, pane in 0_u8..4,
+            sessions in 0_usize..90, requests in 0_usize..90, holes in 0_usize..90, pane in 0_u8..4,
         ) {
-            let pane = [Pane::Questions, Pane::Holes, Pane::Sessions, Pane::Log][usize::from(pane)];
+            let pane = [Pane::Requests, Pane::Holes, Pane::Sessions, Pane::Log][usize::from(pane)];
             let area = Rect::new(0, 0, width, height);
-            let lengths = Lengths { sessions, questions, holes };
+            let lengths = Lengths { sessions, requests, holes };
             let is = parts(area, pane, lengths);
-            let all = [is.title, is.sessions, is.questions, is.detail, is.holes, is.log, is.notice, is.keys];
+            let all = [is.title, is.sessions, is.requests, is.detail, is.holes, is.log, is.notice, is.keys];
             prop_assert_eq!(all.iter().map(|part| part.height).sum::<u16>(), height);
             let in_use = match pane {
-                Pane::Questions => is.questions,
+                Pane::Requests => is.requests,
                 Pane::Holes => is.holes,
                 Pane::Sessions => is.sessions,
                 Pane::Log => is.log,
             };
             prop_assert!(in_use.height >= 2);
             prop_assert!([is.title, is.notice, is.keys].iter().all(|part| part.height == 1));
-            if questions > 0 {
-                prop_assert!(is.questions.height >= 2);
+            if requests > 0 {
+                prop_assert!(is.requests.height >= 2);
             }
-            if questions > 0 && pane == Pane::Questions {
+            if requests > 0 && pane == Pane::Requests {
                 prop_assert!(is.detail.height >= 3);
             }
         }

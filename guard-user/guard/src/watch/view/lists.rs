@@ -1,4 +1,4 @@
-//! The lists: questions with what the one under the cursor is about, holes, sessions, the log.
+//! The lists: requests with what the one under the cursor is about, holes, sessions, the log.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ impl View<'_> {
     pub(super) fn draw_lists(&self, frame: &mut Frame<'_>, parts: &Parts) -> Shown {
         let model = self.model;
         let is_narrow = parts.title.width < 70;
-        let questions = model.shown_requests().map(|one| {
+        let requests = model.shown_requests().map(|one| {
             let row = rows::request(one, self.clock, is_narrow);
             let is_marked = model.marked.contains(&one.id);
             let mark = if is_marked { '*' } else { ' ' };
@@ -30,14 +30,14 @@ impl View<'_> {
             .shown_holes()
             .map(|one| (format!(" {}", rows::hole(one, self.clock)), Tone::Plain));
         let heading = format!(
-            "Questions{}",
+            "Requests{}",
             self.hidden(model.shown_requests().count(), model.requests.len())
         );
-        let questions = self.draw_chosen(
+        let requests = self.draw_chosen(
             frame,
-            parts.questions,
-            (&heading, Pane::Questions),
-            &questions.collect::<Vec<_>>(),
+            parts.requests,
+            (&heading, Pane::Requests),
+            &requests.collect::<Vec<_>>(),
             &model.asked,
         );
         self.draw_brief(frame, parts.detail);
@@ -57,10 +57,10 @@ impl View<'_> {
         let scroll = match model.pane {
             Pane::Sessions => sessions,
             Pane::Log => log,
-            Pane::Questions | Pane::Holes => 0,
+            Pane::Requests | Pane::Holes => 0,
         };
         Shown {
-            questions,
+            requests,
             holes,
             scroll,
             together: Vec::new(),

@@ -41,7 +41,7 @@ impl View<'_> {
         }
         let lengths = Lengths {
             sessions: self.model.sessions.len(),
-            questions: self.model.shown_requests().count(),
+            requests: self.model.shown_requests().count(),
             holes: self.model.shown_holes().count(),
         };
         let parts = layout::parts(area, self.model.pane, lengths);
@@ -87,7 +87,7 @@ impl View<'_> {
         let lines = [
             format!("guard watch needs {width}x{height},"),
             format!("this is {}x{}.", area.width, area.height),
-            format!("Questions that wait: {}", self.model.requests.len()),
+            format!("Requests that wait: {}", self.model.requests.len()),
             "q quits.".to_owned(),
         ];
         for (line, y) in lines.iter().zip(area.y..area.bottom()) {
@@ -116,7 +116,7 @@ impl View<'_> {
         };
         let mut title = format!(
             "guard watch  {}{marked}, {}, {}",
-            count(model.requests.len(), "question"),
+            count(model.requests.len(), "request"),
             count(model.holes.len(), "hole"),
             count(model.sessions.len(), "session"),
         );

@@ -48,7 +48,7 @@ fn press(model: &mut Model, code: KeyCode) {
     );
 }
 
-/// Two questions, holes, a session and some records.
+/// Two requests, holes, a session and some records.
 fn model() -> Model {
     let mut model = Model::new(true);
     let held = Request {
@@ -85,10 +85,10 @@ fn model() -> Model {
 #[test]
 fn all_is_there_at_80x24() {
     insta::assert_snapshot!(screen(&mut model(), 80, 24), @r#"
-    guard watch  2 questions, 2 holes, 1 session
+    guard watch  2 requests, 2 holes, 1 session
     ─ Sessions ────────────────────────────────────────────────────────────────────
       s1    alice  2 h 5 min ago  policy homelab  claude  claude --continue
-    ▸ Questions ───────────────────────────────────────────────────────────────────
+    ▸ Requests ────────────────────────────────────────────────────────────────────
     > r1    s1   2x   3 s ago        tcp 192.0.2.10:443 (photos.example.com)  curl …
       r2    s1        waits 40 s     DELETE https://photos.example.com/api/jobs/7?n…
       rule      photos (confirm): production photo server
@@ -117,10 +117,10 @@ fn an_http_request_says_first_what_it_would_do() {
     let mut model = model();
     press(&mut model, KeyCode::Down);
     insta::assert_snapshot!(screen(&mut model, 100, 30), @r#"
-    guard watch  2 questions, 2 holes, 1 session
+    guard watch  2 requests, 2 holes, 1 session
     ─ Sessions ────────────────────────────────────────────────────────────────────────────────────────
       s1    alice  2 h 5 min ago  policy homelab  claude  claude --continue
-    ▸ Questions ───────────────────────────────────────────────────────────────────────────────────────
+    ▸ Requests ────────────────────────────────────────────────────────────────────────────────────────
       r1    s1   2x   3 s ago        tcp 192.0.2.10:443 (photos.example.com)  curl (4711)
     > r2    s1        waits 40 s     DELETE https://photos.example.com/api/jobs/7?now=1  curl (4711)
       to        tcp 192.0.2.10:443 (photos.example.com)
@@ -153,8 +153,8 @@ fn an_http_request_says_first_what_it_would_do() {
 #[test]
 fn what_decides_is_there_at_40x10() {
     insta::assert_snapshot!(screen(&mut model(), 40, 10), @r#"
-    guard watch  2 questions, 2 holes, 1 se…
-    ▸ Questions ───────────────────────────
+    guard watch  2 requests, 2 holes, 1 ses…
+    ▸ Requests ────────────────────────────
     > r1   2x  tcp 192.0.2.10:443 (photos.e…
       r2       DELETE https://photos.exampl…
       rule      photos (confirm): production
@@ -167,7 +167,7 @@ fn what_decides_is_there_at_40x10() {
 }
 
 #[test]
-fn questions_stay_on_a_small_screen_whatever_list_is_in_use() {
+fn requests_stay_on_a_small_screen_whatever_list_is_in_use() {
     let mut model = model();
     model.update(Event::Lists(Lists::default()), std::time::Duration::ZERO);
     for heading in ["▸ Holes", "▸ Sessions", "▸ Log"] {
@@ -186,7 +186,7 @@ fn a_smaller_terminal_is_told_so() {
     insta::assert_snapshot!(screen(&mut model(), 30, 5), @r#"
     guard watch needs 40x10,
     this is 30x5.
-    Questions that wait: 2
+    Requests that wait: 2
     q quits.
     "#);
     for (width, height) in [(1, 1), (0, 0), (39, 200), (300, 9)] {
@@ -207,7 +207,7 @@ fn details_say_all() {
     press(&mut model, KeyCode::Down);
     press(&mut model, KeyCode::Enter);
     insta::assert_snapshot!(screen(&mut model, 60, 20), @r#"
-    guard watch  2 questions, 2 holes, 1 session
+    guard watch  2 requests, 2 holes, 1 session
     r2  s1 wants to change something at tcp 192.0.2.10:443
     (photos.example.com)
       http      DELETE
@@ -232,7 +232,7 @@ fn details_say_all() {
     press(&mut model, KeyCode::Tab);
     press(&mut model, KeyCode::Enter);
     insta::assert_snapshot!(screen(&mut model, 60, 12), @r#"
-    guard watch  2 questions, 2 holes, 1 session
+    guard watch  2 requests, 2 holes, 1 session
     h1
       session   s1
       to        192.0.2.10/32 tcp/443
@@ -252,7 +252,7 @@ fn a_choice_shows_what_it_would_be_for() {
     let mut model = model();
     press(&mut model, KeyCode::Char('c'));
     insta::assert_snapshot!(screen(&mut model, 60, 12), @r#"
-    guard watch  2 questions, 2 holes, 1 session
+    guard watch  2 requests, 2 holes, 1 session
       yes to    connections, or HTTP requests: 1_
 
     r1  s1 wants tcp 192.0.2.10:443 (photos.example.com)
@@ -274,7 +274,7 @@ fn help_has_every_key() {
         press(&mut model, KeyCode::Char('?'));
         screen(&mut model, 80, 24)
     }, @r#"
-    guard watch  2 questions, 2 holes, 1 session
+    guard watch  2 requests, 2 holes, 1 session
       f y h     yes, for 5 minutes, 15 minutes, an hour
       o         yes, as you said it last time for the same rule
       c         yes to so many connections or requests: a number, then f, y or h
@@ -289,12 +289,12 @@ fn help_has_every_key() {
       a         mark all of its session
       x         close the hole under the cursor
       Enter     details, all that is known; never an answer
-      Tab       the next list: questions, holes, sessions, log
+      Tab       the next list: requests, holes, sessions, log
       Up Down   move, as k and j do; PageUp, PageDown, Home, End
       /         list only lines with some text; Esc lists all again
-      b         the bell for new questions, on or off
+      b         the bell for new requests, on or off
       ^L ^Z     draw the screen anew; suspend, until fg
-      q ^C      quit; questions go on waiting
+      q ^C      quit; requests go on waiting
 
 
     Down more  Esc back
@@ -319,7 +319,7 @@ fn what_a_yes_to_many_is_for_is_listed_in_full() {
     press(&mut model, KeyCode::Char('a'));
     let marked = screen(&mut model, 80, 24);
     for part in [
-        "3 questions (3 marked)",
+        "3 requests (3 marked)",
         ">*r1 ",
         " *r2 ",
         "n no to 3  f yes 5m  y 15m  h 1h  N stop asking  Space mark  Esc unmark",
@@ -443,7 +443,7 @@ fn without_colours_nothing_is_lost() {
     );
 }
 
-/// A question of which the agent has chosen all that it can.
+/// A request of which the agent has chosen all that it can.
 fn hostile(text: &str) -> Request {
     Request {
         comm: Some(text.into()),

@@ -1,4 +1,4 @@
-//! All questions that a yes is to be for together.
+//! All requests that a yes is to be for together.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::{Shown, Tone, View, paragraph, piece, rows, wrap};
 use crate::watch::model::marks::Together;
 
 impl View<'_> {
-    /// A heading that stays, and the list. Tells which questions can be seen from their first line to their last.
+    /// A heading that stays, and the list. Tells which requests can be seen from their first line to their last.
     pub(super) fn draw_together(
         &self,
         frame: &mut Frame<'_>,
@@ -45,7 +45,7 @@ impl View<'_> {
         }
     }
 
-    /// A question: what it wants in full, and what a person should beware of.
+    /// A request: what it wants in full, and what a person should beware of.
     fn about_one(&self, request: &Request, area: Rect) -> Vec<Line<'static>> {
         let cells = usize::from(area.width).saturating_sub(4);
         let http = request.http.iter().flat_map(|http| &http.warnings);
@@ -56,7 +56,7 @@ impl View<'_> {
         let mut lines = Vec::new();
         for (text, tone) in said {
             for part in wrap(&text, cells) {
-                // In a column of their own, where no id of another question ever stands.
+                // In a column of their own, where no id of another request ever stands.
                 let indent = if lines.is_empty() { "  " } else { "    " };
                 lines.push(Line::styled(format!("{indent}{part}"), self.look.of(tone)));
             }
@@ -65,7 +65,7 @@ impl View<'_> {
     }
 }
 
-/// Whether all of a question can be seen.
+/// Whether all of a request can be seen.
 fn is_seen(place: &Range<usize>, window: &Range<usize>) -> bool {
     let last = place.end.checked_sub(1);
     window.contains(&place.start) && last.is_some_and(|last| window.contains(&last))

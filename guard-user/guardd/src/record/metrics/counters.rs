@@ -1,4 +1,4 @@
-//! What happens, counted since guardd's start.
+//! Counts events since guardd's start.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,13 +12,13 @@ use prometheus_client::{
 /// A metric with one label.
 type By<M> = Family<[(&'static str, &'static str); 1], M>;
 
-/// A person answers in seconds, or in hours.
+/// Buckets: a person answers in seconds, or in hours.
 const ANSWERS: [f64; 9] = [
     1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0,
 ];
-/// guardd answers in a millisecond, or waits for names to be looked up and processes to end.
+/// Buckets: guardd answers in a millisecond, or waits for name servers and processes.
 const CALLS: [f64; 9] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
-/// A policy is in force in a millisecond, or has a million prefixes.
+/// Buckets: a policy is in force in a millisecond, or has a million prefixes.
 const APPLIES: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
 
 /// The counters. What they count is in the help texts of [`Self::register`].
@@ -57,7 +57,7 @@ impl Default for Counters {
             http: Family::default(),
             calls: Family::new_with_constructor(|| Histogram::new(CALLS)),
         };
-        // A series that is not there before it first grows has no rate then.
+        // A series that does not exist before its first event has no rate then.
         for answer in ["yes", "no"] {
             drop(counters.answers.get_or_create(&[("answer", answer)]));
         }
@@ -81,12 +81,12 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// A question came up.
+    /// A request was made.
     pub fn asked(&self) {
         self.requests.inc();
     }
 
-    /// A person answered what was asked at that time.
+    /// A person answered a request that was made at `asked_at`.
     pub fn answered(&self, answer: &'static str, asked_at: Timestamp) {
         self.answers.get_or_create(&[("answer", answer)]).inc();
         let waited = asked_at.duration_until(Timestamp::now()).as_secs_f64();
@@ -111,14 +111,14 @@ impl Counters {
         self.cut.inc_by(cut as u64);
     }
 
-    /// A request to a read-only destination that is no read came to that, as the audit log calls it, or a person was
-    /// asked about it.
+    /// The outcome of a request to a read-only destination that is no read, as the audit log names it; or a person was asked
+    /// about it.
     pub fn http(&self, outcome: &str) {
         let outcome = match outcome {
             "passed" => "passed",
             "asked" => "asked",
             "failed" => "failed",
-            // Of no request.
+            // Not about one request.
             "warned" => return,
             _ => "refused",
         };
@@ -147,7 +147,7 @@ impl Counters {
             .inc();
     }
 
-    /// The kernel has taken a policy.
+    /// The kernel has taken a policy; the time since `began` is counted.
     pub fn policy_applied(&self, began: Instant) {
         self.policy_apply.observe(began.elapsed().as_secs_f64());
     }

@@ -1,7 +1,7 @@
-//! The connections that are open, each on the account of its user.
+//! The open connections, each on the account of its user.
 //!
-//! A newcomer always gets in: where its user has too many connections, or all together have, the one goes that has had
-//! the most time to say what it wants and has not. So whoever asks at once is answered, whatever crowd hangs about.
+//! A new connection is always accepted: if its user has too many, or all together have, the one is closed that has had the most
+//! time to send its request and has not. So a client that sends at once is answered, whatever the crowd.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,10 +13,10 @@ use tokio::task::AbortHandle;
 
 /// Connections at once.
 const MOST: usize = 64;
-/// Connections at once of one user. All whose user is not known count as one.
+/// Connections at once of one user. Those of unknown users count as one user's.
 const MOST_OF_ONE: usize = 8;
 
-/// On whose account: a uid, where it is known.
+/// The account: a uid, if it is known.
 pub(super) type Account = Option<u32>;
 
 /// The connections, in the order in which they came.
@@ -33,7 +33,7 @@ struct Guest {
     task: Option<AbortHandle>,
 }
 
-/// A connection's place. It is free again when this is dropped.
+/// A connection's slot, released when this is dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
     crowd: Rc<RefCell<Crowd>>,
@@ -42,7 +42,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// A place for a newcomer, and whether another has gone for it.
+    /// A slot for a new connection, and whether another was closed for it.
     pub(super) fn take(crowd: &Rc<RefCell<Crowd>>, account: Account) -> (Self, bool) {
         let mut all = crowd.borrow_mut();
         let made_room = all.make_room(account);
@@ -63,12 +63,12 @@ impl Seat {
         (seat, made_room)
     }
 
-    /// Its number, by which [`Crowd::is_served_by`] knows it.
+    /// Its number for [`Crowd::is_served_by`].
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// What it wants is there, and it waits for the answer.
+    /// Its request is complete, and it waits for the answer.
     pub(super) fn asked(&self) {
         self.has_asked.set(true);
     }
@@ -81,7 +81,7 @@ impl Drop for Seat {
 }
 
 impl Crowd {
-    /// The task that ends where the place is needed.
+    /// The task that is aborted if the slot is needed.
     pub(super) fn is_served_by(&mut self, number: u64, task: AbortHandle) {
         if let Some(guest) = self.open.get_mut(&number) {
             guest.task = Some(task);
@@ -106,7 +106,7 @@ impl Crowd {
         true
     }
 
-    /// The oldest of those that have not asked, else the oldest.
+    /// The oldest of those without a complete request, else the oldest.
     fn first_to_go(&self, is_meant: impl Fn(&Guest) -> bool) -> Option<u64> {
         let meant = self.open.iter().filter(|(_, one)| is_meant(one));
         let first = meant.min_by_key(|(number, one)| (one.has_asked.get(), **number));

@@ -1,7 +1,6 @@
-//! What guardd counts, for Prometheus: off unless the settings say where to listen.
+//! Metrics for Prometheus: off unless the settings say where to listen.
 //!
-//! What the kernel counts is read from it at each scrape ([`Snapshot`]); what only guardd sees is counted as it happens
-//! ([`Counters`]).
+//! The kernel's counters are read at each scrape ([`Snapshot`]); what only guardd sees is counted as it happens ([`Counters`]).
 
 mod counters;
 mod crowd;

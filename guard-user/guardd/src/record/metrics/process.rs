@@ -1,8 +1,8 @@
-//! What guardd itself takes, as `/proc` tells.
+//! guardd's own use of memory, CPU and descriptors, by `/proc`.
 
 use std::{fs, io};
 
-/// What this process takes of the machine.
+/// What this process uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
     /// Memory in use.
@@ -14,7 +14,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Now. What cannot be read is 0.
+    /// The current values. One that cannot be read is 0.
     pub(super) fn look() -> Self {
         Self {
             resident_bytes: resident().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The HTTP server: one page, few connections, little time.
+//! The HTTP server of the metrics: one page, few connections, short timeouts.
 
 use std::{
     cell::RefCell,
@@ -37,26 +37,26 @@ use crate::{
     shared::Shared,
 };
 
-/// Whose members may read the metrics on a Unix socket, beside root.
+/// The group whose members may read the metrics on a Unix socket, beside root.
 const GROUP: &str = "guard";
-/// A request's head has to be there by then.
+/// How long a request's head may take.
 const HEAD_TIME: Duration = Duration::from_secs(2);
-/// All of it has to be over by then, the answer taken.
+/// How long a request and its answer may take.
 const WHOLE_TIME: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
-/// The least that hyper takes.
+/// The smallest limit that hyper accepts.
 const MAX_HEAD: usize = 8192;
-/// An address in use may be free later.
+/// Interval before an address in use is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// After an error that `accept` cannot help, such as too many open files.
+/// Pause after an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
-/// After one had to go for another: what hangs about and comes again costs this much time of nobody's.
+/// Pause after a connection was closed for another, so that clients that reconnect cost little.
 const PACE: Duration = Duration::from_millis(1);
-/// A page is made no more often. Whoever asks has one that was made after that.
+/// The shortest interval between two pages. Each client gets one that was made after its request.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves metrics for ever, where the settings say so. Where nothing can listen there, that is a warning, and tried
-/// again: it is no reason to let go of the guard.
+/// Serves metrics for ever, if the settings say so. A failure to listen is a warning, and tried again: it does not stop the
+/// guard.
 pub async fn serve(shared: Rc<Shared>) {
     let Some(listen) = shared.with(|state| state.config.metrics.listen.clone()) else {
         return std::future::pending().await;
@@ -80,7 +80,7 @@ pub async fn serve(shared: Rc<Shared>) {
     }
 }
 
-/// Takes the socket away again, where it is a file.
+/// Removes the socket, if it is a file.
 pub fn unlisten(listen: &Listen) {
     if let Listen::Unix(path) = listen
         && is_socket(path)
@@ -104,14 +104,14 @@ impl Socket {
     }
 }
 
-/// A socket at `path` for root and [`GROUP`], in place of the one that an earlier guardd has left there.
+/// A socket at `path` for root and [`GROUP`], in place of an earlier guardd's.
 fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     if path.exists() && !is_socket(path) {
         return Err(io::Error::other(
             "what is there is no socket, and is left alone",
         ));
     }
-    // There under its name only when it is closed to all others.
+    // It gets its name only when it is closed to all others.
     let new = path.with_extension("new");
     if is_socket(&new) {
         fs::remove_file(&new)?;
@@ -133,7 +133,7 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
-/// A page of each format, or nothing where it cannot be written.
+/// A page of each format; none if it cannot be written.
 type Page = Fresh<Option<Bytes>>;
 
 struct Server {
@@ -154,7 +154,7 @@ impl Server {
     }
 }
 
-/// Somebody who has connected.
+/// An accepted connection.
 struct Caller {
     stream: Box<dyn Stream>,
     account: Account,
@@ -193,7 +193,7 @@ async fn accept(server: &Rc<Server>, socket: &Socket) {
     }
 }
 
-/// The next who connects.
+/// Accepts the next connection.
 async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
     Ok(match socket {
         Socket::Unix(listener) => {
@@ -216,7 +216,7 @@ async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
     })
 }
 
-/// Whose the other end is.
+/// The user at the other end.
 fn owner(stream: &TcpStream) -> Account {
     let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else {
         return None;
@@ -295,7 +295,7 @@ async fn metrics(server: &Server, request: &Request<Incoming>) -> Response<Full<
 async fn written(shared: &Shared, format: Format) -> Option<Bytes> {
     let (counters, snapshot) =
         shared.with(|state| (state.recorder.counters().clone(), Snapshot::of(state)));
-    // Thousands of sessions are a long text: nobody waits for it.
+    // Thousands of sessions are a long text: nothing else waits for it.
     let rendered = spawn_blocking(move || render(&counters, snapshot, format)).await;
     rendered.ok()?.ok().map(Bytes::from)
 }

@@ -1,4 +1,4 @@
-//! What is so at the moment of a scrape.
+//! The values at the moment of a scrape.
 
 use std::{collections::HashMap, fmt};
 
@@ -14,13 +14,14 @@ use prometheus_client::{
 use super::process::Process;
 use crate::{control::ids, state::State};
 
-/// Longer names than this are cut in labels.
+/// Bytes of a name in a label.
 const MAX_NAME: usize = 64;
 
-/// Whom a count is of. There are no more than the kernel has room for, and an ended one goes after a minute.
+/// The labels of a session's counts. There are no more than the kernel has room for, and those of an ended session go after a
+/// minute.
 type Labels = [(&'static str, String); 3];
 
-/// What is of one session.
+/// The counts of one session.
 #[derive(Debug)]
 struct OfSession {
     labels: Labels,
@@ -29,7 +30,7 @@ struct OfSession {
     holes: u64,
 }
 
-/// The state in numbers; by default none of them, for the names alone.
+/// The values; the default has none, for the names of the metrics alone.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     status: Status,
@@ -42,7 +43,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Now: enforcement is read back, and the kernel's counters are read.
+    /// The current values: enforcement is read back, and the kernel's counters are read.
     #[must_use]
     pub fn of(state: &State) -> Self {
         let status = state.status();
@@ -60,10 +61,10 @@ impl Snapshot {
     }
 }
 
-/// All that the kernel counts for; it knows of no request.
+/// The sessions that the kernel counts for; it knows of no request.
 fn sessions(state: &State) -> Vec<OfSession> {
     let waiting = state.requests.pending();
-    let requests = count(waiting.iter().map(|one| one.question.session));
+    let requests = count(waiting.iter().map(|one| one.key.session));
     let open = state.datapath.holes().unwrap_or_default();
     let permits = state.proxy.permits().iter();
     let permits = permits.map(|(_, permit)| permit.session);
@@ -180,7 +181,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// They go on while guardd is down.
+    /// These go on while guardd is down.
     fn counted_by_the_kernel(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut refusals = to.encode_descriptor(
             "guard_refusals",

@@ -16,7 +16,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What a scraper that says what it accepts is given.
+    /// The format for a scraper that sends this `Accept` header.
     #[must_use]
     pub fn accepted(header: &str) -> Self {
         match header.contains("application/openmetrics-text") {
@@ -39,7 +39,7 @@ impl Format {
 ///
 /// # Errors
 ///
-/// That one of them cannot be written.
+/// If one of them cannot be written.
 pub fn render(
     counters: &Counters,
     snapshot: Snapshot,

@@ -14,32 +14,32 @@ use tokio::{
 
 use crate::{config::Config, process::may_start, sessions::systemd};
 
-/// Who runs it where nobody is named.
+/// The user that runs it if the settings name none.
 const NOBODY: &str = "nobody";
-/// It has so long.
+/// How long it may run.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// systemd is given a little longer to say how it ended.
+/// How much longer systemd has to report its end.
 const GRACE: Duration = Duration::from_secs(5);
-/// Of what it says on standard error so many bytes are logged.
+/// Bytes of its standard error that are logged.
 const MAX_SAID: usize = 300;
-/// Where its programs are: nothing of guardd's own environment is handed on.
+/// Its PATH: nothing of guardd's own environment is passed on.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The command, and as whom it runs.
+/// The command, and the user that runs it.
 #[derive(Debug)]
 pub(super) struct Hook {
     words: Vec<String>,
     account: Account,
-    /// guardd may not become another user itself: the service manager starts it.
+    /// guardd cannot become another user itself, so the service manager starts it.
     by_manager: bool,
 }
 
 impl Hook {
-    /// What the settings say; none where they say nothing.
+    /// The command in the settings; none if they have none.
     ///
     /// # Errors
     ///
-    /// Where it cannot be run as they say.
+    /// If it cannot be run as the settings say.
     pub(super) fn of(config: &Config) -> Result<Option<Self>> {
         let Some(words) = config.on_request.clone() else {
             return Ok(None);
@@ -61,11 +61,11 @@ impl Hook {
         }))
     }
 
-    /// Runs it with a request on its standard input, to its end or that of our patience.
+    /// Runs it with a request on its standard input, until it ends or its time is up.
     ///
     /// # Errors
     ///
-    /// That it failed, took too long or could not be started.
+    /// If it failed, took too long or could not be started.
     pub(super) async fn run(&self, request: &proto::Request) -> Result<()> {
         let mut input = serde_json::to_vec(request).context("the request has no JSON form")?;
         input.push(b'\n');
@@ -90,7 +90,7 @@ impl Hook {
             };
         let ended = timeout(patience, finish(&mut child, &input)).await;
         if let Some(group) = group.filter(|_| ended.is_err()) {
-            // It, and what it has started. Not waited for yet, so the id is its own.
+            // The command and what it has started. It was not waited for yet, so the id is its own.
             let _ = kill_process_group(group, Signal::KILL);
             let _ = child.wait().await;
         }
@@ -130,7 +130,7 @@ impl Hook {
             "--collect",
             "--service-type=exec",
         ])
-        .arg("--description=guard: tells of a question")
+        .arg("--description=guard: tells of a request")
         .arg(format!("--uid={}", self.account.uid))
         .arg(format!("--gid={}", self.account.gid))
         .arg(format!("--property=RuntimeMaxSec={}s", PATIENCE.as_secs()));
@@ -151,7 +151,7 @@ impl Hook {
     }
 }
 
-/// Hands the request over, and waits for the end.
+/// Writes the request to it, and waits for its end.
 async fn finish(child: &mut Child, input: &[u8]) -> Result<()> {
     let stdin = child.stdin.take();
     let stderr = child.stderr.take();
@@ -172,7 +172,7 @@ async fn finish(child: &mut Child, input: &[u8]) -> Result<()> {
     }
 }
 
-/// The beginning of what it says. The rest is read too, so that it is not held up.
+/// The beginning of its standard error. The rest is read too, so that it does not block.
 async fn said(stderr: Option<ChildStderr>) -> String {
     let Some(mut stderr) = stderr else {
         return String::new();
@@ -186,7 +186,7 @@ async fn said(stderr: Option<ChildStderr>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// As whom it runs, given what the settings say.
+/// The user that runs it, by the settings.
 fn account(set: Option<&str>) -> Result<Account> {
     let name = set.unwrap_or(NOBODY);
     let found = match name.parse() {

@@ -1,7 +1,7 @@
 //! The command that is run for each new request: for chat and push services.
 //!
-//! What it is told comes from the agent in part, and it talks to the network: so it is never root. It runs outside of
-//! guardd's task of deciding: a command that hangs, fails or floods costs a line in the log.
+//! Its input comes from the agent in part, and it uses the network: so it never runs as root. It runs apart from guardd's
+//! decisions: a command that hangs, fails or floods costs a line in the log.
 
 use std::{collections::HashSet, rc::Rc, time::Duration};
 
@@ -18,14 +18,14 @@ mod hook;
 
 /// Commands at once.
 const AT_ONCE: usize = 4;
-/// Questions that wait for one of them.
+/// Requests that wait for a command.
 const QUEUE: usize = 64;
-/// Questions that come closer together than this are looked at once; so that what is told says whether somebody waits.
+/// Requests within this time are read together, so that their JSON says whether a connection is held.
 const GATHER: Duration = Duration::from_millis(50);
-/// That some are not told is said no more often than this.
+/// Interval between two warnings that requests were dropped.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Which questions are told already.
+/// The requests for which the command has run.
 #[derive(Debug)]
 pub struct Notified {
     changes: watch::Receiver<u64>,
@@ -33,7 +33,7 @@ pub struct Notified {
 }
 
 impl Notified {
-    /// Those that wait now: an earlier guardd has told of them.
+    /// The pending requests: for these an earlier guardd has run the command.
     #[must_use]
     pub fn until_now(shared: &Shared) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Notified {
         }
     }
 
-    /// Waits for a change; those that have come up with it.
+    /// Waits for a change; returns the new requests.
     async fn next(&mut self, shared: &Shared) -> Vec<String> {
         // The sender lives as long as `shared`.
         let _ = self.changes.changed().await;
@@ -56,7 +56,7 @@ impl Notified {
     }
 }
 
-/// The ids of the questions that wait, oldest first, and about how much each is: where that has grown much it is another one.
+/// The ids of the pending requests, oldest first, each with its size: one that has grown much is told again.
 fn pending(shared: &Shared) -> Vec<(String, u32)> {
     shared.with(|state| {
         let pending = state.requests.pending().iter();
@@ -65,7 +65,7 @@ fn pending(shared: &Shared) -> Vec<(String, u32)> {
     })
 }
 
-/// Tells of each new question, for ever.
+/// Runs the command for each new request, for ever.
 pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
     let hook = shared.with(|state| Hook::of(&state.config));
     let hook = match hook {
@@ -89,7 +89,7 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
     tokio::join!(collect, run(&shared, &hook, waiting));
 }
 
-/// Runs the command for each question of a queue, a few at a time.
+/// Runs the command for each request in a queue, a few at a time.
 async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<String>) {
     let mut running = JoinSet::new();
     loop {
@@ -107,7 +107,7 @@ async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<S
     }
 }
 
-/// Tells of a question, if it waits still.
+/// Runs the command for a request, if it still waits.
 async fn tell(shared: &Shared, hook: &Hook, id: &str) {
     let shown = shared.with(|state| Some(state.requests.get(id)?.shown.clone()));
     let Some(shown) = shown else {
@@ -118,7 +118,7 @@ async fn tell(shared: &Shared, hook: &Hook, id: &str) {
     }
 }
 
-/// Questions that nobody was told of.
+/// Requests for which no command was run.
 #[derive(Debug, Default)]
 struct Dropped {
     count: u64,
@@ -134,7 +134,7 @@ impl Dropped {
         let is_quiet = self.said.is_some_and(|said| said.elapsed() < QUIET);
         if self.count > 0 && !is_quiet {
             tracing::warn!(
-                questions = self.count,
+                keys = self.count,
                 "on_request: not told, as {QUEUE} others wait for it; guard pending has them"
             );
             (self.count, self.said) = (0, Some(Instant::now()));

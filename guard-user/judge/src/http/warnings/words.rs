@@ -2,7 +2,7 @@
 
 /// Where a word stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Place {
+pub(in super::super) enum WordPosition {
     /// A segment of the path.
     Path,
     /// The name of a parameter, of a field of a form or of a JSON object.
@@ -11,11 +11,11 @@ pub(in super::super) enum Place {
     Value,
 }
 
-use Place::{Name, Path, Value};
+use WordPosition::{Name, Path, Value};
 
 /// Each with where it counts, and what it is likely to mean. Several words follow one another. `deleteAll`,
 /// `delete_all` and `delete-all` are all `delete all`.
-pub(in super::super) const WORDS: &[(&str, &[Place], &str)] = &[
+pub(in super::super) const WORDS: &[(&str, &[WordPosition], &str)] = &[
     ("all", &[Path, Name], "all of them"),
     ("batch", &[Path, Name], "many at once"),
     ("bulk", &[Path, Name, Value], "many at once"),
@@ -75,7 +75,7 @@ pub(in super::super) const WORDS: &[(&str, &[Place], &str)] = &[
 ];
 
 /// What a text is likely to mean by the first entry that it has in it, longer ones first.
-pub(in super::super) fn means(text: &str, place: Place) -> Option<&'static str> {
+pub(in super::super) fn means(text: &str, place: WordPosition) -> Option<&'static str> {
     let words = split(text);
     let holds = |entry: &str| {
         let entry: Vec<_> = entry.split(' ').collect();
@@ -138,7 +138,7 @@ mod tests {
             "reinforced",
             "jobless",
         ] {
-            assert_eq!(means(text, Place::Path), None, "{text}");
+            assert_eq!(means(text, WordPosition::Path), None, "{text}");
         }
     }
 

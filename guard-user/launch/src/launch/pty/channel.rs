@@ -1,4 +1,4 @@
-//! What relay and monitor say to each other.
+//! The messages between relay and monitor.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,19 +10,19 @@ use rustix::net::{
 
 use crate::Outcome;
 
-/// A message; which side may say it stands beside it.
+/// A message; the side that may send it is named first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// The relay: send this signal to the command.
+    /// From the relay: send this signal to the command.
     Signal(i32),
-    /// The relay: have the command go on, in the foreground of its terminal or in the background.
+    /// From the relay: continue the command, in the foreground of its terminal or in the background.
     Resume {
-        /// Whether what is typed is for it.
+        /// Whether the command gets what is typed.
         foreground: bool,
     },
-    /// The monitor: this signal has stopped the command.
+    /// From the monitor: this signal has stopped the command.
     Stopped(i32),
-    /// The monitor: the command has ended.
+    /// From the monitor: the command has ended.
     Ended(Outcome),
 }
 
@@ -69,12 +69,12 @@ impl Channel {
         Ok((Self(one), Self(other)))
     }
 
-    /// Says something. To nobody, where the other side has ended: it will be seen to have.
+    /// Sends a message. If the other side has ended, that is noticed elsewhere.
     pub(super) fn say(&self, message: Message) {
         let _ = retry_on_intr(|| send(&self.0, &message.bytes(), SendFlags::NOSIGNAL));
     }
 
-    /// Waits for what the other side says; `None` where it has ended.
+    /// Waits for a message from the other side; `None` if it has ended.
     ///
     /// # Errors
     ///

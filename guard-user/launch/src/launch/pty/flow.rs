@@ -8,8 +8,8 @@ use rustix::io::{Errno, read, write};
 /// As much as a terminal gives at once, and some.
 const ROOM: usize = 16 * 1024;
 
-/// What was read and is not written yet. More is read when all of it is, so that whoever writes faster
-/// than the other reads has to wait, as at a terminal.
+/// Bytes that were read and not written yet. More is read when all are written, so that a fast writer waits for a slow reader,
+/// as at a terminal.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     bytes: Vec<u8>,
@@ -42,7 +42,7 @@ impl Flow {
     ///
     /// # Errors
     ///
-    /// The system's, EIO above all: a terminal that is gone, or one whose foreground is somebody else's.
+    /// The system's, above all EIO: the terminal is gone, or another process group has its foreground.
     pub(super) fn fill(&mut self, from: impl AsFd) -> io::Result<Filled> {
         if !self.is_empty() {
             return Ok(Filled::Some);
@@ -59,7 +59,7 @@ impl Flow {
         }
     }
 
-    /// Has a byte written after what is to be written still.
+    /// Adds a byte after those that are still to be written.
     pub(super) fn put(&mut self, byte: u8) {
         self.bytes.push(byte);
     }

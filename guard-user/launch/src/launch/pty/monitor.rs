@@ -30,7 +30,7 @@ pub(super) struct Start {
     pub(super) pty: OwnedFd,
     /// Which of the command's standard streams it becomes.
     pub(super) streams: [bool; 3],
-    /// Whether what is typed is for the command from the beginning, so that the person's terminal is raw.
+    /// Whether the command gets what is typed from the beginning, so that the person's terminal is raw.
     pub(super) in_foreground: bool,
     pub(super) signals: Signals,
     /// The person's terminal.
@@ -39,7 +39,7 @@ pub(super) struct Start {
     pub(super) to_hand: Option<ToHand>,
 }
 
-/// Starts the command, and stays until it has ended and the relay has all that it wrote.
+/// Starts the command, and stays until it has ended and the relay has all of its output.
 pub(super) fn run(
     start: Start,
     command: &Command,
@@ -56,7 +56,7 @@ pub(super) fn run(
     exit_at_once(if status { 0 } else { crate::NOT_STARTED })
 }
 
-/// Leads a session, and starts the command in it. `None` where that failed, which is told then.
+/// Leads a session, and starts the command in it. `None` if that failed, which is then reported.
 fn begin(
     mut start: Start,
     command: &Command,
@@ -80,7 +80,7 @@ fn begin(
             become_command(command, &mut enter, start.to_hand.take(), to_parent)
         }
         Ok((_, Fork::Parent(child))) => {
-            // The child does the same: who comes first does not matter, and afterwards it fails.
+            // The child does the same: the order does not matter, and the second call may fail.
             let _ = setpgid(Some(child), Some(child));
             drop(start.to_hand.take());
             Some(Monitor::new(child, start))
@@ -97,7 +97,7 @@ fn refuse(error: &LaunchError, to_parent: &mut File) -> ! {
     exit_at_once(error.code)
 }
 
-/// In the child: a job of its own, at its terminal. Signals are held back still, so that no SIGTTOU stops it.
+/// In the child: a job of its own, at its terminal. Signals are still blocked, so that no SIGTTOU stops it.
 fn take_its_place(start: &Start) -> io::Result<()> {
     setpgid(None, None)?;
     if start.in_foreground {
@@ -118,13 +118,13 @@ fn take_its_place(start: &Start) -> io::Result<()> {
 
 struct Monitor {
     child: Pid,
-    /// Which group of the command's was last in the foreground: its own, or one that it has put there.
+    /// The process group that was last in the foreground: the command's own, or one that it has put there.
     group: Pid,
     pty: OwnedFd,
     signals: Signals,
     relay: Channel,
     terminal: Terminal,
-    /// What the person's terminal was before the relay made it raw, if it was from the beginning.
+    /// The person's terminal's settings before the relay made it raw, if it was raw from the beginning.
     before: Option<Termios>,
     is_raw: bool,
 }
@@ -144,7 +144,7 @@ impl Monitor {
         }
     }
 
-    /// Watches over the command until it ends, or the relay does.
+    /// Watches the command until it ends, or the relay does.
     fn watch(&mut self) -> io::Result<()> {
         loop {
             let mut ready = [
@@ -168,7 +168,7 @@ impl Monitor {
         }
     }
 
-    /// Does what the relay says. Whether it is there still.
+    /// Does what the relay's message says. Returns whether the relay is still there.
     fn obey(&mut self) -> io::Result<bool> {
         match self.relay.hear()? {
             Some(Message::Signal(signal)) => self.send(signal),
@@ -199,15 +199,15 @@ impl Monitor {
         let _ = signal::send_to_group(self.child, signal::CONTINUE);
     }
 
-    /// The relay was killed: the terminal is not left raw. This end hangs the pseudo-terminal up, and guardd
-    /// ends the session.
+    /// The relay was killed: restores the terminal. The end of this process hangs the pseudo-terminal up, and guardd ends the
+    /// session.
     fn stand_in(&self) {
         if let Some(before) = self.before.as_ref().filter(|_| self.is_raw) {
             self.terminal.restore_to(before);
         }
     }
 
-    /// Whether it has ended, and the relay knows.
+    /// Whether the command has ended, and the relay knows.
     fn look_after_child(&mut self) -> io::Result<bool> {
         let changes = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         while let Some(status) = waitid(WaitId::Pid(self.child), changes)? {
@@ -233,15 +233,15 @@ impl Monitor {
         self.relay.say(Message::Stopped(signal));
     }
 
-    /// Waits until the relay has all that was written, which would be lost with this session, and ends without
-    /// a hang-up for what the command has left running.
+    /// Waits until the relay has all of the output, which would be lost with this session, and ends without a hang-up for
+    /// processes that the command has left running.
     fn let_go(&self) -> io::Result<()> {
         let _ = tcsetpgrp(&self.pty, getpgrp());
         while self.relay.hear()?.is_some() {}
         Ok(())
     }
 
-    /// What comes to the monitor itself is for the command: a hang-up above all, which the kernel tells the leader alone.
+    /// Signals to the monitor are for the command: above all a hang-up, which the kernel sends to the session's leader alone.
     fn pass_on(&self, signal: i32, sender: Option<u32>) {
         let child = self.child.as_raw_nonzero().get().unsigned_abs();
         let is_own = matches!(signal, CHILD_CHANGED | signal::CONTINUE | signal::RESIZED);

@@ -15,14 +15,14 @@ use super::terminal::Terminal;
 use crate::Outcome;
 use crate::launch::{parent::ended, parent::has_job_control};
 
-/// A pseudo-terminal holds less than this: what is read after the command has ended, and more, was written by what
+/// A pseudo-terminal holds less than this: what is read beyond this after the command has ended was written by processes that
 /// it has left running, which may never end.
 const LAST_WORDS: usize = 64 * 1024;
 
 pub(super) struct Relay {
     monitor: Pid,
     terminal: Terminal,
-    /// The outer end of the pseudo-terminal; `None` where there is nothing more to carry.
+    /// The outer end of the pseudo-terminal; `None` if there is nothing more to relay.
     pty: Option<OwnedFd>,
     signals: Signals,
     channel: Channel,
@@ -30,11 +30,11 @@ pub(super) struct Relay {
     output: Flow,
     /// Whether the person's terminal is there.
     is_connected: bool,
-    /// Whether anything may still be typed there.
+    /// Whether more may be typed there.
     is_typed_at: bool,
 }
 
-/// What there is to do.
+/// The descriptors that are ready.
 struct Ready {
     signals: bool,
     channel: bool,
@@ -63,7 +63,7 @@ impl Relay {
         }
     }
 
-    /// Relays until the command has ended, and gives the terminal back.
+    /// Relays until the command has ended, and restores the terminal.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Relay {
         end.ok_or_else(|| io::Error::other("it is not known how the command ended"))
     }
 
-    /// `None` where the monitor has ended before the command.
+    /// `None` if the monitor has ended before the command.
     fn carry_until_end(&mut self) -> io::Result<Option<Outcome>> {
         loop {
             let ready = self.wait()?;
@@ -105,7 +105,7 @@ impl Relay {
         }
     }
 
-    /// Waits until there is something to do.
+    /// Waits until a descriptor is ready.
     fn wait(&self) -> io::Result<Ready> {
         let wanted = |wants, flags| if wants { flags } else { PollFlags::empty() };
         let reads = self.terminal.is_raw() && self.keys.is_empty();
@@ -165,7 +165,7 @@ impl Relay {
             match self.keys.fill(&self.terminal) {
                 Ok(Filled::Some | Filled::Nothing) => {}
                 Err(_) if !self.terminal.is_foreground() => return self.retire(),
-                // Of a terminal that is gone the kernel says so, by a hang-up.
+                // If the terminal is gone the kernel reports a hang-up.
                 Ok(Filled::End) | Err(_) if !self.terminal.is_controlling() => self.end_keys(),
                 Ok(Filled::End) | Err(_) => self.hang_up(),
             }
@@ -177,14 +177,14 @@ impl Relay {
         }
     }
 
-    /// Somebody else is in the foreground now.
+    /// Another process group is in the foreground now.
     fn retire(&mut self) {
         self.terminal.leave();
         self.channel.say(Message::Resume { foreground: false });
     }
 
-    /// Nothing is typed any more at a terminal that is not the controlling one, and can be there still: the command reads an end, as it
-    /// would have without a terminal between, and goes on.
+    /// The end of input at a terminal that is not the controlling one, and may still be there: the command reads an end, as it
+    /// would have from that terminal itself, and goes on.
     fn end_keys(&mut self) {
         self.is_typed_at = false;
         let end = self.terminal.end_of_input();
@@ -192,16 +192,16 @@ impl Relay {
         self.keys.put(end);
     }
 
-    /// The terminal is gone: so is the one that stands for it, of which the kernel tells the command.
+    /// The terminal is gone: hangs up the pseudo-terminal, which the kernel reports to the command.
     fn hang_up(&mut self) {
         self.is_connected = false;
-        // Where it is there after all, as one that failed once, its user is not left with a raw one.
+        // If it is there after all, as after a passing error, it is not left raw.
         self.terminal.restore();
         self.pty = None;
         self.output = Flow::default();
     }
 
-    /// Whether somebody has made this process go on.
+    /// Whether this process was continued.
     fn look_at_signals(&mut self) -> io::Result<bool> {
         let mut continued = false;
         while let Some(arrival) = self.signals.receive()? {
@@ -213,17 +213,17 @@ impl Relay {
 
     fn arrived(&mut self, Arrival { signal, sender }: Arrival) {
         match signal {
-            // The monitor says by itself what it has seen.
+            // The monitor reports that itself.
             CHILD_CHANGED => {}
             signal::RESIZED => self.resize(),
             signal::CONTINUE => {
                 if self.terminal.is_raw() && self.terminal.is_foreground() {
-                    // Whoever stopped this process may have changed the terminal meanwhile.
+                    // The process that stopped this one may have changed the terminal.
                     let _ = self.terminal.make_raw();
                 }
                 self.channel.say(Message::Signal(signal));
             }
-            // From the terminal, which is not raw: the command is in no group of it.
+            // From the terminal, which is not raw: the command is not in its process groups.
             signal if sender.is_none() && !signal::is_for_jobs(signal) => {}
             signal => self.channel.say(Message::Signal(signal)),
         }
@@ -231,12 +231,12 @@ impl Relay {
 
     fn resize(&self) {
         if let (Some(pty), Ok(size)) = (&self.pty, self.terminal.size()) {
-            // It fails where the command is gone.
+            // It fails if the command is gone.
             let _ = tcsetwinsize(pty, size);
         }
     }
 
-    /// The command was stopped, by ^Z perhaps, or as it wants to read and may not yet.
+    /// The command was stopped, perhaps by ^Z, or because it reads in the background.
     fn stopped(&mut self, signal: i32) -> io::Result<()> {
         let wants_terminal = signal::is_for_terminal(signal);
         let was_raw = self.terminal.is_raw();
@@ -245,24 +245,24 @@ impl Relay {
             return Ok(());
         }
         if signal::is_stop(signal) && !has_job_control() {
-            // Whoever stopped it by that may make it go on.
+            // The process that stopped the command may continue it.
             return Ok(());
         }
         self.finish()?;
         self.terminal.restore();
         let stopped = has_job_control() && {
             signal::stop_job_by(signal)?;
-            // Here it has gone on again, unless nobody could have seen to that.
+            // This process was continued, unless no shell could have done so.
             self.look_at_signals()?
         };
         let takes = (was_raw || wants_terminal) && self.take_terminal();
-        // Where nobody stops this job, the command would try again for ever.
+        // Without a shell that stops this job, the command would try again for ever.
         let foreground = takes || !stopped;
         self.channel.say(Message::Resume { foreground });
         Ok(())
     }
 
-    /// Makes the terminal raw, if it is this job's to read.
+    /// Makes the terminal raw, if this job may read it.
     fn take_terminal(&mut self) -> bool {
         let takes = self.is_connected && self.is_typed_at && self.terminal.is_foreground();
         let taken = takes && self.terminal.make_raw().is_ok();
@@ -272,7 +272,7 @@ impl Relay {
         taken
     }
 
-    /// Shows what the command has written so far. Whoever signals does not want to wait for it.
+    /// Shows the rest of the command's output. A signal ends the wait.
     fn finish(&mut self) -> io::Result<()> {
         let mut shown = 0;
         while shown < LAST_WORDS {

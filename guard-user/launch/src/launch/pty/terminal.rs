@@ -10,22 +10,22 @@ use rustix::termios::{
     OptionalActions, SpecialCodeIndex, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr,
 };
 
-/// ^D, where the terminal's settings are not known.
+/// ^D, if the terminal's settings are not known.
 const END_OF_INPUT: u8 = 4;
 
-/// A terminal. Where it was made raw, it is made as it was when this is dropped.
+/// A terminal. If it was made raw, it is restored when this is dropped.
 #[derive(Debug)]
 pub(in crate::launch) struct Terminal {
-    /// A descriptor of its own, so that not waiting on it is nobody else's surprise.
+    /// A descriptor of its own, so that other users of the terminal are not affected by its non-blocking mode.
     fd: OwnedFd,
     /// Whether it is the controlling terminal: one that is not has no background.
     controls: bool,
-    /// What to restore, while it is raw.
+    /// The settings to restore, while it is raw.
     before: Option<Termios>,
 }
 
 impl Terminal {
-    /// The terminal that this process is at: its controlling one, or else one that it has as a standard stream.
+    /// The terminal of this process: its controlling one, or else one that is a standard stream.
     pub(in crate::launch) fn find() -> Option<Self> {
         let opened = |path: &str| {
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -58,7 +58,7 @@ impl Terminal {
         }
     }
 
-    /// Which of the standard streams are this terminal. One that is another was chosen by the person, who may.
+    /// Which of the standard streams are this terminal. Another one was chosen by the person, and stays.
     pub(super) fn streams(&self) -> [bool; 3] {
         let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
         [input.as_fd(), output.as_fd(), error.as_fd()].map(|stream| self.is(stream))
@@ -73,7 +73,7 @@ impl Terminal {
         isatty(stream) && device(stream) == device(self.fd.as_fd())
     }
 
-    /// Whether what is typed is for this process' job.
+    /// Whether this process's job may read what is typed.
     pub(super) fn is_foreground(&self) -> bool {
         let group = group_of(getpid()).ok();
         !self.controls || group_in_front(&self.fd).ok() == group
@@ -106,7 +106,7 @@ impl Terminal {
         Ok(tcgetwinsize(&self.fd)?)
     }
 
-    /// Has each key passed on as it is: what it means is for the pseudo-terminal to say. Only for the foreground.
+    /// Has each key passed on unchanged: the pseudo-terminal interprets it. Only for the foreground.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl Terminal {
         self.before.is_some()
     }
 
-    /// Makes it as it was. In the background it is somebody else's, who has seen to that.
+    /// Restores it. In the background, another process group has set it.
     pub(super) fn restore(&mut self) {
         if let Some(before) = self.before.take()
             && self.is_foreground()
@@ -135,17 +135,17 @@ impl Terminal {
         }
     }
 
-    /// Leaves it to others as it is.
+    /// Leaves its settings as they are.
     pub(super) fn leave(&mut self) {
         self.before = None;
     }
 
-    /// Makes it as it was, for a relay that was killed.
+    /// Restores it, for a relay that was killed.
     pub(super) fn restore_to(&self, settings: &Termios) {
         let _ = tcsetattr(&self.fd, OptionalActions::Now, settings);
     }
 
-    /// What [`Self::restore`] would make it.
+    /// The settings that [`Self::restore`] would restore.
     pub(super) fn before(&self) -> Option<&Termios> {
         self.before.as_ref()
     }

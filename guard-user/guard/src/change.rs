@@ -17,10 +17,10 @@ const MAX_LENGTH: u64 = 16 * 1024 * 1024;
 
 /// What shall become of a file; no text: it is not there.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) file: PathBuf,
-    pub(super) before: Option<String>,
-    pub(super) after: Option<String>,
+pub(crate) struct Change {
+    pub(crate) file: PathBuf,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
 }
 
 impl Change {
@@ -29,7 +29,7 @@ impl Change {
     /// # Errors
     ///
     /// Where it cannot be read, and those of `edit`, which say what in it cannot be understood.
-    pub(super) fn of(
+    pub(crate) fn of(
         file: PathBuf,
         edit: impl FnOnce(Option<&str>) -> Result<Option<String>, String>,
     ) -> Result<Self, CliError> {
@@ -44,12 +44,12 @@ impl Change {
     }
 
     /// Whether it changes anything.
-    pub(super) fn is_one(&self) -> bool {
+    pub(crate) fn is_one(&self) -> bool {
         self.before != self.after
     }
 
     /// As diff -u writes it.
-    pub(super) fn diff(&self) -> String {
+    pub(crate) fn diff(&self) -> String {
         let [before, after] =
             [&self.before, &self.after].map(|text| text.as_deref().unwrap_or_default());
         let name = |text: &Option<String>| match text {
@@ -67,7 +67,7 @@ impl Change {
     /// # Errors
     ///
     /// Where the file has changed since it was read, or cannot be written.
-    pub(super) fn write(&self) -> Result<(), CliError> {
+    pub(crate) fn write(&self) -> Result<(), CliError> {
         let now = read(&self.file).map_err(|error| cannot("read", &self.file, &error))?;
         if now != self.before {
             return Err(CliError::Local(Failure {

@@ -1,4 +1,4 @@
-//! Where the program `guard-proxy` is.
+//! Finds the program of a worker.
 
 use std::{
     env,
@@ -13,44 +13,56 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, open};
 
-/// What it is called.
-pub const NAME: &str = "guard-proxy";
-/// Where the packages put it: nobody types it.
+/// The proxy's name, which `guardd proxy` becomes.
+const PROXY: &str = "guard-proxy";
+/// Where the packages put it: it is no command for people.
 const LIBEXEC: &str = "/usr/libexec/guard";
 
-/// The program, held open: when the files are replaced, guardd goes on with the proxy that belongs to it.
-#[derive(Debug, Default)]
-pub struct Program(Option<OwnedFd>);
+/// The program, held open: when the files are replaced, guardd goes on with the proxy of its own version.
+#[derive(Debug)]
+pub struct Program {
+    name: &'static str,
+    file: Option<OwnedFd>,
+}
 
 impl Program {
-    /// The one that is there now.
+    /// The program that is there now.
     ///
     /// # Errors
     ///
-    /// Where there is none, with the places where it was looked for.
-    pub fn find() -> Result<Self> {
-        let (_, file) = find(&places()?)?;
-        Ok(Self(Some(file)))
+    /// If there is none, with the places where it was searched for.
+    pub fn find(name: &'static str) -> Result<Self> {
+        let (_, file) = find(&places(name)?, name)?;
+        Ok(Self {
+            name,
+            file: Some(file),
+        })
     }
 
-    /// A path by which this process's children can run it. Looks for it where it was not found before.
+    /// One that is to be searched for when it is needed.
+    #[must_use]
+    pub const fn missing(name: &'static str) -> Self {
+        Self { name, file: None }
+    }
+
+    /// A path by which this process's children can run it. Searches for it if it was not found before.
     ///
     /// # Errors
     ///
     /// As [`Self::find`].
     pub fn path(&mut self) -> Result<PathBuf> {
-        if self.0.is_none() {
-            *self = Self::find()?;
+        if self.file.is_none() {
+            *self = Self::find(self.name)?;
         }
-        let file = self.0.as_ref().context("it was not found")?;
+        let file = self.file.as_ref().context("it was not found")?;
         Ok(format!("/proc/self/fd/{}", file.as_raw_fd()).into())
     }
 }
 
-/// Becomes the proxy: what `guardd proxy` was when guardd had it in itself, and units of that time may still say.
+/// Becomes the proxy, for units that still run `guardd proxy`, as when guardd had the proxy in itself.
 #[must_use]
 pub fn become_it(arguments: &[std::ffi::OsString]) -> ExitCode {
-    let found = places().and_then(|places| find(&places));
+    let found = places(PROXY).and_then(|places| find(&places, PROXY));
     let error = match found {
         Ok((path, _)) => Command::new(path).args(arguments).exec().into(),
         Err(error) => error,
@@ -59,14 +71,14 @@ pub fn become_it(arguments: &[std::ffi::OsString]) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Beside guardd's own program, as it is built and unpacked; then where packages have it.
-fn places() -> Result<[PathBuf; 2]> {
+/// Beside guardd's own program, as it is built and unpacked; then the packages' place.
+fn places(name: &str) -> Result<[PathBuf; 2]> {
     let own = env::current_exe().context("cannot tell where guardd's own program is")?;
     let dir = own.parent().unwrap_or(Path::new("/"));
-    Ok([dir, Path::new(LIBEXEC)].map(|dir| dir.join(NAME)))
+    Ok([dir, Path::new(LIBEXEC)].map(|dir| dir.join(name)))
 }
 
-fn find(places: &[PathBuf]) -> Result<(PathBuf, OwnedFd)> {
+fn find(places: &[PathBuf], name: &str) -> Result<(PathBuf, OwnedFd)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut files = places.iter().map(|place| {
         let file = open(place, flags, Mode::empty());
@@ -78,7 +90,7 @@ fn find(places: &[PathBuf]) -> Result<(PathBuf, OwnedFd)> {
             .map(|place| place.display().to_string())
             .collect();
         format!(
-            "its program is neither {}: install guard again, or put {NAME} beside guardd",
+            "its program is neither {}: install guard again, or put {name} beside guardd",
             places.join(" nor ")
         )
     })
@@ -94,6 +106,7 @@ mod tests {
     fn it_is_looked_for_beside_guardd_first() {
         let dir = tempfile::tempdir().unwrap();
         let places = ["beside", "libexec"].map(|name| dir.path().join(name));
+        let find = |places: &[PathBuf]| super::find(places, PROXY);
         let error = find(&places).unwrap_err().to_string();
         assert!(error.contains("beside nor "), "{error}");
         assert!(error.contains("put guard-proxy beside guardd"), "{error}");
@@ -106,9 +119,13 @@ mod tests {
     #[test]
     fn what_is_held_is_what_was_found() {
         let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join(NAME);
+        let place = dir.path().join(PROXY);
         fs::write(&place, "first").unwrap();
-        let mut program = Program(Some(find(std::slice::from_ref(&place)).unwrap().1));
+        let found = find(std::slice::from_ref(&place), PROXY);
+        let mut program = Program {
+            name: PROXY,
+            file: Some(found.unwrap().1),
+        };
         let other = dir.path().join("other");
         fs::write(&other, "second").unwrap();
         fs::rename(&other, &place).unwrap();

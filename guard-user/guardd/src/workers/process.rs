@@ -1,4 +1,4 @@
-//! The proxy as a child of guardd's, where that may give up root for it.
+//! A worker as guardd's child, if guardd may give up root for it.
 
 use std::{
     env, io,
@@ -11,44 +11,40 @@ use anyhow::{Context as _, Result, bail};
 use guard_sys::{accounts::Account, packets::Packets};
 use tokio::process::{Child, Command};
 
-use super::program::NAME;
-
-/// The proxy's user on a machine where guard was installed.
-const USER: &str = "guard-proxy";
-/// Everywhere else.
+/// The user of all of them on a machine where guard was not installed.
 const NOBODY: &str = "nobody";
 
-/// As whom a proxy runs, given what the settings say.
+/// The user that a worker of that name runs as, by the settings.
 ///
 /// # Errors
 ///
-/// Where there is no such user, or that is root.
-pub fn account(set: Option<&str>) -> Result<Account> {
+/// If there is no such user, or it is root.
+pub fn account(set: Option<&str>, name: &str) -> Result<Account> {
     let found = match set {
         Some(name) => Account::named(name)?,
-        None => match Account::named(USER)? {
+        None => match Account::named(name)? {
             None => Account::named(NOBODY)?,
             found => found,
         },
     };
-    let name = set.unwrap_or(NOBODY);
-    let account = found.with_context(|| format!("there is no user {name} for it to run as"))?;
+    let user = set.unwrap_or(NOBODY);
+    let account = found.with_context(|| format!("there is no user {user} for it to run as"))?;
     if account.uid == 0 {
         bail!("it does not run as root: change [proxy] user in guardd.toml");
     }
     Ok(account)
 }
 
-/// A proxy, and what is said to it. It is killed when this is dropped.
+/// A running worker and its connection. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Started {
-    /// The conversation.
+    /// The connection.
     pub packets: Packets,
     child: Child,
 }
 
 impl Started {
-    /// Its process; none where it has ended.
+    /// Its process; none if it has ended.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
@@ -63,7 +59,7 @@ impl Started {
         self.child.wait().await
     }
 
-    /// Ends it, and waits until it has.
+    /// Ends it, and waits for that.
     ///
     /// # Errors
     ///
@@ -73,18 +69,19 @@ impl Started {
     }
 }
 
-/// Starts `program` as a proxy of that user's. It gives up everything before it hears anything; what it inherits is its end of the conversation, as standard input, and standard error.
+/// Starts `program` as a proxy, run by that user. It gives up all rights before it reads anything; it inherits its end of the
+/// connection as standard input, and standard error.
 ///
 /// It dies with the thread that calls this.
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn start(program: &Path, account: &Account) -> io::Result<Started> {
+pub fn start(program: &Path, name: &str, account: &Account) -> io::Result<Started> {
     let (packets, theirs): (_, OwnedFd) = Packets::pair()?;
     let mut command = Command::new(program);
     command
-        .arg0(NAME)
+        .arg0(name)
         .args(["--fd", "0", "--user"])
         .arg(account.uid.to_string())
         .env_clear()
@@ -101,14 +98,16 @@ pub fn start(program: &Path, account: &Account) -> io::Result<Started> {
 mod tests {
     use super::*;
 
+    const USER: &str = "guard-proxy";
+
     #[test]
     fn a_proxy_is_never_root() {
         for root in ["root", "0"] {
-            assert!(account(Some(root)).is_err(), "{root}");
+            assert!(account(Some(root), USER).is_err(), "{root}");
         }
-        assert!(account(Some("no such user")).is_err());
-        assert_eq!(account(Some("61234")).unwrap().uid, 61234);
-        let default = account(None).unwrap();
+        assert!(account(Some("no such user"), USER).is_err());
+        assert_eq!(account(Some("61234"), USER).unwrap().uid, 61234);
+        let default = account(None, USER).unwrap();
         assert!([USER, NOBODY].contains(&default.name.as_str()));
     }
 }

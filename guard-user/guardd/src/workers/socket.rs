@@ -1,4 +1,4 @@
-//! Where a proxy that a service manager has started comes to guardd: a socket that appears when one is needed.
+//! The socket at which a worker that a service manager has started connects to guardd; it exists while one is needed.
 
 use std::{
     fs, io,
@@ -12,18 +12,18 @@ use std::{
 use anyhow::{Result, bail};
 use guard_sys::packets::{Packets, listen};
 
-use super::process;
+use super::{Worker, process};
 use crate::{control::auth::CallerPlace, shared::Shared};
 
-/// The socket, for as long as a proxy is needed.
+/// The socket, while a worker is needed.
 #[derive(Debug)]
-pub struct ProxySocket {
+pub struct WorkerSocket {
     listener: tokio::io::unix::AsyncFd<OwnedFd>,
     path: PathBuf,
 }
 
-impl ProxySocket {
-    /// Listens at `path`, in the place of whatever an earlier guardd has left there.
+impl WorkerSocket {
+    /// Listens at `path`, where it replaces an earlier guardd's socket.
     ///
     /// # Errors
     ///
@@ -34,25 +34,27 @@ impl ProxySocket {
             _ => {}
         }
         let listener = listen(path)?;
-        // Whoever comes is known by the kernel's word. guardd may not give the file to the proxy's user (CAP_CHOWN).
+        // The kernel identifies the peer. guardd may not give the file to the worker's user (CAP_CHOWN).
         fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
         let path = path.to_owned();
         Ok(Self { listener, path })
     }
 
-    /// The next proxy. Everybody else is sent away.
+    /// The next worker. Other peers are closed.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub async fn next(&self, shared: &Shared) -> Result<Packets> {
+    pub async fn next<W: Worker>(&self, shared: &Shared) -> Result<Packets> {
         loop {
             let mut ready = self.listener.readable().await?;
             let accepted = ready.try_io(|listener| accept(listener.as_fd()));
             match accepted {
-                Ok(Ok(socket)) => match admit(shared, &socket) {
+                Ok(Ok(socket)) => match admit::<W>(shared, &socket) {
                     Ok(()) => return Ok(Packets::of(socket)?),
-                    Err(error) => tracing::warn!("who is no proxy came to its socket: {error:#}"),
+                    Err(error) => {
+                        tracing::warn!("who is no {} came to its socket: {error:#}", W::NAME)
+                    }
                 },
                 Ok(Err(error)) => bail!("cannot accept a connection: {error}"),
                 Err(_would_block) => {}
@@ -61,9 +63,9 @@ impl ProxySocket {
     }
 }
 
-impl Drop for ProxySocket {
+impl Drop for WorkerSocket {
     fn drop(&mut self) {
-        // What is left is replaced by the next one.
+        // A leftover is replaced by the next one.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -73,11 +75,11 @@ fn accept(listener: std::os::fd::BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::net::accept_with(listener, flags)?)
 }
 
-/// A proxy is of the proxy's user, and no process under the guard.
-fn admit(shared: &Shared, socket: &OwnedFd) -> Result<()> {
+/// Checks that a peer has the worker's user, and is not under the guard.
+fn admit<W: Worker>(shared: &Shared, socket: &OwnedFd) -> Result<()> {
     let peer = shared.with(|state| state.machine.peer(socket))?;
-    let user = shared.with(|state| state.config.proxy.user.clone());
-    let account = process::account(user.as_deref())?;
+    let user = shared.with(|state| W::user(state));
+    let account = process::account(user.as_deref(), W::NAME)?;
     if peer.uid() != account.uid {
         bail!("it is of uid {}, and not {}", peer.uid(), account.name);
     }

@@ -1,0 +1,159 @@
+//! DNS questions of sessions whose policies speak of names: redirected to the guard's resolver.
+//!
+//! Whatever server a program asks at port 53 by UDP or TCP, the resolver gets the question, judges the name, asks that server, and
+//! notes in `NAMED` what it said before the program hears it. `connect` and `sendmsg` rewrite the address, egress tells the
+//! resolver which server was meant, `recvmsg` and `getpeername` show that one.
+
+use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
+use guard_common::{Connection, HoleId, Hook, Protocol, Wanted, prefix_flags, with_hole};
+
+use crate::{
+    ALLOW, REFUSE, UNDECIDED, allow_call, ctx, kernel,
+    maps::{self, ListenerState},
+    recall,
+    redirect::{Proxy, Reason, Redirect},
+    verdict::{self, Stage},
+};
+
+/// Where DNS servers listen (RFC 1035 4.2).
+const PORT: u16 = 53;
+
+/// Whether a call may be a question.
+#[inline(always)]
+pub(crate) fn may_be(to: &Connection) -> bool {
+    to.port == PORT && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
+}
+
+/// Redirects a question that the policies let through; [`UNDECIDED`] where nothing is to be redirected: the policies do not speak
+/// of names, they do not let it through, or it goes to a server of the session's own.
+#[inline(always)]
+pub(crate) fn judge(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> i32 {
+    let port = match ask(ctx, to, hook, cgroup) {
+        REFUSED => return REFUSE,
+        NOT_REDIRECTED => return UNDECIDED,
+        port => port as u16,
+    };
+    let localhost = to.to.localhost();
+    match hook {
+        Hook::Connect4 | Hook::Sendmsg4 => ctx::lead4(ctx, &localhost, port),
+        _ => ctx::lead6(ctx, &localhost, port),
+    }
+    ALLOW
+}
+
+const REFUSED: u32 = 0;
+const NOT_REDIRECTED: u32 = 1 << 16;
+
+/// The port of the resolver that gets the question, or one of these.
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::due`], as all that it calls.
+#[inline(never)]
+fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> u32 {
+    let said = of_policies(to, cgroup);
+    let decision = verdict::unpacked(said);
+    if decision.flags & prefix_flags::NAMES == 0 || is_own(ctx, to, cgroup) {
+        return NOT_REDIRECTED;
+    }
+    if decision.allows() {
+        return redirected(ctx, to, cgroup, HoleId(0));
+    }
+    match hole(ctx, to, hook, cgroup, said) {
+        HoleId(0) => NOT_REDIRECTED,
+        hole => redirected(ctx, to, cgroup, hole),
+    }
+}
+
+/// What the policies say, packed.
+#[inline(never)]
+fn of_policies(to: &Connection, cgroup: u64) -> u64 {
+    verdict::packed(&maps::session(cgroup), to, Stage::Begins)
+}
+
+/// The hole that lets it through, of which the socket remembers; or 0.
+#[inline(never)]
+fn hole(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, said: u64) -> HoleId {
+    // Read before the decision, so that a change meanwhile voids it.
+    let generation = maps::generation();
+    let granted = match hook {
+        Hook::Sendmsg4 | Hook::Sendmsg6 => recall(ctx::socket(ctx), to, generation, cgroup).granted,
+        _ => HoleId(0),
+    };
+    let session = maps::session(cgroup).id;
+    let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
+        verdict::hole(session, to, granted, wanted)
+    });
+    if decision.allows() && allow_call(ctx, to, &decision, generation, cgroup) == ALLOW {
+        decision.hole
+    } else {
+        HoleId(0)
+    }
+}
+
+/// The port of the resolver that gets the question, of which the socket's record tells; or [`REFUSED`].
+#[inline(never)]
+fn redirected(ctx: &SockAddrContext, to: &Connection, cgroup: u64, hole: HoleId) -> u32 {
+    let netns = kernel::netns_cookie(ctx.as_ptr());
+    let resolver = Proxy {
+        netns,
+        port: maps::resolver(netns),
+    };
+    if resolver.port == 0 || is_bound_to_device(ctx) || !listens(ctx, to, resolver.port) {
+        return REFUSED;
+    }
+    let state = kernel::new_socket_storage(maps::redirects(), ctx::socket(ctx));
+    let Some(redirect) = state.map(Redirect::new) else {
+        return REFUSED;
+    };
+    let session = maps::session(cgroup);
+    redirect.note((Reason::QUESTION, hole), to, session.id, &resolver);
+    u32::from(resolver.port)
+}
+
+/// Whether a program asks for the resolver's own address: it serves only what was redirected.
+#[inline(always)]
+pub(crate) fn is_direct(ctx: &SockAddrContext, to: &Connection) -> bool {
+    to.to.is_localhost()
+        && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
+        && to.port != 0
+        && to.port == maps::resolver(kernel::netns_cookie(ctx.as_ptr()))
+}
+
+/// What a socket is bound to decides its device, and the loopback is another one (`SO_BINDTODEVICE`, which anybody may set).
+#[inline(always)]
+fn is_bound_to_device(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the context's socket.
+    (unsafe { (*ctx::socket(ctx)).bound_dev_if }) != 0
+}
+
+/// Whether the resolver is still there.
+#[inline(always)]
+fn listens(ctx: &SockAddrContext, to: &Connection, port: u16) -> bool {
+    let localhost = to.to.localhost();
+    if to.protocol == Protocol::TCP {
+        return kernel::is_listening(ctx.as_ptr(), maps::listeners(), &localhost, port);
+    }
+    let is_marked =
+        |found: *mut bpf_sock| kernel::socket_storage::<u64>(maps::listeners(), found).is_some();
+    kernel::with_udp_receiver(ctx.as_ptr(), (&localhost, port), is_marked).unwrap_or(false)
+}
+
+/// Whether a socket of the session itself receives it.
+#[inline(never)]
+fn is_own(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> bool {
+    if !to.to.is_loopback() || cgroup == 0 {
+        return false;
+    }
+    let is_own = |found: *mut bpf_sock| {
+        let state = kernel::socket_storage::<ListenerState>(maps::listener_states(), found);
+        // SAFETY: a live map value; one aligned word.
+        state.is_some_and(|state| unsafe { (&raw const (*state).owner).read_volatile() } == cgroup)
+    };
+    let localhost = to.to.localhost();
+    let (own, at) = ((&localhost, 0), (&to.to, to.port));
+    let found = if to.protocol == Protocol::TCP {
+        kernel::with_receiver(ctx.as_ptr(), own, at, is_own)
+    } else {
+        kernel::with_udp_receiver(ctx.as_ptr(), at, is_own)
+    };
+    found.unwrap_or(false)
+}

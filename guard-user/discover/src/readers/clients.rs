@@ -1,0 +1,152 @@
+//! What command line clients keep: git, netrc, npm, gcloud.
+
+use crate::dsn::{Dsn, host_alone, scan};
+use crate::host::Host;
+use crate::service::Service;
+use crate::tokens::said;
+
+use super::{Sink, lines, sections, value};
+
+/// `.git/config`: where a push goes.
+pub(super) fn git(sink: &mut Sink, text: &str) {
+    for (line, name, pairs) in sections(sink, text) {
+        let Some(name) = name.strip_prefix("remote ") else {
+            continue;
+        };
+        let name = name.trim_matches('"');
+        let urls = pairs
+            .iter()
+            .filter(|(key, _)| ["url", "pushurl"].contains(&key.as_str()));
+        for (_, url) in urls {
+            remote(sink, line, name, url);
+        }
+    }
+}
+
+fn remote(sink: &mut Sink, line: usize, name: &str, url: &str) {
+    let (host, port, service, has_password) = match scan(url) {
+        Dsn::Targets(mut targets) if targets.len() == 1 => {
+            let target = targets.remove(0);
+            let service = match target.service {
+                Service::Ssh if !is_gits(url) => Service::Ssh,
+                _ => Service::Git,
+            };
+            (target.host, target.port, service, target.has_password)
+        }
+        Dsn::Unreadable => return sink.pass_over(Some(line), "an unreadable address"),
+        // `user@host:path`; what has a slash before its colon is a file.
+        _ => match url.split_once(':') {
+            Some((at, _)) if at.contains('@') && !at.contains('/') => {
+                let host = at.rsplit('@').next().unwrap_or_default();
+                let service = match is_gits(url) {
+                    true => Service::Git,
+                    false => Service::Ssh,
+                };
+                match host_alone(host, 22) {
+                    Some((host, port)) => (host, port, service, false),
+                    None => return sink.pass_over(Some(line), "an unreadable host"),
+                }
+            }
+            _ => return,
+        },
+    };
+    let clue = sink.named(line, name, service, Some((host, port)), said(""));
+    if let Some(clue) = clue
+        && service == Service::Git
+    {
+        // A forge is where work goes every day; who deploys by a push calls the remote so.
+        clue.credential = has_password.then_some("password");
+    }
+}
+
+/// Forges know one user.
+fn is_gits(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.starts_with("git@")
+}
+
+/// `machine HOST login USER password WORD`, on one line or several.
+pub(super) fn netrc(sink: &mut Sink, text: &str) {
+    let lines = lines(sink, text);
+    let mut words = lines
+        .iter()
+        .filter(|(_, line)| !line.trim_start().starts_with('#'))
+        .flat_map(|(number, line)| line.split_whitespace().map(|word| (*number, word)));
+    while let Some((line, word)) = words.next() {
+        match word {
+            "machine" => {
+                let Some((_, host)) = words.next() else {
+                    return;
+                };
+                let Some(host) = Host::parse(host) else {
+                    sink.pass_over(Some(line), "an unreadable host");
+                    continue;
+                };
+                let service = match host.as_str() {
+                    "api.heroku.com" => Service::Platform,
+                    _ => Service::Http,
+                };
+                let at = Some((Some(host), 443));
+                sink.named(line, "machine", service, at, said(""));
+            }
+            // What follows is somebody's secret, whatever it says.
+            "login" | "password" | "account" => {
+                words.next();
+            }
+            // Its lines may say anything.
+            "macdef" => return sink.pass_over(Some(line), "a macro, and what is behind it"),
+            _ => {}
+        }
+    }
+}
+
+/// Registries of npm, and whether there is a token for one.
+pub(super) fn npmrc(sink: &mut Sink, text: &str) {
+    for (line, text) in lines(sink, text) {
+        let Some((key, rest)) = text.split_once('=') else {
+            continue;
+        };
+        let (key, rest) = (key.trim(), rest.trim());
+        if key.starts_with(['#', ';']) {
+            continue;
+        }
+        if key == "registry" || key.ends_with(":registry") {
+            match scan(rest) {
+                Dsn::Targets(targets) => {
+                    for target in targets {
+                        let at = Some((target.host, target.port));
+                        let clue = sink.named(line, "registry", Service::Http, at, target.data);
+                        if let Some(clue) = clue {
+                            clue.credential = target.has_password.then_some("password");
+                        }
+                    }
+                }
+                Dsn::Other => {}
+                Dsn::Unreadable => sink.pass_over(Some(line), "an unreadable address"),
+            }
+        } else if let Some(registry) = key.strip_prefix("//")
+            && ["_authToken", "_auth", "_password"]
+                .iter()
+                .any(|end| key.ends_with(end))
+        {
+            let at = registry.split(['/', ':']).next().unwrap_or_default();
+            let at = host_alone(at, 443);
+            sink.named(line, "token", Service::Http, at, said(""));
+        }
+    }
+}
+
+/// A configuration of gcloud: an account, and the project that is meant.
+pub(super) fn gcloud(sink: &mut Sink, text: &str) {
+    for (line, name, pairs) in sections(sink, text) {
+        if name != "core" || value(&pairs, &["account"]).is_none() {
+            continue;
+        }
+        let data = said(value(&pairs, &["project"]).unwrap_or_default());
+        let at = Some((Host::parse("cloudresourcemanager.googleapis.com"), 443));
+        let clue = sink.named(line, "project", Service::Platform, at, data);
+        if let Some(clue) = clue {
+            clue.has_sibling = false;
+        }
+    }
+}

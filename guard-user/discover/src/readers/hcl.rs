@@ -1,0 +1,211 @@
+//! Terraform's files, and Prisma's: `key = "value"` in blocks. Lines are read and not the language, so that each has its number and
+//! nothing is evaluated: what is no literal says nothing here.
+
+use crate::dsn::{Dsn, host_alone, scan};
+use crate::service::Service;
+use crate::tokens::said;
+
+use super::settings::{Around, Variable, variables_in};
+use super::{KEY, Sink, lines};
+
+/// Blocks in each other.
+const DEPTH: usize = 64;
+
+#[derive(Default)]
+struct Block {
+    line: usize,
+    /// `provider`, and `postgresql` beside it.
+    kind: String,
+    label: String,
+    /// The line, key and value of each.
+    pairs: Vec<(usize, String, String)>,
+}
+
+impl Block {
+    fn value(&self, key: &str) -> &str {
+        let found = self.pairs.iter().find(|(_, own, _)| own == key);
+        found.map_or("", |(_, _, value)| value)
+    }
+}
+
+pub(super) fn blocks(sink: &mut Sink, text: &str) {
+    let mut open = vec![Block::default()];
+    let mut ends: Option<String> = None;
+    let mut in_comment = false;
+    for (number, line) in lines(sink, text) {
+        let bare = line.trim();
+        if let Some(end) = &ends {
+            if bare == end {
+                ends = None;
+            }
+            continue;
+        }
+        if in_comment || bare.starts_with("/*") {
+            in_comment = !bare.contains("*/");
+            continue;
+        }
+        if bare.starts_with('#') || bare.starts_with("//") {
+            continue;
+        }
+        if bare.starts_with('}') {
+            if open.len() > 1
+                && let Some(block) = open.pop()
+            {
+                flush(sink, &block);
+            }
+            continue;
+        }
+        let head = bare.strip_suffix('{').map(str::trim_end);
+        match (head, bare.split_once('=')) {
+            (Some(head), _) => {
+                if open.len() > DEPTH {
+                    sink.pass_over(Some(number), "too deep");
+                    return;
+                }
+                open.push(Block::of(number, head));
+            }
+            (None, Some((key, value))) => {
+                if let Some(end) = heredoc(value) {
+                    ends = Some(end);
+                } else if let (Some(value), Some(block)) = (literal(value), open.last_mut()) {
+                    let key = key.trim().trim_matches('"').to_owned();
+                    block.pairs.push((number, key, value.to_owned()));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    // What is not closed says what it says all the same.
+    for block in open.iter().rev() {
+        flush(sink, block);
+    }
+}
+
+impl Block {
+    /// `provider "postgresql"`, `resource "aws_instance" "web"`, `datasource db`, `settings =`.
+    fn of(line: usize, head: &str) -> Self {
+        let mut words = head
+            .split(|c: char| c.is_whitespace() || c == '=')
+            .map(|word| word.trim_matches('"'))
+            .filter(|word| !word.is_empty());
+        let kind = words.next().unwrap_or_default().to_owned();
+        let labels: Vec<_> = words.collect();
+        let label = match labels.is_empty() {
+            true => kind.clone(),
+            false => labels.join("."),
+        };
+        Self {
+            line,
+            label: match label.len() > KEY {
+                true => "-".to_owned(),
+                false => label,
+            },
+            kind,
+            pairs: Vec::new(),
+        }
+    }
+}
+
+fn heredoc(value: &str) -> Option<String> {
+    let end = value.trim().strip_prefix("<<")?.trim_start_matches('-');
+    Some(end.trim().to_owned())
+}
+
+/// A text or a number, where nothing in it stands for something else.
+fn literal(value: &str) -> Option<&str> {
+    let value = value.trim();
+    match value.strip_prefix('"') {
+        Some(rest) => rest.split_once('"').map(|(inner, _)| inner),
+        None => {
+            let word = value.split_whitespace().next()?;
+            word.bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then_some(word)
+        }
+    }
+}
+
+fn flush(sink: &mut Sink, block: &Block) {
+    match (block.kind.as_str(), block.label.as_str()) {
+        ("backend", "s3") => return backend(sink, block),
+        ("connection", _) if block.value("type") != "winrm" => return connection(sink, block),
+        ("provider", "kubernetes" | "helm") => return cluster(sink, block),
+        _ => {}
+    }
+    let is_provider = block.kind == "provider";
+    let keys: Vec<String> = block
+        .pairs
+        .iter()
+        .map(|(_, key, _)| match key.as_str() {
+            "endpoint" if is_provider => format!("{}.host", block.label),
+            key if block.label.is_empty() => key.to_owned(),
+            key => format!("{}.{key}", block.label),
+        })
+        .collect();
+    let all: Vec<_> = keys
+        .iter()
+        .zip(&block.pairs)
+        .map(|(key, (line, _, value))| Variable {
+            line: Some(*line),
+            key,
+            value,
+            dormant: false,
+        })
+        .collect();
+    variables_in(sink, &all, &Around::default());
+}
+
+/// Where the state is kept: who writes there says what there is.
+fn backend(sink: &mut Sink, block: &Block) {
+    let host = match (block.value("endpoint"), block.value("region")) {
+        ("", "") => return,
+        ("", region) => format!("https://s3.{region}.amazonaws.com"),
+        (endpoint, _) => endpoint.to_owned(),
+    };
+    let data = said(&format!("{} {}", block.value("bucket"), block.value("key")));
+    leads(sink, block.line, "backend.s3", Service::S3, &host, data);
+}
+
+fn connection(sink: &mut Sink, block: &Block) {
+    let host = block.value("host");
+    if !host.is_empty() {
+        let port = block.value("port").parse().unwrap_or(22);
+        let at = host_alone(host, port);
+        sink.named(block.line, "connection", Service::Ssh, at, said(""));
+    }
+}
+
+fn cluster(sink: &mut Sink, block: &Block) {
+    let host = block.value("host");
+    let data = said(block.value("config_context"));
+    if !host.is_empty() {
+        leads(
+            sink,
+            block.line,
+            &block.label,
+            Service::Kubernetes,
+            host,
+            data,
+        );
+    }
+}
+
+fn leads(
+    sink: &mut Sink,
+    line: usize,
+    key: &str,
+    service: Service,
+    url: &str,
+    data: crate::tokens::Said,
+) {
+    match scan(url) {
+        Dsn::Targets(targets) => {
+            for target in targets {
+                let at = Some((target.host, target.port));
+                sink.named(line, key, service, at, data);
+            }
+        }
+        Dsn::Other => {}
+        Dsn::Unreadable => sink.pass_over(Some(line), "an unreadable address"),
+    }
+}

@@ -1,0 +1,39 @@
+//! What happened to people, with the file or variable by which the agent found its way there. `== thread | what is to be found`,
+//! then each file, or the environment, behind `-- `.
+
+use super::*;
+
+const INCIDENTS: &str = include_str!("../incidents.txt");
+
+#[test]
+fn each_incident_is_named_before_the_first_connection() -> Tested {
+    let mut count = 0;
+    for incident in INCIDENTS.split("== ").skip(1) {
+        let (head, files) = incident.split_once('\n').ok_or("no files")?;
+        let (thread, expected) = head.split_once(" | ").ok_or("nothing expected")?;
+        let mut scene = Scene::new()?;
+        for file in files.split("-- ").skip(1) {
+            let (path, text) = file.split_once('\n').ok_or("no text")?;
+            if path == "env" {
+                let variables = text.lines().filter_map(|line| line.split_once('='));
+                let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
+                scene.environment = variables.collect();
+            } else {
+                scene = scene.with(path, text)?;
+            }
+        }
+        let found = scene.look()?;
+        let is_named = match expected.strip_prefix("key ") {
+            Some(what) => found.keys.iter().any(|key| key.what == what),
+            None => lines(&found)
+                .iter()
+                .any(|line| line.starts_with(&format!("{expected}, "))),
+        };
+        let told = format!("{found:?}");
+        assert!(is_named, "{thread}: {expected}: {:?}", lines(&found));
+        assert!(!told.to_lowercase().contains("hunter2"), "{thread}: {told}");
+        count += 1;
+    }
+    assert_eq!(count, 28);
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! Before `guard run` starts its command: what looks like production and is in reach of it, and what the policy leaves open.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guard_discover::{Bounds, Discovery};
+use guard_launch::Identity;
+use guard_policy::{self as policy};
+use guard_proto::{Failure, Started};
+use rustix::process::geteuid;
+
+use super::dismissals::Dismissals;
+use super::items::{Discovered, InReach, seen};
+use super::look;
+use crate::error::CliError;
+use crate::inside;
+use crate::person::Person;
+use crate::policy_file::PolicyFile;
+use crate::render::Output;
+use crate::render::page::{BAD, COMMAND, GOOD, HEAD, Page, WARN};
+
+/// A command is not kept longer by it, unless the settings say that it is to wait.
+const TIME: Duration = Duration::from_millis(150);
+/// Threads are gone by then.
+const GONE: Duration = Duration::from_secs(1);
+/// No more lines are shown.
+const LINES: usize = 8;
+
+/// What to say before a command, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before<'r> {
+    /// As whom the command runs.
+    pub(crate) identity: &'r Identity,
+    /// Whether the person wants to be told little.
+    pub(crate) quiet: bool,
+    /// How the person is told.
+    pub(crate) output: Output,
+}
+
+/// What was found as that user.
+struct Looked {
+    found: Discovery,
+    dismissals: Dismissals,
+}
+
+impl Before<'_> {
+    /// Says it, on a terminal.
+    ///
+    /// # Errors
+    ///
+    /// Where guardd's settings say that nothing runs while something is open, and something is, or it is not known.
+    pub(crate) fn tell(self, started: &Started, text: Option<&str>) -> Result<(), CliError> {
+        let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
+        // Where the settings ask for it, guardd has seen that this is the outermost one, and a variable changes nothing.
+        let is_inner =
+            started.session.parent.is_some() || (!started.covered && inside::is_inside());
+        if is_inner || !(is_shown || started.covered) {
+            return Ok(());
+        }
+        match self.judged(started, text) {
+            Ok(all) => {
+                let page = page(&all);
+                if is_shown {
+                    // That nobody reads it keeps no command from running.
+                    let _ = io::Write::write_all(&mut anstream::stderr(), page.as_str().as_bytes());
+                }
+                match started.covered && !all.is_clean() {
+                    true => Err(open(&all).into()),
+                    false => Ok(()),
+                }
+            }
+            Err(why) if started.covered => Err(not_known(why).into()),
+            Err(why) => {
+                let line = Page::of(format_args!(
+                    "guard: did not look for production in reach: {why}"
+                ));
+                let _ = anstream::stderr().write_all(line.as_str().as_bytes());
+                Ok(())
+            }
+        }
+    }
+
+    fn judged(self, started: &Started, text: Option<&str>) -> Result<Discovered, String> {
+        let name = started.session.policy.as_str();
+        let text = match text.or(started.text.as_deref()) {
+            Some(text) => text.to_owned(),
+            None => {
+                PolicyFile::named(name)
+                    .map_err(|failure| failure.to_string())?
+                    .text
+            }
+        };
+        let parsed = policy::parse(&format!("{name}.toml"), &text)
+            .map_err(|_| format!("the policy {name} is not understood here"))?;
+        let time = match started.covered {
+            true => Bounds::default().time,
+            false => Some(TIME),
+        };
+        let person = Person::of(self.identity);
+        let before = threads();
+        let looked = self.identity.with_rights(|| looked(&person, time));
+        settle(before);
+        let Looked { found, dismissals } = looked.map_err(|error| error.to_string())??;
+        Discovered::of(found, &parsed, &dismissals, false)
+            .map_err(|_| format!("the policy {name} is not understood here"))
+    }
+}
+
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// Threads that have ended count for a moment yet, and a process with more than one cannot be copied.
+fn settle(before: usize) {
+    let deadline = Instant::now() + GONE;
+    while threads() > before && Instant::now() < deadline {
+        thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// As whoever this thread is by now.
+fn looked(person: &Person, time: Option<Duration>) -> Result<Looked, String> {
+    if geteuid().is_root() {
+        return Err("that is not done as root".to_owned());
+    }
+    let bounds = Bounds {
+        time,
+        ..Bounds::default()
+    };
+    let found = look(Path::new("."), person, bounds).map_err(|error| error.to_string())?;
+    let dismissals = match person.dismissals() {
+        Some(file) => Dismissals::read(&file).map_err(|failure| failure.to_string())?,
+        None => Dismissals::default(),
+    };
+    Ok(Looked { found, dismissals })
+}
+
+/// Nothing where there is nothing to say.
+fn page(all: &Discovered) -> Page {
+    let mut page = Page::default();
+    let mut places: Vec<_> = all.items.iter().filter(|one| one.is_production()).collect();
+    places.sort_by_key(|one| !one.is_open());
+    let open = places.iter().filter(|one| one.is_open()).count();
+    let is_late = all
+        .passed_over
+        .iter()
+        .any(|one| one.why == guard_discover::OUT_OF_TIME);
+    if !places.is_empty() {
+        let (verb, noun) = match places.len() {
+            1 => ("looks", "place"),
+            _ => ("look", "places"),
+        };
+        let is = if places.len() == 1 { "is" } else { "are" };
+        page.text(format_args!(
+            "guard: {} {noun} that {verb} like production {is} in reach; policy {} leaves ",
+            places.len(),
+            all.policy
+        ));
+        match open {
+            0 => page.styled(GOOD, "none open"),
+            _ => page.styled(BAD, format_args!("{open} open")),
+        };
+        page.end();
+    }
+    let most = LINES - 2 - usize::from(is_late);
+    let shown = match open {
+        0 => 0,
+        _ => places.len().min(most),
+    };
+    for one in &places[..shown] {
+        line(&mut page, one);
+    }
+    if is_late {
+        page.styled(WARN, "  not all was looked at");
+        page.line(": the time was up, and there may be more");
+    }
+    if open > 0 || is_late {
+        page.text("  ");
+        if places.len() > shown {
+            page.text(format_args!("… {} more.   ", places.len() - shown));
+        }
+        page.styled(COMMAND, "guard discover");
+        if open > 0 {
+            page.text("        ")
+                .styled(COMMAND, "guard discover --write NAME");
+        }
+        page.end();
+    }
+    page
+}
+
+fn line(page: &mut Page, one: &InReach) {
+    let (style, word) = match one.now.verdict {
+        "allow" => (BAD, "open"),
+        "confirm" => (GOOD, "asks"),
+        "read-only" => (GOOD, "reads"),
+        _ => (HEAD, "shut"),
+    };
+    let found = one.found.first().map_or_else(String::new, seen);
+    page.text("  ").styled(style, format_args!("{word:<6}"));
+    page.line(format_args!("{:<30} {found}", one.at()));
+}
+
+fn open(all: &Discovered) -> Failure {
+    let open: Vec<_> = all.items.iter().filter(|one| one.is_open()).collect();
+    let why = match (open.first(), all.passed_over.first()) {
+        (Some(first), _) => format!(
+            "the settings say so while production is open, and policy {} lets everything through to {}{}",
+            all.policy,
+            first.at(),
+            match open.len() {
+                1 => String::new(),
+                more => format!(" and {} more", more - 1),
+            }
+        ),
+        (None, Some(first)) => format!(
+            "the settings say so while it is not known whether production is open, and {} was passed over: {}",
+            first.file, first.why
+        ),
+        (None, None) => "the settings say so while production is open".to_owned(),
+    };
+    Failure {
+        what: "the command was not started".into(),
+        why,
+        fix: format!(
+            "have a policy that covers it, or say that it is not production:\nguard discover --check --policy {}\nguard discover --write NAME\nguard discover --dismiss N",
+            all.policy
+        ),
+    }
+}
+
+fn not_known(why: String) -> Failure {
+    Failure {
+        what: "the command was not started".into(),
+        why: format!(
+            "the settings say so while it is not known whether production is open, and nobody could look: {why}"
+        ),
+        fix: "look yourself, as whom the command runs:\nguard discover --check".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SETTINGS, Tested, discovered, shipped};
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_said_in_a_few_lines() -> Tested {
+        let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
+        insta::assert_snapshot!(page(&all).plain(), @r"
+        guard: 2 places that look like production are in reach; policy default leaves 1 open
+          open  db.example.net:5432            DATABASE_URL  .env:1
+          asks  192.168.7.20:2283              IMMICH_URL  .env:2
+          guard discover        guard discover --write NAME
+        ");
+        let many: String = (0..30)
+            .map(|n| format!("A{n}_URL=postgres://u:p@db{n}.example.net/a\n"))
+            .collect();
+        let all = discovered(&[(".env", &many)], shipped(), false)?;
+        let text = page(&all).plain();
+        assert_eq!(text.lines().count(), LINES, "{text}");
+        assert!(text.contains("… 24 more"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_said_where_there_is_nothing_to_say() -> Tested {
+        let all = discovered(&[(".env", "A=redis://localhost\n")], shipped(), false)?;
+        assert_eq!(page(&all).plain(), "");
+        let all = discovered(&[(".env", SETTINGS)], "version = 1\n", false)?;
+        insta::assert_snapshot!(page(&all).plain(), @"guard: 2 places that look like production are in reach; policy agent leaves none open");
+        Ok(())
+    }
+
+    #[test]
+    fn that_the_time_was_up_is_said() -> Tested {
+        let mut all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
+        all.passed_over.push(guard_discover::PassedOver {
+            file: ".".into(),
+            line: None,
+            why: guard_discover::OUT_OF_TIME,
+        });
+        insta::assert_snapshot!(page(&all).plain(), @r"
+        guard: 2 places that look like production are in reach; policy default leaves 1 open
+          open  db.example.net:5432            DATABASE_URL  .env:1
+          asks  192.168.7.20:2283              IMMICH_URL  .env:2
+          not all was looked at: the time was up, and there may be more
+          guard discover        guard discover --write NAME
+        ");
+        all.items.clear();
+        insta::assert_snapshot!(page(&all).plain(), @r"
+          not all was looked at: the time was up, and there may be more
+          guard discover
+        ");
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! What a person has said is not production: kept in a file of that person's, outside of every project.
+//!
+//! It is the person's own file, and so whatever runs as that person may write it. It says what is shown as production; what a policy
+//! does is in the policy.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use guard_discover::Label;
+use guard_proto::Failure;
+use guard_sys::accounts::Account;
+use jiff::Timestamp;
+use rustix::process::getuid;
+use serde::{Deserialize, Serialize};
+
+use crate::change::Change;
+use crate::error::CliError;
+
+/// By the group, or by everybody.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// No file of them is longer, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// All of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dismissals {
+    dismissed: Vec<Dismissal>,
+}
+
+/// One place, as what it looked like then: as something graver it is listed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dismissal {
+    host: String,
+    port: u16,
+    label: String,
+    at: Timestamp,
+    by: String,
+}
+
+/// When, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Dismissed {
+    /// When.
+    at: Timestamp,
+    /// The user.
+    pub(super) by: String,
+}
+
+impl Dismissed {
+    /// The day.
+    pub(super) fn day(&self) -> String {
+        self.at.strftime("%Y-%m-%d").to_string()
+    }
+}
+
+impl Dismissals {
+    /// Those of a file; none where there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, is no such file, or others may write to it: then nobody knows who has said what.
+    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
+        match read(file) {
+            Ok(Some(text)) => Self::parse(&text).map_err(|why| unusable(file, &why)),
+            Ok(None) => Ok(Self::default()),
+            Err(error) => Err(unusable(file, &error.to_string())),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Whether a place was dismissed as what it looks like.
+    pub(super) fn of(&self, host: &str, port: u16, label: Label) -> Option<Dismissed> {
+        let found = self
+            .dismissed
+            .iter()
+            .find(|one| one.host == host && one.port == port && one.label == label.as_str())?;
+        Some(Dismissed {
+            at: found.at,
+            by: found.by.clone(),
+        })
+    }
+
+    /// Adds a place to a file's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`], and where it cannot be written.
+    pub(super) fn add(
+        file: PathBuf,
+        host: &str,
+        port: u16,
+        label: Label,
+    ) -> Result<Dismissed, CliError> {
+        let mut all = Self::read(&file)?;
+        if let Some(before) = all.of(host, port, label) {
+            return Ok(before);
+        }
+        let now = Dismissed {
+            at: Timestamp::now(),
+            by: user(),
+        };
+        all.dismissed.push(Dismissal {
+            host: host.to_owned(),
+            port,
+            label: label.as_str().to_owned(),
+            at: now.at,
+            by: now.by.clone(),
+        });
+        let text = serde_json::to_string_pretty(&all).map_err(io::Error::from);
+        let text = text.map_err(|error| unusable(&file, &error.to_string()))?;
+        Change::of(file, |_| Ok(Some(text + "\n")))?.write()?;
+        Ok(now)
+    }
+}
+
+fn read(file: &Path) -> io::Result<Option<String>> {
+    let about = match fs::metadata(file) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_own = about.uid() == rustix::process::geteuid().as_raw() || about.uid() == 0;
+    let refused = match () {
+        () if !about.is_file() => Some("it is no file"),
+        () if !is_own => Some("it is another user's"),
+        () if about.mode() & WRITABLE_BY_OTHERS != 0 => Some("others may write to it"),
+        () if about.len() > LONGEST => Some("it is too long"),
+        () => None,
+    };
+    match refused {
+        Some(why) => Err(io::Error::other(why)),
+        None => fs::read_to_string(file).map(Some),
+    }
+}
+
+/// Who this is, as a name where there is one.
+fn user() -> String {
+    let uid = getuid().as_raw();
+    let account = Account::by_uid(uid).ok().flatten();
+    account.map_or_else(|| uid.to_string(), |account| account.name)
+}
+
+fn unusable(file: &Path, why: &str) -> Failure {
+    let file = file.display();
+    Failure {
+        what: format!("cannot tell from {file} what is not production"),
+        why: why.to_owned(),
+        fix: format!(
+            "mend it, or take it away: then everything is listed again:\nls -l {file}\nrm {file}"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_dismissed_stays_so_as_what_it_looked_like() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guard/discover.json");
+        assert_eq!(Dismissals::read(&file).unwrap(), Dismissals::default());
+        let first = Dismissals::add(file.clone(), "db.example.net", 5432, Label::Maybe).unwrap();
+        let again = Dismissals::add(file.clone(), "db.example.net", 5432, Label::Maybe).unwrap();
+        assert_eq!(first, again);
+        Dismissals::add(file.clone(), "2001:db8::1", 22, Label::Production).unwrap();
+        let all = Dismissals::read(&file).unwrap();
+        assert_eq!(all.dismissed.len(), 2);
+        assert_eq!(all.of("db.example.net", 5432, Label::Maybe), Some(first));
+        // What looks graver by now was not what the person said it of.
+        assert_eq!(all.of("db.example.net", 5432, Label::Production), None);
+        assert_eq!(all.of("db.example.net", 5433, Label::Maybe), None);
+    }
+
+    #[test]
+    fn a_file_that_is_none_dismisses_nothing_and_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("discover.json");
+        for text in ["", "{}", "{\"dismissed\": [], \"more\": 1}", "[]"] {
+            fs::write(&file, text).unwrap();
+            assert!(Dismissals::read(&file).is_err(), "{text}");
+            assert!(Dismissals::add(file.clone(), "a", 1, Label::Maybe).is_err());
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        fs::write(&file, "{\"dismissed\": []}").unwrap();
+        assert!(Dismissals::read(&file).is_ok());
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        let error = Dismissals::read(&file).unwrap_err();
+        assert!(error.why.contains("others"), "{error}");
+    }
+}

@@ -1,0 +1,277 @@
+//! What was found, beside what a policy does with it.
+
+use std::net::IpAddr;
+
+use guard_common::Verdict;
+use guard_discover::{
+    Discovery, ENVIRONMENT, Finding, KeyAlone, Label, PassedOver, Reason, Seen, Service,
+};
+use guard_policy::{Diagnostic, Explanation, Parsed};
+use serde::Serialize;
+
+use super::dismissals::{Dismissals, Dismissed};
+use super::judge::{Judge, verdict};
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Discovered {
+    /// The places, the gravest first.
+    pub(super) items: Vec<InReach>,
+    /// Credentials whose host no file here says.
+    pub(super) keys: Vec<KeyAlone>,
+    /// Files and lines that were not read.
+    pub(super) passed_over: Vec<PassedOver>,
+    /// Whether nothing was passed over.
+    pub(super) complete: bool,
+    /// The policy.
+    pub(super) policy: String,
+    /// Files read in the home.
+    pub(super) home_files: usize,
+    /// Files read in the directory.
+    pub(super) project_files: usize,
+    /// Milliseconds.
+    pub(super) ms: u128,
+}
+
+/// A place.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct InReach {
+    /// Its number, for `--why` and `--dismiss`.
+    pub(super) number: usize,
+    /// `production`, `maybe`, `unknown`, `staging`, `dev`, `local`, `tool`, `placeholder` or `template`.
+    pub(super) label: Label,
+    /// The sum of the reasons; 55 is production, 30 maybe.
+    pub(super) points: u8,
+    /// The reasons: `points` and `text`.
+    pub(super) because: Vec<Reason>,
+    /// What answers there.
+    pub(super) service: String,
+    /// An address or a name.
+    pub(super) host: String,
+    /// Addresses of the name, by `/etc/hosts`; empty: not known, and not asked for.
+    pub(super) addresses: Vec<IpAddr>,
+    /// `tcp/5432`; `tcp`: it is not said which.
+    pub(super) ports: String,
+    /// Whether places of another stage may have its address.
+    pub(super) shared: bool,
+    /// Where: `file`, `line`, `key`, and `dormant` where it is commented out.
+    pub(super) found: Vec<Seen>,
+    /// The kind of credential beside it; null: none.
+    pub(super) credential: Option<String>,
+    /// What the policy does.
+    pub(super) now: Now,
+    /// The rule for it; null: none.
+    pub(super) proposed: Option<Proposed>,
+    /// `narrows`, `same` or `widens`; null without a rule.
+    pub(super) effect: Option<&'static str>,
+    /// When, and by whom it was said not to be production; null: by nobody.
+    pub(super) dismissed: Option<Dismissed>,
+    /// Whether whoever wrote the project's files may have put it there to open something: a rule by a name holds for whatever
+    /// addresses its owner gives it, and reads over HTTP may be all that it takes.
+    #[serde(skip)]
+    pub(super) is_planted: bool,
+}
+
+/// What a policy does with a place.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Now {
+    /// The least strict verdict for it.
+    pub(super) verdict: &'static str,
+    /// The rule; null: the policy's default.
+    pub(super) rule: Option<String>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Proposed {
+    /// `read-only` or `confirm`.
+    pub(super) action: &'static str,
+    /// Protocols under `read-only`.
+    pub(super) profile: Vec<&'static str>,
+    /// No hole is longer; null: the policy's.
+    pub(super) max_hole: Option<&'static str>,
+}
+
+impl Discovered {
+    pub(super) fn of(
+        found: Discovery,
+        parsed: &Parsed,
+        dismissals: &Dismissals,
+        all: bool,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let shown = found.findings.into_iter();
+        let shown: Vec<_> = shown
+            .filter(|one| all || one.label >= Label::Maybe)
+            .collect();
+        let hosts = shown.iter().map(|one| (&one.host, &one.addresses[..]));
+        let judge = Judge::new(parsed, hosts)?;
+        let items = shown.into_iter().enumerate();
+        let items = items.map(|(at, one)| InReach::of(at + 1, one, &judge, dismissals));
+        Ok(Self {
+            items: items.collect(),
+            keys: found.keys,
+            complete: found.passed_over.is_empty(),
+            passed_over: found.passed_over,
+            policy: parsed.policy.name.clone(),
+            home_files: found.home_files,
+            project_files: found.project_files,
+            ms: found.took.as_millis(),
+        })
+    }
+
+    /// Whether all was read, and the policy lets not everything through to any of it that looks like production. What was not
+    /// read may be the place that matters.
+    pub(super) fn is_clean(&self) -> bool {
+        self.complete && !self.items.iter().any(InReach::is_open)
+    }
+
+    /// The place with that number.
+    pub(super) fn numbered(&self, number: u32) -> Option<&InReach> {
+        self.items.get((number as usize).checked_sub(1)?)
+    }
+}
+
+impl InReach {
+    fn of(number: usize, one: Finding, judge: &Judge<'_>, dismissals: &Dismissals) -> Self {
+        let ports = match one.port {
+            0 => "tcp".to_owned(),
+            port => format!("tcp/{port}"),
+        };
+        let explained = judge.explained(one.host.as_str(), &ports);
+        let strictness = |one: &Explanation| verdict(&one.verdict).strictness();
+        let loosest = explained.iter().min_by_key(|one| strictness(one));
+        let effect = |action| {
+            let proposed = verdict(action).strictness();
+            let all = || explained.iter().map(strictness);
+            match (
+                all().any(|now| proposed < now),
+                all().any(|now| proposed > now),
+            ) {
+                (true, _) => "widens",
+                (false, true) => "narrows",
+                (false, false) => "same",
+            }
+        };
+        let is_planted = one.host.address().is_none()
+            && speaks_http(one.service)
+            && one.found.iter().all(is_projects);
+        Self {
+            number,
+            effect: one.proposed.map(|proposed| effect(proposed.action)),
+            dismissed: dismissals.of(one.host.as_str(), one.port, one.label),
+            is_planted,
+            label: one.label,
+            points: one.points,
+            because: one.because,
+            service: one.service.as_str().to_owned(),
+            host: one.host.as_str().to_owned(),
+            addresses: one.addresses,
+            ports,
+            shared: one.is_shared,
+            found: one.found,
+            credential: one.credential.map(str::to_owned),
+            now: Now {
+                verdict: loosest
+                    .map_or(Verdict::Allow, |one| verdict(&one.verdict))
+                    .as_str(),
+                rule: loosest.and_then(|one| one.rule.clone()),
+            },
+            proposed: one.proposed.map(|proposed| Proposed {
+                action: proposed.action,
+                profile: proposed.profile.to_vec(),
+                max_hole: proposed.max_hole,
+            }),
+        }
+    }
+
+    /// Whether it looks like production, nobody has said that it is none, and the policy lets everything through to it.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_production() && self.now.verdict == Verdict::Allow.as_str()
+    }
+
+    /// Whether it looks like production, and nobody has said that it is none.
+    pub(super) fn is_production(&self) -> bool {
+        self.label == Label::Production && self.dismissed.is_none()
+    }
+
+    /// Whether a rule would narrow the policy, or widen it, and nobody has said that it is not wanted.
+    pub(super) fn is_missing(&self) -> bool {
+        self.dismissed.is_none() && self.effect.is_some_and(|effect| effect != "same")
+    }
+
+    /// What a rule for it is called.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.host, self.service)
+    }
+
+    /// Its port.
+    pub(super) fn port(&self) -> u16 {
+        self.ports
+            .trim_start_matches("tcp/")
+            .parse()
+            .unwrap_or_default()
+    }
+
+    pub(super) fn at(&self) -> String {
+        let Some(port) = self.ports.strip_prefix("tcp/") else {
+            return self.host.clone();
+        };
+        match self.host.contains(':') {
+            true => format!("[{}]:{port}", self.host),
+            false => format!("{}:{port}", self.host),
+        }
+    }
+
+    /// "DATABASE_URL  .env:3, and 2 more"
+    pub(super) fn reached_by(&self) -> String {
+        let first = self.found.first().map_or_else(String::new, seen);
+        match self.found.len() {
+            0 | 1 => first,
+            more => format!("{first}, and {} more", more - 1),
+        }
+    }
+
+    pub(super) fn rule(&self) -> String {
+        let Some(proposed) = self.proposed.as_ref().filter(|_| self.dismissed.is_none()) else {
+            return "-".to_owned();
+        };
+        let profile: String = proposed
+            .profile
+            .iter()
+            .map(|one| format!(", {one}"))
+            .collect();
+        let effect = match self.effect {
+            Some("widens") => " (widens)",
+            Some("same") => " (same)",
+            _ => "",
+        };
+        format!("{}{profile}{effect}", proposed.action)
+    }
+}
+
+fn speaks_http(service: Service) -> bool {
+    matches!(
+        service,
+        Service::Http
+            | Service::Home(_)
+            | Service::Kubernetes
+            | Service::S3
+            | Service::Elasticsearch
+            | Service::Influxdb
+            | Service::Clickhouse
+    )
+}
+
+/// Whether a file of the project has it, and not the environment or the home.
+fn is_projects(seen: &Seen) -> bool {
+    !seen.file.starts_with("~/") && seen.file != ENVIRONMENT
+}
+
+/// "DATABASE_URL  .env:3"
+pub(super) fn seen(seen: &Seen) -> String {
+    let line = seen
+        .line
+        .map_or_else(String::new, |line| format!(":{line}"));
+    let dormant = if seen.dormant { " (commented out)" } else { "" };
+    format!("{}  {}{line}{dormant}", seen.key, seen.file)
+}

@@ -1,0 +1,148 @@
+//! What a policy does with places that are looked up nowhere: nothing is sent to them, not even a question for their address.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use guard_common::Verdict;
+use guard_discover::Host;
+use guard_policy::{
+    self as policy, Compiled, Destination, Diagnostic, DomainName, Environment, Explanation,
+    Parsed, PortSpec, Target,
+};
+
+use crate::policy::explain::environment_with;
+
+/// Where addresses that stand for names are taken from: some public ones, and some of private networks.
+const PUBLIC: [[u8; 2]; 3] = [[11, 22], [101, 102], [151, 152]];
+const PRIVATE: [[u8; 2]; 3] = [[192, 168], [10, 77], [172, 20]];
+/// Prefixes and groups that are no rule for one of these addresses in particular.
+const WIDE: [&str; 9] = [
+    "@public",
+    "@private",
+    "@on-link",
+    "0.0.0.0/0",
+    "::/0",
+    "::ffff:0.0.0.0/96",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+];
+
+/// A policy, and what stands for the names of the places that it is asked about.
+pub(super) struct Judge<'p> {
+    parsed: &'p Parsed,
+    environment: Environment,
+    compiled: Compiled,
+}
+
+impl<'p> Judge<'p> {
+    /// For places on these hosts, with the addresses that are known. Each other name gets addresses that no rule but one for this name is for: a public one, and where the
+    /// name looks like one of a private network, one of those, too.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the policy.
+    pub(super) fn new<'h>(
+        parsed: &'p Parsed,
+        hosts: impl IntoIterator<Item = (&'h Host, &'h [IpAddr])>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let environment = environment_with(BTreeMap::new());
+        let compiled = policy::compile(&parsed.policy, &environment)?;
+        let alone = Self {
+            parsed,
+            environment,
+            compiled,
+        };
+        let mut names: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        for (host, known) in hosts {
+            let Ok(Target::Name(name)) = host.as_str().parse() else {
+                continue;
+            };
+            let number = names.len();
+            names
+                .entry(name.as_str().to_owned())
+                .or_insert_with(|| match known {
+                    [] => alone.stand_ins(&name, number),
+                    known => known.to_vec(),
+                });
+        }
+        let environment = Environment {
+            names,
+            ..alone.environment
+        };
+        let compiled = policy::compile(&parsed.policy, &environment)?;
+        Ok(Self {
+            parsed,
+            environment,
+            compiled,
+        })
+    }
+
+    fn stand_ins(&self, name: &DomainName, number: usize) -> Vec<IpAddr> {
+        let mut all = vec![self.stand_in(PUBLIC, number)];
+        if is_private(name.as_str()) {
+            all.push(self.stand_in(PRIVATE, number));
+        }
+        all
+    }
+
+    fn stand_in(&self, among: [[u8; 2]; 3], number: usize) -> IpAddr {
+        let [_, _, high, low] = u32::try_from(number).unwrap_or_default().to_be_bytes();
+        let all = among.map(|[a, b]| IpAddr::from(Ipv4Addr::new(a, b, high, low)));
+        let is_anyones = |one: &Explanation| {
+            let matched = one.matched.as_deref().unwrap_or_default();
+            one.rule.is_none() || WIDE.iter().any(|wide| matched.starts_with(wide))
+        };
+        let found = all.iter().find(|address| {
+            let to = Target::Prefix((**address).into());
+            self.explain(to, &[]).iter().all(is_anyones)
+        });
+        *found.unwrap_or(&all[0])
+    }
+
+    /// What `guard explain` says of it.
+    pub(super) fn explained(&self, host: &str, ports: &str) -> Vec<Explanation> {
+        match (host.parse::<Target>(), ports.parse::<PortSpec>()) {
+            (Ok(to), Ok(ports)) => self.explain(to, &[ports]),
+            _ => Vec::new(),
+        }
+    }
+
+    fn explain(&self, target: Target, ports: &[PortSpec]) -> Vec<Explanation> {
+        let to = Destination { target, port: None };
+        policy::explain(
+            &self.parsed.policy,
+            &self.compiled,
+            &self.environment,
+            &to,
+            ports,
+        )
+    }
+}
+
+/// Whether a name is likelier to be one of a private network than of the internet.
+fn is_private(name: &str) -> bool {
+    let ends = [
+        "local",
+        "lan",
+        "home",
+        "arpa",
+        "internal",
+        "intranet",
+        "corp",
+        "private",
+        "localdomain",
+    ];
+    match name.rsplit_once('.') {
+        Some((_, last)) => ends.contains(&last),
+        None => true,
+    }
+}
+
+/// A verdict by its word. What is unknown is taken for what lets most through.
+pub(super) fn verdict(text: &str) -> Verdict {
+    [Verdict::Deny, Verdict::Confirm, Verdict::ReadOnly]
+        .into_iter()
+        .find(|verdict| verdict.as_str() == text)
+        .unwrap_or(Verdict::Allow)
+}

@@ -1,0 +1,181 @@
+//! What was found, for people; and rules as policies have them.
+
+use std::fmt::Write as _;
+
+use guard_discover::Label;
+
+use super::items::{Discovered, InReach, Proposed, seen};
+use crate::render::explain;
+use crate::render::page::{HEAD, Page, STRONG, WARN};
+
+/// What was found.
+pub(super) fn page(all: &Discovered) -> Page {
+    let mut page = Page::default();
+    page.line(format_args!(
+        "Files read: {} (home {}, directory {}). Nothing was connected to.",
+        all.home_files + all.project_files,
+        all.home_files,
+        all.project_files
+    ));
+    if all.items.is_empty() {
+        page.line("Nothing that looks like production was found.");
+    } else {
+        let rows = all.items.iter().map(|one| {
+            [
+                one.number.to_string(),
+                match one.dismissed {
+                    Some(_) => "dismissed".to_owned(),
+                    None => one.label.as_str().to_owned(),
+                },
+                one.at(),
+                one.service.clone(),
+                one.reached_by(),
+                one.now.verdict.to_owned(),
+                one.rule(),
+            ]
+        });
+        page.end();
+        page.table(
+            [
+                "N",
+                "LOOKS LIKE",
+                "PLACE",
+                "SERVICE",
+                "REACHED BY",
+                "NOW",
+                "PROPOSED",
+            ],
+            rows,
+        );
+    }
+    for key in all.keys.iter().take(SHOWN) {
+        page.styled(HEAD, "key to elsewhere  ");
+        page.line(format_args!("{}: {}", key.what, seen(&key.seen)));
+    }
+    more(&mut page, all.keys.len());
+    for one in all.passed_over.iter().take(SHOWN) {
+        let line = one.line.map_or_else(String::new, |line| format!(":{line}"));
+        page.styled(WARN, "passed over  ");
+        page.line(format_args!("{}{line}: {}", one.file, one.why));
+    }
+    more(&mut page, all.passed_over.len());
+    if !all.complete {
+        page.line("What was passed over was not read: this is not all that there is.");
+    }
+    let open = all.items.iter().filter(|one| one.is_open()).count();
+    if open > 0 {
+        page.line(format_args!(
+            "The policy {} lets everything through to {open} that {} like production.",
+            all.policy,
+            if open == 1 { "looks" } else { "look" }
+        ));
+    }
+    if !all.items.is_empty() {
+        page.commands("guard discover --why 1");
+        if all.items.iter().any(InReach::is_missing) {
+            page.commands("guard discover --write NAME");
+        }
+    }
+    page
+}
+
+/// So many lines are shown of each list; JSON has all.
+const SHOWN: usize = 20;
+
+fn more(page: &mut Page, count: usize) {
+    if count > SHOWN {
+        page.line(format_args!(
+            "… {} more: guard discover --json",
+            count - SHOWN
+        ));
+    }
+}
+
+/// One of them, with its reasons.
+pub(super) fn why(one: &InReach) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, one.at())
+        .text("  ")
+        .text(&one.service)
+        .text("  ")
+        .line(one.label.as_str());
+    for at in &one.found {
+        page.field("found", seen(at));
+    }
+    for reason in &one.because {
+        page.field(
+            "because",
+            format_args!("{} ({} points)", reason.text, reason.points),
+        );
+    }
+    if let Some(dismissed) = &one.dismissed {
+        page.field(
+            "dismissed",
+            format_args!(
+                "by {}, {}: not {}",
+                dismissed.by,
+                dismissed.day(),
+                one.label.as_str()
+            ),
+        );
+    }
+    if one.shared {
+        page.paragraph(
+            "shared",
+            "others have its address, of another stage perhaps: a rule holds for them too",
+        );
+    }
+    page.styled(HEAD, format_args!("    {:<9}", "now"));
+    page.styled(explain::style(one.now.verdict), one.now.verdict);
+    page.line(format_args!(
+        ", by {}",
+        one.now
+            .rule
+            .as_deref()
+            .map_or("the policy's default".to_owned(), |rule| format!(
+                "rule {rule}"
+            ))
+    ));
+    let (Some(proposed), Some(effect)) = (&one.proposed, one.effect) else {
+        return page;
+    };
+    page.field("rule", format_args!("{}: it {effect}", proposed.action))
+        .end();
+    for line in toml(one, &one.name(), proposed).lines() {
+        page.line(line);
+    }
+    page
+}
+
+/// The rule, to be pasted. All in it is guard's own words or of the grammar of hosts.
+pub(super) fn toml(one: &InReach, name: &str, proposed: &Proposed) -> String {
+    let addresses = one.addresses.iter().map(ToString::to_string);
+    let to: Vec<_> = [one.host.clone()]
+        .into_iter()
+        .chain(addresses)
+        .map(|to| format!("\"{to}\""))
+        .collect();
+    let mut text = format!(
+        "[[rule]]\nname = \"{name}\"\nto = [{}]\nports = [\"{}\"]\naction = \"{}\"\n",
+        to.join(", "),
+        one.ports,
+        proposed.action
+    );
+    if !proposed.profile.is_empty() {
+        let names: Vec<_> = proposed
+            .profile
+            .iter()
+            .map(|name| format!("\"{name}\""))
+            .collect();
+        let _ = writeln!(text, "profile = [{}]", names.join(", "));
+    }
+    if let Some(max_hole) = proposed.max_hole {
+        let _ = writeln!(text, "max_hole = \"{max_hole}\"");
+    }
+    let reason = match one.label {
+        Label::Production => "looks like production",
+        _ => "may be production",
+    };
+    let _ = writeln!(text, "reason = \"{reason}\"");
+    text
+}

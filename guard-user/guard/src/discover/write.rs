@@ -1,0 +1,471 @@
+//! `guard discover --write`: a policy of the person's own, with a rule for each place that is wanted stricter.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Component, Path, PathBuf};
+
+use guard_discover::Discovery;
+use guard_policy::{self as policy, Policy, Rule};
+use guard_proto::Failure;
+use jiff::Timestamp;
+use serde::Serialize;
+use toml_edit::{DocumentMut, value};
+
+use super::dismissals::Dismissals;
+use super::items::{Discovered, InReach, Proposed, seen};
+use super::page::toml;
+use crate::args::DiscoverArgs;
+use crate::change::Change;
+use crate::error::{CliError, Exit};
+use crate::person::Person;
+use crate::policy::valid;
+use crate::policy_file::{PolicyFile, is_machines};
+use crate::render::escape::visible;
+use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG, WARN};
+use crate::render::{Output, time::Clock};
+
+/// Where rules are added, and what stands around them is the person's.
+const BEGINS: &str = "# >>> guard discover";
+const ENDS: &str = "# <<< guard discover";
+
+/// What became of it.
+#[derive(Debug, Serialize)]
+struct Written {
+    /// The policy's name.
+    policy: String,
+    /// Its file.
+    file: PathBuf,
+    /// What is added, as `diff -u` writes it.
+    diff: String,
+    /// Whether it was written.
+    written: bool,
+    /// The places that have a rule now, by their numbers.
+    rules: Vec<usize>,
+    /// The places that have none.
+    left_out: Vec<LeftOut>,
+}
+
+/// A place without a rule.
+#[derive(Clone, Debug, Serialize)]
+struct LeftOut {
+    /// Its number.
+    number: usize,
+    /// The place.
+    place: String,
+    /// Why.
+    why: &'static str,
+}
+
+/// A rule that may be added.
+struct Line<'i> {
+    item: &'i InReach,
+    name: String,
+    proposed: Proposed,
+    widens: bool,
+}
+
+/// Writes it, once a person has agreed to each line that widens.
+pub(super) fn write(
+    name: &str,
+    args: &DiscoverArgs,
+    dir: &Path,
+    found: Discovery,
+    dismissals: &Dismissals,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let file = file(name, dir, args.here)?;
+    let target = Target::of(name, file, args.policy.as_deref())?;
+    let parsed = target.base.parse(output)?;
+    let all = Discovered::of(found, &parsed, dismissals, false)
+        .map_err(|diagnostics| target.base.invalid(&diagnostics, output))?;
+    let is_asked = !args.yes && !output.is_json() && is_terminal();
+    let mut lines = lines(&all, &parsed.policy, is_asked);
+    let mut left_out = Vec::new();
+    let mut change = target.change(&lines)?;
+    if is_asked {
+        output.print(&(), |(), _| diff(&change))?;
+        let mut kept = Vec::new();
+        for line in lines {
+            match !line.widens || asked(&line)? {
+                true => kept.push(line),
+                false => left_out.push(LeftOut::of(line.item, "you said no")),
+            }
+        }
+        lines = kept;
+        change = target.change(&lines)?;
+    } else {
+        let (wide, narrow) = lines.into_iter().partition(|line| line.widens);
+        let wide: Vec<Line<'_>> = wide;
+        let why = "it widens the policy, and nobody was asked";
+        left_out.extend(wide.iter().map(|line| LeftOut::of(line.item, why)));
+        lines = narrow;
+        change = target.change(&lines)?;
+        if !output.is_json() {
+            output.print(&(), |(), _| diff(&change))?;
+        }
+    }
+    if !lines.is_empty() {
+        target.is_as_agreed(&change, &parsed.policy, &lines, output)?;
+        change.write()?;
+    }
+    let written = Written {
+        policy: name.to_owned(),
+        diff: change.diff(),
+        file: change.file.clone(),
+        written: !lines.is_empty(),
+        rules: lines.iter().map(|line| line.item.number).collect(),
+        left_out,
+    };
+    output.print(&written, ended)?;
+    Ok(Exit::DONE)
+}
+
+/// The file of a person's policy.
+///
+/// # Errors
+///
+/// Where there is none, the machine has a policy of that name, or the agent that is started here could write to it.
+fn file(name: &str, dir: &Path, here: bool) -> Result<PathBuf, Failure> {
+    let refuse = |why: String, fix: String| {
+        Err(Failure {
+            what: format!("cannot write a policy {name}"),
+            why,
+            fix,
+        })
+    };
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(is_fine)
+        && !name.ends_with(".toml");
+    if !is_name {
+        return refuse(
+            "a name has letters, digits, -, _ and ., and no .toml at its end".into(),
+            "guard discover --write shop".into(),
+        );
+    }
+    if is_machines(name) {
+        return refuse(
+            "one of that name is installed or built in, and that would be taken instead of yours"
+                .into(),
+            format!(
+                "give yours another name, and say which it begins with:\nguard discover --write my-{name} --policy {name}"
+            ),
+        );
+    }
+    let Some(policies) = Person::own().policies() else {
+        return refuse(
+            "your home is not known".into(),
+            "set HOME, or XDG_CONFIG_HOME, to a directory of yours".into(),
+        );
+    };
+    let file = policies.join(format!("{name}.toml"));
+    match is_below(&file, dir) && !here {
+        true => refuse(
+            format!(
+                "{} lies below {}, where the agent works: it could change the policy that is to hold it",
+                file.display(),
+                dir.display()
+            ),
+            format!(
+                "start it in the project's own directory; or, if no agent writes there:\nguard discover --write {name} --here"
+            ),
+        ),
+        false => Ok(file),
+    }
+}
+
+/// Whether a file is, or would be, below a directory or the one that this runs in. What cannot be told counts as below.
+pub(super) fn is_below(file: &Path, dir: &Path) -> bool {
+    let Some(file) = real(file) else { return true };
+    let dirs = [dir.canonicalize(), std::env::current_dir()];
+    dirs.iter()
+        .any(|dir| dir.as_ref().map_or(true, |dir| file.starts_with(dir)))
+}
+
+/// The path without links, as far as it is there.
+fn real(file: &Path) -> Option<PathBuf> {
+    if file.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    file.ancestors().find_map(|there| {
+        let rest = file.strip_prefix(there).ok()?;
+        Some(there.canonicalize().ok()?.join(rest))
+    })
+}
+
+/// The file that is written, and the policy that it begins with.
+struct Target {
+    name: String,
+    file: PathBuf,
+    base: PolicyFile,
+    base_name: String,
+}
+
+impl Target {
+    fn of(name: &str, file: PathBuf, base: Option<&str>) -> Result<Self, CliError> {
+        let is_new = !file.exists();
+        if let (false, Some(base)) = (is_new, base) {
+            return Err(CliError::Local(Failure {
+                what: format!("cannot begin {name} with the policy {base}"),
+                why: format!("it is there already: {}", file.display()),
+                fix: format!(
+                    "add to it as it is, or give another name:\nguard discover --write {name}\nguard discover --write NAME --policy {base}"
+                ),
+            }));
+        }
+        let base_name = base.unwrap_or("default").to_owned();
+        let base = match is_new {
+            true => PolicyFile::named(&base_name)?,
+            false => PolicyFile::read(&file)?,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            file,
+            base,
+            base_name,
+        })
+    }
+
+    fn change(&self, lines: &[Line<'_>]) -> Result<Change, CliError> {
+        let rules: String = lines.iter().map(Line::toml).collect();
+        Change::of(self.file.clone(), |before| {
+            if lines.is_empty() {
+                return Ok(before.map(str::to_owned));
+            }
+            let text = match before {
+                Some(text) => text.to_owned(),
+                None => self.begun()?,
+            };
+            Ok(Some(with_rules(&text, &rules)))
+        })
+    }
+
+    /// A new file's text: that of the policy that it begins with, under its own name.
+    fn begun(&self) -> Result<String, String> {
+        let mut document: DocumentMut = self
+            .base
+            .text
+            .parse()
+            .map_err(|error| format!("{} is not TOML: {error}", self.base.name))?;
+        if document.contains_key("name") {
+            document["name"] = value(self.name.as_str());
+        }
+        Ok(format!(
+            "# The policy {}, begun by `guard discover --write {}` on {} with what {} says.\n\n{document}",
+            self.name,
+            self.name,
+            today(),
+            plain(&self.base_name),
+        ))
+    }
+
+    /// Whether the new text is a policy, and the old one but for the rules that were agreed to.
+    fn is_as_agreed(
+        &self,
+        change: &Change,
+        before: &Policy,
+        lines: &[Line<'_>],
+        output: Output,
+    ) -> Result<(), CliError> {
+        let file = PolicyFile {
+            name: self.file.display().to_string(),
+            text: change.after.clone().unwrap_or_default(),
+        };
+        let parsed = valid(&file).map_err(|diagnostics| file.invalid(&diagnostics, output))?;
+        let ours: BTreeSet<_> = lines.iter().map(|line| line.name.as_str()).collect();
+        let added = |rule: &&Rule| ours.contains(rule.name.as_str());
+        let after = &parsed.policy;
+        let kept = after.rules.iter().filter(|rule| !added(rule)).map(bare);
+        let is_same = kept.eq(before.rules.iter().map(bare))
+            && after.rules.iter().filter(added).count() == lines.len()
+            && (after.default, after.hold, after.inbound, after.max_hole)
+                == (before.default, before.hold, before.inbound, before.max_hole)
+            && after.unix == before.unix;
+        match is_same {
+            true => Ok(()),
+            false => Err(CliError::Local(Failure {
+                what: format!("{} was left as it is", self.file.display()),
+                why: "with the rules in it, others in it would say something else".into(),
+                fix: format!(
+                    "paste each at its end yourself, where this shows it:\nguard discover --policy {} --why 1",
+                    self.file.display()
+                ),
+            })),
+        }
+    }
+}
+
+/// A rule without where it stands: one that has no name is called by its place.
+fn bare(rule: &Rule) -> Rule {
+    let is_unnamed = rule.place.text.starts_with('[');
+    Rule {
+        name: match is_unnamed {
+            true => String::new(),
+            false => rule.name.clone(),
+        },
+        line: 0,
+        place: policy::SourceSpan::default(),
+        ..rule.clone()
+    }
+}
+
+/// The text with more rules at the end of the marked block, which is made where there is none.
+fn with_rules(text: &str, rules: &str) -> String {
+    let begins = text.find(&format!("\n{BEGINS}")).map(|at| at + 1);
+    let ends = begins.and_then(|begins| {
+        let rest = &text[begins..];
+        rest.find(&format!("\n{ENDS}")).map(|at| begins + at + 1)
+    });
+    match ends {
+        Some(at) => format!("{}{rules}{}", &text[..at], &text[at..]),
+        None => {
+            let end = if text.ends_with('\n') { "" } else { "\n" };
+            format!(
+                "{text}{end}\n{BEGINS}: rules are added between these lines, and none is taken away\n{rules}{ENDS}\n"
+            )
+        }
+    }
+}
+
+/// What may be added. Where nobody is asked, a place that the project's files alone name, by a name, gets no more than a question:
+/// whoever owns that name says which address it is.
+fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<Line<'i>> {
+    let mut names: BTreeSet<String> = policy.rules.iter().map(|rule| rule.name.clone()).collect();
+    let mut lines = Vec::new();
+    for item in all.items.iter().filter(|item| item.dismissed.is_none()) {
+        let (Some(proposed), Some(effect)) = (&item.proposed, item.effect) else {
+            continue;
+        };
+        let mut proposed = proposed.clone();
+        let widens = effect == "widens";
+        if !is_asked && !widens && item.is_planted && proposed.action == "read-only" {
+            proposed = Proposed {
+                action: "confirm",
+                profile: Vec::new(),
+                max_hole: None,
+            };
+        }
+        if effect == "same" {
+            continue;
+        }
+        let short = item.name();
+        // The same service may listen at several ports, and a rule of that name may be one that the person has changed.
+        let more = (1..).map(|number| match number {
+            1 => short.clone(),
+            2 => format!("{short} {}", item.ports),
+            number => format!("{short} {} {number}", item.ports),
+        });
+        let Some(name) = more.into_iter().find(|name| !names.contains(name)) else {
+            continue;
+        };
+        names.insert(name.clone());
+        lines.push(Line {
+            item,
+            name,
+            proposed,
+            widens,
+        });
+    }
+    lines
+}
+
+impl Line<'_> {
+    fn toml(&self) -> String {
+        let found = self.item.found.first().map_or_else(String::new, |seen| {
+            let line = seen
+                .line
+                .map_or_else(String::new, |line| format!(":{line}"));
+            format!(": {} in {}{line}", plain(&seen.key), plain(&seen.file))
+        });
+        format!(
+            "# guard discover {}{found}\n{}\n",
+            today(),
+            toml(self.item, &self.name, &self.proposed)
+        )
+    }
+}
+
+/// A file's name may have anything in it, and a comment ends where the line does.
+fn plain(text: &str) -> String {
+    let shown = |c: char| match c.is_ascii_alphanumeric() || " ~/._-+@".contains(c) {
+        true => c,
+        false => '?',
+    };
+    text.chars().map(shown).take(200).collect()
+}
+
+fn today() -> String {
+    Timestamp::now().strftime("%Y-%m-%d").to_string()
+}
+
+impl LeftOut {
+    fn of(item: &InReach, why: &'static str) -> Self {
+        Self {
+            number: item.number,
+            place: item.at(),
+            why,
+        }
+    }
+}
+
+fn is_terminal() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Whether the person at the terminal says yes.
+fn asked(line: &Line<'_>) -> Result<bool, CliError> {
+    let item = line.item;
+    let found = item.found.first().map_or_else(String::new, seen);
+    let question = format!(
+        "{}  {} ({}, {found}): {} in place of {} widens the policy.",
+        item.number,
+        item.at(),
+        item.service,
+        line.proposed.action,
+        item.now.verdict
+    );
+    let mut answer = String::new();
+    let read = write!(
+        io::stderr(),
+        "{} Write this line? [y/N] ",
+        visible(question, 400)
+    )
+    .and_then(|()| io::stdin().lock().read_line(&mut answer));
+    read.map_err(|error| CliError::output(&error))?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+fn diff(change: &Change) -> Page {
+    let mut page = Page::default();
+    for line in change.diff().lines() {
+        match line.chars().next() {
+            Some('+') => page.styled(GOOD, line),
+            Some('-') => page.styled(BAD, line),
+            Some('@') => page.styled(HEAD, line),
+            _ => page.text(line),
+        };
+        page.end();
+    }
+    page
+}
+
+fn ended(written: &Written, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    for one in &written.left_out {
+        page.styled(WARN, "left out  ");
+        page.line(format_args!("{} {}: {}", one.number, one.place, one.why));
+    }
+    if !written.written {
+        page.line("Nothing was written: no rule is missing that would narrow the policy.");
+        return page;
+    }
+    page.text("Written: ")
+        .styled(STRONG, written.file.display())
+        .end();
+    page.commands(format!("guard run --policy {} -- CMD", written.policy));
+    page
+}
+
+#[cfg(test)]
+mod tests;

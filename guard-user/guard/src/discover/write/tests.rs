@@ -1,0 +1,188 @@
+use std::fs;
+
+use super::super::tests::{SETTINGS, Tested, discovered, shipped};
+use super::*;
+
+fn target(dir: &Path, text: Option<&str>) -> Tested<Target> {
+    let file = dir.join("shop.toml");
+    if let Some(text) = text {
+        fs::write(&file, text)?;
+    }
+    let base = PolicyFile {
+        name: "default.toml".into(),
+        text: text.unwrap_or(shipped()).into(),
+    };
+    Ok(Target {
+        name: "shop".into(),
+        file,
+        base,
+        base_name: "default".into(),
+    })
+}
+
+/// Writes what is found with these files, and gives the file's text.
+fn written(target: &Target, files: &[(&str, &str)], is_asked: bool) -> Tested<String> {
+    let all = discovered(files, &target.base.text, false)?;
+    let parsed = policy::parse("shop.toml", &target.base.text).map_err(|all| format!("{all:?}"))?;
+    let mut lines = lines(&all, &parsed.policy, is_asked);
+    lines.retain(|line| is_asked || !line.widens);
+    let change = target.change(&lines)?;
+    target.is_as_agreed(&change, &parsed.policy, &lines, Output::new(true))?;
+    change.write()?;
+    Ok(fs::read_to_string(&target.file)?)
+}
+
+fn without_days(text: &str) -> String {
+    text.replace(&today(), "DAY")
+}
+
+#[test]
+fn a_new_policy_is_the_old_one_with_rules() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let text = written(&target(dir.path(), None)?, &[(".env", SETTINGS)], false)?;
+    assert!(text.contains("name = \"shop\""), "{text}");
+    assert!(
+        text.contains("# One packet here reaches many machines."),
+        "{text}"
+    );
+    let (_, block) = text.split_once("\n\n# >>> ").ok_or("no block")?;
+    insta::assert_snapshot!(without_days(block), @r#"
+    guard discover: rules are added between these lines, and none is taken away
+    # guard discover DAY: DATABASE_URL in .env:1
+    [[rule]]
+    name = "db.example.net postgres"
+    to = ["db.example.net"]
+    ports = ["tcp/5432"]
+    action = "read-only"
+    profile = ["postgres"]
+    reason = "looks like production"
+
+    # <<< guard discover
+    "#);
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_is_there_keeps_all_that_is_in_it_and_its_rules() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let mine = "# mine\nversion = 1\ndefault = 'allow' # so\n\n[[rule]]\nto = [\"192.0.2.1\"]\naction = \"deny\"";
+    let first = written(
+        &target(dir.path(), Some(mine))?,
+        &[(".env", SETTINGS)],
+        true,
+    )?;
+    assert!(first.starts_with(mine), "{first}");
+    let more = first.clone() + "\n[[rule]]\nto = [\"192.0.2.2\"] # behind\naction = \"deny\"\n";
+    let files = [(".env", "A_URL=redis://:p@cache.example.net\n")];
+    let second = written(&target(dir.path(), Some(&more))?, &files, true)?;
+    assert!(
+        second.starts_with(mine) && second.contains("# behind"),
+        "{second}"
+    );
+    for name in [
+        "db.example.net postgres",
+        "192.168.7.20 immich",
+        "cache.example.net redis",
+    ] {
+        assert_eq!(
+            second.matches(&format!("name = \"{name}\"")).count(),
+            1,
+            "{second}"
+        );
+    }
+    assert_eq!(second.matches(BEGINS).count(), 1);
+    // What is covered is not added again.
+    let third = discovered(&files, &second, false)?;
+    let parsed = policy::parse("shop.toml", &second).map_err(|all| format!("{all:?}"))?;
+    assert!(lines(&third, &parsed.policy, true).is_empty());
+    Ok(())
+}
+
+#[test]
+fn without_a_person_nothing_is_opened() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let files = [(
+        ".env",
+        "IMMICH_URL=http://192.168.7.20:2283/api\nPROD_API_URL=https://u:p@api.example.net\nPROD_DB_URL=postgres://u:p@203.0.113.8/a\n",
+    )];
+    let text = written(&target(dir.path(), None)?, &files, false)?;
+    assert!(!text.contains("192.168.7.20"), "{text}");
+    // Whoever owns the name decides where it leads: no reads either.
+    let rule = |host: &str| {
+        let (_, rest) = text.split_once(&format!("to = [\"{host}\"]\n")).unwrap();
+        rest.lines().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(rule("api.example.net"), "action = \"confirm\"");
+    assert_eq!(rule("203.0.113.8"), "action = \"read-only\"");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_policy_afterwards_is_not_written() -> Tested {
+    let dir = tempfile::tempdir()?;
+    for text in [
+        // No table may be added to such a list.
+        "version = 1\nrule = [{ to = [\"192.0.2.1\"], action = \"deny\" }]\n",
+        // The rules would stand in a text.
+        "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"192.0.2.1\"]\naction = \"deny\"\nreason = '''\n# >>> guard discover\n\
+         # <<< guard discover\n'''\n",
+        // And here a key would belong to another rule.
+        "version = 1\ndefault = \"allow\"\n# >>> guard discover\n[[rule]]\nto = [\"192.0.2.1\"]\naction = \"deny\"\n\
+         # <<< guard discover\nreason = \"r\"\n",
+    ] {
+        let target = target(dir.path(), Some(text))?;
+        assert!(
+            written(
+                &target,
+                &[(".env", "A_URL=redis://:p@cache.example.net\n")],
+                true
+            )
+            .is_err(),
+            "{text}"
+        );
+        assert_eq!(fs::read_to_string(&target.file)?, text);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_files_are_called_stays_in_its_comment() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let name = "a\n[[rule]]\nto = ['0.0.0.0']\n#.env";
+    let text = written(
+        &target(dir.path(), None)?,
+        &[(name, "A_URL=redis://:p@cache.example.net\n")],
+        false,
+    )?;
+    assert!(!text.contains("0.0.0.0'"), "{text}");
+    assert!(text.contains("A_URL in a??"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn names_and_places_that_would_not_hold_are_refused() -> Tested {
+    let dir = tempfile::tempdir()?;
+    for name in ["default", "a/b", "..", "shop.toml", "", "a b", "homelab"] {
+        assert!(file(name, dir.path(), true).is_err(), "{name}");
+    }
+    let below = dir.path().join("home/.config/guard/policies/shop.toml");
+    assert!(is_below(&below, dir.path()));
+    assert!(is_below(Path::new("/a/../b"), dir.path()));
+    let other = tempfile::tempdir()?;
+    assert!(!is_below(&below, other.path()));
+    std::os::unix::fs::symlink(dir.path(), other.path().join("link"))?;
+    assert!(is_below(&other.path().join("link/x/shop.toml"), dir.path()));
+    Ok(())
+}
+
+#[test]
+fn places_of_one_service_have_rules_of_their_own() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let files = [(
+        ".env",
+        "A_URL=redis://:p@cache.example.net\nB_URL=redis://:p@cache.example.net:6380\n",
+    )];
+    let text = written(&target(dir.path(), None)?, &files, false)?;
+    assert!(text.contains("cache.example.net redis tcp/"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! By which names sessions know addresses: what the guard's resolver has told them, and the kernel's map `NAMED`.
+//!
+//! The kernel decides by patterns of policies. The names themselves are here: they are shown to people, and a new version of a
+//! policy has other patterns for them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use guard_common::{Address, BootTime, Learned, NameId, Named, NamedKey, PolicyId, SessionId};
+use guard_datapath::Datapath;
+use guard_policy::{Compiled, DomainName};
+
+/// Addresses that are known of one session at most. What is over that the kernel knows alone.
+const MAX_ADDRESSES: usize = 16_384;
+/// Names that are known of one address of a session at most.
+const MAX_NAMES: usize = 16;
+
+/// What sessions know.
+#[derive(Debug, Default)]
+pub struct KnownNames {
+    /// As the kernel has it.
+    patterns: HashMap<NamedKey, Named>,
+    /// The names of each address, each with the time until which it counts.
+    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, BootTime>>>,
+}
+
+/// An answer that a session got.
+#[derive(Clone, Debug)]
+pub struct Answered<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// The name, and the names by which it was led there.
+    pub names: Vec<&'a str>,
+    /// The addresses.
+    pub addresses: Vec<Address>,
+    /// Until when they count.
+    pub until: BootTime,
+}
+
+/// The narrowest pattern of a policy that covers a name.
+pub(super) fn pattern_of(compiled: &Compiled, name: &str) -> Option<NameId> {
+    let name: DomainName = name.parse().ok()?;
+    compiled.pattern_of(&name).map(|pattern| pattern.id())
+}
+
+impl KnownNames {
+    /// What a session knows an address by, for one of its policies.
+    #[must_use]
+    pub fn patterns(&self, key: &NamedKey) -> Option<&Named> {
+        self.patterns.get(key)
+    }
+
+    /// The name that a session learned last of those that it knows an address by.
+    #[must_use]
+    pub fn name_of(&self, session: SessionId, address: Address) -> Option<&str> {
+        let names = self.names.get(&session)?.get(&address)?;
+        let last = names.iter().max_by_key(|(_, until)| **until);
+        last.map(|(name, _)| name.as_str())
+    }
+
+    /// The addresses that a session knows of a name, each with the time until which it counts.
+    pub fn addresses_of(
+        &self,
+        session: SessionId,
+        name: &str,
+    ) -> impl Iterator<Item = (Address, BootTime)> {
+        let known = self.names.get(&session).into_iter().flatten();
+        known.filter_map(move |(address, names)| Some((*address, *names.get(name)?)))
+    }
+
+    /// Takes over what an earlier guardd left in the kernel.
+    pub(super) fn adopt(&mut self, all: Vec<(NamedKey, Named)>) {
+        self.patterns = all.into_iter().collect();
+    }
+
+    /// Takes note of an answer. The kernel knows of it already, by the policies that the resolver knew.
+    pub(super) fn learn(
+        &mut self,
+        kernel: &mut Datapath,
+        answered: &Answered<'_>,
+        chain: &[(PolicyId, &Compiled)],
+        now: BootTime,
+    ) {
+        let known = self.names.entry(answered.session).or_default();
+        for address in &answered.addresses {
+            if known.len() < MAX_ADDRESSES || known.contains_key(address) {
+                let names = known.entry(*address).or_default();
+                names.retain(|_, until| *until > now);
+                for name in &answered.names {
+                    if names.len() < MAX_NAMES || names.contains_key(*name) {
+                        names.insert((*name).to_owned(), answered.until);
+                    }
+                }
+            }
+        }
+        for address in &answered.addresses {
+            self.write(kernel, (answered.session, *address), chain, now);
+        }
+    }
+
+    /// Writes to the kernel by which patterns of its policies a session knows an address. What another version of a policy had
+    /// goes.
+    fn write(
+        &mut self,
+        kernel: &mut Datapath,
+        (session, address): (SessionId, Address),
+        chain: &[(PolicyId, &Compiled)],
+        now: BootTime,
+    ) {
+        let names = self
+            .names
+            .get(&session)
+            .and_then(|known| known.get(&address));
+        for (slot, compiled) in chain {
+            let key = NamedKey::new(session, *slot, address);
+            // What the resolver wrote meanwhile, and what was learned under an earlier guardd, counts on.
+            let found = match kernel.named(&key) {
+                Ok(found) => found.unwrap_or_default(),
+                Err(error) => {
+                    tracing::error!(%error, "cannot read what a session knows an address by");
+                    continue;
+                }
+            };
+            let stays = found.patterns.into_iter();
+            let stays = stays.filter(|one| one.pattern.0 != 0 && compiled.has_pattern(one.pattern));
+            let of_names = names.into_iter().flatten().filter_map(|(name, until)| {
+                let pattern = pattern_of(compiled, name)?;
+                // The resolver's own time counts: to write it again might undo what it has written meanwhile.
+                let is_there = found.patterns.iter().any(|one| one.pattern == pattern);
+                (!is_there).then_some(Learned {
+                    pattern,
+                    until: *until,
+                })
+            });
+            let mut wanted = Named::default();
+            for learned in stays.chain(of_names) {
+                // More patterns than there is room for: nothing is known that could be trusted, so all of it is refused.
+                wanted = match wanted.with(&key, learned, now) {
+                    Some(more) => more,
+                    None => crowded(&key, learned.until),
+                };
+            }
+            if wanted.patterns != found.patterns
+                && let Err(error) = kernel.set_named(&key, &wanted)
+            {
+                tracing::error!(%error, "cannot write what a session knows an address by");
+            }
+            self.patterns.insert(key, wanted);
+        }
+    }
+
+    /// Writes all anew for sessions whose policies have changed.
+    pub(super) fn rewrite<'p>(
+        &mut self,
+        kernel: &mut Datapath,
+        chain_of: impl Fn(SessionId) -> Vec<(PolicyId, &'p Compiled)>,
+        now: BootTime,
+    ) {
+        let named = self.names.iter();
+        let mut all: Vec<_> = named
+            .flat_map(|(session, known)| known.keys().map(|address| (*session, *address)))
+            .chain(self.patterns.keys().map(|key| (key.session, key.address)))
+            .collect();
+        all.sort_unstable_by_key(|(session, address)| (session.0, address.to_u128()));
+        all.dedup();
+        for (session, address) in all {
+            let chain = chain_of(session);
+            self.write(kernel, (session, address), &chain, now);
+        }
+    }
+
+    /// Forgets what a session knew.
+    pub(super) fn forget(&mut self, kernel: &mut Datapath, session: SessionId) {
+        self.names.remove(&session);
+        let keys = self.patterns.keys().copied();
+        let keys: Vec<_> = keys.filter(|key| key.session == session).collect();
+        for key in keys {
+            self.patterns.remove(&key);
+        }
+        if let Err(error) = kernel.forget_named(|one| one != session) {
+            tracing::error!(%error, session = session.0, "cannot forget what a session knew");
+        }
+    }
+}
+
+/// A pattern that no policy has: the kernel refuses.
+fn crowded(key: &NamedKey, until: BootTime) -> Named {
+    let none = Learned {
+        pattern: NameId(u64::MAX),
+        until,
+    };
+    let alone = Named::default().with(key, none, BootTime(0));
+    alone.unwrap_or_default()
+}

@@ -1,0 +1,98 @@
+//! Becoming a program that is nobody: what guard-proxy and guard-resolver do before they read anything.
+
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use guard_sys::accounts::Account;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{
+        DumpableBehavior, Resource, Rlimit, Signal, getrlimit, getuid, set_dumpable_behavior,
+        set_parent_process_death_signal, setrlimit, setsid,
+    },
+};
+
+use super::{Identity, give_up};
+
+/// What such a program may have open: a connection takes two descriptors or one, and pools of sockets some more.
+const DESCRIPTORS: u64 = 16 * 1024;
+
+/// The connection to guardd.
+#[derive(Debug)]
+pub enum Guardd {
+    /// guardd left a socket open for this process.
+    Inherited(OwnedFd),
+    /// It listens at a path.
+    At(PathBuf),
+}
+
+/// Gives up all rights that the start gave, and returns the connection to guardd: standard input where `fd` is 0, or `socket`.
+/// `user`: whom to become where it is started as root.
+///
+/// # Errors
+///
+/// What could not be given up; then this process must end.
+pub fn become_nobody(fd: Option<u32>, socket: Option<&Path>, user: Option<&str>) -> Result<Guardd> {
+    let guardd = match (socket, fd) {
+        (Some(path), _) => Guardd::At(path.to_owned()),
+        (None, Some(0)) => Guardd::Inherited(take_standard_input()?),
+        (None, _) => bail!("give it --fd 0, or --socket PATH"),
+    };
+    raise_descriptors();
+    std::env::set_current_dir("/").context("cannot leave its directory")?;
+    // If it leads a session already, as a service does, this fails, and is not needed.
+    let _ = setsid();
+    let identity = identity(user)?;
+    give_up(&identity)?;
+    // Each of these is reset when a process becomes another user.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("others may look into its memory")?;
+    if socket.is_none() {
+        set_parent_process_death_signal(Some(Signal::KILL)).context("it may outlive guardd")?;
+    }
+    Ok(guardd)
+}
+
+/// The user that it runs as: its own, unless that is root.
+fn identity(user: Option<&str>) -> Result<Identity> {
+    if !getuid().is_root() {
+        return Ok(Identity::own()?);
+    }
+    let user = user.context("it does not run as root: give it --user")?;
+    let account = Account::named(user)?.with_context(|| format!("there is no user {user}"))?;
+    ensure!(
+        account.uid != 0,
+        "it does not run as root: give it another --user"
+    );
+    Ok(Identity::without_groups(account)?)
+}
+
+/// The connection that guardd has left open as standard input, which is replaced by nothing.
+fn take_standard_input() -> Result<OwnedFd> {
+    let theirs = std::io::stdin().as_fd().try_clone_to_owned();
+    let theirs = theirs.context("there is no standard input")?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let nothing = nothing.context("cannot open /dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing).context("cannot let go of standard input")?;
+    Ok(theirs)
+}
+
+/// Raises the limit as far as allowed; less only means fewer connections at once.
+fn raise_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    for most in [
+        DESCRIPTORS.max(maximum.unwrap_or(0)),
+        maximum.unwrap_or(DESCRIPTORS),
+    ] {
+        let limit = Rlimit {
+            current: Some(most.min(DESCRIPTORS)),
+            maximum: Some(most),
+        };
+        if setrlimit(Resource::Nofile, limit).is_ok() {
+            return;
+        }
+    }
+}

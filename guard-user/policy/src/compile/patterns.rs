@@ -1,0 +1,134 @@
+//! What a policy says of names: an answer for each pattern, and where names do not count.
+
+use std::collections::HashMap;
+
+use guard_common::{Verdict, prefix_flags};
+
+use super::{
+    super::{
+        diagnostic::Diagnostic,
+        group::Group,
+        invalid::Invalid,
+        model::{Environment, Policy},
+        name::Pattern,
+        prefix::Prefix,
+    },
+    Value,
+    answer::{AddressVerdictId, AddressVerdicts},
+    at_rule,
+    entries::{Rank, Ranking},
+};
+
+/// The answer for each pattern of a policy, with the flags of its value, sorted by the addresses that stand for them. A pattern
+/// inherits from the wildcards that cover it, as a prefix does from wider ones; what no rule says is left to the address.
+///
+/// # Errors
+///
+/// Where two patterns have one number.
+pub(super) fn answered(
+    policy: &Policy,
+    ranking: &Ranking<'_>,
+    answers: &mut AddressVerdicts<'_>,
+) -> Result<Vec<(Prefix, AddressVerdictId, u8)>, Vec<Diagnostic>> {
+    let mut ranks: HashMap<Pattern, Vec<Rank>> = HashMap::new();
+    for (rank, rule) in ranking.iter() {
+        for pattern in rule.to.iter().filter_map(Pattern::of) {
+            ranks.entry(pattern).or_default().push(rank);
+        }
+    }
+    let mut out = Vec::with_capacity(ranks.len());
+    for pattern in ranks.keys() {
+        let key = Prefix::host(pattern.id().key());
+        let around = pattern.around();
+        let mut covering: Vec<_> = around.filter_map(|wider| ranks.get(&wider)).collect();
+        covering.reverse();
+        let mut answer = answers.without_rules(Verdict::Deny);
+        let own = ranks.get(pattern).into_iter();
+        for ranks in covering.into_iter().chain(own) {
+            let mut ranks = ranks.clone();
+            ranks.dedup();
+            let rules = answers.set(&ranks);
+            answer = answers.layer(rules, answer, &key);
+        }
+        out.push((key, answer, flags(pattern, ranking, &ranks)));
+    }
+    out.sort_unstable_by_key(|(key, _, _)| *key);
+    match out.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        None => Ok(out),
+        Some(_) => Err(policy
+            .rules
+            .first()
+            .map(|rule| at_rule(policy, rule, Invalid::new("two names have one number")))
+            .into_iter()
+            .collect()),
+    }
+}
+
+/// A name that a rule spells out may have private addresses; names below one may where every rule that decides says so.
+fn flags(pattern: &Pattern, ranking: &Ranking<'_>, ranks: &HashMap<Pattern, Vec<Rank>>) -> u8 {
+    let mut own = ranks.get(pattern).into_iter().flatten();
+    let is_private = match pattern {
+        Pattern::Name(_) => true,
+        Pattern::Below(_) => own.all(|rank| ranking.get(*rank).rule.private),
+    };
+    match is_private {
+        true => prefix_flags::NAME | prefix_flags::PRIVATE,
+        false => prefix_flags::NAME,
+    }
+}
+
+/// Where no name may make a policy more permissive.
+const LOCAL: [Group; 5] = [
+    Group::Loopback,
+    Group::LinkLocal,
+    Group::Metadata,
+    Group::Multicast,
+    Group::GuardedHost,
+];
+
+/// Where only names may that may have private addresses.
+const PRIVATE: [Group; 2] = [Group::Private, Group::OnLink];
+
+/// 64:ff9b::/96, behind which a translator reaches IPv4 addresses (RFC 6052 2.1).
+const TRANSLATED: u128 = 0x0064_ff9b << 96;
+
+/// Marks the values of local and private addresses, and of what a translator makes of them.
+pub(super) fn mark_local(prefixes: &mut Vec<(Prefix, Value)>, environment: &Environment) {
+    let areas = |groups: &[Group]| {
+        let plain: Vec<_> = groups
+            .iter()
+            .flat_map(|group| group.areas(environment))
+            .collect();
+        let translated: Vec<_> = plain.iter().filter_map(translated).collect();
+        [plain, translated].concat()
+    };
+    // `0.0.0.0/8` is "this host on this network" (RFC 791 3.2).
+    let this = Prefix::v4([0, 0, 0, 0], 8);
+    let mut local = areas(&LOCAL);
+    local.extend([Some(this), translated(&this)].into_iter().flatten());
+    for (areas, flag) in [
+        (local, prefix_flags::LOCAL),
+        (areas(&PRIVATE), prefix_flags::PRIVATE),
+    ] {
+        for area in areas {
+            let around = super::super::lookup::longest(prefixes, &area).map(|(_, value)| *value);
+            if let (Err(at), Some(value)) = (
+                prefixes.binary_search_by_key(&area, |(prefix, _)| *prefix),
+                around,
+            ) {
+                prefixes.insert(at, (area, value));
+            }
+            let first = prefixes.partition_point(|(prefix, _)| *prefix < area);
+            let inside = prefixes[first..].iter_mut();
+            for (_, value) in inside.take_while(|(prefix, _)| area.contains(prefix)) {
+                value.flags |= flag;
+            }
+        }
+    }
+}
+
+fn translated(prefix: &Prefix) -> Option<Prefix> {
+    let is_v4 = Prefix::IPV4.contains(prefix);
+    let bits = TRANSLATED | (prefix.bits() & u128::from(u32::MAX));
+    is_v4.then(|| Prefix::new(bits, prefix.length()))
+}

@@ -1,0 +1,341 @@
+//! Rules for names, judged as the kernel half does, against a naive reading of the same rules.
+
+use guard_common::{
+    Address, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId, Verdict,
+    named_verdict, prefix_flags, said_of,
+};
+use proptest::{prelude::*, sample::select};
+
+use super::{
+    super::{
+        compile::{Compiled, compile},
+        group::Group,
+        model::{Environment, Policy, Rule},
+        name::{DomainName, Pattern},
+        prefix::Prefix,
+        target::Target,
+    },
+    environment, policy,
+};
+
+fn judging() -> Environment {
+    Environment {
+        judges_names: true,
+        ..environment()
+    }
+}
+
+/// What a session knows an address by.
+fn known(compiled: &Compiled, names: &[&str]) -> Named {
+    let mut known = Named::default();
+    for name in names {
+        let name: DomainName = name.parse().unwrap();
+        let own = Pattern::Name(name);
+        let wider: Vec<_> = own.around().collect();
+        let mut all = std::iter::once(own).chain(wider).map(|one| one.id());
+        if let Some(pattern) = all.find(|id| compiled.has_pattern(*id)) {
+            let learned = Learned {
+                pattern,
+                until: BootTime(10),
+            };
+            let key = NamedKey::default();
+            known = known.with(&key, learned, BootTime(1)).unwrap();
+        }
+    }
+    known
+}
+
+fn verdict_of(compiled: &Compiled, names: &[&str], to: &Connection, now: u64) -> Verdict {
+    let lookup = compiled.lookup();
+    let known = known(compiled, names);
+    named_verdict(
+        |pattern| said_of(&lookup, PolicyId(1), pattern, to),
+        Some(&known),
+        BootTime(now),
+        false,
+    )
+    .verdict
+}
+
+fn to(address: &str, port: u16) -> Connection {
+    let prefix: Prefix = address.parse().unwrap();
+    Connection::new(prefix.address(), guard_common::Protocol::TCP, port)
+}
+
+const LIST: &str = r#"
+default = "deny"
+
+[[rule]]
+name = "forge"
+to = ["*.forge.example"]
+ports = ["tcp/443"]
+action = "allow"
+
+[[rule]]
+name = "ssh"
+to = ["ssh.forge.example"]
+ports = ["tcp/22"]
+action = "confirm"
+
+[[rule]]
+name = "inside"
+to = ["*.inside.example"]
+action = "allow"
+private = true
+
+[[rule]]
+name = "closed"
+to = ["198.51.100.0/24"]
+action = "deny"
+"#;
+
+#[test]
+fn a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned() {
+    let compiled = compile(&policy(LIST), &judging()).unwrap();
+    let said = |names: &[&str], at: &str, port| verdict_of(&compiled, names, &to(at, port), 1);
+    let at = "203.0.113.7";
+    assert_eq!(said(&[], at, 443), Verdict::Deny);
+    assert_eq!(said(&["api.forge.example"], at, 443), Verdict::Allow);
+    assert_eq!(said(&["api.forge.example"], at, 80), Verdict::Deny);
+    // A name inherits from the wildcards that cover it.
+    assert_eq!(said(&["ssh.forge.example"], at, 443), Verdict::Allow);
+    assert_eq!(said(&["ssh.forge.example"], at, 22), Verdict::Confirm);
+    // Of several names the strictest.
+    let both = ["ssh.forge.example", "a.inside.example"];
+    assert_eq!(said(&both, at, 22), Verdict::Confirm);
+    // A wildcard is not the name that it is below.
+    assert_eq!(said(&["forge.example"], at, 443), Verdict::Deny);
+    // A name lifts no `deny`.
+    let closed = "198.51.100.7";
+    assert_eq!(said(&["api.forge.example"], closed, 443), Verdict::Deny);
+}
+
+#[test]
+fn public_names_open_no_private_addresses() {
+    let compiled = compile(&policy(LIST), &judging()).unwrap();
+    let said = |name: &str, at: &str| verdict_of(&compiled, &[name], &to(at, 443), 1);
+    for private in ["10.1.2.3", "192.168.0.1", "fd00::1", "64:ff9b::a01:203"] {
+        assert_eq!(
+            said("api.forge.example", private),
+            Verdict::Deny,
+            "{private}"
+        );
+        assert_eq!(
+            said("a.inside.example", private),
+            Verdict::Allow,
+            "{private}"
+        );
+    }
+    for local in [
+        "127.0.0.1",
+        "::1",
+        "0.0.0.1",
+        "169.254.169.254",
+        "fe80::1",
+        "224.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        // This machine.
+        "10.0.0.1",
+    ] {
+        assert_eq!(said("a.inside.example", local), Verdict::Deny, "{local}");
+    }
+}
+
+#[test]
+fn a_name_counts_until_its_time_is_over() {
+    let compiled = compile(&policy(LIST), &judging()).unwrap();
+    let connection = to("203.0.113.7", 443);
+    let at = |now| verdict_of(&compiled, &["api.forge.example"], &connection, now);
+    assert_eq!([at(9), at(10)], [Verdict::Allow, Verdict::Deny]);
+    // What was allowed when it began goes on.
+    let lookup = compiled.lookup();
+    let known = known(&compiled, &["api.forge.example"]);
+    let says = |pattern| said_of(&lookup, PolicyId(1), pattern, &connection);
+    let stands = named_verdict(says, Some(&known), BootTime(99), true);
+    assert_eq!(stands.verdict, Verdict::Allow);
+}
+
+#[test]
+fn a_pattern_of_another_version_denies() {
+    let text = "default = \"allow\"\n[[rule]]\nto = [\"*.forge.example\"]\naction = \"allow\"\n";
+    let compiled = compile(&policy(text), &judging()).unwrap();
+    let learned = Learned {
+        pattern: NameId::of("*.gone.example"),
+        until: BootTime(10),
+    };
+    let key = NamedKey::default();
+    let known = Named::default().with(&key, learned, BootTime(1)).unwrap();
+    let (lookup, connection) = (compiled.lookup(), to("203.0.113.7", 443));
+    let says = |pattern| said_of(&lookup, PolicyId(1), pattern, &connection);
+    let said = named_verdict(says, Some(&known), BootTime(1), false);
+    assert_eq!(said.verdict, Verdict::Deny);
+}
+
+#[test]
+fn nothing_changes_where_nobody_judges_names() {
+    let compiled = compile(&policy(LIST), &environment()).unwrap();
+    assert!(compiled.patterns.is_empty());
+    assert_eq!(compiled.flags & prefix_flags::NAMES, 0);
+}
+
+// ---- The naive reading.
+
+/// How narrowly a rule names a name: `None` where it does not.
+fn names(rule: &Rule, name: &DomainName) -> Option<usize> {
+    let narrow = rule.to.iter().filter_map(|target| match target {
+        Target::Name(own) if own == name => Some(usize::MAX),
+        Target::Wildcard(all) if all.covers(name) => Some(all.below().as_str().len()),
+        _ => None,
+    });
+    narrow.max()
+}
+
+fn width(rule: &Rule, to: &Connection) -> Option<u32> {
+    if rule.ports.is_empty() {
+        return Some(u32::MAX);
+    }
+    let covering = rule.ports.iter();
+    let covering = covering.filter(|spec| spec.covers(to.protocol, to.port));
+    covering.map(|spec| u32::from(spec.high - spec.low)).min()
+}
+
+/// What rules say of a name, and whether they may say it of a private address. `None`: nothing.
+fn naive_of_name(policy: &Policy, name: &DomainName, to: &Connection) -> Option<(Verdict, bool)> {
+    let named = policy.rules.iter();
+    let named = named.filter_map(|rule| Some((names(rule, name)?, rule)));
+    let narrowest = named.clone().map(|(narrow, _)| narrow).max()?;
+    let is_private = narrowest == usize::MAX
+        || named
+            .clone()
+            .filter(|(narrow, _)| *narrow == narrowest)
+            .all(|(_, rule)| rule.private);
+    let decides = named.filter_map(|(narrow, rule)| {
+        let width = width(rule, to)?;
+        let order = (usize::MAX - narrow, width, 3 - rule.action.strictness());
+        Some((order, rule.action))
+    });
+    let (_, verdict) = decides.min_by_key(|(order, _)| *order)?;
+    Some((verdict, is_private))
+}
+
+fn lies_in(groups: &[Group], address: &Address) -> bool {
+    let environment = judging();
+    let plain = address.to_u128();
+    // 64:ff9b::/96 stands for the IPv4 address in its last 32 bits.
+    let translated = (plain >> 32 == 0x0064_ff9b << 64)
+        .then(|| Address::from_u128((0xffff << 32) | (plain & u128::from(u32::MAX))));
+    groups.iter().any(|group| {
+        let prefixes = group.prefixes(&environment);
+        let covers = |one: &Address| prefixes.iter().any(|prefix| prefix.covers(one));
+        covers(address) || translated.as_ref().is_some_and(covers)
+    })
+}
+
+fn naive(policy: &Policy, known: &[&str], base: (Verdict, bool, bool), to: &Connection) -> Verdict {
+    let (base, by_rule, by_own_rule) = base;
+    let said = known.iter().filter_map(|name| {
+        let name: DomainName = name.parse().unwrap();
+        naive_of_name(policy, &name, to)
+    });
+    let said: Vec<_> = said.collect();
+    let Some((strictest, _)) = said.iter().max_by_key(|(verdict, _)| verdict.strictness()) else {
+        return base;
+    };
+    let local = [
+        Group::Loopback,
+        Group::LinkLocal,
+        Group::Metadata,
+        Group::Multicast,
+        Group::GuardedHost,
+    ];
+    let is_this = Prefix::v4([0, 0, 0, 0], 8).covers(&to.to);
+    let is_private = lies_in(&[Group::Private, Group::OnLink], &to.to);
+    let is_denied = by_rule && base == Verdict::Deny;
+    let may_widen = !is_denied
+        && !by_own_rule
+        && !lies_in(&local, &to.to)
+        && !is_this
+        && (!is_private || said.iter().all(|(_, private)| *private));
+    match strictest.strictness() < base.strictness() && !may_widen {
+        true => base,
+        false => *strictest,
+    }
+}
+
+const TARGETS: &[&str] = &[
+    "a.x.test",
+    "b.x.test",
+    "*.x.test",
+    "*.b.x.test",
+    "*.test",
+    "y.test",
+    "203.0.113.7",
+    "203.0.113.0/28",
+    "10.0.0.0/8",
+    "10.1.2.3",
+    "0.0.0.0/0",
+    "@loopback",
+    "@private",
+];
+
+const NAMES: &[&str] = &[
+    "a.x.test",
+    "b.x.test",
+    "c.b.x.test",
+    "x.test",
+    "y.test",
+    "z.other",
+];
+
+fn rule() -> impl Strategy<Value = String> {
+    let ports = &[
+        "",
+        "ports = [\"tcp/443\"]",
+        "ports = [\"tcp/400-500\", \"udp\"]",
+    ][..];
+    let actions = &["allow", "confirm", "read-only", "deny"][..];
+    (
+        prop::collection::vec(select(TARGETS), 1..4),
+        select(ports),
+        select(actions),
+        any::<bool>(),
+    )
+        .prop_map(|(to, ports, action, private)| {
+            format!("[[rule]]\nto = {to:?}\n{ports}\naction = {action:?}\nprivate = {private}\n")
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn names_are_judged_as_the_sentences_say(
+        default in select(&["allow", "confirm", "deny"][..]),
+        rules in prop::collection::vec(rule(), 0..7),
+        known in prop::sample::subsequence(NAMES, 0..4),
+        address in select(&["203.0.113.7", "203.0.113.8", "10.1.2.3", "10.9.9.9", "127.0.0.1", "64:ff9b::a01:203", "2600::1"][..]),
+        port in select(&[443_u16, 450, 22][..]),
+    ) {
+        let text = format!("default = {default:?}\n{}", rules.concat());
+        let policy = policy(&text);
+        let compiled = compile(&policy, &judging()).unwrap();
+        let connection = to(address, port);
+        // What rules for addresses say is held by other tests.
+        let plain = compile(&policy, &environment()).unwrap();
+        let lookup = plain.lookup();
+        let base = said_of(&lookup, PolicyId(1), NameId(0), &connection);
+        let host = Prefix::host(connection.to);
+        let is_own = |rule: &Rule| rule.to.contains(&Target::Prefix(host)) && width(rule, &connection).is_some();
+        let base = (
+            base.verdict.verdict,
+            base.verdict.rule != guard_common::DEFAULT_RULE,
+            policy.rules.iter().any(is_own),
+        );
+        let expected = naive(&policy, &known, base, &connection);
+        let given = verdict_of(&compiled, &known, &connection, 1);
+        prop_assert_eq!(given, expected, "{} {:?} {} {}", text, known, address, port);
+        // Without names it is what it was.
+        prop_assert_eq!(verdict_of(&compiled, &[], &connection, 1), base.0);
+    }
+}

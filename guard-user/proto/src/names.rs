@@ -1,0 +1,224 @@
+//! The messages between the resolver and guardd: JSON, one in each packet (`guard_sys::packets`).
+//!
+//! The resolver has no right to open anything. It notes in the kernel under which patterns of a policy a session has learned an
+//! address; what such a pattern opens, the policy alone says. All that it can ask guardd for is a person's answer.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub use super::wire::{NetworkId, Number, Tgid, VERSION};
+
+/// From guardd to the resolver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum ToResolver {
+    /// The first of all. With it come the descriptors of the maps `ORIGINS` and `NAMED`.
+    Hello {
+        /// guardd's version.
+        version: String,
+    },
+    /// Take questions there. With it come, bound to the loopback, a UDP socket and a TCP listener of IPv4, and where the network
+    /// has IPv6 the same two of IPv6.
+    Listen {
+        /// In which network.
+        network: NetworkId,
+        /// Its cookie, by which the kernel's map knows it (`SO_NETNS_COOKIE`).
+        cookie: u64,
+        /// Those of IPv6 are there.
+        ipv6: bool,
+    },
+    /// Unconnected sockets come with it, for questions out of a network that the resolver is not in, in this order; none where
+    /// they could not be made.
+    Sockets {
+        /// In which.
+        network: NetworkId,
+        /// How many are UDP sockets of IPv4.
+        udp4: usize,
+        /// UDP sockets of IPv6.
+        udp6: usize,
+        /// TCP sockets of IPv4.
+        tcp4: usize,
+        /// TCP sockets of IPv6.
+        tcp6: usize,
+    },
+    /// That network is gone.
+    Forget {
+        /// Which.
+        network: NetworkId,
+    },
+    /// What a policy says of names: instead of what it said before.
+    Policy {
+        /// The policy's slot in the kernel's map.
+        slot: u32,
+        /// What holds for a name that no pattern covers.
+        names: Names,
+        /// The patterns of its rules.
+        patterns: Vec<Pattern>,
+    },
+    /// That policy is in force no more.
+    ForgetPolicy {
+        /// Its slot.
+        slot: u32,
+    },
+    /// Whose policies hold for a session: instead of what was said before.
+    Session {
+        /// The session's number.
+        session: u32,
+        /// On whose account its questions are: the number of the session around it that a person started, or its own.
+        account: u32,
+        /// The slots of its own policy first, and of the outermost session's last.
+        policies: Vec<u32>,
+        /// An approver is there, who can be asked.
+        asks: bool,
+    },
+    /// That session has ended.
+    ForgetSession {
+        /// Its number.
+        session: u32,
+    },
+    /// The only servers whose answers teach: those of `@dns`, and an engine's own where there is one.
+    Servers {
+        /// All of them: instead of those that were named before.
+        addresses: Vec<IpAddr>,
+    },
+    /// The answer to [`FromResolver::Ask`].
+    Answer {
+        /// Which question this answers.
+        number: Number,
+        /// Whether it may leave.
+        yes: bool,
+    },
+}
+
+/// What holds for a name that no pattern of a policy covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Names {
+    /// It may be asked for.
+    Any,
+    /// A person is asked.
+    Ask,
+    /// It is refused: only what rules name may be asked for.
+    Rules,
+}
+
+/// A name of a rule, or all names below one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pattern {
+    /// In lower case: `db.example.com`, or `*.example.com`.
+    pub pattern: String,
+    /// A rule denies it: it is not asked for.
+    pub denied: bool,
+}
+
+/// From the resolver to guardd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum FromResolver {
+    /// The first of all, when [`ToResolver::Hello`] has been heard.
+    Hello {
+        /// The resolver's version. Where it is not guardd's own, they do not understand each other.
+        version: String,
+    },
+    /// The resolver has fewer sockets left in a network than it likes: so many of each kind are wanted. Always answered with one
+    /// [`ToResolver::Sockets`].
+    Sockets {
+        /// In which.
+        network: NetworkId,
+        /// UDP sockets of IPv4.
+        udp4: usize,
+        /// UDP sockets of IPv6.
+        udp6: usize,
+        /// TCP sockets of IPv4.
+        tcp4: usize,
+        /// TCP sockets of IPv6.
+        tcp6: usize,
+    },
+    /// A session has learned addresses of a name. The kernel knows already; long answers are told in several parts.
+    Learned {
+        /// The session's number.
+        session: u32,
+        /// The name that has the addresses.
+        name: String,
+        /// The name that was asked for, where that led here by `CNAME`.
+        asked: Option<String>,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+        /// For how long programs may keep them, in seconds: the shortest time of the records on the way.
+        ttl: u32,
+        /// Who asked.
+        tgid: Tgid,
+    },
+    /// Asks whether a name may be asked for. Answered with [`ToResolver::Answer`]: soon, for programs wait for some seconds only.
+    Ask {
+        /// Which question this is.
+        number: Number,
+        /// The session's number.
+        session: u32,
+        /// Who asks.
+        tgid: Tgid,
+        /// The name; `*.zone.example` where so many names below that zone were asked for that they are asked about as one.
+        name: String,
+        /// The type, such as `AAAA`.
+        kind: String,
+    },
+    /// Nobody waits for the answer any more.
+    Gone {
+        /// Which question that was.
+        number: Number,
+    },
+    /// A name was not asked for, or its answer was not passed on.
+    Refused {
+        /// The session's number.
+        session: u32,
+        /// Who asked.
+        tgid: Tgid,
+        /// The name.
+        name: String,
+        /// The type, such as `AAAA`.
+        kind: String,
+        /// Why: a clause without a full stop.
+        why: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_as_they_are_written() {
+        let policy = ToResolver::Policy {
+            slot: 3,
+            names: Names::Rules,
+            patterns: vec![Pattern {
+                pattern: "*.example.com".to_owned(),
+                denied: true,
+            }],
+        };
+        let text = serde_json::to_string(&policy).unwrap();
+        assert_eq!(
+            text,
+            r#"{"say":"policy","slot":3,"names":"rules","patterns":[{"pattern":"*.example.com","denied":true}]}"#
+        );
+        assert_eq!(serde_json::from_str::<ToResolver>(&text).unwrap(), policy);
+        let learned = FromResolver::Learned {
+            session: 7,
+            name: "a.example.net".to_owned(),
+            asked: Some("a.example.com".to_owned()),
+            addresses: vec![[192, 0, 2, 1].into()],
+            ttl: 60,
+            tgid: Tgid(4711),
+        };
+        let text = serde_json::to_string(&learned).unwrap();
+        assert!(
+            text.starts_with(r#"{"say":"learned","session":7"#),
+            "{text}"
+        );
+        assert_eq!(
+            serde_json::from_str::<FromResolver>(&text).unwrap(),
+            learned
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! One question to the server that was meant, by UDP and where that is not enough by TCP.
+
+use std::{io, net::SocketAddr};
+
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UdpSocket,
+    time::timeout,
+};
+
+use super::{
+    common::Common,
+    networks::Network,
+    question::{HEADER, Question, is_answered},
+};
+
+/// How often a question is sent by UDP.
+const TRIES: u32 = 2;
+
+/// TC, in the third byte of a header.
+const TC: u8 = 0x02;
+
+/// Asks a server. `is_stream`: the client can take what does not fit into a datagram.
+///
+/// # Errors
+///
+/// The system's; `TimedOut` where no answer came.
+pub(super) async fn ask(
+    common: &Common,
+    network: &Network,
+    server: SocketAddr,
+    question: &Question,
+    is_stream: bool,
+) -> io::Result<Vec<u8>> {
+    let answer = by_datagram(common, network, server, question).await?;
+    if !(is_stream && is_cut(&answer)) {
+        return Ok(answer);
+    }
+    let patience = common.times.server * TRIES;
+    timeout(patience, by_stream(common, network, server, question))
+        .await
+        .map_err(|_| not_answered())?
+}
+
+/// Whether an answer is only a part.
+pub(super) fn is_cut(answer: &[u8]) -> bool {
+    answer.get(2).is_some_and(|bits| bits & TC != 0)
+}
+
+/// The socket is for this question alone: whoever forges an answer has to know its port and the id.
+async fn by_datagram(
+    common: &Common,
+    network: &Network,
+    server: SocketAddr,
+    question: &Question,
+) -> io::Result<Vec<u8>> {
+    let socket = network.datagrams(&common.link, server).await?;
+    let id = random_id()?;
+    let message = question.anew(id);
+    for _ in 0..TRIES {
+        socket.send(&message).await?;
+        if let Ok(answer) =
+            timeout(common.times.server, receive(common, &socket, id, question)).await
+        {
+            return answer;
+        }
+    }
+    Err(not_answered())
+}
+
+/// The first datagram that answers; others are passed over.
+async fn receive(
+    common: &Common,
+    socket: &UdpSocket,
+    id: u16,
+    question: &Question,
+) -> io::Result<Vec<u8>> {
+    loop {
+        socket.readable().await?;
+        let mut buffer = common.buffer.borrow_mut();
+        match socket.try_recv(&mut buffer) {
+            Ok(length) if is_answered(&buffer[..length], id, question) => {
+                return Ok(buffer[..length].to_vec());
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn by_stream(
+    common: &Common,
+    network: &Network,
+    server: SocketAddr,
+    question: &Question,
+) -> io::Result<Vec<u8>> {
+    let mut stream = network.connect(&common.link, server).await?;
+    let id = random_id()?;
+    let message = question.anew(id);
+    let length = message.len() as u16;
+    let framed = [&length.to_be_bytes()[..], &message].concat();
+    stream.write_all(&framed).await?;
+    let length = stream.read_u16().await?;
+    let mut answer = Vec::with_capacity(HEADER);
+    let mut rest = stream.take(u64::from(length));
+    rest.read_to_end(&mut answer).await?;
+    let is_whole = answer.len() == usize::from(length);
+    if is_whole && is_answered(&answer, id, question) {
+        return Ok(answer);
+    }
+    let why = "the server has answered something else";
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+fn random_id() -> io::Result<u16> {
+    let mut bytes = [0; 2];
+    let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
+    if filled < bytes.len() {
+        return Err(io::Error::other("there are no random numbers"));
+    }
+    Ok(u16::from_ne_bytes(bytes))
+}
+
+fn not_answered() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the server has not answered")
+}

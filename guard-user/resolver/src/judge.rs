@@ -1,0 +1,410 @@
+//! What policies say of a name: labels against patterns.
+
+use std::collections::HashMap;
+
+use guard_common::NameId;
+use guard_policy::{DomainName, Invalid, Wildcard};
+use guard_proto::names::{Names, Pattern};
+
+use super::name::WireName;
+
+/// Names that a browser asks for to find out whether it should send its questions to somebody else, and all below them. There
+/// are none here: then it does not (RFC 9462 4, and Mozilla's canary domain).
+const CANARIES: [&str; 2] = ["use-application-dns.net", "_dns.resolver.arpa"];
+
+/// What one policy says of names.
+#[derive(Clone, Debug)]
+pub(super) struct Policy {
+    names: Names,
+    /// Patterns that are one name, by its bytes.
+    exact: HashMap<WireName, Rule>,
+    /// Patterns that are all names below one, by that one's bytes.
+    below: HashMap<Box<[u8]>, Rule>,
+}
+
+/// What a policy says of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// The pattern, as the kernel knows it.
+    pub(super) pattern: NameId,
+    /// It is not asked for.
+    pub(super) denied: bool,
+}
+
+/// A pattern that covers a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found<'a> {
+    rule: Rule,
+    /// The name that the wildcard stands below; `None`: it is the very name.
+    below: Option<&'a [u8]>,
+}
+
+/// Whether a name may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It may.
+    Passes,
+    /// A person is asked.
+    Ask,
+    /// It may not, and why.
+    Refused(&'static str),
+}
+
+/// What a session's policies say of a name together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Judgement {
+    /// The strictest of them.
+    pub(super) verdict: Verdict,
+    /// Of whose names it is one, as a budget counts them; `None` for a name that a policy has word for word: no program has
+    /// chosen its labels.
+    pub(super) zone: Option<WireName>,
+    /// Every policy lets any name pass, and none has a pattern for this one.
+    pub(super) is_free: bool,
+}
+
+impl Policy {
+    /// From the patterns of its rules. One that is there twice is denied if it is so once.
+    ///
+    /// # Errors
+    ///
+    /// A pattern is neither a name nor a wildcard.
+    pub(super) fn new(names: Names, patterns: &[Pattern]) -> Result<Self, Invalid> {
+        let mut policy = Self {
+            names,
+            exact: HashMap::new(),
+            below: HashMap::new(),
+        };
+        for Pattern { pattern, denied } in patterns {
+            let rule = |text: &str| Rule {
+                pattern: NameId::of(text),
+                denied: *denied,
+            };
+            let stricter = |rule: &mut Rule| rule.denied |= denied;
+            if pattern.starts_with('*') {
+                let wildcard: Wildcard = pattern.parse()?;
+                let below = WireName::from(wildcard.below()).bytes().into();
+                let rule = rule(&wildcard.to_string());
+                policy
+                    .below
+                    .entry(below)
+                    .and_modify(stricter)
+                    .or_insert(rule);
+            } else {
+                let name: DomainName = pattern.parse()?;
+                let rule = rule(name.as_str());
+                let exact = WireName::from(&name);
+                policy
+                    .exact
+                    .entry(exact)
+                    .and_modify(stricter)
+                    .or_insert(rule);
+            }
+        }
+        Ok(policy)
+    }
+
+    /// One that refuses every name: for what could not be understood.
+    #[must_use]
+    pub(super) fn closed() -> Self {
+        Self {
+            names: Names::Rules,
+            exact: HashMap::new(),
+            below: HashMap::new(),
+        }
+    }
+
+    /// The most specific pattern that covers a name: the name itself before a wildcard, a longer wildcard before a shorter one.
+    /// Names that no host has are covered by what denies, and by nothing else.
+    #[must_use]
+    pub(super) fn rule(&self, name: &WireName) -> Option<Rule> {
+        let is_odd = || name.domain().is_none();
+        self.find(name)
+            .map(|found| found.rule)
+            .filter(|rule| rule.denied || !is_odd())
+    }
+
+    fn find<'a>(&self, name: &'a WireName) -> Option<Found<'a>> {
+        if let Some(rule) = self.exact.get(name) {
+            return Some(Found {
+                rule: *rule,
+                below: None,
+            });
+        }
+        if self.below.is_empty() {
+            return None;
+        }
+        name.suffixes().skip(1).find_map(|suffix| {
+            let rule = self.below.get(suffix)?;
+            Some(Found {
+                rule: *rule,
+                below: Some(suffix),
+            })
+        })
+    }
+
+    /// What it says of a name, and the pattern that covers it.
+    fn verdict<'a>(&self, name: &'a WireName, is_odd: bool) -> (Verdict, Option<Found<'a>>) {
+        let found = self.find(name).filter(|found| found.rule.denied || !is_odd);
+        let verdict = match (&found, self.names) {
+            (Some(found), _) if found.rule.denied => Verdict::Refused("a rule denies the name"),
+            (Some(_), _) | (None, Names::Any) => Verdict::Passes,
+            (None, _) if is_odd => Verdict::Refused("no host has such a name"),
+            (None, Names::Ask) => Verdict::Ask,
+            (None, Names::Rules) => Verdict::Refused("no rule names it"),
+        };
+        (verdict, found)
+    }
+}
+
+/// What a session's policies say of a name. None of them: it is refused.
+#[must_use]
+pub(super) fn judge<'a>(
+    policies: impl IntoIterator<Item = &'a Policy>,
+    name: &WireName,
+) -> Judgement {
+    let is_odd = name.domain().is_none();
+    let mut verdict = None;
+    let (mut is_free, mut is_exact) = (true, false);
+    let mut below: &[u8] = &[];
+    for policy in policies {
+        let (its, found) = policy.verdict(name, is_odd);
+        is_free &= found.is_none() && its == Verdict::Passes;
+        match found.map(|found| found.below) {
+            Some(None) => is_exact = true,
+            Some(Some(zone)) if zone.len() > below.len() => below = zone,
+            Some(Some(_)) | None => {}
+        }
+        verdict = Some(verdict.map_or(its, |so_far| stricter(so_far, its)));
+    }
+    Judgement {
+        verdict: verdict.unwrap_or(Verdict::Refused("no policy is in force")),
+        zone: (!is_exact).then(|| zone(name, below)),
+        is_free,
+    }
+}
+
+fn stricter(one: Verdict, other: Verdict) -> Verdict {
+    match (one, other) {
+        (refused @ Verdict::Refused(_), _) | (_, refused @ Verdict::Refused(_)) => refused,
+        (Verdict::Ask, _) | (_, Verdict::Ask) => Verdict::Ask,
+        (Verdict::Passes, Verdict::Passes) => Verdict::Passes,
+    }
+}
+
+/// What a wildcard stands below, or the last two labels where these are more.
+fn zone(name: &WireName, below: &[u8]) -> WireName {
+    let count = name.labels().count();
+    let of_two = name.suffixes().nth(count.saturating_sub(2));
+    let longer = of_two
+        .into_iter()
+        .chain([below])
+        .max_by_key(|one| one.len());
+    let zone = longer.and_then(WireName::read);
+    zone.unwrap_or_else(|| name.clone())
+}
+
+/// Whether a name is there to find out who should be asked.
+#[must_use]
+pub(super) fn is_canary(name: &WireName) -> bool {
+    let parsed = CANARIES
+        .iter()
+        .filter_map(|canary| canary.parse::<DomainName>().ok());
+    parsed
+        .map(|canary| WireName::from(&canary))
+        .any(|canary| name.is_within(&canary))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::{name::name, rounds::rounds},
+        *,
+    };
+
+    fn policy(names: Names, patterns: &[(&str, bool)]) -> Policy {
+        let patterns: Vec<_> = patterns
+            .iter()
+            .map(|(pattern, denied)| Pattern {
+                pattern: (*pattern).to_owned(),
+                denied: *denied,
+            })
+            .collect();
+        Policy::new(names, &patterns).unwrap()
+    }
+
+    fn verdict(policies: &[&Policy], text: &str) -> Verdict {
+        judge(policies.iter().copied(), &name(text)).verdict
+    }
+
+    const DENIED: Verdict = Verdict::Refused("a rule denies the name");
+    const UNNAMED: Verdict = Verdict::Refused("no rule names it");
+    const ODD: Verdict = Verdict::Refused("no host has such a name");
+
+    #[test]
+    fn the_most_specific_pattern_decides() {
+        let policy = policy(
+            Names::Any,
+            &[
+                ("*.example.com", true),
+                ("*.open.example.com", false),
+                ("secret.open.example.com", true),
+                ("example.com", false),
+            ],
+        );
+        for (text, wanted) in [
+            ("example.com", Verdict::Passes),
+            ("a.example.com", DENIED),
+            ("open.example.com", DENIED),
+            ("a.b.open.example.com", Verdict::Passes),
+            ("SECRET.open.example.com", DENIED),
+            ("a.secret.open.example.com", Verdict::Passes),
+            ("aexample.com", Verdict::Passes),
+            ("example.com.evil.test", Verdict::Passes),
+        ] {
+            assert_eq!(verdict(&[&policy], text), wanted, "{text}");
+        }
+        let rule = policy.rule(&name("a.open.example.com")).unwrap();
+        assert_eq!(rule.pattern, NameId::of("*.open.example.com"));
+    }
+
+    #[test]
+    fn a_name_without_a_pattern_is_judged_by_what_the_policy_says_of_such() {
+        let patterns = &[("*.example.com", false)];
+        for (names, wanted) in [
+            (Names::Any, Verdict::Passes),
+            (Names::Ask, Verdict::Ask),
+            (Names::Rules, UNNAMED),
+        ] {
+            let policy = policy(names, patterns);
+            assert_eq!(verdict(&[&policy], "example.net"), wanted);
+            assert_eq!(verdict(&[&policy], "a.example.com"), Verdict::Passes);
+        }
+    }
+
+    #[test]
+    fn of_several_policies_the_strictest_decides_and_of_none_none_passes() {
+        let (any, ask) = (policy(Names::Any, &[]), policy(Names::Ask, &[]));
+        let rules = policy(Names::Rules, &[("*.example.com", false)]);
+        assert_eq!(verdict(&[&any, &ask], "example.net"), Verdict::Ask);
+        assert_eq!(verdict(&[&ask, &any, &rules], "example.net"), UNNAMED);
+        assert_eq!(verdict(&[&any, &rules], "a.example.com"), Verdict::Passes);
+        assert!(matches!(verdict(&[], "example.com"), Verdict::Refused(_)));
+        assert_eq!(verdict(&[&any, &Policy::closed()], "example.net"), UNNAMED);
+    }
+
+    #[test]
+    fn an_odd_name_is_nobodys_unless_it_is_denied() {
+        let odd = |bytes: &[u8]| WireName::read(bytes).unwrap();
+        let allowed = odd(b"\x03a b\x07example\x03com\0");
+        let denied = odd(b"\x02-a\x04evil\x07example\0");
+        let patterns = &[("*.example.com", false), ("*.evil.example", true)];
+        for (names, wanted) in [
+            (Names::Any, Verdict::Passes),
+            (Names::Ask, ODD),
+            (Names::Rules, ODD),
+        ] {
+            let policy = policy(names, patterns);
+            assert_eq!(judge([&policy], &allowed).verdict, wanted);
+            assert_eq!(policy.rule(&allowed), None);
+            assert_eq!(judge([&policy], &denied).verdict, DENIED);
+            assert!(policy.rule(&denied).unwrap().denied);
+        }
+        let (any, ask) = (policy(Names::Any, &[]), policy(Names::Ask, &[]));
+        assert_eq!(judge([&any, &ask], &odd(&[0])).verdict, ODD);
+    }
+
+    #[test]
+    fn a_name_is_counted_below_its_wildcard_or_its_last_two_labels() {
+        let policy = policy(
+            Names::Any,
+            &[
+                ("*.a.example.com", false),
+                ("*.test", false),
+                ("x.a.example.com", false),
+            ],
+        );
+        let zone = |text| {
+            judge([&policy], &name(text))
+                .zone
+                .map(|zone| zone.to_string())
+        };
+        assert_eq!(zone("v.w.a.example.com").as_deref(), Some("a.example.com"));
+        assert_eq!(zone("v.w.b.example.com").as_deref(), Some("example.com"));
+        assert_eq!(zone("v.w.b.test").as_deref(), Some("b.test"));
+        assert_eq!(zone("localhost").as_deref(), Some("localhost"));
+        assert_eq!(zone("x.a.example.com"), None);
+        assert!(judge([&policy], &name("example.net")).is_free);
+        assert!(!judge([&policy], &name("v.a.example.com")).is_free);
+    }
+
+    #[test]
+    fn what_is_there_twice_is_denied_if_it_is_so_once() {
+        for denied in [[true, false], [false, true]] {
+            let patterns = denied.map(|denied| ("*.Example.com", denied));
+            assert_eq!(
+                verdict(&[&policy(Names::Any, &patterns)], "a.example.com"),
+                DENIED
+            );
+        }
+        let odd = Pattern {
+            pattern: "*".to_owned(),
+            denied: false,
+        };
+        assert!(Policy::new(Names::Any, &[odd]).is_err());
+    }
+
+    #[test]
+    fn browsers_are_told_to_keep_to_this_resolver() {
+        assert!(is_canary(&name("use-application-dns.net")));
+        assert!(is_canary(&name("_dns.resolver.arpa")));
+        assert!(!is_canary(&name("resolver.arpa")));
+    }
+
+    /// What the patterns say of a name, one after the other: the longest that covers it, an exact one first.
+    fn plainly(names: Names, patterns: &[(String, bool)], text: &str) -> Verdict {
+        let name: DomainName = text.parse().unwrap();
+        let covers = |pattern: &str| match pattern.parse::<Wildcard>() {
+            Ok(wildcard) => wildcard.covers(&name),
+            Err(_) => pattern == name.as_str(),
+        };
+        let covering = patterns.iter().filter(|(pattern, _)| covers(pattern));
+        let rank = |pattern: &str| (!pattern.starts_with('*'), pattern.len());
+        let best = covering.max_by_key(|(pattern, denied)| (rank(pattern), *denied));
+        match (best, names) {
+            (Some((_, true)), _) => DENIED,
+            (Some((_, false)), _) | (None, Names::Any) => Verdict::Passes,
+            (None, Names::Ask) => Verdict::Ask,
+            (None, Names::Rules) => UNNAMED,
+        }
+    }
+
+    fn names() -> impl Strategy<Value = String> {
+        prop::collection::vec("[ab]{1,2}", 1..5).prop_map(|labels| labels.join("."))
+    }
+
+    proptest! {
+        #![proptest_config(rounds(1024))]
+
+        #[test]
+        fn a_policy_says_what_its_patterns_say_one_by_one(
+            patterns in prop::collection::vec((any::<bool>(), names(), any::<bool>()), 0..12),
+            text in names(),
+            fallback in prop_oneof![Just(Names::Any), Just(Names::Ask), Just(Names::Rules)],
+        ) {
+            let patterns: Vec<_> = patterns
+                .into_iter()
+                .map(|(is_wild, text, denied)| {
+                    (if is_wild { format!("*.{text}") } else { text }, denied)
+                })
+                .collect();
+            let borrowed: Vec<_> = patterns
+                .iter()
+                .map(|(pattern, denied)| (pattern.as_str(), *denied))
+                .collect();
+            let policy = policy(fallback, &borrowed);
+            prop_assert_eq!(verdict(&[&policy], &text), plainly(fallback, &patterns, &text));
+        }
+    }
+}

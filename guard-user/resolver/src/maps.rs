@@ -1,0 +1,43 @@
+//! The kernel's maps that this process has been given, and what tests put in their place.
+
+use std::{fmt, io};
+
+use guard_common::{Named, NamedKey, Origin, OriginKey};
+use guard_sys::bpf::{NamedMap, Origins};
+
+/// `ORIGINS` and `NAMED`.
+pub(super) trait Maps: fmt::Debug {
+    /// Where datagrams from a port were going. Their entry serves for all that come from there.
+    fn origin(&self, key: &OriginKey) -> io::Result<Option<Origin>>;
+    /// Where a connection was going. Its entry serves once.
+    fn take_origin(&self, key: &OriginKey) -> io::Result<Option<Origin>>;
+    /// Under which patterns a session knows an address.
+    fn named(&self, key: &NamedKey) -> io::Result<Option<Named>>;
+    /// Has the kernel know that.
+    fn put_named(&self, key: &NamedKey, named: &Named) -> io::Result<()>;
+}
+
+/// The kernel's own.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) origins: Origins,
+    pub(super) named: NamedMap,
+}
+
+impl Maps for Kernel {
+    fn origin(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
+        self.origins.get(key)
+    }
+
+    fn take_origin(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
+        self.origins.take(key)
+    }
+
+    fn named(&self, key: &NamedKey) -> io::Result<Option<Named>> {
+        self.named.get(key)
+    }
+
+    fn put_named(&self, key: &NamedKey, named: &Named) -> io::Result<()> {
+        self.named.put(key, named)
+    }
+}

@@ -1,0 +1,286 @@
+//! The network namespaces that the resolver serves: its own, and those in which guardd has given it listeners and sockets.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::Duration,
+};
+
+use guard_common::NetnsCookie;
+use guard_proto::names::NetworkId;
+use guard_sys::packets::MAX_DESCRIPTORS;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
+    sync::Notify,
+    task::JoinSet,
+};
+
+use super::{common::Common, datagrams, link::Link, streams};
+
+/// A pool with fewer sockets of a kind than that is filled up, as far as one message can; of UDP and TCP, each of IPv4 and IPv6.
+const LOW: [usize; 4] = [8, 4, 2, 2];
+const FULL: [usize; 4] = [16, 8, 4, 4];
+const _: () = assert!(FULL[0] + FULL[1] + FULL[2] + FULL[3] <= MAX_DESCRIPTORS);
+/// The timeout for a socket in another network.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After a message without a socket.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// One network.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) id: NetworkId,
+    /// By which the kernel knows it.
+    pub(super) cookie: NetnsCookie,
+    pool: Option<Pool>,
+}
+
+/// Sockets that were made in a network that this process is not in.
+#[derive(Debug, Default)]
+struct Pool {
+    kinds: [RefCell<Vec<OwnedFd>>; 4],
+    /// Those that somebody has wanted: a network without IPv6 is not asked for it again and again.
+    used: [Cell<bool>; 4],
+    /// More are on their way.
+    asked: Cell<bool>,
+    filled: Notify,
+}
+
+/// Which list of a pool.
+#[derive(Clone, Copy, Debug)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// A network and whoever listens there.
+#[derive(Debug)]
+struct Served {
+    network: Rc<Network>,
+    _listening: JoinSet<()>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Networks {
+    common: Rc<Common>,
+    served: RefCell<HashMap<NetworkId, Served>>,
+}
+
+impl Networks {
+    /// None yet.
+    pub(super) fn new(common: Rc<Common>) -> Self {
+        Self {
+            common,
+            served: RefCell::default(),
+        }
+    }
+
+    /// Takes questions from these sockets: a UDP socket and a TCP listener, of IPv4 and perhaps of IPv6.
+    ///
+    /// # Errors
+    ///
+    /// There are more or fewer, or one is none.
+    pub(super) fn listen(
+        &self,
+        id: NetworkId,
+        cookie: NetnsCookie,
+        ipv6: bool,
+        sockets: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        if sockets.len() != if ipv6 { 4 } else { 2 } {
+            let why = "guardd has sent more or fewer sockets than it said";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let network = Rc::new(Network::new(id, cookie));
+        let mut listening = JoinSet::new();
+        let mut sockets = sockets.into_iter();
+        while let (Some(udp), Some(tcp)) = (sockets.next(), sockets.next()) {
+            let udp = udp_socket(udp)?;
+            let tcp = std::net::TcpListener::from(tcp);
+            tcp.set_nonblocking(true)?;
+            let tcp = TcpListener::from_std(tcp)?;
+            let served = (Rc::clone(&self.common), Rc::clone(&network));
+            listening.spawn_local(datagrams::serve(served.0, served.1, udp));
+            let served = (Rc::clone(&self.common), Rc::clone(&network));
+            listening.spawn_local(streams::accept(served.0, served.1, tcp));
+        }
+        let served = Served {
+            network,
+            _listening: listening,
+        };
+        self.served.borrow_mut().insert(id, served);
+        Ok(())
+    }
+
+    /// Puts sockets into the pool of a network: so many of each kind, in this order.
+    pub(super) fn stock(&self, id: NetworkId, counts: [usize; 4], sockets: Vec<OwnedFd>) {
+        let served = self.served.borrow();
+        let network = served.get(&id).map(|served| &served.network);
+        if let Some(pool) = network.and_then(|network| network.pool.as_ref()) {
+            pool.stock(counts, sockets);
+        }
+    }
+
+    /// Takes no more questions there.
+    pub(super) fn forget(&self, id: NetworkId) {
+        self.served.borrow_mut().remove(&id);
+    }
+}
+
+fn unbound(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socket_with(family, SocketType::DGRAM, flags, None)?)
+}
+
+fn udp_socket(socket: OwnedFd) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::from(socket);
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+impl Network {
+    /// One without sockets yet.
+    pub(super) fn new(id: NetworkId, cookie: NetnsCookie) -> Self {
+        Self {
+            id,
+            cookie,
+            pool: (id != NetworkId(0)).then(Pool::default),
+        }
+    }
+
+    /// A socket for datagrams to a server and from nobody else, at a port that the kernel has chosen.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `TimedOut` where guardd has no socket there to give.
+    pub(super) async fn datagrams(&self, link: &Link, to: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = match &self.pool {
+            Some(pool) => udp_socket(pool.take(self.id, link, Transport::Udp, to).await?)?,
+            // Without a port until it is connected: nobody else reaches it at any time.
+            None if to.is_ipv4() => udp_socket(unbound(AddressFamily::INET)?)?,
+            None => udp_socket(unbound(AddressFamily::INET6)?)?,
+        };
+        socket.connect(to).await?;
+        Ok(socket)
+    }
+
+    /// A connection to a server.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::datagrams`].
+    pub(super) async fn connect(&self, link: &Link, to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = match &self.pool {
+            Some(pool) => {
+                let taken = pool.take(self.id, link, Transport::Tcp, to).await?;
+                let socket = std::net::TcpStream::from(taken);
+                socket.set_nonblocking(true)?;
+                TcpSocket::from_std_stream(socket)
+            }
+            None if to.is_ipv4() => TcpSocket::new_v4()?,
+            None => TcpSocket::new_v6()?,
+        };
+        let stream = socket.connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Pool {
+    /// One out of the pool, when there is one.
+    async fn take(
+        &self,
+        network: NetworkId,
+        link: &Link,
+        transport: Transport,
+        to: SocketAddr,
+    ) -> io::Result<OwnedFd> {
+        let kind = match (transport, to.is_ipv4()) {
+            (Transport::Udp, true) => 0,
+            (Transport::Udp, false) => 1,
+            (Transport::Tcp, true) => 2,
+            (Transport::Tcp, false) => 3,
+        };
+        self.used[kind].set(true);
+        let taken = async {
+            loop {
+                let filled = self.filled.notified();
+                let taken = self.kinds[kind].borrow_mut().pop();
+                self.fill(network, link);
+                match taken {
+                    Some(socket) => return socket,
+                    None if self.asked.get() => filled.await,
+                    None => tokio::time::sleep(BREATH).await,
+                }
+                if self.kinds[kind].borrow().is_empty() {
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| {
+            let why = "guardd has given no socket in the network of the session";
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        })
+    }
+
+    /// Has guardd make what there are too few of.
+    fn fill(&self, network: NetworkId, link: &Link) {
+        let mut wanted = [0; 4];
+        for (kind, wanted) in wanted.iter_mut().enumerate() {
+            let there = self.kinds[kind].borrow().len();
+            if self.used[kind].get() && there < LOW[kind] {
+                *wanted = FULL[kind] - there;
+            }
+        }
+        if wanted != [0; 4] && !self.asked.get() {
+            self.asked.set(link.want_sockets(network, wanted));
+        }
+    }
+
+    fn stock(&self, counts: [usize; 4], sockets: Vec<OwnedFd>) {
+        let mut sockets = sockets.into_iter();
+        for (kind, count) in self.kinds.iter().zip(counts) {
+            kind.borrow_mut().extend(sockets.by_ref().take(count));
+        }
+        self.asked.set(false);
+        self.filled.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_proto::names::FromResolver;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sockets_of_another_network_are_asked_for_when_they_are_wanted() {
+        let link = Link::new();
+        let mut unsent = link.take_unsent();
+        let network = Network::new(NetworkId(3), NetnsCookie(33));
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = server.local_addr().unwrap();
+        let give = async {
+            let said = unsent.recv().await.unwrap();
+            let wanted = FromResolver::Sockets {
+                network: NetworkId(3),
+                udp4: FULL[0],
+                udp6: 0,
+                tcp4: 0,
+                tcp6: 0,
+            };
+            assert_eq!(said, wanted);
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let pool = network.pool.as_ref().unwrap();
+            pool.stock([1, 0, 0, 0], vec![socket.into()]);
+        };
+        let (socket, ()) = tokio::join!(network.datagrams(&link, to), give);
+        assert_eq!(socket.unwrap().peer_addr().unwrap(), to);
+    }
+}

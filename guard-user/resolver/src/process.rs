@@ -1,0 +1,174 @@
+//! The resolver's life: it begins with guardd's first message, and ends with guardd. Handles guardd's messages (`hear`).
+
+use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
+
+use anyhow::{Context as _, Result, bail};
+use guard_common::NetnsCookie;
+use guard_launch::Guardd;
+use guard_proto::names::{FromResolver, ToResolver, VERSION};
+use guard_sys::{
+    bpf::{NamedMap, Origins},
+    packets::{Packet, Packets},
+};
+use tokio::task::LocalSet;
+
+use super::{
+    common::Common,
+    link::{self, Link},
+    maps::Kernel,
+    networks::Networks,
+};
+
+/// Serves until guardd ends. `without_ech`: keys for encrypting a server's name are taken out of answers.
+#[must_use]
+pub fn main(guardd: Guardd, without_ech: bool) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start");
+    let serving = serve(guardd, without_ech);
+    let served = runtime.and_then(|runtime| LocalSet::new().block_on(&runtime, serving));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("the resolver ends: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
+    let packets = match guardd {
+        Guardd::Inherited(socket) => Packets::of(socket),
+        Guardd::At(path) => Packets::connect(&path),
+    };
+    let packets = Rc::new(packets.context("cannot speak with guardd")?);
+    let Hello { origins, named } = greeted(&packets).await?;
+    let kernel = Kernel {
+        origins: Origins::new(origins).context("guardd has sent no map of origins")?,
+        named: NamedMap::new(named).context("guardd has sent no map of names")?,
+    };
+    let link = Rc::new(Link::new());
+    let common = Rc::new(Common::new(Rc::clone(&link), Box::new(kernel), without_ech));
+    let networks = Networks::new(Rc::clone(&common));
+    let sending = link::send_all(link, Rc::clone(&packets));
+    let hearing = hear(&packets, &common, &networks);
+    tokio::select! {
+        sent = sending => sent.context("cannot speak with guardd"),
+        heard = hearing => heard,
+    }
+}
+
+/// What comes with guardd's first word.
+struct Hello {
+    origins: OwnedFd,
+    named: OwnedFd,
+}
+
+/// Waits for that.
+async fn greeted(packets: &Packets) -> Result<Hello> {
+    let first = packets.receive().await.context("cannot hear guardd")?;
+    let Some(Packet { bytes, descriptors }) = first else {
+        bail!("guardd has ended before it said anything");
+    };
+    let hello: ToResolver = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
+    let mut descriptors = descriptors.into_iter();
+    let (ToResolver::Hello { version }, Some(origins), Some(named)) =
+        (hello, descriptors.next(), descriptors.next())
+    else {
+        bail!("guardd said something else first: it is of another version");
+    };
+    // guardd is told in any case: it is guardd that people ask.
+    let own = FromResolver::Hello {
+        version: VERSION.to_owned(),
+    };
+    let sent = packets.send(&serde_json::to_vec(&own)?, &[]).await;
+    if version != VERSION {
+        bail!("guardd is of version {version}, and guard-resolver of {VERSION}: restart guardd");
+    }
+    sent.context("cannot speak with guardd")?;
+    Ok(Hello { origins, named })
+}
+
+/// Does what guardd says until it says no more: then nothing can be asked, and nobody answers questions.
+async fn hear(packets: &Packets, common: &Common, networks: &Networks) -> Result<()> {
+    while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
+        let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
+        obey(said, packet.descriptors, common, networks)?;
+    }
+    Ok(())
+}
+
+/// Does one thing that guardd says.
+pub(super) fn obey(
+    said: ToResolver,
+    descriptors: Vec<OwnedFd>,
+    common: &Common,
+    networks: &Networks,
+) -> Result<()> {
+    let sessions = &common.sessions;
+    match said {
+        ToResolver::Hello { .. } => bail!("guardd began anew"),
+        ToResolver::Listen {
+            network,
+            cookie,
+            ipv6,
+        } => {
+            let listening = networks.listen(network, NetnsCookie(cookie), ipv6, descriptors);
+            listening.with_context(|| format!("cannot listen in network {}", network.0))?;
+        }
+        ToResolver::Sockets {
+            network,
+            udp4,
+            udp6,
+            tcp4,
+            tcp6,
+        } => networks.stock(network, [udp4, udp6, tcp4, tcp6], descriptors),
+        ToResolver::Forget { network } => networks.forget(network),
+        ToResolver::Policy {
+            slot,
+            names,
+            patterns,
+        } => sessions.keep_policy(slot, names, &patterns),
+        ToResolver::ForgetPolicy { slot } => sessions.forget_policy(slot),
+        ToResolver::Session {
+            session,
+            account,
+            policies,
+            asks,
+        } => sessions.keep(session, account, policies, asks),
+        ToResolver::ForgetSession { session } => sessions.forget(session),
+        ToResolver::Servers { addresses } => sessions.trust(&addresses),
+        ToResolver::Answer { number, yes } => common.link.answered(number, yes),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsFd as _};
+
+    use super::*;
+
+    /// What a resolver makes of a first word, and what it has said of itself.
+    async fn heard(first: &str) -> (Result<Hello>, FromResolver) {
+        let (guardd, theirs) = Packets::pair().unwrap();
+        let resolver = Packets::of(theirs).unwrap();
+        let file = File::open("/dev/null").unwrap();
+        let files = [file.as_fd(), file.as_fd()];
+        guardd.send(first.as_bytes(), &files).await.unwrap();
+        let hello = greeted(&resolver).await;
+        let said = guardd.receive().await.unwrap().unwrap();
+        (hello, serde_json::from_slice(&said.bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_guardd_of_another_version_is_not_served_and_learns_why() {
+        let own = format!(r#"{{"say":"hello","version":"{VERSION}"}}"#);
+        assert!(heard(&own).await.0.is_ok());
+        let (hello, said) = heard(r#"{"say":"hello","version":"9.9.9"}"#).await;
+        let error = hello.err().unwrap().to_string();
+        assert!(error.contains("9.9.9"), "{error}");
+        assert!(matches!(said, FromResolver::Hello { version } if version == VERSION));
+    }
+}

@@ -1,0 +1,246 @@
+//! A question's way: judged, asked about, sent to the server that was meant; the answer learned, then given back.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use guard_common::Origin;
+use guard_proto::names::Tgid;
+use tokio::time::timeout;
+
+use super::{
+    answer::{self, Answer},
+    common::Common,
+    exchange,
+    judge::{self, Judgement, Verdict},
+    link::{Asked, Asker},
+    name::WireName,
+    networks::Network,
+    question::{Question, give_back},
+    refusal::Says,
+    sessions::Session,
+    teach::teach,
+};
+
+/// What a program gets, and what guardd is told behind it.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// The message.
+    pub(super) message: Vec<u8>,
+    told: Told,
+}
+
+/// What guardd is told.
+#[derive(Debug)]
+enum Told {
+    Nothing,
+    Refused(String),
+    Learned(Answer),
+}
+
+/// Why a question gets an answer of the guard's own.
+#[derive(Debug)]
+struct Stopped {
+    says: Says,
+    /// For guardd, unless it knows.
+    why: Option<String>,
+}
+
+impl Stopped {
+    fn silently(says: Says) -> Self {
+        Self { says, why: None }
+    }
+
+    fn because(says: Says, why: impl ToString) -> Self {
+        Self {
+            says,
+            why: Some(why.to_string()),
+        }
+    }
+}
+
+/// The server that a question was meant for.
+pub(super) fn server(origin: &Origin) -> SocketAddr {
+    SocketAddr::new(origin.destination.to_ip(), origin.port)
+}
+
+/// Who asked it.
+pub(super) fn asker(origin: &Origin, question: &Question) -> Asker {
+    Asker {
+        session: origin.session.0,
+        tgid: Tgid(origin.tgid),
+        name: question.name.clone(),
+        kind: question.kind,
+    }
+}
+
+/// Answers a question. `is_stream`: it came by TCP.
+pub(super) async fn reply(
+    common: &Common,
+    network: &Network,
+    origin: &Origin,
+    question: &Question,
+    is_stream: bool,
+) -> Reply {
+    let asker = asker(origin, question);
+    let answered = async {
+        admit(common, &asker).await?;
+        fetch(common, network, origin, question, is_stream).await
+    };
+    match answered.await {
+        Ok(reply) => reply,
+        Err(Stopped { says, why }) => Reply {
+            message: says.to(question),
+            told: why.map_or(Told::Nothing, Told::Refused),
+        },
+    }
+}
+
+/// Tells guardd about it, when the program has its answer.
+pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
+    let Some(reports) = common.sessions.reports(asker.session) else {
+        return;
+    };
+    let now = (common.now)();
+    match reply.told {
+        Told::Nothing => {}
+        Told::Refused(why) => {
+            let is_told = reports.borrow_mut().is_refusal_told(now);
+            if is_told {
+                common.link.refused(asker, &why).await;
+            }
+        }
+        Told::Learned(answer) => {
+            let is_told = reports
+                .borrow_mut()
+                .is_answer_told(&answer, asker.kind, now);
+            if is_told {
+                common.link.learned(asker, &answer).await;
+            }
+        }
+    }
+}
+
+/// What holds for the session, and what that says of the name.
+fn judge(common: &Common, asker: &Asker) -> Result<(Session, Judgement), Stopped> {
+    let unknown = || Stopped::silently(Says::Failed);
+    let session = common.sessions.get(asker.session).ok_or_else(unknown)?;
+    let policies = session.policies.as_ref().ok_or_else(unknown)?;
+    let policies = policies.iter().map(|(_, policy)| &**policy);
+    let judgement = judge::judge(policies, &asker.name);
+    match judgement.verdict {
+        Verdict::Refused(why) => Err(Stopped::because(Says::NoName, why)),
+        Verdict::Passes | Verdict::Ask => Ok((session, judgement)),
+    }
+}
+
+/// Whether the question may leave: as policies and budget say, or a person.
+async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
+    if judge::is_canary(&asker.name) {
+        return Err(Stopped::silently(Says::NoName));
+    }
+    let (session, judgement) = judge(common, asker)?;
+    if !asker.kind.is_known() {
+        let why = "records of that type are not asked for";
+        return Err(Stopped::because(Says::NoData, why));
+    }
+    if let Some(zone) = &judgement.zone
+        && !spend(common, asker, zone, judgement.is_free)
+    {
+        let why = format!("it asked for more new names below {zone} than a session may");
+        let asked = ask(common, asker, session.asks, format!("*.{zone}"), &why).await?;
+        if asked.is_first() {
+            renew(common, asker, zone);
+        }
+        // Of those who waited for this answer, as many pass as the budget has room for.
+        if !spend(common, asker, zone, judgement.is_free) {
+            return Err(Stopped::silently(Says::Failed));
+        }
+    } else if judgement.verdict == Verdict::Ask {
+        let why = "no rule names it, and nobody is there to be asked";
+        ask(common, asker, session.asks, asker.name.to_string(), why).await?;
+    }
+    Ok(())
+}
+
+/// Whether the budget has room for it.
+fn spend(common: &Common, asker: &Asker, zone: &WireName, only_odd: bool) -> bool {
+    let budget = common.sessions.budget(asker.session);
+    let now = (common.now)();
+    budget.is_some_and(|budget| {
+        let mut budget = budget.borrow_mut();
+        budget.take(&asker.name, zone, asker.kind, only_odd, now)
+    })
+}
+
+/// A person has let names of the zone pass.
+fn renew(common: &Common, asker: &Asker, zone: &WireName) {
+    if let Some(budget) = common.sessions.budget(asker.session) {
+        budget.borrow_mut().renew(zone);
+    }
+}
+
+/// Holds the question until a person has answered. `why` it is refused where nobody can.
+async fn ask(
+    common: &Common,
+    asker: &Asker,
+    asks: bool,
+    name: String,
+    why: &str,
+) -> Result<Rc<Asked>, Stopped> {
+    if !asks {
+        return Err(Stopped::because(Says::NoName, why));
+    }
+    let failed = || Stopped::silently(Says::Failed);
+    let asked = common.link.ask(asker, name).ok_or_else(failed)?;
+    let yes = timeout(common.times.person, asked.answer())
+        .await
+        .map_err(|_| failed())?;
+    if !yes {
+        return Err(Stopped::silently(Says::NoName));
+    }
+    // The policy may have become another meanwhile.
+    judge(common, asker).map(|_| asked)
+}
+
+/// Has the server answer, and the session learn.
+async fn fetch(
+    common: &Common,
+    network: &Network,
+    origin: &Origin,
+    question: &Question,
+    is_stream: bool,
+) -> Result<Reply, Stopped> {
+    let server = server(origin);
+    let exchange = exchange::ask(common, network, server, question, is_stream);
+    let mut message = exchange.await.map_err(|error| {
+        tracing::debug!(%server, "no answer: {error}");
+        Stopped::silently(Says::Failed)
+    })?;
+    let odd = |odd| Stopped::because(Says::Failed, odd);
+    if common.without_ech {
+        message = answer::without_ech(&message).map_err(odd)?;
+    }
+    let is_cut = exchange::is_cut(&message);
+    let answer = match answer::read(&message, question) {
+        // What was cut off in the middle of a record is asked for again by TCP.
+        Err(_) if is_cut && !is_stream => return Err(Stopped::silently(Says::TooLong)),
+        read => read.map_err(odd)?,
+    };
+    let asker = asker(origin, question);
+    let (session, _) = judge(common, &asker)?;
+    let is_trusted = common.sessions.is_trusted(server.ip());
+    let is_learned = is_trusted && !answer.addresses.is_empty();
+    if is_learned {
+        let policies = session.policies.unwrap_or_default();
+        let taught = teach(common, origin.session, &policies, &answer).await;
+        taught.map_err(|why| Stopped::because(Says::Failed, why))?;
+    }
+    if !is_stream && message.len() > question.datagram() {
+        return Err(Stopped::silently(Says::TooLong));
+    }
+    give_back(&mut message, question);
+    let told = match is_learned {
+        true => Told::Learned(answer),
+        false => Told::Nothing,
+    };
+    Ok(Reply { message, told })
+}

@@ -1,0 +1,189 @@
+//! What guardd has said of sessions, their policies, and the servers whose answers count.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    rc::Rc,
+};
+
+use guard_common::{BootTime, NamedKey, PolicyId};
+use guard_proto::names::{Names, Pattern};
+
+use super::{budget::Budget, judge::Policy, reports::Reports};
+
+/// Addresses of a session that the kernel knows at once, for each of its policies.
+pub(super) const MAX_LEARNED: usize = 16 * 1024;
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Its policies, its own first. `None` where guardd has said nothing of one: then nothing can be said of any name.
+    pub(super) policies: Option<Vec<(PolicyId, Rc<Policy>)>>,
+    /// An approver is there.
+    pub(super) asks: bool,
+}
+
+/// What is kept of a session for as long as it lives.
+#[derive(Debug, Default)]
+struct Kept {
+    account: u32,
+    slots: Vec<u32>,
+    asks: bool,
+    budget: Rc<RefCell<Budget>>,
+    learned: Rc<RefCell<Learned>>,
+    reports: Rc<RefCell<Reports>>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    sessions: RefCell<HashMap<u32, Kept>>,
+    policies: RefCell<HashMap<u32, Rc<Policy>>>,
+    servers: RefCell<HashSet<IpAddr>>,
+}
+
+impl Sessions {
+    /// Whose policies hold for a session. What it has asked for so far stays counted.
+    pub(super) fn keep(&self, session: u32, account: u32, slots: Vec<u32>, asks: bool) {
+        let mut sessions = self.sessions.borrow_mut();
+        let kept = sessions.entry(session).or_default();
+        (kept.account, kept.slots, kept.asks) = (account, slots, asks);
+    }
+
+    /// It has ended.
+    pub(super) fn forget(&self, session: u32) {
+        self.sessions.borrow_mut().remove(&session);
+    }
+
+    /// What a policy says. One that cannot be understood refuses every name.
+    pub(super) fn keep_policy(&self, slot: u32, names: Names, patterns: &[Pattern]) {
+        let policy = Policy::new(names, patterns).unwrap_or_else(|invalid| {
+            tracing::error!(
+                slot,
+                "guardd has sent an odd pattern, so the policy lets no name pass: {invalid}"
+            );
+            Policy::closed()
+        });
+        self.policies.borrow_mut().insert(slot, Rc::new(policy));
+    }
+
+    /// It is in force no more.
+    pub(super) fn forget_policy(&self, slot: u32) {
+        self.policies.borrow_mut().remove(&slot);
+    }
+
+    /// The only ones whose answers teach.
+    pub(super) fn trust(&self, servers: &[IpAddr]) {
+        let servers = servers.iter().map(IpAddr::to_canonical).collect();
+        *self.servers.borrow_mut() = servers;
+    }
+
+    /// Whether a server's answers teach.
+    pub(super) fn is_trusted(&self, server: IpAddr) -> bool {
+        self.servers.borrow().contains(&server.to_canonical())
+    }
+
+    /// On whose account a session's questions are; `None`: there is no such session.
+    pub(super) fn account(&self, session: u32) -> Option<u32> {
+        let sessions = self.sessions.borrow();
+        sessions.get(&session).map(|kept| kept.account)
+    }
+
+    /// What holds for it now; `None`: there is no such session.
+    pub(super) fn get(&self, session: u32) -> Option<Session> {
+        let sessions = self.sessions.borrow();
+        let kept = sessions.get(&session)?;
+        let policies = self.policies.borrow();
+        let known = |slot: &u32| Some((PolicyId(*slot), Rc::clone(policies.get(slot)?)));
+        Some(Session {
+            policies: kept.slots.iter().map(known).collect(),
+            asks: kept.asks,
+        })
+    }
+
+    /// What it may still ask for.
+    pub(super) fn budget(&self, session: u32) -> Option<Rc<RefCell<Budget>>> {
+        let sessions = self.sessions.borrow();
+        sessions.get(&session).map(|kept| Rc::clone(&kept.budget))
+    }
+
+    /// What of it guardd was told.
+    pub(super) fn reports(&self, session: u32) -> Option<Rc<RefCell<Reports>>> {
+        let sessions = self.sessions.borrow();
+        sessions.get(&session).map(|kept| Rc::clone(&kept.reports))
+    }
+
+    /// How much the kernel knows for it.
+    pub(super) fn learned(&self, session: u32) -> Option<Rc<RefCell<Learned>>> {
+        let sessions = self.sessions.borrow();
+        sessions.get(&session).map(|kept| Rc::clone(&kept.learned))
+    }
+}
+
+/// How many addresses of a session the kernel knows, so that one session does not fill the map of all.
+#[derive(Debug, Default)]
+pub(super) struct Learned(HashMap<NamedKey, BootTime>);
+
+impl Learned {
+    /// Counts an address until that time; `false` where it would be one too many.
+    pub(super) fn count(&mut self, key: NamedKey, until: BootTime, now: BootTime) -> bool {
+        if self.0.len() >= MAX_LEARNED && !self.0.contains_key(&key) {
+            self.0.retain(|_, until| until.0 > now.0);
+            if self.0.len() >= MAX_LEARNED {
+                return false;
+            }
+        }
+        let known = self.0.entry(key).or_insert(until);
+        known.0 = known.0.max(until.0);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use guard_common::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn a_session_without_all_of_its_policies_has_none() {
+        let sessions = Sessions::default();
+        assert!(sessions.get(1).is_none() && sessions.account(1).is_none());
+        sessions.keep(1, 9, vec![3, 4], false);
+        sessions.keep_policy(3, Names::Any, &[]);
+        assert!(sessions.get(1).unwrap().policies.is_none());
+        sessions.keep_policy(4, Names::Any, &[]);
+        assert_eq!(sessions.get(1).unwrap().policies.unwrap().len(), 2);
+        sessions.forget_policy(3);
+        assert!(sessions.get(1).unwrap().policies.is_none());
+        sessions.forget(1);
+        assert!(sessions.get(1).is_none());
+    }
+
+    #[test]
+    fn servers_are_trusted_in_either_form() {
+        let sessions = Sessions::default();
+        sessions.trust(&["::ffff:192.0.2.1".parse().unwrap()]);
+        assert!(sessions.is_trusted("192.0.2.1".parse().unwrap()));
+        sessions.trust(&[]);
+        assert!(!sessions.is_trusted("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_session_fills_no_more_than_its_part_of_the_map() {
+        let mut learned = Learned::default();
+        let key = |number: usize| {
+            let address = Ipv6Addr::from_bits(number as u128).into();
+            NamedKey::new(SessionId(1), PolicyId(1), address)
+        };
+        let now = BootTime(1);
+        assert!((0..MAX_LEARNED).all(|number| learned.count(key(number), BootTime(10), now)));
+        assert!(!learned.count(key(MAX_LEARNED), BootTime(20), now));
+        assert!(learned.count(key(0), BootTime(20), now));
+        assert!(learned.count(key(MAX_LEARNED), BootTime(20), BootTime(10)));
+        assert_eq!(learned.0.len(), 2);
+    }
+}

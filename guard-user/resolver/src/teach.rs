@@ -1,0 +1,102 @@
+//! Notes in the kernel under which patterns a session has learned addresses, before the session has them.
+
+use std::{collections::BTreeSet, net::IpAddr, rc::Rc};
+
+use guard_common::{BootTime, Learned, MAX_PATTERNS, NameId, NamedKey, PolicyId, SessionId};
+
+use super::{answer::Answer, common::Common, judge::Policy};
+
+const SECOND: u64 = 1_000_000_000;
+/// Seconds for which an address is known at least, whatever its record says: programs look it up once and connect later.
+const LEAST: u32 = 60;
+/// Seconds more, for what is on its way.
+const GRACE: u32 = 30;
+/// Addresses that are written before others get their turn.
+const AT_ONCE: usize = 64;
+
+const ENDED: &str = "the session has ended";
+const PATTERNS: &str = "more patterns of a policy cover its address than are kept of one";
+const SHARE: &str = "the session knows as many addresses as are kept for one";
+const FULL: &str = "the kernel keeps no more addresses";
+
+/// Notes an answer, in each policy of a session's that has a pattern for one of the names.
+///
+/// # Errors
+///
+/// Why that is not to be had. Then the answer must not be passed on; what was noted stays.
+pub(super) async fn teach(
+    common: &Common,
+    session: SessionId,
+    policies: &[(PolicyId, Rc<Policy>)],
+    answer: &Answer,
+) -> Result<(), &'static str> {
+    let now = (common.now)();
+    let seconds = answer.ttl.max(LEAST) + GRACE;
+    let until = BootTime(now.0 + u64::from(seconds) * SECOND);
+    for (slot, policy) in policies {
+        let patterns = patterns(policy, answer);
+        if patterns.len() > MAX_PATTERNS {
+            return Err(PATTERNS);
+        }
+        if patterns.is_empty() {
+            continue;
+        }
+        for some in answer.addresses.chunks(AT_ONCE) {
+            for address in some {
+                let key = NamedKey::new(session, *slot, key_of(*address));
+                note(common, key, &patterns, until, now)?;
+            }
+            if some.len() == AT_ONCE {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn key_of(address: IpAddr) -> guard_common::Address {
+    address.into()
+}
+
+/// Those that cover the name that was asked for, or one that it leads to by `CNAME`; and of those that cover a name that it
+/// leads to otherwise, what is denied.
+fn patterns(policy: &Policy, answer: &Answer) -> BTreeSet<NameId> {
+    let rules = answer.names.iter().filter_map(|name| policy.rule(name));
+    let targets = answer.targets.iter().filter_map(|name| policy.rule(name));
+    rules
+        .chain(targets.filter(|rule| rule.denied))
+        .map(|rule| rule.pattern)
+        .collect()
+}
+
+/// In one write, with what is known already.
+fn note(
+    common: &Common,
+    key: NamedKey,
+    patterns: &BTreeSet<NameId>,
+    until: BootTime,
+    now: BootTime,
+) -> Result<(), &'static str> {
+    let learned = common.sessions.learned(key.session.0).ok_or(ENDED)?;
+    if !learned.borrow_mut().count(key, until, now) {
+        return Err(SHARE);
+    }
+    let unknown = |error| {
+        common.warn_full(&error);
+        FULL
+    };
+    let known = common.maps.named(&key).map_err(unknown)?;
+    let named = patterns
+        .iter()
+        .try_fold(known.unwrap_or_default(), |named, pattern| {
+            let learned = Learned {
+                pattern: *pattern,
+                until,
+            };
+            named.with(&key, learned, now)
+        });
+    common
+        .maps
+        .put_named(&key, &named.ok_or(PATTERNS)?)
+        .map_err(unknown)
+}

@@ -1,0 +1,702 @@
+//! The resolver as programs, servers and guardd meet it: on real sockets, with maps of the tests' own.
+
+mod scene;
+
+use std::{cell::Cell, io, net::Ipv4Addr, rc::Rc};
+
+use guard_common::{NameId, NamedKey, PolicyId, SessionId};
+use guard_proto::names::{FromResolver, Names, Number, Tgid, ToResolver};
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{
+        Name, RData, Record,
+        rdata::{
+            A, CNAME, HTTPS, SVCB, TXT,
+            svcb::{IpHint, SvcParamKey, SvcParamValue},
+        },
+    },
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::question::{Edns, tests::asked};
+use scene::{SESSION, SLOT, Scene, TGID, ask, framed, hear, policy, run, send_framed, session};
+
+const A_RECORD: u16 = 1;
+const EDNS: Option<Edns> = Some(Edns {
+    size: 1232,
+    dnssec_ok: false,
+});
+
+fn hickory(text: &str) -> Name {
+    Name::from_ascii(format!("{text}.")).unwrap()
+}
+
+fn a(owner: &str, last: u8) -> Record {
+    let address = A(Ipv4Addr::new(192, 0, 2, last));
+    Record::from_rdata(hickory(owner), 120, RData::A(address))
+}
+
+fn cname(owner: &str, target: &str) -> Record {
+    Record::from_rdata(hickory(owner), 60, RData::CNAME(CNAME(hickory(target))))
+}
+
+/// An answer to a question.
+fn answer(question: Message, records: Vec<Record>) -> Message {
+    let mut answer = question.into_response();
+    answer.metadata.recursion_available = true;
+    answer.add_answers(records);
+    answer
+}
+
+fn bytes(message: &Message) -> Vec<Vec<u8>> {
+    vec![message.to_vec().unwrap()]
+}
+
+/// A server that knows one address of every name.
+fn one_address(question: Message, _is_stream: bool) -> Vec<Vec<u8>> {
+    let owner = question.queries[0].name().clone();
+    let data = RData::A(A(Ipv4Addr::new(192, 0, 2, 1)));
+    let record = Record::from_rdata(owner, 120, data);
+    bytes(&answer(question, vec![record]))
+}
+
+fn code(message: &Message) -> ResponseCode {
+    message.metadata.response_code
+}
+
+/// Whether nothing has come for a program, once another has been answered after it.
+fn is_silent(client: &tokio::net::UdpSocket) -> bool {
+    let nothing = client.try_recv(&mut [0; 512]);
+    nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+async fn refused(scene: &mut Scene) -> (String, String) {
+    match scene.told.recv().await.unwrap() {
+        FromResolver::Refused {
+            session,
+            tgid,
+            name,
+            why,
+            ..
+        } => {
+            assert_eq!((session, tgid), (SESSION.0, Tgid(TGID)));
+            (name, why)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_address_is_known_to_the_kernel_before_the_program_has_it() {
+    let patterns = &[("*.example.com", false)];
+    run(Names::Rules, patterns, one_address, async |mut scene| {
+        let outer = PolicyId(4);
+        scene.say(policy(outer, Names::Any, &[("db.example.com", false)]));
+        scene.say(session(SESSION, 1, &[SLOT, outer], true));
+        let client = scene.client(SESSION).await;
+        let client = scene.learns_first(client);
+        let begun = guard_sys::clock::now().0;
+        let got = ask(&client, &asked("Db.eXample.com", A_RECORD, EDNS)).await;
+        assert_eq!(got.metadata.id, 0x1234);
+        assert_eq!(got.queries[0].name().to_ascii(), "Db.eXample.com.");
+        assert_eq!(got.answers.len(), 1);
+        let known = scene.patterns(SLOT, "192.0.2.1");
+        assert_eq!(known, [NameId::of("*.example.com")]);
+        let known = scene.patterns(outer, "192.0.2.1");
+        assert_eq!(known, [NameId::of("db.example.com")]);
+        let key = NamedKey::new(SESSION, SLOT, Ipv4Addr::new(192, 0, 2, 1).into());
+        let until = scene.maps.named.borrow()[&key].patterns[0].until.0;
+        assert!(until >= begun + 150 * 1_000_000_000, "{until}");
+        let told = scene.told.recv().await.unwrap();
+        let learned = FromResolver::Learned {
+            session: SESSION.0,
+            name: "db.example.com".to_owned(),
+            asked: None,
+            addresses: vec![[192, 0, 2, 1].into()],
+            ttl: 120,
+            tgid: Tgid(TGID),
+        };
+        assert_eq!(told, learned);
+        // What left says nothing but the name.
+        let left = scene.asked.borrow()[0].clone();
+        assert_eq!(left[2..], asked("db.example.com", A_RECORD, EDNS)[2..]);
+    });
+}
+
+#[test]
+fn ipv6_is_served_alike() {
+    let patterns = &[("example.com", false)];
+    run(Names::Rules, patterns, one_address, async |scene| {
+        let client = scene.client6(SESSION).await;
+        let question = asked("example.com", A_RECORD, None);
+        assert_eq!(ask(&client, &question).await.answers.len(), 1);
+        let mut stream = scene.stream6(SESSION).await;
+        send_framed(&mut stream, &question).await;
+        let got = Message::from_vec(&framed(&mut stream).await).unwrap();
+        assert_eq!(got.answers.len(), 1);
+        assert_eq!(scene.patterns(SLOT, "192.0.2.1").len(), 1);
+        let other = asked("example.net", A_RECORD, None);
+        assert_eq!(code(&ask(&client, &other).await), ResponseCode::NXDomain);
+        assert_eq!(scene.asked.borrow().len(), 2);
+    });
+}
+
+#[test]
+fn nothing_of_a_refused_name_leaves() {
+    let patterns = &[("example.com", false), ("secret.example", true)];
+    run(Names::Rules, patterns, one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        for (name, reason) in [
+            ("other.example", "no rule names it"),
+            ("secret.example", "a rule denies the name"),
+            ("a.example.com", "no rule names it"),
+            ("example.com.evil.test", "no rule names it"),
+        ] {
+            let got = ask(&client, &asked(name, A_RECORD, None)).await;
+            assert_eq!(code(&got), ResponseCode::NXDomain);
+            assert_eq!(
+                refused(&mut scene).await,
+                (name.to_owned(), reason.to_owned())
+            );
+        }
+        let canary = asked("use-application-dns.net", A_RECORD, None);
+        assert_eq!(code(&ask(&client, &canary).await), ResponseCode::NXDomain);
+        let null = ask(&client, &asked("example.com", 10, None)).await;
+        assert_eq!(code(&null), ResponseCode::NoError);
+        assert!(null.answers.is_empty() && null.authorities.len() == 1);
+        let mut malformed = asked("example.com", A_RECORD, None);
+        malformed.push(0);
+        assert_eq!(code(&ask(&client, &malformed).await), ResponseCode::FormErr);
+        assert!(scene.asked.borrow().is_empty());
+        assert_eq!(
+            code(&ask(&client, &asked("example.com", A_RECORD, None)).await),
+            ResponseCode::NoError
+        );
+        assert_eq!(scene.asked.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn who_was_not_redirected_or_is_of_no_session_gets_no_address() {
+    run(Names::Any, &[], one_address, async |scene| {
+        let (stranger, mut stream) = scene.stranger().await;
+        let question = asked("example.com", A_RECORD, None);
+        stranger.send(&question).await.unwrap();
+        send_framed(&mut stream, &question).await;
+        let ended = stream.read(&mut [0; 2]).await;
+        assert!(!matches!(ended, Ok(1..)), "answered");
+        let unknown = scene.client(SessionId(99)).await;
+        assert_eq!(
+            code(&ask(&unknown, &question).await),
+            ResponseCode::ServFail
+        );
+        let client = scene.client(SESSION).await;
+        assert_eq!(code(&ask(&client, &question).await), ResponseCode::NoError);
+        // An answer is no question.
+        let mut reflected = question.clone();
+        reflected[2] |= 0x80;
+        client.send(&reflected).await.unwrap();
+        assert_eq!(code(&ask(&client, &question).await), ResponseCode::NoError);
+        assert!(is_silent(&stranger) && is_silent(&client));
+        // guardd has said nothing of the policy yet.
+        scene.say(ToResolver::ForgetPolicy { slot: SLOT.0 });
+        assert_eq!(code(&ask(&client, &question).await), ResponseCode::ServFail);
+    });
+}
+
+#[test]
+fn questions_by_tcp_come_in_pieces_and_several_at_once() {
+    run(Names::Any, &[], one_address, async |scene| {
+        let mut stream = scene.stream(SESSION).await;
+        let mut sent = Vec::new();
+        for number in 0..40_u8 {
+            let mut question = asked("example.com", A_RECORD, None);
+            question[1] = number;
+            sent.extend((question.len() as u16).to_be_bytes());
+            sent.extend(question);
+        }
+        for piece in sent.chunks(7) {
+            stream.write_all(piece).await.unwrap();
+        }
+        let mut ids = Vec::new();
+        for _ in 0..40 {
+            let got = Message::from_vec(&framed(&mut stream).await).unwrap();
+            assert_eq!(got.answers.len(), 1);
+            ids.push(got.metadata.id);
+        }
+        ids.sort_unstable();
+        assert!(ids.into_iter().eq(0x1200..0x1200 + 40));
+        // The longest there can be: its option says nothing that leaves.
+        let mut longest = asked("example.com", A_RECORD, EDNS);
+        let option = usize::from(u16::MAX) - longest.len() - 4;
+        let (at, all) = (longest.len() - 2, option as u16 + 4);
+        longest[at..].copy_from_slice(&all.to_be_bytes());
+        longest.extend([0, 12]);
+        longest.extend((option as u16).to_be_bytes());
+        longest.resize(usize::from(u16::MAX), b'x');
+        send_framed(&mut stream, &longest).await;
+        let got = Message::from_vec(&framed(&mut stream).await).unwrap();
+        assert_eq!(got.answers.len(), 1);
+        let left = scene.asked.borrow().last().unwrap().len();
+        assert_eq!(left, asked("example.com", A_RECORD, EDNS).len());
+        // Who has only stopped asking gets what is on its way.
+        send_framed(&mut stream, &asked("example.com", A_RECORD, None)).await;
+        stream.shutdown().await.unwrap();
+        assert!(!framed(&mut stream).await.is_empty());
+        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 0);
+    });
+}
+
+/// A server whose answer fits into no datagram.
+fn many_addresses(question: Message, is_stream: bool) -> Vec<Vec<u8>> {
+    let records = match is_stream {
+        true => (0..200).map(|last| a("example.com", last)).collect(),
+        false => Vec::new(),
+    };
+    let mut answer = answer(question, records);
+    answer.metadata.truncation = !is_stream;
+    bytes(&answer)
+}
+
+#[test]
+fn what_fits_into_no_datagram_is_asked_for_by_tcp() {
+    let patterns = &[("example.com", false)];
+    run(Names::Rules, patterns, many_addresses, async |scene| {
+        let client = scene.client(SESSION).await;
+        let question = asked("example.com", A_RECORD, None);
+        let got = ask(&client, &question).await;
+        assert!(got.metadata.truncation && got.answers.is_empty());
+        assert!(scene.maps.named.borrow().is_empty());
+        let mut stream = scene.stream(SESSION).await;
+        send_framed(&mut stream, &question).await;
+        let got = Message::from_vec(&framed(&mut stream).await).unwrap();
+        assert_eq!(got.answers.len(), 200);
+        assert_eq!(scene.maps.named.borrow().len(), 200);
+        assert_eq!(scene.asked.borrow().len(), 3);
+    });
+}
+
+#[test]
+fn what_is_too_long_for_the_program_is_to_be_asked_for_by_tcp() {
+    let serving = |question, _| {
+        let records = (0..60).map(|last| a("example.com", last)).collect();
+        bytes(&answer(question, records))
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let client = scene.client(SESSION).await;
+        let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
+        assert!(got.metadata.truncation && got.answers.is_empty());
+        let got = ask(&client, &asked("example.com", A_RECORD, EDNS)).await;
+        assert_eq!(got.answers.len(), 60);
+    });
+}
+
+#[test]
+fn what_is_sent_again_is_the_same_question() {
+    // The first is lost.
+    let is_lost = Cell::new(false);
+    let serving = move |question: Message, is_stream| match is_lost.replace(true) {
+        true => one_address(question, is_stream),
+        false => Vec::new(),
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let client = scene.client(SESSION).await;
+        let question = asked("example.com", A_RECORD, None);
+        for _ in 0..5 {
+            client.send(&question).await.unwrap();
+        }
+        // The resolver asks again, for itself, when the first has not been answered in time.
+        assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
+        assert_eq!(scene.asked.borrow().len(), 2);
+        assert_eq!(scene.asked.borrow()[0], scene.asked.borrow()[1]);
+        assert!(is_silent(&client));
+    });
+}
+
+#[test]
+fn answers_to_something_else_are_passed_over() {
+    let serving = |question: Message, _| {
+        let id = question.metadata.id;
+        let good = answer(question.clone(), vec![a("example.com", 1)]);
+        let mut other_id = answer(question.clone(), vec![a("example.com", 66)]);
+        other_id.metadata.id = id.wrapping_add(1);
+        let mut other_name = answer(question.clone(), vec![a("example.com", 66)]);
+        other_name.queries[0].set_name(hickory("example.net"));
+        let mut no_name = answer(question.clone(), vec![a("example.com", 66)]);
+        no_name.queries.clear();
+        let messages = [&other_id, &other_name, &no_name, &question, &good];
+        let mut messages: Vec<_> = messages
+            .iter()
+            .map(|message| message.to_vec().unwrap())
+            .collect();
+        messages.insert(0, vec![0; 5]);
+        messages
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let client = scene.client(SESSION).await;
+        let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
+        assert_eq!(got.answers, [a("example.com", 1)]);
+    });
+}
+
+#[test]
+fn an_answer_with_more_behind_it_is_not_passed_on() {
+    let serving = |question: Message, is_stream| {
+        let mut messages = one_address(question, is_stream);
+        messages[0].push(0);
+        messages
+    };
+    run(Names::Any, &[], serving, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
+        assert_eq!(code(&got), ResponseCode::ServFail);
+        assert_eq!(
+            refused(&mut scene).await.1,
+            "the server's answer cannot be read"
+        );
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_is_asked_twice() {
+    run(
+        Names::Any,
+        &[],
+        |_, _| Vec::new(),
+        async |scene| {
+            let client = scene.client(SESSION).await;
+            let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
+            assert_eq!(code(&got), ResponseCode::ServFail);
+            assert_eq!(scene.asked.borrow().len(), 2);
+        },
+    );
+}
+
+async fn question_of(scene: &mut Scene, wanted: &str) -> Number {
+    match scene.told.recv().await.unwrap() {
+        FromResolver::Ask {
+            number,
+            session,
+            tgid,
+            name,
+            ..
+        } => {
+            assert_eq!((session, tgid), (SESSION.0, Tgid(TGID)));
+            assert_eq!(name, wanted);
+            number
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_name_that_is_asked_about_leaves_after_a_yes() {
+    run(Names::Ask, &[], one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        // Two types, as programs ask them, are one question; what is sent again too.
+        let (v4, mut v6) = (
+            asked("example.com", A_RECORD, None),
+            asked("example.com", 28, None),
+        );
+        v6[0] = 0x55;
+        for message in [&v4, &v6, &v4] {
+            client.send(message).await.unwrap();
+        }
+        let number = question_of(&mut scene, "example.com").await;
+        assert!(scene.asked.borrow().is_empty());
+        scene.say(ToResolver::Answer { number, yes: true });
+        for _ in 0..2 {
+            assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
+        }
+        assert_eq!(scene.asked.borrow().len(), 2);
+        assert!(is_silent(&client));
+        // No pattern covers it: its address is judged as such.
+        assert!(scene.maps.named.borrow().is_empty());
+    });
+}
+
+#[test]
+fn a_name_does_not_leave_after_a_no_nor_without_an_answer() {
+    run(Names::Ask, &[], one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        let question = asked("example.com", A_RECORD, None);
+        client.send(&question).await.unwrap();
+        let number = question_of(&mut scene, "example.com").await;
+        scene.say(ToResolver::Answer { number, yes: false });
+        assert_eq!(code(&hear(&client).await), ResponseCode::NXDomain);
+        client.send(&question).await.unwrap();
+        let number = question_of(&mut scene, "example.com").await;
+        assert_eq!(code(&hear(&client).await), ResponseCode::ServFail);
+        assert_eq!(
+            scene.told.recv().await.unwrap(),
+            FromResolver::Gone { number }
+        );
+        // Too late.
+        scene.say(ToResolver::Answer { number, yes: true });
+        // The policy is another when the answer comes.
+        client.send(&question).await.unwrap();
+        let number = question_of(&mut scene, "example.com").await;
+        scene.say(policy(SLOT, Names::Rules, &[]));
+        scene.say(ToResolver::Answer { number, yes: true });
+        assert_eq!(code(&hear(&client).await), ResponseCode::NXDomain);
+        refused(&mut scene).await;
+        // Nobody is there.
+        scene.say(policy(SLOT, Names::Ask, &[]));
+        scene.say(session(SESSION, 1, &[SLOT], false));
+        assert_eq!(code(&ask(&client, &question).await), ResponseCode::NXDomain);
+        assert!(
+            refused(&mut scene)
+                .await
+                .1
+                .ends_with("nobody is there to be asked")
+        );
+        assert!(scene.asked.borrow().is_empty());
+    });
+}
+
+#[test]
+fn an_address_that_the_kernel_does_not_keep_is_not_given() {
+    let patterns = &[
+        ("example.com", false),
+        ("a.example", false),
+        ("b.example", false),
+        ("c.example", true),
+        ("d.example", false),
+    ];
+    run(Names::Rules, patterns, one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        let question = asked("example.com", A_RECORD, None);
+        scene.maps.is_full.set(true);
+        assert_eq!(code(&ask(&client, &question).await), ResponseCode::ServFail);
+        assert_eq!(
+            refused(&mut scene).await.1,
+            "the kernel keeps no more addresses"
+        );
+        scene.maps.is_full.set(false);
+        for name in ["example.com", "a.example", "b.example", "d.example"] {
+            let got = ask(&client, &asked(name, A_RECORD, None)).await;
+            assert_eq!(code(&got), ResponseCode::NoError);
+            assert!(matches!(
+                scene.told.recv().await,
+                Some(FromResolver::Learned { .. })
+            ));
+        }
+        assert_eq!(scene.patterns(SLOT, "192.0.2.1").len(), 4);
+        // A fifth name at that address.
+        scene.say(policy(SLOT, Names::Rules, &[("e.example", false)]));
+        let got = ask(&client, &asked("e.example", A_RECORD, None)).await;
+        assert_eq!(code(&got), ResponseCode::ServFail);
+        assert!(refused(&mut scene).await.1.starts_with("more patterns"));
+    });
+}
+
+#[test]
+fn only_the_servers_of_the_machine_teach() {
+    let patterns = &[("example.com", false)];
+    run(Names::Rules, patterns, one_address, async |mut scene| {
+        scene.say(ToResolver::Servers {
+            addresses: vec![[192, 0, 2, 53].into()],
+        });
+        let client = scene.client(SESSION).await;
+        let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
+        assert_eq!(got.answers.len(), 1);
+        assert!(scene.maps.named.borrow().is_empty());
+        assert!(scene.told.try_recv().is_err());
+    });
+}
+
+#[test]
+fn what_a_name_leads_to_counts_for_and_against_it() {
+    let serving = |question: Message, _| {
+        let records = vec![
+            cname("a.example.com", "b.denied.example"),
+            cname("b.denied.example", "c.example.net"),
+            a("c.example.net", 9),
+        ];
+        bytes(&answer(question, records))
+    };
+    let patterns = &[("*.example.com", false), ("*.denied.example", true)];
+    run(Names::Rules, patterns, serving, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        let got = ask(&client, &asked("a.example.com", A_RECORD, None)).await;
+        assert_eq!(got.answers.len(), 3);
+        let mut both = [NameId::of("*.example.com"), NameId::of("*.denied.example")];
+        both.sort();
+        assert_eq!(scene.patterns(SLOT, "192.0.2.9"), both);
+        for (name, asked) in [
+            ("a.example.com", None),
+            ("b.denied.example", Some("a.example.com")),
+            ("c.example.net", Some("a.example.com")),
+        ] {
+            let told = scene.told.recv().await.unwrap();
+            assert!(
+                matches!(&told, FromResolver::Learned { name: of, asked: by, ttl: 60, .. }
+                    if of == name && by.as_deref() == asked),
+                "{told:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn where_a_hint_leads_counts_against_it_only() {
+    let serving = |question: Message, _| {
+        let owner = question.queries[0].name().clone();
+        let target = match owner.to_ascii().as_str() {
+            "good.example.com." => "x.denied.example",
+            _ => "a.example.com",
+        };
+        let hint = SvcParamValue::Ipv4Hint(IpHint(vec![A(Ipv4Addr::new(192, 0, 2, 66))]));
+        let svcb = SVCB::new(1, hickory(target), vec![(SvcParamKey::Ipv4Hint, hint)]);
+        let record = Record::from_rdata(owner, 60, RData::HTTPS(HTTPS(svcb)));
+        bytes(&answer(question, vec![record]))
+    };
+    let patterns = &[("*.example.com", false), ("*.denied.example", true)];
+    run(Names::Any, patterns, serving, async |scene| {
+        let client = scene.client(SESSION).await;
+        // It may say of its own address what it likes, and not that this is an allowed name's.
+        let got = ask(&client, &asked("evil.example", 65, None)).await;
+        assert_eq!(got.answers.len(), 1);
+        assert!(scene.maps.named.borrow().is_empty());
+        ask(&client, &asked("good.example.com", 65, None)).await;
+        let mut both = [NameId::of("*.example.com"), NameId::of("*.denied.example")];
+        both.sort();
+        assert_eq!(scene.patterns(SLOT, "192.0.2.66"), both);
+    });
+}
+
+#[test]
+fn one_account_does_not_take_anothers_place() {
+    let is_answering = Rc::new(Cell::new(false));
+    let answering = Rc::clone(&is_answering);
+    let serving = move |question: Message, is_stream| match answering.get() {
+        true => one_address(question, is_stream),
+        false => Vec::new(),
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let greedy = scene.client(SESSION).await;
+        for number in 0..300_u16 {
+            let mut question = asked("example.com", A_RECORD, None);
+            question[..2].copy_from_slice(&number.to_be_bytes());
+            greedy.send(&question).await.unwrap();
+        }
+        let other = SessionId(8);
+        scene.say(session(other, 2, &[SLOT], false));
+        let client = scene.client(other).await;
+        let question = asked("example.com", A_RECORD, None);
+        client.send(&question).await.unwrap();
+        // When the other's question is there, all before it have been taken or dropped.
+        while scene.asked.borrow().len() < 257 {
+            tokio::task::yield_now().await;
+        }
+        is_answering.set(true);
+        assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
+        let mut ids = Vec::new();
+        for _ in 0..256 {
+            ids.push(hear(&greedy).await.metadata.id);
+        }
+        ids.sort_unstable();
+        assert!(ids.into_iter().eq(0..256));
+        assert!(is_silent(&greedy));
+    });
+}
+
+#[test]
+fn too_many_new_names_are_asked_about_as_one() {
+    let patterns = &[("*.evil.example", false)];
+    run(Names::Rules, patterns, one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        let name = |number: usize| asked(&format!("n{number}.evil.example"), A_RECORD, None);
+        for number in 0..64 {
+            assert_eq!(
+                code(&ask(&client, &name(number)).await),
+                ResponseCode::NoError
+            );
+            assert!(matches!(
+                scene.told.recv().await,
+                Some(FromResolver::Learned { .. })
+            ));
+        }
+        for number in [64, 65] {
+            let mut question = name(number);
+            question[1] = number as u8;
+            client.send(&question).await.unwrap();
+        }
+        let number = question_of(&mut scene, "*.evil.example").await;
+        // What is known already is no news to the zone's owner.
+        assert_eq!(ask(&client, &name(0)).await.metadata.id, 0x1234);
+        assert_eq!(scene.asked.borrow().len(), 65);
+        scene.say(ToResolver::Answer { number, yes: true });
+        let (first, second) = (hear(&client).await, hear(&client).await);
+        assert_eq!(
+            (code(&first), code(&second)),
+            (ResponseCode::NoError, ResponseCode::NoError)
+        );
+        // Without a person there is no more after that.
+        scene.say(session(SESSION, 1, &[SLOT], false));
+        let mut number = 66;
+        while code(&ask(&client, &name(number)).await) == ResponseCode::NoError {
+            number += 1;
+        }
+        assert_eq!(number, 64 + 64);
+        assert_eq!(scene.asked.borrow().len(), number + 1);
+    });
+}
+
+#[test]
+fn other_types_pass_and_teach_nothing() {
+    let serving = |question: Message, _| {
+        let text = RData::TXT(TXT::new(vec!["v=spf1 -all".to_owned()]));
+        let record = Record::from_rdata(hickory("example.com"), 60, text);
+        bytes(&answer(question, vec![record]))
+    };
+    run(
+        Names::Rules,
+        &[("example.com", false)],
+        serving,
+        async |mut scene| {
+            let client = scene.client(SESSION).await;
+            assert_eq!(
+                ask(&client, &asked("example.com", 16, None))
+                    .await
+                    .answers
+                    .len(),
+                1
+            );
+            assert!(scene.maps.named.borrow().is_empty() && scene.told.try_recv().is_err());
+        },
+    );
+}
+
+#[test]
+fn a_session_that_has_ended_is_answered_no_more() {
+    let is_ended = Rc::new(Cell::new(false));
+    let ended = Rc::clone(&is_ended);
+    run(
+        Names::Any,
+        &[("example.com", false)],
+        move |question, is_stream| {
+            ended.set(true);
+            one_address(question, is_stream)
+        },
+        async |scene| {
+            let client = scene.client(SESSION).await;
+            client
+                .send(&asked("example.com", A_RECORD, None))
+                .await
+                .unwrap();
+            while !is_ended.get() {
+                tokio::task::yield_now().await;
+            }
+            // The server has answered; the resolver has not read that yet, or has said it already.
+            scene.say(ToResolver::ForgetSession { session: SESSION.0 });
+            let got = hear(&client).await;
+            let known = scene.maps.named.borrow().len();
+            assert_eq!(got.answers.len(), known);
+            assert_eq!(
+                code(&ask(&client, &asked("example.com", A_RECORD, None)).await),
+                ResponseCode::ServFail
+            );
+        },
+    );
+}

@@ -1,0 +1,44 @@
+//! Under which names sessions have learned addresses.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use guard_common::{Named, NamedKey};
+
+use super::element::{check_sizes, lookup, update};
+
+/// The map `NAMED`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
+#[derive(Debug)]
+pub struct NamedMap(OwnedFd);
+
+impl NamedMap {
+    /// Takes the map over.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` where it is a map of other keys or values. Else the system's, as where it is no map.
+    pub fn new(map: OwnedFd) -> io::Result<Self> {
+        check_sizes::<NamedKey, Named>(&map)?;
+        Ok(Self(map))
+    }
+
+    /// What is known of an address; `None`: nothing.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn get(&self, key: &NamedKey) -> io::Result<Option<Named>> {
+        // SAFETY: `new` has compared the sizes, and any bytes make a `Named`.
+        unsafe { lookup(&self.0, key) }
+    }
+
+    /// Has the kernel know that of an address, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `E2BIG` where the map is full.
+    pub fn put(&self, key: &NamedKey, named: &Named) -> io::Result<()> {
+        // SAFETY: `new` has compared the sizes.
+        unsafe { update(&self.0, key, named) }
+    }
+}

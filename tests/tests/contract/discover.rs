@@ -1,0 +1,194 @@
+//! `guard discover`: what it writes holds, and what is open keeps commands from starting where the settings say so.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+
+use guard_lab::{AGENT, Daemon, Network, Output, V4};
+use serde_json::json;
+
+use super::{Lab, POLICY};
+use crate::watch::terminal::Tmux;
+
+const COVERED: &str = "discover = { require = \"covered\" }\n";
+
+/// A project with settings of production, and a home.
+struct Project {
+    lab: Lab,
+    project: PathBuf,
+    home: PathBuf,
+    open: String,
+}
+
+impl Project {
+    fn new(config: &str) -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network)
+            .policy("open", "version = 1\ndefault = \"allow\"\n")
+            .config(config)
+            .start()
+            .unwrap();
+        let lab = Lab { network, daemon };
+        let [project, home] = ["project", "home"].map(|name| {
+            let dir = lab.daemon.dir().join(name);
+            fs::create_dir(&dir).unwrap();
+            chown(&dir, Some(AGENT), Some(AGENT)).unwrap();
+            dir
+        });
+        let env = project.join(".env");
+        fs::write(&env, format!("CACHE_URL=redis://:word@{V4}:8080\n")).unwrap();
+        chown(&env, Some(AGENT), Some(AGENT)).unwrap();
+        let open = lab.file("plain.toml", "version = 1\ndefault = \"allow\"\n");
+        let open = open.display().to_string();
+        Self {
+            lab,
+            project,
+            home,
+            open,
+        }
+    }
+
+    /// `guard` in the project, as whoever starts the agent.
+    fn guard(&self, args: &[&str]) -> Output {
+        let guard = self.lab.daemon.agent(args.iter().copied());
+        let guard = guard.env("HOME", &self.home);
+        let guard = guard.without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"]);
+        let mut command = guard.command().unwrap();
+        let output = command.current_dir(&self.project).output().unwrap();
+        Output {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn reaches(&self, policy: &str) -> bool {
+        let probe = self.lab.program("guard-lab");
+        let run = [
+            "run", "--policy", policy, "--", &probe, "probe", "tcp", V4, "8080",
+        ];
+        let output = self.guard(&run);
+        output.stdout.contains("\"ok\":true")
+    }
+
+    fn write(&self) {
+        let written = self.guard(&[
+            "discover", "--write", "shop", "--yes", "--policy", &self.open,
+        ]);
+        assert_eq!(written.code(), Some(0), "{written:?}");
+        assert!(written.stdout.contains("Written: "), "{written:?}");
+    }
+}
+
+#[test]
+fn a_policy_that_was_written_is_found_by_its_name_and_holds() {
+    let project = Project::new("");
+    let _production = project.lab.production();
+    assert!(project.reaches("open"));
+    assert_eq!(
+        project
+            .guard(&["run", "--policy", "shop", "--", "true"])
+            .code(),
+        Some(125)
+    );
+    project.write();
+    let file = project.home.join(".config/guard/policies/shop.toml");
+    assert!(fs::read_to_string(&file).unwrap().contains(V4));
+    assert!(!project.reaches("shop"));
+    let explained = project.guard(&[
+        "explain",
+        &format!("{V4}:8080"),
+        "--policy",
+        "shop",
+        "--json",
+    ]);
+    assert_eq!(
+        explained.json().unwrap()["verdict"],
+        "confirm",
+        "{explained:?}"
+    );
+    let again = project.guard(&["discover", "--write", "shop", "--json"]);
+    assert_eq!(again.json().unwrap()["written"], json!(false), "{again:?}");
+    // Root's word for it counts, and not what anybody may write who runs as that user.
+    let all = "version = 1\ndefault = \"allow\"\n";
+    project.lab.daemon.write_policy("shop", all).unwrap();
+    assert!(project.reaches("shop"));
+}
+
+#[test]
+fn nothing_starts_while_production_is_open_where_the_settings_say_so() {
+    let project = Project::new(COVERED);
+    let run = |policy: &str| {
+        let witness = project.project.join("witness");
+        let witness = witness.to_str().unwrap();
+        let output = project.guard(&["run", "--policy", policy, "--quiet", "--", "touch", witness]);
+        let ran = fs::remove_file(witness).is_ok();
+        assert_eq!(ran, output.code() == Some(0), "{output:?}");
+        output
+    };
+    let refused = run("open");
+    assert_eq!(refused.code(), Some(125), "{refused:?}");
+    assert!(refused.stderr.contains(V4), "{refused:?}");
+    assert_eq!(project.lab.json(&["sessions"]), json!([]));
+    project.write();
+    assert_eq!(run("shop").code(), Some(0));
+    assert_eq!(run("open").code(), Some(125));
+    // A session says nothing of the kind by itself, neither by a variable that it takes away.
+    let guard = project.lab.guard();
+    let inside = format!("env -u GUARD_SESSION {guard} discover --dismiss 1; {guard} discover");
+    let inside = project.guard(&["run", "--policy", "shop", "--", "sh", "-c", &inside]);
+    assert_eq!(inside.code(), Some(2), "{inside:?}");
+    assert!(inside.stderr.contains("inside of a session"), "{inside:?}");
+    let dismissed = project.guard(&["discover", "--dismiss", "1", "--json"]);
+    assert_eq!(dismissed.code(), Some(0), "{dismissed:?}");
+    assert!(dismissed.json().unwrap()["dismissed"]["at"].is_string());
+    assert_eq!(run("open").code(), Some(0));
+}
+
+#[test]
+fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() {
+    let project = Project::new("");
+    let guard = |args: &[&str]| {
+        let guard = project.lab.daemon.agent(args.iter().copied());
+        guard.env("HOME", &project.home)
+    };
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = |name: &str| {
+        let window = tmux.window_of(name, 160, 60);
+        window.type_text(&format!("cd '{}'", project.project.display()));
+        window.press(&["Enter"]);
+        window
+    };
+    let first = window("run");
+    first.guard(&guard(&[
+        "run", "--policy", "open", "--", "echo", "it", "ran",
+    ]));
+    let screen = first.expect("it ran\n");
+    let told = "1 place that looks like production is in reach; policy open leaves 1 open";
+    assert!(screen.contains(told), "{screen}");
+    let quiet = window("quiet");
+    quiet.guard(&guard(&[
+        "run", "--quiet", "--policy", "open", "--", "echo", "it", "ran",
+    ]));
+    let screen = quiet.expect("it ran\n");
+    assert!(!screen.contains("looks like production"), "{screen}");
+
+    let env = project.project.join(".env");
+    fs::write(env, format!("DATABASE_URL=postgres://app:word@{V4}/app\n")).unwrap();
+    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
+    let file = project.home.join(".config/guard/policies/shop.toml");
+    for (answer, then) in [("n", "you said no"), ("y", "Written: ")] {
+        let window = window(answer);
+        window.guard(&guard(&["discover", "--write", "shop", "--policy", &asks]));
+        window.expect("read-only in place of confirm widens the policy. Write this line?");
+        window.type_text(answer);
+        window.press(&["Enter"]);
+        window.expect(then);
+        assert_eq!(file.exists(), answer == "y");
+    }
+    assert!(
+        fs::read_to_string(&file)
+            .unwrap()
+            .contains("action = \"read-only\"")
+    );
+}

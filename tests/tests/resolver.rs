@@ -1,0 +1,278 @@
+//! Names in the path: the questions of a session go to the guard's resolver, and a rule for a name holds for what the session was
+//! told.
+
+use std::path::{Path, PathBuf};
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, V6, eventually};
+
+use crate::names::server::NameServer;
+
+/// Production's name server.
+const DNS: &str = "192.0.2.53";
+const API: &str = "192.0.2.10";
+const DB: &str = "192.0.2.11";
+const ASKED: &str = "192.0.2.12";
+
+const POLICY: &str = r#"
+version = 1
+name = "listed"
+default = "deny"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "allow"
+
+[[rule]]
+name = "database"
+to = ["db.example.com"]
+action = "deny"
+
+[[rule]]
+name = "asked"
+to = ["asked.example.com"]
+action = "confirm"
+"#;
+
+/// Asks a server for a name, prints the code, who answered and the addresses. As programs do that bring a resolver of their own.
+const ASK: &str = r#"
+import socket, struct, sys
+server, name, kind, how = sys.argv[1:5]
+family = socket.AF_INET6 if ":" in server else socket.AF_INET
+number = {"A": 1, "AAAA": 28, "TXT": 16}[kind]
+labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
+question = struct.pack(">HHHHHH", 4711, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", number, 1)
+try:
+    if how == "tcp":
+        s = socket.create_connection((server, 53), timeout=10)
+        s.sendall(struct.pack(">H", len(question)) + question)
+        f = s.makefile("rb")
+        answer = f.read(struct.unpack(">H", f.read(2))[0])
+        peer = s.getpeername()[0]
+    else:
+        s = socket.socket(family, socket.SOCK_DGRAM)
+        s.settimeout(10)
+        if how == "connected":
+            s.connect((server, 53))
+            s.send(question)
+            answer, peer = s.recv(4096), s.getpeername()[0]
+        else:
+            s.sendto(question, (server, 53))
+            answer, peer = s.recvfrom(4096)
+            peer = peer[0]
+    code = struct.unpack(">H", answer[2:4])[0] & 15
+    count = struct.unpack(">H", answer[6:8])[0]
+    at = 12
+    while answer[at]:
+        at += answer[at] + 1
+    at += 5
+    found = []
+    for _ in range(count):
+        while answer[at] and answer[at] < 192:
+            at += answer[at] + 1
+        at += 2 if answer[at] >= 192 else 1
+        kind, _, _, size = struct.unpack(">HHIH", answer[at:at + 10])
+        data = answer[at + 10:at + 10 + size]
+        if kind == 1:
+            found.append(socket.inet_ntop(socket.AF_INET, data))
+        if kind == 28:
+            found.append(socket.inet_ntop(socket.AF_INET6, data))
+        at += 10 + size
+    print("answer", code, peer, *found)
+except OSError as error:
+    print("answer", error.errno if error.errno else "timeout")
+"#;
+
+struct Scene {
+    network: Network,
+    server: NameServer,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let network = Network::new().unwrap();
+        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
+        server.set("v1.api.example.com", &[API, V6]);
+        server.set("db.example.com", &[DB]);
+        server.set("asked.example.com", &[ASKED]);
+        server.set("other.example.com", &[DB]);
+        Self { network, server }
+    }
+
+    fn daemon(&self) -> Daemon {
+        let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 1\n");
+        let daemon = Daemon::in_network(&self.network).policy("listed", POLICY);
+        daemon.config(&config).start().unwrap()
+    }
+}
+
+/// The program that asks.
+fn program(daemon: &Daemon) -> PathBuf {
+    daemon.write_for_agents("ask.py", ASK).unwrap()
+}
+
+/// What a session is told of a name.
+fn asked(shell: &mut Shell, ask: &Path, name: &str, how: &str) -> String {
+    let kind = if how.contains("AAAA") { "AAAA" } else { "A" };
+    let how = how.trim_end_matches("-AAAA");
+    shell
+        .tell(&format!(
+            "python3 {} {DNS} {name} {kind} {how}",
+            ask.display()
+        ))
+        .unwrap();
+    let line = shell.line_with("answer ").unwrap();
+    line.trim().trim_start_matches("answer ").to_owned()
+}
+
+fn reaches(shell: &mut Shell, to: &str, port: u16) -> bool {
+    shell.reaches(&Attempt::tcp(to, port)).unwrap()
+}
+
+#[test]
+fn a_wildcard_holds_for_what_a_session_was_told() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
+    let outside = Attempt::tcp(API, 443).outside(scene.network.dev(), 0);
+    assert!(outside.unwrap().ok, "nothing stops it without the guard");
+    let daemon = scene.daemon();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    assert!(!reaches(&mut shell, API, 443));
+    for how in ["unconnected", "connected", "tcp"] {
+        let told = asked(&mut shell, &ask, "v1.api.example.com", how);
+        // The server that was asked seems to have answered.
+        assert_eq!(told, format!("0 {DNS} {API}"), "{how}");
+    }
+    assert!(reaches(&mut shell, API, 443));
+    assert!(!reaches(&mut shell, API, 80), "only that port");
+    assert!(!reaches(&mut shell, DB, 443));
+    assert!(!reaches(&mut shell, V6, 443));
+    let told = asked(&mut shell, &ask, "v1.api.example.com", "connected-AAAA");
+    assert_eq!(told, format!("0 {DNS} {V6}"));
+    assert!(reaches(&mut shell, V6, 443));
+    // What one session was told is nothing to another.
+    let mut other = Shell::start(&daemon, "listed").unwrap();
+    assert!(!reaches(&mut other, API, 443));
+}
+
+#[test]
+fn what_is_refused_never_leaves() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
+    let daemon = scene.daemon();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    // Without the guard they are answered.
+    let outside = scene.network.dev().command("python3");
+    let mut outside = outside;
+    outside
+        .arg(&ask)
+        .args([DNS, "other.example.com", "A", "udp"]);
+    let told = outside.output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&told.stdout).contains(DB),
+        "{told:?}"
+    );
+    for how in ["unconnected", "connected", "tcp"] {
+        let told = asked(&mut shell, &ask, "secret.other.example.com", how);
+        assert_eq!(told, format!("3 {DNS}"), "{how}: no such name");
+    }
+    assert!(!scene.server.was_asked("secret"));
+    let denied = asked(&mut shell, &ask, "db.example.com", "connected");
+    assert_eq!(denied, format!("3 {DNS}"));
+    let log = daemon.root(["log", "--session", shell.session()]);
+    let log = log.run().unwrap();
+    for said in ["no rule names it", "a rule denies the name"] {
+        assert!(log.stdout.contains(said), "{said}: {log:?}");
+    }
+}
+
+#[test]
+fn a_request_says_by_which_name_an_address_is_known() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
+    let daemon = scene.daemon();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    let told = asked(&mut shell, &ask, "asked.example.com", "connected");
+    assert_eq!(told, format!("0 {DNS} {ASKED}"));
+    assert!(!reaches(&mut shell, ASKED, 443));
+    let is_asked = || {
+        let pending = daemon.root(["pending"]).json().unwrap();
+        let destination = &pending[0]["destination"];
+        destination["host"] == "asked.example.com" && destination["address"] == ASKED
+    };
+    eventually("the name is shown", is_asked).unwrap();
+}
+
+#[test]
+fn a_new_policy_holds_for_what_is_known_already() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
+    let daemon = scene.daemon();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    asked(&mut shell, &ask, "v1.api.example.com", "connected");
+    assert!(reaches(&mut shell, API, 443));
+    let narrower = POLICY.replace(
+        "[[rule]]\nname = \"database\"",
+        "[[rule]]\nname = \"v1\"\nto = [\"v1.api.example.com\"]\naction = \"deny\"\n\n[[rule]]\nname = \"database\"",
+    );
+    assert_ne!(narrower, POLICY);
+    daemon.write_policy("listed", &narrower).unwrap();
+    eventually("the narrower rule holds", || !reaches(&mut shell, API, 443)).unwrap();
+    daemon.write_policy("listed", POLICY).unwrap();
+    eventually("the wider one does again", || reaches(&mut shell, API, 443)).unwrap();
+}
+
+#[test]
+fn the_resolver_is_started_again_and_nothing_is_open_meanwhile() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
+    let mut daemon = scene.daemon();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    let name = "v1.api.example.com";
+    asked(&mut shell, &ask, name, "connected");
+    assert!(reaches(&mut shell, API, 443));
+    daemon.kill().unwrap();
+    // Its resolver ends with it: nobody answers, and what is known counts on.
+    eventually("questions are refused", || {
+        !asked(&mut shell, &ask, name, "connected").starts_with('0')
+    })
+    .unwrap();
+    assert!(reaches(&mut shell, API, 443));
+    assert!(!reaches(&mut shell, DB, 443));
+    daemon.start().unwrap();
+    eventually("it answers again", || {
+        asked(&mut shell, &ask, name, "connected").starts_with('0')
+    })
+    .unwrap();
+    assert!(reaches(&mut shell, API, 443));
+}
+
+#[test]
+fn nobody_asks_the_resolver_but_by_a_redirect() {
+    let scene = Scene::new();
+    let daemon = scene.daemon();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    assert!(asked(&mut shell, &ask, "v1.api.example.com", "connected").starts_with('0'));
+    // Another server than that of the policy is not allowed, so nothing is redirected.
+    shell
+        .tell(&format!(
+            "python3 {} 198.51.100.53 v1.api.example.com A connected",
+            ask.display()
+        ))
+        .unwrap();
+    let told = shell.line_with("answer ").unwrap();
+    assert_eq!(told.trim(), "answer 1", "EPERM");
+}
