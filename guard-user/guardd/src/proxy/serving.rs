@@ -19,7 +19,7 @@ use super::{
     networks::{self, Inode, MAX_POOL, Network},
     reads_only,
 };
-use crate::{process::Process, state::State, times::is_past};
+use crate::{process::Process, sessions::Session, state::State, times::is_past};
 
 /// The interval between two scans of all processes of sessions.
 const SURVEYS: Duration = Duration::from_secs(5);
@@ -47,27 +47,35 @@ impl State {
         if !self.proxy.is_up() {
             return;
         }
-        let live = self.sessions.all_live();
-        let live = live.filter(|session| reads_only(&self.holes, &self.policies, session));
-        let processes = live.flat_map(|session| {
-            let processes = self.datapath.processes(&session.cgroup).into_iter();
-            processes.map(|pid| (session.cgroup.id, pid))
-        });
-        let seen = processes.filter_map(|(session, pid)| {
-            let meta = fs::metadata(namespace(pid)).ok()?;
-            Some((Inode::of(&meta), (session, pid)))
-        });
-        // One process of each: the others would fail in the same way.
-        let mut networks = HashMap::new();
-        for (inode, found) in seen {
-            networks.entry(inode).or_insert(found);
-        }
+        let needs = |session: &Session| reads_only(&self.holes, &self.policies, session);
+        let mut networks = self.networks_of(needs);
         let is_in_use = |inode| networks.contains_key(&inode);
         self.proxy.forget_networks(&mut self.datapath, is_in_use);
         networks.retain(|inode, _| !self.proxy.networks.has(*inode));
         for (session, pid) in networks.into_values() {
             self.notice_network(session, pid);
         }
+    }
+}
+
+impl State {
+    /// The networks that processes of some sessions are in, with one process of each: others would fail in the same way.
+    pub(crate) fn networks_of(
+        &self,
+        needs: impl Fn(&Session) -> bool,
+    ) -> HashMap<Inode, (SessionId, u32)> {
+        let live = self.sessions.all_live().filter(|session| needs(session));
+        let processes = live.flat_map(|session| {
+            let processes = self.datapath.processes(&session.cgroup).into_iter();
+            processes.map(|pid| (session.cgroup.id, pid))
+        });
+        let mut networks = HashMap::new();
+        for (session, pid) in processes {
+            if let Ok(meta) = fs::metadata(namespace(pid)) {
+                networks.entry(Inode::of(&meta)).or_insert((session, pid));
+            }
+        }
+        networks
     }
 }
 
@@ -178,7 +186,7 @@ impl Proxy {
     }
 }
 
-pub(crate) fn namespace(pid: u32) -> PathBuf {
+fn namespace(pid: u32) -> PathBuf {
     format!("/proc/{pid}/ns/net").into()
 }
 

@@ -2,7 +2,6 @@
 //! names.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io,
 };
@@ -19,8 +18,9 @@ use super::{
 use crate::{
     proxy::{
         networks::{self, Inode, Network},
-        serving::{namespace, way_into},
+        serving::way_into,
     },
+    sessions::Session,
     state::State,
 };
 
@@ -37,20 +37,8 @@ impl State {
         if !self.resolver.is_up {
             return;
         }
-        let live = self.sessions.all_live();
-        let live = live.filter(|session| self.policies.speaks_of_names(&session.chain));
-        let processes = live.flat_map(|session| {
-            let processes = self.datapath.processes(&session.cgroup).into_iter();
-            processes.map(|pid| (session.cgroup.id, pid))
-        });
-        let seen = processes.filter_map(|(session, pid)| {
-            let meta = fs::metadata(namespace(pid)).ok()?;
-            Some((Inode::of(&meta), (session, pid)))
-        });
-        let mut found = HashMap::new();
-        for (inode, process) in seen {
-            found.entry(inode).or_insert(process);
-        }
+        let needs = |session: &Session| self.policies.speaks_of_names(&session.chain);
+        let mut found = self.networks_of(needs);
         let is_in_use = |inode| found.contains_key(&inode);
         let left = self.resolver.networks.take_left(is_in_use);
         for network in left {
