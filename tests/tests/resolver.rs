@@ -276,3 +276,42 @@ fn nobody_asks_the_resolver_but_by_a_redirect() {
     let told = shell.line_with("answer ").unwrap();
     assert_eq!(told.trim(), "answer 1", "EPERM");
 }
+
+const READS: &str = r#"
+version = 1
+name = "reads"
+default = "allow"
+hold = "0s"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/80"]
+action = "read-only"
+"#;
+
+#[test]
+fn a_destination_that_is_read_only_by_name_is_judged_from_the_first_request_on() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[80], &[], true).unwrap();
+    let config = format!("resolvers = [\"{DNS}:53\"]\n");
+    let daemon = Daemon::in_network(&scene.network).policy("reads", READS);
+    let daemon = daemon.config(&config).start().unwrap();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "reads").unwrap();
+    let put = |shell: &mut Shell, at: &str| {
+        let curl = "curl -s -o /dev/null -w 'code %{http_code}\\n' -X PUT";
+        shell.tell(&format!("{curl} http://{at}/job")).unwrap();
+        shell.line_with("code ").unwrap().trim().to_owned()
+    };
+    // By its address it is anybody's, and passes.
+    assert_ne!(put(&mut shell, API), "code 403");
+    // Each is used as soon as it is known: also where guardd hears of the connection before it hears of the name.
+    for last in 20..40 {
+        let at = format!("192.0.2.{last}");
+        let name = format!("v{last}.api.example.com");
+        scene.server.set(&name, &[&at]);
+        asked(&mut shell, &ask, &name, "connected");
+        assert_eq!(put(&mut shell, &at), "code 403", "{name}");
+    }
+}

@@ -15,6 +15,8 @@ pub(super) trait Maps: fmt::Debug {
     fn named(&self, key: &NamedKey) -> io::Result<Option<Named>>;
     /// Has the kernel know that.
     fn put_named(&self, key: &NamedKey, named: &Named) -> io::Result<()>;
+    /// Has the kernel know nothing of it.
+    fn remove_named(&self, key: &NamedKey) -> io::Result<()>;
 }
 
 /// The kernel's own.
@@ -39,5 +41,9 @@ impl Maps for Kernel {
 
     fn put_named(&self, key: &NamedKey, named: &Named) -> io::Result<()> {
         self.named.put(key, named)
+    }
+
+    fn remove_named(&self, key: &NamedKey) -> io::Result<()> {
+        self.named.remove(key)
     }
 }

@@ -126,17 +126,25 @@ impl Sessions {
 pub(super) struct Learned(HashMap<NamedKey, BootTime>);
 
 impl Learned {
-    /// Counts an address until that time; `false` where it would be one too many.
-    pub(super) fn count(&mut self, key: NamedKey, until: BootTime, now: BootTime) -> bool {
+    /// Counts an address until that time. Returns those that are to make room for it, whose time is over; `None` where it would
+    /// be one too many.
+    pub(super) fn count(
+        &mut self,
+        key: NamedKey,
+        until: BootTime,
+        now: BootTime,
+    ) -> Option<Vec<NamedKey>> {
+        let mut over = Vec::new();
         if self.0.len() >= MAX_LEARNED && !self.0.contains_key(&key) {
-            self.0.retain(|_, until| until.0 > now.0);
+            let old = self.0.extract_if(|_, until| until.0 <= now.0);
+            over.extend(old.map(|(key, _)| key));
             if self.0.len() >= MAX_LEARNED {
-                return false;
+                return None;
             }
         }
         let known = self.0.entry(key).or_insert(until);
         known.0 = known.0.max(until.0);
-        true
+        Some(over)
     }
 }
 
@@ -180,10 +188,13 @@ mod tests {
             NamedKey::new(SessionId(1), PolicyId(1), address)
         };
         let now = BootTime(1);
-        assert!((0..MAX_LEARNED).all(|number| learned.count(key(number), BootTime(10), now)));
-        assert!(!learned.count(key(MAX_LEARNED), BootTime(20), now));
-        assert!(learned.count(key(0), BootTime(20), now));
-        assert!(learned.count(key(MAX_LEARNED), BootTime(20), BootTime(10)));
+        let none = Some(Vec::new());
+        assert!((0..MAX_LEARNED).all(|n| learned.count(key(n), BootTime(10), now) == none));
+        assert_eq!(learned.count(key(MAX_LEARNED), BootTime(20), now), None);
+        assert_eq!(learned.count(key(0), BootTime(20), now), none);
+        // The kernel is to forget what makes room.
+        let over = learned.count(key(MAX_LEARNED), BootTime(20), BootTime(10));
+        assert_eq!(over.map(|over| over.len()), Some(MAX_LEARNED - 1));
         assert_eq!(learned.0.len(), 2);
     }
 }

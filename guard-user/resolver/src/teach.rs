@@ -78,8 +78,12 @@ fn note(
     now: BootTime,
 ) -> Result<(), &'static str> {
     let learned = common.sessions.learned(key.session.0).ok_or(ENDED)?;
-    if !learned.borrow_mut().count(key, until, now) {
-        return Err(SHARE);
+    let over = learned.borrow_mut().count(key, until, now).ok_or(SHARE)?;
+    for old in over {
+        // What stays there only takes room until the session ends.
+        if let Err(error) = common.maps.remove_named(&old) {
+            tracing::warn!(%error, "cannot forget an address");
+        }
     }
     let unknown = |error| {
         common.warn_full(&error);

@@ -3,10 +3,13 @@
 //! The kernel decides by patterns of policies. The names themselves are here: they are shown to people, and a new version of a
 //! policy has other patterns for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use guard_common::{Address, BootTime, Learned, NameId, Named, NamedKey, PolicyId, SessionId};
-use guard_datapath::Datapath;
+use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{Compiled, DomainName};
 
 /// Addresses that are known of one session at most. What is over that the kernel knows alone.
@@ -17,8 +20,10 @@ const MAX_NAMES: usize = 16;
 /// What sessions know.
 #[derive(Debug, Default)]
 pub struct KnownNames {
-    /// As the kernel has it.
-    patterns: HashMap<NamedKey, Named>,
+    /// As the kernel has it, or had it when it was last read.
+    patterns: RefCell<HashMap<NamedKey, Named>>,
+    /// Sessions of which the kernel knows more than is kept here.
+    beyond: HashSet<SessionId>,
     /// The names of each address, each with the time until which it counts.
     names: HashMap<SessionId, HashMap<Address, BTreeMap<String, BootTime>>>,
 }
@@ -45,8 +50,32 @@ pub(super) fn pattern_of(compiled: &Compiled, name: &str) -> Option<NameId> {
 impl KnownNames {
     /// What a session knows an address by, for one of its policies.
     #[must_use]
-    pub fn patterns(&self, key: &NamedKey) -> Option<&Named> {
-        self.patterns.get(key)
+    pub fn patterns(&self, key: &NamedKey) -> Option<Named> {
+        self.patterns.borrow().get(key).copied()
+    }
+
+    /// Reads from the kernel what a session knows an address by: the resolver may not have told of it yet.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(super) fn recall(
+        &self,
+        kernel: &Datapath,
+        session: SessionId,
+        address: Address,
+        chain: &[PolicyId],
+    ) -> Result<(), DatapathError> {
+        for slot in chain {
+            let key = NamedKey::new(session, *slot, address);
+            let found = kernel.named(&key)?;
+            let mut patterns = self.patterns.borrow_mut();
+            match found {
+                Some(named) => patterns.insert(key, named),
+                None => patterns.remove(&key),
+            };
+        }
+        Ok(())
     }
 
     /// The name that a session learned last of those that it knows an address by.
@@ -69,7 +98,7 @@ impl KnownNames {
 
     /// Takes over what an earlier guardd left in the kernel.
     pub(super) fn adopt(&mut self, all: Vec<(NamedKey, Named)>) {
-        self.patterns = all.into_iter().collect();
+        self.patterns = RefCell::new(all.into_iter().collect());
     }
 
     /// Takes note of an answer. The kernel knows of it already, by the policies that the resolver knew.
@@ -81,6 +110,14 @@ impl KnownNames {
         now: BootTime,
     ) {
         let known = self.names.entry(answered.session).or_default();
+        if known.len() + answered.addresses.len() > MAX_ADDRESSES {
+            known.retain(|_, names| names.values().any(|until| *until > now));
+            let is_kept = |key: &NamedKey| {
+                key.session != answered.session || known.contains_key(&key.address)
+            };
+            self.patterns.borrow_mut().retain(|key, _| is_kept(key));
+            self.beyond.insert(answered.session);
+        }
         for address in &answered.addresses {
             if known.len() < MAX_ADDRESSES || known.contains_key(address) {
                 let names = known.entry(*address).or_default();
@@ -144,7 +181,7 @@ impl KnownNames {
             {
                 tracing::error!(%error, "cannot write what a session knows an address by");
             }
-            self.patterns.insert(key, wanted);
+            self.patterns.borrow_mut().insert(key, wanted);
         }
     }
 
@@ -156,10 +193,12 @@ impl KnownNames {
         now: BootTime,
     ) {
         let named = self.names.iter();
-        let mut all: Vec<_> = named
-            .flat_map(|(session, known)| known.keys().map(|address| (*session, *address)))
-            .chain(self.patterns.keys().map(|key| (key.session, key.address)))
-            .collect();
+        let named =
+            named.flat_map(|(session, known)| known.keys().map(|address| (*session, *address)));
+        let patterns = self.patterns.borrow();
+        let patterned = patterns.keys().map(|key| (key.session, key.address));
+        let mut all: Vec<_> = named.chain(patterned).collect();
+        drop(patterns);
         all.sort_unstable_by_key(|(session, address)| (session.0, address.to_u128()));
         all.dedup();
         for (session, address) in all {
@@ -171,12 +210,17 @@ impl KnownNames {
     /// Forgets what a session knew.
     pub(super) fn forget(&mut self, kernel: &mut Datapath, session: SessionId) {
         self.names.remove(&session);
-        let keys = self.patterns.keys().copied();
-        let keys: Vec<_> = keys.filter(|key| key.session == session).collect();
-        for key in keys {
-            self.patterns.remove(&key);
-        }
-        if let Err(error) = kernel.forget_named(|one| one != session) {
+        let mut patterns = self.patterns.borrow_mut();
+        let of_it = patterns.extract_if(|key, _| key.session == session);
+        let keys: Vec<_> = of_it.map(|(key, _)| key).collect();
+        let forgotten = match self.beyond.remove(&session) {
+            // To look through all of the map takes a while.
+            true => kernel.forget_named(|one| one != session),
+            false => keys
+                .iter()
+                .try_for_each(|key| kernel.set_named(key, &Named::default())),
+        };
+        if let Err(error) = forgotten {
             tracing::error!(%error, session = session.0, "cannot forget what a session knew");
         }
     }

@@ -476,7 +476,7 @@ impl Policies {
         let lookup = policy.compiled.lookup();
         let said = named_verdict(
             |pattern| said_of(&lookup, slot, pattern, &to),
-            Some(named),
+            Some(&named),
             clock::now(),
             subject.stands,
         );
@@ -519,6 +519,25 @@ impl Policies {
         let slots = &self.slots;
         let chain_of = |session| tables(slots, &chain(session));
         self.known.rewrite(kernel, chain_of, clock::now());
+    }
+
+    /// Reads from the kernel by which names a session knows an address, where its policies have rules for names.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: then nothing can be said of the address.
+    pub fn recall_names(
+        &self,
+        kernel: &Datapath,
+        subject: Subject<'_>,
+        address: Address,
+    ) -> Result<(), CallError> {
+        if let Some(session) = subject.session
+            && self.speaks_of_names(subject.chain)
+        {
+            self.known.recall(kernel, session, address, subject.chain)?;
+        }
+        Ok(())
     }
 
     /// Adopts what sessions knew under an earlier guardd.

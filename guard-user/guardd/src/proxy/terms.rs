@@ -77,6 +77,11 @@ impl State {
             stands: true,
             ..session.subject()
         };
+        // The connection may be here before the resolver has told by which name it was made.
+        if let Err(error) = self.policies.recall_names(&self.datapath, subject, to.0) {
+            tracing::error!(%error, "cannot read what a session knows an address by");
+            return Standing::Closed;
+        }
         let stands = |may_read| standing(&self.policies, subject, to, may_read);
         let by_policy = stands(false);
         if matches!(by_policy, Standing::Open) {

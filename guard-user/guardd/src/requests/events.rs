@@ -69,10 +69,13 @@ impl State {
         if event.hook == Hook::Egress as u8 {
             self.end_spent_holes(Some(event.session));
         }
-        if self.sessions.live(event.session).is_none() {
+        let Some(session) = self.sessions.live(event.session) else {
             self.note_denial(event, None);
             return Ok(());
-        }
+        };
+        let (kernel, subject) = (&self.datapath, session.subject());
+        self.policies
+            .recall_names(kernel, subject, event.destination)?;
         match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,

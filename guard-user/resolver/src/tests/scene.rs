@@ -70,6 +70,11 @@ impl Maps for Rc<TestMaps> {
         self.named.borrow_mut().insert(*key, *named);
         Ok(())
     }
+
+    fn remove_named(&self, key: &NamedKey) -> io::Result<()> {
+        self.named.borrow_mut().remove(key);
+        Ok(())
+    }
 }
 
 /// What a server sends for a question, in so many messages; `is_stream`: by TCP.

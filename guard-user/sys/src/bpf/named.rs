@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use guard_common::{Named, NamedKey};
 
-use super::element::{check_sizes, lookup, update};
+use super::element::{check_sizes, lookup, remove, update};
 
 /// The map `NAMED`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
 #[derive(Debug)]
@@ -40,5 +40,15 @@ impl NamedMap {
     pub fn put(&self, key: &NamedKey, named: &Named) -> io::Result<()> {
         // SAFETY: `new` has compared the sizes.
         unsafe { update(&self.0, key, named) }
+    }
+
+    /// Has the kernel know nothing of an address.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn remove(&self, key: &NamedKey) -> io::Result<()> {
+        // SAFETY: `new` has compared the sizes.
+        unsafe { remove(&self.0, key) }
     }
 }

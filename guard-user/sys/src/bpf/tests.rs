@@ -301,6 +301,11 @@ fn what_was_learned_is_there_and_a_full_map_refuses() {
     }
     let full = known.put(&key(2), &Named::default()).unwrap_err();
     assert_eq!(full.raw_os_error(), Some(libc::E2BIG));
+    for _ in 0..2 {
+        known.remove(&key(1)).unwrap();
+        assert_eq!(known.get(&key(1)).unwrap(), None);
+    }
+    known.put(&key(2), &Named::default()).unwrap();
     let other = NamedMap::new(map(HASH, key_size, value_size + 8, 1)).unwrap_err();
     assert_eq!(other.kind(), io::ErrorKind::InvalidInput);
 }
