@@ -67,7 +67,7 @@ pub(super) const ALL: &[Promise] = &[
         file: "packaging/deb/control",
         says: "A yes opens a hole for that one destination, which ends by itself.",
         shown: Here(&[
-            "holes::a_question_a_yes",
+            "holes::a_request_a_yes",
             "holes::a_hole_that_ends_by_itself_cuts",
             "holes::a_hole_is_for_one_session",
         ]),

@@ -265,6 +265,38 @@ mod tests {
         assert_eq!(seen(&["holes::one", "watch::keys"], &failed), Some(false));
     }
 
+    /// A test that was given another name shows nothing any more, and the gate finds that out only at its end.
+    #[test]
+    fn what_shows_one_is_a_test() {
+        let mut sources = String::new();
+        let mut folders = ["guard-common", "guard-user", "tests", "xtask"]
+            .map(|name| root().join(name))
+            .to_vec();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    sources += &fs::read_to_string(path).unwrap();
+                }
+            }
+        }
+        let is_there = |test: &str| {
+            let last = test.rsplit("::").next().unwrap_or_default();
+            last.is_empty() || sources.contains(&format!("fn {last}"))
+        };
+        for promise in ALL {
+            for test in promise.tests() {
+                assert!(
+                    [RATIOS, DEMO].contains(test) || is_there(test),
+                    "no test {test} shows {}",
+                    promise.name
+                );
+            }
+        }
+    }
+
     /// What comes with the package is read before any document, and its sentences are promises as well.
     #[test]
     fn what_the_package_says_of_guard_is_promised() {

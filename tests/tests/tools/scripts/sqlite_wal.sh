@@ -1,6 +1,7 @@
 client() {
     sqlite3 db 'pragma journal_mode=wal; create table photos (name text); insert into photos values ("one");'
-    sqlite3 db 'begin immediate; insert into photos values ("two"); commit;' &
+    # Readers open the log anew where nobody has it, and keep writers out until they have.
+    sqlite3 -cmd '.timeout 20000' db 'begin immediate; insert into photos values ("two"); commit;' &
     writer=$!
     sqlite3 -cmd '.timeout 20000' db 'select count(*) >= 1 from photos'
     wait "$writer"
