@@ -20,6 +20,7 @@ use guard_sys::{
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::{
+    answers::{Answers, people::People},
     args::Paths,
     config::Config,
     control::failure::CallError,
@@ -215,6 +216,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
             shelves.requests.clone(),
             shelves.choices.clone(),
         ),
+        answers: Answers::new(People::read(paths.approvers()), &shelves.answers, &config),
         recorder: Recorder::new(audit),
         holds: Holds::default(),
         proxy: Proxy::new(shelves.key.clone()),
@@ -225,6 +227,11 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     state.policies.set_judges_names(judges_names);
     state.sockets.allow(&mut state.datapath, &paths.socket());
     state.adopt(start, &shelves)?;
+    state
+        .answers
+        .begin(&shelves.answers)
+        .with_context(|| cannot_use(run_dir))?;
+    state.tidy_questions();
     state.datapath.judge_at_security_hooks()?;
     state.set_default();
     let (policies, used) = (&mut state.policies, state.sessions.slots());

@@ -17,8 +17,12 @@ use guard_proto as proto;
 use guard_sys::pidfd::Peer;
 
 use crate::{
+    answers::{self, Answers},
     config::Config,
-    control::{auth::Caller, failure::CallError},
+    control::{
+        auth::{Caller, CallerPlace},
+        failure::CallError,
+    },
     grants::holes::{self, Holes},
     holds::Holds,
     machine::Machine,
@@ -47,14 +51,24 @@ pub struct Shelves {
     pub names: Shelf<Names>,
     /// What people chose last, by uid.
     pub choices: Shelf<VecDeque<Choice>>,
+    /// Of answers from elsewhere.
+    pub answers: answers::Files,
     /// The file for the key of the certificate authority. Only the proxy reads it.
     pub key: PathBuf,
 }
 
 impl Shelves {
     /// The directories of all of them.
-    pub const DIRS: [&str; 6] = [
-        "sessions", "holes", "requests", "policies", "names", "choices",
+    pub const DIRS: [&str; 9] = [
+        "sessions",
+        "holes",
+        "requests",
+        "policies",
+        "names",
+        "choices",
+        "questions",
+        "used",
+        "boot",
     ];
 
     /// Those in `dir`.
@@ -63,8 +77,17 @@ impl Shelves {
     ///
     /// What the file system says.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let [sessions, holes, requests, policies, names, choices] =
-            Self::DIRS.map(|shelf| dir.join(shelf));
+        let [
+            sessions,
+            holes,
+            requests,
+            policies,
+            names,
+            choices,
+            questions,
+            used,
+            boot,
+        ] = Self::DIRS.map(|shelf| dir.join(shelf));
         Ok(Self {
             sessions: Shelf::open(sessions)?,
             holes: Shelf::open(holes)?,
@@ -72,6 +95,11 @@ impl Shelves {
             policies: Shelf::open(policies)?,
             names: Shelf::open(names)?,
             choices: Shelf::open(choices)?,
+            answers: answers::Files {
+                questions: Shelf::open(questions)?,
+                used: Shelf::open(used)?,
+                boot: Shelf::open(boot)?,
+            },
             key: dir.join("authority.key"),
         })
     }
@@ -79,7 +107,9 @@ impl Shelves {
     /// Removes temporary files that a killed guardd left. Returns how many.
     pub fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
-        states + self.policies.sweep() + self.names.sweep() + self.choices.sweep()
+        let answers = &self.answers;
+        let answers = answers.questions.sweep() + answers.used.sweep() + answers.boot.sweep();
+        states + self.policies.sweep() + self.names.sweep() + self.choices.sweep() + answers
     }
 
     /// Removes all of them: nothing is enforced any more.
@@ -90,6 +120,9 @@ impl Shelves {
         self.policies.destroy();
         self.names.destroy();
         self.choices.destroy();
+        self.answers.questions.destroy();
+        self.answers.used.destroy();
+        self.answers.boot.destroy();
         // There may be none.
         let _ = fs::remove_file(&self.key);
     }
@@ -100,6 +133,9 @@ impl Shelves {
         self.holes.clear();
         self.requests.clear();
         self.policies.clear();
+        self.answers.questions.clear();
+        self.answers.used.clear();
+        self.answers.boot.clear();
     }
 }
 
@@ -122,6 +158,8 @@ pub struct State {
     pub(crate) holes: Holes,
     /// The requests.
     pub(crate) requests: Requests,
+    /// Answers from elsewhere.
+    pub(crate) answers: Answers,
     /// The audit log, metrics, and each session's share of the log.
     pub(crate) recorder: Recorder,
     /// Held connections.
@@ -147,7 +185,15 @@ impl State {
     ///
     /// `Refused` where that is in doubt, as for a peer that has ended.
     pub fn caller(&self, peer: &Peer) -> Result<Caller, CallError> {
-        self.machine.caller(&self.sessions, peer)
+        let caller = self.machine.caller(&self.sessions, peer)?;
+        let is_courier = self.answers.is_courier(caller.uid);
+        Ok(match (caller.place, is_courier) {
+            (CallerPlace::Outside, true) => Caller {
+                place: CallerPlace::Courier,
+                ..caller
+            },
+            _ => caller,
+        })
     }
 
     /// A session as people see it.

@@ -222,6 +222,202 @@ pub enum Call {
     /// What guardd finds where it tries out what this machine enforces. Answer: [`Found`].
     #[serde(rename = "org.guardd.Control.Doctor")]
     Doctor {},
+    /// The bytes that guardd has made to ask about a request, for an answer from elsewhere. Answer: [`Asked`].
+    #[serde(rename = "org.guardd.Control.Question")]
+    Question {
+        /// Which request.
+        id: String,
+    },
+    /// Hand in an answer that somebody has signed elsewhere. Answer: [`Taken`].
+    #[serde(rename = "org.guardd.Control.AnswerSigned")]
+    AnswerSigned {
+        /// The answer's bytes, as text.
+        answer: String,
+        /// The id of the key.
+        key: String,
+        /// `ssh` or `passkey`.
+        kind: String,
+        /// The signature, in base64url.
+        signature: String,
+        /// What a passkey's authenticator says, in base64url.
+        authenticator_data: Option<String>,
+        /// What a passkey's browser says, in base64url.
+        client_data: Option<String>,
+    },
+    /// Who may answer from elsewhere. Answer: [`Approvers`].
+    #[serde(rename = "org.guardd.Control.Approvers")]
+    Approvers {},
+    /// For root: somebody may present a key. Answer: [`Invited`].
+    #[serde(rename = "org.guardd.Control.Invite")]
+    Invite {
+        /// Who.
+        who: Enrolment,
+        /// For how long, in seconds; absent: ten minutes.
+        #[serde(rename = "for")]
+        seconds: Option<f64>,
+    },
+    /// With an invitation: the key that root may accept. Answer: [`Presented`].
+    #[serde(rename = "org.guardd.Control.Present")]
+    Present {
+        /// The invitation.
+        invitation: String,
+        /// The key.
+        key: PresentedKey,
+    },
+    /// For root: enrol the key that somebody has presented. Answer: [`Approvers`] with that one.
+    #[serde(rename = "org.guardd.Control.Accept")]
+    Accept {
+        /// Whose.
+        name: String,
+        /// The key's fingerprint, as its owner has it.
+        fingerprint: String,
+        /// Also where a program can sign with it alone.
+        #[serde(default)]
+        plain: bool,
+    },
+    /// For root: enrol an SSH key. Answer: [`Approvers`] with that one.
+    #[serde(rename = "org.guardd.Control.Enrol")]
+    Enrol {
+        /// Whose.
+        who: Enrolment,
+        /// The key's line.
+        key: String,
+        /// Also where a program can sign with it alone.
+        #[serde(default)]
+        plain: bool,
+    },
+    /// For root: nobody answers with that key any more, or none of a person's. Answer: [`Approvers`] with what is gone.
+    #[serde(rename = "org.guardd.Control.Remove")]
+    Remove {
+        /// A person's name, or a key's id or fingerprint.
+        called: String,
+    },
+}
+
+/// A person who is to answer from elsewhere. What is absent stays as it is; of somebody new it is the usual.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// The name to sign with.
+    pub name: String,
+    /// Whose sessions: users; of somebody new the one of that name.
+    pub answers_for: Option<Vec<String>>,
+    /// Under which policies, with `*` for any text; of somebody new all.
+    pub policies: Option<Vec<String>>,
+    /// How long a hole lasts at most, in seconds; of somebody new as the settings say.
+    pub max_for: Option<f64>,
+}
+
+/// A key that somebody presents: one of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresentedKey {
+    /// The line of an SSH key.
+    pub ssh: Option<String>,
+    /// A passkey.
+    pub passkey: Option<Passkey>,
+}
+
+/// A passkey, as `navigator.credentials.create()` gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passkey {
+    /// The credential's id, in base64url.
+    pub id: String,
+    /// `getPublicKey()`: a `SubjectPublicKeyInfo`, in base64url.
+    pub public_key: String,
+}
+
+/// Answer to [`Call::Question`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The request's id.
+    pub request: String,
+    /// The question's bytes, as text: JSON in the canonical form of RFC 8785.
+    pub question: String,
+    /// SHA-256 of the bytes behind `guard question v1` and a newline, in base64url.
+    pub hash: String,
+}
+
+/// Answer to [`Call::AnswerSigned`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// The request's id.
+    pub request: String,
+    /// `yes`, `no`, or `part`: others have to say yes as well.
+    pub answer: String,
+    /// Who signed it.
+    pub by: String,
+    /// How many have said yes.
+    pub approvals: u32,
+    /// How many have to.
+    pub wanted: u32,
+    /// What was opened.
+    pub holes: Vec<Hole>,
+    /// What the person should know, such as a hole that is for reads alone.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Answer to calls about approvers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Approvers {
+    /// In the order in which they were added.
+    pub approvers: Vec<ApproverShown>,
+    /// What the person should know, such as that a program could sign.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Somebody who may answer from elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApproverShown {
+    /// The name to sign with.
+    pub name: String,
+    /// Users whose sessions.
+    pub answers_for: Vec<String>,
+    /// Policies; `*` stands for any text.
+    pub policies: Vec<String>,
+    /// Seconds that a hole lasts at most; null: as the settings say.
+    pub max_for: Option<f64>,
+    /// The keys.
+    pub keys: Vec<KeyShown>,
+}
+
+/// An enrolled key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyShown {
+    /// A credential's id, or an SSH key's fingerprint.
+    pub id: String,
+    /// `ssh` or `passkey`.
+    pub kind: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// Whether somebody has to touch a device for each signature.
+    pub fido: bool,
+    /// The line of an SSH key, or a passkey's `SubjectPublicKeyInfo` in base64url.
+    pub public_key: String,
+}
+
+/// Answer to [`Call::Invite`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// Whom.
+    pub name: String,
+    /// Presents one key, once.
+    pub invitation: String,
+    /// Until when.
+    #[serde(serialize_with = "moment::write")]
+    pub expires_at: Timestamp,
+}
+
+/// Answer to [`Call::Present`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presented {
+    /// Who was invited.
+    pub name: String,
+    /// `SHA256:…`: what root has to see, too.
+    pub fingerprint: String,
 }
 
 /// Answer to [`Call::KernelLog`].
@@ -486,6 +682,9 @@ pub struct Request {
     /// What was connected to, where that is a port of this machine that leads to the destination.
     #[serde(default)]
     pub through: Option<Through>,
+    /// What a signed answer has to say; null: none is wanted, or nobody was asked elsewhere.
+    #[serde(default)]
+    pub code: Option<String>,
 }
 
 /// What one policy of a session's chain says of a request: its own, or one of those around it.

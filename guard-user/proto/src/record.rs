@@ -176,7 +176,8 @@ impl Destination {
 pub struct Origin {
     /// The user, by number.
     pub uid: u32,
-    /// By which right: `root` answers for all, `owner` for sessions of its own.
+    /// By which right: `root` answers for all, `owner` for sessions of its own; a `courier` hands in what others signed
+    /// (`signature`), or says no.
     pub right: String,
     /// The process that called.
     pub pid: Option<u32>,
@@ -189,6 +190,27 @@ pub struct Origin {
     pub command: Vec<String>,
     /// Its controlling terminal, without `/dev/`; null where it has none, as a service or a notifier.
     pub terminal: Option<String>,
+}
+
+/// A signature, with all that it takes to check it but the public key, which the record that added it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The approver.
+    pub by: String,
+    /// The key's id.
+    pub key: String,
+    /// `ssh` or `passkey`.
+    pub kind: String,
+    /// The question's bytes.
+    pub question: String,
+    /// The answer's bytes, which were signed.
+    pub answer: String,
+    /// In base64url; null for SSH.
+    pub authenticator_data: Option<String>,
+    /// In base64url; null for SSH.
+    pub client_data: Option<String>,
+    /// In base64url.
+    pub signature: String,
 }
 
 /// Requests that have become one.
@@ -299,7 +321,19 @@ kinds! {
     Answered {
         request: String, called: String, parts: Vec<String>, answer: String, opens: Vec<String>, refuses: Vec<String>,
         seconds: f64, connections: u64, bytes: u64, read_only: bool, shown: Map<String, Value>, by: String, from: Origin,
+        signed: Signature, with: Vec<String>,
     }
+    /// A person said yes elsewhere, and others have to.
+    AnsweredInPart { request: String, approvals: u32, wanted: u32, by: String, from: Origin, signed: Signature, }
+    /// An answer from elsewhere was refused.
+    AnswerRefused { request: String, why: String, by: String, key: String, count: u64, from: Origin, }
+    /// Somebody may answer from elsewhere with a key.
+    ApproverAdded {
+        approver: String, key: String, key_kind: String, public_key: String, fido: bool, answers_for: Vec<String>,
+        policies: Vec<String>, max_for: f64, by: String, from: Origin,
+    }
+    /// Somebody may not any more.
+    ApproverRemoved { approver: String, key: String, key_kind: String, public_key: String, by: String, from: Origin, }
     /// A hole was opened.
     HoleOpen {
         hole: String, destination: String, ports: String, reason: String, request: String, expires_at: String,

@@ -51,6 +51,7 @@ pub(crate) fn request() -> Request {
         note: Some("need the list of albums".into()),
         burst: None,
         through: None,
+        code: None,
         offers: Vec::new(),
     }
 }

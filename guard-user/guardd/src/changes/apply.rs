@@ -7,9 +7,13 @@ impl State {
     /// Does what follows from a change. The only place that does.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Requests => self.requests.keep(),
+            Change::Requests => {
+                self.requests.keep();
+                self.tidy_questions();
+            }
             Change::Answers => {
                 self.requests.keep();
+                self.tidy_questions();
                 self.settle_waiters();
                 self.look_at_held();
             }

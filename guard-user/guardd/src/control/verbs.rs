@@ -11,9 +11,10 @@ use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, var
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use crate::{
+    answers::couriers,
     control::{
         answering::Answering,
-        auth::{Agent, Approver, Authorised, assigner, authorise},
+        auth::{Agent, Approver, Authorised, Courier, assigner, authorise, courier},
         explain::{self, Under},
         failure::CallError,
         ids, polkit,
@@ -47,6 +48,9 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
     if let Call::Assign(call) = call {
         let who = assigner(&caller)?;
         return one(&assign::assign(shared, who, peer, caller.pid, call).await?);
+    }
+    if let Some(who) = courier(&caller, &call)? {
+        return carried(shared, who, peer, call);
     }
     let who = authorise(&caller, &call)?;
     match (call, who) {
@@ -109,6 +113,47 @@ async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -
         });
     }
     done
+}
+
+/// A call of a courier.
+fn carried(shared: &Shared, who: Courier, peer: &Peer, call: Call) -> Result<Vec<u8>, CallError> {
+    let answer = shared.with(|state| match call {
+        Call::Pending {} => one(&state.pending_to(who)?),
+        Call::Question { id } => one(&state.question_to(&id)?),
+        Call::Approvers {} => one(&state.approvers(|_| true)),
+        Call::Present { invitation, key } => one(&state.present(who.uid(), &invitation, &key)?),
+        Call::Deny { id, seconds } => one(&state.deny_by(who, peer, &id, seconds)?),
+        call => {
+            let from = couriers::courier(who.uid(), peer);
+            one(&state.answer_signed(&from, &couriers::handed_in(call)?)?)
+        }
+    });
+    shared.reschedule();
+    answer
+}
+
+/// A call about answers from elsewhere, at the machine.
+fn elsewhere(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
+    shared.with(|state| match call {
+        Call::Question { id } => one(&state.question(&id, |owner| by.who.answers_for(owner))?),
+        Call::Approvers {} => {
+            let name = state.machine.user(by.who.uid());
+            let may = |users: &[String]| by.who.is_root() || users.contains(&name);
+            one(&state.approvers(may))
+        }
+        Call::Present { invitation, key } => {
+            one(&state.present(by.who.uid(), &invitation, &key)?)
+        }
+        Call::Invite { who, seconds } => one(&state.invite(&who, seconds)?),
+        Call::Accept {
+            name,
+            fingerprint,
+            plain,
+        } => one(&state.accept(by, &name, &fingerprint, plain)?),
+        Call::Enrol { who, key, plain } => one(&state.enrol(by, &who, &key, plain)?),
+        Call::Remove { called } => one(&state.remove_approver(by, &called)?),
+        _ => Err(not_here()),
+    })
 }
 
 /// A call from outside.
@@ -184,6 +229,27 @@ async fn approver(
             doctor::look_again(shared).await;
             one(&shared.with(|state| state.status()))
         }
+        call @ Call::AnswerSigned { .. } => {
+            // The signature stands for what polkit would ask.
+            let from = Answering::of(who, peer).from;
+            let signed = couriers::handed_in(call)?;
+            let mut taken = shared.with(|state| state.answer_signed(&from, &signed))?;
+            let opened = Holes {
+                holes: taken.holes,
+                warnings: taken.warnings,
+            };
+            let opened = reached(shared, opened).await;
+            (taken.holes, taken.warnings) = (opened.holes, opened.warnings);
+            shared.reschedule();
+            one(&taken)
+        }
+        call @ (Call::Question { .. }
+        | Call::Approvers {}
+        | Call::Present { .. }
+        | Call::Invite { .. }
+        | Call::Accept { .. }
+        | Call::Enrol { .. }
+        | Call::Remove { .. }) => elsewhere(shared, &Answering::of(who, peer), call),
         call => {
             polkit::check(shared, who, peer, &call).await?;
             let answer = decided(shared, &Answering::of(who, peer), call).await;
@@ -310,9 +376,28 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending(&self, who: Approver) -> Result<Requests, CallError> {
+    pub fn pending(&mut self, who: Approver) -> Result<Requests, CallError> {
+        let mut listed = self.pending_of(who, |owner| who.answers_for(owner))?;
+        for one in &mut listed.requests {
+            let kept = self.answers.questions.of(&one.id);
+            let code = kept.map(|kept| kept.code.clone());
+            one.code = code.filter(|code| !code.is_empty());
+        }
+        Ok(listed)
+    }
+
+    /// The requests of those users whom the caller `may` know of, with what `who` is offered, and without codes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn pending_of(
+        &self,
+        who: Approver,
+        may: impl Fn(u32) -> bool,
+    ) -> Result<Requests, CallError> {
         let pending = self.requests.pending().iter();
-        let mine: Vec<_> = pending.filter(|one| who.answers_for(one.owner)).collect();
+        let mine: Vec<_> = pending.filter(|one| may(one.owner)).collect();
         let counts = self.counts(&mine)?;
         let clocks = Clocks::read();
         let requests = mine.into_iter().map(|asked| {

@@ -71,7 +71,7 @@ impl State {
         let about = About {
             session: grant.session.0,
             owner: grant.owner,
-            opened_by: self.machine.user(by.who.uid()),
+            opened_by: self.machine.name_of(by),
             reason,
             opened_at: Timestamp::now(),
             bytes: grant.bytes,

@@ -83,8 +83,10 @@ impl State {
         let opens = (prefixes.clone(), ports);
         let grant = grant_asked(sessions, policies, asked, opens, terms)?;
         let record = Answered {
-            by: self.machine.user(by.who.uid()).into(),
+            by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
+            signed: by.signature(),
+            with: by.with(),
             ..yes(asked, called, &answered, &grant)
         };
         self.recorder.reserve()?;
@@ -96,10 +98,12 @@ impl State {
         self.recorder
             .counters()
             .answered("yes", asked.shown.asked_at);
-        let name = self.machine.user(by.who.uid());
+        let name = self.machine.name_of(by);
         self.requests
             .note_answers(&name, asked.owner, &answered, "yes");
-        self.requests.note_choice(by.who, &asked.shown, terms);
+        if by.signed.is_none() {
+            self.requests.note_choice(by.who, &asked.shown, terms);
+        }
         match new {
             Some(new) => self.requests.take_answered(called, &prefixes, new),
             None => drop(self.requests.take(called)),
@@ -134,14 +138,16 @@ impl State {
             refuses: burst.map(|_| shown_prefixes(&refuses)).into(),
             seconds: time.as_secs_f64().into(),
             shown: events::as_shown(&asked.shown).into(),
-            by: self.machine.user(by.who.uid()).into(),
+            by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
+            signed: by.signature(),
+            with: by.with(),
             ..Answered::default()
         };
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
         self.recorder.write(entry)?;
         self.recorder.sync()?;
-        let name = self.machine.user(by.who.uid());
+        let name = self.machine.name_of(by);
         self.requests
             .note_answers(&name, asked.owner, &answered, "no");
         if self.requests.take(id).is_none() {

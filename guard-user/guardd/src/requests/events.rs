@@ -357,6 +357,7 @@ fn draft(
         burst: None,
         offers: Vec::new(),
         through: None,
+        code: None,
     }
 }
 

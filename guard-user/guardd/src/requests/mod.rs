@@ -480,6 +480,11 @@ impl Requests {
         self.version
     }
 
+    /// Has followers look again: a question was made, and may have a code.
+    pub fn note_question(&mut self) {
+        self.version += 1;
+    }
+
     /// Adds an attempt to its pending request, or makes a new one; `ask` makes what people see of a new one. `share`: the
     /// outermost session.
     ///
@@ -1085,6 +1090,7 @@ pub(crate) mod tests {
             note: None,
             burst: None,
             through: None,
+            code: None,
             offers: vec![],
         }
     }

@@ -127,7 +127,11 @@ impl Requests {
 }
 
 /// The longest possible yes, by the shortest `max_hole`. None if nothing can be opened.
-fn longest_yes(sessions: &Sessions, policies: &Policies, asked: &Pending) -> Option<Duration> {
+pub(crate) fn longest_yes(
+    sessions: &Sessions,
+    policies: &Policies,
+    asked: &Pending,
+) -> Option<Duration> {
     let key = &asked.key;
     let session = sessions.live(key.session)?;
     let to = asked.burst.as_ref().map(Burst::prefix);

@@ -46,6 +46,8 @@ impl State {
         self.collect_slots();
         self.recorder.follow_path();
         self.requests.keep();
+        self.tidy_questions();
+        self.tell_refused();
         self.policies.keep_names(false);
         self.nap(now)
     }

@@ -235,6 +235,14 @@ pub fn method(call: &Call) -> &'static str {
         Call::Reload {} => "Reload",
         Call::Doctor {} => "Doctor",
         Call::KernelLog { .. } => "KernelLog",
+        Call::Question { .. } => "Question",
+        Call::AnswerSigned { .. } => "AnswerSigned",
+        Call::Approvers {} => "Approvers",
+        Call::Invite { .. } => "Invite",
+        Call::Present { .. } => "Present",
+        Call::Accept { .. } => "Accept",
+        Call::Enrol { .. } => "Enrol",
+        Call::Remove { .. } => "Remove",
     }
 }
 
