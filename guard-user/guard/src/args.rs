@@ -65,6 +65,22 @@ pub enum Verb {
     /// Answer a request with no, and stop asking about it for a while
     #[command(after_help = examples::DENY, aliases = ["reject", "refuse", "no"])]
     Deny(DenyArgs),
+    /// Show what guardd asks about a request, to be answered elsewhere; with --bytes as it is to be signed
+    #[command(after_help = examples::QUESTION)]
+    Question(QuestionArgs),
+    /// On any machine: show a question, and sign your answer with your SSH key; 1 if nothing was signed
+    #[command(after_help = examples::SIGN)]
+    Sign(SignArgs),
+    /// Hand in an answer that somebody has signed
+    #[command(after_help = examples::ANSWER)]
+    Answer(AnswerArgs),
+    /// Say who may sign answers, and with which keys
+    #[command(after_help = examples::APPROVER, aliases = ["approvers"])]
+    Approver {
+        /// What.
+        #[command(subcommand)]
+        verb: ApproverVerb,
+    },
     /// Show each request on your desktop, and answer with its buttons
     #[command(after_help = examples::NOTIFY)]
     Notify(NotifyArgs),
@@ -268,6 +284,107 @@ pub struct DenyArgs {
     /// For how long it is not asked again [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,
+}
+
+/// `guard question`
+#[derive(Debug, Args)]
+pub struct QuestionArgs {
+    /// Which request, as `guard pending` lists it
+    #[arg(add = complete::requests())]
+    pub id: String,
+    /// Print the bytes and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub bytes: bool,
+}
+
+/// `guard sign`
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// The key's file, or its .pub where ssh-agent has it [default: the only key, or the only FIDO key, of ssh-agent, else one of
+    /// the usual files in ~/.ssh]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+    /// The name that you are enrolled with [default: your user name here]
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `guard answer`
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// The signed answer, as `guard sign` writes it; - for standard input
+    #[arg(long, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub signed: PathBuf,
+}
+
+/// What `guard approver` does.
+#[derive(Debug, Subcommand)]
+pub enum ApproverVerb {
+    /// List who may sign answers
+    List,
+    /// As root: let somebody present a key
+    Invite {
+        /// The name to sign with
+        name: String,
+        /// How long the invitation counts, 10m at most [default: 10m]
+        #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
+        duration: Option<Duration>,
+        /// For what.
+        #[command(flatten)]
+        person: EnrolmentArgs,
+    },
+    /// With an invitation: present the key that root may accept
+    Present {
+        /// The invitation
+        invitation: String,
+        /// The public half of an SSH key
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        ssh_key: PathBuf,
+    },
+    /// As root: enrol the key that somebody has presented
+    Accept {
+        /// Whose
+        name: String,
+        /// The fingerprint that its owner sees: SHA256:…
+        fingerprint: String,
+        /// Also a key that a program can sign with alone; for keys that are never on this machine
+        #[arg(long)]
+        plain: bool,
+    },
+    /// As root: enrol an SSH key
+    Add {
+        /// The name to sign with
+        name: String,
+        /// The public half of the key
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        ssh_key: PathBuf,
+        /// Also a key that a program can sign with alone; for keys that are never on this machine
+        #[arg(long)]
+        plain: bool,
+        /// For what.
+        #[command(flatten)]
+        person: EnrolmentArgs,
+    },
+    /// As root: take a key back, or all of a person's
+    Remove {
+        /// A name, or a key's id or fingerprint
+        #[arg(value_name = "NAME|KEY")]
+        called: String,
+    },
+}
+
+/// For what somebody may answer.
+#[derive(Clone, Debug, Args)]
+pub struct EnrolmentArgs {
+    /// Whose sessions; may be given several times [default: as before; at first the user of that name]
+    #[arg(long, value_name = "USER", add = complete::users())]
+    pub answers_for: Vec<String>,
+    /// Under which policies, with * for any text; may be given several times [default: as before; at first all]
+    #[arg(long = "policy", value_name = "PATTERN")]
+    pub policies: Vec<String>,
+    /// How long a hole of theirs lasts at most [default: as before; at first as guardd.toml says]
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    pub max_for: Option<Duration>,
 }
 
 /// `guard notify`
@@ -481,6 +598,12 @@ pub struct LogArgs {
     /// With --verify: that this record, noted before, is still in it; may be given several times
     #[arg(long, value_name = "N:HASH", requires = "verify")]
     pub head: Vec<Head>,
+    /// With --verify: check each signature that a yes was given by, too: who signed what
+    #[arg(long, requires = "verify")]
+    pub signatures: bool,
+    /// With --signatures: the keys that may sign, as approvers.toml has them [default: those that the audit log says were added]
+    #[arg(long, value_name = "FILE", requires = "signatures", value_hint = ValueHint::FilePath)]
+    pub approvers: Option<PathBuf>,
     /// With --verify: the audit log's files, such as copies of them [default: those of guardd]
     #[arg(value_name = "FILE", requires = "verify", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,

@@ -23,6 +23,7 @@ mod debug;
 mod diff;
 mod discover;
 mod doctor;
+mod elsewhere;
 mod embedded;
 pub mod error;
 mod explain;
@@ -87,6 +88,10 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Assign(args) => assign::assign(connect, args, output),
         Verb::Pending(args) => answers::pending(connect()?, &args, output),
         Verb::Approve(args) => answers::approve(connect()?, args, output),
+        Verb::Approver { verb } => elsewhere::approver(connect()?, verb, output),
+        Verb::Question(args) => elsewhere::question(connect()?, args, output),
+        Verb::Sign(args) => elsewhere::sign(&args),
+        Verb::Answer(args) => elsewhere::answer(connect()?, &args, output),
         Verb::Deny(args) => answers::deny(connect()?, args, output),
         Verb::Notify(args) => notify::notify(socket, &args, output),
         Verb::Open(args) => answers::open(connect()?, args, output),

@@ -58,6 +58,44 @@ Examples:
   guard deny r1
   guard deny r1 --for 8h";
 
+pub(super) const QUESTION: &str = "\
+Examples:
+  guard question r1
+  guard question r1 --bytes > question
+  guard question r1 --json | jq -r .hash
+
+The bytes are the same until the request changes. From another machine:
+  ssh dev guard question r1 --bytes | guard sign | ssh dev guard answer --signed -";
+
+pub(super) const SIGN: &str = "\
+Examples:
+  guard sign < question > answer
+  guard sign --key ~/.ssh/id_ed25519_sk.pub --as alice < question > answer
+
+It needs a terminal, which it asks on, and no guardd: what it shows is what you sign. ssh-keygen
+or ssh-agent signs. The answer counts once, on the machine that asked, for that request as it was
+shown.
+
+Exit status: 0 it was signed; 1 nothing was; 2 it could not be done.";
+
+pub(super) const ANSWER: &str = "\
+Examples:
+  guard answer --signed answer
+  guard answer --signed - < answer
+  guard answer --signed - --json < answer";
+
+pub(super) const APPROVER: &str = "\
+Examples:
+  guard approver list
+  guard approver add alice --ssh-key alice.pub --answers-for dev     as root
+  guard approver invite bob --for 10m --policy 'prod-*' --max-for 15m
+  guard approver present 3q2-7w --ssh-key id_ed25519_sk.pub     as bob, who was told that
+  guard approver accept bob SHA256:kvcOmWPrOJpNpE3Mvl6CkEJPiwoxrpHvgP4Sj5vzjEg
+  guard approver remove alice
+
+Only FIDO keys are enrolled (ssh-keygen -t ed25519-sk), for which somebody has to touch a device.
+With --plain any Ed25519 or P-256 key is: only for keys that no program on this machine reaches.";
+
 pub(super) const NOTIFY: &str = "\
 Examples:
   guard notify
@@ -203,6 +241,7 @@ Examples:
   sudo guard log --verify                 is it whole? and its head, to be noted elsewhere
   sudo guard log --verify --head 1042:3f9c…    is what was noted still in it?
   guard log --verify copies/audit.jsonl*
+  sudo guard log --verify --signatures    who signed a yes to what; needs no guardd
 
 Exit status: 0; 1 if --verify finds that it is not whole; 2 it could not be done.";
 

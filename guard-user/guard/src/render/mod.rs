@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::report::run::RunSummary;
 
 pub(crate) mod doctor;
+pub(crate) mod elsewhere;
 pub(crate) mod endpoint;
 pub(crate) mod escape;
 pub(crate) mod explain;

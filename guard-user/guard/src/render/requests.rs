@@ -212,6 +212,9 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
     if let Some(note) = &request.note {
         page.field("it says", quoted(note));
     }
+    if let Some(code) = &request.code {
+        page.field("code", format_args!("{code}, for a signed answer"));
+    }
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         page.styled(
             WARN,

@@ -120,6 +120,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     if let Some(note) = &request.note {
         fields.push(("it says", quoted(note), Tone::Plain));
     }
+    if let Some(code) = &request.code {
+        fields.push(("code", format!("{code}, for a signed answer"), Tone::Plain));
+    }
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         let waits = format!("for an answer: gives up {}", clock.until(until));
         fields.push(("waits", waits, Tone::Warn));

@@ -174,6 +174,12 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Stopped", "`stopped`"),
             ("Requested", "`guard request`"),
             ("Row", "`guard doctor`"),
+            ("Asked", "`guard question`"),
+            ("Taken", "`guard answer`"),
+            ("ApproverShown", "`guard approver`"),
+            ("KeyShown", "`keys`"),
+            ("Invited", "`guard approver invite`"),
+            ("Presented", "`guard approver present`"),
         ],
     ),
     (
@@ -189,6 +195,10 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
     (
         "struct Verified {",
         &[("Verified", "`guard log --verify`"), ("Break", "`broken`")],
+    ),
+    (
+        "struct Checked {\n    /// The number",
+        &[("Checked", "`signatures`")],
     ),
     (
         "struct Suggestion {",
