@@ -51,6 +51,7 @@ mod resolver;
 mod root;
 mod rotation;
 mod services;
+mod signed;
 mod sockets;
 mod systemd;
 mod tools;

@@ -109,6 +109,16 @@ const BLOCKS: &[Block] = &[
         Not("promtool comes with Prometheus: `cargo xtask lint` has it check the same file"),
     ),
     block(
+        "docs/asking.md",
+        "sudo systemctl restart guardd",
+        Not("alice and her key are yours: the promise signed does it with its own"),
+    ),
+    block(
+        "docs/asking.md",
+        "ssh dev guard question",
+        Not("it leads to another machine of yours: the promise signed does the rest of it"),
+    ),
+    block(
         "docs/reference/json.md",
         "guard pending --json --follow",
         Not("notify-send wants a desktop, and it goes on until somebody ends it"),

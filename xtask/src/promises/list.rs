@@ -348,6 +348,31 @@ pub(super) const ALL: &[Promise] = &[
         shown: InMachines(&["documents::machine::metrics_are_where_the_settings_say"]),
     },
     Promise {
+        name: "signed",
+        file: "docs/asking.md",
+        says: "What carries the two can lose or delay a yes, and cannot make one.",
+        shown: Here(&[
+            "signed::a_connection_that_waits_goes_on",
+            "signed::conditions",
+            "signed::people",
+        ]),
+    },
+    Promise {
+        name: "signed-once",
+        file: "docs/asking.md",
+        says: "It notes on the disk that the question is used before anything opens.",
+        shown: Here(&[
+            "signed::killed",
+            "signed::two_answers_at_once_open_one_hole",
+        ]),
+    },
+    Promise {
+        name: "signed-log",
+        file: "docs/asking.md",
+        says: "`sudo guard log --verify --signatures` checks offline who signed a yes to what",
+        shown: Here(&["signed::the_audit_log_shows_who_signed_what_without_guardd"]),
+    },
+    Promise {
         name: "varlink",
         file: "docs/reference/json.md",
         says: "It describes itself, and systemd's `varlinkctl` can call it:",
