@@ -609,7 +609,7 @@ pub struct RequestArgs {
 }
 
 impl Global {
-    /// With what the environment says where the command line says nothing.
+    /// Takes the environment's value where the command line has none.
     pub(super) fn or_environment(self) -> Self {
         let named = || std::env::var_os("GUARD_SOCKET").filter(|path| !path.is_empty());
         Self {

@@ -157,7 +157,7 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
         return Exit::DONE;
     }
     if error.kind() == ErrorKind::MissingSubcommand && !wants_json(arguments) {
-        // As where there is nothing at all.
+        // The same message as for an empty command line.
         let _ = writeln!(
             anstream::stderr(),
             "{}",

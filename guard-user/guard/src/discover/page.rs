@@ -79,7 +79,7 @@ pub(super) fn page(all: &Discovered) -> Page {
     page
 }
 
-/// So many lines are shown of each list; JSON has all.
+/// Limit of the lines shown of each list; JSON has all.
 const SHOWN: usize = 20;
 
 fn more(page: &mut Page, count: usize) {

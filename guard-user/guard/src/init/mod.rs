@@ -26,7 +26,7 @@ mod toml;
 #[derive(Debug, Serialize)]
 struct Shown {
     file: String,
-    /// As diff -u writes it.
+    /// The change in the format of `diff -u`.
     diff: String,
     written: bool,
 }
