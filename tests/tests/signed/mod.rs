@@ -48,12 +48,12 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() {
     );
     let [question, answer] = ["question", "signed"].map(|name| scene.daemon.dir().join(name));
     fs::write(&question, &bytes.stdout).unwrap();
-    let tmux = Tmux::start(&scene.daemon.dir());
+    let tmux = Tmux::start(scene.daemon.dir());
     let window = tmux.window("alice");
     let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
-    // Its private half is in the agent alone.
+    // By an agent that ends with the command.
     window.type_text(&format!(
-        "eval $(ssh-agent); ssh-add {key}; {} sign --as alice --key {key}.pub < {} > {}; kill $SSH_AGENT_PID",
+        "ssh-agent sh -c 'ssh-add {key}; {} sign --as alice --key {key}.pub < {} > {}'",
         guard.display(),
         question.display(),
         answer.display(),

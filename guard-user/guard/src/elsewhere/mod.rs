@@ -27,20 +27,21 @@ pub(crate) fn approver(
     verb: ApproverVerb,
     output: Output,
 ) -> Result<Exit, CliError> {
-    let (call, page): (_, fn(&Approvers, &_) -> _) = match verb {
-        ApproverVerb::List => (Call::Approvers {}, render::elsewhere::list),
+    match verb {
+        ApproverVerb::List => {
+            let all: Approvers = client.call(&Call::Approvers {})?;
+            output.print(all.approvers.as_slice(), render::elsewhere::list)?;
+        }
         ApproverVerb::Invite {
             name,
             duration,
             person,
         } => {
-            let call = Call::Invite {
+            let invited: Invited = client.call(&Call::Invite {
                 who: enrolment(name, person),
                 seconds: duration.map(|time| time.as_secs_f64()),
-            };
-            let invited: Invited = client.call(&call)?;
+            })?;
             output.print(&invited, render::elsewhere::invited)?;
-            return Ok(Exit::DONE);
         }
         ApproverVerb::Present {
             invitation,
@@ -52,41 +53,47 @@ pub(crate) fn approver(
             };
             let presented: Presented = client.call(&Call::Present { invitation, key })?;
             output.print(&presented, render::elsewhere::presented)?;
-            return Ok(Exit::DONE);
         }
+        verb => return changed(client, verb, output),
+    }
+    Ok(Exit::DONE)
+}
+
+/// What adds or removes somebody.
+fn changed(mut client: Client, verb: ApproverVerb, output: Output) -> Result<Exit, CliError> {
+    let removes = matches!(verb, ApproverVerb::Remove { .. });
+    let call = match verb {
         ApproverVerb::Accept {
             name,
             fingerprint,
             plain,
-        } => (
-            Call::Accept {
-                name,
-                fingerprint,
-                plain,
-            },
-            render::elsewhere::added,
-        ),
+        } => Call::Accept {
+            name,
+            fingerprint,
+            plain,
+        },
         ApproverVerb::Add {
             name,
             ssh_key,
             plain,
             person,
-        } => (
-            Call::Enrol {
-                who: enrolment(name, person),
-                key: key_in(&ssh_key)?,
-                plain,
-            },
-            render::elsewhere::added,
-        ),
-        ApproverVerb::Remove { called } => (Call::Remove { called }, render::elsewhere::removed),
+        } => Call::Enrol {
+            who: enrolment(name, person),
+            key: key_in(&ssh_key)?,
+            plain,
+        },
+        ApproverVerb::Remove { called } => Call::Remove { called },
+        ApproverVerb::List | ApproverVerb::Invite { .. } | ApproverVerb::Present { .. } => {
+            Call::Approvers {}
+        }
     };
-    let answer: Approvers = client.call(&call)?;
-    output.warnings(&answer.warnings);
-    match output.is_json() {
-        true => output.print(&answer.approvers, |_, _| render::page::Page::default())?,
-        false => output.print(&answer, page)?,
-    }
+    let done: Approvers = client.call(&call)?;
+    output.warnings(&done.warnings);
+    let page = match removes {
+        true => render::elsewhere::removed,
+        false => render::elsewhere::list,
+    };
+    output.print(done.approvers.as_slice(), page)?;
     Ok(Exit::DONE)
 }
 

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use guard_policy::format_duration;
-use guard_proto::{Approvers, Invited, Presented, Taken};
+use guard_proto::{ApproverShown, Invited, Presented, Taken};
 use guard_signed::Question;
 
 use super::page::{GOOD, HEAD, Page, STRONG, WARN};
 use super::time::Clock;
 
 /// Everybody, with their keys.
-pub(crate) fn list(all: &Approvers, _clock: &Clock) -> Page {
-    if all.approvers.is_empty() {
+pub(crate) fn list(all: &[ApproverShown], _clock: &Clock) -> Page {
+    if all.is_empty() {
         return Page::of("Nobody may answer from elsewhere.");
     }
     let mut page = Page::default();
-    for one in &all.approvers {
+    for one in all {
         page.styled(STRONG, &one.name).text(format_args!(
             "  answers for {}, policies {}",
             one.answers_for.join(", "),
@@ -40,15 +40,10 @@ pub(crate) fn list(all: &Approvers, _clock: &Clock) -> Page {
     page
 }
 
-/// Somebody who was added.
-pub(crate) fn added(all: &Approvers, clock: &Clock) -> Page {
-    list(all, clock)
-}
-
 /// What is gone.
-pub(crate) fn removed(all: &Approvers, _clock: &Clock) -> Page {
+pub(crate) fn removed(all: &[ApproverShown], _clock: &Clock) -> Page {
     let mut page = Page::default();
-    for one in &all.approvers {
+    for one in all {
         for key in &one.keys {
             page.styled(STRONG, &one.name)
                 .line(format_args!("  answers no more with {}", key.fingerprint));

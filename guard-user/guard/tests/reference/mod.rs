@@ -197,8 +197,8 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         &[("Verified", "`guard log --verify`"), ("Break", "`broken`")],
     ),
     (
-        "struct Checked {\n    /// The number",
-        &[("Checked", "`signatures`")],
+        "struct CheckedSignature {",
+        &[("CheckedSignature", "`signatures`")],
     ),
     (
         "struct Suggestion {",

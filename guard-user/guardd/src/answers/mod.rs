@@ -10,6 +10,7 @@ pub mod enrolling;
 pub mod meter;
 pub mod people;
 pub mod questions;
+mod refusals;
 pub mod shows;
 pub mod taking;
 

@@ -19,8 +19,9 @@ use guard_signed::{Answer, Kind, Question, Signed, Verdict, approvers::Approver 
 use guard_sys::clock;
 
 use super::{
-    asking::{closed, lasting, not_kept, switched_off},
-    questions::{Given, Kept},
+    asking::{closed, not_kept, switched_off},
+    questions::{Given, Kept, MOST_WRONG},
+    refusals,
 };
 use crate::{
     config::{Scope, stands_for},
@@ -104,11 +105,14 @@ impl State {
     fn meant_by(&self, signed: &Signed) -> Result<Meant, Doubt> {
         let people = self.answers.people.known();
         let owner = people.owner_of(&signed.key);
-        let (person, key) = owner.ok_or_else(|| Doubt::forged(no_key(&signed.key)))?;
+        let (person, key) = owner.ok_or_else(|| Doubt::forged(refusals::no_key(&signed.key)))?;
         let answer = signed.verify(key, &self.config.answers.origins);
-        let answer = answer.map_err(|why| Doubt::forged(not_signed(&why.to_string())))?;
+        let answer = answer.map_err(|why| Doubt::forged(refusals::not_signed(&why.to_string())))?;
         if answer.by != person.name {
-            return Err(Doubt::forged(another_name(&answer.by, &person.name)));
+            return Err(Doubt::forged(refusals::another_name(
+                &answer.by,
+                &person.name,
+            )));
         }
         let open = self.open_question(&answer);
         let (asked, kept, question) = open.map_err(|error| Doubt {
@@ -134,25 +138,28 @@ impl State {
     /// Condition 2.
     fn open_question(&self, answer: &Answer) -> Result<(Pending, Kept, Question), CallError> {
         if answer.machine != self.answers.machine() {
-            return Err(another_machine(&answer.machine, self.answers.machine()));
+            return Err(refusals::another_machine(
+                &answer.machine,
+                self.answers.machine(),
+            ));
         }
         let found = self.answers.questions.with_hash(&answer.question);
-        let (id, kept) = found.ok_or_else(unknown_question)?;
-        let question = kept.question().ok_or_else(unknown_question)?;
+        let (id, kept) = found.ok_or_else(refusals::unknown_question)?;
+        let question = kept.question().ok_or_else(refusals::unknown_question)?;
         if question.boot != self.answers.boot() || question.machine != self.answers.machine() {
-            return Err(unknown_question());
+            return Err(refusals::unknown_question());
         }
         if self.answers.questions.is_used(&question.nonce) {
-            return Err(used(id));
+            return Err(refusals::used(id));
         }
         if kept.is_over(clock::now()) {
-            return Err(too_late(id));
+            return Err(refusals::too_late(id));
         }
         let asked = self.requests.get(id).filter(|one| one.shown.id == id);
-        let asked = asked.ok_or_else(unknown_question)?;
+        let asked = asked.ok_or_else(refusals::unknown_question)?;
         match self.is_unchanged(asked, kept) {
             true => Ok((asked.clone(), kept.clone(), question)),
-            false => Err(changed(id)),
+            false => Err(refusals::changed(id)),
         }
     }
 
@@ -160,7 +167,7 @@ impl State {
     fn may_answer(&self, person: &Person, asked: &Pending) -> Result<(), CallError> {
         let shown = &asked.shown;
         if !person.answers_for.contains(&shown.user) {
-            return Err(not_theirs(
+            return Err(refusals::not_theirs(
                 &person.name,
                 &format!("sessions of {}", shown.user),
             ));
@@ -169,7 +176,10 @@ impl State {
         for policy in outermost.into_iter().chain([&shown.policy]) {
             let mut patterns = person.policies.iter();
             if !patterns.any(|pattern| stands_for(pattern, policy)) {
-                return Err(not_theirs(&person.name, &format!("the policy {policy}")));
+                return Err(refusals::not_theirs(
+                    &person.name,
+                    &format!("the policy {policy}"),
+                ));
             }
         }
         Ok(())
@@ -229,7 +239,7 @@ impl State {
     fn is_offered(&self, meant: &Meant) -> Result<(), CallError> {
         let (answer, question) = (&meant.answer, &meant.question);
         if !question.shown_whole {
-            return Err(not_shown(&question.request));
+            return Err(refusals::not_shown(&question.request));
         }
         let has = |offer: &str| question.offers.iter().any(|one| one == offer);
         let prefixed = |begin: &str| {
@@ -246,30 +256,32 @@ impl State {
             _ => false,
         };
         if !is_scope || (answer.read_only && !has("read-only")) {
-            return Err(not_offered(&question.request, &answer.scope));
+            return Err(refusals::not_offered(&question.request, &answer.scope));
         }
         let counts = [answer.connections, answer.requests, answer.bytes];
         let is_http = question.kind != "connect";
         if counts.contains(&Some(0)) || (answer.requests.is_some() && !is_http) {
-            return Err(not_offered(&question.request, "that number"));
+            return Err(refusals::not_offered(&question.request, "that number"));
         }
         let count = answer.connections.or(answer.requests);
         let is_once = count.map_or(is_http, |count| count == 1);
         let may = |scope: Scope| self.config.answers.scopes.contains(&scope);
         if !(may(Scope::Offers) || (may(Scope::One) && is_once && answer.scope == "one")) {
-            return Err(not_offered(&question.request, "more than once"));
+            return Err(refusals::not_offered(&question.request, "more than once"));
         }
         let time = answer.seconds.map(Duration::from_secs);
-        let time = time.filter(|time| !time.is_zero()).ok_or_else(no_time)?;
+        let time = time
+            .filter(|time| !time.is_zero())
+            .ok_or_else(refusals::no_time)?;
         let longest = self.longest_signed(&meant.asked);
-        let longest = longest.ok_or_else(|| nothing_to_open(&question.request))?;
+        let longest = longest.ok_or_else(|| refusals::nothing_to_open(&question.request))?;
         let longest = meant
             .person
             .max_for
             .map_or(longest, |most| most.min(longest));
         match time <= longest {
             true => Ok(()),
-            false => Err(too_long(time, longest)),
+            false => Err(refusals::too_long(time, longest)),
         }
     }
 
@@ -284,15 +296,12 @@ impl State {
         }
         let mut wrong = kept.clone();
         wrong.wrong += 1;
-        let (is_closed, left) = (
-            wrong.is_closed(),
-            super::questions::MOST_WRONG - wrong.wrong,
-        );
+        let (is_closed, left) = (wrong.is_closed(), MOST_WRONG - wrong.wrong);
         let noted = self.answers.questions.keep(id, wrong);
         noted.map_err(|error| not_kept(&error))?;
         match is_closed {
             true => Err(closed(id)),
-            false => Err(wrong_code(id, left)),
+            false => Err(refusals::wrong_code(id, left)),
         }
     }
 
@@ -305,11 +314,11 @@ impl State {
         };
         let others: Vec<_> = meant.kept.given.iter().filter(counts).cloned().collect();
         if others.iter().any(|one| one.signed.by == meant.person.name) {
-            return Err(said_already(&meant.person.name));
+            return Err(refusals::said_already(&meant.person.name));
         }
         match others.iter().all(|one| one.says(&meant.answer)) {
             true => Ok(others),
-            false => Err(says_otherwise(&others)),
+            false => Err(refusals::says_otherwise(&others)),
         }
     }
 
@@ -347,7 +356,7 @@ impl State {
     fn spend(&mut self, meant: &Meant) -> Result<(), CallError> {
         let nonce = &meant.question.nonce;
         let spent = self.answers.questions.spend(nonce, meant.kept.until);
-        spent.map_err(|error| not_spent(&error))
+        spent.map_err(|error| refusals::not_spent(&error))
     }
 
     fn answering(
@@ -470,151 +479,4 @@ fn taken(
         holes: opened.holes,
         warnings: opened.warnings,
     }
-}
-
-/// What every refusal says first.
-const WHAT: &str = "the signed answer is not taken";
-
-fn refused(why: impl Into<String>, fix: impl Into<String>) -> CallError {
-    CallError::refused(WHAT, why, fix)
-}
-
-fn no_key(key: &str) -> CallError {
-    let key: String = key.chars().take(80).collect();
-    refused(
-        format!("no key {key:?} is enrolled"),
-        "guard approver list; as root: guard approver add NAME --ssh-key FILE",
-    )
-}
-
-fn not_signed(why: &str) -> CallError {
-    refused(why, "sign the question again: guard sign")
-}
-
-fn another_name(said: &str, owner: &str) -> CallError {
-    let said: String = said.chars().take(80).collect();
-    refused(
-        format!("it is by {said:?}, and the key is {owner}'s"),
-        format!("guard sign --as {owner}"),
-    )
-}
-
-fn another_machine(said: &str, own: &str) -> CallError {
-    let said: String = said.chars().take(80).collect();
-    refused(
-        format!("it is for the machine {said:?}, and this is {own}"),
-        "hand it in where the question came from",
-    )
-}
-
-fn unknown_question() -> CallError {
-    CallError::not_found(
-        WHAT,
-        "no question that is open here has these bytes: it was answered, has changed, or was asked before a restart of the machine",
-        "look again: guard pending; guard question ID --bytes",
-    )
-}
-
-fn used(id: &str) -> CallError {
-    refused(
-        format!("the question about {id} was answered already, and a signature counts once"),
-        format!("look again: guard pending; guard question {id} --bytes"),
-    )
-}
-
-fn too_late(id: &str) -> CallError {
-    refused(
-        format!("the time to answer {id} is up"),
-        format!("look again: guard question {id} --bytes"),
-    )
-}
-
-fn changed(id: &str) -> CallError {
-    refused(
-        format!("{id} has changed since it was shown"),
-        format!("look again: guard question {id} --bytes"),
-    )
-}
-
-fn not_theirs(name: &str, what: &str) -> CallError {
-    refused(
-        format!("{name} does not answer for {what}"),
-        "guard approver list says who does",
-    )
-}
-
-fn not_shown(id: &str) -> CallError {
-    refused(
-        format!("the question does not show all of {id}"),
-        format!("answer it at the machine: guard approve {id}"),
-    )
-}
-
-fn not_offered(id: &str, scope: &str) -> CallError {
-    let scope: String = scope.chars().take(40).collect();
-    refused(
-        format!("{scope:?} is not offered for {id}"),
-        "answer with what the question offers; the settings say what is: scopes under [answers]",
-    )
-}
-
-fn no_time() -> CallError {
-    refused("it does not say for how long", "guard sign")
-}
-
-fn nothing_to_open(id: &str) -> CallError {
-    refused(
-        format!(
-            "nothing can be opened for {id}: a policy denies it by now, or all of it is allowed"
-        ),
-        "guard pending",
-    )
-}
-
-fn too_long(time: Duration, longest: Duration) -> CallError {
-    refused(
-        format!(
-            "{} is longer than the {} that may be opened so",
-            lasting(time),
-            lasting(longest)
-        ),
-        "answer for a shorter time: max_for of the settings, of the approver, and the rule's max_hole count",
-    )
-}
-
-fn wrong_code(id: &str, left: u8) -> CallError {
-    let times = if left == 1 { "time" } else { "times" };
-    refused(
-        "its code is not the one of this request",
-        format!(
-            "compare the request with what guard watch shows beside the code; {id} can be tried {left} {times} more"
-        ),
-    )
-}
-
-fn said_already(name: &str) -> CallError {
-    refused(
-        format!("{name} has said yes already, and somebody else has to as well"),
-        "ask another approver: guard approver list",
-    )
-}
-
-fn says_otherwise(others: &[Given]) -> CallError {
-    let who: Vec<_> = others.iter().map(|one| one.signed.by.as_str()).collect();
-    let said = others.first().and_then(|one| one.answer.seconds);
-    refused(
-        format!("{} said yes to something else", who.join(" and ")),
-        format!(
-            "say the same, for {} seconds, or no",
-            said.unwrap_or_default()
-        ),
-    )
-}
-
-fn not_spent(error: &std::io::Error) -> CallError {
-    CallError::failed(
-        WHAT,
-        format!("it cannot be written down that it is used: {error}"),
-        "make room on the disk of guardd's state directory",
-    )
 }
