@@ -2,4 +2,5 @@
 
 mod chain;
 mod records;
+mod signed;
 mod suggest;
