@@ -203,6 +203,13 @@ pub(crate) fn length(skb: *mut __sk_buff) -> u64 {
     u64::from(length) + others * HEADERS
 }
 
+/// Into how many segments a packet is yet to be cut; 0 for one that is whole.
+#[inline(always)]
+pub(crate) fn segments(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (&raw const (*skb).gso_segs).read_volatile() }
+}
+
 /// A socket's storage in a map of `T`, if it has any.
 #[inline(always)]
 pub(crate) fn socket_storage<T>(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut T> {
