@@ -292,7 +292,7 @@ fn with_socket<R>(
     let ports = (u32::from(to_port.to_be()) << 16) | u32::from(from_port.to_be());
     let write = |word: usize, value: u32| {
         // SAFETY: one of nine words.
-        unsafe { at.add(word).write(value) };
+        unsafe { at.add(word).write_volatile(value) };
     };
     let length = if to.is_v4() {
         write(0, from.0[3]);

@@ -45,6 +45,7 @@ struct Stage {
     free: Client,
     plain: Client,
     named: Client,
+    flooder: Client,
     daemon: Daemon,
     _server: Server,
     _sink: Running,
@@ -69,6 +70,7 @@ impl Stage {
             free: Client::free(&network)?,
             plain: Client::guarded(&daemon, "plain")?,
             named: Client::guarded(&daemon, "named")?,
+            flooder: Client::guarded(&daemon, "named")?,
             daemon,
             _server: server,
             _sink: sink,
@@ -97,6 +99,7 @@ pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
     let mut stage = Stage::start()?;
     let mut figures = look_ups(plan, &mut stage)?;
     figures.push(a_second(plan, &mut stage)?);
+    figures.push(beside_a_flood(plan, &mut stage)?);
     figures.push(connects(plan, &mut stage)?);
     figures.push(resident(&mut stage)?);
     figures.push(again(&mut stage)?);
@@ -153,6 +156,38 @@ fn a_second(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
     );
     Ok(figure
         .beside(Other::Measured("no guard", free))
+        .remark(remark))
+}
+
+/// A look-up while another session sends questions as fast as it can.
+fn beside_a_flood(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+    let flooded = |stage: &mut Stage| {
+        let mut flood = order("ask-flood", 0);
+        flood["ms"] = 500.into();
+        stage.flooder.tell(&flood)?;
+        let mut few = order("ask", QUESTIONS);
+        few["count"] = 500.into();
+        let answer = stage.named.ask(&few)?;
+        stage.flooder.answer()?;
+        answer["ns"].as_f64().context("no time")
+    };
+    let [quiet, flooded] = interleave(
+        plan.fewest,
+        stage,
+        [
+            &mut |stage: &mut Stage| Ok(look_up(&mut stage.named)?[0]),
+            &mut |stage: &mut Stage| flooded(stage),
+        ],
+    )?;
+    let figure = Figure::alone(
+        "look-up, another session floods",
+        Unit::Time,
+        flooded,
+        Target::Ratio(1.1),
+    );
+    let remark = "the flood takes a CPU by itself, and the resolver reads 25,600 of it a second";
+    Ok(figure
+        .beside(Other::Measured("nobody does", quiet))
         .remark(remark))
 }
 

@@ -91,6 +91,20 @@ pub(super) fn at_once(to: &Pool, count: u64) -> Result<Value> {
     Ok(json!({"a_second": count as f64 / start.elapsed().as_secs_f64()}))
 }
 
+/// Sends questions as fast as it can, and hears no answer: how many were sent, and how many were not.
+pub(super) fn flood(to: &Pool, time: Duration) -> Result<Value> {
+    let socket = socket(to)?;
+    let (start, mut sent, mut refused) = (Instant::now(), 0_u64, 0_u64);
+    while start.elapsed() < time {
+        match socket.send(&question(sent as u16, false)) {
+            Ok(_) => sent += 1,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => refused += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(json!({"sent": sent, "refused": refused}))
+}
+
 /// Asks until that is answered: when it was.
 pub(super) fn until(to: &Pool, patience: Duration) -> Result<Value> {
     let deadline = Instant::now() + patience;

@@ -65,6 +65,7 @@ fn obey(order: &Value, way: &Way, kept: &mut Kept) -> Result<Value> {
             order["v6"] == true,
         )?,
         "ask-at-once" => ask::at_once(&Pool::of(order)?, number(order, "count")?)?,
+        "ask-flood" => ask::flood(&Pool::of(order)?, time(order)?)?,
         "ask-until" => ask::until(&Pool::of(order)?, time(order)?)?,
         "until" => connect::until(&Pool::of(order)?, order["allowed"] == true, time(order)?)?,
         "pace" => connect::pace(&Pool::of(order)?, number(order, "a_second")?, time(order)?)?,
