@@ -372,7 +372,7 @@ fn curl() {
         &format!("curl -sS http://{NAME}:8080/version"),
         "gitVersion",
     );
-    let by_address = scene.with(&format!("curl -sS --noproxy '*' http://198.51.100.7/"));
+    let by_address = scene.with("curl -sS --noproxy '*' http://198.51.100.7/");
     assert_ne!(by_address.code, Some(0), "{by_address:?}");
     scene.finds_nothing(
         &format!("curl -sS http://{SECRET}/"),
