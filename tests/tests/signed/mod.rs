@@ -1,6 +1,7 @@
 //! Answers that people sign elsewhere: over the bytes of guardd's question, by real keys, whoever brings them.
 
 mod conditions;
+mod http;
 mod killed;
 mod people;
 mod scene;

@@ -25,6 +25,12 @@ ports = ["tcp/443", "tcp/1000-2000"]
 action = "confirm"
 
 [[rule]]
+name = "reads"
+to = ["192.0.2.0/24"]
+ports = ["tcp/80"]
+action = "read-only"
+
+[[rule]]
 name = "short"
 to = ["192.0.2.10"]
 ports = ["tcp/8080"]
