@@ -28,7 +28,7 @@
 //! | 23–25, 27 SNI, ECH, QUIC, STARTTLS | those of `tls = "name"` |
 //! | 26 fronting | docs/threat-model.md: only `read-only` closes it |
 //! | 28 DNS over TLS | `over_tls`; U `browsers_are_told_to_keep_to_this_resolver` |
-//! | 29 resolvers behind Unix sockets | `escapes::helpers::path`, `bus`; [`is_harmless`](guardd) has none that asks |
+//! | 29 resolvers behind Unix sockets | `escapes::helpers::path`, `bus`; of what guardd lets pass none asks for others |
 //! | 30 mDNS, LLMNR, NetBIOS | `multicast_name`, `escapes::forms::multicast`, `subnet_broadcast` |
 //! | 31 own files | `own_servers`; `escapes::forms::name` |
 //! | 32 an engine's 127.0.0.11 | `resolver::life::a_name_server_behind_a_redirect_of_the_machine_s_is_asked` |
