@@ -87,7 +87,7 @@ family! { "Round the names";
     denied_below: asked("a name that a rule denies, below an allowed wildcard", "NXDOMAIN", JUDGED)
         => || leaves("udp", "secret.db.api.example.com");
     by_device: asked("a question by a chosen device (`SO_BINDTODEVICE`)", "EPERM", SENDMSG) => || leaves("device", BELOW);
-    by_interface: asked("the same by `IP_UNICAST_IF`", "EPERM", "egress: loopback by its own device only")
+    by_interface: asked("a question by `IP_UNICAST_IF`", "EPERM", "egress: loopback by its own device only")
         => || leaves("interface", BELOW);
     many_in_one: asked("two questions in one datagram that the kernel cuts up (`UDP_SEGMENT`)", "EPERM", "egress")
         => || leaves("segment", BELOW);
