@@ -42,6 +42,36 @@ pub(crate) fn operated(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     if sk.is_null() { None } else { Some(sk) }
 }
 
+/// The other end of a callback's TCP connection.
+#[inline(always)]
+pub(crate) fn peer(ctx: &SockOpsContext) -> Connection {
+    /// `AF_INET6` of linux/socket.h.
+    const AF_INET6: u32 = 10;
+    // SAFETY: the kernel's context. All is read whatever the family is: LLVM would make one load of two in two branches, at an
+    // offset that the verifier refuses. `remote_port` has 16 bits in network byte order in its high half.
+    let (port, is_v6, v4, v6) = unsafe {
+        let ops = ctx.ops;
+        let ip6 = (&raw const (*ops).remote_ip6).cast::<u32>();
+        (
+            u32::from_be((&raw const (*ops).remote_port).read_volatile()) as u16,
+            (&raw const (*ops).family).read_volatile() == AF_INET6,
+            (&raw const (*ops).remote_ip4).read_volatile(),
+            [
+                ip6.read_volatile(),
+                ip6.add(1).read_volatile(),
+                ip6.add(2).read_volatile(),
+                ip6.add(3).read_volatile(),
+            ],
+        )
+    };
+    let to = if is_v6 {
+        Address(v6)
+    } else {
+        Address::from_v4_be(v4)
+    };
+    Connection::new(to, Protocol::TCP, port)
+}
+
 /// What a program asked for on an IPv4 socket.
 #[inline(always)]
 pub(crate) fn connection4(ctx: &SockAddrContext) -> Connection {

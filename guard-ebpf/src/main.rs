@@ -12,6 +12,7 @@
 mod ctx;
 mod dial;
 mod emit;
+mod flows;
 mod hold;
 mod kernel;
 mod layout;
@@ -145,8 +146,8 @@ fn listen(ctx: SockOpsContext) -> u32 {
     ALLOW as u32
 }
 
-/// Callbacks of TCP (`sock_ops`): of a socket whose connection is held they pace its SYNs and note its end. What other programs
-/// replied stays as it is.
+/// Callbacks of TCP (`sock_ops`): of a socket whose connection is held they pace its SYNs and note its end, and of each they count
+/// what it reached. What other programs replied stays as it is.
 #[sock_ops]
 fn hold(ctx: SockOpsContext) -> u32 {
     if ctx.op() == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
@@ -155,6 +156,8 @@ fn hold(ctx: SockOpsContext) -> u32 {
         socket.unmark_inbound();
     }
     hold::operate(&ctx);
+    // After those, which want no more of these callbacks once the connection stands.
+    flows::operate(&ctx);
     ALLOW as u32
 }
 
@@ -422,6 +425,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let generation = if receiver.begins() { 0 } else { generation };
     if receiver.is_own() {
         log::packet(skb, to, Outcome::Own);
+        flows::note_own(sk);
         if generation != 0 {
             cache_plain(skb, sk, to, generation);
         }
@@ -524,6 +528,9 @@ fn conclude(
         }
         hold::note_passed(skb, sk, &decision);
         log::case(case, to, Hook::Egress, Outcome::Allowed);
+        if answers == Answers::No {
+            flows::note_packet(sk, to, case.session.id, case.said());
+        }
         return ALLOW;
     } else if let Some(answer) = hold::judge(sk, to, case.session.id) {
         log::case(case, to, Hook::Egress, Outcome::Held);
@@ -555,6 +562,10 @@ fn judge_redirected(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> 
     let asked = redirect.asked();
     let decision = redirect::decide(redirect, &asked, &session);
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
+        if asked.protocol == Protocol::UDP {
+            let said = verdict::with_policy(decision.said(), decision.policy);
+            flows::note_packet(sk, &asked, session.id, said);
+        }
         // The resolver is told of each datagram.
         return match (decision.hole.0, asked.protocol) {
             (0, Protocol::TCP) => ALLOW,

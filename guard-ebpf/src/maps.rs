@@ -9,10 +9,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoldTerms,
-    HoleId, HoleKind, HoleList, Learned, ListId, NameId, Named, NamedKey, NetnsCookie, Origin,
-    OriginKey, PolicyId, PrefixValue, RangeList, RefusedKey, Relay, Session, SessionId,
-    SessionStats, Tables, meta,
+    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Flow, FlowCount,
+    FlowKey, Held, HoldTerms, HoleId, HoleKind, HoleList, Learned, ListId, NameId, Named, NamedKey,
+    NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, RangeList, RefusedKey, Relay, Session,
+    SessionId, SessionStats, Tables, meta,
 };
 
 use crate::kernel;
@@ -96,6 +96,16 @@ pub(crate) const EVENTS_SIZE: usize = 512 * 1024;
 /// The outermost session of each nested one: the one that a person started. Written by guardd.
 #[btf_map]
 static OUTERMOST: HashMap<u32, u32, 4096, NO_PREALLOC> = HashMap::new();
+
+/// What each session has reached. Written here; guardd removes what an ended session has left. Nothing is evicted: what would be
+/// might be another session's.
+#[btf_map]
+pub(crate) static FLOWS: HashMap<FlowKey, Flow, 65536, NO_PREALLOC> = HashMap::new();
+
+/// How many flows of an outermost session and all inside it are kept, and how many connections were left out: a [`FlowCount`]'s
+/// number. Counted here; guardd lowers it by what it has removed.
+#[btf_map]
+static FLOW_SHARES: HashMap<u64, u64, 8192, NO_PREALLOC> = HashMap::new();
 
 /// How many events of each kind an outermost session and all inside it have had reported in this second. Written here.
 #[btf_map]
@@ -181,14 +191,33 @@ pub(crate) struct Share {
     pub(crate) in_window: u64,
 }
 
+/// The session that a person started, around that one or itself.
+#[inline(always)]
+fn outermost(session: SessionId) -> SessionId {
+    OUTERMOST
+        .get_ptr(session.0)
+        // SAFETY: a live map value, written once.
+        .map_or(session, |outermost| {
+            SessionId(unsafe { outermost.read_volatile() })
+        })
+}
+
+/// A number of a session's flows, which is its outermost session's; none where there is no room.
+#[inline(always)]
+pub(crate) fn flow_count(session: SessionId, of: FlowCount) -> Option<*mut u64> {
+    let key = of.of(outermost(session));
+    if let Some(count) = FLOW_SHARES.get_ptr_mut(key) {
+        return Some(count);
+    }
+    // Of two that are the first at once, one is the second.
+    let _ = FLOW_SHARES.insert(key, 0, NO_EXIST);
+    FLOW_SHARES.get_ptr_mut(key)
+}
+
 /// The share of a session, which is its outermost session's; none where memory is short.
 #[inline(always)]
 pub(crate) fn share(session: SessionId, of: Shared, now: BootTime) -> Option<*mut Share> {
-    let outermost = OUTERMOST
-        .get_ptr(session.0)
-        // SAFETY: a live map value, written once.
-        .map_or(session.0, |outermost| unsafe { outermost.read_volatile() });
-    let key = u64::from(outermost) | (of as u64) << 32;
+    let key = u64::from(outermost(session).0) | (of as u64) << 32;
     if let Some(share) = SHARES.get_ptr_mut(key) {
         return Some(share);
     }
@@ -270,6 +299,10 @@ pub(crate) struct ListenerState {
     pub(crate) ticket: u64,
     /// When it was last reported that a session connects to it.
     pub(crate) told: u64,
+    /// What the thread called itself that made it. See [`crate::flows`].
+    pub(crate) program: [u64; 2],
+    /// What is counted of it. See [`crate::flows`].
+    pub(crate) counted: u64,
 }
 
 /// Socket storage with flags, which `btf_maps::SkStorage` has no parameter for. Only the types

@@ -55,6 +55,12 @@ pub(crate) fn packed(session: &Session, to: &Connection, stage: Stage) -> u64 {
     guard_chain_verdict(session, to, stage as u32)
 }
 
+/// What a policy says, as [`packed`].
+#[inline(always)]
+pub(crate) const fn with_policy(said: PolicyVerdict, policy: PolicyId) -> u64 {
+    ((policy.0 as u64) << POLICY) | said.pack()
+}
+
 /// Out of [`packed`].
 #[inline(always)]
 pub(crate) fn unpacked(packed: u64) -> Decision {
@@ -80,7 +86,7 @@ extern "C" fn guard_chain_verdict(
     let decision = chain_verdict(session, |policy| {
         PolicyVerdict::unpack(guard_policy_verdict(policy.0, session.id.0, to, stage))
     });
-    (u64::from(decision.policy.0) << POLICY) | decision.said().pack()
+    with_policy(decision.said(), decision.policy)
 }
 
 /// [`find_hole`].

@@ -27,6 +27,7 @@ mod enforcement;
 mod escapes;
 mod events;
 mod extensions;
+mod flows;
 mod holes;
 mod https;
 mod inbound;

@@ -8,6 +8,7 @@ mod cgroup;
 mod dials;
 mod error;
 mod events;
+mod flows;
 mod holding;
 mod hole_list;
 #[cfg(test)]
@@ -80,6 +81,8 @@ pub struct Datapath {
     /// None where the programs know no names.
     resolvers: Option<resolvers::Resolvers>,
     holding: holding::Holding,
+    /// None where the programs add up no flows.
+    flows: Option<flows::Flows>,
     /// The programs at the kernel's security hooks, or why there are none.
     lsm: std::result::Result<lsm::Lsm, String>,
     /// The programs that refuse Unix sockets without security hooks, or why there are none.

@@ -14,6 +14,7 @@ use guard_sys::btf::Btf;
 use super::{
     Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
     dials::{self, Dials},
+    flows::Flows,
     holding::Holding,
     hooks, layout,
     lsm::Lsm,
@@ -117,6 +118,7 @@ impl Datapath {
             proxies,
             resolvers,
             holding,
+            flows: Flows::open(&live)?,
             lsm,
             unix,
             outside,

@@ -80,6 +80,9 @@ pub enum Verb {
     /// List what runs under the guard
     #[command(after_help = examples::SESSIONS, aliases = ["ls", "list", "ps"])]
     Sessions,
+    /// List what sessions have reached, by program and destination; those that ended lately, too
+    #[command(after_help = examples::FLOWS, aliases = ["connections", "reached"])]
+    Flows(FlowsArgs),
     /// End a session and every process in it
     #[command(after_help = examples::STOP, aliases = ["kill", "end"])]
     Stop(StopArgs),
@@ -119,7 +122,7 @@ pub enum Verb {
     /// Judge what the audit log recorded by another policy, and show what would have been otherwise
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
-    /// Offer the policy lines that would make the answers of people permanent
+    /// Offer the policy lines that would make the answers of people permanent, or a policy of what was reached
     #[command(after_help = examples::SUGGEST)]
     Suggest(SuggestArgs),
     /// Inside a session: show what was stopped, and what to do about it
@@ -184,6 +187,10 @@ pub struct RunArgs {
     /// How long a connection may wait for an answer, such as 60s [default: the policy's]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub hold: Option<Duration>,
+    /// Let pass what no rule of the policy names, and record it, to write a policy of: `guard suggest --from-flows`. Rules hold,
+    /// and nobody inside a session can ask for it
+    #[arg(long)]
+    pub observe: bool,
     /// Do not sum up at the end what was stopped and asked
     #[arg(long, short)]
     pub quiet: bool,
@@ -318,6 +325,14 @@ pub struct CloseArgs {
     /// All that you may close
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
+}
+
+/// `guard flows`
+#[derive(Debug, Args)]
+pub struct FlowsArgs {
+    /// Of this session only, and of those that were started in it
+    #[arg(long, value_name = "ID", add = complete::sessions())]
+    pub session: Option<String>,
 }
 
 /// `guard stop`
@@ -523,6 +538,9 @@ pub struct ReplayArgs {
 /// `guard suggest`
 #[derive(Debug, Args)]
 pub struct SuggestArgs {
+    /// Print a policy that lets pass what sessions have reached, and nothing else
+    #[arg(long)]
+    pub from_flows: bool,
     /// Of this session only
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,

@@ -26,6 +26,7 @@ mod doctor;
 mod embedded;
 pub mod error;
 mod explain;
+mod flows;
 mod generate;
 mod hook;
 mod init;
@@ -93,6 +94,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Holes => answers::holes(connect()?, output),
         Verb::Close(args) => answers::close(connect()?, args, output),
         Verb::Sessions => sessions::sessions(connect()?, output),
+        Verb::Flows(args) => flows::flows(connect()?, args, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
         Verb::Watch(args) => watch::watch(&socket, &args, output),
@@ -128,7 +130,7 @@ fn is_session(verb: &Verb) -> Result<(), Failure> {
         Verb::Log(args) => ("log --session", &args.session),
         Verb::Report(args) => ("report --session", &args.session),
         Verb::Replay(args) => ("replay --session", &args.session),
-        Verb::Suggest(args) => ("suggest --session", &args.session),
+        Verb::Suggest(args) if !args.from_flows => ("suggest --session", &args.session),
         _ => return Ok(()),
     };
     let wrong = session

@@ -39,6 +39,8 @@ pub struct Config {
     pub strict: bool,
     /// Whether `guard run --user root` is allowed: root of a user namespace, with no more rights than the user's.
     pub run_as_root: bool,
+    /// Whether `guard run --observe` is allowed, under which what no rule names passes and is recorded.
+    pub observe: bool,
     /// What `guard run` looks for first.
     pub discover: Discover,
     /// What Prometheus reads.
@@ -173,6 +175,7 @@ impl Default for Config {
             approve: Approve::default(),
             strict: false,
             run_as_root: false,
+            observe: true,
             discover: Discover::default(),
             metrics: Metrics::default(),
             proxy: Proxy::default(),

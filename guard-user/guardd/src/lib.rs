@@ -10,6 +10,7 @@ pub mod changes;
 pub mod config;
 pub mod control;
 pub mod doctor;
+pub mod flows;
 pub mod grants;
 pub mod holds;
 pub mod machine;

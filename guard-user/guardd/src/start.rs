@@ -23,6 +23,7 @@ use crate::{
     args::Paths,
     config::Config,
     control::failure::CallError,
+    flows::Flows,
     grants::holes::Holes,
     holds::Holds,
     machine::Machine,
@@ -219,6 +220,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         holds: Holds::default(),
         proxy: Proxy::new(shelves.key.clone()),
         resolver: resolver::Resolver::default(),
+        flows: Flows::new(shelves.flows.clone()),
         config,
     };
     let judges_names = state.datapath.knows_names() && resolver::needed::can_run();
@@ -325,7 +327,7 @@ impl State {
     }
 
     fn default(&mut self, name: &str) -> Result<(), CallError> {
-        let known = self.policies.named(name);
+        let known = self.policies.named(name, false);
         let slot = match (self.policies.library().find(name), known) {
             (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,
             (Ok(source), known) => self.renew_default(known, source)?,

@@ -19,6 +19,7 @@ use guard_sys::pidfd::Peer;
 use crate::{
     config::Config,
     control::{auth::Caller, failure::CallError},
+    flows::{Flows, kept::KeptFlows},
     grants::holes::{self, Holes},
     holds::Holds,
     machine::Machine,
@@ -45,6 +46,8 @@ pub struct Shelves {
     pub policies: Shelf<PolicyText>,
     /// The last answers of the name servers, under one key.
     pub names: Shelf<Names>,
+    /// What sessions have reached, by session.
+    pub flows: Shelf<KeptFlows>,
     /// What people chose last, by uid.
     pub choices: Shelf<VecDeque<Choice>>,
     /// The file for the key of the certificate authority. Only the proxy reads it.
@@ -53,8 +56,8 @@ pub struct Shelves {
 
 impl Shelves {
     /// The directories of all of them.
-    pub const DIRS: [&str; 6] = [
-        "sessions", "holes", "requests", "policies", "names", "choices",
+    pub const DIRS: [&str; 7] = [
+        "sessions", "holes", "requests", "policies", "names", "flows", "choices",
     ];
 
     /// Those in `dir`.
@@ -63,7 +66,7 @@ impl Shelves {
     ///
     /// What the file system says.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let [sessions, holes, requests, policies, names, choices] =
+        let [sessions, holes, requests, policies, names, flows, choices] =
             Self::DIRS.map(|shelf| dir.join(shelf));
         Ok(Self {
             sessions: Shelf::open(sessions)?,
@@ -71,6 +74,7 @@ impl Shelves {
             requests: Shelf::open(requests)?,
             policies: Shelf::open(policies)?,
             names: Shelf::open(names)?,
+            flows: Shelf::open(flows)?,
             choices: Shelf::open(choices)?,
             key: dir.join("authority.key"),
         })
@@ -79,7 +83,8 @@ impl Shelves {
     /// Removes temporary files that a killed guardd left. Returns how many.
     pub fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
-        states + self.policies.sweep() + self.names.sweep() + self.choices.sweep()
+        let learned = self.names.sweep() + self.flows.sweep() + self.choices.sweep();
+        states + self.policies.sweep() + learned
     }
 
     /// Removes all of them: nothing is enforced any more.
@@ -89,6 +94,7 @@ impl Shelves {
         self.requests.destroy();
         self.policies.destroy();
         self.names.destroy();
+        self.flows.destroy();
         self.choices.destroy();
         // There may be none.
         let _ = fs::remove_file(&self.key);
@@ -132,6 +138,8 @@ pub struct State {
     pub(crate) proxy: Proxy,
     /// The resolver.
     pub(crate) resolver: Resolver,
+    /// What sessions have reached.
+    pub(crate) flows: Flows,
 }
 
 impl State {

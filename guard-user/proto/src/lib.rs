@@ -5,7 +5,7 @@
 //! true?}` or `{"error": …, "parameters": {…}}`. The objects in answers are those that
 //! `guard --json` prints.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use guard_policy::{self as policy, SocketName};
 use jiff::Timestamp;
@@ -116,6 +116,14 @@ pub enum Call {
     Stop {
         /// Which.
         session: String,
+    },
+    /// What sessions have reached: those that live, and those that ended lately. From inside: what the caller's own has. Answer:
+    /// [`Flows`].
+    #[serde(rename = "org.guardd.Control.Flows")]
+    Flows {
+        /// Of this one alone, and those inside it, by its id or name.
+        #[serde(default)]
+        session: Option<String>,
     },
     /// From a supervisor: a connection to a Unix socket was refused. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.SocketRefused")]
@@ -267,6 +275,9 @@ pub struct Run {
     /// It will be root of a user namespace of its own, in which nobody but that uid is.
     #[serde(default)]
     pub root: bool,
+    /// What no rule of the policy names passes, to be learned from. For a caller outside only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
 }
 
 /// Parameters of [`Call::Assign`].
@@ -400,6 +411,9 @@ pub struct Session {
     /// The session around it; null if a person started it.
     #[serde(default)]
     pub parent: Option<String>,
+    /// Its policy lets pass what no rule names.
+    #[serde(default)]
+    pub observed: bool,
 }
 
 /// A process that a command has left behind.
@@ -760,6 +774,57 @@ pub struct Sessions {
     pub sessions: Vec<Session>,
 }
 
+/// What a session has reached: connections of one program to one port of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The session.
+    pub session: String,
+    /// The name that the session asked for, the latest of several; null: it asked for none.
+    pub host: Option<String>,
+    /// Each name that it asked for and was told that address of.
+    pub names: Vec<String>,
+    /// Where to.
+    pub address: String,
+    /// As in `destination`.
+    pub protocol: String,
+    /// Null if the protocol has none.
+    pub port: Option<u16>,
+    /// What the thread called itself that made the socket; null: unknown.
+    pub program: Option<String>,
+    /// When the first connection was established.
+    #[serde(serialize_with = "moment::write")]
+    pub first_at: Timestamp,
+    /// When the last one was, or one was closed.
+    #[serde(serialize_with = "moment::write")]
+    pub last_at: Timestamp,
+    /// Of TCP; else how often a socket turned there.
+    pub connections: u64,
+    /// Of closed connections; null: not TCP.
+    pub bytes_sent: Option<u64>,
+    /// Of closed connections; null: not TCP.
+    pub bytes_received: Option<u64>,
+    /// What the policies say of it: `allow`; what a hole let through is `confirm` or `read-only`.
+    pub verdict: String,
+    /// The rule; null: the policy's default.
+    pub rule: Option<String>,
+    /// Where a listener on this machine leads.
+    #[serde(default)]
+    pub leads_to: Vec<Endpoint>,
+}
+
+/// Answer to [`Call::Flows`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Flows {
+    /// By session, in the order of their first connections.
+    pub flows: Vec<Flow>,
+    /// The name servers of this machine, as policies have them: `@dns`.
+    #[serde(default)]
+    pub name_servers: Vec<IpAddr>,
+    /// What is missing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
 /// Answer to [`Call::Explain`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Explanations {
@@ -823,6 +888,9 @@ pub struct PolicyStatus {
     pub name: String,
     /// Null: built in.
     pub file: Option<String>,
+    /// Lets pass what no rule names: for sessions that are observed.
+    #[serde(default)]
+    pub observed: bool,
     /// How many sessions it holds for.
     pub sessions: usize,
     /// Prefixes in the kernel.

@@ -278,6 +278,7 @@ kinds! {
     /// A session was made.
     SessionStart {
         name: String, policy: String, user: String, parent: String, command: Vec<String>, assigned: String,
+        observed: bool,
     }
     /// Its last process has ended.
     SessionEnd { seconds: f64, denied: u64, }

@@ -17,6 +17,7 @@ Examples:
   guard run --policy ./agent.toml --name nightly -- make deploy
   sudo guard run -- claude                as you, with a guardd of its own if none runs
   guard run --user root -- make install   as root of a user namespace, where the settings allow it
+  guard run --observe -- make test        what no rule names passes, to be learned from
 
 At the end, if something was stopped or asked, a few lines on standard error say what, and who
 answered; not with --quiet.
@@ -87,6 +88,15 @@ pub(super) const SESSIONS: &str = "\
 Examples:
   guard sessions
   guard sessions --json";
+
+pub(super) const FLOWS: &str = "\
+Examples:
+  guard flows
+  guard flows --session s1
+  guard flows --json | jq -r '.[] | [.program, .host // .address, .port] | @tsv'
+
+A TCP connection is listed once it is established, and its bytes once it is closed.
+What a session's own servers get is not listed; what was refused is in `guard log`.";
 
 pub(super) const STOP: &str = "\
 Examples:
@@ -228,9 +238,11 @@ Examples:
   guard suggest --since 1d
   guard suggest --session s1 > lines.toml     then read it, and paste what you like
   guard suggest --json | jq '.left_out[]'
+  guard suggest --from-flows > learned.toml   after guard run --observe; then: guard diff ci learned.toml
 
 A yes becomes a rule that allows what was answered and nothing more; a no, one that denies it.
-Answers that contradict each other are left out, and said.";
+Answers that contradict each other are left out, and said. --from-flows prints a whole policy: what was
+reached passes, by names where names are known, and all else is denied.";
 
 pub(super) const WHY: &str = "\
 Examples:

@@ -15,6 +15,7 @@ pub(crate) mod endpoint;
 pub(crate) mod escape;
 pub(crate) mod explain;
 pub(crate) mod failure;
+pub(crate) mod flows;
 pub(crate) mod holes;
 pub(crate) mod inside;
 pub(crate) mod log;

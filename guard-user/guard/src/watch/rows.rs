@@ -1,10 +1,10 @@
 //! Lines of the lists, and all about a request or a hole. What others say stands last in a line.
 
-use guard_proto::{Hole, HttpRequest, LogRecord, Request, Session};
+use guard_proto::{Flow, Hole, HttpRequest, LogRecord, Request, Session};
 
 use crate::render::escape::quoted;
 use crate::render::time::Clock;
-use crate::render::{command_line, holes, log, requests, sessions};
+use crate::render::{command_line, flows, holes, log, requests, sessions};
 
 use super::model::Tone;
 
@@ -225,6 +225,20 @@ pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
     .collect()
 }
 
+/// What a session has reached.
+pub(crate) fn reached(flow: &Flow, clock: &Clock) -> String {
+    format!(
+        "{:<5} {:<14} {:>5}x  {}  {} {}  {}",
+        flow.session,
+        clock.ago(flow.last_at),
+        flow.connections,
+        flow.program.as_deref().unwrap_or("-"),
+        flows::port(flow),
+        flows::to(flow),
+        flows::by(flow),
+    )
+}
+
 /// A session in a line of a list.
 pub(crate) fn session(session: &Session, clock: &Clock) -> String {
     format!(
@@ -232,7 +246,10 @@ pub(crate) fn session(session: &Session, clock: &Clock) -> String {
         sessions::place(session),
         session.user,
         clock.ago(session.started_at),
-        session.policy,
+        match session.observed {
+            true => format!("{} (observed)", session.policy),
+            false => session.policy.clone(),
+        },
         match session.command.is_empty() {
             true => session.name.clone(),
             false => format!("{}  {}", session.name, command_line(&session.command)),

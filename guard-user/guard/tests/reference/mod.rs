@@ -166,6 +166,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Hole", "hole"),
             ("HttpHole", "`http` of a hole"),
             ("Explanation", "explanation"),
+            ("Flow", "flow"),
             ("Status", "status"),
             ("PolicyStatus", "`policies`"),
             ("HookStatus", "`hooks`"),
@@ -196,6 +197,13 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Suggestion", "`guard suggest`"),
             ("SuggestedRule", "`rules`"),
             ("SuggestedHttp", "`http`"),
+        ],
+    ),
+    (
+        "struct LearnedPolicy {",
+        &[
+            ("LearnedPolicy", "`guard suggest --from-flows`"),
+            ("LearnedRule", "`rules`"),
         ],
     ),
     (

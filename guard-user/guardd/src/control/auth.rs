@@ -123,7 +123,7 @@ enum Audience {
 
 fn audience(call: &Call) -> Audience {
     match call {
-        Call::Run(_) | Call::Enter { .. } => Audience::Both,
+        Call::Run(_) | Call::Enter { .. } | Call::Flows { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Other callers of Assign go through `assigner`.
         Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } => Audience::Root,
@@ -250,9 +250,11 @@ mod tests {
             connects: false,
             scoped: false,
             root: false,
+            observe: false,
         };
         let session = String::new();
-        vec![Call::Run(run), Call::Enter { session }]
+        let flows = Call::Flows { session: None };
+        vec![Call::Run(run), Call::Enter { session }, flows]
     }
 
     fn for_root() -> Vec<Call> {

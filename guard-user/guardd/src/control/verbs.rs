@@ -74,6 +74,7 @@ fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, CallError> {
 async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Why {} => one(&in_turn(shared, who, |state| state.why(who)).await?),
+        Call::Flows { .. } => one(&in_turn(shared, who, |state| state.own_flows(who)).await?),
         Call::Request {
             destination,
             ports,
@@ -122,6 +123,9 @@ async fn approver(
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
         Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
+        Call::Flows { session } => {
+            one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
+        }
         Call::SocketRefused {
             session,
             socket,

@@ -24,8 +24,17 @@ pub struct KnownNames {
     patterns: RefCell<HashMap<NamedKey, Named>>,
     /// Sessions of which the kernel knows more than is kept here.
     beyond: HashSet<SessionId>,
-    /// The names of each address, each with the time until which it counts.
-    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, BootTime>>>,
+    /// The names of each address.
+    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, Known>>>,
+}
+
+/// What is known of a name of an address.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Until when it counts.
+    until: BootTime,
+    /// The session asked for it, and was not just led there.
+    asked: bool,
 }
 
 /// An answer that a session got.
@@ -33,7 +42,7 @@ pub struct KnownNames {
 pub struct Answered<'a> {
     /// The session.
     pub session: SessionId,
-    /// The name, and the names by which it was led there.
+    /// The name that it asked for, and the one that it was led to.
     pub names: Vec<&'a str>,
     /// The addresses.
     pub addresses: Vec<Address>,
@@ -82,8 +91,22 @@ impl KnownNames {
     #[must_use]
     pub fn name_of(&self, session: SessionId, address: Address) -> Option<&str> {
         let names = self.names.get(&session)?.get(&address)?;
-        let last = names.iter().max_by_key(|(_, until)| **until);
+        let last = names
+            .iter()
+            .max_by_key(|(_, known)| (known.asked, known.until));
         last.map(|(name, _)| name.as_str())
+    }
+
+    /// The names that a session asked for and was told that address of, the latest first.
+    pub fn asked_of(&self, session: SessionId, address: Address) -> impl Iterator<Item = &str> {
+        let names = self
+            .names
+            .get(&session)
+            .and_then(|known| known.get(&address));
+        let asked = names.into_iter().flatten().filter(|(_, known)| known.asked);
+        let mut asked: Vec<_> = asked.collect();
+        asked.sort_by_key(|(_, known)| std::cmp::Reverse(known.until));
+        asked.into_iter().map(|(name, _)| name.as_str())
     }
 
     /// The addresses that a session knows of a name, each with the time until which it counts.
@@ -93,7 +116,7 @@ impl KnownNames {
         name: &str,
     ) -> impl Iterator<Item = (Address, BootTime)> {
         let known = self.names.get(&session).into_iter().flatten();
-        known.filter_map(move |(address, names)| Some((*address, *names.get(name)?)))
+        known.filter_map(move |(address, names)| Some((*address, names.get(name)?.until)))
     }
 
     /// Takes over what an earlier guardd left in the kernel.
@@ -111,7 +134,7 @@ impl KnownNames {
     ) {
         let known = self.names.entry(answered.session).or_default();
         if known.len() + answered.addresses.len() > MAX_ADDRESSES {
-            known.retain(|_, names| names.values().any(|until| *until > now));
+            known.retain(|_, names| names.values().any(|name| name.until > now));
             let is_kept = |key: &NamedKey| {
                 key.session != answered.session || known.contains_key(&key.address)
             };
@@ -121,10 +144,12 @@ impl KnownNames {
         for address in &answered.addresses {
             if known.len() < MAX_ADDRESSES || known.contains_key(address) {
                 let names = known.entry(*address).or_default();
-                names.retain(|_, until| *until > now);
-                for name in &answered.names {
+                names.retain(|_, name| name.until > now);
+                for (at, name) in answered.names.iter().enumerate() {
+                    let asked = at == 0 || names.get(*name).is_some_and(|known| known.asked);
+                    let until = answered.until;
                     if names.len() < MAX_NAMES || names.contains_key(*name) {
-                        names.insert((*name).to_owned(), answered.until);
+                        names.insert((*name).to_owned(), Known { until, asked });
                     }
                 }
             }
@@ -159,13 +184,13 @@ impl KnownNames {
             };
             let stays = found.patterns.into_iter();
             let stays = stays.filter(|one| one.pattern.0 != 0 && compiled.has_pattern(one.pattern));
-            let of_names = names.into_iter().flatten().filter_map(|(name, until)| {
+            let of_names = names.into_iter().flatten().filter_map(|(name, known)| {
                 let pattern = pattern_of(compiled, name)?;
                 // The resolver's own time counts: to write it again might undo what it has written meanwhile.
                 let is_there = found.patterns.iter().any(|one| one.pattern == pattern);
                 (!is_there).then_some(Learned {
                     pattern,
-                    until: *until,
+                    until: known.until,
                 })
             });
             let mut wanted = Named::default();

@@ -22,8 +22,8 @@ use guard_common::{
 };
 use guard_datapath::Datapath;
 use guard_policy::{
-    self as policy, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec,
-    Prefix, Rule, Severity, SocketName, Target,
+    self as policy, Compiled, Coverage, Diagnostic, DnsNames, Environment, Group, Met, Policy,
+    PortSpec, Prefix, Rule, Severity, SocketName, Target,
 };
 use guard_proto::PolicyStatus;
 use guard_sys::clock;
@@ -70,7 +70,11 @@ pub struct Read {
 /// `Invalid`, with where and what is wrong.
 pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     let file = source.shown_file();
-    let parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
+    let mut parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
+    if source.observe {
+        parsed.policy.default = Verdict::Allow;
+        parsed.policy.dns_names = Some(DnsNames::Any);
+    }
     let warnings = parsed.warnings.iter();
     Ok(Read {
         policy: parsed.policy,
@@ -233,6 +237,7 @@ impl InForce {
         PolicyStatus {
             name: self.policy.name.clone(),
             file: self.source.file.clone(),
+            observed: self.source.observe,
             sessions,
             prefixes: self.compiled.prefixes.len(),
             loaded_at: self.loaded_at,
@@ -386,18 +391,20 @@ impl Policies {
     #[must_use]
     pub fn same(&self, source: &PolicyText) -> Option<PolicyId> {
         if let Some(name) = &source.name {
-            return self.named(name);
+            return self.named(name, source.observe);
         }
         let mut slots = self.slots.iter();
         let found = slots.find(|(_, policy)| policy.source == *source);
         found.map(|(slot, _)| *slot)
     }
 
-    /// The slot of guardd's policy of that name.
+    /// The slot of guardd's policy of that name, as it is or so that it lets pass what no rule names.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<PolicyId> {
+    pub fn named(&self, name: &str, observe: bool) -> Option<PolicyId> {
         let mut slots = self.slots.iter();
-        let found = slots.find(|(_, policy)| policy.source.name.as_deref() == Some(name));
+        let is_it =
+            |source: &PolicyText| source.name.as_deref() == Some(name) && source.observe == observe;
+        let found = slots.find(|(_, policy)| is_it(&policy.source));
         found.map(|(slot, _)| *slot)
     }
 

@@ -47,6 +47,7 @@ impl State {
         self.recorder.follow_path();
         self.requests.keep();
         self.policies.keep_names(false);
+        self.follow_flows(now);
         self.nap(now)
     }
 
@@ -156,7 +157,11 @@ impl State {
         for id in self.sessions.ended(&self.datapath, now) {
             self.end_session(id, now);
         }
-        for id in self.sessions.drained(now) {
+        let drained = self.sessions.drained(now);
+        if !drained.is_empty() {
+            self.forget_flows(&drained);
+        }
+        for id in drained {
             self.forget_session(id);
         }
     }
@@ -184,6 +189,7 @@ impl State {
         self.recorder
             .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
         self.sessions.remove_file(&ids::session(id));
+        self.end_flows(now);
         self.resolver.renew();
         tracing::info!(session = id.0, "ended");
     }

@@ -1,5 +1,6 @@
 //! What is read out of trails, against naive readings of them.
 
 mod chain;
+mod learned;
 mod records;
 mod suggest;

@@ -234,6 +234,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Request { .. } => "Request",
         Call::Reload {} => "Reload",
         Call::Doctor {} => "Doctor",
+        Call::Flows { .. } => "Flows",
         Call::KernelLog { .. } => "KernelLog",
     }
 }
