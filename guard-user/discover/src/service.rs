@@ -146,7 +146,7 @@ impl Serialize for Service {
     }
 }
 
-/// Whose databases, clusters and stores these are says nothing, but they are nobody's own machine.
+/// Zones of managed databases, clusters and stores: never a person's own machine.
 const MANAGED: [&str; 34] = [
     "amazonaws.com",
     "neon.tech",

@@ -20,9 +20,9 @@ use super::render::time::Clock;
 struct Differences {
     old: String,
     new: String,
-    /// They let the same through, and are alike in everything else.
+    /// Both let the same through and are alike in everything else.
     equal: bool,
-    /// By address.
+    /// What changes, by address.
     changes: Vec<Change>,
     /// Names without an address here, of which the rules differ.
     names: Vec<NameChange>,
@@ -68,7 +68,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// By its file, or its name.
+    /// Reads a policy, given by file or by name.
     pub(super) fn of(name: &str, output: Output) -> Result<Self, CliError> {
         let file = PolicyFile::named(name)?;
         let parsed = file.parse(output)?;
