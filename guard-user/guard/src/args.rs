@@ -410,6 +410,9 @@ pub enum PolicyVerb {
 /// `guard diff`
 #[derive(Debug, Args)]
 pub struct DiffArgs {
+    /// Take OLD as it is under `guard run --observe`: what no rule of it names passes
+    #[arg(long)]
+    pub observed: bool,
     /// The policy before: a name, or a file: whatever has a slash in it or ends in .toml
     #[arg(value_name = "OLD", add = complete::policy_files())]
     pub old: String,

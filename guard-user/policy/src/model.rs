@@ -153,6 +153,12 @@ impl Policy {
                 .any(|target| matches!(target, Target::Name(_) | Target::Wildcard(_)))
     }
 
+    /// Lets pass what no rule names, for a session that is observed.
+    pub fn observe(&mut self) {
+        self.default = Verdict::Allow;
+        self.dns_names = Some(DnsNames::Any);
+    }
+
     /// What happens to questions for names that no rule names: what the file says, else they pass where anything in the
     /// internet may be reached by its address, and are refused where nothing may.
     #[must_use]

@@ -141,6 +141,12 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
         .success()
         .unwrap();
     // From everything to this: what it closes is told.
+    let job = daemon.policy_dir().join("job.toml");
+    let observed = ["diff", "--observed", job.to_str().unwrap(), file];
+    let diff = daemon.root(observed).run().unwrap();
+    assert_eq!(diff.code(), Some(1));
+    assert!(diff.stdout.contains("Less open:"), "{diff:?}");
+    assert!(!diff.stdout.contains("More open:"), "{diff:?}");
     let open = daemon
         .write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")
         .unwrap();

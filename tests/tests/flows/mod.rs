@@ -2,6 +2,7 @@
 
 mod bounds;
 mod learned;
+mod ways;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Running, Shell, bins, eventually, mounts};
 use serde_json::Value;
@@ -16,6 +17,7 @@ const BARE: &str = "192.0.2.20";
 const CLOCK: &str = "192.0.2.21";
 const DENIED: &str = "192.0.2.30";
 const ASKED: &str = "192.0.2.31";
+const READ: &str = "192.0.2.32";
 
 /// What the observed sessions are under: alone, it lets next to nothing pass.
 const JOB: &str = r#"
@@ -42,6 +44,12 @@ action = "deny"
 name = "asked"
 to = ["192.0.2.31"]
 action = "confirm"
+
+[[rule]]
+name = "reads"
+to = ["192.0.2.32"]
+ports = ["tcp/80"]
+action = "read-only"
 "#;
 
 struct Scene {

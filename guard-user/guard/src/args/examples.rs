@@ -154,6 +154,7 @@ pub(super) const DIFF: &str = "\
 Examples:
   guard diff homelab ./homelab.toml
   guard diff old.toml new.toml --json | jq '.changes[].destination'
+  guard diff --observed ci learned.toml   what the learned policy closes of what was observed
 
 All addresses, protocols and ports are compared, none is sampled. Names are what they stand for
 here and now; of those that do not resolve, the rules are compared.

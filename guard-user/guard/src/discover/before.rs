@@ -6,7 +6,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_common::Verdict;
 use guard_discover::{Bounds, Discovery};
 use guard_launch::Identity;
 use guard_policy::{self as policy};
@@ -97,7 +96,7 @@ impl Before<'_> {
         let mut parsed = policy::parse(&format!("{name}.toml"), &text)
             .map_err(|_| format!("the policy {name} is not understood here"))?;
         if started.session.observed {
-            parsed.policy.default = Verdict::Allow;
+            parsed.policy.observe();
         }
         let time = match started.covered {
             true => Bounds::default().time,

@@ -22,8 +22,8 @@ use guard_common::{
 };
 use guard_datapath::Datapath;
 use guard_policy::{
-    self as policy, Compiled, Coverage, Diagnostic, DnsNames, Environment, Group, Met, Policy,
-    PortSpec, Prefix, Rule, Severity, SocketName, Target,
+    self as policy, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec,
+    Prefix, Rule, Severity, SocketName, Target,
 };
 use guard_proto::PolicyStatus;
 use guard_sys::clock;
@@ -72,8 +72,7 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     let file = source.shown_file();
     let mut parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
     if source.observe {
-        parsed.policy.default = Verdict::Allow;
-        parsed.policy.dns_names = Some(DnsNames::Any);
+        parsed.policy.observe();
     }
     let warnings = parsed.warnings.iter();
     Ok(Read {

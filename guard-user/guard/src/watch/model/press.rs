@@ -232,19 +232,19 @@ impl Pane {
         match self {
             Self::Requests => Self::Holes,
             Self::Holes => Self::Sessions,
-            Self::Sessions => Self::Reached,
-            Self::Reached => Self::Log,
-            Self::Log => Self::Requests,
+            Self::Sessions => Self::Log,
+            Self::Log => Self::Reached,
+            Self::Reached => Self::Requests,
         }
     }
 
     const fn before(self) -> Self {
         match self {
-            Self::Requests => Self::Log,
+            Self::Requests => Self::Reached,
             Self::Holes => Self::Requests,
             Self::Sessions => Self::Holes,
-            Self::Reached => Self::Sessions,
-            Self::Log => Self::Reached,
+            Self::Log => Self::Sessions,
+            Self::Reached => Self::Log,
         }
     }
 }
