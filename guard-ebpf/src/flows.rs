@@ -66,8 +66,8 @@ fn ends(ctx: &SockOpsContext) {
     // SAFETY: a live map value; one aligned word.
     let owner = unsafe { (&raw const (*state).owner).read_volatile() };
     let to = destination(ctx, sk);
-    let key = FlowKey::new(maps::session(owner).id, &to, program(state));
-    let Some(flow) = FLOWS.get_ptr_mut(&key) else {
+    let key = &FlowKey::new(maps::session(owner).id, &to, program(state));
+    let Some(flow) = FLOWS.get_ptr_mut(key) else {
         return;
     };
     let (acked, received) = counted_twice(ctx.arg(0));
@@ -152,15 +152,15 @@ pub(crate) fn note_packet(sk: *mut bpf_sock, to: &Connection, session: SessionId
     }
     // SAFETY: as above. Of two packets that are sent at once both may count.
     unsafe { (&raw mut (*state).counted).write_volatile(mark) };
-    let key = FlowKey::new(session, to, program(state));
-    match FLOWS.get_ptr_mut(&key) {
+    let key = &FlowKey::new(session, to, program(state));
+    match FLOWS.get_ptr_mut(key) {
         Some(flow) => {
             // SAFETY: as above.
             unsafe { (&raw mut (*flow).said).write_volatile(said) };
             add(flow);
         }
         None => {
-            begin(&key, said, 0);
+            begin(key, said, 0);
         }
     }
 }
@@ -186,8 +186,8 @@ fn count(state: *mut ListenerState, cgroup: u64, to: &Connection) -> bool {
         return false;
     }
     let generation = maps::generation();
-    let key = FlowKey::new(session.id, to, program(state));
-    if let Some(flow) = FLOWS.get_ptr_mut(&key) {
+    let key = &FlowKey::new(session.id, to, program(state));
+    if let Some(flow) = FLOWS.get_ptr_mut(key) {
         // SAFETY: a live map value; one aligned word.
         let decided = unsafe { (&raw const (*flow).generation).read_volatile() };
         if decided != generation {
@@ -202,7 +202,7 @@ fn count(state: *mut ListenerState, cgroup: u64, to: &Connection) -> bool {
         return true;
     }
     let said = verdict::packed(&session, to, Stage::Stands);
-    begin(&key, said, generation)
+    begin(key, said, generation)
 }
 
 /// One more connection.
