@@ -17,8 +17,13 @@ fn build(daemon: &Daemon) -> String {
 curl -s -m 20 -o /dev/null http://pkg.example.com/a && echo curl ok || echo curl failed
 python3 -c 'import urllib.request as u; u.urlopen("http://index.example.com:8080/simple/", timeout=20)' \
     2>/dev/null && echo pip ok || echo pip failed
-git ls-remote http://git.example.com/repo.git 2>&1 | grep -q "not found\|not valid\|unable to update\|rejected" \
-    && echo git ok || echo git failed
+if command -v git >/dev/null; then
+    # It is reached, and is no repository.
+    git ls-remote http://git.example.com/repo.git 2>&1 | grep -q "not valid"
+else
+    like_git=$(mktemp -d)/git-remote-http
+    cp "$(command -v curl)" "$like_git" && "$like_git" -s -m 20 -o /dev/null http://git.example.com/repo.git
+fi && echo git ok || echo git failed
 curl -s -m 20 -o /dev/null http://{BARE}:2283/b && echo bare ok || echo bare failed
 {probe} probe udp-connect 192.0.2.21 123 | grep -q '"ok":true' && echo clock ok || echo clock failed
 curl -s -m 20 -o /dev/null http://known.example.com/c && echo known ok || echo known failed
