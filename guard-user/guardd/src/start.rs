@@ -23,7 +23,7 @@ use crate::{
     args::Paths,
     config::Config,
     control::failure::CallError,
-    grants::holes::Holes,
+    grants::{holes::Holes, names::NamedHoles},
     holds::Holds,
     machine::Machine,
     policies::{
@@ -209,6 +209,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         ),
         sessions: Sessions::new(shelves.sessions.clone(), launchers),
         holes: Holes::new(shelves.holes.clone()),
+        named: NamedHoles::new(shelves.named.clone()),
         requests: Requests::new(
             config.max_requests,
             Followers::new(config.on_request.is_some() && config.on_request_answers),

@@ -19,7 +19,10 @@ use guard_sys::pidfd::Peer;
 use crate::{
     config::Config,
     control::{auth::Caller, failure::CallError},
-    grants::holes::{self, Holes},
+    grants::{
+        holes::{self, Holes},
+        names::{NamedHole, NamedHoles},
+    },
     holds::Holds,
     machine::Machine,
     policies::{Policies, library::PolicyText, names::Names},
@@ -41,6 +44,8 @@ pub struct Shelves {
     pub holes: Shelf<holes::About>,
     /// By a request's id.
     pub requests: Shelf<StoredRequest>,
+    /// Holes for names, by their ids.
+    pub named: Shelf<NamedHole>,
     /// By the number of a slot.
     pub policies: Shelf<PolicyText>,
     /// The last answers of the name servers, under one key.
@@ -53,8 +58,14 @@ pub struct Shelves {
 
 impl Shelves {
     /// The directories of all of them.
-    pub const DIRS: [&str; 6] = [
-        "sessions", "holes", "requests", "policies", "names", "choices",
+    pub const DIRS: [&str; 7] = [
+        "sessions",
+        "holes",
+        "requests",
+        "policies",
+        "names",
+        "choices",
+        "named-holes",
     ];
 
     /// Those in `dir`.
@@ -63,7 +74,7 @@ impl Shelves {
     ///
     /// What the file system says.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let [sessions, holes, requests, policies, names, choices] =
+        let [sessions, holes, requests, policies, names, choices, named] =
             Self::DIRS.map(|shelf| dir.join(shelf));
         Ok(Self {
             sessions: Shelf::open(sessions)?,
@@ -72,6 +83,7 @@ impl Shelves {
             policies: Shelf::open(policies)?,
             names: Shelf::open(names)?,
             choices: Shelf::open(choices)?,
+            named: Shelf::open(named)?,
             key: dir.join("authority.key"),
         })
     }
@@ -79,7 +91,8 @@ impl Shelves {
     /// Removes temporary files that a killed guardd left. Returns how many.
     pub fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
-        states + self.policies.sweep() + self.names.sweep() + self.choices.sweep()
+        let named = self.named.sweep();
+        states + named + self.policies.sweep() + self.names.sweep() + self.choices.sweep()
     }
 
     /// Removes all of them: nothing is enforced any more.
@@ -90,6 +103,7 @@ impl Shelves {
         self.policies.destroy();
         self.names.destroy();
         self.choices.destroy();
+        self.named.destroy();
         // There may be none.
         let _ = fs::remove_file(&self.key);
     }
@@ -99,6 +113,7 @@ impl Shelves {
         self.sessions.clear();
         self.holes.clear();
         self.requests.clear();
+        self.named.clear();
         self.policies.clear();
     }
 }
@@ -120,6 +135,8 @@ pub struct State {
     pub(crate) sessions: Sessions,
     /// The holes, and who opened each.
     pub(crate) holes: Holes,
+    /// The holes for names.
+    pub(crate) named: NamedHoles,
     /// The requests.
     pub(crate) requests: Requests,
     /// The audit log, metrics, and each session's share of the log.

@@ -50,6 +50,8 @@ pub struct Policy {
     pub unix: Vec<SocketName>,
     /// What happens to questions for names that no rule names; absent, see [`Policy::names_asked`].
     pub dns_names: Option<DnsNames>,
+    /// Whether names that the search list may have made are refused where a person would be asked about them.
+    pub dns_search_silent: bool,
     /// Its rules, in the order of the file, which means nothing.
     pub rules: Vec<Rule>,
 }

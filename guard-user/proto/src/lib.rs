@@ -418,9 +418,10 @@ pub struct Endpoint {
     pub address: String,
     /// Null if the protocol has none.
     pub port: Option<u16>,
-    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal` (to a process).
+    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal` (to a process), `dns` (a question: the
+    /// address is the server's, the host the name in question).
     pub protocol: String,
-    /// The name in the policy that stands for the address, where one does.
+    /// The name that the session asked for and was told that address of, or the one in the policy that stands for it.
     pub host: Option<String>,
 }
 
@@ -475,6 +476,9 @@ pub struct Request {
     pub warnings: Vec<String>,
     /// An HTTP request or SQL statement; null for a connection.
     pub http: Option<HttpRequest>,
+    /// A DNS question; null for a connection. Nothing of it has left the machine.
+    #[serde(default)]
+    pub question: Option<Question>,
     /// The agent's own words.
     pub note: Option<String>,
     /// Null: one address.
@@ -527,14 +531,36 @@ impl Request {
     }
 }
 
-/// Many destinations in one prefix, of one protocol and port, that are asked about together.
+/// A name that a session asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// `*.zone.example` where it is about all below that zone.
+    pub name: String,
+    /// The record types that were asked for, such as `TXT`; 8 at most.
+    pub types: Vec<String>,
+    /// Bytes of all names that were asked for.
+    pub bytes: u64,
+}
+
+impl Question {
+    /// The protocol of its destination.
+    pub const PROTOCOL: &str = "dns";
+
+    /// The zone, where it is about all below that.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.name.strip_prefix("*.")
+    }
+}
+
+/// Many destinations in one prefix, of one protocol and port, that are asked about together; or many names below one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burst {
-    /// One rule decides all of it.
+    /// One rule decides all of it. Of names `*.zone.example`.
     pub prefix: String,
-    /// Those tried, oldest first; 16 at most.
+    /// Those tried, addresses or names, oldest first; 16 at most.
     pub addresses: Vec<String>,
-    /// Addresses tried; 256 at most.
+    /// How many were tried; 256 at most.
     pub count: usize,
 }
 
@@ -616,9 +642,9 @@ pub struct Hole {
     pub id: String,
     /// For which session.
     pub session: String,
-    /// The prefix as text.
+    /// The prefix as text, or the name.
     pub destination: String,
-    /// Port specification; null: all.
+    /// Port specification; null: all; `dns`: only questions for the name.
     pub ports: Option<String>,
     /// The name of the user who opened it; null: unknown.
     pub opened_by: Option<String>,

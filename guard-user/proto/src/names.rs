@@ -55,6 +55,8 @@ pub enum ToResolver {
         names: Names,
         /// The patterns of its rules.
         patterns: Vec<Pattern>,
+        /// Names that a search list may have made are refused where a person would be asked about them.
+        silent: bool,
     },
     /// That policy is in force no more.
     ForgetPolicy {
@@ -69,8 +71,6 @@ pub enum ToResolver {
         account: u32,
         /// The slots of its own policy first, and of the outermost session's last.
         policies: Vec<u32>,
-        /// An approver is there, who can be asked.
-        asks: bool,
     },
     /// That session has ended.
     ForgetSession {
@@ -81,6 +81,8 @@ pub enum ToResolver {
     Servers {
         /// All of them: instead of those that were named before.
         addresses: Vec<IpAddr>,
+        /// The search list of this machine's resolvers.
+        search: Vec<String>,
     },
     /// The answer to [`FromResolver::Ask`].
     Answer {
@@ -162,6 +164,8 @@ pub enum FromResolver {
         name: String,
         /// The type, such as `AAAA`.
         kind: String,
+        /// The server that was meant.
+        server: IpAddr,
     },
     /// Nobody waits for the answer any more.
     Gone {
@@ -178,6 +182,8 @@ pub enum FromResolver {
         name: String,
         /// The type, such as `AAAA`.
         kind: String,
+        /// The server that was meant.
+        server: IpAddr,
         /// Why: a clause without a full stop.
         why: String,
     },
@@ -196,11 +202,12 @@ mod tests {
                 pattern: "*.example.com".to_owned(),
                 denied: true,
             }],
+            silent: false,
         };
         let text = serde_json::to_string(&policy).unwrap();
         assert_eq!(
             text,
-            r#"{"say":"policy","slot":3,"names":"rules","patterns":[{"pattern":"*.example.com","denied":true}]}"#
+            r#"{"say":"policy","slot":3,"names":"rules","patterns":[{"pattern":"*.example.com","denied":true}],"silent":false}"#
         );
         assert_eq!(serde_json::from_str::<ToResolver>(&text).unwrap(), policy);
         let learned = FromResolver::Learned {

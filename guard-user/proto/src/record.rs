@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{Endpoint, HttpHole, HttpRequest, Through, moment};
+use crate::{Endpoint, HttpHole, HttpRequest, Question, Through, moment};
 
 /// A line of the audit log: `at`, `kind`, `session`, and what the kind brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -293,7 +293,7 @@ kinds! {
     /// A request was made.
     Request {
         request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
-        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, burst: Gathered,
+        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: Question, burst: Gathered,
     }
     /// A person answered one.
     Answered {

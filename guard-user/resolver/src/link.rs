@@ -30,6 +30,8 @@ pub(super) struct Asker {
     pub(super) name: WireName,
     /// The type.
     pub(super) kind: Kind,
+    /// The server that was meant.
+    pub(super) server: IpAddr,
 }
 
 /// What one question to guardd is for: questions of a program for one name that come together are one.
@@ -83,6 +85,7 @@ impl Link {
             tgid: asker.tgid,
             name: asker.name.to_string(),
             kind: asker.kind.to_string(),
+            server: asker.server,
             why: why.to_owned(),
         })
         .await;
@@ -122,6 +125,7 @@ impl Link {
             tgid: asker.tgid,
             name: subject.1.clone(),
             kind: asker.kind.to_string(),
+            server: asker.server,
         });
         if !said {
             return None;
@@ -230,6 +234,7 @@ mod tests {
             tgid: Tgid(7),
             name: name("a.example"),
             kind: Kind(kind),
+            server: [192, 0, 2, 53].into(),
         }
     }
 

@@ -129,16 +129,16 @@ pub(super) fn obey(
             slot,
             names,
             patterns,
-        } => sessions.keep_policy(slot, names, &patterns),
+            silent,
+        } => sessions.keep_policy(slot, names, &patterns, silent),
         ToResolver::ForgetPolicy { slot } => sessions.forget_policy(slot),
         ToResolver::Session {
             session,
             account,
             policies,
-            asks,
-        } => sessions.keep(session, account, policies, asks),
+        } => sessions.keep(session, account, policies),
         ToResolver::ForgetSession { session } => sessions.forget(session),
-        ToResolver::Servers { addresses } => sessions.trust(&addresses),
+        ToResolver::Servers { addresses, search } => sessions.trust(&addresses, &search),
         ToResolver::Answer { number, yes } => common.link.answered(number, yes),
     }
     Ok(())

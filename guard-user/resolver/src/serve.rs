@@ -69,6 +69,7 @@ pub(super) fn asker(origin: &Origin, question: &Question) -> Asker {
         tgid: Tgid(origin.tgid),
         name: question.name.clone(),
         kind: question.kind,
+        server: server(origin).ip(),
     }
 }
 
@@ -137,7 +138,14 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
     if judge::is_canary(&asker.name) {
         return Err(Stopped::silently(Says::NoName));
     }
-    let (session, judgement) = judge(common, asker)?;
+    let (_, judgement) = judge(common, asker)?;
+    if judgement.verdict == Verdict::Ask
+        && judgement.is_silent
+        && common.sessions.is_searched(&asker.name)
+    {
+        let why = "no rule names it, and a search list makes such names";
+        return Err(Stopped::because(Says::NoName, why));
+    }
     if !asker.kind.is_known() {
         let why = "records of that type are not asked for";
         return Err(Stopped::because(Says::NoData, why));
@@ -145,8 +153,7 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
     if let Some(zone) = &judgement.zone
         && !spend(common, asker, zone, judgement.is_free)
     {
-        let why = format!("it asked for more new names below {zone} than a session may");
-        let asked = ask(common, asker, session.asks, format!("*.{zone}"), &why).await?;
+        let asked = ask(common, asker, format!("*.{zone}")).await?;
         if asked.is_first() {
             renew(common, asker, zone);
         }
@@ -155,8 +162,7 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
             return Err(Stopped::silently(Says::Failed));
         }
     } else if judgement.verdict == Verdict::Ask {
-        let why = "no rule names it, and nobody is there to be asked";
-        ask(common, asker, session.asks, asker.name.to_string(), why).await?;
+        ask(common, asker, asker.name.to_string()).await?;
     }
     Ok(())
 }
@@ -178,16 +184,13 @@ fn renew(common: &Common, asker: &Asker, zone: &WireName) {
     }
 }
 
-/// Holds the question until a person has answered. `why` it is refused where nobody can.
-async fn ask(
-    common: &Common,
-    asker: &Asker,
-    asks: bool,
-    name: String,
-    why: &str,
-) -> Result<Rc<Asked>, Stopped> {
-    if !asks {
-        return Err(Stopped::because(Says::NoName, why));
+/// Holds the question until guardd says what a person says of it, at once where nobody is there. More than a person could read
+/// are refused.
+async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Asked>, Stopped> {
+    let reports = common.sessions.reports(asker.session);
+    let now = (common.now)();
+    if !reports.is_some_and(|reports| reports.borrow_mut().is_question_told(now)) {
+        return Err(Stopped::silently(Says::NoName));
     }
     let failed = || Stopped::silently(Says::Failed);
     let asked = common.link.ask(asker, name).ok_or_else(failed)?;

@@ -131,6 +131,9 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
         lines.push(format!("{label}: {}", visible(text, most)));
     };
     add("To", to);
+    if let Some(question) = &request.question {
+        add("Name", &requests::name(request, question));
+    }
     if let Some(burst) = &request.burst {
         add("Tried", &requests::tried(burst));
     }

@@ -50,6 +50,7 @@ pub(crate) fn request() -> Request {
         http: None,
         note: Some("need the list of albums".into()),
         burst: None,
+        question: None,
         through: None,
         offers: Vec::new(),
     }

@@ -18,6 +18,7 @@ pub(crate) mod failure;
 pub(crate) mod holes;
 pub(crate) mod inside;
 pub(crate) mod log;
+pub(crate) mod names;
 pub(crate) mod page;
 pub(crate) mod report;
 pub(crate) mod requests;

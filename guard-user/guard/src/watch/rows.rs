@@ -61,6 +61,9 @@ fn wants(request: &Request) -> String {
     let program = requests::program(request);
     match &request.http {
         Some(http) => format!("{}{}  {program}", requests::line(http), at(request)),
+        None if request.question.is_some() => {
+            format!("{program} asks {}", requests::target(request))
+        }
         None => format!("{}  {program}", requests::target(request)),
     }
 }
@@ -86,10 +89,7 @@ fn at(request: &Request) -> String {
 
 /// What a request is about, as a heading: in words of ours, and of whoever wrote the policy.
 pub(crate) fn request_title(request: &Request) -> String {
-    let wants = match request.http {
-        Some(_) => "wants to change something at",
-        None => "wants",
-    };
+    let wants = requests::wants(request);
     let (id, session) = (&request.id, &request.session);
     format!("{id}  {session} {wants} {}", requests::target(request))
 }
@@ -111,6 +111,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     }
     if let Some(burst) = &request.burst {
         fields.push(("tried", requests::tried(burst), Tone::Strong));
+    }
+    if let Some(question) = &request.question {
+        fields.push(("name", requests::name(request, question), Tone::Plain));
     }
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));

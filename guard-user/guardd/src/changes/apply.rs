@@ -11,6 +11,7 @@ impl State {
             Change::Answers => {
                 self.requests.keep();
                 self.settle_waiters();
+                self.settle_questions();
                 self.look_at_held();
             }
             Change::Holes => self.proxy.renew(),
@@ -29,6 +30,7 @@ impl State {
                 self.requests.settle(&self.sessions, &self.policies);
                 self.relays.look_anew(&mut self.datapath);
                 self.proxy.renew();
+                self.settle_questions();
                 self.requests.keep();
             }
             Change::Chains => self.relays.look_anew(&mut self.datapath),

@@ -318,9 +318,9 @@ impl State {
         let requests = mine.into_iter().map(|asked| {
             let key = &asked.key;
             // The kernel half counts connections only.
-            let tried = match key.http {
-                Some(_) => asked.tried,
-                None => counted(&counts, asked),
+            let tried = match key.is_connection() {
+                true => counted(&counts, asked),
+                false => asked.tried,
             };
             proto::Request {
                 count: tried.max(1),
@@ -362,6 +362,7 @@ impl State {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
         let mut listed = self.holes.listed(&open, &Clocks::read());
         listed.extend(self.proxy.shown_permits(who));
+        listed.extend(self.named.shown_to(who));
         Ok(Holes {
             holes: listed.into_values().collect(),
             warnings: Vec::new(),

@@ -168,7 +168,7 @@ impl Grant {
 }
 
 /// The longest hole if no rule says more.
-fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
+pub(crate) fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
     let policies = chain.iter().filter_map(|slot| policies.get(*slot));
     let longest = policies.map(|policy| policy.policy.longest_hole(None));
     longest.min().unwrap_or(DEFAULT_TERM)

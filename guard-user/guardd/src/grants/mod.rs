@@ -5,4 +5,5 @@
 pub mod closing;
 pub mod grant;
 pub mod holes;
+pub mod names;
 pub mod opening;

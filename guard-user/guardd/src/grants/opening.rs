@@ -181,10 +181,13 @@ impl State {
     }
 }
 
-/// Whether a hole answers a request. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
+/// Whether a hole for addresses answers a request. It answers none about a name. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
 /// requests are judged all the same.
 fn answers(hole: &LiveHole, key: &RequestKey) -> bool {
     let (to, protocol, port) = (&key.destination, key.protocol, key.port);
+    if key.question.is_some() {
+        return false;
+    }
     let is_for_all = key.http.is_none() || hole.entry.kind == HoleKind::ALL;
     is_for_all && hole.entry.covers(to, protocol, port)
 }
@@ -279,6 +282,7 @@ mod tests {
                 protocol: Protocol::TCP,
                 port,
                 http: http.cloned().map(Rc::new),
+                question: None,
             };
             assert_eq!(answers(&hole(kind), &key), expected, "{key:?} {kind:?}");
         }

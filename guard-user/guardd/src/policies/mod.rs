@@ -4,6 +4,7 @@
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
 mod known_names;
+pub mod labels;
 pub mod library;
 pub mod load;
 pub mod look_ups;
@@ -22,8 +23,8 @@ use guard_common::{
 };
 use guard_datapath::Datapath;
 use guard_policy::{
-    self as policy, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec,
-    Prefix, Rule, Severity, SocketName, Target,
+    self as policy, Compiled, Coverage, Diagnostic, DnsNames, Environment, Group, Met, Policy,
+    PortSpec, Prefix, Rule, Severity, SocketName, Target,
 };
 use guard_proto::PolicyStatus;
 use guard_sys::clock;
@@ -491,6 +492,32 @@ impl Policies {
     #[must_use]
     pub fn name_servers(&self) -> Vec<IpAddr> {
         self.resolver.addresses()
+    }
+
+    /// The search list of this machine's resolvers.
+    #[must_use]
+    pub fn search_list(&self) -> Vec<String> {
+        self.resolver.search_list()
+    }
+
+    /// Whether a policy has a person asked before a name leaves; `None` if its slot is not known.
+    #[must_use]
+    pub fn asks_about(&self, slot: PolicyId, name: &str) -> Option<bool> {
+        let policy = self.slots.get(&slot)?;
+        let is_named = || known_names::pattern_of(&policy.compiled, name).is_some();
+        Some(policy.policy.names_asked() == DnsNames::Ask && !is_named())
+    }
+
+    /// Whether sessions of a chain may be asked about for a name, or for one that a pattern of names has: so many new names below a
+    /// zone are asked about under any policy that speaks of names.
+    #[must_use]
+    pub fn asks_any(&self, chain: &[PolicyId], pattern: &str) -> bool {
+        match pattern.starts_with("*.") {
+            true => self.speaks_of_names(chain),
+            false => chain
+                .iter()
+                .any(|slot| self.asks_about(*slot, pattern) == Some(true)),
+        }
     }
 
     /// The names by which sessions know addresses.

@@ -144,6 +144,7 @@ impl State {
             protocol: guard_common::Protocol::TCP,
             port: target.port,
             http: None,
+            question: None,
         };
         let record = Http {
             destination: Destination::Endpoint(events::endpoint(&key, None)).into(),

@@ -324,6 +324,7 @@ pub fn key(
         protocol: Protocol::TCP,
         port,
         http: Some(http),
+        question: None,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
         events,
+        questions::NameBurst,
     },
     sessions::Sessions,
     state::State,
@@ -52,6 +53,9 @@ impl State {
         }
         if !widening.is_none() {
             return Err(no_http(id));
+        }
+        if asked.key.question.is_some() {
+            return self.approve_question(by, (id, &asked), extent, terms);
         }
         if terms.requests.is_some() {
             return Err(grant::no_requests());
@@ -121,17 +125,24 @@ impl State {
     ) -> Result<proto::Requests, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = grant::term(seconds)?;
-        let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
+        let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
         // All of it, by whichever of its ids it was named.
-        let answered = answered(&asked, &asked.shown.id, &refuses);
+        let mut answered = answered(&asked, &asked.shown.id, &prefixes);
+        let names = asked.names.as_ref();
+        let parts = names.into_iter().flat_map(NameBurst::ids);
+        let parts = parts.filter(|part| *part != asked.shown.id);
+        answered.extend(parts.map(str::to_owned));
+        let refuses = match names {
+            Some(names) => Some(vec![names.pattern()]),
+            None => asked.burst.is_some().then(|| shown_prefixes(&prefixes)),
+        };
         let (request, parts) = (&answered[0], &answered[1..]);
-        let burst = asked.burst.as_ref();
         let record = Answered {
             request: request.clone().into(),
             called: (id != request).then_some(id).into(),
             parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
             answer: "no".into(),
-            refuses: burst.map(|_| shown_prefixes(&refuses)).into(),
+            refuses: refuses.into(),
             seconds: time.as_secs_f64().into(),
             shown: events::as_shown(&asked.shown).into(),
             by: self.machine.user(by.who.uid()).into(),
@@ -160,7 +171,11 @@ impl State {
         let outermost = Some(self.sessions.outermost_of(session)).filter(|outer| *outer != session);
         for session in std::iter::once(session).chain(outermost) {
             for (key, shown) in asked.each() {
-                let (key, burst) = (key.of(session), asked.burst.clone());
+                let key = match names {
+                    Some(names) => RequestKey::of_name(session, &names.pattern()),
+                    None => key.of(session),
+                };
+                let burst = asked.burst.clone();
                 self.requests.refuse(key, burst, shown.clone(), until);
             }
         }
@@ -225,7 +240,7 @@ impl Requests {
     }
 
     /// Keeps an answer under each of a request's ids.
-    pub(super) fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
+    pub(crate) fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
         let [id, parts @ ..] = ids else { return };
         for part in parts {
             let answer = format!("{answer} as a part of {id}");

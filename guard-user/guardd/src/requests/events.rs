@@ -12,7 +12,7 @@ use guard_proto::{
     self as proto, Endpoint,
     record::{self, Denied, Destination, Field, Gathered},
 };
-use guard_sys::clock::{self, Clocks};
+use guard_sys::clock::Clocks;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -172,8 +172,22 @@ impl State {
             note,
             ..draft(&key, at, host, judged)
         };
+        self.put(key, (owner, share), at, (draft, process.warning))
+    }
+
+    /// Makes a request of a draft, or counts one more attempt for the one that is pending.
+    pub(crate) fn put(
+        &mut self,
+        key: RequestKey,
+        (owner, share): (u32, SessionId),
+        at: BootTime,
+        (draft, warning): (proto::Request, Option<String>),
+    ) -> Result<Noted, CallError> {
         let program = draft.comm.clone();
-        let ways = self.requests.note_way(&key, program.as_deref(), at);
+        let ways = match key.question {
+            Some(_) => 0,
+            None => self.requests.note_way(&key, program.as_deref(), at),
+        };
         let datapath = &mut self.datapath;
         let asked = key.clone();
         let noted = self.requests.note(key, (owner, share), at, || {
@@ -181,7 +195,7 @@ impl State {
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
-            let warnings = [tries::warning(ways), process.warning];
+            let warnings = [tries::warning(ways), warning];
             self.requests.note_try(id, program, warnings);
         }
         match &noted {
@@ -199,8 +213,10 @@ impl State {
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
         let session = self.sessions.live(asked.session);
         let (requests, policies) = (&mut self.requests, &self.policies);
-        let burst =
-            session.and_then(|session| requests.gather_around(session, policies, asked, at));
+        let burst = session.and_then(|session| {
+            let names = requests.gather_names(asked, at);
+            names.or_else(|| requests.gather_around(session, policies, asked, at))
+        });
         if let Some(new) = new {
             self.write_request(&new, at, burst.as_ref());
         }
@@ -226,34 +242,10 @@ impl State {
             note: shown.note.clone().into(),
             through: shown.through.clone().into(),
             http: shown.http.as_ref().map(for_trail).into(),
+            question: shown.question.clone().map_or(Field::Absent, Field::Is),
             burst: burst.cloned().into(),
         };
         let entry = LogEntry::of(&shown.session, asked.owner, record);
-        self.recorder.note(entry.admitted(admitted));
-    }
-
-    /// Writes to the audit log that a session was not told of a name, as a `denied` record.
-    pub fn note_refused_name(&mut self, id: SessionId, name: String, kind: &str, why: &str) {
-        let Some(session) = self.sessions.live(id) else {
-            return;
-        };
-        let (owner, outermost) = (session.about.uid, session.outermost());
-        let Some(admitted) = self.recorder.admit(id, outermost, clock::now()) else {
-            return;
-        };
-        let endpoint = Endpoint {
-            address: name.clone(),
-            port: Some(53),
-            protocol: "dns".to_owned(),
-            host: Some(name),
-        };
-        let record = Denied {
-            destination: Destination::Endpoint(endpoint).into(),
-            verdict: Verdict::Deny.as_str().into(),
-            why: format!("{why} ({kind})").into(),
-            ..Denied::default()
-        };
-        let entry = LogEntry::of(ids::session(id), owner, record);
         self.recorder.note(entry.admitted(admitted));
     }
 
@@ -330,20 +322,37 @@ fn draft(
     host: Option<String>,
     judged: &Judged<'_>,
 ) -> proto::Request {
+    let to = endpoint(key, host);
+    let policy = judged.policy.policy.name.clone();
+    proto::Request {
+        rule: judged.rule.map(|rule| rule.name.clone()),
+        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        verdict: judged.verdict.as_str().to_owned(),
+        ..blank(key, at, to, policy)
+    }
+}
+
+/// A request under a policy's default, without its id and its process.
+pub(crate) fn blank(
+    key: &RequestKey,
+    at: BootTime,
+    destination: Endpoint,
+    policy: String,
+) -> proto::Request {
     let at = Clocks::read().calendar(at);
     proto::Request {
         id: String::new(),
         session: ids::session(key.session),
-        policy: judged.policy.policy.name.clone(),
+        policy,
         user: String::new(),
         pid: None,
         comm: None,
         exe: None,
         command: Vec::new(),
-        destination: endpoint(key, host),
-        rule: judged.rule.map(|rule| rule.name.clone()),
-        reason: judged.rule.and_then(|rule| rule.reason.clone()),
-        verdict: judged.verdict.as_str().to_owned(),
+        destination,
+        rule: None,
+        reason: None,
+        verdict: Verdict::Confirm.as_str().to_owned(),
         chain: Vec::new(),
         held: false,
         asked_at: at,
@@ -353,6 +362,7 @@ fn draft(
         programs: Vec::new(),
         warnings: Vec::new(),
         http: key.http.as_ref().map(|http| http.request.clone()),
+        question: None,
         note: None,
         burst: None,
         offers: Vec::new(),
@@ -414,6 +424,7 @@ fn key(event: &Event) -> RequestKey {
         protocol: event.protocol,
         port: event.port,
         http: None,
+        question: None,
     }
 }
 

@@ -11,7 +11,7 @@ use guard_sys::{
 };
 use tokio::time::timeout;
 
-use super::Outgoing;
+use super::{Outgoing, asking::Asked};
 use crate::{policies::Answered, shared::Shared, state::State};
 
 /// The timeout for a resolver to read a message, or to send its first.
@@ -96,7 +96,8 @@ fn hear(shared: &Shared, packet: &Packet) -> Result<()> {
 impl State {
     fn resolver_says(&mut self, said: FromResolver) {
         match said {
-            FromResolver::Hello { .. } | FromResolver::Gone { .. } => {}
+            FromResolver::Hello { .. } => {}
+            FromResolver::Gone { number } => self.question_gone(number),
             FromResolver::Sockets {
                 network,
                 udp4,
@@ -122,18 +123,40 @@ impl State {
                 };
                 self.session_learns(&answered);
             }
-            // Nobody is asked about names: the resolver was told so.
-            FromResolver::Ask { number, .. } => {
-                let answer = ToResolver::Answer { number, yes: false };
-                self.resolver.say(answer, Vec::new());
+            FromResolver::Ask {
+                number,
+                session,
+                tgid,
+                name,
+                kind,
+                server,
+            } => {
+                let asked = Asked {
+                    session: SessionId(session),
+                    tgid,
+                    name,
+                    kind,
+                    server,
+                };
+                self.resolver_asks(number, asked);
             }
             FromResolver::Refused {
                 session,
+                tgid,
                 name,
                 kind,
+                server,
                 why,
-                ..
-            } => self.note_refused_name(SessionId(session), name, &kind, &why),
+            } => {
+                let asked = Asked {
+                    session: SessionId(session),
+                    tgid,
+                    name,
+                    kind,
+                    server,
+                };
+                self.note_refused_name(&asked, &why);
+            }
         }
     }
 

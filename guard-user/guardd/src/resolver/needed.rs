@@ -43,7 +43,8 @@ impl Worker for ResolverWorker {
     }
 
     fn down(state: &mut State, problem: Option<String>) {
-        state.resolver.down(&mut state.datapath, problem);
+        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+        state.resolver.down(kernel, requests, problem);
     }
 
     async fn converse(shared: &Shared, packets: &Packets) -> anyhow::Result<()> {
@@ -118,6 +119,7 @@ impl State {
             policies: policies.collect(),
             sessions: sessions.collect(),
             servers: self.policies.name_servers(),
+            search: self.policies.search_list(),
         }
     }
 
@@ -148,6 +150,7 @@ fn terms(policy: &InForce) -> Terms {
     Terms {
         names,
         patterns: patterns(&policy.policy, &policy.compiled),
+        silent: policy.policy.dns_search_silent,
     }
 }
 

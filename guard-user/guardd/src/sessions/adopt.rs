@@ -51,6 +51,7 @@ impl State {
         self.adopt_holes()?;
         self.adopt_names()?;
         self.adopt_policies()?;
+        self.adopt_named();
         self.adopt_requests()?;
         self.relays.follow_none(&mut self.datapath);
         tracing::info!(
@@ -87,6 +88,9 @@ impl State {
                     let ask = || Ok::<_, Infallible>(asked.shown);
                     let Ok(_) = self.requests.note(key, owner, clock::now(), ask);
                     self.requests.put_burst(&id, asked.burst);
+                    if asked.names.is_some() {
+                        self.requests.put_names(&id, asked.names);
+                    }
                 }
             }
             self.requests.note_file(file);

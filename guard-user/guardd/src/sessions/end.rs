@@ -32,6 +32,7 @@ impl State {
         self.end_holes(now);
         self.end_spent_holes(None);
         self.end_permits(now);
+        self.end_names(now);
         self.end_sessions(now);
         self.settle_waiters();
         self.renew_patience();
@@ -53,6 +54,7 @@ impl State {
     fn nap(&self, now: BootTime) -> Duration {
         let expiry = self.holes.next_expiry().into_iter();
         let expiry = expiry.chain(self.proxy.next_expiry());
+        let expiry = expiry.chain(self.named.next_expiry());
         let expiry = expiry.chain(self.holds.next_look()).min();
         let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
         until
@@ -172,9 +174,11 @@ impl State {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
         self.end_permits_of(id);
+        self.end_names_of(id);
         self.recorder.counters().session_ended();
         self.requests.end_session(id);
         self.sockets.forget(id);
+        self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {
             seconds: lasted.as_secs_f64().into(),

@@ -5,7 +5,7 @@ mod scene;
 use std::{cell::Cell, io, net::Ipv4Addr, rc::Rc};
 
 use guard_common::{NameId, NamedKey, PolicyId, SessionId};
-use guard_proto::names::{FromResolver, Names, Number, Tgid, ToResolver};
+use guard_proto::names::{FromResolver, Names, Number, Pattern, Tgid, ToResolver};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -92,7 +92,7 @@ fn an_address_is_known_to_the_kernel_before_the_program_has_it() {
     run(Names::Rules, patterns, one_address, async |mut scene| {
         let outer = PolicyId(4);
         scene.say(policy(outer, Names::Any, &[("db.example.com", false)]));
-        scene.say(session(SESSION, 1, &[SLOT, outer], true));
+        scene.say(session(SESSION, 1, &[SLOT, outer]));
         let client = scene.client(SESSION).await;
         let client = scene.learns_first(client);
         let begun = guard_sys::clock::now().0;
@@ -440,17 +440,50 @@ fn a_name_does_not_leave_after_a_no_nor_without_an_answer() {
         scene.say(ToResolver::Answer { number, yes: true });
         assert_eq!(code(&hear(&client).await), ResponseCode::NXDomain);
         refused(&mut scene).await;
-        // Nobody is there.
-        scene.say(policy(SLOT, Names::Ask, &[]));
-        scene.say(session(SESSION, 1, &[SLOT], false));
-        assert_eq!(code(&ask(&client, &question).await), ResponseCode::NXDomain);
-        assert!(
-            refused(&mut scene)
-                .await
-                .1
-                .ends_with("nobody is there to be asked")
-        );
         assert!(scene.asked.borrow().is_empty());
+    });
+}
+
+#[test]
+fn what_a_search_list_makes_is_refused_without_a_question_where_the_policy_says_so() {
+    run(Names::Ask, &[], one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        let made = asked("github.com.corp.example", A_RECORD, None);
+        client.send(&made).await.unwrap();
+        question_of(&mut scene, "github.com.corp.example").await;
+        assert_eq!(code(&hear(&client).await), ResponseCode::ServFail);
+        let ToResolver::Policy { slot, names, .. } = policy(SLOT, Names::Ask, &[]) else {
+            panic!("no policy")
+        };
+        let pattern = Pattern {
+            pattern: "*.db.corp.example".to_owned(),
+            denied: false,
+        };
+        scene.say(ToResolver::Policy {
+            slot,
+            names,
+            patterns: vec![pattern],
+            silent: true,
+        });
+        assert!(matches!(
+            scene.told.recv().await,
+            Some(FromResolver::Gone { .. })
+        ));
+        assert_eq!(code(&ask(&client, &made).await), ResponseCode::NXDomain);
+        let (name, why) = refused(&mut scene).await;
+        assert_eq!(name, "github.com.corp.example");
+        assert!(why.contains("search list"), "{why}");
+        assert!(scene.asked.borrow().is_empty());
+        // What a rule names is nobody's question.
+        let named = asked("a.db.corp.example", A_RECORD, None);
+        assert_eq!(code(&ask(&client, &named).await), ResponseCode::NoError);
+        client
+            .send(&asked("corp.example", A_RECORD, None))
+            .await
+            .unwrap();
+        while !matches!(scene.told.recv().await, Some(FromResolver::Ask { name, .. }) if name == "corp.example")
+        {
+        }
     });
 }
 
@@ -496,6 +529,7 @@ fn only_the_servers_of_the_machine_teach() {
     run(Names::Rules, patterns, one_address, async |mut scene| {
         scene.say(ToResolver::Servers {
             addresses: vec![[192, 0, 2, 53].into()],
+            search: Vec::new(),
         });
         let client = scene.client(SESSION).await;
         let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
@@ -581,7 +615,7 @@ fn one_account_does_not_take_anothers_place() {
             greedy.send(&question).await.unwrap();
         }
         let other = SessionId(8);
-        scene.say(session(other, 2, &[SLOT], false));
+        scene.say(session(other, 2, &[SLOT]));
         let client = scene.client(other).await;
         let question = asked("example.com", A_RECORD, None);
         client.send(&question).await.unwrap();
@@ -632,8 +666,7 @@ fn too_many_new_names_are_asked_about_as_one() {
             (code(&first), code(&second)),
             (ResponseCode::NoError, ResponseCode::NoError)
         );
-        // Without a person there is no more after that.
-        scene.say(session(SESSION, 1, &[SLOT], false));
+        // There is no more after that, but by another answer.
         let mut number = 66;
         while code(&ask(&client, &name(number)).await) == ResponseCode::NoError {
             number += 1;
