@@ -479,6 +479,9 @@ pub struct Request {
     /// A DNS question; null for a connection. Nothing of it has left the machine.
     #[serde(default)]
     pub question: Option<Question>,
+    /// How the session came to know the address; null where no name server of the machine has told it.
+    #[serde(default)]
+    pub named: Option<NameTold>,
     /// The agent's own words.
     pub note: Option<String>,
     /// Null: one address.
@@ -529,6 +532,24 @@ impl Request {
         let count = self.burst.as_ref().map(|burst| burst.count);
         count.and_then(usize::checked_ilog2).unwrap_or(0)
     }
+}
+
+/// A name that a session asked for, and was told an address of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameTold {
+    /// The name that was asked for.
+    pub name: String,
+    /// The name that has the address, where CNAME led to another.
+    pub cname: Option<String>,
+    /// The process that asked; null: unknown.
+    pub pid: Option<u32>,
+    /// Its executable's name.
+    pub comm: Option<String>,
+    /// When it was last told.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Other names that the session asked for and was told that address of; 8 at most.
+    pub also: Vec<String>,
 }
 
 /// A name that a session asks for.
@@ -908,6 +929,9 @@ pub struct Stopped {
     /// The HTTP request, where that was stopped and not the connection.
     #[serde(default)]
     pub http: Option<HttpRequest>,
+    /// How the session came to know the address; as `named` of a request.
+    #[serde(default)]
+    pub named: Option<NameTold>,
 }
 
 /// Answer to [`Call::Request`].

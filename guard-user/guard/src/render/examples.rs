@@ -51,6 +51,7 @@ pub(crate) fn request() -> Request {
         note: Some("need the list of albums".into()),
         burst: None,
         question: None,
+        named: None,
         through: None,
         offers: Vec::new(),
     }
@@ -177,6 +178,7 @@ pub(crate) fn stopped() -> Stopped {
         advice: "ask for it with guard request, and try again once it is approved".into(),
         request: None,
         http: None,
+        named: None,
     }
 }
 

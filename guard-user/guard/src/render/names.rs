@@ -1,9 +1,9 @@
 //! Names that programs ask for. A program chooses the labels in front, and the owner of a zone those behind: a long name is cut in
 //! the middle.
 
-use guard_proto::Question;
+use guard_proto::{Endpoint, NameTold, Question};
 
-use super::escape::visible;
+use super::{escape::visible, time::Clock};
 
 /// Characters of a name that is shown whole.
 const WHOLE: usize = 64;
@@ -12,6 +12,8 @@ const HEAD: usize = 15;
 /// And whole labels behind, in so many, but two of them in any case.
 const TAIL: usize = 40;
 const LEAST: usize = 2;
+/// Characters of a program's name.
+const NAME: usize = 24;
 
 /// A name in the line of a request.
 pub(crate) fn short(name: &str) -> String {
@@ -41,6 +43,38 @@ fn tail(name: &str) -> Option<&str> {
         .take_while(fits)
         .last()
         .map(|(_, tail)| tail)
+}
+
+/// "tcp api.example.com:443 (192.0.2.10)"
+pub(crate) fn reached(to: &Endpoint, told: &NameTold) -> String {
+    let port = to.port.map_or_else(String::new, |port| format!(":{port}"));
+    format!(
+        "{} {}{port} ({})",
+        to.protocol,
+        short(&told.name),
+        to.address
+    )
+}
+
+/// Who asked for a name, and what else the session calls the address.
+pub(crate) fn told(told: &NameTold, clock: &Clock) -> String {
+    let asker = match (
+        told.comm.as_deref().map(|comm| visible(comm, NAME)),
+        told.pid,
+    ) {
+        (Some(comm), Some(pid)) => format!("{comm} ({pid})"),
+        (None, Some(pid)) => format!("process {pid}"),
+        _ => "a process".to_owned(),
+    };
+    let mut words = format!("asked for by {asker} {}", clock.ago(told.at));
+    if let Some(cname) = &told.cname {
+        words += &format!("; by CNAME to {}", short(cname));
+    }
+    if !told.also.is_empty() {
+        let also: Vec<_> = told.also.iter().map(|name| short(name)).collect();
+        words += &format!("; also at this address: {}", also.join(", "));
+    }
+    words
 }
 
 /// "what x.example.com is (TXT)", "what names below evil.example are (A, TXT)"

@@ -69,7 +69,7 @@ pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
             None if request.question.is_some() => format!("ask {}", target(request)),
             None => match &request.burst {
                 Some(burst) => format!("reach {} in {}", service(request), burst.prefix),
-                None => format!("reach {}", endpoint::words(&request.destination)),
+                None => format!("reach {}", target(request)),
             },
         }
     ));
@@ -140,7 +140,10 @@ pub(crate) fn target(request: &Request) -> String {
             burst.count,
             burst.prefix
         ),
-        None => endpoint::words(&request.destination),
+        None => match &request.named {
+            Some(told) => names::reached(&request.destination, told),
+            None => endpoint::words(&request.destination),
+        },
     }
 }
 
@@ -209,6 +212,9 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
     }
     if let Some(question) = &request.question {
         page.paragraph("name", name(request, question));
+    }
+    if let Some(told) = &request.named {
+        page.paragraph("name", names::told(told, clock));
     }
     if let Some(way) = &request.through {
         page.field("through", through(way));

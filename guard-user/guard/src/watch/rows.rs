@@ -4,7 +4,7 @@ use guard_proto::{Hole, HttpRequest, LogRecord, Request, Session};
 
 use crate::render::escape::quoted;
 use crate::render::time::Clock;
-use crate::render::{command_line, holes, log, requests, sessions};
+use crate::render::{command_line, holes, log, names, requests, sessions};
 
 use super::model::Tone;
 
@@ -114,6 +114,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     }
     if let Some(question) = &request.question {
         fields.push(("name", requests::name(request, question), Tone::Plain));
+    }
+    if let Some(told) = &request.named {
+        fields.push(("name", names::told(told, clock), Tone::Plain));
     }
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));

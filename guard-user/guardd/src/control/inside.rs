@@ -63,6 +63,7 @@ fn of_http(
         advice: advice(&what, asked),
         request: None,
         http: Some(http.clone()),
+        named: asked.named.clone(),
     })
 }
 
@@ -157,6 +158,7 @@ impl State {
             advice,
             request,
             http: None,
+            named: self.policies.told_of(key.session, key.destination),
         })
     }
 

@@ -30,7 +30,7 @@ use guard_proto::PolicyStatus;
 use guard_sys::clock;
 use jiff::Timestamp;
 
-pub use self::known_names::Answered;
+pub use self::known_names::{Answered, Asker};
 use self::{
     known_names::KnownNames,
     library::{Library, PolicyText},

@@ -163,6 +163,7 @@ impl State {
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
+            named: self.policies.told_of(key.session, to),
             through: self.relays.way(&key).cloned(),
             user: self.machine.user(owner),
             pid,
@@ -363,6 +364,7 @@ pub(crate) fn blank(
         warnings: Vec::new(),
         http: key.http.as_ref().map(|http| http.request.clone()),
         question: None,
+        named: None,
         note: None,
         burst: None,
         offers: Vec::new(),

@@ -288,6 +288,7 @@ impl Pending {
                 ..self.shown.destination
             },
             burst: (!alone).then(|| burst.to_shown()),
+            named: None,
             ..self.shown
         };
         Some(Self {
@@ -741,6 +742,8 @@ impl Requests {
             .into_iter();
         let mut root = others.next()?;
         root.burst = Some(Burst::over(prefix));
+        // It is of one address.
+        root.shown.named = None;
         root.add(root.key.destination, Some(root.shown.id.clone()));
         let mut others_ids = Vec::new();
         for other in others {
@@ -820,6 +823,29 @@ impl Requests {
         let mut answered = self.answered.iter().rev();
         let found = answered.find(|one| one.id == id && may(one.owner));
         found.map(|one| one.how.as_str())
+    }
+
+    /// Shows on a request about an address by which name the session knows it: guardd may hear of that later.
+    pub fn name(
+        &mut self,
+        session: SessionId,
+        to: Address,
+        told: impl Fn() -> Option<proto::NameTold>,
+    ) {
+        let about = |one: &&mut Pending| {
+            let key = &one.key;
+            let is_there = key.session == session && key.destination == to;
+            is_there && key.question.is_none() && one.burst.is_none()
+        };
+        for one in self.pending.iter_mut().filter(about) {
+            if one.shown.named.is_none() {
+                one.shown.named = told();
+                if let Some(told) = &one.shown.named {
+                    one.shown.destination.host = Some(told.name.clone());
+                    self.version += 1;
+                }
+            }
+        }
     }
 
     /// Adds the agent's note to a pending request.
@@ -1125,6 +1151,7 @@ pub(crate) mod tests {
             warnings: vec![],
             http: None,
             question: None,
+            named: None,
             note: None,
             burst: None,
             through: None,

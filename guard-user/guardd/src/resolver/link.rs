@@ -12,7 +12,11 @@ use guard_sys::{
 use tokio::time::timeout;
 
 use super::{Outgoing, asking::Asked};
-use crate::{policies::Answered, shared::Shared, state::State};
+use crate::{
+    policies::{Answered, Asker},
+    shared::Shared,
+    state::State,
+};
 
 /// The timeout for a resolver to read a message, or to send its first.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -111,15 +115,16 @@ impl State {
                 asked,
                 addresses,
                 ttl,
-                ..
+                tgid,
             } => {
-                let names = asked.iter().map(String::as_str).chain([name.as_str()]);
                 let time = u64::from(ttl).max(SHORTEST) + GRACE;
                 let answered = Answered {
                     session: SessionId(session),
-                    names: names.collect(),
+                    asked: asked.as_deref().unwrap_or(&name),
+                    name: &name,
                     addresses: addresses.into_iter().map(Address::from).collect(),
                     until: BootTime(clock::now().0 + time * SECOND),
+                    asker: self.asker(SessionId(session), tgid.0),
                 };
                 self.session_learns(&answered);
             }
@@ -166,5 +171,16 @@ impl State {
         };
         let kernel = &mut self.datapath;
         self.policies.learn_answer(kernel, answered, &session.chain);
+        let (policies, session) = (&self.policies, answered.session);
+        for to in &answered.addresses {
+            let told = || policies.told_of(session, *to);
+            self.requests.name(session, *to, told);
+        }
+    }
+
+    fn asker(&self, session: SessionId, tgid: u32) -> Asker {
+        let (pid, process) = self.machine.process_of(self.sessions.live(session), tgid);
+        let comm = process.comm;
+        Asker { pid, comm }
     }
 }

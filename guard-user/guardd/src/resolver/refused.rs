@@ -102,6 +102,7 @@ impl State {
             advice,
             request,
             http: None,
+            named: None,
         }
     }
 }
