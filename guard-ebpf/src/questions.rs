@@ -8,7 +8,7 @@ use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
 use guard_common::{Connection, HoleId, Hook, Protocol, Wanted, prefix_flags, with_hole};
 
 use crate::{
-    ALLOW, REFUSE, UNDECIDED, allow_call, ctx, kernel,
+    ALLOW, REFUSE, UNDECIDED, allow_call, ctx, emit, kernel,
     maps::{self, ListenerState},
     recall,
     redirect::{Proxy, Reason, Redirect},
@@ -54,13 +54,18 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> u32 {
     if decision.flags & prefix_flags::NAMES == 0 || is_own(ctx, to, cgroup) {
         return NOT_REDIRECTED;
     }
-    if decision.allows() {
-        return redirected(ctx, to, cgroup, HoleId(0));
+    let hole = match decision.allows() {
+        true => HoleId(0),
+        false => match hole(ctx, to, hook, cgroup, said) {
+            HoleId(0) => return NOT_REDIRECTED,
+            hole => hole,
+        },
+    };
+    let port = redirected(ctx, to, cgroup, hole);
+    if port == REFUSED {
+        emit::question(to, hook, cgroup);
     }
-    match hole(ctx, to, hook, cgroup, said) {
-        HoleId(0) => NOT_REDIRECTED,
-        hole => redirected(ctx, to, cgroup, hole),
-    }
+    port
 }
 
 /// What the policies say, packed.

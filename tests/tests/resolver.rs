@@ -2,6 +2,7 @@
 //! told.
 
 mod ask;
+mod holes;
 
 use std::path::{Path, PathBuf};
 

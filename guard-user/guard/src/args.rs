@@ -254,6 +254,9 @@ pub struct ApproveArgs {
     /// Of a burst: open the first N of the addresses that were tried, 16 at most
     #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["prefix", "path", "writes"])]
     pub tried: Option<u32>,
+    /// Of a connection to an address that has a name: open that address alone [default: the name, whatever its addresses become]
+    #[arg(long, conflicts_with_all = ["prefix", "tried", "path", "writes"])]
+    pub address: bool,
     /// How long.
     #[command(flatten)]
     pub terms: TermsArgs,

@@ -66,6 +66,9 @@ pub enum Call {
         /// Of a burst: the first so many of [`Burst::addresses`]. Absent: the one that `id` asked about alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tried: Option<u32>,
+        /// Of a connection to an address that the session knows by a name: that address alone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        address: bool,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: HoleTerms,
@@ -687,6 +690,9 @@ pub struct Hole {
     /// Which HTTP requests; null: connections.
     #[serde(default)]
     pub http: Option<HttpHole>,
+    /// The addresses that a name has had so far; empty where the hole is for none.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// Which HTTP requests a hole lets through to a `read-only` destination.

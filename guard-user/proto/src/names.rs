@@ -71,6 +71,8 @@ pub enum ToResolver {
         account: u32,
         /// The slots of its own policy first, and of the outermost session's last.
         policies: Vec<u32>,
+        /// Names with an open hole: guardd is told of their addresses before the program ([`FromResolver::Opens`]).
+        opened: Vec<String>,
     },
     /// That session has ended.
     ForgetSession {
@@ -84,7 +86,7 @@ pub enum ToResolver {
         /// The search list of this machine's resolvers.
         search: Vec<String>,
     },
-    /// The answer to [`FromResolver::Ask`].
+    /// The answer to [`FromResolver::Ask`] and [`FromResolver::Opens`].
     Answer {
         /// Which question this answers.
         number: Number,
@@ -166,6 +168,18 @@ pub enum FromResolver {
         kind: String,
         /// The server that was meant.
         server: IpAddr,
+    },
+    /// A session is about to learn addresses of a name that has an open hole. Answered with [`ToResolver::Answer`] when the
+    /// kernel has them in the hole, as far as they belong there.
+    Opens {
+        /// Which message this is.
+        number: Number,
+        /// The session's number.
+        session: u32,
+        /// The name.
+        name: String,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
     },
     /// Nobody waits for the answer any more.
     Gone {

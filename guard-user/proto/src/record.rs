@@ -302,7 +302,7 @@ kinds! {
     }
     /// A hole was opened.
     HoleOpen {
-        hole: String, destination: String, ports: String, reason: String, request: String, expires_at: String,
+        hole: String, destination: String, name: String, ports: String, reason: String, request: String, expires_at: String,
         connections: u64, bytes: u64, read_only: bool, http: HttpHole, by: String, from: Origin,
     }
     /// A hole ended or was closed.

@@ -204,6 +204,20 @@ async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Asked>, 
     judge(common, asker).map(|_| asked)
 }
 
+/// Has a hole for the name cover the addresses, where there is one, before the program has them. Only the name that was asked for
+/// counts: where it leads its owner decides.
+async fn open(common: &Common, asker: &Asker, answer: &Answer) -> Result<(), Stopped> {
+    if !common.sessions.is_opened(asker.session, &asker.name) {
+        return Ok(());
+    }
+    let failed = || Stopped::silently(Says::Failed);
+    let opens = common.link.opens(asker, &answer.addresses);
+    let opens = opens.ok_or_else(failed)?;
+    let told = timeout(common.times.server, opens.answer()).await;
+    // guardd says which it has left out by opening the others.
+    told.map(drop).map_err(|_| failed())
+}
+
 /// Has the server answer, and the session learn.
 async fn fetch(
     common: &Common,
@@ -236,6 +250,7 @@ async fn fetch(
         let policies = session.policies.unwrap_or_default();
         let taught = teach(common, origin.session, &policies, &answer).await;
         taught.map_err(|why| Stopped::because(Says::Failed, why))?;
+        open(common, &asker, &answer).await?;
     }
     if !is_stream && message.len() > question.datagram() {
         return Err(Stopped::silently(Says::TooLong));

@@ -28,6 +28,7 @@ pub(super) struct Session {
 struct Kept {
     account: u32,
     slots: Vec<u32>,
+    opened: HashSet<WireName>,
     budget: Rc<RefCell<Budget>>,
     learned: Rc<RefCell<Learned>>,
     reports: Rc<RefCell<Reports>>,
@@ -44,10 +45,14 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// Whose policies hold for a session. What it has asked for so far stays counted.
-    pub(super) fn keep(&self, session: u32, account: u32, slots: Vec<u32>) {
+    pub(super) fn keep(&self, session: u32, account: u32, slots: Vec<u32>, opened: &[String]) {
+        let opened = opened.iter().filter_map(|name| name.parse().ok());
+        let opened = opened
+            .map(|name: DomainName| WireName::from(&name))
+            .collect();
         let mut sessions = self.sessions.borrow_mut();
         let kept = sessions.entry(session).or_default();
-        (kept.account, kept.slots) = (account, slots);
+        (kept.account, kept.slots, kept.opened) = (account, slots, opened);
     }
 
     /// It has ended.
@@ -108,6 +113,13 @@ impl Sessions {
         })
     }
 
+    /// Whether a person has opened what a name stands for.
+    pub(super) fn is_opened(&self, session: u32, name: &WireName) -> bool {
+        let sessions = self.sessions.borrow();
+        let kept = sessions.get(&session);
+        kept.is_some_and(|kept| kept.opened.contains(name))
+    }
+
     /// What it may still ask for.
     pub(super) fn budget(&self, session: u32) -> Option<Rc<RefCell<Budget>>> {
         let sessions = self.sessions.borrow();
@@ -166,7 +178,7 @@ mod tests {
     fn a_session_without_all_of_its_policies_has_none() {
         let sessions = Sessions::default();
         assert!(sessions.get(1).is_none() && sessions.account(1).is_none());
-        sessions.keep(1, 9, vec![3, 4]);
+        sessions.keep(1, 9, vec![3, 4], &[]);
         sessions.keep_policy(3, Names::Any, &[], false);
         assert!(sessions.get(1).unwrap().policies.is_none());
         sessions.keep_policy(4, Names::Any, &[], false);

@@ -131,6 +131,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
         session: SESSION.0,
         account: SESSION.0,
         policies: vec![SLOT.0],
+        opened: Vec::new(),
     };
     say(&guardd, &session, &[])?;
 

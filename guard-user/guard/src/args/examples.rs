@@ -50,6 +50,7 @@ Examples:
   guard approve r1 --bytes 64KiB            no more than that is sent
   guard approve r1 --tried 5              of a burst: the first 5 addresses, and no others
   guard approve r1 --prefix --for 5m      of a burst: all of its prefix
+  guard approve r1 --address              of a name: the address that was tried, and no others
   guard approve r2 --path '/api/jobs/*'   HTTP: more requests like it, and not that one only
   guard approve r2 --writes --for 5m      HTTP: all that change something there";
 

@@ -109,6 +109,7 @@ fn calls_survive_the_wire() {
             writes: false,
             prefix: false,
             tried: None,
+            address: false,
             terms,
         },
         false,

@@ -126,6 +126,7 @@ pub(crate) fn hole() -> Hole {
         bytes_left: None,
         read_only: false,
         http: None,
+        addresses: Vec::new(),
     }
 }
 

@@ -162,6 +162,8 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Burst", "`burst`"),
             ("Offer", "`offers`"),
             ("ChainLink", "`chain`"),
+            ("Question", "`question`"),
+            ("NameTold", "`named`"),
             ("Through", "`through`"),
             ("Hole", "hole"),
             ("HttpHole", "`http` of a hole"),

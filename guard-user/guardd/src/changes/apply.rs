@@ -14,7 +14,10 @@ impl State {
                 self.settle_questions();
                 self.look_at_held();
             }
-            Change::Holes => self.proxy.renew(),
+            Change::Holes => {
+                self.proxy.renew();
+                self.resolver.renew_holes();
+            }
             Change::Slots => {
                 self.proxy.renew();
                 self.resolver.renew();

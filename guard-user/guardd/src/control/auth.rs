@@ -299,6 +299,7 @@ mod tests {
                 writes: false,
                 prefix: false,
                 tried: None,
+                address: false,
                 terms,
             },
             Call::Deny { id, seconds },

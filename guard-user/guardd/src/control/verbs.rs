@@ -202,10 +202,15 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
             writes,
             prefix,
             tried,
+            address,
             terms,
         } => {
             let widening = Widening { path, writes };
-            let extent = Extent { prefix, tried };
+            let extent = Extent {
+                prefix,
+                tried,
+                address,
+            };
             let opened =
                 shared.with(|state| state.approve(by, &id, (&widening, extent), &terms))?;
             one(&reached(shared, opened).await)
@@ -360,7 +365,7 @@ impl State {
 
     fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
-        let mut listed = self.holes.listed(&open, &Clocks::read());
+        let mut listed = self.shown_holes(&open);
         listed.extend(self.proxy.shown_permits(who));
         listed.extend(self.named.shown_to(who));
         Ok(Holes {

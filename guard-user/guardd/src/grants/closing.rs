@@ -43,7 +43,9 @@ impl State {
             permits.retain(|(id, _)| wanted.contains(id));
             names.retain(|(id, _)| wanted.contains(id));
         }
-        let mut shown = self.holes.shown(&holes);
+        let mut shown: Vec<_> = self.shown_holes(&holes).into_values().collect();
+        // One for a name has an entry for each address.
+        holes.dedup_by_key(|hole| hole.entry.id);
         // Permits first: they end whatever the kernel says about the holes.
         for (id, hole) in permits {
             if let Some(permit) = self.proxy.close(id) {
@@ -74,9 +76,10 @@ impl State {
         if !self.holes.any_counts_bytes(session) {
             return;
         }
-        let Ok(holes) = self.datapath.holes() else {
+        let Ok(mut holes) = self.datapath.holes() else {
             return;
         };
+        holes.dedup_by_key(|hole| hole.entry.id);
         let is_meant = |hole: &&LiveHole| session.is_none_or(|id| hole.session == id);
         for hole in holes.iter().filter(is_meant).filter(|hole| hole.is_spent()) {
             let id = hole.entry.id;

@@ -7,3 +7,4 @@ pub mod grant;
 pub mod holes;
 pub mod names;
 pub mod opening;
+pub mod widening;

@@ -1,5 +1,5 @@
-//! Holes for names: a session may ask for a name for a while. guardd keeps them, and in files, since the kernel half does not
-//! judge questions.
+//! Holes for names: a session may ask for a name for a while, or reach whatever addresses it has. guardd keeps them, and in files:
+//! the kernel half does not judge questions, and has only the addresses, each in an entry with the hole's id.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +27,22 @@ pub struct NamedHole {
     pub expires: u64,
     /// Who opened it, for whom, and why.
     pub about: About,
+    /// What is reached through it; none: nothing but questions pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaches: Option<Reaches>,
+}
+
+/// What is reached through a hole for a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaches {
+    /// A port specification, or all ports.
+    pub ports: Option<String>,
+    /// For reads alone.
+    pub read_only: bool,
+    /// How many connections, of all addresses together.
+    pub connections: Option<u32>,
+    /// It had an address of this machine's own networks, or a private one, when a person opened it: it may have others.
+    pub private: bool,
 }
 
 impl NamedHole {
@@ -43,7 +59,10 @@ impl NamedHole {
             id: ids::hole(id),
             session: ids::session(self.session()),
             destination: self.pattern.clone(),
-            ports: Some(QUESTIONS.to_owned()),
+            ports: match &self.reaches {
+                Some(reaches) => reaches.ports.clone(),
+                None => Some(QUESTIONS.to_owned()),
+            },
             opened_by: Some(self.about.opened_by.clone()),
             reason: self.about.reason.clone(),
             opened_at: Some(self.about.opened_at),
@@ -52,6 +71,7 @@ impl NamedHole {
             bytes_left: None,
             read_only: false,
             http: None,
+            addresses: Vec::new(),
         }
     }
 }
@@ -97,16 +117,52 @@ impl NamedHoles {
         self.files.remove(&ids::hole(id));
     }
 
-    /// How many there are.
+    /// The hole with that id, where it is for a name.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.all.len()
+    pub fn get(&self, id: HoleId) -> Option<&NamedHole> {
+        self.all.get(&id)
     }
 
-    /// Whether there is none.
+    /// The names of a session whose addresses are open.
+    #[must_use]
+    pub fn opened(&self, session: SessionId) -> Vec<String> {
+        let reached = self.all.values().filter(|hole| hole.session() == session);
+        let reached = reached.filter(|hole| hole.reaches.is_some());
+        let mut names: Vec<_> = reached.map(|hole| hole.pattern.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The holes through which a session reaches what a name has for addresses.
+    #[must_use]
+    pub fn reaching(
+        &self,
+        session: SessionId,
+        name: &str,
+        now: BootTime,
+    ) -> Vec<(HoleId, NamedHole, Reaches)> {
+        let all = self.all.iter().filter(|(_, hole)| {
+            hole.session() == session && hole.pattern == name && hole.expires > now.0
+        });
+        let reaching =
+            all.filter_map(|(id, hole)| Some((*id, hole.clone(), hole.reaches.clone()?)));
+        reaching.collect()
+    }
+
+    /// How many there are of which the kernel half knows nothing.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all
+            .values()
+            .filter(|hole| hole.reaches.is_none())
+            .count()
+    }
+
+    /// Whether there is none of them.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.len() == 0
     }
 
     /// Whether a session may ask for a name, or for all of a pattern of names.
@@ -118,34 +174,37 @@ impl NamedHoles {
         })
     }
 
-    /// Those of the sessions that the caller answers for, as people see them.
+    /// Those for questions alone, of the sessions that the caller answers for, as people see them.
     #[must_use]
     pub fn shown_to(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
         let clocks = Clocks::read();
         let mine = self
             .all
             .iter()
-            .filter(|(_, hole)| who.answers_for(hole.about.owner));
+            .filter(|(_, hole)| hole.reaches.is_none() && who.answers_for(hole.about.owner));
         mine.map(|(id, hole)| (*id, hole.shown(*id, &clocks)))
             .collect()
     }
 
-    /// Removes those that have expired, and returns them.
+    /// Removes those for questions that have expired, and returns them.
     pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, NamedHole)> {
-        let is_over = |_: &HoleId, hole: &mut NamedHole| hole.expires <= now.0;
+        let is_over =
+            |_: &HoleId, hole: &mut NamedHole| hole.reaches.is_none() && hole.expires <= now.0;
         self.all.extract_if(.., is_over).collect()
     }
 
-    /// Removes those of a session, and returns them.
+    /// Removes those for questions of a session, and returns them.
     pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, NamedHole)> {
-        let is_of = |_: &HoleId, hole: &mut NamedHole| hole.session() == session;
+        let is_of =
+            |_: &HoleId, hole: &mut NamedHole| hole.reaches.is_none() && hole.session() == session;
         self.all.extract_if(.., is_of).collect()
     }
 
     /// When the next one ends.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
-        self.all.values().map(|hole| BootTime(hole.expires)).min()
+        let questions = self.all.values().filter(|hole| hole.reaches.is_none());
+        questions.map(|hole| BootTime(hole.expires)).min()
     }
 }
 
@@ -167,6 +226,7 @@ mod tests {
                 opened_at: Timestamp::UNIX_EPOCH,
                 bytes: None,
             },
+            reaches: None,
         }
     }
 

@@ -3,7 +3,10 @@
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
-use guard_proto::{self as proto, HoleTerms, moment, record::HoleOpen};
+use guard_proto::{
+    self as proto, HoleTerms, moment,
+    record::{Field, HoleOpen},
+};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
@@ -48,15 +51,14 @@ impl State {
         if terms.requests.is_some() {
             return Err(no_requests());
         }
-        let grant = Grant::of(
-            &self.sessions,
-            &self.policies,
-            session,
-            prefixes,
-            ports,
-            terms,
-        )?;
-        self.open_all(by, grant, reason, None)
+        let name = self.name_to_open(session, to, &ports);
+        let prefixes = match &name {
+            Some(name) => self.addresses_to_open(session, name, prefixes),
+            None => prefixes,
+        };
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let grant = Grant::of(sessions, policies, session, prefixes, ports, terms)?;
+        self.open_all(by, Grant { name, ..grant }, reason, None)
     }
 
     /// Opens the holes of a grant: in the kernel first, then in the audit log, then the answer. Where one
@@ -92,6 +94,9 @@ impl State {
             .filter(|hole| opened.contains(&hole.entry.id))
             .collect();
         self.settle(grant.session, &live);
+        if let Some(name) = &grant.name {
+            self.open_known(grant.session, name);
+        }
         let mut warnings = grant.warnings;
         if grant.read_only {
             self.survey_networks();
@@ -99,7 +104,7 @@ impl State {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
-            holes: self.holes.shown(&live),
+            holes: self.shown_holes(&live).into_values().collect(),
             warnings,
         })
     }
@@ -127,7 +132,12 @@ impl State {
         opened: &mut Vec<HoleId>,
     ) -> Result<(), CallError> {
         let expires = after(clock::now(), grant.time);
-        for prefix in &grant.prefixes {
+        // All addresses of a name are in one hole for each port.
+        let (first, others) = match (&grant.name, &grant.prefixes[..]) {
+            (Some(_), [first, others @ ..]) => (std::slice::from_ref(first), others),
+            (_, all) => (all, &[][..]),
+        };
+        for prefix in first {
             for spec in every_port_or(&grant.ports) {
                 let new = NewHole {
                     read_only: grant.read_only,
@@ -136,6 +146,11 @@ impl State {
                 };
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
+                for other in others {
+                    let prefix = other.address();
+                    let new = NewHole { prefix, ..new };
+                    self.datapath.widen_hole(grant.session, id, new)?;
+                }
                 self.recorder.counters().hole_opened();
                 let known = Known {
                     session: grant.session,
@@ -148,6 +163,7 @@ impl State {
                 let record = HoleOpen {
                     hole: ids::hole(id).into(),
                     destination: prefix.to_string().into(),
+                    name: grant.name.clone().map_or(Field::Absent, Field::Is),
                     ports: ports_shown(&spec).into(),
                     reason: about.reason.clone().into(),
                     request: request.into(),
@@ -164,6 +180,9 @@ impl State {
                     .write(LogEntry::of(session, grant.owner, record))?;
                 // In this order, so that a hole which the next guardd knows from here is in the audit log.
                 self.holes.keep(id, about);
+                if let Some(name) = &grant.name {
+                    self.keep_named((id, name), grant, &spec, (expires, about));
+                }
             }
         }
         Ok(self.recorder.sync()?)
@@ -200,11 +219,11 @@ fn every_port_or(ports: &[PortSpec]) -> Vec<PortSpec> {
     }
 }
 
-fn ports_shown(spec: &PortSpec) -> Option<String> {
+pub(super) fn ports_shown(spec: &PortSpec) -> Option<String> {
     (spec.protocol != Protocol::ANY).then(|| spec.to_string())
 }
 
-fn new_hole(
+pub(super) fn new_hole(
     prefix: &Prefix,
     spec: &PortSpec,
     expires: BootTime,

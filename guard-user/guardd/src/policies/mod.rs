@@ -461,6 +461,20 @@ impl Policies {
         policies.any(InForce::speaks_of_names)
     }
 
+    /// The verdict of the policy in a slot on an address that the session knows by names; `None` if it knows none.
+    #[must_use]
+    pub fn judge_known(
+        &self,
+        subject: Subject<'_>,
+        slot: PolicyId,
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Judged<'_>> {
+        let policy = self.slots.get(&slot)?;
+        self.judge_by_names(subject, (slot, policy), to, protocol, port)
+    }
+
     /// The verdict of a policy on an address that the session knows by names; `None` if it knows none.
     fn judge_by_names<'p>(
         &self,

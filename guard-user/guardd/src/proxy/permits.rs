@@ -219,6 +219,7 @@ impl Permit {
             bytes_left: self.bytes,
             read_only: false,
             http: Some(self.covers.shown(self.left)),
+            addresses: Vec::new(),
         }
     }
 }

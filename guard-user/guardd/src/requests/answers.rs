@@ -86,6 +86,8 @@ impl State {
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
         let grant = grant_asked(sessions, policies, asked, opens, terms)?;
+        let name = self.named_of(asked, extent)?;
+        let grant = Grant { name, ..grant };
         let record = Answered {
             by: self.machine.user(by.who.uid()).into(),
             from: by.from.clone().into(),
@@ -110,6 +112,18 @@ impl State {
         }
         self.apply(Change::Answers);
         Ok(opened)
+    }
+
+    /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by.
+    fn named_of(&self, asked: &Pending, extent: Extent) -> Result<Option<String>, CallError> {
+        let told = asked.shown.named.as_ref().filter(|_| asked.burst.is_none());
+        if extent.address && told.is_none() {
+            return Err(no_name(&asked.shown.id));
+        }
+        let session = self.sessions.live(asked.key.session);
+        let speaks = session.is_some_and(|live| self.policies.speaks_of_names(&live.chain));
+        let told = told.filter(|_| speaks && !extent.address);
+        Ok(told.map(|told| told.name.clone()))
     }
 
     /// Answers a request with no.
@@ -255,6 +269,15 @@ impl Requests {
         let how = format!("{by} answered it with {answer} at {at}");
         self.note_answer(id, owner, how);
     }
+}
+
+/// The error for `--address` where there is no name.
+fn no_name(id: &str) -> CallError {
+    CallError::invalid(
+        format!("cannot answer {id} for its address alone"),
+        "it is about an address, and no name is known for it",
+        format!("guard approve {id}"),
+    )
 }
 
 /// The hole that a yes opens. It overrides a `confirm` in the chain, but not a `read-only`: else a nested session could remove

@@ -143,6 +143,8 @@ pub struct Extent {
     pub prefix: bool,
     /// The first so many addresses.
     pub tried: Option<u32>,
+    /// Of a request with a name: its address alone.
+    pub address: bool,
 }
 
 impl Extent {
@@ -335,7 +337,7 @@ mod tests {
         let burst = burst(17);
         let all = Extent {
             tried: Some(17),
-            prefix: false,
+            ..Extent::default()
         };
         let refusal = all.of(&burst, "r1", "r1").unwrap_err();
         assert!(

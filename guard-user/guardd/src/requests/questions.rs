@@ -367,3 +367,160 @@ pub fn question(name: &str, kind: &str) -> Question {
         bytes: name.len() as u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, convert::Infallible};
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::{MAX_PER_SESSION, Noted, tests::shown},
+        *,
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Notes it, and gathers what is a burst then, as guardd does.
+    fn ask(table: &mut Requests, session: u32, name: &str, now: u64, id: u32) -> Noted {
+        let key = RequestKey::of_name(SessionId(session), name);
+        let whose = (1000, SessionId(session));
+        let Ok(noted) = table.note(key.clone(), whose, BootTime(now), || {
+            Ok::<_, Infallible>(proto::Request {
+                question: Some(question(name, "A")),
+                ..shown(id)
+            })
+        });
+        if matches!(noted, Noted::New(_))
+            && let Some(gathered) = table.gather_names(&key, BootTime(now))
+        {
+            return Noted::Again(gathered.request);
+        }
+        noted
+    }
+
+    fn host(number: u32) -> String {
+        format!("n{number}.evil.example")
+    }
+
+    #[test]
+    fn many_new_names_of_a_zone_are_one_request() {
+        let mut table = Requests::without_files(100);
+        for id in 1..=3 {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(ask(&mut table, 1, &host(id), SECOND, id), new);
+        }
+        // Another session and another zone are no part of it.
+        ask(&mut table, 2, &host(4), SECOND, 11);
+        ask(&mut table, 1, "n4.other.example", SECOND, 12);
+        let joined = Noted::Again("r1".to_owned());
+        assert_eq!(ask(&mut table, 1, &host(4), 2 * SECOND, 4), joined);
+        assert_eq!(
+            ask(&mut table, 1, "a.b.evil.example", 3 * SECOND, 5),
+            joined
+        );
+        // All of it, where a session has asked for more than it may.
+        assert_eq!(ask(&mut table, 1, "*.evil.example", 3 * SECOND, 6), joined);
+        assert_eq!(table.pending().len(), 3);
+        let burst = table.get("r3").unwrap().shown.clone();
+        assert_eq!(burst.id, "r1");
+        assert_eq!(burst.question.unwrap().name, "*.evil.example");
+        assert_eq!(burst.burst.unwrap().count, 5);
+        let kept = table.to_keep();
+        let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
+        assert_eq!(kept.1.names, table.get("r1").unwrap().names);
+    }
+
+    #[test]
+    fn a_yes_is_for_what_was_chosen_and_leaves_the_rest() {
+        let mut table = Requests::without_files(100);
+        for id in 1..=6 {
+            ask(&mut table, 1, &host(id), SECOND, id);
+        }
+        let asked = table.get("r1").unwrap().clone();
+        let names = asked.names.as_ref().unwrap();
+        let tried = Extent {
+            tried: Some(2),
+            ..Extent::default()
+        };
+        let chosen = |extent, id| names.chosen(extent, "r1", id);
+        assert_eq!(chosen(Extent::default(), "r3").unwrap(), [host(3)]);
+        assert_eq!(chosen(tried, "r1").unwrap(), [host(1), host(2)]);
+        assert!(chosen(tried, "r2").is_err());
+        let opened = chosen(tried, "r1").unwrap();
+        table.take_names("r1", &opened, Some("r9".to_owned()));
+        let rest = table.get("r9").unwrap();
+        assert_eq!(rest.shown.burst.as_ref().unwrap().count, 4);
+        assert!(table.get("r1").is_none() && table.get("r4").is_some());
+        table.settle_names(SessionId(1), "*.evil.example");
+        assert!(table.pending().is_empty());
+    }
+
+    #[test]
+    fn a_no_to_a_zone_is_one_to_each_name_and_is_not_offered_again() {
+        let mut table = Requests::without_files(100);
+        let zone = RequestKey::of_name(SessionId(1), "*.evil.example");
+        table.mute(zone, shown(9), BootTime(100 * SECOND));
+        assert_eq!(ask(&mut table, 1, &host(1), SECOND, 1), Noted::Muted);
+        let elsewhere = ask(&mut table, 1, "evil.example", SECOND, 2);
+        assert_eq!(elsewhere, Noted::New("r2".to_owned()));
+        let later = ask(&mut table, 1, &host(1), 100 * SECOND, 3);
+        assert_eq!(later, Noted::New("r3".to_owned()));
+        let one = RequestKey::of_name(SessionId(1), &host(2));
+        table.mute(one, shown(8), BootTime(1000 * SECOND));
+        for id in 4..=9 {
+            ask(&mut table, 1, &host(id), 101 * SECOND, id);
+        }
+        assert!(table.pending().iter().all(|one| one.names.is_none()));
+    }
+
+    fn names() -> impl Strategy<Value = String> {
+        let zone = prop::sample::select(vec!["evil.example", "a.example", "shop.co.uk", "co.uk"]);
+        ("[a-f]{1,2}", any::<bool>(), zone).prop_map(|(label, deep, zone)| match deep {
+            true => format!("{label}.x.{zone}"),
+            false => format!("{label}.{zone}"),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Whatever is asked for: each name is found in one request, and a burst is of one session and zone, holds only what
+        /// was asked for there, and is as large as it says.
+        #[test]
+        fn nothing_is_lost_in_a_burst_of_names(tried in prop::collection::vec((1_u32..3, names(), 0_u64..6), 0..60)) {
+            let mut table = Requests::without_files(1000);
+            let (mut now, mut known) = (0, BTreeSet::new());
+            for ((session, name, later), id) in tried.into_iter().zip(1..) {
+                now += later * SECOND;
+                match ask(&mut table, session, &name, now, id) {
+                    Noted::New(id) | Noted::Again(id) => prop_assert!(table.get(&id).is_some()),
+                    other => panic!("{other:?}"),
+                }
+                known.insert((session, name));
+            }
+            for (session, name) in &known {
+                let key = RequestKey::of_name(SessionId(*session), name);
+                let found = table.pending().iter().filter(|one| one.is_about(&key));
+                prop_assert_eq!(found.count(), 1, "{}", name);
+            }
+            for one in table.pending() {
+                let Some(names) = &one.names else { continue };
+                let session = one.key.session.0;
+                let within = known.iter().filter(|(of, name)| *of == session && names.covers(name));
+                prop_assert_eq!(within.count(), names.members.len());
+                prop_assert!(names.members.len() >= MANY);
+                prop_assert!(names.ids().any(|id| id == one.shown.id));
+            }
+        }
+
+        #[test]
+        fn no_flood_of_names_takes_more_than_its_share(zones in prop::collection::vec("[a-z]{4}", 0..300)) {
+            let mut table = Requests::without_files(100);
+            for (zone, id) in zones.iter().zip(1..) {
+                ask(&mut table, 1, &format!("x.{zone}.example"), u64::from(id) * SECOND, id);
+            }
+            prop_assert!(table.pending().len() <= MAX_PER_SESSION);
+        }
+    }
+}

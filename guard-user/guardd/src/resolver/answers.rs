@@ -78,6 +78,7 @@ impl State {
             pattern: pattern.clone(),
             expires: expires.0,
             about: about.clone(),
+            reaches: None,
         });
         let holes = self.open_names(by, holes.collect(), &answered[0])?;
         self.recorder
@@ -85,7 +86,6 @@ impl State {
             .answered("yes", asked.shown.asked_at);
         self.requests
             .note_answers(&about.opened_by, asked.owner, &answered, "yes");
-        self.requests.note_choice(by.who, &asked.shown, terms);
         let new = new.map(|number| format!("r{number}"));
         self.requests.take_names(called, &patterns, new);
         for pattern in &patterns {
@@ -233,6 +233,14 @@ impl State {
     pub fn adopt_named(&mut self) {
         let now = clock::now();
         for (id, hole) in self.named.kept() {
+            if hole.reaches.is_some() {
+                // The kernel says whether that is open.
+                match self.holes.is_open(id) {
+                    true => self.named.add(id, hole),
+                    false => self.named.remove_file(id),
+                }
+                continue;
+            }
             match self.sessions.live(hole.session()).is_some() && hole.expires > now.0 {
                 true => self.named.add(id, hole),
                 false => self.name_closed(id, &hole, "expired while guardd was down", None),

@@ -101,7 +101,7 @@ impl State {
         }
     }
 
-    fn answer_question(&mut self, number: Number, yes: bool) {
+    pub(super) fn answer_question(&mut self, number: Number, yes: bool) {
         let answer = ToResolver::Answer { number, yes };
         self.resolver.say(answer, Vec::new());
     }

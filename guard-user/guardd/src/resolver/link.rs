@@ -128,6 +128,16 @@ impl State {
                 };
                 self.session_learns(&answered);
             }
+            FromResolver::Opens {
+                number,
+                session,
+                name,
+                addresses,
+            } => {
+                let addresses = addresses.into_iter().map(Address::from).collect();
+                self.widen_names(SessionId(session), &name, addresses);
+                self.answer_question(number, true);
+            }
             FromResolver::Ask {
                 number,
                 session,
@@ -176,6 +186,9 @@ impl State {
             let told = || policies.told_of(session, *to);
             self.requests.name(session, *to, told);
         }
+        // Where the resolver did not know of the hole yet.
+        let (asked, addresses) = (answered.asked.to_owned(), answered.addresses.clone());
+        self.widen_names(session, &asked, addresses);
     }
 
     fn asker(&self, session: SessionId, tgid: u32) -> Asker {

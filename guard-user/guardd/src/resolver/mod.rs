@@ -50,6 +50,8 @@ pub struct Resolver {
     unsaid: VecDeque<Outgoing>,
     /// What it knows of policies and sessions may be old.
     is_stale: bool,
+    /// Other networks may have to be served.
+    needs_survey: bool,
     /// There is something to say, or it is needed or not needed any more.
     stir: Rc<Notify>,
     networks: Networks,
@@ -82,6 +84,7 @@ struct Terms {
 struct Whose {
     account: u32,
     policies: Vec<u32>,
+    opened: Vec<String>,
 }
 
 impl Resolver {
@@ -93,6 +96,12 @@ impl Resolver {
 
     /// Has it told again what has changed of policies and sessions.
     pub fn renew(&mut self) {
+        self.needs_survey = true;
+        self.renew_holes();
+    }
+
+    /// The same of the names that are open.
+    pub fn renew_holes(&mut self) {
         self.is_stale = true;
         self.stir.notify_one();
     }
@@ -145,6 +154,7 @@ impl Resolver {
                     session: *session,
                     account: whose.account,
                     policies: whose.policies.clone(),
+                    opened: whose.opened.clone(),
                 });
             }
         }

@@ -97,7 +97,9 @@ impl State {
         if std::mem::take(&mut self.resolver.is_stale) && self.resolver.is_up {
             let now = self.what_resolver_needs();
             self.resolver.tell(now);
-            self.survey_for_questions();
+            if std::mem::take(&mut self.resolver.needs_survey) {
+                self.survey_for_questions();
+            }
         }
         self.resolver.unsaid.drain(..).collect()
     }
@@ -112,6 +114,7 @@ impl State {
             let whose = Whose {
                 account: session.outermost().0,
                 policies: session.chain.iter().map(|slot| slot.0).collect(),
+                opened: self.named.opened(session.cgroup.id),
             };
             (session.cgroup.id.0, whose)
         });

@@ -113,6 +113,8 @@ impl State {
             });
         // In this order: if guardd is killed in between, the end is written twice, not never.
         self.holes.remove_file(id);
+        self.named.remove(id);
+        self.named.remove_file(id);
         if known.read_only {
             self.drop_closed_http();
         }

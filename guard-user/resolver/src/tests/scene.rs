@@ -135,6 +135,7 @@ pub(super) fn session(session: SessionId, account: u32, policies: &[PolicyId]) -
         session: session.0,
         account,
         policies: policies.iter().map(|slot| slot.0).collect(),
+        opened: Vec::new(),
     }
 }
 
