@@ -202,6 +202,27 @@ impl Decision {
         }
     }
 
+    /// What it and a policy further out say together: the stricter, of equals the outer one's. `self` is of policies that were
+    /// put together so; the first is put together with itself.
+    #[inline(always)]
+    pub const fn and(self, outer: Self) -> Self {
+        let replies = self.passes_replies() && outer.passes_replies();
+        let names = (self.flags | outer.flags) & prefix_flags::NAMES;
+        let is_outer = outer.verdict.strictness() >= self.verdict.strictness();
+        let mut both = if is_outer { outer } else { self };
+        if !replies {
+            both.flags &= !prefix_flags::INBOUND;
+        }
+        both.flags |= names;
+        both
+    }
+
+    /// Of policies that were put together, one that lets no reply pass leaves neither `allow` nor the flag.
+    #[inline(always)]
+    const fn passes_replies(&self) -> bool {
+        self.allows() || self.allows_reply()
+    }
+
     /// What the policy that decided says, where no hole changed it.
     #[inline(always)]
     pub const fn said(&self) -> PolicyVerdict {
@@ -514,29 +535,14 @@ pub fn find_hole<T: Tables>(
 /// The verdict of a session's policies, without holes: the strictest. Of equals the outermost's, which nothing in the session
 /// chose. Replies pass where they pass under every policy; [`prefix_flags::NAMES`] is any policy's.
 ///
-/// `says` is [`policy_verdict`], on the tables of whichever half decides.
+/// `says` is [`policy_verdict`], on the tables of whichever half decides. The kernel half makes it policy by policy.
 #[inline(always)]
 pub fn chain_verdict(session: &Session, says: impl Fn(PolicyId) -> PolicyVerdict) -> Decision {
-    let own = session.policies[0];
-    let mut decision = Decision::by(own, says(own));
-    let mut replies = decision.allows() || decision.allows_reply();
-    let mut names = decision.flags & prefix_flags::NAMES;
-    for policy in &session.policies[1..] {
-        if policy.0 == 0 {
-            break;
-        }
-        let outer = Decision::by(*policy, says(*policy));
-        replies &= outer.allows() || outer.allows_reply();
-        names |= outer.flags & prefix_flags::NAMES;
-        if outer.verdict.strictness() >= decision.verdict.strictness() {
-            decision = outer;
-        }
-    }
-    if !replies {
-        decision.flags &= !prefix_flags::INBOUND;
-    }
-    decision.flags |= names;
-    decision
+    let by = |policy: &PolicyId| Decision::by(*policy, says(*policy));
+    let own = by(&session.policies[0]);
+    let around = session.policies[1..].iter();
+    let around = around.take_while(|policy| policy.0 != 0);
+    around.fold(own.and(own), |all, policy| all.and(by(policy)))
 }
 
 /// The verdict for a connection of a session: [`chain_verdict`], and what a hole changes of it.

@@ -1,8 +1,14 @@
 //! Names in the path: the questions of a session go to the guard's resolver, and a rule for a name holds for what the session was
 //! told.
 
+mod answers;
 mod ask;
+mod churn;
+mod floods;
 mod holes;
+mod life;
+pub(crate) mod place;
+pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
 

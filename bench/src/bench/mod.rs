@@ -18,6 +18,7 @@ mod http_peers;
 mod http_sides;
 mod machine;
 mod memory;
+mod names;
 mod peers;
 mod pgbench;
 mod policies;
@@ -75,7 +76,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -95,6 +96,7 @@ const NAMES: [&str; 19] = [
     "waiting",
     "containment",
     "building",
+    "names",
 ];
 
 const GROUPS: [Group; NAMES.len()] = [
@@ -117,6 +119,7 @@ const GROUPS: [Group; NAMES.len()] = [
     waiting::waiting,
     containment::containment,
     building::building,
+    names::names,
 ];
 
 /// Measures, prints the table and writes it as JSON.
