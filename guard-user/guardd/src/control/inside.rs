@@ -138,7 +138,7 @@ impl State {
         let request = request.map(|asked| asked.shown.id.clone());
         let is_open = holes.iter().any(|hole| lets_through(hole, &key));
         let reads = holes.iter().any(|hole| lets_read(hole, &key));
-        let is_stray = attempt.verdict == Verdict::Allow as u8;
+        let is_stray = attempt.verdict == Verdict::Allow as u8 && attempt.port == 53;
         let advice = match (about.verdict, &request) {
             (Verdict::Deny, _) => about.denied(),
             (Verdict::Allow, _) if is_stray => advice::stray_question(&about.destination),

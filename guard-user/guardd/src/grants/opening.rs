@@ -56,6 +56,9 @@ impl State {
             Some(name) => self.addresses_to_open(session, name, prefixes),
             None => prefixes,
         };
+        if prefixes.is_empty() {
+            return Err(nowhere(&to.to_string()));
+        }
         let (sessions, policies) = (&self.sessions, &self.policies);
         let grant = Grant::of(sessions, policies, session, prefixes, ports, terms)?;
         self.open_all(by, Grant { name, ..grant }, reason, None)

@@ -72,14 +72,17 @@ impl State {
         let (now, at) = (self.environment(), clock::now());
         let known = self.policies.known_names().addresses_of(session, name);
         let known = known.filter(|(_, until)| *until > at);
-        let mut told: Vec<_> = known.map(|(address, _)| address).collect();
-        told.retain(|address| !is_in(*address, &NEVER, &now));
-        told.sort_unstable_by_key(|address| address.to_u128());
-        told.truncate(MAX_ADDRESSES);
-        match told.is_empty() {
-            true => looked_up,
-            false => told.into_iter().map(Prefix::host).collect(),
-        }
+        let mut told: Vec<_> = known.map(|(address, _)| Prefix::host(address)).collect();
+        told.sort_unstable_by_key(Prefix::bits);
+        let mut open = if told.is_empty() { looked_up } else { told };
+        open.retain(|prefix| !is_in(prefix.address(), &NEVER, &now));
+        open.truncate(MAX_ADDRESSES);
+        open
+    }
+
+    /// Whether a name may open an address at all.
+    pub(crate) fn is_for_names(&self, address: Address) -> bool {
+        !is_in(address, &NEVER, &self.environment())
     }
 
     /// Keeps what a hole is for: the kernel has its addresses alone.

@@ -122,7 +122,8 @@ impl State {
         }
         let session = self.sessions.live(asked.key.session);
         let speaks = session.is_some_and(|live| self.policies.speaks_of_names(&live.chain));
-        let told = told.filter(|_| speaks && !extent.address);
+        let is_for_names = speaks && !extent.address && self.is_for_names(asked.key.destination);
+        let told = told.filter(|_| is_for_names);
         Ok(told.map(|told| told.name.clone()))
     }
 

@@ -83,6 +83,7 @@ impl State {
         let granted = known.about.as_ref().and_then(|about| about.bytes);
         let bytes = holes::used(granted, bytes_left(&mut self.datapath, id));
         self.holes.note_end(known.session, clock::now());
+        self.named.remove(id);
         self.apply(Change::Holes);
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
@@ -113,7 +114,6 @@ impl State {
             });
         // In this order: if guardd is killed in between, the end is written twice, not never.
         self.holes.remove_file(id);
-        self.named.remove(id);
         self.named.remove_file(id);
         if known.read_only {
             self.drop_closed_http();

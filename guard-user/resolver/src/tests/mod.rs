@@ -776,3 +776,48 @@ fn a_session_that_has_ended_is_answered_no_more() {
         },
     );
 }
+
+/// What guardd is told of a name that is open.
+async fn opening(scene: &mut Scene) -> (Number, String, usize) {
+    loop {
+        match scene.told.recv().await.unwrap() {
+            FromResolver::Opens {
+                number,
+                name,
+                addresses,
+                ..
+            } => return (number, name, addresses.len()),
+            FromResolver::Learned { .. } | FromResolver::Gone { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn addresses_of_an_open_name_are_answered_after_guardds_word() {
+    run(Names::Any, &[], one_address, async |mut scene| {
+        scene.say(ToResolver::Session {
+            session: SESSION.0,
+            account: 1,
+            policies: vec![SLOT.0],
+            opened: vec!["example.com".to_owned()],
+        });
+        let client = scene.client(SESSION).await;
+        let question = asked("Example.com", A_RECORD, None);
+        client.send(&question).await.unwrap();
+        let (number, name, count) = opening(&mut scene).await;
+        assert_eq!((&*name, count), ("example.com", 1));
+        assert!(is_silent(&client));
+        scene.say(ToResolver::Answer { number, yes: true });
+        assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
+        // Without it there is no answer.
+        client.send(&question).await.unwrap();
+        opening(&mut scene).await;
+        assert_eq!(code(&hear(&client).await), ResponseCode::ServFail);
+        // Another name waits for nobody, nor does one whose hole is closed.
+        let other = asked("a.example.com", A_RECORD, None);
+        assert_eq!(code(&ask(&client, &other).await), ResponseCode::NoError);
+        scene.say(session(SESSION, 1, &[SLOT]));
+        assert_eq!(code(&ask(&client, &question).await), ResponseCode::NoError);
+    });
+}
