@@ -200,33 +200,6 @@ pub(crate) fn other(session: SessionId, report: impl FnOnce(BootTime) -> bool) {
     counter.add(stats);
 }
 
-/// The refusal of a question that the policies let through and that no resolver takes, reported if that is due. It is told from
-/// others by its verdict, which allows.
-///
-/// A function of its own in the kernel too, as [`due`].
-#[inline(never)]
-pub(crate) fn question(to: &Connection, hook: Hook, cgroup: u64) {
-    let session = maps::session(cgroup);
-    let due = due(session.id, to, Verdict::Allow, false);
-    if due != 0 {
-        let said = PolicyVerdict {
-            verdict: Verdict::Allow,
-            ..PolicyVerdict::DENY
-        };
-        RefusalReport {
-            hook,
-            cgroup,
-            session: &session,
-            to,
-            decision: &Decision::by(session.policies[0], said),
-            socket_type: 0,
-            held: false,
-            through: 0,
-        }
-        .tell(due);
-    }
-}
-
 /// The refusal of a packet, reported if that is due; `said` is a [`PolicyVerdict::pack`]ed one.
 #[inline(always)]
 pub(crate) fn packet(

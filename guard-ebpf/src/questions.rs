@@ -60,18 +60,13 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> u32 {
     if decision.flags & prefix_flags::NAMES == 0 || is_own(ctx, to, cgroup) {
         return NOT_REDIRECTED;
     }
-    let hole = match decision.allows() {
-        true => HoleId(0),
-        false => match hole(ctx, to, hook, cgroup, said) {
-            HoleId(0) => return NOT_REDIRECTED,
-            hole => hole,
-        },
-    };
-    let port = redirected(ctx, to, cgroup, hole);
-    if port == REFUSED {
-        emit::question(to, hook, cgroup);
+    if decision.allows() {
+        return redirected(ctx, to, cgroup, HoleId(0));
     }
-    port
+    match hole(ctx, to, hook, cgroup, said) {
+        HoleId(0) => NOT_REDIRECTED,
+        hole => redirected(ctx, to, cgroup, hole),
+    }
 }
 
 /// What the policies say, packed.

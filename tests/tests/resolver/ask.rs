@@ -242,25 +242,3 @@ fn a_resolver_of_the_system_waits_for_a_person() {
     asking.answer("approve", &request, &[]);
     shell.line_with(API).unwrap();
 }
-
-#[test]
-fn a_question_that_the_resolver_does_not_get_leaves_a_record() {
-    let asking = Asking::new();
-    let ask = program(&asking.daemon);
-    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
-    // Its network has no loopback, so nobody listens there for guard.
-    let line = format!(
-        "unshare -rn python3 {} {DNS} {NAME} A connected",
-        ask.display()
-    );
-    shell.tell(&line).unwrap();
-    assert_eq!(told(&mut shell), "1", "EPERM");
-    let is_written = || {
-        let log = asking.daemon.root(["log", "--json"]).run().unwrap().stdout;
-        log.lines()
-            .any(|line| line.contains("\"denied\"") && line.contains("does not serve that network"))
-    };
-    eventually("it is in the audit log", is_written).unwrap();
-    let said = asking.why(&mut shell);
-    assert!(said.contains("does not serve that network"), "{said}");
-}

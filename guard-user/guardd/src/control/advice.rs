@@ -11,10 +11,6 @@ pub const HTTP_ASKED: &str = "go on with something else, and send the very same 
                               said yes; guard why tells what became of it; do not retry in a loop, and do not look \
                               for another way to change it";
 
-/// Why a question was refused that the policies let through: only the guard's resolver may take it.
-pub const STRAY_QUESTION: &str =
-    "the guard's resolver does not serve that network yet, or the socket is bound to a device";
-
 /// As people type it.
 #[must_use]
 pub fn destination(to: &Endpoint) -> String {
@@ -183,16 +179,6 @@ pub fn answered_no(to: &Endpoint) -> String {
     format!(
         "A person was asked about {} lately and said no. {NO_DETOUR} Go on without it, and say in \
          your answer that it was refused.",
-        destination(to),
-    )
-}
-
-/// For a question that the guard's resolver did not get.
-#[must_use]
-pub fn stray_question(to: &Endpoint) -> String {
-    format!(
-        "A question to {} was refused: {STRAY_QUESTION}. Try once more, without binding to a device; if it fails again, say so in \
-         your answer.",
         destination(to),
     )
 }

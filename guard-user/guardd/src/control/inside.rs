@@ -138,10 +138,8 @@ impl State {
         let request = request.map(|asked| asked.shown.id.clone());
         let is_open = holes.iter().any(|hole| lets_through(hole, &key));
         let reads = holes.iter().any(|hole| lets_read(hole, &key));
-        let is_stray = attempt.verdict == Verdict::Allow as u8 && attempt.port == 53;
         let advice = match (about.verdict, &request) {
             (Verdict::Deny, _) => about.denied(),
-            (Verdict::Allow, _) if is_stray => advice::stray_question(&about.destination),
             (_, _) if is_open => advice::opened(&about.destination),
             (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
             (_, Some(id)) => about.asked(id),
@@ -153,10 +151,7 @@ impl State {
         Some(Stopped {
             at: clocks.calendar(tried.reported),
             destination: about.destination,
-            verdict: match is_stray {
-                true => Verdict::Deny.as_str().to_owned(),
-                false => about.verdict.as_str().to_owned(),
-            },
+            verdict: about.verdict.as_str().to_owned(),
             rule: about.rule,
             reason: about.reason,
             count: tried.count,

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     changes::Change,
-    control::{advice, failure::CallError, ids},
+    control::{failure::CallError, ids},
     policies::{Judged, Policies},
     process::Process,
     record::{audit::LogEntry, meters::Admitted},
@@ -73,12 +73,6 @@ impl State {
             self.note_denial(event, None);
             return Ok(());
         };
-        if is_stray_question(event) {
-            // From now on its network is served, if it can be.
-            self.notice_network_for_questions(event.session, event.tgid);
-            self.note_denial(event, Some(event.session));
-            return Ok(());
-        }
         let (kernel, subject) = (&self.datapath, session.subject());
         self.policies
             .recall_names(kernel, subject, event.destination)?;
@@ -276,14 +270,7 @@ impl State {
             cgroup: live.map_or(event.cgroup.into(), |_| Field::Absent),
             destination: destination(event, host).into(),
             rule: rule.into(),
-            verdict: match is_stray_question(event) {
-                true => Verdict::Deny.as_str().into(),
-                false => Verdict::from_u8(event.verdict).as_str().into(),
-            },
-            why: match is_stray_question(event) {
-                true => advice::STRAY_QUESTION.into(),
-                false => Field::Absent,
-            },
+            verdict: Verdict::from_u8(event.verdict).as_str().into(),
             through: self.relays.way(&key(event)).cloned().into(),
             hook: hook.into(),
             count: event.count.into(),
@@ -425,12 +412,6 @@ pub fn path_for_trail(http: &proto::HttpRequest) -> String {
         true => http.path.clone(),
         false => http_judge::without_secrets(&http.path),
     }
-}
-
-/// Whether it is a question that the policies let through and that the guard's resolver did not get.
-fn is_stray_question(event: &Event) -> bool {
-    let is_dns = event.port == 53 && matches!(event.protocol, Protocol::TCP | Protocol::UDP);
-    is_dns && event.verdict == Verdict::Allow as u8
 }
 
 /// Whether it is a `socket` call, which has no destination that a hole could allow.
