@@ -215,7 +215,7 @@ fn what_came_before_a_session_had_its_port_is_not_asked_for_it() {
         // The resolver reads what is there only once this waits.
         early.send(&question).await.unwrap();
         scene.now_is_of_another(&early, SessionId(8));
-        scene.say(session(SessionId(8), 1, &[SLOT], true));
+        scene.say(session(SessionId(8), 1, &[SLOT]));
         let other = asked("example.com", A_RECORD, None);
         assert_eq!(code(&ask(&client, &other).await), ResponseCode::NoError);
         assert!(is_silent(&early));
