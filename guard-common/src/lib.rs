@@ -18,12 +18,13 @@ mod origin;
 mod policy;
 mod relay;
 mod session;
+pub mod tls;
 mod unix;
 
 pub use address::{Address, Mask};
 pub use decide::{
     Connection, Decision, NamesSaid, Passage, PolicyVerdict, Said, Tables, Wanted, chain_verdict,
-    decide, find_hole, named_verdict, policy_verdict, said_of, with_hole,
+    decide, find_hole, may_show, named_verdict, policy_verdict, said_of, with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};

@@ -12,6 +12,7 @@
 mod ctx;
 mod dial;
 mod emit;
+mod gate;
 mod hold;
 mod kernel;
 mod layout;
@@ -32,8 +33,8 @@ use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock,
     },
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
-    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sk_msg, sock_ops},
+    programs::{SkBuffContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
     Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome, PolicyId,
@@ -42,6 +43,7 @@ use guard_common::{
 
 use crate::{
     emit::RefusalReport,
+    gate::Passing,
     hold::Hold,
     maps::Kernel,
     redirect::Redirect,
@@ -158,6 +160,19 @@ fn hold(ctx: SockOpsContext) -> u32 {
     ALLOW as u32
 }
 
+/// Callbacks of TCP for sockets that have to show a name in TLS.
+#[sock_ops]
+fn gate_ops(ctx: SockOpsContext) -> u32 {
+    gate::operate(&ctx);
+    ALLOW as u32
+}
+
+/// What programs send on such sockets.
+#[sk_msg]
+fn gate_hello(ctx: SkMsgContext) -> u32 {
+    gate::hear(&ctx)
+}
+
 /// Judges `connect`. A socket may connect again, elsewhere: what was cached for the last destination is cleared first.
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
@@ -198,6 +213,7 @@ fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
     {
         hold.forget(ctx);
     }
+    gate::forget(sk);
     true
 }
 
@@ -279,7 +295,8 @@ fn judge_call(
         Ruling::Decided => {}
     }
     let decision = case.decision();
-    if !decision.allows() {
+    let is_kept = decision.is_by_sni() && is_tcp_connect(to, hook);
+    if !decision.allows() || (is_kept && !gate::begin(ctx, to, cgroup)) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
@@ -347,11 +364,21 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     if held { ALLOW } else { REFUSE }
 }
 
-/// The generation under which an allowance is cached. Where the hole counts bytes it is never valid: then only the hole is
-/// known again.
+/// The generation under which a call's allowance is cached. Where the hole counts bytes, or packets wait for a name, it is never
+/// valid: then only the hole is known again.
 #[inline(always)]
 fn valid(decision: &Decision, generation: u64) -> u64 {
-    if decision.counts_bytes() {
+    if decision.counts_bytes() || decision.is_by_sni() {
+        0
+    } else {
+        generation
+    }
+}
+
+/// The same of a packet's allowance.
+#[inline(always)]
+fn cacheable(decision: &Decision, passing: Passing, generation: u64) -> u64 {
+    if decision.counts_bytes() || passing != Passing::Yes {
         0
     } else {
         generation
@@ -505,9 +532,18 @@ fn conclude(
     answers: Answers,
 ) -> i32 {
     let decision = case.decision();
-    let is_spent = decision.counts_bytes() && !maps::take_bytes(decision.hole, kernel::length(skb));
+    let passing = if decision.allows() && decision.is_by_sni() && answers == Answers::No {
+        gate::judge(skb, sk, case.cgroup())
+    } else {
+        Passing::Yes
+    };
+    let is_spent = passing != Passing::No
+        && decision.counts_bytes()
+        && !maps::take_bytes(decision.hole, kernel::length(skb));
     if is_spent {
         case.refuse();
+    } else if passing == Passing::No {
+        // What is allowed is not held.
     } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
         // What cannot be cached is decided again with the next packet.
         if let Some(socket) = Socket::new(sk) {
@@ -517,7 +553,7 @@ fn conclude(
             socket.remember(
                 to,
                 &decision,
-                valid(&decision, case.generation()),
+                cacheable(&decision, passing, case.generation()),
                 case.cgroup(),
                 Judge::Packet,
             );

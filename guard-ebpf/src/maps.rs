@@ -5,14 +5,14 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
-    btf_maps::{Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, RingBuf, lpm_trie::Key},
+    btf_maps::{Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, RingBuf, SockHash, lpm_trie::Key},
     macros::btf_map,
 };
 use guard_common::{
     Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoldTerms,
     HoleId, HoleKind, HoleList, Learned, ListId, NameId, Named, NamedKey, NetnsCookie, Origin,
     OriginKey, PolicyId, PrefixValue, RangeList, RefusedKey, Relay, Session, SessionId,
-    SessionStats, Tables, meta,
+    SessionStats, Tables, meta, tls,
 };
 
 use crate::kernel;
@@ -142,6 +142,18 @@ static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 #[btf_map]
 static HOLDS: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
+/// 1 where [`crate::gate`] is in place: the program at [`GATE_SOCKETS`] and that which puts sockets there. Written by guardd.
+#[btf_map]
+static GATE: Array<u64, 1> = Array::new();
+
+/// The state of a socket that [`crate::gate`] concerns. Written here.
+#[btf_map]
+static GATE_STATES: SocketStorage<GateState, NO_PREALLOC> = SocketStorage::new();
+
+/// Connections whose first record is waited for, and some that have shown it just now, by their sockets' cookies. Written here.
+#[btf_map]
+static GATE_SOCKETS: SockHash<u64, 65536> = SockHash::new();
+
 /// The upstreams of listeners on this machine, by their tickets. Written by guardd. The least recently used entry is
 /// evicted, and that listener scanned again.
 #[btf_map]
@@ -261,6 +273,23 @@ pub(crate) struct HoldState {
     pub(crate) tgid: u64,
 }
 
+/// The state of a TCP socket that has to show a name in TLS. See [`crate::gate`].
+#[repr(C)]
+pub(crate) struct GateState {
+    /// A [`crate::gate`]'s `Stage`.
+    pub(crate) stage: u64,
+    /// The cgroup of the session that connected it.
+    pub(crate) cgroup: u64,
+    /// The address that it asked for: the words of an [`Address`].
+    pub(crate) destination: [u32; 4],
+    /// The port that it asked for, host byte order.
+    pub(crate) port: u64,
+    /// Room for one number, see [`tls::Bytes::anew`].
+    pub(crate) number: u64,
+    /// By which patterns a policy may have the name that it shows: room for who looks.
+    pub(crate) patterns: tls::Patterns,
+}
+
 /// What is noted of a socket on this machine that others may connect to. See [`crate::relay`].
 #[repr(C)]
 pub(crate) struct ListenerState {
@@ -320,6 +349,26 @@ pub(crate) fn redirects() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn holding() -> *mut c_void {
     ptr::from_ref(&HOLDS).cast_mut().cast()
+}
+
+/// The map of [`GateState`] that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn gate_states() -> *mut c_void {
+    ptr::from_ref(&GATE_STATES).cast_mut().cast()
+}
+
+/// [`GATE_SOCKETS`], as helpers take it.
+#[inline(always)]
+pub(crate) fn gate_sockets() -> *mut c_void {
+    ptr::from_ref(&GATE_SOCKETS).cast_mut().cast()
+}
+
+/// Whether connections can be kept at the gate.
+#[inline(always)]
+pub(crate) fn has_gate() -> bool {
+    GATE.get_ptr(0)
+        // SAFETY: an array's element.
+        .is_some_and(|is_there| unsafe { is_there.read_volatile() } == 1)
 }
 
 /// Notes that a session has made an MPTCP socket.

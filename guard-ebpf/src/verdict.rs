@@ -64,6 +64,23 @@ pub(crate) fn unpacked(packed: u64) -> Decision {
     )
 }
 
+/// What one policy says, with the names by which the session knows the address.
+#[inline(always)]
+pub(crate) fn of_policy(
+    policy: PolicyId,
+    session: SessionId,
+    to: &Connection,
+    stage: Stage,
+) -> PolicyVerdict {
+    PolicyVerdict::unpack(guard_policy_verdict(policy.0, session.0, to, stage as u32))
+}
+
+/// What a policy says of a pattern.
+#[inline(always)]
+pub(crate) fn said(policy: PolicyId, pattern: NameId, to: &Connection) -> Said {
+    Said::unpack(guard_said(policy.0, pattern.0, to))
+}
+
 /// [`chain_verdict`], packed, and the policy that decided at [`POLICY`].
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -51,6 +51,7 @@ mod resolver;
 mod root;
 mod rotation;
 mod services;
+mod shown;
 mod sockets;
 mod systemd;
 mod tools;

@@ -42,7 +42,7 @@ action = "confirm"
 "#;
 
 /// Asks a server for a name, prints the code, who answered and the addresses. As programs do that bring a resolver of their own.
-const ASK: &str = r#"
+pub(crate) const ASK: &str = r#"
 import socket, struct, sys
 server, name, kind, how = sys.argv[1:5]
 family = socket.AF_INET6 if ":" in server else socket.AF_INET

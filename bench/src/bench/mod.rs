@@ -27,6 +27,7 @@ mod prefixes;
 mod report;
 mod rounds;
 mod samples;
+mod shown;
 mod stalls;
 mod starts;
 mod traffic;
@@ -75,10 +76,11 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "connect-10",
     "connect-100k",
     "throughput",
+    "tls",
     "egress",
     "http",
     "postgres",
@@ -101,6 +103,7 @@ const GROUPS: [Group; NAMES.len()] = [
     |plan| connects::connects(plan, Prefixes::TEN, "10 rules"),
     |plan| connects::connects(plan, Prefixes::MANY, "100,000 prefixes"),
     traffic::throughput,
+    shown::names,
     traffic::egress,
     http::http,
     postgres::postgres,

@@ -14,6 +14,7 @@ use guard_sys::btf::Btf;
 use super::{
     Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
     dials::{self, Dials},
+    gate::Gate,
     holding::Holding,
     hooks, layout,
     lsm::Lsm,
@@ -104,6 +105,10 @@ impl Datapath {
                 (dials.map_err(told), outside.map_err(told))
             }
         };
+        let gate = match &mut top {
+            Err(why) => Err(why.clone()),
+            Ok(top) => Gate::attach(&live, object, &root, top),
+        };
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
@@ -117,6 +122,7 @@ impl Datapath {
             proxies,
             resolvers,
             holding,
+            gate,
             lsm,
             unix,
             outside,

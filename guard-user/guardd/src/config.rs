@@ -45,6 +45,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
     pub proxy: Proxy,
+    /// Who looks at TLS.
+    pub tls: Tls,
     /// Policies of units and containers in the slice that bring none. The first that matches counts.
     pub assign: Vec<Rule>,
 }
@@ -94,6 +96,26 @@ pub struct Proxy {
     /// Up to 16 files of certificates (PEM) that read-only destinations may have, or be issued by, beside those that
     /// this machine trusts. Read when the proxy is first needed.
     pub ca: Vec<PathBuf>,
+}
+
+/// The table `[tls]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// `"kernel"`: where a rule says `tls = "name"`, the kernel looks at the first record, where it can, else the proxy.
+    /// `"proxy"`: the proxy does.
+    pub gate: Gate,
+}
+
+/// Who looks at the server's name in TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    /// The kernel half, where its programs load.
+    #[default]
+    Kernel,
+    /// guard-proxy.
+    Proxy,
 }
 
 /// Files in [`Proxy::ca`] at most.
@@ -176,6 +198,7 @@ impl Default for Config {
             discover: Discover::default(),
             metrics: Metrics::default(),
             proxy: Proxy::default(),
+            tls: Tls::default(),
             assign: Vec::new(),
         }
     }

@@ -223,6 +223,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     };
     let judges_names = state.datapath.knows_names() && resolver::needed::can_run();
     state.policies.set_judges_names(judges_names);
+    state.set_gate()?;
     state.sockets.allow(&mut state.datapath, &paths.socket());
     state.adopt(start, &shelves)?;
     state.datapath.judge_at_security_hooks()?;

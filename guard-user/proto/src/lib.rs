@@ -690,6 +690,9 @@ pub struct Explanation {
     pub hole: Option<String>,
     /// Of `to`, what matched.
     pub matched: Option<String>,
+    /// Names of which TLS has to show one there (`tls = "name"`); null: it need not.
+    #[serde(default)]
+    pub tls: Option<Vec<String>>,
     /// For a loopback port; as `through`.
     #[serde(default)]
     pub listener: Option<Through>,
@@ -729,6 +732,7 @@ impl From<policy::Explanation> for Explanation {
             line: one.line,
             hole: one.hole,
             matched: one.matched,
+            tls: one.tls,
             listener: None,
             leads_to: Vec::new(),
             leads_anywhere: false,

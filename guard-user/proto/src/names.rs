@@ -55,6 +55,9 @@ pub enum ToResolver {
         names: Names,
         /// The patterns of its rules.
         patterns: Vec<Pattern>,
+        /// TLS has to show names under it, so that what hides them (ECH) is taken out of answers.
+        #[serde(default)]
+        without_ech: bool,
     },
     /// That policy is in force no more.
     ForgetPolicy {
@@ -196,11 +199,12 @@ mod tests {
                 pattern: "*.example.com".to_owned(),
                 denied: true,
             }],
+            without_ech: false,
         };
         let text = serde_json::to_string(&policy).unwrap();
         assert_eq!(
             text,
-            r#"{"say":"policy","slot":3,"names":"rules","patterns":[{"pattern":"*.example.com","denied":true}]}"#
+            r#"{"say":"policy","slot":3,"names":"rules","patterns":[{"pattern":"*.example.com","denied":true}],"without_ech":false}"#
         );
         assert_eq!(serde_json::from_str::<ToResolver>(&text).unwrap(), policy);
         let learned = FromResolver::Learned {

@@ -129,7 +129,8 @@ pub(super) fn obey(
             slot,
             names,
             patterns,
-        } => sessions.keep_policy(slot, names, &patterns),
+            without_ech,
+        } => sessions.keep_policy(slot, names, &patterns, without_ech),
         ToResolver::ForgetPolicy { slot } => sessions.forget_policy(slot),
         ToResolver::Session {
             session,

@@ -216,7 +216,8 @@ async fn fetch(
         Stopped::silently(Says::Failed)
     })?;
     let odd = |odd| Stopped::because(Says::Failed, odd);
-    if common.without_ech {
+    let session = common.sessions.get(origin.session.0);
+    if common.without_ech || session.is_some_and(|session| session.without_ech) {
         message = answer::without_ech(&message).map_err(odd)?;
     }
     let is_cut = exchange::is_cut(&message);

@@ -20,6 +20,8 @@ pub(super) const MAX_LEARNED: usize = 16 * 1024;
 pub(super) struct Session {
     /// Its policies, its own first. `None` where guardd has said nothing of one: then nothing can be said of any name.
     pub(super) policies: Option<Vec<(PolicyId, Rc<Policy>)>>,
+    /// One of them has what hides names from TLS's first record taken out of answers.
+    pub(super) without_ech: bool,
     /// An approver is there.
     pub(super) asks: bool,
 }
@@ -40,6 +42,7 @@ struct Kept {
 pub(super) struct Sessions {
     sessions: RefCell<HashMap<u32, Kept>>,
     policies: RefCell<HashMap<u32, Rc<Policy>>>,
+    without_ech: RefCell<HashSet<u32>>,
     servers: RefCell<HashSet<IpAddr>>,
 }
 
@@ -57,7 +60,17 @@ impl Sessions {
     }
 
     /// What a policy says. One that cannot be understood refuses every name.
-    pub(super) fn keep_policy(&self, slot: u32, names: Names, patterns: &[Pattern]) {
+    pub(super) fn keep_policy(
+        &self,
+        slot: u32,
+        names: Names,
+        patterns: &[Pattern],
+        without_ech: bool,
+    ) {
+        match without_ech {
+            true => self.without_ech.borrow_mut().insert(slot),
+            false => self.without_ech.borrow_mut().remove(&slot),
+        };
         let policy = Policy::new(names, patterns).unwrap_or_else(|invalid| {
             tracing::error!(
                 slot,
@@ -71,6 +84,7 @@ impl Sessions {
     /// It is in force no more.
     pub(super) fn forget_policy(&self, slot: u32) {
         self.policies.borrow_mut().remove(&slot);
+        self.without_ech.borrow_mut().remove(&slot);
     }
 
     /// The only ones whose answers teach.
@@ -96,7 +110,9 @@ impl Sessions {
         let kept = sessions.get(&session)?;
         let policies = self.policies.borrow();
         let known = |slot: &u32| Some((PolicyId(*slot), Rc::clone(policies.get(slot)?)));
+        let without_ech = self.without_ech.borrow();
         Some(Session {
+            without_ech: kept.slots.iter().any(|slot| without_ech.contains(slot)),
             policies: kept.slots.iter().map(known).collect(),
             asks: kept.asks,
         })
@@ -161,10 +177,13 @@ mod tests {
         let sessions = Sessions::default();
         assert!(sessions.get(1).is_none() && sessions.account(1).is_none());
         sessions.keep(1, 9, vec![3, 4], false);
-        sessions.keep_policy(3, Names::Any, &[]);
+        sessions.keep_policy(3, Names::Any, &[], false);
         assert!(sessions.get(1).unwrap().policies.is_none());
-        sessions.keep_policy(4, Names::Any, &[]);
+        sessions.keep_policy(4, Names::Any, &[], false);
         assert_eq!(sessions.get(1).unwrap().policies.unwrap().len(), 2);
+        assert!(!sessions.get(1).unwrap().without_ech);
+        sessions.keep_policy(4, Names::Any, &[], true);
+        assert!(sessions.get(1).unwrap().without_ech);
         sessions.forget_policy(3);
         assert!(sessions.get(1).unwrap().policies.is_none());
         sessions.forget(1);

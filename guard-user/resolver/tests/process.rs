@@ -113,6 +113,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
             pattern: "*.example.com".to_owned(),
             denied: false,
         }],
+        without_ech: false,
     };
     say(&guardd, &policy, &[])?;
     let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;

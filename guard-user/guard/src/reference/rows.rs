@@ -88,6 +88,8 @@ pub const GROUPS: [Group; 8] = [
             optional("hook recvmsg4", HELPS),
             optional("hook recvmsg6", HELPS),
             optional("hook hold", HELPS),
+            optional("hook gate_ops", HELPS),
+            optional("hook gate_hello", HELPS),
             optional("hook listen", HELPS),
             optional("hook top_dial4", HELPS),
             optional("hook top_dial6", HELPS),

@@ -159,6 +159,7 @@ pub(crate) fn explanation() -> Explanation {
         line: Some(12),
         hole: None,
         matched: Some("192.0.2.0/24".into()),
+        tls: None,
         listener: None,
         leads_to: Vec::new(),
         leads_anywhere: false,

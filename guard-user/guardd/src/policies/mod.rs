@@ -9,6 +9,7 @@ pub mod load;
 pub mod look_ups;
 mod name_answers;
 pub mod names;
+mod shown_names;
 pub mod unusable;
 
 use std::{
@@ -97,8 +98,12 @@ pub fn compile(source: PolicyText, read: Read, now: &Environment) -> Result<Prep
     })
 }
 
-/// Warns of wildcards, where nothing judges the names that sessions ask for.
+/// Warns of wildcards, and of names that TLS has to show, where nothing judges the names that sessions ask for.
 fn unjudged(policy: &Policy, now: &Environment) -> Vec<String> {
+    let shown = (!now.judges_names && policy.looks_at_sni()).then(|| {
+        "`tls = \"name\"` lets no TLS pass: guard-resolver is not installed, or the kernel half is of an older version"
+            .to_owned()
+    });
     let targets = policy.rules.iter().flat_map(|rule| &rule.to);
     let mut wildcards = targets.filter(|target| matches!(target, Target::Wildcard(_)));
     let first = (!now.judges_names).then(|| wildcards.next()).flatten();
@@ -107,7 +112,7 @@ fn unjudged(policy: &Policy, now: &Environment) -> Vec<String> {
             "{first} holds for nothing: guard-resolver is not installed, or the kernel half is of an older version"
         )
     });
-    warning.into_iter().collect()
+    warning.into_iter().chain(shown).collect()
 }
 
 /// The part of an environment that a policy's tables depend on: its own names and groups.
@@ -312,6 +317,8 @@ pub struct Policies {
     look_ups: LookUps,
     /// Whether the guard's resolver judges names.
     judges_names: bool,
+    /// Whether the proxy looks at TLS, and not the kernel half.
+    is_sni_for_proxy: bool,
     /// By which names sessions know addresses.
     known: KnownNames,
     /// The texts of those in force, by the numbers of their slots.
@@ -337,6 +344,7 @@ impl Policies {
             resolver,
             look_ups: LookUps::default(),
             judges_names: false,
+            is_sni_for_proxy: false,
             known: KnownNames::default(),
             texts,
             kept_names,

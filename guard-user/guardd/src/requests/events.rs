@@ -7,7 +7,7 @@
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::KernelEvent;
 use guard_judge::http as http_judge;
-use guard_policy::PortSpec;
+use guard_policy::{PortSpec, Rule};
 use guard_proto::{
     self as proto, Endpoint,
     record::{self, Denied, Destination, Field, Gathered},
@@ -25,6 +25,9 @@ use crate::{
     sessions::{Session, Sessions},
     state::State,
 };
+
+/// Why a connection is refused that a rule allows.
+const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
@@ -79,6 +82,12 @@ impl State {
         match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
+            Some(Verdict::Allow) if self.is_by_sni(event) => {
+                if event.hook != Hook::Hello as u8 {
+                    self.notice_network(event.session, event.tgid);
+                }
+                self.note_denial(event, Some(event.session));
+            }
             // It was refused under a policy that has been replaced since.
             Some(Verdict::Allow) => {}
             // With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now
@@ -97,6 +106,20 @@ impl State {
             _ => self.note_denial(event, Some(event.session)),
         }
         Ok(())
+    }
+
+    /// Whether TLS has to show a name there.
+    fn is_by_sni(&self, event: &Event) -> bool {
+        self.sni_rule(event).is_some()
+    }
+
+    /// The rule that wants TLS to show a name there.
+    fn sni_rule(&self, event: &Event) -> Option<&Rule> {
+        let session = self.sessions.live(event.session)?;
+        let (to, port) = (event.destination, event.port);
+        let is_tcp = event.protocol == Protocol::TCP;
+        let rule = self.policies.sni_rule(session.subject(), to, port);
+        rule.filter(|_| is_tcp)
     }
 
     /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
@@ -264,6 +287,10 @@ impl State {
         };
         let judged = judge(&self.sessions, &self.policies, event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
+        let (rule, why) = match self.sni_rule(event) {
+            Some(by_sni) => (Some(by_sni.name.clone()), Some(NOT_SHOWN.to_owned())),
+            None => (rule, None),
+        };
         let host = judged.and_then(|judged| {
             let policies = &self.policies;
             policies.host_of(event.session, event.destination, &judged)
@@ -280,6 +307,7 @@ impl State {
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
             through: self.relays.way(&key(event)).cloned().into(),
             hook: hook.into(),
+            why: why.map_or(Field::Absent, Into::into),
             count: event.count.into(),
             pid: pid.into(),
             comm: process.comm.into(),

@@ -63,6 +63,7 @@ struct Told {
 struct Terms {
     names: Names,
     patterns: Vec<Pattern>,
+    without_ech: bool,
 }
 
 /// A session's account and policies.
@@ -117,6 +118,7 @@ impl Resolver {
                     slot: *slot,
                     names: terms.names,
                     patterns: terms.patterns.clone(),
+                    without_ech: terms.without_ech,
                 });
             }
         }

@@ -148,6 +148,7 @@ fn terms(policy: &InForce) -> Terms {
     Terms {
         names,
         patterns: patterns(&policy.policy, &policy.compiled),
+        without_ech: policy.policy.looks_at_sni(),
     }
 }
 

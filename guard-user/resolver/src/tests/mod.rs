@@ -12,7 +12,7 @@ use hickory_proto::{
         Name, RData, Record,
         rdata::{
             A, CNAME, HTTPS, SVCB, TXT,
-            svcb::{IpHint, SvcParamKey, SvcParamValue},
+            svcb::{EchConfigList, IpHint, SvcParamKey, SvcParamValue},
         },
     },
 };
@@ -562,6 +562,40 @@ fn where_a_hint_leads_counts_against_it_only() {
         let mut both = [NameId::of("*.example.com"), NameId::of("*.denied.example")];
         both.sort();
         assert_eq!(scene.patterns(SLOT, "192.0.2.66"), both);
+    });
+}
+
+#[test]
+fn what_hides_names_from_tls_is_taken_out_where_a_policy_looks_at_them() {
+    let serving = |question: Message, _is_stream| {
+        let owner = question.queries[0].name().clone();
+        let ech = SvcParamValue::EchConfigList(EchConfigList(vec![0, 1, 2, 3]));
+        let svcb = SVCB::new(1, Name::root(), vec![(SvcParamKey::EchConfigList, ech)]);
+        let record = Record::from_rdata(owner, 60, RData::HTTPS(HTTPS(svcb)));
+        bytes(&answer(question, vec![record]))
+    };
+    let patterns = &[("*.example.com", false)];
+    run(Names::Any, patterns, serving, async |scene| {
+        let client = scene.client(SESSION).await;
+        let hides = async || {
+            let got = ask(&client, &asked("a.example.com", 65, None)).await;
+            let RData::HTTPS(https) = &got.answers[0].data else {
+                panic!("{got:?}");
+            };
+            !https.0.svc_params.is_empty()
+        };
+        assert!(hides().await);
+        let outer = PolicyId(4);
+        let mut looks = policy(outer, Names::Any, patterns);
+        if let ToResolver::Policy { without_ech, .. } = &mut looks {
+            *without_ech = true;
+        }
+        scene.say(looks);
+        assert!(hides().await, "another session's policy");
+        scene.say(session(SESSION, 1, &[SLOT, outer], true));
+        assert!(!hides().await);
+        scene.say(policy(outer, Names::Any, patterns));
+        assert!(hides().await);
     });
 }
 

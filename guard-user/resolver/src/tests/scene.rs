@@ -125,6 +125,7 @@ pub(super) fn policy(slot: PolicyId, names: Names, patterns: &[(&str, bool)]) ->
         slot: slot.0,
         names,
         patterns: patterns.collect(),
+        without_ech: false,
     }
 }
 
