@@ -103,7 +103,7 @@ pub fn record_length<B: Bytes>(bytes: &B) -> Result<u32, Odd> {
     if kind != HANDSHAKE || major != MAJOR {
         return Err(Odd::NoTls);
     }
-    if length < 4 || length > LONGEST - HEADER {
+    if !(4..=LONGEST - HEADER).contains(&length) {
         return Err(Odd::NoHello);
     }
     Ok(HEADER + length)

@@ -57,7 +57,7 @@ async fn begun(way: &ConnectionContext, stream: &mut TcpStream) -> Result<Vec<u8
             Ok(Heard::More(wanted)) => wanted,
             Ok(Heard::Name(name)) => {
                 return match way.link.refuses_name(way.target, name).await {
-                    Some(why) => Err(why.to_string()),
+                    Some(why) => Err(format!("the name that TLS shows (SNI): {why}")),
                     None => Ok(begun),
                 };
             }

@@ -25,12 +25,14 @@ def hello(name, last=False, odd=()):
     fixed, rest, parts = body[:at], body[at + 2:], []
     while rest:
         kind, size = struct.unpack(">HH", rest[:4])
-        parts.append((kind, rest[4:4 + size]))
+        # OpenSSL pads, too.
+        if kind != 21:
+            parts.append((kind, rest[4:4 + size]))
         rest = rest[4 + size:]
     if last:
         # As with a post-quantum key share: the name stands behind byte 1200.
         parts.sort(key=lambda part: part[0] == 0)
-        parts.insert(-1, (21, b"\0" * (1467 - len(record) - 4)))
+        parts.insert(-1, (21, b"\0" * 1200))
     parts.extend(odd)
     rest = b"".join(struct.pack(">HH", kind, len(data)) + data for kind, data in parts)
     body = fixed + struct.pack(">H", len(rest)) + rest
