@@ -202,6 +202,28 @@ impl Decision {
         }
     }
 
+    /// What it and a policy further out say together: the stricter, of equals the outer one's. `self` is of policies that were
+    /// put together so; the first is put together with itself.
+    #[inline(always)]
+    pub const fn and(self, outer: Self) -> Self {
+        let replies = self.passes_replies() && outer.passes_replies();
+        const OF_ANY: u8 = prefix_flags::NAMES | prefix_flags::BY_SNI;
+        let of_any = (self.flags | outer.flags) & OF_ANY;
+        let is_outer = outer.verdict.strictness() >= self.verdict.strictness();
+        let mut both = if is_outer { outer } else { self };
+        if !replies {
+            both.flags &= !prefix_flags::INBOUND;
+        }
+        both.flags |= of_any;
+        both
+    }
+
+    /// Of policies that were put together, one that lets no reply pass leaves neither `allow` nor the flag.
+    #[inline(always)]
+    const fn passes_replies(&self) -> bool {
+        self.allows() || self.allows_reply()
+    }
+
     /// What the policy that decided says, where no hole changed it.
     #[inline(always)]
     pub const fn said(&self) -> PolicyVerdict {
@@ -544,30 +566,14 @@ pub fn find_hole<T: Tables>(
 /// The verdict of a session's policies, without holes: the strictest. Of equals the outermost's, which nothing in the session
 /// chose. Replies pass where they pass under every policy; [`prefix_flags::NAMES`] and [`prefix_flags::BY_SNI`] are any policy's.
 ///
-/// `says` is [`policy_verdict`], on the tables of whichever half decides.
+/// `says` is [`policy_verdict`], on the tables of whichever half decides. The kernel half makes it policy by policy.
 #[inline(always)]
 pub fn chain_verdict(session: &Session, says: impl Fn(PolicyId) -> PolicyVerdict) -> Decision {
-    let own = session.policies[0];
-    let mut decision = Decision::by(own, says(own));
-    let mut replies = decision.allows() || decision.allows_reply();
-    const ANY: u8 = prefix_flags::NAMES | prefix_flags::BY_SNI;
-    let mut of_any = decision.flags & ANY;
-    for policy in &session.policies[1..] {
-        if policy.0 == 0 {
-            break;
-        }
-        let outer = Decision::by(*policy, says(*policy));
-        replies &= outer.allows() || outer.allows_reply();
-        of_any |= outer.flags & ANY;
-        if outer.verdict.strictness() >= decision.verdict.strictness() {
-            decision = outer;
-        }
-    }
-    if !replies {
-        decision.flags &= !prefix_flags::INBOUND;
-    }
-    decision.flags |= of_any;
-    decision
+    let by = |policy: &PolicyId| Decision::by(*policy, says(*policy));
+    let own = by(&session.policies[0]);
+    let around = session.policies[1..].iter();
+    let around = around.take_while(|policy| policy.0 != 0);
+    around.fold(own.and(own), |all, policy| all.and(by(policy)))
 }
 
 /// The verdict for a connection of a session: [`chain_verdict`], and what a hole changes of it.

@@ -77,7 +77,7 @@ impl OriginKey {
 )]
 #[repr(C)]
 pub struct Origin {
-    /// When the connection was begun, or the datagram sent.
+    /// When the connection was begun; of datagrams, when the first of this session was sent from that port.
     pub at: BootTime,
     /// The address that was asked for.
     pub destination: Address,

@@ -131,7 +131,7 @@ fn tell(
     // SAFETY: pointers into a live map value.
     let before = unsafe {
         let (window, count) = (&raw mut (*dialer).window, &raw mut (*dialer).in_window);
-        emit::count_in(window, count, now)
+        emit::count_in(window, count, now, emit::SECOND)
     };
     let hook = match before {
         TOLD_A_SECOND => Hook::ManyDials,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// In nanoseconds.
-const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// Refusals of one session that are reported in a second, at most.
 const EVENTS_A_SECOND: u64 = 64;
@@ -351,7 +351,7 @@ fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool
     // SAFETY: pointers into a live map value.
     let before = unsafe {
         let (window, count) = (&raw mut (*stats).window, &raw mut (*stats).in_window);
-        count_in(window, count, now)
+        count_in(window, count, now, SECOND)
     };
     if before % TOLD_ALL_THE_SAME >= EVENTS_A_SECOND {
         return false;
@@ -390,7 +390,12 @@ fn count_together(session: SessionId, of: Shared, now: BootTime) -> u64 {
     match maps::share(session, of, now) {
         // SAFETY: pointers into a live map value.
         Some(share) => unsafe {
-            count_in(&raw mut (*share).window, &raw mut (*share).in_window, now)
+            count_in(
+                &raw mut (*share).window,
+                &raw mut (*share).in_window,
+                now,
+                SECOND,
+            )
         },
         None => u64::MAX,
     }
@@ -402,16 +407,21 @@ fn is_filled(bytes: u64) -> bool {
     kernel::unread(maps::events()) > bytes
 }
 
-/// Counts one more in the second that began at `window`. Returns how many there were before.
+/// Counts one more in the time of that length, a second mostly, that began at `window`. Returns how many there were before.
 ///
 /// # Safety
 ///
 /// Both point into a live map value, aligned to 8.
 #[inline(always)]
-pub(crate) unsafe fn count_in(window: *mut BootTime, count: *mut u64, now: BootTime) -> u64 {
+pub(crate) unsafe fn count_in(
+    window: *mut BootTime,
+    count: *mut u64,
+    now: BootTime,
+    length: u64,
+) -> u64 {
     // SAFETY: the caller's. Two writers that race for a new window both write the present, and at worst a few more pass.
     unsafe {
-        if now.0 >= window.read_volatile().0 + SECOND {
+        if now.0 >= window.read_volatile().0 + length {
             window.write_volatile(now);
             count.write_volatile(0);
         }

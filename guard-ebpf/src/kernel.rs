@@ -1,6 +1,9 @@
 //! The BPF helpers in use, each with the one safe signature that this crate needs.
 
-use core::ffi::{c_long, c_void};
+use core::{
+    ffi::{c_long, c_void},
+    mem::MaybeUninit,
+};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -203,6 +206,13 @@ pub(crate) fn length(skb: *mut __sk_buff) -> u64 {
     u64::from(length) + others * HEADERS
 }
 
+/// Into how many segments a packet is yet to be cut; 0 for one that is whole.
+#[inline(always)]
+pub(crate) fn segments(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (&raw const (*skb).gso_segs).read_volatile() }
+}
+
 /// A socket's storage in a map of `T`, if it has any.
 #[inline(always)]
 pub(crate) fn socket_storage<T>(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut T> {
@@ -275,20 +285,30 @@ fn with_socket<R>(
 ) -> Option<R> {
     /// The namespace of the context's own socket; `BPF_F_CURRENT_NETNS` of linux/bpf.h.
     const HERE: u64 = u64::MAX;
-    // `struct bpf_sock_tuple`: source, destination, and both ports.
-    let mut tuple = [0_u32; 9];
+    // `struct bpf_sock_tuple`: source, destination, and both ports. What counts of it is written word by word: LLVM calls
+    // `memset` to clear all of it, and each call costs 32 bytes of the stack on old kernels.
+    let mut tuple = MaybeUninit::<[u32; 9]>::uninit();
+    let at: *mut u32 = tuple.as_mut_ptr().cast();
     let ports = (u32::from(to_port.to_be()) << 16) | u32::from(from_port.to_be());
+    let write = |word: usize, value: u32| {
+        // SAFETY: one of nine words.
+        unsafe { at.add(word).write_volatile(value) };
+    };
     let length = if to.is_v4() {
-        (tuple[0], tuple[1], tuple[2]) = (from.0[3], to.0[3], ports);
+        write(0, from.0[3]);
+        write(1, to.0[3]);
+        write(2, ports);
         12
     } else {
-        [tuple[0], tuple[1], tuple[2], tuple[3]] = from.0;
-        [tuple[4], tuple[5], tuple[6], tuple[7]] = to.0;
-        tuple[8] = ports;
+        for word in 0..4 {
+            write(word, from.0[word]);
+            write(4 + word, to.0[word]);
+        }
+        write(8, ports);
         36
     };
-    let at = tuple.as_mut_ptr().cast();
-    // SAFETY: the pointer is to at least as many bytes as the length says, and the context is the program's.
+    let at = at.cast();
+    // SAFETY: the pointer is to as many bytes as the length says, all of them written, and the context is the program's.
     let found = unsafe {
         match (is_udp, length) {
             (false, 12) => raw::bpf_sk_lookup_tcp(context, at, 12, HERE, 0),

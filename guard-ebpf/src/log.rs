@@ -150,7 +150,8 @@ fn has_room() -> bool {
     // SAFETY: pointers into a live map value, aligned to 8.
     unsafe {
         let (window, count) = (&raw mut (*lines).window, &raw mut (*lines).in_window);
-        let has_room = emit::count_in(window, count, kernel::boot_time()) < LINES_A_SECOND;
+        let has_room =
+            emit::count_in(window, count, kernel::boot_time(), emit::SECOND) < LINES_A_SECOND;
         let counter = if has_room {
             &raw mut (*lines).written
         } else {

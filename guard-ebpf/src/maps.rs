@@ -1,6 +1,9 @@
 //! Every map, with its size and who writes it.
 
-use core::{ffi::c_void, ptr};
+use core::{
+    ffi::c_void,
+    ptr::{self, NonNull},
+};
 
 use aya_ebpf::{
     Global,
@@ -183,6 +186,8 @@ pub(crate) enum Shared {
     Listeners = 2,
     /// Dials: what the processes of those listeners connect to.
     Dials = 3,
+    /// Questions by UDP, which are not reported but let through.
+    Questions = 4,
 }
 
 /// A second, and how many events were reported in it.
@@ -510,13 +515,16 @@ pub(crate) fn take_bytes(hole: HoleId, bytes: u64) -> bool {
 
 /// What a session knows an address by. Its memory may become another entry's meanwhile, which [`Self::is_of`] tells afterwards.
 #[derive(Clone, Copy)]
-pub(crate) struct KnownAs(*const Named);
+pub(crate) struct KnownAs(NonNull<Named>);
 
 impl KnownAs {
     /// That of a key.
     #[inline(always)]
     pub(crate) fn find(key: &NamedKey) -> Option<Self> {
-        NAMED.get_ptr(key).map(Self)
+        NAMED
+            .get_ptr(key)
+            .and_then(|named| NonNull::new(named.cast_mut()))
+            .map(Self)
     }
 
     /// One of the patterns; `at` is below [`guard_common::MAX_PATTERNS`].
@@ -524,7 +532,9 @@ impl KnownAs {
     pub(crate) fn learned(self, at: usize) -> Learned {
         // SAFETY: a live map value; aligned words.
         unsafe {
-            let learned = (&raw const (*self.0).patterns).cast::<Learned>().add(at);
+            let learned = (&raw const (*self.0.as_ptr()).patterns)
+                .cast::<Learned>()
+                .add(at);
             Learned {
                 pattern: NameId((&raw const (*learned).pattern.0).read_volatile()),
                 until: BootTime((&raw const (*learned).until.0).read_volatile()),
@@ -537,8 +547,8 @@ impl KnownAs {
     pub(crate) fn is_of(self, mark: u64) -> bool {
         // SAFETY: as above.
         unsafe {
-            (&raw const (*self.0).head).read_volatile() == mark
-                && (&raw const (*self.0).tail).read_volatile() == mark
+            (&raw const (*self.0.as_ptr()).head).read_volatile() == mark
+                && (&raw const (*self.0.as_ptr()).tail).read_volatile() == mark
         }
     }
 }

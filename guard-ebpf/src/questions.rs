@@ -5,11 +5,13 @@
 //! resolver which server was meant, `recvmsg` and `getpeername` show that one.
 
 use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
-use guard_common::{Connection, HoleId, Hook, Protocol, Wanted, prefix_flags, with_hole};
+use guard_common::{
+    Connection, HoleId, Hook, OriginKey, Protocol, SessionId, Wanted, prefix_flags, with_hole,
+};
 
 use crate::{
-    ALLOW, REFUSE, UNDECIDED, allow_call, ctx, kernel,
-    maps::{self, ListenerState},
+    ALLOW, REFUSE, UNDECIDED, allow_call, ctx, emit, kernel,
+    maps::{self, ListenerState, ORIGINS, Shared},
     recall,
     redirect::{Proxy, Reason, Redirect},
     verdict::{self, Stage},
@@ -17,6 +19,10 @@ use crate::{
 
 /// Where DNS servers listen (RFC 1035 4.2).
 const PORT: u16 = 53;
+/// Nanoseconds, and how many datagrams of an outermost session and those inside it reach the resolver in that time. Those of all
+/// sessions wait in one buffer: who sends more than is read loses them itself.
+const MOMENT: u64 = 10_000_000;
+const IN_A_MOMENT: u64 = 256;
 
 /// Whether a call may be a question.
 #[inline(always)]
@@ -116,6 +122,46 @@ pub(crate) fn is_direct(ctx: &SockAddrContext, to: &Connection) -> bool {
         && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
         && to.port != 0
         && to.port == maps::resolver(kernel::netns_cookie(ctx.as_ptr()))
+}
+
+/// Whether one more datagram of a session may go to the resolver now.
+///
+/// A function of its own for the sake of the stack, as [`emit::due`].
+#[inline(never)]
+pub(crate) fn has_room(session: SessionId) -> bool {
+    let now = kernel::boot_time();
+    let Some(share) = maps::share(session, Shared::Questions, now) else {
+        return false;
+    };
+    // SAFETY: pointers into a live map value.
+    let before = unsafe {
+        emit::count_in(
+            &raw mut (*share).window,
+            &raw mut (*share).in_window,
+            now,
+            MOMENT,
+        )
+    };
+    before < IN_A_MOMENT
+}
+
+/// Since when a session has sent datagrams from that port, with none of another one in between; 0 where it has not.
+///
+/// A function of its own, as [`has_room`].
+#[inline(never)]
+pub(crate) fn since(key: &OriginKey, session: SessionId) -> u64 {
+    let Some(origin) = ORIGINS.get_ptr(key) else {
+        return 0;
+    };
+    // SAFETY: a live map value; aligned words. Where its memory becomes another entry's meanwhile, the time is later than the
+    // one that was there, or it is not this session's.
+    unsafe {
+        let at = (&raw const (*origin).at.0).read_volatile();
+        match (&raw const (*origin).session.0).read_volatile() == session.0 {
+            true => at,
+            false => 0,
+        }
+    }
 }
 
 /// What a socket is bound to decides its device, and the loopback is another one (`SO_BINDTODEVICE`, which anybody may set).

@@ -12,13 +12,14 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    Address, Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey, PolicyVerdict,
-    Protocol, Session, SessionId, Verdict, Wanted,
+    Address, BootTime, Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey,
+    PolicyVerdict, Protocol, Session, SessionId, Verdict, Wanted,
 };
 
 use crate::{
     ctx, kernel,
     maps::{self, ORIGINS, RedirectState},
+    questions,
     verdict::{self, Stage},
 };
 
@@ -311,9 +312,13 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
 }
 
 /// Tells the resolver of a question by UDP, for the first packet and each that follows: it looks the entry up, and it may be
-/// evicted.
+/// evicted. What is in the resolver's buffer from before that session had the port is nobody's.
 #[inline(always)]
 fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
+    // Many at once (`UDP_SEGMENT`) would count as one.
+    if kernel::segments(skb) > 1 {
+        return false;
+    }
     let mut from = MaybeUninit::uninit();
     if !ctx::datagram(skb, &mut from) {
         return false;
@@ -323,7 +328,14 @@ fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     let (asked, proxy) = (redirect.asked(), redirect.proxy());
     let key = OriginKey::datagram(proxy.netns, from.from, from.port);
     let whose = (redirect.session(), redirect.tgid());
-    let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    if !questions::has_room(whose.0) {
+        return false;
+    }
+    let at = match questions::since(&key, whose.0) {
+        0 => kernel::boot_time(),
+        since => BootTime(since),
+    };
+    let origin = Origin::new(at, whose, asked.to, asked.port);
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 

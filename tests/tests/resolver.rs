@@ -1,6 +1,13 @@
 //! Names in the path: the questions of a session go to the guard's resolver, and a rule for a name holds for what the session was
 //! told.
 
+mod answers;
+mod churn;
+mod floods;
+mod life;
+pub(crate) mod place;
+pub(crate) mod server;
+
 use std::path::{Path, PathBuf};
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, V6, eventually};

@@ -13,10 +13,14 @@ use crate::{install, lab};
 pub(crate) const SUITE: &str = "clients";
 
 /// Programs that are installed, and their packages.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 10] = [
+    ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
     ("git", "git"),
     ("go", "golang-go"),
+    ("musl-gcc", "musl-tools"),
     ("node", "nodejs"),
+    ("npm", "npm"),
     ("psql", "postgresql-client"),
     // The system's own, which goes by the system's certificates.
     ("/usr/bin/java", "default-jre-headless"),
@@ -67,6 +71,9 @@ const UNPACKED: [&str; 39] = [
     "python3-websockets",
 ];
 
+/// A resolver in Python, and pip; apart from the others, which need not be unpacked again for them.
+const NAMES: [&str; 2] = ["python3-dnspython", "python3-pip"];
+
 /// The library that nginx's module for WebDAV needs, and its package.
 const LIBRARY: (&str, &str) = ("libxml2.so.2", "libxml2");
 
@@ -83,6 +90,7 @@ pub fn obtain() -> Result<PathBuf> {
     }
     obtain_postgres(why)?;
     let tree = install::obtain_tree(SUITE, &UNPACKED, why)?;
+    let names = install::obtain_tree("names", &NAMES, why)?;
     build_in_go(&tree)?;
     // The cache may be where an agent is not let; this workspace mostly is not. Links may lead to what packages have elsewhere;
     // with --link they would be followed.
@@ -98,6 +106,7 @@ pub fn obtain() -> Result<PathBuf> {
         let _ = fs::remove_dir_all(&here);
         run(Command::new("cp").arg("-rT").args([&tree, &here]))
     })?;
+    run(Command::new("cp").arg("-rT").args([&names, &here]))?;
     Ok(here)
 }
 

@@ -18,6 +18,7 @@ mod http_peers;
 mod http_sides;
 mod machine;
 mod memory;
+mod names;
 mod peers;
 mod pgbench;
 mod policies;
@@ -76,7 +77,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -97,6 +98,7 @@ const NAMES: [&str; 20] = [
     "waiting",
     "containment",
     "building",
+    "names",
 ];
 
 const GROUPS: [Group; NAMES.len()] = [
@@ -120,6 +122,7 @@ const GROUPS: [Group; NAMES.len()] = [
     waiting::waiting,
     containment::containment,
     building::building,
+    names::names,
 ];
 
 /// Measures, prints the table and writes it as JSON.

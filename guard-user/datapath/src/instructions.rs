@@ -67,3 +67,83 @@ fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use aya_obj::generated::bpf_insn;
+
+    use super::*;
+
+    /// `MAX_BPF_STACK` of linux/filter.h: so much have all frames of calls within each other.
+    const STACK: u32 = 512;
+    /// What old kernels, such as 6.1, round each frame up to.
+    const FRAME: u32 = 32;
+    const FRAME_POINTER: u8 = 10;
+
+    /// A function of a linked program.
+    #[derive(Default)]
+    struct Function {
+        depth: u32,
+        calls: BTreeSet<usize>,
+    }
+
+    /// Where a function begins that is called, or given to a helper which calls it (`BPF_PSEUDO_CALL`, `BPF_PSEUDO_FUNC`).
+    fn called(at: usize, one: &bpf_insn) -> Option<usize> {
+        let is_call = matches!((one.code, one.src_reg()), (0x85, 1) | (0x18, 4));
+        is_call.then(|| at.checked_add_signed(one.imm as isize + 1).unwrap())
+    }
+
+    /// How far below its frame's top an instruction gets: by a load or store, or by an address that it makes.
+    fn depth(one: &bpf_insn, before: Option<&bpf_insn>) -> u32 {
+        let (class, down) = (one.code & 7, |offset: i32| offset.min(0).unsigned_abs());
+        let is_copy = before.is_some_and(|before| {
+            (before.code, before.src_reg(), before.dst_reg())
+                == (0xbf, FRAME_POINTER, one.dst_reg())
+        });
+        match (one.code, class) {
+            (0x07, _) if is_copy => down(one.imm),
+            (_, 1) if one.src_reg() == FRAME_POINTER => down(one.off.into()),
+            (_, 2 | 3) if one.dst_reg() == FRAME_POINTER => down(one.off.into()),
+            _ => 0,
+        }
+    }
+
+    fn functions(code: &[bpf_insn]) -> BTreeMap<usize, Function> {
+        let targets = code.iter().enumerate();
+        let begins = targets.filter_map(|(at, one)| called(at, one)).chain([0]);
+        let mut functions: BTreeMap<_, _> = begins.map(|at| (at, Function::default())).collect();
+        for (at, one) in code.iter().enumerate() {
+            let (_, function) = functions.range_mut(..=at).next_back().unwrap();
+            let before = at.checked_sub(1).map(|before| &code[before]);
+            function.depth = function.depth.max(depth(one, before));
+            function.calls.extend(called(at, one));
+        }
+        functions
+    }
+
+    fn deepest(functions: &BTreeMap<usize, Function>, at: usize) -> u32 {
+        let function = &functions[&at];
+        let below = function.calls.iter().map(|call| deepest(functions, *call));
+        function.depth.max(1).next_multiple_of(FRAME) + below.max().unwrap_or(0)
+    }
+
+    #[test]
+    fn calls_within_each_other_fit_into_the_stack_of_old_kernels() {
+        let object = Object::built_in();
+        let mut parsed = aya_obj::Object::parse(object.bytes()).unwrap();
+        let text = parsed.functions.keys().map(|(section, _)| *section);
+        parsed.relocate_calls(&text.collect()).unwrap();
+        assert!(parsed.programs.len() > 10);
+        for (name, program) in &parsed.programs {
+            let code = &parsed.functions[&program.function_key()].instructions;
+            let functions = functions(code);
+            let deepest = deepest(&functions, 0);
+            assert!(
+                (FRAME..=STACK).contains(&deepest),
+                "{name}: {deepest} bytes"
+            );
+        }
+    }
+}

@@ -42,7 +42,7 @@ impl Default for Bounds {
     }
 }
 
-/// Of a home's directory of files so many are read.
+/// Limit of the files that are read of one directory in a home.
 const IN_DIRECTORY: usize = 256;
 
 /// What is looked at.
@@ -56,7 +56,7 @@ pub struct Inputs<'i> {
     pub hosts: Option<&'i Path>,
     /// What it inherits.
     pub environment: &'i [(String, String)],
-    /// Whose files are read, beside root's.
+    /// The user whose files are read, beside root's.
     pub uid: u32,
     /// How much.
     pub bounds: Bounds,
@@ -203,7 +203,7 @@ fn of_the_home(
     count
 }
 
-/// Those that `KUBECONFIG` names, in place of the usual one.
+/// The files that `KUBECONFIG` names, in place of the usual one.
 fn kubeconfigs(
     sink: &mut Sink,
     home: &Tree,
@@ -224,7 +224,7 @@ fn kubeconfigs(
         match Path::new(path).strip_prefix(&home.path) {
             Ok(below) if below == Path::new(".kube/config") => {}
             Ok(below) => files.push((below.to_owned(), Format::Kubeconfig)),
-            // Those of the project are found by their names.
+            // Files of the project are found by their names.
             Err(_) if Path::new(path).starts_with(inputs.project) => {}
             Err(_) => {
                 sink.begin("KUBECONFIG".to_owned());
@@ -276,7 +276,7 @@ fn read(
     count
 }
 
-/// Of the list of names no more is read, in bytes.
+/// Limit of the list of names, in bytes.
 const NAMES: u64 = 256 << 10;
 
 /// Names with addresses elsewhere, as in hosts(5). What is on this machine is not: it may lead anywhere.

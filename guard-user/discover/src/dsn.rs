@@ -7,7 +7,7 @@ use crate::tokens::{Said, said};
 
 /// No connection string is longer.
 const LONGEST: usize = 4_096;
-/// Of a list of hosts so many are kept.
+/// Limit of the hosts that are kept of a list.
 const HOSTS: usize = 16;
 
 /// One of the hosts of a connection string.

@@ -34,7 +34,7 @@ impl Host {
         is_name.then(|| Self(name.to_ascii_lowercase()))
     }
 
-    /// As it is written in a policy.
+    /// The host as a policy writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

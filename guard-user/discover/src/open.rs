@@ -57,7 +57,7 @@ impl Tree {
         })
     }
 
-    /// As it is shown.
+    /// The path as it is shown.
     pub(crate) fn shown(&self, file: &Path) -> String {
         format!("{}{}", self.prefix, file.to_string_lossy())
     }

@@ -63,7 +63,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Of a file in a project, by its name, and for some by that of its directory.
+    /// The reader for a project's file, by its name, and for some by that of its directory.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");

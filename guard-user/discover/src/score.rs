@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::service::{Service, is_managed, is_tool};
 use crate::tokens::{Said, said, stem};
 
-/// From here on it is production, and maybe.
+/// The least scores of `production` and of `maybe`.
 const PRODUCTION: u8 = 55;
 const MAYBE: u8 = 30;
 

@@ -49,7 +49,9 @@ pub enum Service {
 }
 
 /// Servers that people have at home: the variables that name one begin so, and where it listens.
-pub(crate) const HOME: [(&str, &str, u16); 6] = [
+pub(crate) const HOME: [(&str, &str, u16); 8] = [
+    ("gitea", "GITEA_", 3000),
+    ("gitea", "FORGEJO_", 3000),
     ("immich", "IMMICH_", 2283),
     ("home-assistant", "HASS_", 8123),
     ("proxmox", "PROXMOX_", 8006),
@@ -146,7 +148,7 @@ impl Serialize for Service {
     }
 }
 
-/// Whose databases, clusters and stores these are says nothing, but they are nobody's own machine.
+/// Zones of managed databases, clusters and stores: never a person's own machine.
 const MANAGED: [&str; 34] = [
     "amazonaws.com",
     "neon.tech",
@@ -272,6 +274,9 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             Service::S3 => read_only(&["aws"]),
             Service::Platform if host.as_str() == RAILWAY => read_only(&["graphql"]),
             Service::Git => read_only(&["git"]),
+            Service::Home("immich") => read_only(&["immich"]),
+            Service::Home("home-assistant") => read_only(&["home-assistant"]),
+            Service::Home("gitea") => read_only(&["git", "gitea"]),
             Service::Http | Service::Platform | Service::Home(_) => read_only(&[]),
             Service::Mysql
             | Service::Redis

@@ -104,6 +104,9 @@ pub enum Verb {
     /// Find what looks like production and is in reach of whoever is started here; connects to nothing
     #[command(after_help = examples::DISCOVER)]
     Discover(DiscoverArgs),
+    /// Look at this machine, find production, write a policy and enter guard into your agent's settings, one by one
+    #[command(after_help = examples::SETUP)]
+    Setup(SetupArgs),
     /// Say more about an error than its message does
     #[command(after_help = examples::EXPLAIN_ERROR)]
     ExplainError(ExplainErrorArgs),
@@ -329,7 +332,7 @@ pub struct StopArgs {
 }
 
 /// `guard doctor`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DoctorArgs {
     /// For commands of this user [default: you; under sudo, who called sudo; for root itself, nobody]
     #[arg(long, add = complete::users())]
@@ -442,9 +445,29 @@ pub struct DiscoverArgs {
     /// With --write: also where the file lies below the working directory or DIR
     #[arg(long, requires = "write")]
     pub here: bool,
+    /// With --write: show what would be written, and write nothing
+    #[arg(long, requires = "write", conflicts_with = "yes")]
+    pub print: bool,
     /// Say that the place with this number is not what it looks like; it stays listed as dismissed
     #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["why", "check"])]
     pub dismiss: Option<u32>,
+}
+
+/// `guard setup`
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// The name of the policy of yours that is written [default: that of the directory]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// What a new policy begins with: a name, or a file [default: default]
+    #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
+    pub policy: Option<String>,
+    /// Whose settings guard is entered into; may be given several times [default: each that is installed or used here]
+    #[arg(long, value_enum, value_name = "AGENT")]
+    pub agent: Vec<AgentKind>,
+    /// Show what each step would change, and change nothing
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// `guard explain-error`
@@ -586,6 +609,26 @@ pub struct InitArgs {
     pub print: bool,
 }
 
+impl AgentKind {
+    /// The program that people start.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// The directory of a project's settings.
+    pub(crate) const fn directory(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => ".claude",
+            Self::Codex => ".codex",
+            Self::Gemini => ".gemini",
+        }
+    }
+}
+
 /// An agent whose settings are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AgentKind {
@@ -609,7 +652,7 @@ pub struct RequestArgs {
 }
 
 impl Global {
-    /// With what the environment says where the command line says nothing.
+    /// Takes the environment's value where the command line has none.
     pub(super) fn or_environment(self) -> Self {
         let named = || std::env::var_os("GUARD_SOCKET").filter(|path| !path.is_empty());
         Self {

@@ -48,7 +48,7 @@ impl Change {
         self.before != self.after
     }
 
-    /// As diff -u writes it.
+    /// The change in the format of `diff -u`.
     pub(crate) fn diff(&self) -> String {
         let [before, after] =
             [&self.before, &self.after].map(|text| text.as_deref().unwrap_or_default());

@@ -343,7 +343,7 @@ fn programs(begun: &OsStr) -> Vec<CompletionCandidate> {
     let files = files.flatten().flatten();
     let programs = files.filter(|file| {
         let is_begun = file.file_name().as_encoded_bytes().starts_with(begun);
-        // Of the file that a link leads to.
+        // `fs::metadata` follows links.
         let meta = || fs::metadata(file.path()).ok();
         is_begun
             && meta().is_some_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guard_policy::{
-    self as policy, Change, Compiled, Environment, Opens, Parsed, Policy, Side, format_duration,
+    self as policy, Change, Compiled, DnsNames, Environment, Opens, Parsed, Policy, Rule, Side,
+    Target, format_duration,
 };
 use serde::Serialize;
 
@@ -20,17 +21,17 @@ use super::render::time::Clock;
 struct Differences {
     old: String,
     new: String,
-    /// They let the same through, and are alike in everything else.
+    /// Both let the same through and are alike in everything else.
     equal: bool,
-    /// By address.
+    /// What changes, by address.
     changes: Vec<Change>,
-    /// Names without an address here, of which the rules differ.
+    /// Wildcards, and names without an address here, of which the rules differ.
     names: Vec<NameChange>,
     /// What holds for all destinations.
     settings: Vec<SettingChange>,
 }
 
-/// What rules say of a name that does not resolve here.
+/// What rules say of a wildcard, or of a name that does not resolve here.
 #[derive(Debug, Serialize)]
 struct NameChange {
     name: String,
@@ -68,7 +69,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// By its file, or its name.
+    /// Reads a policy, given by file or by name.
     pub(super) fn of(name: &str, output: Output) -> Result<Self, CliError> {
         let file = PolicyFile::named(name)?;
         let parsed = file.parse(output)?;
@@ -101,19 +102,14 @@ impl Differences {
     }
 }
 
-/// Names that do not resolve here are compared by what their rules say.
+/// Wildcards, and names that do not resolve here, are compared by what their rules say.
 fn names(old: &Policy, new: &Policy, environment: &Environment) -> Vec<NameChange> {
     let said = |policy: &Policy| {
         let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (rule, name) in policy.unresolved(environment) {
-            let ports: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
-            let ports = if ports.is_empty() {
-                "all".to_owned()
-            } else {
-                ports.join(",")
-            };
-            let entry = said.entry(name.to_string()).or_default();
-            entry.insert(format!("{} {ports}", rule.action.as_str()));
+        let unresolved = policy.unresolved(environment);
+        let names = unresolved.map(|(rule, name)| (rule, name.to_string()));
+        for (rule, name) in names.chain(wildcards(policy)) {
+            said.entry(name).or_default().insert(says(rule));
         }
         said
     };
@@ -136,12 +132,33 @@ fn names(old: &Policy, new: &Policy, environment: &Environment) -> Vec<NameChang
         .collect()
 }
 
+fn wildcards(policy: &Policy) -> impl Iterator<Item = (&Rule, String)> {
+    policy.rules.iter().flat_map(|rule| {
+        let targets = rule.to.iter();
+        let wildcards = targets.filter(|target| matches!(target, Target::Wildcard(_)));
+        wildcards.map(move |target| (rule, target.to_string()))
+    })
+}
+
+/// What a rule does, and at which ports.
+fn says(rule: &Rule) -> String {
+    let ports: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
+    let ports = if ports.is_empty() {
+        "all".to_owned()
+    } else {
+        ports.join(",")
+    };
+    let private = if rule.private { " private" } else { "" };
+    format!("{} {ports}{private}", rule.action.as_str())
+}
+
 fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
     let of = |policy: &Policy| {
         let longest = policy.longest_hole(None);
         let inbound = if policy.inbound { "true" } else { "false" };
         let sockets: Vec<_> = policy.unix.iter().map(ToString::to_string).collect();
         [
+            ("[dns] names", asked(policy.names_asked()).to_owned()),
             ("hold", format_duration(policy.hold)),
             ("inbound", inbound.to_owned()),
             ("max_hole", format_duration(longest)),
@@ -157,6 +174,14 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
     changes
         .filter(|change| change.before != change.after)
         .collect()
+}
+
+fn asked(names: DnsNames) -> &'static str {
+    match names {
+        DnsNames::Any => "any",
+        DnsNames::Ask => "ask",
+        DnsNames::Rules => "rules",
+    }
 }
 
 fn page(found: &Differences, _: &Clock) -> Page {
@@ -200,15 +225,16 @@ fn elsewhere(page: &mut Page, found: &Differences) {
                 said.join("; ")
             }
         };
-        page.styled(
-            WARN,
-            format_args!("{} (does not resolve here)", change.name),
-        )
-        .line(format_args!(
-            ": {} -> {}",
-            of(&change.before),
-            of(&change.after)
-        ));
+        let remark = match change.name.starts_with('*') {
+            true => "",
+            false => " (does not resolve here)",
+        };
+        page.styled(WARN, format_args!("{}{remark}", change.name))
+            .line(format_args!(
+                ": {} -> {}",
+                of(&change.before),
+                of(&change.after)
+            ));
     }
     for change in &found.settings {
         page.line(format_args!(
@@ -261,7 +287,8 @@ mod tests {
                 "web",
                 "192.0.2.0/25",
                 "ports = [\"tcp/80\"]\naction = \"confirm\"",
-            ) + &rule("gone", "no-such-name.invalid", "action = \"allow\"")),
+            ) + &rule("gone", "no-such-name.invalid", "action = \"allow\"")
+                + &rule("api", "*.api.example.com", "action = \"confirm\"")),
         );
         let new = write(
             "new.toml",
@@ -271,7 +298,12 @@ mod tests {
                     "192.0.2.0/24",
                     "ports = [\"tcp/80\"]\naction = \"allow\"",
                 )
-                + &rule("no", "192.0.2.7", "action = \"deny\"")),
+                + &rule("no", "192.0.2.7", "action = \"deny\"")
+                + &rule(
+                    "api",
+                    "*.api.example.com",
+                    "ports = [\"tcp/443\"]\naction = \"allow\"",
+                )),
         );
         let output = Output::new(false);
         let [old_read, new_read] = [&old, &new].map(|name| Read::of(name, output).unwrap());
@@ -301,6 +333,7 @@ mod tests {
             192.0.2.128/25 tcp/80  deny -> allow  (the default -> web)
         Less open:
             192.0.2.7 tcp/80  confirm -> deny  (web -> no)
+        *.api.example.com: confirm all -> allow tcp/443
         no-such-name.invalid (does not resolve here): allow all -> nothing
         hold: 1m -> 5s
         ");

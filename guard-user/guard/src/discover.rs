@@ -24,6 +24,12 @@ mod judge;
 mod page;
 mod write;
 
+/// What was found, and what the person has said of it before.
+struct Looked {
+    found: Discovery,
+    dismissals: Dismissals,
+}
+
 /// Looks, and says what the policy does with what was found.
 pub(crate) fn discover(
     args: &DiscoverArgs,
@@ -33,17 +39,21 @@ pub(crate) fn discover(
     is_persons(socket)?;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let person = Person::own();
-    let dismissals = match person.dismissals() {
-        Some(file) => Dismissals::read(&file)?,
-        None => Dismissals::default(),
-    };
-    let found = look(&dir, &person, Bounds::default()).map_err(|error| Failure {
-        what: format!("cannot look through {}", dir.display()),
-        why: error.to_string(),
-        fix: "name a directory that you may open:\nguard discover DIR".into(),
-    })?;
+    let Looked { found, dismissals } = looked(&dir, &person)?;
     if let Some(name) = &args.write {
-        return write::write(name, args, &dir, found, &dismissals, output);
+        let wanted = write::Wanted {
+            name,
+            base: args.policy.as_deref(),
+            here: args.here,
+            mode: match (args.print, args.yes) {
+                (true, _) => write::Mode::Print,
+                (false, true) => write::Mode::Narrow,
+                (false, false) => write::Mode::Ask,
+            },
+        };
+        let written = wanted.write(&dir, found, &dismissals, output)?;
+        output.print(&written, write::ended)?;
+        return Ok(Exit::DONE);
     }
     let file = PolicyFile::named(args.policy.as_deref().unwrap_or("default"))?;
     let parsed = file.parse(output)?;
@@ -60,6 +70,66 @@ pub(crate) fn discover(
     }
     output.print(&discovered, |discovered, _| page::page(discovered))?;
     Ok(Exit::answer(!args.check || discovered.is_clean()))
+}
+
+/// A step of `guard setup`: shows what is in reach from here. How many places have no rule that a policy could have.
+///
+/// # Errors
+///
+/// Those of [`discover`].
+pub(crate) fn list(policy: Option<&str>, output: Output) -> Result<usize, CliError> {
+    let Looked { found, dismissals } = looked(Path::new("."), &Person::own())?;
+    let file = PolicyFile::named(policy.unwrap_or("default"))?;
+    let parsed = file.parse(output)?;
+    let discovered = Discovered::of(found, &parsed, &dismissals, false)
+        .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
+    output.print(&discovered, |discovered, _| page::list(discovered))?;
+    let missing = discovered.items.iter().filter(|one| one.is_missing());
+    Ok(missing.count())
+}
+
+/// A step of `guard setup`: shows the policy that would be written, and writes it after a yes. Its name where it is there then.
+///
+/// # Errors
+///
+/// Those of [`discover`].
+pub(crate) fn offer(
+    name: &str,
+    base: Option<&str>,
+    print: bool,
+    output: Output,
+) -> Result<Option<String>, CliError> {
+    let Looked { found, dismissals } = looked(Path::new("."), &Person::own())?;
+    let wanted = write::Wanted {
+        name,
+        base,
+        here: false,
+        mode: match print {
+            true => write::Mode::Print,
+            false => write::Mode::Offer,
+        },
+    };
+    let written = wanted.write(Path::new("."), found, &dismissals, output)?;
+    output.print(&written, write::ended_step)?;
+    Ok(written.is_there(wanted.mode).then(|| name.to_owned()))
+}
+
+fn looked(dir: &Path, person: &Person) -> Result<Looked, CliError> {
+    Ok(Looked {
+        found: look(dir, person, Bounds::default()).map_err(|error| unseen(dir, &error))?,
+        dismissals: match person.dismissals() {
+            Some(file) => Dismissals::read(&file)?,
+            None => Dismissals::default(),
+        },
+    })
+}
+
+fn unseen(dir: &Path, error: &std::io::Error) -> Failure {
+    Failure {
+        what: format!("cannot look through {}", dir.display()),
+        why: error.to_string(),
+        fix: "name a directory that you may open:\nguard discover DIR".into(),
+    }
 }
 
 fn numbered<'d>(all: &'d Discovered, number: u32, verb: &str) -> Result<&'d InReach, Failure> {
@@ -112,7 +182,11 @@ fn dismiss(one: &InReach, dir: &Path, person: &Person, output: Output) -> Result
 }
 
 /// An agent would get a map to credentials, and root reads what its user may not.
-fn is_persons(socket: &Path) -> Result<(), Failure> {
+///
+/// # Errors
+///
+/// Where this runs inside of a session, or as root.
+pub(crate) fn is_persons(socket: &Path) -> Result<(), Failure> {
     let refuse = |why: &str, fix: &str| {
         Err(Failure {
             what: "cannot look for what is in reach".into(),

@@ -40,13 +40,13 @@ pub(crate) enum CliError {
     /// It could not be done on this side of the socket.
     #[error(transparent)]
     Local(#[from] Failure),
-    /// There is no guardd at the socket.
+    /// No guardd listens at the socket.
     #[error(transparent)]
     NoDaemon(Failure),
     /// The guard could not start the command, or the command is none.
     #[error("{failure}")]
     Launch { exit: Exit, failure: Failure },
-    /// Nobody reads the output any more.
+    /// The reader of the output is gone.
     #[error("nobody reads the output")]
     OutputClosed,
 }

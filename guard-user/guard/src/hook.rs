@@ -18,7 +18,7 @@ const MAX_INPUT: u64 = 16 * 1024 * 1024;
 const COMMAND: Duration = Duration::from_secs(30);
 /// A refusal may be told so much later than it was.
 const LATE: Duration = Duration::from_secs(3);
-/// So many refusals are told: a model reads all of it after each command.
+/// Limit of the refusals that are told: a model reads all of it after each command.
 const MAX_TOLD: usize = 3;
 /// Characters of each.
 const MAX_ADVICE: usize = 1000;

@@ -43,6 +43,7 @@ mod replay;
 mod report;
 mod run;
 mod sessions;
+mod setup;
 mod size;
 mod status;
 mod suggest;
@@ -114,6 +115,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::Discover(args) => discover::discover(&args, &socket, output),
+        Verb::Setup(args) => setup::setup(&args, &cli.global, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Debug { verb } => debug::debug(connect()?, &verb, output),
@@ -157,7 +159,7 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
         return Exit::DONE;
     }
     if error.kind() == ErrorKind::MissingSubcommand && !wants_json(arguments) {
-        // As where there is nothing at all.
+        // The same message as for an empty command line.
         let _ = writeln!(
             anstream::stderr(),
             "{}",

@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::person::Person;
 use super::render::Output;
 
-/// By the group, or by everybody.
+/// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Where policies are installed.
@@ -215,7 +215,7 @@ impl PolicyFile {
     }
 }
 
-/// By which part of `path` somebody else than root decides what is read there, and why, if by any.
+/// The first part of `path` through which somebody else than root decides what is read there, and why; none if root alone does.
 fn unsafe_part(path: &Path) -> io::Result<Option<String>> {
     // A relative one depends on the unit's WorkingDirectory=.
     if !path.is_absolute() {

@@ -21,6 +21,7 @@ pub(crate) fn replay(
     let read = Read::of(&args.policy, output)?;
     let records = records(connect()?, args.session, args.since)?;
     let mut environment = environment_of(&[&read.parsed.policy]);
+    environment.judges_names = true;
     replay::remember(&mut environment, &records);
     let compiled = read.compile(&environment, output)?;
     let judge = Judge {

@@ -27,7 +27,7 @@ use super::policy_file::{PolicyFile, personal, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
 
-/// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
+/// Limit of the command line's bytes that guardd is told. It is shown to people, and never run.
 const SHOWN: usize = 4096;
 
 /// Answer to [`Call::Enter`].
@@ -326,7 +326,7 @@ fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
     }
 }
 
-/// Of the machine, not of a user namespace.
+/// Whether this is the machine's root, not a user namespace's.
 fn is_root() -> bool {
     rustix::process::geteuid().is_root() && user_namespace::root_is().is_none()
 }

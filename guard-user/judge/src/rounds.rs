@@ -7,7 +7,7 @@ use proptest::prelude::ProptestConfig;
 /// How many times as often as usual: for a machine that has a night for it.
 const ROUNDS: &str = "GUARD_FUZZ_ROUNDS";
 
-/// So many cases, or as many times more.
+/// This number of cases, times the factor of the environment.
 pub(crate) fn rounds(cases: u32) -> ProptestConfig {
     ProptestConfig::with_cases(cases.saturating_mul(factor().unwrap_or(1)))
 }

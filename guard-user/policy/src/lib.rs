@@ -33,6 +33,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod warnings;
+mod zones;
 
 pub use compile::{Compiled, ListIndex, PortRanges, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over};

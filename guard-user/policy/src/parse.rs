@@ -12,6 +12,7 @@ use super::{
     model::{Action, DEFAULT_HOLD, DnsNames, Policy},
     socket::SocketName,
     source::{Source, Table},
+    warnings,
 };
 
 /// A policy, and what its author should know about it.
@@ -42,6 +43,8 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     }
     let mut reader = Reader { source };
     let policy = reader.policy(file, root.get_ref());
+    let has_names = policy.dns_names.is_some();
+    warnings::secure_dns(&mut reader.source, &policy.rules, has_names);
     let warnings = reader.source.finish()?;
     Ok(Parsed { policy, warnings })
 }

@@ -18,10 +18,17 @@ pub enum Profile {
     Elasticsearch,
     /// Git's smart HTTP transport, and Git LFS.
     Git,
+    /// The API of Gitea, and of Forgejo.
+    Gitea,
     /// GraphQL over HTTP.
     Graphql,
     /// gRPC, by the names of methods.
     Grpc,
+    /// The REST API of Home Assistant.
+    #[serde(rename = "home-assistant")]
+    HomeAssistant,
+    /// The API of Immich.
+    Immich,
     /// The HTTP API of `InfluxDB` 1, where statements come with GET.
     Influxdb,
     /// Jenkins, where links change things.
@@ -63,13 +70,16 @@ pub struct ProfileLists {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Aws,
         Self::Docker,
         Self::Elasticsearch,
         Self::Git,
+        Self::Gitea,
         Self::Graphql,
         Self::Grpc,
+        Self::HomeAssistant,
+        Self::Immich,
         Self::Influxdb,
         Self::Jenkins,
         Self::Jsonrpc,
@@ -89,8 +99,11 @@ impl Profile {
             Self::Docker => "docker",
             Self::Elasticsearch => "elasticsearch",
             Self::Git => "git",
+            Self::Gitea => "gitea",
             Self::Graphql => "graphql",
             Self::Grpc => "grpc",
+            Self::HomeAssistant => "home-assistant",
+            Self::Immich => "immich",
             Self::Influxdb => "influxdb",
             Self::Jenkins => "jenkins",
             Self::Jsonrpc => "jsonrpc",
@@ -130,6 +143,8 @@ impl FromStr for Profile {
 /// The profile that has in it what people know by another name.
 fn other_name(text: &str) -> Option<Profile> {
     Some(match text.to_ascii_lowercase().as_str() {
+        "forgejo" => Profile::Gitea,
+        "homeassistant" | "hass" => Profile::HomeAssistant,
         "opensearch" | "elastic" => Profile::Elasticsearch,
         "k8s" | "kube" => Profile::Kubernetes,
         "podman" => Profile::Docker,

@@ -1,13 +1,20 @@
 //! What is allowed, and may not do what its author thinks.
 
+use guard_common::{Protocol, Verdict};
+
 use super::{
+    group::Group,
     invalid::{Invalid, quoted},
-    model::Action,
-    name::Wildcard,
+    model::{Action, Rule},
+    name::{DomainName, Wildcard},
     prefix::Prefix,
     source::{Source, Value},
     target::{Ambiguous, Target},
+    zones,
 };
+
+/// DNS over TLS and over QUIC (RFC 7858, RFC 9250).
+const SECURE_DNS: u16 = 853;
 
 /// Warns of wildcards that are stricter than the default: they hold for what programs ask for by name.
 pub(super) fn wildcards<'s>(
@@ -32,6 +39,73 @@ fn by_address(text: &str, action: Action, default: Action) -> Invalid {
         "{text} holds for who asks for such a name: who knows the address gets `{given}`, the default, instead of `{wanted}`"
     ))
     .help("list the addresses as well, or write `default = \"deny\"`")
+}
+
+/// Warns of wildcards that let programs reach what strangers have put there.
+pub(super) fn zones_of_strangers<'s>(source: &mut Source<'s>, to: &Value<'s>, action: Action) {
+    for item in to.get_ref().as_array().into_iter().flatten() {
+        let wildcard = item.get_ref().as_str().map(str::parse::<Wildcard>);
+        let Some(Ok(wildcard)) = wildcard.filter(|_| action != Verdict::Deny) else {
+            continue;
+        };
+        if let Some(zone) = zones::of_strangers(wildcard.below()) {
+            let warning = Invalid::new(format!(
+                "anybody can have names below {}: this lets data go to them",
+                quoted(zone)
+            ));
+            let help = "list the names that are meant, as in \"yours.example.com\"";
+            source.warn(item.span(), warning.help(help));
+        }
+    }
+}
+
+/// Warns of names that are denied while addresses are open: a name may have others than it had when it was resolved.
+pub(super) fn denied_names<'s>(
+    source: &mut Source<'s>,
+    value: &Value<'s>,
+    (to, action): (&[Target], Action),
+    default: Action,
+) {
+    let by_address = |target: &Target| matches!(target, Target::Prefix(_) | Target::Group(_));
+    if (action, default) != (Verdict::Deny, Verdict::Allow) || to.iter().any(by_address) {
+        return;
+    }
+    for item in value.get_ref().as_array().into_iter().flatten() {
+        let text = item.get_ref().as_str().unwrap_or_default();
+        if text.parse::<DomainName>().is_ok() {
+            let text = quoted(text);
+            let warning = Invalid::new(format!(
+                "{text} is denied at the addresses that it resolves to: whoever knows another one of it gets `allow`, the default"
+            ));
+            let help = "list its prefixes as well, or write `default = \"deny\"`";
+            source.warn(item.span(), warning.help(help));
+        }
+    }
+}
+
+/// Warns of questions that go past the guard's resolver, where names count.
+pub(super) fn secure_dns(source: &mut Source<'_>, rules: &[Rule], speaks_of_names: bool) {
+    let is_name = |target: &Target| matches!(target, Target::Name(_) | Target::Wildcard(_));
+    if !speaks_of_names && !rules.iter().any(|rule| rule.to.iter().any(is_name)) {
+        return;
+    }
+    let lets_it_pass = |rule: &&Rule| {
+        let is_named = rule.ports.iter().any(|spec| {
+            spec.width() < SECURE_DNS
+                && [Protocol::TCP, Protocol::UDP]
+                    .into_iter()
+                    .any(|protocol| spec.covers(protocol, SECURE_DNS))
+        });
+        let is_whole = rule.ports.is_empty() && rule.to.contains(&Target::Group(Group::Dns));
+        rule.action != Verdict::Deny && (is_named || is_whole)
+    };
+    for rule in rules.iter().filter(lets_it_pass) {
+        let warning = Invalid::new(
+            "questions to port 853 (DNS over TLS) are not judged by name, and their answers open nothing",
+        );
+        let help = "write `ports = [\"udp/53\", \"tcp/53\"]` for name servers";
+        source.warn(rule.place.span.clone(), warning.help(help));
+    }
 }
 
 /// Warns of IPv6 addresses whose end reads as a port: a rule for another address than its author means holds for nobody.

@@ -37,17 +37,17 @@ pub enum Came {
     Through,
     /// It was refused: the error says that somebody forbids it.
     Refused {
-        /// As people look it up.
+        /// The words under which people look it up.
         why: String,
     },
     /// This machine has no such thing.
     Absent {
-        /// As people look it up.
+        /// The words under which people look it up.
         why: String,
     },
     /// It failed for a reason of its own, which says nothing about whether it is allowed.
     Failed {
-        /// As people look it up.
+        /// The words under which people look it up.
         why: String,
     },
 }
@@ -69,7 +69,7 @@ impl Came {
         }
     }
 
-    /// As a detail says it.
+    /// The words of a row's detail.
     fn words(&self) -> &str {
         match self {
             Self::Through => "it works",
@@ -86,7 +86,7 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// By the name of the check.
+/// The outcomes by the names of their checks.
 pub type All = BTreeMap<String, Came>;
 
 const FIX_RUN: &str =
@@ -150,7 +150,7 @@ pub struct Targets {
     cgroup: Option<PathBuf>,
 }
 
-/// Who answers to the attempts, until this is dropped.
+/// The servers that the attempts reach, until this is dropped.
 #[derive(Debug)]
 pub struct Stage {
     /// What the attempts are told.
@@ -281,7 +281,7 @@ impl Targets {
         last
     }
 
-    /// As "root" of a user namespace of its own: the same, and the network.
+    /// The same attempts as "root" of a user namespace of its own, and those at the network.
     fn in_a_namespace(&self) -> io::Result<()> {
         in_child(|| {
             attempt::own_user_namespace()?;

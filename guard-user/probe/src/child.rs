@@ -113,7 +113,7 @@ impl Says {
 ///
 /// # Errors
 ///
-/// As [`Trying::start`] and [`Trying::hear`].
+/// [`Trying::start`] and [`Trying::hear`] in one.
 pub fn asked<T: Serialize + DeserializeOwned>(work: impl FnOnce() -> T) -> io::Result<T> {
     Trying::start(|says| says.say(&work()))?.hear()
 }

@@ -19,7 +19,7 @@ use super::{Check, Family, ProbeResult};
 /// A kind of helper, and its sockets that the user may connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Helper {
-    /// As in the row's name.
+    /// The name in the row's name.
     pub name: String,
     /// Its sockets; abstract ones begin with `@`.
     pub sockets: Vec<PathBuf>,
@@ -60,7 +60,7 @@ fn said(answer: &ProbeResult) -> &str {
     }
 }
 
-/// Those that the user of this process may connect to. `environment`: whether the variables are that user's own.
+/// The helpers that this process's user may connect to. `environment`: whether the variables are that user's own.
 #[must_use]
 pub fn found(environment: bool) -> Vec<Helper> {
     let places = Places::new(environment);

@@ -180,7 +180,7 @@ fn compared(
     Ok((before, inside()?))
 }
 
-/// Who would answer.
+/// The listeners that an attempt would reach.
 struct Targets {
     tcp: TcpListener,
     stream: SocketAddr,

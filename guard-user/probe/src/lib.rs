@@ -50,7 +50,7 @@ impl Family {
         Self::Time,
     ];
 
-    /// As in JSON and in headings.
+    /// The word for JSON and headings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -197,9 +197,9 @@ pub const UNCLEAR: &str = "could not tell: ";
 /// How unix sockets outside can be judged here, from what the kernel lets us do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnixLayer {
-    /// By programs at the kernel's security hooks.
+    /// Programs at the kernel's security hooks judge them.
     Lsm,
-    /// By a program of the cgroup that refuses all, and a supervisor that connects what is allowed.
+    /// A program of the cgroup refuses all, and a supervisor connects what is allowed.
     Supervised,
     /// Not at all.
     None,

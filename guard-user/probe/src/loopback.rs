@@ -1,4 +1,4 @@
-//! Who listens on loopback outside of every session: any of them may be a relay to somewhere else.
+//! The listeners on loopback outside of every session: each may be a relay to somewhere else.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ const LISTENERS: Check = Check::way(
 )
 .optional();
 
-/// So many are named.
+/// Limit of the listeners that are named.
 const NAMED: usize = 8;
 
 /// One row, with each of them and its process, as far as this process may see that.

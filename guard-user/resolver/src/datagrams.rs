@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use guard_common::{Origin, OriginKey};
-use tokio::{net::UdpSocket, task::spawn_local};
+use guard_sys::arrival::{self, Datagram};
+use tokio::{io::Interest, net::UdpSocket, task::spawn_local};
 
 use super::{
     common::Common,
@@ -21,10 +22,11 @@ pub(super) async fn serve(common: Rc<Common>, network: Rc<Network>, socket: UdpS
     let socket = Rc::new(socket);
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((length, peer)) => {
-                take(&common, &network, &socket, &buffer[..length], peer);
-            }
+        let received = socket.async_io(Interest::READABLE, || {
+            arrival::receive(&*socket, &mut buffer)
+        });
+        match received.await {
+            Ok(datagram) => take(&common, &network, &socket, &buffer, &datagram),
             Err(error) => {
                 tracing::warn!(%error, "cannot hear questions");
                 tokio::time::sleep(BREATH).await;
@@ -38,15 +40,11 @@ fn take(
     common: &Rc<Common>,
     network: &Rc<Network>,
     socket: &Rc<UdpSocket>,
-    message: &[u8],
-    peer: SocketAddr,
+    buffer: &[u8],
+    datagram: &Datagram,
 ) {
-    let key = OriginKey::datagram(network.cookie, peer.ip().into(), peer.port());
-    let origin = common.maps.origin(&key).unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read where a question was going");
-        None
-    });
-    let Some(origin) = origin else {
+    let (message, peer) = (&buffer[..datagram.length], datagram.from);
+    let Some(origin) = origin(common, network, datagram) else {
         return;
     };
     // Where there is no room for an answer it is as lost as any datagram.
@@ -78,6 +76,25 @@ fn take(
     });
 }
 
+/// Where a datagram was going; `None`: it was not redirected, or what is known of its port is of a datagram that came later. The
+/// port may be another session's by now.
+fn origin(common: &Common, network: &Network, datagram: &Datagram) -> Option<Origin> {
+    let from = datagram.from;
+    let key = OriginKey::datagram(network.cookie, from.ip().into(), from.port());
+    let origin = common.maps.origin(&key).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read where a question was going");
+        None
+    });
+    origin.filter(|origin| origin.at.0 <= datagram.arrived.0)
+}
+
+/// Whether another session has sent something from that port meanwhile: it gets no answer but its own.
+fn has_passed_on(common: &Common, network: &Network, origin: &Origin, peer: SocketAddr) -> bool {
+    let key = OriginKey::datagram(network.cookie, peer.ip().into(), peer.port());
+    let now = common.maps.origin(&key);
+    now.is_ok_and(|now| now.is_some_and(|now| now.session != origin.session))
+}
+
 async fn answer(
     common: &Common,
     network: &Network,
@@ -86,7 +103,9 @@ async fn answer(
     peer: SocketAddr,
 ) {
     let reply = serve::reply(common, network, origin, question, false).await;
-    // The program may be gone.
-    let _ = socket.send_to(&reply.message, peer).await;
+    if !has_passed_on(common, network, origin, peer) {
+        // The program may be gone.
+        let _ = socket.send_to(&reply.message, peer).await;
+    }
     serve::tell(common, &serve::asker(origin, question), reply).await;
 }

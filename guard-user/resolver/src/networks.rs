@@ -12,7 +12,7 @@ use std::{
 
 use guard_common::NetnsCookie;
 use guard_proto::names::NetworkId;
-use guard_sys::packets::MAX_DESCRIPTORS;
+use guard_sys::{arrival, packets::MAX_DESCRIPTORS};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
@@ -101,6 +101,7 @@ impl Networks {
         let mut listening = JoinSet::new();
         let mut sockets = sockets.into_iter();
         while let (Some(udp), Some(tcp)) = (sockets.next(), sockets.next()) {
+            arrival::tell(&udp)?;
             let udp = udp_socket(udp)?;
             let tcp = std::net::TcpListener::from(tcp);
             tcp.set_nonblocking(true)?;

@@ -62,7 +62,7 @@ struct InfoByFd {
     info: u64,
 }
 
-/// Of the commands on one element of a map.
+/// The attributes of the commands on one element of a map.
 #[repr(C)]
 struct Element {
     map_fd: u32,

@@ -5,9 +5,9 @@ use std::{fs, io};
 
 const OF_KERNEL: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
-/// Of `struct btf_type`: name, info, size or type.
+/// Size of `struct btf_type`: name, info, size or type.
 const TYPE_SIZE: usize = 12;
-/// Of `struct btf_member`: name, type, offset in bits.
+/// Size of `struct btf_member`: name, type, offset in bits.
 const MEMBER_SIZE: usize = 12;
 /// `BTF_KIND_STRUCT`
 const STRUCT: u32 = 4;

@@ -5,6 +5,7 @@
 
 pub mod abi;
 pub mod accounts;
+pub mod arrival;
 pub mod attempt;
 pub mod bpf;
 pub mod btf;

@@ -45,7 +45,7 @@ impl Packets {
         Ok((Self::of(ours)?, theirs))
     }
 
-    /// Of a socket that is connected already.
+    /// Takes a socket that is connected already.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ pub fn try_send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`Packets::receive`].
+/// The errors of [`Packets::receive`].
 pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
     let mut bytes = vec![0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];

@@ -19,13 +19,13 @@ const TURN: Duration = Duration::from_secs(60);
 const NOTHING: Duration = Duration::from_millis(1);
 /// How long is waited at once, where nothing else is done meanwhile; and mostly in all of each turn.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// So many threads may wait for ever: then nothing is read until one comes back.
+/// Limit of the threads that may wait for ever: then nothing is read until one comes back.
 const MOST: usize = 8;
 
 /// Reads for one kind of processes: those that keep it waiting keep it from reading others of that kind only.
 pub struct Patient<T>(Mutex<Reader<T>>);
 
-/// Who reads.
+/// A thread that reads.
 struct Reader<T> {
     /// How long it waits in a turn.
     patience: Duration,
@@ -72,7 +72,7 @@ impl Patient<Vec<u8>> {
     ///
     /// # Errors
     ///
-    /// As [`Self::look`].
+    /// The errors of [`Self::look`].
     pub fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let path = path.to_owned();
         self.look(move || read_now(&path, most))

@@ -1,4 +1,4 @@
-//! Who is at the other end of a Unix socket.
+//! The process at the other end of a Unix socket.
 //!
 //! A pid alone is never enough: it names whichever process has that number when one looks. A
 //! process that connects and exits can be followed, under the same number, by one that may do more
@@ -29,7 +29,7 @@ const MAX_COMMAND: u64 = 512;
 /// as many as it likes.
 const MAX_OPEN: usize = 128;
 
-/// Who connected a Unix socket or had it listen, as the kernel wrote it down then (`SO_PEERCRED`, unix(7)).
+/// The process that connected a Unix socket or had it listen, as the kernel noted it then (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// The effective uid.
@@ -41,7 +41,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Those of the other end of `socket`.
+    /// The credentials of the other end of `socket`.
     ///
     /// # Errors
     ///
@@ -340,10 +340,10 @@ fn other_end(socket: BorrowedFd<'_>, proc: &Path) -> io::Result<u64> {
     }
 }
 
-/// Those that may keep each other from being known, and nobody else.
+/// Callers that share a limit: they may keep each other from being known, and nobody else.
 #[derive(Clone, Copy)]
 enum Callers {
-    /// By a guard, and so likely to try.
+    /// Held by a guard, and so likely to try.
     Held,
     Users,
     Root,
@@ -520,7 +520,7 @@ mod tests {
         };
         let uid = Uid::from_raw(peer.uid.as_raw() + 1);
         assert!(is_gone(&Credentials { uid, ..peer }));
-        // As one that has got the number since.
+        // Stands for a process that has got the number since.
         let mut other = Command::new("sleep").arg("60").spawn().unwrap();
         let reused = Credentials {
             pid: pid(&other),

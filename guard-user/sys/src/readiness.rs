@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 pub struct Readiness(AsyncFd<OwnedFd>);
 
 impl Readiness {
-    /// Of `fd`, in the tokio runtime that this is called in.
+    /// Watches `fd` in the tokio runtime of the caller.
     ///
     /// # Errors
     ///

@@ -198,7 +198,7 @@ fn let_in(signal: i32) -> io::Result<()> {
     let mut one = empty();
     // SAFETY: `one` is an initialised set.
     unsafe { libc::sigaddset(&raw mut one, signal) };
-    // Here it stops.
+    // The process stops in this call.
     let mask = change_mask(libc::SIG_UNBLOCK, &one)?;
     change_mask(libc::SIG_SETMASK, &mask).map(drop)
 }

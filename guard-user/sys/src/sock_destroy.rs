@@ -30,7 +30,7 @@ pub fn destroy(cookies: &HashSet<u64>) -> io::Result<usize> {
 ///
 /// # Errors
 ///
-/// As [`destroy`].
+/// The errors of [`destroy`].
 pub fn destroy_tcp(cookies: &HashSet<u64>) -> io::Result<usize> {
     destroy_of(cookies, &[IPPROTO_TCP])
 }

@@ -1,4 +1,4 @@
-//! Whose a socket at the other end of a connection is, where both are on this machine.
+//! The owner of the socket at the other end of a connection, where both ends are on this machine.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -43,7 +43,7 @@ pub fn owner_of(peer: SocketAddr, own: SocketAddr) -> io::Result<Option<u32>> {
     }
 }
 
-/// As `peer` sees the connection.
+/// The connection's identity from `peer`'s side.
 fn socket_id(peer: SocketAddr, own: SocketAddr) -> SocketId {
     let any = match peer.ip() {
         IpAddr::V4(_) => SocketId::new_v4(),
@@ -77,7 +77,7 @@ mod tests {
             let (accepted, peer) = listener.accept().unwrap();
             let uid = rustix::process::geteuid().as_raw();
             assert_eq!(owner_of(peer, own).unwrap(), Some(uid));
-            // Of a listener, or of nothing.
+            // A listener's owner, and none where nothing listens.
             assert_eq!(owner_of(own, peer).unwrap(), Some(uid));
             assert_eq!(owner_of(own, own).unwrap(), None);
             accepted.shutdown(Shutdown::Both).unwrap();

@@ -1,4 +1,4 @@
-//! Who listens on TCP in this network namespace: inet_diag, sock_diag(7).
+//! The TCP listeners of this network namespace: inet_diag, sock_diag(7).
 
 use std::collections::HashMap;
 use std::fs;

@@ -28,7 +28,7 @@ const CONNECTING: [u8; 2] = [1, 5];
 /// A socket. Its number may be another's later, for the kernel counts them in 32 bits; its cookie (`SO_COOKIE`) never is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoundSocket {
-    /// As `socket:[N]` in `/proc/PID/fd` has it.
+    /// The N of `socket:[N]` in `/proc/PID/fd`.
     pub number: u64,
     /// What tells it from all others.
     pub cookie: u64,
@@ -50,7 +50,7 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Of an open file: it is no other's while that is open.
+    /// The socket of an open file: the number is no other's while that is open.
     ///
     /// # Errors
     ///

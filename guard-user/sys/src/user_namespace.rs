@@ -65,11 +65,11 @@ fn outside(map: &str) -> Option<u32> {
 /// How this process' user namespace shows the machine's root, uid 0 of the first namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MachineRoot {
-    /// As uid 0, and nobody else.
+    /// The namespace shows root as uid 0, and nobody else so.
     Zero,
-    /// As uid 0 if the next namespace does, which is not seen from here.
+    /// The namespace shows root as uid 0 if the next one does, which is not seen from here.
     PerhapsZero,
-    /// As the overflow uid, like everybody whom the namespace has no uid for.
+    /// The namespace shows root as the overflow uid, like everybody it has no uid for.
     Overflow,
     /// It cannot be told.
     Unknown,
@@ -136,10 +136,10 @@ mod tests {
     fn root_of_the_machine_is_uid_0_only_where_all_uids_are_the_machines() {
         for (map, root) in [
             ("         0          0 4294967295\n", MachineRoot::Zero),
-            // As `unshare -r` has it, and in it once more.
+            // The maps of `unshare -r`, and of one inside it.
             ("0 1000 1\n", MachineRoot::Overflow),
             ("0 0 1\n", MachineRoot::PerhapsZero),
-            // As systemd's PrivateUsers=, and bubblewrap.
+            // The maps of systemd's PrivateUsers=, and of bubblewrap.
             ("0 0 1\n1000 1000 1\n", MachineRoot::PerhapsZero),
             ("1000 1000 1\n", MachineRoot::Overflow),
             ("0 1000 1\n1 100000 65536\n", MachineRoot::Overflow),

@@ -46,7 +46,7 @@ struct Call<'t> {
     variadic: Vec<&'t str>,
 }
 
-/// Those in a file.
+/// The calls in a file.
 fn calls(text: &str) -> Vec<Call<'_>> {
     let mut found = Vec::new();
     for (name, declared) in VARIADIC {

@@ -1,4 +1,4 @@
-//! Who wrote what is read from a Unix socket: SCM_CREDENTIALS, unix(7).
+//! The writer of what is read from a Unix socket: SCM_CREDENTIALS, unix(7).
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -113,7 +113,7 @@ mod tests {
         let own = std::process::id();
         assert_eq!(read_from(&reader, &mut [0; 64]).unwrap(), (1, own));
         drop(given);
-        // Nobody has the other end any more.
+        // The other end is closed.
         assert_eq!(std::io::read_to_string(watched).unwrap(), "");
     }
 }

@@ -92,11 +92,11 @@ pub struct Head {
 }
 
 impl Head {
-    /// Of a chain that is yet to begin, behind these bytes of its file.
+    /// The start of a new chain behind these bytes of its file.
     ///
     /// # Errors
     ///
-    /// Those of reading them.
+    /// The reader's errors.
     pub fn behind(mut bytes: impl Read) -> io::Result<Self> {
         let (mut hash, mut some) = (Sha256::new(), vec![0; 64 * 1024]);
         loop {
@@ -159,9 +159,9 @@ pub fn seal(head: &Head, opens: bool, record: &LogRecord) -> serde_json::Result<
 /// A line as it was read, without its newline.
 #[derive(Debug)]
 pub enum Line<'l> {
-    /// Of a chain, as it says.
+    /// A record that says it is part of a chain.
     Chained(Chained<'l>),
-    /// Of a version that knew no chain.
+    /// A record of a version without chains.
     Plain(LogRecord),
     /// No record.
     Nothing,

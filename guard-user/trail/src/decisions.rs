@@ -41,7 +41,7 @@ pub struct ConnectionDecision {
     pub ports: Option<PortSpec>,
     /// What was said.
     pub said: Said,
-    /// Who said so, when, about what.
+    /// The approver, the time, and what the answer was about.
     pub why: String,
 }
 
@@ -62,7 +62,7 @@ pub struct HttpDecision {
     pub has_body: bool,
     /// Yes or no.
     pub yes: bool,
-    /// Who said so, when, about what.
+    /// The approver, the time, and what the answer was about.
     pub why: String,
 }
 

@@ -3,6 +3,7 @@
 //! of a comparison. Nothing is started or allocated inside of a loop.
 
 mod answering;
+mod ask;
 mod connect;
 mod datagram;
 mod hello;
@@ -59,6 +60,14 @@ fn obey(order: &Value, way: &Way, kept: &mut Kept) -> Result<Value> {
         "connect" => connect::often(&Pool::of(order)?, number(order, "count")?)?,
         "connect-udp" => datagram::connect(&Pool::of(order)?, number(order, "count")?)?,
         "connect-unix" => unix::often(number(order, "count")?)?,
+        "ask" => ask::often(
+            &Pool::of(order)?,
+            number(order, "count")?,
+            order["v6"] == true,
+        )?,
+        "ask-at-once" => ask::at_once(&Pool::of(order)?, number(order, "count")?)?,
+        "ask-flood" => ask::flood(&Pool::of(order)?, time(order)?)?,
+        "ask-until" => ask::until(&Pool::of(order)?, time(order)?)?,
         "until" => connect::until(&Pool::of(order)?, order["allowed"] == true, time(order)?)?,
         "pace" => connect::pace(&Pool::of(order)?, number(order, "a_second")?, time(order)?)?,
         "send" => datagram::often(

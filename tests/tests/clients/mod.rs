@@ -8,6 +8,7 @@ mod files;
 mod git;
 mod held;
 mod http2;
+mod names;
 mod odd;
 mod postgres;
 mod prometheus;

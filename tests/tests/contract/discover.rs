@@ -192,3 +192,53 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() {
             .contains("action = \"read-only\"")
     );
 }
+
+#[test]
+fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() {
+    let project = Project::new("");
+    let policy = project.home.join(".config/guard/policies/project.toml");
+    let settings = project.project.join(".mcp.json");
+    // Nobody is there to be asked: nothing is written, and it says what would be.
+    let alone = project.guard(&["setup"]);
+    assert_eq!(alone.code(), Some(2), "{alone:?}");
+    assert!(alone.stderr.contains("guard setup --print"), "{alone:?}");
+    let shown = project.guard(&["setup", "--agent", "claude-code", "--print"]);
+    for text in [
+        "action = \"confirm\"",
+        "mcpServers",
+        "guard run --policy project -- claude",
+    ] {
+        assert!(shown.stdout.contains(text), "{shown:?}");
+    }
+    assert!(!policy.exists() && !settings.exists());
+
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    for answer in ["n", "y"] {
+        let window = tmux.window_of(answer, 160, 120);
+        window.type_text(&format!("cd '{}'", project.project.display()));
+        window.press(&["Enter"]);
+        let args = ["setup", "--policy", &project.open, "--agent", "claude-code"];
+        let guard = project.lab.daemon.agent(args);
+        window.guard(&guard.env("HOME", &project.home));
+        for (asked, then) in [
+            ("+ports = ", "3/4"),
+            ("mcpServers", "first guarded command"),
+        ] {
+            window.expect(asked);
+            window.expect_that("a question at the end", |screen| {
+                screen.trim_end().ends_with("Write this? [y/N]")
+            });
+            window.type_text(answer);
+            window.press(&["Enter"]);
+            window.expect(then);
+        }
+        assert_eq!(
+            (policy.exists(), settings.exists()),
+            (answer == "y", answer == "y")
+        );
+    }
+    // What it wrote is what the next command runs under.
+    let _production = project.lab.production();
+    assert!(project.reaches("open"));
+    assert!(!project.reaches("project"));
+}

@@ -7,6 +7,7 @@ mod guard;
 mod helpers;
 mod layer;
 mod leaving;
+mod names;
 mod page;
 mod protocols;
 mod root;
@@ -23,6 +24,7 @@ const FAMILIES: &[Family] = &[
     forms::FAMILY,
     calls::FAMILY,
     protocols::FAMILY,
+    names::FAMILY,
     sockets::FAMILY,
     leaving::FAMILY,
     helpers::FAMILY,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use crate::escapes::way::{Family, Row, State, Way};
-use crate::escapes::{FAMILIES, families, guard, helpers, leaving, rooted, sockets, time};
+use crate::escapes::{FAMILIES, families, guard, helpers, leaving, names, rooted, sockets, time};
 
 /// The environment variable that names the file to write the page to.
 const PAGE: &str = "GUARD_ESCAPES_PAGE";
@@ -34,7 +34,7 @@ const CLOSES: &str = "
 ";
 
 /// What closes several ways or some kernels only, as rows call it, and what it is.
-const SHARED: [(&str, &str); 17] = [
+const SHARED: [(&str, &str); 22] = [
     (
         "IPv6",
         "judged as the IPv6 address that it is: nothing here allows it",
@@ -61,6 +61,11 @@ const SHARED: [(&str, &str); 17] = [
     ("Landlock", helpers::DOMAIN),
     ("signals", helpers::SIGNALS),
     ("own user", helpers::USER),
+    ("names", names::JUDGED),
+    ("asked anew", names::ANEW),
+    ("one reading", names::STRICT),
+    ("learned", names::LEARNED),
+    ("inside", names::INSIDE),
 ];
 
 /// Where a way stands on the page, so that files sort.

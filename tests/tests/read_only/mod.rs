@@ -1,6 +1,7 @@
 //! Production that may be looked at: what reads passes, what changes something waits for a person.
 
 mod holes;
+mod home;
 mod learned;
 mod scene;
 

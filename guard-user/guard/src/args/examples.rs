@@ -172,6 +172,18 @@ resolve a name. Secrets are shown nowhere.
 Exit status: 0; with --check 1 if something that looks like production is open, or something was
 passed over; 2 it could not be done.";
 
+pub(super) const SETUP: &str = "\
+Examples:
+  guard setup                             in the project's directory, before the first guarded command
+  guard setup shop --policy homelab       the policy shop begins with what homelab says
+  guard setup --agent codex               the settings of Codex alone
+  guard setup --print                     what each step would change
+
+Each step says which command does it alone (guard doctor, guard discover, guard discover --write, guard
+init), shows what it would change, and asks first. What you leave out can be done later.
+
+Exit status: 0; 1 if this machine cannot enforce all that is required; 2 it could not be done.";
+
 pub(super) const EXPLAIN_ERROR: &str = "\
 Examples:
   guard explain-error                     each code, with its message

@@ -47,7 +47,7 @@ pub(super) fn since(text: &str) -> Result<Duration, String> {
 fn before(text: &str, now: &Zoned) -> Result<Duration, String> {
     let text = text.trim();
     let Some(then) = moment(text, now) else {
-        // With or without a last "ago".
+        // Takes it with or without "ago" at its end.
         return match friendly(text) {
             Some(ago) if ago.is_negative() => Ok(ago.unsigned_abs()),
             _ => duration(text).map_err(|why| {

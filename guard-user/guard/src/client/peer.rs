@@ -1,4 +1,4 @@
-//! Who listens at the socket, as the kernel tells.
+//! The listener at the socket, as the kernel names it.
 
 use std::path::Path;
 

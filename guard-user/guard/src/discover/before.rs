@@ -32,7 +32,7 @@ const LINES: usize = 8;
 /// What to say before a command, and to whom.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Before<'r> {
-    /// As whom the command runs.
+    /// The identity that the command runs as.
     pub(crate) identity: &'r Identity,
     /// Whether the person wants to be told little.
     pub(crate) quiet: bool,
@@ -121,7 +121,7 @@ fn settle(before: usize) {
     }
 }
 
-/// As whoever this thread is by now.
+/// Looks for production with the thread's present credentials.
 fn looked(person: &Person, time: Option<Duration>) -> Result<Looked, String> {
     if geteuid().is_root() {
         return Err("that is not done as root".to_owned());

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::Change;
 use crate::error::CliError;
 
-/// By the group, or by everybody.
+/// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// No file of them is longer, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -58,7 +58,7 @@ impl Dismissed {
 }
 
 impl Dismissals {
-    /// Those of a file; none where there is no such file.
+    /// Reads the dismissals of a file; none where there is no such file.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ fn read(file: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Who this is, as a name where there is one.
+/// This user's name, or else the uid.
 fn user() -> String {
     let uid = getuid().as_raw();
     let account = Account::by_uid(uid).ok().flatten();

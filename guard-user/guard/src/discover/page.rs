@@ -8,8 +8,20 @@ use super::items::{Discovered, InReach, Proposed, seen};
 use crate::render::explain;
 use crate::render::page::{HEAD, Page, STRONG, WARN};
 
-/// What was found.
+/// What was found, and what to type next.
 pub(super) fn page(all: &Discovered) -> Page {
+    let mut page = list(all);
+    if !all.items.is_empty() {
+        page.commands("guard discover --why 1");
+        if all.items.iter().any(InReach::is_missing) {
+            page.commands("guard discover --write NAME");
+        }
+    }
+    page
+}
+
+/// What was found.
+pub(super) fn list(all: &Discovered) -> Page {
     let mut page = Page::default();
     page.line(format_args!(
         "Files read: {} (home {}, directory {}). Nothing was connected to.",
@@ -70,16 +82,10 @@ pub(super) fn page(all: &Discovered) -> Page {
             if open == 1 { "looks" } else { "look" }
         ));
     }
-    if !all.items.is_empty() {
-        page.commands("guard discover --why 1");
-        if all.items.iter().any(InReach::is_missing) {
-            page.commands("guard discover --write NAME");
-        }
-    }
     page
 }
 
-/// So many lines are shown of each list; JSON has all.
+/// Limit of the lines shown of each list; JSON has all.
 const SHOWN: usize = 20;
 
 fn more(page: &mut Page, count: usize) {

@@ -1,6 +1,7 @@
 //! `guard discover --write`: a policy of the person's own, with a rule for each place that is wanted stricter.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -14,9 +15,8 @@ use toml_edit::{DocumentMut, value};
 use super::dismissals::Dismissals;
 use super::items::{Discovered, InReach, Proposed, seen};
 use super::page::toml;
-use crate::args::DiscoverArgs;
 use crate::change::Change;
-use crate::error::{CliError, Exit};
+use crate::error::CliError;
 use crate::person::Person;
 use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_machines};
@@ -30,7 +30,7 @@ const ENDS: &str = "# <<< guard discover";
 
 /// What became of it.
 #[derive(Debug, Serialize)]
-struct Written {
+pub(super) struct Written {
     /// The policy's name.
     policy: String,
     /// Its file.
@@ -39,6 +39,9 @@ struct Written {
     diff: String,
     /// Whether it was written.
     written: bool,
+    /// Whether no rule was to be added.
+    #[serde(skip)]
+    is_complete: bool,
     /// The places that have a rule now, by their numbers.
     rules: Vec<usize>,
     /// The places that have none.
@@ -64,60 +67,113 @@ struct Line<'i> {
     widens: bool,
 }
 
-/// Writes it, once a person has agreed to each line that widens.
-pub(super) fn write(
-    name: &str,
-    args: &DiscoverArgs,
-    dir: &Path,
-    found: Discovery,
-    dismissals: &Dismissals,
-    output: Output,
-) -> Result<Exit, CliError> {
-    let file = file(name, dir, args.here)?;
-    let target = Target::of(name, file, args.policy.as_deref())?;
-    let parsed = target.base.parse(output)?;
-    let all = Discovered::of(found, &parsed, dismissals, false)
-        .map_err(|diagnostics| target.base.invalid(&diagnostics, output))?;
-    let is_asked = !args.yes && !output.is_json() && is_terminal();
-    let mut lines = lines(&all, &parsed.policy, is_asked);
-    let mut left_out = Vec::new();
-    let mut change = target.change(&lines)?;
-    if is_asked {
-        output.print(&(), |(), _| diff(&change))?;
-        let mut kept = Vec::new();
-        for line in lines {
-            match !line.widens || asked(&line)? {
-                true => kept.push(line),
-                false => left_out.push(LeftOut::of(line.item, "you said no")),
+/// How a policy is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A person says yes to each line that widens; where nobody is there, only what narrows is written.
+    Ask,
+    /// The same, and yes to all of it.
+    Offer,
+    /// Only what narrows.
+    Narrow,
+    /// Nothing: it is only shown.
+    Print,
+}
+
+/// A policy that a person wants to have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'w> {
+    /// Its name.
+    pub(super) name: &'w str,
+    /// What a new one begins with.
+    pub(super) base: Option<&'w str>,
+    /// Whether its file may lie where the agent works.
+    pub(super) here: bool,
+    /// How it is written.
+    pub(super) mode: Mode,
+}
+
+impl Wanted<'_> {
+    /// Writes it, once a person has agreed to each line that widens.
+    pub(super) fn write(
+        self,
+        dir: &Path,
+        found: Discovery,
+        dismissals: &Dismissals,
+        output: Output,
+    ) -> Result<Written, CliError> {
+        let file = file(self.name, dir, self.here)?;
+        let target = Target::of(self.name, file, self.base)?;
+        let parsed = target.base.parse(output)?;
+        let all = Discovered::of(found, &parsed, dismissals, false)
+            .map_err(|diagnostics| target.base.invalid(&diagnostics, output))?;
+        let is_asked = self.is_asked(output);
+        let lines = lines(&all, &parsed.policy, is_asked);
+        let (lines, left_out) = match is_asked {
+            true => {
+                let change = target.change(&lines)?;
+                output.print(&(), |(), _| target.shown(&change, &lines))?;
+                agreed(lines)?
             }
+            false => self.narrowing(lines),
+        };
+        let change = target.change(&lines)?;
+        if !is_asked && !output.is_json() {
+            output.print(&(), |(), _| target.shown(&change, &lines))?;
         }
-        lines = kept;
-        change = target.change(&lines)?;
-    } else {
-        let (wide, narrow) = lines.into_iter().partition(|line| line.widens);
-        let wide: Vec<Line<'_>> = wide;
-        let why = "it widens the policy, and nobody was asked";
-        left_out.extend(wide.iter().map(|line| LeftOut::of(line.item, why)));
-        lines = narrow;
-        change = target.change(&lines)?;
-        if !output.is_json() {
-            output.print(&(), |(), _| diff(&change))?;
+        if !lines.is_empty() {
+            target.is_as_agreed(&change, &parsed.policy, &lines, output)?;
+        }
+        let is_written = match self.mode {
+            _ if lines.is_empty() => false,
+            Mode::Ask | Mode::Narrow => true,
+            Mode::Offer => yes("Write this?")?,
+            Mode::Print => false,
+        };
+        if is_written {
+            change.write()?;
+        }
+        Ok(Written {
+            policy: self.name.to_owned(),
+            diff: change.diff(),
+            file: change.file.clone(),
+            written: is_written,
+            is_complete: lines.is_empty(),
+            rules: lines.iter().map(|line| line.item.number).collect(),
+            left_out,
+        })
+    }
+
+    /// The lines that narrow, without anybody who is asked about the others.
+    fn narrowing(self, lines: Vec<Line<'_>>) -> (Vec<Line<'_>>, Vec<LeftOut>) {
+        let (wide, narrow): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.widens);
+        let why = match self.mode {
+            Mode::Print => "it widens the policy, so you would be asked",
+            Mode::Ask | Mode::Offer | Mode::Narrow => "it widens the policy, and nobody was asked",
+        };
+        let left_out = wide.iter().map(|line| LeftOut::of(line.item, why));
+        (narrow, left_out.collect())
+    }
+
+    fn is_asked(self, output: Output) -> bool {
+        match self.mode {
+            Mode::Ask => !output.is_json() && is_terminal(),
+            Mode::Offer => true,
+            Mode::Narrow | Mode::Print => false,
         }
     }
-    if !lines.is_empty() {
-        target.is_as_agreed(&change, &parsed.policy, &lines, output)?;
-        change.write()?;
+}
+
+/// The lines that narrow, and those that a person says yes to.
+fn agreed(lines: Vec<Line<'_>>) -> Result<(Vec<Line<'_>>, Vec<LeftOut>), CliError> {
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+    for line in lines {
+        match !line.widens || asked(&line)? {
+            true => kept.push(line),
+            false => left_out.push(LeftOut::of(line.item, "you said no")),
+        }
     }
-    let written = Written {
-        policy: name.to_owned(),
-        diff: change.diff(),
-        file: change.file.clone(),
-        written: !lines.is_empty(),
-        rules: lines.iter().map(|line| line.item.number).collect(),
-        left_out,
-    };
-    output.print(&written, ended)?;
-    Ok(Exit::DONE)
+    Ok((kept, left_out))
 }
 
 /// The file of a person's policy.
@@ -239,6 +295,22 @@ impl Target {
             };
             Ok(Some(with_rules(&text, &rules)))
         })
+    }
+
+    /// What is added, for a person: of a new file not all that it begins with.
+    fn shown(&self, change: &Change, lines: &[Line<'_>]) -> Page {
+        if change.before.is_some() || lines.is_empty() {
+            return diff(change);
+        }
+        let mut page = Page::default();
+        page.styled(HEAD, format_args!("A new file, {}: ", self.file.display()));
+        page.line(format_args!("all that {} says, and", self.base_name));
+        for line in lines.iter().map(Line::toml) {
+            for line in line.lines() {
+                page.styled(GOOD, format_args!("+{line}")).end();
+            }
+        }
+        page
     }
 
     /// A new file's text: that of the policy that it begins with, under its own name.
@@ -399,6 +471,13 @@ fn today() -> String {
     Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
+impl Written {
+    /// Whether there is a policy of that name now, or would be.
+    pub(super) fn is_there(&self, mode: Mode) -> bool {
+        self.written || self.file.exists() || (mode == Mode::Print && !self.is_complete)
+    }
+}
+
 impl LeftOut {
     fn of(item: &InReach, why: &'static str) -> Self {
         Self {
@@ -425,13 +504,13 @@ fn asked(line: &Line<'_>) -> Result<bool, CliError> {
         line.proposed.action,
         item.now.verdict
     );
+    yes(format_args!("{} Write this line?", visible(question, 400)))
+}
+
+fn yes(question: impl Display) -> Result<bool, CliError> {
     let mut answer = String::new();
-    let read = write!(
-        io::stderr(),
-        "{} Write this line? [y/N] ",
-        visible(question, 400)
-    )
-    .and_then(|()| io::stdin().lock().read_line(&mut answer));
+    let read = write!(io::stderr(), "{question} [y/N] ")
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
     read.map_err(|error| CliError::output(&error))?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
@@ -450,20 +529,34 @@ fn diff(change: &Change) -> Page {
     page
 }
 
-fn ended(written: &Written, _clock: &Clock) -> Page {
+pub(super) fn ended(written: &Written, clock: &Clock) -> Page {
+    let mut page = ended_step(written, clock);
+    if written.written {
+        page.commands(format!("guard run --policy {} -- CMD", written.policy));
+    }
+    page
+}
+
+/// The same, where another step follows.
+pub(super) fn ended_step(written: &Written, _clock: &Clock) -> Page {
     let mut page = Page::default();
     for one in &written.left_out {
         page.styled(WARN, "left out  ");
         page.line(format_args!("{} {}: {}", one.number, one.place, one.why));
     }
-    if !written.written {
-        page.line("Nothing was written: no rule is missing that would narrow the policy.");
-        return page;
+    match (written.written, written.is_complete) {
+        (true, _) => {
+            page.text("Written: ")
+                .styled(STRONG, written.file.display())
+                .end();
+        }
+        (false, true) => {
+            page.line("Nothing was written: no rule is missing that would narrow the policy.");
+        }
+        (false, false) => {
+            page.line("Nothing was written.");
+        }
     }
-    page.text("Written: ")
-        .styled(STRONG, written.file.display())
-        .end();
-    page.commands(format!("guard run --policy {} -- CMD", written.policy));
     page
 }
 

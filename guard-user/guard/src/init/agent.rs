@@ -146,23 +146,20 @@ fn in_json(
     Change::of(file, |text| edit.apply(text))
 }
 
+/// What a person meets at the agent's next start.
+pub(super) fn at_first(agent: AgentKind) -> String {
+    let first = match agent {
+        AgentKind::ClaudeCode => "At its first start it asks whether to use the MCP server.",
+        AgentKind::Codex => "It runs the hook once you have looked at it: type /hooks there.",
+        AgentKind::Gemini => "It says at its start that there is a new hook.",
+    };
+    format!("{first} Outside of guard neither does anything.")
+}
+
 /// How the agent is started from now on.
 pub(super) fn start(agent: AgentKind, page: &mut Page) {
-    let (command, first) = match agent {
-        AgentKind::ClaudeCode => (
-            "claude",
-            "At its first start it asks whether to use the MCP server.",
-        ),
-        AgentKind::Codex => (
-            "codex",
-            "It runs the hook once you have looked at it: type /hooks there.",
-        ),
-        AgentKind::Gemini => ("gemini", "It says at its start that there is a new hook."),
-    };
-    page.line(format_args!(
-        "{first} Outside of guard neither does anything. Start the agent so:"
-    ))
-    .commands(format_args!("guard run -- {command}"));
+    page.line(format_args!("{} Start the agent so:", at_first(agent)))
+        .commands(format_args!("guard run -- {}", agent.program()));
 }
 
 fn nowhere(what: &str, why: &str) -> CliError {

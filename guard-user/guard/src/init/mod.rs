@@ -26,9 +26,37 @@ mod toml;
 #[derive(Debug, Serialize)]
 struct Shown {
     file: String,
-    /// As diff -u writes it.
+    /// The change in the format of `diff -u`.
     diff: String,
     written: bool,
+}
+
+/// One step of `guard setup`: shows what would be entered into the project's settings, and enters it after a yes.
+///
+/// # Errors
+///
+/// As [`init`].
+pub(crate) fn offer(agent: AgentKind, print: bool, output: Output) -> Result<(), CliError> {
+    let own = Program::own();
+    let changes = agent::changes(agent, &Scope::project()?, Some(&own))?;
+    let changes: Vec<_> = changes.into_iter().filter(Change::is_one).collect();
+    let name = agent.program();
+    if changes.is_empty() {
+        return say(
+            output,
+            Page::of(format_args!("{name}: guard is in its settings already.")),
+        );
+    }
+    output.print(shown(&changes, false).as_slice(), diffs)?;
+    if print || !asked(agent)? {
+        return say(
+            output,
+            Page::of(format_args!("{name}: nothing was written.")),
+        );
+    }
+    changes.iter().try_for_each(Change::write)?;
+    let first = agent::at_first(agent);
+    say(output, Page::of(format_args!("{name}: written. {first}")))
 }
 
 /// `guard init`

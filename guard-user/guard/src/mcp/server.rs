@@ -88,7 +88,7 @@ impl ServerHandler for Server {
         };
         tokio::select! {
             told = self.told(tool) => Ok(answer(told).into()),
-            // Nobody reads that any more.
+            // A client that has cancelled reads no answer.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
         }
     }

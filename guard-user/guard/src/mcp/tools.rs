@@ -26,7 +26,7 @@ pub(super) enum Tool {
 #[serde(deny_unknown_fields)]
 struct NoArguments {}
 
-/// As in [`Call::Request`].
+/// The arguments of [`Call::Request`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RequestArguments {

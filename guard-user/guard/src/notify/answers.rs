@@ -76,7 +76,7 @@ pub(super) fn tell(socket: &Path, request: &str, answer: ButtonChoice) -> Result
     })
 }
 
-/// Who has answered a request, and how, as the audit log has it.
+/// The approver of a request and the answer, from the audit log.
 pub(super) fn who_answered(socket: &Path, session: &str, request: &str) -> Option<String> {
     let call = Call::Log {
         follow: false,

@@ -22,7 +22,7 @@ const WAITING: usize = 4;
 pub(super) enum News {
     /// All requests that wait now.
     Waiting(Vec<Request>),
-    /// There is no guardd, and why; it is tried again.
+    /// The connection to guardd is gone, and why; it is tried again.
     Lost(String),
     /// It refuses, and would again.
     Refused(CliError),
@@ -49,7 +49,7 @@ pub(super) fn start(socket: PathBuf) -> Receiver<News> {
     received
 }
 
-/// Nobody listens any more, or there is no more to come.
+/// The notifier is gone, or the stream has ended.
 struct Stop;
 
 /// Follows one guardd to its end. Whether it has told anything.

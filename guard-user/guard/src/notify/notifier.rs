@@ -378,7 +378,7 @@ impl Notifier {
     fn answered(&mut self, request: &str, is_done: bool) -> Option<u32> {
         match is_done {
             true => {
-                // There is room for another one, of which guardd may have told already.
+                // This frees a place for another request, which guardd may have sent before.
                 self.retry = Some(Instant::now());
                 self.shown.get_mut(request)?.notification.take()
             }

@@ -66,7 +66,7 @@ impl Abilities {
         } else if self.actions {
             actions = buttons::of(request);
             if is_cut(request) {
-                // Nobody says yes here to what they have not seen.
+                // A request that is not shown whole gets no button for yes.
                 actions.retain(|(key, _)| matches!(ButtonChoice::of(key), Some(ButtonChoice::No)));
                 let id = &request.id;
                 lines.push(format!(

@@ -111,7 +111,7 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
         let named = Named::of(name);
         return output.print(&Shown { named, text }, |_, _| Page::default());
     }
-    // As it is, so that it can be written to a file.
+    // Unescaped, so that it can be written to a file.
     let mut out = io::stdout().lock();
     let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     said.map_err(|error| CliError::output(&error))

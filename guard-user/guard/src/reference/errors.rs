@@ -10,7 +10,7 @@ use serde::Serialize;
 pub struct Message {
     /// What is typed behind `guard explain-error`, and `code` of an error as JSON.
     pub code: &'static str,
-    /// As it is printed; `…` stands for what differs.
+    /// The message as it is printed; `…` stands for what differs.
     pub message: &'static str,
     /// The background, as Markdown.
     pub text: &'static str,
@@ -24,7 +24,7 @@ const fn message(code: &'static str, message: &'static str, text: &'static str) 
     }
 }
 
-/// Those of which there is more to say than they do.
+/// The messages that have a background to explain.
 pub const MESSAGES: [Message; 18] = [
     message(
         "cannot-start",

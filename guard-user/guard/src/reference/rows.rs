@@ -16,7 +16,7 @@ pub struct Group {
 /// A row, or several whose names begin so.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// As `guard doctor` prints it: all of it, or what stands before a colon and what else it is about.
+    /// The name that `guard doctor` prints: whole, or the part before a colon and the subject.
     pub name: &'static str,
     /// Whether traffic can escape where it is not ok.
     pub required: bool,
@@ -182,7 +182,7 @@ pub const GROUPS: [Group; 8] = [
 /// A row as it is explained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explained {
-    /// As `guard doctor` prints it.
+    /// The name that `guard doctor` prints.
     pub check: &'static str,
     /// What it is about, and what its name does not say.
     pub text: String,

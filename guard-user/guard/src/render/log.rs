@@ -13,7 +13,7 @@ use super::{command_line, endpoint};
 /// answered, and all about their process. It is in the JSON.
 pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     let mut rest = record.fields.clone();
-    // Whose session it is, by number: for programs.
+    // The number of the session's user: for programs.
     rest.remove("uid");
     // What chains it to the record before: for `guard log --verify`.
     for chained in ["number", "previous", "hash"] {
@@ -141,7 +141,7 @@ fn origin(rest: &mut Map<String, Value>) -> Option<String> {
     Some(origin)
 }
 
-/// By its executable, as far as that is known; else by its name, in quotes: that is its own to choose.
+/// The program's executable where it is known; else its name, in quotes, for a program chooses that itself.
 fn program(rest: &mut Map<String, Value>) -> Option<String> {
     let pid = rest.remove("pid").filter(|pid| !pid.is_null());
     let chosen = |rest: &mut _| Some(quoted(&text(rest, "comm")?));

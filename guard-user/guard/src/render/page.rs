@@ -14,7 +14,7 @@ pub(crate) const HEAD: Style = Style::new().dimmed();
 pub(crate) const STRONG: Style = Style::new().bold();
 /// What to type next.
 pub(crate) const COMMAND: Style = AnsiColor::Cyan.on_default();
-/// As it should be.
+/// The style of what is in order.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 /// Stopped, or broken.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -24,7 +24,7 @@ pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 const INDENT: &str = "    ";
 /// Beside a label, in a terminal of 80 columns, there is room for this many characters.
 const LINE: usize = 66;
-/// Of a paragraph so many characters are shown.
+/// Limit of the characters shown of a paragraph.
 const PARAGRAPH: usize = 4000;
 
 /// Lines of text with styles. Written through `anstream`, which drops the styles where no terminal reads.

@@ -323,7 +323,7 @@ fn rounded(bytes: u64) -> String {
 }
 
 pub(crate) fn size(http: &HttpRequest) -> String {
-    // Of a statement all is shown, or how much is not.
+    // A statement is shown whole, or with the number of bytes left out.
     let bytes = http.bytes.filter(|_| !http.is_statement());
     let bytes = bytes.map(|bytes| format!(", {bytes} bytes"));
     bytes.unwrap_or_default()

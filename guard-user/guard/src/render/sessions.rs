@@ -47,7 +47,7 @@ pub(crate) fn assigned(session: &Session, _clock: &Clock) -> Page {
 
 /// One that has just been ended.
 pub(crate) fn stopped(session: &Session, _clock: &Clock) -> Page {
-    // Of a container nobody knows the command.
+    // A container's command is not known.
     let what = if session.command.is_empty() {
         session.name.clone()
     } else {
@@ -60,7 +60,7 @@ pub(crate) fn stopped(session: &Session, _clock: &Clock) -> Page {
     page
 }
 
-/// As `s1/s3`: the session that it was started in before it.
+/// The id behind the parent session's, as `s1/s3`.
 pub(crate) fn place(session: &Session) -> String {
     match &session.parent {
         Some(parent) => format!("{parent}/{}", session.id),

@@ -10,7 +10,7 @@ use super::markdown::count;
 use super::summary::{Report, destination};
 use crate::render::page::{BAD, COMMAND, Page, WARN};
 
-/// So many destinations are named, and so many warnings.
+/// Limit of the destinations that are named, and of the warnings.
 const NAMED: usize = 3;
 
 /// What a person is to know of a destination, whatever was asked of it.
@@ -18,7 +18,7 @@ const NAMED: usize = 3;
 struct Warning {
     /// In words.
     destination: Option<String>,
-    /// Of a database: as whom, and which.
+    /// A database's user and name.
     host: Option<String>,
     /// What it is.
     why: String,
@@ -39,7 +39,7 @@ pub(crate) struct RunSummary {
 }
 
 impl RunSummary {
-    /// Of a session's records, and whether it goes on without its command.
+    /// From a session's records; `goes_on`: it lives on without its command.
     pub(crate) fn of(records: &[LogRecord], goes_on: bool) -> Self {
         let mut http = BTreeMap::new();
         let mut through = 0;
@@ -182,7 +182,7 @@ impl RunSummary {
         })
     }
 
-    /// Who answered how often with what.
+    /// The answers: how many of which kind, and by whom.
     fn asked(&self) -> Option<String> {
         let requests = &self.report.requests;
         let mut answers: BTreeMap<String, u64> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! From the records of the audit log to what a reader wants to know.
+//! The summary of a report, made from the records of the audit log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ use super::super::render::endpoint;
 /// A report. Times are the audit log's.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
-    /// Whose records there are, oldest first.
+    /// The sessions that have records, oldest first.
     pub(crate) sessions: Vec<SessionLine>,
     /// What was refused, most often tried first.
     pub(crate) stopped: Vec<StoppedLine>,
@@ -43,7 +43,7 @@ pub(crate) struct SessionLine {
     pub(crate) started_at: Option<Timestamp>,
     #[serde(serialize_with = "moment::write_some")]
     pub(crate) ended_at: Option<Timestamp>,
-    /// As the kernel counted; null while it lives.
+    /// The kernel's count; null while the session lives.
     pub(crate) refused: Option<u64>,
     /// Its own number here: after a reboot another session has the same id.
     #[serde(skip)]
@@ -71,7 +71,7 @@ pub(crate) struct StoppedLine {
     pub(crate) verdict: String,
     /// At least so often.
     pub(crate) count: u64,
-    /// By executable, or by name where that was not known.
+    /// The programs by executable, or by name where that was not known.
     pub(crate) programs: BTreeSet<String>,
     #[serde(skip)]
     of: Option<usize>,

@@ -11,7 +11,7 @@ use crate::error::CliError;
 pub(crate) struct Decision {
     /// About which request, or hole.
     pub(crate) id: String,
-    /// As the verb says it that does the same.
+    /// The same call that the verb makes.
     pub(crate) call: Call,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Outcome {
     Denied,
     /// A hole was closed.
     Closed(Holes),
-    /// There is no such thing any more.
+    /// The request or hole is gone.
     Gone(Failure),
     /// It could not be done.
     Refused(Failure),

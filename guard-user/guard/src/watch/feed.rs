@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(5);
 /// And with a lot of news not more often than this.
 const PAUSE: Duration = Duration::from_millis(250);
-/// So much of the audit log is shown at first, in seconds.
+/// The part of the audit log that is shown at first, in seconds.
 const PAST: f64 = 3600.0;
 
 /// Where threads put what happens.

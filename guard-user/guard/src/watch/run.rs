@@ -24,7 +24,7 @@ use crate::render::time::Clock;
 
 /// Times that are told change this often.
 const TICK: Duration = Duration::from_secs(1);
-/// Nobody reads faster than this.
+/// Shortest interval between two frames: nobody reads faster.
 const FRAME: Duration = Duration::from_millis(20);
 
 /// Shows the screen until a person or a signal ends it.
@@ -212,7 +212,7 @@ impl Watch<'_> {
     }
 }
 
-/// As shells have it.
+/// The exit status that shells give a command ended by a signal.
 fn ended_by(signal: Signal) -> Exit {
     Exit(u8::try_from(128 + signal.as_raw()).unwrap_or(Exit::FAILED.0))
 }

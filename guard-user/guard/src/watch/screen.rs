@@ -118,7 +118,7 @@ impl Held {
         (&self.tty).write_all(TAKE)
     }
 
-    /// As far as the terminal is still there. What was typed and not read is for nobody else.
+    /// Restores what it can where the terminal is still there, and drops what was typed and not read: it is meant for nobody else.
     fn give_back(&self) {
         if self.is_taken.swap(false, Ordering::SeqCst) {
             let _ = (&self.tty).write_all(GIVE_BACK);

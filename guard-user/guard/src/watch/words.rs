@@ -7,7 +7,7 @@ use crate::render::{escape::is_unseen, escape::visible};
 
 /// What a piece of text in a line of a list may hold.
 const LIMIT: usize = 400;
-/// So much is shown of what somebody says, or sends.
+/// Limit of the characters shown of a note or a body.
 const PARAGRAPH: usize = 4000;
 
 /// A piece of text for a line that goes on with something else: nothing in it makes a terminal turn the line around.
@@ -66,7 +66,7 @@ pub(crate) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// As much of a text as has room in so many cells, with `…` where it goes on.
+/// The text, cut to that many cells with `…`.
 pub(crate) fn cut(text: &str, cells: usize) -> String {
     if width(text) <= cells {
         return text.to_owned();

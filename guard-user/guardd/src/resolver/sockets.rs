@@ -18,6 +18,9 @@ use rustix::{
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 256;
+/// Bytes that wait to be read of the questions of all sessions, in the kernel's count: some thousands. The kernel half lets through
+/// what is read in that time of each.
+const UNREAD: usize = 4 << 20;
 /// A port that is free on the one loopback, or by the one protocol, may be in use by another.
 const TRIES: usize = 32;
 /// Sockets of one kind that the resolver is given at once: those of all go into one message.
@@ -84,6 +87,9 @@ fn bound(at: IpAddr, kind: SocketType, port: u16) -> io::Result<OwnedFd> {
     let socket = made(family, kind)?;
     if at.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if kind == SocketType::DGRAM {
+        sockopt::set_socket_recv_buffer_size_force(&socket, UNREAD)?;
     }
     bind(&socket, &SocketAddr::new(at, port))?;
     if kind == SocketType::STREAM {

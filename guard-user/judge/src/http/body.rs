@@ -7,9 +7,9 @@ use super::Request;
 pub(super) enum Body<'a> {
     /// All of it; empty where there is none.
     Whole(&'a [u8]),
-    /// There is one, and nobody has read it yet.
+    /// A body that has not been read yet.
     Unread,
-    /// There is one, and it is too long to be judged.
+    /// A body that is too long to be judged.
     TooLong,
 }
 

@@ -36,6 +36,7 @@ pub(super) fn decide(rules: &Rules, facts: &Facts<'_>) -> Judgement {
             because: format!("{named} denies it"),
         },
         HttpAction::Confirm => write(
+            rules,
             facts,
             kind(rules, facts),
             format!("{named} wants it confirmed"),
@@ -50,7 +51,7 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
     let body = obstacle::body(facts).filter(|_| !body_has_use);
     match (opinion, obstacle.or(body)) {
         (Opinion::Write { kind, because }, _) | (_, Some(Obstacle { kind, because })) => {
-            write(facts, kind, because)
+            write(rules, facts, kind, because)
         }
         (Opinion::Body, None) => Judgement::NeedsBody { limit: BODY_LIMIT },
         (Opinion::Read { because }, None) => Judgement::Read { because },
@@ -62,7 +63,7 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
                 "{} is no method that only reads, and nothing allows it",
                 facts.method
             );
-            write(facts, method::kind(facts.method), because)
+            write(rules, facts, method::kind(facts.method), because)
         }
     }
 }
@@ -76,10 +77,12 @@ fn kind(rules: &Rules, facts: &Facts<'_>) -> String {
     }
 }
 
-fn write(facts: &Facts<'_>, kind: String, because: String) -> Judgement {
+fn write(rules: &Rules, facts: &Facts<'_>, kind: String, because: String) -> Judgement {
+    let mut all = profiles::warnings(rules, facts);
+    all.extend(warnings::of(facts));
     Judgement::Write(Write {
         kind,
-        warnings: warnings::of(facts),
+        warnings: all,
         because,
     })
 }

@@ -28,7 +28,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-/// As [`matches`], without regard to the case of ASCII letters.
+/// [`matches`], without regard to the case of ASCII letters.
 pub(super) fn matches_any_case(pattern: &str, text: &str) -> bool {
     matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }

@@ -13,7 +13,7 @@ const NAMES: &[&str] = &[
     "x-original-host",
 ];
 
-/// Those headers, and what they say.
+/// The headers that name another host, with their values.
 pub(super) fn others<'h>(request: &Request<'h>) -> impl Iterator<Item = (&'h str, &'h [u8])> {
     let asked = asked(request).map(str::to_ascii_lowercase);
     headers::matching(request.headers, NAMES).filter(move |(name, value)| {

@@ -55,7 +55,7 @@ const UNSAFE: &[&str] = &[
     "PURGE",
 ];
 
-/// So many other methods are looked at: there are fewer that read.
+/// Limit of the other methods that are considered: fewer than this only read.
 const MOST: usize = 8;
 
 /// Whether there may be others than these.
@@ -101,7 +101,7 @@ fn always(name: &str) -> bool {
     name == "_method" || headers::is_one_of(name, ALWAYS)
 }
 
-/// Of more than a few at least one does not read.
+/// Among more than `MOST` at least one does not only read.
 fn add(methods: &mut Vec<Effective>, value: &str, by: &str) {
     if methods.len() > MOST {
         return;

@@ -33,7 +33,7 @@ pub use warnings::HEAD;
 
 /// A longer body is not judged, in bytes: whoever sends one is asked about.
 pub const BODY_LIMIT: usize = 1 << 20;
-/// So many of the headers that name another method or path a person is shown.
+/// Limit of the headers naming another method or path that a person is shown.
 const MAX_SHOWN: usize = 4;
 
 /// What is judged: the head of a request.
@@ -61,7 +61,7 @@ pub enum Judgement {
     },
     /// A person must be asked.
     Write(Write),
-    /// Nobody can allow it.
+    /// Refused, and no approver can allow it.
     Denied {
         /// Why, in one sentence.
         because: String,
@@ -116,7 +116,7 @@ pub fn judge_all(rules: &[Rules], request: &Request<'_>, body: Option<&[u8]>) ->
     strictest(rules, &Facts::of(request, body::Body::of(request, body)))
 }
 
-/// As [`judge_all`], for a request with a body that is longer than [`BODY_LIMIT`]. Never `NeedsBody`.
+/// [`judge_all`] for a request with a body that is longer than [`BODY_LIMIT`]. Never `NeedsBody`.
 pub fn judge_too_long(rules: &[Rules], request: &Request<'_>) -> Judgement {
     strictest(rules, &Facts::of(request, body::Body::TooLong))
 }

@@ -21,7 +21,7 @@ const ALL: usize = 64 * 1024;
 /// What a server may take the path for.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    /// As it was sent.
+    /// The path as it was sent.
     raw: String,
     /// All readings, the sent one among them.
     readings: BTreeSet<String>,
@@ -231,7 +231,7 @@ fn without_parameters(path: &str) -> String {
     path.split('/').map(plain).collect::<Vec<_>>().join("/")
 }
 
-/// With one slash for several.
+/// The path with one slash in place of several.
 fn collapsed(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for c in path.chars() {

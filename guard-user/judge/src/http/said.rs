@@ -191,7 +191,7 @@ const KEYS: &[&str] = &[
 /// What a person is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// As `destination: /dav/other.txt`; what is known to steer a request comes first.
+    /// Headers as `destination: /dav/other.txt`; those known to steer a request come first.
     pub headers: Vec<String>,
     /// It is not all of it.
     pub is_cut: bool,
@@ -242,7 +242,7 @@ pub(super) fn of(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Said {
     said
 }
 
-/// By their own names only: a server may take another spelling for something else.
+/// Whether a header is harmless, by its exact name: a server may take another spelling for something else.
 fn is_harmless(name: &str) -> bool {
     let begins = |family: &&str| name.starts_with(*family);
     HARMLESS.contains(&name) || HARMLESS_FAMILIES.iter().any(begins)

@@ -17,7 +17,7 @@ const FITS: &[(char, char)] = &[
     ('\u{131}', 'i'),
 ];
 
-/// With the nearest ASCII character for each that has one: NFKC (Unicode Standard Annex 15), and best fit.
+/// The text with the nearest ASCII character for each that has one: NFKC (Unicode Standard Annex 15), and best fit.
 pub(super) fn nearest(text: &str) -> String {
     let fit = |c: char| {
         let fits = FITS.iter().find(|(from, _)| *from == c);
@@ -81,7 +81,7 @@ fn overlong_at(bytes: &[u8], continues: fn(u8) -> bool) -> Option<(char, usize)>
     Some((spelt, length))
 }
 
-/// With `%u002f` for `/`, as IIS and old scripts write it.
+/// Decodes `%u002f`, as IIS and old scripts write `/`.
 pub(super) fn unescaped(path: &str) -> String {
     let path = path.replace("%U", "%u");
     let mut parts = path.split("%u");

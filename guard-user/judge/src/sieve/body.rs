@@ -5,7 +5,7 @@ use super::{chunk::Chunks, framing::Framing, malformed::Malformed};
 /// What is left of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// So many bytes, which may be none.
+    /// A body of this many bytes, which may be none.
     Sized { left: u64 },
     /// Chunks, then a trailer section.
     Chunked(Chunks),

@@ -80,7 +80,7 @@ impl<T> SievedIo<T> {
         self.held.len()
     }
 
-    /// From here on all passes: see [`Sieve::become_opaque`].
+    /// Lets everything pass from here on: see [`Sieve::become_opaque`].
     pub fn become_opaque(&mut self) {
         self.sieve.become_opaque();
         self.watch.publish(&self.sieve);
@@ -136,7 +136,7 @@ impl<T: AsyncRead + Unpin> SievedIo<T> {
     /// HTTP/2 nothing passes until [`SievedIo::become_opaque`].
     ///
     /// # Errors
-    /// Of the connection, or where the first bytes are refused.
+    /// The connection's errors, and the refusal of its first bytes.
     pub async fn protocol(&mut self) -> io::Result<Option<Protocol>> {
         let protocol = poll_fn(|cx| self.poll_protocol(cx)).await;
         // The preface is no refusal yet.

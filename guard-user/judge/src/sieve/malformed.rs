@@ -79,7 +79,7 @@ pub enum Malformed {
     /// RFC 9110 9.1: a method is a token.
     #[error("the request method is not a token")]
     Method,
-    /// Nobody has methods of more than 32 bytes.
+    /// Longer than 32 bytes; no registered method is.
     #[error("the request method is too long")]
     MethodTooLong,
     /// RFC 9110 9.3.6: a tunnel, in which nothing can be judged.

@@ -18,9 +18,9 @@ const LONGEST_METHOD: usize = 32;
 /// The heads of the requests on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// There was a request before this one.
+    /// Whether a request came before this one.
     going: bool,
-    /// There may be no request after the one before this.
+    /// Whether the request before this one had to be the last.
     closing: bool,
     head: Head,
 }

@@ -9,7 +9,7 @@ use super::malformed::Malformed;
 pub(super) struct Section {
     /// Where the first line begins that is not complete.
     pub(super) line: usize,
-    /// There is no line end before this that has not been met.
+    /// All line ends before this position have been met.
     seen: usize,
     fields: usize,
 }

@@ -58,7 +58,7 @@ fn alone(tree: &Tree) -> Option<Write> {
     Some(write)
 }
 
-/// Those that are in a `WITH` of a query.
+/// The changes in a query's `WITH`.
 pub(super) fn within(tree: &Tree) -> Write {
     let mut found = Vec::new();
     collect(tree, &mut found);

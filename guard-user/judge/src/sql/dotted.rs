@@ -45,7 +45,7 @@ struct Source<'t> {
     columns: Vec<&'t str>,
 }
 
-/// Those of a statement, wherever they are in it.
+/// All sources of a statement, at any depth.
 pub(super) struct Sources<'t>(Vec<Source<'t>>);
 
 impl<'t> Sources<'t> {

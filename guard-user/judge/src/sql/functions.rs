@@ -10,7 +10,7 @@ const LIST: &str = include_str!("functions.txt");
 
 static READS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(LIST).collect());
 
-/// Of a list: what is behind a `#` is for those who read it.
+/// The names of a list, without comments (`#`).
 pub(super) fn names(list: &'static str) -> impl Iterator<Item = &'static str> {
     let lines = list
         .lines()

@@ -145,7 +145,7 @@ pub struct Extra<'r> {
 }
 
 impl<'r> Extra<'r> {
-    /// Of the lists of a rule.
+    /// The functions and settings that a rule lists.
     pub fn of(lists: &'r ProfileLists) -> Self {
         Self {
             functions: &lists.postgres_functions,

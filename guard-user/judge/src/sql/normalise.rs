@@ -18,7 +18,7 @@ pub(super) fn normalise(text: &str) -> Result<String, Unread> {
     let mut end = 0;
     // What stands behind UESCAPE says which name, or which value, another one is.
     let mut is_escape = false;
-    // As it is typed, it ends with a semicolon; as a program sends it, it does not.
+    // A typed statement ends with a semicolon; one that a program sends does not.
     let last = tokens.iter().rposition(|token| !ends(token));
     for token in tokens.iter().take(last.map_or(0, |last| last + 1)) {
         let (Ok(from), Ok(to)) = (usize::try_from(token.start), usize::try_from(token.end)) else {

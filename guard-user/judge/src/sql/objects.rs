@@ -2,7 +2,7 @@
 
 use super::tree::{Node, Tree};
 
-/// So many a person is shown.
+/// Limit of the objects that a person is shown.
 const MOST: usize = 8;
 /// Names are cut off behind so many characters: PostgreSQL's own end after 63 bytes.
 const LONGEST: usize = 64;
@@ -21,7 +21,7 @@ pub(super) fn of(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// As [`of`], the table that the statement changes first. It is one, even if a `WITH` has the same name.
+/// [`of`], with the table that the statement changes at the head. It is a table, even if a `WITH` has the same name.
 pub(super) fn with_target(node: &Node, tree: &Tree) -> Vec<String> {
     let target = node.get("relation").and_then(Tree::node).map(range);
     let mut objects = of(tree);

@@ -117,7 +117,7 @@ pub(super) fn set(name: &str, values: &[String]) -> Result<(), String> {
     }
 }
 
-/// As [`set`], where all values are one text.
+/// [`set`], where all values are one text.
 pub(super) fn set_text(name: &str, value: &str) -> Result<(), String> {
     let name = name.to_ascii_lowercase();
     match name.as_str() {
@@ -254,7 +254,7 @@ mod tests {
         assert!(super::HARMLESS.is_sorted());
     }
 
-    /// By some value, each of these lifts a lock, has text read in another way, or changes who one is.
+    /// Each of these has a value that lifts a lock, has text read in another way, or changes the user.
     #[test]
     fn what_some_value_makes_harmful_may_not_be_set_to_anything() {
         for name in [

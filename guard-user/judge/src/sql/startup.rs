@@ -36,7 +36,7 @@ fn options(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// As PostgreSQL's `pg_split_opts`: at blanks, but for those behind a backslash.
+/// Splits as PostgreSQL's `pg_split_opts` does: at blanks, but for those behind a backslash.
 fn split(text: &str) -> Vec<String> {
     let mut arguments = Vec::new();
     let mut current: Option<String> = None;

@@ -91,7 +91,7 @@ fn of_kind(node: &NodeEnum, tree: &Tree, extra: Extra<'_>) -> Statement {
     }
 }
 
-/// Those of which no expression is evaluated, or one that is judged by itself.
+/// Statements of which no expression is evaluated, or one that is judged by itself.
 fn without_parts(node: &NodeEnum, extra: Extra<'_>) -> Option<Statement> {
     Some(match node {
         NodeEnum::TransactionStmt(statement) => transaction::judge(statement),

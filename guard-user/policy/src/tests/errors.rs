@@ -339,6 +339,41 @@ fn warnings_do_not_refuse() {
 }
 
 #[test]
+fn names_that_hold_less_than_they_seem_to_are_warned_of() {
+    let said = |text: &str| -> Vec<_> {
+        let warnings = parse("test.toml", text).unwrap().warnings;
+        warnings.into_iter().map(|one| one.message).collect()
+    };
+    let rule = |to: &str, more: &str| format!("[[rule]]\nto = [{to}]\n{more}\n");
+    let allow = "action = \"allow\"";
+    let zone = "anybody can have names below `s3.amazonaws.com`: this lets data go to them";
+    assert_eq!(said(&rule("\"*.s3.amazonaws.com\"", allow)), [zone]);
+    assert_eq!(said(&rule("\"*.b.s3.amazonaws.com\"", allow)), [""; 0]);
+    let denied = rule("\"db.example.com\"", "action = \"deny\"");
+    let by_address = "`db.example.com` is denied at the addresses that it resolves to: whoever knows another one of it gets \
+                      `allow`, the default";
+    assert_eq!(
+        said(&format!("default = \"allow\"\n{denied}")),
+        [by_address]
+    );
+    assert_eq!(said(&denied), [""; 0]);
+    let both = rule("\"db.example.com\", \"192.0.2.0/24\"", "action = \"deny\"");
+    assert_eq!(said(&format!("default = \"allow\"\n{both}")), [""; 0]);
+    let names = rule("\"*.api.example.com\"", allow);
+    let past = "questions to port 853 (DNS over TLS) are not judged by name, and their answers open nothing";
+    for ports in ["ports = [\"tcp/853\"]", "ports = [\"udp/800-900\"]", ""] {
+        let servers = rule("\"@dns\"", &format!("{allow}\n{ports}"));
+        assert_eq!(said(&(servers.clone() + &names)), [past], "{ports}");
+        assert_eq!(said(&servers), [""; 0], "{ports}");
+    }
+    let servers = rule(
+        "\"@dns\"",
+        &format!("{allow}\nports = [\"udp/53\", \"tcp/53\"]"),
+    );
+    assert_eq!(said(&(servers + &names)), [""; 0]);
+}
+
+#[test]
 fn too_many_port_ranges() {
     let ports =
         |from: u16| -> Vec<_> { (0..40).map(|n| format!("tcp/{}", from + 2 * n)).collect() };

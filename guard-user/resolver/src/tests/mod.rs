@@ -19,7 +19,9 @@ use hickory_proto::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::question::{Edns, tests::asked};
-use scene::{SESSION, SLOT, Scene, TGID, ask, framed, hear, policy, run, send_framed, session};
+use scene::{
+    SESSION, SLOT, Scene, TGID, ask, framed, hear, policy, run, send_framed, session, stamps,
+};
 
 const A_RECORD: u16 = 1;
 const EDNS: Option<Edns> = Some(Edns {
@@ -201,6 +203,47 @@ fn who_was_not_redirected_or_is_of_no_session_gets_no_address() {
         // guardd has said nothing of the policy yet.
         scene.say(ToResolver::ForgetPolicy { slot: SLOT.0 });
         assert_eq!(code(&ask(&client, &question).await), ResponseCode::ServFail);
+    });
+}
+
+#[test]
+fn what_came_before_a_session_had_its_port_is_not_asked_for_it() {
+    run(Names::Any, &[], one_address, async |scene| {
+        stamps().await;
+        let (early, client) = (scene.client(SESSION).await, scene.client(SESSION).await);
+        let question = asked("early.example.com", A_RECORD, None);
+        // The resolver reads what is there only once this waits.
+        early.send(&question).await.unwrap();
+        scene.now_is_of_another(&early, SessionId(8));
+        scene.say(session(SessionId(8), 1, &[SLOT], true));
+        let other = asked("example.com", A_RECORD, None);
+        assert_eq!(code(&ask(&client, &other).await), ResponseCode::NoError);
+        assert!(is_silent(&early));
+        assert_eq!(scene.asked.borrow().len(), 1);
+        assert_eq!(code(&ask(&early, &question).await), ResponseCode::NoError);
+    });
+}
+
+#[test]
+fn who_has_another_sessions_port_gets_nothing_of_its_answers() {
+    let serving = |question: Message, _| match question.queries[0].name().to_ascii() {
+        name if name.starts_with("slow") => Vec::new(),
+        _ => one_address(question, false),
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let (slow, client) = (scene.client(SESSION).await, scene.client(SESSION).await);
+        slow.send(&asked("slow.example.com", A_RECORD, None))
+            .await
+            .unwrap();
+        while scene.asked.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        scene.now_is_of_another(&slow, SessionId(8));
+        // Longer than the server is waited for.
+        tokio::time::sleep(4 * scene.common.times.server).await;
+        let other = asked("example.com", A_RECORD, None);
+        assert_eq!(code(&ask(&client, &other).await), ResponseCode::NoError);
+        assert!(is_silent(&slow));
     });
 }
 

@@ -215,6 +215,16 @@ impl Scene {
         socket
     }
 
+    /// From now on, a program's port is another session's.
+    pub(super) fn now_is_of_another(&self, client: &UdpSocket, session: SessionId) {
+        let own = client.local_addr().unwrap();
+        let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
+        let server = self.servers[0];
+        let to = Address::from(server.ip());
+        let origin = Origin::new(guard_sys::clock::now(), (session, TGID), to, server.port());
+        self.maps.origins.borrow_mut().insert(key, origin);
+    }
+
     /// A connection of a program's, which was going to the server.
     pub(super) async fn stream(&self, session: SessionId) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
@@ -269,6 +279,23 @@ impl Scene {
             .collect();
         patterns.sort();
         patterns
+    }
+}
+
+/// Waits until the kernel looks at the clock when a datagram arrives: it begins to some time after it is told to, and takes the
+/// time at which it is read for it until then.
+pub(super) async fn stamps() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    guard_sys::arrival::tell(&socket).unwrap();
+    let at = socket.local_addr().unwrap();
+    loop {
+        socket.send_to(b"x", at).await.unwrap();
+        let sent = guard_sys::clock::now();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let came = guard_sys::arrival::receive(&socket, &mut [0; 8]).unwrap();
+        if came.arrived.0 < sent.0 + 1_000_000 {
+            return;
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub fn update_batch(
 ///
 /// # Errors
 ///
-/// As [`update_batch`].
+/// The errors of [`update_batch`].
 pub fn delete_batch(map: BorrowedFd<'_>, keys: &[u8], key_size: usize) -> io::Result<()> {
     elements(keys, key_size)?;
     keys.chunks(key_size * BATCH)

@@ -56,7 +56,7 @@ where
 ///
 /// # Safety
 ///
-/// As of [`lookup`].
+/// The promise of [`lookup`].
 pub(super) unsafe fn update<K, V>(map: &OwnedFd, key: &K, value: &V) -> io::Result<()>
 where
     K: IntoBytes + Immutable,
@@ -77,7 +77,7 @@ where
 ///
 /// # Safety
 ///
-/// As of [`lookup`].
+/// The promise of [`lookup`].
 pub(super) unsafe fn remove<K>(map: &OwnedFd, key: &K) -> io::Result<()>
 where
     K: IntoBytes + Immutable,

@@ -11,7 +11,7 @@ const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_LINK_CREATE: libc::c_int = 28;
-/// Of what the verifier says, in bytes.
+/// Limit of the verifier's log, in bytes.
 const LOG: usize = 64 * 1024;
 
 /// The beginning of the variant of `union bpf_attr` for `BPF_PROG_QUERY`.
@@ -343,7 +343,7 @@ pub fn first_of_array(array: BorrowedFd<'_>) -> io::Result<u64> {
 ///
 /// # Safety
 ///
-/// As for [`bpf`]; and the command must return a new descriptor.
+/// The promise of [`bpf`]; and the command must return a new descriptor.
 unsafe fn descriptor<T>(command: libc::c_int, attr: &mut T) -> io::Result<OwnedFd> {
     // SAFETY: the caller's promise.
     let fd = unsafe { bpf(command, attr)? };

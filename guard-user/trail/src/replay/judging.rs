@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use guard_common::{PolicyId, Protocol, Verdict, policy_verdict};
+use guard_common::{
+    BootTime, Learned, Named, NamedKey, PolicyId, Protocol, Verdict, named_verdict, said_of,
+};
 use guard_judge::http::{self as judge, Judgement, Rules};
-use guard_policy::{PortSpec, Prefix, Rule, over};
+use guard_policy::{DomainName, Pattern, PortSpec, Prefix, Rule, over};
 
 use super::{
     Judge, Judged, What,
@@ -17,7 +19,8 @@ impl Judge<'_> {
         (address, protocol, port, before): &Key,
         tried: &Tried,
     ) -> Option<Judged> {
-        let (verdict, rule) = self.verdict(address, protocol_of(protocol)?, port.unwrap_or(0))?;
+        let (protocol_number, port_number) = (protocol_of(protocol)?, port.unwrap_or(0));
+        let (verdict, rule) = self.verdict(address, protocol_number, port_number, tried)?;
         let port = port.map_or_else(String::new, |port| format!("/{port}"));
         Some(Judged {
             what: What::Connection,
@@ -40,11 +43,27 @@ impl Judge<'_> {
         address: &str,
         protocol: Protocol,
         port: u16,
+        tried: &Tried,
     ) -> Option<(Verdict, Option<&Rule>)> {
         let address: IpAddr = address.parse().ok()?;
         let to = guard_common::Connection::new(address.into(), protocol, port);
-        let said = policy_verdict(&self.compiled.lookup(), PolicyId(1), &to);
+        let lookup = self.compiled.lookup();
+        let says = |pattern| said_of(&lookup, PolicyId(1), pattern, &to);
+        let named = tried.host.as_deref().and_then(|host| self.known_as(host));
+        let said = named_verdict(says, named.as_ref(), BootTime(0), false);
         Some((said.verdict, self.policy.rule(said.rule)))
+    }
+
+    /// What a session knows an address by that it was told for a name: the narrowest pattern of the policy that covers the name.
+    fn known_as(&self, host: &str) -> Option<Named> {
+        let own = Pattern::Name(host.parse::<DomainName>().ok()?);
+        let wider: Vec<_> = own.around().collect();
+        let mut patterns = std::iter::once(own).chain(wider).map(|one| one.id());
+        let learned = Learned {
+            pattern: patterns.find(|id| self.compiled.has_pattern(*id))?,
+            until: BootTime(u64::MAX),
+        };
+        Named::default().with(&NamedKey::default(), learned, BootTime(0))
     }
 
     pub(super) fn http(
@@ -52,7 +71,7 @@ impl Judge<'_> {
         (address, port, method, path, before): &HttpKey,
         tried: &Tried,
     ) -> Option<Judged> {
-        let (verdict, rule) = self.verdict(address, Protocol::TCP, *port)?;
+        let (verdict, rule) = self.verdict(address, Protocol::TCP, *port, tried)?;
         let after = match verdict {
             Verdict::Allow => "read",
             Verdict::Deny => "deny",

@@ -29,13 +29,13 @@ pub struct Replay {
 pub struct Judged {
     /// `connection`, `http` or `hole`.
     pub what: What,
-    /// As `192.0.2.10 tcp/443`, or prefix and ports.
+    /// The destination as `192.0.2.10 tcp/443`, or prefix and ports.
     pub destination: String,
     /// The name that the policy of then had for it.
     pub host: Option<String>,
-    /// Of an HTTP request: method and path.
+    /// An HTTP request's method and path.
     pub request: Option<String>,
-    /// A verdict; of a request `refused`, `passed`, `failed` or `asked`; of a hole `opened`.
+    /// A verdict; for a request `refused`, `passed`, `failed` or `asked`; for a hole `opened`.
     pub before: String,
     /// The rule of then; null: the policy's default, or unknown.
     pub before_rule: Option<String>,

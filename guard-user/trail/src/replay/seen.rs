@@ -26,7 +26,7 @@ pub(super) struct Seen {
     left_out: u64,
     /// Refusals of `socket` calls.
     sockets: u64,
-    /// Those of a session whose records are being read.
+    /// Refusals of sessions whose records are still being read, by start.
     open: BTreeMap<Option<String>, BTreeMap<Key, u64>>,
 }
 

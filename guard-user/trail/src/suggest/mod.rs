@@ -1,4 +1,4 @@
-//! From answers to rules: what would make them permanent, and not a connection more.
+//! The rules that would make a person's answers permanent, and let not a connection more through.
 
 mod area;
 mod http;
@@ -20,7 +20,7 @@ use super::decisions::{ConnectionDecision, Decisions, Said};
 /// Rules that are offered.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Suggestion {
-    /// As text for a policy, with the reasons as comments.
+    /// The rules as text for a policy, with the reasons as comments.
     pub toml: String,
     /// The same, one by one.
     pub rules: Vec<SuggestedRule>,

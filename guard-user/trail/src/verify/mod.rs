@@ -26,7 +26,7 @@ pub struct Source {
 /// What was found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verified {
-    /// There is a chain, and nothing is wrong with it, nor with what was noted of it.
+    /// Whether there is a chain, and all of it and all heads noted before are as they should be.
     pub whole: bool,
     /// How many records of the chain were read, up to the first break.
     pub records: u64,
@@ -44,7 +44,7 @@ pub struct Verified {
     pub to: Option<Timestamp>,
     /// The number of the first one; above 1, those before are not here.
     pub first: Option<u64>,
-    /// Of the last record; `number`, `hash`.
+    /// The last record's `number` and `hash`.
     pub head: Option<Head>,
     /// The first break; null: none.
     pub broken: Option<Break>,

@@ -19,13 +19,13 @@ pub(crate) struct Choice {
 pub(crate) enum What {
     /// What was asked, and no more.
     Asked,
-    /// So many connections, or HTTP requests: the digits typed so far.
+    /// A number of connections, or of HTTP requests: the digits typed so far.
     Connections(String),
-    /// So many bytes, as `64KiB`: what has been typed so far.
+    /// A number of bytes, as `64KiB`: what has been typed so far.
     Bytes(String),
     /// All with the method and a path like this.
     Path {
-        /// With `*` for any text.
+        /// The path, with `*` for any text.
         pattern: String,
         /// Whether it is still being typed.
         typing: bool,
@@ -40,7 +40,7 @@ pub(crate) enum What {
 
 /// More digits make no sense, and fewer cannot overflow.
 const DIGITS: usize = 6;
-/// Of a size with its unit.
+/// Limit of the characters of a size with its unit.
 const SIZE: usize = 12;
 
 impl What {

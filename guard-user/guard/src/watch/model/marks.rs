@@ -14,7 +14,7 @@ use super::{Effect, Mode, Model, Moment, Notice, Tone};
 pub(crate) struct Together {
     /// To which, oldest first.
     pub(crate) ids: Vec<String>,
-    /// So many lines down is the list of them.
+    /// Lines by which their list is scrolled down.
     pub(crate) scrolled: usize,
     /// Since when the screen has shown each in that list.
     seen: HashMap<String, Moment>,
@@ -223,7 +223,7 @@ impl Model {
         calls.into_iter().flat_map(send).collect()
     }
 
-    /// Of many answers the sum is told, and what went wrong.
+    /// Several answers are reported as one sum, with what went wrong.
     pub(super) fn summed_up(&mut self, id: &str, is_done: bool, notice: Notice) -> Notice {
         let Some(many) = self.many.as_mut().filter(|many| many.left.contains(id)) else {
             return notice;

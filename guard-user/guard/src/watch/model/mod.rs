@@ -26,9 +26,9 @@ mod tests;
 /// Time of the monotonic clock since the screen came up.
 pub(crate) type Moment = Duration;
 
-/// So many records of the audit log are kept.
+/// Limit of the records of the audit log that are kept.
 const RECORDS: usize = 500;
-/// So many requests that have gone are remembered, for who answered them.
+/// Limit of the requests that are over and kept, to show who answered them.
 const GONE: usize = 200;
 /// The bell rings at most so often: whoever asks a lot is not to make a din.
 const BELL_EVERY: Moment = Moment::from_secs(2);
@@ -71,13 +71,13 @@ pub(crate) struct Model {
     pub(crate) opened: Cursor,
     /// What the screen has shown of each request.
     pub(crate) faces: Faces,
-    /// So many lines up from the end of the audit log, or down from its head of the sessions.
+    /// Lines scrolled: up from the end of the audit log, down from the head of the sessions.
     pub(crate) scrolled: usize,
     /// Requests that the next answer is for; none: it is for the one under the cursor.
     pub(crate) marked: HashSet<String>,
     /// Requests whose answers are on their way to guardd.
     pub(crate) answering: HashSet<String>,
-    /// Of those, what was answered at once.
+    /// Several requests that were answered at once, and how many of these answers have come through.
     many: Option<Many>,
     /// Requests that were answered here: their ends are no news.
     mine: HashSet<String>,
@@ -146,7 +146,7 @@ pub(crate) enum Detail {
 /// A request that a person looks at, which stays on the screen when it is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
-    /// As it was last known.
+    /// The last version of it that guardd sent.
     pub(crate) request: Box<Request>,
     /// Since when it has been on the screen.
     pub(crate) seen: Option<Moment>,
@@ -397,7 +397,7 @@ pub(crate) struct Shown {
     pub(crate) holes: Option<Range<usize>>,
     /// The ids that it shows of those that a yes is to be for together.
     pub(crate) together: Vec<String>,
-    /// So far can what lies over them, or the pane in use, be scrolled.
+    /// Limit of the lines by which the overlay, or else the pane in use, can be scrolled.
     pub(crate) scroll: usize,
 }
 

@@ -22,7 +22,7 @@ impl Model {
         if key.code != KeyCode::Char('q') && self.is_quiet(at) {
             return Vec::new();
         }
-        // Who types Esc and a letter fast may mean both, or a key that sends that.
+        // Esc and a letter in quick succession may be two keys, or one (Alt) that sends both: neither is an answer.
         if !(key.modifiers - KeyModifiers::SHIFT).is_empty() {
             return Vec::new();
         }

@@ -10,7 +10,7 @@ use crate::watch::rows::Field;
 
 /// The width of labels, and what is before them.
 const LABEL: usize = 12;
-/// Of each field so many lines are shown beside the list.
+/// Limit of the lines of each field that are shown beside the list.
 const BRIEF: usize = 3;
 
 impl View<'_> {

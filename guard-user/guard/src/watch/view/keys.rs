@@ -158,7 +158,7 @@ fn offered(request: &Request) -> Option<Key> {
     })
 }
 
-/// As many as have room, and always how to see all.
+/// The keys that fit, and always the one that shows all.
 pub(crate) fn fitting(keys: &[Key], cells: usize) -> Vec<Key> {
     let cost = |(key, word): &Key| width(key) + width(word) + 3;
     let help = keys.iter().find(|(key, _)| *key == "?" || *key == "Esc");

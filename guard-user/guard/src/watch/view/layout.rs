@@ -8,7 +8,7 @@ use crate::watch::model::Pane;
 pub(crate) const SMALLEST: (u16, u16) = (40, 10);
 /// What is left of the log however much else there is.
 const LOG: u16 = 3;
-/// From so many lines on, all lists are there at once.
+/// Screens of at least this many lines show all lists at once.
 const ALL: u16 = 20;
 
 /// The parts of the screen; those without room have no lines.

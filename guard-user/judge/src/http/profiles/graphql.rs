@@ -47,7 +47,7 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     }
 }
 
-/// With a slash at its end, or in capitals, it may be the same path to the server.
+/// Whether the path is a GraphQL one. A server may take it with a slash at its end, or in capitals, as well.
 fn served(view: &View<'_>) -> bool {
     let path = view.path.trim_end_matches('/');
     let words: Vec<_> = view

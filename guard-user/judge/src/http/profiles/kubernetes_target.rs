@@ -47,7 +47,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// As a person names it: `pods/web` or `pods/web/exec`.
+    /// The target as people write it: `pods/web` or `pods/web/exec`.
     pub(super) fn shown(&self) -> String {
         let parts = [Some(self.resource), self.name, self.subresource];
         let path: Vec<_> = parts.into_iter().flatten().collect();

@@ -14,6 +14,7 @@ mod jsonrpc;
 mod kubernetes;
 mod kubernetes_target;
 mod monitoring;
+mod service;
 mod tomcat;
 mod view;
 mod webdav;
@@ -90,6 +91,22 @@ pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> (Opinion, bool) {
     (together, body_has_use)
 }
 
+/// What a person is warned of, as the profiles of a rule know it.
+pub(super) fn warnings(rules: &Rules, facts: &Facts<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in facts.paths.readings() {
+        let view = View {
+            facts,
+            path,
+            lists: &rules.lists,
+        };
+        let of_profile = |profile: &Profile| service::warning(&view, *profile);
+        found.extend(rules.profiles.iter().filter_map(of_profile));
+    }
+    found.dedup();
+    found
+}
+
 /// What a profile says, whichever way the path is read.
 fn of_one(profile: Profile, rules: &Rules, facts: &Facts<'_>) -> Opinion {
     let judge = judge_of(profile);
@@ -121,8 +138,11 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Docker => docker::judge,
         Profile::Elasticsearch => elasticsearch::judge,
         Profile::Git => git::judge,
+        Profile::Gitea => |view| service::judge(view, Profile::Gitea),
         Profile::Graphql => graphql::judge,
         Profile::Grpc => grpc::judge,
+        Profile::HomeAssistant => |view| service::judge(view, Profile::HomeAssistant),
+        Profile::Immich => |view| service::judge(view, Profile::Immich),
         Profile::Influxdb => influxdb::judge,
         Profile::Jenkins => jenkins::judge,
         Profile::Jsonrpc => jsonrpc::judge,

@@ -14,6 +14,7 @@ mod monitoring;
 mod paths;
 mod rpc;
 mod said;
+mod services;
 mod several;
 mod warnings;
 mod webdav;

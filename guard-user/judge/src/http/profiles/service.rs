@@ -1,0 +1,204 @@
+//! Servers that people run themselves: what reads there though it is a POST, what acts though it is a GET, and what changes much at
+//! once. The lists are data, a file for each server, which says the description that it was made from.
+
+use std::sync::LazyLock;
+
+use guard_policy::Profile;
+
+use super::super::glob;
+use super::{Opinion, View};
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// It reads, though its method does not say so.
+    Reads,
+    /// It does not read, though its method says so.
+    Acts,
+    /// It changes much at once, or for good.
+    Bulk,
+}
+
+/// One line of a list.
+#[derive(Debug)]
+struct Line {
+    effect: Effect,
+    method: &'static str,
+    /// `*` stands for one segment.
+    path: &'static str,
+    /// What it does, in words.
+    does: &'static str,
+}
+
+struct Service {
+    profile: Profile,
+    name: &'static str,
+    lines: LazyLock<Vec<Line>>,
+}
+
+static SERVICES: [Service; 3] = [
+    Service {
+        profile: Profile::Gitea,
+        name: "Gitea",
+        lines: LazyLock::new(|| parse(include_str!("../services/gitea.txt"))),
+    },
+    Service {
+        profile: Profile::HomeAssistant,
+        name: "Home Assistant",
+        lines: LazyLock::new(|| parse(include_str!("../services/home-assistant.txt"))),
+    },
+    Service {
+        profile: Profile::Immich,
+        name: "Immich",
+        lines: LazyLock::new(|| parse(include_str!("../services/immich.txt"))),
+    },
+];
+
+fn parse(text: &'static str) -> Vec<Line> {
+    text.lines().filter_map(Line::of).collect()
+}
+
+impl Line {
+    /// `EFFECT METHOD PATH`, and what it does; none where it is a comment.
+    fn of(line: &'static str) -> Option<Self> {
+        let (effect, rest) = line.split_once(' ')?;
+        let effect = match effect {
+            "reads" => Effect::Reads,
+            "acts" => Effect::Acts,
+            "bulk" => Effect::Bulk,
+            _ => return None,
+        };
+        let (method, rest) = rest.split_once(' ')?;
+        let (path, does) = rest.split_once(' ').unwrap_or((rest, ""));
+        Some(Self {
+            effect,
+            method,
+            path,
+            does: does.trim_start(),
+        })
+    }
+
+    fn segments(&self) -> impl DoubleEndedIterator<Item = &'static str> + Clone {
+        self.path.trim_start_matches('/').split('/')
+    }
+
+    /// Whether a request to read is this one: no server takes another spelling for it.
+    fn is(&self, view: &View<'_>) -> bool {
+        let path = view.segments();
+        let fits = |(pattern, segment): (&str, &&str)| {
+            pattern == *segment || (pattern == "*" && !segment.is_empty())
+        };
+        self.effect == Effect::Reads
+            && view.method() == self.method
+            && path.len() == self.segments().count()
+            && self.segments().zip(&path).all(fits)
+    }
+
+    /// Whether a request may be this one, below another path and in another spelling as well.
+    fn may_be(&self, view: &View<'_>) -> bool {
+        let words = view.words();
+        let fits = |(pattern, word): (&str, &&str)| glob::matches_any_case(pattern, word);
+        let method = match self.effect {
+            Effect::Reads => false,
+            Effect::Acts => view.is_get(),
+            Effect::Bulk => view.facts.methods.iter().any(|one| one.name == self.method),
+        };
+        method
+            && words.len() >= self.segments().count()
+            && self.segments().rev().zip(words.iter().rev()).all(fits)
+    }
+}
+
+impl Service {
+    fn of(profile: Profile) -> Option<&'static Self> {
+        SERVICES.iter().find(|service| service.profile == profile)
+    }
+}
+
+pub(super) fn judge(view: &View<'_>, profile: Profile) -> Opinion {
+    let Some(service) = Service::of(profile) else {
+        return Opinion::None;
+    };
+    let lines = &service.lines;
+    if let Some(line) = lines.iter().find(|line| line.may_be(view)) {
+        return Opinion::write(profile, format!("{}: {}", service.name, line.does));
+    }
+    match lines.iter().find(|line| line.is(view)) {
+        Some(line) => Opinion::read(profile, &format!("`{}`", line.path)),
+        None => Opinion::None,
+    }
+}
+
+/// What a person is warned of.
+pub(super) fn warning(view: &View<'_>, profile: Profile) -> Option<String> {
+    let service = Service::of(profile)?;
+    let is_bulk = |line: &&Line| line.effect == Effect::Bulk && line.may_be(view);
+    let line = service.lines.iter().find(is_bulk)?;
+    Some(format!("much at once, or for good: {}", line.does))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The operations of a server's own description, `METHOD /path/{parameter}`.
+    fn operations(text: &str) -> Vec<(&str, Vec<&str>)> {
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines
+            .map(|(method, path)| (method, path.split('/').skip(1).collect()))
+            .collect()
+    }
+
+    /// The operations that a line is about: a star for each parameter, and nothing else.
+    fn meant<'o>(line: &Line, all: &'o [(&'o str, Vec<&'o str>)]) -> Vec<&'o Vec<&'o str>> {
+        let fits = |(pattern, segment): (&str, &&str)| match segment.starts_with('{') {
+            true => pattern == "*",
+            false => pattern == *segment,
+        };
+        let found = all.iter().filter(|(method, path)| {
+            *method == line.method
+                && path.len() == line.segments().count()
+                && line.segments().zip(path).all(fits)
+        });
+        found.map(|(_, path)| path).collect()
+    }
+
+    #[test]
+    fn each_line_is_an_operation_of_the_servers_description() {
+        for (profile, text) in [
+            (
+                Profile::Immich,
+                include_str!("../services/immich.operations"),
+            ),
+            (Profile::Gitea, include_str!("../services/gitea.operations")),
+        ] {
+            let all = operations(text);
+            assert!(all.len() > 200, "{profile}: {}", all.len());
+            for line in Service::of(profile).unwrap().lines.iter() {
+                assert_eq!(meant(line, &all).len(), 1, "{profile}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_line_of_a_file_is_read_and_says_what_it_does() {
+        for (service, text) in SERVICES.iter().zip([
+            include_str!("../services/gitea.txt"),
+            include_str!("../services/home-assistant.txt"),
+            include_str!("../services/immich.txt"),
+        ]) {
+            let written = text
+                .lines()
+                .filter(|line| !line.is_empty() && !line.starts_with('#'));
+            assert_eq!(written.count(), service.lines.len(), "{}", service.name);
+            for line in service.lines.iter() {
+                assert_eq!(
+                    line.does.is_empty(),
+                    line.effect == Effect::Reads,
+                    "{line:?}"
+                );
+                assert!(line.path.starts_with('/'), "{line:?}");
+            }
+        }
+    }
+}

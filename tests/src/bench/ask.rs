@@ -1,0 +1,121 @@
+//! Questions to a name server.
+
+use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::{Pool, monotonic};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Questions under way at once, of those that do not wait for each other.
+const AT_ONCE: u64 = 32;
+
+/// For an address of that family of `v1.bench.example.com`, with room for many.
+fn question(id: u16, is_v6: bool) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    let mut message = vec![high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    message.extend(b"\x02v1\x05bench\x07example\x03com\0\0");
+    message.push(if is_v6 { 28 } else { 1 });
+    message.extend(b"\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0");
+    message
+}
+
+fn socket(to: &Pool) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(to.address(0))?;
+    Ok(socket)
+}
+
+/// One question, and its answer.
+fn exchange(socket: &UdpSocket, id: u16, is_v6: bool) -> io::Result<()> {
+    socket.send(&question(id, is_v6))?;
+    let mut answer = [0; 4096];
+    loop {
+        let length = socket.recv(&mut answer)?;
+        if length > 12 && answer[..2] == id.to_be_bytes() {
+            return match answer[3] & 15 {
+                0 => Ok(()),
+                code => Err(io::Error::other(format!("the answer is code {code}"))),
+            };
+        }
+    }
+}
+
+/// `count` questions one after the other: what the middle one took, and the one that is slower than 99 of 100, in nanoseconds.
+pub(super) fn often(to: &Pool, count: u64, is_v6: bool) -> Result<Value> {
+    let socket = socket(to)?;
+    let mut took = Vec::with_capacity(count as usize);
+    for turn in 0..count {
+        let start = Instant::now();
+        exchange(&socket, turn as u16, is_v6)?;
+        took.push(start.elapsed().as_nanos() as u64);
+    }
+    took.sort_unstable();
+    let at = |part: usize| {
+        took.get(took.len() * part / 100)
+            .copied()
+            .unwrap_or_default()
+    };
+    Ok(json!({"ns": at(50), "p99": at(99)}))
+}
+
+/// `count` questions, some of them at once: how many are answered in a second.
+pub(super) fn at_once(to: &Pool, count: u64) -> Result<Value> {
+    let socket = socket(to)?;
+    let start = Instant::now();
+    let (mut asked, mut answered) = (0, 0);
+    let mut answer = [0; 4096];
+    while answered < count {
+        while asked < count && asked - answered < AT_ONCE {
+            match socket.send(&question(asked as u16, false)) {
+                Ok(_) => asked += 1,
+                // More in a moment than a session may.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    thread::sleep(Duration::from_millis(1));
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if asked > answered {
+            socket.recv(&mut answer)?;
+            answered += 1;
+        }
+    }
+    Ok(json!({"a_second": count as f64 / start.elapsed().as_secs_f64()}))
+}
+
+/// Sends questions as fast as it can, and hears no answer: how many were sent, and how many were not.
+pub(super) fn flood(to: &Pool, time: Duration) -> Result<Value> {
+    let socket = socket(to)?;
+    let (start, mut sent, mut refused) = (Instant::now(), 0_u64, 0_u64);
+    while start.elapsed() < time {
+        match socket.send(&question(sent as u16, false)) {
+            Ok(_) => sent += 1,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => refused += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(json!({"sent": sent, "refused": refused}))
+}
+
+/// Asks until that is answered: when it was.
+pub(super) fn until(to: &Pool, patience: Duration) -> Result<Value> {
+    let deadline = Instant::now() + patience;
+    while socket(to)
+        .and_then(|socket| exchange(&socket, 1, false))
+        .is_err()
+    {
+        if Instant::now() > deadline {
+            bail!("nobody answers");
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(json!({"at": monotonic()}))
+}

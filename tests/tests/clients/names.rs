@@ -1,0 +1,486 @@
+//! Real clients under a policy of names alone, against a real name server and what stands for registries: each works without the
+//! guard and with it, and hears of another name that there is none.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, bins, eventually, exec, mounts};
+
+/// Where the name server and all others are.
+const DNS: [&str; 3] = ["192.0.2.53", "192.0.2.54", "2001:db8:7::53"];
+const HOST: &str = "192.0.2.10";
+/// A name that may be asked for, one below the search list, and one that may not.
+const NAME: &str = "pkg.api.example.com";
+const SHORT: &str = "pkg.api";
+const SECRET: &str = "secret.evil.example";
+
+const POLICY: &str = r#"
+version = 1
+name = "names"
+default = "deny"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "registries"
+to = ["*.api.example.com"]
+ports = ["tcp/80", "tcp/8080"]
+action = "allow"
+"#;
+
+/// What libraries read.
+const RESOLV: &str = "nameserver 192.0.2.53\nnameserver 192.0.2.54\nnameserver 2001:db8:7::53\n\
+                      search lab.example.net example.com\noptions ndots:5 timeout:2\n";
+
+const INDEX: &str = include_str!("../tools/programs/index.py");
+const C: &str = include_str!("programs/names.c");
+const GO: &str = include_str!("programs/names.go");
+
+struct Scene {
+    network: Network,
+    daemon: Daemon,
+    dir: PathBuf,
+    _dnsmasq: Running,
+    _servers: Vec<Running>,
+    _kept: tempfile::TempDir,
+}
+
+/// What a client said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    text: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let network = Network::new().unwrap();
+        let kept = tempfile::Builder::new()
+            .prefix("guard-names-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let dir = kept.path().to_owned();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(dir.join("resolv.conf"), RESOLV).unwrap();
+        fs::write(dir.join("index.py"), INDEX).unwrap();
+        for (name, text) in [("names.c", C), ("names.go", GO)] {
+            fs::write(dir.join(name), text).unwrap();
+        }
+        fs::create_dir(dir.join("files")).unwrap();
+        fs::create_dir(dir.join("home")).unwrap();
+        chown(dir.join("home"), Some(AGENT), Some(AGENT)).unwrap();
+        let dnsmasq = dnsmasq(&network, &dir);
+        let files = python(
+            &network,
+            &dir,
+            &[
+                "-m",
+                "http.server",
+                "--bind",
+                "0.0.0.0",
+                "-d",
+                "files",
+                "80",
+            ],
+        );
+        let index = python(&network, &dir, &["index.py"]);
+        let config = format!(
+            "resolvers = [\"{}:53\", \"{}:53\", \"[{}]:53\"]\n",
+            DNS[0], DNS[1], DNS[2]
+        );
+        let daemon = Daemon::in_network(&network)
+            .policy("names", POLICY)
+            .config(&config)
+            .start()
+            .unwrap();
+        let scene = Self {
+            network,
+            daemon,
+            dir,
+            _dnsmasq: dnsmasq,
+            _servers: vec![files, index],
+            _kept: kept,
+        };
+        for port in [80, 8080] {
+            let to = format!("{HOST}:{port}").parse().unwrap();
+            let connect = || Ok(std::net::TcpStream::connect_timeout(&to, PATIENCE)?);
+            eventually("a server listens", || {
+                scene.network.dev().enter(connect).is_ok()
+            })
+            .unwrap();
+        }
+        scene
+    }
+
+    fn home(&self) -> PathBuf {
+        self.dir.join("home")
+    }
+
+    /// A line of shell of the agent's, where the names come from the lab's servers.
+    fn mounted(&self, command: &Command) -> Command {
+        let mut command =
+            mounts::with_file(command, &self.dir.join("resolv.conf"), "/etc/resolv.conf");
+        let path = std::env::var("PATH").unwrap();
+        let modules = bins::clients()
+            .unwrap()
+            .join("usr/lib/python3/dist-packages");
+        command
+            .env("HOME", self.home())
+            .env("DIR", &self.dir)
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin:{path}", self.dir.display()),
+            )
+            .env("PYTHONPATH", modules)
+            .current_dir(self.home());
+        command
+    }
+
+    fn without(&self, line: &str) -> Said {
+        let sh = self.daemon.on_machine(AGENT, "sh");
+        let mut sh = sh;
+        said(&mut self.mounted(sh.args(["-c", line])))
+    }
+
+    fn with(&self, line: &str) -> Said {
+        let run = self
+            .daemon
+            .agent(["run", "--policy", "names", "--", "sh", "-c", line]);
+        said(&mut self.mounted(&run.command().unwrap()))
+    }
+
+    /// That a line of shell says the same with the guard, and `wanted` is in it.
+    fn works(&self, line: &str, wanted: &str) {
+        let without = self.without(line);
+        let is_well = without.code == Some(0) && without.text.contains(wanted);
+        assert!(
+            is_well,
+            "it does not work without the guard: {line}: {without:?}"
+        );
+        let with = self.with(line);
+        let is_well = with.code == Some(0) && with.text.contains(wanted);
+        assert!(is_well, "{line}: {with:?}; without the guard: {without:?}");
+    }
+
+    /// That another name does not exist for it there, and was asked of nobody; without the guard it is asked for.
+    fn finds_nothing(&self, line: &str, wanted: &str) {
+        let with = self.with(line);
+        assert!(
+            with.text.contains(wanted),
+            "not {wanted:?}: {line}: {with:?}"
+        );
+        assert!(!self.was_asked("secret"), "{line}: {}", self.queries());
+        let without = self.without(line);
+        assert!(self.was_asked("secret"), "{line}: {without:?}");
+    }
+
+    fn queries(&self) -> String {
+        fs::read_to_string(self.dir.join("queries")).unwrap_or_default()
+    }
+
+    fn was_asked(&self, name: &str) -> bool {
+        self.queries().contains(name)
+    }
+}
+
+fn said(command: &mut Command) -> Said {
+    let output = exec::output(command).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    Said {
+        code: output.status.code(),
+        text: text.into_owned(),
+    }
+}
+
+/// That a command outside of all this is done.
+fn done(command: &mut Command) {
+    let output = exec::output(command).unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+/// It writes down what it is asked.
+fn dnsmasq(network: &Network, dir: &Path) -> Running {
+    // Production answers for a whole range, and has this address of it.
+    let mut ip = network.prod().command("ip");
+    done(ip.args([
+        "addr",
+        "add",
+        &format!("{}/128", DNS[2]),
+        "dev",
+        "lo",
+        "nodad",
+    ]));
+    let mut dnsmasq = network.prod().command("dnsmasq");
+    dnsmasq.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--no-daemon",
+        "--bind-interfaces",
+        "--log-queries",
+        "--local-ttl=1",
+        "--user=root",
+        "--pid-file=",
+        "--local=/#/",
+    ]);
+    let log = dir.join("queries");
+    dnsmasq.arg(format!("--log-facility={}", log.display()));
+    for at in DNS {
+        dnsmasq.arg(format!("--listen-address={at}"));
+    }
+    for name in [NAME, "secret.evil.example"] {
+        dnsmasq.arg(format!("--host-record={name},{HOST}"));
+    }
+    let running = Running::start(&mut dnsmasq).unwrap();
+    eventually("dnsmasq serves", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("started"))
+    })
+    .unwrap();
+    running
+}
+
+fn python(network: &Network, dir: &Path, args: &[&str]) -> Running {
+    let mut python = network.prod().command("/usr/bin/python3");
+    let python = python.args(args).current_dir(dir).env("PRODUCTION", NAME);
+    Running::start(python).unwrap()
+}
+
+/// Whether a program is here; `cargo xtask test` installs those of the suite, and others are left out with a word.
+fn has(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap();
+    let found = std::env::split_paths(&path).any(|dir| dir.join(program).exists());
+    if !found {
+        eprintln!("not tried: there is no {program}");
+    }
+    found
+}
+
+#[test]
+fn glibc() {
+    let scene = Scene::new();
+    scene.works(&format!("getent ahostsv4 {NAME}"), HOST);
+    // Only the search list makes a name of it that exists, and what is not below it is refused on the way.
+    scene.works(&format!("getent ahostsv4 {SHORT}"), HOST);
+    let connects = format!(
+        "import socket; s = socket.create_connection(('{NAME}', 80)); print(s.getpeername()[0])"
+    );
+    scene.works(&format!("/usr/bin/python3 -c \"{connects}\""), HOST);
+    scene.finds_nothing(&format!("getent ahosts {SECRET} || echo none"), "none");
+    // The addresses are tried by connects to port 0, to sort them: nobody is asked about those.
+    let pending = scene.daemon.root(["pending"]).json().unwrap();
+    assert_eq!(pending, serde_json::json!([]));
+}
+
+#[test]
+fn musl() {
+    if !has("musl-gcc") {
+        return;
+    }
+    let scene = Scene::new();
+    let mut gcc = Command::new("musl-gcc");
+    gcc.args(["-static", "-o", "names", "names.c"])
+        .current_dir(&scene.dir);
+    done(&mut gcc);
+    scene.works(&format!("names {NAME} 80"), HOST);
+    scene.works(&format!("names {SHORT} 80"), HOST);
+    scene.finds_nothing(&format!("names {SECRET} 80"), "no: ");
+}
+
+#[test]
+fn go() {
+    if !has("go") {
+        return;
+    }
+    let scene = Scene::new();
+    let mut go = Command::new("go");
+    go.args(["build", "-o", "names-go", "names.go"])
+        .current_dir(&scene.dir)
+        .env("GO111MODULE", "off")
+        .env("GOCACHE", scene.dir.join("cache"))
+        .env("GOPATH", scene.dir.join("path"))
+        .env("CGO_ENABLED", "0");
+    done(&mut go);
+    scene.works(&format!("names-go {NAME} 80"), HOST);
+    scene.works(&format!("names-go {SHORT} 80"), HOST);
+    scene.finds_nothing(&format!("names-go {SECRET} 80"), "no such host");
+}
+
+#[test]
+fn node() {
+    let scene = Scene::new();
+    let by_c_ares =
+        format!("require('dns').resolve4('{NAME}', (error, all) => console.log(error || all[0]))");
+    scene.works(&format!("node -e \"{by_c_ares}\""), HOST);
+    let by_libc = format!(
+        "require('net').connect(80, '{NAME}', function () {{ console.log(this.remoteAddress); this.destroy() }})"
+    );
+    scene.works(&format!("node -e \"{by_libc}\""), HOST);
+    let none = by_c_ares.replace(NAME, SECRET);
+    scene.finds_nothing(&format!("node -e \"{none}\""), "ENOTFOUND");
+}
+
+#[test]
+fn dnspython() {
+    let scene = Scene::new();
+    if scene.without("/usr/bin/python3 -c 'import dns'").code != Some(0) {
+        eprintln!("not tried: there is no dnspython");
+        return;
+    }
+    for tcp in ["False", "True"] {
+        let asks = |name: &str| {
+            let asks = "import dns.resolver; print(dns.resolver.resolve";
+            format!("/usr/bin/python3 -c \"{asks}('{name}', tcp={tcp})[0])\"")
+        };
+        scene.works(&asks(NAME), HOST);
+    }
+    let asks = format!("import dns.resolver; dns.resolver.resolve('{SECRET}')");
+    scene.finds_nothing(&format!("/usr/bin/python3 -c \"{asks}\""), "NXDOMAIN");
+}
+
+#[test]
+fn dig() {
+    if !has("dig") {
+        return;
+    }
+    let scene = Scene::new();
+    for options in [
+        "",
+        "+tcp",
+        "+dnssec",
+        "-b 203.0.113.253",
+        "@192.0.2.54",
+        "@2001:db8:7::53",
+    ] {
+        scene.works(&format!("dig +short {options} {NAME}"), HOST);
+    }
+    scene.finds_nothing(&format!("dig {SECRET}"), "status: NXDOMAIN");
+}
+
+#[test]
+fn curl() {
+    let scene = Scene::new();
+    scene.works(
+        &format!("curl -sS http://{NAME}:8080/version"),
+        "gitVersion",
+    );
+    let by_address = scene.with("curl -sS --noproxy '*' http://198.51.100.7/");
+    assert_ne!(by_address.code, Some(0), "{by_address:?}");
+    scene.finds_nothing(
+        &format!("curl -sS http://{SECRET}/"),
+        "Could not resolve host",
+    );
+}
+
+#[test]
+fn git() {
+    let scene = Scene::new();
+    let makes = "cd $DIR/files && git init -q -b main work && cd work && echo text >file && git add file && \
+                 git -c user.name=a -c user.email=a@example.com commit -qm first && cd .. && \
+                 git clone -q --bare work photos.git && git -C photos.git update-server-info";
+    let mut sh = Command::new("sh");
+    done(sh.args(["-ec", makes]).env("DIR", &scene.dir));
+    let clone =
+        format!("rm -rf clone && git clone -q http://{NAME}/photos.git clone && cat clone/file");
+    scene.works(&clone, "text");
+    let none = format!("git clone http://{SECRET}/photos.git other");
+    scene.finds_nothing(&none, "Could not resolve host");
+}
+
+#[test]
+fn npm() {
+    if !has("npm") {
+        return;
+    }
+    let scene = Scene::new();
+    let install = |name: &str| {
+        format!(
+            "rm -rf app && mkdir app && cd app && echo '{{}}' >package.json && npm install --no-audit --no-fund \
+             --no-update-notifier --fetch-retries=0 --registry http://{name}:8080/npm/ left-pad && ls node_modules"
+        )
+    };
+    scene.works(&install(NAME), "left-pad");
+    scene.finds_nothing(&install(SECRET), "ENOTFOUND");
+}
+
+#[test]
+fn pip() {
+    let scene = Scene::new();
+    if scene.without("/usr/bin/python3 -m pip --version").code != Some(0) {
+        eprintln!("not tried: there is no pip");
+        return;
+    }
+    let download = |name: &str| {
+        format!(
+            "rm -rf got && /usr/bin/python3 -m pip download -q --disable-pip-version-check --retries 0 -d got \
+             --index-url http://{name}:8080/simple/ --trusted-host {name} left-pad && ls got"
+        )
+    };
+    scene.works(&download(NAME), "left_pad-1.0.0");
+    scene.finds_nothing(&download(SECRET), "ERROR");
+}
+
+/// Rust's tools are where no agent may go: they are seen at another place.
+#[test]
+fn cargo() {
+    let sysroot = exec::output(Command::new("rustc").args(["--print", "sysroot"])).unwrap();
+    let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
+    let scene = Scene::new();
+    let rust = scene.dir.join("rust");
+    fs::create_dir(&rust).unwrap();
+    let fetch = |name: &str| {
+        format!(
+            "export CARGO_HOME=$HOME/cargo CARGO_NET_RETRY=0; rm -rf app cargo && mkdir -p cargo app/src && cd app && \
+             printf '[registries.company]\\nindex = \"sparse+http://{name}:8080/crates/\"\\n' >../cargo/config.toml && \
+             printf '[package]\\nname = \"app\"\\nversion = \"1.0.0\"\\n[dependencies]\\nleft-pad = {{ version = \"1\", \
+             registry = \"company\" }}\\n' >Cargo.toml && echo 'fn main() {{}}' >src/main.rs && \
+             $DIR/rust/bin/cargo fetch && ls $CARGO_HOME/registry/cache/*"
+        )
+    };
+    let place = rust.display().to_string();
+    let within = |command: &Command| mounts::with_file(command, Path::new(&sysroot), &place);
+    let mut sh = scene.daemon.on_machine(AGENT, "sh");
+    let without = said(&mut scene.mounted(&within(sh.args(["-c", &fetch(NAME)]))));
+    assert!(without.text.contains("left-pad-1.0.0"), "{without:?}");
+    for (name, wanted) in [(NAME, "left-pad-1.0.0"), (SECRET, "ould not resolve host")] {
+        let run = scene
+            .daemon
+            .agent(["run", "--policy", "names", "--", "sh", "-c", &fetch(name)]);
+        let with = said(&mut scene.mounted(&within(&run.command().unwrap())));
+        assert!(with.text.contains(wanted), "{name}: {with:?}");
+    }
+    assert!(!scene.was_asked("secret"));
+}
+
+#[test]
+fn apt() {
+    if !has("dpkg-deb") || !has("apt-get") {
+        return;
+    }
+    let scene = Scene::new();
+    let makes = "cd $DIR/files && mkdir -p tiny/DEBIAN && printf 'Package: tiny\\nVersion: 1.0\\nArchitecture: all\\n\
+                 Maintainer: a <a@example.com>\\nDescription: tiny\\n' >tiny/DEBIAN/control && \
+                 dpkg-deb -b tiny tiny.deb >/dev/null && { cat tiny/DEBIAN/control; echo Filename: ./tiny.deb; \
+                 echo Size: $(stat -c %s tiny.deb); echo SHA256: $(sha256sum tiny.deb | cut -d' ' -f1); echo; } >Packages";
+    let mut sh = Command::new("sh");
+    done(sh.args(["-ec", makes]).env("DIR", &scene.dir));
+    let update = |name: &str| {
+        format!(
+            "rm -rf apt tiny*.deb && mkdir -p apt/lists/partial apt/cache/archives/partial && \
+             echo 'deb [trusted=yes] http://{name}/ ./' >apt/sources && \
+             apt=\"-o Dir::State=$PWD/apt -o Dir::State::lists=lists -o Dir::State::status=/dev/null \
+             -o Dir::Cache=$PWD/apt/cache -o Dir::Etc::sourcelist=$PWD/apt/sources -o Dir::Etc::sourceparts=/dev/null \
+             -o Acquire::Retries=0\" && apt-get $apt update && apt-get $apt download tiny && ls *.deb"
+        )
+    };
+    scene.works(&update(NAME), "tiny_1.0_all.deb");
+    scene.finds_nothing(&update(SECRET), "Could not resolve");
+}

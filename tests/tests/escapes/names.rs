@@ -1,0 +1,481 @@
+//! Round the names: what leaves in a question, and what an answer opens.
+//!
+//! What each of forty hard cases is shown by; U: a unit test of guard-resolver, else a test of this program or of the crate named.
+//!
+//! | case | test |
+//! |---|---|
+//! | 1 musl, one socket and three servers | `clients::names::musl` |
+//! | 2 `SO_BINDTODEVICE` | `by_device`, `by_interface` |
+//! | 3 the resolver's own port, another session's port | `straight`, `straight_stream`; `resolver::floods::a_datagram_is_the_session_s_that_sent_it` |
+//! | 4 port 53, dissolved, then elsewhere | `dissolved`, `dissolved_again`, `dissolved_stream`, `elsewhere` |
+//! | 5 TCP: pipelined, in pieces, 65,535 bytes | `pipelined`, `pieces`, `long`; U `questions_by_tcp_come_in_pieces_and_several_at_once` |
+//! | 6 a public server that lies | `liar`; U `only_the_servers_of_the_machine_teach` |
+//! | 7 a server of the session's own | `own_server` |
+//! | 8 what is no question, or two | `two_questions` … `odd_label`; U `what_is_no_question_or_more_than_one_is_rejected`, `no_bytes_are_too_odd` |
+//! | 9 case, ids, options | `case`, `number`, `bits`, `options`; U `a_question_is_read_and_written_anew` |
+//! | 10 names that look alike | `below`, `ends_alike`; U `a_name_is_within_those_above_it_by_whole_labels` |
+//! | 11 tunnels | `null`, `private_type`, `any`; U `too_many_new_names_are_asked_about_as_one` |
+//! | 12 hints of HTTPS and SVCB | U `where_a_hint_leads_counts_against_it_only`, `hints_are_addresses_and_their_target_is_no_name_of_them` |
+//! | 13 CNAME to what is denied, and back; sixteen | `cname`; `resolver::answers::a_chain_of_sixteen_is_followed_and_no_longer_one` |
+//! | 14 a search list with `ndots:5` | `clients::names::glibc` |
+//! | 15 TTL 0, a week, 2,000 addresses, 8 of 400 | `resolver::answers` |
+//! | 16 a connection past the TTL, and a policy anew | `resolver::answers::a_connection_outlives_the_answer_that_let_it_in` |
+//! | 17 answer and connect at once | `resolver::churn` |
+//! | 18 a cached answer after its end | guard_policy `a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned`; as 16 |
+//! | 19 late and forged answers | U `answers_to_something_else_are_passed_over`, `what_is_sent_again_is_the_same_question` |
+//! | 20, 21 rebinding | `private`, `mapped`, `nat64`, `metadata`, `loopback`, `rebound`; guard_policy `public_names_open_no_private_addresses` |
+//! | 22 two names of one address | `resolver::answers::of_two_names_of_one_address_the_stricter_counts` |
+//! | 23–25, 27 SNI, ECH, QUIC, STARTTLS | those of `tls = "name"` |
+//! | 26 fronting | docs/threat-model.md: only `read-only` closes it |
+//! | 28 DNS over TLS | `over_tls`; U `browsers_are_told_to_keep_to_this_resolver` |
+//! | 29 resolvers behind Unix sockets | `escapes::helpers::path`, `bus`; [`is_harmless`](guardd) has none that asks |
+//! | 30 mDNS, LLMNR, NetBIOS | `multicast_name`, `escapes::forms::multicast`, `subnet_broadcast` |
+//! | 31 own files | `own_servers`; `escapes::forms::name` |
+//! | 32 an engine's 127.0.0.11 | `resolver::life::a_name_server_behind_a_redirect_of_the_machine_s_is_asked` |
+//! | 33 a nested session with a narrower list | `nested` |
+//! | 34 full, floods, slow servers | `resolver::floods`, `resolver::answers::a_session_that_knows_too_much_gets_no_more` |
+//! | 35 killed and restarted | `resolver::life`; `resolver::the_resolver_is_started_again_and_nothing_is_open_meanwhile` |
+//! | 36 the kernel's own look-ups | `escapes::rooted`: no mounts; seccomp refuses `request_key` |
+//! | 37 suspend | boot time: invariant 2 |
+//! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else` |
+//! | 39 other servers | `names` |
+//! | 40 glibc's connects to port 0 | `clients::names::glibc` |
+
+use anyhow::Result;
+use guard_lab::{AGENT, Attempt, Shell};
+use hickory_proto::op::Message;
+
+use crate::escapes::way::{Came, Tried, Way, closed, family};
+use crate::resolver::place::{self, API, DB, DNS, PUBLIC, Place};
+use crate::resolver::server;
+
+pub(super) const JUDGED: &str =
+    "the guard's resolver judges each name, and asks for none that no rule names";
+pub(super) const ANEW: &str = "the resolver writes each question anew, of the name and the type";
+pub(super) const STRICT: &str =
+    "the resolver takes one question, in one reading, and nothing beside it";
+pub(super) const LEARNED: &str =
+    "only what the machine's name servers said of an allowed name, to this session, is open";
+pub(super) const INSIDE: &str =
+    "a name opens no address of this machine, of its links, of `@metadata` or of private networks";
+const PORT: &str = "`connect`, `sendmsg`: nobody asks the resolver but by a redirect";
+const SENDMSG: &str = "`sendmsg`";
+const CONNECT: &str = "`connect`";
+
+/// Whose data is in the labels.
+const SECRET: &str = "secret.evil.example";
+/// The same below a zone that is allowed.
+const BELOW: &str = "secret.api.example.com";
+
+const fn asked(how: &'static str, seen: &'static str, by: &'static str) -> Way {
+    closed(how, seen, by).without("leaves the machine")
+}
+
+family! { "Round the names";
+    plain: asked("a name that no rule names, whose labels are the data", "NXDOMAIN", JUDGED) => || leaves("udp", SECRET);
+    connected: asked("the same from a connected socket", "NXDOMAIN", JUDGED) => || leaves("connected", SECRET);
+    stream: asked("the same by TCP", "NXDOMAIN", JUDGED) => || leaves("tcp", SECRET);
+    pipelined: asked("the same in one connection, behind an allowed name", "NXDOMAIN", JUDGED)
+        => || leaves("pipelined", SECRET);
+    pieces: asked("the same by TCP, byte by byte", "NXDOMAIN", JUDGED) => || leaves("split", SECRET);
+    below: asked("`github.com.evil.example`: an allowed name in front of another", "NXDOMAIN", JUDGED)
+        => || leaves("udp", "v1.api.example.com.secret.evil.example");
+    ends_alike: asked("`evilgithub.com`: a name that ends as an allowed one", "NXDOMAIN", JUDGED)
+        => || leaves("udp", "secret.evilapi.example.com");
+    reverse: asked("the name of an address (PTR), which is the data", "NXDOMAIN", JUDGED)
+        => || leaves("udp-PTR", "115.101.99.114.in-addr.arpa");
+    denied_below: asked("a name that a rule denies, below an allowed wildcard", "NXDOMAIN", JUDGED)
+        => || leaves("udp", "secret.db.api.example.com");
+    by_device: asked("a question by a chosen device (`SO_BINDTODEVICE`)", "EPERM", SENDMSG) => || leaves("device", BELOW);
+    by_interface: asked("the same by `IP_UNICAST_IF`", "EPERM", "egress: loopback by its own device only")
+        => || leaves("interface", BELOW);
+    many_in_one: asked("two questions in one datagram that the kernel cuts up (`UDP_SEGMENT`)", "EPERM", "egress")
+        => || leaves("segment", BELOW);
+    elsewhere: asked("`sendto` another server past a socket that is connected to an allowed one", "EPERM", SENDMSG)
+        => || leaves_by("elsewhere", &[DNS, SECRET, OTHER], Server::Public);
+    dissolved: asked("the same after the connection was dissolved (`AF_UNSPEC`)", "EPERM", SENDMSG)
+        => || leaves_by("dissolved", &[DNS, SECRET, OTHER], Server::Public);
+    dissolved_again: asked("such a socket connected elsewhere", "EPERM", CONNECT)
+        => || leaves_by("reconnected", &[DNS, SECRET, OTHER], Server::Public);
+    dissolved_stream: asked("the same of a TCP connection", "EPERM", CONNECT)
+        => || leaves_by("dissolved_stream", &[DNS, SECRET, OTHER], Server::Public);
+    straight: asked("a datagram straight to the resolver's port", "EPERM", PORT) => || straight("straight", "udp");
+    straight_stream: asked("a connection to it", "EPERM", PORT) => || straight("straight_stream", "tcp");
+    two_questions: asked("two questions in one message", "FORMERR", STRICT) => || leaves("two", SECRET);
+    reply: asked("a question that says it is an answer", "timeout", STRICT) => || leaves("reply", BELOW);
+    trailing: asked("data behind a question", "FORMERR", STRICT) => || leaves("trailing", SECRET);
+    additional: asked("a record beside a question", "FORMERR", STRICT) => || leaves("additional", SECRET);
+    pointer: asked("a name that leads to itself (compression)", "FORMERR", STRICT) => || leaves("pointer", BELOW);
+    long_name: asked("a name longer than names are", "FORMERR", STRICT) => || leaves("longname", BELOW);
+    long: asked("64 KiB behind a question, by TCP", "FORMERR", STRICT) => || leaves("long", BELOW);
+    other_class: asked("another class than IN", "NXDOMAIN", STRICT) => || leaves("class", BELOW);
+    other_opcode: asked("another kind of message (UPDATE)", "NOTIMP", STRICT) => || leaves("opcode", BELOW);
+    odd_label: asked("a label with a NUL and a dot in it, below an allowed name", "NXDOMAIN", "no host has such a name")
+        => || leaves("odd", BELOW);
+    null: asked("a type that tunnels use (NULL), of an allowed name", "answered", "such records are not asked for")
+        => || leaves("udp-NULL", BELOW);
+    private_type: asked("a private type (65280)", "answered", "such records are not asked for")
+        => || leaves("udp-PRIVATE", BELOW);
+    any: asked("all types (ANY)", "answered", "such records are not asked for") => || leaves("udp-ANY", BELOW);
+    case: asked("upper and lower case of an allowed name as data", "answered", ANEW)
+        => || carries("case", b"ExAmPlE");
+    number: asked("the number of a question as data", "answered", ANEW) => || begins_with("id", b"SE");
+    bits: asked("unused bits of its header as data", "answered", ANEW) => || has_bits("bits", 0x70);
+    options: asked("options beside it (EDNS: padding, cookies, client subnet) as data", "answered", ANEW)
+        => || carries("option", b"v1.api.example.com");
+    over_tls: closed("DNS over TLS to an allowed server", "EPERM", CONNECT)
+        => || reached(&[], &Attempt::tcp(DNS, 853));
+    multicast_name: asked("a question to all neighbours (mDNS, LLMNR)", "EPERM", SENDMSG) => neighbours;
+    own_servers: asked("another server, as in a `resolv.conf` of its own", "EPERM", SENDMSG)
+        => || leaves_by("udp", &[OTHER, BELOW], Server::Public);
+    address: closed("an allowed name's address, which nobody has asked for", "EPERM", LEARNED)
+        => || reached(&[], &Attempt::tcp(API, 443));
+    other_port: closed("an allowed name's address, at another port", "EPERM", LEARNED)
+        => || reached(&["udp", DNS, "v1.api.example.com"], &Attempt::tcp(API, 80));
+    liar: closed("an allowed name's address, as a public server gives it", "EPERM", LEARNED)
+        => || reached(&["udp", PUBLIC, "v1.api.example.com"], &Attempt::tcp(API, 443));
+    own_server: closed("the same from a name server inside the session", "EPERM", LEARNED) => own_server;
+    cname: closed("an allowed name that leads to a denied one (CNAME)", "EPERM", LEARNED)
+        => || reached(&["udp", DNS, "cloaked.api.example.com"], &Attempt::tcp(DB, 443));
+    nested: closed("a name that the session around may ask for, from one inside with a narrower list", "EPERM", LEARNED)
+        => nested;
+    private: rebinding("an allowed name with a private address (rebinding)") => || rebound("10.0.0.5");
+    mapped: rebinding("the same as `::ffff:10.0.0.5`") => || rebound("::ffff:10.0.0.5");
+    nat64: rebinding("the same as `64:ff9b::10.0.0.5`") => || rebound("64:ff9b::a00:5");
+    metadata: rebinding("one with an address that hands out credentials") => || rebound("169.254.169.254");
+    loopback: rebinding("one with an address of this machine") => || rebound("127.0.0.1");
+    loopback_v6: rebinding("the same over IPv6") => || rebound("::1");
+    any_address: rebinding("the same as `0.0.0.0`") => || rebound("0.0.0.0");
+    rebound_later: rebinding("one that was public at first, in one TTL") => rebound_later;
+}
+
+/// A name server that no rule allows.
+const OTHER: &str = "198.51.100.99";
+
+const fn rebinding(how: &'static str) -> Way {
+    closed(how, "EPERM", INSIDE)
+}
+
+/// Which server must not hear it.
+#[derive(Clone, Copy)]
+enum Server {
+    Own,
+    Public,
+}
+
+/// A message that must not come to a server, by the first label of its name.
+fn leaves(way: &str, name: &str) -> Result<Tried> {
+    leaves_by(way, &[DNS, name], Server::Own)
+}
+
+fn leaves_by(way: &str, words: &[&str], server: Server) -> Result<Tried> {
+    let mark = match way {
+        "udp-PTR" => b"115".to_vec(),
+        _ => b"secret".to_vec(),
+    };
+    tried(way, words, server, move |heard| contains(heard, &mark))
+}
+
+fn contains(heard: &[u8], part: &[u8]) -> bool {
+    heard.windows(part.len()).any(|some| some == part)
+}
+
+/// An allowed question with bytes that must not come to its server.
+fn carries(way: &str, bytes: &'static [u8]) -> Result<Tried> {
+    let words = match way {
+        "option" => [DNS, "secret"],
+        _ => [DNS, "v1.api.example.com"],
+    };
+    let mark = if way == "option" { b"secret" } else { bytes };
+    tried(way, &words, Server::Own, move |heard| contains(heard, mark))
+}
+
+fn begins_with(way: &str, bytes: &'static [u8]) -> Result<Tried> {
+    let words = [DNS, "v1.api.example.com"];
+    tried(way, &words, Server::Own, |heard| heard.starts_with(bytes))
+}
+
+fn has_bits(way: &str, bits: u8) -> Result<Tried> {
+    let words = [DNS, "v1.api.example.com"];
+    tried(way, &words, Server::Own, |heard| {
+        heard.get(3).is_some_and(|byte| byte & bits == bits)
+    })
+}
+
+/// The program with the guard, and then without: what a server heard of it tells whether it came through.
+fn tried(
+    way: &str,
+    words: &[&str],
+    server: Server,
+    is_it: impl Fn(&[u8]) -> bool,
+) -> Result<Tried> {
+    let place = Place::new();
+    // It listens where nobody is allowed to ask.
+    let _other =
+        server::OwnServer::start(place.network.prod(), &format!("{OTHER}:53"), place::usual);
+    let words: Vec<_> = std::iter::once(way).chain(words.iter().copied()).collect();
+    let heard = || {
+        let all = match server {
+            Server::Own => place.dns.heard(),
+            Server::Public => _other.heard(),
+        };
+        all.iter().filter(|message| is_it(message)).count()
+    };
+    let came = |before: usize, said: String| match heard() > before {
+        true => Came::Through(format!("the server heard it, {said}")),
+        false => Came::Stopped(said),
+    };
+    let with = came(0, place.within("names", &words));
+    let before = heard();
+    let without = came(before, place.outside(&words));
+    Ok(Tried { without, with })
+}
+
+/// A question at the resolver's own port in the guard, and at the server's outside: nobody else is asked there.
+fn straight(way: &str, outside: &str) -> Result<Tried> {
+    let place = Place::new();
+    let with = place.within("names", &[way, DNS, BELOW]);
+    let with = match place.dns.has_heard(b"secret") {
+        true => Came::Through(with),
+        false => Came::Stopped(with),
+    };
+    let said = place.outside(&[outside, DNS, BELOW]);
+    let without = match place.dns.has_heard(b"secret") {
+        true => Came::Through(said),
+        false => Came::Stopped(said),
+    };
+    Ok(Tried { without, with })
+}
+
+/// A connection, after a question.
+fn reached(words: &[&str], attempt: &Attempt) -> Result<Tried> {
+    reached_at(&Place::serving(cloaked), words, attempt)
+}
+
+/// A name that is another's, and others.
+fn cloaked(asked: &Message, is_stream: bool) -> Vec<Vec<u8>> {
+    if server::name_in(asked) != "cloaked.api.example.com" {
+        return place::usual(asked, is_stream);
+    }
+    let mut records = vec![server::alias(
+        "cloaked.api.example.com",
+        "db.example.com",
+        60,
+    )];
+    records.extend(server::addresses(
+        asked,
+        "db.example.com",
+        &[DB.parse().unwrap()],
+        60,
+    ));
+    server::bytes(&server::answer(asked, records), is_stream)
+}
+
+fn reached_at(place: &Place, words: &[&str], attempt: &Attempt) -> Result<Tried> {
+    let _production = place.production();
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    if !words.is_empty() {
+        let said = place.asked(&mut shell, &words.join(" "));
+        anyhow::ensure!(said.starts_with("answered"), "the question failed: {said}");
+    }
+    let with = shell.attempt(attempt)?;
+    let without = attempt.outside(place.network.dev(), AGENT)?;
+    let came =
+        |report: &guard_lab::Report| Came::of(report, report.ok.then(|| report.detail.clone()));
+    Ok(Tried {
+        with: came(&with),
+        without: came(&without),
+    })
+}
+
+/// An address to which an allowed name is bound.
+fn rebound(address: &'static str) -> Result<Tried> {
+    let place = bound_to(move |_| address);
+    place
+        .network
+        .answer_for(&["10.0.0.0/24", "169.254.169.254/32", "64:ff9b::/96"])?;
+    reached_on(&place, &["bound.api.example.com"], address)
+}
+
+/// The second time it is asked for, the name is bound to another.
+fn rebound_later() -> Result<Tried> {
+    let place = bound_to(|name| match name.starts_with("second") {
+        true => "10.0.0.5",
+        false => API,
+    });
+    place.network.answer_for(&["10.0.0.0/24"])?;
+    reached_on(
+        &place,
+        &["first.api.example.com", "second.api.example.com"],
+        "10.0.0.5",
+    )
+}
+
+fn bound_to(address: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> Place {
+    Place::serving(move |asked, is_stream| {
+        let name = server::name_in(asked);
+        let at = address(&name).parse().unwrap();
+        let records = server::addresses(asked, &name, &[at], 1);
+        server::bytes(&server::answer(asked, records), is_stream)
+    })
+}
+
+/// A connection to where the last of some names leads. On this machine somebody listens, too.
+fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
+    let mut listener = place.network.dev().command_as(AGENT, "/usr/bin/python3");
+    listener.args(["-c", LISTENS]);
+    let mut listener = guard_lab::Running::start(&mut listener)?;
+    listener.line_with("listens", guard_lab::PATIENCE)?;
+    let _production = place.production();
+    let kind = if address.contains(':') {
+        "udp-AAAA"
+    } else {
+        "udp"
+    };
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    for name in names {
+        let said = place.asked(&mut shell, &format!("{kind} {DNS} {name}"));
+        anyhow::ensure!(said.starts_with("answered"), "the question failed: {said}");
+    }
+    let port = if is_here(address) { 8443 } else { 443 };
+    let attempt = Attempt::tcp(address, port);
+    let with = shell.attempt(&attempt)?;
+    let without = attempt.outside(place.network.dev(), AGENT)?;
+    let came =
+        |report: &guard_lab::Report| Came::of(report, report.ok.then(|| report.detail.clone()));
+    Ok(Tried {
+        with: came(&with),
+        without: came(&without),
+    })
+}
+
+/// Whether an address is this machine's, where only its own server listens.
+fn is_here(address: &str) -> bool {
+    ["127.0.0.1", "::1", "0.0.0.0"].contains(&address)
+}
+
+/// Echoes what comes to a port of this machine.
+const LISTENS: &str = r#"
+import socket
+s = socket.create_server(("::", 8443), family=socket.AF_INET6, dualstack_ipv6=True)
+print("listens", flush=True)
+while True:
+    c, _ = s.accept()
+    c.sendall(c.recv(4096))
+    c.close()
+"#;
+
+/// A name server in the session answers it, and opens nothing.
+fn own_server() -> Result<Tried> {
+    const SERVES: &str = r#"
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 53))
+print("serves", flush=True)
+while True:
+    asked, peer = s.recvfrom(512)
+    s.sendto(asked[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked[12:] + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 10]), peer)
+"#;
+    // Datagrams are open there: they are judged each by itself, answers too.
+    let own =
+        "\n[[rule]]\nname = \"own\"\nto = [\"127.0.0.1\"]\nports = [\"udp\"]\naction = \"allow\"\n";
+    let policy =
+        format!("{}{own}", place::POLICY).replace("name = \"names\"", "name = \"own-server\"");
+    let place = Place::build(place::usual, |daemon| daemon.policy("own-server", &policy));
+    let _production = place.production();
+    let mut low = place.network.dev().command("sh");
+    low.args([
+        "-c",
+        "echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start",
+    ]);
+    anyhow::ensure!(low.status()?.success(), "{low:?} failed");
+    let program = place.daemon.write_for_agents("serves.py", SERVES)?;
+    let mut shell = Shell::start(&place.daemon, "own-server")?;
+    shell.tell(&format!("/usr/bin/python3 {} &", program.display()))?;
+    shell.line_with("serves")?;
+    let said = place.asked(&mut shell, "udp 127.0.0.1 v1.api.example.com");
+    anyhow::ensure!(
+        said == format!("answered {API}"),
+        "its own server is not asked: {said}"
+    );
+    let attempt = Attempt::tcp(API, 443);
+    let with = shell.attempt(&attempt)?;
+    let without = attempt.outside(place.network.dev(), AGENT)?;
+    Ok(Tried {
+        with: Came::of(&with, with.ok.then(|| with.detail.clone())),
+        without: Came::of(&without, without.ok.then(|| without.detail.clone())),
+    })
+}
+
+/// What the outer session has learned is not the inner one's, which may not ask for it.
+fn nested() -> Result<Tried> {
+    let place = Place::new();
+    let _production = place.production();
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let said = place.asked(&mut shell, &format!("udp {DNS} v1.api.example.com"));
+    anyhow::ensure!(said == format!("answered {API}"), "{said}");
+    let attempt = Attempt::tcp(API, 443);
+    anyhow::ensure!(
+        shell.reaches(&attempt)?,
+        "the session around does not reach it"
+    );
+    let guard = guard_lab::bins::for_everybody("guard", place.daemon.tag())?;
+    let probe = guard_lab::bins::for_everybody("guard-lab", place.daemon.tag())?;
+    let inner = format!(
+        "{} run --policy narrower -- sh -c '/usr/bin/python3 {} udp {DNS} v1.api.example.com; {} {}'",
+        guard.display(),
+        place.odd.display(),
+        probe.display(),
+        attempt.args().join(" "),
+    );
+    shell.tell(&inner)?;
+    let said = shell.line_with("answer")?;
+    anyhow::ensure!(said.contains("NXDOMAIN"), "the inner one asks: {said}");
+    let with = guard_lab::Report::parse(&shell.line_with("\"ok\"")?)?;
+    let without = attempt.outside(place.network.dev(), AGENT)?;
+    Ok(Tried {
+        with: Came::of(&with, with.ok.then(|| with.detail.clone())),
+        without: Came::of(&without, without.ok.then(|| without.detail.clone())),
+    })
+}
+
+/// mDNS and LLMNR: packets that leave tell.
+fn neighbours() -> Result<Tried> {
+    const ASKS: &str = r#"
+import errno, socket, sys
+said = "sent"
+for group, port in [("224.0.0.251", 5353), ("224.0.0.252", 5355)]:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        s.sendto(b"\0\0\0\0\0\1\0\0\0\0\0\0\6secret\5local\0\0\1\0\1", (group, port))
+    except OSError as error:
+        said = errno.errorcode[error.errno]
+print("answer", said)
+"#;
+    let place = Place::new();
+    let production = place.production();
+    let program = place.daemon.write_for_agents("neighbours.py", ASKS)?;
+    let left = || -> Result<usize> {
+        let reached = production.reached()?;
+        let groups = ["224.0.0.251", "224.0.0.252"];
+        Ok(reached
+            .iter()
+            .filter(|one| groups.contains(&&*one.to.to_string()))
+            .count())
+    };
+    let run = place
+        .daemon
+        .agent(["run", "--policy", "names", "--", "/usr/bin/python3"]);
+    let with = run.args([&program]).run()?.stdout;
+    let with = match left()? {
+        0 => Came::Stopped(with),
+        packets => Came::Through(format!("{packets} packets")),
+    };
+    let mut outside = place.network.dev().command_as(AGENT, "/usr/bin/python3");
+    let outside = outside.arg(&program).output()?;
+    let without = match left()? {
+        0 => Came::Stopped(String::from_utf8_lossy(&outside.stdout).into_owned()),
+        packets => Came::Through(format!("{packets} packets")),
+    };
+    Ok(Tried { without, with })
+}

@@ -1,0 +1,64 @@
+//! The policy that ships for a home, as it ships: the first user's case without a line written.
+
+use guard_lab::{Daemon, Network, Production};
+
+use super::scene::{JOB, START, Scene};
+
+const SHIPPED: &str = include_str!("../../../policies/homelab.toml");
+/// The photo server of a home, at Immich's own port.
+const SERVER: &str = "192.168.7.20";
+const PORT: u16 = 2283;
+
+#[test]
+fn photos_at_home_are_looked_through_and_a_job_is_asked_about() {
+    let network = Network::new().unwrap();
+    network.answer_for(&["192.168.7.0/24"]).unwrap();
+    let scene = Scene {
+        network: &network,
+        daemon: Daemon::in_network(&network)
+            .policy("photos", SHIPPED)
+            .start()
+            .unwrap(),
+        production: Production::launch(&network, &[PORT], &[], true).unwrap(),
+    };
+    let url = |path: &str| format!("http://{SERVER}:{PORT}{path}");
+    let json = ["-H", "Content-Type: application/json"];
+    let (at_job, photo) = (url(JOB), url("/api/assets/1"));
+    let job = [&json[..], &["-X", "PUT", "-d", START, &at_job]].concat();
+    assert_eq!(scene.outside(&job).status, 200);
+
+    let search = url("/api/search/metadata");
+    let reads: [&[&str]; 3] = [
+        &[&url("/api/albums")],
+        &[&url("/api/assets/1/thumbnail")],
+        &[json[0], json[1], "-d", r#"{"city":"Kyoto"}"#, &search],
+    ];
+    for read in reads {
+        assert_eq!(scene.inside(read).status, 200, "{read:?}");
+    }
+    let stopped = scene.inside(&job);
+    assert_eq!(stopped.status, 403, "{stopped:?}");
+    assert_eq!(stopped.json()["rule"], "Immich");
+    let change = [&json[..], &["-X", "PUT", "-d", "{}", &photo]].concat();
+    assert_eq!(scene.inside(&change).status, 403);
+    let arrived = scene.arrived();
+    assert_eq!(arrived.len(), 4, "{arrived:?}");
+
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    let put = format!(
+        "curl -s -o /dev/null -w '%{{http_code}}\\n' {} '{}' -X PUT -d '{START}' {at_job}",
+        json[0], json[1]
+    );
+    agent.tell(&put).unwrap();
+    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
+    let [asked] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let warnings = asked["http"]["warnings"].to_string();
+    let warned = "much at once, or for good: a job over the whole library";
+    assert!(warnings.contains(warned), "{warnings}");
+    let id = asked["id"].as_str().unwrap();
+    let approved = scene.daemon.agent(["approve", id]).run().unwrap();
+    approved.success().unwrap();
+    agent.tell(&put).unwrap();
+    assert_eq!(agent.line_with("200").unwrap().trim(), "200");
+    assert_eq!(scene.arrived().last(), Some(&format!("PUT {JOB}")));
+}

@@ -1,0 +1,171 @@
+//! Addresses that change all the time: whatever a program was told, it reaches at once.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use guard_lab::{Daemon, Running, patience};
+
+use super::{
+    place::{API_V6, DNS, Place},
+    server,
+};
+
+/// Asks for a name and connects to what it is told, at once, again and again: `SECONDS COUNT`, whichever comes first. Prints how
+/// often it was answered, and what came of the connections.
+const CHURNS: &str = r#"
+import errno, socket, struct, sys, time
+seconds, most = float(sys.argv[1]), int(sys.argv[2])
+labels = b"".join(bytes([len(l)]) + l for l in b"v1.api.example.com".split(b".")) + b"\0"
+ends = time.monotonic() + seconds
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.connect(("192.0.2.53", 53))
+asked = connected = refused = lost = odd = 0
+first = ""
+while time.monotonic() < ends and asked < most:
+    asked += 1
+    id = struct.pack(">H", asked & 65535)
+    s.send(id + b"\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\x1c\0\1")
+    try:
+        answer = s.recv(512)
+        while answer[:2] != id:
+            answer = s.recv(512)
+    except TimeoutError:
+        lost += 1
+        continue
+    if answer[3] & 15 or answer[7] != 1:
+        odd += 1
+        continue
+    to = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    to.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    to.settimeout(10)
+    try:
+        to.connect((socket.inet_ntop(socket.AF_INET6, answer[-16:]), 443))
+        connected += 1
+    except OSError as error:
+        refused += 1
+        first = first or errno.errorcode.get(error.errno, str(error))
+    to.close()
+print("asked", asked, "connected", connected, "refused", refused, "lost", lost, "odd", odd, first, flush=True)
+"#;
+
+/// Accepts whoever comes, and nothing more.
+const ACCEPTS: &str = r#"
+import socket
+s = socket.create_server(("::", 443), family=socket.AF_INET6, backlog=4096)
+print("accepts", flush=True)
+while True:
+    s.accept()[0].close()
+"#;
+
+struct Churn {
+    place: Place,
+    program: String,
+    _accepts: Running,
+}
+
+impl Churn {
+    /// One whose name has an address by this number.
+    fn new(number: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        let place = Place::serving(move |asked, is_stream| {
+            let first: Ipv6Addr = API_V6.parse().unwrap();
+            let at = Ipv6Addr::from_bits(first.to_bits() + u128::from(number()));
+            let records = server::addresses(asked, &server::name_in(asked), &[IpAddr::V6(at)], 1);
+            server::bytes(&server::answer(asked, records), is_stream)
+        });
+        let mut accepts = place.network.prod().command("/usr/bin/python3");
+        let mut accepts = Running::start(accepts.args(["-c", ACCEPTS])).unwrap();
+        accepts.line_with("accepts", guard_lab::PATIENCE).unwrap();
+        let program = place.daemon.write_for_agents("churns.py", CHURNS).unwrap();
+        Self {
+            place,
+            program: program.display().to_string(),
+            _accepts: accepts,
+        }
+    }
+
+    /// Several sessions at once, and what each said.
+    fn run(&self, sessions: usize, time: Duration, count: u64) -> Vec<String> {
+        let words = [time.as_secs().to_string(), count.to_string()];
+        let start = |daemon: &Daemon| {
+            let run = daemon.agent([
+                "run",
+                "--policy",
+                "names",
+                "--",
+                "/usr/bin/python3",
+                &self.program,
+            ]);
+            run.args(words.clone()).spawn().unwrap()
+        };
+        let mut all: Vec<_> = (0..sessions).map(|_| start(&self.place.daemon)).collect();
+        let said = |one: &mut Running| one.line_with("asked", patience(time * 4)).unwrap();
+        all.iter_mut().map(said).collect()
+    }
+}
+
+/// How many connections there were, if none of them was refused and no answer was missing.
+fn connections(said: &[String]) -> u64 {
+    let of = |line: &String| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(
+            words[4..10],
+            ["refused", "0", "lost", "0", "odd", "0"],
+            "{said:?}"
+        );
+        assert_eq!(words[1], words[3], "{said:?}");
+        words[3].parse::<u64>().unwrap()
+    };
+    said.iter().map(of).sum()
+}
+
+/// Another address each second, by the clock.
+fn each_second() -> impl Fn() -> u64 {
+    let begin = Instant::now();
+    move || begin.elapsed().as_secs()
+}
+
+/// Another one each time.
+fn each_time() -> impl Fn() -> u64 {
+    let next = AtomicU64::new(0);
+    move || next.fetch_add(1, Ordering::Relaxed)
+}
+
+#[test]
+fn addresses_that_change_each_second_are_reached() {
+    let churn = Churn::new(each_second());
+    let said = churn.run(3, Duration::from_secs(20), u64::MAX);
+    assert!(connections(&said) > 100, "{said:?}");
+}
+
+#[test]
+#[ignore = "it takes ten minutes"]
+fn addresses_that_change_each_second_are_reached_for_ten_minutes() {
+    let churn = Churn::new(each_second());
+    let said = churn.run(6, Duration::from_secs(600), u64::MAX);
+    println!("{} connections, none refused: {said:?}", connections(&said));
+}
+
+#[test]
+fn addresses_that_nobody_had_before_are_reached_at_once() {
+    let churn = Churn::new(each_time());
+    let said = churn.run(3, Duration::from_secs(15), 4000);
+    assert!(connections(&said) > 100, "{said:?}");
+}
+
+/// A session may know 16,384 at a time.
+#[test]
+#[ignore = "it takes minutes"]
+fn a_hundred_thousand_addresses_are_reached_at_once() {
+    let churn = Churn::new(each_time());
+    let mut all = 0;
+    while all < 100_000 {
+        let said = churn.run(4, Duration::from_secs(600), 4000);
+        all += connections(&said);
+    }
+    println!("{all} connections, none refused");
+    assert!(churn.place.dns.has_heard(b"v1"), "{DNS}");
+}

