@@ -331,7 +331,7 @@ fn first_record(message: &Message, gate: Gate) -> u32 {
         return 0;
     };
     // SAFETY: a live map value, which only the socket's owner uses.
-    let patterns = unsafe { &mut *(&raw mut (*gate.0).patterns) };
+    let patterns = unsafe { &mut (*gate.0).patterns };
     tls::patterns(message, name, patterns).unwrap_or(0)
 }
 
@@ -360,7 +360,7 @@ fn is_allowed(gate: Gate, count: u32) -> bool {
 fn may_be_shown(policy: u32, session: &Session, to: &Connection, gate: Gate, count: u32) -> bool {
     let of_address = verdict::of_policy(PolicyId(policy), session.id, to, Standing::Stands);
     // SAFETY: a live map value, which only the socket's owner uses.
-    let patterns: &Patterns = unsafe { &*(&raw const (*gate.0).patterns) };
+    let patterns: &Patterns = unsafe { &(*gate.0).patterns };
     let said = kernel::find(count.min(MAX_LABELS as u32), Said::DENY.pack(), |at| {
         let pattern = *patterns.get(at)?;
         let said = verdict::said(PolicyId(policy), NameId(pattern), to);

@@ -10,6 +10,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapData, SockHash},
     programs::{CgroupAttachMode, SkMsg, SockOps, links::FdLink},
+    util::KernelVersion,
 };
 use guard_proto::HookStatus;
 use guard_sys::bpf;
@@ -25,6 +26,8 @@ const OPS: &str = "gate_ops";
 const SOCK_OPS: u32 = 3;
 /// The program at the map.
 const HELLO: &str = "gate_hello";
+/// The first kernel on which it was seen to work. On 6.1 it was seen not to, and those between were not tried.
+const FIRST: KernelVersion = KernelVersion::new(6, 18, 0);
 
 /// The map that tells the kernel half whether the gate is in place.
 pub(super) struct Gate {
@@ -45,6 +48,11 @@ impl Gate {
     ) -> std::result::Result<Self, String> {
         if !object.has_gate() {
             return Err("the kernel half is of a version that does not look at TLS".to_owned());
+        }
+        // A kernel of unknown version is not taken for one that has it.
+        if KernelVersion::current().map_or(true, |version| version < FIRST) {
+            detach(live);
+            return Err("it does so from Linux 6.18 on".to_owned());
         }
         let attached = attach_hello(live, ebpf).and_then(|()| attach_ops(live, root, ebpf));
         let attached = attached.and_then(|()| {

@@ -36,6 +36,9 @@ fn curl(scene: &Scene, shell: &mut Shell, name: &str, at: &str, args: &str) -> S
 
 fn the_name_decides(looks: Looks) {
     let scene = Scene::new();
+    if !scene.can(looks) {
+        return;
+    }
     for (at, name) in [(SHARED, FORGE), (SHARED, EVIL), (SHARED6, EVIL)] {
         assert_eq!(
             scene.says_outside(at, name, "whole"),
@@ -50,9 +53,7 @@ fn the_name_decides(looks: Looks) {
         assert_eq!(scene.says(&mut shell, SHARED, name, "whole"), "answer");
     }
     daemon.write_policy("shared", &with()).unwrap();
-    let mut tried = 0;
     eventually("the new policy holds", || {
-        tried += 1;
         scene.says(&mut shell, SHARED, EVIL, "whole") != "answer"
     })
     .unwrap();
@@ -64,13 +65,8 @@ fn the_name_decides(looks: Looks) {
         let before = scene.begun();
         let wrong = curl(&scene, &mut shell, EVIL, at, "");
         assert!(wrong.starts_with("status=000"), "{at}: {wrong}");
-        assert_eq!(
-            scene
-                .says(&mut shell, at, "x.asked.forge.example.com", "whole")
-                .as_str()
-                == "answer",
-            false
-        );
+        let asked = scene.says(&mut shell, at, "x.asked.forge.example.com", "whole");
+        assert_ne!(asked, "answer");
         eventually("the server sees them end", || {
             scene.begun().1 >= before.1 + 2
         })
@@ -101,6 +97,9 @@ fn the_name_decides(looks: Looks) {
 
 fn however_it_is_sent(looks: Looks) {
     let scene = Scene::new();
+    if !scene.can(looks) {
+        return;
+    }
     let daemon = scene.daemon(&with(), looks);
     let mut shell = scene.session(&daemon);
     for way in WAYS {
@@ -220,6 +219,9 @@ print('handshakes=all')
 #[test]
 fn the_gate_outlives_guardd_and_is_adopted() {
     let scene = Scene::new();
+    if !scene.can(Looks::Kernel) {
+        return;
+    }
     let mut daemon = scene.daemon(&with(), Looks::Kernel);
     let mut shell = scene.session(&daemon);
     daemon.kill().unwrap();

@@ -134,6 +134,13 @@ impl Scene {
         daemon.config(&config).start().unwrap()
     }
 
+    /// Whether this kernel has the gate, where it is to look. Elsewhere the proxy does, which has tests of its own.
+    pub(super) fn can(&self, looks: Looks) -> bool {
+        let daemon = Daemon::in_network(&self.network).policy("shared", WITHOUT);
+        let daemon = daemon.start().unwrap();
+        looks == Looks::Proxy || daemon.has_hook("gate_hello").unwrap()
+    }
+
     /// A session that has asked for the name that is allowed.
     pub(super) fn session(&self, daemon: &Daemon) -> Shell {
         let mut shell = Shell::start(daemon, "shared").unwrap();
