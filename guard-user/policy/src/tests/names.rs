@@ -9,9 +9,11 @@ use proptest::{prelude::*, sample::select};
 use super::{
     super::{
         compile::{Compiled, compile},
+        explain::explain,
         group::Group,
         model::{Environment, Policy, Rule},
         name::{DomainName, Pattern},
+        ports::PortSpec,
         prefix::Prefix,
         target::Target,
     },
@@ -244,6 +246,25 @@ fn a_name_has_to_be_shown_where_the_rule_says_so() {
     // Addresses in `to` are of its names, too.
     let beside = decided(&compiled, &[], &to("203.0.113.9", 443), 1);
     assert!(beside.flags & prefix_flags::BY_SNI != 0 && beside.verdict == Verdict::Allow);
+}
+
+#[test]
+fn an_explanation_says_what_tls_has_to_show() {
+    let policy = policy(SHOWN);
+    let compiled = compile(&policy, &judging()).unwrap();
+    let says = |asked: &str, ports: &[PortSpec]| {
+        let asked = asked.parse().unwrap();
+        let all = explain(&policy, &compiled, &judging(), &asked, ports);
+        assert_eq!(all.len(), 1, "{all:?}");
+        (all[0].verdict.clone(), all[0].tls.clone())
+    };
+    let names = ["forge.example", "*.forge.example"].map(str::to_owned);
+    let shown = ("allow".to_owned(), Some(names.to_vec()));
+    assert_eq!(says("a.forge.example:443", &[]), shown);
+    assert_eq!(says("203.0.113.9:443", &[]), shown);
+    assert_eq!(says("a.forge.example:22", &[]), ("allow".to_owned(), None));
+    let quic = PortSpec::one(Protocol::UDP, 443);
+    assert_eq!(says("a.forge.example", &[quic]), ("deny".to_owned(), None));
 }
 
 #[test]
