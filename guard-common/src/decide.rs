@@ -207,13 +207,14 @@ impl Decision {
     #[inline(always)]
     pub const fn and(self, outer: Self) -> Self {
         let replies = self.passes_replies() && outer.passes_replies();
-        let names = (self.flags | outer.flags) & prefix_flags::NAMES;
+        const OF_ANY: u8 = prefix_flags::NAMES | prefix_flags::BY_SNI;
+        let of_any = (self.flags | outer.flags) & OF_ANY;
         let is_outer = outer.verdict.strictness() >= self.verdict.strictness();
         let mut both = if is_outer { outer } else { self };
         if !replies {
             both.flags &= !prefix_flags::INBOUND;
         }
-        both.flags |= names;
+        both.flags |= of_any;
         both
     }
 
@@ -245,6 +246,13 @@ impl Decision {
     #[must_use]
     pub const fn allows(&self) -> bool {
         matches!(self.verdict, Verdict::Allow)
+    }
+
+    /// Whether TLS has to show a name that the policies allow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_by_sni(&self) -> bool {
+        self.flags & prefix_flags::BY_SNI != 0
     }
 
     /// Whether a reply on a connection that came in from there may pass: the policy says `inbound`,
@@ -313,13 +321,23 @@ impl Said {
 
     /// Whether it is a rule's for a pattern.
     #[inline(always)]
-    const fn is_of_pattern(&self) -> bool {
+    #[must_use]
+    pub const fn is_of_pattern(&self) -> bool {
         self.has(prefix_flags::NAME) && self.verdict.rule != DEFAULT_RULE
     }
 
+    /// Of two that allow, the one that looks at TLS is the stricter.
     #[inline(always)]
     const fn strictness(&self) -> u8 {
-        self.verdict.verdict.strictness()
+        let by_sni = if self.has(prefix_flags::BY_SNI) { 1 } else { 0 };
+        2 * self.verdict.verdict.strictness() + by_sni
+    }
+
+    /// Whether a rule says it, of the name or of all names below one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of_a_name(&self) -> bool {
+        self.is_of_pattern()
     }
 }
 
@@ -329,37 +347,49 @@ fn said<T: Tables>(tables: &T, policy: PolicyId, at: &Address, to: &Connection) 
     let Some(value) = tables.prefix(policy, at) else {
         return Said::DENY;
     };
-    let (mut verdict, mut rule) = (value.verdict, value.rule);
-    let mut is_own = value.flags & prefix_flags::HOST != 0;
-    if value.list.0 != 0 {
-        let Some(list) = tables.ranges(value.list) else {
-            return Said::DENY;
-        };
-        let own = list.own as usize;
-        // One number of the size of an `Option`'s tag: kernels before 6.1.100 and 6.3 let nobody read a part of the stack
-        // that was not written, and LLVM reads tag and bytes at once.
-        let packed = |is_own: bool, verdict, rule| {
-            (u32::from(is_own) << 24) | (u32::from(verdict) << 16) | u32::from(rule)
-        };
-        let denied = packed(true, Verdict::Deny as u8, DEFAULT_RULE);
-        let first = tables.find(MAX_RANGES.min(list.len as usize), denied, |at| {
-            let range = list.entries.get(at)?;
-            range
-                .covers(to.protocol, to.port)
-                .then(|| packed(at < own, range.verdict, range.rule))
-        });
-        if let Some(first) = first {
-            (verdict, rule) = ((first >> 16) as u8, first as u16);
-            is_own = first >> 24 != 0;
-        }
+    if value.list.0 == 0 {
+        return said_without_ports(&value);
     }
+    let Some(list) = tables.ranges(value.list) else {
+        return Said::DENY;
+    };
+    // One number of the size of an `Option`'s tag: kernels before 6.1.100 and 6.3 let nobody read a part of the stack
+    // that was not written, and LLVM reads tag and bytes at once.
+    const FAILED: u32 = u32::MAX;
+    let first = tables.find(MAX_RANGES.min(list.len as usize), FAILED, |at| {
+        let range = list.entries.get(at)?;
+        let found = (at as u32) << 24 | u32::from(range.verdict) << 16 | u32::from(range.rule);
+        range.covers(to.protocol, to.port).then_some(found)
+    });
+    let first = match first {
+        None => return said_without_ports(&value),
+        Some(FAILED) => return Said::DENY,
+        Some(first) => first,
+    };
+    let (verdict, by_sni) = match (first >> 16) as u8 {
+        Verdict::BY_SNI => (Verdict::Allow, prefix_flags::BY_SNI),
+        other => (Verdict::from_u8(other), 0),
+    };
     Said {
         verdict: PolicyVerdict {
-            verdict: Verdict::from_u8(verdict),
-            flags: value.flags,
-            rule,
+            verdict,
+            flags: value.flags | by_sni,
+            rule: first as u16,
         },
-        is_own,
+        is_own: first >> 24 < u32::from(list.own),
+    }
+}
+
+/// What a value says where none of its port ranges does.
+#[inline(always)]
+const fn said_without_ports(value: &PrefixValue) -> Said {
+    Said {
+        verdict: PolicyVerdict {
+            verdict: Verdict::from_u8(value.verdict),
+            flags: value.flags,
+            rule: value.rule,
+        },
+        is_own: value.flags & prefix_flags::HOST != 0,
     }
 }
 
@@ -468,7 +498,7 @@ impl NamesSaid {
         let flags = base.verdict.flags;
         if self.is_unknown {
             return PolicyVerdict {
-                flags,
+                flags: flags & !prefix_flags::BY_SNI,
                 ..PolicyVerdict::DENY
             };
         }
@@ -484,8 +514,9 @@ impl NamesSaid {
         if self.said.strictness() < base.strictness() && !may_widen {
             return base.verdict;
         }
+        let by_sni = self.said.verdict.flags & prefix_flags::BY_SNI;
         PolicyVerdict {
-            flags,
+            flags: flags & !prefix_flags::BY_SNI | by_sni,
             ..self.said.verdict
         }
     }
@@ -533,7 +564,7 @@ pub fn find_hole<T: Tables>(
 }
 
 /// The verdict of a session's policies, without holes: the strictest. Of equals the outermost's, which nothing in the session
-/// chose. Replies pass where they pass under every policy; [`prefix_flags::NAMES`] is any policy's.
+/// chose. Replies pass where they pass under every policy; [`prefix_flags::NAMES`] and [`prefix_flags::BY_SNI`] are any policy's.
 ///
 /// `says` is [`policy_verdict`], on the tables of whichever half decides. The kernel half makes it policy by policy.
 #[inline(always)]
@@ -578,6 +609,17 @@ pub fn with_hole(
         decision.expires = passage.expires;
     }
     decision
+}
+
+/// Whether a policy lets TLS show a name: `says` is [`said_of`] of a pattern that covers the name, the narrowest that the policy
+/// has, or `None`. A policy that does not look at TLS there minds only names that it has rules for.
+#[inline(always)]
+#[must_use]
+pub const fn may_show(of_address: PolicyVerdict, says: Option<Said>) -> bool {
+    match says {
+        Some(said) if said.is_of_pattern() => matches!(said.verdict.verdict, Verdict::Allow),
+        _ => of_address.flags & prefix_flags::BY_SNI == 0,
+    }
 }
 
 #[cfg(test)]

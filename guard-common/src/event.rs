@@ -31,6 +31,8 @@ pub enum Hook {
     Dial = 8,
     /// The same, and the process connects so often that no more of it is reported in this second.
     ManyDials = 9,
+    /// The first record of a connection whose TLS has to show a name that the policies allow.
+    Hello = 10,
 }
 
 impl Hook {
@@ -47,6 +49,7 @@ impl Hook {
             7 => Self::Listener,
             8 => Self::Dial,
             9 => Self::ManyDials,
+            10 => Self::Hello,
             _ => return None,
         })
     }
@@ -64,6 +67,7 @@ impl Hook {
             Self::Listener => "listener",
             Self::Dial => "dial",
             Self::ManyDials => "many_dials",
+            Self::Hello => "hello",
         }
     }
 }

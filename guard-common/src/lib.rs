@@ -9,6 +9,7 @@
 mod address;
 mod decide;
 mod event;
+mod flow;
 mod held;
 mod hole;
 mod log;
@@ -18,14 +19,16 @@ mod origin;
 mod policy;
 mod relay;
 mod session;
+pub mod tls;
 mod unix;
 
 pub use address::{Address, Mask};
 pub use decide::{
     Connection, Decision, NamesSaid, Passage, PolicyVerdict, Said, Tables, Wanted, chain_verdict,
-    decide, find_hole, named_verdict, policy_verdict, said_of, with_hole,
+    decide, find_hole, may_show, named_verdict, policy_verdict, said_of, with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
+pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS};
 pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
 pub use log::{LogLines, Outcome, kernel_log};

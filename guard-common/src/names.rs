@@ -36,13 +36,29 @@ impl NameId {
     #[must_use]
     pub const fn of(pattern: &str) -> Self {
         let bytes = pattern.as_bytes();
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut hash = Self::BASIS;
         let mut at = 0;
         while at < bytes.len() {
-            hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            hash = Self::step(hash, bytes[at]);
             at += 1;
         }
-        Self(if hash == 0 { 1 } else { hash })
+        Self(Self::ended(hash))
+    }
+
+    /// The hash of no bytes, and of the first two of a wildcard, for who makes one byte by byte.
+    pub(crate) const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    pub(crate) const BELOW: u64 = Self::step(Self::step(Self::BASIS, b'*'), b'.');
+
+    /// With one more byte.
+    #[inline(always)]
+    pub(crate) const fn step(hash: u64, byte: u8) -> u64 {
+        (hash ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3)
+    }
+
+    /// The number of what was hashed.
+    #[inline(always)]
+    pub(crate) const fn ended(hash: u64) -> u64 {
+        if hash == 0 { 1 } else { hash }
     }
 
     /// The address under which a policy's trie has what it says of the pattern.

@@ -69,6 +69,10 @@ impl Verdict {
         }
     }
 
+    /// What a [`RangeEntry`] says for what is allowed where TLS shows a name that the policy allows. Kernel halves that know
+    /// nothing of it take it for a denial.
+    pub const BY_SNI: u8 = 0xc3;
+
     /// 0 for the most permissive.
     #[inline(always)]
     #[must_use]
@@ -163,6 +167,8 @@ pub mod prefix_flags {
     pub const PRIVATE: u8 = 32;
     /// `verdict` is that of a rule for this very address.
     pub const HOST: u8 = 64;
+    /// Of a verdict, and never of a value: it is allowed where TLS shows a name that the policy allows ([`super::Verdict::BY_SNI`]).
+    pub const BY_SNI: u8 = 128;
 }
 
 /// What a policy's trie says of a prefix.
@@ -194,7 +200,7 @@ pub const MAX_RANGES: usize = 64;
 pub struct RangeEntry {
     /// Which protocol; never [`Protocol::ANY`].
     pub protocol: Protocol,
-    /// A [`Verdict`].
+    /// A [`Verdict`], or [`Verdict::BY_SNI`].
     pub verdict: u8,
     /// Index of the rule.
     pub rule: u16,
@@ -205,6 +211,22 @@ pub struct RangeEntry {
 }
 
 impl RangeEntry {
+    /// What it says, whatever TLS has to show.
+    #[inline(always)]
+    pub const fn verdict(&self) -> Verdict {
+        match self.verdict {
+            Verdict::BY_SNI => Verdict::Allow,
+            other => Verdict::from_u8(other),
+        }
+    }
+
+    /// Whether TLS has to show a name that the policy allows.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_by_sni(&self) -> bool {
+        self.verdict == Verdict::BY_SNI
+    }
+
     /// Whether this range decides for a port of a protocol.
     #[inline(always)]
     #[must_use]

@@ -42,6 +42,36 @@ pub(crate) fn operated(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     if sk.is_null() { None } else { Some(sk) }
 }
 
+/// The other end of a callback's TCP connection.
+#[inline(always)]
+pub(crate) fn peer(ctx: &SockOpsContext) -> Connection {
+    /// `AF_INET6` of linux/socket.h.
+    const AF_INET6: u32 = 10;
+    // SAFETY: the kernel's context. All is read whatever the family is: LLVM would make one load of two in two branches, at an
+    // offset that the verifier refuses. `remote_port` has 16 bits in network byte order in its high half.
+    let (port, is_v6, v4, v6) = unsafe {
+        let ops = ctx.ops;
+        let ip6 = (&raw const (*ops).remote_ip6).cast::<u32>();
+        (
+            u32::from_be((&raw const (*ops).remote_port).read_volatile()) as u16,
+            (&raw const (*ops).family).read_volatile() == AF_INET6,
+            (&raw const (*ops).remote_ip4).read_volatile(),
+            [
+                ip6.read_volatile(),
+                ip6.add(1).read_volatile(),
+                ip6.add(2).read_volatile(),
+                ip6.add(3).read_volatile(),
+            ],
+        )
+    };
+    let to = if is_v6 {
+        Address(v6)
+    } else {
+        Address::from_v4_be(v4)
+    };
+    Connection::new(to, Protocol::TCP, port)
+}
+
 /// What a program asked for on an IPv4 socket.
 #[inline(always)]
 pub(crate) fn connection4(ctx: &SockAddrContext) -> Connection {
@@ -227,6 +257,7 @@ pub(crate) struct Segment {
     pub(crate) from: Address,
     /// In host byte order.
     pub(crate) port: u16,
+    /// Bytes 12 and 13 of a TCP header: its length and flags.
     flags: u16,
 }
 
@@ -259,6 +290,34 @@ pub(crate) fn segment(skb: *mut __sk_buff, segment: &mut MaybeUninit<Segment>) -
         first if first >> 4 == 6 && start + 60 <= end => segment6(start, segment),
         _ => false,
     }
+}
+
+/// What of a TCP segment is not its headers.
+#[derive(Clone, Copy)]
+pub(crate) struct Payload {
+    /// In bytes, of all segments that the packet is cut into.
+    pub(crate) length: u32,
+    /// Whether the segment begins a connection.
+    pub(crate) begins: bool,
+}
+
+/// The payload of a TCP segment right behind the IP header; `None` where there is none, as in [`segment`].
+#[inline(always)]
+pub(crate) fn payload(skb: *mut __sk_buff) -> Option<Payload> {
+    let mut read = MaybeUninit::uninit();
+    if !segment(skb, &mut read) {
+        return None;
+    }
+    // SAFETY: `segment` wrote it.
+    let read = unsafe { read.assume_init_ref() };
+    let ip = if read.from.is_v4() { 20 } else { 40 };
+    let headers = ip + u32::from(read.flags >> 12) * 4;
+    // SAFETY: the kernel's context.
+    let length = unsafe { (&raw const (*skb).len).read_volatile() };
+    Some(Payload {
+        length: length.saturating_sub(headers),
+        begins: read.begins(),
+    })
 }
 
 /// Where a UDP datagram comes from, right behind an IPv4 header without options or an IPv6 header; false for others.
@@ -330,7 +389,7 @@ fn segment4(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
             *header.add(9),
             header.add(12).cast::<u32>().read_unaligned(),
             header.add(20).cast::<u16>().read_unaligned(),
-            *header.add(33),
+            header.add(32).cast::<u16>().read_unaligned(),
         )
     };
     if protocol != IPPROTO_TCP {
@@ -339,7 +398,7 @@ fn segment4(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
     segment.write(Segment {
         from: Address::from_v4_be(address),
         port: u16::from_be(port),
-        flags: u16::from(flags),
+        flags: u16::from_be(flags),
     });
     true
 }
@@ -359,7 +418,7 @@ fn segment6(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
                 address.add(3).read_unaligned(),
             ]),
             header.add(40).cast::<u16>().read_unaligned(),
-            *header.add(53),
+            header.add(52).cast::<u16>().read_unaligned(),
         )
     };
     if protocol != IPPROTO_TCP {
@@ -368,7 +427,7 @@ fn segment6(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
     segment.write(Segment {
         from,
         port: u16::from_be(port),
-        flags: u16::from(flags),
+        flags: u16::from_be(flags),
     });
     true
 }

@@ -54,7 +54,8 @@ impl RefusalReport<'_> {
     /// Counts it, and reports it if that is due.
     #[inline(always)]
     pub(crate) fn emit(&self) {
-        let due = due(self.session.id, self.to, self.decision.verdict, self.held);
+        let verdict = reported(self.decision.verdict);
+        let due = due(self.session.id, self.to, verdict, self.held);
         if due != 0 {
             self.tell(due);
         }
@@ -102,13 +103,14 @@ impl RefusalReport<'_> {
             (&raw mut (*event).port).write(self.to.port);
             (&raw mut (*event).rule).write(self.decision.rule);
             (&raw mut (*event).protocol).write(self.to.protocol);
-            (&raw mut (*event).verdict).write(self.decision.verdict as u8);
+            (&raw mut (*event).verdict).write(reported(self.decision.verdict) as u8);
             (&raw mut (*event).hook).write(self.hook as u8);
             (&raw mut (*event).socket_type).write(self.socket_type);
             (&raw mut (*event).held).write(u8::from(self.held));
             (&raw mut (*event).pad).write(0);
             (&raw mut (*event).through).write(self.through.to_be_bytes());
-            if is_tasks {
+            // Programs at maps of sockets cannot ask for it; guardd can.
+            if is_tasks && !matches!(self.hook, Hook::Hello) {
                 kernel::current_comm(&mut (*event).comm);
             } else {
                 kernel::clear((&raw mut (*event).comm).cast());
@@ -116,6 +118,15 @@ impl RefusalReport<'_> {
         }
         entry.submit(0);
         true
+    }
+}
+
+/// What is reported of a refusal. What policies allow is refused where TLS does not show what they want.
+#[inline(always)]
+const fn reported(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Allow => Verdict::Deny,
+        other => other,
     }
 }
 
@@ -236,11 +247,28 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
     .tell(policy >> 32);
 }
 
+/// The refusal of a connection that the policies allow by a name, and that shows none, reported if that is due.
+#[inline(always)]
+pub(crate) fn by_name(cgroup: u64, session: &Session, to: &Connection, decision: &Decision) {
+    RefusalReport {
+        hook: Hook::Hello,
+        cgroup,
+        session,
+        to,
+        decision,
+        socket_type: 0,
+        held: false,
+        through: 0,
+    }
+    .emit();
+}
+
 /// Counts the refusal of a case, and reports it if that is due. `held`: it is held for an approver instead. `asked`: the
 /// destination that the program gave, if the case is about a listener's upstream.
 #[inline(always)]
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
-    let due = due(case.session.id, &case.to, case.verdict(), held);
+    let verdict = reported(case.verdict());
+    let due = due(case.session.id, &case.to, verdict, held);
     if due != 0 {
         tell_case(case, asked, hook, held, due);
     }

@@ -12,6 +12,8 @@
 mod ctx;
 mod dial;
 mod emit;
+mod flows;
+mod gate;
 mod hold;
 mod kernel;
 mod layout;
@@ -32,8 +34,8 @@ use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock,
     },
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
-    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sk_msg, sock_ops},
+    programs::{SkBuffContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
     Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome, PolicyId,
@@ -42,6 +44,7 @@ use guard_common::{
 
 use crate::{
     emit::RefusalReport,
+    gate::Passing,
     hold::Hold,
     maps::Kernel,
     redirect::Redirect,
@@ -145,8 +148,8 @@ fn listen(ctx: SockOpsContext) -> u32 {
     ALLOW as u32
 }
 
-/// Callbacks of TCP (`sock_ops`): of a socket whose connection is held they pace its SYNs and note its end. What other programs
-/// replied stays as it is.
+/// Callbacks of TCP (`sock_ops`): of a socket whose connection is held they pace its SYNs and note its end, and of each they count
+/// what it reached. What other programs replied stays as it is.
 #[sock_ops]
 fn hold(ctx: SockOpsContext) -> u32 {
     if ctx.op() == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
@@ -155,7 +158,22 @@ fn hold(ctx: SockOpsContext) -> u32 {
         socket.unmark_inbound();
     }
     hold::operate(&ctx);
+    // After those, which want no more of these callbacks once the connection stands.
+    flows::operate(&ctx);
     ALLOW as u32
+}
+
+/// Callbacks of TCP for sockets that have to show a name in TLS.
+#[sock_ops]
+fn gate_ops(ctx: SockOpsContext) -> u32 {
+    gate::operate(&ctx);
+    ALLOW as u32
+}
+
+/// What programs send on such sockets.
+#[sk_msg]
+fn gate_hello(ctx: SkMsgContext) -> u32 {
+    gate::hear(&ctx)
 }
 
 /// Judges `connect`. A socket may connect again, elsewhere: what was cached for the last destination is cleared first.
@@ -198,6 +216,7 @@ fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
     {
         hold.forget(ctx);
     }
+    gate::forget(sk);
     true
 }
 
@@ -279,7 +298,8 @@ fn judge_call(
         Ruling::Decided => {}
     }
     let decision = case.decision();
-    if !decision.allows() {
+    let is_kept = decision.is_by_sni() && is_tcp_connect(to, hook);
+    if !decision.allows() || (is_kept && !gate::begin(ctx, to, cgroup)) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
@@ -347,11 +367,21 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     if held { ALLOW } else { REFUSE }
 }
 
-/// The generation under which an allowance is cached. Where the hole counts bytes it is never valid: then only the hole is
-/// known again.
+/// The generation under which a call's allowance is cached. Where the hole counts bytes, or packets wait for a name, it is never
+/// valid: then only the hole is known again.
 #[inline(always)]
 fn valid(decision: &Decision, generation: u64) -> u64 {
-    if decision.counts_bytes() {
+    if decision.counts_bytes() || decision.is_by_sni() {
+        0
+    } else {
+        generation
+    }
+}
+
+/// The same of a packet's allowance.
+#[inline(always)]
+fn cacheable(decision: &Decision, passing: Passing, generation: u64) -> u64 {
+    if decision.counts_bytes() || passing != Passing::Yes {
         0
     } else {
         generation
@@ -422,6 +452,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let generation = if receiver.begins() { 0 } else { generation };
     if receiver.is_own() {
         log::packet(skb, to, Outcome::Own);
+        flows::note_own(sk);
         if generation != 0 {
             cache_plain(skb, sk, to, generation);
         }
@@ -505,9 +536,18 @@ fn conclude(
     answers: Answers,
 ) -> i32 {
     let decision = case.decision();
-    let is_spent = decision.counts_bytes() && !maps::take_bytes(decision.hole, kernel::length(skb));
+    let passing = if decision.allows() && decision.is_by_sni() && answers == Answers::No {
+        gate::judge(skb, sk, case.cgroup())
+    } else {
+        Passing::Yes
+    };
+    let is_spent = passing != Passing::No
+        && decision.counts_bytes()
+        && !maps::take_bytes(decision.hole, kernel::length(skb));
     if is_spent {
         case.refuse();
+    } else if passing == Passing::No {
+        // What is allowed is not held.
     } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
         // What cannot be cached is decided again with the next packet.
         if let Some(socket) = Socket::new(sk) {
@@ -517,13 +557,16 @@ fn conclude(
             socket.remember(
                 to,
                 &decision,
-                valid(&decision, case.generation()),
+                cacheable(&decision, passing, case.generation()),
                 case.cgroup(),
                 Judge::Packet,
             );
         }
         hold::note_passed(skb, sk, &decision);
         log::case(case, to, Hook::Egress, Outcome::Allowed);
+        if answers == Answers::No {
+            flows::note_packet(sk, to, case.session.id, case.said());
+        }
         return ALLOW;
     } else if let Some(answer) = hold::judge(sk, to, case.session.id) {
         log::case(case, to, Hook::Egress, Outcome::Held);
@@ -555,6 +598,10 @@ fn judge_redirected(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> 
     let asked = redirect.asked();
     let decision = redirect::decide(redirect, &asked, &session);
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
+        if asked.protocol == Protocol::UDP {
+            let said = verdict::with_policy(decision.said(), decision.policy);
+            flows::note_packet(sk, &asked, session.id, said);
+        }
         // The resolver is told of each datagram.
         return match (decision.hole.0, asked.protocol) {
             (0, Protocol::TCP) => ALLOW,

@@ -8,14 +8,14 @@ use core::{
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
-    btf_maps::{Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, RingBuf, lpm_trie::Key},
+    btf_maps::{Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, RingBuf, SockHash, lpm_trie::Key},
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoldTerms,
-    HoleId, HoleKind, HoleList, Learned, ListId, NameId, Named, NamedKey, NetnsCookie, Origin,
-    OriginKey, PolicyId, PrefixValue, RangeList, RefusedKey, Relay, Session, SessionId,
-    SessionStats, Tables, meta,
+    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Flow, FlowCount,
+    FlowKey, Held, HoldTerms, HoleId, HoleKind, HoleList, Learned, ListId, NameId, Named, NamedKey,
+    NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, RangeList, RefusedKey, Relay, Session,
+    SessionId, SessionStats, Tables, meta, tls,
 };
 
 use crate::kernel;
@@ -100,6 +100,16 @@ pub(crate) const EVENTS_SIZE: usize = 512 * 1024;
 #[btf_map]
 static OUTERMOST: HashMap<u32, u32, 4096, NO_PREALLOC> = HashMap::new();
 
+/// What each session has reached. Written here; guardd removes what an ended session has left. Nothing is evicted: what would be
+/// might be another session's.
+#[btf_map]
+pub(crate) static FLOWS: HashMap<FlowKey, Flow, 65536, NO_PREALLOC> = HashMap::new();
+
+/// How many flows of an outermost session and all inside it are kept, and how many connections were left out: a [`FlowCount`]'s
+/// number. Counted here; guardd lowers it by what it has removed.
+#[btf_map]
+static FLOW_SHARES: HashMap<u64, u64, 8192, NO_PREALLOC> = HashMap::new();
+
 /// How many events of each kind an outermost session and all inside it have had reported in this second. Written here.
 #[btf_map]
 static SHARES: LruHashMap<u64, Share, 4096> = LruHashMap::new();
@@ -145,6 +155,18 @@ static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 #[btf_map]
 static HOLDS: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
+/// 1 where [`crate::gate`] is in place: the program at [`GATE_SOCKETS`] and that which puts sockets there. Written by guardd.
+#[btf_map]
+static GATE: Array<u64, 1> = Array::new();
+
+/// The state of a socket that [`crate::gate`] concerns. Written here.
+#[btf_map]
+static GATE_STATES: SocketStorage<GateState, NO_PREALLOC> = SocketStorage::new();
+
+/// Connections whose first record is waited for, and some that have shown it just now, by their sockets' cookies. Written here.
+#[btf_map]
+static GATE_SOCKETS: SockHash<u64, 65536> = SockHash::new();
+
 /// The upstreams of listeners on this machine, by their tickets. Written by guardd. The least recently used entry is
 /// evicted, and that listener scanned again.
 #[btf_map]
@@ -186,14 +208,32 @@ pub(crate) struct Share {
     pub(crate) in_window: u64,
 }
 
+/// The session that a person started, around that one or itself.
+#[inline(always)]
+fn outermost(session: SessionId) -> SessionId {
+    match OUTERMOST.get_ptr(session.0) {
+        // SAFETY: a live map value, written once.
+        Some(outermost) => SessionId(unsafe { outermost.read_volatile() }),
+        None => session,
+    }
+}
+
+/// A number of a session's flows, which is its outermost session's; none where there is no room.
+#[inline(always)]
+pub(crate) fn flow_count(session: SessionId, of: FlowCount) -> Option<*mut u64> {
+    let key = of.of(outermost(session));
+    if let Some(count) = FLOW_SHARES.get_ptr_mut(key) {
+        return Some(count);
+    }
+    // Of two that are the first at once, one is the second.
+    let _ = FLOW_SHARES.insert(key, 0, NO_EXIST);
+    FLOW_SHARES.get_ptr_mut(key)
+}
+
 /// The share of a session, which is its outermost session's; none where memory is short.
 #[inline(always)]
 pub(crate) fn share(session: SessionId, of: Shared, now: BootTime) -> Option<*mut Share> {
-    let outermost = OUTERMOST
-        .get_ptr(session.0)
-        // SAFETY: a live map value, written once.
-        .map_or(session.0, |outermost| unsafe { outermost.read_volatile() });
-    let key = u64::from(outermost) | (of as u64) << 32;
+    let key = u64::from(outermost(session).0) | (of as u64) << 32;
     if let Some(share) = SHARES.get_ptr_mut(key) {
         return Some(share);
     }
@@ -266,6 +306,23 @@ pub(crate) struct HoldState {
     pub(crate) tgid: u64,
 }
 
+/// The state of a TCP socket that has to show a name in TLS. See [`crate::gate`].
+#[repr(C)]
+pub(crate) struct GateState {
+    /// A [`crate::gate`]'s `Stage`.
+    pub(crate) stage: u64,
+    /// The cgroup of the session that connected it.
+    pub(crate) cgroup: u64,
+    /// The address that it asked for: the words of an [`Address`].
+    pub(crate) destination: [u32; 4],
+    /// The port that it asked for, host byte order.
+    pub(crate) port: u64,
+    /// Room for one number, see [`tls::Bytes::anew`].
+    pub(crate) number: u64,
+    /// By which patterns a policy may have the name that it shows: room for who looks.
+    pub(crate) patterns: tls::Patterns,
+}
+
 /// What is noted of a socket on this machine that others may connect to. See [`crate::relay`].
 #[repr(C)]
 pub(crate) struct ListenerState {
@@ -275,6 +332,10 @@ pub(crate) struct ListenerState {
     pub(crate) ticket: u64,
     /// When it was last reported that a session connects to it.
     pub(crate) told: u64,
+    /// What the thread called itself that made it. See [`crate::flows`].
+    pub(crate) program: [u64; 2],
+    /// What is counted of it. See [`crate::flows`].
+    pub(crate) counted: u64,
 }
 
 /// Socket storage with flags, which `btf_maps::SkStorage` has no parameter for. Only the types
@@ -325,6 +386,26 @@ pub(crate) fn redirects() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn holding() -> *mut c_void {
     ptr::from_ref(&HOLDS).cast_mut().cast()
+}
+
+/// The map of [`GateState`] that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn gate_states() -> *mut c_void {
+    ptr::from_ref(&GATE_STATES).cast_mut().cast()
+}
+
+/// [`GATE_SOCKETS`], as helpers take it.
+#[inline(always)]
+pub(crate) fn gate_sockets() -> *mut c_void {
+    ptr::from_ref(&GATE_SOCKETS).cast_mut().cast()
+}
+
+/// Whether connections can be kept at the gate.
+#[inline(always)]
+pub(crate) fn has_gate() -> bool {
+    GATE.get_ptr(0)
+        // SAFETY: an array's element.
+        .is_some_and(|is_there| unsafe { is_there.read_volatile() } == 1)
 }
 
 /// Notes that a session has made an MPTCP socket.

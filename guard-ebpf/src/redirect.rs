@@ -173,7 +173,7 @@ impl Proxy {
     }
 }
 
-/// Redirects a socket to the proxy if the decision is `read-only`. False if that could not be done: the connection is refused.
+/// Redirects a socket to the proxy if the decision is `read-only`, or that TLS has to show a name. False if that could not be done: the connection is refused.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -185,7 +185,11 @@ pub(crate) fn begin(
     session: SessionId,
 ) -> bool {
     let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
-    let readable = matches!(decision.verdict, Verdict::ReadOnly);
+    let readable = match decision.verdict {
+        Verdict::ReadOnly => true,
+        Verdict::Allow => decision.is_by_sni(),
+        _ => false,
+    };
     if !connects || !readable || asked.protocol != Protocol::TCP {
         return false;
     }

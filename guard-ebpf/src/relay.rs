@@ -260,13 +260,16 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     0
 }
 
-/// Records the session that makes a socket.
+/// Records the session that makes a socket, and what the thread calls itself.
 #[inline(always)]
 pub(crate) fn mark_owner(sk: *mut bpf_sock, cgroup: u64) {
     // If memory is short, it is scanned like another's.
     if let Some(state) = kernel::new_socket_storage::<ListenerState>(maps::listener_states(), sk) {
-        // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw mut (*state).owner).write_volatile(cgroup) };
+        // SAFETY: a live map value; nobody else has the socket yet.
+        unsafe {
+            (&raw mut (*state).owner).write_volatile(cgroup);
+            kernel::current_comm(&mut *(&raw mut (*state).program).cast());
+        }
     }
 }
 
@@ -488,6 +491,12 @@ impl Case {
     #[inline(always)]
     fn has_upstream(&self) -> bool {
         self.wanted & THROUGH != 0
+    }
+
+    /// What the policies said, as [`verdict::packed`]; with a hole's allowance in place of the verdict.
+    #[inline(always)]
+    pub(crate) fn said(&self) -> u64 {
+        verdict::with_policy(PolicyVerdict::unpack(self.said), PolicyId(self.policy))
     }
 
     #[inline(always)]

@@ -55,6 +55,12 @@ pub(crate) fn packed(session: &Session, to: &Connection, stage: Stage) -> u64 {
     guard_chain_verdict(session, to, stage as u32)
 }
 
+/// What a policy says, as [`packed`].
+#[inline(always)]
+pub(crate) const fn with_policy(said: PolicyVerdict, policy: PolicyId) -> u64 {
+    ((policy.0 as u64) << POLICY) | said.pack()
+}
+
 /// Out of [`packed`].
 #[inline(always)]
 pub(crate) fn unpacked(packed: u64) -> Decision {
@@ -62,6 +68,23 @@ pub(crate) fn unpacked(packed: u64) -> Decision {
         PolicyId((packed >> POLICY) as u32),
         PolicyVerdict::unpack(packed & u64::from(u32::MAX)),
     )
+}
+
+/// What one policy says, with the names by which the session knows the address.
+#[inline(always)]
+pub(crate) fn of_policy(
+    policy: PolicyId,
+    session: SessionId,
+    to: &Connection,
+    stage: Stage,
+) -> PolicyVerdict {
+    PolicyVerdict::unpack(guard_policy_verdict(policy.0, session.0, to, stage as u32))
+}
+
+/// What a policy says of a pattern.
+#[inline(always)]
+pub(crate) fn said(policy: PolicyId, pattern: NameId, to: &Connection) -> Said {
+    Said::unpack(guard_said(policy.0, pattern.0, to))
 }
 
 /// [`guard_common::chain_verdict`], packed, and the policy that decided at [`POLICY`].
@@ -100,7 +123,7 @@ extern "C" fn guard_chain_verdict(
 #[inline(never)]
 fn both(all: u64, outer: u64) -> u64 {
     let both = unpacked(all).and(unpacked(outer));
-    (u64::from(both.policy.0) << POLICY) | both.said().pack()
+    with_policy(both.said(), both.policy)
 }
 
 /// [`find_hole`].

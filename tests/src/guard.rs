@@ -20,6 +20,7 @@ pub struct Guard<'d> {
     without: Vec<OsString>,
     input: Option<String>,
     hosts: Option<PathBuf>,
+    resolv: Option<PathBuf>,
 }
 
 impl<'d> Guard<'d> {
@@ -32,6 +33,7 @@ impl<'d> Guard<'d> {
             without: Vec::new(),
             input: None,
             hosts: None,
+            resolv: None,
         }
     }
 
@@ -65,6 +67,12 @@ impl<'d> Guard<'d> {
         self
     }
 
+    /// A file that is `/etc/resolv.conf` for it, and for all that it starts.
+    pub fn resolv(mut self, file: impl Into<PathBuf>) -> Self {
+        self.resolv = Some(file.into());
+        self
+    }
+
     /// The command, for what this builder does not know.
     ///
     /// # Errors
@@ -79,10 +87,13 @@ impl<'d> Guard<'d> {
         for name in &self.without {
             command.env_remove(name);
         }
-        Ok(match &self.hosts {
-            Some(file) => mounts::with_hosts(&command, file),
-            None => command,
-        })
+        if let Some(file) = &self.hosts {
+            command = mounts::with_hosts(&command, file);
+        }
+        if let Some(file) = &self.resolv {
+            command = mounts::with_file(&command, file, "/etc/resolv.conf");
+        }
+        Ok(command)
     }
 
     /// Runs it to its end.

@@ -2,8 +2,10 @@
 //! told.
 
 mod answers;
+mod ask;
 mod churn;
 mod floods;
+mod holes;
 mod life;
 pub(crate) mod place;
 pub(crate) mod server;
@@ -49,7 +51,7 @@ action = "confirm"
 "#;
 
 /// Asks a server for a name, prints the code, who answered and the addresses. As programs do that bring a resolver of their own.
-const ASK: &str = r#"
+pub(crate) const ASK: &str = r#"
 import socket, struct, sys
 server, name, kind, how = sys.argv[1:5]
 family = socket.AF_INET6 if ":" in server else socket.AF_INET

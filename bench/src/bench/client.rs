@@ -105,6 +105,23 @@ impl Client {
         self.ask(&order)?["ns"].as_f64().context("no time")
     }
 
+    /// What a connection takes that sends a ClientHello and waits for its end, in nanoseconds.
+    pub(super) fn hello(&mut self, pool: Pool, count: u64, name: &str) -> Result<f64> {
+        let mut order = pool.order("hello");
+        order["count"] = count.into();
+        order["name"] = name.into();
+        self.ask(&order)?["ns"].as_f64().context("no time")
+    }
+
+    /// How many bytes a second a TCP stream carries, behind a ClientHello.
+    pub(super) fn stream_behind(&mut self, pool: Pool, time: Duration, name: &str) -> Result<f64> {
+        let mut order = pool.order("stream");
+        order["ms"] = (time.as_millis() as u64).into();
+        order["name"] = name.into();
+        let answer = self.ask(&order)?;
+        answer["bytes_a_second"].as_f64().context("no throughput")
+    }
+
     /// How many bytes a second a TCP stream carries.
     pub(super) fn stream(&mut self, pool: Pool, time: Duration) -> Result<f64> {
         let mut order = pool.order("stream");

@@ -28,6 +28,7 @@ mod prefixes;
 mod report;
 mod rounds;
 mod samples;
+mod shown;
 mod stalls;
 mod starts;
 mod traffic;
@@ -76,10 +77,11 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "connect-10",
     "connect-100k",
     "throughput",
+    "tls",
     "egress",
     "http",
     "postgres",
@@ -103,6 +105,7 @@ const GROUPS: [Group; NAMES.len()] = [
     |plan| connects::connects(plan, Prefixes::TEN, "10 rules"),
     |plan| connects::connects(plan, Prefixes::MANY, "100,000 prefixes"),
     traffic::throughput,
+    shown::names,
     traffic::egress,
     http::http,
     postgres::postgres,

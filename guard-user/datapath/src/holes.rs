@@ -74,6 +74,19 @@ impl Datapath {
         Ok(id)
     }
 
+    /// Has an open hole cover one more prefix. What it counts it counts of all of them. When this returns it is in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::open_hole`]; then the hole is as it was.
+    pub fn widen_hole(&mut self, session: SessionId, id: HoleId, new: NewHole) -> Result<()> {
+        let list = self.hole_list(session)?;
+        let mut entries = self.living(&list);
+        entries.push(entry(id, &new));
+        let next = hole_list::next(session, &list, entries)?;
+        self.write_holes(session, &next)
+    }
+
     fn write_budgets(&mut self, id: HoleId, new: &NewHole) -> Result<()> {
         budgets(id, new).into_iter().try_for_each(|(budget, left)| {
             let written = self.maps.budgets.insert(budget.0, left, 0);

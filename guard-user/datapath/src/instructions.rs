@@ -62,7 +62,8 @@ fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
         | Map::PerCpuArray(map)
         | Map::PerCpuHashMap(map)
         | Map::RingBuf(map)
-        | Map::SkStorage(map) => Some(map.fd().as_fd()),
+        | Map::SkStorage(map)
+        | Map::SockHash(map) => Some(map.fd().as_fd()),
         _ => None,
     }
 }

@@ -8,6 +8,8 @@ mod cgroup;
 mod dials;
 mod error;
 mod events;
+mod flows;
+mod gate;
 mod holding;
 mod hole_list;
 #[cfg(test)]
@@ -80,6 +82,10 @@ pub struct Datapath {
     /// None where the programs know no names.
     resolvers: Option<resolvers::Resolvers>,
     holding: holding::Holding,
+    /// None where the programs add up no flows.
+    flows: Option<flows::Flows>,
+    /// What looks at TLS in the kernel, or why nothing does.
+    gate: std::result::Result<gate::Gate, String>,
     /// The programs at the kernel's security hooks, or why there are none.
     lsm: std::result::Result<lsm::Lsm, String>,
     /// The programs that refuse Unix sockets without security hooks, or why there are none.
@@ -126,6 +132,9 @@ impl Datapath {
         attached.extend(self.outside.is_ok().then_some(outside));
         attached.extend(self.dials.is_ok().then_some(dials));
         hooks.extend(top::read_back(&live, &attached));
+        if self.gate.is_ok() {
+            hooks.extend(gate::read_back(&live, self.root.id()));
+        }
         hooks.extend(lsm::read_back(&live, self.lsm.is_ok()));
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 27] = [
+pub(super) const NAMES: [&str; 32] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -40,6 +40,11 @@ pub(super) const NAMES: [&str; 27] = [
     "OUTERMOST",
     "SHARES",
     "WENT_ON",
+    "FLOWS",
+    "FLOW_SHARES",
+    "GATE",
+    "GATE_STATES",
+    "GATE_SOCKETS",
 ];
 
 /// Bytes of a `T`: aya wants types that it knows, and arrays of bytes are.

@@ -15,6 +15,7 @@ pub struct Object {
     asks: bool,
     tells: bool,
     knows_names: bool,
+    has_gate: bool,
 }
 
 impl Object {
@@ -36,12 +37,14 @@ impl Object {
         let has = |map: &[u8]| memmem::find(&bytes, map).is_some();
         let (asks, tells) = (has(b"\0RELAYS\0"), has(b"\0DIALERS\0"));
         let knows_names = has(b"\0NAMED\0");
+        let has_gate = has(b"\0GATE_SOCKETS\0");
         Self {
             bytes,
             build,
             asks,
             tells,
             knows_names,
+            has_gate,
         }
     }
 
@@ -62,6 +65,11 @@ impl Object {
     /// Whether it judges by names, and redirects questions to a resolver.
     pub(super) fn knows_names(&self) -> bool {
         self.knows_names
+    }
+
+    /// Whether it looks at TLS.
+    pub(super) fn has_gate(&self) -> bool {
+        self.has_gate
     }
 
     /// The object's identity, a number that is never 0: programs of another object are replaced.

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::links::FdLink;
 use guard_sys::bpf;
 
 use super::{DatapathError, Result, cgroup};
@@ -154,6 +155,14 @@ pub(super) fn link(dir: &Path, hook: &str) -> PathBuf {
 pub(super) fn replace(link: &OwnedFd, pin: &Path) -> Result<()> {
     let beside = beside(pin);
     bpf::pin(link, &beside).map_err(DatapathError::file("pin", &beside))?;
+    fs::rename(&beside, pin).map_err(DatapathError::file("replace", pin))
+}
+
+/// The same of one that aya made.
+pub(super) fn replace_link(link: FdLink, pin: &Path) -> Result<()> {
+    let beside = beside(pin);
+    let pinned = link.pin(&beside);
+    pinned.map_err(DatapathError::ebpf(format!("pin {}", beside.display())))?;
     fs::rename(&beside, pin).map_err(DatapathError::file("replace", pin))
 }
 

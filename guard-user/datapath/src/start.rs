@@ -14,6 +14,8 @@ use guard_sys::btf::Btf;
 use super::{
     Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
     dials::{self, Dials},
+    flows::Flows,
+    gate::Gate,
     holding::Holding,
     hooks, layout,
     lsm::Lsm,
@@ -104,6 +106,10 @@ impl Datapath {
                 (dials.map_err(told), outside.map_err(told))
             }
         };
+        let gate = match &mut top {
+            Err(why) => Err(why.clone()),
+            Ok(top) => Gate::attach(&live, object, &root, top),
+        };
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
@@ -117,6 +123,8 @@ impl Datapath {
             proxies,
             resolvers,
             holding,
+            flows: Flows::open(&live)?,
+            gate,
             lsm,
             unix,
             outside,

@@ -61,7 +61,11 @@ pub(super) fn attach_one(
 ) -> Result<()> {
     let (top, pin) = (top()?, pin(live, name));
     pins::clear_beside(&pin);
-    if does_the_same(&pin, program, attach_type, &top) {
+    let cgroup = top
+        .metadata()
+        .map_err(refused("the top of the hierarchy"))?
+        .ino();
+    if does_the_same(&pin, program, attach_type, cgroup) {
         return Ok(());
     }
     let link =
@@ -91,15 +95,28 @@ fn pin(live: &Path, hook: &str) -> PathBuf {
     live.join(format!("top_{hook}"))
 }
 
-fn does_the_same(pin: &Path, program: &impl AsFd, attach_type: u32, top: &File) -> bool {
+/// Whether the link that is pinned has a program of the same code at that cgroup.
+pub(super) fn does_the_same(
+    pin: &Path,
+    program: &impl AsFd,
+    attach_type: u32,
+    cgroup: u64,
+) -> bool {
     let does = || -> io::Result<bool> {
         let link = bpf::link_info(pin)?;
-        let same =
-            bpf::code(bpf::program_of(link.prog_id)?.as_fd())? == bpf::code(program.as_fd())?;
-        let there = link.cgroup_id == top.metadata()?.ino() && link.attach_type == attach_type;
-        Ok(same && there)
+        let there = link.cgroup_id == cgroup && link.attach_type == attach_type;
+        Ok(there && is_same(link.prog_id, program)?)
     };
     does().unwrap_or(false)
+}
+
+/// Whether a program in the kernel has the same code as another.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) fn is_same(id: u32, program: &impl AsFd) -> io::Result<bool> {
+    Ok(bpf::code(bpf::program_of(id)?.as_fd())? == bpf::code(program.as_fd())?)
 }
 
 /// The hooks as the kernel has them: attached ones, and those that an earlier guardd has left.

@@ -96,6 +96,7 @@ pub(crate) fn approve(
         writes: args.writes,
         prefix: args.prefix,
         tried: args.tried,
+        address: args.address,
         terms: args.terms.into(),
     };
     opened(&client.call(&call)?, output)

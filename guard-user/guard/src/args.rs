@@ -65,6 +65,22 @@ pub enum Verb {
     /// Answer a request with no, and stop asking about it for a while
     #[command(after_help = examples::DENY, aliases = ["reject", "refuse", "no"])]
     Deny(DenyArgs),
+    /// Show what guardd asks about a request, to be answered elsewhere; with --bytes as it is to be signed
+    #[command(after_help = examples::QUESTION)]
+    Question(QuestionArgs),
+    /// On any machine: show a question, and sign your answer with your SSH key; 1 if nothing was signed
+    #[command(after_help = examples::SIGN)]
+    Sign(SignArgs),
+    /// Hand in an answer that somebody has signed
+    #[command(after_help = examples::ANSWER)]
+    Answer(AnswerArgs),
+    /// Say who may sign answers, and with which keys
+    #[command(after_help = examples::APPROVER, aliases = ["approvers"])]
+    Approver {
+        /// What.
+        #[command(subcommand)]
+        verb: ApproverVerb,
+    },
     /// Show each request on your desktop, and answer with its buttons
     #[command(after_help = examples::NOTIFY)]
     Notify(NotifyArgs),
@@ -80,6 +96,9 @@ pub enum Verb {
     /// List what runs under the guard
     #[command(after_help = examples::SESSIONS, aliases = ["ls", "list", "ps"])]
     Sessions,
+    /// List what sessions have reached, by program and destination; those that ended lately, too
+    #[command(after_help = examples::FLOWS, aliases = ["connections", "reached"])]
+    Flows(FlowsArgs),
     /// End a session and every process in it
     #[command(after_help = examples::STOP, aliases = ["kill", "end"])]
     Stop(StopArgs),
@@ -122,7 +141,7 @@ pub enum Verb {
     /// Judge what the audit log recorded by another policy, and show what would have been otherwise
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
-    /// Offer the policy lines that would make the answers of people permanent
+    /// Offer the policy lines that would make the answers of people permanent, or a policy of what was reached
     #[command(after_help = examples::SUGGEST)]
     Suggest(SuggestArgs),
     /// Inside a session: show what was stopped, and what to do about it
@@ -187,6 +206,10 @@ pub struct RunArgs {
     /// How long a connection may wait for an answer, such as 60s [default: the policy's]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub hold: Option<Duration>,
+    /// Let pass what no rule of the policy names, and record it, to write a policy of: `guard suggest --from-flows`. Rules hold,
+    /// and nobody inside a session can ask for it
+    #[arg(long)]
+    pub observe: bool,
     /// Do not sum up at the end what was stopped and asked
     #[arg(long, short)]
     pub quiet: bool,
@@ -257,6 +280,9 @@ pub struct ApproveArgs {
     /// Of a burst: open the first N of the addresses that were tried, 16 at most
     #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["prefix", "path", "writes"])]
     pub tried: Option<u32>,
+    /// Of a connection to an address that has a name: open that address alone [default: the name, whatever its addresses become]
+    #[arg(long, conflicts_with_all = ["prefix", "tried", "path", "writes"])]
+    pub address: bool,
     /// How long.
     #[command(flatten)]
     pub terms: TermsArgs,
@@ -271,6 +297,107 @@ pub struct DenyArgs {
     /// For how long it is not asked again [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,
+}
+
+/// `guard question`
+#[derive(Debug, Args)]
+pub struct QuestionArgs {
+    /// Which request, as `guard pending` lists it
+    #[arg(add = complete::requests())]
+    pub id: String,
+    /// Print the bytes and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub bytes: bool,
+}
+
+/// `guard sign`
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// The key's file, or its .pub where ssh-agent has it [default: the only key, or the only FIDO key, of ssh-agent, else one of
+    /// the usual files in ~/.ssh]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+    /// The name that you are enrolled with [default: your user name here]
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `guard answer`
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// The signed answer, as `guard sign` writes it; - for standard input
+    #[arg(long, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub signed: PathBuf,
+}
+
+/// What `guard approver` does.
+#[derive(Debug, Subcommand)]
+pub enum ApproverVerb {
+    /// List who may sign answers
+    List,
+    /// As root: let somebody present a key
+    Invite {
+        /// The name to sign with
+        name: String,
+        /// How long the invitation counts, 10m at most [default: 10m]
+        #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
+        duration: Option<Duration>,
+        /// For what.
+        #[command(flatten)]
+        person: EnrolmentArgs,
+    },
+    /// With an invitation: present the key that root may accept
+    Present {
+        /// The invitation
+        invitation: String,
+        /// The public half of an SSH key
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        ssh_key: PathBuf,
+    },
+    /// As root: enrol the key that somebody has presented
+    Accept {
+        /// Whose
+        name: String,
+        /// The fingerprint that its owner sees: SHA256:…
+        fingerprint: String,
+        /// Also a key that a program can sign with alone; for keys that are never on this machine
+        #[arg(long)]
+        plain: bool,
+    },
+    /// As root: enrol an SSH key
+    Add {
+        /// The name to sign with
+        name: String,
+        /// The public half of the key
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        ssh_key: PathBuf,
+        /// Also a key that a program can sign with alone; for keys that are never on this machine
+        #[arg(long)]
+        plain: bool,
+        /// For what.
+        #[command(flatten)]
+        person: EnrolmentArgs,
+    },
+    /// As root: take a key back, or all of a person's
+    Remove {
+        /// A name, or a key's id or fingerprint
+        #[arg(value_name = "NAME|KEY")]
+        called: String,
+    },
+}
+
+/// For what somebody may answer.
+#[derive(Clone, Debug, Args)]
+pub struct EnrolmentArgs {
+    /// Whose sessions; may be given several times [default: as before; at first the user of that name]
+    #[arg(long, value_name = "USER", add = complete::users())]
+    pub answers_for: Vec<String>,
+    /// Under which policies, with * for any text; may be given several times [default: as before; at first all]
+    #[arg(long = "policy", value_name = "PATTERN")]
+    pub policies: Vec<String>,
+    /// How long a hole of theirs lasts at most [default: as before; at first as guardd.toml says]
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    pub max_for: Option<Duration>,
 }
 
 /// `guard notify`
@@ -321,6 +448,14 @@ pub struct CloseArgs {
     /// All that you may close
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
+}
+
+/// `guard flows`
+#[derive(Debug, Args)]
+pub struct FlowsArgs {
+    /// Of this session only, and of those that were started in it
+    #[arg(long, value_name = "ID", add = complete::sessions())]
+    pub session: Option<String>,
 }
 
 /// `guard stop`
@@ -395,6 +530,9 @@ pub enum PolicyVerb {
 /// `guard diff`
 #[derive(Debug, Args)]
 pub struct DiffArgs {
+    /// Take OLD as it is under `guard run --observe`: what no rule of it names passes
+    #[arg(long)]
+    pub observed: bool,
     /// The policy before: a name, or a file: whatever has a slash in it or ends in .toml
     #[arg(value_name = "OLD", add = complete::policy_files())]
     pub old: String,
@@ -504,6 +642,12 @@ pub struct LogArgs {
     /// With --verify: that this record, noted before, is still in it; may be given several times
     #[arg(long, value_name = "N:HASH", requires = "verify")]
     pub head: Vec<Head>,
+    /// With --verify: check each signature that a yes was given by, too: who signed what
+    #[arg(long, requires = "verify")]
+    pub signatures: bool,
+    /// With --signatures: the keys that may sign, as approvers.toml has them [default: those that the audit log says were added]
+    #[arg(long, value_name = "FILE", requires = "signatures", value_hint = ValueHint::FilePath)]
+    pub approvers: Option<PathBuf>,
     /// With --verify: the audit log's files, such as copies of them [default: those of guardd]
     #[arg(value_name = "FILE", requires = "verify", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
@@ -546,6 +690,9 @@ pub struct ReplayArgs {
 /// `guard suggest`
 #[derive(Debug, Args)]
 pub struct SuggestArgs {
+    /// Print a policy that lets pass what sessions have reached, and nothing else
+    #[arg(long)]
+    pub from_flows: bool,
     /// Of this session only
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,

@@ -24,9 +24,7 @@ use super::policy::library;
 use super::reference::{errors, rows};
 use super::render::escape::visible;
 use super::render::time::Clock;
-use super::render::{
-    Output, command_line, endpoint, holes as hole_words, requests as request_words,
-};
+use super::render::{Output, command_line, holes as hole_words, requests as request_words};
 use guard_proto::{Call, Failure, Holes, Request, Requests, Sessions, Status};
 
 /// Which shell asks, in the environment of `guard`. Not clap's own `COMPLETE`, which may be there for another reason.
@@ -213,9 +211,10 @@ fn wanted(request: &Request) -> String {
     let program = request_words::called(request).unwrap_or_else(|| "a process".to_owned());
     let what = match &request.http {
         Some(http) => request_words::line(http),
-        None => endpoint::words(&request.destination),
+        None => request_words::target(request),
     };
-    format!("{}: {program} wants {what}", request.session)
+    let wants = request_words::wants(request);
+    format!("{}: {program} {wants} {what}", request.session)
 }
 
 /// Holes that are open.

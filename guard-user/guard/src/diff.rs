@@ -49,7 +49,10 @@ struct SettingChange {
 /// Compares two policies. No where they differ, as diff(1) does.
 pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
     let [old, new] = [&args.old, &args.new].map(|name| Read::of(name, output));
-    let (old, new) = (old?, new?);
+    let (mut old, new) = (old?, new?);
+    if args.observed {
+        old.parsed.policy.observe();
+    }
     let environment = environment_of(&[&old.parsed.policy, &new.parsed.policy]);
     let [before, after] = [&old, &new].map(|read| read.compile(&environment, output));
     let (before, after) = (before?, after?);
@@ -316,6 +319,7 @@ mod tests {
             }
         }
         let args = DiffArgs {
+            observed: false,
             old: "old".into(),
             new: "new".into(),
         };

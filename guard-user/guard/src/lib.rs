@@ -23,9 +23,11 @@ mod debug;
 mod diff;
 mod discover;
 mod doctor;
+mod elsewhere;
 mod embedded;
 pub mod error;
 mod explain;
+mod flows;
 mod generate;
 mod hook;
 mod init;
@@ -88,12 +90,17 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Assign(args) => assign::assign(connect, args, output),
         Verb::Pending(args) => answers::pending(connect()?, &args, output),
         Verb::Approve(args) => answers::approve(connect()?, args, output),
+        Verb::Approver { verb } => elsewhere::approver(connect()?, verb, output),
+        Verb::Question(args) => elsewhere::question(connect()?, args, output),
+        Verb::Sign(args) => elsewhere::sign(&args),
+        Verb::Answer(args) => elsewhere::answer(connect()?, &args, output),
         Verb::Deny(args) => answers::deny(connect()?, args, output),
         Verb::Notify(args) => notify::notify(socket, &args, output),
         Verb::Open(args) => answers::open(connect()?, args, output),
         Verb::Holes => answers::holes(connect()?, output),
         Verb::Close(args) => answers::close(connect()?, args, output),
         Verb::Sessions => sessions::sessions(connect()?, output),
+        Verb::Flows(args) => flows::flows(connect()?, args, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
         Verb::Watch(args) => watch::watch(&socket, &args, output),
@@ -130,7 +137,7 @@ fn is_session(verb: &Verb) -> Result<(), Failure> {
         Verb::Log(args) => ("log --session", &args.session),
         Verb::Report(args) => ("report --session", &args.session),
         Verb::Replay(args) => ("replay --session", &args.session),
-        Verb::Suggest(args) => ("suggest --session", &args.session),
+        Verb::Suggest(args) if !args.from_flows => ("suggest --session", &args.session),
         _ => return Ok(()),
     };
     let wrong = session

@@ -1,10 +1,14 @@
 //! The audit log.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use guard_proto::{AuditStatus, Call, Failure, LogRecord, Status};
-use guard_trail::{Head, files, verify};
+use guard_signed::approvers::Approvers;
+use guard_trail::{
+    Head, files,
+    verify::{self, signatures::Signatures},
+};
 
 use super::args::{DEFAULT_SOCKET, LogArgs};
 use super::client::Client;
@@ -63,10 +67,28 @@ fn verified(
             of(&path, output)?
         }
     };
-    let found = verify::open(paths).and_then(|sources| verify::verify(sources, &noted));
+    let signatures = signatures(args.signatures, args.approvers.as_deref())?;
+    let found =
+        verify::open(paths).and_then(|sources| verify::verify_signed(sources, &noted, signatures));
     let found = found.map_err(|error| unreadable(&error))?;
     output.print(&found, render::verified::page)?;
     Ok(Exit::answer(found.whole))
+}
+
+/// By which keys signatures are checked, if they are.
+fn signatures(wanted: bool, file: Option<&Path>) -> Result<Option<Signatures>, Failure> {
+    let Some(file) = file else {
+        return Ok(wanted.then(Signatures::by_log));
+    };
+    let text = fs::read_to_string(file).map_err(|error| error.to_string());
+    let known = text.and_then(|text| Approvers::parse(&text).map_err(|why| why.to_string()));
+    let known = known.map_err(|why| Failure {
+        what: format!("cannot read the approvers in {}", file.display()),
+        why,
+        fix: "give a copy of approvers.toml, or leave --approvers out: then the keys are those that the log says were added"
+            .into(),
+    })?;
+    Ok(Some(Signatures::by(&known)))
 }
 
 /// The audit log of the guardd that would listen there: with a state directory of its own it is in that.

@@ -7,6 +7,7 @@ use std::{env, io};
 use super::args::{FailOn, Format, ReportArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
+use super::flows;
 use super::render::{self, Output};
 use guard_proto::{Call, Failure, LogRecord};
 use summary::Report;
@@ -18,16 +19,22 @@ pub(crate) mod run;
 pub(crate) mod summary;
 
 /// `guard report`: a no only where `--fail-on` says what a no is.
-pub(crate) fn report(client: Client, args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
+pub(crate) fn report(
+    mut client: Client,
+    args: &ReportArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
     // All sessions: what runs in sessions inside one is found by who started which.
     let call = Call::Log {
         follow: false,
         session: None,
         since: args.since.map(|duration| duration.as_secs_f64()),
     };
+    let reached = flows::reached(&mut client, None)?;
     let records = client.stream::<LogRecord>(&call)?;
     let records = records.collect::<Result<Vec<_>, _>>()?;
     let mut report = Report::of(&records);
+    report.reach(reached.flows, args.since);
     report.keep(args.session.as_deref(), args.name.as_deref());
     if args.fail_on.is_some() && report.may_lack {
         let why = "what was stopped may not all be told, so this is a no: the audit log left some out, or a session \

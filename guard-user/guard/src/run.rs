@@ -75,12 +75,20 @@ pub(super) fn in_session(
         root: identity.becomes_root(),
         connects: true,
         scoped: session::landlock::has_scopes(),
+        observe: args.observe,
     };
     let started = start(&mut client, run, &identity, output);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
     drop(client);
     let started: Started = started?;
     output.warnings(&started.warnings);
+    if started.session.observed {
+        let id = &started.session.id;
+        let said = format!(
+            "what no rule of the policy names passes, and is recorded: guard suggest --from-flows --session {id}"
+        );
+        output.warnings(&[said]);
+    }
     if started.strict && !is_scratch {
         doctor::is_closed(&identity, &global.socket())
             .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;

@@ -69,13 +69,16 @@ fn every_example_is_a_command_line_that_parses() {
                 .unwrap()
                 .split(" > ")
                 .next()
+                .unwrap()
+                .split(" < ")
+                .next()
                 .unwrap();
             let typed = typed
                 .split("   ")
                 .next()
                 .unwrap()
                 .replace("'migrate the schema'", "x");
-            let typed = typed.replace("'read the job queue'", "x");
+            let typed = typed.replace("'read the job queue'", "x").replace('\'', "");
             let line = [OsString::from("guard")].into_iter().chain(words(&typed));
             assert!(Cli::try_parse_from(line).is_ok(), "guard {typed}");
         }

@@ -91,6 +91,8 @@ fn the_guardd_toml_that_ships_shows_every_key_with_its_default() {
     assert!(shown.on_request_user.take().is_some());
     assert!(shown.metrics.listen.take().is_some());
     assert!(shown.proxy.user.take().is_some());
+    assert!(shown.answers.couriers.take().is_some());
+    assert!(!std::mem::take(&mut shown.answers.origins).is_empty());
     assert!(!std::mem::take(&mut shown.proxy.ca).is_empty());
     assert!(!std::mem::take(&mut shown.assign).is_empty());
     assert_eq!(shown, Config::default(), "it shows other defaults");
@@ -287,16 +289,9 @@ fn the_arrows_of_the_architecture_are_those_of_the_manifests() {
     assert_eq!(drawn, held);
 }
 
-/// Crates that parse what a session or a destination sends. hyper is none of them: with its server for HTTP/1 alone guardd
+/// Crates that parse what a session or a destination sends. ring is none: guardd checks the signatures of approvers with it. hyper is none of them: with its server for HTTP/1 alone guardd
 /// serves metrics.
-const PARSERS: [&str; 6] = [
-    "guard-proxy",
-    "rustls",
-    "ring",
-    "h2",
-    "pg_query",
-    "sqlparser",
-];
+const PARSERS: [&str; 5] = ["guard-proxy", "rustls", "h2", "pg_query", "sqlparser"];
 
 #[test]
 fn guardd_links_no_parser_of_an_attackers_bytes() {

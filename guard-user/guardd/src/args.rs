@@ -97,6 +97,14 @@ impl Paths {
             .join("audit.jsonl")
     }
 
+    /// Who may answer from elsewhere. It outlives the boot.
+    #[must_use]
+    pub fn approvers(&self) -> PathBuf {
+        let dir = self.state_dir.as_deref();
+        dir.unwrap_or(Path::new("/var/lib/guard"))
+            .join("approvers.toml")
+    }
+
     /// The control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! guardd's settings: `/etc/guard/guardd.toml`.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -35,16 +36,22 @@ pub struct Config {
     pub on_request_answers: bool,
     /// What an approval takes.
     pub approve: Approve,
+    /// Answers that people sign elsewhere.
+    pub answers: Answers,
     /// Whether nothing runs while a required row of `guard doctor` is not ok.
     pub strict: bool,
     /// Whether `guard run --user root` is allowed: root of a user namespace, with no more rights than the user's.
     pub run_as_root: bool,
+    /// Whether `guard run --observe` is allowed, under which what no rule names passes and is recorded.
+    pub observe: bool,
     /// What `guard run` looks for first.
     pub discover: Discover,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
     pub proxy: Proxy,
+    /// Who looks at TLS.
+    pub tls: Tls,
     /// Policies of units and containers in the slice that bring none. The first that matches counts.
     pub assign: Vec<Rule>,
 }
@@ -55,6 +62,130 @@ pub struct Config {
 pub struct Approve {
     /// Whether polkit is asked before a hole is opened; off by default.
     pub polkit: bool,
+}
+
+/// The table `[answers]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Answers {
+    /// Users, by name or uid and never root, whose programs carry questions and signed answers. `[]`: only root and
+    /// owners hand them in. Absent: no signed answer is taken
+    pub couriers: Option<Vec<String>>,
+    /// How long a hole lasts at most that a signed yes opens
+    pub max_for: Longest,
+    /// What may be opened: `one` (once, or one connection), `offers` (the times that the question offers, or less),
+    /// `prefix`, `path`, `writes`, `read-only`
+    pub scopes: Vec<Scope>,
+    /// Whether an answer has to say a code that `guard pending` and `guard watch` show: `never`, `warned` (requests with
+    /// `beware`) or `always`
+    pub code: Code,
+    /// How many people have to sign a yes: a number, or numbers by the rule's name, as `{ "prod-*" = 2 }`
+    pub approvals: Approvals,
+    /// Pages that passkeys sign on, as `["https://guard.example.net"]`. Absent: none
+    pub origins: Vec<String>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self {
+            couriers: None,
+            max_for: Longest(Duration::from_secs(3600)),
+            scopes: vec![Scope::One, Scope::Offers],
+            code: Code::default(),
+            approvals: Approvals::All(People(1)),
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// The longest time for a signed yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Longest(pub Duration);
+
+impl TryFrom<String> for Longest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let time = guard_policy::parse_duration(&text).map_err(|error| error.to_string())?;
+        match time.is_zero() {
+            true => {
+                Err("a hole that lasts no time opens nothing: expected such as \"1h\"".to_owned())
+            }
+            false => Ok(Self(time)),
+        }
+    }
+}
+
+/// What a signed yes may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// What was asked, once.
+    One,
+    /// What was asked, for a time that is offered.
+    Offers,
+    /// All of a burst's prefix.
+    Prefix,
+    /// HTTP requests with that method and path.
+    Path,
+    /// All HTTP requests there that change something.
+    Writes,
+    /// Reads alone.
+    ReadOnly,
+}
+
+/// When a code is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Code {
+    /// At no request.
+    Never,
+    /// At those with a warning.
+    #[default]
+    Warned,
+    /// At each.
+    Always,
+}
+
+/// How many people have to say yes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Approvals {
+    /// To each request.
+    All(People),
+    /// By patterns of rules' names; the most of those that match.
+    ByRule(BTreeMap<String, People>),
+}
+
+/// People, from 1 to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct People(pub u32);
+
+impl TryFrom<u32> for People {
+    type Error = String;
+
+    fn try_from(count: u32) -> Result<Self, String> {
+        match (1..=16).contains(&count) {
+            true => Ok(Self(count)),
+            false => Err(format!("{count} people cannot say yes: expected 1 to 16")),
+        }
+    }
+}
+
+impl Answers {
+    /// How many people have to say yes where that rule decides; of a policy's default the name is empty.
+    #[must_use]
+    pub fn wanted(&self, rule: &str) -> u32 {
+        match &self.approvals {
+            Approvals::All(count) => count.0,
+            Approvals::ByRule(counts) => {
+                let matching = counts.iter().filter(|(name, _)| stands_for(name, rule));
+                matching.map(|(_, count)| count.0).max().unwrap_or(1)
+            }
+        }
+    }
 }
 
 /// The table `[discover]`.
@@ -94,6 +225,26 @@ pub struct Proxy {
     /// Up to 16 files of certificates (PEM) that read-only destinations may have, or be issued by, beside those that
     /// this machine trusts. Read when the proxy is first needed.
     pub ca: Vec<PathBuf>,
+}
+
+/// The table `[tls]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// `"kernel"`: where a rule says `tls = "name"`, the kernel looks at the first record, where it can, else the proxy.
+    /// `"proxy"`: the proxy does.
+    pub gate: Gate,
+}
+
+/// Who looks at the server's name in TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    /// The kernel half, where its programs load.
+    #[default]
+    Kernel,
+    /// guard-proxy.
+    Proxy,
 }
 
 /// Files in [`Proxy::ca`] at most.
@@ -171,11 +322,14 @@ impl Default for Config {
             on_request_user: None,
             on_request_answers: false,
             approve: Approve::default(),
+            answers: Answers::default(),
             strict: false,
             run_as_root: false,
+            observe: true,
             discover: Discover::default(),
             metrics: Metrics::default(),
             proxy: Proxy::default(),
+            tls: Tls::default(),
             assign: Vec::new(),
         }
     }

@@ -73,13 +73,15 @@ const POLKIT: Check = Check::way(
 )
 .optional();
 
-/// Hooks that refuse nothing: without them programs get wrong addresses, or wait longer.
-const HELPERS: [&str; 8] = [
+/// Hooks without which nothing more is open: programs get wrong addresses, wait longer, or are refused.
+const HELPERS: [&str; 10] = [
     "getpeername4",
     "getpeername6",
     "recvmsg4",
     "recvmsg6",
     "hold",
+    "gate_ops",
+    "gate_hello",
     "listen",
     "top_dial4",
     "top_dial6",

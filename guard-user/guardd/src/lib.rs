@@ -5,11 +5,13 @@
 //! borrows the [`state::State`] out of [`shared::Shared`] for a moment. What an operation changed is a [`changes::Change`],
 //! and `State::apply` does what follows.
 
+pub mod answers;
 pub mod args;
 pub mod changes;
 pub mod config;
 pub mod control;
 pub mod doctor;
+pub mod flows;
 pub mod grants;
 pub mod holds;
 pub mod machine;

@@ -98,10 +98,16 @@ impl Machine {
         self.users.name(uid)
     }
 
+    /// The name of who decides something.
+    pub fn name_of(&mut self, by: &Answering) -> String {
+        let named = by.name.clone();
+        named.unwrap_or_else(|| self.users.name(by.who.uid()))
+    }
+
     /// Who decided what a record is about, and how; none if nobody did.
     pub(crate) fn told_by(&mut self, by: Option<&Answering>) -> (Field<String>, Field<Origin>) {
         match by {
-            Some(by) => (self.users.name(by.who.uid()).into(), by.from.clone().into()),
+            Some(by) => (self.name_of(by).into(), by.from.clone().into()),
             None => (Field::Null, Field::Absent),
         }
     }

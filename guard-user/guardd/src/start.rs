@@ -20,10 +20,12 @@ use guard_sys::{
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::{
+    answers::{Answers, people::People},
     args::Paths,
     config::Config,
     control::failure::CallError,
-    grants::holes::Holes,
+    flows::Flows,
+    grants::{holes::Holes, names::NamedHoles},
     holds::Holds,
     machine::Machine,
     policies::{
@@ -209,22 +211,30 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         ),
         sessions: Sessions::new(shelves.sessions.clone(), launchers),
         holes: Holes::new(shelves.holes.clone()),
+        named: NamedHoles::new(shelves.named.clone()),
         requests: Requests::new(
             config.max_requests,
             Followers::new(config.on_request.is_some() && config.on_request_answers),
             shelves.requests.clone(),
             shelves.choices.clone(),
         ),
+        answers: Answers::new(People::read(paths.approvers()), &shelves.answers, &config),
         recorder: Recorder::new(audit),
         holds: Holds::default(),
         proxy: Proxy::new(shelves.key.clone()),
         resolver: resolver::Resolver::default(),
+        flows: Flows::new(shelves.flows.clone()),
         config,
     };
     let judges_names = state.datapath.knows_names() && resolver::needed::can_run();
     state.policies.set_judges_names(judges_names);
+    state.set_gate()?;
     state.sockets.allow(&mut state.datapath, &paths.socket());
     state.adopt(start, &shelves)?;
+    if state.config.answers.couriers.is_some() {
+        state.answers.begin(&shelves.answers);
+    }
+    state.tidy_questions();
     state.datapath.judge_at_security_hooks()?;
     state.set_default();
     let (policies, used) = (&mut state.policies, state.sessions.slots());
@@ -325,7 +335,7 @@ impl State {
     }
 
     fn default(&mut self, name: &str) -> Result<(), CallError> {
-        let known = self.policies.named(name);
+        let known = self.policies.named(name, false);
         let slot = match (self.policies.library().find(name), known) {
             (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,
             (Ok(source), known) => self.renew_default(known, source)?,

@@ -17,9 +17,17 @@ use guard_proto as proto;
 use guard_sys::pidfd::Peer;
 
 use crate::{
+    answers::{self, Answers},
     config::Config,
-    control::{auth::Caller, failure::CallError},
-    grants::holes::{self, Holes},
+    control::{
+        auth::{Caller, CallerPlace},
+        failure::CallError,
+    },
+    flows::{Flows, kept::KeptFlows},
+    grants::{
+        holes::{self, Holes},
+        names::{NamedHole, NamedHoles},
+    },
     holds::Holds,
     machine::Machine,
     policies::{Policies, library::PolicyText, names::Names},
@@ -41,20 +49,36 @@ pub struct Shelves {
     pub holes: Shelf<holes::About>,
     /// By a request's id.
     pub requests: Shelf<StoredRequest>,
+    /// Holes for names, by their ids.
+    pub named: Shelf<NamedHole>,
     /// By the number of a slot.
     pub policies: Shelf<PolicyText>,
     /// The last answers of the name servers, under one key.
     pub names: Shelf<Names>,
+    /// What sessions have reached, by session.
+    pub flows: Shelf<KeptFlows>,
     /// What people chose last, by uid.
     pub choices: Shelf<VecDeque<Choice>>,
+    /// Of answers from elsewhere.
+    pub answers: answers::Files,
     /// The file for the key of the certificate authority. Only the proxy reads it.
     pub key: PathBuf,
 }
 
 impl Shelves {
     /// The directories of all of them.
-    pub const DIRS: [&str; 6] = [
-        "sessions", "holes", "requests", "policies", "names", "choices",
+    pub const DIRS: [&str; 11] = [
+        "sessions",
+        "holes",
+        "requests",
+        "policies",
+        "names",
+        "flows",
+        "choices",
+        "named-holes",
+        "questions",
+        "used",
+        "boot",
     ];
 
     /// Those in `dir`.
@@ -63,15 +87,33 @@ impl Shelves {
     ///
     /// What the file system says.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let [sessions, holes, requests, policies, names, choices] =
-            Self::DIRS.map(|shelf| dir.join(shelf));
+        let [
+            sessions,
+            holes,
+            requests,
+            policies,
+            names,
+            flows,
+            choices,
+            named,
+            questions,
+            used,
+            boot,
+        ] = Self::DIRS.map(|shelf| dir.join(shelf));
         Ok(Self {
             sessions: Shelf::open(sessions)?,
             holes: Shelf::open(holes)?,
             requests: Shelf::open(requests)?,
             policies: Shelf::open(policies)?,
             names: Shelf::open(names)?,
+            flows: Shelf::open(flows)?,
             choices: Shelf::open(choices)?,
+            named: Shelf::open(named)?,
+            answers: answers::Files {
+                questions: Shelf::open(questions)?,
+                used: Shelf::open(used)?,
+                boot: Shelf::open(boot)?,
+            },
             key: dir.join("authority.key"),
         })
     }
@@ -79,7 +121,10 @@ impl Shelves {
     /// Removes temporary files that a killed guardd left. Returns how many.
     pub fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
-        states + self.policies.sweep() + self.names.sweep() + self.choices.sweep()
+        let answers = &self.answers;
+        let answers = answers.questions.sweep() + answers.used.sweep() + answers.boot.sweep();
+        let learned = self.names.sweep() + self.flows.sweep() + self.choices.sweep();
+        states + self.named.sweep() + self.policies.sweep() + learned + answers
     }
 
     /// Removes all of them: nothing is enforced any more.
@@ -89,7 +134,12 @@ impl Shelves {
         self.requests.destroy();
         self.policies.destroy();
         self.names.destroy();
+        self.flows.destroy();
         self.choices.destroy();
+        self.named.destroy();
+        self.answers.questions.destroy();
+        self.answers.used.destroy();
+        self.answers.boot.destroy();
         // There may be none.
         let _ = fs::remove_file(&self.key);
     }
@@ -99,7 +149,11 @@ impl Shelves {
         self.sessions.clear();
         self.holes.clear();
         self.requests.clear();
+        self.named.clear();
         self.policies.clear();
+        self.answers.questions.clear();
+        self.answers.used.clear();
+        self.answers.boot.clear();
     }
 }
 
@@ -120,8 +174,12 @@ pub struct State {
     pub(crate) sessions: Sessions,
     /// The holes, and who opened each.
     pub(crate) holes: Holes,
+    /// The holes for names.
+    pub(crate) named: NamedHoles,
     /// The requests.
     pub(crate) requests: Requests,
+    /// Answers from elsewhere.
+    pub(crate) answers: Answers,
     /// The audit log, metrics, and each session's share of the log.
     pub(crate) recorder: Recorder,
     /// Held connections.
@@ -132,6 +190,8 @@ pub struct State {
     pub(crate) proxy: Proxy,
     /// The resolver.
     pub(crate) resolver: Resolver,
+    /// What sessions have reached.
+    pub(crate) flows: Flows,
 }
 
 impl State {
@@ -147,7 +207,15 @@ impl State {
     ///
     /// `Refused` where that is in doubt, as for a peer that has ended.
     pub fn caller(&self, peer: &Peer) -> Result<Caller, CallError> {
-        self.machine.caller(&self.sessions, peer)
+        let caller = self.machine.caller(&self.sessions, peer)?;
+        let is_courier = self.answers.is_courier(caller.uid);
+        Ok(match (caller.place, is_courier) {
+            (CallerPlace::Outside, true) => Caller {
+                place: CallerPlace::Courier,
+                ..caller
+            },
+            _ => caller,
+        })
     }
 
     /// A session as people see it.

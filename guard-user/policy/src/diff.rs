@@ -210,7 +210,7 @@ fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> H
         protocol => range.covers(protocol, port),
     };
     match compiled.ranges(value).iter().find(covers) {
-        Some(range) => (Verdict::from_u8(range.verdict), range.rule),
+        Some(range) => (range.verdict(), range.rule),
         None => (value.verdict, value.rule),
     }
 }

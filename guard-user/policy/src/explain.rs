@@ -41,6 +41,9 @@ pub struct Explanation {
     pub hole: Option<String>,
     /// What in the rule's `to` and `ports` matched.
     pub matched: Option<String>,
+    /// The names of which TLS has to show one there, where the rule says `tls = "name"`. QUIC is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Vec<String>>,
 }
 
 /// What holds for a destination, and why: one explanation for each prefix and set of ports that has
@@ -120,6 +123,7 @@ struct ExplanationKey {
     policy: String,
     rule: Option<String>,
     hole: Option<String>,
+    tls: Option<Vec<String>>,
 }
 
 impl ExplanationKey {
@@ -130,6 +134,7 @@ impl ExplanationKey {
             policy: one.policy.clone(),
             rule: one.rule.clone(),
             hole: one.hole.clone(),
+            tls: one.tls.clone(),
         }
     }
 }
@@ -193,6 +198,7 @@ impl Explainer<'_> {
             line: rule.map_or(self.policy.default_line, |rule| Some(rule.line)),
             hole: None,
             matched: None,
+            tls: rule.filter(|_| part.by_sni).map(shown),
             ports: part.ports,
         }
     }
@@ -219,6 +225,12 @@ impl Explainer<'_> {
         let found = longest(targets, prefix).or_else(inside);
         found.map_or_else(String::new, |(_, target)| target.to_string())
     }
+}
+
+/// The names of a rule.
+fn shown(rule: &Rule) -> Vec<String> {
+    let patterns = rule.to.iter().filter_map(Pattern::of);
+    patterns.map(|pattern| pattern.to_string()).collect()
 }
 
 fn targets_by_prefix<'p>(rule: &'p Rule, environment: &Environment) -> Vec<(Prefix, &'p Target)> {

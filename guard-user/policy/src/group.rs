@@ -64,7 +64,7 @@ impl Group {
     /// The prefixes that rules for this group compete with: the longer a prefix, the more specific.
     /// A rule for `@public` is as specific as one for `0.0.0.0/0` and `2000::/3`, and see
     /// [`Self::is_wide`].
-    pub(super) fn areas(self, environment: &Environment) -> Vec<Prefix> {
+    pub fn areas(self, environment: &Environment) -> Vec<Prefix> {
         let hosts = |hosts: &[_]| hosts.iter().map(|ip| Prefix::from(*ip)).collect();
         match self {
             Self::Loopback => LOOPBACK.to_vec(),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::Verdict;
+use guard_common::{Protocol, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -50,6 +50,8 @@ pub struct Policy {
     pub unix: Vec<SocketName>,
     /// What happens to questions for names that no rule names; absent, see [`Policy::names_asked`].
     pub dns_names: Option<DnsNames>,
+    /// Whether names that the search list may have made are refused where a person would be asked about them.
+    pub dns_search_silent: bool,
     /// Its rules, in the order of the file, which means nothing.
     pub rules: Vec<Rule>,
 }
@@ -77,6 +79,8 @@ pub struct Rule {
     pub lists: ProfileLists,
     /// The names below the wildcards of `to` may have addresses of `@private` and `@on-link`.
     pub private: bool,
+    /// Where TLS is spoken, the server's name that it shows has to be one of `to` (`tls = "name"`), under `allow`.
+    pub by_sni: bool,
     /// The line of its header, counted from 1.
     pub line: usize,
     /// Its name in the source, or its header.
@@ -143,6 +147,12 @@ impl Policy {
         self.rules.get(usize::from(index))
     }
 
+    /// Whether TLS has to show a name anywhere.
+    #[must_use]
+    pub fn looks_at_sni(&self) -> bool {
+        self.rules.iter().any(|rule| rule.by_sni)
+    }
+
     /// Whether it says anything of names: then the questions of its sessions go through the guard's resolver.
     #[must_use]
     pub fn has_patterns(&self) -> bool {
@@ -151,6 +161,12 @@ impl Policy {
             || targets
                 .into_iter()
                 .any(|target| matches!(target, Target::Name(_) | Target::Wildcard(_)))
+    }
+
+    /// Lets pass what no rule names, for a session that is observed.
+    pub fn observe(&mut self) {
+        self.default = Verdict::Allow;
+        self.dns_names = Some(DnsNames::Any);
     }
 
     /// What happens to questions for names that no rule names: what the file says, else they pass where anything in the
@@ -200,7 +216,25 @@ impl Policy {
     }
 }
 
+/// HTTPS, and over QUIC HTTP/3.
+const HTTPS: u16 = 443;
+
 impl Rule {
+    /// The TCP ports at which TLS has to show a name, under `tls = "name"`: that of HTTPS, and where it does not hold for that,
+    /// all of its TCP ports.
+    #[must_use]
+    pub fn sni_ports(&self) -> Vec<PortSpec> {
+        if !self.by_sni {
+            return Vec::new();
+        }
+        let holds = |spec: &PortSpec| spec.covers(Protocol::TCP, HTTPS);
+        if self.ports.is_empty() || self.ports.iter().any(holds) {
+            return vec![PortSpec::one(Protocol::TCP, HTTPS)];
+        }
+        let tcp = self.ports.iter().copied();
+        tcp.filter(|spec| spec.protocol == Protocol::TCP).collect()
+    }
+
     /// The names in its `to`.
     pub fn names(&self) -> impl Iterator<Item = &DomainName> {
         self.to.iter().filter_map(|target| match target {

@@ -49,6 +49,13 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     Ok(Parsed { policy, warnings })
 }
 
+/// What `[dns]` says.
+#[derive(Clone, Copy, Debug, Default)]
+struct Dns {
+    names: Option<DnsNames>,
+    search_silent: bool,
+}
+
 /// A policy that is being read.
 pub(super) struct Reader<'s> {
     pub(super) source: Source<'s>,
@@ -65,6 +72,7 @@ impl<'s> Reader<'s> {
         self.source.check_keys(&table);
         self.version(&table);
         let default = self.default(&table);
+        let dns = self.dns(&table);
         Policy {
             name: self
                 .source
@@ -82,7 +90,8 @@ impl<'s> Reader<'s> {
             inbound: self.inbound(&table),
             max_hole: self.max_hole(&table),
             unix: self.unix(&table),
-            dns_names: self.dns(&table),
+            dns_names: dns.names,
+            dns_search_silent: dns.search_silent,
             rules: self.rules(&table, default),
         }
     }
@@ -147,20 +156,23 @@ impl<'s> Reader<'s> {
     }
 
     /// `[dns]`
-    fn dns(&mut self, table: &Table<'_, 's>) -> Option<DnsNames> {
-        let value = table.get("dns")?;
+    fn dns(&mut self, table: &Table<'_, 's>) -> Dns {
+        let Some(value) = table.get("dns") else {
+            return Dns::default();
+        };
         let DeValue::Table(entries) = value.get_ref() else {
             self.source.mismatch(value, "a table, written `[dns]`");
-            return None;
+            return Dns::default();
         };
         let table = Table {
             entries,
             span: value.span(),
-            known: &["names"],
+            known: &["names", "search"],
         };
         self.source.check_keys(&table);
         let expected = "\"any\", \"ask\" or \"rules\"";
-        self.source
+        let names = self
+            .source
             .optional(&table, "names", expected, |text| match text {
                 "any" => Ok(DnsNames::Any),
                 "ask" => Ok(DnsNames::Ask),
@@ -169,7 +181,20 @@ impl<'s> Reader<'s> {
                     "expected one of any, ask, rules, found {}",
                     quoted(other)
                 ))),
-            })
+            });
+        let search = self
+            .source
+            .optional(&table, "search", "\"silent\"", |text| match text {
+                "silent" => Ok(()),
+                other => Err(Invalid::new(format!(
+                    "expected silent, found {}",
+                    quoted(other)
+                ))),
+            });
+        Dns {
+            names,
+            search_silent: search.is_some(),
+        }
     }
 
     pub(super) fn max_hole(&mut self, table: &Table<'_, 's>) -> Option<Duration> {

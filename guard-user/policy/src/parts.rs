@@ -16,6 +16,8 @@ pub(super) struct Part {
     /// Empty means all that no other part has.
     pub(super) ports: Vec<PortSpec>,
     pub(super) verdict: Verdict,
+    /// Where TLS shows a name that the policy allows.
+    pub(super) by_sni: bool,
     /// Index of the rule; none where the default decides.
     pub(super) rule: Option<u16>,
 }
@@ -88,26 +90,35 @@ impl Compiled {
                 continue;
             };
             if covered.add(both.protocol, both.low, both.high) {
-                let verdict = Verdict::from_u8(range.verdict);
-                add(parts, verdict, range.rule, Some(both));
+                let holds = (range.verdict(), range.is_by_sni());
+                add(parts, holds, range.rule, Some(both));
             }
         }
         let any = asked.protocol == Protocol::ANY;
         if any || !covered.has_all(asked.protocol, asked.low, asked.high) {
-            add(parts, value.verdict, value.rule, (!any).then_some(*asked));
+            let spec = (!any).then_some(*asked);
+            add(parts, (value.verdict, false), value.rule, spec);
         }
     }
 }
 
-/// Adds ports to the part that the same rule decides, or a new part. No port means the rest: no range
-/// comes from the rule that decides that, since it has no ports, nor from the default.
-fn add(parts: &mut Vec<Part>, verdict: Verdict, rule: u16, spec: Option<PortSpec>) {
+/// Adds ports to the part of which the same rule says the same, or a new part. No port means the rest: no range comes from the
+/// rule that decides that, since it has no ports, but what it says of ports where TLS has to show a name; nor from the default.
+fn add(
+    parts: &mut Vec<Part>,
+    (verdict, by_sni): (Verdict, bool),
+    rule: u16,
+    spec: Option<PortSpec>,
+) {
     let rule = (rule != DEFAULT_RULE).then_some(rule);
-    match parts.iter_mut().find(|part| part.rule == rule) {
+    let is_same =
+        |part: &&mut Part| (part.rule, part.verdict, part.by_sni) == (rule, verdict, by_sni);
+    match parts.iter_mut().find(is_same) {
         Some(part) => part.ports.extend(spec),
         None => parts.push(Part {
             ports: spec.into_iter().collect(),
             verdict,
+            by_sni,
             rule,
         }),
     }

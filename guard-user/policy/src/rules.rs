@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use guard_common::Verdict;
+use guard_common::{Protocol, Verdict};
 
 use super::{
     compile::MOST_RULES,
     http,
     invalid::{Invalid, printable, quoted},
     model::{Action, Rule},
+    name::Pattern,
     parse::{Reader, action, rule_name},
     ports::PortSpec,
     profiles,
@@ -23,6 +24,7 @@ pub(super) const RULE_KEYS: &[&str] = &[
     "ports",
     "action",
     "private",
+    "tls",
     "max_hole",
     "reason",
     "http",
@@ -70,13 +72,16 @@ impl<'s> Reader<'s> {
         let named = table.get("name").filter(|name| name.get_ref().is_str());
         let header = self.source.place(table.span.clone());
         let (profiles, lists) = profiles::read(&mut self.source, table, action);
+        let to = self.to(table, action, default);
+        let ports = self.ports(table);
         Rule {
             name: self
                 .source
                 .optional(table, "name", "a name", rule_name)
                 .unwrap_or_else(|| format!("rule {number}")),
-            to: self.to(table, action, default),
-            ports: self.ports(table),
+            by_sni: self.by_sni(table, action, (&to, &ports)),
+            to,
+            ports,
             action,
             max_hole: self.max_hole(table),
             reason: self.source.optional(table, "reason", "a text", printable),
@@ -98,6 +103,50 @@ impl<'s> Reader<'s> {
             self.source.mismatch(value, "true or false");
         }
         given.unwrap_or(false)
+    }
+
+    fn by_sni(
+        &mut self,
+        table: &Table<'_, 's>,
+        action: Action,
+        (to, ports): (&[Target], &[PortSpec]),
+    ) -> bool {
+        let Some(value) = table.get("tls") else {
+            return false;
+        };
+        let expected = "\"name\"";
+        let given = self.source.parsed(value, expected, |text| match text {
+            "name" => Ok(()),
+            other => Err(
+                Invalid::new(format!("{} is nothing that TLS shows", quoted(other)))
+                    .help("write `tls = \"name\"`: the server's name (SNI) has to be one of `to`"),
+            ),
+        });
+        if given.is_none() {
+            return false;
+        }
+        let has_tcp = ports.iter().any(|spec| spec.protocol == Protocol::TCP);
+        let wrong = match () {
+            () if action != Verdict::Allow => Some(Invalid::new("`tls` means something under `allow` only").help(
+                match action {
+                    Verdict::ReadOnly => "remove it: a `read-only` rule for names holds TLS and HTTP to them anyway",
+                    _ => "write `action = \"allow\"` in the rule, or remove this",
+                },
+            )),
+            () if !to.iter().any(|target| Pattern::of(target).is_some()) => Some(
+                Invalid::new("`tls = \"name\"` wants a name in `to`, and there is none")
+                    .help("write the names that may be shown, as in `to = [\"forge.example.com\", \"*.forge.example.com\"]`"),
+            ),
+            () if !ports.is_empty() && !has_tcp => Some(
+                Invalid::new("`tls = \"name\"` wants a TCP port in `ports`, and there is none")
+                    .help("write `ports = [\"tcp/443\"]`, or leave `ports` out"),
+            ),
+            () => None,
+        };
+        if let Some(wrong) = wrong {
+            self.source.error(value.span(), wrong);
+        }
+        true
     }
 
     fn action(&mut self, table: &Table<'_, 's>) -> Action {

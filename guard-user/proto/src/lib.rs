@@ -5,7 +5,7 @@
 //! true?}` or `{"error": …, "parameters": {…}}`. The objects in answers are those that
 //! `guard --json` prints.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use guard_policy::{self as policy, SocketName};
 use jiff::Timestamp;
@@ -66,6 +66,9 @@ pub enum Call {
         /// Of a burst: the first so many of [`Burst::addresses`]. Absent: the one that `id` asked about alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tried: Option<u32>,
+        /// Of a connection to an address that the session knows by a name: that address alone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        address: bool,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: HoleTerms,
@@ -116,6 +119,14 @@ pub enum Call {
     Stop {
         /// Which.
         session: String,
+    },
+    /// What sessions have reached: those that live, and those that ended lately. From inside: what the caller's own has. Answer:
+    /// [`Flows`].
+    #[serde(rename = "org.guardd.Control.Flows")]
+    Flows {
+        /// Of this one alone, and those inside it, by its id or name.
+        #[serde(default)]
+        session: Option<String>,
     },
     /// From a supervisor: a connection to a Unix socket was refused. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.SocketRefused")]
@@ -222,6 +233,202 @@ pub enum Call {
     /// What guardd finds where it tries out what this machine enforces. Answer: [`Found`].
     #[serde(rename = "org.guardd.Control.Doctor")]
     Doctor {},
+    /// The bytes that guardd has made to ask about a request, for an answer from elsewhere. Answer: [`Asked`].
+    #[serde(rename = "org.guardd.Control.Question")]
+    Question {
+        /// Which request.
+        id: String,
+    },
+    /// Hand in an answer that somebody has signed elsewhere. Answer: [`Taken`].
+    #[serde(rename = "org.guardd.Control.AnswerSigned")]
+    AnswerSigned {
+        /// The answer's bytes, as text.
+        answer: String,
+        /// The id of the key.
+        key: String,
+        /// `ssh` or `passkey`.
+        kind: String,
+        /// The signature, in base64url.
+        signature: String,
+        /// What a passkey's authenticator says, in base64url.
+        authenticator_data: Option<String>,
+        /// What a passkey's browser says, in base64url.
+        client_data: Option<String>,
+    },
+    /// Who may answer from elsewhere. Answer: [`Approvers`].
+    #[serde(rename = "org.guardd.Control.Approvers")]
+    Approvers {},
+    /// For root: somebody may present a key. Answer: [`Invited`].
+    #[serde(rename = "org.guardd.Control.Invite")]
+    Invite {
+        /// Who.
+        who: Enrolment,
+        /// For how long, in seconds; absent: ten minutes.
+        #[serde(rename = "for")]
+        seconds: Option<f64>,
+    },
+    /// With an invitation: the key that root may accept. Answer: [`Presented`].
+    #[serde(rename = "org.guardd.Control.Present")]
+    Present {
+        /// The invitation.
+        invitation: String,
+        /// The key.
+        key: PresentedKey,
+    },
+    /// For root: enrol the key that somebody has presented. Answer: [`Approvers`] with that one.
+    #[serde(rename = "org.guardd.Control.Accept")]
+    Accept {
+        /// Whose.
+        name: String,
+        /// The key's fingerprint, as its owner has it.
+        fingerprint: String,
+        /// Also where a program can sign with it alone.
+        #[serde(default)]
+        plain: bool,
+    },
+    /// For root: enrol an SSH key. Answer: [`Approvers`] with that one.
+    #[serde(rename = "org.guardd.Control.Enrol")]
+    Enrol {
+        /// Whose.
+        who: Enrolment,
+        /// The key's line.
+        key: String,
+        /// Also where a program can sign with it alone.
+        #[serde(default)]
+        plain: bool,
+    },
+    /// For root: nobody answers with that key any more, or none of a person's. Answer: [`Approvers`] with what is gone.
+    #[serde(rename = "org.guardd.Control.Remove")]
+    Remove {
+        /// A person's name, or a key's id or fingerprint.
+        called: String,
+    },
+}
+
+/// A person who is to answer from elsewhere. What is absent stays as it is; of somebody new it is the usual.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// The name to sign with.
+    pub name: String,
+    /// Whose sessions: users; of somebody new the one of that name.
+    pub answers_for: Option<Vec<String>>,
+    /// Under which policies, with `*` for any text; of somebody new all.
+    pub policies: Option<Vec<String>>,
+    /// How long a hole lasts at most, in seconds; of somebody new as the settings say.
+    pub max_for: Option<f64>,
+}
+
+/// A key that somebody presents: one of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresentedKey {
+    /// The line of an SSH key.
+    pub ssh: Option<String>,
+    /// A passkey.
+    pub passkey: Option<Passkey>,
+}
+
+/// A passkey, as `navigator.credentials.create()` gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passkey {
+    /// The credential's id, in base64url.
+    pub id: String,
+    /// `getPublicKey()`: a `SubjectPublicKeyInfo`, in base64url.
+    pub public_key: String,
+}
+
+/// Answer to [`Call::Question`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The request's id.
+    pub request: String,
+    /// The question's bytes, as text: JSON in the canonical form of RFC 8785.
+    pub question: String,
+    /// SHA-256 of the bytes behind `guard question v1` and a newline, in base64url.
+    pub hash: String,
+}
+
+/// Answer to [`Call::AnswerSigned`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// The request's id.
+    pub request: String,
+    /// `yes`, `no`, or `part`: others have to say yes as well.
+    pub answer: String,
+    /// Who signed it.
+    pub by: String,
+    /// How many have said yes.
+    pub approvals: u32,
+    /// How many have to.
+    pub wanted: u32,
+    /// What was opened.
+    pub holes: Vec<Hole>,
+    /// What the person should know, such as a hole that is for reads alone.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Answer to calls about approvers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Approvers {
+    /// In the order in which they were added.
+    pub approvers: Vec<ApproverShown>,
+    /// What the person should know, such as that a program could sign.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Somebody who may answer from elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApproverShown {
+    /// The name to sign with.
+    pub name: String,
+    /// Users whose sessions.
+    pub answers_for: Vec<String>,
+    /// Policies; `*` stands for any text.
+    pub policies: Vec<String>,
+    /// Seconds that a hole lasts at most; null: as the settings say.
+    pub max_for: Option<f64>,
+    /// The keys.
+    pub keys: Vec<KeyShown>,
+}
+
+/// An enrolled key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyShown {
+    /// A credential's id, or an SSH key's fingerprint.
+    pub id: String,
+    /// `ssh` or `passkey`.
+    pub kind: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// Whether somebody has to touch a device for each signature.
+    pub fido: bool,
+    /// The line of an SSH key, or a passkey's `SubjectPublicKeyInfo` in base64url.
+    pub public_key: String,
+}
+
+/// Answer to [`Call::Invite`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// Whom.
+    pub name: String,
+    /// Presents one key, once.
+    pub invitation: String,
+    /// Until when.
+    #[serde(serialize_with = "moment::write")]
+    pub expires_at: Timestamp,
+}
+
+/// Answer to [`Call::Present`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presented {
+    /// Who was invited.
+    pub name: String,
+    /// `SHA256:…`: what root has to see, too.
+    pub fingerprint: String,
 }
 
 /// Answer to [`Call::KernelLog`].
@@ -267,6 +474,9 @@ pub struct Run {
     /// It will be root of a user namespace of its own, in which nobody but that uid is.
     #[serde(default)]
     pub root: bool,
+    /// What no rule of the policy names passes, to be learned from. For a caller outside only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
 }
 
 /// Parameters of [`Call::Assign`].
@@ -400,6 +610,9 @@ pub struct Session {
     /// The session around it; null if a person started it.
     #[serde(default)]
     pub parent: Option<String>,
+    /// Its policy lets pass what no rule names.
+    #[serde(default)]
+    pub observed: bool,
 }
 
 /// A process that a command has left behind.
@@ -418,9 +631,10 @@ pub struct Endpoint {
     pub address: String,
     /// Null if the protocol has none.
     pub port: Option<u16>,
-    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal` (to a process).
+    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal` (to a process), `dns` (a question: the
+    /// address is the server's, the host the name in question).
     pub protocol: String,
-    /// The name in the policy that stands for the address, where one does.
+    /// The name that the session asked for and was told that address of, or the one in the policy that stands for it.
     pub host: Option<String>,
 }
 
@@ -475,6 +689,12 @@ pub struct Request {
     pub warnings: Vec<String>,
     /// An HTTP request or SQL statement; null for a connection.
     pub http: Option<HttpRequest>,
+    /// A DNS question; null for a connection. Nothing of it has left the machine.
+    #[serde(default)]
+    pub question: Option<Question>,
+    /// How the session came to know the address; null where no name server of the machine has told it.
+    #[serde(default)]
+    pub named: Option<NameTold>,
     /// The agent's own words.
     pub note: Option<String>,
     /// Null: one address.
@@ -486,6 +706,9 @@ pub struct Request {
     /// What was connected to, where that is a port of this machine that leads to the destination.
     #[serde(default)]
     pub through: Option<Through>,
+    /// What a signed answer has to say; null: none is wanted, or nobody was asked elsewhere.
+    #[serde(default)]
+    pub code: Option<String>,
 }
 
 /// What one policy of a session's chain says of a request: its own, or one of those around it.
@@ -527,14 +750,54 @@ impl Request {
     }
 }
 
-/// Many destinations in one prefix, of one protocol and port, that are asked about together.
+/// A name that a session asked for, and was told an address of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameTold {
+    /// The name that was asked for.
+    pub name: String,
+    /// The name that has the address, where CNAME led to another.
+    pub cname: Option<String>,
+    /// The process that asked; null: unknown.
+    pub pid: Option<u32>,
+    /// Its executable's name.
+    pub comm: Option<String>,
+    /// When it was last told.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Other names that the session asked for and was told that address of; 8 at most.
+    pub also: Vec<String>,
+}
+
+/// A name that a session asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// `*.zone.example` where it is about all below that zone.
+    pub name: String,
+    /// The record types that were asked for, such as `TXT`; 8 at most.
+    pub types: Vec<String>,
+    /// Bytes of all names that were asked for.
+    pub bytes: u64,
+}
+
+impl Question {
+    /// The protocol of its destination.
+    pub const PROTOCOL: &str = "dns";
+
+    /// The zone, where it is about all below that.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.name.strip_prefix("*.")
+    }
+}
+
+/// Many destinations in one prefix, of one protocol and port, that are asked about together; or many names below one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burst {
-    /// One rule decides all of it.
+    /// One rule decides all of it. Of names `*.zone.example`.
     pub prefix: String,
-    /// Those tried, oldest first; 16 at most.
+    /// Those tried, addresses or names, oldest first; 16 at most.
     pub addresses: Vec<String>,
-    /// Addresses tried; 256 at most.
+    /// How many were tried; 256 at most.
     pub count: usize,
 }
 
@@ -616,9 +879,9 @@ pub struct Hole {
     pub id: String,
     /// For which session.
     pub session: String,
-    /// The prefix as text.
+    /// The prefix as text, or the name.
     pub destination: String,
-    /// Port specification; null: all.
+    /// Port specification; null: all; `dns`: only questions for the name.
     pub ports: Option<String>,
     /// The name of the user who opened it; null: unknown.
     pub opened_by: Option<String>,
@@ -640,6 +903,9 @@ pub struct Hole {
     /// Which HTTP requests; null: connections.
     #[serde(default)]
     pub http: Option<HttpHole>,
+    /// The addresses that a name has had so far; empty where the hole is for none.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// Which HTTP requests a hole lets through to a `read-only` destination.
@@ -690,6 +956,9 @@ pub struct Explanation {
     pub hole: Option<String>,
     /// Of `to`, what matched.
     pub matched: Option<String>,
+    /// Names of which TLS has to show one there (`tls = "name"`); null: it need not.
+    #[serde(default)]
+    pub tls: Option<Vec<String>>,
     /// For a loopback port; as `through`.
     #[serde(default)]
     pub listener: Option<Through>,
@@ -729,6 +998,7 @@ impl From<policy::Explanation> for Explanation {
             line: one.line,
             hole: one.hole,
             matched: one.matched,
+            tls: one.tls,
             listener: None,
             leads_to: Vec::new(),
             leads_anywhere: false,
@@ -758,6 +1028,57 @@ pub struct Holes {
 pub struct Sessions {
     /// Oldest first.
     pub sessions: Vec<Session>,
+}
+
+/// What a session has reached: connections of one program to one port of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The session.
+    pub session: String,
+    /// The name that the session asked for, the latest of several; null: it asked for none.
+    pub host: Option<String>,
+    /// Each name that it asked for and was told that address of.
+    pub names: Vec<String>,
+    /// Where to.
+    pub address: String,
+    /// As in `destination`.
+    pub protocol: String,
+    /// Null if the protocol has none.
+    pub port: Option<u16>,
+    /// What the thread called itself that made the socket; null: unknown.
+    pub program: Option<String>,
+    /// When the first connection was established.
+    #[serde(serialize_with = "moment::write")]
+    pub first_at: Timestamp,
+    /// When the last one was, or one was closed.
+    #[serde(serialize_with = "moment::write")]
+    pub last_at: Timestamp,
+    /// Of TCP; else how often a socket turned there.
+    pub connections: u64,
+    /// Of closed connections; null: not TCP.
+    pub bytes_sent: Option<u64>,
+    /// Of closed connections; null: not TCP.
+    pub bytes_received: Option<u64>,
+    /// What the policies say of it: `allow`; what a hole let through is `confirm` or `read-only`.
+    pub verdict: String,
+    /// The rule; null: the policy's default.
+    pub rule: Option<String>,
+    /// Where a listener on this machine leads.
+    #[serde(default)]
+    pub leads_to: Vec<Endpoint>,
+}
+
+/// Answer to [`Call::Flows`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Flows {
+    /// By session, in the order of their first connections.
+    pub flows: Vec<Flow>,
+    /// The name servers of this machine, as policies have them: `@dns`.
+    #[serde(default)]
+    pub name_servers: Vec<IpAddr>,
+    /// What is missing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Answer to [`Call::Explain`].
@@ -823,6 +1144,9 @@ pub struct PolicyStatus {
     pub name: String,
     /// Null: built in.
     pub file: Option<String>,
+    /// Lets pass what no rule names: for sessions that are observed.
+    #[serde(default)]
+    pub observed: bool,
     /// How many sessions it holds for.
     pub sessions: usize,
     /// Prefixes in the kernel.
@@ -882,6 +1206,9 @@ pub struct Stopped {
     /// The HTTP request, where that was stopped and not the connection.
     #[serde(default)]
     pub http: Option<HttpRequest>,
+    /// How the session came to know the address; as `named` of a request.
+    #[serde(default)]
+    pub named: Option<NameTold>,
 }
 
 /// Answer to [`Call::Request`].

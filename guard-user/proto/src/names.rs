@@ -55,6 +55,11 @@ pub enum ToResolver {
         names: Names,
         /// The patterns of its rules.
         patterns: Vec<Pattern>,
+        /// Names that a search list may have made are refused where a person would be asked about them.
+        silent: bool,
+        /// TLS has to show names under it, so that what hides them (ECH) is taken out of answers.
+        #[serde(default)]
+        without_ech: bool,
     },
     /// That policy is in force no more.
     ForgetPolicy {
@@ -69,8 +74,8 @@ pub enum ToResolver {
         account: u32,
         /// The slots of its own policy first, and of the outermost session's last.
         policies: Vec<u32>,
-        /// An approver is there, who can be asked.
-        asks: bool,
+        /// Names with an open hole: guardd is told of their addresses before the program ([`FromResolver::Opens`]).
+        opened: Vec<String>,
     },
     /// That session has ended.
     ForgetSession {
@@ -81,8 +86,10 @@ pub enum ToResolver {
     Servers {
         /// All of them: instead of those that were named before.
         addresses: Vec<IpAddr>,
+        /// The search list of this machine's resolvers.
+        search: Vec<String>,
     },
-    /// The answer to [`FromResolver::Ask`].
+    /// The answer to [`FromResolver::Ask`] and [`FromResolver::Opens`].
     Answer {
         /// Which question this answers.
         number: Number,
@@ -162,6 +169,20 @@ pub enum FromResolver {
         name: String,
         /// The type, such as `AAAA`.
         kind: String,
+        /// The server that was meant.
+        server: IpAddr,
+    },
+    /// A session is about to learn addresses of a name that has an open hole. Answered with [`ToResolver::Answer`] when the
+    /// kernel has them in the hole, as far as they belong there.
+    Opens {
+        /// Which message this is.
+        number: Number,
+        /// The session's number.
+        session: u32,
+        /// The name.
+        name: String,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
     },
     /// Nobody waits for the answer any more.
     Gone {
@@ -178,6 +199,8 @@ pub enum FromResolver {
         name: String,
         /// The type, such as `AAAA`.
         kind: String,
+        /// The server that was meant.
+        server: IpAddr,
         /// Why: a clause without a full stop.
         why: String,
     },
@@ -196,11 +219,13 @@ mod tests {
                 pattern: "*.example.com".to_owned(),
                 denied: true,
             }],
+            silent: false,
+            without_ech: false,
         };
         let text = serde_json::to_string(&policy).unwrap();
         assert_eq!(
             text,
-            r#"{"say":"policy","slot":3,"names":"rules","patterns":[{"pattern":"*.example.com","denied":true}]}"#
+            r#"{"say":"policy","slot":3,"names":"rules","patterns":[{"pattern":"*.example.com","denied":true}],"silent":false,"without_ech":false}"#
         );
         assert_eq!(serde_json::from_str::<ToResolver>(&text).unwrap(), policy);
         let learned = FromResolver::Learned {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{Endpoint, HttpHole, HttpRequest, Through, moment};
+use crate::{Endpoint, HttpHole, HttpRequest, Question, Through, moment};
 
 /// A line of the audit log: `at`, `kind`, `session`, and what the kind brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -176,7 +176,8 @@ impl Destination {
 pub struct Origin {
     /// The user, by number.
     pub uid: u32,
-    /// By which right: `root` answers for all, `owner` for sessions of its own.
+    /// By which right: `root` answers for all, `owner` for sessions of its own; a `courier` hands in what others signed
+    /// (`signature`), or says no.
     pub right: String,
     /// The process that called.
     pub pid: Option<u32>,
@@ -189,6 +190,27 @@ pub struct Origin {
     pub command: Vec<String>,
     /// Its controlling terminal, without `/dev/`; null where it has none, as a service or a notifier.
     pub terminal: Option<String>,
+}
+
+/// A signature, with all that it takes to check it but the public key, which the record that added it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The approver.
+    pub by: String,
+    /// The key's id.
+    pub key: String,
+    /// `ssh` or `passkey`.
+    pub kind: String,
+    /// The question's bytes.
+    pub question: String,
+    /// The answer's bytes, which were signed.
+    pub answer: String,
+    /// In base64url; null for SSH.
+    pub authenticator_data: Option<String>,
+    /// In base64url; null for SSH.
+    pub client_data: Option<String>,
+    /// In base64url.
+    pub signature: String,
 }
 
 /// Requests that have become one.
@@ -278,6 +300,7 @@ kinds! {
     /// A session was made.
     SessionStart {
         name: String, policy: String, user: String, parent: String, command: Vec<String>, assigned: String,
+        observed: bool,
     }
     /// Its last process has ended.
     SessionEnd { seconds: f64, denied: u64, }
@@ -293,16 +316,28 @@ kinds! {
     /// A request was made.
     Request {
         request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
-        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, burst: Gathered,
+        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: Question, burst: Gathered,
     }
     /// A person answered one.
     Answered {
         request: String, called: String, parts: Vec<String>, answer: String, opens: Vec<String>, refuses: Vec<String>,
         seconds: f64, connections: u64, bytes: u64, read_only: bool, shown: Map<String, Value>, by: String, from: Origin,
+        signed: Signature, with: Vec<String>,
     }
+    /// A person said yes elsewhere, and others have to.
+    AnsweredInPart { request: String, approvals: u32, wanted: u32, by: String, from: Origin, signed: Signature, }
+    /// An answer from elsewhere was refused.
+    AnswerRefused { request: String, why: String, by: String, key: String, count: u64, from: Origin, }
+    /// Somebody may answer from elsewhere with a key.
+    ApproverAdded {
+        approver: String, key: String, key_kind: String, public_key: String, fido: bool, answers_for: Vec<String>,
+        policies: Vec<String>, max_for: f64, by: String, from: Origin,
+    }
+    /// Somebody may not any more.
+    ApproverRemoved { approver: String, key: String, key_kind: String, public_key: String, by: String, from: Origin, }
     /// A hole was opened.
     HoleOpen {
-        hole: String, destination: String, ports: String, reason: String, request: String, expires_at: String,
+        hole: String, destination: String, name: String, ports: String, reason: String, request: String, expires_at: String,
         connections: u64, bytes: u64, read_only: bool, http: HttpHole, by: String, from: Origin,
     }
     /// A hole ended or was closed.

@@ -58,6 +58,15 @@ pub enum ToDaemon {
         /// Where to.
         target: Target,
     },
+    /// Asks whether a client may show a name there, in TLS or in HTTP. Answered with [`ToProxy::Name`].
+    Name {
+        /// The number of this message.
+        number: Number,
+        /// Where to.
+        target: Target,
+        /// The name, as the client wrote it; empty where it shows none.
+        name: String,
+    },
     /// Asks whether this request may pass. Answered with [`ToProxy::Answer`]: at once, or when an approver has answered or
     /// nobody did in time.
     Ask {
@@ -147,6 +156,13 @@ pub enum ToProxy {
         /// `None`: nothing passes there, the connection is to be closed.
         terms: Option<TargetTerms>,
     },
+    /// The answer to [`ToDaemon::Name`].
+    Name {
+        /// The number of the message that this answers.
+        number: Number,
+        /// Why it may not: a clause without a full stop; none if it may.
+        why: Option<String>,
+    },
     /// The answer to [`ToDaemon::Ask`].
     Answer {
         /// The number of the message that this answers.
@@ -168,6 +184,12 @@ pub struct TargetTerms {
     /// though it reads first.
     #[serde(default)]
     pub writes: bool,
+    /// TLS has to show a name there that the policies allow. Without rules, all else passes as it is.
+    #[serde(default)]
+    pub by_sni: bool,
+    /// A policy of the session has rules for names: whether one may be shown has to be asked ([`ToDaemon::Name`]).
+    #[serde(default)]
+    pub names: bool,
 }
 
 /// Whether a request may pass.

@@ -20,6 +20,7 @@ use super::{
     origin, postgres,
     process::reset,
     shared_io::Lent,
+    shown,
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
     stream::Stream,
     tls::{self, Greeting, HANDSHAKE, Speaks, Tls},
@@ -99,6 +100,9 @@ pub(super) async fn serve_to(
     // Without it the connection is slower, but works.
     let _ = stream.set_nodelay(true);
     let upstream = way.connect();
+    if terms.by_sni && terms.rules.is_empty() {
+        return Box::pin(shown::serve(way, stream, upstream, place)).await;
+    }
     match postgres::is_spoken(&terms) {
         Some(false) => {}
         Some(true) => {
@@ -190,6 +194,8 @@ async fn secured(
 ) -> Result<Stream, String> {
     let greeting = Greeting::hear(tls, stream, way.target.address, Speaks::Http).await?;
     way.secure = Some(Rc::clone(&greeting.secure));
+    // The destination hears no name that it may not. The client's requests are answered with that.
+    greeting.secure.hold(way).await;
     upstream.secure(Rc::clone(&greeting.secure));
     if upstream.opened().await.is_err() {
         greeting.secure.settle();

@@ -25,6 +25,7 @@ mod preview;
 mod process;
 mod room;
 mod shared_io;
+mod shown;
 mod stream;
 mod tls;
 mod upgrade;

@@ -28,7 +28,18 @@ enum Waiting {
     Answer {
         tell: oneshot::Sender<AskAnswer>,
     },
+    Name {
+        shown: Shown,
+        epoch: u64,
+        tell: oneshot::Sender<Option<Rc<str>>>,
+    },
 }
+
+/// A name that a client shows at a target.
+type Shown = (Target, Box<str>);
+
+/// Bytes of the longest name of a host. What is longer is none.
+const LONGEST_NAME: usize = 255;
 
 /// The connection to guardd: messages to send, those that wait for an answer, and the cache of terms.
 #[derive(Debug)]
@@ -38,6 +49,8 @@ pub(super) struct Link {
     epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
     known: RefCell<HashMap<Target, Option<Rc<TargetTerms>>>>,
+    /// Why names may not be shown, or that they may.
+    names: RefCell<HashMap<Shown, Option<Rc<str>>>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
     unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
 }
@@ -52,6 +65,7 @@ impl Link {
             epoch: watch::Sender::new(0),
             waiting: RefCell::default(),
             known: RefCell::default(),
+            names: RefCell::default(),
             outgoing,
             unsent: RefCell::new(Some(unsent)),
         }
@@ -115,9 +129,49 @@ impl Link {
         let _ = tell.send(terms);
     }
 
+    /// Why a client may not show a name at a target, from the cache or from guardd; `None` if it may. An empty name is none.
+    pub(super) async fn refuses_name(&self, target: Target, name: &str) -> Option<Rc<str>> {
+        let name = if name.len() > LONGEST_NAME { "" } else { name };
+        let shown: Shown = (target, name.to_ascii_lowercase().into());
+        if let Some(known) = self.names.borrow().get(&shown) {
+            return known.clone();
+        }
+        let (tell, told) = oneshot::channel();
+        let (number, name) = (self.number(), shown.1.to_string());
+        let epoch = *self.epoch.borrow();
+        let waiting = Waiting::Name { shown, epoch, tell };
+        self.waiting.borrow_mut().insert(number, waiting);
+        self.say(ToDaemon::Name {
+            number,
+            target,
+            name,
+        });
+        let told = told.await;
+        told.unwrap_or_else(|_| Some("guardd has ended".into()))
+    }
+
+    /// guardd's answer about a name.
+    pub(super) fn named(&self, number: Number, why: Option<String>) {
+        let Some(Waiting::Name { shown, epoch, tell }) = self.waiting.borrow_mut().remove(&number)
+        else {
+            return;
+        };
+        let why = why.map(Rc::from);
+        if epoch == *self.epoch.borrow() {
+            let mut names = self.names.borrow_mut();
+            if names.len() >= MAX_KNOWN {
+                names.clear();
+            }
+            names.insert(shown, why.clone());
+        }
+        // The waiter may be gone.
+        let _ = tell.send(why);
+    }
+
     /// Clears the cache: policies, sessions or holes have changed.
     pub(super) fn renew(&self) {
         self.known.borrow_mut().clear();
+        self.names.borrow_mut().clear();
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
@@ -280,6 +334,8 @@ mod tests {
             rules: Vec::new(),
             account: 1,
             writes: false,
+            by_sni: false,
+            names: false,
         }
     }
 

@@ -6,7 +6,11 @@ use std::{
 };
 
 use guard_proto::HttpRequest;
-use http::{StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
+use http::{
+    StatusCode, Uri, Version, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery},
+};
 use hyper::body::{Body as _, Incoming};
 
 use super::{
@@ -62,6 +66,10 @@ impl Client {
         if let Some(misdirected) = self.misdirected(parts) {
             return Ok(Err(misdirected.under(&terms)));
         }
+        if let Some(misnamed) = self.misnamed(parts, &terms).await {
+            unwanted(parts, Begun::new(body, self.way.room.taken(terms.account)));
+            return Ok(Err(misnamed));
+        }
         let request = judge::Request {
             method: &parts.method,
             uri: &parts.uri,
@@ -103,6 +111,21 @@ impl Client {
         let why = "its host is not the one that TLS was begun for (SNI), so that servers may take it for either";
         let is_for = secure.is_for(&host);
         (!is_for).then(|| self.unreadable(parts, StatusCode::MISDIRECTED_REQUEST, why))
+    }
+
+    /// The problem of a request for a host that is none of the names by which the policies let the destination be reached.
+    async fn misnamed(&self, parts: &Parts, terms: &Rc<TargetTerms>) -> Option<Problem> {
+        if !terms.names {
+            return None;
+        }
+        let host = host(parts).unwrap_or_default();
+        let host = host.parse().map_or_else(
+            |_| String::new(),
+            |host: Authority| host.host().trim_end_matches('.').to_owned(),
+        );
+        let why = self.way.link.refuses_name(self.way.target, &host).await?;
+        let why = format!("its host may not be named there: {why}");
+        Some(self.denied(terms, parts, &why))
     }
 
     fn crowded(&self, parts: &Parts, body: Begun) -> Problem {

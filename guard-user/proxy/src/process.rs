@@ -110,6 +110,7 @@ async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) ->
             }
             ToProxy::Forget { network } => networks.forget(network),
             ToProxy::Renew => link.renew(),
+            ToProxy::Name { number, why } => link.named(number, why),
             ToProxy::Vouch { number, scope } => match tls.vouch(&scope) {
                 Ok(certificate) => link.vouch(number, certificate),
                 Err(error) => tracing::error!("no certificate for a session: {error:#}"),

@@ -17,6 +17,10 @@ use super::{
 /// After an error that asking again at once cannot help.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// Nanoseconds by which a BPF program's clock may be ahead of others (`ktime_get_boot_fast_ns`): it takes longer to close a socket
+/// and to open another one at its port.
+const SLACK: u64 = 5_000;
+
 /// Answers what comes to a socket.
 pub(super) async fn serve(common: Rc<Common>, network: Rc<Network>, socket: UdpSocket) {
     let socket = Rc::new(socket);
@@ -85,7 +89,7 @@ fn origin(common: &Common, network: &Network, datagram: &Datagram) -> Option<Ori
         tracing::warn!(%error, "cannot read where a question was going");
         None
     });
-    origin.filter(|origin| origin.at.0 <= datagram.arrived.0)
+    origin.filter(|origin| origin.at.0 <= datagram.arrived.0 + SLACK)
 }
 
 /// Whether another session has sent something from that port meanwhile: it gets no answer but its own.

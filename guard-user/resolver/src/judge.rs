@@ -16,6 +16,7 @@ const CANARIES: [&str; 2] = ["use-application-dns.net", "_dns.resolver.arpa"];
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     names: Names,
+    silent: bool,
     /// Patterns that are one name, by its bytes.
     exact: HashMap<WireName, Rule>,
     /// Patterns that are all names below one, by that one's bytes.
@@ -60,6 +61,8 @@ pub(super) struct Judgement {
     pub(super) zone: Option<WireName>,
     /// Every policy lets any name pass, and none has a pattern for this one.
     pub(super) is_free: bool,
+    /// A policy that asks about it does not ask about what a search list may have made.
+    pub(super) is_silent: bool,
 }
 
 impl Policy {
@@ -68,9 +71,10 @@ impl Policy {
     /// # Errors
     ///
     /// A pattern is neither a name nor a wildcard.
-    pub(super) fn new(names: Names, patterns: &[Pattern]) -> Result<Self, Invalid> {
+    pub(super) fn new(names: Names, patterns: &[Pattern], silent: bool) -> Result<Self, Invalid> {
         let mut policy = Self {
             names,
+            silent,
             exact: HashMap::new(),
             below: HashMap::new(),
         };
@@ -108,6 +112,7 @@ impl Policy {
     pub(super) fn closed() -> Self {
         Self {
             names: Names::Rules,
+            silent: false,
             exact: HashMap::new(),
             below: HashMap::new(),
         }
@@ -164,11 +169,12 @@ pub(super) fn judge<'a>(
 ) -> Judgement {
     let is_odd = name.domain().is_none();
     let mut verdict = None;
-    let (mut is_free, mut is_exact) = (true, false);
+    let (mut is_free, mut is_exact, mut is_silent) = (true, false, false);
     let mut below: &[u8] = &[];
     for policy in policies {
         let (its, found) = policy.verdict(name, is_odd);
         is_free &= found.is_none() && its == Verdict::Passes;
+        is_silent |= its == Verdict::Ask && policy.silent;
         match found.map(|found| found.below) {
             Some(None) => is_exact = true,
             Some(Some(zone)) if zone.len() > below.len() => below = zone,
@@ -180,6 +186,7 @@ pub(super) fn judge<'a>(
         verdict: verdict.unwrap_or(Verdict::Refused("no policy is in force")),
         zone: (!is_exact).then(|| zone(name, below)),
         is_free,
+        is_silent,
     }
 }
 
@@ -231,7 +238,7 @@ mod tests {
                 denied: *denied,
             })
             .collect();
-        Policy::new(names, &patterns).unwrap()
+        Policy::new(names, &patterns, false).unwrap()
     }
 
     fn verdict(policies: &[&Policy], text: &str) -> Verdict {
@@ -352,7 +359,7 @@ mod tests {
             pattern: "*".to_owned(),
             denied: false,
         };
-        assert!(Policy::new(Names::Any, &[odd]).is_err());
+        assert!(Policy::new(Names::Any, &[odd], false).is_err());
     }
 
     #[test]

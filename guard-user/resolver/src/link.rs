@@ -30,6 +30,8 @@ pub(super) struct Asker {
     pub(super) name: WireName,
     /// The type.
     pub(super) kind: Kind,
+    /// The server that was meant.
+    pub(super) server: IpAddr,
 }
 
 /// What one question to guardd is for: questions of a program for one name that come together are one.
@@ -83,6 +85,7 @@ impl Link {
             tgid: asker.tgid,
             name: asker.name.to_string(),
             kind: asker.kind.to_string(),
+            server: asker.server,
             why: why.to_owned(),
         })
         .await;
@@ -114,18 +117,42 @@ impl Link {
         if same.is_some() {
             return same;
         }
-        let number = Number(self.next.get());
-        self.next.set(number.0 + 1);
+        let number = self.next_number();
         let said = self.try_say(FromResolver::Ask {
             number,
             session: asker.session,
             tgid: asker.tgid,
             name: subject.1.clone(),
             kind: asker.kind.to_string(),
+            server: asker.server,
         });
-        if !said {
-            return None;
-        }
+        said.then(|| self.waiting(number, subject))
+    }
+
+    /// Tells guardd of addresses that a hole for their name is to cover, and waits for its word. `None`: guardd hears too slowly,
+    /// or the answer has more than it can be told at once.
+    pub(super) fn opens(self: &Rc<Self>, asker: &Asker, addresses: &[IpAddr]) -> Option<Rc<Asked>> {
+        let number = self.next_number();
+        let said = addresses.len() <= ADDRESSES
+            && self.try_say(FromResolver::Opens {
+                number,
+                session: asker.session,
+                name: asker.name.to_string(),
+                addresses: addresses.iter().map(IpAddr::to_canonical).collect(),
+            });
+        // No question has a subject like that.
+        let subject = (asker.session, format!(" {}", number.0), None);
+        said.then(|| self.waiting(number, subject))
+    }
+
+    fn next_number(&self) -> Number {
+        let number = Number(self.next.get());
+        self.next.set(number.0 + 1);
+        number
+    }
+
+    /// Waits for the answer to a message.
+    fn waiting(self: &Rc<Self>, number: Number, subject: Subject) -> Rc<Asked> {
         let asked = Rc::new(Asked {
             link: Rc::clone(self),
             number,
@@ -136,7 +163,7 @@ impl Link {
         let weak = Rc::downgrade(&asked);
         self.waiting.borrow_mut().insert(number, Weak::clone(&weak));
         self.subjects.borrow_mut().insert(subject, weak);
-        Some(asked)
+        asked
     }
 
     /// The answer.
@@ -230,6 +257,7 @@ mod tests {
             tgid: Tgid(7),
             name: name("a.example"),
             kind: Kind(kind),
+            server: [192, 0, 2, 53].into(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::{
     link::{self, Link},
     maps::Kernel,
     networks::Networks,
+    sessions::Switches,
 };
 
 /// Serves until guardd ends. `without_ech`: keys for encrypting a server's name are taken out of answers.
@@ -129,16 +130,24 @@ pub(super) fn obey(
             slot,
             names,
             patterns,
-        } => sessions.keep_policy(slot, names, &patterns),
+            silent,
+            without_ech,
+        } => {
+            let switches = Switches {
+                silent,
+                without_ech,
+            };
+            sessions.keep_policy(slot, names, &patterns, switches);
+        }
         ToResolver::ForgetPolicy { slot } => sessions.forget_policy(slot),
         ToResolver::Session {
             session,
             account,
             policies,
-            asks,
-        } => sessions.keep(session, account, policies, asks),
+            opened,
+        } => sessions.keep(session, account, policies, &opened),
         ToResolver::ForgetSession { session } => sessions.forget(session),
-        ToResolver::Servers { addresses } => sessions.trust(&addresses),
+        ToResolver::Servers { addresses, search } => sessions.trust(&addresses, &search),
         ToResolver::Answer { number, yes } => common.link.answered(number, yes),
     }
     Ok(())

@@ -10,8 +10,9 @@ use guard_common::BootTime;
 use super::{answer::Answer, kinds::Kind};
 
 const SECOND: u64 = 1_000_000_000;
-/// Refusals that are told of a session in a second, as the kernel half reports as many. More are refused all the same.
-const REFUSED_A_SECOND: u32 = 64;
+/// Refusals that are told of a session in a second, as the kernel half reports as many; and questions that it is asked about.
+/// More are refused all the same.
+const A_SECOND: u32 = 64;
 /// An answer that came a moment ago is not told again. What is told counts for 90 seconds at least.
 const NEWS: u64 = 10 * SECOND;
 /// Answers that are known again.
@@ -23,19 +24,38 @@ pub(super) struct Reports {
     hasher: RandomState,
     /// Answers, as hashes, and when each was told.
     learned: HashMap<u64, u64>,
+    refused: Pace,
+    asked: Pace,
+}
+
+/// How many there were in this second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
     second: u64,
-    refused: u32,
+    count: u32,
+}
+
+impl Pace {
+    /// Whether there is room for one more.
+    const fn admits(&mut self, now: BootTime) -> bool {
+        let second = now.0 / SECOND;
+        if self.second != second {
+            (self.second, self.count) = (second, 0);
+        }
+        self.count += 1;
+        self.count <= A_SECOND
+    }
 }
 
 impl Reports {
     /// Whether one more refusal is to be told.
     pub(super) fn is_refusal_told(&mut self, now: BootTime) -> bool {
-        let second = now.0 / SECOND;
-        if self.second != second {
-            (self.second, self.refused) = (second, 0);
-        }
-        self.refused += 1;
-        self.refused <= REFUSED_A_SECOND
+        self.refused.admits(now)
+    }
+
+    /// Whether guardd is asked about one more question.
+    pub(super) fn is_question_told(&mut self, now: BootTime) -> bool {
+        self.asked.admits(now)
     }
 
     /// Whether an answer is to be told. That it lasts shorter each time is no news.
@@ -69,6 +89,8 @@ mod tests {
             all.count()
         };
         assert_eq!([told(5), told(SECOND), told(2 * SECOND - 1)], [64, 64, 0]);
+        let asked = (0..1000).filter(|_| reports.is_question_told(BootTime(5)));
+        assert_eq!(asked.count(), 64);
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub(super) fn asker(origin: &Origin, question: &Question) -> Asker {
         tgid: Tgid(origin.tgid),
         name: question.name.clone(),
         kind: question.kind,
+        server: server(origin).ip(),
     }
 }
 
@@ -137,7 +138,14 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
     if judge::is_canary(&asker.name) {
         return Err(Stopped::silently(Says::NoName));
     }
-    let (session, judgement) = judge(common, asker)?;
+    let (_, judgement) = judge(common, asker)?;
+    if judgement.verdict == Verdict::Ask
+        && judgement.is_silent
+        && common.sessions.is_searched(&asker.name)
+    {
+        let why = "no rule names it, and a search list makes such names";
+        return Err(Stopped::because(Says::NoName, why));
+    }
     if !asker.kind.is_known() {
         let why = "records of that type are not asked for";
         return Err(Stopped::because(Says::NoData, why));
@@ -145,8 +153,7 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
     if let Some(zone) = &judgement.zone
         && !spend(common, asker, zone, judgement.is_free)
     {
-        let why = format!("it asked for more new names below {zone} than a session may");
-        let asked = ask(common, asker, session.asks, format!("*.{zone}"), &why).await?;
+        let asked = ask(common, asker, format!("*.{zone}")).await?;
         if asked.is_first() {
             renew(common, asker, zone);
         }
@@ -155,8 +162,7 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
             return Err(Stopped::silently(Says::Failed));
         }
     } else if judgement.verdict == Verdict::Ask {
-        let why = "no rule names it, and nobody is there to be asked";
-        ask(common, asker, session.asks, asker.name.to_string(), why).await?;
+        ask(common, asker, asker.name.to_string()).await?;
     }
     Ok(())
 }
@@ -178,16 +184,13 @@ fn renew(common: &Common, asker: &Asker, zone: &WireName) {
     }
 }
 
-/// Holds the question until a person has answered. `why` it is refused where nobody can.
-async fn ask(
-    common: &Common,
-    asker: &Asker,
-    asks: bool,
-    name: String,
-    why: &str,
-) -> Result<Rc<Asked>, Stopped> {
-    if !asks {
-        return Err(Stopped::because(Says::NoName, why));
+/// Holds the question until guardd says what a person says of it, at once where nobody is there. More than a person could read
+/// are refused.
+async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Asked>, Stopped> {
+    let reports = common.sessions.reports(asker.session);
+    let now = (common.now)();
+    if !reports.is_some_and(|reports| reports.borrow_mut().is_question_told(now)) {
+        return Err(Stopped::silently(Says::NoName));
     }
     let failed = || Stopped::silently(Says::Failed);
     let asked = common.link.ask(asker, name).ok_or_else(failed)?;
@@ -199,6 +202,20 @@ async fn ask(
     }
     // The policy may have become another meanwhile.
     judge(common, asker).map(|_| asked)
+}
+
+/// Has a hole for the name cover the addresses, where there is one, before the program has them. Only the name that was asked for
+/// counts: where it leads its owner decides.
+async fn open(common: &Common, asker: &Asker, answer: &Answer) -> Result<(), Stopped> {
+    if !common.sessions.is_opened(asker.session, &asker.name) {
+        return Ok(());
+    }
+    let failed = || Stopped::silently(Says::Failed);
+    let opens = common.link.opens(asker, &answer.addresses);
+    let opens = opens.ok_or_else(failed)?;
+    let told = timeout(common.times.server, opens.answer()).await;
+    // guardd says which it has left out by opening the others.
+    told.map(drop).map_err(|_| failed())
 }
 
 /// Has the server answer, and the session learn.
@@ -216,7 +233,8 @@ async fn fetch(
         Stopped::silently(Says::Failed)
     })?;
     let odd = |odd| Stopped::because(Says::Failed, odd);
-    if common.without_ech {
+    let session = common.sessions.get(origin.session.0);
+    if common.without_ech || session.is_some_and(|session| session.without_ech) {
         message = answer::without_ech(&message).map_err(odd)?;
     }
     let is_cut = exchange::is_cut(&message);
@@ -233,6 +251,7 @@ async fn fetch(
         let policies = session.policies.unwrap_or_default();
         let taught = teach(common, origin.session, &policies, &answer).await;
         taught.map_err(|why| Stopped::because(Says::Failed, why))?;
+        open(common, &asker, &answer).await?;
     }
     if !is_stream && message.len() > question.datagram() {
         return Err(Stopped::silently(Says::TooLong));

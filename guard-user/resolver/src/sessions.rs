@@ -8,9 +8,10 @@ use std::{
 };
 
 use guard_common::{BootTime, NamedKey, PolicyId};
+use guard_policy::DomainName;
 use guard_proto::names::{Names, Pattern};
 
-use super::{budget::Budget, judge::Policy, reports::Reports};
+use super::{budget::Budget, judge::Policy, name::WireName, reports::Reports};
 
 /// Addresses of a session that the kernel knows at once, for each of its policies.
 pub(super) const MAX_LEARNED: usize = 16 * 1024;
@@ -20,8 +21,17 @@ pub(super) const MAX_LEARNED: usize = 16 * 1024;
 pub(super) struct Session {
     /// Its policies, its own first. `None` where guardd has said nothing of one: then nothing can be said of any name.
     pub(super) policies: Option<Vec<(PolicyId, Rc<Policy>)>>,
-    /// An approver is there.
-    pub(super) asks: bool,
+    /// One of them has what hides names from TLS's first record taken out of answers.
+    pub(super) without_ech: bool,
+}
+
+/// What a policy says beside its patterns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Switches {
+    /// Names that a search list may have made are refused where a person would be asked about them.
+    pub(super) silent: bool,
+    /// What hides names from TLS's first record is taken out of answers.
+    pub(super) without_ech: bool,
 }
 
 /// What is kept of a session for as long as it lives.
@@ -29,7 +39,7 @@ pub(super) struct Session {
 struct Kept {
     account: u32,
     slots: Vec<u32>,
-    asks: bool,
+    opened: HashSet<WireName>,
     budget: Rc<RefCell<Budget>>,
     learned: Rc<RefCell<Learned>>,
     reports: Rc<RefCell<Reports>>,
@@ -40,15 +50,21 @@ struct Kept {
 pub(super) struct Sessions {
     sessions: RefCell<HashMap<u32, Kept>>,
     policies: RefCell<HashMap<u32, Rc<Policy>>>,
+    without_ech: RefCell<HashSet<u32>>,
     servers: RefCell<HashSet<IpAddr>>,
+    search: RefCell<Vec<WireName>>,
 }
 
 impl Sessions {
     /// Whose policies hold for a session. What it has asked for so far stays counted.
-    pub(super) fn keep(&self, session: u32, account: u32, slots: Vec<u32>, asks: bool) {
+    pub(super) fn keep(&self, session: u32, account: u32, slots: Vec<u32>, opened: &[String]) {
+        let opened = opened.iter().filter_map(|name| name.parse().ok());
+        let opened = opened
+            .map(|name: DomainName| WireName::from(&name))
+            .collect();
         let mut sessions = self.sessions.borrow_mut();
         let kept = sessions.entry(session).or_default();
-        (kept.account, kept.slots, kept.asks) = (account, slots, asks);
+        (kept.account, kept.slots, kept.opened) = (account, slots, opened);
     }
 
     /// It has ended.
@@ -57,8 +73,18 @@ impl Sessions {
     }
 
     /// What a policy says. One that cannot be understood refuses every name.
-    pub(super) fn keep_policy(&self, slot: u32, names: Names, patterns: &[Pattern]) {
-        let policy = Policy::new(names, patterns).unwrap_or_else(|invalid| {
+    pub(super) fn keep_policy(
+        &self,
+        slot: u32,
+        names: Names,
+        patterns: &[Pattern],
+        switches: Switches,
+    ) {
+        match switches.without_ech {
+            true => self.without_ech.borrow_mut().insert(slot),
+            false => self.without_ech.borrow_mut().remove(&slot),
+        };
+        let policy = Policy::new(names, patterns, switches.silent).unwrap_or_else(|invalid| {
             tracing::error!(
                 slot,
                 "guardd has sent an odd pattern, so the policy lets no name pass: {invalid}"
@@ -71,12 +97,21 @@ impl Sessions {
     /// It is in force no more.
     pub(super) fn forget_policy(&self, slot: u32) {
         self.policies.borrow_mut().remove(&slot);
+        self.without_ech.borrow_mut().remove(&slot);
     }
 
-    /// The only ones whose answers teach.
-    pub(super) fn trust(&self, servers: &[IpAddr]) {
+    /// The only ones whose answers teach, and the search list.
+    pub(super) fn trust(&self, servers: &[IpAddr], search: &[String]) {
         let servers = servers.iter().map(IpAddr::to_canonical).collect();
         *self.servers.borrow_mut() = servers;
+        let search = search.iter().filter_map(|one| one.parse().ok());
+        *self.search.borrow_mut() = search.map(|one: DomainName| WireName::from(&one)).collect();
+    }
+
+    /// Whether a search list may have made a name.
+    pub(super) fn is_searched(&self, name: &WireName) -> bool {
+        let search = self.search.borrow();
+        search.iter().any(|one| name != one && name.is_within(one))
     }
 
     /// Whether a server's answers teach.
@@ -96,10 +131,18 @@ impl Sessions {
         let kept = sessions.get(&session)?;
         let policies = self.policies.borrow();
         let known = |slot: &u32| Some((PolicyId(*slot), Rc::clone(policies.get(slot)?)));
+        let without_ech = self.without_ech.borrow();
         Some(Session {
+            without_ech: kept.slots.iter().any(|slot| without_ech.contains(slot)),
             policies: kept.slots.iter().map(known).collect(),
-            asks: kept.asks,
         })
+    }
+
+    /// Whether a person has opened what a name stands for.
+    pub(super) fn is_opened(&self, session: u32, name: &WireName) -> bool {
+        let sessions = self.sessions.borrow();
+        let kept = sessions.get(&session);
+        kept.is_some_and(|kept| kept.opened.contains(name))
     }
 
     /// What it may still ask for.
@@ -160,11 +203,22 @@ mod tests {
     fn a_session_without_all_of_its_policies_has_none() {
         let sessions = Sessions::default();
         assert!(sessions.get(1).is_none() && sessions.account(1).is_none());
-        sessions.keep(1, 9, vec![3, 4], false);
-        sessions.keep_policy(3, Names::Any, &[]);
+        sessions.keep(1, 9, vec![3, 4], &[]);
+        sessions.keep_policy(3, Names::Any, &[], Switches::default());
         assert!(sessions.get(1).unwrap().policies.is_none());
-        sessions.keep_policy(4, Names::Any, &[]);
+        sessions.keep_policy(4, Names::Any, &[], Switches::default());
         assert_eq!(sessions.get(1).unwrap().policies.unwrap().len(), 2);
+        assert!(!sessions.get(1).unwrap().without_ech);
+        sessions.keep_policy(
+            4,
+            Names::Any,
+            &[],
+            Switches {
+                without_ech: true,
+                ..Switches::default()
+            },
+        );
+        assert!(sessions.get(1).unwrap().without_ech);
         sessions.forget_policy(3);
         assert!(sessions.get(1).unwrap().policies.is_none());
         sessions.forget(1);
@@ -174,9 +228,14 @@ mod tests {
     #[test]
     fn servers_are_trusted_in_either_form() {
         let sessions = Sessions::default();
-        sessions.trust(&["::ffff:192.0.2.1".parse().unwrap()]);
+        let search = ["corp.example".to_owned()];
+        sessions.trust(&["::ffff:192.0.2.1".parse().unwrap()], &search);
         assert!(sessions.is_trusted("192.0.2.1".parse().unwrap()));
-        sessions.trust(&[]);
+        let name = |text: &str| super::super::name::name(text);
+        assert!(sessions.is_searched(&name("github.com.corp.example")));
+        assert!(!sessions.is_searched(&name("corp.example")));
+        assert!(!sessions.is_searched(&name("evilcorp.example")));
+        sessions.trust(&[], &[]);
         assert!(!sessions.is_trusted("192.0.2.1".parse().unwrap()));
     }
 

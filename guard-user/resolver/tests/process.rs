@@ -113,17 +113,26 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
             pattern: "*.example.com".to_owned(),
             denied: false,
         }],
+        silent: false,
+        without_ech: false,
     };
     say(&guardd, &policy, &[])?;
     let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    say(&guardd, &ToResolver::Servers { addresses }, &[])?;
+    say(
+        &guardd,
+        &ToResolver::Servers {
+            addresses,
+            search: Vec::new(),
+        },
+        &[],
+    )?;
     // The last that it waits for.
     let session = ToResolver::Session {
         session: SESSION.0,
         account: SESSION.0,
         policies: vec![SLOT.0],
-        asks: false,
+        opened: Vec::new(),
     };
     say(&guardd, &session, &[])?;
 

@@ -23,7 +23,7 @@ pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs, pin};
 pub use program::{
     ANSWER_0, ProgramKind, attach_to_cgroup, attach_to_function, code, counting, encode,
-    first_of_array, is_compiled, load_program, program_of,
+    first_of_array, is_compiled, load_program, message_program, program_of,
 };
 pub use socket_storage::store_at_socket;
 

@@ -6,6 +6,7 @@ mod answering;
 mod ask;
 mod connect;
 mod datagram;
+mod hello;
 mod http;
 mod postgres;
 mod sink;
@@ -87,7 +88,16 @@ fn obey(order: &Value, way: &Way, kept: &mut Kept) -> Result<Value> {
         }
         "wait-begin" => (kept.waiting).begin(&Pool::of(order)?, number(order, "count")?)?,
         "wait-end" => kept.waiting.end(time(order)?)?,
-        "stream" => stream::run(Pool::of(order)?.address(0), time(order)?)?,
+        "hello" => hello::often(
+            &Pool::of(order)?,
+            number(order, "count")?,
+            text(order, "name")?,
+        )?,
+        "stream" => stream::run(
+            Pool::of(order)?.address(0),
+            time(order)?,
+            order["name"].as_str(),
+        )?,
         "spawn" => spawn::often(&order["argv"], number(order, "count")?)?,
         "read" => spawn::read(&order["argv"])?,
         "pin" => pin(number(order, "cpu")? as usize)?,

@@ -39,7 +39,7 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
 
 /// What is typed before TAB, and what stands there then.
 const COMPLETED: [(&str, &str); 14] = [
-    ("guard appr", "guard approve"),
+    ("guard sugg", "guard suggest"),
     ("guard approve ", "guard approve r1"),
     ("guard deny ", "guard deny r1"),
     ("guard close ", "guard close h1"),

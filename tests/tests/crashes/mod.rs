@@ -10,5 +10,5 @@
 mod again;
 mod first;
 mod inventory;
-mod scene;
+pub(crate) mod scene;
 mod working;

@@ -28,7 +28,7 @@
 //! | 23–25, 27 SNI, ECH, QUIC, STARTTLS | those of `tls = "name"` |
 //! | 26 fronting | docs/threat-model.md: only `read-only` closes it |
 //! | 28 DNS over TLS | `over_tls`; U `browsers_are_told_to_keep_to_this_resolver` |
-//! | 29 resolvers behind Unix sockets | `escapes::helpers::path`, `bus`; [`is_harmless`](guardd) has none that asks |
+//! | 29 resolvers behind Unix sockets | `escapes::helpers::path`, `bus`; of what guardd lets pass none asks for others |
 //! | 30 mDNS, LLMNR, NetBIOS | `multicast_name`, `escapes::forms::multicast`, `subnet_broadcast` |
 //! | 31 own files | `own_servers`; `escapes::forms::name` |
 //! | 32 an engine's 127.0.0.11 | `resolver::life::a_name_server_behind_a_redirect_of_the_machine_s_is_asked` |
@@ -41,8 +41,8 @@
 //! | 39 other servers | `names` |
 //! | 40 glibc's connects to port 0 | `clients::names::glibc` |
 
-use anyhow::Result;
-use guard_lab::{AGENT, Attempt, Shell};
+use anyhow::{Result, ensure};
+use guard_lab::{AGENT, Attempt, PATIENCE, Report, Running, Shell, bins};
 use hickory_proto::op::Message;
 
 use crate::escapes::way::{Came, Tried, Way, closed, family};
@@ -87,7 +87,7 @@ family! { "Round the names";
     denied_below: asked("a name that a rule denies, below an allowed wildcard", "NXDOMAIN", JUDGED)
         => || leaves("udp", "secret.db.api.example.com");
     by_device: asked("a question by a chosen device (`SO_BINDTODEVICE`)", "EPERM", SENDMSG) => || leaves("device", BELOW);
-    by_interface: asked("the same by `IP_UNICAST_IF`", "EPERM", "egress: loopback by its own device only")
+    by_interface: asked("a question by `IP_UNICAST_IF`", "EPERM", "egress: loopback by its own device only")
         => || leaves("interface", BELOW);
     many_in_one: asked("two questions in one datagram that the kernel cuts up (`UDP_SEGMENT`)", "EPERM", "egress")
         => || leaves("segment", BELOW);
@@ -211,13 +211,13 @@ fn tried(
 ) -> Result<Tried> {
     let place = Place::new();
     // It listens where nobody is allowed to ask.
-    let _other =
+    let other =
         server::OwnServer::start(place.network.prod(), &format!("{OTHER}:53"), place::usual);
     let words: Vec<_> = std::iter::once(way).chain(words.iter().copied()).collect();
     let heard = || {
         let all = match server {
             Server::Own => place.dns.heard(),
-            Server::Public => _other.heard(),
+            Server::Public => other.heard(),
         };
         all.iter().filter(|message| is_it(message)).count()
     };
@@ -247,9 +247,27 @@ fn straight(way: &str, outside: &str) -> Result<Tried> {
     Ok(Tried { without, with })
 }
 
+/// What came of two attempts, with the guard and without.
+fn attempted(with: &Report, without: &Report) -> Tried {
+    let came = |report: &Report| Came::of(report, report.ok.then(|| report.detail.clone()));
+    Tried {
+        with: came(with),
+        without: came(without),
+    }
+}
+
 /// A connection, after a question.
 fn reached(words: &[&str], attempt: &Attempt) -> Result<Tried> {
-    reached_at(&Place::serving(cloaked), words, attempt)
+    let place = Place::serving(cloaked);
+    let _production = place.production();
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    if !words.is_empty() {
+        let said = place.asked(&mut shell, &words.join(" "));
+        ensure!(said.starts_with("answered"), "the question failed: {said}");
+    }
+    let with = shell.attempt(attempt)?;
+    let without = attempt.outside(place.network.dev(), AGENT)?;
+    Ok(attempted(&with, &without))
 }
 
 /// A name that is another's, and others.
@@ -269,23 +287,6 @@ fn cloaked(asked: &Message, is_stream: bool) -> Vec<Vec<u8>> {
         60,
     ));
     server::bytes(&server::answer(asked, records), is_stream)
-}
-
-fn reached_at(place: &Place, words: &[&str], attempt: &Attempt) -> Result<Tried> {
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names")?;
-    if !words.is_empty() {
-        let said = place.asked(&mut shell, &words.join(" "));
-        anyhow::ensure!(said.starts_with("answered"), "the question failed: {said}");
-    }
-    let with = shell.attempt(attempt)?;
-    let without = attempt.outside(place.network.dev(), AGENT)?;
-    let came =
-        |report: &guard_lab::Report| Came::of(report, report.ok.then(|| report.detail.clone()));
-    Ok(Tried {
-        with: came(&with),
-        without: came(&without),
-    })
 }
 
 /// An address to which an allowed name is bound.
@@ -324,8 +325,8 @@ fn bound_to(address: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> P
 fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
     let mut listener = place.network.dev().command_as(AGENT, "/usr/bin/python3");
     listener.args(["-c", LISTENS]);
-    let mut listener = guard_lab::Running::start(&mut listener)?;
-    listener.line_with("listens", guard_lab::PATIENCE)?;
+    let mut listener = Running::start(&mut listener)?;
+    listener.line_with("listens", PATIENCE)?;
     let _production = place.production();
     let kind = if address.contains(':') {
         "udp-AAAA"
@@ -335,18 +336,13 @@ fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
     let mut shell = Shell::start(&place.daemon, "names")?;
     for name in names {
         let said = place.asked(&mut shell, &format!("{kind} {DNS} {name}"));
-        anyhow::ensure!(said.starts_with("answered"), "the question failed: {said}");
+        ensure!(said.starts_with("answered"), "the question failed: {said}");
     }
     let port = if is_here(address) { 8443 } else { 443 };
     let attempt = Attempt::tcp(address, port);
     let with = shell.attempt(&attempt)?;
     let without = attempt.outside(place.network.dev(), AGENT)?;
-    let came =
-        |report: &guard_lab::Report| Came::of(report, report.ok.then(|| report.detail.clone()));
-    Ok(Tried {
-        with: came(&with),
-        without: came(&without),
-    })
+    Ok(attempted(&with, &without))
 }
 
 /// Whether an address is this machine's, where only its own server listens.
@@ -388,23 +384,20 @@ while True:
         "-c",
         "echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start",
     ]);
-    anyhow::ensure!(low.status()?.success(), "{low:?} failed");
+    ensure!(low.status()?.success(), "{low:?} failed");
     let program = place.daemon.write_for_agents("serves.py", SERVES)?;
     let mut shell = Shell::start(&place.daemon, "own-server")?;
     shell.tell(&format!("/usr/bin/python3 {} &", program.display()))?;
     shell.line_with("serves")?;
     let said = place.asked(&mut shell, "udp 127.0.0.1 v1.api.example.com");
-    anyhow::ensure!(
+    ensure!(
         said == format!("answered {API}"),
         "its own server is not asked: {said}"
     );
     let attempt = Attempt::tcp(API, 443);
     let with = shell.attempt(&attempt)?;
     let without = attempt.outside(place.network.dev(), AGENT)?;
-    Ok(Tried {
-        with: Came::of(&with, with.ok.then(|| with.detail.clone())),
-        without: Came::of(&without, without.ok.then(|| without.detail.clone())),
-    })
+    Ok(attempted(&with, &without))
 }
 
 /// What the outer session has learned is not the inner one's, which may not ask for it.
@@ -413,14 +406,14 @@ fn nested() -> Result<Tried> {
     let _production = place.production();
     let mut shell = Shell::start(&place.daemon, "names")?;
     let said = place.asked(&mut shell, &format!("udp {DNS} v1.api.example.com"));
-    anyhow::ensure!(said == format!("answered {API}"), "{said}");
+    ensure!(said == format!("answered {API}"), "{said}");
     let attempt = Attempt::tcp(API, 443);
-    anyhow::ensure!(
+    ensure!(
         shell.reaches(&attempt)?,
         "the session around does not reach it"
     );
-    let guard = guard_lab::bins::for_everybody("guard", place.daemon.tag())?;
-    let probe = guard_lab::bins::for_everybody("guard-lab", place.daemon.tag())?;
+    let guard = bins::for_everybody("guard", place.daemon.tag())?;
+    let probe = bins::for_everybody("guard-lab", place.daemon.tag())?;
     let inner = format!(
         "{} run --policy narrower -- sh -c '/usr/bin/python3 {} udp {DNS} v1.api.example.com; {} {}'",
         guard.display(),
@@ -430,13 +423,10 @@ fn nested() -> Result<Tried> {
     );
     shell.tell(&inner)?;
     let said = shell.line_with("answer")?;
-    anyhow::ensure!(said.contains("NXDOMAIN"), "the inner one asks: {said}");
-    let with = guard_lab::Report::parse(&shell.line_with("\"ok\"")?)?;
+    ensure!(said.contains("NXDOMAIN"), "the inner one asks: {said}");
+    let with = Report::parse(&shell.line_with("\"ok\"")?)?;
     let without = attempt.outside(place.network.dev(), AGENT)?;
-    Ok(Tried {
-        with: Came::of(&with, with.ok.then(|| with.detail.clone())),
-        without: Came::of(&without, without.ok.then(|| without.detail.clone())),
-    })
+    Ok(attempted(&with, &without))
 }
 
 /// mDNS and LLMNR: packets that leave tell.

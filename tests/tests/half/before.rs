@@ -74,7 +74,7 @@ pub(crate) fn links(daemon: &Daemon) -> usize {
 /// How many of today's programs it lacks, of those that are attached to the guard's root.
 pub(crate) const LACKS: usize = ["recvmsg4", "recvmsg6"].len();
 
-/// Whether a hook is of a kind that it has, too: none at the top of the hierarchy, for Unix sockets, or a security hook.
+/// Whether a hook is of a kind that it has, too: none at the top of the hierarchy, for Unix sockets, at the gate, or a security hook.
 pub(crate) fn has(hook: &str) -> bool {
     const SECURITY: [&str; 4] = [
         "file_receive",
@@ -82,5 +82,8 @@ pub(crate) fn has(hook: &str) -> bool {
         "unix_may_send",
         "unix_stream_connect",
     ];
-    !hook.starts_with("top_") && !hook.ends_with("_unix") && !SECURITY.contains(&hook)
+    !hook.starts_with("top_")
+        && !hook.starts_with("gate_")
+        && !hook.ends_with("_unix")
+        && !SECURITY.contains(&hook)
 }

@@ -171,7 +171,12 @@ const ROWS: &[Row] = &[
         2,
         &["will not talk", "/proc", "sudo mount -t proc proc /proc"],
     ),
-    (User, "guard approver list", 2, &["'approver'", "--help"]),
+    (
+        User,
+        "guard approver remove alice",
+        2,
+        &["only root may do this", "sudo guard"],
+    ),
 ];
 
 #[test]

@@ -60,7 +60,7 @@ impl Drop for Rpm {
             eprintln!("{}", said(&rpm(&["--erase", "guard"])));
         }
         let _ = quiet("systemctl").args(["unmask", "guard.slice"]).output();
-        for dir in ["/etc/guard", "/var/log/guard"] {
+        for dir in ["/etc/guard", "/var/log/guard", "/var/lib/guard"] {
             let _ = fs::remove_dir_all(dir);
         }
     }
@@ -218,7 +218,7 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
 
 /// What people wrote, and the audit log of what guard did.
 fn only_settings_are_left(before: &BTreeSet<String>) {
-    const LEFT: [&str; 12] = [
+    const LEFT: [&str; 13] = [
         "/etc/guard",
         SAVED,
         OFFERED,
@@ -226,6 +226,7 @@ fn only_settings_are_left(before: &BTreeSet<String>) {
         "/etc/guard/policies/asks.toml",
         "/var/log/guard",
         "/var/log/guard/audit.jsonl",
+        "/var/lib/guard",
         "/etc/systemd/system/guard.slice",
         // The group stays.
         "/etc/group-",

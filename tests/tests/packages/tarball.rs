@@ -56,6 +56,7 @@ impl Drop for Tarball {
         let _ = quiet("systemctl").args(["unmask", "guard.slice"]).output();
         let _ = fs::remove_dir_all("/etc/guard");
         let _ = fs::remove_dir_all("/var/log/guard");
+        let _ = fs::remove_dir_all("/var/lib/guard");
     }
 }
 
@@ -128,7 +129,12 @@ fn succeeded(output: &Output) {
 fn only_settings_are_left(before: &BTreeSet<String>) {
     let after = files();
     let expected = |file: &str| {
-        let of_guard = ["/etc/guard", "/var/log/guard", "/run/guard"];
+        let of_guard = [
+            "/etc/guard",
+            "/var/log/guard",
+            "/var/lib/guard",
+            "/run/guard",
+        ];
         let others = [
             "/etc/systemd/system/guard.slice",
             "/etc/group-",

@@ -3,7 +3,7 @@
 mod networks;
 mod process;
 mod requests;
-mod scene;
+pub(crate) mod scene;
 mod service;
 
 use guard_lab::V4;

@@ -6,7 +6,7 @@ use guard_lab::{Attempt, Shell, eventually};
 use hickory_proto::op::Message;
 
 use super::{
-    place::{API, API_V6, DNS, NARROWER, OTHER, POLICY, Place},
+    place::{API, DNS, NARROWER, OTHER, POLICY, Place},
     server,
 };
 
@@ -65,9 +65,12 @@ fn what_is_to_be_kept_for_no_time_or_for_long_is_reached() {
     }
 }
 
-/// So many addresses, from one on.
+/// Of addresses that nothing else has here.
+const FIRST: &str = "2001:db8:7:1::";
+
+/// So many addresses, from that one on.
 fn many(count: u32) -> Vec<IpAddr> {
-    let first: Ipv6Addr = API_V6.parse().unwrap();
+    let first: Ipv6Addr = FIRST.parse().unwrap();
     let all = (0..u128::from(count)).map(|number| Ipv6Addr::from_bits(first.to_bits() + number));
     all.map(IpAddr::V6).collect()
 }

@@ -207,7 +207,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
     // Killed in the middle, today's guardd leaves programs of both. The old one takes none of them for its own.
     daemon.use_programs(None);
     let today = daemon.guardd().unwrap();
-    let ended = Stepped::start(&daemon, &today, Some(20))
+    let ended = Stepped::start(&daemon, &today, Some(28))
         .unwrap()
         .wait()
         .unwrap();

@@ -1,6 +1,6 @@
 //! What the screen shows, on terminals of all sizes and with whatever an agent says.
 
-use guard_lab::bins;
+use guard_lab::{OPEN, bins};
 
 use crate::watch::scene::{Scene, look, reaches};
 use crate::watch::{OTHER, V4};
@@ -126,11 +126,26 @@ fn requests_stay_in_view_in_few_lines() {
     window.resize(60, 15);
     assert!(!reaches(&mut shell, V4));
     window.expect("> r1");
-    for list in ["▸ Holes", "▸ Sessions", "▸ Log"] {
+    for list in ["▸ Holes", "▸ Sessions", "▸ Log", "▸ Reached"] {
         window.press(&["Tab"]);
         let screen = window.expect(list);
         assert!(screen.contains("> r1"), "{screen}");
     }
+}
+
+#[test]
+fn what_was_reached_stands_in_place_of_the_log() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    assert!(reaches(&mut shell, OPEN));
+    let window = scene.watch("one");
+    window.press(&["BTab"]);
+    window.expect("▸ Reached");
+    let screen = window.expect(OPEN);
+    assert!(screen.contains("guard-lab  tcp/80"), "{screen}");
+    window.press(&["BTab"]);
+    window.expect("▸ Log");
 }
 
 #[test]

@@ -48,6 +48,8 @@ const fn block(file: &'static str, begins: &'static str, run: Run) -> Block {
 const NEEDS_A_CLONE: &str =
     "it needs a clone and a compiler: whoever runs any promise has typed such a line";
 
+const A_RUNNER: &str = "the jobs are yours: the promise observe does it with one of its own";
+
 const BLOCKS: &[Block] = &[
     block("README.md", "sudo apt install", By("minute")),
     block("README.md", "cargo xtask demo", Not(NEEDS_A_CLONE)),
@@ -109,6 +111,16 @@ const BLOCKS: &[Block] = &[
         Not("promtool comes with Prometheus: `cargo xtask lint` has it check the same file"),
     ),
     block(
+        "docs/asking.md",
+        "sudo systemctl restart guardd",
+        Not("alice and her key are yours: the promise signed does it with its own"),
+    ),
+    block(
+        "docs/asking.md",
+        "ssh dev guard question",
+        Not("it leads to another machine of yours: the promise signed does the rest of it"),
+    ),
+    block(
         "docs/reference/json.md",
         "guard pending --json --follow",
         Not("notify-send wants a desktop, and it goes on until somebody ends it"),
@@ -138,6 +150,9 @@ const BLOCKS: &[Block] = &[
     block("docs/ci.md", "guard run --policy ci", By("ci")),
     block("docs/ci.md", "sudo guard run", By("ci")),
     block("docs/ci.md", "guard check", By("ci")),
+    block("docs/ci.md", "guard run --observe", Not(A_RUNNER)),
+    block("docs/ci.md", "guard flows", Not(A_RUNNER)),
+    block("docs/ci.md", "guard run --policy ./.ci", Not(A_RUNNER)),
     block(
         "docs/read-only.md",
         "guard open db.example.com",

@@ -278,6 +278,26 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["report::a_job_fails_where_it_is_told_to"]),
     },
     Promise {
+        name: "observe",
+        file: "docs/ci.md",
+        says: "It denies by default, and allows by name where a name server of this machine gave the address, and by address elsewhere",
+        shown: Here(&[
+            "flows::learned::a_build_is_observed",
+            "flows::learned::rules_hold_while_a_session_is_observed",
+            "flows::learned::an_administrator_may_forbid_it",
+        ]),
+    },
+    Promise {
+        name: "flows",
+        file: "docs/use.md",
+        says: "`guard flows` lists what sessions have reached, those that ended lately too",
+        shown: Here(&[
+            "flows::what_a_session_reaches_is_added_up",
+            "flows::what_its_own_servers_get_is_not_listed",
+            "flows::bounds::",
+        ]),
+    },
+    Promise {
         name: "start",
         file: "docs/start.md",
         says: "Five commands, in three terminals: from the package to a request that you have answered.",
@@ -346,6 +366,31 @@ pub(super) const ALL: &[Promise] = &[
         file: "docs/admin.md",
         says: "sudo curl -s --unix-socket /run/guard/metrics.sock http://guard/metrics",
         shown: InMachines(&["documents::machine::metrics_are_where_the_settings_say"]),
+    },
+    Promise {
+        name: "signed",
+        file: "docs/asking.md",
+        says: "What carries the two can lose or delay a yes, and cannot make one.",
+        shown: Here(&[
+            "signed::a_connection_that_waits_goes_on",
+            "signed::conditions",
+            "signed::people",
+        ]),
+    },
+    Promise {
+        name: "signed-once",
+        file: "docs/asking.md",
+        says: "It notes on the disk that the question is used before anything opens.",
+        shown: Here(&[
+            "signed::killed",
+            "signed::two_answers_at_once_open_one_hole",
+        ]),
+    },
+    Promise {
+        name: "signed-log",
+        file: "docs/asking.md",
+        says: "`sudo guard log --verify --signatures` checks offline who signed a yes to what",
+        shown: Here(&["signed::the_audit_log_shows_who_signed_what_without_guardd"]),
     },
     Promise {
         name: "varlink",

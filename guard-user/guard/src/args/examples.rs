@@ -17,6 +17,7 @@ Examples:
   guard run --policy ./agent.toml --name nightly -- make deploy
   sudo guard run -- claude                as you, with a guardd of its own if none runs
   guard run --user root -- make install   as root of a user namespace, where the settings allow it
+  guard run --observe -- make test        what no rule names passes, to be learned from
 
 At the end, if something was stopped or asked, a few lines on standard error say what, and who
 answered; not with --quiet.
@@ -50,6 +51,7 @@ Examples:
   guard approve r1 --bytes 64KiB            no more than that is sent
   guard approve r1 --tried 5              of a burst: the first 5 addresses, and no others
   guard approve r1 --prefix --for 5m      of a burst: all of its prefix
+  guard approve r1 --address              of a name: the address that was tried, and no others
   guard approve r2 --path '/api/jobs/*'   HTTP: more requests like it, and not that one only
   guard approve r2 --writes --for 5m      HTTP: all that change something there";
 
@@ -57,6 +59,44 @@ pub(super) const DENY: &str = "\
 Examples:
   guard deny r1
   guard deny r1 --for 8h";
+
+pub(super) const QUESTION: &str = "\
+Examples:
+  guard question r1
+  guard question r1 --bytes > question
+  guard question r1 --json | jq -r .hash
+
+The bytes are the same until the request changes. From another machine:
+  ssh dev guard question r1 --bytes | guard sign | ssh dev guard answer --signed -";
+
+pub(super) const SIGN: &str = "\
+Examples:
+  guard sign < question > answer
+  guard sign --key ~/.ssh/id_ed25519_sk.pub --as alice < question > answer
+
+It needs a terminal, which it asks on, and no guardd: what it shows is what you sign. ssh-keygen
+or ssh-agent signs. The answer counts once, on the machine that asked, for that request as it was
+shown.
+
+Exit status: 0 it was signed; 1 nothing was; 2 it could not be done.";
+
+pub(super) const ANSWER: &str = "\
+Examples:
+  guard answer --signed answer
+  guard answer --signed - < answer
+  guard answer --signed - --json < answer";
+
+pub(super) const APPROVER: &str = "\
+Examples:
+  guard approver list
+  guard approver add alice --ssh-key alice.pub --answers-for dev     as root
+  guard approver invite bob --for 10m --policy 'prod-*' --max-for 15m
+  guard approver present 3q2-7w --ssh-key id_ed25519_sk.pub     as bob, who was told that
+  guard approver accept bob SHA256:kvcOmWPrOJpNpE3Mvl6CkEJPiwoxrpHvgP4Sj5vzjEg
+  guard approver remove alice
+
+Only FIDO keys are enrolled (ssh-keygen -t ed25519-sk), for which somebody has to touch a device.
+With --plain any Ed25519 or P-256 key is: only for keys that no program on this machine reaches.";
 
 pub(super) const NOTIFY: &str = "\
 Examples:
@@ -87,6 +127,15 @@ pub(super) const SESSIONS: &str = "\
 Examples:
   guard sessions
   guard sessions --json";
+
+pub(super) const FLOWS: &str = "\
+Examples:
+  guard flows
+  guard flows --session s1
+  guard flows --json | jq -r '.[] | [.program, .host // .address, .port] | @tsv'
+
+A TCP connection is listed once it is established, and its bytes once it is closed.
+What a session's own servers get is not listed; what was refused is in `guard log`.";
 
 pub(super) const STOP: &str = "\
 Examples:
@@ -144,6 +193,7 @@ pub(super) const DIFF: &str = "\
 Examples:
   guard diff homelab ./homelab.toml
   guard diff old.toml new.toml --json | jq '.changes[].destination'
+  guard diff --observed ci learned.toml   what the learned policy closes of what was observed
 
 All addresses, protocols and ports are compared, none is sampled. Names are what they stand for
 here and now; of those that do not resolve, the rules are compared.
@@ -215,6 +265,7 @@ Examples:
   sudo guard log --verify                 is it whole? and its head, to be noted elsewhere
   sudo guard log --verify --head 1042:3f9c…    is what was noted still in it?
   guard log --verify copies/audit.jsonl*
+  sudo guard log --verify --signatures    who signed a yes to what; needs no guardd
 
 Exit status: 0; 1 if --verify finds that it is not whole; 2 it could not be done.";
 
@@ -240,9 +291,11 @@ Examples:
   guard suggest --since 1d
   guard suggest --session s1 > lines.toml     then read it, and paste what you like
   guard suggest --json | jq '.left_out[]'
+  guard suggest --from-flows > learned.toml   after guard run --observe; then: guard diff ci learned.toml
 
 A yes becomes a rule that allows what was answered and nothing more; a no, one that denies it.
-Answers that contradict each other are left out, and said.";
+Answers that contradict each other are left out, and said. --from-flows prints a whole policy: what was
+reached passes, by names where names are known, and all else is denied.";
 
 pub(super) const WHY: &str = "\
 Examples:

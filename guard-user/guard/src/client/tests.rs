@@ -109,6 +109,7 @@ fn calls_survive_the_wire() {
             writes: false,
             prefix: false,
             tried: None,
+            address: false,
             terms,
         },
         false,
@@ -341,6 +342,7 @@ fn a_long_frame_says_first_that_it_is_a_run() {
         connects: false,
         scoped: false,
         root: false,
+        observe: false,
     };
     let bytes = varlink::call(&Call::Run(run), false).unwrap();
     assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));

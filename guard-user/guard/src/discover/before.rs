@@ -93,8 +93,11 @@ impl Before<'_> {
                     .text
             }
         };
-        let parsed = policy::parse(&format!("{name}.toml"), &text)
+        let mut parsed = policy::parse(&format!("{name}.toml"), &text)
             .map_err(|_| format!("the policy {name} is not understood here"))?;
+        if started.session.observed {
+            parsed.policy.observe();
+        }
         let time = match started.covered {
             true => Bounds::default().time,
             false => Some(TIME),

@@ -64,7 +64,7 @@ fn places_are_listed_with_what_the_policy_does() -> Tested {
     Files read: 1 (home 0, directory 1). Nothing was connected to.
 
     N  LOOKS LIKE  PLACE                SERVICE   REACHED BY            NOW      PROPOSED
-    1  production  192.168.7.20:2283    immich    IMMICH_URL  .env:2    confirm  read-only (widens)
+    1  production  192.168.7.20:2283    immich    IMMICH_URL  .env:2    confirm  read-only, immich (widens)
     2  production  db.example.net:5432  postgres  DATABASE_URL  .env:1  allow    read-only, postgres
     The policy default lets everything through to 1 that looks like production.
         guard discover --why 1
@@ -94,6 +94,7 @@ fn a_place_is_explained_with_a_valid_rule() -> Tested {
     to = ["192.168.7.20"]
     ports = ["tcp/2283"]
     action = "read-only"
+    profile = ["immich"]
     reason = "looks like production"
     "#);
     for one in &all.items {

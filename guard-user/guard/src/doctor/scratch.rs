@@ -101,6 +101,7 @@ fn run_in_session(identity: &Identity, command: Vec<OsString>, socket: &Path) ->
         name: Some("guard doctor".to_owned()),
         user: None,
         hold: None,
+        observe: false,
         quiet: true,
         command,
     };

@@ -52,6 +52,7 @@ pub(super) fn tell(socket: &Path, request: &str, answer: ButtonChoice) -> Result
                 writes,
                 prefix,
                 tried,
+                address: false,
                 terms,
             })?;
             let clock = Clock::system();

@@ -45,6 +45,7 @@ const OUTSIDE: &str = "refuses sockets made outside";
 const UNIX: &str = "refuses Unix sockets";
 const SECURITY: &str = "refuses at a security hook";
 const HELPS: &str = "refuses nothing";
+const GATE: &str = "has connections pass by names in TLS; without it guard-proxy does";
 
 /// All of them, as the page has them.
 pub const GROUPS: [Group; 8] = [
@@ -91,6 +92,8 @@ pub const GROUPS: [Group; 8] = [
             optional("hook listen", HELPS),
             optional("hook top_dial4", HELPS),
             optional("hook top_dial6", HELPS),
+            optional("hook gate_ops", GATE),
+            optional("hook gate_hello", GATE),
         ],
     },
     Group {

@@ -1,8 +1,8 @@
 //! Values for the renderers' tests.
 
 use guard_proto::{
-    Burst, Endpoint, Explanation, Hole, HookStatus, HttpHole, HttpRequest, Offer, PolicyStatus,
-    Request, Session, Status, Stopped,
+    Burst, Endpoint, Explanation, Flow, Hole, HookStatus, HttpHole, HttpRequest, Offer,
+    PolicyStatus, Request, Session, Status, Stopped,
 };
 use jiff::tz::TimeZone;
 
@@ -50,8 +50,31 @@ pub(crate) fn request() -> Request {
         http: None,
         note: Some("need the list of albums".into()),
         burst: None,
+        question: None,
+        named: None,
         through: None,
+        code: None,
         offers: Vec::new(),
+    }
+}
+
+pub(crate) fn flow() -> Flow {
+    Flow {
+        session: "s1".into(),
+        host: Some("pypi.org".into()),
+        names: vec!["pypi.org".into()],
+        address: "192.0.2.10".into(),
+        protocol: "tcp".into(),
+        port: Some(443),
+        program: Some("pip".into()),
+        first_at: "2026-11-20T11:50:00Z".parse().unwrap(),
+        last_at: "2026-11-20T11:59:00Z".parse().unwrap(),
+        connections: 12,
+        bytes_sent: Some(2048),
+        bytes_received: Some(3 << 20),
+        verdict: "allow".into(),
+        rule: None,
+        leads_to: Vec::new(),
     }
 }
 
@@ -124,6 +147,7 @@ pub(crate) fn hole() -> Hole {
         bytes_left: None,
         read_only: false,
         http: None,
+        addresses: Vec::new(),
     }
 }
 
@@ -141,6 +165,7 @@ pub(crate) fn session() -> Session {
         command_ended_at: None,
         left: Vec::new(),
         parent: None,
+        observed: false,
     }
 }
 
@@ -159,6 +184,7 @@ pub(crate) fn explanation() -> Explanation {
         line: Some(12),
         hole: None,
         matched: Some("192.0.2.0/24".into()),
+        tls: None,
         listener: None,
         leads_to: Vec::new(),
         leads_anywhere: false,
@@ -176,6 +202,7 @@ pub(crate) fn stopped() -> Stopped {
         advice: "ask for it with guard request, and try again once it is approved".into(),
         request: None,
         http: None,
+        named: None,
     }
 }
 
@@ -195,6 +222,7 @@ pub(crate) fn status() -> Status {
         policies: vec![PolicyStatus {
             name: "homelab".into(),
             file: Some("/etc/guard/policies/homelab.toml".into()),
+            observed: false,
             sessions: 1,
             prefixes: 14,
             loaded_at: "2026-11-20T11:57:00Z".parse().unwrap(),

@@ -36,6 +36,9 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
             format_args!("{matched}, which is the most specific that does"),
         );
     }
+    if let Some(tls) = &explanation.tls {
+        page.paragraph("TLS", shown(tls));
+    }
     match (&explanation.hole, explanation.verdict.as_str()) {
         (Some(hole), "read-only") => page.field(
             "hole",
@@ -138,6 +141,16 @@ fn known(explanation: &Explanation) -> Vec<String> {
     known.collect()
 }
 
+/// What TLS has to show.
+fn shown(names: &[String]) -> String {
+    let words = |name: &String| match name.strip_prefix("*.") {
+        Some(below) => format!("below {below}"),
+        None => name.clone(),
+    };
+    let names: Vec<_> = names.iter().map(words).collect();
+    format!("its SNI has to be {}; QUIC: refused", names.join(" or "))
+}
+
 fn rule(explanation: &Explanation) -> String {
     match (&explanation.rule, &explanation.reason) {
         (Some(rule), Some(reason)) => format!("{rule}: {reason}"),
@@ -194,6 +207,7 @@ mod tests {
             reason: None,
             line: None,
             matched: None,
+            tls: None,
             hole: Some("h3".into()),
             ..explanation()
         };

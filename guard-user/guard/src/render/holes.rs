@@ -1,6 +1,6 @@
 //! What a person has let through for a while.
 
-use guard_proto::{Hole, HttpHole};
+use guard_proto::{Hole, HttpHole, Question};
 
 use super::page::{Page, STRONG};
 use super::time::Clock;
@@ -87,6 +87,7 @@ pub(crate) fn closed(hole: &Hole, _clock: &Clock) -> Page {
 fn close(page: &mut Page, hole: &Hole) {
     let what = match &hole.http {
         Some(http) => format!("send {} to", requests(http)),
+        None if asks(hole) => "ask for".to_owned(),
         None => "reach".to_owned(),
     };
     page.styled(STRONG, &hole.id).line(format_args!(
@@ -95,6 +96,11 @@ fn close(page: &mut Page, hole: &Hole) {
         hole.destination,
         ports(hole)
     ));
+}
+
+/// Whether nothing but questions for a name pass through it.
+fn asks(hole: &Hole) -> bool {
+    hole.ports.as_deref() == Some(Question::PROTOCOL)
 }
 
 fn row(hole: &Hole, clock: &Clock) -> [String; 8] {
@@ -140,7 +146,11 @@ pub(crate) fn requests(http: &HttpHole) -> String {
 }
 
 pub(crate) fn ports(hole: &Hole) -> &str {
-    hole.ports.as_deref().unwrap_or("all ports")
+    match hole.ports.as_deref() {
+        Some(Question::PROTOCOL) => "only questions",
+        Some(ports) => ports,
+        None => "all ports",
+    }
 }
 
 /// How much may still be sent.

@@ -4,7 +4,7 @@ use guard_proto::{Requested, Stopped, WhyReport};
 
 use super::page::{Page, STRONG};
 use super::time::Clock;
-use super::{endpoint, explain, requests};
+use super::{endpoint, explain, names, requests};
 
 /// What was stopped lately.
 pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {
@@ -52,6 +52,9 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
         .end();
     if let Some(http) = &stopped.http {
         page.paragraph(requests::names(http).line, requests::line(http));
+    }
+    if let Some(told) = &stopped.named {
+        page.paragraph("name", names::told(told, clock));
     }
     page.field("stopped", times(stopped, clock))
         .field("rule", rule(stopped))

@@ -22,6 +22,12 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     if matches!(record.kind, LogKind::Answered) {
         rest.remove("shown");
     }
+    // Key, signature and what was signed: for `guard log --verify --signatures`.
+    let signed = rest.remove("signed").is_some();
+    rest.remove("public_key");
+    if signed {
+        rest.insert("signed".to_owned(), true.into());
+    }
     let (style, words) = words(record.kind, &mut rest);
     let mut page = Page::default();
     page.styled(HEAD, clock.at(record.at))
@@ -60,6 +66,10 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
         LogKind::Held => (WARN, "waits"),
         LogKind::Request => (WARN, "asks"),
         LogKind::Answered => answered(rest),
+        LogKind::AnsweredInPart => (WARN, "yes of one"),
+        LogKind::AnswerRefused => (BAD, "answer refused"),
+        LogKind::ApproverAdded => (GOOD, "approver added"),
+        LogKind::ApproverRemoved => (HEAD, "approver gone"),
         LogKind::HoleOpen => (GOOD, "hole opened"),
         LogKind::HoleClose => (HEAD, "hole closed"),
         LogKind::PolicyLoad if rest.get("error").is_some_and(|error| !error.is_null()) => {

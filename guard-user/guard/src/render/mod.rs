@@ -11,13 +11,16 @@ use super::error::CliError;
 use super::report::run::RunSummary;
 
 pub(crate) mod doctor;
+pub(crate) mod elsewhere;
 pub(crate) mod endpoint;
 pub(crate) mod escape;
 pub(crate) mod explain;
 pub(crate) mod failure;
+pub(crate) mod flows;
 pub(crate) mod holes;
 pub(crate) mod inside;
 pub(crate) mod log;
+pub(crate) mod names;
 pub(crate) mod page;
 pub(crate) mod report;
 pub(crate) mod requests;

@@ -59,6 +59,10 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
     });
     let heads = ["HOLE", "DESTINATION", "PORTS", "BY", "ENDED", "CUT"];
     table(&mut page, heads, holes);
+    if !report.reached.is_empty() {
+        page.line("");
+        super::flows::table(&mut page, &report.reached, clock);
+    }
     page
 }
 

@@ -1,12 +1,12 @@
 //! What waits for an answer.
 
-use super::escape::quoted;
+use super::escape::{quoted, visible};
 use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
-use super::{command_line, endpoint};
+use super::{command_line, endpoint, names};
 use guard_common::Verdict;
 use guard_policy::format_duration;
-use guard_proto::{Burst, ChainLink, HttpRequest, Offer, Request, Through};
+use guard_proto::{Burst, ChainLink, HttpRequest, Offer, Question, Request, Through};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -66,9 +66,10 @@ pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
         request.session,
         match &request.http {
             Some(http) => format!("send {}", line(http)),
+            None if request.question.is_some() => format!("ask {}", target(request)),
             None => match &request.burst {
                 Some(burst) => format!("reach {} in {}", service(request), burst.prefix),
-                None => format!("reach {}", endpoint::words(&request.destination)),
+                None => format!("reach {}", target(request)),
             },
         }
     ));
@@ -126,8 +127,12 @@ pub(crate) fn lasting(offer: &Offer) -> String {
     format_duration(time)
 }
 
-/// Where it wants to go: one destination, or how many of which prefix.
+/// Where it wants to go: one destination, or how many of which prefix; or what it wants to know.
 pub(crate) fn target(request: &Request) -> String {
+    if let Some(question) = &request.question {
+        let count = request.burst.as_ref().map_or(0, |burst| burst.count);
+        return names::asked(question, count);
+    }
     match &request.burst {
         Some(burst) => format!(
             "{} at {} addresses of {}",
@@ -135,8 +140,34 @@ pub(crate) fn target(request: &Request) -> String {
             burst.count,
             burst.prefix
         ),
-        None => endpoint::words(&request.destination),
+        None => match &request.named {
+            Some(told) => names::reached(&request.destination, told),
+            None => endpoint::words(&request.destination),
+        },
     }
+}
+
+/// What it does with its [`target`].
+pub(crate) const fn wants(request: &Request) -> &'static str {
+    match (&request.http, &request.question) {
+        (Some(_), _) => "wants to change something at",
+        (None, Some(_)) => "asks",
+        (None, None) => "wants",
+    }
+}
+
+/// That nothing of a question has left, and how much it would be; a long name in full.
+pub(crate) fn name(request: &Request, question: &Question) -> String {
+    let shown = names::short(&question.name);
+    let whole = match shown.ends_with(')') {
+        true => format!("; all of it: {}", visible(&question.name, usize::MAX)),
+        false => String::new(),
+    };
+    let server = &request.destination.address;
+    format!(
+        "nothing of it has left this machine, {} bytes for {server}{whole}",
+        question.bytes
+    )
 }
 
 /// "tcp/443"
@@ -171,16 +202,19 @@ pub(crate) fn tried(burst: &Burst) -> String {
 }
 
 fn block(page: &mut Page, request: &Request, clock: &Clock) {
-    let wants = match request.http {
-        Some(_) => "wants to change something at",
-        None => "wants",
-    };
+    let wants = wants(request);
     page.styled(STRONG, &request.id)
         .text(format_args!("  {} {wants} ", program(request)))
         .styled(STRONG, target(request))
         .end();
     if let Some(burst) = &request.burst {
         page.paragraph("tried", tried(burst));
+    }
+    if let Some(question) = &request.question {
+        page.paragraph("name", name(request, question));
+    }
+    if let Some(told) = &request.named {
+        page.paragraph("name", names::told(told, clock));
     }
     if let Some(way) = &request.through {
         page.field("through", through(way));
@@ -211,6 +245,9 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
     }
     if let Some(note) = &request.note {
         page.field("it says", quoted(note));
+    }
+    if let Some(code) = &request.code {
+        page.field("code", format_args!("{code}, for a signed answer"));
     }
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         page.styled(
@@ -368,6 +405,12 @@ fn by_programs(programs: &[String]) -> String {
 }
 
 pub(crate) fn rule(request: &Request) -> String {
+    if let (Some(question), None | Some(0)) = (&request.question, stops(request)) {
+        return match question.zone().filter(|_| request.burst.is_none()) {
+            Some(_) => "names that a session may ask for in a while (confirm)".to_owned(),
+            None => "[dns] names = \"ask\"".to_owned(),
+        };
+    }
     let rule = request.rule.as_deref().unwrap_or("the policy's default");
     let link = stops(request).map(|at| (at, &request.chain[at]));
     let verdict = link.map_or(&request.verdict, |(_, link)| &link.verdict);

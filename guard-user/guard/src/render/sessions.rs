@@ -72,7 +72,10 @@ fn row(session: &Session, clock: &Clock) -> [String; 7] {
     [
         place(session),
         session.name.clone(),
-        session.policy.clone(),
+        match session.observed {
+            true => format!("{} (observed)", session.policy),
+            false => session.policy.clone(),
+        },
         session.user.clone(),
         session
             .pid

@@ -87,7 +87,10 @@ fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
     }
     let rows = policies.iter().map(|policy| {
         [
-            policy.name.clone(),
+            match policy.observed {
+                true => format!("{} (observed)", policy.name),
+                false => policy.name.clone(),
+            },
             policy.sessions.to_string(),
             policy.prefixes.to_string(),
             clock.ago(policy.loaded_at),

@@ -28,6 +28,7 @@ pub(crate) fn page(found: &Verified, clock: &Clock) -> Page {
         .line(", as those after them say.");
     }
     places(&mut page, found);
+    signatures(&mut page, found, clock);
     if let Some(head) = found.head {
         page.line(format_args!("    head {head}"))
             .styled(
@@ -38,6 +39,32 @@ pub(crate) fn page(found: &Verified, clock: &Clock) -> Page {
             .line(format_args!("    guard log --verify --head {head}"));
     }
     page
+}
+
+/// Who signed what.
+fn signatures(page: &mut Page, found: &Verified, clock: &Clock) {
+    let Some(all) = &found.signatures else { return };
+    if all.is_empty() {
+        page.line("    No answer in it is signed.");
+    }
+    for one in all {
+        let request = one.request.as_deref().unwrap_or("-");
+        let (style, said) = match one.ok {
+            true => (GOOD, "signed"),
+            false => (BAD, "NOT signed"),
+        };
+        let at = one.at.map(|at| clock.at(at)).unwrap_or_default();
+        page.styled(HEAD, format_args!("    {at}"))
+            .text(format_args!("  {request}  {} by {}, ", one.answer, one.by))
+            .styled(style, said);
+        match &one.why {
+            Some(why) => page.line(format_args!(": {why}")),
+            None => page.line(format_args!(" with {}", one.key)),
+        };
+        if let Some(shown) = one.shown.first() {
+            page.line(format_args!("        {shown}"));
+        }
+    }
 }
 
 /// What was torn, and what became of the heads that were noted.

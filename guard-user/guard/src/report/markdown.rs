@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::super::render::escape::visible;
+use super::super::render::{escape::visible, flows};
 use super::summary::Report;
 
 /// Longer values are cut: the audit log has all of them.
@@ -78,6 +78,22 @@ pub(super) fn page(report: &Report) -> String {
         "Holes",
         ["hole", "destination", "by", "ended", "connections cut"],
         holes,
+    );
+    let reached = report.reached.iter().map(|one| {
+        [
+            code(flows::to(one)),
+            code(flows::port(one)),
+            some(one.program.as_ref()),
+            one.connections.to_string(),
+            code(flows::by(one)),
+            code(&one.session),
+        ]
+    });
+    table(
+        &mut page,
+        "Reached",
+        ["destination", "port", "program", "times", "by", "session"],
+        reached,
     );
     page
 }

@@ -1,12 +1,13 @@
 //! The summary of a report, made from the records of the audit log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use guard_proto::{
-    LogRecord, moment,
+    Flow, LogRecord, moment,
     record::{Answered, Denied, Destination, Field, HoleClose, HoleOpen, Record, Request},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::super::render::endpoint;
@@ -22,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) requests: Vec<RequestLine>,
     /// What was opened, oldest first.
     pub(crate) holes: Vec<HoleLine>,
+    /// What was reached; a list of flows.
+    pub(crate) reached: Vec<Flow>,
     /// How many attempts were refused.
     pub(crate) refused: u64,
     /// Records that the audit log left out, since their session had too many.
@@ -138,6 +141,15 @@ impl Report {
         report
     }
 
+    /// Adds what sessions have reached, and reached lately.
+    pub(crate) fn reach(&mut self, flows: Vec<Flow>, since: Option<Duration>) {
+        let since = since.and_then(|since| SignedDuration::try_from(since).ok());
+        let now = Timestamp::now();
+        let is_late =
+            |flow: &Flow| since.is_none_or(|since| now.duration_since(flow.last_at) <= since);
+        self.reached = flows.into_iter().filter(is_late).collect();
+    }
+
     /// Keeps one session, or those of a name, with all that were started inside.
     pub(crate) fn keep(&mut self, id: Option<&str>, name: Option<&str>) {
         if id.is_none() && name.is_none() {
@@ -168,6 +180,14 @@ impl Report {
         self.stopped.retain(|one| is_kept(one.of));
         self.requests.retain(|one| is_kept(one.of));
         self.holes.retain(|one| is_kept(one.of));
+        // After a reboot another session has the same id.
+        let is_its = |flow: &Flow| {
+            self.sessions.iter().any(|one| {
+                let is_later = one.ended_at.is_some_and(|end| end < flow.first_at);
+                one.id == flow.session && !is_later
+            })
+        };
+        self.reached.retain(is_its);
         self.count();
         self.may_lack |= may_be_its;
     }

@@ -18,6 +18,7 @@ use super::answer::{Decision, Outcome};
 use super::model::{Event, Lists};
 use crate::client::Client;
 use crate::error::CliError;
+use crate::flows;
 
 /// A guardd that is gone is looked for this often.
 const RETRY: Duration = Duration::from_millis(500);
@@ -186,13 +187,21 @@ fn each<Reply: serde::de::DeserializeOwned>(
 }
 
 /// Looks at the lists whenever it is asked to, and now and then without.
-pub(crate) fn lists(tell: FeedSender, socket: &Path) -> SyncSender<()> {
+///
+/// Who asks says whether anybody looks at what sessions have reached.
+pub(crate) fn lists(tell: FeedSender, socket: &Path) -> SyncSender<bool> {
     let (nudge, nudged) = mpsc::sync_channel(1);
     let socket = socket.to_owned();
     thread::spawn(move || {
-        while let Ok(()) | Err(RecvTimeoutError::Timeout) = nudged.recv_timeout(LOOK) {
+        let mut reached = false;
+        loop {
+            match nudged.recv_timeout(LOOK) {
+                Ok(is_seen) => reached = is_seen,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
             // That guardd is gone is what the stream of requests tells.
-            if let Ok(lists) = look(&socket)
+            if let Ok(lists) = look(&socket, reached)
                 && !tell.tell(Event::Lists(lists))
             {
                 return;
@@ -203,12 +212,16 @@ pub(crate) fn lists(tell: FeedSender, socket: &Path) -> SyncSender<()> {
     nudge
 }
 
-fn look(socket: &Path) -> Result<Lists, CliError> {
+fn look(socket: &Path, reached: bool) -> Result<Lists, CliError> {
     let mut client = Client::connect(socket)?;
     let sessions: Sessions = client.call(&Call::Sessions {})?;
     let requests: Requests = client.call(&Call::Pending {})?;
     let holes: Holes = client.call(&Call::Holes {})?;
+    let reached = reached
+        .then(|| flows::reached(&mut client, None))
+        .transpose()?;
     Ok(Lists {
+        reached: reached.map(|reached| reached.flows),
         requests: requests.requests,
         sessions: sessions.sessions,
         holes: holes.holes,

@@ -1,10 +1,10 @@
 //! Lines of the lists, and all about a request or a hole. What others say stands last in a line.
 
-use guard_proto::{Hole, HttpRequest, LogRecord, Request, Session};
+use guard_proto::{Flow, Hole, HttpRequest, LogRecord, Request, Session};
 
 use crate::render::escape::quoted;
 use crate::render::time::Clock;
-use crate::render::{command_line, holes, log, requests, sessions};
+use crate::render::{command_line, flows, holes, log, names, requests, sessions};
 
 use super::model::Tone;
 
@@ -61,6 +61,9 @@ fn wants(request: &Request) -> String {
     let program = requests::program(request);
     match &request.http {
         Some(http) => format!("{}{}  {program}", requests::line(http), at(request)),
+        None if request.question.is_some() => {
+            format!("{program} asks {}", requests::target(request))
+        }
         None => format!("{}  {program}", requests::target(request)),
     }
 }
@@ -86,10 +89,7 @@ fn at(request: &Request) -> String {
 
 /// What a request is about, as a heading: in words of ours, and of whoever wrote the policy.
 pub(crate) fn request_title(request: &Request) -> String {
-    let wants = match request.http {
-        Some(_) => "wants to change something at",
-        None => "wants",
-    };
+    let wants = requests::wants(request);
     let (id, session) = (&request.id, &request.session);
     format!("{id}  {session} {wants} {}", requests::target(request))
 }
@@ -112,6 +112,12 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     if let Some(burst) = &request.burst {
         fields.push(("tried", requests::tried(burst), Tone::Strong));
     }
+    if let Some(question) = &request.question {
+        fields.push(("name", requests::name(request, question), Tone::Plain));
+    }
+    if let Some(told) = &request.named {
+        fields.push(("name", names::told(told, clock), Tone::Plain));
+    }
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
     fields.push(("rule", requests::rule(request), Tone::Plain));
@@ -119,6 +125,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     fields.extend(inside.map(|words| ("inside", words, Tone::Plain)));
     if let Some(note) = &request.note {
         fields.push(("it says", quoted(note), Tone::Plain));
+    }
+    if let Some(code) = &request.code {
+        fields.push(("code", format!("{code}, for a signed answer"), Tone::Plain));
     }
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         let waits = format!("for an answer: gives up {}", clock.until(until));
@@ -225,6 +234,20 @@ pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
     .collect()
 }
 
+/// What a session has reached.
+pub(crate) fn reached(flow: &Flow, clock: &Clock) -> String {
+    format!(
+        "{:<5} {:<14} {:>5}x  {}  {} {}  {}",
+        flow.session,
+        clock.ago(flow.last_at),
+        flow.connections,
+        flow.program.as_deref().unwrap_or("-"),
+        flows::port(flow),
+        flows::to(flow),
+        flows::by(flow),
+    )
+}
+
 /// A session in a line of a list.
 pub(crate) fn session(session: &Session, clock: &Clock) -> String {
     format!(
@@ -232,7 +255,10 @@ pub(crate) fn session(session: &Session, clock: &Clock) -> String {
         sessions::place(session),
         session.user,
         clock.ago(session.started_at),
-        session.policy,
+        match session.observed {
+            true => format!("{} (observed)", session.policy),
+            false => session.policy.clone(),
+        },
         match session.command.is_empty() {
             true => session.name.clone(),
             false => format!("{}  {}", session.name, command_line(&session.command)),

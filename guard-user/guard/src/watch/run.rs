@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use super::feed::{self, FeedReceiver, FeedSender};
 use super::job;
-use super::model::{Effect, Event, Model};
+use super::model::{Effect, Event, Model, Pane};
 use super::screen::Screen;
 use super::view::{Look, View};
 use crate::args::WatchArgs;
@@ -69,7 +69,7 @@ struct Watch<'a> {
     signals: Signals,
     told: FeedReceiver,
     tell: FeedSender,
-    nudge: SyncSender<()>,
+    nudge: SyncSender<bool>,
     socket: &'a Path,
     start: Instant,
     zone: TimeZone,
@@ -170,7 +170,10 @@ impl Watch<'_> {
                 match effect {
                     Effect::Answer(answer) => answers.push(answer),
                     // Full: it will look soon anyway.
-                    Effect::Refresh => drop(self.nudge.try_send(())),
+                    Effect::Refresh => {
+                        let is_seen = self.model.pane == Pane::Reached;
+                        let _ = self.nudge.try_send(is_seen);
+                    }
                     Effect::Bell => self.screen.ring(),
                     Effect::Repaint => self.screen.forget()?,
                     Effect::Suspend => self.suspend()?,

@@ -162,10 +162,13 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Burst", "`burst`"),
             ("Offer", "`offers`"),
             ("ChainLink", "`chain`"),
+            ("Question", "`question`"),
+            ("NameTold", "`named`"),
             ("Through", "`through`"),
             ("Hole", "hole"),
             ("HttpHole", "`http` of a hole"),
             ("Explanation", "explanation"),
+            ("Flow", "flow"),
             ("Status", "status"),
             ("PolicyStatus", "`policies`"),
             ("HookStatus", "`hooks`"),
@@ -174,6 +177,12 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Stopped", "`stopped`"),
             ("Requested", "`guard request`"),
             ("Row", "`guard doctor`"),
+            ("Asked", "`guard question`"),
+            ("Taken", "`guard answer`"),
+            ("ApproverShown", "`guard approver`"),
+            ("KeyShown", "`keys`"),
+            ("Invited", "`guard approver invite`"),
+            ("Presented", "`guard approver present`"),
         ],
     ),
     (
@@ -191,11 +200,22 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         &[("Verified", "`guard log --verify`"), ("Break", "`broken`")],
     ),
     (
+        "struct CheckedSignature {",
+        &[("CheckedSignature", "`signatures`")],
+    ),
+    (
         "struct Suggestion {",
         &[
             ("Suggestion", "`guard suggest`"),
             ("SuggestedRule", "`rules`"),
             ("SuggestedHttp", "`http`"),
+        ],
+    ),
+    (
+        "struct LearnedPolicy {",
+        &[
+            ("LearnedPolicy", "`guard suggest --from-flows`"),
+            ("LearnedRule", "`rules`"),
         ],
     ),
     (

@@ -7,13 +7,21 @@ impl State {
     /// Does what follows from a change. The only place that does.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Requests => self.requests.keep(),
+            Change::Requests => {
+                self.requests.keep();
+                self.tidy_questions();
+            }
             Change::Answers => {
                 self.requests.keep();
+                self.tidy_questions();
                 self.settle_waiters();
+                self.settle_questions();
                 self.look_at_held();
             }
-            Change::Holes => self.proxy.renew(),
+            Change::Holes => {
+                self.proxy.renew();
+                self.resolver.renew_holes();
+            }
             Change::Slots => {
                 self.proxy.renew();
                 self.resolver.renew();
@@ -29,6 +37,7 @@ impl State {
                 self.requests.settle(&self.sessions, &self.policies);
                 self.relays.look_anew(&mut self.datapath);
                 self.proxy.renew();
+                self.settle_questions();
                 self.requests.keep();
             }
             Change::Chains => self.relays.look_anew(&mut self.datapath),

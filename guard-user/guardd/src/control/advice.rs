@@ -183,6 +183,45 @@ pub fn answered_no(to: &Endpoint) -> String {
     )
 }
 
+/// For a name that a session was not told of.
+#[must_use]
+pub fn name_refused(name: &str, why: &str) -> String {
+    format!(
+        "{} was not asked for: {why}. The program hears that there is no such name. {NO_DETOUR} Go on without it, and say in \
+         your answer that it was refused.",
+        short(name),
+    )
+}
+
+/// For a name about which a request waits.
+#[must_use]
+pub fn name_asked(name: &str, request: &str) -> String {
+    format!(
+        "Nothing of {} has left this machine. A person has been asked whether it may be asked for (request {request}). \
+         {NO_DETOUR} Go on with something else, or say that you wait for the answer; when it is yes, the same command works.",
+        short(name),
+    )
+}
+
+/// For a name to which a person has said no.
+#[must_use]
+pub fn name_answered_no(name: &str) -> String {
+    format!(
+        "A person was asked about {} lately and said no. {NO_DETOUR} Go on without it, and say in your answer that it was \
+         refused.",
+        short(name),
+    )
+}
+
+/// For a name that a person has let be asked for since.
+#[must_use]
+pub fn name_opened(name: &str) -> String {
+    format!(
+        "A person has let {} be asked for now: the same command works until that ends.",
+        short(name),
+    )
+}
+
 /// For something that is allowed now.
 #[must_use]
 pub fn allowed(to: &str) -> String {

@@ -1,7 +1,9 @@
 //! The approver of an answer and the calling process, by the kernel: for the audit log.
 
+use std::rc::Rc;
+
 use guard_judge::http as judge;
-use guard_proto::record::Origin;
+use guard_proto::record::{Field, Origin, Signature};
 use guard_sys::pidfd::Peer;
 
 use crate::{control::auth::Approver, process};
@@ -13,6 +15,19 @@ pub struct Answering {
     pub who: Approver,
     /// The process that called.
     pub from: Origin,
+    /// The name to say, if it is not that of a user: of who signed, or whose word it is.
+    pub name: Option<String>,
+    /// What was signed, if anything was.
+    pub signed: Option<Rc<SignedBy>>,
+}
+
+/// A signed answer, for the audit log.
+#[derive(Clone, Debug)]
+pub struct SignedBy {
+    /// The signature.
+    pub signature: Signature,
+    /// The others who said so before.
+    pub with: Vec<String>,
 }
 
 impl Answering {
@@ -34,7 +49,27 @@ impl Answering {
                 .unwrap_or_default(),
             terminal: peer.terminal().ok().flatten(),
         };
-        Self { who, from }
+        Self {
+            who,
+            from,
+            name: None,
+            signed: None,
+        }
+    }
+
+    /// The signature, for a record; absent where there is none.
+    #[must_use]
+    pub fn signature(&self) -> Field<Signature> {
+        let signed = self.signed.as_ref();
+        signed.map_or(Field::Absent, |one| one.signature.clone().into())
+    }
+
+    /// The others who said so, for a record; absent where there are none.
+    #[must_use]
+    pub fn with(&self) -> Field<Vec<String>> {
+        let others = self.signed.as_ref().map(|one| &one.with);
+        let others = others.filter(|others| !others.is_empty());
+        others.map_or(Field::Absent, |others| others.clone().into())
     }
 }
 

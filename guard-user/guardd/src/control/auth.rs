@@ -13,6 +13,8 @@ use crate::control::failure::CallError;
 pub enum CallerPlace {
     /// Outside the guard's root cgroup.
     Outside,
+    /// There, too, and a user that the settings name as a courier: it carries what others ask and sign, and is nobody's owner.
+    Courier,
     /// In a session's cgroup; none: in another guard's, or in the root itself.
     Inside(Option<SessionId>),
     /// In the cgroup of that id right below the root, or below that one. No session owns it.
@@ -41,6 +43,13 @@ impl Approver {
     #[must_use]
     pub fn uid(self) -> u32 {
         self.uid
+    }
+
+    /// Whoever has signed an answer about that user's sessions, once `answers/` has checked that it may; and a courier, for the
+    /// one request to which it says no.
+    #[must_use]
+    pub(crate) fn by_signature(owner: u32) -> Self {
+        Self { uid: owner }
     }
 
     /// Whether it answers for all sessions.
@@ -74,6 +83,20 @@ impl Agent {
     #[must_use]
     pub fn session(self) -> SessionId {
         self.session
+    }
+}
+
+/// A user that carries questions and signed answers, and says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Courier {
+    uid: u32,
+}
+
+impl Courier {
+    /// Its user.
+    #[must_use]
+    pub fn uid(self) -> u32 {
+        self.uid
     }
 }
 
@@ -123,10 +146,13 @@ enum Audience {
 
 fn audience(call: &Call) -> Audience {
     match call {
-        Call::Run(_) | Call::Enter { .. } => Audience::Both,
+        Call::Run(_) | Call::Enter { .. } | Call::Flows { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Other callers of Assign go through `assigner`.
         Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } => Audience::Root,
+        Call::Invite { .. } | Call::Accept { .. } | Call::Enrol { .. } | Call::Remove { .. } => {
+            Audience::Root
+        }
         Call::Pending {}
         | Call::Approve { .. }
         | Call::Deny { .. }
@@ -143,6 +169,10 @@ fn audience(call: &Call) -> Audience {
         | Call::Status {}
         | Call::Doctor {}
         | Call::Explain { .. }
+        | Call::Question { .. }
+        | Call::AnswerSigned { .. }
+        | Call::Approvers {}
+        | Call::Present { .. }
         | Call::Log { .. } => Audience::Approvers,
     }
 }
@@ -162,7 +192,28 @@ pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> 
             let uid = caller.uid;
             Ok(Authorised::Agent(Agent { uid, session }))
         }
+        (CallerPlace::Courier, _) => Err(only_carries()),
         (CallerPlace::Inside(_) | CallerPlace::Unowned(_), _) => Err(inside()),
+    }
+}
+
+/// Whether `caller` is a courier that may make `call`; none: it is no courier.
+///
+/// # Errors
+///
+/// `Refused` for what a courier may not do: all but to carry, and to say no.
+pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallError> {
+    if caller.place != CallerPlace::Courier {
+        return Ok(None);
+    }
+    match call {
+        Call::Pending {}
+        | Call::Question { .. }
+        | Call::AnswerSigned { .. }
+        | Call::Deny { .. }
+        | Call::Approvers {}
+        | Call::Present { .. } => Ok(Some(Courier { uid: caller.uid })),
+        _ => Err(only_carries()),
     }
 }
 
@@ -174,7 +225,7 @@ pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> 
 pub fn assigner(caller: &Caller) -> Result<Assigner, CallError> {
     match caller.place {
         CallerPlace::Outside if caller.uid == 0 => Ok(Assigner::Root),
-        CallerPlace::Outside => Err(for_root()),
+        CallerPlace::Outside | CallerPlace::Courier => Err(for_root()),
         CallerPlace::Unowned(cgroup) if caller.uid == 0 => {
             Ok(Assigner::Starter(Starter { cgroup }))
         }
@@ -194,6 +245,15 @@ pub(crate) fn inside() -> CallError {
         "the call came from inside a guarded cgroup, where nothing can widen what it may reach",
         "leave it to the person outside; `guard why` says what was stopped here, and \
          `guard request DEST --reason TEXT` asks",
+    )
+}
+
+/// The refusal for a courier.
+fn only_carries() -> CallError {
+    CallError::refused(
+        "a courier may not do this",
+        "the settings name this user as a courier: it carries questions and signed answers, and says no, and nothing else",
+        "do it as another user; a user of its own is a courier: couriers under [answers]",
     )
 }
 
@@ -250,12 +310,36 @@ mod tests {
             connects: false,
             scoped: false,
             root: false,
+            observe: false,
         };
         let session = String::new();
-        vec![Call::Run(run), Call::Enter { session }]
+        let flows = Call::Flows { session: None };
+        vec![Call::Run(run), Call::Enter { session }, flows]
+    }
+
+    fn enrolment() -> guard_proto::Enrolment {
+        guard_proto::Enrolment {
+            name: String::new(),
+            answers_for: None,
+            policies: None,
+            max_for: None,
+        }
+    }
+
+    fn signed() -> Call {
+        let text = String::new;
+        Call::AnswerSigned {
+            answer: text(),
+            key: text(),
+            kind: text(),
+            signature: text(),
+            authenticator_data: None,
+            client_data: None,
+        }
     }
 
     fn for_root() -> Vec<Call> {
+        let text = String::new;
         let assign = Assign {
             policy: PolicyRef {
                 name: None,
@@ -270,6 +354,21 @@ mod tests {
             Call::Assign(assign),
             Call::Reload {},
             Call::KernelLog { of: None },
+            Call::Remove { called: text() },
+            Call::Accept {
+                name: text(),
+                fingerprint: text(),
+                plain: true,
+            },
+            Call::Invite {
+                who: enrolment(),
+                seconds: None,
+            },
+            Call::Enrol {
+                who: enrolment(),
+                key: text(),
+                plain: true,
+            },
         ]
     }
 
@@ -299,6 +398,7 @@ mod tests {
                 writes: false,
                 prefix: false,
                 tried: None,
+                address: false,
                 terms,
             },
             Call::Deny { id, seconds },
@@ -314,6 +414,16 @@ mod tests {
                 follow,
                 session: None,
                 since,
+            },
+            Call::Question { id: text() },
+            signed(),
+            Call::Approvers {},
+            Call::Present {
+                invitation: text(),
+                key: guard_proto::PresentedKey {
+                    ssh: None,
+                    passkey: None,
+                },
             },
         ]
     }
@@ -366,6 +476,39 @@ mod tests {
                     by(uid, CallerPlace::Unowned(9), &call),
                     Err(ErrorName::Refused)
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a_courier_carries_and_says_no_and_does_nothing_else() {
+        let carries = [
+            "Pending",
+            "Question",
+            "AnswerSigned",
+            "Deny",
+            "Approvers",
+            "Present",
+        ];
+        for (call, _) in calls() {
+            let method = crate::record::metrics::method(&call);
+            let (uid, place) = (4711, CallerPlace::Courier);
+            let caller = Caller { uid, pid: 1, place };
+            let may = courier(&caller, &call).map_err(|no| no.name);
+            let expected = match carries.contains(&method) {
+                true => Ok(Some(Courier { uid })),
+                false => Err(ErrorName::Refused),
+            };
+            assert_eq!(may, expected, "{method}");
+            assert_eq!(by(uid, place, &call), Err(ErrorName::Refused), "{method}");
+            assert!(assigner(&caller).is_err());
+            for place in [
+                CallerPlace::Outside,
+                CallerPlace::Inside(None),
+                CallerPlace::Unowned(9),
+            ] {
+                let caller = Caller { uid, pid: 1, place };
+                assert_eq!(courier(&caller, &call).unwrap(), None);
             }
         }
     }

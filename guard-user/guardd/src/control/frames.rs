@@ -41,6 +41,9 @@ pub enum FrameError {
     /// The peer did not send or read in time.
     #[error("the peer took too long")]
     Slow,
+    /// It hands in answers that nobody has signed, one after the other.
+    #[error("too many answers were wrong")]
+    Flood,
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),

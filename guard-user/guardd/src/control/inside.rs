@@ -63,6 +63,7 @@ fn of_http(
         advice: advice(&what, asked),
         request: None,
         http: Some(http.clone()),
+        named: asked.named.clone(),
     })
 }
 
@@ -102,8 +103,10 @@ impl State {
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
         let sockets = self.sockets.stopped(id, &clocks);
+        let names = self.stopped_names(id, &clocks);
         let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()
+            .chain(names)
             .chain(sockets)
             .chain(stopped);
         let stopped = all.by_ref().take(MAX_STOPPED).collect();
@@ -128,6 +131,7 @@ impl State {
             protocol: attempt.protocol,
             port: attempt.port,
             http: None,
+            question: None,
         };
         let about = matter(&self.sessions, &self.policies, &key)?;
         let request = self.requests.find(&key);
@@ -154,6 +158,7 @@ impl State {
             advice,
             request,
             http: None,
+            named: self.policies.told_of(key.session, key.destination),
         })
     }
 
@@ -293,6 +298,7 @@ fn key(
         protocol: port.protocol,
         port: port.low,
         http: None,
+        question: None,
     })
 }
 

@@ -70,7 +70,12 @@ pub async fn check(
 ) -> Result<(), CallError> {
     let to = match call {
         Call::Open { destination, .. } => destination.clone(),
-        Call::Approve { id, prefix, .. } => shared.with(|state| asked_for(state, who, id, *prefix)),
+        Call::Approve {
+            id,
+            prefix,
+            address,
+            ..
+        } => shared.with(|state| asked_for(state, who, id, (*prefix, *address))),
         _ => return Ok(()),
     };
     if !shared.with(|state| state.config.approve.polkit) {
@@ -91,13 +96,23 @@ pub async fn check(
 }
 
 /// The destination of a request, for the person to read. That of another user's request is not shown.
-fn asked_for(state: &crate::state::State, who: Approver, id: &str, prefix: bool) -> String {
+fn asked_for(
+    state: &crate::state::State,
+    who: Approver,
+    id: &str,
+    (prefix, address): (bool, bool),
+) -> String {
     let asked = state
         .requests
         .get(id)
         .filter(|asked| who.answers_for(asked.owner));
     let to = asked.map(|asked| {
         let to = crate::control::advice::destination(&asked.shown.destination);
+        let to = match (&asked.shown.question, &asked.shown.named) {
+            (Some(question), _) => format!("questions for {}", question.name),
+            (None, Some(told)) if !address => format!("{}, now {to}", told.name),
+            _ => to,
+        };
         match &asked.shown.burst {
             Some(burst) if prefix => format!("all of {}, as {to}", burst.prefix),
             Some(burst) => format!("{to} and others of {}", burst.prefix),

@@ -14,13 +14,14 @@ use guard_proto::{
     Call,
     varlink::{self, Asked, Incoming, WireError},
 };
-use guard_sys::pidfd::Peer;
+use guard_sys::{clock, pidfd::Peer};
 use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     task::JoinSet,
 };
 
 use crate::{
+    answers::meter,
     control::{
         auth::CallerPlace,
         failure::CallError,
@@ -151,7 +152,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
         }
     };
     let account = match caller.place {
-        CallerPlace::Outside => Account::User(caller.uid),
+        CallerPlace::Outside | CallerPlace::Courier => Account::User(caller.uid),
         // The sessions inside an outermost one share its limit.
         CallerPlace::Inside(session) => Account::Session(session.map(|session| {
             let outermost = shared.with(|state| state.sessions.outermost(session));
@@ -249,6 +250,12 @@ async fn respond(
             return streams::stream(shared, peer, call, frames, write).await;
         }
         Asked::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
+        Asked::Guard(Call::AnswerSigned { .. } | Call::Present { .. })
+            if shared.with(|state| state.answers.meter.is_over(peer.uid(), clock::now())) =>
+        {
+            send(write, error_frame(too_many_wrong().into())?).await?;
+            return Err(FrameError::Flood);
+        }
         Asked::Guard(call) => {
             let (method, began) = (metrics::method(&call), Instant::now());
             let answer = verbs::answer(shared, peer, call).await;
@@ -268,6 +275,17 @@ async fn respond(
         return Ok(());
     }
     send(write, frame).await
+}
+
+fn too_many_wrong() -> CallError {
+    CallError::refused(
+        "the answer was not read",
+        format!(
+            "{} in this second were signed by nobody that is known",
+            meter::MOST
+        ),
+        "try again in a second",
+    )
 }
 
 fn is_stream(call: &Call) -> bool {

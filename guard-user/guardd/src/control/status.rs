@@ -50,8 +50,11 @@ impl State {
             }),
             sessions: self.sessions.all_live().count(),
             requests: self.requests.pending().len(),
-            holes: self.datapath.holes().map_or(0, |holes| holes.len())
-                + self.proxy.permits().iter().count(),
+            holes: self.datapath.holes().map_or(0, |mut holes| {
+                holes.dedup_by_key(|hole| hole.entry.id);
+                holes.len()
+            }) + self.proxy.permits().iter().count()
+                + self.named.len(),
             refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),

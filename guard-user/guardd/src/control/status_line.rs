@@ -162,6 +162,7 @@ mod tests {
         wrong.policies.push(PolicyStatus {
             name: "homelab".to_owned(),
             file: None,
+            observed: false,
             sessions: 1,
             prefixes: 3,
             loaded_at: Timestamp::UNIX_EPOCH,

@@ -119,16 +119,24 @@ async fn pending(
     }
 }
 
-/// Id, whether a connection is held, note, warnings, and how many addresses were tried.
-type Gist = (String, bool, Option<String>, Vec<String>, Option<usize>);
+/// Id, whether a connection is held, note and code, warnings, the name, and how many addresses were tried.
+type Gist = (
+    String,
+    bool,
+    [Option<String>; 2],
+    Vec<String>,
+    Option<String>,
+    Option<usize>,
+);
 
 /// The parts of the requests of which a change is worth an answer.
 fn gist(requests: &Requests) -> Vec<Gist> {
     let all = requests.requests.iter();
     all.map(|one| {
-        let (note, warnings) = (one.note.clone(), one.warnings.clone());
+        let (said, warnings) = ([one.note.clone(), one.code.clone()], one.warnings.clone());
         let count = one.burst.as_ref().map(|burst| burst.count);
-        (one.id.clone(), one.held, note, warnings, count)
+        let host = one.destination.host.clone();
+        (one.id.clone(), one.held, said, warnings, host, count)
     })
     .collect()
 }

@@ -11,9 +11,10 @@ use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, var
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use crate::{
+    answers::couriers,
     control::{
         answering::Answering,
-        auth::{Agent, Approver, Authorised, assigner, authorise},
+        auth::{Agent, Approver, Authorised, Courier, assigner, authorise, courier},
         explain::{self, Under},
         failure::CallError,
         ids, polkit,
@@ -48,6 +49,9 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
         let who = assigner(&caller)?;
         return one(&assign::assign(shared, who, peer, caller.pid, call).await?);
     }
+    if let Some(who) = courier(&caller, &call)? {
+        return carried(shared, who, peer, call);
+    }
     let who = authorise(&caller, &call)?;
     match (call, who) {
         (Call::Run(call), who) => one(&run::run(shared, who, caller.pid, call).await?),
@@ -74,6 +78,7 @@ fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, CallError> {
 async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Why {} => one(&in_turn(shared, who, |state| state.why(who)).await?),
+        Call::Flows { .. } => one(&in_turn(shared, who, |state| state.own_flows(who)).await?),
         Call::Request {
             destination,
             ports,
@@ -111,6 +116,47 @@ async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -
     done
 }
 
+/// A call of a courier.
+fn carried(shared: &Shared, who: Courier, peer: &Peer, call: Call) -> Result<Vec<u8>, CallError> {
+    let answer = shared.with(|state| match call {
+        Call::Pending {} => one(&state.pending_to(who)?),
+        Call::Question { id } => one(&state.question_to(&id)?),
+        Call::Approvers {} => one(&state.approvers(|_| true)),
+        Call::Present { invitation, key } => one(&state.present(who.uid(), &invitation, &key)?),
+        Call::Deny { id, seconds } => one(&state.deny_by(who, peer, &id, seconds)?),
+        call => {
+            let from = couriers::courier(who.uid(), peer);
+            one(&state.answer_signed(&from, &couriers::handed_in(call)?)?)
+        }
+    });
+    shared.reschedule();
+    answer
+}
+
+/// A call about answers from elsewhere, at the machine.
+fn elsewhere(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
+    shared.with(|state| match call {
+        Call::Question { id } => one(&state.question(&id, |owner| by.who.answers_for(owner))?),
+        Call::Approvers {} => {
+            let name = state.machine.user(by.who.uid());
+            let may = |users: &[String]| by.who.is_root() || users.contains(&name);
+            one(&state.approvers(may))
+        }
+        Call::Present { invitation, key } => {
+            one(&state.present(by.who.uid(), &invitation, &key)?)
+        }
+        Call::Invite { who, seconds } => one(&state.invite(&who, seconds)?),
+        Call::Accept {
+            name,
+            fingerprint,
+            plain,
+        } => one(&state.accept(by, &name, &fingerprint, plain)?),
+        Call::Enrol { who, key, plain } => one(&state.enrol(by, &who, &key, plain)?),
+        Call::Remove { called } => one(&state.remove_approver(by, &called)?),
+        _ => Err(not_here()),
+    })
+}
+
 /// A call from outside.
 async fn approver(
     shared: &Shared,
@@ -122,6 +168,9 @@ async fn approver(
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
         Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
+        Call::Flows { session } => {
+            one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
+        }
         Call::SocketRefused {
             session,
             socket,
@@ -184,6 +233,27 @@ async fn approver(
             doctor::look_again(shared).await;
             one(&shared.with(|state| state.status()))
         }
+        call @ Call::AnswerSigned { .. } => {
+            // The signature stands for what polkit would ask.
+            let from = Answering::of(who, peer).from;
+            let signed = couriers::handed_in(call)?;
+            let mut taken = shared.with(|state| state.answer_signed(&from, &signed))?;
+            let opened = Holes {
+                holes: taken.holes,
+                warnings: taken.warnings,
+            };
+            let opened = reached(shared, opened).await;
+            (taken.holes, taken.warnings) = (opened.holes, opened.warnings);
+            shared.reschedule();
+            one(&taken)
+        }
+        call @ (Call::Question { .. }
+        | Call::Approvers {}
+        | Call::Present { .. }
+        | Call::Invite { .. }
+        | Call::Accept { .. }
+        | Call::Enrol { .. }
+        | Call::Remove { .. }) => elsewhere(shared, &Answering::of(who, peer), call),
         call => {
             polkit::check(shared, who, peer, &call).await?;
             let answer = decided(shared, &Answering::of(who, peer), call).await;
@@ -202,10 +272,15 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
             writes,
             prefix,
             tried,
+            address,
             terms,
         } => {
             let widening = Widening { path, writes };
-            let extent = Extent { prefix, tried };
+            let extent = Extent {
+                prefix,
+                tried,
+                address,
+            };
             let opened =
                 shared.with(|state| state.approve(by, &id, (&widening, extent), &terms))?;
             one(&reached(shared, opened).await)
@@ -310,17 +385,36 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending(&self, who: Approver) -> Result<Requests, CallError> {
+    pub fn pending(&mut self, who: Approver) -> Result<Requests, CallError> {
+        let mut listed = self.pending_of(who, |owner| who.answers_for(owner))?;
+        for one in &mut listed.requests {
+            let kept = self.answers.questions.of(&one.id);
+            let code = kept.map(|kept| kept.code.clone());
+            one.code = code.filter(|code| !code.is_empty());
+        }
+        Ok(listed)
+    }
+
+    /// The requests of those users whom the caller `may` know of, with what `who` is offered, and without codes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn pending_of(
+        &self,
+        who: Approver,
+        may: impl Fn(u32) -> bool,
+    ) -> Result<Requests, CallError> {
         let pending = self.requests.pending().iter();
-        let mine: Vec<_> = pending.filter(|one| who.answers_for(one.owner)).collect();
+        let mine: Vec<_> = pending.filter(|one| may(one.owner)).collect();
         let counts = self.counts(&mine)?;
         let clocks = Clocks::read();
         let requests = mine.into_iter().map(|asked| {
             let key = &asked.key;
             // The kernel half counts connections only.
-            let tried = match key.http {
-                Some(_) => asked.tried,
-                None => counted(&counts, asked),
+            let tried = match key.is_connection() {
+                true => counted(&counts, asked),
+                false => asked.tried,
             };
             proto::Request {
                 count: tried.max(1),
@@ -360,8 +454,9 @@ impl State {
 
     fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
-        let mut listed = self.holes.listed(&open, &Clocks::read());
+        let mut listed = self.shown_holes(&open);
         listed.extend(self.proxy.shown_permits(who));
+        listed.extend(self.named.shown_to(who));
         Ok(Holes {
             holes: listed.into_values().collect(),
             warnings: Vec::new(),

@@ -24,9 +24,10 @@ impl State {
         ids: &[String],
         all: bool,
     ) -> Result<proto::Holes, CallError> {
-        let (mut holes, mut permits) = (
+        let (mut holes, mut permits, mut names) = (
             open_holes(&self.datapath, &self.sessions, by.who)?,
             self.proxy.shown_permits(by.who),
+            self.named.shown_to(by.who),
         );
         if !all {
             let wanted: Vec<_> = ids
@@ -34,18 +35,26 @@ impl State {
                 .map(|id| {
                     let hole = ids::parse_hole(id)?;
                     let is_open = holes.iter().any(|one| one.entry.id == hole)
-                        || permits.iter().any(|(one, _)| *one == hole);
+                        || permits.iter().chain(&names).any(|(one, _)| *one == hole);
                     is_open.then_some(hole).ok_or_else(|| ids::no_hole(id))
                 })
                 .collect::<Result<_, _>>()?;
             holes.retain(|hole| wanted.contains(&hole.entry.id));
             permits.retain(|(id, _)| wanted.contains(id));
+            names.retain(|(id, _)| wanted.contains(id));
         }
-        let mut shown = self.holes.shown(&holes);
+        let mut shown: Vec<_> = self.shown_holes(&holes).into_values().collect();
+        // One for a name has an entry for each address.
+        holes.dedup_by_key(|hole| hole.entry.id);
         // Permits first: they end whatever the kernel says about the holes.
         for (id, hole) in permits {
             if let Some(permit) = self.proxy.close(id) {
                 self.permit_ended(id, &permit, "closed", Some(by));
+                shown.push(hole);
+            }
+        }
+        for (id, hole) in names {
+            if self.close_name(id, by) {
                 shown.push(hole);
             }
         }
@@ -67,9 +76,10 @@ impl State {
         if !self.holes.any_counts_bytes(session) {
             return;
         }
-        let Ok(holes) = self.datapath.holes() else {
+        let Ok(mut holes) = self.datapath.holes() else {
             return;
         };
+        holes.dedup_by_key(|hole| hole.entry.id);
         let is_meant = |hole: &&LiveHole| session.is_none_or(|id| hole.session == id);
         for hole in holes.iter().filter(is_meant).filter(|hole| hole.is_spent()) {
             let id = hole.entry.id;

@@ -8,7 +8,7 @@ use guard_proto::HoleTerms;
 
 use crate::{
     control::{failure::CallError, ids},
-    policies::{InForce, Policies},
+    policies::{InForce, Judged, Policies, Subject},
     sessions::Sessions,
 };
 
@@ -37,6 +37,8 @@ pub struct Grant {
     /// Some of it can be read without a hole.
     pub(crate) can_be_read: bool,
     pub(crate) warnings: Vec<String>,
+    /// The name whose addresses these are, and that is opened whatever addresses it gets.
+    pub(crate) name: Option<String>,
 }
 
 impl Grant {
@@ -73,6 +75,7 @@ impl Grant {
             read_only: terms.read_only,
             can_be_read: false,
             warnings: Vec::new(),
+            name: None,
         };
         if terms.connections == Some(0) {
             return Err(CallError::invalid(
@@ -87,17 +90,21 @@ impl Grant {
         if terms.bytes.is_some() && terms.read_only {
             return Err(no_bytes_of_reads());
         }
-        grant.shorten(policies, &live.chain)?;
+        grant.shorten(policies, live.subject())?;
         Ok(grant)
     }
 
     /// Checks a grant against every policy of a chain: refuses what one policy denies, leaves alone what all allow, and
     /// shortens it to the shortest `max_hole`.
-    fn shorten(&mut self, policies: &Policies, chain: &[PolicyId]) -> Result<(), CallError> {
+    fn shorten(&mut self, policies: &Policies, subject: Subject<'_>) -> Result<(), CallError> {
+        let chain = subject.chain;
         let mut longest: Option<Duration> = None;
         for slot in chain {
             let most = match policies.get(*slot) {
-                Some(policy) => self.under(policy)?,
+                Some(policy) => match self.judged_by_names(policies, subject, *slot) {
+                    Some(judged) => self.under_names(&judged)?,
+                    None => self.under(policy)?,
+                },
                 None if self.read_only => return Err(not_judged()),
                 None => {
                     // The kernel has its tables, so what it denies stays denied. Its `max_hole` is lost.
@@ -111,6 +118,46 @@ impl Grant {
         let longest = longest.or_else(|| self.is_near().then(|| longest_of(policies, chain)));
         self.cap(longest.ok_or_else(|| self.nothing_to_open())?);
         Ok(())
+    }
+
+    /// What a policy says of each port of one address that the session knows by names; `None` if it knows none, or the hole is for
+    /// more than that.
+    fn judged_by_names<'p>(
+        &self,
+        policies: &'p Policies,
+        subject: Subject<'_>,
+        slot: PolicyId,
+    ) -> Option<Vec<Judged<'p>>> {
+        let [prefix] = &self.prefixes[..] else {
+            return None;
+        };
+        let ports = Some(&self.ports).filter(|ports| prefix.is_host() && !ports.is_empty())?;
+        let of = |port: &PortSpec| {
+            policies.judge_known(subject, slot, prefix.address(), port.protocol, port.low)
+        };
+        ports.iter().map(of).collect()
+    }
+
+    /// How long a policy lets a hole last where it judges by names; `None` if it allows all of it anyway.
+    fn under_names(&mut self, judged: &[Judged<'_>]) -> Result<Option<Duration>, CallError> {
+        let mut longest = None;
+        for one in judged {
+            let policy = &one.policy.policy;
+            let most = match one.verdict {
+                Verdict::Deny => return Err(denied(one.rule, policy)),
+                Verdict::Allow => continue,
+                Verdict::ReadOnly => {
+                    self.can_be_read = true;
+                    if self.read_only {
+                        continue;
+                    }
+                    policy.longest_hole(one.rule)
+                }
+                Verdict::Confirm => policy.longest_hole(one.rule),
+            };
+            longest = Some(longest.map_or(most, |so_far: Duration| so_far.min(most)));
+        }
+        Ok(longest)
     }
 
     /// How long one policy lets the hole last; `None` if the policy allows all of it anyway.
@@ -168,7 +215,7 @@ impl Grant {
 }
 
 /// The longest hole if no rule says more.
-fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
+pub(crate) fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
     let policies = chain.iter().filter_map(|slot| policies.get(*slot));
     let longest = policies.map(|policy| policy.policy.longest_hole(None));
     longest.min().unwrap_or(DEFAULT_TERM)

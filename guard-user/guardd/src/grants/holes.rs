@@ -118,6 +118,12 @@ impl Holes {
         self.known.insert(id, known);
     }
 
+    /// Whether a hole is known.
+    #[must_use]
+    pub fn is_open(&self, id: HoleId) -> bool {
+        self.known.contains_key(&id)
+    }
+
     /// The number of known holes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -211,6 +217,7 @@ pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::
         bytes_left: hole.bytes_left,
         read_only: entry.kind.reads(),
         http: None,
+        addresses: Vec::new(),
     }
 }
 

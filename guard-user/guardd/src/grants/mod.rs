@@ -5,4 +5,6 @@
 pub mod closing;
 pub mod grant;
 pub mod holes;
+pub mod names;
 pub mod opening;
+pub mod widening;

@@ -3,7 +3,10 @@
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
-use guard_proto::{self as proto, HoleTerms, moment, record::HoleOpen};
+use guard_proto::{
+    self as proto, HoleTerms, moment,
+    record::{Field, HoleOpen},
+};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
@@ -48,15 +51,17 @@ impl State {
         if terms.requests.is_some() {
             return Err(no_requests());
         }
-        let grant = Grant::of(
-            &self.sessions,
-            &self.policies,
-            session,
-            prefixes,
-            ports,
-            terms,
-        )?;
-        self.open_all(by, grant, reason, None)
+        let name = self.name_to_open(session, to, &ports);
+        let prefixes = match &name {
+            Some(name) => self.addresses_to_open(session, name, prefixes),
+            None => prefixes,
+        };
+        if prefixes.is_empty() {
+            return Err(nowhere(&to.to_string()));
+        }
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let grant = Grant::of(sessions, policies, session, prefixes, ports, terms)?;
+        self.open_all(by, Grant { name, ..grant }, reason, None)
     }
 
     /// Opens the holes of a grant: in the kernel first, then in the audit log, then the answer. Where one
@@ -71,7 +76,7 @@ impl State {
         let about = About {
             session: grant.session.0,
             owner: grant.owner,
-            opened_by: self.machine.user(by.who.uid()),
+            opened_by: self.machine.name_of(by),
             reason,
             opened_at: Timestamp::now(),
             bytes: grant.bytes,
@@ -92,6 +97,9 @@ impl State {
             .filter(|hole| opened.contains(&hole.entry.id))
             .collect();
         self.settle(grant.session, &live);
+        if let Some(name) = &grant.name {
+            self.open_known(grant.session, name);
+        }
         let mut warnings = grant.warnings;
         if grant.read_only {
             self.survey_networks();
@@ -99,7 +107,7 @@ impl State {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
-            holes: self.holes.shown(&live),
+            holes: self.shown_holes(&live).into_values().collect(),
             warnings,
         })
     }
@@ -127,7 +135,12 @@ impl State {
         opened: &mut Vec<HoleId>,
     ) -> Result<(), CallError> {
         let expires = after(clock::now(), grant.time);
-        for prefix in &grant.prefixes {
+        // All addresses of a name are in one hole for each port.
+        let (first, others) = match (&grant.name, &grant.prefixes[..]) {
+            (Some(_), [first, others @ ..]) => (std::slice::from_ref(first), others),
+            (_, all) => (all, &[][..]),
+        };
+        for prefix in first {
             for spec in every_port_or(&grant.ports) {
                 let new = NewHole {
                     read_only: grant.read_only,
@@ -136,6 +149,11 @@ impl State {
                 };
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
+                for other in others {
+                    let prefix = other.address();
+                    let new = NewHole { prefix, ..new };
+                    self.datapath.widen_hole(grant.session, id, new)?;
+                }
                 self.recorder.counters().hole_opened();
                 let known = Known {
                     session: grant.session,
@@ -148,6 +166,7 @@ impl State {
                 let record = HoleOpen {
                     hole: ids::hole(id).into(),
                     destination: prefix.to_string().into(),
+                    name: grant.name.clone().map_or(Field::Absent, Field::Is),
                     ports: ports_shown(&spec).into(),
                     reason: about.reason.clone().into(),
                     request: request.into(),
@@ -164,6 +183,9 @@ impl State {
                     .write(LogEntry::of(session, grant.owner, record))?;
                 // In this order, so that a hole which the next guardd knows from here is in the audit log.
                 self.holes.keep(id, about);
+                if let Some(name) = &grant.name {
+                    self.keep_named((id, name), grant, &spec, (expires, about));
+                }
             }
         }
         Ok(self.recorder.sync()?)
@@ -181,10 +203,13 @@ impl State {
     }
 }
 
-/// Whether a hole answers a request. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
+/// Whether a hole for addresses answers a request. It answers none about a name. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
 /// requests are judged all the same.
 fn answers(hole: &LiveHole, key: &RequestKey) -> bool {
     let (to, protocol, port) = (&key.destination, key.protocol, key.port);
+    if key.question.is_some() {
+        return false;
+    }
     let is_for_all = key.http.is_none() || hole.entry.kind == HoleKind::ALL;
     is_for_all && hole.entry.covers(to, protocol, port)
 }
@@ -197,11 +222,11 @@ fn every_port_or(ports: &[PortSpec]) -> Vec<PortSpec> {
     }
 }
 
-fn ports_shown(spec: &PortSpec) -> Option<String> {
+pub(super) fn ports_shown(spec: &PortSpec) -> Option<String> {
     (spec.protocol != Protocol::ANY).then(|| spec.to_string())
 }
 
-fn new_hole(
+pub(super) fn new_hole(
     prefix: &Prefix,
     spec: &PortSpec,
     expires: BootTime,
@@ -279,6 +304,7 @@ mod tests {
                 protocol: Protocol::TCP,
                 port,
                 http: http.cloned().map(Rc::new),
+                question: None,
             };
             assert_eq!(answers(&hole(kind), &key), expected, "{key:?} {kind:?}");
         }

@@ -185,7 +185,7 @@ impl Holds {
     }
 
     /// How long a session's connections are held now; none where they are not.
-    fn time_of(
+    pub(crate) fn time_of(
         &self,
         session: &Session,
         policies: &Policies,
@@ -241,7 +241,7 @@ impl Holds {
 
 /// Has the kernel refuse at once what a person said no to.
 pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, key: &RequestKey, until: BootTime) {
-    if key.http.is_some() {
+    if !key.is_connection() {
         return;
     }
     let to = connection(key);
@@ -252,7 +252,7 @@ pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, key: &RequestKey, until: B
 
 /// The opposite.
 pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, key: &RequestKey) {
-    if key.http.is_some() {
+    if !key.is_connection() {
         return;
     }
     let to = connection(key);

@@ -67,6 +67,7 @@ impl State {
             protocol: event.protocol,
             port: event.port,
             http: None,
+            question: None,
         };
         let until = after(event.at, self.holds.time_for(event.session));
         self.holds.look_by(after(event.at, LOOK));
@@ -333,5 +334,6 @@ fn key_of(held: &guard_common::Held) -> RequestKey {
         protocol: Protocol::TCP,
         port: held.port,
         http: None,
+        question: None,
     }
 }

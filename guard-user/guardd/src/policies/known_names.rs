@@ -24,8 +24,29 @@ pub struct KnownNames {
     patterns: RefCell<HashMap<NamedKey, Named>>,
     /// Sessions of which the kernel knows more than is kept here.
     beyond: HashSet<SessionId>,
-    /// The names of each address, each with the time until which it counts.
-    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, BootTime>>>,
+    /// The names of each address.
+    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, Told>>>,
+}
+
+/// What a session was told of a name and an address.
+#[derive(Clone, Debug)]
+struct Told {
+    /// Until when it counts.
+    until: BootTime,
+    /// When.
+    at: BootTime,
+    /// By which name it was led there, if it did not ask for this one.
+    by: Option<String>,
+    asker: Asker,
+}
+
+/// The process that asked for a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// Its id.
+    pub pid: Option<u32>,
+    /// Its executable's name.
+    pub comm: Option<String>,
 }
 
 /// An answer that a session got.
@@ -33,13 +54,43 @@ pub struct KnownNames {
 pub struct Answered<'a> {
     /// The session.
     pub session: SessionId,
-    /// The name, and the names by which it was led there.
-    pub names: Vec<&'a str>,
+    /// The name that it asked for.
+    pub asked: &'a str,
+    /// The name that has the addresses: the same, or one that CNAME led to.
+    pub name: &'a str,
     /// The addresses.
     pub addresses: Vec<Address>,
     /// Until when they count.
     pub until: BootTime,
+    /// Who asked.
+    pub asker: Asker,
 }
+
+impl<'a> Answered<'a> {
+    /// The names of the addresses, each with the one by which the session was led there.
+    fn names(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let led = (self.name != self.asked).then_some((self.name, Some(self.asked)));
+        std::iter::once((self.asked, None)).chain(led)
+    }
+}
+
+/// How a session knows an address by a name that it asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownName<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The name that has the address, where CNAME led to another.
+    pub cname: Option<&'a str>,
+    /// Who asked.
+    pub asker: &'a Asker,
+    /// When it was last told.
+    pub at: BootTime,
+    /// Other names that it asked for.
+    pub also: Vec<&'a str>,
+}
+
+/// Other names that are told of one address.
+const MAX_ALSO: usize = 8;
 
 /// The narrowest pattern of a policy that covers a name.
 pub(super) fn pattern_of(compiled: &Compiled, name: &str) -> Option<NameId> {
@@ -78,12 +129,38 @@ impl KnownNames {
         Ok(())
     }
 
-    /// The name that a session learned last of those that it knows an address by.
+    /// The name that a session asked for last of those that it knows an address by.
     #[must_use]
-    pub fn name_of(&self, session: SessionId, address: Address) -> Option<&str> {
+    pub fn name_of(&self, session: SessionId, address: Address) -> Option<KnownName<'_>> {
         let names = self.names.get(&session)?.get(&address)?;
-        let last = names.iter().max_by_key(|(_, until)| **until);
-        last.map(|(name, _)| name.as_str())
+        let asked = names.iter().filter(|(_, told)| told.by.is_none());
+        let (name, told) = asked.clone().max_by_key(|(_, told)| told.at)?;
+        let mut led = names
+            .iter()
+            .filter(|(_, other)| other.by.as_ref() == Some(name));
+        let also = asked.filter(|(other, _)| *other != name);
+        Some(KnownName {
+            name,
+            cname: led.next().map(|(cname, _)| cname.as_str()),
+            asker: &told.asker,
+            at: told.at,
+            also: also
+                .map(|(other, _)| other.as_str())
+                .take(MAX_ALSO)
+                .collect(),
+        })
+    }
+
+    /// The names that a session asked for and was told that address of, the latest first.
+    pub fn asked_of(&self, session: SessionId, address: Address) -> impl Iterator<Item = &str> {
+        let names = self
+            .names
+            .get(&session)
+            .and_then(|known| known.get(&address));
+        let asked = names.into_iter().flatten();
+        let mut asked: Vec<_> = asked.filter(|(_, told)| told.by.is_none()).collect();
+        asked.sort_by_key(|(_, told)| std::cmp::Reverse(told.at));
+        asked.into_iter().map(|(name, _)| name.as_str())
     }
 
     /// The addresses that a session knows of a name, each with the time until which it counts.
@@ -93,7 +170,7 @@ impl KnownNames {
         name: &str,
     ) -> impl Iterator<Item = (Address, BootTime)> {
         let known = self.names.get(&session).into_iter().flatten();
-        known.filter_map(move |(address, names)| Some((*address, *names.get(name)?)))
+        known.filter_map(move |(address, names)| Some((*address, names.get(name)?.until)))
     }
 
     /// Takes over what an earlier guardd left in the kernel.
@@ -109,9 +186,17 @@ impl KnownNames {
         chain: &[(PolicyId, &Compiled)],
         now: BootTime,
     ) {
+        self.note(answered, now);
+        for address in &answered.addresses {
+            self.write(kernel, (answered.session, *address), chain, now);
+        }
+    }
+
+    /// Takes note of the names.
+    fn note(&mut self, answered: &Answered<'_>, now: BootTime) {
         let known = self.names.entry(answered.session).or_default();
         if known.len() + answered.addresses.len() > MAX_ADDRESSES {
-            known.retain(|_, names| names.values().any(|until| *until > now));
+            known.retain(|_, names| names.values().any(|told| told.until > now));
             let is_kept = |key: &NamedKey| {
                 key.session != answered.session || known.contains_key(&key.address)
             };
@@ -121,16 +206,22 @@ impl KnownNames {
         for address in &answered.addresses {
             if known.len() < MAX_ADDRESSES || known.contains_key(address) {
                 let names = known.entry(*address).or_default();
-                names.retain(|_, until| *until > now);
-                for name in &answered.names {
-                    if names.len() < MAX_NAMES || names.contains_key(*name) {
-                        names.insert((*name).to_owned(), answered.until);
+                names.retain(|_, told| told.until > now);
+                for (name, by) in answered.names() {
+                    let known = names.get(name);
+                    // What was asked for is not only led to.
+                    let is_asked = by.is_none() || known.is_some_and(|told| told.by.is_none());
+                    if names.len() < MAX_NAMES || known.is_some() {
+                        let told = Told {
+                            until: answered.until,
+                            at: now,
+                            by: by.filter(|_| !is_asked).map(str::to_owned),
+                            asker: answered.asker.clone(),
+                        };
+                        names.insert(name.to_owned(), told);
                     }
                 }
             }
-        }
-        for address in &answered.addresses {
-            self.write(kernel, (answered.session, *address), chain, now);
         }
     }
 
@@ -159,13 +250,13 @@ impl KnownNames {
             };
             let stays = found.patterns.into_iter();
             let stays = stays.filter(|one| one.pattern.0 != 0 && compiled.has_pattern(one.pattern));
-            let of_names = names.into_iter().flatten().filter_map(|(name, until)| {
+            let of_names = names.into_iter().flatten().filter_map(|(name, told)| {
                 let pattern = pattern_of(compiled, name)?;
                 // The resolver's own time counts: to write it again might undo what it has written meanwhile.
                 let is_there = found.patterns.iter().any(|one| one.pattern == pattern);
                 (!is_there).then_some(Learned {
                     pattern,
-                    until: *until,
+                    until: told.until,
                 })
             });
             let mut wanted = Named::default();
@@ -234,4 +325,63 @@ fn crowded(key: &NamedKey, until: BootTime) -> Named {
     };
     let alone = Named::default().with(key, none, BootTime(0));
     alone.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    /// Notes an answer, without a kernel: the session has no policies that speak of names.
+    fn told(known: &mut KnownNames, at: u64, asked: &str, name: &str, last: u8) {
+        let answered = Answered {
+            session: SessionId(1),
+            asked,
+            name,
+            addresses: vec![IpAddr::from([192, 0, 2, last]).into()],
+            until: BootTime(at + 100),
+            asker: Asker {
+                pid: Some(7),
+                comm: Some("node".to_owned()),
+            },
+        };
+        known.note(&answered, BootTime(at));
+    }
+
+    #[test]
+    fn an_address_is_known_by_what_the_session_asked_for_last() {
+        let mut known = KnownNames::default();
+        let to = |last: u8| Address::from(IpAddr::from([192, 0, 2, last]));
+        told(
+            &mut known,
+            1,
+            "codeload.example.com",
+            "codeload.example.com",
+            1,
+        );
+        told(&mut known, 2, "gh.example.net", "gh.example.net", 1);
+        told(&mut known, 2, "gh.example.net", "api.example.com", 1);
+        let of = known.name_of(SessionId(1), to(1)).unwrap();
+        assert_eq!(
+            (of.name, of.cname),
+            ("gh.example.net", Some("api.example.com"))
+        );
+        assert_eq!(of.also, ["codeload.example.com"]);
+        assert_eq!(of.asker.pid, Some(7));
+        assert_eq!(known.name_of(SessionId(2), to(1)), None);
+        assert_eq!(known.name_of(SessionId(1), to(2)), None);
+        // What was led to is asked for by itself, and stays so.
+        told(&mut known, 3, "api.example.com", "api.example.com", 1);
+        told(&mut known, 4, "gh.example.net", "api.example.com", 1);
+        let of = known.name_of(SessionId(1), to(1)).unwrap();
+        assert_eq!((of.name, of.also.len()), ("gh.example.net", 2));
+        // What is over counts no more.
+        told(&mut known, 200, "new.example.com", "new.example.com", 1);
+        let of = known.name_of(SessionId(1), to(1)).unwrap();
+        assert_eq!(
+            (of.name, of.cname, of.also.len()),
+            ("new.example.com", None, 0)
+        );
+    }
 }

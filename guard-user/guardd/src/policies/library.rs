@@ -25,6 +25,9 @@ pub struct PolicyText {
     pub file: Option<String>,
     /// The text.
     pub text: String,
+    /// It lets pass what no rule of it names.
+    #[serde(default)]
+    pub observe: bool,
 }
 
 impl PolicyText {
@@ -36,6 +39,16 @@ impl PolicyText {
             name: None,
             file: Some(file.chars().take(MAX_FILE).collect()),
             text,
+            observe: false,
+        }
+    }
+
+    /// The same policy, which lets pass what no rule of it names.
+    #[must_use]
+    pub fn observing(self) -> Self {
+        Self {
+            observe: true,
+            ..self
         }
     }
 
@@ -112,6 +125,7 @@ impl Library {
                     name: Some(name.to_owned()),
                     file: Some(file.display().to_string()),
                     text,
+                    observe: false,
                 });
             }
         }
@@ -125,6 +139,7 @@ impl Library {
             name: Some(name.to_owned()),
             file: None,
             text: (*text).to_owned(),
+            observe: false,
         })
     }
 

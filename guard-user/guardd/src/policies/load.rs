@@ -273,19 +273,28 @@ pub async fn reload(shared: &Shared) {
     let named = shared.with(|state| {
         state.recorder.follow_path();
         let slots = state.policies.iter();
-        let named = slots.filter_map(|(_, policy)| policy.source.name.clone());
+        let named = slots.filter_map(|(_, policy)| {
+            let source = &policy.source;
+            Some((source.name.clone()?, source.observe))
+        });
         named.collect::<Vec<_>>()
     });
-    for name in named {
-        reload_one(shared, &name).await;
+    for (name, observe) in named {
+        reload_one(shared, &name, observe).await;
     }
     unusable::look(shared).await;
     shared.arrivals.notify_one();
 }
 
 /// Reads one of them again, if it is still in force.
-async fn reload_one(shared: &Shared, name: &str) {
-    let find = || shared.with(|state| state.policies.library().find(name));
+async fn reload_one(shared: &Shared, name: &str, observe: bool) {
+    let find = || {
+        let found = shared.with(|state| state.policies.library().find(name));
+        found.map(|source| match observe {
+            true => source.observing(),
+            false => source,
+        })
+    };
     let new = find().ok();
     let new = new.filter(|source| !shared.with(|state| state.policies.is_in_force(source)));
     let _ahead = match &new {
@@ -293,7 +302,7 @@ async fn reload_one(shared: &Shared, name: &str) {
         None => None,
     };
     let _one_at_a_time = shared.loading.lock().await;
-    let Some(slot) = shared.with(|state| state.policies.named(name)) else {
+    let Some(slot) = shared.with(|state| state.policies.named(name, observe)) else {
         return;
     };
     // The file read before may have changed, and the policy been put in place, since.

@@ -4,11 +4,13 @@
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
 mod known_names;
+pub mod labels;
 pub mod library;
 pub mod load;
 pub mod look_ups;
 mod name_answers;
 pub mod names;
+mod shown_names;
 pub mod unusable;
 
 use std::{
@@ -22,14 +24,14 @@ use guard_common::{
 };
 use guard_datapath::Datapath;
 use guard_policy::{
-    self as policy, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec,
-    Prefix, Rule, Severity, SocketName, Target,
+    self as policy, Compiled, Coverage, Diagnostic, DnsNames, Environment, Group, Met, Policy,
+    PortSpec, Prefix, Rule, Severity, SocketName, Target,
 };
 use guard_proto::PolicyStatus;
 use guard_sys::clock;
 use jiff::Timestamp;
 
-pub use self::known_names::Answered;
+pub use self::known_names::{Answered, Asker};
 use self::{
     known_names::KnownNames,
     library::{Library, PolicyText},
@@ -70,7 +72,10 @@ pub struct Read {
 /// `Invalid`, with where and what is wrong.
 pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     let file = source.shown_file();
-    let parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
+    let mut parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
+    if source.observe {
+        parsed.policy.observe();
+    }
     let warnings = parsed.warnings.iter();
     Ok(Read {
         policy: parsed.policy,
@@ -97,8 +102,12 @@ pub fn compile(source: PolicyText, read: Read, now: &Environment) -> Result<Prep
     })
 }
 
-/// Warns of wildcards, where nothing judges the names that sessions ask for.
+/// Warns of wildcards, and of names that TLS has to show, where nothing judges the names that sessions ask for.
 fn unjudged(policy: &Policy, now: &Environment) -> Vec<String> {
+    let shown = (!now.judges_names && policy.looks_at_sni()).then(|| {
+        "`tls = \"name\"` lets no TLS pass: guard-resolver is not installed, or the kernel half is of an older version"
+            .to_owned()
+    });
     let targets = policy.rules.iter().flat_map(|rule| &rule.to);
     let mut wildcards = targets.filter(|target| matches!(target, Target::Wildcard(_)));
     let first = (!now.judges_names).then(|| wildcards.next()).flatten();
@@ -107,7 +116,7 @@ fn unjudged(policy: &Policy, now: &Environment) -> Vec<String> {
             "{first} holds for nothing: guard-resolver is not installed, or the kernel half is of an older version"
         )
     });
-    warning.into_iter().collect()
+    warning.into_iter().chain(shown).collect()
 }
 
 /// The part of an environment that a policy's tables depend on: its own names and groups.
@@ -233,6 +242,7 @@ impl InForce {
         PolicyStatus {
             name: self.policy.name.clone(),
             file: self.source.file.clone(),
+            observed: self.source.observe,
             sessions,
             prefixes: self.compiled.prefixes.len(),
             loaded_at: self.loaded_at,
@@ -312,6 +322,8 @@ pub struct Policies {
     look_ups: LookUps,
     /// Whether the guard's resolver judges names.
     judges_names: bool,
+    /// Whether the proxy looks at TLS, and not the kernel half.
+    is_sni_for_proxy: bool,
     /// By which names sessions know addresses.
     known: KnownNames,
     /// The texts of those in force, by the numbers of their slots.
@@ -337,6 +349,7 @@ impl Policies {
             resolver,
             look_ups: LookUps::default(),
             judges_names: false,
+            is_sni_for_proxy: false,
             known: KnownNames::default(),
             texts,
             kept_names,
@@ -386,18 +399,20 @@ impl Policies {
     #[must_use]
     pub fn same(&self, source: &PolicyText) -> Option<PolicyId> {
         if let Some(name) = &source.name {
-            return self.named(name);
+            return self.named(name, source.observe);
         }
         let mut slots = self.slots.iter();
         let found = slots.find(|(_, policy)| policy.source == *source);
         found.map(|(slot, _)| *slot)
     }
 
-    /// The slot of guardd's policy of that name.
+    /// The slot of guardd's policy of that name, as it is or so that it lets pass what no rule names.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<PolicyId> {
+    pub fn named(&self, name: &str, observe: bool) -> Option<PolicyId> {
         let mut slots = self.slots.iter();
-        let found = slots.find(|(_, policy)| policy.source.name.as_deref() == Some(name));
+        let is_it =
+            |source: &PolicyText| source.name.as_deref() == Some(name) && source.observe == observe;
+        let found = slots.find(|(_, policy)| is_it(&policy.source));
         found.map(|(slot, _)| *slot)
     }
 
@@ -460,6 +475,20 @@ impl Policies {
         policies.any(InForce::speaks_of_names)
     }
 
+    /// The verdict of the policy in a slot on an address that the session knows by names; `None` if it knows none.
+    #[must_use]
+    pub fn judge_known(
+        &self,
+        subject: Subject<'_>,
+        slot: PolicyId,
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Judged<'_>> {
+        let policy = self.slots.get(&slot)?;
+        self.judge_by_names(subject, (slot, policy), to, protocol, port)
+    }
+
     /// The verdict of a policy on an address that the session knows by names; `None` if it knows none.
     fn judge_by_names<'p>(
         &self,
@@ -491,6 +520,32 @@ impl Policies {
     #[must_use]
     pub fn name_servers(&self) -> Vec<IpAddr> {
         self.resolver.addresses()
+    }
+
+    /// The search list of this machine's resolvers.
+    #[must_use]
+    pub fn search_list(&self) -> Vec<String> {
+        self.resolver.search_list()
+    }
+
+    /// Whether a policy has a person asked before a name leaves; `None` if its slot is not known.
+    #[must_use]
+    pub fn asks_about(&self, slot: PolicyId, name: &str) -> Option<bool> {
+        let policy = self.slots.get(&slot)?;
+        let is_named = || known_names::pattern_of(&policy.compiled, name).is_some();
+        Some(policy.policy.names_asked() == DnsNames::Ask && !is_named())
+    }
+
+    /// Whether sessions of a chain may be asked about for a name, or for one that a pattern of names has: so many new names below a
+    /// zone are asked about under any policy that speaks of names.
+    #[must_use]
+    pub fn asks_any(&self, chain: &[PolicyId], pattern: &str) -> bool {
+        match pattern.starts_with("*.") {
+            true => self.speaks_of_names(chain),
+            false => chain
+                .iter()
+                .any(|slot| self.asks_about(*slot, pattern) == Some(true)),
+        }
     }
 
     /// The names by which sessions know addresses.

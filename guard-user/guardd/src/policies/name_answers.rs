@@ -8,7 +8,11 @@ use std::{
 
 use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{Environment, networks_around};
-use guard_sys::{clock, host::Host};
+use guard_proto::NameTold;
+use guard_sys::{
+    clock::{self, Clocks},
+    host::Host,
+};
 use jiff::Timestamp;
 
 use super::{
@@ -49,11 +53,25 @@ impl Policies {
     #[must_use]
     pub fn host_of(&self, session: SessionId, to: Address, judged: &Judged<'_>) -> Option<String> {
         if let Some(name) = self.known.name_of(session, to) {
-            return Some(name.to_owned());
+            return Some(name.name.to_owned());
         }
         let names = judged.rule?.names().map(|name| name.as_str());
         let name = self.names.name_of(to.to_ip(), names)?;
         Some(name.to_owned())
+    }
+
+    /// How a session came to know an address, as people see it.
+    #[must_use]
+    pub fn told_of(&self, session: SessionId, to: Address) -> Option<NameTold> {
+        let known = self.known.name_of(session, to)?;
+        Some(NameTold {
+            name: known.name.to_owned(),
+            cname: known.cname.map(str::to_owned),
+            pid: known.asker.pid,
+            comm: known.asker.comm.clone(),
+            at: Clocks::read().calendar(known.at),
+            also: known.also.into_iter().map(str::to_owned).collect(),
+        })
     }
 
     /// The names in policies that people have put in force: those of these slots, and of what judges unowned cgroups.

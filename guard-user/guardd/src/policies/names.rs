@@ -361,6 +361,20 @@ impl NameServers {
         addresses.into_iter().collect()
     }
 
+    /// The domains of the system's search list.
+    #[must_use]
+    pub fn search_list(&self) -> Vec<String> {
+        let Ok((config, _)) = read_system_conf() else {
+            return Vec::new();
+        };
+        let domains = config.domain().into_iter().chain(config.search());
+        let domains: BTreeSet<_> = domains
+            .map(|name| name.to_ascii().trim_end_matches('.').to_lowercase())
+            .filter(|name| !name.is_empty())
+            .collect();
+        domains.into_iter().collect()
+    }
+
     /// Looks all `names` up at once. The system's settings are read anew each time.
     pub async fn look_up(&self, names: Vec<String>) -> Vec<(String, Result<Found, String>)> {
         if names.is_empty() {

@@ -95,7 +95,7 @@ impl State {
         let (sessions, policies) = (&self.sessions, &self.policies);
         let grant = Grant::of(sessions, policies, key.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
-        let opened_by = self.machine.user(by.who.uid());
+        let opened_by = self.machine.name_of(by);
         let mut permits = Vec::new();
         for (covers, shown) in wanted {
             let left = match (&covers, widening.is_none()) {
@@ -197,6 +197,8 @@ impl State {
             shown: events::as_shown(asked).into(),
             by: name.clone().into(),
             from: by.from.clone().into(),
+            signed: by.signature(),
+            with: by.with(),
             ..Answered::default()
         };
         self.recorder.reserve()?;

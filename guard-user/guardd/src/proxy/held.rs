@@ -116,6 +116,7 @@ mod tests {
                 protocol: Protocol::TCP,
                 port: 443,
                 http: None,
+                question: None,
             },
             request: request.to_owned(),
             until: BootTime(until),

@@ -109,6 +109,14 @@ impl State {
                 let terms = self.proxy_terms(&target);
                 self.proxy.say(ToProxy::Terms { number, terms }, Vec::new());
             }
+            ToDaemon::Name {
+                number,
+                target,
+                name,
+            } => {
+                let why = self.proxy_name(&target, &name);
+                self.proxy.say(ToProxy::Name { number, why }, Vec::new());
+            }
             ToDaemon::Ask {
                 number,
                 target,
@@ -144,6 +152,7 @@ impl State {
             protocol: guard_common::Protocol::TCP,
             port: target.port,
             http: None,
+            question: None,
         };
         let record = Http {
             destination: Destination::Endpoint(events::endpoint(&key, None)).into(),

@@ -180,10 +180,16 @@ pub fn is_read_only(policy: &InForce) -> bool {
     policy.default == Verdict::ReadOnly || actions.any(|action| action == Verdict::ReadOnly)
 }
 
-/// Whether a session has read-only destinations, by its policies or by a hole.
+/// Whether connections under a policy go to the proxy: to read-only destinations, or since it looks at TLS.
+#[must_use]
+pub(super) fn is_proxied(policies: &Policies, policy: &InForce) -> bool {
+    is_read_only(policy) || (policies.is_sni_for_proxy() && policy.policy.looks_at_sni())
+}
+
+/// Whether connections of a session go to the proxy, by its policies or by a hole.
 #[must_use]
 pub(super) fn reads_only(holes: &Holes, policies: &Policies, session: &Session) -> bool {
-    let mut slots = session.chain.iter();
+    let mut policies_of = session.chain.iter().filter_map(|slot| policies.get(*slot));
     holes.any_for_reads(Some(session.cgroup.id))
-        || slots.any(|slot| policies.get(*slot).is_some_and(is_read_only))
+        || policies_of.any(|policy| is_proxied(policies, policy))
 }

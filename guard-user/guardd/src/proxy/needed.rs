@@ -6,7 +6,7 @@ use guard_proto::wire::ToProxy;
 use guard_sys::packets::Packets;
 use tokio::sync::Notify;
 
-use super::{Outgoing, is_read_only, link::converse, reads_only};
+use super::{Outgoing, is_proxied, link::converse, reads_only};
 use crate::{control::ids, shared::Shared, state::State, workers::Worker};
 
 /// The timeout for a new session to wait for its proxy.
@@ -62,7 +62,8 @@ impl State {
     #[must_use]
     pub fn needs_proxy(&self) -> bool {
         let mut policies = self.policies.iter();
-        self.holes.any_for_reads(None) || policies.any(|(_, policy)| is_read_only(policy))
+        self.holes.any_for_reads(None)
+            || policies.any(|(_, policy)| is_proxied(&self.policies, policy))
     }
 
     /// Whether the session with that id has read-only destinations.

@@ -219,6 +219,7 @@ impl Permit {
             bytes_left: self.bytes,
             read_only: false,
             http: Some(self.covers.shown(self.left)),
+            addresses: Vec::new(),
         }
     }
 }
@@ -324,6 +325,7 @@ pub fn key(
         protocol: Protocol::TCP,
         port,
         http: Some(http),
+        question: None,
     }
 }
 

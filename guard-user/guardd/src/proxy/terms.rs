@@ -9,6 +9,7 @@ use guard_proto::wire::{Target, TargetTerms};
 use guard_sys::clock;
 
 use crate::{
+    config::Gate,
     policies::{Policies, Subject},
     sessions::Sessions,
     state::State,
@@ -66,6 +67,41 @@ pub fn standing<'c>(
 }
 
 impl State {
+    /// Has TLS looked at by the kernel half if the settings say so and it can, else by the proxy.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set_gate(&mut self) -> anyhow::Result<()> {
+        let problem = self.datapath.gate_problem();
+        if let Some(problem) = problem {
+            tracing::info!("the kernel does not look at TLS, so the proxy does: {problem}");
+        }
+        let is_used = problem.is_none() && self.config.tls.gate == Gate::Kernel;
+        self.datapath.use_gate(is_used)?;
+        self.policies.set_sni_for_proxy(!is_used);
+        Ok(())
+    }
+
+    /// Why a client may not show a name there, in TLS or HTTP; none if it may.
+    #[must_use]
+    pub fn proxy_name(&self, target: &Target, name: &str) -> Option<String> {
+        let Some(session) = self.sessions.live(SessionId(target.session)) else {
+            return Some("its session has ended".to_owned());
+        };
+        let to = Address::from(target.address);
+        let subject = Subject {
+            stands: true,
+            ..session.subject()
+        };
+        match self.policies.recall_names(&self.datapath, subject, to) {
+            Ok(()) => self.policies.refuses_name(subject, (to, target.port), name),
+            Err(error) => Some(format!(
+                "it cannot be read what the session knows the address by: {error}"
+            )),
+        }
+    }
+
     /// The verdict on a target now, holes included.
     #[must_use]
     pub fn standing(&self, target: &Target) -> Standing {
@@ -110,9 +146,16 @@ impl State {
         let account = session.outermost().0;
         let to = Address::from(target.address);
         let permits = self.proxy.permits();
+        let subject = Subject {
+            stands: true,
+            ..session.subject()
+        };
+        let by_sni = self.policies.sni_rule(subject, to, target.port);
         Some(TargetTerms {
             rules,
             account,
+            by_sni: by_sni.is_some(),
+            names: self.policies.speaks_of_names(&session.chain),
             writes: permits.all_writes(id, to, target.port, clock::now()),
         })
     }

@@ -99,7 +99,8 @@ fn priority(record: &LogRecord) -> &'static str {
     match record.kind {
         LogKind::PolicyLoad | LogKind::DaemonStop if has_error(record) => WARNING,
         LogKind::Http if warns(record) => WARNING,
-        LogKind::Denied => NOTICE,
+        LogKind::AnswerRefused => WARNING,
+        LogKind::Denied | LogKind::ApproverAdded | LogKind::ApproverRemoved => NOTICE,
         _ => INFO,
     }
 }
@@ -123,7 +124,7 @@ fn message(record: &LogRecord) -> String {
         .and_then(|to| to.into_iter().next())
         .map(|(_, text)| text);
     let named = [
-        "policy", "rule", "request", "hole", "answer", "by", "why", "error",
+        "policy", "rule", "request", "hole", "answer", "approver", "key", "by", "why", "error",
     ];
     let named = named
         .into_iter()
@@ -137,6 +138,12 @@ fn message(record: &LogRecord) -> String {
         LogKind::Held => format!("a connection{of} waits for an answer"),
         LogKind::Request => format!("a process{of} asks a person"),
         LogKind::Answered => format!("a person answered a request{of}"),
+        LogKind::AnsweredInPart => {
+            format!("a person said yes to a request{of}, and others have to")
+        }
+        LogKind::AnswerRefused => format!("a signed answer{of} was refused"),
+        LogKind::ApproverAdded => "a key may sign answers".to_owned(),
+        LogKind::ApproverRemoved => "a key may not sign answers any more".to_owned(),
         LogKind::HoleOpen => format!("a hole{of} was opened"),
         LogKind::HoleClose => format!("a hole{of} was closed"),
         LogKind::PolicyLoad if has_error(record) => "a policy was refused".to_owned(),
@@ -285,6 +292,26 @@ mod tests {
                 json!({"kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "alice"}),
                 "6",
                 "a person answered a request of session s1: request r1, answer no, by alice",
+            ),
+            (
+                json!({"kind": "answered-in-part", "session": "s1", "request": "r1", "by": "alice"}),
+                "6",
+                "a person said yes to a request of session s1, and others have to: request r1, by alice",
+            ),
+            (
+                json!({"kind": "answer-refused", "request": "r1", "why": "nobody touched the key"}),
+                "4",
+                "a signed answer was refused: request r1, why nobody touched the key",
+            ),
+            (
+                json!({"kind": "approver-added", "approver": "alice", "key": "SHA256:x", "by": "root"}),
+                "5",
+                "a key may sign answers: approver alice, key SHA256:x, by root",
+            ),
+            (
+                json!({"kind": "approver-removed", "approver": "alice", "key": "SHA256:x", "by": "root"}),
+                "5",
+                "a key may not sign answers any more: approver alice, key SHA256:x, by root",
             ),
             (
                 json!({"kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "by": "alice"}),

@@ -61,15 +61,30 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     ///
     /// What the file system says; the old value stays then.
     pub fn put(&self, key: &str, value: &T) -> io::Result<()> {
+        self.half(value)?.persist(self.file(key))?;
+        Ok(())
+    }
+
+    /// The same, on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; the value may be there or not then.
+    pub fn put_synced(&self, key: &str, value: &T) -> io::Result<()> {
+        let half = self.half(value)?;
+        half.as_file().sync_all()?;
+        half.persist(self.file(key))?;
+        fs::File::open(&self.dir)?.sync_all()
+    }
+
+    fn half(&self, value: &T) -> io::Result<tempfile::NamedTempFile> {
         // Buffered: else a large policy is written a few bytes at a time.
         let file = tempfile::Builder::new()
             .prefix(HALF)
             .tempfile_in(&self.dir)?;
         let mut file = BufWriter::new(file);
         serde_json::to_writer(&mut file, value)?;
-        let file = file.into_inner().map_err(IntoInnerError::into_error)?;
-        file.persist(self.file(key))?;
-        Ok(())
+        file.into_inner().map_err(IntoInnerError::into_error)
     }
 
     /// As [`Self::put`], if going on without is better than stopping.
@@ -89,6 +104,12 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<T> {
         read(&self.file(key))
+    }
+
+    /// Whether there is a value of that key, or it cannot be told.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.file(key).try_exists().unwrap_or(true)
     }
 
     /// All keys.

@@ -11,12 +11,12 @@ use guard_common::{
     Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay, SessionId,
     Ticket, relay_flags,
 };
-use guard_proto::Through;
+use guard_proto::{Endpoint, Through};
 
 use super::{
     past::{Before, Past, Spot},
     scan::{self, Found},
-    through,
+    shown, through,
 };
 use crate::{requests::RequestKey, times::after};
 
@@ -299,6 +299,16 @@ impl Relays {
             self.ways.pop_front();
         }
         self.ways.push_back((session, to, through));
+    }
+
+    /// Where the listener leads that sessions reach at an address of the loopback, as far as that is known.
+    pub(crate) fn upstreams(&self, address: Address, port: u16) -> Vec<Endpoint> {
+        let known = self.known.values();
+        let there =
+            known.filter(|known| (known.relay.address, known.relay.port) == (address, port));
+        let leads = there.flat_map(|known| known.leads().iter());
+        let elsewhere = leads.filter(|lead| (lead.to, lead.port) != (address, port));
+        elsewhere.map(shown).collect()
     }
 
     pub(crate) fn way(&self, key: &RequestKey) -> Option<&Through> {

@@ -87,6 +87,7 @@ pub fn shown(lead: &Connection) -> Endpoint {
         protocol: lead.protocol,
         port: lead.port,
         http: None,
+        question: None,
     };
     events::endpoint(&key, None)
 }

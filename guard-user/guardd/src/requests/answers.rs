@@ -21,6 +21,7 @@ use crate::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
         events,
+        questions::NameBurst,
     },
     sessions::Sessions,
     state::State,
@@ -53,6 +54,9 @@ impl State {
         if !widening.is_none() {
             return Err(no_http(id));
         }
+        if asked.key.question.is_some() {
+            return self.approve_question(by, (id, &asked), extent, terms);
+        }
         if terms.requests.is_some() {
             return Err(grant::no_requests());
         }
@@ -82,9 +86,17 @@ impl State {
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
         let grant = grant_asked(sessions, policies, asked, opens, terms)?;
+        // A signature is for what its question shows: that address.
+        let name = match &by.signed {
+            Some(_) => None,
+            None => self.named_of(asked, extent)?,
+        };
+        let grant = Grant { name, ..grant };
         let record = Answered {
-            by: self.machine.user(by.who.uid()).into(),
+            by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
+            signed: by.signature(),
+            with: by.with(),
             ..yes(asked, called, &answered, &grant)
         };
         self.recorder.reserve()?;
@@ -96,16 +108,31 @@ impl State {
         self.recorder
             .counters()
             .answered("yes", asked.shown.asked_at);
-        let name = self.machine.user(by.who.uid());
+        let name = self.machine.name_of(by);
         self.requests
             .note_answers(&name, asked.owner, &answered, "yes");
-        self.requests.note_choice(by.who, &asked.shown, terms);
+        if by.signed.is_none() {
+            self.requests.note_choice(by.who, &asked.shown, terms);
+        }
         match new {
             Some(new) => self.requests.take_answered(called, &prefixes, new),
             None => drop(self.requests.take(called)),
         }
         self.apply(Change::Answers);
         Ok(opened)
+    }
+
+    /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by.
+    fn named_of(&self, asked: &Pending, extent: Extent) -> Result<Option<String>, CallError> {
+        let told = asked.shown.named.as_ref().filter(|_| asked.burst.is_none());
+        if extent.address && told.is_none() {
+            return Err(no_name(&asked.shown.id));
+        }
+        let session = self.sessions.live(asked.key.session);
+        let speaks = session.is_some_and(|live| self.policies.speaks_of_names(&live.chain));
+        let is_for_names = speaks && !extent.address && self.is_for_names(asked.key.destination);
+        let told = told.filter(|_| is_for_names);
+        Ok(told.map(|told| told.name.clone()))
     }
 
     /// Answers a request with no.
@@ -121,27 +148,36 @@ impl State {
     ) -> Result<proto::Requests, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = grant::term(seconds)?;
-        let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
+        let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
         // All of it, by whichever of its ids it was named.
-        let answered = answered(&asked, &asked.shown.id, &refuses);
+        let mut answered = answered(&asked, &asked.shown.id, &prefixes);
+        let names = asked.names.as_ref();
+        let parts = names.into_iter().flat_map(NameBurst::ids);
+        let parts = parts.filter(|part| *part != asked.shown.id);
+        answered.extend(parts.map(str::to_owned));
+        let refuses = match names {
+            Some(names) => Some(vec![names.pattern()]),
+            None => asked.burst.is_some().then(|| shown_prefixes(&prefixes)),
+        };
         let (request, parts) = (&answered[0], &answered[1..]);
-        let burst = asked.burst.as_ref();
         let record = Answered {
             request: request.clone().into(),
             called: (id != request).then_some(id).into(),
             parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
             answer: "no".into(),
-            refuses: burst.map(|_| shown_prefixes(&refuses)).into(),
+            refuses: refuses.into(),
             seconds: time.as_secs_f64().into(),
             shown: events::as_shown(&asked.shown).into(),
-            by: self.machine.user(by.who.uid()).into(),
+            by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
+            signed: by.signature(),
+            with: by.with(),
             ..Answered::default()
         };
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
         self.recorder.write(entry)?;
         self.recorder.sync()?;
-        let name = self.machine.user(by.who.uid());
+        let name = self.machine.name_of(by);
         self.requests
             .note_answers(&name, asked.owner, &answered, "no");
         if self.requests.take(id).is_none() {
@@ -160,7 +196,11 @@ impl State {
         let outermost = Some(self.sessions.outermost_of(session)).filter(|outer| *outer != session);
         for session in std::iter::once(session).chain(outermost) {
             for (key, shown) in asked.each() {
-                let (key, burst) = (key.of(session), asked.burst.clone());
+                let key = match names {
+                    Some(names) => RequestKey::of_name(session, &names.pattern()),
+                    None => key.of(session),
+                };
+                let burst = asked.burst.clone();
                 self.requests.refuse(key, burst, shown.clone(), until);
             }
         }
@@ -225,7 +265,7 @@ impl Requests {
     }
 
     /// Keeps an answer under each of a request's ids.
-    pub(super) fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
+    pub(crate) fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
         let [id, parts @ ..] = ids else { return };
         for part in parts {
             let answer = format!("{answer} as a part of {id}");
@@ -240,6 +280,15 @@ impl Requests {
         let how = format!("{by} answered it with {answer} at {at}");
         self.note_answer(id, owner, how);
     }
+}
+
+/// The error for `--address` where there is no name.
+fn no_name(id: &str) -> CallError {
+    CallError::invalid(
+        format!("cannot answer {id} for its address alone"),
+        "it is about an address, and no name is known for it",
+        format!("guard approve {id}"),
+    )
 }
 
 /// The hole that a yes opens. It overrides a `confirm` in the chain, but not a `read-only`: else a nested session could remove

@@ -14,7 +14,7 @@ pub const MANY: usize = 4;
 /// The time within which they must have been made.
 pub const WINDOW: Duration = Duration::from_secs(20);
 /// Addresses that are kept of a burst. The prefix covers those beyond, too.
-const MOST: usize = 256;
+pub(super) const MOST: usize = 256;
 /// Addresses of a burst that are shown, and that one answer opens without the prefix: each takes a hole of its own.
 pub const MOST_SHOWN: usize = 16;
 
@@ -143,6 +143,8 @@ pub struct Extent {
     pub prefix: bool,
     /// The first so many addresses.
     pub tried: Option<u32>,
+    /// Of a request with a name: its address alone.
+    pub address: bool,
 }
 
 impl Extent {
@@ -239,7 +241,7 @@ pub(crate) fn has_refused(prefix: &Prefix, id: &str) -> CallError {
 }
 
 /// The error if the burst was not shown under that id.
-fn only_a_part(own: &str, id: &str) -> CallError {
+pub(super) fn only_a_part(own: &str, id: &str) -> CallError {
     CallError::invalid(
         format!("cannot answer {id} for more than one address"),
         format!("it is a part of {own} by now"),
@@ -335,7 +337,7 @@ mod tests {
         let burst = burst(17);
         let all = Extent {
             tried: Some(17),
-            prefix: false,
+            ..Extent::default()
         };
         let refusal = all.of(&burst, "r1", "r1").unwrap_err();
         assert!(

@@ -7,12 +7,12 @@
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::KernelEvent;
 use guard_judge::http as http_judge;
-use guard_policy::PortSpec;
+use guard_policy::{PortSpec, Rule};
 use guard_proto::{
     self as proto, Endpoint,
     record::{self, Denied, Destination, Field, Gathered},
 };
-use guard_sys::clock::{self, Clocks};
+use guard_sys::clock::Clocks;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
     sessions::{Session, Sessions},
     state::State,
 };
+
+/// Why a connection is refused that a rule allows.
+const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
@@ -79,6 +82,12 @@ impl State {
         match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
+            Some(Verdict::Allow) if self.is_by_sni(event) => {
+                if event.hook != Hook::Hello as u8 {
+                    self.notice_network(event.session, event.tgid);
+                }
+                self.note_denial(event, Some(event.session));
+            }
             // It was refused under a policy that has been replaced since.
             Some(Verdict::Allow) => {}
             // With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now
@@ -97,6 +106,20 @@ impl State {
             _ => self.note_denial(event, Some(event.session)),
         }
         Ok(())
+    }
+
+    /// Whether TLS has to show a name there.
+    fn is_by_sni(&self, event: &Event) -> bool {
+        self.sni_rule(event).is_some()
+    }
+
+    /// The rule that wants TLS to show a name there.
+    fn sni_rule(&self, event: &Event) -> Option<&Rule> {
+        let session = self.sessions.live(event.session)?;
+        let (to, port) = (event.destination, event.port);
+        let is_tcp = event.protocol == Protocol::TCP;
+        let rule = self.policies.sni_rule(session.subject(), to, port);
+        rule.filter(|_| is_tcp)
     }
 
     /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
@@ -163,6 +186,7 @@ impl State {
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
+            named: self.policies.told_of(key.session, to),
             through: self.relays.way(&key).cloned(),
             user: self.machine.user(owner),
             pid,
@@ -172,8 +196,22 @@ impl State {
             note,
             ..draft(&key, at, host, judged)
         };
+        self.put(key, (owner, share), at, (draft, process.warning))
+    }
+
+    /// Makes a request of a draft, or counts one more attempt for the one that is pending.
+    pub(crate) fn put(
+        &mut self,
+        key: RequestKey,
+        (owner, share): (u32, SessionId),
+        at: BootTime,
+        (draft, warning): (proto::Request, Option<String>),
+    ) -> Result<Noted, CallError> {
         let program = draft.comm.clone();
-        let ways = self.requests.note_way(&key, program.as_deref(), at);
+        let ways = match key.question {
+            Some(_) => 0,
+            None => self.requests.note_way(&key, program.as_deref(), at),
+        };
         let datapath = &mut self.datapath;
         let asked = key.clone();
         let noted = self.requests.note(key, (owner, share), at, || {
@@ -181,7 +219,7 @@ impl State {
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
-            let warnings = [tries::warning(ways), process.warning];
+            let warnings = [tries::warning(ways), warning];
             self.requests.note_try(id, program, warnings);
         }
         match &noted {
@@ -199,8 +237,10 @@ impl State {
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
         let session = self.sessions.live(asked.session);
         let (requests, policies) = (&mut self.requests, &self.policies);
-        let burst =
-            session.and_then(|session| requests.gather_around(session, policies, asked, at));
+        let burst = session.and_then(|session| {
+            let names = requests.gather_names(asked, at);
+            names.or_else(|| requests.gather_around(session, policies, asked, at))
+        });
         if let Some(new) = new {
             self.write_request(&new, at, burst.as_ref());
         }
@@ -226,34 +266,10 @@ impl State {
             note: shown.note.clone().into(),
             through: shown.through.clone().into(),
             http: shown.http.as_ref().map(for_trail).into(),
+            question: shown.question.clone().map_or(Field::Absent, Field::Is),
             burst: burst.cloned().into(),
         };
         let entry = LogEntry::of(&shown.session, asked.owner, record);
-        self.recorder.note(entry.admitted(admitted));
-    }
-
-    /// Writes to the audit log that a session was not told of a name, as a `denied` record.
-    pub fn note_refused_name(&mut self, id: SessionId, name: String, kind: &str, why: &str) {
-        let Some(session) = self.sessions.live(id) else {
-            return;
-        };
-        let (owner, outermost) = (session.about.uid, session.outermost());
-        let Some(admitted) = self.recorder.admit(id, outermost, clock::now()) else {
-            return;
-        };
-        let endpoint = Endpoint {
-            address: name.clone(),
-            port: Some(53),
-            protocol: "dns".to_owned(),
-            host: Some(name),
-        };
-        let record = Denied {
-            destination: Destination::Endpoint(endpoint).into(),
-            verdict: Verdict::Deny.as_str().into(),
-            why: format!("{why} ({kind})").into(),
-            ..Denied::default()
-        };
-        let entry = LogEntry::of(ids::session(id), owner, record);
         self.recorder.note(entry.admitted(admitted));
     }
 
@@ -264,6 +280,10 @@ impl State {
         };
         let judged = judge(&self.sessions, &self.policies, event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
+        let (rule, why) = match self.sni_rule(event) {
+            Some(by_sni) => (Some(by_sni.name.clone()), Some(NOT_SHOWN.to_owned())),
+            None => (rule, None),
+        };
         let host = judged.and_then(|judged| {
             let policies = &self.policies;
             policies.host_of(event.session, event.destination, &judged)
@@ -280,6 +300,7 @@ impl State {
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
             through: self.relays.way(&key(event)).cloned().into(),
             hook: hook.into(),
+            why: why.map_or(Field::Absent, Into::into),
             count: event.count.into(),
             pid: pid.into(),
             comm: process.comm.into(),
@@ -330,20 +351,37 @@ fn draft(
     host: Option<String>,
     judged: &Judged<'_>,
 ) -> proto::Request {
+    let to = endpoint(key, host);
+    let policy = judged.policy.policy.name.clone();
+    proto::Request {
+        rule: judged.rule.map(|rule| rule.name.clone()),
+        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        verdict: judged.verdict.as_str().to_owned(),
+        ..blank(key, at, to, policy)
+    }
+}
+
+/// A request under a policy's default, without its id and its process.
+pub(crate) fn blank(
+    key: &RequestKey,
+    at: BootTime,
+    destination: Endpoint,
+    policy: String,
+) -> proto::Request {
     let at = Clocks::read().calendar(at);
     proto::Request {
         id: String::new(),
         session: ids::session(key.session),
-        policy: judged.policy.policy.name.clone(),
+        policy,
         user: String::new(),
         pid: None,
         comm: None,
         exe: None,
         command: Vec::new(),
-        destination: endpoint(key, host),
-        rule: judged.rule.map(|rule| rule.name.clone()),
-        reason: judged.rule.and_then(|rule| rule.reason.clone()),
-        verdict: judged.verdict.as_str().to_owned(),
+        destination,
+        rule: None,
+        reason: None,
+        verdict: Verdict::Confirm.as_str().to_owned(),
         chain: Vec::new(),
         held: false,
         asked_at: at,
@@ -353,10 +391,13 @@ fn draft(
         programs: Vec::new(),
         warnings: Vec::new(),
         http: key.http.as_ref().map(|http| http.request.clone()),
+        question: None,
+        named: None,
         note: None,
         burst: None,
         offers: Vec::new(),
         through: None,
+        code: None,
     }
 }
 
@@ -414,6 +455,7 @@ fn key(event: &Event) -> RequestKey {
         protocol: event.protocol,
         port: event.port,
         http: None,
+        question: None,
     }
 }
 

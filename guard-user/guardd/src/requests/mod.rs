@@ -10,6 +10,7 @@ pub mod events;
 pub mod followers;
 pub mod offers;
 pub mod on_request;
+pub mod questions;
 pub mod series;
 pub mod tries;
 
@@ -31,6 +32,7 @@ use self::{
     bursts::Burst,
     followers::{Followers, Following},
     offers::{Choice, Choices},
+    questions::NameBurst,
     series::Series,
     tries::Tries,
 };
@@ -69,6 +71,8 @@ pub struct RequestKey {
     pub port: u16,
     /// The HTTP request or SQL statement that was stopped; none where the connection was.
     pub http: Option<Rc<HttpRequestKey>>,
+    /// The name that was asked for, or a pattern of names; none where it is about a connection. The destination stands for it.
+    pub question: Option<Rc<str>>,
 }
 
 /// An HTTP request or SQL statement that an approver is asked about. Two with the same digest are equal, whatever else
@@ -112,7 +116,13 @@ impl RequestKey {
     /// Whether a burst may hold both: they are about connections and differ only in the address.
     fn is_beside(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
-        of(self) == of(other) && self.http.is_none()
+        of(self) == of(other) && self.is_connection() && other.is_connection()
+    }
+
+    /// Whether it is about connections: neither about what is sent through one, nor a question for a name.
+    #[must_use]
+    pub fn is_connection(&self) -> bool {
+        self.http.is_none() && self.question.is_none()
     }
 
     /// Whether another one is about the same session and destination.
@@ -168,6 +178,8 @@ pub struct Pending {
     pub key: RequestKey,
     /// The burst, if it is about several addresses.
     pub burst: Option<Burst>,
+    /// The names, if it is about several questions.
+    pub names: Option<NameBurst>,
     /// The statements, if it is about several: `key` is about the first, and each has an id.
     pub series: Series,
     /// The session's user.
@@ -190,7 +202,8 @@ impl Pending {
     pub fn is_about(&self, key: &RequestKey) -> bool {
         let covers =
             |burst: &Burst| burst.prefix().covers(&key.destination) && self.key.is_beside(key);
-        let is_own = self.key == *key || self.burst.as_ref().is_some_and(covers);
+        let is_own =
+            self.key == *key || self.burst.as_ref().is_some_and(covers) || self.has_name(key);
         is_own || self.series.keys().any(|one| one == key)
     }
 
@@ -198,7 +211,10 @@ impl Pending {
     #[must_use]
     pub fn is_called(&self, id: &str) -> bool {
         let is_part = |burst: &Burst| burst.ids().any(|one| one == id);
-        let is_own = self.shown.id == id || self.burst.as_ref().is_some_and(is_part);
+        let is_name = |names: &NameBurst| names.ids().any(|one| one == id);
+        let is_own = self.shown.id == id
+            || self.burst.as_ref().is_some_and(is_part)
+            || self.names.as_ref().is_some_and(is_name);
         is_own || self.series.ids().any(|one| one == id)
     }
 
@@ -228,7 +244,12 @@ impl Pending {
     /// Merges another request into this burst.
     fn absorb(&mut self, other: Self) {
         let id = other.shown.id.clone();
-        self.add(other.key.destination, Some(id));
+        if !self.add_name(&other.key, Some(id.clone())) {
+            self.add(other.key.destination, Some(id));
+        }
+        if let Some(question) = &other.shown.question {
+            self.add_types(&question.types);
+        }
         self.last = self.last.max(other.last);
         self.tried += other.tried;
         let (shown, other) = (&mut self.shown, other.shown);
@@ -267,6 +288,7 @@ impl Pending {
                 ..self.shown.destination
             },
             burst: (!alone).then(|| burst.to_shown()),
+            named: None,
             ..self.shown
         };
         Some(Self {
@@ -303,6 +325,12 @@ pub struct StoredRequest {
     /// The burst, if it is about several addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Burst>,
+    /// [`RequestKey::question`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// The names, if it is about several questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NameBurst>,
 }
 
 /// A person's no.
@@ -344,11 +372,17 @@ impl StoredRequest {
             series: key.http.as_deref().is_some_and(|http| http.series),
             refused_until,
             burst: None,
+            question: key.question.as_deref().map(str::to_owned),
+            names: None,
         }
     }
 
     fn with(self, burst: Option<Burst>) -> Self {
         Self { burst, ..self }
+    }
+
+    fn with_names(self, names: Option<NameBurst>) -> Self {
+        Self { names, ..self }
     }
 
     /// What the request is about.
@@ -367,6 +401,7 @@ impl StoredRequest {
                     series: self.series,
                 })
             }),
+            question: self.question.as_deref().map(Rc::from),
         }
     }
 }
@@ -480,6 +515,11 @@ impl Requests {
         self.version
     }
 
+    /// Has followers look again: a question was made, and may have a code.
+    pub fn note_question(&mut self) {
+        self.version += 1;
+    }
+
     /// Adds an attempt to its pending request, or makes a new one; `ask` makes what people see of a new one. `share`: the
     /// outermost session.
     ///
@@ -517,6 +557,7 @@ impl Requests {
         self.pending.push(Pending {
             key,
             burst: None,
+            names: None,
             series: Series::default(),
             owner,
             share,
@@ -532,7 +573,7 @@ impl Requests {
     pub fn join(&mut self, key: &RequestKey) -> Option<String> {
         let known = self.find_mut(key)?;
         let id = known.shown.id.clone();
-        if known.add(key.destination, None) {
+        if known.add(key.destination, None) || known.add_name(key, None) {
             self.version += 1;
             self.grown.insert(id.clone());
         }
@@ -582,7 +623,9 @@ impl Requests {
     #[must_use]
     pub fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
         let no = self.muted.get(&key.alike());
-        no.is_some_and(|no| no.until > now) || self.is_refused_widely(key, now)
+        no.is_some_and(|no| no.until > now)
+            || self.is_refused_widely(key, now)
+            || self.is_zone_refused(key, now)
     }
 
     fn is_refused_widely(&self, key: &RequestKey, now: BootTime) -> bool {
@@ -597,7 +640,7 @@ impl Requests {
             Some(_) => drop(self.muted.remove(&key)),
             None => {}
         }
-        self.is_refused_widely(&key, now)
+        self.is_refused_widely(&key, now) || self.is_zone_refused(&key, now)
     }
 
     /// All pending requests, oldest first.
@@ -676,7 +719,7 @@ impl Requests {
         key: &RequestKey,
         now: BootTime,
     ) -> Option<Gathered> {
-        if key.http.is_some() {
+        if !key.is_connection() {
             return None;
         }
         let ports = events::ports_of(key);
@@ -704,6 +747,8 @@ impl Requests {
             .into_iter();
         let mut root = others.next()?;
         root.burst = Some(Burst::over(prefix));
+        // It is of one address.
+        root.shown.named = None;
         root.add(root.key.destination, Some(root.shown.id.clone()));
         let mut others_ids = Vec::new();
         for other in others {
@@ -785,6 +830,29 @@ impl Requests {
         found.map(|one| one.how.as_str())
     }
 
+    /// Shows on a request about an address by which name the session knows it: guardd may hear of that later.
+    pub fn name(
+        &mut self,
+        session: SessionId,
+        to: Address,
+        told: impl Fn() -> Option<proto::NameTold>,
+    ) {
+        let about = |one: &&mut Pending| {
+            let key = &one.key;
+            let is_there = key.session == session && key.destination == to;
+            is_there && key.question.is_none() && one.burst.is_none()
+        };
+        for one in self.pending.iter_mut().filter(about) {
+            if one.shown.named.is_none() {
+                one.shown.named = told();
+                if let Some(told) = &one.shown.named {
+                    one.shown.destination.host = Some(told.name.clone());
+                    self.version += 1;
+                }
+            }
+        }
+    }
+
     /// Adds the agent's note to a pending request.
     pub fn annotate(&mut self, key: &RequestKey, note: String) {
         if let Some(known) = self.find_mut(key) {
@@ -825,6 +893,9 @@ impl Requests {
             let key = &asked.key;
             let (to, protocol, port) = (key.destination, key.protocol, key.port);
             let session = sessions.live(key.session);
+            if let Some(name) = &key.question {
+                return session.is_none_or(|live| !policies.asks_any(&live.chain, name));
+            }
             let judged =
                 session.and_then(|live| policies.judge(live.subject(), to, protocol, port));
             let is_over = judged.is_none_or(|judged| {
@@ -845,7 +916,7 @@ impl Requests {
     pub fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
         let clocks = Clocks::read();
         let pending = self.pending().iter();
-        let connections = pending.filter(|one| one.key.http.is_none());
+        let connections = pending.filter(|one| one.key.is_connection());
         let over = connections.filter(|one| one.shown.held && !asked.contains_key(&one.shown.id));
         let over: Vec<_> = over.map(|one| one.shown.id.clone()).collect();
         for id in over {
@@ -958,7 +1029,8 @@ impl Requests {
         let waiting = self.pending.iter().flat_map(|one| {
             let keep = |(key, shown): (&RequestKey, &proto::Request)| {
                 let asked = StoredRequest::of(key, shown, None);
-                (shown.id.clone(), asked.with(one.burst.clone()))
+                let asked = asked.with(one.burst.clone());
+                (shown.id.clone(), asked.with_names(one.names.clone()))
             };
             one.each().map(keep).collect::<Vec<_>>()
         });
@@ -1035,6 +1107,7 @@ pub(crate) mod tests {
             protocol: Protocol::TCP,
             port: 443,
             http: None,
+            question: None,
         }
     }
 
@@ -1082,9 +1155,12 @@ pub(crate) mod tests {
             programs: vec![],
             warnings: vec![],
             http: None,
+            question: None,
+            named: None,
             note: None,
             burst: None,
             through: None,
+            code: None,
             offers: vec![],
         }
     }

@@ -100,8 +100,13 @@ impl Requests {
             longest_yes(sessions, policies, asked),
         ) {
             (false, Some(longest)) => {
+                let is_question = asked.key.question.is_some();
                 let (policy, rule) = (&asked.shown.policy, asked.shown.rule.as_deref());
-                offers(self.choices.last(who.uid(), policy, rule), longest)
+                let last = self.choices.last(who.uid(), policy, rule);
+                let mut offers = offers(last.filter(|_| !is_question), longest);
+                // Names are not counted.
+                offers.retain(|offer| !is_question || offer.connections.is_none());
+                offers
             }
             _ => Vec::new(),
         }
@@ -127,9 +132,16 @@ impl Requests {
 }
 
 /// The longest possible yes, by the shortest `max_hole`. None if nothing can be opened.
-fn longest_yes(sessions: &Sessions, policies: &Policies, asked: &Pending) -> Option<Duration> {
+pub(crate) fn longest_yes(
+    sessions: &Sessions,
+    policies: &Policies,
+    asked: &Pending,
+) -> Option<Duration> {
     let key = &asked.key;
     let session = sessions.live(key.session)?;
+    if key.question.is_some() {
+        return Some(grant::longest_of(policies, &session.chain));
+    }
     let to = asked.burst.as_ref().map(Burst::prefix);
     let to = to.unwrap_or_else(|| Prefix::host(key.destination));
     let ports = [events::ports_of(key)];

@@ -228,6 +228,7 @@ mod tests {
                 plain: true,
                 series,
             })),
+            question: None,
         };
         let shown = proto::Request {
             http: Some(request.clone()),

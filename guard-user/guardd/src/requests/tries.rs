@@ -100,6 +100,7 @@ mod tests {
             protocol: Protocol::TCP,
             port,
             http: None,
+            question: None,
         }
     }
 

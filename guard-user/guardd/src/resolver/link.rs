@@ -11,8 +11,12 @@ use guard_sys::{
 };
 use tokio::time::timeout;
 
-use super::Outgoing;
-use crate::{policies::Answered, shared::Shared, state::State};
+use super::{Outgoing, asking::Asked};
+use crate::{
+    policies::{Answered, Asker},
+    shared::Shared,
+    state::State,
+};
 
 /// The timeout for a resolver to read a message, or to send its first.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,7 +100,8 @@ fn hear(shared: &Shared, packet: &Packet) -> Result<()> {
 impl State {
     fn resolver_says(&mut self, said: FromResolver) {
         match said {
-            FromResolver::Hello { .. } | FromResolver::Gone { .. } => {}
+            FromResolver::Hello { .. } => {}
+            FromResolver::Gone { number } => self.question_gone(number),
             FromResolver::Sockets {
                 network,
                 udp4,
@@ -110,30 +115,63 @@ impl State {
                 asked,
                 addresses,
                 ttl,
-                ..
+                tgid,
             } => {
-                let names = asked.iter().map(String::as_str).chain([name.as_str()]);
                 let time = u64::from(ttl).max(SHORTEST) + GRACE;
                 let answered = Answered {
                     session: SessionId(session),
-                    names: names.collect(),
+                    asked: asked.as_deref().unwrap_or(&name),
+                    name: &name,
                     addresses: addresses.into_iter().map(Address::from).collect(),
                     until: BootTime(clock::now().0 + time * SECOND),
+                    asker: self.asker(SessionId(session), tgid.0),
                 };
                 self.session_learns(&answered);
             }
-            // Nobody is asked about names: the resolver was told so.
-            FromResolver::Ask { number, .. } => {
-                let answer = ToResolver::Answer { number, yes: false };
-                self.resolver.say(answer, Vec::new());
+            FromResolver::Opens {
+                number,
+                session,
+                name,
+                addresses,
+            } => {
+                let addresses = addresses.into_iter().map(Address::from).collect();
+                self.widen_names(SessionId(session), &name, addresses);
+                self.answer_question(number, true);
+            }
+            FromResolver::Ask {
+                number,
+                session,
+                tgid,
+                name,
+                kind,
+                server,
+            } => {
+                let asked = Asked {
+                    session: SessionId(session),
+                    tgid,
+                    name,
+                    kind,
+                    server,
+                };
+                self.resolver_asks(number, asked);
             }
             FromResolver::Refused {
                 session,
+                tgid,
                 name,
                 kind,
+                server,
                 why,
-                ..
-            } => self.note_refused_name(SessionId(session), name, &kind, &why),
+            } => {
+                let asked = Asked {
+                    session: SessionId(session),
+                    tgid,
+                    name,
+                    kind,
+                    server,
+                };
+                self.note_refused_name(&asked, &why);
+            }
         }
     }
 
@@ -143,5 +181,19 @@ impl State {
         };
         let kernel = &mut self.datapath;
         self.policies.learn_answer(kernel, answered, &session.chain);
+        let (policies, session) = (&self.policies, answered.session);
+        for to in &answered.addresses {
+            let told = || policies.told_of(session, *to);
+            self.requests.name(session, *to, told);
+        }
+        // Where the resolver did not know of the hole yet.
+        let (asked, addresses) = (answered.asked.to_owned(), answered.addresses.clone());
+        self.widen_names(session, &asked, addresses);
+    }
+
+    fn asker(&self, session: SessionId, tgid: u32) -> Asker {
+        let (pid, process) = self.machine.process_of(self.sessions.live(session), tgid);
+        let comm = process.comm;
+        Asker { pid, comm }
     }
 }

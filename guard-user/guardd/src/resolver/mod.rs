@@ -1,13 +1,17 @@
 //! guardd's side of the resolver, which judges the names that sessions ask for.
 //!
 //! `workers` has one run while a policy in force speaks of names (`needed.rs`). `link.rs` is the connection to it: it gets what
-//! policies say of names and whose sessions they are for, and tells what sessions have learned. `serving.rs` and `sockets.rs` have
+//! policies say of names and whose sessions they are for, and tells what sessions have learned. A person is asked about names in
+//! `asking.rs`, and answers in `answers.rs`. `serving.rs` and `sockets.rs` have
 //! it listen in network namespaces.
 //!
 //! Without a resolver, the kernel half refuses the questions of sessions whose policies speak of names.
 
+pub mod answers;
+pub mod asking;
 pub mod link;
 pub mod needed;
+mod refused;
 pub mod serving;
 pub mod sockets;
 
@@ -18,11 +22,13 @@ use std::{
     rc::Rc,
 };
 
+use guard_common::SessionId;
 use guard_datapath::Datapath;
 use guard_proto::names::{Names, Pattern, ToResolver};
 use tokio::sync::Notify;
 
-use crate::proxy::networks::Networks;
+use self::{asking::HeldQuestions, refused::RefusedNames};
+use crate::{proxy::networks::Networks, requests::Requests};
 
 /// A message on its way to the resolver.
 #[derive(Debug)]
@@ -44,10 +50,16 @@ pub struct Resolver {
     unsaid: VecDeque<Outgoing>,
     /// What it knows of policies and sessions may be old.
     is_stale: bool,
+    /// Other networks may have to be served.
+    needs_survey: bool,
     /// There is something to say, or it is needed or not needed any more.
     stir: Rc<Notify>,
     networks: Networks,
     told: Told,
+    /// Questions that a person is asked about.
+    held: HeldQuestions,
+    /// Names that sessions were not told of.
+    refused: RefusedNames,
 }
 
 /// What the resolver was told.
@@ -56,6 +68,7 @@ struct Told {
     policies: BTreeMap<u32, Terms>,
     sessions: BTreeMap<u32, Whose>,
     servers: Vec<IpAddr>,
+    search: Vec<String>,
 }
 
 /// What a policy says of names.
@@ -63,6 +76,8 @@ struct Told {
 struct Terms {
     names: Names,
     patterns: Vec<Pattern>,
+    silent: bool,
+    without_ech: bool,
 }
 
 /// A session's account and policies.
@@ -70,6 +85,7 @@ struct Terms {
 struct Whose {
     account: u32,
     policies: Vec<u32>,
+    opened: Vec<String>,
 }
 
 impl Resolver {
@@ -81,6 +97,12 @@ impl Resolver {
 
     /// Has it told again what has changed of policies and sessions.
     pub fn renew(&mut self) {
+        self.needs_survey = true;
+        self.renew_holes();
+    }
+
+    /// The same of the names that are open.
+    pub fn renew_holes(&mut self) {
         self.is_stale = true;
         self.stir.notify_one();
     }
@@ -89,6 +111,11 @@ impl Resolver {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_up && !self.is_stale && self.unsaid.is_empty()
+    }
+
+    /// Forgets what a session was refused.
+    pub fn forget_refused(&mut self, session: SessionId) {
+        self.refused.forget(session);
     }
 
     /// Queues a message, if one runs.
@@ -106,9 +133,10 @@ impl Resolver {
     fn tell(&mut self, now: Told) {
         let before = std::mem::replace(&mut self.told, now);
         let mut messages = Vec::new();
-        if self.told.servers != before.servers {
+        if (&self.told.servers, &self.told.search) != (&before.servers, &before.search) {
             messages.push(ToResolver::Servers {
                 addresses: self.told.servers.clone(),
+                search: self.told.search.clone(),
             });
         }
         for (slot, terms) in &self.told.policies {
@@ -117,6 +145,8 @@ impl Resolver {
                     slot: *slot,
                     names: terms.names,
                     patterns: terms.patterns.clone(),
+                    silent: terms.silent,
+                    without_ech: terms.without_ech,
                 });
             }
         }
@@ -126,7 +156,7 @@ impl Resolver {
                     session: *session,
                     account: whose.account,
                     policies: whose.policies.clone(),
-                    asks: false,
+                    opened: whose.opened.clone(),
                 });
             }
         }
@@ -143,12 +173,20 @@ impl Resolver {
         }
     }
 
-    /// Records that no resolver runs: questions are refused, and what sessions know counts on.
-    pub fn down(&mut self, kernel: &mut Datapath, problem: Option<String>) {
+    /// Records that no resolver runs: questions are refused, none is held, and what sessions know counts on.
+    pub fn down(
+        &mut self,
+        kernel: &mut Datapath,
+        requests: &mut Requests,
+        problem: Option<String>,
+    ) {
         self.is_up = false;
         self.unsaid.clear();
         self.problem = problem;
         self.told = Told::default();
+        for id in self.held.take_all() {
+            requests.hold(&id, None);
+        }
         for cookie in self.networks.take_all() {
             serving::close_questions(kernel, cookie);
         }

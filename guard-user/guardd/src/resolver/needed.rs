@@ -43,7 +43,8 @@ impl Worker for ResolverWorker {
     }
 
     fn down(state: &mut State, problem: Option<String>) {
-        state.resolver.down(&mut state.datapath, problem);
+        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+        state.resolver.down(kernel, requests, problem);
     }
 
     async fn converse(shared: &Shared, packets: &Packets) -> anyhow::Result<()> {
@@ -96,7 +97,9 @@ impl State {
         if std::mem::take(&mut self.resolver.is_stale) && self.resolver.is_up {
             let now = self.what_resolver_needs();
             self.resolver.tell(now);
-            self.survey_for_questions();
+            if std::mem::take(&mut self.resolver.needs_survey) {
+                self.survey_for_questions();
+            }
         }
         self.resolver.unsaid.drain(..).collect()
     }
@@ -111,6 +114,7 @@ impl State {
             let whose = Whose {
                 account: session.outermost().0,
                 policies: session.chain.iter().map(|slot| slot.0).collect(),
+                opened: self.named.opened(session.cgroup.id),
             };
             (session.cgroup.id.0, whose)
         });
@@ -118,6 +122,7 @@ impl State {
             policies: policies.collect(),
             sessions: sessions.collect(),
             servers: self.policies.name_servers(),
+            search: self.policies.search_list(),
         }
     }
 
@@ -148,6 +153,8 @@ fn terms(policy: &InForce) -> Terms {
     Terms {
         names,
         patterns: patterns(&policy.policy, &policy.compiled),
+        silent: policy.policy.dns_search_silent,
+        without_ech: policy.policy.looks_at_sni(),
     }
 }
 

@@ -33,6 +33,7 @@ impl State {
             // What an earlier guardd knew has ended with the kernel's state.
             self.adopt_sessions()?;
             self.adopt_holes()?;
+            self.adopt_flows()?;
             shelves.clear();
             return Ok(());
         }
@@ -51,7 +52,9 @@ impl State {
         self.adopt_holes()?;
         self.adopt_names()?;
         self.adopt_policies()?;
+        self.adopt_named();
         self.adopt_requests()?;
+        self.adopt_flows()?;
         self.relays.follow_none(&mut self.datapath);
         tracing::info!(
             sessions = self.sessions.all_live().count(),
@@ -87,6 +90,9 @@ impl State {
                     let ask = || Ok::<_, Infallible>(asked.shown);
                     let Ok(_) = self.requests.note(key, owner, clock::now(), ask);
                     self.requests.put_burst(&id, asked.burst);
+                    if asked.names.is_some() {
+                        self.requests.put_names(&id, asked.names);
+                    }
                 }
             }
             self.requests.note_file(file);
@@ -116,6 +122,9 @@ impl State {
         for (id, about) in known {
             let entry = LogEntry::of(&id, about.uid, SessionEnd::default());
             self.recorder.note(entry.noticed(AFTER_RESTART));
+            if let Ok(ended) = ids::parse_session(&id) {
+                self.flows.add(ended, &about);
+            }
             if let (Some(_), Ok(unit)) = (about.assigned, ids::parse_session(&id)) {
                 self.sessions.end_all_inside(&mut self.datapath, unit);
             }
@@ -156,6 +165,7 @@ impl State {
         share_with_outermost(&mut self.datapath, id, &about);
         tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();
+        self.flows.add(id, &about);
         self.sessions.add(Session {
             cgroup,
             chain: policies.filter(|slot| *slot != PolicyId(0)).collect(),

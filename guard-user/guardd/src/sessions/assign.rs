@@ -293,6 +293,7 @@ impl State {
             scoped: false,
             root: false,
             user_namespace: None,
+            observed: false,
             command_ended_at: None,
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)

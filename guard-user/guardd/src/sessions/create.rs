@@ -85,6 +85,9 @@ pub async fn run(
     if let Authorised::Approver(_) = who {
         doctor::is_closed(shared).await?;
     }
+    if call.observe {
+        shared.with(|state| may_observe(who, state.config.observe))?;
+    }
     let source = match (&call.policy, who) {
         (Some(asked), _) => shared.with(|state| state.policies.library().resolve(asked.clone()))?,
         (None, Authorised::Approver(_)) => shared.with(|state| {
@@ -105,6 +108,10 @@ pub async fn run(
         Authorised::Approver(_) => None,
     };
     let text = (source.text.len() <= MAX_TEXT).then(|| source.text.clone());
+    let source = match call.observe {
+        true => source.observing(),
+        false => source,
+    };
     let (slot, warnings) = load::slot_for(shared, source, inside).await?;
     let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
@@ -277,6 +284,23 @@ fn may_be_root(is_allowed: bool) -> Result<(), CallError> {
     }
 }
 
+/// Whether a session may let pass what no rule names: whoever asks from outside could have chosen a policy that does.
+fn may_observe(who: Authorised, is_allowed: bool) -> Result<(), CallError> {
+    match who {
+        Authorised::Agent(_) => Err(CallError::refused(
+            "no session is observed from inside",
+            "it would let pass what no rule names, and nothing inside can widen what it may reach",
+            "leave out --observe; the person outside may start one",
+        )),
+        Authorised::Approver(_) if !is_allowed => Err(CallError::refused(
+            "no session is observed here",
+            "guardd's settings say observe = false",
+            "leave out --observe; or have observe = false taken out of /etc/guard/guardd.toml, then: sudo systemctl restart guardd",
+        )),
+        Authorised::Approver(_) => Ok(()),
+    }
+}
+
 /// Whether the peer lives, and that is its pid.
 ///
 /// # Errors
@@ -394,6 +418,7 @@ impl State {
         self.machine.watch_session(&cgroup);
         share_with_outermost(&mut self.datapath, id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
+        self.flows.add(id, &about);
         self.sessions.add(Session {
             cgroup,
             chain,
@@ -448,6 +473,10 @@ impl State {
             parent: parent.map(|id| ids::session(SessionId(id))).into(),
             command: session.command.clone().into(),
             assigned: assigned.map_or(Field::Absent, |by| by.as_str().into()),
+            observed: match session.observed {
+                true => true.into(),
+                false => Field::Absent,
+            },
         };
         self.recorder
             .note(LogEntry::of(&session.id, session.uid, record));
@@ -570,6 +599,7 @@ impl Sessions {
             // Only a person may say what the namespace is.
             root: call.root && outer.is_none(),
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),
+            observed: call.observe,
             command_ended_at: None,
         }
     }

@@ -32,6 +32,7 @@ impl State {
         self.end_holes(now);
         self.end_spent_holes(None);
         self.end_permits(now);
+        self.end_names(now);
         self.end_sessions(now);
         self.settle_waiters();
         self.renew_patience();
@@ -46,13 +47,17 @@ impl State {
         self.collect_slots();
         self.recorder.follow_path();
         self.requests.keep();
+        self.tidy_questions();
+        self.tell_refused();
         self.policies.keep_names(false);
+        self.follow_flows(now);
         self.nap(now)
     }
 
     fn nap(&self, now: BootTime) -> Duration {
         let expiry = self.holes.next_expiry().into_iter();
         let expiry = expiry.chain(self.proxy.next_expiry());
+        let expiry = expiry.chain(self.named.next_expiry());
         let expiry = expiry.chain(self.holds.next_look()).min();
         let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
         until
@@ -81,6 +86,7 @@ impl State {
         let granted = known.about.as_ref().and_then(|about| about.bytes);
         let bytes = holes::used(granted, bytes_left(&mut self.datapath, id));
         self.holes.note_end(known.session, clock::now());
+        self.named.remove(id);
         self.apply(Change::Holes);
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
@@ -111,6 +117,7 @@ impl State {
             });
         // In this order: if guardd is killed in between, the end is written twice, not never.
         self.holes.remove_file(id);
+        self.named.remove_file(id);
         if known.read_only {
             self.drop_closed_http();
         }
@@ -156,7 +163,11 @@ impl State {
         for id in self.sessions.ended(&self.datapath, now) {
             self.end_session(id, now);
         }
-        for id in self.sessions.drained(now) {
+        let drained = self.sessions.drained(now);
+        if !drained.is_empty() {
+            self.forget_flows(&drained);
+        }
+        for id in drained {
             self.forget_session(id);
         }
     }
@@ -172,9 +183,11 @@ impl State {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
         self.end_permits_of(id);
+        self.end_names_of(id);
         self.recorder.counters().session_ended();
         self.requests.end_session(id);
         self.sockets.forget(id);
+        self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {
             seconds: lasted.as_secs_f64().into(),
@@ -184,6 +197,7 @@ impl State {
         self.recorder
             .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
         self.sessions.remove_file(&ids::session(id));
+        self.end_flows(now);
         self.resolver.renew();
         tracing::info!(session = id.0, "ended");
     }

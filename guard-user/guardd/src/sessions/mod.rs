@@ -85,6 +85,9 @@ pub struct About {
     /// The number of that namespace, for sessions inside too; none until it is made.
     #[serde(default)]
     pub user_namespace: Option<u32>,
+    /// Its policy lets pass what no rule names.
+    #[serde(default)]
+    pub observed: bool,
     /// When its command was seen to have ended, with processes left.
     #[serde(default)]
     pub command_ended_at: Option<Timestamp>,
@@ -125,6 +128,7 @@ impl About {
             scoped: false,
             root: false,
             user_namespace: None,
+            observed: false,
             command_ended_at: None,
         }
     }
@@ -176,6 +180,7 @@ impl Session {
             started_at: self.about.started_at,
             command_ended_at: self.about.command_ended_at,
             left: Vec::new(),
+            observed: self.about.observed,
             parent: self.about.parent.map(|id| ids::session(SessionId(id))),
         }
     }

@@ -203,6 +203,7 @@ impl Sockets {
             advice: kept.advice(from),
             request: None,
             http: None,
+            named: None,
         });
         stopped.collect()
     }

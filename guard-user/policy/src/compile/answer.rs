@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use guard_common::{DEFAULT_RULE, MAX_RANGES, Protocol, RangeEntry, Verdict};
 
 use super::{
-    super::{prefix::Prefix, spans::Covered},
-    entries::{Rank, Ranking},
+    super::{ports::PortSpec, prefix::Prefix, spans::Covered},
+    entries::{Rank, Ranked, Ranking},
 };
 
 /// What holds for an address: the first range that covers, else the verdict.
@@ -31,7 +31,7 @@ pub(super) struct Own {
 impl AddressVerdict {
     pub(super) fn verdict_for(&self, protocol: Protocol, port: u16) -> Verdict {
         let range = self.ranges.iter().find(|r| r.covers(protocol, port));
-        range.map_or(self.verdict, |range| Verdict::from_u8(range.verdict))
+        range.map_or(self.verdict, |range| range.verdict())
     }
 }
 
@@ -160,6 +160,7 @@ impl<'p> AddressVerdicts<'p> {
         let mut covered = Covered::default();
         let mut needed = |range: &RangeEntry| covered.add(range.protocol, range.low, range.high);
         let mut ranges = self.own_ranges(rules);
+        ranges.extend(whole.into_iter().flat_map(shown_ranges));
         ranges.retain(&mut needed);
         let own = Own {
             ranges: u16::try_from(ranges.len()).unwrap_or(u16::MAX),
@@ -180,20 +181,54 @@ impl<'p> AddressVerdicts<'p> {
         let mut ranges = Vec::new();
         for rank in rules {
             let ranked = self.ranking.get(*rank);
-            ranges.extend(ranked.ports.iter().map(|spec| {
-                let range = RangeEntry {
-                    protocol: spec.protocol,
-                    verdict: ranked.rule.action as u8,
-                    rule: ranked.index,
-                    low: spec.low,
-                    high: spec.high,
-                };
-                (spec.width(), *rank, range)
-            }));
+            for spec in &ranked.ports {
+                let shown = shown_ranges(ranked);
+                let shown = shown.filter_map(|range| within(range, spec));
+                ranges.extend(shown.map(|range| (spec.width(), *rank, false, range)));
+                let range = range_of(spec, ranked.rule.action as u8, ranked.index);
+                ranges.push((spec.width(), *rank, true, range));
+            }
         }
-        ranges.sort_unstable_by_key(|(width, rank, range)| {
-            (*width, *rank, range.protocol, range.low)
+        ranges.sort_unstable_by_key(|(width, rank, is_rest, range)| {
+            (*width, *rank, *is_rest, range.protocol, range.low)
         });
-        ranges.into_iter().map(|(_, _, range)| range).collect()
+        ranges.into_iter().map(|(_, _, _, range)| range).collect()
     }
+}
+
+/// What a rule says of ports where TLS has to show a name: they are as narrow as what it says of all of its ports. QUIC has a
+/// ClientHello that nothing here looks at.
+fn shown_ranges(ranked: &Ranked<'_>) -> impl Iterator<Item = RangeEntry> {
+    let index = ranked.index;
+    ranked.rule.sni_ports().into_iter().flat_map(move |tcp| {
+        let udp = PortSpec {
+            protocol: Protocol::UDP,
+            ..tcp
+        };
+        [
+            range_of(&tcp, Verdict::BY_SNI, index),
+            range_of(&udp, Verdict::Deny as u8, index),
+        ]
+    })
+}
+
+fn range_of(spec: &PortSpec, verdict: u8, rule: u16) -> RangeEntry {
+    RangeEntry {
+        protocol: spec.protocol,
+        verdict,
+        rule,
+        low: spec.low,
+        high: spec.high,
+    }
+}
+
+/// The part of a range that a rule's ports have.
+fn within(range: RangeEntry, spec: &PortSpec) -> Option<RangeEntry> {
+    let both = PortSpec {
+        protocol: range.protocol,
+        low: range.low,
+        high: range.high,
+    };
+    let both = both.intersection(spec)?;
+    Some(range_of(&both, range.verdict, range.rule))
 }

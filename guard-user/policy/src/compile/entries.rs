@@ -24,7 +24,7 @@ pub(super) struct Ranked<'p> {
     pub(super) ports: Vec<PortSpec>,
 }
 
-/// Rules by rank: the stricter first, and for want of anything else the name that sorts first, since
+/// Rules by rank: the stricter first, of those that allow the ones that look at TLS, and for want of anything else the name that sorts first, since
 /// the order in the file must never matter.
 pub(super) struct Ranking<'p>(Vec<Ranked<'p>>);
 
@@ -39,7 +39,8 @@ impl<'p> Ranking<'p> {
         let mut ranked: Vec<_> = ranked.collect();
         ranked.sort_by_key(|ranked| {
             let rule = ranked.rule;
-            (Reverse(rule.action.strictness()), rule.name.as_str())
+            let action = Reverse(rule.action.strictness());
+            (action, Reverse(rule.by_sni), rule.name.as_str())
         });
         Self(ranked)
     }

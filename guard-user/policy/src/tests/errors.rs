@@ -757,3 +757,39 @@ profile = "postgresql"
        = help: write `postgres`
     "#);
 }
+
+#[test]
+fn what_tls_has_to_show_is_checked() {
+    for (rule, said) in [
+        (
+            "to = [\"a.example\"]\naction = \"confirm\"\ntls = \"name\"",
+            "error: `tls` means something under `allow` only\n --> test.toml:4:7\n  |\n4 | tls = \"name\"\n  |       ^^^^^^\n  |\n  = help: write `action = \"allow\"` in the rule, or remove this",
+        ),
+        (
+            "to = [\"a.example\"]\naction = \"read-only\"\ntls = \"name\"",
+            "  = help: remove it: a `read-only` rule for names holds TLS and HTTP to them anyway",
+        ),
+        (
+            "to = [\"192.0.2.10\", \"@public\"]\naction = \"allow\"\ntls = \"name\"",
+            "error: `tls = \"name\"` wants a name in `to`, and there is none",
+        ),
+        (
+            "to = [\"a.example\"]\nports = [\"udp/443\"]\naction = \"allow\"\ntls = \"name\"",
+            "  = help: write `ports = [\"tcp/443\"]`, or leave `ports` out",
+        ),
+        (
+            "to = [\"a.example\"]\naction = \"allow\"\ntls = \"sni\"",
+            "  = help: write `tls = \"name\"`: the server's name (SNI) has to be one of `to`",
+        ),
+        (
+            "to = [\"a.example\"]\naction = \"allow\"\ntls = true",
+            "error: expected \"name\", found a boolean",
+        ),
+    ] {
+        let complaint = complaint(&format!("[[rule]]\n{rule}\n"));
+        assert!(complaint.contains(said), "{complaint}");
+    }
+    let good =
+        "[[rule]]\nto = [\"*.a.example\", \"192.0.2.1\"]\naction = \"allow\"\ntls = \"name\"\n";
+    assert!(policy(good).looks_at_sni());
+}

@@ -1,17 +1,19 @@
 //! Rules for names, judged as the kernel half does, against a naive reading of the same rules.
 
 use guard_common::{
-    Address, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId, Verdict,
-    named_verdict, prefix_flags, said_of,
+    Address, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId, PolicyVerdict,
+    Protocol, Verdict, may_show, named_verdict, prefix_flags, said_of,
 };
 use proptest::{prelude::*, sample::select};
 
 use super::{
     super::{
         compile::{Compiled, compile},
+        explain::explain,
         group::Group,
         model::{Environment, Policy, Rule},
         name::{DomainName, Pattern},
+        ports::PortSpec,
         prefix::Prefix,
         target::Target,
     },
@@ -46,6 +48,10 @@ fn known(compiled: &Compiled, names: &[&str]) -> Named {
 }
 
 fn verdict_of(compiled: &Compiled, names: &[&str], to: &Connection, now: u64) -> Verdict {
+    decided(compiled, names, to, now).verdict
+}
+
+fn decided(compiled: &Compiled, names: &[&str], to: &Connection, now: u64) -> PolicyVerdict {
     let lookup = compiled.lookup();
     let known = known(compiled, names);
     named_verdict(
@@ -54,7 +60,6 @@ fn verdict_of(compiled: &Compiled, names: &[&str], to: &Connection, now: u64) ->
         BootTime(now),
         false,
     )
-    .verdict
 }
 
 fn to(address: &str, port: u16) -> Connection {
@@ -179,6 +184,114 @@ fn nothing_changes_where_nobody_judges_names() {
     assert_eq!(compiled.flags & prefix_flags::NAMES, 0);
 }
 
+const SHOWN: &str = r#"
+default = "deny"
+
+[[rule]]
+name = "forge"
+to = ["forge.example", "*.forge.example", "203.0.113.9"]
+action = "allow"
+tls = "name"
+
+[[rule]]
+name = "enough"
+to = ["enough.example"]
+ports = ["tcp/443"]
+action = "allow"
+
+[[rule]]
+name = "elsewhere"
+to = ["*.elsewhere.example"]
+ports = ["tcp/8443", "udp"]
+action = "allow"
+tls = "name"
+
+[[rule]]
+name = "range"
+to = ["api.forge.example"]
+ports = ["tcp/400-500"]
+action = "confirm"
+"#;
+
+#[test]
+fn a_name_has_to_be_shown_where_the_rule_says_so() {
+    let compiled = compile(&policy(SHOWN), &judging()).unwrap();
+    let at = |port| to("203.0.113.7", port);
+    let by_sni = |names: &[&str], port| {
+        let said = decided(&compiled, names, &at(port), 1);
+        (said.verdict, said.flags & prefix_flags::BY_SNI != 0)
+    };
+    assert_eq!(by_sni(&["a.forge.example"], 443), (Verdict::Allow, true));
+    assert_eq!(by_sni(&["a.forge.example"], 22), (Verdict::Allow, false));
+    assert_eq!(by_sni(&["enough.example"], 443), (Verdict::Allow, false));
+    // Of two that allow, the one that looks is the stricter.
+    for both in [
+        ["enough.example", "a.forge.example"],
+        ["forge.example", "enough.example"],
+    ] {
+        assert_eq!(by_sni(&both, 443), (Verdict::Allow, true));
+    }
+    assert_eq!(
+        by_sni(&["x.elsewhere.example"], 8443),
+        (Verdict::Allow, true)
+    );
+    // What the key adds is no narrower than the rule.
+    assert_eq!(by_sni(&["api.forge.example"], 443).0, Verdict::Confirm);
+    let quic = |port| Connection::new(at(port).to, Protocol::UDP, port);
+    let udp = |names: &[&str], port| verdict_of(&compiled, names, &quic(port), 1);
+    assert_eq!(udp(&["a.forge.example"], 443), Verdict::Deny);
+    assert_eq!(udp(&["a.forge.example"], 444), Verdict::Allow);
+    assert_eq!(udp(&["x.elsewhere.example"], 8443), Verdict::Deny);
+    assert_eq!(udp(&["x.elsewhere.example"], 443), Verdict::Allow);
+    // Addresses in `to` are of its names, too.
+    let beside = decided(&compiled, &[], &to("203.0.113.9", 443), 1);
+    assert!(beside.flags & prefix_flags::BY_SNI != 0 && beside.verdict == Verdict::Allow);
+}
+
+#[test]
+fn an_explanation_says_what_tls_has_to_show() {
+    let policy = policy(SHOWN);
+    let compiled = compile(&policy, &judging()).unwrap();
+    let says = |asked: &str, ports: &[PortSpec]| {
+        let asked = asked.parse().unwrap();
+        let all = explain(&policy, &compiled, &judging(), &asked, ports);
+        assert_eq!(all.len(), 1, "{all:?}");
+        (all[0].verdict.clone(), all[0].tls.clone())
+    };
+    let names = ["forge.example", "*.forge.example"].map(str::to_owned);
+    let shown = ("allow".to_owned(), Some(names.to_vec()));
+    assert_eq!(says("a.forge.example:443", &[]), shown);
+    assert_eq!(says("203.0.113.9:443", &[]), shown);
+    assert_eq!(says("a.forge.example:22", &[]), ("allow".to_owned(), None));
+    let quic = PortSpec::one(Protocol::UDP, 443);
+    assert_eq!(says("a.forge.example", &[quic]), ("deny".to_owned(), None));
+}
+
+#[test]
+fn a_name_is_shown_where_rules_allow_it() {
+    let compiled = compile(&policy(SHOWN), &judging()).unwrap();
+    let lookup = compiled.lookup();
+    let connection = to("203.0.113.7", 443);
+    let shows = |known: &str, name: &str| {
+        let name: DomainName = name.parse().unwrap();
+        let pattern = compiled.pattern_of(&name);
+        let said = pattern.map(|pattern| said_of(&lookup, PolicyId(1), pattern.id(), &connection));
+        may_show(decided(&compiled, &[known], &connection, 1), said)
+    };
+    assert!(shows("forge.example", "forge.example") && shows("forge.example", "b.forge.example"));
+    assert!(shows("forge.example", "enough.example"));
+    for other in [
+        "api.forge.example",
+        "evil.example",
+        "x.elsewhere.example",
+        "xforge.example",
+    ] {
+        assert!(!shows("forge.example", other), "{other}");
+    }
+    // Where the address is enough, names without rules are nobody's.
+    assert!(shows("enough.example", "evil.example"));
+}
+
 // ---- The naive reading.
 
 /// How narrowly a rule names a name: `None` where it does not.
@@ -200,8 +313,37 @@ fn width(rule: &Rule, to: &Connection) -> Option<u32> {
     covering.map(|spec| u32::from(spec.high - spec.low)).min()
 }
 
+/// A verdict, and whether TLS has to show a name.
+type Says = (Verdict, bool);
+
+fn strict(says: Says) -> u8 {
+    2 * says.0.strictness() + u8::from(says.1)
+}
+
+/// What a rule says of a port that it has.
+fn says(rule: &Rule, to: &Connection) -> Says {
+    let has = |port| {
+        rule.ports.is_empty()
+            || rule
+                .ports
+                .iter()
+                .any(|spec| spec.covers(Protocol::TCP, port))
+    };
+    let is_shown = rule.by_sni
+        && if has(443) {
+            to.port == 443
+        } else {
+            has(to.port)
+        };
+    match (is_shown, to.protocol) {
+        (true, Protocol::TCP) => (Verdict::Allow, true),
+        (true, Protocol::UDP) => (Verdict::Deny, false),
+        _ => (rule.action, false),
+    }
+}
+
 /// What rules say of a name, and whether they may say it of a private address. `None`: nothing.
-fn naive_of_name(policy: &Policy, name: &DomainName, to: &Connection) -> Option<(Verdict, bool)> {
+fn naive_of_name(policy: &Policy, name: &DomainName, to: &Connection) -> Option<(Says, bool)> {
     let named = policy.rules.iter();
     let named = named.filter_map(|rule| Some((names(rule, name)?, rule)));
     let narrowest = named.clone().map(|(narrow, _)| narrow).max()?;
@@ -212,8 +354,9 @@ fn naive_of_name(policy: &Policy, name: &DomainName, to: &Connection) -> Option<
             .all(|(_, rule)| rule.private);
     let decides = named.filter_map(|(narrow, rule)| {
         let width = width(rule, to)?;
-        let order = (usize::MAX - narrow, width, 3 - rule.action.strictness());
-        Some((order, rule.action))
+        let stricter = (3 - rule.action.strictness(), !rule.by_sni);
+        let order = (usize::MAX - narrow, width, stricter);
+        Some((order, says(rule, to)))
     });
     let (_, verdict) = decides.min_by_key(|(order, _)| *order)?;
     Some((verdict, is_private))
@@ -232,14 +375,14 @@ fn lies_in(groups: &[Group], address: &Address) -> bool {
     })
 }
 
-fn naive(policy: &Policy, known: &[&str], base: (Verdict, bool, bool), to: &Connection) -> Verdict {
+fn naive(policy: &Policy, known: &[&str], base: (Says, bool, bool), to: &Connection) -> Says {
     let (base, by_rule, by_own_rule) = base;
     let said = known.iter().filter_map(|name| {
         let name: DomainName = name.parse().unwrap();
         naive_of_name(policy, &name, to)
     });
     let said: Vec<_> = said.collect();
-    let Some((strictest, _)) = said.iter().max_by_key(|(verdict, _)| verdict.strictness()) else {
+    let Some((strictest, _)) = said.iter().max_by_key(|(says, _)| strict(*says)) else {
         return base;
     };
     let local = [
@@ -251,13 +394,13 @@ fn naive(policy: &Policy, known: &[&str], base: (Verdict, bool, bool), to: &Conn
     ];
     let is_this = Prefix::v4([0, 0, 0, 0], 8).covers(&to.to);
     let is_private = lies_in(&[Group::Private, Group::OnLink], &to.to);
-    let is_denied = by_rule && base == Verdict::Deny;
+    let is_denied = by_rule && base.0 == Verdict::Deny;
     let may_widen = !is_denied
         && !by_own_rule
         && !lies_in(&local, &to.to)
         && !is_this
         && (!is_private || said.iter().all(|(_, private)| *private));
-    match strictest.strictness() < base.strictness() && !may_widen {
+    match strict(*strictest) < strict(base) && !may_widen {
         true => base,
         false => *strictest,
     }
@@ -300,9 +443,23 @@ fn rule() -> impl Strategy<Value = String> {
         select(ports),
         select(actions),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(to, ports, action, private)| {
-            format!("[[rule]]\nto = {to:?}\n{ports}\naction = {action:?}\nprivate = {private}\n")
+        .prop_map(|(to, ports, action, private, shown)| {
+            let is_named = |target: &&str| {
+                target
+                    .parse::<Target>()
+                    .is_ok_and(|to| Pattern::of(&to).is_some())
+            };
+            let may_show = action == "allow" && to.iter().any(is_named);
+            let tls = if shown && may_show {
+                "tls = \"name\""
+            } else {
+                ""
+            };
+            format!(
+                "[[rule]]\nto = {to:?}\n{ports}\naction = {action:?}\nprivate = {private}\n{tls}\n"
+            )
         })
 }
 
@@ -316,11 +473,12 @@ proptest! {
         known in prop::sample::subsequence(NAMES, 0..4),
         address in select(&["203.0.113.7", "203.0.113.8", "10.1.2.3", "10.9.9.9", "127.0.0.1", "64:ff9b::a01:203", "2600::1"][..]),
         port in select(&[443_u16, 450, 22][..]),
+        protocol in select(&[Protocol::TCP, Protocol::UDP][..]),
     ) {
         let text = format!("default = {default:?}\n{}", rules.concat());
         let policy = policy(&text);
         let compiled = compile(&policy, &judging()).unwrap();
-        let connection = to(address, port);
+        let connection = Connection::new(to(address, port).to, protocol, port);
         // What rules for addresses say is held by other tests.
         let plain = compile(&policy, &environment()).unwrap();
         let lookup = plain.lookup();
@@ -328,14 +486,15 @@ proptest! {
         let host = Prefix::host(connection.to);
         let is_own = |rule: &Rule| rule.to.contains(&Target::Prefix(host)) && width(rule, &connection).is_some();
         let base = (
-            base.verdict.verdict,
+            (base.verdict.verdict, base.verdict.flags & prefix_flags::BY_SNI != 0),
             base.verdict.rule != guard_common::DEFAULT_RULE,
             policy.rules.iter().any(is_own),
         );
         let expected = naive(&policy, &known, base, &connection);
-        let given = verdict_of(&compiled, &known, &connection, 1);
+        let given = decided(&compiled, &known, &connection, 1);
+        let given = (given.verdict, given.flags & prefix_flags::BY_SNI != 0);
         prop_assert_eq!(given, expected, "{} {:?} {} {}", text, known, address, port);
         // Without names it is what it was.
-        prop_assert_eq!(verdict_of(&compiled, &[], &connection, 1), base.0);
+        prop_assert_eq!(verdict_of(&compiled, &[], &connection, 1), base.0.0);
     }
 }

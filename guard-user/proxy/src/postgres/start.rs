@@ -204,6 +204,7 @@ async fn within(
     let greeting = Greeting::hear(tls, stream, way.target.address, Speaks::Postgres).await;
     let greeting = greeting.map_err(Unstarted::Broken)?;
     way.secure = Some(Rc::clone(&greeting.secure));
+    greeting.secure.hold(way).await;
     let server = greeting.secure.dial(server).await;
     // Also if the server cannot be trusted: the client gets that as an error.
     let client = greeting.answer().await.map_err(Unstarted::Broken)?;

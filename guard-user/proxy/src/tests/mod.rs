@@ -92,6 +92,8 @@ fn read_only() -> Option<TargetTerms> {
         rules: vec![rules],
         account: 1,
         writes: false,
+        by_sni: false,
+        names: false,
     })
 }
 
@@ -100,6 +102,8 @@ fn everything() -> Option<TargetTerms> {
         rules: Vec::new(),
         account: 1,
         writes: false,
+        by_sni: false,
+        names: false,
     })
 }
 
@@ -196,6 +200,10 @@ async fn speak(link: Rc<Link>, guardd: Rc<Guardd>) {
                 if let Some(answer) = guardd.answer.borrow().clone() {
                     link.answered(number, answer);
                 }
+            }
+            ToDaemon::Name { number, name, .. } => {
+                let is_allowed = name.ends_with("photos.example");
+                link.named(number, (!is_allowed).then(|| format!("{name} is none")));
             }
             ToDaemon::Gone { .. } => *guardd.gone.borrow_mut() += 1,
             ToDaemon::Log { entry, .. } => guardd.logged.borrow_mut().push(entry),

@@ -36,7 +36,7 @@ use self::{
     authority::Authority,
     dial::{Dialer, Dialled},
 };
-use super::{stream::Stream, upstream::Version};
+use super::{client::ConnectionContext, stream::Stream, upstream::Version, wire::Entry};
 
 pub(super) use explain::GONE;
 
@@ -197,6 +197,10 @@ pub(super) struct Greeting {
 pub(super) struct Secure {
     tls: Rc<Tls>,
     name: ServerName<'static>,
+    /// Whether the client has shown the name.
+    is_shown: bool,
+    /// Why that name may not be shown there, if it may not.
+    refused: OnceCell<Rc<str>>,
     protocols: Cell<Protocols>,
     asks_certificate: Cell<bool>,
 }
@@ -223,13 +227,16 @@ impl Greeting {
     ) -> Result<Self, String> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let handshake = timely(hello).await?;
-        let (name, protocols) = {
+        let (name, is_shown, protocols) = {
             let hello = handshake.client_hello();
-            (name(&hello, to)?, offered(&hello, speaks)?)
+            let is_shown = hello.server_name().is_some();
+            (name(&hello, to)?, is_shown, offered(&hello, speaks)?)
         };
         let secure = Rc::new(Secure {
             tls,
             name,
+            is_shown,
+            refused: OnceCell::new(),
             protocols: Cell::new(protocols),
             asks_certificate: Cell::default(),
         });
@@ -263,6 +270,11 @@ impl Secure {
     ///
     /// Why it cannot be trusted with a request, as a sentence without a full stop.
     pub(super) async fn dial(&self, stream: TcpStream) -> Result<Stream, String> {
+        if let Some(why) = self.refused.get() {
+            return Err(format!(
+                "the name in TLS (SNI) may not be shown there: {why}"
+            ));
+        }
         let dialer = self.tls.dialer()?;
         let offered = self.protocols.get();
         let Dialled {
@@ -276,6 +288,19 @@ impl Secure {
         }
         self.protocols.set(agreed);
         Ok(stream)
+    }
+
+    /// Holds the name that the client has shown to those that the policies have there. Without one, it is reached by its address.
+    pub(super) async fn hold(&self, way: &ConnectionContext) {
+        let terms = way.link.terms(way.target).await;
+        if !self.is_shown || terms.is_some_and(|terms| !terms.names || terms.rules.is_empty()) {
+            return;
+        }
+        if let Some(why) = way.link.refuses_name(way.target, &self.name()).await {
+            way.log(Entry::refused(&why));
+            // It is held once.
+            let _ = self.refused.set(why);
+        }
     }
 
     /// The problem if the destination has asked for a client certificate.

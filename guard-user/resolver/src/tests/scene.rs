@@ -108,9 +108,10 @@ pub(super) fn run(
     LocalSet::new().block_on(&runtime, async {
         let scene = Scene::new(Rc::new(serving)).await;
         scene.say(policy(SLOT, names, patterns));
-        scene.say(session(SESSION, 1, &[SLOT], true));
+        scene.say(session(SESSION, 1, &[SLOT]));
         scene.say(ToResolver::Servers {
             addresses: scene.servers.iter().map(SocketAddr::ip).collect(),
+            search: vec!["corp.example".to_owned()],
         });
         test(scene).await;
     });
@@ -125,20 +126,17 @@ pub(super) fn policy(slot: PolicyId, names: Names, patterns: &[(&str, bool)]) ->
         slot: slot.0,
         names,
         patterns: patterns.collect(),
+        silent: false,
+        without_ech: false,
     }
 }
 
-pub(super) fn session(
-    session: SessionId,
-    account: u32,
-    policies: &[PolicyId],
-    asks: bool,
-) -> ToResolver {
+pub(super) fn session(session: SessionId, account: u32, policies: &[PolicyId]) -> ToResolver {
     ToResolver::Session {
         session: session.0,
         account,
         policies: policies.iter().map(|slot| slot.0).collect(),
-        asks,
+        opened: Vec::new(),
     }
 }
 

@@ -14,6 +14,40 @@ const BPF_LINK_CREATE: libc::c_int = 28;
 /// Limit of the verifier's log, in bytes.
 const LOG: usize = 64 * 1024;
 
+/// The beginning of the variant of `union bpf_attr` for `BPF_PROG_QUERY`.
+#[derive(Default)]
+#[repr(C)]
+struct ProgQuery {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    padding: u32,
+}
+
+/// The kernel's id of the program that sees what is sent on the sockets of a map (`BPF_SK_MSG_VERDICT`), if there is one.
+///
+/// # Errors
+///
+/// The system's: before Linux 5.18 it cannot tell.
+pub fn message_program(sockets: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    const BPF_PROG_QUERY: libc::c_int = 16;
+    const BPF_SK_MSG_VERDICT: u32 = 7;
+    let mut id = 0_u32;
+    let mut attr = ProgQuery {
+        target_fd: sockets.as_raw_fd().cast_unsigned(),
+        attach_type: BPF_SK_MSG_VERDICT,
+        prog_ids: address(&raw mut id),
+        prog_cnt: 1,
+        ..ProgQuery::default()
+    };
+    // SAFETY: `attr` is laid out as the command wants it, and `prog_ids` is room for one number, as `prog_cnt` says.
+    unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
+    Ok((attr.prog_cnt != 0).then_some(id))
+}
+
 /// What a program is loaded as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramKind {

@@ -100,7 +100,7 @@ pub(super) fn areas<'a>(answers: impl Iterator<Item = &'a ConnectionDecision>) -
 }
 
 /// Ports of which none touch.
-fn touching(mut ports: Vec<PortSpec>) -> Vec<PortSpec> {
+pub(super) fn touching(mut ports: Vec<PortSpec>) -> Vec<PortSpec> {
     ports.sort();
     let mut joined: Vec<PortSpec> = Vec::new();
     for one in ports {

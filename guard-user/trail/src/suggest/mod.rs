@@ -2,6 +2,7 @@
 
 mod area;
 mod http;
+pub mod learned;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

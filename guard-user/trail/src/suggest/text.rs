@@ -76,7 +76,7 @@ impl SuggestedHttp {
 }
 
 /// A comment of one line, whatever is in it.
-fn comment(text: &str) -> String {
+pub(super) fn comment(text: &str) -> String {
     let plain = |c: char| {
         if c.is_control() || is_turning(c) {
             '\u{fffd}'
@@ -93,7 +93,7 @@ const fn is_turning(c: char) -> bool {
 }
 
 /// A basic string of TOML.
-fn string(text: &str) -> String {
+pub(super) fn string(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

@@ -1,5 +1,6 @@
 //! Whether a trail is whole: each line as it was written, none missing, none between.
 
+pub mod signatures;
 mod walk;
 
 use std::{
@@ -12,7 +13,10 @@ use guard_proto::moment;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::walk::Walk;
+use self::{
+    signatures::{CheckedSignature, Signatures},
+    walk::Walk,
+};
 use super::{chain::Head, files};
 
 /// One file of a trail.
@@ -52,6 +56,8 @@ pub struct Verified {
     pub torn: Vec<LineRef>,
     /// Heads given; `number`, `hash`, `found`, `why`.
     pub noted: Vec<Noted>,
+    /// Signatures that were checked; null: not asked for.
+    pub signatures: Option<Vec<CheckedSignature>>,
 }
 
 /// A line of a file.
@@ -122,7 +128,20 @@ impl fmt::Display for Break {
 ///
 /// Where one cannot be read.
 pub fn verify(sources: Vec<Source>, noted: &[Head]) -> io::Result<Verified> {
-    let mut walk = Walk::new(sources.len(), noted);
+    verify_signed(sources, noted, None)
+}
+
+/// The same, and checks each signature up to the first break: then whole means that each is one, too.
+///
+/// # Errors
+///
+/// Where a file cannot be read.
+pub fn verify_signed(
+    sources: Vec<Source>,
+    noted: &[Head],
+    signatures: Option<Signatures>,
+) -> io::Result<Verified> {
+    let mut walk = Walk::new(sources.len(), noted, signatures);
     let mut sources = sources.into_iter();
     while let Some(source) = sources.next() {
         walk.begin(source.name);

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     super::chain::{Chained, Digest, Head, Line},
     Break, BreakKind, LineRef, Lines, Noted, Source, Verified,
+    signatures::Signatures,
 };
 
 /// Where a walk along the chain has come to.
@@ -21,10 +22,11 @@ pub(super) struct Walk<'n> {
     /// What stands in this file before its chain begins.
     plain: Sha256,
     head: Option<Head>,
+    signatures: Option<Signatures>,
 }
 
 impl<'n> Walk<'n> {
-    pub(super) fn new(files: usize, noted: &'n [Head]) -> Self {
+    pub(super) fn new(files: usize, noted: &'n [Head], signatures: Option<Signatures>) -> Self {
         Self {
             found: Verified {
                 files,
@@ -36,6 +38,7 @@ impl<'n> Walk<'n> {
             line: 0,
             plain: Sha256::new(),
             head: None,
+            signatures,
         }
     }
 
@@ -84,6 +87,9 @@ impl<'n> Walk<'n> {
         self.found.first.get_or_insert(one.head.number);
         self.found.from.get_or_insert(one.record.at);
         self.found.to = Some(one.record.at);
+        if let Some(signatures) = &mut self.signatures {
+            signatures.see(one.head.number, &one.record);
+        }
         self.found.lost += one.record.common().lost.take().unwrap_or(0);
         for (noted, met) in self.noted.iter().zip(&mut self.met) {
             if noted.number == one.head.number {
@@ -214,7 +220,11 @@ impl<'n> Walk<'n> {
         self.found.noted = noted.collect();
         self.found.head = self.head;
         let all_found = self.found.noted.iter().all(|noted| noted.found);
-        self.found.whole = self.head.is_some() && self.found.broken.is_none() && all_found;
+        self.found.signatures = self.signatures.map(Signatures::found);
+        let mut signed = self.found.signatures.iter().flatten();
+        let all_signed = signed.all(|one| one.ok);
+        let is_one = self.head.is_some() && self.found.broken.is_none();
+        self.found.whole = is_one && all_found && all_signed;
         self.found
     }
 }

@@ -122,6 +122,7 @@ impl What {
             writes: *self == Self::Writes,
             prefix: *self == Self::Prefix,
             tried: tried.filter(|_| *self != Self::Prefix),
+            address: false,
             terms: HoleTerms {
                 seconds: Some(seconds),
                 connections: self.connections(),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use guard_proto::{Failure, Hole, LogRecord, Request, Session};
+use guard_proto::{Failure, Flow, Hole, LogRecord, Request, Session};
 use jiff::Timestamp;
 
 use self::choice::Choice;
@@ -53,6 +53,8 @@ pub(crate) struct Model {
     pub(crate) holes: Vec<Hole>,
     /// What runs under the guard.
     pub(crate) sessions: Vec<Session>,
+    /// What sessions have reached, as far as somebody looks at it.
+    pub(crate) reached: Vec<Flow>,
     /// The audit log, latest last.
     pub(crate) records: VecDeque<LogRecord>,
     /// What keys are for.
@@ -115,6 +117,8 @@ pub(crate) enum Pane {
     Requests,
     Holes,
     Sessions,
+    /// It stands in place of the log.
+    Reached,
     Log,
 }
 
@@ -201,6 +205,8 @@ pub(crate) struct Lists {
     pub(crate) requests: Vec<Request>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) holes: Vec<Hole>,
+    /// None where nobody looks at it.
+    pub(crate) reached: Option<Vec<Flow>>,
 }
 
 /// What is to be done about it.
@@ -289,6 +295,9 @@ impl Model {
         }
         self.sessions = lists.sessions;
         self.holes = lists.holes;
+        if let Some(reached) = lists.reached {
+            self.reached = reached;
+        }
         self.follow();
     }
 

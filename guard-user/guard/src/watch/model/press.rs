@@ -79,8 +79,8 @@ impl Model {
                 self.follow();
             }
             KeyCode::Char('b') => self.switch_bell(),
-            KeyCode::Tab => self.turn_to(self.pane.next()),
-            KeyCode::BackTab => self.turn_to(self.pane.before()),
+            KeyCode::Tab => return self.turn_to(self.pane.next()),
+            KeyCode::BackTab => return self.turn_to(self.pane.before()),
             KeyCode::Enter => self.look_closer(),
             _ if scroll(code).is_some() => self.step(scroll(code).unwrap_or_default()),
             KeyCode::Char('x') if self.pane == Pane::Holes => return self.close_hole(at),
@@ -188,7 +188,7 @@ impl Model {
         let detail = match self.pane {
             Pane::Requests => self.subject().map(Detail::Request),
             Pane::Holes => self.meant_hole().cloned().map(Box::new).map(Detail::Hole),
-            Pane::Sessions | Pane::Log => None,
+            Pane::Sessions | Pane::Reached | Pane::Log => None,
         };
         if let Some(detail) = detail {
             self.mode = Mode::Details(detail, 0);
@@ -199,15 +199,22 @@ impl Model {
         match self.pane {
             Pane::Requests => self.asked.step(by),
             Pane::Holes => self.opened.step(by),
-            Pane::Sessions => self.scrolled = self.scrolled.saturating_add_signed(by),
+            Pane::Sessions | Pane::Reached => {
+                self.scrolled = self.scrolled.saturating_add_signed(by);
+            }
             // Its end is what is new.
             Pane::Log => self.scrolled = self.scrolled.saturating_add_signed(by.saturating_neg()),
         }
     }
 
-    const fn turn_to(&mut self, pane: Pane) {
+    fn turn_to(&mut self, pane: Pane) -> Vec<Effect> {
         self.pane = pane;
         self.scrolled = 0;
+        match pane {
+            // It is looked at only here.
+            Pane::Reached => vec![Effect::Refresh],
+            _ => Vec::new(),
+        }
     }
 
     fn switch_bell(&mut self) {
@@ -226,16 +233,18 @@ impl Pane {
             Self::Requests => Self::Holes,
             Self::Holes => Self::Sessions,
             Self::Sessions => Self::Log,
-            Self::Log => Self::Requests,
+            Self::Log => Self::Reached,
+            Self::Reached => Self::Requests,
         }
     }
 
     const fn before(self) -> Self {
         match self {
-            Self::Requests => Self::Log,
+            Self::Requests => Self::Reached,
             Self::Holes => Self::Requests,
             Self::Sessions => Self::Holes,
             Self::Log => Self::Sessions,
+            Self::Reached => Self::Log,
         }
     }
 }

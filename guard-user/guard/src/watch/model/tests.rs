@@ -110,6 +110,7 @@ fn each_key_for_yes_says_how_long() {
             writes: false,
             prefix: false,
             tried: None,
+            address: false,
             terms,
         }) = call(press(&mut model, c, 1000))
         else {

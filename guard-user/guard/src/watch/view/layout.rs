@@ -95,7 +95,7 @@ fn alone(height: u16, pane: Pane, lengths: Lengths) -> [u16; 8] {
         Pane::Requests => (0, 0, 0),
         Pane::Sessions => (of(lengths.sessions), 0, 0),
         Pane::Holes => (0, of(lengths.holes), 0),
-        Pane::Log => (0, 0, most),
+        Pane::Reached | Pane::Log => (0, 0, most),
     };
     let detail = most - sessions - holes - log;
     [1, sessions, requests, detail, holes, log, 1, 1]
@@ -111,9 +111,9 @@ mod tests {
         #[test]
         fn every_line_is_somebodys_and_what_is_in_use_has_some(
             height in SMALLEST.1..200, width in SMALLEST.0..300,
-            sessions in 0_usize..90, requests in 0_usize..90, holes in 0_usize..90, pane in 0_u8..4,
+            sessions in 0_usize..90, requests in 0_usize..90, holes in 0_usize..90, pane in 0_u8..5,
         ) {
-            let pane = [Pane::Requests, Pane::Holes, Pane::Sessions, Pane::Log][usize::from(pane)];
+            let pane = [Pane::Requests, Pane::Holes, Pane::Sessions, Pane::Reached, Pane::Log][usize::from(pane)];
             let area = Rect::new(0, 0, width, height);
             let lengths = Lengths { sessions, requests, holes };
             let is = parts(area, pane, lengths);
@@ -123,7 +123,7 @@ mod tests {
                 Pane::Requests => is.requests,
                 Pane::Holes => is.holes,
                 Pane::Sessions => is.sessions,
-                Pane::Log => is.log,
+                Pane::Reached | Pane::Log => is.log,
             };
             prop_assert!(in_use.height >= 2);
             prop_assert!([is.title, is.notice, is.keys].iter().all(|part| part.height == 1));

@@ -53,10 +53,13 @@ impl View<'_> {
             &model.opened,
         );
         let sessions = self.draw_sessions(frame, parts.sessions);
-        let log = self.draw_log(frame, parts.log);
+        let log = match model.pane {
+            Pane::Reached => self.draw_reached(frame, parts.log),
+            _ => self.draw_log(frame, parts.log),
+        };
         let scroll = match model.pane {
             Pane::Sessions => sessions,
-            Pane::Log => log,
+            Pane::Reached | Pane::Log => log,
             Pane::Requests | Pane::Holes => 0,
         };
         Shown {
@@ -161,6 +164,21 @@ impl View<'_> {
             _ => 0,
         };
         self.draw_rows(frame, lines, &all[first..]);
+        last
+    }
+
+    /// What sessions have reached, in place of the log. How far down it can be scrolled.
+    fn draw_reached(&self, frame: &mut Frame<'_>, area: Rect) -> usize {
+        let Some(lines) = self.draw_heading(frame, area, ("Reached", Pane::Reached)) else {
+            return 0;
+        };
+        let all = self.model.reached.iter();
+        let all: Vec<Row> = all
+            .map(|one| (rows::reached(one, self.clock), Tone::Plain))
+            .filter(|(row, _)| self.model.lets_through(row))
+            .collect();
+        let last = all.len().saturating_sub(lines.height.into());
+        self.draw_rows(frame, lines, &all[self.model.scrolled.min(last)..]);
         last
     }
 

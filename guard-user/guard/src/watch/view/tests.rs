@@ -65,6 +65,7 @@ fn model() -> Model {
         std::time::Duration::ZERO,
     );
     let lists = Lists {
+        reached: None,
         requests: Vec::new(),
         sessions: vec![examples::session()],
         holes: vec![examples::hole(), examples::http_hole(None)],
@@ -170,7 +171,7 @@ fn what_decides_is_there_at_40x10() {
 fn requests_stay_on_a_small_screen_whatever_list_is_in_use() {
     let mut model = model();
     model.update(Event::Lists(Lists::default()), std::time::Duration::ZERO);
-    for heading in ["▸ Holes", "▸ Sessions", "▸ Log"] {
+    for heading in ["▸ Holes", "▸ Sessions", "▸ Log", "▸ Reached"] {
         press(&mut model, KeyCode::Tab);
         for (width, height) in [(60, 15), (40, 10)] {
             let screen = screen(&mut model, width, height);

@@ -234,7 +234,16 @@ pub fn method(call: &Call) -> &'static str {
         Call::Request { .. } => "Request",
         Call::Reload {} => "Reload",
         Call::Doctor {} => "Doctor",
+        Call::Flows { .. } => "Flows",
         Call::KernelLog { .. } => "KernelLog",
+        Call::Question { .. } => "Question",
+        Call::AnswerSigned { .. } => "AnswerSigned",
+        Call::Approvers {} => "Approvers",
+        Call::Invite { .. } => "Invite",
+        Call::Present { .. } => "Present",
+        Call::Accept { .. } => "Accept",
+        Call::Enrol { .. } => "Enrol",
+        Call::Remove { .. } => "Remove",
     }
 }
 

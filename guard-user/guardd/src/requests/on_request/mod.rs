@@ -5,6 +5,7 @@
 
 use std::{collections::HashSet, rc::Rc, time::Duration};
 
+use guard_proto as proto;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -109,7 +110,11 @@ async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<S
 
 /// Runs the command for a request, if it still waits.
 async fn tell(shared: &Shared, hook: &Hook, id: &str) {
-    let shown = shared.with(|state| Some(state.requests.get(id)?.shown.clone()));
+    let shown = shared.with(|state| {
+        let code = state.code_of(id);
+        let shown = state.requests.get(id)?.shown.clone();
+        Some(proto::Request { code, ..shown })
+    });
     let Some(shown) = shown else {
         return;
     };

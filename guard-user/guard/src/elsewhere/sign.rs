@@ -1,0 +1,391 @@
+//! `guard sign`: shows a question in a person's own terminal, and has a key of theirs sign the answer.
+//!
+//! It knows no guardd and no network, and shows nothing but what is in the bytes that guardd will look for in the answer: what
+//! carried them here can lie about everything else.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use guard_policy::format_duration;
+use guard_proto::Failure;
+use guard_signed::{
+    Answer, Document as _, Kind, NAMESPACE, Question, Signed, Verdict,
+    ssh::{PublicKey, unarmour},
+    visible::visible,
+};
+use guard_sys::accounts::Account;
+
+use super::LONGEST;
+use crate::args::SignArgs;
+use crate::error::{CliError, Exit};
+
+/// Characters of a line that are shown: guardd cuts sooner.
+const LINE: usize = 8192;
+/// How long what has no time of its own is open, in seconds.
+const ONCE: u64 = 60;
+/// Keys in `~/.ssh` that are tried, if no agent has any.
+const FILES: [&str; 4] = ["id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecdsa"];
+
+/// `guard sign`
+pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
+    let mut text = String::new();
+    let read = io::stdin().take(LONGEST).read_to_string(&mut text);
+    read.map_err(|error| unread(&error.to_string()))?;
+    let bytes = text.strip_suffix('\n').unwrap_or(&text);
+    let question =
+        Question::from_bytes(bytes.as_bytes()).map_err(|why| unread(&why.to_string()))?;
+    let mut terminal = Terminal::open()?;
+    let asked = terminal
+        .ask(&question)
+        .map_err(|error| no_terminal(&error))?;
+    let Some(choice) = asked else {
+        terminal
+            .say("nothing is signed")
+            .map_err(|error| no_terminal(&error))?;
+        return Ok(Exit::NO);
+    };
+    let answer = Answer {
+        by: match &args.name {
+            Some(name) => name.clone(),
+            None => own_name()?,
+        },
+        machine: question.machine.clone(),
+        question: Question::hash(bytes.as_bytes()),
+        ..choice
+    };
+    let answer = answer.to_bytes().map_err(|why| unread(&why.to_string()))?;
+    let signed = signed_by(args.key.as_deref(), answer)?;
+    let line = serde_json::to_string(&signed).map_err(|error| CliError::output(&error.into()))?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| CliError::output(&error))?;
+    Ok(Exit::DONE)
+}
+
+/// The terminal of whoever runs it, whatever standard input and output are.
+struct Terminal {
+    from: BufReader<File>,
+    to: File,
+}
+
+impl Terminal {
+    fn open() -> Result<Self, Failure> {
+        let open = |write: bool| File::options().read(!write).write(write).open("/dev/tty");
+        let opened = open(false).and_then(|from| Ok((from, open(true)?)));
+        let (from, to) = opened.map_err(|error| no_terminal(&error))?;
+        Ok(Self {
+            from: BufReader::new(from),
+            to,
+        })
+    }
+
+    fn say(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.to, "{}", visible(line, LINE))
+    }
+
+    fn prompt(&mut self, words: &str) -> io::Result<String> {
+        write!(self.to, "{words} ")?;
+        let mut line = String::new();
+        self.from.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+
+    /// Shows the question, and returns what to answer; none: nothing.
+    fn ask(&mut self, question: &Question) -> io::Result<Option<Answer>> {
+        let (machine, user) = (&question.machine, &question.user);
+        self.say(&format!(
+            "{machine} asks about {} of {}, a session of {user}, under the policy {}:",
+            question.request, question.session, question.policy
+        ))?;
+        self.say("")?;
+        for line in &question.shows {
+            self.say(&format!("    {line}"))?;
+        }
+        self.say("")?;
+        let choices = match question.shown_whole {
+            true => choices(&question.offers),
+            false => {
+                self.say("Not all of it is shown: a yes has to be given at the machine.")?;
+                Vec::new()
+            }
+        };
+        for (number, (words, _)) in (1..).zip(&choices) {
+            self.say(&format!("{number:>3}  {words}"))?;
+        }
+        self.say("  n  no")?;
+        let typed = self.prompt("answer (Enter signs nothing):")?;
+        if typed == "n" {
+            return Ok(Some(Answer {
+                seconds: Some(900),
+                verdict: Verdict::No,
+                ..nothing()
+            }));
+        }
+        let number = typed.parse::<usize>().ok();
+        let chosen = number.and_then(|number| choices.get(number.checked_sub(1)?));
+        let Some((_, answer)) = chosen else {
+            return Ok(None);
+        };
+        let code = match &question.code_by {
+            Some(by) => self.prompt(&format!(
+                "code, as {} shows it beside the same request:",
+                visible(by, 40)
+            ))?,
+            None => String::new(),
+        };
+        Ok(Some(Answer {
+            code,
+            ..answer.clone()
+        }))
+    }
+}
+
+/// An answer that opens nothing yet.
+fn nothing() -> Answer {
+    Answer {
+        by: String::new(),
+        bytes: None,
+        code: String::new(),
+        connections: None,
+        seconds: None,
+        machine: String::new(),
+        question: String::new(),
+        read_only: false,
+        requests: None,
+        scope: "one".to_owned(),
+        v: 1,
+        verdict: Verdict::Yes,
+    }
+}
+
+/// What may be answered, in words.
+fn choices(offers: &[String]) -> Vec<(String, Answer)> {
+    let first = offers.iter().find_map(|offer| time(offer)).unwrap_or(ONCE);
+    let lasting = |seconds| format_duration(Duration::from_secs(seconds));
+    let usual = || Answer {
+        seconds: Some(first),
+        ..nothing()
+    };
+    let choice = |offer: &String| {
+        let for_a_while = lasting(first);
+        let (words, answer) = match offer.split_once('=') {
+            Some(("for", _)) => {
+                let seconds = time(offer)?;
+                let answer = Answer {
+                    seconds: Some(seconds),
+                    ..nothing()
+                };
+                (format!("yes, for {}", lasting(seconds)), answer)
+            }
+            Some(("connections", count)) => {
+                let connections = Some(count.parse().ok()?);
+                let answer = Answer {
+                    connections,
+                    ..usual()
+                };
+                (
+                    format!("yes, to {count} connection within {for_a_while}"),
+                    answer,
+                )
+            }
+            Some(("requests", count)) => {
+                let requests = Some(count.parse().ok()?);
+                let answer = Answer {
+                    requests,
+                    ..usual()
+                };
+                (
+                    format!("yes, to {count} request within {for_a_while}"),
+                    answer,
+                )
+            }
+            Some(("scope", scope @ ("prefix" | "writes"))) => {
+                let answer = Answer {
+                    scope: scope.to_owned(),
+                    ..usual()
+                };
+                let what = match scope {
+                    "prefix" => "all of the prefix",
+                    _ => "all that change something there",
+                };
+                (format!("yes, to {what}, for {for_a_while}"), answer)
+            }
+            Some(("path", path)) => {
+                let answer = Answer {
+                    scope: "path".to_owned(),
+                    ..usual()
+                };
+                (
+                    format!("yes, to all with this method and the path {path}, for {for_a_while}"),
+                    answer,
+                )
+            }
+            None if offer == "read-only" => {
+                let answer = Answer {
+                    read_only: true,
+                    ..usual()
+                };
+                (format!("yes, to reads alone, for {for_a_while}"), answer)
+            }
+            _ => return None,
+        };
+        Some((words, answer))
+    };
+    offers.iter().filter_map(choice).collect()
+}
+
+fn time(offer: &str) -> Option<u64> {
+    offer.strip_prefix("for=")?.parse().ok()
+}
+
+/// Has `ssh-keygen` sign, by a key's file or by ssh-agent.
+fn signed_by(key: Option<&Path>, answer: Vec<u8>) -> Result<Signed, Failure> {
+    let (key, _kept) = match key {
+        Some(key) => (key.to_owned(), None),
+        None => chosen()?,
+    };
+    let mut keygen = Command::new("ssh-keygen")
+        .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
+        .arg(&key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| not_signed(&format!("ssh-keygen cannot be started: {error}")))?;
+    if let Some(mut stdin) = keygen.stdin.take() {
+        // That it does not read, its status says.
+        let _ = stdin.write_all(&answer);
+    }
+    let done = keygen.wait_with_output();
+    let done = done.map_err(|error| not_signed(&error.to_string()))?;
+    if !done.status.success() {
+        return Err(not_signed("ssh-keygen has not signed"));
+    }
+    let signature = unarmour(&String::from_utf8_lossy(&done.stdout));
+    let signature = signature.map_err(|why| not_signed(&why.to_string()))?;
+    let public = PublicKey::of_signature(&signature).map_err(|why| not_signed(&why.to_string()))?;
+    let checked = public.verify(NAMESPACE, &answer, &signature);
+    checked.map_err(|why| not_signed(&why.to_string()))?;
+    Ok(Signed {
+        answer: String::from_utf8(answer).map_err(|error| not_signed(&error.to_string()))?,
+        key: public.fingerprint(),
+        kind: Kind::Ssh,
+        signature: BASE64URL_NOPAD.encode(&signature),
+        authenticator_data: None,
+        client_data: None,
+    })
+}
+
+/// The only key of ssh-agent, or its only FIDO key; or one of the usual files.
+fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), Failure> {
+    let listed = Command::new("ssh-add")
+        .arg("-L")
+        .stderr(Stdio::null())
+        .output();
+    let listed = listed.map(|done| String::from_utf8_lossy(&done.stdout).into_owned());
+    let keys: Vec<_> = listed
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| PublicKey::parse(line).ok())
+        .collect();
+    let fido: Vec<_> = keys.iter().filter(|key| key.is_fido()).collect();
+    let only = match (&fido[..], &keys[..]) {
+        ([one], _) => Some(*one),
+        (_, [one]) => Some(one),
+        _ => None,
+    };
+    if let Some(key) = only {
+        let kept = tempfile::Builder::new().suffix(".pub").tempfile();
+        let kept = kept.and_then(|mut file| writeln!(file, "{}", key.line()).map(|()| file));
+        let kept = kept.map_err(|error| not_signed(&error.to_string()))?;
+        return Ok((kept.path().to_owned(), Some(kept)));
+    }
+    if !keys.is_empty() {
+        return Err(not_signed("ssh-agent has several keys"));
+    }
+    let dir = std::env::home_dir().map(|home| home.join(".ssh"));
+    let files = dir
+        .into_iter()
+        .flat_map(|dir| FILES.map(|name| dir.join(name)));
+    let mut there = files.filter(|file| fs::exists(file).unwrap_or(false));
+    there.next().map(|file| (file, None)).ok_or_else(|| {
+        not_signed("there is no key in ssh-agent, and none of the usual ones in ~/.ssh")
+    })
+}
+
+fn own_name() -> Result<String, Failure> {
+    let uid = rustix::process::getuid().as_raw();
+    let account = Account::by_uid(uid).ok().flatten();
+    account.map(|account| account.name).ok_or_else(|| Failure {
+        what: "cannot tell who you are".to_owned(),
+        why: format!("the user {uid} has no name here"),
+        fix: "say the name that you are enrolled with: guard sign --as NAME".to_owned(),
+    })
+}
+
+fn unread(why: &str) -> Failure {
+    Failure {
+        what: "cannot read the question".to_owned(),
+        why: why.to_owned(),
+        fix: "guard question ID --bytes | guard sign > answer".to_owned(),
+    }
+}
+
+fn no_terminal(error: &io::Error) -> Failure {
+    Failure {
+        what: "cannot ask you".to_owned(),
+        why: format!("there is no terminal: {error}"),
+        fix: "run it in a terminal of your own: it shows what is asked, and signs what you say"
+            .to_owned(),
+    }
+}
+
+fn not_signed(why: &str) -> Failure {
+    Failure {
+        what: "the answer was not signed".to_owned(),
+        why: why.to_owned(),
+        fix: "name the key: guard sign --key ~/.ssh/id_ed25519_sk".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_can_be_chosen_and_nothing_else() {
+        let offers = [
+            "for=600",
+            "for=300",
+            "connections=1",
+            "scope=prefix",
+            "path=/a/*",
+            "read-only",
+            "scope=everything",
+            "for=x",
+            "?",
+        ];
+        let choices = choices(&offers.map(str::to_owned));
+        let words: Vec<_> = choices.iter().map(|(words, _)| words.as_str()).collect();
+        insta::assert_snapshot!(words.join("\n"), @r"
+        yes, for 10m
+        yes, for 5m
+        yes, to 1 connection within 10m
+        yes, to all of the prefix, for 10m
+        yes, to all with this method and the path /a/*, for 10m
+        yes, to reads alone, for 10m
+        ");
+        let said: Vec<_> = choices
+            .iter()
+            .map(|(_, one)| (one.seconds, one.connections, &*one.scope, one.read_only))
+            .collect();
+        assert_eq!(said[1], (Some(300), None, "one", false));
+        assert_eq!(said[2], (Some(600), Some(1), "one", false));
+        assert_eq!(said[3], (Some(600), None, "prefix", false));
+        assert_eq!(said[5], (Some(600), None, "one", true));
+    }
+}

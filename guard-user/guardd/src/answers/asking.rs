@@ -1,0 +1,280 @@
+//! A question's bytes: made once for what a request is about, and made anew where that has changed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use guard_policy::format_duration;
+use guard_proto as proto;
+use guard_signed::{Document as _, Question};
+use guard_sys::clock;
+
+use super::{digits, no_random, questions::Kept, random, shows::Shows};
+use crate::{
+    config::{Code, Scope},
+    control::{failure::CallError, ids},
+    requests::{Pending, offers::longest_yes},
+    state::State,
+    times::after,
+};
+
+/// How long a question counts: as long as a request without an attempt is kept.
+const LIFE: Duration = crate::requests::MAX_AGE;
+/// What everybody is offered, in seconds.
+const TIMES: [u64; 3] = [900, 300, 3600];
+
+impl State {
+    /// The question about a request, for whoever `may` know of its owner.
+    ///
+    /// # Errors
+    ///
+    /// That no signed answers are taken, or there is no such request, or its question is closed.
+    pub fn question(
+        &mut self,
+        id: &str,
+        may: impl Fn(u32) -> bool,
+    ) -> Result<proto::Asked, CallError> {
+        if self.config.answers.couriers.is_none() {
+            return Err(switched_off());
+        }
+        let asked = self.requests.get(id).filter(|one| may(one.owner)).cloned();
+        let asked = asked.ok_or_else(|| ids::no_request(id))?;
+        if asked.key.question.is_some() {
+            return Err(only_here(id));
+        }
+        let kept = self.asked_elsewhere(&asked)?;
+        if kept.is_closed() {
+            return Err(closed(id));
+        }
+        Ok(proto::Asked {
+            request: asked.shown.id,
+            question: kept.bytes,
+            hash: kept.hash,
+        })
+    }
+
+    /// The code of a request's question, if one is wanted; the question is made for that.
+    pub fn code_of(&mut self, id: &str) -> Option<String> {
+        self.config.answers.couriers.as_ref()?;
+        let asked = self.requests.get(id).cloned()?;
+        self.code_by(&asked)?;
+        let kept = self.asked_elsewhere(&asked).ok()?;
+        Some(kept.code).filter(|code| !code.is_empty())
+    }
+
+    /// The question about a request: the one that there is, if it asks what would be asked now.
+    fn asked_elsewhere(&mut self, asked: &Pending) -> Result<Kept, CallError> {
+        if self.answers.boot().is_empty() {
+            return Err(without_number());
+        }
+        let content = self.content(asked);
+        if let Some(kept) = self.answers.questions.of(&asked.shown.id)
+            && !kept.is_over(clock::now())
+            && is_same(kept, &content)
+            && !self.is_spent(kept)
+        {
+            return Ok(kept.clone());
+        }
+        let code = match content.code_by {
+            Some(_) => digits().map_err(|error| no_random(&error))?,
+            None => String::new(),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let asked_at = now.map_or(0, |since| since.as_secs());
+        let question = Question {
+            asked_at,
+            expires_at: asked_at + LIFE.as_secs(),
+            nonce: random().map_err(|error| no_random(&error))?,
+            ..content
+        };
+        let bytes = question.to_bytes().ok();
+        let bytes = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let bytes = bytes.ok_or_else(|| too_long(&asked.shown.id))?;
+        let kept = Kept::new(bytes, after(clock::now(), LIFE), code);
+        self.answers
+            .questions
+            .keep(&asked.shown.id, kept.clone())
+            .map_err(|error| not_kept(&error))?;
+        self.requests.note_question();
+        Ok(kept)
+    }
+
+    /// Whether the question about a request still asks what would be asked now.
+    pub(super) fn is_unchanged(&self, asked: &Pending, kept: &Kept) -> bool {
+        is_same(kept, &self.content(asked))
+    }
+
+    /// Whether an answer to it was taken, whatever came of that.
+    fn is_spent(&self, kept: &Kept) -> bool {
+        let question = kept.question();
+        question.is_none_or(|question| self.answers.questions.is_used(&question.nonce))
+    }
+
+    /// What there is to ask, without what makes each question another.
+    fn content(&self, asked: &Pending) -> Question {
+        let shown = &asked.shown;
+        let shows = Shows::of(shown);
+        Question {
+            asked_at: 0,
+            boot: self.answers.boot().to_owned(),
+            code_by: self.code_by(asked).map(str::to_owned),
+            expires_at: 0,
+            kind: kind(shown).to_owned(),
+            machine: self.answers.machine().to_owned(),
+            nonce: String::new(),
+            offers: self.offered(asked),
+            policy: shown.policy.clone(),
+            request: shown.id.clone(),
+            rule: shown.rule.clone(),
+            session: shown.session.clone(),
+            shown_whole: shows.whole,
+            shows: shows.lines,
+            user: shown.user.clone(),
+            v: 1,
+        }
+    }
+
+    /// By which road a code is told; none: none is wanted.
+    fn code_by(&self, asked: &Pending) -> Option<&'static str> {
+        let shown = &asked.shown;
+        let is_warned = !shown.warnings.is_empty()
+            || shown
+                .http
+                .as_ref()
+                .is_some_and(|http| !http.warnings.is_empty());
+        let is_wanted = match self.config.answers.code {
+            Code::Never => false,
+            Code::Warned => is_warned,
+            Code::Always => true,
+        };
+        let by = match self.config.on_request {
+            Some(_) => "on_request",
+            None => "guard watch",
+        };
+        is_wanted.then_some(by)
+    }
+
+    /// What may be answered.
+    fn offered(&self, asked: &Pending) -> Vec<String> {
+        let settings = &self.config.answers;
+        let may = |scope: Scope| settings.scopes.contains(&scope);
+        let Some(longest) = self.longest_signed(asked) else {
+            return Vec::new();
+        };
+        let mut offers = Vec::new();
+        for seconds in TIMES.map(|seconds| seconds.min(longest.as_secs())) {
+            let offer = format!("for={seconds}");
+            if may(Scope::Offers) && seconds > 0 && !offers.contains(&offer) {
+                offers.push(offer);
+            }
+        }
+        let http = asked.shown.http.as_ref();
+        if may(Scope::One) {
+            let once = match http {
+                Some(_) => "requests=1",
+                None => "connections=1",
+            };
+            offers.push(once.to_owned());
+        }
+        if let Some(http) = http.filter(|http| may(Scope::Path) && !http.is_statement()) {
+            offers.push(format!("path={}", http.as_pattern()));
+        }
+        for (is_meant, scope, offer) in [
+            (asked.burst.is_some(), Scope::Prefix, "scope=prefix"),
+            (http.is_some(), Scope::Writes, "scope=writes"),
+            (http.is_none(), Scope::ReadOnly, "read-only"),
+        ] {
+            if is_meant && may(scope) {
+                offers.push(offer.to_owned());
+            }
+        }
+        offers
+    }
+
+    /// The longest hole that a signed yes may open there; none: nothing can be opened.
+    pub(super) fn longest_signed(&self, asked: &Pending) -> Option<Duration> {
+        let longest = longest_yes(&self.sessions, &self.policies, asked)?;
+        Some(longest.min(self.config.answers.max_for.0))
+    }
+
+    /// Drops the questions of requests that are gone.
+    pub(crate) fn tidy_questions(&mut self) {
+        let (now, requests) = (clock::now(), &self.requests);
+        let is_open = |id: &str| requests.get(id).is_some_and(|one| one.shown.id == id);
+        self.answers.questions.retain(now, is_open);
+    }
+}
+
+/// Whether a question that was given out asks that.
+fn is_same(kept: &Kept, content: &Question) -> bool {
+    kept.question().is_some_and(|question| {
+        let was = Question {
+            asked_at: 0,
+            expires_at: 0,
+            nonce: String::new(),
+            ..question
+        };
+        was == *content
+    })
+}
+
+fn kind(shown: &proto::Request) -> &'static str {
+    match &shown.http {
+        Some(http) if http.is_statement() => "sql",
+        Some(_) => "http",
+        None => "connect",
+    }
+}
+
+/// The error where the settings take no signed answers.
+fn without_number() -> CallError {
+    CallError::failed(
+        "no signed answers are taken",
+        "when guardd started, it could not keep the number of its state, so an answer might count twice",
+        "make room on the disk, then: systemctl restart guardd",
+    )
+}
+
+pub(super) fn switched_off() -> CallError {
+    CallError::refused(
+        "no signed answers are taken",
+        "the settings have no couriers under [answers]",
+        "as root, in /etc/guard/guardd.toml: answers = { couriers = [] }\nsystemctl restart guardd",
+    )
+}
+
+pub(super) fn closed(id: &str) -> CallError {
+    CallError::refused(
+        format!("{id} can only be answered at the machine"),
+        "three answers said a wrong code",
+        format!("guard approve {id}, or guard deny {id}"),
+    )
+}
+
+/// The name waits for a few seconds, and its hole has no terms that an answer could name.
+fn only_here(id: &str) -> CallError {
+    CallError::refused(
+        format!("cannot have {id} answered elsewhere"),
+        "it is about asking for a name, which waits for seconds only",
+        format!("answer it on its machine:\nguard approve {id}\nguard deny {id}"),
+    )
+}
+
+fn too_long(id: &str) -> CallError {
+    CallError::failed(
+        format!("{id} cannot be asked elsewhere"),
+        "it is too long for a question",
+        format!("guard approve {id}, or guard deny {id}"),
+    )
+}
+
+pub(super) fn not_kept(error: &std::io::Error) -> CallError {
+    CallError::failed(
+        "the question cannot be kept, so it is not asked",
+        error.to_string(),
+        "make room on the disk of guardd's state directory",
+    )
+}
+
+/// How long, as people read it.
+pub(super) fn lasting(time: Duration) -> String {
+    format_duration(Duration::from_secs(time.as_secs()))
+}

@@ -1,0 +1,344 @@
+//! Who may sign: invited, accepted, added and removed by root. The audit log gets each public key, so that its own chain says
+//! by which keys its answers may be signed.
+
+use std::time::Duration;
+
+use guard_proto::{
+    self as proto, Enrolment, PresentedKey,
+    record::{ApproverAdded, ApproverRemoved},
+};
+use guard_signed::{
+    Kind,
+    approvers::{Approver as Person, Key},
+};
+use guard_sys::clock::Clocks;
+
+use super::{INVITED, asking::switched_off};
+use crate::{
+    control::{answering::Answering, failure::CallError},
+    grants::grant,
+    state::State,
+    times::after,
+};
+
+impl State {
+    /// Those who may answer from elsewhere, as `may` says by a person's list of users.
+    #[must_use]
+    pub fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::Approvers {
+        let people = self.answers.people.known().all.iter();
+        let people = people.filter(|one| may(&one.answers_for));
+        proto::Approvers {
+            approvers: people.map(shown).collect(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Invites somebody to present a key.
+    ///
+    /// # Errors
+    ///
+    /// That the invitation cannot be for such a person.
+    pub fn invite(
+        &mut self,
+        who: &Enrolment,
+        seconds: Option<f64>,
+    ) -> Result<proto::Invited, CallError> {
+        if self.config.answers.couriers.is_none() {
+            return Err(switched_off());
+        }
+        self.answers.people.is_whole()?;
+        let about = self.person(who)?;
+        let time = match seconds {
+            Some(_) => grant::term(seconds)?.min(INVITED),
+            None => INVITED,
+        };
+        let invitation = self.answers.invite(about, time)?;
+        let clocks = Clocks::read();
+        Ok(proto::Invited {
+            name: who.name.clone(),
+            invitation,
+            expires_at: clocks.calendar(after(guard_sys::clock::now(), time)),
+        })
+    }
+
+    /// Takes the key of somebody who was invited, to be accepted by root.
+    ///
+    /// # Errors
+    ///
+    /// That nobody was, or that it is no key.
+    pub fn present(
+        &mut self,
+        uid: u32,
+        invitation: &str,
+        key: &PresentedKey,
+    ) -> Result<proto::Presented, CallError> {
+        let key = match key {
+            PresentedKey {
+                ssh: Some(line),
+                passkey: None,
+            } => Key::ssh(line),
+            PresentedKey {
+                ssh: None,
+                passkey: Some(passkey),
+            } => Key::passkey(&passkey.id, &passkey.public_key),
+            _ => return Err(no_key("give one key: of SSH, or a passkey")),
+        };
+        let key = key.map_err(|why| no_key(&why.to_string()))?;
+        let Some(invited) = self.answers.invited_by(invitation) else {
+            self.answers
+                .meter
+                .refused(uid, true, guard_sys::clock::now());
+            return Err(not_invited());
+        };
+        let presented = proto::Presented {
+            name: invited.about.name.clone(),
+            fingerprint: key.fingerprint.clone(),
+        };
+        invited.key = Some(key);
+        Ok(presented)
+    }
+
+    /// Enrols the key that somebody has presented.
+    ///
+    /// # Errors
+    ///
+    /// That nobody has, or another one.
+    pub fn accept(
+        &mut self,
+        by: &Answering,
+        name: &str,
+        fingerprint: &str,
+        plain: bool,
+    ) -> Result<proto::Approvers, CallError> {
+        let presented = self.answers.presented(name).cloned();
+        let (about, key) = presented
+            .and_then(|one| Some((one.about, one.key?)))
+            .ok_or_else(|| nothing_presented(name))?;
+        if key.fingerprint != fingerprint {
+            return Err(another_key(name, &key.fingerprint));
+        }
+        let done = self.enrolled(by, &about, &key, plain)?;
+        self.answers.end_invitation(name);
+        Ok(done)
+    }
+
+    /// Enrols an SSH key by its line.
+    ///
+    /// # Errors
+    ///
+    /// That it is none, or may not be enrolled.
+    pub fn enrol(
+        &mut self,
+        by: &Answering,
+        who: &Enrolment,
+        line: &str,
+        plain: bool,
+    ) -> Result<proto::Approvers, CallError> {
+        if self.config.answers.couriers.is_none() {
+            return Err(switched_off());
+        }
+        let about = self.person(who)?;
+        let key = Key::ssh(line).map_err(|why| no_key(&why.to_string()))?;
+        self.enrolled(by, &about, &key, plain)
+    }
+
+    /// Writes it to the audit log, and then to the file.
+    fn enrolled(
+        &mut self,
+        by: &Answering,
+        about: &Person,
+        key: &Key,
+        plain: bool,
+    ) -> Result<proto::Approvers, CallError> {
+        self.answers.people.is_whole()?;
+        if !key.is_fido() && !plain {
+            return Err(without_touch());
+        }
+        let mut now = self.answers.people.known().clone();
+        now.add(about, key)?;
+        let (name, from) = self.machine.told_by(Some(by));
+        let record = ApproverAdded {
+            approver: about.name.clone().into(),
+            key: key.id.clone().into(),
+            key_kind: kind(key).into(),
+            public_key: key.public.clone().into(),
+            fido: key.is_fido().into(),
+            answers_for: about.answers_for.clone().into(),
+            policies: about.policies.clone().into(),
+            max_for: about.max_for.map(|most| most.as_secs_f64()).into(),
+            by: name,
+            from,
+        };
+        self.recorder.reserve()?;
+        self.recorder.write(record)?;
+        self.recorder.sync()?;
+        let replaced = self.answers.people.replace(now);
+        replaced.map_err(|error| not_written(&error))?;
+        let known = self.answers.people.known().all.iter();
+        let person = known.filter(|one| one.name == about.name);
+        Ok(proto::Approvers {
+            approvers: person.map(shown).collect(),
+            warnings: (!key.is_fido()).then(could_sign).into_iter().collect(),
+        })
+    }
+
+    /// Takes keys back: the next answer by one of them is refused.
+    ///
+    /// # Errors
+    ///
+    /// That there is none, or the file cannot be written.
+    pub fn remove_approver(
+        &mut self,
+        by: &Answering,
+        called: &str,
+    ) -> Result<proto::Approvers, CallError> {
+        self.answers.people.is_whole()?;
+        let mut now = self.answers.people.known().clone();
+        let gone = now.remove(called);
+        if gone.is_empty() {
+            return Err(nobody(called));
+        }
+        // The key first: what is not written down is gone all the same.
+        let replaced = self.answers.people.replace(now);
+        replaced.map_err(|error| not_written(&error))?;
+        let (name, from) = self.machine.told_by(Some(by));
+        for (approver, key) in &gone {
+            self.recorder.note(ApproverRemoved {
+                approver: approver.clone().into(),
+                key: key.id.clone().into(),
+                key_kind: kind(key).into(),
+                public_key: key.public.clone().into(),
+                by: name.clone(),
+                from: from.clone(),
+            });
+        }
+        let synced = self.recorder.sync().err();
+        let warnings = synced.map(|error| format!("removed, but: {error}"));
+        let mut people: Vec<proto::ApproverShown> = Vec::new();
+        for (name, key) in gone {
+            match people.iter_mut().find(|one| one.name == name) {
+                Some(one) => one.keys.push(key_shown(&key)),
+                None => people.push(proto::ApproverShown {
+                    name,
+                    answers_for: Vec::new(),
+                    policies: Vec::new(),
+                    max_for: None,
+                    keys: vec![key_shown(&key)],
+                }),
+            }
+        }
+        Ok(proto::Approvers {
+            approvers: people,
+            warnings: warnings.into_iter().collect(),
+        })
+    }
+
+    /// Somebody as root describes him: what is not said stays as it is, or is the usual.
+    fn person(&self, who: &Enrolment) -> Result<Person, CallError> {
+        let mut known = self.answers.people.known().all.iter();
+        let known = known.find(|one| one.name == who.name);
+        let said = who.answers_for.clone();
+        let answers_for = said.or_else(|| known.map(|one| one.answers_for.clone()));
+        let policies = who.policies.clone();
+        let policies = policies.or_else(|| known.map(|one| one.policies.clone()));
+        let longest = who
+            .max_for
+            .map(|most| grant::term(Some(most)))
+            .transpose()?;
+        Ok(Person {
+            name: who.name.clone(),
+            answers_for: answers_for.unwrap_or_else(|| vec![who.name.clone()]),
+            policies: policies.unwrap_or_else(|| vec!["*".to_owned()]),
+            max_for: longest.or_else(|| known.and_then(|one| one.max_for)),
+            keys: Vec::new(),
+        })
+    }
+}
+
+fn shown(one: &Person) -> proto::ApproverShown {
+    proto::ApproverShown {
+        name: one.name.clone(),
+        answers_for: one.answers_for.clone(),
+        policies: one.policies.clone(),
+        max_for: one.max_for.map(|most: Duration| most.as_secs_f64()),
+        keys: one.keys.iter().map(key_shown).collect(),
+    }
+}
+
+fn key_shown(key: &Key) -> proto::KeyShown {
+    proto::KeyShown {
+        id: key.id.clone(),
+        kind: kind(key).to_owned(),
+        fingerprint: key.fingerprint.clone(),
+        fido: key.is_fido(),
+        public_key: key.public.clone(),
+    }
+}
+
+fn kind(key: &Key) -> &'static str {
+    match key.kind() {
+        Kind::Ssh => "ssh",
+        Kind::Passkey => "passkey",
+    }
+}
+
+fn no_key(why: &str) -> CallError {
+    CallError::invalid(
+        "that is no key that can be enrolled",
+        why,
+        "ssh-keygen -t ed25519-sk, and give the .pub file",
+    )
+}
+
+fn not_invited() -> CallError {
+    CallError::refused(
+        "the key was not taken",
+        "there is no such invitation: it was used, has ended, or was made by another guardd",
+        "ask root for a new one: guard approver invite NAME",
+    )
+}
+
+fn nothing_presented(name: &str) -> CallError {
+    CallError::not_found(
+        "nobody was enrolled",
+        format!("no key of {name} waits to be accepted"),
+        format!("guard approver invite {name}, and have the key presented within its time"),
+    )
+}
+
+fn another_key(name: &str, fingerprint: &str) -> CallError {
+    CallError::refused(
+        "nobody was enrolled",
+        format!("the key that was presented for {name} is {fingerprint}"),
+        "compare it with what its owner sees; where it is another, somebody else has presented one: invite anew",
+    )
+}
+
+fn without_touch() -> CallError {
+    CallError::refused(
+        "the key was not enrolled",
+        "a program that can use it, or reaches its ssh-agent, signs with it alone: nobody has to touch anything",
+        "take a FIDO key (ssh-keygen -t ed25519-sk); or --plain, for a key that is never on this machine",
+    )
+}
+
+fn could_sign() -> String {
+    "a program that reaches this key or its ssh-agent can say yes with it: keep both off this machine".to_owned()
+}
+
+fn nobody(called: &str) -> CallError {
+    let called: String = called.chars().take(80).collect();
+    CallError::not_found(
+        "nobody was removed",
+        format!("there is no approver and no key {called:?}"),
+        "guard approver list",
+    )
+}
+
+fn not_written(error: &std::io::Error) -> CallError {
+    CallError::failed(
+        "the approvers stay as they were",
+        format!("their file cannot be written: {error}"),
+        "see to the directory of approvers.toml, and try again",
+    )
+}

@@ -1,0 +1,323 @@
+//! Answers from elsewhere: a yes that somebody has signed over the bytes of guardd's question, whoever brings it.
+//!
+//! `asking.rs` makes a question's bytes, once, and `shows.rs` what people read of it. `taking.rs` checks a signed answer, one
+//! condition after the other, and notes on the disk that it is used before anything opens. `enrolling.rs` is who may sign.
+//! guardd reads signatures with `guard-signed`, and opens by the same functions as for a yes at the machine.
+
+pub mod asking;
+pub mod couriers;
+pub mod enrolling;
+pub mod meter;
+pub mod people;
+pub mod questions;
+mod refusals;
+pub mod shows;
+pub mod taking;
+
+use std::{fs, io, time::Duration};
+
+use guard_common::BootTime;
+use guard_signed::approvers::{Approver, Key};
+use guard_sys::{accounts::Account, clock};
+use ring::digest::{SHA256, digest};
+
+use self::{
+    meter::Meter,
+    people::People,
+    questions::{Kept, Questions},
+};
+use crate::{config::Config, control::failure::CallError, record::shelf::Shelf, times::after};
+
+/// How long an invitation counts at most, and if nobody says for how long.
+pub const INVITED: Duration = Duration::from_secs(600);
+/// Invitations at once.
+const MAX_INVITED: usize = 16;
+
+/// Owns who may sign answers, the questions that were made, and what is used.
+#[derive(Debug)]
+pub struct Answers {
+    /// Who may answer.
+    pub people: People,
+    /// The questions whose bytes were given out.
+    pub questions: Questions,
+    /// What came that was wrong.
+    pub meter: Meter,
+    invited: Vec<Invited>,
+    /// The users that are couriers.
+    couriers: Vec<u32>,
+    machine: String,
+    boot: String,
+}
+
+/// The files that outlive guardd, but not the kernel's state.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Questions, by the request's id.
+    pub questions: Shelf<Kept>,
+    /// Used nonces, and until when their questions were open.
+    pub used: Shelf<u64>,
+    /// The number of the kernel's state.
+    pub boot: Shelf<String>,
+}
+
+/// Somebody who may present a key.
+#[derive(Clone, Debug)]
+pub struct Invited {
+    /// What is to be said of that person.
+    pub about: Approver,
+    /// The hash of the invitation.
+    token: [u8; 32],
+    until: BootTime,
+    /// The key, once it was presented.
+    pub key: Option<Key>,
+}
+
+/// The number of the kernel's state, made where there is none yet.
+fn number(files: &Files) -> io::Result<String> {
+    const KEY: &str = "boot";
+    if let Some(boot) = files.boot.get(KEY) {
+        return Ok(boot);
+    }
+    let boot = random()?;
+    files.boot.put_synced(KEY, &boot)?;
+    Ok(boot)
+}
+
+impl Answers {
+    /// With what is on the disk of people; of the rest nothing, until [`Self::begin`].
+    #[must_use]
+    pub fn new(people: People, files: &Files, config: &Config) -> Self {
+        Self {
+            people,
+            questions: Questions::new(files),
+            meter: Meter::default(),
+            invited: Vec::new(),
+            couriers: couriers(config),
+            machine: machine_id(),
+            boot: String::new(),
+        }
+    }
+
+    /// Takes over what an earlier guardd has kept, once it is known whether the kernel's state is the same: a question ends
+    /// with that at the latest. Where the number of the state cannot be kept, no question is made: an answer could count twice.
+    pub fn begin(&mut self, files: &Files) {
+        match number(files) {
+            Ok(boot) => {
+                self.questions.recall(&boot, clock::now());
+                self.boot = boot;
+            }
+            Err(error) => tracing::warn!(
+                "signed answers are not taken until guardd is started anew: the number of its state cannot be kept: {error}"
+            ),
+        }
+    }
+
+    /// What this machine is called in questions.
+    #[must_use]
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
+    /// The number of the kernel's state; empty: it could not be kept.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Whether that user is a courier.
+    #[must_use]
+    pub fn is_courier(&self, uid: u32) -> bool {
+        self.couriers.contains(&uid)
+    }
+
+    /// Keeps an invitation, and returns it: it is told once.
+    ///
+    /// # Errors
+    ///
+    /// That there are too many, or no random numbers.
+    pub fn invite(&mut self, about: Approver, time: Duration) -> Result<String, CallError> {
+        let now = clock::now();
+        self.invited
+            .retain(|one| one.until > now && one.about.name != about.name);
+        if self.invited.len() >= MAX_INVITED {
+            return Err(CallError::invalid(
+                "nobody was invited",
+                format!("{MAX_INVITED} people are invited already"),
+                "wait until an invitation ends",
+            ));
+        }
+        let token = random().map_err(|error| no_random(&error))?;
+        self.invited.push(Invited {
+            about,
+            token: hash(&token),
+            until: after(now, time),
+            key: None,
+        });
+        Ok(token)
+    }
+
+    /// The invitation with that text, for which no key was presented yet.
+    pub fn invited_by(&mut self, token: &str) -> Option<&mut Invited> {
+        let (now, token) = (clock::now(), hash(token));
+        let mut invited = self.invited.iter_mut();
+        invited.find(|one| one.token == token && one.until > now && one.key.is_none())
+    }
+
+    /// The person of that name, with the key that was presented.
+    #[must_use]
+    pub fn presented(&self, name: &str) -> Option<&Invited> {
+        let now = clock::now();
+        let mut invited = self.invited.iter();
+        invited.find(|one| one.about.name == name && one.until > now && one.key.is_some())
+    }
+
+    /// Ends a person's invitation.
+    pub fn end_invitation(&mut self, name: &str) {
+        self.invited.retain(|one| one.about.name != name);
+    }
+}
+
+/// The users that the settings name as couriers. Root is none: it may do more.
+fn couriers(config: &Config) -> Vec<u32> {
+    let named = config.answers.couriers.iter().flatten();
+    let known = named.filter_map(|name| match Account::uid_of(name) {
+        Ok(Some(0)) => {
+            tracing::error!("root is no courier: take it out of couriers under [answers]");
+            None
+        }
+        Ok(Some(uid)) => Some(uid),
+        Ok(None) => {
+            tracing::warn!(user = name, "is no courier: there is no such user");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, user = name, "is no courier: cannot be looked up");
+            None
+        }
+    });
+    known.collect()
+}
+
+/// A name of this machine that tells nobody its machine-id(5).
+fn machine_id() -> String {
+    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let kept = match id.trim() {
+        // A question of a machine without one is told apart by its nonce and the boot alone.
+        "" => return "m-unknown".to_owned(),
+        id => hash(&format!("guard machine v1\n{id}")),
+    };
+    let digits: Vec<_> = kept[..10]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("m-{}", digits.concat())
+}
+
+fn hash(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    hash
+}
+
+/// 128 random bits, as text.
+///
+/// # Errors
+///
+/// The system's.
+pub fn random() -> io::Result<String> {
+    let mut bits = [0_u8; 16];
+    fill(&mut bits)?;
+    Ok(data_encoding::BASE64URL_NOPAD.encode(&bits))
+}
+
+/// Three random digits.
+///
+/// # Errors
+///
+/// The system's.
+pub fn digits() -> io::Result<String> {
+    let mut bits = [0_u8; 8];
+    fill(&mut bits)?;
+    // Of 64 bits, each of a thousand is as likely as another.
+    Ok(format!("{:03}", u64::from_ne_bytes(bits) % 1000))
+}
+
+fn fill(bits: &mut [u8]) -> io::Result<()> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let length = bits.len();
+    match getrandom(bits, GetRandomFlags::empty())? {
+        filled if filled == length => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+pub(crate) fn no_random(error: &io::Error) -> CallError {
+    CallError::failed(
+        "there are no random numbers",
+        error.to_string(),
+        "report it as a bug",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Answers as Settings;
+
+    fn answers(config: &Config) -> Answers {
+        let files = Files {
+            questions: Shelf::nowhere(),
+            used: Shelf::nowhere(),
+            boot: Shelf::nowhere(),
+        };
+        Answers::new(People::nowhere(), &files, config)
+    }
+
+    fn alice() -> Approver {
+        Approver {
+            name: "alice".to_owned(),
+            answers_for: vec!["dev".to_owned()],
+            policies: vec!["*".to_owned()],
+            max_for: None,
+            keys: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_invitation_is_for_one_key_and_a_while() {
+        let mut answers = answers(&Config::default());
+        let key = Key::ssh(
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKs3ULRy3vxDYvU4qRrWRZLKLbBGZBtO7Y7ZkYqgB8jX",
+        );
+        let token = answers.invite(alice(), INVITED).unwrap();
+        assert!(answers.invited_by("another").is_none());
+        assert!(answers.presented("alice").is_none());
+        answers.invited_by(&token).unwrap().key = Some(key.unwrap());
+        assert!(answers.invited_by(&token).is_none(), "it was used");
+        assert!(answers.presented("alice").is_some());
+        answers.end_invitation("alice");
+        assert!(answers.presented("alice").is_none());
+        let token = answers.invite(alice(), Duration::ZERO).unwrap();
+        assert!(answers.invited_by(&token).is_none(), "it is over");
+    }
+
+    #[test]
+    fn root_is_no_courier() {
+        let config = Config {
+            answers: Settings {
+                couriers: Some(vec!["0".to_owned(), "4711".to_owned()]),
+                ..Settings::default()
+            },
+            ..Config::default()
+        };
+        let answers = answers(&config);
+        assert!(answers.is_courier(4711) && !answers.is_courier(0));
+    }
+
+    #[test]
+    fn random_text_is_of_its_length_and_not_twice_the_same() {
+        let (one, other) = (random().unwrap(), random().unwrap());
+        assert!(one.len() == 22 && one != other);
+        assert!((0..100).all(|_| digits().unwrap().len() == 3));
+    }
+}

@@ -1,0 +1,254 @@
+//! The questions whose bytes were given out, and which of them are used. Both are in files: bytes that somebody is about to
+//! sign are the same after a restart of guardd, and a signature counts once, whenever that is killed.
+
+use std::{collections::HashMap, io};
+
+use guard_common::BootTime;
+use guard_proto::record::Signature;
+use guard_signed::{Answer, Document as _, Question};
+use serde::{Deserialize, Serialize};
+
+use super::Files;
+use crate::record::shelf::Shelf;
+
+/// Wrong codes after which a question is closed.
+pub const MOST_WRONG: u8 = 3;
+
+/// A question that was given out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its bytes, as text.
+    pub bytes: String,
+    /// Their hash, as answers have it.
+    pub hash: String,
+    /// Until when it counts, in nanoseconds of boot time.
+    pub until: u64,
+    /// The code that an answer has to say; empty: none.
+    pub code: String,
+    /// How many said another.
+    pub wrong: u8,
+    /// Those who have said yes, where several have to.
+    pub given: Vec<Given>,
+}
+
+/// A yes of somebody, which alone is not enough.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// What was said.
+    pub answer: Answer,
+    /// The signature under it.
+    pub signed: Signature,
+}
+
+impl Given {
+    /// Whether another answer says the same.
+    #[must_use]
+    pub fn says(&self, other: &Answer) -> bool {
+        let what = |one: &Answer| Answer {
+            by: String::new(),
+            code: String::new(),
+            ..one.clone()
+        };
+        what(&self.answer) == what(other)
+    }
+}
+
+impl Kept {
+    /// What it asks. These are guardd's own bytes.
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        Question::from_bytes(self.bytes.as_bytes()).ok()
+    }
+
+    /// A question with these bytes that nobody has answered.
+    #[must_use]
+    pub fn new(bytes: String, until: BootTime, code: String) -> Self {
+        Self {
+            hash: Question::hash(bytes.as_bytes()),
+            bytes,
+            until: until.0,
+            code,
+            wrong: 0,
+            given: Vec::new(),
+        }
+    }
+
+    /// Whether its time is up.
+    #[must_use]
+    pub fn is_over(&self, now: BootTime) -> bool {
+        self.until <= now.0
+    }
+
+    /// Whether too many said a wrong code.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.wrong >= MOST_WRONG
+    }
+}
+
+/// Owns the questions, by the ids of their requests.
+#[derive(Debug)]
+pub struct Questions {
+    kept: HashMap<String, Kept>,
+    files: Shelf<Kept>,
+    used: Shelf<u64>,
+}
+
+impl Questions {
+    /// None yet.
+    #[must_use]
+    pub fn new(files: &Files) -> Self {
+        Self {
+            kept: HashMap::new(),
+            files: files.questions.clone(),
+            used: files.used.clone(),
+        }
+    }
+
+    /// Takes over those of an earlier guardd: none of another boot, and none that is used, for such a request is asked anew.
+    pub fn recall(&mut self, boot: &str, now: BootTime) {
+        for (nonce, until) in self.used.all() {
+            if until <= now.0 {
+                self.used.remove(&nonce);
+            }
+        }
+        for (id, kept) in self.files.all() {
+            let question = kept.question();
+            let counts = question.is_some_and(|one| one.boot == boot && !self.is_used(&one.nonce));
+            match counts && !kept.is_over(now) {
+                true => drop(self.kept.insert(id, kept)),
+                false => self.files.remove(&id),
+            }
+        }
+    }
+
+    /// The question about a request.
+    #[must_use]
+    pub fn of(&self, id: &str) -> Option<&Kept> {
+        self.kept.get(id)
+    }
+
+    /// The question with that hash, and its request.
+    #[must_use]
+    pub fn with_hash(&self, hash: &str) -> Option<(&str, &Kept)> {
+        let mut kept = self.kept.iter();
+        let found = kept.find(|(_, kept)| kept.hash == hash);
+        found.map(|(id, kept)| (id.as_str(), kept))
+    }
+
+    /// Keeps a question.
+    ///
+    /// # Errors
+    ///
+    /// That its file cannot be written; then it is not kept.
+    pub fn keep(&mut self, id: &str, kept: Kept) -> io::Result<()> {
+        self.files.put(id, &kept)?;
+        self.kept.insert(id.to_owned(), kept);
+        Ok(())
+    }
+
+    /// Drops the question about a request.
+    pub fn drop_of(&mut self, id: &str) {
+        if self.kept.remove(id).is_some() {
+            self.files.remove(id);
+        }
+    }
+
+    /// Drops those whose requests are gone, and those whose time is up.
+    pub fn retain(&mut self, now: BootTime, is_open: impl Fn(&str) -> bool) {
+        let gone = self
+            .kept
+            .extract_if(|id, kept| kept.is_over(now) || !is_open(id));
+        for (id, _) in gone {
+            self.files.remove(&id);
+        }
+    }
+
+    /// Whether that nonce is used; also where it cannot be told.
+    #[must_use]
+    pub fn is_used(&self, nonce: &str) -> bool {
+        self.used.has(nonce)
+    }
+
+    /// Notes on the disk that a question is used. From then on no answer to it counts, whatever becomes of this one.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be noted: then nothing may open.
+    pub fn spend(&self, nonce: &str, until: u64) -> io::Result<()> {
+        self.used.put_synced(nonce, &until)
+    }
+
+    /// Removes what is noted of questions whose time is up.
+    pub fn forget_used(&self, now: BootTime) {
+        for (nonce, until) in self.used.all() {
+            if until <= now.0 {
+                self.used.remove(&nonce);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn question(request: &str, nonce: &str) -> Question {
+        Question {
+            asked_at: 1,
+            boot: "b1".to_owned(),
+            code_by: None,
+            expires_at: 2,
+            kind: "connect".to_owned(),
+            machine: "m-1".to_owned(),
+            nonce: nonce.to_owned(),
+            offers: Vec::new(),
+            policy: "homelab".to_owned(),
+            request: request.to_owned(),
+            rule: None,
+            session: "s1".to_owned(),
+            shown_whole: true,
+            shows: Vec::new(),
+            user: "dev".to_owned(),
+            v: 1,
+        }
+    }
+
+    fn kept(request: &str, nonce: &str, until: u64) -> Kept {
+        let bytes = question(request, nonce).to_bytes().unwrap();
+        let bytes = String::from_utf8(bytes).unwrap();
+        Kept::new(bytes, BootTime(until), String::new())
+    }
+
+    #[test]
+    fn a_question_outlives_guardd_until_it_is_used_or_over_or_of_another_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files {
+            questions: Shelf::open(dir.path().join("q")).unwrap(),
+            used: Shelf::open(dir.path().join("u")).unwrap(),
+            boot: Shelf::open(dir.path().join("b")).unwrap(),
+        };
+        let mut questions = Questions::new(&files);
+        for (id, nonce, until) in [("r1", "n1", 100), ("r2", "n2", 100), ("r3", "n3", 10)] {
+            questions.keep(id, kept(id, nonce, until)).unwrap();
+        }
+        let hash = kept("r1", "n1", 100).hash;
+        assert_eq!(questions.with_hash(&hash).unwrap().0, "r1");
+        questions.spend("n2", 100).unwrap();
+        assert!(questions.is_used("n2") && !questions.is_used("n1"));
+        let mut next = Questions::new(&files);
+        next.recall("b1", BootTime(50));
+        assert_eq!(next.of("r1"), questions.of("r1"));
+        assert!(next.of("r2").is_none(), "its answer was taken");
+        assert!(next.of("r3").is_none(), "its time is up");
+        assert!(next.is_used("n2"));
+        next.retain(BootTime(50), |id| id != "r1");
+        assert!(next.of("r1").is_none());
+        questions.keep("r1", kept("r1", "n1", 100)).unwrap();
+        let mut other = Questions::new(&files);
+        other.recall("b2", BootTime(50));
+        assert!(other.of("r1").is_none(), "it is another boot");
+        other.forget_used(BootTime(100));
+        assert!(!other.is_used("n2"));
+    }
+}

@@ -1,0 +1,318 @@
+//! What a question shows: each line as every front end prints it, with what cannot be seen written out.
+
+use std::fmt::Display;
+
+use guard_proto::{Endpoint, HttpRequest, Request};
+use guard_signed::visible::{quoted, visible};
+
+/// Characters of a line, and of the one with a body: 2,048 bytes of that are kept.
+const LIMIT: usize = 400;
+const BODY: usize = 4096;
+
+/// The lines, and whether they show all of the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shows {
+    /// Line by line.
+    pub lines: Vec<String>,
+    /// Whether nothing is left out.
+    pub whole: bool,
+}
+
+impl Shows {
+    /// What is shown of a request.
+    #[must_use]
+    pub fn of(request: &Request) -> Self {
+        let mut shows = Self {
+            lines: Vec::new(),
+            whole: true,
+        };
+        shows.line(format_args!(
+            "{} wants {}",
+            program(request),
+            target(request)
+        ));
+        if let Some(burst) = &request.burst {
+            let more = burst.count.saturating_sub(burst.addresses.len());
+            let tried = burst.addresses.join(", ");
+            match more {
+                0 => shows.line(format_args!("tried {tried}")),
+                more => shows.line(format_args!("tried {tried} and {more} more")),
+            }
+        }
+        if let Some(way) = &request.through {
+            let name = way.comm.as_deref().unwrap_or("a process");
+            shows.line(format_args!(
+                "through {name} at {} port {}",
+                way.address, way.port
+            ));
+        }
+        if !request.command.is_empty() {
+            shows.line(format_args!("command {}", request.command.join(" ")));
+        }
+        if let Some(http) = &request.http {
+            shows.http(http);
+        }
+        shows.rule(request);
+        for warning in &request.warnings {
+            shows.line(format_args!("beware {warning}"));
+        }
+        if let Some(note) = &request.note {
+            shows.line(format_args!("it says {}", quoted(note)));
+        }
+        shows
+    }
+
+    fn line(&mut self, text: impl Display) {
+        self.line_of(text, LIMIT);
+    }
+
+    fn line_of(&mut self, text: impl Display, limit: usize) {
+        let text = text.to_string();
+        self.whole &= text.chars().nth(limit).is_none();
+        self.lines.push(visible(text, limit));
+    }
+
+    fn rule(&mut self, request: &Request) {
+        for link in request.chain.iter().filter(|link| link.verdict != "allow") {
+            let rule = link
+                .rule
+                .as_deref()
+                .map_or_else(|| "its default".to_owned(), quoted);
+            let reason = link
+                .reason
+                .as_deref()
+                .map(|reason| format!(": {}", quoted(reason)));
+            self.line(format_args!(
+                "stopped by {rule} ({}) of the policy {} of {}{}",
+                link.verdict,
+                quoted(&link.policy),
+                link.session,
+                reason.unwrap_or_default()
+            ));
+        }
+        self.line(format_args!(
+            "session {} of {}",
+            request.session, request.user
+        ));
+    }
+
+    fn http(&mut self, http: &HttpRequest) {
+        if !http.kind.is_empty() {
+            self.line(format_args!("it is {}", http.kind));
+        }
+        for header in &http.headers {
+            self.line(format_args!("header {header}"));
+        }
+        self.body(http);
+        for warning in &http.warnings {
+            self.whole &= ![HttpRequest::CUT_HEADERS, HttpRequest::CUT_PARAMETERS]
+                .iter()
+                .any(|cut| warning.contains(cut));
+            self.line(format_args!("beware {warning}"));
+        }
+    }
+
+    fn body(&mut self, http: &HttpRequest) {
+        let digest = http.digest.as_deref();
+        let digest = digest.map_or_else(|| "unread".to_owned(), |one| format!("sha256 {one}"));
+        let seen = http.body_preview.as_deref();
+        let length = seen.map_or(0, str::len) as u64;
+        let is_all = match (http.is_statement(), http.bytes) {
+            (true, _) => length < 2045,
+            (false, bytes) => bytes == Some(length) && http.body_form.is_none(),
+        };
+        self.whole &= is_all && (http.digest.is_some() || http.is_statement());
+        let bytes = http.bytes.map_or_else(
+            || "of unknown length".to_owned(),
+            |bytes| format!("{bytes} bytes"),
+        );
+        let form = http.body_form.as_deref().map(|form| format!(" ({form})"));
+        let form = form.unwrap_or_default();
+        match (seen, http.is_statement()) {
+            (Some(seen), true) => self.line_of(format_args!("text {seen}"), BODY),
+            (Some(seen), false) => {
+                self.line_of(format_args!("body {digest}, {bytes}{form}: {seen}"), BODY);
+            }
+            (None, _) => self.line(format_args!("request {digest}, body {bytes}{form}")),
+        }
+    }
+}
+
+fn program(request: &Request) -> String {
+    let name = match (&request.comm, &request.exe) {
+        (Some(comm), Some(_)) => comm.clone(),
+        // What it calls itself.
+        (Some(comm), None) => quoted(comm),
+        (None, _) => "a process".to_owned(),
+    };
+    match request.pid {
+        Some(pid) => format!("{name} ({pid})"),
+        None => name,
+    }
+}
+
+fn target(request: &Request) -> String {
+    let to = &request.destination;
+    match (&request.http, &request.burst) {
+        (Some(http), _) if http.is_statement() => format!(
+            "{} ({}://{}) at {}",
+            http.path,
+            http.scheme,
+            http.host.as_deref().unwrap_or_default(),
+            place(to)
+        ),
+        (Some(http), _) => format!(
+            "{} {}://{}{} at {}",
+            http.method,
+            http.scheme,
+            http.host.as_deref().unwrap_or_default(),
+            http.path,
+            place(to)
+        ),
+        (None, Some(burst)) => format!(
+            "{} at {} addresses of {}",
+            service(to),
+            burst.count,
+            burst.prefix
+        ),
+        (None, None) => place(to),
+    }
+}
+
+fn service(to: &Endpoint) -> String {
+    match to.port {
+        Some(port) => format!("{}/{port}", to.protocol),
+        None => to.protocol.clone(),
+    }
+}
+
+fn place(to: &Endpoint) -> String {
+    let name = to.host.as_deref().map(|host| format!(" ({host})"));
+    format!(
+        "{} at {}{}",
+        service(to),
+        to.address,
+        name.unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_proto::{Burst, ChainLink};
+    use guard_signed::visible::is_unseen;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::requests::tests::shown;
+
+    fn put() -> HttpRequest {
+        HttpRequest {
+            method: "PUT".to_owned(),
+            scheme: "http".to_owned(),
+            path: "/api/jobs/7".to_owned(),
+            host: Some("photos".to_owned()),
+            bytes: Some(14),
+            body_preview: Some(r#"{"force":true}"#.to_owned()),
+            digest: Some("51ab".to_owned()),
+            warnings: vec!["force=true: it may be for good".to_owned()],
+            ..HttpRequest::default()
+        }
+    }
+
+    #[test]
+    fn what_is_asked_stands_there() {
+        let link = ChainLink {
+            session: "s1".to_owned(),
+            policy: "homelab".to_owned(),
+            rule: Some("photos".to_owned()),
+            verdict: "confirm".to_owned(),
+            reason: Some("production".to_owned()),
+        };
+        let request = Request {
+            comm: Some("curl".to_owned()),
+            exe: Some("/usr/bin/curl".to_owned()),
+            pid: Some(4711),
+            http: Some(put()),
+            chain: vec![link],
+            note: Some("so that the \"queue\" runs".to_owned()),
+            ..shown(1)
+        };
+        let shows = Shows::of(&request);
+        assert!(shows.whole);
+        insta::assert_snapshot!(shows.lines.join("\n"), @r#"
+        curl (4711) wants PUT http://photos/api/jobs/7 at tcp/443 at 192.0.2.1
+        body sha256 51ab, 14 bytes: {"force":true}
+        beware force=true: it may be for good
+        stopped by "photos" (confirm) of the policy "homelab" of s1: "production"
+        session s1 of 1000
+        it says "so that the \"queue\" runs"
+        "#);
+    }
+
+    #[test]
+    fn what_is_not_shown_is_said() {
+        let whole = |http: HttpRequest| {
+            let request = Request {
+                http: Some(http),
+                ..shown(1)
+            };
+            Shows::of(&request).whole
+        };
+        assert!(whole(put()));
+        let long = "x".repeat(2048);
+        for http in [
+            HttpRequest {
+                bytes: Some(15),
+                ..put()
+            },
+            HttpRequest {
+                bytes: None,
+                ..put()
+            },
+            HttpRequest {
+                digest: None,
+                ..put()
+            },
+            HttpRequest {
+                body_preview: None,
+                ..put()
+            },
+            HttpRequest {
+                body_form: Some("unpacked".to_owned()),
+                ..put()
+            },
+            HttpRequest {
+                warnings: vec![HttpRequest::CUT_HEADERS.to_owned()],
+                ..put()
+            },
+            HttpRequest {
+                path: format!("/{long}"),
+                ..put()
+            },
+        ] {
+            assert!(!whole(http.clone()), "{http:?}");
+        }
+        let burst = Burst {
+            prefix: "192.0.2.0/24".to_owned(),
+            addresses: vec!["192.0.2.1".to_owned()],
+            count: 30,
+        };
+        let request = Request {
+            burst: Some(burst),
+            ..shown(1)
+        };
+        let shows = Shows::of(&request);
+        assert!(shows.whole && shows.lines[0].ends_with("30 addresses of 192.0.2.0/24"));
+        assert_eq!(shows.lines[1], "tried 192.0.2.1 and 29 more");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unseen_is_shown(comm in any::<String>(), note in any::<String>(), path in any::<String>(), body in any::<String>()) {
+            let http = HttpRequest { path, body_preview: Some(body), ..put() };
+            let request = Request { comm: Some(comm), note: Some(note), http: Some(http), ..shown(1) };
+            let shows = Shows::of(&request);
+            prop_assert!(shows.lines.iter().all(|line| !line.chars().any(is_unseen)));
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! Taking a signed answer. Each condition is checked by itself, and says what is wrong:
+//!
+//! 1. the signature is of these bytes, by an enrolled key of whom it names
+//! 2. the question is open here: its bytes are ours, of this machine and boot, unused, in time, and say what would be asked now
+//! 3. the approver answers for that user under that policy
+//! 4. a yes is for what was offered, within the settings, the approver's limit and the rule's
+//! 5. the code is right, where one is wanted
+//! 6. enough people say so
+//!
+//! Then the question's nonce is written to the disk as used, and only then something opens.
+
+use std::{rc::Rc, time::Duration};
+
+use guard_proto::{
+    self as proto, HoleTerms,
+    record::{AnswerRefused, AnsweredInPart, Origin, Signature},
+};
+use guard_signed::{Answer, Kind, Question, Signed, Verdict, approvers::Approver as Person};
+use guard_sys::clock;
+
+use super::{
+    asking::{closed, not_kept, switched_off},
+    questions::{Given, Kept, MOST_WRONG},
+    refusals,
+};
+use crate::{
+    config::{Scope, stands_for},
+    control::{
+        answering::{Answering, SignedBy},
+        auth::Approver,
+        failure::CallError,
+    },
+    proxy::approve::Widening,
+    record::audit::LogEntry,
+    requests::{Pending, bursts::Extent},
+    state::State,
+};
+
+/// Why an answer is refused.
+struct Doubt {
+    /// Whether nobody is known to have signed it.
+    is_forged: bool,
+    /// The request, if that is known.
+    request: Option<String>,
+    error: CallError,
+}
+
+impl Doubt {
+    fn forged(error: CallError) -> Self {
+        Self {
+            is_forged: true,
+            request: None,
+            error,
+        }
+    }
+}
+
+/// An answer that somebody has signed, to a question that is open.
+struct Meant {
+    asked: Pending,
+    kept: Kept,
+    question: Question,
+    person: Person,
+    answer: Answer,
+}
+
+impl State {
+    /// Takes an answer that somebody has signed, from whoever hands it in.
+    ///
+    /// # Errors
+    ///
+    /// Which condition does not hold; then the request still waits.
+    pub fn answer_signed(
+        &mut self,
+        from: &Origin,
+        signed: &Signed,
+    ) -> Result<proto::Taken, CallError> {
+        if self.config.answers.couriers.is_none() {
+            return Err(switched_off());
+        }
+        match self.try_signed(from, signed) {
+            Ok(taken) => Ok(taken),
+            Err(doubt) => {
+                self.note_refused(from, signed, &doubt);
+                Err(doubt.error)
+            }
+        }
+    }
+
+    fn try_signed(&mut self, from: &Origin, signed: &Signed) -> Result<proto::Taken, Doubt> {
+        let meant = self.meant_by(signed)?;
+        let request = meant.asked.shown.id.clone();
+        let taken = match meant.answer.verdict {
+            Verdict::No => self.say_no(from, signed, &meant),
+            Verdict::Yes => self.say_yes(from, signed, &meant),
+        };
+        taken.map_err(|error| Doubt {
+            is_forged: false,
+            request: Some(request),
+            error,
+        })
+    }
+
+    /// Conditions 1 to 3.
+    fn meant_by(&self, signed: &Signed) -> Result<Meant, Doubt> {
+        let people = self.answers.people.known();
+        let owner = people.owner_of(&signed.key);
+        let (person, key) = owner.ok_or_else(|| Doubt::forged(refusals::no_key(&signed.key)))?;
+        let answer = signed.verify(key, &self.config.answers.origins);
+        let answer = answer.map_err(|why| Doubt::forged(refusals::not_signed(&why.to_string())))?;
+        if answer.by != person.name {
+            return Err(Doubt::forged(refusals::another_name(
+                &answer.by,
+                &person.name,
+            )));
+        }
+        let open = self.open_question(&answer);
+        let (asked, kept, question) = open.map_err(|error| Doubt {
+            is_forged: false,
+            request: None,
+            error,
+        })?;
+        let request = Some(asked.shown.id.clone());
+        self.may_answer(person, &asked).map_err(|error| Doubt {
+            is_forged: false,
+            request,
+            error,
+        })?;
+        Ok(Meant {
+            asked,
+            kept,
+            question,
+            person: person.clone(),
+            answer,
+        })
+    }
+
+    /// Condition 2.
+    fn open_question(&self, answer: &Answer) -> Result<(Pending, Kept, Question), CallError> {
+        if answer.machine != self.answers.machine() {
+            return Err(refusals::another_machine(
+                &answer.machine,
+                self.answers.machine(),
+            ));
+        }
+        let found = self.answers.questions.with_hash(&answer.question);
+        let (id, kept) = found.ok_or_else(refusals::unknown_question)?;
+        let question = kept.question().ok_or_else(refusals::unknown_question)?;
+        if question.boot != self.answers.boot() || question.machine != self.answers.machine() {
+            return Err(refusals::unknown_question());
+        }
+        if self.answers.questions.is_used(&question.nonce) {
+            return Err(refusals::used(id));
+        }
+        if kept.is_over(clock::now()) {
+            return Err(refusals::too_late(id));
+        }
+        let asked = self.requests.get(id).filter(|one| one.shown.id == id);
+        let asked = asked.ok_or_else(refusals::unknown_question)?;
+        match self.is_unchanged(asked, kept) {
+            true => Ok((asked.clone(), kept.clone(), question)),
+            false => Err(refusals::changed(id)),
+        }
+    }
+
+    /// Condition 3. A session inside another may call its policy what it likes: so the outermost one's counts as well.
+    fn may_answer(&self, person: &Person, asked: &Pending) -> Result<(), CallError> {
+        let shown = &asked.shown;
+        if !person.answers_for.contains(&shown.user) {
+            return Err(refusals::not_theirs(
+                &person.name,
+                &format!("sessions of {}", shown.user),
+            ));
+        }
+        let outermost = shown.chain.first().map(|link| &link.policy);
+        for policy in outermost.into_iter().chain([&shown.policy]) {
+            let mut patterns = person.policies.iter();
+            if !patterns.any(|pattern| stands_for(pattern, policy)) {
+                return Err(refusals::not_theirs(
+                    &person.name,
+                    &format!("the policy {policy}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn say_no(
+        &mut self,
+        from: &Origin,
+        signed: &Signed,
+        meant: &Meant,
+    ) -> Result<proto::Taken, CallError> {
+        let by = self.answering(from, signed, meant, Vec::new());
+        self.recorder.reserve()?;
+        self.spend(meant)?;
+        let seconds = meant
+            .answer
+            .seconds
+            .map(|seconds| Duration::from_secs(seconds).as_secs_f64());
+        self.deny(&by, &meant.asked.shown.id, seconds)?;
+        Ok(taken(meant, "no", (0, 0), proto::Holes::default()))
+    }
+
+    /// Conditions 4 to 6, and the hole.
+    fn say_yes(
+        &mut self,
+        from: &Origin,
+        signed: &Signed,
+        meant: &Meant,
+    ) -> Result<proto::Taken, CallError> {
+        self.is_offered(meant)?;
+        self.has_code(meant)?;
+        let id = &meant.asked.shown.id;
+        let rule = meant.asked.shown.rule.as_deref().unwrap_or_default();
+        let wanted = self.config.answers.wanted(rule);
+        let others = self.others_who_said_so(meant)?;
+        let approvals = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
+        if approvals < wanted {
+            self.keep_in_part(from, signed, meant, (approvals, wanted))?;
+            return Ok(taken(
+                meant,
+                "part",
+                (approvals, wanted),
+                proto::Holes::default(),
+            ));
+        }
+        let by = self.answering(from, signed, meant, others);
+        let (widening, extent, terms) = what(&meant.answer, &meant.question);
+        self.recorder.reserve()?;
+        self.spend(meant)?;
+        let opened = self.approve(&by, id, (&widening, extent), &terms);
+        // Whatever came of it: the next question has other bytes.
+        self.answers.questions.drop_of(id);
+        Ok(taken(meant, "yes", (approvals, wanted), opened?))
+    }
+
+    /// Condition 4.
+    fn is_offered(&self, meant: &Meant) -> Result<(), CallError> {
+        let (answer, question) = (&meant.answer, &meant.question);
+        if !question.shown_whole {
+            return Err(refusals::not_shown(&question.request));
+        }
+        let has = |offer: &str| question.offers.iter().any(|one| one == offer);
+        let prefixed = |begin: &str| {
+            question
+                .offers
+                .iter()
+                .find_map(|one| one.strip_prefix(begin))
+        };
+        let is_scope = match answer.scope.as_str() {
+            "one" => true,
+            "prefix" => has("scope=prefix"),
+            "writes" => has("scope=writes"),
+            "path" => prefixed("path=").is_some(),
+            _ => false,
+        };
+        if !is_scope || (answer.read_only && !has("read-only")) {
+            return Err(refusals::not_offered(&question.request, &answer.scope));
+        }
+        let counts = [answer.connections, answer.requests, answer.bytes];
+        let is_http = question.kind != "connect";
+        if counts.contains(&Some(0)) || (answer.requests.is_some() && !is_http) {
+            return Err(refusals::not_offered(&question.request, "that number"));
+        }
+        let count = answer.connections.or(answer.requests);
+        let is_once = count.map_or(is_http, |count| count == 1);
+        let may = |scope: Scope| self.config.answers.scopes.contains(&scope);
+        if !(may(Scope::Offers) || (may(Scope::One) && is_once && answer.scope == "one")) {
+            return Err(refusals::not_offered(&question.request, "more than once"));
+        }
+        let time = answer.seconds.map(Duration::from_secs);
+        let time = time
+            .filter(|time| !time.is_zero())
+            .ok_or_else(refusals::no_time)?;
+        let longest = self.longest_signed(&meant.asked);
+        let longest = longest.ok_or_else(|| refusals::nothing_to_open(&question.request))?;
+        let longest = meant
+            .person
+            .max_for
+            .map_or(longest, |most| most.min(longest));
+        match time <= longest {
+            true => Ok(()),
+            false => Err(refusals::too_long(time, longest)),
+        }
+    }
+
+    /// Condition 5. Each wrong code counts, also over a restart.
+    fn has_code(&mut self, meant: &Meant) -> Result<(), CallError> {
+        let (id, kept) = (&meant.asked.shown.id, &meant.kept);
+        if kept.is_closed() {
+            return Err(closed(id));
+        }
+        if kept.code == meant.answer.code {
+            return Ok(());
+        }
+        let mut wrong = kept.clone();
+        wrong.wrong += 1;
+        let (is_closed, left) = (wrong.is_closed(), MOST_WRONG - wrong.wrong);
+        let noted = self.answers.questions.keep(id, wrong);
+        noted.map_err(|error| not_kept(&error))?;
+        match is_closed {
+            true => Err(closed(id)),
+            false => Err(refusals::wrong_code(id, left)),
+        }
+    }
+
+    /// The others who have said the same, and may still.
+    fn others_who_said_so(&self, meant: &Meant) -> Result<Vec<Given>, CallError> {
+        let people = self.answers.people.known();
+        let counts = |one: &&Given| {
+            let owner = people.owner_of(&one.signed.key);
+            owner.is_some_and(|(person, _)| person.name == one.signed.by)
+        };
+        let others: Vec<_> = meant.kept.given.iter().filter(counts).cloned().collect();
+        if others.iter().any(|one| one.signed.by == meant.person.name) {
+            return Err(refusals::said_already(&meant.person.name));
+        }
+        match others.iter().all(|one| one.says(&meant.answer)) {
+            true => Ok(others),
+            false => Err(refusals::says_otherwise(&others)),
+        }
+    }
+
+    /// Keeps a yes that alone is not enough.
+    fn keep_in_part(
+        &mut self,
+        from: &Origin,
+        signed: &Signed,
+        meant: &Meant,
+        (approvals, wanted): (u32, u32),
+    ) -> Result<(), CallError> {
+        let signature = signature(signed, meant);
+        let record = AnsweredInPart {
+            request: meant.asked.shown.id.clone().into(),
+            approvals: approvals.into(),
+            wanted: wanted.into(),
+            by: meant.person.name.clone().into(),
+            from: by_signature(from).into(),
+            signed: signature.clone().into(),
+        };
+        let entry = LogEntry::of(&meant.asked.shown.session, meant.asked.owner, record);
+        self.recorder.reserve()?;
+        self.recorder.write(entry)?;
+        self.recorder.sync()?;
+        let mut kept = meant.kept.clone();
+        kept.given.push(Given {
+            answer: meant.answer.clone(),
+            signed: signature,
+        });
+        let kept = self.answers.questions.keep(&meant.asked.shown.id, kept);
+        kept.map_err(|error| not_kept(&error))
+    }
+
+    /// Writes to the disk that the question is used.
+    fn spend(&mut self, meant: &Meant) -> Result<(), CallError> {
+        let nonce = &meant.question.nonce;
+        let spent = self.answers.questions.spend(nonce, meant.kept.until);
+        spent.map_err(|error| refusals::not_spent(&error))
+    }
+
+    fn answering(
+        &self,
+        from: &Origin,
+        signed: &Signed,
+        meant: &Meant,
+        others: Vec<Given>,
+    ) -> Answering {
+        let signed = SignedBy {
+            signature: signature(signed, meant),
+            with: others.into_iter().map(|one| one.signed.by).collect(),
+        };
+        Answering {
+            who: Approver::by_signature(meant.asked.owner),
+            from: by_signature(from),
+            name: Some(meant.person.name.clone()),
+            signed: Some(Rc::new(signed)),
+        }
+    }
+
+    /// Writes to the audit log that an answer was refused: one record a second for each who hands them in.
+    fn note_refused(&mut self, from: &Origin, signed: &Signed, doubt: &Doubt) {
+        let meter = &mut self.answers.meter;
+        let Some(count) = meter.refused(from.uid, doubt.is_forged, clock::now()) else {
+            return;
+        };
+        let key = (!doubt.is_forged).then(|| signed.key.clone());
+        let record = AnswerRefused {
+            request: doubt.request.clone().into(),
+            why: doubt.error.failure.why.clone().into(),
+            key: key.into(),
+            count: count.into(),
+            from: from.clone().into(),
+            ..AnswerRefused::default()
+        };
+        self.recorder.note(record);
+    }
+
+    /// Writes to the audit log how many more were refused that no record stands for yet.
+    pub(crate) fn tell_refused(&mut self) {
+        for (uid, count) in self.answers.meter.take_untold(clock::now()) {
+            let record = AnswerRefused {
+                why: "more of them".into(),
+                by: self.machine.user(uid).into(),
+                count: count.into(),
+                ..AnswerRefused::default()
+            };
+            self.recorder.note(record);
+        }
+    }
+}
+
+/// What a yes opens, as a person would say it at the machine.
+fn what(answer: &Answer, question: &Question) -> (Widening, Extent, HoleTerms) {
+    let mut paths = question
+        .offers
+        .iter()
+        .filter_map(|one| one.strip_prefix("path="));
+    let narrow = |count: Option<u64>| count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let widening = Widening {
+        path: paths
+            .next()
+            .filter(|_| answer.scope == "path")
+            .map(str::to_owned),
+        writes: answer.scope == "writes",
+    };
+    let extent = Extent {
+        prefix: answer.scope == "prefix",
+        tried: None,
+        address: false,
+    };
+    let terms = HoleTerms {
+        seconds: answer
+            .seconds
+            .map(|seconds| Duration::from_secs(seconds).as_secs_f64()),
+        connections: narrow(answer.connections),
+        requests: narrow(answer.requests),
+        bytes: answer.bytes,
+        read_only: answer.read_only,
+    };
+    (widening, extent, terms)
+}
+
+fn signature(signed: &Signed, meant: &Meant) -> Signature {
+    let kind = match signed.kind {
+        Kind::Ssh => "ssh",
+        Kind::Passkey => "passkey",
+    };
+    Signature {
+        by: meant.person.name.clone(),
+        key: signed.key.clone(),
+        kind: kind.to_owned(),
+        question: meant.kept.bytes.clone(),
+        answer: signed.answer.clone(),
+        authenticator_data: signed.authenticator_data.clone(),
+        client_data: signed.client_data.clone(),
+        signature: signed.signature.clone(),
+    }
+}
+
+fn by_signature(from: &Origin) -> Origin {
+    Origin {
+        right: "signature".to_owned(),
+        ..from.clone()
+    }
+}
+
+fn taken(
+    meant: &Meant,
+    answer: &str,
+    (approvals, wanted): (u32, u32),
+    opened: proto::Holes,
+) -> proto::Taken {
+    proto::Taken {
+        request: meant.asked.shown.id.clone(),
+        answer: answer.to_owned(),
+        by: meant.person.name.clone(),
+        approvals,
+        wanted,
+        holes: opened.holes,
+        warnings: opened.warnings,
+    }
+}

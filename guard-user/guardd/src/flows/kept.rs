@@ -1,0 +1,339 @@
+//! What one session has reached, as it is kept in a file.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use guard_common::{Address, FlowKey, SessionId};
+use guard_proto::Endpoint;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::sessions::About;
+
+/// Names that are kept of one destination.
+const MAX_NAMES: usize = 16;
+
+/// A session: when it began, and its id, which another one has after a reboot.
+pub type Began = (Timestamp, u32);
+
+/// A destination of a program's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Spot {
+    /// Where to.
+    pub address: IpAddr,
+    /// IANA's number.
+    pub protocol: u8,
+    /// 0 if the protocol has none.
+    pub port: u16,
+    /// What the thread called itself; empty: unknown.
+    pub program: String,
+}
+
+impl Spot {
+    /// That of the kernel's key.
+    #[must_use]
+    pub fn of(key: &FlowKey) -> Self {
+        let bytes: Vec<u8> = key
+            .program
+            .iter()
+            .flat_map(|half| half.to_ne_bytes())
+            .collect();
+        let name = bytes.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        Self {
+            address: key.address.to_ip(),
+            protocol: key.protocol.0,
+            port: key.port,
+            program: String::from_utf8_lossy(name).into_owned(),
+        }
+    }
+}
+
+/// What went there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// When the first connection was established.
+    pub first_at: Timestamp,
+    /// When the last one was, or one was closed.
+    pub last_at: Timestamp,
+    /// How many there were.
+    pub connections: u64,
+    /// Bytes.
+    pub sent: u64,
+    /// Bytes.
+    pub received: u64,
+    /// What the policies said.
+    pub verdict: String,
+    /// By which rule; none: by default.
+    pub rule: Option<String>,
+    /// `last_at` by the kernel's clock: what has changed since is another.
+    pub boot: u64,
+    /// The names that the session asked for and was told that address of, the latest first.
+    pub names: Vec<String>,
+    /// Where a listener on this machine leads.
+    #[serde(default)]
+    pub leads: Vec<Endpoint>,
+}
+
+/// What a session has reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptFlows {
+    /// The session.
+    session: u32,
+    /// When it began.
+    started_at: Timestamp,
+    /// Who answers for it.
+    pub uid: u32,
+    /// The sessions around it.
+    pub around: Vec<u32>,
+    /// Connections that there was no room to add up.
+    pub left_out: u64,
+    /// By destination.
+    #[serde(with = "as_list")]
+    flows: BTreeMap<Spot, Reached>,
+    /// The file is not up to date.
+    #[serde(skip)]
+    is_unwritten: bool,
+}
+
+impl KeptFlows {
+    /// Of a session that has reached nothing yet.
+    #[must_use]
+    pub fn of(id: SessionId, about: &About) -> Self {
+        Self {
+            session: id.0,
+            started_at: about.started_at,
+            uid: about.uid,
+            around: about.around.clone(),
+            left_out: 0,
+            flows: BTreeMap::new(),
+            is_unwritten: false,
+        }
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        SessionId(self.session)
+    }
+
+    /// What tells it from other sessions.
+    #[must_use]
+    pub fn began(&self) -> Began {
+        (self.started_at, self.session)
+    }
+
+    /// The name of its file.
+    #[must_use]
+    pub fn file(&self) -> String {
+        format!("s{}-{}", self.session, self.started_at.as_millisecond())
+    }
+
+    /// How many flows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether it has reached nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Its flows.
+    pub fn iter(&self) -> impl Iterator<Item = (&Spot, &Reached)> {
+        self.flows.iter()
+    }
+
+    /// Whether it is that session, or inside it.
+    #[must_use]
+    pub fn belongs_to(&self, id: SessionId) -> bool {
+        self.session == id.0 || self.around.contains(&id.0)
+    }
+
+    /// Takes over what the kernel has of a flow.
+    pub(super) fn take(&mut self, spot: Spot, now: impl FnOnce() -> Reached) {
+        let now = now();
+        match self.flows.get_mut(&spot) {
+            Some(known) if known.counts() == now.counts() => return,
+            Some(known) => {
+                *known = Reached {
+                    // The calendar may have been set since.
+                    first_at: known.first_at,
+                    names: std::mem::take(&mut known.names),
+                    leads: std::mem::take(&mut known.leads),
+                    ..now
+                }
+            }
+            None => {
+                self.flows.insert(spot, now);
+            }
+        }
+        self.is_unwritten = true;
+    }
+
+    pub(super) fn note_left_out(&mut self, left_out: u64) {
+        self.is_unwritten |= left_out > self.left_out;
+        self.left_out = left_out.max(self.left_out);
+    }
+
+    /// Takes note of the names by which the session knows its destinations.
+    pub(super) fn name<'n, N: Iterator<Item = &'n str>>(
+        &mut self,
+        names_of: impl Fn(Address) -> N,
+    ) {
+        for (spot, flow) in &mut self.flows {
+            let names: Vec<_> = names_of(spot.address.into()).collect();
+            let has_changed = names.first() != flow.names.first().map(String::as_str).as_ref()
+                || names
+                    .iter()
+                    .any(|name| !flow.names.iter().any(|known| known == name));
+            if names.is_empty() || !has_changed {
+                continue;
+            }
+            let old = flow
+                .names
+                .iter()
+                .filter(|old| !names.contains(&old.as_str()));
+            let all = names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .chain(old.cloned());
+            flow.names = all.take(MAX_NAMES).collect();
+            self.is_unwritten = true;
+        }
+    }
+
+    /// Takes note of where a listener leads.
+    pub(super) fn note_leads(&mut self, spot: Spot, leads: &[Endpoint]) {
+        let Some(flow) = self.flows.get_mut(&spot) else {
+            return;
+        };
+        for lead in leads {
+            if !flow.leads.contains(lead) && flow.leads.len() < MAX_NAMES {
+                flow.leads.push(lead.clone());
+                self.is_unwritten = true;
+            }
+        }
+    }
+
+    /// Whether its file has to be written, which it is from now on.
+    pub(super) fn take_unwritten(&mut self) -> bool {
+        std::mem::take(&mut self.is_unwritten)
+    }
+}
+
+impl Reached {
+    fn counts(&self) -> (u64, u64, u64, u64, &str) {
+        let Self {
+            connections,
+            sent,
+            received,
+            boot,
+            verdict,
+            ..
+        } = self;
+        (*connections, *sent, *received, *boot, verdict)
+    }
+}
+
+/// JSON has objects with texts for keys only.
+mod as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Reached, Spot};
+
+    pub(super) fn serialize<S: Serializer>(
+        flows: &BTreeMap<Spot, Reached>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(flows)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<Spot, Reached>, D::Error> {
+        let all: Vec<(Spot, Reached)> = Vec::deserialize(from)?;
+        Ok(all.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::{Connection, Protocol};
+
+    use super::*;
+
+    fn spot(last: u8) -> Spot {
+        let to = Connection::new(
+            Address::from(IpAddr::from([192, 0, 2, last])),
+            Protocol::TCP,
+            443,
+        );
+        let program = [u64::from_ne_bytes(*b"curl\0\0\0\0"), 0];
+        Spot::of(&FlowKey::new(SessionId(1), &to, program))
+    }
+
+    fn reached(connections: u64) -> Reached {
+        Reached {
+            first_at: Timestamp::UNIX_EPOCH,
+            last_at: Timestamp::UNIX_EPOCH,
+            connections,
+            sent: 1,
+            received: 2,
+            verdict: "allow".to_owned(),
+            rule: None,
+            boot: connections,
+            names: Vec::new(),
+            leads: Vec::new(),
+        }
+    }
+
+    fn kept() -> KeptFlows {
+        KeptFlows {
+            session: 1,
+            started_at: Timestamp::UNIX_EPOCH,
+            uid: 1000,
+            around: Vec::new(),
+            left_out: 0,
+            flows: BTreeMap::new(),
+            is_unwritten: false,
+        }
+    }
+
+    #[test]
+    fn a_file_reads_as_it_was_written_and_is_written_where_something_is_new() {
+        let mut flows = kept();
+        assert!(!flows.take_unwritten());
+        flows.take(spot(10), || reached(1));
+        assert!(flows.take_unwritten() && !flows.take_unwritten());
+        flows.take(spot(10), || reached(1));
+        flows.note_left_out(0);
+        assert!(!flows.take_unwritten());
+        flows.take(spot(10), || reached(2));
+        flows.note_left_out(7);
+        assert!(flows.take_unwritten());
+        let text = serde_json::to_string(&flows).unwrap();
+        assert_eq!(serde_json::from_str::<KeptFlows>(&text).unwrap(), flows);
+        assert_eq!(spot(10).program, "curl");
+    }
+
+    #[test]
+    fn names_are_added_and_never_lost() {
+        let mut flows = kept();
+        flows.take(spot(10), || reached(1));
+        let names = |flows: &KeptFlows| flows.iter().next().unwrap().1.names.clone();
+        flows.name(|_| ["a.example.com"].into_iter());
+        assert!(flows.take_unwritten());
+        flows.name(|_| [].into_iter());
+        assert_eq!(names(&flows), ["a.example.com"]);
+        flows.name(|_| ["b.example.com"].into_iter());
+        assert_eq!(names(&flows), ["b.example.com", "a.example.com"]);
+        flows.take_unwritten();
+        flows.name(|_| ["b.example.com", "a.example.com"].into_iter());
+        assert!(!flows.take_unwritten());
+        flows.take(spot(10), || reached(2));
+        assert_eq!(names(&flows).len(), 2);
+    }
+}

@@ -1,0 +1,266 @@
+//! What sessions have reached. The kernel half adds it up; it is read from there with each tick and each call, the names by which
+//! sessions know the addresses are added, and what a session has reached is kept after it has ended.
+
+pub mod kept;
+pub mod listing;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use guard_common::{
+    BootTime, Flow, FlowKey, PolicyId, PolicyVerdict, Protocol, SessionId, Verdict,
+};
+use guard_datapath::{Datapath, DatapathError};
+use guard_proto::Endpoint;
+use guard_sys::clock::Clocks;
+
+use self::kept::{Began, KeptFlows, Reached, Spot};
+use crate::{
+    policies::Policies,
+    record::shelf::Shelf,
+    relays::Relays,
+    sessions::{About, Session, Sessions},
+    times::after,
+};
+
+/// The interval between two readings; longer where one takes long.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// A reading takes at most this part of guardd's time.
+const SHARE: u32 = 50;
+/// So long the end of a session may take for it.
+const LONG: Duration = Duration::from_millis(5);
+/// Flows that are kept of all sessions together: beyond, those of the oldest sessions that have ended go.
+const MAX_KEPT: usize = 65_536;
+/// Sessions of which any are kept.
+const MAX_SESSIONS: usize = 1024;
+
+/// Owns what sessions have reached.
+#[derive(Debug)]
+pub struct Flows {
+    all: BTreeMap<Began, KeptFlows>,
+    /// Those of the kernel's sessions.
+    current: HashMap<SessionId, Began>,
+    files: Shelf<KeptFlows>,
+    /// When it is read next, and how long it took last.
+    due: BootTime,
+    took: Duration,
+    /// How many sessions were forgotten to make room for others.
+    forgotten: usize,
+}
+
+/// What it takes to say what a flow is.
+#[derive(Clone, Copy, Debug)]
+pub struct Knowledge<'a> {
+    /// The sessions.
+    pub sessions: &'a Sessions,
+    /// Their policies, and the names that they know.
+    pub policies: &'a Policies,
+    /// Listeners on this machine.
+    pub relays: &'a Relays,
+}
+
+impl Flows {
+    /// What earlier guardds have kept.
+    #[must_use]
+    pub fn new(files: Shelf<KeptFlows>) -> Self {
+        let kept = files.all().into_iter().map(|(_, kept)| kept);
+        Self {
+            all: kept.map(|kept| (kept.began(), kept)).collect(),
+            current: HashMap::new(),
+            files,
+            due: BootTime(0),
+            took: Duration::ZERO,
+            forgotten: 0,
+        }
+    }
+
+    /// Takes note of a session that the kernel has.
+    pub fn add(&mut self, id: SessionId, about: &About) {
+        let new = KeptFlows::of(id, about);
+        let began = new.began();
+        self.current.insert(id, began);
+        self.all.entry(began).or_insert(new);
+    }
+
+    /// Reads from the kernel what sessions have reached by now, if that is due, and writes it down.
+    pub fn follow(&mut self, kernel: &Datapath, known: Knowledge<'_>, now: BootTime) {
+        if now < self.due {
+            return;
+        }
+        self.read_and_keep(kernel, known);
+        self.due = after(now, INTERVAL.max(self.took * SHARE));
+    }
+
+    /// A session has ended: reads it now, unless that takes long; then soon.
+    pub fn end(&mut self, kernel: &Datapath, known: Knowledge<'_>, now: BootTime) {
+        if self.took < LONG {
+            self.read_and_keep(kernel, known);
+        } else {
+            self.due = self.due.min(after(now, self.took * SHARE));
+        }
+    }
+
+    /// Reads it now, and writes it down.
+    pub fn read_and_keep(&mut self, kernel: &Datapath, known: Knowledge<'_>) {
+        let began = Instant::now();
+        if let Err(error) = self.read(kernel, known) {
+            tracing::error!(%error, "what sessions reach cannot be read");
+        }
+        self.make_room();
+        for kept in self.all.values_mut() {
+            if kept.take_unwritten() {
+                self.files.keep(&kept.file(), kept);
+            }
+        }
+        self.took = began.elapsed();
+    }
+
+    /// Reads it now.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; then it is what it was when it was last read.
+    pub fn read(&mut self, kernel: &Datapath, known: Knowledge<'_>) -> Result<(), DatapathError> {
+        let clocks = Clocks::read();
+        for (key, flow) in kernel.flows()? {
+            let Some(began) = self.current.get(&key.session) else {
+                continue;
+            };
+            if let Some(kept) = self.all.get_mut(began) {
+                kept.take(Spot::of(&key), || reached(&flow, &clocks, known.policies));
+                note_leads(kept, &key, known);
+            }
+        }
+        for (id, began) in &self.current {
+            let left_out = kernel.flows_left_out(*id)?;
+            if let Some(kept) = self.all.get_mut(began) {
+                kept.note_left_out(left_out);
+                let names = known.policies.known_names();
+                kept.name(|address| names.asked_of(*id, address));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes from the kernel what sessions have left there that ended a while ago, once it is read.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn forget(
+        &mut self,
+        kernel: &mut Datapath,
+        known: Knowledge<'_>,
+        ended: &[SessionId],
+    ) -> Result<(), DatapathError> {
+        self.read_and_keep(kernel, known);
+        forget_in_kernel(kernel, known.sessions, |one| !ended.contains(&one))?;
+        for id in ended {
+            let began = self.current.remove(id);
+            let is_empty = |began: &Began| self.all.get(began).is_some_and(KeptFlows::is_empty);
+            if let Some(began) = began.filter(is_empty) {
+                self.all.remove(&began);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes from the kernel what sessions have left there that it does not have any more, once it is read.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn adopt(
+        &mut self,
+        kernel: &mut Datapath,
+        known: Knowledge<'_>,
+    ) -> Result<(), DatapathError> {
+        self.read_and_keep(kernel, known);
+        forget_in_kernel(kernel, known.sessions, |_| true)?;
+        self.current
+            .retain(|id, _| known.sessions.get(*id).is_some());
+        Ok(())
+    }
+
+    /// Forgets what the oldest ended sessions of whoever has most have reached, where it is too much.
+    fn make_room(&mut self) {
+        loop {
+            let count: usize = self.all.values().map(KeptFlows::len).sum();
+            if count <= MAX_KEPT && self.all.len() <= MAX_SESSIONS {
+                return;
+            }
+            let Some(oldest) = self.oldest_of_most() else {
+                return;
+            };
+            if let Some(gone) = self.all.remove(&oldest) {
+                self.files.remove(&gone.file());
+                self.forgotten += usize::from(!gone.is_empty());
+            }
+        }
+    }
+
+    fn oldest_of_most(&self) -> Option<Began> {
+        let ended = || {
+            let all = self.all.iter();
+            all.filter(|(began, kept)| self.current.get(&kept.id()) != Some(began))
+        };
+        let mut of: BTreeMap<u32, usize> = BTreeMap::new();
+        for (_, kept) in ended() {
+            *of.entry(kept.uid).or_default() += kept.len().max(1);
+        }
+        let (most, _) = of.into_iter().max_by_key(|(_, count)| *count)?;
+        let mut oldest = ended().filter(|(_, kept)| kept.uid == most);
+        oldest.next().map(|(began, _)| *began)
+    }
+}
+
+/// Forgets the flows of sessions that guardd does not know, or that are not to be kept.
+fn forget_in_kernel(
+    kernel: &mut Datapath,
+    sessions: &Sessions,
+    is_kept: impl Fn(SessionId) -> bool,
+) -> Result<(), DatapathError> {
+    let stays = |id: SessionId| is_kept(id) && sessions.get(id).is_some();
+    kernel.forget_flows(stays, |id| sessions.outermost_of(id))?;
+    let kept: HashSet<_> = sessions
+        .iter()
+        .filter(|one| is_kept(one.cgroup.id))
+        .map(Session::outermost)
+        .collect();
+    kernel.forget_flow_counts(|outermost| kept.contains(&outermost))
+}
+
+/// What the kernel says of a flow, in words.
+fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> Reached {
+    let said = PolicyVerdict::unpack(flow.said & u64::from(u32::MAX));
+    let policy = policies.get(PolicyId((flow.said >> 32) as u32));
+    let rule = policy.and_then(|policy| policy.policy.rule(said.rule));
+    // What a hole let through is what the policy says of it.
+    let by_policy = policy.map(|policy| rule.map_or(policy.policy.default, |rule| rule.action));
+    let verdict = match said.verdict {
+        Verdict::Allow => by_policy.unwrap_or(Verdict::Allow),
+        verdict => verdict,
+    };
+    Reached {
+        first_at: clocks.calendar(flow.first),
+        last_at: clocks.calendar(flow.last),
+        connections: flow.connections,
+        sent: flow.sent,
+        received: flow.received,
+        verdict: verdict.as_str().to_owned(),
+        rule: rule.map(|rule| rule.name.clone()),
+        boot: flow.last.0,
+        names: Vec::new(),
+        leads: Vec::new(),
+    }
+}
+
+/// Takes note of where a listener on this machine leads.
+fn note_leads(kept: &mut KeptFlows, key: &FlowKey, known: Knowledge<'_>) {
+    if key.protocol == Protocol::TCP && key.address.is_loopback() {
+        let leads: Vec<Endpoint> = known.relays.upstreams(key.address, key.port);
+        kept.note_leads(Spot::of(key), &leads);
+    }
+}

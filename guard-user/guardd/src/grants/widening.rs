@@ -1,0 +1,217 @@
+//! Holes for what a name stands for: each address that its session is told of is opened before the program has it.
+
+use std::collections::BTreeMap;
+
+use guard_common::{Address, BootTime, HoleId, Protocol, SessionId};
+use guard_datapath::{LiveHole, NewHole};
+use guard_policy::{Destination, Environment, Group, PortSpec, Prefix, Target};
+use guard_proto::{self as proto, HoleTerms};
+use guard_sys::clock::{self, Clocks};
+
+use crate::{
+    grants::{
+        grant::Grant,
+        holes::About,
+        names::{NamedHole, Reaches},
+        opening::{new_hole, ports_shown},
+    },
+    state::State,
+    times::after,
+};
+
+/// Addresses that a name has open at once. What is over makes requests of its own.
+const MAX_ADDRESSES: usize = 16;
+/// What no name opens, whatever it stands for.
+const NEVER: [Group; 5] = [
+    Group::Loopback,
+    Group::LinkLocal,
+    Group::Metadata,
+    Group::Multicast,
+    Group::GuardedHost,
+];
+/// What a name opens only if it was there when a person opened it.
+const INNER: [Group; 2] = [Group::Private, Group::OnLink];
+
+/// Whether an address is in one of these.
+fn is_in(address: Address, groups: &[Group], now: &Environment) -> bool {
+    let prefixes = groups.iter().flat_map(|group| group.prefixes(now));
+    prefixes.into_iter().any(|prefix| prefix.covers(&address))
+}
+
+/// The ports of a hole for a name.
+fn ports_of(reaches: &Reaches) -> Option<Vec<PortSpec>> {
+    match &reaches.ports {
+        Some(ports) => Some(vec![ports.parse().ok()?]),
+        None => Some(Vec::new()),
+    }
+}
+
+impl State {
+    /// The name that `guard open` opens, where what the session is told counts.
+    pub(super) fn name_to_open(
+        &self,
+        session: SessionId,
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Option<String> {
+        let Target::Name(name) = &to.target else {
+            return None;
+        };
+        let live = self.sessions.live(session)?;
+        let counts = self.policies.speaks_of_names(&live.chain) && !ports.is_empty();
+        counts.then(|| name.as_str().to_owned())
+    }
+
+    /// The addresses of a name that may be opened: what the session was told, or else what guardd has looked up.
+    pub(super) fn addresses_to_open(
+        &self,
+        session: SessionId,
+        name: &str,
+        looked_up: Vec<Prefix>,
+    ) -> Vec<Prefix> {
+        let (now, at) = (self.environment(), clock::now());
+        let known = self.policies.known_names().addresses_of(session, name);
+        let known = known.filter(|(_, until)| *until > at);
+        let mut told: Vec<_> = known.map(|(address, _)| Prefix::host(address)).collect();
+        told.sort_unstable_by_key(Prefix::bits);
+        let mut open = if told.is_empty() { looked_up } else { told };
+        open.retain(|prefix| !is_in(prefix.address(), &NEVER, &now));
+        open.truncate(MAX_ADDRESSES);
+        open
+    }
+
+    /// Whether a name may open an address at all.
+    pub(crate) fn is_for_names(&self, address: Address) -> bool {
+        !is_in(address, &NEVER, &self.environment())
+    }
+
+    /// Keeps what a hole is for: the kernel has its addresses alone.
+    pub(super) fn keep_named(
+        &mut self,
+        (id, name): (HoleId, &str),
+        grant: &Grant,
+        spec: &PortSpec,
+        (expires, about): (BootTime, &About),
+    ) {
+        let now = self.environment();
+        let is_inner = |prefix: &Prefix| is_in(prefix.address(), &INNER, &now);
+        let hole = NamedHole {
+            pattern: name.to_owned(),
+            expires: expires.0,
+            about: about.clone(),
+            reaches: Some(Reaches {
+                ports: ports_shown(spec),
+                read_only: grant.read_only,
+                connections: grant.connections,
+                private: grant.prefixes.iter().any(is_inner),
+            }),
+        };
+        self.named.add(id, hole);
+    }
+
+    /// Opens the addresses of a name that its session knows already.
+    pub(super) fn open_known(&mut self, session: SessionId, name: &str) {
+        let now = clock::now();
+        let known = self.policies.known_names().addresses_of(session, name);
+        let known = known.filter(|(_, until)| *until > now);
+        let known = known.map(|(address, _)| address).collect();
+        self.widen_names(session, name, known);
+    }
+
+    /// Has the holes for a name cover addresses that its session is about to be told of, as far as these belong there.
+    pub(crate) fn widen_names(&mut self, session: SessionId, name: &str, to: Vec<Address>) {
+        let holes = self.named.reaching(session, name, clock::now());
+        if holes.is_empty() {
+            return;
+        }
+        let Ok(open) = self.datapath.holes() else {
+            return;
+        };
+        let now = self.environment();
+        let mut widened = Vec::new();
+        for (id, hole, reaches) in holes {
+            let own = open.iter().filter(|one| one.entry.id == id);
+            let mut covered: Vec<_> = own.map(|one| one.entry.prefix).collect();
+            for address in &to {
+                let is_new = !covered.contains(address) && covered.len() < MAX_ADDRESSES;
+                let belongs = !is_in(*address, &NEVER, &now)
+                    && (reaches.private || !is_in(*address, &INNER, &now));
+                if is_new && belongs && self.widen((id, &hole, &reaches), *address) {
+                    covered.push(*address);
+                    widened.push(id);
+                }
+            }
+        }
+        if !widened.is_empty() {
+            let live = self.datapath.holes().unwrap_or_default().into_iter();
+            let live: Vec<_> = live.filter(|one| widened.contains(&one.entry.id)).collect();
+            self.settle(session, &live);
+        }
+    }
+
+    /// Opens one address. False where a policy denies it, or allows it anyway.
+    fn widen(&mut self, (id, hole, reaches): (HoleId, &NamedHole, &Reaches), to: Address) -> bool {
+        let session = hole.session();
+        let Some(ports) = ports_of(reaches) else {
+            return false;
+        };
+        let Some(live) = self.sessions.live(session) else {
+            return false;
+        };
+        // guardd may not have heard of the answer yet.
+        if self
+            .policies
+            .recall_names(&self.datapath, live.subject(), to)
+            .is_err()
+        {
+            return false;
+        }
+        let terms = HoleTerms {
+            read_only: reaches.read_only,
+            ..HoleTerms::default()
+        };
+        let prefix = Prefix::host(to);
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let granted = Grant::of(
+            sessions,
+            policies,
+            session,
+            vec![prefix],
+            ports.clone(),
+            &terms,
+        );
+        let Ok(grant) = granted else {
+            return false;
+        };
+        let spec = ports.first().copied();
+        let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
+        let most = after(clock::now(), grant.time).0;
+        let expires = BootTime(hole.expires.min(most));
+        let new = NewHole {
+            read_only: reaches.read_only,
+            bytes: hole.about.bytes,
+            ..new_hole(&prefix, &spec, expires, reaches.connections)
+        };
+        match self.datapath.widen_hole(session, id, new) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, hole = id.0, "an address of its name stays closed");
+                false
+            }
+        }
+    }
+
+    /// Open holes as people see them: one for a name by that, with the addresses that it has had.
+    pub(crate) fn shown_holes(&self, live: &[LiveHole]) -> BTreeMap<HoleId, proto::Hole> {
+        let mut listed = self.holes.listed(live, &Clocks::read());
+        for (id, shown) in &mut listed {
+            if let Some(hole) = self.named.get(*id) {
+                shown.destination.clone_from(&hole.pattern);
+                let own = live.iter().filter(|one| one.entry.id == *id);
+                let addresses = own.map(|one| one.entry.prefix.to_ip().to_string());
+                shown.addresses = addresses.collect();
+            }
+        }
+        listed
+    }
+}

@@ -1,0 +1,202 @@
+//! The names that clients show: in TLS (SNI), and in HTTP (Host). Where a destination is reached by its name, they are held to
+//! the names of which the policies say so.
+
+use guard_common::{
+    Address, Connection, NamedKey, PolicyId, PolicyVerdict, Protocol, Verdict, named_verdict,
+    said_of,
+};
+use guard_policy::{DomainName, Pattern, Rule, Target};
+use guard_sys::clock;
+
+use super::{InForce, Policies, Subject};
+
+impl Policies {
+    /// Whether the proxy looks at TLS, and not the kernel half.
+    #[must_use]
+    pub fn is_sni_for_proxy(&self) -> bool {
+        self.is_sni_for_proxy
+    }
+
+    /// Sets that.
+    pub fn set_sni_for_proxy(&mut self, is_for_proxy: bool) {
+        self.is_sni_for_proxy = is_for_proxy;
+    }
+
+    /// The rule by which TLS has to show a name at a TCP port of an address, the outermost policy's.
+    #[must_use]
+    pub fn sni_rule(&self, subject: Subject<'_>, to: Address, port: u16) -> Option<&Rule> {
+        let each = self.judge_each(subject, to, Protocol::TCP, port)?;
+        let rules = each.into_iter().rev().filter_map(|judged| judged.rule);
+        let looks = |spec: &guard_policy::PortSpec| spec.covers(Protocol::TCP, port);
+        rules
+            .into_iter()
+            .find(|rule| rule.sni_ports().iter().any(looks))
+    }
+
+    /// Why a client may not show a name at a TCP port of an address; none if it may. What is no host's name is none that a rule
+    /// has.
+    #[must_use]
+    pub fn refuses_name(
+        &self,
+        subject: Subject<'_>,
+        (to, port): (Address, u16),
+        name: &str,
+    ) -> Option<String> {
+        let to = Connection::new(to, Protocol::TCP, port);
+        let name: Result<DomainName, _> = name.parse();
+        let name = name.ok();
+        let mut refusals = subject.chain.iter().map(|slot| {
+            let Some(policy) = self.slots.get(slot) else {
+                return Some("a policy of its session is not in force".to_owned());
+            };
+            self.refuses(subject, (*slot, policy), &to, name.as_ref())
+        });
+        refusals.find_map(|refusal| refusal)
+    }
+
+    fn refuses(
+        &self,
+        subject: Subject<'_>,
+        (slot, policy): (PolicyId, &InForce),
+        to: &Connection,
+        name: Option<&DomainName>,
+    ) -> Option<String> {
+        let lookup = policy.compiled.lookup();
+        let says = |pattern| said_of(&lookup, slot, pattern, to);
+        let known = subject.session.map(|id| NamedKey::new(id, slot, to.to));
+        let known = known.and_then(|key| self.known.patterns(&key));
+        let decided = named_verdict(says, known.as_ref(), clock::now(), subject.stands);
+        let pattern = name.and_then(|name| policy.compiled.pattern_of(name));
+        let said = pattern.as_ref().map(|pattern| says(pattern.id()));
+        let said = said.filter(guard_common::Said::is_of_pattern);
+        let is_stricter = said
+            .is_some_and(|said| said.verdict.verdict.strictness() > decided.verdict.strictness());
+        let is_held = is_by_name(policy, &decided, to);
+        if !is_stricter && (said.is_some() || !is_held) {
+            return None;
+        }
+        let shown = name.map_or_else(
+            || "what the client names".to_owned(),
+            |name| name.as_str().to_owned(),
+        );
+        let rule = policy.policy.rule(decided.rule);
+        let rule = rule.map_or("the default", |rule| rule.name.as_str());
+        let policy = &policy.policy.name;
+        Some(match (is_stricter, pattern) {
+            (true, Some(pattern)) => {
+                let by = said.and_then(|said| self.rule_name(slot, said.verdict.rule));
+                let by = by.unwrap_or_default();
+                format!(
+                    "the rule `{by}` of the policy {policy} is stricter about {shown} (by {pattern}) than `{rule}` is about this address"
+                )
+            }
+            _ => format!(
+                "the rule `{rule}` of the policy {policy} is about this address by its names, and {shown} is none of those that the policy has there"
+            ),
+        })
+    }
+
+    fn rule_name(&self, slot: PolicyId, rule: u16) -> Option<String> {
+        let rule = self.slots.get(&slot)?.policy.rule(rule)?;
+        Some(rule.name.clone())
+    }
+}
+
+/// Whether a rule is about an address by a name, so that clients have to show one of its names there.
+fn is_by_name(policy: &InForce, decided: &PolicyVerdict, to: &Connection) -> bool {
+    if decided.flags & guard_common::prefix_flags::BY_SNI != 0 {
+        return true;
+    }
+    let Some(rule) = policy.policy.rule(decided.rule) else {
+        return false;
+    };
+    let is_address = |target: &&Target| Pattern::of(target).is_none();
+    let mut addresses = rule.to.iter().filter(is_address);
+    let has_it = addresses.any(|target| {
+        let prefixes = target.prefixes(&policy.fitted).into_iter();
+        prefixes.into_iter().any(|prefix| prefix.covers(&to.to))
+    });
+    policy.speaks_of_names() && decided.verdict != Verdict::Allow && !has_it
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::policies;
+
+    const TEXT: &str = r#"
+version = 1
+default = "deny"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "read-only"
+
+[[rule]]
+name = "forge"
+to = ["forge.example.com", "192.0.2.40"]
+action = "allow"
+tls = "name"
+
+[[rule]]
+name = "shut"
+to = ["shut.api.example.com"]
+action = "deny"
+
+[[rule]]
+name = "net"
+to = ["192.0.2.0/28"]
+action = "read-only"
+"#;
+
+    fn in_force() -> Policies {
+        let source = policies::library::PolicyText::brought(None, TEXT.to_owned());
+        let read = policies::read(&source).unwrap();
+        let environment = guard_policy::Environment {
+            names: [(
+                "forge.example.com".to_owned(),
+                vec![IpAddr::from([192, 0, 2, 41])],
+            )]
+            .into(),
+            judges_names: true,
+            ..guard_policy::Environment::default()
+        };
+        let prepared = policies::compile(source, read, &environment).unwrap();
+        let mut policies = policies::none();
+        policies.put(PolicyId(1), prepared.into());
+        policies
+    }
+
+    #[test]
+    fn names_are_held_to_where_the_name_decides() {
+        let policies = in_force();
+        let chain = [PolicyId(1)];
+        let refuses = |last: u8, port, name: &str| {
+            let to = IpAddr::from([192, 0, 2, last]).into();
+            policies.refuses_name(Subject::from(&chain[..]), (to, port), name)
+        };
+        // Of an exact name by its address, and of an address beside one.
+        for last in [40, 41] {
+            assert_eq!(refuses(last, 443, "FORGE.example.com"), None);
+            for other in [
+                "other.example.com",
+                "a.api.example.com",
+                "shut.api.example.com",
+                "",
+                "192.0.2.41",
+            ] {
+                assert!(refuses(last, 443, other).is_some(), "{other}");
+            }
+            assert_eq!(refuses(last, 22, "forge.example.com"), None);
+        }
+        // Where the address decides, only what is stricter is refused.
+        assert_eq!(refuses(1, 443, "other.example.com"), None);
+        assert_eq!(refuses(1, 443, "a.api.example.com"), None);
+        let why = refuses(1, 443, "shut.api.example.com").unwrap();
+        assert!(why.contains("`shut`") && why.contains("`net`"), "{why}");
+    }
+}

@@ -1,0 +1,526 @@
+//! Questions for names. Many new names below one zone become one request, as neighbouring addresses do (`bursts.rs`).
+
+use std::collections::HashSet;
+
+use guard_common::{BootTime, NameId, Protocol, SessionId};
+use guard_proto::{self as proto, Question, record::Gathered};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    control::failure::CallError,
+    policies::labels,
+    requests::{
+        Pending, RequestKey, Requests,
+        bursts::{self, Extent, MANY, MOST, MOST_SHOWN, WINDOW},
+    },
+};
+
+/// Record types that one request names at most.
+const MAX_TYPES: usize = 8;
+/// Where name servers listen.
+const DNS: u16 = 53;
+
+/// A name that was asked for, and the id of the request about it alone, where there was one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Member {
+    name: String,
+    id: Option<String>,
+}
+
+/// Many names below one zone that are asked about together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameBurst {
+    zone: String,
+    members: Vec<Member>,
+}
+
+impl NameBurst {
+    fn over(zone: &str) -> Self {
+        Self {
+            zone: zone.to_owned(),
+            members: Vec::new(),
+        }
+    }
+
+    /// The pattern for all of it.
+    #[must_use]
+    pub fn pattern(&self) -> String {
+        format!("*.{}", self.zone)
+    }
+
+    /// Whether a name is part of it.
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        labels::is_below(name, &self.zone)
+    }
+
+    /// Adds a name, and the id of the request about it. Returns whether it is new. All of the zone is no name.
+    fn add(&mut self, name: &str, id: Option<String>) -> bool {
+        let is_known = self.members.iter().any(|member| member.name == name);
+        let is_new = !is_known && !name.starts_with("*.") && self.members.len() < MOST;
+        if is_new {
+            let name = name.to_owned();
+            self.members.push(Member { name, id });
+        }
+        is_new
+    }
+
+    /// The ids of the requests that became this one.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let members = self.members.iter();
+        members.filter_map(|member| member.id.as_deref())
+    }
+
+    /// The ids of those that one of these patterns is for.
+    pub fn ids_in(&self, patterns: &[String]) -> impl Iterator<Item = &str> {
+        let members = self.members.iter();
+        let meant = members.filter(|member| is_in(member, patterns));
+        meant.filter_map(|member| member.id.as_deref())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.members.iter().map(|one| one.name.len() as u64).sum()
+    }
+
+    fn to_shown(&self) -> proto::Burst {
+        let names = self.members.iter().take(MOST_SHOWN);
+        proto::Burst {
+            prefix: self.pattern(),
+            addresses: names.map(|one| one.name.clone()).collect(),
+            count: self.members.len(),
+        }
+    }
+
+    /// What a yes opens, to a burst with the id `own` that was named by `id`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Extent::of`].
+    pub fn chosen(&self, extent: Extent, own: &str, id: &str) -> Result<Vec<String>, CallError> {
+        if own != id && !extent.is_none() {
+            return Err(bursts::only_a_part(own, id));
+        }
+        if extent.prefix {
+            return Ok(vec![self.pattern()]);
+        }
+        let members = self.members.iter();
+        let chosen: Vec<_> = match extent.tried {
+            Some(count) => members
+                .take(usize::try_from(count).unwrap_or(usize::MAX))
+                .collect(),
+            None => {
+                let own = self
+                    .members
+                    .iter()
+                    .find(|one| one.id.as_deref() == Some(id));
+                own.or(self.members.first()).into_iter().collect()
+            }
+        };
+        match chosen.len() {
+            1..=MOST_SHOWN => Ok(chosen.into_iter().map(|one| one.name.clone()).collect()),
+            count => Err(cannot_open(count, id, &self.pattern())),
+        }
+    }
+
+    /// What is left when these are opened.
+    fn without(&self, opened: &[String]) -> Option<Self> {
+        let mut members = self.members.clone();
+        members.retain(|member| !is_in(member, opened));
+        let is_open = opened.contains(&self.pattern());
+        (!is_open && !members.is_empty()).then(|| Self {
+            members,
+            zone: self.zone.clone(),
+        })
+    }
+}
+
+fn is_in(member: &Member, patterns: &[String]) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| labels::covers(pattern, &member.name))
+}
+
+fn cannot_open(count: usize, id: &str, all: &str) -> CallError {
+    CallError::invalid(
+        format!("cannot let {count} names of {id} be asked for one by one"),
+        format!("one answer is for 1 to {MOST_SHOWN} of them, and nothing was opened"),
+        format!("guard approve {id} --prefix is for {all}"),
+    )
+}
+
+impl RequestKey {
+    /// That a session asks for a name, or for all below a zone.
+    #[must_use]
+    pub fn of_name(session: SessionId, pattern: &str) -> Self {
+        Self {
+            session,
+            destination: NameId::of(pattern).key(),
+            protocol: Protocol::UDP,
+            port: DNS,
+            http: None,
+            question: Some(pattern.into()),
+        }
+    }
+
+    /// Whether a pattern is for the name that it is about.
+    #[must_use]
+    pub fn is_asked_by(&self, pattern: &str) -> bool {
+        let name = self.question.as_deref();
+        name.is_some_and(|name| labels::covers(pattern, name))
+    }
+}
+
+impl Pending {
+    /// Whether it is a burst of names with that one in it.
+    pub(super) fn has_name(&self, key: &RequestKey) -> bool {
+        let names = self
+            .names
+            .as_ref()
+            .filter(|_| key.session == self.key.session);
+        names
+            .zip(key.question.as_deref())
+            .is_some_and(|(names, name)| names.covers(name))
+    }
+
+    /// Adds a name to a burst of them. Returns whether it is new.
+    pub(super) fn add_name(&mut self, key: &RequestKey, id: Option<String>) -> bool {
+        let (Some(names), Some(name)) = (&mut self.names, key.question.as_deref()) else {
+            return false;
+        };
+        let is_new = names.add(name, id);
+        if is_new {
+            self.show_names();
+        }
+        is_new
+    }
+
+    fn show_names(&mut self) {
+        let Some(names) = &self.names else { return };
+        let shown = &mut self.shown;
+        shown.burst = Some(names.to_shown());
+        shown.destination.host = Some(names.pattern());
+        if let Some(question) = &mut shown.question {
+            question.name = names.pattern();
+            question.bytes = names.bytes();
+        }
+    }
+
+    /// Takes over the types of another question.
+    pub(super) fn add_types(&mut self, types: &[String]) -> bool {
+        let Some(question) = &mut self.shown.question else {
+            return false;
+        };
+        let before = question.types.len();
+        for kind in types {
+            if question.types.len() < MAX_TYPES && !question.types.contains(kind) {
+                question.types.push(kind.clone());
+            }
+        }
+        question.types.len() > before
+    }
+
+    /// What is left of a burst of names after a yes for these; its id is `new`, unless one name is left that has an id of its own.
+    fn without_names(self, opened: &[String], new: String) -> Option<Self> {
+        let burst = self.names.as_ref()?.without(opened)?;
+        let alone = burst.members.len() == 1;
+        let first = burst.members.first()?.clone();
+        let own = first.id.filter(|own| alone && *own != self.shown.id);
+        let key = RequestKey::of_name(self.key.session, &first.name);
+        let mut left = Self {
+            key,
+            names: (!alone).then_some(burst),
+            ..self
+        };
+        left.shown.id = own.unwrap_or(new);
+        left.shown.burst = None;
+        left.shown.destination.host = Some(first.name.clone());
+        if let Some(question) = &mut left.shown.question {
+            question.bytes = first.name.len() as u64;
+            question.name = first.name;
+        }
+        left.show_names();
+        Some(left)
+    }
+}
+
+impl Requests {
+    /// Notes another type that a name was asked for by.
+    pub fn note_type(&mut self, id: &str, kind: &str) {
+        let found = self.pending.iter_mut().find(|one| one.shown.id == id);
+        if found.is_some_and(|known| known.add_types(&[kind.to_owned()])) {
+            self.version += 1;
+        }
+    }
+
+    /// Makes a burst of the questions around this one, if there are enough of them: the oldest takes in the others.
+    pub fn gather_names(&mut self, key: &RequestKey, now: BootTime) -> Option<Gathered> {
+        let zone = labels::zone_of(key.question.as_deref()?)?;
+        let beside = self.pending.iter().filter(|one| {
+            let is_there = one
+                .key
+                .question
+                .as_deref()
+                .map(|name| labels::is_below(name, zone));
+            one.key.session == key.session && is_there == Some(true)
+        });
+        if beside.clone().any(|one| one.names.is_some()) || self.has_refused_below(key, zone, now) {
+            return None;
+        }
+        let window = WINDOW.as_nanos() as u64;
+        let is_recent = |one: &&Pending| now.0.saturating_sub(one.asked.0) <= window;
+        if beside.clone().filter(is_recent).count() < MANY {
+            return None;
+        }
+        let ids: HashSet<_> = beside.map(|one| one.shown.id.clone()).collect();
+        self.merge_names(zone, &ids)
+    }
+
+    fn merge_names(&mut self, zone: &str, ids: &HashSet<String>) -> Option<Gathered> {
+        let mut pending = self.pending.iter();
+        let first = pending.position(|one| ids.contains(&one.shown.id))?;
+        let merged = self.take_all(|one| ids.contains(&one.shown.id));
+        let mut merged = merged.into_iter();
+        let mut root = merged.next()?;
+        root.names = Some(NameBurst::over(zone));
+        let (key, request) = (root.key.clone(), root.shown.id.clone());
+        root.add_name(&key, Some(request.clone()));
+        let mut others = Vec::new();
+        for other in merged {
+            others.push(other.shown.id.clone());
+            root.absorb(other);
+        }
+        root.show_names();
+        self.grown.insert(request.clone());
+        self.pending.insert(first, root);
+        Some(Gathered {
+            request,
+            prefix: format!("*.{zone}"),
+            others,
+        })
+    }
+
+    /// Whether a person has said no to a name below a zone: then all of it is not offered.
+    fn has_refused_below(&self, key: &RequestKey, zone: &str, now: BootTime) -> bool {
+        let mut muted = self.muted.iter();
+        muted.any(|(other, no)| {
+            let name = other.question.as_deref();
+            let is_there = name.is_some_and(|name| labels::is_below(name, zone));
+            no.until > now && other.session == key.session && is_there
+        })
+    }
+
+    /// Whether a person has said no to all of a zone that the name is in.
+    pub(super) fn is_zone_refused(&self, key: &RequestKey, now: BootTime) -> bool {
+        if key.question.is_none() {
+            return false;
+        }
+        let mut muted = self.muted.iter();
+        muted.any(|(other, no)| {
+            let pattern = other.question.as_deref();
+            let is_covered = pattern.is_some_and(|pattern| key.is_asked_by(pattern));
+            no.until > now && other.session == key.session && is_covered
+        })
+    }
+
+    /// Restores the burst of names of a request that is adopted after a restart.
+    pub fn put_names(&mut self, id: &str, names: Option<NameBurst>) {
+        if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
+            known.names = names;
+            known.show_names();
+        }
+    }
+
+    /// Removes what a yes for these patterns answers of a request.
+    pub fn take_names(&mut self, id: &str, opened: &[String], new: Option<String>) {
+        let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
+            return;
+        };
+        self.version += 1;
+        let answered = self.pending.remove(at);
+        let rest = new.and_then(|new| answered.without_names(opened, new));
+        if let Some(rest) = rest {
+            self.grown.insert(rest.shown.id.clone());
+            self.pending.insert(at, rest);
+        }
+    }
+
+    /// Drops the questions of a session that a pattern is for, and each no to them.
+    pub fn settle_names(&mut self, session: SessionId, pattern: &str) {
+        self.take_all(|one| {
+            let is_covered = match &one.names {
+                Some(names) => labels::covers(pattern, &names.pattern()),
+                None => one.key.is_asked_by(pattern),
+            };
+            one.key.session == session && is_covered
+        });
+        self.muted
+            .retain(|key, _| key.session != session || !key.is_asked_by(pattern));
+    }
+}
+
+/// What people see of a question for a name.
+#[must_use]
+pub fn question(name: &str, kind: &str) -> Question {
+    Question {
+        name: name.to_owned(),
+        types: vec![kind.to_owned()],
+        bytes: name.len() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, convert::Infallible};
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::{MAX_PER_SESSION, Noted, tests::shown},
+        *,
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Notes it, and gathers what is a burst then, as guardd does.
+    fn ask(table: &mut Requests, session: u32, name: &str, now: u64, id: u32) -> Noted {
+        let key = RequestKey::of_name(SessionId(session), name);
+        let whose = (1000, SessionId(session));
+        let Ok(noted) = table.note(key.clone(), whose, BootTime(now), || {
+            Ok::<_, Infallible>(proto::Request {
+                question: Some(question(name, "A")),
+                ..shown(id)
+            })
+        });
+        if matches!(noted, Noted::New(_))
+            && let Some(gathered) = table.gather_names(&key, BootTime(now))
+        {
+            return Noted::Again(gathered.request);
+        }
+        noted
+    }
+
+    fn host(number: u32) -> String {
+        format!("n{number}.evil.example")
+    }
+
+    #[test]
+    fn many_new_names_of_a_zone_are_one_request() {
+        let mut table = Requests::without_files(100);
+        for id in 1..=3 {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(ask(&mut table, 1, &host(id), SECOND, id), new);
+        }
+        // Another session and another zone are no part of it.
+        ask(&mut table, 2, &host(4), SECOND, 11);
+        ask(&mut table, 1, "n4.other.example", SECOND, 12);
+        let joined = Noted::Again("r1".to_owned());
+        assert_eq!(ask(&mut table, 1, &host(4), 2 * SECOND, 4), joined);
+        assert_eq!(
+            ask(&mut table, 1, "a.b.evil.example", 3 * SECOND, 5),
+            joined
+        );
+        // All of it, where a session has asked for more than it may.
+        assert_eq!(ask(&mut table, 1, "*.evil.example", 3 * SECOND, 6), joined);
+        assert_eq!(table.pending().len(), 3);
+        let burst = table.get("r3").unwrap().shown.clone();
+        assert_eq!(burst.id, "r1");
+        assert_eq!(burst.question.unwrap().name, "*.evil.example");
+        assert_eq!(burst.burst.unwrap().count, 5);
+        let kept = table.to_keep();
+        let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
+        assert_eq!(kept.1.names, table.get("r1").unwrap().names);
+    }
+
+    #[test]
+    fn a_yes_is_for_what_was_chosen_and_leaves_the_rest() {
+        let mut table = Requests::without_files(100);
+        for id in 1..=6 {
+            ask(&mut table, 1, &host(id), SECOND, id);
+        }
+        let asked = table.get("r1").unwrap().clone();
+        let names = asked.names.as_ref().unwrap();
+        let tried = Extent {
+            tried: Some(2),
+            ..Extent::default()
+        };
+        let chosen = |extent, id| names.chosen(extent, "r1", id);
+        assert_eq!(chosen(Extent::default(), "r3").unwrap(), [host(3)]);
+        assert_eq!(chosen(tried, "r1").unwrap(), [host(1), host(2)]);
+        assert!(chosen(tried, "r2").is_err());
+        let opened = chosen(tried, "r1").unwrap();
+        table.take_names("r1", &opened, Some("r9".to_owned()));
+        let rest = table.get("r9").unwrap();
+        assert_eq!(rest.shown.burst.as_ref().unwrap().count, 4);
+        assert!(table.get("r1").is_none() && table.get("r4").is_some());
+        table.settle_names(SessionId(1), "*.evil.example");
+        assert!(table.pending().is_empty());
+    }
+
+    #[test]
+    fn a_no_to_a_zone_is_one_to_each_name_and_is_not_offered_again() {
+        let mut table = Requests::without_files(100);
+        let zone = RequestKey::of_name(SessionId(1), "*.evil.example");
+        table.mute(zone, shown(9), BootTime(100 * SECOND));
+        assert_eq!(ask(&mut table, 1, &host(1), SECOND, 1), Noted::Muted);
+        let elsewhere = ask(&mut table, 1, "evil.example", SECOND, 2);
+        assert_eq!(elsewhere, Noted::New("r2".to_owned()));
+        let later = ask(&mut table, 1, &host(1), 100 * SECOND, 3);
+        assert_eq!(later, Noted::New("r3".to_owned()));
+        let one = RequestKey::of_name(SessionId(1), &host(2));
+        table.mute(one, shown(8), BootTime(1000 * SECOND));
+        for id in 4..=9 {
+            ask(&mut table, 1, &host(id), 101 * SECOND, id);
+        }
+        assert!(table.pending().iter().all(|one| one.names.is_none()));
+    }
+
+    fn names() -> impl Strategy<Value = String> {
+        let zone = prop::sample::select(vec!["evil.example", "a.example", "shop.co.uk", "co.uk"]);
+        ("[a-f]{1,2}", any::<bool>(), zone).prop_map(|(label, deep, zone)| match deep {
+            true => format!("{label}.x.{zone}"),
+            false => format!("{label}.{zone}"),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Whatever is asked for: each name is found in one request, and a burst is of one session and zone, holds only what
+        /// was asked for there, and is as large as it says.
+        #[test]
+        fn nothing_is_lost_in_a_burst_of_names(tried in prop::collection::vec((1_u32..3, names(), 0_u64..6), 0..60)) {
+            let mut table = Requests::without_files(1000);
+            let (mut now, mut known) = (0, BTreeSet::new());
+            for ((session, name, later), id) in tried.into_iter().zip(1..) {
+                now += later * SECOND;
+                match ask(&mut table, session, &name, now, id) {
+                    Noted::New(id) | Noted::Again(id) => prop_assert!(table.get(&id).is_some()),
+                    other => panic!("{other:?}"),
+                }
+                known.insert((session, name));
+            }
+            for (session, name) in &known {
+                let key = RequestKey::of_name(SessionId(*session), name);
+                let found = table.pending().iter().filter(|one| one.is_about(&key));
+                prop_assert_eq!(found.count(), 1, "{}", name);
+            }
+            for one in table.pending() {
+                let Some(names) = &one.names else { continue };
+                let session = one.key.session.0;
+                let within = known.iter().filter(|(of, name)| *of == session && names.covers(name));
+                prop_assert_eq!(within.count(), names.members.len());
+                prop_assert!(names.members.len() >= MANY);
+                prop_assert!(names.ids().any(|id| id == one.shown.id));
+            }
+        }
+
+        #[test]
+        fn no_flood_of_names_takes_more_than_its_share(zones in prop::collection::vec("[a-z]{4}", 0..300)) {
+            let mut table = Requests::without_files(100);
+            for (zone, id) in zones.iter().zip(1..) {
+                ask(&mut table, 1, &format!("x.{zone}.example"), u64::from(id) * SECOND, id);
+            }
+            prop_assert!(table.pending().len() <= MAX_PER_SESSION);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A person's answers to questions for names: a yes is a hole for the name (`grants/names.rs`), through which nothing but
+//! questions pass.
+
+use guard_common::{HoleId, SessionId};
+use guard_policy as policy;
+use guard_proto::{
+    self as proto, HoleTerms, moment,
+    record::{Answered, HoleClose, HoleOpen},
+};
+use guard_sys::clock::{self, Clocks};
+use jiff::Timestamp;
+
+use crate::{
+    changes::Change,
+    control::{answering::Answering, failure::CallError, ids},
+    grants::{
+        grant,
+        holes::About,
+        names::{NamedHole, QUESTIONS},
+    },
+    record::audit::LogEntry,
+    requests::{Pending, bursts, bursts::Extent, events},
+    state::State,
+    times::after,
+};
+
+impl State {
+    /// Answers a question with yes.
+    ///
+    /// # Errors
+    ///
+    /// Why no hole can be opened; then the request still waits.
+    pub fn approve_question(
+        &mut self,
+        by: &Answering,
+        (called, asked): (&str, &Pending),
+        extent: Extent,
+        terms: &HoleTerms,
+    ) -> Result<proto::Holes, CallError> {
+        let patterns = match (&asked.names, &asked.key.question) {
+            (Some(names), _) => names.chosen(extent, &asked.shown.id, called)?,
+            (None, Some(name)) if extent.is_none() => vec![name.to_string()],
+            _ => return Err(bursts::no_burst(called)),
+        };
+        let (time, warnings) = self.question_term(asked, terms)?;
+        let answered = ids_of(asked, called, &patterns);
+        let is_rest = asked
+            .names
+            .as_ref()
+            .is_some_and(|names| !patterns.contains(&names.pattern()));
+        let new = is_rest.then(|| self.datapath.next_request()).transpose()?;
+        let opened_by = self.machine.user(by.who.uid());
+        self.recorder.reserve()?;
+        let record = Answered {
+            request: answered[0].clone().into(),
+            called: (called != answered[0]).then_some(called).into(),
+            parts: asked.names.is_some().then(|| answered[1..].to_vec()).into(),
+            answer: "yes".into(),
+            opens: patterns.clone().into(),
+            seconds: time.as_secs_f64().into(),
+            shown: events::as_shown(&asked.shown).into(),
+            by: opened_by.clone().into(),
+            from: by.from.clone().into(),
+            ..Answered::default()
+        };
+        self.recorder
+            .write(LogEntry::of(&asked.shown.session, asked.owner, record))?;
+        let about = About {
+            session: asked.key.session.0,
+            owner: asked.owner,
+            opened_by,
+            reason: asked.shown.note.clone(),
+            opened_at: Timestamp::now(),
+            bytes: None,
+        };
+        let expires = after(clock::now(), time);
+        let holes = patterns.iter().map(|pattern| NamedHole {
+            pattern: pattern.clone(),
+            expires: expires.0,
+            about: about.clone(),
+            reaches: None,
+        });
+        let holes = self.open_names(by, holes.collect(), &answered[0])?;
+        self.recorder
+            .counters()
+            .answered("yes", asked.shown.asked_at);
+        self.requests
+            .note_answers(&about.opened_by, asked.owner, &answered, "yes");
+        let new = new.map(|number| format!("r{number}"));
+        self.requests.take_names(called, &patterns, new);
+        for pattern in &patterns {
+            self.requests.settle_names(asked.key.session, pattern);
+        }
+        self.apply(Change::Answers);
+        Ok(proto::Holes { holes, warnings })
+    }
+
+    /// How long a yes to a question lasts, and what a person should know.
+    fn question_term(
+        &self,
+        asked: &Pending,
+        terms: &HoleTerms,
+    ) -> Result<(std::time::Duration, Vec<String>), CallError> {
+        let is_counted = [terms.connections, terms.requests]
+            .iter()
+            .any(Option::is_some);
+        if is_counted || terms.bytes.is_some() || terms.read_only {
+            return Err(only_time(&asked.shown.id));
+        }
+        let session = self.sessions.live(asked.key.session);
+        let session = session.ok_or_else(|| ids::no_session(&asked.shown.session))?;
+        let longest = grant::longest_of(&self.policies, &session.chain);
+        let time = grant::term(terms.seconds)?;
+        let shortened = (time > longest).then(|| {
+            format!(
+                "the hole lasts {} instead of {}: the policy's max_hole",
+                policy::format_duration(longest),
+                policy::format_duration(time),
+            )
+        });
+        Ok((time.min(longest), shortened.into_iter().collect()))
+    }
+
+    /// Opens holes for questions: in the audit log first. Where one cannot be written there, none stays open.
+    fn open_names(
+        &mut self,
+        by: &Answering,
+        holes: Vec<NamedHole>,
+        request: &str,
+    ) -> Result<Vec<proto::Hole>, CallError> {
+        let mut opened = Vec::new();
+        for hole in holes {
+            let written = self.write_name(by, &hole, request);
+            match written {
+                Ok(id) => opened.push((id, hole)),
+                Err(refusal) => {
+                    for (id, hole) in opened {
+                        self.name_closed(id, &hole, "not written down", None);
+                    }
+                    return Err(refusal);
+                }
+            }
+        }
+        let clocks = Clocks::read();
+        let mut shown = Vec::new();
+        for (id, hole) in opened {
+            shown.push(hole.shown(id, &clocks));
+            self.recorder.counters().hole_opened();
+            self.named.add(id, hole);
+        }
+        Ok(shown)
+    }
+
+    fn write_name(
+        &mut self,
+        by: &Answering,
+        hole: &NamedHole,
+        request: &str,
+    ) -> Result<HoleId, CallError> {
+        let id = self.datapath.next_hole()?;
+        let expires = guard_common::BootTime(hole.expires);
+        let record = HoleOpen {
+            hole: ids::hole(id).into(),
+            destination: hole.pattern.clone().into(),
+            ports: QUESTIONS.into(),
+            reason: hole.about.reason.clone().into(),
+            request: request.into(),
+            expires_at: moment::text(Clocks::read().calendar(expires)).into(),
+            by: hole.about.opened_by.clone().into(),
+            from: by.from.clone().into(),
+            ..HoleOpen::default()
+        };
+        let session = ids::session(hole.session());
+        self.recorder
+            .write(LogEntry::of(session, hole.about.owner, record))?;
+        match self.recorder.sync() {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                self.name_closed(id, hole, "not written down", None);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Closes a hole for a name, if it is one.
+    pub fn close_name(&mut self, id: HoleId, by: &Answering) -> bool {
+        let Some(hole) = self.named.remove(id) else {
+            return false;
+        };
+        self.name_closed(id, &hole, "closed", Some(by));
+        true
+    }
+
+    /// Writes the end of a hole for a name to the audit log, and removes its file.
+    pub(crate) fn name_closed(
+        &mut self,
+        id: HoleId,
+        hole: &NamedHole,
+        why: &str,
+        by: Option<&Answering>,
+    ) {
+        self.recorder.counters().hole_closed(why, 0);
+        let (by, from) = self.machine.told_by(by);
+        let record = HoleClose {
+            hole: ids::hole(id).into(),
+            why: why.into(),
+            by,
+            from,
+            ..HoleClose::default()
+        };
+        let session = ids::session(hole.session());
+        self.recorder
+            .note(LogEntry::of(session, hole.about.owner, record));
+        // In this order: if guardd is killed in between, the end is written twice, not never.
+        self.named.remove_file(id);
+    }
+
+    /// Ends the holes for names that have expired.
+    pub fn end_names(&mut self, now: guard_common::BootTime) {
+        for (id, hole) in self.named.take_expired(now) {
+            self.name_closed(id, &hole, "expired", None);
+        }
+    }
+
+    /// Ends the holes for names of a session that has ended.
+    pub fn end_names_of(&mut self, session: SessionId) {
+        for (id, hole) in self.named.take_session(session) {
+            self.name_closed(id, &hole, "the session has ended", None);
+        }
+    }
+
+    /// Takes over the holes for names that an earlier guardd has kept.
+    pub fn adopt_named(&mut self) {
+        let now = clock::now();
+        for (id, hole) in self.named.kept() {
+            if hole.reaches.is_some() {
+                // The kernel says whether that is open.
+                match self.holes.is_open(id) {
+                    true => self.named.add(id, hole),
+                    false => self.named.remove_file(id),
+                }
+                continue;
+            }
+            match self.sessions.live(hole.session()).is_some() && hole.expires > now.0 {
+                true => self.named.add(id, hole),
+                false => self.name_closed(id, &hole, "expired while guardd was down", None),
+            }
+        }
+    }
+}
+
+/// The ids that a yes for these answers: first the one of the record, then those of its parts.
+fn ids_of(asked: &Pending, called: &str, patterns: &[String]) -> Vec<String> {
+    let own = asked.shown.id.as_str();
+    let Some(names) = &asked.names else {
+        return vec![own.to_owned()];
+    };
+    let ids: Vec<_> = names.ids_in(patterns).collect();
+    let first = if ids.contains(&own) { own } else { called };
+    let parts = ids.into_iter().filter(|id| *id != first);
+    std::iter::once(first)
+        .chain(parts)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The error for a budget of questions.
+fn only_time(id: &str) -> CallError {
+    CallError::invalid(
+        format!("cannot answer {id} with anything but a time"),
+        "it is about a name that is asked for, and questions are not counted",
+        format!("guard approve {id} --for 15m"),
+    )
+}

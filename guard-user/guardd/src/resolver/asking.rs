@@ -1,0 +1,281 @@
+//! Questions that a person is asked about before any of their labels leave: held where an approver is there, and refused at once
+//! where none is, with a request that stays.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use guard_common::{BootTime, SessionId, Verdict};
+use guard_proto::{
+    self as proto, Endpoint, Question,
+    names::{Number, Tgid, ToResolver},
+    record::{Denied, Destination},
+};
+use guard_sys::clock::{self, Clocks};
+
+use crate::{
+    changes::Change,
+    control::{failure::CallError, ids},
+    record::audit::LogEntry,
+    requests::{Noted, RequestKey, events, questions::question},
+    state::State,
+    times::after,
+};
+
+/// How long a question is held: as long as the resolver waits.
+const PERSON: Duration = Duration::from_millis(4500);
+/// Questions of one session that are held at once; more are refused.
+const MAX_OF_SESSION: usize = 64;
+/// Where name servers listen.
+const PORT: u16 = 53;
+/// What is beware of where a zone is flooded.
+const FLOOD: &str = "so many new names below it carry data to whoever owns the zone";
+
+/// A question as the resolver tells of it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Whose.
+    pub session: SessionId,
+    /// The process.
+    pub tgid: Tgid,
+    /// The name, or `*.zone.example`.
+    pub name: String,
+    /// The type.
+    pub kind: String,
+    /// The server that was meant.
+    pub server: IpAddr,
+}
+
+impl Asked {
+    /// As people see where it was to go.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: self.server.to_canonical().to_string(),
+            port: Some(PORT),
+            protocol: Question::PROTOCOL.to_owned(),
+            host: Some(self.name.clone()),
+        }
+    }
+}
+
+/// A question that is held.
+#[derive(Clone, Debug)]
+struct Held {
+    asked: Asked,
+    key: RequestKey,
+    request: String,
+    until: BootTime,
+}
+
+/// Those that are held, by the resolver's numbers.
+#[derive(Debug, Default)]
+pub(super) struct HeldQuestions(BTreeMap<u64, Held>);
+
+impl HeldQuestions {
+    fn has_room(&self, session: SessionId) -> bool {
+        let own = self.0.values().filter(|held| held.key.session == session);
+        own.count() < MAX_OF_SESSION
+    }
+
+    /// Until when the last of those is held that wait for the answer to a request.
+    fn until(&self, request: &str) -> Option<BootTime> {
+        let of = self.0.values().filter(|held| held.request == request);
+        of.map(|held| held.until).max()
+    }
+
+    /// Removes all; returns the requests for which they were held.
+    pub(super) fn take_all(&mut self) -> Vec<String> {
+        let all = std::mem::take(&mut self.0).into_values();
+        all.map(|held| held.request).collect()
+    }
+}
+
+impl State {
+    /// Answers the resolver whether a name may be asked for: now, or by [`Self::settle_questions`] later.
+    pub(super) fn resolver_asks(&mut self, number: Number, asked: Asked) {
+        match self.asks_person(number, asked) {
+            Ok(None) => {}
+            Ok(Some(yes)) => self.answer_question(number, yes),
+            Err(error) => {
+                tracing::warn!(%error, "nobody can be asked about a name");
+                self.answer_question(number, false);
+            }
+        }
+    }
+
+    pub(super) fn answer_question(&mut self, number: Number, yes: bool) {
+        let answer = ToResolver::Answer { number, yes };
+        self.resolver.say(answer, Vec::new());
+    }
+
+    /// The answer; none where the question is held for an approver.
+    fn asks_person(&mut self, number: Number, asked: Asked) -> Result<Option<bool>, CallError> {
+        let now = clock::now();
+        if self.named.lets_ask(asked.session, &asked.name, now) {
+            return Ok(Some(true));
+        }
+        let key = RequestKey::of_name(asked.session, &asked.name);
+        let noted = self.ask_name(&key, &asked, now)?;
+        let (Noted::New(request) | Noted::Again(request)) = noted else {
+            let why = match noted {
+                Noted::Muted => "a person said no",
+                _ => "as many requests wait as guardd keeps",
+            };
+            self.note_refused_name(&asked, why);
+            return Ok(Some(false));
+        };
+        let live = self.sessions.live(asked.session);
+        let hold = live.and_then(|live| self.holds.time_of(live, &self.policies, &self.requests));
+        if hold.is_none() || !self.resolver.held.has_room(asked.session) {
+            self.note_refused_name(&asked, "nobody was there to be asked");
+            self.apply(Change::Requests);
+            return Ok(Some(false));
+        }
+        let held = Held {
+            asked,
+            key,
+            request: request.clone(),
+            until: after(now, PERSON),
+        };
+        self.resolver.held.0.insert(number.0, held);
+        self.show_held_questions(&request);
+        self.apply(Change::Requests);
+        Ok(None)
+    }
+
+    /// Makes a request for a name, or counts one more attempt for the one that is pending.
+    fn ask_name(
+        &mut self,
+        key: &RequestKey,
+        asked: &Asked,
+        at: BootTime,
+    ) -> Result<Noted, CallError> {
+        let Some(session) = self.sessions.live(key.session) else {
+            return Err(ids::no_session(&ids::session(key.session)));
+        };
+        let outermost = key.of(session.outermost());
+        if outermost != *key && self.requests.is_refused(&outermost, at) {
+            return Ok(Noted::Muted);
+        }
+        let (owner, share) = (session.about.uid, session.outermost());
+        let chain = self.name_chain(key.session, &asked.name);
+        let stops = chain
+            .iter()
+            .find(|link| link.verdict != Verdict::Allow.as_str());
+        let policy = stops.or(chain.first()).map(|link| link.policy.clone());
+        let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
+        let question = question(&asked.name, &asked.kind);
+        let beware = question.zone().map(|_| FLOOD.to_owned());
+        let draft = proto::Request {
+            chain,
+            user: self.machine.user(owner),
+            pid,
+            comm: process.comm,
+            exe: process.exe,
+            command: process.command,
+            question: Some(question),
+            ..events::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
+        };
+        let warning = process.warning.or(beware);
+        let noted = self.put(key.clone(), (owner, share), at, (draft, warning))?;
+        if let Noted::New(id) | Noted::Again(id) = &noted {
+            self.requests.note_type(id, &asked.kind);
+        }
+        Ok(noted)
+    }
+
+    /// What each policy of a session says of a name, the outermost first. That of so many names below a zone all let pass, and
+    /// the outermost is asked for more.
+    fn name_chain(&self, id: SessionId, name: &str) -> Vec<proto::ChainLink> {
+        let Some(session) = self.sessions.live(id) else {
+            return Vec::new();
+        };
+        let sessions = session.with_those_around().into_iter();
+        let slots = session.chain.iter().rev();
+        let links = sessions.zip(slots).enumerate().map(|(at, (of, slot))| {
+            let is_flood = name.starts_with("*.") && at == 0;
+            let asks = is_flood || self.policies.asks_about(*slot, name) != Some(false);
+            let verdict = if asks {
+                Verdict::Confirm
+            } else {
+                Verdict::Allow
+            };
+            proto::ChainLink {
+                session: ids::session(SessionId(of)),
+                policy: self.policies.name_of(&[*slot]),
+                rule: None,
+                verdict: verdict.as_str().to_owned(),
+                reason: None,
+            }
+        });
+        links.collect()
+    }
+
+    /// Answers the held questions that a person has answered.
+    pub fn settle_questions(&mut self) {
+        let now = clock::now();
+        let all: Vec<_> = self
+            .resolver
+            .held
+            .0
+            .iter()
+            .map(|(n, held)| (*n, held.key.clone()))
+            .collect();
+        for (number, key) in all {
+            let name = key.question.as_deref().unwrap_or_default();
+            let outermost = key.of(self.sessions.outermost_of(key.session));
+            let is_refused = |key: &RequestKey| self.requests.is_refused(key, now);
+            let yes = self.named.lets_ask(key.session, name, now);
+            let is_over = self.requests.find(&key).is_none();
+            if yes || is_over || is_refused(&key) || is_refused(&outermost) {
+                self.end_question(number);
+                self.answer_question(Number(number), yes);
+            }
+        }
+    }
+
+    fn end_question(&mut self, number: u64) -> Option<Asked> {
+        let held = self.resolver.held.0.remove(&number)?;
+        self.show_held_questions(&held.request);
+        Some(held.asked)
+    }
+
+    /// Nobody waits for the answer to a question any more: its time is up, or its policy is another.
+    pub(super) fn question_gone(&mut self, number: Number) {
+        if let Some(asked) = self.end_question(number.0) {
+            self.note_refused_name(&asked, "nobody answered in time");
+        }
+    }
+
+    /// Shows on a request whether, and until when, a question is held for its answer.
+    fn show_held_questions(&mut self, request: &str) {
+        let until = self.resolver.held.until(request);
+        let until = until.map(|until| Clocks::read().calendar(until));
+        self.requests.hold(request, until);
+    }
+
+    /// Writes to the audit log that a session was not told of a name, as a `denied` record.
+    pub(super) fn note_refused_name(&mut self, asked: &Asked, why: &str) {
+        let Some(session) = self.sessions.live(asked.session) else {
+            return;
+        };
+        let (owner, outermost) = (session.about.uid, session.outermost());
+        let now = clock::now();
+        let count = self.resolver.refused.note(asked, why, now);
+        let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
+        let admitted = self.recorder.admit(asked.session, outermost, now);
+        let Some(admitted) = admitted else {
+            return;
+        };
+        let record = Denied {
+            destination: Destination::Endpoint(asked.endpoint()).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            why: format!("{why} ({})", asked.kind).into(),
+            count: count.into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(asked.session), owner, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+}

@@ -1,0 +1,69 @@
+//! Makes text from others harmless: nothing in it steers the terminal or hides from the reader.
+//!
+//! Command lines, host names, reasons and notes may come from the guarded agent itself, and are read by the
+//! person who decides about it.
+
+use std::fmt::{self, Display, Write};
+
+/// `text` with what cannot be seen written out as an escape, and cut at `limit` characters.
+pub fn visible(text: impl Display, limit: usize) -> String {
+    let mut out = Bounded {
+        text: String::new(),
+        left: limit,
+        full: false,
+    };
+    // Bounded fails only to stop early; a Display that fails by itself is cut short just the same.
+    let _ = write!(out, "{text}");
+    if out.full {
+        out.text.push('…');
+    }
+    out.text
+}
+
+/// Somebody's own words, in quotes that none of theirs ends.
+#[must_use]
+pub fn quoted(words: &str) -> String {
+    let words = words.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{words}\"")
+}
+
+/// Whether `c` moves the cursor, reorders the line, or shows nothing where something is.
+#[must_use]
+pub const fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}'            // C0, DEL, C1
+        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}'     // soft hyphen, joiner, Arabic mark, Mongolian separator
+        | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}'  // spaces that are letters where a server reads them
+        | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\u{2800}'
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' // Hangul fillers
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' // zero width, marks, line ends, embeddings
+        | '\u{2060}'..='\u{206f}' | '\u{feff}'              // invisible operators, isolates, byte order mark
+        | '\u{fff9}'..='\u{fffb}'                           // interlinear annotation
+        | '\u{e0000}'..='\u{e0fff}'                         // tags and variation selectors
+    )
+}
+
+/// A writer that escapes, and fails once it is full so that endless text is not walked to its end.
+struct Bounded {
+    text: String,
+    left: usize,
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if self.left == 0 {
+                self.full = true;
+                return Err(fmt::Error);
+            }
+            self.left -= 1;
+            if is_unseen(c) {
+                self.text.extend(c.escape_default());
+            } else {
+                self.text.push(c);
+            }
+        }
+        Ok(())
+    }
+}

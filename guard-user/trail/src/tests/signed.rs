@@ -1,0 +1,166 @@
+//! Signatures in a trail whose chain somebody has made anew: the chain is whole, and no signature fits what was changed.
+
+use std::{
+    fs::{self, File},
+    io::Cursor,
+    path::Path,
+    process::Command,
+};
+
+use data_encoding::BASE64URL_NOPAD;
+use guard_proto::LogRecord;
+use guard_signed::{Answer, Document as _, Question, Verdict, approvers::Key, ssh::unarmour};
+use serde_json::{Value, json};
+
+use super::super::{
+    chain::{Head, seal},
+    verify::{Source, Verified, signatures::Signatures, verify_signed},
+};
+
+fn question() -> String {
+    let question = Question {
+        asked_at: 1,
+        boot: "b".to_owned(),
+        code_by: None,
+        expires_at: 2,
+        kind: "connect".to_owned(),
+        machine: "m-1".to_owned(),
+        nonce: "n".to_owned(),
+        offers: vec!["for=900".to_owned()],
+        policy: "homelab".to_owned(),
+        request: "r1".to_owned(),
+        rule: None,
+        session: "s1".to_owned(),
+        shown_whole: true,
+        shows: vec!["curl wants tcp/443 at 192.0.2.10".to_owned()],
+        user: "dev".to_owned(),
+        v: 1,
+    };
+    String::from_utf8(question.to_bytes().unwrap()).unwrap()
+}
+
+fn answer() -> String {
+    let answer = Answer {
+        by: "alice".to_owned(),
+        bytes: None,
+        code: String::new(),
+        connections: None,
+        seconds: Some(900),
+        machine: "m-1".to_owned(),
+        question: Question::hash(question().as_bytes()),
+        read_only: false,
+        requests: None,
+        scope: "one".to_owned(),
+        v: 1,
+        verdict: Verdict::Yes,
+    };
+    String::from_utf8(answer.to_bytes().unwrap()).unwrap()
+}
+
+/// What `ssh-keygen` says, of a key in that directory.
+fn keygen(dir: &Path, args: &[&str]) -> String {
+    let message = dir.join("message");
+    fs::write(&message, answer()).unwrap();
+    let said = Command::new("ssh-keygen")
+        .args(args)
+        .arg("-f")
+        .arg(dir.join("key"))
+        .stdin(File::open(message).unwrap())
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{said:?}");
+    String::from_utf8(said.stdout).unwrap()
+}
+
+/// A key that is added, answers, and is removed.
+fn records() -> [Value; 3] {
+    let dir = tempfile::tempdir().unwrap();
+    keygen(dir.path(), &["-q", "-N", "", "-t", "ed25519"]);
+    let public = fs::read_to_string(dir.path().join("key.pub")).unwrap();
+    let key = Key::ssh(&public).unwrap();
+    let signed = keygen(dir.path(), &["-q", "-Y", "sign", "-n", "answer@guardd.org"]);
+    let signature = BASE64URL_NOPAD.encode(&unarmour(&signed).unwrap());
+    let about = json!({
+        "at": "2026-11-25T12:00:00.000Z", "kind": "approver-added", "session": null,
+        "approver": "alice", "key": key.id, "key_kind": "ssh", "public_key": key.public,
+    });
+    let mut gone = about.clone();
+    gone["kind"] = json!("approver-removed");
+    let answered = json!({
+        "at": "2026-11-25T12:00:01.000Z", "kind": "answered", "session": "s1", "request": "r1", "answer": "yes",
+        "by": "alice", "signed": {
+            "by": "alice", "key": key.id, "kind": "ssh", "question": question(), "answer": answer(),
+            "signature": signature, "authenticator_data": null, "client_data": null,
+        },
+    });
+    [about, answered, gone]
+}
+
+/// What is found in a chain of these records.
+fn found(records: &[Value]) -> Verified {
+    let mut head = Head::behind(std::io::empty()).unwrap();
+    let mut text = Vec::new();
+    for record in records {
+        let record: LogRecord = serde_json::from_value(record.clone()).unwrap();
+        let (line, next) = seal(&head, text.is_empty(), &record).unwrap();
+        text.extend(line);
+        head = next;
+    }
+    let source = Source {
+        name: "f".to_owned(),
+        lines: Box::new(Cursor::new(text)),
+    };
+    verify_signed(vec![source], &[], Some(Signatures::by_log())).unwrap()
+}
+
+#[test]
+fn who_said_yes_to_what_is_shown_and_cannot_be_made_up() {
+    let [added, answered, gone] = records();
+    let fine = found(&[added.clone(), answered.clone(), gone.clone()]);
+    assert!(fine.whole, "{fine:?}");
+    let signatures = fine.signatures.unwrap();
+    assert_eq!((&*signatures[0].by, signatures[0].ok), ("alice", true));
+    assert_eq!(signatures[0].shown, ["curl wants tcp/443 at 192.0.2.10"]);
+
+    let altered = |change: &dyn Fn(&mut Value)| {
+        let mut answered = answered.clone();
+        change(&mut answered);
+        vec![added.clone(), answered]
+    };
+    let signed =
+        |field: &'static str, to: String| altered(&move |one| one["signed"][field] = json!(to));
+    for (records, why) in [
+        (vec![answered.clone()], "nobody is known"),
+        (
+            vec![added.clone(), gone, answered.clone()],
+            "nobody is known",
+        ),
+        (
+            altered(&|one| one["request"] = json!("r2")),
+            "another request",
+        ),
+        (
+            altered(&|one| one["answer"] = json!("no")),
+            "something else",
+        ),
+        (
+            signed("answer", answer().replace("900", "901")),
+            "not of these bytes",
+        ),
+        (
+            signed("question", question().replace("192.0.2.10", "192.0.2.11")),
+            "another question",
+        ),
+        (signed("by", "bob".to_owned()), "the key is alice's"),
+        (signed("kind", "passkey".to_owned()), "something else"),
+    ] {
+        let found = found(&records);
+        assert!(!found.whole && found.broken.is_none(), "{why}");
+        let one = &found.signatures.unwrap()[0];
+        assert!(
+            !one.ok && one.why.as_ref().unwrap().contains(why),
+            "{why}: {:?}",
+            one.why
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Who said yes to what: each signature in the audit log, checked again with the keys that the log itself says were added, or
+//! with others that somebody kept elsewhere.
+
+use std::collections::HashMap;
+
+use guard_proto::{
+    LogRecord, moment,
+    record::{Record, Signature},
+};
+use guard_signed::{
+    Answer, Document as _, Kind, Question, Signed, Verdict,
+    approvers::{Approvers, Key},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// A signature that was checked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckedSignature {
+    /// The number of its record.
+    pub number: u64,
+    /// When it was taken, as the record says.
+    #[serde(serialize_with = "moment::write_some")]
+    pub at: Option<Timestamp>,
+    /// The request.
+    pub request: Option<String>,
+    /// `yes`, `no`, or `part`: others had to say yes, too.
+    pub answer: String,
+    /// The approver.
+    pub by: String,
+    /// The key's id.
+    pub key: String,
+    /// What the person was shown.
+    pub shown: Vec<String>,
+    /// Whether it is what it says.
+    pub ok: bool,
+    /// If not, why.
+    pub why: Option<String>,
+}
+
+/// Checks signatures along a chain.
+#[derive(Debug, Default)]
+pub struct Signatures {
+    /// The keys that may sign, by their ids, with whose they are; those that the log adds come to these.
+    keys: HashMap<String, (String, Key)>,
+    /// Whether the log's own word counts about keys.
+    by_log: bool,
+    found: Vec<CheckedSignature>,
+}
+
+impl Signatures {
+    /// With the keys that the log says were added.
+    #[must_use]
+    pub fn by_log() -> Self {
+        Self {
+            by_log: true,
+            ..Self::default()
+        }
+    }
+
+    /// With these keys alone, whatever the log says.
+    #[must_use]
+    pub fn by(approvers: &Approvers) -> Self {
+        let of = |one: &guard_signed::approvers::Approver| {
+            let keys = one.keys.iter();
+            let keys = keys.map(|key| (key.id.clone(), (one.name.clone(), key.clone())));
+            keys.collect::<Vec<_>>()
+        };
+        Self {
+            keys: approvers.all.iter().flat_map(of).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Those that were checked.
+    #[must_use]
+    pub fn found(self) -> Vec<CheckedSignature> {
+        self.found
+    }
+
+    /// Looks at the next record of the chain.
+    pub(super) fn see(&mut self, number: u64, line: &LogRecord) {
+        match line.record() {
+            Record::ApproverAdded(added) if self.by_log => {
+                let of = added.key_kind.take().zip(added.public_key.take());
+                let key = of.and_then(|(kind, public)| match kind.as_str() {
+                    "ssh" => Key::ssh(&public).ok(),
+                    _ => Key::passkey(added.key.get()?, &public).ok(),
+                });
+                if let (Some(name), Some(key)) = (added.approver.take(), key) {
+                    self.keys.insert(key.id.clone(), (name, key));
+                }
+            }
+            Record::ApproverRemoved(gone) if self.by_log => {
+                gone.key.get().map(|id| self.keys.remove(id));
+            }
+            Record::Answered(one) => {
+                let said = one.answer.take().unwrap_or_default();
+                self.check(number, line, (one.request.take(), said), one.signed.take());
+            }
+            Record::AnsweredInPart(one) => {
+                self.check(
+                    number,
+                    line,
+                    (one.request.take(), "part".to_owned()),
+                    one.signed.take(),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn check(
+        &mut self,
+        number: u64,
+        line: &LogRecord,
+        (request, said): (Option<String>, String),
+        signature: Option<Signature>,
+    ) {
+        let Some(signature) = signature else { return };
+        let checked = self.is_signed(&signature, (request.as_deref(), &said));
+        let question = Question::from_bytes(signature.question.as_bytes());
+        self.found.push(CheckedSignature {
+            number,
+            at: Some(line.at),
+            request,
+            answer: said,
+            by: signature.by,
+            key: signature.key,
+            shown: question.map(|question| question.shows).unwrap_or_default(),
+            ok: checked.is_ok(),
+            why: checked.err(),
+        });
+    }
+
+    fn is_signed(
+        &self,
+        signature: &Signature,
+        (request, said): (Option<&str>, &str),
+    ) -> Result<(), String> {
+        let found = self.keys.get(&signature.key);
+        let (name, key) = found.ok_or("nobody is known to have that key at that time")?;
+        let signed = Signed {
+            answer: signature.answer.clone(),
+            key: signature.key.clone(),
+            kind: key.kind(),
+            signature: signature.signature.clone(),
+            authenticator_data: signature.authenticator_data.clone(),
+            client_data: signature.client_data.clone(),
+        };
+        let origins: Vec<_> = signed.origin().into_iter().collect();
+        let answer = signed
+            .verify(key, &origins)
+            .map_err(|why| why.to_string())?;
+        let bytes = signature.question.as_bytes();
+        let question = Question::from_bytes(bytes).map_err(|why| why.to_string())?;
+        is_about(&answer, &question, bytes)?;
+        if answer.by != *name || signature.by != *name {
+            return Err(format!("the key is {name}'s"));
+        }
+        // Of statements in a row, each has a record of its own.
+        let is_own = request.is_none_or(|request| request == question.request);
+        if !is_own && question.kind != "sql" {
+            return Err("the record is about another request".to_owned());
+        }
+        let is_kind = signature.kind
+            == match key.kind() {
+                Kind::Ssh => "ssh",
+                Kind::Passkey => "passkey",
+            };
+        match (is_kind, answer.verdict, said) {
+            (true, Verdict::Yes, "yes" | "part") | (true, Verdict::No, "no") => Ok(()),
+            _ => Err("the record says something else than what was signed".to_owned()),
+        }
+    }
+}
+
+fn is_about(answer: &Answer, question: &Question, bytes: &[u8]) -> Result<(), String> {
+    match answer.question == Question::hash(bytes) && answer.machine == question.machine {
+        true => Ok(()),
+        false => Err("what was signed is about another question".to_owned()),
+    }
+}

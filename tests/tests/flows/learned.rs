@@ -1,0 +1,290 @@
+//! A session is observed, a policy is learned of what it reached, and is enforced.
+
+use std::fs;
+
+use guard_lab::{Attempt, Daemon, PATIENCE, Production, Shell, bins, eventually};
+
+use serde_json::Value;
+
+use super::{ASKED, BARE, DENIED, INDEX, PKG, Scene, find, flows, observed, run};
+
+/// A build, as far as the network sees one. It prints what came of each step.
+fn build(daemon: &Daemon) -> String {
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let probe = probe.display();
+    let script = format!(
+        r#"
+curl -s -m 20 -o /dev/null http://pkg.example.com/a && echo curl ok || echo curl failed
+python3 -c 'import urllib.request as u; u.urlopen("http://index.example.com:8080/simple/", timeout=20)' \
+    2>/dev/null && echo pip ok || echo pip failed
+if command -v git >/dev/null; then
+    # It is reached, and is no repository.
+    git ls-remote http://git.example.com/repo.git 2>&1 | grep -q "not valid"
+else
+    like_git=$(mktemp -d)/git-remote-http
+    cp "$(command -v curl)" "$like_git" && "$like_git" -s -m 20 -o /dev/null http://git.example.com/repo.git
+fi && echo git ok || echo git failed
+curl -s -m 20 -o /dev/null http://{BARE}:2283/b && echo bare ok || echo bare failed
+{probe} probe udp-connect 192.0.2.21 123 | grep -q '"ok":true' && echo clock ok || echo clock failed
+curl -s -m 20 -o /dev/null http://known.example.com/c && echo known ok || echo known failed
+curl -s -m 5 -o /dev/null http://{DENIED}/d && echo denied ok || echo denied failed
+echo done
+"#
+    );
+    daemon
+        .write_for_agents("build.sh", &script)
+        .unwrap()
+        .display()
+        .to_string()
+}
+
+const STEPS: [&str; 6] = ["curl", "pip", "git", "bare", "clock", "known"];
+
+/// What came of it under a policy.
+fn built(daemon: &Daemon, options: &[&str]) -> Vec<String> {
+    let script = build(daemon);
+    let mut running = run(daemon, &[options, &["--", "sh", &script]].concat());
+    let mut lines = Vec::new();
+    loop {
+        let line = running.line(PATIENCE).unwrap();
+        if line == "done" {
+            running.wait().unwrap();
+            return lines;
+        }
+        lines.push(line);
+    }
+}
+
+fn all_pass() -> Vec<String> {
+    let steps = STEPS.iter().map(|step| format!("{step} ok"));
+    steps.chain(["denied failed".to_owned()]).collect()
+}
+
+fn reaches(shell: &mut Shell, to: &str, port: u16) -> bool {
+    shell.reaches(&Attempt::tcp(to, port)).unwrap()
+}
+
+#[test]
+fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
+    let scene = Scene::new();
+    let _production: Production<'_> = scene.production();
+    for (to, port) in [(DENIED, 80), ("192.0.2.12", 80), (PKG, 8080)] {
+        let outside = Attempt::tcp(to, port).outside(scene.network.dev(), 0);
+        assert!(outside.unwrap().ok, "nothing stops {to} without the guard");
+    }
+    let daemon = scene.daemon();
+    // By itself the policy lets next to nothing pass.
+    let refused = built(&daemon, &["--policy", "job"]);
+    assert_eq!(
+        refused,
+        [
+            "curl failed",
+            "pip failed",
+            "git failed",
+            "bare failed",
+            "clock failed",
+            "known failed",
+            "denied failed"
+        ]
+    );
+    assert_eq!(
+        built(
+            &daemon,
+            &["--observe", "--policy", "job", "--name", "build"]
+        ),
+        all_pass()
+    );
+    let all = flows(&daemon, &[]);
+    let pkg = find(&all, PKG, 80).unwrap();
+    assert_eq!(pkg["program"], "curl");
+    assert_eq!(pkg["verdict"], "allow");
+    assert!(
+        pkg["names"]
+            .as_array()
+            .unwrap()
+            .contains(&"pkg.example.com".into()),
+        "{pkg}"
+    );
+    // The name that was asked for, and not the one that it is an alias of.
+    let by_git =
+        |flow: &&Value| flow["port"] == 80 && flow["program"].as_str().unwrap().starts_with("git");
+    let names = all.iter().find(by_git).unwrap()["names"].to_string();
+    assert!(names.contains("git.example.com"), "{names}");
+    let session = pkg["session"].as_str().unwrap().to_owned();
+
+    let suggested = daemon.agent(["suggest", "--from-flows", "--session", &session]);
+    let suggested = suggested.run().unwrap().success().unwrap();
+    let text = &suggested.stdout;
+    for said in [
+        "pkg.example.com",
+        "index.example.com",
+        "git.example.com",
+        "\"@dns\"",
+        BARE,
+        "udp/123",
+        "default = \"deny\"",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    for unsaid in [
+        DENIED,
+        "never.example.com",
+        &format!("\"{INDEX}\""),
+        "# Left out",
+    ] {
+        assert!(!text.contains(unsaid), "{unsaid}: {text}");
+    }
+    // The same again.
+    let again = daemon.agent(["suggest", "--from-flows", "--session", &session]);
+    assert_eq!(again.run().unwrap().stdout, *text);
+    let file = daemon.write_for_agents("learned.toml", text).unwrap();
+    let file = file.to_str().unwrap();
+    daemon
+        .agent(["check", file])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    // From everything to this: what it closes is told.
+    let job = daemon.policy_dir().join("job.toml");
+    let observed = ["diff", "--observed", job.to_str().unwrap(), file];
+    let diff = daemon.root(observed).run().unwrap();
+    assert_eq!(diff.code(), Some(1));
+    assert!(diff.stdout.contains("Less open:"), "{diff:?}");
+    assert!(!diff.stdout.contains("More open:"), "{diff:?}");
+    let open = daemon
+        .write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")
+        .unwrap();
+    let diff = daemon
+        .agent(["diff", open.to_str().unwrap(), file])
+        .run()
+        .unwrap();
+    assert_eq!(diff.code(), Some(1));
+    assert!(diff.stdout.contains("Less open:"), "{diff:?}");
+
+    assert_eq!(built(&daemon, &["--policy", file]), all_pass(), "{text}");
+    let mut shell = Shell::run_by(&daemon, daemon.agent(["run", "--policy", file])).unwrap();
+    assert!(reaches(&mut shell, BARE, 2283));
+    for (to, port) in [
+        (BARE, 80),
+        (PKG, 8080),
+        ("192.0.2.12", 80),
+        (INDEX, 443),
+        (DENIED, 80),
+    ] {
+        assert!(!reaches(&mut shell, to, port), "{to} {port}");
+    }
+}
+
+#[test]
+fn rules_hold_while_a_session_is_observed_and_what_is_inside_it_only_narrows() {
+    let scene = Scene::new();
+    let production = scene.production();
+    let daemon = scene.daemon();
+    let mut shell = observed(&daemon);
+    let id = shell.session().to_owned();
+    assert!(reaches(&mut shell, BARE, 443));
+    assert!(!reaches(&mut shell, DENIED, 443));
+    assert!(!reaches(&mut shell, ASKED, 443));
+    assert!(production.reached_at(DENIED, 443).unwrap().is_empty());
+    // It says so wherever it is seen.
+    let sessions = daemon.ask(["sessions", "--json"]).unwrap().json().unwrap();
+    assert_eq!(sessions[0]["observed"], true);
+    assert_eq!(sessions[0]["policy"], "job");
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["policies"][0]["observed"], true, "{status}");
+    let log = daemon
+        .root(["log", "--session", &id, "--json"])
+        .run()
+        .unwrap();
+    let start = &log.json_lines().unwrap()[0];
+    assert_eq!(
+        (&start["kind"], &start["observed"]),
+        (&"session-start".into(), &true.into())
+    );
+    // What a person lets through is what the rule says, and asked about again.
+    daemon
+        .ask(["open", ASKED, "--ports", "tcp/443", "--session", &id])
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(reaches(&mut shell, ASKED, 443));
+    let all = flows(&daemon, &[]);
+    let flow = find(&all, ASKED, 443).unwrap();
+    assert_eq!(
+        (&flow["verdict"], &flow["rule"]),
+        (&"confirm".into(), &"asked".into())
+    );
+    let text = daemon
+        .agent(["suggest", "--from-flows"])
+        .run()
+        .unwrap()
+        .stdout;
+    assert!(text.contains("action = \"confirm\""), "{text}");
+    // Inside, nobody widens, and a session inside is under both.
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = guard.display();
+    let refused = shell
+        .status_of(&format!("{guard} run --observe --policy job -- true"))
+        .unwrap();
+    assert_eq!(refused, 125);
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let probe = probe.display();
+    let inside = |shell: &mut Shell, to: &str| {
+        shell
+            .tell(&format!(
+                "{guard} run --quiet --policy job -- {probe} probe tcp {to} 443"
+            ))
+            .unwrap();
+        shell.line_with("\"ok\"").unwrap().contains("\"ok\":true")
+    };
+    assert!(!inside(&mut shell, BARE), "its own policy holds");
+    assert!(reaches(&mut shell, BARE, 443));
+}
+
+#[test]
+fn an_administrator_may_forbid_it() {
+    let scene = Scene::new();
+    let daemon = scene.daemon_with("observe = false\n");
+    let run = |options: &[&str]| {
+        let run = daemon
+            .agent(["run", "--policy", "job"])
+            .args(options.iter().copied());
+        run.args(["--", "true"]).run().unwrap()
+    };
+    assert_eq!(run(&[]).code(), Some(0));
+    let refused = run(&["--observe"]);
+    assert_eq!(refused.code(), Some(125));
+    assert!(refused.stderr.contains("observe = false"), "{refused:?}");
+}
+
+#[test]
+fn a_report_says_what_was_reached() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let mut shell = observed(&daemon);
+    assert!(reaches(&mut shell, BARE, 443));
+    eventually("it is reported", || {
+        let report = daemon
+            .agent(["report", "--format", "markdown"])
+            .run()
+            .unwrap();
+        report.stdout.contains("#### Reached") && report.stdout.contains(BARE)
+    })
+    .unwrap();
+    let report = daemon
+        .agent(["report", "--session", shell.session()])
+        .json()
+        .unwrap();
+    assert_eq!(report["reached"][0]["address"], BARE);
+    let state = fs::read_dir(daemon.state_dir().join("flows")).unwrap();
+    eventually("it is written down", || {
+        fs::read_dir(daemon.state_dir().join("flows"))
+            .unwrap()
+            .count()
+            == 1
+    })
+    .unwrap();
+    drop(state);
+}

@@ -1,0 +1,216 @@
+//! What sessions reach is recorded; a session may be observed, and a policy learned of that.
+
+mod bounds;
+mod learned;
+mod ways;
+
+use guard_lab::{Attempt, Daemon, Network, Production, Running, Shell, bins, eventually, mounts};
+use serde_json::Value;
+
+use crate::names::server::NameServer;
+
+/// Production's name server.
+const DNS: &str = "192.0.2.53";
+const PKG: &str = "192.0.2.10";
+const INDEX: &str = "192.0.2.11";
+const BARE: &str = "192.0.2.20";
+const CLOCK: &str = "192.0.2.21";
+const DENIED: &str = "192.0.2.30";
+const ASKED: &str = "192.0.2.31";
+const READ: &str = "192.0.2.32";
+
+/// What the observed sessions are under: alone, it lets next to nothing pass.
+const JOB: &str = r#"
+version = 1
+name = "job"
+default = "deny"
+hold = "0s"
+
+[dns]
+names = "rules"
+
+[[rule]]
+name = "known"
+to = ["known.example.com"]
+ports = ["tcp/80"]
+action = "allow"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.30", "never.example.com"]
+action = "deny"
+
+[[rule]]
+name = "asked"
+to = ["192.0.2.31"]
+action = "confirm"
+
+[[rule]]
+name = "reads"
+to = ["192.0.2.32"]
+ports = ["tcp/80"]
+action = "read-only"
+"#;
+
+struct Scene {
+    network: Network,
+    _server: NameServer,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let network = Network::new().unwrap();
+        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
+        for (name, address) in [
+            ("pkg.example.com", PKG),
+            ("index.example.com", INDEX),
+            ("known.example.com", INDEX),
+            ("never.example.com", DENIED),
+            ("other.example.com", "192.0.2.12"),
+        ] {
+            server.set(name, &[address]);
+        }
+        server.alias("git.example.com", "pkg.example.com");
+        Self {
+            network,
+            _server: server,
+        }
+    }
+
+    fn production(&self) -> Production<'_> {
+        Production::launch(&self.network, &[80, 443, 2283, 8080], &[123, 443], true).unwrap()
+    }
+
+    fn daemon(&self) -> Daemon {
+        self.daemon_with("")
+    }
+
+    fn daemon_with(&self, settings: &str) -> Daemon {
+        let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 1\n{settings}");
+        let daemon = Daemon::in_network(&self.network).policy("job", JOB);
+        daemon.config(&config).start().unwrap()
+    }
+}
+
+/// `guard run` with these arguments, which has the lab's name server in `/etc/resolv.conf`.
+fn run(daemon: &Daemon, args: &[&str]) -> Running {
+    let resolver = daemon.write_for_agents("resolv.conf", &format!("nameserver {DNS}\n"));
+    let command = daemon.agent(["run"]).args(args.iter().copied());
+    let command = command.command().unwrap();
+    let mut command = mounts::with_file(&command, &resolver.unwrap(), "/etc/resolv.conf");
+    Running::start(&mut command).unwrap()
+}
+
+/// A shell that is observed.
+fn observed(daemon: &Daemon) -> Shell {
+    let run = daemon.agent(["run", "--observe", "--policy", "job"]);
+    Shell::run_by(daemon, run).unwrap()
+}
+
+fn flows(daemon: &Daemon, args: &[&str]) -> Vec<Value> {
+    let all = daemon.root(["flows"]).args(args.iter().copied()).json();
+    all.unwrap().as_array().unwrap().clone()
+}
+
+fn find<'f>(flows: &'f [Value], address: &str, port: u16) -> Option<&'f Value> {
+    let mut flows = flows.iter();
+    flows.find(|flow| flow["address"] == address && flow["port"] == port)
+}
+
+#[test]
+fn what_a_session_reaches_is_added_up() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let mut shell = observed(&daemon);
+    assert!(shell.reaches(&Attempt::udp(CLOCK, 123)).unwrap());
+    // Nobody listens there, so nothing is reached.
+    assert!(!shell.reaches(&Attempt::tcp(BARE, 444)).unwrap());
+    let id = shell.session().to_owned();
+    let of_it = || flows(&daemon, &["--session", &id]);
+    let sent = || find(&of_it(), BARE, 443).and_then(|flow| flow["bytes_sent"].as_u64());
+    assert!(shell.reaches(&Attempt::tcp(BARE, 443)).unwrap());
+    // Bytes are counted when a connection is closed.
+    eventually("its bytes are counted", || sent() > Some(0)).unwrap();
+    let each = sent().unwrap();
+    for _ in 0..2 {
+        assert!(shell.reaches(&Attempt::tcp(BARE, 443)).unwrap());
+    }
+    eventually("all bytes are counted", || sent() == Some(3 * each)).unwrap();
+    let all = of_it();
+    let flow = find(&all, BARE, 443).unwrap();
+    assert_eq!(flow["connections"], 3, "{flow}");
+    assert_eq!(flow["session"], *id);
+    assert_eq!(flow["protocol"], "tcp");
+    assert_eq!(flow["program"], "guard-lab");
+    assert_eq!(flow["host"], Value::Null);
+    assert_eq!(
+        (&flow["verdict"], &flow["rule"]),
+        (&"allow".into(), &Value::Null)
+    );
+    // A line goes there, and comes back; the end of a connection may count as a byte.
+    let received = flow["bytes_received"].as_u64().unwrap();
+    assert!((3 * each..=3 * each + 3).contains(&received), "{flow}");
+    assert!(
+        flow["first_at"].as_str() < flow["last_at"].as_str(),
+        "{flow}"
+    );
+    let clock = find(&all, CLOCK, 123).unwrap();
+    assert_eq!(clock["protocol"], "udp");
+    assert_eq!(clock["connections"], 1, "{clock}");
+    assert_eq!(clock["bytes_sent"], Value::Null);
+    assert_eq!(find(&all, BARE, 444), None);
+    let text = daemon.ask(["flows"]).unwrap().stdout;
+    assert!(
+        text.contains("tcp/443") && text.contains("guard-lab"),
+        "{text}"
+    );
+}
+
+#[test]
+fn who_may_not_answer_for_a_session_sees_nothing_of_it() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let mut one = observed(&daemon);
+    let mut other = observed(&daemon);
+    assert!(one.reaches(&Attempt::tcp(PKG, 80)).unwrap());
+    assert!(other.reaches(&Attempt::tcp(INDEX, 80)).unwrap());
+    assert_eq!(flows(&daemon, &[]).len(), 2);
+    assert_eq!(flows(&daemon, &["--session", one.session()]).len(), 1);
+    let stranger = daemon.user(4711, ["flows", "--json"]).run().unwrap();
+    assert_eq!(stranger.stdout.trim(), "[]");
+    let id = one.session();
+    let stranger = daemon.user(4711, ["flows", "--session", id]).run().unwrap();
+    assert!(stranger.stderr.contains("no session"), "{stranger:?}");
+    // Inside, a session sees what it has reached itself.
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = guard.display();
+    one.tell(&format!("{guard} flows --json | sed 's/^/seen /'"))
+        .unwrap();
+    let seen = one.line_with("seen ").unwrap();
+    assert!(seen.contains(PKG) && !seen.contains(INDEX), "{seen}");
+}
+
+#[test]
+fn what_its_own_servers_get_is_not_listed_and_what_others_serve_is() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let mut shell = observed(&daemon);
+    shell
+        .tell("python3 -m http.server 8081 --bind 127.0.0.1 >/dev/null 2>&1 &")
+        .unwrap();
+    let fetch = "until curl -s -o /dev/null http://127.0.0.1:8081/; do sleep 0.05; done";
+    assert_eq!(shell.status_of(fetch).unwrap(), 0);
+    let mut command = daemon.on_machine(0, "python3");
+    command.args(["-m", "http.server", "8082", "--bind", "127.0.0.1"]);
+    let mut others = Running::start(&mut command).unwrap();
+    let fetch = fetch.replace("8081", "8082");
+    assert_eq!(shell.status_of(&fetch).unwrap(), 0);
+    let all = flows(&daemon, &[]);
+    assert!(find(&all, "127.0.0.1", 8082).is_some(), "{all:?}");
+    assert_eq!(find(&all, "127.0.0.1", 8081), None, "{all:?}");
+    others.signal(rustix::process::Signal::TERM).unwrap();
+    others.wait().unwrap();
+}

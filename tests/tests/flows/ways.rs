@@ -1,0 +1,135 @@
+//! What goes another way than the plain one: to the proxy, by a listener that leads elsewhere, by MPTCP, inside a session.
+
+use guard_lab::{AGENT, Attempt, PATIENCE, Running, Shell, bins, eventually};
+use serde_json::Value;
+
+use super::{BARE, INDEX, PKG, READ, Scene, find, flows, observed};
+
+#[test]
+fn what_is_read_through_the_proxy_is_listed_as_what_was_asked_for() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let mut shell = observed(&daemon);
+    let fetch = format!("curl -s -m 20 -o /dev/null http://{READ}/a");
+    assert_eq!(shell.status_of(&fetch).unwrap(), 0);
+    let listed = || flows(&daemon, &[]);
+    eventually("its bytes are counted", || {
+        let all = listed();
+        find(&all, READ, 80).is_some_and(|flow| flow["bytes_received"].as_u64() > Some(0))
+    })
+    .unwrap();
+    let all = listed();
+    let flow = find(&all, READ, 80).unwrap();
+    assert_eq!(
+        (&flow["verdict"], &flow["rule"]),
+        (&"read-only".into(), &"reads".into())
+    );
+    assert_eq!(flow["program"], "curl");
+    // The proxy's own port is nobody's destination.
+    let is_local = |flow: &Value| flow["address"] == "127.0.0.1";
+    assert!(!all.iter().any(is_local), "{all:?}");
+    let text = daemon
+        .agent(["suggest", "--from-flows"])
+        .run()
+        .unwrap()
+        .stdout;
+    assert!(text.contains("action = \"read-only\""), "{text}");
+}
+
+#[test]
+fn a_tunnel_is_learned_with_where_it_leads() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let relay = include_str!("../relays/relay.py");
+    let relay = daemon.write_for_agents("relay.py", relay).unwrap();
+    let mut command = scene.network.dev().command_as(AGENT, "/usr/bin/python3");
+    command.arg(relay).args(["127.0.0.1", "5432", BARE, "443"]);
+    let mut relay = Running::start(&mut command).unwrap();
+    relay.line_with("listening", PATIENCE).unwrap();
+    let through = Attempt::tcp("127.0.0.1", 5432);
+    let mut shell = observed(&daemon);
+    assert!(shell.reaches(&through).unwrap());
+    eventually("guardd knows where it leads", || {
+        let all = flows(&daemon, &[]);
+        let flow = find(&all, "127.0.0.1", 5432).unwrap().clone();
+        flow["leads_to"][0]["address"] == BARE && flow["leads_to"][0]["port"] == 443
+    })
+    .unwrap();
+    let suggested = daemon.agent(["suggest", "--from-flows"]).run().unwrap();
+    let text = suggested.success().unwrap().stdout;
+    assert!(text.contains("by way of tcp 127.0.0.1 port 5432"), "{text}");
+    let file = daemon.write_for_agents("learned.toml", &text).unwrap();
+    let learned = |text: &str| {
+        let file = daemon.write_for_agents("other.toml", text).unwrap();
+        let run = daemon.agent(["run", "--policy", file.to_str().unwrap()]);
+        Shell::run_by(&daemon, run).unwrap()
+    };
+    let run = daemon.agent(["run", "--policy", file.to_str().unwrap()]);
+    let mut shell = Shell::run_by(&daemon, run).unwrap();
+    assert!(shell.reaches(&through).unwrap(), "{text}");
+    assert!(!shell.reaches(&Attempt::tcp(PKG, 443)).unwrap());
+    // Without a rule for where it leads, it is closed.
+    let narrower = text.replace(BARE, "192.0.2.77");
+    assert!(!learned(&narrower).reaches(&through).unwrap());
+}
+
+#[test]
+fn mptcp_is_listed_too() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let mut shell = observed(&daemon);
+    assert!(shell.reaches(&Attempt::new("mptcp", BARE, 8080)).unwrap());
+    let all = flows(&daemon, &[]);
+    let flow = find(&all, BARE, 8080).unwrap();
+    assert_eq!(
+        (&flow["connections"], &flow["program"]),
+        (&1.into(), &Value::Null)
+    );
+}
+
+#[test]
+fn what_is_inside_a_session_is_listed_with_it_and_kept_when_it_has_ended() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let mut shell = observed(&daemon);
+    let id = shell.session().to_owned();
+    assert!(shell.reaches(&Attempt::tcp(PKG, 80)).unwrap());
+    let open = "version = 1\ndefault = \"allow\"\n";
+    let open = daemon.write_for_agents("open.toml", open).unwrap();
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let run = format!(
+        "{} run -q --policy {} -- {} probe tcp {INDEX} 443",
+        guard.display(),
+        open.display(),
+        probe.display()
+    );
+    shell.tell(&run).unwrap();
+    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
+    let sessions = |id: &str| {
+        let all = flows(&daemon, &["--session", id]);
+        let of: Vec<_> = all
+            .iter()
+            .map(|flow| flow["session"].as_str().unwrap().to_owned())
+            .collect();
+        of
+    };
+    let all = sessions(&id);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let inner = all.iter().find(|one| **one != id).unwrap();
+    assert_eq!(sessions(inner), [inner.as_str()]);
+    shell.tell("exit").unwrap();
+    shell.wait().unwrap();
+    eventually("both have ended", || {
+        let live = daemon.ask(["sessions", "--json"]).unwrap();
+        live.json().unwrap() == serde_json::json!([])
+    })
+    .unwrap();
+    assert_eq!(sessions(&id).len(), 2);
+    let unknown = daemon.agent(["flows", "--session", "s99"]).run().unwrap();
+    assert_eq!(unknown.code(), Some(2));
+}

@@ -1,0 +1,182 @@
+//! Requests with names, and holes for a name: whatever addresses it gets, each passes before the program has it.
+
+use std::path::PathBuf;
+
+use guard_lab::{Daemon, Production, Shell, eventually};
+use serde_json::{Value, json};
+
+use super::{DNS, Scene, asked, program, reaches};
+
+const POLICY: &str = r#"
+version = 1
+name = "apps"
+default = "deny"
+max_hole = "30m"
+hold = "0s"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.66"]
+action = "deny"
+
+[[rule]]
+name = "apps"
+to = ["*.app.example.com"]
+action = "confirm"
+"#;
+
+const NAME: &str = "v1.app.example.com";
+const FIRST: &str = "192.0.2.20";
+
+struct Apps {
+    scene: Scene,
+    daemon: Daemon,
+    ask: PathBuf,
+}
+
+impl Apps {
+    fn new() -> Self {
+        let scene = Scene::new();
+        scene.server.set(NAME, &[FIRST]);
+        let config = format!("resolvers = [\"{DNS}:53\"]\n");
+        let daemon = Daemon::in_network(&scene.network).policy("apps", POLICY);
+        let daemon = daemon.config(&config).start().unwrap();
+        let ask = program(&daemon);
+        Self { scene, daemon, ask }
+    }
+
+    /// Has a name stand for an address, and a session be told so.
+    fn tell(&self, shell: &mut Shell, name: &str, address: &str) {
+        self.scene.server.set(name, &[address]);
+        let told = asked(shell, &self.ask, name, "connected");
+        assert_eq!(told, format!("0 {DNS} {address}"));
+    }
+
+    /// The request about an address, once it says by which name it is known.
+    fn request(&self, address: &str) -> Value {
+        let mut found = None;
+        let is_there = || {
+            let pending = self.daemon.root(["pending"]).json().unwrap();
+            let mut pending = pending.as_array().unwrap().clone().into_iter();
+            found = pending
+                .find(|one| one["destination"]["address"] == address && one["named"].is_object());
+            found.is_some()
+        };
+        eventually("a person is asked", is_there).unwrap();
+        found.unwrap()
+    }
+
+    fn guard(&self, args: &[&str]) -> Value {
+        self.daemon.root(args.iter().copied()).json().unwrap()
+    }
+
+    fn open_addresses(&self) -> Vec<Value> {
+        let holes = self.guard(&["holes"]);
+        holes[0]["addresses"].as_array().unwrap().clone()
+    }
+}
+
+#[test]
+fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() {
+    let mut apps = Apps::new();
+    let _production = Production::launch(&apps.scene.network, &[80, 443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    let mut other = Shell::start(&apps.daemon, "apps").unwrap();
+    apps.tell(&mut shell, "also.app.example.com", FIRST);
+    apps.tell(&mut shell, NAME, FIRST);
+    apps.tell(&mut other, NAME, FIRST);
+    assert!(!reaches(&mut shell, FIRST, 443));
+    let request = apps.request(FIRST);
+    let named = &request["named"];
+    assert_eq!(
+        (&named["name"], &named["cname"]),
+        (&json!(NAME), &Value::Null)
+    );
+    assert_eq!(named["also"], json!(["also.app.example.com"]));
+    assert_eq!(request["destination"]["host"], NAME);
+    let shown = apps.daemon.root(["pending"]).run().unwrap().stdout;
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "wants tcp v1.app.example.com:443 (192.0.2.20)",
+        "asked for by",
+        "also at this address: also.app.example.com",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    let id = request["id"].as_str().unwrap();
+    let holes = apps.guard(&["approve", id, "--for", "2h"]);
+    assert!(reaches(&mut shell, FIRST, 443));
+    assert!(!reaches(&mut shell, FIRST, 80), "only that port");
+    assert!(!reaches(&mut other, FIRST, 443), "only that session");
+    let hole = &apps.guard(&["holes"])[0];
+    assert_eq!(hole["destination"], NAME, "{holes}");
+    let id = hole["id"].as_str().unwrap();
+    // Each is used as soon as it is known.
+    for last in 30..40 {
+        let address = format!("192.0.2.{last}");
+        assert!(!reaches(&mut shell, &address, 443));
+        apps.tell(&mut shell, NAME, &address);
+        assert!(reaches(&mut shell, &address, 443), "{address}");
+    }
+    // Another name is another.
+    apps.tell(&mut shell, "v2.app.example.com", "192.0.2.50");
+    assert!(!reaches(&mut shell, "192.0.2.50", 443));
+    // A name opens nothing that is denied, nor what is not for names, nor what is inside where it was outside.
+    for closed in ["192.0.2.66", "169.254.169.254", "127.0.0.1", "10.1.2.3"] {
+        apps.tell(&mut shell, NAME, closed);
+        assert!(!apps.open_addresses().contains(&json!(closed)), "{closed}");
+    }
+    assert!(!reaches(&mut shell, "192.0.2.66", 443));
+    // guardd may come and go.
+    apps.daemon.kill().unwrap();
+    apps.daemon.start().unwrap();
+    assert!(reaches(&mut shell, FIRST, 443));
+    apps.scene.server.set(NAME, &["192.0.2.41"]);
+    let is_told = || asked(&mut shell, &apps.ask, NAME, "connected").starts_with('0');
+    eventually("it answers again", is_told).unwrap();
+    assert!(reaches(&mut shell, "192.0.2.41", 443));
+    let closed = apps.daemon.root(["close", id]).run().unwrap();
+    closed.success().unwrap();
+    for address in [FIRST, "192.0.2.30", "192.0.2.41"] {
+        assert!(!reaches(&mut shell, address, 443), "{address}");
+    }
+    assert_eq!(apps.guard(&["holes"]), json!([]));
+}
+
+#[test]
+fn a_yes_to_an_address_is_for_that_alone() {
+    let apps = Apps::new();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    apps.tell(&mut shell, NAME, FIRST);
+    assert!(!reaches(&mut shell, FIRST, 443));
+    let request = apps.request(FIRST);
+    let id = request["id"].as_str().unwrap();
+    apps.guard(&["approve", id, "--address"]);
+    assert!(reaches(&mut shell, FIRST, 443));
+    assert_eq!(apps.guard(&["holes"])[0]["destination"], "192.0.2.20/32");
+    apps.tell(&mut shell, NAME, "192.0.2.30");
+    assert!(!reaches(&mut shell, "192.0.2.30", 443));
+}
+
+#[test]
+fn a_name_is_opened_without_a_request() {
+    let apps = Apps::new();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    apps.tell(&mut shell, NAME, FIRST);
+    let session = shell.session().to_owned();
+    let open = ["open", NAME, "--ports", "tcp/443", "--session", &session];
+    apps.guard(&open);
+    assert!(reaches(&mut shell, FIRST, 443));
+    apps.tell(&mut shell, NAME, "192.0.2.30");
+    assert!(reaches(&mut shell, "192.0.2.30", 443));
+    let addresses = apps.open_addresses();
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+}

@@ -1,0 +1,187 @@
+//! Two names at one address, of which one is allowed.
+
+use std::{fs, path::PathBuf, process::Child};
+
+use guard_lab::{Company, Daemon, Network, Shell, eventually};
+use tempfile::TempDir;
+
+use crate::names::server::NameServer;
+
+/// Production's name server.
+const DNS: &str = "192.0.2.53";
+/// What both names share.
+pub(super) const SHARED: &str = "192.0.2.10";
+/// The same by IPv6.
+pub(super) const SHARED6: &str = "2001:db8:7::10";
+pub(super) const FORGE: &str = "forge.example.com";
+pub(super) const EVIL: &str = "evil.example.com";
+
+/// Without the key, the address is enough.
+pub(super) const WITHOUT: &str = r#"
+version = 1
+name = "shared"
+default = "deny"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "forge"
+to = ["forge.example.com", "*.forge.example.com"]
+action = "allow"
+
+[[rule]]
+name = "asked"
+to = ["*.asked.forge.example.com"]
+action = "confirm"
+"#;
+
+/// The policy with the key.
+pub(super) fn with() -> String {
+    let with = WITHOUT.replacen(
+        "action = \"allow\"\n\n[[rule]]\nname = \"asked\"",
+        "action = \"allow\"\ntls = \"name\"\n\n[[rule]]\nname = \"asked\"",
+        1,
+    );
+    assert_ne!(with, WITHOUT);
+    with
+}
+
+/// Who looks at TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looks {
+    Kernel,
+    Proxy,
+}
+
+pub(super) struct Scene {
+    pub(super) network: Network,
+    _names: NameServer,
+    files: TempDir,
+    server: Child,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let network = Network::new().unwrap();
+        let names = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
+        for name in [
+            FORGE,
+            "a.forge.example.com",
+            EVIL,
+            "x.asked.forge.example.com",
+        ] {
+            names.set(name, &[SHARED, SHARED6]);
+        }
+        let files = TempDir::new().unwrap();
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(files.path(), readable).unwrap();
+        let company = Company::new("company").unwrap();
+        fs::write(files.path().join("company.pem"), company.pem()).unwrap();
+        let issued = company
+            .issue(&[FORGE, "a.forge.example.com", EVIL, SHARED])
+            .unwrap();
+        fs::write(files.path().join("server.pem"), issued).unwrap();
+        fs::write(files.path().join("client.py"), include_str!("client.py")).unwrap();
+        fs::write(files.path().join("ask.py"), crate::resolver::ASK).unwrap();
+        let script = files.path().join("server.py");
+        fs::write(&script, include_str!("server.py")).unwrap();
+        let server = network
+            .prod()
+            .command("python3")
+            .arg(&script)
+            .arg(files.path().join("server.pem"))
+            .arg(files.path().join("log"))
+            .spawn()
+            .unwrap();
+        let scene = Self {
+            network,
+            _names: names,
+            files,
+            server,
+        };
+        eventually("the server is ready", || scene.log().contains("ready")).unwrap();
+        scene
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    /// What the server has written down.
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+
+    pub(super) fn daemon(&self, policy: &str, looks: Looks) -> Daemon {
+        let gate = match looks {
+            Looks::Kernel => "",
+            Looks::Proxy => "[tls]\ngate = \"proxy\"\n",
+        };
+        let ca = self.file("company.pem");
+        let config = format!("resolvers = [\"{DNS}:53\"]\n[proxy]\nca = [{ca:?}]\n{gate}");
+        let daemon = Daemon::in_network(&self.network).policy("shared", policy);
+        daemon.config(&config).start().unwrap()
+    }
+
+    /// Whether this kernel has the gate, where it is to look. Elsewhere the proxy does, which has tests of its own.
+    pub(super) fn can(&self, looks: Looks) -> bool {
+        let daemon = Daemon::in_network(&self.network).policy("shared", WITHOUT);
+        let daemon = daemon.start().unwrap();
+        looks == Looks::Proxy || daemon.has_hook("gate_hello").unwrap()
+    }
+
+    /// A session that has asked for the name that is allowed.
+    pub(super) fn session(&self, daemon: &Daemon) -> Shell {
+        let mut shell = Shell::start(daemon, "shared").unwrap();
+        self.asks(&mut shell, FORGE);
+        shell
+    }
+
+    /// Has a session ask for a name.
+    pub(super) fn asks(&self, shell: &mut Shell, name: &str) {
+        let ask = self.file("ask.py");
+        for kind in ["A", "AAAA"] {
+            let line = format!("python3 {} {DNS} {name} {kind} connected", ask.display());
+            shell.tell(&line).unwrap();
+            let told = shell.line_with("answer ").unwrap();
+            assert!(told.contains("answer 0"), "{name}: {told}");
+        }
+    }
+
+    /// What comes of a ClientHello of a session.
+    pub(super) fn says(&self, shell: &mut Shell, at: &str, name: &str, way: &str) -> String {
+        let client = self.file("client.py");
+        let line = format!("python3 {} {at} '{name}' {way}", client.display());
+        shell.tell(&line).unwrap();
+        let came = shell.line_with("came ").unwrap();
+        came.trim().trim_start_matches("came ").to_owned()
+    }
+
+    /// The same without the guard.
+    pub(super) fn says_outside(&self, at: &str, name: &str, way: &str) -> String {
+        let mut command = self.network.dev().command("python3");
+        let command = command.arg(self.file("client.py")).args([at, name, way]);
+        let output = command.output().unwrap();
+        let came = String::from_utf8_lossy(&output.stdout).into_owned();
+        came.trim().trim_start_matches("came ").to_owned()
+    }
+
+    /// How many connections the server has had any byte of, and how many without.
+    pub(super) fn begun(&self) -> (usize, usize) {
+        let log = self.log();
+        let begun = log.lines().filter(|line| line.starts_with("begun"));
+        let (without, with): (Vec<_>, Vec<_>) = begun.partition(|line| line.ends_with(" 0"));
+        (with.len(), without.len())
+    }
+}

@@ -1,0 +1,274 @@
+//! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
+
+use guard_lab::{Network, eventually};
+use serde_json::{Value, json};
+
+use super::scene::{COURIER, Key, Scene};
+
+fn altered(signed: &Value, field: &str, value: Value) -> Value {
+    let mut signed = signed.clone();
+    signed[field] = value;
+    signed
+}
+
+#[test]
+fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let (alice, bob) = (scene.approver("alice", &[]), scene.approver("bob", &[]));
+    let stranger = scene.key("stranger");
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let fine = scene.yes(&alice, "alice", &id, &[]);
+    let by = |key: &Key, name: &str| scene.yes(key, name, &id, &[]);
+    scene.refused(&by(&stranger, "alice"), "is enrolled");
+    let claimed = altered(&by(&stranger, "alice"), "key", json!(alice.id));
+    scene.refused(&claimed, "signed by another key");
+    scene.refused(&by(&bob, "alice"), "the key is bob's");
+    let other = scene.answer(&scene.question(&id), "alice", &[("for", json!(900))]);
+    scene.refused(
+        &altered(&fine, "answer", json!(other)),
+        "not of these bytes",
+    );
+    let answer = fine["answer"].as_str().unwrap();
+    let purpose = scene.sign_for(&alice, answer, "file");
+    scene.refused(&purpose, "another purpose");
+    let spaced = scene.sign(&alice, &answer.replace(":300", ": 300"));
+    scene.refused(&spaced, "canonical form");
+    let kind = altered(&fine, "kind", json!("passkey"));
+    scene.refused(&kind, "signed by another key");
+    let called = scene.daemon.root(["approver", "remove", &bob.id]).run();
+    called.unwrap().success().unwrap();
+    scene.refused(&by(&bob, "bob"), "is enrolled");
+    scene.taken(&fine);
+    assert_eq!(scene.holes(), ["tcp/443"]);
+    let first = &scene.log("answer-refused")[0];
+    assert_eq!(first["from"]["uid"], COURIER, "{first}");
+    // The others came within the same second, and are told of in one.
+    eventually("all are told of", || {
+        let refused = scene.log("answer-refused").into_iter();
+        refused
+            .map(|one| one["count"].as_u64().unwrap())
+            .sum::<u64>()
+            == 8
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let elsewhere = scene.yes(&alice, "alice", &id, &[("machine", json!("m-0000"))]);
+    scene.refused(&elsewhere, "for the machine");
+    // As a courier would that shows something else: its hash is another.
+    let mut asked = scene.question(&id);
+    asked["hash"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    let swapped = scene.sign(&alice, &scene.answer(&asked, "alice", &[]));
+    scene.refused(&swapped, "no question that is open here");
+    // The request changes by what the agent says of it.
+    let old = scene.yes(&alice, "alice", &id, &[]);
+    let before = scene.question(&id);
+    assert_eq!(scene.question(&id), before, "made once");
+    let socket = scene.daemon.socket();
+    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let (socket, guard) = (socket.display(), guard.display());
+    let says =
+        format!("{guard} --socket {socket} request 192.0.2.10:443 --reason queue >/dev/null");
+    assert_eq!(shell.status_of(&says).unwrap(), 0);
+    scene.refused(&old, "has changed");
+    let after = scene.question(&id);
+    assert_ne!(after["hash"], before["hash"]);
+    assert!(after["question"].as_str().unwrap().contains("queue"));
+    scene.refused(&old, "no question that is open here");
+    scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+    assert_eq!(scene.holes(), ["tcp/443"]);
+}
+
+#[test]
+fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    for (port, change, why) in [
+        (443, "boot", "no question that is open here"),
+        (1000, "until", "no question that is open here"),
+        (1001, "", ""),
+    ] {
+        let id = scene.request(&mut shell, port);
+        let signed = scene.yes(&alice, "alice", &id, &[]);
+        scene.daemon.kill().unwrap();
+        match change {
+            "boot" => scene.edit("boot/boot.json", |boot| *boot = json!("another")),
+            "until" => scene.edit(&format!("questions/{id}.json"), |kept| {
+                kept["until"] = json!(1)
+            }),
+            _ => {}
+        }
+        scene.daemon.start().unwrap();
+        match why {
+            "" => assert_eq!(scene.taken(&signed)["answer"], "yes"),
+            why => {
+                scene.refused(&signed, why);
+                scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+            }
+        }
+    }
+    assert_eq!(scene.holes().len(), 3);
+}
+
+#[test]
+fn a_yes_is_within_what_was_offered_and_each_limit() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "max_for = \"10m\"");
+    let alice = scene.approver("alice", &[]);
+    let hasty = scene.approver("hasty", &["--max-for", "1m"]);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let yes = |change: &[(&str, Value)]| scene.yes(&alice, "alice", &id, change);
+    for scope in ["prefix", "writes", "path", "everything", ""] {
+        scene.refused(&yes(&[("scope", json!(scope))]), "is not offered");
+    }
+    scene.refused(&yes(&[("read_only", json!(true))]), "is not offered");
+    scene.refused(&yes(&[("requests", json!(1))]), "is not offered");
+    scene.refused(&yes(&[("connections", json!(0))]), "is not offered");
+    scene.refused(&yes(&[("for", Value::Null)]), "for how long");
+    scene.refused(&yes(&[("for", json!(601))]), "longer than the 10m");
+    let long = scene.yes(&hasty, "hasty", &id, &[("for", json!(61))]);
+    scene.refused(&long, "longer than the 1m");
+    scene.taken(&scene.yes(&hasty, "hasty", &id, &[("for", json!(60))]));
+    let id = scene.request(&mut shell, 8080);
+    let rule = |seconds: u64| scene.yes(&alice, "alice", &id, &[("for", json!(seconds))]);
+    scene.refused(&rule(121), "longer than the 2m");
+    let once = &[("for", json!(120)), ("connections", json!(1))];
+    scene.taken(&scene.yes(&alice, "alice", &id, once));
+    let hole = scene.daemon.root(["holes"]).json().unwrap()[1].clone();
+    assert_eq!(hole["connections_left"], 1);
+    assert_eq!(hole["opened_by"], "alice");
+}
+
+#[test]
+fn an_approver_answers_for_some_users_and_policies() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &["--policy", "ask*"]);
+    let bob = scene.approver("bob", &["--policy", "prod-*"]);
+    let carol = scene.key("carol");
+    let add = scene
+        .add("carol", &carol)
+        .args(["--answers-for", "somebody"]);
+    add.run().unwrap().success().unwrap();
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let by = |key, name| scene.yes(key, name, &id, &[]);
+    scene.refused(&by(&bob, "bob"), "the policy asks");
+    scene.refused(&by(&carol, "carol"), "sessions of");
+    scene.taken(&by(&alice, "alice"));
+}
+
+#[test]
+fn two_people_have_to_say_the_same_and_one_is_not_two() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network, "approvals = { \"prod*\" = 2 }");
+    let (alice, bob) = (scene.approver("alice", &[]), scene.approver("bob", &[]));
+    let second = scene.key("second");
+    scene
+        .add("alice", &second)
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let first = scene.yes(&alice, "alice", &id, &[]);
+    let taken = scene.taken(&first);
+    assert_eq!(
+        (&taken["answer"], &taken["approvals"], &taken["wanted"]),
+        (&json!("part"), &json!(1), &json!(2))
+    );
+    assert!(scene.holes().is_empty());
+    scene.refused(&first, "has said yes already");
+    scene.refused(
+        &scene.yes(&second, "alice", &id, &[]),
+        "has said yes already",
+    );
+    let other = scene.yes(&bob, "bob", &id, &[("for", json!(60))]);
+    scene.refused(&other, "something else");
+    // A restart forgets nobody.
+    scene.daemon.kill().unwrap();
+    scene.daemon.start().unwrap();
+    let taken = scene.taken(&scene.yes(&bob, "bob", &id, &[]));
+    assert_eq!(
+        (&taken["answer"], &taken["approvals"]),
+        (&json!("yes"), &json!(2))
+    );
+    assert_eq!(scene.holes(), ["tcp/443"]);
+    assert_eq!(scene.log("answered")[0]["with"], json!(["alice"]));
+    // Another rule takes one.
+    let id = scene.request(&mut shell, 8080);
+    let one = scene.yes(&bob, "bob", &id, &[("for", json!(60))]);
+    assert_eq!(scene.taken(&one)["answer"], "yes");
+    // Whoever was removed meanwhile counts no more.
+    let id = scene.request(&mut shell, 1000);
+    scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+    let gone = scene.daemon.root(["approver", "remove", "alice"]).run();
+    gone.unwrap().success().unwrap();
+    assert_eq!(
+        scene.taken(&scene.yes(&bob, "bob", &id, &[]))["answer"],
+        "part"
+    );
+}
+
+#[test]
+fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let config = scene.daemon.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let mut scene = scene;
+    scene.daemon.stop().unwrap();
+    scene
+        .daemon
+        .write_config(&text.replace("\"never\"", "\"always\""))
+        .unwrap();
+    scene.daemon.start().unwrap();
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let question = scene.question(&id)["question"].as_str().unwrap().to_owned();
+    let asked: Value = serde_json::from_str(&question).unwrap();
+    assert_eq!(asked["code_by"], "guard watch");
+    let pending = scene.daemon.root(["pending"]).json().unwrap();
+    let code = pending[0]["code"].as_str().unwrap().to_owned();
+    assert_eq!(code.len(), 3);
+    let carried = scene.daemon.user(COURIER, ["pending"]).json().unwrap();
+    assert_eq!(carried[0]["code"], Value::Null, "{carried}");
+    let answer = |code: &str| scene.yes(&alice, "alice", &id, &[("code", json!(code))]);
+    let wrong = if code == "123" { "321" } else { "123" };
+    scene.refused(&answer(wrong), "code");
+    scene.taken(&answer(&code));
+    let id = scene.request(&mut shell, 1000);
+    let answer = |code: &str| scene.yes(&alice, "alice", &id, &[("code", json!(code))]);
+    let pending = scene.daemon.root(["pending"]).json().unwrap();
+    let _ = pending;
+    let first = answer("");
+    let code = scene.daemon.root(["pending"]).json().unwrap()[0]["code"].clone();
+    let right = answer(code.as_str().unwrap());
+    for _ in 0..3 {
+        scene.refused(&first, "code");
+    }
+    scene.refused(&right, "wrong code");
+    let closed = scene.daemon.root(["question", &id]).run().unwrap();
+    assert_eq!(closed.code(), Some(2), "{}", closed.stdout);
+    scene
+        .daemon
+        .root(["approve", &id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+}

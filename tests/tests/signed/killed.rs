@@ -1,0 +1,77 @@
+//! Killed at any moment of taking a signed answer: it opens one hole at most, and none without its record.
+
+use guard_lab::{Network, Stepped};
+use serde_json::Value;
+
+use super::scene::Scene;
+use crate::crashes::scene::{Which, at_each_step, behind};
+
+#[test]
+fn one_signature_opens_one_hole_whenever_guardd_is_killed() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    let mut spent_in_vain = 0;
+    let steps = at_each_step(Which::All, |turn, step| {
+        let port = 1000 + u16::try_from(turn).unwrap();
+        let name = format!("tcp/{port}");
+        let id = scene.request(&mut shell, port);
+        let signed = scene.yes(&alice, "alice", &id, &[]);
+        scene.daemon.stop().unwrap();
+
+        let guardd = scene.daemon.guardd().unwrap();
+        let mut stepped = Stepped::start(&scene.daemon, &guardd, None).unwrap();
+        stepped.wait_until_ready().unwrap();
+        stepped.arm(Some(step)).unwrap();
+        let said_yes = scene.hand_in(&signed).status.success();
+        stepped.stop();
+        let ended = stepped.wait().unwrap();
+
+        scene.daemon.start().unwrap();
+        let open = |scene: &Scene| scene.holes().iter().filter(|one| **one == name).count();
+        let left = open(&scene);
+        assert!(
+            left <= 1 && (left == 1 || !said_yes),
+            "{}",
+            behind(step, &ended)
+        );
+        // The same once more: for a hole that there is not yet, if at all.
+        let again = scene.hand_in(&signed).status.success();
+        assert_eq!(
+            open(&scene),
+            left + usize::from(again),
+            "{}",
+            behind(step, &ended)
+        );
+        assert!(left == 0 || !again, "{}", behind(step, &ended));
+        spent_in_vain += usize::from(left == 0 && !again);
+        let is_signed = |one: &Value| one["request"] == *id && one["signed"]["by"] == "alice";
+        let answered = scene
+            .log("answered")
+            .iter()
+            .filter(|one| is_signed(one))
+            .count();
+        assert!(answered >= open(&scene), "{}", behind(step, &ended));
+        if left == 0 && !again {
+            // Asked anew, with other bytes.
+            scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+        }
+        scene
+            .daemon
+            .root(["close", "--all"])
+            .run()
+            .unwrap()
+            .success()
+            .unwrap();
+        ended
+    });
+    assert!(
+        steps.iter().any(|step| step.contains("/used/")),
+        "{steps:?}"
+    );
+    assert!(
+        spent_in_vain > 0,
+        "it was killed between the nonce and the hole"
+    );
+}

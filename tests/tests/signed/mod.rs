@@ -1,0 +1,175 @@
+//! Answers that people sign elsewhere: over the bytes of guardd's question, by real keys, whoever brings them.
+
+mod conditions;
+mod http;
+mod killed;
+mod people;
+mod scene;
+
+use std::{fs, process::Command};
+
+use guard_lab::{Attempt, Network, PATIENCE, Production, V4, Watcher, eventually};
+use serde_json::{Value, json};
+
+use crate::watch::terminal::Tmux;
+use scene::{COURIER, Scene};
+
+/// `guard question r1 --bytes | guard sign | guard answer --signed -`, with ssh-agent and a person at a terminal.
+#[test]
+fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT);
+    assert!(outside.unwrap().ok);
+    let scene = Scene::new(&network, "");
+    let key = scene.approver("alice", &[]);
+    let _watcher = Watcher::start(&scene.daemon).unwrap();
+    let before = production.reached_at(V4, 443).unwrap().len();
+    let mut shell = scene.shell();
+    shell
+        .begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))
+        .unwrap();
+    let mut held = Value::Null;
+    eventually("it waits", || {
+        held = scene.daemon.root(["pending"]).json().unwrap()[0].clone();
+        held["held"] == true
+    })
+    .unwrap();
+    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+
+    let id = held["id"].as_str().unwrap();
+    let bytes = scene
+        .daemon
+        .root(["question", id, "--bytes"])
+        .run()
+        .unwrap();
+    assert_eq!(
+        bytes.stdout,
+        scene.question(id)["question"].as_str().unwrap()
+    );
+    let [question, answer] = ["question", "signed"].map(|name| scene.daemon.dir().join(name));
+    fs::write(&question, &bytes.stdout).unwrap();
+    let tmux = Tmux::start(scene.daemon.dir());
+    let window = tmux.window("alice");
+    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    // By an agent that ends with the command.
+    window.type_text(&format!(
+        "ssh-agent sh -c 'ssh-add {key}; {} sign --as alice --key {key}.pub < {} > {}'",
+        guard.display(),
+        question.display(),
+        answer.display(),
+        key = key.file.display(),
+    ));
+    window.press(&["Enter"]);
+    let shown = window.expect("answer (Enter signs nothing):");
+    assert!(shown.contains("wants tcp/443 at 192.0.2.10"), "{shown}");
+    assert!(shown.contains("under the policy asks"), "{shown}");
+    window.type_text("2");
+    window.press(&["Enter"]);
+    eventually("it is signed", || {
+        fs::metadata(&answer).is_ok_and(|file| file.len() > 0)
+    })
+    .unwrap();
+
+    let signed: Value = serde_json::from_str(&fs::read_to_string(&answer).unwrap()).unwrap();
+    let taken = scene.taken(&signed);
+    assert_eq!(taken["answer"], "yes");
+    assert_eq!(taken["by"], "alice");
+    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
+    assert!(production.reached_at(V4, 443).unwrap().len() > before);
+    let answered = &scene.log("answered")[0];
+    assert_eq!(answered["by"], "alice");
+    assert_eq!(answered["seconds"], 300.0, "the second that was offered");
+    assert_eq!(answered["from"]["right"], "signature");
+    assert_eq!(answered["from"]["uid"], COURIER);
+    assert_eq!(answered["signed"]["question"], bytes.stdout);
+    assert_eq!(scene.log("hole-open")[0]["by"], "alice");
+    scene.refused(&signed, "no question that is open here");
+}
+
+#[test]
+fn the_audit_log_shows_who_signed_what_without_guardd() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    for port in [443, 1000] {
+        let id = scene.request(&mut shell, port);
+        scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+    }
+    let id = scene.request(&mut shell, 1001);
+    let no = scene.yes(&alice, "alice", &id, &[("verdict", json!("no"))]);
+    assert_eq!(scene.taken(&no)["answer"], "no");
+    let removed = scene.daemon.root(["approver", "remove", "alice"]).run();
+    removed.unwrap().success().unwrap();
+    scene.daemon.stop().unwrap();
+    let audit = scene.daemon.audit();
+    let verify = |args: &[&str]| {
+        let mut guard = Command::new(guard_lab::bins::find("guard").unwrap());
+        let verified = guard.args(["log", "--verify", "--signatures", "--json"]);
+        let verified = verified.args(args).arg(&audit).output().unwrap();
+        let found: Value = serde_json::from_slice(&verified.stdout).unwrap();
+        (verified.status.code(), found)
+    };
+    let (code, found) = verify(&[]);
+    assert_eq!((code, &found["whole"]), (Some(0), &json!(true)), "{found}");
+    let all = found["signatures"].as_array().unwrap();
+    let said: Vec<_> = all.iter().map(|one| (&one["answer"], &one["ok"])).collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("yes"), &json!(true)),
+            (&json!("yes"), &json!(true)),
+            (&json!("no"), &json!(true))
+        ]
+    );
+    assert_eq!(
+        (&all[0]["by"], &all[0]["key"]),
+        (&json!("alice"), &json!(alice.id))
+    );
+    assert!(
+        all[0]["shown"][0]
+            .as_str()
+            .unwrap()
+            .contains("tcp/443 at 192.0.2.10"),
+        "{found}"
+    );
+
+    // Whoever writes the log anew, with its chain, cannot write a signature.
+    let other = scene.key("other");
+    let public = fs::read_to_string(other.file.with_extension("pub")).unwrap();
+    let words: Vec<_> = public.split(' ').take(2).collect();
+    let elsewhere = scene.daemon.dir().join("elsewhere.toml");
+    let text = format!(
+        "[[approver]]\nname = \"alice\"\nanswers_for = [\"a\"]\npolicies = [\"*\"]\n[[approver.key]]\nkind = \"ssh\"\npublic = \"{}\"\n",
+        words.join(" ")
+    );
+    fs::write(&elsewhere, text).unwrap();
+    let (code, found) = verify(&["--approvers", elsewhere.to_str().unwrap()]);
+    assert_eq!((code, &found["whole"]), (Some(1), &json!(false)));
+    let why = found["signatures"][0]["why"].as_str().unwrap();
+    assert!(why.contains("nobody is known to have that key"), "{why}");
+}
+
+#[test]
+fn two_answers_at_once_open_one_hole() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let signed = scene.yes(&alice, "alice", &id, &[]).to_string();
+    let file = scene.daemon.dir().join("signed");
+    fs::write(&file, signed).unwrap();
+    let hand_in = || {
+        let answer = scene.daemon.root(["answer", "--signed"]).args([&file]);
+        answer.command().unwrap().spawn().unwrap()
+    };
+    let both = [hand_in(), hand_in()];
+    let codes = both.map(|mut one| one.wait().unwrap().code());
+    assert!(
+        codes == [Some(0), Some(2)] || codes == [Some(2), Some(0)],
+        "{codes:?}"
+    );
+    assert_eq!(scene.holes(), ["tcp/443"]);
+}

@@ -1,0 +1,267 @@
+//! Who may enrol keys, carry, and hand in.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use guard_lab::{Network, PATIENCE, eventually, patience};
+use serde_json::{Value, json};
+
+use super::scene::{COURIER, Scene, agent};
+
+#[test]
+fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let key = scene.key("alice");
+    let public = key.file.with_extension("pub");
+    let public = public.to_str().unwrap();
+    let world = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(public, world).unwrap();
+    let add = ["approver", "add", "alice", "--ssh-key", public];
+    let plain = scene.daemon.root(add).run().unwrap();
+    assert_eq!(plain.code(), Some(2));
+    assert!(
+        plain.stderr.contains("nobody has to touch"),
+        "{}",
+        plain.stderr
+    );
+    let private = key.file.to_str().unwrap();
+    let private = ["approver", "add", "alice", "--plain", "--ssh-key", private];
+    let private = scene.daemon.root(private).run().unwrap();
+    assert!(private.stderr.contains("private key"), "{}", private.stderr);
+    for uid in [guard_lab::AGENT, COURIER] {
+        let text = std::fs::read_to_string(public).unwrap();
+        let copy = scene.daemon.write_for_agents("copy", &text).unwrap();
+        let add = scene
+            .daemon
+            .user(uid, ["approver", "add", "alice", "--plain", "--ssh-key"]);
+        let refused = add.args([copy]).run().unwrap();
+        assert_eq!(refused.code(), Some(2), "{uid}: {}", refused.stdout);
+    }
+    let listed = scene.daemon.root(["approver", "list"]).json().unwrap();
+    assert_eq!(listed, json!([]));
+    let done = scene
+        .daemon
+        .root(add)
+        .args(["--plain", "--answers-for", &agent()]);
+    let done = done.run().unwrap().success().unwrap();
+    assert!(
+        done.stderr.contains("can say yes with it"),
+        "{}",
+        done.stderr
+    );
+    let listed = scene.daemon.root(["approver", "list"]).json().unwrap();
+    assert_eq!(listed[0]["keys"][0]["fingerprint"], key.id);
+    let added = &scene.log("approver-added")[0];
+    assert_eq!(
+        (&added["approver"], &added["fido"]),
+        (&json!("alice"), &json!(false))
+    );
+    assert!(
+        added["public_key"]
+            .as_str()
+            .unwrap()
+            .starts_with("ssh-ed25519 AAAA")
+    );
+}
+
+#[test]
+fn whoever_was_invited_presents_one_key_and_root_compares() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network, "");
+    let (key, other) = (scene.key("bob"), scene.key("mallory"));
+    let invite = [
+        "approver",
+        "invite",
+        "bob",
+        "--for",
+        "5m",
+        "--answers-for",
+        &agent(),
+    ];
+    let invited = scene.daemon.root(invite).json().unwrap();
+    let token = invited["invitation"].as_str().unwrap();
+    let present = |token: &str, key: &super::scene::Key| {
+        let present = scene
+            .daemon
+            .root(["approver", "present", token, "--ssh-key"]);
+        present
+            .args([key.file.with_extension("pub")])
+            .run()
+            .unwrap()
+    };
+    assert_eq!(present("another", &key).code(), Some(2));
+    let presented = present(token, &key).success().unwrap();
+    assert!(presented.stdout.contains(&key.id), "{}", presented.stdout);
+    assert_eq!(present(token, &other).code(), Some(2), "it counts once");
+    let accept = |fingerprint: &str| {
+        let accept = ["approver", "accept", "bob", fingerprint, "--plain"];
+        scene.daemon.root(accept).run().unwrap()
+    };
+    let wrong = accept(&other.id);
+    assert_eq!(wrong.code(), Some(2), "{}", wrong.stdout);
+    accept(&key.id).success().unwrap();
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    scene.taken(&scene.yes(&key, "bob", &id, &[]));
+    scene.daemon.stop().unwrap();
+    scene.daemon.start().unwrap();
+    let listed = scene.daemon.root(["approver", "list"]).json().unwrap();
+    assert_eq!(listed[0]["name"], "bob", "it outlives guardd");
+}
+
+#[test]
+fn nobody_inside_hands_in_or_enrols() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let signed = scene.yes(&alice, "alice", &id, &[]);
+    let file = scene
+        .daemon
+        .write_for_agents("answer", &signed.to_string())
+        .unwrap();
+    let (socket, guard) = (
+        scene.daemon.socket(),
+        guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap(),
+    );
+    let (socket, guard) = (socket.display(), guard.display());
+    for args in [
+        format!("answer --signed {}", file.display()),
+        format!("question {id}"),
+        "approver list".to_owned(),
+        "approver invite eve".to_owned(),
+        format!("approver add eve --plain --ssh-key {}", file.display()),
+        "approver remove alice".to_owned(),
+    ] {
+        let status = shell.status_of(&format!("{guard} --socket {socket} {args}"));
+        assert_eq!(status.unwrap(), 2, "{args}");
+    }
+    assert!(scene.holes().is_empty());
+    scene.taken(&signed);
+}
+
+#[test]
+fn a_courier_carries_and_says_no_and_nothing_else() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let courier = |args: &[&str]| scene.daemon.user(COURIER, args).run().unwrap();
+    assert_eq!(
+        scene.daemon.user(COURIER, ["pending"]).json().unwrap(),
+        json!([]),
+        "of whom nobody answers for it sees nothing"
+    );
+    assert_eq!(courier(&["question", &id]).code(), Some(2));
+    scene.approver("alice", &[]);
+    let seen = scene.daemon.user(COURIER, ["pending"]).json().unwrap();
+    assert_eq!(seen[0]["id"], id.as_str());
+    courier(&["question", &id]).success().unwrap();
+    for args in [
+        &["approve", &id][..],
+        &["open", "192.0.2.10:443", "--session", shell.session()],
+        &["sessions"],
+        &["holes"],
+        &["close", "--all"],
+        &["stop", shell.session()],
+        &["log"],
+        &["run", "--policy", "asks", "--", "true"],
+        &["approver", "invite", "eve"],
+    ] {
+        let refused = courier(args);
+        assert!(
+            matches!(refused.code(), Some(2 | 125)),
+            "{args:?}: {}",
+            refused.stdout
+        );
+        assert!(
+            refused.stderr.contains("courier"),
+            "{args:?}: {}",
+            refused.stderr
+        );
+    }
+    courier(&["deny", &id]).success().unwrap();
+    let answered = &scene.log("answered")[0];
+    assert_eq!(answered["from"]["right"], "courier");
+    assert_eq!(answered["by"], format!("{COURIER}, unsigned"));
+}
+
+#[test]
+fn no_signed_answer_is_taken_unless_the_settings_say_so() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network, "");
+    let alice = scene.approver("alice", &[]);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let signed = scene.yes(&alice, "alice", &id, &[]);
+    let text = std::fs::read_to_string(scene.daemon.config()).unwrap();
+    scene.daemon.stop().unwrap();
+    let (before, _) = text.split_once("[answers]").unwrap();
+    scene.daemon.write_config(before).unwrap();
+    scene.daemon.start().unwrap();
+    let answer = |scene: &Scene| {
+        let answer = scene.daemon.root(["answer", "--signed", "-"]);
+        answer.input(signed.to_string()).run().unwrap()
+    };
+    let refused = answer(&scene);
+    assert!(
+        refused.stderr.contains("no signed answers are taken"),
+        "{}",
+        refused.stderr
+    );
+    scene.daemon.stop().unwrap();
+    scene.daemon.write_config(&text).unwrap();
+    scene.daemon.start().unwrap();
+    answer(&scene).success().unwrap();
+}
+
+/// Twenty a second are read of one user, and fill no log.
+#[test]
+fn who_tries_signatures_is_stopped() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let bad = json!({"method": "org.guardd.Control.AnswerSigned", "parameters": {
+        "answer": "{}", "key": "SHA256:none", "kind": "ssh", "signature": "AAAA",
+        "authenticator_data": null, "client_data": null,
+    }});
+    let mut stream = UnixStream::connect(scene.daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(patience(PATIENCE))).unwrap();
+    let frame = format!("{bad}\0");
+    let mut answers = String::new();
+    let mut tried = 0;
+    // It is closed in the second in which too many came.
+    while stream.write_all(frame.as_bytes()).is_ok() {
+        tried += 1;
+        let mut byte = [0];
+        loop {
+            match stream.read(&mut byte) {
+                Ok(1) if byte[0] != 0 => answers.push(byte[0].into()),
+                Ok(1) => break,
+                _ => {
+                    tried = u64::MAX;
+                    break;
+                }
+            }
+        }
+        if tried == u64::MAX || tried > 10_000 {
+            break;
+        }
+    }
+    assert!(
+        answers.contains("signed by nobody that is known"),
+        "{answers:.400}"
+    );
+    let answered = answers.matches("is enrolled").count() as u64;
+    eventually("all are told of", || {
+        let refused = scene.log("answer-refused").into_iter();
+        let told = refused.map(|one| one["count"].as_u64().unwrap());
+        told.sum::<u64>() == answered
+    })
+    .unwrap();
+    let records = scene.log("answer-refused").len() as u64;
+    assert!(records < answered, "{records} records of {answered}");
+    let status: Value = scene.daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["enforcing"], true);
+}

@@ -1,0 +1,220 @@
+//! A guardd that takes signed answers, a session that asks, and people with keys of OpenSSH.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Command,
+};
+
+use guard_lab::{Attempt, Daemon, Network, Output, Shell};
+use serde_json::{Value, json};
+
+/// The user that carries questions and answers.
+pub(crate) const COURIER: u32 = 61236;
+
+pub(crate) const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+hold = "60s"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24"]
+ports = ["tcp/443", "tcp/1000-2000"]
+action = "confirm"
+
+[[rule]]
+name = "reads"
+to = ["192.0.2.0/24"]
+ports = ["tcp/80"]
+action = "read-only"
+
+[[rule]]
+name = "short"
+to = ["192.0.2.10"]
+ports = ["tcp/8080"]
+action = "confirm"
+max_hole = "2m"
+"#;
+
+pub(crate) struct Scene {
+    pub(crate) daemon: Daemon,
+}
+
+/// Somebody's key.
+pub(crate) struct Key {
+    pub(crate) file: PathBuf,
+    /// As guardd calls it.
+    pub(crate) id: String,
+}
+
+impl Scene {
+    /// With these settings of answers, beside the courier.
+    pub(crate) fn new(network: &Network, answers: &str) -> Self {
+        let config = format!(
+            "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\n{answers}\n"
+        );
+        let daemon = Daemon::in_network(network).policy("asks", POLICY);
+        let daemon = daemon.config(&config).start().unwrap();
+        Self { daemon }
+    }
+
+    /// A key that nobody knows of.
+    pub(crate) fn key(&self, name: &str) -> Key {
+        let file = self.daemon.dir().join(name);
+        let mut keygen = Command::new("ssh-keygen");
+        let made = keygen.args(["-q", "-N", "", "-t", "ed25519", "-f"]);
+        assert!(made.arg(&file).status().unwrap().success());
+        let listed = Command::new("ssh-keygen").arg("-lf").arg(&file).output();
+        let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+        let id = listed.split(' ').nth(1).unwrap().to_owned();
+        Key { file, id }
+    }
+
+    /// A key of an approver with that name, for the agent's sessions.
+    pub(crate) fn approver(&self, name: &str, args: &[&str]) -> Key {
+        let key = self.key(name);
+        let add = self.add(name, &key).args(["--answers-for", &agent()]);
+        add.args(args).run().unwrap().success().unwrap();
+        key
+    }
+
+    pub(crate) fn add(&self, name: &str, key: &Key) -> guard_lab::Guard<'_> {
+        let public = key.file.with_extension("pub");
+        let add = self
+            .daemon
+            .root(["approver", "add", name, "--plain", "--ssh-key"]);
+        add.args([public])
+    }
+
+    pub(crate) fn shell(&self) -> Shell {
+        Shell::start(&self.daemon, "asks").unwrap()
+    }
+
+    /// Has a session try a port, in vain, and gives the id of the request about it.
+    pub(crate) fn request(&self, shell: &mut Shell, port: u16) -> String {
+        assert!(!shell.reaches(&Attempt::tcp(guard_lab::V4, port)).unwrap());
+        let pending = self.daemon.root(["pending"]).json().unwrap();
+        let mut pending = pending.as_array().unwrap().iter();
+        let found = pending.find(|one| one["destination"]["port"] == port);
+        found.expect("it asks")["id"].as_str().unwrap().to_owned()
+    }
+
+    /// What guardd asks about a request.
+    pub(crate) fn question(&self, id: &str) -> Value {
+        self.daemon.root(["question", id]).json().unwrap()
+    }
+
+    /// A yes to a question, in its canonical form, with something changed.
+    pub(crate) fn answer(&self, asked: &Value, by: &str, change: &[(&str, Value)]) -> String {
+        let question: Value = serde_json::from_str(asked["question"].as_str().unwrap()).unwrap();
+        let mut fields = vec![
+            ("by", json!(by)),
+            ("bytes", Value::Null),
+            ("code", json!("")),
+            ("connections", Value::Null),
+            ("for", json!(300)),
+            ("machine", question["machine"].clone()),
+            ("question", asked["hash"].clone()),
+            ("read_only", json!(false)),
+            ("requests", Value::Null),
+            ("scope", json!("one")),
+            ("v", json!(1)),
+            ("verdict", json!("yes")),
+        ];
+        for (name, value) in change {
+            let field = fields.iter_mut().find(|(field, _)| field == name);
+            field.unwrap().1 = value.clone();
+        }
+        let fields: Vec<_> = fields
+            .into_iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
+        format!("{{{}}}", fields.join(","))
+    }
+
+    /// Signed by `ssh-keygen -Y sign`.
+    pub(crate) fn sign(&self, key: &Key, answer: &str) -> Value {
+        self.sign_for(key, answer, "answer@guardd.org")
+    }
+
+    pub(crate) fn sign_for(&self, key: &Key, answer: &str, namespace: &str) -> Value {
+        let message = self.daemon.dir().join("answer");
+        fs::write(&message, answer).unwrap();
+        let mut keygen = Command::new("ssh-keygen");
+        let signed = keygen
+            .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
+            .arg(&key.file)
+            .stdin(File::open(&message).unwrap())
+            .output()
+            .unwrap();
+        let armoured = String::from_utf8(signed.stdout).unwrap();
+        let lines = armoured.lines().filter(|line| !line.starts_with("-----"));
+        let signature: String = lines.collect();
+        let signature = signature.replace('+', "-").replace('/', "_");
+        json!({
+            "answer": answer,
+            "key": key.id,
+            "kind": "ssh",
+            "signature": signature.trim_end_matches('='),
+            "authenticator_data": null,
+            "client_data": null,
+        })
+    }
+
+    /// A yes, signed.
+    pub(crate) fn yes(&self, key: &Key, by: &str, id: &str, change: &[(&str, Value)]) -> Value {
+        self.sign(key, &self.answer(&self.question(id), by, change))
+    }
+
+    /// Hands it in, as the courier.
+    pub(crate) fn hand_in(&self, signed: &Value) -> Output {
+        let answer = ["answer", "--signed", "-", "--json"];
+        let answer = self.daemon.user(COURIER, answer).input(signed.to_string());
+        answer.run().unwrap()
+    }
+
+    /// That it is refused, and why.
+    pub(crate) fn refused(&self, signed: &Value, why: &str) {
+        let before = self.holes();
+        let refused = self.hand_in(signed);
+        assert_eq!(refused.code(), Some(2), "{why}: {}", refused.stdout);
+        assert!(refused.stderr.contains(why), "{why}: {}", refused.stderr);
+        assert_eq!(self.holes(), before, "{why}");
+    }
+
+    /// That it is taken.
+    pub(crate) fn taken(&self, signed: &Value) -> Value {
+        self.hand_in(signed).success().unwrap().json().unwrap()
+    }
+
+    /// The open holes, by their ports.
+    pub(crate) fn holes(&self) -> Vec<String> {
+        let holes = self.daemon.root(["holes"]).json().unwrap();
+        let holes = holes.as_array().unwrap().iter();
+        holes
+            .map(|hole| hole["ports"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    pub(crate) fn log(&self, kind: &str) -> Vec<Value> {
+        let log = self.daemon.root(["log", "--json"]).run().unwrap();
+        let records = log.json_lines().unwrap().into_iter();
+        records.filter(|one| one["kind"] == kind).collect()
+    }
+
+    /// Changes a file beside guardd's state, while that is down.
+    pub(crate) fn edit(&self, file: &str, change: impl FnOnce(&mut Value)) {
+        let file = self.daemon.state_dir().join(file);
+        let text = fs::read_to_string(&file).unwrap();
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        change(&mut value);
+        fs::write(&file, value.to_string()).unwrap();
+    }
+}
+
+/// The agent's user, as guardd shows it.
+pub(crate) fn agent() -> String {
+    guard_lab::AGENT.to_string()
+}
