@@ -235,6 +235,16 @@ impl Rule {
         tcp.filter(|spec| spec.protocol == Protocol::TCP).collect()
     }
 
+    /// Whether its `to` has that name, or a wildcard that covers it.
+    #[must_use]
+    pub fn has_name(&self, name: &DomainName) -> bool {
+        self.to.iter().any(|target| match target {
+            Target::Name(one) => one == name,
+            Target::Wildcard(wildcard) => wildcard.covers(name),
+            Target::Prefix(_) | Target::Group(_) => false,
+        })
+    }
+
     /// The names in its `to`.
     pub fn names(&self) -> impl Iterator<Item = &DomainName> {
         self.to.iter().filter_map(|target| match target {

@@ -3,7 +3,7 @@
 use guard_common::{AttemptCount, AttemptKey, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
-use guard_proto::{self as proto, Endpoint, Requested, Stopped, WhyReport};
+use guard_proto::{self as proto, Endpoint, NameTold, Requested, Stopped, WhyReport};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
@@ -27,6 +27,7 @@ struct Matter {
     verdict: Verdict,
     rule: Option<String>,
     reason: Option<String>,
+    named: Option<NameTold>,
 }
 
 impl Matter {
@@ -158,7 +159,7 @@ impl State {
             advice,
             request,
             http: None,
-            named: self.policies.told_of(key.session, key.destination),
+            named: about.named,
         })
     }
 
@@ -176,9 +177,10 @@ impl State {
         reason: Option<String>,
     ) -> Result<Requested, CallError> {
         let mut now = self.environment();
-        if let Some(name) = explain::name_in(to) {
-            let latest = self.policies.latest(&name);
-            now.names.insert(name, latest);
+        let typed = explain::name_in(to);
+        if let Some(name) = &typed {
+            let latest = self.policies.latest(name);
+            now.names.insert(name.clone(), latest);
         }
         let key = key(agent, to, ports, &now)?;
         let Some(about) = matter(&self.sessions, &self.policies, &key) else {
@@ -195,7 +197,7 @@ impl State {
             return Ok(told(Verdict::Allow, advice::allowed(&to)));
         }
         let note = reason.map(|reason| shown_note(&reason));
-        match self.put_request(key, pid, note)? {
+        match self.put_request(key, pid, (note, typed.as_deref()))? {
             Noted::New(id) | Noted::Again(id) => Ok(Requested {
                 request: self.requests.get(&id).map(|asked| asked.shown.clone()),
                 ..told(about.verdict, about.asked(&id))
@@ -213,13 +215,13 @@ impl State {
         &mut self,
         key: RequestKey,
         pid: u32,
-        note: Option<String>,
+        (note, typed): (Option<String>, Option<&str>),
     ) -> Result<Noted, CallError> {
         let session = self.sessions.live(key.session);
         let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
-        let noted = self.ask(key.clone(), clock::now(), process, note.clone())?;
+        let noted = self.ask(key.clone(), clock::now(), process, (note.clone(), typed))?;
         if let (Noted::Again(_), Some(note)) = (&noted, note) {
             self.requests.annotate(&key, note);
         }
@@ -260,6 +262,7 @@ fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        named: policies.told_of(key.session, to, judged.rule, None),
     })
 }
 

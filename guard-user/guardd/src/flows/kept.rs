@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use guard_common::{Address, FlowKey, SessionId};
+use guard_common::{Address, BootTime, FlowKey, SessionId};
 use guard_proto::Endpoint;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,8 +66,14 @@ pub struct Reached {
     pub rule: Option<String>,
     /// `last_at` by the kernel's clock: what has changed since is another.
     pub boot: u64,
-    /// The names that the session asked for and was told that address of, the latest first.
+    /// `first_at` by that clock.
+    #[serde(default)]
+    pub first: u64,
+    /// The names by which the program is likely to have known the address when it connected, the latest first.
     pub names: Vec<String>,
+    /// How many connections there were when a name was looked for last.
+    #[serde(default)]
+    pub(super) named: u64,
     /// Where a listener on this machine leads.
     #[serde(default)]
     pub leads: Vec<Endpoint>,
@@ -159,6 +165,7 @@ impl KeptFlows {
                 *known = Reached {
                     // The calendar may have been set since.
                     first_at: known.first_at,
+                    named: known.named,
                     names: std::mem::take(&mut known.names),
                     leads: std::mem::take(&mut known.leads),
                     ..now
@@ -176,29 +183,27 @@ impl KeptFlows {
         self.left_out = left_out.max(self.left_out);
     }
 
-    /// Takes note of the names by which the session knows its destinations.
-    pub(super) fn name<'n, N: Iterator<Item = &'n str>>(
+    /// Takes note of the name that each new connection was made by. What was asked for later is another connection's.
+    pub(super) fn name<'n>(
         &mut self,
-        names_of: impl Fn(Address) -> N,
+        name_then: impl Fn(Address, &str, BootTime) -> Option<&'n str>,
     ) {
         for (spot, flow) in &mut self.flows {
-            let names: Vec<_> = names_of(spot.address.into()).collect();
-            let has_changed = names.first() != flow.names.first().map(String::as_str).as_ref()
-                || names
-                    .iter()
-                    .any(|name| !flow.names.iter().any(|known| known == name));
-            if names.is_empty() || !has_changed {
+            if flow.named == flow.connections {
                 continue;
             }
-            let old = flow
-                .names
-                .iter()
-                .filter(|old| !names.contains(&old.as_str()));
-            let all = names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .chain(old.cloned());
-            flow.names = all.take(MAX_NAMES).collect();
+            let then = BootTime(if flow.named == 0 {
+                flow.first
+            } else {
+                flow.boot
+            });
+            let Some(name) = name_then(spot.address.into(), &spot.program, then) else {
+                continue;
+            };
+            flow.named = flow.connections;
+            flow.names.retain(|known| known != name);
+            flow.names.insert(0, name.to_owned());
+            flow.names.truncate(MAX_NAMES);
             self.is_unwritten = true;
         }
     }
@@ -284,8 +289,10 @@ mod tests {
             received: 2,
             verdict: "allow".to_owned(),
             rule: None,
-            boot: connections,
+            boot: connections * 10,
+            first: 10,
             names: Vec::new(),
+            named: 0,
             leads: Vec::new(),
         }
     }
@@ -320,20 +327,28 @@ mod tests {
     }
 
     #[test]
-    fn names_are_added_and_never_lost() {
+    fn a_connection_has_the_name_that_it_was_made_by() {
         let mut flows = kept();
         flows.take(spot(10), || reached(1));
         let names = |flows: &KeptFlows| flows.iter().next().unwrap().1.names.clone();
-        flows.name(|_| ["a.example.com"].into_iter());
+        // Nothing is known yet, and it is looked for again.
+        flows.name(|_, _, _| None);
+        flows.take_unwritten();
+        let at = |then: BootTime| match then.0 {
+            10 => Some("a.example.com"),
+            _ => Some("b.example.com"),
+        };
+        flows.name(|_, program, then| at(then).filter(|_| program == "curl"));
         assert!(flows.take_unwritten());
-        flows.name(|_| [].into_iter());
         assert_eq!(names(&flows), ["a.example.com"]);
-        flows.name(|_| ["b.example.com"].into_iter());
+        // Another name of the address says nothing of the connection that there was.
+        flows.name(|_, _, _| Some("evil.example.net"));
+        assert_eq!(names(&flows), ["a.example.com"]);
+        flows.take(spot(10), || reached(2));
+        flows.name(|_, _, then| at(then));
         assert_eq!(names(&flows), ["b.example.com", "a.example.com"]);
         flows.take_unwritten();
-        flows.name(|_| ["b.example.com", "a.example.com"].into_iter());
+        flows.name(|_, _, then| at(then));
         assert!(!flows.take_unwritten());
-        flows.take(spot(10), || reached(2));
-        assert_eq!(names(&flows).len(), 2);
     }
 }

@@ -138,7 +138,7 @@ impl Flows {
             if let Some(kept) = self.all.get_mut(began) {
                 kept.note_left_out(left_out);
                 let names = known.policies.known_names();
-                kept.name(|address| names.asked_of(*id, address));
+                kept.name(|address, program, then| names.name_then(*id, address, program, then));
             }
         }
         Ok(())
@@ -252,6 +252,8 @@ fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> Reached {
         verdict: verdict.as_str().to_owned(),
         rule: rule.map(|rule| rule.name.clone()),
         boot: flow.last.0,
+        first: flow.first.0,
+        named: 0,
         names: Vec::new(),
         leads: Vec::new(),
     }

@@ -74,7 +74,7 @@ impl State {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
-        let noted = self.ask(key.clone(), event.at, process, None)?;
+        let noted = self.ask(key.clone(), event.at, process, (None, None))?;
         if noted == Noted::Muted {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.look_by(event.at);
@@ -220,7 +220,7 @@ impl State {
         let process = self
             .machine
             .process_of(self.sessions.live(key.session), tgid);
-        match self.ask(key.clone(), clock::now(), process, None) {
+        match self.ask(key.clone(), clock::now(), process, (None, None)) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.
                 let until = Clocks::read().calendar(latest(group));

@@ -33,7 +33,8 @@ pub struct KnownNames {
 struct Told {
     /// Until when it counts.
     until: BootTime,
-    /// When.
+    /// When first, and when last.
+    since: BootTime,
     at: BootTime,
     /// By which name it was led there, if it did not ask for this one.
     by: Option<String>,
@@ -64,6 +65,15 @@ pub struct Answered<'a> {
     pub until: BootTime,
     /// Who asked.
     pub asker: Asker,
+}
+
+impl Asker {
+    /// Whether a thread that calls itself so may be one of its: the kernel keeps 15 bytes of a name.
+    fn is(&self, program: &str) -> bool {
+        const KEPT: usize = 15;
+        let comm = self.comm.as_deref().unwrap_or_default();
+        !comm.is_empty() && comm.bytes().take(KEPT).eq(program.bytes().take(KEPT))
+    }
 }
 
 impl<'a> Answered<'a> {
@@ -129,12 +139,19 @@ impl KnownNames {
         Ok(())
     }
 
-    /// The name that a session asked for last of those that it knows an address by.
+    /// The name that a session asked for last of those that it knows an address by; before all others, of those that are
+    /// meant.
     #[must_use]
-    pub fn name_of(&self, session: SessionId, address: Address) -> Option<KnownName<'_>> {
+    pub fn name_of(
+        &self,
+        session: SessionId,
+        address: Address,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Option<KnownName<'_>> {
         let names = self.names.get(&session)?.get(&address)?;
         let asked = names.iter().filter(|(_, told)| told.by.is_none());
-        let (name, told) = asked.clone().max_by_key(|(_, told)| told.at)?;
+        let latest = asked.clone();
+        let (name, told) = latest.max_by_key(|(name, told)| (is_meant(name), told.at))?;
         let mut led = names
             .iter()
             .filter(|(_, other)| other.by.as_ref() == Some(name));
@@ -151,16 +168,25 @@ impl KnownNames {
         })
     }
 
-    /// The names that a session asked for and was told that address of, the latest first.
-    pub fn asked_of(&self, session: SessionId, address: Address) -> impl Iterator<Item = &str> {
-        let names = self
-            .names
-            .get(&session)
-            .and_then(|known| known.get(&address));
-        let asked = names.into_iter().flatten();
-        let mut asked: Vec<_> = asked.filter(|(_, told)| told.by.is_none()).collect();
-        asked.sort_by_key(|(_, told)| std::cmp::Reverse(told.at));
-        asked.into_iter().map(|(name, _)| name.as_str())
+    /// The name by which a program is likely to have known an address when it connected: the last one that the session had
+    /// asked for by then; before all others, of those that a program of that name asked for.
+    #[must_use]
+    pub fn name_then(
+        &self,
+        session: SessionId,
+        address: Address,
+        program: &str,
+        then: BootTime,
+    ) -> Option<&str> {
+        let names = self.names.get(&session)?.get(&address)?;
+        let asked = names
+            .iter()
+            .filter(|(_, told)| told.by.is_none() && told.since <= then);
+        let last = asked.max_by_key(|(_, told)| {
+            let at = Some(told.at).filter(|at| *at <= then);
+            (told.asker.is(program), at.unwrap_or(told.since))
+        });
+        last.map(|(name, _)| name.as_str())
     }
 
     /// The addresses that a session knows of a name, each with the time until which it counts.
@@ -214,6 +240,7 @@ impl KnownNames {
                     if names.len() < MAX_NAMES || known.is_some() {
                         let told = Told {
                             until: answered.until,
+                            since: known.map_or(now, |told| told.since),
                             at: now,
                             by: by.filter(|_| !is_asked).map(str::to_owned),
                             asker: answered.asker.clone(),
@@ -362,26 +389,62 @@ mod tests {
         );
         told(&mut known, 2, "gh.example.net", "gh.example.net", 1);
         told(&mut known, 2, "gh.example.net", "api.example.com", 1);
-        let of = known.name_of(SessionId(1), to(1)).unwrap();
+        let of = known.name_of(SessionId(1), to(1), |_| false).unwrap();
         assert_eq!(
             (of.name, of.cname),
             ("gh.example.net", Some("api.example.com"))
         );
         assert_eq!(of.also, ["codeload.example.com"]);
         assert_eq!(of.asker.pid, Some(7));
-        assert_eq!(known.name_of(SessionId(2), to(1)), None);
-        assert_eq!(known.name_of(SessionId(1), to(2)), None);
+        assert_eq!(known.name_of(SessionId(2), to(1), |_| true), None);
+        assert_eq!(known.name_of(SessionId(1), to(2), |_| true), None);
+        // The name that a rule is about goes before the last one.
+        let meant = known.name_of(SessionId(1), to(1), |name| name.starts_with("codeload"));
+        assert_eq!(meant.unwrap().name, "codeload.example.com");
         // What was led to is asked for by itself, and stays so.
         told(&mut known, 3, "api.example.com", "api.example.com", 1);
         told(&mut known, 4, "gh.example.net", "api.example.com", 1);
-        let of = known.name_of(SessionId(1), to(1)).unwrap();
+        let of = known.name_of(SessionId(1), to(1), |_| false).unwrap();
         assert_eq!((of.name, of.also.len()), ("gh.example.net", 2));
         // What is over counts no more.
         told(&mut known, 200, "new.example.com", "new.example.com", 1);
-        let of = known.name_of(SessionId(1), to(1)).unwrap();
+        let of = known.name_of(SessionId(1), to(1), |_| false).unwrap();
         assert_eq!(
             (of.name, of.cname, of.also.len()),
             ("new.example.com", None, 0)
         );
+    }
+
+    #[test]
+    fn a_flow_has_the_name_that_its_program_had_asked_for_by_then() {
+        let mut known = KnownNames::default();
+        let to = Address::from(IpAddr::from([192, 0, 2, 1]));
+        let mut ask = |at: u64, name: &str, comm: &str| {
+            let answered = Answered {
+                session: SessionId(1),
+                asked: name,
+                name,
+                addresses: vec![to],
+                until: BootTime(1000),
+                asker: Asker {
+                    pid: None,
+                    comm: Some(comm.to_owned()),
+                },
+            };
+            known.note(&answered, BootTime(at));
+        };
+        ask(1, "api.example.com", "curl");
+        ask(3, "evil.example.net", "getent");
+        ask(5, "cdn.example.com", "curl");
+        ask(7, "api.example.com", "curl");
+        let then =
+            |program: &str, at: u64| known.name_then(SessionId(1), to, program, BootTime(at));
+        assert_eq!(then("curl", 0), None);
+        assert_eq!(then("curl", 2), Some("api.example.com"));
+        assert_eq!(then("curl", 4), Some("api.example.com"));
+        assert_eq!(then("curl", 6), Some("cdn.example.com"));
+        assert_eq!(then("curl", 8), Some("api.example.com"));
+        // A program whose resolver is another's takes the last name of all.
+        assert_eq!(then("node", 4), Some("evil.example.net"));
     }
 }

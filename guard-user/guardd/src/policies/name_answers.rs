@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
-use guard_policy::{Environment, networks_around};
+use guard_policy::{DomainName, Environment, Rule, networks_around};
 use guard_proto::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
@@ -23,6 +23,13 @@ use crate::{config::Config, control::failure::CallError};
 
 /// What was asked of a name server about each name, and what it said.
 pub(super) type Answers = Vec<(String, Result<Found, String>)>;
+
+/// Whether a rule is about a name.
+fn is_of(rule: Option<&Rule>, name: &str) -> bool {
+    let name: Option<DomainName> = name.parse().ok();
+    rule.zip(name)
+        .is_some_and(|(rule, name)| rule.has_name(&name))
+}
 
 impl Policies {
     /// What names and groups stand for now, on a machine with these addresses and networks.
@@ -52,7 +59,10 @@ impl Policies {
     /// The name that a session asked for and was told that address of, else the one in the deciding rule that stands for it.
     #[must_use]
     pub fn host_of(&self, session: SessionId, to: Address, judged: &Judged<'_>) -> Option<String> {
-        if let Some(name) = self.known.name_of(session, to) {
+        if let Some(name) = self
+            .known
+            .name_of(session, to, |name| is_of(judged.rule, name))
+        {
             return Some(name.name.to_owned());
         }
         let names = judged.rule?.names().map(|name| name.as_str());
@@ -60,10 +70,20 @@ impl Policies {
         Some(name.to_owned())
     }
 
-    /// How a session came to know an address, as people see it.
+    /// How a session came to know an address, as people see it: by the name that is `typed`, else by one of the deciding rule.
     #[must_use]
-    pub fn told_of(&self, session: SessionId, to: Address) -> Option<NameTold> {
-        let known = self.known.name_of(session, to)?;
+    pub fn told_of(
+        &self,
+        session: SessionId,
+        to: Address,
+        rule: Option<&Rule>,
+        typed: Option<&str>,
+    ) -> Option<NameTold> {
+        let is_meant = |name: &str| match typed {
+            Some(typed) => name == typed,
+            None => is_of(rule, name),
+        };
+        let known = self.known.name_of(session, to, is_meant)?;
         Some(NameTold {
             name: known.name.to_owned(),
             cname: known.cname.map(str::to_owned),

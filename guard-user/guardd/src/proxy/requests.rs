@@ -104,7 +104,7 @@ impl State {
         }
         let live = self.sessions.live(key.session);
         let process = without_command(self.machine.process_of(live, tgid.0));
-        match self.ask(key.clone(), now, process, None) {
+        match self.ask(key.clone(), now, process, (None, None)) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.apply(Change::Requests);
                 match hold {

@@ -138,7 +138,7 @@ impl State {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
-        let noted = self.ask(key(event), event.at, process, None)?;
+        let noted = self.ask(key(event), event.at, process, (None, None))?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
         }
@@ -155,7 +155,7 @@ impl State {
         key: RequestKey,
         at: BootTime,
         (pid, process): (Option<u32>, Process),
-        note: Option<String>,
+        (note, typed): (Option<String>, Option<&str>),
     ) -> Result<Noted, CallError> {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
@@ -178,7 +178,11 @@ impl State {
         }
         let (owner, share) = (session.about.uid, session.outermost());
         let judged = asked_about(&each);
-        let host = self.policies.host_of(key.session, to, judged);
+        let named = self.policies.told_of(key.session, to, judged.rule, typed);
+        let host = match &named {
+            Some(named) => Some(named.name.clone()),
+            None => self.policies.host_of(key.session, to, judged),
+        };
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self
             .relays
@@ -186,7 +190,7 @@ impl State {
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
-            named: self.policies.told_of(key.session, to),
+            named,
             through: self.relays.way(&key).cloned(),
             user: self.machine.user(owner),
             pid,

@@ -835,7 +835,7 @@ impl Requests {
         &mut self,
         session: SessionId,
         to: Address,
-        told: impl Fn() -> Option<proto::NameTold>,
+        told: impl Fn(&RequestKey) -> Option<proto::NameTold>,
     ) {
         let about = |one: &&mut Pending| {
             let key = &one.key;
@@ -844,7 +844,7 @@ impl Requests {
         };
         for one in self.pending.iter_mut().filter(about) {
             if one.shown.named.is_none() {
-                one.shown.named = told();
+                one.shown.named = told(&one.key);
                 if let Some(told) = &one.shown.named {
                     one.shown.destination.host = Some(told.name.clone());
                     self.version += 1;

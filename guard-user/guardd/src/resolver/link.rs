@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::{Outgoing, asking::Asked};
 use crate::{
     policies::{Answered, Asker},
+    requests::RequestKey,
     shared::Shared,
     state::State,
 };
@@ -181,11 +182,15 @@ impl State {
         };
         let kernel = &mut self.datapath;
         self.policies.learn_answer(kernel, answered, &session.chain);
-        let (policies, session) = (&self.policies, answered.session);
+        let (policies, id, subject) = (&self.policies, answered.session, session.subject());
+        let told = |key: &RequestKey| {
+            let judged = policies.judge(subject, key.destination, key.protocol, key.port)?;
+            policies.told_of(id, key.destination, judged.rule, None)
+        };
         for to in &answered.addresses {
-            let told = || policies.told_of(session, *to);
-            self.requests.name(session, *to, told);
+            self.requests.name(id, *to, told);
         }
+        let session = id;
         // Where the resolver did not know of the hole yet.
         let (asked, addresses) = (answered.asked.to_owned(), answered.addresses.clone());
         self.widen_names(session, &asked, addresses);
