@@ -231,8 +231,8 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// `"kernel"`: where a rule says `tls = "name"`, the kernel looks at the first record, where it can, else the proxy.
-    /// `"proxy"`: the proxy does.
+    /// Who looks at the first record where a rule says `tls = "name"`: `"proxy"`, or `"kernel"`, where it can. The kernel looks at what
+    /// a program hands over, and a program that means to can have TCP send bytes before that.
     pub gate: Gate,
 }
 
@@ -240,11 +240,11 @@ pub struct Tls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gate {
-    /// The kernel half, where its programs load.
-    #[default]
-    Kernel,
     /// guard-proxy.
+    #[default]
     Proxy,
+    /// The kernel half, where its programs load.
+    Kernel,
 }
 
 /// Files in [`Proxy::ca`] at most.

@@ -154,6 +154,8 @@ pub enum FromResolver {
         addresses: Vec<IpAddr>,
         /// For how long programs may keep them, in seconds: the shortest time of the records on the way.
         ttl: u32,
+        /// When it was told, in nanoseconds of boot time: guardd may hear of it later.
+        at: u64,
         /// Who asked.
         tgid: Tgid,
     },
@@ -234,6 +236,7 @@ mod tests {
             asked: Some("a.example.com".to_owned()),
             addresses: vec![[192, 0, 2, 1].into()],
             ttl: 60,
+            at: 9,
             tgid: Tgid(4711),
         };
         let text = serde_json::to_string(&learned).unwrap();

@@ -175,11 +175,12 @@ pub(super) fn judge<'a>(
         let (its, found) = policy.verdict(name, is_odd);
         is_free &= found.is_none() && its == Verdict::Passes;
         is_silent |= its == Verdict::Ask && policy.silent;
-        match found.map(|found| found.below) {
-            Some(None) => is_exact = true,
-            Some(Some(zone)) if zone.len() > below.len() => below = zone,
-            Some(Some(_)) | None => {}
-        }
+        // The outermost, which comes last, says how names are counted: one inside may spell out as many as it likes.
+        (is_exact, below) = match found.map(|found| found.below) {
+            Some(None) => (true, &[][..]),
+            Some(Some(zone)) => (false, zone),
+            None => (false, &[][..]),
+        };
         verdict = Some(verdict.map_or(its, |so_far| stricter(so_far, its)));
     }
     Judgement {
@@ -343,6 +344,12 @@ mod tests {
         assert_eq!(zone("localhost").as_deref(), Some("localhost"));
         assert_eq!(zone("x.a.example.com"), None);
         assert!(judge([&policy], &name("example.net")).is_free);
+        // A policy inside does not part a zone, nor take names out of it: its own comes first.
+        let outer = self::policy(Names::Any, &[("*.example.com", false)]);
+        for text in ["x.a.example.com", "v.w.a.example.com"] {
+            let zone = judge([&policy, &outer], &name(text)).zone;
+            assert_eq!(zone.unwrap().to_string(), "example.com", "{text}");
+        }
         assert!(!judge([&policy], &name("v.a.example.com")).is_free);
     }
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use guard_proto::names::{FromResolver, NetworkId, Number, Tgid};
-use guard_sys::packets::{MAX_MESSAGE, Packets};
+use guard_sys::{
+    clock,
+    packets::{MAX_MESSAGE, Packets},
+};
 use tokio::sync::{mpsc, watch};
 
 use super::{answer::Answer, kinds::Kind, name::WireName};
@@ -93,6 +96,7 @@ impl Link {
 
     /// That a session has learned an answer.
     pub(super) async fn learned(&self, asker: &Asker, answer: &Answer) {
+        let at = clock::now().0;
         for name in &answer.names {
             for part in answer.addresses.chunks(ADDRESSES) {
                 self.say(FromResolver::Learned {
@@ -101,6 +105,7 @@ impl Link {
                     asked: (*name != asker.name).then(|| asker.name.to_string()),
                     addresses: part.iter().map(IpAddr::to_canonical).collect(),
                     ttl: answer.ttl,
+                    at,
                     tgid: asker.tgid,
                 })
                 .await;

@@ -50,6 +50,8 @@ struct Kept {
 pub(super) struct Sessions {
     sessions: RefCell<HashMap<u32, Kept>>,
     policies: RefCell<HashMap<u32, Rc<Policy>>>,
+    /// Of an outermost session and those inside it.
+    budgets: RefCell<HashMap<u32, Rc<RefCell<Budget>>>>,
     without_ech: RefCell<HashSet<u32>>,
     servers: RefCell<HashSet<IpAddr>>,
     search: RefCell<Vec<WireName>>,
@@ -65,11 +67,16 @@ impl Sessions {
         let mut sessions = self.sessions.borrow_mut();
         let kept = sessions.entry(session).or_default();
         (kept.account, kept.slots, kept.opened) = (account, slots, opened);
+        let mut budgets = self.budgets.borrow_mut();
+        kept.budget = Rc::clone(budgets.entry(account).or_default());
     }
 
     /// It has ended.
     pub(super) fn forget(&self, session: u32) {
-        self.sessions.borrow_mut().remove(&session);
+        let gone = self.sessions.borrow_mut().remove(&session);
+        let account = gone.map(|gone| gone.account);
+        let mut budgets = self.budgets.borrow_mut();
+        budgets.retain(|of, budget| Some(*of) != account || Rc::strong_count(budget) > 1);
     }
 
     /// What a policy says. One that cannot be understood refuses every name.
@@ -223,6 +230,22 @@ mod tests {
         assert!(sessions.get(1).unwrap().policies.is_none());
         sessions.forget(1);
         assert!(sessions.get(1).is_none());
+    }
+
+    #[test]
+    fn a_session_inside_has_the_budget_of_the_one_around_it() {
+        let sessions = Sessions::default();
+        for session in [1, 2] {
+            sessions.keep(session, 1, vec![3], &[]);
+        }
+        sessions.keep(5, 5, vec![3], &[]);
+        let budget = |session| sessions.budget(session).unwrap();
+        assert!(Rc::ptr_eq(&budget(1), &budget(2)) && !Rc::ptr_eq(&budget(1), &budget(5)));
+        let before = Rc::downgrade(&budget(1));
+        sessions.forget(1);
+        assert!(before.upgrade().is_some());
+        sessions.forget(2);
+        assert!(before.upgrade().is_none());
     }
 
     #[test]

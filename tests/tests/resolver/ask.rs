@@ -242,3 +242,28 @@ fn a_resolver_of_the_system_waits_for_a_person() {
     asking.answer("approve", &request, &[]);
     shell.line_with(API).unwrap();
 }
+
+#[test]
+fn guardd_asks_for_no_name_that_a_session_might_not_ask_for() {
+    let asking = Asking::new();
+    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
+    let guard = bins::for_everybody("guard", asking.daemon.tag()).unwrap();
+    let inner = asking.daemon.dir().join("inner.toml");
+    let text = "version = 1\ndefault = \"deny\"\n[[rule]]\nto = [\"inner.evil.example\"]\naction = \"allow\"\n";
+    std::fs::write(&inner, text).unwrap();
+    let line = format!(
+        "{0} request typed.evil.example --ports tcp/443 --reason x >/dev/null 2>&1; echo asked $?; {0} run --policy {1} -- true; echo ran $?",
+        guard.display(),
+        inner.display()
+    );
+    shell.tell(&line).unwrap();
+    assert_eq!(shell.line_with("asked ").unwrap().trim(), "asked 2");
+    assert_eq!(shell.line_with("ran ").unwrap().trim(), "ran 0");
+    let server = &asking.scene.server;
+    assert!(!server.was_asked("typed.evil") && !server.was_asked("inner.evil"));
+    // What a person puts in force is looked up.
+    let named = text.replace("inner.evil", "persons.evil");
+    asking.daemon.write_policy("persons", &named).unwrap();
+    let _used = Shell::start(&asking.daemon, "persons").unwrap();
+    eventually("it is looked up", || server.was_asked("persons.evil")).unwrap();
+}

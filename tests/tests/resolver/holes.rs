@@ -180,3 +180,63 @@ fn a_name_is_opened_without_a_request() {
     let addresses = apps.open_addresses();
     assert_eq!(addresses.len(), 2, "{addresses:?}");
 }
+
+/// Rules for addresses that a name comes to stand for.
+const MIXED: &str = r#"
+version = 1
+name = "mixed"
+default = "deny"
+hold = "0s"
+
+[dns]
+names = "any"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "web"
+to = ["192.0.2.0/24"]
+action = "confirm"
+
+[[rule]]
+name = "photos"
+to = ["192.0.2.70"]
+action = "read-only"
+
+[[rule]]
+name = "inner"
+to = ["*.app.example.com"]
+action = "confirm"
+"#;
+
+#[test]
+fn a_name_lifts_no_read_only_rule_and_no_persons_no() {
+    let apps = Apps::new();
+    apps.daemon.write_policy("mixed", MIXED).unwrap();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "mixed").unwrap();
+    const EVIL: &str = "app.evil.example";
+    const REFUSED: &str = "192.0.2.71";
+    assert!(!reaches(&mut shell, REFUSED, 443));
+    let pending = apps.guard(&["pending"]);
+    let no = pending[0]["id"].as_str().unwrap().to_owned();
+    apps.guard(&["deny", &no, "--for", "8h"]);
+    apps.tell(&mut shell, EVIL, FIRST);
+    assert!(!reaches(&mut shell, FIRST, 443));
+    let request = apps.request(FIRST);
+    assert_eq!(request["named"]["name"], EVIL);
+    apps.guard(&["approve", request["id"].as_str().unwrap()]);
+    assert!(reaches(&mut shell, FIRST, 443));
+    // Its owner has it stand for another server that is asked about, which the yes is for, and for two that it is not for.
+    apps.tell(&mut shell, EVIL, "192.0.2.30");
+    assert!(reaches(&mut shell, "192.0.2.30", 443));
+    for closed in ["192.0.2.70", REFUSED] {
+        apps.tell(&mut shell, EVIL, closed);
+        assert!(!apps.open_addresses().contains(&json!(closed)), "{closed}");
+    }
+    assert!(!reaches(&mut shell, REFUSED, 443));
+}

@@ -125,7 +125,7 @@ impl Scene {
 
     pub(super) fn daemon(&self, policy: &str, looks: Looks) -> Daemon {
         let gate = match looks {
-            Looks::Kernel => "",
+            Looks::Kernel => "[tls]\ngate = \"kernel\"\n",
             Looks::Proxy => "[tls]\ngate = \"proxy\"\n",
         };
         let ca = self.file("company.pem");

@@ -20,6 +20,13 @@ pub(super) fn no_key(key: &str) -> CallError {
     )
 }
 
+pub(super) fn no_courier() -> CallError {
+    refused(
+        "only root, the session's owner and the couriers of the settings hand answers in",
+        "as root, in /etc/guard/guardd.toml: answers = { couriers = [\"USER\"] }",
+    )
+}
+
 pub(super) fn not_signed(why: &str) -> CallError {
     refused(why, "sign the question again: guard sign")
 }

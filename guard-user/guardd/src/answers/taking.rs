@@ -90,6 +90,14 @@ impl State {
     fn try_signed(&mut self, from: &Origin, signed: &Signed) -> Result<proto::Taken, Doubt> {
         let meant = self.meant_by(signed)?;
         let request = meant.asked.shown.id.clone();
+        let is_known = [0, meant.asked.owner].contains(&from.uid);
+        if !is_known && !self.answers.is_courier(from.uid) {
+            return Err(Doubt {
+                is_forged: false,
+                request: Some(request),
+                error: refusals::no_courier(),
+            });
+        }
         let taken = match meant.answer.verdict {
             Verdict::No => self.say_no(from, signed, &meant),
             Verdict::Yes => self.say_yes(from, signed, &meant),

@@ -179,7 +179,12 @@ impl State {
         let mut now = self.environment();
         let typed = explain::name_in(to);
         if let Some(name) = &typed {
-            let latest = self.policies.latest(name);
+            let mut latest = self.policies.latest(name);
+            let at = clock::now();
+            let told = self.policies.known_names();
+            let told = told.addresses_of(agent.session(), name);
+            let told = told.filter(|(_, until)| *until > at);
+            latest.extend(told.map(|(address, _)| address.to_ip()));
             now.names.insert(name.clone(), latest);
         }
         let key = key(agent, to, ports, &now)?;

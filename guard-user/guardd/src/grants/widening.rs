@@ -15,6 +15,7 @@ use crate::{
         names::{NamedHole, Reaches},
         opening::{new_hole, ports_shown},
     },
+    requests::RequestKey,
     state::State,
     times::after,
 };
@@ -185,6 +186,11 @@ impl State {
         };
         let spec = ports.first().copied();
         let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
+        // The yes was for a `confirm`: another address of the name does not lift a `read-only`, nor a person's no.
+        let lifts = grant.can_be_read && !reaches.read_only;
+        if lifts || self.is_refused_at(session, to, &spec) {
+            return false;
+        }
         let most = after(clock::now(), grant.time).0;
         let expires = BootTime(hole.expires.min(most));
         let new = NewHole {
@@ -199,6 +205,24 @@ impl State {
                 false
             }
         }
+    }
+
+    /// Whether a person has said no to that session about an address, or to the one around it.
+    fn is_refused_at(&self, session: SessionId, to: Address, spec: &PortSpec) -> bool {
+        let now = clock::now();
+        let outermost = self.sessions.outermost(session);
+        let at = Prefix::host(to);
+        let sessions = std::iter::once(session).chain(outermost);
+        let keys = sessions.map(|session| RequestKey {
+            session,
+            destination: to,
+            protocol: spec.protocol,
+            port: spec.low,
+            http: None,
+            question: None,
+        });
+        keys.into_iter()
+            .any(|key| self.requests.has_refused_in(&key, &at, now))
     }
 
     /// Open holes as people see them: one for a name by that, with the addresses that it has had.

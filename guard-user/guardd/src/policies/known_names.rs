@@ -6,11 +6,14 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
 };
 
 use guard_common::{Address, BootTime, Learned, NameId, Named, NamedKey, PolicyId, SessionId};
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{Compiled, DomainName};
+
+use crate::times::after;
 
 /// Addresses that are known of one session at most. What is over that the kernel knows alone.
 const MAX_ADDRESSES: usize = 16_384;
@@ -61,6 +64,8 @@ pub struct Answered<'a> {
     pub name: &'a str,
     /// The addresses.
     pub addresses: Vec<Address>,
+    /// When it was told.
+    pub at: BootTime,
     /// Until when they count.
     pub until: BootTime,
     /// Who asked.
@@ -99,6 +104,8 @@ pub struct KnownName<'a> {
     pub also: Vec<&'a str>,
 }
 
+/// A program may connect before the resolver has looked at the clock.
+const MOMENT: Duration = Duration::from_millis(5);
 /// Other names that are told of one address.
 const MAX_ALSO: usize = 8;
 
@@ -179,14 +186,16 @@ impl KnownNames {
         then: BootTime,
     ) -> Option<&str> {
         let names = self.names.get(&session)?.get(&address)?;
+        // A time of the resolver's may be a moment behind the answer's own.
+        let then = after(then, MOMENT);
         let asked = names
             .iter()
             .filter(|(_, told)| told.by.is_none() && told.since <= then);
-        let last = asked.max_by_key(|(_, told)| {
+        let likely = asked.max_by_key(|(_, told)| {
             let at = Some(told.at).filter(|at| *at <= then);
             (told.asker.is(program), at.unwrap_or(told.since))
         });
-        last.map(|(name, _)| name.as_str())
+        likely.map(|(name, _)| name.as_str())
     }
 
     /// The addresses that a session knows of a name, each with the time until which it counts.
@@ -235,18 +244,24 @@ impl KnownNames {
                 names.retain(|_, told| told.until > now);
                 for (name, by) in answered.names() {
                     let known = names.get(name);
-                    // What was asked for is not only led to.
-                    let is_asked = by.is_none() || known.is_some_and(|told| told.by.is_none());
-                    if names.len() < MAX_NAMES || known.is_some() {
-                        let told = Told {
-                            until: answered.until,
-                            since: known.map_or(now, |told| told.since),
-                            at: now,
-                            by: by.filter(|_| !is_asked).map(str::to_owned),
-                            asker: answered.asker.clone(),
-                        };
-                        names.insert(name.to_owned(), told);
+                    if names.len() >= MAX_NAMES && known.is_none() {
+                        continue;
                     }
+                    let told = match known.filter(|told| by.is_some() && told.by.is_none()) {
+                        // It was asked for before: that this answer leads there as well says nothing of who asked.
+                        Some(asked) => Told {
+                            until: asked.until.max(answered.until),
+                            ..asked.clone()
+                        },
+                        None => Told {
+                            until: answered.until,
+                            since: known.map_or(answered.at, |told| told.since),
+                            at: answered.at,
+                            by: by.map(str::to_owned),
+                            asker: answered.asker.clone(),
+                        },
+                    };
+                    names.insert(name.to_owned(), told);
                 }
             }
         }
@@ -367,6 +382,7 @@ mod tests {
             asked,
             name,
             addresses: vec![IpAddr::from([192, 0, 2, last]).into()],
+            at: BootTime(at),
             until: BootTime(at + 100),
             asker: Asker {
                 pid: Some(7),
@@ -417,6 +433,7 @@ mod tests {
 
     #[test]
     fn a_flow_has_the_name_that_its_program_had_asked_for_by_then() {
+        const SECOND: u64 = 1_000_000_000;
         let mut known = KnownNames::default();
         let to = Address::from(IpAddr::from([192, 0, 2, 1]));
         let mut ask = |at: u64, name: &str, comm: &str| {
@@ -425,26 +442,28 @@ mod tests {
                 asked: name,
                 name,
                 addresses: vec![to],
-                until: BootTime(1000),
+                at: BootTime(at * SECOND),
+                until: BootTime(100 * SECOND),
                 asker: Asker {
                     pid: None,
                     comm: Some(comm.to_owned()),
                 },
             };
-            known.note(&answered, BootTime(at));
+            known.note(&answered, BootTime(at * SECOND));
         };
-        ask(1, "api.example.com", "curl");
-        ask(3, "evil.example.net", "getent");
-        ask(5, "cdn.example.com", "curl");
-        ask(7, "api.example.com", "curl");
-        let then =
-            |program: &str, at: u64| known.name_then(SessionId(1), to, program, BootTime(at));
-        assert_eq!(then("curl", 0), None);
-        assert_eq!(then("curl", 2), Some("api.example.com"));
-        assert_eq!(then("curl", 4), Some("api.example.com"));
-        assert_eq!(then("curl", 6), Some("cdn.example.com"));
-        assert_eq!(then("curl", 8), Some("api.example.com"));
+        ask(10, "api.example.com", "curl");
+        ask(13, "evil.example.net", "getent");
+        ask(15, "cdn.example.com", "curl");
+        ask(17, "api.example.com", "curl");
+        let then = |program: &str, at: u64| {
+            known.name_then(SessionId(1), to, program, BootTime(at * SECOND))
+        };
+        assert_eq!(then("curl", 9), None);
+        assert_eq!(then("curl", 12), Some("api.example.com"));
+        assert_eq!(then("curl", 14), Some("api.example.com"));
+        assert_eq!(then("curl", 16), Some("cdn.example.com"));
+        assert_eq!(then("curl", 18), Some("api.example.com"));
         // A program whose resolver is another's takes the last name of all.
-        assert_eq!(then("node", 4), Some("evil.example.net"));
+        assert_eq!(then("node", 14), Some("evil.example.net"));
     }
 }

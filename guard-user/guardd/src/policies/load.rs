@@ -52,6 +52,11 @@ impl Bringer {
             _ => Self::Person,
         }
     }
+
+    /// Whether the names of its policies are looked up.
+    fn looks_up(self, shared: &Shared) -> bool {
+        self == Self::Person || shared.with(|state| state.policies.looks_up_brought())
+    }
 }
 
 /// Looks up the names of a policy that are due, before [`Shared::loading`] is taken: name servers may take long.
@@ -63,7 +68,9 @@ async fn look_ahead<'s>(
     // An error in it is reported when it is parsed to be put in place.
     let (_, read) = read(shared, source.clone()).await.ok()?;
     let awaited = Awaited::new(shared, names(&read), by);
-    look_up(shared, &awaited.names).await;
+    if by.looks_up(shared) {
+        look_up(shared, &awaited.names).await;
+    }
     Some(awaited)
 }
 
@@ -78,7 +85,9 @@ async fn prepare_known(
     let awaited = Awaited::new(shared, names(&read), by);
     let mut unknown = awaited.names.clone();
     shared.with(|state| unknown.retain(|name| !state.policies.knows(name)));
-    look_up(shared, &unknown).await;
+    if by.looks_up(shared) {
+        look_up(shared, &unknown).await;
+    }
     Ok((compile(shared, source, read).await?, awaited))
 }
 
@@ -321,7 +330,10 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
 pub async fn refresh(shared: &Shared) {
     // Groups are known at once, and names may not resolve just when the network has changed.
     refit_all(shared).await;
-    let names = shared.with(|state| state.policies.names());
+    let names = shared.with(|state| {
+        let of_people = state.sessions.peoples_slots();
+        state.policies.names_to_look_up(&of_people)
+    });
     look_up(shared, &names).await;
     refit_all(shared).await;
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
-use guard_policy::{DomainName, Environment, Rule, networks_around};
+use guard_policy::{DnsNames, DomainName, Environment, Rule, networks_around};
 use guard_proto::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
@@ -94,6 +94,25 @@ impl Policies {
         })
     }
 
+    /// The names that are looked up. Where the resolver tells sessions of theirs, those of policies that a session brought are not:
+    /// to ask for a name would send what a session wrote to whoever owns the name.
+    #[must_use]
+    pub fn names_to_look_up(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<String> {
+        match self.judges_names {
+            true => {
+                let names = self.peoples_names(of_people).into_iter();
+                names.map(str::to_owned).collect()
+            }
+            false => self.names(),
+        }
+    }
+
+    /// Whether the names of a policy that a session brings are looked up.
+    #[must_use]
+    pub const fn looks_up_brought(&self) -> bool {
+        !self.judges_names
+    }
+
     /// The names in policies that people have put in force: those of these slots, and of what judges unowned cgroups.
     #[must_use]
     pub fn peoples_names(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<&str> {
@@ -135,6 +154,14 @@ impl Policies {
     #[must_use]
     pub fn may_ask_name_servers(&self, chain: &[PolicyId]) -> bool {
         const DNS: u16 = 53;
+        // Under these a question needs a rule or a person, and guardd's own would have neither.
+        let is_free = |slot: &PolicyId| {
+            let policy = self.slots.get(slot);
+            policy.is_some_and(|one| one.policy.names_asked() == DnsNames::Any)
+        };
+        if self.judges_names && !chain.iter().all(is_free) {
+            return false;
+        }
         let servers = self.resolver.addresses();
         let is_open = |server: &IpAddr| {
             let judged = self.judge(chain, (*server).into(), Protocol::UDP, DNS);

@@ -116,6 +116,7 @@ impl State {
                 asked,
                 addresses,
                 ttl,
+                at,
                 tgid,
             } => {
                 let time = u64::from(ttl).max(SHORTEST) + GRACE;
@@ -124,6 +125,7 @@ impl State {
                     asked: asked.as_deref().unwrap_or(&name),
                     name: &name,
                     addresses: addresses.into_iter().map(Address::from).collect(),
+                    at: BootTime(at.min(clock::now().0)),
                     until: BootTime(clock::now().0 + time * SECOND),
                     asker: self.asker(SessionId(session), tgid.0),
                 };

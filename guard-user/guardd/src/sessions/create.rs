@@ -331,7 +331,8 @@ impl State {
             return Ok(());
         };
         let live = self.sessions.live(agent.session());
-        if !live.is_some_and(|live| self.policies.may_ask_name_servers(&live.chain)) {
+        let is_asked = self.policies.looks_up_brought();
+        if is_asked && !live.is_some_and(|live| self.policies.may_ask_name_servers(&live.chain)) {
             return Err(CallError::refused(
                 format!("the name {first} is not looked up for this session"),
                 "its policy lets it ask no name server, so guardd does not ask for it",

@@ -116,7 +116,11 @@ fn an_address_is_known_to_the_kernel_before_the_program_has_it() {
         let until = scene.maps.named.borrow()[&key].patterns[0].until.0;
         assert!(until >= begun + 150 * 1_000_000_000, "{until}");
         let told = scene.told.recv().await.unwrap();
+        let FromResolver::Learned { at, .. } = told else {
+            panic!("{told:?}");
+        };
         let learned = FromResolver::Learned {
+            at,
             session: SESSION.0,
             name: "db.example.com".to_owned(),
             asked: None,
