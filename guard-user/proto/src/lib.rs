@@ -1037,7 +1037,7 @@ pub struct Flow {
     pub session: String,
     /// The name that the session asked for, the latest of several; null: it asked for none.
     pub host: Option<String>,
-    /// Each name that it asked for and was told that address of.
+    /// The names by which its connections are likely to have been made, the latest first.
     pub names: Vec<String>,
     /// Where to.
     pub address: String,

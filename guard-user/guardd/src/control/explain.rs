@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use guard_common::{PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{BootTime, PolicyId, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
 use guard_proto::{Explanation, Explanations, KnownAddress, PolicyRef};
@@ -222,7 +222,8 @@ impl State {
             None => (Protocol::TCP, HTTPS),
         };
         let known = self.policies.known_names();
-        let known = known.addresses_of(session.cgroup.id, name);
+        // Those whose time is over, too: each is shown with that.
+        let known = known.addresses_of(session.cgroup.id, name, BootTime(0));
         let known = known.map(|(address, until)| {
             let judged = self
                 .policies

@@ -180,10 +180,8 @@ impl State {
         let typed = explain::name_in(to);
         if let Some(name) = &typed {
             let mut latest = self.policies.latest(name);
-            let at = clock::now();
             let told = self.policies.known_names();
-            let told = told.addresses_of(agent.session(), name);
-            let told = told.filter(|(_, until)| *until > at);
+            let told = told.addresses_of(agent.session(), name, clock::now());
             latest.extend(told.map(|(address, _)| address.to_ip()));
             now.names.insert(name.clone(), latest);
         }

@@ -71,8 +71,8 @@ impl State {
         looked_up: Vec<Prefix>,
     ) -> Vec<Prefix> {
         let (now, at) = (self.environment(), clock::now());
-        let known = self.policies.known_names().addresses_of(session, name);
-        let known = known.filter(|(_, until)| *until > at);
+        let known = self.policies.known_names();
+        let known = known.addresses_of(session, name, at);
         let mut told: Vec<_> = known.map(|(address, _)| Prefix::host(address)).collect();
         told.sort_unstable_by_key(Prefix::bits);
         let mut open = if told.is_empty() { looked_up } else { told };
@@ -113,8 +113,8 @@ impl State {
     /// Opens the addresses of a name that its session knows already.
     pub(super) fn open_known(&mut self, session: SessionId, name: &str) {
         let now = clock::now();
-        let known = self.policies.known_names().addresses_of(session, name);
-        let known = known.filter(|(_, until)| *until > now);
+        let known = self.policies.known_names();
+        let known = known.addresses_of(session, name, now);
         let known = known.map(|(address, _)| address).collect();
         self.widen_names(session, name, known);
     }

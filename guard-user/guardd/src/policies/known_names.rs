@@ -198,14 +198,17 @@ impl KnownNames {
         likely.map(|(name, _)| name.as_str())
     }
 
-    /// The addresses that a session knows of a name, each with the time until which it counts.
+    /// The addresses that a session knows of a name and that count after that moment, each with the time until which it does.
     pub fn addresses_of(
         &self,
         session: SessionId,
         name: &str,
+        now: BootTime,
     ) -> impl Iterator<Item = (Address, BootTime)> {
         let known = self.names.get(&session).into_iter().flatten();
-        known.filter_map(move |(address, names)| Some((*address, names.get(name)?.until)))
+        let known =
+            known.filter_map(move |(address, names)| Some((*address, names.get(name)?.until)));
+        known.filter(move |(_, until)| *until > now)
     }
 
     /// Takes over what an earlier guardd left in the kernel.
