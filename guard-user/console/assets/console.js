@@ -66,18 +66,20 @@ function list(lines) {
   find("#none").hidden = lines.length > 0;
 }
 
-let isSigning = false;
+let isBusy = false;
 
 function show({ connected, questions }) {
   live(connected);
   if (!connected) return;
+  // What was posted is not posted again.
+  if (page === "away") location.replace(/\/(no|close)$/.test(location.pathname) ? "/" : location.href);
   const waiting = find("#waiting");
   waiting.hidden = questions.length === 0;
   waiting.textContent = questions.length;
   document.title = questions.length ? `(${questions.length}) ${title}` : title;
   if (page === "questions") list(questions);
   const asking = find("#asking");
-  if (asking && !isSigning && !questions.some((line) => line.id === asking.dataset.id)) location.reload();
+  if (asking && !isBusy && !questions.some((line) => line.id === asking.dataset.id)) location.reload();
   tick();
 }
 
@@ -85,7 +87,7 @@ function live(isOn) {
   document.body.dataset.live = isOn ? "on" : "off";
   find("#live").textContent = isOn ? "" : "not connected";
   const yes = find("button.yes");
-  if (yes) yes.disabled = !isOn || isSigning || !mayPress;
+  if (yes) yes.disabled = !isOn || isBusy || !mayPress;
 }
 
 // A stream ends by itself every twenty seconds, and is asked for anew while somebody looks at the page.
@@ -188,7 +190,7 @@ const words = (error) =>
 async function sign(form) {
   const said = find("#said");
   const yes = find("button.yes");
-  isSigning = true;
+  isBusy = true;
   yes.disabled = true;
   said.textContent = "";
   try {
@@ -204,7 +206,7 @@ async function sign(form) {
   } catch (error) {
     said.textContent = words(error);
   } finally {
-    isSigning = false;
+    isBusy = false;
     yes.disabled = false;
   }
 }
@@ -217,10 +219,17 @@ setTimeout(() => {
   if (yes) yes.disabled = document.body.dataset.live === "off";
 }, 300);
 
+const people = find("#yes select");
+const own = [...(people?.options ?? [])].find((one) => one.value === localStorage.getItem("by"));
+if (own) own.selected = true;
+
 find("#yes")?.addEventListener("submit", (event) => {
   event.preventDefault();
   sign(event.target);
 });
+
+// What a form asks for comes; the page is not loaded anew before that.
+find("form.no")?.addEventListener("submit", () => { isBusy = true; });
 
 // Enrolling, and logging in.
 
@@ -268,7 +277,8 @@ async function enrol(box) {
 async function login(box) {
   const nonce = box.dataset.nonce;
   const signed = await assertion(await sha256("guard login v1", nonce), box.dataset.keys.split(" "));
-  await post("/login/passkey", { nonce, ...signed });
+  const { name } = await post("/login/passkey", { nonce, ...signed });
+  localStorage.setItem("by", name);
   location.assign("/");
 }
 

@@ -14,7 +14,7 @@ pub(crate) type Reply = Response<Body>;
 
 /// What a page may do: show itself, run the console's own script, and talk to the console.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-    manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'";
+    form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'";
 
 /// `Referrer-Policy` is `same-origin`: with `no-referrer` a browser says `Origin: null` of the console's own forms, and the gate
 /// could not tell them from others'. Other sites are told nothing by either.

@@ -36,7 +36,7 @@ pub(crate) fn chart(hours: &[Hour; HOURS], now: Timestamp) -> Markup {
                 span.key.asked { b { (sums[1]) } " asked" }
                 span.key.stopped { b { (sums[2]) } " stopped" }
             }
-            svg viewBox={ "0 0 " (WIDTH * HOURS) " " (HEIGHT + 18) } role="img" preserveAspectRatio="none"
+            svg viewBox={ "0 0 " (WIDTH * HOURS) " " (HEIGHT + 1) } role="img" preserveAspectRatio="none"
                 aria-label={ "In the last 24 hours " (sums[0]) " destinations were first reached, " (sums[1]) " requests made, "
                     (sums[2]) " refusals recorded" } {
                 line.base x1="0" x2=(WIDTH * HOURS) y1=(HEIGHT) y2=(HEIGHT) {}
@@ -44,10 +44,10 @@ pub(crate) fn chart(hours: &[Hour; HOURS], now: Timestamp) -> Markup {
                     @for (place, (count, kind)) in bars(hour).into_iter().enumerate() {
                         @if count > 0 { (bar(index * WIDTH + 3 + place * (BAR + 1), count, most, kind)) }
                     }
-                    @if index % 6 == 5 {
-                        text x=(index * WIDTH + WIDTH / 2) y=(HEIGHT + 14) text-anchor="middle" { (of_hour(index)) }
-                    }
                 }
+            }
+            div.hours aria-hidden="true" {
+                @for index in (5..HOURS).step_by(6) { span { (of_hour(index)) } }
             }
             details {
                 summary { "As a table (UTC)" }

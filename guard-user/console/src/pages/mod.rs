@@ -197,7 +197,12 @@ pub(crate) fn refused(frame: &Frame<'_>, refusal: &Refusal) -> Markup {
         }
         p { a href="" { "Try again" } }
     };
-    frame.page("Not done", "refused", &content)
+    // The script asks for a page anew once guardd is back.
+    let kind = match refusal.name {
+        Some(_) => "refused",
+        None => "away",
+    };
+    frame.page("Not done", kind, &content)
 }
 
 /// The status of a no.

@@ -4,7 +4,7 @@ use guard_proto::{ApproverShown, Asked, Failure, HttpRequest, LogRecord, Request
 use guard_signed::{Document as _, Question};
 use maud::{Markup, html};
 
-use super::{Frame, lasting, moment, place, questions::link, seen, seen_long};
+use super::{Frame, moment, place, questions::link, seen, seen_long};
 use crate::trail::Day;
 
 /// All there is to show.
@@ -138,7 +138,7 @@ fn facts(request: &Request) -> Markup {
                 (moment(request.asked_at))
                 @if request.count > 1 { ", " (request.count) " times" }
                 @if let Some(until) = request.waits_until.filter(|_| request.held) {
-                    span.waits { ", waits and gives up " (moment(until)) }
+                    ", " span.waits { "waits and gives up " (moment(until)) }
                 }
             }
         }
@@ -225,6 +225,16 @@ fn yes(place: &str, question: &Question, asked: &Asked, people: &[&ApproverShown
     }
 }
 
+/// "15 min": what is not whole in a unit is told in the next smaller one.
+fn spelled(seconds: u64) -> String {
+    match seconds {
+        0 => "0 s".to_owned(),
+        _ if seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
 fn keys(one: &ApproverShown) -> String {
     let passkeys = one.keys.iter().filter(|key| key.kind == "passkey");
     let ids: Vec<_> = passkeys.map(|key| key.id.as_str()).collect();
@@ -235,7 +245,7 @@ fn keys(one: &ApproverShown) -> String {
 fn offers(question: &Question) -> Vec<(String, String)> {
     let words = |offer: &String| {
         let words = match offer.split_once('=') {
-            Some(("for", seconds)) => format!("for {}", lasting(seconds.parse().ok()?)),
+            Some(("for", seconds)) => format!("for {}", spelled(seconds.parse().ok()?)),
             Some(("connections" | "requests", "1")) => "once".to_owned(),
             Some((what @ ("connections" | "requests"), count)) => format!("{count} {what}"),
             Some(("scope", "prefix")) => "all of the prefix".to_owned(),
