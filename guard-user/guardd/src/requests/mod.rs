@@ -2,16 +2,20 @@
 //! request or SQL statement.
 //!
 //! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
-//! list; an [`StoredRequest`] is its file, which outlives guardd. `events.rs` makes requests, `answers.rs` takes the answers.
+//! list; an [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of
+//! refusals, `asking.rs` makes requests of them, `answers.rs` takes the answers.
 
 pub mod answers;
+pub mod asking;
 pub mod bursts;
 pub mod events;
 pub mod followers;
+pub mod key;
 pub mod offers;
 pub mod on_request;
 pub mod questions;
 pub mod series;
+pub mod shown;
 pub mod tries;
 
 use std::{
@@ -722,7 +726,7 @@ impl Requests {
         if !key.is_connection() {
             return None;
         }
-        let ports = events::ports_of(key);
+        let ports = key.ports();
         let is_one = |prefix: &Prefix| policies.confirm_all(&session.chain, prefix, ports);
         let prefix = self.burst_around(key, now, is_one)?;
         self.gather(key, prefix)
@@ -903,7 +907,7 @@ impl Requests {
                 !matches!(judged.verdict, Confirm | ReadOnly)
             });
             let is_one = |burst: &Burst| {
-                let ports = events::ports_of(key);
+                let ports = key.ports();
                 session
                     .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
             };
