@@ -60,3 +60,29 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     Ok(listener)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_for_its_group_also_where_a_killed_console_left_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.sock");
+        for _ in 0..2 {
+            let listening = listen(&Listen::Unix(path.clone())).await.unwrap();
+            assert!(matches!(listening, Listeners::Unix(_)));
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o660);
+            std::os::unix::net::UnixStream::connect(&path).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn half_a_localhost_is_none() {
+        let others = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = others.local_addr().unwrap().port();
+        let error = listen(&Listen::Localhost(port)).await.unwrap_err();
+        assert!(error.to_string().contains("127.0.0.1"), "{error}");
+    }
+}

@@ -1,6 +1,6 @@
 //! A real browser with a passkey: enrol, be asked, look, answer, at a desk and on a phone.
 
-use guard_lab::{Attempt, Network, PATIENCE, Production, V4, eventually};
+use guard_lab::{Attempt, Network, PATIENCE, Production, Shell, V4, eventually};
 use serde_json::{Value, json};
 
 use super::{
@@ -106,6 +106,11 @@ fn somebody_enrols_is_asked_looks_and_answers() {
     browser.press("#login button");
     browser.expect("Nothing is asked.");
     both(&browser, "nothing");
+    // Another site's page sees nothing of it, and may link to it: the cookie comes once the page asks for itself.
+    browser.go("http://127.0.0.1:4827/");
+    browser.expect("This console has another name");
+    browser.script("location.assign('http://localhost:4827/')");
+    browser.expect("Nothing is asked.");
 
     // It waits, for a page is looked at.
     let mut shell = looked.scene.shell();
@@ -192,27 +197,31 @@ fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() {
         .tell("exec bash -c 'echo in bash; exec bash'")
         .unwrap();
     shell.line_with("in bash").unwrap();
-    let hostile = "{\"command\":\"start\",\"force\":true,\"note\":\"</pre><script>document.title=1</script><img src=x onerror=alert(1)>\"}";
-    shell
-        .tell(&sending("PUT", "/api/jobs/thumbnailGeneration", hostile))
-        .unwrap();
-    browser.expect("/api/jobs/thumbnailGeneration");
-    browser.press("#questions a");
-    let shown = browser.expect("Yes, sign with passkey");
-    assert!(
-        shown.contains("<script>document.title=1</script>"),
-        "{shown}"
-    );
-    assert_eq!(
-        browser.script("return document.querySelectorAll('main script, main img').length"),
-        0
-    );
+    let send = |shell: &mut Shell, body: &str| {
+        let path = "/api/jobs/thumbnailGeneration";
+        shell.tell(&sending("PUT", path, body)).unwrap();
+        browser.expect(path);
+        browser.press("#questions a");
+        browser.expect("Yes, sign with passkey")
+    };
+    send(&mut shell, "{\"command\":\"start\",\"force\":true}");
     both(&browser, "write");
     fits(&browser);
     browser.resize(PHONE.0, PHONE.1, true);
     browser.press("button.yes");
     browser.expect("Yes, by alice");
     assert!(shell.line_with("HTTP/1.1").unwrap().contains(" 200 "));
+    shell.line_with("ended").unwrap();
     let answered = &looked.scene.log("answered")[0];
     assert_eq!(answered["signed"]["by"], "alice");
+
+    browser.go(&format!("{ORIGIN}/"));
+    let hostile = "</pre><script>document.title=1</script><img src=x onerror=alert(1)>";
+    let shown = send(&mut shell, hostile);
+    assert!(shown.contains(hostile), "{shown}");
+    let made = browser.script("return document.querySelectorAll('main script, main img').length");
+    assert_eq!(made, 0);
+    browser.press("form.no button");
+    browser.expect("Nothing is asked.");
+    assert!(shell.line_with("HTTP/1.1").unwrap().contains(" 403 "));
 }

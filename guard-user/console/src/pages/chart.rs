@@ -32,7 +32,7 @@ pub(crate) fn chart(hours: &[Hour; HOURS], now: Timestamp) -> Markup {
     html! {
         figure.chart {
             figcaption {
-                span.key.reached { b { (sums[0]) } " reached for the first time" }
+                span.key.reached { b { (sums[0]) } " newly reached" }
                 span.key.asked { b { (sums[1]) } " asked" }
                 span.key.stopped { b { (sums[2]) } " stopped" }
             }

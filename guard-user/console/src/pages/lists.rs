@@ -26,11 +26,11 @@ pub(crate) fn sessions(frame: &Frame<'_>, sessions: &[Session]) -> Markup {
                     p.title { b { (seen(&one.name)) } span.id { (one.id) } @if let Some(parent) = &one.parent { span.id { "in " (seen(parent)) } } }
                     p.code { code { (seen(&one.command.join(" "))) } }
                     dl.row {
-                        dt { "Policy" } dd { (seen(&one.policy)) @if one.observed { " (observed)" } }
-                        dt { "User" } dd { (seen(&one.user)) }
-                        dt { "Since" } dd { (moment(one.started_at)) }
+                        div { dt { "Policy" } dd { (seen(&one.policy)) @if one.observed { " (observed)" } } }
+                        div { dt { "User" } dd { (seen(&one.user)) } }
+                        div { dt { "Since" } dd { (moment(one.started_at)) } }
                         @if let Some(ended) = one.command_ended_at {
-                            dt { "Ended" } dd { (moment(ended)) ", left " (one.left.len()) " processes" }
+                            div { dt { "Ended" } dd { (moment(ended)) ", left " (one.left.len()) " processes" } }
                         }
                     }
                     p.links {
@@ -67,13 +67,13 @@ fn hole(one: &Hole) -> Markup {
                 p.code { code { (seen(http.method.as_deref().unwrap_or("any write"))) " " (seen(http.path.as_deref().unwrap_or("anywhere"))) } }
             }
             dl.row {
-                dt { "Ends" } dd { (moment(one.expires_at)) }
-                dt { "Opened by" } dd { (seen(by)) @if let Some(at) = one.opened_at { ", " (moment(at)) } }
-                @if let Some(left) = one.connections_left { dt { "Connections" } dd { (left) " left" } }
-                @if let Some(left) = one.bytes_left { dt { "Bytes" } dd { (left) " left" } }
-                @if let Some(left) = one.http.as_ref().and_then(|http| http.requests_left) { dt { "Requests" } dd { (left) " left" } }
-                @if one.read_only { dt { "For" } dd { "reads alone" } }
-                @if let Some(reason) = &one.reason { dt { "Because" } dd { (seen(reason)) } }
+                div { dt { "Ends" } dd { (moment(one.expires_at)) } }
+                div { dt { "Opened by" } dd { (seen(by)) @if let Some(at) = one.opened_at { ", " (moment(at)) } } }
+                @if let Some(left) = one.connections_left { div { dt { "Connections" } dd { (left) " left" } } }
+                @if let Some(left) = one.bytes_left { div { dt { "Bytes" } dd { (left) " left" } } }
+                @if let Some(left) = one.http.as_ref().and_then(|http| http.requests_left) { div { dt { "Requests" } dd { (left) " left" } } }
+                @if one.read_only { div { dt { "For" } dd { "reads alone" } } }
+                @if let Some(reason) = &one.reason { div { dt { "Because" } dd { (seen(reason)) } } }
             }
             form method="post" action={ (link("/holes/", &one.id)) "/close" } {
                 button.no type="submit" aria-label={ "Close " (one.id) } { "Close" }
@@ -163,9 +163,9 @@ pub(crate) fn approvers(frame: &Frame<'_>, all: &[ApproverShown]) -> Markup {
                 li {
                     p.title { b { (seen(&one.name)) } }
                     dl.row {
-                        dt { "Answers for" } dd { (seen(&one.answers_for.join(", "))) }
-                        dt { "Policies" } dd { (seen(&one.policies.join(", "))) }
-                        @if let Some(most) = one.max_for { dt { "At most" } dd { (lasting(most)) } }
+                        div { dt { "Answers for" } dd { (seen(&one.answers_for.join(", "))) } }
+                        div { dt { "Policies" } dd { (seen(&one.policies.join(", "))) } }
+                        @if let Some(most) = one.max_for { div { dt { "At most" } dd { (lasting(most)) } } }
                     }
                     ul.keys {
                         @for key in &one.keys {
