@@ -370,7 +370,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "signed",
         file: "docs/asking.md",
-        says: "What carries the two can lose or delay a yes, and cannot make one.",
+        says: "A courier that carries question and answer can lose or delay a yes, but cannot forge one.",
         shown: Here(&[
             "signed::a_connection_that_waits_goes_on",
             "signed::conditions",
@@ -380,7 +380,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "signed-once",
         file: "docs/asking.md",
-        says: "It notes on the disk that the question is used before anything opens.",
+        says: "It records on disk that the question is used before anything opens.",
         shown: Here(&[
             "signed::killed",
             "signed::two_answers_at_once_open_one_hole",
