@@ -183,7 +183,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "check",
         file: "docs/policy.md",
-        says: "`guard check FILE` says whether a policy is right, and what is wrong with it. `guard explain DEST --policy FILE`",
+        says: "`guard check FILE` validates a policy. `guard explain DEST --policy FILE`",
         shown: Here(&[
             "contract::policy::an_error_has_its_place",
             "contract::explain::a_file_needs_no_daemon",
