@@ -324,7 +324,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "policy-dir",
         file: "docs/admin.md",
-        says: "It refuses one inside of its state directory, where it deletes files that are not its own",
+        says: "A directory inside the state directory is refused, where guardd deletes files that are not its own",
         shown: Here(&["lifecycle::exclusive::policies_inside_of_the_state_directory_are_refused"]),
     },
     Promise {
