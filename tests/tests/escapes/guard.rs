@@ -21,8 +21,8 @@ family! { "The guard itself";
         Ok(format!("{} open $to --all-ports --session $GUARD_SESSION", guard(scene)?))
     });
     open_by_hand: closed("the same written to guardd's socket by hand", "EPERM", INSIDE) => || opened(by_hand);
-    open_in_namespaces: closed("the same from user, process and mount namespaces of its own", "EPERM", INSIDE)
-        .where_there_is("user namespaces for users") => || opened(|scene, to| {
+    open_in_namespaces: closed("the same from own namespaces", "EPERM", INSIDE)
+        .where_there_is("user namespaces") => || opened(|scene, to| {
             let own = "unshare --user --map-root-user --pid --fork --mount-proc";
             Ok(format!("{own} true && {own} {}", by_hand(scene, to)?))
         });
@@ -50,9 +50,9 @@ family! { "The guard itself";
             let report = place.scene.script(&[], Some("denied"), script)?;
             Ok(Tried { without, with: Came::of(&report, report.ok.then(|| "opened".to_owned())) })
         };
-    kill: closed("killing guardd, with `CAP_KILL`", "Operation not permitted", "the session has no capability, whatever whoever starts it has")
+    kill: closed("killing guardd, with `CAP_KILL`", "Operation not permitted", "the session has no capability")
         .without("kills it") => kill;
-    memory: closed("reaching into guardd, with `CAP_SYS_PTRACE`, `CAP_DAC_OVERRIDE`", "Permission denied", "the session has no capability, whatever whoever starts it has")
+    memory: closed("reaching into guardd, with `CAP_SYS_PTRACE`, `CAP_DAC_OVERRIDE`", "Permission denied", "the session has no capability")
         .without("is in its memory") => || {
             let place = WayAddresses::new()?;
             let pid = place.scene.daemon.pid().context("guardd does not run")?;
@@ -83,9 +83,9 @@ family! { "The guard itself";
         .without("reaches the terminal") => steering;
     long_reason: closed("a reason of 30 KiB, burying the rest", "shown shortened", "as all from sessions, or refused")
         .without("fills the terminal") => long_reason;
-    flood: closed("a flood of requests, so that guardd answers nobody else", "guardd answers", "limits per session")
+    flood: closed("a flood of requests", "guardd answers", "limits per session")
         .without("reaches guardd") => flood;
-    deaf: closed("connections to guardd that ask much and never read", "guardd answers", "small buffers; nobody waits for another's")
+    deaf: closed("connections to guardd that never read", "guardd answers", "small buffers; nobody waits for another's")
         .without("reaches guardd") => deaf;
 }
 

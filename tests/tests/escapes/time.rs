@@ -40,9 +40,9 @@ family! { "Time, and the ends of holes";
         => || late("sendfile");
     splice: closed("`splice` to one", "", "egress")
         => || late("splice");
-    namespace: closed("a time namespace in which the machine has just started", "EPERM", "the kernel's clock, not the namespace's")
-        .where_there_is("time and user namespaces for users") => namespace;
-    connections: closed("twenty connections at once by a hole for one", "one", "the kernel counts each")
+    namespace: closed("a time namespace that has just started", "EPERM", "the kernel's clock")
+        .where_there_is("time and user namespaces") => namespace;
+    connections: closed("twenty connections at once through a hole for one", "one", "the kernel counts each")
         .without("twenty arrive") => connections;
     bytes: closed("a megabyte by a hole for 64 KiB", "ECONNABORTED", "the packet that does not fit ends it")
         => bytes;
