@@ -110,7 +110,7 @@ fn table(page: &mut String, family: &Family) {
     let (_, suite) = family.module.split_once("::").unwrap();
     let _ = write!(
         page,
-        "\n## {}\n\n| `{suite}`: way | ended |\n|---|---|\n",
+        "\n## {}\n\n`{suite}`: way | ended\n---|---\n",
         family.title
     );
     for one in family.ways {
@@ -132,7 +132,7 @@ fn row(page: &mut String, row: &Row) {
         Some(_) => " (if there)".to_owned(),
         None => String::new(),
     };
-    let _ = writeln!(page, "| `{}` {}{needs} | {ended} |", row.name, way.how);
+    let _ = writeln!(page, "`{}` {}{needs} | {ended}", row.name, way.how);
 }
 
 /// What to do instead, where that is what it mostly is.
