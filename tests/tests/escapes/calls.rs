@@ -39,9 +39,9 @@ family! { "Another call";
         => || both("fastopen-connect", 443);
     by_device: closed("TCP by a chosen device (`SO_BINDTODEVICE`)", "EPERM", CONNECT)
         => || both("tcp-device", 443);
-    ring_connect: closed("`io_uring`: TCP without a system call", "EPERM", "seccomp: no ring")
+    ring_connect: closed("`io_uring`: TCP without a system call", "EPERM", "seccomp")
         .where_there_is("`io_uring`") => || both("uring-connect", 443);
-    ring_send: closed("`io_uring`: a datagram", "EPERM", "seccomp: no ring")
+    ring_send: closed("`io_uring`: a datagram", "EPERM", "seccomp")
         .where_there_is("`io_uring`") => || both("uring-send", 53);
 }
 

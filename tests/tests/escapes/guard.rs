@@ -14,7 +14,7 @@ use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
 
-const WRITER: &str = "only the process that connected is answered";
+const WRITER: &str = "only the connecting process is answered";
 
 family! { "The guard itself";
     open: closed("`guard open` for its own session", "EPERM", INSIDE) => || opened(|scene, _| {
@@ -26,11 +26,11 @@ family! { "The guard itself";
             let own = "unshare --user --map-root-user --pid --fork --mount-proc";
             Ok(format!("{own} true && {own} {}", by_hand(scene, to)?))
         });
-    handed_in: closed("a connection to guardd made outside, and fetched", "EPERM", WRITER)
+    handed_in: closed("a connection to guardd, fetched from outside", "EPERM", WRITER)
         => || over_anothers("helper", "by-helper");
     brought_in: closed("the same brought in by a willing process", "EPERM", WRITER)
         => || over_anothers("bring", "brought");
-    nested: closed("`guard run` inside, under a policy that allows all", "EPERM", "all policies of the chain are asked")
+    nested: closed("`guard run` inside, under a policy that allows all", "EPERM", "all policies count")
         => || wider(None);
     other_guardd: closed("the same by another guardd", "", "inside one guard's session is inside for all")
         => || {
@@ -85,7 +85,7 @@ family! { "The guard itself";
         .without("fills the terminal") => long_reason;
     flood: closed("a flood of requests", "guardd answers", "limits per session")
         .without("reaches guardd") => flood;
-    deaf: closed("connections to guardd that never read", "guardd answers", "small buffers; nobody waits for another's")
+    deaf: closed("connections to guardd that never read", "guardd answers", "nobody waits for another's")
         .without("reaches guardd") => deaf;
 }
 

@@ -48,7 +48,7 @@ family! { "A helper outside";
     ) => planted;
     netlink: closed(
         "netlink between processes (`NETLINK_USERSOCK`)",
-        "Operation not permitted", "seccomp: that protocol",
+        "Operation not permitted", "seccomp",
     ) => netlink;
     fifo: open("a FIFO, file or message queue that a reader outside obeys", USER) => fifo;
     loopback: closed(
@@ -58,7 +58,7 @@ family! { "A helper outside";
     loopback_first: open("the first request there, if no command line tells", PORTS)
         .without("is answered") => loopback_first;
     tmux: unheard("tmux: a command in a server outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
-    bus: unheard("D-Bus: a service that the session bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
+    bus: unheard("D-Bus: a service that the bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
     ssh_agent: unheard("ssh agent: a signature with the user's key").seen("No private key found")
         .where_there_is("OpenSSH").without("signs") => ssh_agent;
     memory: untouched("writing a process's memory (`/proc/PID/mem`)", "EACCES") => || poked("mem");
@@ -90,8 +90,8 @@ family! { "A helper outside";
         SIGNALS,
     ).by_layers(&[Layer::Signals]).without("ends it") => || ended("exec sleep 60", "kill -TERM");
     limits: closed(
-        "ending one by a limit of its time (`prlimit`)", "Operation not permitted",
-        "seccomp: no limits for others",
+        "ending one by its time limit (`prlimit`)", "Operation not permitted",
+        "seccomp",
     ).without("ends it") => || ended("while :; do :; done", "prlimit --cpu=1 --pid");
     first: closed(
         "`guard pending --follow` killed first when memory is short (`oom_score_adj`)",

@@ -26,7 +26,7 @@ family! { "Leaving the cgroup";
         => || moving("own=$root/$(sed -n 's/^0:://p' /proc/self/cgroup); mkdir $own/other; echo $$ >$own/other/cgroup.procs");
     namespace: closed(
         "own namespaces (user, mount, cgroup), with the hierarchy mounted", "EPERM",
-        "root's cgroups, however mounted",
+        "root's cgroups",
     ).where_there_is("user namespaces") => || moving(
         "in_namespace='mount -t cgroup2 none /mnt && mkdir /mnt/other && echo $PPID >/mnt/other/cgroup.procs; exec sleep 0.2'
          unshare --user --map-root-user --mount --cgroup sh -c \"$in_namespace\"",
@@ -44,15 +44,15 @@ family! { "Leaving the cgroup";
     };
     outlives: closed(
         "going on after `guard run` was killed", "the session has ended",
-        "by guardd; the cgroup is inherited anyway",
+        "by guardd",
     ) => outlives;
     others_network: closed(
         "the network namespace of a container of the user's", "",
         "judged by the socket's cgroup",
     ).where_there_is("user namespaces") => others_network;
     forwarded: closed(
-        "the same entered by descriptor (`setns`), and a tunnel (VXLAN) made there",
-        "Operation not permitted", "seccomp: nobody enters namespaces",
+        "the same entered (`setns`), with a tunnel (VXLAN) made there",
+        "Operation not permitted", "seccomp",
     ).where_there_is("user namespaces, VXLAN") => forwarded;
     set_user_id: closed("a set-user-ID program of root's, as `sudo`, `at`", "EPERM (socket", NO_NEW_PRIVS)
         => || by_program(|file| {

@@ -53,7 +53,7 @@ pub(super) const JUDGED: &str = "the resolver refuses names that no rule names";
 pub(super) const ANEW: &str = "the resolver sends a new question of name and type";
 pub(super) const STRICT: &str = "the resolver takes exactly one unambiguous question";
 pub(super) const LEARNED: &str =
-    "only addresses that the machine's name servers gave this session for an allowed name are open";
+    "only addresses that the machine's name servers gave this session are open";
 pub(super) const INSIDE: &str =
     "a name opens no private, link-local, loopback or `@metadata` address";
 const PORT: &str = "`connect`, `sendmsg`";
@@ -108,18 +108,18 @@ family! { "Round the names";
     long: asked("64 KiB behind a question, by TCP", "FORMERR", STRICT) => || leaves("long", BELOW);
     other_class: asked("another class than IN", "NXDOMAIN", STRICT) => || leaves("class", BELOW);
     other_opcode: asked("another kind of message (UPDATE)", "NOTIMP", STRICT) => || leaves("opcode", BELOW);
-    odd_label: asked("a label with a NUL and a dot in it, below an allowed name", "NXDOMAIN", "no host has such a name")
+    odd_label: asked("a label with NUL and dot, below an allowed name", "NXDOMAIN", "no host has such a name")
         => || leaves("odd", BELOW);
-    null: asked("a type that tunnels use (NULL), of an allowed name", "answered", "not asked for")
+    null: asked("a type that tunnels use (NULL)", "answered", "not asked for")
         => || leaves("udp-NULL", BELOW);
     private_type: asked("a private type (65280)", "answered", "not asked for")
         => || leaves("udp-PRIVATE", BELOW);
     any: asked("all types (ANY)", "answered", "not asked for") => || leaves("udp-ANY", BELOW);
-    case: asked("upper and lower case of an allowed name as data", "answered", ANEW)
+    case: asked("letter case of an allowed name as data", "answered", ANEW)
         => || carries("case", b"ExAmPlE");
     number: asked("the number of a question as data", "answered", ANEW) => || begins_with("id", b"SE");
     bits: asked("unused bits of its header as data", "answered", ANEW) => || has_bits("bits", 0x70);
-    options: asked("options beside it (EDNS: padding, cookies, client subnet) as data", "answered", ANEW)
+    options: asked("EDNS options (padding, cookies, client subnet) as data", "answered", ANEW)
         => || carries("option", b"v1.api.example.com");
     over_tls: closed("DNS over TLS to an allowed server", "EPERM", CONNECT)
         => || reached(&[], &Attempt::tcp(DNS, 853));

@@ -17,14 +17,13 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each row is a test that tries a way round on each run: without the guard, where it must work, and in a session whose policy does not
-allow it. A row has the test's name (`cargo xtask test escapes::forms` runs a table), the way, and how it ended: what the program saw,
-which is EPERM if nothing else is named, and [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops
-it yet, and what to do instead.
+Each row is a test that tries a way round on each run: without the guard, where it must work unless the kernel has no such thing, and in a
+session whose policy does not allow it. A row has the test's name (`cargo xtask test escapes::forms` runs a table), the way, and how it
+ended: what the program saw, EPERM if nothing else is named, and [what closed it](#what-closes-them). *Nothing*: no packet arrived.
+**Open**: nothing stops it yet, and what to do instead.
 
 All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
-unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries all on your machine, `cargo xtask vm escapes` on
-[other kernels](kernels.md).
+unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries all on your machine, `cargo xtask vm escapes` on others.
 ";
 
 /// What most programs see, which rows do not repeat.
@@ -129,8 +128,7 @@ fn row(page: &mut String, row: &Row) {
     };
     let needs = match way.needs {
         Some(what) if !way.how.contains(what) => format!(" (needs {what})"),
-        Some(_) => " (if there)".to_owned(),
-        None => String::new(),
+        _ => String::new(),
     };
     let _ = writeln!(page, "`{}` {}{needs} | {ended}", row.name, way.how);
 }

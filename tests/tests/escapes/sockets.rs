@@ -64,11 +64,11 @@ family! { "A socket from elsewhere";
         .where_there_is("`net.ipv4.ping_group_range`") => || brought("ping", 0);
     brought_lite: kept_out("a UDP-Lite socket brought so")
         .where_there_is("UDP-Lite") => || brought("lite", 53);
-    stolen: untouched("a connection taken out of a process of the same user (`pidfd_getfd`)", "EPERM (pidfd_getfd")
+    stolen: untouched("a connection taken out of another process (`pidfd_getfd`)", "EPERM (pidfd_getfd")
         .by_layers(&[Layer::Domain, Layer::Arriving]) => stolen;
     inbound: closed(
         "production connects to the session's server, under `inbound = false`", "nobody answers",
-        "egress drops the replies",
+        "egress",
     ).without("is answered") => || called("closed");
     turned: closed(
         "a client's connection, dissolved and connected to production", "",

@@ -28,11 +28,11 @@ family! { "Time, and the ends of holes";
             scene.daemon.kill()?;
             wait_for_the_end()
         });
-    closed_hole: closed("a connection after a person closed the hole", "nothing arrives", "gone from the kernel; guardd cuts the connection")
+    closed_hole: closed("a connection after a person closed the hole", "nothing arrives", "guardd cuts it")
         .without("goes on") => || outliving("hold-open", 443, |scene, hole| {
             scene.daemon.root(["close", hole]).run()?.success().map(drop)
         });
-    stopped: closed("a session after a person stopped it", "nothing arrives", "`guard stop` ends its processes")
+    stopped: closed("a session after a person stopped it", "nothing arrives", "`guard stop`")
         .without("goes on") => || outliving("flood", 53, |scene, _| {
             scene.daemon.root(["stop", "s1"]).run()?.success().map(drop)
         });
