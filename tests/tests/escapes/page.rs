@@ -23,7 +23,7 @@ ended: what the program saw, EPERM if nothing else is named, and [what closed it
 **Open**: nothing stops it yet, and what to do instead.
 
 All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
-unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries all on your machine, `cargo xtask vm escapes` on others.
+unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries all on your machine.
 ";
 
 /// What most programs see, which rows do not repeat.

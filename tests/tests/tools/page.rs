@@ -27,10 +27,9 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
 
-Each tool is a script in `tests/tests/tools/scripts` that uses it as a developer does: without the guard, where it must work; then, as
-the same user, in a session of each kind, under `default` with a rule that asks about production. *Same* is the same result and exit
-status. Otherwise the cell quotes the document that explains it, and the test looks for its error. Tools contact only this machine, or a
-network that plays production.
+Each tool is used by a script in `tests/tests/tools/scripts` as a developer does: without the guard, where it must work; then, as the
+same user, in a session of each kind, under `default` with a rule that asks about production. *Same* is the same result and exit status.
+Otherwise the cell quotes the document that explains it.
 ";
 
 const LEGEND: &str = "\
@@ -41,8 +40,7 @@ The sessions, all in one cell unless they differ:
 - **as root**: an ordinary user: `guard run --user root -- …`.
 - **unit**: a systemd unit with the lines of `agent@.service` and `guard assign`; in machines only.
 
-[Kernels](kernels.md): Linux 6.18, without security hooks and systemd; Debian's 6.12, with both, emulated. `cargo xtask tools` runs what
-your machine can, `--all` the machine too.
+[Kernels](kernels.md): Linux 6.18, without security hooks and systemd; Debian's 6.12, with both, emulated.
 ";
 
 /// A kernel, and the ways that are tried on it.
