@@ -98,7 +98,7 @@ impl Files {
     ///
     /// The system's.
     pub fn new_login(&self) -> io::Result<String> {
-        self.new(Shelf::Logins)
+        self.make(Shelf::Logins)
     }
 
     /// Whether that is a link's secret; from then on it is none.
@@ -116,7 +116,7 @@ impl Files {
 
     /// A new session's secret.
     pub(crate) fn new_session(&self) -> io::Result<String> {
-        self.new(Shelf::Sessions)
+        self.make(Shelf::Sessions)
     }
 
     /// Whether that is a session's secret.
@@ -129,7 +129,7 @@ impl Files {
         let _ = fs::remove_file(self.path(Shelf::Sessions, secret));
     }
 
-    fn new(&self, shelf: Shelf) -> io::Result<String> {
+    fn make(&self, shelf: Shelf) -> io::Result<String> {
         self.tidy(shelf);
         let secret = secret()?;
         let until = now() + shelf.life();

@@ -215,7 +215,7 @@ fn login(console: &Console, body: &[u8]) -> Reply {
 async fn login_by_passkey(console: &Console, body: &[u8]) -> Reply {
     let signed: LoginSigned = match parsed(body) {
         Ok(signed) => signed,
-        Err(reply) => return reply,
+        Err(reply) => return *reply,
     };
     let known = match console.guardd.call::<Approvers>(&Call::Approvers {}).await {
         Ok(known) => known,
@@ -255,7 +255,7 @@ fn begin_session(console: &Console, reply: Reply) -> Reply {
 async fn enrol(console: &Console, body: &[u8]) -> Reply {
     let made: Made = match parsed(body) {
         Ok(made) => made,
-        Err(reply) => return reply,
+        Err(reply) => return *reply,
     };
     let passkey = Passkey {
         id: made.id,
@@ -277,12 +277,12 @@ async fn enrol(console: &Console, body: &[u8]) -> Reply {
     }
 }
 
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Reply> {
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
     serde_json::from_slice(body).map_err(|error| {
-        reply::json(
+        Box::new(reply::json(
             StatusCode::BAD_REQUEST,
             &json!({ "error": format!("That is not understood: {error}") }),
-        )
+        ))
     })
 }
 
@@ -331,7 +331,7 @@ async fn get(console: &Console, path: &[&str], parts: &Parts) -> Reply {
                 .call::<Flows>(&Call::Flows { session: of })
                 .await;
             shown(console, Tab::Flows, listed, |frame, listed| {
-                pages::lists::flows(frame, &listed, session.as_deref())
+                pages::lists::flows(frame, listed, session.as_deref())
             })
         }
         ["log"] => log(console, session.as_deref()).await,
@@ -454,7 +454,7 @@ async fn post(console: &Console, secret: &str, path: &[&str], body: &[u8]) -> Re
 async fn hand_in(console: &Console, body: &[u8]) -> Reply {
     let signed: AnswerSigned = match parsed(body) {
         Ok(signed) => signed,
-        Err(reply) => return reply,
+        Err(reply) => return *reply,
     };
     let call = Call::AnswerSigned {
         answer: signed.answer,
