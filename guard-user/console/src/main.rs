@@ -15,7 +15,7 @@ struct ConsoleArgs {
     /// Serve only this: localhost:PORT, or unix:PATH
     #[arg(long, global = true, value_name = "PLACE")]
     listen: Option<String>,
-    /// What browsers call it: http://localhost:PORT, or https://NAME
+    /// What browsers call it: http://guard.localhost:PORT, or https://NAME
     #[arg(long, global = true, value_name = "URL")]
     origin: Option<String>,
     /// Where guardd listens

@@ -15,7 +15,8 @@ use serde::Deserialize;
 pub struct Settings {
     /// `localhost:PORT`, or `unix:PATH` for a proxy in front of it. Never another address
     pub listen: Listen,
-    /// What browsers call it: `http://localhost:PORT`, or `https://NAME`. The same as in guardd's `[answers] origins`
+    /// What browsers call it: `http://guard.localhost:PORT`, or `https://NAME`. The same as in guardd's `[answers] origins`.
+    /// A name of its own: browsers give a cookie of `localhost` to whoever serves any port there
     pub origin: Origin,
     /// guardd's socket
     pub socket: PathBuf,
@@ -47,7 +48,7 @@ impl Default for Settings {
         Self {
             listen: Listen::Localhost(4827),
             origin: Origin {
-                text: "http://localhost:4827".to_owned(),
+                text: "http://guard.localhost:4827".to_owned(),
             },
             socket: PathBuf::from("/run/guard/guardd.sock"),
             state_dir: PathBuf::from("/var/lib/guard-console"),
@@ -148,13 +149,14 @@ impl FromStr for Origin {
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
         // Passkeys are for names. Without TLS a browser takes them on this machine alone.
         let is_host = host.contains(|c: char| c.is_ascii_lowercase()) && host.chars().all(is_name);
-        let is_safe = scheme == "https" || (scheme == "http" && host == "localhost");
+        let is_here = host == "localhost" || host.ends_with(".localhost");
+        let is_safe = scheme == "https" || (scheme == "http" && is_here);
         match is_host && is_safe && port.is_none_or(|port| is_port(port) && port != usual) {
             true => Ok(Self {
                 text: text.to_owned(),
             }),
             false => bail!(
-                "{text:?} is no origin for passkeys: expected https://NAME, or http://localhost:PORT on this machine"
+                "{text:?} is no origin for passkeys: expected https://NAME, or http://guard.localhost:PORT on this machine"
             ),
         }
     }
@@ -198,6 +200,7 @@ mod tests {
     fn an_origin_is_one_that_passkeys_are_made_for() {
         for fine in [
             "http://localhost:4827",
+            "http://guard.localhost:4827",
             "https://guard.example.net",
             "https://a.b:8443",
         ] {
@@ -207,6 +210,7 @@ mod tests {
         }
         for other in [
             "http://guard.example.net",
+            "http://notlocalhost",
             "http://127.0.0.1:4827",
             "https://192.0.2.1",
             "https://guard.example.net/",

@@ -109,7 +109,7 @@ fn somebody_enrols_is_asked_looks_and_answers() {
     // Another site's page sees nothing of it, and may link to it: the cookie comes once the page asks for itself.
     browser.go("http://127.0.0.1:4827/");
     browser.expect("This console has another name");
-    browser.script("location.assign('http://localhost:4827/')");
+    browser.script(&format!("location.assign('{ORIGIN}/')"));
     browser.expect("Nothing is asked.");
 
     // It waits, for a page is looked at.

@@ -23,7 +23,8 @@ fn a_page_of_another_name_or_origin_sees_and_does_nothing() {
     for host in [
         "rebound.example:4827",
         "127.0.0.1:4827",
-        "localhost",
+        "localhost:4827",
+        "guard.localhost",
         "evil.localhost:4827",
     ] {
         for line in ["GET /", "GET /events", "GET /login", &no] {
@@ -39,7 +40,7 @@ fn a_page_of_another_name_or_origin_sees_and_does_nothing() {
         &[("host", HOST)],
         &[("host", HOST), ("origin", "null")],
         &[("host", HOST), ("origin", "http://evil.example")],
-        &[("host", HOST), ("origin", "https://localhost:4827")],
+        &[("host", HOST), ("origin", "https://guard.localhost:4827")],
         &[
             ("host", HOST),
             ("origin", ORIGIN),

@@ -12,8 +12,8 @@ use super::{
 use crate::signed::scene::{COURIER, Scene, agent};
 
 pub(crate) const PORT: u16 = 4827;
-pub(crate) const HOST: &str = "localhost:4827";
-pub(crate) const ORIGIN: &str = "http://localhost:4827";
+pub(crate) const HOST: &str = "guard.localhost:4827";
+pub(crate) const ORIGIN: &str = "http://guard.localhost:4827";
 
 pub(crate) struct Looked<'n> {
     pub(crate) scene: Scene,
@@ -60,7 +60,7 @@ impl<'n> Looked<'n> {
                 "--config",
                 "/nonexistent",
                 "--listen",
-                HOST,
+                "localhost:4827",
                 "--origin",
                 ORIGIN,
                 "--socket",
