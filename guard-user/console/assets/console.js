@@ -68,6 +68,17 @@ function list(lines) {
 
 let isBusy = false;
 
+// A question's own page is asked for anew where it asks something else now, or is over.
+let asked = null;
+
+function look(asking, questions) {
+  const line = questions.find((one) => one.id === asking.dataset.id);
+  const gist = line && JSON.stringify([line.verb, line.what, line.to, line.who, line.beware]);
+  const isSame = gist && (asked === null || asked === gist);
+  asked = gist;
+  if (!isSame && !isBusy) location.reload();
+}
+
 function show({ connected, questions }) {
   live(connected);
   if (!connected) return;
@@ -79,7 +90,7 @@ function show({ connected, questions }) {
   document.title = questions.length ? `(${questions.length}) ${title}` : title;
   if (page === "questions") list(questions);
   const asking = find("#asking");
-  if (asking && !isBusy && !questions.some((line) => line.id === asking.dataset.id)) location.reload();
+  if (asking) look(asking, questions);
   tick();
 }
 

@@ -95,6 +95,16 @@ fn without_a_session_there_is_nothing_to_see() {
             );
         }
     }
+    // The agent that asks reaches it, and gets no further.
+    let curl = format!("curl -s -m 20 --resolve {HOST}:127.0.0.1 http://{HOST}");
+    let agent = |shell: &mut guard_lab::Shell, what: &str| {
+        shell.status_of(&format!("{curl}{what}")).unwrap()
+    };
+    assert_eq!(agent(&mut shell, "/login | grep -q 'Log in to guard'"), 0);
+    assert_eq!(agent(&mut shell, "/ -L | grep -q 192.0.2.10"), 1);
+    let no = format!("/q/m/{id}/no -d x= -H 'origin: {ORIGIN}' | grep -q 'Log in again'");
+    assert_eq!(agent(&mut shell, &no), 0);
+    assert!(looked.scene.log("answered").is_empty());
     let cookie = looked.log_in();
     for page in ["/", "/holes", &looked.place(&cookie, &id)] {
         let answer = looked.http.get(page, Some(&cookie));
