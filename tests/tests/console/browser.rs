@@ -225,3 +225,39 @@ fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() {
     browser.expect("Nothing is asked.");
     assert!(shell.line_with("HTTP/1.1").unwrap().contains(" 403 "));
 }
+
+#[test]
+fn a_code_is_read_at_the_machine_and_typed_on_the_page() {
+    let network = Network::new().unwrap();
+    let mut looked = Looked::new(&network, "");
+    let text = std::fs::read_to_string(looked.scene.daemon.config()).unwrap();
+    looked.scene.daemon.stop().unwrap();
+    let always = text.replace("\"never\"", "\"always\"");
+    looked.scene.daemon.write_config(&always).unwrap();
+    looked.scene.daemon.start().unwrap();
+    let browser = Browser::start(&network);
+    browser.add_authenticator();
+    enrol(&looked, &browser);
+    browser.go(&format!("{ORIGIN}/login"));
+    browser.press("#login button");
+    browser.expect("Nothing is asked.");
+    let mut shell = looked.scene.shell();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
+    browser.press("#questions a");
+    browser.expect("Code, as guard watch shows it");
+    let code = looked.scene.daemon.root(["pending"]).json().unwrap()[0]["code"].clone();
+    let code = code.as_str().unwrap();
+    both(&browser, "code");
+    fits(&browser);
+    let say = |code: &str| {
+        let field = "document.querySelector('[name=code]').value";
+        browser.script(&format!("{field} = '{code}'"));
+        browser.press("button.yes");
+    };
+    say(if code == "123" { "321" } else { "123" });
+    browser.expect("its code is not the one of this request");
+    assert!(looked.scene.holes().is_empty());
+    say(code);
+    browser.expect("Yes, by alice");
+    assert_eq!(looked.scene.holes(), ["tcp/1000"]);
+}
