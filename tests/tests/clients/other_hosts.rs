@@ -10,7 +10,7 @@ use guard_lab::{
     postgres::{self, Cluster},
 };
 
-use super::scene::{EVIL, FORGE, Looks, SHARED, Scene};
+use crate::shown::scene::{EVIL, FORGE, Looks, SHARED, Scene};
 
 const POLICY: &str = r#"
 version = 1
@@ -108,7 +108,7 @@ fn a_host_that_http2_names_is_held_to_the_names() {
 /// What psql says that shows that name in TLS.
 fn psql(name: &str) -> String {
     format!(
-        "psql 'host={name} hostaddr={SHARED} user=postgres sslmode=require connect_timeout=10' -XAtc \"select 'answered'\""
+        "HOME=/ psql 'host={name} hostaddr={SHARED} user=postgres sslmode=require connect_timeout=10' -XAtc \"select 'answered'\""
     )
 }
 
