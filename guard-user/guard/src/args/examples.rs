@@ -276,7 +276,7 @@ Examples:
   guard report --name \"$CI_JOB_ID\" --format gitlab --fail-on denied
   guard report --json | jq '.stopped[].destination'
 
-Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done.";
+Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done, as where no session is meant.";
 
 pub(super) const REPLAY: &str = "\
 Examples:
