@@ -940,6 +940,9 @@ pub struct Explanation {
     /// Of a name under a session: the addresses that the session was told. In the command's JSON it is in `addresses`.
     #[serde(default)]
     pub known: Vec<KnownAddress>,
+    /// Of a name under a session that knows no address of it: what becomes of its question, where that does not just leave.
+    #[serde(default)]
+    pub question: Option<String>,
     /// `allow`, `confirm`, `read-only` or `deny`.
     pub verdict: String,
     /// The rule; null: the policy's default.
@@ -990,6 +993,7 @@ impl From<policy::Explanation> for Explanation {
             name: None,
             addresses: one.addresses,
             known: Vec::new(),
+            question: None,
             verdict: one.verdict,
             rule: one.rule,
             reason: one.reason,

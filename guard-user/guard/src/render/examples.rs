@@ -176,6 +176,7 @@ pub(crate) fn explanation() -> Explanation {
         name: None,
         addresses: vec!["192.0.2.10".into()],
         known: Vec::new(),
+        question: None,
         verdict: "confirm".into(),
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),
