@@ -1,7 +1,7 @@
 //! Holes for names: a session may ask for a name for a while, or reach whatever addresses it has. guardd keeps them, and in files:
 //! the kernel half does not judge questions, and has only the addresses, each in an entry with the hole's id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use guard_common::{BootTime, HoleId, SessionId};
 use guard_proto as proto;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::{auth::Approver, ids},
-    grants::holes::About,
+    grants::{grant::Lifted, holes::About},
     policies::labels,
     record::shelf::Shelf,
 };
@@ -43,6 +43,9 @@ pub struct Reaches {
     pub connections: Option<u32>,
     /// It had an address of this machine's own networks, or a private one, when a person opened it: it may have others.
     pub private: bool,
+    /// The rules that stopped connections when a person opened it; none: an older guardd kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifts: Option<BTreeSet<Lifted>>,
 }
 
 impl NamedHole {

@@ -14,7 +14,7 @@ use crate::{
     changes::Change,
     control::{answering::Answering, failure::CallError, ids},
     grants::{
-        grant::{Grant, no_requests},
+        grant::{Grant, Opened, no_requests},
         holes::{About, Known},
     },
     holds::unrefuse_in_kernel,
@@ -51,7 +51,7 @@ impl State {
         if terms.requests.is_some() {
             return Err(no_requests());
         }
-        let name = self.name_to_open(session, to, &ports);
+        let name = self.name_to_open(session, to);
         let prefixes = match &name {
             Some(name) => self.addresses_to_open(session, name, prefixes),
             None => prefixes,
@@ -60,8 +60,13 @@ impl State {
             return Err(nowhere(&to.to_string()));
         }
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let grant = Grant::of(sessions, policies, session, prefixes, ports, terms)?;
-        self.open_all(by, Grant { name, ..grant }, reason, None)
+        let to = Opened {
+            prefixes,
+            ports,
+            name,
+        };
+        let grant = Grant::of_name(sessions, policies, session, to, terms)?;
+        self.open_all(by, grant, reason, None)
     }
 
     /// Opens the holes of a grant: in the kernel first, then in the audit log, then the answer. Where one

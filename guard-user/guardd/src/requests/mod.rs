@@ -22,7 +22,7 @@ use std::{
 };
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
-use guard_policy::Prefix;
+use guard_policy::{PortSpec, Prefix};
 use guard_proto::{self as proto, record::Gathered};
 use guard_sys::clock::Clocks;
 use jiff::Timestamp;
@@ -705,6 +705,26 @@ impl Requests {
             || wide.any(|one| counts(&one.key, &one.no) && prefix.meets(&one.burst.prefix()))
     }
 
+    /// Whether a person has said no to a session about connections to an address by any of some ports.
+    #[must_use]
+    pub fn has_refused_at(
+        &self,
+        session: SessionId,
+        to: Address,
+        ports: &PortSpec,
+        now: BootTime,
+    ) -> bool {
+        let counts = |key: &RequestKey, no: &Refused| {
+            let at = PortSpec::one(key.protocol, key.port);
+            let is_of = key.session == session && key.is_connection();
+            is_of && no.until > now && ports.intersection(&at).is_some()
+        };
+        let mut muted = self.muted.iter();
+        let mut wide = self.wide.iter();
+        muted.any(|(key, no)| key.destination == to && counts(key, no))
+            || wide.any(|one| one.burst.prefix().covers(&to) && counts(&one.key, &one.no))
+    }
+
     /// The requests that could become a burst: about connections, each about one address.
     fn ordinary_beside(&self, key: &RequestKey) -> impl Iterator<Item = &Pending> {
         let pending = self.pending.iter();
@@ -1227,6 +1247,31 @@ pub(crate) mod tests {
         assert!(!table.to_keep()[0].1.shown.held);
         table.hold("r1", None);
         assert!(!table.get("r1").unwrap().shown.held);
+    }
+
+    #[test]
+    fn a_no_at_any_port_of_a_range_is_found() {
+        let mut table = Requests::without_files(10);
+        let no = key(1, 1);
+        let (session, to, at) = (no.session, no.destination, no.port);
+        let other = key(1, 2).destination;
+        table.mute(no, shown(9), BootTime(100));
+        let refused = |to, low, high, now| {
+            let ports = PortSpec {
+                protocol: Protocol::TCP,
+                low,
+                high,
+            };
+            table.has_refused_at(session, to, &ports, BootTime(now))
+        };
+        assert!(refused(to, at, at, 99));
+        assert!(refused(to, 1, at, 99) && refused(to, at, u16::MAX, 99));
+        assert!(!refused(to, at + 1, u16::MAX, 99) && !refused(to, 1, at - 1, 99));
+        assert!(!refused(other, 1, u16::MAX, 99));
+        assert!(!refused(to, 1, u16::MAX, 100));
+        let all = PortSpec::all(Protocol::ANY);
+        assert!(table.has_refused_at(session, to, &all, BootTime(99)));
+        assert!(!table.has_refused_at(SessionId(7), to, &all, BootTime(99)));
     }
 
     #[test]
