@@ -92,7 +92,7 @@ pub(crate) struct RequestLine {
     /// `yes`, `no`, or null: none.
     pub(crate) answer: Option<String>,
     pub(crate) by: Option<String>,
-    /// The destination as `guard open` takes it.
+    /// The destination as `guard open` takes it, where that opens no more than was asked for.
     #[serde(skip)]
     pub(crate) argument: Option<String>,
     #[serde(skip)]
@@ -295,7 +295,11 @@ impl Report {
             destination: destination(&one.destination).0,
             rule: one.rule.take(),
             note: one.note.take(),
-            argument: one.destination.get().and_then(argument),
+            // A write that was stopped needs no hole for all that is sent there.
+            argument: match one.verdict.is("read-only") || one.http.get().is_some() {
+                true => None,
+                false => one.destination.get().and_then(argument),
+            },
             ..RequestLine::new(id, session, of)
         });
     }
