@@ -73,20 +73,22 @@ fn is_known(args: &ReportArgs, live: &[Session]) -> Result<(), Failure> {
     if (id.is_none() && name.is_none()) || live.iter().any(is_meant) {
         return Ok(());
     }
+    Err(unknown(id, name, args.since.is_some()))
+}
+
+/// The error for sessions of which nothing is known.
+pub(super) fn unknown(id: Option<&str>, name: Option<&str>, is_lately: bool) -> Failure {
     let meant = match (id, name) {
         (Some(id), Some(name)) => format!("{id} with the name {name}"),
         (Some(id), None) => id.to_owned(),
         (None, name) => format!("with the name {}", name.unwrap_or_default()),
     };
-    let when = match args.since {
-        Some(_) => " in that time",
-        None => "",
-    };
-    Err(Failure {
-        what: "there is nothing to report of".into(),
+    let when = if is_lately { " in that time" } else { "" };
+    Failure {
+        what: "there is nothing to tell of".into(),
         why: format!("you have no session {meant}, and the audit log has none{when}"),
         fix: "see which there are, by name and id:\nguard report".into(),
-    })
+    }
 }
 
 fn print(text: &str) -> Result<(), CliError> {
