@@ -420,6 +420,9 @@ pub struct Invited {
     /// Until when.
     #[serde(serialize_with = "moment::write")]
     pub expires_at: Timestamp,
+    /// What the person should know, such as a shortened time.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Answer to [`Call::Present`].

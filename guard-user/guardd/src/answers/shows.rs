@@ -98,7 +98,7 @@ impl Shows {
 
     fn http(&mut self, http: &HttpRequest) {
         if !http.kind.is_empty() {
-            self.line(format_args!("it is {}", http.kind));
+            self.line(format_args!("it {}", http.kind));
         }
         for header in &http.headers {
             self.line(format_args!("header {header}"));
