@@ -1111,6 +1111,9 @@ pub struct Status {
     pub kernel: String,
     /// The root of the guarded cgroups.
     pub cgroup_root: PathBuf,
+    /// Where policies are looked for by name; the first wins.
+    #[serde(default)]
+    pub policy_dirs: Vec<PathBuf>,
     /// The policies in force.
     pub policies: Vec<PolicyStatus>,
     /// How many sessions live.

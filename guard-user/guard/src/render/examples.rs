@@ -220,6 +220,7 @@ pub(crate) fn status() -> Status {
         version: "0.1.0".into(),
         kernel: "6.12.0".into(),
         cgroup_root: "/sys/fs/cgroup/guard".into(),
+        policy_dirs: Vec::new(),
         policies: vec![PolicyStatus {
             name: "homelab".into(),
             file: Some("/etc/guard/policies/homelab.toml".into()),
