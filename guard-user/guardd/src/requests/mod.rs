@@ -244,7 +244,8 @@ impl Pending {
     /// Merges another request into this burst.
     fn absorb(&mut self, other: Self) {
         let id = other.shown.id.clone();
-        if !self.add_name(&other.key, Some(id.clone())) {
+        let by = questions::Program::of(&other.shown);
+        if !self.add_name(&other.key, Some(id.clone()), Some(by)) {
             self.add(other.key.destination, Some(id));
         }
         if let Some(question) = &other.shown.question {
@@ -573,7 +574,7 @@ impl Requests {
     pub fn join(&mut self, key: &RequestKey) -> Option<String> {
         let known = self.find_mut(key)?;
         let id = known.shown.id.clone();
-        if known.add(key.destination, None) || known.add_name(key, None) {
+        if known.add(key.destination, None) || known.add_name(key, None, None) {
             self.version += 1;
             self.grown.insert(id.clone());
         }
