@@ -268,6 +268,51 @@ fn what_is_explained_of_a_session_is_what_the_kernel_does() {
     }
 }
 
+/// Two kinds of names that are asked about.
+const KINDS: &str = r#"
+version = 1
+name = "kinds"
+default = "deny"
+hold = "0s"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "apps"
+to = ["*.app.example.com"]
+action = "confirm"
+
+[[rule]]
+name = "databases"
+to = ["*.db.example.com"]
+action = "confirm"
+"#;
+
+#[test]
+fn a_name_lifts_no_rule_but_the_one_that_was_shown() {
+    let apps = Apps::new();
+    apps.daemon.write_policy("kinds", KINDS).unwrap();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "kinds").unwrap();
+    let database = "192.0.2.30";
+    apps.tell(&mut shell, "one.db.example.com", database);
+    apps.tell(&mut shell, NAME, FIRST);
+    assert!(!reaches(&mut shell, FIRST, 443));
+    let request = apps.request(FIRST);
+    assert_eq!(request["rule"], "apps");
+    apps.guard(&["approve", request["id"].as_str().unwrap()]);
+    for (address, passes) in [(FIRST, true), (database, false), ("192.0.2.31", true)] {
+        apps.tell(&mut shell, NAME, address);
+        assert_eq!(reaches(&mut shell, address, 443), passes, "{address}");
+    }
+    let asked = apps.request(database);
+    assert_eq!(asked["rule"], "databases", "{asked}");
+}
+
 /// Rules for addresses that a name comes to stand for.
 const MIXED: &str = r#"
 version = 1

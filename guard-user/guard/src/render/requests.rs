@@ -595,6 +595,33 @@ mod tests {
     }
 
     #[test]
+    fn a_no_to_many_names_is_said_to_be_one_to_their_zone() {
+        let names = Request {
+            question: Some(Question {
+                name: "*.evil.example".into(),
+                types: vec!["TXT".into()],
+                bytes: 60,
+            }),
+            burst: Some(Burst {
+                prefix: "*.evil.example".into(),
+                addresses: vec!["a.evil.example".into(), "b.evil.example".into()],
+                count: 2,
+            }),
+            ..request()
+        };
+        let page = one(&names, &clock()).plain();
+        assert!(
+            page.contains("guard deny r1    # no to every name below evil.example"),
+            "{page}"
+        );
+        let denied = denied(&names, &clock()).plain();
+        assert!(
+            denied.contains("may not ask for any name below evil.example"),
+            "{denied}"
+        );
+    }
+
+    #[test]
     fn an_http_request_shows_what_it_would_do() {
         let waits_until = Some("2026-11-20T12:00:40Z".parse().unwrap());
         let held = Request {
