@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use guard_datapath::{Datapath, Object, Places};
+use guard_datapath::{Datapath, Object, Places, TlsBy};
 use guard_lab::{Attempt, Daemon, Network, OPEN, Production, Shell, V4, bins, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -108,7 +108,8 @@ fn doubt_is_denial() {
     let attempt = Attempt::tcp(OPEN, 443);
     assert!(shell.reaches(&attempt).unwrap());
     daemon.kill().unwrap();
-    let (mut datapath, _) = Datapath::start(&places(&daemon), &Object::built_in()).unwrap();
+    let (mut datapath, _) =
+        Datapath::start(&places(&daemon), &Object::built_in(), TlsBy::Proxy).unwrap();
     for slot in datapath.policy_slots().unwrap() {
         datapath.remove_policy(slot).unwrap();
     }

@@ -29,6 +29,15 @@ const HELLO: &str = "gate_hello";
 /// The first kernel on which its tests passed. On 6.1 they failed, for a reason that is not known; those between were not tried.
 const FIRST: KernelVersion = KernelVersion::new(6, 18, 0);
 
+/// Who looks at the server's name in TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsBy {
+    /// The proxy. There is no gate then, and no connection costs more for it.
+    Proxy,
+    /// The kernel half, where its programs load.
+    Kernel,
+}
+
 /// The map that tells the kernel half whether the gate is in place.
 pub(super) struct Gate {
     switch: Array<MapData, u64>,
@@ -128,7 +137,7 @@ fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut aya::programs::
 }
 
 /// Has the kernel half keep no connection at the gate of an earlier guardd's.
-fn detach(live: &Path) {
+pub(super) fn detach(live: &Path) {
     if let Ok(switch) = open(live, "GATE") {
         let _ = Gate { switch }.switch(false);
     }
@@ -161,7 +170,7 @@ pub(super) fn read_back(live: &Path, root_id: u64) -> [HookStatus; 2] {
 }
 
 impl Datapath {
-    /// Why the kernel half does not look at TLS; none if it can.
+    /// Why the kernel half does not look at TLS; none if it does once [`Self::use_gate`] is called.
     #[must_use]
     pub fn gate_problem(&self) -> Option<&str> {
         self.gate.as_ref().err().map(String::as_str)

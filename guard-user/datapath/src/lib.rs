@@ -46,6 +46,7 @@ use guard_proto::HookStatus;
 pub use cgroup::default_root;
 pub use error::DatapathError;
 pub use events::{EventReader, KernelEvent};
+pub use gate::TlsBy;
 pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
 pub use kernel_log::{Decided, LogOf, Logged};

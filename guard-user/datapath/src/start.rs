@@ -15,7 +15,7 @@ use super::{
     Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
     dials::{self, Dials},
     flows::Flows,
-    gate::Gate,
+    gate::{self, Gate, TlsBy},
     holding::Holding,
     hooks, layout,
     lsm::Lsm,
@@ -49,16 +49,16 @@ impl Datapath {
     ///
     /// If another guardd is there, the kernel refuses, or the pins may not be adopted. Then nothing is changed, and what was
     /// enforced still is.
-    pub fn start(places: &Places, object: &Object) -> Result<(Self, Start)> {
+    pub fn start(places: &Places, object: &Object, tls: TlsBy) -> Result<(Self, Start)> {
         let made_pins = pins::ensure(&places.pin_dir)?;
-        Self::start_in(places, object).inspect_err(|_| {
+        Self::start_in(places, object, tls).inspect_err(|_| {
             if made_pins {
                 let _ = pins::remove_dir(&places.pin_dir);
             }
         })
     }
 
-    fn start_in(places: &Places, object: &Object) -> Result<(Self, Start)> {
+    fn start_in(places: &Places, object: &Object, tls: TlsBy) -> Result<(Self, Start)> {
         let pin_lock = pins::lock(&places.pin_dir)?;
         let making = pins::making_root(&places.pin_dir);
         let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root, &making)?;
@@ -106,9 +106,13 @@ impl Datapath {
                 (dials.map_err(told), outside.map_err(told))
             }
         };
-        let gate = match &mut top {
-            Err(why) => Err(why.clone()),
-            Ok(top) => Gate::attach(&live, object, &root, top),
+        let gate = match (tls, &mut top) {
+            (TlsBy::Proxy, _) => {
+                gate::detach(&live);
+                Err("the settings have the proxy look at TLS".to_owned())
+            }
+            (TlsBy::Kernel, Err(why)) => Err(why.clone()),
+            (TlsBy::Kernel, Ok(top)) => Gate::attach(&live, object, &root, top),
         };
         let relays = object
             .asks()

@@ -217,6 +217,7 @@ fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send
             session: session.clone(),
             socket: refused.socket.clone(),
             pid: refused.pid,
+            comm: refused.comm.clone(),
             unknown: refused.listener == Listening::Unknown,
         };
         // Without guardd there is nobody to tell: refused it is all the same.

@@ -27,6 +27,7 @@ pub mod sessions;
 pub mod shared;
 pub mod start;
 pub mod state;
+pub mod tick;
 pub mod times;
 pub mod unix;
 pub mod watch;

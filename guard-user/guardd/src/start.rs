@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use guard_common::PolicyId;
-use guard_datapath::{Datapath, Object, Start};
+use guard_datapath::{Datapath, Object, Start, TlsBy};
 use guard_sys::{
     bpf::lock_dir,
     cgroup2::{Hierarchy, own_path},
@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use crate::{
     answers::{Answers, people::People},
     args::Paths,
-    config::Config,
+    config::{Config, Gate},
     control::failure::CallError,
     flows::Flows,
     grants::{holes::Holes, names::NamedHoles},
@@ -181,7 +181,11 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
     stay_outside(&hierarchy, &places.cgroup_root)?;
-    let (datapath, start) = Datapath::start(&places, object)
+    let tls = match config.tls.gate {
+        Gate::Proxy => TlsBy::Proxy,
+        Gate::Kernel => TlsBy::Kernel,
+    };
+    let (datapath, start) = Datapath::start(&places, object, tls)
         .map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;

@@ -137,6 +137,9 @@ pub enum Call {
         socket: String,
         /// The process that asked.
         pid: u32,
+        /// The name of its main thread when it asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comm: Option<String>,
         /// It could not be told who listens there.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unknown: bool,

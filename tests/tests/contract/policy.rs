@@ -64,7 +64,7 @@ fn a_policy_of_guardds_own_directory_is_found_by_its_name() {
         assert_ne!(said.code(), Some(2), "{args:?}: {said:?}");
     }
     let found = lab.daemon.agent(["discover", "--policy", "asks", &dir]);
-    let found = found.env("HOME", dir.as_ref()).run().unwrap();
+    let found = found.env("HOME", dir.as_str()).run().unwrap();
     assert_ne!(found.code(), Some(2), "{found:?}");
     let listed = lab.root(&["policy", "list"]).stdout;
     assert!(listed.contains("asks"), "{listed}");

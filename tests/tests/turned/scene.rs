@@ -11,7 +11,9 @@ use std::thread;
 use guard_common::{
     Address, BootTime, HoleId, NetnsCookie, Origin, OriginKey, PolicyId, Protocol, Verdict,
 };
-use guard_datapath::{Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start};
+use guard_datapath::{
+    Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start, TlsBy,
+};
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins, eventually};
 use guard_policy::{Compiled, Environment, compile, parse};
@@ -73,7 +75,8 @@ impl<'n> Scene<'n> {
     /// With that kernel half.
     pub(crate) fn with(network: &'n Network, object: &Object) -> Self {
         let daemon = Daemon::in_network(network).prepare().unwrap();
-        let (mut datapath, start) = Datapath::start(&places(&daemon), object).unwrap();
+        let (mut datapath, start) =
+            Datapath::start(&places(&daemon), object, TlsBy::Proxy).unwrap();
         assert_eq!(start, Start::Fresh);
         let compiled = policy(Verdict::ReadOnly, Verdict::Deny);
         let policy = datapath.install_policy(None, &compiled).unwrap();
@@ -95,7 +98,8 @@ impl<'n> Scene<'n> {
     /// Goes, and comes back with that kernel half.
     pub(crate) fn start_again(&mut self, object: &Object) -> Start {
         self.datapath = None;
-        let (datapath, start) = Datapath::start(&places(&self.daemon), object).unwrap();
+        let (datapath, start) =
+            Datapath::start(&places(&self.daemon), object, TlsBy::Proxy).unwrap();
         self.datapath = Some(datapath);
         start
     }

@@ -175,13 +175,15 @@ async fn approver(
             session,
             socket,
             pid,
+            comm,
             unknown,
         } => {
             let kept = match unknown {
                 true => Kept::Unknown,
                 false => Kept::Socket,
             };
-            shared.with(|state| state.socket_refused(who, &session, (kept, &socket), pid))?;
+            let by = (pid, comm.as_deref().unwrap_or_default());
+            shared.with(|state| state.socket_refused(who, &session, (kept, &socket), by))?;
             one(&serde_json::json!({}))
         }
         Call::Status {} => {

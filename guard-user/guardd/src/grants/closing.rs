@@ -1,5 +1,5 @@
 //! Listing holes, and closing them before they end by themselves: when a person says so, or when their bytes are used up.
-//! Expiry is in `sessions/end.rs`.
+//! Expiry is in `ending.rs`.
 
 use guard_common::SessionId;
 use guard_datapath::{Datapath, LiveHole};

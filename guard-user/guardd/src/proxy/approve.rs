@@ -23,7 +23,7 @@ use crate::{
         holes::{self, About},
     },
     record::audit::LogEntry,
-    requests::{HttpRequestKey, Pending, RequestKey, events},
+    requests::{HttpRequestKey, Pending, RequestKey, shown},
     state::State,
     times::after,
 };
@@ -91,7 +91,7 @@ impl State {
         let wanted = self.proxy.wanted((called, asked), widening)?;
         let key = &asked.key;
         let prefixes = vec![Prefix::host(key.destination)];
-        let ports = vec![events::ports_of(key)];
+        let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
         let grant = Grant::of(sessions, policies, key.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
@@ -194,7 +194,7 @@ impl State {
             seconds: grant.time.as_secs_f64().into(),
             connections: permit.left.into(),
             bytes: permit.bytes.into(),
-            shown: events::as_shown(asked).into(),
+            shown: shown::as_shown(asked).into(),
             by: name.clone().into(),
             from: by.from.clone().into(),
             signed: by.signature(),

@@ -11,7 +11,7 @@ use super::terms::Standing;
 use crate::{
     control::ids,
     record::audit::{AuditError, LogEntry},
-    requests::{RequestKey, events},
+    requests::{RequestKey, shown},
     state::State,
 };
 
@@ -46,10 +46,10 @@ impl State {
         let owner = session.map_or(0, |session| session.about.uid);
         let http = key.http.as_deref().map(|http| &http.request);
         let record = Http {
-            destination: Destination::Endpoint(events::endpoint(key, None)).into(),
+            destination: Destination::Endpoint(key.endpoint(None)).into(),
             outcome: "passed".into(),
             method: http.map(|http| http.method.clone()).into(),
-            path: http.map(events::path_for_trail).into(),
+            path: http.map(shown::path_for_trail).into(),
             host: http.and_then(|http| http.host.clone()).into(),
             rule: rule_of(self.standing(&target(key))).into(),
             request: request.into(),

@@ -74,10 +74,10 @@ impl State {
     /// The kernel's.
     pub fn set_gate(&mut self) -> anyhow::Result<()> {
         let problem = self.datapath.gate_problem();
-        if let Some(problem) = problem {
-            tracing::info!("the kernel does not look at TLS, so the proxy does: {problem}");
+        if let (Gate::Kernel, Some(problem)) = (self.config.tls.gate, problem) {
+            tracing::warn!("the kernel does not look at TLS, so the proxy does: {problem}");
         }
-        let is_used = problem.is_none() && self.config.tls.gate == Gate::Kernel;
+        let is_used = problem.is_none();
         self.datapath.use_gate(is_used)?;
         self.policies.set_sni_for_proxy(!is_used);
         Ok(())

@@ -20,8 +20,8 @@ use crate::{
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
-        events,
         questions::NameBurst,
+        shown,
     },
     sessions::Sessions,
     state::State,
@@ -82,7 +82,7 @@ impl State {
         let new = left.as_ref().map(|_| self.datapath.next_request());
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
-        let ports = vec![events::ports_of(key)];
+        let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
         let grant = grant_asked(sessions, policies, asked, opens, terms)?;
@@ -167,7 +167,7 @@ impl State {
             answer: "no".into(),
             refuses: refuses.into(),
             seconds: time.as_secs_f64().into(),
-            shown: events::as_shown(&asked.shown).into(),
+            shown: shown::as_shown(&asked.shown).into(),
             by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
             signed: by.signature(),
@@ -374,7 +374,7 @@ fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Ans
         connections: grant.connections.map(u64::from).into(),
         bytes: grant.bytes.into(),
         read_only: grant.read_only.then_some(true).into(),
-        shown: events::as_shown(&asked.shown).into(),
+        shown: shown::as_shown(&asked.shown).into(),
         ..Answered::default()
     }
 }

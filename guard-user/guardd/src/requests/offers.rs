@@ -15,7 +15,7 @@ use crate::{
     grants::grant,
     policies::Policies,
     record::shelf::Shelf,
-    requests::{Pending, Requests, bursts::Burst, events},
+    requests::{Pending, Requests, bursts::Burst},
     sessions::Sessions,
 };
 
@@ -144,7 +144,7 @@ pub(crate) fn longest_yes(
     }
     let to = asked.burst.as_ref().map(Burst::prefix);
     let to = to.unwrap_or_else(|| Prefix::host(key.destination));
-    let ports = [events::ports_of(key)];
+    let ports = [key.ports()];
     let mut longest: Option<Duration> = None;
     for slot in &session.chain {
         let most = match policies

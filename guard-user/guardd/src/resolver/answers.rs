@@ -19,7 +19,7 @@ use crate::{
         names::{NamedHole, QUESTIONS},
     },
     record::audit::LogEntry,
-    requests::{Pending, bursts, bursts::Extent, events},
+    requests::{Pending, bursts, bursts::Extent, shown},
     state::State,
     times::after,
 };
@@ -58,7 +58,7 @@ impl State {
             answer: "yes".into(),
             opens: patterns.clone().into(),
             seconds: time.as_secs_f64().into(),
-            shown: events::as_shown(&asked.shown).into(),
+            shown: shown::as_shown(&asked.shown).into(),
             by: opened_by.clone().into(),
             from: by.from.clone().into(),
             ..Answered::default()

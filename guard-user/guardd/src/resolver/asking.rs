@@ -15,7 +15,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     record::audit::LogEntry,
-    requests::{Noted, RequestKey, events, questions::question},
+    requests::{Noted, RequestKey, asking, questions::question},
     state::State,
     times::after,
 };
@@ -172,7 +172,7 @@ impl State {
             exe: process.exe,
             command: process.command,
             question: Some(question),
-            ..events::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
+            ..asking::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
         };
         let warning = process.warning.or(beware);
         let noted = self.put(key.clone(), (owner, share), at, (draft, warning))?;

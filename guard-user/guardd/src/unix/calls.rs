@@ -20,7 +20,7 @@ impl State {
         who: Approver,
         session: &str,
         (kept, socket): (Kept, &str),
-        pid: u32,
+        (pid, comm): (u32, &str),
     ) -> Result<(), CallError> {
         let live = self
             .sessions
@@ -35,8 +35,12 @@ impl State {
         let Some(admitted) = self.admit(id, now) else {
             return Ok(());
         };
-        let process = self.machine.process_of(self.sessions.live(id), pid);
-        let record = kept.denied(&socket, "connect_unix", process);
+        let (pid, process) = self.machine.process_of(self.sessions.live(id), pid);
+        let main = pid.unwrap_or_default();
+        // It has its answer, and may have ended.
+        let comm: String = comm.chars().take(LONGEST).collect();
+        let process = process.called((main, main), &comm);
+        let record = kept.denied(&socket, "connect_unix", (pid, process));
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
         Ok(())

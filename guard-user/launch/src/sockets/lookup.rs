@@ -112,6 +112,12 @@ pub(super) fn process(thread: i32) -> io::Result<u32> {
     found.ok_or_else(|| Errno::SRCH.into())
 }
 
+/// The name of a process's main thread, which a process chooses.
+pub(super) fn name(process: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{process}/comm")).ok()?;
+    Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,8 +72,10 @@ pub struct Sockets {
 pub struct RefusedSocket {
     /// The name: a path, or an abstract one after an `@`; empty where it is not known.
     pub socket: String,
-    /// The process that asked.
+    /// The process that asked. It may end before guardd looks at it.
     pub pid: u32,
+    /// The name of its main thread at that moment, where it could be read.
+    pub comm: Option<String>,
     /// Who listens there.
     pub listener: Listening,
 }

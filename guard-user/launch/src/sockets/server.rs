@@ -23,7 +23,7 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{Ask, Listening, RefusedSocket, Sockets, answer_all};
+use super::{Ask, Listening, RefusedSocket, Sockets, answer_all, lookup};
 use crate::populated::may_be_populated;
 
 /// How long `guard run` waits for it to end: it ends at once if no process is left that could make a call.
@@ -102,6 +102,7 @@ impl RefusalSender {
         let refused = RefusedSocket {
             socket,
             pid,
+            comm: lookup::name(pid),
             listener,
         };
         if let Ok(one) = serde_json::to_vec(&refused) {
