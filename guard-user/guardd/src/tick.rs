@@ -17,8 +17,6 @@ impl State {
         let now = clock::now();
         self.end_holes(now);
         self.end_spent_holes(None);
-        self.end_permits(now);
-        self.end_names(now);
         self.end_sessions(now);
         self.settle_waiters();
         self.renew_patience();
@@ -43,7 +41,6 @@ impl State {
     fn nap(&self, now: BootTime) -> Duration {
         let expiry = self.holes.next_expiry().into_iter();
         let expiry = expiry.chain(self.proxy.next_expiry());
-        let expiry = expiry.chain(self.named.next_expiry());
         let expiry = expiry.chain(self.holds.next_look()).min();
         let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
         until

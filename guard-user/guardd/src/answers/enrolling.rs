@@ -17,7 +17,7 @@ use guard_sys::clock::Clocks;
 use super::{INVITED, asking::switched_off};
 use crate::{
     control::{answering::Answering, failure::CallError},
-    grants::grant,
+    holes::checked,
     state::State,
     times::after,
 };
@@ -55,7 +55,7 @@ impl State {
         self.answers.people.is_whole()?;
         let about = self.person(who)?;
         let wanted = match seconds {
-            Some(_) => grant::term(seconds)?,
+            Some(_) => checked::term(seconds)?,
             None => INVITED,
         };
         let time = wanted.min(INVITED);
@@ -255,7 +255,7 @@ impl State {
         let policies = policies.or_else(|| known.map(|one| one.policies.clone()));
         let longest = who
             .max_for
-            .map(|most| grant::term(Some(most)))
+            .map(|most| checked::term(Some(most)))
             .transpose()?;
         Ok(Person {
             name: who.name.clone(),

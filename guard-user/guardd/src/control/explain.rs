@@ -9,7 +9,7 @@ use guard_proto::{Explanation, Explanations, PolicyRef};
 
 use crate::{
     control::failure::CallError,
-    grants::opening,
+    holes::opening,
     policies::{InForce, load},
     relays,
     shared::Shared,

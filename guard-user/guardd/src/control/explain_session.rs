@@ -110,7 +110,7 @@ impl State {
         let held = judged.filter(|(names, _)| *names != DnsNames::Any);
         let (names, policy) = held.max_by_key(|(names, _)| *names == DnsNames::Rules)?;
         let id = session.cgroup.id;
-        let is_open = self.named.lets_ask(id, name.as_str(), clock::now());
+        let is_open = self.holes.lets_ask(id, name.as_str(), clock::now());
         (!is_open || names == DnsNames::Rules).then(|| Question {
             names,
             policy: policy.policy.name.clone(),

@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl State {
-    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole` the
-    /// permit; without both, the policy has come to allow all.
+    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole`
+    /// what that opened; without both, the policy has come to allow all.
     ///
     /// No meter leaves out these records: each is a change at a read-only destination.
     #[must_use]

@@ -61,6 +61,19 @@ impl std::hash::Hash for HttpRequestKey {
 }
 
 impl RequestKey {
+    /// About an HTTP request or SQL statement there.
+    #[must_use]
+    pub fn of_http(session: SessionId, to: Address, port: u16, http: Rc<HttpRequestKey>) -> Self {
+        Self {
+            session,
+            destination: to,
+            protocol: Protocol::TCP,
+            port,
+            http: Some(http),
+            question: None,
+        }
+    }
+
     /// Whether a burst may hold both: they are about connections and differ only in the address.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());

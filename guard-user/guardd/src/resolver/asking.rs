@@ -109,7 +109,7 @@ impl State {
     /// The answer; none where the question is held for an approver.
     fn asks_person(&mut self, number: Number, asked: Asked) -> Result<Option<bool>, CallError> {
         let now = clock::now();
-        if self.named.lets_ask(asked.session, &asked.name, now) {
+        if self.holes.lets_ask(asked.session, &asked.name, now) {
             return Ok(Some(true));
         }
         let key = RequestKey::of_name(asked.session, &asked.name);
@@ -223,7 +223,7 @@ impl State {
             let name = key.question.as_deref().unwrap_or_default();
             let outermost = key.of(self.sessions.outermost_of(key.session));
             let is_refused = |key: &RequestKey| self.requests.is_refused(key, now);
-            let yes = self.named.lets_ask(key.session, name, now);
+            let yes = self.holes.lets_ask(key.session, name, now);
             let is_over = self.requests.find(&key).is_none();
             if yes || is_over || is_refused(&key) || is_refused(&outermost) {
                 self.end_question(number);

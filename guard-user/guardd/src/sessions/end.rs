@@ -54,11 +54,7 @@ impl State {
         let Some((uid, lasted)) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
         };
-        for (hole, known) in self.holes.take_session(id) {
-            self.hole_ended(hole, &known, "the session has ended", None);
-        }
-        self.end_permits_of(id);
-        self.end_names_of(id);
+        self.end_holes_of(id);
         self.recorder.counters().session_ended();
         self.requests.end_session(id);
         self.sockets.forget(id);
