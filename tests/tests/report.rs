@@ -105,9 +105,35 @@ fn a_job_fails_where_it_is_told_to() {
     assert_eq!(code("denied"), Some(0));
     assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
     eventually("something was denied", || code("denied") == Some(1)).unwrap();
-    let other = ["--name", "other", "--fail-on", "stopped"];
-    assert_eq!(report(&daemon, &other).code(), Some(0));
+    let quiet = daemon.agent(["run", "--policy", "asks", "--name", "quiet", "true"]);
+    quiet.run().unwrap().success().unwrap();
+    let quiet = ["--name", "quiet", "--fail-on", "stopped"];
+    assert_eq!(report(&daemon, &quiet).code(), Some(0));
     assert_eq!(report(&daemon, &["--format", "html"]).code(), Some(2));
+}
+
+#[test]
+fn a_session_that_is_not_there_is_no_session_without_refusals() {
+    let (_network, daemon) = lab();
+    let run = daemon.agent(["run", "--policy", "asks", "--name", "job"]);
+    let shell = Shell::run_by(&daemon, run).unwrap();
+    for known in [["--name", "job"], ["--session", shell.session()]] {
+        let args = [&known[..], &["--fail-on", "denied"]].concat();
+        assert_eq!(report(&daemon, &args).code(), Some(0), "{args:?}");
+        // It lives, and nothing has happened in that time.
+        let lately = [&known[..], &["--since", "1s"]].concat();
+        eventually("it began before", || {
+            json(&daemon, &lately)["sessions"] == Value::Array(Vec::new())
+        })
+        .unwrap();
+    }
+    for unknown in [["--name", "jbo"], ["--session", "s999"]] {
+        for fail_on in [&[][..], &["--fail-on", "denied"]] {
+            let said = report(&daemon, &[&unknown[..], fail_on].concat());
+            assert_eq!(said.code(), Some(2), "{unknown:?}: {}", said.stdout);
+            assert!(said.stderr.contains(unknown[1]), "{}", said.stderr);
+        }
+    }
 }
 
 #[test]

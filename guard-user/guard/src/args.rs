@@ -696,6 +696,9 @@ pub struct SuggestArgs {
     /// Of this session only
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
+    /// With --from-flows: of sessions with this name only, and of those that were started in them
+    #[arg(long, requires = "from_flows")]
+    pub name: Option<String>,
     /// Not older than this, such as 12h, 7d or a date
     #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,

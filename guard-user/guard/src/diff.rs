@@ -25,7 +25,7 @@ struct Differences {
     equal: bool,
     /// What changes, by address.
     changes: Vec<Change>,
-    /// Wildcards, and names without an address here, of which the rules differ.
+    /// Wildcards, names without an address here, and names that TLS has to show in one of the two, of which the rules differ.
     names: Vec<NameChange>,
     /// What holds for all destinations.
     settings: Vec<SettingChange>,
@@ -37,6 +37,9 @@ struct NameChange {
     name: String,
     before: Vec<String>,
     after: Vec<String>,
+    /// Its addresses are not compared.
+    #[serde(skip)]
+    is_unresolved: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,11 +110,16 @@ impl Differences {
 
 /// Wildcards, and names that do not resolve here, are compared by what their rules say.
 fn names(old: &Policy, new: &Policy, environment: &Environment) -> Vec<NameChange> {
+    let (shown_before, shown_after) = (shown(old), shown(new));
+    let differ: BTreeSet<_> = shown_before.symmetric_difference(&shown_after).collect();
     let said = |policy: &Policy| {
         let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let unresolved = policy.unresolved(environment);
         let names = unresolved.map(|(rule, name)| (rule, name.to_string()));
-        for (rule, name) in names.chain(wildcards(policy)) {
+        let all = policy.rules.iter();
+        let all = all.flat_map(|rule| rule.names().map(move |name| (rule, name.to_string())));
+        let by_tls = all.filter(|(_, name)| differ.contains(name));
+        for (rule, name) in names.chain(wildcards(policy)).chain(by_tls) {
             said.entry(name).or_default().insert(says(rule));
         }
         said
@@ -129,10 +137,19 @@ fn names(old: &Policy, new: &Policy, environment: &Environment) -> Vec<NameChang
         name: name.clone(),
         before: of(&before, name),
         after: of(&after, name),
+        is_unresolved: !name.starts_with('*')
+            && environment.names.get(name).is_none_or(Vec::is_empty),
     });
     changes
         .filter(|change| change.before != change.after)
         .collect()
+}
+
+/// The names that TLS has to show.
+fn shown(policy: &Policy) -> BTreeSet<String> {
+    let rules = policy.rules.iter().filter(|rule| rule.by_sni);
+    let names = rules.flat_map(Rule::names);
+    names.map(ToString::to_string).collect()
 }
 
 fn wildcards(policy: &Policy) -> impl Iterator<Item = (&Rule, String)> {
@@ -152,7 +169,8 @@ fn says(rule: &Rule) -> String {
         ports.join(",")
     };
     let private = if rule.private { " private" } else { "" };
-    format!("{} {ports}{private}", rule.action.as_str())
+    let tls = if rule.by_sni { " tls=name" } else { "" };
+    format!("{} {ports}{private}{tls}", rule.action.as_str())
 }
 
 fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
@@ -160,8 +178,14 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
         let longest = policy.longest_hole(None);
         let inbound = if policy.inbound { "true" } else { "false" };
         let sockets: Vec<_> = policy.unix.iter().map(ToString::to_string).collect();
+        let searched = if policy.dns_search_silent {
+            "silent"
+        } else {
+            "as any name"
+        };
         [
             ("[dns] names", asked(policy.names_asked()).to_owned()),
+            ("[dns] search", searched.to_owned()),
             ("hold", format_duration(policy.hold)),
             ("inbound", inbound.to_owned()),
             ("max_hole", format_duration(longest)),
@@ -228,9 +252,9 @@ fn elsewhere(page: &mut Page, found: &Differences) {
                 said.join("; ")
             }
         };
-        let remark = match change.name.starts_with('*') {
-            true => "",
-            false => " (does not resolve here)",
+        let remark = match change.is_unresolved {
+            true => " (does not resolve here)",
+            false => "",
         };
         page.styled(WARN, format_args!("{}{remark}", change.name))
             .line(format_args!(
@@ -348,5 +372,48 @@ mod tests {
             &environment,
         );
         insta::assert_snapshot!(page(&same, &clock()).plain(), @"Equal: old and new let the same through.");
+    }
+
+    #[test]
+    fn what_tls_has_to_show_and_what_is_asked_differ() {
+        let parsed = |text: &str| {
+            let text = format!("version = 1\ndefault = \"deny\"\n{text}");
+            policy::parse("one.toml", &text).unwrap().policy
+        };
+        let environment = Environment {
+            names: [(
+                "forge.example.com".to_owned(),
+                vec![std::net::IpAddr::from([192, 0, 2, 1])],
+            )]
+            .into(),
+            ..Environment::default()
+        };
+        let rule = |to: &str, more: &str| {
+            let to = format!("to = [\"{to}\"]\nports = [\"tcp/443\"]\naction = \"allow\"");
+            format!("[[rule]]\n{to}\n{more}\n")
+        };
+        let said = |before: &str, after: &str| -> Vec<String> {
+            let names = names(&parsed(before), &parsed(after), &environment);
+            let line = |one: NameChange| {
+                format!(
+                    "{}: {} -> {}",
+                    one.name,
+                    one.before.join("; "),
+                    one.after.join("; ")
+                )
+            };
+            names.into_iter().map(line).collect()
+        };
+        for name in ["forge.example.com", "*.forge.example.com"] {
+            let (plain, by_tls) = (rule(name, ""), rule(name, "tls = \"name\""));
+            assert_eq!(said(&plain, &plain), [""; 0]);
+            assert_eq!(said(&by_tls, &by_tls), [""; 0]);
+            let wanted = format!("{name}: allow tcp/443 -> allow tcp/443 tls=name");
+            assert_eq!(said(&plain, &by_tls), [wanted]);
+        }
+        let ask = |search: &str| parsed(&format!("[dns]\nnames = \"ask\"\n{search}\n"));
+        let changed = settings(&ask(""), &ask("search = \"silent\""));
+        let changed: Vec<_> = changed.iter().map(|one| one.setting).collect();
+        assert_eq!(changed, ["[dns] search"]);
     }
 }

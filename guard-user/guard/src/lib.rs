@@ -86,6 +86,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     is_session(&cli.verb)?;
     let socket = cli.global.socket();
     let connect = || Client::connect(&socket);
+    policy_file::look_where_said_at(&socket);
     match cli.verb {
         Verb::Assign(args) => assign::assign(connect, args, output),
         Verb::Pending(args) => answers::pending(connect()?, &args, output),

@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use guard_launch::Identity;
 use guard_policy::{self as policy, Diagnostic, Parsed, Severity};
-use guard_proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
+use guard_proto::{Call, Failure, MAX_POLICY_FRAME, PolicyRef, Status};
 
+use super::client::Client;
 use super::error::CliError;
 use super::person::Person;
 use super::render::Output;
@@ -19,6 +21,28 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Where policies are installed.
 pub(crate) const INSTALLED: [&str; 2] = ["/etc/guard/policies", "/usr/share/guard/policies"];
 
+/// The socket of the guardd to talk to, once the command line is read.
+static SOCKET: OnceLock<PathBuf> = OnceLock::new();
+/// Where policies are looked for, once that was wanted.
+static DIRS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Has the guardd at that socket say where policies are, once a name is looked for.
+pub(crate) fn look_where_said_at(socket: &Path) {
+    // There is one command line.
+    let _ = SOCKET.set(socket.to_owned());
+}
+
+/// Where policies are looked for by name: where guardd does, if one runs, else where they are installed.
+pub(crate) fn dirs() -> &'static [PathBuf] {
+    DIRS.get_or_init(|| said().unwrap_or_else(|| INSTALLED.map(PathBuf::from).into()))
+}
+
+fn said() -> Option<Vec<PathBuf>> {
+    let mut client = Client::connect(SOCKET.get()?).ok()?;
+    let status: Status = client.call(&Call::Status {}).ok()?;
+    Some(status.policy_dirs).filter(|dirs| !dirs.is_empty())
+}
+
 /// Whether `--policy` means a file and not one of guardd's own policies.
 pub(crate) fn is_file(policy: &str) -> bool {
     policy.contains('/') || policy.ends_with(".toml")
@@ -26,13 +50,19 @@ pub(crate) fn is_file(policy: &str) -> bool {
 
 /// The file of an installed policy.
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
-    let files = INSTALLED.map(|dir| Path::new(dir).join(format!("{name}.toml")));
-    files.into_iter().find(|path| path.exists())
+    let mut files = dirs().iter().map(|dir| dir.join(format!("{name}.toml")));
+    files.find(|path| path.exists())
 }
 
 /// Whether a policy of that name is installed or built in.
 pub(crate) fn is_machines(name: &str) -> bool {
     installed(name).is_some() || policy::SHIPPED.iter().any(|(known, _)| *known == name)
+}
+
+/// In words.
+fn shown(dirs: &[PathBuf]) -> String {
+    let dirs = dirs.iter().map(|dir| dir.display().to_string());
+    dirs.collect::<Vec<_>>().join(" or ")
 }
 
 /// The file of a policy that a person keeps under that name. One that guardd has is taken first: what runs as that person, a
@@ -107,7 +137,7 @@ impl PolicyFile {
             what: format!("there is no policy {name}"),
             why: format!(
                 "it is neither in {} nor built in{}",
-                INSTALLED.join(" or "),
+                shown(dirs()),
                 own.policies()
                     .map_or_else(String::new, |dir| format!(", nor in {}", dir.display()))
             ),

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::error::{CliError, Exit};
 use super::flows;
 use super::render::{self, Output};
-use guard_proto::{Call, Failure, LogRecord};
+use guard_proto::{Call, Failure, LogRecord, Session, Sessions};
 use summary::Report;
 
 mod github;
@@ -31,11 +31,15 @@ pub(crate) fn report(
         since: args.since.map(|duration| duration.as_secs_f64()),
     };
     let reached = flows::reached(&mut client, None)?;
+    let live: Sessions = client.call(&Call::Sessions {})?;
     let records = client.stream::<LogRecord>(&call)?;
     let records = records.collect::<Result<Vec<_>, _>>()?;
     let mut report = Report::of(&records);
     report.reach(reached.flows, args.since);
     report.keep(args.session.as_deref(), args.name.as_deref());
+    if report.sessions.is_empty() && !report.may_lack {
+        is_known(args, &live.sessions)?;
+    }
     if args.fail_on.is_some() && report.may_lack {
         let why = "what was stopped may not all be told, so this is a no: the audit log left some out, or a session \
                    that may be meant began before --since";
@@ -58,6 +62,33 @@ pub(crate) fn report(
         }
         Some(FailOn::Stopped) => report.may_lack || !report.stopped.is_empty(),
     }))
+}
+
+/// A session without records is one that lives, or none: a job that is to fail does not pass by a misspelt name.
+fn is_known(args: &ReportArgs, live: &[Session]) -> Result<(), Failure> {
+    let (id, name) = (args.session.as_deref(), args.name.as_deref());
+    let is_meant = |one: &Session| {
+        id.is_none_or(|id| one.id == id) && name.is_none_or(|name| one.name == name)
+    };
+    if (id.is_none() && name.is_none()) || live.iter().any(is_meant) {
+        return Ok(());
+    }
+    Err(unknown(id, name, args.since.is_some()))
+}
+
+/// The error for sessions of which nothing is known.
+pub(super) fn unknown(id: Option<&str>, name: Option<&str>, is_lately: bool) -> Failure {
+    let meant = match (id, name) {
+        (Some(id), Some(name)) => format!("{id} with the name {name}"),
+        (Some(id), None) => id.to_owned(),
+        (None, name) => format!("with the name {}", name.unwrap_or_default()),
+    };
+    let when = if is_lately { " in that time" } else { "" };
+    Failure {
+        what: "there is nothing to tell of".into(),
+        why: format!("you have no session {meant}, and the audit log has none{when}"),
+        fix: "see which there are, by name and id:\nguard report".into(),
+    }
 }
 
 fn print(text: &str) -> Result<(), CliError> {

@@ -1,10 +1,10 @@
 //! `guard suggest`: what was answered, as policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
-use guard_proto::{Call, LogRecord};
+use guard_proto::{Call, Flow, LogRecord, Sessions};
 use guard_trail::decisions::Decisions;
 use guard_trail::suggest::{self, Suggestion, learned::learn};
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,7 @@ use super::error::{CliError, Exit};
 use super::flows;
 use super::policy::explain::environment_with;
 use super::render::{Output, escape, page::Page};
+use super::report::{self, summary::Report};
 
 /// What stands before the rules.
 const HEAD: &str = "\
@@ -40,6 +41,9 @@ pub(crate) fn suggest(client: Client, args: SuggestArgs, output: Output) -> Resu
 fn from_flows(mut client: Client, args: SuggestArgs, output: Output) -> Result<Exit, CliError> {
     let mut answer = flows::reached(&mut client, args.session)?;
     output.warnings(&answer.warnings);
+    if let Some(name) = &args.name {
+        answer.flows = named(client, name, answer.flows)?;
+    }
     if let Some(since) = args
         .since
         .and_then(|since| SignedDuration::try_from(since).ok())
@@ -49,6 +53,7 @@ fn from_flows(mut client: Client, args: SuggestArgs, output: Output) -> Result<E
             .flows
             .retain(|flow| now.duration_since(flow.last_at) <= since);
     }
+    output.warnings(&remarks(&answer.flows, args.name.is_some()));
     let mut environment = environment_with(BTreeMap::new());
     environment.dns.extend(answer.name_servers);
     let learned = learn(&answer.flows, &environment);
@@ -57,6 +62,36 @@ fn from_flows(mut client: Client, args: SuggestArgs, output: Output) -> Result<E
         false => write(&learned.toml, &learned.left_out)?,
     }
     Ok(Exit::DONE)
+}
+
+/// What sessions with a name have reached, and those inside them. The audit log has the names of those that have ended.
+fn named(mut client: Client, name: &str, flows: Vec<Flow>) -> Result<Vec<Flow>, CliError> {
+    let live: Sessions = client.call(&Call::Sessions {})?;
+    let live = live.sessions.into_iter().filter(|one| one.name == name);
+    let live: BTreeSet<_> = live.map(|one| one.id).collect();
+    let mut report = Report::of(&records(client, None, None)?);
+    report.reach(flows.clone(), None);
+    report.keep(None, Some(name));
+    if report.sessions.is_empty() && live.is_empty() {
+        return Err(report::unknown(None, Some(name), false).into());
+    }
+    let is_its = |flow: &Flow| live.contains(&flow.session) || report.reached.contains(flow);
+    Ok(flows.into_iter().filter(is_its).collect())
+}
+
+/// What the person should know of what the policy is made of.
+fn remarks(flows: &[Flow], is_named: bool) -> Vec<String> {
+    let sessions: BTreeSet<_> = flows.iter().map(|flow| flow.session.as_str()).collect();
+    match sessions.len() {
+        0 => vec![
+            "nothing was reached there in that time, so this policy lets nothing pass".to_owned(),
+        ],
+        2.. if !is_named => vec![format!(
+            "this is of {} sessions together: --session ID or --name NAME is for some of them",
+            sessions.len()
+        )],
+        _ => Vec::new(),
+    }
 }
 
 /// The records of the audit log.
@@ -95,4 +130,29 @@ fn write(text: &str, left_out: &[String]) -> Result<(), CliError> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| CliError::output(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(session: &str) -> Flow {
+        Flow {
+            session: session.to_owned(),
+            ..crate::render::examples::flow()
+        }
+    }
+
+    #[test]
+    fn a_policy_of_nothing_and_one_of_several_sessions_say_so() {
+        let said = |sessions: &[&str], is_named| {
+            let flows: Vec<_> = sessions.iter().map(|one| flow(one)).collect();
+            remarks(&flows, is_named).concat()
+        };
+        assert!(said(&[], false).starts_with("nothing was reached"));
+        assert!(said(&[], true).starts_with("nothing was reached"));
+        assert!(said(&["s1", "s2", "s1"], false).starts_with("this is of 2 sessions"));
+        assert_eq!(said(&["s1", "s2"], true), "");
+        assert_eq!(said(&["s1", "s1"], false), "");
+    }
 }

@@ -37,6 +37,21 @@ fn every_verb_has_help_with_examples() {
 }
 
 #[test]
+fn what_stands_behind_the_help_fits_into_80_columns() {
+    let command = Cli::command();
+    let verbs = std::iter::once(&command).chain(command.get_subcommands());
+    for verb in verbs.filter(|verb| !verb.is_hide_set()) {
+        let help = verb.get_after_help().map(ToString::to_string);
+        for line in help.unwrap_or_default().lines() {
+            // A command is whole on its line, or it could not be copied.
+            let is_command = line.starts_with("  ") && !line.trim().contains("  ");
+            let fits = line.chars().count() < 80 || is_command;
+            assert!(fits, "{}: {line}", verb.get_name());
+        }
+    }
+}
+
+#[test]
 fn what_fingers_type_is_understood_and_stands_for_one_verb() {
     let command = Cli::command();
     let mut all = std::collections::BTreeSet::new();

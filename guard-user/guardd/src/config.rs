@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use guard_sys::accounts::Account;
 use serde::Deserialize;
 
 use crate::record::metrics::Listen;
@@ -70,7 +71,7 @@ pub struct Approve {
 pub struct Answers {
     /// Users, by name or uid and never root, whose programs carry questions and signed answers. `[]`: only root and
     /// owners hand them in. Absent: no signed answer is taken
-    pub couriers: Option<Vec<String>>,
+    pub couriers: Option<Vec<Courier>>,
     /// How long a hole lasts at most that a signed yes opens
     pub max_for: Longest,
     /// What may be opened: `one` (once, or one connection), `offers` (the times that the question offers), `prefix`, `path`,
@@ -94,6 +95,25 @@ impl Default for Answers {
             code: Code::default(),
             approvals: Approvals::All(People(1)),
             origins: Vec::new(),
+        }
+    }
+}
+
+/// A user whose programs carry answers, by name or uid.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Courier(pub String);
+
+impl TryFrom<String> for Courier {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match Account::uid_of(&text) {
+            Ok(Some(0)) => Err(format!(
+                "{text:?} is root, who is no courier and may do more: take it out, `couriers = []` lets root hand answers in"
+            )),
+            // One that is not there yet is warned of.
+            _ => Ok(Self(text)),
         }
     }
 }
@@ -447,6 +467,24 @@ mod tests {
         fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:9478\"\n").unwrap();
         let listen = Config::read(&file, true).unwrap().metrics.listen;
         assert_eq!(listen, Some("127.0.0.1:9478".parse().unwrap()));
+    }
+
+    #[test]
+    fn root_is_no_courier() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        let read = |couriers: &str| {
+            fs::write(&file, format!("[answers]\ncouriers = [{couriers}]\n")).unwrap();
+            Config::read(&file, true)
+        };
+        for root in ["\"root\"", "\"0\"", "\"4711\", \"root\""] {
+            let error = read(root).unwrap_err().to_string();
+            assert!(error.contains("line 2"), "{error}");
+            assert!(error.contains("is root, who is no courier"), "{error}");
+        }
+        for other in ["", "\"4711\"", "\"no-such-user\""] {
+            assert!(read(other).unwrap().answers.couriers.is_some(), "{other}");
+        }
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::{cmp::Reverse, collections::HashSet, time::Duration};
 
-use guard_common::Verdict;
+use guard_common::{BootTime, Named, Verdict};
 
 use super::{
     compile::Compiled,
     model::{Policy, Rule},
+    parts::Part,
     ports::PortSpec,
     prefix::Prefix,
 };
@@ -18,6 +19,14 @@ pub struct Met<'p> {
     pub verdict: Verdict,
     /// The rule; none where the default decides.
     pub rule: Option<&'p Rule>,
+}
+
+impl Met<'_> {
+    /// Whether it stops connections that a hole could let through.
+    #[must_use]
+    pub const fn stops(&self) -> bool {
+        matches!(self.verdict, Verdict::Confirm | Verdict::ReadOnly)
+    }
 }
 
 /// All that decides for some connection to a prefix and ports, the strictest first, each once.
@@ -58,20 +67,37 @@ pub fn over<'p>(
     let parts = values
         .into_iter()
         .flat_map(|value| compiled.parts(value, ports));
-    let mut met: Vec<_> = parts.map(|part| (part.verdict, part.rule)).collect();
-    met.sort_unstable_by_key(|(verdict, rule)| (Reverse(verdict.strictness()), *rule));
-    met.dedup();
-    let met = met.into_iter().map(|(verdict, rule)| Met {
-        verdict,
-        rule: rule.and_then(|index| policy.rule(index)),
-    });
-    Coverage::new(policy, met.collect())
+    Coverage::of(policy, parts)
+}
+
+/// The same at an address that a session knows by names, which count until their time is over.
+#[must_use]
+pub fn over_known<'p>(
+    policy: &'p Policy,
+    compiled: &Compiled,
+    address: &Prefix,
+    ports: &[PortSpec],
+    known: (&Named, BootTime),
+) -> Coverage<'p> {
+    let (named, now) = known;
+    let parts = compiled.parts_known(address, named, now, ports);
+    Coverage::of(policy, parts.into_iter())
 }
 
 impl<'p> Coverage<'p> {
+    fn of(policy: &'p Policy, parts: impl Iterator<Item = Part>) -> Self {
+        let mut met: Vec<_> = parts.map(|part| (part.verdict, part.rule)).collect();
+        met.sort_unstable_by_key(|(verdict, rule)| (Reverse(verdict.strictness()), *rule));
+        met.dedup();
+        let met = met.into_iter().map(|(verdict, rule)| Met {
+            verdict,
+            rule: rule.and_then(|index| policy.rule(index)),
+        });
+        Self::new(policy, met.collect())
+    }
+
     fn new(policy: &Policy, met: Vec<Met<'p>>) -> Self {
-        let stops = |met: &&Met<'_>| matches!(met.verdict, Verdict::Confirm | Verdict::ReadOnly);
-        let longest = met.iter().filter(stops);
+        let longest = met.iter().filter(|met| met.stops());
         let longest = longest.map(|met| policy.longest_hole(met.rule)).min();
         Self { met, longest }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use guard_common::{BootTime, Named};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -86,6 +87,46 @@ pub fn explain(
         }
     }
     explanations
+}
+
+/// The same for an address that a session knows by names, which count until their time is over.
+#[must_use]
+pub fn explain_known(
+    policy: &Policy,
+    compiled: &Compiled,
+    environment: &Environment,
+    to: &Destination,
+    ports: &[PortSpec],
+    known: (&Named, BootTime),
+) -> Vec<Explanation> {
+    let (named, now) = known;
+    let Target::Prefix(address) = &to.target else {
+        return Vec::new();
+    };
+    let mut explainer = Explainer {
+        policy,
+        environment,
+        targets: HashMap::new(),
+    };
+    let parts = compiled.parts_known(address, named, now, &to.ports(ports));
+    let told = parts.into_iter().map(|part| {
+        let rule = part.rule.and_then(|index| policy.rule(index));
+        let patterns = rule.into_iter().flat_map(|rule| &rule.to);
+        let mut patterns = patterns.filter_map(Pattern::of);
+        let by_name = patterns.find(|one| {
+            let mut learned = named.patterns.iter().filter(|known| known.counts(now));
+            learned.any(|known| known.pattern == one.id())
+        });
+        let one = explainer.explain(address, to.port, part);
+        match by_name {
+            Some(pattern) => Explanation {
+                matched: Some(pattern.to_string()),
+                ..one
+            },
+            None => one,
+        }
+    });
+    told.collect()
 }
 
 /// Puts together what says the same of every part of what was asked about: one answer that all of it

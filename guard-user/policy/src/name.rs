@@ -146,12 +146,12 @@ impl FromStr for Wildcard {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix("*.") {
-            Some(name) => name.parse().map(Self),
-            None => {
+            Some(name) if !name.contains('*') => name.parse().map(Self),
+            _ => {
                 let invalid = Invalid::new(format!("{} is not a wildcard name", quoted(text)));
                 Err(invalid.help(match text {
                     "*" => "`0.0.0.0/0` and `::/0` are everything",
-                    _ => "`*` stands first and alone, as in `*.prod.example.com`",
+                    _ => ONLY_FIRST,
                 }))
             }
         }
@@ -171,6 +171,9 @@ impl From<DomainName> for String {
         name.0.into()
     }
 }
+
+/// Where the `*` of a wildcard stands.
+const ONLY_FIRST: &str = "`*` stands first and alone, as in `*.prod.example.com`, which is all names below `prod.example.com`";
 
 fn not_a_name(text: &str) -> Invalid {
     Invalid::new(format!("{} is not a host name", quoted(text)))

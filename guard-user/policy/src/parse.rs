@@ -191,6 +191,9 @@ impl<'s> Reader<'s> {
                     quoted(other)
                 ))),
             });
+        if let Some(value) = table.get("search").filter(|_| names != Some(DnsNames::Ask)) {
+            self.source.warn(value.span(), warnings::nothing_asked());
+        }
         Dns {
             names,
             search_silent: search.is_some(),

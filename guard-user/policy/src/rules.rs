@@ -74,6 +74,7 @@ impl<'s> Reader<'s> {
         let (profiles, lists) = profiles::read(&mut self.source, table, action);
         let to = self.to(table, action, default);
         let ports = self.ports(table);
+        let private = self.private(table, &to);
         Rule {
             name: self
                 .source
@@ -88,19 +89,25 @@ impl<'s> Reader<'s> {
             http: http::rules(&mut self.source, table, action),
             profiles,
             lists,
-            private: self.private(table),
+            private,
             line: header.line,
             place: named.map_or(header, |name| self.source.place(name.span())),
         }
     }
 
-    fn private(&mut self, table: &Table<'_, 's>) -> bool {
+    fn private(&mut self, table: &Table<'_, 's>, to: &[Target]) -> bool {
         let Some(value) = table.get("private") else {
             return false;
         };
         let given = value.get_ref().as_bool();
         if given.is_none() {
             self.source.mismatch(value, "true or false");
+        }
+        let has_wildcard = to
+            .iter()
+            .any(|target| matches!(target, Target::Wildcard(_)));
+        if given == Some(true) && !has_wildcard {
+            self.source.warn(value.span(), warnings::nothing_below());
         }
         given.unwrap_or(false)
     }

@@ -62,8 +62,12 @@ impl FromStr for Target {
         match text.as_bytes() {
             [] => Err(Invalid::new("it is empty").help(WHAT_TO_WRITE)),
             [b'@', ..] => text.parse().map(Self::Group),
-            [b'*', ..] => text.parse().map(Self::Wildcard),
             _ if text.contains("://") => Err(no_url(text)),
+            _ if name_and_port(text).is_some() => Err(no_port(text)),
+            [b'*', ..] => text.parse().map(Self::Wildcard),
+            _ if text.contains('*') && !text.contains(['/', ':']) => {
+                text.parse().map(Self::Wildcard)
+            }
             _ if text.contains(['/', ':']) => text.parse().map(Self::Prefix),
             _ => match text.parse::<IpAddr>() {
                 Ok(address) => Ok(Self::Prefix(address.into())),
@@ -75,6 +79,23 @@ impl FromStr for Target {
 
 const WHAT_TO_WRITE: &str =
     "write an address, a prefix, a name or a group, like `192.0.2.0/24` or `@private`";
+
+/// A name, or names below one, with a port behind it.
+fn name_and_port(text: &str) -> Option<(&str, &str)> {
+    let (name, port) = text.rsplit_once(':')?;
+    let below = name.strip_prefix("*.").unwrap_or(name);
+    let is_name = name.parse::<IpAddr>().is_err() && below.parse::<DomainName>().is_ok();
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    (is_name && is_port).then_some((name, port))
+}
+
+fn no_port(text: &str) -> Invalid {
+    let (name, port) = name_and_port(text).unwrap_or((text, "443"));
+    Invalid::new(format!("{} has a port in it", quoted(text))).help(format!(
+        "write {}, and `ports = [\"tcp/{port}\"]` in the rule",
+        quoted(name)
+    ))
+}
 
 fn no_url(text: &str) -> Invalid {
     let host = text.split("://").nth(1).unwrap_or(text);

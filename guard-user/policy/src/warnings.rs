@@ -83,6 +83,18 @@ pub(super) fn denied_names<'s>(
     }
 }
 
+/// What is to be said of `private` where there is no wildcard.
+pub(super) fn nothing_below() -> Invalid {
+    Invalid::new("`private` is about names below a wildcard, and `to` has none: it changes nothing here")
+        .help("remove it: a name that is spelt out may have any address of your networks, and an address is what it is")
+}
+
+/// What is to be said of `search` where nobody is asked about names.
+pub(super) fn nothing_asked() -> Invalid {
+    Invalid::new("`search` is about names that a person would be asked about, and nobody is: it changes nothing here")
+        .help("write `names = \"ask\"` in `[dns]`, or remove it")
+}
+
 /// Warns of questions that go past the guard's resolver, where names count.
 pub(super) fn secure_dns(source: &mut Source<'_>, rules: &[Rule], speaks_of_names: bool) {
     let is_name = |target: &Target| matches!(target, Target::Name(_) | Target::Wildcard(_));

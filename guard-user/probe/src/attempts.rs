@@ -133,6 +133,10 @@ pub const CHECKS: [Check; 19] = [
     way(Family::Guard, CONTROL, FIX_CONTROL),
 ];
 
+/// The policy of the session that it is tried in. Nothing can be reached under it, and each attempt is refused: reports leave
+/// such a session out.
+pub const POLICY: &str = "version = 1\nname = \"doctor\"\ndefault = \"deny\"\nhold = \"0s\"\n";
+
 /// Calls of guardd that are for people outside. Whoever knows how to talk to guardd tries these.
 pub const CONTROL: &str = "control verbs";
 
@@ -368,10 +372,24 @@ pub fn rows(inside: &Result<All, String>, outside: &Result<All, String>) -> Vec<
         Err(why) => check.unseen(why, FIX_NO_SESSION),
         Ok(inside) => {
             let control = outside.as_ref().ok().and_then(|all| all.get(check.name));
-            check.row(compared(inside.get(check.name), control))
+            check.row(match check.name {
+                CONTROL => answered(inside.get(CONTROL), control),
+                name => compared(inside.get(name), control),
+            })
         }
     };
     CHECKS.iter().map(row).collect()
+}
+
+/// The same of a call of guardd's: that it is refused inside says something only where it is answered outside.
+fn answered(inside: Option<&Came>, outside: Option<&Came>) -> ProbeResult {
+    match (inside, outside) {
+        (Some(inside @ Came::Refused { .. }), Some(outside @ Came::Failed { .. })) => {
+            let (inside, outside) = (inside.words(), outside.words());
+            ProbeResult::unclear(format!("in a session {inside}; outside {outside}"))
+        }
+        (inside, outside) => compared(inside, outside),
+    }
 }
 
 fn compared(inside: Option<&Came>, outside: Option<&Came>) -> ProbeResult {
@@ -435,6 +453,24 @@ mod tests {
         assert!(matches!(answer, ProbeResult::Unclear(_)), "{answer:?}");
         let refused = failed(libc::EPERM);
         assert!(compared(Some(&refused), Some(&broken)).is_yes());
+    }
+
+    #[test]
+    fn a_call_that_failed_outside_for_a_reason_of_its_own_proves_nothing() {
+        let refused = Came::Refused {
+            why: "refused".to_owned(),
+        };
+        let came = |outside: &Came| answered(Some(&refused), Some(outside));
+        assert!(came(&Came::Through).is_yes());
+        let unclear = came(&failed(libc::EINTR));
+        assert!(matches!(unclear, ProbeResult::Unclear(_)), "{unclear:?}");
+        let interrupted = answered(Some(&failed(libc::EINTR)), Some(&Came::Through));
+        assert!(
+            matches!(interrupted, ProbeResult::Unclear(_)),
+            "{interrupted:?}"
+        );
+        let answered = answered(Some(&Came::Through), Some(&failed(libc::EINTR)));
+        assert!(!answered.is_yes());
     }
 
     #[test]

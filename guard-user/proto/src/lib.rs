@@ -426,6 +426,9 @@ pub struct Invited {
     /// Pages on which a passkey can be made for it: one for each origin of the settings.
     #[serde(default)]
     pub links: Vec<String>,
+    /// What the person should know, such as a shortened time.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Answer to [`Call::Present`].
@@ -944,6 +947,9 @@ pub struct Explanation {
     /// The addresses of a name under a session; the command's JSON has it in `addresses`.
     #[serde(default)]
     pub known: Vec<KnownAddress>,
+    /// Of a name under a session that knows no address of it: what becomes of its question, where that does not just leave.
+    #[serde(default)]
+    pub question: Option<String>,
     /// `allow`, `confirm`, `read-only` or `deny`.
     pub verdict: String,
     /// The rule; null: the policy's default.
@@ -994,6 +1000,7 @@ impl From<policy::Explanation> for Explanation {
             name: None,
             addresses: one.addresses,
             known: Vec::new(),
+            question: None,
             verdict: one.verdict,
             rule: one.rule,
             reason: one.reason,
@@ -1108,6 +1115,9 @@ pub struct Status {
     pub kernel: String,
     /// The root of the guarded cgroups.
     pub cgroup_root: PathBuf,
+    /// Where policies are looked for by name; the first wins.
+    #[serde(default)]
+    pub policy_dirs: Vec<PathBuf>,
     /// The policies in force.
     pub policies: Vec<PolicyStatus>,
     /// How many sessions live.

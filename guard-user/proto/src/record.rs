@@ -300,7 +300,7 @@ kinds! {
     /// A session was made.
     SessionStart {
         name: String, policy: String, user: String, parent: String, command: Vec<String>, assigned: String,
-        observed: bool,
+        observed: bool, trial: bool,
     }
     /// Its last process has ended.
     SessionEnd { seconds: f64, denied: u64, }

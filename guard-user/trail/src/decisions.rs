@@ -17,6 +17,8 @@ pub struct Decisions {
     pub answers: Vec<ConnectionDecision>,
     /// About HTTP requests.
     pub http: Vec<HttpDecision>,
+    /// About connections to whatever addresses a name has.
+    pub names: Vec<NameDecision>,
     /// What was decided, and no policy can say, with the reason.
     pub unsaid: Vec<String>,
 }
@@ -41,6 +43,19 @@ pub struct ConnectionDecision {
     pub ports: Option<PortSpec>,
     /// What was said.
     pub said: Said,
+    /// The approver, the time, and what the answer was about.
+    pub why: String,
+}
+
+/// A yes to connections to a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameDecision {
+    /// The name.
+    pub name: String,
+    /// Which ports; none: all, of every protocol.
+    pub ports: Option<PortSpec>,
+    /// Whether it is for reads alone.
+    pub reads: bool,
     /// The approver, the time, and what the answer was about.
     pub why: String,
 }
@@ -74,13 +89,14 @@ impl Decisions {
     #[must_use]
     pub fn of(records: &[LogRecord]) -> Self {
         let (mut all, mut asked) = (Self::default(), Asked::new());
-        for record in records {
-            all.add(record, &mut asked);
+        for (at, record) in records.iter().enumerate() {
+            all.add(record, &records[at..], &mut asked);
         }
         all
     }
 
-    fn add(&mut self, record: &LogRecord, asked: &mut Asked) {
+    /// Takes one into account; `from`: that and what follows it.
+    fn add(&mut self, record: &LogRecord, from: &[LogRecord], asked: &mut Asked) {
         let key = |request: Option<&String>| Some((record.session.clone(), request?.clone()));
         match record.record() {
             // After a reboot the same id is of another request.
@@ -96,7 +112,9 @@ impl Decisions {
                 if let Some(shown) = one.shown.get() {
                     asked.insert(key.clone(), Request::read(shown));
                 }
-                self.answered(record, &one, asked.get(&key));
+                if !one.answer.is("yes") || !opens_name(from, &key) {
+                    self.answered(record, &one, asked.get(&key));
+                }
             }
             Record::HoleOpen(one) if record.common().noticed.is_none() => {
                 let key = key(one.request.get());
@@ -156,7 +174,7 @@ impl Decisions {
 
     fn opened(&mut self, record: &LogRecord, one: &HoleOpen, shown: Option<&Request>) {
         let (http, request) = (one.http.get(), one.request.get());
-        if one.http.is_none() && request.is_some() {
+        if one.name.is_none() && one.http.is_none() && request.is_some() {
             return;
         }
         let hole = one.hole.get().map_or("a hole", String::as_str);
@@ -165,6 +183,19 @@ impl Decisions {
             None => format!("opened {hole}"),
         };
         let why = why(record, one.by.get(), &what, shown, one.reason.get());
+        if let Some(name) = one.name.get() {
+            let ports = one.ports.get().map(|ports| ports.parse::<PortSpec>());
+            match ports.transpose() {
+                Ok(ports) => self.names.push(NameDecision {
+                    name: name.clone(),
+                    ports,
+                    reads: one.read_only.is(&true),
+                    why,
+                }),
+                Err(_) => self.unsaid.push(format!("{why}: no policy can say it")),
+            }
+            return;
+        }
         let to = one.destination.get();
         let to = to.and_then(|to| to.parse::<Prefix>().ok());
         let ports = one.ports.get().map(|ports| ports.parse::<PortSpec>());
@@ -200,6 +231,16 @@ impl Decisions {
             _ => self.unsaid.push(format!("{why}: no policy can say it")),
         }
     }
+}
+
+/// Whether the yes to a request, the first of these records, opened a name and not the address that was asked for.
+fn opens_name(from: &[LogRecord], (session, request): &(Option<String>, String)) -> bool {
+    let of_session = from.iter().filter(|record| record.session == *session);
+    let mut holes = of_session.filter_map(|record| match record.record() {
+        Record::HoleOpen(one) if one.request.is(request.as_str()) => Some(one.name.get().is_some()),
+        _ => None,
+    });
+    holes.next() == Some(true)
 }
 
 /// What an answer to a burst of questions was for, where it was one: of a yes what it opened, of a no all of the prefix.

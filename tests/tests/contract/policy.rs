@@ -44,6 +44,38 @@ fn rule(name: &str, to: &str, more: &str, action: &str) -> String {
 }
 
 #[test]
+fn a_policy_of_guardds_own_directory_is_found_by_its_name() {
+    let lab = Lab::new();
+    let dir = lab.daemon.policy_dir().display().to_string();
+    let checked = lab.json(&["check", "asks"]);
+    assert_eq!(checked[0]["valid"], true, "{checked}");
+    assert!(
+        checked[0]["file"].as_str().unwrap().starts_with(&dir),
+        "{checked}"
+    );
+    let same = lab.root(&["diff", "asks", "asks"]);
+    assert_eq!(same.code(), Some(0), "{same:?}");
+    for args in [
+        &["diff", "asks", "default"][..],
+        &["replay", "asks"],
+        &["policy", "show", "asks"],
+    ] {
+        let said = lab.root(args);
+        assert_ne!(said.code(), Some(2), "{args:?}: {said:?}");
+    }
+    let found = lab.daemon.agent(["discover", "--policy", "asks", &dir]);
+    let found = found.env("HOME", dir.as_str()).run().unwrap();
+    assert_ne!(found.code(), Some(2), "{found:?}");
+    let listed = lab.root(&["policy", "list"]).stdout;
+    assert!(listed.contains("asks"), "{listed}");
+    let unknown = lab.root(&["check", "no-such-policy"]);
+    assert!(unknown.stderr.contains(&dir), "{unknown:?}");
+    // Without a guardd there is no such directory.
+    let without = lab.root(&["check", "asks", "--socket", "/no/such/guardd.sock"]);
+    assert_eq!(without.code(), Some(2), "{without:?}");
+}
+
+#[test]
 fn the_whole_of_it_is_valid() {
     let files = Files::new();
     let text = r#"version = 1

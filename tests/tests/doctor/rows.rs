@@ -30,6 +30,23 @@ const SURE: [&str; 18] = [
 ];
 
 #[test]
+fn what_it_tries_is_in_no_report() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    assert!(!Rows::by_agent(&daemon).all.is_empty());
+    let report = |args: &[&str]| {
+        let args = [&["report", "--json"], args].concat();
+        daemon.agent(args).run().unwrap().json().unwrap()
+    };
+    let all: serde_json::Value = report(&[]);
+    assert_eq!(all["sessions"], serde_json::json!([]), "{all}");
+    assert_eq!(all["refused"], 0, "{all}");
+    // The log has it, and so has a report of it alone.
+    let own = report(&["--name", "guard doctor"]);
+    assert_ne!(own["refused"], 0, "{own}");
+}
+
+#[test]
 fn what_holds_is_ok_and_was_tried() {
     let network = Network::new().unwrap();
     let daemon = started(&network);

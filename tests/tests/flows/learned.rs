@@ -243,6 +243,50 @@ fn rules_hold_while_a_session_is_observed_and_what_is_inside_it_only_narrows() {
 }
 
 #[test]
+fn a_policy_is_learned_of_sessions_with_a_name() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let daemon = scene.daemon();
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    for (name, to) in [("one", BARE), ("other", PKG)] {
+        let attempt = Attempt::tcp(to, 443).args().join(" ");
+        let script = format!("{} {attempt} >/dev/null; echo tried", probe.display());
+        let options = ["--policy", "job", "--observe", "--name", name];
+        let mut running = run(
+            &daemon,
+            &[&options[..], &["--", "sh", "-c", &script]].concat(),
+        );
+        running.line(PATIENCE).unwrap();
+        running.wait().unwrap();
+    }
+    let suggest = |args: &[&str]| {
+        let args = [&["suggest", "--from-flows"], args].concat();
+        daemon.agent(args).run().unwrap()
+    };
+    eventually("both are known", || {
+        let all = suggest(&[]).stdout;
+        all.contains(BARE) && all.contains(PKG)
+    })
+    .unwrap();
+    let all = suggest(&[]).stderr;
+    assert!(all.contains("of 2 sessions together"), "{all}");
+    let one = suggest(&["--name", "one"]);
+    assert!(
+        one.stdout.contains(BARE) && !one.stdout.contains(PKG),
+        "{one:?}"
+    );
+    assert!(!one.stderr.contains("sessions together"), "{one:?}");
+    let unknown = suggest(&["--name", "noone"]);
+    assert_eq!(unknown.code(), Some(2), "{unknown:?}");
+    eventually("it is some time ago", || {
+        suggest(&["--since", "1s"])
+            .stderr
+            .contains("nothing was reached")
+    })
+    .unwrap();
+}
+
+#[test]
 fn an_administrator_may_forbid_it() {
     let scene = Scene::new();
     let daemon = scene.daemon_with("observe = false\n");

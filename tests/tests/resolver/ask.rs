@@ -114,6 +114,37 @@ fn unknown() -> String {
 }
 
 #[test]
+fn a_name_that_is_asked_about_is_explained_so() {
+    let asking = Asking::new();
+    let ask = program(&asking.daemon);
+    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
+    let session = shell.session().to_owned();
+    let explain = |to: &str| {
+        let explain = asking.daemon.root(["explain", to, "--session", &session]);
+        explain.json().unwrap()
+    };
+    let known: Value = explain("v1.api.example.com:443");
+    assert_eq!(known["verdict"], "allow", "{known}");
+    assert_eq!(known["question"], Value::Null, "{known}");
+    // A default of `deny` is stricter than a question.
+    let told = explain(NAME);
+    assert_eq!(told["verdict"], "deny", "{told}");
+    assert!(
+        told["question"]
+            .as_str()
+            .unwrap()
+            .contains("a person is asked"),
+        "{told}"
+    );
+    assert_ne!(
+        asked(&mut shell, &ask, NAME, "connected"),
+        format!("0 {DNS} {API}")
+    );
+    asking.answer("approve", &asking.request(NAME), &[]);
+    assert_eq!(explain(NAME)["question"], Value::Null);
+}
+
+#[test]
 fn nothing_of_a_name_leaves_before_a_person_has_said_yes() {
     let asking = Asking::new();
     let server = &asking.scene.server;

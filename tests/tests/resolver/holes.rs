@@ -181,6 +181,138 @@ fn a_name_is_opened_without_a_request() {
     assert_eq!(addresses.len(), 2, "{addresses:?}");
 }
 
+#[test]
+fn a_name_is_opened_before_it_was_asked_for() {
+    let apps = Apps::new();
+    let _production = Production::launch(&apps.scene.network, &[443, 80], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    let session = shell.session().to_owned();
+    let other = "v2.app.example.com";
+    apps.scene.server.set(other, &["192.0.2.21", "192.0.2.22"]);
+    for (name, ports) in [
+        (NAME, &["--ports", "tcp/443"][..]),
+        (other, &["--all-ports"]),
+    ] {
+        let hole = apps.guard(&[&["open", name, "--session", &session], ports].concat());
+        assert_eq!(hole["destination"], name, "{hole}");
+    }
+    assert!(!reaches(&mut shell, FIRST, 443), "nothing was asked for");
+    apps.tell(&mut shell, NAME, FIRST);
+    assert!(reaches(&mut shell, FIRST, 443));
+    assert!(!reaches(&mut shell, FIRST, 80), "only that port");
+    apps.tell(&mut shell, NAME, "192.0.2.30");
+    assert!(reaches(&mut shell, "192.0.2.30", 443));
+    apps.tell(&mut shell, other, "192.0.2.31");
+    assert!(reaches(&mut shell, "192.0.2.31", 80));
+    // What no rule has is refused as before.
+    apps.scene.server.set("v1.evil.example", &["192.0.2.40"]);
+    let open = [
+        "open",
+        "v1.evil.example",
+        "--ports",
+        "tcp/443",
+        "--session",
+        &session,
+    ];
+    assert_eq!(apps.daemon.root(open).run().unwrap().code(), Some(2));
+}
+
+#[test]
+fn a_no_at_any_port_is_not_lifted_by_a_name() {
+    let apps = Apps::new();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    let session = shell.session().to_owned();
+    let refused = "192.0.2.30";
+    apps.tell(&mut shell, "also.app.example.com", refused);
+    assert!(!reaches(&mut shell, refused, 443));
+    let request = apps.request(refused);
+    apps.guard(&["deny", request["id"].as_str().unwrap()]);
+    apps.guard(&["open", NAME, "--ports", "tcp/1-1000", "--session", &session]);
+    for (address, passes) in [(FIRST, true), (refused, false), ("192.0.2.31", true)] {
+        apps.tell(&mut shell, NAME, address);
+        assert_eq!(reaches(&mut shell, address, 443), passes, "{address}");
+    }
+}
+
+#[test]
+fn what_is_explained_of_a_session_is_what_the_kernel_does() {
+    let apps = Apps::new();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    let session = shell.session().to_owned();
+    let explain = |to: &str| apps.guard(&["explain", to, "--session", &session]);
+    let at = format!("{NAME}:443");
+    assert_eq!(explain(&at)["verdict"], "confirm", "nothing is known yet");
+    assert_eq!(explain(FIRST)["verdict"], "deny");
+    apps.tell(&mut shell, NAME, FIRST);
+    for to in [&at, FIRST] {
+        let told = explain(to);
+        assert_eq!(told["verdict"], "confirm", "{told}");
+        assert_eq!(told["rule"], "apps", "{told}");
+    }
+    assert!(!reaches(&mut shell, FIRST, 443));
+    let hole = apps.guard(&["open", NAME, "--ports", "tcp/443", "--session", &session]);
+    for to in [&at, "192.0.2.20:443"] {
+        let told = explain(to);
+        assert_eq!(told["verdict"], "allow", "{told}");
+        assert_eq!(told["hole"], hole["id"], "{told}");
+    }
+    assert_eq!(explain(&at)["addresses"][0]["verdict"], "allow");
+    assert!(reaches(&mut shell, FIRST, 443));
+    // No wildcard opens an address of one's own networks.
+    let inside = "v9.app.example.com";
+    apps.tell(&mut shell, inside, "10.1.2.3");
+    for to in [inside, "10.1.2.3"] {
+        assert_eq!(explain(to)["verdict"], "deny", "{}", explain(to));
+    }
+}
+
+/// Two kinds of names that are asked about.
+const KINDS: &str = r#"
+version = 1
+name = "kinds"
+default = "deny"
+hold = "0s"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "apps"
+to = ["*.app.example.com"]
+action = "confirm"
+
+[[rule]]
+name = "databases"
+to = ["*.db.example.com"]
+action = "confirm"
+"#;
+
+#[test]
+fn a_name_lifts_no_rule_but_the_one_that_was_shown() {
+    let apps = Apps::new();
+    apps.daemon.write_policy("kinds", KINDS).unwrap();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "kinds").unwrap();
+    let database = "192.0.2.30";
+    apps.tell(&mut shell, "one.db.example.com", database);
+    apps.tell(&mut shell, NAME, FIRST);
+    assert!(!reaches(&mut shell, FIRST, 443));
+    let request = apps.request(FIRST);
+    assert_eq!(request["rule"], "apps");
+    apps.guard(&["approve", request["id"].as_str().unwrap()]);
+    for (address, passes) in [(FIRST, true), (database, false), ("192.0.2.31", true)] {
+        apps.tell(&mut shell, NAME, address);
+        assert_eq!(reaches(&mut shell, address, 443), passes, "{address}");
+    }
+    let asked = apps.request(database);
+    assert_eq!(asked["rule"], "databases", "{asked}");
+}
+
 /// Rules for addresses that a name comes to stand for.
 const MIXED: &str = r#"
 version = 1

@@ -88,6 +88,19 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() {
 }
 
 #[test]
+fn whoever_signs_at_a_terminal_is_told_what_is_waited_for() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let tmux = Tmux::start(scene.daemon.dir());
+    let window = tmux.window("alice");
+    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    window.type_text(&format!("{} sign", guard.display()));
+    window.press(&["Enter"]);
+    window.expect("Paste a question");
+    window.press(&["C-c"]);
+}
+
+#[test]
 fn the_audit_log_shows_who_signed_what_without_guardd() {
     let network = Network::new().unwrap();
     let mut scene = Scene::new(&network, "");

@@ -111,6 +111,29 @@ fn whoever_was_invited_presents_one_key_and_root_compares() {
 }
 
 #[test]
+fn what_is_shortened_and_what_is_off_is_said() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network, "");
+    let invite = |time: &str| {
+        let invite = ["approver", "invite", "bob", "--for", time, "--answers-for"];
+        let said = scene.daemon.root(invite).args([agent()]).run().unwrap();
+        said.success().unwrap().stderr
+    };
+    assert!(invite("1h").contains("counts for 10m instead of 1h"));
+    assert_eq!(invite("5m"), "");
+    let listed = |scene: &Scene| {
+        let listed = scene.daemon.root(["approver", "list"]).run().unwrap();
+        listed.success().unwrap().stderr
+    };
+    assert_eq!(listed(&scene), "");
+    scene.daemon.stop().unwrap();
+    scene.daemon.write_config("").unwrap();
+    scene.daemon.start().unwrap();
+    let off = listed(&scene);
+    assert!(off.contains("no signed answers are taken"), "{off}");
+}
+
+#[test]
 fn nobody_inside_hands_in_or_enrols() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network, "");

@@ -15,15 +15,19 @@ Examples:
   guard run -- claude
   guard run --policy homelab -- codex --full-auto
   guard run --policy ./agent.toml --name nightly -- make deploy
-  sudo guard run -- claude                as you, with a guardd of its own if none runs
-  guard run --user root -- make install   as root of a user namespace, where the settings allow it
-  guard run --observe -- make test        what no rule names passes, to be learned from
+  sudo guard run -- claude                as you, with a guardd of its own if
+                                          none runs
+  guard run --user root -- make install   as root of a user namespace, where
+                                          the settings allow it
+  guard run --observe -- make test        what no rule names passes, to be
+                                          learned from
 
-At the end, if something was stopped or asked, a few lines on standard error say what, and who
-answered; not with --quiet.
+At the end, if something was stopped or asked, a few lines on standard error
+say what, and who answered; not with --quiet.
 
-Exit status: the command's, 128+n if signal n ended it; 125 the guard could not start it,
-and then it never ran; 126 it is not executable; 127 it was not found.";
+Exit status: the command's, 128+n if signal n ended it; 125 the guard could not
+start it, and then it never ran; 126 it is not executable; 127 it was not
+found.";
 
 pub(super) const ASSIGN: &str = "\
 Examples:
@@ -35,7 +39,8 @@ As root. In a unit, which then starts under that policy or not at all:
   Slice=guard.slice
   ExecStartPre=+guard assign --policy homelab
 
-For containers and others that cannot say it: [[assign]] in /etc/guard/guardd.toml.";
+For containers and others that cannot say it: [[assign]] in
+/etc/guard/guardd.toml.";
 
 pub(super) const PENDING: &str = "\
 Examples:
@@ -49,10 +54,13 @@ Examples:
   guard approve r1 --for 1h
   guard approve r1 --for 5m --connections 1
   guard approve r1 --bytes 64KiB            no more than that is sent
-  guard approve r1 --tried 5              of a burst: the first 5 addresses, and no others
+  guard approve r1 --tried 5              of a burst: the first 5 addresses,
+                                          and no others
   guard approve r1 --prefix --for 5m      of a burst: all of its prefix
-  guard approve r1 --address              of a name: the address that was tried, and no others
-  guard approve r2 --path '/api/jobs/*'   HTTP: more requests like it, and not that one only
+  guard approve r1 --address              of a name: the address that was
+                                          tried, and no others
+  guard approve r2 --path '/api/jobs/*'   HTTP: more requests like it, and not
+                                          that one only
   guard approve r2 --writes --for 5m      HTTP: all that change something there";
 
 pub(super) const DENY: &str = "\
@@ -74,9 +82,9 @@ Examples:
   guard sign < question > answer
   guard sign --key ~/.ssh/id_ed25519_sk.pub --as alice < question > answer
 
-It needs a terminal, which it asks on, and no guardd: what it shows is what you sign. ssh-keygen
-or ssh-agent signs. The answer counts once, on the machine that asked, for that request as it was
-shown.
+It needs a terminal, which it asks on, and no guardd: what it shows is what you
+sign. ssh-keygen or ssh-agent signs. The answer counts once, on the machine
+that asked, for that request as it was shown.
 
 Exit status: 0 it was signed; 1 nothing was; 2 it could not be done.";
 
@@ -91,17 +99,20 @@ Examples:
   guard approver list
   guard approver add alice --ssh-key alice.pub --answers-for dev     as root
   guard approver invite bob --for 10m --policy 'prod-*' --max-for 15m
-  guard approver present 3q2-7w --ssh-key id_ed25519_sk.pub     as bob, who was told that
+  guard approver present 3q2-7w --ssh-key id_ed25519_sk.pub
+                                          as bob, who was told that
   guard approver accept bob SHA256:kvcOmWPrOJpNpE3Mvl6CkEJPiwoxrpHvgP4Sj5vzjEg
   guard approver remove alice
 
-Only FIDO keys are enrolled (ssh-keygen -t ed25519-sk), for which somebody has to touch a device.
-With --plain any Ed25519 or P-256 key is: only for keys that no program on this machine reaches.";
+Only FIDO keys are enrolled (ssh-keygen -t ed25519-sk), for which somebody has
+to touch a device. With --plain any Ed25519 or P-256 key is: only for keys that
+no program on this machine reaches.";
 
 pub(super) const NOTIFY: &str = "\
 Examples:
   guard notify
-  guard notify --bell                     in a terminal, where there is no desktop
+  guard notify --bell                     in a terminal, where there is no
+                                          desktop
 
 With every session of your desktop: systemctl --user enable --now guard-notify";
 
@@ -134,8 +145,9 @@ Examples:
   guard flows --session s1
   guard flows --json | jq -r '.[] | [.program, .host // .address, .port] | @tsv'
 
-A TCP connection is listed once it is established, and its bytes once it is closed.
-What a session's own servers get is not listed; what was refused is in `guard log`.";
+A TCP connection is listed once it is established, and its bytes once it is
+closed. What a session's own servers get is not listed; what was refused is in
+`guard log`.";
 
 pub(super) const STOP: &str = "\
 Examples:
@@ -154,24 +166,31 @@ Examples:
 
 pub(super) const KERNEL_LOG: &str = "\
 Examples:
-  guard debug kernel-log s1               what the kernel half decides for one session
-  guard debug kernel-log all              for all, and for cgroups that no session owns
+  guard debug kernel-log s1               what the kernel half decides for one
+                                          session
+  guard debug kernel-log all              for all, and for cgroups that no
+                                          session owns
   guard debug kernel-log off
   journalctl -fu guardd                   where it is written
 
-As root. 64 lines a second at most; guardd says how many more there were. It ends with guardd, too.
-Switching it loads the kernel half's programs anew: what is enforced does not change.";
+As root. 64 lines a second at most; guardd says how many more there were. It
+ends with guardd, too. Switching it loads the kernel half's programs anew: what
+is enforced does not change.";
 
 pub(super) const DOCTOR: &str = "\
 Examples:
-  guard doctor                         what is wrong, and how to mend it
-  guard doctor --all                   each thing that was tried, and what was seen
+  guard doctor                            what is wrong, and how to mend it
+  guard doctor --all                      each thing that was tried, and what
+                                          was seen
   sudo guard doctor --user agent
-  guard doctor --explain               the rows there are, and what each is about
+  guard doctor --explain                  the rows there are, and what each is
+                                          about
   guard doctor --explain ptrace
   guard doctor --json | jq -r '.[] | select(.required and (.ok | not)) | .fix'
 
-Each row was tried out, by guardd what takes root, and in a session of its own what must fail there.
+Each row was tried out, by guardd what takes root, and in a session of its own
+what must fail there.
+
 Exit status: 0; 1 if a required row is not ok; 2 it could not look at all.";
 
 pub(super) const CHECK: &str = "\
@@ -184,19 +203,23 @@ pub(super) const POLICY: &str = "\
 Examples:
   guard policy list
   guard policy show default
-  sudo guard policy edit homelab          a copy in /etc/guard/policies, opened in $EDITOR
+  sudo guard policy edit homelab          a copy in /etc/guard/policies, opened
+                                          in $EDITOR
 
 The first of these that has a policy of that name wins: /etc/guard/policies,
-/usr/share/guard/policies, what is built in; then your own ~/.config/guard/policies.";
+/usr/share/guard/policies, what is built in; then your own
+~/.config/guard/policies.";
 
 pub(super) const DIFF: &str = "\
 Examples:
   guard diff homelab ./homelab.toml
   guard diff old.toml new.toml --json | jq '.changes[].destination'
-  guard diff --observed ci learned.toml   what the learned policy closes of what was observed
+  guard diff --observed ci learned.toml   what the learned policy closes of
+                                          what was observed
 
-All addresses, protocols and ports are compared, none is sampled. Names are what they stand for
-here and now; of those that do not resolve, the rules are compared.
+All addresses, protocols and ports are compared, none is sampled. Names are
+what they stand for here and now; of those that do not resolve, the rules are
+compared.
 
 Exit status: 0 they are equal; 1 they differ; 2 it could not be done.";
 
@@ -209,30 +232,37 @@ Examples:
 
 pub(super) const DISCOVER: &str = "\
 Examples:
-  guard discover                          what is in reach from here, and what the policy default says of it
-  guard discover --why 2                  why the second is listed, and the rule that is proposed for it
-  guard discover --write shop             a policy of yours with these rules; asks where one widens
+  guard discover                          what is in reach from here, and what
+                                          the policy default says of it
+  guard discover --why 2                  why the second is listed, and the
+                                          rule that is proposed for it
+  guard discover --write shop             a policy of yours with these rules;
+                                          asks where one widens
   guard discover --dismiss 3              the third is not production
   guard discover --policy ./agent.toml --check
   guard discover --json | jq -r '.items[] | select(.label == \"production\") | .host'
 
-It reads the environment, your home's settings and those of DIR, and connects to nothing, not even to
-resolve a name. Secrets are shown nowhere.
+It reads the environment, your home's settings and those of DIR, and connects
+to nothing, not even to resolve a name. Secrets are shown nowhere.
 
-Exit status: 0; with --check 1 if something that looks like production is open, or something was
-passed over; 2 it could not be done.";
+Exit status: 0; with --check 1 if something that looks like production is open,
+or something was passed over; 2 it could not be done.";
 
 pub(super) const SETUP: &str = "\
 Examples:
-  guard setup                             in the project's directory, before the first guarded command
-  guard setup shop --policy homelab       the policy shop begins with what homelab says
+  guard setup                             in the project's directory, before
+                                          the first guarded command
+  guard setup shop --policy homelab       the policy shop begins with what
+                                          homelab says
   guard setup --agent codex               the settings of Codex alone
   guard setup --print                     what each step would change
 
-Each step says which command does it alone (guard doctor, guard discover, guard discover --write, guard
-init), shows what it would change, and asks first. What you leave out can be done later.
+Each step says which command does it alone (guard doctor, guard discover, guard
+discover --write, guard init), shows what it would change, and asks first. What
+you leave out can be done later.
 
-Exit status: 0; 1 if this machine cannot enforce all that is required; 2 it could not be done.";
+Exit status: 0; 1 if this machine cannot enforce all that is required; 2 it
+could not be done.";
 
 pub(super) const EXPLAIN_ERROR: &str = "\
 Examples:
@@ -248,26 +278,32 @@ Examples:
   guard watch --no-bell
   sudo guard watch                        the requests of everybody's sessions
 
-Keys: f, y, h  yes, for 5 min, 15 min, 1 h     n  no     N  no, and stop asking for 8 h
+Keys: f, y, h  yes, for 5 min, 15 min, 1 h
+      n  no     N  no, and stop asking for 8 h
       c  yes to some connections     p, w  HTTP: yes to a path, to all writes
-      r  yes to reads alone     x  close a hole     Enter  details     Tab  next list
-      /  filter     b  bell     ?  help     q  quit
+      r  yes to reads alone     i  yes to the address alone, not its name
+      x  close a hole     Enter  details     /  filter     b  bell
+      ?  help     q  quit
+      Tab  the next list: requests, holes, sessions, log, what was reached
 
-Connections wait for your answer while it runs, as with `guard pending --follow`.
-NO_COLOR turns colours off. It needs a terminal of 40x10 or more: where there is none,
-use `guard pending --follow`, `guard approve` and `guard deny`.";
+Connections wait for your answer while it runs. NO_COLOR turns colours off. It
+needs a terminal of 40x10 or more: where there is none, use `guard approve`,
+`guard deny` and `guard pending --follow`.";
 
 pub(super) const LOG: &str = "\
 Examples:
   guard log --since 1h
   guard log --follow --session s1
   guard log --json | jq 'select(.kind == \"hole-open\")'
-  sudo guard log --verify                 is it whole? and its head, to be noted elsewhere
+  sudo guard log --verify                 is it whole? and its head, to be
+                                          noted elsewhere
   sudo guard log --verify --head 1042:3f9c…    is what was noted still in it?
   guard log --verify copies/audit.jsonl*
-  sudo guard log --verify --signatures    who signed a yes to what; needs no guardd
+  sudo guard log --verify --signatures    who signed a yes to what; needs no
+                                          guardd
 
-Exit status: 0; 1 if --verify finds that it is not whole; 2 it could not be done.";
+Exit status: 0; 1 if --verify finds that it is not whole; 2 it could not be
+done.";
 
 pub(super) const REPORT: &str = "\
 Examples:
@@ -276,7 +312,8 @@ Examples:
   guard report --name \"$CI_JOB_ID\" --format gitlab --fail-on denied
   guard report --json | jq '.stopped[].destination'
 
-Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done.";
+Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done, as
+where no session is meant.";
 
 pub(super) const REPLAY: &str = "\
 Examples:
@@ -289,20 +326,24 @@ Exit status: 0, whatever would have been otherwise; 2 it could not be done.";
 pub(super) const SUGGEST: &str = "\
 Examples:
   guard suggest --since 1d
-  guard suggest --session s1 > lines.toml     then read it, and paste what you like
+  guard suggest --session s1 > lines.toml
+                                          then read it, and paste what you like
   guard suggest --json | jq '.left_out[]'
-  guard suggest --from-flows > learned.toml   after guard run --observe; then: guard diff ci learned.toml
+  guard suggest --from-flows --name job > learned.toml
+                                          after guard run --observe --name job
 
-A yes becomes a rule that allows what was answered and nothing more; a no, one that denies it.
-Answers that contradict each other are left out, and said. --from-flows prints a whole policy: what was
-reached passes, by names where names are known, and all else is denied.";
+A yes becomes a rule that allows what was answered and nothing more; a no, one
+that denies it. Answers that contradict each other are left out, and said.
+--from-flows prints a whole policy: what was reached passes, by names where
+names are known, and all else is denied.";
 
 pub(super) const WHY: &str = "\
 Examples:
   guard why
   guard why --since 30s
   guard why --json
-  guard why --hook                        as agents run it after a command: see guard init";
+  guard why --hook                        as agents run it after a command: see
+                                          guard init";
 
 pub(super) const REQUEST: &str = "\
 Examples:
@@ -316,8 +357,9 @@ Examples:
   guard init gemini --print
   guard init claude-code --remove
 
-It enters the MCP server guard mcp, and guard why --hook to be run after each command. Both tell and ask; neither
-opens anything. Then start the agent with guard run.";
+It enters the MCP server guard mcp, and guard why --hook to be run after each
+command. Both tell and ask; neither opens anything. Then start the agent with
+guard run.";
 
 pub(super) const MCP: &str = "\
 Examples:
@@ -328,10 +370,11 @@ Tools: why, request and status. There is none that answers, opens or closes.";
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   guard completions fish | source         in ~/.config/fish/config.fish
-  source <(guard completions bash)        in ~/.bashrc; zsh: in ~/.zshrc, after compinit
+  source <(guard completions bash)        in ~/.bashrc; zsh: in ~/.zshrc, after
+                                          compinit
 
-They ask guardd for the ids of requests, holes and sessions, and know policies, too. Packages
-have installed them already.";
+They ask guardd for the ids of requests, holes and sessions, and know policies,
+too. Packages have installed them already.";
 
 pub(super) const MAN: &str = "\
 Examples:

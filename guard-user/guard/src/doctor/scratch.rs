@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use guard_launch::Identity;
-use guard_probe::attempts::{All, CONTROL, Came, Stage, Targets, hand_in};
+use guard_probe::attempts::{All, CONTROL, Came, POLICY, Stage, Targets, hand_in};
 use guard_probe::child::{Trying, asked};
 use guard_proto::{Call, ErrorName, Failure, PolicyRef, Status};
 use guard_sys::process::exit_at_once;
@@ -21,8 +21,6 @@ use crate::client::Client;
 use crate::error::{CliError, Exit};
 use crate::render::Output;
 use crate::run;
-
-const POLICY: &str = "version = 1\nname = \"doctor\"\ndefault = \"deny\"\nhold = \"0s\"\n";
 
 /// A session takes some tens of milliseconds.
 const PATIENCE: Duration = Duration::from_secs(8);

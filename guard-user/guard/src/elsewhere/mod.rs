@@ -30,6 +30,7 @@ pub(crate) fn approver(
     match verb {
         ApproverVerb::List => {
             let all: Approvers = client.call(&Call::Approvers {})?;
+            output.warnings(&all.warnings);
             output.print(all.approvers.as_slice(), render::elsewhere::list)?;
         }
         ApproverVerb::Invite {
@@ -41,6 +42,7 @@ pub(crate) fn approver(
                 who: enrolment(name, person),
                 seconds: duration.map(|time| time.as_secs_f64()),
             })?;
+            output.warnings(&invited.warnings);
             output.print(&invited, render::elsewhere::invited)?;
         }
         ApproverVerb::Present {

@@ -4,7 +4,7 @@
 //! carried them here can lie about everything else.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,6 +23,8 @@ use super::LONGEST;
 use crate::args::SignArgs;
 use crate::error::{CliError, Exit};
 
+/// What is said where nothing is piped in.
+const WAITS: &str = "Paste a question (guard question ID --bytes), then press Ctrl-D.";
 /// Characters of a line that are shown: guardd cuts sooner.
 const LINE: usize = 8192;
 /// How long what has no time of its own is open, in seconds.
@@ -33,6 +35,10 @@ const FILES: [&str; 4] = ["id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecds
 /// `guard sign`
 pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
     let mut text = String::new();
+    if io::stdin().is_terminal() {
+        // Standard output is for the answer.
+        let _ = writeln!(io::stderr(), "{WAITS}");
+    }
     let read = io::stdin().take(LONGEST).read_to_string(&mut text);
     read.map_err(|error| unread(&error.to_string()))?;
     let bytes = text.strip_suffix('\n').unwrap_or(&text);

@@ -16,7 +16,7 @@ use crate::args::PolicyVerb;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
 use crate::person::Person;
-use crate::policy_file::{INSTALLED, PolicyFile, installed, is_file, is_machines, personal};
+use crate::policy_file::{INSTALLED, PolicyFile, dirs, installed, is_file, is_machines, personal};
 use crate::render::Output;
 use crate::render::time::Clock;
 use crate::render::{page::Page, page::STRONG};
@@ -71,7 +71,7 @@ impl Named {
 /// All of them, by name.
 fn all() -> Vec<Named> {
     let shipped = policy::SHIPPED.iter().map(|(name, _)| (*name).to_owned());
-    let dirs = INSTALLED.map(PathBuf::from).into_iter();
+    let dirs = dirs().iter().cloned();
     let dirs = dirs.chain(Person::own().policies());
     let files = dirs.flat_map(fs::read_dir).flatten().flatten();
     let files = files.filter_map(|file| {

@@ -176,6 +176,7 @@ pub(crate) fn explanation() -> Explanation {
         name: None,
         addresses: vec!["192.0.2.10".into()],
         known: Vec::new(),
+        question: None,
         verdict: "confirm".into(),
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),
@@ -219,6 +220,7 @@ pub(crate) fn status() -> Status {
         version: "0.1.0".into(),
         kernel: "6.12.0".into(),
         cgroup_root: "/sys/fs/cgroup/guard".into(),
+        policy_dirs: Vec::new(),
         policies: vec![PolicyStatus {
             name: "homelab".into(),
             file: Some("/etc/guard/policies/homelab.toml".into()),

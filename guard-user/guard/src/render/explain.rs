@@ -22,6 +22,9 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
     for known in known(explanation) {
         page.field("told", known);
     }
+    if let Some(question) = &explanation.question {
+        page.paragraph("question", question);
+    }
     if let Some(listener) = &explanation.listener {
         page.field("listener", through(listener));
     }
@@ -70,6 +73,10 @@ pub(crate) fn style(verdict: &str) -> Style {
 
 fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
     match explanation.verdict.as_str() {
+        "confirm" if explanation.question.is_some() => page.paragraph(
+            "",
+            "when the session asks for it, it is a request: guard pending",
+        ),
         "confirm" | "read-only" => page.commands(format_args!(
             "guard open {} --for 15m",
             open_argument(explanation)
@@ -153,6 +160,7 @@ fn shown(names: &[String]) -> String {
 
 fn rule(explanation: &Explanation) -> String {
     match (&explanation.rule, &explanation.reason) {
+        (None, _) if explanation.question.is_some() => "none has the name".into(),
         (Some(rule), Some(reason)) => format!("{rule}: {reason}"),
         (Some(rule), None) => rule.clone(),
         (None, _) => "none: the policy's default".into(),
@@ -196,6 +204,27 @@ mod tests {
             policy   homelab, /etc/guard/policies/homelab.toml:12
             covers   192.0.2.0/24, which is the most specific that does
                      no hole can be opened there: only a change of the policy helps
+        ");
+    }
+
+    #[test]
+    fn a_question_that_a_person_is_asked_about_is_told() {
+        let asked = Explanation {
+            destination: "api.example.net".into(),
+            name: Some("api.example.net".into()),
+            addresses: Vec::new(),
+            question: Some("a person is asked before it leaves".into()),
+            rule: None,
+            line: None,
+            matched: None,
+            ..explanation()
+        };
+        insta::assert_snapshot!(one(&asked, &clock()).plain(), @r"
+        api.example.net  confirm
+            question a person is asked before it leaves
+            rule     none has the name
+            policy   homelab, /etc/guard/policies/homelab.toml
+                     when the session asks for it, it is a request: guard pending
         ");
     }
 

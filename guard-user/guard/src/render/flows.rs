@@ -22,7 +22,13 @@ pub(crate) fn table(page: &mut Page, flows: &[Flow], clock: &Clock) {
         "SESSION", "PROGRAM", "REACHED", "PORT", "TIMES", "SENT", "RECEIVED", "LAST", "BY",
     ];
     page.table(heads, flows.iter().map(|flow| row(flow, clock)));
+    if flows.iter().any(|flow| flow.verdict == "read-only") {
+        page.line(PROXIED);
+    }
 }
+
+/// What a `read-only` row does not say.
+const PROXIED: &str = "read-only: to the proxy, which lets on what reads and what a person allowed; what it refused: guard log";
 
 fn row(flow: &Flow, clock: &Clock) -> [String; 9] {
     let bytes = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), size::shown);
@@ -92,5 +98,16 @@ mod tests {
         s1       pip      pypi.org (192.0.2.10)  tcp/443  12     2.0 KiB  3.0 MiB   1 min ago  allow, by default
         s1       -        192.0.2.53             udp/53   12     -        -         1 min ago  allow: resolvers
         ");
+    }
+
+    #[test]
+    fn what_went_to_the_proxy_is_not_said_to_have_been_let_on() {
+        let read = Flow {
+            verdict: "read-only".into(),
+            rule: Some("photos".into()),
+            ..flow()
+        };
+        let page = list(&[flow(), read], &clock()).plain();
+        assert!(page.trim_end().ends_with(PROXIED), "{page}");
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
         request.session,
         match &request.http {
             Some(http) => format!("send {}", line(http)),
-            None if request.question.is_some() => format!("ask {}", target(request)),
+            None if request.question.is_some() => asks(request),
             None => match &request.burst {
                 Some(burst) => format!("reach {} in {}", service(request), burst.prefix),
                 None => format!("reach {}", target(request)),
@@ -74,6 +74,15 @@ pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
         }
     ));
     page
+}
+
+/// What may not be asked. A no to many names below a zone is one to all of them.
+fn asks(request: &Request) -> String {
+    let zone = request.question.as_ref().and_then(Question::zone);
+    match zone {
+        Some(zone) => format!("ask for any name below {}", names::short(zone)),
+        None => format!("ask {}", target(request)),
+    }
 }
 
 fn answers(request: &Request) -> String {
@@ -93,12 +102,24 @@ fn answers(request: &Request) -> String {
     }
     match &request.burst {
         Some(burst) if burst.count <= burst.addresses.len() => format!(
-            "guard approve {id} --prefix {terms}\nguard approve {id} --tried {} {terms}\nguard deny {id}",
-            burst.count
+            "guard approve {id} --prefix {terms}\nguard approve {id} --tried {} {terms}\nguard deny {id}{}",
+            burst.count,
+            all_below(request)
         ),
-        Some(_) => format!("guard approve {id} --prefix {terms}\nguard deny {id}"),
+        Some(_) => format!(
+            "guard approve {id} --prefix {terms}\nguard deny {id}{}",
+            all_below(request)
+        ),
         None => format!("guard approve {id} {terms}\nguard deny {id}"),
     }
+}
+
+/// That a no to some names is one to more.
+fn all_below(request: &Request) -> String {
+    let zone = request.question.as_ref().and_then(Question::zone);
+    zone.map_or_else(String::new, |zone| {
+        format!("    # no to every name below {}", names::short(zone))
+    })
 }
 
 /// Whether it is about connections to where requests are judged one by one: a yes would let everything through, so that
@@ -569,6 +590,33 @@ mod tests {
         let denied = denied(&many, &clock()).plain();
         assert!(
             denied.contains("may not reach tcp/443 in 192.0.2.0/24"),
+            "{denied}"
+        );
+    }
+
+    #[test]
+    fn a_no_to_many_names_is_said_to_be_one_to_their_zone() {
+        let names = Request {
+            question: Some(Question {
+                name: "*.evil.example".into(),
+                types: vec!["TXT".into()],
+                bytes: 60,
+            }),
+            burst: Some(Burst {
+                prefix: "*.evil.example".into(),
+                addresses: vec!["a.evil.example".into(), "b.evil.example".into()],
+                count: 2,
+            }),
+            ..request()
+        };
+        let page = one(&names, &clock()).plain();
+        assert!(
+            page.contains("guard deny r1    # no to every name below evil.example"),
+            "{page}"
+        );
+        let denied = denied(&names, &clock()).plain();
+        assert!(
+            denied.contains("may not ask for any name below evil.example"),
             "{denied}"
         );
     }

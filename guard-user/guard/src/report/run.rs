@@ -162,6 +162,10 @@ impl RunSummary {
                 "next time, while it runs".to_owned(),
                 format!("guard open {argument}"),
             ),
+            (Some(_), None) => (
+                "next time, have it wait for your answer".to_owned(),
+                "guard watch".to_owned(),
+            ),
             _ if said_yes => (
                 "to make the answers permanent".to_owned(),
                 format!("guard suggest --session {session}"),
@@ -307,6 +311,9 @@ mod tests {
         answered.as_array_mut().unwrap().push(yes);
         let mut denied = asked.clone();
         denied.as_array_mut().unwrap().pop();
+        let mut write = asked.clone();
+        write[2]["verdict"] = json!("read-only");
+        write[2]["http"] = json!({"method": "PUT", "path": "/api/jobs", "host": "photos"});
         for (all, goes_on, last) in [
             (
                 &asked,
@@ -324,6 +331,17 @@ mod tests {
                 "    to make the answers permanent: guard suggest --session s1",
             ),
             (&denied, false, "    guard report --session s1"),
+            // Not the widest hole of all for one write.
+            (
+                &write,
+                false,
+                "    next time, have it wait for your answer: guard watch",
+            ),
+            (
+                &write,
+                true,
+                "    s1 goes on, so r3 can be answered: guard approve r3",
+            ),
         ] {
             let page = RunSummary::of(&records(all.clone()), goes_on).page();
             assert_eq!(page.plain().lines().next_back(), Some(last));

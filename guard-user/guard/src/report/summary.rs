@@ -54,6 +54,9 @@ pub(crate) struct SessionLine {
     /// Before the first record that was asked for, or is left.
     #[serde(skip)]
     began_before: bool,
+    /// `guard doctor`'s own, in which everything has to be refused.
+    #[serde(skip)]
+    is_trial: bool,
     #[serde(skip)]
     left_out: u64,
     #[serde(skip)]
@@ -92,7 +95,7 @@ pub(crate) struct RequestLine {
     /// `yes`, `no`, or null: none.
     pub(crate) answer: Option<String>,
     pub(crate) by: Option<String>,
-    /// The destination as `guard open` takes it.
+    /// The destination as `guard open` takes it, where that opens no more than was asked for.
     #[serde(skip)]
     pub(crate) argument: Option<String>,
     #[serde(skip)]
@@ -150,10 +153,10 @@ impl Report {
         self.reached = flows.into_iter().filter(is_late).collect();
     }
 
-    /// Keeps one session, or those of a name, with all that were started inside.
+    /// Keeps one session, or those of a name, with all that were started inside; else all but those of `guard doctor`.
     pub(crate) fn keep(&mut self, id: Option<&str>, name: Option<&str>) {
         if id.is_none() && name.is_none() {
-            return;
+            return self.leave_out_trials();
         }
         let mut kept = BTreeSet::new();
         let mut ids = BTreeSet::new();
@@ -190,6 +193,14 @@ impl Report {
         self.reached.retain(is_its);
         self.count();
         self.may_lack |= may_be_its;
+    }
+
+    fn leave_out_trials(&mut self) {
+        let trials = self.sessions.iter().filter(|one| one.is_trial);
+        let trials: BTreeSet<_> = trials.map(|one| Some(one.at)).collect();
+        self.sessions.retain(|one| !one.is_trial);
+        self.stopped.retain(|one| !trials.contains(&one.of));
+        self.count();
     }
 
     fn add(&mut self, record: &LogRecord, current: &mut HashMap<String, usize>) {
@@ -245,6 +256,7 @@ impl Report {
             refused: None,
             at,
             began_before: !starts,
+            is_trial: said.trial.is(&true),
             left_out: 0,
             may_lack: false,
         });
@@ -295,7 +307,11 @@ impl Report {
             destination: destination(&one.destination).0,
             rule: one.rule.take(),
             note: one.note.take(),
-            argument: one.destination.get().and_then(argument),
+            // A write that was stopped needs no hole for all that is sent there.
+            argument: match one.verdict.is("read-only") || one.http.get().is_some() {
+                true => None,
+                false => one.destination.get().and_then(argument),
+            },
             ..RequestLine::new(id, session, of)
         });
     }
@@ -493,6 +509,27 @@ pub(crate) mod tests {
         assert_eq!(request.note.as_deref(), Some("migrate"));
         let hole = &report.holes[0];
         assert_eq!((hole.ended.as_deref(), hole.cut), (Some("expired"), 2));
+    }
+
+    #[test]
+    fn what_doctor_tries_is_left_out_unless_it_is_asked_for() {
+        let to = json!({"address": "127.0.0.1", "port": 4711, "protocol": "tcp", "host": null});
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "guard doctor", "trial": true},
+            {"kind": "denied", "session": "s1", "destination": to, "verdict": "deny", "count": 4},
+            {"kind": "session-end", "session": "s1", "denied": 4},
+            {"kind": "session-start", "session": "s2", "name": "guard doctor"},
+            {"kind": "denied", "session": "s2", "destination": to, "verdict": "deny", "count": 1},
+        ]);
+        let kept = |id, name| {
+            let mut report = Report::of(&records(all.clone()));
+            report.keep(id, name);
+            (report.sessions.len(), report.stopped.len(), report.refused)
+        };
+        // Not by its name, which anybody may give.
+        assert_eq!(kept(None, None), (1, 1, 1));
+        assert_eq!(kept(Some("s1"), None), (1, 1, 4));
+        assert_eq!(kept(None, Some("guard doctor")), (2, 2, 5));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use guard_policy::format_duration;
 use guard_proto::{
     self as proto, Enrolment, PresentedKey,
     record::{ApproverAdded, ApproverRemoved},
@@ -27,9 +28,14 @@ impl State {
     pub fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::Approvers {
         let people = self.answers.people.known().all.iter();
         let people = people.filter(|one| may(&one.answers_for));
+        let is_off = self.config.answers.couriers.is_none();
+        let off = is_off.then(|| {
+            let off = switched_off().failure;
+            format!("{}: {}", off.what, off.why)
+        });
         proto::Approvers {
             approvers: people.map(shown).collect(),
-            warnings: Vec::new(),
+            warnings: off.into_iter().collect(),
         }
     }
 
@@ -48,10 +54,15 @@ impl State {
         }
         self.answers.people.is_whole()?;
         let about = self.person(who)?;
-        let time = match seconds {
-            Some(_) => checked::term(seconds)?.min(INVITED),
+        let wanted = match seconds {
+            Some(_) => checked::term(seconds)?,
             None => INVITED,
         };
+        let time = wanted.min(INVITED);
+        let warnings = (wanted > time).then(|| {
+            let (time, wanted) = (format_duration(time), format_duration(wanted));
+            format!("the invitation counts for {time} instead of {wanted}: no longer than that")
+        });
         let invitation = self.answers.invite(about, time)?;
         let clocks = Clocks::read();
         let origins = self.config.answers.origins.iter();
@@ -62,6 +73,7 @@ impl State {
                 .collect(),
             invitation,
             expires_at: clocks.calendar(after(guard_sys::clock::now(), time)),
+            warnings: warnings.into_iter().collect(),
         })
     }
 

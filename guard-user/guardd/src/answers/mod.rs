@@ -26,7 +26,12 @@ use self::{
     people::People,
     questions::{Kept, Questions},
 };
-use crate::{config::Config, control::failure::CallError, record::shelf::Shelf, times::after};
+use crate::{
+    config::{Config, Courier},
+    control::failure::CallError,
+    record::shelf::Shelf,
+    times::after,
+};
 
 /// How long an invitation counts at most, and if nobody says for how long.
 pub const INVITED: Duration = Duration::from_secs(600);
@@ -180,7 +185,7 @@ impl Answers {
 /// The users that the settings name as couriers. Root is none: it may do more.
 fn couriers(config: &Config) -> Vec<u32> {
     let named = config.answers.couriers.iter().flatten();
-    let known = named.filter_map(|name| match Account::uid_of(name) {
+    let known = named.filter_map(|Courier(name)| match Account::uid_of(name) {
         Ok(Some(0)) => {
             tracing::error!("root is no courier: take it out of couriers under [answers]");
             None
@@ -295,7 +300,7 @@ mod tests {
     fn root_is_no_courier() {
         let config = Config {
             answers: Settings {
-                couriers: Some(vec!["0".to_owned(), "4711".to_owned()]),
+                couriers: Some(["0", "4711"].map(|one| Courier(one.to_owned())).into()),
                 ..Settings::default()
             },
             ..Config::default()

@@ -98,7 +98,7 @@ impl Shows {
 
     fn http(&mut self, http: &HttpRequest) {
         if !http.kind.is_empty() {
-            self.line(format_args!("it is {}", http.kind));
+            self.line(format_args!("it {}", http.kind));
         }
         for header in &http.headers {
             self.line(format_args!("header {header}"));
@@ -214,6 +214,7 @@ mod tests {
             bytes: Some(14),
             body_preview: Some(r#"{"force":true}"#.to_owned()),
             digest: Some("51ab".to_owned()),
+            kind: "replaces or starts something (PUT)".to_owned(),
             warnings: vec!["force=true: it may be for good".to_owned()],
             ..HttpRequest::default()
         }
@@ -241,6 +242,7 @@ mod tests {
         assert!(shows.whole);
         insta::assert_snapshot!(shows.lines.join("\n"), @r#"
         curl (4711) wants PUT http://photos/api/jobs/7 at tcp/443 at 192.0.2.1
+        it replaces or starts something (PUT)
         body sha256 51ab, 14 bytes: {"force":true}
         beware force=true: it may be for good
         stopped by "photos" (confirm) of the policy "homelab" of s1: "production"

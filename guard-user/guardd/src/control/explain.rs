@@ -2,20 +2,17 @@
 
 use std::net::IpAddr;
 
-use guard_common::{BootTime, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
-use guard_proto::{Explanation, Explanations, KnownAddress, PolicyRef};
-use guard_sys::clock::Clocks;
+use guard_proto::{Explanation, Explanations, PolicyRef};
 
 use crate::{
-    control::{failure::CallError, ids},
+    control::failure::CallError,
     holes::opening,
-    policies::{InForce, Policies, load},
+    policies::{InForce, load},
     relays,
-    sessions::Session,
     shared::Shared,
-    state::State,
 };
 
 /// Parses a client's destination and ports.
@@ -170,92 +167,7 @@ async fn under_policy(
     told(to, explained(&policy, &now, to, ports))
 }
 
-impl State {
-    /// Under a session's policies and holes.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` if no address is known for the destination.
-    pub fn explain(
-        &self,
-        session: SessionId,
-        to: &Destination,
-        ports: &[PortSpec],
-    ) -> Result<Explanations, CallError> {
-        let Some(session) = self.sessions.live(session) else {
-            return Err(ids::no_session(&ids::session(session)));
-        };
-        let mut strictest = under_slots(
-            &self.policies,
-            &session.chain,
-            &self.environment(),
-            to,
-            ports,
-        );
-        let holes = self.datapath.holes()?;
-        let own = holes
-            .iter()
-            .filter(|hole| hole.session == session.cgroup.id);
-        let own: Vec<_> = own.collect();
-        for one in &mut strictest {
-            if let Some((hole, verdict)) = opened(&own, one, ports) {
-                verdict.as_str().clone_into(&mut one.verdict);
-                one.hole = Some(ids::hole(hole.entry.id));
-            }
-        }
-        let mut told = told(to, strictest)?;
-        if let policy::Target::Name(name) = &to.target {
-            let known = self.told_of(session, name.as_str(), &to.ports(ports));
-            for one in &mut told.explanations {
-                one.name = Some(name.as_str().to_owned());
-                one.known.clone_from(&known);
-            }
-        }
-        Ok(told)
-    }
-
-    /// The addresses that a session was told of a name, and what holds for the first of some ports there.
-    fn told_of(&self, session: &Session, name: &str, ports: &[PortSpec]) -> Vec<KnownAddress> {
-        let (protocol, port) = match ports.first() {
-            Some(spec) if spec.protocol != Protocol::ANY => (spec.protocol, spec.low),
-            Some(spec) => (Protocol::TCP, spec.low),
-            None => (Protocol::TCP, HTTPS),
-        };
-        let known = self.policies.known_names();
-        // Those whose time is over, too: each is shown with that.
-        let known = known.addresses_of(session.cgroup.id, name, BootTime(0));
-        let known = known.map(|(address, until)| {
-            let judged = self
-                .policies
-                .judge(session.subject(), address, protocol, port);
-            let verdict = judged.map_or(Verdict::Deny, |judged| judged.verdict);
-            KnownAddress {
-                address: address.to_ip().to_string(),
-                until: Clocks::read().calendar(until),
-                verdict: verdict.as_str().to_owned(),
-            }
-        });
-        known.collect()
-    }
-}
-
-/// The port that is meant where none is said, of an address that a session was told.
-const HTTPS: u16 = 443;
-
-/// Under a chain of policies.
-fn under_slots(
-    policies: &Policies,
-    chain: &[PolicyId],
-    now: &Environment,
-    to: &Destination,
-    ports: &[PortSpec],
-) -> Vec<policy::Explanation> {
-    let policies = chain.iter().filter_map(|slot| policies.get(*slot));
-    let of_each = policies.map(|policy| explained(policy, now, to, ports));
-    of_each.reduce(stricter).unwrap_or_default()
-}
-
-fn explained(
+pub(super) fn explained(
     policy: &InForce,
     now: &Environment,
     to: &Destination,
@@ -266,7 +178,7 @@ fn explained(
 
 /// Of two policies' answers, the one with the stricter part, or of equals the outer one: all policies of a nested session must
 /// allow.
-fn stricter(
+pub(super) fn stricter(
     inner: Vec<policy::Explanation>,
     outer: Vec<policy::Explanation>,
 ) -> Vec<policy::Explanation> {
@@ -278,28 +190,39 @@ fn stricter(
     }
 }
 
-fn strictness(verdict: &str) -> u8 {
+pub(super) fn strictness(verdict: &str) -> u8 {
     let all = [Verdict::Allow, Verdict::ReadOnly, Verdict::Confirm];
     let known = all.iter().find(|one| one.as_str() == verdict);
     known.copied().unwrap_or(Verdict::Deny).strictness()
 }
 
 /// The hole that changes a verdict, and the new verdict: a hole for all counts before one for reads, as in the kernel half.
-fn opened<'h>(
+pub(super) fn opened<'h>(
     holes: &[&'h LiveHole],
     one: &policy::Explanation,
     asked: &[PortSpec],
 ) -> Option<(&'h LiveHole, Verdict)> {
+    let all = [Verdict::ReadOnly, Verdict::Confirm];
+    let verdict = all.into_iter().find(|all| all.as_str() == one.verdict)?;
+    through(holes, verdict, |hole| covers(hole, one, asked))
+}
+
+/// The same of a verdict and of those holes that are over what it is about.
+pub(super) fn through<'h>(
+    holes: &[&'h LiveHole],
+    verdict: Verdict,
+    is_over: impl Fn(&LiveHole) -> bool,
+) -> Option<(&'h LiveHole, Verdict)> {
     let over = |reads: bool| {
         let mut holes = holes.iter().copied();
-        holes.find(|hole| hole.entry.kind.reads() == reads && covers(hole, one, asked))
+        holes.find(|hole| hole.entry.kind.reads() == reads && is_over(hole))
     };
     let for_all = || Some((over(false)?, Verdict::Allow));
     let for_reads = || Some((over(true)?, Verdict::ReadOnly));
-    match one.verdict.as_str() {
-        "read-only" => for_all(),
-        "confirm" => for_all().or_else(for_reads),
-        _ => None,
+    match verdict {
+        Verdict::ReadOnly => for_all(),
+        Verdict::Confirm => for_all().or_else(for_reads),
+        Verdict::Allow | Verdict::Deny => None,
     }
 }
 
@@ -326,7 +249,10 @@ fn covers(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> boo
 }
 
 /// The answer as the client gets it.
-fn told(to: &Destination, all: Vec<policy::Explanation>) -> Result<Explanations, CallError> {
+pub(super) fn told(
+    to: &Destination,
+    all: Vec<policy::Explanation>,
+) -> Result<Explanations, CallError> {
     if all.is_empty() {
         return Err(opening::nowhere(&to.to_string()));
     }

@@ -4,6 +4,7 @@ pub mod advice;
 pub mod answering;
 pub mod auth;
 pub mod explain;
+mod explain_session;
 pub mod failure;
 pub mod frames;
 pub mod fresh;

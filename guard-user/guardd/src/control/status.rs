@@ -44,6 +44,7 @@ impl State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
             cgroup_root: self.machine.cgroup_root().to_owned(),
+            policy_dirs: self.policies.library().dirs().to_vec(),
             policies: self.policies.statuses(|slot| {
                 let live = self.sessions.all_live();
                 live.filter(|session| session.chain.contains(&slot)).count()

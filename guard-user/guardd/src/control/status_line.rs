@@ -135,6 +135,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             kernel: "6.12.0".to_owned(),
             cgroup_root: "/sys/fs/cgroup/guard".into(),
+            policy_dirs: Vec::new(),
             policies: vec![],
             sessions: 3,
             requests: 1,

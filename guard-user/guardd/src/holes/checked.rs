@@ -1,6 +1,6 @@
 //! What may be opened: a hole is checked against every policy of its session before it is made.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{self as policy, Opening, PortSpec, Prefix};
@@ -8,7 +8,8 @@ use guard_proto::HoleTerms;
 
 use crate::{
     control::{failure::CallError, ids},
-    policies::{InForce, Judged, Policies, Subject},
+    holes::names::Lifted,
+    policies::{InForce, Policies, Subject},
     sessions::Sessions,
     times::DEFAULT_TERM,
 };
@@ -38,6 +39,18 @@ pub struct Checked {
     pub(crate) warnings: Vec<String>,
     /// The name whose addresses these are, and that is opened whatever addresses it gets.
     pub(crate) name: Option<String>,
+    /// What stops connections there without it.
+    pub(crate) lifts: BTreeSet<Lifted>,
+}
+
+/// What is to be opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub(crate) prefixes: Vec<Prefix>,
+    /// Empty: all.
+    pub(crate) ports: Vec<PortSpec>,
+    /// The name whose addresses these are.
+    pub(crate) name: Option<String>,
 }
 
 impl Checked {
@@ -54,6 +67,31 @@ impl Checked {
         ports: Vec<PortSpec>,
         terms: &HoleTerms,
     ) -> Result<Self, CallError> {
+        let to = Opened {
+            prefixes,
+            ports,
+            name: None,
+        };
+        Self::of_name(sessions, policies, session, to, terms)
+    }
+
+    /// The same, where it may be a name that is opened.
+    ///
+    /// # Errors
+    ///
+    /// Why no hole can be opened there.
+    pub(crate) fn of_name(
+        sessions: &Sessions,
+        policies: &Policies,
+        session: SessionId,
+        to: Opened,
+        terms: &HoleTerms,
+    ) -> Result<Self, CallError> {
+        let Opened {
+            prefixes,
+            ports,
+            name,
+        } = to;
         let ports = match terms.read_only {
             true => for_reads(ports)?,
             false => ports,
@@ -74,7 +112,8 @@ impl Checked {
             read_only: terms.read_only,
             can_be_read: false,
             warnings: Vec::new(),
-            name: None,
+            name,
+            lifts: BTreeSet::new(),
         };
         if terms.connections == Some(0) {
             return Err(CallError::invalid(
@@ -100,9 +139,9 @@ impl Checked {
         let mut longest: Option<Duration> = None;
         for slot in chain {
             let most = match policies.get(*slot) {
-                Some(policy) => match self.judged_by_names(policies, subject, *slot) {
-                    Some(judged) => self.under_names(&judged)?,
-                    None => self.under(policy)?,
+                Some(policy) => match self.covered(policies, subject, (*slot, policy)) {
+                    Some(covered) => self.under(&covered, &policy.policy)?,
+                    None => None,
                 },
                 None if self.read_only => return Err(not_judged()),
                 None => {
@@ -119,56 +158,35 @@ impl Checked {
         Ok(())
     }
 
-    /// What a policy says of each port of one address that the session knows by names; `None` if it knows none, or the hole is for
-    /// more than that.
-    fn judged_by_names<'p>(
+    /// What a policy says of all that is to be opened. Of an address by what the session knows it by, or would know it by once
+    /// it has asked for the name that is opened.
+    fn covered<'p>(
         &self,
         policies: &'p Policies,
         subject: Subject<'_>,
-        slot: PolicyId,
-    ) -> Option<Vec<Judged<'p>>> {
-        let [prefix] = &self.prefixes[..] else {
-            return None;
+        (slot, policy): (PolicyId, &'p InForce),
+    ) -> Option<policy::Coverage<'p>> {
+        let name = self.name.as_deref();
+        let is_alone = self.prefixes.len() == 1 && !self.ports.is_empty();
+        let of = |prefix: &Prefix| {
+            let by_names = || policies.over_known(subject, slot, (prefix, name), &self.ports);
+            let known = (prefix.is_host() && (is_alone || name.is_some())).then(by_names);
+            known
+                .flatten()
+                .unwrap_or_else(|| policy.over(prefix, &self.ports))
         };
-        let ports = Some(&self.ports).filter(|ports| prefix.is_host() && !ports.is_empty())?;
-        let of = |port: &PortSpec| {
-            policies.judge_known(subject, slot, prefix.address(), port.protocol, port.low)
-        };
-        ports.iter().map(of).collect()
-    }
-
-    /// How long a policy lets a hole last where it judges by names; `None` if it allows all of it anyway.
-    fn under_names(&mut self, judged: &[Judged<'_>]) -> Result<Option<Duration>, CallError> {
-        let mut longest = None;
-        for one in judged {
-            let policy = &one.policy.policy;
-            let most = match one.verdict {
-                Verdict::Deny => return Err(denied(one.rule, policy)),
-                Verdict::Allow => continue,
-                Verdict::ReadOnly => {
-                    self.can_be_read = true;
-                    if self.read_only {
-                        continue;
-                    }
-                    policy.longest_hole(one.rule)
-                }
-                Verdict::Confirm => policy.longest_hole(one.rule),
-            };
-            longest = Some(longest.map_or(most, |so_far: Duration| so_far.min(most)));
-        }
-        Ok(longest)
+        self.prefixes.iter().map(of).reduce(policy::Coverage::and)
     }
 
     /// How long one policy lets the hole last; `None` if the policy allows all of it anyway.
-    fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, CallError> {
-        let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
-        let covered = self.prefixes.iter().map(over).reduce(policy::Coverage::and);
-        let Some(covered) = covered else {
-            return Ok(None);
-        };
+    fn under(
+        &mut self,
+        covered: &policy::Coverage<'_>,
+        policy: &policy::Policy,
+    ) -> Result<Option<Duration>, CallError> {
         let longest = match covered.opening() {
-            Opening::Denied { rule } => return Err(denied(rule, &policy.policy)),
-            _ if self.read_only => for_what_is_asked(&covered, &policy.policy),
+            Opening::Denied { rule } => return Err(denied(rule, policy)),
+            _ if self.read_only => for_what_is_asked(covered, policy),
             Opening::AlreadyAllowed => None,
             Opening::Possible { longest } => Some(longest),
         };
@@ -177,6 +195,11 @@ impl Checked {
         let denies = covered.met.iter().find(|met| met.verdict == Verdict::Deny);
         let warning = denies.map(|met| stays_denied(met.rule));
         self.warnings.extend(warning);
+        let stops = covered.met.iter().filter(|met| met.stops());
+        self.lifts.extend(stops.map(|met| Lifted {
+            policy: policy.name.clone(),
+            rule: met.rule.map(|rule| rule.name.clone()),
+        }));
         Ok(longest)
     }
 

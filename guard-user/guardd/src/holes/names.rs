@@ -1,6 +1,8 @@
 //! Holes for names: a session may ask for a name for a while, or reach whatever addresses it has. guardd keeps them, and in files:
 //! the kernel half does not judge questions, and has only the addresses, each in an entry with the hole's id.
 
+use std::collections::BTreeSet;
+
 use guard_common::{BootTime, HoleId, SessionId};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,18 @@ pub struct Reaches {
     pub connections: Option<u32>,
     /// It had an address of this machine's own networks, or a private one, when a person opened it: it may have others.
     pub private: bool,
+    /// The rules that stopped connections when a person opened it; none: an older guardd kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifts: Option<BTreeSet<Lifted>>,
+}
+
+/// A rule that a hole lets connections past.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lifted {
+    /// The policy.
+    pub policy: String,
+    /// The rule; none: its default.
+    pub rule: Option<String>,
 }
 
 impl StoredName {

@@ -15,7 +15,7 @@ use crate::{
     control::{answering::Answering, failure::CallError, ids},
     holds::unrefuse_in_kernel,
     holes::{
-        checked::{Checked, no_requests},
+        checked::{Checked, Opened, no_requests},
         hole::{About, Connections, Hole, Scope},
     },
     record::audit::LogEntry,
@@ -51,7 +51,7 @@ impl State {
         if terms.requests.is_some() {
             return Err(no_requests());
         }
-        let name = self.name_to_open(session, to, &ports);
+        let name = self.name_to_open(session, to);
         let prefixes = match &name {
             Some(name) => self.addresses_to_open(session, name, prefixes),
             None => prefixes,
@@ -60,8 +60,13 @@ impl State {
             return Err(nowhere(&to.to_string()));
         }
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let checked = Checked::of(sessions, policies, session, prefixes, ports, terms)?;
-        self.open_all(by, Checked { name, ..checked }, reason, None)
+        let to = Opened {
+            prefixes,
+            ports,
+            name,
+        };
+        let checked = Checked::of_name(sessions, policies, session, to, terms)?;
+        self.open_all(by, checked, reason, None)
     }
 
     /// Opens what was checked: in the kernel first, then in the audit log, then the answer. Where one

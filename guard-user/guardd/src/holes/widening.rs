@@ -1,6 +1,6 @@
 //! Holes for what a name stands for: each address that its session is told of is opened before the program has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use guard_common::{Address, HoleId, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
@@ -10,12 +10,11 @@ use guard_sys::clock::{self, Clocks};
 
 use crate::{
     holes::{
-        checked::Checked,
+        checked::{Checked, Opened},
         hole::{Hole, Named},
-        names::Reaches,
+        names::{Lifted, Reaches},
         opening::{new_hole, ports_shown},
     },
-    requests::RequestKey,
     state::State,
     times::after,
 };
@@ -49,17 +48,12 @@ fn ports_of(reaches: &Reaches) -> Option<Vec<PortSpec>> {
 
 impl State {
     /// The name that `guard open` opens, where what the session is told counts.
-    pub(super) fn name_to_open(
-        &self,
-        session: SessionId,
-        to: &Destination,
-        ports: &[PortSpec],
-    ) -> Option<String> {
+    pub(super) fn name_to_open(&self, session: SessionId, to: &Destination) -> Option<String> {
         let Target::Name(name) = &to.target else {
             return None;
         };
         let live = self.sessions.live(session)?;
-        let counts = self.policies.speaks_of_names(&live.chain) && !ports.is_empty();
+        let counts = self.policies.speaks_of_names(&live.chain);
         counts.then(|| name.as_str().to_owned())
     }
 
@@ -97,6 +91,7 @@ impl State {
                 read_only: checked.read_only,
                 connections: checked.connections,
                 private: checked.prefixes.iter().any(is_inner),
+                lifts: Some(checked.lifts.clone()),
             },
         }
     }
@@ -164,22 +159,22 @@ impl State {
         };
         let prefix = Prefix::host(to);
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let granted = Checked::of(
-            sessions,
-            policies,
-            session,
-            vec![prefix],
-            ports.clone(),
-            &terms,
-        );
-        let Ok(checked) = granted else {
+        let opened = Opened {
+            prefixes: vec![prefix],
+            ports: ports.clone(),
+            name: hole.named().map(|named| named.name.clone()),
+        };
+        let Ok(checked) = Checked::of_name(sessions, policies, session, opened, &terms) else {
             return false;
         };
         let spec = ports.first().copied();
         let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
-        // The yes was for a `confirm`: another address of the name does not lift a `read-only`, nor a person's no.
+        // The yes was for a `confirm`, and for the rules that were shown: another address of the name lifts no `read-only`, no
+        // other rule, nor a person's no.
         let lifts = checked.can_be_read && !reaches.read_only;
-        if lifts || self.is_refused_at(session, to, &spec) {
+        let is_same = |all: &BTreeSet<Lifted>| checked.lifts.is_subset(all);
+        let is_other = !reaches.lifts.as_ref().is_none_or(is_same);
+        if lifts || is_other || self.is_refused_at(session, to, &spec) {
             return false;
         }
         let most = after(clock::now(), checked.time);
@@ -202,18 +197,8 @@ impl State {
     fn is_refused_at(&self, session: SessionId, to: Address, spec: &PortSpec) -> bool {
         let now = clock::now();
         let outermost = self.sessions.outermost(session);
-        let at = Prefix::host(to);
-        let sessions = std::iter::once(session).chain(outermost);
-        let keys = sessions.map(|session| RequestKey {
-            session,
-            destination: to,
-            protocol: spec.protocol,
-            port: spec.low,
-            http: None,
-            question: None,
-        });
-        keys.into_iter()
-            .any(|key| self.requests.has_refused_in(&key, &at, now))
+        let mut sessions = std::iter::once(session).chain(outermost);
+        sessions.any(|session| self.requests.has_refused_at(session, to, spec, now))
     }
 
     /// Open holes as people see them: one for a name by that, with the addresses that it has had.

@@ -21,7 +21,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, Connection, NamedKey, PolicyId, Protocol, SessionId, Verdict, named_verdict, said_of,
+    Address, BootTime, Connection, Learned, Named, NamedKey, PolicyId, Protocol, SessionId,
+    Verdict, named_verdict, said_of,
 };
 use guard_datapath::Datapath;
 use guard_policy::{
@@ -484,18 +485,38 @@ impl Policies {
         policies.any(InForce::speaks_of_names)
     }
 
-    /// The verdict of the policy in a slot on an address that the session knows by names; `None` if it knows none.
+    /// Every verdict of the policy in a slot on an address that the session knows by names, or would know by `name` if it
+    /// asked for that; `None` if there are no names.
     #[must_use]
-    pub fn judge_known(
+    pub fn over_known(
         &self,
         subject: Subject<'_>,
         slot: PolicyId,
-        to: Address,
-        protocol: Protocol,
-        port: u16,
-    ) -> Option<Judged<'_>> {
+        (to, name): (&Prefix, Option<&str>),
+        ports: &[PortSpec],
+    ) -> Option<Coverage<'_>> {
         let policy = self.slots.get(&slot)?;
-        self.judge_by_names(subject, (slot, policy), to, protocol, port)
+        let key = NamedKey::new(subject.session?, slot, to.address());
+        let now = clock::now();
+        let known = self.known.patterns(&key);
+        let asked = name.and_then(|name| known_names::pattern_of(&policy.compiled, name));
+        let named = match asked {
+            None => known.or(name.map(|_| Named::default()))?,
+            Some(pattern) => {
+                let until = BootTime(u64::MAX);
+                known
+                    .unwrap_or_default()
+                    .with(&key, Learned { pattern, until }, now)?
+            }
+        };
+        let (policy, compiled) = (&policy.policy, &policy.compiled);
+        Some(policy::over_known(
+            policy,
+            compiled,
+            to,
+            ports,
+            (&named, now),
+        ))
     }
 
     /// The verdict of a policy on an address that the session knows by names; `None` if it knows none.

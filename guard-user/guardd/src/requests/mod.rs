@@ -227,7 +227,7 @@ impl Requests {
     pub fn join(&mut self, key: &RequestKey) -> Option<String> {
         let known = self.find_mut(key)?;
         let id = known.shown.id.clone();
-        if known.add(key.destination, None) || known.add_name(key, None) {
+        if known.add(key.destination, None) || known.add_name(key, None, None) {
             self.version += 1;
             self.grown.insert(id.clone());
         }

@@ -5,7 +5,10 @@ use guard_policy::Prefix;
 use guard_proto as proto;
 
 use super::{
-    MAX_PROGRAMS, MAX_WARNINGS, RequestKey, bursts::Burst, questions::NameBurst, series::Series,
+    MAX_PROGRAMS, MAX_WARNINGS, RequestKey,
+    bursts::Burst,
+    questions::{NameBurst, Program},
+    series::Series,
 };
 
 /// A request that is pending: it waits for an approver's answer.
@@ -81,7 +84,8 @@ impl Pending {
     /// Merges another request into this burst.
     pub(super) fn absorb(&mut self, other: Self) {
         let id = other.shown.id.clone();
-        if !self.add_name(&other.key, Some(id.clone())) {
+        let by = Program::of(&other.shown);
+        if !self.add_name(&other.key, Some(id.clone()), Some(by)) {
             self.add(other.key.destination, Some(id));
         }
         if let Some(question) = &other.shown.question {

@@ -25,6 +25,36 @@ const DNS: u16 = 53;
 struct Member {
     name: String,
     id: Option<String>,
+    /// Who asked for it; none: who asked for one that came later is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<Program>,
+}
+
+/// The program that a request is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Program {
+    pid: Option<u32>,
+    comm: Option<String>,
+    exe: Option<String>,
+    command: Vec<String>,
+}
+
+impl Program {
+    pub(super) fn of(shown: &proto::Request) -> Self {
+        Self {
+            pid: shown.pid,
+            comm: shown.comm.clone(),
+            exe: shown.exe.clone(),
+            command: shown.command.clone(),
+        }
+    }
+
+    fn put(self, shown: &mut proto::Request) {
+        shown.pid = self.pid;
+        shown.comm = self.comm;
+        shown.exe = self.exe;
+        shown.command = self.command;
+    }
 }
 
 /// Many names below one zone that are asked about together.
@@ -55,12 +85,12 @@ impl NameBurst {
     }
 
     /// Adds a name, and the id of the request about it. Returns whether it is new. All of the zone is no name.
-    fn add(&mut self, name: &str, id: Option<String>) -> bool {
+    fn add(&mut self, name: &str, id: Option<String>, by: Option<Program>) -> bool {
         let is_known = self.members.iter().any(|member| member.name == name);
         let is_new = !is_known && !name.starts_with("*.") && self.members.len() < MOST;
         if is_new {
             let name = name.to_owned();
-            self.members.push(Member { name, id });
+            self.members.push(Member { name, id, by });
         }
         is_new
     }
@@ -183,11 +213,16 @@ impl Pending {
     }
 
     /// Adds a name to a burst of them. Returns whether it is new.
-    pub(super) fn add_name(&mut self, key: &RequestKey, id: Option<String>) -> bool {
+    pub(super) fn add_name(
+        &mut self,
+        key: &RequestKey,
+        id: Option<String>,
+        by: Option<Program>,
+    ) -> bool {
         let (Some(names), Some(name)) = (&mut self.names, key.question.as_deref()) else {
             return false;
         };
-        let is_new = names.add(name, id);
+        let is_new = names.add(name, id, by);
         if is_new {
             self.show_names();
         }
@@ -226,11 +261,15 @@ impl Pending {
         let first = burst.members.first()?.clone();
         let own = first.id.filter(|own| alone && *own != self.shown.id);
         let key = RequestKey::of_name(self.key.session, &first.name);
+        let own_key = self.key.clone();
         let mut left = Self {
             key,
             names: (!alone).then_some(burst),
             ..self
         };
+        if left.key != own_key {
+            first.by.unwrap_or_default().put(&mut left.shown);
+        }
         left.shown.id = own.unwrap_or(new);
         left.shown.burst = None;
         left.shown.destination.host = Some(first.name.clone());
@@ -283,7 +322,8 @@ impl Requests {
         let mut root = merged.next()?;
         root.names = Some(NameBurst::over(zone));
         let (key, request) = (root.key.clone(), root.shown.id.clone());
-        root.add_name(&key, Some(request.clone()));
+        let by = Program::of(&root.shown);
+        root.add_name(&key, Some(request.clone()), Some(by));
         let mut others = Vec::new();
         for other in merged {
             others.push(other.shown.id.clone());
@@ -454,6 +494,34 @@ mod tests {
         assert!(table.get("r1").is_none() && table.get("r4").is_some());
         table.settle_names(SessionId(1), "*.evil.example");
         assert!(table.pending().is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_burst_has_the_program_of_a_name_that_is_left() {
+        let mut table = Requests::without_files(100);
+        for id in 1..=5 {
+            let key = RequestKey::of_name(SessionId(1), &host(id));
+            let whose = (1000, SessionId(1));
+            let Ok(_) = table.note(key.clone(), whose, BootTime(SECOND), || {
+                Ok::<_, Infallible>(proto::Request {
+                    question: Some(question(&host(id), "A")),
+                    pid: Some(id),
+                    command: vec!["dig".to_owned(), host(id)],
+                    ..shown(id)
+                })
+            });
+            table.gather_names(&key, BootTime(SECOND));
+        }
+        let asked = |table: &Requests, id: &str| {
+            let shown = &table.get(id).unwrap().shown;
+            (shown.pid, shown.command.last().cloned())
+        };
+        assert_eq!(asked(&table, "r1"), (Some(1), Some(host(1))));
+        table.take_names("r1", &[host(1)], Some("r9".to_owned()));
+        assert_eq!(asked(&table, "r9"), (Some(2), Some(host(2))));
+        // Of one that came later only the name is kept.
+        table.take_names("r9", &[host(2), host(3), host(4)], Some("r10".to_owned()));
+        assert_eq!(asked(&table, "r10"), (None, None));
     }
 
     #[test]

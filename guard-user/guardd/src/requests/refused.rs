@@ -1,7 +1,7 @@
 //! A person's no to a request: what it holds for, and for how long.
 
-use guard_common::{BootTime, SessionId};
-use guard_policy::Prefix;
+use guard_common::{Address, BootTime, SessionId};
+use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 
 use super::{MAX_MUTED, MAX_WIDE, Requests, bursts::Burst, key::RequestKey};
@@ -61,6 +61,26 @@ impl Requests {
         let mut wide = self.wide.iter();
         muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
             || wide.any(|one| counts(&one.key, &one.no) && prefix.meets(&one.burst.prefix()))
+    }
+
+    /// Whether a person has said no to a session about connections to an address by any of some ports.
+    #[must_use]
+    pub fn has_refused_at(
+        &self,
+        session: SessionId,
+        to: Address,
+        ports: &PortSpec,
+        now: BootTime,
+    ) -> bool {
+        let counts = |key: &RequestKey, no: &Refused| {
+            let at = PortSpec::one(key.protocol, key.port);
+            let is_of = key.session == session && key.is_connection();
+            is_of && no.until > now && ports.intersection(&at).is_some()
+        };
+        let mut muted = self.muted.iter();
+        let mut wide = self.wide.iter();
+        muted.any(|(key, no)| key.destination == to && counts(key, no))
+            || wide.any(|one| one.burst.prefix().covers(&to) && counts(&one.key, &one.no))
     }
 
     /// The HTTP requests of a session to which a person has said no, while the no holds.

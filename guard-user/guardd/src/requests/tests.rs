@@ -3,6 +3,7 @@
 use std::{convert::Infallible, net::IpAddr, rc::Rc};
 
 use guard_common::Protocol;
+use guard_policy::PortSpec;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -135,6 +136,31 @@ fn whoever_waits_is_said_to_until_nobody_does() {
     assert!(!table.to_keep()[0].1.shown.held);
     table.hold("r1", None);
     assert!(!table.get("r1").unwrap().shown.held);
+}
+
+#[test]
+fn a_no_at_any_port_of_a_range_is_found() {
+    let mut table = Requests::without_files(10);
+    let no = key(1, 1);
+    let (session, to, at) = (no.session, no.destination, no.port);
+    let other = key(1, 2).destination;
+    table.mute(no, shown(9), BootTime(100));
+    let refused = |to, low, high, now| {
+        let ports = PortSpec {
+            protocol: Protocol::TCP,
+            low,
+            high,
+        };
+        table.has_refused_at(session, to, &ports, BootTime(now))
+    };
+    assert!(refused(to, at, at, 99));
+    assert!(refused(to, 1, at, 99) && refused(to, at, u16::MAX, 99));
+    assert!(!refused(to, at + 1, u16::MAX, 99) && !refused(to, 1, at - 1, 99));
+    assert!(!refused(other, 1, u16::MAX, 99));
+    assert!(!refused(to, 1, u16::MAX, 100));
+    let all = PortSpec::all(Protocol::ANY);
+    assert!(table.has_refused_at(session, to, &all, BootTime(99)));
+    assert!(!table.has_refused_at(SessionId(7), to, &all, BootTime(99)));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
+use guard_probe::attempts as probe;
 use guard_proto::{
     self as proto, MAX_FRAME, Run, Started,
     record::{Field, SessionStart},
@@ -467,6 +468,9 @@ impl State {
         let live = self.sessions.live(id);
         let parent = live.and_then(|live| live.about.parent);
         let assigned = live.and_then(|live| live.about.assigned);
+        let policy = live.and_then(|live| self.policies.get(*live.chain.first()?));
+        // By its text: what anybody can call a policy hides nothing.
+        let is_trial = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
         let record = SessionStart {
             name: session.name.clone().into(),
             policy: session.policy.clone().into(),
@@ -475,6 +479,10 @@ impl State {
             command: session.command.clone().into(),
             assigned: assigned.map_or(Field::Absent, |by| by.as_str().into()),
             observed: match session.observed {
+                true => true.into(),
+                false => Field::Absent,
+            },
+            trial: match is_trial && !session.observed {
                 true => true.into(),
                 false => Field::Absent,
             },

@@ -22,6 +22,16 @@ fn shipped_policies_are_right() {
 }
 
 #[test]
+fn a_rule_for_a_name_beside_those_that_ship_is_warned_of_by_nothing() {
+    let rule =
+        "\n[[rule]]\nname = \"mine\"\nto = [\"db.prod.example.com\"]\naction = \"confirm\"\n";
+    for (name, text) in SHIPPED {
+        let parsed = parse(&format!("{name}.toml"), &format!("{text}{rule}")).unwrap();
+        assert_eq!(parsed.warnings, [], "{name}");
+    }
+}
+
+#[test]
 fn the_examples_of_the_reference_are_right() {
     let mut tried = 0;
     for block in REFERENCE.split("\n```toml").skip(1) {

@@ -374,6 +374,62 @@ fn names_that_hold_less_than_they_seem_to_are_warned_of() {
 }
 
 #[test]
+fn what_changes_nothing_is_warned_of() {
+    let said = |text: &str| -> Vec<_> {
+        let warnings = parse("test.toml", text).unwrap().warnings;
+        warnings.into_iter().map(|one| one.message).collect()
+    };
+    let private =
+        "`private` is about names below a wildcard, and `to` has none: it changes nothing here";
+    let rule = |to: &str, is: bool| {
+        format!("[[rule]]\nto = [{to}]\naction = \"confirm\"\nprivate = {is}\n")
+    };
+    for (to, is, wanted) in [
+        ("\"db.example.com\"", true, &[private][..]),
+        ("\"10.0.0.0/8\"", true, &[private]),
+        ("\"*.example.com\"", true, &[]),
+        ("\"10.0.0.0/8\", \"*.example.com\"", true, &[]),
+        ("\"10.0.0.0/8\"", false, &[]),
+    ] {
+        assert_eq!(said(&rule(to, is)), wanted, "{to} {is}");
+    }
+    let search = "`search` is about names that a person would be asked about, and nobody is: it changes nothing here";
+    for (names, wanted) in [
+        ("", &[search][..]),
+        ("names = \"any\"", &[search]),
+        ("names = \"rules\"", &[search]),
+        ("names = \"ask\"", &[]),
+    ] {
+        let text = format!("[dns]\n{names}\nsearch = \"silent\"\n");
+        assert_eq!(said(&text), wanted, "{names}");
+    }
+    assert_eq!(said("[dns]\nnames = \"any\"\n"), [""; 0]);
+}
+
+#[test]
+fn names_that_are_not_written_so_say_how() {
+    let said = |to: &str| {
+        let text = format!("[[rule]]\nto = [\"{to}\"]\naction = \"allow\"\n");
+        let found = parse("test.toml", &text).unwrap_err();
+        assert_eq!(found.len(), 1);
+        (found[0].message.clone(), found[0].help.clone().unwrap())
+    };
+    for name in ["*.example.com", "db.example.com"] {
+        let (message, help) = said(&format!("{name}:443"));
+        assert_eq!(message, format!("`{name}:443` has a port in it"));
+        assert_eq!(
+            help,
+            format!("write `{name}`, and `ports = [\"tcp/443\"]` in the rule")
+        );
+    }
+    for to in ["foo.*.com", "*foo.example.com", "foo*", "*.*.example.com"] {
+        let (message, help) = said(to);
+        assert!(message.ends_with("is not a wildcard name"), "{message}");
+        assert!(help.contains("as in `*.prod.example.com`"), "{help}");
+    }
+}
+
+#[test]
 fn too_many_port_ranges() {
     let ports =
         |from: u16| -> Vec<_> { (0..40).map(|n| format!("tcp/{}", from + 2 * n)).collect() };

@@ -9,7 +9,7 @@ use proptest::{prelude::*, sample::select};
 use super::{
     super::{
         compile::{Compiled, compile},
-        explain::explain,
+        explain::{explain, explain_known},
         group::Group,
         model::{Environment, Policy, Rule},
         name::{DomainName, Pattern},
@@ -113,6 +113,58 @@ fn a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned() {
     // A name lifts no `deny`.
     let closed = "198.51.100.7";
     assert_eq!(said(&["api.forge.example"], closed, 443), Verdict::Deny);
+}
+
+#[test]
+fn what_is_explained_of_a_known_address_is_what_the_kernel_half_does() {
+    let text = format!(
+        "{LIST}\n[[rule]]\nname = \"net\"\nto = [\"203.0.113.0/24\"]\nports = [\"tcp/20-500\", \"udp\"]\naction = \"confirm\"\n"
+    );
+    let policy = policy(&text);
+    let compiled = compile(&policy, &judging()).unwrap();
+    let names = ["ssh.forge.example", "api.forge.example", "a.inside.example"];
+    for at in ["203.0.113.7", "198.51.100.7", "192.0.2.200", "10.1.2.3"] {
+        for names in [&[][..], &names[..1], &names[1..2], &names[2..], &names] {
+            let named = known(&compiled, names);
+            let explained = |now, ports: &[PortSpec]| {
+                let to = at.parse().unwrap();
+                let known = (&named, BootTime(now));
+                explain_known(&policy, &compiled, &judging(), &to, ports, known)
+            };
+            for (now, protocol, port) in [1, 11].into_iter().flat_map(|now| {
+                let tcp = [0, 19, 20, 22, 23, 80, 443, 444, 500, 501, 65535];
+                let tcp = tcp.map(|port| (now, Protocol::TCP, port));
+                tcp.into_iter()
+                    .chain([(now, Protocol::UDP, 443), (now, Protocol::ICMP, 0)])
+            }) {
+                let to = Connection::new(to(at, 0).to, protocol, port);
+                let wanted = decided(&compiled, names, &to, now);
+                let all = explained(now, &[]);
+                let named = all
+                    .iter()
+                    .find(|one| one.ports.iter().any(|spec| spec.covers(protocol, port)));
+                let rest = || all.iter().find(|one| one.ports.is_empty());
+                let found = named.or_else(rest).unwrap();
+                assert_eq!(
+                    found.verdict,
+                    wanted.verdict.as_str(),
+                    "{at} {names:?} {port}"
+                );
+                let rule = policy.rule(wanted.rule).map(|rule| rule.name.clone());
+                assert_eq!(found.rule, rule, "{at} {names:?} {port}");
+                let alone = explained(now, &[PortSpec::one(protocol, port)]);
+                assert_eq!(alone.len(), 1);
+                assert_eq!(alone[0].verdict, wanted.verdict.as_str());
+            }
+        }
+    }
+    // A name says by which of its patterns.
+    let named = known(&compiled, &["api.forge.example"]);
+    let to = "203.0.113.7:443".parse().unwrap();
+    let known = (&named, BootTime(1));
+    let told = explain_known(&policy, &compiled, &judging(), &to, &[], known);
+    assert_eq!(told[0].destination, "203.0.113.7:443");
+    assert_eq!(told[0].matched.as_deref(), Some("*.forge.example"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use self::{
     text::toml,
 };
 
-use super::decisions::{ConnectionDecision, Decisions, Said};
+use super::decisions::{ConnectionDecision, Decisions, NameDecision, Said};
 
 /// Rules that are offered.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -94,6 +94,7 @@ pub fn suggest(decisions: &Decisions) -> Suggestion {
     for (areas, said) in [(no, Said::No), (yes, Said::Yes), (reads, Said::Reads)] {
         rules.extend(joined(areas, said));
     }
+    rules.extend(named(&decisions.names));
     for ((to, ports), requests) in http.by_place {
         rules.push(http_rule(to, ports, requests));
     }
@@ -175,6 +176,33 @@ fn joined(areas: Vec<Area>, said: Said) -> Vec<SuggestedRule> {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
+        }
+    });
+    rules.collect()
+}
+
+/// One rule for each name and its ports. A yes to everything is a yes to reads, too.
+fn named(decisions: &[NameDecision]) -> Vec<SuggestedRule> {
+    let mut by_name: BTreeMap<_, Vec<&NameDecision>> = BTreeMap::new();
+    for one in decisions {
+        by_name.entry((&one.name, one.ports)).or_default().push(one);
+    }
+    let rules = by_name.into_iter().map(|((name, ports), all)| {
+        let reads = all.iter().all(|one| one.reads);
+        let (action, word) = if reads {
+            ("read-only", "read")
+        } else {
+            ("allow", "allowed")
+        };
+        let meant = all.into_iter().filter(|one| one.reads == reads);
+        let at = ports.map(|ports| format!(" {ports}")).unwrap_or_default();
+        SuggestedRule {
+            name: format!("{word} {name}{at}"),
+            to: vec![name.clone()],
+            ports: ports.iter().map(ToString::to_string).collect(),
+            action,
+            http: Vec::new(),
+            why: meant.map(|one| one.why.clone()).collect(),
         }
     });
     rules.collect()

@@ -70,6 +70,46 @@ fn an_answer_to_a_burst_is_for_what_it_opened_or_refused() {
 }
 
 #[test]
+fn a_yes_for_a_name_becomes_a_rule_for_the_name() {
+    let name = json!({"name": "api.example.com"});
+    let records = [
+        answered("r1", "yes", &shown("192.0.2.10", 443, Value::Null)),
+        opened("h1", Some("r1"), name.clone()),
+        opened(
+            "h2",
+            None,
+            json!({"name": "db.example.com", "ports": "tcp/5432"}),
+        ),
+        // Of the address alone, and a no.
+        answered("r2", "yes", &shown("192.0.2.11", 443, Value::Null)),
+        opened("h3", Some("r2"), json!({"destination": "192.0.2.11/32"})),
+        answered("r1", "no", &shown("192.0.2.12", 443, Value::Null)),
+    ];
+    let suggestion = suggested(&records);
+    let rules = suggestion.rules.iter();
+    let rules: Vec<_> = rules
+        .map(|rule| (rule.action, rule.to.join(","), rule.ports.join(",")))
+        .collect();
+    let rule = |action, to: &str, ports: &str| (action, to.to_owned(), ports.to_owned());
+    assert_eq!(
+        rules,
+        [
+            rule("deny", "192.0.2.12", "tcp/443"),
+            rule("allow", "192.0.2.11", "tcp/443"),
+            rule("allow", "api.example.com", "tcp/443"),
+            rule("allow", "db.example.com", "tcp/5432"),
+        ]
+    );
+    assert!(suggestion.left_out.is_empty(), "{:?}", suggestion.left_out);
+    let reads = suggested(&[opened(
+        "h1",
+        None,
+        json!({"name": "api.example.com", "read_only": true}),
+    )]);
+    assert_eq!(reads.rules[0].action, "read-only");
+}
+
+#[test]
 fn answers_become_rules_with_their_reasons() {
     let records = [
         answered("r1", "yes", &shown("192.0.2.10", 443, Value::Null)),

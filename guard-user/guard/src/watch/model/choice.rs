@@ -36,6 +36,8 @@ pub(crate) enum What {
     Prefix,
     /// Reads over HTTP.
     Reads,
+    /// The address alone, and not the name that it is known by.
+    Address,
 }
 
 /// More digits make no sense, and fewer cannot overflow.
@@ -106,7 +108,7 @@ impl What {
             Self::Connections(_) => self.connections().is_some(),
             Self::Bytes(_) => self.bytes().is_some(),
             Self::Path { pattern, typing } => !typing && !pattern.is_empty(),
-            Self::Asked | Self::Writes | Self::Prefix | Self::Reads => true,
+            Self::Asked | Self::Writes | Self::Prefix | Self::Reads | Self::Address => true,
         }
     }
 
@@ -122,7 +124,7 @@ impl What {
             writes: *self == Self::Writes,
             prefix: *self == Self::Prefix,
             tried: tried.filter(|_| *self != Self::Prefix),
-            address: false,
+            address: *self == Self::Address,
             terms: HoleTerms {
                 seconds: Some(seconds),
                 connections: self.connections(),

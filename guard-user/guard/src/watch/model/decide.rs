@@ -22,7 +22,7 @@ impl Model {
             'o' => self.take_offer(at),
             'n' => self.say_no(NOT_NOW, at),
             'N' => self.say_no(NOT_TODAY, at),
-            'c' | 's' | 'p' | 'w' | 'r' => {
+            'c' | 's' | 'p' | 'w' | 'r' | 'i' => {
                 self.choose(c, at);
                 Vec::new()
             }
@@ -93,6 +93,13 @@ impl Model {
         let Some(subject) = self.answerable(at) else {
             return;
         };
+        if subject.request.question.is_some() && "csri".contains(c) {
+            return self.tell_why(
+                &subject,
+                "a question for a name, and a yes to one has a time alone",
+            );
+        }
+        let is_named = subject.request.named.is_some() && subject.request.burst.is_none();
         let what = match (c, &subject.request.http) {
             ('c', _) => What::Connections("1".to_owned()),
             ('s', _) => What::Bytes("1MiB".to_owned()),
@@ -103,6 +110,8 @@ impl Model {
             ('p', None) if subject.request.burst.is_some() => What::Prefix,
             ('w', Some(_)) => What::Writes,
             ('r', None) => What::Reads,
+            ('i', None) if is_named => What::Address,
+            ('i', None) => return self.tell_why(&subject, "about no address that has a name"),
             (_, None) => return self.tell_why(&subject, "no HTTP request"),
             (_, Some(_)) => return self.tell_why(&subject, "an HTTP request"),
         };

@@ -24,6 +24,20 @@ fn http(id: &str) -> Request {
     }
 }
 
+fn named(id: &str) -> Request {
+    Request {
+        named: Some(guard_proto::NameTold {
+            name: "api.example.com".to_owned(),
+            cname: None,
+            pid: None,
+            comm: None,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            also: Vec::new(),
+        }),
+        ..request(id)
+    }
+}
+
 /// A screen that shows these requests, and has for a while at 1000 ms.
 fn showing(requests: &[Request]) -> Model {
     let mut model = Model::new(true);
@@ -785,5 +799,39 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_yes_may_be_for_the_address_alone_where_it_has_a_name() {
+    let mut model = showing(&[named("r1")]);
+    press(&mut model, 'i', 1000);
+    let sent = press(&mut model, 'y', 1000);
+    let sent = call(sent);
+    assert!(
+        matches!(sent, Some(Call::Approve { address: true, .. })),
+        "{sent:?}"
+    );
+    let mut model = showing(&[request("r1")]);
+    press(&mut model, 'i', 1000);
+    assert!(matches!(model.mode, Mode::Lists), "{:?}", model.mode);
+    assert!(model.notice.is_some());
+}
+
+#[test]
+fn a_question_for_a_name_is_not_counted() {
+    let question = Request {
+        question: Some(guard_proto::Question {
+            name: "x.evil.example".to_owned(),
+            types: vec!["TXT".to_owned()],
+            bytes: 14,
+        }),
+        ..request("r1")
+    };
+    for key in ['c', 's', 'r', 'i'] {
+        let mut model = showing(std::slice::from_ref(&question));
+        press(&mut model, key, 1000);
+        assert!(matches!(model.mode, Mode::Lists), "{key}");
+        assert!(model.notice.is_some(), "{key}");
     }
 }

@@ -77,6 +77,7 @@ impl View<'_> {
                 None => "all of its prefix".to_owned(),
             },
             What::Reads => "reads over HTTP alone".to_owned(),
+            What::Address => "this address alone, not the name".to_owned(),
         };
         let mut lines = self.fields(&[("yes to", said, Tone::Strong)], area, usize::MAX);
         lines.push(Line::default());

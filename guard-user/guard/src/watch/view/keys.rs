@@ -20,6 +20,7 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ),
     ("s", "yes to so many bytes: a size, then f, y or h"),
     ("r", "yes to reads over HTTP alone: then f, y or h"),
+    ("i", "of a name: yes to this address alone: then f, y or h"),
     (
         "p",
         "many addresses: yes to all of their prefix. HTTP: yes to all with this method and a path like it: edit it, Enter. Then f, y or h",
@@ -37,7 +38,10 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("a", "mark all of its session"),
     ("x", "close the hole under the cursor"),
     ("Enter", "details, all that is known; never an answer"),
-    ("Tab", "the next list: requests, holes, sessions, log"),
+    (
+        "Tab",
+        "the next list: requests, holes, sessions, log, reached",
+    ),
     (
         "Up Down",
         "move, as k and j do; PageUp, PageDown, Home, End",
@@ -117,8 +121,11 @@ fn answers(model: &Model) -> Vec<Key> {
     ]));
     if request.is_some_and(|request| request.http.is_some()) {
         keys.extend(plain(&[("p", "path"), ("w", "writes")]));
-    } else {
+    } else if request.is_some_and(|request| request.question.is_none()) {
         keys.extend(plain(&[("c", "count")]));
+    }
+    if request.is_some_and(|request| request.named.is_some() && request.burst.is_none()) {
+        keys.extend(plain(&[("i", "address alone")]));
     }
     if matches!(model.mode, Mode::Lists) && model.requests.len() > 1 {
         keys.extend(plain(&[("Space", "mark")]));

@@ -281,6 +281,7 @@ fn help_has_every_key() {
       c         yes to so many connections or requests: a number, then f, y or h
       s         yes to so many bytes: a size, then f, y or h
       r         yes to reads over HTTP alone: then f, y or h
+      i         of a name: yes to this address alone: then f, y or h
       p         many addresses: yes to all of their prefix. HTTP: yes to all with
                 this method and a path like it: edit it, Enter. Then f, y or h
       w         HTTP: yes to all that change something there: then f, y or h
@@ -290,13 +291,12 @@ fn help_has_every_key() {
       a         mark all of its session
       x         close the hole under the cursor
       Enter     details, all that is known; never an answer
-      Tab       the next list: requests, holes, sessions, log
+      Tab       the next list: requests, holes, sessions, log, reached
       Up Down   move, as k and j do; PageUp, PageDown, Home, End
       /         list only lines with some text; Esc lists all again
       b         the bell for new requests, on or off
       ^L ^Z     draw the screen anew; suspend, until fg
       q ^C      quit; requests go on waiting
-
 
     Down more  Esc back
     "#);

@@ -1,0 +1,222 @@
+//! What holds under a session: by its policies, by the names that it knows addresses by, and by its holes.
+
+use guard_common::{BootTime, NamedKey, PolicyId, Protocol, SessionId, Verdict};
+use guard_datapath::LiveHole;
+use guard_policy::{
+    self as policy, Destination, DnsNames, DomainName, Environment, PortSpec, Prefix,
+};
+use guard_proto::{Explanation, Explanations, KnownAddress};
+use guard_sys::clock::{self, Clocks};
+
+use crate::{
+    control::{
+        explain::{explained, opened, stricter, strictness, through, told},
+        failure::CallError,
+        ids,
+    },
+    policies::Subject,
+    sessions::Session,
+    state::State,
+};
+
+impl State {
+    /// Under a session's policies and holes.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if no address is known for the destination.
+    pub fn explain(
+        &self,
+        session: SessionId,
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Result<Explanations, CallError> {
+        let Some(session) = self.sessions.live(session) else {
+            return Err(ids::no_session(&ids::session(session)));
+        };
+        let now = self.environment();
+        let own = self.datapath.holes()?;
+        let own: Vec<_> = own
+            .iter()
+            .filter(|hole| hole.session == session.cgroup.id)
+            .collect();
+        let mut strictest = Vec::new();
+        for place in self.places_of(session, to) {
+            self.recall_place(session, &place)?;
+            strictest.extend(self.explained_by_all(session.subject(), &now, &place, ports));
+        }
+        for one in &mut strictest {
+            if let Some((hole, verdict)) = opened(&own, one, ports) {
+                verdict.as_str().clone_into(&mut one.verdict);
+                one.hole = Some(ids::hole(hole.entry.id));
+            }
+        }
+        let mut told = told(to, strictest)?;
+        if let policy::Target::Name(name) = &to.target {
+            let known = self.told_of(session, name.as_str(), &to.ports(ports), &own);
+            let question = known.is_empty().then(|| self.held_question(session, name));
+            let question = question.flatten();
+            for one in &mut told.explanations {
+                one.name = Some(name.as_str().to_owned());
+                one.known.clone_from(&known);
+                if let Some(question) = &question {
+                    held_back(one, question);
+                }
+            }
+        }
+        Ok(told)
+    }
+
+    /// The addresses that a session knows of a name, as destinations; the destination itself where it is something else.
+    fn places_of(&self, session: &Session, to: &Destination) -> Vec<Destination> {
+        let policy::Target::Name(name) = &to.target else {
+            return vec![to.clone()];
+        };
+        let known = self.policies.known_names();
+        let known = known.addresses_of(session.cgroup.id, name.as_str(), clock::now());
+        let mut places: Vec<_> = known
+            .map(|(address, _)| Destination {
+                target: policy::Target::Prefix(Prefix::host(address)),
+                port: to.port,
+            })
+            .collect();
+        if places.is_empty() {
+            places.push(to.clone());
+        }
+        places.sort_by_key(ToString::to_string);
+        places
+    }
+
+    /// Reads from the kernel by which names the session knows an address.
+    fn recall_place(&self, session: &Session, to: &Destination) -> Result<(), CallError> {
+        match &to.target {
+            policy::Target::Prefix(prefix) if prefix.is_host() => {
+                let address = prefix.address();
+                self.policies
+                    .recall_names(&self.datapath, session.subject(), address)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What becomes of a question for a name that no rule names, where it does not just leave: the strictest of its policies.
+    fn held_question(&self, session: &Session, name: &DomainName) -> Option<Question> {
+        let policies = session.chain.iter();
+        let policies = policies.filter_map(|slot| self.policies.get(*slot));
+        let unnamed = policies.filter(|policy| {
+            policy.speaks_of_names() && policy.compiled.pattern_of(name).is_none()
+        });
+        let judged = unnamed.map(|policy| (policy.policy.names_asked(), policy));
+        let held = judged.filter(|(names, _)| *names != DnsNames::Any);
+        let (names, policy) = held.max_by_key(|(names, _)| *names == DnsNames::Rules)?;
+        let id = session.cgroup.id;
+        let is_open = self.holes.lets_ask(id, name.as_str(), clock::now());
+        (!is_open || names == DnsNames::Rules).then(|| Question {
+            names,
+            policy: policy.policy.name.clone(),
+            file: policy.policy.file.clone(),
+        })
+    }
+
+    /// Under one policy of a session, for an address that the session knows by names; `None` if it knows none.
+    fn explained_known(
+        &self,
+        subject: Subject<'_>,
+        slot: PolicyId,
+        now: &Environment,
+        (to, ports): (&Destination, &[PortSpec]),
+    ) -> Option<Vec<policy::Explanation>> {
+        let policy = self.policies.get(slot)?;
+        let policy::Target::Prefix(prefix) = &to.target else {
+            return None;
+        };
+        let address = Some(prefix.address()).filter(|_| prefix.is_host())?;
+        let key = NamedKey::new(subject.session?, slot, address);
+        let named = self.policies.known_names().patterns(&key)?;
+        let known = (&named, clock::now());
+        let (policy, compiled) = (&policy.policy, &policy.compiled);
+        Some(policy::explain_known(
+            policy, compiled, now, to, ports, known,
+        ))
+    }
+
+    /// The addresses that a session was told of a name, and what holds for the first of some ports there.
+    fn told_of(
+        &self,
+        session: &Session,
+        name: &str,
+        ports: &[PortSpec],
+        holes: &[&LiveHole],
+    ) -> Vec<KnownAddress> {
+        let spec = match ports.first() {
+            Some(spec) if spec.protocol != Protocol::ANY => *spec,
+            Some(spec) => PortSpec::one(Protocol::TCP, spec.low),
+            None => PortSpec::one(Protocol::TCP, HTTPS),
+        };
+        let known = self.policies.known_names();
+        // Those whose time is over, too: each is shown with that.
+        let known = known.addresses_of(session.cgroup.id, name, BootTime(0));
+        let known = known.map(|(address, until)| {
+            let judged = self
+                .policies
+                .judge(session.subject(), address, spec.protocol, spec.low);
+            let verdict = judged.map_or(Verdict::Deny, |judged| judged.verdict);
+            let is_over = |hole: &LiveHole| {
+                hole.connections_left != Some(0)
+                    && hole.entry.covers(&address, spec.protocol, spec.low)
+            };
+            let verdict = through(holes, verdict, is_over).map_or(verdict, |(_, verdict)| verdict);
+            KnownAddress {
+                address: address.to_ip().to_string(),
+                until: Clocks::read().calendar(until),
+                verdict: verdict.as_str().to_owned(),
+            }
+        });
+        known.collect()
+    }
+
+    /// Under a session's chain of policies.
+    fn explained_by_all(
+        &self,
+        subject: Subject<'_>,
+        now: &Environment,
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Vec<policy::Explanation> {
+        let of_each = subject.chain.iter().filter_map(|slot| {
+            let known = self.explained_known(subject, *slot, now, (to, ports));
+            known.or_else(|| Some(explained(self.policies.get(*slot)?, now, to, ports)))
+        });
+        of_each.reduce(stricter).unwrap_or_default()
+    }
+}
+
+/// A question that does not leave just so.
+struct Question {
+    names: DnsNames,
+    policy: String,
+    file: String,
+}
+
+/// Has an answer say what becomes of the question: without one there is no address to connect to.
+fn held_back(one: &mut Explanation, question: &Question) {
+    let (verdict, words) = match question.names {
+        DnsNames::Rules => (Verdict::Deny, NOT_NAMED),
+        _ => (Verdict::Confirm, ASKED_ABOUT),
+    };
+    one.question = Some(words.to_owned());
+    if strictness(&one.verdict) < verdict.strictness() {
+        verdict.as_str().clone_into(&mut one.verdict);
+        (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
+        (one.hole, one.policy) = (None, question.policy.clone());
+        one.file = Some(question.file.clone());
+    }
+}
+
+/// What becomes of a question that no rule is about.
+const NOT_NAMED: &str = "refused: no rule names it, and the policy has [dns] names = \"rules\"";
+const ASKED_ABOUT: &str =
+    "a person is asked before it leaves: the policy has [dns] names = \"ask\"";
+
+/// The port that is meant where none is said, of an address that a session was told.
+const HTTPS: u16 = 443;

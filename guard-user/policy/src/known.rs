@@ -1,0 +1,119 @@
+//! What holds for an address that a session knows by names: a name counts as a rule for it, as the kernel half has it.
+
+use std::collections::BTreeSet;
+
+use guard_common::{
+    BootTime, Connection, DEFAULT_RULE, Named, PolicyId, PolicyVerdict, Protocol, RangeEntry,
+    named_verdict, prefix_flags, said_of,
+};
+
+use super::{compile::Compiled, parts::Part, ports::PortSpec, prefix::Prefix};
+
+/// A protocol that no policy speaks of (RFC 3692, for experiments): what holds for it holds for all that no rule's ports name.
+const UNNAMED: Protocol = Protocol(253);
+
+impl Compiled {
+    /// Who decides which of `ports` at an address that a session knows by these names. No ports means all.
+    pub(super) fn parts_known(
+        &self,
+        address: &Prefix,
+        named: &Named,
+        now: BootTime,
+        ports: &[PortSpec],
+    ) -> Vec<Part> {
+        let lookup = self.lookup();
+        let judged = |protocol, port| {
+            let to = Connection::new(address.address(), protocol, port);
+            let says = |pattern| said_of(&lookup, PolicyId(0), pattern, &to);
+            decided(&named_verdict(says, Some(named), now, false))
+        };
+        let ranges = self.ranges_known(address, named);
+        let all = [PortSpec::all(Protocol::ANY)];
+        let asked = if ports.is_empty() { &all[..] } else { ports };
+        let mut parts: Vec<Part> = Vec::new();
+        for spec in asked {
+            let rest = (spec.protocol == Protocol::ANY).then(|| judged(UNNAMED, spec.low));
+            for piece in pieces(spec, &ranges) {
+                let part = judged(piece.protocol, piece.low);
+                if rest.as_ref() != Some(&part) {
+                    add(&mut parts, part, piece);
+                }
+            }
+            // Without ports of its own it is about all that the others do not name.
+            parts.extend(rest);
+        }
+        parts
+    }
+
+    /// The port ranges of the address and of the patterns.
+    fn ranges_known(&self, address: &Prefix, named: &Named) -> Vec<RangeEntry> {
+        let of_address = self.longest(address).map(|(_, value)| value);
+        let patterns = named.patterns.iter().map(|learned| learned.pattern);
+        let of_names = patterns.filter_map(|pattern| self.value_of(pattern));
+        let values = of_address.into_iter().chain(of_names);
+        let ranges = values.flat_map(|value| self.ranges(value));
+        ranges.copied().collect()
+    }
+}
+
+/// Ports of which one range says the same as of all others in it.
+fn pieces(asked: &PortSpec, ranges: &[RangeEntry]) -> Vec<PortSpec> {
+    let protocols: BTreeSet<_> = match asked.protocol {
+        Protocol::ANY => ranges.iter().map(|range| range.protocol).collect(),
+        protocol => [protocol].into(),
+    };
+    let mut out = Vec::new();
+    for protocol in protocols {
+        let own = ranges
+            .iter()
+            .filter(|range| range.protocol.covers(protocol));
+        let bounds = own.flat_map(|range| [Some(range.low), range.high.checked_add(1)]);
+        let bounds = bounds
+            .flatten()
+            .filter(|port| (asked.low..=asked.high).contains(port));
+        let bounds: BTreeSet<_> = bounds.chain([asked.low]).collect();
+        let mut next = bounds.iter().skip(1);
+        for low in &bounds {
+            let high = next.next().map_or(asked.high, |next| next - 1);
+            out.push(PortSpec {
+                protocol,
+                low: *low,
+                high,
+            });
+        }
+    }
+    out
+}
+
+/// A verdict of the kernel half, for no ports yet.
+fn decided(verdict: &PolicyVerdict) -> Part {
+    Part {
+        ports: Vec::new(),
+        verdict: verdict.verdict,
+        by_sni: verdict.flags & prefix_flags::BY_SNI != 0,
+        rule: (verdict.rule != DEFAULT_RULE).then_some(verdict.rule),
+    }
+}
+
+/// Adds ports to the part that says the same of others, or a new part. What lies side by side becomes one.
+fn add(parts: &mut Vec<Part>, part: Part, piece: PortSpec) {
+    let same = |one: &&mut Part| {
+        let is_same = (one.verdict, one.by_sni, one.rule) == (part.verdict, part.by_sni, part.rule);
+        is_same && !one.ports.is_empty()
+    };
+    let Some(found) = parts.iter_mut().find(same) else {
+        parts.push(Part {
+            ports: vec![piece],
+            ..part
+        });
+        return;
+    };
+    match found.ports.last_mut() {
+        Some(last)
+            if last.protocol == piece.protocol && last.high.checked_add(1) == Some(piece.low) =>
+        {
+            last.high = piece.high;
+        }
+        _ => found.ports.push(piece),
+    }
+}
