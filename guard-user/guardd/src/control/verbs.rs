@@ -186,6 +186,10 @@ async fn approver(
             shared.with(|state| state.socket_refused(who, &session, (kept, &socket), by))?;
             one(&serde_json::json!({}))
         }
+        Call::Appeared { session, place } => {
+            shared.with(|state| state.appeared(who, &session, *place))?;
+            one(&serde_json::json!({}))
+        }
         Call::Status {} => {
             shared.doctor.want();
             one(&shared.with(|state| state.status()))

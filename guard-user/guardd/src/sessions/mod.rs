@@ -1,6 +1,7 @@
 //! The sessions: what the kernel knows of them, and what guardd keeps for people.
 
 pub mod adopt;
+mod appeared;
 pub mod arrivals;
 pub mod assign;
 pub mod create;
