@@ -144,7 +144,7 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unknown: bool,
     },
-    /// From a launcher: something that looks like production has come into reach while its command runs. Answer: `{}`.
+    /// From a launcher: something that looks like production has come into reach while its command runs. Answer: [`Appeared`].
     #[serde(rename = "org.guardd.Control.Appeared")]
     Appeared {
         /// Whose.
@@ -552,6 +552,14 @@ pub struct Started {
     /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_sockets: Vec<SocketName>,
+}
+
+/// Answer to [`Call::Appeared`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appeared {
+    /// Whether it is asked about from now on.
+    pub asks: bool,
 }
 
 /// What looks like production, and where it says so.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Daemon, Network, Output, V4};
+use guard_lab::{AGENT, Daemon, Network, Output, Production, V4};
 use serde_json::json;
 
 use super::{Lab, POLICY};
@@ -291,6 +291,60 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() {
     assert!((5..=64).contains(&count), "{count}");
     let text = project.lab.root(&["log", "--json"]).stdout;
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so() {
+    let mut project = Project::new("discover = { drift = \"ask\" }\n");
+    let _production = Production::start(&project.lab.network).unwrap();
+    let env = project.project.join(".env");
+    let settings = fs::read_to_string(&env).unwrap();
+    fs::remove_file(&env).unwrap();
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("run", 200, 60);
+    window.type_text(&format!("cd '{}'", project.project.display()));
+    window.press(&["Enter"]);
+    let run = ["run", "--policy", "open", "--hold", "0s", "--", "sh"];
+    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
+    window.guard(&guard);
+    let probe = project.lab.program("guard-lab");
+    let probe = |said: &str| {
+        window.type_text(&format!(
+            "clear; {probe} probe tcp {V4} 8080; echo said''{said}"
+        ));
+        window.press(&["Enter"]);
+        window.expect(&format!("said{said}\n"))
+    };
+    let screen = probe("first");
+    assert!(screen.contains("\"ok\":true"), "{screen}");
+
+    fs::write(&env, settings).unwrap();
+    chown(&env, Some(AGENT), Some(AGENT)).unwrap();
+    window.expect("came into reach: CACHE_URL  .env:1 (asks from now on)");
+    let screen = probe("second");
+    assert!(screen.contains("\"ok\":false"), "{screen}");
+    // guardd comes and goes, and it is as it was.
+    project.lab.daemon.stop().unwrap();
+    project.lab.daemon.start().unwrap();
+    let screen = probe("later");
+    assert!(screen.contains("\"ok\":false"), "{screen}");
+    let pending = project.lab.json(&["pending"]);
+    let request = &pending[0];
+    assert_eq!(
+        request["rule"],
+        format!("in reach: {V4} tcp/8080"),
+        "{pending}"
+    );
+    assert_eq!(request["policy"], "open", "{pending}");
+    let chain = request["chain"].as_array().unwrap();
+    assert_eq!(chain.len(), 1, "{pending}");
+    assert_eq!(chain[0]["verdict"], "confirm", "{pending}");
+    let id = request["id"].as_str().unwrap().to_owned();
+    project.lab.json(&["approve", &id]);
+    let screen = probe("third");
+    assert!(screen.contains("\"ok\":true"), "{screen}");
+    // Another session is none of it.
+    assert!(project.reaches("open"));
 }
 
 #[test]

@@ -16,18 +16,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use guard_discover::{Bounds, home_dirs, is_read};
 use guard_launch::Identity;
 use guard_policy::Parsed;
-use guard_proto::{Call, Place};
+use guard_proto::{Appeared, Call, Place};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
-use serde::Deserialize;
 
 use super::before::{Looked, looked, word};
 use super::items::{Discovered, InReach, seen};
 use crate::client::Client;
+use crate::error::CliError;
 use crate::person::Person;
-use crate::render::page::{COMMAND, Page};
+use crate::render::page::{COMMAND, GOOD, Page};
 
 /// What is written together is looked at together.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -78,10 +78,6 @@ struct Watched {
     /// Whether there are more.
     is_cut: bool,
 }
-
-/// An answer without anything in it.
-#[derive(Deserialize)]
-struct Recorded {}
 
 impl Drift {
     /// After what was found before the command, `since` then.
@@ -155,21 +151,21 @@ impl Drift {
 
     fn tell(&mut self, one: &InReach) {
         self.told += 1;
-        if self.told <= RECORDS {
-            let call = Call::Appeared {
-                session: self.session.clone(),
-                place: Box::new(recorded(one)),
-            };
-            // Without guardd there is nobody to record it.
-            let _ =
-                Client::connect(&self.socket).and_then(|mut client| client.call::<Recorded>(&call));
-        }
+        // Without guardd there is nobody to record it.
+        let asks = self.told <= RECORDS && self.record(one).is_ok_and(|answer| answer.asks);
         if self.is_shown && self.told <= LINES + 1 {
-            let page = line(one, self.told > LINES);
+            let page = line(one, asks, self.told > LINES);
             // The command may have the terminal as it is drawn.
             let text = page.as_str().replace('\n', "\r\n");
             let _ = anstream::stderr().write_all(format!("\r{text}").as_bytes());
         }
+    }
+
+    fn record(&self, one: &InReach) -> Result<Appeared, CliError> {
+        Client::connect(&self.socket)?.call(&Call::Appeared {
+            session: self.session.clone(),
+            place: Box::new(recorded(one)),
+        })
     }
 }
 
@@ -272,14 +268,17 @@ fn recorded(one: &InReach) -> Place {
 }
 
 /// What is said of a place; of one too many, that there are more.
-fn line(one: &InReach, is_too_many: bool) -> Page {
+fn line(one: &InReach, asks: bool, is_too_many: bool) -> Page {
     let mut page = Page::default();
     if is_too_many {
         page.text("guard: more came into reach that looks like production: ");
         page.styled(COMMAND, "guard discover").end();
         return page;
     }
-    let (style, word) = word(one);
+    let (style, word) = match asks {
+        true => (GOOD, "asks from now on"),
+        false => word(one),
+    };
     let found = one.found.first().map_or_else(String::new, seen);
     page.text(format_args!(
         "guard: {} looks like production and came into reach: {found} (",
@@ -297,8 +296,9 @@ mod tests {
     #[test]
     fn a_place_is_said_in_a_line_and_one_too_many_once() -> Tested {
         let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
-        insta::assert_snapshot!(line(&all.items[1], false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open)");
-        insta::assert_snapshot!(line(&all.items[1], true).plain(), @"guard: more came into reach that looks like production: guard discover");
+        insta::assert_snapshot!(line(&all.items[1], false, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open)");
+        insta::assert_snapshot!(line(&all.items[1], true, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (asks from now on)");
+        insta::assert_snapshot!(line(&all.items[1], false, true).plain(), @"guard: more came into reach that looks like production: guard discover");
         Ok(())
     }
 
