@@ -40,9 +40,9 @@ pub struct Config {
     pub answers: Answers,
     /// Whether nothing runs while a required row of `guard doctor` is not ok.
     pub strict: bool,
-    /// Whether `guard run --user root` is allowed: root of a user namespace, with no more rights than the user's.
+    /// Whether `guard run --user root` is allowed.
     pub run_as_root: bool,
-    /// Whether `guard run --observe` is allowed, under which what no rule names passes and is recorded.
+    /// Whether `guard run --observe` is allowed.
     pub observe: bool,
     /// What `guard run` looks for first.
     pub discover: Discover,
@@ -73,10 +73,10 @@ pub struct Answers {
     pub couriers: Option<Vec<String>>,
     /// How long a hole lasts at most that a signed yes opens
     pub max_for: Longest,
-    /// What may be opened: `one` (once, or one connection), `offers` (the times that the question offers, or less),
-    /// `prefix`, `path`, `writes`, `read-only`
+    /// What may be opened: `one` (once, or one connection), `offers` (the times that the question offers), `prefix`, `path`,
+    /// `writes`, `read-only`
     pub scopes: Vec<Scope>,
-    /// Whether an answer has to say a code that `guard pending` and `guard watch` show: `never`, `warned` (requests with
+    /// Whether an answer needs a code that `guard pending` and `guard watch` show: `never`, `warned` (requests with
     /// `beware`) or `always`
     pub code: Code,
     /// How many people have to sign a yes: a number, or numbers by the rule's name, as `{ "prod-*" = 2 }`
@@ -236,8 +236,8 @@ pub struct Metrics {
 pub struct Proxy {
     /// User to run it as: a name or uid, never root. Absent: `guard-proxy`, else `nobody`.
     pub user: Option<String>,
-    /// Up to 16 files of certificates (PEM) that read-only destinations may have, or be issued by, beside those that
-    /// this machine trusts. Read when the proxy is first needed.
+    /// Up to 16 files of certificates (PEM) of read-only destinations or their issuers, beside those that this machine
+    /// trusts.
     pub ca: Vec<PathBuf>,
 }
 
@@ -245,8 +245,8 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// Who looks at the first record where a rule says `tls = "name"`: `"proxy"`, or `"kernel"`, where it can. The kernel looks at what
-    /// a program hands over, and a program that means to can have TCP send bytes before that.
+    /// Who reads the first record under `tls = "name"`: `"proxy"`, or `"kernel"` where it can, which a program can evade
+    /// on purpose.
     pub gate: Gate,
 }
 

@@ -386,7 +386,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
     }
 }
 
-/// Does what is due, when it is: `State::tick` in `sessions/end.rs`.
+/// Does what is due, when it is: `State::tick` in `tick.rs`.
 async fn tick(shared: Rc<Shared>) {
     loop {
         let nap = shared.with(|state| state.tick());

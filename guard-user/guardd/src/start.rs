@@ -25,8 +25,8 @@ use crate::{
     config::{Config, Gate},
     control::failure::CallError,
     flows::Flows,
-    grants::{holes::Holes, names::NamedHoles},
     holds::Holds,
+    holes::known::Holes,
     machine::Machine,
     policies::{
         self, Policies,
@@ -214,8 +214,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
             shelves.names.clone(),
         ),
         sessions: Sessions::new(shelves.sessions.clone(), launchers),
-        holes: Holes::new(shelves.holes.clone()),
-        named: NamedHoles::new(shelves.named.clone()),
+        holes: Holes::new(shelves.holes.clone(), shelves.named.clone()),
         requests: Requests::new(
             config.max_requests,
             Followers::new(config.on_request.is_some() && config.on_request_answers),

@@ -24,11 +24,8 @@ use crate::{
         failure::CallError,
     },
     flows::{Flows, kept::KeptFlows},
-    grants::{
-        holes::{self, Holes},
-        names::{NamedHole, NamedHoles},
-    },
     holds::Holds,
+    holes::{hole::About, known::Holes, names::StoredName},
     machine::Machine,
     policies::{Policies, library::PolicyText, names::Names},
     proxy::Proxy,
@@ -46,11 +43,11 @@ pub struct Shelves {
     /// By a session's id.
     pub sessions: Shelf<sessions::About>,
     /// By a hole's id.
-    pub holes: Shelf<holes::About>,
+    pub holes: Shelf<About>,
     /// By a request's id.
     pub requests: Shelf<StoredRequest>,
     /// Holes for names, by their ids.
-    pub named: Shelf<NamedHole>,
+    pub named: Shelf<StoredName>,
     /// By the number of a slot.
     pub policies: Shelf<PolicyText>,
     /// The last answers of the name servers, under one key.
@@ -174,8 +171,6 @@ pub struct State {
     pub(crate) sessions: Sessions,
     /// The holes, and who opened each.
     pub(crate) holes: Holes,
-    /// The holes for names.
-    pub(crate) named: NamedHoles,
     /// The requests.
     pub(crate) requests: Requests,
     /// Answers from elsewhere.
@@ -186,7 +181,7 @@ pub struct State {
     pub(crate) holds: Holds,
     /// Listeners on this machine that sessions connect to.
     pub(crate) relays: Relays,
-    /// The proxy, and the permits.
+    /// The proxy.
     pub(crate) proxy: Proxy,
     /// The resolver.
     pub(crate) resolver: Resolver,

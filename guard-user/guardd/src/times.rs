@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use guard_common::BootTime;
 
+/// How long a hole lasts if the person gives no time.
+pub const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
+
 /// Whether `time` has passed since `since`.
 #[must_use]
 pub fn is_past(since: BootTime, time: Duration, now: BootTime) -> bool {

@@ -355,9 +355,9 @@ pub struct Passkey {
 pub struct Asked {
     /// The request's id.
     pub request: String,
-    /// The question's bytes, as text: JSON in the canonical form of RFC 8785.
+    /// The question's bytes, as text: JSON by RFC 8785.
     pub question: String,
-    /// SHA-256 of the bytes behind `guard question v1` and a newline, in base64url.
+    /// SHA-256 of `guard question v1`, a newline and the bytes, in base64url.
     pub hash: String,
 }
 
@@ -366,7 +366,7 @@ pub struct Asked {
 pub struct Taken {
     /// The request's id.
     pub request: String,
-    /// `yes`, `no`, or `part`: others have to say yes as well.
+    /// `yes`, `no`, or `part`: others must say yes, too.
     pub answer: String,
     /// Who signed it.
     pub by: String,
@@ -438,7 +438,7 @@ pub struct Invited {
 pub struct Presented {
     /// Who was invited.
     pub name: String,
-    /// `SHA256:…`: what root has to see, too.
+    /// `SHA256:…`.
     pub fingerprint: String,
 }
 
@@ -646,7 +646,7 @@ pub struct Session {
     /// Outlive the command; 16 at most.
     #[serde(default)]
     pub left: Vec<LeftProcess>,
-    /// The session around it; null if a person started it.
+    /// The session around it; null: a person started it.
     #[serde(default)]
     pub parent: Option<String>,
     /// Its policy lets pass what no rule names.
@@ -666,12 +666,11 @@ pub struct LeftProcess {
 /// Where something wanted to go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// IPv4 where IPv4-mapped, or a Unix socket's path.
+    /// IPv4 if IPv4-mapped, or a Unix socket's path.
     pub address: String,
     /// Null if the protocol has none.
     pub port: Option<u16>,
-    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal` (to a process), `dns` (a question: the
-    /// address is the server's, the host the name in question).
+    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal`, or `dns` (a question).
     pub protocol: String,
     /// The name that the session asked for and was told that address of, or the one in the policy that stands for it.
     pub host: Option<String>,
@@ -728,10 +727,10 @@ pub struct Request {
     pub warnings: Vec<String>,
     /// An HTTP request or SQL statement; null for a connection.
     pub http: Option<HttpRequest>,
-    /// A DNS question; null for a connection. Nothing of it has left the machine.
+    /// A DNS question, of which nothing has left the machine; null for a connection.
     #[serde(default)]
     pub question: Option<Question>,
-    /// How the session came to know the address; null where no name server of the machine has told it.
+    /// How the session came to know the address; null: by no name server of the machine.
     #[serde(default)]
     pub named: Option<NameTold>,
     /// The agent's own words.
@@ -739,13 +738,13 @@ pub struct Request {
     /// Null: one address.
     #[serde(default)]
     pub burst: Option<Burst>,
-    /// Suggested answers; the user's last one first, empty for HTTP.
+    /// Suggested answers; empty for HTTP.
     #[serde(default)]
     pub offers: Vec<Offer>,
     /// What was connected to, where that is a port of this machine that leads to the destination.
     #[serde(default)]
     pub through: Option<Through>,
-    /// What a signed answer has to say; null: none is wanted, or nobody was asked elsewhere.
+    /// What a signed answer has to say; null: none.
     #[serde(default)]
     pub code: Option<String>,
 }
@@ -810,9 +809,9 @@ pub struct NameTold {
 /// A name that a session asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// `*.zone.example` where it is about all below that zone.
+    /// `*.zone.example`: all below it.
     pub name: String,
-    /// The record types that were asked for, such as `TXT`; 8 at most.
+    /// The record types, such as `TXT`; 8 at most.
     pub types: Vec<String>,
     /// Bytes of all names that were asked for.
     pub bytes: u64,
@@ -832,7 +831,7 @@ impl Question {
 /// Many destinations in one prefix, of one protocol and port, that are asked about together; or many names below one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burst {
-    /// One rule decides all of it. Of names `*.zone.example`.
+    /// A prefix that one rule decides, or `*.zone.example`.
     pub prefix: String,
     /// Those tried, addresses or names, oldest first; 16 at most.
     pub addresses: Vec<String>,
@@ -920,7 +919,7 @@ pub struct Hole {
     pub session: String,
     /// The prefix as text, or the name.
     pub destination: String,
-    /// Port specification; null: all; `dns`: only questions for the name.
+    /// Port specification; null: all; `dns`: only questions.
     pub ports: Option<String>,
     /// The name of the user who opened it; null: unknown.
     pub opened_by: Option<String>,
@@ -942,7 +941,7 @@ pub struct Hole {
     /// Which HTTP requests; null: connections.
     #[serde(default)]
     pub http: Option<HttpHole>,
-    /// The addresses that a name has had so far; empty where the hole is for none.
+    /// The addresses that a name has had so far; empty: it is for none.
     #[serde(default)]
     pub addresses: Vec<String>,
 }
@@ -973,10 +972,9 @@ pub struct Explanation {
     /// The name, where that was asked for.
     #[serde(default)]
     pub name: Option<String>,
-    /// The addresses and prefixes that the destination stands for; of a name under a session a list of `address`, `until` and
-    /// `verdict`: what that session was told.
+    /// The addresses and prefixes that the destination stands for; under a session a list of `address`, `until` and `verdict`.
     pub addresses: Vec<String>,
-    /// Of a name under a session: the addresses that the session was told. In the command's JSON it is in `addresses`.
+    /// The addresses of a name under a session; the command's JSON has it in `addresses`.
     #[serde(default)]
     pub known: Vec<KnownAddress>,
     /// `allow`, `confirm`, `read-only` or `deny`.
@@ -995,7 +993,7 @@ pub struct Explanation {
     pub hole: Option<String>,
     /// Of `to`, what matched.
     pub matched: Option<String>,
-    /// Names of which TLS has to show one there (`tls = "name"`); null: it need not.
+    /// Names of which TLS has to show one there; null: it need not.
     #[serde(default)]
     pub tls: Option<Vec<String>>,
     /// For a loopback port; as `through`.
@@ -1098,7 +1096,7 @@ pub struct Flow {
     pub bytes_sent: Option<u64>,
     /// Of closed connections; null: not TCP.
     pub bytes_received: Option<u64>,
-    /// What the policies say of it: `allow`; what a hole let through is `confirm` or `read-only`.
+    /// What the policies say of it: `confirm` or `read-only` if a hole let it through.
     pub verdict: String,
     /// The rule; null: the policy's default.
     pub rule: Option<String>,

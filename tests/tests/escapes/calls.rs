@@ -8,7 +8,7 @@ use crate::escapes::way::{Tried, closed, family};
 
 const SENDMSG: &str = "`sendmsg`";
 const CONNECT: &str = "`connect`";
-const ANEW: &str = "judged anew each time: what was allowed before does not count";
+const ANEW: &str = "judged anew each time";
 
 family! { "Another call";
     sendto: closed("a datagram without a connection (`sendto`)", "EPERM", SENDMSG) => || both("udp-send", 53);
@@ -24,7 +24,7 @@ family! { "Another call";
     stream_again: closed(
         "an allowed TCP connection, dissolved (`AF_UNSPEC`) and connected elsewhere", "EPERM", ANEW,
     ) => || by_way_of_open("reconnect", 443);
-    no_family: closed("`sendto` an address of no family (`AF_UNSPEC`): the kernel takes IPv4", "EPERM", SENDMSG)
+    no_family: closed("`sendto` without an address family (`AF_UNSPEC`)", "EPERM", SENDMSG)
         => || v4("udp-unspec", 53);
     other_family: closed("an IPv4 address on an IPv6 socket", "EPERM", SENDMSG) => || v4("udp-v4-on-v6", 53);
     changed_family: closed("an IPv6 socket made IPv4 (`IPV6_ADDRFORM`)", "EPERM", SENDMSG)
@@ -32,16 +32,16 @@ family! { "Another call";
             let place = WayAddresses::new()?;
             place.denied(&Attempt::new("udp-addrform", &place.v4, 53).other(&place.open_v4), &place.v4)
         };
-    segmented: closed("several datagrams in one (`UDP_SEGMENT`)", "EPERM", SENDMSG) => || both("udp-segment", 53);
+    segmented: closed("several datagrams at once (`UDP_SEGMENT`)", "EPERM", SENDMSG) => || both("udp-segment", 53);
     fast_open: closed("fast open by `MSG_FASTOPEN`, without `connect`", "EPERM", CONNECT)
         => || both("fastopen", 443);
     fast_open_option: closed("fast open by option (`TCP_FASTOPEN_CONNECT`)", "EPERM", CONNECT)
         => || both("fastopen-connect", 443);
     by_device: closed("TCP by a chosen device (`SO_BINDTODEVICE`)", "EPERM", CONNECT)
         => || both("tcp-device", 443);
-    ring_connect: closed("`io_uring`: TCP without a system call", "EPERM", "seccomp: no ring")
+    ring_connect: closed("`io_uring`: TCP without a system call", "EPERM", "seccomp")
         .where_there_is("`io_uring`") => || both("uring-connect", 443);
-    ring_send: closed("`io_uring`: a datagram", "EPERM", "seccomp: no ring")
+    ring_send: closed("`io_uring`: a datagram", "EPERM", "seccomp")
         .where_there_is("`io_uring`") => || both("uring-send", 53);
 }
 

@@ -21,12 +21,12 @@ family! { "Another form of the address";
         "the same, UDP without a connection", "EPERM", "one key for both",
     ) => || mapped("mapped-udp", 53);
     compatible: closed(
-        "IPv4-compatible IPv6, `::192.0.2.10`, where something routes it",
-        "EPERM", "judged as the IPv6 address that it is: nothing here allows it",
+        "IPv4-compatible IPv6, `::192.0.2.10`",
+        "EPERM", "judged as the IPv6 address that it is",
     ) => || embedded(|at| format!("::c000:2{at:02x}"));
     nat64: closed(
         "NAT64's well-known prefix, `64:ff9b::192.0.2.10`", "EPERM",
-        "judged as the IPv6 address that it is: nothing here allows it",
+        "judged as the IPv6 address that it is",
     ) => || embedded(|at| format!("64:ff9b::c000:2{at:02x}"));
     nat64_private: closed(
         "NAT64 before a private network, `64:ff9b::10.0.0.10`, under `default`", "EPERM",
@@ -38,21 +38,21 @@ family! { "Another form of the address";
     ) => || under_default(|at| format!("64:ff9b:1::{at:x}"));
     six_to_four: closed(
         "6to4, `2002:c000:20a::1`", "EPERM",
-        "judged as the IPv6 address that it is: nothing here allows it",
+        "judged as the IPv6 address that it is",
     ) => || embedded(|at| format!("2002:c000:2{at:02x}::1"));
     siit: closed(
         "a translated address (SIIT), `::ffff:0:192.0.2.10`", "EPERM",
-        "judged as the IPv6 address that it is: nothing here allows it",
+        "judged as the IPv6 address that it is",
     ) => || embedded(|at| format!("::ffff:0:c000:2{at:02x}"));
     scoped: closed(
         "link-local with a scope, `fe80::53%eth0`", "EPERM",
-        "a rule for `fe80::/10` holds on every device",
+        "a rule for `fe80::/10`",
     ) => || {
         let place = WayAddresses::new()?;
         place.denied(&Attempt::tcp(&format!("{LINK}%prod0"), 443), LINK)
     };
     on_link: closed(
-        "your own network by a global address, `2001:db8:…`, under `default`", "EPERM",
+        "your own network's global address, under `default`", "EPERM",
         "its rule for `@on-link`",
     ) => || {
         let place = WayAddresses::new()?;
@@ -60,11 +60,11 @@ family! { "Another form of the address";
     };
     number: closed(
         "an address as one number, `http://3221225994/`, in octal or hexadecimal", "EPERM",
-        "the address that it becomes is judged",
+        "judged by address",
     ) => as_number;
     name: closed(
         "a harmless name for production", "EPERM",
-        "the address is judged, not the name",
+        "judged by address",
     ) => by_name;
     any_v4: closed(
         "`0.0.0.0`: this host", "EPERM", "judged as loopback",
@@ -76,7 +76,7 @@ family! { "Another form of the address";
         "broadcast to `255.255.255.255`", "EPERM", "in `@multicast`",
     ) => || to_all("255.255.255.255");
     subnet_broadcast: closed(
-        "broadcast to the network's broadcast address", "EPERM",
+        "the network's broadcast address", "EPERM",
         "an address like others",
     ) => || to_all("203.0.113.255");
     multicast: closed(
@@ -85,11 +85,11 @@ family! { "Another form of the address";
     ) => || Ok(either(to_all("224.0.0.251")?, to_all("ff02::fb%prod0")?));
     device: closed(
         "loopback by another device (`SO_BINDTODEVICE`)", "EPERM",
-        "egress: loopback by its own device only",
+        "egress",
     ) => || elsewhere("device");
     unicast_interface: closed(
         "the same by `IP_UNICAST_IF`", "",
-        "egress: loopback by its own device only",
+        "egress",
     ) => || elsewhere("unicast-if");
 }
 

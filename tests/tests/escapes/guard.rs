@@ -14,23 +14,23 @@ use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
 
-const WRITER: &str = "only the process that connected is answered";
+const WRITER: &str = "only the connecting process is answered";
 
 family! { "The guard itself";
     open: closed("`guard open` for its own session", "EPERM", INSIDE) => || opened(|scene, _| {
         Ok(format!("{} open $to --all-ports --session $GUARD_SESSION", guard(scene)?))
     });
     open_by_hand: closed("the same written to guardd's socket by hand", "EPERM", INSIDE) => || opened(by_hand);
-    open_in_namespaces: closed("the same from user, process and mount namespaces of its own", "EPERM", INSIDE)
-        .where_there_is("user namespaces for users") => || opened(|scene, to| {
+    open_in_namespaces: closed("the same from own namespaces", "EPERM", INSIDE)
+        .where_there_is("user namespaces") => || opened(|scene, to| {
             let own = "unshare --user --map-root-user --pid --fork --mount-proc";
             Ok(format!("{own} true && {own} {}", by_hand(scene, to)?))
         });
-    handed_in: closed("a connection to guardd made outside, and fetched", "EPERM", WRITER)
+    handed_in: closed("a connection to guardd, fetched from outside", "EPERM", WRITER)
         => || over_anothers("helper", "by-helper");
     brought_in: closed("the same brought in by a willing process", "EPERM", WRITER)
         => || over_anothers("bring", "brought");
-    nested: closed("`guard run` inside, under a policy that allows all", "EPERM", "all policies of the chain are asked")
+    nested: closed("`guard run` inside, under a policy that allows all", "EPERM", "all policies count")
         => || wider(None);
     other_guardd: closed("the same by another guardd", "", "inside one guard's session is inside for all")
         => || {
@@ -50,9 +50,9 @@ family! { "The guard itself";
             let report = place.scene.script(&[], Some("denied"), script)?;
             Ok(Tried { without, with: Came::of(&report, report.ok.then(|| "opened".to_owned())) })
         };
-    kill: closed("killing guardd, with `CAP_KILL`", "Operation not permitted", "the session has no capability, whatever whoever starts it has")
+    kill: closed("killing guardd, with `CAP_KILL`", "Operation not permitted", "the session has no capability")
         .without("kills it") => kill;
-    memory: closed("reaching into guardd, with `CAP_SYS_PTRACE`, `CAP_DAC_OVERRIDE`", "Permission denied", "the session has no capability, whatever whoever starts it has")
+    memory: closed("reaching into guardd, with `CAP_SYS_PTRACE`, `CAP_DAC_OVERRIDE`", "Permission denied", "the session has no capability")
         .without("is in its memory") => || {
             let place = WayAddresses::new()?;
             let pid = place.scene.daemon.pid().context("guardd does not run")?;
@@ -83,9 +83,9 @@ family! { "The guard itself";
         .without("reaches the terminal") => steering;
     long_reason: closed("a reason of 30 KiB, burying the rest", "shown shortened", "as all from sessions, or refused")
         .without("fills the terminal") => long_reason;
-    flood: closed("a flood of requests, so that guardd answers nobody else", "guardd answers", "limits per session")
+    flood: closed("a flood of requests", "guardd answers", "limits per session")
         .without("reaches guardd") => flood;
-    deaf: closed("connections to guardd that ask much and never read", "guardd answers", "small buffers; nobody waits for another's")
+    deaf: closed("connections to guardd that never read", "guardd answers", "nobody waits for another's")
         .without("reaches guardd") => deaf;
 }
 

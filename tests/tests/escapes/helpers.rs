@@ -17,58 +17,57 @@ use crate::escapes::way::{Came, Tried, Way, closed, family, open};
 
 pub(super) const USER: &str = "run the agent as a user of its own (`sudo guard run --user agent`)";
 pub(super) const LISTENERS: &str =
-    "a session's unix sockets reach its own, and what its policy names";
-pub(super) const DOMAIN: &str = "the session's domain keeps it out of processes outside";
-pub(super) const SIGNALS: &str =
-    "that domain, or a security hook, keeps signals within the session";
+    "unix sockets reach only the session's own, and what its policy names";
+pub(super) const DOMAIN: &str = "the session's Landlock domain";
+pub(super) const SIGNALS: &str = "that domain, or a security hook";
 const PORTS: &str = "allow only the ports of loopback that the agent needs";
 
 family! { "A helper outside";
-    path: unheard("a unix socket by path, whose server connects for others: Docker, an IDE, a build daemon")
+    path: unheard("a unix socket by path (Docker, an IDE, a build daemon)")
         => || helper("relay", false);
     abstract_name: unheard("an abstract unix socket").by_layers(&[Layer::UnixSockets, Layer::Scopes])
         => || helper("relay", true);
     message: unheard("a datagram to a unix socket") => || helper("message", false);
-    link: unheard("a hard link to such a socket, in the agent's directory") => || asked(
+    link: unheard("a hard link to such a socket") => || asked(
         "ln $at $at.link && trap \"rm $at.link\" EXIT; $probe probe by-helper $to 443 relay:$at.link",
     );
     by_descriptor: unheard("the same socket by `/proc/self/fd`") => || asked(
         "exec 9<${at%/*}; exec $probe probe by-helper $to 443 relay:/proc/self/fd/9/${at##*/}",
     );
-    link_to_self: unheard("a link through `/proc/self`: another process for whoever judges") => || asked(
+    link_to_self: unheard("a link through `/proc/self`") => || asked(
         "ln -s /proc/self/root$at $at.self && trap \"rm $at.self\" EXIT; $probe probe by-helper $to 443 relay:$at.self",
     );
-    namespaces: unheard("the same socket from namespaces (user, mount, process, network) and a root directory of its own")
-        .where_there_is("user namespaces for users") => || asked(
+    namespaces: unheard("the same socket from own namespaces and root directory")
+        .where_there_is("user namespaces") => || asked(
         "own='unshare --user --map-root-user --mount --net --pid --fork --mount-proc'; $own true || exit; mkdir -p $at.root; \
          $own sh -c \"mount --rbind / $at.root && exec chroot $at.root $probe probe by-helper $to 443 relay:$at\"",
     );
     planted: open(
-        "an earlier session's link to such a socket, where the next one's policy allows a socket",
+        "an earlier session's link to such a socket, in an allowed place",
         "allow sockets only in directories that the agent cannot write to",
     ) => planted;
     netlink: closed(
-        "netlink between processes (`NETLINK_USERSOCK`): one outside connects for others",
-        "Operation not permitted", "seccomp: that protocol",
+        "netlink between processes (`NETLINK_USERSOCK`)",
+        "Operation not permitted", "seccomp",
     ) => netlink;
-    fifo: open("a FIFO, file or message queue, whose reader outside obeys it", USER) => fifo;
+    fifo: open("a FIFO, file or message queue that a reader outside obeys", USER) => fifo;
     loopback: closed(
-        "a port forwarded on loopback (`ssh -L`, `kubectl port-forward`), from the second request on",
+        "a port forward on loopback (`ssh -L`), from the second request on",
         "EPERM", "judged by where the listener connects",
     ).without("is answered") => loopback;
-    loopback_first: open("the first request there, where no command line tells where it leads", PORTS)
+    loopback_first: open("the first request there, if no command line tells", PORTS)
         .without("is answered") => loopback_first;
     tmux: unheard("tmux: a command in a server outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
-    bus: unheard("D-Bus: a service that the session bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
+    bus: unheard("D-Bus: a service that the bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
     ssh_agent: unheard("ssh agent: a signature with the user's key").seen("No private key found")
         .where_there_is("OpenSSH").without("signs") => ssh_agent;
-    memory: untouched("writing another process's memory (`/proc/PID/mem`)", "EACCES") => || poked("mem");
+    memory: untouched("writing a process's memory (`/proc/PID/mem`)", "EACCES") => || poked("mem");
     memory_call: untouched("the same by `process_vm_writev`", "EPERM") => || poked("vm");
     ptrace: untouched("the same by `ptrace`", "EPERM") => || poked("ptrace");
     memory_read: untouched("reading it (`process_vm_readv`)", "EPERM")
         .without("is read") => peeked;
     other_session: unheard(
-        "a server in another session of the user, which may reach production and connects for others",
+        "a server in another session that may reach production",
     ) => || {
         let place = WayAddresses::new()?;
         in_session(&place, |scene, at, policy| {
@@ -78,7 +77,7 @@ family! { "A helper outside";
             Ok(shell)
         })
     };
-    terminal: open("writing to another terminal of the user's, as where a person answers", USER).without("is shown there")
+    terminal: open("writing to another terminal of the user's", USER).without("is shown there")
         => || on_terminal("echo painted >$terminal", |keys| {
             let mut shown = [0; 64];
             let length = keys.read(&mut shown).unwrap_or(0);
@@ -91,12 +90,12 @@ family! { "A helper outside";
         SIGNALS,
     ).by_layers(&[Layer::Signals]).without("ends it") => || ended("exec sleep 60", "kill -TERM");
     limits: closed(
-        "ending one by a limit of its time (`prlimit`)", "Operation not permitted",
-        "seccomp: no limits for others",
+        "ending one by its time limit (`prlimit`)", "Operation not permitted",
+        "seccomp",
     ).without("ends it") => || ended("while :; do :; done", "prlimit --cpu=1 --pid");
     first: closed(
-        "having the kernel end `guard pending --follow` first where memory is short (`oom_score_adj`)",
-        "Permission denied", "not dumpable, nor `guard watch`, `guard notify`: the setting is root's",
+        "`guard pending --follow` killed first when memory is short (`oom_score_adj`)",
+        "Permission denied", "not dumpable",
     ).without("is set") => || first_to_end(true);
     first_of_all: open("the same of any other process", USER).without("is set") => || first_to_end(false);
 }

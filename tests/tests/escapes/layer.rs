@@ -71,9 +71,7 @@ impl Layer {
     pub(crate) const fn instead(self) -> &'static str {
         match self {
             Self::UnixSockets | Self::Scopes | Self::Signals => USER,
-            Self::MadeOutside => {
-                "run the agent as a user of its own, so that nobody of that user is outside"
-            }
+            Self::MadeOutside => "run the agent as a user of its own",
             Self::Arriving => {
                 "run the agent as a user of its own, or trust what hands out sockets as your user"
             }

@@ -14,21 +14,20 @@ use serde_json::Value;
 use crate::escapes::scene::{PATIENCE, Scene, WayAddresses, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-pub(super) const ROOTS: &str =
-    "the session's cgroup, and all above it, are root's, outside of delegated trees";
+pub(super) const ROOTS: &str = "the session's cgroup, and all above it, are root's";
 const INHERITED: &str = "a cgroup is inherited";
 pub(super) const NO_NEW_PRIVS: &str = "it runs with the rights of the agent";
 
 family! { "Leaving the cgroup";
-    procs: closed("itself into a cgroup delegated to the user (`cgroup.procs`)", "EPERM", ROOTS)
+    procs: closed("itself into a delegated cgroup (`cgroup.procs`)", "EPERM", ROOTS)
         => || moving("echo $$ >$other/cgroup.procs");
     threads: closed("a thread of it (`cgroup.threads`)", "EPERM", ROOTS) => threads;
     new_cgroup: closed("into a new cgroup below its own", "EPERM", ROOTS)
         => || moving("own=$root/$(sed -n 's/^0:://p' /proc/self/cgroup); mkdir $own/other; echo $$ >$own/other/cgroup.procs");
     namespace: closed(
-        "namespaces (user, mount, cgroup) of its own, with the hierarchy mounted", "EPERM",
-        "root's cgroups, however mounted",
-    ).where_there_is("user namespaces for users") => || moving(
+        "own namespaces (user, mount, cgroup), with the hierarchy mounted", "EPERM",
+        "root's cgroups",
+    ).where_there_is("user namespaces") => || moving(
         "in_namespace='mount -t cgroup2 none /mnt && mkdir /mnt/other && echo $PPID >/mnt/other/cgroup.procs; exec sleep 0.2'
          unshare --user --map-root-user --mount --cgroup sh -c \"$in_namespace\"",
     );
@@ -37,7 +36,7 @@ family! { "Leaving the cgroup";
             let attempt = Attempt::new("clone-into", &place.v4, 443).other(&tree.other.display().to_string());
             format!("exec $probe {}", attempt.args().join(" "))
         });
-    pulled: closed("a process of the same user outside moves one out", "EPERM", ROOTS) => pulled;
+    pulled: closed("a process of the user outside moves one out", "EPERM", ROOTS) => pulled;
     orphan: closed("an orphan (double fork, `setsid`)", "EPERM", INHERITED) => || {
         let place = WayAddresses::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
@@ -45,16 +44,16 @@ family! { "Leaving the cgroup";
     };
     outlives: closed(
         "going on after `guard run` was killed", "the session has ended",
-        "by guardd; the cgroup is inherited anyway",
+        "by guardd",
     ) => outlives;
     others_network: closed(
-        "a network namespace of the user's container, connected to the world", "",
+        "the network namespace of a container of the user's", "",
         "judged by the socket's cgroup",
-    ).where_there_is("user namespaces for users") => others_network;
+    ).where_there_is("user namespaces") => others_network;
     forwarded: closed(
-        "the same entered by descriptor (`setns`), and a tunnel (VXLAN) made there",
-        "Operation not permitted", "seccomp: nobody enters namespaces",
-    ).where_there_is("user namespaces for users, VXLAN") => forwarded;
+        "the same entered (`setns`), with a tunnel (VXLAN) made there",
+        "Operation not permitted", "seccomp",
+    ).where_there_is("user namespaces, VXLAN") => forwarded;
     set_user_id: closed("a set-user-ID program of root's, as `sudo`, `at`", "EPERM (socket", NO_NEW_PRIVS)
         => || by_program(|file| {
             Ok(fs::set_permissions(file, fs::Permissions::from_mode(0o4755))?)

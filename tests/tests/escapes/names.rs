@@ -49,16 +49,14 @@ use crate::escapes::way::{Came, Tried, Way, closed, family};
 use crate::resolver::place::{self, API, DB, DNS, PUBLIC, Place};
 use crate::resolver::server;
 
-pub(super) const JUDGED: &str =
-    "the guard's resolver judges each name, and asks for none that no rule names";
-pub(super) const ANEW: &str = "the resolver writes each question anew, of the name and the type";
-pub(super) const STRICT: &str =
-    "the resolver takes one question, in one reading, and nothing beside it";
+pub(super) const JUDGED: &str = "the resolver refuses names that no rule names";
+pub(super) const ANEW: &str = "the resolver sends a new question of name and type";
+pub(super) const STRICT: &str = "the resolver takes exactly one unambiguous question";
 pub(super) const LEARNED: &str =
-    "only what the machine's name servers said of an allowed name, to this session, is open";
+    "only addresses that the machine's name servers gave this session are open";
 pub(super) const INSIDE: &str =
-    "a name opens no address of this machine, of its links, of `@metadata` or of private networks";
-const PORT: &str = "`connect`, `sendmsg`: nobody asks the resolver but by a redirect";
+    "a name opens no private, link-local, loopback or `@metadata` address";
+const PORT: &str = "`connect`, `sendmsg`";
 const SENDMSG: &str = "`sendmsg`";
 const CONNECT: &str = "`connect`";
 
@@ -72,7 +70,7 @@ const fn asked(how: &'static str, seen: &'static str, by: &'static str) -> Way {
 }
 
 family! { "Round the names";
-    plain: asked("a name that no rule names, whose labels are the data", "NXDOMAIN", JUDGED) => || leaves("udp", SECRET);
+    plain: asked("data in the labels of an unlisted name", "NXDOMAIN", JUDGED) => || leaves("udp", SECRET);
     connected: asked("the same from a connected socket", "NXDOMAIN", JUDGED) => || leaves("connected", SECRET);
     stream: asked("the same by TCP", "NXDOMAIN", JUDGED) => || leaves("tcp", SECRET);
     pipelined: asked("the same in one connection, behind an allowed name", "NXDOMAIN", JUDGED)
@@ -86,12 +84,12 @@ family! { "Round the names";
         => || leaves("udp-PTR", "115.101.99.114.in-addr.arpa");
     denied_below: asked("a name that a rule denies, below an allowed wildcard", "NXDOMAIN", JUDGED)
         => || leaves("udp", "secret.db.api.example.com");
-    by_device: asked("a question by a chosen device (`SO_BINDTODEVICE`)", "EPERM", SENDMSG) => || leaves("device", BELOW);
-    by_interface: asked("a question by `IP_UNICAST_IF`", "EPERM", "egress: loopback by its own device only")
+    by_device: asked("by a chosen device (`SO_BINDTODEVICE`)", "EPERM", SENDMSG) => || leaves("device", BELOW);
+    by_interface: asked("by `IP_UNICAST_IF`", "EPERM", "egress")
         => || leaves("interface", BELOW);
-    many_in_one: asked("two questions in one datagram that the kernel cuts up (`UDP_SEGMENT`)", "EPERM", "egress")
+    many_in_one: asked("two questions in one send (`UDP_SEGMENT`)", "EPERM", "egress")
         => || leaves("segment", BELOW);
-    elsewhere: asked("`sendto` another server past a socket that is connected to an allowed one", "EPERM", SENDMSG)
+    elsewhere: asked("`sendto` another server from a connected socket", "EPERM", SENDMSG)
         => || leaves_by("elsewhere", &[DNS, SECRET, OTHER], Server::Public);
     dissolved: asked("the same after the connection was dissolved (`AF_UNSPEC`)", "EPERM", SENDMSG)
         => || leaves_by("dissolved", &[DNS, SECRET, OTHER], Server::Public);
@@ -105,23 +103,23 @@ family! { "Round the names";
     reply: asked("a question that says it is an answer", "timeout", STRICT) => || leaves("reply", BELOW);
     trailing: asked("data behind a question", "FORMERR", STRICT) => || leaves("trailing", SECRET);
     additional: asked("a record beside a question", "FORMERR", STRICT) => || leaves("additional", SECRET);
-    pointer: asked("a name that leads to itself (compression)", "FORMERR", STRICT) => || leaves("pointer", BELOW);
-    long_name: asked("a name longer than names are", "FORMERR", STRICT) => || leaves("longname", BELOW);
+    pointer: asked("a compression loop", "FORMERR", STRICT) => || leaves("pointer", BELOW);
+    long_name: asked("an overlong name", "FORMERR", STRICT) => || leaves("longname", BELOW);
     long: asked("64 KiB behind a question, by TCP", "FORMERR", STRICT) => || leaves("long", BELOW);
     other_class: asked("another class than IN", "NXDOMAIN", STRICT) => || leaves("class", BELOW);
     other_opcode: asked("another kind of message (UPDATE)", "NOTIMP", STRICT) => || leaves("opcode", BELOW);
-    odd_label: asked("a label with a NUL and a dot in it, below an allowed name", "NXDOMAIN", "no host has such a name")
+    odd_label: asked("a label with NUL and dot, below an allowed name", "NXDOMAIN", "no host has such a name")
         => || leaves("odd", BELOW);
-    null: asked("a type that tunnels use (NULL), of an allowed name", "answered", "such records are not asked for")
+    null: asked("a type that tunnels use (NULL)", "answered", "not asked for")
         => || leaves("udp-NULL", BELOW);
-    private_type: asked("a private type (65280)", "answered", "such records are not asked for")
+    private_type: asked("a private type (65280)", "answered", "not asked for")
         => || leaves("udp-PRIVATE", BELOW);
-    any: asked("all types (ANY)", "answered", "such records are not asked for") => || leaves("udp-ANY", BELOW);
-    case: asked("upper and lower case of an allowed name as data", "answered", ANEW)
+    any: asked("all types (ANY)", "answered", "not asked for") => || leaves("udp-ANY", BELOW);
+    case: asked("letter case of an allowed name as data", "answered", ANEW)
         => || carries("case", b"ExAmPlE");
     number: asked("the number of a question as data", "answered", ANEW) => || begins_with("id", b"SE");
     bits: asked("unused bits of its header as data", "answered", ANEW) => || has_bits("bits", 0x70);
-    options: asked("options beside it (EDNS: padding, cookies, client subnet) as data", "answered", ANEW)
+    options: asked("EDNS options (padding, cookies, client subnet) as data", "answered", ANEW)
         => || carries("option", b"v1.api.example.com");
     over_tls: closed("DNS over TLS to an allowed server", "EPERM", CONNECT)
         => || reached(&[], &Attempt::tcp(DNS, 853));
@@ -134,10 +132,10 @@ family! { "Round the names";
         => || reached(&["udp", DNS, "v1.api.example.com"], &Attempt::tcp(API, 80));
     liar: closed("an allowed name's address, as a public server gives it", "EPERM", LEARNED)
         => || reached(&["udp", PUBLIC, "v1.api.example.com"], &Attempt::tcp(API, 443));
-    own_server: closed("the same from a name server inside the session", "EPERM", LEARNED) => own_server;
+    own_server: closed("the same, by a name server in the session", "EPERM", LEARNED) => own_server;
     cname: closed("an allowed name that leads to a denied one (CNAME)", "EPERM", LEARNED)
         => || reached(&["udp", DNS, "cloaked.api.example.com"], &Attempt::tcp(DB, 443));
-    nested: closed("a name that the session around may ask for, from one inside with a narrower list", "EPERM", LEARNED)
+    nested: closed("in a nested session, a name that only the outer one may ask for", "EPERM", LEARNED)
         => nested;
     private: rebinding("an allowed name with a private address (rebinding)") => || rebound("10.0.0.5");
     mapped: rebinding("the same as `::ffff:10.0.0.5`") => || rebound("::ffff:10.0.0.5");
@@ -146,7 +144,7 @@ family! { "Round the names";
     loopback: rebinding("one with an address of this machine") => || rebound("127.0.0.1");
     loopback_v6: rebinding("the same over IPv6") => || rebound("::1");
     any_address: rebinding("the same as `0.0.0.0`") => || rebound("0.0.0.0");
-    rebound_later: rebinding("one that was public at first, in one TTL") => rebound_later;
+    rebound_later: rebinding("one that was public at first") => rebound_later;
 }
 
 /// A name server that no rule allows.

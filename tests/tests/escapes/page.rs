@@ -17,14 +17,17 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each row is a test that does the thing for real, on each run: without the guard, where it must work, and in a session whose policy does
-not allow it. It has the test's name (`cargo xtask test escapes::forms` runs a table), the way, and how it ended: what the program saw,
-and [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet, and what to do instead.
+Each row is a test that tries a way round on each run: without the guard, where it must work unless the kernel has no such thing, and in a
+session whose policy does not allow it. A row has the test's name (`cargo xtask test escapes::forms` runs a table), the way, and how it
+ended: what the program saw, EPERM if nothing else is named, and [what closed it](#what-closes-them). *Nothing*: no packet arrived.
+**Open**: nothing stops it yet, and what to do instead.
 
-All were tried on Linux 6.18 without programs at [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1
-and later, but for what has kernels of its own [below](#what-closes-them): elsewhere that is open, and tested to be.
-`cargo xtask escapes` tries all on your machine, `cargo xtask vm escapes` on [other kernels](kernels.md).
+All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
+unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries all on your machine.
 ";
+
+/// What most programs see, which rows do not repeat.
+const USUAL: &str = "EPERM";
 
 const CLOSES: &str = "
 ## What closes them
@@ -35,18 +38,9 @@ const CLOSES: &str = "
 
 /// What closes several ways or some kernels only, as rows call it, and what it is.
 const SHARED: [(&str, &str); 22] = [
-    (
-        "IPv6",
-        "judged as the IPv6 address that it is: nothing here allows it",
-    ),
-    (
-        "anew",
-        "judged anew each time: what was allowed before does not count",
-    ),
-    (
-        "unprivileged",
-        "the session has no capability, whatever whoever starts it has",
-    ),
+    ("IPv6", "judged as the IPv6 address that it is"),
+    ("anew", "judged anew each time"),
+    ("unprivileged", "the session has no capability"),
     ("cgroups", leaving::ROOTS),
     ("`no_new_privs`", leaving::NO_NEW_PRIVS),
     ("caller", guard::INSIDE),
@@ -115,7 +109,7 @@ fn table(page: &mut String, family: &Family) {
     let (_, suite) = family.module.split_once("::").unwrap();
     let _ = write!(
         page,
-        "\n## {}\n\n| `{suite}`: way | ended |\n|---|---|\n",
+        "\n## {}\n\n`{suite}`: way | ended\n---|---\n",
         family.title
     );
     for one in family.ways {
@@ -126,15 +120,17 @@ fn table(page: &mut String, family: &Family) {
 fn row(page: &mut String, row: &Row) {
     let way = &row.way;
     let ended = match way.state {
-        State::Closed { seen, by } => format!("{}: {}", shown(seen), shared(by)),
+        State::Closed { seen, by } => match shown(seen).as_str() {
+            USUAL => shared(by).to_owned(),
+            seen => format!("{seen}: {}", shared(by)),
+        },
         State::Open { but } => format!("**open**: {}", brief(but)),
     };
     let needs = match way.needs {
         Some(what) if !way.how.contains(what) => format!(" (needs {what})"),
-        Some(_) => " (if there)".to_owned(),
-        None => String::new(),
+        _ => String::new(),
     };
-    let _ = writeln!(page, "| `{}` {}{needs} | {ended} |", row.name, way.how);
+    let _ = writeln!(page, "`{}` {}{needs} | {ended}", row.name, way.how);
 }
 
 /// What to do instead, where that is what it mostly is.

@@ -25,7 +25,7 @@ family! { "Another protocol, another road";
     echo: closed("ICMP echo (`ping`)", "", "egress") => || both("ping", 0);
     multipath: closed("MPTCP", "EPERM", "`connect`").where_there_is("MPTCP") => || both("mptcp", 443);
     subflow: closed(
-        "an allowed MPTCP server asks for a second path to production", "",
+        "an MPTCP server asks for a path to production", "",
         "`connect`, egress",
     ).where_there_is("MPTCP") => subflow;
     raw: closed("a raw socket, with `CAP_NET_RAW`", "EPERM (socket", RIGHTS) => || {
@@ -34,7 +34,7 @@ family! { "Another protocol, another road";
         Ok(either(tried(&place.v4)?, tried(&place.v6)?))
     };
     raw_header: closed(
-        "a raw socket that writes the destination itself, naming the kernel an allowed one",
+        "a raw socket that writes its own IP header",
         "EPERM (socket", RIGHTS,
     ) => || {
         let place = WayAddresses::new()?;
@@ -42,8 +42,8 @@ family! { "Another protocol, another road";
         place.scene.with_rights(&["net_raw"], &attempt, &place.v4)
     };
     borrowed: closed(
-        "a datagram to this machine from production's address (`IPV6_FREEBIND`): the kernel answers there, quoting it",
-        "Operation not permitted", "seccomp: nobody binds to others' addresses",
+        "a datagram from production's address (`IPV6_FREEBIND`), which the kernel answers there",
+        "Operation not permitted", "seccomp",
     ).where_there_is("Python") => || {
         let place = WayAddresses::new()?;
         let script = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(41, 78, 1)";
@@ -52,61 +52,61 @@ family! { "Another protocol, another road";
     };
     packet: closed(
         "a packet socket, below IP, with `CAP_NET_RAW`", "EPERM (socket",
-        "seccomp: families that no hook sees",
+        "seccomp",
     ) => || {
         let place = WayAddresses::new()?;
         place.scene.with_rights(&["net_raw"], &Attempt::new("packet", &place.v4, 53), &place.v4)
     };
     packet_of_i386: closed(
-        "the same by a 32-bit system call, unknown to a filter", "the process is ended",
-        "seccomp: another architecture's calls",
+        "the same by a 32-bit system call", "the process is ended",
+        "seccomp",
     ).where_there_is("x86-64 with 32-bit calls") => packet_of_i386;
     sctp: closed("SCTP", "EPERM", SOCKET).where_there_is("SCTP") => || first_packet("sctp", 443);
     dccp: closed("DCCP", "EPERM", SOCKET).where_there_is("DCCP") => || first_packet("dccp", 443);
     l2tp: closed("L2TP", "EPERM", SOCKET).where_there_is("L2TP") => || first_packet("l2tp", 0);
     smc: closed("SMC as a protocol of TCP's family", "EPERM", SOCKET).where_there_is("SMC")
         => || first_packet("smc", 443);
-    vsock: closed("vsock, to a virtual machine or the host", "EPERM (socket", "seccomp: families that no hook sees")
+    vsock: closed("vsock", "EPERM (socket", "seccomp")
         .where_there_is("a vsock transport").without("is answered") => vsock;
     tun: closed(
-        "a TUN device that root made for the user: packets without a socket", "EPERM (TUNSETIFF",
-        "seccomp: `TUNSETIFF`",
+        "a TUN device that root made for the user", "EPERM (TUNSETIFF",
+        "seccomp",
     ).where_there_is("TUN") => tun;
     tunnel: closed(
         "a VXLAN tunnel's outer packets, with `CAP_NET_ADMIN`",
-        "Operation not permitted", "the session has no capability, whatever whoever starts it has",
+        "Operation not permitted", "the session has no capability",
     ).where_there_is("VXLAN") => tunnel;
     routing_header: closed(
         "an IPv6 routing header: production first, last hop allowed", "",
-        "egress drops it",
+        "egress",
     ).where_there_is("segment routing") => || {
         let place = WayAddresses::new()?;
         place.denied(&Attempt::new("rthdr", &place.open_v6, 443).other(&place.v6), &place.v6)
     };
     routing_header_behind: closed(
         "an IPv6 routing header: an allowed router first, last hop production", "EPERM",
-        "the hooks see the last hop; egress drops it",
+        "`connect`, egress",
     ).where_there_is("segment routing") => || {
         let place = WayAddresses::new()?;
         place.denied(&Attempt::new("rthdr", &place.v6, 443).other(&place.open_v6), &place.open_v6)
     };
     source_route: closed(
-        "an IPv4 source route by root's service: production first, last hop allowed",
-        "EPERM (sendto", "egress drops IP options",
+        "an IPv4 source route of a root service: production first, last hop allowed",
+        "EPERM (sendto", "egress",
     ) => || {
         let place = WayAddresses::new()?;
         by_service(&place, &Attempt::new("lsrr", &place.open_v4, 53).other(&place.v4), &place.v4)
     };
     source_route_behind: closed(
-        "an IPv4 source route by root's service: allowed first, last hop production",
-        "EPERM (sendto", "the hooks see the last hop; egress drops IP options",
+        "the same: allowed first, last hop production",
+        "EPERM (sendto", "`sendmsg`, egress",
     ) => || {
         let place = WayAddresses::new()?;
         by_service(&place, &Attempt::new("lsrr", &place.v4, 53).other(&place.open_v4), &place.open_v4)
     };
     extensions: closed(
-        "a port behind six IPv6 extension headers, by a service with an earlier raw socket",
-        "EPERM", "egress follows five, and drops more",
+        "a port behind six IPv6 extension headers",
+        "EPERM", "egress",
     ) => extensions;
 }
 

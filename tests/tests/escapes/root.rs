@@ -6,7 +6,7 @@ use guard_lab::{Attempt, Cgroup, bins};
 use crate::escapes::scene::{WayAddresses, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-const NONE: &str = "the session has no capability, whatever whoever starts it has";
+const NONE: &str = "the session has no capability";
 
 family! { "Root inside";
     root: closed("root's session", "cannot run the command as asked", "never as root") => || as_root("");
@@ -14,8 +14,8 @@ family! { "Root inside";
         => || as_root("--user root");
     user_zero: closed("root's session by `--user 0`", "cannot run the command as root", "only root of a user namespace")
         => || as_root("--user 0");
-    namespace: closed("a raw socket as root of its own user namespace", "", "its socket is in the session's cgroup: `sock_create`")
-        .where_there_is("user namespaces for users").without("makes the socket") => || {
+    namespace: closed("a raw socket as root of its own user namespace", "", "`sock_create`")
+        .where_there_is("user namespaces").without("makes the socket") => || {
             let place = WayAddresses::new()?;
             // Without a network namespace of its own, the kernel would refuse it anyway.
             let script = "unshare --user --map-root-user --net sh -c 'ip link set lo up; exec $probe probe raw 127.0.0.1 0'";
@@ -39,7 +39,7 @@ family! { "Root inside";
         );
         place.scene.scripted(&["dac_override"], &script, &place.v4)
     };
-    network: closed("entering another network namespace, with `CAP_SYS_ADMIN`", "EPERM", "no capability; judged by the socket's cgroup") => || {
+    network: closed("entering another network namespace, with `CAP_SYS_ADMIN`", "EPERM", "no capability") => || {
         let place = WayAddresses::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
         let script = format!(

@@ -8,12 +8,10 @@ use guard_lab::{Attempt, Cgroup, Report, bins};
 use crate::escapes::scene::{Scene, WayAddresses, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-pub(super) const OWNERS: &str =
-    "root there is an ordinary user outside: what is root's stays root's";
-pub(super) const FILES: &str =
-    "without `CAP_SYS_ADMIN` nothing can be mounted there, and cgroups are read-only";
-pub(super) const COVERED: &str = "the bpffs is, there; pins and bpf() are root's";
-pub(super) const NONE: &str = "root there has seven capabilities, about files of its user's, in a namespace without anything else";
+pub(super) const OWNERS: &str = "root there is an ordinary user outside";
+pub(super) const FILES: &str = "no `CAP_SYS_ADMIN`, and cgroups are read-only";
+pub(super) const COVERED: &str = "the bpffs is covered there; pins and bpf() are root's";
+pub(super) const NONE: &str = "root there has seven capabilities, over its user's files";
 
 /// Who has mounts of its own where that takes root, so that nothing is left outside.
 const OWN: &str =
@@ -36,7 +34,7 @@ family! { "Root of a session (`--user root`)";
         let scene = Scene::with_root()?;
         tried(&scene, &format!("rm {}/live/link_connect4", scene.daemon.pin_dir().display()))
     };
-    uncover: closed("the same, uncovered in a further user namespace", "umount", "mounts from outside are locked there")
+    uncover: closed("the same, in a further user namespace", "umount", "mounts are locked there")
         .without("removes it") => || {
             let scene = Scene::with_root()?;
             let pin = scene.daemon.pin_dir().join("live/link_connect4");
@@ -83,7 +81,7 @@ family! { "Root of a session (`--user root`)";
     };
     raw: closed("a raw socket", "EPERM", NONE) => || reached(shared()?, "192.0.2.12", "exec $probe probe raw 192.0.2.12 0");
     packet: closed("a packet socket", "EPERM", NONE) => || reached(shared()?, "192.0.2.13", "exec $probe probe packet 192.0.2.13 443");
-    network: closed("a raw socket in a further user namespace's network", "", "its socket is in the session's cgroup: `sock_create`")
+    network: closed("a raw socket in a further user namespace's network", "", "`sock_create`")
         .without("makes the socket") => || tried(shared()?,
             "exec unshare --user --map-root-user --net sh -c 'ip link set lo up; exec $probe probe raw 127.0.0.1 0'");
     module: closed("loading a kernel module", "EPERM", NONE).where_there_is("modules").without("may") => || tried(shared()?, &probe("ask-kernel", "module"));
@@ -105,7 +103,7 @@ family! { "Root of a session (`--user root`)";
         => || tried(shared()?, &format!("cd /proc/{}/root/", guardd()?));
     chroot: closed("changing the root directory", "Operation not permitted", NONE).without("changes it") => || tried(shared()?, "chroot / true");
     shadow: closed("the system's passwords", "Permission denied", OWNERS).without("reads them") => || tried(shared()?, "exec 3</etc/shadow");
-    sockets: closed("a Unix socket outside, bound over guardd's path in a further user namespace", "EPERM", "a path counts only in the namespace that guard made")
+    sockets: closed("a Unix socket bound over guardd's path in a further user namespace", "EPERM", "the path does not count there")
         .without("connects") => || {
             let place = WayAddresses::new()?;
             let scene = shared()?;

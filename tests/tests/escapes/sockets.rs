@@ -11,8 +11,9 @@ use crate::escapes::layer::Layer;
 use crate::escapes::scene::{PATIENCE, Scene, WayAddresses, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 
-pub(super) const MADE_OUTSIDE: &str = "a program at the top of the hierarchy refuses it to tasks of a session; at security hooks it does not arrive";
-pub(super) const ARRIVING: &str = "at security hooks what was made outside does not arrive";
+pub(super) const MADE_OUTSIDE: &str =
+    "a program at the top of the hierarchy refuses it; with security hooks it does not arrive";
+pub(super) const ARRIVING: &str = "with security hooks it does not arrive";
 
 family! { "A socket from elsewhere";
     standard_input: closed(
@@ -39,7 +40,7 @@ family! { "A socket from elsewhere";
         format!("exec $probe hand ring bash -c 'exec $guard $probe probe given-ring {to} 53'")
     });
     session_stream: closed(
-        "a TCP socket of another session, which may reach production", "",
+        "another session's TCP socket, which may reach production", "",
         "it reaches what both may",
     ) => || from_session("stream", 443);
     session_datagram: closed(
@@ -53,7 +54,7 @@ family! { "A socket from elsewhere";
     outside_connected: unheard("a connection fetched so")
         => || from_outside("connected", 443);
     brought_stream: closed(
-        "a TCP socket that a willing process outside brings into the session", "EPERM (", MADE_OUTSIDE,
+        "a TCP socket that a process outside brings in", "EPERM (", MADE_OUTSIDE,
     ).by_layers(&[Layer::MadeOutside]) => || brought("stream", 443);
     brought_datagram: closed(
         "a UDP socket brought so", "EPERM (", MADE_OUTSIDE,
@@ -63,19 +64,19 @@ family! { "A socket from elsewhere";
         .where_there_is("`net.ipv4.ping_group_range`") => || brought("ping", 0);
     brought_lite: kept_out("a UDP-Lite socket brought so")
         .where_there_is("UDP-Lite") => || brought("lite", 53);
-    stolen: untouched("a connection taken out of a process of the same user (`pidfd_getfd`)", "EPERM (pidfd_getfd")
+    stolen: untouched("a connection taken out of another process (`pidfd_getfd`)", "EPERM (pidfd_getfd")
         .by_layers(&[Layer::Domain, Layer::Arriving]) => stolen;
     inbound: closed(
         "production connects to the session's server, under `inbound = false`", "nobody answers",
-        "egress drops the replies",
+        "egress",
     ).without("is answered") => || called("closed");
     turned: closed(
         "a client's connection, dissolved and connected to production", "",
-        "judged anew each time: what was allowed before does not count",
+        "judged anew each time",
     ) => || turned("turn");
     turned_listener: closed(
         "a socket that has listened, connected to production", "",
-        "judged anew each time: what was allowed before does not count",
+        "judged anew each time",
     ) => || turned("turn-listener");
 }
 

@@ -28,11 +28,11 @@ family! { "Time, and the ends of holes";
             scene.daemon.kill()?;
             wait_for_the_end()
         });
-    closed_hole: closed("a connection after a person closed the hole", "nothing arrives", "gone from the kernel; guardd cuts the connection")
+    closed_hole: closed("a connection after a person closed the hole", "nothing arrives", "guardd cuts it")
         .without("goes on") => || outliving("hold-open", 443, |scene, hole| {
             scene.daemon.root(["close", hole]).run()?.success().map(drop)
         });
-    stopped: closed("a session after a person stopped it", "nothing arrives", "`guard stop` ends its processes")
+    stopped: closed("a session after a person stopped it", "nothing arrives", "`guard stop`")
         .without("goes on") => || outliving("flood", 53, |scene, _| {
             scene.daemon.root(["stop", "s1"]).run()?.success().map(drop)
         });
@@ -40,9 +40,9 @@ family! { "Time, and the ends of holes";
         => || late("sendfile");
     splice: closed("`splice` to one", "", "egress")
         => || late("splice");
-    namespace: closed("a time namespace in which the machine has just started", "EPERM", "the kernel's clock, not the namespace's")
-        .where_there_is("time and user namespaces for users") => namespace;
-    connections: closed("twenty connections at once by a hole for one", "one", "the kernel counts each")
+    namespace: closed("a time namespace that has just started", "EPERM", "the kernel's clock")
+        .where_there_is("time and user namespaces") => namespace;
+    connections: closed("twenty connections at once through a hole for one", "one", "the kernel counts each")
         .without("twenty arrive") => connections;
     bytes: closed("a megabyte by a hole for 64 KiB", "ECONNABORTED", "the packet that does not fit ends it")
         => bytes;

@@ -17,7 +17,7 @@ const NOT_TOLD: Claim = told(
     "Codex runs a hook only once you have looked at it: `/hooks`.",
 );
 
-tools! { "Agents, of which one command is refused";
+tools! { "Agents, with a refused command";
     #[ignore = "it wants large packages: `cargo xtask tools`"]
     claude: tool("Claude Code, `--print`").always(TOLD).not_in_machines(NO_NPM);
     #[ignore = "it wants large packages: `cargo xtask tools`"]

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::tools::FAMILIES;
-use crate::tools::tool::{Claim, Row, Tool, Way};
+use crate::tools::tool::{Claim, Family, Row, Tool, Way};
 
 /// The environment variables that name the file to write the page to, and one that says what has passed where, and when.
 const PAGE: &str = "GUARD_TOOLS_PAGE";
@@ -17,6 +17,8 @@ const PASSED: &str = "GUARD_TOOLS_PASSED";
 /// What is in the repository.
 const WRITTEN: &str = include_str!("../../../docs/tools.md");
 
+/// What stands between tools of which the same is said.
+const BETWEEN: &str = "; ";
 /// What a cell says of a tool that was not run there yet.
 const NOT_YET: &str = "not yet";
 
@@ -25,22 +27,20 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
 
-Each row is a script in `tests/tests/tools/scripts` that uses a tool as a developer does: without the guard, where it must work; then,
-as the same user, in a session of each kind, under `default` with a rule that asks about an address in production. *Same* is the same
-result and exit status. Else the cell quotes the document that says so, and the test looks for its error. What tools contact is on this
-machine, or in a network that plays production.
+Each tool is used by a script in `tests/tests/tools/scripts` as a developer does: without the guard, where it must work; then, as the
+same user, in a session of each kind, under `default` with a rule that asks about production. *Same* is the same result and exit status.
+Otherwise the cell quotes the document that explains it.
 ";
 
 const LEGEND: &str = "\
-A cell holds for each of these, but for those that it names:
+The sessions, all in one cell unless they differ:
 
 - **user**: an ordinary user: `guard run -- …`.
 - **for a user**: root, for a user: `guard run --user NAME -- …`.
 - **as root**: an ordinary user: `guard run --user root -- …`.
 - **unit**: a systemd unit with the lines of `agent@.service` and `guard assign`; in machines only.
 
-[Kernels](kernels.md): Linux 6.18, without programs at security hooks and without systemd; Debian's 6.12, with both, emulated.
-`cargo xtask tools` runs what your machine can, `--all` the machine too.
+[Kernels](kernels.md): Linux 6.18, without security hooks and systemd; Debian's 6.12, with both, emulated.
 ";
 
 /// A kernel, and the ways that are tried on it.
@@ -166,19 +166,41 @@ fn page(seen: &Seen) -> String {
         let _ = writeln!(page, "| {} | {when} |", place.name);
     }
     let columns = seen.columns();
+    let names: String = columns
+        .iter()
+        .map(|at| format!(" {} |", PLACES[*at].name))
+        .collect();
+    let _ = write!(
+        page,
+        "\n| kind | tools |{names}\n|---|---|{}\n",
+        "---|".repeat(columns.len())
+    );
     for family in FAMILIES {
-        let _ = write!(page, "\n## {}\n\n| tool |", family.title);
-        for at in &columns {
-            let _ = write!(page, " {} |", PLACES[*at].name);
-        }
-        let _ = writeln!(page, "\n|---|{}", "---|".repeat(columns.len()));
-        for tool in family.tools.iter().map(|row| &row.tool) {
-            let cell = |at: &usize| cell_of(tool, *at, |way| seen.has(*at, tool, way));
-            let cells: Vec<_> = columns.iter().map(cell).collect();
-            let _ = writeln!(page, "| {} | {} |", tool.what, cells.join(" | "));
+        for (tools, cells) in alike(family, &columns, seen) {
+            let _ = writeln!(
+                page,
+                "| {} | {} | {cells} |",
+                family.title,
+                tools.join(BETWEEN)
+            );
         }
     }
     page
+}
+
+/// The tools of a family of which the same is said, and what that is.
+fn alike(family: &Family, columns: &[usize], seen: &Seen) -> Vec<(Vec<&'static str>, String)> {
+    let mut groups: Vec<(Vec<_>, String)> = Vec::new();
+    for tool in family.tools.iter().map(|row| &row.tool) {
+        let cell = |at: &usize| cell_of(tool, *at, |way| seen.has(*at, tool, way));
+        let cells: Vec<_> = columns.iter().map(cell).collect();
+        let cells = cells.join(" | ");
+        match groups.iter_mut().find(|(_, said)| *said == cells) {
+            Some((tools, _)) => tools.push(tool.what),
+            None => groups.push((vec![tool.what], cells)),
+        }
+    }
+    groups
 }
 
 /// What a page says was run.
@@ -190,13 +212,16 @@ fn seen(page: &str) -> Seen {
         if let (Some(at), [_, when]) = (kernel, &cells[..]) {
             seen.when[at] = (*when).to_owned();
         }
-        let Some(row) = rows().find(|row| row.tool.what == cells[0]) else {
-            continue;
-        };
-        for (at, cell) in seen.columns().into_iter().zip(&cells[1..]) {
-            let ways = ways_run(&row.tool, at, cell);
-            let keys = ways.map(|way| (at, cells[0].to_owned(), way.name()));
-            seen.cells.extend(keys);
+        let [_, tools, ..] = cells[..] else { continue };
+        for row in tools
+            .split(BETWEEN)
+            .filter_map(|tool| rows().find(|row| row.tool.what == tool))
+        {
+            for (at, cell) in seen.columns().into_iter().zip(&cells[2..]) {
+                let ways = ways_run(&row.tool, at, cell);
+                let keys = ways.map(|way| (at, row.tool.what.to_owned(), way.name()));
+                seen.cells.extend(keys);
+            }
         }
     }
     seen
@@ -262,7 +287,8 @@ fn each_tool_is_told_once() {
     all.dedup();
     assert_eq!(all.len(), count);
     assert!(
-        all.iter().all(|what| !what.contains(['|', '\n'])),
+        all.iter()
+            .all(|what| !what.contains(['|', '\n']) && !what.contains(BETWEEN)),
         "it would break the table"
     );
 }

@@ -23,7 +23,7 @@ const NO_PODMAN: Claim = told(
     "in a session it cannot map users",
 );
 
-tools! { "Rights, and helpers that have them";
+tools! { "Rights and helpers";
     unshare_mount: tool("unshare and mount, in a user namespace");
     logger: tool("logger").not_here("not tried here: nothing listens at /dev/log");
     su: tool("su to another user").always(NO_SU);

@@ -2,7 +2,7 @@
 
 use crate::tools::tool::{Claim, Way, tool, tools};
 
-const NO_VSCODE: &str = "not tried: the package that npm has is built by the machine, and wants a newer Node; its sockets are Node's";
+const NO_VSCODE: &str = "not tried: its npm package needs a newer Node";
 const NO_ROOT: Claim = Claim::NotAsRoot {
     seen: "cannot be run as root",
 };
@@ -11,7 +11,7 @@ const NO_TERMINAL: Claim = Claim::NotInNamespace {
     seen: "screen has ended",
 };
 
-tools! { "Servers and sockets of one's own";
+tools! { "Own servers and sockets";
     redis_tcp: tool("redis over TCP, redis-cli");
     redis_unix: tool("redis over a Unix socket, redis-cli");
     postgres: tool("PostgreSQL over its Unix socket: initdb, psql").but(Way::AsRoot, NO_ROOT);

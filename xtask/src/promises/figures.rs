@@ -105,9 +105,9 @@ const UNITS: [&str; 4] = [" µs", " ms", " ns", " %"];
 /// Numbers with such a unit that somebody has set, or that are the kernel's.
 const SET: &[(&str, &str)] = &[
     ("docs/architecture.md", "sent again in 20 ms"),
-    ("docs/architecture.md", "256 through in 10 ms"),
+    ("docs/architecture.md", "256 in 10 ms"),
     ("docs/threat-model.md", "40 ms after a client"),
-    ("docs/threat-model.md", "256 datagrams in 10 ms"),
+    ("docs/threat-model.md", "in 10 ms and 256 open"),
 ];
 
 /// Sections of docs/performance.md that say how things are measured and read.

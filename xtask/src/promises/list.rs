@@ -183,7 +183,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "check",
         file: "docs/policy.md",
-        says: "`guard check FILE` says whether a policy is right, and what is wrong with it. `guard explain DEST --policy FILE`",
+        says: "`guard check FILE` validates a policy. `guard explain DEST --policy FILE`",
         shown: Here(&[
             "contract::policy::an_error_has_its_place",
             "contract::explain::a_file_needs_no_daemon",
@@ -324,7 +324,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "policy-dir",
         file: "docs/admin.md",
-        says: "It refuses one inside of its state directory, where it deletes files that are not its own",
+        says: "A directory inside the state directory is refused, where guardd deletes files that are not its own",
         shown: Here(&["lifecycle::exclusive::policies_inside_of_the_state_directory_are_refused"]),
     },
     Promise {
@@ -370,7 +370,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "signed",
         file: "docs/asking.md",
-        says: "What carries the two can lose or delay a yes, and cannot make one.",
+        says: "A courier that carries question and answer can lose or delay a yes, but cannot forge one.",
         shown: Here(&[
             "signed::a_connection_that_waits_goes_on",
             "signed::conditions",
@@ -380,7 +380,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "signed-once",
         file: "docs/asking.md",
-        says: "It notes on the disk that the question is used before anything opens.",
+        says: "It records on disk that the question is used before anything opens.",
         shown: Here(&[
             "signed::killed",
             "signed::two_answers_at_once_open_one_hole",

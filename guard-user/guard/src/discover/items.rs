@@ -36,7 +36,7 @@ pub(super) struct Discovered {
 /// A place.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct InReach {
-    /// Its number, for `--why` and `--dismiss`.
+    /// For `--why` and `--dismiss`.
     pub(super) number: usize,
     /// `production`, `maybe`, `unknown`, `staging`, `dev`, `local`, `tool`, `placeholder` or `template`.
     pub(super) label: Label,
@@ -48,13 +48,13 @@ pub(super) struct InReach {
     pub(super) service: String,
     /// An address or a name.
     pub(super) host: String,
-    /// Addresses of the name, by `/etc/hosts`; empty: not known, and not asked for.
+    /// Addresses of the name in `/etc/hosts`.
     pub(super) addresses: Vec<IpAddr>,
-    /// `tcp/5432`; `tcp`: it is not said which.
+    /// `tcp/5432`; `tcp`: unknown.
     pub(super) ports: String,
     /// Whether places of another stage may have its address.
     pub(super) shared: bool,
-    /// Where: `file`, `line`, `key`, and `dormant` where it is commented out.
+    /// `file`, `line`, `key`, `dormant` (commented out).
     pub(super) found: Vec<Seen>,
     /// The kind of credential beside it; null: none.
     pub(super) credential: Option<String>,

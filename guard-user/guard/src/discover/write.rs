@@ -35,7 +35,7 @@ pub(super) struct Written {
     policy: String,
     /// Its file.
     file: PathBuf,
-    /// What is added, as `diff -u` writes it.
+    /// As `diff -u` prints it.
     diff: String,
     /// Whether it was written.
     written: bool,

@@ -9,7 +9,7 @@ use clap::{Arg, Command, CommandFactory as _};
 use guard::reference::{errors, rows};
 use guardd::record::metrics::{Counters, Format, Snapshot, render};
 
-use crate::{Config, args, cli, root, varlink};
+use crate::{Config, cli, root, varlink};
 use source::{Field, Source};
 
 mod source;
@@ -25,19 +25,6 @@ fn the_verbs_are_those_of_the_command_line() {
         verbs(&mut table, "", verb);
     }
     is_made("cli.md", "verbs", &table);
-
-    let guardd = args::Cli::command();
-    let mut list = String::new();
-    for option in guardd.get_arguments().filter(|one| is_shown(one)) {
-        let _ = writeln!(list, "- `{}`: {}", typed(option), help(option));
-    }
-    for verb in guardd.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        let _ = writeln!(list, "- `guardd {}`: {}", verb.get_name(), about(verb));
-        for option in verb.get_arguments().filter(|one| is_shown(one)) {
-            let _ = writeln!(list, "  - `{}`: {}", typed(option), help(option));
-        }
-    }
-    is_made("cli.md", "guardd", &list);
 }
 
 /// A row for a verb, or one for each of its own verbs.
@@ -82,27 +69,15 @@ fn is_shown(option: &Arg) -> bool {
         && !["help", "version", "json", "socket"].contains(&option.get_id().as_str())
 }
 
-/// As it is typed: `--for DURATION`, `ID`.
-fn typed(option: &Arg) -> String {
-    let value = || {
-        let names = option.get_value_names().unwrap_or_default();
-        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-        match names.is_empty() {
-            true => option.get_id().as_str().to_uppercase(),
-            // A bar would end a cell.
-            false => names.join(" ").replace('|', " or "),
-        }
-    };
-    match option.get_long() {
-        Some(long) if option.get_action().takes_values() => format!("--{long} {}", value()),
-        Some(long) => format!("--{long}"),
-        None => value(),
+/// An operand, as it is typed: `ID`.
+fn typed(operand: &Arg) -> String {
+    let names = operand.get_value_names().unwrap_or_default();
+    let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+    match names.is_empty() {
+        true => operand.get_id().as_str().to_uppercase(),
+        // A bar would end a cell.
+        false => names.join(" ").replace('|', " or "),
     }
-}
-
-fn help(option: &Arg) -> String {
-    let help = option.get_help().map(ToString::to_string);
-    help.unwrap_or_default()
 }
 
 /// Without its exit status, of which the page has a table.

@@ -16,7 +16,7 @@ use guard_sys::clock::Clocks;
 use super::{INVITED, asking::switched_off};
 use crate::{
     control::{answering::Answering, failure::CallError},
-    grants::grant,
+    holes::checked,
     state::State,
     times::after,
 };
@@ -49,7 +49,7 @@ impl State {
         self.answers.people.is_whole()?;
         let about = self.person(who)?;
         let time = match seconds {
-            Some(_) => grant::term(seconds)?.min(INVITED),
+            Some(_) => checked::term(seconds)?.min(INVITED),
             None => INVITED,
         };
         let invitation = self.answers.invite(about, time)?;
@@ -243,7 +243,7 @@ impl State {
         let policies = policies.or_else(|| known.map(|one| one.policies.clone()));
         let longest = who
             .max_for
-            .map(|most| grant::term(Some(most)))
+            .map(|most| checked::term(Some(most)))
             .transpose()?;
         Ok(Person {
             name: who.name.clone(),

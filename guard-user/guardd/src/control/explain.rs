@@ -10,7 +10,7 @@ use guard_sys::clock::Clocks;
 
 use crate::{
     control::{failure::CallError, ids},
-    grants::opening,
+    holes::opening,
     policies::{InForce, Policies, load},
     relays,
     sessions::Session,

@@ -11,7 +11,7 @@ use crate::{
     policies::Policies,
     process::Process,
     proxy::requests::in_words,
-    requests::{Noted, Pending, RequestKey, Requests, events},
+    requests::{Noted, Pending, RequestKey, Requests},
     sessions::Sessions,
     state::State,
 };
@@ -261,7 +261,7 @@ fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<
     let (to, protocol, port) = (key.destination, key.protocol, key.port);
     let judged = policies.judge(session.subject(), to, protocol, port)?;
     Some(Matter {
-        destination: events::endpoint(key, policies.host_of(key.session, to, &judged)),
+        destination: key.endpoint(policies.host_of(key.session, to, &judged)),
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),

@@ -53,8 +53,7 @@ impl State {
             holes: self.datapath.holes().map_or(0, |mut holes| {
                 holes.dedup_by_key(|hole| hole.entry.id);
                 holes.len()
-            }) + self.proxy.permits().iter().count()
-                + self.named.len(),
+            }) + self.holes.judged_here().count(),
             refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),

@@ -20,7 +20,7 @@ use crate::{
         ids, polkit,
     },
     doctor,
-    grants::closing::open_holes,
+    holes::closing::open_holes,
     policies::load,
     proxy::{approve::Widening, needed},
     record::kernel_log,
@@ -458,8 +458,7 @@ impl State {
     fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
         let mut listed = self.shown_holes(&open);
-        listed.extend(self.proxy.shown_permits(who));
-        listed.extend(self.named.shown_to(who));
+        listed.extend(self.holes.shown_to(who));
         Ok(Holes {
             holes: listed.into_values().collect(),
             warnings: Vec::new(),

@@ -13,7 +13,7 @@ use crate::{
         failure::CallError,
         ids,
     },
-    requests::events::protocol_name,
+    requests::key::protocol_name,
     state::State,
 };
 

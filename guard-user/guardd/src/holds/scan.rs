@@ -20,7 +20,7 @@ use crate::{
     control::{failure::CallError, ids},
     record::audit::LogEntry,
     relays::{self, Upstreams},
-    requests::{Noted, RequestKey, events},
+    requests::{Noted, RequestKey},
     sessions::Sessions,
     state::State,
     times::after,
@@ -97,7 +97,7 @@ impl State {
         };
         let destination = match asked.key == *key {
             true => asked.shown.destination.clone(),
-            false => events::endpoint(key, None),
+            false => key.endpoint(None),
         };
         let record = Held {
             request: id.into(),
@@ -256,7 +256,7 @@ impl State {
             .judge(session.subject(), to, Protocol::TCP, port);
         let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
         let host = judged.and_then(|judged| self.policies.host_of(first.session, to, &judged));
-        let endpoint = events::endpoint(&key, host);
+        let endpoint = key.endpoint(host);
         let record = Denied {
             destination: Destination::Endpoint(endpoint).into(),
             rule: rule.into(),

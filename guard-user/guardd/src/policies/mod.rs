@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use guard_common::{
@@ -39,7 +40,7 @@ use self::{
     names::{NameServers, Names},
     unusable::Unusable,
 };
-use crate::{control::failure::CallError, record::shelf::Shelf};
+use crate::{control::failure::CallError, record::shelf::Shelf, times::DEFAULT_TERM};
 
 /// A policy that is ready to be put in place: parsed, resolved and compiled.
 #[derive(Clone, Debug)]
@@ -360,6 +361,14 @@ impl Policies {
     #[must_use]
     pub fn library(&self) -> &Library {
         &self.library
+    }
+
+    /// The longest hole that a session may have, if no rule says more.
+    #[must_use]
+    pub fn longest_hole(&self, chain: &[PolicyId]) -> Duration {
+        let policies = chain.iter().filter_map(|slot| self.get(*slot));
+        let longest = policies.map(|policy| policy.policy.longest_hole(None));
+        longest.min().unwrap_or(DEFAULT_TERM)
     }
 
     /// The policy in a slot.

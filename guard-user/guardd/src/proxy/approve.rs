@@ -1,29 +1,28 @@
-//! A person's yes to an HTTP request: a permit for that one, or for more like it. The kernel half does not know of it.
+//! A person's yes to an HTTP request or SQL statement: a hole for that one, or for more like it.
 
 use guard_common::{BootTime, HoleId};
 use guard_judge::http as judge;
 use guard_policy::Prefix;
 use guard_proto::{
     self as proto, HoleTerms, HttpHole, HttpRequest, moment,
-    record::{Answered, HoleClose, HoleOpen},
+    record::{Answered, HoleOpen},
     wire::AskAnswer,
 };
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
-use super::{
-    Proxy,
-    permits::{Covers, Permit, said},
-};
+use super::Proxy;
 use crate::{
     changes::Change,
-    control::{answering::Answering, auth::Approver, failure::CallError, ids},
-    grants::{
-        grant::Grant,
-        holes::{self, About},
+    control::{answering::Answering, failure::CallError, ids},
+    holes::{
+        checked::Checked,
+        covers::{Covers, said},
+        hole::{About, Hole, Scope},
+        requests::RequestScope,
     },
     record::audit::LogEntry,
-    requests::{HttpRequestKey, Pending, RequestKey, events},
+    requests::{HttpRequestKey, Pending, RequestKey, shown},
     state::State,
     times::after,
 };
@@ -91,52 +90,56 @@ impl State {
         let wanted = self.proxy.wanted((called, asked), widening)?;
         let key = &asked.key;
         let prefixes = vec![Prefix::host(key.destination)];
-        let ports = vec![events::ports_of(key)];
+        let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let grant = Grant::of(sessions, policies, key.session, prefixes, ports, terms)?;
+        let checked = Checked::of(sessions, policies, key.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
         let opened_by = self.machine.name_of(by);
-        let mut permits = Vec::new();
+        let mut open = Vec::new();
         for (covers, shown) in wanted {
             let left = match (&covers, widening.is_none()) {
                 (Covers::Waiting(..), _) => Some(1),
                 (_, true) => Some(requests.unwrap_or(1)),
                 (_, false) => requests,
             };
-            let permit = Permit {
-                session: key.session,
+            let scope = RequestScope {
                 to: key.destination,
                 port: key.port,
                 request: shown.id.clone(),
                 covers,
                 left: left.map(u64::from),
-                bytes: grant.bytes,
+                bytes: checked.bytes,
                 passed: 0,
-                expires: after(clock::now(), grant.time),
-                about: About {
-                    session: key.session.0,
-                    owner: grant.owner,
-                    opened_by: opened_by.clone(),
-                    reason: shown.note.clone(),
-                    opened_at: Timestamp::now(),
-                    bytes: grant.bytes,
-                },
             };
             let http = shown.http.as_ref();
-            if let Some(http) = http.filter(|http| !permit.has_room_for(http)) {
+            if let Some(http) = http.filter(|http| !scope.has_room_for(http)) {
                 return Err(no_room(http));
             }
-            permits.push((permit, shown));
+            let about = About {
+                session: key.session.0,
+                owner: checked.owner,
+                opened_by: opened_by.clone(),
+                reason: shown.note.clone(),
+                opened_at: Timestamp::now(),
+                bytes: checked.bytes,
+            };
+            let hole = Hole {
+                session: key.session,
+                expires: after(clock::now(), checked.time),
+                about: Some(about),
+                scope: Scope::Requests(Box::new(scope)),
+            };
+            open.push((hole, shown));
         }
-        let is_covered = |key: &RequestKey| permits.iter().any(|(one, _)| one.is_for(key));
+        let is_covered = |key: &RequestKey| open.iter().any(|(one, _)| one.is_for(key));
         let answered = asked.each_up_to(called);
         let answered = answered.filter(|(key, _)| is_covered(key));
         let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
-        // A permit for a number of requests answers only that many: the newest, about which the person was asked last.
+        // A hole for a number of requests answers only that many: the newest, about which the person was asked last.
         if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
-            answered.drain(..answered.len().saturating_sub(left.max(permits.len())));
+            answered.drain(..answered.len().saturating_sub(left.max(open.len())));
         }
-        let ids = self.write_permits(by, &grant, (&permits, &answered))?;
+        let ids = self.write_holes(by, &checked, (&open, &answered))?;
         self.requests
             .take_those(|_, id| answered.iter().any(|one| one == id));
         for id in &answered {
@@ -144,31 +147,31 @@ impl State {
                 .answered_by(&opened_by, (id, asked.owner), "yes");
         }
         let mut holes = Vec::new();
-        for (id, (permit, shown)) in ids.into_iter().zip(permits) {
-            holes.push(self.put_permit(id, permit, shown));
+        for (id, (hole, shown)) in ids.into_iter().zip(open) {
+            holes.extend(self.put_hole(id, hole, shown));
         }
         Ok(proto::Holes {
             holes,
-            warnings: grant.warnings,
+            warnings: checked.warnings,
         })
     }
 
-    /// Writes all permits to the audit log, or none; `answered` are the requests that they answer.
-    fn write_permits(
+    /// Writes all holes to the audit log, or none; `answered` are the requests that they answer.
+    fn write_holes(
         &mut self,
         by: &Answering,
-        grant: &Grant,
-        (permits, answered): (&[(Permit, &proto::Request)], &[String]),
+        checked: &Checked,
+        (holes, answered): (&[(Hole, &proto::Request)], &[String]),
     ) -> Result<Vec<HoleId>, CallError> {
         let mut written = Vec::new();
-        for (permit, shown) in permits {
-            let is_part = |id: &&String| permits.len() == 1 && **id != shown.id;
+        for (hole, shown) in holes {
+            let is_part = |id: &&String| holes.len() == 1 && **id != shown.id;
             let parts: Vec<_> = answered.iter().filter(is_part).cloned().collect();
-            match self.write_permit(by, grant, (permit, &parts), shown) {
+            match self.write_hole(by, checked, (hole, &parts), shown) {
                 Ok(id) => written.push(id),
                 Err(refusal) => {
-                    for (id, (permit, _)) in written.into_iter().zip(permits) {
-                        self.permit_ended(id, permit, "not written down", None);
+                    for (id, (hole, _)) in written.into_iter().zip(holes) {
+                        self.hole_ended(id, hole, "not written down", None);
                     }
                     return Err(refusal);
                 }
@@ -177,24 +180,25 @@ impl State {
         Ok(written)
     }
 
-    /// Writes the answer and the permit to the audit log. `parts`: the other requests that it answers.
-    fn write_permit(
+    /// Writes the answer and the hole to the audit log. `parts`: the other requests that it answers.
+    fn write_hole(
         &mut self,
         by: &Answering,
-        grant: &Grant,
-        (permit, parts): (&Permit, &[String]),
+        checked: &Checked,
+        (hole, parts): (&Hole, &[String]),
         asked: &proto::Request,
     ) -> Result<HoleId, CallError> {
-        let name = &permit.about.opened_by;
-        let session = ids::session(permit.session);
+        let left = hole.requests().and_then(|requests| requests.left);
+        let name = self.machine.name_of(by);
+        let session = ids::session(hole.session);
         let answered = Answered {
-            request: permit.request.clone().into(),
+            request: asked.id.clone().into(),
             parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
             answer: "yes".into(),
-            seconds: grant.time.as_secs_f64().into(),
-            connections: permit.left.into(),
-            bytes: permit.bytes.into(),
-            shown: events::as_shown(asked).into(),
+            seconds: checked.time.as_secs_f64().into(),
+            connections: left.into(),
+            bytes: checked.bytes.into(),
+            shown: shown::as_shown(asked).into(),
             by: name.clone().into(),
             from: by.from.clone().into(),
             signed: by.signature(),
@@ -203,44 +207,45 @@ impl State {
         };
         self.recorder.reserve()?;
         self.recorder
-            .write(LogEntry::of(&session, grant.owner, answered))?;
+            .write(LogEntry::of(&session, checked.owner, answered))?;
         let id = self.datapath.next_hole()?;
-        let clocks = Clocks::read();
-        let shown = permit.shown(id, &clocks);
+        let shown = hole.shown(id, &Clocks::read());
+        let shown = shown.ok_or_else(|| ids::no_hole(&ids::hole(id)))?;
         let opened = HoleOpen {
             hole: shown.id.into(),
             destination: shown.destination.into(),
             ports: shown.ports.into(),
             reason: shown.reason.into(),
-            request: permit.request.clone().into(),
-            expires_at: moment::text(clocks.calendar(permit.expires)).into(),
-            connections: permit.left.into(),
-            bytes: permit.bytes.into(),
+            request: asked.id.clone().into(),
+            expires_at: moment::text(shown.expires_at).into(),
+            connections: left.into(),
+            bytes: checked.bytes.into(),
             http: shown.http.map(|http| for_trail(http, asked)).into(),
-            by: name.clone().into(),
+            by: name.into(),
             from: by.from.clone().into(),
             ..HoleOpen::default()
         };
         let written = self
             .recorder
-            .write(LogEntry::of(&session, grant.owner, opened));
+            .write(LogEntry::of(&session, checked.owner, opened));
         if let Err(error) = written.and_then(|()| self.recorder.sync()) {
-            self.permit_ended(id, permit, "not written down", None);
+            self.hole_ended(id, hole, "not written down", None);
             return Err(error.into());
         }
         Ok(id)
     }
 
-    /// Puts a permit in place, and lets held clients through. Returns the permit as it is then.
-    fn put_permit(&mut self, id: HoleId, permit: Permit, asked: &proto::Request) -> proto::Hole {
-        let mut shown = permit.shown(id, &Clocks::read());
+    /// Puts a hole in place, and lets held clients through. Returns the hole as it is then.
+    fn put_hole(&mut self, id: HoleId, hole: Hole, asked: &proto::Request) -> Option<proto::Hole> {
+        let mut shown = hole.shown(id, &Clocks::read())?;
         self.recorder.counters().hole_opened();
         self.recorder.counters().answered("yes", asked.asked_at);
-        let is_for = permit.clone();
-        self.proxy.permits.add(id, permit);
+        let is_counted = hole.requests().is_some_and(RequestScope::is_counted);
+        let is_for = hole.clone();
+        self.holes.add(id, hole);
         self.let_those_through(&asked.id);
         // So that `guard holes` shows a request that is refused although it would have passed.
-        if is_for.left.is_none() && is_for.bytes.is_none() {
+        if !is_counted {
             self.requests.take_those(|one, _| is_for.is_for(one));
         }
         // The kernel half has no refusals of these.
@@ -250,11 +255,12 @@ impl State {
         );
         self.apply(Change::Requests);
         self.apply(Change::Holes);
-        let left = self.proxy.permits.get(id).map_or(Some(0), |now| now.left);
+        let now = self.holes.get(id).and_then(Hole::requests);
+        let left = now.map_or(Some(0), |now| now.left);
         if let Some(http) = &mut shown.http {
             http.requests_left = left;
         }
-        shown
+        Some(shown)
     }
 
     /// Lets held clients through, first those held for that answer; a client whose yes was used up by another gets a new
@@ -266,7 +272,7 @@ impl State {
         waiters.sort_by_key(|(_, waiter)| waiter.request != request);
         for (number, waiter) in waiters {
             let waits_for = Some(waiter.request.as_str());
-            if let Some(verdict) = self.spend_permit(&waiter.key, waits_for, now) {
+            if let Some(verdict) = self.spend_hole(&waiter.key, waits_for, now) {
                 self.proxy
                     .end_wait(&mut self.requests, number, &waiter, verdict);
                 answered.push(waiter.request);
@@ -277,62 +283,28 @@ impl State {
         }
     }
 
-    /// Uses a permit for a request, if there is one, and answers it. `waits_for`: the request for whose answer its client is
+    /// Uses a hole for a request, if there is one, and answers it. `waits_for`: the request for whose answer its client is
     /// held, if it is.
-    pub(super) fn spend_permit(
+    pub(super) fn spend_hole(
         &mut self,
         key: &RequestKey,
         waits_for: Option<&str>,
         now: BootTime,
     ) -> Option<AskAnswer> {
-        let id = self.proxy.permits.find(key, waits_for, now)?;
-        let request = self.proxy.permits.get(id)?.request.clone();
+        let (id, requests) = self.holes.for_request(key, waits_for, now)?;
+        let request = requests.request.clone();
         let answer = self.pass(key, Some(&request), Some(id));
         if answer != AskAnswer::Yes {
             return Some(answer);
         }
         let http = key.http.as_deref();
         let length = http.and_then(|http| http.request.bytes).unwrap_or(0);
-        if self.proxy.permits.spend(id, length)
-            && let Some(permit) = self.proxy.permits.remove(id)
+        if self.holes.spend(id, length)
+            && let Some(hole) = self.holes.remove(id)
         {
-            self.permit_ended(id, &permit, "used up", None);
+            self.hole_ended(id, &hole, "used up", None);
         }
         Some(answer)
-    }
-
-    /// Writes the end of a permit to the audit log.
-    pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
-        self.recorder.counters().hole_closed(why, 0);
-        let (by, from) = self.machine.told_by(by);
-        let record = HoleClose {
-            hole: ids::hole(id).into(),
-            why: why.into(),
-            requests: permit.passed.into(),
-            bytes: holes::used(permit.about.bytes, permit.bytes).into(),
-            by,
-            from,
-            ..HoleClose::default()
-        };
-        let session = ids::session(permit.session);
-        self.recorder
-            .note(LogEntry::of(session, permit.about.owner, record));
-        self.apply(Change::Holes);
-    }
-
-    /// Ends the permits that have expired.
-    pub fn end_permits(&mut self, now: BootTime) {
-        for (id, permit) in self.proxy.permits.take_expired(now) {
-            self.permit_ended(id, &permit, "expired", None);
-        }
-    }
-
-    /// Ends the permits of a session that has ended.
-    pub fn end_permits_of(&mut self, session: guard_common::SessionId) {
-        for (id, permit) in self.proxy.permits.take_session(session) {
-            self.permit_ended(id, &permit, "the session has ended", None);
-        }
-        self.apply(Change::Holes);
     }
 }
 
@@ -351,25 +323,15 @@ impl Proxy {
             let waits = self.waiters.is_asking(key);
             wanted.push((widening.covers(http, waits)?, shown));
         }
-        // A permit that is for more than one request is for all of the series.
+        // A hole that is for more than one request is for all of the series.
         if !widening.is_none() {
             wanted.drain(..wanted.len().saturating_sub(1));
         }
         Ok(wanted)
     }
-
-    /// The permits of the sessions that the caller answers for, as people see them.
-    #[must_use]
-    pub fn shown_permits(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
-        let clocks = Clocks::read();
-        let permits = self.permits.iter();
-        let mine = permits.filter(|(_, permit)| who.answers_for(permit.about.owner));
-        mine.map(|(id, permit)| (id, permit.shown(id, &clocks)))
-            .collect()
-    }
 }
 
-/// A permit for the audit log, without values in a query that may be credentials.
+/// A hole for the audit log, without values in a query that may be credentials.
 fn for_trail(hole: HttpHole, asked: &proto::Request) -> HttpHole {
     let is_statement = asked.http.as_ref().is_some_and(HttpRequest::is_statement);
     let kept = |path: String| match is_statement {

@@ -14,11 +14,7 @@ use tokio::time::timeout;
 
 use super::Outgoing;
 use crate::{
-    control::ids,
-    record::audit::LogEntry,
-    requests::{RequestKey, events},
-    shared::Shared,
-    state::State,
+    control::ids, record::audit::LogEntry, requests::RequestKey, shared::Shared, state::State,
 };
 
 /// The timeout for a proxy to read a message, or to send its first.
@@ -155,7 +151,7 @@ impl State {
             question: None,
         };
         let record = Http {
-            destination: Destination::Endpoint(events::endpoint(&key, None)).into(),
+            destination: Destination::Endpoint(key.endpoint(None)).into(),
             outcome: cut(Some(entry.outcome)).into(),
             method: cut(entry.method).into(),
             path: cut(entry.path).into(),

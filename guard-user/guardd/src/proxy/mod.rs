@@ -2,7 +2,7 @@
 //!
 //! `workers` has one run while something in force needs it (`needed.rs`). `link.rs` is the connection to it: its messages go to `terms.rs` (how a target is judged),
 //! `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
-//! person's yes to it (`approve.rs`) is a permit (`permits.rs`), and `record_pass.rs` records each use. `serving.rs` and
+//! person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and `record_pass.rs` records each use. `serving.rs` and
 //! `networks.rs` have it listen in network namespaces; `kernel.rs` has the kernel half redirect there.
 //!
 //! Without a proxy, the kernel half refuses connections to read-only destinations.
@@ -14,7 +14,6 @@ pub mod kernel;
 pub mod link;
 pub mod needed;
 pub mod networks;
-pub mod permits;
 pub mod record_pass;
 pub mod requests;
 pub mod serving;
@@ -22,14 +21,14 @@ pub mod terms;
 
 use std::{collections::VecDeque, os::fd::OwnedFd, path::PathBuf, rc::Rc};
 
-use guard_common::{BootTime, HoleId, SessionId, Verdict};
+use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_proto::wire::ToProxy;
 use tokio::sync::Notify;
 
 use crate::{
     config::Config,
-    grants::holes::Holes,
+    holes::known::Holes,
     policies::{InForce, Policies},
     record::meters::Meters,
     requests::Requests,
@@ -39,7 +38,6 @@ use authority::Vouching;
 use held::Waiters;
 use kernel::close_read_only;
 use networks::Networks;
-use permits::{Permit, Permits};
 
 /// A message on its way to the proxy.
 #[derive(Debug)]
@@ -72,8 +70,6 @@ pub struct Proxy {
     pace: Meters,
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,
-    /// The permits: what people have let through.
-    permits: Permits,
     /// The file for the key of the certificate authority. Only the proxy reads it.
     key: PathBuf,
 }
@@ -92,17 +88,6 @@ impl Proxy {
     #[must_use]
     pub fn stirs(&self) -> Rc<Notify> {
         Rc::clone(&self.stir)
-    }
-
-    /// The permits: what people have let through.
-    #[must_use]
-    pub fn permits(&self) -> &Permits {
-        &self.permits
-    }
-
-    /// Removes a permit.
-    pub fn close(&mut self, id: HoleId) -> Option<Permit> {
-        self.permits.remove(id)
     }
 
     /// Queues a message for the proxy, if one runs.
@@ -158,11 +143,10 @@ impl Proxy {
         self.pace.forget(session, outermost, is_shared);
     }
 
-    /// When the next held client's time is up, or the next permit ends.
+    /// When the next held client's time is up.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
-        let all = [self.waiters.next_expiry(), self.permits.next_expiry()];
-        all.into_iter().flatten().min()
+        self.waiters.next_expiry()
     }
 
     /// Whether a proxy runs, and is connected.

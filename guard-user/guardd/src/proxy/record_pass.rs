@@ -11,13 +11,13 @@ use super::terms::Standing;
 use crate::{
     control::ids,
     record::audit::{AuditError, LogEntry},
-    requests::{RequestKey, events},
+    requests::{RequestKey, shown},
     state::State,
 };
 
 impl State {
-    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole` the
-    /// permit; without both, the policy has come to allow all.
+    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole`
+    /// what that opened; without both, the policy has come to allow all.
     ///
     /// No meter leaves out these records: each is a change at a read-only destination.
     #[must_use]
@@ -46,10 +46,10 @@ impl State {
         let owner = session.map_or(0, |session| session.about.uid);
         let http = key.http.as_deref().map(|http| &http.request);
         let record = Http {
-            destination: Destination::Endpoint(events::endpoint(key, None)).into(),
+            destination: Destination::Endpoint(key.endpoint(None)).into(),
             outcome: "passed".into(),
             method: http.map(|http| http.method.clone()).into(),
-            path: http.map(events::path_for_trail).into(),
+            path: http.map(shown::path_for_trail).into(),
             host: http.and_then(|http| http.host.clone()).into(),
             rule: rule_of(self.standing(&target(key))).into(),
             request: request.into(),

@@ -11,7 +11,7 @@ use guard_proto::{
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::{Proxy, held::Waiter, permits, record_pass::target, terms::Standing};
+use super::{Proxy, held::Waiter, record_pass::target, terms::Standing};
 use crate::{
     changes::Change,
     control::advice,
@@ -79,7 +79,7 @@ impl State {
             plain,
             series: is_definition && hold.is_none(),
         });
-        let key = permits::key(id, to, target.port, http);
+        let key = RequestKey::of_http(id, to, target.port, http);
         if is_open {
             // The terms have changed since the proxy got them.
             return Some(self.pass(&key, None, None));
@@ -94,7 +94,7 @@ impl State {
         hold: Option<Duration>,
     ) -> Option<AskAnswer> {
         let now = clock::now();
-        if let Some(verdict) = self.spend_permit(&key, None, now) {
+        if let Some(verdict) = self.spend_hole(&key, None, now) {
             return Some(verdict);
         }
         let is_new = self.requests.find(&key).is_none();
@@ -145,7 +145,7 @@ impl State {
             Standing::Open => return Some(self.pass(key, request, None)),
             Standing::Judged { .. } => {}
         }
-        if let Some(verdict) = self.spend_permit(key, request, now) {
+        if let Some(verdict) = self.spend_hole(key, request, now) {
             return Some(verdict);
         }
         if self.requests.is_refused(key, now) {

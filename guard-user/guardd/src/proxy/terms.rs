@@ -145,7 +145,6 @@ impl State {
         let session = self.sessions.live(id)?;
         let account = session.outermost().0;
         let to = Address::from(target.address);
-        let permits = self.proxy.permits();
         let subject = Subject {
             stands: true,
             ..session.subject()
@@ -156,7 +155,7 @@ impl State {
             account,
             by_sni: by_sni.is_some(),
             names: self.policies.speaks_of_names(&session.chain),
-            writes: permits.all_writes(id, to, target.port, clock::now()),
+            writes: self.holes.all_writes(id, to, target.port, clock::now()),
         })
     }
 }

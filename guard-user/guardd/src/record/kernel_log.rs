@@ -7,7 +7,7 @@ use guard_datapath::{Decided, LogOf, Logged};
 
 use crate::{
     control::{failure::CallError, ids},
-    requests::events::protocol_name,
+    requests::key::protocol_name,
     shared::Shared,
     state::State,
 };

@@ -20,7 +20,7 @@ use crate::{
     changes::Change,
     machine::Machine,
     policies::{Judged, Policies},
-    requests::{RequestKey, events},
+    requests::RequestKey,
     sessions::{Session, Sessions},
     times::after,
 };
@@ -89,7 +89,7 @@ pub fn shown(lead: &Connection) -> Endpoint {
         http: None,
         question: None,
     };
-    events::endpoint(&key, None)
+    key.endpoint(None)
 }
 
 impl Relays {

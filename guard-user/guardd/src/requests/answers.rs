@@ -1,7 +1,7 @@
 //! An approver's answers to requests: `State::approve` and `State::deny`. Both are in the audit log before they take effect.
 //!
-//! A yes about connections becomes a `Grant`, which is checked against the policies, and then holes (`grants/opening.rs`). A
-//! yes to an HTTP request or SQL statement becomes a permit (`proxy/approve.rs`).
+//! A yes about connections becomes a `Checked`, which is checked against the policies, and then holes (`holes/opening.rs`). A
+//! yes to an HTTP request or SQL statement opens a hole (`proxy/approve.rs`).
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
@@ -12,16 +12,16 @@ use jiff::Timestamp;
 use crate::{
     changes::Change,
     control::{answering::Answering, auth::Approver, failure::CallError, ids},
-    grants::grant::{self, Grant},
     holds::refuse_in_kernel,
+    holes::checked::{self, Checked},
     policies::Policies,
     proxy::approve::{Widening, no_http},
     record::audit::LogEntry,
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
-        events,
         questions::NameBurst,
+        shown,
     },
     sessions::Sessions,
     state::State,
@@ -58,7 +58,7 @@ impl State {
             return self.approve_question(by, (id, &asked), extent, terms);
         }
         if terms.requests.is_some() {
-            return Err(grant::no_requests());
+            return Err(checked::no_requests());
         }
         self.approve_connections(by, (id, &asked), extent, terms)
     }
@@ -82,28 +82,28 @@ impl State {
         let new = left.as_ref().map(|_| self.datapath.next_request());
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
-        let ports = vec![events::ports_of(key)];
+        let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
-        let grant = grant_asked(sessions, policies, asked, opens, terms)?;
+        let checked = grant_asked(sessions, policies, asked, opens, terms)?;
         // A signature is for what its question shows: that address.
         let name = match &by.signed {
             Some(_) => None,
             None => self.named_of(asked, extent)?,
         };
-        let grant = Grant { name, ..grant };
+        let checked = Checked { name, ..checked };
         let record = Answered {
             by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
             signed: by.signature(),
             with: by.with(),
-            ..yes(asked, called, &answered, &grant)
+            ..yes(asked, called, &answered, &checked)
         };
         self.recorder.reserve()?;
-        let entry = LogEntry::of(ids::session(grant.session), grant.owner, record);
+        let entry = LogEntry::of(ids::session(checked.session), checked.owner, record);
         self.recorder.write(entry)?;
         let reason = asked.shown.note.clone();
-        let mut opened = self.open_all(by, grant, reason, Some(&answered[0]))?;
+        let mut opened = self.open_all(by, checked, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
         self.recorder
             .counters()
@@ -147,7 +147,7 @@ impl State {
         seconds: Option<f64>,
     ) -> Result<proto::Requests, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
-        let time = grant::term(seconds)?;
+        let time = checked::term(seconds)?;
         let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
         // All of it, by whichever of its ids it was named.
         let mut answered = answered(&asked, &asked.shown.id, &prefixes);
@@ -167,7 +167,7 @@ impl State {
             answer: "no".into(),
             refuses: refuses.into(),
             seconds: time.as_secs_f64().into(),
-            shown: events::as_shown(&asked.shown).into(),
+            shown: shown::as_shown(&asked.shown).into(),
             by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
             signed: by.signature(),
@@ -299,28 +299,28 @@ fn grant_asked(
     asked: &Pending,
     (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
     terms: &HoleTerms,
-) -> Result<Grant, CallError> {
+) -> Result<Checked, CallError> {
     let session = asked.key.session;
     let granted = |terms: &HoleTerms| {
         let (prefixes, ports) = (prefixes.clone(), ports.clone());
-        Grant::of(sessions, policies, session, prefixes, ports, terms)
+        Checked::of(sessions, policies, session, prefixes, ports, terms)
     };
-    let grant = granted(terms)?;
-    if terms.read_only || !grant.can_be_read {
-        return Ok(grant);
+    let checked = granted(terms)?;
+    if terms.read_only || !checked.can_be_read {
+        return Ok(checked);
     }
     let reads = HoleTerms {
         read_only: true,
         ..*terms
     };
     let everything = everything(session, &prefixes, &ports);
-    let mut grant = granted(&reads).map_err(|refusal| only_reads(refusal, &everything))?;
-    grant.warnings.push(format!(
+    let mut checked = granted(&reads).map_err(|refusal| only_reads(refusal, &everything))?;
+    checked.warnings.push(format!(
         "{} says read-only there, and that stays: reads pass, and what changes something is asked about; to open \
          everything: {everything}",
         who_reads(&asked.shown)
     ));
-    Ok(grant)
+    Ok(checked)
 }
 
 /// The `guard open` command that opens all of it, if no policy denies it.
@@ -361,20 +361,20 @@ fn only_reads(refusal: CallError, everything: &str) -> CallError {
 }
 
 /// The audit record of a yes to a request about connections, under one of the ids that it answers.
-fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Answered {
+fn yes(asked: &Pending, called: &str, answered: &[String], checked: &Checked) -> Answered {
     let is_burst = asked.burst.is_some();
-    let opens = is_burst.then(|| shown_prefixes(&grant.prefixes));
+    let opens = is_burst.then(|| shown_prefixes(&checked.prefixes));
     Answered {
         request: answered[0].clone().into(),
         called: (called != answered[0]).then_some(called).into(),
         parts: is_burst.then(|| answered[1..].to_vec()).into(),
         answer: "yes".into(),
         opens: opens.into(),
-        seconds: grant.time.as_secs_f64().into(),
-        connections: grant.connections.map(u64::from).into(),
-        bytes: grant.bytes.into(),
-        read_only: grant.read_only.then_some(true).into(),
-        shown: events::as_shown(&asked.shown).into(),
+        seconds: checked.time.as_secs_f64().into(),
+        connections: checked.connections.map(u64::from).into(),
+        bytes: checked.bytes.into(),
+        read_only: checked.read_only.then_some(true).into(),
+        shown: shown::as_shown(&asked.shown).into(),
         ..Answered::default()
     }
 }

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::auth::Approver,
-    grants::grant,
     policies::Policies,
     record::shelf::Shelf,
-    requests::{Pending, Requests, bursts::Burst, events},
+    requests::{Pending, Requests, bursts::Burst},
     sessions::Sessions,
+    times::DEFAULT_TERM,
 };
 
 /// Choices that are kept of one user.
@@ -118,7 +118,7 @@ impl Requests {
         if terms.read_only || terms.bytes.is_some() {
             return;
         }
-        let seconds = terms.seconds.unwrap_or(grant::DEFAULT_TERM.as_secs_f64());
+        let seconds = terms.seconds.unwrap_or(DEFAULT_TERM.as_secs_f64());
         let choice = Choice {
             policy: asked.policy.clone(),
             rule: asked.rule.clone(),
@@ -140,11 +140,11 @@ pub(crate) fn longest_yes(
     let key = &asked.key;
     let session = sessions.live(key.session)?;
     if key.question.is_some() {
-        return Some(grant::longest_of(policies, &session.chain));
+        return Some(policies.longest_hole(&session.chain));
     }
     let to = asked.burst.as_ref().map(Burst::prefix);
     let to = to.unwrap_or_else(|| Prefix::host(key.destination));
-    let ports = [events::ports_of(key)];
+    let ports = [key.ports()];
     let mut longest: Option<Duration> = None;
     for slot in &session.chain {
         let most = match policies
@@ -154,7 +154,7 @@ pub(crate) fn longest_yes(
             Some(Opening::Possible { longest }) => longest,
             Some(Opening::AlreadyAllowed) => continue,
             Some(Opening::Denied { .. }) => return None,
-            None => grant::DEFAULT_TERM,
+            None => DEFAULT_TERM,
         };
         longest = Some(longest.map_or(most, |so_far| so_far.min(most)));
     }

@@ -1,11 +1,11 @@
-//! A person's answers to questions for names: a yes is a hole for the name (`grants/names.rs`), through which nothing but
+//! A person's answers to questions for names: a yes is a hole for the name (`holes/names.rs`), through which nothing but
 //! questions pass.
 
-use guard_common::{HoleId, SessionId};
+use guard_common::HoleId;
 use guard_policy as policy;
 use guard_proto::{
     self as proto, HoleTerms, moment,
-    record::{Answered, HoleClose, HoleOpen},
+    record::{Answered, HoleOpen},
 };
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
@@ -13,13 +13,12 @@ use jiff::Timestamp;
 use crate::{
     changes::Change,
     control::{answering::Answering, failure::CallError, ids},
-    grants::{
-        grant,
-        holes::About,
-        names::{NamedHole, QUESTIONS},
+    holes::{
+        checked,
+        hole::{About, Hole, Scope},
     },
     record::audit::LogEntry,
-    requests::{Pending, bursts, bursts::Extent, events},
+    requests::{Pending, bursts, bursts::Extent, shown},
     state::State,
     times::after,
 };
@@ -58,7 +57,7 @@ impl State {
             answer: "yes".into(),
             opens: patterns.clone().into(),
             seconds: time.as_secs_f64().into(),
-            shown: events::as_shown(&asked.shown).into(),
+            shown: shown::as_shown(&asked.shown).into(),
             by: opened_by.clone().into(),
             from: by.from.clone().into(),
             ..Answered::default()
@@ -74,11 +73,11 @@ impl State {
             bytes: None,
         };
         let expires = after(clock::now(), time);
-        let holes = patterns.iter().map(|pattern| NamedHole {
-            pattern: pattern.clone(),
-            expires: expires.0,
-            about: about.clone(),
-            reaches: None,
+        let holes = patterns.iter().map(|pattern| Hole {
+            session: asked.key.session,
+            expires,
+            about: Some(about.clone()),
+            scope: Scope::Questions(pattern.clone()),
         });
         let holes = self.open_names(by, holes.collect(), &answered[0])?;
         self.recorder
@@ -109,8 +108,8 @@ impl State {
         }
         let session = self.sessions.live(asked.key.session);
         let session = session.ok_or_else(|| ids::no_session(&asked.shown.session))?;
-        let longest = grant::longest_of(&self.policies, &session.chain);
-        let time = grant::term(terms.seconds)?;
+        let longest = self.policies.longest_hole(&session.chain);
+        let time = checked::term(terms.seconds)?;
         let shortened = (time > longest).then(|| {
             format!(
                 "the hole lasts {} instead of {}: the policy's max_hole",
@@ -125,7 +124,7 @@ impl State {
     fn open_names(
         &mut self,
         by: &Answering,
-        holes: Vec<NamedHole>,
+        holes: Vec<Hole>,
         request: &str,
     ) -> Result<Vec<proto::Hole>, CallError> {
         let mut opened = Vec::new();
@@ -135,7 +134,7 @@ impl State {
                 Ok(id) => opened.push((id, hole)),
                 Err(refusal) => {
                     for (id, hole) in opened {
-                        self.name_closed(id, &hole, "not written down", None);
+                        self.hole_ended(id, &hole, "not written down", None);
                     }
                     return Err(refusal);
                 }
@@ -144,9 +143,10 @@ impl State {
         let clocks = Clocks::read();
         let mut shown = Vec::new();
         for (id, hole) in opened {
-            shown.push(hole.shown(id, &clocks));
+            shown.extend(hole.shown(id, &clocks));
             self.recorder.counters().hole_opened();
-            self.named.add(id, hole);
+            self.holes.add(id, hole);
+            self.holes.keep(id);
         }
         Ok(shown)
     }
@@ -154,96 +154,31 @@ impl State {
     fn write_name(
         &mut self,
         by: &Answering,
-        hole: &NamedHole,
+        hole: &Hole,
         request: &str,
     ) -> Result<HoleId, CallError> {
         let id = self.datapath.next_hole()?;
-        let expires = guard_common::BootTime(hole.expires);
+        let shown = hole.shown(id, &Clocks::read());
+        let shown = shown.ok_or_else(|| ids::no_hole(&ids::hole(id)))?;
         let record = HoleOpen {
-            hole: ids::hole(id).into(),
-            destination: hole.pattern.clone().into(),
-            ports: QUESTIONS.into(),
-            reason: hole.about.reason.clone().into(),
+            hole: shown.id.into(),
+            destination: shown.destination.into(),
+            ports: shown.ports.into(),
+            reason: shown.reason.into(),
             request: request.into(),
-            expires_at: moment::text(Clocks::read().calendar(expires)).into(),
-            by: hole.about.opened_by.clone().into(),
+            expires_at: moment::text(shown.expires_at).into(),
+            by: shown.opened_by.into(),
             from: by.from.clone().into(),
             ..HoleOpen::default()
         };
-        let session = ids::session(hole.session());
+        let owner = hole.about.as_ref().map_or(0, |about| about.owner);
         self.recorder
-            .write(LogEntry::of(session, hole.about.owner, record))?;
+            .write(LogEntry::of(shown.session, owner, record))?;
         match self.recorder.sync() {
             Ok(()) => Ok(id),
             Err(error) => {
-                self.name_closed(id, hole, "not written down", None);
+                self.hole_ended(id, hole, "not written down", None);
                 Err(error.into())
-            }
-        }
-    }
-
-    /// Closes a hole for a name, if it is one.
-    pub fn close_name(&mut self, id: HoleId, by: &Answering) -> bool {
-        let Some(hole) = self.named.remove(id) else {
-            return false;
-        };
-        self.name_closed(id, &hole, "closed", Some(by));
-        true
-    }
-
-    /// Writes the end of a hole for a name to the audit log, and removes its file.
-    pub(crate) fn name_closed(
-        &mut self,
-        id: HoleId,
-        hole: &NamedHole,
-        why: &str,
-        by: Option<&Answering>,
-    ) {
-        self.recorder.counters().hole_closed(why, 0);
-        let (by, from) = self.machine.told_by(by);
-        let record = HoleClose {
-            hole: ids::hole(id).into(),
-            why: why.into(),
-            by,
-            from,
-            ..HoleClose::default()
-        };
-        let session = ids::session(hole.session());
-        self.recorder
-            .note(LogEntry::of(session, hole.about.owner, record));
-        // In this order: if guardd is killed in between, the end is written twice, not never.
-        self.named.remove_file(id);
-    }
-
-    /// Ends the holes for names that have expired.
-    pub fn end_names(&mut self, now: guard_common::BootTime) {
-        for (id, hole) in self.named.take_expired(now) {
-            self.name_closed(id, &hole, "expired", None);
-        }
-    }
-
-    /// Ends the holes for names of a session that has ended.
-    pub fn end_names_of(&mut self, session: SessionId) {
-        for (id, hole) in self.named.take_session(session) {
-            self.name_closed(id, &hole, "the session has ended", None);
-        }
-    }
-
-    /// Takes over the holes for names that an earlier guardd has kept.
-    pub fn adopt_named(&mut self) {
-        let now = clock::now();
-        for (id, hole) in self.named.kept() {
-            if hole.reaches.is_some() {
-                // The kernel says whether that is open.
-                match self.holes.is_open(id) {
-                    true => self.named.add(id, hole),
-                    false => self.named.remove_file(id),
-                }
-                continue;
-            }
-            match self.sessions.live(hole.session()).is_some() && hole.expires > now.0 {
-                true => self.named.add(id, hole),
-                false => self.name_closed(id, &hole, "expired while guardd was down", None),
             }
         }
     }

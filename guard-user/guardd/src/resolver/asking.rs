@@ -15,7 +15,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     record::audit::LogEntry,
-    requests::{Noted, RequestKey, events, questions::question},
+    requests::{Noted, RequestKey, asking, questions::question},
     state::State,
     times::after,
 };
@@ -109,7 +109,7 @@ impl State {
     /// The answer; none where the question is held for an approver.
     fn asks_person(&mut self, number: Number, asked: Asked) -> Result<Option<bool>, CallError> {
         let now = clock::now();
-        if self.named.lets_ask(asked.session, &asked.name, now) {
+        if self.holes.lets_ask(asked.session, &asked.name, now) {
             return Ok(Some(true));
         }
         let key = RequestKey::of_name(asked.session, &asked.name);
@@ -172,7 +172,7 @@ impl State {
             exe: process.exe,
             command: process.command,
             question: Some(question),
-            ..events::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
+            ..asking::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
         };
         let warning = process.warning.or(beware);
         let noted = self.put(key.clone(), (owner, share), at, (draft, warning))?;
@@ -188,24 +188,31 @@ impl State {
         let Some(session) = self.sessions.live(id) else {
             return Vec::new();
         };
-        let sessions = session.with_those_around().into_iter();
-        let slots = session.chain.iter().rev();
-        let links = sessions.zip(slots).enumerate().map(|(at, (of, slot))| {
-            let is_flood = name.starts_with("*.") && at == 0;
-            let asks = is_flood || self.policies.asks_about(*slot, name) != Some(false);
-            let verdict = if asks {
-                Verdict::Confirm
-            } else {
-                Verdict::Allow
-            };
-            proto::ChainLink {
-                session: ids::session(SessionId(of)),
-                policy: self.policies.name_of(&[*slot]),
-                rule: None,
-                verdict: verdict.as_str().to_owned(),
-                reason: None,
-            }
-        });
+        let sessions = session.with_those_around();
+        let mut slots = session.chain.iter().rev();
+        // The outermost session may have two policies, which say the same of names.
+        let outermost = slots.next().into_iter();
+        let slots = outermost.chain(slots.skip(session.chain.len().saturating_sub(sessions.len())));
+        let links = sessions
+            .into_iter()
+            .zip(slots)
+            .enumerate()
+            .map(|(at, (of, slot))| {
+                let is_flood = name.starts_with("*.") && at == 0;
+                let asks = is_flood || self.policies.asks_about(*slot, name) != Some(false);
+                let verdict = if asks {
+                    Verdict::Confirm
+                } else {
+                    Verdict::Allow
+                };
+                proto::ChainLink {
+                    session: ids::session(SessionId(of)),
+                    policy: self.policies.name_of(&[*slot]),
+                    rule: None,
+                    verdict: verdict.as_str().to_owned(),
+                    reason: None,
+                }
+            });
         links.collect()
     }
 
@@ -223,7 +230,7 @@ impl State {
             let name = key.question.as_deref().unwrap_or_default();
             let outermost = key.of(self.sessions.outermost_of(key.session));
             let is_refused = |key: &RequestKey| self.requests.is_refused(key, now);
-            let yes = self.named.lets_ask(key.session, name, now);
+            let yes = self.holes.lets_ask(key.session, name, now);
             let is_over = self.requests.find(&key).is_none();
             if yes || is_over || is_refused(&key) || is_refused(&outermost) {
                 self.end_question(number);

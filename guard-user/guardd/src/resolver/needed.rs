@@ -114,7 +114,7 @@ impl State {
             let whose = Whose {
                 account: session.outermost().0,
                 policies: session.chain.iter().map(|slot| slot.0).collect(),
-                opened: self.named.opened(session.cgroup.id),
+                opened: self.holes.opened_names(session.cgroup.id),
             };
             (session.cgroup.id.0, whose)
         });

@@ -82,7 +82,7 @@ impl State {
         let session = self.sessions.live(id);
         let may_ask = session.is_some_and(|live| self.policies.asks_any(&live.chain, &one.name));
         let advice = match &request {
-            _ if self.named.lets_ask(id, &one.name, now) => advice::name_opened(&one.name),
+            _ if self.holes.lets_ask(id, &one.name, now) => advice::name_opened(&one.name),
             Some(request) => advice::name_asked(&one.name, request),
             None if self.requests.is_refused(&key, now) => advice::name_answered_no(&one.name),
             None => advice::name_refused(&one.name, &one.why),

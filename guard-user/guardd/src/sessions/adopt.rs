@@ -12,7 +12,10 @@ use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{failure::CallError, ids},
-    grants::holes::{self, Known},
+    holes::{
+        hole::{Connections, Hole, Named, Scope},
+        known,
+    },
     record::audit::LogEntry,
     sessions::{self, Session, Stage, create::share_with_outermost},
     state::{Shelves, State},
@@ -185,22 +188,14 @@ impl State {
             if about.is_none() {
                 self.note_hole(&hole);
             }
-            let hole_known = Known {
-                session: hole.session,
-                expires: hole.entry.expires,
-                read_only: hole.entry.kind.reads(),
-                counts_bytes: hole.entry.kind.counts_bytes(),
-                about,
-            };
-            self.holes.add(hole.entry.id, hole_known);
+            self.holes.add(hole.entry.id, Hole::of_kernel(&hole, about));
         }
         for (id, about) in known {
-            let ended = Known {
+            let ended = Hole {
                 session: SessionId(about.session),
                 expires: clock::now(),
-                read_only: false,
-                counts_bytes: false,
                 about: Some(about),
+                scope: Scope::Connections(Connections::default()),
             };
             let id = ids::parse_hole(&id).unwrap_or(HoleId(0));
             self.hole_ended(id, &ended, "expired while guardd was down", None);
@@ -208,11 +203,29 @@ impl State {
         Ok(())
     }
 
+    /// Takes over the holes for names that an earlier guardd has kept.
+    fn adopt_named(&mut self) {
+        let now = clock::now();
+        for (id, stored) in self.holes.kept_names() {
+            if let Some(reaches) = stored.reaches {
+                let name = stored.pattern;
+                // The kernel says whether that is open; of one that is not, the end was written with the others.
+                self.holes.set_name(id, Named { name, reaches });
+                continue;
+            }
+            let hole = stored.question();
+            match self.sessions.live(hole.session).is_some() && hole.expires > now {
+                true => self.holes.add(id, hole),
+                false => self.hole_ended(id, &hole, "expired while guardd was down", None),
+            }
+        }
+    }
+
     /// Writes a record of a hole whose guardd may have been killed before it wrote one.
     fn note_hole(&mut self, hole: &LiveHole) {
         let owner = self.sessions.get(hole.session);
         let owner = owner.map_or(0, |session| session.about.uid);
-        let shown = holes::shown(hole, None, &Clocks::read());
+        let shown = known::shown(hole, None, &Clocks::read());
         let record = HoleOpen {
             hole: shown.id.into(),
             destination: shown.destination.into(),

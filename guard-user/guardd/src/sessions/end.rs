@@ -1,145 +1,20 @@
-//! guardd's tick, which does all that is due, and how sessions and holes end: closed in the kernel, their connections cut,
-//! their end written to the audit log.
+//! How sessions end: their cgroups removed, their holes closed, their end written to the audit log.
 
-use std::time::Duration;
-
-use guard_common::{BootTime, HoleId, SessionId};
+use guard_common::{BootTime, SessionId};
 use guard_datapath::Datapath;
-use guard_proto::record::{HoleClose, SessionEnd};
+use guard_proto::record::SessionEnd;
 use guard_sys::clock;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    changes::Change,
-    control::{answering::Answering, failure::CallError, ids},
-    grants::holes,
-    proxy::{record_pass::target, terms::Standing},
+    control::{failure::CallError, ids},
     record::audit::LogEntry,
-    requests::Pending,
     sessions::{Session, Sessions, Stage, TIME_TO_ENTER},
     state::State,
     times::is_past,
 };
 
-/// The longest sleep between two ticks, so that a resumed machine is not late for long.
-const LONGEST_NAP: Duration = Duration::from_secs(5);
-const SHORTEST_NAP: Duration = Duration::from_millis(5);
-
 impl State {
-    /// Does all that is due now, whatever folder it belongs to. Returns the time after which something is due again.
-    pub fn tick(&mut self) -> Duration {
-        let now = clock::now();
-        self.end_holes(now);
-        self.end_spent_holes(None);
-        self.end_permits(now);
-        self.end_names(now);
-        self.end_sessions(now);
-        self.settle_waiters();
-        self.renew_patience();
-        if self.holds.is_due(&self.datapath, now) {
-            self.look_at_held();
-        }
-        if self.proxy.takes_survey(now) {
-            self.survey_networks();
-            self.survey_for_questions();
-        }
-        self.requests.expire(now);
-        self.collect_slots();
-        self.recorder.follow_path();
-        self.requests.keep();
-        self.tidy_questions();
-        self.tell_refused();
-        self.policies.keep_names(false);
-        self.follow_flows(now);
-        self.nap(now)
-    }
-
-    fn nap(&self, now: BootTime) -> Duration {
-        let expiry = self.holes.next_expiry().into_iter();
-        let expiry = expiry.chain(self.proxy.next_expiry());
-        let expiry = expiry.chain(self.named.next_expiry());
-        let expiry = expiry.chain(self.holds.next_look()).min();
-        let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
-        until
-            .unwrap_or(LONGEST_NAP)
-            .clamp(SHORTEST_NAP, LONGEST_NAP)
-    }
-
-    /// Tidies up after holes that the kernel has ended: cuts their connections, and writes their end to the audit log.
-    fn end_holes(&mut self, now: BootTime) {
-        for (id, known) in self.holes.take_expired(now) {
-            self.hole_ended(id, &known, "expired", None);
-        }
-        self.holes.forget_ends(now);
-    }
-
-    /// Cuts the connections that an ended hole let through, and writes its end to the audit log. Every end comes here: `why` is
-    /// `expired`, `closed`, or another.
-    pub fn hole_ended(
-        &mut self,
-        id: HoleId,
-        known: &holes::Known,
-        why: &str,
-        by: Option<&Answering>,
-    ) {
-        let connections = self.datapath.let_through(id);
-        let granted = known.about.as_ref().and_then(|about| about.bytes);
-        let bytes = holes::used(granted, bytes_left(&mut self.datapath, id));
-        self.holes.note_end(known.session, clock::now());
-        self.named.remove(id);
-        self.apply(Change::Holes);
-        let cut = match self.sessions.live(known.session) {
-            Some(session) => self.datapath.cut(&session.cgroup, &[id]),
-            None => Ok(0),
-        };
-        let cut = cut.unwrap_or_else(|error| {
-            tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
-            0
-        });
-        self.recorder.counters().hole_closed(why, cut);
-        let session = ids::session(known.session);
-        let (by, from) = self.machine.told_by(by);
-        let record = HoleClose {
-            hole: ids::hole(id).into(),
-            why: why.into(),
-            connections: connections.into(),
-            bytes: bytes.into(),
-            cut: cut.into(),
-            by,
-            from,
-            ..HoleClose::default()
-        };
-        self.recorder
-            .note(match (&known.about, self.sessions.get(known.session)) {
-                (Some(about), _) => LogEntry::of(session, about.owner, record),
-                (None, Some(live)) => LogEntry::of(session, live.about.uid, record),
-                (None, None) => record.into(),
-            });
-        // In this order: if guardd is killed in between, the end is written twice, not never.
-        self.holes.remove_file(id);
-        self.named.remove_file(id);
-        if known.read_only {
-            self.drop_closed_http();
-        }
-    }
-
-    /// Drops the requests about HTTP whose destinations are closed: a yes would not help.
-    fn drop_closed_http(&mut self) {
-        let pending = self.requests.pending().iter();
-        let http = pending.filter(|one| one.key.http.is_some());
-        let is_closed = |one: &&Pending| {
-            let standing = self.standing(&target(&one.key));
-            matches!(standing, Standing::Closed)
-        };
-        let closed: Vec<_> = http
-            .filter(is_closed)
-            .map(|one| one.shown.id.clone())
-            .collect();
-        for id in closed {
-            self.requests.take(&id);
-        }
-    }
-
     /// Ends a session that has no process left.
     pub fn look_at(&mut self, id: SessionId) {
         let now = clock::now();
@@ -159,7 +34,7 @@ impl State {
         }
     }
 
-    fn end_sessions(&mut self, now: BootTime) {
+    pub(crate) fn end_sessions(&mut self, now: BootTime) {
         for id in self.sessions.ended(&self.datapath, now) {
             self.end_session(id, now);
         }
@@ -179,11 +54,7 @@ impl State {
         let Some((uid, lasted)) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
         };
-        for (hole, known) in self.holes.take_session(id) {
-            self.hole_ended(hole, &known, "the session has ended", None);
-        }
-        self.end_permits_of(id);
-        self.end_names_of(id);
+        self.end_holes_of(id);
         self.recorder.counters().session_ended();
         self.requests.end_session(id);
         self.sockets.forget(id);
@@ -335,13 +206,4 @@ fn denied(kernel: &Datapath, id: SessionId) -> Option<u64> {
     let of = stats.into_iter().find(|(session, _)| *session == id);
     let stopped = of.map_or(0, |(_, stats)| stats.denied);
     Some(stopped.saturating_sub(kernel.went_on(id).ok()?))
-}
-
-/// The unused bytes of a hole that has ended, if they were counted.
-fn bytes_left(kernel: &mut Datapath, id: HoleId) -> Option<u64> {
-    let left = kernel.settle_budgets(id);
-    left.unwrap_or_else(|error| {
-        tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
-        None
-    })
 }

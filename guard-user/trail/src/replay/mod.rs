@@ -29,7 +29,7 @@ pub struct Replay {
 pub struct Judged {
     /// `connection`, `http` or `hole`.
     pub what: What,
-    /// The destination as `192.0.2.10 tcp/443`, or prefix and ports.
+    /// `192.0.2.10 tcp/443`, or prefix and ports.
     pub destination: String,
     /// The name that the policy of then had for it.
     pub host: Option<String>,

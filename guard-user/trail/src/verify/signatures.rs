@@ -24,7 +24,7 @@ pub struct CheckedSignature {
     pub at: Option<Timestamp>,
     /// The request.
     pub request: Option<String>,
-    /// `yes`, `no`, or `part`: others had to say yes, too.
+    /// `yes`, `no`, or `part`.
     pub answer: String,
     /// The approver.
     pub by: String,

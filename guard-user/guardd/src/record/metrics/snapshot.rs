@@ -66,9 +66,8 @@ fn sessions(state: &State) -> Vec<OfSession> {
     let waiting = state.requests.pending();
     let requests = count(waiting.iter().map(|one| one.key.session));
     let open = state.datapath.holes().unwrap_or_default();
-    let permits = state.proxy.permits().iter();
-    let permits = permits.map(|(_, permit)| permit.session);
-    let holes = count(open.iter().map(|hole| hole.session).chain(permits));
+    let judged_here = state.holes.judged_here().map(|(_, hole)| hole.session);
+    let holes = count(open.iter().map(|hole| hole.session).chain(judged_here));
     let of = |(id, stats)| OfSession {
         labels: labels(state, id),
         stats,

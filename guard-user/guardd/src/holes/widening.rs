@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use guard_common::{Address, BootTime, HoleId, Protocol, SessionId};
+use guard_common::{Address, HoleId, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, Environment, Group, PortSpec, Prefix, Target};
 use guard_proto::{self as proto, HoleTerms};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
-    grants::{
-        grant::Grant,
-        holes::About,
-        names::{NamedHole, Reaches},
+    holes::{
+        checked::Checked,
+        hole::{Hole, Named},
+        names::Reaches,
         opening::{new_hole, ports_shown},
     },
     requests::RequestKey,
@@ -86,28 +86,19 @@ impl State {
         !is_in(address, &NEVER, &self.environment())
     }
 
-    /// Keeps what a hole is for: the kernel has its addresses alone.
-    pub(super) fn keep_named(
-        &mut self,
-        (id, name): (HoleId, &str),
-        grant: &Grant,
-        spec: &PortSpec,
-        (expires, about): (BootTime, &About),
-    ) {
+    /// What a hole is for: the kernel has the addresses alone.
+    pub(super) fn named(&self, name: &str, checked: &Checked, spec: &PortSpec) -> Named {
         let now = self.environment();
         let is_inner = |prefix: &Prefix| is_in(prefix.address(), &INNER, &now);
-        let hole = NamedHole {
-            pattern: name.to_owned(),
-            expires: expires.0,
-            about: about.clone(),
-            reaches: Some(Reaches {
+        Named {
+            name: name.to_owned(),
+            reaches: Reaches {
                 ports: ports_shown(spec),
-                read_only: grant.read_only,
-                connections: grant.connections,
-                private: grant.prefixes.iter().any(is_inner),
-            }),
-        };
-        self.named.add(id, hole);
+                read_only: checked.read_only,
+                connections: checked.connections,
+                private: checked.prefixes.iter().any(is_inner),
+            },
+        }
     }
 
     /// Opens the addresses of a name that its session knows already.
@@ -121,7 +112,7 @@ impl State {
 
     /// Has the holes for a name cover addresses that its session is about to be told of, as far as these belong there.
     pub(crate) fn widen_names(&mut self, session: SessionId, name: &str, to: Vec<Address>) {
-        let holes = self.named.reaching(session, name, clock::now());
+        let holes = self.holes.reaching(session, name, clock::now());
         if holes.is_empty() {
             return;
         }
@@ -151,8 +142,8 @@ impl State {
     }
 
     /// Opens one address. False where a policy denies it, or allows it anyway.
-    fn widen(&mut self, (id, hole, reaches): (HoleId, &NamedHole, &Reaches), to: Address) -> bool {
-        let session = hole.session();
+    fn widen(&mut self, (id, hole, reaches): (HoleId, &Hole, &Reaches), to: Address) -> bool {
+        let session = hole.session;
         let Some(ports) = ports_of(reaches) else {
             return false;
         };
@@ -173,7 +164,7 @@ impl State {
         };
         let prefix = Prefix::host(to);
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let granted = Grant::of(
+        let granted = Checked::of(
             sessions,
             policies,
             session,
@@ -181,21 +172,21 @@ impl State {
             ports.clone(),
             &terms,
         );
-        let Ok(grant) = granted else {
+        let Ok(checked) = granted else {
             return false;
         };
         let spec = ports.first().copied();
         let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
         // The yes was for a `confirm`: another address of the name does not lift a `read-only`, nor a person's no.
-        let lifts = grant.can_be_read && !reaches.read_only;
+        let lifts = checked.can_be_read && !reaches.read_only;
         if lifts || self.is_refused_at(session, to, &spec) {
             return false;
         }
-        let most = after(clock::now(), grant.time).0;
-        let expires = BootTime(hole.expires.min(most));
+        let most = after(clock::now(), checked.time);
+        let expires = hole.expires.min(most);
         let new = NewHole {
             read_only: reaches.read_only,
-            bytes: hole.about.bytes,
+            bytes: hole.about.as_ref().and_then(|about| about.bytes),
             ..new_hole(&prefix, &spec, expires, reaches.connections)
         };
         match self.datapath.widen_hole(session, id, new) {
@@ -229,8 +220,8 @@ impl State {
     pub(crate) fn shown_holes(&self, live: &[LiveHole]) -> BTreeMap<HoleId, proto::Hole> {
         let mut listed = self.holes.listed(live, &Clocks::read());
         for (id, shown) in &mut listed {
-            if let Some(hole) = self.named.get(*id) {
-                shown.destination.clone_from(&hole.pattern);
+            if let Some(named) = self.holes.get(*id).and_then(Hole::named) {
+                shown.destination.clone_from(&named.name);
                 let own = live.iter().filter(|one| one.entry.id == *id);
                 let addresses = own.map(|one| one.entry.prefix.to_ip().to_string());
                 shown.addresses = addresses.collect();

@@ -1,4 +1,4 @@
-//! What guardd keeps about holes beside the kernel's state: who opened them, when, and why.
+//! The holes that guardd knows of.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,82 +10,117 @@ use guard_datapath::LiveHole;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 use guard_sys::clock::Clocks;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::{control::ids, record::shelf::Shelf, times::is_past};
+use super::{
+    hole::{About, Connections, Hole, Named, Scope},
+    names::StoredName,
+};
+use crate::{
+    control::{auth::Approver, ids},
+    record::shelf::Shelf,
+    times::is_past,
+};
 
 /// How long after a hole ends its connections may still send packets.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-/// Who opened a hole, when, and why. Kept in a file, which outlives guardd.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct About {
-    /// For which session.
-    pub session: u32,
-    /// The session's user.
-    pub owner: u32,
-    /// The name of the user who opened it.
-    pub opened_by: String,
-    /// Why.
-    pub reason: Option<String>,
-    /// When.
-    pub opened_at: Timestamp,
-    /// For how many bytes; none: any number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-}
-
-/// Owns what guardd knows of holes: those that were open when last read from the kernel.
+/// Owns what guardd knows of holes: those for connections that were open when last read from the kernel, and those that guardd
+/// itself judges.
 #[derive(Debug)]
 pub struct Holes {
-    known: BTreeMap<HoleId, Known>,
-    /// Who opened each, by its id.
+    all: BTreeMap<HoleId, Hole>,
+    /// Who opened each hole for connections, by its id.
     files: Shelf<About>,
+    /// Those for names.
+    names: Shelf<StoredName>,
     /// When a session's last hole ended: packets of its connections are no new attempt.
     ends: HashMap<SessionId, BootTime>,
-}
-
-/// A hole that was open when last read from the kernel.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// For which session.
-    pub session: SessionId,
-    /// When the kernel ends it.
-    pub expires: BootTime,
-    /// Whether it is for reads alone.
-    pub read_only: bool,
-    /// Whether the bytes sent through it are counted, so that it may end early.
-    pub counts_bytes: bool,
-    /// Who opened it; none if that file is gone.
-    pub about: Option<About>,
 }
 
 impl Holes {
     /// None yet.
     #[must_use]
-    pub fn new(files: Shelf<About>) -> Self {
+    pub fn new(files: Shelf<About>, names: Shelf<StoredName>) -> Self {
         Self {
-            known: BTreeMap::new(),
+            all: BTreeMap::new(),
             files,
+            names,
             ends: HashMap::new(),
         }
     }
 
-    /// What an earlier guardd has kept, by the holes' ids.
+    #[cfg(test)]
+    pub(super) fn nowhere() -> Self {
+        Self::new(Shelf::nowhere(), Shelf::nowhere())
+    }
+
+    /// Who opened the holes for connections that an earlier guardd has kept, by their ids.
     #[must_use]
     pub fn kept(&self) -> BTreeMap<String, About> {
         self.files.all().into_iter().collect()
     }
 
-    /// Keeps in a file who opened a hole.
-    pub fn keep(&self, id: HoleId, about: &About) {
-        self.files.keep(&ids::hole(id), about);
+    /// The holes for names that an earlier guardd has kept.
+    #[must_use]
+    pub fn kept_names(&self) -> Vec<(HoleId, StoredName)> {
+        let kept = self.names.all().into_iter();
+        let kept = kept.filter_map(|(id, hole)| Some((ids::parse_hole(&id).ok()?, hole)));
+        kept.collect()
     }
 
-    /// Removes the file of a hole that has ended.
-    pub fn remove_file(&self, id: HoleId) {
+    /// Adds an open hole.
+    pub fn add(&mut self, id: HoleId, hole: Hole) {
+        self.all.insert(id, hole);
+    }
+
+    /// Keeps a hole's files, so that it outlives guardd. Those for requests have none.
+    pub fn keep(&self, id: HoleId) {
+        let Some(hole) = self.get(id) else {
+            return;
+        };
+        if let (Some(_), Some(about)) = (hole.connections(), &hole.about) {
+            self.files.keep(&ids::hole(id), about);
+        }
+        if let Some(name) = hole.stored_name() {
+            self.names.keep(&ids::hole(id), &name);
+        }
+    }
+
+    /// Removes the files of a hole that has ended.
+    pub fn remove_files(&self, id: HoleId) {
         self.files.remove(&ids::hole(id));
+        self.names.remove(&ids::hole(id));
+    }
+
+    /// Notes the name that a hole for connections is for.
+    pub fn set_name(&mut self, id: HoleId, named: Named) {
+        if let Some(Scope::Connections(connections)) = self.get_mut(id).map(|hole| &mut hole.scope)
+        {
+            connections.name = Some(named);
+        }
+    }
+
+    /// All of them, the oldest first.
+    pub fn all(&self) -> impl Iterator<Item = (HoleId, &Hole)> {
+        self.all.iter().map(|(id, hole)| (*id, hole))
+    }
+
+    /// Those that the kernel half does not know of: guardd judges what they are for.
+    pub fn judged_here(&self) -> impl Iterator<Item = (HoleId, &Hole)> {
+        self.all().filter(|(_, hole)| hole.connections().is_none())
+    }
+
+    /// Those of [`Self::judged_here`] of the sessions that the caller answers for, as people see them.
+    #[must_use]
+    pub fn shown_to(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
+        let clocks = Clocks::read();
+        let answers = |hole: &Hole| {
+            let about = hole.about.as_ref();
+            about.is_some_and(|about| who.answers_for(about.owner))
+        };
+        let mine = self.all().filter(|(_, hole)| answers(hole));
+        mine.filter_map(|(id, hole)| Some((id, hole.shown(id, &clocks)?)))
+            .collect()
     }
 
     /// Notes that a hole of the session has ended.
@@ -113,51 +148,51 @@ impl Holes {
         listed.into_values().collect()
     }
 
-    /// Adds an open hole.
-    pub fn add(&mut self, id: HoleId, known: Known) {
-        self.known.insert(id, known);
+    /// The hole with that id.
+    #[must_use]
+    pub fn get(&self, id: HoleId) -> Option<&Hole> {
+        self.all.get(&id)
     }
 
-    /// Whether a hole is known.
-    #[must_use]
-    pub fn is_open(&self, id: HoleId) -> bool {
-        self.known.contains_key(&id)
+    pub(super) fn get_mut(&mut self, id: HoleId) -> Option<&mut Hole> {
+        self.all.get_mut(&id)
     }
 
     /// The number of known holes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.all.len()
     }
 
     /// Whether no hole is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.all.is_empty()
     }
 
     /// Whether a hole is for reads alone: of that session, or of any.
     #[must_use]
     pub fn any_for_reads(&self, session: Option<SessionId>) -> bool {
-        let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
-        self.known
-            .values()
-            .any(|known| known.read_only && is_of(known))
+        self.any_of(session, |connections| connections.read_only)
     }
 
     /// Whether a hole counts bytes: of that session, or of any.
     #[must_use]
     pub fn any_counts_bytes(&self, session: Option<SessionId>) -> bool {
-        let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
-        self.known
-            .values()
-            .any(|known| known.counts_bytes && is_of(known))
+        self.any_of(session, |connections| connections.counts_bytes)
+    }
+
+    fn any_of(&self, session: Option<SessionId>, is_meant: impl Fn(&Connections) -> bool) -> bool {
+        self.all.values().any(|hole| {
+            let is_its = session.is_none_or(|id| hole.session == id);
+            is_its && hole.connections().is_some_and(&is_meant)
+        })
     }
 
     /// Who opened the hole, and why.
     #[must_use]
     pub fn about(&self, id: HoleId) -> Option<&About> {
-        self.known.get(&id)?.about.as_ref()
+        self.all.get(&id)?.about.as_ref()
     }
 
     /// The holes that the kernel has (`live`), as people see them, each under its own id: a known one may have ended.
@@ -170,27 +205,27 @@ impl Holes {
         listed.collect()
     }
 
-    /// Removes a hole that is closed.
-    pub fn remove(&mut self, id: HoleId) -> Option<Known> {
-        self.known.remove(&id)
+    /// Removes a hole that is closed. Its files stay until [`Self::remove_files`].
+    pub fn remove(&mut self, id: HoleId) -> Option<Hole> {
+        self.all.remove(&id)
     }
 
-    /// Removes the holes that the kernel has ended by now, and returns them.
-    pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Known)> {
-        let is_over = |_: &HoleId, known: &mut Known| known.expires <= now;
-        self.known.extract_if(.., is_over).collect()
+    /// Removes the holes that have expired by now, and returns them.
+    pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Hole)> {
+        let is_over = |_: &HoleId, hole: &mut Hole| hole.expires <= now;
+        self.all.extract_if(.., is_over).collect()
     }
 
     /// Removes the holes of a session, and returns them.
-    pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Known)> {
-        let is_of = |_: &HoleId, known: &mut Known| known.session == session;
-        self.known.extract_if(.., is_of).collect()
+    pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Hole)> {
+        let is_of = |_: &HoleId, hole: &mut Hole| hole.session == session;
+        self.all.extract_if(.., is_of).collect()
     }
 
     /// When the next hole ends.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
-        self.known.values().map(|known| known.expires).min()
+        self.all.values().map(|hole| hole.expires).min()
     }
 }
 
@@ -236,21 +271,25 @@ fn ports(protocol: Protocol, low: u16, high: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use guard_common::HoleEntry;
+    use jiff::Timestamp;
 
     use super::*;
 
     #[test]
     fn holes_are_forgotten_when_they_end() {
-        let mut holes = Holes::new(Shelf::nowhere());
+        let mut holes = Holes::nowhere();
         for (id, session, expires) in [(1, 1, 10), (2, 1, 20), (3, 2, 30)] {
-            let known = Known {
+            let connections = Connections {
+                read_only: id == 2,
+                ..Connections::default()
+            };
+            let hole = Hole {
                 session: SessionId(session),
                 expires: BootTime(expires),
-                read_only: id == 2,
-                counts_bytes: false,
                 about: None,
+                scope: Scope::Connections(connections),
             };
-            holes.add(HoleId(id), known);
+            holes.add(HoleId(id), hole);
         }
         assert!(holes.any_for_reads(None) && holes.any_for_reads(Some(SessionId(1))));
         assert!(!holes.any_for_reads(Some(SessionId(2))));
@@ -273,7 +312,7 @@ mod tests {
             connections_left: None,
             bytes_left: None,
         };
-        let mut holes = Holes::new(Shelf::nowhere());
+        let mut holes = Holes::nowhere();
         for id in [1, 2, 4] {
             let about = About {
                 session: 1,
@@ -283,14 +322,13 @@ mod tests {
                 opened_at: Timestamp::UNIX_EPOCH,
                 bytes: None,
             };
-            let known = Known {
+            let hole = Hole {
                 session: SessionId(1),
                 expires: BootTime(10),
-                read_only: false,
-                counts_bytes: false,
                 about: Some(about),
+                scope: Scope::Connections(Connections::default()),
             };
-            holes.add(HoleId(id), known);
+            holes.add(HoleId(id), hole);
         }
         // The kernel has ended h1, and nothing is known of h3.
         let listed = holes.listed(&[live(4), live(3), live(2)], &Clocks::read());
@@ -315,7 +353,7 @@ mod tests {
 
     #[test]
     fn what_a_connection_still_sends_when_its_hole_has_ended_is_no_attempt_for_a_while() {
-        let mut holes = Holes::new(Shelf::nowhere());
+        let mut holes = Holes::nowhere();
         let at = |seconds: u64| BootTime(seconds * 1_000_000_000);
         let sends = |session: u32, hook: Hook, seconds: u64| Event {
             session: SessionId(session),

@@ -13,11 +13,11 @@ use jiff::Timestamp;
 use crate::{
     changes::Change,
     control::{answering::Answering, failure::CallError, ids},
-    grants::{
-        grant::{Grant, no_requests},
-        holes::{About, Known},
-    },
     holds::unrefuse_in_kernel,
+    holes::{
+        checked::{Checked, no_requests},
+        hole::{About, Connections, Hole, Scope},
+    },
     record::audit::LogEntry,
     requests::RequestKey,
     state::State,
@@ -60,35 +60,35 @@ impl State {
             return Err(nowhere(&to.to_string()));
         }
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let grant = Grant::of(sessions, policies, session, prefixes, ports, terms)?;
-        self.open_all(by, Grant { name, ..grant }, reason, None)
+        let checked = Checked::of(sessions, policies, session, prefixes, ports, terms)?;
+        self.open_all(by, Checked { name, ..checked }, reason, None)
     }
 
-    /// Opens the holes of a grant: in the kernel first, then in the audit log, then the answer. Where one
+    /// Opens what was checked: in the kernel first, then in the audit log, then the answer. Where one
     /// cannot be opened or written to the audit log, none stays open.
     pub(crate) fn open_all(
         &mut self,
         by: &Answering,
-        grant: Grant,
+        checked: Checked,
         reason: Option<String>,
         request: Option<&str>,
     ) -> Result<proto::Holes, CallError> {
         let about = About {
-            session: grant.session.0,
-            owner: grant.owner,
+            session: checked.session.0,
+            owner: checked.owner,
             opened_by: self.machine.name_of(by),
             reason,
             opened_at: Timestamp::now(),
-            bytes: grant.bytes,
+            bytes: checked.bytes,
         };
         self.recorder.reserve()?;
         let mut opened = Vec::new();
-        let done = self.try_open(by, &grant, &about, request, &mut opened);
+        let done = self.try_open(by, &checked, &about, request, &mut opened);
         let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
             Ok(live) => live.into_iter(),
             Err(refusal) => {
                 for id in opened {
-                    self.close_now(grant.session, id);
+                    self.close_now(checked.session, id);
                 }
                 return Err(refusal);
             }
@@ -96,14 +96,14 @@ impl State {
         let live: Vec<LiveHole> = live
             .filter(|hole| opened.contains(&hole.entry.id))
             .collect();
-        self.settle(grant.session, &live);
-        if let Some(name) = &grant.name {
-            self.open_known(grant.session, name);
+        self.settle(checked.session, &live);
+        if let Some(name) = &checked.name {
+            self.open_known(checked.session, name);
         }
-        let mut warnings = grant.warnings;
-        if grant.read_only {
+        let mut warnings = checked.warnings;
+        if checked.read_only {
             self.survey_networks();
-        } else if grant.can_be_read {
+        } else if checked.can_be_read {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
@@ -129,63 +129,67 @@ impl State {
     fn try_open(
         &mut self,
         by: &Answering,
-        grant: &Grant,
+        checked: &Checked,
         about: &About,
         request: Option<&str>,
         opened: &mut Vec<HoleId>,
     ) -> Result<(), CallError> {
-        let expires = after(clock::now(), grant.time);
+        let expires = after(clock::now(), checked.time);
         // All addresses of a name are in one hole for each port.
-        let (first, others) = match (&grant.name, &grant.prefixes[..]) {
+        let (first, others) = match (&checked.name, &checked.prefixes[..]) {
             (Some(_), [first, others @ ..]) => (std::slice::from_ref(first), others),
             (_, all) => (all, &[][..]),
         };
         for prefix in first {
-            for spec in every_port_or(&grant.ports) {
+            for spec in every_port_or(&checked.ports) {
                 let new = NewHole {
-                    read_only: grant.read_only,
-                    bytes: grant.bytes,
-                    ..new_hole(prefix, &spec, expires, grant.connections)
+                    read_only: checked.read_only,
+                    bytes: checked.bytes,
+                    ..new_hole(prefix, &spec, expires, checked.connections)
                 };
-                let id = self.datapath.open_hole(grant.session, new)?;
+                let id = self.datapath.open_hole(checked.session, new)?;
                 opened.push(id);
                 for other in others {
                     let prefix = other.address();
                     let new = NewHole { prefix, ..new };
-                    self.datapath.widen_hole(grant.session, id, new)?;
+                    self.datapath.widen_hole(checked.session, id, new)?;
                 }
                 self.recorder.counters().hole_opened();
-                let known = Known {
-                    session: grant.session,
-                    expires,
-                    read_only: grant.read_only,
-                    counts_bytes: grant.bytes.is_some(),
-                    about: Some(about.clone()),
+                let connections = Connections {
+                    read_only: checked.read_only,
+                    counts_bytes: checked.bytes.is_some(),
+                    name: checked
+                        .name
+                        .as_deref()
+                        .map(|name| self.named(name, checked, &spec)),
                 };
-                self.holes.add(id, known);
+                let hole = Hole {
+                    session: checked.session,
+                    expires,
+                    about: Some(about.clone()),
+                    scope: Scope::Connections(connections),
+                };
+                self.holes.add(id, hole);
                 let record = HoleOpen {
                     hole: ids::hole(id).into(),
                     destination: prefix.to_string().into(),
-                    name: grant.name.clone().map_or(Field::Absent, Field::Is),
+                    name: checked.name.clone().map_or(Field::Absent, Field::Is),
                     ports: ports_shown(&spec).into(),
                     reason: about.reason.clone().into(),
                     request: request.into(),
                     expires_at: moment::text(Clocks::read().calendar(expires)).into(),
-                    connections: grant.connections.map(u64::from).into(),
-                    bytes: grant.bytes.into(),
-                    read_only: grant.read_only.then_some(true).into(),
+                    connections: checked.connections.map(u64::from).into(),
+                    bytes: checked.bytes.into(),
+                    read_only: checked.read_only.then_some(true).into(),
                     by: about.opened_by.clone().into(),
                     from: by.from.clone().into(),
                     ..HoleOpen::default()
                 };
-                let session = ids::session(grant.session);
+                let session = ids::session(checked.session);
                 self.recorder
-                    .write(LogEntry::of(session, grant.owner, record))?;
+                    .write(LogEntry::of(session, checked.owner, record))?;
                 // In this order, so that a hole which the next guardd knows from here is in the audit log.
-                self.holes.keep(id, about);
-                if let Some(name) = &grant.name {
-                    self.keep_named((id, name), grant, &spec, (expires, about));
-                }
+                self.holes.keep(id);
             }
         }
         Ok(self.recorder.sync()?)

@@ -10,10 +10,9 @@ use crate::{
     control::{failure::CallError, ids},
     policies::{InForce, Judged, Policies, Subject},
     sessions::Sessions,
+    times::DEFAULT_TERM,
 };
 
-/// How long a hole lasts if the person gives no time.
-pub(crate) const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
 /// Where the text of a session's policy is gone.
 const POLICY_LOST: &str = "the text of the session's policy is gone: it cannot be told what the hole \
                            opens, only that what the policy denies stays denied";
@@ -22,7 +21,7 @@ const MAX_AT_ONCE: usize = 16;
 
 /// What is to be opened, and what a person should know about it.
 #[derive(Debug)]
-pub struct Grant {
+pub struct Checked {
     pub(crate) session: SessionId,
     pub(crate) owner: u32,
     pub(crate) prefixes: Vec<Prefix>,
@@ -41,7 +40,7 @@ pub struct Grant {
     pub(crate) name: Option<String>,
 }
 
-impl Grant {
+impl Checked {
     /// Checks what is to be opened against the session's policies.
     ///
     /// # Errors
@@ -64,7 +63,7 @@ impl Grant {
         }
         let live = sessions.live(session);
         let live = live.ok_or_else(|| ids::no_session(&ids::session(session)))?;
-        let mut grant = Self {
+        let mut checked = Self {
             session,
             owner: live.about.uid,
             prefixes,
@@ -90,11 +89,11 @@ impl Grant {
         if terms.bytes.is_some() && terms.read_only {
             return Err(no_bytes_of_reads());
         }
-        grant.shorten(policies, live.subject())?;
-        Ok(grant)
+        checked.shorten(policies, live.subject())?;
+        Ok(checked)
     }
 
-    /// Checks a grant against every policy of a chain: refuses what one policy denies, leaves alone what all allow, and
+    /// Checks it against every policy of a chain: refuses what one policy denies, leaves alone what all allow, and
     /// shortens it to the shortest `max_hole`.
     fn shorten(&mut self, policies: &Policies, subject: Subject<'_>) -> Result<(), CallError> {
         let chain = subject.chain;
@@ -115,7 +114,7 @@ impl Grant {
             longest = [longest, most].into_iter().flatten().min();
         }
         // A listener on this machine may lead to destinations that the policies do not allow.
-        let longest = longest.or_else(|| self.is_near().then(|| longest_of(policies, chain)));
+        let longest = longest.or_else(|| self.is_near().then(|| policies.longest_hole(chain)));
         self.cap(longest.ok_or_else(|| self.nothing_to_open())?);
         Ok(())
     }
@@ -212,13 +211,6 @@ impl Grant {
         ));
         self.time = longest;
     }
-}
-
-/// The longest hole if no rule says more.
-pub(crate) fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
-    let policies = chain.iter().filter_map(|slot| policies.get(*slot));
-    let longest = policies.map(|policy| policy.policy.longest_hole(None));
-    longest.min().unwrap_or(DEFAULT_TERM)
 }
 
 /// The ports of a hole for reads: those of TCP, since only HTTP requests can be told to be reads.

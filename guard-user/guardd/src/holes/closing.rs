@@ -1,5 +1,5 @@
 //! Listing holes, and closing them before they end by themselves: when a person says so, or when their bytes are used up.
-//! Expiry is in `sessions/end.rs`.
+//! Expiry is in `ending.rs`.
 
 use guard_common::SessionId;
 use guard_datapath::{Datapath, LiveHole};
@@ -7,7 +7,7 @@ use guard_proto as proto;
 
 use crate::{
     control::{answering::Answering, auth::Approver, failure::CallError, ids},
-    grants::holes::Known,
+    holes::hole::Hole,
     sessions::Sessions,
     state::State,
 };
@@ -24,38 +24,29 @@ impl State {
         ids: &[String],
         all: bool,
     ) -> Result<proto::Holes, CallError> {
-        let (mut holes, mut permits, mut names) = (
-            open_holes(&self.datapath, &self.sessions, by.who)?,
-            self.proxy.shown_permits(by.who),
-            self.named.shown_to(by.who),
-        );
+        let mut holes = open_holes(&self.datapath, &self.sessions, by.who)?;
+        let mut judged_here = self.holes.shown_to(by.who);
         if !all {
             let wanted: Vec<_> = ids
                 .iter()
                 .map(|id| {
                     let hole = ids::parse_hole(id)?;
                     let is_open = holes.iter().any(|one| one.entry.id == hole)
-                        || permits.iter().chain(&names).any(|(one, _)| *one == hole);
+                        || judged_here.iter().any(|(one, _)| *one == hole);
                     is_open.then_some(hole).ok_or_else(|| ids::no_hole(id))
                 })
                 .collect::<Result<_, _>>()?;
             holes.retain(|hole| wanted.contains(&hole.entry.id));
-            permits.retain(|(id, _)| wanted.contains(id));
-            names.retain(|(id, _)| wanted.contains(id));
+            judged_here.retain(|(id, _)| wanted.contains(id));
         }
         let mut shown: Vec<_> = self.shown_holes(&holes).into_values().collect();
         // One for a name has an entry for each address.
         holes.dedup_by_key(|hole| hole.entry.id);
-        // Permits first: they end whatever the kernel says about the holes.
-        for (id, hole) in permits {
-            if let Some(permit) = self.proxy.close(id) {
-                self.permit_ended(id, &permit, "closed", Some(by));
-                shown.push(hole);
-            }
-        }
-        for (id, hole) in names {
-            if self.close_name(id, by) {
-                shown.push(hole);
+        // These first: they end whatever the kernel says about the others.
+        for (id, as_shown) in judged_here {
+            if let Some(hole) = self.holes.remove(id) {
+                self.hole_ended(id, &hole, "closed", Some(by));
+                shown.push(as_shown);
             }
         }
         for hole in &holes {
@@ -96,13 +87,8 @@ impl State {
     fn close_one(&mut self, hole: &LiveHole, by: &Answering) -> Result<(), CallError> {
         let id = hole.entry.id;
         self.datapath.close_hole(hole.session, id)?;
-        let known = self.holes.remove(id).unwrap_or(Known {
-            session: hole.session,
-            expires: hole.entry.expires,
-            read_only: hole.entry.kind.reads(),
-            counts_bytes: hole.entry.kind.counts_bytes(),
-            about: None,
-        });
+        let known = self.holes.remove(id);
+        let known = known.unwrap_or_else(|| Hole::of_kernel(hole, None));
         self.hole_ended(id, &known, "closed", Some(by));
         Ok(())
     }

@@ -1,0 +1,145 @@
+//! Which HTTP requests and SQL statements a yes covers.
+
+use guard_proto::{HttpHole, HttpRequest};
+
+use crate::{config::stands_for, requests::HttpRequestKey};
+
+/// The requests that a hole is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// Exactly this one, by its digest.
+    Digest(HttpRequest),
+    /// This one, whose client is held, and which nothing else tells from others.
+    Waiting(HttpRequest, u64),
+    /// All with this method and a path like this, if nothing else in them names another method or path: many servers obey
+    /// `X-HTTP-Method-Override: DELETE`.
+    Path {
+        /// `http` or `https`.
+        scheme: String,
+        /// The host: behind one address there may be several.
+        host: Option<String>,
+        /// The method.
+        method: String,
+        /// A `*` stands for any text. A pattern without a `?` is about the path alone.
+        pattern: String,
+        /// The headers of the request that a person saw, as by [`said`].
+        headers: Vec<String>,
+    },
+    /// All writes.
+    Writes,
+}
+
+impl Covers {
+    /// Whether that request is covered.
+    #[must_use]
+    pub fn covers(&self, http: &HttpRequestKey) -> bool {
+        let request = &http.request;
+        match self {
+            Self::Digest(one) => one.digest.is_some() && one.digest == request.digest,
+            Self::Waiting(_, number) => http.alone == Some(*number),
+            Self::Path {
+                scheme,
+                host,
+                method,
+                pattern,
+                headers,
+            } => {
+                let is_there = *scheme == request.scheme && *host == request.host;
+                let says_so = says(request, headers);
+                let is_method = *method == request.method;
+                let is_like = match request.is_statement() {
+                    true => is_like_statement,
+                    false => is_like,
+                };
+                let is_one = is_there && is_method && says_so;
+                http.plain && is_one && is_like(pattern, &request.path)
+            }
+            Self::Writes => true,
+        }
+    }
+
+    /// Whether it can cover one request only.
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self, Self::Digest(_) | Self::Waiting(..))
+    }
+
+    pub(super) fn shown(&self, requests_left: Option<u64>) -> HttpHole {
+        let none = HttpHole {
+            host: None,
+            method: None,
+            path: None,
+            requests_left,
+            digest: None,
+        };
+        match self {
+            Self::Digest(one) | Self::Waiting(one, _) => HttpHole {
+                host: one.host.clone(),
+                method: Some(one.method.clone()),
+                path: Some(one.path.clone()),
+                digest: one.digest.clone(),
+                ..none
+            },
+            Self::Path {
+                host,
+                method,
+                pattern,
+                ..
+            } => HttpHole {
+                host: host.clone(),
+                method: Some(method.clone()),
+                path: Some(pattern.clone()),
+                ..none
+            },
+            Self::Writes => none,
+        }
+    }
+}
+
+/// The headers of a request that say what it does. A condition's header counts by its name alone, since its value differs each
+/// time; but a `*` stays.
+pub fn said(request: &HttpRequest) -> Vec<String> {
+    let headers = request.headers.iter();
+    let said = headers.map(|header| match header.split_once(": ") {
+        Some((name, value)) if name.starts_with(CONDITION) && value != "*" => name,
+        _ => header,
+    });
+    said.map(str::to_owned).collect()
+}
+
+const CONDITION: &str = "if-";
+
+/// Whether a request has the same headers and conditions. More conditions let it do less.
+fn says(request: &HttpRequest, seen: &[String]) -> bool {
+    let is_condition = |header: &String| header.starts_with(CONDITION);
+    let (conditions, rest): (Vec<_>, Vec<_>) = said(request).into_iter().partition(is_condition);
+    let (wanted, same): (Vec<_>, Vec<_>) = seen.iter().partition(|header| is_condition(header));
+    rest.iter().eq(same) && wanted.into_iter().all(|one| conditions.contains(one))
+}
+
+/// Whether a path with its query is like a pattern.
+fn is_like(pattern: &str, target: &str) -> bool {
+    let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    match pattern.contains('?') {
+        _ if !is_plain(path) => false,
+        true => stands_for(pattern, target),
+        false => stands_for(pattern, path),
+    }
+}
+
+/// The same for a statement, in which a `?` is an operator, and all of which must match. A pattern with several `*` matches
+/// nothing, since each could stand for anything. A literal one is `\*`.
+pub(super) fn is_like_statement(pattern: &str, text: &str) -> bool {
+    // Stands for the literal ones on both sides. A text that has it in a name matches no pattern.
+    const MEANT: &str = "\u{1}";
+    let is_odd = text.contains([';', '\u{1}']);
+    !is_odd && stands_for(&pattern.replace(r"\*", MEANT), &text.replace('*', MEANT))
+}
+
+/// Whether a path means to every server what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which a pattern
+/// that begins with `/api/` was not meant for.
+fn is_plain(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let hidden = ["%2e", "%2f", "%5c", "%25", "%00", "\\", "//", ";"];
+    let is_dots = |segment: &str| matches!(segment, "." | "..");
+    !hidden.iter().any(|one| lower.contains(one)) && !path.split('/').any(is_dots)
+}

@@ -1,0 +1,136 @@
+//! How holes end: closed in the kernel, their connections cut, their end written to the audit log.
+
+use guard_common::{BootTime, HoleId, SessionId};
+use guard_datapath::Datapath;
+use guard_proto::record::HoleClose;
+use guard_sys::clock;
+
+use super::{
+    hole::{About, Hole, Scope},
+    known,
+};
+use crate::{
+    changes::Change,
+    control::{answering::Answering, ids},
+    proxy::{record_pass::target, terms::Standing},
+    record::audit::LogEntry,
+    requests::Pending,
+    state::State,
+};
+
+impl State {
+    /// Tidies up after holes that have expired: the kernel has ended those for connections by its own clock.
+    pub(crate) fn end_holes(&mut self, now: BootTime) {
+        for (id, hole) in self.holes.take_expired(now) {
+            self.hole_ended(id, &hole, "expired", None);
+        }
+        self.holes.forget_ends(now);
+    }
+
+    /// Ends the holes of a session that has ended.
+    pub(crate) fn end_holes_of(&mut self, session: SessionId) {
+        for (id, hole) in self.holes.take_session(session) {
+            self.hole_ended(id, &hole, "the session has ended", None);
+        }
+        self.apply(Change::Holes);
+    }
+
+    /// Writes the end of a hole to the audit log, and cuts the connections that it let through. Every end comes here: `why` is
+    /// `expired`, `closed`, or another.
+    pub(crate) fn hole_ended(
+        &mut self,
+        id: HoleId,
+        hole: &Hole,
+        why: &str,
+        by: Option<&Answering>,
+    ) {
+        let (used, cut) = match &hole.scope {
+            Scope::Connections(_) => self.connections_ended(id, hole),
+            Scope::Questions(_) => (HoleClose::default(), 0),
+            Scope::Requests(requests) => {
+                let used = HoleClose {
+                    requests: requests.passed.into(),
+                    bytes: known::used(granted(hole), requests.bytes).into(),
+                    ..HoleClose::default()
+                };
+                (used, 0)
+            }
+        };
+        self.recorder.counters().hole_closed(why, cut);
+        let (by, from) = self.machine.told_by(by);
+        let record = HoleClose {
+            hole: ids::hole(id).into(),
+            why: why.into(),
+            by,
+            from,
+            ..used
+        };
+        let session = ids::session(hole.session);
+        self.recorder
+            .note(match (&hole.about, self.sessions.get(hole.session)) {
+                (Some(about), _) => LogEntry::of(session, about.owner, record),
+                (None, Some(live)) => LogEntry::of(session, live.about.uid, record),
+                (None, None) => record.into(),
+            });
+        // In this order: if guardd is killed in between, the end is written twice, not never.
+        self.holes.remove_files(id);
+        self.apply(Change::Holes);
+        if hole.connections().is_some_and(|of| of.read_only) {
+            self.drop_closed_http();
+        }
+    }
+
+    /// Cuts the connections that an ended hole let through. Returns what was used of it, and how many were cut.
+    fn connections_ended(&mut self, id: HoleId, hole: &Hole) -> (HoleClose, usize) {
+        let connections = self.datapath.let_through(id);
+        let bytes = known::used(granted(hole), bytes_left(&mut self.datapath, id));
+        self.holes.note_end(hole.session, clock::now());
+        self.apply(Change::Holes);
+        let cut = match self.sessions.live(hole.session) {
+            Some(session) => self.datapath.cut(&session.cgroup, &[id]),
+            None => Ok(0),
+        };
+        let cut = cut.unwrap_or_else(|error| {
+            tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
+            0
+        });
+        let used = HoleClose {
+            connections: connections.into(),
+            bytes: bytes.into(),
+            cut: cut.into(),
+            ..HoleClose::default()
+        };
+        (used, cut)
+    }
+
+    /// Drops the requests about HTTP whose destinations are closed: a yes would not help.
+    fn drop_closed_http(&mut self) {
+        let pending = self.requests.pending().iter();
+        let http = pending.filter(|one| one.key.http.is_some());
+        let is_closed = |one: &&Pending| {
+            let standing = self.standing(&target(&one.key));
+            matches!(standing, Standing::Closed)
+        };
+        let closed: Vec<_> = http
+            .filter(is_closed)
+            .map(|one| one.shown.id.clone())
+            .collect();
+        for id in closed {
+            self.requests.take(&id);
+        }
+    }
+}
+
+/// The unused bytes of a hole that has ended, if they were counted.
+fn bytes_left(kernel: &mut Datapath, id: HoleId) -> Option<u64> {
+    let left = kernel.settle_budgets(id);
+    left.unwrap_or_else(|error| {
+        tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
+        None
+    })
+}
+
+/// The bytes that a person opened it for.
+fn granted(hole: &Hole) -> Option<u64> {
+    hole.about.as_ref().and_then(|about: &About| about.bytes)
+}

@@ -1,0 +1,17 @@
+//! Holes: what a person has opened to a session for a while (`hole.rs`). One is for connections, for questions for names, or for
+//! HTTP requests and SQL statements; `known.rs` owns all of them.
+//!
+//! One for connections is checked (`checked.rs`) and opened (`opening.rs`, `widening.rs`) in the kernel, which judges by it and ends
+//! it by its own clock. guardd judges the others (`names.rs`, `requests.rs`); answers to requests open them
+//! (`resolver/answers.rs`, `proxy/approve.rs`). A person closes any (`closing.rs`), and `ending.rs` tidies up after each.
+
+pub mod checked;
+pub mod closing;
+pub mod covers;
+pub mod ending;
+pub mod hole;
+pub mod known;
+pub mod names;
+pub mod opening;
+pub mod requests;
+pub mod widening;

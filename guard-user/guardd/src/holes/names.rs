@@ -1,0 +1,176 @@
+//! Holes for names: a session may ask for a name for a while, or reach whatever addresses it has. guardd keeps them, and in files:
+//! the kernel half does not judge questions, and has only the addresses, each in an entry with the hole's id.
+
+use guard_common::{BootTime, HoleId, SessionId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    hole::{About, Connections, Hole, Named, Scope},
+    known::Holes,
+};
+use crate::policies::labels;
+
+/// The ports of a hole through which nothing but questions pass.
+pub const QUESTIONS: &str = "dns";
+
+/// The file of a hole for a name, or for all names below one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredName {
+    /// The name, or `*.zone.example`.
+    pub pattern: String,
+    /// When it ends, in nanoseconds of boot time. These files do not outlive the boot.
+    pub expires: u64,
+    /// Who opened it, for whom, and why.
+    pub about: About,
+    /// What is reached through it; none: nothing but questions pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaches: Option<Reaches>,
+}
+
+/// What is reached through a hole for a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaches {
+    /// A port specification, or all ports.
+    pub ports: Option<String>,
+    /// For reads alone.
+    pub read_only: bool,
+    /// How many connections, of all addresses together.
+    pub connections: Option<u32>,
+    /// It had an address of this machine's own networks, or a private one, when a person opened it: it may have others.
+    pub private: bool,
+}
+
+impl StoredName {
+    /// The hole, where nothing but questions pass: of one for connections the kernel knows whether it is open.
+    #[must_use]
+    pub fn question(self) -> Hole {
+        Hole {
+            session: SessionId(self.about.session),
+            expires: BootTime(self.expires),
+            about: Some(self.about),
+            scope: Scope::Questions(self.pattern),
+        }
+    }
+}
+
+impl Hole {
+    /// The name whose addresses it opens.
+    #[must_use]
+    pub fn named(&self) -> Option<&Named> {
+        self.connections()?.name.as_ref()
+    }
+
+    /// The file of a hole for a name.
+    pub(super) fn stored_name(&self) -> Option<StoredName> {
+        let (pattern, reaches) = match &self.scope {
+            Scope::Connections(Connections { name, .. }) => {
+                let named = name.as_ref()?;
+                (&named.name, Some(named.reaches.clone()))
+            }
+            Scope::Questions(pattern) => (pattern, None),
+            Scope::Requests(_) => return None,
+        };
+        Some(StoredName {
+            pattern: pattern.clone(),
+            expires: self.expires.0,
+            about: self.about.clone()?,
+            reaches,
+        })
+    }
+}
+
+impl Holes {
+    /// The names of a session whose addresses are open.
+    #[must_use]
+    pub fn opened_names(&self, session: SessionId) -> Vec<String> {
+        let own = self.all().filter(|(_, hole)| hole.session == session);
+        let mut names: Vec<_> = own
+            .filter_map(|(_, hole)| Some(hole.named()?.name.clone()))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The holes through which a session reaches what a name has for addresses.
+    #[must_use]
+    pub fn reaching(
+        &self,
+        session: SessionId,
+        name: &str,
+        now: BootTime,
+    ) -> Vec<(HoleId, Hole, Reaches)> {
+        let open = self
+            .all()
+            .filter(|(_, hole)| hole.session == session && hole.expires > now);
+        let reaching = open.filter_map(|(id, hole)| {
+            let named = hole.named().filter(|named| named.name == name)?;
+            Some((id, hole.clone(), named.reaches.clone()))
+        });
+        reaching.collect()
+    }
+
+    /// Whether a session may ask for a name, or for all of a pattern of names.
+    #[must_use]
+    pub fn lets_ask(&self, session: SessionId, name: &str, now: BootTime) -> bool {
+        self.all().any(|(_, hole)| {
+            let pattern = match &hole.scope {
+                Scope::Questions(pattern) => Some(pattern),
+                Scope::Connections(of) => of.name.as_ref().map(|named| &named.name),
+                Scope::Requests(_) => None,
+            };
+            let is_open = hole.session == session && hole.expires > now;
+            is_open && pattern.is_some_and(|pattern| labels::covers(pattern, name))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn hole(session: u32, pattern: &str, expires: u64) -> Hole {
+        let stored = StoredName {
+            pattern: pattern.to_owned(),
+            expires,
+            about: About {
+                session,
+                owner: 1000,
+                opened_by: "alice".to_owned(),
+                reason: None,
+                opened_at: Timestamp::UNIX_EPOCH,
+                bytes: None,
+            },
+            reaches: None,
+        };
+        stored.question()
+    }
+
+    #[test]
+    fn a_name_may_be_asked_for_by_its_session_until_the_hole_ends() {
+        let mut holes = Holes::nowhere();
+        holes.add(HoleId(1), hole(1, "x.evil.example", 10));
+        holes.add(HoleId(2), hole(2, "*.evil.example", 20));
+        let lets = |holes: &Holes, session, name, now| {
+            holes.lets_ask(SessionId(session), name, BootTime(now))
+        };
+        assert!(lets(&holes, 1, "x.evil.example", 9));
+        for (session, name, now) in [
+            (1, "x.evil.example", 10),
+            (1, "y.evil.example", 9),
+            (1, "a.x.evil.example", 9),
+            (1, "*.evil.example", 9),
+            (3, "x.evil.example", 9),
+            (2, "evil.example", 9),
+        ] {
+            assert!(!lets(&holes, session, name, now), "{session} {name} {now}");
+        }
+        assert!(lets(&holes, 2, "*.evil.example", 9) && lets(&holes, 2, "a.b.evil.example", 19));
+        assert_eq!(holes.next_expiry(), Some(BootTime(10)));
+        assert_eq!(holes.take_expired(BootTime(10)).len(), 1);
+        assert_eq!(holes.take_session(SessionId(2)).len(), 1);
+        assert_eq!(holes.all().count(), 0);
+    }
+}

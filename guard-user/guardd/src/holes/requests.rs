@@ -1,0 +1,510 @@
+//! Holes for HTTP requests and SQL statements, which guardd keeps and the kernel half does not know.
+
+use guard_common::{Address, BootTime, HoleId, SessionId};
+use guard_policy::Prefix;
+use guard_proto::{HttpHole, HttpRequest};
+
+use super::{
+    covers::Covers,
+    hole::{Hole, Scope},
+    known::Holes,
+};
+use crate::requests::RequestKey;
+
+/// What a hole for requests lets through, and how often.
+#[derive(Clone, Debug)]
+pub struct RequestScope {
+    /// The address.
+    pub to: Address,
+    /// The TCP port.
+    pub port: u16,
+    /// The request that a person saw when they opened it: `r1`.
+    pub request: String,
+    /// The requests that it covers.
+    pub covers: Covers,
+    /// How many more requests may pass; `None`: any number.
+    pub left: Option<u64>,
+    /// Bytes that their bodies may still have; `None`: any number.
+    pub bytes: Option<u64>,
+    /// How many requests have passed.
+    pub passed: u64,
+}
+
+impl RequestScope {
+    /// The destination, as people see it.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        Prefix::host(self.to).to_string()
+    }
+
+    /// Which requests, as people see it.
+    #[must_use]
+    pub fn shown(&self) -> HttpHole {
+        self.covers.shown(self.left)
+    }
+
+    /// Whether a number of requests or bytes is counted, so that one may use up what another needs.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.left.is_some() || self.bytes.is_some()
+    }
+
+    /// Whether it is for that request, leaving aside whose it is, when and how often.
+    fn is_for(&self, key: &RequestKey) -> bool {
+        let is_there = (self.to, self.port) == (key.destination, key.port);
+        let http = key.http.as_deref();
+        is_there && http.is_some_and(|http| self.covers.covers(http))
+    }
+
+    /// Whether a client that is held for that request may use it. A counted hole is only for the request that it was opened
+    /// for.
+    fn is_free_for(&self, request: &str) -> bool {
+        !self.is_counted() || self.covers.is_one() || self.request == request
+    }
+
+    /// Whether it has room for a body of that length. A body of unknown length does not fit.
+    #[must_use]
+    pub fn has_room_for(&self, request: &HttpRequest) -> bool {
+        let fits = |left| request.bytes.is_some_and(|bytes| bytes <= left);
+        self.bytes.is_none_or(fits)
+    }
+
+    /// How specific it is: the lowest is the most.
+    const fn breadth(&self) -> u8 {
+        match self.covers {
+            Covers::Waiting(..) => 0,
+            Covers::Digest(_) => 1,
+            Covers::Path { .. } => 2,
+            Covers::Writes => 3,
+        }
+    }
+}
+
+impl Hole {
+    /// What requests it is for, if it is.
+    #[must_use]
+    pub fn requests(&self) -> Option<&RequestScope> {
+        match &self.scope {
+            Scope::Requests(requests) => Some(requests),
+            Scope::Connections(_) | Scope::Questions(_) => None,
+        }
+    }
+
+    /// Whether it is for that request, leaving aside when and how often.
+    #[must_use]
+    pub fn is_for(&self, key: &RequestKey) -> bool {
+        self.session == key.session && self.requests().is_some_and(|one| one.is_for(key))
+    }
+}
+
+impl Holes {
+    /// The hole that a request would use: of several the most specific, so that wider ones are left for other requests.
+    /// `waits_for`: the request for whose answer its client is held, if it is.
+    #[must_use]
+    pub fn for_request(
+        &self,
+        key: &RequestKey,
+        waits_for: Option<&str>,
+        now: BootTime,
+    ) -> Option<(HoleId, &RequestScope)> {
+        let http = key.http.as_deref()?;
+        let usable = self.all().filter_map(|(id, hole)| {
+            let requests = hole.requests()?;
+            let is_free = waits_for.is_none_or(|request| requests.is_free_for(request));
+            let has_any = requests.left != Some(0) && requests.has_room_for(&http.request);
+            let is_usable = hole.expires > now && has_any && is_free && hole.is_for(key);
+            is_usable.then_some((id, requests))
+        });
+        usable.min_by_key(|(id, requests)| (requests.breadth(), *id))
+    }
+
+    /// Whether every write passes there: a counted hole does not count, since other requests may use it up.
+    #[must_use]
+    pub fn all_writes(&self, session: SessionId, to: Address, port: u16, now: BootTime) -> bool {
+        self.all().any(|(_, hole)| {
+            let is_open = hole.session == session && hole.expires > now;
+            is_open
+                && hole.requests().is_some_and(|one| {
+                    let is_there = (one.to, one.port) == (to, port);
+                    is_there && one.covers == Covers::Writes && !one.is_counted()
+                })
+        })
+    }
+
+    /// Counts a request with a body of that length. True if it was the last.
+    pub fn spend(&mut self, id: HoleId, length: u64) -> bool {
+        let Some(Scope::Requests(one)) = self.get_mut(id).map(|hole| &mut hole.scope) else {
+            return false;
+        };
+        one.passed += 1;
+        one.left = one.left.map(|left| left.saturating_sub(1));
+        one.bytes = one.bytes.map(|left| left.saturating_sub(length));
+        [one.left, one.bytes].contains(&Some(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, rc::Rc};
+
+    use guard_sys::clock::Clocks;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        holes::{
+            covers::{is_like_statement, said},
+            hole::About,
+        },
+        requests::HttpRequestKey,
+    };
+
+    const NOW: BootTime = BootTime(10);
+
+    /// The hole that a request would use.
+    fn used(holes: &Holes, key: &RequestKey, waits_for: Option<&str>) -> Option<HoleId> {
+        let found = holes.for_request(key, waits_for, NOW);
+        found.map(|(id, _)| id)
+    }
+
+    fn request(method: &str, path: &str, digest: Option<&str>) -> HttpRequest {
+        HttpRequest {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            digest: digest.map(str::to_owned),
+            ..HttpRequest::default()
+        }
+    }
+
+    fn plain(request: HttpRequest, alone: Option<u64>) -> HttpRequestKey {
+        HttpRequestKey {
+            request,
+            alone,
+            plain: true,
+            series: false,
+        }
+    }
+
+    fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> RequestKey {
+        let to = IpAddr::from([192, 0, 2, 1]).into();
+        let http = Rc::new(plain(request, alone));
+        RequestKey::of_http(SessionId(session), to, port, http)
+    }
+
+    fn hole(covers: Covers, left: Option<u64>) -> Hole {
+        counted(covers, left, None)
+    }
+
+    fn counted(covers: Covers, left: Option<u64>, bytes: Option<u64>) -> Hole {
+        let scope = RequestScope {
+            to: IpAddr::from([192, 0, 2, 1]).into(),
+            port: 443,
+            request: "r1".to_owned(),
+            covers,
+            left,
+            bytes,
+            passed: 0,
+        };
+        Hole {
+            session: SessionId(1),
+            expires: BootTime(100),
+            scope: Scope::Requests(Box::new(scope)),
+            about: Some(About {
+                session: 1,
+                owner: 1000,
+                opened_by: "alice".to_owned(),
+                reason: None,
+                opened_at: Timestamp::UNIX_EPOCH,
+                bytes: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_yes_is_for_one_request_once_and_nothing_else() {
+        let mut holes = Holes::nowhere();
+        let put = request("PUT", "/a", Some("d1"));
+        holes.add(HoleId(1), hole(Covers::Digest(put.clone()), Some(1)));
+        let find = |holes: &Holes, key: &RequestKey| used(holes, key, None);
+        let other = request("PUT", "/a", Some("d2"));
+        let unknown = request("PUT", "/a", None);
+        for wrong in [
+            asked(1, 443, other, None),
+            asked(1, 443, unknown, None),
+            asked(1, 80, put.clone(), None),
+            asked(2, 443, put.clone(), None),
+        ] {
+            assert_eq!(find(&holes, &wrong), None, "{wrong:?}");
+        }
+        let right = asked(1, 443, put, None);
+        assert_eq!(find(&holes, &right), Some(HoleId(1)));
+        assert!(holes.for_request(&right, None, BootTime(100)).is_none());
+        assert!(holes.spend(HoleId(1), 0));
+        assert_eq!(find(&holes, &right), None);
+    }
+
+    #[test]
+    fn what_has_no_digest_is_known_by_who_waits_alone() {
+        let mut holes = Holes::nowhere();
+        let put = request("PUT", "/a", None);
+        holes.add(HoleId(1), hole(Covers::Waiting(put.clone(), 7), Some(1)));
+        assert!(used(&holes, &asked(1, 443, put.clone(), Some(7)), None).is_some());
+        for other in [None, Some(8)] {
+            let key = asked(1, 443, put.clone(), other);
+            assert_eq!(used(&holes, &key, None), None);
+        }
+        // Two requests without a digest are not the same one.
+        holes.add(HoleId(2), hole(Covers::Digest(put.clone()), Some(1)));
+        assert_eq!(used(&holes, &asked(1, 443, put, None), None), None);
+    }
+
+    #[test]
+    fn a_pattern_is_for_its_method_and_for_plain_paths() {
+        let covers = |pattern: &str, method: &str, path: &str| {
+            let pattern = pattern.to_owned();
+            let covers = Covers::Path {
+                scheme: String::new(),
+                host: None,
+                method: "POST".to_owned(),
+                pattern,
+                headers: Vec::new(),
+            };
+            let mut http = plain(request(method, path, None), None);
+            let is_covered = covers.covers(&http);
+            http.plain = false;
+            assert!(!covers.covers(&http), "its headers say something else");
+            is_covered
+        };
+        for (pattern, path, expected) in [
+            ("/api/jobs/*", "/api/jobs/7", true),
+            ("/api/jobs/*", "/api/jobs/7?now=1", true),
+            ("/api/jobs/*", "/api/jobs", false),
+            ("/api/jobs", "/api/jobs/7", false),
+            ("/api/jobs?now=*", "/api/jobs?now=1", true),
+            ("/api/jobs?now=*", "/api/jobs?then=1", false),
+            ("/api/*", "/api/../admin", false),
+            ("/api/*", "/api/%2E%2e/admin", false),
+            ("/api/*", "/api/x%2f..%2fadmin", false),
+            ("/api/*", "/api//admin", false),
+            ("/api/*", "/api/..;/admin", false),
+            ("/api/*", "/api/a%252e", false),
+            ("*", "/./x", false),
+            ("*", "*", true),
+        ] {
+            assert_eq!(covers(pattern, "POST", path), expected, "{pattern} {path}");
+        }
+        assert!(!covers("*", "DELETE", "/api/jobs"));
+    }
+
+    #[test]
+    fn a_pattern_is_for_all_of_a_statement() {
+        let covers = |pattern: &str, text: &str| {
+            let covers = Covers::Path {
+                scheme: HttpRequest::POSTGRES.to_owned(),
+                host: None,
+                method: "DELETE".to_owned(),
+                pattern: pattern.to_owned(),
+                headers: Vec::new(),
+            };
+            let request = HttpRequest {
+                scheme: HttpRequest::POSTGRES.to_owned(),
+                ..request("DELETE", text, None)
+            };
+            covers.covers(&plain(request, None))
+        };
+        let asked = "delete from t where flag = $1";
+        for (pattern, text, expected) in [
+            (asked, asked, true),
+            (asked, "delete from t where flag = $1?$2 or true", false),
+            ("delete from t *", "delete from t where a ? $1", true),
+            (
+                "delete from t *",
+                "delete from t where a = $1; delete from u",
+                false,
+            ),
+            (
+                "delete from t where a // $1",
+                "delete from t where a // $1",
+                true,
+            ),
+        ] {
+            assert_eq!(covers(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_star_of_the_statement_is_no_pattern() {
+        let text = "insert into log select * from people where id = $1";
+        let request = HttpRequest {
+            scheme: HttpRequest::POSTGRES.to_owned(),
+            ..request("INSERT", text, None)
+        };
+        let pattern = request.as_pattern();
+        assert!(is_like_statement(&pattern, text), "{pattern}");
+        let other = text.replace('*', "secret from vault union select *");
+        assert!(!is_like_statement(&pattern, &other), "{pattern}");
+        assert!(is_like_statement("insert into log *", &other));
+    }
+
+    #[test]
+    fn a_pattern_is_for_its_host_and_scheme() {
+        let covers = Covers::Path {
+            scheme: "https".to_owned(),
+            host: Some("staging".to_owned()),
+            method: "POST".to_owned(),
+            pattern: "*".to_owned(),
+            headers: Vec::new(),
+        };
+        for (scheme, host, expected) in [
+            ("https", Some("staging"), true),
+            ("https", Some("production"), false),
+            ("https", None, false),
+            ("http", Some("staging"), false),
+        ] {
+            let request = HttpRequest {
+                scheme: scheme.to_owned(),
+                host: host.map(str::to_owned),
+                ..request("POST", "/x", None)
+            };
+            assert_eq!(covers.covers(&plain(request, None)), expected);
+        }
+    }
+
+    #[test]
+    fn the_narrowest_is_used_first_and_all_end() {
+        let mut holes = Holes::nowhere();
+        let put = request("PUT", "/a", Some("d1"));
+        holes.add(HoleId(1), hole(Covers::Writes, None));
+        holes.add(HoleId(2), hole(Covers::Digest(put.clone()), Some(2)));
+        let key = asked(1, 443, put, None);
+        assert_eq!(used(&holes, &key, None), Some(HoleId(2)));
+        assert!(!holes.spend(HoleId(2), 0) && holes.spend(HoleId(2), 0));
+        assert_eq!(used(&holes, &key, None), Some(HoleId(1)));
+        assert!(!holes.spend(HoleId(1), 0));
+        assert_eq!(holes.next_expiry(), Some(BootTime(100)));
+        assert!(holes.take_session(SessionId(2)).is_empty());
+        assert!(holes.remove(HoleId(2)).is_some());
+        assert_eq!(holes.take_expired(BootTime(100)).len(), 1);
+        assert_eq!(holes.all().count(), 0);
+    }
+
+    #[test]
+    fn all_writes_pass_where_none_is_counted() {
+        let all = |covers: Covers, left, now| {
+            let mut holes = Holes::nowhere();
+            holes.add(HoleId(1), hole(covers, left));
+            move |session, last: u8, port| {
+                let to = IpAddr::from([192, 0, 2, last]).into();
+                holes.all_writes(SessionId(session), to, port, now)
+            }
+        };
+        let writes = all(Covers::Writes, None, NOW);
+        assert!(writes(1, 1, 443));
+        assert!(!writes(2, 1, 443) && !writes(1, 2, 443) && !writes(1, 1, 80));
+        assert!(!all(Covers::Writes, Some(9), NOW)(1, 1, 443));
+        assert!(!all(Covers::Writes, None, BootTime(100))(1, 1, 443));
+        let one = Covers::Digest(request("PUT", "/a", Some("d1")));
+        assert!(!all(one, None, NOW)(1, 1, 443));
+    }
+
+    #[test]
+    fn a_pattern_is_for_what_says_the_same_in_its_headers() {
+        let says = |headers: &[&str]| HttpRequest {
+            headers: headers.iter().map(|one| (*one).to_owned()).collect(),
+            ..request("PUT", "/a", None)
+        };
+        let seen = says(&["if-match: 1", "x-tenant: dev"]);
+        let covers = Covers::Path {
+            scheme: String::new(),
+            host: None,
+            method: "PUT".to_owned(),
+            pattern: "/*".to_owned(),
+            headers: said(&seen),
+        };
+        for (headers, is_one) in [
+            (&["if-match: 1", "x-tenant: dev"][..], true),
+            (&["if-match: 2", "if-none-match: 2", "x-tenant: dev"], true),
+            // Without the condition it would do more.
+            (&["if-none-match: 2", "x-tenant: dev"], false),
+            (&["x-tenant: dev"], false),
+            (&["x-tenant: shop"], false),
+            (&["x-cascade: true", "x-tenant: dev"], false),
+            (&[], false),
+        ] {
+            let one = plain(says(headers), None);
+            assert_eq!(covers.covers(&one), is_one, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_for_the_client_that_waits_for_that_answer() {
+        let holes = |covers: Covers, left| {
+            let mut holes = Holes::nowhere();
+            holes.add(HoleId(1), hole(covers, left));
+            holes
+        };
+        let like = || Covers::Path {
+            scheme: String::new(),
+            host: None,
+            method: "PUT".to_owned(),
+            pattern: "/*".to_owned(),
+            headers: Vec::new(),
+        };
+        let put = request("PUT", "/a", Some("d1"));
+        let key = asked(1, 443, put.clone(), None);
+        for (covers, left, other) in [
+            (like(), Some(1), None),
+            (Covers::Writes, Some(2), None),
+            (like(), None, Some(HoleId(1))),
+            (Covers::Digest(put), Some(1), Some(HoleId(1))),
+        ] {
+            let holes = holes(covers, left);
+            let find = |waits_for| used(&holes, &key, waits_for);
+            assert_eq!(find(Some("r1")), Some(HoleId(1)));
+            assert_eq!(find(None), Some(HoleId(1)));
+            assert_eq!(find(Some("r2")), other);
+        }
+    }
+
+    #[test]
+    fn a_permit_is_shown_as_a_permit() {
+        let put = request("PUT", "/a", Some("d1"));
+        let shown = hole(Covers::Digest(put), Some(1))
+            .shown(HoleId(3), &Clocks::read())
+            .unwrap();
+        assert_eq!(shown.id, "h3");
+        assert_eq!(shown.ports.as_deref(), Some("tcp/443"));
+        let http = shown.http.unwrap();
+        assert_eq!(http.digest.as_deref(), Some("d1"));
+        assert_eq!(http.requests_left, Some(1));
+        let all = hole(Covers::Writes, None)
+            .shown(HoleId(4), &Clocks::read())
+            .unwrap();
+        let all = all.http.unwrap();
+        assert_eq!(
+            (all.method, all.path, all.requests_left),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn bodies_are_counted_and_none_of_unknown_length_passes() {
+        let mut holes = Holes::nowhere();
+        holes.add(HoleId(1), counted(Covers::Writes, None, Some(10)));
+        let of = |bytes| {
+            let request = HttpRequest {
+                bytes,
+                ..request("PUT", "/a", None)
+            };
+            asked(1, 443, request, None)
+        };
+        let find = |holes: &Holes, bytes| used(holes, &of(bytes), None);
+        assert_eq!(find(&holes, None), None);
+        assert_eq!(find(&holes, Some(11)), None);
+        assert_eq!(find(&holes, Some(10)), Some(HoleId(1)));
+        assert!(!holes.spend(HoleId(1), 4));
+        assert_eq!(find(&holes, Some(7)), None);
+        assert_eq!(find(&holes, Some(6)), Some(HoleId(1)));
+        assert!(holes.spend(HoleId(1), 6));
+    }
+}

@@ -1,0 +1,237 @@
+//! How a refusal becomes a request, or one more attempt of a request.
+
+use guard_common::{BootTime, SessionId, Verdict};
+use guard_proto::{
+    self as proto, Endpoint,
+    record::{self, Destination, Field, Gathered},
+};
+use guard_sys::clock::Clocks;
+
+use super::{Noted, Pending, RequestKey, shown::for_trail, tries};
+use crate::{
+    control::{failure::CallError, ids},
+    policies::Judged,
+    process::Process,
+    record::audit::LogEntry,
+    sessions::Session,
+    state::State,
+};
+
+impl State {
+    /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's counter of ids cannot be read.
+    pub fn ask(
+        &mut self,
+        key: RequestKey,
+        at: BootTime,
+        (pid, process): (Option<u32>, Process),
+        (note, typed): (Option<String>, Option<&str>),
+    ) -> Result<Noted, CallError> {
+        let Some(session) = self.sessions.live(key.session) else {
+            return Err(ids::no_session(&ids::session(key.session)));
+        };
+        let (to, protocol, port) = (key.destination, key.protocol, key.port);
+        let each = self
+            .policies
+            .judge_each(session.subject(), to, protocol, port);
+        let each = each.filter(|each| !each.is_empty());
+        let Some(each) = each else {
+            return Err(ids::no_session(&ids::session(key.session)));
+        };
+        // A no to the outermost session is a no to all inside it.
+        let outermost = RequestKey {
+            session: session.outermost(),
+            ..key.clone()
+        };
+        if outermost != key && self.requests.is_refused(&outermost, at) {
+            return Ok(Noted::Muted);
+        }
+        let (owner, share) = (session.about.uid, session.outermost());
+        let judged = asked_about(&each);
+        let named = self.policies.told_of(key.session, to, judged.rule, typed);
+        let host = match &named {
+            Some(named) => Some(named.name.clone()),
+            None => self.policies.host_of(key.session, to, judged),
+        };
+        let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
+        let verdict = self
+            .relays
+            .verdict_behind(&key, strictest.unwrap_or(judged));
+        let draft = proto::Request {
+            verdict: verdict.as_str().to_owned(),
+            chain: chain(session, &each),
+            named,
+            through: self.relays.way(&key).cloned(),
+            user: self.machine.user(owner),
+            pid,
+            comm: process.comm,
+            exe: process.exe,
+            command: process.command,
+            note,
+            ..draft(&key, at, host, judged)
+        };
+        self.put(key, (owner, share), at, (draft, process.warning))
+    }
+
+    /// Makes a request of a draft, or counts one more attempt for the one that is pending.
+    pub(crate) fn put(
+        &mut self,
+        key: RequestKey,
+        (owner, share): (u32, SessionId),
+        at: BootTime,
+        (draft, warning): (proto::Request, Option<String>),
+    ) -> Result<Noted, CallError> {
+        let program = draft.comm.clone();
+        let ways = match key.question {
+            Some(_) => 0,
+            None => self.requests.note_way(&key, program.as_deref(), at),
+        };
+        let datapath = &mut self.datapath;
+        let asked = key.clone();
+        let noted = self.requests.note(key, (owner, share), at, || {
+            let id = format!("r{}", datapath.next_request()?);
+            Ok::<_, CallError>(proto::Request { id, ..draft })
+        })?;
+        if let Noted::New(id) | Noted::Again(id) = &noted {
+            let warnings = [tries::warning(ways), warning];
+            self.requests.note_try(id, program, warnings);
+        }
+        match &noted {
+            Noted::New(id) => Ok(self.note_new(id, &asked, at).unwrap_or(noted)),
+            _ => Ok(noted),
+        }
+    }
+
+    /// Counts a new request and writes it to the audit log. If it became part of a burst, returns the burst's id.
+    fn note_new(&mut self, id: &str, asked: &RequestKey, at: BootTime) -> Option<Noted> {
+        if asked.http.is_some() {
+            self.recorder.counters().http("asked");
+        }
+        self.recorder.counters().asked();
+        let new = self.requests.get(id).map(|one| one.clone().alone(id));
+        let session = self.sessions.live(asked.session);
+        let (requests, policies) = (&mut self.requests, &self.policies);
+        let burst = session.and_then(|session| {
+            let names = requests.gather_names(asked, at);
+            names.or_else(|| requests.gather_around(session, policies, asked, at))
+        });
+        if let Some(new) = new {
+            self.write_request(&new, at, burst.as_ref());
+        }
+        burst.map(|burst| Noted::Again(burst.request))
+    }
+
+    /// Writes a new request to the audit log. `burst`: the burst that it has become part of.
+    fn write_request(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
+        let Some(admitted) = self.admit(asked.key.session, at) else {
+            return;
+        };
+        let shown = &asked.shown;
+        let warnings = Some(&shown.warnings).filter(|some| !some.is_empty());
+        let record = record::Request {
+            request: shown.id.clone().into(),
+            destination: Destination::Endpoint(shown.destination.clone()).into(),
+            rule: shown.rule.clone().into(),
+            verdict: shown.verdict.clone().into(),
+            pid: shown.pid.into(),
+            comm: shown.comm.clone().into(),
+            exe: shown.exe.clone().into(),
+            warnings: warnings.cloned().into(),
+            note: shown.note.clone().into(),
+            through: shown.through.clone().into(),
+            http: shown.http.as_ref().map(for_trail).into(),
+            question: shown.question.clone().map_or(Field::Absent, Field::Is),
+            burst: burst.cloned().into(),
+        };
+        let entry = LogEntry::of(&shown.session, asked.owner, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+}
+
+/// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner
+/// policy may be the words of the agent that it stops. Where all allow it, the outermost.
+fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
+    let stops = |one: &&Judged<'_>| one.verdict != Verdict::Allow;
+    let outermost = each.iter().rev().find(stops);
+    outermost.unwrap_or(&each[each.len() - 1])
+}
+
+/// The verdict of each policy in the chain, the outermost first.
+fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
+    let sessions = session.with_those_around();
+    // The outermost session may be judged by its policy twice: as it is, and as it is narrowed.
+    let own = 1 + each.len().saturating_sub(sessions.len());
+    let (inside, outermost) = each.split_at(each.len().saturating_sub(own));
+    let outermost = (!outermost.is_empty()).then(|| asked_about(outermost));
+    let links = sessions
+        .into_iter()
+        .zip(outermost.into_iter().chain(inside.iter().rev()));
+    let link = |(session, judged): (u32, &Judged<'_>)| proto::ChainLink {
+        session: ids::session(SessionId(session)),
+        policy: judged.policy.policy.name.clone(),
+        rule: judged.rule.map(|rule| rule.name.clone()),
+        verdict: judged.verdict.as_str().to_owned(),
+        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+    };
+    links.map(link).collect()
+}
+
+/// A request without its id and its process.
+fn draft(
+    key: &RequestKey,
+    at: BootTime,
+    host: Option<String>,
+    judged: &Judged<'_>,
+) -> proto::Request {
+    let to = key.endpoint(host);
+    let policy = judged.policy.policy.name.clone();
+    proto::Request {
+        rule: judged.rule.map(|rule| rule.name.clone()),
+        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        verdict: judged.verdict.as_str().to_owned(),
+        ..blank(key, at, to, policy)
+    }
+}
+
+/// A request under a policy's default, without its id and its process.
+pub(crate) fn blank(
+    key: &RequestKey,
+    at: BootTime,
+    destination: Endpoint,
+    policy: String,
+) -> proto::Request {
+    let at = Clocks::read().calendar(at);
+    proto::Request {
+        id: String::new(),
+        session: ids::session(key.session),
+        policy,
+        user: String::new(),
+        pid: None,
+        comm: None,
+        exe: None,
+        command: Vec::new(),
+        destination,
+        rule: None,
+        reason: None,
+        verdict: Verdict::Confirm.as_str().to_owned(),
+        chain: Vec::new(),
+        held: false,
+        asked_at: at,
+        last_at: at,
+        waits_until: None,
+        count: 1,
+        programs: Vec::new(),
+        warnings: Vec::new(),
+        http: key.http.as_ref().map(|http| http.request.clone()),
+        question: None,
+        named: None,
+        note: None,
+        burst: None,
+        offers: Vec::new(),
+        through: None,
+        code: None,
+    }
+}

@@ -1,0 +1,165 @@
+//! What a request is about.
+
+use std::rc::Rc;
+
+use guard_common::{Address, Protocol, SessionId};
+use guard_policy::{PortSpec, Prefix};
+use guard_proto::{self as proto, Endpoint};
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// The session of the attempt.
+    pub session: SessionId,
+    /// Where to.
+    pub destination: Address,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port in host byte order, 0 where the protocol has none.
+    pub port: u16,
+    /// The HTTP request or SQL statement that was stopped; none where the connection was.
+    pub http: Option<Rc<HttpRequestKey>>,
+    /// The name that was asked for, or a pattern of names; none where it is about a connection. The destination stands for it.
+    pub question: Option<Rc<str>>,
+}
+
+/// An HTTP request or SQL statement that an approver is asked about. Two with the same digest are equal, whatever else
+/// differs: the number of rows that a statement would change differs from one time to the next.
+#[derive(Clone, Debug)]
+pub struct HttpRequestKey {
+    /// The request.
+    pub request: proto::HttpRequest,
+    /// A number of its own, if it is held and has no digest: requests that look like this may differ in the rest of their
+    /// bodies.
+    pub alone: Option<u64>,
+    /// Whether method and path say all: no header and nothing in the query names another object or action.
+    pub plain: bool,
+    /// Whether it is asked about together with those that follow it: it is a definition, no client is held for the answer, and
+    /// a migration has many.
+    pub series: bool,
+}
+
+impl HttpRequestKey {
+    fn known_by(&self) -> (Option<u64>, Result<&str, (&proto::HttpRequest, bool)>) {
+        let by = self.request.digest.as_deref();
+        (self.alone, by.ok_or((&self.request, self.plain)))
+    }
+}
+
+impl PartialEq for HttpRequestKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.known_by() == other.known_by()
+    }
+}
+
+impl Eq for HttpRequestKey {}
+
+impl std::hash::Hash for HttpRequestKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.known_by().hash(state);
+    }
+}
+
+impl RequestKey {
+    /// About an HTTP request or SQL statement there.
+    #[must_use]
+    pub fn of_http(session: SessionId, to: Address, port: u16, http: Rc<HttpRequestKey>) -> Self {
+        Self {
+            session,
+            destination: to,
+            protocol: Protocol::TCP,
+            port,
+            http: Some(http),
+            question: None,
+        }
+    }
+
+    /// Whether a burst may hold both: they are about connections and differ only in the address.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
+        of(self) == of(other) && self.is_connection() && other.is_connection()
+    }
+
+    /// Whether it is about connections: neither about what is sent through one, nor a question for a name.
+    #[must_use]
+    pub fn is_connection(&self) -> bool {
+        self.http.is_none() && self.question.is_none()
+    }
+
+    /// Whether another one is about the same session and destination.
+    #[must_use]
+    pub fn is_there(&self, other: &Self) -> bool {
+        let of = |one: &Self| (one.session, one.destination, one.protocol, one.port);
+        of(self) == of(other)
+    }
+
+    /// The same for another session.
+    #[must_use]
+    pub fn of(&self, session: SessionId) -> Self {
+        Self {
+            session,
+            ..self.clone()
+        }
+    }
+
+    /// The same about another address.
+    #[must_use]
+    pub fn at(&self, destination: Address) -> Self {
+        Self {
+            destination,
+            ..self.clone()
+        }
+    }
+
+    /// The same about the first and the last address of a prefix: what one hole opens to both, it opens to all.
+    pub(super) fn ends(&self, prefix: &Prefix) -> [Self; 2] {
+        [prefix.bits(), prefix.last_bits()].map(|bits| self.at(Address::from_u128(bits)))
+    }
+
+    /// The same without its own number ([`HttpRequestKey::alone`]): equal to all that look like this.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        let http = self.http.as_deref().map(|http| {
+            Rc::new(HttpRequestKey {
+                alone: None,
+                ..http.clone()
+            })
+        });
+        Self {
+            http,
+            ..self.clone()
+        }
+    }
+
+    /// The destination as people see it.
+    #[must_use]
+    pub fn endpoint(&self, host: Option<String>) -> Endpoint {
+        let has_ports = matches!(self.protocol, Protocol::TCP | Protocol::UDP);
+        Endpoint {
+            address: self.destination.to_ip().to_string(),
+            port: has_ports.then_some(self.port),
+            protocol: protocol_name(self.protocol),
+            host,
+        }
+    }
+
+    /// The ports of a hole that answers it.
+    #[must_use]
+    pub fn ports(&self) -> PortSpec {
+        match self.protocol {
+            Protocol::TCP | Protocol::UDP => PortSpec::one(self.protocol, self.port),
+            other => PortSpec::all(other),
+        }
+    }
+}
+
+/// `tcp`, `udp`, `icmp`, or the number.
+#[must_use]
+pub fn protocol_name(protocol: Protocol) -> String {
+    match protocol {
+        Protocol::TCP => "tcp".to_owned(),
+        Protocol::UDP => "udp".to_owned(),
+        Protocol::ICMP => "icmp".to_owned(),
+        Protocol(number) => number.to_string(),
+    }
+}

@@ -1,0 +1,136 @@
+//! A person's no to a request: what it holds for, and for how long.
+
+use guard_common::{BootTime, SessionId};
+use guard_policy::Prefix;
+use guard_proto as proto;
+
+use super::{MAX_MUTED, MAX_WIDE, Requests, bursts::Burst, key::RequestKey};
+
+/// A person's no.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) until: BootTime,
+    /// The request that it answered.
+    pub(super) shown: proto::Request,
+}
+
+/// A person's no to a burst.
+#[derive(Clone, Debug)]
+pub(super) struct Wide {
+    pub(super) key: RequestKey,
+    pub(super) burst: Burst,
+    pub(super) no: Refused,
+}
+
+impl Wide {
+    fn covers(&self, key: &RequestKey) -> bool {
+        self.burst.prefix().covers(&key.destination) && self.key.is_beside(key)
+    }
+}
+
+impl Requests {
+    /// Whether a person said no to that, and the no still holds.
+    #[must_use]
+    pub fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
+        let no = self.muted.get(&key.alike());
+        no.is_some_and(|no| no.until > now)
+            || self.is_refused_widely(key, now)
+            || self.is_zone_refused(key, now)
+    }
+
+    fn is_refused_widely(&self, key: &RequestKey, now: BootTime) -> bool {
+        let mut wide = self.wide.iter();
+        wide.any(|one| one.no.until > now && one.covers(key))
+    }
+
+    pub(super) fn is_muted(&mut self, key: &RequestKey, now: BootTime) -> bool {
+        let key = key.alike();
+        match self.muted.get(&key) {
+            Some(no) if no.until > now => return true,
+            Some(_) => drop(self.muted.remove(&key)),
+            None => {}
+        }
+        self.is_refused_widely(&key, now) || self.is_zone_refused(&key, now)
+    }
+
+    /// Whether a person has said no to a part of that prefix: then it is not offered.
+    #[must_use]
+    pub fn has_refused_in(&self, key: &RequestKey, prefix: &Prefix, now: BootTime) -> bool {
+        let counts = |other: &RequestKey, no: &Refused| no.until > now && other.is_beside(key);
+        let mut muted = self.muted.iter();
+        let mut wide = self.wide.iter();
+        muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
+            || wide.any(|one| counts(&one.key, &one.no) && prefix.meets(&one.burst.prefix()))
+    }
+
+    /// The HTTP requests of a session to which a person has said no, while the no holds.
+    pub fn refused_http(
+        &self,
+        session: SessionId,
+        now: BootTime,
+    ) -> impl Iterator<Item = &proto::Request> {
+        let muted = self.muted.iter();
+        let of = muted.filter(move |(key, no)| {
+            key.session == session && key.http.is_some() && no.until > now
+        });
+        of.map(|(_, no)| &no.shown)
+    }
+
+    /// Notes a person's no: until then attempts like `key` make no request. `shown` is the request that was answered.
+    pub fn mute(&mut self, key: RequestKey, shown: proto::Request, until: BootTime) {
+        let of_session = |one: &&RequestKey| one.session == key.session;
+        if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
+            let first = self.muted.iter().filter(|(one, _)| of_session(one));
+            let first = first.min_by_key(|(_, no)| no.until);
+            if let Some(first) = first.map(|(one, _)| one.clone()) {
+                self.muted.remove(&first);
+            }
+        }
+        let key = key.alike();
+        self.muted.insert(key, Refused { until, shown });
+    }
+
+    /// The same for all of a burst.
+    pub fn mute_all(
+        &mut self,
+        key: RequestKey,
+        burst: Burst,
+        shown: proto::Request,
+        until: BootTime,
+    ) {
+        let of_session = |one: &Wide| one.key.session == key.session;
+        if self.wide.iter().filter(|one| of_session(one)).count() >= MAX_WIDE {
+            let of = self
+                .wide
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| of_session(one));
+            let first = of.min_by_key(|(_, one)| one.no.until).map(|(at, _)| at);
+            first.map(|at| self.wide.remove(at));
+        }
+        let no = Refused { until, shown };
+        self.wide.push(Wide { key, burst, no });
+    }
+
+    /// Removes each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole opens all
+    /// of these.
+    pub fn unmute(&mut self, is_open: impl Fn(&[RequestKey]) -> bool) -> Vec<RequestKey> {
+        let open = self
+            .muted
+            .extract_if(|key, _| is_open(std::slice::from_ref(key)));
+        let mut open: Vec<_> = open.map(|(key, _)| key).collect();
+        for one in &self.wide {
+            let tried = one.burst.addresses().map(|to| one.key.at(to));
+            open.extend(tried.filter(|key| is_open(std::slice::from_ref(key))));
+        }
+        self.wide
+            .retain(|one| !is_open(&one.key.ends(&one.burst.prefix())));
+        open
+    }
+
+    /// Removes each no of a session that has ended, if no session inside it is left.
+    pub fn forget_answers(&mut self, session: SessionId) {
+        self.muted.retain(|one, _| one.session != session);
+        self.wide.retain(|one| one.key.session != session);
+    }
+}

@@ -1,0 +1,150 @@
+//! The files of requests, so that they outlive guardd: of those that are pending, and of each no.
+
+use std::{collections::HashSet, net::IpAddr, rc::Rc};
+
+use guard_common::{Protocol, SessionId};
+use guard_proto as proto;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Requests,
+    bursts::Burst,
+    key::{HttpRequestKey, RequestKey},
+    questions::NameBurst,
+    refused::Refused,
+};
+use crate::control::ids;
+
+/// A request in a file, so that it outlives guardd: pending, or answered with no.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredRequest {
+    /// The session.
+    pub session: u32,
+    /// The destination.
+    pub destination: IpAddr,
+    /// The number of the protocol.
+    pub protocol: u8,
+    /// The port.
+    pub port: u16,
+    /// What people see of it.
+    pub shown: proto::Request,
+    /// [`HttpRequestKey::plain`].
+    #[serde(default)]
+    pub plain: bool,
+    /// [`HttpRequestKey::series`].
+    #[serde(default)]
+    pub series: bool,
+    /// Until when a person's no is valid, in nanoseconds of boot time. These files do not outlive the boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_until: Option<u64>,
+    /// The burst, if it is about several addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
+    /// [`RequestKey::question`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// The names, if it is about several questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NameBurst>,
+}
+
+impl StoredRequest {
+    fn of(key: &RequestKey, shown: &proto::Request, refused_until: Option<u64>) -> Self {
+        Self {
+            session: key.session.0,
+            destination: key.destination.to_ip(),
+            protocol: key.protocol.0,
+            port: key.port,
+            // The next guardd holds no connection for it.
+            shown: proto::Request {
+                held: false,
+                waits_until: None,
+                ..shown.clone()
+            },
+            plain: key.http.as_deref().is_some_and(|http| http.plain),
+            series: key.http.as_deref().is_some_and(|http| http.series),
+            refused_until,
+            burst: None,
+            question: key.question.as_deref().map(str::to_owned),
+            names: None,
+        }
+    }
+
+    fn with(self, burst: Option<Burst>) -> Self {
+        Self { burst, ..self }
+    }
+
+    fn with_names(self, names: Option<NameBurst>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// What the request is about.
+    #[must_use]
+    pub fn key(&self) -> RequestKey {
+        RequestKey {
+            session: SessionId(self.session),
+            destination: self.destination.into(),
+            protocol: Protocol(self.protocol),
+            port: self.port,
+            http: self.shown.http.clone().map(|request| {
+                Rc::new(HttpRequestKey {
+                    request,
+                    alone: None,
+                    plain: self.plain,
+                    series: self.series,
+                })
+            }),
+            question: self.question.as_deref().map(Rc::from),
+        }
+    }
+}
+
+impl Requests {
+    /// Writes and removes files so that they match the pending requests and each no that holds.
+    pub fn keep(&mut self) {
+        let mut kept = HashSet::new();
+        let grown = self.take_grown();
+        for (key, asked) in self.to_keep() {
+            if !self.kept.contains(&key) || grown.contains(&key) {
+                self.files.keep(&key, &asked);
+            }
+            kept.insert(key);
+        }
+        for gone in self.kept.difference(&kept) {
+            self.files.remove(gone);
+        }
+        self.kept = kept;
+    }
+
+    /// What outlives guardd, by file name. A no has another file than the request that it answers, so that it is there before
+    /// the request's file goes.
+    #[must_use]
+    pub fn to_keep(&self) -> Vec<(String, StoredRequest)> {
+        let waiting = self.pending.iter().flat_map(|one| {
+            let keep = |(key, shown): (&RequestKey, &proto::Request)| {
+                let asked = StoredRequest::of(key, shown, None);
+                let asked = asked.with(one.burst.clone());
+                (shown.id.clone(), asked.with_names(one.names.clone()))
+            };
+            one.each().map(keep).collect::<Vec<_>>()
+        });
+        // One no may hold for several sessions.
+        let file = |key: &RequestKey, no: &Refused| {
+            let (id, session) = (&no.shown.id, ids::session(key.session));
+            match no.shown.session == session {
+                true => format!("no-{id}"),
+                false => format!("no-{id}-{session}"),
+            }
+        };
+        let refused = self.muted.iter().map(|(key, no)| {
+            let asked = StoredRequest::of(key, &no.shown, Some(no.until.0));
+            (file(key, no), asked)
+        });
+        let wide = self.wide.iter().map(|one| {
+            let asked = StoredRequest::of(&one.key, &one.no.shown, Some(one.no.until.0));
+            let asked = asked.with(Some(one.burst.clone()));
+            (file(&one.key, &one.no), asked)
+        });
+        waiting.chain(refused).chain(wide).collect()
+    }
+}

@@ -1,0 +1,374 @@
+//! Of requests, bursts and answers.
+
+use std::{convert::Infallible, net::IpAddr, rc::Rc};
+
+use guard_common::Protocol;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+
+fn key(session: u32, last: u8) -> RequestKey {
+    RequestKey {
+        session: SessionId(session),
+        destination: IpAddr::from([192, 0, 2, last]).into(),
+        protocol: Protocol::TCP,
+        port: 443,
+        http: None,
+        question: None,
+    }
+}
+
+fn write(path: &str, alone: Option<u64>) -> RequestKey {
+    let request = proto::HttpRequest {
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        ..proto::HttpRequest::default()
+    };
+    let plain = true;
+    let http = Some(Rc::new(HttpRequestKey {
+        request,
+        alone,
+        plain,
+        series: false,
+    }));
+    RequestKey { http, ..key(1, 1) }
+}
+
+pub(crate) fn shown(id: u32) -> proto::Request {
+    proto::Request {
+        id: format!("r{id}"),
+        session: "s1".to_owned(),
+        policy: "homelab".to_owned(),
+        user: "1000".to_owned(),
+        pid: None,
+        comm: None,
+        exe: None,
+        command: vec![],
+        destination: proto::Endpoint {
+            address: "192.0.2.1".to_owned(),
+            port: Some(443),
+            protocol: "tcp".to_owned(),
+            host: None,
+        },
+        rule: None,
+        reason: None,
+        verdict: "confirm".to_owned(),
+        chain: vec![],
+        held: false,
+        asked_at: Timestamp::UNIX_EPOCH,
+        last_at: Timestamp::UNIX_EPOCH,
+        waits_until: None,
+        count: 1,
+        programs: vec![],
+        warnings: vec![],
+        http: None,
+        question: None,
+        named: None,
+        note: None,
+        burst: None,
+        through: None,
+        code: None,
+        offers: vec![],
+    }
+}
+
+fn note(table: &mut Requests, key: RequestKey, now: u64, id: u32) -> Noted {
+    // From 100 on they are inside the first.
+    let share = match key.session.0 {
+        100.. => SessionId(1),
+        session => SessionId(session),
+    };
+    let whose = (1000, share);
+    let Ok(noted) = table.note(key, whose, BootTime(now), || Ok::<_, Infallible>(shown(id)));
+    noted
+}
+
+#[test]
+fn the_same_request_is_asked_once() {
+    let mut table = Requests::without_files(10);
+    let asked = Noted::New("r1".to_owned());
+    assert_eq!(note(&mut table, key(1, 1), 1, 1), asked);
+    let again = Noted::Again("r1".to_owned());
+    assert_eq!(note(&mut table, key(1, 1), 2, 2), again);
+    let other = Noted::New("r2".to_owned());
+    assert_eq!(note(&mut table, key(2, 1), 2, 2), other);
+    assert!(table.take("r1").is_some());
+    let anew = Noted::New("r3".to_owned());
+    assert_eq!(note(&mut table, key(1, 1), 3, 3), anew);
+}
+
+#[test]
+fn each_http_request_is_a_request_of_its_own() {
+    let mut table = Requests::without_files(10);
+    let asked = [
+        key(1, 1),
+        write("/a", None),
+        write("/b", None),
+        write("/a", Some(1)),
+    ];
+    for (id, key) in (1..).zip(asked) {
+        let new = Noted::New(format!("r{id}"));
+        assert_eq!(note(&mut table, key, 1, id), new);
+    }
+    let again = Noted::Again("r2".to_owned());
+    assert_eq!(note(&mut table, write("/a", None), 2, 9), again);
+    assert_eq!(table.get("r2").unwrap().tried, 2);
+    let refused = table.take("r4").unwrap();
+    table.mute(refused.key, refused.shown, BootTime(100));
+    assert_eq!(
+        note(&mut table, write("/a", Some(2)), 3, 9),
+        Noted::Muted,
+        "it looks just like what was refused"
+    );
+    assert!(!table.is_refused(&write("/b", None), BootTime(3)));
+}
+
+#[test]
+fn whoever_waits_is_said_to_until_nobody_does() {
+    let mut table = Requests::without_files(10);
+    note(&mut table, write("/a", None), 1, 1);
+    let before = table.version();
+    table.hold("r1", Some(Timestamp::UNIX_EPOCH));
+    assert!(table.get("r1").unwrap().shown.held);
+    assert_ne!(table.version(), before);
+    assert!(!table.to_keep()[0].1.shown.held);
+    table.hold("r1", None);
+    assert!(!table.get("r1").unwrap().shown.held);
+}
+
+#[test]
+fn a_no_is_remembered_for_its_time() {
+    let mut table = Requests::without_files(10);
+    table.mute(key(1, 1), shown(9), BootTime(100));
+    assert_eq!(note(&mut table, key(1, 1), 99, 1), Noted::Muted);
+    assert!(matches!(note(&mut table, key(1, 1), 100, 1), Noted::New(_)));
+}
+
+#[test]
+fn what_waits_and_what_was_refused_is_kept_apart() {
+    let mut table = Requests::without_files(10);
+    note(&mut table, key(1, 1), 1, 1);
+    note(&mut table, key(1, 2), 1, 2);
+    let refused = table.take("r2").unwrap();
+    table.mute(refused.key, refused.shown, BootTime(100));
+    let kept = table.to_keep();
+    let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["r1", "no-r2"]);
+    assert_eq!(kept[0].1.refused_until, None);
+    assert_eq!(kept[1].1.refused_until, Some(100));
+    assert_eq!(kept[1].1.key(), key(1, 2));
+    table.expire(BootTime(100));
+    assert_eq!(table.to_keep().len(), 1);
+}
+
+#[test]
+fn what_nobody_tries_any_more_is_dropped() {
+    let mut table = Requests::without_files(10);
+    note(&mut table, key(1, 1), 0, 1);
+    note(&mut table, key(1, 2), 5, 2);
+    note(&mut table, key(1, 1), 9, 3);
+    let age = MAX_AGE.as_nanos() as u64;
+    let before = table.version();
+    table.expire(BootTime(age));
+    assert_eq!(table.version(), before);
+    table.expire(BootTime(age + 6));
+    assert_ne!(table.version(), before);
+    assert_eq!(table.pending().len(), 1);
+    assert!(table.get("r1").is_some());
+}
+
+#[test]
+fn an_ended_session_leaves_nothing() {
+    let mut table = Requests::without_files(10);
+    note(&mut table, key(1, 1), 0, 1);
+    table.mute(key(1, 2), shown(9), BootTime(100));
+    table.end_session(SessionId(1));
+    assert!(table.pending().is_empty());
+    assert_eq!(note(&mut table, key(1, 2), 1, 1), Noted::Muted);
+    table.forget_answers(SessionId(1));
+    assert!(matches!(note(&mut table, key(1, 2), 1, 1), Noted::New(_)));
+}
+
+#[test]
+fn where_all_room_is_used_whoever_has_most_makes_some() {
+    const ROOM: u8 = 8;
+    let mut table = Requests::without_files(usize::from(ROOM));
+    let new = |id: u32| Noted::New(format!("r{id}"));
+    // The first, by way of those that are inside it.
+    for last in 0..ROOM {
+        let (id, session) = (u32::from(last), 100 + u32::from(last));
+        assert_eq!(note(&mut table, key(session, last), id.into(), id), new(id));
+    }
+    assert_eq!(note(&mut table, key(200, 1), 90, 90), Noted::Full);
+    // Others have as much of it, and no more.
+    for id in 50..54 {
+        assert_eq!(note(&mut table, key(2, id), 99, id.into()), new(id.into()));
+    }
+    assert_eq!(note(&mut table, key(2, 60), 99, 60), Noted::Full);
+    let left: Vec<_> = table.pending().iter().map(|one| &*one.shown.id).collect();
+    assert_eq!(left, ["r4", "r5", "r6", "r7", "r50", "r51", "r52", "r53"]);
+    assert_eq!(note(&mut table, key(3, 1), 99, 61), new(61));
+    // For those to whose answers somebody waits there is none else.
+    let until = Some(Timestamp::MAX);
+    let ids: Vec<_> = table
+        .pending()
+        .iter()
+        .map(|one| one.shown.id.clone())
+        .collect();
+    for id in ids {
+        table.hold(&id, until);
+    }
+    assert_eq!(note(&mut table, key(4, 1), 99, 62), Noted::Full);
+}
+
+/// Notes it, and gathers what is a burst then, as guardd does.
+fn ask(table: &mut Requests, key: &RequestKey, now: u64, id: u32) -> Noted {
+    let noted = note(table, key.clone(), now, id);
+    if matches!(noted, Noted::New(_))
+        && let Some(prefix) = table.burst_around(key, BootTime(now), is_one)
+    {
+        let gathered = table.gather(key, prefix).unwrap();
+        return Noted::Again(gathered.request);
+    }
+    noted
+}
+
+/// The lower half of the neighbourhood is one decision, and so is the upper.
+fn is_one(prefix: &Prefix) -> bool {
+    prefix.length() > 96 + 24
+}
+
+#[test]
+fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
+    let mut table = Requests::without_files(100);
+    for id in 1..=3 {
+        let new = Noted::New(format!("r{id}"));
+        assert_eq!(ask(&mut table, &key(1, id as u8), 1, id), new);
+    }
+    // Another session, another port, and what is asked after a while are no part of it.
+    ask(&mut table, &key(2, 4), 1, 11);
+    let other = RequestKey {
+        port: 80,
+        ..key(1, 4)
+    };
+    ask(&mut table, &other, 1, 12);
+    table.hold("r3", Some(Timestamp::UNIX_EPOCH));
+    let joined = Noted::Again("r1".to_owned());
+    assert_eq!(ask(&mut table, &key(1, 4), 2, 4), joined);
+    assert_eq!(table.pending().len(), 3);
+    assert_eq!(ask(&mut table, &key(1, 77), 3, 5), joined);
+    assert_eq!(
+        ask(&mut table, &key(1, 200), 3, 6),
+        Noted::New("r6".to_owned())
+    );
+    for id in ["r1", "r2", "r3", "r4"] {
+        assert_eq!(table.get(id).unwrap().shown.id, "r1");
+    }
+    let burst = table.get("r1").unwrap().shown.burst.clone().unwrap();
+    assert_eq!((&*burst.prefix, burst.count), ("192.0.2.0/25", 5));
+    assert!(table.get("r1").unwrap().shown.held, "one of them waits");
+    assert_eq!(table.join(&key(1, 77)).as_deref(), Some("r1"));
+    assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 5);
+    assert_eq!(table.join(&key(1, 78)).as_deref(), Some("r1"));
+    assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 6);
+    let kept = table.to_keep();
+    let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
+    assert_eq!(kept.1.burst, table.get("r1").unwrap().burst);
+    let taken = table.take("r3").unwrap();
+    table.mute_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(100));
+    assert_eq!(ask(&mut table, &key(1, 99), 4, 7), Noted::Muted);
+    assert!(table.is_refused(&key(1, 5), BootTime(99)));
+    assert!(!table.is_refused(&key(1, 130), BootTime(99)));
+    assert!(!table.is_refused(&key(1, 5), BootTime(100)));
+    let kept = table.to_keep();
+    assert!(
+        kept.iter()
+            .any(|(name, no)| name == "no-r1" && no.burst.is_some())
+    );
+    // A hole for one of them leaves the no to the others.
+    let opened = key(1, 2);
+    let unmuted = table.unmute(|all| all.iter().all(|one| *one == opened));
+    assert_eq!(unmuted, [opened]);
+    assert!(table.is_refused(&key(1, 5), BootTime(99)));
+    table.unmute(|all| all.iter().all(|one| one.session == SessionId(1)));
+    assert!(!table.is_refused(&key(1, 5), BootTime(99)));
+}
+
+#[test]
+fn what_was_asked_long_ago_makes_no_burst() {
+    let mut table = Requests::without_files(100);
+    let window = bursts::WINDOW.as_nanos() as u64;
+    for (id, at) in [(1, 0), (2, 0), (3, 10), (4, window + 1)] {
+        let new = Noted::New(format!("r{id}"));
+        assert_eq!(ask(&mut table, &key(1, id as u8), at, id), new);
+    }
+    let joined = Noted::Again("r1".to_owned());
+    ask(&mut table, &key(1, 5), window + 9, 5);
+    assert_eq!(ask(&mut table, &key(1, 6), window + 9, 6), joined);
+    assert_eq!(table.pending().len(), 1, "and takes in what is there");
+}
+
+#[test]
+fn no_prefix_is_offered_around_what_was_refused() {
+    let mut table = Requests::without_files(100);
+    table.mute(key(1, 9), shown(9), BootTime(1000));
+    for id in 1..=8 {
+        ask(&mut table, &key(1, id as u8), 1, id);
+    }
+    let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
+    let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
+    assert_eq!(bursts, ["192.0.2.0/29"]);
+    let taken = table.take("r1").unwrap();
+    table.mute_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(1000));
+    for id in 16..=32 {
+        ask(&mut table, &key(1, id as u8), 1, id);
+    }
+    let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
+    let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
+    assert_eq!(bursts, ["192.0.2.16/28"]);
+}
+
+proptest! {
+    /// Whatever is tried: each that was asked about is found, under its own id, and a burst is one decision that
+    /// holds what it says and nothing that another waits for.
+    #[test]
+    fn nothing_is_lost_in_a_burst(tried in prop::collection::vec((1u32..3, any::<u8>(), 0u64..4), 0..150)) {
+        let mut table = Requests::without_files(1000);
+        let (mut now, mut known) = (0, HashMap::new());
+        for ((session, last, later), id) in tried.into_iter().zip(1..) {
+            now += later * 1_000_000_000;
+            let key = key(session, last);
+            match ask(&mut table, &key, now, id) {
+                Noted::New(id) | Noted::Again(id) => {
+                    prop_assert!(table.find(&key).is_some_and(|one| one.is_called(&id)));
+                }
+                other => panic!("{other:?}"),
+            }
+            known.insert(key, id);
+        }
+        for key in known.keys() {
+            let found = table.pending().iter().filter(|one| one.is_about(key));
+            prop_assert_eq!(found.count(), 1);
+        }
+        for one in table.pending() {
+            let Some(burst) = &one.burst else { continue };
+            prop_assert!(is_one(&burst.prefix()) && burst.count() >= bursts::MANY);
+            prop_assert!(burst.addresses().all(|to| burst.prefix().covers(&to) && known.contains_key(&one.key.at(to))));
+            prop_assert!(burst.ids().any(|id| id == one.shown.id));
+        }
+    }
+
+    #[test]
+    fn no_flood_takes_more_than_its_share(tried in prop::collection::vec((1u32..4, any::<u8>()), 0..1000)) {
+        let mut table = Requests::without_files(100);
+        for (now, (session, last)) in tried.iter().enumerate() {
+            note(&mut table, key(*session, *last), now as u64, now as u32);
+        }
+        prop_assert!(table.pending().len() <= 100);
+        for session in 1..4 {
+            let of = table.pending().iter().filter(|one| one.key.session.0 == session);
+            prop_assert!(of.count() <= MAX_PER_SESSION);
+        }
+    }
+}
