@@ -223,7 +223,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("struct Dismissed {", &[("Dismissed", "`dismissed`")]),
-    ("struct Checked {", &[("Checked", "`guard check`")]),
+    ("\nstruct Checked {", &[("Checked", "`guard check`")]),
     ("struct Diagnostic {", &[("Diagnostic", "`diagnostics`")]),
 ];
 
