@@ -125,6 +125,8 @@ pub struct Discovery {
     pub project_files: usize,
     /// How long it took.
     pub took: Duration,
+    /// The directories of the project that were looked through; beyond the first thousand they are not told.
+    pub dirs: Vec<PathBuf>,
 }
 
 /// Looks.
@@ -157,6 +159,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         home_files,
         project_files,
         took: began.elapsed(),
+        dirs: walked.dirs,
     })
 }
 

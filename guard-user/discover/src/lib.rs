@@ -13,6 +13,7 @@ mod score;
 mod service;
 mod tokens;
 mod walk;
+mod watched;
 
 pub use discovery::{
     Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, OUT_OF_TIME, PassedOver, discover,
@@ -21,3 +22,5 @@ pub use host::Host;
 pub use score::{Clue, Judged, Label, Reason, Seen, judge};
 pub use service::{Proposal, Service, propose};
 pub use tokens::{Said, Stage, said};
+pub use walk::DIRS;
+pub use watched::{home_dirs, is_read};

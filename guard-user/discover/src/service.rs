@@ -48,17 +48,46 @@ pub enum Service {
     Home(&'static str),
 }
 
-/// Servers that people have at home: the variables that name one begin so, and where it listens.
-pub(crate) const HOME: [(&str, &str, u16); 8] = [
-    ("gitea", "GITEA_", 3000),
-    ("gitea", "FORGEJO_", 3000),
-    ("immich", "IMMICH_", 2283),
-    ("home-assistant", "HASS_", 8123),
-    ("proxmox", "PROXMOX_", 8006),
-    ("portainer", "PORTAINER_", 9443),
-    ("synology", "SYNOLOGY_", 5001),
-    ("plex", "PLEX_", 32400),
+/// Servers that people have at home: the variables that name one begin so.
+const HOME_PREFIXES: [(&str, &str); 16] = [
+    ("FORGEJO_", "gitea"),
+    ("GITEA_", "gitea"),
+    ("GRAFANA_", "grafana"),
+    ("HASS_", "home-assistant"),
+    ("HOMEASSISTANT_", "home-assistant"),
+    ("HOME_ASSISTANT_", "home-assistant"),
+    ("IMMICH_", "immich"),
+    ("NEXTCLOUD_", "nextcloud"),
+    ("PAPERLESS_", "paperless"),
+    ("PLEX_", "plex"),
+    ("PM_API_", "proxmox"),
+    ("PORTAINER_", "portainer"),
+    ("PROXMOX_", "proxmox"),
+    ("PVE_", "proxmox"),
+    ("SYNOLOGY_", "synology"),
+    ("TF_VAR_proxmox_", "proxmox"),
 ];
+
+/// The ports where they listen, but for those where much else does (3000, 8000, 9000).
+const HOME_PORTS: [(u16, &str); 6] = [
+    (2283, "immich"),
+    (5001, "synology"),
+    (8006, "proxmox"),
+    (8123, "home-assistant"),
+    (9443, "portainer"),
+    (32400, "plex"),
+];
+
+/// A server that people have at home, by the variable that names it, else by its port.
+pub(crate) fn home(key: &str, port: u16) -> Option<Service> {
+    let by_name = HOME_PREFIXES
+        .iter()
+        .find(|(prefix, _)| key.starts_with(prefix))
+        .map(|(_, name)| *name);
+    let by_port = HOME_PORTS.iter().find(|(own, _)| *own == port);
+    let name = by_name.or(by_port.map(|(_, name)| *name))?;
+    Some(Service::Home(name))
+}
 
 /// Schemes of URLs, what they speak, and the port that they mean.
 const SCHEMES: [(&str, Service, u16); 28] = [
@@ -277,6 +306,11 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             Service::Home("immich") => read_only(&["immich"]),
             Service::Home("home-assistant") => read_only(&["home-assistant"]),
             Service::Home("gitea") => read_only(&["git", "gitea"]),
+            Service::Home("grafana") => read_only(&["grafana"]),
+            Service::Home("nextcloud") => read_only(&["nextcloud", "webdav"]),
+            Service::Home("paperless") => read_only(&["paperless"]),
+            Service::Home("portainer") => read_only(&["portainer"]),
+            Service::Home("proxmox") => read_only(&["proxmox"]),
             Service::Http | Service::Platform | Service::Home(_) => read_only(&[]),
             Service::Mysql
             | Service::Redis
@@ -294,3 +328,41 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
 }
 
 const RAILWAY: &str = "backboard.railway.com";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_tells_more_than_a_port_that_many_share() {
+        for (key, port, expected) in [
+            ("GRAFANA_URL", 3000, Some("grafana")),
+            ("FORGEJO_URL", 3000, Some("gitea")),
+            ("API_URL", 3000, None),
+            ("PAPERLESS_URL", 8000, Some("paperless")),
+            ("API_URL", 8000, None),
+            ("NEXTCLOUD_URL", 443, Some("nextcloud")),
+            ("PORTAINER_URL", 9000, Some("portainer")),
+            ("API_URL", 9443, Some("portainer")),
+            ("PM_API_URL", 443, Some("proxmox")),
+            ("API_URL", 8006, Some("proxmox")),
+            ("PAPERLESS_URL", 8006, Some("paperless")),
+            ("IMMICH_URL", 443, Some("immich")),
+        ] {
+            let expected = expected.map(Service::Home);
+            assert_eq!(home(key, port), expected, "{key} {port}");
+        }
+    }
+
+    /// A profile that is proposed is one that a policy may have.
+    #[test]
+    fn each_server_at_home_has_its_profile() {
+        let host = Host::parse("nas.home.arpa").unwrap();
+        for (_, name) in HOME_PREFIXES {
+            let proposed = propose(Label::Production, Service::Home(name), &host).unwrap();
+            assert_eq!(proposed.action, "read-only", "{name}");
+            let has_list = !["plex", "synology"].contains(&name);
+            assert_eq!(proposed.profile.contains(&name), has_list, "{name}");
+        }
+    }
+}

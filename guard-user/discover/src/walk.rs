@@ -33,8 +33,11 @@ const SKIPPED: [&str; 15] = [
 /// Directories in which the files at the top alone say something.
 const SHALLOW: [&str; 2] = [".git", ".terraform"];
 
+/// No more directories are told to whoever watches them.
+pub const DIRS: usize = 1_024;
+
 /// Whether the files in a directory may say something.
-fn is_entered(dir: &Path) -> bool {
+pub(crate) fn is_entered(dir: &Path) -> bool {
     let named = |names: &[&str], path: Option<&Path>| {
         let name = path.and_then(Path::file_name);
         names.iter().any(|known| name == Some(known.as_ref()))
@@ -48,6 +51,8 @@ pub(crate) struct Walked {
     /// In their order.
     pub(crate) files: Vec<(PathBuf, Format)>,
     pub(crate) left_out: Vec<(PathBuf, &'static str)>,
+    /// The directories, as far as they are counted.
+    pub(crate) dirs: Vec<PathBuf>,
 }
 
 /// Walks. What a project says is to be ignored is not: there are the files that matter.
@@ -83,6 +88,12 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
                 return WalkState::Continue;
             };
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
+            if is_dir
+                && let Ok(mut found) = found.lock()
+                && found.dirs.len() < DIRS
+            {
+                found.dirs.push(entry.path().to_owned());
+            }
             if is_dir && entry.depth() == bounds.depth {
                 leave_out(entry.path(), "too deep");
             } else if !is_dir && let Some(format) = Format::of(entry.path()) {

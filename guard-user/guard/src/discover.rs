@@ -3,9 +3,11 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use guard_discover::{Bounds, Discovery, Inputs};
+use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, Seen};
+use guard_policy::{Destination, Prefix, Target};
 use guard_proto::Failure;
 use rustix::process::geteuid;
+use serde::Serialize;
 
 use self::dismissals::Dismissals;
 use self::items::{Discovered, InReach};
@@ -19,6 +21,7 @@ use super::render::page::{Page, STRONG};
 
 pub(crate) mod before;
 mod dismissals;
+pub(crate) mod drift;
 mod items;
 mod judge;
 mod page;
@@ -207,6 +210,55 @@ pub(crate) fn is_persons(socket: &Path) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// Where something says that a destination is, and what it looks like.
+#[derive(Debug, Serialize)]
+pub(crate) struct FoundAt {
+    label: Label,
+    #[serde(flatten)]
+    seen: Seen,
+}
+
+impl FoundAt {
+    /// "DATABASE_URL  .env:3 (production)"
+    pub(crate) fn words(&self) -> String {
+        format!("{} ({})", items::seen(&self.seen), self.label.as_str())
+    }
+}
+
+/// For `guard explain`: where a destination is found by whoever may look. Nothing in a session, and nothing as root.
+pub(crate) fn found(to: &Destination) -> Vec<FoundAt> {
+    if inside::is_inside() || geteuid().is_root() {
+        return Vec::new();
+    }
+    let bounds = Bounds {
+        time: Some(before::TIME),
+        ..Bounds::default()
+    };
+    let all = look(Path::new("."), &Person::own(), bounds).map(|found| found.findings);
+    let places = all.unwrap_or_default().into_iter();
+    let places = places.filter(|one| one.label >= Label::Maybe && is_at(one, to));
+    let seen = places.flat_map(|one| one.found.into_iter().map(move |seen| (one.label, seen)));
+    seen.map(|(label, seen)| FoundAt { label, seen })
+        .take(FOUND)
+        .collect()
+}
+
+/// No more places of one destination are shown.
+const FOUND: usize = 8;
+
+fn is_at(one: &Finding, to: &Destination) -> bool {
+    let is_host = match &to.target {
+        Target::Name(name) => one.host.as_str() == name.as_str(),
+        Target::Prefix(prefix) => {
+            let own = one.host.address().into_iter();
+            own.chain(one.addresses.iter().copied())
+                .any(|address| Prefix::from(address) == *prefix)
+        }
+        Target::Group(_) | Target::Wildcard(_) => false,
+    };
+    is_host && (one.port == 0 || to.port.is_none_or(|port| port == one.port))
 }
 
 /// Looks as whoever this thread is.

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::args::{Global, RunArgs};
 use super::client::Client;
 use super::discover::before::Before;
+use super::discover::drift::Drift;
 use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
@@ -95,17 +96,18 @@ pub(super) fn in_session(
     }
     name_sockets(&global.socket(), &started)
         .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
-    if !is_scratch {
-        let before = Before {
-            identity: &identity,
-            quiet: args.quiet,
-            output,
-        };
-        before
-            .tell(&started, text.as_deref())
-            .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
-    }
-    let ended = launch(args, global, output, identity, &started);
+    let before = Before {
+        identity: &identity,
+        quiet: args.quiet,
+        output,
+    };
+    let drift = match is_scratch {
+        true => None,
+        false => before
+            .tell(&started, text.as_deref(), &global.socket())
+            .inspect_err(|_| abandon(&global.socket(), &started.session.id))?,
+    };
+    let ended = launch(args, global, output, (identity, drift), &started);
     if ended.is_ok() && !args.quiet {
         sum_up(&global.socket(), &started.session, output);
     }
@@ -163,7 +165,7 @@ fn launch(
     args: &RunArgs,
     global: &Global,
     output: Output,
-    identity: Identity,
+    (identity, drift): (Identity, Option<Drift>),
     started: &Started,
 ) -> Result<Exit, CliError> {
     let socket = global.socket();
@@ -191,7 +193,11 @@ fn launch(
         })
     };
     let tell = teller(socket.clone(), session.id.clone());
-    let launched = session::launch(&command, &mut enter, tell);
+    let launched = session::launch(&command, &mut enter, tell, || {
+        if let Some(drift) = drift {
+            drift.begin();
+        }
+    });
     if let Some(trust) = trust {
         trust.finish(&session.cgroup);
     }

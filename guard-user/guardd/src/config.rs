@@ -214,6 +214,20 @@ impl Answers {
 pub struct Discover {
     /// `"covered"`: `guard run` starts nothing where `guard discover --check` would say no. `"nothing"`: it only tells.
     pub require: Require,
+    /// `"ask"`: what looks like production and comes into reach while a command of `guard run` runs is asked about from then on, where
+    /// the policy allows it. `"tell"`: it is told and recorded.
+    pub drift: OnDrift,
+}
+
+/// What becomes of a place that comes into reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDrift {
+    /// It is told.
+    #[default]
+    Tell,
+    /// It is asked about, too.
+    Ask,
 }
 
 /// What is required of a policy before a command runs under it.

@@ -87,7 +87,8 @@ const FIX: &str = "guard doctor says what this machine lacks; where it is about 
 ///
 /// `enter` is called in the new process, which still has the caller's privileges: it moves that process into the session's
 /// cgroup and returns that cgroup. The command is executed only when the process is seen to be there, and contained. `told` is
-/// called, on another thread, for connections to Unix sockets that were refused.
+/// called, on another thread, for connections to Unix sockets that were refused. `beside` is called in this process once there are
+/// two, and may start threads.
 ///
 /// The caller must have one thread only: no runtime that starts others, and no resolver in the background.
 ///
@@ -98,12 +99,16 @@ pub fn launch(
     command: &Command,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
     told: impl FnMut(&RefusedSocket) + Send + 'static,
+    beside: impl FnOnce(),
 ) -> Result<Outcome, LaunchError> {
     // A guarded process of the same user must not be able to take over the parent or the supervisor, from its first instruction
     // on. The child's own execve(2) undoes this for the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;
     let (server, to_hand) = handing::start(command).map_err(not_started)?;
-    let serve = || Serving::begin(server, told);
+    let serve = || {
+        beside();
+        Serving::begin(server, told)
+    };
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
     let signals = Signals::hold().map_err(not_started)?;
     if let Some(terminal) = pty::Terminal::find() {

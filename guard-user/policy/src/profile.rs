@@ -20,6 +20,8 @@ pub enum Profile {
     Git,
     /// The API of Gitea, and of Forgejo.
     Gitea,
+    /// The API of Grafana.
+    Grafana,
     /// GraphQL over HTTP.
     Graphql,
     /// gRPC, by the names of methods.
@@ -39,10 +41,18 @@ pub enum Profile {
     Kubernetes,
     /// The HTTP API of Grafana Loki.
     Loki,
+    /// The API of Nextcloud beside `WebDAV`.
+    Nextcloud,
+    /// The API of Paperless-ngx.
+    Paperless,
+    /// The API of Portainer.
+    Portainer,
     /// `PostgreSQL`'s own protocol: not HTTP, and so alone in its rule.
     Postgres,
     /// The HTTP API of Prometheus.
     Prometheus,
+    /// The API of Proxmox VE.
+    Proxmox,
     /// The manager of Apache Tomcat, where links change things.
     Tomcat,
     /// `WebDAV`, `CalDAV` and `CardDAV`.
@@ -70,12 +80,13 @@ pub struct ProfileLists {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Aws,
         Self::Docker,
         Self::Elasticsearch,
         Self::Git,
         Self::Gitea,
+        Self::Grafana,
         Self::Graphql,
         Self::Grpc,
         Self::HomeAssistant,
@@ -85,8 +96,12 @@ impl Profile {
         Self::Jsonrpc,
         Self::Kubernetes,
         Self::Loki,
+        Self::Nextcloud,
+        Self::Paperless,
+        Self::Portainer,
         Self::Postgres,
         Self::Prometheus,
+        Self::Proxmox,
         Self::Tomcat,
         Self::Webdav,
     ];
@@ -100,6 +115,7 @@ impl Profile {
             Self::Elasticsearch => "elasticsearch",
             Self::Git => "git",
             Self::Gitea => "gitea",
+            Self::Grafana => "grafana",
             Self::Graphql => "graphql",
             Self::Grpc => "grpc",
             Self::HomeAssistant => "home-assistant",
@@ -109,8 +125,12 @@ impl Profile {
             Self::Jsonrpc => "jsonrpc",
             Self::Kubernetes => "kubernetes",
             Self::Loki => "loki",
+            Self::Nextcloud => "nextcloud",
+            Self::Paperless => "paperless",
+            Self::Portainer => "portainer",
             Self::Postgres => "postgres",
             Self::Prometheus => "prometheus",
+            Self::Proxmox => "proxmox",
             Self::Tomcat => "tomcat",
             Self::Webdav => "webdav",
         }
@@ -149,6 +169,8 @@ fn other_name(text: &str) -> Option<Profile> {
         "k8s" | "kube" => Profile::Kubernetes,
         "podman" => Profile::Docker,
         "caldav" | "carddav" => Profile::Webdav,
+        "paperless-ngx" => Profile::Paperless,
+        "pve" => Profile::Proxmox,
         "postgresql" | "pg" | "psql" => Profile::Postgres,
         "json-rpc" | "json_rpc" => Profile::Jsonrpc,
         _ => return None,

@@ -144,6 +144,14 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unknown: bool,
     },
+    /// From a launcher: something that looks like production has come into reach while its command runs. Answer: [`Appeared`].
+    #[serde(rename = "org.guardd.Control.Appeared")]
+    Appeared {
+        /// Whose.
+        session: String,
+        /// What.
+        place: Box<Place>,
+    },
     /// From a supervisor: the address in the connect(2) of a thread whose memory the supervisor may not read. Answer:
     /// [`SocketAddress`].
     #[serde(rename = "org.guardd.Control.SocketAddress")]
@@ -550,6 +558,34 @@ pub struct Started {
     /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_sockets: Vec<SocketName>,
+}
+
+/// Answer to [`Call::Appeared`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appeared {
+    /// Whether it is asked about from now on.
+    pub asks: bool,
+}
+
+/// What looks like production, and where it says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// An address or a name.
+    pub host: String,
+    /// `tcp/5432`; `tcp`: it is not said which.
+    pub ports: String,
+    /// What answers there.
+    pub service: String,
+    /// The file that says so.
+    pub file: String,
+    /// Its line; absent where that is not known.
+    pub line: Option<u64>,
+    /// The variable, context or section there.
+    pub key: String,
+    /// What the session's policy says.
+    pub verdict: String,
 }
 
 /// A socket that is there.

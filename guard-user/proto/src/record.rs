@@ -318,6 +318,10 @@ kinds! {
         request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
         warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: Question, burst: Gathered,
     }
+    /// Something that looks like production has come into reach.
+    Appeared {
+        host: String, ports: String, service: String, file: String, line: u64, key: String, verdict: String,
+    }
     /// A person answered one.
     Answered {
         request: String, called: String, parts: Vec<String>, answer: String, opens: Vec<String>, refuses: Vec<String>,

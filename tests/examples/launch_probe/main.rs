@@ -109,7 +109,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
             told_root: Box::new(|| Ok(())),
         })
     };
-    let outcome = launch(&command, &mut enter, |_| {});
+    let outcome = launch(&command, &mut enter, |_| {}, || {});
     if let Some(trust) = trust {
         // There is no session's cgroup, so nothing is left in it.
         trust.finish(&std::env::temp_dir());

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Daemon, Network, Output, V4};
+use guard_lab::{AGENT, Daemon, Network, Output, Production, V4};
 use serde_json::json;
 
 use super::{Lab, POLICY};
@@ -191,6 +191,160 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() {
             .unwrap()
             .contains("action = \"read-only\"")
     );
+}
+
+/// Settings of places that look like production.
+fn settings(hosts: impl Iterator<Item = String>) -> String {
+    let lines = hosts.enumerate();
+    let lines = lines.map(|(at, host)| format!("A{at}_URL=postgres://app:hunter2@{host}/app\n"));
+    lines.collect()
+}
+
+#[test]
+fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() {
+    let project = Project::new("");
+    let write = |file: &str, text: &str| {
+        let path = project.project.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        chown(&path, Some(AGENT), Some(AGENT)).unwrap();
+        path
+    };
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("run", 160, 60);
+    window.type_text(&format!("cd '{}'", project.project.display()));
+    window.press(&["Enter"]);
+    let run = ["run", "--policy", "open", "--", "sh"];
+    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
+    window.guard(&guard);
+    window.expect("1 place that looks like production");
+    let appeared = || {
+        let records = project.lab.root(&["log", "--json"]).json_lines().unwrap();
+        let of_kind = records.into_iter();
+        let of_kind = of_kind.filter(|record| record["kind"] == "appeared");
+        of_kind.collect::<Vec<_>>()
+    };
+    assert_eq!(appeared().len(), 0);
+
+    let said = "db1.example.net:5432 looks like production and came into reach: A0_URL  .env.new:1";
+    write(
+        ".env.new",
+        &settings(["db1.example.net".to_owned()].into_iter()),
+    );
+    let screen = window.expect(said);
+    assert!(!screen.contains("hunter2"), "{screen}");
+    // In a directory that was not there, and by a rename, as editors write.
+    write(
+        "deploy/prod/.env",
+        &settings(["db2.example.net".to_owned()].into_iter()),
+    );
+    window.expect("db2.example.net:5432 looks like production");
+    let other = write(
+        "other",
+        &settings(["db3.example.net".to_owned()].into_iter()),
+    );
+    fs::rename(other, project.project.join("deploy/.env")).unwrap();
+    window.expect("db3.example.net:5432 looks like production");
+    // What was there before is no news, in another file neither.
+    write(
+        ".env.local",
+        &settings(["db1.example.net".to_owned()].into_iter()),
+    );
+    // And in the home, in a directory that is new.
+    let kube = project.home.join(".kube");
+    fs::create_dir(&kube).unwrap();
+    let cluster = "current-context: shop\n\
+        clusters: [{name: shop, cluster: {server: 'https://prod.example.org:6443'}}]\n\
+        contexts: [{name: shop, context: {cluster: shop, user: admin}}]\n\
+        users: [{name: admin, user: {token: hunter2}}]\n";
+    let file = kube.join("config");
+    fs::write(&file, cluster).unwrap();
+    chown(&kube, Some(AGENT), Some(AGENT)).unwrap();
+    chown(&file, Some(AGENT), Some(AGENT)).unwrap();
+    window.expect("prod.example.org:6443 looks like production");
+    let records = appeared();
+    let hosts: Vec<_> = records.iter().map(|one| one["host"].clone()).collect();
+    let all = [
+        "db1.example.net",
+        "db2.example.net",
+        "db3.example.net",
+        "prod.example.org",
+    ];
+    assert_eq!(hosts, all, "{records:?}");
+    assert_eq!(records[0]["file"], ".env.new");
+    assert_eq!(records[0]["verdict"], "allow");
+
+    // Whoever writes without end is told of in few lines.
+    for at in 0..300 {
+        let host = format!("many{at}.example.net");
+        write(&format!("many/{at}/.env"), &settings([host].into_iter()));
+    }
+    window.expect("more came into reach that looks like production: guard discover");
+    window.type_text("exit");
+    window.press(&["Enter"]);
+    let screen = window.expect("look like production came into reach (guard discover)");
+    let lines = screen
+        .matches("looks like production and came into reach")
+        .count();
+    assert_eq!(lines, 8, "{screen}");
+    let count = appeared().len();
+    assert!((5..=64).contains(&count), "{count}");
+    let text = project.lab.root(&["log", "--json"]).stdout;
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so() {
+    let mut project = Project::new("discover = { drift = \"ask\" }\n");
+    let _production = Production::start(&project.lab.network).unwrap();
+    let env = project.project.join(".env");
+    let settings = fs::read_to_string(&env).unwrap();
+    fs::remove_file(&env).unwrap();
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("run", 200, 60);
+    window.type_text(&format!("cd '{}'", project.project.display()));
+    window.press(&["Enter"]);
+    let run = ["run", "--policy", "open", "--hold", "0s", "--", "sh"];
+    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
+    window.guard(&guard);
+    let probe = project.lab.program("guard-lab");
+    let probe = |said: &str| {
+        window.type_text(&format!(
+            "clear; {probe} probe tcp {V4} 8080; echo said''{said}"
+        ));
+        window.press(&["Enter"]);
+        window.expect(&format!("said{said}\n"))
+    };
+    let screen = probe("first");
+    assert!(screen.contains("\"ok\":true"), "{screen}");
+
+    fs::write(&env, settings).unwrap();
+    chown(&env, Some(AGENT), Some(AGENT)).unwrap();
+    window.expect("came into reach: CACHE_URL  .env:1 (asks from now on)");
+    let screen = probe("second");
+    assert!(screen.contains("\"ok\":false"), "{screen}");
+    // guardd comes and goes, and it is as it was.
+    project.lab.daemon.stop().unwrap();
+    project.lab.daemon.start().unwrap();
+    let screen = probe("later");
+    assert!(screen.contains("\"ok\":false"), "{screen}");
+    let pending = project.lab.json(&["pending"]);
+    let request = &pending[0];
+    assert_eq!(
+        request["rule"],
+        format!("in reach: {V4} tcp/8080"),
+        "{pending}"
+    );
+    assert_eq!(request["policy"], "open", "{pending}");
+    let chain = request["chain"].as_array().unwrap();
+    assert_eq!(chain.len(), 1, "{pending}");
+    assert_eq!(chain[0]["verdict"], "confirm", "{pending}");
+    let id = request["id"].as_str().unwrap().to_owned();
+    project.lab.json(&["approve", &id]);
+    let screen = probe("third");
+    assert!(screen.contains("\"ok\":true"), "{screen}");
+    // Another session is none of it.
+    assert!(project.reaches("open"));
 }
 
 #[test]

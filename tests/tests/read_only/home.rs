@@ -62,3 +62,33 @@ fn photos_at_home_are_looked_through_and_a_job_is_asked_about() {
     assert_eq!(agent.line_with("200").unwrap().trim(), "200");
     assert_eq!(scene.arrived().last(), Some(&format!("PUT {JOB}")));
 }
+
+/// The example that the policy has of a server at a port of many: the same, at the address that is in it.
+#[test]
+fn documents_are_downloaded_and_a_deletion_of_many_is_asked_about() {
+    let network = Network::new().unwrap();
+    network.answer_for(&["192.0.2.11/32"]).unwrap();
+    let scene = Scene {
+        network: &network,
+        daemon: Daemon::in_network(&network)
+            .policy("photos", SHIPPED)
+            .start()
+            .unwrap(),
+        production: Production::launch(&network, &[8000], &[], true).unwrap(),
+    };
+    let url = |path: &str| format!("http://192.0.2.11:8000/api/documents/{path}");
+    let some = r#"{"documents":[1,2]}"#;
+    let post = ["-H", "Content-Type: application/json", "-d", some];
+    let (download, delete) = (url("bulk_download/"), url("delete/"));
+    let download = [&post[..], &[&download]].concat();
+    let delete = [&post[..], &[&delete]].concat();
+    assert_eq!(scene.outside(&delete).status, 200);
+
+    assert_eq!(scene.inside(&[&url("?query=tax")]).status, 200);
+    assert_eq!(scene.inside(&download).status, 200);
+    let stopped = scene.inside(&delete);
+    assert_eq!(stopped.status, 403, "{stopped:?}");
+    assert_eq!(stopped.json()["rule"], "documents");
+    let arrived = scene.arrived();
+    assert_eq!(arrived.len(), 3, "{arrived:?}");
+}

@@ -2,7 +2,7 @@
 
 use crate::dsn::{Dsn, host_and_port, is_placeholder, scan};
 use crate::score::{Clue, Seen};
-use crate::service::{HOME, Service};
+use crate::service::{Service, home};
 use crate::tokens::{Said, said};
 
 use super::{Sink, lines, words_of};
@@ -241,14 +241,6 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
             leads.collect()
         }
     }
-}
-
-/// A server that people have at home, by its variable or its port.
-fn home(key: &str, port: u16) -> Option<Service> {
-    let found = HOME
-        .iter()
-        .find(|(_, prefix, own)| key.starts_with(prefix) || *own == port);
-    found.map(|(name, _, _)| Service::Home(name))
 }
 
 /// Whether one whose name begins alike holds a secret: `IMMICH_API_KEY` beside `IMMICH_URL`.

@@ -4,15 +4,16 @@ use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use guard_discover::{Bounds, Discovery};
 use guard_launch::Identity;
-use guard_policy::{self as policy};
+use guard_policy::{self as policy, Parsed};
 use guard_proto::{Failure, Started};
 use rustix::process::geteuid;
 
 use super::dismissals::Dismissals;
+use super::drift::Drift;
 use super::items::{Discovered, InReach, seen};
 use super::look;
 use crate::error::CliError;
@@ -23,7 +24,7 @@ use crate::render::Output;
 use crate::render::page::{BAD, COMMAND, GOOD, HEAD, Page, WARN};
 
 /// A command is not kept longer by it, unless the settings say that it is to wait.
-const TIME: Duration = Duration::from_millis(150);
+pub(super) const TIME: Duration = Duration::from_millis(150);
 /// Threads are gone by then.
 const GONE: Duration = Duration::from_secs(1);
 /// No more lines are shown.
@@ -41,27 +42,33 @@ pub(crate) struct Before<'r> {
 }
 
 /// What was found as that user.
-struct Looked {
-    found: Discovery,
-    dismissals: Dismissals,
+pub(super) struct Looked {
+    pub(super) found: Discovery,
+    pub(super) dismissals: Dismissals,
 }
 
 impl Before<'_> {
-    /// Says it, on a terminal.
+    /// Says it, on a terminal, and gives what says it of what comes later.
     ///
     /// # Errors
     ///
     /// Where guardd's settings say that nothing runs while something is open, and something is, or it is not known.
-    pub(crate) fn tell(self, started: &Started, text: Option<&str>) -> Result<(), CliError> {
+    pub(crate) fn tell(
+        self,
+        started: &Started,
+        text: Option<&str>,
+        socket: &Path,
+    ) -> Result<Option<Drift>, CliError> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
         // Where the settings ask for it, guardd has seen that this is the outermost one, and a variable changes nothing.
         let is_inner =
             started.session.parent.is_some() || (!started.covered && inside::is_inside());
         if is_inner || !(is_shown || started.covered) {
-            return Ok(());
+            return Ok(None);
         }
+        let since = SystemTime::now();
         match self.judged(started, text) {
-            Ok(all) => {
+            Ok((all, parsed)) => {
                 let page = page(&all);
                 if is_shown {
                     // That nobody reads it keeps no command from running.
@@ -69,7 +76,12 @@ impl Before<'_> {
                 }
                 match started.covered && !all.is_clean() {
                     true => Err(open(&all).into()),
-                    false => Ok(()),
+                    false => Ok(Some(Drift::new(
+                        (self.identity.clone(), is_shown),
+                        (socket, &started.session.id),
+                        (&all, parsed),
+                        since,
+                    ))),
                 }
             }
             Err(why) if started.covered => Err(not_known(why).into()),
@@ -78,12 +90,12 @@ impl Before<'_> {
                     "guard: did not look for production in reach: {why}"
                 ));
                 let _ = anstream::stderr().write_all(line.as_str().as_bytes());
-                Ok(())
+                Ok(None)
             }
         }
     }
 
-    fn judged(self, started: &Started, text: Option<&str>) -> Result<Discovered, String> {
+    fn judged(self, started: &Started, text: Option<&str>) -> Result<(Discovered, Parsed), String> {
         let name = started.session.policy.as_str();
         let text = match text.or(started.text.as_deref()) {
             Some(text) => text.to_owned(),
@@ -107,8 +119,9 @@ impl Before<'_> {
         let looked = self.identity.with_rights(|| looked(&person, time));
         settle(before);
         let Looked { found, dismissals } = looked.map_err(|error| error.to_string())??;
-        Discovered::of(found, &parsed, &dismissals, false)
-            .map_err(|_| format!("the policy {name} is not understood here"))
+        let all = Discovered::of(found, &parsed, &dismissals, false)
+            .map_err(|_| format!("the policy {name} is not understood here"))?;
+        Ok((all, parsed))
     }
 }
 
@@ -125,7 +138,7 @@ fn settle(before: usize) {
 }
 
 /// Looks for production with the thread's present credentials.
-fn looked(person: &Person, time: Option<Duration>) -> Result<Looked, String> {
+pub(super) fn looked(person: &Person, time: Option<Duration>) -> Result<Looked, String> {
     if geteuid().is_root() {
         return Err("that is not done as root".to_owned());
     }
@@ -195,13 +208,18 @@ fn page(all: &Discovered) -> Page {
     page
 }
 
-fn line(page: &mut Page, one: &InReach) {
-    let (style, word) = match one.now.verdict {
+/// What the policy does with it, in a word.
+pub(super) fn word(one: &InReach) -> (anstyle::Style, &'static str) {
+    match one.now.verdict {
         "allow" => (BAD, "open"),
         "confirm" => (GOOD, "asks"),
         "read-only" => (GOOD, "reads"),
         _ => (HEAD, "shut"),
-    };
+    }
+}
+
+fn line(page: &mut Page, one: &InReach) {
+    let (style, word) = word(one);
     let found = one.found.first().map_or_else(String::new, seen);
     page.text("  ").styled(style, format_args!("{word:<6}"));
     page.line(format_args!("{:<30} {found}", one.at()));

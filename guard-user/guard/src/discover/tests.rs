@@ -203,3 +203,30 @@ fn a_name_that_looks_private_is_judged_as_both() -> Tested {
     }
     Ok(())
 }
+
+#[test]
+fn a_destination_is_found_by_its_host_and_port() -> Tested {
+    let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join(".env"), SETTINGS)?;
+    let found = guard_discover::discover(&Inputs {
+        project: dir.path(),
+        home: None,
+        hosts: None,
+        environment: &[],
+        uid: geteuid().as_raw(),
+        bounds: Bounds::default(),
+    })?;
+    let at = |to: &str| -> Tested<Vec<String>> {
+        let to: Destination = to.parse()?;
+        let places = found.findings.iter().filter(|one| is_at(one, &to));
+        Ok(places.map(|one| items::seen(&one.found[0])).collect())
+    };
+    for to in ["db.example.net", "db.example.net:5432"] {
+        assert_eq!(at(to)?, ["DATABASE_URL  .env:1"], "{to}");
+    }
+    assert_eq!(at("192.168.7.20:2283")?, ["IMMICH_URL  .env:2"]);
+    for to in ["db.example.net:443", "192.168.7.21", "192.168.7.0/24"] {
+        assert_eq!(at(to)?, [""; 0], "{to}");
+    }
+    Ok(())
+}

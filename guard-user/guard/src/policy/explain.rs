@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer, ser::Error as _};
 
 use crate::args::ExplainArgs;
 use crate::client::Client;
+use crate::discover::{FoundAt, found};
 use crate::error::{CliError, Exit};
 use crate::person::Person;
 use crate::policy_file::{PolicyFile, is_file, personal};
@@ -56,8 +57,17 @@ pub(crate) fn explain(
     if explanations.is_empty() {
         return Err(no_address(&args.to.destination).into());
     }
-    let shown: Vec<_> = explanations.iter().map(Shown).collect();
-    output.print_things(&shown, |shown, clock| render::explain::one(shown.0, clock))?;
+    let to = args.to.destination.parse();
+    let found = to.map_or_else(|_| Vec::new(), |to| found(&to));
+    let shown = explanations.iter().map(|one| Shown(one, &found));
+    let shown: Vec<_> = shown.collect();
+    output.print_things(&shown, |shown, clock| {
+        let mut page = render::explain::one(shown.0, clock);
+        for one in shown.1 {
+            page.field("found", one.words());
+        }
+        page
+    })?;
     Ok(Exit::DONE)
 }
 
@@ -127,8 +137,8 @@ fn alone(
 }
 
 /// An explanation as people get it: of a name under a session, `addresses` are those that the session was told, each with its
-/// verdict.
-struct Shown<'e>(&'e proto::Explanation);
+/// verdict. Beside it, where files here say that it is production.
+struct Shown<'e>(&'e proto::Explanation, &'e [FoundAt]);
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -137,6 +147,10 @@ impl Serialize for Shown<'_> {
             let known = fields.remove("known");
             if let (Some(_), Some(known)) = (&self.0.name, known) {
                 fields.insert("addresses".to_owned(), known);
+            }
+            if !self.1.is_empty() {
+                let found = serde_json::to_value(self.1).map_err(S::Error::custom)?;
+                fields.insert("found".to_owned(), found);
             }
         }
         shown.serialize(serializer)

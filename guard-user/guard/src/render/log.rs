@@ -38,6 +38,7 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
         .styled(style, format_args!("{words:<15}"));
     for part in [
         destination(&mut rest),
+        place(record.kind, &mut rest),
         rule(&mut rest),
         who(&mut rest),
         request(&mut rest),
@@ -65,6 +66,7 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
         LogKind::Denied => (BAD, "denied"),
         LogKind::Held => (WARN, "waits"),
         LogKind::Request => (WARN, "asks"),
+        LogKind::Appeared => (WARN, "appeared"),
         LogKind::Answered => answered(rest),
         LogKind::AnsweredInPart => (WARN, "yes of one"),
         LogKind::AnswerRefused => (BAD, "answer refused"),
@@ -117,6 +119,20 @@ fn destination(rest: &mut Map<String, Value>) -> Option<String> {
         Ok(endpoint) => endpoint::words(&endpoint),
         Err(_) => scalar(&value),
     })
+}
+
+/// What looks like production: "db.example.net tcp/5432 (postgres), by DATABASE_URL in .env:3".
+fn place(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
+    if kind != LogKind::Appeared {
+        return None;
+    }
+    let line = rest.remove("line").filter(|line| !line.is_null());
+    let line = line.map_or_else(String::new, |line| format!(":{}", scalar(&line)));
+    let [host, ports, service, key, file] = ["host", "ports", "service", "key", "file"]
+        .map(|field| text(rest, field).unwrap_or_default());
+    Some(format!(
+        "{host} {ports} ({service}), by {key} in {file}{line}"
+    ))
 }
 
 fn rule(rest: &mut Map<String, Value>) -> Option<String> {
@@ -321,5 +337,17 @@ mod tests {
         let shown = shown(record);
         assert_eq!(shown.lines().count(), 1);
         assert!(!shown.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_came_into_reach_is_said_with_its_file_and_line() {
+        let record = json!({
+            "at": "2026-11-20T11:59:57.25Z", "kind": "appeared", "session": "s1", "uid": 1000, "host": "db.example.net",
+            "ports": "tcp/5432", "service": "postgres", "file": ".env", "line": 3, "key": "DATABASE_URL", "verdict": "allow",
+        });
+        let record: LogRecord = serde_json::from_value(record).unwrap();
+        let page = line(&record, &crate::render::examples::clock()).plain();
+        let said = "appeared         db.example.net tcp/5432 (postgres), by DATABASE_URL in .env:3";
+        assert!(page.contains(said), "{page}");
     }
 }

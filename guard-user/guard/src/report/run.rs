@@ -32,6 +32,8 @@ pub(crate) struct RunSummary {
     through: u64,
     /// HTTP requests by what became of them.
     http: BTreeMap<String, u64>,
+    /// What looks like production and came into reach meanwhile: host and ports.
+    appeared: BTreeSet<(String, String)>,
     /// Each once.
     warnings: BTreeSet<Warning>,
     /// Processes of the session go on, so that its requests can be answered.
@@ -44,6 +46,7 @@ impl RunSummary {
         let mut http = BTreeMap::new();
         let mut through = 0;
         let mut warnings = BTreeSet::new();
+        let mut appeared = BTreeSet::new();
         for record in records {
             match record.record() {
                 Record::Http(one) if one.outcome.is("warned") => {
@@ -58,6 +61,11 @@ impl RunSummary {
                         *http.entry(outcome).or_default() += 1;
                     }
                 }
+                Record::Appeared(one) => {
+                    let [host, ports] =
+                        [&one.host, &one.ports].map(|one| one.clone().take().unwrap_or_default());
+                    appeared.insert((host, ports));
+                }
                 Record::HoleClose(one) => through += one.connections.take().unwrap_or(0),
                 _ => {}
             }
@@ -66,6 +74,7 @@ impl RunSummary {
             report: Report::of(records),
             through,
             http,
+            appeared,
             warnings,
             goes_on,
         }
@@ -78,6 +87,7 @@ impl RunSummary {
             && report.requests.is_empty()
             && report.holes.is_empty()
             && self.http.is_empty()
+            && self.appeared.is_empty()
             && self.warnings.is_empty()
     }
 
@@ -87,6 +97,7 @@ impl RunSummary {
         Some(
             json!({
                 "summary": report, "http": self.http, "connections": self.through, "warnings": self.warnings,
+                "appeared": self.appeared.len(),
             })
             .to_string(),
         )
@@ -100,6 +111,7 @@ impl RunSummary {
             self.asked(),
             self.opened(),
             self.http(),
+            self.appeared(),
             self.warned(),
         ];
         let said: Vec<_> = parts.into_iter().flatten().collect();
@@ -225,6 +237,15 @@ impl RunSummary {
                 count(holes.len() as u64, "hole"),
                 by.join(", ")
             )
+        })
+    }
+
+    fn appeared(&self) -> Option<String> {
+        let places = self.appeared.len() as u64;
+        let verb = if places == 1 { "looks" } else { "look" };
+        (places > 0).then(|| {
+            let places = count(places, "place");
+            format!("{places} that {verb} like production came into reach (guard discover)")
         })
     }
 

@@ -296,7 +296,7 @@ fn lower(says: &str) -> String {
 }
 
 /// Methods for `guard run`, of which the page says no more.
-const INTERNAL: [&str; 7] = [
+const INTERNAL: [&str; 8] = [
     "Run",
     "Enter",
     "NameSockets",
@@ -304,6 +304,7 @@ const INTERNAL: [&str; 7] = [
     "HasSocket",
     "HasBound",
     "SocketRefused",
+    "Appeared",
 ];
 
 /// Those that do what a verb does, and the first sentence about each other.

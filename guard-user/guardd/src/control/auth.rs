@@ -162,6 +162,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Sessions {}
         | Call::Stop { .. }
         | Call::SocketRefused { .. }
+        | Call::Appeared { .. }
         | Call::SocketAddress { .. }
         | Call::HasSocket { .. }
         | Call::HasBound { .. }

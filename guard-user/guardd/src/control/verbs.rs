@@ -25,7 +25,7 @@ use crate::{
     proxy::{approve::Widening, needed},
     record::kernel_log,
     requests::{Pending, bursts::Extent},
-    sessions::{assign, create as run},
+    sessions::{appeared::appeared, assign, create as run},
     shared::Shared,
     state::State,
     unix::{self, Kept},
@@ -190,6 +190,7 @@ async fn approver(
             shared.with(|state| state.socket_refused(who, &session, (kept, &socket), by))?;
             one(&serde_json::json!({}))
         }
+        Call::Appeared { session, place } => one(&appeared(shared, who, &session, *place).await?),
         Call::Status {} => {
             shared.doctor.want();
             one(&shared.with(|state| state.status()))

@@ -52,6 +52,28 @@ impl PolicyText {
         }
     }
 
+    /// The same policy for one session alone, which nothing but [`Self::narrowed`] changes.
+    #[must_use]
+    pub fn apart(self, nonce: &str) -> Self {
+        Self {
+            name: None,
+            file: Some(self.shown_file()),
+            text: format!("{}\n# For one session: {nonce}.\n", self.text),
+            observe: self.observe,
+        }
+    }
+
+    /// With one more rule, unless it has one of that name already.
+    #[must_use]
+    pub fn narrowed(&self, name: &str, rule: &str) -> Option<Self> {
+        let text = format!("{}\n[[rule]]\nname = \"{name}\"\n{rule}", self.text);
+        let is_new = !self.text.contains(&format!("\nname = \"{name}\"\n"));
+        is_new.then(|| Self {
+            text,
+            ..self.clone()
+        })
+    }
+
     /// The name of its file in messages.
     #[must_use]
     pub fn shown_file(&self) -> String {

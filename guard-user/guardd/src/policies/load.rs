@@ -276,6 +276,27 @@ async fn renew(shared: &Shared, slot: PolicyId, source: PolicyText) -> Result<()
     renewed
 }
 
+/// Adds a rule to the policy that a session has for itself, in [`PolicyText::apart`].
+///
+/// # Errors
+///
+/// Why it cannot be; then the policy stands as it was.
+pub async fn narrow(
+    shared: &Shared,
+    slot: PolicyId,
+    (name, rule): (&str, &str),
+) -> Result<(), CallError> {
+    let _one_at_a_time = shared.loading.lock().await;
+    let source = shared.with(|state| {
+        let policy = state.policies.get(slot)?;
+        policy.source.narrowed(name, rule)
+    });
+    match source {
+        Some(source) => renew(shared, slot, source).await,
+        None => Ok(()),
+    }
+}
+
 /// Reads guardd's own policies that are in force again. Invalid ones are reported, and the old ones stay in force. Also checks
 /// whether the audit log's file was renamed. Runs at SIGHUP, at a change that inotify reports, and once at the start.
 pub async fn reload(shared: &Shared) {

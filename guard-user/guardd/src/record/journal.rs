@@ -100,7 +100,9 @@ fn priority(record: &LogRecord) -> &'static str {
         LogKind::PolicyLoad | LogKind::DaemonStop if has_error(record) => WARNING,
         LogKind::Http if warns(record) => WARNING,
         LogKind::AnswerRefused => WARNING,
-        LogKind::Denied | LogKind::ApproverAdded | LogKind::ApproverRemoved => NOTICE,
+        LogKind::Denied | LogKind::Appeared | LogKind::ApproverAdded | LogKind::ApproverRemoved => {
+            NOTICE
+        }
         _ => INFO,
     }
 }
@@ -123,6 +125,12 @@ fn message(record: &LogRecord) -> String {
     let to = to
         .and_then(|to| to.into_iter().next())
         .map(|(_, text)| text);
+    let appeared = (record.kind == LogKind::Appeared)
+        .then(|| ["host", "ports", "file"].map(|name| field(name).unwrap_or_default()));
+    let to = match appeared {
+        Some([host, ports, file]) => Some(format!("{host} {ports}, file {file}")),
+        None => to,
+    };
     let named = [
         "policy", "rule", "request", "hole", "answer", "approver", "key", "by", "why", "error",
     ];
@@ -137,6 +145,7 @@ fn message(record: &LogRecord) -> String {
         LogKind::Denied => format!("a connection{of} was refused"),
         LogKind::Held => format!("a connection{of} waits for an answer"),
         LogKind::Request => format!("a process{of} asks a person"),
+        LogKind::Appeared => format!("what looks like production came into reach{of}"),
         LogKind::Answered => format!("a person answered a request{of}"),
         LogKind::AnsweredInPart => {
             format!("a person said yes to a request{of}, and others have to")
@@ -287,6 +296,11 @@ mod tests {
                 json!({"kind": "request", "session": "s1", "destination": to, "request": "r1"}),
                 "6",
                 "a process of session s1 asks a person: 2001:db8::1 tcp/443, request r1",
+            ),
+            (
+                json!({"kind": "appeared", "session": "s1", "host": "db.example.net", "ports": "tcp/5432", "file": ".env", "key": "A"}),
+                "5",
+                "what looks like production came into reach of session s1: db.example.net tcp/5432, file .env, key A",
             ),
             (
                 json!({"kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "alice"}),

@@ -162,7 +162,13 @@ fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
 /// The verdict of each policy in the chain, the outermost first.
 fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
     let sessions = session.with_those_around();
-    let links = sessions.into_iter().zip(each.iter().rev());
+    // The outermost session may be judged by its policy twice: as it is, and as it is narrowed.
+    let own = 1 + each.len().saturating_sub(sessions.len());
+    let (inside, outermost) = each.split_at(each.len().saturating_sub(own));
+    let outermost = (!outermost.is_empty()).then(|| asked_about(outermost));
+    let links = sessions
+        .into_iter()
+        .zip(outermost.into_iter().chain(inside.iter().rev()));
     let link = |(session, judged): (u32, &Judged<'_>)| proto::ChainLink {
         session: ids::session(SessionId(session)),
         policy: judged.policy.policy.name.clone(),

@@ -188,24 +188,31 @@ impl State {
         let Some(session) = self.sessions.live(id) else {
             return Vec::new();
         };
-        let sessions = session.with_those_around().into_iter();
-        let slots = session.chain.iter().rev();
-        let links = sessions.zip(slots).enumerate().map(|(at, (of, slot))| {
-            let is_flood = name.starts_with("*.") && at == 0;
-            let asks = is_flood || self.policies.asks_about(*slot, name) != Some(false);
-            let verdict = if asks {
-                Verdict::Confirm
-            } else {
-                Verdict::Allow
-            };
-            proto::ChainLink {
-                session: ids::session(SessionId(of)),
-                policy: self.policies.name_of(&[*slot]),
-                rule: None,
-                verdict: verdict.as_str().to_owned(),
-                reason: None,
-            }
-        });
+        let sessions = session.with_those_around();
+        let mut slots = session.chain.iter().rev();
+        // The outermost session may have two policies, which say the same of names.
+        let outermost = slots.next().into_iter();
+        let slots = outermost.chain(slots.skip(session.chain.len().saturating_sub(sessions.len())));
+        let links = sessions
+            .into_iter()
+            .zip(slots)
+            .enumerate()
+            .map(|(at, (of, slot))| {
+                let is_flood = name.starts_with("*.") && at == 0;
+                let asks = is_flood || self.policies.asks_about(*slot, name) != Some(false);
+                let verdict = if asks {
+                    Verdict::Confirm
+                } else {
+                    Verdict::Allow
+                };
+                proto::ChainLink {
+                    session: ids::session(SessionId(of)),
+                    policy: self.policies.name_of(&[*slot]),
+                    rule: None,
+                    verdict: verdict.as_str().to_owned(),
+                    reason: None,
+                }
+            });
         links.collect()
     }
 

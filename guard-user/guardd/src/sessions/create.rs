@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     changes::Change,
-    config::Require,
+    config::{OnDrift, Require},
     control::{
         auth::{Agent, Approver, Authorised},
         failure::CallError,
@@ -114,7 +114,8 @@ pub async fn run(
         false => source,
     };
     let (slot, warnings) = load::slot_for(shared, source, inside).await?;
-    let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
+    let apart = apart(shared, who, slot).await?;
+    let started = shared.with(|state| state.start(who, (launcher, call), (slot, apart), warnings));
     shared.reschedule();
     let mut started = started?;
     started
@@ -135,6 +136,26 @@ pub async fn run(
         started.warnings.extend(warning);
     }
     Ok(started)
+}
+
+/// Where the settings say that what comes into reach is asked about, a person's session is judged by its policy twice: as it is, and
+/// as [`load::narrow`] changes it. So no rule that is added can let anything through.
+async fn apart(
+    shared: &Shared,
+    who: Authorised,
+    slot: PolicyId,
+) -> Result<Option<PolicyId>, CallError> {
+    let drift = shared.with(|state| state.config.discover.drift);
+    if drift == OnDrift::Tell || matches!(who, Authorised::Agent(_)) {
+        return Ok(None);
+    }
+    let source = shared.with(|state| Some(state.policies.get(slot)?.source.clone()));
+    let Some(source) = source else {
+        return Ok(None);
+    };
+    let nonce = Timestamp::now().as_nanosecond().to_string();
+    let (apart, _) = load::slot_for(shared, source.apart(&nonce), None).await?;
+    Ok(Some(apart))
 }
 
 /// Moves the calling process into a session.
@@ -383,12 +404,25 @@ impl State {
     fn start(
         &mut self,
         who: Authorised,
-        launcher: u32,
-        call: Run,
-        slot: PolicyId,
+        (launcher, call): (u32, Run),
+        (slot, apart): (PolicyId, Option<PolicyId>),
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
-        let chain = self.sessions.chain(who, slot)?;
+        let mut chain = self.sessions.chain(who, slot)?;
+        if let Some(apart) = apart {
+            // No session had them yet, so they may have been tidied away.
+            if [slot, apart]
+                .iter()
+                .any(|slot| self.policies.get(*slot).is_none())
+            {
+                return Err(CallError::failed(
+                    "cannot start the session",
+                    "its policy went before it was there",
+                    "try again",
+                ));
+            }
+            chain.insert(0, apart);
+        }
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
         }

@@ -1,6 +1,7 @@
 //! The sessions: what the kernel knows of them, and what guardd keeps for people.
 
 pub mod adopt;
+pub mod appeared;
 pub mod arrivals;
 pub mod assign;
 pub mod create;
@@ -384,9 +385,20 @@ impl Sessions {
     pub fn brought_into(&self, outermost: Option<SessionId>) -> impl Iterator<Item = &PolicyId> {
         let inside = self.iter();
         let inside = inside.filter(move |session| Some(session.outermost()) == outermost);
-        // The last is the outermost session's own.
-        let slots = inside.filter_map(|session| session.chain.split_last());
-        slots.flat_map(|(_, brought)| brought)
+        let own = outermost.and_then(|id| self.get(id));
+        let own = own.map_or(&[][..], |session| &session.chain);
+        let slots = inside.flat_map(|session| &session.chain);
+        slots.filter(move |slot| !own.contains(slot))
+    }
+
+    /// The slot of the policy that narrows that session alone, where it has one: see [`create::run`].
+    #[must_use]
+    pub fn slot_apart(&self, id: SessionId) -> Option<PolicyId> {
+        let session = self.live(id)?;
+        match session.chain[..] {
+            [apart, _] if session.about.outermost.is_none() => Some(apart),
+            _ => None,
+        }
     }
 
     /// The slots by which some session's packets are still judged.

@@ -226,6 +226,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
         Call::SocketRefused { .. } => "SocketRefused",
+        Call::Appeared { .. } => "Appeared",
         Call::NameSockets { .. } => "NameSockets",
         Call::HasSocket { .. } => "HasSocket",
         Call::HasBound { .. } => "HasBound",

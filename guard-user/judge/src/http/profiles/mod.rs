@@ -139,6 +139,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Elasticsearch => elasticsearch::judge,
         Profile::Git => git::judge,
         Profile::Gitea => |view| service::judge(view, Profile::Gitea),
+        Profile::Grafana => |view| service::judge(view, Profile::Grafana),
         Profile::Graphql => graphql::judge,
         Profile::Grpc => grpc::judge,
         Profile::HomeAssistant => |view| service::judge(view, Profile::HomeAssistant),
@@ -148,12 +149,16 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Jsonrpc => jsonrpc::judge,
         Profile::Kubernetes => kubernetes::judge,
         Profile::Loki => monitoring::loki,
+        Profile::Nextcloud => |view| service::judge(view, Profile::Nextcloud),
+        Profile::Paperless => |view| service::judge(view, Profile::Paperless),
+        Profile::Portainer => |view| service::judge(view, Profile::Portainer),
         // Not HTTP: whoever speaks that where this is expected is not understood.
         Profile::Postgres => |_| {
             let why = "it is for what speaks PostgreSQL's protocol, not HTTP";
             Opinion::doubt(Profile::Postgres, "may change something", why)
         },
         Profile::Prometheus => monitoring::prometheus,
+        Profile::Proxmox => |view| service::judge(view, Profile::Proxmox),
         Profile::Tomcat => tomcat::judge,
         Profile::Webdav => webdav::judge,
     }

@@ -8,6 +8,9 @@ use guard_policy::Profile;
 use super::super::glob;
 use super::{Opinion, View};
 
+/// At the end of a path: whatever follows.
+const REST: &str = "**";
+
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
@@ -24,7 +27,7 @@ enum Effect {
 struct Line {
     effect: Effect,
     method: &'static str,
-    /// `*` stands for one segment.
+    /// `*` stands for text of one segment, and `**` at the end for all that follows.
     path: &'static str,
     /// What it does, in words.
     does: &'static str,
@@ -36,11 +39,16 @@ struct Service {
     lines: LazyLock<Vec<Line>>,
 }
 
-static SERVICES: [Service; 3] = [
+static SERVICES: [Service; 8] = [
     Service {
         profile: Profile::Gitea,
         name: "Gitea",
         lines: LazyLock::new(|| parse(include_str!("../services/gitea.txt"))),
+    },
+    Service {
+        profile: Profile::Grafana,
+        name: "Grafana",
+        lines: LazyLock::new(|| parse(include_str!("../services/grafana.txt"))),
     },
     Service {
         profile: Profile::HomeAssistant,
@@ -51,6 +59,26 @@ static SERVICES: [Service; 3] = [
         profile: Profile::Immich,
         name: "Immich",
         lines: LazyLock::new(|| parse(include_str!("../services/immich.txt"))),
+    },
+    Service {
+        profile: Profile::Nextcloud,
+        name: "Nextcloud",
+        lines: LazyLock::new(|| parse(include_str!("../services/nextcloud.txt"))),
+    },
+    Service {
+        profile: Profile::Paperless,
+        name: "Paperless-ngx",
+        lines: LazyLock::new(|| parse(include_str!("../services/paperless.txt"))),
+    },
+    Service {
+        profile: Profile::Portainer,
+        name: "Portainer",
+        lines: LazyLock::new(|| parse(include_str!("../services/portainer.txt"))),
+    },
+    Service {
+        profile: Profile::Proxmox,
+        name: "Proxmox VE",
+        lines: LazyLock::new(|| parse(include_str!("../services/proxmox.txt"))),
     },
 ];
 
@@ -82,11 +110,17 @@ impl Line {
         self.path.trim_start_matches('/').split('/')
     }
 
+    /// Its segments that are not empty, without the `**`.
+    fn words(&self) -> impl DoubleEndedIterator<Item = &'static str> + Clone {
+        self.segments()
+            .filter(|word| !word.is_empty() && *word != REST)
+    }
+
     /// Whether a request to read is this one: no server takes another spelling for it.
     fn is(&self, view: &View<'_>) -> bool {
         let path = view.segments();
         let fits = |(pattern, segment): (&str, &&str)| {
-            pattern == *segment || (pattern == "*" && !segment.is_empty())
+            pattern == *segment || (!segment.is_empty() && glob::matches(pattern, segment))
         };
         self.effect == Effect::Reads
             && view.method() == self.method
@@ -103,9 +137,13 @@ impl Line {
             Effect::Acts => view.is_get(),
             Effect::Bulk => view.facts.methods.iter().any(|one| one.name == self.method),
         };
+        let count = self.words().count();
+        let begins = |at: &[&str]| self.words().zip(at).all(fits);
         method
-            && words.len() >= self.segments().count()
-            && self.segments().rev().zip(words.iter().rev()).all(fits)
+            && match self.path.ends_with(REST) {
+                true => words.windows(count).any(begins),
+                false => words.len() >= count && begins(&words[words.len() - count..]),
+            }
     }
 }
 
@@ -141,19 +179,60 @@ pub(super) fn warning(view: &View<'_>, profile: Profile) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// The operations of a server's own description, `METHOD /path/{parameter}`.
+    /// The operations of the servers' own descriptions, but for Home Assistant, which has none.
+    const DESCRIBED: [(Profile, &str); 7] = [
+        (Profile::Gitea, include_str!("../services/gitea.operations")),
+        (
+            Profile::Grafana,
+            include_str!("../services/grafana.operations"),
+        ),
+        (
+            Profile::Immich,
+            include_str!("../services/immich.operations"),
+        ),
+        (
+            Profile::Nextcloud,
+            include_str!("../services/nextcloud.operations"),
+        ),
+        (
+            Profile::Paperless,
+            include_str!("../services/paperless.operations"),
+        ),
+        (
+            Profile::Portainer,
+            include_str!("../services/portainer.operations"),
+        ),
+        (
+            Profile::Proxmox,
+            include_str!("../services/proxmox.operations"),
+        ),
+    ];
+
+    const TEXTS: [&str; 8] = [
+        include_str!("../services/gitea.txt"),
+        include_str!("../services/grafana.txt"),
+        include_str!("../services/home-assistant.txt"),
+        include_str!("../services/immich.txt"),
+        include_str!("../services/nextcloud.txt"),
+        include_str!("../services/paperless.txt"),
+        include_str!("../services/portainer.txt"),
+        include_str!("../services/proxmox.txt"),
+    ];
+
+    /// The operations of a description, `METHOD /path/{parameter}`; what begins with `#` says where they are from.
     fn operations(text: &str) -> Vec<(&str, Vec<&str>)> {
-        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines
+            .filter_map(|line| line.split_once(' '))
             .map(|(method, path)| (method, path.split('/').skip(1).collect()))
             .collect()
     }
 
-    /// The operations that a line is about: a star for each parameter, and nothing else.
+    /// The operations that a line is about: a star for each parameter, and nothing else but the version of an API.
     fn meant<'o>(line: &Line, all: &'o [(&'o str, Vec<&'o str>)]) -> Vec<&'o Vec<&'o str>> {
         let fits = |(pattern, segment): (&str, &&str)| match segment.starts_with('{') {
-            true => pattern == "*",
-            false => pattern == *segment,
+            true => ["*", REST].contains(&pattern),
+            false => pattern == *segment || (pattern == "v*.php" && *segment == "v2.php"),
         };
         let found = all.iter().filter(|(method, path)| {
             *method == line.method
@@ -165,15 +244,9 @@ mod tests {
 
     #[test]
     fn each_line_is_an_operation_of_the_servers_description() {
-        for (profile, text) in [
-            (
-                Profile::Immich,
-                include_str!("../services/immich.operations"),
-            ),
-            (Profile::Gitea, include_str!("../services/gitea.operations")),
-        ] {
+        for (profile, text) in DESCRIBED {
             let all = operations(text);
-            assert!(all.len() > 200, "{profile}: {}", all.len());
+            assert!(all.len() > 150, "{profile}: {}", all.len());
             for line in Service::of(profile).unwrap().lines.iter() {
                 assert_eq!(meant(line, &all).len(), 1, "{profile}: {line:?}");
             }
@@ -182,21 +255,14 @@ mod tests {
 
     #[test]
     fn each_line_of_a_file_is_read_and_says_what_it_does() {
-        for (service, text) in SERVICES.iter().zip([
-            include_str!("../services/gitea.txt"),
-            include_str!("../services/home-assistant.txt"),
-            include_str!("../services/immich.txt"),
-        ]) {
+        for (service, text) in SERVICES.iter().zip(TEXTS) {
             let written = text
                 .lines()
                 .filter(|line| !line.is_empty() && !line.starts_with('#'));
             assert_eq!(written.count(), service.lines.len(), "{}", service.name);
             for line in service.lines.iter() {
-                assert_eq!(
-                    line.does.is_empty(),
-                    line.effect == Effect::Reads,
-                    "{line:?}"
-                );
+                let is_read = line.effect == Effect::Reads;
+                assert_eq!(line.does.is_empty(), is_read, "{line:?}");
                 assert!(line.path.starts_with('/'), "{line:?}");
             }
         }

@@ -2,7 +2,7 @@
 
 use guard_policy::Profile;
 
-use super::{Wire, asked, not_read, profile, read};
+use super::{Wire, asked, not_read, profile, read, rules};
 use crate::http::{Judgement, judge};
 
 const JSON: &str = "Content-Type: application/json\n\n{}";
@@ -130,4 +130,248 @@ fn rendering_markdown_reads_and_deleting_a_repository_is_asked_about() {
         ],
     );
     not_read(&rules, &[&format!("POST /api/v1/repos/o/r/issues\n{JSON}")]);
+}
+
+#[test]
+fn documents_are_looked_through_and_a_change_of_many_is_asked_about() {
+    let rules = profile(Profile::Paperless);
+    read(
+        &rules,
+        &[
+            "GET /api/documents/?query=tax",
+            &format!("POST /api/documents/bulk_download/\n{JSON}"),
+        ],
+    );
+    not_read(
+        &rules,
+        &[
+            // What its server takes for another, or for a redirection.
+            &format!("POST /api/documents/bulk_download\n{JSON}"),
+            &format!("POST /api/documents/bulk_download/x/\n{JSON}"),
+            &format!("POST /api/documents/post_document/\n{JSON}"),
+        ],
+    );
+    let delete = "Paperless-ngx: puts many documents into the trash";
+    asked(
+        &rules,
+        &[
+            ("POST /api/documents/delete/", delete),
+            ("POST /papers/api/documents/delete", delete),
+        ],
+    );
+}
+
+#[test]
+fn a_cloud_is_looked_at_by_webdav_too_and_what_acts_by_get_is_asked_about() {
+    let rules = rules("profile = [\"nextcloud\", \"webdav\"]");
+    read(
+        &rules,
+        &[
+            "GET /ocs/v1.php/cloud/users?format=json",
+            "PROPFIND /remote.php/dav/files/me/",
+            &format!("POST /ocs/v1.php/apps/notifications/api/v2/notifications/exists\n{JSON}"),
+            &format!("POST /ocs/v2.php/apps/notifications/api/v2/notifications/exists\n{JSON}"),
+        ],
+    );
+    not_read(&rules, &["PUT /remote.php/dav/files/me/a\n\nx"]);
+    asked(
+        &rules,
+        &[
+            (
+                "GET /ocs/v1.php/core/getapppassword",
+                "Nextcloud: makes a password for an app",
+            ),
+            (
+                "DELETE /cloud/ocs/v2.php/cloud/users/ann",
+                "Nextcloud: deletes a user with all of their files",
+            ),
+            (
+                "DELETE /remote.php/dav/trashbin/ann/trash",
+                "Nextcloud: deletes all that is in the trash for good",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_is_handed_through_a_dashboard_is_asked_about() {
+    let rules = profile(Profile::Grafana);
+    let through = "Grafana: sends any request through to a data source";
+    asked(
+        &rules,
+        &[
+            ("GET /api/datasources/proxy/uid/a/api/v1/query", through),
+            ("GET /grafana/api/datasources/proxy/3/query?q=DROP", through),
+            (
+                "GET /api/snapshots-delete/abc",
+                "Grafana: deletes a snapshot",
+            ),
+        ],
+    );
+    read(&rules, &["GET /api/datasources/uid/a", "GET /api/search"]);
+    not_read(&rules, &[&format!("POST /api/ds/query\n{JSON}")]);
+}
+
+#[test]
+fn machines_are_looked_at_and_a_way_into_one_is_asked_about() {
+    let rules = profile(Profile::Proxmox);
+    read(
+        &rules,
+        &[
+            "GET /api2/json/nodes/a/qemu/100/status/current",
+            "GET /api2/extjs/cluster/resources",
+            &format!("POST /api2/json/nodes/a/qemu/100/agent/ping\n{JSON}"),
+        ],
+    );
+    asked(
+        &rules,
+        &[
+            (
+                "GET /api2/json/nodes/a/vncwebsocket?port=5900",
+                "Proxmox VE: opens a shell of a node",
+            ),
+            (
+                "DELETE /api2/json/nodes/a/qemu/100",
+                "Proxmox VE: destroys a machine with its disks",
+            ),
+            (
+                "POST /api2/extjs/nodes/a/stopall",
+                "Proxmox VE: stops all machines and containers of a node",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn containers_are_looked_at_and_what_is_handed_through_opens_no_way_in() {
+    let rules = profile(Profile::Portainer);
+    let at = "/api/endpoints/2";
+    read(
+        &rules,
+        &[
+            "GET /api/stacks",
+            &format!("GET {at}/docker/v1.41/containers/json"),
+            &format!("GET {at}/kubernetes/api/v1/namespaces/a/pods"),
+            &format!("POST /api/templates/3/file\n{JSON}"),
+        ],
+    );
+    asked(
+        &rules,
+        &[
+            (
+                "GET /api/websocket/exec?id=1",
+                "Portainer: runs a command in a container",
+            ),
+            (
+                &format!("GET {at}/docker/v1.41/containers/a/attach/ws"),
+                "Portainer: sends input to a container",
+            ),
+            (
+                &format!("GET {at}/kubernetes/api/v1/namespaces/a/services/b/proxy/x/y"),
+                "Portainer: sends any request through to a service",
+            ),
+            (
+                "DELETE /api/stacks/3",
+                "Portainer: removes a stack with all its containers",
+            ),
+        ],
+    );
+    not_read(
+        &rules,
+        &[&format!("POST {at}/docker/containers/prune\n{JSON}")],
+    );
+}
+
+/// The lists, and the operations of the servers' own descriptions.
+const DESCRIBED: [(Profile, &str, &str); 7] = [
+    (
+        Profile::Gitea,
+        include_str!("../services/gitea.txt"),
+        include_str!("../services/gitea.operations"),
+    ),
+    (
+        Profile::Grafana,
+        include_str!("../services/grafana.txt"),
+        include_str!("../services/grafana.operations"),
+    ),
+    (
+        Profile::Immich,
+        include_str!("../services/immich.txt"),
+        include_str!("../services/immich.operations"),
+    ),
+    (
+        Profile::Nextcloud,
+        include_str!("../services/nextcloud.txt"),
+        include_str!("../services/nextcloud.operations"),
+    ),
+    (
+        Profile::Paperless,
+        include_str!("../services/paperless.txt"),
+        include_str!("../services/paperless.operations"),
+    ),
+    (
+        Profile::Portainer,
+        include_str!("../services/portainer.txt"),
+        include_str!("../services/portainer.operations"),
+    ),
+    (
+        Profile::Proxmox,
+        include_str!("../services/proxmox.txt"),
+        include_str!("../services/proxmox.operations"),
+    ),
+];
+
+/// What a list says of an operation: `reads`, `acts` or `bulk`.
+fn effect<'l>(list: &'l str, method: &str, path: &str) -> Option<&'l str> {
+    let is_it = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (verb, pattern) = (words.next(), words.next().unwrap_or_default());
+        let (pattern, path) = (pattern.split('/'), path.split('/'));
+        verb == Some(method)
+            && pattern.clone().count() == path.clone().count()
+            && pattern.zip(path).all(|(pattern, segment)| match pattern {
+                "*" | "**" => segment.starts_with('{'),
+                "v*.php" => segment == "v2.php",
+                pattern => pattern == segment,
+            })
+    };
+    list.lines().find(is_it)?.split(' ').next()
+}
+
+#[test]
+fn each_operation_of_a_servers_description_is_judged_as_its_list_says() {
+    for (server, list, operations) in DESCRIBED {
+        let rules = profile(server);
+        let operations = operations.lines().filter(|line| !line.starts_with('#'));
+        for (method, path) in operations.filter_map(|line| line.split_once(' ')) {
+            let filled = path
+                .split('/')
+                .map(|segment| match segment.starts_with('{') {
+                    true => "x1",
+                    false => segment,
+                });
+            let filled = filled.collect::<Vec<_>>().join("/");
+            let wire = match method {
+                "GET" => Wire::of(&format!("GET {filled}")),
+                _ => Wire::of(&format!("{method} {filled}\n{JSON}")),
+            };
+            let effect = effect(list, method, path);
+            let reads = match effect {
+                None => method == "GET",
+                Some(effect) => effect == "reads",
+            };
+            let judgement = wire.judge(&rules);
+            let is_read = matches!(judgement, Judgement::Read { .. });
+            assert_eq!(is_read, reads, "{server}: {method} {path}: {judgement:?}");
+            let warned = match &judgement {
+                Judgement::Write(write) => write
+                    .warnings
+                    .iter()
+                    .any(|one| one.starts_with("much at once")),
+                _ => false,
+            };
+            let is_bulk = effect == Some("bulk");
+            assert_eq!(warned, is_bulk, "{server}: {method} {path}: {judgement:?}");
+        }
+    }
 }

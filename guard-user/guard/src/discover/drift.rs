@@ -1,0 +1,315 @@
+//! While a command runs: what looks like production and comes into reach by what is written meanwhile.
+//!
+//! The files that were read before it started are watched, and looked through again where one has changed. Whoever writes without
+//! end costs no more than [`SHARE`] says, and is told of in a few lines.
+
+use std::collections::{HashMap, HashSet};
+use std::env;
+use std::io::Write as _;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use guard_discover::{Bounds, home_dirs, is_read};
+use guard_launch::Identity;
+use guard_policy::Parsed;
+use guard_proto::{Appeared, Call, Place};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
+
+use super::before::{Looked, looked, word};
+use super::items::{Discovered, InReach, seen};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::person::Person;
+use crate::render::page::{COMMAND, GOOD, Page};
+
+/// What is written together is looked at together.
+const PAUSE: Duration = Duration::from_millis(300);
+/// So many times as long as a look took, none follows.
+const SHARE: u32 = 20;
+/// Where there are more directories than are watched, all are looked through again after this time.
+const AGAIN: Timespec = Timespec {
+    tv_sec: 30,
+    tv_nsec: 0,
+};
+/// Places that are shown on the terminal; of more it is said once that there are.
+const LINES: usize = 8;
+/// Places that are recorded.
+const RECORDS: usize = 64;
+/// Changes that are read at once; the kernel keeps no more either, by default.
+const CHANGES: usize = 16_384;
+/// The nicest.
+const NICE: i32 = 19;
+
+/// By which a directory's file, or one within it, is made, written or renamed into place.
+const CHANGED: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::ONLYDIR)
+    .union(WatchFlags::DONT_FOLLOW);
+
+/// Tells of what comes into reach.
+pub(crate) struct Drift {
+    identity: Identity,
+    /// Whether the person is told on the terminal.
+    is_shown: bool,
+    socket: PathBuf,
+    session: String,
+    parsed: Parsed,
+    /// Host and ports of what was told.
+    known: HashSet<(String, String)>,
+    told: usize,
+    /// Where not all was looked at before the command, what has not changed since was there.
+    there_before: Option<SystemTime>,
+}
+
+/// The directories that are watched.
+struct Watched {
+    inotify: OwnedFd,
+    dirs: HashMap<i32, PathBuf>,
+    project: PathBuf,
+    home: Option<PathBuf>,
+    /// Whether there are more.
+    is_cut: bool,
+}
+
+impl Drift {
+    /// After what was found before the command, `since` then.
+    pub(super) fn new(
+        (identity, is_shown): (Identity, bool),
+        (socket, session): (&Path, &str),
+        (all, parsed): (&Discovered, Parsed),
+        since: SystemTime,
+    ) -> Self {
+        let production = all.items.iter().filter(|one| one.is_production());
+        Self {
+            identity,
+            is_shown,
+            socket: socket.to_owned(),
+            session: session.to_owned(),
+            parsed,
+            known: production.map(place).collect(),
+            told: 0,
+            there_before: (!all.complete).then_some(since),
+        }
+    }
+
+    /// Goes on beside the command, on a thread of its own, and ends with this process. Where there can be none, nothing is told.
+    pub(crate) fn begin(self) {
+        let thread = thread::Builder::new().name("guard-drift".to_owned());
+        let _ = thread.spawn(move || self.follow());
+    }
+
+    fn follow(mut self) {
+        // The threads that look have the same.
+        let _ = setpriority_process(Some(gettid()), NICE);
+        let Some(mut watched) = Watched::new(&Person::of(&self.identity)) else {
+            return;
+        };
+        loop {
+            let began = Instant::now();
+            let has_new = self.look(&mut watched);
+            thread::sleep((began.elapsed() * SHARE).max(PAUSE));
+            // What was written in a new directory before it was watched is seen only then.
+            if !has_new {
+                watched.wait();
+            }
+        }
+    }
+
+    /// Looks, and tells. Whether there are directories that were not watched.
+    fn look(&mut self, watched: &mut Watched) -> bool {
+        let identity = self.identity.clone();
+        let person = Person::of(&identity);
+        let found = identity.with_rights(|| {
+            let Looked {
+                mut found,
+                dismissals,
+            } = looked(&person, Bounds::default().time).ok()?;
+            let has_new = watched.watch(std::mem::take(&mut found.dirs));
+            let all = Discovered::of(found, &self.parsed, &dismissals, false).ok()?;
+            Some((has_new, all))
+        });
+        let Ok(Some((has_new, all))) = found else {
+            return false;
+        };
+        let since = self.there_before.take();
+        for one in all.items.iter().filter(|one| one.is_production()) {
+            let is_new = self.known.insert(place(one));
+            if is_new && since.is_none_or(|since| watched.has_changed(one, since)) {
+                self.tell(one);
+            }
+        }
+        has_new
+    }
+
+    fn tell(&mut self, one: &InReach) {
+        self.told += 1;
+        // Without guardd there is nobody to record it.
+        let asks = self.told <= RECORDS && self.record(one).is_ok_and(|answer| answer.asks);
+        if self.is_shown && self.told <= LINES + 1 {
+            let page = line(one, asks, self.told > LINES);
+            // The command may have the terminal as it is drawn.
+            let text = page.as_str().replace('\n', "\r\n");
+            let _ = anstream::stderr().write_all(format!("\r{text}").as_bytes());
+        }
+    }
+
+    fn record(&self, one: &InReach) -> Result<Appeared, CliError> {
+        Client::connect(&self.socket)?.call(&Call::Appeared {
+            session: self.session.clone(),
+            place: Box::new(recorded(one)),
+        })
+    }
+}
+
+impl Watched {
+    fn new(person: &Person) -> Option<Self> {
+        Some(Self {
+            inotify: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?,
+            dirs: HashMap::new(),
+            project: env::current_dir().ok()?,
+            home: person.home().map(Path::to_owned),
+            is_cut: false,
+        })
+    }
+
+    /// Watches these directories of the project, and those of the home. Whether some were not watched.
+    fn watch(&mut self, dirs: Vec<PathBuf>) -> bool {
+        self.is_cut = dirs.len() >= guard_discover::DIRS;
+        let of_home = self.home.iter().flat_map(|home| home_dirs(home));
+        let of_project = dirs.into_iter().map(|dir| self.project.join(dir));
+        let mut has_new = false;
+        for dir in of_project.chain(of_home).collect::<Vec<_>>() {
+            match inotify::add_watch(&self.inotify, &dir, CHANGED) {
+                Ok(id) => has_new |= self.dirs.insert(id, dir).is_none(),
+                Err(rustix::io::Errno::NOSPC) => self.is_cut = true,
+                Err(_) => {}
+            }
+        }
+        has_new
+    }
+
+    /// Returns when something has changed that is read.
+    fn wait(&mut self) {
+        loop {
+            let timeout = self.is_cut.then_some(&AGAIN);
+            let mut ready = [PollFd::new(&self.inotify, PollFlags::IN)];
+            if matches!(poll(&mut ready, timeout), Ok(0)) {
+                return;
+            }
+            thread::sleep(PAUSE);
+            if self.has_read_change() {
+                return;
+            }
+        }
+    }
+
+    /// Whether one of the changes until now is one of a file that is read.
+    fn has_read_change(&mut self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut found = false;
+        for _ in 0..CHANGES {
+            let Ok(event) = reader.next() else { break };
+            let flags = event.events();
+            if flags.contains(ReadFlags::IGNORED) {
+                self.dirs.remove(&event.wd());
+            }
+            // What was lost may have been one.
+            found |= flags.contains(ReadFlags::QUEUE_OVERFLOW);
+            if let (Some(dir), Some(name)) = (self.dirs.get(&event.wd()), event.file_name()) {
+                let name = name.to_string_lossy();
+                let path = dir.join(&*name);
+                let is_dir = flags.contains(ReadFlags::ISDIR);
+                found |= is_read(&path, is_dir, &self.project, self.home.as_deref());
+            }
+        }
+        found
+    }
+
+    /// Whether a file that says so was changed since then, by the clock that nobody sets back for a file alone.
+    fn has_changed(&self, one: &InReach, since: SystemTime) -> bool {
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        one.found.iter().any(|seen| {
+            let path = match (seen.file.strip_prefix("~/"), &self.home) {
+                (Some(below), Some(home)) => home.join(below),
+                _ => self.project.join(&seen.file),
+            };
+            let about = std::fs::symlink_metadata(path);
+            about.is_ok_and(|about| about.ctime().cast_unsigned() >= since.as_secs())
+        })
+    }
+}
+
+fn place(one: &InReach) -> (String, String) {
+    (one.host.clone(), one.ports.clone())
+}
+
+fn recorded(one: &InReach) -> Place {
+    let seen = one.found.first();
+    Place {
+        host: one.host.clone(),
+        ports: one.ports.clone(),
+        service: one.service.clone(),
+        file: seen.map_or_else(String::new, |seen| seen.file.clone()),
+        line: seen
+            .and_then(|seen| seen.line)
+            .and_then(|line| line.try_into().ok()),
+        key: seen.map_or_else(String::new, |seen| seen.key.clone()),
+        verdict: one.now.verdict.to_owned(),
+    }
+}
+
+/// What is said of a place; of one too many, that there are more.
+fn line(one: &InReach, asks: bool, is_too_many: bool) -> Page {
+    let mut page = Page::default();
+    if is_too_many {
+        page.text("guard: more came into reach that looks like production: ");
+        page.styled(COMMAND, "guard discover").end();
+        return page;
+    }
+    let (style, word) = match asks {
+        true => (GOOD, "asks from now on"),
+        false => word(one),
+    };
+    let found = one.found.first().map_or_else(String::new, seen);
+    page.text(format_args!(
+        "guard: {} looks like production and came into reach: {found} (",
+        one.at()
+    ));
+    page.styled(style, word).line(")");
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SETTINGS, Tested, discovered, shipped};
+    use super::*;
+
+    #[test]
+    fn a_place_is_said_in_a_line_and_one_too_many_once() -> Tested {
+        let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
+        insta::assert_snapshot!(line(&all.items[1], false, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open)");
+        insta::assert_snapshot!(line(&all.items[1], true, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (asks from now on)");
+        insta::assert_snapshot!(line(&all.items[1], false, true).plain(), @"guard: more came into reach that looks like production: guard discover");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_recorded_says_where_it_is_and_nothing_secret() -> Tested {
+        let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
+        let json = serde_json::to_string(&recorded(&all.items[1]))?;
+        assert_eq!(
+            json,
+            r#"{"host":"db.example.net","ports":"tcp/5432","service":"postgres","file":".env","line":1,"key":"DATABASE_URL","verdict":"allow"}"#
+        );
+        Ok(())
+    }
+}
