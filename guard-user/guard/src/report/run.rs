@@ -32,6 +32,8 @@ pub(crate) struct RunSummary {
     through: u64,
     /// HTTP requests by what became of them.
     http: BTreeMap<String, u64>,
+    /// Connections that were closed for what came first, such as the name in TLS.
+    closed: u64,
     /// What looks like production and came into reach meanwhile: host and ports.
     appeared: BTreeSet<(String, String)>,
     /// Each once.
@@ -44,7 +46,7 @@ impl RunSummary {
     /// From a session's records; `goes_on`: it lives on without its command.
     pub(crate) fn of(records: &[LogRecord], goes_on: bool) -> Self {
         let mut http = BTreeMap::new();
-        let mut through = 0;
+        let (mut through, mut closed) = (0, 0);
         let mut warnings = BTreeSet::new();
         let mut appeared = BTreeSet::new();
         for record in records {
@@ -55,6 +57,10 @@ impl RunSummary {
                         host: one.host.clone().take(),
                         why,
                     }));
+                }
+                // Nothing was read that could be a request.
+                Record::Http(one) if one.outcome.is("refused") && one.method.is_none() => {
+                    closed += 1;
                 }
                 Record::Http(one) => {
                     if let Some(outcome) = one.outcome.take() {
@@ -74,6 +80,7 @@ impl RunSummary {
             report: Report::of(records),
             through,
             http,
+            closed,
             appeared,
             warnings,
             goes_on,
@@ -87,6 +94,7 @@ impl RunSummary {
             && report.requests.is_empty()
             && report.holes.is_empty()
             && self.http.is_empty()
+            && self.closed == 0
             && self.appeared.is_empty()
             && self.warnings.is_empty()
     }
@@ -96,7 +104,7 @@ impl RunSummary {
         let report = serde_json::to_value(&self.report).ok()?;
         Some(
             json!({
-                "summary": report, "http": self.http, "connections": self.through, "warnings": self.warnings,
+                "summary": report, "http": self.http, "closed": self.closed, "connections": self.through, "warnings": self.warnings,
                 "appeared": self.appeared.len(),
             })
             .to_string(),
@@ -111,6 +119,7 @@ impl RunSummary {
             self.asked(),
             self.opened(),
             self.http(),
+            self.closed(),
             self.appeared(),
             self.warned(),
         ];
@@ -254,6 +263,11 @@ impl RunSummary {
         (warnings > 0).then(|| count(warnings, "warning"))
     }
 
+    fn closed(&self) -> Option<String> {
+        let closed = count(self.closed, "connection");
+        (self.closed > 0).then(|| format!("{closed} closed for what came first"))
+    }
+
     fn http(&self) -> Option<String> {
         let outcomes = self
             .http
@@ -283,11 +297,12 @@ mod tests {
             {"kind": "answered", "session": "s1", "request": "r1", "answer": "yes", "by": "alice"},
             {"kind": "hole-open", "session": "s1", "request": "r1", "hole": "h1", "by": "alice"},
             {"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired", "connections": 2},
-            {"kind": "http", "session": "s1", "outcome": "refused"},
+            {"kind": "http", "session": "s1", "outcome": "refused", "method": "PUT"},
+            {"kind": "http", "session": "s1", "outcome": "refused", "why": "another name in TLS"},
         ]);
         let summary = RunSummary::of(&records(all), false);
         insta::assert_snapshot!(summary.page().plain(), @r"
-        guard: stopped 9 attempts to reach 4 destinations; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
+        guard: stopped 9 attempts to reach 4 destinations; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused; 1 connection closed for what came first.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)
