@@ -28,7 +28,7 @@ pub use decide::{
     decide, find_hole, may_show, named_verdict, policy_verdict, said_of, with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
-pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS};
+pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS, Mark};
 pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
 pub use log::{LogLines, Outcome, kernel_log};

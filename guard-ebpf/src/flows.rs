@@ -7,13 +7,14 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
         BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT, BPF_TCP_CLOSING, BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK,
         bpf_sock,
     },
     programs::SockOpsContext,
 };
-use guard_common::{Connection, Flow, FlowCount, FlowKey, MAX_FLOWS, Protocol, SessionId};
+use guard_common::{Connection, Flow, FlowCount, FlowKey, MAX_FLOWS, Mark, Protocol, SessionId};
 
 use crate::{
     ctx, kernel,
@@ -22,19 +23,44 @@ use crate::{
     verdict::{self, Stage},
 };
 
-/// [`ListenerState::counted`] of a socket whose packets go to a server of the session's own.
+/// [`ListenerState::counted`] of a socket whose packets go to a server of the session's own; else a [`Mark`], or 0.
 const OWN: u64 = 1;
-/// Set in any other value of it.
-const DESTINATION: u64 = 2;
+/// The same of one that connects by TCP to anybody else. No mark is either of the two.
+const CONNECTS: u64 = 4;
 
 /// Handles the callbacks of TCP: counts connections and their bytes.
 #[inline(always)]
 pub(crate) fn operate(ctx: &SockOpsContext) {
     match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connects(ctx),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => begins(ctx),
+        // Both ends have connected to each other. What was accepted is not listed.
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB if has_connected(ctx) => begins(ctx),
         BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => ends(ctx),
         _ => {}
     }
+}
+
+#[inline(always)]
+fn connects(ctx: &SockOpsContext) {
+    let Some((_, state)) = made_inside(ctx) else {
+        return;
+    };
+    // SAFETY: a live map value; one aligned word.
+    unsafe {
+        let counted = &raw mut (*state).counted;
+        if counted.read_volatile() != OWN {
+            counted.write_volatile(CONNECTS);
+        }
+    }
+}
+
+#[inline(always)]
+fn has_connected(ctx: &SockOpsContext) -> bool {
+    // SAFETY: a live map value; one aligned word.
+    made_inside(ctx).is_some_and(|(_, state)| unsafe {
+        (&raw const (*state).counted).read_volatile() == CONNECTS
+    })
 }
 
 #[inline(always)]
@@ -146,12 +172,13 @@ pub(crate) fn note_packet(sk: *mut bpf_sock, to: &Connection, session: SessionId
             (&raw const (*state).counted).read_volatile(),
         )
     };
-    let mark = mark(to);
-    if (to.protocol == Protocol::TCP && owner != 0) || counted == mark || session.0 == 0 {
+    let is_counted = Mark(counted).is_of(to);
+    if (to.protocol == Protocol::TCP && owner != 0) || is_counted || session.0 == 0 {
         return;
     }
+    let mark = Mark::new(kernel::random() as u32, to);
     // SAFETY: as above. Of two packets that are sent at once both may count.
-    unsafe { (&raw mut (*state).counted).write_volatile(mark) };
+    unsafe { (&raw mut (*state).counted).write_volatile(mark.0) };
     let key = &FlowKey::new(session, to, program(state));
     match FLOWS.get_ptr_mut(key) {
         Some(flow) => {
@@ -163,19 +190,6 @@ pub(crate) fn note_packet(sk: *mut bpf_sock, to: &Connection, session: SessionId
             begin(key, said, 0);
         }
     }
-}
-
-/// A number that another destination is not likely to have.
-#[inline(always)]
-fn mark(to: &Connection) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let [a, b, c, d] = to.to.0;
-    let high = (u64::from(a) << 32) | u64::from(b);
-    let low = (u64::from(c) << 32) | u64::from(d);
-    let way = (u64::from(to.protocol.0) << 16) | u64::from(to.port);
-    let mixed = high.wrapping_mul(ODD).wrapping_add(low);
-    let mixed = mixed.wrapping_mul(ODD).wrapping_add(way);
-    mixed.wrapping_mul(ODD) | DESTINATION
 }
 
 /// Counts a TCP connection of the session whose cgroup that is. False where there is no room for it, and where no session owns that.

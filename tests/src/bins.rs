@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{Tag, exec};
 
-/// The environment variable that names the directory of `guard`, `guardd`, `guard-proxy`, `guard-resolver` and `guard-lab`.
+/// The environment variable that names the directory of `guard`, `guardd`, `guard-proxy`, `guard-resolver`, `guard-console` and `guard-lab`.
 pub const DIR: &str = "GUARD_BIN_DIR";
 
 /// The environment variable that names the directory into which clients and servers for read-only destinations are

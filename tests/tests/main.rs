@@ -16,6 +16,7 @@ mod assign;
 mod bad_input;
 mod clients;
 mod completions;
+mod console;
 mod containers;
 mod contract;
 mod control;

@@ -7,6 +7,7 @@ mod churn;
 mod floods;
 mod holes;
 mod life;
+mod networks;
 pub(crate) mod place;
 pub(crate) mod server;
 

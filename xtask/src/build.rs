@@ -11,7 +11,10 @@ use crate::{ebpf, install};
 /// The programs that people install. Each is of the package of that name.
 pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard-resolver"];
 
-/// Builds both halves. Leaves `guard`, `guardd`, `guard-proxy` and `guard-resolver` in `target/release`.
+/// A program that no package has yet.
+const CONSOLE: &str = "guard-console";
+
+/// Builds both halves. Leaves `guard`, `guardd`, `guard-proxy`, `guard-resolver` and `guard-console` in `target/release`.
 ///
 /// # Errors
 ///
@@ -19,6 +22,11 @@ pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard
 pub fn build() -> Result<()> {
     prepare()?;
     run(of_programs(&mut cargo(), "build")
+        .args(["--release", "--target-dir"])
+        .arg(target()))?;
+    // Apart, so that what it is made of changes nothing in the others.
+    run(cargo()
+        .args(["build", "--locked", "--package", CONSOLE])
         .args(["--release", "--target-dir"])
         .arg(target()))
 }

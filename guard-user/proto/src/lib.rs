@@ -423,6 +423,9 @@ pub struct Invited {
     /// Until when.
     #[serde(serialize_with = "moment::write")]
     pub expires_at: Timestamp,
+    /// Pages on which a passkey can be made for it: one for each origin of the settings.
+    #[serde(default)]
+    pub links: Vec<String>,
     /// What the person should know, such as a shortened time.
     #[serde(default)]
     pub warnings: Vec<String>,

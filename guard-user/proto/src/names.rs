@@ -27,6 +27,8 @@ pub enum ToResolver {
         cookie: u64,
         /// Those of IPv6 are there.
         ipv6: bool,
+        /// It is root's, as guardd's own is: nobody else could have taken a name server's place there.
+        is_roots: bool,
     },
     /// Unconnected sockets come with it, for questions out of a network that the resolver is not in, in this order; none where
     /// they could not be made.

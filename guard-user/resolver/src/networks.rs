@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     rc::Rc,
     time::Duration,
@@ -37,6 +37,8 @@ pub(super) struct Network {
     pub(super) id: NetworkId,
     /// By which the kernel knows it.
     pub(super) cookie: NetnsCookie,
+    /// Nobody else is root there.
+    is_roots: bool,
     pool: Option<Pool>,
 }
 
@@ -88,8 +90,7 @@ impl Networks {
     /// There are more or fewer, or one is none.
     pub(super) fn listen(
         &self,
-        id: NetworkId,
-        cookie: NetnsCookie,
+        network: Network,
         ipv6: bool,
         sockets: Vec<OwnedFd>,
     ) -> io::Result<()> {
@@ -97,7 +98,7 @@ impl Networks {
             let why = "guardd has sent more or fewer sockets than it said";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let network = Rc::new(Network::new(id, cookie));
+        let network = Rc::new(network);
         let mut listening = JoinSet::new();
         let mut sockets = sockets.into_iter();
         while let (Some(udp), Some(tcp)) = (sockets.next(), sockets.next()) {
@@ -111,6 +112,7 @@ impl Networks {
             let served = (Rc::clone(&self.common), Rc::clone(&network));
             listening.spawn_local(streams::accept(served.0, served.1, tcp));
         }
+        let id = network.id;
         let served = Served {
             network,
             _listening: listening,
@@ -147,12 +149,19 @@ fn udp_socket(socket: OwnedFd) -> io::Result<UdpSocket> {
 
 impl Network {
     /// One without sockets yet.
-    pub(super) fn new(id: NetworkId, cookie: NetnsCookie) -> Self {
+    pub(super) fn new(id: NetworkId, cookie: NetnsCookie, is_roots: bool) -> Self {
         Self {
             id,
             cookie,
+            is_roots,
             pool: (id != NetworkId(0)).then(Pool::default),
         }
+    }
+
+    /// Whether the address of one of the machine's name servers is that one's here, too. A session's own network has whatever
+    /// servers the session likes, and the loopback of any other has servers of its own.
+    pub(super) fn has_machines(&self, server: IpAddr) -> bool {
+        self.pool.is_none() || (self.is_roots && !server.to_canonical().is_loopback())
     }
 
     /// A socket for datagrams to a server and from nobody else, at a port that the kernel has chosen.
@@ -260,11 +269,26 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_name_server_is_the_machines_where_root_alone_can_have_its_address() {
+        let is_machines = |id, is_roots, server: &str| {
+            let network = Network::new(NetworkId(id), NetnsCookie(33), is_roots);
+            network.has_machines(server.parse().unwrap())
+        };
+        let (outside, stubs) = ("192.0.2.53", ["127.0.0.53", "::1", "::ffff:127.0.0.53"]);
+        assert!(is_machines(0, true, outside) && is_machines(0, false, stubs[0]));
+        assert!(is_machines(3, true, outside));
+        assert!(!is_machines(3, false, outside));
+        for stub in stubs {
+            assert!(!is_machines(3, true, stub), "{stub}");
+        }
+    }
+
     #[tokio::test]
     async fn sockets_of_another_network_are_asked_for_when_they_are_wanted() {
         let link = Link::new();
         let mut unsent = link.take_unsent();
-        let network = Network::new(NetworkId(3), NetnsCookie(33));
+        let network = Network::new(NetworkId(3), NetnsCookie(33), true);
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let to = server.local_addr().unwrap();
         let give = async {

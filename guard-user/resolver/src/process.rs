@@ -16,7 +16,7 @@ use super::{
     common::Common,
     link::{self, Link},
     maps::Kernel,
-    networks::Networks,
+    networks::{Network, Networks},
     sessions::Switches,
 };
 
@@ -114,8 +114,10 @@ pub(super) fn obey(
             network,
             cookie,
             ipv6,
+            is_roots,
         } => {
-            let listening = networks.listen(network, NetnsCookie(cookie), ipv6, descriptors);
+            let served = Network::new(network, NetnsCookie(cookie), is_roots);
+            let listening = networks.listen(served, ipv6, descriptors);
             listening.with_context(|| format!("cannot listen in network {}", network.0))?;
         }
         ToResolver::Sockets {

@@ -245,7 +245,7 @@ async fn fetch(
     };
     let asker = asker(origin, question);
     let (session, _) = judge(common, &asker)?;
-    let is_trusted = common.sessions.is_trusted(server.ip());
+    let is_trusted = common.sessions.is_trusted(server.ip()) && network.has_machines(server.ip());
     let is_learned = is_trusted && !answer.addresses.is_empty();
     if is_learned {
         let policies = session.policies.unwrap_or_default();

@@ -104,6 +104,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
         network: NetworkId(0),
         cookie: COOKIE.0,
         ipv6: false,
+        is_roots: true,
     };
     say(&guardd, &listen, &[&udp.into(), &tcp.into()])?;
     let policy = ToResolver::Policy {

@@ -20,10 +20,22 @@ mod wire;
 pub use document::{Answer, Document, Question, Verdict};
 pub use signature::{Kind, Refusal, Signed};
 
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
 /// What OpenSSH signatures of answers are made for; no signature for another purpose is one.
 pub const NAMESPACE: &str = "answer@guardd.org";
+
+/// What a machine is called in questions, by the text of its machine-id(5), which nobody is told by it.
+#[must_use]
+pub fn machine(id: &str) -> String {
+    let kept = match id.trim() {
+        // A question of a machine without one is told apart by its nonce and the boot alone.
+        "" => return "m-unknown".to_owned(),
+        id => hash_of("guard machine v1", id.as_bytes()),
+    };
+    format!("m-{}", HEXLOWER.encode(&kept[..10]))
+}
 
 /// The SHA-256 of bytes.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -1,7 +1,9 @@
 //! Doing something in another network namespace.
 
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::thread;
 
 use guard_common::NetnsCookie;
@@ -31,6 +33,24 @@ pub fn within<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Whether a network namespace (an open `/proc/PID/ns/net`) belongs to the user namespace that this process is in. If it does not,
+/// somebody without rights here may be root there. ioctl_ns(2)
+///
+/// # Errors
+///
+/// The system's: `EPERM` if it belongs to one that is not within this process' own.
+pub fn is_of_own_user_namespace(netns: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the request has no argument.
+    let owner = unsafe { libc::ioctl(netns.as_raw_fd(), libc::NS_GET_USERNS) };
+    if owner < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has made this descriptor for the request, and nobody else has it.
+    let owner = File::from(unsafe { OwnedFd::from_raw_fd(owner) }).metadata()?;
+    let own = fs::metadata("/proc/thread-self/ns/user")?;
+    Ok((owner.dev(), owner.ino()) == (own.dev(), own.ino()))
 }
 
 /// The number that names the network namespace of a socket, to BPF programs too (`SO_NETNS_COOKIE`, since Linux 5.14).
@@ -68,9 +88,10 @@ pub(super) fn enter_a_new_one() {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::io::{BufRead as _, BufReader};
     use std::net::UdpSocket;
     use std::path::PathBuf;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -88,6 +109,32 @@ mod tests {
         .unwrap();
         assert_eq!(within(other.as_fd(), own).unwrap(), name);
         assert_ne!(own(), name);
+    }
+
+    #[test]
+    fn those_that_any_user_can_make_are_no_roots() {
+        let here = File::open("/proc/thread-self/ns/net").unwrap();
+        assert!(is_of_own_user_namespace(here.as_fd()).unwrap());
+        let roots = thread::spawn(|| {
+            enter_a_new_one();
+            File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        assert!(is_of_own_user_namespace(roots.join().unwrap().as_fd()).unwrap());
+        let script = "echo; exec cat";
+        let mut other = Command::new("unshare")
+            .args(["--user", "--net", "sh", "-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(other.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let theirs = File::open(format!("/proc/{}/ns/net", other.id())).unwrap();
+        assert!(!is_of_own_user_namespace(theirs.as_fd()).unwrap());
+        drop(other.stdin.take());
+        other.wait().unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod held;
 mod http2;
 mod names;
 mod odd;
+mod other_hosts;
 mod postgres;
 mod prometheus;
 mod registry;

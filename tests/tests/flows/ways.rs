@@ -1,5 +1,7 @@
 //! What goes another way than the plain one: to the proxy, by a listener that leads elsewhere, by MPTCP, inside a session.
 
+use std::fs;
+
 use guard_lab::{AGENT, Attempt, PATIENCE, Running, Shell, bins, eventually};
 use serde_json::Value;
 
@@ -132,4 +134,69 @@ fn what_is_inside_a_session_is_listed_with_it_and_kept_when_it_has_ended() {
     assert_eq!(sessions(&id).len(), 2);
     let unknown = daemon.agent(["flows", "--session", "s99"]).run().unwrap();
     assert_eq!(unknown.code(), Some(2));
+}
+
+/// Sends to an address that was made up for another one, and then to that from the same socket.
+const MADE_UP: &str = r#"
+import socket, struct, sys
+ODD, ALL = 0x9e3779b97f4a7c15, (1 << 64) - 1
+second, first = sys.argv[1:]
+halves = lambda address: struct.unpack("<4I", socket.inet_pton(socket.AF_INET6, address))
+(a, b, c, d), (e, f, _, _) = halves(second), halves(first)
+low = ((c << 32 | d) + ((a << 32 | b) - (e << 32 | f)) * ODD) & ALL
+first = socket.inet_ntop(socket.AF_INET6, struct.pack("<4I", e, f, low >> 32, low & 0xffffffff))
+sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+for to in first, second:
+    sock.sendto(b"x", (to, 9999))
+print("sent", first, flush=True)
+"#;
+
+/// What is kept of a socket's last destination is shorter than one.
+#[test]
+fn a_destination_is_listed_whatever_was_sent_to_before() {
+    const SECOND: &str = "2001:db8:66::bad";
+    let scene = Scene::new();
+    let daemon = scene.daemon();
+    let script = daemon.write_for_agents("made_up.py", MADE_UP).unwrap();
+    let mut shell = observed(&daemon);
+    let line = format!("python3 {} {SECOND} 2001:db8:7::", script.display());
+    shell.tell(&line).unwrap();
+    let sent = shell.line_with("sent ").unwrap();
+    let first = sent.trim().trim_start_matches("sent ").to_owned();
+    let all = flows(&daemon, &[]);
+    for to in [&*first, SECOND] {
+        assert!(find(&all, to, 9999).is_some(), "{to}: {all:?}");
+    }
+}
+
+/// To the kernel that is no connection of its own making.
+#[test]
+fn a_connection_that_both_ends_begin_at_once_is_listed() {
+    const PEER: &str = "2001:db8:8000::5";
+    let scene = Scene::new();
+    let daemon = scene.daemon();
+    // Production's kernel says nothing of it.
+    let mut silent = scene.network.prod().command("ip");
+    silent.args(["-6", "route", "add", "blackhole", PEER]);
+    assert!(silent.status().unwrap().success());
+    let server = daemon.dir().join("at_once.py");
+    fs::write(&server, include_str!("at_once.py")).unwrap();
+    let mut server = Running::start(
+        scene
+            .network
+            .prod()
+            .command("/usr/bin/python3")
+            .arg(server)
+            .args(["dev0", PEER]),
+    )
+    .unwrap();
+    server.line_with("listening", PATIENCE).unwrap();
+    let mut shell = observed(&daemon);
+    let client = format!(
+        "python3 -c 'import socket; s = socket.create_connection((\"{PEER}\", 9999)); s.sendall(b\"this\"); input()'"
+    );
+    shell.tell(&client).unwrap();
+    server.line_with("heard this", PATIENCE).unwrap();
+    let all = flows(&daemon, &[]);
+    assert!(find(&all, PEER, 9999).is_some(), "{all:?}");
 }

@@ -2,4 +2,4 @@
 
 mod gate;
 mod read_only;
-mod scene;
+pub(crate) mod scene;

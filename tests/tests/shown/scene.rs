@@ -10,14 +10,14 @@ use crate::names::server::NameServer;
 /// Production's name server.
 const DNS: &str = "192.0.2.53";
 /// What both names share.
-pub(super) const SHARED: &str = "192.0.2.10";
+pub(crate) const SHARED: &str = "192.0.2.10";
 /// The same by IPv6.
-pub(super) const SHARED6: &str = "2001:db8:7::10";
-pub(super) const FORGE: &str = "forge.example.com";
-pub(super) const EVIL: &str = "evil.example.com";
+pub(crate) const SHARED6: &str = "2001:db8:7::10";
+pub(crate) const FORGE: &str = "forge.example.com";
+pub(crate) const EVIL: &str = "evil.example.com";
 
 /// Without the key, the address is enough.
-pub(super) const WITHOUT: &str = r#"
+pub(crate) const WITHOUT: &str = r#"
 version = 1
 name = "shared"
 default = "deny"
@@ -40,7 +40,7 @@ action = "confirm"
 "#;
 
 /// The policy with the key.
-pub(super) fn with() -> String {
+pub(crate) fn with() -> String {
     let with = WITHOUT.replacen(
         "action = \"allow\"\n\n[[rule]]\nname = \"asked\"",
         "action = \"allow\"\ntls = \"name\"\n\n[[rule]]\nname = \"asked\"",
@@ -52,13 +52,13 @@ pub(super) fn with() -> String {
 
 /// Who looks at TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Looks {
+pub(crate) enum Looks {
     Kernel,
     Proxy,
 }
 
-pub(super) struct Scene {
-    pub(super) network: Network,
+pub(crate) struct Scene {
+    pub(crate) network: Network,
     _names: NameServer,
     files: TempDir,
     server: Child,
@@ -72,7 +72,7 @@ impl Drop for Scene {
 }
 
 impl Scene {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let network = Network::new().unwrap();
         let names = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
         for name in [
@@ -114,16 +114,16 @@ impl Scene {
         scene
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
 
     /// What the server has written down.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
-    pub(super) fn daemon(&self, policy: &str, looks: Looks) -> Daemon {
+    pub(crate) fn daemon(&self, policy: &str, looks: Looks) -> Daemon {
         let gate = match looks {
             Looks::Kernel => "[tls]\ngate = \"kernel\"\n",
             Looks::Proxy => "[tls]\ngate = \"proxy\"\n",
@@ -135,20 +135,20 @@ impl Scene {
     }
 
     /// Whether this kernel has the gate, where it is to look. Elsewhere the proxy does, which has tests of its own.
-    pub(super) fn can(&self, looks: Looks) -> bool {
+    pub(crate) fn can(&self, looks: Looks) -> bool {
         let has_gate = || self.daemon(WITHOUT, looks).has_hook("gate_hello");
         looks == Looks::Proxy || has_gate().unwrap()
     }
 
     /// A session that has asked for the name that is allowed.
-    pub(super) fn session(&self, daemon: &Daemon) -> Shell {
+    pub(crate) fn session(&self, daemon: &Daemon) -> Shell {
         let mut shell = Shell::start(daemon, "shared").unwrap();
         self.asks(&mut shell, FORGE);
         shell
     }
 
     /// Has a session ask for a name.
-    pub(super) fn asks(&self, shell: &mut Shell, name: &str) {
+    pub(crate) fn asks(&self, shell: &mut Shell, name: &str) {
         let ask = self.file("ask.py");
         for kind in ["A", "AAAA"] {
             let line = format!("python3 {} {DNS} {name} {kind} connected", ask.display());
@@ -159,7 +159,7 @@ impl Scene {
     }
 
     /// What comes of a ClientHello of a session.
-    pub(super) fn says(&self, shell: &mut Shell, at: &str, name: &str, way: &str) -> String {
+    pub(crate) fn says(&self, shell: &mut Shell, at: &str, name: &str, way: &str) -> String {
         let client = self.file("client.py");
         let line = format!("python3 {} {at} '{name}' {way}", client.display());
         shell.tell(&line).unwrap();
@@ -168,7 +168,7 @@ impl Scene {
     }
 
     /// The same without the guard.
-    pub(super) fn says_outside(&self, at: &str, name: &str, way: &str) -> String {
+    pub(crate) fn says_outside(&self, at: &str, name: &str, way: &str) -> String {
         let mut command = self.network.dev().command("python3");
         let command = command.arg(self.file("client.py")).args([at, name, way]);
         let output = command.output().unwrap();
@@ -177,7 +177,7 @@ impl Scene {
     }
 
     /// How many connections the server has had any byte of, and how many without.
-    pub(super) fn begun(&self) -> (usize, usize) {
+    pub(crate) fn begun(&self) -> (usize, usize) {
         let log = self.log();
         let begun = log.lines().filter(|line| line.starts_with("begun"));
         let (without, with): (Vec<_>, Vec<_>) = begun.partition(|line| line.ends_with(" 0"));

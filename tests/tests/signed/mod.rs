@@ -4,7 +4,7 @@ mod conditions;
 mod http;
 mod killed;
 mod people;
-mod scene;
+pub(crate) mod scene;
 
 use std::{fs, process::Command};
 

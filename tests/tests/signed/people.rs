@@ -166,7 +166,7 @@ fn nobody_inside_hands_in_or_enrols() {
 }
 
 #[test]
-fn a_courier_carries_and_says_no_and_nothing_else() {
+fn a_courier_carries_looks_and_says_no_and_nothing_else() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network, "");
     let mut shell = scene.shell();
@@ -185,11 +185,8 @@ fn a_courier_carries_and_says_no_and_nothing_else() {
     for args in [
         &["approve", &id][..],
         &["open", "192.0.2.10:443", "--session", shell.session()],
-        &["sessions"],
-        &["holes"],
-        &["close", "--all"],
         &["stop", shell.session()],
-        &["log"],
+        &["status"],
         &["run", "--policy", "asks", "--", "true"],
         &["approver", "invite", "eve"],
     ] {
@@ -209,6 +206,44 @@ fn a_courier_carries_and_says_no_and_nothing_else() {
     let answered = &scene.log("answered")[0];
     assert_eq!(answered["from"]["right"], "courier");
     assert_eq!(answered["by"], format!("{COURIER}, unsigned"));
+}
+
+/// Of whom nobody answers for it sees nothing, and closes nothing.
+#[test]
+fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let shell = scene.shell();
+    let open = ["open", "192.0.2.10", "--ports", "tcp/443", "--session"];
+    let open = || scene.daemon.root(open).args([shell.session()]).run();
+    open().unwrap().success().unwrap();
+    let courier = |args: &[&str]| scene.daemon.user(COURIER, args).run().unwrap();
+    let listed = |what: &str| {
+        let listed = courier(&[what, "--json"]).success().unwrap();
+        listed.stdout.contains(shell.session())
+    };
+    let lists = ["sessions", "holes", "log"];
+    assert_eq!(lists.map(listed), [false; 3]);
+    courier(&["close", "--all"]).success().unwrap();
+    assert_eq!(courier(&["close", "h1"]).code(), Some(2));
+    assert_eq!(
+        courier(&["flows", "--session", shell.session()]).code(),
+        Some(0)
+    );
+    assert_eq!(scene.holes(), ["tcp/443"]);
+    scene.approver("alice", &[]);
+    assert_eq!(lists.map(listed), [true; 3]);
+    let hole = scene.daemon.root(["holes"]).json().unwrap()[0]["id"].clone();
+    courier(&["close", hole.as_str().unwrap()])
+        .success()
+        .unwrap();
+    assert!(scene.holes().is_empty());
+    let closed = &scene.log("hole-close")[0];
+    assert_eq!(closed["by"], format!("{COURIER}, unsigned"));
+    assert_eq!(closed["from"]["right"], "courier");
+    let who = scene.daemon.root(["approver", "remove", "alice"]).run();
+    who.unwrap().success().unwrap();
+    assert_eq!(lists.map(listed), [false; 3]);
 }
 
 #[test]

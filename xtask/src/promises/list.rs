@@ -393,6 +393,22 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["signed::the_audit_log_shows_who_signed_what_without_guardd"]),
     },
     Promise {
+        name: "console",
+        file: "docs/console.md",
+        says: "A yes is signed by a passkey, with a finger, a face or a PIN; a no takes a press.",
+        shown: Here(&[
+            "console::a_question_appears_and_a_signed_answer_opens_its_hole_once",
+            "console::a_no_takes_the_cookie_alone",
+            "console::browser",
+        ]),
+    },
+    Promise {
+        name: "console-look",
+        file: "docs/console.md",
+        says: "It can look, say no and close holes. Each yes takes the passkey again.",
+        shown: Here(&["console::a_question_appears", "console::gates"]),
+    },
+    Promise {
         name: "varlink",
         file: "docs/reference/json.md",
         says: "It describes itself, and systemd's `varlinkctl` can call it:",

@@ -143,6 +143,7 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resu
         timings.stage("build", build::build_tests)?;
         dependencies.keep(false);
     }
+    obtain_browser(timings, selection)?;
     let clients = obtain_clients(timings, selection)?;
     let tools = obtain_tools(timings, selection, env)?;
     let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
@@ -162,6 +163,16 @@ fn obtain_tools(
     }
     let tree = timings.stage("tools", tools::obtain_few)?;
     Ok(vec![(tools::TREE, tree)])
+}
+
+/// Sees to it that a browser is here where the tests want one. Its driver brings it.
+fn obtain_browser(timings: &Timings, selection: &Selection) -> Result<()> {
+    if !selection.has("console")? {
+        return Ok(());
+    }
+    let why = "the console's pages are tested with it";
+    let browser = || lab::obtain(&[("chromedriver", "chromium-driver")], why);
+    timings.stage("a browser", browser)
 }
 
 /// Sees to it that real clients are here where the tests want them.

@@ -182,13 +182,14 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Agent, &["documents"]),
     (Kind::Tools, &["sockets", "tools"]),
 ];
-/// What cannot run in a plain machine: `clients` and `completions` want programs that no machine has, `agents` a bus and a polkit of its own,
-/// and `watch` types keys in time, which
+/// What cannot run in a plain machine: `clients`, `completions` and `console` want programs that no machine has, `agents` a bus and a polkit of
+/// its own, and `watch` types keys in time, which
 /// an emulated one has not. None of them says anything about a kernel.
 const NOT_PLAIN: &[&str] = &[
     "agents",
     "clients",
     "completions",
+    "console",
     "containers",
     "legacy",
     "reboot",

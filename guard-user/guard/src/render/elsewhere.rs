@@ -63,8 +63,12 @@ pub(crate) fn invited(one: &Invited, clock: &Clock) -> Page {
         .commands(format_args!(
             "guard approver present {} --ssh-key ~/.ssh/id_ed25519_sk.pub",
             one.invitation
-        ))
-        .line("Then, with the fingerprint that its owner sees:")
+        ));
+    if !one.links.is_empty() {
+        page.line("Or a passkey, on this page:")
+            .commands(one.links.join("\n"));
+    }
+    page.line("Then, with the fingerprint that its owner sees:")
         .commands(format_args!(
             "sudo guard approver accept {} SHA256:…",
             one.name

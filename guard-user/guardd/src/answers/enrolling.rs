@@ -65,8 +65,12 @@ impl State {
         });
         let invitation = self.answers.invite(about, time)?;
         let clocks = Clocks::read();
+        let origins = self.config.answers.origins.iter();
         Ok(proto::Invited {
             name: who.name.clone(),
+            links: origins
+                .map(|origin| format!("{origin}/enrol/{invitation}"))
+                .collect(),
             invitation,
             expires_at: clocks.calendar(after(guard_sys::clock::now(), time)),
             warnings: warnings.into_iter().collect(),

@@ -203,19 +203,9 @@ fn couriers(config: &Config) -> Vec<u32> {
     known.collect()
 }
 
-/// A name of this machine that tells nobody its machine-id(5).
+/// What this machine is called.
 fn machine_id() -> String {
-    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let kept = match id.trim() {
-        // A question of a machine without one is told apart by its nonce and the boot alone.
-        "" => return "m-unknown".to_owned(),
-        id => hash(&format!("guard machine v1\n{id}")),
-    };
-    let digits: Vec<_> = kept[..10]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("m-{}", digits.concat())
+    guard_signed::machine(&fs::read_to_string("/etc/machine-id").unwrap_or_default())
 }
 
 fn hash(text: &str) -> [u8; 32] {

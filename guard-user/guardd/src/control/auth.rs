@@ -86,7 +86,7 @@ impl Agent {
     }
 }
 
-/// A user that carries questions and signed answers, and says no.
+/// A user that carries questions and signed answers, shows what there is, and says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Courier {
     uid: u32,
@@ -201,7 +201,7 @@ pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> 
 ///
 /// # Errors
 ///
-/// `Refused` for what a courier may not do: all but to carry, and to say no.
+/// `Refused` for what a courier may not do: all but to carry, to look, and to say no.
 pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallError> {
     if caller.place != CallerPlace::Courier {
         return Ok(None);
@@ -211,6 +211,11 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
         | Call::Question { .. }
         | Call::AnswerSigned { .. }
         | Call::Deny { .. }
+        | Call::Close { .. }
+        | Call::Sessions {}
+        | Call::Holes {}
+        | Call::Flows { .. }
+        | Call::Log { .. }
         | Call::Approvers {}
         | Call::Present { .. } => Ok(Some(Courier { uid: caller.uid })),
         _ => Err(only_carries()),
@@ -252,7 +257,7 @@ pub(crate) fn inside() -> CallError {
 fn only_carries() -> CallError {
     CallError::refused(
         "a courier may not do this",
-        "the settings name this user as a courier: it carries questions and signed answers, and says no, and nothing else",
+        "the settings name this user as a courier: it carries questions and signed answers, says no, closes holes, and nothing else",
         "do it as another user; a user of its own is a courier: couriers under [answers]",
     )
 }
@@ -481,12 +486,17 @@ mod tests {
     }
 
     #[test]
-    fn a_courier_carries_and_says_no_and_does_nothing_else() {
+    fn a_courier_carries_looks_and_says_no_and_does_nothing_else() {
         let carries = [
             "Pending",
             "Question",
             "AnswerSigned",
             "Deny",
+            "Close",
+            "Sessions",
+            "Holes",
+            "Flows",
+            "Log",
             "Approvers",
             "Present",
         ];

@@ -11,13 +11,14 @@ use tokio::{net::unix::OwnedWriteHalf, task::spawn_blocking};
 use crate::{
     changes::Change,
     control::{
-        auth::{Approver, Authorised, authorise},
+        auth::{Approver, Authorised, Courier, authorise, courier},
         failure::CallError,
         frames::{FrameError, FrameReader, error_frame, send},
         ids,
         written::Written,
     },
     record::reader::{AuditReader, Batch, Filter},
+    requests::followers::Following,
     shared::Shared,
     state::State,
 };
@@ -26,6 +27,40 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(50);
 /// Interval of checks that the caller may still see what it sees.
 const RECHECK: Duration = Duration::from_secs(5);
+
+/// Whom a stream is for.
+#[derive(Clone, Copy)]
+enum Viewer {
+    Approver(Approver),
+    Courier(Courier),
+}
+
+impl Viewer {
+    /// The users whose sessions it sees; none: all.
+    fn owners(self, state: &State) -> Option<Vec<u32>> {
+        match self {
+            Self::Approver(who) => (!who.is_root()).then(|| vec![who.uid()]),
+            Self::Courier(_) => Some(state.owners_carried()),
+        }
+    }
+
+    fn pending(self, state: &mut State) -> Result<Requests, CallError> {
+        match self {
+            Self::Approver(who) => state.pending(who),
+            Self::Courier(who) => state.pending_to(who),
+        }
+    }
+
+    /// Has connections wait for the answers of whoever looks at this.
+    fn follow(self, state: &State) -> Vec<Following> {
+        let who = match self {
+            Self::Approver(who) => vec![who],
+            Self::Courier(_) => state.carried_for(),
+        };
+        let requests = &state.requests;
+        who.into_iter().map(|who| requests.follow(who)).collect()
+    }
+}
 
 /// Answers a call with a stream, until the peer has gone.
 ///
@@ -39,7 +74,7 @@ pub async fn stream(
     frames: &mut FrameReader<Written>,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    let who = match approver(shared, peer, &call) {
+    let who = match viewer(shared, peer, &call) {
         Ok(who) => who,
         Err(refusal) => return send(write, error_frame(refusal.into())?).await,
     };
@@ -54,7 +89,8 @@ pub async fn stream(
                 let sought = session
                     .clone()
                     .filter(|id| follow && !shared.with(|state| is_live(state, who, id)));
-                let filter = filter(who, session, since);
+                let owners = shared.with(|state| who.owners(state));
+                let filter = filter(owners, session, since);
                 log(shared, filter, (follow, sought), write).await
             }
             _ => pending(shared, peer, &call, who, write).await,
@@ -71,10 +107,13 @@ pub async fn stream(
 }
 
 /// The caller, who is outside.
-fn approver(shared: &Shared, peer: &Peer, call: &Call) -> Result<Approver, CallError> {
+fn viewer(shared: &Shared, peer: &Peer, call: &Call) -> Result<Viewer, CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
+    if let Some(who) = courier(&caller, call)? {
+        return Ok(Viewer::Courier(who));
+    }
     match authorise(&caller, call)? {
-        Authorised::Approver(who) => Ok(who),
+        Authorised::Approver(who) => Ok(Viewer::Approver(who)),
         Authorised::Agent(_) => Err(CallError::refused(
             "this cannot be asked from inside",
             "it is for the person outside",
@@ -88,20 +127,21 @@ async fn pending(
     shared: &Shared,
     peer: &Peer,
     call: &Call,
-    who: Approver,
+    who: Viewer,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    let _following = shared.with(|state| {
-        let following = state.requests.follow(who);
+    let follow = |state: &mut State| {
+        let following = who.follow(state);
         state.apply(Change::Approvers);
         following
-    });
+    };
+    let mut following = shared.with(follow);
     shared.reschedule();
     let mut changes = shared.changes();
     let mut told = None;
     loop {
         changes.mark_unchanged();
-        let now = match shared.with(|state| state.pending(who)) {
+        let now = match shared.with(|state| who.pending(state)) {
             Ok(now) => now,
             Err(refusal) => return send(write, error_frame(refusal.into())?).await,
         };
@@ -113,8 +153,13 @@ async fn pending(
         }
         // A timeout is as good as a change: both are checked.
         let _ = tokio::time::timeout(RECHECK, changes.changed()).await;
-        if let Err(refusal) = approver(shared, peer, call) {
+        if let Err(refusal) = viewer(shared, peer, call) {
             return send(write, error_frame(refusal.into())?).await;
+        }
+        // Whoever was enrolled or removed meanwhile changes for whom a courier carries.
+        if matches!(who, Viewer::Courier(_)) {
+            let now = shared.with(|state| who.follow(state));
+            drop(std::mem::replace(&mut following, now));
         }
     }
 }
@@ -142,10 +187,11 @@ fn gist(requests: &Requests) -> Vec<Gist> {
 }
 
 /// Whether a session is live that the caller answers for.
-fn is_live(state: &State, who: Approver, session: &str) -> bool {
+fn is_live(state: &State, who: Viewer, session: &str) -> bool {
     let id = ids::parse_session(session).ok();
     let live = id.and_then(|id| state.sessions.live(id));
-    live.is_some_and(|live| who.answers_for(live.about.uid))
+    let owners = who.owners(state);
+    live.is_some_and(|live| owners.is_none_or(|owners| owners.contains(&live.about.uid)))
 }
 
 /// Neither the log nor guardd knows of that session.
@@ -211,14 +257,14 @@ async fn log(
 }
 
 /// The records that the caller asks for and may see.
-fn filter(who: Approver, session: Option<String>, since: Option<f64>) -> Filter {
+fn filter(uids: Option<Vec<u32>>, session: Option<String>, since: Option<f64>) -> Filter {
     let since = since
         .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())
         .and_then(|ago| Timestamp::now().checked_sub(ago).ok());
     Filter {
         session,
         since,
-        uid: (!who.is_root()).then_some(who.uid()),
+        uids,
     }
 }
 

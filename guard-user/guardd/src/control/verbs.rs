@@ -124,6 +124,10 @@ fn carried(shared: &Shared, who: Courier, peer: &Peer, call: Call) -> Result<Vec
         Call::Approvers {} => one(&state.approvers(|_| true)),
         Call::Present { invitation, key } => one(&state.present(who.uid(), &invitation, &key)?),
         Call::Deny { id, seconds } => one(&state.deny_by(who, peer, &id, seconds)?),
+        Call::Close { ids, all } => one(&state.close_by(who, peer, &ids, all)?),
+        Call::Sessions {} => one(&state.sessions_carried()),
+        Call::Holes {} => one(&state.holes_carried()?),
+        Call::Flows { session } => one(&state.flows_carried(session.as_deref())?),
         call => {
             let from = couriers::courier(who.uid(), peer);
             one(&state.answer_signed(&from, &couriers::handed_in(call)?)?)
@@ -444,7 +448,8 @@ impl State {
         Ok(counts)
     }
 
-    fn sessions_of(&mut self, who: Approver) -> Sessions {
+    /// The live sessions of those whom the caller answers for.
+    pub fn sessions_of(&mut self, who: Approver) -> Sessions {
         let live = self.sessions.all_live();
         let mine = live.filter(|session| who.answers_for(session.about.uid));
         let mine: Vec<_> = mine.map(|session| session.cgroup.id).collect();
@@ -454,7 +459,12 @@ impl State {
         }
     }
 
-    fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
+    /// Their open holes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
         let mut listed = self.shown_holes(&open);
         listed.extend(self.holes.shown_to(who));

@@ -552,6 +552,12 @@ impl Policies {
         self.resolver.addresses()
     }
 
+    /// Those whose answers to sessions count.
+    #[must_use]
+    pub fn teachers(&self) -> Vec<IpAddr> {
+        self.resolver.teachers()
+    }
+
     /// The search list of this machine's resolvers.
     #[must_use]
     pub fn search_list(&self) -> Vec<String> {

@@ -21,6 +21,8 @@ use tokio::{task::JoinSet, time::timeout};
 const ROUND: Duration = Duration::from_secs(3);
 /// No answer is believed for longer, whatever its TTL.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// Where name servers listen that programs ask (RFC 1035 4.2).
+const PORT: u16 = 53;
 /// Names that are remembered at most, but for those of policies; the one answered longest ago makes room.
 const MAX_NAMES: usize = 10_000;
 /// Addresses of one name at most; the ones that it lost first make room.
@@ -361,6 +363,19 @@ impl NameServers {
         addresses.into_iter().collect()
     }
 
+    /// Those at the port from which questions are redirected, so that their answers teach. At another port of an address than the
+    /// settings say may be anybody.
+    #[must_use]
+    pub fn teachers(&self) -> Vec<IpAddr> {
+        match &self.servers {
+            Some(servers) => {
+                let servers = servers.iter().filter(|server| server.port() == PORT);
+                servers.map(SocketAddr::ip).collect()
+            }
+            None => self.addresses(),
+        }
+    }
+
     /// The domains of the system's search list.
     #[must_use]
     pub fn search_list(&self) -> Vec<String> {
@@ -458,6 +473,16 @@ fn in_words(error: &NetError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_count_from_where_programs_are_sent_only() {
+        let servers = ["192.0.2.53:53", "127.0.0.1:5300", "[2001:db8::53]:53"];
+        let servers = servers.map(|server| server.parse().unwrap());
+        let servers = NameServers::new(Some(servers.to_vec()));
+        assert_eq!(servers.addresses().len(), 3);
+        let teachers = ["192.0.2.53", "2001:db8::53"].map(|at| at.parse::<IpAddr>().unwrap());
+        assert_eq!(servers.teachers(), teachers);
+    }
 
     const FLOOR: Duration = Duration::from_secs(30);
     const GRACE: Duration = Duration::from_secs(300);

@@ -19,8 +19,8 @@ pub struct Filter {
     pub session: Option<String>,
     /// None older than this.
     pub since: Option<Timestamp>,
-    /// Only those of this user's sessions.
-    pub uid: Option<u32>,
+    /// Only those of these users' sessions.
+    pub uids: Option<Vec<u32>>,
 }
 
 impl Filter {
@@ -40,8 +40,12 @@ impl Filter {
             Some(wanted) => record.session.as_ref() == Some(wanted),
             None => true,
         };
-        let is_owner = match self.uid {
-            Some(wanted) => record.common().uid.is(&wanted),
+        let is_owner = match &self.uids {
+            Some(wanted) => record
+                .common()
+                .uid
+                .get()
+                .is_some_and(|uid| wanted.contains(uid)),
             None => true,
         };
         is_session && is_owner && self.since.is_none_or(|since| record.at >= since)
@@ -158,7 +162,7 @@ mod tests {
         audit.write(denied("s2", 1001)).unwrap();
         assert_eq!(sessions(&path, Filter::default()), ["", "s1", "s2"]);
         let mine = Filter {
-            uid: Some(1001),
+            uids: Some(vec![1001]),
             ..Filter::default()
         };
         assert_eq!(sessions(&path, mine), ["s2"]);

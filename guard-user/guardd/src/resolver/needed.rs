@@ -121,7 +121,7 @@ impl State {
         Told {
             policies: policies.collect(),
             sessions: sessions.collect(),
-            servers: self.policies.name_servers(),
+            servers: self.policies.teachers(),
             search: self.policies.search_list(),
         }
     }

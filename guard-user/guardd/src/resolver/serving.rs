@@ -4,12 +4,14 @@
 use std::{
     fs::{self, File},
     io,
+    os::fd::AsFd as _,
 };
 
 use anyhow::{Context as _, Result};
 use guard_common::{NetnsCookie, SessionId};
 use guard_datapath::Datapath;
 use guard_proto::names::{NetworkId, ToResolver};
+use guard_sys::netns;
 
 use super::{
     Resolver,
@@ -29,6 +31,11 @@ pub(super) fn close_questions(kernel: &mut Datapath, network: NetnsCookie) {
     if let Err(error) = kernel.clear_resolver(network) {
         tracing::error!(%error, "questions are redirected to a resolver that is not there");
     }
+}
+
+/// Whether nobody but root is root of a network: any user can make one in a user namespace, and be every server there.
+fn is_roots(network: &File) -> bool {
+    netns::is_of_own_user_namespace(network.as_fd()).unwrap_or(false)
 }
 
 impl State {
@@ -113,6 +120,7 @@ impl Resolver {
             network: id,
             cookie: cookie.0,
             ipv6: made.sockets.len() > 2,
+            is_roots: way.as_ref().is_none_or(is_roots),
         };
         self.say(listen, made.sockets);
         let is_foreign = way.is_some();

@@ -166,6 +166,7 @@ impl Scene {
             network: NetworkId(0),
             cookie: COOKIE.0,
             ipv6: true,
+            is_roots: true,
         };
         obey(listen, sockets, &common, &networks).unwrap();
         let asked = Rc::default();

@@ -1,0 +1,315 @@
+// The console's one script. It shows what is asked as that changes, and has a passkey sign answers.
+// Text of agents is only ever assigned to textContent.
+
+const find = (what, from = document) => from.querySelector(what);
+const page = document.body.dataset.page;
+const title = document.title;
+
+// Bytes and text.
+
+const base64 = (bytes) =>
+  btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const unbase64 = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+const sha256 = async (domain, text) => crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${domain}\n${text}`));
+
+// Times.
+
+function relative(at) {
+  const seconds = Math.round((at - Date.now()) / 1000);
+  const size = Math.abs(seconds);
+  const words =
+    size < 60 ? `${size} s` : size < 3600 ? `${Math.floor(size / 60)} min`
+    : size < 86400 ? `${Math.floor(size / 3600)} h` : `${Math.floor(size / 86400)} d`;
+  return size === 0 ? "now" : seconds > 0 ? `in ${words}` : `${words} ago`;
+}
+
+function tick() {
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const at = Date.parse(time.dateTime);
+    const words = relative(at);
+    if (time.textContent !== words) time.textContent = words;
+    time.title = new Date(at).toLocaleString();
+  }
+}
+
+// What is asked.
+
+const known = new Set([...document.querySelectorAll("#questions > li")].map((li) => li.dataset.id));
+
+function fill(li, line) {
+  li.dataset.id = line.id;
+  find("a", li).href = line.link;
+  for (const name of ["verb", "what", "to", "who"]) find(`.${name}`, li).textContent = line[name];
+  const beware = find(".beware", li);
+  beware.hidden = !line.beware;
+  beware.textContent = line.beware ?? "";
+  find(".asked time", li).dateTime = line.asked_at;
+  const waits = find(".waits", li);
+  waits.hidden = !line.waits_until;
+  if (line.waits_until) find("time", waits).dateTime = line.waits_until;
+}
+
+function list(lines) {
+  const all = find("#questions");
+  const there = new Map([...all.children].map((li) => [li.dataset.id, li]));
+  for (const line of lines) {
+    const li = there.get(line.id) ?? find("#question").content.firstElementChild.cloneNode(true);
+    fill(li, line);
+    if (!there.delete(line.id)) all.append(li);
+    if (!known.has(line.id)) {
+      known.add(line.id);
+      li.classList.add("new");
+      find("#news").textContent = `${line.who} wants ${line.verb} ${line.what}`;
+    }
+  }
+  for (const li of there.values()) li.remove();
+  find("#none").hidden = lines.length > 0;
+}
+
+let isBusy = false;
+
+// A question's own page is asked for anew where it asks something else now, or is over.
+let asked = null;
+
+function look(asking, questions) {
+  const line = questions.find((one) => one.id === asking.dataset.id);
+  const gist = line && JSON.stringify([line.verb, line.what, line.to, line.who, line.beware]);
+  const isSame = gist && (asked === null || asked === gist);
+  asked = gist;
+  if (!isSame && !isBusy) location.reload();
+}
+
+function show({ connected, questions }) {
+  live(connected);
+  if (!connected) return;
+  // What was posted is not posted again.
+  if (page === "away") location.replace(/\/(no|close)$/.test(location.pathname) ? "/" : location.href);
+  const waiting = find("#waiting");
+  waiting.hidden = questions.length === 0;
+  waiting.textContent = questions.length;
+  document.title = questions.length ? `(${questions.length}) ${title}` : title;
+  if (page === "questions") list(questions);
+  const asking = find("#asking");
+  if (asking) look(asking, questions);
+  tick();
+}
+
+function live(isOn) {
+  document.body.dataset.live = isOn ? "on" : "off";
+  find("#live").textContent = isOn ? "" : "not connected";
+  const yes = find("button.yes");
+  if (yes) yes.disabled = !isOn || isBusy || !mayPress;
+}
+
+// A stream ends by itself every twenty seconds, and is asked for anew while somebody looks at the page.
+let source = null;
+let lost = 0;
+
+function follow() {
+  clearTimeout(lost);
+  source?.close();
+  source = null;
+  if (document.visibilityState !== "visible") return;
+  source = new EventSource("/events");
+  source.addEventListener("live", (event) => {
+    clearTimeout(lost);
+    lost = 0;
+    show(JSON.parse(event.data));
+  });
+  source.addEventListener("error", () => {
+    const isOver = source?.readyState === EventSource.CLOSED;
+    if (!lost) lost = setTimeout(() => { live(false); lost = 0; if (isOver) follow(); }, 3000);
+  });
+}
+
+// Answers.
+
+// What a yes opens, as `guard sign` has it.
+function chosen(offer, offers) {
+  const times = offers.filter((one) => one.startsWith("for=")).map((one) => Number(one.slice(4)));
+  const usual = { bytes: null, connections: null, for: times[0] ?? 60, read_only: false, requests: null, scope: "one" };
+  const [name, value] = offer.split(/=(.*)/s);
+  switch (name) {
+    case "for": return { ...usual, for: Number(value) };
+    case "connections": return { ...usual, connections: Number(value) };
+    case "requests": return { ...usual, requests: Number(value) };
+    case "scope": return { ...usual, scope: value };
+    case "path": return { ...usual, scope: "path" };
+    case "read-only": return { ...usual, read_only: true };
+    default: throw new Error("That is not offered.");
+  }
+}
+
+// The answer's bytes: RFC 8785, with the keys in their order.
+async function answer(form) {
+  const text = form.dataset.question;
+  const question = JSON.parse(text);
+  const shown = [...document.querySelectorAll("#shows > li")].map((li) => li.textContent);
+  if (JSON.stringify(shown) !== JSON.stringify(question.shows)) throw new Error("The page shows something else than is asked.");
+  const what = chosen(form.elements.offer.value, question.offers);
+  return JSON.stringify({
+    by: form.elements.by.value,
+    bytes: what.bytes,
+    code: form.elements.code?.value.trim() ?? "",
+    connections: what.connections,
+    for: what.for,
+    machine: question.machine,
+    question: base64(await sha256("guard question v1", text)),
+    read_only: what.read_only,
+    requests: what.requests,
+    scope: what.scope,
+    v: 1,
+    verdict: "yes",
+  });
+}
+
+async function assertion(challenge, keys) {
+  const got = await navigator.credentials.get({
+    publicKey: {
+      challenge,
+      rpId: location.hostname,
+      allowCredentials: keys.map((id) => ({ type: "public-key", id: unbase64(id) })),
+      userVerification: "required",
+      timeout: 60000,
+    },
+  });
+  return {
+    key: base64(got.rawId),
+    signature: base64(got.response.signature),
+    authenticator_data: base64(got.response.authenticatorData),
+    client_data: base64(got.response.clientDataJSON),
+  };
+}
+
+async function post(place, value) {
+  const reply = await fetch(place, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(value),
+  });
+  const said = await reply.json().catch(() => ({ error: `The console answered ${reply.status}.` }));
+  if (!reply.ok) throw new Error([said.error, said.fix].filter(Boolean).join("\n"));
+  return said;
+}
+
+// What went wrong, in words: browsers say little of a passkey that was not used.
+const words = (error) =>
+  error.name === "NotAllowedError" ? "Nothing was signed: the passkey was not used."
+  : error.name === "InvalidStateError" ? "This device has a passkey for it already."
+  : error.message;
+
+async function sign(form) {
+  const said = find("#said");
+  const yes = find("button.yes");
+  isBusy = true;
+  yes.disabled = true;
+  said.textContent = "";
+  try {
+    const bytes = await answer(form);
+    const keys = form.elements.by.selectedOptions[0].dataset.keys.split(" ");
+    const signed = await assertion(await sha256("guard answer v1", bytes), keys);
+    const taken = await post(form.action, { answer: bytes, ...signed });
+    if (taken.answer === "part") {
+      said.textContent = `${taken.approvals} of ${taken.wanted} have said yes: somebody else has to, too.`;
+    } else {
+      location.reload();
+    }
+  } catch (error) {
+    said.textContent = words(error);
+  } finally {
+    isBusy = false;
+    yes.disabled = false;
+  }
+}
+
+// A press that was meant for something else, in the moment when the page appears, signs nothing.
+let mayPress = false;
+setTimeout(() => {
+  mayPress = true;
+  const yes = find("button.yes");
+  if (yes) yes.disabled = document.body.dataset.live === "off";
+}, 300);
+
+const people = find("#yes select");
+const own = [...(people?.options ?? [])].find((one) => one.value === localStorage.getItem("by"));
+if (own) own.selected = true;
+
+find("#yes")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  sign(event.target);
+});
+
+// What a form asks for comes; the page is not loaded anew before that.
+find("form.no")?.addEventListener("submit", () => { isBusy = true; });
+
+// Enrolling, and logging in.
+
+function button(box, work) {
+  const press = find("button", box);
+  const said = find(".said", box);
+  press.disabled = false;
+  if (!window.isSecureContext || !navigator.credentials) {
+    press.disabled = true;
+    said.textContent = "This browser has no passkeys here: they take https, or localhost.";
+  }
+  press.addEventListener("click", async () => {
+    press.disabled = true;
+    said.textContent = "";
+    try {
+      await work();
+    } catch (error) {
+      said.textContent = words(error);
+      press.disabled = false;
+    }
+  });
+}
+
+async function enrol(box) {
+  const made = await navigator.credentials.create({
+    publicKey: {
+      rp: { id: location.hostname, name: "guard" },
+      user: { id: crypto.getRandomValues(new Uint8Array(16)), name: `guard on ${location.hostname}`, displayName: "guard" },
+      challenge: crypto.getRandomValues(new Uint8Array(32)),
+      pubKeyCredParams: [{ type: "public-key", alg: -7 }, { type: "public-key", alg: -8 }],
+      authenticatorSelection: { residentKey: "preferred", userVerification: "required" },
+      attestation: "none",
+    },
+  });
+  const presented = await post("/enrol", {
+    invitation: box.dataset.invitation,
+    id: base64(made.rawId),
+    public_key: base64(made.response.getPublicKey()),
+  });
+  find("#accept").textContent = `sudo guard approver accept ${presented.name} ${presented.fingerprint}`;
+  find("#presented").hidden = false;
+  box.hidden = true;
+}
+
+async function login(box) {
+  const nonce = box.dataset.nonce;
+  const signed = await assertion(await sha256("guard login v1", nonce), box.dataset.keys.split(" "));
+  const { name } = await post("/login/passkey", { nonce, ...signed });
+  localStorage.setItem("by", name);
+  location.assign("/");
+}
+
+const enrolment = find("#enrol");
+if (enrolment) button(enrolment, () => enrol(enrolment));
+const entry = find("#login");
+if (entry) button(entry, () => login(entry));
+
+// The lists, which are short: all of the page anew, unless somebody reads or works in it.
+function again() {
+  const isUsed = document.activeElement !== document.body || find("details[open]") || !getSelection().isCollapsed;
+  if (document.visibilityState === "visible" && !isUsed) location.reload();
+}
+
+if (["sessions", "holes", "flows", "log"].includes(page)) setInterval(again, 10000);
+setInterval(tick, 1000);
+tick();
+if (find("#live")) {
+  document.addEventListener("visibilitychange", follow);
+  // A page that comes back from the browser's memory is an old one.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  follow();
+}

@@ -1,0 +1,167 @@
+//! Talks to guardd, as any courier does.
+
+use std::{io, marker::PhantomData, path::PathBuf, time::Duration};
+
+use guard_proto::{
+    Call, ErrorName, Failure, INTERFACE,
+    varlink::{self, Reply},
+};
+use guard_sys::pidfd::Credentials;
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixStream,
+    time::timeout,
+};
+
+/// An answer is at most this long.
+const LONGEST: u64 = 16 * 1024 * 1024;
+/// How long guardd may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where guardd listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Guardd {
+    socket: PathBuf,
+}
+
+/// Why guardd did not do something.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// Its kind; none: guardd was not reached.
+    pub(crate) name: Option<ErrorName>,
+    pub(crate) failure: Failure,
+}
+
+impl Guardd {
+    pub(crate) fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Makes a call that has one answer.
+    ///
+    /// # Errors
+    ///
+    /// guardd's, or that it was not reached.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Refusal> {
+        let answer = async { self.begin(call, false).await?.next().await };
+        let answer = timeout(PATIENCE, answer).await;
+        answer
+            .unwrap_or_else(|_| Err(self.away("it takes too long to answer")))?
+            .ok_or_else(|| self.away("it ended without an answer"))
+    }
+
+    /// Makes a call that has several.
+    ///
+    /// # Errors
+    ///
+    /// That guardd was not reached.
+    pub(crate) async fn stream<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+    ) -> Result<Answers<T>, Refusal> {
+        let begun = timeout(PATIENCE, self.begin(call, true)).await;
+        begun.unwrap_or_else(|_| Err(self.away("it takes too long to answer")))
+    }
+
+    async fn begin<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        more: bool,
+    ) -> Result<Answers<T>, Refusal> {
+        let broken = |error: io::Error| self.away(&error.to_string());
+        let mut stream = UnixStream::connect(&self.socket).await.map_err(broken)?;
+        let peer = Credentials::of(&stream).map_err(broken)?;
+        if !peer.uid.is_root() {
+            return Err(self.away("another user than root listens there"));
+        }
+        let frame = varlink::call(call, more).map_err(|error| self.away(&error.to_string()))?;
+        stream.write_all(&frame).await.map_err(broken)?;
+        Ok(Answers {
+            guardd: self.clone(),
+            stream: BufReader::new(stream),
+            is_over: false,
+            of: PhantomData,
+        })
+    }
+
+    /// That guardd was not reached.
+    fn away(&self, why: &str) -> Refusal {
+        Refusal {
+            name: None,
+            failure: Failure {
+                what: "guardd does not answer".to_owned(),
+                why: format!("{}: {why}", self.socket.display()),
+                fix: "systemctl status guardd. What it has judged stands meanwhile".to_owned(),
+            },
+        }
+    }
+}
+
+/// The answers to one call.
+#[derive(Debug)]
+pub(crate) struct Answers<T> {
+    guardd: Guardd,
+    stream: BufReader<UnixStream>,
+    is_over: bool,
+    of: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> Answers<T> {
+    /// The next one; none: that was the last.
+    ///
+    /// # Errors
+    ///
+    /// guardd's, or that it has ended in between.
+    pub(crate) async fn next(&mut self) -> Result<Option<T>, Refusal> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let mut frame = Vec::new();
+        let read = (&mut self.stream)
+            .take(LONGEST)
+            .read_until(0, &mut frame)
+            .await;
+        read.map_err(|error| self.guardd.away(&error.to_string()))?;
+        if frame.pop() != Some(0) {
+            return Err(self.guardd.away("it ended in the middle of an answer"));
+        }
+        let answer: Reply =
+            serde_json::from_slice(&frame).map_err(|error| self.guardd.away(&error.to_string()))?;
+        if let Some(name) = answer.error {
+            return Err(refusal(&name, answer.parameters));
+        }
+        self.is_over = !answer.continues;
+        // The last answer of a stream may only say that.
+        if self.is_over
+            && answer
+                .parameters
+                .as_object()
+                .is_some_and(serde_json::Map::is_empty)
+        {
+            return Ok(None);
+        }
+        let read = serde_json::from_value(answer.parameters);
+        read.map(Some)
+            .map_err(|error| self.guardd.away(&error.to_string()))
+    }
+}
+
+/// guardd's own word.
+fn refusal(name: &str, parameters: serde_json::Value) -> Refusal {
+    use ErrorName::{Failed, Invalid, No, NotFound, Refused};
+    let said = name
+        .strip_prefix(INTERFACE)
+        .and_then(|name| name.strip_prefix('.'));
+    let mut names = [Refused, NotFound, Invalid, No, Failed].into_iter();
+    let known = names.find(|known| said == Some(known.as_str()));
+    let failure = serde_json::from_value(parameters).unwrap_or_else(|_| Failure {
+        what: "guardd could not do that".to_owned(),
+        why: format!("it answered {name}"),
+        fix: "install guardd and guard-console of one version".to_owned(),
+    });
+    Refusal {
+        name: Some(known.unwrap_or(Failed)),
+        failure,
+    }
+}

@@ -1,0 +1,142 @@
+//! What is asked now, for every page that is looked at.
+//!
+//! One call to guardd follows the questions for as long as somebody looks, and no longer: guardd holds connections while a
+//! courier follows, and there is no use in that while nobody would see them.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use guard_proto::{Call, Request, Requests};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use crate::client::{Guardd, Refusal};
+
+/// How long guardd is followed after the last page has gone: one that only comes anew is back sooner.
+const LINGER: Duration = Duration::from_secs(3);
+/// How long to wait before guardd is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    /// Whether guardd tells it.
+    pub(crate) is_connected: bool,
+    /// Oldest first.
+    pub(crate) requests: Rc<Vec<Request>>,
+}
+
+/// Keeps it.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    live: watch::Sender<Live>,
+    looking: Cell<usize>,
+    changed: Notify,
+}
+
+impl Hub {
+    /// Follows guardd as soon as somebody looks.
+    pub(crate) fn begin(guardd: Guardd) -> Rc<Self> {
+        let hub = Rc::new(Self {
+            live: watch::channel(Live::default()).0,
+            looking: Cell::new(0),
+            changed: Notify::new(),
+        });
+        let following = Rc::clone(&hub);
+        tokio::task::spawn_local(async move { following.run(&guardd).await });
+        hub
+    }
+
+    /// How many look.
+    pub(crate) fn looking(&self) -> usize {
+        self.looking.get()
+    }
+
+    /// Somebody looks, until this is dropped.
+    pub(crate) fn look(self: &Rc<Self>) -> Looking {
+        self.looking.set(self.looking.get() + 1);
+        self.changed.notify_one();
+        Looking {
+            hub: Rc::clone(self),
+            live: self.live.subscribe(),
+        }
+    }
+
+    async fn run(&self, guardd: &Guardd) {
+        loop {
+            if self.looking.get() == 0 {
+                self.changed.notified().await;
+                continue;
+            }
+            tokio::select! {
+                ended = self.follow(guardd) => {
+                    if let Err(refusal) = ended {
+                        tracing::debug!(why = refusal.failure.why, "guardd is away");
+                    }
+                    self.tell(false, Rc::default());
+                    sleep(PAUSE).await;
+                }
+                () = self.nobody_looks() => self.tell(false, Rc::default()),
+            }
+        }
+    }
+
+    async fn follow(&self, guardd: &Guardd) -> Result<(), Refusal> {
+        let mut answers = guardd.stream::<Requests>(&Call::Pending {}).await?;
+        while let Some(asked) = answers.next().await? {
+            self.tell(true, Rc::new(asked.requests));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, is_connected: bool, requests: Rc<Vec<Request>>) {
+        self.live.send_if_modified(|live| {
+            // Nothing is told twice of a guardd that is away.
+            let is_news = is_connected || live.is_connected;
+            *live = Live {
+                is_connected,
+                requests,
+            };
+            is_news
+        });
+    }
+
+    /// Until nobody has looked for a while.
+    async fn nobody_looks(&self) {
+        loop {
+            let is_left = self.looking.get() == 0;
+            match timeout(LINGER, self.changed.notified()).await {
+                Err(_) if is_left && self.looking.get() == 0 => return,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Somebody who looks.
+#[derive(Debug)]
+pub(crate) struct Looking {
+    hub: Rc<Hub>,
+    live: watch::Receiver<Live>,
+}
+
+impl Looking {
+    /// What is asked now.
+    pub(crate) fn now(&mut self) -> Live {
+        self.live.borrow_and_update().clone()
+    }
+
+    /// Until that changes.
+    pub(crate) async fn change(&mut self) {
+        // The hub lives for as long as this does.
+        let _ = self.live.changed().await;
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.hub.looking.set(self.hub.looking.get() - 1);
+        self.hub.changed.notify_one();
+    }
+}

@@ -1,0 +1,85 @@
+//! `guard-console`: pages on which people see what sessions ask, and answer.
+//!
+//! It is a courier: a user without rights who carries guardd's questions to a browser, and signed answers back. guardd checks
+//! each signature itself, so that whoever takes the console over can hide a question or delay a yes, and cannot make one of what
+//! a session has not asked. A session cookie lets one look, say no and close holes; a yes takes a passkey each time.
+//!
+//! A request passes `gate.rs` first (host, origin, size), then `routes.rs`. What an agent wrote is put into pages by maud's
+//! escaping alone (`pages/`), and the one script writes it as text.
+
+mod client;
+mod events;
+mod files;
+mod gate;
+mod hub;
+mod listen;
+mod login;
+mod pages;
+mod reply;
+mod routes;
+mod serve;
+mod settings;
+mod trail;
+
+use std::{path::PathBuf, rc::Rc};
+
+use anyhow::{Context as _, Result};
+
+pub use files::Files;
+pub use settings::{Origin, Settings};
+
+/// All that a request needs.
+struct Console {
+    settings: Settings,
+    guardd: client::Guardd,
+    files: Files,
+    hub: Rc<hub::Hub>,
+    trail: trail::Trail,
+    logins: login::Challenges,
+    assets: pages::Assets,
+}
+
+/// Serves until it is told to end.
+///
+/// # Errors
+///
+/// That it cannot listen, or keep what it has to.
+pub fn run(settings: Settings) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot begin")?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        let files = Files::open(&settings.state_dir)?;
+        let listeners = listen::listen(&settings.listen).await?;
+        let guardd = client::Guardd::at(settings.socket.clone());
+        let console = Rc::new(Console {
+            guardd: guardd.clone(),
+            files,
+            hub: hub::Hub::begin(guardd.clone()),
+            trail: trail::Trail::new(guardd),
+            logins: login::Challenges::default(),
+            assets: pages::Assets::new(),
+            settings,
+        });
+        tracing::info!(origin = %console.settings.origin, "serves; for a link: guard-console login");
+        // Nobody may have asked for it.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        serve::serve(console, listeners).await
+    })
+}
+
+/// A link that logs in once, for whoever may write where the console keeps such.
+///
+/// # Errors
+///
+/// That the caller is another user than the console, or nothing can be kept.
+pub fn login_link(settings: &Settings) -> Result<String> {
+    let files = Files::of_the_console(&settings.state_dir)?;
+    let token = files.new_login().with_context(|| {
+        let dir: PathBuf = settings.state_dir.join("logins");
+        format!("cannot keep a link in {}", dir.display())
+    })?;
+    Ok(format!("{}/login/{token}", settings.origin))
+}

@@ -1,0 +1,160 @@
+//! The audit log's last day.
+
+use guard_proto::{Flow, LogKind, LogRecord};
+use jiff::Timestamp;
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+
+use super::{Frame, chart, moment, none, place, seen};
+use crate::trail::{Day, Hour};
+
+/// Records on the page.
+const MOST: usize = 200;
+
+/// The page.
+pub(crate) fn page(frame: &Frame<'_>, day: &Day, flows: &[Flow], session: Option<&str>) -> Markup {
+    let is_meant =
+        |record: &&LogRecord| session.is_none_or(|id| record.session.as_deref() == Some(id));
+    let records: Vec<_> = day.records.iter().filter(is_meant).take(MOST).collect();
+    let all = day.records.iter().filter(is_meant).count() + day.left_out;
+    let content = html! {
+        h1 { "Log" @if let Some(session) = session { span.of { (seen(session)) } } }
+        @if session.is_none() { (chart::chart(&with_flows(day, flows), Timestamp::now())) }
+        @else { p { a href="/log" { "All sessions" } } }
+        @if records.is_empty() {
+            (none("Nothing has happened.", "Here is what sessions of the last day were refused, asked, and were answered."))
+        } @else {
+            ol.trail { @for record in &records { (entry(record)) } }
+            @if all > records.len() {
+                p.more { (all - records.len()) " more of the last day: " code { "guard log --since 1d" } }
+            }
+        }
+    };
+    frame.page("Log", "log", &content)
+}
+
+/// The hours, with what was first reached in each.
+fn with_flows(day: &Day, flows: &[Flow]) -> [Hour; crate::trail::HOURS] {
+    let now = Timestamp::now();
+    let mut counted = Day {
+        hours: day.hours,
+        ..Day::default()
+    };
+    for flow in flows {
+        if let Some(hour) = counted.hour(flow.first_at, now) {
+            hour.reached += 1;
+        }
+    }
+    counted.hours
+}
+
+/// One record.
+pub(crate) fn entry(record: &LogRecord) -> Markup {
+    let (kind, words) = words(record);
+    html! {
+        li class=(kind) {
+            span.at { (moment(record.at)) }
+            span.kind { (words) }
+            span.of {
+                @if let Some(session) = &record.session {
+                    a href={ "/log?session=" (escaped(session)) } { (seen(session)) }
+                }
+            }
+            span.text { (seen(&text(&record.fields))) }
+        }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// A class for its colour, and the kind in words.
+fn words(record: &LogRecord) -> (&'static str, &'static str) {
+    let says = |key: &str, value: &str| record.fields.get(key).is_some_and(|said| said == value);
+    match record.kind {
+        LogKind::SessionStart => ("plain", "session starts"),
+        LogKind::SessionEnd => ("plain", "session ends"),
+        LogKind::Denied => ("stopped", "stopped"),
+        LogKind::Held => ("asked", "waits"),
+        LogKind::Request => ("asked", "asks"),
+        LogKind::Answered if says("answer", "yes") => ("good", "yes"),
+        LogKind::Answered => ("stopped", "no"),
+        LogKind::AnsweredInPart => ("good", "yes of one"),
+        LogKind::AnswerRefused => ("stopped", "answer refused"),
+        LogKind::ApproverAdded => ("good", "key added"),
+        LogKind::ApproverRemoved => ("plain", "key removed"),
+        LogKind::HoleOpen => ("good", "hole opened"),
+        LogKind::HoleClose => ("plain", "hole closed"),
+        LogKind::PolicyLoad
+            if record
+                .fields
+                .get("error")
+                .is_some_and(|error| !error.is_null()) =>
+        {
+            ("stopped", "policy refused")
+        }
+        LogKind::PolicyLoad => ("plain", "policy loaded"),
+        LogKind::Http if says("outcome", "passed") => ("good", "http passed"),
+        LogKind::Http => ("stopped", "http"),
+        LogKind::DaemonStart => ("plain", "guardd starts"),
+        LogKind::DaemonStop => ("plain", "guardd stops"),
+    }
+}
+
+/// What it is about, in a line.
+fn text(fields: &Map<String, Value>) -> String {
+    let word = |from: &Map<String, Value>, key: &str| match from.get(key)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let labelled = |label: &str, key: &str| word(fields, key).map(|text| format!("{label} {text}"));
+    let http = fields
+        .get("http")
+        .and_then(Value::as_object)
+        .unwrap_or(fields);
+    let request = match (word(http, "method"), word(http, "path")) {
+        (Some(method), Some(path)) => Some(format!("{method} {path}")),
+        (method, path) => method.or(path),
+    };
+    let command = fields
+        .get("command")
+        .and_then(Value::as_array)
+        .map(|words| {
+            let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+            words.join(" ")
+        });
+    let parts = [
+        word(fields, "request").or_else(|| word(fields, "hole")),
+        request,
+        destination(fields),
+        word(fields, "comm"),
+        command.filter(|command| !command.is_empty()),
+        labelled("by rule", "rule"),
+        labelled("by", "by"),
+        labelled("policy", "policy"),
+        word(fields, "why"),
+        word(fields, "reason"),
+        word(fields, "approver"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    parts.join(" · ")
+}
+
+fn destination(fields: &Map<String, Value>) -> Option<String> {
+    match fields.get("destination")? {
+        Value::String(prefix) => Some(prefix.clone()),
+        Value::Object(to) => {
+            let word = |key: &str| to.get(key).and_then(Value::as_str);
+            let port = to.get("port").and_then(Value::as_u64);
+            let port = port.and_then(|port| u16::try_from(port).ok());
+            let address = place(word("address")?, port);
+            Some(match word("host") {
+                Some(host) => format!("{host} ({address})"),
+                None => address,
+            })
+        }
+        _ => None,
+    }
+}

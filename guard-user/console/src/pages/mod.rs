@@ -1,0 +1,223 @@
+//! The pages. What comes from guardd, and so from agents, is written by maud, which escapes it, and has been through
+//! [`seen`] before: nothing in it hides, or reorders a line.
+
+pub(crate) mod chart;
+pub(crate) mod lists;
+pub(crate) mod log;
+pub(crate) mod login;
+pub(crate) mod question;
+pub(crate) mod questions;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use guard_policy::format_duration;
+use guard_proto::ErrorName;
+use guard_signed::visible::visible;
+use http::StatusCode;
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+use ring::digest::{SHA256, digest};
+
+use crate::{
+    client::Refusal,
+    reply::{self, Reply},
+};
+
+/// Characters of a text in a list, and of one alone.
+const SHORT: usize = 200;
+const LONG: usize = 4096;
+
+const STYLE: &[u8] = include_bytes!("../../assets/console.css");
+const SCRIPT: &[u8] = include_bytes!("../../assets/console.js");
+const ICON: &[u8] = include_bytes!("../../assets/icon.svg");
+
+/// The style, the script and the icon, under names that have their hashes.
+#[derive(Debug)]
+pub(crate) struct Assets {
+    style: String,
+    script: String,
+    icon: String,
+}
+
+impl Assets {
+    pub(crate) fn new() -> Self {
+        let named = |name: &str, bytes: &[u8], kind: &str| {
+            let hash = HEXLOWER.encode(&digest(&SHA256, bytes).as_ref()[..8]);
+            format!("{name}.{hash}.{kind}")
+        };
+        Self {
+            style: named("console", STYLE, "css"),
+            script: named("console", SCRIPT, "js"),
+            icon: named("icon", ICON, "svg"),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Reply> {
+        match name {
+            name if name == self.style => Some(reply::asset("text/css; charset=utf-8", STYLE)),
+            name if name == self.script => {
+                Some(reply::asset("text/javascript; charset=utf-8", SCRIPT))
+            }
+            name if name == self.icon => Some(reply::asset("image/svg+xml", ICON)),
+            _ => None,
+        }
+    }
+}
+
+/// One of the console's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tab {
+    Questions,
+    Sessions,
+    Holes,
+    Flows,
+    Log,
+    Approvers,
+}
+
+impl Tab {
+    const ALL: [(Self, &'static str, &'static str); 6] = [
+        (Self::Questions, "/", "Questions"),
+        (Self::Sessions, "/sessions", "Sessions"),
+        (Self::Holes, "/holes", "Holes"),
+        (Self::Flows, "/flows", "Flows"),
+        (Self::Log, "/log", "Log"),
+        (Self::Approvers, "/approvers", "Keys"),
+    ];
+}
+
+/// What all pages have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) assets: &'a Assets,
+    /// The page; none: whoever sees it has no session.
+    pub(crate) tab: Option<Tab>,
+}
+
+impl Frame<'_> {
+    /// A page. `kind` is for the script and the style.
+    pub(crate) fn page(&self, title: &str, kind: &str, content: &Markup) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover";
+                    meta name="color-scheme" content="light dark";
+                    meta name="robots" content="noindex";
+                    title { (title) " · guard" }
+                    link rel="icon" type="image/svg+xml" href={ "/assets/" (self.assets.icon) };
+                    link rel="stylesheet" href={ "/assets/" (self.assets.style) };
+                    script type="module" src={ "/assets/" (self.assets.script) } {}
+                }
+                body class=(kind) data-page=(kind) {
+                    a.skip href="#main" { "Skip to the content" }
+                    @if let Some(tab) = self.tab { (bar(tab)) }
+                    main id="main" tabindex="-1" { (content) }
+                }
+            }
+        }
+    }
+}
+
+fn bar(now: Tab) -> Markup {
+    html! {
+        header.bar {
+            a.name href="/" { span.mark aria-hidden="true" {} "guard" }
+            nav aria-label="Pages" {
+                @for (tab, place, name) in Tab::ALL {
+                    a href=(place) aria-current=[(tab == now).then_some("page")] {
+                        (name)
+                        @if tab == Tab::Questions { span.count id="waiting" hidden {} }
+                    }
+                }
+            }
+            span.live id="live" role="status" {}
+            form method="post" action="/logout" { button.quiet type="submit" { "Log out" } }
+        }
+    }
+}
+
+/// Text of somebody's, with what cannot be seen written out.
+pub(crate) fn seen(text: &str) -> String {
+    visible(text, SHORT)
+}
+
+/// The same of what is shown alone, and may be longer.
+pub(crate) fn seen_long(text: &str) -> String {
+    visible(text, LONG)
+}
+
+/// How long ago, or how soon; the script keeps it true.
+pub(crate) fn moment(at: Timestamp) -> Markup {
+    html! { time datetime=(at.to_string()) title=(at.strftime("%F %T UTC")) { (relative(at)) } }
+}
+
+fn relative(at: Timestamp) -> String {
+    let seconds = at.duration_since(Timestamp::now()).as_secs();
+    let lasting = |seconds: u64| match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86400),
+    };
+    match seconds {
+        0 => "now".to_owned(),
+        1.. => format!("in {}", lasting(seconds.unsigned_abs())),
+        ..0 => format!("{} ago", lasting(seconds.unsigned_abs())),
+    }
+}
+
+/// "15m"
+pub(crate) fn lasting(seconds: f64) -> String {
+    let time = Duration::try_from_secs_f64(seconds.round()).unwrap_or_default();
+    format_duration(time)
+}
+
+/// An address with its port.
+pub(crate) fn place(address: &str, port: Option<u16>) -> String {
+    match (port, address.contains(':')) {
+        (Some(port), true) => format!("[{address}]:{port}"),
+        (Some(port), false) => format!("{address}:{port}"),
+        (None, _) => address.to_owned(),
+    }
+}
+
+/// guardd's no, or that it is away.
+pub(crate) fn refused(frame: &Frame<'_>, refusal: &Refusal) -> Markup {
+    let failure = &refusal.failure;
+    let content = html! {
+        h1 { (seen(&failure.what)) }
+        div.note.bad role="alert" {
+            p { (seen_long(&failure.why)) }
+            @if !failure.fix.is_empty() { pre { (seen_long(&failure.fix)) } }
+        }
+        p { a href="" { "Try again" } }
+    };
+    // The script asks for a page anew once guardd is back.
+    let kind = match refusal.name {
+        Some(_) => "refused",
+        None => "away",
+    };
+    frame.page("Not done", kind, &content)
+}
+
+/// The status of a no.
+pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
+    match refusal.name {
+        None => StatusCode::SERVICE_UNAVAILABLE,
+        Some(ErrorName::Refused) => StatusCode::FORBIDDEN,
+        Some(ErrorName::NotFound) => StatusCode::NOT_FOUND,
+        Some(ErrorName::Invalid) => StatusCode::BAD_REQUEST,
+        Some(ErrorName::No) => StatusCode::CONFLICT,
+        Some(ErrorName::Failed) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// That there is none.
+pub(crate) fn none(what: &str, more: &str) -> Markup {
+    html! { div.empty { p.what { (what) } p { (more) } } }
+}

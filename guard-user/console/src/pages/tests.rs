@@ -1,0 +1,373 @@
+//! Whatever an agent writes stays text: a page with it has the same tags and the same attributes as one without.
+
+use guard_proto::{
+    ApproverShown, Asked, Burst, Endpoint, Failure, Flow, Flows, Hole, HttpHole, HttpRequest,
+    KeyShown, LogRecord, Request, Session, Through,
+};
+use guard_signed::{Document as _, Question};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Assets, Frame, Tab, lists, log, login, question, questions};
+use crate::trail::Day;
+
+/// The tags of a page with the names of their attributes, and values left out; `Err` where it is not as maud writes pages.
+fn skeleton(page: &str) -> Result<Vec<String>, String> {
+    let mut tags = Vec::new();
+    let mut rest = page;
+    while let Some((text, tag)) = rest.split_once('<') {
+        if text.contains('>') {
+            return Err(format!("> in {text:?}"));
+        }
+        let mut shown = String::new();
+        let (mut in_value, mut end) = (false, None);
+        for (at, c) in tag.char_indices() {
+            match (c, in_value) {
+                ('"', _) => in_value = !in_value,
+                ('>', false) => {
+                    end = Some(at);
+                    break;
+                }
+                ('<', _) => return Err(format!("< in a tag: {tag:.80}")),
+                (_, true) => {}
+                (c, false) => shown.push(c),
+            }
+        }
+        tags.push(shown);
+        rest = &tag[end.ok_or("a tag without an end")? + 1..];
+    }
+    Ok(tags)
+}
+
+/// A request all of whose texts are `text`.
+fn request(text: &str, is_http: bool) -> Request {
+    let t = || text.to_owned();
+    let now = Timestamp::UNIX_EPOCH;
+    Request {
+        id: "r1".to_owned(),
+        session: t(),
+        policy: t(),
+        user: t(),
+        pid: Some(1),
+        comm: Some(t()),
+        exe: Some(t()),
+        command: vec![t(), t()],
+        destination: Endpoint {
+            address: t(),
+            port: Some(1),
+            protocol: t(),
+            host: Some(t()),
+        },
+        rule: Some(t()),
+        reason: Some(t()),
+        verdict: t(),
+        chain: vec![],
+        held: true,
+        asked_at: now,
+        last_at: now,
+        waits_until: Some(now),
+        count: 2,
+        programs: vec![t()],
+        warnings: vec![t()],
+        http: is_http.then(|| HttpRequest {
+            method: t(),
+            scheme: t(),
+            path: t(),
+            host: Some(t()),
+            bytes: Some(1),
+            body_preview: Some(format!("x{text}")),
+            body_form: Some(t()),
+            headers: vec![t()],
+            kind: t(),
+            warnings: vec![t()],
+            digest: Some(t()),
+        }),
+        question: None,
+        named: None,
+        note: Some(t()),
+        burst: (!is_http).then(|| Burst {
+            prefix: t(),
+            addresses: vec![t()],
+            count: 3,
+        }),
+        offers: vec![],
+        through: Some(Through {
+            address: t(),
+            port: 1,
+            pid: Some(1),
+            comm: Some(t()),
+            command: vec![t()],
+        }),
+        code: None,
+    }
+}
+
+fn asked(text: &str) -> Asked {
+    let question = Question {
+        asked_at: 1,
+        boot: text.to_owned(),
+        code_by: Some(text.to_owned()),
+        expires_at: 2,
+        kind: "http".to_owned(),
+        machine: "m".to_owned(),
+        nonce: "n".to_owned(),
+        offers: vec![
+            "for=900".to_owned(),
+            "requests=1".to_owned(),
+            format!("path={text}"),
+        ],
+        policy: text.to_owned(),
+        request: "r1".to_owned(),
+        rule: Some(text.to_owned()),
+        session: text.to_owned(),
+        shown_whole: true,
+        shows: vec![text.to_owned()],
+        user: text.to_owned(),
+        v: 1,
+    };
+    let bytes = question.to_bytes().unwrap();
+    Asked {
+        request: "r1".to_owned(),
+        hash: Question::hash(&bytes),
+        question: String::from_utf8(bytes).unwrap(),
+    }
+}
+
+fn approver(text: &str) -> ApproverShown {
+    ApproverShown {
+        name: text.to_owned(),
+        answers_for: vec![text.to_owned()],
+        policies: vec![text.to_owned()],
+        max_for: Some(60.0),
+        keys: vec![KeyShown {
+            id: text.to_owned(),
+            kind: "passkey".to_owned(),
+            fingerprint: text.to_owned(),
+            fido: false,
+            public_key: text.to_owned(),
+        }],
+    }
+}
+
+/// All pages, with that text wherever there may be any.
+fn pages(text: &str) -> Vec<String> {
+    let t = || text.to_owned();
+    let (assets, now) = (Assets::new(), Timestamp::UNIX_EPOCH);
+    let frame = Frame {
+        assets: &assets,
+        tab: Some(Tab::Questions),
+    };
+    let (asked, people) = (asked(text), [approver(text)]);
+    let failure = Failure {
+        what: t(),
+        why: t(),
+        fix: t(),
+    };
+    let asking = |request, asked| question::Asking {
+        request,
+        asked,
+        approvers: &people,
+        machine: "m",
+    };
+    let [http, connection] = [true, false].map(|is_http| request(text, is_http));
+    let session = Session {
+        id: t(),
+        name: t(),
+        policy: t(),
+        user: t(),
+        uid: 1,
+        cgroup: t().into(),
+        pid: None,
+        command: vec![t()],
+        started_at: now,
+        command_ended_at: Some(now),
+        left: vec![],
+        parent: Some(t()),
+        observed: true,
+    };
+    let hole = Hole {
+        id: t(),
+        session: t(),
+        destination: t(),
+        ports: Some(t()),
+        opened_by: Some(t()),
+        reason: Some(t()),
+        opened_at: Some(now),
+        expires_at: now,
+        connections_left: Some(1),
+        bytes_left: Some(1),
+        read_only: true,
+        http: Some(HttpHole {
+            host: Some(t()),
+            method: Some(t()),
+            path: Some(t()),
+            requests_left: Some(1),
+            digest: None,
+        }),
+        addresses: vec![t()],
+    };
+    let flow = Flow {
+        session: t(),
+        host: Some(t()),
+        names: vec![t()],
+        address: t(),
+        protocol: t(),
+        port: Some(1),
+        program: Some(t()),
+        first_at: now,
+        last_at: now,
+        connections: 1,
+        bytes_sent: Some(1),
+        bytes_received: None,
+        verdict: t(),
+        rule: Some(t()),
+        leads_to: vec![],
+    };
+    let flows = Flows {
+        flows: vec![flow.clone()],
+        name_servers: vec![],
+        warnings: vec![t()],
+    };
+    let records = ["denied", "answered", "request", "hole-open", "http"].map(|kind| {
+        let record = json!({
+            "at": "1970-01-01T00:00:00Z", "kind": kind, "session": text, "destination": {"address": text, "host": text, "port": 1},
+            "comm": text, "command": [text], "rule": text, "by": text, "why": text, "reason": text, "request": "r1",
+            "http": {"method": text, "path": text},
+        });
+        serde_json::from_value::<LogRecord>(record).unwrap()
+    });
+    let day = Day {
+        records: records.into(),
+        ..Day::default()
+    };
+    let all = [
+        questions::page(&frame, &[http.clone(), connection.clone()], "m"),
+        question::page(&frame, &asking(&http, Ok(&asked))),
+        question::page(&frame, &asking(&connection, Err(&failure))),
+        question::over(&frame, "r1", &day),
+        lists::sessions(&frame, &[session]),
+        lists::holes(&frame, &[hole]),
+        lists::flows(&frame, &flows, Some(text)),
+        lists::approvers(&frame, &people),
+        log::page(&frame, &day, &[flow], Some(text)),
+        login::enrol(&frame, text),
+        login::link(&frame, text),
+        login::choose(&frame, text, &[t()]),
+        login::again(&frame, text),
+        super::refused(
+            &frame,
+            &crate::client::Refusal {
+                name: None,
+                failure,
+            },
+        ),
+    ];
+    all.map(maud::Markup::into_string).into()
+}
+
+const KNOWN: [&str; 12] = [
+    "</script><script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "'><svg/onload=alert(1)>",
+    "javascript:alert(1)",
+    "\" onmouseover=\"alert(1)",
+    "</textarea></title></style><b>",
+    "<!--",
+    "]]>",
+    "&lt;script&gt;",
+    "\u{202e}txt.exe\u{200b}\u{0}\r\n",
+    "` autofocus onfocus=alert(1)//",
+    "{{7*7}}${7*7}",
+];
+
+fn hostile() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(&KNOWN[..]).prop_map(str::to_owned),
+        "[<>\"'&/=` a-z\\n\\x00-\\x1f\u{202e}]{1,60}",
+        any::<String>().prop_map(|text| format!("x{text}")),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_an_agent_writes_stays_text(text in hostile()) {
+        for (page, plain) in pages(&text).iter().zip(pages("plain")) {
+            let expected = skeleton(&plain).map_err(TestCaseError::fail)?;
+            prop_assert_eq!(skeleton(page).map_err(TestCaseError::fail)?, expected);
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_question_hides(text in any::<String>()) {
+        let line = questions::Line::of(&request(&text, true), "m");
+        let shown = [line.verb, line.what, line.to, line.who, line.beware.unwrap_or_default()].concat();
+        prop_assert!(!shown.contains(guard_signed::visible::is_unseen));
+    }
+}
+
+#[test]
+fn the_oracle_sees_what_leaves_its_place() {
+    let fine = "<p class=\"x\">a</p>";
+    assert_eq!(skeleton(fine).unwrap(), ["p class=", "/p"]);
+    for other in [
+        "<p class=\"x\">a<b></b></p>",
+        "<p class=\"\" onclick=\"x\">a</p>",
+        "<p class=\"x\">></p>",
+        "<p class=\"<\">a</p>",
+    ] {
+        assert_ne!(skeleton(other).ok(), skeleton(fine).ok(), "{other}");
+    }
+}
+
+#[test]
+fn a_question_shows_what_is_dangerous_and_what_a_yes_signs() {
+    let assets = Assets::new();
+    let frame = Frame {
+        assets: &assets,
+        tab: Some(Tab::Questions),
+    };
+    let request = Request {
+        user: "dev".to_owned(),
+        ..request("plain", true)
+    };
+    let (asked, people) = (
+        asked("plain"),
+        [ApproverShown {
+            answers_for: vec!["dev".to_owned()],
+            ..approver("alice")
+        }],
+    );
+    let asking = question::Asking {
+        request: &request,
+        asked: Ok(&asked),
+        approvers: &people,
+        machine: "m",
+    };
+    let page = question::page(&frame, &asking).into_string();
+    let first = page
+        .find("value=\"requests=1\" checked")
+        .expect("the least is chosen");
+    assert!(first < page.find("value=\"for=900\"").unwrap());
+    for part in [
+        "name=\"code\"",
+        "id=\"shows\"",
+        "data-question=",
+        "class=\"no\"",
+        "Yes, sign with passkey",
+        "/q/m/r1/no",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let nobody = question::Asking {
+        approvers: &[],
+        ..asking
+    };
+    let page = question::page(&frame, &nobody).into_string();
+    assert!(
+        !page.contains("data-question") && page.contains("class=\"no\""),
+        "a no is always there"
+    );
+}

@@ -1,0 +1,477 @@
+//! Which request gets which page.
+
+use guard_proto::{
+    Approvers, Asked, Call, Flows, Holes, Passkey, Presented, PresentedKey, Requests, Sessions,
+    Taken,
+};
+use http::{Method, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Request, body::Incoming};
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{
+    Console,
+    client::Refusal,
+    events, gate,
+    login::LoginSigned,
+    pages::{self, Frame, Tab},
+    reply::{self, Reply},
+};
+
+/// Bytes of a body at most.
+const LONGEST: usize = 64 * 1024;
+/// How long a body may take to come.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// A signed answer, as the script has it. Bytes are base64url.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerSigned {
+    answer: String,
+    key: String,
+    signature: String,
+    authenticator_data: String,
+    client_data: String,
+}
+
+/// A new passkey, as the script has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Made {
+    invitation: String,
+    id: String,
+    public_key: String,
+}
+
+/// Answers a request.
+pub(crate) async fn answer(console: &Console, request: Request<Incoming>) -> Reply {
+    let (parts, body) = request.into_parts();
+    let reply = match gate::pass(&parts, &console.settings.origin) {
+        Err(stopped) => reply::text(stopped.status(), stopped.why()),
+        Ok(()) => route(console, &parts, body).await,
+    };
+    match parts.method {
+        Method::HEAD => reply.map(|_| http_body_util::Empty::new().boxed_unsync()),
+        _ => reply,
+    }
+}
+
+async fn route(console: &Console, parts: &Parts, body: Incoming) -> Reply {
+    let path: Option<Vec<String>> = parts
+        .uri
+        .path()
+        .split('/')
+        .skip(1)
+        .map(|part| Some(percent_decode_str(part).decode_utf8().ok()?.into_owned()))
+        .collect();
+    let path = path.unwrap_or_default();
+    let path: Vec<_> = path.iter().map(String::as_str).collect();
+    let is_post = parts.method == Method::POST;
+    if let Some(reply) = open_to_all(console, is_post, &path, parts).await {
+        return reply;
+    }
+    let body = match is_post {
+        true => match read(body).await {
+            Ok(body) => body,
+            Err(reply) => return reply,
+        },
+        false => Vec::new(),
+    };
+    match (is_post, &path[..]) {
+        (true, ["login"]) => return login(console, &body),
+        (true, ["login", "passkey"]) => return login_by_passkey(console, &body).await,
+        (true, ["enrol"]) => return enrol(console, &body).await,
+        _ => {}
+    }
+    let Some(secret) = gate::cookie(&parts.headers, &console.settings.origin) else {
+        return logged_out(console, parts, is_post);
+    };
+    if !console.files.is_session(secret) {
+        return logged_out(console, parts, is_post);
+    }
+    match is_post {
+        true => post(console, secret, &path, &body).await,
+        false => get(console, &path, parts).await,
+    }
+}
+
+/// What takes no session: the assets, and the ways to one.
+async fn open_to_all(
+    console: &Console,
+    is_post: bool,
+    path: &[&str],
+    parts: &Parts,
+) -> Option<Reply> {
+    if is_post {
+        return None;
+    }
+    match path {
+        ["assets", name] => Some(console.assets.get(name).unwrap_or_else(nothing_here)),
+        ["login", secret] => Some(match console.files.is_login(secret) {
+            true => page(
+                StatusCode::OK,
+                pages::login::link(&frame(console, None), secret),
+            ),
+            false => page(
+                StatusCode::FORBIDDEN,
+                pages::login::used(&frame(console, None)),
+            ),
+        }),
+        ["login"] if gate::is_visit(&parts.headers) => Some(again(console, parts)),
+        ["login"] => Some(login_page(console).await),
+        ["enrol", invitation] => Some(page(
+            StatusCode::OK,
+            pages::login::enrol(&frame(console, None), invitation),
+        )),
+        _ => None,
+    }
+}
+
+/// A body, if it is no longer than bodies are.
+async fn read(body: Incoming) -> Result<Vec<u8>, Reply> {
+    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
+    match whole {
+        Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
+        Ok(Err(_)) => Err(reply::text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "That is too long.",
+        )),
+        Err(_) => Err(reply::text(
+            StatusCode::REQUEST_TIMEOUT,
+            "That takes too long.",
+        )),
+    }
+}
+
+fn nothing_here() -> Reply {
+    reply::text(StatusCode::NOT_FOUND, "There is nothing here.")
+}
+
+fn page(status: StatusCode, page: maud::Markup) -> Reply {
+    reply::page(status, page)
+}
+
+fn frame(console: &Console, tab: Option<Tab>) -> Frame<'_> {
+    Frame {
+        assets: &console.assets,
+        tab,
+    }
+}
+
+/// The way in, for whoever has no session. A browser keeps the cookie back where a link of another site leads here, and brings
+/// it when the page itself asks again.
+fn logged_out(console: &Console, parts: &Parts, is_post: bool) -> Reply {
+    match (is_post, gate::is_visit(&parts.headers)) {
+        (true, _) => reply::json(
+            StatusCode::UNAUTHORIZED,
+            &json!({ "error": "Log in again: this browser's session has ended." }),
+        ),
+        (false, true) => again(console, parts),
+        (false, false) => reply::to("/login"),
+    }
+}
+
+fn again(console: &Console, parts: &Parts) -> Reply {
+    page(
+        StatusCode::OK,
+        pages::login::again(&frame(console, None), parts.uri.path()),
+    )
+}
+
+async fn login_page(console: &Console) -> Reply {
+    let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
+    let ids: Vec<_> = known.map(|known| passkeys(&known)).unwrap_or_default();
+    let nonce = console.logins.begin().unwrap_or_default();
+    page(
+        StatusCode::OK,
+        pages::login::choose(&frame(console, None), &nonce, &ids),
+    )
+}
+
+/// The ids of all passkeys.
+fn passkeys(known: &Approvers) -> Vec<String> {
+    let keys = known.approvers.iter().flat_map(|one| &one.keys);
+    let passkeys = keys.filter(|key| key.kind == "passkey");
+    passkeys.map(|key| key.id.clone()).collect()
+}
+
+/// A link's secret becomes a session.
+fn login(console: &Console, body: &[u8]) -> Reply {
+    let mut fields = form_urlencoded::parse(body);
+    let secret = fields
+        .find(|(name, _)| name == "secret")
+        .map(|(_, secret)| secret);
+    match secret.is_some_and(|secret| console.files.take_login(&secret)) {
+        true => begin_session(console, reply::to("/")),
+        false => page(
+            StatusCode::FORBIDDEN,
+            pages::login::used(&frame(console, None)),
+        ),
+    }
+}
+
+async fn login_by_passkey(console: &Console, body: &[u8]) -> Reply {
+    let signed: LoginSigned = match parsed(body) {
+        Ok(signed) => signed,
+        Err(reply) => return *reply,
+    };
+    let known = match console.guardd.call::<Approvers>(&Call::Approvers {}).await {
+        Ok(known) => known,
+        Err(refusal) => return refused(&refusal),
+    };
+    match console
+        .logins
+        .person(&signed, &known, &console.settings.origin)
+    {
+        Some(name) => begin_session(
+            console,
+            reply::json(StatusCode::OK, &json!({ "name": name })),
+        ),
+        None => reply::json(
+            StatusCode::FORBIDDEN,
+            &json!({ "error": "No passkey that is enrolled has signed this. Load the page again." }),
+        ),
+    }
+}
+
+fn begin_session(console: &Console, reply: Reply) -> Reply {
+    match console.files.new_session() {
+        Ok(secret) => {
+            let cookie = gate::set_cookie(&console.settings.origin, Some(&secret));
+            reply::and(reply, header::SET_COOKIE, &cookie)
+        }
+        Err(error) => {
+            tracing::error!(%error, "no session can be kept");
+            reply::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "No session can be kept: see the console's log.",
+            )
+        }
+    }
+}
+
+async fn enrol(console: &Console, body: &[u8]) -> Reply {
+    let made: Made = match parsed(body) {
+        Ok(made) => made,
+        Err(reply) => return *reply,
+    };
+    let passkey = Passkey {
+        id: made.id,
+        public_key: made.public_key,
+    };
+    let call = Call::Present {
+        invitation: made.invitation,
+        key: PresentedKey {
+            ssh: None,
+            passkey: Some(passkey),
+        },
+    };
+    match console.guardd.call::<Presented>(&call).await {
+        Ok(presented) => reply::json(
+            StatusCode::OK,
+            &json!({ "name": presented.name, "fingerprint": presented.fingerprint }),
+        ),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
+    serde_json::from_slice(body).map_err(|error| {
+        Box::new(reply::json(
+            StatusCode::BAD_REQUEST,
+            &json!({ "error": format!("That is not understood: {error}") }),
+        ))
+    })
+}
+
+/// guardd's no, for the script.
+fn refused(refusal: &Refusal) -> Reply {
+    let failure = &refusal.failure;
+    let said = json!({ "error": format!("{}: {}", failure.what, failure.why), "fix": failure.fix });
+    reply::json(pages::status(refusal), &said)
+}
+
+/// guardd's no, as a page.
+fn refused_page(console: &Console, tab: Tab, refusal: &Refusal) -> Reply {
+    page(
+        pages::status(refusal),
+        pages::refused(&frame(console, Some(tab)), refusal),
+    )
+}
+
+async fn get(console: &Console, path: &[&str], parts: &Parts) -> Reply {
+    let session = query(parts, "session");
+    match path {
+        [""] => {
+            let asked = console.guardd.call::<Requests>(&Call::Pending {}).await;
+            shown(console, Tab::Questions, asked, |frame, asked| {
+                pages::questions::page(frame, &asked.requests, machine())
+            })
+        }
+        ["q", here, id] if *here == machine() => question(console, id).await,
+        ["events"] => events::stream(&console.hub, machine()),
+        ["sessions"] => {
+            let listed = console.guardd.call::<Sessions>(&Call::Sessions {}).await;
+            shown(console, Tab::Sessions, listed, |frame, listed| {
+                pages::lists::sessions(frame, &listed.sessions)
+            })
+        }
+        ["holes"] => {
+            let listed = console.guardd.call::<Holes>(&Call::Holes {}).await;
+            shown(console, Tab::Holes, listed, |frame, listed| {
+                pages::lists::holes(frame, &listed.holes)
+            })
+        }
+        ["flows"] => {
+            let of = session.clone();
+            let listed = console
+                .guardd
+                .call::<Flows>(&Call::Flows { session: of })
+                .await;
+            shown(console, Tab::Flows, listed, |frame, listed| {
+                pages::lists::flows(frame, listed, session.as_deref())
+            })
+        }
+        ["log"] => log(console, session.as_deref()).await,
+        ["approvers"] => {
+            let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
+            shown(console, Tab::Approvers, known, |frame, known| {
+                pages::lists::approvers(frame, &known.approvers)
+            })
+        }
+        _ => nothing_here(),
+    }
+}
+
+/// What this machine is called in questions.
+fn machine() -> &'static str {
+    static MACHINE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    MACHINE.get_or_init(|| {
+        let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        guard_signed::machine(&id)
+    })
+}
+
+fn query(parts: &Parts, name: &str) -> Option<String> {
+    let query = parts.uri.query()?.as_bytes();
+    let mut pairs = form_urlencoded::parse(query);
+    let found = pairs.find(|(key, value)| key == name && !value.is_empty());
+    found.map(|(_, value)| value.into_owned())
+}
+
+fn shown<T>(
+    console: &Console,
+    tab: Tab,
+    answer: Result<T, Refusal>,
+    show: impl FnOnce(&Frame<'_>, &T) -> maud::Markup,
+) -> Reply {
+    match answer {
+        Ok(answer) => page(StatusCode::OK, show(&frame(console, Some(tab)), &answer)),
+        Err(refusal) => refused_page(console, tab, &refusal),
+    }
+}
+
+async fn log(console: &Console, session: Option<&str>) -> Reply {
+    let (day, flows) = tokio::join!(
+        console.trail.day(),
+        console.guardd.call::<Flows>(&Call::Flows { session: None })
+    );
+    shown(console, Tab::Log, day, |frame, day| {
+        let flows = flows.map(|listed| listed.flows).unwrap_or_default();
+        pages::log::page(frame, day, &flows, session)
+    })
+}
+
+/// One question, or what became of it.
+async fn question(console: &Console, id: &str) -> Reply {
+    // The bytes first: what has changed since then guardd refuses.
+    let question = Call::Question { id: id.to_owned() };
+    let asked = console.guardd.call::<Asked>(&question).await;
+    let pending = console.guardd.call::<Requests>(&Call::Pending {}).await;
+    let pending = match pending {
+        Ok(pending) => pending,
+        Err(refusal) => return refused_page(console, Tab::Questions, &refusal),
+    };
+    let Some(request) = pending.requests.iter().find(|one| one.id == id) else {
+        let day = console.trail.day().await.unwrap_or_default();
+        let became = pages::question::over(&frame(console, Some(Tab::Questions)), id, &day);
+        let status = if day.about(id).next().is_some() {
+            StatusCode::OK
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        return page(status, became);
+    };
+    let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
+    let known = known.unwrap_or_default().approvers;
+    let asking = pages::question::Asking {
+        request,
+        asked: asked.as_ref().map_err(|refusal| &refusal.failure),
+        approvers: &known,
+        machine: machine(),
+    };
+    page(
+        StatusCode::OK,
+        pages::question::page(&frame(console, Some(Tab::Questions)), &asking),
+    )
+}
+
+async fn post(console: &Console, secret: &str, path: &[&str], body: &[u8]) -> Reply {
+    match path {
+        ["q", here, id, "no"] if *here == machine() => {
+            let call = Call::Deny {
+                id: (*id).to_owned(),
+                seconds: None,
+            };
+            match console.guardd.call::<Requests>(&call).await {
+                Ok(_) => reply::to("/"),
+                Err(refusal) => refused_page(console, Tab::Questions, &refusal),
+            }
+        }
+        ["q", here, _, "answer"] if *here == machine() => hand_in(console, body).await,
+        ["holes", id, "close"] => {
+            let call = Call::Close {
+                ids: vec![(*id).to_owned()],
+                all: false,
+            };
+            match console.guardd.call::<Holes>(&call).await {
+                Ok(_) => reply::to("/holes"),
+                Err(refusal) => refused_page(console, Tab::Holes, &refusal),
+            }
+        }
+        ["logout"] => {
+            console.files.end_session(secret);
+            let cookie = gate::set_cookie(&console.settings.origin, None);
+            reply::and(reply::to("/login"), header::SET_COOKIE, &cookie)
+        }
+        _ => nothing_here(),
+    }
+}
+
+/// Carries a signed answer to guardd, which looks at the signature.
+async fn hand_in(console: &Console, body: &[u8]) -> Reply {
+    let signed: AnswerSigned = match parsed(body) {
+        Ok(signed) => signed,
+        Err(reply) => return *reply,
+    };
+    let call = Call::AnswerSigned {
+        answer: signed.answer,
+        key: signed.key,
+        kind: "passkey".to_owned(),
+        signature: signed.signature,
+        authenticator_data: Some(signed.authenticator_data),
+        client_data: Some(signed.client_data),
+    };
+    match console.guardd.call::<Taken>(&call).await {
+        Ok(taken) => reply::json(
+            StatusCode::OK,
+            &json!({
+                "answer": taken.answer, "by": taken.by, "approvals": taken.approvals, "wanted": taken.wanted,
+                "warnings": taken.warnings,
+            }),
+        ),
+        Err(refusal) => refused(&refusal),
+    }
+}

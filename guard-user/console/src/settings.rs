@@ -1,0 +1,247 @@
+//! `console.toml`: where to listen, and what browsers call it.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde::Deserialize;
+
+/// All that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// `localhost:PORT`, or `unix:PATH` for a proxy in front of it. Never another address
+    pub listen: Listen,
+    /// What browsers call it: `http://guard.localhost:PORT`, or `https://NAME`. The same as in guardd's `[answers] origins`.
+    /// A name of its own: browsers give a cookie of `localhost` to whoever serves any port there
+    pub origin: Origin,
+    /// guardd's socket
+    pub socket: PathBuf,
+    /// Where links and sessions are kept
+    pub state_dir: PathBuf,
+}
+
+impl Settings {
+    /// Where packages put it.
+    pub const FILE: &str = "/etc/guard/console.toml";
+
+    /// Reads the file; one that is absent says nothing.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be read, or says something else.
+    pub fn read(file: &Path) -> Result<Self> {
+        match fs::read_to_string(file) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| anyhow!("{} cannot be understood: {error}", file.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: Listen::Localhost(4827),
+            origin: Origin {
+                text: "http://guard.localhost:4827".to_owned(),
+            },
+            socket: PathBuf::from("/run/guard/guardd.sock"),
+            state_dir: PathBuf::from("/var/lib/guard-console"),
+        }
+    }
+}
+
+/// Where to listen: nowhere that another machine reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// A port of 127.0.0.1 and ::1.
+    Localhost(u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Listen {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Some(path) = text
+            .strip_prefix("unix:")
+            .filter(|path| path.starts_with('/'))
+        {
+            return Ok(Self::Unix(path.into()));
+        }
+        let port = text
+            .strip_prefix("localhost:")
+            .and_then(|port| port.parse().ok());
+        match port.filter(|port| *port != 0) {
+            Some(port) => Ok(Self::Localhost(port)),
+            None => bail!(
+                "cannot listen at {text:?}: expected localhost:PORT or unix:/PATH; for other machines put a proxy with TLS in front"
+            ),
+        }
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: anyhow::Error| error.to_string())
+    }
+}
+
+/// What browsers call the console.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Origin {
+    text: String,
+}
+
+impl Origin {
+    /// `localhost:4827`: what requests have to say in `Host`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.text
+            .split_once("://")
+            .map_or("", |(_, authority)| authority)
+    }
+
+    /// Whether a browser reaches it by TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.text.starts_with("https://")
+    }
+
+    /// As browsers write it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Origin {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (scheme, authority) = text.split_once("://").unwrap_or(("", text));
+        let (host, port) = match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        };
+        let is_port = |port: &str| {
+            port.parse::<u16>()
+                .is_ok_and(|number| number.to_string() == port)
+        };
+        let usual = if scheme == "https" { "443" } else { "80" };
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        // Passkeys are for names. Without TLS a browser takes them on this machine alone.
+        let is_host = host.contains(|c: char| c.is_ascii_lowercase()) && host.chars().all(is_name);
+        let is_here = host == "localhost" || host.ends_with(".localhost");
+        let is_safe = scheme == "https" || (scheme == "http" && is_here);
+        match is_host && is_safe && port.is_none_or(|port| is_port(port) && port != usual) {
+            true => Ok(Self {
+                text: text.to_owned(),
+            }),
+            false => bail!(
+                "{text:?} is no origin for passkeys: expected https://NAME, or http://guard.localhost:PORT on this machine"
+            ),
+        }
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: anyhow::Error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_listens_on_this_machine_alone() {
+        assert_eq!(
+            "localhost:80".parse::<Listen>().unwrap(),
+            Listen::Localhost(80)
+        );
+        let socket = "unix:/run/x".parse::<Listen>().unwrap();
+        assert_eq!(socket, Listen::Unix("/run/x".into()));
+        for other in [
+            "0.0.0.0:80",
+            "127.0.0.1:80",
+            "[::]:80",
+            "localhost:0",
+            "localhost",
+            "unix:x",
+            ":80",
+        ] {
+            assert!(other.parse::<Listen>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_one_that_passkeys_are_made_for() {
+        for fine in [
+            "http://localhost:4827",
+            "http://guard.localhost:4827",
+            "https://guard.example.net",
+            "https://a.b:8443",
+        ] {
+            let origin: Origin = fine.parse().unwrap();
+            assert_eq!(origin.as_str(), fine);
+            assert_eq!(origin.is_https(), fine.starts_with("https"));
+        }
+        for other in [
+            "http://guard.example.net",
+            "http://notlocalhost",
+            "http://127.0.0.1:4827",
+            "https://192.0.2.1",
+            "https://guard.example.net/",
+            "https://guard.example.net:443",
+            "https://guard.example.net:0443",
+            "https://Guard.example.net",
+            "https://a@b",
+            "localhost:4827",
+            "",
+        ] {
+            assert!(other.parse::<Origin>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("console.toml");
+        assert_eq!(Settings::read(&file).unwrap(), Settings::default());
+        fs::write(&file, "listen = \"unix:/run/x\"\n").unwrap();
+        assert_eq!(
+            Settings::read(&file).unwrap().listen,
+            Listen::Unix("/run/x".into())
+        );
+        for (text, named) in [
+            ("listn = 1", "listn"),
+            ("listen = \"0.0.0.0:80\"", "localhost:PORT"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let error = Settings::read(&file).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

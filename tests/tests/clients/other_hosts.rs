@@ -1,0 +1,146 @@
+//! Read-only destinations that are reached by a name, in HTTP/2, which names a host in each request, and in PostgreSQL.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+};
+
+use guard_lab::{
+    Running, Shell, bins, eventually,
+    postgres::{self, Cluster},
+};
+
+use crate::shown::scene::{EVIL, FORGE, Looks, SHARED, Scene};
+
+const POLICY: &str = r#"
+version = 1
+name = "shared"
+default = "allow"
+hold = "0s"
+
+[[rule]]
+name = "forge"
+to = ["forge.example.com"]
+ports = ["tcp/8443"]
+action = "read-only"
+
+[[rule]]
+name = "database"
+to = ["forge.example.com"]
+ports = ["tcp/5432"]
+action = "read-only"
+profile = "postgres"
+"#;
+
+/// What a line of the shell says, outside of the guard.
+fn outside(scene: &Scene, line: &str) -> String {
+    let mut shell = scene.network.dev().command_as(guard_lab::AGENT, "sh");
+    let output = shell.args(["-c", line]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The same in a session.
+fn inside(shell: &mut Shell, line: &str) -> String {
+    shell
+        .tell(&format!(
+            "printf 'said '; {{ {line}; }} 2>&1 | tr '\\n' ' '; echo"
+        ))
+        .unwrap();
+    let said = shell.line_with("said ").unwrap();
+    said.trim().trim_start_matches("said ").trim().to_owned()
+}
+
+/// nginx, which serves any host by HTTP/2, and writes down which.
+fn nginx(scene: &Scene) -> Running {
+    let dir = scene.file("");
+    let (dir, clients) = (dir.display(), bins::clients().unwrap());
+    let config = format!(
+        "daemon off; master_process off; user root; pid {dir}/pid; error_log stderr;\n\
+         events {{}}\n\
+         http {{\n\
+         log_format hosts '$host $server_protocol'; access_log {dir}/hosts hosts;\n\
+         client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;\n\
+         uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n\
+         server {{ listen {SHARED}:8443 ssl http2; ssl_certificate {dir}/server.pem; ssl_certificate_key {dir}/server.pem;\n\
+         location / {{ return 200 served; }} }}\n}}\n"
+    );
+    fs::write(scene.file("nginx.conf"), config).unwrap();
+    let mut nginx = scene.network.prod().command(clients.join("usr/sbin/nginx"));
+    nginx.arg("-p").arg(scene.file(""));
+    Running::start(nginx.args(["-c", "nginx.conf", "-e", "stderr"])).unwrap()
+}
+
+#[test]
+fn a_host_that_http2_names_is_held_to_the_names() {
+    let scene = Scene::new();
+    let _nginx = nginx(&scene);
+    // SNI, and the host of each of two requests of one connection.
+    let line = |name: &str, hosts: [&str; 2]| {
+        let of = |host: &str| {
+            let url = format!("https://{name}:8443/");
+            format!(
+                "-sS -k -m 10 --http2 --resolve {name}:8443:{SHARED} -o /dev/null -w '%{{http_code}}/%{{http_version}} ' -H 'Host: {host}' {url}"
+            )
+        };
+        format!("curl {} --next {}", of(hosts[0]), of(hosts[1]))
+    };
+    let both = line(FORGE, [FORGE, EVIL]);
+    eventually("nginx answers, for any host", || {
+        outside(&scene, &both) == "200/2 200/2"
+    })
+    .unwrap();
+    let heard = || fs::read_to_string(scene.file("hosts")).unwrap();
+    eventually("both are written down", || {
+        heard().contains(&format!("{EVIL} HTTP/2.0"))
+    })
+    .unwrap();
+
+    let daemon = scene.daemon(POLICY, Looks::Proxy);
+    let mut shell = scene.session(&daemon);
+    let before = heard().matches(EVIL).count();
+    assert_eq!(inside(&mut shell, &both), "200/2 421/2");
+    let evil = line(EVIL, [EVIL, FORGE]);
+    assert_eq!(inside(&mut shell, &evil), "403/2 421/2");
+    assert_eq!(inside(&mut shell, &line(FORGE, [FORGE; 2])), "200/2 200/2");
+    assert_eq!(heard().matches(EVIL).count(), before, "{}", heard());
+}
+
+/// What psql says that shows that name in TLS.
+fn psql(name: &str) -> String {
+    format!(
+        "HOME=/ psql 'host={name} hostaddr={SHARED} user=postgres sslmode=require connect_timeout=10' -XAtc \"select 'answered'\""
+    )
+}
+
+#[test]
+fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() {
+    let scene = Scene::new();
+    let cluster = Cluster::new(scene.network.prod(), scene.file("postgres")).unwrap();
+    cluster.admit("hostssl all all all trust").unwrap();
+    let pem = cluster.dir().join("server.pem");
+    fs::copy(scene.file("server.pem"), &pem).unwrap();
+    chown(&pem, Some(postgres::USER), Some(postgres::USER)).unwrap();
+    fs::set_permissions(&pem, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut server = cluster.server();
+    server.args(["-c", "ssl=on"]);
+    for file in ["ssl_cert_file", "ssl_key_file"] {
+        server.args(["-c", &format!("{file}={}", pem.display())]);
+    }
+    let mut server = Running::start(&mut server).unwrap();
+    for name in [FORGE, EVIL] {
+        eventually("it answers, whatever name it is shown", || {
+            outside(&scene, &psql(name)) == "answered"
+        })
+        .unwrap();
+    }
+
+    let daemon = scene.daemon(POLICY, Looks::Proxy);
+    let mut shell = scene.session(&daemon);
+    assert_eq!(inside(&mut shell, &psql(FORGE)), "answered");
+    let refused = inside(&mut shell, &psql(EVIL));
+    assert!(
+        refused.contains("may not be shown there") && refused.contains(EVIL),
+        "{refused}"
+    );
+    postgres::stop(&mut server);
+}

@@ -1,0 +1,263 @@
+//! A real browser with a passkey: enrol, be asked, look, answer, at a desk and on a phone.
+
+use guard_lab::{Attempt, Network, PATIENCE, Production, Shell, V4, eventually};
+use serde_json::{Value, json};
+
+use super::{
+    scene::{Looked, ORIGIN},
+    webdriver::Browser,
+};
+use crate::{proxy::scene::sending, signed::scene::agent};
+
+/// Widths and heights.
+const DESK: (u32, u32) = (1180, 860);
+const PHONE: (u32, u32) = (390, 844);
+
+/// Invites somebody, who makes a passkey on the page, and has root accept it.
+fn enrol(looked: &Looked<'_>, browser: &Browser<'_>) {
+    let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
+    let invited = looked.scene.daemon.root(invite).json().unwrap();
+    browser.go(invited["links"][0].as_str().unwrap());
+    browser.expect("Make a passkey for guard");
+    both(browser, "enrol");
+    browser.press("#enrol button");
+    browser.expect("sudo guard approver accept alice SHA256:");
+    let line = browser.script("return document.querySelector('#accept').textContent");
+    let fingerprint = line
+        .as_str()
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .to_owned();
+    let accept = ["approver", "accept", "alice", &fingerprint];
+    looked
+        .scene
+        .daemon
+        .root(accept)
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+}
+
+/// Pictures in light and dark, at a desk and on a phone.
+fn both(browser: &Browser<'_>, name: &str) {
+    if std::env::var_os("GUARD_LAB_PICTURES").is_none() {
+        return;
+    }
+    for (size, (width, height)) in [("desk", DESK), ("phone", PHONE)] {
+        browser.resize(width, height, size == "phone");
+        for scheme in ["light", "dark"] {
+            browser.scheme(scheme);
+            browser.picture(&format!("{name}-{size}-{scheme}"));
+        }
+    }
+    browser.scheme("light");
+    browser.resize(DESK.0, DESK.1, false);
+}
+
+/// Nothing is wider than the screen, and each thing to press is as large as a thumb.
+fn fits(browser: &Browser<'_>) {
+    browser.resize(PHONE.0, PHONE.1, true);
+    let wide = browser.script(
+        "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+    );
+    assert_eq!(wide, 0, "the page scrolls sideways");
+    let small = browser.script(
+        "return [...document.querySelectorAll('button, nav a, .offers label, select')]
+            .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 44).map((one) => one.textContent)",
+    );
+    assert_eq!(small, json!([]));
+    browser.resize(DESK.0, DESK.1, false);
+}
+
+/// All that can be pressed or filled in has a name for who does not see it.
+fn is_named(browser: &Browser<'_>) {
+    let tree = browser.developer("Accessibility.getFullAXTree", &json!({}));
+    let nodes = tree["nodes"].as_array().unwrap();
+    let pressed = nodes.iter().filter(|node| {
+        let role = node["role"]["value"].as_str().unwrap_or_default();
+        node["ignored"] != true
+            && ["button", "link", "radio", "textbox", "combobox"].contains(&role)
+    });
+    let mut count = 0;
+    for node in pressed {
+        count += 1;
+        let name = node["name"]["value"].as_str().unwrap_or_default();
+        assert!(!name.trim().is_empty(), "{node}");
+    }
+    assert!(count > 0);
+}
+
+#[test]
+fn somebody_enrols_is_asked_looks_and_answers() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let looked = Looked::new(&network, "");
+    let browser = Browser::start(&network);
+    browser.resize(DESK.0, DESK.1, false);
+    let authenticator = browser.add_authenticator();
+    enrol(&looked, &browser);
+
+    browser.go(&format!("{ORIGIN}/"));
+    browser.expect("Log in to guard");
+    both(&browser, "login");
+    browser.press("#login button");
+    browser.expect("Nothing is asked.");
+    both(&browser, "nothing");
+    // Another site's page sees nothing of it, and may link to it: the cookie comes once the page asks for itself.
+    browser.go("http://127.0.0.1:4827/");
+    browser.expect("This console has another name");
+    browser.script(&format!("location.assign('{ORIGIN}/')"));
+    browser.expect("Nothing is asked.");
+
+    // It waits, for a page is looked at.
+    let mut shell = looked.scene.shell();
+    let before = production.reached_at(V4, 443).unwrap().len();
+    let waits = || looked.scene.daemon.root(["pending"]).json().unwrap()[0]["held"] == true;
+    shell
+        .begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))
+        .unwrap();
+    eventually("it waits", waits).unwrap();
+    browser.expect("192.0.2.10:443");
+    both(&browser, "questions");
+    fits(&browser);
+    browser.press("#questions a");
+    browser.expect("Yes, sign with passkey");
+    both(&browser, "connection");
+    fits(&browser);
+    is_named(&browser);
+
+    // No finger, no yes.
+    browser.verify(&authenticator, false);
+    browser.press("button.yes");
+    browser.expect("the passkey was not used");
+    assert!(looked.scene.holes().is_empty());
+    browser.verify(&authenticator, true);
+    // A page that shows something else than is asked has nothing signed by the script.
+    let line = browser.script("const li = document.querySelector('#shows > li'); const was = li.textContent; li.textContent = 'curl wants nothing'; return was");
+    browser.press("button.yes");
+    browser.expect("shows something else than is asked");
+    browser.script(&format!(
+        "document.querySelector('#shows > li').textContent = {line}"
+    ));
+    browser.press("button.yes");
+    browser.expect("Yes, by alice");
+    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
+    assert!(production.reached_at(V4, 443).unwrap().len() > before);
+    let answered = &looked.scene.log("answered")[0];
+    assert_eq!(
+        (&answered["signed"]["kind"], &answered["connections"]),
+        (&json!("passkey"), &json!(1)),
+        "the least is chosen"
+    );
+    both(&browser, "over");
+
+    // A no takes no finger.
+    assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
+    browser.go(&format!("{ORIGIN}/"));
+    browser.press("#questions a");
+    browser.press("form.no button");
+    browser.expect("Nothing is asked.");
+    let no = looked.scene.log("answered").pop().unwrap();
+    assert_eq!((&no["answer"], &no["signed"]), (&json!("no"), &Value::Null));
+    for page in ["sessions", "holes", "flows", "log", "approvers"] {
+        browser.go(&format!("{ORIGIN}/{page}"));
+        both(&browser, page);
+        fits(&browser);
+        is_named(&browser);
+    }
+    // guardd goes, and comes back.
+    let mut looked = looked;
+    browser.go(&format!("{ORIGIN}/"));
+    looked.scene.daemon.kill().unwrap();
+    browser.expect("not connected");
+    looked.scene.daemon.start().unwrap();
+    eventually("it is connected", || {
+        browser.script("return document.body.dataset.live") == "on"
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let looked = Looked::new(&network, "scopes = [\"one\", \"offers\", \"path\"]");
+    let browser = Browser::start(&network);
+    browser.add_authenticator();
+    enrol(&looked, &browser);
+    browser.go(&format!("{ORIGIN}/login"));
+    browser.press("#login button");
+    browser.expect("Nothing is asked.");
+    browser.resize(PHONE.0, PHONE.1, true);
+    let mut shell = looked.scene.shell();
+    shell
+        .tell("exec bash -c 'echo in bash; exec bash'")
+        .unwrap();
+    shell.line_with("in bash").unwrap();
+    let send = |shell: &mut Shell, body: &str| {
+        let path = "/api/jobs/thumbnailGeneration";
+        shell.tell(&sending("PUT", path, body)).unwrap();
+        browser.expect(path);
+        browser.press("#questions a");
+        browser.expect("Yes, sign with passkey")
+    };
+    send(&mut shell, "{\"command\":\"start\",\"force\":true}");
+    both(&browser, "write");
+    fits(&browser);
+    browser.resize(PHONE.0, PHONE.1, true);
+    browser.press("button.yes");
+    browser.expect("Yes, by alice");
+    assert!(shell.line_with("HTTP/1.1").unwrap().contains(" 200 "));
+    shell.line_with("ended").unwrap();
+    let answered = &looked.scene.log("answered")[0];
+    assert_eq!(answered["signed"]["by"], "alice");
+
+    browser.go(&format!("{ORIGIN}/"));
+    let hostile = "</pre><script>document.title=1</script><img src=x onerror=alert(1)>";
+    let shown = send(&mut shell, hostile);
+    assert!(shown.contains(hostile), "{shown}");
+    let made = browser.script("return document.querySelectorAll('main script, main img').length");
+    assert_eq!(made, 0);
+    browser.press("form.no button");
+    browser.expect("Nothing is asked.");
+    assert!(shell.line_with("HTTP/1.1").unwrap().contains(" 403 "));
+}
+
+#[test]
+fn a_code_is_read_at_the_machine_and_typed_on_the_page() {
+    let network = Network::new().unwrap();
+    let mut looked = Looked::new(&network, "");
+    let text = std::fs::read_to_string(looked.scene.daemon.config()).unwrap();
+    looked.scene.daemon.stop().unwrap();
+    let always = text.replace("\"never\"", "\"always\"");
+    looked.scene.daemon.write_config(&always).unwrap();
+    looked.scene.daemon.start().unwrap();
+    let browser = Browser::start(&network);
+    browser.add_authenticator();
+    enrol(&looked, &browser);
+    browser.go(&format!("{ORIGIN}/login"));
+    browser.press("#login button");
+    browser.expect("Nothing is asked.");
+    let mut shell = looked.scene.shell();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
+    browser.press("#questions a");
+    browser.expect("Code, as guard watch shows it");
+    let code = looked.scene.daemon.root(["pending"]).json().unwrap()[0]["code"].clone();
+    let code = code.as_str().unwrap();
+    both(&browser, "code");
+    fits(&browser);
+    let say = |code: &str| {
+        let field = "document.querySelector('[name=code]').value";
+        browser.script(&format!("{field} = '{code}'"));
+        browser.press("button.yes");
+    };
+    say(if code == "123" { "321" } else { "123" });
+    browser.expect("its code is not the one of this request");
+    assert!(looked.scene.holes().is_empty());
+    say(code);
+    browser.expect("Yes, by alice");
+    assert_eq!(looked.scene.holes(), ["tcp/1000"]);
+}

@@ -1,0 +1,194 @@
+//! What does not come from the console's own pages, or from somebody who is logged in, sees and does nothing.
+
+use guard_lab::Network;
+use serde_json::json;
+
+use super::{
+    passkey::Passkey,
+    scene::{HOST, Looked, ORIGIN},
+};
+
+#[test]
+fn a_page_of_another_name_or_origin_sees_and_does_nothing() {
+    let network = Network::new().unwrap();
+    let looked = Looked::new(&network, "");
+    looked.enrol("alice", &Passkey::new("alice"));
+    let cookie = looked.log_in();
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    let place = looked.place(&cookie, &id);
+    let no = format!("POST {place}/no");
+    let own = [("cookie", cookie.as_str()), ("host", HOST)];
+    let with = |headers: &[(&'static str, &'static str)]| [&own[..1], headers].concat();
+    for host in [
+        "rebound.example:4827",
+        "127.0.0.1:4827",
+        "localhost:4827",
+        "guard.localhost",
+        "evil.localhost:4827",
+    ] {
+        for line in ["GET /", "GET /events", "GET /login", &no] {
+            let answer = looked
+                .http
+                .send(line, &with(&[("host", host), ("origin", ORIGIN)]), "")
+                .unwrap();
+            assert_eq!(answer.status, 421, "{host} {line}");
+            assert!(!answer.body.contains("192.0.2.10"), "{}", answer.body);
+        }
+    }
+    let foreign: [&[(&str, &str)]; 5] = [
+        &[("host", HOST)],
+        &[("host", HOST), ("origin", "null")],
+        &[("host", HOST), ("origin", "http://evil.example")],
+        &[("host", HOST), ("origin", "https://guard.localhost:4827")],
+        &[
+            ("host", HOST),
+            ("origin", ORIGIN),
+            ("sec-fetch-site", "cross-site"),
+        ],
+    ];
+    for headers in foreign {
+        let answer = looked.http.send(&no, &with(headers), "").unwrap();
+        assert_eq!(answer.status, 403, "{headers:?}");
+    }
+    let load = [
+        ("host", HOST),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "no-cors"),
+        ("sec-fetch-dest", "script"),
+    ];
+    assert_eq!(
+        looked.http.send("GET /", &with(&load), "").unwrap().status,
+        403
+    );
+    assert!(looked.scene.log("answered").is_empty());
+    let answer = looked
+        .http
+        .send(&no, &with(&[("host", HOST), ("origin", ORIGIN)]), "")
+        .unwrap();
+    assert_eq!(answer.status, 303, "its own page does: {}", answer.body);
+}
+
+#[test]
+fn without_a_session_there_is_nothing_to_see() {
+    let network = Network::new().unwrap();
+    let looked = Looked::new(&network, "");
+    looked.enrol("alice", &Passkey::new("alice"));
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    for page in [
+        "/",
+        "/events",
+        "/sessions",
+        "/holes",
+        "/flows",
+        "/log",
+        "/approvers",
+        "/q/m-0/r1",
+    ] {
+        for cookie in [None, Some("guard="), Some("guard=AAAA"), Some("other=1")] {
+            let answer = looked.http.get(page, cookie);
+            assert_eq!(
+                (answer.status, answer.header("location")),
+                (303, Some("/login")),
+                "{page}"
+            );
+        }
+    }
+    // The agent that asks reaches it, and gets no further.
+    let curl = format!("curl -s -m 20 --resolve {HOST}:127.0.0.1 http://{HOST}");
+    let agent = |shell: &mut guard_lab::Shell, what: &str| {
+        shell.status_of(&format!("{curl}{what}")).unwrap()
+    };
+    assert_eq!(agent(&mut shell, "/login | grep -q 'Log in to guard'"), 0);
+    assert_eq!(agent(&mut shell, "/ -L | grep -q 192.0.2.10"), 1);
+    let no = format!("/q/m/{id}/no -d x= -H 'origin: {ORIGIN}' | grep -q 'Log in again'");
+    assert_eq!(agent(&mut shell, &no), 0);
+    assert!(looked.scene.log("answered").is_empty());
+    let cookie = looked.log_in();
+    for page in ["/", "/holes", &looked.place(&cookie, &id)] {
+        let answer = looked.http.get(page, Some(&cookie));
+        assert_eq!(answer.status, 200, "{page}");
+        let policy = answer.header("content-security-policy").unwrap();
+        for part in [
+            "default-src 'none'",
+            "script-src 'self';",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("unsafe"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    assert_eq!(looked.http.form("/logout", "", Some(&cookie)).status, 303);
+    assert_eq!(
+        looked.http.get("/", Some(&cookie)).status,
+        303,
+        "it has ended"
+    );
+}
+
+#[test]
+fn a_link_logs_in_once_when_somebody_presses_the_button() {
+    let network = Network::new().unwrap();
+    let looked = Looked::new(&network, "");
+    let link = looked.link();
+    for _ in 0..2 {
+        let page = looked.http.get(&link, None);
+        assert!(
+            page.body.contains("Log in to guard"),
+            "whoever only looks uses nothing up: {}",
+            page.body
+        );
+        assert_eq!(page.header("set-cookie"), None);
+    }
+    let secret = link.strip_prefix("/login/").unwrap();
+    let log_in = |secret: &str| {
+        looked
+            .http
+            .form("/login", &format!("secret={secret}"), None)
+    };
+    assert_eq!(log_in("another").status, 403);
+    assert_eq!(looked.http.get(&format!("{link}x"), None).status, 403);
+    let cookie = log_in(secret).cookie();
+    assert_eq!(log_in(secret).status, 403);
+    assert_eq!(looked.http.get("/", Some(&cookie)).status, 200);
+}
+
+#[test]
+fn there_is_an_end_to_what_it_takes() {
+    let network = Network::new().unwrap();
+    let looked = Looked::new(&network, "");
+    let cookie = looked.log_in();
+    let long = json!({ "answer": "x".repeat(70_000) });
+    assert_eq!(looked.http.json("/enrol", &long, None).status, 413);
+    assert_eq!(
+        looked.http.json("/enrol", &json!({ "x": 1 }), None).status,
+        400
+    );
+    let head = "x".repeat(20_000);
+    let answer = looked
+        .http
+        .send("GET /", &[("host", HOST), ("x-long", &head)], "")
+        .unwrap();
+    assert_eq!(answer.status, 431);
+    let streams: Vec<_> = (0..64).map(|_| looked.http.events(&cookie)).collect();
+    assert_eq!(looked.http.get("/events", Some(&cookie)).status, 503);
+    assert_eq!(
+        looked.http.get("/", Some(&cookie)).status,
+        200,
+        "pages go on"
+    );
+    drop(streams);
+    let is_free = || {
+        looked
+            .http
+            .send("HEAD /events", &[("host", HOST), ("cookie", &cookie)], "")
+            .is_ok_and(|one| one.status == 200)
+    };
+    guard_lab::eventually("there is room again", is_free).unwrap();
+}

@@ -1,0 +1,215 @@
+//! The console: pages on which people look and answer. guardd, the session and production are real; so is the browser in
+//! `browser.rs`, and elsewhere HTTP is by hand, for what no browser would send.
+
+mod browser;
+mod gates;
+mod http;
+mod passkey;
+mod scene;
+mod webdriver;
+
+use guard_lab::{Attempt, Network, PATIENCE, Production, V4};
+use serde_json::{Value, json};
+
+use passkey::Passkey;
+use scene::{Looked, ORIGIN};
+
+/// What the script's keys are called in an answer that `guard` would take, too.
+fn altered(signed: &Value, field: &str, value: Value) -> Value {
+    let mut signed = signed.clone();
+    signed[field] = value;
+    signed
+}
+
+#[test]
+fn a_question_appears_and_a_signed_answer_opens_its_hole_once() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT);
+    assert!(outside.unwrap().ok, "without the guard it is reached");
+    let looked = Looked::new(&network, "");
+    let (alice, mallory) = (Passkey::new("alice"), Passkey::new("mallory"));
+    looked.enrol("alice", &alice);
+    let cookie = looked.log_in();
+    let mut shell = looked.scene.shell();
+    let before = production.reached_at(V4, 443).unwrap().len();
+
+    // While nobody looks, nothing waits.
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    let listed = looked.scene.daemon.root(["pending"]).json().unwrap();
+    assert_eq!(listed[0]["held"], false);
+    let mut events = looked.http.events(&cookie);
+    events.next(|event| event["connected"] == true);
+    shell
+        .begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))
+        .unwrap();
+    let event = events.next(|event| event["questions"][0]["waits_until"] != Value::Null);
+    let id = event["questions"][0]["id"].as_str().unwrap();
+    assert_eq!(event["questions"][0]["what"], "192.0.2.10:443");
+    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+
+    let (asked, place) = looked.question(&cookie, id);
+    let answer = looked.scene.answer(&asked, "alice", &[]);
+    let signed = alice.sign(&answer, ORIGIN);
+    let longer = looked
+        .scene
+        .answer(&asked, "alice", &[("for", json!(3600))]);
+    for (why, wrong) in [
+        (
+            "not of these bytes",
+            altered(&signed, "answer", json!(longer)),
+        ),
+        (
+            "not of these bytes",
+            mallory_as_alice(&mallory, &alice, &answer),
+        ),
+        ("no key", mallory.sign(&answer, ORIGIN)),
+        (
+            "do not name in `origins`",
+            alice.sign(&answer, "http://localhost:1"),
+        ),
+        (
+            "do not name in `origins`",
+            alice.sign(&answer, "https://guard.example"),
+        ),
+    ] {
+        let refused = looked.hand_in(&cookie, &place, &wrong);
+        assert_eq!(refused.status, 403, "{why}: {}", refused.body);
+        assert!(refused.body.contains(why), "{why}: {}", refused.body);
+        assert!(looked.scene.holes().is_empty(), "{why}");
+    }
+    let taken = looked.hand_in(&cookie, &place, &signed);
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    assert!(taken.body.contains("\"answer\":\"yes\""), "{}", taken.body);
+    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
+    assert!(production.reached_at(V4, 443).unwrap().len() > before);
+    assert_eq!(looked.scene.holes(), ["tcp/443"]);
+    let again = looked.hand_in(&cookie, &place, &signed);
+    assert_eq!(again.status, 404, "a signature counts once: {}", again.body);
+    assert_eq!(looked.scene.holes(), ["tcp/443"]);
+    events.next(|event| event["questions"] == json!([]));
+
+    let answered = &looked.scene.log("answered")[0];
+    assert_eq!(
+        (&answered["by"], &answered["signed"]["kind"]),
+        (&json!("alice"), &json!("passkey"))
+    );
+    let over = looked
+        .http
+        .get(place.strip_suffix("/answer").unwrap(), Some(&cookie));
+    assert!(over.body.contains("Yes, by alice"), "{}", over.body);
+    // Closing takes no signature.
+    let holes = looked.http.get("/holes", Some(&cookie));
+    let close = format!("/holes/{}", holes.between("action=\"/holes/", "\""));
+    assert_eq!(looked.http.form(&close, "", Some(&cookie)).status, 303);
+    assert!(looked.scene.holes().is_empty());
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+}
+
+/// Another's signature, said to be hers.
+fn mallory_as_alice(mallory: &Passkey, alice: &Passkey, answer: &str) -> Value {
+    altered(&mallory.sign(answer, ORIGIN), "key", json!(alice.id()))
+}
+
+#[test]
+fn a_no_takes_the_cookie_alone() {
+    let network = Network::new().unwrap();
+    let looked = Looked::new(&network, "");
+    looked.enrol("alice", &Passkey::new("alice"));
+    let cookie = looked.log_in();
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    let place = looked.place(&cookie, &id);
+    let without = looked.http.form(&format!("{place}/no"), "", None);
+    assert_eq!(without.status, 401, "{}", without.body);
+    assert!(looked.scene.log("answered").is_empty());
+    let said = looked.http.form(&format!("{place}/no"), "", Some(&cookie));
+    assert_eq!((said.status, said.header("location")), (303, Some("/")));
+    let answered = &looked.scene.log("answered")[0];
+    assert_eq!(
+        (&answered["answer"], &answered["from"]["right"]),
+        (&json!("no"), &json!("courier"))
+    );
+    assert!(answered["by"].as_str().unwrap().ends_with(", unsigned"));
+    let over = looked.http.get(&place, Some(&cookie));
+    assert!(over.body.contains("No, by "), "{}", over.body);
+}
+
+#[test]
+fn guardd_is_killed_and_comes_back_with_the_same_question() {
+    let network = Network::new().unwrap();
+    let mut looked = Looked::new(&network, "");
+    let alice = Passkey::new("alice");
+    looked.enrol("alice", &alice);
+    let cookie = looked.log_in();
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    let (asked, place) = looked.question(&cookie, &id);
+    let mut events = looked.http.events(&cookie);
+    events.next(|event| event["connected"] == true);
+    looked.scene.daemon.kill().unwrap();
+    events.next(|event| event["connected"] == false);
+    for page in ["/", "/holes", "/sessions", "/flows", "/log", "/approvers"] {
+        let away = looked.http.get(page, Some(&cookie));
+        assert_eq!(away.status, 503, "{page}");
+        assert!(
+            away.body.contains("guardd does not answer"),
+            "{}",
+            away.body
+        );
+    }
+    looked.scene.daemon.start().unwrap();
+    events.next(|event| event["connected"] == true && event["questions"][0]["id"] == id.as_str());
+    let signed = alice.sign(&looked.scene.answer(&asked, "alice", &[]), ORIGIN);
+    let taken = looked.hand_in(&cookie, &place, &signed);
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    assert_eq!(looked.scene.holes(), ["tcp/443"]);
+
+    // The console itself: who was logged in still is.
+    looked.kill();
+    looked.start();
+    assert_eq!(looked.http.get("/", Some(&cookie)).status, 200);
+}
+
+#[test]
+fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let looked = Looked::new(&network, "");
+    let cookie = looked.log_in();
+    let mut shell = looked.scene.shell();
+    let open = [
+        "open",
+        V4,
+        "--ports",
+        "tcp/443",
+        "--session",
+        shell.session(),
+    ];
+    looked
+        .scene
+        .daemon
+        .root(open)
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
+    let shown = |page: &str, text: &str| looked.http.get(page, Some(&cookie)).body.contains(text);
+    let own = [
+        ("/", "192.0.2.10:1000"),
+        ("/sessions", "What it reached"),
+        ("/holes", "192.0.2.10/32"),
+        ("/flows", "192.0.2.10:443"),
+        ("/log", "hole opened"),
+    ];
+    for (page, text) in own {
+        assert!(!shown(page, text), "{page}: nobody answers for them yet");
+    }
+    looked.enrol("alice", &Passkey::new("alice"));
+    for (page, text) in own {
+        guard_lab::eventually(page, || shown(page, text)).unwrap();
+    }
+    assert!(shown("/approvers", "alice"));
+}

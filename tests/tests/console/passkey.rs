@@ -1,0 +1,68 @@
+//! A passkey without a browser: what one would sign, and what it would not.
+
+use data_encoding::BASE64URL_NOPAD;
+use ring::{
+    digest::{SHA256, digest},
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use serde_json::{Value, json};
+
+const SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+pub(crate) struct Passkey {
+    key: EcdsaKeyPair,
+    id: String,
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    digest(&SHA256, bytes).as_ref().to_vec()
+}
+
+impl Passkey {
+    pub(crate) fn new(name: &str) -> Self {
+        let (random, kind) = (SystemRandom::new(), &ECDSA_P256_SHA256_ASN1_SIGNING);
+        let made = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
+        Self {
+            key: EcdsaKeyPair::from_pkcs8(kind, made.as_ref(), &random).unwrap(),
+            id: BASE64URL_NOPAD.encode(name.as_bytes()),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn public(&self) -> String {
+        BASE64URL_NOPAD.encode(&[&SPKI, self.key.public_key().as_ref()].concat())
+    }
+
+    /// What a browser gives the script for an answer's bytes, on a page of that origin.
+    pub(crate) fn sign(&self, answer: &str, origin: &str) -> Value {
+        let challenge = sha256(format!("guard answer v1\n{answer}").as_bytes());
+        let client = json!({
+            "type": "webauthn.get", "challenge": BASE64URL_NOPAD.encode(&challenge), "origin": origin, "crossOrigin": false,
+        });
+        let client = client.to_string();
+        let host = origin
+            .split_once("://")
+            .unwrap()
+            .1
+            .split(':')
+            .next()
+            .unwrap();
+        let data = [sha256(host.as_bytes()), vec![5, 0, 0, 0, 1]].concat();
+        let message = [data.clone(), sha256(client.as_bytes())].concat();
+        let signature = self.key.sign(&SystemRandom::new(), &message).unwrap();
+        json!({
+            "answer": answer,
+            "key": self.id,
+            "signature": BASE64URL_NOPAD.encode(signature.as_ref()),
+            "authenticator_data": BASE64URL_NOPAD.encode(&data),
+            "client_data": BASE64URL_NOPAD.encode(client.as_bytes()),
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! A guardd, a session that asks, and a console with whoever looks at it.
+
+use std::{fs, os::unix::fs::chown, path::PathBuf};
+
+use guard_lab::{Network, PATIENCE, Running, bins};
+use serde_json::{Value, json};
+
+use super::{
+    http::{Answer, Client},
+    passkey::Passkey,
+};
+use crate::signed::scene::{COURIER, Scene, agent};
+
+pub(crate) const PORT: u16 = 4827;
+pub(crate) const HOST: &str = "guard.localhost:4827";
+pub(crate) const ORIGIN: &str = "http://guard.localhost:4827";
+
+pub(crate) struct Looked<'n> {
+    pub(crate) scene: Scene,
+    pub(crate) http: Client<'n>,
+    console: Option<Running>,
+    state: PathBuf,
+}
+
+impl<'n> Looked<'n> {
+    /// With these settings of answers, beside the courier.
+    pub(crate) fn new(network: &'n Network, answers: &str) -> Self {
+        let scene = Scene::new(network, &format!("origins = [\"{ORIGIN}\"]\n{answers}"));
+        let state = scene.daemon.dir().join("console");
+        fs::create_dir(&state).unwrap();
+        chown(&state, Some(COURIER), Some(COURIER)).unwrap();
+        let mut looked = Self {
+            scene,
+            http: Client::new(network.dev(), PORT),
+            console: None,
+            state,
+        };
+        looked.start();
+        looked
+    }
+
+    /// Starts the console, and waits until it serves.
+    pub(crate) fn start(&mut self) {
+        let mut command = self.command(&[]);
+        command.stderr(std::process::Stdio::inherit());
+        self.console = Some(Running::start(&mut command).unwrap());
+        guard_lab::eventually("it serves", || self.http.try_get("/login").is_ok()).unwrap();
+    }
+
+    /// Ends the console at once.
+    pub(crate) fn kill(&mut self) {
+        self.console = None;
+    }
+
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let program = bins::for_everybody("guard-console", self.scene.daemon.tag()).unwrap();
+        let mut command = self.scene.daemon.on_machine(COURIER, program);
+        command
+            .args([
+                "--config",
+                "/nonexistent",
+                "--listen",
+                "localhost:4827",
+                "--origin",
+                ORIGIN,
+                "--socket",
+            ])
+            .arg(self.scene.daemon.socket())
+            .arg("--state-dir")
+            .arg(&self.state)
+            .args(args);
+        command
+    }
+
+    /// A link that logs in once.
+    pub(crate) fn link(&self) -> String {
+        let mut login = Running::start(&mut self.command(&["login"])).unwrap();
+        let link = login.line(PATIENCE).unwrap();
+        link.strip_prefix(ORIGIN)
+            .expect("a link to the console")
+            .to_owned()
+    }
+
+    /// Logs in, and gives the cookie.
+    pub(crate) fn log_in(&self) -> String {
+        let link = self.link();
+        let secret = link.strip_prefix("/login/").unwrap();
+        let answer = self.http.form("/login", &format!("secret={secret}"), None);
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        answer.cookie()
+    }
+
+    /// Enrols a passkey, as somebody with an invitation does.
+    pub(crate) fn enrol(&self, name: &str, key: &Passkey) {
+        let invite = ["approver", "invite", name, "--answers-for", &agent()];
+        let invited = self.scene.daemon.root(invite).json().unwrap();
+        let token = invited["invitation"].as_str().unwrap();
+        assert_eq!(invited["links"], json!([format!("{ORIGIN}/enrol/{token}")]));
+        let page = self.http.get(&format!("/enrol/{token}"), None);
+        assert!(page.body.contains(token), "{}", page.body);
+        let made = json!({ "invitation": token, "id": key.id(), "public_key": key.public() });
+        let presented = self.http.json("/enrol", &made, None);
+        assert_eq!(presented.status, 200, "{}", presented.body);
+        let again = self.http.json("/enrol", &made, None);
+        assert_eq!(again.status, 403, "it counts once: {}", again.body);
+        let presented: Value = serde_json::from_str(&presented.body).unwrap();
+        let fingerprint = presented["fingerprint"].as_str().unwrap();
+        let accept = ["approver", "accept", name, fingerprint];
+        self.scene
+            .daemon
+            .root(accept)
+            .run()
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+
+    /// What the page of a question has guardd's bytes in, and where an answer goes.
+    pub(crate) fn question(&self, cookie: &str, id: &str) -> (Value, String) {
+        let place = self.place(cookie, id);
+        let page = self.http.get(&place, Some(cookie));
+        assert_eq!(page.status, 200, "{}", page.body);
+        let bytes = page.between("data-question=\"", "\"");
+        let asked = json!({ "question": bytes, "hash": self.scene.question(id)["hash"] });
+        (asked, format!("{place}/answer"))
+    }
+
+    /// The page of a question, as the list links it.
+    pub(crate) fn place(&self, cookie: &str, id: &str) -> String {
+        let list = self.http.get("/", Some(cookie));
+        let item = list.between(&format!("<li data-id=\"{id}\"><a href=\""), "\"");
+        assert!(
+            item.starts_with("/q/m-") || item.starts_with("/q/m%2D"),
+            "{item}"
+        );
+        item
+    }
+
+    /// Hands an answer in.
+    pub(crate) fn hand_in(&self, cookie: &str, place: &str, signed: &Value) -> Answer {
+        self.http.json(place, signed, Some(cookie))
+    }
+}

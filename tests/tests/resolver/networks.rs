@@ -1,0 +1,123 @@
+//! Name servers of a session's own: in a network that it has made, where it is every server, and at a port where none is.
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
+
+use super::{API, ASK, reaches};
+use crate::names::server::NameServer;
+
+/// The machine's name server, as systemd-resolved listens.
+const STUB: &str = "127.0.0.53";
+const NAME: &str = "v1.api.example.com";
+/// Of no name.
+const ELSEWHERE: &str = "192.0.2.99";
+
+/// As the policy `ci` that ships.
+const POLICY: &str = r#"
+version = 1
+name = "listed"
+default = "deny"
+
+[[rule]]
+name = "loopback"
+to = ["@loopback"]
+action = "allow"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "allow"
+"#;
+
+#[test]
+fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() {
+    let network = Network::new().unwrap();
+    let server = NameServer::start_at(network.dev(), &format!("{STUB}:53"));
+    server.set(NAME, &[API]);
+    let _production = Production::launch(&network, &[443], &[], true).unwrap();
+    for to in [API, ELSEWHERE] {
+        let outside = Attempt::tcp(to, 443).outside(network.dev(), 0);
+        assert!(outside.unwrap().ok, "nothing stops it without the guard");
+    }
+    let config = format!("resolvers = [\"{STUB}:53\"]\n");
+    let daemon = Daemon::in_network(&network).policy("listed", POLICY);
+    let daemon = daemon.config(&config).start().unwrap();
+    let ask = daemon.write_for_agents("ask.py", ASK).unwrap();
+    let liar = include_str!("programs/liar.py");
+    let liar = daemon.write_for_agents("liar.py", liar).unwrap();
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    let mut told = |line: &str| {
+        shell.tell(line).unwrap();
+        let line = shell.line_with("answer ").unwrap();
+        line.trim().trim_start_matches("answer ").to_owned()
+    };
+
+    let lie = format!(
+        "unshare --user --map-root-user --net python3 {} {STUB} x.api.example.com {ELSEWHERE}",
+        liar.display()
+    );
+    assert_eq!(told(&lie), format!("0 {ELSEWHERE}"), "it was told so");
+    let ask = format!("python3 {} {STUB} {NAME} A connected", ask.display());
+    assert_eq!(told(&ask), format!("0 {STUB} {API}"));
+    assert!(reaches(&mut shell, API, 443), "the machine's own teaches");
+    assert!(!reaches(&mut shell, ELSEWHERE, 443));
+}
+
+/// Answers each question so, at the port of name servers on the loopback.
+const SERVES: &str = r#"
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("127.0.0.1", 53))
+print("answers now", flush=True)
+while True:
+    asked, who = sock.recvfrom(4096)
+    end = 12
+    while asked[end]:
+        end += asked[end] + 1
+    head = asked[:2] + bytes([0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0])
+    record = bytes([0xc0, 12, 0, 1, 0, 1, 0, 0, 2, 0, 0, 4]) + socket.inet_aton(sys.argv[1])
+    sock.sendto(head + asked[12:end + 5] + record, who)
+"#;
+
+/// As where containers without root may have each port.
+#[test]
+fn a_name_server_at_another_port_vouches_for_no_other_server() {
+    let network = Network::new().unwrap();
+    let _production = Production::launch(&network, &[443], &[], true).unwrap();
+    let outside = Attempt::tcp(ELSEWHERE, 443).outside(network.dev(), 0);
+    assert!(outside.unwrap().ok, "nothing stops it without the guard");
+    let mut ports = network.dev().command("sysctl");
+    ports.args(["-qw", "net.ipv4.ip_unprivileged_port_start=53"]);
+    assert!(ports.status().unwrap().success());
+    let daemon = Daemon::in_network(&network).policy("listed", POLICY);
+    let config = "resolvers = [\"127.0.0.1:5300\"]\n";
+    let daemon = daemon.config(config).start().unwrap();
+    let ask = daemon.write_for_agents("ask.py", ASK).unwrap();
+    let serves = daemon.write_for_agents("serves.py", SERVES).unwrap();
+    let inner = "version = 1\nname = \"inner\"\ndefault = \"allow\"\n";
+    let inner = daemon.write_for_agents("inner", inner).unwrap();
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    // Its own servers are asked without the resolver: this one is of a session inside.
+    let serve = format!(
+        "{} run -q --policy {} -- python3 {} {ELSEWHERE} &",
+        guard.display(),
+        inner.display(),
+        serves.display()
+    );
+    shell.tell(&serve).unwrap();
+    shell.line_with("answers now").unwrap();
+    let line = format!("python3 {} 127.0.0.1 {NAME} A connected", ask.display());
+    shell.tell(&line).unwrap();
+    let told = shell.line_with("answer ").unwrap();
+    let told = told.trim().trim_start_matches("answer ");
+    assert_eq!(told, format!("0 127.0.0.1 {ELSEWHERE}"), "it was told so");
+    assert!(!reaches(&mut shell, ELSEWHERE, 443));
+    shell.tell("kill $!; wait").unwrap();
+}
