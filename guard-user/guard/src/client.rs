@@ -146,12 +146,23 @@ impl Client {
         stream.set_write_timeout(Some(write_within))?;
         match stream.write_all(frame) {
             // Whoever turns callers away has said why before it closes.
-            Err(error) if is_unread(&error) => match self.stream.fill_buf() {
-                Ok([_, ..]) => Ok(()),
+            Err(error) if is_unread(&error) => match self.wait() {
+                Ok(true) => Ok(()),
                 _ => Err(error),
             },
             Err(error) => Err(error),
-            Ok(()) => self.stream.fill_buf().map(drop),
+            Ok(()) => self.wait().map(drop),
+        }
+    }
+
+    /// Waits for the first of an answer. False where there is none. A signal ends a read that has a timeout, whatever its handler
+    /// wants (signal(7)).
+    fn wait(&mut self) -> io::Result<bool> {
+        loop {
+            match self.stream.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read.map(|read| !read.is_empty()),
+            }
         }
     }
 
@@ -196,7 +207,12 @@ impl Client {
 
 /// Connects, and looks who listens there.
 fn connect(socket: &Path, trust: Trust) -> Result<UnixStream, CliError> {
-    let stream = UnixStream::connect(socket).map_err(|error| cannot_connect(socket, &error))?;
+    let stream = loop {
+        match UnixStream::connect(socket) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            connected => break connected.map_err(|error| cannot_connect(socket, &error))?,
+        }
+    };
     let peer = Credentials::of(&stream).map_err(|error| {
         failed(
             socket,
