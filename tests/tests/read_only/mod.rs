@@ -209,3 +209,50 @@ fn what_is_no_http_is_not_passed_on() {
     })
     .unwrap();
 }
+
+/// Who is told that the guard is not the reason looks elsewhere.
+#[test]
+fn what_was_closed_or_refused_again_is_told_inside_and_written_down() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let job = url(PHOTOS, JOB);
+    let put = format!("curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{START}' {job}");
+    agent.tell(&put).unwrap();
+    agent.line_with("403").unwrap();
+    let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let id = request["id"].as_str().unwrap();
+    let no = scene.daemon.agent(["deny", id]).run().unwrap();
+    assert_eq!(no.code(), Some(0), "{no:?}");
+    agent.tell(&put).unwrap();
+    agent.line_with("403").unwrap();
+    let refused = || {
+        let log = scene.daemon.root(["log", "--json"]).run().unwrap();
+        let log = log.json_lines().unwrap();
+        let refused = |one: &&serde_json::Value| one["kind"] == "http" && one["path"] == JOB;
+        log.iter()
+            .filter(refused)
+            .any(|one| one["why"] == "a person has said no to that")
+    };
+    eventually("the second attempt is written down", refused).unwrap();
+    // What is no HTTP is closed.
+    agent
+        .tell(&format!(
+            "printf 'nonsense\\r\\n\\r\\n' | curl -s -m 20 telnet://{} >/dev/null; echo closed=$?",
+            job.trim_start_matches("http://").split('/').next().unwrap()
+        ))
+        .unwrap();
+    agent.line_with("closed=").unwrap();
+    let told = || {
+        agent
+            .tell(&format!(
+                "{} why | tr '\\n' ' '; echo end=why",
+                guard.display()
+            ))
+            .unwrap();
+        let said = agent.line_with("end=why").unwrap();
+        said.contains("closed the connection")
+    };
+    eventually("guard why tells of the closed connection", told).unwrap();
+}

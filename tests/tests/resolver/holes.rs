@@ -26,6 +26,11 @@ to = ["192.0.2.66"]
 action = "deny"
 
 [[rule]]
+name = "prod"
+to = ["192.0.2.77"]
+action = "confirm"
+
+[[rule]]
 name = "apps"
 to = ["*.app.example.com"]
 action = "confirm"
@@ -371,4 +376,76 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() {
         assert!(!apps.open_addresses().contains(&json!(closed)), "{closed}");
     }
     assert!(!reaches(&mut shell, REFUSED, 443));
+}
+
+/// One yes would open what the person who typed a name has not seen.
+#[test]
+fn a_name_whose_addresses_are_several_decisions_is_not_opened() {
+    let apps = Apps::new();
+    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    let session = shell.session().to_owned();
+    let open = ["open", NAME, "--ports", "tcp/443", "--session", &session];
+    apps.scene.server.set(NAME, &[FIRST, "192.0.2.77"]);
+    let refused = apps.daemon.root(open).run().unwrap();
+    assert_eq!(refused.code(), Some(2));
+    let why = refused.stderr;
+    assert!(why.contains("192.0.2.77 (rule"), "{why}");
+    assert!(why.contains("prod") && why.contains(FIRST), "{why}");
+    assert_eq!(apps.guard(&["holes"]), json!([]));
+    assert!(!reaches(&mut shell, "192.0.2.77", 443));
+    let other = "v2.app.example.com";
+    apps.scene.server.set(other, &[FIRST, "192.0.2.21"]);
+    let open = ["open", other, "--ports", "tcp/443", "--session", &session];
+    let opened = apps.daemon.root(open).run().unwrap();
+    assert_eq!(opened.code(), Some(0), "{opened:?}");
+    assert!(
+        opened.stdout.contains(&format!("({FIRST}, 192.0.2.21)")),
+        "{opened:?}"
+    );
+}
+
+#[test]
+fn a_budget_of_a_name_with_several_addresses_outlives_guardd() {
+    let mut apps = Apps::new();
+    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+    let session = shell.session().to_owned();
+    apps.scene.server.set(NAME, &[FIRST, "192.0.2.21"]);
+    let args = ["--ports", "tcp/443", "--bytes", "4KiB"];
+    let before = apps.guard(&[&["open", NAME, "--session", &session][..], &args].concat());
+    apps.daemon.kill().unwrap();
+    apps.daemon.start().unwrap();
+    let holes = apps.guard(&["holes"]);
+    assert_eq!(holes[0]["opened_by"], before["opened_by"], "{holes}");
+    assert_eq!(holes[0]["bytes_left"], 4096, "{holes}");
+    apps.tell(&mut shell, NAME, "192.0.2.30");
+    let holes = apps.guard(&["holes"]);
+    assert!(
+        apps.open_addresses().contains(&json!("192.0.2.30")),
+        "{holes}"
+    );
+    assert_eq!(holes[0]["bytes_left"], 4096, "{holes}");
+    let log = apps.daemon.root(["log", "--json"]).run().unwrap();
+    let log = log.json_lines().unwrap();
+    let opened = log.iter().filter(|one| one["kind"] == "hole-open");
+    assert_eq!(opened.count(), 1, "{log:?}");
+}
+
+/// Each policy of its chain is told to the resolver, also one without names.
+#[test]
+fn a_session_inside_one_whose_policy_has_no_names_is_answered() {
+    let apps = Apps::new();
+    let plain = "version = 1\nname = \"plain\"\ndefault = \"allow\"\n";
+    let outer = apps.daemon.write_for_agents("plain.toml", plain).unwrap();
+    let inner = apps.daemon.write_for_agents("apps.toml", POLICY).unwrap();
+    let mut shell = Shell::start(&apps.daemon, &outer.display().to_string()).unwrap();
+    let guard = guard_lab::bins::for_everybody("guard", apps.daemon.tag()).unwrap();
+    let (guard, inner, ask) = (guard.display(), inner.display(), apps.ask.display());
+    shell
+        .tell(&format!(
+            "{guard} run -q --policy {inner} -- python3 {ask} {DNS} {NAME} A connected"
+        ))
+        .unwrap();
+    let told = shell.line_with("answer ").unwrap();
+    assert!(told.contains(&format!("answer 0 {DNS} {FIRST}")), "{told}");
 }

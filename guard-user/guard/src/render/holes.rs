@@ -53,9 +53,10 @@ pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
     }
     page.styled(STRONG, &hole.id)
         .line(format_args!(
-            " open for {}: {} {}{}, ends {} ({})",
+            " open for {}: {}{} {}{}, ends {} ({})",
             hole.session,
             hole.destination,
+            addresses(hole),
             ports(hole),
             limits(hole),
             clock.until(hole.expires_at),
@@ -96,6 +97,14 @@ fn close(page: &mut Page, hole: &Hole) {
         hole.destination,
         ports(hole)
     ));
+}
+
+/// What a name that is opened stands for now.
+fn addresses(hole: &Hole) -> String {
+    match hole.addresses.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", hole.addresses.join(", ")),
+    }
 }
 
 /// Whether nothing but questions for a name pass through it.

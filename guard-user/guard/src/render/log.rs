@@ -136,10 +136,13 @@ fn place(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
 }
 
 fn rule(rest: &mut Map<String, Value>) -> Option<String> {
+    // A record that does not tell the rule is no word about the default.
+    let is_told = rest.contains_key("rule");
     let rule = text(rest, "rule").map(|rule| format!("rule {rule}"));
     match (rule, text(rest, "verdict")) {
         (Some(rule), Some(verdict)) => Some(format!("{rule} ({verdict})")),
-        (None, Some(verdict)) => Some(format!("default ({verdict})")),
+        (None, Some(verdict)) if is_told => Some(format!("default ({verdict})")),
+        (None, Some(verdict)) => Some(verdict),
         (rule, None) => rule,
     }
 }

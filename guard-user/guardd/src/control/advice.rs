@@ -76,6 +76,16 @@ pub fn socket_unknown(path: &str) -> String {
     )
 }
 
+/// For a connection that the proxy closed for what came first on it.
+#[must_use]
+pub fn closed(to: &Endpoint, why: &str) -> String {
+    format!(
+        "The guard looks into what goes to {}, and closed the connection: {why}. {NO_DETOUR} Speak what the policy looks for there, \
+         or say in your answer what you wanted to send, for a person to weigh.",
+        destination(to)
+    )
+}
+
 /// For a connection of which nothing could be told.
 #[must_use]
 pub fn unnamed_refused() -> String {

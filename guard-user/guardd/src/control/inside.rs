@@ -10,6 +10,7 @@ use crate::{
     control::{advice, auth::Agent, explain, failure::CallError, ids},
     policies::Policies,
     process::Process,
+    proxy::closings::Closing,
     proxy::requests::in_words,
     requests::{Noted, Pending, RequestKey, Requests},
     sessions::Sessions,
@@ -105,8 +106,11 @@ impl State {
         });
         let sockets = self.sockets.stopped(id, &clocks);
         let names = self.stopped_names(id, &clocks);
+        let closed = self.proxy.closings.of(id).rev();
+        let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
         let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()
+            .chain(closed)
             .chain(names)
             .chain(sockets)
             .chain(stopped);
@@ -116,6 +120,31 @@ impl State {
             session,
             stopped,
             more,
+        })
+    }
+
+    /// Connections that the proxy closed for what came first.
+    fn closed(&self, session: SessionId, one: &Closing, clocks: &Clocks) -> Option<Stopped> {
+        let key = RequestKey {
+            session,
+            destination: one.to,
+            protocol: guard_common::Protocol::TCP,
+            port: one.port,
+            http: None,
+            question: None,
+        };
+        let about = matter(&self.sessions, &self.policies, &key)?;
+        Some(Stopped {
+            at: clocks.calendar(one.last),
+            advice: advice::closed(&about.destination, &one.why),
+            destination: about.destination,
+            verdict: about.verdict.as_str().to_owned(),
+            rule: about.rule,
+            reason: about.reason,
+            count: one.count,
+            request: None,
+            http: None,
+            named: about.named,
         })
     }
 

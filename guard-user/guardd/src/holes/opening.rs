@@ -59,12 +59,13 @@ impl State {
         if prefixes.is_empty() {
             return Err(nowhere(&to.to_string()));
         }
-        let (sessions, policies) = (&self.sessions, &self.policies);
         let to = Opened {
             prefixes,
             ports,
             name,
         };
+        self.is_one(session, &to)?;
+        let (sessions, policies) = (&self.sessions, &self.policies);
         let checked = Checked::of_name(sessions, policies, session, to, terms)?;
         self.open_all(by, checked, reason, None)
     }

@@ -9,6 +9,7 @@ use guard_proto::{self as proto, HoleTerms};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
+    control::{failure::CallError, ids},
     holes::{
         checked::{Checked, Opened},
         hole::{Hole, Named},
@@ -73,6 +74,42 @@ impl State {
         open.retain(|prefix| !is_in(prefix.address(), &NEVER, &now));
         open.truncate(MAX_ADDRESSES);
         open
+    }
+
+    /// Checks that the addresses of a name are one decision: the same rules are about all of them, names left aside, and all are
+    /// this machine's own networks', or none.
+    ///
+    /// # Errors
+    ///
+    /// Which rule is about which: one yes would open what a person has not seen.
+    pub(super) fn is_one(&self, session: SessionId, to: &Opened) -> Result<(), CallError> {
+        let Some(name) = to.name.as_deref().filter(|_| to.prefixes.len() > 1) else {
+            return Ok(());
+        };
+        let live = self.sessions.live(session);
+        let live = live.ok_or_else(|| ids::no_session(&ids::session(session)))?;
+        let now = self.environment();
+        let mut kinds: BTreeMap<_, Vec<Address>> = BTreeMap::new();
+        for prefix in &to.prefixes {
+            let policies = live
+                .chain
+                .iter()
+                .filter_map(|slot| self.policies.get(*slot));
+            let rules = policies.flat_map(|one| {
+                let about = one.over(prefix, &to.ports).met.into_iter();
+                about.map(|met| Lifted {
+                    policy: one.policy.name.clone(),
+                    rule: met.rule.map(|rule| rule.name.clone()),
+                })
+            });
+            let is_inner = is_in(prefix.address(), &INNER, &now);
+            let kind = kinds.entry((rules.collect(), is_inner)).or_default();
+            kind.push(prefix.address());
+        }
+        match kinds.len() > 1 {
+            true => Err(several(name, &kinds)),
+            false => Ok(()),
+        }
     }
 
     /// Whether a name may open an address at all.
@@ -177,11 +214,16 @@ impl State {
         if lifts || is_other || self.is_refused_at(session, to, &spec) {
             return false;
         }
+        let bytes = hole.about.as_ref().and_then(|about| about.bytes);
+        // Where the file with its budget is gone, nobody knows what is left.
+        if bytes.is_none() && hole.connections().is_some_and(|of| of.counts_bytes) {
+            return false;
+        }
         let most = after(clock::now(), checked.time);
         let expires = hole.expires.min(most);
         let new = NewHole {
             read_only: reaches.read_only,
-            bytes: hole.about.as_ref().and_then(|about| about.bytes),
+            bytes,
             ..new_hole(&prefix, &spec, expires, reaches.connections)
         };
         match self.datapath.widen_hole(session, id, new) {
@@ -214,4 +256,24 @@ impl State {
         }
         listed
     }
+}
+
+/// The error for a name whose addresses are several decisions.
+fn several(name: &str, kinds: &BTreeMap<(BTreeSet<Lifted>, bool), Vec<Address>>) -> CallError {
+    let kinds = kinds.iter().map(|((lifts, _), addresses)| {
+        let rules = lifts.iter().map(|one| match &one.rule {
+            Some(rule) => format!("rule {rule}"),
+            None => format!("the default of {}", one.policy),
+        });
+        let rules: Vec<_> = rules.collect();
+        let addresses = addresses.iter().map(|one| one.to_ip().to_string());
+        let addresses: Vec<_> = addresses.collect();
+        format!("{} ({})", addresses.join(", "), rules.join(", "))
+    });
+    let kinds: Vec<_> = kinds.collect();
+    CallError::invalid(
+        format!("cannot open {name} as one"),
+        format!("its addresses are not one decision: {}", kinds.join("; ")),
+        "open the address that is meant: guard open ADDRESS --ports SPEC",
+    )
 }

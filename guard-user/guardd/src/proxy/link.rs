@@ -136,6 +136,12 @@ impl State {
     fn proxy_tells(&mut self, target: &Target, entry: Entry) {
         self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
+        if let (None, Some(why)) = (&entry.method, &entry.why)
+            && entry.outcome == "refused"
+        {
+            let to = (target.address.into(), target.port);
+            self.proxy.closings.note(id, to, why, clock::now());
+        }
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
         };

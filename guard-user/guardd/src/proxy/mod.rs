@@ -9,6 +9,7 @@
 
 pub mod approve;
 pub mod authority;
+pub mod closings;
 pub mod held;
 pub mod kernel;
 pub mod link;
@@ -66,6 +67,8 @@ pub struct Proxy {
     surveyed: BootTime,
     /// Requests whose clients are held.
     waiters: Waiters,
+    /// What was closed without asking anybody.
+    pub(crate) closings: closings::Closings,
     /// How many requests each session has made lately: no approver reads those of a flood.
     pace: Meters,
     /// Sessions that wait for a certificate to trust.

@@ -7,6 +7,8 @@ use guard_proto::{
     wire::{AskAnswer, Target},
 };
 
+use guard_sys::clock;
+
 use super::terms::Standing;
 use crate::{
     control::ids,
@@ -36,6 +38,36 @@ impl State {
         }
     }
 
+    /// Writes down that a request was refused since a person had said no to it.
+    pub(super) fn note_refused_again(&mut self, key: &RequestKey) {
+        self.recorder.counters().http("refused");
+        let Some(admitted) = self.admit(key.session, clock::now()) else {
+            return;
+        };
+        let record = Http {
+            outcome: "refused".into(),
+            why: "a person has said no to that".into(),
+            ..self.of_request(key)
+        };
+        let owner = self.sessions.get(key.session);
+        let owner = owner.map_or(0, |session| session.about.uid);
+        let entry = LogEntry::of(ids::session(key.session), owner, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+
+    /// What a record says of a request, whatever came of it.
+    fn of_request(&self, key: &RequestKey) -> Http {
+        let http = key.http.as_deref().map(|http| &http.request);
+        Http {
+            destination: Destination::Endpoint(key.endpoint(None)).into(),
+            method: http.map(|http| http.method.clone()).into(),
+            path: http.map(shown::path_for_trail).into(),
+            host: http.and_then(|http| http.host.clone()).into(),
+            rule: rule_of(self.standing(&target(key))).into(),
+            ..Http::default()
+        }
+    }
+
     fn write_passed(
         &mut self,
         key: &RequestKey,
@@ -44,17 +76,11 @@ impl State {
     ) -> Result<(), AuditError> {
         let session = self.sessions.get(key.session);
         let owner = session.map_or(0, |session| session.about.uid);
-        let http = key.http.as_deref().map(|http| &http.request);
         let record = Http {
-            destination: Destination::Endpoint(key.endpoint(None)).into(),
             outcome: "passed".into(),
-            method: http.map(|http| http.method.clone()).into(),
-            path: http.map(shown::path_for_trail).into(),
-            host: http.and_then(|http| http.host.clone()).into(),
-            rule: rule_of(self.standing(&target(key))).into(),
             request: request.into(),
             hole: hole.map(ids::hole).into(),
-            ..Http::default()
+            ..self.of_request(key)
         };
         let session = ids::session(key.session);
         self.recorder.write(LogEntry::of(session, owner, record))?;

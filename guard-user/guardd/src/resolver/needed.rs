@@ -1,6 +1,6 @@
 //! Whether a resolver is needed, and the messages that are due.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::HashSet, rc::Rc, time::Duration};
 
 use guard_common::{NameId, Verdict};
 use guard_policy::{Compiled, DnsNames, Pattern as PolicyPattern, Policy};
@@ -105,12 +105,17 @@ impl State {
     }
 
     fn what_resolver_needs(&self) -> Told {
-        let policies = self.policies.iter();
-        let policies = policies.filter(|(_, policy)| policy.speaks_of_names());
-        let policies = policies.map(|(slot, policy)| (slot.0, terms(policy)));
         let sessions = self.sessions.all_live();
-        let sessions = sessions.filter(|session| self.policies.speaks_of_names(&session.chain));
-        let sessions = sessions.map(|session| {
+        let sessions: Vec<_> = sessions
+            .filter(|session| self.policies.speaks_of_names(&session.chain))
+            .collect();
+        // All of each chain: a session of which one policy is not known gets no answer.
+        let chained: HashSet<_> = sessions.iter().flat_map(|one| &one.chain).collect();
+        let policies = self.policies.iter();
+        let policies =
+            policies.filter(|(slot, policy)| policy.speaks_of_names() || chained.contains(slot));
+        let policies = policies.map(|(slot, policy)| (slot.0, terms(policy)));
+        let sessions = sessions.into_iter().map(|session| {
             let whose = Whose {
                 account: session.outermost().0,
                 policies: session.chain.iter().map(|slot| slot.0).collect(),

@@ -3,7 +3,7 @@
 //! The kernel says which sessions, holes and policies there are; the files beside it have their names and owners. A file
 //! without kernel state is removed, with an end in the audit log; kernel state without a file is listed all the same.
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::{cmp::Reverse, collections::BTreeMap, convert::Infallible};
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
 use guard_datapath::{LiveHole, SessionCgroup, Start, Swept};
@@ -183,7 +183,11 @@ impl State {
 
     fn adopt_holes(&mut self) -> Result<(), CallError> {
         let mut known = self.holes.kept();
-        for hole in self.datapath.holes()? {
+        let mut open = self.datapath.holes()?;
+        // One for a name has an entry for each address, of which some may end before it.
+        open.sort_by_key(|hole| (hole.entry.id, Reverse(hole.entry.expires)));
+        open.dedup_by_key(|hole| hole.entry.id);
+        for hole in open {
             let about = known.remove(&ids::hole(hole.entry.id));
             if about.is_none() {
                 self.note_hole(&hole);
@@ -210,7 +214,10 @@ impl State {
             if let Some(reaches) = stored.reaches {
                 let name = stored.pattern;
                 // The kernel says whether that is open; of one that is not, the end was written with the others.
-                self.holes.set_name(id, Named { name, reaches });
+                match self.holes.get(id).is_some() {
+                    true => self.holes.set_name(id, Named { name, reaches }),
+                    false => self.holes.remove_files(id),
+                }
                 continue;
             }
             let hole = stored.question();

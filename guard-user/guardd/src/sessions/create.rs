@@ -502,9 +502,11 @@ impl State {
         let live = self.sessions.live(id);
         let parent = live.and_then(|live| live.about.parent);
         let assigned = live.and_then(|live| live.about.assigned);
-        let policy = live.and_then(|live| self.policies.get(*live.chain.first()?));
-        // By its text: what anybody can call a policy hides nothing.
-        let is_trial = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
+        // What was asked for, below what narrows it.
+        let policy = live.and_then(|live| self.policies.get(*live.chain.last()?));
+        // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
+        let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
+        let is_trial = is_doctors && parent.is_none();
         let record = SessionStart {
             name: session.name.clone().into(),
             policy: session.policy.clone().into(),

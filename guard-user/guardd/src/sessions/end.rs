@@ -58,6 +58,7 @@ impl State {
         self.recorder.counters().session_ended();
         self.requests.end_session(id);
         self.sockets.forget(id);
+        self.proxy.closings.forget(id);
         self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {
