@@ -22,9 +22,11 @@ use tokio::{
 };
 
 use crate::{
-    hub::{Hub, Live},
+    Console,
+    hub::Live,
     pages::questions::Line,
     reply::{self, Reply},
+    scope::Visitor,
 };
 
 /// How long a stream lasts.
@@ -33,7 +35,8 @@ const LIFE: Duration = Duration::from_secs(20);
 const MOST: usize = 64;
 
 /// A stream of what is asked.
-pub(crate) fn stream(hub: &Rc<Hub>, machine: &str) -> Reply {
+pub(crate) fn stream(console: &Console, visitor: Visitor, machine: &str) -> Reply {
+    let hub = &console.hub;
     if hub.looking() >= MOST {
         return reply::text(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open.");
     }
@@ -48,7 +51,10 @@ pub(crate) fn stream(hub: &Rc<Hub>, machine: &str) -> Reply {
             let live = looking.now();
             // Of a hub that has only begun nothing is known yet.
             if live.is_connected || !is_first {
-                is_open = to.send(event(&live, &machine)).await.is_ok();
+                is_open = match told(&live, &visitor, &machine).await {
+                    Some(event) => to.send(event).await.is_ok(),
+                    None => false,
+                };
             }
             is_first = false;
             tokio::select! {
@@ -62,6 +68,24 @@ pub(crate) fn stream(hub: &Rc<Hub>, machine: &str) -> Reply {
         "text/event-stream",
         Events { from }.boxed_unsync(),
     )
+}
+
+/// What there is for one who looks, who may have been removed since; none: that one's session has ended.
+async fn told(live: &Live, visitor: &Visitor, machine: &str) -> Option<Bytes> {
+    let away = || event(&Live::default(), machine);
+    if !live.is_connected {
+        return Some(away());
+    }
+    let Ok(scope) = visitor.scope().await else {
+        return Some(away());
+    };
+    let scope = scope?;
+    let requests = live.requests.iter().filter(|one| scope.has(&one.user));
+    let own = Live {
+        is_connected: true,
+        requests: Rc::new(requests.cloned().collect()),
+    };
+    Some(event(&own, machine))
 }
 
 /// JSON has no line ends in it.

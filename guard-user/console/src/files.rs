@@ -11,10 +11,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use data_encoding::BASE64URL_NOPAD;
+use guard_proto::{ApproverShown, KeyShown};
 use ring::{
     digest::{SHA256, digest},
     rand::{SecureRandom as _, SystemRandom},
 };
+use serde::{Deserialize, Serialize};
 
 /// How long a link counts.
 pub(crate) const LINK: Duration = Duration::from_secs(600);
@@ -24,6 +26,38 @@ pub(crate) const SESSION: Duration = Duration::from_secs(7 * 24 * 3600);
 const MOST: usize = 64;
 /// Random bytes of a secret.
 const BYTES: usize = 32;
+
+/// Who has logged in, or may by a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The approver's name.
+    pub(crate) name: String,
+    /// Fingerprints. It counts while one of these is enrolled for that name.
+    pub(crate) keys: Vec<String>,
+}
+
+impl Identity {
+    pub(crate) fn of<'k>(
+        person: &ApproverShown,
+        keys: impl IntoIterator<Item = &'k KeyShown>,
+    ) -> Self {
+        let keys = keys.into_iter().map(|key| key.fingerprint.clone());
+        Self {
+            name: person.name.clone(),
+            keys: keys.collect(),
+        }
+    }
+}
+
+/// What a file says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// In seconds since 1970.
+    until: u64,
+    identity: Identity,
+}
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -97,31 +131,31 @@ impl Files {
     /// # Errors
     ///
     /// The system's.
-    pub fn new_login(&self) -> io::Result<String> {
-        self.make(Shelf::Logins)
+    pub fn new_login(&self, identity: Identity) -> io::Result<String> {
+        self.make(Shelf::Logins, identity)
     }
 
-    /// Whether that is a link's secret; from then on it is none.
-    pub(crate) fn take_login(&self, secret: &str) -> bool {
-        let counts = self.counts(Shelf::Logins, secret);
+    /// For whom a link's secret is; from then on it is none.
+    pub(crate) fn take_login(&self, secret: &str) -> Option<Identity> {
+        let identity = self.identity(Shelf::Logins, secret);
         // Of two who take it at once, one removes the file.
         let is_taken = fs::remove_file(self.path(Shelf::Logins, secret)).is_ok();
-        counts && is_taken
+        identity.filter(|_| is_taken)
     }
 
     /// Whether that is a link's secret.
     pub(crate) fn is_login(&self, secret: &str) -> bool {
-        self.counts(Shelf::Logins, secret)
+        self.identity(Shelf::Logins, secret).is_some()
     }
 
     /// A new session's secret.
-    pub(crate) fn new_session(&self) -> io::Result<String> {
-        self.make(Shelf::Sessions)
+    pub(crate) fn new_session(&self, identity: Identity) -> io::Result<String> {
+        self.make(Shelf::Sessions, identity)
     }
 
-    /// Whether that is a session's secret.
-    pub(crate) fn is_session(&self, secret: &str) -> bool {
-        self.counts(Shelf::Sessions, secret)
+    /// Whose session's secret that is.
+    pub(crate) fn session(&self, secret: &str) -> Option<Identity> {
+        self.identity(Shelf::Sessions, secret)
     }
 
     /// Ends a session.
@@ -129,19 +163,21 @@ impl Files {
         let _ = fs::remove_file(self.path(Shelf::Sessions, secret));
     }
 
-    fn make(&self, shelf: Shelf) -> io::Result<String> {
+    fn make(&self, shelf: Shelf, identity: Identity) -> io::Result<String> {
         self.tidy(shelf);
         let secret = secret()?;
-        let until = now() + shelf.life();
+        let until = (now() + shelf.life()).as_secs();
+        let kept = serde_json::to_string(&Kept { until, identity })?;
         let mut open = OpenOptions::new();
         let open = open.write(true).create_new(true).mode(0o600);
         let mut file = open.open(self.path(shelf, &secret))?;
-        write!(file, "{}", until.as_secs())?;
+        file.write_all(kept.as_bytes())?;
         Ok(secret)
     }
 
-    fn counts(&self, shelf: Shelf, secret: &str) -> bool {
-        until(&self.path(shelf, secret)).is_some_and(|until| until > now().as_secs())
+    fn identity(&self, shelf: Shelf, secret: &str) -> Option<Identity> {
+        let kept = kept(&self.path(shelf, secret))?;
+        (kept.until > now().as_secs()).then_some(kept.identity)
     }
 
     fn path(&self, shelf: Shelf, secret: &str) -> PathBuf {
@@ -157,7 +193,7 @@ impl Files {
         let dir = self.dir.join(shelf.name());
         let files = fs::read_dir(dir).into_iter().flatten().flatten();
         let mut files: Vec<_> = files
-            .map(|file| (until(&file.path()).unwrap_or_default(), file.path()))
+            .map(|file| (until(&file.path()), file.path()))
             .collect();
         files.sort();
         let now = now().as_secs();
@@ -169,9 +205,13 @@ impl Files {
     }
 }
 
-/// Until when a file counts, in seconds since 1970.
-fn until(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.parse().ok()
+/// A file of a version that did not write down who had logged in counts no more.
+fn kept(path: &Path) -> Option<Kept> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn until(path: &Path) -> u64 {
+    kept(path).map_or(0, |kept| kept.until)
 }
 
 fn now() -> Duration {
@@ -193,32 +233,58 @@ pub(crate) fn secret() -> io::Result<String> {
 mod tests {
     use super::*;
 
+    fn alice() -> Identity {
+        Identity {
+            name: "alice".to_owned(),
+            keys: vec!["SHA256:a".to_owned()],
+        }
+    }
+
     #[test]
     fn a_link_counts_once_and_a_session_until_it_ends() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::open(dir.path()).unwrap();
-        let link = files.new_login().unwrap();
-        assert!(!files.is_session(&link), "one is not the other");
-        assert!(!files.take_login("another") && files.is_login(&link));
-        assert!(files.take_login(&link) && !files.take_login(&link));
-        let session = files.new_session().unwrap();
-        assert!(files.is_session(&session) && !files.is_login(&session));
+        let link = files.new_login(alice()).unwrap();
+        assert!(files.session(&link).is_none(), "one is not the other");
+        assert!(files.take_login("another").is_none() && files.is_login(&link));
+        assert_eq!(files.take_login(&link), Some(alice()));
+        assert_eq!(files.take_login(&link), None);
+        let session = files.new_session(alice()).unwrap();
+        assert!(!files.is_login(&session));
+        assert_eq!(files.session(&session), Some(alice()));
         let later = Files::open(dir.path()).unwrap();
-        assert!(later.is_session(&session), "it outlives the console");
+        assert_eq!(
+            later.session(&session),
+            Some(alice()),
+            "it outlives the console"
+        );
         later.end_session(&session);
-        assert!(!files.is_session(&session));
+        assert_eq!(files.session(&session), None);
     }
 
     #[test]
     fn what_is_over_does_not_count_and_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::open(dir.path()).unwrap();
-        let link = files.new_login().unwrap();
-        fs::write(files.path(Shelf::Logins, &link), "1").unwrap();
+        let link = files.new_login(alice()).unwrap();
+        let kept = |until| {
+            serde_json::to_string(&Kept {
+                until,
+                identity: alice(),
+            })
+            .unwrap()
+        };
+        fs::write(files.path(Shelf::Logins, &link), kept(now().as_secs() + 9)).unwrap();
+        assert!(files.is_login(&link));
+        fs::write(files.path(Shelf::Logins, &link), kept(1)).unwrap();
         assert!(!files.is_login(&link));
-        files.new_login().unwrap();
+        files.new_login(alice()).unwrap();
         assert!(!files.path(Shelf::Logins, &link).exists());
-        assert!(!files.take_login(&link));
+        assert_eq!(files.take_login(&link), None);
+        let old = files.new_session(alice()).unwrap();
+        let nobody = (now().as_secs() + 9).to_string();
+        fs::write(files.path(Shelf::Sessions, &old), nobody).unwrap();
+        assert_eq!(files.session(&old), None, "it does not say whose it is");
     }
 
     #[test]
@@ -226,14 +292,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::open(dir.path()).unwrap();
         let all: Vec<_> = (0..MOST + 5)
-            .map(|_| files.new_session().unwrap())
+            .map(|_| files.new_session(alice()).unwrap())
             .collect();
         let kept: Vec<_> = fs::read_dir(dir.path().join("sessions"))
             .unwrap()
             .flatten()
             .collect();
         assert_eq!(kept.len(), MOST);
-        assert!(files.is_session(all.last().unwrap()));
+        assert!(files.session(all.last().unwrap()).is_some());
         assert!(
             kept.iter()
                 .all(|file| !all.contains(&file.file_name().into_string().unwrap()))

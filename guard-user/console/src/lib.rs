@@ -17,15 +17,17 @@ mod login;
 mod pages;
 mod reply;
 mod routes;
+mod scope;
 mod serve;
 mod settings;
 mod trail;
 
 use std::{path::PathBuf, rc::Rc};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
+use guard_proto::{Approvers, Call};
 
-pub use files::Files;
+pub use files::{Files, Identity};
 pub use settings::{Origin, Settings};
 
 /// All that a request needs.
@@ -63,23 +65,44 @@ pub fn run(settings: Settings) -> Result<()> {
             assets: pages::Assets::new(),
             settings,
         });
-        tracing::info!(origin = %console.settings.origin, "serves; for a link: guard-console login");
+        tracing::info!(origin = %console.settings.origin, "serves; for a link: guard-console login NAME");
         // Nobody may have asked for it.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         serve::serve(console, listeners).await
     })
 }
 
-/// A link that logs in once, for whoever may write where the console keeps such.
+/// A link that logs an approver in once, for whoever may write where the console keeps such.
 ///
 /// # Errors
 ///
-/// That the caller is another user than the console, or nothing can be kept.
-pub fn login_link(settings: &Settings) -> Result<String> {
+/// That the caller is another user than the console, nobody of that name is enrolled, or nothing can be kept.
+pub fn login_link(settings: &Settings, name: &str) -> Result<String> {
     let files = Files::of_the_console(&settings.state_dir)?;
-    let token = files.new_login().with_context(|| {
-        let dir: PathBuf = settings.state_dir.join("logins");
-        format!("cannot keep a link in {}", dir.display())
-    })?;
+    let token = files
+        .new_login(enrolled(settings, name)?)
+        .with_context(|| {
+            let dir: PathBuf = settings.state_dir.join("logins");
+            format!("cannot keep a link in {}", dir.display())
+        })?;
     Ok(format!("{}/login/{token}", settings.origin))
+}
+
+/// An approver, as guardd knows it now.
+fn enrolled(settings: &Settings, name: &str) -> Result<Identity> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot begin")?;
+    let guardd = client::Guardd::at(settings.socket.clone());
+    let known = runtime.block_on(guardd.call::<Approvers>(&Call::Approvers {}));
+    let known = known.map_err(|refusal| {
+        let failure = refusal.failure;
+        anyhow!("{}: {}\n{}", failure.what, failure.why, failure.fix)
+    })?;
+    let mut people = known.approvers.iter();
+    let person = people.find(|one| one.name == name).with_context(|| {
+        format!("nobody called {name:?} is enrolled: guard approver list, or as root guard approver invite NAME")
+    })?;
+    Ok(Identity::of(person, &person.keys))
 }

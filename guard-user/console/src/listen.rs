@@ -1,8 +1,16 @@
 //! Where browsers connect: loopback addresses, or a Unix socket.
+//!
+//! `guard-console.socket` holds the addresses also while no console runs: whoever else bound them would be brought cookies.
 
-use std::{fs, io, net::Ipv4Addr, net::Ipv6Addr, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use guard_sys::passed;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::settings::Listen;
@@ -23,7 +31,10 @@ pub(crate) enum Listeners {
 ///
 /// That it cannot.
 pub(crate) async fn listen(place: &Listen) -> Result<Listeners> {
+    let passed = passed::tcp_listeners();
+    let passed = passed.context("cannot listen on what the service manager passed")?;
     match place {
+        Listen::Localhost(port) if !passed.is_empty() => taken(passed, *port),
         Listen::Localhost(port) => {
             let four = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).await;
             let four = four.with_context(|| format!("cannot listen at 127.0.0.1:{port}"))?;
@@ -44,6 +55,36 @@ pub(crate) async fn listen(place: &Listen) -> Result<Listeners> {
             Ok(Listeners::Unix(bound))
         }
     }
+}
+
+/// What the service manager holds, if that is what the settings say.
+fn taken(passed: Vec<std::net::TcpListener>, port: u16) -> Result<Listeners> {
+    let (mut four, mut six) = (None, None);
+    for listener in passed {
+        let at = listener.local_addr()?;
+        let held = match at.ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => &mut four,
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => &mut six,
+            _ => return Err(elsewhere(at, port)),
+        };
+        if at.port() != port || held.is_some() {
+            return Err(elsewhere(at, port));
+        }
+        listener.set_nonblocking(true)?;
+        *held = Some(TcpListener::from_std(listener)?);
+    }
+    match four {
+        Some(four) => Ok(Listeners::Localhost(four, six)),
+        None => bail!(
+            "guard-console.socket does not hold 127.0.0.1:{port}: systemctl edit guard-console.socket"
+        ),
+    }
+}
+
+fn elsewhere(at: SocketAddr, port: u16) -> anyhow::Error {
+    anyhow::anyhow!(
+        "guard-console.socket holds {at}, and the settings say localhost:{port}: systemctl edit guard-console.socket, or listen in console.toml"
+    )
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
@@ -76,6 +117,24 @@ mod tests {
             assert_eq!(mode & 0o777, 0o660);
             std::os::unix::net::UnixStream::connect(&path).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_service_manager_holds_is_taken_where_it_is_what_the_settings_say() {
+        let bound = |at: &str| std::net::TcpListener::bind(at).unwrap();
+        let four = bound("127.0.0.1:0");
+        let port = four.local_addr().unwrap().port();
+        let Listeners::Localhost(own, None) = taken(vec![four], port).unwrap() else {
+            panic!("one address was passed")
+        };
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        own.accept().await.unwrap();
+        let error = |listener, port| taken(vec![listener], port).unwrap_err().to_string();
+        assert!(error(bound("127.0.0.1:0"), port).contains("the settings say"));
+        let other = bound("127.0.0.2:0");
+        let port = other.local_addr().unwrap().port();
+        assert!(error(other, port).contains("holds 127.0.0.2"));
+        assert!(taken(vec![], port).is_err());
     }
 
     #[tokio::test]

@@ -12,7 +12,10 @@ use guard_signed::webauthn::{Assertion, PublicKey};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
-use crate::{files::secret, settings::Origin};
+use crate::{
+    files::{Identity, secret},
+    settings::Origin,
+};
 
 /// How long a challenge counts, and how many are open at once.
 const LIFE: Duration = Duration::from_secs(120);
@@ -54,7 +57,7 @@ impl Challenges {
         signed: &LoginSigned,
         known: &Approvers,
         origin: &Origin,
-    ) -> Option<String> {
+    ) -> Option<Identity> {
         let mut open = self.open.borrow_mut();
         let is_open =
             |(nonce, since): &(String, Instant)| *nonce == signed.nonce && since.elapsed() < LIFE;
@@ -75,7 +78,7 @@ impl Challenges {
         let public = PublicKey::parse(&bytes(&key.public_key)?).ok()?;
         let origins = [origin.as_str().to_owned()];
         let checked = public.verify(&challenge(&signed.nonce), &origins, assertion);
-        checked.ok().map(|()| person.name.clone())
+        checked.ok().map(|()| Identity::of(person, [key]))
     }
 }
 
@@ -117,7 +120,7 @@ mod tests {
                 keys: vec![KeyShown {
                     id: "k".to_owned(),
                     kind: "passkey".to_owned(),
-                    fingerprint: String::new(),
+                    fingerprint: "SHA256:k".to_owned(),
                     fido: true,
                     public_key: BASE64URL_NOPAD.encode(&public),
                 }],
@@ -155,7 +158,11 @@ mod tests {
 
         let nonce = fresh();
         let good = signed(&mine, &nonce, &challenge(&nonce), here);
-        assert_eq!(by(&good).as_deref(), Some("alice"));
+        let alice = Identity {
+            name: "alice".to_owned(),
+            keys: vec!["SHA256:k".to_owned()],
+        };
+        assert_eq!(by(&good), Some(alice));
         assert_eq!(by(&good), None, "it counts once");
 
         let nonce = fresh();

@@ -28,10 +28,13 @@ struct ConsoleArgs {
     verb: Option<Verb>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Verb {
-    /// Print a link that logs a browser in, once, within ten minutes
-    Login,
+    /// Print a link that logs an approver's browser in, once, within ten minutes
+    Login {
+        /// The approver, as guard approver list has it
+        name: String,
+    },
 }
 
 /// Serves until it is told to end.
@@ -59,8 +62,8 @@ fn begin(args: ConsoleArgs) -> anyhow::Result<()> {
     settings.state_dir = args.state_dir.unwrap_or(settings.state_dir);
     match args.verb {
         None => guard_console::run(settings),
-        Some(Verb::Login) => {
-            let link = guard_console::login_link(&settings)?;
+        Some(Verb::Login { name }) => {
+            let link = guard_console::login_link(&settings, &name)?;
             print_line(&link)
         }
     }

@@ -1,8 +1,8 @@
 //! Which request gets which page.
 
 use guard_proto::{
-    Approvers, Asked, Call, Flows, Holes, Passkey, Presented, PresentedKey, Requests, Sessions,
-    Taken,
+    Approvers, Asked, Call, Flows, Hole, Holes, Passkey, Presented, PresentedKey, Requests,
+    Sessions, Taken,
 };
 use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
@@ -14,10 +14,13 @@ use serde_json::json;
 use crate::{
     Console,
     client::Refusal,
-    events, gate,
+    events,
+    files::Identity,
+    gate,
     login::LoginSigned,
     pages::{self, Frame, Tab},
     reply::{self, Reply},
+    scope::{Scope, Visitor},
 };
 
 /// Bytes of a body at most.
@@ -88,12 +91,25 @@ async fn route(console: &Console, parts: &Parts, body: Incoming) -> Reply {
     let Some(secret) = gate::cookie(&parts.headers, &console.settings.origin) else {
         return logged_out(console, parts, is_post);
     };
-    if !console.files.is_session(secret) {
+    let Some(visitor) = Visitor::of(console, secret) else {
         return logged_out(console, parts, is_post);
+    };
+    if is_post && path == ["logout"] {
+        visitor.end();
+        let cookie = gate::set_cookie(&console.settings.origin, None);
+        return reply::and(reply::to("/login"), header::SET_COOKIE, &cookie);
     }
-    match is_post {
-        true => post(console, secret, &path, &body).await,
-        false => get(console, &path, parts).await,
+    match (visitor.scope().await, is_post) {
+        (Ok(None), _) => logged_out(console, parts, is_post),
+        // The stream asks guardd itself, and says so where that is away.
+        (_, false) if path == ["events"] => events::stream(console, visitor, machine()),
+        (Ok(Some(scope)), true) => post(console, &scope, &path, &body).await,
+        (Ok(Some(scope)), false) => get(console, &scope, &path, parts).await,
+        (Err(refusal), _) if path.last() == Some(&"answer") => refused(&refusal),
+        (Err(refusal), _) => {
+            let tab = Tab::at(path.first().unwrap_or(&""));
+            refused_page(console, tab, &refusal)
+        }
     }
 }
 
@@ -203,9 +219,9 @@ fn login(console: &Console, body: &[u8]) -> Reply {
     let secret = fields
         .find(|(name, _)| name == "secret")
         .map(|(_, secret)| secret);
-    match secret.is_some_and(|secret| console.files.take_login(&secret)) {
-        true => begin_session(console, reply::to("/")),
-        false => page(
+    match secret.and_then(|secret| console.files.take_login(&secret)) {
+        Some(identity) => begin_session(console, identity, reply::to("/")),
+        None => page(
             StatusCode::FORBIDDEN,
             pages::login::used(&frame(console, None)),
         ),
@@ -225,10 +241,10 @@ async fn login_by_passkey(console: &Console, body: &[u8]) -> Reply {
         .logins
         .person(&signed, &known, &console.settings.origin)
     {
-        Some(name) => begin_session(
-            console,
-            reply::json(StatusCode::OK, &json!({ "name": name })),
-        ),
+        Some(identity) => {
+            let named = reply::json(StatusCode::OK, &json!({ "name": identity.name }));
+            begin_session(console, identity, named)
+        }
         None => reply::json(
             StatusCode::FORBIDDEN,
             &json!({ "error": "No passkey that is enrolled has signed this. Load the page again." }),
@@ -236,8 +252,8 @@ async fn login_by_passkey(console: &Console, body: &[u8]) -> Reply {
     }
 }
 
-fn begin_session(console: &Console, reply: Reply) -> Reply {
-    match console.files.new_session() {
+fn begin_session(console: &Console, identity: Identity, reply: Reply) -> Reply {
+    match console.files.new_session(identity) {
         Ok(secret) => {
             let cookie = gate::set_cookie(&console.settings.origin, Some(&secret));
             reply::and(reply, header::SET_COOKIE, &cookie)
@@ -301,48 +317,77 @@ fn refused_page(console: &Console, tab: Tab, refusal: &Refusal) -> Reply {
     )
 }
 
-async fn get(console: &Console, path: &[&str], parts: &Parts) -> Reply {
+async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> Reply {
     let session = query(parts, "session");
     match path {
         [""] => {
-            let asked = console.guardd.call::<Requests>(&Call::Pending {}).await;
+            let asked = asked_of(console, scope).await;
             shown(console, Tab::Questions, asked, |frame, asked| {
                 pages::questions::page(frame, &asked.requests, machine())
             })
         }
-        ["q", here, id] if *here == machine() => question(console, id).await,
-        ["events"] => events::stream(&console.hub, machine()),
+        ["q", here, id] if *here == machine() => question(console, scope, id).await,
         ["sessions"] => {
-            let listed = console.guardd.call::<Sessions>(&Call::Sessions {}).await;
+            let listed = sessions_of(console, scope).await;
             shown(console, Tab::Sessions, listed, |frame, listed| {
                 pages::lists::sessions(frame, &listed.sessions)
             })
         }
         ["holes"] => {
-            let listed = console.guardd.call::<Holes>(&Call::Holes {}).await;
+            let listed = holes_of(console, scope).await;
             shown(console, Tab::Holes, listed, |frame, listed| {
                 pages::lists::holes(frame, &listed.holes)
             })
         }
         ["flows"] => {
-            let of = session.clone();
-            let listed = console
-                .guardd
-                .call::<Flows>(&Call::Flows { session: of })
-                .await;
+            let listed = flows_of(console, scope, session.clone()).await;
             shown(console, Tab::Flows, listed, |frame, listed| {
                 pages::lists::flows(frame, listed, session.as_deref())
             })
         }
-        ["log"] => log(console, session.as_deref()).await,
+        ["log"] => log(console, scope, session.as_deref()).await,
         ["approvers"] => {
             let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
+            let known = known.map(|mut known| {
+                known.approvers.retain(|one| scope.meets(one));
+                known
+            });
             shown(console, Tab::Approvers, known, |frame, known| {
                 pages::lists::approvers(frame, &known.approvers)
             })
         }
         _ => nothing_here(),
     }
+}
+
+async fn asked_of(console: &Console, scope: &Scope) -> Result<Requests, Refusal> {
+    let mut asked = console.guardd.call::<Requests>(&Call::Pending {}).await?;
+    asked.requests.retain(|one| scope.has(&one.user));
+    Ok(asked)
+}
+
+async fn sessions_of(console: &Console, scope: &Scope) -> Result<Sessions, Refusal> {
+    let mut listed = console.guardd.call::<Sessions>(&Call::Sessions {}).await?;
+    listed.sessions.retain(|one| scope.has(&one.user));
+    Ok(listed)
+}
+
+/// A hole says whose session it is for by that session alone.
+async fn holes_of(console: &Console, scope: &Scope) -> Result<Holes, Refusal> {
+    let mut listed = console.guardd.call::<Holes>(&Call::Holes {}).await?;
+    let sessions = sessions_of(console, scope).await?.sessions;
+    let is_own = |hole: &Hole| sessions.iter().any(|one| one.id == hole.session);
+    listed.holes.retain(is_own);
+    Ok(listed)
+}
+
+async fn flows_of(
+    console: &Console,
+    scope: &Scope,
+    session: Option<String>,
+) -> Result<Flows, Refusal> {
+    let by = Some(scope.name.clone());
+    console.guardd.call(&Call::Flows { session, by }).await
 }
 
 /// What this machine is called in questions.
@@ -373,11 +418,8 @@ fn shown<T>(
     }
 }
 
-async fn log(console: &Console, session: Option<&str>) -> Reply {
-    let (day, flows) = tokio::join!(
-        console.trail.day(),
-        console.guardd.call::<Flows>(&Call::Flows { session: None })
-    );
+async fn log(console: &Console, scope: &Scope, session: Option<&str>) -> Reply {
+    let (day, flows) = tokio::join!(console.trail.day(scope), flows_of(console, scope, None));
     shown(console, Tab::Log, day, |frame, day| {
         let flows = flows.map(|listed| listed.flows).unwrap_or_default();
         pages::log::page(frame, day, &flows, session)
@@ -385,17 +427,17 @@ async fn log(console: &Console, session: Option<&str>) -> Reply {
 }
 
 /// One question, or what became of it.
-async fn question(console: &Console, id: &str) -> Reply {
+async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
     // The bytes first: what has changed since then guardd refuses.
     let question = Call::Question { id: id.to_owned() };
     let asked = console.guardd.call::<Asked>(&question).await;
-    let pending = console.guardd.call::<Requests>(&Call::Pending {}).await;
+    let pending = asked_of(console, scope).await;
     let pending = match pending {
         Ok(pending) => pending,
         Err(refusal) => return refused_page(console, Tab::Questions, &refusal),
     };
     let Some(request) = pending.requests.iter().find(|one| one.id == id) else {
-        let day = console.trail.day().await.unwrap_or_default();
+        let day = console.trail.day(scope).await.unwrap_or_default();
         let became = pages::question::over(&frame(console, Some(Tab::Questions)), id, &day);
         let status = if day.about(id).next().is_some() {
             StatusCode::OK
@@ -418,12 +460,13 @@ async fn question(console: &Console, id: &str) -> Reply {
     )
 }
 
-async fn post(console: &Console, secret: &str, path: &[&str], body: &[u8]) -> Reply {
+async fn post(console: &Console, scope: &Scope, path: &[&str], body: &[u8]) -> Reply {
     match path {
         ["q", here, id, "no"] if *here == machine() => {
             let call = Call::Deny {
                 id: (*id).to_owned(),
                 seconds: None,
+                by: Some(scope.name.clone()),
             };
             match console.guardd.call::<Requests>(&call).await {
                 Ok(_) => reply::to("/"),
@@ -435,16 +478,12 @@ async fn post(console: &Console, secret: &str, path: &[&str], body: &[u8]) -> Re
             let call = Call::Close {
                 ids: vec![(*id).to_owned()],
                 all: false,
+                by: Some(scope.name.clone()),
             };
             match console.guardd.call::<Holes>(&call).await {
                 Ok(_) => reply::to("/holes"),
                 Err(refusal) => refused_page(console, Tab::Holes, &refusal),
             }
-        }
-        ["logout"] => {
-            console.files.end_session(secret);
-            let cookie = gate::set_cookie(&console.settings.origin, None);
-            reply::and(reply::to("/login"), header::SET_COOKIE, &cookie)
         }
         _ => nothing_here(),
     }

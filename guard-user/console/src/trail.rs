@@ -10,7 +10,10 @@ use guard_proto::{Call, LogKind, LogRecord};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::client::{Guardd, Refusal};
+use crate::{
+    client::{Guardd, Refusal},
+    scope::Scope,
+};
 
 /// Hours that are shown.
 pub(crate) const HOURS: usize = 24;
@@ -73,11 +76,20 @@ impl Day {
     }
 }
 
+/// What was read.
+#[derive(Debug)]
+struct Read {
+    at: Instant,
+    /// Of these users' sessions.
+    uids: Vec<u32>,
+    day: Rc<Day>,
+}
+
 /// Reads it.
 #[derive(Debug)]
 pub(crate) struct Trail {
     guardd: Guardd,
-    read: Mutex<Option<(Instant, Rc<Day>)>>,
+    read: Mutex<Option<Read>>,
 }
 
 impl Trail {
@@ -88,24 +100,27 @@ impl Trail {
         }
     }
 
-    /// The last day. Those who ask meanwhile get the same.
+    /// The last day of what somebody may see. Those who ask meanwhile get the same.
     ///
     /// # Errors
     ///
     /// guardd's.
-    pub(crate) async fn day(&self) -> Result<Rc<Day>, Refusal> {
+    pub(crate) async fn day(&self, scope: &Scope) -> Result<Rc<Day>, Refusal> {
         let mut read = self.read.lock().await;
-        if let Some((at, day)) = &*read
-            && at.elapsed() < FRESH
-        {
-            return Ok(Rc::clone(day));
+        let is_fresh = |read: &&Read| read.at.elapsed() < FRESH && read.uids == scope.uids;
+        if let Some(read) = read.as_ref().filter(is_fresh) {
+            return Ok(Rc::clone(&read.day));
         }
-        let day = Rc::new(self.read().await?);
-        *read = Some((Instant::now(), Rc::clone(&day)));
+        let day = Rc::new(self.read(&scope.uids).await?);
+        *read = Some(Read {
+            at: Instant::now(),
+            uids: scope.uids.clone(),
+            day: Rc::clone(&day),
+        });
         Ok(day)
     }
 
-    async fn read(&self) -> Result<Day, Refusal> {
+    async fn read(&self, uids: &[u32]) -> Result<Day, Refusal> {
         let call = Call::Log {
             follow: false,
             session: None,
@@ -114,10 +129,18 @@ impl Trail {
         let mut answers = self.guardd.stream::<LogRecord>(&call).await?;
         let (mut day, now) = (Day::default(), Timestamp::now());
         while let Some(record) = answers.next().await? {
-            day.add(record, now);
+            if is_of(&record, uids) {
+                day.add(record, now);
+            }
         }
         Ok(day)
     }
+}
+
+/// Whether a record is about a session of one of those users.
+fn is_of(record: &LogRecord, uids: &[u32]) -> bool {
+    let uid = record.common().uid.take();
+    uid.is_some_and(|uid| uids.contains(&uid))
 }
 
 #[cfg(test)]
@@ -155,6 +178,19 @@ mod tests {
         );
         assert_eq!(day.about("r1").count(), 5);
         assert_eq!(day.about("r2").count(), 0);
+    }
+
+    #[test]
+    fn another_users_records_are_none_of_it() {
+        let of = |uid: Option<u32>| {
+            let mut record = record("2026-11-25T12:00:00Z", "r1");
+            if let Some(uid) = uid {
+                record.fields.insert("uid".to_owned(), uid.into());
+            }
+            is_of(&record, &[1000, 1001])
+        };
+        assert!(of(Some(1001)));
+        assert!(!of(Some(1002)) && !of(Some(0)) && !of(None));
     }
 
     #[test]

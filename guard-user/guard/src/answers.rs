@@ -109,6 +109,7 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
     let answer: Requests = client.call(&Call::Deny {
         id: args.id,
         seconds,
+        by: None,
     })?;
     output.print_things(&answer.requests, render::requests::denied)?;
     Ok(Exit::DONE)
@@ -236,7 +237,11 @@ pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError
 pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Result<Exit, CliError> {
     args.ids.iter().try_for_each(|id| is_id("close", 'h', id))?;
     let all = args.all;
-    let answer: Holes = client.call(&Call::Close { ids: args.ids, all })?;
+    let answer: Holes = client.call(&Call::Close {
+        ids: args.ids,
+        all,
+        by: None,
+    })?;
     output.warnings(&answer.warnings);
     if all {
         output.print(answer.holes.as_slice(), render::holes::all_closed)?;

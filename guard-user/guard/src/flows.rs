@@ -17,5 +17,5 @@ pub(crate) fn flows(mut client: Client, args: FlowsArgs, output: Output) -> Resu
 
 /// What the caller's sessions have reached, or one of them.
 pub(crate) fn reached(client: &mut Client, session: Option<String>) -> Result<Flows, CliError> {
-    client.call(&Call::Flows { session })
+    client.call(&Call::Flows { session, by: None })
 }

@@ -81,6 +81,9 @@ pub enum Call {
         /// For how long it is not asked again, in seconds.
         #[serde(rename = "for")]
         seconds: Option<f64>,
+        /// From a courier: the approver who is logged in there. It counts only for whose sessions that one answers for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// Open a hole that nobody asked for. Answer: [`Holes`].
     #[serde(rename = "org.guardd.Control.Open")]
@@ -110,6 +113,9 @@ pub enum Call {
         /// All that the caller may close.
         #[serde(default)]
         all: bool,
+        /// From a courier: as in `Deny`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// The live sessions. Answer: [`Sessions`].
     #[serde(rename = "org.guardd.Control.Sessions")]
@@ -127,6 +133,9 @@ pub enum Call {
         /// Of this one alone, and those inside it, by its id or name.
         #[serde(default)]
         session: Option<String>,
+        /// From a courier: as in `Deny`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// From a supervisor: a connection to a Unix socket was refused. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.SocketRefused")]

@@ -1,6 +1,7 @@
-//! The socket that a service manager has opened for this process, sd_listen_fds(3).
+//! The sockets that a service manager has opened for this process, sd_listen_fds(3).
 
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::FromRawFd;
 use std::os::unix::net::UnixListener;
 
@@ -26,6 +27,24 @@ pub fn listener() -> io::Result<Option<UnixListener>> {
         return Err(unusable("what was passed is no listening Unix socket"));
     }
     Ok(Some(listener))
+}
+
+/// The TCP sockets that systemd has passed. To be called once: it takes the descriptors.
+///
+/// # Errors
+///
+/// `InvalidInput` where one is no listening TCP socket. Else the system's.
+pub fn tcp_listeners() -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for fd in sd_notify::listen_fds()? {
+        // SAFETY: as in `listener`: systemd opened it for this process alone, and nothing else here owns it.
+        let listener = unsafe { TcpListener::from_raw_fd(fd) };
+        if !socket_acceptconn(&listener)? || listener.local_addr().is_err() {
+            return Err(unusable("what was passed is no listening TCP socket"));
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
 }
 
 fn unusable(why: &str) -> io::Error {

@@ -136,7 +136,10 @@ fn without_a_session_there_is_nothing_to_see() {
 fn a_link_logs_in_once_when_somebody_presses_the_button() {
     let network = Network::new().unwrap();
     let looked = Looked::new(&network, "");
-    let link = looked.link();
+    assert!(!looked.may_link(&["alice"]), "she is not enrolled");
+    looked.enrol("alice", &Passkey::new("alice"));
+    assert!(looked.may_link(&["alice"]) && !looked.may_link(&[]));
+    let link = looked.link("alice");
     for _ in 0..2 {
         let page = looked.http.get(&link, None);
         assert!(
@@ -163,6 +166,7 @@ fn a_link_logs_in_once_when_somebody_presses_the_button() {
 fn there_is_an_end_to_what_it_takes() {
     let network = Network::new().unwrap();
     let looked = Looked::new(&network, "");
+    looked.enrol("alice", &Passkey::new("alice"));
     let cookie = looked.log_in();
     let long = json!({ "answer": "x".repeat(70_000) });
     assert_eq!(looked.http.json("/enrol", &long, None).status, 413);

@@ -145,6 +145,17 @@ impl Events {
         line
     }
 
+    /// All until the stream ends, with its last chunk.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut lines = Vec::new();
+        loop {
+            match self.line() {
+                line if line.trim() == "0" => return lines.concat(),
+                line => lines.push(line),
+            }
+        }
+    }
+
     /// The next that is so.
     pub(crate) fn next(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
         loop {

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use passkey::Passkey;
 use scene::{Looked, ORIGIN};
 
+use crate::signed::scene::COURIER;
+
 /// What the script's keys are called in an answer that `guard` would take, too.
 fn altered(signed: &Value, field: &str, value: Value) -> Value {
     let mut signed = signed.clone();
@@ -106,6 +108,14 @@ fn a_question_appears_and_a_signed_answer_opens_its_hole_once() {
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
 }
 
+/// A user who is not the agent's.
+const OTHER: &str = "61299";
+
+/// Whose word a no of alice's is.
+fn by_alice() -> String {
+    format!("alice through {COURIER}, unsigned")
+}
+
 /// Another's signature, said to be hers.
 fn mallory_as_alice(mallory: &Passkey, alice: &Passkey, answer: &str) -> Value {
     altered(&mallory.sign(answer, ORIGIN), "key", json!(alice.id()))
@@ -130,7 +140,7 @@ fn a_no_takes_the_cookie_alone() {
         (&answered["answer"], &answered["from"]["right"]),
         (&json!("no"), &json!("courier"))
     );
-    assert!(answered["by"].as_str().unwrap().ends_with(", unsigned"));
+    assert_eq!(answered["by"], by_alice());
     let over = looked.http.get(&place, Some(&cookie));
     assert!(over.body.contains("No, by "), "{}", over.body);
 }
@@ -176,7 +186,8 @@ fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() {
     let network = Network::new().unwrap();
     let _production = Production::start(&network).unwrap();
     let looked = Looked::new(&network, "");
-    let cookie = looked.log_in();
+    looked.enrol_for("bob", &Passkey::new("bob"), OTHER);
+    let bob = looked.log_in_as("bob");
     let mut shell = looked.scene.shell();
     let open = [
         "open",
@@ -196,7 +207,11 @@ fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() {
         .unwrap();
     assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
-    let shown = |page: &str, text: &str| looked.http.get(page, Some(&cookie)).body.contains(text);
+    let shown = |cookie: &str, page: &str, text: &str| {
+        let answer = looked.http.get(page, Some(cookie));
+        assert_eq!(answer.status, 200, "{page}: {}", answer.body);
+        answer.body.contains(text)
+    };
     let own = [
         ("/", "192.0.2.10:1000"),
         ("/sessions", "What it reached"),
@@ -205,11 +220,75 @@ fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() {
         ("/log", "hole opened"),
     ];
     for (page, text) in own {
-        assert!(!shown(page, text), "{page}: nobody answers for them yet");
+        assert!(
+            !shown(&bob, page, text),
+            "{page}: nobody answers for them yet"
+        );
     }
     looked.enrol("alice", &Passkey::new("alice"));
+    let cookie = looked.log_in();
     for (page, text) in own {
-        guard_lab::eventually(page, || shown(page, text)).unwrap();
+        guard_lab::eventually(page, || shown(&cookie, page, text)).unwrap();
+        assert!(!shown(&bob, page, text), "{page}: bob does not");
     }
-    assert!(shown("/approvers", "alice"));
+    assert!(shown(&cookie, "/approvers", "alice") && !shown(&bob, "/approvers", "alice"));
+}
+
+#[test]
+fn who_is_logged_in_decides_for_their_own_users_while_they_are_enrolled() {
+    let network = Network::new().unwrap();
+    let looked = Looked::new(&network, "");
+    let root = |args: &[&str]| looked.scene.daemon.root(args).run().unwrap().success();
+    looked.enrol("alice", &Passkey::new("alice"));
+    looked.enrol_for("bob", &Passkey::new("bob"), OTHER);
+    let (alice, bob) = (looked.log_in(), looked.log_in_as("bob"));
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    let open = ["open", V4, "--ports", "tcp/1000", "--session"];
+    root(&[&open[..], &[shell.session()]].concat()).unwrap();
+    let place = looked.place(&alice, &id);
+    let holes = looked.http.get("/holes", Some(&alice));
+    let close = format!("/holes/{}", holes.between("action=\"/holes/", "\""));
+    let no = format!("{place}/no");
+    let stands = |why: &str| {
+        assert!(looked.scene.log("answered").is_empty(), "{why}");
+        assert_eq!(looked.scene.holes(), ["tcp/1000"], "{why}");
+    };
+
+    // bob answers for somebody else.
+    let session = format!("/flows?session={}", shell.session());
+    for page in [&place, &session] {
+        let answer = looked.http.get(page, Some(&bob));
+        assert_eq!(answer.status, 404, "{page}");
+        assert!(!answer.body.contains("192.0.2.10"), "{}", answer.body);
+    }
+    let mut events = looked.http.events(&bob);
+    let event = events.next(|event| event["connected"] == true);
+    assert_eq!(event["questions"], json!([]));
+    for what in [&no, &close] {
+        assert_eq!(looked.http.form(what, "", Some(&bob)).status, 404, "{what}");
+    }
+    stands("another's");
+
+    // alice is removed: her browser sees and does nothing more, and not with a later key's right either.
+    let mut events = looked.http.events(&alice);
+    events.next(|event| event["questions"][0]["id"] == id.as_str());
+    root(&["approver", "remove", "alice"]).unwrap();
+    looked.scene.request(&mut shell, 1001);
+    assert!(!events.rest().contains("1001"));
+    looked.enrol("alice", &Passkey::new("later"));
+    for page in ["/", "/events", "/holes", &place] {
+        assert_eq!(looked.http.get(page, Some(&alice)).status, 303, "{page}");
+    }
+    for what in [&no, &close] {
+        assert_eq!(looked.http.form(what, "", Some(&alice)).status, 401);
+    }
+    stands("removed");
+
+    let alice = looked.log_in();
+    for what in [&no, &close] {
+        assert_eq!(looked.http.form(what, "", Some(&alice)).status, 303);
+    }
+    assert_eq!(looked.scene.log("answered")[0]["by"], by_alice());
+    assert_eq!(looked.scene.log("hole-close")[0]["by"], by_alice());
 }

@@ -72,18 +72,29 @@ impl<'n> Looked<'n> {
         command
     }
 
-    /// A link that logs in once.
-    pub(crate) fn link(&self) -> String {
-        let mut login = Running::start(&mut self.command(&["login"])).unwrap();
+    /// A link that logs somebody in once.
+    pub(crate) fn link(&self, name: &str) -> String {
+        let mut login = Running::start(&mut self.command(&["login", name])).unwrap();
         let link = login.line(PATIENCE).unwrap();
         link.strip_prefix(ORIGIN)
             .expect("a link to the console")
             .to_owned()
     }
 
-    /// Logs in, and gives the cookie.
+    /// Whether a link is made for that name.
+    pub(crate) fn may_link(&self, name: &[&str]) -> bool {
+        let mut command = self.command(&[&["login"], name].concat());
+        let made = command.stdout(std::process::Stdio::null()).status();
+        made.unwrap().success()
+    }
+
+    /// Logs alice in, and gives the cookie.
     pub(crate) fn log_in(&self) -> String {
-        let link = self.link();
+        self.log_in_as("alice")
+    }
+
+    pub(crate) fn log_in_as(&self, name: &str) -> String {
+        let link = self.link(name);
         let secret = link.strip_prefix("/login/").unwrap();
         let answer = self.http.form("/login", &format!("secret={secret}"), None);
         assert_eq!(answer.status, 303, "{}", answer.body);
@@ -92,7 +103,12 @@ impl<'n> Looked<'n> {
 
     /// Enrols a passkey, as somebody with an invitation does.
     pub(crate) fn enrol(&self, name: &str, key: &Passkey) {
-        let invite = ["approver", "invite", name, "--answers-for", &agent()];
+        self.enrol_for(name, key, &agent());
+    }
+
+    /// The same, for another user's sessions.
+    pub(crate) fn enrol_for(&self, name: &str, key: &Passkey, user: &str) {
+        let invite = ["approver", "invite", name, "--answers-for", user];
         let invited = self.scene.daemon.root(invite).json().unwrap();
         let token = invited["invitation"].as_str().unwrap();
         assert_eq!(invited["links"], json!([format!("{ORIGIN}/enrol/{token}")]));

@@ -22,7 +22,7 @@ pub(crate) fn used(frame: &Frame<'_>) -> Markup {
     let content = html! {
         h1 { "This link counts no more" }
         p { "It was used, or is older than ten minutes. On the machine, make another:" }
-        pre { "sudo -u guard-console guard-console login" }
+        pre { "sudo -u guard-console guard-console login NAME" }
     };
     frame.page("Log in", "enter", &content)
 }
@@ -41,7 +41,7 @@ pub(crate) fn choose(frame: &Frame<'_>, nonce: &str, keys: &[String]) -> Markup 
         } @else {
             p { "On the machine, make a link that logs this browser in:" }
         }
-        pre { "sudo -u guard-console guard-console login" }
+        pre { "sudo -u guard-console guard-console login NAME" }
     };
     frame.page("Log in", "enter", &content)
 }

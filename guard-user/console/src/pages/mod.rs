@@ -89,6 +89,15 @@ impl Tab {
     ];
 }
 
+impl Tab {
+    /// That of a path's first part.
+    pub(crate) fn at(first: &str) -> Self {
+        let mut all = Self::ALL.iter();
+        let found = all.find(|(_, place, _)| place.strip_prefix('/') == Some(first));
+        found.map_or(Self::Questions, |(tab, ..)| *tab)
+    }
+}
+
 /// What all pages have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {

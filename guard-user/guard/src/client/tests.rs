@@ -277,6 +277,7 @@ fn long_calls_are_refused_before_they_are_sent() {
     let close = Call::Close {
         ids: vec!["h".repeat(MAX_FRAME)],
         all: false,
+        by: None,
     };
     let (mut client, _peer) = against(b"");
     assert!(matches!(

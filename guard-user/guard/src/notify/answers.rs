@@ -67,7 +67,11 @@ pub(super) fn tell(socket: &Path, request: &str, answer: ButtonChoice) -> Result
         }
         ButtonChoice::No => {
             let (id, seconds) = (request.to_owned(), None);
-            client.call::<Requests>(&Call::Deny { id, seconds })?;
+            client.call::<Requests>(&Call::Deny {
+                id,
+                seconds,
+                by: None,
+            })?;
             Ok("no, and it is not asked again for 15 min".to_owned())
         }
     });

@@ -2,7 +2,7 @@
 //! of those for whom somebody answers. It says no, too, and closes holes, which makes things stricter; it never says yes.
 
 use guard_proto::{self as proto, Call, record::Origin};
-use guard_signed::{Kind, Signed};
+use guard_signed::{Kind, Signed, approvers::Approver as Person};
 use guard_sys::{accounts::Account, pidfd::Peer};
 
 use crate::{
@@ -14,18 +14,39 @@ use crate::{
     state::State,
 };
 
+/// A courier's call that changes something.
+#[derive(Debug)]
+pub struct Carrier<'p> {
+    /// The courier.
+    pub who: Courier,
+    /// Its process.
+    pub peer: &'p Peer,
+    /// The approver who is logged in there, by the courier's word: it makes what the call may do less, and never more.
+    pub by: Option<String>,
+}
+
 impl State {
-    /// Whether somebody is enrolled who answers for that user: of others a courier sees nothing.
-    fn is_in_scope(&mut self, owner: u32) -> bool {
+    /// Whether somebody is enrolled who answers for that user: of others a courier sees nothing. `by` is whom alone to look at.
+    fn is_in_scope(&mut self, owner: u32, by: Option<&str>) -> bool {
         let name = self.machine.user(owner);
-        let mut people = self.answers.people.known().all.iter();
+        let mut people = self.people(by);
         people.any(|one| one.answers_for.contains(&name))
+    }
+
+    /// Those who are enrolled, or the one of that name alone.
+    fn people<'a>(&'a self, by: Option<&'a str>) -> impl Iterator<Item = &'a Person> {
+        let people = self.answers.people.known().all.iter();
+        people.filter(move |one| by.is_none_or(|name| one.name == name))
     }
 
     /// The users for whom somebody is enrolled, without root: its right would be one to all.
     #[must_use]
     pub fn owners_carried(&self) -> Vec<u32> {
-        let people = self.answers.people.known().all.iter();
+        self.owners_of(None)
+    }
+
+    fn owners_of(&self, by: Option<&str>) -> Vec<u32> {
+        let people = self.people(by);
         let names = people.flat_map(|one| &one.answers_for);
         let uids = names.filter_map(|name| Account::uid_of(name).ok().flatten());
         let mut uids: Vec<_> = uids.filter(|uid| *uid != 0).collect();
@@ -37,7 +58,11 @@ impl State {
     /// The same, as those who may see what is theirs.
     #[must_use]
     pub fn carried_for(&self) -> Vec<Approver> {
-        let owners = self.owners_carried().into_iter();
+        self.carried_by(None)
+    }
+
+    fn carried_by(&self, by: Option<&str>) -> Vec<Approver> {
+        let owners = self.owners_of(by).into_iter();
         owners.map(Approver::by_signature).collect()
     }
 
@@ -56,8 +81,12 @@ impl State {
     ///
     /// The kernel's.
     pub fn holes_carried(&self) -> Result<proto::Holes, CallError> {
+        self.holes_by(None)
+    }
+
+    fn holes_by(&self, by: Option<&str>) -> Result<proto::Holes, CallError> {
         let mut listed = proto::Holes::default();
-        for who in self.carried_for() {
+        for who in self.carried_by(by) {
             listed.holes.extend(self.holes_of(who)?.holes);
         }
         Ok(listed)
@@ -68,10 +97,14 @@ impl State {
     /// # Errors
     ///
     /// As for [`State::flows_of`].
-    pub fn flows_carried(&mut self, session: Option<&str>) -> Result<proto::Flows, CallError> {
+    pub fn flows_carried(
+        &mut self,
+        session: Option<&str>,
+        by: Option<&str>,
+    ) -> Result<proto::Flows, CallError> {
         let mut listed = proto::Flows::default();
         let (mut is_known, mut unknown) = (false, None);
-        for who in self.carried_for() {
+        for who in self.carried_by(by) {
             match self.flows_of(who, session) {
                 Ok(own) => {
                     is_known = true;
@@ -95,21 +128,20 @@ impl State {
     /// As for [`State::close`].
     pub fn close_by(
         &mut self,
-        courier: Courier,
-        peer: &Peer,
+        carrier: &Carrier<'_>,
         ids: &[String],
         all: bool,
     ) -> Result<proto::Holes, CallError> {
-        let open = self.holes_carried()?.holes;
+        let open = self.holes_by(carrier.by.as_deref())?.holes;
         let is_open = |id: &&String| open.iter().any(|hole| hole.id == **id);
         if let Some(unknown) = ids.iter().find(|id| !is_open(id)) {
             return Err(crate::control::ids::no_hole(unknown));
         }
         let mut closed = proto::Holes::default();
-        for owner in self.carried_for() {
+        for owner in self.carried_by(carrier.by.as_deref()) {
             let own = self.holes_of(owner)?.holes.into_iter().map(|hole| hole.id);
             let meant: Vec<_> = own.filter(|id| all || ids.contains(id)).collect();
-            let by = self.said_by(courier, owner, peer);
+            let by = self.said_by(carrier, owner);
             let done = self.close(&by, &meant, false)?;
             closed.holes.extend(done.holes);
             closed.warnings.extend(done.warnings);
@@ -119,16 +151,22 @@ impl State {
     }
 
     /// A courier's own word, for the audit log.
-    fn said_by(&mut self, courier: Courier, owner: Approver, peer: &Peer) -> Answering {
+    fn said_by(&mut self, carrier: &Carrier<'_>, owner: Approver) -> Answering {
+        let (uid, peer) = (carrier.who.uid(), carrier.peer);
+        let courier = self.machine.user(uid);
+        let name = match &carrier.by {
+            Some(by) => format!("{by} through {courier}, unsigned"),
+            None => format!("{courier}, unsigned"),
+        };
         Answering {
-            from: self::courier(courier.uid(), peer),
-            name: Some(format!("{}, unsigned", self.machine.user(courier.uid()))),
+            from: self::courier(uid, peer),
+            name: Some(name),
             ..Answering::of(owner, peer)
         }
     }
 
     /// The owners of requests that a courier may see.
-    fn owners_in_scope(&mut self) -> Vec<u32> {
+    fn owners_in_scope(&mut self, by: Option<&str>) -> Vec<u32> {
         let owners: Vec<_> = self
             .requests
             .pending()
@@ -137,7 +175,7 @@ impl State {
             .collect();
         owners
             .into_iter()
-            .filter(|owner| self.is_in_scope(*owner))
+            .filter(|owner| self.is_in_scope(*owner, by))
             .collect()
     }
 
@@ -147,7 +185,7 @@ impl State {
     ///
     /// The kernel's.
     pub fn pending_to(&mut self, who: Courier) -> Result<proto::Requests, CallError> {
-        let owners = self.owners_in_scope();
+        let owners = self.owners_in_scope(None);
         self.pending_of(Approver::by_signature(who.uid()), |owner| {
             owners.contains(&owner)
         })
@@ -159,7 +197,7 @@ impl State {
     ///
     /// As for [`State::question`].
     pub fn question_to(&mut self, id: &str) -> Result<proto::Asked, CallError> {
-        let owners = self.owners_in_scope();
+        let owners = self.owners_in_scope(None);
         self.question(id, |owner| owners.contains(&owner))
     }
 
@@ -170,18 +208,17 @@ impl State {
     /// As for [`State::deny`].
     pub fn deny_by(
         &mut self,
-        who: Courier,
-        peer: &Peer,
+        carrier: &Carrier<'_>,
         id: &str,
         seconds: Option<f64>,
     ) -> Result<proto::Requests, CallError> {
-        let owners = self.owners_in_scope();
+        let owners = self.owners_in_scope(carrier.by.as_deref());
         let asked = self.requests.get(id);
         let owner = asked
             .map(|one| one.owner)
             .filter(|owner| owners.contains(owner));
         let owner = owner.ok_or_else(|| crate::control::ids::no_request(id))?;
-        let by = self.said_by(who, Approver::by_signature(owner), peer);
+        let by = self.said_by(carrier, Approver::by_signature(owner));
         self.deny(&by, id, seconds)
     }
 }

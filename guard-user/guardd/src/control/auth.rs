@@ -319,7 +319,10 @@ mod tests {
             observe: false,
         };
         let session = String::new();
-        let flows = Call::Flows { session: None };
+        let flows = Call::Flows {
+            session: None,
+            by: None,
+        };
         vec![Call::Run(run), Call::Enter { session }, flows]
     }
 
@@ -407,10 +410,14 @@ mod tests {
                 address: false,
                 terms,
             },
-            Call::Deny { id, seconds },
+            Call::Deny {
+                id,
+                seconds,
+                by: None,
+            },
             open,
             Call::Holes {},
-            Call::Close { ids, all },
+            Call::Close { ids, all, by: None },
             Call::Sessions {},
             Call::Stop { session: text() },
             Call::Status {},

@@ -11,7 +11,7 @@ use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, var
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use crate::{
-    answers::couriers,
+    answers::couriers::{self, Carrier},
     control::{
         answering::Answering,
         auth::{Agent, Approver, Authorised, Courier, assigner, authorise, courier},
@@ -118,16 +118,19 @@ async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -
 
 /// A call of a courier.
 fn carried(shared: &Shared, who: Courier, peer: &Peer, call: Call) -> Result<Vec<u8>, CallError> {
+    let carrier = |by| Carrier { who, peer, by };
     let answer = shared.with(|state| match call {
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
         Call::Approvers {} => one(&state.approvers(|_| true)),
         Call::Present { invitation, key } => one(&state.present(who.uid(), &invitation, &key)?),
-        Call::Deny { id, seconds } => one(&state.deny_by(who, peer, &id, seconds)?),
-        Call::Close { ids, all } => one(&state.close_by(who, peer, &ids, all)?),
+        Call::Deny { id, seconds, by } => one(&state.deny_by(&carrier(by), &id, seconds)?),
+        Call::Close { ids, all, by } => one(&state.close_by(&carrier(by), &ids, all)?),
         Call::Sessions {} => one(&state.sessions_carried()),
         Call::Holes {} => one(&state.holes_carried()?),
-        Call::Flows { session } => one(&state.flows_carried(session.as_deref())?),
+        Call::Flows { session, by } => {
+            one(&state.flows_carried(session.as_deref(), by.as_deref())?)
+        }
         call => {
             let from = couriers::courier(who.uid(), peer);
             one(&state.answer_signed(&from, &couriers::handed_in(call)?)?)
@@ -172,7 +175,7 @@ async fn approver(
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
         Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
-        Call::Flows { session } => {
+        Call::Flows { session, .. } => {
             one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
         }
         Call::SocketRefused {
@@ -292,8 +295,8 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
                 shared.with(|state| state.approve(by, &id, (&widening, extent), &terms))?;
             one(&reached(shared, opened).await)
         }
-        Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
-        Call::Close { ids, all } => one(&shared.with(|state| state.close(by, &ids, all))?),
+        Call::Deny { id, seconds, .. } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
+        Call::Close { ids, all, .. } => one(&shared.with(|state| state.close(by, &ids, all))?),
         Call::Open {
             destination,
             ports,

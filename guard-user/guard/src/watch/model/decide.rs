@@ -79,7 +79,14 @@ impl Model {
         };
         let id = subject.request.id.clone();
         let seconds = Some(seconds);
-        self.send(id.clone(), Call::Deny { id, seconds })
+        self.send(
+            id.clone(),
+            Call::Deny {
+                id,
+                seconds,
+                by: None,
+            },
+        )
     }
 
     pub(super) fn send(&mut self, id: String, call: Call) -> Vec<Effect> {
@@ -205,7 +212,11 @@ impl Model {
         };
         self.mode = Mode::Lists;
         let ids = vec![id.clone()];
-        let call = Call::Close { ids, all: false };
+        let call = Call::Close {
+            ids,
+            all: false,
+            by: None,
+        };
         vec![Effect::Answer(Decision { id, call })]
     }
 

@@ -133,6 +133,7 @@ impl Model {
             let call = Call::Deny {
                 id: id.clone(),
                 seconds: Some(seconds),
+                by: None,
             };
             (id, call)
         };

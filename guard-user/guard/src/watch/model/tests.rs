@@ -143,7 +143,7 @@ fn each_key_for_yes_says_how_long() {
 fn each_key_for_no_says_how_long() {
     for (c, lasts) in [('n', 60.0), ('N', 28_800.0)] {
         let mut model = showing(&[request("r1")]);
-        let Some(Call::Deny { id, seconds }) = call(press(&mut model, c, 1000)) else {
+        let Some(Call::Deny { id, seconds, .. }) = call(press(&mut model, c, 1000)) else {
             panic!("{c} is no no")
         };
         assert_eq!((&*id, seconds), ("r1", Some(lasts)));
@@ -508,7 +508,10 @@ fn the_hole_under_the_cursor_is_closed() {
     draw(&mut model, 1);
     key(&mut model, KeyCode::Tab, 1000);
     key(&mut model, KeyCode::Down, 1001);
-    let Some(Call::Close { ids, all: false }) = call(press(&mut model, 'x', 1002)) else {
+    let Some(Call::Close {
+        ids, all: false, ..
+    }) = call(press(&mut model, 'x', 1002))
+    else {
         panic!("it closes nothing")
     };
     assert_eq!(ids, ["h2"]);
