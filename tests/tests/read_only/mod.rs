@@ -244,15 +244,14 @@ fn what_was_closed_or_refused_again_is_told_inside_and_written_down() {
         ))
         .unwrap();
     agent.line_with("closed=").unwrap();
-    let told = || {
-        agent
-            .tell(&format!(
-                "{} why | tr '\\n' ' '; echo end=why",
-                guard.display()
-            ))
-            .unwrap();
-        let said = agent.line_with("end=why").unwrap();
+    // Wrapped to a terminal's width.
+    let why = format!("{} why | tr -s ' \\n' ' '; echo end=why", guard.display());
+    let mut said = String::new();
+    let is_told = eventually("guard why tells of the closed connection", || {
+        agent.tell(&why).unwrap();
+        said = agent.line_with("end=why").unwrap();
         said.contains("closed the connection")
-    };
-    eventually("guard why tells of the closed connection", told).unwrap();
+    });
+    let log = scene.daemon.root(["log", "--json"]).run().unwrap().stdout;
+    assert!(is_told.is_ok(), "{said}\n{log}");
 }
