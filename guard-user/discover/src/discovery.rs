@@ -43,7 +43,7 @@ impl Default for Bounds {
 }
 
 /// Limit of the files that are read of one directory in a home.
-const IN_DIRECTORY: usize = 256;
+pub(crate) const IN_DIRECTORY: usize = 256;
 
 /// What is looked at.
 #[derive(Debug)]

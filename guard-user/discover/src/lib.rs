@@ -23,4 +23,4 @@ pub use score::{Clue, Judged, Label, Reason, Seen, judge};
 pub use service::{Proposal, Service, propose};
 pub use tokens::{Said, Stage, said};
 pub use walk::DIRS;
-pub use watched::{home_dirs, is_read};
+pub use watched::{Linked, home_dirs, is_read, linked};

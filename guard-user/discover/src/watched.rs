@@ -1,8 +1,12 @@
 //! What whoever watches the files has to know: where they are, and whether a change may be of one that is read.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::fs::{canonicalize, read_dir, read_link};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
 
+use crate::discovery::IN_DIRECTORY;
 use crate::readers::{Format, HOME_DIRS, of_home};
 use crate::walk::is_entered;
 
@@ -15,6 +19,80 @@ pub fn home_dirs(home: &Path) -> Vec<PathBuf> {
     let all = files.chain(dirs).flat_map(Path::ancestors);
     let all: BTreeSet<_> = all.map(|dir| home.join(dir)).collect();
     all.into_iter().collect()
+}
+
+/// As many links in one path the kernel follows.
+const LINKS: usize = 40;
+
+/// Where a link of a home leads: what is there, or will be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Linked {
+    /// A directory that is there.
+    pub dir: PathBuf,
+    /// What in it is read, or has to be there first; all of it where there is none.
+    pub name: Option<OsString>,
+}
+
+/// Where the files of a home lie that are there by links, as the links are now. A project's links are not followed.
+#[must_use]
+pub fn linked(home: &Path) -> Vec<Linked> {
+    let Ok(home) = canonicalize(home) else {
+        return Vec::new();
+    };
+    let mut all: BTreeSet<_> = of_home()
+        .filter_map(|(file, _)| target(&home, file))
+        .collect();
+    for (dir, inner, _) in HOME_DIRS {
+        if let Some(at) = target(&home, Path::new(dir)) {
+            let whole = at.name.as_ref().map(|name| at.dir.join(name));
+            let whole = whole.filter(|whole| whole.is_dir());
+            all.extend(whole.map(|dir| Linked { dir, name: None }));
+            all.insert(at);
+        }
+        let entries = read_dir(home.join(dir)).into_iter().flatten().flatten();
+        for entry in entries.take(IN_DIRECTORY) {
+            all.extend(target(
+                &home,
+                &Path::new(dir).join(entry.file_name()).join(inner),
+            ));
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Where a file below a directory is by links; none where no link leads there.
+fn target(home: &Path, file: &Path) -> Option<Linked> {
+    let (mut dir, mut links) = (home.to_owned(), 0);
+    let mut rest = steps(file);
+    while let Some(step) = rest.pop() {
+        if step == OsStr::new("/") {
+            dir = PathBuf::from("/");
+        } else if step == OsStr::new("..") {
+            dir.pop();
+        } else {
+            let link = read_link(dir.join(&step));
+            let is_missing = matches!(&link, Err(error) if error.kind() == ErrorKind::NotFound);
+            if let Ok(to) = link {
+                links += 1;
+                rest.extend(steps(&to));
+            } else if is_missing || rest.is_empty() {
+                let name = Some(step);
+                return (links > 0).then_some(Linked { dir, name });
+            } else {
+                dir.push(step);
+            }
+        }
+        if links > LINKS {
+            return None;
+        }
+    }
+    None
+}
+
+/// The steps of a path, the first at the end.
+fn steps(path: &Path) -> Vec<OsString> {
+    let steps = path.components().filter(|one| *one != Component::CurDir);
+    steps.map(|one| one.as_os_str().to_owned()).rev().collect()
 }
 
 /// Whether a file or a directory that was made or written is one that is read, or may have such in it.
@@ -40,6 +118,8 @@ fn is_of_the_home(path: &Path, is_dir: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -62,6 +142,38 @@ mod tests {
             let found = is_read(Path::new(path), is_dir, project, Some(home));
             assert_eq!(found, expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_link_is_followed_to_what_is_there_or_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = canonicalize(dir.path()).unwrap();
+        let home = at.join("home");
+        std::fs::create_dir_all(home.join(".ssh")).unwrap();
+        std::fs::create_dir_all(at.join("dots/ssh.d")).unwrap();
+        std::fs::write(home.join(".netrc"), "").unwrap();
+        let link = |to: &str, from: &str| symlink(to, home.join(from)).unwrap();
+        assert_eq!(linked(&home), []);
+        // To what is not there, through another, out of the home; a directory; and round in a circle.
+        link("../dots/missing/config", ".kube");
+        link("../../dots/ssh.d", ".ssh/config.d");
+        link("/proc/self/../../nowhere/at/all", ".pgpass");
+        link(".my.cnf", ".my.cnf");
+        symlink("../home/.env.real", at.join("dots/env")).unwrap();
+        link("../dots/env", ".env");
+        let found: BTreeSet<_> = linked(&home).into_iter().collect();
+        let expected = [
+            (at.join("dots"), Some("missing")),
+            (at.join("dots"), Some("ssh.d")),
+            (at.join("dots/ssh.d"), None),
+            (PathBuf::from("/"), Some("nowhere")),
+            (home.clone(), Some(".env.real")),
+        ];
+        let expected = expected.map(|(dir, name)| {
+            let name = name.map(OsString::from);
+            Linked { dir, name }
+        });
+        assert_eq!(found, BTreeSet::from(expected));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `guard discover`: what it writes holds, and what is open keeps commands from starting where the settings say so.
 
 use std::fs;
-use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
 
 use guard_lab::{AGENT, Daemon, Network, Output, Production, V4};
 use serde_json::json;
@@ -294,8 +295,73 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() {
 }
 
 #[test]
+fn what_is_written_and_left_open_made_readable_or_put_behind_a_link_is_told() {
+    let project = Project::new("");
+    let own = |path: &Path| chown(path, Some(AGENT), Some(AGENT)).unwrap();
+    let write = |path: &Path, host: &str| {
+        fs::write(path, settings([host.to_owned()].into_iter())).unwrap();
+        own(path);
+    };
+    let held = project.project.join(".env.held");
+    let mut open = fs::File::create(&held).unwrap();
+    own(&held);
+    let locked = project.project.join(".env.locked");
+    write(&locked, "locked.example.net");
+    let rights = |mode| fs::set_permissions(&locked, fs::Permissions::from_mode(mode)).unwrap();
+    rights(0);
+    // By links of the home, to a file that is there and to one that is not, nor its directory.
+    let dots = project.lab.daemon.dir().join("dots");
+    fs::create_dir(&dots).unwrap();
+    fs::create_dir(project.home.join(".kube")).unwrap();
+    fs::write(dots.join("env"), "").unwrap();
+    own(&dots.join("env"));
+    symlink("../dots/env", project.home.join(".env")).unwrap();
+    symlink("../../dots/kube/config", project.home.join(".kube/config")).unwrap();
+    for dir in [dots.as_path(), &project.home.join(".kube")] {
+        own(dir);
+    }
+
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("run", 160, 60);
+    window.type_text(&format!("cd '{}'", project.project.display()));
+    window.press(&["Enter"]);
+    let run = ["run", "--policy", "open", "--", "sh"];
+    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
+    window.guard(&guard);
+    window.expect("1 place that looks like production");
+    let told = |host: &str| window.expect(&format!("{host} looks like production and came"));
+    // From then on they are watched.
+    for name in ["first", "second"] {
+        let host = format!("{name}.example.net");
+        write(&project.project.join(format!(".env.{name}")), &host);
+        told(&format!("{host}:5432"));
+    }
+    let text = settings(["held.example.net".to_owned()].into_iter());
+    open.write_all(text.as_bytes()).unwrap();
+    told("held.example.net:5432");
+    rights(0o600);
+    told("locked.example.net:5432");
+    write(&dots.join("env"), "linked.example.net");
+    told("linked.example.net:5432");
+    fs::create_dir(dots.join("kube")).unwrap();
+    let cluster = "current-context: shop\n\
+        clusters: [{name: shop, cluster: {server: 'https://prod.example.org:6443'}}]\n\
+        contexts: [{name: shop, context: {cluster: shop, user: admin}}]\n\
+        users: [{name: admin, user: {token: hunter2}}]\n";
+    let config = dots.join("kube/config");
+    fs::write(&config, cluster).unwrap();
+    own(&dots.join("kube"));
+    own(&config);
+    told("prod.example.org:6443");
+    drop(open);
+}
+
+#[test]
 fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so() {
     let mut project = Project::new("discover = { drift = \"ask\" }\n");
+    // Rules in a list, to which no `[[rule]]` can be added.
+    let listed = "default = \"allow\"\nrule = [{ to = [\"192.0.2.77\"], action = \"deny\" }]\n";
+    project.lab.daemon.write_policy("listed", listed).unwrap();
     let _production = Production::start(&project.lab.network).unwrap();
     let env = project.project.join(".env");
     let settings = fs::read_to_string(&env).unwrap();
@@ -304,7 +370,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     let window = tmux.window_of("run", 200, 60);
     window.type_text(&format!("cd '{}'", project.project.display()));
     window.press(&["Enter"]);
-    let run = ["run", "--policy", "open", "--hold", "0s", "--", "sh"];
+    let run = ["run", "--policy", "listed", "--hold", "0s", "--", "sh"];
     let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
     window.guard(&guard);
     let probe = project.lab.program("guard-lab");
@@ -335,7 +401,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
         format!("in reach: {V4} tcp/8080"),
         "{pending}"
     );
-    assert_eq!(request["policy"], "open", "{pending}");
+    assert_eq!(request["policy"], "listed", "{pending}");
     let chain = request["chain"].as_array().unwrap();
     assert_eq!(chain.len(), 1, "{pending}");
     assert_eq!(chain[0]["verdict"], "confirm", "{pending}");

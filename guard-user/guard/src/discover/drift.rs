@@ -5,15 +5,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guard_discover::{Bounds, home_dirs, is_read};
+use guard_discover::{Bounds, Linked, home_dirs, is_read, linked};
 use guard_launch::Identity;
 use guard_policy::Parsed;
 use guard_proto::{Appeared, Call, Place};
@@ -47,8 +50,10 @@ const CHANGES: usize = 16_384;
 /// The nicest.
 const NICE: i32 = 19;
 
-/// By which a directory's file, or one within it, is made, written or renamed into place.
+/// By which a directory's file, or one within it, is made, written (and left open), renamed into place, or may be read from then on.
 const CHANGED: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ATTRIB)
     .union(WatchFlags::CREATE)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::ONLYDIR)
@@ -73,6 +78,8 @@ pub(crate) struct Drift {
 struct Watched {
     inotify: OwnedFd,
     dirs: HashMap<i32, PathBuf>,
+    /// What is read by links of the home, and where: in a directory that may be one of `dirs`, too.
+    linked: HashMap<i32, HashSet<Option<OsString>>>,
     project: PathBuf,
     home: Option<PathBuf>,
     /// Whether there are more.
@@ -151,10 +158,9 @@ impl Drift {
 
     fn tell(&mut self, one: &InReach) {
         self.told += 1;
-        // Without guardd there is nobody to record it.
-        let asks = self.told <= RECORDS && self.record(one).is_ok_and(|answer| answer.asks);
+        let recorded = (self.told <= RECORDS).then(|| self.record(one));
         if self.is_shown && self.told <= LINES + 1 {
-            let page = line(one, asks, self.told > LINES);
+            let page = line(one, recorded.as_ref(), self.told > LINES);
             // The command may have the terminal as it is drawn.
             let text = page.as_str().replace('\n', "\r\n");
             let _ = anstream::stderr().write_all(format!("\r{text}").as_bytes());
@@ -174,6 +180,7 @@ impl Watched {
         Some(Self {
             inotify: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?,
             dirs: HashMap::new(),
+            linked: HashMap::new(),
             project: env::current_dir().ok()?,
             home: person.home().map(Path::to_owned),
             is_cut: false,
@@ -187,13 +194,26 @@ impl Watched {
         let of_project = dirs.into_iter().map(|dir| self.project.join(dir));
         let mut has_new = false;
         for dir in of_project.chain(of_home).collect::<Vec<_>>() {
-            match inotify::add_watch(&self.inotify, &dir, CHANGED) {
-                Ok(id) => has_new |= self.dirs.insert(id, dir).is_none(),
-                Err(rustix::io::Errno::NOSPC) => self.is_cut = true,
-                Err(_) => {}
+            let id = self.add(&dir);
+            has_new |= id.is_some_and(|id| self.dirs.insert(id, dir).is_none());
+        }
+        let of_links = self.home.iter().flat_map(|home| linked(home));
+        for Linked { dir, name } in of_links.collect::<Vec<_>>() {
+            // Those of links that are gone count, too: who changes links without end has no more watched.
+            if self.linked.values().map(HashSet::len).sum::<usize>() >= guard_discover::DIRS {
+                self.is_cut = true;
+                break;
             }
+            let id = self.add(&dir);
+            has_new |= id.is_some_and(|id| self.linked.entry(id).or_default().insert(name));
         }
         has_new
+    }
+
+    fn add(&mut self, dir: &Path) -> Option<i32> {
+        let added = inotify::add_watch(&self.inotify, dir, CHANGED);
+        self.is_cut |= added == Err(rustix::io::Errno::NOSPC);
+        added.ok()
     }
 
     /// Returns when something has changed that is read.
@@ -218,18 +238,24 @@ impl Watched {
         let mut found = false;
         for _ in 0..CHANGES {
             let Ok(event) = reader.next() else { break };
-            let flags = event.events();
+            let (id, flags) = (event.wd(), event.events());
             if flags.contains(ReadFlags::IGNORED) {
-                self.dirs.remove(&event.wd());
+                self.dirs.remove(&id);
+                self.linked.remove(&id);
             }
             // What was lost may have been one.
             found |= flags.contains(ReadFlags::QUEUE_OVERFLOW);
-            if let (Some(dir), Some(name)) = (self.dirs.get(&event.wd()), event.file_name()) {
-                let name = name.to_string_lossy();
-                let path = dir.join(&*name);
-                let is_dir = flags.contains(ReadFlags::ISDIR);
-                found |= is_read(&path, is_dir, &self.project, self.home.as_deref());
-            }
+            // Without a name it is of the directory itself.
+            let name = event.file_name().map(|name| name.to_bytes());
+            let name = OsStr::from_bytes(name.unwrap_or_default());
+            let is_dir = flags.contains(ReadFlags::ISDIR);
+            found |= self.dirs.get(&id).is_some_and(|dir| {
+                let path = dir.join(name);
+                is_read(&path, is_dir, &self.project, self.home.as_deref())
+            });
+            found |= self.linked.get(&id).is_some_and(|names| {
+                names.contains(&None) || names.contains(&Some(name.to_owned()))
+            });
         }
         found
     }
@@ -242,8 +268,10 @@ impl Watched {
                 (Some(below), Some(home)) => home.join(below),
                 _ => self.project.join(&seen.file),
             };
-            let about = std::fs::symlink_metadata(path);
-            about.is_ok_and(|about| about.ctime().cast_unsigned() >= since.as_secs())
+            // A link may be older than what it leads to.
+            let about = [fs::symlink_metadata(&path), fs::metadata(&path)];
+            let mut about = about.iter().flatten();
+            about.any(|about| about.ctime().cast_unsigned() >= since.as_secs())
         })
     }
 }
@@ -268,16 +296,16 @@ fn recorded(one: &InReach) -> Place {
 }
 
 /// What is said of a place; of one too many, that there are more.
-fn line(one: &InReach, asks: bool, is_too_many: bool) -> Page {
+fn line(one: &InReach, recorded: Option<&Result<Appeared, CliError>>, is_too_many: bool) -> Page {
     let mut page = Page::default();
     if is_too_many {
         page.text("guard: more came into reach that looks like production: ");
         page.styled(COMMAND, "guard discover").end();
         return page;
     }
-    let (style, word) = match asks {
-        true => (GOOD, "asks from now on"),
-        false => word(one),
+    let (style, word) = match recorded {
+        Some(Ok(Appeared { asks: true })) => (GOOD, "asks from now on"),
+        _ => word(one),
     };
     let found = one.found.first().map_or_else(String::new, seen);
     page.text(format_args!(
@@ -285,20 +313,37 @@ fn line(one: &InReach, asks: bool, is_too_many: bool) -> Page {
         one.at()
     ));
     page.styled(style, word).line(")");
+    if let Some(Err(why)) = recorded {
+        page.line(format_args!(
+            "guard: it may be in no log, and nobody is asked about it: {why}"
+        ));
+    }
     page
 }
 
 #[cfg(test)]
 mod tests {
+    use guard_proto::Failure;
+
     use super::super::tests::{SETTINGS, Tested, discovered, shipped};
     use super::*;
 
     #[test]
     fn a_place_is_said_in_a_line_and_one_too_many_once() -> Tested {
         let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
-        insta::assert_snapshot!(line(&all.items[1], false, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open)");
-        insta::assert_snapshot!(line(&all.items[1], true, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (asks from now on)");
-        insta::assert_snapshot!(line(&all.items[1], false, true).plain(), @"guard: more came into reach that looks like production: guard discover");
+        insta::assert_snapshot!(line(&all.items[1], None, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open)");
+        insta::assert_snapshot!(line(&all.items[1], Some(&Ok(Appeared { asks: true })), false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (asks from now on)");
+        insta::assert_snapshot!(line(&all.items[1], None, true).plain(), @"guard: more came into reach that looks like production: guard discover");
+        let why = Failure {
+            what: "cannot load the policy open.toml".to_owned(),
+            why: "it does not fit".to_owned(),
+            fix: "write fewer rules".to_owned(),
+        };
+        let failed = Err(CliError::Local(why));
+        insta::assert_snapshot!(line(&all.items[1], Some(&failed), false).plain(), @r"
+        guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open)
+        guard: it may be in no log, and nobody is asked about it: cannot load the policy open.toml: it does not fit
+        ");
         Ok(())
     }
 

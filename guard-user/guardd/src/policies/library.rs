@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_policy::SHIPPED;
+use guard_policy::{Policy, SHIPPED, format_duration};
 use guard_proto::PolicyRef;
 use serde::{Deserialize, Serialize};
 
@@ -52,14 +52,32 @@ impl PolicyText {
         }
     }
 
-    /// The same policy for one session alone, which nothing but [`Self::narrowed`] changes.
+    /// What judges one session alone beside a policy, and allows all, until [`Self::narrowed`] adds rules. How the text of the policy
+    /// is written does not matter to these, nor what its own rules say. What is no matter of rules is as there: both must allow.
     #[must_use]
-    pub fn apart(self, nonce: &str) -> Self {
+    pub fn beside(policy: &Policy, nonce: &str) -> Self {
+        let max_hole = policy.max_hole.map_or_else(String::new, |most| {
+            format!("max_hole = \"{}\"\n", format_duration(most))
+        });
+        let sockets = policy.unix.iter().map(ToString::to_string);
+        // The names are printable, and so in JSON as in TOML.
+        let unix = match policy.unix.is_empty() {
+            true => String::new(),
+            false => format!(
+                "[unix]\nallow = {}\n",
+                serde_json::Value::from_iter(sockets)
+            ),
+        };
+        let (hold, inbound) = (format_duration(policy.hold), policy.inbound);
         Self {
             name: None,
-            file: Some(self.shown_file()),
-            text: format!("{}\n# For one session: {nonce}.\n", self.text),
-            observe: self.observe,
+            // Its name is this without the ending, as the policy's.
+            file: Some(format!("{}.toml", policy.name)),
+            text: format!(
+                "# For one session: {nonce}.\nversion = 1\ndefault = \"allow\"\nhold = \"{hold}\"\n\
+                 inbound = {inbound}\n{max_hole}{unix}"
+            ),
+            observe: false,
         }
     }
 
@@ -243,6 +261,42 @@ mod tests {
         let error = library.find("nope").unwrap_err();
         assert_eq!(error.name, ErrorName::NotFound);
         assert!(error.failure.fix.contains("mine"), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_beside_a_policy_takes_rules_however_that_is_written() {
+        const INLINE: &str = r#"
+name = "shop"
+hold = "5s"
+inbound = false
+max_hole = "3h"
+unix = { allow = ["/run/a \"b\".sock", "ssh-agent", "@x"] }
+rule = [ { to = ["192.0.2.0/24"], action = "allow" } ]
+"#;
+        for text in [INLINE, "default = \"allow\"\n", SHIPPED[0].1] {
+            let base = guard_policy::parse("shop.toml", text).unwrap().policy;
+            let mut beside = PolicyText::beside(&base, "1");
+            for name in ["one", "two"] {
+                let rule = "to = [\"192.0.2.10\"]\naction = \"confirm\"\n";
+                beside = beside.narrowed(name, rule).unwrap();
+                assert_eq!(beside.narrowed(name, rule), None);
+            }
+            let parsed = guard_policy::parse(&beside.shown_file(), &beside.text);
+            let narrowed = parsed.unwrap().policy;
+            let names: Vec<_> = narrowed.rules.iter().map(|rule| &rule.name).collect();
+            assert_eq!(names, ["one", "two"]);
+            assert_eq!(narrowed.default, guard_common::Verdict::Allow);
+            let of = |policy: &Policy| {
+                (
+                    policy.name.clone(),
+                    policy.hold,
+                    policy.inbound,
+                    policy.max_hole,
+                    policy.unix.clone(),
+                )
+            };
+            assert_eq!(of(&narrowed), of(&base));
+        }
     }
 
     #[test]

@@ -276,7 +276,7 @@ async fn renew(shared: &Shared, slot: PolicyId, source: PolicyText) -> Result<()
     renewed
 }
 
-/// Adds a rule to the policy that a session has for itself, in [`PolicyText::apart`].
+/// Adds a rule to the policy that a session has for itself, in [`PolicyText::beside`].
 ///
 /// # Errors
 ///

@@ -162,7 +162,7 @@ fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
 /// The verdict of each policy in the chain, the outermost first.
 fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
     let sessions = session.with_those_around();
-    // The outermost session may be judged by its policy twice: as it is, and as it is narrowed.
+    // The outermost session may be judged by a policy beside its own, too, which narrows that.
     let own = 1 + each.len().saturating_sub(sessions.len());
     let (inside, outermost) = each.split_at(each.len().saturating_sub(own));
     let outermost = (!outermost.is_empty()).then(|| asked_about(outermost));

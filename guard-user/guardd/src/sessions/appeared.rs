@@ -32,8 +32,11 @@ pub async fn appeared(
     let (Some(slot), Some((name, rule))) = (slot, rule) else {
         return Ok(Appeared { asks: false });
     };
-    load::narrow(shared, slot, (&name, &rule)).await?;
-    Ok(Appeared { asks: true })
+    let narrowed = load::narrow(shared, slot, (&name, &rule)).await;
+    if let Err(error) = &narrowed {
+        tracing::error!(session, rule = name, %error, "what came into reach is not asked about");
+    }
+    narrowed.map(|()| Appeared { asks: true })
 }
 
 /// A rule for it, and its name; none where the policy does not allow it anyway, or no rule can be for that.

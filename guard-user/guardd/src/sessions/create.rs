@@ -138,8 +138,8 @@ pub async fn run(
     Ok(started)
 }
 
-/// Where the settings say that what comes into reach is asked about, a person's session is judged by its policy twice: as it is, and
-/// as [`load::narrow`] changes it. So no rule that is added can let anything through.
+/// Where the settings say that what comes into reach is asked about, a person's session is judged by its policy, and by one beside it
+/// that has the rules of [`load::narrow`] alone. So no rule that is added can let anything through.
 async fn apart(
     shared: &Shared,
     who: Authorised,
@@ -149,12 +149,15 @@ async fn apart(
     if drift == OnDrift::Tell || matches!(who, Authorised::Agent(_)) {
         return Ok(None);
     }
-    let source = shared.with(|state| Some(state.policies.get(slot)?.source.clone()));
+    let nonce = Timestamp::now().as_nanosecond().to_string();
+    let source = shared.with(|state| {
+        let policy = state.policies.get(slot)?;
+        Some(PolicyText::beside(&policy.policy, &nonce))
+    });
     let Some(source) = source else {
         return Ok(None);
     };
-    let nonce = Timestamp::now().as_nanosecond().to_string();
-    let (apart, _) = load::slot_for(shared, source.apart(&nonce), None).await?;
+    let (apart, _) = load::slot_for(shared, source, None).await?;
     Ok(Some(apart))
 }
 

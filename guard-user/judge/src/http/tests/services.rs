@@ -282,6 +282,121 @@ fn containers_are_looked_at_and_what_is_handed_through_opens_no_way_in() {
     );
 }
 
+#[test]
+fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
+    const FOLLOWS: [(Profile, &str); 10] = [
+        (Profile::Grafana, "/api/datasources/uid/a/resources"),
+        (Profile::Grafana, "/api/datasources/7/resources"),
+        (Profile::Grafana, "/api/plugin-proxy/a"),
+        (Profile::Grafana, "/api/plugins/a/resources"),
+        (Profile::HomeAssistant, "/api/hassio_ingress/token"),
+        (Profile::Nextcloud, "/cron.php"),
+        (Profile::Nextcloud, "/core/ajax/update.php"),
+        (Profile::Grafana, "/api/datasources/proxy/uid/a"),
+        (Profile::Grafana, "/api/datasources/proxy/7"),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/kubernetes/api/v1/nodes/a/proxy",
+        ),
+    ];
+    const WHOLE: [(Profile, &str); 14] = [
+        (Profile::Grafana, "/logout"),
+        (Profile::Nextcloud, "/logout"),
+        (Profile::Nextcloud, "/index.php/logout"),
+        (Profile::Paperless, "/api/documents/3/ai_suggestions/"),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/libpod/containers/a/healthcheck",
+        ),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/v5.0.0/libpod/containers/a/healthcheck",
+        ),
+        (Profile::Portainer, "/api/templates/helm?repo=http://a.test"),
+        (
+            Profile::Portainer,
+            "/api/templates/helm/values?repo=http://a.test",
+        ),
+        (Profile::Proxmox, "/api2/json/cluster/acme/tos"),
+        (
+            Profile::Proxmox,
+            "/api2/extjs/cluster/acme/meta?directory=http://a.test",
+        ),
+        (
+            Profile::Proxmox,
+            "/api2/json/nodes/a/storage/b/file-restore/list",
+        ),
+        (
+            Profile::Proxmox,
+            "/api2/json/nodes/a/storage/b/file-restore/download?filepath=x",
+        ),
+        (Profile::Proxmox, "/api2/json/nodes/a/scan/glusterfs"),
+        (Profile::Proxmox, "/api2/json/nodes/a/query-url-metadata"),
+    ];
+    for (server, path) in FOLLOWS {
+        for rest in ["/", "/x", "/x/y?z=1", "%2fx", "%252fx", "/%2e%2e/x", ";v/x"] {
+            acts(server, &format!("{path}{rest}"));
+        }
+    }
+    for (server, path) in FOLLOWS.into_iter().chain(WHOLE) {
+        acts(server, path);
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        for other in [
+            format!("/below{path}"),
+            format!("/{path}/"),
+            format!("{path};v"),
+            path.to_ascii_uppercase(),
+            format!("/{}", path[1..].replace('/', "%2f")),
+            format!("/{}", path[1..].replace('/', "%252F")),
+            format!("/x/..{path}"),
+            path.replacen('a', "%61", 1).replacen('o', "%6F", 1),
+        ] {
+            acts(server, &format!("{other}?{query}"));
+        }
+    }
+}
+
+/// Asked about for what the list says that it does, and not for its spelling alone.
+fn acts(server: Profile, target: &str) {
+    const NAMES: [&str; 6] = [
+        "Grafana: ",
+        "Home Assistant: ",
+        "Nextcloud: ",
+        "Paperless-ngx: ",
+        "Portainer: ",
+        "Proxmox VE: ",
+    ];
+    for method in ["GET", "HEAD"] {
+        let wire = Wire::of(&format!("{method} {target}"));
+        let judgement = wire.judge(&profile(server));
+        let Judgement::Write(write) = &judgement else {
+            panic!("{server}: {method} {target}: {judgement:?}")
+        };
+        let is_listed = NAMES.iter().any(|name| write.kind.starts_with(name));
+        assert!(is_listed, "{server}: {method} {target}: {write:?}");
+    }
+}
+
+#[test]
+fn what_lies_beside_a_get_that_acts_reads() {
+    for (server, path) in [
+        (Profile::Grafana, "/api/datasources/uid/a/health"),
+        (Profile::Grafana, "/api/plugins/a/settings"),
+        (Profile::HomeAssistant, "/api/hassio/info"),
+        (Profile::Nextcloud, "/status.php"),
+        (Profile::Paperless, "/api/documents/3/suggestions/"),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/v5.0.0/libpod/containers/a/json",
+        ),
+        (Profile::Portainer, "/api/templates"),
+        (Profile::Proxmox, "/api2/json/cluster/acme/directories"),
+        (Profile::Proxmox, "/api2/json/nodes/a/storage/b/content"),
+    ] {
+        read(&profile(server), &[&format!("GET {path}")]);
+    }
+}
+
 /// The lists, and the operations of the servers' own descriptions.
 const DESCRIBED: [(Profile, &str, &str); 7] = [
     (
