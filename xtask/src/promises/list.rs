@@ -405,7 +405,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "console-look",
         file: "docs/console.md",
-        says: "It can look, say no and close holes. Each yes takes the passkey again.",
+        says: "it can look, say no and close holes. Each yes takes the passkey again.",
         shown: Here(&["console::a_question_appears", "console::gates"]),
     },
     Promise {
