@@ -206,6 +206,23 @@ fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() {
 }
 
 #[test]
+fn a_policy_of_ones_own_is_edited_where_it_is() {
+    let files = Files::new();
+    let home = files.lab.daemon.dir().join("home");
+    let own = home.join(".config/guard/policies");
+    std::fs::create_dir_all(&own).unwrap();
+    let file = own.join("shop.toml");
+    std::fs::write(&file, "version = 1\nname = \"shop\"\n").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let edit = files.lab.daemon.agent(["policy", "edit", "shop", "--json"]);
+    let edited = edit.env("HOME", &home).run().unwrap();
+    assert_eq!(edited.code(), Some(0), "{edited:?}");
+    let edited = edited.json().unwrap();
+    assert_eq!(edited["file"], file.to_str().unwrap());
+    assert_eq!(edited["copied"], false);
+}
+
+#[test]
 fn a_policy_is_copied_once_to_be_edited() {
     let files = Files::new();
     let dir = files.lab.daemon.dir().join("own");

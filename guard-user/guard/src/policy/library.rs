@@ -119,15 +119,23 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
 
 fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
     check_name(name)?;
-    let file = dir.join(format!("{name}.toml"));
+    let is_usual = dir == Path::new(INSTALLED[0]);
+    // What a person wrote for themselves is changed where it is.
+    let own = (is_usual && !is_machines(name)).then(|| personal(name, &Person::own()));
+    let own = own.flatten();
     let again = again(name, dir);
+    let fix = match own {
+        Some(_) => again.clone(),
+        None => format!("sudo {again}"),
+    };
+    let file = own.unwrap_or_else(|| dir.join(format!("{name}.toml")));
     let not_written = |why: io::Error| Failure {
         what: format!("cannot write {}", file.display()),
         why: match why.kind() {
             io::ErrorKind::PermissionDenied => "you may not: it takes root".to_owned(),
             _ => why.to_string(),
         },
-        fix: format!("sudo {again}"),
+        fix: fix.clone(),
     };
     let copied = !file.exists();
     if copied {
