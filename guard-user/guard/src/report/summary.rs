@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use guard_proto::{
-    Flow, LogRecord, moment,
+    Flow, LogRecord, Question, moment,
     record::{Answered, Denied, Destination, Field, HoleClose, HoleOpen, Record, Request},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -397,10 +397,13 @@ impl Report {
     }
 }
 
-/// The destination as `guard open` takes it, where it has a port: one for all is nothing to advise.
+/// The destination as `guard open` takes it, where it has a port: one for all is nothing to advise. A question for a name is none.
 fn argument(to: &Destination) -> Option<String> {
     let to = to.endpoint()?;
-    to.port.map(|_| endpoint::argument(to))
+    let is_connection = to.protocol != Question::PROTOCOL;
+    to.port
+        .filter(|_| is_connection)
+        .map(|_| endpoint::argument(to))
 }
 
 /// Where to, in words, and the host.
@@ -458,6 +461,20 @@ pub(crate) mod tests {
             {"kind": "session-start", "session": "s3", "name": "other"},
             {"kind": "denied", "session": "s3", "destination": to, "verdict": "deny", "count": 1},
         ])))
+    }
+
+    #[test]
+    fn no_port_is_advised_for_a_question_for_a_name() {
+        let to = |protocol: &str| {
+            Destination::Endpoint(guard_proto::Endpoint {
+                address: "192.0.2.53".to_owned(),
+                port: Some(53),
+                protocol: protocol.to_owned(),
+                host: None,
+            })
+        };
+        assert_eq!(argument(&to("dns")), None);
+        assert!(argument(&to("udp")).is_some());
     }
 
     #[test]
