@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::nextest::Selection;
 use super::outcome::Outcome;
-use super::{SAMPLED, obtain_clients, obtain_tools, ran};
+use super::{SAMPLED, ran};
 use crate::timings::Timings;
 use crate::{build, dependencies, lab, lint, promises, vm};
 
@@ -26,12 +26,9 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     timings.stage("build", build::build_tests)?;
     dependencies.keep(true);
     let selection = Selection::default();
-    let clients = obtain_clients(timings, &selection)?;
-    let tools = obtain_tools(timings, &selection, &[])?;
-    let mut env: Vec<_> = tools.iter().map(|(name, path)| (*name, &**path)).collect();
-    env.push((SAMPLED, Path::new("1")));
+    let env = [(SAMPLED, Path::new("1"))];
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
-    outcome += ran(timings, &selection, clients, &env)?;
+    outcome += ran(timings, &selection, &env)?;
     outcome += timings.stage("machines", || vm::gate(timings))?;
     // Alone, for it measures.
     outcome += timings.stage("ten ratios", || Ok(lab::gate_ratios()))?;

@@ -143,12 +143,7 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resu
         timings.stage("build", build::build_tests)?;
         dependencies.keep(false);
     }
-    obtain_browser(timings, selection)?;
-    let clients = obtain_clients(timings, selection)?;
-    let tools = obtain_tools(timings, selection, env)?;
-    let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
-    let env: Vec<_> = env.iter().copied().chain(tools).collect();
-    ran(timings, selection, clients, &env)
+    ran(timings, selection, env)
 }
 
 /// Sees to it that tools that developers use are here where the tests want them, unless whoever calls has seen to that.
@@ -183,20 +178,19 @@ fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<Pat
     timings.stage("real clients", clients::obtain).map(Some)
 }
 
-/// Runs what is built.
-fn ran(
-    timings: &Timings,
-    selection: &Selection,
-    clients: Option<PathBuf>,
-    env: &[(&str, &Path)],
-) -> Result<Outcome> {
+/// Runs what is built, and sees to it that what the tests want of other programs is here.
+fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Result<Outcome> {
+    obtain_browser(timings, selection)?;
+    let clients = obtain_clients(timings, selection)?;
+    let tools = obtain_tools(timings, selection, env)?;
+    let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
     if selection.has_suites()? {
         // It tells what this kernel lacks, once and not with each test.
         run(Command::new(build::tested().join("guard-lab")).arg("fit"))?;
     }
-    let mut env: Vec<_> = env
-        .iter()
-        .map(|(name, value)| (*name, value.as_os_str().to_owned()))
+    let all = env.iter().copied().chain(tools);
+    let mut env: Vec<_> = all
+        .map(|(name, value)| (name, value.as_os_str().to_owned()))
         .collect();
     env.push((PROGRAMS, build::tested().into()));
     env.extend(clients.map(|dir| (CLIENTS, dir.into())));
