@@ -15,6 +15,7 @@ use guard_datapath::{Datapath, Object, Start, TlsBy};
 use guard_sys::{
     bpf::lock_dir,
     cgroup2::{Hierarchy, own_path},
+    memory,
     readiness::Readiness,
 };
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
@@ -242,6 +243,8 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     state.set_default();
     let (policies, used) = (&mut state.policies, state.sessions.slots());
     policies.drop_stray(&mut state.datapath, &used)?;
+    // The kernel's types were read, some ten megabytes.
+    memory::give_back();
     Ok(Begun {
         state,
         shelves,

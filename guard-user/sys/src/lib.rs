@@ -13,6 +13,7 @@ pub mod cgroup2;
 pub mod clock;
 pub mod errno;
 pub mod host;
+pub mod memory;
 pub mod mounts;
 pub mod netns;
 pub mod notify;
