@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{built, remapped_paths, run, rust_flags, target};
+use crate::install::apt_install;
+use crate::shell::{built, read, remapped_paths, run, rust_flags, target, which};
 use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
 
 /// Debug information, for it becomes BTF; and the instructions of Linux 5.12, for atomics that give
@@ -35,7 +36,33 @@ pub(crate) fn build() -> Result<()> {
         .join("bpf")
         .join(BPF_TARGET)
         .join("release/guard-ebpf");
-    publish(&built, &object())
+    let stripped = built.with_extension("stripped");
+    run(strip()?.arg(&built).arg(&stripped))?;
+    publish(&stripped, &object())
+}
+
+/// Takes DWARF out of an object: BTF has been made of it, and five sixths of the object are in every `guardd` otherwise. GNU's
+/// objcopy knows no eBPF.
+fn strip() -> Result<Command> {
+    let sysroot = read(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let lib = Path::new(sysroot.trim()).join("lib");
+    let host = format!("rustlib/{}-unknown-linux-gnu/bin", std::env::consts::ARCH);
+    let of_rust = lib.join(host).join("rust-objcopy");
+    let mut strip = if of_rust.exists() {
+        let mut strip = Command::new(of_rust);
+        strip.env("LD_LIBRARY_PATH", lib);
+        strip
+    } else {
+        if which("llvm-objcopy").is_none() {
+            apt_install(
+                &["llvm"],
+                "it takes the debug information out of eBPF objects",
+            )?;
+        }
+        Command::new("llvm-objcopy")
+    };
+    strip.arg("--strip-debug");
+    Ok(strip)
 }
 
 /// What the object was built of, as [`crate::shell::built`] has it: of what [`build`] has built.
