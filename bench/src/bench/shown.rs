@@ -57,7 +57,7 @@ impl Sides {
         let key = "tls = \"name\"";
         let daemons = [
             daemon(&network, "", "")?,
-            daemon(&network, key, "")?,
+            daemon(&network, key, "[tls]\ngate = \"kernel\"\n")?,
             daemon(&network, key, "[tls]\ngate = \"proxy\"\n")?,
         ];
         let [enough, gate, proxy] = &daemons;
