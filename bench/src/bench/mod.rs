@@ -11,6 +11,7 @@ mod client;
 mod connects;
 mod containment;
 mod crowd;
+mod discover;
 mod figure;
 mod gate;
 mod http;
@@ -77,7 +78,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -99,6 +100,7 @@ const NAMES: [&str; 21] = [
     "containment",
     "building",
     "names",
+    "discover",
 ];
 
 const GROUPS: [Group; NAMES.len()] = [
@@ -123,6 +125,7 @@ const GROUPS: [Group; NAMES.len()] = [
     containment::containment,
     building::building,
     names::names,
+    discover::discover,
 ];
 
 /// Measures, prints the table and writes it as JSON.

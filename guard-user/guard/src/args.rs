@@ -123,6 +123,9 @@ pub enum Verb {
     /// Find what looks like production and is in reach of whoever is started here; connects to nothing
     #[command(after_help = examples::DISCOVER)]
     Discover(DiscoverArgs),
+    /// Agree to what a project's policy lets through beyond yours, as its file is now
+    #[command(after_help = examples::TRUST)]
+    Trust(TrustArgs),
     /// Look at this machine, find production, write a policy and enter guard into your agent's settings, one by one
     #[command(after_help = examples::SETUP)]
     Setup(SetupArgs),
@@ -589,6 +592,23 @@ pub struct DiscoverArgs {
     /// Say that the place with this number is not what it looks like; it stays listed as dismissed
     #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["why", "check"])]
     pub dismiss: Option<u32>,
+    /// With --dismiss: it is, after all
+    #[arg(long, requires = "dismiss")]
+    pub withdraw: bool,
+}
+
+/// `guard trust`
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// The project's policy [default: .guard.toml]
+    #[arg(value_name = "FILE", add = complete::policy_files())]
+    pub file: Option<PathBuf>,
+    /// The policy that it would widen: a name, or a file [default: that of a `guard run` without --policy]
+    #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
+    pub policy: Option<String>,
+    /// Let it widen no policy any more
+    #[arg(long, conflicts_with = "policy")]
+    pub withdraw: bool,
 }
 
 /// `guard setup`

@@ -9,7 +9,7 @@ use guard_proto::Failure;
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use self::dismissals::Dismissals;
+use self::dismissals::{Dismissals, Dismissed};
 use self::items::{Discovered, InReach};
 use super::args::DiscoverArgs;
 use super::error::{CliError, Exit};
@@ -23,7 +23,7 @@ pub(crate) mod before;
 mod dismissals;
 pub(crate) mod drift;
 mod items;
-mod judge;
+pub(crate) mod judge;
 mod page;
 mod write;
 
@@ -42,7 +42,7 @@ pub(crate) fn discover(
     is_persons(socket)?;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let person = Person::own();
-    let Looked { found, dismissals } = looked(&dir, &person)?;
+    let Looked { found, dismissals } = looked(&dir, &person, socket)?;
     if let Some(name) = &args.write {
         let wanted = write::Wanted {
             name,
@@ -69,7 +69,7 @@ pub(crate) fn discover(
     }
     if let Some(number) = args.dismiss {
         let one = numbered(&discovered, number, "dismiss")?;
-        return dismiss(one, &dir, &person, output);
+        return dismiss(one, &dir, (&person, socket, args.withdraw), output);
     }
     output.print(&discovered, |discovered, _| page::page(discovered))?;
     Ok(Exit::answer(!args.check || discovered.is_clean()))
@@ -80,8 +80,8 @@ pub(crate) fn discover(
 /// # Errors
 ///
 /// Those of [`discover`].
-pub(crate) fn list(policy: Option<&str>, output: Output) -> Result<usize, CliError> {
-    let Looked { found, dismissals } = looked(Path::new("."), &Person::own())?;
+pub(crate) fn list(policy: Option<&str>, socket: &Path, output: Output) -> Result<usize, CliError> {
+    let Looked { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
     let file = PolicyFile::named(policy.unwrap_or("default"))?;
     let parsed = file.parse(output)?;
     let discovered = Discovered::of(found, &parsed, &dismissals, false)
@@ -100,9 +100,9 @@ pub(crate) fn offer(
     name: &str,
     base: Option<&str>,
     print: bool,
-    output: Output,
+    (socket, output): (&Path, Output),
 ) -> Result<Option<String>, CliError> {
-    let Looked { found, dismissals } = looked(Path::new("."), &Person::own())?;
+    let Looked { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
     let wanted = write::Wanted {
         name,
         base,
@@ -117,13 +117,10 @@ pub(crate) fn offer(
     Ok(written.is_there(wanted.mode).then(|| name.to_owned()))
 }
 
-fn looked(dir: &Path, person: &Person) -> Result<Looked, CliError> {
+fn looked(dir: &Path, person: &Person, socket: &Path) -> Result<Looked, CliError> {
     Ok(Looked {
         found: look(dir, person, Bounds::default()).map_err(|error| unseen(dir, &error))?,
-        dismissals: match person.dismissals() {
-            Some(file) => Dismissals::read(&file)?,
-            None => Dismissals::default(),
-        },
+        dismissals: Dismissals::known(socket, None, person)?,
     })
 }
 
@@ -144,7 +141,16 @@ fn numbered<'d>(all: &'d Discovered, number: u32, verb: &str) -> Result<&'d InRe
 }
 
 /// Keeps that a place is not what it looks like.
-fn dismiss(one: &InReach, dir: &Path, person: &Person, output: Output) -> Result<Exit, CliError> {
+fn dismiss(
+    one: &InReach,
+    dir: &Path,
+    (person, socket, withdraw): (&Person, &Path, bool),
+    output: Output,
+) -> Result<Exit, CliError> {
+    let place = (one.host.as_str(), one.port(), one.label);
+    if let Some(dismissed) = Dismissals::keep(socket, place, withdraw)? {
+        return said(one, dismissed, "guardd keeps that", output);
+    }
     let refuse = |why: String, fix: &str| {
         CliError::Local(Failure {
             what: format!("cannot dismiss {}", one.at()),
@@ -158,6 +164,12 @@ fn dismiss(one: &InReach, dir: &Path, person: &Person, output: Output) -> Result
             "set HOME, or XDG_STATE_HOME, to a directory of yours",
         ));
     };
+    if withdraw {
+        return Err(refuse(
+            "no guardd runs that keeps it".into(),
+            &format!("delete its lines in {}", file.display()),
+        ));
+    }
     if write::is_below(&file, dir) {
         return Err(refuse(
             format!(
@@ -168,17 +180,35 @@ fn dismiss(one: &InReach, dir: &Path, person: &Person, output: Output) -> Result
         ));
     }
     let dismissed = Dismissals::add(file.clone(), &one.host, one.port(), one.label)?;
+    let kept = format!("in {}, while no guardd runs", file.display());
+    said(one, Some(dismissed), &kept, output)
+}
+
+fn said(
+    one: &InReach,
+    dismissed: Option<Dismissed>,
+    kept: &str,
+    output: Output,
+) -> Result<Exit, CliError> {
     let mut after = one.clone();
-    after.dismissed = Some(dismissed);
+    after.dismissed = dismissed;
     output.print(&after, |one, _| {
         let mut page = Page::default();
-        page.text("Dismissed: ").styled(STRONG, one.at());
-        page.line(format_args!(
-            " is not {}, says {}, in {}.",
-            one.label.as_str(),
-            one.dismissed.as_ref().map_or("", |dismissed| &dismissed.by),
-            file.display()
-        ));
+        let label = one.label.as_str();
+        match &one.dismissed {
+            Some(dismissed) => {
+                page.text("Dismissed: ")
+                    .styled(STRONG, one.at())
+                    .line(format_args!(
+                        " is not {label}, says {}; {kept}.",
+                        dismissed.by
+                    ))
+            }
+            None => page
+                .text("Not dismissed any more: ")
+                .styled(STRONG, one.at())
+                .line(format_args!(" looks like {label}.")),
+        };
         page
     })?;
     Ok(Exit::DONE)

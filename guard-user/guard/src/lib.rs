@@ -15,6 +15,7 @@ use self::render::Output;
 
 mod answers;
 pub mod args;
+mod ask;
 mod assign;
 mod change;
 mod client;
@@ -39,6 +40,7 @@ mod notify;
 mod person;
 mod policy;
 mod policy_file;
+mod project;
 pub mod reference;
 mod render;
 mod replay;
@@ -123,6 +125,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::Discover(args) => discover::discover(&args, &socket, output),
+        Verb::Trust(args) => project::trust(&args, &socket, output),
         Verb::Setup(args) => setup::setup(&args, &cli.global, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),
         Verb::Explain(args) => policy::explain(connect, args, output),

@@ -123,17 +123,14 @@ impl PolicyFile {
         if is_file(name) {
             return Self::read(name.as_ref());
         }
-        if let Some(path) = installed(name) {
-            return Self::read(&path);
+        if let Some(file) = Self::machines(name)? {
+            return Ok(file);
         }
-        let shipped = policy::SHIPPED.iter().find(|(known, _)| *known == name);
         let own = Person::own();
-        if shipped.is_none()
-            && let Some(path) = personal(name, &own)
-        {
+        if let Some(path) = personal(name, &own) {
             return Self::read(&path);
         }
-        let (name, text) = shipped.ok_or_else(|| Failure {
+        Err(Failure {
             what: format!("there is no policy {name}"),
             why: format!(
                 "it is neither in {} nor built in{}",
@@ -143,11 +140,23 @@ impl PolicyFile {
             ),
             fix: "guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml"
                 .into(),
-        })?;
-        Ok(Self {
+        })
+    }
+
+    /// The policy of that name that is installed or built in; none: the machine has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`PolicyFile::read`].
+    pub(crate) fn machines(name: &str) -> Result<Option<Self>, Failure> {
+        if let Some(path) = installed(name) {
+            return Self::read(&path).map(Some);
+        }
+        let shipped = policy::SHIPPED.iter().find(|(known, _)| *known == name);
+        Ok(shipped.map(|(name, text)| Self {
             name: format!("{name}.toml"),
             text: (*text).to_owned(),
-        })
+        }))
     }
 
     /// Reads `path` for a unit: its agent, which has a home and perhaps more to write to, has no hand in it.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,9 @@ use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::person::Person;
 use super::policy_file::{PolicyFile, personal, policy_ref};
+use super::project::{Project, project};
 use super::render::Output;
+use super::render::page::Page;
 use super::report::run::RunSummary;
 
 /// Limit of the command line's bytes that guardd is told. It is shown to people, and never run.
@@ -55,6 +58,23 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
     in_session(args, global, output, identity, policy, false)
 }
 
+/// The policy of the project, if the command starts in one that has it.
+fn projects(
+    args: &RunArgs,
+    global: &Global,
+    identity: &Identity,
+    output: Output,
+) -> Result<Option<Project>, CliError> {
+    let project = project(identity, args.policy.as_deref(), &global.socket(), output)?;
+    let is_shown = !args.quiet && !output.is_json() && io::stderr().is_terminal();
+    if let Some(project) = project.as_ref().filter(|_| is_shown) {
+        let line = Page::of(format_args!("guard: {}", project.says));
+        // That nobody reads it keeps no command from running.
+        let _ = anstream::stderr().write_all(line.as_str().as_bytes());
+    }
+    Ok(project)
+}
+
 /// The same, once it is known as whom and under which policy. A scratch session is one that [`doctor`] looks with: it is
 /// had however much is open.
 pub(super) fn in_session(
@@ -66,6 +86,15 @@ pub(super) fn in_session(
     is_scratch: bool,
 ) -> Result<Exit, CliError> {
     let (mut client, embedded) = reach(global)?;
+    let project = match is_scratch {
+        true => None,
+        false => projects(args, global, &identity, output)?,
+    };
+    let (changed, beside, narrows) = match project {
+        Some(project) => (project.policy, Some(project.beside), Some(project.parsed)),
+        None => (None, None, None),
+    };
+    let policy = changed.or(policy);
     let text = policy.as_ref().and_then(|policy| policy.text.clone());
     let run = Run {
         policy,
@@ -77,6 +106,7 @@ pub(super) fn in_session(
         connects: true,
         scoped: session::landlock::has_scopes(),
         observe: args.observe,
+        beside: beside.map(Box::new),
     };
     let started = start(&mut client, run, &identity, output);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
@@ -104,7 +134,7 @@ pub(super) fn in_session(
     let drift = match is_scratch {
         true => None,
         false => before
-            .tell(&started, text.as_deref(), &global.socket())
+            .tell(&started, (text.as_deref(), narrows), &global.socket())
             .inspect_err(|_| abandon(&global.socket(), &started.session.id))?,
     };
     let ended = launch(args, global, output, (identity, drift), &started);

@@ -38,7 +38,7 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
         "guard discover",
     )?;
     let policy = args.policy.as_deref();
-    let missing = discover::list(policy, output)?;
+    let missing = discover::list(policy, &socket, output)?;
 
     let write = format!("guard discover --write {name}");
     steps.head(3, "A policy for it", &write)?;
@@ -47,7 +47,8 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
             steps.say("Nothing is left open that looks like production: no rule is missing.")?;
             policy.map(str::to_owned)
         }
-        _ => discover::offer(&name, policy, args.print, output)?.or(policy.map(str::to_owned)),
+        _ => discover::offer(&name, policy, args.print, (&socket, output))?
+            .or(policy.map(str::to_owned)),
     };
 
     steps.head(4, "Your agent's settings", "guard init AGENT")?;

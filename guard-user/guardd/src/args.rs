@@ -105,6 +105,14 @@ impl Paths {
             .join("approvers.toml")
     }
 
+    /// What people have decided about what is not production, and about the policies of projects. It outlives the boot.
+    #[must_use]
+    pub fn decisions(&self) -> PathBuf {
+        let dir = self.state_dir.as_deref();
+        dir.unwrap_or(Path::new("/var/lib/guard"))
+            .join("decisions.json")
+    }
+
     /// The control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -10,6 +10,7 @@ pub mod args;
 pub mod changes;
 pub mod config;
 pub mod control;
+pub mod decisions;
 pub mod doctor;
 pub mod flows;
 pub mod holds;

@@ -8,7 +8,8 @@ use std::{
 };
 
 use guard_common::SessionId;
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use guard_proto::LogRecord;
+use tokio::sync::{Mutex, Notify, Semaphore, broadcast, watch};
 
 use crate::{doctor::Doctor, sessions::systemd::Manager, state::State};
 
@@ -17,6 +18,9 @@ const LONG_FRAMES: usize = 4;
 
 /// Policies that are compiled at once.
 const COMPILING: usize = 2;
+
+/// Places that wait for whoever tells of them; the oldest are forgotten.
+const APPEARED: usize = 64;
 
 /// The state, and what wakes the tasks that wait for changes.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct Shared {
     pub settled: Notify,
     /// The kernel half may log its decisions now, or no more.
     pub log_switched: Notify,
+    /// What came into reach, for the command that tells people.
+    pub appeared: broadcast::Sender<Arc<LogRecord>>,
     /// The service manager, asked what units are.
     pub manager: Manager,
     /// Held while policies are put in place: one at a time.
@@ -61,6 +67,7 @@ impl Shared {
             arrivals: Notify::new(),
             settled: Notify::new(),
             log_switched: Notify::new(),
+            appeared: broadcast::Sender::new(APPEARED),
             manager: Manager::default(),
             loading: Mutex::new(()),
             turns: RefCell::default(),

@@ -23,6 +23,7 @@ use crate::{
         auth::{Caller, CallerPlace},
         failure::CallError,
     },
+    decisions::Decisions,
     flows::{Flows, kept::KeptFlows},
     holds::Holds,
     holes::{hole::About, known::Holes, names::StoredName},
@@ -175,6 +176,8 @@ pub struct State {
     pub(crate) requests: Requests,
     /// Answers from elsewhere.
     pub(crate) answers: Answers,
+    /// What people have decided about places and files.
+    pub(crate) decisions: Decisions,
     /// The audit log, metrics, and each session's share of the log.
     pub(crate) recorder: Recorder,
     /// Held connections.

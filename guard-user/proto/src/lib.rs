@@ -161,6 +161,38 @@ pub enum Call {
         /// What.
         place: Box<Place>,
     },
+    /// What a person has decided before: not production, and trusted. Answer: [`Decisions`].
+    #[serde(rename = "org.guardd.Control.Decisions")]
+    Decisions {
+        /// Whose, for root; absent: the caller's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
+    /// A place is not what it looks like. Answer: [`Decisions`].
+    #[serde(rename = "org.guardd.Control.Dismiss")]
+    Dismiss {
+        /// An address or a name.
+        host: String,
+        /// Its port, of TCP; 0 where that is not known.
+        port: u16,
+        /// What it looks like: as something graver it is told again.
+        label: String,
+        /// It is, after all.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        withdraw: bool,
+    },
+    /// A project's policy may widen a policy, as it is now. Answer: [`Decisions`].
+    #[serde(rename = "org.guardd.Control.Trust")]
+    Trust {
+        /// What is trusted.
+        file: TrustedFile,
+        /// Whose, for root; absent: the caller's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// No more, under whatever policy.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        withdraw: bool,
+    },
     /// From a supervisor: the address in the connect(2) of a thread whose memory the supervisor may not read. Answer:
     /// [`SocketAddress`].
     #[serde(rename = "org.guardd.Control.SocketAddress")]
@@ -503,6 +535,9 @@ pub struct Run {
     /// What no rule of the policy names passes, to be learned from. For a caller outside only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observe: bool,
+    /// Another policy that must allow, too: the project's. For a caller outside only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Box<PolicyRef>>,
 }
 
 /// Parameters of [`Call::Assign`].
@@ -597,6 +632,47 @@ pub struct Place {
     pub verdict: String,
 }
 
+/// Answer to [`Call::Decisions`], [`Call::Dismiss`] and [`Call::Trust`]: all that one user has decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decisions {
+    /// Places that are not what they look like.
+    #[serde(default)]
+    pub dismissed: Vec<Dismissal>,
+    /// Policies of projects that may widen, the latest last.
+    #[serde(default)]
+    pub trusted: Vec<TrustedFile>,
+}
+
+/// A place that is not what it looks like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dismissal {
+    /// An address or a name.
+    pub host: String,
+    /// Its port, of TCP; 0 where that is not known.
+    pub port: u16,
+    /// What it looked like then.
+    pub label: String,
+    /// When that was said.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Who said it.
+    pub by: String,
+}
+
+/// The policy of a project that may widen another policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedFile {
+    /// The file, as it is shown; never opened.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// SHA-256 of the text of the policy that it widens.
+    pub policy: String,
+}
+
 /// A socket that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -667,6 +743,9 @@ pub struct Session {
     /// Its policy lets pass what no rule names.
     #[serde(default)]
     pub observed: bool,
+    /// How many places that look like production came into reach while its command ran.
+    #[serde(default)]
+    pub appeared: u32,
 }
 
 /// A process that a command has left behind.
@@ -1163,6 +1242,9 @@ pub struct Status {
     /// Where policies are looked for by name; the first wins.
     #[serde(default)]
     pub policy_dirs: Vec<PathBuf>,
+    /// The policy of a session that names none.
+    #[serde(default)]
+    pub session_policy: Option<String>,
     /// The policies in force.
     pub policies: Vec<PolicyStatus>,
     /// How many sessions live.

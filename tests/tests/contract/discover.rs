@@ -4,8 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use guard_lab::{AGENT, Daemon, Network, Output, Production, V4};
+use guard_lab::{AGENT, Daemon, Network, Output, Production, Running, V4};
 use serde_json::json;
 
 use super::{Lab, POLICY};
@@ -14,15 +15,15 @@ use crate::watch::terminal::Tmux;
 const COVERED: &str = "discover = { require = \"covered\" }\n";
 
 /// A project with settings of production, and a home.
-struct Project {
-    lab: Lab,
-    project: PathBuf,
-    home: PathBuf,
+pub(super) struct Project {
+    pub(super) lab: Lab,
+    pub(super) project: PathBuf,
+    pub(super) home: PathBuf,
     open: String,
 }
 
 impl Project {
-    fn new(config: &str) -> Self {
+    pub(super) fn new(config: &str) -> Self {
         let network = Network::new().unwrap();
         let daemon = Daemon::in_network(&network)
             .policy("open", "version = 1\ndefault = \"allow\"\n")
@@ -50,12 +51,13 @@ impl Project {
     }
 
     /// `guard` in the project, as whoever starts the agent.
-    fn guard(&self, args: &[&str]) -> Output {
-        let guard = self.lab.daemon.agent(args.iter().copied());
-        let guard = guard.env("HOME", &self.home);
-        let guard = guard.without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"]);
-        let mut command = guard.command().unwrap();
-        let output = command.current_dir(&self.project).output().unwrap();
+    pub(super) fn guard(&self, args: &[&str]) -> Output {
+        self.guard_in(&self.project, args)
+    }
+
+    /// The same in another directory.
+    pub(super) fn guard_in(&self, dir: &Path, args: &[&str]) -> Output {
+        let output = self.command(dir, args).output().unwrap();
         Output {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -63,7 +65,16 @@ impl Project {
         }
     }
 
-    fn reaches(&self, policy: &str) -> bool {
+    fn command(&self, dir: &Path, args: &[&str]) -> Command {
+        let guard = self.lab.daemon.agent(args.iter().copied());
+        let guard = guard.env("HOME", &self.home);
+        let guard = guard.without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"]);
+        let mut command = guard.command().unwrap();
+        command.current_dir(dir);
+        command
+    }
+
+    pub(super) fn reaches(&self, policy: &str) -> bool {
         let probe = self.lab.program("guard-lab");
         let run = [
             "run", "--policy", policy, "--", &probe, "probe", "tcp", V4, "8080",
@@ -224,12 +235,7 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() {
     let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
     window.guard(&guard);
     window.expect("1 place that looks like production");
-    let appeared = || {
-        let records = project.lab.root(&["log", "--json"]).json_lines().unwrap();
-        let of_kind = records.into_iter();
-        let of_kind = of_kind.filter(|record| record["kind"] == "appeared");
-        of_kind.collect::<Vec<_>>()
-    };
+    let appeared = || project.appeared();
     assert_eq!(appeared().len(), 0);
 
     let said = "db1.example.net:5432 looks like production and came into reach: A0_URL  .env.new:1";
@@ -416,6 +422,110 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     assert!(screen.contains("\"ok\":true"), "{screen}");
     // Another session is none of it.
     assert!(project.reaches("open"));
+}
+
+#[test]
+fn what_is_dismissed_is_guardds_to_keep_and_no_news() {
+    let mut project = Project::new(COVERED);
+    let run = |policy: &str| {
+        project
+            .guard(&["run", "--policy", policy, "--", "true"])
+            .code()
+    };
+    assert_eq!(run("open"), Some(125));
+    // What runs as that user may write there, a session too.
+    let file = project.home.join(".local/state/guard/discover.json");
+    let own = format!(
+        "{{\"dismissed\": [{{\"host\": \"{V4}\", \"port\": 8080, \"label\": \"production\", \
+         \"at\": \"2026-11-25T12:00:00Z\", \"by\": \"agent\"}}]}}"
+    );
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, own).unwrap();
+    chown(&file, Some(AGENT), Some(AGENT)).unwrap();
+    assert_eq!(run("open"), Some(125));
+    let dismissed = project.guard(&["discover", "--dismiss", "1"]);
+    assert_eq!(dismissed.code(), Some(0), "{dismissed:?}");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(run("open"), Some(0));
+    // It outlives guardd, and is no drift where it appears anew.
+    project.lab.daemon.stop().unwrap();
+    project.lab.daemon.start().unwrap();
+    let env = project.project.join(".env");
+    let text = fs::read_to_string(&env).unwrap();
+    let other = format!(
+        "{text}{}",
+        settings(["db1.example.net".to_owned()].into_iter())
+    );
+    fs::remove_file(&env).unwrap();
+    let mut session = project.in_session(&["--policy", &project.asks()]);
+    session
+        .write(&format!("printf '{}' > .env\n", other.replace('\n', "\\n")))
+        .unwrap();
+    let appeared = || project.appeared();
+    guard_lab::eventually("the other is told", || !appeared().is_empty()).unwrap();
+    let hosts: Vec<_> = appeared().iter().map(|one| one["host"].clone()).collect();
+    assert_eq!(hosts, ["db1.example.net"]);
+}
+
+#[test]
+fn what_comes_into_reach_is_told_where_people_are() {
+    let told = tempfile::tempdir().unwrap();
+    fs::set_permissions(told.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let file = told.path().join("told");
+    let project = Project::new(&format!(
+        "on_request = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n{COVERED}",
+        file.display()
+    ));
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let watch = tmux.window_of("watch", 160, 40);
+    watch.guard(&project.lab.daemon.agent(["watch"]));
+    let bell = tmux.window_of("bell", 160, 40);
+    bell.guard(&project.lab.daemon.agent(["notify", "--bell"]));
+    let mut session = project.in_session(&["--policy", &project.asks()]);
+    watch.expect("policy quiet");
+    let new = settings(["db1.example.net".to_owned()].into_iter()).replace('\n', "\\n");
+    session
+        .write(&format!("printf '{new}' > .env.new\n"))
+        .unwrap();
+    watch.expect("1 came into reach");
+    watch.expect("db1.example.net tcp/5432 came into reach of s1");
+    bell.expect("db1.example.net tcp/5432 (postgres), by A0_URL in .env.new:1");
+    let lines = || fs::read_to_string(&file).unwrap_or_default();
+    guard_lab::eventually("the command is told", || lines().ends_with('\n')).unwrap();
+    let one: serde_json::Value = serde_json::from_str(&lines()).unwrap();
+    assert_eq!(one["kind"], "appeared", "{one}");
+    assert_eq!(one["host"], "db1.example.net", "{one}");
+    assert!(!lines().contains("hunter2"), "{one}");
+    assert_eq!(project.lab.json(&["sessions"])[0]["appeared"], 1);
+}
+
+impl Project {
+    /// Records of what came into reach.
+    fn appeared(&self) -> Vec<serde_json::Value> {
+        let records = self.lab.root(&["log", "--json"]).json_lines().unwrap();
+        let of_kind = records.into_iter();
+        let of_kind = of_kind.filter(|record| record["kind"] == "appeared");
+        of_kind.collect()
+    }
+
+    /// A policy under which nothing is open.
+    fn asks(&self) -> String {
+        let policy = "version = 1\nname = \"quiet\"\ndefault = \"confirm\"\n";
+        self.lab.file("quiet.toml", policy).display().to_string()
+    }
+
+    /// A shell that runs in a session in the project.
+    pub(super) fn in_session(&self, args: &[&str]) -> Running {
+        let words: Vec<_> = ["run"]
+            .into_iter()
+            .chain(args.iter().copied())
+            .chain(["--", "sh"])
+            .collect();
+        let mut session = Running::start(&mut self.command(&self.project, &words)).unwrap();
+        session.write("echo begun\n").unwrap();
+        session.line_with("begun", guard_lab::PATIENCE).unwrap();
+        session
+    }
 }
 
 #[test]

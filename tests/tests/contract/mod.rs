@@ -11,6 +11,7 @@ mod guardd;
 mod inside;
 mod json;
 mod policy;
+mod project;
 mod run;
 mod text;
 

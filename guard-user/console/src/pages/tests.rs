@@ -185,6 +185,7 @@ fn pages(text: &str) -> Vec<String> {
         left: vec![],
         parent: Some(t()),
         observed: true,
+        appeared: 0,
     };
     let hole = Hole {
         id: t(),

@@ -248,6 +248,19 @@ to nothing, not even to resolve a name. Secrets are shown nowhere.
 Exit status: 0; with --check 1 if something that looks like production is open,
 or something was passed over; 2 it could not be done.";
 
+pub(super) const TRUST: &str = "\
+Examples:
+  guard trust                             what .guard.toml would widen of the
+                                          policy of guard run; asks
+  guard trust --policy homelab            the same of another one
+  guard trust --withdraw                  no more
+
+A project's .guard.toml judges its sessions beside your policy, and both have
+to allow. Lines that would widen that are agreed to at a terminal, by the hash
+of the file: after any change it is asked about again.
+
+Exit status: 0; 1 you said no; 2 it could not be done.";
+
 pub(super) const SETUP: &str = "\
 Examples:
   guard setup                             in the project's directory, before

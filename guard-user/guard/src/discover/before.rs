@@ -41,12 +41,6 @@ pub(crate) struct Before<'r> {
     pub(crate) output: Output,
 }
 
-/// What was found as that user.
-pub(super) struct Looked {
-    pub(super) found: Discovery,
-    pub(super) dismissals: Dismissals,
-}
-
 impl Before<'_> {
     /// Says it, on a terminal, and gives what says it of what comes later.
     ///
@@ -56,7 +50,7 @@ impl Before<'_> {
     pub(crate) fn tell(
         self,
         started: &Started,
-        text: Option<&str>,
+        (text, beside): (Option<&str>, Option<Parsed>),
         socket: &Path,
     ) -> Result<Option<Drift>, CliError> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
@@ -67,8 +61,8 @@ impl Before<'_> {
             return Ok(None);
         }
         let since = SystemTime::now();
-        match self.judged(started, text) {
-            Ok((all, parsed)) => {
+        match self.judged(started, (text, beside), socket) {
+            Ok((all, judging)) => {
                 let page = page(&all);
                 if is_shown {
                     // That nobody reads it keeps no command from running.
@@ -79,7 +73,7 @@ impl Before<'_> {
                     false => Ok(Some(Drift::new(
                         (self.identity.clone(), is_shown),
                         (socket, &started.session.id),
-                        (&all, parsed),
+                        (&all, judging),
                         since,
                     ))),
                 }
@@ -95,7 +89,12 @@ impl Before<'_> {
         }
     }
 
-    fn judged(self, started: &Started, text: Option<&str>) -> Result<(Discovered, Parsed), String> {
+    fn judged(
+        self,
+        started: &Started,
+        (text, beside): (Option<&str>, Option<Parsed>),
+        socket: &Path,
+    ) -> Result<(Discovered, Judging), String> {
         let name = started.session.policy.as_str();
         let text = match text.or(started.text.as_deref()) {
             Some(text) => text.to_owned(),
@@ -115,13 +114,45 @@ impl Before<'_> {
             false => Some(TIME),
         };
         let person = Person::of(self.identity);
+        let judging = Judging {
+            parsed,
+            beside,
+            uid: geteuid().is_root().then_some(self.identity.uid()),
+        };
+        let dismissals = judging.dismissals(socket, &person)?;
         let before = threads();
-        let looked = self.identity.with_rights(|| looked(&person, time));
+        let found = self.identity.with_rights(|| looked(&person, time));
         settle(before);
-        let Looked { found, dismissals } = looked.map_err(|error| error.to_string())??;
-        let all = Discovered::of(found, &parsed, &dismissals, false)
-            .map_err(|_| format!("the policy {name} is not understood here"))?;
-        Ok((all, parsed))
+        let found = found.map_err(|error| error.to_string())??;
+        let all = judging
+            .judge(found, &dismissals)
+            .ok_or_else(|| format!("the policy {name} is not understood here"))?;
+        Ok((all, judging))
+    }
+}
+
+/// What judges a session's places.
+pub(super) struct Judging {
+    parsed: Parsed,
+    /// The project's policy, which has to allow, too.
+    beside: Option<Parsed>,
+    /// Whose decisions count; none: the caller's.
+    uid: Option<u32>,
+}
+
+impl Judging {
+    /// What the person has dismissed by now.
+    pub(super) fn dismissals(&self, socket: &Path, person: &Person) -> Result<Dismissals, String> {
+        Dismissals::known(socket, self.uid, person).map_err(|error| error.to_string())
+    }
+
+    /// What was found, with what becomes of it.
+    pub(super) fn judge(&self, found: Discovery, dismissals: &Dismissals) -> Option<Discovered> {
+        let all = Discovered::of(found, &self.parsed, dismissals, false).ok()?;
+        match &self.beside {
+            Some(beside) => all.beside(beside).ok(),
+            None => Some(all),
+        }
     }
 }
 
@@ -138,7 +169,7 @@ fn settle(before: usize) {
 }
 
 /// Looks for production with the thread's present credentials.
-pub(super) fn looked(person: &Person, time: Option<Duration>) -> Result<Looked, String> {
+pub(super) fn looked(person: &Person, time: Option<Duration>) -> Result<Discovery, String> {
     if geteuid().is_root() {
         return Err("that is not done as root".to_owned());
     }
@@ -146,12 +177,7 @@ pub(super) fn looked(person: &Person, time: Option<Duration>) -> Result<Looked, 
         time,
         ..Bounds::default()
     };
-    let found = look(Path::new("."), person, bounds).map_err(|error| error.to_string())?;
-    let dismissals = match person.dismissals() {
-        Some(file) => Dismissals::read(&file).map_err(|failure| failure.to_string())?,
-        None => Dismissals::default(),
-    };
-    Ok(Looked { found, dismissals })
+    look(Path::new("."), person, bounds).map_err(|error| error.to_string())
 }
 
 /// Nothing where there is nothing to say.

@@ -1,7 +1,7 @@
-//! What a person has said is not production: kept in a file of that person's, outside of every project.
+//! What a person has said is not production. guardd keeps it, where no session can write.
 //!
-//! It is the person's own file, and so whatever runs as that person may write it. It says what is shown as production; what a policy
-//! does is in the policy.
+//! Where none runs, it is in a file of that person's, outside of every project; that counts for nothing where one does, since whatever
+//! runs as that person, a session too, may write to it.
 
 use std::fs;
 use std::io;
@@ -9,14 +9,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use guard_discover::Label;
-use guard_proto::Failure;
+use guard_proto::{Call, Decisions, Dismissal, Failure};
 use guard_sys::accounts::Account;
 use jiff::Timestamp;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
+use crate::client::Client;
 use crate::error::CliError;
+use crate::person::Person;
 
 /// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -28,17 +30,6 @@ const LONGEST: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dismissals {
     dismissed: Vec<Dismissal>,
-}
-
-/// One place, as what it looked like then: as something graver it is listed again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Dismissal {
-    host: String,
-    port: u16,
-    label: String,
-    at: Timestamp,
-    by: String,
 }
 
 /// When, and by whom.
@@ -58,6 +49,52 @@ impl Dismissed {
 }
 
 impl Dismissals {
+    /// Those that guardd keeps of a user's, or of the caller's; where none runs, those of the person's file.
+    ///
+    /// # Errors
+    ///
+    /// guardd's, and those of [`Self::read`].
+    pub(crate) fn known(
+        socket: &Path,
+        uid: Option<u32>,
+        person: &Person,
+    ) -> Result<Self, CliError> {
+        let mut client = match Client::connect(socket) {
+            Ok(client) => client,
+            Err(CliError::NoDaemon(_)) => {
+                let file = person.dismissals();
+                return Ok(file.map_or_else(|| Ok(Self::default()), |file| Self::read(&file))?);
+            }
+            Err(error) => return Err(error),
+        };
+        let decided: Decisions = client.call(&Call::Decisions { uid })?;
+        Ok(decided.into())
+    }
+
+    /// Has guardd keep that a place is not what it looks like, or is after all; none where no guardd runs.
+    ///
+    /// # Errors
+    ///
+    /// guardd's.
+    pub(super) fn keep(
+        socket: &Path,
+        (host, port, label): (&str, u16, Label),
+        withdraw: bool,
+    ) -> Result<Option<Option<Dismissed>>, CliError> {
+        let mut client = match Client::connect(socket) {
+            Ok(client) => client,
+            Err(CliError::NoDaemon(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let decided: Decisions = client.call(&Call::Dismiss {
+            host: host.to_owned(),
+            port,
+            label: label.as_str().to_owned(),
+            withdraw,
+        })?;
+        Ok(Some(Self::from(decided).of(host, port, label)))
+    }
+
     /// Reads the dismissals of a file; none where there is no such file.
     ///
     /// # Errors
@@ -102,8 +139,10 @@ impl Dismissals {
         if let Some(before) = all.of(host, port, label) {
             return Ok(before);
         }
+        let now = Timestamp::now();
         let now = Dismissed {
-            at: Timestamp::now(),
+            // As it is written.
+            at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
             by: user(),
         };
         all.dismissed.push(Dismissal {
@@ -117,6 +156,14 @@ impl Dismissals {
         let text = text.map_err(|error| unusable(&file, &error.to_string()))?;
         Change::of(file, |_| Ok(Some(text + "\n")))?.write()?;
         Ok(now)
+    }
+}
+
+impl From<Decisions> for Dismissals {
+    fn from(decided: Decisions) -> Self {
+        Self {
+            dismissed: decided.dismissed,
+        }
     }
 }
 

@@ -18,14 +18,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guard_discover::{Bounds, Linked, home_dirs, is_read, linked};
 use guard_launch::Identity;
-use guard_policy::Parsed;
 use guard_proto::{Appeared, Call, Place};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
-use super::before::{Looked, looked, word};
+use super::before::{Judging, looked, word};
 use super::items::{Discovered, InReach, seen};
 use crate::client::Client;
 use crate::error::CliError;
@@ -66,7 +65,7 @@ pub(crate) struct Drift {
     is_shown: bool,
     socket: PathBuf,
     session: String,
-    parsed: Parsed,
+    judging: Judging,
     /// Host and ports of what was told.
     known: HashSet<(String, String)>,
     told: usize,
@@ -91,7 +90,7 @@ impl Drift {
     pub(super) fn new(
         (identity, is_shown): (Identity, bool),
         (socket, session): (&Path, &str),
-        (all, parsed): (&Discovered, Parsed),
+        (all, judging): (&Discovered, Judging),
         since: SystemTime,
     ) -> Self {
         let production = all.items.iter().filter(|one| one.is_production());
@@ -100,7 +99,7 @@ impl Drift {
             is_shown,
             socket: socket.to_owned(),
             session: session.to_owned(),
-            parsed,
+            judging,
             known: production.map(place).collect(),
             told: 0,
             there_before: (!all.complete).then_some(since),
@@ -135,16 +134,17 @@ impl Drift {
         let identity = self.identity.clone();
         let person = Person::of(&identity);
         let found = identity.with_rights(|| {
-            let Looked {
-                mut found,
-                dismissals,
-            } = looked(&person, Bounds::default().time).ok()?;
+            let mut found = looked(&person, Bounds::default().time).ok()?;
             let has_new = watched.watch(std::mem::take(&mut found.dirs));
-            let all = Discovered::of(found, &self.parsed, &dismissals, false).ok()?;
-            Some((has_new, all))
+            Some((has_new, found))
         });
-        let Ok(Some((has_new, all))) = found else {
+        let Ok(Some((has_new, found))) = found else {
             return false;
+        };
+        // While guardd cannot be asked, nothing counts as dismissed: it may be told in vain, and nothing is left out.
+        let dismissals = self.judging.dismissals(&self.socket, &person);
+        let Some(all) = self.judging.judge(found, &dismissals.unwrap_or_default()) else {
+            return has_new;
         };
         let since = self.there_before.take();
         for one in all.items.iter().filter(|one| one.is_production()) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use guard_common::Verdict;
 use guard_discover::{
-    Discovery, ENVIRONMENT, Finding, KeyAlone, Label, PassedOver, Reason, Seen, Service,
+    Discovery, ENVIRONMENT, Finding, Host, KeyAlone, Label, PassedOver, Reason, Seen, Service,
 };
 use guard_policy::{Diagnostic, Explanation, Parsed};
 use serde::Serialize;
@@ -81,6 +81,21 @@ pub(super) struct Now {
     pub(super) rule: Option<String>,
 }
 
+impl Now {
+    /// The least strict of them.
+    fn of(explained: &[Explanation]) -> Self {
+        let loosest = explained
+            .iter()
+            .min_by_key(|one| verdict(&one.verdict).strictness());
+        Self {
+            verdict: loosest
+                .map_or(Verdict::Allow, |one| verdict(&one.verdict))
+                .as_str(),
+            rule: loosest.and_then(|one| one.rule.clone()),
+        }
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Proposed {
@@ -119,6 +134,27 @@ impl Discovered {
         })
     }
 
+    /// The same, where another policy judges beside it, and has to allow, too.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with that policy.
+    pub(super) fn beside(mut self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
+        let hosts = self.items.iter();
+        let hosts: Vec<_> = hosts
+            .filter_map(|one| Some((Host::parse(&one.host)?, one.addresses.clone())))
+            .collect();
+        let judge = Judge::new(parsed, hosts.iter().map(|(host, known)| (host, &known[..])))?;
+        for one in &mut self.items {
+            let loosest = Now::of(&judge.explained(&one.host, &one.ports));
+            let strictness = |now: &Now| verdict(now.verdict).strictness();
+            if strictness(&loosest) > strictness(&one.now) {
+                one.now = loosest;
+            }
+        }
+        Ok(self)
+    }
+
     /// Whether all was read, and the policy lets not everything through to any of it that looks like production. What was not
     /// read may be the place that matters.
     pub(super) fn is_clean(&self) -> bool {
@@ -139,7 +175,6 @@ impl InReach {
         };
         let explained = judge.explained(one.host.as_str(), &ports);
         let strictness = |one: &Explanation| verdict(&one.verdict).strictness();
-        let loosest = explained.iter().min_by_key(|one| strictness(one));
         let effect = |action| {
             let proposed = verdict(action).strictness();
             let all = || explained.iter().map(strictness);
@@ -170,12 +205,7 @@ impl InReach {
             shared: one.is_shared,
             found: one.found,
             credential: one.credential.map(str::to_owned),
-            now: Now {
-                verdict: loosest
-                    .map_or(Verdict::Allow, |one| verdict(&one.verdict))
-                    .as_str(),
-                rule: loosest.and_then(|one| one.rule.clone()),
-            },
+            now: Now::of(&explained),
             proposed: one.proposed.map(|proposed| Proposed {
                 action: proposed.action,
                 profile: proposed.profile.to_vec(),

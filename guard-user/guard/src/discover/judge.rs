@@ -29,7 +29,7 @@ const WIDE: [&str; 9] = [
 ];
 
 /// A policy, and what stands for the names of the places that it is asked about.
-pub(super) struct Judge<'p> {
+pub(crate) struct Judge<'p> {
     parsed: &'p Parsed,
     environment: Environment,
     compiled: Compiled,
@@ -42,7 +42,7 @@ impl<'p> Judge<'p> {
     /// # Errors
     ///
     /// What is wrong with the policy.
-    pub(super) fn new<'h>(
+    pub(crate) fn new<'h>(
         parsed: &'p Parsed,
         hosts: impl IntoIterator<Item = (&'h Host, &'h [IpAddr])>,
     ) -> Result<Self, Vec<Diagnostic>> {
@@ -101,7 +101,7 @@ impl<'p> Judge<'p> {
     }
 
     /// What `guard explain` says of it.
-    pub(super) fn explained(&self, host: &str, ports: &str) -> Vec<Explanation> {
+    pub(crate) fn explained(&self, host: &str, ports: &str) -> Vec<Explanation> {
         match (host.parse::<Target>(), ports.parse::<PortSpec>()) {
             (Ok(to), Ok(ports)) => self.explain(to, &[ports]),
             _ => Vec::new(),
@@ -140,7 +140,7 @@ fn is_private(name: &str) -> bool {
 }
 
 /// A verdict by its word. What is unknown is taken for what lets most through.
-pub(super) fn verdict(text: &str) -> Verdict {
+pub(crate) fn verdict(text: &str) -> Verdict {
     [Verdict::Deny, Verdict::Confirm, Verdict::ReadOnly]
         .into_iter()
         .find(|verdict| verdict.as_str() == text)

@@ -1,8 +1,7 @@
 //! `guard discover --write`: a policy of the person's own, with a rule for each place that is wanted stricter.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Component, Path, PathBuf};
 
 use guard_discover::Discovery;
@@ -15,6 +14,7 @@ use toml_edit::{DocumentMut, value};
 use super::dismissals::Dismissals;
 use super::items::{Discovered, InReach, Proposed, seen};
 use super::page::toml;
+use crate::ask::yes;
 use crate::change::Change;
 use crate::error::CliError;
 use crate::person::Person;
@@ -505,14 +505,6 @@ fn asked(line: &Line<'_>) -> Result<bool, CliError> {
         item.now.verdict
     );
     yes(format_args!("{} Write this line?", visible(question, 400)))
-}
-
-fn yes(question: impl Display) -> Result<bool, CliError> {
-    let mut answer = String::new();
-    let read = write!(io::stderr(), "{question} [y/N] ")
-        .and_then(|()| io::stdin().lock().read_line(&mut answer));
-    read.map_err(|error| CliError::output(&error))?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 fn diff(change: &Change) -> Page {

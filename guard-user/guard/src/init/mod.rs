@@ -3,7 +3,7 @@
 //! What is entered are the tools of [`super::mcp`] and the hook of [`super::hook`]. Both are for processes inside a
 //! session, and neither can widen what those may reach. Whatever else stands in the settings stays as it is.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum as _;
 use guard_proto::Failure;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use self::agent::Scope;
 use self::program::Program;
 use super::args::{AgentKind, InitArgs};
+use super::ask::yes;
 use super::change::Change;
 use super::error::{CliError, Exit};
 use super::render::page::{BAD, GOOD, HEAD, Page};
@@ -159,9 +160,5 @@ fn asked(agent: AgentKind) -> Result<bool, CliError> {
             ),
         }));
     }
-    let mut answer = String::new();
-    let read = write!(io::stderr(), "Write this? [y/N] ")
-        .and_then(|()| io::stdin().lock().read_line(&mut answer));
-    read.map_err(|error| CliError::output(&error))?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    yes("Write this?")
 }

@@ -38,6 +38,10 @@ pub(super) fn ring(socket: PathBuf, output: Output) -> Result<Exit, CliError> {
                 }
                 known = now;
             }
+            News::Appeared(record) => {
+                write!(std::io::stderr(), "\x07").map_err(|error| CliError::output(&error))?;
+                output.print(&*record, render::log::line)?;
+            }
             News::Lost(why) => {
                 if !std::mem::replace(&mut is_lost, true) {
                     say(&format!("waits for guardd: {why}"));

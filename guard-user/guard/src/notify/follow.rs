@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use guard_proto::{Call, ErrorName, Request, Requests};
+use guard_proto::{Call, ErrorName, LogKind, LogRecord, Request, Requests};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::client::Client;
@@ -14,6 +14,8 @@ use crate::error::CliError;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// After many that have not come.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What came into reach so many seconds before is news.
+const LATELY: f64 = 1.0;
 /// What is not taken at once waits here; guardd waits behind it.
 const WAITING: usize = 4;
 
@@ -22,6 +24,8 @@ const WAITING: usize = 4;
 pub(super) enum News {
     /// All requests that wait now.
     Waiting(Vec<Request>),
+    /// Something that looks like production has come into reach: its record.
+    Appeared(Box<LogRecord>),
     /// The connection to guardd is gone, and why; it is tried again.
     Lost(String),
     /// It refuses, and would again.
@@ -31,6 +35,12 @@ pub(super) enum News {
 /// Follows the guardd at `socket` and those that come after it. The client of it is a blocking one.
 pub(super) fn start(socket: PathBuf) -> Receiver<News> {
     let (news, received) = channel(WAITING);
+    let (tell, at) = (news.clone(), socket.clone());
+    thread::spawn(move || {
+        while places(&at, &tell).is_ok() && !tell.is_closed() {
+            thread::sleep(SHORTEST_PAUSE);
+        }
+    });
     thread::spawn(move || {
         let mut pause = SHORTEST_PAUSE;
         loop {
@@ -47,6 +57,22 @@ pub(super) fn start(socket: PathBuf) -> Receiver<News> {
         }
     });
     received
+}
+
+/// Follows what comes into reach. That guardd is gone is what the stream of requests tells.
+fn places(socket: &Path, news: &Sender<News>) -> Result<(), Stop> {
+    let call = Call::Log {
+        follow: true,
+        session: None,
+        since: Some(LATELY),
+    };
+    let records = Client::connect(socket).and_then(|client| client.stream::<LogRecord>(&call));
+    for record in records.into_iter().flatten().map_while(Result::ok) {
+        if record.kind == LogKind::Appeared {
+            send(news, News::Appeared(Box::new(record)))?;
+        }
+    }
+    Ok(())
 }
 
 /// The notifier is gone, or the stream has ended.

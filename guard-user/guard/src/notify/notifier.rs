@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guard_proto::{Failure, Request};
+use guard_proto::{Failure, LogRecord, Request};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +19,7 @@ use super::follow::News;
 use super::say;
 use super::words::{Abilities, Words};
 use crate::error::CliError;
+use crate::render::log::appeared;
 use crate::render::time::Clock;
 
 /// Requests that are shown at once; one more notification says how many there are beside them.
@@ -50,6 +51,8 @@ pub(super) struct Notifier {
     shown: BTreeMap<String, Shown>,
     /// What says how many more there are.
     rest: Option<u32>,
+    /// What says what came into reach last, and how much that has been since the person saw one.
+    appeared: Option<(u32, usize)>,
     outcomes: JoinSet<Outcome>,
     failing: Option<Instant>,
     retry: Option<Instant>,
@@ -65,6 +68,7 @@ impl Notifier {
             waiting: Vec::new(),
             shown: BTreeMap::new(),
             rest: None,
+            appeared: None,
             outcomes: JoinSet::new(),
             failing: None,
             retry: None,
@@ -114,7 +118,7 @@ impl Notifier {
     /// Another server: it knows nothing of what the last one has shown.
     async fn begin_anew(&mut self) -> Result<(), CliError> {
         self.learn().await;
-        self.rest = None;
+        (self.rest, self.appeared) = (None, None);
         self.shown.retain(|_, shown| shown.notification.is_none());
         self.show().await
     }
@@ -129,6 +133,10 @@ impl Notifier {
                 self.look_for_gone();
                 self.show().await
             }
+            Some(News::Appeared(record)) => {
+                self.show_appeared(&record).await;
+                Ok(())
+            }
             Some(News::Lost(why)) => {
                 if !std::mem::replace(&mut self.is_lost, true) {
                     say(&format!("waits for guardd: {why}"));
@@ -137,6 +145,24 @@ impl Notifier {
             }
             Some(News::Refused(error)) => Err(error),
             None => Err(bus_gone()),
+        }
+    }
+
+    /// Shows what came into reach. There is nothing to answer; it stays until the person has seen it.
+    async fn show_appeared(&mut self, record: &LogRecord) {
+        let Some((head, below)) = appeared(record) else {
+            return;
+        };
+        // Whoever writes files without end covers the desktop with one notification, and hides none by another.
+        let (known, before) = self.appeared.unwrap_or_default();
+        let more = match before {
+            0 => String::new(),
+            count => format!("; and {count} before: guard log"),
+        };
+        let words = self.abilities.told(&head, &format!("{below}{more}"));
+        match self.desktop.show(known, &words, Urgency::Asked).await {
+            Ok(shown) => self.appeared = Some((shown, before + 1)),
+            Err(error) => say(&format!("{head}, and that cannot be shown: {error}")),
         }
     }
 
@@ -323,6 +349,9 @@ impl Notifier {
         };
         if self.rest == Some(closed.id) {
             self.rest = None;
+        }
+        if self.appeared.is_some_and(|(known, _)| known == closed.id) {
+            self.appeared = None;
         }
         for shown in self
             .shown

@@ -166,6 +166,7 @@ pub(crate) fn session() -> Session {
         left: Vec::new(),
         parent: None,
         observed: false,
+        appeared: 0,
     }
 }
 
@@ -221,6 +222,7 @@ pub(crate) fn status() -> Status {
         kernel: "6.12.0".into(),
         cgroup_root: "/sys/fs/cgroup/guard".into(),
         policy_dirs: Vec::new(),
+        session_policy: Some("default".into()),
         policies: vec![PolicyStatus {
             name: "homelab".into(),
             file: Some("/etc/guard/policies/homelab.toml".into()),

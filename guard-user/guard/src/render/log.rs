@@ -1,6 +1,7 @@
 //! The audit log, a line for each record: when, where, what, to which destination, by which rule, who.
 
 use anstyle::Style;
+use guard_proto::record::{Field, Record};
 use guard_proto::{LogKind, LogRecord};
 use serde_json::{Map, Value};
 
@@ -130,9 +131,41 @@ fn place(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
     let line = line.map_or_else(String::new, |line| format!(":{}", scalar(&line)));
     let [host, ports, service, key, file] = ["host", "ports", "service", "key", "file"]
         .map(|field| text(rest, field).unwrap_or_default());
+    let asks = match rest.remove("asks") {
+        Some(Value::Bool(true)) => ", asks from now on",
+        _ => "",
+    };
     Some(format!(
-        "{host} {ports} ({service}), by {key} in {file}{line}"
+        "{host} {ports} ({service}), by {key} in {file}{line}{asks}"
     ))
+}
+
+/// What came into reach, as a heading and what is to be said below it; none for another record.
+pub(crate) fn appeared(record: &LogRecord) -> Option<(String, String)> {
+    let Record::Appeared(one) = record.record() else {
+        return None;
+    };
+    let word = |field: &Field<String>| field.get().cloned().unwrap_or_default();
+    let session = record.session.as_deref().unwrap_or("a session");
+    let line = one.line.get();
+    let line = line.map_or_else(String::new, |line| format!(":{line}"));
+    let then = match (one.asks.is(&true), &*word(&one.verdict)) {
+        (true, _) => "it is asked about from now on".to_owned(),
+        (false, "allow") => "the policy lets everything through".to_owned(),
+        (false, verdict) => format!("the policy says {verdict}"),
+    };
+    let head = format!(
+        "{} {} came into reach of {session}",
+        word(&one.host),
+        word(&one.ports)
+    );
+    let below = format!(
+        "it looks like production ({}), by {} in {}{line}; {then}",
+        word(&one.service),
+        word(&one.key),
+        word(&one.file)
+    );
+    Some((head, below))
 }
 
 fn rule(rest: &mut Map<String, Value>) -> Option<String> {

@@ -250,8 +250,12 @@ pub(crate) fn reached(flow: &Flow, clock: &Clock) -> String {
 
 /// A session in a line of a list.
 pub(crate) fn session(session: &Session, clock: &Clock) -> String {
+    let appeared = match session.appeared {
+        0 => String::new(),
+        count => format!("{count} came into reach  "),
+    };
     format!(
-        "{:<5} {}  {}  policy {}  {}",
+        "{:<5} {}  {}  {appeared}policy {}  {}",
         sessions::place(session),
         session.user,
         clock.ago(session.started_at),
@@ -278,7 +282,7 @@ pub(crate) fn record_tone(record: &LogRecord) -> Tone {
     use guard_proto::record::Record;
     match record.record() {
         Record::Denied(_) => Tone::Bad,
-        Record::Request(_) | Record::Held(_) | Record::Http(_) => Tone::Warn,
+        Record::Request(_) | Record::Held(_) | Record::Http(_) | Record::Appeared(_) => Tone::Warn,
         Record::Answered(one) if one.answer.is("no") => Tone::Warn,
         Record::Answered(_) | Record::HoleOpen(_) | Record::SessionStart(_) => Tone::Good,
         _ => Tone::Dim,

@@ -222,6 +222,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("LeftOut", "`left_out`"),
         ],
     ),
+    ("struct Trusted {", &[("Trusted", "`guard trust`")]),
     ("struct Dismissed {", &[("Dismissed", "`dismissed`")]),
     ("\nstruct Checked {", &[("Checked", "`guard check`")]),
     ("struct Diagnostic {", &[("Diagnostic", "`diagnostics`")]),
@@ -296,7 +297,7 @@ fn lower(says: &str) -> String {
 }
 
 /// Methods for `guard run`, of which the page says no more.
-const INTERNAL: [&str; 8] = [
+const INTERNAL: [&str; 10] = [
     "Run",
     "Enter",
     "NameSockets",
@@ -305,6 +306,8 @@ const INTERNAL: [&str; 8] = [
     "HasBound",
     "SocketRefused",
     "Appeared",
+    "Decisions",
+    "Dismiss",
 ];
 
 /// Those that do what a verb does, and the first sentence about each other.

@@ -163,6 +163,9 @@ fn audience(call: &Call) -> Audience {
         | Call::Stop { .. }
         | Call::SocketRefused { .. }
         | Call::Appeared { .. }
+        | Call::Decisions { .. }
+        | Call::Dismiss { .. }
+        | Call::Trust { .. }
         | Call::SocketAddress { .. }
         | Call::HasSocket { .. }
         | Call::HasBound { .. }
@@ -317,6 +320,7 @@ mod tests {
             scoped: false,
             root: false,
             observe: false,
+            beside: None,
         };
         let session = String::new();
         let flows = Call::Flows {
@@ -401,6 +405,22 @@ mod tests {
         let (follow, since) = (false, None);
         vec![
             Call::Pending {},
+            Call::Decisions { uid: None },
+            Call::Dismiss {
+                host: text(),
+                port: 0,
+                label: text(),
+                withdraw: false,
+            },
+            Call::Trust {
+                file: guard_proto::TrustedFile {
+                    file: text(),
+                    sha256: text(),
+                    policy: text(),
+                },
+                uid: None,
+                withdraw: false,
+            },
             Call::Approve {
                 id: text(),
                 path: None,

@@ -45,6 +45,7 @@ impl State {
             kernel: release(),
             cgroup_root: self.machine.cgroup_root().to_owned(),
             policy_dirs: self.policies.library().dirs().to_vec(),
+            session_policy: Some(self.config.session_policy().to_owned()),
             policies: self.policies.statuses(|slot| {
                 let live = self.sessions.all_live();
                 live.filter(|session| session.chain.contains(&slot)).count()

@@ -136,6 +136,7 @@ mod tests {
             kernel: "6.12.0".to_owned(),
             cgroup_root: "/sys/fs/cgroup/guard".into(),
             policy_dirs: Vec::new(),
+            session_policy: None,
             policies: vec![],
             sessions: 3,
             requests: 1,

@@ -194,6 +194,18 @@ async fn approver(
             one(&serde_json::json!({}))
         }
         Call::Appeared { session, place } => one(&appeared(shared, who, &session, *place).await?),
+        Call::Decisions { uid } => one(&shared.with(|state| state.decided_by(who, uid))?),
+        Call::Dismiss {
+            host,
+            port,
+            label,
+            withdraw,
+        } => one(&shared.with(|state| state.dismiss(who, (host, port), label, withdraw))?),
+        Call::Trust {
+            file,
+            uid,
+            withdraw,
+        } => one(&shared.with(|state| state.trust(who, uid, file, withdraw))?),
         Call::Status {} => {
             shared.doctor.want();
             one(&shared.with(|state| state.status()))

@@ -1,14 +1,18 @@
 //! What came into reach of a session while its command runs, as its launcher tells.
 
-use guard_common::PolicyId;
+use std::sync::Arc;
+
+use guard_common::{PolicyId, SessionId};
 use guard_policy::{PortSpec, Target};
-use guard_proto::{Appeared, Place, record};
+use guard_proto::{Appeared, LogRecord, Place, record};
 use guard_sys::clock;
+use jiff::Timestamp;
 
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     policies::load,
     record::audit::LogEntry,
+    sessions::Sessions,
     shared::Shared,
     state::State,
 };
@@ -16,7 +20,8 @@ use crate::{
 /// Characters that are kept of each part: files choose their words.
 const LONGEST: usize = 256;
 
-/// Records that something that looks like production has come into reach, and has it asked about from now on where the settings say so.
+/// Has something asked about from now on that looks like production and has come into reach, where the settings say so, and tells
+/// people of it. What the session's owner has dismissed is none.
 ///
 /// # Errors
 ///
@@ -27,16 +32,34 @@ pub async fn appeared(
     session: &str,
     place: Place,
 ) -> Result<Appeared, CallError> {
-    let rule = rule(&place);
-    let slot = shared.with(|state| state.appeared(who, session, place))?;
-    let (Some(slot), Some((name, rule))) = (slot, rule) else {
+    let Some(reached) = shared.with(|state| state.comes_into_reach(who, session, &place))? else {
         return Ok(Appeared { asks: false });
     };
-    let narrowed = load::narrow(shared, slot, (&name, &rule)).await;
-    if let Err(error) = &narrowed {
-        tracing::error!(session, rule = name, %error, "what came into reach is not asked about");
+    let narrowed = match (reached.slot, rule(&place)) {
+        (Some(slot), Some((name, rule))) => {
+            let narrowed = load::narrow(shared, slot, (&name, &rule)).await;
+            if let Err(error) = &narrowed {
+                tracing::error!(session, rule = name, %error, "what came into reach is not asked about");
+            }
+            narrowed.map(|()| true)
+        }
+        _ => Ok(false),
+    };
+    let asks = narrowed.as_ref().is_ok_and(|asks| *asks);
+    let told = shared.with(|state| state.record_appeared(&reached, place, asks));
+    if let Some(told) = told {
+        // That nobody is told by a command is no error.
+        let _ = shared.appeared.send(Arc::new(told));
     }
-    narrowed.map(|()| Appeared { asks: true })
+    narrowed.map(|asks| Appeared { asks })
+}
+
+/// A session into whose reach something came.
+struct Reached {
+    id: SessionId,
+    uid: u32,
+    /// The slot of the policy that is to be narrowed, if there is one.
+    slot: Option<PolicyId>,
 }
 
 /// A rule for it, and its name; none where the policy does not allow it anyway, or no rule can be for that.
@@ -55,32 +78,69 @@ fn rule(place: &Place) -> Option<(String, String)> {
 }
 
 impl State {
-    /// The slot of the policy that is to be narrowed, if there is one.
-    fn appeared(
+    /// None where it was dismissed.
+    fn comes_into_reach(
         &mut self,
         who: Approver,
         session: &str,
-        place: Place,
-    ) -> Result<Option<PolicyId>, CallError> {
+        place: &Place,
+    ) -> Result<Option<Reached>, CallError> {
         let live = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;
         let (id, uid) = (live.cgroup.id, live.about.uid);
-        if let Some(admitted) = self.admit(id, clock::now()) {
-            let kept = |text: String| text.chars().take(LONGEST).collect::<String>().into();
-            let record = record::Appeared {
-                host: kept(place.host),
-                ports: kept(place.ports),
-                service: kept(place.service),
-                file: kept(place.file),
-                line: place.line.into(),
-                key: kept(place.key),
-                verdict: kept(place.verdict),
-            };
-            let entry = LogEntry::of(ids::session(id), uid, record);
-            self.recorder.note(entry.admitted(admitted));
+        if self.decisions.dismisses(uid, place) {
+            return Ok(None);
         }
-        Ok(self.sessions.slot_apart(id))
+        Ok(Some(Reached {
+            id,
+            uid,
+            slot: self.sessions.slot_apart(id),
+        }))
+    }
+
+    /// Records it. The record, where there is one.
+    fn record_appeared(
+        &mut self,
+        reached: &Reached,
+        place: Place,
+        asks: bool,
+    ) -> Option<LogRecord> {
+        let Reached { id, uid, .. } = *reached;
+        self.sessions.note_appeared(id);
+        let admitted = self.admit(id, clock::now())?;
+        let kept = |text: String| text.chars().take(LONGEST).collect::<String>().into();
+        let record = record::Appeared {
+            host: kept(place.host),
+            ports: kept(place.ports),
+            service: kept(place.service),
+            file: kept(place.file),
+            line: place.line.into(),
+            key: kept(place.key),
+            verdict: kept(place.verdict),
+            asks: asks.into(),
+        };
+        let (session, common) = (
+            ids::session(id),
+            record::Common {
+                uid: uid.into(),
+                ..record::Common::default()
+            },
+        );
+        let told = record.clone().into();
+        let told = LogRecord::new(Timestamp::now(), Some(session.clone()), &common, &told);
+        let entry = LogEntry::of(session, uid, record);
+        self.recorder.note(entry.admitted(admitted));
+        Some(told)
+    }
+}
+
+impl Sessions {
+    fn note_appeared(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.about.appeared = session.about.appeared.saturating_add(1);
+            self.keep(id);
+        }
     }
 }
 

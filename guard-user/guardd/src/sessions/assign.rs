@@ -294,6 +294,8 @@ impl State {
             root: false,
             user_namespace: None,
             observed: false,
+            beside: false,
+            appeared: 0,
             command_ended_at: None,
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)

@@ -6,7 +6,7 @@ use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
 use guard_probe::attempts as probe;
 use guard_proto::{
-    self as proto, MAX_FRAME, Run, Started,
+    self as proto, MAX_FRAME, PolicyRef, Run, Started,
     record::{Field, SessionStart},
 };
 use guard_sys::{clock, pidfd::Peer, user_namespace};
@@ -114,8 +114,17 @@ pub async fn run(
         false => source,
     };
     let (slot, warnings) = load::slot_for(shared, source, inside).await?;
+    let beside = match &call.beside {
+        Some(beside) => Some(projects(shared, who, beside).await?),
+        None => None,
+    };
     let apart = apart(shared, who, slot).await?;
-    let started = shared.with(|state| state.start(who, (launcher, call), (slot, apart), warnings));
+    let slots = Slots {
+        own: slot,
+        beside,
+        apart,
+    };
+    let started = shared.with(|state| state.start(who, (launcher, call), slots, warnings));
     shared.reschedule();
     let mut started = started?;
     started
@@ -136,6 +145,36 @@ pub async fn run(
         started.warnings.extend(warning);
     }
     Ok(started)
+}
+
+/// What judges a new session.
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    /// The policy that was asked for.
+    own: PolicyId,
+    /// The project's.
+    beside: Option<PolicyId>,
+    /// That of [`apart`].
+    apart: Option<PolicyId>,
+}
+
+/// The slot of a project's policy, which has to allow what the session's policy allows: it can widen nothing.
+async fn projects(
+    shared: &Shared,
+    who: Authorised,
+    beside: &PolicyRef,
+) -> Result<PolicyId, CallError> {
+    let is_text = beside.text.is_some();
+    if matches!(who, Authorised::Agent(_)) || !is_text {
+        return Err(CallError::invalid(
+            "the session has no project's policy",
+            "that is a text, and for a session that a person starts",
+            "give a policy in its place: --policy FILE",
+        ));
+    }
+    let source = shared.with(|state| state.policies.library().resolve(beside.clone()))?;
+    let (slot, _) = load::slot_for(shared, source, None).await?;
+    Ok(slot)
 }
 
 /// Where the settings say that what comes into reach is asked about, a person's session is judged by its policy, and by one beside it
@@ -408,23 +447,26 @@ impl State {
         &mut self,
         who: Authorised,
         (launcher, call): (u32, Run),
-        (slot, apart): (PolicyId, Option<PolicyId>),
+        Slots {
+            own: slot,
+            beside,
+            apart,
+        }: Slots,
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
         let mut chain = self.sessions.chain(who, slot)?;
+        chain.extend(beside);
         if let Some(apart) = apart {
-            // No session had them yet, so they may have been tidied away.
-            if [slot, apart]
-                .iter()
-                .any(|slot| self.policies.get(*slot).is_none())
-            {
-                return Err(CallError::failed(
-                    "cannot start the session",
-                    "its policy went before it was there",
-                    "try again",
-                ));
-            }
             chain.insert(0, apart);
+        }
+        // No session had them yet, so they may have been tidied away while another was put in place.
+        let is_one = chain.len() == 1;
+        if !is_one && chain.iter().any(|slot| self.policies.get(*slot).is_none()) {
+            return Err(CallError::failed(
+                "cannot start the session",
+                "its policy went before it was there",
+                "try again",
+            ));
         }
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
@@ -506,7 +548,7 @@ impl State {
         let parent = live.and_then(|live| live.about.parent);
         let assigned = live.and_then(|live| live.about.assigned);
         // What was asked for, below what narrows it.
-        let policy = live.and_then(|live| self.policies.get(*live.chain.last()?));
+        let policy = live.and_then(|live| self.policies.get(live.asked_for()?));
         // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
         let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
         let is_trial = is_doctors && parent.is_none();
@@ -648,6 +690,8 @@ impl Sessions {
             root: call.root && outer.is_none(),
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),
             observed: call.observe,
+            beside: call.beside.is_some(),
+            appeared: 0,
             command_ended_at: None,
         }
     }

@@ -89,6 +89,12 @@ pub struct About {
     /// Its policy lets pass what no rule names.
     #[serde(default)]
     pub observed: bool,
+    /// The last policy of its chain is the project's: it was started with one.
+    #[serde(default)]
+    pub beside: bool,
+    /// How many places came into reach that look like production.
+    #[serde(default)]
+    pub appeared: u32,
     /// When its command was seen to have ended, with processes left.
     #[serde(default)]
     pub command_ended_at: Option<Timestamp>,
@@ -130,6 +136,8 @@ impl About {
             root: false,
             user_namespace: None,
             observed: false,
+            beside: false,
+            appeared: 0,
             command_ended_at: None,
         }
     }
@@ -182,8 +190,16 @@ impl Session {
             command_ended_at: self.about.command_ended_at,
             left: Vec::new(),
             observed: self.about.observed,
+            appeared: self.about.appeared,
             parent: self.about.parent.map(|id| ids::session(SessionId(id))),
         }
+    }
+
+    /// The slot of the policy that was asked for: before it is what narrows it, of an outermost session behind it the project's.
+    #[must_use]
+    pub fn asked_for(&self) -> Option<PolicyId> {
+        let behind = usize::from(self.about.beside);
+        self.chain.iter().rev().nth(behind).copied()
     }
 
     /// Whose destinations are judged.
@@ -395,10 +411,10 @@ impl Sessions {
     #[must_use]
     pub fn slot_apart(&self, id: SessionId) -> Option<PolicyId> {
         let session = self.live(id)?;
-        match session.chain[..] {
-            [apart, _] if session.about.outermost.is_none() => Some(apart),
-            _ => None,
-        }
+        let own = usize::from(session.about.beside) + 1;
+        let is_outermost = session.about.outermost.is_none();
+        let has_one = is_outermost && session.chain.len() > own;
+        session.chain.first().copied().filter(|_| has_one)
     }
 
     /// The slots by which some session's packets are still judged.

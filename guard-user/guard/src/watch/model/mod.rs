@@ -250,7 +250,7 @@ impl Model {
                 self.mine.clear();
                 self.news_from = Some(from);
             }
-            Event::Record(record) => return self.learn(*record),
+            Event::Record(record) => return self.learn(*record, now),
             Event::Lost(failure) => {
                 self.link = Link::Down(failure);
                 self.forget_marks();
@@ -278,12 +278,19 @@ impl Model {
         if was_down {
             effects.push(Effect::Refresh);
         }
-        let is_quiet = self.rang.is_some_and(|rang| now < rang + BELL_EVERY);
-        if is_new && self.bell && !is_quiet {
-            self.rang = Some(now);
-            effects.push(Effect::Bell);
+        if is_new {
+            effects.extend(self.ring(now));
         }
         effects
+    }
+
+    /// Rings, unless that is not wanted, or it has rung a moment ago.
+    fn ring(&mut self, now: Moment) -> Option<Effect> {
+        let is_quiet = self.rang.is_some_and(|rang| now < rang + BELL_EVERY);
+        (self.bell && !is_quiet).then(|| {
+            self.rang = Some(now);
+            Effect::Bell
+        })
     }
 
     /// Takes in lists. Which requests wait the stream says, and only that: a list may be older than it.

@@ -5,15 +5,29 @@ use guard_proto::{
     record::{Answered, Record},
 };
 
-use super::{Effect, GONE, Model, Notice, RECORDS, Tone};
+use super::{Effect, GONE, Model, Moment, Notice, RECORDS, Tone};
+use crate::render::escape::visible;
+use crate::render::log::appeared;
 use crate::watch::{answer::Outcome, answer::told};
+
+/// Characters of what is told of a place.
+const NOTICE: usize = 400;
 
 impl Model {
     /// A record of the audit log.
-    pub(super) fn learn(&mut self, record: LogRecord) -> Vec<Effect> {
+    pub(super) fn learn(&mut self, record: LogRecord, now: Moment) -> Vec<Effect> {
         let is_news = self.news_from.is_some_and(|from| record.at >= from);
-        if let Record::Answered(one) = record.record() {
-            self.answered(&one, is_news);
+        let mut effects = Vec::new();
+        match record.record() {
+            Record::Answered(one) => self.answered(&one, is_news),
+            Record::Appeared(_) if is_news => {
+                if let Some((head, below)) = appeared(&record) {
+                    let text = visible(format_args!("{head}: {below}"), NOTICE);
+                    self.notice = Some(Notice::new(Tone::Warn, text));
+                }
+                effects.extend(self.ring(now));
+            }
+            _ => {}
         }
         if self.scrolled > 0 && self.pane == super::Pane::Log {
             // What somebody reads stays where it is.
@@ -24,10 +38,10 @@ impl Model {
             self.records.pop_front();
         }
         // Something has changed, or is about to.
-        match is_news {
-            true => vec![Effect::Refresh],
-            false => Vec::new(),
+        if is_news {
+            effects.push(Effect::Refresh);
         }
+        effects
     }
 
     /// Somebody answered.

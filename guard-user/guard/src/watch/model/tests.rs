@@ -417,6 +417,32 @@ fn who_was_faster_is_told_whatever_comes_first() {
 }
 
 #[test]
+fn what_came_into_reach_is_told_and_rings() {
+    let mut model = Model::new(true);
+    let record = |at: &str| {
+        record(serde_json::json!({
+            "at": at, "kind": "appeared", "session": "s1", "uid": 1000, "host": "db.example.net", "ports": "tcp/5432",
+            "service": "postgres", "file": ".env\u{1b}[2J", "line": 3, "key": "A", "verdict": "allow", "asks": false,
+        }))
+    };
+    model.update(
+        Event::AuditLog("2026-11-20T12:00:00Z".parse().unwrap()),
+        at(1),
+    );
+    let effects = model.update(record("2026-11-20T11:59:59Z"), at(2));
+    assert!(effects.is_empty() && told(&model).is_empty());
+    let effects = model.update(record("2026-11-20T12:00:01Z"), at(3));
+    assert!(effects.iter().any(|one| matches!(one, Effect::Bell)));
+    let said = "db.example.net tcp/5432 came into reach of s1: it looks like production (postgres), by A in .env";
+    assert!(told(&model).starts_with(said), "{}", told(&model));
+    assert!(told(&model).ends_with("; the policy lets everything through"));
+    assert!(!told(&model).contains('\u{1b}'));
+    // Whoever writes without end rings no more often than whoever asks.
+    let effects = model.update(record("2026-11-20T12:00:02Z"), at(3));
+    assert!(!effects.iter().any(|one| matches!(one, Effect::Bell)));
+}
+
+#[test]
 fn old_records_are_no_news() {
     let mut model = showing(&[]);
     model.update(

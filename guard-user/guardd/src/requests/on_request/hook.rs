@@ -3,9 +3,9 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use guard_proto as proto;
 use guard_sys::accounts::Account;
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStderr, Command},
@@ -61,13 +61,13 @@ impl Hook {
         }))
     }
 
-    /// Runs it with a request on its standard input, until it ends or its time is up.
+    /// Runs it with what it is to tell on its standard input, until it ends or its time is up.
     ///
     /// # Errors
     ///
     /// If it failed, took too long or could not be started.
-    pub(super) async fn run(&self, request: &proto::Request) -> Result<()> {
-        let mut input = serde_json::to_vec(request).context("the request has no JSON form")?;
+    pub(super) async fn run(&self, told: &impl Serialize) -> Result<()> {
+        let mut input = serde_json::to_vec(told).context("it has no JSON form")?;
         input.push(b'\n');
         let mut command = self.command();
         command

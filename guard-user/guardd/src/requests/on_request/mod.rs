@@ -1,13 +1,16 @@
-//! The command that is run for each new request: for chat and push services.
+//! The command that is run for each new request, and for what comes into reach: for chat and push services.
 //!
 //! Its input comes from the agent in part, and it uses the network: so it never runs as root. It runs apart from guardd's
 //! decisions: a command that hangs, fails or floods costs a line in the log.
 
-use std::{collections::HashSet, rc::Rc, time::Duration};
+use std::{collections::HashSet, rc::Rc, sync::Arc, time::Duration};
 
-use guard_proto as proto;
+use guard_proto::{self as proto, LogRecord};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc, watch,
+    },
     task::JoinSet,
     time::Instant,
 };
@@ -26,10 +29,20 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Interval between two warnings that requests were dropped.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// What the command is run for.
+#[derive(Clone, Debug)]
+enum News {
+    /// A request.
+    Request(String),
+    /// What looks like production and came into reach: its record.
+    Appeared(Arc<LogRecord>),
+}
+
 /// The requests for which the command has run.
 #[derive(Debug)]
 pub struct Notified {
     changes: watch::Receiver<u64>,
+    appeared: broadcast::Receiver<Arc<LogRecord>>,
     ids: HashSet<(String, u32)>,
 }
 
@@ -39,19 +52,30 @@ impl Notified {
     pub fn until_now(shared: &Shared) -> Self {
         Self {
             changes: shared.changes(),
+            appeared: shared.appeared.subscribe(),
             ids: pending(shared).into_iter().collect(),
         }
     }
 
-    /// Waits for a change; returns the new requests.
-    async fn next(&mut self, shared: &Shared) -> Vec<String> {
-        // The sender lives as long as `shared`.
-        let _ = self.changes.changed().await;
+    /// Waits for a change; returns what is new, and how much of it was forgotten.
+    async fn next(&mut self, shared: &Shared) -> (Vec<News>, u64) {
+        tokio::select! {
+            // The sender lives as long as `shared`.
+            _ = self.changes.changed() => (self.requests(shared).await, 0),
+            one = self.appeared.recv() => match one {
+                Ok(one) => (vec![News::Appeared(one)], 0),
+                Err(RecvError::Lagged(count)) => (Vec::new(), count),
+                Err(RecvError::Closed) => (Vec::new(), 0),
+            },
+        }
+    }
+
+    async fn requests(&mut self, shared: &Shared) -> Vec<News> {
         tokio::time::sleep(GATHER).await;
         self.changes.mark_unchanged();
         let now = pending(shared);
         let new = now.iter().filter(|one| !self.ids.contains(*one));
-        let new = new.map(|(id, _)| id.clone()).collect();
+        let new = new.map(|(id, _)| News::Request(id.clone())).collect();
         self.ids = now.into_iter().collect();
         new
     }
@@ -81,8 +105,10 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
     let collect = async {
         let mut dropped = Dropped::default();
         loop {
-            for id in told.next(&shared).await {
-                dropped.add(queue.try_send(id).is_err());
+            let (news, forgotten) = told.next(&shared).await;
+            dropped.count += forgotten;
+            for one in news {
+                dropped.add(queue.try_send(one).is_err());
             }
             dropped.say();
         }
@@ -90,8 +116,8 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
     tokio::join!(collect, run(&shared, &hook, waiting));
 }
 
-/// Runs the command for each request in a queue, a few at a time.
-async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<String>) {
+/// Runs the command for each in a queue, a few at a time.
+async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<News>) {
     let mut running = JoinSet::new();
     loop {
         if running.len() >= AT_ONCE {
@@ -99,27 +125,36 @@ async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<S
             continue;
         }
         tokio::select! {
-            Some(id) = waiting.recv() => {
+            Some(one) = waiting.recv() => {
                 let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
-                running.spawn_local(async move { tell(&shared, &hook, &id).await });
+                running.spawn_local(async move { tell(&shared, &hook, one).await });
             }
             Some(_) = running.join_next() => {}
         }
     }
 }
 
-/// Runs the command for a request, if it still waits.
-async fn tell(shared: &Shared, hook: &Hook, id: &str) {
-    let shown = shared.with(|state| {
-        let code = state.code_of(id);
-        let shown = state.requests.get(id)?.shown.clone();
-        Some(proto::Request { code, ..shown })
-    });
-    let Some(shown) = shown else {
-        return;
+/// Runs the command; for a request, if it still waits.
+async fn tell(shared: &Shared, hook: &Hook, news: News) {
+    let (of, ran) = match news {
+        News::Request(id) => {
+            let shown = shared.with(|state| {
+                let code = state.code_of(&id);
+                let shown = state.requests.get(&id)?.shown.clone();
+                Some(proto::Request { code, ..shown })
+            });
+            let Some(shown) = shown else {
+                return;
+            };
+            (id, hook.run(&shown).await)
+        }
+        News::Appeared(record) => {
+            let session = record.session.clone().unwrap_or_default();
+            (session, hook.run(&*record).await)
+        }
     };
-    if let Err(error) = hook.run(&shown).await {
-        tracing::warn!(request = id, "on_request: {error:#}");
+    if let Err(error) = ran {
+        tracing::warn!(of, "on_request: {error:#}");
     }
 }
 

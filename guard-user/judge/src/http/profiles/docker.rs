@@ -41,9 +41,22 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         [.., "containers", _, "healthcheck"] => {
             Opinion::write(PROFILE, "Podman healthcheck: runs a command in a container")
         }
+        // Docker's own description says of both that the engine asks a registry. A caller names which: as the first part of an
+        // image's name, and of a term.
+        [.., "images", "search"] => Opinion::write(PROFILE, REGISTRY),
+        [.., "json"] if is_behind("distribution", &words) => Opinion::write(PROFILE, REGISTRY),
         [.., last] if view.is_post() => known(last),
         _ => Opinion::None,
     }
+}
+
+/// What a GET does that no rule for the caller's own connections sees.
+const REGISTRY: &str = "Docker: has the engine ask a registry, which may be any host";
+
+/// Whether something stands between a word and the end.
+fn is_behind(word: &str, words: &[&str]) -> bool {
+    let at = words.iter().position(|one| *one == word);
+    at.is_some_and(|at| at + 2 < words.len())
 }
 
 fn known(last: &str) -> Opinion {

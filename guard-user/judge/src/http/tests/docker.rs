@@ -14,6 +14,10 @@ fn looking_reads() {
             "GET /v1.43/containers/web/logs?follow=1",
             "GET /v1.43/containers/web/archive?path=/etc",
             "GET /v1.43/events",
+            "GET /v1.43/images/json",
+            "GET /v1.43/images/distribution/json",
+            "GET /v1.43/images/search/json",
+            "GET /v1.43/images/search/history",
             "POST /v1.43/containers/web/wait?condition=removed",
             "POST /containers/web/wait",
             "GET /v5.0.0/libpod/containers/json",
@@ -38,6 +42,22 @@ fn doing_does_not() {
             (
                 "GET /v1.43//containers/web/attach/ws",
                 "Docker attach: sends input to a container",
+            ),
+            (
+                "GET /v1.43/images/search?term=evil.example%2Fx",
+                "Docker: has the engine ask a registry, which may be any host",
+            ),
+            (
+                "GET /v5.0.0/libpod/images/search?term=x",
+                "Docker: has the engine ask a registry, which may be any host",
+            ),
+            (
+                "GET /distribution/evil.example/a/b/json",
+                "Docker: has the engine ask a registry, which may be any host",
+            ),
+            (
+                "HEAD /v1.55/distribution/evil.example:5000%2fa/json",
+                "Docker: has the engine ask a registry, which may be any host",
             ),
             (
                 "POST /v1.43/containers/web/exec\n\n{}",

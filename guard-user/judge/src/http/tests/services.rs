@@ -284,7 +284,7 @@ fn containers_are_looked_at_and_what_is_handed_through_opens_no_way_in() {
 
 #[test]
 fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
-    const FOLLOWS: [(Profile, &str); 10] = [
+    const FOLLOWS: [(Profile, &str); 11] = [
         (Profile::Grafana, "/api/datasources/uid/a/resources"),
         (Profile::Grafana, "/api/datasources/7/resources"),
         (Profile::Grafana, "/api/plugin-proxy/a"),
@@ -294,12 +294,13 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
         (Profile::Nextcloud, "/core/ajax/update.php"),
         (Profile::Grafana, "/api/datasources/proxy/uid/a"),
         (Profile::Grafana, "/api/datasources/proxy/7"),
+        (Profile::Portainer, "/api/endpoints/2/docker/distribution"),
         (
             Profile::Portainer,
             "/api/endpoints/2/kubernetes/api/v1/nodes/a/proxy",
         ),
     ];
-    const WHOLE: [(Profile, &str); 14] = [
+    const WHOLE: [(Profile, &str); 15] = [
         (Profile::Grafana, "/logout"),
         (Profile::Nextcloud, "/logout"),
         (Profile::Nextcloud, "/index.php/logout"),
@@ -311,6 +312,10 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
         (
             Profile::Portainer,
             "/api/endpoints/2/docker/v5.0.0/libpod/containers/a/healthcheck",
+        ),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/v1.55/images/search?term=a.test/b",
         ),
         (Profile::Portainer, "/api/templates/helm?repo=http://a.test"),
         (

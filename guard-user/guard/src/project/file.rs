@@ -1,0 +1,179 @@
+//! The project's file: where it is, and whether it may be read. Whoever writes to the project chooses what lies there.
+
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use guard_proto::Failure;
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
+
+/// What it is called.
+pub(super) const NAME: &str = ".guard.toml";
+/// It is no longer, in bytes.
+const LONGEST: u64 = 64 * 1024;
+/// Directories that are looked in, the working directory first.
+const DEPTH: usize = 32;
+/// Mode bits: everybody may write.
+const WRITABLE_BY_ALL: u32 = 0o002;
+
+/// The file, as it was read once.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// The same, as a person would type it.
+    pub(super) shown: PathBuf,
+    /// All of it.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The file of the directory or, where that is in a repository, the nearest one up to its top.
+///
+/// # Errors
+///
+/// Where there is something of that name that is not read: what narrows must not go unnoticed.
+pub(super) fn look(dir: &Path) -> Result<Option<Found>, Failure> {
+    // Where the command's user may not go, or that is gone, that user has no project.
+    let Ok(real) = dir.canonicalize() else {
+        return Ok(None);
+    };
+    let above: Vec<_> = real.ancestors().take(DEPTH).collect();
+    let is_top = |dir: &&Path| dir.join(".git").symlink_metadata().is_ok();
+    let top = above.iter().position(is_top).unwrap_or(0);
+    for (steps, dir) in above[..=top].iter().enumerate() {
+        let path = dir.join(NAME);
+        if path.symlink_metadata().is_ok() {
+            let shown = match steps {
+                0 => PathBuf::from(NAME),
+                steps => PathBuf::from("../".repeat(steps)).join(NAME),
+            };
+            let bytes = bytes(&path).map_err(|why| unreadable(&shown, &why))?;
+            return Ok(Some(Found { path, shown, bytes }));
+        }
+    }
+    Ok(None)
+}
+
+/// A file that a person names.
+///
+/// # Errors
+///
+/// As [`look`].
+pub(super) fn read(path: &Path) -> Result<Found, Failure> {
+    let bytes = bytes(path).map_err(|why| unreadable(path, &why))?;
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Ok(Found {
+        path: whole,
+        shown: path.to_owned(),
+        bytes,
+    })
+}
+
+/// Its bytes, or why it is not read.
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    // Without waiting for whoever writes to a FIFO.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => "it is a link".to_owned(),
+        Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => "it is no file".to_owned(),
+        _ => error.to_string(),
+    })?;
+    let about = file.metadata().map_err(|error| error.to_string())?;
+    let is_own = about.uid() == geteuid().as_raw() || about.uid() == 0;
+    let refused = match () {
+        () if !about.is_file() => Some("it is no file"),
+        () if !is_own => Some("it is another user's"),
+        () if about.mode() & WRITABLE_BY_ALL != 0 => Some("everybody may write to it"),
+        () if about.len() > LONGEST => Some("it is too long"),
+        () => None,
+    };
+    if let Some(why) = refused {
+        return Err(why.to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err("it is too long".to_owned()),
+        false => Ok(bytes),
+    }
+}
+
+pub(super) fn unreadable(path: &Path, why: &str) -> Failure {
+    let shown = path.display();
+    Failure {
+        what: format!("the project's policy {shown} is not taken"),
+        why: why.to_owned(),
+        fix: format!(
+            "mend it, or take it away: a policy of at most {} KiB, in a file of yours that not everybody may write to:\nls -l {shown}",
+            LONGEST / 1024
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn the_nearest_up_to_the_top_of_the_repository_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        let below = top.join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        let shown = || look(&below).unwrap().map(|found| found.shown);
+        fs::write(dir.path().join(NAME), "").unwrap();
+        fs::write(top.join(NAME), "").unwrap();
+        assert_eq!(shown(), None, "no repository, so no directory above");
+        fs::create_dir(top.join(".git")).unwrap();
+        assert_eq!(shown().unwrap(), Path::new("../../.guard.toml"));
+        fs::write(top.join("a").join(NAME), "").unwrap();
+        assert_eq!(shown().unwrap(), Path::new("../.guard.toml"));
+        fs::remove_file(top.join(NAME)).unwrap();
+        fs::remove_file(top.join("a").join(NAME)).unwrap();
+        assert_eq!(shown(), None, "not beyond the top");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_of_ones_own_is_refused_and_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        let why = || look(dir.path()).unwrap_err().why;
+        symlink("/etc/passwd", &path).unwrap();
+        assert_eq!(why(), "it is a link");
+        fs::remove_file(&path).unwrap();
+        // A link to nowhere is no absence.
+        symlink("/nonexistent", &path).unwrap();
+        assert_eq!(why(), "it is a link");
+        fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        assert_eq!(why(), "it is no file");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(why(), "it is no file");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, " ".repeat(64 * 1024 + 1)).unwrap();
+        assert_eq!(why(), "it is too long");
+        fs::write(&path, "version = 1\n").unwrap();
+        assert!(look(dir.path()).unwrap().is_some());
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(why(), "everybody may write to it");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        if geteuid().is_root() {
+            chown(&path, Some(61234), None).unwrap();
+            assert_eq!(why(), "it is another user's");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! `.guard.toml`: what a project says of its own sessions. It is an agent's to write, so it can only narrow: its rules judge beside the
+//! policy, and both have to allow. Where one would let more through, the command does not start, until a person has agreed to these
+//! very bytes under that very policy.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use guard_launch::Identity;
+use guard_policy::Parsed;
+use guard_proto::{Call, Decisions, Failure, PolicyRef, Status, TrustedFile};
+use rustix::process::geteuid;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use self::file::Found;
+use self::widening::{Widens, beside, merged, widens};
+use crate::args::TrustArgs;
+use crate::ask::yes;
+use crate::client::Client;
+use crate::error::{CliError, Exit};
+use crate::inside;
+use crate::person::Person;
+use crate::policy::valid;
+use crate::policy_file::{PolicyFile, is_file, personal};
+use crate::render::Output;
+use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
+
+mod file;
+mod widening;
+
+/// Lines that are shown of what widens; of more it is said how many there are, and nothing is agreed to.
+const LINES: usize = 40;
+
+/// What judges a session that starts in the project.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// In place of the policy: with what a person has agreed to. None: the policy as it is.
+    pub(crate) policy: Option<PolicyRef>,
+    /// Beside it.
+    pub(crate) beside: PolicyRef,
+    /// The same, parsed.
+    pub(crate) parsed: Parsed,
+    /// What a person is told.
+    pub(crate) says: String,
+}
+
+/// The project's policy, beside the one that it is to narrow.
+struct Compared {
+    found: Found,
+    project: PolicyFile,
+    base: PolicyFile,
+    base_parsed: Parsed,
+    widens: Widens,
+}
+
+/// The project's policy for a session of that user; none where there is none, and inside of a session, which has it already.
+///
+/// # Errors
+///
+/// Where it is no policy, cannot be read safely, or widens, and nobody has agreed to that.
+pub(crate) fn project(
+    identity: &Identity,
+    policy: Option<&str>,
+    socket: &Path,
+    output: Output,
+) -> Result<Option<Project>, CliError> {
+    // By the launcher's variable or the cgroup: to lie about the one inside gains nothing, for whatever starts there is narrowed.
+    if inside::is_inside() {
+        return Ok(None);
+    }
+    let found = identity
+        .with_rights(|| file::look(Path::new(".")))
+        .map_err(|error| file::unreadable(Path::new(file::NAME), &error.to_string()))??;
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let read = |path: &Path| PolicyFile::read_as(path, identity);
+    let person = Person::of(identity);
+    let mut client = Client::connect(socket)?;
+    let compared = Compared::of(found, policy, (&mut client, &person, &read), output)?;
+    let is_agreed = match compared.widens.is_empty() {
+        true => true,
+        false => compared.is_agreed(&mut client, uid(identity), policy, output)?,
+    };
+    match is_agreed {
+        true => compared.project().map(Some),
+        false => Err(compared.refused("you said no".to_owned(), policy).into()),
+    }
+}
+
+/// `guard trust`
+pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<Exit, CliError> {
+    let refuse = |why: &str, fix: &str| {
+        Err(CliError::Local(Failure {
+            what: "nothing is trusted".into(),
+            why: why.into(),
+            fix: fix.into(),
+        }))
+    };
+    if inside::is_inside_of(socket) {
+        return refuse(
+            "this is inside of a session, where nothing can widen what it may reach",
+            "ask the person who started it to type it outside:\nguard trust",
+        );
+    }
+    let path = args.file.clone().unwrap_or_else(|| file::NAME.into());
+    let found = file::read(&path)?;
+    let mut client = Client::connect(socket)?;
+    if args.withdraw {
+        let file = found.trusted("");
+        let call = Call::Trust {
+            file,
+            uid: None,
+            withdraw: true,
+        };
+        let _: Decisions = client.call(&call)?;
+        let said = Trusted::new(&found, "withdrawn");
+        output.print(&said, |said, _| {
+            Page::of(format_args!("{} widens no policy any more.", said.file))
+        })?;
+        return Ok(Exit::DONE);
+    }
+    let (policy, read) = (args.policy.as_deref(), PolicyFile::read);
+    let compared = Compared::of(found, policy, (&mut client, &Person::own(), &read), output)?;
+    if compared.widens.is_empty() {
+        let said = Trusted::new(&compared.found, "narrows");
+        output.print(&said, |said, _| {
+            Page::of(format_args!(
+                "{} only narrows the policy {}: nobody has to agree to it.",
+                said.file, compared.base_parsed.policy.name
+            ))
+        })?;
+        return Ok(Exit::DONE);
+    }
+    let is_agreed = compared.is_agreed(&mut client, None, policy, output)?;
+    let said = Trusted::new(
+        &compared.found,
+        if is_agreed { "trusted" } else { "refused" },
+    );
+    output.print(&said, |said, _| {
+        Page::of(match is_agreed {
+            true => format!("Trusted as it is now: {} ({})", said.file, said.sha256),
+            false => "Nothing is trusted.".to_owned(),
+        })
+    })?;
+    Ok(Exit::answer(is_agreed))
+}
+
+/// What became of a file.
+#[derive(Debug, Serialize)]
+struct Trusted {
+    /// The file.
+    file: String,
+    /// SHA-256 of its bytes.
+    sha256: String,
+    /// `narrows`, `trusted`, `refused` or `withdrawn`.
+    is: &'static str,
+}
+
+impl Trusted {
+    fn new(found: &Found, is: &'static str) -> Self {
+        Self {
+            file: found.shown.display().to_string(),
+            sha256: hash(&found.bytes),
+            is,
+        }
+    }
+}
+
+/// Reads a policy by its path.
+type Read<'r> = &'r dyn Fn(&Path) -> Result<PolicyFile, Failure>;
+
+impl Compared {
+    fn of(
+        found: Found,
+        policy: Option<&str>,
+        (client, person, read): (&mut Client, &Person, Read<'_>),
+        output: Output,
+    ) -> Result<Self, CliError> {
+        let text = String::from_utf8(found.bytes.clone())
+            .map_err(|_| file::unreadable(&found.shown, "it is no text in UTF-8"))?;
+        let project = PolicyFile {
+            name: found.shown.display().to_string(),
+            text,
+        };
+        let parsed = project.parse(output)?;
+        let base = base(policy, client, person, read)?;
+        let base_parsed = base.parse(output)?;
+        let widens =
+            widens(&base_parsed, &parsed).map_err(|why| file::unreadable(&found.shown, &why))?;
+        Ok(Self {
+            found,
+            project,
+            base,
+            base_parsed,
+            widens,
+        })
+    }
+
+    /// Whether a person has agreed to it, or does now.
+    fn is_agreed(
+        &self,
+        client: &mut Client,
+        uid: Option<u32>,
+        policy: Option<&str>,
+        output: Output,
+    ) -> Result<bool, CliError> {
+        let file = self.found.trusted(&hash(self.base.text.as_bytes()));
+        let known: Decisions = client.call(&Call::Decisions { uid })?;
+        let is_it = |one: &TrustedFile| (&one.sha256, &one.policy) == (&file.sha256, &file.policy);
+        if known.trusted.iter().any(is_it) {
+            return Ok(true);
+        }
+        let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        if output.is_json() || !is_terminal {
+            return Err(self
+                .refused("nobody has agreed to that".to_owned(), policy)
+                .into());
+        }
+        if self.widens.lines.len() > LINES {
+            let why = format!(
+                "with {} lines it is too much to agree to",
+                self.widens.lines.len()
+            );
+            return Err(self.refused(why, policy).into());
+        }
+        let _ = anstream::stderr().write_all(self.page(&file).as_str().as_bytes());
+        if !yes("Let it, as it is now, under this policy?")? {
+            return Ok(false);
+        }
+        let withdraw = false;
+        let call = Call::Trust {
+            file,
+            uid,
+            withdraw,
+        };
+        client.call::<Decisions>(&call).map(|_| true)
+    }
+
+    fn page(&self, file: &TrustedFile) -> Page {
+        let mut page = Page::default();
+        page.styled(STRONG, self.found.shown.display());
+        page.line(format_args!(
+            " would let more through than the policy {}:",
+            self.base_parsed.policy.name
+        ));
+        for line in &self.widens.lines {
+            page.text("  ").styled(BAD, "widens").text("  ");
+            page.line(format_args!(
+                "{}:{}  {}",
+                self.found.shown.display(),
+                line.number,
+                line.says
+            ));
+        }
+        for line in &self.widens.narrow {
+            page.text("  ").styled(GOOD, "narrows").text(" ");
+            page.line(format_args!("{}:{}", self.found.shown.display(), line));
+        }
+        page.styled(HEAD, format_args!("  SHA-256 {}", file.sha256));
+        page.end();
+        page
+    }
+
+    fn refused(&self, why: String, policy: Option<&str>) -> Failure {
+        let (shown, name) = (self.found.shown.display(), &self.base_parsed.policy.name);
+        let first = self.widens.lines.first();
+        let first = first.map_or_else(String::new, |line| {
+            format!(": line {}, {}", line.number, line.says)
+        });
+        let more = match self.widens.lines.len() {
+            0 | 1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let policy = policy.map_or_else(String::new, |policy| format!(" --policy {policy}"));
+        Failure {
+            what: format!("{shown} would let more through than the policy {name}"),
+            why: format!("{why}{first}{more}"),
+            fix: format!(
+                "look at it, and agree to it as it is, at a terminal; or take these lines out:\nguard trust {shown}{policy}"
+            ),
+        }
+    }
+
+    fn project(self) -> Result<Project, CliError> {
+        let not_toml = |why: String| file::unreadable(&self.found.shown, &why);
+        let base = &self.base_parsed.policy;
+        let text = beside(&self.project.text, base).map_err(not_toml)?;
+        let beside = PolicyFile {
+            name: self.project.name.clone(),
+            text,
+        };
+        let parsed = parsed_of(&beside).map_err(not_toml)?;
+        let policy = match self.widens.is_empty() {
+            true => None,
+            false => {
+                let merged = merged(&self.base.text, base, &self.project.text, &self.widens);
+                let file = PolicyFile {
+                    name: self.base.name.clone(),
+                    text: merged.map_err(not_toml)?,
+                };
+                let parsed = parsed_of(&file).map_err(not_toml)?;
+                Some(file.to_wire(&parsed))
+            }
+        };
+        let verb = match policy {
+            Some(_) => "changes the policy, as you agreed to",
+            None => "narrows the policy",
+        };
+        Ok(Project {
+            says: format!("{} {verb} {}", self.found.shown.display(), base.name),
+            policy,
+            beside: beside.to_wire(&parsed),
+            parsed,
+        })
+    }
+}
+
+/// A policy that was made here: what is wrong with it is nothing that a person wrote.
+fn parsed_of(file: &PolicyFile) -> Result<Parsed, String> {
+    valid(file).map_err(|wrong| {
+        let first = wrong.first().map(|one| one.message.clone());
+        first.unwrap_or_else(|| "it does not fit into the policy".to_owned())
+    })
+}
+
+impl Found {
+    fn trusted(&self, policy: &str) -> TrustedFile {
+        TrustedFile {
+            file: self.path.display().to_string(),
+            sha256: hash(&self.bytes),
+            policy: policy.to_owned(),
+        }
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// Whose decisions count: root asks for another user, whom the command runs as.
+fn uid(identity: &Identity) -> Option<u32> {
+    geteuid().is_root().then_some(identity.uid())
+}
+
+/// The policy that the session would have by itself.
+fn base(
+    policy: Option<&str>,
+    client: &mut Client,
+    person: &Person,
+    read: Read<'_>,
+) -> Result<PolicyFile, CliError> {
+    let name = match policy {
+        Some(file) if is_file(file) => return Ok(read(Path::new(file))?),
+        Some(name) => name.to_owned(),
+        None => {
+            let status: Status = client.call(&Call::Status {})?;
+            status.session_policy.unwrap_or_else(|| "default".into())
+        }
+    };
+    match PolicyFile::machines(&name)? {
+        Some(file) => Ok(file),
+        None => match personal(&name, person) {
+            Some(file) => Ok(read(&file)?),
+            None => Ok(PolicyFile::named(&name)?),
+        },
+    }
+}

@@ -1,0 +1,433 @@
+//! What of a project's policy lets more through than another policy, and the policies that come of both.
+//!
+//! What is missed here has no effect: the project's policy judges beside the other one, and only what was found, and shown, is ever
+//! added to that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use guard_discover::Host;
+use guard_policy::{
+    self as policy, Action, Opens, Parsed, Policy, Rule, Side, Target, format_duration,
+};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
+
+use crate::discover::judge::{Judge, verdict};
+use crate::policy::explain::environment_with;
+
+/// Places that are named of one rule.
+const PLACES: usize = 3;
+/// Characters of a rule's name.
+const NAME: usize = 80;
+
+/// What a project's policy lets through that another one does not.
+#[derive(Debug, Default)]
+pub(super) struct Widens {
+    /// For a person, in the order of the file.
+    pub(super) lines: Vec<Line>,
+    /// What does not, with its line.
+    pub(super) narrow: Vec<String>,
+    /// Rules, by their order.
+    rules: BTreeSet<usize>,
+    /// The default.
+    default: bool,
+}
+
+/// A line that lets more through.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// From 1.
+    pub(super) number: usize,
+    /// What it does.
+    pub(super) says: String,
+}
+
+impl Widens {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+/// What is let through, where, and what held there.
+type Found = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
+
+/// Compares them: without asking name servers, which could have another answer later.
+///
+/// # Errors
+///
+/// What is wrong with one of them, or that they do not fit together.
+pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> {
+    let (base_policy, own) = (&base.policy, &project.policy);
+    let mut found = by_address(base_policy, own)?;
+    for (number, places) in by_name(base, own)? {
+        found.entry(number).or_default().extend(places);
+    }
+    let mut widens = Widens::default();
+    if let Some(line) = own.default_line {
+        let places = found.remove(&None).unwrap_or_default();
+        widens.default = !places.is_empty();
+        let says = format!("default {}", own.default.as_str());
+        widens.add(line, says, &places);
+    }
+    for (number, rule) in own.rules.iter().enumerate() {
+        let places = found.remove(&Some(number)).unwrap_or_default();
+        if !places.is_empty() {
+            widens.rules.insert(number);
+        }
+        let says = format!("rule {}: {}", rule.name, rule.action.as_str());
+        widens.add(rule.line, says, &places);
+    }
+    widens.lines.sort_by_key(|line| line.number);
+    Ok(widens)
+}
+
+impl Widens {
+    fn add(&mut self, number: usize, says: String, places: &[(String, &'static str)]) {
+        let Some((_, before)) = places.first() else {
+            self.narrow.push(format!("{number}  {says}"));
+            return;
+        };
+        let shown: Vec<_> = places.iter().take(PLACES).map(|(to, _)| &**to).collect();
+        let more = match places.len().saturating_sub(PLACES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let says = format!("{says} in place of {before} for {}{more}", shown.join(", "));
+        self.lines.push(Line { number, says });
+    }
+}
+
+/// What no rule of a file can be called: its number among the project's.
+fn mark(number: usize) -> String {
+    format!("\n{number}")
+}
+
+fn number(mark: &str) -> Option<usize> {
+    mark.strip_prefix('\n')?.parse().ok()
+}
+
+/// Exactly, for all that has an address.
+fn by_address(base: &Policy, own: &Policy) -> Result<Found, String> {
+    let mut both = base.clone();
+    if own.default_line.is_some() {
+        both.default = own.default;
+    }
+    let has_address = |to: &Target| matches!(to, Target::Prefix(_) | Target::Group(_));
+    for (number, rule) in own.rules.iter().enumerate() {
+        let to: Vec<_> = rule
+            .to
+            .iter()
+            .filter(|to| has_address(to))
+            .cloned()
+            .collect();
+        if !to.is_empty() {
+            both.rules.push(Rule {
+                name: mark(number),
+                to,
+                ..rule.clone()
+            });
+        }
+    }
+    let environment = environment_with(BTreeMap::new());
+    let compiled = |policy: &Policy| {
+        policy::compile(policy, &environment).map_err(|wrong| {
+            let first = wrong.first().map(|one| one.message.clone());
+            first.unwrap_or_else(|| "it cannot be compiled".to_owned())
+        })
+    };
+    let (before, after) = (compiled(base)?, compiled(&both)?);
+    let side = |policy, compiled| Side { policy, compiled };
+    let mut found = Found::new();
+    for change in policy::diff(side(base, &before), side(&both, &after)) {
+        if change.opens != Opens::More {
+            continue;
+        }
+        for rule in &change.after_rules {
+            let number = match rule {
+                None => None,
+                Some(rule) => match number(rule) {
+                    Some(number) => Some(number),
+                    None => continue,
+                },
+            };
+            let place = match change.ports.is_empty() {
+                true => change.destination.clone(),
+                false => format!("{} {}", change.destination, change.ports.join(" ")),
+            };
+            found
+                .entry(number)
+                .or_default()
+                .push((place, change.before));
+        }
+    }
+    Ok(found)
+}
+
+/// For names: by what the other policy says of the name, and of addresses like those that it may have.
+fn by_name(base: &Parsed, own: &Policy) -> Result<Found, String> {
+    let mut named: Vec<(usize, &Rule, String, Host)> = Vec::new();
+    for (number, rule) in own.rules.iter().enumerate() {
+        for to in &rule.to {
+            let name = match to {
+                Target::Name(name) => name.to_string(),
+                Target::Wildcard(below) => below.to_string().replacen('*', "any", 1),
+                Target::Prefix(_) | Target::Group(_) => continue,
+            };
+            let host = Host::parse(&name).ok_or_else(|| format!("{name} is no name"))?;
+            named.push((number, rule, to.to_string(), host));
+        }
+    }
+    let hosts = named.iter().map(|(_, _, _, host)| (host, &[][..]));
+    let judge = Judge::new(base, hosts)
+        .map_err(|_| "the policy that it would narrow cannot be compiled".to_owned())?;
+    let mut found = Found::new();
+    for (number, rule, shown, host) in &named {
+        let ports: Vec<_> = match rule.ports.as_slice() {
+            [] => ["tcp", "udp", "icmp"].map(str::to_owned).to_vec(),
+            ports => ports.iter().map(ToString::to_string).collect(),
+        };
+        let all = ports.iter();
+        let all = all.flat_map(|ports| judge.explained(host.as_str(), ports));
+        let strictest = all.map(|one| verdict(&one.verdict));
+        let strictest = strictest.max_by_key(|verdict| verdict.strictness());
+        let stricter = strictest.filter(|was| was.strictness() > rule.action.strictness());
+        if let Some(was) = stricter {
+            let place = (shown.clone(), was.as_str());
+            found.entry(Some(*number)).or_default().push(place);
+        }
+    }
+    Ok(found)
+}
+
+/// The project's policy as it judges beside another one: whatever it does not speak of is left to that. It has the name of that, by
+/// which people may be let answer.
+///
+/// # Errors
+///
+/// Where it is no TOML.
+pub(super) fn beside(project: &str, base: &Policy) -> Result<String, String> {
+    let mut document: DocumentMut = project.parse().map_err(|error| format!("{error}"))?;
+    let mut names = 0..;
+    for_each_rule(&mut document, &mut |rule| {
+        let number = names.next().unwrap_or_default();
+        let name = named(number, rule.get("name"));
+        rule.insert(name);
+    });
+    document.insert("name", value(base.name.as_str()));
+    let unix = (!base.unix.is_empty()).then(|| {
+        let sockets = base.unix.iter().map(|name| Value::from(name.to_string()));
+        let mut unix = Table::new();
+        unix.insert("allow", Item::Value(sockets.collect::<Array>().into()));
+        Item::Table(unix)
+    });
+    let most = base.max_hole.map(|most| value(format_duration(most)));
+    let absent = [
+        ("default", Some(value(Action::Allow.as_str()))),
+        ("hold", Some(value(format_duration(base.hold)))),
+        ("inbound", Some(value(base.inbound))),
+        ("max_hole", most),
+        ("unix", unix),
+    ];
+    for (key, item) in absent {
+        if let (Some(item), false) = (item, document.contains_key(key)) {
+            document.insert(key, item);
+        }
+    }
+    Ok(document.to_string())
+}
+
+/// The other policy with all that widens it.
+///
+/// # Errors
+///
+/// Where one of them is no TOML.
+pub(super) fn merged(
+    base: &str,
+    base_policy: &Policy,
+    project: &str,
+    widens: &Widens,
+) -> Result<String, String> {
+    let parse = |text: &str| {
+        text.parse::<DocumentMut>()
+            .map_err(|error| error.to_string())
+    };
+    let (mut document, mut project) = (parse(base)?, parse(project)?);
+    let mut rules = rules(document.remove("rule"));
+    for (number, mut rule) in self::rules(project.remove("rule")).into_iter().enumerate() {
+        if widens.rules.contains(&number) {
+            let (key, name) = named(number, rule.get("name"));
+            rule.insert(key, name);
+            rules.push(rule);
+        }
+    }
+    if let (true, Some(default)) = (widens.default, project.get("default")) {
+        document.insert("default", default.clone());
+    }
+    document.insert("name", value(base_policy.name.as_str()));
+    let rules: Array = rules.into_iter().map(Value::InlineTable).collect();
+    document.insert("rule", value(rules));
+    Ok(document.to_string())
+}
+
+/// A rule's name, by which a person sees whose rule it is. No two are the same, here and in a policy.
+fn named(number: usize, name: Option<&Value>) -> (&'static str, Value) {
+    let name = name.and_then(Value::as_str).map_or_else(
+        || format!("rule {}", number + 1),
+        |name| name.chars().take(NAME).collect(),
+    );
+    ("name", format!(".guard.toml: {name}").into())
+}
+
+/// The rules of a document, however they are written.
+fn rules(item: Option<Item>) -> Vec<InlineTable> {
+    let array = item.and_then(|item| item.into_value().ok());
+    let Some(Value::Array(array)) = array else {
+        return Vec::new();
+    };
+    let tables = array.into_iter().filter_map(|rule| match rule {
+        Value::InlineTable(table) => Some(table),
+        _ => None,
+    });
+    tables.collect()
+}
+
+/// A rule's table.
+trait RuleTable {
+    fn get(&self, key: &str) -> Option<&Value>;
+    fn insert(&mut self, key: (&str, Value));
+}
+
+impl RuleTable for Table {
+    fn get(&self, key: &str) -> Option<&Value> {
+        Self::get(self, key).and_then(Item::as_value)
+    }
+
+    fn insert(&mut self, (key, to): (&str, Value)) {
+        Self::insert(self, key, Item::Value(to));
+    }
+}
+
+impl RuleTable for InlineTable {
+    fn get(&self, key: &str) -> Option<&Value> {
+        Self::get(self, key)
+    }
+
+    fn insert(&mut self, (key, to): (&str, Value)) {
+        Self::insert(self, key, to);
+    }
+}
+
+fn for_each_rule(document: &mut DocumentMut, change: &mut dyn FnMut(&mut dyn RuleTable)) {
+    match document.get_mut("rule") {
+        Some(Item::ArrayOfTables(rules)) => rules.iter_mut().for_each(|rule| change(rule)),
+        Some(Item::Value(Value::Array(rules))) => {
+            let tables = rules.iter_mut().filter_map(Value::as_inline_table_mut);
+            tables.for_each(|rule| change(rule));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_policy::SHIPPED;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Parsed {
+        policy::parse("a.toml", text).unwrap_or_else(|wrong| panic!("{text}: {wrong:?}"))
+    }
+
+    fn shipped(name: &str) -> &'static str {
+        let found = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
+        found.map(|(_, text)| *text).unwrap()
+    }
+
+    fn lines(base: &str, project: &str) -> Vec<String> {
+        let widens = widens(&parsed(base), &parsed(project)).unwrap();
+        let lines = widens.lines.iter();
+        lines
+            .map(|line| format!("{} {}", line.number, line.says))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_stricter_narrows_and_what_is_laxer_widens() {
+        let default = shipped("default");
+        for project in [
+            "",
+            "version = 1\n",
+            "default = \"deny\"\n",
+            "default = \"allow\"\n",
+            "[[rule]]\nto = [\"192.0.2.10\"]\naction = \"deny\"\n",
+            "[[rule]]\nto = [\"10.1.2.3\"]\nports = [\"tcp/443\"]\naction = \"confirm\"\n",
+            "[[rule]]\nto = [\"db.example.net\", \"*.example.org\"]\naction = \"confirm\"\n",
+        ] {
+            assert_eq!(lines(default, project), [""; 0], "{project}");
+        }
+        let project = "[[rule]]\nname = \"nas\"\nto = [\"10.1.2.0/24\", \"101.102.0.1\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n\
+            [[rule]]\nto = [\"192.0.2.10\"]\naction = \"deny\"\n\
+            [[rule]]\nto = [\"nas.lan\"]\naction = \"read-only\"\n";
+        insta::assert_snapshot!(lines(default, project).join("\n"), @r"
+        1 rule nas: allow in place of confirm for 10.1.2.0/24 tcp/443
+        9 rule rule 3: read-only in place of confirm for nas.lan
+        ");
+        let closed = "default = \"deny\"\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"allow\"\n";
+        assert_eq!(lines(closed, "default = \"confirm\"\n").len(), 1);
+        let name = "[[rule]]\nto = [\"api.example.com\"]\naction = \"confirm\"\n";
+        assert_eq!(lines(closed, name).len(), 1);
+    }
+
+    #[test]
+    fn what_judges_beside_leaves_all_that_it_does_not_name_to_the_other() {
+        let base = parsed(
+            "name = \"shop\"\nhold = \"5s\"\ninbound = false\nmax_hole = \"3h\"\n[unix]\nallow = [\"/run/a.sock\"]\n",
+        );
+        for project in [
+            "[[rule]]\nname = \"db\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n",
+            "rule = [{ name = \"db\", to = [\"192.0.2.10\"], action = \"deny\" }]\n",
+        ] {
+            let text = beside(project, &base.policy).unwrap();
+            let beside = parsed(&text).policy;
+            assert_eq!(beside.default, Action::Allow);
+            assert_eq!(beside.rules[0].name, ".guard.toml: db");
+            let of = |policy: &Policy| {
+                let Policy {
+                    name,
+                    hold,
+                    inbound,
+                    max_hole,
+                    unix,
+                    ..
+                } = policy.clone();
+                (name, hold, inbound, max_hole, unix)
+            };
+            assert_eq!(of(&beside), of(&base.policy), "{text}");
+        }
+        let named = beside("name = \"homelab\"\ndefault = \"deny\"\n", &base.policy).unwrap();
+        let named = parsed(&named).policy;
+        assert_eq!((&*named.name, named.default), ("shop", Action::Deny));
+    }
+
+    #[test]
+    fn only_what_widens_is_added_to_the_policy() {
+        for base in [
+            shipped("default"),
+            "rule = [{ to = [\"10.0.0.0/8\"], action = \"deny\" }]\n",
+        ] {
+            let project = "# A comment.\ndefault = \"deny\"\n\
+                [[rule]]\nname = \"no\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n\
+                [[rule]]\nto = [\n  # Why.\n  \"10.1.2.3\",\n]\naction = \"read-only\" # So.\n\
+                [[rule.http]]\nmethod = [\"PUT\"]\npath = \"/api/*\"\naction = \"deny\"\n";
+            let (base_parsed, own) = (parsed(base), parsed(project));
+            let found = widens(&base_parsed, &own).unwrap();
+            let text = merged(base, &base_parsed.policy, project, &found).unwrap();
+            let both = parsed(&text).policy;
+            let before = &base_parsed.policy;
+            assert_eq!(both.default, before.default);
+            assert_eq!(both.rules.len(), before.rules.len() + 1, "{text}");
+            let added = both.rules.last().unwrap();
+            assert_eq!(added.name, ".guard.toml: rule 2");
+            assert_eq!(added.http, own.policy.rules[1].http);
+        }
+    }
+}

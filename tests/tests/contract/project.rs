@@ -1,0 +1,189 @@
+//! `.guard.toml`: it narrows by itself, and widens only what a person has agreed to, by the hash of the file.
+
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+
+use guard_lab::{AGENT, Production, V4};
+use serde_json::json;
+
+use super::POLICY;
+use super::discover::Project;
+use crate::watch::terminal::Tmux;
+
+fn rule(action: &str) -> String {
+    format!("[[rule]]\nname = \"own\"\nto = [\"{V4}\"]\naction = \"{action}\"\n")
+}
+
+impl Project {
+    fn say(&self, text: &str) {
+        let file = self.project.join(".guard.toml");
+        fs::write(&file, text).unwrap();
+        chown(&file, Some(AGENT), Some(AGENT)).unwrap();
+    }
+
+    /// Whether a command runs under a policy; else what is said.
+    fn runs(&self, policy: &str) -> Result<(), String> {
+        let witness = self.project.join("witness");
+        let file = witness.to_str().unwrap();
+        let output = self.guard(&["run", "--policy", policy, "--", "touch", file]);
+        let ran = fs::remove_file(&witness).is_ok();
+        assert_eq!(ran, output.code() == Some(0), "{output:?}");
+        match output.code() {
+            Some(0) => Ok(()),
+            code => {
+                assert_eq!(code, Some(125), "{output:?}");
+                assert_eq!(self.lab.json(&["sessions"]), json!([]));
+                Err(output.stderr)
+            }
+        }
+    }
+}
+
+#[test]
+fn a_projects_policy_narrows_by_itself_also_from_below() {
+    let project = Project::new("");
+    let _production = project.lab.production();
+    assert!(project.reaches("open"));
+    project.say(&rule("deny"));
+    assert!(!project.reaches("open"));
+    // What it does not speak of is as it was.
+    project.say("[[rule]]\nto = [\"192.0.2.77\"]\naction = \"deny\"\n");
+    assert!(project.reaches("open"));
+    // Of a repository it is the nearest one up to its top.
+    project.say(&rule("deny"));
+    let below = project.project.join("a/b");
+    fs::create_dir_all(&below).unwrap();
+    let probe = project.lab.program("guard-lab");
+    let reaches = || {
+        let run = [
+            "run", "--policy", "open", "--", &probe, "probe", "tcp", V4, "8080",
+        ];
+        project
+            .guard_in(&below, &run)
+            .stdout
+            .contains("\"ok\":true")
+    };
+    assert!(reaches());
+    fs::create_dir(project.project.join(".git")).unwrap();
+    assert!(!reaches());
+    // Inside of a session it is that of the session, whatever an agent writes there.
+    let guard = project.lab.guard();
+    let inner = format!("rm .guard.toml; {guard} run --policy open -- {probe} probe tcp {V4} 8080");
+    let output = project.guard(&["run", "--policy", "open", "--", "sh", "-c", &inner]);
+    assert!(output.stdout.contains("\"ok\":false"), "{output:?}");
+}
+
+#[test]
+fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() {
+    let project = Project::new("");
+    project.say(&rule("confirm"));
+    let mut session = project.in_session(&["--policy", "open"]);
+    let probe = project.lab.program("guard-lab");
+    session
+        .write(&format!("{probe} probe tcp {V4} 8080\n"))
+        .unwrap();
+    let pending = || project.lab.json(&["pending"]);
+    guard_lab::eventually("it is asked", || pending() != json!([])).unwrap();
+    let pending = pending();
+    assert_eq!(pending[0]["policy"], "open", "{pending}");
+    assert_eq!(pending[0]["rule"], ".guard.toml: own", "{pending}");
+}
+
+#[test]
+fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
+    let mut project = Project::new("");
+    let _production = Production::start(&project.lab.network).unwrap();
+    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
+    project.say(&rule("allow"));
+    let said = project.runs(&asks).unwrap_err();
+    for part in [
+        "would let more through than the policy asks",
+        "line 1, rule own: allow in place of confirm for 192.0.2.10",
+        &format!("guard trust .guard.toml --policy {asks}"),
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Under a policy that allows it anyway it widens nothing.
+    assert_eq!(project.runs("open"), Ok(()));
+
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = |name: &str, args: &[&str]| {
+        let window = tmux.window_of(name, 160, 60);
+        window.type_text(&format!("cd '{}'", project.project.display()));
+        window.press(&["Enter"]);
+        window.guard(&project.lab.daemon.agent(args).env("HOME", &project.home));
+        window.expect(".guard.toml:1  rule own: allow in place of confirm for 192.0.2.10");
+        window.expect("Let it, as it is now, under this policy? [y/N]");
+        window
+    };
+    let run = ["run", "--policy", &asks, "--", "echo", "it", "ran"];
+    let no = window("no", &run);
+    no.type_text("n");
+    no.press(&["Enter"]);
+    no.expect("you said no");
+    project.runs(&asks).unwrap_err();
+    let yes = window("yes", &run);
+    yes.type_text("y");
+    yes.press(&["Enter"]);
+    yes.expect("it ran\n");
+    assert!(project.reaches(&asks));
+
+    // guardd has it, and no file that an agent could write.
+    assert!(!project.home.join(".local").exists());
+    assert_eq!(project.runs(&asks), Ok(()));
+    // Under another policy it is another question; and so it is with any other byte.
+    let other = format!("{POLICY}# Changed.\n");
+    let other = project.lab.file("other.toml", &other).display().to_string();
+    project.runs(&other).unwrap_err();
+    project.say(&format!("{}\n", rule("allow")));
+    project.runs(&asks).unwrap_err();
+    project.say(&rule("allow"));
+    assert_eq!(project.runs(&asks), Ok(()));
+    // A yes can be taken back.
+    let withdrawn = project.guard(&["trust", "--withdraw"]);
+    assert_eq!(withdrawn.code(), Some(0), "{withdrawn:?}");
+    project.runs(&asks).unwrap_err();
+
+    let trust = window("trust", &["trust", "--policy", &asks]);
+    trust.type_text("y");
+    trust.press(&["Enter"]);
+    trust.expect("Trusted as it is now: .guard.toml");
+    project.lab.daemon.stop().unwrap();
+    project.lab.daemon.start().unwrap();
+    assert_eq!(project.runs(&asks), Ok(()));
+}
+
+#[test]
+fn nothing_inside_agrees_to_what_widens() {
+    let project = Project::new("");
+    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
+    let guard = project.lab.guard();
+    let own = rule("allow").replace('\n', "\\n");
+    let inside = format!(
+        "printf '{own}' > .guard.toml; env -u GUARD_SESSION {guard} trust --policy {asks}; {guard} trust --policy {asks}"
+    );
+    let output = project.guard(&["run", "--policy", &asks, "--", "sh", "-c", &inside]);
+    assert_eq!(output.code(), Some(2), "{output:?}");
+    assert_eq!(
+        output.stderr.matches("inside of a session").count(),
+        2,
+        "{output:?}"
+    );
+    project.runs(&asks).unwrap_err();
+}
+
+#[test]
+fn what_is_no_policy_of_ones_own_starts_nothing() {
+    let project = Project::new("");
+    let file = project.project.join(".guard.toml");
+    symlink("/dev/zero", &file).unwrap();
+    let said = project.runs("open").unwrap_err();
+    assert!(said.contains("it is a link"), "{said}");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, rule("deny")).unwrap();
+    chown(&file, Some(AGENT + 1), None).unwrap();
+    let said = project.runs("open").unwrap_err();
+    assert!(said.contains("another user's"), "{said}");
+    project.say("rule = 1\n");
+    project.runs("open").unwrap_err();
+}
