@@ -173,6 +173,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Question { .. }
         | Call::AnswerSigned { .. }
         | Call::Approvers {}
+        | Call::Invitation { .. }
         | Call::Present { .. }
         | Call::Log { .. } => Audience::Approvers,
     }
@@ -218,6 +219,7 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
         | Call::Flows { .. }
         | Call::Log { .. }
         | Call::Approvers {}
+        | Call::Invitation { .. }
         | Call::Present { .. } => Ok(Some(Courier { uid: caller.uid })),
         _ => Err(only_carries()),
     }
@@ -431,6 +433,7 @@ mod tests {
             Call::Question { id: text() },
             signed(),
             Call::Approvers {},
+            Call::Invitation { invitation: text() },
             Call::Present {
                 invitation: text(),
                 key: guard_proto::PresentedKey {
@@ -506,6 +509,7 @@ mod tests {
             "Flows",
             "Log",
             "Approvers",
+            "Invitation",
             "Present",
         ];
         for (call, _) in calls() {
