@@ -3,16 +3,20 @@
 //! Its input comes from the agent in part, and it uses the network: so it never runs as root. It runs apart from guardd's
 //! decisions: a command that hangs, fails or floods costs a line in the log.
 
-use std::{collections::HashSet, rc::Rc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
 
 use guard_proto as proto;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 
-use self::hook::Hook;
+use self::hook::{Ended, Hook};
 use crate::shared::Shared;
 
 mod hook;
@@ -23,6 +27,9 @@ const AT_ONCE: usize = 4;
 const QUEUE: usize = 64;
 /// Requests within this time are read together, so that their JSON says whether a connection is held.
 const GATHER: Duration = Duration::from_millis(50);
+/// How much later the command is run again that has asked for it, and for how many requests at most.
+const LATER: Duration = Duration::from_secs(15);
+const MOST_LATER: usize = 16;
 /// Interval between two warnings that requests were dropped.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -93,33 +100,46 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
 /// Runs the command for each request in a queue, a few at a time.
 async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<String>) {
     let mut running = JoinSet::new();
+    let mut later: VecDeque<(Instant, String)> = VecDeque::new();
     loop {
-        if running.len() >= AT_ONCE {
-            running.join_next().await;
-            continue;
-        }
-        tokio::select! {
-            Some(id) = waiting.recv() => {
-                let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
-                running.spawn_local(async move { tell(&shared, &hook, &id).await });
+        let has_room = running.len() < AT_ONCE;
+        let next = later.front().map(|(at, _)| *at);
+        let id = tokio::select! {
+            Some(id) = waiting.recv(), if has_room => id,
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if has_room && next.is_some() => {
+                match later.pop_front() {
+                    Some((_, id)) => id,
+                    None => continue,
+                }
             }
-            Some(_) = running.join_next() => {}
-        }
+            Some(ended) = running.join_next() => {
+                // More than that only come to be known by guard pending, as the command knows them by now.
+                let again = ended.ok().flatten().filter(|_| later.len() < MOST_LATER);
+                later.extend(again.map(|id| (Instant::now() + LATER, id)));
+                continue;
+            }
+        };
+        let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
+        running.spawn_local(async move { tell(&shared, &hook, &id).await.then_some(id) });
     }
 }
 
-/// Runs the command for a request, if it still waits.
-async fn tell(shared: &Shared, hook: &Hook, id: &str) {
+/// Runs the command for a request, if it still waits. Returns whether it is to be run again.
+async fn tell(shared: &Shared, hook: &Hook, id: &str) -> bool {
     let shown = shared.with(|state| {
         let code = state.code_of(id);
         let shown = state.requests.get(id)?.shown.clone();
         Some(proto::Request { code, ..shown })
     });
     let Some(shown) = shown else {
-        return;
+        return false;
     };
-    if let Err(error) = hook.run(&shown).await {
-        tracing::warn!(request = id, "on_request: {error:#}");
+    match hook.run(&shown).await {
+        Ok(ended) => ended == Ended::Later,
+        Err(error) => {
+            tracing::warn!(request = id, "on_request: {error:#}");
+            false
+        }
     }
 }
 
