@@ -314,7 +314,7 @@ pub(crate) fn over(frame: &Frame<'_>, id: &str, day: &Day) -> Markup {
 }
 
 /// The answer that was given, if there was one.
-fn answered<'r>(records: &[&'r LogRecord]) -> Option<(Timestamp, &'r Answered)> {
+fn answered(records: &[&LogRecord]) -> Option<(Timestamp, Box<Answered>)> {
     let mut records = records.iter();
     records.find_map(|record| match record.record() {
         Record::Answered(answered) => Some((record.at, answered)),

@@ -749,7 +749,7 @@ mod tests {
 
     #[test]
     fn a_denial_names_what_was_denied() {
-        insta::assert_snapshot!(denied(&request(), &clock()).plain(), @"r1 denied: curl (4711) in s1 may not reach tcp 192.0.2.10:443 (photos.example.com)");
+        insta::assert_snapshot!(denied(&request(), None, &clock()).plain(), @"r1 denied: curl (4711) in s1 may not reach tcp 192.0.2.10:443 (photos.example.com)");
     }
 
     #[test]
@@ -760,7 +760,7 @@ mod tests {
             comm: None,
             ..request()
         };
-        insta::assert_snapshot!(denied(&request, &clock()).plain(), @"r1 denied: a process in s1 may not send DELETE https://photos.example.com/api/jobs/7?now=1");
+        insta::assert_snapshot!(denied(&request, None, &clock()).plain(), @"r1 denied: a process in s1 may not send DELETE https://photos.example.com/api/jobs/7?now=1");
     }
 
     #[test]
