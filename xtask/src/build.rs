@@ -8,11 +8,11 @@ use anyhow::Result;
 use crate::shell::{cargo, run, target};
 use crate::{ebpf, install};
 
-/// The programs that people install. Each is of the package of that name.
+/// The programs of the package `guard`. Each is of the crate of that name.
 pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard-resolver"];
 
-/// A program that no package has yet.
-const CONSOLE: &str = "guard-console";
+/// The program of a package of its own.
+pub(crate) const CONSOLE: &str = "guard-console";
 
 /// Builds both halves. Leaves `guard`, `guardd`, `guard-proxy`, `guard-resolver` and `guard-console` in `target/release`.
 ///
@@ -25,10 +25,14 @@ pub fn build() -> Result<()> {
         .args(["--release", "--target-dir"])
         .arg(target()))?;
     // Apart, so that what it is made of changes nothing in the others.
-    run(cargo()
-        .args(["build", "--locked", "--package", CONSOLE])
+    run(of_console(&mut cargo(), "build")
         .args(["--release", "--target-dir"])
         .arg(target()))
+}
+
+/// The same to the console.
+pub(crate) fn of_console<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Command {
+    cargo.args([verb, "--locked", "--bins", "--package", CONSOLE])
 }
 
 /// A cargo that does `verb` to the programs.

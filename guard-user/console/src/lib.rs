@@ -14,6 +14,7 @@ mod gate;
 mod hub;
 mod listen;
 mod login;
+mod notify;
 mod pages;
 mod reply;
 mod routes;
@@ -28,6 +29,7 @@ use anyhow::{Context as _, Result, anyhow};
 use guard_proto::{Approvers, Call};
 
 pub use files::{Files, Identity};
+pub use notify::{Done, LATER, NotifyArgs, notify};
 pub use settings::{Origin, Settings};
 
 /// All that a request needs.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use guard_console::Settings;
+use guard_console::{Done, LATER, NotifyArgs, Settings};
 
 /// Pages on which people see what sessions ask, sign a yes with a passkey, and say no
 #[derive(Clone, Debug, Parser)]
@@ -35,6 +35,12 @@ enum Verb {
         /// The approver, as guard approver list has it
         name: String,
     },
+    /// Tell a phone or a chat room of the request on standard input: for on_request in guardd's settings
+    ///
+    /// It tells the request's number, this machine and the link of its page, never a yes. What comes at once is one message,
+    /// and there are three in five minutes about a session at most; the rest comes with a later one. It ends with 75 where it
+    /// is to be run again later.
+    Notify(NotifyArgs),
 }
 
 /// Serves until it is told to end.
@@ -42,7 +48,8 @@ fn main() -> ExitCode {
     let args = ConsoleArgs::parse();
     guard_log::begin(args.verb.is_some());
     match begin(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Done::Told) => ExitCode::SUCCESS,
+        Ok(Done::Later) => ExitCode::from(LATER),
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(2)
@@ -50,7 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn begin(args: ConsoleArgs) -> anyhow::Result<()> {
+fn begin(args: ConsoleArgs) -> anyhow::Result<Done> {
     let mut settings = Settings::read(&args.config)?;
     if let Some(listen) = &args.listen {
         settings.listen = listen.parse()?;
@@ -59,14 +66,18 @@ fn begin(args: ConsoleArgs) -> anyhow::Result<()> {
         settings.origin = origin.parse()?;
     }
     settings.socket = args.socket.unwrap_or(settings.socket);
+    if let Some(Verb::Notify(notify)) = args.verb {
+        return guard_console::notify(notify, &settings, args.state_dir);
+    }
     settings.state_dir = args.state_dir.unwrap_or(settings.state_dir);
     match args.verb {
-        None => guard_console::run(settings),
         Some(Verb::Login { name }) => {
             let link = guard_console::login_link(&settings, &name)?;
-            print_line(&link)
+            print_line(&link)?;
         }
+        _ => guard_console::run(settings)?,
     }
+    Ok(Done::Told)
 }
 
 /// Prints the link, and nothing else.

@@ -1,8 +1,8 @@
 //! Which request gets which page.
 
 use guard_proto::{
-    Approvers, Asked, Call, Flows, Hole, Holes, Passkey, Presented, PresentedKey, Requests,
-    Sessions, Taken,
+    Approvers, Asked, Call, Denied, Flows, Hole, Holes, Invitation, Passkey, Presented,
+    PresentedKey, Requests, Sessions, Taken,
 };
 use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
@@ -137,10 +137,7 @@ async fn open_to_all(
         }),
         ["login"] if gate::is_visit(&parts.headers) => Some(again(console, parts)),
         ["login"] => Some(login_page(console).await),
-        ["enrol", invitation] => Some(page(
-            StatusCode::OK,
-            pages::login::enrol(&frame(console, None), invitation),
-        )),
+        ["enrol", invitation] => Some(enrol_page(console, invitation).await),
         _ => None,
     }
 }
@@ -204,6 +201,17 @@ async fn login_page(console: &Console) -> Reply {
         StatusCode::OK,
         pages::login::choose(&frame(console, None), &nonce, &ids),
     )
+}
+
+/// Where a passkey is made, if the invitation counts: one that was made before guardd says no is of no use.
+async fn enrol_page(console: &Console, text: &str) -> Reply {
+    let frame = frame(console, None);
+    let invitation = text.to_owned();
+    let call = Call::Invitation { invitation };
+    match console.guardd.call::<Invitation>(&call).await {
+        Ok(_) => page(StatusCode::OK, pages::login::enrol(&frame, text)),
+        Err(refusal) => page(pages::status(&refusal), pages::refused(&frame, &refusal)),
+    }
 }
 
 /// The ids of all passkeys.
@@ -323,26 +331,26 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
         [""] => {
             let asked = asked_of(console, scope).await;
             shown(console, Tab::Questions, asked, |frame, asked| {
-                pages::questions::page(frame, &asked.requests, machine())
+                pages::questions::page(frame, &asked.requests, scope, machine())
             })
         }
         ["q", here, id] if *here == machine() => question(console, scope, id).await,
         ["sessions"] => {
             let listed = sessions_of(console, scope).await;
             shown(console, Tab::Sessions, listed, |frame, listed| {
-                pages::lists::sessions(frame, &listed.sessions)
+                pages::lists::sessions(frame, &listed.sessions, scope)
             })
         }
         ["holes"] => {
             let listed = holes_of(console, scope).await;
             shown(console, Tab::Holes, listed, |frame, listed| {
-                pages::lists::holes(frame, &listed.holes)
+                pages::lists::holes(frame, &listed.holes, scope)
             })
         }
         ["flows"] => {
             let listed = flows_of(console, scope, session.clone()).await;
             shown(console, Tab::Flows, listed, |frame, listed| {
-                pages::lists::flows(frame, listed, session.as_deref())
+                pages::lists::flows(frame, listed, session.as_deref(), scope)
             })
         }
         ["log"] => log(console, scope, session.as_deref()).await,
@@ -391,7 +399,7 @@ async fn flows_of(
 }
 
 /// What this machine is called in questions.
-fn machine() -> &'static str {
+pub(crate) fn machine() -> &'static str {
     static MACHINE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     MACHINE.get_or_init(|| {
         let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
@@ -452,6 +460,7 @@ async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
         request,
         asked: asked.as_ref().map_err(|refusal| &refusal.failure),
         approvers: &known,
+        by: &scope.name,
         machine: machine(),
     };
     page(
@@ -468,7 +477,7 @@ async fn post(console: &Console, scope: &Scope, path: &[&str], body: &[u8]) -> R
                 seconds: None,
                 by: Some(scope.name.clone()),
             };
-            match console.guardd.call::<Requests>(&call).await {
+            match console.guardd.call::<Denied>(&call).await {
                 Ok(_) => reply::to("/"),
                 Err(refusal) => refused_page(console, Tab::Questions, &refusal),
             }

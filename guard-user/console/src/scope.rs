@@ -29,7 +29,8 @@ impl Scope {
             .then(|| Self::of_person(person))
     }
 
-    fn of_person(person: &ApproverShown) -> Self {
+    /// That of an approver.
+    pub(crate) fn of_person(person: &ApproverShown) -> Self {
         let uids = person.answers_for.iter();
         let uids = uids.filter_map(|name| Account::uid_of(name).ok().flatten());
         Self {
@@ -42,6 +43,16 @@ impl Scope {
     /// Whether it has that user in it.
     pub(crate) fn has(&self, user: &str) -> bool {
         self.users.iter().any(|one| one == user)
+    }
+
+    /// Its users, as they were named.
+    pub(crate) fn users(&self) -> &[String] {
+        &self.users
+    }
+
+    /// Whether none of its users is one of this machine.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.uids.is_empty()
     }
 
     /// Whether that approver answers for one of its users, too.
@@ -147,6 +158,8 @@ mod tests {
         assert_eq!(Scope::of(&identity, &known(vec![thief])), None);
         let less = person("alice", &["61235"], "SHA256:a");
         let scope = Scope::of(&identity, &known(vec![less])).unwrap();
-        assert!(scope.has("61235") && !scope.has("61234"));
+        assert!(scope.has("61235") && !scope.has("61234") && !scope.is_empty());
+        let nobody = person("alice", &["no-such-user", "0"], "SHA256:a");
+        assert!(Scope::of_person(&nobody).is_empty());
     }
 }

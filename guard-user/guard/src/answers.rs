@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use guard_policy::{Destination, Target};
-use guard_proto::{Call, Failure, HoleTerms, Holes, LogRecord, Request, Requests};
+use guard_proto::{Call, Denied, Failure, HoleTerms, Holes, LogRecord, Request, Requests};
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::client::Client;
@@ -106,12 +106,14 @@ pub(crate) fn approve(
 pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result<Exit, CliError> {
     is_id("deny", 'r', &args.id)?;
     let seconds = args.duration.map(|duration| duration.as_secs_f64());
-    let answer: Requests = client.call(&Call::Deny {
+    let answer: Denied = client.call(&Call::Deny {
         id: args.id,
         seconds,
         by: None,
     })?;
-    output.print_things(&answer.requests, render::requests::denied)?;
+    output.print_things(&answer.requests, |request, clock| {
+        render::requests::denied(request, answer.until, clock)
+    })?;
     Ok(Exit::DONE)
 }
 

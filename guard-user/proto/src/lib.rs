@@ -319,6 +319,12 @@ pub enum Call {
         #[serde(rename = "for")]
         seconds: Option<f64>,
     },
+    /// Whether a key can be presented with an invitation. Answer: [`Invitation`].
+    #[serde(rename = "org.guardd.Control.Invitation")]
+    Invitation {
+        /// It.
+        invitation: String,
+    },
     /// With an invitation: the key that root may accept. Answer: [`Presented`].
     #[serde(rename = "org.guardd.Control.Present")]
     Present {
@@ -478,6 +484,13 @@ pub struct Invited {
     /// What the person should know, such as a shortened time.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// Answer to [`Call::Invitation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Who was invited.
+    pub name: String,
 }
 
 /// Answer to [`Call::Present`].
@@ -1141,11 +1154,21 @@ impl From<policy::Explanation> for Explanation {
     }
 }
 
-/// Answer to [`Call::Pending`] and [`Call::Deny`].
+/// Answer to [`Call::Pending`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Requests {
     /// Oldest first.
     pub requests: Vec<Request>,
+}
+
+/// Answer to [`Call::Deny`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Denied {
+    /// The request.
+    pub requests: Vec<Request>,
+    /// Until when it is not asked again. A guardd of before does not say it.
+    #[serde(serialize_with = "moment::write_some", default)]
+    pub until: Option<Timestamp>,
 }
 
 /// Answer to calls that open, close or list holes.

@@ -117,6 +117,23 @@ fn a_failure_is_a_line_in_the_log() {
 }
 
 #[test]
+fn one_that_asks_for_it_is_run_again_while_its_request_waits() {
+    let script =
+        "echo run >> DIR/runs; [ $(wc -l < DIR/runs) -ge 3 ] || { echo not yet >&2; exit 75; }";
+    let (scene, dir) = scene(script, "");
+    let _session = scene.session(&format!("{}; sleep 600", scene.attempt(V4)));
+    let runs = || {
+        let text = fs::read_to_string(dir.join("runs"));
+        text.unwrap_or_default().lines().count()
+    };
+    scene
+        .daemon
+        .wait_for_log("it is run again later: \"not yet\"")
+        .unwrap();
+    eventually("it has ended otherwise", || runs() == 3).unwrap();
+}
+
+#[test]
 fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() {
     let (scene, dir) = scene(
         "sleep 600 & echo $! >> DIR/sleeps; echo $$ >> DIR/sleeps; wait",

@@ -119,6 +119,11 @@ impl<'n> Looked<'n> {
         assert_eq!(presented.status, 200, "{}", presented.body);
         let again = self.http.json("/enrol", &made, None);
         assert_eq!(again.status, 403, "it counts once: {}", again.body);
+        let page = self.http.get(&format!("/enrol/{token}"), None);
+        assert_eq!(page.status, 403, "{}", page.body);
+        for said in ["counts no more", "sudo guard approver invite NAME"] {
+            assert!(page.body.contains(said), "{}", page.body);
+        }
         let presented: Value = serde_json::from_str(&presented.body).unwrap();
         let fingerprint = presented["fingerprint"].as_str().unwrap();
         let accept = ["approver", "accept", name, fingerprint];

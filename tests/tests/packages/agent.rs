@@ -41,7 +41,7 @@ impl Agent {
         self.running.write(&line).unwrap();
     }
 
-    fn begin(&mut self, attempt: &Attempt) {
+    pub(crate) fn begin(&mut self, attempt: &Attempt) {
         let args = attempt.args().join(" ");
         let line = format!("{} {args}\n", self.probe.display());
         self.running.write(&line).unwrap();

@@ -96,6 +96,7 @@ pub(crate) fn packages(kind: &str) -> Vec<PathBuf> {
 /// Two versions of the package, the earlier one first.
 fn debs() -> (PathBuf, PathBuf) {
     let mut debs = packages("deb");
+    debs.retain(|deb| *deb != console());
     assert_eq!(debs.len(), 2, "{debs:?}");
     let order = [
         "--compare-versions",
@@ -108,6 +109,15 @@ fn debs() -> (PathBuf, PathBuf) {
     }
     let next = debs.pop().unwrap();
     (debs.pop().unwrap(), next)
+}
+
+/// The console's package.
+pub(crate) fn console() -> PathBuf {
+    let is_it = |deb: &PathBuf| {
+        let name = deb.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("guard-console_")
+    };
+    packages("deb").into_iter().find(is_it).unwrap()
 }
 
 /// The version of a package that lies in a file.

@@ -6,6 +6,7 @@
 
 mod agent;
 mod before;
+mod console;
 pub(crate) mod install;
 mod killed;
 pub(crate) mod machine;

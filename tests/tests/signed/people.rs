@@ -111,6 +111,33 @@ fn whoever_was_invited_presents_one_key_and_root_compares() {
 }
 
 #[test]
+fn nobody_answers_for_a_user_who_is_not_there() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, "");
+    let key = scene.key("alice").file.with_extension("pub");
+    let add = ["approver", "add", "alice", "--plain", "--ssh-key"];
+    let add = [&add[..], &[key.to_str().unwrap()]].concat();
+    let invite = vec!["approver", "invite", "alice"];
+    for verb in [add, invite] {
+        // Without a word of it, alice answers for a user of that name.
+        for (more, user) in [
+            (&[][..], "alice"),
+            (&["--answers-for", "no-such"], "no-such"),
+        ] {
+            let refused = scene.daemon.root(&verb).args(more).run().unwrap();
+            assert_eq!(refused.code(), Some(2), "{}", refused.stdout);
+            let said = format!("the user \"{user}\": on this machine there is none");
+            assert!(refused.stderr.contains(&said), "{}", refused.stderr);
+            let fix = "sudo guard approver invite alice --answers-for dev";
+            assert!(refused.stderr.contains(fix), "{}", refused.stderr);
+        }
+        let there = ["--answers-for", &agent()];
+        let there = scene.daemon.root(&verb).args(there).run().unwrap();
+        there.success().unwrap();
+    }
+}
+
+#[test]
 fn what_is_shortened_and_what_is_off_is_said() {
     let network = Network::new().unwrap();
     let mut scene = Scene::new(&network, "");

@@ -7,15 +7,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use super::stage::{DOC, PROGRAMS, Tree};
+use super::stage::{Package, Tree};
 use super::{EPOCH, empty, work};
 use crate::lab;
 use crate::shell::{read, root, run};
 
-/// As in [`CONTROL`].
+/// As in `control`.
 const MAINTAINER: &str = "The guard authors <guard@users.noreply.invalid>";
-/// What dpkg is told of the package, but for what is known only now.
-const CONTROL: &str = "packaging/deb/control";
 /// What dpkg runs when it installs and removes the package.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// Where dpkg-deb looks for what it is told, among the package's files.
@@ -59,7 +57,7 @@ pub(super) fn make(
         .arg(&whole)
         .args(["-type", "d", "-exec", "chmod", "755", "{}", "+"]))?;
     tell(tree, &whole, version)?;
-    let deb = out.join(format!("guard_{version}_amd64.deb"));
+    let deb = out.join(format!("{}_{version}_amd64.deb", tree.package.name));
     let how: &[_] = match pack {
         Pack::Small => &["-Zxz", "-z9", "-Sextreme"],
         Pack::Not => &["-Znone"],
@@ -93,10 +91,12 @@ fn tell(tree: &Tree, whole: &Path, version: &str) -> Result<()> {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
     let files = tree.files()?;
-    let control = own(CONTROL)?
+    let deb = tree.package.deb;
+    // But for what is known only now.
+    let control = own(&format!("{deb}/control"))?
         .replace("@VERSION@", version)
         .replace("@SIZE@", &installed(whole, &files)?.to_string())
-        .replace("@LIBRARIES@", &libraries(whole)?);
+        .replace("@LIBRARIES@", &libraries(tree.package, whole)?);
     write("control", &control, 0o644)?;
     let settings = files.iter().filter(|file| file.starts_with("etc"));
     let settings: String = settings
@@ -111,7 +111,7 @@ fn tell(tree: &Tree, whole: &Path, version: &str) -> Result<()> {
     )?;
     write("md5sums", &sums, 0o644)?;
     for script in SCRIPTS {
-        let text = own(&format!("packaging/deb/{script}"))?;
+        let text = own(&format!("{deb}/{script}"))?;
         write(script, &text, 0o755)?;
     }
     Ok(())
@@ -128,7 +128,7 @@ fn installed(whole: &Path, files: &[PathBuf]) -> Result<u64> {
 }
 
 /// The packages whose libraries the programs are linked with, and from which version on.
-fn libraries(whole: &Path) -> Result<String> {
+fn libraries(package: &Package, whole: &Path) -> Result<String> {
     // It wants to stand beside a source package's control file.
     let place = work().join("shlibdeps");
     empty(&place)?;
@@ -141,7 +141,7 @@ fn libraries(whole: &Path) -> Result<String> {
         Command::new("dpkg-shlibdeps")
             .current_dir(&place)
             .arg("-O")
-            .args(PROGRAMS.map(|program| whole.join(program)))
+            .args(package.programs.iter().map(|program| whole.join(program)))
             .stderr(Stdio::inherit()),
     )?;
     let found = found.trim().strip_prefix("shlibs:Depends=");
@@ -151,23 +151,25 @@ fn libraries(whole: &Path) -> Result<String> {
 
 /// Adds what only Debian wants.
 fn complete(tree: &Tree, version: &str, epoch: &str) -> Result<()> {
-    let own = |name: &str| root().join("packaging/deb").join(name);
-    tree.add(
-        &own("lintian-overrides"),
-        "usr/share/lintian/overrides/guard",
-    )?;
-    tree.add(&own("copyright"), &format!("{DOC}/copyright"))?;
+    let (package, doc) = (tree.package, tree.package.doc());
+    let overrides = root().join(package.deb).join("lintian-overrides");
+    let to = format!("usr/share/lintian/overrides/{}", package.name);
+    tree.add(&overrides, &to)?;
+    // All of it is under the same licences.
+    let copyright = root().join("packaging/deb/copyright");
+    tree.add(&copyright, &format!("{doc}/copyright"))?;
     let date =
         read(Command::new("date").args(["--utc", "--rfc-email", "--date", &format!("@{epoch}")]))?;
     let history = root().join("CHANGELOG.md");
     let history = fs::read_to_string(&history)
         .with_context(|| format!("cannot read {}", history.display()))?;
     let changelog = format!(
-        "guard ({version}) unstable; urgency=medium\n\n{}\n -- {MAINTAINER}  {date}",
+        "{} ({version}) unstable; urgency=medium\n\n{}\n -- {MAINTAINER}  {date}",
+        package.name,
         changes(&history)
     );
-    tree.write(&format!("{DOC}/changelog"), changelog)?;
-    tree.compress(&format!("{DOC}/changelog"))
+    tree.write(&format!("{doc}/changelog"), changelog)?;
+    tree.compress(&format!("{doc}/changelog"))
 }
 
 /// The newest section of our CHANGELOG.md as Debian's changelogs have it, for `apt-listchanges` to show.

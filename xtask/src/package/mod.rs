@@ -11,6 +11,7 @@ mod sizes;
 mod stage;
 mod tarball;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -19,6 +20,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::ebpf;
 use crate::shell::{read, root, say, target};
 
 /// The time that every file in a package bears, in seconds since 1970: a convention of reproducible builds.
@@ -78,7 +80,7 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     let tree = |kind, programs: &Path| stage::lay_out(kind, programs, Some(&sbom));
     if let Some(programs) = gnu {
         write(&out().join(sbom::name()), &sbom.text()?)?;
-        sbom.check(&programs::crates(programs::GNU, &epoch)?)?;
+        sbom.check(&with_kernel_half(programs::crates(programs::GNU, &epoch)?)?)?;
         if all || args.deb {
             let version = args.deb_version.as_deref().unwrap_or(version());
             let tree = tree("root", &programs)?;
@@ -98,12 +100,16 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
                 &epoch,
             )?)?;
         }
+        console(args, all, &epoch)?;
     }
     if all || args.tarball {
         let programs = programs::build(programs::MUSL, &epoch)?;
         programs::check_static(&programs)?;
         let sbom = sbom.of_the_static_programs()?;
-        sbom.check(&programs::crates(programs::MUSL, &epoch)?)?;
+        sbom.check(&with_kernel_half(programs::crates(
+            programs::MUSL,
+            &epoch,
+        )?)?)?;
         // Of all that is made, the tarball's has the most in it.
         write(&out().join(sbom::name()), &sbom.text()?)?;
         let tree = stage::lay_out("tarball", &programs, Some(&sbom))?;
@@ -116,12 +122,39 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     }
 }
 
+/// Makes those of the console, of the same kinds. The tarball has none: nothing there would start it.
+fn console(args: &PackageArgs, all: bool, epoch: &str) -> Result<()> {
+    let programs = programs::build_console(programs::GNU, epoch)?;
+    let sbom = sbom::of_console(epoch)?;
+    sbom.check(&programs::crates_of_console(programs::GNU, epoch)?)?;
+    let tree = |kind| stage::lay_out_console(kind, &programs, Some(&sbom));
+    if all || args.deb {
+        let version = args.deb_version.as_deref().unwrap_or(version());
+        let (tree, pack) = (tree("console")?, deb::Pack::Small);
+        made(&deb::make(&tree, &out(), version, epoch, pack)?)?;
+    }
+    if all || args.rpm {
+        made(&rpm::make(
+            &tree("console-rpm")?,
+            &out(),
+            rpm::FIRST,
+            epoch,
+        )?)?;
+    }
+    Ok(())
+}
+
+/// The crates of programs, and of the eBPF object in them.
+fn with_kernel_half(programs: BTreeSet<String>) -> Result<BTreeSet<String>> {
+    Ok(&programs | &ebpf::crates()?)
+}
+
 /// Which packages a machine is to have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ForMachines {
     /// The .deb.
     Deb,
-    /// And the same files but for the settings under a later version, to upgrade to.
+    /// And the same files but for the settings under a later version, to upgrade to; and the console's.
     Upgrade,
     /// Two of the .rpm as well, and the tarball.
     All,
@@ -163,6 +196,7 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
             return Ok(made);
         }
     }
+    made.push(console_for_machines(programs, &out, &epoch, pack)?);
     if which == ForMachines::All {
         let tree = stage::lay_out("rpm", &gnu, sbom.as_ref())?;
         for release in [rpm::FIRST, "2"] {
@@ -181,6 +215,23 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
         made.push(tarball::make(&tree, &out, &epoch, pack)?);
     }
     Ok(made)
+}
+
+fn console_for_machines(
+    programs: Option<&Path>,
+    out: &Path,
+    epoch: &str,
+    pack: deb::Pack,
+) -> Result<PathBuf> {
+    let (built, sbom) = match programs {
+        Some(programs) => (programs.to_owned(), None),
+        None => (
+            programs::build_console(programs::GNU, epoch)?,
+            Some(sbom::of_console(epoch)?),
+        ),
+    };
+    let tree = stage::lay_out_console("console", &built, sbom.as_ref())?;
+    deb::make(&tree, out, version(), epoch, pack)
 }
 
 /// Says what was made. What people download is to stay small.

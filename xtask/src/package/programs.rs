@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::{EPOCH, work};
-use crate::build::{PROGRAMS, of_programs};
+use crate::build::{PROGRAMS, of_console, of_programs};
 use crate::ebpf;
 use crate::install::apt_install;
 use crate::shell::{built, cargo, read, remapped_paths, run, rust_flags, say, which};
@@ -34,6 +34,32 @@ pub(super) fn build(target: &str, epoch: &str) -> Result<PathBuf> {
     Ok(work().join(target).join(PROFILE))
 }
 
+/// Builds the console likewise. Apart, so that what it is made of changes nothing in the others.
+///
+/// # Errors
+///
+/// As for [`build`].
+pub(super) fn build_console(target: &str, epoch: &str) -> Result<PathBuf> {
+    obtain_target(target)?;
+    run(&mut building_console(target, epoch)?)?;
+    Ok(work().join(target).join(PROFILE))
+}
+
+/// As [`crates`], of the console.
+///
+/// # Errors
+///
+/// That something does not compile.
+pub(super) fn crates_of_console(target: &str, epoch: &str) -> Result<BTreeSet<String>> {
+    built(&mut building_console(target, epoch)?, &work().join(target))
+}
+
+fn building_console(target: &str, epoch: &str) -> Result<Command> {
+    let mut cargo = cargo();
+    of_console(&mut cargo, "build");
+    as_people_get_them(cargo, target, epoch)
+}
+
 /// What they were built of for `target`, as [`crate::shell::built`] has it: of what [`build`] has built.
 ///
 /// # Errors
@@ -44,12 +70,17 @@ pub(super) fn crates(target: &str, epoch: &str) -> Result<BTreeSet<String>> {
 }
 
 fn building(target: &str, epoch: &str) -> Result<Command> {
-    let (flags, value) = rust_flags(&remapped_paths(&mut Command::new("rustc"))?);
     let mut cargo = cargo();
-    of_programs(&mut cargo, "build")
+    of_programs(&mut cargo, "build").env("GUARD_EBPF_OBJECT", ebpf::object());
+    as_people_get_them(cargo, target, epoch)
+}
+
+/// The same bytes wherever that is.
+fn as_people_get_them(mut cargo: Command, target: &str, epoch: &str) -> Result<Command> {
+    let (flags, value) = rust_flags(&remapped_paths(&mut Command::new("rustc"))?);
+    cargo
         .args(["--profile", PROFILE, "--target", target, "--target-dir"])
         .arg(work())
-        .env("GUARD_EBPF_OBJECT", ebpf::object())
         .env(flags, value)
         .env(EPOCH, epoch);
     Ok(cargo)

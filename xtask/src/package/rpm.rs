@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{
-    EPOCH,
-    stage::{PROGRAMS, Tree},
-    version, work,
-};
+use super::{EPOCH, stage::Tree, version, work};
 use crate::install;
 use crate::shell::{cargo, root, run};
 
@@ -27,11 +23,15 @@ pub(super) const FIRST: &str = "1";
 pub(super) fn make(tree: &Tree, out: &Path, release: &str, epoch: &str) -> Result<PathBuf> {
     tree.add_licences()?;
     install::obtain(TOOL, TOOL_VERSION, "it makes the .rpm")?;
-    let rpm = out.join(format!("guard-{}-{release}.x86_64.rpm", version()));
+    let rpm = out.join(format!(
+        "{}-{}-{release}.x86_64.rpm",
+        tree.package.name,
+        version()
+    ));
     let list = work().join("rpm-assets.toml");
     fs::write(&list, assets(tree)?).with_context(|| format!("cannot write {}", list.display()))?;
     run(cargo()
-        .args(["generate-rpm", "--package", "guard"])
+        .args(["generate-rpm", "--package", tree.package.rpm])
         .args(["--arch", "x86_64", "--auto-req", "builtin", "--output"])
         .arg(&rpm)
         .arg("--metadata-overwrite")
@@ -53,7 +53,13 @@ fn assets(tree: &Tree) -> Result<String> {
         let dest = dest.replace("share/zsh/vendor-completions", "share/zsh/site-functions");
         let (mode, kind) = match &*dest {
             _ if dest.starts_with("etc/") => ("644", ", config = \"noreplace\""),
-            _ if PROGRAMS.contains(&&*file.display().to_string()) => ("755", ""),
+            _ if tree
+                .package
+                .programs
+                .contains(&&*file.display().to_string()) =>
+            {
+                ("755", "")
+            }
             _ if dest.starts_with("usr/share/doc/") => ("644", ", doc = true"),
             _ if dest.starts_with("usr/share/man/") => ("644", ", doc = true"),
             _ => ("644", ""),

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::runtime::{self, Library};
 use super::{EPOCH, programs, version};
-use crate::build::PROGRAMS;
+use crate::build::{CONSOLE, PROGRAMS};
+use crate::install;
 use crate::shell::{cargo, read, root, run};
 use crate::toolchain::BPF_TARGET;
-use crate::{ebpf, install};
 
 const TOOL: &str = "cargo-cyclonedx";
 const TOOL_VERSION: &str = "0.5.9";
@@ -30,12 +30,25 @@ const OF_CARGO: &str = "pkg:cargo/";
 #[derive(Clone)]
 pub(super) struct Sbom(Value);
 
-/// Lists what is in all programs and in the eBPF object, but for what [`Sbom::of_the_static_programs`] adds.
+/// Lists what is in all programs of the package `guard` and in the eBPF object, but for what [`Sbom::of_the_static_programs`] adds.
 ///
 /// # Errors
 ///
 /// That the tool could not be had, or what it says.
 pub(super) fn of_both_halves(epoch: &str) -> Result<Sbom> {
+    of(&PROGRAMS, true, epoch)
+}
+
+/// Lists what is in the console.
+///
+/// # Errors
+///
+/// As for [`of_both_halves`].
+pub(super) fn of_console(epoch: &str) -> Result<Sbom> {
+    of(&[CONSOLE], false, epoch)
+}
+
+fn of(programs: &[&'static str], has_kernel_half: bool, epoch: &str) -> Result<Sbom> {
     install::obtain(TOOL, TOOL_VERSION, "it lists what the programs are made of")?;
     let made = run(cargo()
         .args([
@@ -50,16 +63,21 @@ pub(super) fn of_both_halves(epoch: &str) -> Result<Sbom> {
         .env("PATH", install::path_with_tools()?)
         .env(EPOCH, epoch));
     let dir = |name: &'static str| name.strip_prefix("guard-").unwrap_or(name);
-    let parts = PROGRAMS.map(|name| take(&format!("{USER}/{}", dir(name))));
-    let parts = parts.into_iter().chain([take("guard-ebpf")]);
+    let kernel_half = has_kernel_half.then_some("guard-ebpf");
+    let parts = programs.iter();
+    let parts = parts.map(|name| take(&format!("{USER}/{}", dir(name))));
+    let parts = parts.chain(kernel_half.map(take));
     let parts: Result<Vec<_>> = parts.collect();
     for member in members()? {
         // Of crates that are in no package.
         let _ = fs::remove_file(file(&member));
     }
     made?;
-    let mut linked = linked("guard-ebpf", BPF_TARGET)?;
-    for name in PROGRAMS {
+    let mut linked = BTreeSet::new();
+    if let Some(name) = kernel_half {
+        linked.append(&mut self::linked(name, BPF_TARGET)?);
+    }
+    for name in programs {
         linked.append(&mut self::linked(name, programs::GNU)?);
     }
     let mut parts = parts?.into_iter();
@@ -137,13 +155,13 @@ impl Sbom {
         })
     }
 
-    /// That the crates in this list are those of which the compilers made the programs and the object: no more, no less.
+    /// That the crates in this list are those of which the compilers made what is in the package: no more, no less.
     ///
     /// # Errors
     ///
     /// Which are not.
-    pub(super) fn check(&self, programs: &BTreeSet<String>) -> Result<()> {
-        let mut built = programs | &ebpf::crates()?;
+    pub(super) fn check(&self, built: &BTreeSet<String>) -> Result<()> {
+        let mut built = built.clone();
         // Not a component, but what all of them are components of.
         let about = &self.0["metadata"]["component"];
         let itself = format!(

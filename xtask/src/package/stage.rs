@@ -53,11 +53,42 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "usr/share/fish/vendor_completions.d/guard.fish"),
 ];
 
-/// Where documents lie.
-pub(super) const DOC: &str = "usr/share/doc/guard";
+/// A package: what tells one from the other.
+pub(super) struct Package {
+    pub(super) name: &'static str,
+    /// Where its programs belong.
+    pub(super) programs: &'static [&'static str],
+    /// What each kind of package is told of it, and runs when it is installed and removed.
+    pub(super) deb: &'static str,
+    /// The crate whose manifest tells cargo-generate-rpm of it.
+    pub(super) rpm: &'static str,
+}
+
+pub(super) const GUARD: Package = Package {
+    name: "guard",
+    programs: &PROGRAMS,
+    deb: "packaging/deb",
+    rpm: "guard",
+};
+
+/// Apart: whoever answers at the machine has no use for a server of pages.
+pub(super) const CONSOLE: Package = Package {
+    name: "guard-console",
+    programs: &["usr/bin/guard-console"],
+    deb: "packaging/console/deb",
+    rpm: "guard-console",
+};
+
+impl Package {
+    /// Where its documents lie.
+    pub(super) fn doc(&self) -> String {
+        format!("usr/share/doc/{}", self.name)
+    }
+}
 
 /// A tree that a package is made of.
 pub(super) struct Tree {
+    pub(super) package: &'static Package,
     root: PathBuf,
 }
 
@@ -67,19 +98,11 @@ pub(super) struct Tree {
 ///
 /// What could not be read, written or run.
 pub(super) fn lay_out(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Result<Tree> {
-    let tree = Tree {
-        root: work().join(name),
-    };
-    empty(&tree.root)?;
-    for to in PROGRAMS {
-        let name = to.rsplit('/').next().unwrap_or(to);
-        tree.add_stripped(&programs.join(name), to)?;
-        tree.set_mode(to, 0o755)?;
-    }
+    let tree = Tree::begin(&GUARD, name, programs)?;
     for (from, to) in TREES {
         tree.add_tree(&root().join(from), to)?;
     }
-    tree.units()?;
+    tree.units("packaging/systemd")?;
     tree.documents(sbom)?;
     let guard = programs.join("guard");
     tree.manual(&guard)?;
@@ -90,7 +113,53 @@ pub(super) fn lay_out(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Resul
     Ok(tree)
 }
 
+/// The same for the console.
+///
+/// # Errors
+///
+/// What could not be read, written or run.
+pub(super) fn lay_out_console(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Result<Tree> {
+    let tree = Tree::begin(&CONSOLE, name, programs)?;
+    let own = root().join("packaging/console");
+    tree.units("packaging/console/systemd")?;
+    for (from, to) in [
+        ("console.toml", "etc/guard/console.toml"),
+        (
+            "guard-console.conf",
+            "usr/lib/sysusers.d/guard-console.conf",
+        ),
+        ("guard-console.8", MANUAL_OF_THE_CONSOLE),
+    ] {
+        tree.add(&own.join(from), to)?;
+    }
+    tree.compress(MANUAL_OF_THE_CONSOLE)?;
+    let doc = CONSOLE.doc();
+    tree.add(
+        &root().join("docs/console.md"),
+        &format!("{doc}/console.md"),
+    )?;
+    tree.made_of(sbom)?;
+    Ok(tree)
+}
+
+const MANUAL_OF_THE_CONSOLE: &str = "usr/share/man/man8/guard-console.8";
+
 impl Tree {
+    /// An empty one, with a package's programs from a directory.
+    fn begin(package: &'static Package, name: &str, programs: &Path) -> Result<Self> {
+        let tree = Self {
+            package,
+            root: work().join(name),
+        };
+        empty(&tree.root)?;
+        for to in package.programs {
+            let name = to.rsplit('/').next().unwrap_or(to);
+            tree.add_stripped(&programs.join(name), to)?;
+            tree.set_mode(to, 0o755)?;
+        }
+        Ok(tree)
+    }
+
     /// Where it is.
     pub(super) fn root(&self) -> &Path {
         &self.root
@@ -170,8 +239,8 @@ impl Tree {
         Ok(())
     }
 
-    fn units(&self) -> Result<()> {
-        for unit in entries(&root().join("packaging/systemd"))? {
+    fn units(&self, from: &str) -> Result<()> {
+        for unit in entries(&root().join(from))? {
             let kind = unit.extension().unwrap_or_default();
             let Some((_, dir)) = UNITS.iter().find(|(known, _)| *known == kind) else {
                 continue;
@@ -184,15 +253,21 @@ impl Tree {
 
     fn documents(&self, sbom: Option<&Sbom>) -> Result<()> {
         for name in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
-            self.add(&root().join(name), &format!("{DOC}/{name}"))?;
+            self.add(&root().join(name), &format!("{}/{name}", GUARD.doc()))?;
         }
-        self.add_tree(&root().join("docs"), &format!("{DOC}/docs"))?;
+        self.add_tree(&root().join("docs"), &format!("{}/docs", GUARD.doc()))?;
+        self.made_of(sbom)
+    }
+
+    /// What the programs are made of, where that was listed.
+    fn made_of(&self, sbom: Option<&Sbom>) -> Result<()> {
         let Some(sbom) = sbom else {
             return Ok(());
         };
-        self.write(&format!("{DOC}/sbom.cdx.json"), sbom.text()?)?;
-        self.write(&format!("{DOC}/THIRD-PARTY"), licences::text(sbom)?)?;
-        self.compress(&format!("{DOC}/THIRD-PARTY"))
+        let doc = self.package.doc();
+        self.write(&format!("{doc}/sbom.cdx.json"), sbom.text()?)?;
+        self.write(&format!("{doc}/THIRD-PARTY"), licences::text(sbom)?)?;
+        self.compress(&format!("{doc}/THIRD-PARTY"))
     }
 
     fn manual(&self, guard: &Path) -> Result<()> {
@@ -222,7 +297,7 @@ impl Tree {
             let name = path.rsplit('/').next().unwrap_or(path);
             self.add(
                 &root().join(path),
-                &format!("usr/share/licenses/guard/{name}"),
+                &format!("usr/share/licenses/{}/{name}", self.package.name),
             )?;
         }
         Ok(())

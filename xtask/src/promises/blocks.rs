@@ -8,12 +8,13 @@ use super::list::ALL;
 use crate::shell::root;
 
 /// The documents whose blocks people type.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "docs/start.md",
     "docs/use.md",
     "docs/admin.md",
     "docs/asking.md",
+    "docs/console.md",
     "docs/reference/doctor.md",
     "docs/reference/json.md",
     "docs/services.md",
@@ -57,6 +58,10 @@ const BLOCKS: &[Block] = &[
     block("docs/start.md", "guard run", By("start")),
     block("docs/start.md", "guard approve", By("start")),
     block("docs/admin.md", "sudo apt install ./guard", By("package")),
+    block("docs/console.md", "sudo apt install", By("console-package")),
+    block("docs/console.md", "sudo systemctl", By("console-package")),
+    block("docs/console.md", "sudo guard approver", By("console-package")),
+    block("docs/console.md", "sudo -u guard-console", By("console-package")),
     block(
         "docs/admin.md",
         "sudo dnf install",

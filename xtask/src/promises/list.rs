@@ -409,6 +409,20 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["console::a_question_appears", "console::gates"]),
     },
     Promise {
+        name: "console-package",
+        file: "docs/console.md",
+        says: "It has its own package, and is off at first:",
+        shown: InMachines(&[
+            "packages::console::the_console_is_off_until_somebody_wants_it_and_then_serves",
+        ]),
+    },
+    Promise {
+        name: "console-push",
+        file: "docs/console.md",
+        says: "A burst is one message, and a session gets three in five minutes.",
+        shown: Here(&["console::notify", "guard_console::notify::told"]),
+    },
+    Promise {
         name: "varlink",
         file: "docs/reference/json.md",
         says: "It describes itself, and systemd's `varlinkctl` can call it:",

@@ -91,6 +91,7 @@ impl Tests {
             "guardd",
             "guard-proxy",
             "guard-resolver",
+            "guard-console",
             "guard-lab",
         ] {
             sums.arg(build::tested().join(program));

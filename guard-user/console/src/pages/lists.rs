@@ -4,7 +4,8 @@ use guard_proto::{ApproverShown, Flow, Flows, Hole, Session};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Frame, lasting, moment, none, place, seen};
+use super::{Frame, lasting, moment, none, none_of, place, seen};
+use crate::scope::Scope;
 
 /// Flows on the page.
 const MOST: usize = 500;
@@ -14,11 +15,11 @@ fn link(place: &str, id: &str) -> String {
 }
 
 /// The live sessions.
-pub(crate) fn sessions(frame: &Frame<'_>, sessions: &[Session]) -> Markup {
+pub(crate) fn sessions(frame: &Frame<'_>, sessions: &[Session], scope: &Scope) -> Markup {
     let content = html! {
         h1 { "Sessions" }
         @if sessions.is_empty() {
-            (none("Nothing runs under the guard.", "guard run -- COMMAND starts a session."))
+            (none_of(scope, "Nothing of theirs runs under the guard.", "guard run -- COMMAND starts a session."))
         }
         ul.cards {
             @for one in sessions {
@@ -45,11 +46,11 @@ pub(crate) fn sessions(frame: &Frame<'_>, sessions: &[Session]) -> Markup {
 }
 
 /// The open holes.
-pub(crate) fn holes(frame: &Frame<'_>, holes: &[Hole]) -> Markup {
+pub(crate) fn holes(frame: &Frame<'_>, holes: &[Hole], scope: &Scope) -> Markup {
     let content = html! {
         h1 { "Holes" }
         @if holes.is_empty() {
-            (none("No hole is open.", "A yes opens one, which ends by itself."))
+            (none_of(scope, "No hole is open.", "A yes opens one, which ends by itself."))
         }
         ul.cards {
             @for one in holes { (hole(one)) }
@@ -83,7 +84,12 @@ fn hole(one: &Hole) -> Markup {
 }
 
 /// What was reached.
-pub(crate) fn flows(frame: &Frame<'_>, listed: &Flows, session: Option<&str>) -> Markup {
+pub(crate) fn flows(
+    frame: &Frame<'_>,
+    listed: &Flows,
+    session: Option<&str>,
+    scope: &Scope,
+) -> Markup {
     let mut flows: Vec<_> = listed.flows.iter().collect();
     flows.sort_by_key(|one| std::cmp::Reverse(one.last_at));
     let left_out = flows.len().saturating_sub(MOST);
@@ -93,7 +99,7 @@ pub(crate) fn flows(frame: &Frame<'_>, listed: &Flows, session: Option<&str>) ->
         @if session.is_some() { p { a href="/flows" { "All sessions" } } }
         @for warning in &listed.warnings { p.note { (seen(warning)) } }
         @if flows.is_empty() {
-            (none("Nothing was reached.", "Here is each destination that a session has connected to, by program."))
+            (none_of(scope, "Nothing was reached.", "Here is each destination that a session has connected to, by program."))
         } @else {
             div.scroll tabindex="0" role="region" aria-label="What was reached" {
                 table {

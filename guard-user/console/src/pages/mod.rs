@@ -24,6 +24,7 @@ use ring::digest::{SHA256, digest};
 use crate::{
     client::Refusal,
     reply::{self, Reply},
+    scope::Scope,
 };
 
 /// Characters of a text in a list, and of one alone.
@@ -229,4 +230,34 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
 /// That there is none.
 pub(crate) fn none(what: &str, more: &str) -> Markup {
     html! { div.empty { p.what { (what) } p { (more) } } }
+}
+
+/// That there is none of the users that somebody answers for, and how to see others'.
+pub(crate) fn none_of(scope: &Scope, what: &str, more: &str) -> Markup {
+    let (name, users) = (seen(&scope.name), seen_long(&scope.users().join(", ")));
+    html! {
+        div.empty {
+            @if scope.is_empty() {
+                p.what { (name) " answers for nobody here" }
+                p { "There is no user " (users) " on this machine whose sessions could be shown. Root says for which user, and you make a passkey anew:" }
+            } @else {
+                p.what { (what) }
+                p { (more) }
+                p { "Here is what concerns sessions of " (users) ", for whom " (name) " answers. For another user, too, root invites you anew:" }
+            }
+            pre { (invite(scope)) }
+        }
+    }
+}
+
+/// What has somebody answer for more users.
+fn invite(scope: &Scope) -> String {
+    let kept = scope.users().iter().filter(|_| !scope.is_empty());
+    let kept: String = kept
+        .map(|user| format!("--answers-for {} ", seen(user)))
+        .collect();
+    format!(
+        "sudo guard approver invite {} {kept}--answers-for USER",
+        seen(&scope.name)
+    )
 }

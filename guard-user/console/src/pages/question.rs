@@ -1,7 +1,13 @@
 //! One question: what is dangerous in it is the largest. And what became of it, once it is over.
 
-use guard_proto::{ApproverShown, Asked, Failure, HttpRequest, LogRecord, Request, record::Record};
+use std::time::Duration;
+
+use guard_proto::{
+    ApproverShown, Asked, Failure, HttpRequest, LogRecord, Request,
+    record::{Answered, Record},
+};
 use guard_signed::{Document as _, Question};
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{Frame, moment, place, questions::link, seen, seen_long};
@@ -15,6 +21,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) asked: Result<&'a Asked, &'a Failure>,
     /// Who may answer.
     pub(crate) approvers: &'a [ApproverShown],
+    /// Who looks.
+    pub(crate) by: &'a str,
     pub(crate) machine: &'a str,
 }
 
@@ -169,7 +177,8 @@ fn answer(asking: &Asking<'_>) -> Markup {
                     p.note { "Not all of it can be shown, so a yes has to be given at the machine." }
                 }
                 (Some(_), _) if people.is_empty() => {
-                    p.note { "Nobody with a passkey answers for " (seen(&asking.request.user)) ". See " a href="/approvers" { "Keys" } "." }
+                    p.note { "Nobody with a passkey answers for " (seen(&asking.request.user)) ", so no yes can be signed here. Root invites you to make one:" }
+                    pre { "sudo guard approver invite " (seen(asking.by)) }
                 }
                 (_, Err(failure)) => p.note { (seen(&failure.what)) ": " (seen_long(&failure.why)) },
                 _ => p.note { "Nothing can be opened for it from here." },
@@ -195,9 +204,9 @@ fn yes(place: &str, question: &Question, asked: &Asked, people: &[&ApproverShown
             fieldset {
                 legend { "Let it" }
                 div.offers {
-                    @for (index, (offer, words)) in offers(question).iter().enumerate() {
+                    @for (offer, words) in &offers(question) {
                         label {
-                            input type="radio" name="offer" value=(offer) checked[index == 0];
+                            input type="radio" name="offer" value=(offer) checked[is_once(offer)] required;
                             span { (words) }
                         }
                     }
@@ -214,7 +223,8 @@ fn yes(place: &str, question: &Question, asked: &Asked, people: &[&ApproverShown
                 }
                 @if let Some(by) = &question.code_by {
                     label.code {
-                        "Code, as " (seen(by)) " shows it beside the same request "
+                        // What tells a phone by on_request has no code in it.
+                        "Code, as " (seen(by)) @if by == "on_request" { " or guard pending" } " shows it beside the same request "
                         input name="code" inputmode="numeric" autocomplete="off" maxlength="3" size="4" required;
                     }
                 }
@@ -241,6 +251,11 @@ fn keys(one: &ApproverShown) -> String {
     ids.join(" ")
 }
 
+/// Whether it lets through what was asked and nothing else, once: all more than that a person chooses.
+fn is_once(offer: &str) -> bool {
+    offer == "connections=1" || offer == "requests=1"
+}
+
 /// What may be answered, in words. The least comes first.
 fn offers(question: &Question) -> Vec<(String, String)> {
     let words = |offer: &String| {
@@ -258,7 +273,7 @@ fn offers(question: &Question) -> Vec<(String, String)> {
     };
     let mut all: Vec<_> = question.offers.iter().filter_map(words).collect();
     all.sort_by_key(|(offer, _)| match offer.split_once('=') {
-        Some(("connections" | "requests", _)) => 0,
+        _ if is_once(offer) => 0,
         Some(("for", seconds)) => seconds.parse::<u64>().unwrap_or(u64::MAX).saturating_add(1),
         _ => u64::MAX,
     });
@@ -287,6 +302,7 @@ pub(crate) fn over(frame: &Frame<'_>, id: &str, day: &Day) -> Markup {
         @if let Some(latest) = records.first() {
             h1 { (verdict(&records)) }
             p { (moment(latest.at)) }
+            @if let Some(until) = refused_until(&records) { p { "It is not asked again until " (moment(until)) "." } }
             ol.trail { @for record in records.iter().rev() { (super::log::entry(record)) } }
         } @else {
             h1 { "No such question" }
@@ -297,12 +313,26 @@ pub(crate) fn over(frame: &Frame<'_>, id: &str, day: &Day) -> Markup {
     frame.page(&format!("{} is over", seen(id)), "over", &content)
 }
 
-fn verdict(records: &[&LogRecord]) -> String {
-    let answered = records.iter().find_map(|record| match record.record() {
-        Record::Answered(answered) => Some(answered),
+/// The answer that was given, if there was one.
+fn answered(records: &[&LogRecord]) -> Option<(Timestamp, Box<Answered>)> {
+    let mut records = records.iter();
+    records.find_map(|record| match record.record() {
+        Record::Answered(answered) => Some((record.at, answered)),
         _ => None,
-    });
-    let Some(answered) = answered else {
+    })
+}
+
+/// The time until which a no stands.
+fn refused_until(records: &[&LogRecord]) -> Option<Timestamp> {
+    let (at, answered) = answered(records)?;
+    let is_no = answered.answer.get().map(String::as_str) == Some("no");
+    let seconds = answered.seconds.get().copied().filter(|_| is_no)?;
+    let time = Duration::try_from_secs_f64(seconds).ok()?;
+    at.checked_add(time).ok()
+}
+
+fn verdict(records: &[&LogRecord]) -> String {
+    let Some((_, answered)) = answered(records) else {
         return "Nobody has answered".to_owned();
     };
     let by = seen(answered.by.get().map_or("somebody", String::as_str));

@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::{Frame, moment, none, place, seen};
+use super::{Frame, moment, none_of, place, seen};
+use crate::scope::Scope;
 
 /// A question in a list, for the page and for the script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,7 +83,12 @@ fn who(request: &Request) -> String {
 }
 
 /// The page.
-pub(crate) fn page(frame: &Frame<'_>, requests: &[Request], machine: &str) -> Markup {
+pub(crate) fn page(
+    frame: &Frame<'_>,
+    requests: &[Request],
+    scope: &Scope,
+    machine: &str,
+) -> Markup {
     let lines: Vec<_> = requests
         .iter()
         .map(|one| (one, Line::of(one, machine)))
@@ -93,7 +99,7 @@ pub(crate) fn page(frame: &Frame<'_>, requests: &[Request], machine: &str) -> Ma
             @for (request, line) in &lines { (entry(request, line)) }
         }
         div id="none" hidden[!lines.is_empty()] {
-            (none("Nothing is asked.", "What a session wants and no rule allows appears here while you look."))
+            (none_of(scope, "Nothing is asked.", "What a session wants and no rule allows appears here while you look."))
         }
         template id="question" { (blank()) }
         p.sr role="status" id="news" {}

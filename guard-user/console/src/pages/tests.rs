@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Assets, Frame, Tab, lists, log, login, question, questions};
-use crate::trail::Day;
+use crate::{scope::Scope, trail::Day};
 
 /// The tags of a page with the names of their attributes, and values left out; `Err` where it is not as maud writes pages.
 fn skeleton(page: &str) -> Result<Vec<String>, String> {
@@ -168,8 +168,10 @@ fn pages(text: &str) -> Vec<String> {
         request,
         asked,
         approvers: &people,
+        by: text,
         machine: "m",
     };
+    let scope = &Scope::of_person(&people[0]);
     let [http, connection] = [true, false].map(|is_http| request(text, is_http));
     let session = Session {
         id: t(),
@@ -243,13 +245,14 @@ fn pages(text: &str) -> Vec<String> {
         ..Day::default()
     };
     let all = [
-        questions::page(&frame, &[http.clone(), connection.clone()], "m"),
+        questions::page(&frame, &[http.clone(), connection.clone()], scope, "m"),
+        questions::page(&frame, &[], scope, "m"),
         question::page(&frame, &asking(&http, Ok(&asked))),
         question::page(&frame, &asking(&connection, Err(&failure))),
         question::over(&frame, "r1", &day),
-        lists::sessions(&frame, &[session]),
-        lists::holes(&frame, &[hole]),
-        lists::flows(&frame, &flows, Some(text)),
+        lists::sessions(&frame, &[session], scope),
+        lists::holes(&frame, &[hole], scope),
+        lists::flows(&frame, &flows, Some(text), scope),
         lists::approvers(&frame, &people),
         log::page(&frame, &day, &[flow], Some(text)),
         login::enrol(&frame, text),
@@ -345,11 +348,12 @@ fn a_question_shows_what_is_dangerous_and_what_a_yes_signs() {
         request: &request,
         asked: Ok(&asked),
         approvers: &people,
+        by: "alice",
         machine: "m",
     };
     let page = question::page(&frame, &asking).into_string();
     let first = page
-        .find("value=\"requests=1\" checked")
+        .find("value=\"requests=1\" checked required")
         .expect("the least is chosen");
     assert!(first < page.find("value=\"for=900\"").unwrap());
     for part in [
@@ -371,4 +375,81 @@ fn a_question_shows_what_is_dangerous_and_what_a_yes_signs() {
         !page.contains("data-question") && page.contains("class=\"no\""),
         "a no is always there"
     );
+}
+
+#[test]
+fn nothing_wider_than_once_is_chosen_beforehand() {
+    let people = [ApproverShown {
+        answers_for: vec!["dev".to_owned()],
+        ..approver("alice")
+    }];
+    let request = Request {
+        user: "dev".to_owned(),
+        ..request("plain", false)
+    };
+    let shown = |offers: &[&str]| {
+        let mut asked = asked("plain");
+        let mut question = Question::from_bytes(asked.question.as_bytes()).unwrap();
+        question.offers = offers.iter().map(|&offer| offer.to_owned()).collect();
+        asked.question = String::from_utf8(question.to_bytes().unwrap()).unwrap();
+        let asking = question::Asking {
+            request: &request,
+            asked: Ok(&asked),
+            approvers: &people,
+            by: "alice",
+            machine: "m",
+        };
+        let assets = Assets::new();
+        let frame = Frame {
+            assets: &assets,
+            tab: Some(Tab::Questions),
+        };
+        question::page(&frame, &asking).into_string()
+    };
+    let page = shown(&["for=900", "connections=1", "scope=prefix"]);
+    assert!(page.contains("value=\"connections=1\" checked required"));
+    assert_eq!(page.matches(" checked").count(), 1, "{page}");
+    for wide in [
+        &["for=900"][..],
+        &["scope=prefix"],
+        &["connections=10", "for=60"],
+        &["read-only"],
+    ] {
+        let page = shown(wide);
+        assert!(!page.contains(" checked"), "{wide:?}: {page}");
+        assert_eq!(page.matches(" required").count(), wide.len(), "{page}");
+    }
+}
+
+#[test]
+fn an_approver_for_nobody_is_told_so() {
+    let assets = Assets::new();
+    let frame = Frame {
+        assets: &assets,
+        tab: Some(Tab::Sessions),
+    };
+    let shown = |user: &str| {
+        let person = ApproverShown {
+            answers_for: vec![user.to_owned()],
+            ..approver("alice")
+        };
+        lists::sessions(&frame, &[], &Scope::of_person(&person)).into_string()
+    };
+    let nobody = shown("no-such-user");
+    assert!(!nobody.contains("Nothing of theirs runs"), "{nobody}");
+    for said in [
+        "alice answers for nobody here",
+        "no user no-such-user on this machine",
+        "sudo guard approver invite alice --answers-for USER",
+    ] {
+        assert!(nobody.contains(said), "{said}: {nobody}");
+    }
+    let dev = shown("61234");
+    for said in [
+        "Nothing of theirs runs",
+        "sessions of 61234, for whom alice answers",
+        "sudo guard approver invite alice --answers-for 61234 --answers-for USER",
+    ] {
+        assert!(dev.contains(said), "{said}: {dev}");
+    }
 }

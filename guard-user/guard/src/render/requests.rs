@@ -7,6 +7,7 @@ use super::{command_line, endpoint, names};
 use guard_common::Verdict;
 use guard_policy::format_duration;
 use guard_proto::{Burst, ChainLink, HttpRequest, Offer, Question, Request, Through};
+use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub(crate) fn one(request: &Request, clock: &Clock) -> Page {
 }
 
 /// One that was answered with no.
-pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
+pub(crate) fn denied(request: &Request, until: Option<Timestamp>, clock: &Clock) -> Page {
     let mut page = Page::default();
     page.styled(STRONG, &request.id).line(format_args!(
         " denied: {} in {} may not {}",
@@ -73,6 +74,13 @@ pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
             },
         }
     ));
+    if let Some(until) = until {
+        page.line(format_args!(
+            "    not asked again until {}, {}",
+            clock.at(until),
+            clock.until(until)
+        ));
+    }
     page
 }
 
@@ -587,11 +595,11 @@ mod tests {
             !page.contains("--tried"),
             "that would not be all of them: {page}"
         );
-        let denied = denied(&many, &clock()).plain();
-        assert!(
-            denied.contains("may not reach tcp/443 in 192.0.2.0/24"),
-            "{denied}"
-        );
+        let until = clock().now + Duration::from_mins(15);
+        insta::assert_snapshot!(denied(&many, Some(until), &clock()).plain(), @r"
+        r1 denied: curl in s1 may not reach tcp/443 in 192.0.2.0/24
+            not asked again until 2026-11-20 12:15:00, in 15 min
+        ");
     }
 
     #[test]
@@ -614,7 +622,7 @@ mod tests {
             page.contains("guard deny r1    # no to every name below evil.example"),
             "{page}"
         );
-        let denied = denied(&names, &clock()).plain();
+        let denied = denied(&names, None, &clock()).plain();
         assert!(
             denied.contains("may not ask for any name below evil.example"),
             "{denied}"
@@ -741,7 +749,7 @@ mod tests {
 
     #[test]
     fn a_denial_names_what_was_denied() {
-        insta::assert_snapshot!(denied(&request(), &clock()).plain(), @"r1 denied: curl (4711) in s1 may not reach tcp 192.0.2.10:443 (photos.example.com)");
+        insta::assert_snapshot!(denied(&request(), None, &clock()).plain(), @"r1 denied: curl (4711) in s1 may not reach tcp 192.0.2.10:443 (photos.example.com)");
     }
 
     #[test]
@@ -752,7 +760,7 @@ mod tests {
             comm: None,
             ..request()
         };
-        insta::assert_snapshot!(denied(&request, &clock()).plain(), @"r1 denied: a process in s1 may not send DELETE https://photos.example.com/api/jobs/7?now=1");
+        insta::assert_snapshot!(denied(&request, None, &clock()).plain(), @"r1 denied: a process in s1 may not send DELETE https://photos.example.com/api/jobs/7?now=1");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Answers on their way to guardd, and what comes of them.
 
 use guard_proto::{Call, ErrorName, Failure, Holes};
+use jiff::Timestamp;
 
 use super::model::{Notice, Tone};
 use super::rows;
 use crate::error::CliError;
+use crate::render::time::Clock;
 
 /// What a person decided.
 #[derive(Clone, Debug)]
@@ -20,8 +22,8 @@ pub(crate) struct Decision {
 pub(crate) enum Outcome {
     /// Yes.
     Opened(Holes),
-    /// No.
-    Denied,
+    /// No, until then.
+    Denied(Option<Timestamp>),
     /// A hole was closed.
     Closed(Holes),
     /// The request or hole is gone.
@@ -64,7 +66,11 @@ pub(crate) fn told(id: &str, outcome: &Outcome) -> Notice {
             );
             Notice::new(Tone::Good, text)
         }
-        Outcome::Denied => Notice::new(Tone::Good, format!("{id}: no")),
+        Outcome::Denied(until) => {
+            let until = until.map(|until| Clock::system().until(until));
+            let until = until.map(|until| format!("; asked again {until} at the soonest"));
+            Notice::new(Tone::Good, format!("{id}: no{}", until.unwrap_or_default()))
+        }
         Outcome::Closed(answer) => {
             let ids: Vec<_> = answer.holes.iter().map(|hole| hole.id.clone()).collect();
             Notice::new(Tone::Good, format!("{} closed", ids.join(", ")))

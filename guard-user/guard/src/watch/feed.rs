@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_proto::{Call, Holes, LogRecord, Requests, Sessions};
+use guard_proto::{Call, Denied, Holes, LogRecord, Requests, Sessions};
 use jiff::Timestamp;
 use ratatui::crossterm::event;
 use rustix::event::{EventfdFlags, eventfd};
@@ -242,7 +242,9 @@ pub(crate) fn answer(tell: FeedSender, socket: PathBuf, answers: Vec<Decision>) 
 fn give(socket: &Path, call: &Call) -> Result<Outcome, CliError> {
     let mut client = Client::connect(socket)?;
     Ok(match call {
-        Call::Deny { .. } => client.call::<Requests>(call).map(|_| Outcome::Denied)?,
+        Call::Deny { .. } => client
+            .call::<Denied>(call)
+            .map(|denied| Outcome::Denied(denied.until))?,
         Call::Close { .. } => Outcome::Closed(client.call(call)?),
         _ => Outcome::Opened(client.call(call)?),
     })

@@ -211,7 +211,7 @@ impl State {
         carrier: &Carrier<'_>,
         id: &str,
         seconds: Option<f64>,
-    ) -> Result<proto::Requests, CallError> {
+    ) -> Result<proto::Denied, CallError> {
         let owners = self.owners_in_scope(carrier.by.as_deref());
         let asked = self.requests.get(id);
         let owner = asked

@@ -12,7 +12,7 @@ use guard_signed::{
     Kind,
     approvers::{Approver as Person, Key},
 };
-use guard_sys::clock::Clocks;
+use guard_sys::{accounts::Account, clock::Clocks};
 
 use super::{INVITED, asking::switched_off};
 use crate::{
@@ -54,6 +54,7 @@ impl State {
         }
         self.answers.people.is_whole()?;
         let about = self.person(who)?;
+        are_users(&about)?;
         let wanted = match seconds {
             Some(_) => checked::term(seconds)?,
             None => INVITED,
@@ -75,6 +76,18 @@ impl State {
             expires_at: clocks.calendar(after(guard_sys::clock::now(), time)),
             warnings: warnings.into_iter().collect(),
         })
+    }
+
+    /// Whether a key can be presented with an invitation. No try counts: nobody guesses its 128 bits, and whoever opens an old
+    /// link would keep the console from carrying answers.
+    ///
+    /// # Errors
+    ///
+    /// That it counts no more, or never did.
+    pub fn invitation(&mut self, text: &str) -> Result<proto::Invitation, CallError> {
+        let invited = self.answers.invited_by(text).ok_or_else(not_invited)?;
+        let name = invited.about.name.clone();
+        Ok(proto::Invitation { name })
     }
 
     /// Takes the key of somebody who was invited, to be accepted by root.
@@ -170,6 +183,7 @@ impl State {
         if !key.is_fido() && !plain {
             return Err(without_touch());
         }
+        are_users(about)?;
         let mut now = self.answers.people.known().clone();
         now.add(about, key)?;
         let (name, from) = self.machine.told_by(Some(by));
@@ -271,6 +285,29 @@ impl State {
     }
 }
 
+/// Whether all are there whose sessions somebody is to answer for.
+fn are_users(about: &Person) -> Result<(), CallError> {
+    let unknown = about.answers_for.iter().find_map(|user| {
+        let why = match Account::uid_of(user) {
+            Ok(Some(_)) => return None,
+            Ok(None) => "on this machine there is none of that name".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(format!("they are to answer for the user {user:?}: {why}"))
+    });
+    unknown.map_or(Ok(()), |why| Err(no_user(&about.name, why)))
+}
+
+fn no_user(name: &str, why: String) -> CallError {
+    CallError::invalid(
+        format!("{name} cannot be enrolled"),
+        why,
+        format!(
+            "say as which user the agents run, such as:\nsudo guard approver invite {name} --answers-for dev"
+        ),
+    )
+}
+
 fn shown(one: &Person) -> proto::ApproverShown {
     proto::ApproverShown {
         name: one.name.clone(),
@@ -308,9 +345,9 @@ fn no_key(why: &str) -> CallError {
 
 fn not_invited() -> CallError {
     CallError::refused(
-        "the key was not taken",
-        "there is no such invitation: it was used, has ended, or was made by another guardd",
-        "ask root for a new one: guard approver invite NAME",
+        "this invitation counts no more",
+        "it was used, is older than its ten minutes, or guardd has been restarted since",
+        "ask root for another, on the machine:\nsudo guard approver invite NAME --answers-for USER",
     )
 }
 

@@ -176,6 +176,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Question { .. }
         | Call::AnswerSigned { .. }
         | Call::Approvers {}
+        | Call::Invitation { .. }
         | Call::Present { .. }
         | Call::Log { .. } => Audience::Approvers,
     }
@@ -221,6 +222,7 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
         | Call::Flows { .. }
         | Call::Log { .. }
         | Call::Approvers {}
+        | Call::Invitation { .. }
         | Call::Present { .. } => Ok(Some(Courier { uid: caller.uid })),
         _ => Err(only_carries()),
     }
@@ -451,6 +453,7 @@ mod tests {
             Call::Question { id: text() },
             signed(),
             Call::Approvers {},
+            Call::Invitation { invitation: text() },
             Call::Present {
                 invitation: text(),
                 key: guard_proto::PresentedKey {
@@ -526,6 +529,7 @@ mod tests {
             "Flows",
             "Log",
             "Approvers",
+            "Invitation",
             "Present",
         ];
         for (call, _) in calls() {

@@ -123,6 +123,7 @@ fn carried(shared: &Shared, who: Courier, peer: &Peer, call: Call) -> Result<Vec
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
         Call::Approvers {} => one(&state.approvers(|_| true)),
+        Call::Invitation { invitation } => one(&state.invitation(&invitation)?),
         Call::Present { invitation, key } => one(&state.present(who.uid(), &invitation, &key)?),
         Call::Deny { id, seconds, by } => one(&state.deny_by(&carrier(by), &id, seconds)?),
         Call::Close { ids, all, by } => one(&state.close_by(&carrier(by), &ids, all)?),
@@ -149,6 +150,7 @@ fn elsewhere(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             let may = |users: &[String]| by.who.is_root() || users.contains(&name);
             one(&state.approvers(may))
         }
+        Call::Invitation { invitation } => one(&state.invitation(&invitation)?),
         Call::Present { invitation, key } => {
             one(&state.present(by.who.uid(), &invitation, &key)?)
         }
@@ -271,6 +273,7 @@ async fn approver(
         }
         call @ (Call::Question { .. }
         | Call::Approvers {}
+        | Call::Invitation { .. }
         | Call::Present { .. }
         | Call::Invite { .. }
         | Call::Accept { .. }

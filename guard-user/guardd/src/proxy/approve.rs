@@ -379,8 +379,16 @@ fn not_like_that(pattern: &str, request: &HttpRequest) -> CallError {
             "its path is {:?}; a * stands for any text, and no pattern is for a path that a server may read in two ways",
             request.path
         ),
-        "--path with a pattern that is for it",
+        format!(
+            "take one that is for it, with the id that guard pending shows: guard approve ID --path {}",
+            quoted(&request.as_pattern())
+        ),
     )
+}
+
+/// For a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn not_plain() -> CallError {
@@ -446,7 +454,9 @@ mod tests {
     fn more_than_that_has_to_be_said_and_to_fit() {
         let one = put(None, None);
         assert!(path("/api/jobs/*").covers(&one, false).is_ok());
-        assert!(path("/api/people/*").covers(&one, false).is_err());
+        let other = path("/api/people/*").covers(&one, false).unwrap_err();
+        let example = "guard approve ID --path '/api/jobs/7'";
+        assert!(other.failure.fix.ends_with(example), "{other}");
         let writes = Widening {
             path: None,
             writes: true,

@@ -145,7 +145,7 @@ impl State {
         by: &Answering,
         id: &str,
         seconds: Option<f64>,
-    ) -> Result<proto::Requests, CallError> {
+    ) -> Result<proto::Denied, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = checked::term(seconds)?;
         let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
@@ -205,8 +205,10 @@ impl State {
             }
         }
         self.apply(Change::Answers);
-        let requests = vec![asked.shown];
-        Ok(proto::Requests { requests })
+        Ok(proto::Denied {
+            requests: vec![asked.shown],
+            until: Some(clock::Clocks::read().calendar(until)),
+        })
     }
 }
 

@@ -79,7 +79,7 @@ impl Model {
             }
             outcome => told(id, outcome),
         };
-        let is_done = matches!(outcome, Outcome::Opened(_) | Outcome::Denied);
+        let is_done = matches!(outcome, Outcome::Opened(_) | Outcome::Denied(_));
         let notice = self.summed_up(id, is_done, notice);
         match outcome {
             // Somebody was faster: who it was is news when the audit log tells.
@@ -88,7 +88,7 @@ impl Model {
                 self.holes.extend(holes.holes);
                 self.close_mode(id);
             }
-            Outcome::Denied => self.close_mode(id),
+            Outcome::Denied(_) => self.close_mode(id),
             Outcome::Closed(closed) => {
                 let gone = |id: &str| closed.holes.iter().any(|hole| hole.id == id);
                 self.holes.retain(|hole| !gone(&hole.id));

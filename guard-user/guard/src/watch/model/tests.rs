@@ -332,7 +332,7 @@ fn what_was_typed_for_a_shell_answers_nobody() {
 fn what_was_told_goes_away() {
     let mut model = showing(&[request("r1"), request("r2")]);
     assert!(call(press(&mut model, 'n', 1000)).is_some());
-    model.update(Event::Outcome("r1".into(), Outcome::Denied), at(1100));
+    model.update(Event::Outcome("r1".into(), Outcome::Denied(None)), at(1100));
     draw(&mut model, 2000);
     draw(&mut model, 11_999);
     assert_eq!(told(&model), "r1: no");
@@ -660,7 +660,7 @@ fn a_no_is_for_all_of_a_session_and_the_sum_is_told() {
     for now in [1002, 1200, 1400] {
         assert!(calls(press(&mut model, 'n', now)).is_empty());
     }
-    model.update(Event::Outcome("r1".into(), Outcome::Denied), at(1100));
+    model.update(Event::Outcome("r1".into(), Outcome::Denied(None)), at(1100));
     assert_eq!(told(&model), "no to 1 of 2 requests");
     let refused = Outcome::Refused(failure("it cannot be"));
     model.update(Event::Outcome("r3".into(), refused), at(1101));

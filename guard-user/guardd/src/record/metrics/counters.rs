@@ -244,6 +244,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::AnswerSigned { .. } => "AnswerSigned",
         Call::Approvers {} => "Approvers",
         Call::Invite { .. } => "Invite",
+        Call::Invitation { .. } => "Invitation",
         Call::Present { .. } => "Present",
         Call::Accept { .. } => "Accept",
         Call::Enrol { .. } => "Enrol",

@@ -25,6 +25,18 @@ const MAX_SAID: usize = 300;
 /// Its PATH: nothing of guardd's own environment is passed on.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The exit status that has it run again later, while the request waits: `EX_TEMPFAIL` of sysexits.h.
+const LATER: i32 = 75;
+
+/// How a run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It has told.
+    Told,
+    /// It is to be run again.
+    Later,
+}
+
 /// The command, and the user that runs it.
 #[derive(Debug)]
 pub(super) struct Hook {
@@ -66,7 +78,7 @@ impl Hook {
     /// # Errors
     ///
     /// If it failed, took too long or could not be started.
-    pub(super) async fn run(&self, told: &impl Serialize) -> Result<()> {
+    pub(super) async fn run(&self, told: &impl Serialize) -> Result<Ended> {
         let mut input = serde_json::to_vec(told).context("it has no JSON form")?;
         input.push(b'\n');
         let mut command = self.command();
@@ -139,6 +151,10 @@ impl Hook {
             "CapabilityBoundingSet=",
             "ProtectSystem=strict",
             "ProtectHome=yes",
+            // What a run leaves there, the next finds.
+            "RuntimeDirectory=guard-on-request",
+            "RuntimeDirectoryMode=0700",
+            "RuntimeDirectoryPreserve=yes",
             "PrivateTmp=yes",
             "PrivateDevices=yes",
             "TasksMax=64",
@@ -152,7 +168,7 @@ impl Hook {
 }
 
 /// Writes the request to it, and waits for its end.
-async fn finish(child: &mut Child, input: &[u8]) -> Result<()> {
+async fn finish(child: &mut Child, input: &[u8]) -> Result<Ended> {
     let stdin = child.stdin.take();
     let stderr = child.stderr.take();
     let hand_over = async {
@@ -164,7 +180,14 @@ async fn finish(child: &mut Child, input: &[u8]) -> Result<()> {
     let (ended, said, ()) = tokio::join!(child.wait(), said(stderr), hand_over);
     let status = ended.context("it cannot be waited for")?;
     if status.success() {
-        return Ok(());
+        return Ok(Ended::Told);
+    }
+    if status.code() == Some(LATER) {
+        let said = said.trim();
+        if !said.is_empty() {
+            tracing::warn!("on_request: it is run again later: {said:?}");
+        }
+        return Ok(Ended::Later);
     }
     match said.trim() {
         "" => bail!("it failed: {status}"),

@@ -3,7 +3,12 @@
 //! Its input comes from the agent in part, and it uses the network: so it never runs as root. It runs apart from guardd's
 //! decisions: a command that hangs, fails or floods costs a line in the log.
 
-use std::{collections::HashSet, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use guard_proto::{self as proto, LogRecord};
 use tokio::{
@@ -12,10 +17,10 @@ use tokio::{
         mpsc, watch,
     },
     task::JoinSet,
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 
-use self::hook::Hook;
+use self::hook::{Ended, Hook};
 use crate::shared::Shared;
 
 mod hook;
@@ -26,6 +31,9 @@ const AT_ONCE: usize = 4;
 const QUEUE: usize = 64;
 /// Requests within this time are read together, so that their JSON says whether a connection is held.
 const GATHER: Duration = Duration::from_millis(50);
+/// How much later the command is run again that has asked for it, and for how many requests at most.
+const LATER: Duration = Duration::from_secs(15);
+const MOST_LATER: usize = 16;
 /// Interval between two warnings that requests were dropped.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -119,42 +127,54 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
 /// Runs the command for each in a queue, a few at a time.
 async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<News>) {
     let mut running = JoinSet::new();
+    let mut later: VecDeque<(Instant, News)> = VecDeque::new();
     loop {
-        if running.len() >= AT_ONCE {
-            running.join_next().await;
-            continue;
-        }
-        tokio::select! {
-            Some(one) = waiting.recv() => {
-                let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
-                running.spawn_local(async move { tell(&shared, &hook, one).await });
+        let has_room = running.len() < AT_ONCE;
+        let next = later.front().map(|(at, _)| *at);
+        let one = tokio::select! {
+            Some(one) = waiting.recv(), if has_room => one,
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if has_room && next.is_some() => {
+                match later.pop_front() {
+                    Some((_, one)) => one,
+                    None => continue,
+                }
             }
-            Some(_) = running.join_next() => {}
-        }
+            Some(ended) = running.join_next() => {
+                // More than that only come to be known by guard pending, as the command knows them by now.
+                let again = ended.ok().flatten().filter(|_| later.len() < MOST_LATER);
+                later.extend(again.map(|one| (Instant::now() + LATER, one)));
+                continue;
+            }
+        };
+        let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
+        running.spawn_local(async move { tell(&shared, &hook, one).await });
     }
 }
 
-/// Runs the command; for a request, if it still waits.
-async fn tell(shared: &Shared, hook: &Hook, news: News) {
-    let (of, ran) = match news {
+/// Runs the command; for a request, if it still waits. Returns what it is to be run again for.
+async fn tell(shared: &Shared, hook: &Hook, news: News) -> Option<News> {
+    let ran = match &news {
         News::Request(id) => {
             let shown = shared.with(|state| {
-                let code = state.code_of(&id);
-                let shown = state.requests.get(&id)?.shown.clone();
+                let code = state.code_of(id);
+                let shown = state.requests.get(id)?.shown.clone();
                 Some(proto::Request { code, ..shown })
             });
-            let Some(shown) = shown else {
-                return;
-            };
-            (id, hook.run(&shown).await)
+            hook.run(&shown?).await
         }
-        News::Appeared(record) => {
-            let session = record.session.clone().unwrap_or_default();
-            (session, hook.run(&*record).await)
-        }
+        News::Appeared(record) => hook.run(&**record).await,
     };
-    if let Err(error) = ran {
-        tracing::warn!(of, "on_request: {error:#}");
+    match (ran, news) {
+        (Ok(Ended::Later), News::Request(id)) => Some(News::Request(id)),
+        (Ok(_), _) => None,
+        (Err(error), news) => {
+            let of = match &news {
+                News::Request(id) => id,
+                News::Appeared(record) => record.session.as_deref().unwrap_or_default(),
+            };
+            tracing::warn!(of, "on_request: {error:#}");
+            None
+        }
     }
 }
 

@@ -1,0 +1,230 @@
+//! What was told, and when there may be more: an agent that asks and asks is not to have a person press yes for peace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::message::Line;
+
+/// Seconds between two messages.
+const GAP: u64 = 15;
+/// Messages about one session, and about all, in [`WINDOW`] seconds.
+const OF_ONE: usize = 3;
+const OF_ALL: usize = 10;
+const WINDOW: u64 = 300;
+/// Seconds that somebody who gathers and sends may take; one that was killed holds up nobody for longer.
+const BUSY: u64 = 20;
+/// Seconds that a request is known for. guardd runs the command for it anew within less.
+const KNOWN: u64 = 900;
+/// Requests that are kept.
+const MOST: usize = 256;
+
+/// All of it. Times are seconds since boot; those in the future are of another boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// Requests that a message was about, and when.
+    told: BTreeMap<String, u64>,
+    /// Requests that none was about yet, and when they were last seen.
+    waiting: BTreeMap<String, (Line, u64)>,
+    messages: Vec<Sent>,
+    /// When somebody began to gather.
+    busy: Option<u64>,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Sent {
+    at: u64,
+    /// The outermost sessions whose requests it was about.
+    sessions: BTreeSet<String>,
+}
+
+/// What to do about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It was told.
+    Known,
+    /// Others were told of a moment ago, or too often. The next message is about it, too.
+    NotYet,
+    /// Gather and tell.
+    Now,
+}
+
+impl Told {
+    /// Whether it is time to tell of a request.
+    pub(super) fn is_due(&mut self, line: &Line, now: u64) -> Turn {
+        self.forget(now);
+        if self.told.contains_key(&line.key) {
+            return Turn::Known;
+        }
+        if self.waiting.len() >= MOST {
+            self.waiting.pop_first();
+        }
+        self.waiting.insert(line.key.clone(), (line.clone(), now));
+        let is_about = |sent: &&Sent| sent.sessions.contains(&line.session);
+        let is_quiet = self.busy.is_some()
+            || self.messages.last().is_some_and(|last| now < last.at + GAP)
+            || self.messages.iter().filter(is_about).count() >= OF_ONE
+            || self.messages.len() >= OF_ALL;
+        if is_quiet {
+            return Turn::NotYet;
+        }
+        self.busy = Some(now);
+        Turn::Now
+    }
+
+    /// What a message is to be about, the first first.
+    pub(super) fn waiting(&self) -> Vec<Line> {
+        let mut all: Vec<_> = self
+            .waiting
+            .values()
+            .map(|(line, _)| line.clone())
+            .collect();
+        all.sort_by_key(|line| (line.id.len(), line.id.clone()));
+        all
+    }
+
+    /// A message was sent.
+    pub(super) fn note_sent(&mut self, lines: &[Line], now: u64) {
+        self.busy = None;
+        for line in lines {
+            self.waiting.remove(&line.key);
+            self.told.insert(line.key.clone(), now);
+        }
+        let sessions = lines.iter().map(|line| line.session.clone()).collect();
+        self.messages.push(Sent { at: now, sessions });
+    }
+
+    /// None was: the next may try at once.
+    pub(super) fn note_failed(&mut self) {
+        self.busy = None;
+    }
+
+    fn forget(&mut self, now: u64) {
+        let is_since = |at: u64, age: u64| at <= now && now < at + age;
+        self.told.retain(|_, at| is_since(*at, KNOWN));
+        self.waiting.retain(|_, (_, at)| is_since(*at, KNOWN));
+        self.messages.retain(|sent| is_since(sent.at, WINDOW));
+        self.busy = self.busy.filter(|at| is_since(*at, BUSY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(id: &str, session: &str) -> Line {
+        Line {
+            key: format!("{id}.0"),
+            id: id.to_owned(),
+            session: session.to_owned(),
+            has_code: false,
+            to: None,
+        }
+    }
+
+    /// One run of the command at that moment; how many a message was about.
+    fn run(told: &mut Told, id: &str, session: &str, now: u64) -> Option<usize> {
+        let turn = told.is_due(&line(id, session), now);
+        (turn == Turn::Now).then(|| {
+            let lines = told.waiting();
+            told.note_sent(&lines, now);
+            lines.len()
+        })
+    }
+
+    #[test]
+    fn what_comes_at_once_is_one_message() {
+        let mut told = Told::default();
+        assert_eq!(told.is_due(&line("r1", "s1"), 100), Turn::Now);
+        for id in ["r2", "r10", "r3"] {
+            assert_eq!(told.is_due(&line(id, "s1"), 100), Turn::NotYet);
+        }
+        let lines = told.waiting();
+        let ids: Vec<_> = lines.iter().map(|line| &*line.id).collect();
+        assert_eq!(ids, ["r1", "r2", "r3", "r10"]);
+        told.note_sent(&lines, 101);
+        for id in ["r1", "r2", "r3", "r10"] {
+            assert_eq!(told.is_due(&line(id, "s1"), 200), Turn::Known);
+        }
+    }
+
+    #[test]
+    fn three_in_five_minutes_about_a_session_and_then_all_at_once() {
+        let mut told = Told::default();
+        let mut messages = Vec::new();
+        for second in 1000..1300 {
+            let id = format!("r{second}");
+            messages.extend(run(&mut told, &id, "s1", second).map(|about| (second, about)));
+        }
+        assert_eq!(messages, [(1000, 1), (1015, 15), (1030, 15)]);
+        // Another session has its own, and the first comes with it.
+        assert!(run(&mut told, "r1", "s2", 1299).is_some_and(|about| about > 200));
+        assert_eq!(
+            run(&mut told, "r1301", "s1", 1314),
+            None,
+            "the message before was about it, too"
+        );
+        assert_eq!(run(&mut told, "r1301", "s1", 1315), Some(1));
+    }
+
+    #[test]
+    fn many_sessions_are_no_way_round() {
+        let mut told = Told::default();
+        let sent = (1000..1300).filter_map(|second| {
+            let (id, session) = (format!("r{second}"), format!("s{second}"));
+            run(&mut told, &id, &session, second)
+        });
+        assert_eq!(sent.count(), OF_ALL);
+    }
+
+    #[test]
+    fn one_that_fails_or_is_killed_is_told_by_the_next() {
+        let mut told = Told::default();
+        assert_eq!(told.is_due(&line("r1", "s1"), 100), Turn::Now);
+        told.note_failed();
+        assert_eq!(told.is_due(&line("r1", "s1"), 101), Turn::Now);
+        // It is killed.
+        assert_eq!(told.is_due(&line("r1", "s1"), 102), Turn::NotYet);
+        assert_eq!(told.is_due(&line("r1", "s1"), 101 + BUSY), Turn::Now);
+    }
+
+    #[test]
+    fn what_another_boot_has_left_counts_for_nothing() {
+        let mut told = Told::default();
+        assert_eq!(run(&mut told, "r1", "s1", 100_000), Some(1));
+        assert_eq!(run(&mut told, "r1", "s1", 50), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_nobody_is_told_too_often(asked in prop::collection::vec((1_u64..40, 0_u8..4), 1..200)) {
+            let (mut told, mut now) = (Told::default(), 1000);
+            let (mut sent, mut open) = (Vec::new(), BTreeSet::new());
+            let mut ids = 0;
+            for (later, session) in asked {
+                now += later;
+                ids += 1;
+                let one = line(&format!("r{ids}"), &format!("s{session}"));
+                open.insert(one.key.clone());
+                if told.is_due(&one, now) == Turn::Now {
+                    let lines = told.waiting();
+                    for line in &lines {
+                        prop_assert!(open.remove(&line.key), "told twice: {line:?}");
+                    }
+                    told.note_sent(&lines, now);
+                    sent.push(now);
+                }
+            }
+            for pair in sent.windows(2) {
+                prop_assert!(pair[1] >= pair[0] + GAP);
+            }
+            for some in sent.windows(OF_ALL + 1) {
+                prop_assert!(some[OF_ALL] >= some[0] + WINDOW);
+            }
+            let waiting: BTreeSet<_> = told.waiting().into_iter().map(|line| line.key).collect();
+            prop_assert!(open.iter().filter(|key| !waiting.contains(*key)).count() == 0 || now > 1000 + KNOWN);
+        }
+    }
+}
