@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use guard_policy::{Destination, Target};
-use guard_proto::{Call, Denied, Failure, HoleTerms, Holes, LogRecord, Request, Requests};
+use guard_proto::{
+    Call, Failure, HoleTerms, Holes, LogRecord, Request, Requests, requests::Denied,
+};
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::client::Client;

@@ -9,7 +9,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use guard_discover::Label;
-use guard_proto::{Call, Decisions, Dismissal, Failure};
+use guard_proto::{
+    Call, Failure,
+    decisions::{Decisions, Dismissal},
+};
 use guard_sys::accounts::Account;
 use jiff::Timestamp;
 use rustix::process::getuid;

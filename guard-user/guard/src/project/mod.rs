@@ -8,7 +8,10 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use guard_launch::Identity;
 use guard_policy::Parsed;
-use guard_proto::{Call, Decisions, Failure, PolicyRef, Status, TrustedFile};
+use guard_proto::{
+    Call, Failure, PolicyRef, Status,
+    decisions::{Decisions, TrustedFile},
+};
 use rustix::process::geteuid;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_proto::{Call, Denied, Holes, LogRecord, Requests, Sessions};
+use guard_proto::{Call, Holes, LogRecord, Requests, Sessions, requests::Denied};
 use jiff::Timestamp;
 use ratatui::crossterm::event;
 use rustix::event::{EventfdFlags, eventfd};

@@ -1,6 +1,9 @@
 //! Who may decide, and for whom.
 
-use guard_proto::{self as proto, Dismissal, TrustedFile};
+use guard_proto::{
+    self as proto,
+    decisions::{Dismissal, TrustedFile},
+};
 use jiff::Timestamp;
 
 use super::PRODUCTION;
@@ -24,7 +27,7 @@ impl State {
         &self,
         who: Approver,
         uid: Option<u32>,
-    ) -> Result<proto::Decisions, CallError> {
+    ) -> Result<proto::decisions::Decisions, CallError> {
         Ok(self.decisions.of(whose(who, uid)?))
     }
 
@@ -39,7 +42,7 @@ impl State {
         (host, port): (String, u16),
         label: String,
         withdraw: bool,
-    ) -> Result<proto::Decisions, CallError> {
+    ) -> Result<proto::decisions::Decisions, CallError> {
         if withdraw {
             let place = (&*host, port, &*label);
             return self.decisions.dismiss_no_more(who.uid(), place);
@@ -73,7 +76,7 @@ impl State {
         uid: Option<u32>,
         file: TrustedFile,
         withdraw: bool,
-    ) -> Result<proto::Decisions, CallError> {
+    ) -> Result<proto::decisions::Decisions, CallError> {
         let uid = whose(who, uid)?;
         if withdraw {
             return self.decisions.withdraw(uid, &file.sha256);

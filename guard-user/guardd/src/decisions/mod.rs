@@ -11,7 +11,11 @@ use std::{
     path::PathBuf,
 };
 
-use guard_proto::{self as proto, Dismissal, Place, TrustedFile};
+use guard_proto::{
+    self as proto,
+    decisions::{Dismissal, TrustedFile},
+    production::Place,
+};
 
 use crate::control::failure::CallError;
 
@@ -26,7 +30,7 @@ const PRODUCTION: &str = "production";
 #[derive(Debug)]
 pub struct Decisions {
     file: PathBuf,
-    by_uid: BTreeMap<u32, proto::Decisions>,
+    by_uid: BTreeMap<u32, proto::decisions::Decisions>,
     /// Why the file is not understood: then nothing counts as decided, and it is not written over.
     broken: Option<String>,
 }
@@ -52,7 +56,7 @@ impl Decisions {
 
     /// What a user has decided.
     #[must_use]
-    pub fn of(&self, uid: u32) -> proto::Decisions {
+    pub fn of(&self, uid: u32) -> proto::decisions::Decisions {
         self.by_uid.get(&uid).cloned().unwrap_or_default()
     }
 
@@ -72,8 +76,8 @@ impl Decisions {
     fn change(
         &mut self,
         uid: u32,
-        change: impl FnOnce(&mut proto::Decisions) -> Result<(), CallError>,
-    ) -> Result<proto::Decisions, CallError> {
+        change: impl FnOnce(&mut proto::decisions::Decisions) -> Result<(), CallError>,
+    ) -> Result<proto::decisions::Decisions, CallError> {
         if let Some(why) = &self.broken {
             let file = self.file.display();
             return Err(CallError::failed(
@@ -98,7 +102,7 @@ impl Decisions {
     }
 
     /// The file is its owner's alone from the first byte, and whole or not there.
-    fn write(&self, all: &BTreeMap<u32, proto::Decisions>) -> io::Result<()> {
+    fn write(&self, all: &BTreeMap<u32, proto::decisions::Decisions>) -> io::Result<()> {
         let dir = self.file.parent().unwrap_or(&self.file);
         fs::DirBuilder::new()
             .recursive(true)
@@ -111,7 +115,11 @@ impl Decisions {
         fs::File::open(dir)?.sync_all()
     }
 
-    fn dismiss(&mut self, uid: u32, new: Dismissal) -> Result<proto::Decisions, CallError> {
+    fn dismiss(
+        &mut self,
+        uid: u32,
+        new: Dismissal,
+    ) -> Result<proto::decisions::Decisions, CallError> {
         self.change(uid, |own| {
             let is_same = |one: &&Dismissal| {
                 (&one.host, one.port, &one.label) == (&new.host, new.port, &new.label)
@@ -135,7 +143,7 @@ impl Decisions {
         &mut self,
         uid: u32,
         (host, port, label): (&str, u16, &str),
-    ) -> Result<proto::Decisions, CallError> {
+    ) -> Result<proto::decisions::Decisions, CallError> {
         self.change(uid, |own| {
             own.dismissed
                 .retain(|one| (&*one.host, one.port, &*one.label) != (host, port, label));
@@ -143,7 +151,11 @@ impl Decisions {
         })
     }
 
-    fn trust(&mut self, uid: u32, new: TrustedFile) -> Result<proto::Decisions, CallError> {
+    fn trust(
+        &mut self,
+        uid: u32,
+        new: TrustedFile,
+    ) -> Result<proto::decisions::Decisions, CallError> {
         self.change(uid, |own| {
             let is_other =
                 |one: &TrustedFile| (&one.sha256, &one.policy) != (&new.sha256, &new.policy);
@@ -155,7 +167,11 @@ impl Decisions {
         })
     }
 
-    fn withdraw(&mut self, uid: u32, sha256: &str) -> Result<proto::Decisions, CallError> {
+    fn withdraw(
+        &mut self,
+        uid: u32,
+        sha256: &str,
+    ) -> Result<proto::decisions::Decisions, CallError> {
         self.change(uid, |own| {
             own.trusted.retain(|one| one.sha256 != sha256);
             Ok(())
@@ -199,7 +215,7 @@ mod tests {
         let read = Decisions::read(path);
         assert_eq!(read.of(1000).dismissed, [place]);
         assert_eq!(read.of(1000).trusted, [file(1)]);
-        assert_eq!(read.of(1001), proto::Decisions::default());
+        assert_eq!(read.of(1001), proto::decisions::Decisions::default());
         let gone = decisions.dismiss_no_more(1000, ("db.example.net", 5432, "production"));
         assert!(gone.unwrap().dismissed.is_empty());
     }
@@ -267,7 +283,7 @@ mod tests {
         let path = dir.path().join("decisions.json");
         fs::write(&path, "{\"1\": 2}").unwrap();
         let mut decisions = Decisions::read(path.clone());
-        assert_eq!(decisions.of(1), proto::Decisions::default());
+        assert_eq!(decisions.of(1), proto::decisions::Decisions::default());
         assert!(decisions.trust(1, file(1)).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"1\": 2}");
     }

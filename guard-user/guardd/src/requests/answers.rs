@@ -145,7 +145,7 @@ impl State {
         by: &Answering,
         id: &str,
         seconds: Option<f64>,
-    ) -> Result<proto::Denied, CallError> {
+    ) -> Result<proto::requests::Denied, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = checked::term(seconds)?;
         let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
@@ -205,7 +205,7 @@ impl State {
             }
         }
         self.apply(Change::Answers);
-        Ok(proto::Denied {
+        Ok(proto::requests::Denied {
             requests: vec![asked.shown],
             until: Some(clock::Clocks::read().calendar(until)),
         })
@@ -341,7 +341,7 @@ fn everything(session: SessionId, prefixes: &[Prefix], ports: &[PortSpec]) -> St
 
 /// The policy that says `read-only`.
 fn who_reads(shown: &proto::Request) -> String {
-    let says = |link: &&proto::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
+    let says = |link: &&proto::requests::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
     let link = shown.chain.iter().find(says);
     link.map_or_else(
         || "a policy".to_owned(),
