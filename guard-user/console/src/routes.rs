@@ -1,8 +1,9 @@
 //! Which request gets which page.
 
 use guard_proto::{
-    Approvers, Asked, Call, Flows, Hole, Holes, Passkey, Presented, PresentedKey, Requests,
-    Sessions, Taken,
+    Call, Hole, Holes, Requests, Sessions,
+    approvers::{Approvers, Asked, Passkey, Presented, PresentedKey, Taken},
+    flows::Flows,
 };
 use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};

@@ -1,6 +1,8 @@
 //! One question: what is dangerous in it is the largest. And what became of it, once it is over.
 
-use guard_proto::{ApproverShown, Asked, Failure, HttpRequest, LogRecord, Request, record::Record};
+use guard_proto::{
+    ApproverShown, Failure, HttpRequest, LogRecord, Request, approvers::Asked, record::Record,
+};
 use guard_signed::{Document as _, Question};
 use maud::{Markup, html};
 

@@ -3,7 +3,11 @@
 use guard_common::{AttemptCount, AttemptKey, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
-use guard_proto::{self as proto, Endpoint, NameTold, Requested, Stopped, WhyReport};
+use guard_proto::{
+    self as proto, Endpoint, Stopped,
+    destination::NameTold,
+    inside::{Requested, WhyReport},
+};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{

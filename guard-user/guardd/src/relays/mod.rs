@@ -13,7 +13,7 @@ use guard_common::{
     Address, BootTime, Connection, Event, Hook, PolicyId, Protocol, SessionId, Ticket, Verdict,
 };
 use guard_datapath::Datapath;
-use guard_proto::{Endpoint, Through};
+use guard_proto::{Endpoint, destination::Through};
 use guard_sys::clock;
 
 use crate::{

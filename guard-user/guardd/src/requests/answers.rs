@@ -339,7 +339,7 @@ fn everything(session: SessionId, prefixes: &[Prefix], ports: &[PortSpec]) -> St
 
 /// The policy that says `read-only`.
 fn who_reads(shown: &proto::Request) -> String {
-    let says = |link: &&proto::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
+    let says = |link: &&proto::requests::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
     let link = shown.chain.iter().find(says);
     link.map_or_else(
         || "a policy".to_owned(),

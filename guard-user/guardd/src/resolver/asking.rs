@@ -184,7 +184,7 @@ impl State {
 
     /// What each policy of a session says of a name, the outermost first. That of so many names below a zone all let pass, and
     /// the outermost is asked for more.
-    fn name_chain(&self, id: SessionId, name: &str) -> Vec<proto::ChainLink> {
+    fn name_chain(&self, id: SessionId, name: &str) -> Vec<proto::requests::ChainLink> {
         let Some(session) = self.sessions.live(id) else {
             return Vec::new();
         };
@@ -205,7 +205,7 @@ impl State {
                 } else {
                     Verdict::Allow
                 };
-                proto::ChainLink {
+                proto::requests::ChainLink {
                     session: ids::session(SessionId(of)),
                     policy: self.policies.name_of(&[*slot]),
                     rule: None,

@@ -2,7 +2,10 @@
 
 use guard_common::PolicyId;
 use guard_policy::{PortSpec, Target};
-use guard_proto::{Appeared, Place, record};
+use guard_proto::{
+    production::{Appeared, Place},
+    record,
+};
 use guard_sys::clock;
 
 use crate::{

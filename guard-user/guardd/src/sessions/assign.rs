@@ -10,7 +10,7 @@ use std::{
 
 use guard_common::{PolicyId, SessionId};
 use guard_datapath::Datapath;
-use guard_proto::{Assign, PolicyRef, Started};
+use guard_proto::{PolicyRef, Started, calls::Assign};
 use guard_sys::{cgroup2, pidfd::Peer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -6,8 +6,10 @@ use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
 use guard_probe::attempts as probe;
 use guard_proto::{
-    self as proto, MAX_FRAME, Run, Started,
+    self as proto, Started,
+    calls::Run,
     record::{Field, SessionStart},
+    varlink::MAX_FRAME,
 };
 use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;

@@ -17,8 +17,9 @@ use std::{
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
 use guard_proto::{
-    Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped,
+    Endpoint, Started, Stopped,
     record::{Denied, Destination, Field},
+    sockets::{HasSocket, SocketAddress, SocketTerms},
 };
 use guard_sys::{
     abi::AF_UNIX,
