@@ -17,7 +17,7 @@ use crate::{
     proxy::closings::Closing,
     proxy::requests::in_words,
     requests::{Noted, Pending, RequestKey, Requests},
-    sessions::Sessions,
+    sessions::{Sessions, stops::Stop},
     state::State,
 };
 
@@ -110,7 +110,7 @@ impl State {
         });
         let sockets = self.sockets.stopped(id, &clocks);
         let names = self.stopped_names(id, &clocks);
-        let closed = self.proxy.closings.of(id).rev();
+        let closed = self.proxy.closings.of(id);
         let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
         let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()
@@ -128,19 +128,20 @@ impl State {
     }
 
     /// Connections that the proxy closed for what came first.
-    fn closed(&self, session: SessionId, one: &Closing, clocks: &Clocks) -> Option<Stopped> {
+    fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
+        let Closing { to, port, why } = &one.what;
         let key = RequestKey {
             session,
-            destination: one.to,
+            destination: *to,
             protocol: guard_common::Protocol::TCP,
-            port: one.port,
+            port: *port,
             http: None,
             question: None,
         };
         let about = matter(&self.sessions, &self.policies, &key)?;
         Some(Stopped {
             at: clocks.calendar(one.last),
-            advice: advice::closed(&about.destination, &one.why),
+            advice: advice::closed(&about.destination, why),
             destination: about.destination,
             verdict: about.verdict.as_str().to_owned(),
             rule: about.rule,
