@@ -130,14 +130,7 @@ impl State {
     /// Connections that the proxy closed for what came first.
     fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
         let Closing { to, port, why } = &one.what;
-        let key = RequestKey {
-            session,
-            destination: *to,
-            protocol: guard_common::Protocol::TCP,
-            port: *port,
-            http: None,
-            question: None,
-        };
+        let key = RequestKey::new(session, *to, guard_common::Protocol::TCP, *port);
         let about = matter(&self.sessions, &self.policies, &key)?;
         Some(Stopped {
             at: clocks.calendar(one.last),
@@ -160,14 +153,12 @@ impl State {
         holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Stopped> {
-        let key = RequestKey {
-            session: attempt.session,
-            destination: attempt.destination,
-            protocol: attempt.protocol,
-            port: attempt.port,
-            http: None,
-            question: None,
-        };
+        let key = RequestKey::new(
+            attempt.session,
+            attempt.destination,
+            attempt.protocol,
+            attempt.port,
+        );
         let about = matter(&self.sessions, &self.policies, &key)?;
         let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
@@ -332,14 +323,12 @@ fn key(
             ),
         ));
     };
-    Ok(RequestKey {
-        session: agent.session(),
-        destination: prefix.address(),
-        protocol: port.protocol,
-        port: port.low,
-        http: None,
-        question: None,
-    })
+    Ok(RequestKey::new(
+        agent.session(),
+        prefix.address(),
+        port.protocol,
+        port.low,
+    ))
 }
 
 /// Whether a hole lets the request's connections through.

@@ -152,14 +152,12 @@ impl State {
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };
-        let key = RequestKey {
-            session: id,
-            destination: target.address.into(),
-            protocol: guard_common::Protocol::TCP,
-            port: target.port,
-            http: None,
-            question: None,
-        };
+        let key = RequestKey::new(
+            id,
+            target.address.into(),
+            guard_common::Protocol::TCP,
+            target.port,
+        );
         let record = Http {
             destination: Destination::Endpoint(key.endpoint(None)).into(),
             outcome: cut(Some(entry.outcome)).into(),
