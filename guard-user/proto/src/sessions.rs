@@ -40,6 +40,23 @@ pub struct Started {
     pub name_sockets: Vec<SocketName>,
 }
 
+impl Started {
+    /// One of which there is nothing else to say: nothing to trust, and no socket to connect.
+    #[must_use]
+    pub const fn new(session: Session, warnings: Vec<String>) -> Self {
+        Self {
+            session,
+            warnings,
+            authority: None,
+            sockets: None,
+            strict: false,
+            covered: false,
+            text: None,
+            name_sockets: Vec::new(),
+        }
+    }
+}
+
 /// One command and all its descendants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {

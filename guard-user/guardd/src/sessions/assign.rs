@@ -347,16 +347,7 @@ impl State {
             "it was the session {} already, under that policy: nothing has changed",
             shown.id
         )];
-        Ok(Started {
-            session: shown,
-            warnings,
-            authority: None,
-            sockets: None,
-            strict: false,
-            covered: false,
-            text: None,
-            name_sockets: Vec::new(),
-        })
+        Ok(Started::new(shown, warnings))
     }
 }
 

@@ -394,16 +394,7 @@ impl State {
             "runs in {}: it asks for no narrower policy",
             session.id
         )];
-        Ok(Started {
-            session,
-            warnings,
-            authority: None,
-            sockets: None,
-            strict: false,
-            covered: false,
-            text: None,
-            name_sockets: Vec::new(),
-        })
+        Ok(Started::new(session, warnings))
     }
 
     fn start(
@@ -491,16 +482,7 @@ impl State {
         self.sessions.keep(id);
         let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
-        Ok(Started {
-            session,
-            warnings,
-            authority: None,
-            sockets: None,
-            strict: false,
-            covered: false,
-            text: None,
-            name_sockets: Vec::new(),
-        })
+        Ok(Started::new(session, warnings))
     }
 
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
