@@ -144,7 +144,7 @@ reason = "staging copy, nobody uses it"
 "#;
 
 /// The methods that reached production.
-fn methods(production: &Production<'_>) -> Vec<String> {
+fn methods(production: &Production) -> Vec<String> {
     let reached = production.reached().unwrap();
     let requests = reached.iter().filter(|one| one.kind == "http");
     let method = |record: &Value| record["method"].as_str().unwrap().to_owned();

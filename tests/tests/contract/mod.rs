@@ -64,7 +64,7 @@ impl Lab {
         Self { network, daemon }
     }
 
-    fn production(&self) -> Production<'_> {
+    fn production(&self) -> Production {
         Production::start(&self.network).unwrap()
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct Scene<'n> {
     pub(crate) daemon: Daemon,
     pub(crate) agent: Shell,
     network: &'n Network,
-    production: &'n Production<'n>,
+    production: &'n Production,
     /// Tries what neither policy allows, all the time.
     _loop: Shell,
 }
@@ -84,7 +84,7 @@ pub(crate) const UNDER_NEW: Reached = Reached {
 
 impl<'n> Scene<'n> {
     /// With a session under the old policy. guardd does not run.
-    pub(crate) fn new(network: &'n Network, production: &'n Production<'n>) -> Self {
+    pub(crate) fn new(network: &'n Network, production: &'n Production) -> Self {
         let mut daemon = Daemon::in_network(network)
             .policy("crash", &old())
             .start()

@@ -31,7 +31,7 @@ reason = "production photo server"
 pub(crate) struct Scene<'n> {
     pub(crate) network: &'n Network,
     pub(crate) daemon: Daemon,
-    pub(crate) production: Production<'n>,
+    pub(crate) production: Production,
     files: TempDir,
 }
 

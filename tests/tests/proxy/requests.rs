@@ -10,7 +10,7 @@ use crate::proxy::{
 };
 
 /// The methods of the requests that production was sent.
-fn served(production: &Production<'_>) -> Vec<String> {
+fn served(production: &Production) -> Vec<String> {
     let seen = production.reached_at(V4, PORT).unwrap();
     let requests = seen.iter().filter(|one| one.kind == "http");
     requests

@@ -38,7 +38,7 @@ impl Scene {
         Self { network, daemon }
     }
 
-    pub(crate) fn production(&self) -> Production<'_> {
+    pub(crate) fn production(&self) -> Production {
         Production::start(&self.network).unwrap()
     }
 

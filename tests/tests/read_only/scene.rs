@@ -37,7 +37,7 @@ action = "deny"
 pub(crate) struct Scene<'n> {
     pub(crate) network: &'n Network,
     pub(crate) daemon: Daemon,
-    pub(crate) production: Production<'n>,
+    pub(crate) production: Production,
 }
 
 /// What a client was answered.

@@ -41,7 +41,7 @@ const PYTHON: &str = "/usr/bin/python3";
 pub(crate) struct Scene<'n> {
     pub(crate) network: &'n Network,
     pub(crate) daemon: Daemon,
-    pub(crate) production: Production<'n>,
+    pub(crate) production: Production,
     relay: PathBuf,
     server: PathBuf,
 }

@@ -144,7 +144,7 @@ impl Lived {
     }
 
     /// What no version allowed has never got through, though it would have without the guard.
-    pub(crate) fn check(self, network: &Network, production: &Production<'_>) {
+    pub(crate) fn check(self, network: &Network, production: &Production) {
         for to in [NEVER, ASKED] {
             assert!(production.reached_at(to, 443).unwrap().is_empty());
             let outside = Attempt::tcp(to, 443).outside(network.dev(), AGENT);

@@ -28,7 +28,7 @@ impl Scene {
         }
     }
 
-    pub(crate) fn production(&self) -> Production<'_> {
+    pub(crate) fn production(&self) -> Production {
         Production::start(&self.network).unwrap()
     }
 
