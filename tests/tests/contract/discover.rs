@@ -130,7 +130,7 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() {
     let refused = run("open");
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(refused.stderr.contains(V4), "{refused:?}");
-    assert_eq!(project.lab.json(&["sessions"]), json!([]));
+    assert_eq!(project.lab.daemon.json(["sessions"]).unwrap(), json!([]));
     project.write();
     assert_eq!(run("shop").code(), Some(0));
     assert_eq!(run("open").code(), Some(125));
@@ -399,7 +399,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     project.lab.daemon.start().unwrap();
     let screen = probe("later");
     assert!(screen.contains("\"ok\":false"), "{screen}");
-    let pending = project.lab.json(&["pending"]);
+    let pending = project.lab.daemon.json(["pending"]).unwrap();
     let request = &pending[0];
     assert_eq!(
         request["rule"],
@@ -411,7 +411,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     assert_eq!(chain.len(), 1, "{pending}");
     assert_eq!(chain[0]["verdict"], "confirm", "{pending}");
     let id = request["id"].as_str().unwrap().to_owned();
-    project.lab.json(&["approve", &id]);
+    project.lab.daemon.json(["approve", &id]).unwrap();
     let screen = probe("third");
     assert!(screen.contains("\"ok\":true"), "{screen}");
     // Another session is none of it.
