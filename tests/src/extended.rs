@@ -30,7 +30,7 @@ impl Extended {
     /// That it has ended, or production.
     pub fn send(
         &mut self,
-        production: &Production<'_>,
+        production: &Production,
         (to, port): (&str, u16),
         headers: usize,
     ) -> Result<(String, usize)> {
@@ -41,7 +41,7 @@ impl Extended {
     }
 }
 
-fn packets(production: &Production<'_>, (to, port): (&str, u16)) -> Result<usize> {
+fn packets(production: &Production, (to, port): (&str, u16)) -> Result<usize> {
     let reached = production.reached_at(to, port)?;
     Ok(reached.iter().filter(|one| one.kind == "packet").count())
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{Daemon, Running, exec, mounts};
@@ -120,6 +120,29 @@ impl<'d> Guard<'d> {
         self.args(["--json"]).run()?.success()?.json()
     }
 
+    /// Runs it, and gives the list that it printed as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As with [`Self::json`].
+    pub fn list(self) -> Result<Vec<Value>> {
+        match self.json()? {
+            Value::Array(list) => Ok(list),
+            other => bail!("no list: {other}"),
+        }
+    }
+
+    /// Runs it where it is to be refused, and gives what it said.
+    ///
+    /// # Errors
+    ///
+    /// That it was not, with all that it said.
+    pub fn refused(&self) -> Result<String> {
+        let output = self.run()?;
+        ensure!(output.code() == Some(2), "{:?}: {output:?}", self.args);
+        Ok(output.stderr)
+    }
+
     /// Starts it. It is killed on drop.
     ///
     /// # Errors
@@ -182,8 +205,12 @@ impl Output {
     ///
     /// That one of them is none.
     pub fn json_lines(&self) -> Result<Vec<Value>> {
-        let parse =
-            |line| serde_json::from_str(line).with_context(|| format!("not JSON: {line:?}"));
-        self.stdout.lines().map(parse).collect()
+        json_lines(&self.stdout)
     }
+}
+
+/// What a text has, a line each.
+pub(crate) fn json_lines(text: &str) -> Result<Vec<Value>> {
+    let parse = |line| serde_json::from_str(line).with_context(|| format!("not JSON: {line:?}"));
+    text.lines().map(parse).collect()
 }

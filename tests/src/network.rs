@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -54,9 +55,12 @@ echo 1 >/proc/sys/net/ipv6/conf/$f/seg6_enabled
 echo 1 >/proc/sys/net/ipv4/conf/$f/accept_source_route
 done";
 
-/// A network that lives as long as this value. Nothing in it reaches the machine's own.
+/// A network that lives as long as this value, and each copy of it. Nothing in it reaches the machine's own.
+#[derive(Clone, Debug)]
+pub struct Network(Arc<Sides>);
+
 #[derive(Debug)]
-pub struct Network {
+struct Sides {
     tag: Tag,
     dev: Side,
     prod: Side,
@@ -79,36 +83,36 @@ impl Network {
         reaper.dir(&tag.dir())?;
         let dev = Side::new(&tag, "dev", &mut reaper)?;
         let prod = Side::new(&tag, "prod", &mut reaper)?;
-        let network = Self {
+        let network = Self(Arc::new(Sides {
             tag,
             dev,
             prod,
             _reaper: reaper,
-        };
-        network.dev.shell(DEV_SYSCTLS)?;
-        network.prod.shell(PROD_SYSCTLS)?;
+        }));
+        network.dev().shell(DEV_SYSCTLS)?;
+        network.prod().shell(PROD_SYSCTLS)?;
         network.link()?;
         Ok(network)
     }
 
     fn link(&self) -> Result<()> {
-        self.dev.ip(&format!(
+        self.dev().ip(&format!(
             "link set lo up
 link add {DEV_DEVICE} type veth peer name dev0 netns {prod}
 addr add {DEV_V4}/30 dev {DEV_DEVICE}
 addr add {DEV_V6}/64 dev {DEV_DEVICE} nodad
 link set {DEV_DEVICE} up",
-            prod = self.prod.name
+            prod = self.prod().name
         ))?;
         // The local table is asked first, and holds the whole range that the link is part of.
-        self.prod.ip(&format!(
+        self.prod().ip(&format!(
             "link set lo up
 addr add {PROD_V4}/30 dev dev0
 addr add {PROD_V6}/64 dev dev0 nodad
 link set dev0 up
 route add {DEV_V4}/32 dev dev0 table local"
         ))?;
-        self.dev.ip(&format!(
+        self.dev().ip(&format!(
             "route add default via {PROD_V4}
 route add default via {PROD_V6}"
         ))?;
@@ -123,7 +127,7 @@ route add default via {PROD_V6}"
     pub fn answer_for(&self, prefixes: &[&str]) -> Result<()> {
         let route = |prefix| format!("route add local {prefix} dev lo\n");
         let lines: String = prefixes.iter().map(route).collect();
-        self.prod.ip(&lines)
+        self.prod().ip(&lines)
     }
 
     /// Connects from an address of production's to the developer's machine, and waits for a byte's echo.
@@ -133,7 +137,7 @@ route add default via {PROD_V6}"
     /// That the namespace cannot be entered. Whether somebody answered is in what this gives.
     pub fn call(&self, from: IpAddr, to: SocketAddr) -> Result<io::Result<()>> {
         let limit = patience(LIMIT);
-        self.prod.enter(|| {
+        self.prod().enter(|| {
             let tried = || {
                 let mut socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
                 socket.set_read_timeout(Some(limit))?;
@@ -153,19 +157,19 @@ route add default via {PROD_V6}"
     /// The developer's machine.
     #[must_use]
     pub fn dev(&self) -> &Side {
-        &self.dev
+        &self.0.dev
     }
 
     /// Production.
     #[must_use]
     pub fn prod(&self) -> &Side {
-        &self.prod
+        &self.0.prod
     }
 
     /// What its names carry.
     #[must_use]
     pub fn tag(&self) -> &Tag {
-        &self.tag
+        &self.0.tag
     }
 }
 

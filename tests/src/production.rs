@@ -13,28 +13,28 @@ use serde_json::Value;
 
 use crate::network::PROD_V4;
 use crate::server::sniff::{MARK, MARK_PORT};
-use crate::{Network, PATIENCE, Side, bins, exec, patience};
+use crate::{Network, PATIENCE, bins, exec, patience};
 
 /// Where it answers unless told otherwise.
 const TCP: &[u16] = &[22, 53, 80, 443, 2283, 5432, 8080];
 const UDP: &[u16] = &[53, 123, 443, 4433];
 
-/// A server at every address of production. It ends with this value.
+/// A server at every address of production. It ends with this value, and its network not before.
 #[derive(Debug)]
-pub struct Production<'n> {
-    dev: &'n Side,
+pub struct Production {
+    network: Network,
     server: Child,
     stdin: Option<ChildStdin>,
     seen: Arc<Seen>,
 }
 
-impl<'n> Production<'n> {
+impl Production {
     /// Starts it at the usual ports, writing down each packet too.
     ///
     /// # Errors
     ///
     /// That it cannot be started.
-    pub fn start(network: &'n Network) -> Result<Self> {
+    pub fn start(network: &Network) -> Result<Self> {
         Self::launch(network, TCP, UDP, true)
     }
 
@@ -44,7 +44,7 @@ impl<'n> Production<'n> {
     /// # Errors
     ///
     /// That it cannot be started.
-    pub fn launch(network: &'n Network, tcp: &[u16], udp: &[u16], sniff: bool) -> Result<Self> {
+    pub fn launch(network: &Network, tcp: &[u16], udp: &[u16], sniff: bool) -> Result<Self> {
         Self::launch_as(network, tcp, udp, sniff, None)
     }
 
@@ -54,7 +54,7 @@ impl<'n> Production<'n> {
     ///
     /// That it cannot be started.
     pub fn launch_as(
-        network: &'n Network,
+        network: &Network,
         tcp: &[u16],
         udp: &[u16],
         sniff: bool,
@@ -76,7 +76,7 @@ impl<'n> Production<'n> {
             .spawn()
             .context("cannot start guard-lab serve")?;
         let production = Self {
-            dev: network.dev(),
+            network: network.clone(),
             stdin: server.stdin.take(),
             seen: Seen::from(server.stdout.take().context("no output")?),
             server,
@@ -117,7 +117,7 @@ impl<'n> Production<'n> {
     /// them, past any guard, and waits for it. A veth keeps the order of each CPU's packets, so one goes
     /// from each.
     fn catch_up(&self) -> Result<()> {
-        let marks = self.dev.enter(|| {
+        let marks = self.network.dev().enter(|| {
             let socket = UdpSocket::bind(("0.0.0.0", 0))?;
             let cpus = sched_getaffinity(None)?;
             let allowed = (0..CpuSet::MAX_CPU).filter(|cpu| cpus.is_set(*cpu));
@@ -141,7 +141,7 @@ impl<'n> Production<'n> {
     }
 }
 
-impl Drop for Production<'_> {
+impl Drop for Production {
     fn drop(&mut self) {
         drop(self.stdin.take());
         if let Err(error) = exec::ended(&mut self.server) {

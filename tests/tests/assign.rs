@@ -6,20 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, OPEN, Production, Running, Shell, Unowned, V4, bins,
-    eventually,
+    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Production, Running, Shell, Tested,
+    Unowned, V4, eventually,
 };
 use serde_json::{Value, json};
-
-const POLICY: &str = r#"
-version = 1
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
-"#;
 
 fn started(network: &Network) -> Daemon {
     configured(network, "")
@@ -27,14 +17,10 @@ fn started(network: &Network) -> Daemon {
 
 fn configured(network: &Network, config: &str) -> Daemon {
     let daemon = Daemon::in_network(network)
-        .policy("asks", POLICY)
+        .policy("asks", CONFIRMS)
         .policy("open", "version = 1\ndefault = \"allow\"\n")
         .config(&format!("resolvers = [\"127.0.0.1:1\"]\n{config}"));
     daemon.start().unwrap()
-}
-
-fn json(daemon: &Daemon, args: &[&str]) -> Value {
-    daemon.root(args).json().unwrap()
 }
 
 /// What guard says beside its status where it refuses.
@@ -60,21 +46,21 @@ fn sleeper(unit: &Unowned) -> Running {
 }
 
 fn sessions(daemon: &Daemon) -> usize {
-    json(daemon, &["sessions"]).as_array().unwrap().len()
+    daemon.list(["sessions"]).unwrap().len()
 }
 
 #[test]
-fn a_cgroup_is_denied_everything_until_root_assigns_it() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_cgroup_is_denied_everything_until_root_assigns_it() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
-    assert!(Attempt::tcp(V4, 443).outside(network.dev(), 0).unwrap().ok);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    assert!(Attempt::tcp(V4, 443).outside(network.dev(), 0)?.ok);
+    let unit = Unowned::named(&daemon, "agent.service")?;
     let _agent = sleeper(&unit);
     assert!(!reaches(&unit, OPEN));
     assert!(!reaches(&unit, V4));
-    let status = json(&daemon, &["status"]);
-    let warning = status["warnings"][0].as_str().unwrap();
+    let status = daemon.json(["status"])?;
+    let warning = status["warnings"][0].text()?;
     assert!(warning.contains("agent.service has no policy"), "{warning}");
 
     let who = ["assign", "--policy", "asks", "--owner", "61234", "agent"];
@@ -82,7 +68,7 @@ fn a_cgroup_is_denied_everything_until_root_assigns_it() {
     assert!(said.contains("only root"), "{said}");
     assert!(!reaches(&unit, OPEN));
 
-    let session = json(&daemon, &who);
+    let session = daemon.json(who)?;
     assert_eq!(session["id"], "s1");
     assert_eq!(session["name"], "agent.service");
     assert_eq!(session["policy"], "asks");
@@ -92,30 +78,31 @@ fn a_cgroup_is_denied_everything_until_root_assigns_it() {
     assert!(reaches(&unit, OPEN));
     assert!(!reaches(&unit, V4));
     // It is root's, with all that root may.
-    let warnings = json(&daemon, &["status"])["warnings"].clone();
-    let warning = warnings[0].as_str().unwrap();
+    let warnings = daemon.json(["status"])?["warnings"].clone();
+    let warning = warnings[0].text()?;
     assert!(
         warning.contains("agent.service has CAP_NET_RAW"),
         "{warning}"
     );
-    assert_eq!(warnings.as_array().unwrap().len(), 1);
+    assert_eq!(warnings.list()?.len(), 1);
 
     // Its owner sees what it asks for, and answers.
     let asked = |daemon: &Daemon| daemon.agent(["pending"]).json().unwrap();
-    eventually("asked", || asked(&daemon)[0]["session"] == "s1").unwrap();
-    daemon.agent(["approve", "r1"]).json().unwrap();
+    eventually("asked", || asked(&daemon)[0]["session"] == "s1")?;
+    daemon.agent(["approve", "r1"]).json()?;
     assert!(reaches(&unit, V4));
+    Ok(())
 }
 
 #[test]
-fn assigning_twice_changes_nothing_and_another_policy_is_refused() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn assigning_twice_changes_nothing_and_another_policy_is_refused() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
-    json(&daemon, &["assign", "--policy", "asks", "agent.service"]);
+    let unit = Unowned::named(&daemon, "agent.service")?;
+    daemon.json(["assign", "--policy", "asks", "agent.service"])?;
     let again = daemon.ask(["assign", "--policy", "asks", unit.path().to_str().unwrap()]);
-    let again = again.unwrap().success().unwrap();
+    let again = again?.success()?;
     assert!(again.stderr.contains("s1 already"), "{again:?}");
     let other = ["assign", "--policy", "open", "agent.service"];
     let said = refused(&daemon, 0, &other);
@@ -136,58 +123,58 @@ fn assigning_twice_changes_nothing_and_another_policy_is_refused() {
     }
     let said = refused(&daemon, 0, &["assign", "--policy", "asks"]);
     assert!(said.contains("which unit"), "{said}");
+    Ok(())
 }
 
 #[test]
-fn what_only_looks_like_a_unit_is_not_taken_for_it() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn what_only_looks_like_a_unit_is_not_taken_for_it() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
     // systemd puts a _ before some names, so both might be agent.service.
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
-    let other = Unowned::named(&daemon, "_agent.service").unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
+    let other = Unowned::named(&daemon, "_agent.service")?;
     for asked in ["agent.service", "agent"] {
         let said = refused(&daemon, 0, &["assign", "--policy", "open", asked]);
         assert!(said.contains("which cgroup is meant"), "{said}");
     }
     let path = unit.path().to_str().unwrap();
-    let session = json(&daemon, &["assign", "--policy", "open", path]);
+    let session = daemon.json(["assign", "--policy", "open", path])?;
     assert_eq!(session["cgroup"], path);
     assert!(reaches(&unit, OPEN) && !reaches(&other, OPEN));
-    daemon.ask(["stop", "agent.service"]).unwrap();
+    daemon.ask(["stop", "agent.service"])?;
 
     // Nor is a session that a user calls like one.
     drop((unit, other));
-    eventually("ended", || sessions(&daemon) == 0).unwrap();
+    eventually("ended", || sessions(&daemon) == 0)?;
     let run = ["run", "--policy", "open", "--name", "agent.service", "--"];
     let sleeps = ["sh", "-c", "echo here; exec sleep 1000"];
-    let mut played = daemon.agent(run.iter().chain(&sleeps)).spawn().unwrap();
+    let mut played = daemon.agent(run.iter().chain(&sleeps)).spawn()?;
     let patience = guard_lab::PATIENCE;
-    played.line_with("here", patience).unwrap();
+    played.line_with("here", patience)?;
     let said = refused(&daemon, 0, &["stop", "agent.service"]);
     assert!(said.contains("no session agent.service"), "{said}");
     assert!(!played.has_ended());
-    daemon.ask(["stop", "s2"]).unwrap().success().unwrap();
+    daemon.ask(["stop", "s2"])?.success()?;
+    Ok(())
 }
 
 #[test]
-fn a_cgroup_that_goes_meanwhile_is_not_assigned_nor_the_one_in_its_place() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_cgroup_that_goes_meanwhile_is_not_assigned_nor_the_one_in_its_place() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     // A name server that never answers: putting such a policy in place takes seconds.
     let silent = network
         .dev()
-        .enter(|| Ok(std::net::UdpSocket::bind("127.0.0.1:0")?))
-        .unwrap();
-    let resolver = silent.local_addr().unwrap();
+        .enter(|| Ok(std::net::UdpSocket::bind("127.0.0.1:0")?))?;
+    let resolver = silent.local_addr()?;
     let named = "version = 1\ndefault = \"allow\"\n[[rule]]\nname = \"db\"\nto = [\"db.example.com\"]\n\
                  action = \"deny\"\n";
     let daemon = Daemon::in_network(&network)
         .policy("named", named)
         .config(&format!("resolvers = [\"{resolver}\"]\n"))
-        .start()
-        .unwrap();
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+        .start()?;
+    let unit = Unowned::named(&daemon, "agent.service")?;
     let assign = ["assign", "--policy", "named", "agent.service"];
     let asked = std::thread::scope(|scope| {
         let asked = scope.spawn(|| daemon.ask(assign).unwrap());
@@ -204,11 +191,12 @@ fn a_cgroup_that_goes_meanwhile_is_not_assigned_nor_the_one_in_its_place() {
     assert_eq!(asked.code(), Some(2), "{asked:?}");
     assert!(asked.stderr.contains("has ended"), "{asked:?}");
     assert_eq!(sessions(&daemon), 0);
+    Ok(())
 }
 
 #[test]
-fn many_that_come_at_once_are_all_assigned_and_the_status_stays_short() {
-    let network = Network::new().unwrap();
+fn many_that_come_at_once_are_all_assigned_and_the_status_stays_short() -> Tested {
+    let network = Network::new()?;
     let rules = "[[assign]]\nunit = \"ci-*.scope\"\npolicy = \"asks\"\n\
                  [[assign]]\nunit = \"bad-*.scope\"\npolicy = \"nope\"\n";
     let daemon = configured(&network, rules);
@@ -219,32 +207,34 @@ fn many_that_come_at_once_are_all_assigned_and_the_status_stays_short() {
     let bad: Vec<_> = (0..20).map(|number| named("bad", number)).collect();
     let _sleepers: Vec<_> = bad.iter().map(sleeper).collect();
     let _good: Vec<_> = (0..300).map(|number| named("ci", number)).collect();
-    eventually("assigned", || sessions(&daemon) == 300).unwrap();
-    let status = json(&daemon, &["status"]);
-    let warnings = status["warnings"].as_array().unwrap();
+    eventually("assigned", || sessions(&daemon) == 300)?;
+    let status = daemon.json(["status"])?;
+    let warnings = status["warnings"].list()?;
     assert_eq!(warnings.len(), 17, "{status}");
-    let last = warnings[16].as_str().unwrap();
+    let last = warnings[16].text()?;
     assert_eq!(last, "4 more cgroups in the slice have no policy");
-    assert!(warnings[0].as_str().unwrap().contains("no policy \"nope\""));
+    assert!(warnings[0].text()?.contains("no policy \"nope\""));
+    Ok(())
 }
 
 #[test]
-fn cgroups_that_guardd_makes_are_not_assigned() {
-    let network = Network::new().unwrap();
+fn cgroups_that_guardd_makes_are_not_assigned() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
-    let unit = Unowned::named(&daemon, "s77").unwrap();
+    let unit = Unowned::named(&daemon, "s77")?;
     let said = refused(&daemon, 0, &["assign", "--policy", "asks", "s77"]);
     assert!(said.contains("no unit s77"), "{said}");
     drop(unit);
-    let nested = Unowned::named(&daemon, "guard-ci.slice").unwrap();
+    let nested = Unowned::named(&daemon, "guard-ci.slice")?;
     let below = nested.path().join("runner.service");
-    fs::create_dir(&below).unwrap();
+    fs::create_dir(&below)?;
     let path = below.to_str().unwrap().to_owned();
     let said = refused(&daemon, 0, &["assign", "--policy", "asks", &path]);
     assert!(said.contains("right below"), "{said}");
     // The slice as a whole is one session.
-    json(&daemon, &["assign", "--policy", "asks", "guard-ci.slice"]);
-    fs::remove_dir(&below).unwrap();
+    daemon.json(["assign", "--policy", "asks", "guard-ci.slice"])?;
+    fs::remove_dir(&below)?;
+    Ok(())
 }
 
 /// Says something to guardd from inside a cgroup, without guard: nothing of the client's is in the way.
@@ -259,12 +249,12 @@ fn raw(daemon: &Daemon, unit: &Unowned, call: &Value) -> Value {
 }
 
 #[test]
-fn nothing_inside_assigns_itself() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn nothing_inside_assigns_itself() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
+    let guard = daemon.program("guard")?;
     for unit_named in [&[][..], &["agent.service"], &["other.service"]] {
         let mut inside = unit.command();
         inside
@@ -272,7 +262,7 @@ fn nothing_inside_assigns_itself() {
             .args(["assign", "--policy", "open"])
             .args(unit_named)
             .env("GUARD_SOCKET", daemon.socket());
-        let output = guard_lab::exec::output(&mut inside).unwrap();
+        let output = guard_lab::exec::output(&mut inside)?;
         assert_eq!(output.status.code(), Some(2), "{output:?}");
     }
     let policy = json!({ "name": "open" });
@@ -284,14 +274,14 @@ fn nothing_inside_assigns_itself() {
     ] {
         let call = json!({ "method": "org.guardd.Control.Assign", "parameters": parameters });
         let answer = raw(&daemon, &unit, &call);
-        let error = answer["error"].as_str().unwrap();
+        let error = answer["error"].text()?;
         assert!(error.starts_with("org.guardd.Control."), "{answer}");
     }
     assert!(!reaches(&unit, OPEN));
     assert_eq!(sessions(&daemon), 0);
 
     // In a session of its own it cannot have another policy either.
-    json(&daemon, &["assign", "--policy", "asks", "agent.service"]);
+    daemon.json(["assign", "--policy", "asks", "agent.service"])?;
     let call = json!({ "method": "org.guardd.Control.Assign", "parameters": { "policy": policy } });
     let answer = raw(&daemon, &unit, &call);
     assert_eq!(answer["error"], "org.guardd.Control.Refused", "{answer}");
@@ -305,7 +295,7 @@ fn nothing_inside_assigns_itself() {
         &unit,
         &call(json!({ "policy": asks, "owner": 61234 })),
     );
-    let warning = answer["parameters"]["warnings"][0].as_str().unwrap();
+    let warning = answer["parameters"]["warnings"][0].text()?;
     assert!(warning.contains("nothing has changed"), "{answer}");
     assert_eq!(answer["parameters"]["session"]["uid"], 0);
     for unit_named in ["agent.service", "other.service"] {
@@ -314,92 +304,94 @@ fn nothing_inside_assigns_itself() {
         assert_eq!(answer["error"], "org.guardd.Control.Invalid", "{answer}");
     }
     // In a session of guard run, and as another user, it has no meaning at all.
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
     let status = shell.status_of(&format!("{} assign --policy asks", guard.display()));
-    assert_eq!(status.unwrap(), 2);
+    assert_eq!(status?, 2);
     // From outside the same words succeed, for the one that has none yet.
-    let other = Unowned::named(&daemon, "other.service").unwrap();
+    let other = Unowned::named(&daemon, "other.service")?;
     let call = json!({
         "method": "org.guardd.Control.Assign",
         "parameters": { "policy": policy, "unit": "other.service" },
     });
-    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let mut stream = UnixStream::connect(daemon.socket())?;
     let patience = guard_lab::patience(guard_lab::PATIENCE);
-    stream.set_read_timeout(Some(patience)).unwrap();
-    stream.write_all(format!("{call}\0").as_bytes()).unwrap();
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(format!("{call}\0").as_bytes())?;
     let mut answer = Vec::new();
-    BufReader::new(stream).read_until(0, &mut answer).unwrap();
+    BufReader::new(stream).read_until(0, &mut answer)?;
     assert!(String::from_utf8_lossy(&answer).contains("other.service"));
     assert!(reaches(&other, V4));
+    Ok(())
 }
 
 #[test]
-fn a_units_session_lasts_as_long_as_its_cgroup_whoever_runs() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_units_session_lasts_as_long_as_its_cgroup_whoever_runs() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
     let owner = ["assign", "--policy", "asks", "--owner", "61234", "agent"];
-    json(&daemon, &owner);
-    let before = json(&daemon, &["sessions"]);
+    daemon.json(owner)?;
+    let before = daemon.json(["sessions"])?;
     for end in [Daemon::kill, Daemon::stop] {
-        end(&mut daemon).unwrap();
+        end(&mut daemon)?;
         assert!(reaches(&unit, OPEN));
         assert!(!reaches(&unit, V4));
-        daemon.start().unwrap();
-        assert_eq!(json(&daemon, &["sessions"]), before);
+        daemon.start()?;
+        assert_eq!(daemon.json(["sessions"])?, before);
     }
     // What the kernel has no room for is lost: it is listed all the same, and for what it is.
-    daemon.kill().unwrap();
+    daemon.kill()?;
     let file = daemon.state_dir().join("sessions/s1.json");
-    fs::remove_file(file).unwrap();
-    daemon.start().unwrap();
-    let after = json(&daemon, &["sessions"]);
+    fs::remove_file(file)?;
+    daemon.start()?;
+    let after = daemon.json(["sessions"])?;
     assert_eq!(after[0]["name"], "agent.service");
     assert_eq!(after[0]["uid"], 0);
     assert!(reaches(&unit, OPEN));
 
     let mut agent = sleeper(&unit);
-    daemon.ask(["stop", "s1"]).unwrap().success().unwrap();
-    assert!(!agent.wait().unwrap().success());
+    daemon.ask(["stop", "s1"])?.success()?;
+    assert!(!agent.wait()?.success());
     assert!(unit.path().is_dir(), "it is not ours to remove");
     assert_eq!(sessions(&daemon), 1);
 
     // A new cgroup of the same name is another one.
     let path = unit.path().to_owned();
     drop(unit);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
     assert_eq!(unit.path(), path);
     assert!(!reaches(&unit, OPEN));
-    eventually("ended", || sessions(&daemon) == 0).unwrap();
-    let session = json(&daemon, &["assign", "--policy", "asks", "agent"]);
+    eventually("ended", || sessions(&daemon) == 0)?;
+    let session = daemon.json(["assign", "--policy", "asks", "agent"])?;
     assert_eq!(session["id"], "s2");
     assert!(reaches(&unit, OPEN));
-    daemon.kill().unwrap();
+    daemon.kill()?;
     drop(unit);
-    daemon.start().unwrap();
+    daemon.start()?;
     assert_eq!(sessions(&daemon), 0);
+    Ok(())
 }
 
 #[test]
-fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
-    json(&daemon, &["assign", "--policy", "open", "agent"]);
+    let unit = Unowned::named(&daemon, "agent.service")?;
+    daemon.json(["assign", "--policy", "open", "agent"])?;
     let call = json!({ "method": "org.guardd.Control.Enter", "parameters": { "session": "s1" } });
-    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let mut stream = UnixStream::connect(daemon.socket())?;
     let patience = guard_lab::patience(guard_lab::PATIENCE);
-    stream.set_read_timeout(Some(patience)).unwrap();
-    stream.write_all(format!("{call}\0").as_bytes()).unwrap();
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(format!("{call}\0").as_bytes())?;
     let mut answer = Vec::new();
-    BufReader::new(stream).read_until(0, &mut answer).unwrap();
+    BufReader::new(stream).read_until(0, &mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(answer.contains("session of a unit"), "{answer}");
 
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let guard = daemon.program("guard")?;
+    let probe = daemon.program("guard-lab")?;
     let run = |policy: &str, command: &[&str]| {
         let mut inside = unit.command();
         inside
@@ -420,27 +412,28 @@ fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() {
     let mut words = vec![probe.to_str().unwrap()];
     words.extend(attempt.iter().map(String::as_str));
     for (policy, reaches) in [("open", true), ("asks", false)] {
-        let output = run(policy, &words).output().unwrap();
+        let output = run(policy, &words).output()?;
         assert_eq!(output.status.success(), reaches, "{policy}: {output:?}");
     }
     let script = "echo here; exec sleep 1000";
-    let mut inner = Running::start(&mut run("asks", &["sh", "-c", script])).unwrap();
-    inner.line_with("here", guard_lab::PATIENCE).unwrap();
-    fs::write(unit.path().join("cgroup.kill"), "1").unwrap();
-    inner.wait().unwrap();
+    let mut inner = Running::start(&mut run("asks", &["sh", "-c", script]))?;
+    inner.line_with("here", guard_lab::PATIENCE)?;
+    fs::write(unit.path().join("cgroup.kill"), "1")?;
+    inner.wait()?;
     drop(unit);
-    eventually("ended", || sessions(&daemon) == 0).unwrap();
+    eventually("ended", || sessions(&daemon) == 0)?;
+    Ok(())
 }
 
 #[test]
-fn what_a_unit_started_ends_with_it_also_where_no_guardd_sees_that() {
-    let network = Network::new().unwrap();
+fn what_a_unit_started_ends_with_it_also_where_no_guardd_sees_that() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
     let _agent = sleeper(&unit);
     let assign = ["assign", "--policy", "open", "--owner", "61234", "agent"];
-    json(&daemon, &assign);
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    daemon.json(assign)?;
+    let guard = daemon.program("guard")?;
     // Left by a command that has ended: nobody stands in for it.
     let left = "setsid sleep 1000 </dev/null >/dev/null 2>&1 &";
     let user = "setpriv --reuid=61234 --regid=61234 --clear-groups --";
@@ -448,19 +441,20 @@ fn what_a_unit_started_ends_with_it_also_where_no_guardd_sees_that() {
     inside.args(user.split(' ')).arg(&guard);
     inside.args(["run", "--policy", "asks", "--", "sh", "-c", left]);
     let status = inside.env("GUARD_SOCKET", daemon.socket()).status();
-    assert!(status.unwrap().success());
+    assert!(status?.success());
     assert_eq!(sessions(&daemon), 2);
-    daemon.kill().unwrap();
-    fs::write(unit.path().join("cgroup.kill"), "1").unwrap();
-    eventually("removed", || fs::remove_dir(unit.path()).is_ok()).unwrap();
-    daemon.start().unwrap();
-    eventually("ended", || sessions(&daemon) == 0).unwrap();
+    daemon.kill()?;
+    fs::write(unit.path().join("cgroup.kill"), "1")?;
+    eventually("removed", || fs::remove_dir(unit.path()).is_ok())?;
+    daemon.start()?;
+    eventually("ended", || sessions(&daemon) == 0)?;
+    Ok(())
 }
 
 #[test]
-fn settings_assign_what_comes_up_and_what_came_meanwhile() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn settings_assign_what_comes_up_and_what_came_meanwhile() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let rules = r#"
         [[assign]]
         unit = "docker-*.scope"
@@ -476,42 +470,42 @@ fn settings_assign_what_comes_up_and_what_came_meanwhile() {
         policy = "open"
     "#;
     let mut daemon = configured(&network, rules);
-    let docker = Unowned::named(&daemon, "docker-4f.scope").unwrap();
-    eventually("assigned", || sessions(&daemon) == 1).unwrap();
-    let session = &json(&daemon, &["sessions"])[0];
+    let docker = Unowned::named(&daemon, "docker-4f.scope")?;
+    eventually("assigned", || sessions(&daemon) == 1)?;
+    let session = &daemon.json(["sessions"])?[0];
     assert_eq!(
         (&session["policy"], &session["uid"]),
         (&json!("asks"), &json!(AGENT))
     );
     assert!(reaches(&docker, OPEN));
     assert!(!reaches(&docker, V4));
-    let none = Unowned::named(&daemon, "agent.service").unwrap();
+    let none = Unowned::named(&daemon, "agent.service")?;
     assert!(!reaches(&none, OPEN));
 
     // One whose policy is not there is denied everything, and that is said.
-    let later = Unowned::named(&daemon, "later-1.service").unwrap();
+    let later = Unowned::named(&daemon, "later-1.service")?;
     let _sleeper = sleeper(&later);
     let warned = |daemon: &Daemon| {
-        let status = json(daemon, &["status"]);
+        let status = daemon.json(["status"]).unwrap();
         status["warnings"]
             .to_string()
             .contains("no policy \\\"later\\\"")
     };
-    eventually("said", || warned(&daemon)).unwrap();
-    daemon.wait_for_log("later-1.service").unwrap();
+    eventually("said", || warned(&daemon))?;
+    daemon.wait_for_log("later-1.service")?;
     assert!(!reaches(&later, OPEN));
-    daemon.write_policy("later", POLICY).unwrap();
-    eventually("assigned", || sessions(&daemon) == 2).unwrap();
+    daemon.write_policy("later", CONFIRMS)?;
+    eventually("assigned", || sessions(&daemon) == 2)?;
     assert!(reaches(&later, OPEN));
     assert!(!warned(&daemon));
 
     // What comes while no guardd runs waits for one.
-    daemon.kill().unwrap();
-    let other = Unowned::named(&daemon, "libpod-1.scope").unwrap();
+    daemon.kill()?;
+    let other = Unowned::named(&daemon, "libpod-1.scope")?;
     assert!(!reaches(&other, OPEN));
     assert!(reaches(&docker, OPEN));
-    daemon.start().unwrap();
-    eventually("assigned", || sessions(&daemon) == 3).unwrap();
+    daemon.start()?;
+    eventually("assigned", || sessions(&daemon) == 3)?;
     assert!(reaches(&other, V4));
     let said = refused(
         &daemon,
@@ -519,55 +513,55 @@ fn settings_assign_what_comes_up_and_what_came_meanwhile() {
         &["assign", "--policy", "asks", "libpod-1.scope"],
     );
     assert!(said.contains("[[assign]]"), "{said}");
+    Ok(())
 }
 
 #[test]
-fn what_was_allowed_by_default_is_judged_again_once_assigned() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn what_was_allowed_by_default_is_judged_again_once_assigned() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let daemon = configured(&network, "default_policy = \"open\"\n");
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
     const SEND: &str = "import socket,sys\n\
                         s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.connect(('192.0.2.10',443))\n\
                         print('ready',flush=True)\n\
                         for line in sys.stdin:\n  \
                           try: s.send(line.encode()); print('sent',flush=True)\n  \
                           except OSError as e: print(e.errno,flush=True)\n";
-    let mut sender = Running::start(unit.command().args(["python3", "-uc", SEND])).unwrap();
+    let mut sender = Running::start(unit.command().args(["python3", "-uc", SEND]))?;
     let patience = guard_lab::PATIENCE;
-    sender.line_with("ready", patience).unwrap();
-    sender.write("one\n").unwrap();
-    assert_eq!(sender.line(patience).unwrap(), "sent");
+    sender.line_with("ready", patience)?;
+    sender.write("one\n")?;
+    assert_eq!(sender.line(patience)?, "sent");
     let arrived = || production.reached_at(V4, 443).unwrap().len();
-    eventually("arrived", || arrived() > 0).unwrap();
+    eventually("arrived", || arrived() > 0)?;
     let before = arrived();
-    json(&daemon, &["assign", "--policy", "asks", "agent"]);
-    sender.write("two\n").unwrap();
-    assert_eq!(sender.line(patience).unwrap(), "1", "EPERM");
+    daemon.json(["assign", "--policy", "asks", "agent"])?;
+    sender.write("two\n")?;
+    assert_eq!(sender.line(patience)?, "1", "EPERM");
     assert_eq!(arrived(), before);
+    Ok(())
 }
 
 #[test]
-fn teardown_takes_nothing_away_that_guardd_did_not_make() {
-    let network = Network::new().unwrap();
+fn teardown_takes_nothing_away_that_guardd_did_not_make() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
     let below = unit.path().join("below");
-    fs::create_dir(&below).unwrap();
+    fs::create_dir(&below)?;
     let mut agent = sleeper(&unit);
-    json(&daemon, &["assign", "--policy", "asks", "agent"]);
-    daemon.stop().unwrap();
-    let refused = guard_lab::exec::output(daemon.guardd().unwrap().arg("teardown")).unwrap();
+    daemon.json(["assign", "--policy", "asks", "agent"])?;
+    daemon.stop()?;
+    let refused = guard_lab::exec::output(daemon.guardd()?.arg("teardown"))?;
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    daemon.teardown().unwrap();
-    assert!(!agent.wait().unwrap().success());
+    daemon.teardown()?;
+    assert!(!agent.wait()?.success());
     assert!(below.is_dir() && daemon.cgroup_root().is_dir());
     assert!(!daemon.pin_dir().exists());
-    let left: Vec<_> = fs::read_dir(daemon.cgroup_root())
-        .unwrap()
-        .flatten()
-        .collect();
+    let left: Vec<_> = fs::read_dir(daemon.cgroup_root())?.flatten().collect();
     let dirs = left.iter().filter(|entry| Path::is_dir(&entry.path()));
     assert_eq!(dirs.count(), 1);
-    fs::remove_dir(&below).unwrap();
+    fs::remove_dir(&below)?;
+    Ok(())
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, V4, bins, eventually, lives,
+    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Running, Shell, Tested, V4,
+    eventually, lives,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -14,24 +15,13 @@ use socket2::{Domain, Socket, Type};
 
 const SINK: &str = "198.51.100.9";
 
-const POLICY: &str = r#"
-version = 1
-name = "asks"
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
-"#;
-
 fn started(network: &Network) -> Daemon {
-    let daemon = Daemon::in_network(network).policy("asks", POLICY);
+    let daemon = Daemon::in_network(network).policy("asks", CONFIRMS);
     daemon.start().unwrap()
 }
 
 fn sessions(daemon: &Daemon) -> usize {
-    let sessions = daemon.root(["sessions"]).json().unwrap();
+    let sessions = daemon.json(["sessions"]).unwrap();
     sessions.as_array().unwrap().len()
 }
 
@@ -43,20 +33,20 @@ fn end_of(daemon: &Daemon, session: &str) -> Option<Value> {
 }
 
 /// Starts a process that has nothing to do with its parent any more, and gives its id.
-fn daemonize(shell: &mut Shell) -> u32 {
+fn daemonize(shell: &mut Shell) -> Tested<u32> {
     let quiet = "</dev/null >/dev/null 2>&1";
     let script = format!("setsid sh -c 'sleep 1000 {quiet} & echo pid $!'");
-    shell.tell(&script).unwrap();
-    let line = shell.line_with("pid ").unwrap();
-    line.trim_start_matches("pid ").trim().parse().unwrap()
+    shell.tell(&script)?;
+    let line = shell.line_with("pid ")?;
+    Ok(line.trim_start_matches("pid ").trim().parse()?)
 }
 
 #[test]
-fn what_a_process_had_sent_when_it_ended_arrives() {
+fn what_a_process_had_sent_when_it_ended_arrives() -> Tested {
     const BYTES: usize = 300_000;
     // What any sender's buffer takes, and this receiver's does not.
     const LEFT: usize = 16 << 10;
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let daemon = started(&network);
     let sink = network.prod().enter(|| {
         let sink = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -66,7 +56,7 @@ fn what_a_process_had_sent_when_it_ended_arrives() {
         sink.listen(1)?;
         Ok(sink)
     });
-    let sink = sink.unwrap();
+    let sink = sink?;
     let (go_on, told) = std::sync::mpsc::channel::<()>();
     let reader = thread::spawn(move || {
         let (mut stream, _) = sink.accept().unwrap();
@@ -85,69 +75,71 @@ fn what_a_process_had_sent_when_it_ended_arrives() {
         }
     });
     let report = Attempt::new("pour", SINK, 9000).other(&BYTES.to_string());
-    let report = report.under(&daemon, "asks").unwrap();
+    let report = report.under(&daemon, "asks")?;
     assert!(report.ok, "{report:?}");
-    eventually("ended", || sessions(&daemon) == 0).unwrap();
+    eventually("ended", || sessions(&daemon) == 0)?;
     assert!(!reader.is_finished(), "nothing was left to arrive");
     drop(go_on);
     assert_eq!(reader.join().unwrap().unwrap(), BYTES);
+    Ok(())
 }
 
 #[test]
-fn an_end_is_written_down_with_what_was_refused() {
-    let network = Network::new().unwrap();
+fn an_end_is_written_down_with_what_was_refused() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    shell
-        .attempt(&Attempt::new("loop", V4, 443).other("7"))
-        .unwrap();
-    shell.tell("exit 5").unwrap();
-    assert_eq!(shell.wait().unwrap(), 5);
-    eventually("written down", || end_of(&daemon, "s1").is_some()).unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    shell.attempt(&Attempt::new("loop", V4, 443).other("7"))?;
+    shell.tell("exit 5")?;
+    assert_eq!(shell.wait()?, 5);
+    eventually("written down", || end_of(&daemon, "s1").is_some())?;
     let end = end_of(&daemon, "s1").unwrap();
     assert_eq!(end["denied"], 7, "{end}");
     assert!(end["seconds"].is_number(), "{end}");
     assert!(!daemon.cgroup_root().join("s1").exists());
+    Ok(())
 }
 
 #[test]
-fn a_session_lasts_as_long_as_its_last_process() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_session_lasts_as_long_as_its_last_process() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    let pid = daemonize(&mut shell);
-    shell.tell("exit").unwrap();
-    shell.wait().unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    let pid = daemonize(&mut shell)?;
+    shell.tell("exit")?;
+    shell.wait()?;
     thread::sleep(Duration::from_millis(300));
     assert!(lives(pid));
     assert_eq!(sessions(&daemon), 1);
     assert!(end_of(&daemon, "s1").is_none());
-    daemon.ask(["stop", "s1"]).unwrap().success().unwrap();
+    daemon.ask(["stop", "s1"])?.success()?;
     assert!(!lives(pid));
     assert_eq!(sessions(&daemon), 0);
     assert!(end_of(&daemon, "s1").is_some());
+    Ok(())
 }
 
 #[test]
-fn stopping_ends_every_descendant() {
-    let network = Network::new().unwrap();
+fn stopping_ends_every_descendant() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    let pid = daemonize(&mut shell);
+    let mut shell = Shell::start(&daemon, "asks")?;
+    let pid = daemonize(&mut shell)?;
     assert!(lives(pid));
     let inside =
         shell.status_of("mkdir /sys/fs/cgroup/unified/x 2>/dev/null; trap '' TERM INT HUP");
-    assert_eq!(inside.unwrap(), 0);
-    daemon.ask(["stop", "s1"]).unwrap().success().unwrap();
-    assert_eq!(shell.wait().unwrap(), 128 + Signal::KILL.as_raw());
+    assert_eq!(inside?, 0);
+    daemon.ask(["stop", "s1"])?.success()?;
+    assert_eq!(shell.wait()?, 128 + Signal::KILL.as_raw());
     assert!(!lives(pid));
     assert!(!daemon.cgroup_root().join("s1").exists());
+    Ok(())
 }
 
 #[test]
-fn a_launcher_that_is_killed_takes_its_session_with_it() {
-    let network = Network::new().unwrap();
+fn a_launcher_that_is_killed_takes_its_session_with_it() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
     let start = |daemon: &Daemon| {
         let script = "sleep 1000 & echo pid $!; exec sleep 1000";
@@ -160,35 +152,36 @@ fn a_launcher_that_is_killed_takes_its_session_with_it() {
     let (mut launcher, left) = start(&daemon);
     thread::sleep(Duration::from_millis(300));
     assert!(lives(left));
-    launcher.signal(Signal::KILL).unwrap();
-    launcher.wait().unwrap();
-    eventually("ended", || sessions(&daemon) == 0 && !lives(left)).unwrap();
-    daemon.wait_for_log("its launcher was killed").unwrap();
+    launcher.signal(Signal::KILL)?;
+    launcher.wait()?;
+    eventually("ended", || sessions(&daemon) == 0 && !lives(left))?;
+    daemon.wait_for_log("its launcher was killed")?;
 
     // One that is adopted, too; and one whose launcher was killed while no guardd ran.
     let (mut seen, seen_left) = start(&daemon);
     let (mut unseen, unseen_left) = start(&daemon);
     let (_alive, alive_left) = start(&daemon);
-    daemon.kill().unwrap();
-    unseen.signal(Signal::KILL).unwrap();
-    unseen.wait().unwrap();
+    daemon.kill()?;
+    unseen.signal(Signal::KILL)?;
+    unseen.wait()?;
     thread::sleep(Duration::from_millis(300));
     assert!(lives(unseen_left));
-    daemon.start().unwrap();
-    eventually("ended", || !lives(unseen_left)).unwrap();
+    daemon.start()?;
+    eventually("ended", || !lives(unseen_left))?;
     assert!(lives(seen_left));
-    seen.signal(Signal::KILL).unwrap();
-    eventually("ended", || !lives(seen_left)).unwrap();
+    seen.signal(Signal::KILL)?;
+    eventually("ended", || !lives(seen_left))?;
     assert!(lives(alive_left));
     assert_eq!(sessions(&daemon), 1);
+    Ok(())
 }
 
 /// There a monitor stands between the two: it is the command's parent, and ends with the launcher.
 #[test]
-fn a_launcher_that_is_killed_at_a_terminal_takes_its_session_with_it() {
-    let network = Network::new().unwrap();
+fn a_launcher_that_is_killed_at_a_terminal_takes_its_session_with_it() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = daemon.program("guard")?;
     let run = format!(
         "exec {} run --policy asks -- sh -c 'trap \"\" HUP; tty; sleep 1000 & echo pid $!; exec sleep 1000'",
         guard.display()
@@ -203,19 +196,20 @@ fn a_launcher_that_is_killed_at_a_terminal_takes_its_session_with_it() {
         "/dev/null",
     ]);
     script.env("GUARD_SOCKET", daemon.socket());
-    let mut terminal = Running::start(&mut script).unwrap();
-    terminal.line_with("/dev/pts/", PATIENCE).unwrap();
-    let line = terminal.line_with("pid ", PATIENCE).unwrap();
-    let left = line.trim_start_matches("pid ").parse::<u32>().unwrap();
+    let mut terminal = Running::start(&mut script)?;
+    terminal.line_with("/dev/pts/", PATIENCE)?;
+    let line = terminal.line_with("pid ", PATIENCE)?;
+    let left = line.trim_start_matches("pid ").parse::<u32>()?;
     thread::sleep(Duration::from_millis(300));
     assert!(lives(left));
     let [command, monitor, launcher] = lineage(left);
     assert!([command, monitor, launcher].into_iter().all(lives));
-    kill_process(Pid::from_raw(launcher.cast_signed()).unwrap(), Signal::KILL).unwrap();
-    assert_eq!(terminal.wait().unwrap().code(), Some(128 + 9));
-    eventually("ended", || sessions(&daemon) == 0 && !lives(left)).unwrap();
-    daemon.wait_for_log("its launcher was killed").unwrap();
-    eventually("ended", || !lives(monitor) && !lives(command)).unwrap();
+    kill_process(Pid::from_raw(launcher.cast_signed()).unwrap(), Signal::KILL)?;
+    assert_eq!(terminal.wait()?.code(), Some(128 + 9));
+    eventually("ended", || sessions(&daemon) == 0 && !lives(left))?;
+    daemon.wait_for_log("its launcher was killed")?;
+    eventually("ended", || !lives(monitor) && !lives(command))?;
+    Ok(())
 }
 
 /// Parent, grandparent, and so on.
@@ -228,12 +222,12 @@ fn lineage(pid: u32) -> [u32; 3] {
 }
 
 #[test]
-fn a_name_that_what_is_inside_gives_takes_none_away() {
-    let network = Network::new().unwrap();
+fn a_name_that_what_is_inside_gives_takes_none_away() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let shut = "version = 1\nname = \"shut\"\ndefault = \"deny\"\n";
-    daemon.write_policy("shut", shut).unwrap();
-    let guard = guard_lab::bins::for_everybody("guard", daemon.tag()).unwrap();
+    daemon.write_policy("shut", shut)?;
+    let guard = daemon.program("guard")?;
     let script = format!(
         "GUARD_SOCKET={} {} run --policy shut --name work -- sh -c 'echo inside; exec sleep 1000' & sleep 1000",
         daemon.socket().display(),
@@ -242,17 +236,13 @@ fn a_name_that_what_is_inside_gives_takes_none_away() {
     let run = [
         "run", "--policy", "asks", "--name", "work", "--", "sh", "-c", &script,
     ];
-    let mut outer = daemon.agent(run).spawn().unwrap();
-    outer.line_with("inside", guard_lab::PATIENCE).unwrap();
+    let mut outer = daemon.agent(run).spawn()?;
+    outer.line_with("inside", guard_lab::PATIENCE)?;
     assert_eq!(sessions(&daemon), 2);
-    daemon
-        .agent(["stop", "work"])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    eventually("ended", || sessions(&daemon) < 2).unwrap();
+    daemon.agent(["stop", "work"]).run()?.success()?;
+    eventually("ended", || sessions(&daemon) < 2)?;
     // The name of what goes on inside, where there is no other.
-    let left = daemon.agent(["sessions"]).json().unwrap();
-    assert!(left.as_array().unwrap().iter().all(|one| one["id"] == "s2"));
+    let left = daemon.agent(["sessions"]).json()?;
+    assert!(left.list()?.iter().all(|one| one["id"] == "s2"));
+    Ok(())
 }

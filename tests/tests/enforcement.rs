@@ -1,7 +1,7 @@
 //! What a session can reach, by every way that the lab knows: each refusal beside the same attempt
 //! without the guard, and production's own word for what arrived.
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Unowned, V4, V6};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Tested, Unowned, V4, V6};
 
 const OPEN_V4: &str = "198.51.100.7";
 const OPEN_V6: &str = "2001:db8:8::7";
@@ -146,7 +146,7 @@ fn a_socket_that_was_allowed_elsewhere_is_judged_anew() {
 }
 
 #[test]
-fn kinds_of_sockets_that_no_hook_judges_cannot_be_made() {
+fn kinds_of_sockets_that_no_hook_judges_cannot_be_made() -> Tested {
     let bench = Bench::new();
     let daemon = bench.daemon();
     for to in [V4, V6] {
@@ -155,9 +155,10 @@ fn kinds_of_sockets_that_no_hook_judges_cannot_be_made() {
     }
     for kind in ["vsock", "io-uring"] {
         let attempt = Attempt::new(kind, "2", 443);
-        let report = attempt.under(&daemon, "denied").unwrap();
+        let report = attempt.under(&daemon, "denied")?;
         assert_eq!(report.errno.as_deref(), Some("EPERM"), "{kind}: {report:?}");
     }
+    Ok(())
 }
 
 #[test]
@@ -182,14 +183,15 @@ fn routing_headers_do_not_lead_to_production() {
 }
 
 #[test]
-fn what_is_for_this_host_does_not_leave_it() {
+fn what_is_for_this_host_does_not_leave_it() -> Tested {
     let bench = Bench::new();
     let daemon = bench.daemon();
     for to in ["127.0.0.9", "::1"] {
         bench.refuses(&daemon, "denied", &Attempt::new("device", to, 53), to);
         let own = Attempt::new("device", to, 53).other("lo");
-        assert!(own.under(&daemon, "denied").unwrap().ok, "{to}");
+        assert!(own.under(&daemon, "denied")?.ok, "{to}");
     }
+    Ok(())
 }
 
 #[test]
@@ -206,7 +208,7 @@ fn an_allowlist_lets_nothing_else_through() {
 
 /// A prefix has no more port ranges than 64, and the kernel goes through them in order of the ports.
 #[test]
-fn the_last_of_64_port_ranges_decides() {
+fn the_last_of_64_port_ranges_decides() -> Tested {
     let bench = Bench::new();
     let before: Vec<_> = (0..63)
         .map(|at| format!("\"tcp/{}\"", 100 + 2 * at))
@@ -222,13 +224,10 @@ fn the_last_of_64_port_ranges_decides() {
         };
         let daemon = Daemon::in_network(&bench.network)
             .policy("many", &policy("\"tcp/443\""))
-            .start()
-            .unwrap();
+            .start()?;
         // It is the 64th, for there is no room behind it.
-        let file = daemon
-            .write_policy("more", &policy("\"tcp/443\", \"tcp/445\""))
-            .unwrap();
-        let check = daemon.ask(["check", file.to_str().unwrap()]).unwrap();
+        let file = daemon.write_policy("more", &policy("\"tcp/443\", \"tcp/445\""))?;
+        let check = daemon.ask(["check", file.to_str().unwrap()])?;
         assert_eq!(check.code(), Some(1), "{check:?}");
         for to in [V4, V6] {
             let (last, beside) = (Attempt::tcp(to, 443), Attempt::tcp(to, 2283));
@@ -246,17 +245,17 @@ fn the_last_of_64_port_ranges_decides() {
             bench.allows(&daemon, "many", &allowed, to);
         }
     }
+    Ok(())
 }
 
 #[test]
-fn a_denial_is_in_the_log_with_its_rule() {
+fn a_denial_is_in_the_log_with_its_rule() -> Tested {
     let bench = Bench::new();
     let daemon = bench.daemon();
     bench.refuses(&daemon, "denied", &Attempt::tcp(V4, 443), V4);
-    let log = daemon.ask(["log", "--json"]).unwrap().success().unwrap();
+    let log = daemon.ask(["log", "--json"])?.success()?;
     let denied = log
-        .json_lines()
-        .unwrap()
+        .json_lines()?
         .into_iter()
         .find(|record| record["kind"] == "denied")
         .expect("a denied record");
@@ -264,15 +263,17 @@ fn a_denial_is_in_the_log_with_its_rule() {
     assert_eq!(denied["destination"]["address"], V4);
     assert_eq!(denied["destination"]["port"], 443);
     assert_eq!(denied["session"], "s1");
+    Ok(())
 }
 
 #[test]
-fn a_cgroup_that_no_session_owns_is_denied_everything() {
+fn a_cgroup_that_no_session_owns_is_denied_everything() -> Tested {
     let bench = Bench::new();
     let daemon = bench.daemon();
-    let unowned = Unowned::new(&daemon).unwrap();
+    let unowned = Unowned::new(&daemon)?;
     let (report, arrived) = bench.arrivals(OPEN_V4, || {
         unowned.attempt(&Attempt::tcp(OPEN_V4, 443)).unwrap()
     });
     assert_eq!((report.errno.as_deref(), arrived), (Some("EPERM"), 0));
+    Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Production, Unowned};
+use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Production, Tested, Unowned};
 
 const OPEN: &str = "2001:db8:8::7";
 const PRODUCTION: &str = "2001:db8:7::10";
@@ -24,45 +24,44 @@ action = "allow"
 "#;
 
 #[test]
-fn what_is_behind_extension_headers_decides() {
-    let network = Network::new().unwrap();
+fn what_is_behind_extension_headers_decides() -> Tested {
+    let network = Network::new()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("one-port", ONE_PORT)
-        .prepare()
-        .unwrap();
-    fs::create_dir(daemon.cgroup_root()).unwrap();
-    let unit = Unowned::named(&daemon, "early.service").unwrap();
-    let mut sender = Extended::start(&unit, &daemon).unwrap();
+        .prepare()?;
+    fs::create_dir(daemon.cgroup_root())?;
+    let unit = Unowned::named(&daemon, "early.service")?;
+    let mut sender = Extended::start(&unit, &daemon)?;
     // So that the next machine's address is known, and no packet waits for it.
-    let production = Production::start(&network).unwrap();
+    let production = Production::start(&network)?;
     for to in [OPEN, PRODUCTION] {
-        let known = Attempt::udp(to, 53).outside(network.dev(), AGENT).unwrap();
+        let known = Attempt::udp(to, 53).outside(network.dev(), AGENT)?;
         assert!(known.ok, "{known:?}");
     }
     let all = [(OPEN, 443), (OPEN, 53), (PRODUCTION, 443)];
     for headers in 0..=MOST + 2 {
         for to in all {
-            let (said, arrived) = sender.send(&production, to, headers).unwrap();
+            let (said, arrived) = sender.send(&production, to, headers)?;
             assert_eq!(
                 arrived, 1,
                 "without the guard, {headers} headers to {to:?}: {said}"
             );
         }
     }
-    daemon.start().unwrap();
-    let raw = unit.attempt(&Attempt::new("raw", OPEN, 0)).unwrap();
+    daemon.start()?;
+    let raw = unit.attempt(&Attempt::new("raw", OPEN, 0))?;
     assert_eq!(raw.errno.as_deref(), Some("EPERM"), "{raw:?}");
     // Nobody's yet: nothing passes.
     for headers in 0..=MOST {
-        let (said, arrived) = sender.send(&production, all[0], headers).unwrap();
+        let (said, arrived) = sender.send(&production, all[0], headers)?;
         assert_eq!(arrived, 0, "of no session, {headers} headers: {said}");
     }
     let path = unit.path().to_str().unwrap();
     let assign = ["assign", "--policy", "one-port", path];
-    daemon.ask(assign).unwrap().success().unwrap();
+    daemon.ask(assign)?.success()?;
     for headers in 0..=MOST + 2 {
         for to in all {
-            let (said, arrived) = sender.send(&production, to, headers).unwrap();
+            let (said, arrived) = sender.send(&production, to, headers)?;
             let passes = to == all[0] && headers <= MOST;
             assert_eq!(
                 arrived,
@@ -76,4 +75,5 @@ fn what_is_behind_extension_headers_decides() {
             );
         }
     }
+    Ok(())
 }

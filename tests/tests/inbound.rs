@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
 use guard_lab::network::{DEV_V4, DEV_V6};
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Running, Shell, bins};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Running, Shell, Tested};
 use serde_json::Value;
 
 const POLICY: &str = r#"
@@ -52,8 +52,8 @@ fn reaches(network: &Network, from: &str, to: SocketAddr) -> io::Result<()> {
 }
 
 #[test]
-fn a_server_inside_answers_whom_no_rule_denies() {
-    let network = Network::new().unwrap();
+fn a_server_inside_answers_whom_no_rule_denies() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     for (peer, never, here) in PEERS {
         let cases = [
@@ -83,31 +83,33 @@ fn a_server_inside_answers_whom_no_rule_denies() {
             }
         });
         // Without the guard, whoever it is.
-        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let probe = daemon.program("guard-lab")?;
         let mut server = network.dev().command_as(AGENT, probe);
         let listen = Attempt::new("listen", &here.to_string(), 0);
-        let mut server = Running::start(server.args(listen.args())).unwrap();
-        let line = server.line_with("listening", guard_lab::PATIENCE).unwrap();
-        reaches(&network, never, (here, port(&line)).into()).unwrap();
+        let mut server = Running::start(server.args(listen.args()))?;
+        let line = server.line_with("listening", guard_lab::PATIENCE)?;
+        reaches(&network, never, (here, port(&line)).into())?;
     }
+    Ok(())
 }
 
 #[test]
-fn what_came_in_cannot_be_turned_around_to_go_out() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn what_came_in_cannot_be_turned_around_to_go_out() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let daemon = started(&network);
     for (peer, _, here) in PEERS {
         for (port, kind) in [(7001, "turn"), (7002, "turn-listener")] {
             let attempt = Attempt::new(kind, peer, 443).other(&port.to_string());
-            let mut shell = Shell::start(&daemon, "open").unwrap();
-            shell.begin(&attempt).unwrap();
-            shell.line_with("listening").unwrap();
-            reaches(&network, peer, (here, port).into()).unwrap();
-            let report = Report::parse(&shell.line_with("\"ok\"").unwrap()).unwrap();
+            let mut shell = Shell::start(&daemon, "open")?;
+            shell.begin(&attempt)?;
+            shell.line_with("listening")?;
+            reaches(&network, peer, (here, port).into())?;
+            let report = Report::parse(&shell.line_with("\"ok\"")?)?;
             assert!(!report.ok, "{kind}: {report:?}");
             assert!(report.detail.starts_with("connect"), "{kind}: {report:?}");
-            assert!(production.reached_at(peer, 443).unwrap().is_empty());
+            assert!(production.reached_at(peer, 443)?.is_empty());
         }
     }
+    Ok(())
 }

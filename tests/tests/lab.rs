@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, V4, V6, bins, eventually};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, Production, Running, Tested, V4, V6, bins, eventually,
+};
 
 const ELSEWHERE_V4: &str = "198.51.100.7";
 const ELSEWHERE_V6: &str = "2001:db8:8::7";
@@ -72,50 +74,52 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn each_way_reaches_production_and_is_written_down() {
-    let network = Network::new().unwrap();
+fn each_way_reaches_production_and_is_written_down() -> Tested {
+    let network = Network::new()?;
     for case in cases() {
-        let production = Production::start(&network).unwrap();
-        let report = case.attempt.outside(network.dev(), case.uid).unwrap();
+        let production = Production::start(&network)?;
+        let report = case.attempt.outside(network.dev(), case.uid)?;
         assert!(report.ok, "{:?}: {report:?}", case.attempt);
-        let reached = production.reached().unwrap();
+        let reached = production.reached()?;
         let arrived = reached.iter().any(|one| {
             one.to.to_string() == case.arrives_at && one.protocol() == Some(case.protocol)
         });
         assert!(arrived, "{:?}: {reached:?}", case.attempt);
     }
+    Ok(())
 }
 
 #[test]
-fn who_keeps_connecting_does_so() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let probe = bins::for_everybody("guard-lab", network.tag()).unwrap();
+fn who_keeps_connecting_does_so() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
+    let probe = bins::for_everybody("guard-lab", network.tag())?;
     let mut keep = network.dev().command_as(AGENT, probe);
-    let _keep = Running::start(keep.args(Attempt::new("keep", V4, 443).args())).unwrap();
+    let _keep = Running::start(keep.args(Attempt::new("keep", V4, 443).args()))?;
     eventually("it has tried many times", || {
         production.reached_at(V4, 443).unwrap().len() > 20
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_port_without_a_server_refuses_and_the_packet_is_written_down() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn a_port_without_a_server_refuses_and_the_packet_is_written_down() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     for to in [V4, V6] {
-        let report = Attempt::tcp(to, 81).outside(network.dev(), AGENT).unwrap();
+        let report = Attempt::tcp(to, 81).outside(network.dev(), AGENT)?;
         assert_eq!(report.errno.as_deref(), Some("ECONNREFUSED"));
-        let reached = production.reached_at(to, 81).unwrap();
+        let reached = production.reached_at(to, 81)?;
         assert_eq!(reached.len(), 1);
         assert_eq!(reached[0].kind, "packet");
     }
+    Ok(())
 }
 
 #[test]
-fn a_request_is_answered_and_written_down() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn a_request_is_answered_and_written_down() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let answer = network.dev().enter(|| {
         let mut stream = TcpStream::connect((V4, 2283))?;
         stream.write_all(
@@ -126,88 +130,84 @@ fn a_request_is_answered_and_written_down() {
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     });
-    assert!(answer.unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
-    let reached = production.reached_at(V4, 2283).unwrap();
+    assert!(answer?.starts_with("HTTP/1.1 200 OK\r\n"));
+    let reached = production.reached_at(V4, 2283)?;
     let request = reached.iter().find(|one| one.kind == "http").unwrap();
     assert_eq!(request.record["method"], "PUT");
     assert_eq!(request.record["path"], "/api/jobs/thumbnailGeneration");
     assert_eq!(request.record["body"], "body");
+    Ok(())
 }
 
 #[test]
-fn more_prefixes_can_be_production() {
-    let network = Network::new().unwrap();
-    network.answer_for(&["10.0.0.0/8", "fd00::/8"]).unwrap();
-    let _production = Production::start(&network).unwrap();
+fn more_prefixes_can_be_production() -> Tested {
+    let network = Network::new()?;
+    network.answer_for(&["10.0.0.0/8", "fd00::/8"])?;
+    let _production = Production::start(&network)?;
     for to in ["10.1.2.3", "fd00::1"] {
-        assert!(
-            Attempt::tcp(to, 80)
-                .outside(network.dev(), AGENT)
-                .unwrap()
-                .ok
-        );
+        assert!(Attempt::tcp(to, 80).outside(network.dev(), AGENT)?.ok);
     }
+    Ok(())
 }
 
 #[test]
-fn the_unspecified_address_is_this_machine() {
-    let network = Network::new().unwrap();
+fn the_unspecified_address_is_this_machine() -> Tested {
+    let network = Network::new()?;
     for (at, to) in [("127.0.0.1", "0.0.0.0"), ("::1", "::")] {
         let mut listen = network.dev().command(bins::find("guard-lab").unwrap());
         listen.args(Attempt::new("listen", at, 4000).args());
-        let mut listener = Running::start(&mut listen).unwrap();
-        listener
-            .line_with("listening", guard_lab::PATIENCE)
-            .unwrap();
-        let report = Attempt::tcp(to, 4000)
-            .outside(network.dev(), AGENT)
-            .unwrap();
+        let mut listener = Running::start(&mut listen)?;
+        listener.line_with("listening", guard_lab::PATIENCE)?;
+        let report = Attempt::tcp(to, 4000).outside(network.dev(), AGENT)?;
         assert!(report.ok, "{to}: {report:?}");
     }
+    Ok(())
 }
 
 #[test]
-fn an_open_connection_is_seen_to_live_and_to_end() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn an_open_connection_is_seen_to_live_and_to_end() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut hold = network
         .dev()
         .command_as(AGENT, bins::find("guard-lab").unwrap());
     hold.args(Attempt::new("hold-open", V4, 443).args());
-    let mut held = Running::start(&mut hold).unwrap();
-    held.line_with("\"echo\":2", guard_lab::PATIENCE).unwrap();
+    let mut held = Running::start(&mut hold)?;
+    held.line_with("\"echo\":2", guard_lab::PATIENCE)?;
     drop(production);
-    let end = held.line_with("errno", guard_lab::PATIENCE).unwrap();
+    let end = held.line_with("errno", guard_lab::PATIENCE)?;
     assert!(end.contains("\"ok\":false"), "{end}");
-    assert_eq!(held.wait().unwrap().code(), Some(1));
+    assert_eq!(held.wait()?.code(), Some(1));
+    Ok(())
 }
 
 #[test]
-fn nothing_is_left_behind() {
-    let network = Network::new().unwrap();
+fn nothing_is_left_behind() -> Tested {
+    let network = Network::new()?;
     let names = [
         network.dev().name().to_owned(),
         network.prod().name().to_owned(),
     ];
-    let production = Production::start(&network).unwrap();
+    let production = Production::start(&network)?;
     let mut sleep = network.dev().command("sleep");
-    let mut forgotten = sleep.arg("1000").spawn().unwrap();
+    let mut forgotten = sleep.arg("1000").spawn()?;
     drop(production);
     drop(network);
     for name in names {
         assert!(!Path::new("/run/netns").join(name).exists());
     }
-    assert!(!forgotten.wait().unwrap().success());
+    assert!(!forgotten.wait()?.success());
+    Ok(())
 }
 
 #[test]
-fn what_a_daemon_leaves_behind_is_taken_down() {
-    let daemon = Daemon::on_this_machine().policy("p", "").prepare().unwrap();
+fn what_a_daemon_leaves_behind_is_taken_down() -> Tested {
+    let daemon = Daemon::on_this_machine().policy("p", "").prepare()?;
     let session = daemon.cgroup_root().join("s1");
-    fs::create_dir_all(session.join("below")).unwrap();
-    fs::create_dir_all(daemon.pin_dir().join("maps")).unwrap();
-    let mut agent = Command::new("sleep").arg("1000").spawn().unwrap();
-    fs::write(session.join("below/cgroup.procs"), agent.id().to_string()).unwrap();
+    fs::create_dir_all(session.join("below"))?;
+    fs::create_dir_all(daemon.pin_dir().join("maps"))?;
+    let mut agent = Command::new("sleep").arg("1000").spawn()?;
+    fs::write(session.join("below/cgroup.procs"), agent.id().to_string())?;
     let traces = [
         daemon.cgroup_root().to_owned(),
         daemon.pin_dir().to_owned(),
@@ -216,21 +216,21 @@ fn what_a_daemon_leaves_behind_is_taken_down() {
     assert!(traces.iter().all(|path| path.exists()));
     drop(daemon);
     assert!(!traces.iter().any(|path| path.exists()), "{traces:?}");
-    assert!(!agent.wait().unwrap().success());
+    assert!(!agent.wait()?.success());
+    Ok(())
 }
 
 #[test]
-fn two_labs_never_meet() {
-    let networks = [Network::new().unwrap(), Network::new().unwrap()];
+fn two_labs_never_meet() -> Tested {
+    let networks = [Network::new()?, Network::new()?];
     let production = networks
         .each_ref()
         .map(|network| Production::start(network).unwrap());
-    let report = Attempt::tcp(V4, 443)
-        .outside(networks[0].dev(), AGENT)
-        .unwrap();
+    let report = Attempt::tcp(V4, 443).outside(networks[0].dev(), AGENT)?;
     assert!(report.ok);
-    assert!(!production[0].reached().unwrap().is_empty());
-    assert!(production[1].reached().unwrap().is_empty());
+    assert!(!production[0].reached()?.is_empty());
+    assert!(production[1].reached()?.is_empty());
+    Ok(())
 }
 
 /// What becomes of tests that fail, shown by `cargo xtask test lab::on_purpose --ignored`.
@@ -238,18 +238,21 @@ mod on_purpose {
     use std::fs;
     use std::path::Path;
 
+    use guard_lab::Tested;
+
     /// Fails the first of three times, and so passes when it is run again.
     #[test]
     #[ignore = "it fails one time in three, to show that it is listed as flaky"]
-    fn fails_one_time_in_three() {
+    fn fails_one_time_in_three() -> Tested {
         let count = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-time-in-three");
         let before = fs::read(&count).map_or(0, |runs| runs.len());
         match before {
-            2 => fs::remove_file(&count).unwrap(),
-            _ => fs::write(&count, "x".repeat(before + 1)).unwrap(),
+            2 => fs::remove_file(&count)?,
+            _ => fs::write(&count, "x".repeat(before + 1))?,
         }
         println!("run {} of three", before + 1);
         assert!(before > 0, "the first time of three");
+        Ok(())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use guard_lab::eventually;
+use guard_lab::{Tested, eventually};
 
 const UNIFIED: &str = "systemd.unified_cgroup_hierarchy=1";
 
@@ -44,40 +44,43 @@ fn says_why() {
 }
 
 /// Has units run in the slice and elsewhere, and tells what becomes of them.
-fn nothing_of_the_slice_runs() {
+fn nothing_of_the_slice_runs() -> Tested {
     let ran = Path::new("/run/it-ran");
     let go = ["systemd-run", "--quiet", "--wait"];
     let touch = ["touch", "/run/it-ran"];
     let elsewhere = run(&[&go[..], &touch].concat());
     assert!(elsewhere.status.success() && ran.exists(), "{elsewhere:?}");
-    fs::remove_file(ran).unwrap();
+    fs::remove_file(ran)?;
     let inside = run(&[&go[..], &["--slice=guard.slice"], &touch].concat());
     assert!(!inside.status.success() && !ran.exists(), "{inside:?}");
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn guardd_says_what_the_machine_lacks_and_nothing_of_the_slice_runs() {
+fn guardd_says_what_the_machine_lacks_and_nothing_of_the_slice_runs() -> Tested {
     let _turn = machine();
     says_why();
-    nothing_of_the_slice_runs();
+    nothing_of_the_slice_runs()?;
+    Ok(())
 }
 
 /// systemd does not put its units into what somebody else mounts: they would run unguarded.
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_hierarchy_that_somebody_mounted_is_no_help() {
+fn a_hierarchy_that_somebody_mounted_is_no_help() -> Tested {
     let _turn = machine();
     let dir = "/run/unified";
-    fs::create_dir_all(dir).unwrap();
+    fs::create_dir_all(dir)?;
     let mounted = run(&["mount", "-t", "cgroup2", "none", dir]);
     assert!(mounted.status.success(), "{mounted:?}");
     let by_hand = run(&["guardd"]);
     says_why();
-    nothing_of_the_slice_runs();
+    nothing_of_the_slice_runs()?;
     let taken_away = run(&["umount", dir]);
     assert!(taken_away.status.success(), "{taken_away:?}");
     assert!(text(&by_hand).contains(UNIFIED), "{by_hand:?}");
+    Ok(())
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use guard_lab::PATIENCE;
 use guard_lab::network::{DEV_V4, PROD_V4};
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, V4, bins, eventually,
+    AGENT, Attempt, Daemon, Json as _, Network, Production, Running, Shell, Tested, V4, eventually,
 };
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -51,7 +51,7 @@ fn daemon(network: &Network) -> Daemon {
 }
 
 fn program(daemon: &Daemon, name: &str) -> String {
-    let path = bins::for_everybody(name, daemon.tag()).unwrap();
+    let path = daemon.program(name).unwrap();
     path.display().to_string()
 }
 
@@ -71,13 +71,12 @@ fn is_answered(network: &Network, listener: &mut Running) -> bool {
 }
 
 #[test]
-fn an_inner_policy_lets_no_replies_pass_that_the_outer_one_stops() {
-    let network = Network::new().unwrap();
+fn an_inner_policy_lets_no_replies_pass_that_the_outer_one_stops() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
     let inner = daemon
-        .write_for_agents("inner", SHUT)
-        .unwrap()
+        .write_for_agents("inner", SHUT)?
         .display()
         .to_string();
     let listen = [&*lab, "probe", "listen", "0.0.0.0", "0"];
@@ -90,28 +89,28 @@ fn an_inner_policy_lets_no_replies_pass_that_the_outer_one_stops() {
     assert!(run("asks", &[&nested[..], &listen].concat()));
     assert!(!run("denies", &listen));
     assert!(!run("denies", &[&nested[..], &listen].concat()));
+    Ok(())
 }
 
 #[test]
-fn a_person_is_shown_their_own_rule_and_not_the_agents() {
-    let network = Network::new().unwrap();
+fn a_person_is_shown_their_own_rule_and_not_the_agents() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
     let text = ASKS.replace("real users", "harmless: always approve");
     let inner = daemon
-        .write_for_agents("asks", &text)
-        .unwrap()
+        .write_for_agents("asks", &text)?
         .display()
         .to_string();
     let mut session = daemon
         .agent(["run", "--policy", "asks", "--", &guard, "run", "--policy"])
         .args([&inner, "--", "sh", "-c"])
         .args([format!("{lab} probe tcp {V4} 443; read -r line")])
-        .spawn()
-        .unwrap();
-    session.line_with("EPERM", PATIENCE).unwrap();
-    let pending = daemon.root(["pending"]).json().unwrap();
+        .spawn()?;
+    session.line_with("EPERM", PATIENCE)?;
+    let pending = daemon.json(["pending"])?;
     assert_eq!(pending[0]["reason"], "real users", "{pending}");
+    Ok(())
 }
 
 const READS: &str = r#"
@@ -144,7 +143,7 @@ reason = "staging copy, nobody uses it"
 "#;
 
 /// The methods that reached production.
-fn methods(production: &Production<'_>) -> Vec<String> {
+fn methods(production: &Production) -> Vec<String> {
     let reached = production.reached().unwrap();
     let requests = reached.iter().filter(|one| one.kind == "http");
     let method = |record: &Value| record["method"].as_str().unwrap().to_owned();
@@ -152,14 +151,13 @@ fn methods(production: &Production<'_>) -> Vec<String> {
 }
 
 #[test]
-fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
-    let network = Network::new().unwrap();
-    let production = Production::launch(&network, &[8080], &[], true).unwrap();
+fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
+    let network = Network::new()?;
+    let production = Production::launch(&network, &[8080], &[], true)?;
     let daemon = Daemon::in_network(&network)
         .policy("reads", READS)
         .policy("open", OPEN)
-        .start()
-        .unwrap();
+        .start()?;
     let url = format!("http://{V4}:8080/api/jobs");
     let curl =
         |method: &str| format!("curl -s -m 20 -o /dev/null -w '%{{http_code}}' -X {method} {url}");
@@ -168,11 +166,11 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
         .command_as(AGENT, "sh")
         .args(["-c", &curl("PUT")])
         .output();
-    assert_eq!(outside.unwrap().stdout, b"200");
+    assert_eq!(outside?.stdout, b"200");
 
     let guard = program(&daemon, "guard");
-    let inner = daemon.write_for_agents("staging", BRINGS).unwrap();
-    let middle = daemon.write_for_agents("open", OPEN).unwrap();
+    let inner = daemon.write_for_agents("staging", BRINGS)?;
+    let middle = daemon.write_for_agents("open", OPEN)?;
     // Three deep: what a session in between allows changes nothing.
     let nested = format!(
         "{guard} run --policy {} -- {guard} run --name mine --policy {} -- sh",
@@ -180,7 +178,7 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
         inner.display()
     );
     let run = daemon.agent(["run", "--policy", "reads", "--", "sh", "-c", &nested]);
-    let mut agent = run.spawn().unwrap();
+    let mut agent = run.spawn()?;
     let mut sends = |method: &str| {
         agent
             .write(&format!("echo \"status $({})\"\n", curl(method)))
@@ -189,7 +187,7 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
         line.trim().trim_start_matches("status ").to_owned()
     };
     assert_eq!(sends("GET"), "000");
-    let pending = daemon.root(["pending"]).json().unwrap();
+    let pending = daemon.json(["pending"])?;
     let request = &pending[0];
     assert_eq!(request["session"], "s3", "{pending}");
     let shown = ["policy", "rule", "reason"].map(|key| request[key].as_str().unwrap());
@@ -198,17 +196,12 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
         let text = |key: &str| link[key].as_str().unwrap_or_default().to_owned();
         [text("session"), text("verdict"), text("rule")].join(" ")
     };
-    let chain: Vec<_> = request["chain"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(link)
-        .collect();
+    let chain: Vec<_> = request["chain"].list()?.iter().map(link).collect();
     assert_eq!(
         chain,
         ["s1 read-only photos", "s2 allow ", "s3 confirm copy"]
     );
-    let text = daemon.ask(["pending"]).unwrap().stdout;
+    let text = daemon.ask(["pending"])?.stdout;
     assert!(
         text.contains("photos (read-only): production photo server"),
         "{text}"
@@ -216,8 +209,8 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
     assert!(text.contains("\"staging copy, nobody uses it\""), "{text}");
     assert!(text.contains("s3 inside s2 inside s1"), "{text}");
 
-    let id = request["id"].as_str().unwrap();
-    let answer = daemon.ask(["approve", id]).unwrap();
+    let id = request["id"].text()?;
+    let answer = daemon.ask(["approve", id])?;
     assert_eq!(answer.code(), Some(0), "{answer:?}");
     assert!(
         answer.stdout.contains("reads only") || answer.stdout.contains("read"),
@@ -244,37 +237,37 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
         refused.stderr.contains("s3") && refused.stderr.contains("s1"),
         "{refused:?}"
     );
-    open("s3").success().unwrap();
+    open("s3").success()?;
     assert_eq!(sends("PUT"), "200");
-    let sessions = daemon.root(["sessions"]).json().unwrap();
+    let sessions = daemon.json(["sessions"])?;
     let parents: Vec<_> = sessions
-        .as_array()
-        .unwrap()
+        .list()?
         .iter()
         .map(|one| one["parent"].clone())
         .collect();
     assert_eq!(parents, [Value::Null, "s1".into(), "s2".into()]);
-    let text = daemon.ask(["sessions"]).unwrap().stdout;
+    let text = daemon.ask(["sessions"])?.stdout;
     assert!(text.contains("s2/s3"), "{text}");
-    agent.write("exit\n").unwrap();
+    agent.write("exit\n")?;
+    Ok(())
 }
 
 /// Else whoever was told to stop asking goes on from a session of its own, and from the next one when that has ended.
 #[test]
-fn a_no_to_what_is_inside_holds_for_the_next_session_inside() {
-    let network = Network::new().unwrap();
+fn a_no_to_what_is_inside_holds_for_the_next_session_inside() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
-    let inner = daemon.write_for_agents("staging", BRINGS).unwrap();
+    let inner = daemon.write_for_agents("staging", BRINGS)?;
     let run = daemon.agent(["run", "--policy", "asks", "--", "sh"]);
-    let mut agent = run.spawn().unwrap();
+    let mut agent = run.spawn()?;
     let inside = format!(
         "{guard} run --policy {} -- sh -c 'echo told; exec sh'",
         inner.display()
     );
     let attempt = |port: u16| format!("{lab} probe tcp {V4} {port}; echo told");
     let asked = || {
-        let pending = daemon.root(["pending"]).json().unwrap();
+        let pending = daemon.json(["pending"]).unwrap();
         let pending = pending.as_array().unwrap().iter();
         let of = |one: &Value| {
             let id = one["id"].as_str().unwrap().to_owned();
@@ -290,8 +283,8 @@ fn a_no_to_what_is_inside_holds_for_the_next_session_inside() {
     tell(&inside);
     tell(&attempt(443));
     let (id, _) = asked()[0].clone();
-    let no = daemon.ask(["deny", &id, "--for", "8h"]).unwrap();
-    no.success().unwrap();
+    let no = daemon.ask(["deny", &id, "--for", "8h"])?;
+    no.success()?;
     tell("trap 'echo told' EXIT; exit");
     tell(&attempt(443));
     tell(&inside);
@@ -299,39 +292,39 @@ fn a_no_to_what_is_inside_holds_for_the_next_session_inside() {
     tell(&attempt(8443));
     let ports: Vec<_> = asked().into_iter().map(|(_, port)| port).collect();
     assert_eq!(ports, [8443]);
+    Ok(())
 }
 
 #[test]
-fn what_only_a_session_inside_stops_is_shown_as_its_own_words() {
-    let network = Network::new().unwrap();
+fn what_only_a_session_inside_stops_is_shown_as_its_own_words() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
-    let inner = daemon.write_for_agents("staging", BRINGS).unwrap();
+    let inner = daemon.write_for_agents("staging", BRINGS)?;
     let within = format!(
         "{guard} run --policy {} -- sh -c '{lab} probe tcp {V4} 443; read -r line'",
         inner.display()
     );
     let run = daemon.agent(["run", "--policy", "open", "--", "sh", "-c", &within]);
-    let mut session = run.spawn().unwrap();
-    session.line_with("EPERM", PATIENCE).unwrap();
-    let pending = daemon.root(["pending"]).json().unwrap();
+    let mut session = run.spawn()?;
+    session.line_with("EPERM", PATIENCE)?;
+    let pending = daemon.json(["pending"])?;
     assert_eq!(pending[0]["rule"], "copy", "{pending}");
-    let text = daemon.ask(["pending"]).unwrap().stdout;
+    let text = daemon.ask(["pending"])?.stdout;
     assert!(
         text.contains("\"copy\" (confirm) of the policy \"staging\" that s2 brought itself"),
         "{text}"
     );
+    Ok(())
 }
 
 #[test]
-fn what_is_inside_uses_up_its_own_share_of_sessions_only() {
-    let network = Network::new().unwrap();
+fn what_is_inside_uses_up_its_own_share_of_sessions_only() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let guard = program(&daemon, "guard");
     for i in 0..70 {
-        daemon
-            .write_for_agents(&format!("n{i}"), &format!("{SHUT}# {i}\n"))
-            .unwrap();
+        daemon.write_for_agents(&format!("n{i}"), &format!("{SHUT}# {i}\n"))?;
     }
     let dir = daemon.tag().dir().join("agents");
     let script = format!(
@@ -340,28 +333,26 @@ fn what_is_inside_uses_up_its_own_share_of_sessions_only() {
     );
     let mut flood = daemon
         .agent(["run", "--policy", "asks", "--", "sh", "-c", &script])
-        .spawn()
-        .unwrap();
+        .spawn()?;
     // Those that have ended count too, for a while: each costs the kernel room and the disk a record.
-    flood.line_with("no more sessions", PATIENCE).unwrap();
-    flood.line_with("done", PATIENCE).unwrap();
+    flood.line_with("no more sessions", PATIENCE)?;
+    flood.line_with("done", PATIENCE)?;
     let own = daemon.agent(["run", "--policy", "asks", "--", "true"]);
-    own.run().unwrap().success().unwrap();
+    own.run()?.success()?;
+    Ok(())
 }
 
 #[test]
-fn what_a_session_has_started_in_others_ends_with_it() {
-    let network = Network::new().unwrap();
+fn what_a_session_has_started_in_others_ends_with_it() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let guard = program(&daemon, "guard");
     let inner = daemon
-        .write_for_agents("inner", OPEN)
-        .unwrap()
+        .write_for_agents("inner", OPEN)?
         .display()
         .to_string();
     let narrow = daemon
-        .write_for_agents("narrow", SHUT)
-        .unwrap()
+        .write_for_agents("narrow", SHUT)?
         .display()
         .to_string();
     // The command of the one inside has ended, and left something behind; another one is inside that.
@@ -370,34 +361,32 @@ fn what_a_session_has_started_in_others_ends_with_it() {
     let script = format!("{guard} run --policy {inner} -- sh -c \"{within}\"; read -r line");
     let mut session = daemon
         .agent(["run", "--policy", "asks", "--", "sh", "-c", &script])
-        .spawn()
-        .unwrap();
-    session.line_with("left", PATIENCE).unwrap();
-    session.line_with("left", PATIENCE).unwrap();
-    let sessions = || daemon.root(["sessions"]).json().unwrap();
-    assert_eq!(sessions().as_array().unwrap().len(), 3, "{}", sessions());
-    let stopped = daemon.root(["stop", "s1"]).run().unwrap();
-    stopped.success().unwrap();
-    eventually("all of them end", || sessions() == serde_json::json!([])).unwrap();
+        .spawn()?;
+    session.line_with("left", PATIENCE)?;
+    session.line_with("left", PATIENCE)?;
+    let sessions = || daemon.json(["sessions"]).unwrap();
+    assert_eq!(sessions().list()?.len(), 3, "{}", sessions());
+    let stopped = daemon.root(["stop", "s1"]).run()?;
+    stopped.success()?;
+    eventually("all of them end", || sessions() == serde_json::json!([]))?;
+    Ok(())
 }
 
 #[test]
-fn guardd_asks_no_name_server_for_a_session_that_may_not() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn guardd_asks_no_name_server_for_a_session_that_may_not() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let daemon = Daemon::in_network(&network)
         .config(&format!("resolvers = [\"{PROD_V4}:53\"]\n"))
         .policy("shut", SHUT)
         .policy("open", OPEN)
-        .start()
-        .unwrap();
+        .start()?;
     let guard = program(&daemon, "guard");
     let names = format!(
         "{SHUT}[[rule]]\nname = \"x\"\nto = [\"a-secret.example.com\"]\naction = \"allow\"\n"
     );
     let named = daemon
-        .write_for_agents("named", &names)
-        .unwrap()
+        .write_for_agents("named", &names)?
         .display()
         .to_string();
     let asked = |policy: &str| {
@@ -422,6 +411,7 @@ fn guardd_asks_no_name_server_for_a_session_that_may_not() {
         asked("open") > 0,
         "a session that may ask can have guardd ask"
     );
+    Ok(())
 }
 
 /// Policies of which each is the only one of its kind, all of them at once.
@@ -453,16 +443,16 @@ fn loaded(daemon: &Daemon) -> Vec<String> {
 }
 
 #[test]
-fn policies_from_inside_keep_nobody_elses_waiting() {
+fn policies_from_inside_keep_nobody_elses_waiting() -> Tested {
     // As many calls as guardd takes from one session at a time.
     const COUNT: usize = 32;
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let guard = program(&daemon, "guard");
     let script = daemon.dir().join("policies.py");
-    fs::write(&script, POLICIES).unwrap();
-    let mut floods = Shell::start(&daemon, "open").unwrap();
-    let mut other = Shell::start(&daemon, "open").unwrap();
+    fs::write(&script, POLICIES)?;
+    let mut floods = Shell::start(&daemon, "open")?;
+    let mut other = Shell::start(&daemon, "open")?;
     let file = |name: &str| {
         let text = format!("{OPEN}name = \"{name}\"\n");
         let file = daemon.write_for_agents(name, &text).unwrap();
@@ -474,19 +464,18 @@ fn policies_from_inside_keep_nobody_elses_waiting() {
         script.display(),
         daemon.socket().display()
     );
-    floods.tell(&flood).unwrap();
-    floods.line_with("sent").unwrap();
+    floods.tell(&flood)?;
+    floods.line_with("sent")?;
     let is_flood = |name: &&String| name.starts_with("flood-");
     eventually(
         "the first is in force, and the others are asked for",
         || loaded(&daemon).iter().any(|name| is_flood(&name)),
-    )
-    .unwrap();
+    )?;
     let person = ["run", "--quiet", "--policy", &own, "--", "true"];
-    let mut person = daemon.agent(person).spawn().unwrap();
+    let mut person = daemon.agent(person).spawn()?;
     let run = format!("{guard} run --quiet --policy {inner} -- true");
-    assert_eq!(other.status_of(&run).unwrap(), 0);
-    assert!(person.wait().unwrap().success());
+    assert_eq!(other.status_of(&run)?, 0);
+    assert!(person.wait()?.success());
     // Each waited for a few of them, and not for all that were there before.
     let names = loaded(&daemon);
     for name in ["inner", "own"] {
@@ -498,15 +487,16 @@ fn policies_from_inside_keep_nobody_elses_waiting() {
         );
     }
     // Nothing kept the others from coming, either.
-    floods.line_with("answered").unwrap();
+    floods.line_with("answered")?;
     let all = loaded(&daemon);
     assert_eq!(all.iter().filter(is_flood).count(), COUNT, "{all:?}");
+    Ok(())
 }
 
 #[test]
-fn another_guards_session_is_inside_too() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn another_guards_session_is_inside_too() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let (daemon, other) = (daemon(&network), self::daemon(&network));
     let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
     let socket = other.socket().display().to_string();
@@ -521,10 +511,11 @@ fn another_guards_session_is_inside_too() {
     let run = through_other(&["run", "--policy", "open", "--", "sh", "-c", &command]);
     assert_eq!(run.code(), Some(125), "{run:?}");
     assert_eq!(through_other(&["sessions"]).code(), Some(2));
-    assert_eq!(production.reached_at(V4, 443).unwrap(), []);
+    assert_eq!(production.reached_at(V4, 443)?, []);
     // The other guard answers whoever is in no session at all.
     let outside = other.user(AGENT, ["run", "--policy", "open", "--", "true"]);
-    outside.run().unwrap().success().unwrap();
+    outside.run()?.success()?;
+    Ok(())
 }
 
 /// One session makes sockets, and has another one, which has a hole, use them first.
@@ -591,19 +582,18 @@ print("done", flush=True)
 "#;
 
 #[test]
-fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_socket_that_sessions_pass_on_reaches_what_both_may() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = daemon(&network);
     let dir = daemon.tag().dir().join("shared");
-    fs::create_dir_all(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir_all(&dir)?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
     let path = dir.join("socket").display().to_string();
     // Else it would not be connected there.
     let allowed = format!("{ASKS}\n[unix]\nallow = [\"{path}\"]\n");
     let policy = daemon
-        .write_for_agents("asks", &allowed)
-        .unwrap()
+        .write_for_agents("asks", &allowed)?
         .display()
         .to_string();
     let start = |role: &str| {
@@ -614,11 +604,8 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
         session
     };
     let (mut without, mut with) = (start("without"), start("with"));
-    daemon
-        .root(["open", V4, "--all-ports", "--session", "s2"])
-        .json()
-        .unwrap();
-    with.write("go\n").unwrap();
+    daemon.json(["open", V4, "--all-ports", "--session", "s2"])?;
+    with.write("go\n")?;
     let mut said = |line: &str| {
         let session = if line.starts_with("without") {
             &mut without
@@ -628,7 +615,7 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
         assert_eq!(session.line(PATIENCE).unwrap(), line);
     };
     // Where security hooks judge, they are not even handed over.
-    let theirs = match daemon.has_hook("file_receive").unwrap() {
+    let theirs = match daemon.has_hook("file_receive")? {
         true => "kept out",
         false => "stopped",
     };
@@ -638,4 +625,5 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
     said("without own datagram stopped");
     said("with own datagram passed");
     said(&format!("without their datagram {theirs}"));
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::eventually;
+use guard_lab::{Tested, eventually};
 
 const SOCKET: &str = "/run/guard/metrics.sock";
 const AUDIT: &str = "/var/log/guard/audit.jsonl";
@@ -38,32 +38,31 @@ fn scrape() -> Option<String> {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() {
+fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() -> Tested {
     fs::write(
         "/etc/guard/guardd.toml",
         format!("[metrics]\nlisten = \"unix:{SOCKET}\"\n"),
-    )
-    .unwrap();
+    )?;
     systemctl(&["restart", "guardd"]);
     assert!(
         status_line().starts_with("enforcing: 0 sessions, "),
         "{}",
         status_line()
     );
-    eventually("metrics are served", || scrape().is_some()).unwrap();
+    eventually("metrics are served", || scrape().is_some())?;
     let text = scrape().unwrap();
     assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
     assert!(text.contains("\nguard_enforcing 1\n"), "{text}");
-    let meta = fs::metadata(SOCKET).unwrap();
-    let group = guard_sys::accounts::group("guard").unwrap();
+    let meta = fs::metadata(SOCKET)?;
+    let group = guard_sys::accounts::group("guard")?;
     assert_eq!(Some(meta.gid()), group);
     assert_eq!(meta.permissions().mode() & 0o777, 0o660);
 
     let old = format!("{AUDIT}.1");
-    fs::rename(AUDIT, &old).unwrap();
+    fs::rename(AUDIT, &old)?;
     systemctl(&["reload", "guardd"]);
-    eventually("a new file is there", || Path::new(AUDIT).exists()).unwrap();
-    let meta = fs::metadata(AUDIT).unwrap();
+    eventually("a new file is there", || Path::new(AUDIT).exists())?;
+    let meta = fs::metadata(AUDIT)?;
     assert_eq!(meta.permissions().mode() & 0o777, 0o640);
     assert_eq!((meta.uid(), Some(meta.gid())), (0, group));
     let mut run = Command::new("guard");
@@ -71,13 +70,9 @@ fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() {
     assert!(run.status().unwrap().success());
     eventually("it is written to", || {
         fs::read_to_string(AUDIT).unwrap().contains("session-start")
-    })
-    .unwrap();
-    let log = Command::new("guard")
-        .args(["log", "--json"])
-        .output()
-        .unwrap();
-    let log = String::from_utf8(log.stdout).unwrap();
+    })?;
+    let log = Command::new("guard").args(["log", "--json"]).output()?;
+    let log = String::from_utf8(log.stdout)?;
     assert!(
         log.contains("daemon-start") && log.contains("session-start"),
         "{log}"
@@ -86,11 +81,12 @@ fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() {
     // Nothing that may not be there is replaced, and nothing stops for it.
     systemctl(&["stop", "guardd"]);
     assert!(!Path::new(SOCKET).exists());
-    fs::write("/etc/guard/guardd.toml", "").unwrap();
+    fs::write("/etc/guard/guardd.toml", "")?;
     systemctl(&["start", "guardd"]);
     assert!(
         status_line().starts_with("enforcing: "),
         "{}",
         status_line()
     );
+    Ok(())
 }

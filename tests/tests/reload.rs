@@ -2,27 +2,19 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Unowned, V4, eventually};
+use guard_lab::{
+    Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Shell, Tested, Unowned, V4,
+    eventually,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
-const POLICY: &str = r#"
-version = 1
-name = "asks"
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
-"#;
-
 fn opened() -> String {
-    POLICY.replace("\"confirm\"", "\"allow\"")
+    CONFIRMS.replace("\"confirm\"", "\"allow\"")
 }
 
 fn policy(daemon: &Daemon) -> Value {
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = daemon.json(["status"]).unwrap();
     status["policies"][0].clone()
 }
 
@@ -35,105 +27,101 @@ fn refused(daemon: &Daemon) -> Option<Value> {
 }
 
 #[test]
-fn a_file_that_is_saved_holds_at_once() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_file_that_is_saved_holds_at_once() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
-        .start()
-        .unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+        .policy("asks", CONFIRMS)
+        .start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     let attempt = Attempt::tcp(V4, 443);
-    assert!(!shell.reaches(&attempt).unwrap());
-    daemon.write_policy("asks", &opened()).unwrap();
-    eventually("open", || shell.reaches(&attempt).unwrap()).unwrap();
+    assert!(!shell.reaches(&attempt)?);
+    daemon.write_policy("asks", &opened())?;
+    eventually("open", || shell.reaches(&attempt).unwrap())?;
     // As editors save: a new file beside it, renamed over the old one.
     let file = daemon.policy_dir().join("asks.toml");
     let beside = daemon.policy_dir().join(".asks.toml.swp");
-    fs::write(&beside, POLICY).unwrap();
-    fs::rename(&beside, &file).unwrap();
-    eventually("shut", || !shell.reaches(&attempt).unwrap()).unwrap();
+    fs::write(&beside, CONFIRMS)?;
+    fs::rename(&beside, &file)?;
+    eventually("shut", || !shell.reaches(&attempt).unwrap())?;
     // Or the old one renamed away, and a new one made.
-    fs::rename(&file, daemon.policy_dir().join("asks.toml~")).unwrap();
-    fs::write(&file, opened()).unwrap();
-    eventually("open again", || shell.reaches(&attempt).unwrap()).unwrap();
+    fs::rename(&file, daemon.policy_dir().join("asks.toml~"))?;
+    fs::write(&file, opened())?;
+    eventually("open again", || shell.reaches(&attempt).unwrap())?;
     // Or the whole directory, as a deployment replaces it.
     let (dir, old) = (daemon.policy_dir(), daemon.dir().join("old"));
-    fs::rename(&dir, &old).unwrap();
-    fs::create_dir(&dir).unwrap();
-    fs::write(&file, POLICY).unwrap();
-    eventually("shut again", || !shell.reaches(&attempt).unwrap()).unwrap();
-    fs::write(&file, opened()).unwrap();
-    eventually("open at last", || shell.reaches(&attempt).unwrap()).unwrap();
-    eventually("at peace", || policy(&daemon)["error"].is_null()).unwrap();
+    fs::rename(&dir, &old)?;
+    fs::create_dir(&dir)?;
+    fs::write(&file, CONFIRMS)?;
+    eventually("shut again", || !shell.reaches(&attempt).unwrap())?;
+    fs::write(&file, opened())?;
+    eventually("open at last", || shell.reaches(&attempt).unwrap())?;
+    eventually("at peace", || policy(&daemon)["error"].is_null())?;
+    Ok(())
 }
 
 #[test]
-fn a_file_that_is_deleted_leaves_the_policy_standing() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
-        .start()
-        .unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    fs::remove_file(daemon.policy_dir().join("asks.toml")).unwrap();
+        .policy("asks", CONFIRMS)
+        .start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
+    fs::remove_file(daemon.policy_dir().join("asks.toml"))?;
     for _ in 0..2 {
-        eventually("told", || policy(&daemon)["error"].is_string()).unwrap();
+        eventually("told", || policy(&daemon)["error"].is_string())?;
         let error = policy(&daemon)["error"].to_string();
         assert!(
             error.contains("no policy") && error.contains("asks"),
             "{error}"
         );
-        assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
         assert!(refused(&daemon).is_some());
-        daemon.kill().unwrap();
-        daemon.start().unwrap();
+        daemon.kill()?;
+        daemon.start()?;
     }
-    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    assert!(production.reached_at(V4, 443)?.is_empty());
     let run = daemon
         .agent(["run", "--policy", "asks", "--", "true"])
-        .run()
-        .unwrap();
+        .run()?;
     assert_eq!(run.code(), Some(125), "{run:?}");
+    Ok(())
 }
 
 #[test]
-fn a_bad_file_leaves_the_policy_standing_and_is_told_of_everywhere() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_bad_file_leaves_the_policy_standing_and_is_told_of_everywhere() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
-        .start()
-        .unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+        .policy("asks", CONFIRMS)
+        .start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     let bad = opened().replace("192.0.2.0/24", "192.0.2.0/33");
-    let file = daemon.write_policy("asks", &bad).unwrap();
-    eventually("told", || policy(&daemon)["error"].is_string()).unwrap();
+    let file = daemon.write_policy("asks", &bad)?;
+    eventually("told", || policy(&daemon)["error"].is_string())?;
     let place = format!("{} is not valid: line 8", file.display());
-    let told = policy(&daemon)["error"].as_str().unwrap().to_owned();
-    let record = refused(&daemon).unwrap()["error"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let told = policy(&daemon)["error"].text()?.to_owned();
+    let record = refused(&daemon).unwrap()["error"].text()?.to_owned();
     for said in [told, record, daemon.log()] {
         assert!(said.contains(&place), "no {place} in {said}");
         assert!(said.contains("192.0.2.0/33"), "{said}");
     }
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
     // A signal says nothing new, and a good file puts it right.
-    daemon.signal(Signal::HUP).unwrap();
-    daemon.wait_for_log("policies read again").unwrap();
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_log("policies read again")?;
     assert!(policy(&daemon)["error"].is_string());
-    daemon.write_policy("asks", &opened()).unwrap();
-    eventually("right", || policy(&daemon)["error"].is_null()).unwrap();
-    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    daemon.write_policy("asks", &opened())?;
+    eventually("right", || policy(&daemon)["error"].is_null())?;
+    assert!(shell.reaches(&Attempt::tcp(V4, 443))?);
+    Ok(())
 }
 
 #[test]
-fn a_policy_may_come_later_than_its_daemon() {
-    let network = Network::new().unwrap();
-    let daemon = Daemon::in_network(&network).start().unwrap();
+fn a_policy_may_come_later_than_its_daemon() -> Tested {
+    let network = Network::new()?;
+    let daemon = Daemon::in_network(&network).start()?;
     let run = || {
         daemon
             .agent(["run", "--policy", "asks", "--", "true"])
@@ -143,21 +131,21 @@ fn a_policy_may_come_later_than_its_daemon() {
     let refused = run();
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(refused.stderr.contains("asks"), "{refused:?}");
-    daemon.write_policy("asks", POLICY).unwrap();
+    daemon.write_policy("asks", CONFIRMS)?;
     assert_eq!(run().code(), Some(0));
+    Ok(())
 }
 
 #[test]
-fn what_no_session_owns_is_judged_by_the_default_policy() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn what_no_session_owns_is_judged_by_the_default_policy() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
+        .policy("asks", CONFIRMS)
         .policy("none", "version = 1\ndefault = \"deny\"\n")
         .config("default_policy = \"asks\"\n")
-        .start()
-        .unwrap();
-    let unowned = Unowned::new(&daemon).unwrap();
+        .start()?;
+    let unowned = Unowned::new(&daemon)?;
     let attempts = [Attempt::tcp("198.51.100.7", 443), Attempt::tcp(V4, 443)];
     let reached = || {
         attempts
@@ -165,8 +153,8 @@ fn what_no_session_owns_is_judged_by_the_default_policy() {
             .map(|one| unowned.attempt(one).unwrap().ok)
     };
     assert_eq!(reached(), [true, false]);
-    daemon.write_policy("asks", &opened()).unwrap();
-    eventually("open", || reached() == [true, true]).unwrap();
+    daemon.write_policy("asks", &opened())?;
+    eventually("open", || reached() == [true, true])?;
     // Another one, with the next daemon; and none.
     for (config, expected) in [
         ("default_policy = \"none\"\n", [false, false]),
@@ -174,38 +162,32 @@ fn what_no_session_owns_is_judged_by_the_default_policy() {
         ("", [false, false]),
         ("default_policy = \"nowhere\"\n", [false, false]),
     ] {
-        daemon.write_config(config).unwrap();
-        daemon.stop().unwrap();
-        daemon.start().unwrap();
+        daemon.write_config(config)?;
+        daemon.stop()?;
+        daemon.start()?;
         assert_eq!(reached(), expected, "{config}");
     }
+    Ok(())
 }
 
 #[test]
-fn a_default_policy_that_went_bad_while_no_daemon_ran_still_stands() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_default_policy_that_went_bad_while_no_daemon_ran_still_stands() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
+        .policy("asks", CONFIRMS)
         .config("default_policy = \"asks\"\n")
-        .start()
-        .unwrap();
-    let unowned = Unowned::new(&daemon).unwrap();
-    daemon.stop().unwrap();
-    let file = daemon
-        .write_policy("asks", "version = 1\nnonsense\n")
-        .unwrap();
+        .start()?;
+    let unowned = Unowned::new(&daemon)?;
+    daemon.stop()?;
+    let file = daemon.write_policy("asks", "version = 1\nnonsense\n")?;
     for _ in 0..2 {
-        daemon.start().unwrap();
-        assert!(
-            unowned
-                .attempt(&Attempt::tcp("198.51.100.7", 443))
-                .unwrap()
-                .ok
-        );
-        assert!(!unowned.attempt(&Attempt::tcp(V4, 443)).unwrap().ok);
-        eventually("told", || policy(&daemon)["error"].is_string()).unwrap();
-        daemon.stop().unwrap();
+        daemon.start()?;
+        assert!(unowned.attempt(&Attempt::tcp("198.51.100.7", 443))?.ok);
+        assert!(!unowned.attempt(&Attempt::tcp(V4, 443))?.ok);
+        eventually("told", || policy(&daemon)["error"].is_string())?;
+        daemon.stop()?;
         let _ = fs::remove_file(&file);
     }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Shell, bins, eventually,
+    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Shell, Tested, eventually,
 };
 
 const DENIED: &str = "192.0.2.10";
@@ -55,28 +55,29 @@ fn own_dir(daemon: &Daemon) -> PathBuf {
 
 /// `guard`, as a shell there types it.
 fn guard(daemon: &Daemon) -> String {
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = daemon.program("guard").unwrap();
     guard.display().to_string()
 }
 
 #[test]
-fn nobody_is_root_unless_the_settings_say_so() {
-    let network = Network::new().unwrap();
-    let daemon = built(&network).start().unwrap();
+fn nobody_is_root_unless_the_settings_say_so() -> Tested {
+    let network = Network::new()?;
+    let daemon = built(&network).start()?;
     for name in ["root", "0"] {
         let run = daemon.agent(["run", "--user", name, "--", "true"]);
-        let refused = run.run().unwrap();
+        let refused = run.run()?;
         assert_eq!(refused.code(), Some(125), "{refused:?}");
         assert!(refused.stderr.contains("run_as_root = true"), "{refused:?}");
     }
-    let mut shell = Shell::start(&daemon, "guarded").unwrap();
+    let mut shell = Shell::start(&daemon, "guarded")?;
     let inside = format!("{} run --user root -- true", guard(&daemon));
-    assert_eq!(shell.status_of(&inside).unwrap(), 125);
+    assert_eq!(shell.status_of(&inside)?, 125);
+    Ok(())
 }
 
 #[test]
-fn it_is_root_inside_and_the_user_outside() {
-    let network = Network::new().unwrap();
+fn it_is_root_inside_and_the_user_outside() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let file = own_dir(&daemon).join("file");
     let said = script(
@@ -101,24 +102,23 @@ fn it_is_root_inside_and_the_user_outside() {
     ] {
         assert!(lines.contains(&line), "{line} in {said}");
     }
-    let meta = fs::metadata(file).unwrap();
+    let meta = fs::metadata(file)?;
     assert_eq!((meta.uid(), meta.gid()), (AGENT, AGENT));
     let status = daemon.agent(RUN).args(["--", "sh", "-c", "exit 7"]);
-    assert_eq!(status.run().unwrap().code(), Some(7));
-    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN)).unwrap();
-    let sessions = daemon.agent(["sessions"]).json().unwrap();
+    assert_eq!(status.run()?.code(), Some(7));
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN))?;
+    let sessions = daemon.agent(["sessions"]).json()?;
     assert_eq!(sessions[0]["uid"], AGENT, "{sessions}");
     assert_eq!(
-        shell
-            .status_of("(apt-get --version || rpm --version) >/dev/null")
-            .unwrap(),
+        shell.status_of("(apt-get --version || rpm --version) >/dev/null")?,
         0
     );
+    Ok(())
 }
 
 #[test]
-fn under_sudo_it_is_whoever_called_sudo() {
-    let network = Network::new().unwrap();
+fn under_sudo_it_is_whoever_called_sudo() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let agent = AGENT.to_string();
     let run = daemon
@@ -126,7 +126,7 @@ fn under_sudo_it_is_whoever_called_sudo() {
         .env("SUDO_UID", &agent)
         .env("SUDO_GID", &agent);
     let run = run.args(["-q", "--", "sh", "-c", "id -u; cat /proc/self/uid_map; env"]);
-    let said = run.run().unwrap().success().unwrap().stdout;
+    let said = run.run()?.success()?.stdout;
     let map = format!("0 {agent} 1");
     let words: Vec<_> = said.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(words.join(" "), map);
@@ -136,103 +136,88 @@ fn under_sudo_it_is_whoever_called_sudo() {
         "{said}"
     );
     let plain = daemon.root(RUN).without(["SUDO_UID", "SUDO_GID"]);
-    let plain = plain.args(["--", "true"]).run().unwrap();
+    let plain = plain.args(["--", "true"]).run()?;
     assert_eq!(plain.code(), Some(125));
     assert!(
         plain.stderr.contains("sudo -u NAME guard run --user root"),
         "{plain:?}"
     );
+    Ok(())
 }
 
 #[test]
-fn its_policy_holds_and_people_are_asked() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn its_policy_holds_and_people_are_asked() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
-    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN).args(["--hold", "20s"])).unwrap();
-    let denied = shell.attempt(&Attempt::tcp(DENIED, 443)).unwrap();
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN).args(["--hold", "20s"]))?;
+    let denied = shell.attempt(&Attempt::tcp(DENIED, 443))?;
     assert_eq!(denied.errno.as_deref(), Some("EPERM"), "{denied:?}");
-    assert!(shell.reaches(&Attempt::tcp("192.0.2.30", 443)).unwrap());
-    shell
-        .begin(&Attempt::tcp(ASKED, 443).timeout(PATIENCE))
-        .unwrap();
+    assert!(shell.reaches(&Attempt::tcp("192.0.2.30", 443))?);
+    shell.begin(&Attempt::tcp(ASKED, 443).timeout(PATIENCE))?;
     eventually("a request waits", || {
         let pending = daemon.agent(["pending"]).json().unwrap();
         pending.as_array().is_some_and(|all| !all.is_empty())
-    })
-    .unwrap();
-    daemon
-        .agent(["approve", "r1"])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    let report = shell.line_with("\"ok\"").unwrap();
+    })?;
+    daemon.agent(["approve", "r1"]).run()?.success()?;
+    let report = shell.line_with("\"ok\"")?;
     assert!(report.contains("true"), "{report}");
+    Ok(())
 }
 
 #[test]
-fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN)).unwrap();
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN))?;
     let guard = guard(&daemon);
-    shell.tell(&format!("{guard} why")).unwrap();
-    shell
-        .line_with(&format!("This is session {}", shell.session().to_owned()))
-        .unwrap();
-    shell.tell(&format!("{guard} run --policy open -- sh -c 'id -u; {guard} why | head -n 1; exit 7'; echo status $?")).unwrap();
-    assert_eq!(shell.line_with("0").unwrap().trim(), "0");
-    shell.line_with("under the policy open").unwrap();
-    shell.line_with("status 7").unwrap();
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    shell.tell(&format!("{guard} why"))?;
+    shell.line_with(&format!("This is session {}", shell.session().to_owned()))?;
+    shell.tell(&format!("{guard} run --policy open -- sh -c 'id -u; {guard} why | head -n 1; exit 7'; echo status $?"))?;
+    assert_eq!(shell.line_with("0")?.trim(), "0");
+    shell.line_with("under the policy open")?;
+    shell.line_with("status 7")?;
+    let probe = daemon.program("guard-lab")?;
     let attempt = Attempt::tcp(DENIED, 443).args().join(" ");
-    shell
-        .tell(&format!(
-            "{guard} run --policy open -- {} {attempt}",
-            probe.display()
-        ))
-        .unwrap();
-    let report = shell.line_with("\"ok\"").unwrap();
+    shell.tell(&format!(
+        "{guard} run --policy open -- {} {attempt}",
+        probe.display()
+    ))?;
+    let report = shell.line_with("\"ok\"")?;
     assert!(report.contains("EPERM"), "{report}");
     assert_ne!(
-        shell
-            .status_of(&format!("{guard} open {DENIED} --all-ports"))
-            .unwrap(),
+        shell.status_of(&format!("{guard} open {DENIED} --all-ports"))?,
         0
     );
     // The next guardd knows it too.
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
+    daemon.kill()?;
+    daemon.start()?;
     eventually("guardd knows it", || {
         shell.status_of(&format!("{guard} why")).unwrap() == 0
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn its_own_unix_sockets_are_connected_and_no_others() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn its_own_unix_sockets_are_connected_and_no_others() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = started(&network);
     let dir = own_dir(&daemon);
     let at = |name: &str| dir.join(name).display().to_string();
-    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN)).unwrap();
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN))?;
+    let probe = daemon.program("guard-lab")?;
     let helper = |at: &str| Attempt::new("helper", "192.0.2.30", 443).other(at);
-    shell
-        .tell(&format!(
-            "{} {} &",
-            probe.display(),
-            helper(&at("inside")).args().join(" ")
-        ))
-        .unwrap();
-    shell.line_with("{").unwrap();
+    shell.tell(&format!(
+        "{} {} &",
+        probe.display(),
+        helper(&at("inside")).args().join(" ")
+    ))?;
+    shell.line_with("{")?;
     let mut outside = network.dev().command_as(AGENT, &probe);
-    let mut outside =
-        guard_lab::Running::start(outside.args(helper(&at("outside")).args())).unwrap();
-    outside.line(PATIENCE).unwrap();
+    let mut outside = guard_lab::Running::start(outside.args(helper(&at("outside")).args()))?;
+    outside.line(PATIENCE)?;
     let mut by = |name: &str| {
         let by = Attempt::new("by-helper", "192.0.2.30", 443).other(&format!("relay:{}", at(name)));
         shell.attempt(&by).unwrap()
@@ -241,4 +226,5 @@ fn its_own_unix_sockets_are_connected_and_no_others() {
     assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
     let own = by("inside");
     assert!(own.ok, "{own:?}");
+    Ok(())
 }

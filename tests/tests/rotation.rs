@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guard_lab::{Attempt, Daemon, Network, Shell, eventually};
+use guard_lab::{Attempt, Daemon, Network, Shell, Tested, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -44,32 +44,32 @@ fn denied(records: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_lost_and_who_follows_goes_on() {
+fn nothing_is_lost_and_who_follows_goes_on() -> Tested {
     const ROUNDS: usize = 4;
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let daemon = daemon(&network);
-    let mut shell = Shell::start(&daemon, "closed").unwrap();
-    let mut follower = daemon.root(["log", "--follow", "--json"]).spawn().unwrap();
+    let mut shell = Shell::start(&daemon, "closed")?;
+    let mut follower = daemon.root(["log", "--follow", "--json"]).spawn()?;
     let mut followed = Vec::new();
     let mut tried = BTreeSet::new();
     for round in 0..ROUNDS {
         for last in 0..10 {
             let to = format!("192.0.2.{}", 100 + 10 * round + last);
-            assert!(!shell.reaches(&Attempt::tcp(&to, 443)).unwrap());
+            assert!(!shell.reaches(&Attempt::tcp(&to, 443))?);
             if last == 5 && round > 0 {
                 // In the middle of it all; what is written before the signal is in the old file.
                 rotate(&daemon, ROUNDS);
             }
             if last == 7 && round > 0 {
-                daemon.signal(Signal::HUP).unwrap();
-                eventually("a new file is there", || daemon.audit().exists()).unwrap();
+                daemon.signal(Signal::HUP)?;
+                eventually("a new file is there", || daemon.audit().exists())?;
             }
             tried.insert(to);
         }
         let until = tried.last().unwrap().clone();
         loop {
-            let line = follower.line_with("\"at\"", guard_lab::PATIENCE).unwrap();
-            let record: Value = serde_json::from_str(line.trim()).unwrap();
+            let line = follower.line_with("\"at\"", guard_lab::PATIENCE)?;
+            let record: Value = serde_json::from_str(line.trim())?;
             let is_last = record["destination"]["address"] == until.as_str();
             followed.push(record);
             if is_last {
@@ -85,60 +85,61 @@ fn nothing_is_lost_and_who_follows_goes_on() {
     assert_eq!(denied(&written), expected);
     assert_eq!(denied(&followed), expected);
     assert_eq!(followed, written[..followed.len()]);
+    Ok(())
 }
 
 #[test]
-fn it_is_noticed_without_a_signal_and_decisions_are_in_the_new_file() {
-    let network = Network::new().unwrap();
+fn it_is_noticed_without_a_signal_and_decisions_are_in_the_new_file() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
-    let _shell = Shell::start(&daemon, "closed").unwrap();
+    let _shell = Shell::start(&daemon, "closed")?;
     rotate(&daemon, 1);
-    eventually("a new file is there", || daemon.audit().exists()).unwrap();
-    daemon.wait_for_log("goes on in a new file").unwrap();
+    eventually("a new file is there", || daemon.audit().exists())?;
+    daemon.wait_for_log("goes on in a new file")?;
     let mode = std::os::unix::fs::PermissionsExt::mode;
     assert_eq!(
-        mode(&fs::metadata(daemon.audit()).unwrap().permissions()) & 0o777,
+        mode(&fs::metadata(daemon.audit())?.permissions()) & 0o777,
         0o640
     );
-    fs::remove_file(daemon.audit()).unwrap();
-    eventually("another is there", || daemon.audit().exists()).unwrap();
+    fs::remove_file(daemon.audit())?;
+    eventually("another is there", || daemon.audit().exists())?;
     // One that logrotate makes is as good.
     rotate(&daemon, 2);
-    fs::write(daemon.audit(), "").unwrap();
-    daemon.signal(Signal::HUP).unwrap();
+    fs::write(daemon.audit(), "")?;
+    daemon.signal(Signal::HUP)?;
     eventually("it goes on there", || {
         daemon.log().matches("goes on in a new file").count() == 3
-    })
-    .unwrap();
-    let _other = Shell::start(&daemon, "closed").unwrap();
+    })?;
+    let _other = Shell::start(&daemon, "closed")?;
     let written = records(&daemon.audit());
     assert!(
         written
             .iter()
             .any(|one| one["kind"] == "session-start" && one["session"] == "s2")
     );
+    Ok(())
 }
 
 #[test]
-fn the_log_begins_in_the_file_before() {
-    let network = Network::new().unwrap();
+fn the_log_begins_in_the_file_before() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
-    let mut shell = Shell::start(&daemon, "closed").unwrap();
-    assert!(!shell.reaches(&Attempt::tcp("192.0.2.101", 443)).unwrap());
+    let mut shell = Shell::start(&daemon, "closed")?;
+    assert!(!shell.reaches(&Attempt::tcp("192.0.2.101", 443))?);
     let seen = || {
         let log = daemon.ask(["log", "--session", "s1", "--json"]).unwrap();
         denied(&log.json_lines().unwrap())
     };
-    eventually("it is written down", || seen().len() == 1).unwrap();
+    eventually("it is written down", || seen().len() == 1)?;
     rotate(&daemon, 1);
-    daemon.signal(Signal::HUP).unwrap();
-    daemon.wait_for_log("goes on in a new file").unwrap();
-    assert!(!shell.reaches(&Attempt::tcp("192.0.2.102", 443)).unwrap());
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_log("goes on in a new file")?;
+    assert!(!shell.reaches(&Attempt::tcp("192.0.2.102", 443))?);
     eventually("it is written down", || {
         seen() == ["192.0.2.101", "192.0.2.102"]
-    })
-    .unwrap();
+    })?;
     // A user sees no more of it than of the other.
-    let theirs = daemon.user(61_235, ["log", "--json"]).run().unwrap();
-    assert_eq!(theirs.json_lines().unwrap().len(), 0);
+    let theirs = daemon.user(61_235, ["log", "--json"]).run()?;
+    assert_eq!(theirs.json_lines()?.len(), 0);
+    Ok(())
 }

@@ -13,7 +13,7 @@ const START: &str = r#"{"command":"start","force":true}"#;
 /// Reads pass, a write waits, and a yes is for that one.
 pub(super) fn act(
     story: &mut Story,
-    production: &Production<'_>,
+    production: &Production,
     daemon: &Daemon,
     agent: &mut Agent,
 ) -> Result<()> {
@@ -23,7 +23,7 @@ pub(super) fn act(
     passes_once(story, production, agent)
 }
 
-fn looked(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> Result<()> {
+fn looked(story: &mut Story, production: &Production, agent: &mut Agent) -> Result<()> {
     story.step("Where a policy says read-only, the agent may look");
     let status = agent.curl(story, &format!("http://{READABLE}:{PORT}{JOBS}"))?;
     ensure!(status == 0, "the guard stopped a read");
@@ -35,7 +35,7 @@ fn looked(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> 
     Ok(())
 }
 
-fn stopped(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> Result<()> {
+fn stopped(story: &mut Story, production: &Production, agent: &mut Agent) -> Result<()> {
     story.step("What changes something does not get there");
     agent.curl(story, &put())?;
     ensure!(
@@ -65,7 +65,7 @@ fn confirmed(story: &mut Story, daemon: &Daemon) -> Result<()> {
     )
 }
 
-fn passes_once(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> Result<()> {
+fn passes_once(story: &mut Story, production: &Production, agent: &mut Agent) -> Result<()> {
     agent.curl(story, &put())?;
     ensure!(
         seen(production)?.last().is_some_and(|last| last == JOB),
@@ -89,7 +89,7 @@ fn put() -> String {
 }
 
 /// The requests that production has seen there.
-fn seen(production: &Production<'_>) -> Result<Vec<String>> {
+fn seen(production: &Production) -> Result<Vec<String>> {
     let reached = production.reached_at(READABLE, PORT)?;
     let requests = reached.iter().filter(|one| one.kind == "http");
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();

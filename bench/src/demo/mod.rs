@@ -70,12 +70,7 @@ pub(crate) fn demo() -> Result<()> {
     nothing_left(&mut story, &left)
 }
 
-fn act(
-    story: &mut Story,
-    stage: &Network,
-    production: &Production<'_>,
-    daemon: &Daemon,
-) -> Result<()> {
+fn act(story: &mut Story, stage: &Network, production: &Production, daemon: &Daemon) -> Result<()> {
     without_guard(story, stage, production)?;
     let mut agent = Agent::start(story, daemon)?;
     waiting::act(story, production, daemon, &mut agent)?;
@@ -90,7 +85,7 @@ fn act(
     logged(story, daemon)
 }
 
-fn without_guard(story: &mut Story, stage: &Network, production: &Production<'_>) -> Result<()> {
+fn without_guard(story: &mut Story, stage: &Network, production: &Production) -> Result<()> {
     story.step("Without the guard, the agent's command reaches production");
     let put = Put::new(stage.tag())?;
     story.command("developer", &put.text);
@@ -103,7 +98,7 @@ fn without_guard(story: &mut Story, stage: &Network, production: &Production<'_>
     Ok(())
 }
 
-fn refused(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> Result<()> {
+fn refused(story: &mut Story, production: &Production, agent: &mut Agent) -> Result<()> {
     story.step("Where nobody watches, the same command fails at once");
     let before = production.reached_at(SERVER, PORT)?.len();
     let status = agent.put(story)?;
@@ -142,7 +137,7 @@ fn approved(story: &mut Story, daemon: &Daemon, request: &str) -> Result<Instant
     Ok(opened)
 }
 
-fn passes(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> Result<()> {
+fn passes(story: &mut Story, production: &Production, agent: &mut Agent) -> Result<()> {
     let before = requests(production)?;
     let status = agent.put(story)?;
     ensure!(status == 0, "the hole is open, and the command failed");
@@ -177,7 +172,7 @@ fn ends_by_itself(story: &mut Story, agent: &mut Agent, opened: Instant) -> Resu
     Ok(())
 }
 
-fn refused_again(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> Result<()> {
+fn refused_again(story: &mut Story, production: &Production, agent: &mut Agent) -> Result<()> {
     let before = requests(production)?;
     let status = agent.put(story)?;
     ensure!(
@@ -221,7 +216,7 @@ fn show(story: &mut Story, guard: &Guard<'_>, text: &str) -> Result<()> {
 }
 
 /// How many requests production has answered.
-fn requests(production: &Production<'_>) -> Result<usize> {
+fn requests(production: &Production) -> Result<usize> {
     let reached = production.reached_at(SERVER, PORT)?;
     Ok(reached.iter().filter(|one| one.kind == "http").count())
 }

@@ -18,7 +18,7 @@ const THOUGHT: Duration = Duration::from_secs(2);
 /// Somebody watches: the command waits, and goes on after the yes.
 pub(super) fn act(
     story: &mut Story,
-    production: &Production<'_>,
+    production: &Production,
     daemon: &Daemon,
     agent: &mut Agent,
 ) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::{io, marker::PhantomData, path::PathBuf, time::Duration};
 
 use guard_proto::{
-    Call, ErrorName, Failure, INTERFACE,
-    varlink::{self, Reply},
+    Call, ErrorName, Failure,
+    varlink::{self, INTERFACE, Reply},
 };
 use guard_sys::pidfd::Credentials;
 use serde::de::DeserializeOwned;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use data_encoding::BASE64URL_NOPAD;
-use guard_proto::{ApproverShown, KeyShown};
+use guard_proto::{ApproverShown, approvers::KeyShown};
 use ring::{
     digest::{SHA256, digest},
     rand::{SecureRandom as _, SystemRandom},

@@ -26,7 +26,7 @@ mod trail;
 use std::{path::PathBuf, rc::Rc};
 
 use anyhow::{Context as _, Result, anyhow};
-use guard_proto::{Approvers, Call};
+use guard_proto::{Call, approvers::Approvers};
 
 pub use files::{Files, Identity};
 pub use notify::{Done, LATER, NotifyArgs, notify};

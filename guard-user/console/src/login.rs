@@ -7,7 +7,7 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
-use guard_proto::Approvers;
+use guard_proto::approvers::Approvers;
 use guard_signed::webauthn::{Assertion, PublicKey};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -92,7 +92,7 @@ fn challenge(nonce: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guard_proto::{ApproverShown, KeyShown};
+    use guard_proto::{ApproverShown, approvers::KeyShown};
     use ring::{
         rand::SystemRandom,
         signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},

@@ -1,8 +1,10 @@
 //! Which request gets which page.
 
 use guard_proto::{
-    Approvers, Asked, Call, Denied, Flows, Hole, Holes, Invitation, Passkey, Presented,
-    PresentedKey, Requests, Sessions, Taken,
+    Call, Hole, Holes, Requests, Sessions,
+    approvers::{Approvers, Asked, Invitation, Passkey, Presented, PresentedKey, Taken},
+    flows::Flows,
+    requests::Denied,
 };
 use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};

@@ -1,6 +1,6 @@
 //! What somebody who is logged in may see and do, as guardd has it now: a session is worth what its approver still is.
 
-use guard_proto::{ApproverShown, Approvers, Call};
+use guard_proto::{ApproverShown, Call, approvers::Approvers};
 use guard_sys::accounts::Account;
 
 use crate::{
@@ -110,7 +110,7 @@ impl Visitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guard_proto::KeyShown;
+    use guard_proto::approvers::KeyShown;
 
     fn person(name: &str, users: &[&str], key: &str) -> ApproverShown {
         ApproverShown {

@@ -1,6 +1,6 @@
 //! `guard assign`: gives a unit or a container its policy.
 
-use guard_proto::{Assign, Call, Failure, Started};
+use guard_proto::{Call, Failure, Started, calls::Assign};
 use guard_sys::accounts::Account;
 
 use super::args::AssignArgs;

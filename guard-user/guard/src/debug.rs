@@ -1,6 +1,6 @@
 //! What helps to find out why guard decides as it does.
 
-use guard_proto::{Call, KernelLog};
+use guard_proto::{Call, status::KernelLog};
 
 use super::{
     args::DebugVerb,

@@ -1,6 +1,6 @@
 //! `guard flows`: what sessions have reached.
 
-use guard_proto::{Call, Flows};
+use guard_proto::{Call, flows::Flows};
 
 use super::args::FlowsArgs;
 use super::client::Client;

@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use guard_proto::{Stopped, WhyReport};
+use guard_proto::{Stopped, inside::WhyReport};
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;

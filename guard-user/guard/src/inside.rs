@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use guard_proto::{Call, Requested, Stopped, WhyReport};
+use guard_proto::{
+    Call, Stopped,
+    inside::{Requested, WhyReport},
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::args::RequestArgs;

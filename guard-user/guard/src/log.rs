@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use guard_proto::{AuditStatus, Call, Failure, LogRecord, Status};
+use guard_proto::{Call, Failure, LogRecord, Status, status::AuditStatus};
 use guard_signed::approvers::Approvers;
 use guard_trail::{
     Head, files,

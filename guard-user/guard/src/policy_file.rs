@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use guard_launch::Identity;
 use guard_policy::{self as policy, Diagnostic, Parsed, Severity};
-use guard_proto::{Call, Failure, MAX_POLICY_FRAME, PolicyRef, Status};
+use guard_proto::{Call, Failure, PolicyRef, Status, varlink::MAX_POLICY_FRAME};
 
 use super::client::Client;
 use super::error::CliError;

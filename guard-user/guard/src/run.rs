@@ -12,7 +12,9 @@ use guard_launch::{
 };
 use guard_policy::SocketName;
 use guard_proto::{
-    Call, ErrorName, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
+    Call, ErrorName, Failure, LogRecord, PolicyRef, Session, Started,
+    calls::Run,
+    sockets::{HasSocket, SocketAddress},
 };
 use guard_sys::user_namespace;
 use serde::Deserialize;

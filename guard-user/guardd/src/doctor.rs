@@ -13,7 +13,7 @@ use guard_datapath::DatapathError;
 use guard_probe::{
     self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, kernel, layers,
 };
-use guard_proto::{Found, HookStatus, Row};
+use guard_proto::{HookStatus, Row, doctor::Found};
 use tokio::{
     process::Command,
     sync::{Mutex, Notify},

@@ -32,6 +32,15 @@ pub enum Group {
 }
 
 impl Group {
+    /// Those to which no name may make a policy more permissive.
+    pub const LOCAL: [Self; 5] = [
+        Self::Loopback,
+        Self::LinkLocal,
+        Self::Metadata,
+        Self::Multicast,
+        Self::GuardedHost,
+    ];
+
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Loopback,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{Endpoint, HttpHole, HttpRequest, Question, Through, moment};
+use crate::{Endpoint, HttpHole, HttpRequest, Question, destination::Through, moment};
 
 /// A line of the audit log: `at`, `kind`, `session`, and what the kind brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

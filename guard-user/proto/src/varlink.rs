@@ -1,13 +1,26 @@
 //! Varlink, for both sides: what a frame says, how long it may be, and the service that every Varlink server offers.
 //!
-//! A frame is a JSON object. On a stream each is ended by a NUL byte, which is none of it here, but where it says so.
+//! A frame is a JSON object: a call `{"method": …, "parameters": {…}, "more": true?}`, an answer `{"parameters": {…}, "continues": true?}`
+//! or `{"error": …, "parameters": {…}}`. The objects in answers are those that `guard --json` prints. On a stream each frame is ended by a
+//! NUL byte, which is none of it here, but where it says so.
 //!
 //! The protocol: <https://varlink.org/Method-Call> and <https://varlink.org/Service>.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Call, INTERFACE, MAX_FRAME, MAX_POLICY_FRAME};
+use crate::Call;
+
+/// The Varlink interface, without the dot and the method.
+pub const INTERFACE: &str = "org.guardd.Control";
+
+/// A call is at most this long, its NUL included. Answers are as long as the lists that they hold: the daemon bounds those, not
+/// their frames.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// A frame of [`Call::Run`], [`Call::Assign`] or [`Call::Explain`] carries a policy's text and may be this long. Anything
+/// longer belongs in the daemon's policy directory.
+pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
 
 /// The interface's description, as `GetInterfaceDescription` gives it.
 pub const DESCRIPTION: &str = include_str!("org.guardd.Control.varlink");
@@ -245,7 +258,7 @@ mod tests {
     use zlink::idl::Interface;
 
     use super::*;
-    use crate::{Assign, ErrorName, HoleTerms, PolicyRef};
+    use crate::{ErrorName, HoleTerms, PolicyRef, calls::Assign};
 
     fn error_of(frame: &str) -> String {
         understand(frame.as_bytes()).unwrap_err().error

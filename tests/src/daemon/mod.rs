@@ -13,9 +13,11 @@ use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
+use crate::guard::json_lines;
 use crate::reap::Reaper;
-use crate::{AGENT, Guard, Network, Output, Tag, bins, exec};
+use crate::{AGENT, Guard, Network, Output, Tag, bins, exec, is_failing};
 pub use builder::DaemonBuilder;
 use log::Log;
 
@@ -97,6 +99,15 @@ impl Daemon {
     /// From now on its `guard` and `guardd` are those in a directory; with none those under test, as at first.
     pub fn use_programs(&mut self, dir: Option<PathBuf>) {
         self.programs = dir;
+    }
+
+    /// One of guard's programs, by a path by which every user can run it.
+    ///
+    /// # Errors
+    ///
+    /// That there is none of that name.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        bins::for_everybody(name, self.tag())
     }
 
     /// Its `guard`, by a path by which every user can run it.
@@ -208,6 +219,33 @@ impl Daemon {
         let hooks = status["hooks"].as_array().context("guard tells no hooks")?;
         let mut hooks = hooks.iter();
         Ok(hooks.any(|hook| hook["name"] == name && hook["attached"] == true))
+    }
+
+    /// The JSON that `guard` prints for root.
+    ///
+    /// # Errors
+    ///
+    /// That it failed, or printed something else.
+    pub fn json<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Value> {
+        self.root(args).json()
+    }
+
+    /// The same, where it is a list.
+    ///
+    /// # Errors
+    ///
+    /// As with [`Self::json`].
+    pub fn list<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Vec<Value>> {
+        self.root(args).list()
+    }
+
+    /// What `guard` says as it refuses root something.
+    ///
+    /// # Errors
+    ///
+    /// That it did not refuse it, with all that it said.
+    pub fn refused<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String> {
+        self.root(args).refused()
     }
 
     /// Runs `guard` as root, whatever comes of it.
@@ -365,11 +403,38 @@ impl Daemon {
     pub fn audit(&self) -> PathBuf {
         self.state_dir().join("audit.jsonl")
     }
+
+    /// The records of a kind in the audit log's file.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be read.
+    pub fn audited(&self, kind: &str) -> Result<Vec<Value>> {
+        Ok(of_kind(
+            json_lines(&fs::read_to_string(self.audit())?)?,
+            kind,
+        ))
+    }
+
+    /// The records of a kind that `guard log` tells.
+    ///
+    /// # Errors
+    ///
+    /// That it failed.
+    pub fn logged(&self, kind: &str) -> Result<Vec<Value>> {
+        let log = self.ask(["log", "--json"])?.success()?;
+        Ok(of_kind(log.json_lines()?, kind))
+    }
+}
+
+fn of_kind(mut records: Vec<Value>, kind: &str) -> Vec<Value> {
+    records.retain(|record| record["kind"] == kind);
+    records
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if is_failing() {
             eprintln!("guardd's log:\n{}", self.log());
         }
         // The reaper does the rest, as it would if this process were killed.

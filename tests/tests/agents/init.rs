@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use guard_lab::{Running, bins};
+use guard_lab::{Json as _, Running, Tested, bins};
 use serde_json::{Value, json};
 
 use crate::agents::scene::{Mcp, Scene};
@@ -26,8 +26,8 @@ fn json(file: &Path) -> Value {
 }
 
 #[test]
-fn nothing_is_written_that_nobody_has_said_yes_to() {
-    let dir = tempfile::tempdir().unwrap();
+fn nothing_is_written_that_nobody_has_said_yes_to() -> Tested {
+    let dir = tempfile::tempdir()?;
     let output = init(dir.path(), &["claude-code"]);
     assert_eq!(output.status.code(), Some(2));
     let [shown, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
@@ -36,12 +36,13 @@ fn nothing_is_written_that_nobody_has_said_yes_to() {
     let output = init(dir.path(), &["codex", "--print"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("[mcp_servers.guard]"));
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(dir.path())?.count(), 0);
+    Ok(())
 }
 
 #[test]
-fn a_person_at_a_terminal_is_asked() {
-    let dir = tempfile::tempdir().unwrap();
+fn a_person_at_a_terminal_is_asked() -> Tested {
+    let dir = tempfile::tempdir()?;
     let guard = format!("{} init gemini", bins::find("guard").unwrap().display());
     for (answer, status, said) in [
         ("n", 1, "Nothing was written."),
@@ -53,10 +54,10 @@ fn a_person_at_a_terminal_is_asked() {
             .current_dir(dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut terminal = terminal.spawn().unwrap();
+        let mut terminal = terminal.spawn()?;
         let mut keys = terminal.stdin.take().unwrap();
-        writeln!(keys, "{answer}").unwrap();
-        let output = terminal.wait_with_output().unwrap();
+        writeln!(keys, "{answer}")?;
+        let output = terminal.wait_with_output()?;
         let shown = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(status), "{shown}");
         assert!(
@@ -69,60 +70,59 @@ fn a_person_at_a_terminal_is_asked() {
         );
         drop(keys);
     }
+    Ok(())
 }
 
 #[test]
-fn what_it_writes_is_what_agents_run() {
+fn what_it_writes_is_what_agents_run() -> Tested {
     let scene = Scene::new();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir()?;
     let output = init(dir.path(), &["claude-code", "--yes"]);
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("guard run -- claude"));
     let server = json(&dir.path().join(".mcp.json"))["mcpServers"]["guard"].clone();
-    let mut command = Command::new(server["command"].as_str().unwrap());
+    let mut command = Command::new(server["command"].text()?);
     let args = server["args"]
-        .as_array()
-        .unwrap()
+        .list()?
         .iter()
         .map(|arg| arg.as_str().unwrap());
     command
         .args(args)
         .env("GUARD_SOCKET", scene.daemon.socket());
-    let mut mcp = Mcp::over(Running::start(&mut command).unwrap());
+    let mut mcp = Mcp::over(Running::start(&mut command)?);
     assert_eq!(mcp.begin()["serverInfo"]["name"], "guard");
     let settings = json(&dir.path().join(".claude/settings.json"));
     for event in ["PostToolUse", "PostToolUseFailure"] {
         let group = &settings["hooks"][event][0];
         assert_eq!(group["matcher"], "Bash");
-        let hook = group["hooks"][0]["command"].as_str().unwrap();
+        let hook = group["hooks"][0]["command"].text()?;
         let ran = Command::new("sh")
             .args(["-c", hook])
             .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .output()?;
         assert!(ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
     }
     let again = init(dir.path(), &["claude-code"]);
     assert!(again.status.success() && String::from_utf8_lossy(&again.stdout).contains("already"));
+    Ok(())
 }
 
 #[test]
-fn what_others_wrote_stays_and_what_is_broken_is_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
+fn what_others_wrote_stays_and_what_is_broken_is_left_alone() -> Tested {
+    let dir = tempfile::tempdir()?;
     let file = dir.path().join(".mcp.json");
     let theirs =
         "{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\": {\"command\": \"docs\"}\n\t}\n}\n";
-    fs::write(&file, theirs).unwrap();
+    fs::write(&file, theirs)?;
     let written = init(dir.path(), &["claude-code", "--yes", "--json"]);
-    let shown: Value = serde_json::from_slice(&written.stdout).unwrap();
+    let shown: Value = serde_json::from_slice(&written.stdout)?;
     assert_eq!(shown[0]["written"], true, "{shown}");
     assert_eq!(
         json(&file)["mcpServers"]["docs"],
         json!({"command": "docs"})
     );
     assert!(
-        fs::read_to_string(&file)
-            .unwrap()
+        fs::read_to_string(&file)?
             .starts_with("{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\"")
     );
     assert!(
@@ -130,11 +130,12 @@ fn what_others_wrote_stays_and_what_is_broken_is_left_alone() {
             .status
             .success()
     );
-    assert_eq!(fs::read_to_string(&file).unwrap(), theirs);
+    assert_eq!(fs::read_to_string(&file)?, theirs);
     assert!(!dir.path().join(".claude/settings.json").exists());
-    fs::write(&file, "{ broken").unwrap();
+    fs::write(&file, "{ broken")?;
     let refused = init(dir.path(), &["claude-code", "--yes"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert_eq!(fs::read_to_string(&file).unwrap(), "{ broken");
+    assert_eq!(fs::read_to_string(&file)?, "{ broken");
     assert!(!dir.path().join(".claude/settings.json").exists());
+    Ok(())
 }

@@ -2,14 +2,11 @@
 
 use std::fs;
 
-use guard_lab::eventually;
+use guard_lab::{Json as _, NEVER, Tested, V4, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::agents::{
-    NEVER, V4,
-    scene::{Mcp, Scene},
-};
+use crate::agents::scene::{Mcp, Scene};
 
 fn names(list: &Value) -> Vec<&str> {
     let tools = list["result"]["tools"].as_array().unwrap().iter();
@@ -17,7 +14,7 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_model_is_told_what_was_stopped_and_asks() {
+fn a_model_is_told_what_was_stopped_and_asks() -> Tested {
     let scene = Scene::new();
     let mut mcp = scene.mcp(&[V4, NEVER]);
     assert_eq!(
@@ -41,32 +38,29 @@ fn a_model_is_told_what_was_stopped_and_asks() {
         done && request.contains("A person has been asked"),
         "{request}"
     );
-    let pending = scene.json(&["pending"]);
-    let mine = pending
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["note"].is_string());
+    let pending = scene.daemon.json(["pending"])?;
+    let mine = pending.list()?.iter().find(|one| one["note"].is_string());
     let mine = mine.unwrap();
     assert_eq!(mine["note"], "to read the queue");
     assert_eq!(mine["destination"]["address"], "192.0.2.20");
     let (status, done) = mcp.tool("status", json!({}));
     assert!(done && status.contains("under the policy asks"), "{status}");
-    let first = pending[0]["id"].as_str().unwrap();
+    let first = pending[0]["id"].text()?;
     assert!(
         status.contains(&format!("Request {first} waits")),
         "{status}"
     );
-    scene.json(&["approve", first]);
+    scene.daemon.json(["approve", first])?;
     let (why, _) = mcp.tool("why", json!({}));
     assert!(why.contains("A person has opened 192.0.2.10:443"), "{why}");
+    Ok(())
 }
 
 #[test]
-fn nothing_in_it_widens() {
+fn nothing_in_it_widens() -> Tested {
     let scene = Scene::new();
     let mut mcp = scene.mcp(&[V4]);
-    let request = scene.json(&["pending"])[0]["id"].clone();
+    let request = scene.daemon.json(["pending"])?[0]["id"].clone();
     for name in ["approve", "open", "deny", "close", "stop", "run", "Why", ""] {
         let answer = mcp.ask(
             "tools/call",
@@ -92,7 +86,8 @@ fn nothing_in_it_widens() {
     }
     let answer = mcp.ask("org.guardd.Control.Approve", json!({"id": request}));
     assert!(answer["error"].is_object(), "{answer}");
-    assert_eq!(scene.json(&["holes"]), json!([]));
+    assert_eq!(scene.daemon.json(["holes"])?, json!([]));
+    Ok(())
 }
 
 #[test]
@@ -130,7 +125,7 @@ fn bad_input_is_bounded_and_does_not_end_it() {
 
 /// The most memory that `guard mcp` had, in KiB.
 fn peak(scene: &Scene) -> u64 {
-    let session = scene.json(&["sessions"])[0].clone();
+    let session = scene.daemon.json(["sessions"]).unwrap()[0].clone();
     let cgroup = session["cgroup"].as_str().unwrap();
     let processes = fs::read_to_string(format!("{cgroup}/cgroup.procs")).unwrap();
     let most = processes.lines().map(|pid| {
@@ -145,10 +140,10 @@ fn peak(scene: &Scene) -> u64 {
 }
 
 #[test]
-fn a_guardd_that_hangs_holds_up_nothing_else_and_calls_can_be_given_up() {
+fn a_guardd_that_hangs_holds_up_nothing_else_and_calls_can_be_given_up() -> Tested {
     let scene = Scene::new();
     let mut mcp = scene.mcp(&[V4]);
-    scene.daemon.signal(Signal::STOP).unwrap();
+    scene.daemon.signal(Signal::STOP)?;
     let call = json!({"name": "why", "arguments": {}});
     let waiting: Vec<_> = (0..40)
         .map(|_| mcp.send("tools/call", call.clone()))
@@ -160,35 +155,34 @@ fn a_guardd_that_hangs_holds_up_nothing_else_and_calls_can_be_given_up() {
         );
     }
     assert_eq!(names(&mcp.ask("tools/list", json!({}))).len(), 3);
-    scene.daemon.signal(Signal::CONT).unwrap();
+    scene.daemon.signal(Signal::CONT)?;
     let last = mcp.answer(waiting[39]);
     assert_eq!(last["result"]["isError"], false, "{last}");
     assert!(mcp.tool("status", json!({})).1);
+    Ok(())
 }
 
 #[test]
-fn it_says_what_to_do_where_there_is_no_guardd_and_goes_on_with_the_next() {
+fn it_says_what_to_do_where_there_is_no_guardd_and_goes_on_with_the_next() -> Tested {
     let mut scene = Scene::new();
     let mut mcp = scene.mcp(&[V4]);
-    scene.daemon.kill().unwrap();
+    scene.daemon.kill()?;
     for tool in ["why", "status"] {
         let (text, done) = mcp.tool(tool, json!({}));
         assert!(!done && text.contains("guardd"), "{text}");
     }
-    scene.daemon.start().unwrap();
+    scene.daemon.start()?;
     assert!(mcp.tool("why", json!({})).1);
+    Ok(())
 }
 
 #[test]
-fn outside_of_a_session_it_says_so() {
+fn outside_of_a_session_it_says_so() -> Tested {
     let scene = Scene::new();
-    let mut mcp = Mcp::over(scene.daemon.agent(["mcp"]).spawn().unwrap());
+    let mut mcp = Mcp::over(scene.daemon.agent(["mcp"]).spawn()?);
     let about = mcp.begin();
     assert_eq!(about["serverInfo"]["name"], "guard");
-    assert!(
-        about["instructions"].as_str().unwrap().contains("`why`"),
-        "{about}"
-    );
+    assert!(about["instructions"].text()?.contains("`why`"), "{about}");
     let (status, done) = mcp.tool("status", json!({}));
     assert!(done && status.contains("guard run -- AGENT"), "{status}");
     for (tool, arguments) in [
@@ -199,17 +193,18 @@ fn outside_of_a_session_it_says_so() {
         assert!(!done && text.contains("guard run"), "{text}");
     }
     drop(mcp.running);
+    Ok(())
 }
 
 #[test]
-fn it_ends_with_its_agent() {
+fn it_ends_with_its_agent() -> Tested {
     let scene = Scene::new();
-    let output = scene.daemon.agent(["mcp"]).run().unwrap();
+    let output = scene.daemon.agent(["mcp"]).run()?;
     assert_eq!(output.code(), Some(0), "{output:?}");
     let mut mcp = scene.mcp(&[]);
-    mcp.running.signal(Signal::TERM).unwrap();
+    mcp.running.signal(Signal::TERM)?;
     eventually("the session has ended", || {
-        scene.json(&["sessions"]) == json!([])
-    })
-    .unwrap();
+        scene.daemon.json(["sessions"]).unwrap() == json!([])
+    })?;
+    Ok(())
 }

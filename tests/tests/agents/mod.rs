@@ -9,8 +9,6 @@ mod on_request;
 mod polkit;
 mod scene;
 
-use guard_lab::{NEVER, V4};
-
 /// Whose agent it is: `nobody`, for a message bus takes only users that the name service knows.
 const PERSON: u32 = 65534;
 

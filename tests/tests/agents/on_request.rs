@@ -5,13 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use guard_lab::{STRANGER, eventually};
+use guard_lab::{STRANGER, Tested, V4, eventually};
 use serde_json::Value;
 
-use crate::agents::{
-    V4,
-    scene::{PATIENCE, Scene, patient},
-};
+use crate::agents::scene::{PATIENCE, Scene, patient};
 
 /// A guardd that tells this script, which runs as [`STRANGER`], with a directory that is theirs.
 fn scene(script: &str, more: &str) -> (Scene, PathBuf) {
@@ -30,7 +27,7 @@ fn scene(script: &str, more: &str) -> (Scene, PathBuf) {
 }
 
 #[test]
-fn each_request_is_told_once_to_somebody_without_rights() {
+fn each_request_is_told_once_to_somebody_without_rights() -> Tested {
     let script = "cat >> DIR/requests; { id -u; id -G; env; cat /proc/self/cgroup; } >> DIR/about";
     let (mut scene, dir) = scene(script, "");
     let attempt = scene.attempt(V4);
@@ -38,15 +35,18 @@ fn each_request_is_told_once_to_somebody_without_rights() {
         "{attempt}; {attempt}; echo tried; read x; {attempt}; {}; read x",
         scene.attempt("192.0.2.11")
     ));
-    session.line_with("tried", PATIENCE).unwrap();
+    session.line_with("tried", PATIENCE)?;
     let told = || -> Vec<Value> {
         let text = fs::read_to_string(dir.join("requests")).unwrap_or_default();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     };
-    eventually("told", || told().len() == 1).unwrap();
-    let (mut one, mut pending) = (told()[0].clone(), scene.json(&["pending"])[0].clone());
+    eventually("told", || told().len() == 1)?;
+    let (mut one, mut pending) = (
+        told()[0].clone(),
+        scene.daemon.json(["pending"])?[0].clone(),
+    );
     // Offers are to whoever asks what waits.
     for changing in ["count", "last_at", "offers"] {
         one[changing] = Value::Null;
@@ -55,9 +55,8 @@ fn each_request_is_told_once_to_somebody_without_rights() {
     assert_eq!(one, pending);
     eventually("all is written", || {
         fs::read_to_string(dir.join("about")).is_ok_and(|about| about.contains("0::"))
-    })
-    .unwrap();
-    let about = fs::read_to_string(dir.join("about")).unwrap();
+    })?;
+    let about = fs::read_to_string(dir.join("about"))?;
     let lines: Vec<_> = about.lines().collect();
     assert_eq!(lines[..2], [STRANGER.to_string(), STRANGER.to_string()]);
     let names = lines[2..]
@@ -80,21 +79,21 @@ fn each_request_is_told_once_to_somebody_without_rights() {
         .to_owned();
     assert!(!about.contains(&guarded), "{about}");
     // The next guardd tells of what is new, and of nothing else.
-    scene.daemon.kill().unwrap();
-    scene.daemon.start().unwrap();
-    session.write("\n").unwrap();
-    eventually("told of the next", || told().len() == 2).unwrap();
+    scene.daemon.kill()?;
+    scene.daemon.start()?;
+    session.write("\n")?;
+    eventually("told of the next", || told().len() == 2)?;
     assert_eq!(told()[1]["destination"]["address"], "192.0.2.11");
+    Ok(())
 }
 
 #[test]
-fn a_failure_is_a_line_in_the_log() {
+fn a_failure_is_a_line_in_the_log() -> Tested {
     let (scene, _) = scene("echo oh no >&2; exit 3", "");
     let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)));
     scene
         .daemon
-        .wait_for_log("on_request: it failed: exit status: 3: \"oh no\"")
-        .unwrap();
+        .wait_for_log("on_request: it failed: exit status: 3: \"oh no\"")?;
     for (config, said) in [
         ("on_request = [\"ask\"]", "it begins with no path"),
         (
@@ -107,17 +106,20 @@ fn a_failure_is_a_line_in_the_log() {
         ),
     ] {
         let mut scene = Scene::with("");
-        scene.daemon.stop().unwrap();
-        scene.daemon.write_config(config).unwrap();
-        scene.daemon.start().unwrap();
+        scene.daemon.stop()?;
+        scene.daemon.write_config(config)?;
+        scene.daemon.start()?;
         let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)));
-        scene.daemon.wait_for_log(said).unwrap();
-        eventually("asked", || scene.json(&["pending"])[0]["id"] == "r1").unwrap();
+        scene.daemon.wait_for_log(said)?;
+        eventually("asked", || {
+            scene.daemon.json(["pending"]).unwrap()[0]["id"] == "r1"
+        })?;
     }
+    Ok(())
 }
 
 #[test]
-fn one_that_asks_for_it_is_run_again_while_its_request_waits() {
+fn one_that_asks_for_it_is_run_again_while_its_request_waits() -> Tested {
     let script =
         "echo run >> DIR/runs; [ $(wc -l < DIR/runs) -ge 3 ] || { echo not yet >&2; exit 75; }";
     let (scene, dir) = scene(script, "");
@@ -128,13 +130,13 @@ fn one_that_asks_for_it_is_run_again_while_its_request_waits() {
     };
     scene
         .daemon
-        .wait_for_log("it is run again later: \"not yet\"")
-        .unwrap();
-    eventually("it has ended otherwise", || runs() == 3).unwrap();
+        .wait_for_log("it is run again later: \"not yet\"")?;
+    eventually("it has ended otherwise", || runs() == 3)?;
+    Ok(())
 }
 
 #[test]
-fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() {
+fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() -> Tested {
     let (scene, dir) = scene(
         "sleep 600 & echo $! >> DIR/sleeps; echo $$ >> DIR/sleeps; wait",
         "",
@@ -145,10 +147,10 @@ fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() {
         .map(|network| format!("{}; ", scene.attempt(&format!("2001:db8:7:{network}::10"))))
         .collect();
     let mut session = scene.session(&format!("{tries} echo tried; sleep 100"));
-    session.line_with("tried", PATIENCE).unwrap();
-    assert!(scene.json(&["pending"]).as_array().unwrap().len() > 40);
+    session.line_with("tried", PATIENCE)?;
+    assert!(scene.daemon.list(["pending"])?.len() > 40);
     let sleeps = || fs::read_to_string(dir.join("sleeps")).unwrap_or_default();
-    eventually("four run", || sleeps().lines().count() >= 8).unwrap();
+    eventually("four run", || sleeps().lines().count() >= 8)?;
     let first: Vec<_> = sleeps().lines().take(8).map(str::to_owned).collect();
     // Unless the machine was so slow that some of them have been killed meanwhile.
     let running = sleeps().lines().count();
@@ -161,29 +163,28 @@ fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() {
             .is_ok_and(|words| words.contains("sleep"))
     };
     while began.elapsed() < Duration::from_secs(30) {
-        scene.json(&["status"]);
+        scene.daemon.json(["status"])?;
         std::thread::sleep(Duration::from_secs(1));
     }
     scene
         .daemon
-        .wait_for_log("took longer than 30 s, and was killed")
-        .unwrap();
-    eventually("they are gone", || !first.iter().any(alive)).unwrap();
+        .wait_for_log("took longer than 30 s, and was killed")?;
+    eventually("they are gone", || !first.iter().any(alive))?;
+    Ok(())
 }
 
 #[test]
-fn whether_connections_wait_for_whoever_is_told_is_a_setting() {
+fn whether_connections_wait_for_whoever_is_told_is_a_setting() -> Tested {
     for answers in [false, true] {
         let config = format!("on_request = [\"/bin/true\"]\non_request_answers = {answers}\n");
         let scene = Scene::under(&patient(), &config);
         let _session = scene.writing("/a");
         eventually("asked", || {
-            scene.json(&["pending"])[0]["http"]["method"] == "PUT"
-        })
-        .unwrap();
+            scene.daemon.json(["pending"]).unwrap()[0]["http"]["method"] == "PUT"
+        })?;
         eventually("it waits, or not", || {
-            scene.json(&["pending"])[0]["held"] == answers
-        })
-        .unwrap();
+            scene.daemon.json(["pending"]).unwrap()[0]["held"] == answers
+        })?;
     }
+    Ok(())
 }

@@ -4,11 +4,11 @@
 use std::fs;
 use std::process::Command;
 
-use guard_lab::{Output, Running};
+use guard_lab::{Output, Running, Tested, V4};
 use serde_json::json;
 
 use crate::agents::{
-    PERSON, POLICY, V4,
+    PERSON, POLICY,
     bus::Bus,
     scene::{PATIENCE, Scene},
 };
@@ -39,7 +39,7 @@ fn person(scene: &Scene, args: &[&str]) -> Output {
 }
 
 #[test]
-fn a_hole_takes_polkits_yes_to_the_calling_process() {
+fn a_hole_takes_polkits_yes_to_the_calling_process() -> Tested {
     let bus = Bus::new();
     let mut authority = bus.service(&["authority"]);
     let scene = scene(&bus);
@@ -62,34 +62,35 @@ fn a_hole_takes_polkits_yes_to_the_calling_process() {
             assert_eq!(asked["uid"], PERSON);
             assert_eq!(asked["flags"], 1);
         }
-        assert_eq!(scene.json(&["holes"]), json!([]));
-        assert_eq!(scene.json(&["pending"]).as_array().unwrap().len(), 2);
+        assert_eq!(scene.daemon.json(["holes"])?, json!([]));
+        assert_eq!(scene.daemon.list(["pending"])?.len(), 2);
     }
     authority.tell("yes");
     authority.next("mode");
-    let output = person(&scene, &["approve", "r1"]).success().unwrap();
+    let output = person(&scene, &["approve", "r1"]).success()?;
     assert!(output.stdout.contains("h1"), "{output:?}");
     assert_eq!(
         authority.next("check")["details"],
         json!({"destination": "192.0.2.10:443"})
     );
     // What narrows is not asked about, nor are those whom it is not for.
-    person(&scene, &["deny", "r2"]).success().unwrap();
-    person(&scene, &["close", "--all"]).success().unwrap();
+    person(&scene, &["deny", "r2"]).success()?;
+    person(&scene, &["close", "--all"]).success()?;
     let guard = scene.program("guard");
     let mut inside = scene.session(&format!("{guard} open {V4}:443 2>&1; echo ended $?"));
-    inside.line_with("ended 2", PATIENCE).unwrap();
+    inside.line_with("ended 2", PATIENCE)?;
     assert!(authority.is_quiet());
+    Ok(())
 }
 
 #[test]
-fn without_polkit_nothing_is_opened_and_the_message_says_how_to_mend_it() {
+fn without_polkit_nothing_is_opened_and_the_message_says_how_to_mend_it() -> Tested {
     let bus = Bus::new();
     let scene = scene(&bus);
     let _session = asking(&scene);
     for output in [
         person(&scene, &["approve", "r1"]),
-        scene.daemon.root(["approve", "r1"]).run().unwrap(),
+        scene.daemon.root(["approve", "r1"]).run()?,
     ] {
         assert_eq!(output.code(), Some(2), "{output:?}");
         assert!(output.stderr.contains("polkit = false"), "{output:?}");
@@ -101,11 +102,12 @@ fn without_polkit_nothing_is_opened_and_the_message_says_how_to_mend_it() {
         output.stderr.contains("polkit was to be asked"),
         "{output:?}"
     );
-    assert_eq!(scene.json(&["holes"]), json!([]));
+    assert_eq!(scene.daemon.json(["holes"])?, json!([]));
+    Ok(())
 }
 
 #[test]
-fn a_polkit_that_hangs_holds_up_nobody_else_and_ends_in_a_no() {
+fn a_polkit_that_hangs_holds_up_nobody_else_and_ends_in_a_no() -> Tested {
     let bus = Bus::new();
     let mut authority = bus.service(&["authority"]);
     let scene = scene(&bus);
@@ -113,26 +115,19 @@ fn a_polkit_that_hangs_holds_up_nobody_else_and_ends_in_a_no() {
     authority.tell("hang");
     authority.next("mode");
     let said = scene.daemon.dir().join("said");
-    let mut waiting = scene
-        .daemon
-        .user(PERSON, ["approve", "r1"])
-        .command()
-        .unwrap();
-    let mut waiting = Running::start(waiting.stderr(fs::File::create(&said).unwrap())).unwrap();
+    let mut waiting = scene.daemon.user(PERSON, ["approve", "r1"]).command()?;
+    let mut waiting = Running::start(waiting.stderr(fs::File::create(&said)?))?;
     let asked = authority.next("check");
-    scene.json(&["status"]);
-    person(&scene, &["deny", "r2"]).success().unwrap();
+    scene.daemon.json(["status"])?;
+    person(&scene, &["deny", "r2"]).success()?;
     // Others were answered before polkit was given up.
     assert!(!waiting.has_ended());
     let cancelled = authority.next("cancel");
     assert_eq!(cancelled["cancellation"], asked["cancellation"]);
-    assert_eq!(waiting.wait().unwrap().code(), Some(2));
-    assert!(
-        fs::read_to_string(&said)
-            .unwrap()
-            .contains("polkit was to be asked")
-    );
-    assert_eq!(scene.json(&["holes"]), json!([]));
+    assert_eq!(waiting.wait()?.code(), Some(2));
+    assert!(fs::read_to_string(&said)?.contains("polkit was to be asked"));
+    assert_eq!(scene.daemon.json(["holes"])?, json!([]));
+    Ok(())
 }
 
 /// polkit itself, on the test's bus, with the action that ships and rules of the test's: in directories that only it
@@ -163,7 +158,7 @@ fn polkit(bus: &Bus, rules: &str) -> Running {
 }
 
 #[test]
-fn polkit_itself_goes_by_its_rules() {
+fn polkit_itself_goes_by_its_rules() -> Tested {
     let bus = Bus::new();
     let user = "nobody";
     let rules = format!(
@@ -179,12 +174,13 @@ fn polkit_itself_goes_by_its_rules() {
         no.code() == Some(2) && no.stderr.contains("polkit says no"),
         "{no:?}"
     );
-    person(&scene, &["approve", "r1"]).success().unwrap();
-    assert_eq!(scene.json(&["holes"]).as_array().unwrap().len(), 1);
+    person(&scene, &["approve", "r1"]).success()?;
+    assert_eq!(scene.daemon.list(["holes"])?.len(), 1);
+    Ok(())
 }
 
 #[test]
-fn without_rules_polkit_wants_the_caller_to_authenticate() {
+fn without_rules_polkit_wants_the_caller_to_authenticate() -> Tested {
     let bus = Bus::new();
     let _polkit = polkit(&bus, "");
     let scene = scene(&bus);
@@ -192,5 +188,6 @@ fn without_rules_polkit_wants_the_caller_to_authenticate() {
     let output = person(&scene, &["approve", "r1"]);
     assert_eq!(output.code(), Some(2), "{output:?}");
     assert!(output.stderr.contains("pkttyagent"), "{output:?}");
-    assert_eq!(scene.json(&["holes"]), json!([]));
+    assert_eq!(scene.daemon.json(["holes"])?, json!([]));
+    Ok(())
 }

@@ -1,12 +1,10 @@
 //! A guardd, and an agent in a session of it.
 
-use std::fs;
-
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{Daemon, DaemonBuilder, Network, Running, bins};
+use guard_lab::{Daemon, DaemonBuilder, Network, Running, V4};
 use serde_json::{Value, json};
 
-use crate::agents::{PERSON, POLICY, V4};
+use crate::agents::{PERSON, POLICY};
 
 /// The policy, where what is asked about may be read from, and what writes waits for long.
 pub(crate) fn patient() -> String {
@@ -46,21 +44,8 @@ impl Scene {
         }
     }
 
-    pub(crate) fn json(&self, args: &[&str]) -> Value {
-        self.daemon.root(args).json().unwrap()
-    }
-
-    /// The records of a kind in the audit log.
-    pub(crate) fn trail(&self, kind: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.daemon.audit()).unwrap();
-        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        records
-            .filter(|record: &Value| record["kind"] == kind)
-            .collect()
-    }
-
     pub(crate) fn program(&self, name: &str) -> String {
-        let path = bins::for_everybody(name, self.daemon.tag()).unwrap();
+        let path = self.daemon.program(name).unwrap();
         path.display().to_string()
     }
 

@@ -5,11 +5,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use guard_common::MAX_CHAIN;
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use guard_lab::{Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Shell, Tested, V4};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
-
-use crate::bad_input::{POLICY, V4};
 
 /// A file system of little room. It is unmounted on drop.
 struct Small(PathBuf);
@@ -69,22 +67,18 @@ fn failure(daemon: &Daemon, args: &[&str]) -> Value {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_decided_and_everything_enforced() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn on_a_full_disk_nothing_is_decided_and_everything_enforced() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
-        .prepare()
-        .unwrap();
+        .policy("asks", CONFIRMS)
+        .prepare()?;
     let disk = Small::new(daemon.state_dir());
-    daemon.start().unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    daemon.start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     let attempt = Attempt::tcp(V4, 443);
-    assert!(!shell.reaches(&attempt).unwrap());
-    let open = daemon
-        .root(["open", "192.0.2.77", "--all-ports"])
-        .json()
-        .unwrap();
+    assert!(!shell.reaches(&attempt)?);
+    let open = daemon.json(["open", "192.0.2.77", "--all-ports"])?;
     disk.fill(&daemon.audit());
     for args in [
         &["approve", "r1"][..],
@@ -92,58 +86,39 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() {
         &["open", V4, "--all-ports"],
     ] {
         let failure = failure(&daemon, args);
-        assert!(
-            failure["what"].as_str().unwrap().contains("not done"),
-            "{failure}"
-        );
-        assert!(
-            failure["why"].as_str().unwrap().contains("audit.jsonl"),
-            "{failure}"
-        );
-        assert!(
-            failure["fix"].as_str().unwrap().contains("make room"),
-            "{failure}"
-        );
+        assert!(failure["what"].text()?.contains("not done"), "{failure}");
+        assert!(failure["why"].text()?.contains("audit.jsonl"), "{failure}");
+        assert!(failure["fix"].text()?.contains("make room"), "{failure}");
     }
     // Nothing of that was done: the request waits, and nothing new is open.
-    assert_eq!(daemon.root(["pending"]).json().unwrap()[0]["id"], "r1");
-    let holes = daemon.root(["holes"]).json().unwrap();
-    assert_eq!(holes.as_array().unwrap().len(), 1, "{holes}");
-    assert!(!shell.reaches(&attempt).unwrap());
-    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    assert_eq!(daemon.json(["pending"])?[0]["id"], "r1");
+    let holes = daemon.json(["holes"])?;
+    assert_eq!(holes.list()?.len(), 1, "{holes}");
+    assert!(!shell.reaches(&attempt)?);
+    assert!(production.reached_at(V4, 443)?.is_empty());
     // What narrows is done, and says that it is not on record.
-    let closed = daemon
-        .root(["close", open["id"].as_str().unwrap()])
-        .run()
-        .unwrap();
+    let closed = daemon.root(["close", open["id"].text()?]).run()?;
     assert_eq!(closed.code(), Some(0), "{closed:?}");
     let said = closed.stderr.contains("audit.jsonl");
     assert!(said || trail(&daemon).contains("hole-close"), "{closed:?}");
-    assert_eq!(
-        daemon.root(["holes"]).json().unwrap(),
-        Value::Array(Vec::new())
-    );
+    assert_eq!(daemon.json(["holes"])?, Value::Array(Vec::new()));
     // So is what is guarded.
     disk.fill(&daemon.audit());
     let run = daemon
         .agent(["run", "--policy", "asks", "--", "true"])
-        .run()
-        .unwrap();
+        .run()?;
     assert_eq!(run.code(), Some(0), "{run:?}");
     assert!(run.stderr.contains("not written down"), "{run:?}");
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = daemon.json(["status"])?;
     assert_eq!(status["enforcing"], true);
     assert!(
-        status["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("audit.jsonl"),
+        status["warnings"][0].text()?.contains("audit.jsonl"),
         "{status}"
     );
     disk.empty();
-    let hole = daemon.root(["approve", "r1"]).json().unwrap();
+    let hole = daemon.json(["approve", "r1"])?;
     assert_eq!(hole["session"], "s1");
-    assert!(shell.reaches(&attempt).unwrap());
+    assert!(shell.reaches(&attempt)?);
     let trail = trail(&daemon);
     for line in trail.lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -153,102 +128,93 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() {
         "{trail}"
     );
     drop(shell);
-    daemon.teardown().unwrap();
+    daemon.teardown()?;
+    Ok(())
 }
 
 #[test]
-fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
-        .prepare()
-        .unwrap();
+        .policy("asks", CONFIRMS)
+        .prepare()?;
     let disk = Small::new(daemon.state_dir());
-    daemon.start().unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    daemon.start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     disk.fill(&daemon.audit());
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
-    assert_eq!(daemon.root(["sessions"]).json().unwrap()[0]["id"], "s1");
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    daemon.kill()?;
+    daemon.start()?;
+    assert_eq!(daemon.json(["sessions"])?[0]["id"], "s1");
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
     drop(shell);
-    daemon.teardown().unwrap();
+    daemon.teardown()?;
+    Ok(())
 }
 
 #[test]
-fn a_daemon_begins_on_a_full_disk_and_says_so() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_daemon_begins_on_a_full_disk_and_says_so() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
-        .prepare()
-        .unwrap();
+        .policy("asks", CONFIRMS)
+        .prepare()?;
     let disk = Small::new(daemon.state_dir());
     disk.fill(&disk.filler());
-    daemon.start().unwrap();
-    let status = daemon.root(["status"]).json().unwrap();
+    daemon.start()?;
+    let status = daemon.json(["status"])?;
     assert_eq!(status["enforcing"], true, "{status}");
     assert!(
-        status["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("audit.jsonl"),
+        status["warnings"][0].text()?.contains("audit.jsonl"),
         "{status}"
     );
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    assert!(shell.reaches(&Attempt::tcp("198.51.100.7", 443)).unwrap());
+    let mut shell = Shell::start(&daemon, "asks")?;
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    assert!(shell.reaches(&Attempt::tcp("198.51.100.7", 443))?);
     drop(shell);
-    daemon.teardown().unwrap();
+    daemon.teardown()?;
+    Ok(())
 }
 
 #[test]
-fn so_many_requests_wait_and_no_more() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let daemon = Daemon::in_network(&network).policy("asks", POLICY);
-    let daemon = daemon.config("max_requests = 3\n").start().unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+fn so_many_requests_wait_and_no_more() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
+    let daemon = Daemon::in_network(&network).policy("asks", CONFIRMS);
+    let daemon = daemon.config("max_requests = 3\n").start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     for last in 1..=5 {
         let attempt = Attempt::tcp(&format!("192.0.2.{last}"), 443);
-        assert!(!shell.reaches(&attempt).unwrap());
+        assert!(!shell.reaches(&attempt)?);
     }
-    daemon.wait_for_log("too many requests").unwrap();
-    let pending = || {
-        daemon
-            .root(["pending"])
-            .json()
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .len()
-    };
+    daemon.wait_for_log("too many requests")?;
+    let pending = || daemon.list(["pending"]).unwrap().len();
     assert_eq!(pending(), 3);
     // An answer makes room.
-    daemon.root(["deny", "r1"]).json().unwrap();
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    daemon.json(["deny", "r1"])?;
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
     assert_eq!(pending(), 3);
-    let reached = production.reached().unwrap();
+    let reached = production.reached()?;
     assert!(
         reached
             .iter()
             .all(|one| one.kind == "packet" && one.port != Some(443)),
         "{reached:?}"
     );
+    Ok(())
 }
 
 #[test]
-fn sessions_nest_only_so_deep() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn sessions_nest_only_so_deep() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network);
     let names: Vec<_> = (0..=MAX_CHAIN).map(|number| format!("p{number}")).collect();
     for name in &names {
-        daemon = daemon.policy(name, &POLICY.replace("asks", name));
+        daemon = daemon.policy(name, CONFIRMS);
     }
-    let daemon = daemon.start().unwrap();
-    let guard = guard_lab::bins::for_everybody("guard", daemon.tag()).unwrap();
+    let daemon = daemon.start()?;
+    let guard = daemon.program("guard")?;
     let nested = |depth: usize| {
         let inner = names[1..depth].iter().flat_map(|name| {
             let words = [guard.to_str().unwrap(), "run", "--policy", name, "--"];
@@ -261,34 +227,29 @@ fn sessions_nest_only_so_deep() {
     let refused = nested(MAX_CHAIN + 1);
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(refused.stderr.contains("nest no deeper"), "{refused:?}");
+    Ok(())
 }
 
 #[test]
-fn a_session_has_so_many_holes_and_no_more() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_session_has_so_many_holes_and_no_more() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
-        .start()
-        .unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+        .policy("asks", CONFIRMS)
+        .start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     for last in 1..=64 {
-        daemon
-            .root(["open", &format!("192.0.2.{}", 100 + last), "--all-ports"])
-            .json()
-            .unwrap();
+        daemon.json(["open", &format!("192.0.2.{}", 100 + last), "--all-ports"])?;
     }
     let failure = failure(&daemon, &["open", V4, "--all-ports"]);
-    assert!(failure["why"].as_str().unwrap().contains("64"), "{failure}");
-    assert!(
-        failure["fix"].as_str().unwrap().contains("guard holes"),
-        "{failure}"
-    );
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    assert!(shell.reaches(&Attempt::tcp("192.0.2.164", 443)).unwrap());
-    daemon.ask(["close", "h1"]).unwrap().success().unwrap();
-    daemon.root(["open", V4, "--all-ports"]).json().unwrap();
-    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(failure["why"].text()?.contains("64"), "{failure}");
+    assert!(failure["fix"].text()?.contains("guard holes"), "{failure}");
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    assert!(shell.reaches(&Attempt::tcp("192.0.2.164", 443))?);
+    daemon.ask(["close", "h1"])?.success()?;
+    daemon.json(["open", V4, "--all-ports"])?;
+    assert!(shell.reaches(&Attempt::tcp(V4, 443))?);
+    Ok(())
 }
 
 const READS: &str = r#"
@@ -303,20 +264,17 @@ action = "read-only"
 "#;
 
 #[test]
-fn on_a_full_disk_no_write_passes_and_all_reads() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn on_a_full_disk_no_write_passes_and_all_reads() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
         .policy("reads", READS)
-        .prepare()
-        .unwrap();
+        .prepare()?;
     let disk = Small::new(daemon.state_dir());
-    daemon.start().unwrap();
-    let mut shell = Shell::start(&daemon, "reads").unwrap();
-    shell
-        .tell("exec bash -c 'echo in bash; exec bash'")
-        .unwrap();
-    shell.line_with("in bash").unwrap();
+    daemon.start()?;
+    let mut shell = Shell::start(&daemon, "reads")?;
+    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
+    shell.line_with("in bash")?;
     let mut answer = |method: &str| {
         let line = format!(
             "exec 3<>/dev/tcp/192.0.2.10/80 && printf '{method} /a HTTP/1.1\\r\\nHost: x\\r\\n\
@@ -326,7 +284,7 @@ fn on_a_full_disk_no_write_passes_and_all_reads() {
         shell.line_with("ended").unwrap()
     };
     assert!(answer("POST").contains(" 403 "));
-    daemon.root(["approve", "r1", "--writes"]).json().unwrap();
+    daemon.json(["approve", "r1", "--writes"])?;
     disk.fill(&daemon.audit());
     let refused = answer("POST");
     assert!(refused.contains("cannot be written down"), "{refused}");
@@ -344,4 +302,5 @@ fn on_a_full_disk_no_write_passes_and_all_reads() {
     let mut lines = trail.lines();
     let passed = lines.find(|line| line.contains("\"passed\"") && line.contains("\"h1\""));
     assert!(passed.is_some(), "{trail}");
+    Ok(())
 }

@@ -3,14 +3,13 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, exec};
+use guard_lab::{Attempt, CONFIRMS, Daemon, Network, Production, Shell, Tested, V4, exec};
 
-use crate::bad_input::{POLICY, V4};
 use crate::half;
 
 fn prepared(network: &Network) -> Daemon {
     Daemon::in_network(network)
-        .policy("asks", POLICY)
+        .policy("asks", CONFIRMS)
         .prepare()
         .unwrap()
 }
@@ -40,55 +39,58 @@ fn refused(mut guardd: Command) -> String {
 }
 
 fn guards(daemon: &Daemon) {
-    assert_eq!(daemon.root(["status"]).json().unwrap()["enforcing"], true);
+    assert_eq!(daemon.json(["status"]).unwrap()["enforcing"], true);
     let mut shell = Shell::start(daemon, "asks").unwrap();
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     assert!(shell.reaches(&Attempt::tcp("198.51.100.7", 443)).unwrap());
 }
 
 #[test]
-fn without_btf_and_lsm() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn without_btf_and_lsm() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = prepared(&network);
     let hidden = "for d in /sys/kernel/btf /sys/kernel/security; do mount -t tmpfs none $d; done
         ! test -e /sys/kernel/btf/vmlinux";
-    let guardd = behind(hidden, &daemon.guardd().unwrap());
-    daemon.start_as(guardd).unwrap();
+    let guardd = behind(hidden, &daemon.guardd()?);
+    daemon.start_as(guardd)?;
     guards(&daemon);
+    Ok(())
 }
 
 #[test]
-fn with_an_etc_that_is_read_only() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn with_an_etc_that_is_read_only() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = prepared(&network);
     let script = "mount --bind /etc /etc && mount -o remount,bind,ro /etc
         ! touch /etc/guard-lab 2>/dev/null";
-    let guardd = behind(script, &daemon.guardd().unwrap());
-    daemon.start_as(guardd).unwrap();
+    let guardd = behind(script, &daemon.guardd()?);
+    daemon.start_as(guardd)?;
     guards(&daemon);
+    Ok(())
 }
 
 #[test]
-fn with_a_state_directory_that_is_read_only() {
-    let network = Network::new().unwrap();
+fn with_a_state_directory_that_is_read_only() -> Tested {
+    let network = Network::new()?;
     let daemon = prepared(&network);
     let state = daemon.state_dir();
-    fs::create_dir(&state).unwrap();
+    fs::create_dir(&state)?;
     let dir = state.display();
     let script = format!("mount --bind {dir} {dir} && mount -o remount,bind,ro {dir}");
-    let said = refused(behind(&script, &daemon.guardd().unwrap()));
+    let said = refused(behind(&script, &daemon.guardd()?));
     assert!(said.contains("Read-only file system"), "{said}");
     assert!(said.contains(&state.display().to_string()), "{said}");
     for left in [daemon.pin_dir(), daemon.cgroup_root()] {
         assert!(!left.exists(), "{}", left.display());
     }
+    Ok(())
 }
 
 #[test]
-fn without_a_bpffs_that_could_be_mounted() {
-    let network = Network::new().unwrap();
+fn without_a_bpffs_that_could_be_mounted() -> Tested {
+    let network = Network::new()?;
     let daemon = prepared(&network);
     // It may be mounted there more than once: below one that is taken away may be another.
     let script = "while umount -l /sys/fs/bpf 2>/dev/null; do :; done\nset -- setpriv --bounding-set=-sys_admin -- \"$@\"";
@@ -100,15 +102,16 @@ fn without_a_bpffs_that_could_be_mounted() {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert!(!daemon.cgroup_root().exists());
+    Ok(())
 }
 
 #[test]
-fn with_programs_that_an_old_kernel_does_not_take() {
-    let network = Network::new().unwrap();
+fn with_programs_that_an_old_kernel_does_not_take() -> Tested {
+    let network = Network::new()?;
     let daemon = prepared(&network);
     // A kernel cannot be made older. An object that none takes can be had, and one that gives a lower number.
     let object = daemon.dir().join("object");
-    fs::write(&object, "no object").unwrap();
+    fs::write(&object, "no object")?;
     let guardd = half::guardd(&daemon, &object);
     let mut older = Command::new("setarch");
     older.args(["--uname-2.6", "--"]).arg(guardd.get_program());
@@ -128,30 +131,32 @@ fn with_programs_that_an_old_kernel_does_not_take() {
     for left in [daemon.pin_dir(), daemon.cgroup_root()] {
         assert!(!left.exists(), "{}", left.display());
     }
+    Ok(())
 }
 
 #[test]
-fn of_two_that_start_at_once_one_does() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn of_two_that_start_at_once_one_does() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = prepared(&network);
     for _ in 0..5 {
-        let mut other = daemon.guardd().unwrap();
-        let mut other = other.stderr(Stdio::piped()).spawn().unwrap();
+        let mut other = daemon.guardd()?;
+        let mut other = other.stderr(Stdio::piped()).spawn()?;
         let first = daemon.start();
         let lost = match &first {
-            Ok(()) => String::from_utf8(exec::said(other).unwrap().stderr).unwrap(),
+            Ok(()) => String::from_utf8(exec::said(other)?.stderr)?,
             Err(error) => {
                 let said = error.to_string();
-                other.kill().unwrap();
-                other.wait().unwrap();
-                assert_eq!(daemon.wait().unwrap().code(), Some(2), "{said}");
-                daemon.start().unwrap();
+                other.kill()?;
+                other.wait()?;
+                assert_eq!(daemon.wait()?.code(), Some(2), "{said}");
+                daemon.start()?;
                 said
             }
         };
         assert!(lost.contains("another guardd"), "{lost}");
         guards(&daemon);
-        daemon.stop().unwrap();
+        daemon.stop()?;
     }
+    Ok(())
 }

@@ -7,12 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use guard_lab::PATIENCE;
-use guard_lab::{Daemon, Network, STRANGER};
+use guard_lab::{CONFIRMS, Daemon, Network, STRANGER, Tested};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
-
-use crate::bad_input::POLICY;
 
 /// guardd with nothing to do has a few MiB.
 const BOUND: u64 = 64 * 1024;
@@ -20,7 +18,7 @@ const BOUND: u64 = 64 * 1024;
 fn started() -> (Network, Daemon) {
     let network = Network::new().unwrap();
     let daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
+        .policy("asks", CONFIRMS)
         .start()
         .unwrap();
     (network, daemon)
@@ -76,7 +74,7 @@ fn resident(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn what_is_no_call_gets_an_error_or_no_answer() {
+fn what_is_no_call_gets_an_error_or_no_answer() -> Tested {
     let (_network, daemon) = started();
     let deep = format!("{{\"method\":{}1", "[".repeat(60_000));
     for (what, frame) in [
@@ -111,34 +109,32 @@ fn what_is_no_call_gets_an_error_or_no_answer() {
         ("deep", &[deep.as_bytes(), b"\0"].concat()),
     ] {
         let mut stream = connect(&daemon);
-        stream.write_all(frame).unwrap();
+        stream.write_all(frame)?;
         let answer = answer(&mut stream);
         if let Some(answer) = answer {
             assert!(answer["error"].is_string(), "{what}: {answer}");
         }
         is_well(&daemon, what);
     }
+    Ok(())
 }
 
 #[test]
-fn a_connection_goes_on_after_a_call_that_was_refused() {
+fn a_connection_goes_on_after_a_call_that_was_refused() -> Tested {
     let (_network, daemon) = started();
     let mut stream = connect(&daemon);
-    stream
-        .write_all(b"{\"method\":\"org.guardd.Control.Explode\"}\0")
-        .unwrap();
+    stream.write_all(b"{\"method\":\"org.guardd.Control.Explode\"}\0")?;
     assert!(answer(&mut stream).unwrap()["error"].is_string());
-    stream
-        .write_all(b"{\"method\":\"org.guardd.Control.Status\"}\0")
-        .unwrap();
+    stream.write_all(b"{\"method\":\"org.guardd.Control.Status\"}\0")?;
     assert_eq!(
         answer(&mut stream).unwrap()["parameters"]["enforcing"],
         true
     );
+    Ok(())
 }
 
 #[test]
-fn frames_that_do_not_end_are_cut_off() {
+fn frames_that_do_not_end_are_cut_off() -> Tested {
     let (_network, daemon) = started();
     let heads = [
         "",
@@ -147,7 +143,7 @@ fn frames_that_do_not_end_are_cut_off() {
     ];
     for head in heads {
         let mut stream = connect(&daemon);
-        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(head.as_bytes())?;
         let chunk = [b' '; 64 * 1024];
         // 10 MiB, unless it has had enough before.
         let sent = (0..160)
@@ -156,56 +152,56 @@ fn frames_that_do_not_end_are_cut_off() {
         is_well(&daemon, &format!("{} KiB after {head:?}", sent * 64));
     }
     let mut stream = connect(&daemon);
-    stream.write_all(b"{\"method\":\"org.gua").unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
+    stream.write_all(b"{\"method\":\"org.gua")?;
+    stream.shutdown(Shutdown::Write)?;
     if let Some(answer) = answer(&mut stream) {
         assert!(answer["error"].is_string(), "{answer}");
     }
     is_well(&daemon, "half a frame");
+    Ok(())
 }
 
 #[test]
-fn half_a_call_is_not_waited_for_long() {
+fn half_a_call_is_not_waited_for_long() -> Tested {
     let (_network, daemon) = started();
     let mut stream = connect(&daemon);
-    stream
-        .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
-        .unwrap();
-    stream.write_all(b"{\"method\":\"org.gua").unwrap();
+    stream.set_read_timeout(Some(guard_lab::patience(PATIENCE)))?;
+    stream.write_all(b"{\"method\":\"org.gua")?;
     let error = answer(&mut stream).expect("an error");
     assert!(error.to_string().contains("too long"), "{error}");
     assert_eq!(answer(&mut stream), None);
+    Ok(())
 }
 
 #[test]
-fn half_closed_connections_get_their_answer() {
+fn half_closed_connections_get_their_answer() -> Tested {
     let (_network, daemon) = started();
     let mut stream = connect(&daemon);
-    stream
-        .write_all(b"{\"method\":\"org.guardd.Control.Status\"}\0")
-        .unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
+    stream.write_all(b"{\"method\":\"org.guardd.Control.Status\"}\0")?;
+    stream.shutdown(Shutdown::Write)?;
     assert_eq!(
         answer(&mut stream).unwrap()["parameters"]["enforcing"],
         true
     );
     assert_eq!(answer(&mut stream), None);
+    Ok(())
 }
 
 #[test]
-fn who_reads_no_answers_holds_up_nobody() {
+fn who_reads_no_answers_holds_up_nobody() -> Tested {
     let (_network, daemon) = started();
     let call = b"{\"method\":\"org.guardd.Control.Status\"}\0".repeat(1000);
     let mut deaf: Vec<_> = (0..8).map(|_| connect(&daemon)).collect();
     for stream in &mut deaf {
-        stream.set_nonblocking(true).unwrap();
+        stream.set_nonblocking(true)?;
         while stream.write(&call).is_ok_and(|sent| sent > 0) {}
     }
     is_well(&daemon, "a flood of calls");
+    Ok(())
 }
 
 #[test]
-fn idle_and_slow_connections_of_one_user_shut_out_no_other() {
+fn idle_and_slow_connections_of_one_user_shut_out_no_other() -> Tested {
     let (_network, daemon) = started();
     // The kernel takes the peer's uid from the thread that connects.
     let held = thread::scope(|scope| {
@@ -222,9 +218,10 @@ fn idle_and_slow_connections_of_one_user_shut_out_no_other() {
         stranger.join().unwrap()
     });
     is_well(&daemon, "500 connections");
-    let agent = daemon.agent(["sessions", "--json"]).run().unwrap();
+    let agent = daemon.agent(["sessions", "--json"]).run()?;
     assert_eq!(agent.code(), Some(0), "{agent:?}");
     assert_eq!(held.len(), 500);
+    Ok(())
 }
 
 #[test]

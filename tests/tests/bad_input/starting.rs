@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{AGENT, Daemon, bins, exec};
+use guard_lab::{AGENT, Daemon, Tested, exec};
 
 /// Where a guardd is to live, in a lab of its own.
 struct Places {
@@ -36,7 +36,7 @@ impl Places {
 
     /// Starts guardd there, behind other words, and gives what it says. It must end, and leave nothing.
     fn refused(&self, before: &[&str]) -> String {
-        let guardd = bins::for_everybody("guardd", self.daemon.tag()).unwrap();
+        let guardd = self.daemon.program("guardd").unwrap();
         let mut words = before.iter().map(PathBuf::from).collect::<Vec<_>>();
         words.push(guardd);
         let mut command = Command::new(&words[0]);
@@ -114,11 +114,12 @@ fn places_that_cannot_be_made() {
 }
 
 #[test]
-fn a_root_that_is_not_roots() {
+fn a_root_that_is_not_roots() -> Tested {
     let places = Places::new();
-    fs::create_dir(&places.root).unwrap();
-    chown(&places.root, Some(AGENT), None).unwrap();
+    fs::create_dir(&places.root)?;
+    chown(&places.root, Some(AGENT), None)?;
     says(&places.refused(&[]), &["root does not own", "chown"]);
+    Ok(())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Running, Shell, mounts};
+use guard_lab::{AGENT, Running, Shell, Tested, mounts};
 
 use crate::clients::scene::{PATIENCE, POLICY, Scene, url};
 
@@ -137,22 +137,22 @@ impl<'s> Agent<'s> {
     }
 
     /// Does something while a person says yes to each of these requests, as they come.
-    pub(crate) fn run_with_yes(&mut self, line: &str, requests: &[&str]) -> Done {
-        let _person = self.somebody_looks();
+    pub(crate) fn run_with_yes(&mut self, line: &str, requests: &[&str]) -> Tested<Done> {
+        let _person = self.somebody_looks()?;
         self.begin(line);
         for request in requests {
-            self.scene.say_yes_to(request);
+            self.scene.say_yes_to(request)?;
         }
-        self.end()
+        Ok(self.end())
     }
 
     /// A person who sees each request at once: this begins with one that nobody waits for, for there to be something to see.
-    fn somebody_looks(&mut self) -> Running {
+    fn somebody_looks(&mut self) -> Tested<Running> {
         self.run(&format!("curl -sS -X DELETE {}", url(9, "/knock")))
             .stopped();
         let follow = self.scene.daemon.agent(["pending", "--follow"]);
-        let mut person = follow.spawn().unwrap();
-        person.line_with("/knock", PATIENCE).unwrap();
-        person
+        let mut person = follow.spawn()?;
+        person.line_with("/knock", PATIENCE)?;
+        Ok(person)
     }
 }

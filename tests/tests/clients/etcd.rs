@@ -2,6 +2,7 @@
 
 use crate::clients::scene::{HOST, Scene, url};
 use crate::clients::server::Server;
+use guard_lab::Tested;
 
 pub(crate) const PORT: u16 = 2379;
 
@@ -85,7 +86,7 @@ fn its_gateway_reads_by_post_and_a_put_waits() {
 }
 
 #[test]
-fn what_reads_by_grpc_passes_and_a_put_waits() {
+fn what_reads_by_grpc_passes_and_a_put_waits() -> Tested {
     let scene = Scene::new(RULE);
     let _server = start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -109,7 +110,7 @@ fn what_reads_by_grpc_passes_and_a_put_waits() {
     // A client of gRPC does not end its stream before it is answered, so this very request is asked about again.
     assert_eq!(
         agent
-            .run_with_yes(&put, &["POST /etcdserverpb.KV/Put"])
+            .run_with_yes(&put, &["POST /etcdserverpb.KV/Put"])?
             .ok(),
         "OK\n"
     );
@@ -117,6 +118,7 @@ fn what_reads_by_grpc_passes_and_a_put_waits() {
     let gone = agent.run(&etcdctl("del foo"));
     gone.stopped();
     assert_eq!(without.run(&get).ok(), "foo\nbaz\n");
+    Ok(())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::{bins, eventually};
+use guard_lab::{Json as _, Tested, bins, eventually};
 
 use crate::clients::agent::Done;
 use crate::clients::scene::{HOST_V6, Scene, url, url_at};
@@ -81,7 +81,7 @@ pub(crate) fn curl(rest: &str) -> String {
 }
 
 #[test]
-fn what_reads_is_the_same_with_the_guard() {
+fn what_reads_is_the_same_with_the_guard() -> Tested {
     let scene = Scene::new(WEBDAV);
     let files = Files::start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -109,7 +109,8 @@ fn what_reads_is_the_same_with_the_guard() {
         assert_eq!(agent.run(&line), expected, "{line}");
     }
     assert_eq!(scene.pending(), [""; 0]);
-    eventually("all is written down", || files.arrived().len() == 22).unwrap();
+    eventually("all is written down", || files.arrived().len() == 22)?;
+    Ok(())
 }
 
 /// Whether a write is to be seen.
@@ -156,7 +157,7 @@ fn writes() -> [(&'static str, String, Seen); 5] {
 }
 
 #[test]
-fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() {
+fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() -> Tested {
     for guarded in [false, true] {
         let scene = Scene::new(WEBDAV);
         let files = Files::start(&scene);
@@ -178,10 +179,11 @@ fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() {
             assert!(done.text.contains("\n20"), "{line}: {done:?}");
             // nginx writes it down once it has answered.
             let is_last = || files.arrived().last().is_some_and(|last| last == request);
-            eventually("it is written down", is_last).unwrap();
+            eventually("it is written down", is_last)?;
             assert!(has_happened(&files), "{line}");
         }
     }
+    Ok(())
 }
 
 /// What a person has seen of the request that waits.
@@ -194,19 +196,19 @@ fn headers(scene: &Scene) -> Vec<String> {
 }
 
 /// A person's yes to what waits, for all that is like it; whether that could be said.
-fn say_yes_to_all_like(scene: &Scene, pattern: &str) -> bool {
-    let id = scene.pending()[0]["id"].as_str().unwrap().to_owned();
+fn say_yes_to_all_like(scene: &Scene, pattern: &str) -> Tested<bool> {
+    let id = scene.pending()[0]["id"].text()?.to_owned();
     let words = ["approve", &id, "--path", pattern, "--for", "5m"];
-    scene.daemon.agent(words).run().unwrap().code() == Some(0)
+    Ok(scene.daemon.agent(words).run()?.code() == Some(0))
 }
 
 #[test]
-fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() {
+fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() -> Tested {
     for guarded in [false, true] {
         let scene = Scene::new("");
         let files = Files::start(&scene);
         let precious = files.file("precious.txt");
-        fs::write(&precious, "precious\n").unwrap();
+        fs::write(&precious, "precious\n")?;
         let copy = |to: &str| {
             let to = match to {
                 "" => String::new(),
@@ -218,39 +220,40 @@ fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() {
         if !guarded {
             let done = scene.unguarded().run(&overwrite);
             assert!(done.text.contains("\n20"), "{done:?}");
-            assert_eq!(fs::read_to_string(&precious).unwrap(), "a photo\n");
+            assert_eq!(fs::read_to_string(&precious)?, "a photo\n");
             continue;
         }
         let mut agent = scene.agent();
         agent.run(&overwrite).stopped();
         let to = format!("destination: {}", url(PORT, "/precious.txt"));
         assert_eq!(headers(&scene), std::slice::from_ref(&to));
-        let shown = scene.daemon.agent(["pending"]).run().unwrap();
+        let shown = scene.daemon.agent(["pending"]).run()?;
         assert!(shown.stdout.contains(&to), "{}", shown.stdout);
-        let log = scene.daemon.root(["log"]).run().unwrap();
+        let log = scene.daemon.root(["log"]).run()?;
         assert!(log.stdout.contains(&to), "{}", log.stdout);
-        assert!(!say_yes_to_all_like(&scene, "/photo.txt"));
-        let id = scene.pending()[0]["id"].as_str().unwrap().to_owned();
+        assert!(!say_yes_to_all_like(&scene, "/photo.txt")?);
+        let id = scene.pending()[0]["id"].text()?.to_owned();
         scene.answer(&["deny", &id]);
 
         // A yes to what names no other file is for none that does.
         agent.run(&copy("")).stopped();
         assert_eq!(headers(&scene), [""; 0]);
-        assert!(say_yes_to_all_like(&scene, "/photo.txt"));
+        assert!(say_yes_to_all_like(&scene, "/photo.txt")?);
         let done = agent.run(&copy(""));
         assert!(done.text.contains("\n400 "), "nginx wants one: {done:?}");
         agent.run(&copy("/other.txt")).stopped();
-        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious\n");
+        assert_eq!(fs::read_to_string(&precious)?, "precious\n");
         assert!(!files.file("other.txt").exists());
         scene.say_yes();
         let done = agent.run(&copy("/other.txt"));
         assert!(done.text.contains("\n20"), "{done:?}");
         assert!(files.file("other.txt").exists());
     }
+    Ok(())
 }
 
 #[test]
-fn a_pattern_is_for_requests_that_say_the_same() {
+fn a_pattern_is_for_requests_that_say_the_same() -> Tested {
     let scene = Scene::new("");
     let files = Files::start(&scene);
     let delete = |tenant: &str| {
@@ -266,7 +269,7 @@ fn a_pattern_is_for_requests_that_say_the_same() {
     assert_eq!(tenant, "x-tenant: dev");
     assert!(token.starts_with("x-vault-token: (left out"), "{token}");
     assert!(!scene.pending()[0].to_string().contains("sesame"));
-    assert!(say_yes_to_all_like(&scene, "/*"));
+    assert!(say_yes_to_all_like(&scene, "/*")?);
     for _ in 0..2 {
         let done = agent.run(&delete("dev"));
         assert!(done.text.contains("\n404 "), "{done:?}");
@@ -274,12 +277,13 @@ fn a_pattern_is_for_requests_that_say_the_same() {
     agent.run(&delete("shop")).stopped();
     files.had(&["DELETE /none.txt"; 2]);
     // What no list knows may be anything, and is in no file.
-    let log = scene.daemon.root(["log"]).run().unwrap();
+    let log = scene.daemon.root(["log"]).run()?;
     assert!(!log.stdout.contains("x-tenant"), "{}", log.stdout);
+    Ok(())
 }
 
 #[test]
-fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() {
+fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() -> Tested {
     let denied = "[[rule.http]]\npath = \"/denied*\"\naction = \"deny\"\n";
     let scene = Scene::new(denied);
     let files = Files::start(&scene);
@@ -290,14 +294,14 @@ fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() {
     agent.run(&delete(&asked)).stopped();
     agent.run(&delete(&format!("/denied?{query}"))).stopped();
     assert_eq!(scene.asked(), [format!("DELETE {asked}")]);
-    assert!(say_yes_to_all_like(&scene, "/none.txt?a=1&token=sesame*"));
+    assert!(say_yes_to_all_like(&scene, "/none.txt?a=1&token=sesame*")?);
     let done = agent.run(&delete(&asked));
     assert!(done.text.contains("\n404 "), "{done:?}");
     files.had(&[&format!("DELETE {asked}")]);
     let left = "?a=1&token=***&X-Amz-Signature=***&api%5Fkey=***";
     for words in [&["log"][..], &["log", "--json"]] {
-        let log = scene.daemon.root(words.iter().copied()).run().unwrap();
-        let log = log.success().unwrap().stdout;
+        let log = scene.daemon.root(words.iter().copied()).run()?;
+        let log = log.success()?.stdout;
         assert!(!log.contains("sesame"), "{log}");
         for kept in ["/none.txt", "/denied"] {
             assert!(log.contains(&format!("{kept}{left}")), "{log}");
@@ -305,11 +309,12 @@ fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() {
         assert!(log.contains("/none.txt?a=1&token=***"), "{log}");
     }
     for text in [
-        fs::read_to_string(scene.daemon.audit()).unwrap(),
+        fs::read_to_string(scene.daemon.audit())?,
         scene.daemon.log(),
     ] {
         assert!(!text.contains("sesame"), "{text}");
     }
+    Ok(())
 }
 
 /// One that every byte occurs in, and which is too long for the guard to know it again.
@@ -318,7 +323,7 @@ fn photo(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_large_upload_arrives_byte_for_byte_after_a_yes() {
+fn a_large_upload_arrives_byte_for_byte_after_a_yes() -> Tested {
     let scene = Scene::new(WEBDAV);
     let files = Files::start(&scene);
     let bytes = photo(32 << 20);
@@ -338,14 +343,12 @@ fn a_large_upload_arrives_byte_for_byte_after_a_yes() {
         let stopped = agent.run(&line);
         assert!(stopped.text.contains("403"), "{name}: {stopped:?}");
         assert!(!files.file(name).exists(), "{name}");
-        let done = agent.run_with_yes(&line, &[&format!("PUT /{name}")]);
+        let done = agent.run_with_yes(&line, &[&format!("PUT /{name}")])?;
         assert!(done.text.contains("\n201 "), "{name}: {done:?}");
-        assert!(
-            fs::read(files.file(name)).unwrap() == bytes,
-            "{name} differs"
-        );
+        assert!(fs::read(files.file(name))? == bytes, "{name} differs");
     }
     files.had(&["PUT /expects", "PUT /chunks", "PUT /two"]);
+    Ok(())
 }
 
 /// Programs that people write, and how each is run.
@@ -355,10 +358,11 @@ pub(crate) const PROGRAMS: [&str; 2] = [
 ];
 
 #[test]
-fn programs_are_told_and_go_on_after_a_yes() {
+fn programs_are_told_and_go_on_after_a_yes() -> Tested {
     let scene = Scene::new("");
     let files = Files::start(&scene);
-    told_and_go_on(&scene, &files, &PROGRAMS, |name| url(PORT, name));
+    told_and_go_on(&scene, &files, &PROGRAMS, |name| url(PORT, name))?;
+    Ok(())
 }
 
 /// Each looks at the files and then puts one there, at the URL of its name.
@@ -367,7 +371,7 @@ pub(crate) fn told_and_go_on(
     files: &Files,
     programs: &[&str],
     at: impl Fn(&str) -> String,
-) {
+) -> Tested {
     let bytes = photo(60_000);
     scene.write("photo", &bytes);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -388,6 +392,7 @@ pub(crate) fn told_and_go_on(
             done.text.contains("GET 200\nPUT 201"),
             "{program}: {done:?}"
         );
-        assert!(fs::read(files.file(&name[1..])).unwrap() == bytes);
+        assert!(fs::read(files.file(&name[1..]))? == bytes);
     }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! git over HTTP: who clones and fetches reads, who pushes does not.
 
+use guard_lab::Tested;
 use std::path::Path;
 use std::process::Command;
 
@@ -56,14 +57,15 @@ fn head(scene: &Scene) -> String {
 }
 
 #[test]
-fn a_clone_passes_and_a_push_waits() {
+fn a_clone_passes_and_a_push_waits() -> Tested {
     let scene = Scene::new(RULE);
     let _server = start(&scene);
-    clones_and_pushes(&scene, &url(PORT, "/photos.git"));
+    clones_and_pushes(&scene, &url(PORT, "/photos.git"))?;
+    Ok(())
 }
 
 /// What somebody does with a repository.
-pub(crate) fn clones_and_pushes(scene: &Scene, photos: &str) {
+pub(crate) fn clones_and_pushes(scene: &Scene, photos: &str) -> Tested {
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
     without.run(&format!("git clone -q {photos} outside")).ok();
     commit(&mut without, "outside", "first");
@@ -97,10 +99,11 @@ pub(crate) fn clones_and_pushes(scene: &Scene, photos: &str) {
         "POST /photos.git/git-receive-pack",
         "POST /photos.git/git-receive-pack",
     ];
-    agent.run_with_yes(push, &parts).ok();
+    agent.run_with_yes(push, &parts)?.ok();
     assert_eq!(head(scene), "third\n");
     without
         .run("cd outside && git pull -q && grep third file")
         .ok();
     assert!(scene.read("inside/big") == scene.read("outside/big"));
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_lab::{PATIENCE, eventually};
+use guard_lab::{PATIENCE, Tested, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -201,7 +201,7 @@ fn each_says_that_it_failed_where_nobody_answers() {
 }
 
 #[test]
-fn each_says_that_it_failed_where_guardd_is_gone() {
+fn each_says_that_it_failed_where_guardd_is_gone() -> Tested {
     let held = Held::new();
     let host = |number: usize| format!("192.0.2.{}", 20 + number);
     let agent = |number| Agent::holding(&held.scene, "25s", &host(number));
@@ -213,9 +213,10 @@ fn each_says_that_it_failed_where_guardd_is_gone() {
         }
     }
     (0..CLIENTS.len()).for_each(|number| drop(held.held(&host(number))));
-    held.scene.daemon.signal(Signal::KILL).unwrap();
+    held.scene.daemon.signal(Signal::KILL)?;
     for (agent, client) in agents.iter_mut().zip(&CLIENTS) {
         client.failed(&agent.end());
     }
     assert_eq!(held.asked(), BTreeMap::new());
+    Ok(())
 }

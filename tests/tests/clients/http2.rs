@@ -3,6 +3,7 @@
 use crate::clients::files::{Files, PORT_2};
 use crate::clients::scene::{HOST, PATIENCE, Scene, url};
 use crate::clients::server::Server;
+use guard_lab::Tested;
 
 #[test]
 fn a_client_that_offers_http2_goes_on_in_the_version_that_works() {
@@ -53,7 +54,7 @@ fn a_websocket_over_http2_is_not_offered_and_does_not_pass() {
 
 /// Node's server does not wait for its client's preface, nor does gRPC's C core (RFC 9113 3.4 has it so).
 #[test]
-fn reads_pass_to_a_server_that_says_its_settings_at_once() {
+fn reads_pass_to_a_server_that_says_its_settings_at_once() -> Tested {
     const PORT: u16 = 8083;
     let scene = Scene::new("");
     let mut node = scene.on_production("node");
@@ -72,10 +73,11 @@ fn reads_pass_to_a_server_that_says_its_settings_at_once() {
         assert_eq!(agent.run(&curl("")).ok(), "read\n".repeat(20));
     }
     for _ in 0..240 {
-        assert_eq!(server.lines.line(PATIENCE).unwrap(), "GET /");
+        assert_eq!(server.lines.line(PATIENCE)?, "GET /");
     }
     assert_eq!(agent.run(&patient("DELETE")).ok(), "403 100\n");
     agent.run(&curl("-X DELETE")).stopped();
     assert_eq!(without.run(&curl("-I")).code, 0);
-    assert_eq!(server.lines.line(PATIENCE).unwrap(), "HEAD /");
+    assert_eq!(server.lines.line(PATIENCE)?, "HEAD /");
+    Ok(())
 }

@@ -8,7 +8,9 @@ use std::{
     process::Command,
 };
 
-use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, bins, eventually, exec, mounts};
+use guard_lab::{
+    AGENT, Daemon, Network, PATIENCE, Running, Tested, bins, eventually, exec, mounts,
+};
 
 /// Where the name server and all others are.
 const DNS: [&str; 3] = ["192.0.2.53", "192.0.2.54", "2001:db8:7::53"];
@@ -265,7 +267,7 @@ fn has(program: &str) -> bool {
 }
 
 #[test]
-fn glibc() {
+fn glibc() -> Tested {
     let scene = Scene::new();
     scene.works(&format!("getent ahostsv4 {NAME}"), HOST);
     // Only the search list makes a name of it that exists, and what is not below it is refused on the way.
@@ -276,8 +278,9 @@ fn glibc() {
     scene.works(&format!("/usr/bin/python3 -c \"{connects}\""), HOST);
     scene.finds_nothing(&format!("getent ahosts {SECRET} || echo none"), "none");
     // The addresses are tried by connects to port 0, to sort them: nobody is asked about those.
-    let pending = scene.daemon.root(["pending"]).json().unwrap();
+    let pending = scene.daemon.json(["pending"])?;
     assert_eq!(pending, serde_json::json!([]));
+    Ok(())
 }
 
 #[test]
@@ -430,12 +433,12 @@ fn pip() {
 
 /// Rust's tools are where no agent may go: they are seen at another place.
 #[test]
-fn cargo() {
-    let sysroot = exec::output(Command::new("rustc").args(["--print", "sysroot"])).unwrap();
+fn cargo() -> Tested {
+    let sysroot = exec::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
     let scene = Scene::new();
     let rust = scene.dir.join("rust");
-    fs::create_dir(&rust).unwrap();
+    fs::create_dir(&rust)?;
     let fetch = |name: &str| {
         format!(
             "export CARGO_HOME=$HOME/cargo CARGO_NET_RETRY=0; rm -rf app cargo && mkdir -p cargo app/src && cd app && \
@@ -454,10 +457,11 @@ fn cargo() {
         let run = scene
             .daemon
             .agent(["run", "--policy", "names", "--", "sh", "-c", &fetch(name)]);
-        let with = said(&mut scene.mounted(&within(&run.command().unwrap())));
+        let with = said(&mut scene.mounted(&within(&run.command()?)));
         assert!(with.text.contains(wanted), "{name}: {with:?}");
     }
     assert!(!scene.was_asked("secret"));
+    Ok(())
 }
 
 #[test]

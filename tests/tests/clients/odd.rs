@@ -1,6 +1,6 @@
 //! What is not as the RFCs have it, and works nevertheless: answers of servers, and queries of clients.
 
-use guard_lab::eventually;
+use guard_lab::{Tested, eventually};
 
 use crate::clients::files::{self, Files, curl};
 use crate::clients::scene::{Scene, url};
@@ -41,7 +41,7 @@ fn answers_that_curl_takes_are_the_same_with_the_guard() {
 
 /// RFC 3986 has these percent-encoded, and curl sends what it is given.
 #[test]
-fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() {
+fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() -> Tested {
     let scene = Scene::new("[[rule.http]]\nquery = \"*q=\\\"no\\\"*\"\naction = \"deny\"\n");
     let files = Files::start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -60,7 +60,7 @@ fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() {
         assert_eq!(agent.run(&at(raw)), expected, "{raw}");
         let last = Some(format!("GET /photo.txt?{encoded}"));
         // The server writes it down when it has answered.
-        eventually(encoded, || files.arrived().pop() == last).unwrap();
+        eventually(encoded, || files.arrived().pop() == last)?;
     }
     // HTTP/2 has no second reading of a head that is wrong.
     let before = files.arrived();
@@ -69,4 +69,5 @@ fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() {
     assert!(reset.text.contains("PROTOCOL_ERROR"), "{reset:?}");
     agent.run(&at("q=\"no\"")).stopped();
     assert_eq!(files.arrived(), before);
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use guard_lab::{
-    Running, Shell, bins, eventually,
+    Running, Shell, Tested, bins, eventually,
     postgres::{self, Cluster},
 };
 
@@ -71,7 +71,7 @@ fn nginx(scene: &Scene) -> Running {
 }
 
 #[test]
-fn a_host_that_http2_names_is_held_to_the_names() {
+fn a_host_that_http2_names_is_held_to_the_names() -> Tested {
     let scene = Scene::new();
     let _nginx = nginx(&scene);
     // SNI, and the host of each of two requests of one connection.
@@ -87,13 +87,11 @@ fn a_host_that_http2_names_is_held_to_the_names() {
     let both = line(FORGE, [FORGE, EVIL]);
     eventually("nginx answers, for any host", || {
         outside(&scene, &both) == "200/2 200/2"
-    })
-    .unwrap();
+    })?;
     let heard = || fs::read_to_string(scene.file("hosts")).unwrap();
     eventually("both are written down", || {
         heard().contains(&format!("{EVIL} HTTP/2.0"))
-    })
-    .unwrap();
+    })?;
 
     let daemon = scene.daemon(POLICY, Looks::Proxy);
     let mut shell = scene.session(&daemon);
@@ -103,6 +101,7 @@ fn a_host_that_http2_names_is_held_to_the_names() {
     assert_eq!(inside(&mut shell, &evil), "403/2 421/2");
     assert_eq!(inside(&mut shell, &line(FORGE, [FORGE; 2])), "200/2 200/2");
     assert_eq!(heard().matches(EVIL).count(), before, "{}", heard());
+    Ok(())
 }
 
 /// What psql says that shows that name in TLS.
@@ -113,25 +112,24 @@ fn psql(name: &str) -> String {
 }
 
 #[test]
-fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() {
+fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
     let scene = Scene::new();
-    let cluster = Cluster::new(scene.network.prod(), scene.file("postgres")).unwrap();
-    cluster.admit("hostssl all all all trust").unwrap();
+    let cluster = Cluster::new(scene.network.prod(), scene.file("postgres"))?;
+    cluster.admit("hostssl all all all trust")?;
     let pem = cluster.dir().join("server.pem");
-    fs::copy(scene.file("server.pem"), &pem).unwrap();
-    chown(&pem, Some(postgres::USER), Some(postgres::USER)).unwrap();
-    fs::set_permissions(&pem, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::copy(scene.file("server.pem"), &pem)?;
+    chown(&pem, Some(postgres::USER), Some(postgres::USER))?;
+    fs::set_permissions(&pem, fs::Permissions::from_mode(0o600))?;
     let mut server = cluster.server();
     server.args(["-c", "ssl=on"]);
     for file in ["ssl_cert_file", "ssl_key_file"] {
         server.args(["-c", &format!("{file}={}", pem.display())]);
     }
-    let mut server = Running::start(&mut server).unwrap();
+    let mut server = Running::start(&mut server)?;
     for name in [FORGE, EVIL] {
         eventually("it answers, whatever name it is shown", || {
             outside(&scene, &psql(name)) == "answered"
-        })
-        .unwrap();
+        })?;
     }
 
     let daemon = scene.daemon(POLICY, Looks::Proxy);
@@ -143,4 +141,5 @@ fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() {
         "{refused}"
     );
     postgres::stop(&mut server);
+    Ok(())
 }

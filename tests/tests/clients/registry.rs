@@ -1,5 +1,6 @@
 //! A registry of container images: a pull reads, a push is several requests that do not.
 
+use guard_lab::Tested;
 use std::fs;
 
 use crate::clients::scene::{Scene, url};
@@ -29,7 +30,7 @@ fn image(verb: &str, layer: &str) -> String {
 }
 
 #[test]
-fn a_pull_passes_and_each_part_of_a_push_waits() {
+fn a_pull_passes_and_each_part_of_a_push_waits() -> Tested {
     let scene = Scene::new("profile = \"docker\"\n");
     let _server = start(&scene);
     let layer = vec![7_u8; 100_000];
@@ -53,7 +54,8 @@ fn a_pull_passes_and_each_part_of_a_push_waits() {
         "PUT /v2/photos/blobs/uploads/",
         "PUT /v2/photos/manifests/latest",
     ];
-    assert_eq!(agent.run_with_yes(&push, &parts).ok(), pushed);
+    assert_eq!(agent.run_with_yes(&push, &parts)?.ok(), pushed);
     let second = expected.replace("100000", "50000");
     assert_eq!(agent.run(&pull).ok(), second);
+    Ok(())
 }

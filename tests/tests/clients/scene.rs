@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Company, Daemon, Network, OPEN, Tag, bins, eventually};
+use guard_lab::{AGENT, Company, Daemon, Network, OPEN, Tag, Tested, bins, eventually};
 use serde_json::Value;
 
 use crate::clients::agent::Agent;
@@ -224,8 +224,7 @@ impl Scene {
 
     /// The requests that wait for a person.
     pub(crate) fn pending(&self) -> Vec<Value> {
-        let pending = self.daemon.agent(["pending"]).json().unwrap();
-        pending.as_array().unwrap().clone()
+        self.daemon.agent(["pending"]).list().unwrap()
     }
 
     /// The requests that wait, as people would name them.
@@ -239,7 +238,7 @@ impl Scene {
     }
 
     /// A person says yes to a request, once its client waits for that.
-    pub(crate) fn say_yes_to(&self, request: &str) {
+    pub(crate) fn say_yes_to(&self, request: &str) -> Tested {
         let mut pending = Vec::new();
         let mut held = None;
         eventually("its client waits", || {
@@ -250,6 +249,7 @@ impl Scene {
         })
         .unwrap_or_else(|_| panic!("nobody waits with {request}, but {pending:?}"));
         self.approve(&held.unwrap());
+        Ok(())
     }
 
     fn approve(&self, request: &Value) {

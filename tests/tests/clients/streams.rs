@@ -2,6 +2,7 @@
 
 use crate::clients::scene::{HOST, PATIENCE, Scene, url};
 use crate::clients::server::Server;
+use guard_lab::Tested;
 
 pub(crate) const PORT: u16 = 8090;
 
@@ -49,7 +50,7 @@ fn trailers_of_an_answer_arrive() {
 }
 
 #[test]
-fn a_body_that_waits_to_be_wanted_is_not_sent_before_a_yes() {
+fn a_body_that_waits_to_be_wanted_is_not_sent_before_a_yes() -> Tested {
     let (scene, mut server) = scene();
     scene.write("small", b"small\n");
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -59,14 +60,12 @@ fn a_body_that_waits_to_be_wanted_is_not_sent_before_a_yes() {
     );
     let expected = without.run(&line).ok();
     assert!(expected.ends_with("200"), "{expected}");
-    server.lines.line_with("POST /upload", PATIENCE).unwrap();
+    server.lines.line_with("POST /upload", PATIENCE)?;
     agent.run(&line).stopped();
     assert_eq!(scene.asked(), ["POST /upload"]);
-    assert_eq!(agent.run_with_yes(&line, &["POST /upload"]).ok(), expected);
-    assert_eq!(
-        server.lines.line(PATIENCE).unwrap().split(' ').next(),
-        Some("POST")
-    );
+    assert_eq!(agent.run_with_yes(&line, &["POST /upload"])?.ok(), expected);
+    assert_eq!(server.lines.line(PATIENCE)?.split(' ').next(), Some("POST"));
+    Ok(())
 }
 
 /// A request in chunks of which the second comes a while after the first, with a trailer.

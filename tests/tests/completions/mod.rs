@@ -4,19 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, bins};
+use guard_lab::{AGENT, CONFIRMS, Daemon, Network, PATIENCE, Running};
 
 use crate::watch::terminal::{Tmux, Window};
-
-const POLICY: &str = r#"version = 1
-name = "asks"
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24"]
-action = "confirm"
-"#;
 
 /// How each shell is started with nothing of anybody's, and how it reads its script.
 const SHELLS: [(&str, &[&str], &str); 3] = [
@@ -70,19 +60,19 @@ impl Scene {
     fn new() -> Self {
         let network = Network::new().unwrap();
         let daemon = Daemon::in_network(&network)
-            .policy("asks", POLICY)
+            .policy("asks", CONFIRMS)
             .start()
             .unwrap();
         let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
         let mut shell = daemon.agent(run).spawn().unwrap();
-        let lab = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let lab = daemon.program("guard-lab").unwrap();
         let ask = format!(
             "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
             lab.display()
         );
         shell.write(&ask).unwrap();
         assert_eq!(shell.line(PATIENCE).unwrap(), "asked");
-        let hole = daemon.root(["open", "192.0.2.20:443"]).json().unwrap();
+        let hole = daemon.json(["open", "192.0.2.20:443"]).unwrap();
         assert_eq!(hole["id"], "h1", "{hole}");
         let home = daemon.dir().join("home");
         let tmux = Tmux::start(daemon.dir());
@@ -107,7 +97,7 @@ impl Scene {
         }
         let bin = self.home.join("bin");
         fs::create_dir(&bin).unwrap();
-        let guard = bins::for_everybody("guard", self.daemon.tag()).unwrap();
+        let guard = self.daemon.program("guard").unwrap();
         symlink(guard, bin.join("guard")).unwrap();
         fs::write(bin.join("zzagent"), "#!/bin/sh\n").unwrap();
         fs::set_permissions(bin.join("zzagent"), open(0o755)).unwrap();

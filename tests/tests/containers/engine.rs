@@ -27,7 +27,7 @@ pub(crate) enum Engine {
 /// An engine's network. It lives as long as the tests' process.
 pub(crate) struct Lab {
     pub(crate) network: &'static Network,
-    pub(crate) production: Production<'static>,
+    pub(crate) production: Production,
 }
 
 impl Engine {

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, OPEN, V4, eventually};
+use guard_lab::{Attempt, CONFIRMS, Json as _, OPEN, Tested, V4, eventually};
 use serde_json::Value;
 
 use crate::containers::engine::Engine;
 use crate::containers::machine::{
-    POLICY, UID, configure, has_ended, is_refused, machine, ok, run, session, sessions,
+    UID, configure, has_ended, is_refused, machine, ok, run, session, sessions,
 };
 
 /// Settings for all tests: guardd starts once.
@@ -35,7 +35,7 @@ const PLACED: &str = "/etc/guard/policies/placed.toml";
 /// The machine, where what is placed in the slice gets a policy.
 pub(crate) fn placing() -> std::sync::MutexGuard<'static, ()> {
     let one = machine();
-    fs::write(PLACED, POLICY).unwrap();
+    fs::write(PLACED, CONFIRMS).unwrap();
     configure(RULES);
     one
 }
@@ -55,7 +55,7 @@ fn request(session: &Value) -> Value {
     find().unwrap()
 }
 
-fn a_container_is_a_session_from_its_policy_to_its_end(engine: Engine) {
+fn a_container_is_a_session_from_its_policy_to_its_end(engine: Engine) -> Tested {
     let _one = placing();
     let production = &engine.lab().production;
     let all = [tcp(OPEN), tcp(V4), Attempt::udp(V4, 443)];
@@ -66,7 +66,7 @@ fn a_container_is_a_session_from_its_policy_to_its_end(engine: Engine) {
     );
 
     // Its policy is not there yet.
-    fs::remove_file(PLACED).unwrap();
+    fs::remove_file(PLACED)?;
     let count = || production.reached().unwrap().len();
     let before = count();
     let container = engine.starts(engine.in_slice(), &all);
@@ -82,22 +82,22 @@ fn a_container_is_a_session_from_its_policy_to_its_end(engine: Engine) {
         "{status}"
     );
 
-    fs::write(PLACED, POLICY).unwrap();
+    fs::write(PLACED, CONFIRMS)?;
     let begun = session(&name);
     assert_eq!(
         (&begun["policy"], &begun["uid"]),
         (&"placed".into(), &UID.into())
     );
     assert_eq!(sessions().len(), 1, "{:?}", sessions());
-    let before = production.reached_at(V4, 443).unwrap().len();
+    let before = production.reached_at(V4, 443)?.len();
     let inside = container.attempts(&all);
     assert!(inside[0].ok, "{inside:?}");
     assert!(inside[1..].iter().all(is_refused), "{inside:?}");
-    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+    assert_eq!(production.reached_at(V4, 443)?.len(), before);
 
     // Its owner says yes.
     let asked = request(&begun);
-    let approve = ["guard", "approve", asked["id"].as_str().unwrap()];
+    let approve = ["guard", "approve", asked["id"].text()?];
     let as_owner = ["setpriv", "--reuid=61236", "--clear-groups"];
     ok(&[&as_owner[..], &approve].concat());
     // guardd goes and comes: nothing changes, also meanwhile.
@@ -111,36 +111,38 @@ fn a_container_is_a_session_from_its_policy_to_its_end(engine: Engine) {
     eventually("back", || {
         let _ = run(&["systemctl", "start", "guardd.service"]);
         run(&["guard", "status"]).status.success()
-    })
-    .unwrap();
+    })?;
     let now = session(&name);
     assert_eq!((&now["id"], &now["pid"]), (&begun["id"], &begun["pid"]));
     judged();
-    assert!(production.reached_at(V4, 443).unwrap().len() > before);
-    assert!(production.reached_at(OTHER, 443).unwrap().is_empty());
+    assert!(production.reached_at(V4, 443)?.len() > before);
+    assert!(production.reached_at(OTHER, 443)?.is_empty());
 
     // What the engine puts into it is in its cgroup, with what it began with.
     engine.says(&["exec", "-d", &container.id, "sleep", "1000"]);
-    let cgroup = begun["cgroup"].as_str().unwrap();
+    let cgroup = begun["cgroup"].text()?;
     let processes = format!("find {cgroup} -name cgroup.procs -exec cat {{}} + | wc -l");
-    eventually("both", || ok(&["sh", "-c", &processes]) == "2").unwrap();
+    eventually("both", || ok(&["sh", "-c", &processes]) == "2")?;
 
     // The unit's name means it, too.
     let stop = ["guard", "stop", &scope];
     ok(&stop);
     has_ended(&name);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_container_of_podman_is_a_session_from_its_policy_to_its_end() {
-    a_container_is_a_session_from_its_policy_to_its_end(Engine::Podman);
+fn a_container_of_podman_is_a_session_from_its_policy_to_its_end() -> Tested {
+    a_container_is_a_session_from_its_policy_to_its_end(Engine::Podman)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_container_of_docker_is_a_session_from_its_policy_to_its_end() {
-    a_container_is_a_session_from_its_policy_to_its_end(Engine::Docker);
+fn a_container_of_docker_is_a_session_from_its_policy_to_its_end() -> Tested {
+    a_container_is_a_session_from_its_policy_to_its_end(Engine::Docker)?;
+    Ok(())
 }
 
 #[test]

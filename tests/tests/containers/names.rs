@@ -1,5 +1,6 @@
 //! Name servers of the engines: they are outside of the slice.
 
+use guard_lab::Tested;
 use std::fs;
 
 use crate::containers::engine::{Container, Engine};
@@ -35,7 +36,11 @@ fn looks_up(container: &Container, name: &str) -> bool {
 const POLICY: &str = "/etc/guard/policies/names.toml";
 const SLICE: &str = "guard-names.slice";
 
-fn an_engine_answers_what_the_policy_lets_it_be_asked(engine: Engine, server: &str, rule: &str) {
+fn an_engine_answers_what_the_policy_lets_it_be_asked(
+    engine: Engine,
+    server: &str,
+    rule: &str,
+) -> Tested {
     let _one = placing();
     let _ = fs::remove_file(POLICY);
     ok(&["systemctl", "start", SLICE]);
@@ -48,7 +53,7 @@ fn an_engine_answers_what_the_policy_lets_it_be_asked(engine: Engine, server: &s
     ];
     let container = engine.starts(&options, &[]);
     let servers = container.output(&["cat", "/etc/resolv.conf"]).stdout;
-    let servers = String::from_utf8(servers).unwrap();
+    let servers = String::from_utf8(servers)?;
     assert!(
         servers.contains(&format!("nameserver {server}")),
         "{servers}"
@@ -58,29 +63,32 @@ fn an_engine_answers_what_the_policy_lets_it_be_asked(engine: Engine, server: &s
     let policy = format!(
         "version = 1\ndefault = \"deny\"\n\n[[rule]]\nname = \"names\"\n{rule}\naction = \"allow\"\n"
     );
-    fs::write(POLICY, policy).unwrap();
+    fs::write(POLICY, policy)?;
     session(SLICE);
     assert!(looks_up(&container, "here"));
     // The engine asks on, from outside: whatever is put into a name leaves by that way.
-    let before = production.reached_at(UPSTREAM, 53).unwrap().len();
+    let before = production.reached_at(UPSTREAM, 53)?.len();
     let _ = looks_up(&container, "secret.example.com");
-    assert!(production.reached_at(UPSTREAM, 53).unwrap().len() > before);
+    assert!(production.reached_at(UPSTREAM, 53)?.len() > before);
     drop(container);
     ok(&["systemctl", "stop", SLICE]);
     has_ended(SLICE);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn docker_answers_at_loopback() {
+fn docker_answers_at_loopback() -> Tested {
     // Docker's own rules lead the question to another port.
     let rule = "to = [\"127.0.0.11\"]\nports = [\"udp\", \"tcp\"]";
-    an_engine_answers_what_the_policy_lets_it_be_asked(Engine::Docker, "127.0.0.11", rule);
+    an_engine_answers_what_the_policy_lets_it_be_asked(Engine::Docker, "127.0.0.11", rule)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn podman_answers_at_the_bridge() {
+fn podman_answers_at_the_bridge() -> Tested {
     let rule = "to = [\"10.89.7.1\"]\nports = [\"udp/53\", \"tcp/53\"]";
-    an_engine_answers_what_the_policy_lets_it_be_asked(Engine::Podman, "10.89.7.1", rule);
+    an_engine_answers_what_the_policy_lets_it_be_asked(Engine::Podman, "10.89.7.1", rule)?;
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use guard_lab::{Attempt, OPEN, V4, eventually};
+use guard_lab::{Attempt, Json as _, OPEN, Tested, V4, eventually};
 use serde_json::{Value, json};
 
 use crate::containers::engine::{Container, Engine};
@@ -22,7 +22,7 @@ fn judged(container: &Container) -> bool {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_pod_is_one_session_and_a_helper_is_one_unless_it_stays_outside() {
+fn a_pod_is_one_session_and_a_helper_is_one_unless_it_stays_outside() -> Tested {
     let _one = placing();
     // Podman's conmon has a scope of its own in the slice, unless it is told not to.
     let container = PODMAN.starts(&["--network=host", "--cgroup-parent=guard.slice"], &[]);
@@ -30,7 +30,7 @@ fn a_pod_is_one_session_and_a_helper_is_one_unless_it_stays_outside() {
     session(&format!("libpod-conmon-{}.scope", &container.id[..12]));
     assert!(judged(&container));
     drop(container);
-    eventually("all gone", || sessions().is_empty()).unwrap();
+    eventually("all gone", || sessions().is_empty())?;
 
     let create = [
         "pod",
@@ -48,6 +48,7 @@ fn a_pod_is_one_session_and_a_helper_is_one_unless_it_stays_outside() {
     drop(container);
     PODMAN.says(&["pod", "rm", "-f", "-t", "0", &pod]);
     has_ended(&name);
+    Ok(())
 }
 
 /// What Podman makes of a file `.container`, where it has that already.
@@ -55,7 +56,7 @@ const QUADLET: &str = "/usr/lib/systemd/system-generators/podman-system-generato
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_that_is_a_container_brings_its_policy() {
+fn a_unit_that_is_a_container_brings_its_policy() -> Tested {
     const NAME: &str = "lab.service";
     let _one = placing();
     let lab = PODMAN.lab();
@@ -65,13 +66,13 @@ fn a_unit_that_is_a_container_brings_its_policy() {
     let is_quadlet = Path::new(QUADLET).exists();
     let unit = if is_quadlet {
         let netns = lab.network.dev().path();
-        fs::create_dir_all("/etc/containers/systemd").unwrap();
+        fs::create_dir_all("/etc/containers/systemd")?;
         let text = format!(
             "[Container]\nImage=localhost/lab\nNetwork=host\nPodmanArgs=--stop-signal=KILL\n\
              Exec=sh -c \"{script}\"\n[Service]\nSlice=guard.slice\n{pre}\nNetworkNamespacePath={}\n",
             netns.display()
         );
-        fs::write("/etc/containers/systemd/lab.container", text).unwrap();
+        fs::write("/etc/containers/systemd/lab.container", text)?;
         reload();
         Unit(NAME.to_owned())
     } else {
@@ -98,13 +99,14 @@ fn a_unit_that_is_a_container_brings_its_policy() {
     unit.stop();
     has_ended(NAME);
     if is_quadlet {
-        fs::remove_file("/etc/containers/systemd/lab.container").unwrap();
+        fs::remove_file("/etc/containers/systemd/lab.container")?;
     }
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn what_a_container_divides_itself_into_is_held() {
+fn what_a_container_divides_itself_into_is_held() -> Tested {
     let _one = placing();
     // This machine's own files, and its systemd as the first process.
     let rest = ["--systemd=always", "--network=host", "--rootfs", "/:O"];
@@ -119,7 +121,7 @@ fn what_a_container_divides_itself_into_is_held() {
         let output = container.output(&["systemctl", "is-system-running"]);
         output.stdout.starts_with(b"running") || output.stdout.starts_with(b"degraded")
     };
-    eventually("booted", is_up).unwrap();
+    eventually("booted", is_up)?;
     for (to, reaches) in [(OPEN, true), (V4, false)] {
         let command = [
             &["systemd-run", "--quiet", "--wait", "--pipe", "guard-lab"].map(str::to_owned)[..],
@@ -127,17 +129,15 @@ fn what_a_container_divides_itself_into_is_held() {
         ]
         .concat();
         let command: Vec<_> = command.iter().map(String::as_str).collect();
-        let said = String::from_utf8(container.output(&command).stdout).unwrap();
+        let said = String::from_utf8(container.output(&command).stdout)?;
         assert_eq!(said.contains("\"ok\":true"), reaches, "{said}");
         assert_eq!(said.contains("EPERM"), !reaches, "{said}");
     }
     // It has made cgroups below its own.
-    let init = format!(
-        "find {} -name init.scope",
-        begun["cgroup"].as_str().unwrap()
-    );
+    let init = format!("find {} -name init.scope", begun["cgroup"].text()?);
     assert!(!ok(&["sh", "-c", &init]).is_empty());
     assert_eq!(sessions().len(), 1);
+    Ok(())
 }
 
 /// A call to Docker, as its clients make it.
@@ -159,7 +159,7 @@ fn docker(path: &str, body: &Value) -> Value {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_job_that_a_runner_has_docker_start_is_a_session() {
+fn a_job_that_a_runner_has_docker_start_is_a_session() -> Tested {
     const EXAMPLE: &str = include_str!("../../../packaging/examples/gitlab-runner.toml");
     let _one = placing();
     let production = &Engine::Docker.lab().production;
@@ -178,19 +178,20 @@ fn a_job_that_a_runner_has_docker_start_is_a_session() {
             },
         }),
     );
-    let id = created["Id"].as_str().unwrap().to_owned();
+    let id = created["Id"].text()?.to_owned();
     let job = Container {
         engine: Engine::Docker,
         id,
     };
     docker(&format!("/containers/{}/start", job.id), &json!({}));
     assert_eq!(session(&job.session())["policy"], "placed");
-    let before = production.reached_at(V4, 443).unwrap().len();
+    let before = production.reached_at(V4, 443)?.len();
     assert!(judged(&job));
-    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+    assert_eq!(production.reached_at(V4, 443)?.len(), before);
     // Without the capability there is no packet socket.
     let packet = Attempt::new("packet", V4, 443).other("eth0");
     assert!(is_refused(&job.attempt(packet)));
     let status = ok(&["guard", "status"]);
     assert!(!status.contains("CAP_NET_RAW"), "{status}");
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a container may try to get out of its session.
 
-use guard_lab::{Attempt, V4};
+use guard_lab::{Attempt, Tested, V4};
 
 use crate::containers::engine::Engine;
 use crate::containers::life::placing;
@@ -18,25 +18,26 @@ echo tried";
 /// Docker gives its containers CAP_NET_RAW, Podman does not.
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn root_stays_in_its_container_and_dockers_sends_packets_past_the_guard() {
+fn root_stays_in_its_container_and_dockers_sends_packets_past_the_guard() -> Tested {
     const TO: &str = "192.0.2.66";
     let _one = placing();
     for (engine, sends) in [(Engine::Podman, false), (Engine::Docker, true)] {
         let container = engine.starts(&[engine.in_slice(), &["--network=host"]].concat(), &[]);
         let name = container.session();
         session(&name);
-        let said = String::from_utf8(container.output(&["sh", "-c", TRIES]).stdout).unwrap();
+        let said = String::from_utf8(container.output(&["sh", "-c", TRIES]).stdout)?;
         assert_eq!(said.trim(), "tried", "{engine:?}");
         assert!(is_refused(&container.attempt(Attempt::tcp(V4, 443))));
 
         let report = container.attempt(Attempt::new("packet", TO, 443));
         assert_eq!(report.ok, sends, "{engine:?} {report:?}");
-        let reached = engine.lab().production.reached_at(TO, 443).unwrap();
+        let reached = engine.lab().production.reached_at(TO, 443)?;
         assert_eq!(!reached.is_empty(), sends, "{engine:?} {reached:?}");
         let status = ok(&["guard", "status"]);
         let warning = format!("{name} has CAP_NET_RAW");
         assert_eq!(status.contains(&warning), sends, "{status}");
     }
+    Ok(())
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `pending`, `approve`, `deny`, `open`, `holes`, `close`, `stop`: what a person answers, and what it does.
 
-use guard_lab::eventually;
+use guard_lab::{Json as _, NEVER, OPEN, Tested, V6, eventually};
 use serde_json::{Value, json};
 
-use super::{Lab, NEVER, OPEN, V4, V6, id, say};
+use super::{Lab, V4, id, say};
 
 fn seconds(hole: &Value) -> f64 {
     let time = |key: &str| hole[key].as_str().unwrap().parse::<jiff::Timestamp>();
@@ -12,57 +12,64 @@ fn seconds(hole: &Value) -> f64 {
 }
 
 #[test]
-fn asked_approved_used_and_closed() {
+fn asked_approved_used_and_closed() -> Tested {
     let lab = Lab::new();
     let production = lab.production();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
-    assert!(production.reached_at(V4, 443).unwrap().is_empty());
-    let hole = lab.json(&["approve", id(&request)]);
+    assert!(production.reached_at(V4, 443)?.is_empty());
+    let hole = lab.daemon.json(["approve", id(&request)])?;
     assert_eq!(hole["destination"], "192.0.2.10/32");
     assert_eq!(hole["ports"], "tcp/443");
     assert!((seconds(&hole) - 900.0).abs() < 1.0, "{hole}");
-    assert_eq!(lab.json(&["pending"]), json!([]));
+    assert_eq!(lab.daemon.json(["pending"])?, json!([]));
     assert!(lab.reaches(&mut shell, V4));
-    assert_eq!(lab.json(&["holes"])[0]["id"], hole["id"]);
-    let closed = lab.json(&["close", id(&hole)]);
+    assert_eq!(lab.daemon.json(["holes"])?[0]["id"], hole["id"]);
+    let closed = lab.daemon.json(["close", id(&hole)])?;
     assert_eq!(closed["id"], hole["id"]);
     assert!(!lab.reaches(&mut shell, V4));
-    assert_eq!(lab.json(&["holes"]), json!([]));
+    assert_eq!(lab.daemon.json(["holes"])?, json!([]));
+    Ok(())
 }
 
 #[test]
-fn for_and_connections_bound_a_hole() {
+fn for_and_connections_bound_a_hole() -> Tested {
     let lab = Lab::new();
     let _production = lab.production();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
     let terms = ["--for", "1m30s", "--connections", "1"];
-    let hole = lab.json(&[&["approve", id(&request)], &terms[..]].concat());
+    let hole = lab
+        .daemon
+        .json([&["approve", id(&request)], &terms[..]].concat())?;
     assert!((seconds(&hole) - 90.0).abs() < 1.0, "{hole}");
     assert_eq!(hole["connections_left"], 1);
     assert!(lab.reaches(&mut shell, V4));
     assert!(!lab.reaches(&mut shell, V4));
-    let longer = lab.json(&["open", V6, "--all-ports", "--for", "2h"]);
+    let longer = lab
+        .daemon
+        .json(["open", V6, "--all-ports", "--for", "2h"])?;
     assert!(
         (seconds(&longer) - 1800.0).abs() < 1.0,
         "max_hole: {longer}"
     );
+    Ok(())
 }
 
 #[test]
-fn a_no_also_stops_the_asking() {
+fn a_no_also_stops_the_asking() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
-    let denied = lab.json(&["deny", id(&request), "--for", "1h"]);
+    let denied = lab.daemon.json(["deny", id(&request), "--for", "1h"])?;
     assert_eq!(denied["id"], request["id"]);
     assert!(!lab.reaches(&mut shell, V4));
-    assert_eq!(lab.json(&["pending"]), json!([]));
+    assert_eq!(lab.daemon.json(["pending"])?, json!([]));
+    Ok(())
 }
 
 #[test]
-fn a_hole_is_for_ports_that_somebody_named() {
+fn a_hole_is_for_ports_that_somebody_named() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();
     for (destination, offer) in [
@@ -79,13 +86,14 @@ fn a_hole_is_for_ports_that_somebody_named() {
         assert!(refused.stderr.contains(offer), "{}", refused.stderr);
         assert!(refused.stderr.contains("--all-ports"), "{}", refused.stderr);
     }
-    assert_eq!(lab.json(&["holes"]), serde_json::json!([]));
-    let all = lab.json(&["open", V4, "--all-ports"]);
+    assert_eq!(lab.daemon.json(["holes"])?, serde_json::json!([]));
+    let all = lab.daemon.json(["open", V4, "--all-ports"])?;
     assert_eq!(all["ports"], Value::Null);
+    Ok(())
 }
 
 #[test]
-fn an_ipv6_address_and_a_port_without_brackets_open_nothing() {
+fn an_ipv6_address_and_a_port_without_brackets_open_nothing() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();
     for args in [
@@ -99,9 +107,10 @@ fn an_ipv6_address_and_a_port_without_brackets_open_nothing() {
         let offer = "did you mean `[2001:db8:7::1]:443`?";
         assert!(refused.stderr.contains(offer), "{}", refused.stderr);
     }
-    assert_eq!(lab.json(&["holes"]), serde_json::json!([]));
-    let hole = lab.json(&["open", "[2001:db8:7::1]:443"]);
+    assert_eq!(lab.daemon.json(["holes"])?, serde_json::json!([]));
+    let hole = lab.daemon.json(["open", "[2001:db8:7::1]:443"])?;
     assert_eq!(hole["destination"], "2001:db8:7::1/128");
+    Ok(())
 }
 
 #[test]
@@ -122,7 +131,7 @@ fn a_number_alone_is_told_which_id_it_is_near() {
 }
 
 #[test]
-fn several_sessions_are_stopped_at_once() {
+fn several_sessions_are_stopped_at_once() -> Tested {
     let lab = Lab::new();
     let _both = [lab.shell(), lab.shell()];
     let stopped = lab.root(&["stop", "s1", "s99", "s2"]);
@@ -136,22 +145,22 @@ fn several_sessions_are_stopped_at_once() {
             stopped.stdout
         );
     }
-    assert_eq!(lab.json(&["sessions"]), serde_json::json!([]));
+    assert_eq!(lab.daemon.json(["sessions"])?, serde_json::json!([]));
+    Ok(())
 }
 
 #[test]
-fn a_session_whose_command_has_ended_is_nobodys_only_one() {
+fn a_session_whose_command_has_ended_is_nobodys_only_one() -> Tested {
     let lab = Lab::new();
     let leave = "sleep 300 > /dev/null 2>&1 &";
     let run = [
         "run", "--policy", "asks", "--name", "deploy", "--quiet", "--", "sh", "-c", leave,
     ];
-    lab.daemon.agent(run).run().unwrap().success().unwrap();
+    lab.daemon.agent(run).run()?.success()?;
     eventually("the end of its command is noticed", || {
-        lab.json(&["sessions"])[0]["command_ended_at"].is_string()
-    })
-    .unwrap();
-    let session = lab.json(&["sessions"])[0].clone();
+        lab.daemon.json(["sessions"]).unwrap()[0]["command_ended_at"].is_string()
+    })?;
+    let session = lab.daemon.json(["sessions"])?[0].clone();
     assert_eq!(session["left"][0]["comm"], "sleep");
     let listed = lab.root(&["sessions"]).stdout;
     let left = format!("left: sleep ({})", session["left"][0]["pid"]);
@@ -174,17 +183,22 @@ fn a_session_whose_command_has_ended_is_nobodys_only_one() {
     assert!(refused.stderr.contains("--session s1"), "{refused:?}");
     // Who gives its id gets it; and one whose command runs is the only one beside it.
     assert_eq!(
-        lab.json(&["open", "192.0.2.10:443", "--session", "s1"])["session"],
+        lab.daemon
+            .json(["open", "192.0.2.10:443", "--session", "s1"])?["session"],
         "s1"
     );
     let _shell = lab.shell();
-    assert_eq!(lab.json(&["open", "192.0.2.10:443"])["session"], "s2");
-    assert_eq!(lab.json(&["sessions"])[1]["left"], json!([]));
+    assert_eq!(
+        lab.daemon.json(["open", "192.0.2.10:443"])?["session"],
+        "s2"
+    );
+    assert_eq!(lab.daemon.json(["sessions"])?[1]["left"], json!([]));
     assert_eq!(lab.root(&["stop", "s1"]).code(), Some(0));
+    Ok(())
 }
 
 #[test]
-fn what_went_with_its_session_is_told_where_nothing_waits() {
+fn what_went_with_its_session_is_told_where_nothing_waits() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
@@ -195,11 +209,12 @@ fn what_went_with_its_session_is_told_where_nothing_waits() {
     assert!(listed.stdout.contains(&gone), "{}", listed.stdout);
     let next = "guard open 192.0.2.10:443";
     assert!(listed.stdout.contains(next), "{}", listed.stdout);
-    assert_eq!(lab.json(&["pending"]), serde_json::json!([]));
+    assert_eq!(lab.daemon.json(["pending"])?, serde_json::json!([]));
+    Ok(())
 }
 
 #[test]
-fn every_form_of_a_destination_can_be_opened() {
+fn every_form_of_a_destination_can_be_opened() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();
     for (args, destination, ports) in [
@@ -234,25 +249,28 @@ fn every_form_of_a_destination_can_be_opened() {
         (&[V4, "--ports", "icmp"], "192.0.2.10/32", json!("icmp")),
     ] {
         let open = [&["open", "--session", "s1"], args].concat();
-        let hole = lab.json(&open);
+        let hole = lab.daemon.json(&open)?;
         assert_eq!(hole["destination"], destination, "{args:?}");
         assert_eq!(hole["ports"], ports, "{args:?}");
     }
     let ports = ["--ports", "tcp/1", "--ports", "tcp/2", "--reason", "both"];
-    let two = lab.json(&[&["open", V4], &ports[..]].concat());
-    assert_eq!(two.as_array().unwrap().len(), 2);
+    let two = lab.daemon.json([&["open", V4], &ports[..]].concat())?;
+    assert_eq!(two.list()?.len(), 2);
     assert_eq!(two[1]["reason"], "both");
+    Ok(())
 }
 
 #[test]
-fn a_group_can_be_opened() {
+fn a_group_can_be_opened() -> Tested {
     let lab = Lab::new();
     let policy =
         "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"@private\"]\naction = \"confirm\"\n";
     let file = lab.file("private.toml", policy);
     let _shell = lab.shell_under(file.to_str().unwrap());
-    let holes = lab.json(&["open", "@private", "--all-ports", "--for", "1m"]);
-    let holes = holes.as_array().unwrap();
+    let holes = lab
+        .daemon
+        .json(["open", "@private", "--all-ports", "--for", "1m"])?;
+    let holes = holes.list()?;
     let prefixes: Vec<_> = holes.iter().map(|hole| &hole["destination"]).collect();
     for prefix in [
         "10.0.0.0/8",
@@ -263,10 +281,11 @@ fn a_group_can_be_opened() {
     ] {
         assert!(prefixes.iter().any(|one| *one == prefix), "{prefixes:?}");
     }
+    Ok(())
 }
 
 #[test]
-fn what_cannot_be_opened_says_so() {
+fn what_cannot_be_opened_says_so() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();
     for args in [
@@ -287,11 +306,12 @@ fn what_cannot_be_opened_says_so() {
         assert_eq!(output.code(), Some(2), "{args:?}: {output:?}");
         assert!(!output.stderr.is_empty(), "{args:?}");
     }
-    assert_eq!(lab.json(&["holes"]), json!([]));
+    assert_eq!(lab.daemon.json(["holes"])?, json!([]));
+    Ok(())
 }
 
 #[test]
-fn a_hole_may_be_for_reads_alone() {
+fn a_hole_may_be_for_reads_alone() -> Tested {
     let lab = Lab::new();
     let production = lab.production();
     let mut shell = lab.shell();
@@ -305,66 +325,70 @@ fn a_hole_may_be_for_reads_alone() {
         .text
     };
     for verb in [&["approve", id(&request)][..], &["open", V4, "--all-ports"]] {
-        let hole = lab.json(&[verb, &["--read-only"]].concat());
+        let hole = lab.daemon.json([verb, &["--read-only"]].concat())?;
         assert_eq!(hole["read_only"], true);
-        assert_eq!(lab.json(&["holes"])[0]["read_only"], true);
+        assert_eq!(lab.daemon.json(["holes"])?[0]["read_only"], true);
         assert!(send("GET").contains("200"));
         assert!(send("PUT").contains("403"));
-        lab.json(&["close", id(&hole)]);
+        lab.daemon.json(["close", id(&hole)])?;
     }
-    let mut reached = production.reached_at(V4, 443).unwrap();
+    let mut reached = production.reached_at(V4, 443)?;
     reached.retain(|one| one.kind == "http");
     let methods: Vec<_> = reached.iter().map(|one| &one.record["method"]).collect();
     assert_eq!(methods, ["GET", "GET"]);
-    let hole = lab.json(&["open", V4, "--all-ports"]);
+    let hole = lab.daemon.json(["open", V4, "--all-ports"])?;
     assert_eq!(hole["read_only"], false);
     assert!(lab.reaches(&mut shell, V4));
-    assert!(!production.reached_at(V4, 443).unwrap().is_empty());
+    assert!(!production.reached_at(V4, 443)?.is_empty());
+    Ok(())
 }
 
 #[test]
-fn a_wide_hole_leaves_the_deny_inside_it_standing() {
+fn a_wide_hole_leaves_the_deny_inside_it_standing() -> Tested {
     let lab = Lab::new();
     let production = lab.production();
     let mut shell = lab.shell();
-    let hole = lab.json(&["open", "192.0.2.0/24", "--all-ports"]);
+    let hole = lab.daemon.json(["open", "192.0.2.0/24", "--all-ports"])?;
     assert_eq!(hole["destination"], "192.0.2.0/24");
     assert!(lab.reaches(&mut shell, V4));
     assert!(!lab.reaches(&mut shell, NEVER));
-    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
+    assert!(production.reached_at(NEVER, 443)?.is_empty());
+    Ok(())
 }
 
 #[test]
-fn all_are_closed_at_once() {
+fn all_are_closed_at_once() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();
-    assert_eq!(lab.json(&["close", "--all"]), json!([]));
-    lab.json(&["open", V4, "--all-ports"]);
-    assert_eq!(lab.json(&["close", "--all"])[0]["id"], "h1");
-    lab.json(&["open", V4, "--all-ports"]);
-    lab.json(&["open", V6, "--all-ports"]);
-    let both = lab.json(&["close", "h2", "h3"]);
+    assert_eq!(lab.daemon.json(["close", "--all"])?, json!([]));
+    lab.daemon.json(["open", V4, "--all-ports"])?;
+    assert_eq!(lab.daemon.json(["close", "--all"])?[0]["id"], "h1");
+    lab.daemon.json(["open", V4, "--all-ports"])?;
+    lab.daemon.json(["open", V6, "--all-ports"])?;
+    let both = lab.daemon.json(["close", "h2", "h3"])?;
     assert_eq!(both[1]["id"], "h3", "{both}");
     // An id that is none closes nothing.
-    lab.json(&["open", V4, "--all-ports"]);
+    lab.daemon.json(["open", V4, "--all-ports"])?;
     assert_eq!(lab.root(&["close", "h4", "h99"]).code(), Some(2));
-    assert_eq!(lab.json(&["holes"])[0]["id"], "h4");
+    assert_eq!(lab.daemon.json(["holes"])?[0]["id"], "h4");
+    Ok(())
 }
 
 #[test]
-fn a_session_is_stopped_with_all_its_processes() {
+fn a_session_is_stopped_with_all_its_processes() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
     say(
         &mut shell,
         "setsid sleep 300 > /dev/null 2>&1 < /dev/null &",
     );
-    let stopped = lab.json(&["stop", "s1"]);
+    let stopped = lab.daemon.json(["stop", "s1"])?;
     assert_eq!(stopped["id"], "s1");
-    assert_eq!(shell.wait().unwrap().code(), Some(137));
-    assert_eq!(lab.json(&["sessions"]), json!([]));
+    assert_eq!(shell.wait()?.code(), Some(137));
+    assert_eq!(lab.daemon.json(["sessions"])?, json!([]));
     assert!(!lab.daemon.cgroup_root().join("s1").exists());
     assert_eq!(lab.root(&["stop", "s1"]).code(), Some(2));
+    Ok(())
 }
 
 #[test]
@@ -389,16 +413,17 @@ fn what_is_not_there_cannot_be_answered() {
 }
 
 #[test]
-fn ids_are_short_and_never_used_twice() {
+fn ids_are_short_and_never_used_twice() -> Tested {
     let mut lab = Lab::new();
     drop(lab.shell());
     let mut shell = lab.shell();
     assert_eq!(id(&lab.asked(&mut shell)), "r1");
-    assert_eq!(lab.json(&["sessions"])[0]["id"], "s2");
-    lab.json(&["open", V4, "--all-ports"]);
-    lab.daemon.kill().unwrap();
-    lab.daemon.start().unwrap();
-    assert_eq!(id(&lab.json(&["open", V6, "--all-ports"])), "h2");
+    assert_eq!(lab.daemon.json(["sessions"])?[0]["id"], "s2");
+    lab.daemon.json(["open", V4, "--all-ports"])?;
+    lab.daemon.kill()?;
+    lab.daemon.start()?;
+    assert_eq!(id(&lab.daemon.json(["open", V6, "--all-ports"])?), "h2");
     assert!(!lab.reaches(&mut shell, "192.0.2.77"));
-    assert_eq!(id(&lab.json(&["pending"])[0]), "r2");
+    assert_eq!(id(&lab.daemon.json(["pending"])?[0]), "r2");
+    Ok(())
 }

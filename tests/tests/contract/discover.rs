@@ -141,7 +141,7 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() {
     let refused = run("open");
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(refused.stderr.contains(V4), "{refused:?}");
-    assert_eq!(project.lab.json(&["sessions"]), json!([]));
+    assert_eq!(project.lab.daemon.json(["sessions"]).unwrap(), json!([]));
     project.write();
     assert_eq!(run("shop").code(), Some(0));
     assert_eq!(run("open").code(), Some(125));
@@ -405,7 +405,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     project.lab.daemon.start().unwrap();
     let screen = probe("later");
     assert!(screen.contains("\"ok\":false"), "{screen}");
-    let pending = project.lab.json(&["pending"]);
+    let pending = project.lab.daemon.json(["pending"]).unwrap();
     let request = &pending[0];
     assert_eq!(
         request["rule"],
@@ -417,7 +417,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     assert_eq!(chain.len(), 1, "{pending}");
     assert_eq!(chain[0]["verdict"], "confirm", "{pending}");
     let id = request["id"].as_str().unwrap().to_owned();
-    project.lab.json(&["approve", &id]);
+    project.lab.daemon.json(["approve", &id]).unwrap();
     let screen = probe("third");
     assert!(screen.contains("\"ok\":true"), "{screen}");
     // Another session is none of it.
@@ -496,7 +496,10 @@ fn what_comes_into_reach_is_told_where_people_are() {
     assert_eq!(one["kind"], "appeared", "{one}");
     assert_eq!(one["host"], "db1.example.net", "{one}");
     assert!(!lines().contains("hunter2"), "{one}");
-    assert_eq!(project.lab.json(&["sessions"])[0]["appeared"], 1);
+    assert_eq!(
+        project.lab.daemon.json(["sessions"]).unwrap()[0]["appeared"],
+        1
+    );
 }
 
 impl Project {

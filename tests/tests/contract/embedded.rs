@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_lab::{Daemon, DaemonBuilder, Guard, mounts};
+use guard_lab::{Daemon, DaemonBuilder, Guard, Tested, mounts};
 
 use super::PATIENCE;
 
 /// The directories of a daemon that is not started. What `guard` starts in them, it names by itself.
-fn without_daemon() -> Daemon {
+fn without_daemon() -> Tested<Daemon> {
     let builder: DaemonBuilder = Daemon::on_this_machine();
-    let daemon = builder.prepare().unwrap();
-    fs::create_dir(daemon.state_dir()).unwrap();
-    daemon
+    let daemon = builder.prepare()?;
+    fs::create_dir(daemon.state_dir())?;
+    Ok(daemon)
 }
 
 fn run<'d>(daemon: &'d Daemon, script: &str) -> Guard<'d> {
@@ -43,9 +43,9 @@ fn wait_until_gone(places: &[PathBuf]) {
 const SHOW: &str = "grep ^0:: /proc/self/cgroup";
 
 #[test]
-fn it_lasts_as_long_as_the_command() {
-    let daemon = without_daemon();
-    let output = run(&daemon, &format!("{SHOW}; exit 3")).run().unwrap();
+fn it_lasts_as_long_as_the_command() -> Tested {
+    let daemon = without_daemon()?;
+    let output = run(&daemon, &format!("{SHOW}; exit 3")).run()?;
     assert_eq!(output.code(), Some(3), "{output:?}");
     let [cgroup, pins] = places(&output.stdout);
     // At once: whoever starts the next thing finds nothing of it.
@@ -53,37 +53,40 @@ fn it_lasts_as_long_as_the_command() {
         assert!(!left.exists(), "{} is left", left.display());
     }
     assert!(daemon.audit().exists(), "the audit log is for later");
+    Ok(())
 }
 
 #[test]
-fn it_lasts_as_long_as_what_the_command_left_behind() {
-    let daemon = without_daemon();
+fn it_lasts_as_long_as_what_the_command_left_behind() -> Tested {
+    let daemon = without_daemon()?;
     let script = format!("{SHOW}; sleep 1 > /dev/null 2>&1 &");
-    let output = run(&daemon, &script).run().unwrap().success().unwrap();
+    let output = run(&daemon, &script).run()?.success()?;
     let [cgroup, pins] = places(&output.stdout);
     assert!(cgroup.exists(), "a process of it is left");
-    let sessions = daemon.root(["sessions"]).json().unwrap();
+    let sessions = daemon.json(["sessions"])?;
     assert_eq!(sessions[0]["id"], "s1");
     wait_until_gone(&[cgroup, pins, daemon.socket()]);
+    Ok(())
 }
 
 #[test]
-fn it_goes_although_somebody_watches() {
-    let daemon = without_daemon();
-    let mut running = run(&daemon, &format!("{SHOW}; read line")).spawn().unwrap();
-    let [cgroup, pins] = places(&running.line(PATIENCE).unwrap());
-    let _watcher = daemon.root(["pending", "--follow"]).spawn().unwrap();
-    let _reader = daemon.root(["log", "--follow"]).spawn().unwrap();
+fn it_goes_although_somebody_watches() -> Tested {
+    let daemon = without_daemon()?;
+    let mut running = run(&daemon, &format!("{SHOW}; read line")).spawn()?;
+    let [cgroup, pins] = places(&running.line(PATIENCE)?);
+    let _watcher = daemon.root(["pending", "--follow"]).spawn()?;
+    let _reader = daemon.root(["log", "--follow"]).spawn()?;
     thread::sleep(Duration::from_millis(200));
-    running.write("go\n").unwrap();
-    assert!(running.wait().unwrap().success());
+    running.write("go\n")?;
+    assert!(running.wait()?.success());
     wait_until_gone(&[cgroup, pins, daemon.socket()]);
+    Ok(())
 }
 
 #[test]
-fn it_goes_although_the_command_could_not_be_started() {
-    let daemon = without_daemon();
-    let shown = run(&daemon, SHOW).run().unwrap().success().unwrap();
+fn it_goes_although_the_command_could_not_be_started() -> Tested {
+    let daemon = without_daemon()?;
+    let shown = run(&daemon, SHOW).run()?.success()?;
     let [cgroup, pins] = places(&shown.stdout);
     let run = [
         "run",
@@ -94,6 +97,7 @@ fn it_goes_although_the_command_could_not_be_started() {
         "--",
         "true",
     ];
-    assert_eq!(daemon.root(run).run().unwrap().code(), Some(125));
+    assert_eq!(daemon.root(run).run()?.code(), Some(125));
     wait_until_gone(&[cgroup, pins, daemon.socket()]);
+    Ok(())
 }

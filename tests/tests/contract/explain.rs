@@ -1,11 +1,12 @@
 //! `guard explain`: the verdict, and the rule and line that give it.
 
+use guard_lab::{Json as _, NEVER, OPEN, Tested};
 use serde_json::{Value, json};
 
-use super::{Lab, NEVER, OPEN, V4};
+use super::{Lab, V4};
 
 #[test]
-fn one_answer_is_one_object() {
+fn one_answer_is_one_object() -> Tested {
     let lab = Lab::new();
     let asks = lab.daemon.policy_dir().join("asks.toml");
     for (to, verdict, rule, line, matched) in [
@@ -34,7 +35,7 @@ fn one_answer_is_one_object() {
         (NEVER, "deny", json!("never"), 12, json!("192.0.2.99")),
         (OPEN, "allow", Value::Null, 3, Value::Null),
     ] {
-        let answer = lab.json(&["explain", to, "--policy", "asks"]);
+        let answer = lab.daemon.json(["explain", to, "--policy", "asks"])?;
         assert_eq!(answer["verdict"], verdict, "{answer}");
         assert_eq!(answer["rule"], rule, "{answer}");
         assert_eq!(answer["policy"], "asks");
@@ -43,6 +44,7 @@ fn one_answer_is_one_object() {
         assert_eq!(answer["matched"], matched, "{answer}");
         assert_eq!(answer["hole"], Value::Null);
     }
+    Ok(())
 }
 
 #[test]
@@ -53,7 +55,9 @@ fn several_answers_are_a_list() {
     let file = lab.file("web.toml", text);
     let explain = |to: &[&str]| {
         let policy = ["--policy", file.to_str().unwrap()];
-        lab.json(&[&["explain"], to, &policy].concat())
+        lab.daemon
+            .json([&["explain"], to, &policy].concat())
+            .unwrap()
     };
     let both = explain(&[V4]);
     assert_eq!(both[0]["ports"], "tcp/443,udp/53", "{both}");
@@ -75,25 +79,30 @@ fn several_answers_are_a_list() {
 }
 
 #[test]
-fn a_group_or_name_with_one_answer_is_one_object() {
+fn a_group_or_name_with_one_answer_is_one_object() -> Tested {
     let lab = Lab::new();
-    let metadata = lab.json(&["explain", "@metadata", "--policy", "default"]);
+    let metadata = lab
+        .daemon
+        .json(["explain", "@metadata", "--policy", "default"])?;
     assert_eq!(metadata["destination"], "@metadata");
     assert_eq!(metadata["verdict"], "deny");
-    let addresses = metadata["addresses"].as_array().unwrap();
+    let addresses = metadata["addresses"].list()?;
     for address in ["169.254.169.254", "fd00:ec2::254"] {
         assert!(addresses.iter().any(|one| one == address), "{metadata}");
     }
-    let localhost = lab.json(&["explain", "localhost", "--policy", "default"]);
+    let localhost = lab
+        .daemon
+        .json(["explain", "localhost", "--policy", "default"])?;
     assert_eq!(localhost["verdict"], "allow", "{localhost}");
+    Ok(())
 }
 
 #[test]
-fn a_file_needs_no_daemon() {
+fn a_file_needs_no_daemon() -> Tested {
     let lab = Lab::new();
     let file = lab.daemon.policy_dir().join("asks.toml");
     let file = file.to_str().unwrap();
-    let with = lab.json(&["explain", V4, "--policy", file]);
+    let with = lab.daemon.json(["explain", V4, "--policy", file])?;
     let explain = [
         "explain",
         V4,
@@ -102,17 +111,18 @@ fn a_file_needs_no_daemon() {
         "--socket",
         "/no/such/guardd.sock",
     ];
-    assert_eq!(lab.json(&explain), with);
+    assert_eq!(lab.daemon.json(explain)?, with);
     assert_eq!(with["file"], file);
+    Ok(())
 }
 
 #[test]
-fn an_open_hole_is_part_of_a_sessions_answer() {
+fn an_open_hole_is_part_of_a_sessions_answer() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();
-    let explain = |to: &str| lab.json(&["explain", to, "--session", "s1"]);
+    let explain = |to: &str| lab.daemon.json(["explain", to, "--session", "s1"]).unwrap();
     assert_eq!(explain(V4)["verdict"], "confirm");
-    let hole = lab.json(&["open", "192.0.2.10:443"]);
+    let hole = lab.daemon.json(["open", "192.0.2.10:443"])?;
     for (to, verdict, by) in [
         ("192.0.2.10:443", "allow", hole["id"].clone()),
         ("::ffff:192.0.2.10", "confirm", Value::Null),
@@ -123,11 +133,12 @@ fn an_open_hole_is_part_of_a_sessions_answer() {
         assert_eq!(answer["verdict"], verdict, "{answer}");
         assert_eq!(answer["hole"], by, "{answer}");
     }
-    let wide = lab.json(&["open", "192.0.2.0/24", "--all-ports"]);
+    let wide = lab.daemon.json(["open", "192.0.2.0/24", "--all-ports"])?;
     assert_eq!(explain("192.0.2.11")["hole"], wide["id"]);
     assert_eq!(explain(NEVER)["verdict"], "deny");
-    lab.json(&["close", "--all"]);
+    lab.daemon.json(["close", "--all"])?;
     assert_eq!(explain(V4)["verdict"], "confirm");
+    Ok(())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the guarded command sees, and may ask.
 
-use super::{Lab, NEVER, OPEN, V4, id, say};
+use super::{Lab, V4, id, say};
+use guard_lab::{NEVER, OPEN, Tested};
 
 #[test]
 fn refused_at_once_with_eperm() {
@@ -16,7 +17,7 @@ fn refused_at_once_with_eperm() {
 }
 
 #[test]
-fn why_says_what_was_stopped_and_request_asks() {
+fn why_says_what_was_stopped_and_request_asks() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
     let guard = lab.guard();
@@ -37,12 +38,12 @@ fn why_says_what_was_stopped_and_request_asks() {
     let ask = format!("{guard} request 192.0.2.20:443 --reason 'to read the queue' --json");
     let asked = say(&mut shell, &ask);
     assert_eq!(asked.status, 0, "{asked:?}");
-    let pending = lab.json(&["pending"]);
+    let pending = lab.daemon.json(["pending"])?;
     let request = &pending[1];
     assert_eq!(request["note"], "to read the queue");
     assert_eq!(request["destination"]["address"], "192.0.2.20");
     assert_eq!(request["destination"]["port"], 443);
-    lab.json(&["approve", id(request)]);
+    lab.daemon.json(["approve", id(request)])?;
     let refused = say(&mut shell, &format!("{guard} request {NEVER}:443"));
     assert_eq!(refused.status, 1, "{refused:?}");
     let nothing = say(&mut shell, &format!("{guard} request {OPEN}:443"));
@@ -50,6 +51,7 @@ fn why_says_what_was_stopped_and_request_asks() {
     let every = say(&mut shell, &format!("{guard} request 2001:db8:7::5"));
     assert_eq!(every.status, 2, "{every:?}");
     assert!(every.text.contains("[2001:db8:7::5]:443"), "{every:?}");
+    Ok(())
 }
 
 #[test]

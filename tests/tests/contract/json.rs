@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{AGENT, eventually};
+use guard_lab::{AGENT, Json as _, NEVER, Tested, V6, eventually};
 use serde_json::{Value, json};
 
-use super::{Lab, NEVER, PATIENCE, V4, V6, id};
+use super::{Lab, PATIENCE, V4, id};
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +53,11 @@ fn has(object: &Value, fields: &[(&str, Kind)]) {
 }
 
 #[test]
-fn sessions() {
+fn sessions() -> Tested {
     let lab = Lab::new();
-    assert_eq!(lab.json(&["sessions"]), json!([]));
+    assert_eq!(lab.daemon.json(["sessions"])?, json!([]));
     let _shell = lab.shell();
-    let sessions = lab.json(&["sessions"]);
+    let sessions = lab.daemon.json(["sessions"])?;
     has(
         &sessions[0],
         &[
@@ -76,10 +76,11 @@ fn sessions() {
     );
     assert_eq!(sessions[0]["uid"], AGENT);
     assert_eq!(sessions[0]["command"], json!(["sh"]));
-    let cgroup = sessions[0]["cgroup"].as_str().unwrap();
-    let pids = std::fs::read_to_string(format!("{cgroup}/cgroup.procs")).unwrap();
+    let cgroup = sessions[0]["cgroup"].text()?;
+    let pids = std::fs::read_to_string(format!("{cgroup}/cgroup.procs"))?;
     let pid = sessions[0]["pid"].to_string();
     assert!(pids.lines().any(|line| line == pid), "{pid}: {pids}");
+    Ok(())
 }
 
 const REQUEST: &[(&str, Kind)] = &[
@@ -102,7 +103,7 @@ const REQUEST: &[(&str, Kind)] = &[
 ];
 
 #[test]
-fn requests() {
+fn requests() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
     lab.asked(&mut shell);
@@ -115,32 +116,30 @@ fn requests() {
     let to = json!({"address": V4, "port": 443, "protocol": "tcp", "host": null});
     assert_eq!(request["destination"], to);
     // An option before the verb is as good as one after it.
-    let before = lab.root(&["--json", "pending"]).json().unwrap();
+    let before = lab.daemon.json(["--json", "pending"])?;
     assert_eq!(before, json!([request]));
+    Ok(())
 }
 
 #[test]
-fn requests_are_followed_line_by_line() {
+fn requests_are_followed_line_by_line() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
-    let mut follow = lab
-        .daemon
-        .root(["pending", "--json", "--follow"])
-        .spawn()
-        .unwrap();
+    let mut follow = lab.daemon.root(["pending", "--json", "--follow"]).spawn()?;
     for (to, number) in [(V4, "r1"), (V6, "r2")] {
         lab.reaches(&mut shell, to);
-        let request: Value = serde_json::from_str(&follow.line(PATIENCE).unwrap()).unwrap();
+        let request: Value = serde_json::from_str(&follow.line(PATIENCE)?)?;
         has(&request, REQUEST);
         assert_eq!(request["id"], number);
     }
+    Ok(())
 }
 
 #[test]
-fn holes() {
+fn holes() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();
-    assert_eq!(lab.json(&["holes"]), json!([]));
+    assert_eq!(lab.daemon.json(["holes"])?, json!([]));
     let open = [
         "open",
         "192.0.2.10:443",
@@ -149,8 +148,8 @@ fn holes() {
         "--connections",
         "3",
     ];
-    let opened = lab.json(&open);
-    let listed = &lab.json(&["holes"])[0];
+    let opened = lab.daemon.json(open)?;
+    let listed = &lab.daemon.json(["holes"])?[0];
     for hole in [&opened, listed] {
         has(
             hole,
@@ -173,19 +172,20 @@ fn holes() {
         assert_eq!(hole["reason"], "a test");
         assert_eq!(hole["connections_left"], 3);
     }
-    let any = lab.json(&["open", V6, "--all-ports"]);
+    let any = lab.daemon.json(["open", V6, "--all-ports"])?;
     assert_eq!(any["destination"], "2001:db8:7::10/128");
     assert_eq!(
         (&any["ports"], &any["connections_left"]),
         (&Value::Null, &Value::Null)
     );
+    Ok(())
 }
 
 #[test]
-fn explanations() {
+fn explanations() -> Tested {
     let lab = Lab::new();
     has(
-        &lab.json(&["explain", V4, "--policy", "asks"]),
+        &lab.daemon.json(["explain", V4, "--policy", "asks"])?,
         &[
             ("destination", Kind::Text),
             ("verdict", Kind::Text),
@@ -197,15 +197,16 @@ fn explanations() {
             ("matched", Kind::MaybeText),
         ],
     );
+    Ok(())
 }
 
 #[test]
-fn status() {
+fn status() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
     lab.asked(&mut shell);
-    lab.json(&["open", V6, "--all-ports"]);
-    let status = lab.json(&["status"]);
+    lab.daemon.json(["open", V6, "--all-ports"])?;
+    let status = lab.daemon.json(["status"])?;
     has(
         &status,
         &[
@@ -225,7 +226,7 @@ fn status() {
     for count in ["sessions", "holes", "requests"] {
         assert_eq!(status[count], 1, "{count}");
     }
-    for hook in status["hooks"].as_array().unwrap() {
+    for hook in status["hooks"].list()? {
         let fields = [
             ("name", Kind::Text),
             ("attached", Kind::Flag),
@@ -233,23 +234,24 @@ fn status() {
         ];
         has(hook, &fields);
     }
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     assert_eq!(status["kernel"], kernel.trim());
+    Ok(())
 }
 
 #[test]
-fn the_log_has_a_record_of_every_kind() {
+fn the_log_has_a_record_of_every_kind() -> Tested {
     let mut lab = Lab::new();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
     lab.reaches(&mut shell, NEVER);
-    let hole = lab.json(&["approve", id(&request)]);
-    lab.json(&["close", id(&hole)]);
-    lab.json(&["stop", "s1"]);
-    lab.daemon.stop().unwrap();
-    lab.daemon.start().unwrap();
-    let output = lab.root(&["log", "--json"]).success().unwrap();
-    let records = output.json_lines().unwrap();
+    let hole = lab.daemon.json(["approve", id(&request)])?;
+    lab.daemon.json(["close", id(&hole)])?;
+    lab.daemon.json(["stop", "s1"])?;
+    lab.daemon.stop()?;
+    lab.daemon.start()?;
+    let output = lab.root(&["log", "--json"]).success()?;
+    let records = output.json_lines()?;
     for record in &records {
         has(
             record,
@@ -277,12 +279,13 @@ fn the_log_has_a_record_of_every_kind() {
         assert_eq!(found["session"], session, "{found}");
     }
     // The audit log is the same, in its file.
-    let file = std::fs::read_to_string(lab.daemon.audit()).unwrap();
+    let file = std::fs::read_to_string(lab.daemon.audit())?;
     assert_eq!(file.lines().count(), records.len());
+    Ok(())
 }
 
 #[test]
-fn the_log_is_narrowed_and_followed() {
+fn the_log_is_narrowed_and_followed() -> Tested {
     let lab = Lab::new();
     drop(lab.shell());
     // Longer ago than what is asked for below.
@@ -290,45 +293,42 @@ fn the_log_is_narrowed_and_followed() {
     let mut shell = lab.shell();
     let of_one = lab
         .root(&["log", "--session", "s2", "--json"])
-        .json_lines()
-        .unwrap();
+        .json_lines()?;
     assert!(!of_one.is_empty() && of_one.iter().all(|record| record["session"] == "s2"));
-    let late = lab
-        .root(&["log", "--since", "1s", "--json"])
-        .json_lines()
-        .unwrap();
+    let late = lab.root(&["log", "--since", "1s", "--json"]).json_lines()?;
     assert!(
         late.iter()
             .all(|record| record["session"] != "s1" || record["kind"] == "session-end")
     );
     let follow = ["log", "--follow", "--session", "s2", "--json"];
-    let mut follow = lab.daemon.root(follow).spawn().unwrap();
-    follow.line_with("session-start", PATIENCE).unwrap();
+    let mut follow = lab.daemon.root(follow).spawn()?;
+    follow.line_with("session-start", PATIENCE)?;
     lab.reaches(&mut shell, NEVER);
-    let line = follow.line_with("denied", PATIENCE).unwrap();
-    let record: Value = serde_json::from_str(&line).unwrap();
+    let line = follow.line_with("denied", PATIENCE)?;
+    let record: Value = serde_json::from_str(&line)?;
     assert_eq!(record["destination"]["address"], NEVER);
     // One that has ended is in the log; of one that is not there nothing would ever come.
     let ended = ["log", "--follow", "--session", "s1", "--json"];
-    let mut ended = lab.daemon.root(ended).spawn().unwrap();
-    ended.line_with("session-start", PATIENCE).unwrap();
+    let mut ended = lab.daemon.root(ended).spawn()?;
+    ended.line_with("session-start", PATIENCE)?;
     let none = ["log", "--follow", "--session", "s99"];
     for guard in [lab.daemon.root(none), lab.daemon.agent(none)] {
-        let mut none = guard.spawn().unwrap();
-        eventually("it ends", || none.has_ended()).unwrap();
-        assert_eq!(none.wait().unwrap().code(), Some(2));
+        let mut none = guard.spawn()?;
+        eventually("it ends", || none.has_ended())?;
+        assert_eq!(none.wait()?.code(), Some(2));
     }
+    Ok(())
 }
 
 #[test]
-fn checks() {
+fn checks() -> Tested {
     let lab = Lab::new();
     let good = lab.daemon.policy_dir().join("asks.toml");
     let bad = lab.file("bad.toml", "version = 1\ncolour = \"red\"\n");
     let files = [good.to_str().unwrap(), bad.to_str().unwrap()];
     let output = lab.agent(&["check", files[0], files[1], "--json"]);
     assert_eq!(output.code(), Some(1));
-    let checked = output.json().unwrap();
+    let checked = output.json()?;
     assert_eq!(
         (&checked[0]["file"], &checked[0]["valid"]),
         (&json!(files[0]), &json!(true))
@@ -337,10 +337,11 @@ fn checks() {
     let error = &checked[1]["diagnostics"][0];
     assert_eq!((&error["line"], &error["column"]), (&json!(2), &json!(1)));
     assert_eq!(error["text"], "colour");
+    Ok(())
 }
 
 #[test]
-fn errors() {
+fn errors() -> Tested {
     let lab = Lab::new();
     let nowhere = ["--socket", "/no/such/guardd.sock"];
     for (args, status) in [
@@ -357,7 +358,7 @@ fn errors() {
         let output = lab.agent(args);
         assert_eq!(output.code(), Some(status), "{args:?}: {output:?}");
         assert_eq!(output.stdout, "", "{args:?}");
-        let told: Value = serde_json::from_str(&output.stderr).unwrap();
+        let told: Value = serde_json::from_str(&output.stderr)?;
         let fields = [
             ("what", Kind::Text),
             ("why", Kind::Text),
@@ -366,4 +367,5 @@ fn errors() {
         ];
         has(&told["error"], &fields);
     }
+    Ok(())
 }

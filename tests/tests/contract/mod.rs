@@ -18,10 +18,10 @@ mod text;
 use std::path::PathBuf;
 
 use guard_lab::PATIENCE;
-use guard_lab::{Daemon, NEVER, Network, OPEN, Output, Production, Running, V4, V6, bins};
+use guard_lab::{Daemon, Network, Output, Production, Running, V4};
 use serde_json::Value;
 
-const POLICY: &str = r#"version = 1
+pub(crate) const POLICY: &str = r#"version = 1
 name = "asks"
 default = "allow"
 
@@ -65,7 +65,7 @@ impl Lab {
         Self { network, daemon }
     }
 
-    fn production(&self) -> Production<'_> {
+    fn production(&self) -> Production {
         Production::start(&self.network).unwrap()
     }
 
@@ -77,11 +77,6 @@ impl Lab {
     /// `guard` as the agent's user, outside any session.
     fn agent(&self, args: &[&str]) -> Output {
         self.daemon.agent(args).run().unwrap()
-    }
-
-    /// The one JSON document that `guard … --json` prints as root.
-    fn json(&self, args: &[&str]) -> Value {
-        self.daemon.root(args).json().unwrap()
     }
 
     /// A session in which a shell does what it is told, line by line.
@@ -115,13 +110,13 @@ impl Lab {
     /// The request that comes of an attempt.
     fn asked(&self, shell: &mut Running) -> Value {
         assert!(!self.reaches(shell, V4));
-        let pending = self.json(&["pending"]);
+        let pending = self.daemon.json(["pending"]).unwrap();
         assert_eq!(pending.as_array().unwrap().len(), 1, "{pending}");
         pending[0].clone()
     }
 
     fn program(&self, name: &str) -> String {
-        let path = bins::for_everybody(name, self.daemon.tag()).unwrap();
+        let path = self.daemon.program(name).unwrap();
         path.display().to_string()
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use guard_lab::Output;
+use guard_lab::{Json as _, Output, Tested};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -32,7 +32,11 @@ impl Files {
     fn explain(&self, text: &str, to: &[&str]) -> (String, Value) {
         let file = self.file(text);
         let policy = ["--policy", file.to_str().unwrap()];
-        let answer = self.lab.json(&[&["explain"], to, &policy].concat());
+        let answer = self
+            .lab
+            .daemon
+            .json([&["explain"], to, &policy].concat())
+            .unwrap();
         let verdict = answer["verdict"].as_str();
         let verdict = verdict.unwrap_or_else(|| panic!("{answer}"));
         (verdict.to_owned(), answer["rule"].clone())
@@ -44,15 +48,12 @@ fn rule(name: &str, to: &str, more: &str, action: &str) -> String {
 }
 
 #[test]
-fn a_policy_of_guardds_own_directory_is_found_by_its_name() {
+fn a_policy_of_guardds_own_directory_is_found_by_its_name() -> Tested {
     let lab = Lab::new();
     let dir = lab.daemon.policy_dir().display().to_string();
-    let checked = lab.json(&["check", "asks"]);
+    let checked = lab.daemon.json(["check", "asks"])?;
     assert_eq!(checked[0]["valid"], true, "{checked}");
-    assert!(
-        checked[0]["file"].as_str().unwrap().starts_with(&dir),
-        "{checked}"
-    );
+    assert!(checked[0]["file"].text()?.starts_with(&dir), "{checked}");
     let same = lab.root(&["diff", "asks", "asks"]);
     assert_eq!(same.code(), Some(0), "{same:?}");
     for args in [
@@ -64,7 +65,7 @@ fn a_policy_of_guardds_own_directory_is_found_by_its_name() {
         assert_ne!(said.code(), Some(2), "{args:?}: {said:?}");
     }
     let found = lab.daemon.agent(["discover", "--policy", "asks", &dir]);
-    let found = found.env("HOME", dir.as_str()).run().unwrap();
+    let found = found.env("HOME", dir.as_str()).run()?;
     assert_ne!(found.code(), Some(2), "{found:?}");
     let listed = lab.root(&["policy", "list"]).stdout;
     assert!(listed.contains("asks"), "{listed}");
@@ -73,6 +74,7 @@ fn a_policy_of_guardds_own_directory_is_found_by_its_name() {
     // Without a guardd there is no such directory.
     let without = lab.root(&["check", "asks", "--socket", "/no/such/guardd.sock"]);
     assert_eq!(without.code(), Some(2), "{without:?}");
+    Ok(())
 }
 
 #[test]
@@ -162,10 +164,10 @@ fn an_error_has_its_place_and_what_was_expected() {
 }
 
 #[test]
-fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() {
+fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() -> Tested {
     let files = Files::new();
     let lab = &files.lab;
-    let checked = lab.json(&["check", "default", "homelab"]);
+    let checked = lab.daemon.json(["check", "default", "homelab"])?;
     for (at, name) in ["default", "homelab"].iter().enumerate() {
         assert_eq!(checked[at]["valid"], true, "{checked}");
         assert_eq!(checked[at]["name"], *name);
@@ -177,10 +179,9 @@ fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() {
         "{}",
         unknown.stderr
     );
-    let listed = lab.json(&["policy", "list"]);
+    let listed = lab.daemon.json(["policy", "list"])?;
     let names = listed
-        .as_array()
-        .unwrap()
+        .list()?
         .iter()
         .map(|one| one["name"].as_str().unwrap());
     assert!(
@@ -201,45 +202,47 @@ fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() {
     ];
     let alone = lab.agent(&[&explain[..], &nowhere].concat());
     assert_eq!(alone.code(), Some(0), "{}", alone.stderr);
-    let asked = lab.json(&explain[..6]);
-    assert_eq!(alone.json().unwrap()["verdict"], asked["verdict"]);
+    let asked = lab.daemon.json(&explain[..6])?;
+    assert_eq!(alone.json()?["verdict"], asked["verdict"]);
+    Ok(())
 }
 
 #[test]
-fn a_policy_of_ones_own_is_edited_where_it_is() {
+fn a_policy_of_ones_own_is_edited_where_it_is() -> Tested {
     let files = Files::new();
     let home = files.lab.daemon.dir().join("home");
     let own = home.join(".config/guard/policies");
-    std::fs::create_dir_all(&own).unwrap();
+    std::fs::create_dir_all(&own)?;
     let file = own.join("shop.toml");
-    std::fs::write(&file, "version = 1\nname = \"shop\"\n").unwrap();
-    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    std::fs::write(&file, "version = 1\nname = \"shop\"\n")?;
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
     let edit = files.lab.daemon.agent(["policy", "edit", "shop", "--json"]);
-    let edited = edit.env("HOME", &home).run().unwrap();
+    let edited = edit.env("HOME", &home).run()?;
     assert_eq!(edited.code(), Some(0), "{edited:?}");
-    let edited = edited.json().unwrap();
+    let edited = edited.json()?;
     assert_eq!(edited["file"], file.to_str().unwrap());
     assert_eq!(edited["copied"], false);
+    Ok(())
 }
 
 #[test]
-fn a_policy_is_copied_once_to_be_edited() {
+fn a_policy_is_copied_once_to_be_edited() -> Tested {
     let files = Files::new();
     let dir = files.lab.daemon.dir().join("own");
     let dir = dir.to_str().unwrap();
     let edit = ["policy", "edit", "homelab", "--policy-dir", dir];
-    let copied = files.lab.json(&edit);
+    let copied = files.lab.daemon.json(edit)?;
     assert_eq!(
         (&copied["copied"], &copied["opened"]),
         (&true.into(), &false.into())
     );
-    let file = copied["file"].as_str().unwrap();
+    let file = copied["file"].text()?;
     let shown = files.lab.agent(&["policy", "show", "homelab"]).stdout;
-    assert_eq!(std::fs::read_to_string(file).unwrap(), shown);
-    std::fs::write(file, "version = 1\nname = \"homelab\"\n").unwrap();
-    assert_eq!(files.lab.json(&edit)["copied"], false);
+    assert_eq!(std::fs::read_to_string(file)?, shown);
+    std::fs::write(file, "version = 1\nname = \"homelab\"\n")?;
+    assert_eq!(files.lab.daemon.json(edit)?["copied"], false);
     assert!(
-        std::fs::read_to_string(file).unwrap().len() < 100,
+        std::fs::read_to_string(file)?.len() < 100,
         "it is not written over"
     );
     // Whoever may not write there is told who may.
@@ -252,6 +255,7 @@ fn a_policy_is_copied_once_to_be_edited() {
         "{}",
         refused.stderr
     );
+    Ok(())
 }
 
 #[test]
@@ -420,8 +424,12 @@ fn groups_stand_for_what_they_are_called() {
 fn the_policies_that_ship_do_what_they_say() {
     let files = Files::new();
     let lab = &files.lab;
-    let verdict =
-        |policy: &str, to: &str| lab.json(&["explain", to, "--policy", policy])["verdict"].clone();
+    let verdict = |policy: &str, to: &str| {
+        lab.daemon
+            .json(["explain", to, "--policy", policy])
+            .unwrap()["verdict"]
+            .clone()
+    };
     for (to, expected) in [
         ("93.184.216.34:443", "allow"),
         ("10.0.0.1:443", "confirm"),
@@ -438,45 +446,40 @@ fn the_policies_that_ship_do_what_they_say() {
 }
 
 #[test]
-fn a_bad_file_is_reported_and_the_old_policy_stands() {
+fn a_bad_file_is_reported_and_the_old_policy_stands() -> Tested {
     let lab = Lab::new();
     let mut shell = lab.shell();
     lab.daemon
-        .write_policy("asks", "version = 1\ncolour = \"red\"\n")
-        .unwrap();
+        .write_policy("asks", "version = 1\ncolour = \"red\"\n")?;
     // Nobody uses this one: that is no reason to keep quiet about it.
     lab.daemon
-        .write_policy("open", "version = 1\ndefault = \"maybe\"\n")
-        .unwrap();
-    lab.daemon.signal(Signal::HUP).unwrap();
+        .write_policy("open", "version = 1\ndefault = \"maybe\"\n")?;
+    lab.daemon.signal(Signal::HUP)?;
     for text in ["unknown key `colour`", "`maybe`"] {
-        lab.daemon.wait_for_log(text).unwrap();
+        lab.daemon.wait_for_log(text)?;
     }
-    let status = lab.json(&["status"]);
-    let error = status["policies"][0]["error"].as_str().unwrap();
+    let status = lab.daemon.json(["status"])?;
+    let error = status["policies"][0]["error"].text()?;
     assert!(error.contains("colour"), "{status}");
-    let warning = status["warnings"][0].as_str().unwrap();
+    let warning = status["warnings"][0].text()?;
     assert!(
         warning.contains("open") && warning.contains("maybe"),
         "{status}"
     );
     assert!(!lab.reaches(&mut shell, V4), "the old one stands");
-    assert_eq!(lab.json(&["pending"])[0]["rule"], "production");
-    let loads = lab
-        .root(&["log", "--json"])
-        .json_lines()
-        .unwrap()
-        .into_iter();
+    assert_eq!(lab.daemon.json(["pending"])?[0]["rule"], "production");
+    let loads = lab.root(&["log", "--json"]).json_lines()?.into_iter();
     let mut loads = loads.filter(|record| record["kind"] == "policy-load");
     assert!(loads.any(|record| record["error"].is_string()));
     lab.daemon
-        .write_policy("asks", &POLICY.replace("\"confirm\"", "\"deny\""))
-        .unwrap();
-    lab.daemon.signal(Signal::HUP).unwrap();
-    lab.daemon.wait_for_log("policies read again").unwrap();
-    let verdict = || lab.json(&["explain", V4, "--session", "s1"])["verdict"].clone();
+        .write_policy("asks", &POLICY.replace("\"confirm\"", "\"deny\""))?;
+    lab.daemon.signal(Signal::HUP)?;
+    lab.daemon.wait_for_log("policies read again")?;
+    let verdict =
+        || lab.daemon.json(["explain", V4, "--session", "s1"]).unwrap()["verdict"].clone();
     let deadline = Instant::now() + guard_lab::patience(PATIENCE);
     while verdict() != "deny" {
         assert!(Instant::now() < deadline, "{}", lab.daemon.log());
     }
+    Ok(())
 }

@@ -32,7 +32,7 @@ impl Project {
             Some(0) => Ok(()),
             code => {
                 assert_eq!(code, Some(125), "{output:?}");
-                assert_eq!(self.lab.json(&["sessions"]), json!([]));
+                assert_eq!(self.lab.daemon.json(["sessions"]).unwrap(), json!([]));
                 Err(output.stderr)
             }
         }
@@ -82,7 +82,7 @@ fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() {
     session
         .write(&format!("{probe} probe tcp {V4} 8080\n"))
         .unwrap();
-    let pending = || project.lab.json(&["pending"]);
+    let pending = || project.lab.daemon.json(["pending"]).unwrap();
     guard_lab::eventually("it is asked", || pending() != json!([])).unwrap();
     let pending = pending();
     assert_eq!(pending[0]["policy"], "open", "{pending}");

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use guard_lab::{AGENT, Cgroup, Running, STRANGER, exec};
+use guard_lab::{AGENT, Cgroup, Running, STRANGER, Tested, exec};
 use rustix::process::Signal;
 
 use super::{Lab, PATIENCE, POLICY, V4};
@@ -34,11 +34,11 @@ fn its_exit_status_is_the_commands() {
 }
 
 #[test]
-fn what_it_cannot_start_never_runs() {
+fn what_it_cannot_start_never_runs() -> Tested {
     let lab = Lab::new();
     let witness = lab.daemon.dir().join("witness");
     let touch = witness.to_str().unwrap();
-    fs::set_permissions(lab.daemon.dir(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(lab.daemon.dir(), fs::Permissions::from_mode(0o777))?;
     let invalid = lab.file("invalid.toml", "version = 1\ncolour = \"red\"\n");
     let invalid = invalid.to_str().unwrap();
     let missing = "/no/such/dir/guardd.sock";
@@ -63,17 +63,18 @@ fn what_it_cannot_start_never_runs() {
     // It would be there if the command had run.
     assert_eq!(lab.agent(&run(&["touch", touch])).code(), Some(0));
     assert!(witness.exists());
+    Ok(())
 }
 
 /// Who sets the environment of a shell, as an `.envrc` does, names another socket to it.
 #[test]
-fn a_program_that_only_says_that_it_guards_is_not_believed() {
+fn a_program_that_only_says_that_it_guards_is_not_believed() -> Tested {
     let lab = Lab::new();
     // Commands stay where they are, and are told that this is their session's.
-    let cgroup = Cgroup::new().unwrap();
+    let cgroup = Cgroup::new()?;
     let dir = lab.daemon.dir().join("everybodys");
-    fs::create_dir(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir(&dir)?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
     let program = lab.file("pretender.py", include_str!("pretender.py"));
     let pretends = |name: &str, uid| {
         let socket = dir.join(name);
@@ -107,7 +108,7 @@ fn a_program_that_only_says_that_it_guards_is_not_believed() {
     }
     for args in [&["approve", "r1"][..], &["open", V4, "--all-ports"]] {
         let named = lab.daemon.agent(args).env("GUARD_SOCKET", &own);
-        let output = named.run().unwrap();
+        let output = named.run()?;
         assert_eq!(output.code(), Some(2), "{output:?}");
         assert!(output.stderr.contains("not root"), "{output:?}");
     }
@@ -115,7 +116,7 @@ fn a_program_that_only_says_that_it_guards_is_not_believed() {
     assert!(runs(&roots, "").status.success());
     assert!(witness.exists());
     // And in that user namespace guardd itself is.
-    fs::remove_file(&witness).unwrap();
+    fs::remove_file(&witness)?;
     let real = lab.daemon.socket();
     assert!(
         runs(&real, "unshare --user --map-root-user")
@@ -123,6 +124,7 @@ fn a_program_that_only_says_that_it_guards_is_not_believed() {
             .success()
     );
     assert!(witness.exists());
+    Ok(())
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn nothing_waits_for_ever() {
 }
 
 #[test]
-fn the_commands_own_options_are_its_own() {
+fn the_commands_own_options_are_its_own() -> Tested {
     let lab = Lab::new();
     let script = "printf '%s|' \"$@\"";
     let options = [
@@ -152,73 +154,72 @@ fn the_commands_own_options_are_its_own() {
     ];
     let command = [&["sh", "-c", script, "sh"][..], &options].concat();
     for command in [command.clone(), [&["--"], &command[..]].concat()] {
-        let output = lab.agent(&run(&command)).success().unwrap();
+        let output = lab.agent(&run(&command)).success()?;
         assert_eq!(output.stdout, "--json|-h|--socket|/no/where|--|--policy||");
     }
+    Ok(())
 }
 
 #[test]
-fn input_environment_and_directory_are_inherited() {
+fn input_environment_and_directory_are_inherited() -> Tested {
     let lab = Lab::new();
     let piped = lab
         .daemon
         .agent(run(&["--", "cat"]))
         .input("a line\nno end");
-    assert_eq!(piped.run().unwrap().stdout, "a line\nno end");
+    assert_eq!(piped.run()?.stdout, "a line\nno end");
     let show = run(&["--", "sh", "-c", "echo $PAPER; pwd; echo $GUARD_SESSION"]);
-    let mut command = lab
-        .daemon
-        .agent(show)
-        .env("PAPER", "A 4")
-        .command()
-        .unwrap();
-    let output = command.current_dir("/usr/bin").output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let mut command = lab.daemon.agent(show).env("PAPER", "A 4").command()?;
+    let output = command.current_dir("/usr/bin").output()?;
+    let text = String::from_utf8(output.stdout)?;
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[..2], ["A 4", "/usr/bin"]);
     let number = lines[2].strip_prefix('s').unwrap();
     assert!(number.parse::<u32>().is_ok(), "{text}");
+    Ok(())
 }
 
 #[test]
-fn no_descriptor_but_the_first_three_is_inherited() {
+fn no_descriptor_but_the_first_three_is_inherited() -> Tested {
     let lab = Lab::new();
     let list = lab
         .daemon
         .agent(run(&["--", "sh", "-c", "ls /proc/$$/fd; true"]));
-    let guard = list.command().unwrap();
+    let guard = list.command()?;
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "exec 5</etc/passwd 7>>/dev/null; exec \"$@\"", "sh"]);
     shell.arg(guard.get_program()).args(guard.get_args());
     for (name, value) in guard.get_envs() {
         shell.env(name, value.unwrap());
     }
-    let output = shell.stdin(Stdio::null()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let output = shell.stdin(Stdio::null()).output()?;
+    let text = String::from_utf8(output.stdout)?;
     let open: Vec<_> = text.split_whitespace().collect();
     assert_eq!(open, ["0", "1", "2"], "{text}");
+    Ok(())
 }
 
 #[test]
-fn signals_are_passed_on() {
+fn signals_are_passed_on() -> Tested {
     let lab = Lab::new();
     let script = "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
     let guard = lab.daemon.agent(run(&["--", "sh", "-c", script]));
-    let mut command = guard.command().unwrap();
-    let mut running = guard_lab::Running::start(command.process_group(0)).unwrap();
-    running.line_with("ready", PATIENCE).unwrap();
-    running.signal(Signal::TERM).unwrap();
-    running.line_with("got it", PATIENCE).unwrap();
-    assert_eq!(running.wait().unwrap().code(), Some(9));
+    let mut command = guard.command()?;
+    let mut running = guard_lab::Running::start(command.process_group(0))?;
+    running.line_with("ready", PATIENCE)?;
+    running.signal(Signal::TERM)?;
+    running.line_with("got it", PATIENCE)?;
+    assert_eq!(running.wait()?.code(), Some(9));
+    Ok(())
 }
 
 #[test]
-fn under_sudo_it_is_whoever_called_sudo() {
+fn under_sudo_it_is_whoever_called_sudo() -> Tested {
     let lab = Lab::new();
     let who = run(&["--", "sh", "-c", "id -u; id -g; echo $SUDO_UID"]);
     for (uid, gid) in [(65534, 65534), (AGENT, STRANGER)] {
         let sudo = lab.daemon.root(&who).env("SUDO_UID", uid.to_string());
-        let output = sudo.env("SUDO_GID", gid.to_string()).run().unwrap();
+        let output = sudo.env("SUDO_GID", gid.to_string()).run()?;
         assert_eq!(output.stdout, format!("{uid}\n{gid}\n\n"), "{output:?}");
     }
     let named = lab.root(&run(&["--user", "nobody", "--", "id", "-un"]));
@@ -228,15 +229,11 @@ fn under_sudo_it_is_whoever_called_sudo() {
         .root(&who)
         .env("SUDO_UID", "0")
         .env("SUDO_GID", "0");
-    assert_eq!(by_sudo.run().unwrap().code(), Some(125));
+    assert_eq!(by_sudo.run()?.code(), Some(125));
     // An ordinary user says of himself what he likes: he stays who he is.
-    let forged = lab
-        .daemon
-        .agent(&who)
-        .env("SUDO_UID", "65534")
-        .run()
-        .unwrap();
+    let forged = lab.daemon.agent(&who).env("SUDO_UID", "65534").run()?;
     assert!(forged.stdout.starts_with(&AGENT.to_string()), "{forged:?}");
+    Ok(())
 }
 
 #[test]
@@ -250,21 +247,21 @@ fn root_is_never_the_one_who_runs_it() {
 }
 
 #[test]
-fn a_policy_file_is_read_by_the_command_as_its_user() {
+fn a_policy_file_is_read_by_the_command_as_its_user() -> Tested {
     let lab = Lab::new();
     let private = lab.daemon.dir().join("private");
-    fs::create_dir(&private).unwrap();
+    fs::create_dir(&private)?;
     let file = private.join("mine.toml");
-    fs::write(&file, POLICY).unwrap();
+    fs::write(&file, POLICY)?;
     for path in [&private, &file] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-        chown(path, Some(AGENT), Some(AGENT)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        chown(path, Some(AGENT), Some(AGENT))?;
     }
-    assert_eq!(fs::metadata(&file).unwrap().uid(), AGENT);
+    assert_eq!(fs::metadata(&file)?.uid(), AGENT);
     let file = file.to_str().unwrap();
     let run = ["run", "--policy", file, "--", "true"];
     assert_eq!(lab.agent(&run).code(), Some(0));
-    let stranger = lab.daemon.user(STRANGER, run).run().unwrap();
+    let stranger = lab.daemon.user(STRANGER, run).run()?;
     assert_eq!(stranger.code(), Some(125));
     assert!(
         stranger.stderr.contains("you may not read it"),
@@ -274,24 +271,25 @@ fn a_policy_file_is_read_by_the_command_as_its_user() {
     let lent = lab.root(&[&["run", "--user", "nobody"], &run[1..]].concat());
     assert_eq!(lent.code(), Some(125), "{lent:?}");
     let relative = ["run", "--policy", "../private/mine.toml", "--", "pwd"];
-    let mut guard = lab.daemon.agent(relative).command().unwrap();
+    let mut guard = lab.daemon.agent(relative).command()?;
     let there = lab.daemon.policy_dir();
-    let output = guard.current_dir(&there).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let output = guard.current_dir(&there).output()?;
+    let text = String::from_utf8(output.stdout)?;
     assert_eq!(text.trim_end(), there.to_str().unwrap());
+    Ok(())
 }
 
 #[test]
-fn names_and_command_lines_are_shown_as_they_are() {
+fn names_and_command_lines_are_shown_as_they_are() -> Tested {
     let lab = Lab::new();
     let long = "x".repeat(100_000);
     let name = "Größe der 日本 🦀";
     let command = [
         "--name", name, "--", "sh", "-c", "sleep 30", "an arg", &long,
     ];
-    let _running = lab.daemon.agent(run(&command)).spawn().unwrap();
+    let _running = lab.daemon.agent(run(&command)).spawn()?;
     let session = loop {
-        let sessions = lab.json(&["sessions"]);
+        let sessions = lab.daemon.json(["sessions"])?;
         if let Some(session) = sessions.get(0).filter(|one| one["pid"].is_u64()) {
             break session.clone();
         }
@@ -300,6 +298,7 @@ fn names_and_command_lines_are_shown_as_they_are() {
     assert_eq!(session["command"][3], "an arg");
     let shown = session["command"].to_string();
     assert!(shown.len() < 5000, "{}", shown.len());
+    Ok(())
 }
 
 #[test]

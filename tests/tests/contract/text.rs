@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use guard_lab::Output;
+use guard_lab::{NEVER, Output, Tested};
 
-use super::{Lab, NEVER, V4};
+use super::{Lab, V4};
 
 const VERBS: [&str; 18] = [
     "run", "pending", "approve", "deny", "open", "holes", "close", "sessions", "stop", "status",
@@ -12,7 +12,7 @@ const VERBS: [&str; 18] = [
 ];
 
 /// `guard status` where standard output is a terminal.
-fn on_a_terminal(lab: &Lab, variable: &str) -> String {
+fn on_a_terminal(lab: &Lab, variable: &str) -> Tested<String> {
     let mut command = Command::new("script");
     let status = format!(
         "{} --socket {} status",
@@ -26,19 +26,20 @@ fn on_a_terminal(lab: &Lab, variable: &str) -> String {
     if !variable.is_empty() {
         command.env(variable, "1");
     }
-    String::from_utf8(command.output().unwrap().stdout).unwrap()
+    Ok(String::from_utf8(command.output()?.stdout)?)
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_who_want_them() {
+fn colours_are_for_terminals_and_for_those_who_want_them() -> Tested {
     let lab = Lab::new();
     assert!(!lab.root(&["status"]).stdout.contains('\x1b'));
-    assert!(on_a_terminal(&lab, "").contains("\x1b["));
-    let plain = on_a_terminal(&lab, "NO_COLOR");
+    assert!(on_a_terminal(&lab, "")?.contains("\x1b["));
+    let plain = on_a_terminal(&lab, "NO_COLOR")?;
     assert!(
         plain.contains("Enforcing") && !plain.contains('\x1b'),
         "{plain:?}"
     );
+    Ok(())
 }
 
 #[test]
@@ -63,15 +64,15 @@ fn every_refusal_ends_with_what_to_type_next() {
 }
 
 #[test]
-fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() {
+fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() -> Tested {
     let lab = Lab::new();
     for list in ["pending", "holes", "sessions"] {
-        let text = lab.root(&[list]).success().unwrap().stdout;
+        let text = lab.root(&[list]).success()?.stdout;
         assert!(text.starts_with("No"), "{list}: {text}");
     }
     let mut shell = lab.shell();
     lab.asked(&mut shell);
-    lab.json(&["open", "192.0.2.11", "--all-ports"]);
+    lab.daemon.json(["open", "192.0.2.11", "--all-ports"])?;
     for (list, next) in [("pending", "guard approve r1"), ("holes", "guard close h1")] {
         let text = lab.root(&[list]).stdout;
         assert!(text.contains(next), "{text}");
@@ -81,6 +82,7 @@ fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() {
         pending.contains(V4) && pending.contains("production"),
         "{pending}"
     );
+    Ok(())
 }
 
 #[test]
@@ -92,10 +94,10 @@ fn without_a_verb_there_is_help() {
 }
 
 #[test]
-fn every_verb_has_help_with_examples_and_a_manual_page() {
+fn every_verb_has_help_with_examples_and_a_manual_page() -> Tested {
     let lab = Lab::new();
     let man = lab.daemon.dir().join("man");
-    std::fs::create_dir(&man).unwrap();
+    std::fs::create_dir(&man)?;
     let success = |output: Output| output.success().unwrap().stdout;
     success(lab.root(&["man", man.to_str().unwrap()]));
     for verb in VERBS {
@@ -120,9 +122,10 @@ fn every_verb_has_help_with_examples_and_a_manual_page() {
             .root(["--", "guard", ""])
             .env("GUARD_COMPLETE", shell)
             .env("_CLAP_COMPLETE_INDEX", "1");
-        let offered = success(offered.run().unwrap());
+        let offered = success(offered.run()?);
         for verb in VERBS {
             assert!(offered.contains(verb), "{shell} {verb}: {offered}");
         }
     }
+    Ok(())
 }

@@ -1,20 +1,20 @@
 //! Owners answer for their own, root for all, and nobody inside for anything.
 
-use guard_lab::{AGENT, Attempt, Network, Production, bins};
+use guard_lab::{AGENT, Attempt, Json as _, Network, Production, Tested, V4};
 use serde_json::Value;
 
-use crate::control::{V4, daemon, inside, shell};
+use crate::control::{daemon, inside, shell};
 
 const STRANGER: u32 = AGENT + 1;
 
 #[test]
-fn another_user_sees_and_answers_nothing_of_a_session() {
-    let network = Network::new().unwrap();
+fn another_user_sees_and_answers_nothing_of_a_session() -> Tested {
+    let network = Network::new()?;
     let daemon = daemon(&network);
     let _shell = shell(&daemon, AGENT);
     let strangers = |args: &[&str]| daemon.user(STRANGER, args).run().unwrap();
     for list in ["sessions", "holes", "pending"] {
-        let seen = daemon.user(STRANGER, [list]).json().unwrap();
+        let seen = daemon.user(STRANGER, [list]).json()?;
         assert_eq!(seen, Value::Array(vec![]), "{list}");
     }
     for refused in [
@@ -30,18 +30,16 @@ fn another_user_sees_and_answers_nothing_of_a_session() {
     let log = strangers(&["log"]);
     assert!(!log.stdout.contains("s1"), "{}", log.stdout);
     // The owner and root do see and answer.
-    daemon
-        .user(AGENT, ["open", V4, "--all-ports"])
-        .json()
-        .unwrap();
-    daemon.root(["close", "h1"]).json().unwrap();
-    daemon.user(AGENT, ["stop", "s1"]).json().unwrap();
+    daemon.user(AGENT, ["open", V4, "--all-ports"]).json()?;
+    daemon.json(["close", "h1"])?;
+    daemon.user(AGENT, ["stop", "s1"]).json()?;
+    Ok(())
 }
 
 #[test]
-fn inside_one_may_ask_and_nothing_else() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn inside_one_may_ask_and_nothing_else() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = daemon(&network);
     let mut shell = shell(&daemon, AGENT);
     let mut told = |args: &str| inside(&daemon, &mut shell, args);
@@ -72,30 +70,30 @@ fn inside_one_may_ask_and_nothing_else() {
         denied.contains("\"verdict\":\"deny\"") && denied.contains("jewels"),
         "{denied}"
     );
-    let pending = daemon.user(AGENT, ["pending"]).json().unwrap();
+    let pending = daemon.user(AGENT, ["pending"]).json()?;
     assert_eq!(pending[0]["note"], "to look at photos");
-    assert_eq!(pending.as_array().unwrap().len(), 1);
+    assert_eq!(pending.list()?.len(), 1);
+    Ok(())
 }
 
 #[test]
-fn a_session_inside_a_session_only_narrows() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_session_inside_a_session_only_narrows() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = daemon(&network);
-    daemon
-        .write_policy("wide", "version = 1\ndefault = \"allow\"\n")
-        .unwrap();
+    daemon.write_policy("wide", "version = 1\ndefault = \"allow\"\n")?;
     let mut shell = shell(&daemon, AGENT);
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let probe = daemon.program("guard-lab")?;
     let attempt = Attempt::tcp(V4, 443).args().join(" ");
     let nested = format!("run --policy wide -- {} {attempt}", probe.display());
     let answer = inside(&daemon, &mut shell, &nested);
     assert!(answer.contains("\"ok\":false"), "{answer}");
     // The inner session's request is for the same person.
-    let pending = daemon.user(AGENT, ["pending"]).json().unwrap();
-    let asked = pending.as_array().unwrap();
+    let pending = daemon.user(AGENT, ["pending"]).json()?;
+    let asked = pending.list()?;
     assert!(
         asked.iter().all(|one| one["rule"] == "production"),
         "{pending}"
     );
+    Ok(())
 }

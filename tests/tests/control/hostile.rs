@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use guard_lab::{Daemon, Network, PATIENCE, eventually};
+use guard_lab::{Daemon, Network, PATIENCE, Tested, eventually};
 
 use crate::control::Wire;
 
@@ -16,8 +16,8 @@ fn answers(daemon: &Daemon) -> bool {
 }
 
 #[test]
-fn what_is_no_call_is_answered_and_the_connection_goes_on() {
-    let daemon = Daemon::on_this_machine().start().unwrap();
+fn what_is_no_call_is_answered_and_the_connection_goes_on() -> Tested {
+    let daemon = Daemon::on_this_machine().start()?;
     let mut wire = Wire::open(&daemon);
     let deep = "[".repeat(60_000);
     for (frame, error) in [
@@ -48,16 +48,17 @@ fn what_is_no_call_is_answered_and_the_connection_goes_on() {
         assert_eq!(wire.call(frame)["error"], error, "{frame:.80}");
     }
     assert!(answers(&daemon));
+    Ok(())
 }
 
 #[test]
-fn who_asks_without_end_from_inside_keeps_nobody_else_waiting() {
+fn who_asks_without_end_from_inside_keeps_nobody_else_waiting() -> Tested {
     const MANY: usize = 10;
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let daemon = super::daemon(&network);
     let run = daemon.agent(["run", "--policy", "asks", "--", "/usr/bin/python3", "-c"]);
-    let mut session = run.args([ASKS, &MANY.to_string()]).spawn().unwrap();
-    session.line_with("asked", PATIENCE).unwrap();
+    let mut session = run.args([ASKS, &MANY.to_string()]).spawn()?;
+    session.line_with("asked", PATIENCE)?;
     assert!(answers(&daemon));
     let mut answered = || {
         session.write("how many\n").unwrap();
@@ -71,18 +72,20 @@ fn who_asks_without_end_from_inside_keeps_nobody_else_waiting() {
     // Without turns nobody else's comes before all of these.
     let before = answered();
     assert!(before < MANY / 2, "{before}");
-    eventually("all of them are answered", || answered() == MANY).unwrap();
+    eventually("all of them are answered", || answered() == MANY)?;
+    Ok(())
 }
 
 #[test]
-fn a_frame_that_is_too_long_ends_its_own_connection_only() {
-    let daemon = Daemon::on_this_machine().start().unwrap();
+fn a_frame_that_is_too_long_ends_its_own_connection_only() -> Tested {
+    let daemon = Daemon::on_this_machine().start()?;
     let mut wire = Wire::open(&daemon);
-    wire.0.write_all(&vec![b'x'; 65_536]).unwrap();
+    wire.0.write_all(&vec![b'x'; 65_536])?;
     let answer = wire.answer().unwrap();
     assert_eq!(answer["error"], "org.guardd.Control.Invalid");
     assert!(wire.answer().is_none());
     assert!(answers(&daemon));
+    Ok(())
 }
 
 /// Opens as many, says how many were answered, how many were told that they are too many, and whether one is answered when
@@ -120,8 +123,8 @@ print("answered", count, told, again)
 "#;
 
 #[test]
-fn a_session_has_so_many_connections_at_once_and_no_more() {
-    let network = Network::new().unwrap();
+fn a_session_has_so_many_connections_at_once_and_no_more() -> Tested {
+    let network = Network::new()?;
     let daemon = crate::control::daemon(&network);
     let socket = daemon.socket().display().to_string();
     let many = ["run", "--policy", "asks", "--", "env"];
@@ -131,14 +134,15 @@ fn a_session_has_so_many_connections_at_once_and_no_more() {
         "python3".into(),
         "-c".into(),
     ]);
-    let said = run.args([MANY]).run().unwrap();
+    let said = run.args([MANY]).run()?;
     assert!(said.stdout.contains("answered 32 68 True"), "{said:?}");
     assert!(answers(&daemon));
+    Ok(())
 }
 
 #[test]
-fn peers_that_never_read_cost_nobody_else_anything() {
-    let daemon = Daemon::on_this_machine().start().unwrap();
+fn peers_that_never_read_cost_nobody_else_anything() -> Tested {
+    let daemon = Daemon::on_this_machine().start()?;
     let ask = b"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"org.guardd.Control\"}}\0";
     let deaf: Vec<UnixStream> = (0..50)
         .map(|_| {
@@ -153,6 +157,7 @@ fn peers_that_never_read_cost_nobody_else_anything() {
     assert!(resident(&daemon) < 64 * 1024, "{} KiB", resident(&daemon));
     drop(deaf);
     assert!(answers(&daemon));
+    Ok(())
 }
 
 /// The daemon's resident memory, in KiB.

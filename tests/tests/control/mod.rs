@@ -11,7 +11,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use guard_lab::PATIENCE;
-use guard_lab::{Daemon, Network, Running, V4};
+use guard_lab::{Daemon, Network, Running};
 use serde_json::Value;
 
 const ASKS: &str = r#"
@@ -46,7 +46,7 @@ fn shell(daemon: &Daemon, uid: u32) -> Running {
 
 /// Has the shell in a session run a `guard` command, and gives what it printed with its exit code.
 fn inside(daemon: &Daemon, shell: &mut Running, args: &str) -> String {
-    let guard = guard_lab::bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = daemon.program("guard").unwrap();
     let socket = daemon.socket();
     shell
         .write(&format!(

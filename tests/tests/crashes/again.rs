@@ -1,6 +1,6 @@
 //! Killed while it takes over what another guardd left.
 
-use guard_lab::{Network, Production};
+use guard_lab::{Network, Production, Tested};
 
 use crate::crashes::scene::{Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old};
 use crate::half::{self, before};
@@ -11,9 +11,9 @@ fn is_either(scene: &mut Scene<'_>) -> bool {
 }
 
 #[test]
-fn while_it_adopts() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn while_it_adopts() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut scene = Scene::new(&network, &production);
     let there = scene.settled(UNDER_OLD);
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
@@ -34,12 +34,13 @@ fn while_it_adopts() {
         ended
     });
     scene.check();
+    Ok(())
 }
 
 #[test]
-fn while_it_replaces_the_programs() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn while_it_replaces_the_programs() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut scene = Scene::new(&network, &production);
     let there = scene.settled(UNDER_OLD);
     let steps = at_each_step(Which::OfEachKind, |_, step| {
@@ -54,6 +55,7 @@ fn while_it_replaces_the_programs() {
     let today = before::links(&scene.daemon);
     assert_eq!(attached, today - before::LACKS, "{steps:?}");
     scene.check();
+    Ok(())
 }
 
 /// The two policies have lists of their own.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use guard_lab::steps::Ended;
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Stepped};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, Stepped, Tested};
 
 use crate::crashes::inventory;
 use crate::crashes::scene::{BOTH, NEITHER, Which, at_each_step, behind, old};
@@ -48,18 +48,17 @@ fn files(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn while_it_attaches_for_the_first_time() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn while_it_attaches_for_the_first_time() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
         .policy("crash", &old())
-        .prepare()
-        .unwrap();
-    daemon.start().unwrap();
-    let shell = Shell::start(&daemon, "crash").unwrap();
+        .prepare()?;
+    daemon.start()?;
+    let shell = Shell::start(&daemon, "crash")?;
     let there = inventory::of(&daemon);
     drop(shell);
-    daemon.teardown().unwrap();
+    daemon.teardown()?;
     is_gone(&daemon, "nobody was killed");
     at_each_step(Which::OfEachKind, |_, step| {
         let guardd = daemon.guardd().unwrap();
@@ -70,21 +69,21 @@ fn while_it_attaches_for_the_first_time() {
         is_gone(&daemon, &what);
         ended
     });
-    assert!(production.reached_at(NEITHER, 443).unwrap().is_empty());
+    assert!(production.reached_at(NEITHER, 443)?.is_empty());
+    Ok(())
 }
 
 #[test]
-fn while_it_takes_down() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn while_it_takes_down() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
         .policy("crash", &old())
-        .start()
-        .unwrap();
-    let shell = Shell::start(&daemon, "crash").unwrap();
+        .start()?;
+    let shell = Shell::start(&daemon, "crash")?;
     let there = inventory::of(&daemon);
     drop(shell);
-    daemon.teardown().unwrap();
+    daemon.teardown()?;
     at_each_step(Which::OfEachKind, |turn, step| {
         daemon.start().unwrap();
         let mut shell = Shell::start(&daemon, "crash").unwrap();
@@ -110,5 +109,6 @@ fn while_it_takes_down() {
         is_gone(&daemon, &what);
         ended
     });
-    assert!(production.reached_at(NEITHER, 443).unwrap().is_empty());
+    assert!(production.reached_at(NEITHER, 443)?.is_empty());
+    Ok(())
 }

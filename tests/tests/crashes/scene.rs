@@ -4,8 +4,7 @@ use std::process::Command;
 
 use guard_lab::steps::Ended;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, bins, eventually, is_sampled,
-    is_slow,
+    AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, eventually, is_sampled, is_slow,
 };
 
 use crate::crashes::inventory::{self, Inventory};
@@ -52,7 +51,7 @@ pub(crate) struct Scene<'n> {
     pub(crate) daemon: Daemon,
     pub(crate) agent: Shell,
     network: &'n Network,
-    production: &'n Production<'n>,
+    production: &'n Production,
     /// Tries what neither policy allows, all the time.
     _loop: Shell,
 }
@@ -84,14 +83,14 @@ pub(crate) const UNDER_NEW: Reached = Reached {
 
 impl<'n> Scene<'n> {
     /// With a session under the old policy. guardd does not run.
-    pub(crate) fn new(network: &'n Network, production: &'n Production<'n>) -> Self {
+    pub(crate) fn new(network: &'n Network, production: &'n Production) -> Self {
         let mut daemon = Daemon::in_network(network)
             .policy("crash", &old())
             .start()
             .unwrap();
         let agent = Shell::start(&daemon, "crash").unwrap();
         let mut looping = Shell::start(&daemon, "crash").unwrap();
-        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let probe = daemon.program("guard-lab").unwrap();
         let words = Attempt::new("keep", NEITHER, 443).args().join(" ");
         looping
             .tell(&format!("{} {words}", probe.display()))
@@ -146,7 +145,7 @@ impl<'n> Scene<'n> {
         self.daemon.start().unwrap();
         eventually("the policy of the file holds", || self.reached() == reached)
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.reached()));
-        let status = self.daemon.root(["status"]).json().unwrap();
+        let status = self.daemon.json(["status"]).unwrap();
         assert_eq!(status["enforcing"], true, "{status}");
         self.end_others();
         for _ in 0..2 {
@@ -160,7 +159,7 @@ impl<'n> Scene<'n> {
 
     /// Ends the sessions that are not the scene's.
     fn end_others(&mut self) {
-        let sessions = self.daemon.root(["sessions"]).json().unwrap();
+        let sessions = self.daemon.json(["sessions"]).unwrap();
         let sessions = sessions.as_array().unwrap();
         let ids: Vec<_> = sessions
             .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use guard_lab::{Attempt, Network, Production, bins};
+use guard_lab::{Attempt, Network, Production, Tested};
 
 use serde_json::Value;
 
@@ -13,9 +13,9 @@ use crate::crashes::scene::{
 };
 
 #[test]
-fn while_it_puts_a_policy_in_place() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn while_it_puts_a_policy_in_place() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut scene = Scene::new(&network, &production);
     let there = scene.settled(UNDER_OLD);
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
@@ -43,6 +43,7 @@ fn while_it_puts_a_policy_in_place() {
         ended
     });
     scene.check();
+    Ok(())
 }
 
 /// When the policy was put in place; nothing where nobody answers.
@@ -53,9 +54,9 @@ fn loaded_at(scene: &Scene<'_>) -> Option<String> {
 }
 
 #[test]
-fn while_it_opens_and_closes_a_hole() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn while_it_opens_and_closes_a_hole() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut scene = Scene::new(&network, &production);
     let there = scene.settled(UNDER_OLD);
     let with_hole = Reached {
@@ -97,7 +98,7 @@ fn while_it_opens_and_closes_a_hole() {
         }
         let opened = left.asked;
         scene.daemon.start().unwrap();
-        let holes = scene.daemon.root(["holes"]).json().unwrap();
+        let holes = scene.daemon.json(["holes"]).unwrap();
         assert_eq!(
             holes.as_array().unwrap().len(),
             usize::from(opened),
@@ -127,21 +128,22 @@ fn while_it_opens_and_closes_a_hole() {
         ended
     });
     scene.check();
+    Ok(())
 }
 
 #[test]
-fn while_it_makes_a_session() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn while_it_makes_a_session() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut scene = Scene::new(&network, &production);
     let there = scene.settled(UNDER_OLD);
     let own = scene.daemon.dir().join("own.toml");
-    std::fs::write(&own, old().replace("crash", "own")).unwrap();
+    std::fs::write(&own, old().replace("crash", "own"))?;
     at_each_step(Which::All, |_, step| {
         let guardd = scene.daemon.guardd().unwrap();
         let mut said = String::new();
         let ended = scene.run(&guardd, true, step, |scene| {
-            let probe = bins::for_everybody("guard-lab", scene.daemon.tag()).unwrap();
+            let probe = scene.daemon.program("guard-lab").unwrap();
             let words = |to| {
                 format!(
                     "{} {}",
@@ -175,4 +177,5 @@ fn while_it_makes_a_session() {
         ended
     });
     scene.check();
+    Ok(())
 }

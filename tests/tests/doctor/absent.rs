@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use guard_lab::{Network, eventually, mounts};
+use guard_lab::{Json as _, Network, Tested, eventually, mounts};
 
 use crate::doctor::{Rows, built};
 
@@ -25,10 +25,10 @@ fn moments(dir: &Path) -> BTreeSet<OsString> {
 }
 
 #[test]
-fn root_looks_with_one_of_its_own_and_takes_it_down() {
-    let network = Network::new().unwrap();
-    let daemon = built(&network).prepare().unwrap();
-    let places = [mounts::cgroup2().unwrap(), mounts::BPFFS.into()];
+fn root_looks_with_one_of_its_own_and_takes_it_down() -> Tested {
+    let network = Network::new()?;
+    let daemon = built(&network).prepare()?;
+    let places = [mounts::cgroup2()?, mounts::BPFFS.into()];
     let before = places.each_ref().map(|dir| moments(dir));
     let rows = Rows::by_root(&daemon);
     let (detail, fix) = rows.open("guardd");
@@ -50,14 +50,14 @@ fn root_looks_with_one_of_its_own_and_takes_it_down() {
     eventually("it leaves nothing", || {
         let mut now = places.iter().zip(&before);
         now.all(|(dir, before)| moments(dir).is_subset(before))
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_user_sees_what_a_user_can() {
-    let network = Network::new().unwrap();
-    let daemon = built(&network).prepare().unwrap();
+fn a_user_sees_what_a_user_can() -> Tested {
+    let network = Network::new()?;
+    let daemon = built(&network).prepare()?;
     let rows = Rows::by_agent(&daemon);
     let (detail, _) = rows.open("guardd");
     assert!(detail.contains("no guardd listens"), "{detail}");
@@ -71,23 +71,22 @@ fn a_user_sees_what_a_user_can() {
         assert!(fix.contains("systemctl start guardd"), "{check}: {fix}");
     }
     // What takes no rights was tried: the lab's kernel has it, or says so.
-    let asks = rows.row("seccomp asks a supervisor")["detail"]
-        .as_str()
-        .unwrap();
+    let asks = rows.row("seccomp asks a supervisor")["detail"].text()?;
     assert!(asks.starts_with("a call "), "{asks}");
     rows.ok("network devices as files");
+    Ok(())
 }
 
 #[test]
-fn what_cannot_be_asked_is_no_answer() {
-    let network = Network::new().unwrap();
-    let daemon = built(&network).prepare().unwrap();
+fn what_cannot_be_asked_is_no_answer() -> Tested {
+    let network = Network::new()?;
+    let daemon = built(&network).prepare()?;
     let closed = daemon.dir().join("closed.sock");
-    let _listens = UnixListener::bind(&closed).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
+    let _listens = UnixListener::bind(&closed)?;
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600))?;
     let socket = closed.display().to_string();
     let asked = daemon.agent(["doctor", "--json", "--socket", &socket]);
-    let output = asked.run().unwrap();
+    let output = asked.run()?;
     assert_eq!(
         (output.code(), output.stdout.as_str()),
         (Some(2), ""),
@@ -97,29 +96,28 @@ fn what_cannot_be_asked_is_no_answer() {
         output.stderr.contains("you may not use that socket"),
         "{output:?}"
     );
-    let output = daemon
-        .agent(["doctor", "--user", "no-such-user"])
-        .run()
-        .unwrap();
+    let output = daemon.agent(["doctor", "--user", "no-such-user"]).run()?;
     assert_eq!(output.code(), Some(2), "{output:?}");
     assert!(output.stderr.contains("no-such-user"), "{output:?}");
+    Ok(())
 }
 
 #[test]
-fn what_a_killed_look_has_left_goes_with_the_next() {
-    let network = Network::new().unwrap();
+fn what_a_killed_look_has_left_goes_with_the_next() -> Tested {
+    let network = Network::new()?;
     let daemon = crate::doctor::started(&network);
-    let mut gone = std::process::Command::new("true").spawn().unwrap();
-    gone.wait().unwrap();
+    let mut gone = std::process::Command::new("true").spawn()?;
+    gone.wait()?;
     // guardd looks in a cgroup below its own, which is this test's.
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = fs::read_to_string("/proc/self/cgroup")?;
     let own = own
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
         .unwrap();
-    let cgroups = mounts::cgroup2().unwrap().join(own);
+    let cgroups = mounts::cgroup2()?.join(own);
     let left = cgroups.join(format!("guard-probe-{}", gone.id()));
-    fs::create_dir(&left).unwrap();
+    fs::create_dir(&left)?;
     Rows::by_agent(&daemon).ok("cgroup v2");
     assert!(!left.exists());
+    Ok(())
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 
-use guard_lab::{AGENT, Network, eventually};
+use guard_lab::{AGENT, Json as _, Network, Tested, eventually};
 use serde_json::Value;
 
 use crate::doctor::{Rows, detach, started};
 
 #[test]
-fn a_hook_that_is_gone_is_a_row() {
-    let network = Network::new().unwrap();
+fn a_hook_that_is_gone_is_a_row() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
     detach(&daemon, "sendmsg6");
     detach(&daemon, "hold");
@@ -26,16 +26,17 @@ fn a_hook_that_is_gone_is_a_row() {
         (&false.into(), &false.into())
     );
     rows.ok("hook connect4");
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
+    daemon.kill()?;
+    daemon.start()?;
     let rows = Rows::by_root(&daemon);
     rows.ok("hook sendmsg6");
     rows.ok("hook hold");
+    Ok(())
 }
 
 #[test]
-fn a_connection_that_is_not_refused_is_seen_by_making_one() {
-    let network = Network::new().unwrap();
+fn a_connection_that_is_not_refused_is_seen_by_making_one() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     for hook in ["egress", "connect4"] {
         detach(&daemon, hook);
@@ -44,15 +45,16 @@ fn a_connection_that_is_not_refused_is_seen_by_making_one() {
     let (detail, _) = rows.open("TCP over IPv4");
     assert_eq!(detail, "in a session it works; outside it works");
     rows.ok("TCP over IPv6");
+    Ok(())
 }
 
 #[test]
-fn a_cgroup_that_a_session_may_leave_is_seen_by_leaving_it() {
-    let network = Network::new().unwrap();
+fn a_cgroup_that_a_session_may_leave_is_seen_by_leaving_it() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     Rows::by_agent(&daemon).ok("cgroup.procs");
     for file in ["cgroup.procs", "cgroup.threads"] {
-        chown(daemon.cgroup_root().join(file), Some(AGENT), None).unwrap();
+        chown(daemon.cgroup_root().join(file), Some(AGENT), None)?;
     }
     let rows = Rows::by_agent(&daemon);
     let (detail, _) = rows.open("root owns the cgroups");
@@ -66,17 +68,17 @@ fn a_cgroup_that_a_session_may_leave_is_seen_by_leaving_it() {
             .contains("root owns the cgroups: guard doctor")
     };
     eventually("the status says so", || {
-        told(&daemon.root(["status"]).json().unwrap())
-    })
-    .unwrap();
+        told(&daemon.json(["status"]).unwrap())
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_helper_is_a_row_where_the_user_may_connect() {
-    let network = Network::new().unwrap();
+fn a_helper_is_a_row_where_the_user_may_connect() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let path = daemon.dir().join("docker.sock");
-    let _docker = UnixListener::bind(&path).unwrap();
+    let _docker = UnixListener::bind(&path)?;
     let host = format!("unix://{}", path.display());
     let look = |mode| {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -105,23 +107,23 @@ fn a_helper_is_a_row_where_the_user_may_connect() {
         );
         assert!(fix.contains("guard run --user"), "{fix}");
     }
+    Ok(())
 }
 
 #[test]
-fn a_listener_on_loopback_is_named_with_its_process() {
-    let network = Network::new().unwrap();
+fn a_listener_on_loopback_is_named_with_its_process() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let before = Rows::by_root(&daemon);
     let mut listens = guard_lab::Running::start(daemon.on_machine(0, "python3").args([
         "-c",
         "import socket,sys; s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen(); \
          print(s.getsockname()[1], flush=True); sys.stdin.read()",
-    ]))
-    .unwrap();
-    let port = listens.line(guard_lab::PATIENCE).unwrap();
+    ]))?;
+    let port = listens.line(guard_lab::PATIENCE)?;
     let rows = Rows::by_root(&daemon);
     let row = rows.row("listeners on loopback");
-    let detail = row["detail"].as_str().unwrap();
+    let detail = row["detail"].text()?;
     assert!(
         detail.contains(&format!("127.0.0.1:{port} (python3")),
         "{detail}"
@@ -135,4 +137,5 @@ fn a_listener_on_loopback_is_named_with_its_process() {
             .to_string()
             .contains(&port)
     );
+    Ok(())
 }

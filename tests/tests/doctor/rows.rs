@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use guard_lab::{AGENT, Network, Shell};
+use guard_lab::{AGENT, Json as _, Network, Shell, Tested};
 
 use crate::doctor::{Rows, started};
 
@@ -30,8 +30,8 @@ const SURE: [&str; 18] = [
 ];
 
 #[test]
-fn what_it_tries_is_in_no_report() {
-    let network = Network::new().unwrap();
+fn what_it_tries_is_in_no_report() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     assert!(!Rows::by_agent(&daemon).all.is_empty());
     let report = |args: &[&str]| {
@@ -44,11 +44,12 @@ fn what_it_tries_is_in_no_report() {
     // The log has it, and so has a report of it alone.
     let own = report(&["--name", "guard doctor"]);
     assert_ne!(own["refused"], 0, "{own}");
+    Ok(())
 }
 
 #[test]
-fn what_holds_is_ok_and_was_tried() {
-    let network = Network::new().unwrap();
+fn what_holds_is_ok_and_was_tried() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
         for check in SURE {
@@ -71,15 +72,13 @@ fn what_holds_is_ok_and_was_tried() {
         assert_eq!(rows.code, Some(expected), "{:?}", rows.all_open());
     }
     // What it looked with is gone.
-    assert_eq!(
-        daemon.root(["sessions"]).json().unwrap(),
-        serde_json::json!([])
-    );
+    assert_eq!(daemon.json(["sessions"])?, serde_json::json!([]));
+    Ok(())
 }
 
 #[test]
-fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() {
-    let network = Network::new().unwrap();
+fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let rows = Rows::by_root(&daemon);
     let fields = [
@@ -93,14 +92,14 @@ fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() {
             .map(String::as_str)
             .collect();
         assert_eq!(found, BTreeSet::from(fields), "{row}");
-        assert!(!row["detail"].as_str().unwrap().is_empty(), "{row}");
+        assert!(!row["detail"].text()?.is_empty(), "{row}");
         assert_eq!(row["fix"].is_null(), row["ok"] == true, "{row}");
         let states = if row["ok"] == true {
             &["ok"][..]
         } else {
             &["open", "missing"]
         };
-        assert!(states.contains(&row["state"].as_str().unwrap()), "{row}");
+        assert!(states.contains(&row["state"].text()?), "{row}");
     }
     let checks: BTreeSet<_> = rows
         .all
@@ -108,36 +107,38 @@ fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() {
         .map(|row| row["check"].to_string())
         .collect();
     assert_eq!(checks.len(), rows.all.len(), "two rows have one name");
+    Ok(())
 }
 
 #[test]
-fn each_row_is_explained() {
-    let network = Network::new().unwrap();
+fn each_row_is_explained() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
         for row in &rows.all {
-            let check = row["check"].as_str().unwrap();
-            let told = daemon.agent(["doctor", "--explain", check]).json().unwrap();
-            let name = told["check"].as_str().unwrap();
+            let check = row["check"].text()?;
+            let told = daemon.agent(["doctor", "--explain", check]).json()?;
+            let name = told["check"].text()?;
             assert_eq!(check.split(": ").next(), Some(name), "{row}");
             assert_eq!(told["required"], row["required"], "{row}");
-            assert!(told["text"].as_str().unwrap().ends_with('.'), "{told}");
+            assert!(told["text"].text()?.ends_with('.'), "{told}");
         }
     }
     let unknown = daemon.agent(["doctor", "--explain", "no such row"]);
-    let unknown = unknown.run().unwrap();
+    let unknown = unknown.run()?;
     assert_eq!(unknown.code(), Some(2));
     assert!(unknown.stderr.contains("guard doctor --explain"));
+    Ok(())
 }
 
 #[test]
-fn the_text_fits_a_terminal_and_says_all_that_the_json_does() {
-    let network = Network::new().unwrap();
+fn the_text_fits_a_terminal_and_says_all_that_the_json_does() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let rows = Rows::by_agent(&daemon);
-    let short = daemon.agent(["doctor"]).run().unwrap();
+    let short = daemon.agent(["doctor"]).run()?;
     assert_eq!(short.code(), rows.code);
-    let text = daemon.agent(["doctor", "--all"]).run().unwrap();
+    let text = daemon.agent(["doctor", "--all"]).run()?;
     assert_eq!(text.code(), rows.code);
     assert!(!text.stdout.contains('\u{1b}'), "a pipe has no colours");
     for line in text.stdout.lines().chain(short.stdout.lines()) {
@@ -149,16 +150,13 @@ fn the_text_fits_a_terminal_and_says_all_that_the_json_does() {
         .collect::<Vec<_>>()
         .join(" ");
     for row in rows.all.iter().filter(|row| row["ok"] == false) {
-        assert!(
-            words.contains(row["check"].as_str().unwrap()),
-            "{row}: {words}"
-        );
-        let is_told = words.contains(row["fix"].as_str().unwrap());
+        assert!(words.contains(row["check"].text()?), "{row}: {words}");
+        let is_told = words.contains(row["fix"].text()?);
         assert_eq!(is_told, row["required"] == true, "{row}: {words}");
     }
     for row in &rows.all {
-        let start = format!("  {:<8} ", row["state"].as_str().unwrap());
-        let check = row["check"].as_str().unwrap();
+        let start = format!("  {:<8} ", row["state"].text()?);
+        let check = row["check"].text()?;
         let is_its = |line: &str| {
             line.strip_prefix(&start)
                 .is_some_and(|line| line.starts_with(check))
@@ -171,36 +169,38 @@ fn the_text_fits_a_terminal_and_says_all_that_the_json_does() {
         .filter(|line| line.trim_start().starts_with("fix: "));
     let not_ok = rows.all.iter().filter(|row| row["ok"] == false);
     assert_eq!(fixes.count(), not_ok.count());
+    Ok(())
 }
 
 #[test]
-fn whoever_is_inside_is_told_nothing() {
-    let network = Network::new().unwrap();
+fn whoever_is_inside_is_told_nothing() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    let guard = guard_lab::bins::for_everybody("guard", daemon.tag()).unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    let guard = daemon.program("guard")?;
     let said = daemon.dir().join("said");
-    std::fs::write(&said, "").unwrap();
-    std::os::unix::fs::chown(&said, Some(AGENT), None).unwrap();
+    std::fs::write(&said, "")?;
+    std::os::unix::fs::chown(&said, Some(AGENT), None)?;
     for (form, word) in [("", "guard why"), ("--json", "{\"error\":{")] {
         let line = format!(
             "{} doctor {form} > {} 2>&1",
             guard.display(),
             said.display()
         );
-        assert_eq!(shell.status_of(&line).unwrap(), 2);
-        let said = std::fs::read_to_string(&said).unwrap();
+        assert_eq!(shell.status_of(&line)?, 2);
+        let said = std::fs::read_to_string(&said)?;
         assert!(
             said.contains("inside a guarded cgroup") && said.contains(word),
             "{said}"
         );
         assert!(!said.contains("hook"), "{said}");
     }
+    Ok(())
 }
 
 #[test]
-fn several_may_ask_at_once() {
-    let network = Network::new().unwrap();
+fn several_may_ask_at_once() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     let all: Vec<_> = thread::scope(|scope| {
         let ask = |_| scope.spawn(|| Rows::by_agent(&daemon));
@@ -212,4 +212,5 @@ fn several_may_ask_at_once() {
             rows.ok(check);
         }
     }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `strict = true`: nothing runs while a required row is open.
 
-use guard_lab::{AGENT, Daemon, Network, Output, Unowned, eventually};
+use guard_lab::{AGENT, Daemon, Network, Output, Tested, Unowned, eventually};
 use rustix::process::Signal;
 
 use crate::doctor::{Rows, built, detach};
@@ -42,8 +42,8 @@ fn ran_unless(output: &Output, open: &[&str]) {
 }
 
 #[test]
-fn a_command_runs_only_where_every_required_row_is_ok() {
-    let network = Network::new().unwrap();
+fn a_command_runs_only_where_every_required_row_is_ok() -> Tested {
+    let network = Network::new()?;
     let mut daemon = strict(&network);
     let rows = Rows::by_agent(&daemon);
     ran_unless(&run(&daemon), &rows.all_open());
@@ -51,75 +51,67 @@ fn a_command_runs_only_where_every_required_row_is_ok() {
     let refused = run(&daemon);
     ran_unless(&refused, &["hook connect6"]);
     assert!(refused.stderr.contains("restart guardd"), "{refused:?}");
-    assert_eq!(
-        daemon.root(["sessions"]).json().unwrap(),
-        serde_json::json!([])
-    );
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
+    assert_eq!(daemon.json(["sessions"])?, serde_json::json!([]));
+    daemon.kill()?;
+    daemon.start()?;
     let again = run(&daemon);
     ran_unless(&again, &Rows::by_agent(&daemon).all_open());
     assert!(!again.stderr.contains("hook connect6"), "{again:?}");
+    Ok(())
 }
 
 #[test]
-fn a_unit_gets_its_policy_only_where_guardd_sees_nothing_open() {
-    let network = Network::new().unwrap();
+fn a_unit_gets_its_policy_only_where_guardd_sees_nothing_open() -> Tested {
+    let network = Network::new()?;
     let mut daemon = strict(&network);
-    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let unit = Unowned::named(&daemon, "agent.service")?;
     detach(&daemon, "sock_create");
     let assign = ["assign", "--policy", "asks", "agent"];
-    let refused = daemon.root(assign).run().unwrap();
+    let refused = daemon.root(assign).run()?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("hook sock_create"), "{refused:?}");
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
-    daemon.root(assign).run().unwrap().success().unwrap();
-    assert_eq!(
-        daemon.root(["sessions"]).json().unwrap()[0]["name"],
-        "agent.service"
-    );
+    daemon.kill()?;
+    daemon.start()?;
+    daemon.root(assign).run()?.success()?;
+    assert_eq!(daemon.json(["sessions"])?[0]["name"], "agent.service");
     drop(unit);
+    Ok(())
 }
 
 #[test]
-fn guardd_says_what_is_open_at_the_start_and_when_it_is_told_to_look() {
-    let network = Network::new().unwrap();
+fn guardd_says_what_is_open_at_the_start_and_when_it_is_told_to_look() -> Tested {
+    let network = Network::new()?;
     let mut daemon = strict(&network);
-    daemon.wait_for_log("strict: every required row").unwrap();
+    daemon.wait_for_log("strict: every required row")?;
     detach(&daemon, "egress");
-    daemon.signal(Signal::HUP).unwrap();
-    daemon
-        .wait_for_log("so nothing runs (strict = true)")
-        .unwrap();
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_log("so nothing runs (strict = true)")?;
     assert!(daemon.log().contains("hook egress"), "{}", daemon.log());
     // Not what guardd puts right by itself, when it starts.
-    daemon.kill().unwrap();
+    daemon.kill()?;
     std::os::unix::fs::chown(
         daemon.cgroup_root().join("cgroup.threads"),
         Some(AGENT),
         None,
-    )
-    .unwrap();
-    daemon.start().unwrap();
-    daemon.wait_for_log("root owns the cgroups").unwrap();
+    )?;
+    daemon.start()?;
+    daemon.wait_for_log("root owns the cgroups")?;
     eventually("the status says so", || {
-        let status = daemon.root(["status"]).json().unwrap();
+        let status = daemon.json(["status"]).unwrap();
         let warnings = status["warnings"].to_string();
         warnings.contains("so nothing runs") && warnings.contains("root owns the cgroups")
-    })
-    .unwrap();
-    std::os::unix::fs::chown(daemon.cgroup_root().join("cgroup.threads"), Some(0), None).unwrap();
+    })?;
+    std::os::unix::fs::chown(daemon.cgroup_root().join("cgroup.threads"), Some(0), None)?;
     // It looks again by itself where something was open.
     eventually("it is closed again", || {
         !run(&daemon).stderr.contains("root owns the cgroups")
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn other_settings_let_it_run_and_say_nothing() {
-    let network = Network::new().unwrap();
+fn other_settings_let_it_run_and_say_nothing() -> Tested {
+    let network = Network::new()?;
     let daemon = crate::doctor::started(&network);
     detach(&daemon, "hold");
     let output = run(&daemon);
@@ -129,4 +121,5 @@ fn other_settings_let_it_run_and_say_nothing() {
         "{output:?}"
     );
     assert!(!output.stderr.contains("doctor"), "{output:?}");
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use guard_lab::{eventually, is_slow, patience};
+use guard_lab::{Tested, eventually, is_slow, patience};
 
 use super::block::{README, SERVICES, block};
 use super::model::{Model, SAYS};
@@ -31,9 +31,9 @@ fn on_this_machine() -> anyhow::Result<TcpListener> {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn from_the_package_to_a_guarded_agent_in_a_minute() {
+fn from_the_package_to_a_guarded_agent_in_a_minute() -> Tested {
     let person = Person::at_a_fresh_machine();
-    let model = Model::start(person.network.dev().enter(on_this_machine).unwrap());
+    let model = Model::start(person.network.dev().enter(on_this_machine)?);
     let block = block(README, "sudo apt install");
     let (install, run) = block.trim_end().split_once('\n').unwrap();
 
@@ -42,16 +42,12 @@ fn from_the_package_to_a_guarded_agent_in_a_minute() {
     let installed = begun.elapsed();
     let mut shell = person.shell(run);
     shell.envs(environment(&model));
-    let mut agent = shell
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut agent = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     // Without a terminal, the agent reads what it is to do, answers and ends.
     let mut input = agent.stdin.take().unwrap();
-    input.write_all(b"Is everything in order?\n").unwrap();
+    input.write_all(b"Is everything in order?\n")?;
     drop(input);
-    let output = agent.wait_with_output().unwrap();
+    let output = agent.wait_with_output()?;
     let took = begun.elapsed();
     // Whoever watches is told, also where the test passes.
     let _ = writeln!(
@@ -69,6 +65,7 @@ fn from_the_package_to_a_guarded_agent_in_a_minute() {
     let is_it = |line: &str| line.contains("\"session-start\"") && line.contains("claude");
     assert!(sessions.lines().any(is_it), "{sessions}");
     assert!(took <= patience(MINUTE), "it took {took:?}");
+    Ok(())
 }
 
 /// Tells units where the model is.
@@ -80,27 +77,26 @@ fn tell_units(model: &Model) {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_agent_is_a_service() {
+fn an_agent_is_a_service() -> Tested {
     let person = Person::at_a_machine_with_guard();
     add_user("alice");
-    let model = Model::start(on_this_machine().unwrap());
+    let model = Model::start(on_this_machine()?);
     tell_units(&model);
     person.succeeds(&block(SERVICES, "sudo systemd-run"));
     eventually("the transient unit's agent is answered", || {
         model.asked() > 0
-    })
-    .unwrap();
+    })?;
     let transient = model.asked();
 
     person.succeeds(&block(SERVICES, "sudo install -d /etc/guard/agents"));
     eventually("the service's agent is answered", || {
         model.asked() > transient
-    })
-    .unwrap();
+    })?;
     let log = succeeds(quiet("guard").args(["log", "--json"]));
     let is_it = |line: &str| line.contains("\"session-start\"") && line.contains("agent@alice");
     assert!(log.lines().any(is_it), "{log}");
     assert_eq!(guard(&["status"])["enforcing"], true);
     succeeds(quiet("systemctl").args(["disable", "--now", "agent@alice"]));
     let _ = fs::remove_file("/etc/guard/agents/alice.conf");
+    Ok(())
 }

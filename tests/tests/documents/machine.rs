@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use guard_lab::{PATIENCE, Production, Running, V4, eventually};
+use guard_lab::{PATIENCE, Production, Running, Tested, V4, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::block::{ADMIN, CI, DOCTOR, START, block, line, text};
@@ -17,31 +17,29 @@ const ROUTER: &str = "192.168.1.1";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn getting_started_ends_with_a_request_answered() {
+fn getting_started_ends_with_a_request_answered() -> Tested {
     let person = Person::at_a_fresh_machine();
-    person.network.answer_for(&["192.168.1.1/32"]).unwrap();
-    let production = Production::start(&person.network).unwrap();
+    person.network.answer_for(&["192.168.1.1/32"])?;
+    let production = Production::start(&person.network)?;
     let run = block(START, "guard run");
     // What it asks for is there, and nothing stops it yet.
     let curl = run.split(" -- ").nth(1).unwrap();
     person.succeeds(curl);
     assert!(run.contains(&format!("http://{ROUTER}/")));
-    let seen = production.reached_at(ROUTER, 80).unwrap().len();
+    let seen = production.reached_at(ROUTER, 80)?.len();
 
     let mut first = person.begins(&block(START, "sudo apt install"));
-    person.is_watching();
+    person.is_watching()?;
     let mut second = person.begins(&run);
-    let request = first.line_with("r1", PATIENCE).unwrap();
+    let request = first.line_with("r1", PATIENCE)?;
     assert!(request.contains("wants tcp 192.168.1.1:80"), "{request}");
-    first.line_with("guard approve r1", PATIENCE).unwrap();
-    assert_eq!(production.reached_at(ROUTER, 80).unwrap().len(), seen);
+    first.line_with("guard approve r1", PATIENCE)?;
+    assert_eq!(production.reached_at(ROUTER, 80)?.len(), seen);
     person.succeeds(&block(START, "guard approve"));
-    assert!(
-        second.wait().unwrap().success(),
-        "curl was let through, and failed"
-    );
-    assert!(production.reached_at(ROUTER, 80).unwrap().len() > seen);
+    assert!(second.wait()?.success(), "curl was let through, and failed");
+    assert!(production.reached_at(ROUTER, 80)?.len() > seen);
     end(first);
+    Ok(())
 }
 
 /// Ends `guard pending --follow`, which goes on until somebody ends it: what is around it hands no signal on.
@@ -56,26 +54,28 @@ fn end(mut running: Running) {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_package_is_installed_as_the_documents_say() {
+fn the_package_is_installed_as_the_documents_say() -> Tested {
     let person = Person::at_a_fresh_machine();
     let said = person.succeeds(&block(ADMIN, "sudo apt install ./guard_0"));
     assert!(said.contains("Enforcing"), "{said}");
-    assert_enforces();
+    assert_enforces()?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_service_is_enabled_and_says_what_it_enforces() {
+fn the_service_is_enabled_and_says_what_it_enforces() -> Tested {
     let person = Person::at_a_machine_with_guard();
     succeeds(quiet("systemctl").args(["disable", "--now", "guardd", "guardd.socket"]));
     let said = person.succeeds(&block(ADMIN, "sudo systemctl enable --now guardd"));
     assert!(said.contains("enforcing: 0 sessions"), "{said}");
-    assert_enforces();
+    assert_enforces()?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_of_the_slice_is_denied() {
+fn a_unit_of_the_slice_is_denied() -> Tested {
     let person = Person::at_a_machine_with_guard();
     let block = block(ADMIN, "sudo systemd-run");
     // A unit runs beside the lab's networks, so the address is this machine's for a while.
@@ -83,21 +83,21 @@ fn a_unit_of_the_slice_is_denied() {
     let mut server = quiet("python3");
     server.args(["-m", "http.server", "--bind", V4, "80"]);
     server.current_dir("/usr/share/doc").stdout(Stdio::null());
-    let mut server = server.spawn().unwrap();
+    let mut server = server.spawn()?;
     let curl = &block[block.find("curl").unwrap()..];
     let curl = line(curl, "curl");
     let mut without = quiet("bash");
     without.args(["-c", &curl]);
     eventually("it is served", || {
         without.output().unwrap().status.success()
-    })
-    .unwrap();
+    })?;
     let output = person.types(&block);
-    server.kill().unwrap();
-    server.wait().unwrap();
+    server.kill()?;
+    server.wait()?;
     succeeds(quiet("ip").args(["address", "delete", &format!("{V4}/32"), "dev", "lo"]));
     assert!(!output.status.success(), "it was let through");
     assert!(said(&output).contains("curl: (7)"), "{}", said(&output));
+    Ok(())
 }
 
 #[test]
@@ -113,17 +113,18 @@ fn doctor_says_what_is_wrong() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn metrics_are_where_the_settings_say() {
+fn metrics_are_where_the_settings_say() -> Tested {
     let person = Person::at_a_machine_with_guard();
-    let before = fs::read_to_string(SETTINGS).unwrap();
+    let before = fs::read_to_string(SETTINGS)?;
     let wanted = text(ADMIN, "toml", "metrics.sock\"   # or");
-    fs::write(SETTINGS, format!("{before}\n{wanted}")).unwrap();
+    fs::write(SETTINGS, format!("{before}\n{wanted}"))?;
     let said = person.types(&block(ADMIN, "sudo systemctl restart guardd\nsudo curl"));
-    fs::write(SETTINGS, before).unwrap();
+    fs::write(SETTINGS, before)?;
     succeeds(quiet("systemctl").args(["restart", "guardd"]));
     assert!(said.status.success());
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("guard_enforcing 1"), "{said}");
+    Ok(())
 }
 
 /// A job that makes something, and tries what the policy `ci` denies.
@@ -131,12 +132,12 @@ const MAKEFILE: &str = "test:\n\tcurl -sS -m 5 http://192.0.2.10/ || true\n\tech
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_job_is_guarded_and_says_what_was_stopped() {
+fn a_job_is_guarded_and_says_what_was_stopped() -> Tested {
     let person = Person::at_a_machine_with_guard();
-    let production = Production::start(&person.network).unwrap();
-    fs::write(person.home().join("Makefile"), MAKEFILE).unwrap();
+    let production = Production::start(&person.network)?;
+    fs::write(person.home().join("Makefile"), MAKEFILE)?;
     person.succeeds("make test && test -n \"$(curl -sS -m 5 http://192.0.2.10/)\"");
-    let seen = production.reached_at(V4, 80).unwrap().len();
+    let seen = production.reached_at(V4, 80)?.len();
     let reported = |id: &str, begins: &str| {
         let output = person.types(&format!("ID={id}\n{}", block(CI, begins)));
         let said = said(&output);
@@ -151,10 +152,11 @@ fn a_job_is_guarded_and_says_what_was_stopped() {
 
     // A copy of `ci` in the repository.
     let dir = person.home().join(".ci");
-    fs::create_dir_all(&dir).unwrap();
-    fs::copy("/usr/share/guard/policies/ci.toml", dir.join("guard.toml")).unwrap();
+    fs::create_dir_all(&dir)?;
+    fs::copy("/usr/share/guard/policies/ci.toml", dir.join("guard.toml"))?;
     let said = person.succeeds(&block(CI, "guard check"));
     assert!(said.contains("made\n"), "{said}");
-    assert_eq!(production.reached_at(V4, 80).unwrap().len(), seen);
+    assert_eq!(production.reached_at(V4, 80)?.len(), seen);
     assert_eq!(guard(&["sessions"]), serde_json::json!([]));
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use guard_lab::{Network, Running, eventually};
+use guard_lab::{Network, Running, Tested, eventually};
 
 use crate::packages::machine::{Machine, quiet, said, succeeds, version_of};
 
@@ -93,21 +93,20 @@ impl Person {
     }
 
     /// Waits until guardd has somebody who follows the requests: `guard` does not say when that is.
-    pub(super) fn is_watching(&self) {
+    pub(super) fn is_watching(&self) -> Tested {
         eventually("somebody follows", || {
             let mut follows = quiet("pgrep");
             follows.args(["--exact", "--full", "guard pending --follow"]);
             follows.output().unwrap().status.success()
-        })
-        .unwrap();
+        })?;
         eventually("and is connected to guardd", || {
             // Where the caller is: an accepted socket is of its network.
             let mut ss = self.network.dev().command("ss");
             succeeds(ss.args(["-xH", "state", "connected"])).contains("/run/guard/guardd.sock")
-        })
-        .unwrap();
+        })?;
         // What it is asked after that is answered after that.
         succeeds(quiet("guard").arg("status"));
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use guard_lab::{
-    AGENT, Daemon, Network, PATIENCE, Production, Running, Shell, Watcher, eventually,
+    AGENT, Daemon, Network, PATIENCE, Production, Running, Shell, Tested, Watcher, eventually,
 };
 use serde_json::Value;
 
@@ -96,15 +96,15 @@ fn without_number(word: &str) -> String {
 }
 
 /// Reads lines to the last command that answers a request.
-fn asked_line(watching: &mut Running) -> String {
+fn asked_line(watching: &mut Running) -> Tested<String> {
     let mut lines = Vec::new();
     while !lines
         .last()
         .is_some_and(|line: &String| line.contains("guard deny"))
     {
-        lines.push(watching.line(PATIENCE).unwrap());
+        lines.push(watching.line(PATIENCE)?);
     }
-    lines.join("\n")
+    Ok(lines.join("\n"))
 }
 
 fn indented(text: &str) -> String {
@@ -117,7 +117,7 @@ fn indented(text: &str) -> String {
 /// Waits until a connection waits for an answer.
 fn held(daemon: &Daemon) {
     eventually("a connection waits", || {
-        let pending = daemon.root(["pending"]).json().unwrap_or_default();
+        let pending = daemon.json(["pending"]).unwrap_or_default();
         pending
             .as_array()
             .into_iter()
@@ -146,13 +146,12 @@ fn heard(shell: &mut Shell) -> String {
 }
 
 #[test]
-fn the_readme_shows_what_comes() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn the_readme_shows_what_comes() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let daemon = Daemon::in_network(&network)
         .policy("demo", POLICY)
-        .start()
-        .unwrap();
+        .start()?;
     let url = format!("http://{SERVER}:{PORT}{JOB}");
     let requests = || {
         let mut reached = production.reached_at(SERVER, PORT).unwrap();
@@ -161,22 +160,21 @@ fn the_readme_shows_what_comes() {
     };
     let policy = daemon.policy_dir().join("demo.toml");
     let run = daemon.user(AGENT, ["run", "--policy"]).args([policy]);
-    let mut shell = Shell::run_by(&daemon, run).unwrap();
+    let mut shell = Shell::run_by(&daemon, run)?;
     let mut all = "developer$ guard run --policy demo.toml -- sh\n".to_owned();
 
-    let watcher = Watcher::start(&daemon).unwrap();
-    let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn().unwrap();
+    let watcher = Watcher::start(&daemon)?;
+    let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn()?;
     let waits = format!("curl -sS -m 20 -X PUT {url}");
     told(&mut shell, &waits);
-    let asked = asked_line(&mut watching);
+    let asked = asked_line(&mut watching)?;
     held(&daemon);
     assert_eq!(requests(), 0, "production saw a request that waits");
     let id = asked.split_whitespace().next().unwrap().to_owned();
     let approve = daemon
         .user(AGENT, ["approve", &id, "--connections", "1"])
-        .run()
-        .unwrap();
-    let answer = approve.success().unwrap().stdout;
+        .run()?;
+    let answer = approve.success()?.stdout;
     let passed = heard(&mut shell);
     assert_eq!(requests(), 1, "production saw no request");
     all += &format!(
@@ -187,15 +185,10 @@ fn the_readme_shows_what_comes() {
     );
 
     drop(watcher);
-    watching.signal(rustix::process::Signal::INT).unwrap();
-    watching.wait().unwrap();
+    watching.signal(rustix::process::Signal::INT)?;
+    watching.wait()?;
     // What it is asked after the end of a connection it answers after it has seen that end.
-    daemon
-        .user(AGENT, ["pending"])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
+    daemon.user(AGENT, ["pending"]).run()?.success()?;
     let fails = format!("curl -sS -m 5 -X PUT {url}");
     told(&mut shell, &fails);
     let refused = heard(&mut shell);
@@ -204,31 +197,28 @@ fn the_readme_shows_what_comes() {
         "\n    while nobody watches, it fails at once, and leaves a request:\n\nagent$ {fails}\n{refused}\n"
     );
     compare("README.md", "readme", &all);
+    Ok(())
 }
 
 #[test]
-fn getting_started_shows_the_request_that_comes() {
+fn getting_started_shows_the_request_that_comes() -> Tested {
     const ROUTER: &str = "192.168.1.1";
-    let network = Network::new().unwrap();
-    network.answer_for(&["192.168.1.1/32"]).unwrap();
-    let production = Production::start(&network).unwrap();
-    let daemon = Daemon::in_network(&network).start().unwrap();
-    let _watcher = Watcher::start(&daemon).unwrap();
-    let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn().unwrap();
+    let network = Network::new()?;
+    network.answer_for(&["192.168.1.1/32"])?;
+    let production = Production::start(&network)?;
+    let daemon = Daemon::in_network(&network).start()?;
+    let _watcher = Watcher::start(&daemon)?;
+    let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn()?;
     let mut run = daemon.user(AGENT, ["run", "--policy", "default", "--", "curl"]);
     run = run.args(["-sS", "-m", "60", &format!("http://{ROUTER}/")]);
-    let mut running = run.spawn().unwrap();
-    let asked = asked_line(&mut watching);
-    assert!(production.reached_at(ROUTER, 80).unwrap().is_empty());
+    let mut running = run.spawn()?;
+    let asked = asked_line(&mut watching)?;
+    assert!(production.reached_at(ROUTER, 80)?.is_empty());
     held(&daemon);
-    daemon
-        .user(AGENT, ["approve", "r1"])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    assert!(running.wait().unwrap().success());
+    daemon.user(AGENT, ["approve", "r1"]).run()?.success()?;
+    assert!(running.wait()?.success());
     compare("docs/start.md", "start", &asked);
+    Ok(())
 }
 
 /// A policy of a network at home: a photo server to look at, and databases to ask about.
@@ -249,16 +239,15 @@ reason = "production photo server"
 "#;
 
 #[test]
-fn the_screen_in_the_documents_is_what_comes() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn the_screen_in_the_documents_is_what_comes() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let daemon = Daemon::in_network(&network)
         .policy("homelab", HOME)
-        .start()
-        .unwrap();
+        .start()?;
     let tmux = Tmux::start(daemon.dir());
     let run = daemon.agent(["run", "--policy", "homelab", "--name", "claude"]);
-    let mut shell = Shell::run_by(&daemon, run).unwrap();
+    let mut shell = Shell::run_by(&daemon, run)?;
     let open = [
         "open",
         "192.0.2.64",
@@ -269,27 +258,25 @@ fn the_screen_in_the_documents_is_what_comes() {
         "--session",
         shell.session(),
     ];
-    daemon.root(open).run().unwrap().success().unwrap();
+    daemon.root(open).run()?.success()?;
     // It is still there when guardd looks.
     shell
-        .tell("bash -c 'echo > /dev/tcp/192.0.2.70/5432; echo tried; sleep 60; :' 2>/dev/null &")
-        .unwrap();
-    shell.line_with("tried").unwrap();
+        .tell("bash -c 'echo > /dev/tcp/192.0.2.70/5432; echo tried; sleep 60; :' 2>/dev/null &")?;
+    shell.line_with("tried")?;
     let window = tmux.window_of("watch", 96, 26);
     window.guard(&daemon.root(["watch"]));
     window.expect("> r1");
     let body = r#"{"command":"start","force":true}"#;
     let url = format!("http://{SERVER}:{PORT}{JOB}");
-    shell
-        .tell(&format!(
-            "curl -sS -m 60 -X PUT -d '{body}' {url} > /dev/null &"
-        ))
-        .unwrap();
+    shell.tell(&format!(
+        "curl -sS -m 60 -X PUT -d '{body}' {url} > /dev/null &"
+    ))?;
     window.expect("r2");
     window.press(&["Down"]);
     window.expect("> r2");
     let screen = window.expect("\"force\":true}");
     compare("docs/use.md", "watch", &screen);
+    Ok(())
 }
 
 #[test]

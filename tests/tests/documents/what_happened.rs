@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use guard_lab::{PATIENCE, Production, Running, V4};
+use guard_lab::{PATIENCE, Production, Running, Tested, V4};
 use rustix::process::Signal;
 
 use super::block::{ADMIN, JSON, block, line};
@@ -20,15 +20,15 @@ fn asked(person: &Person) -> Running {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_answer_is_in_the_journal_and_in_the_trail() {
+fn an_answer_is_in_the_journal_and_in_the_trail() -> Tested {
     let person = Person::at_a_fresh_machine();
     person.succeeds(&block(ADMIN, "sudo apt install ./guard_0"));
     person.machine.write_policy("asks", crate::packages::POLICY);
-    let production = Production::start(&person.network).unwrap();
+    let production = Production::start(&person.network)?;
     person.succeeds(&format!("curl -sS -m 5 http://{V4}/"));
-    let seen = production.reached_at(V4, 80).unwrap().len();
+    let seen = production.reached_at(V4, 80)?.len();
     let session = asked(&person);
-    assert_eq!(production.reached_at(V4, 80).unwrap().len(), seen);
+    assert_eq!(production.reached_at(V4, 80)?.len(), seen);
     person.succeeds("guard approve r1 --for 5m");
 
     let said = person.succeeds(&block(ADMIN, "sudo journalctl GUARD_KIND"));
@@ -48,14 +48,15 @@ fn an_answer_is_in_the_journal_and_in_the_trail() {
         "{said}"
     );
     drop(session);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn varlinkctl_asks_guardd() {
+fn varlinkctl_asks_guardd() -> Tested {
     if !Path::new("/usr/bin/varlinkctl").exists() {
         eprintln!("systemd 252 has no varlinkctl: the other kernel's machines do");
-        return;
+        return Ok(());
     }
     let person = Person::at_a_fresh_machine();
     person.succeeds(&block(ADMIN, "sudo apt install ./guard_0"));
@@ -68,8 +69,9 @@ fn varlinkctl_asks_guardd() {
     assert!(said(&output).contains("interface org.guardd.Control"));
     assert_eq!(guard(&["holes"])[0]["destination"], format!("{V4}/32"));
     let mut following = person.begins(&line(follows, "--more"));
-    following.line_with("requests", PATIENCE).unwrap();
-    following.signal(Signal::TERM).unwrap();
-    following.wait().unwrap();
+    following.line_with("requests", PATIENCE)?;
+    following.signal(Signal::TERM)?;
+    following.wait()?;
     drop(session);
+    Ok(())
 }

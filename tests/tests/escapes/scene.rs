@@ -67,7 +67,7 @@ pub(crate) const NEIGHBOUR: &str = "2001:db8:ffff::53";
 
 pub(crate) struct Scene {
     pub(crate) network: &'static Network,
-    pub(crate) production: Production<'static>,
+    pub(crate) production: Production,
     pub(crate) daemon: Daemon,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, Daemon, Network, PATIENCE, Running, Shell, bins, eventually};
+use guard_lab::{Attempt, Daemon, Network, PATIENCE, Running, Shell, Tested, eventually};
 use serde_json::Value;
 
 use super::{NEVER, V4, pending, started, stats};
@@ -15,7 +15,7 @@ const INNER: &str = "version = 1\nname = \"inner\"\ndefault = \"allow\"\n";
 
 /// A session that floods, and those inside it.
 fn flood(daemon: &Daemon, role: &str, many: usize) -> Running {
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = daemon.program("guard").unwrap();
     let inner = daemon.write_for_agents("inner", INNER).unwrap();
     let script = daemon.dir().join("flood.py");
     fs::write(&script, FLOOD).unwrap();
@@ -35,62 +35,62 @@ fn denied(daemon: &Daemon, session: &str) -> Vec<Value> {
 }
 
 /// A server outside that nobody has connected to yet.
-fn fresh_server(network: &Network, daemon: &Daemon, port: u16) -> Running {
+fn fresh_server(network: &Network, daemon: &Daemon, port: u16) -> Tested<Running> {
     let script = daemon.dir().join("server.py");
-    fs::write(&script, SERVER).unwrap();
+    fs::write(&script, SERVER)?;
     let mut command = network.dev().command(PYTHON);
     command.arg(script).args(["127.0.0.1", &port.to_string()]);
-    let mut server = Running::start(&mut command).unwrap();
-    server.line_with("listening", PATIENCE).unwrap();
-    server
+    let mut server = Running::start(&mut command)?;
+    server.line_with("listening", PATIENCE)?;
+    Ok(server)
 }
 
 /// So many destinations that are denied, one after the other.
-fn is_denied(shell: &mut Shell, times: u16) {
+fn is_denied(shell: &mut Shell, times: u16) -> Tested {
     for port in 1..=times {
-        assert!(!shell.reaches(&Attempt::tcp(NEVER, port)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, port))?);
     }
+    Ok(())
 }
 
 #[test]
-fn listeners_without_number_cost_another_session_nothing() {
-    let network = Network::new().unwrap();
+fn listeners_without_number_cost_another_session_nothing() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
-    let mut quiet = Shell::start(&daemon, "asks").unwrap();
-    let _before = fresh_server(&network, &daemon, 5001);
-    assert!(quiet.reaches(&Attempt::tcp("127.0.0.1", 5001)).unwrap());
+    let mut quiet = Shell::start(&daemon, "asks")?;
+    let _before = fresh_server(&network, &daemon, 5001)?;
+    assert!(quiet.reaches(&Attempt::tcp("127.0.0.1", 5001))?);
 
     let mut loud = flood(&daemon, "listeners", 3000);
-    loud.line_with("round 3", PATIENCE).unwrap();
-    let _server = fresh_server(&network, &daemon, 5002);
-    let fresh = quiet.attempt(&Attempt::tcp("127.0.0.1", 5002)).unwrap();
+    loud.line_with("round 3", PATIENCE)?;
+    let _server = fresh_server(&network, &daemon, 5002)?;
+    let fresh = quiet.attempt(&Attempt::tcp("127.0.0.1", 5002))?;
     assert!(fresh.ok, "{fresh:?}");
-    is_denied(&mut quiet, 40);
-    assert!(!quiet.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    eventually("a person is asked", || pending(&daemon, "s1", V4).is_some()).unwrap();
+    is_denied(&mut quiet, 40)?;
+    assert!(!quiet.reaches(&Attempt::tcp(V4, 443))?);
+    eventually("a person is asked", || pending(&daemon, "s1", V4).is_some())?;
     let told = stats(&daemon, "s1");
     assert_eq!((told.denied, told.reported, told.lost), (41, 41, 0));
     eventually("all of it is in the audit log", || {
         denied(&daemon, "s1").len() >= 40
-    })
-    .unwrap();
-    loud.line_with("round", PATIENCE).unwrap();
-    daemon.ask(["stop", "s2"]).unwrap().success().unwrap();
+    })?;
+    loud.line_with("round", PATIENCE)?;
+    daemon.ask(["stop", "s2"])?.success()?;
+    Ok(())
 }
 
 #[test]
-fn sessions_inside_one_have_one_share_of_the_trail() {
+fn sessions_inside_one_have_one_share_of_the_trail() -> Tested {
     const INSIDE: usize = 8;
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let daemon = started(&network);
-    let mut quiet = Shell::start(&daemon, "asks").unwrap();
+    let mut quiet = Shell::start(&daemon, "asks")?;
     let mut loud = flood(&daemon, "refusals", INSIDE);
-    loud.line_with("done", PATIENCE).unwrap();
-    is_denied(&mut quiet, 10);
+    loud.line_with("done", PATIENCE)?;
+    is_denied(&mut quiet, 10)?;
     eventually("another's are in the audit log", || {
         denied(&daemon, "s1").len() == 10
-    })
-    .unwrap();
+    })?;
 
     let inside: Vec<_> = (0..INSIDE).map(|at| format!("s{}", at + 3)).collect();
     let mut all = 0;
@@ -105,5 +105,6 @@ fn sessions_inside_one_have_one_share_of_the_trail() {
     }
     // Each of them alone may have 60 at once, and five a second together is no more than that in any time that this takes.
     assert!(all < 30 * INSIDE, "{all}");
-    daemon.ask(["stop", "s2"]).unwrap().success().unwrap();
+    daemon.ask(["stop", "s2"])?.success()?;
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! The kernel log: what the kernel half decides, by what, in guardd's own log. Off unless somebody wants it, and bounded.
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{Attempt, Daemon, NEVER, Network, OPEN, Production, Shell, V4, V6, eventually};
+use guard_lab::{
+    ASKS, Attempt, Daemon, NEVER, Network, OPEN, Production, Shell, V4, V6, eventually,
+};
 
-use super::{POLICY, often, started};
+use super::{often, started};
 
 /// What each line of it ends the words of the log with.
 const LINE: &str = "decided in the kernel";
@@ -164,7 +166,7 @@ fn a_flood_fills_no_log_and_what_is_left_out_is_said() -> Result<()> {
 fn root_alone_switches_it_and_it_ends_with_guardd() -> Result<()> {
     let network = Network::new()?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
+        .policy("asks", ASKS)
         .prepare()?;
     let mut guardd = daemon.guardd()?;
     guardd.args(["--kernel-log", "all"]);

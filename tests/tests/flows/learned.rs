@@ -67,7 +67,7 @@ fn reaches(shell: &mut Shell, to: &str, port: u16) -> bool {
 #[test]
 fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
     let scene = Scene::new();
-    let _production: Production<'_> = scene.production();
+    let _production: Production = scene.production();
     for (to, port) in [(DENIED, 80), ("192.0.2.12", 80), (PKG, 8080)] {
         let outside = Attempt::tcp(to, port).outside(scene.network.dev(), 0);
         assert!(outside.unwrap().ok, "nothing stops {to} without the guard");

@@ -77,7 +77,7 @@ impl Scene {
         }
     }
 
-    fn production(&self) -> Production<'_> {
+    fn production(&self) -> Production {
         Production::launch(&self.network, &[80, 443, 2283, 8080], &[123, 443], true).unwrap()
     }
 

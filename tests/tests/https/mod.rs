@@ -4,14 +4,13 @@ mod scene;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use guard_lab::{AGENT, Network, OPEN, eventually};
+use guard_lab::{AGENT, Json as _, OPEN, Tested, eventually};
 use scene::{JOB, NAME, PHOTOS, START, Scene, answer, url};
 use serde_json::Value;
 
 #[test]
-fn the_incident_does_not_happen_again() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network, true);
+fn the_incident_does_not_happen_again() -> Tested {
+    let scene = Scene::new(true);
     let job = url(NAME, JOB);
     let put = ["-X", "PUT", "-d", START, job.as_str()];
     // As it was: nobody is asked.
@@ -25,46 +24,40 @@ fn the_incident_does_not_happen_again() {
     let stopped = scene.inside(&put);
     let (status, problem) = answer(&stopped);
     assert_eq!(status, "403", "{stopped:?}");
-    let problem: Value = serde_json::from_str(problem).unwrap();
+    let problem: Value = serde_json::from_str(problem)?;
     assert_eq!(problem["rule"], "photos");
     assert_eq!(scene.arrived().len(), 3);
+    Ok(())
 }
 
 #[test]
-fn a_yes_is_for_that_request() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network, true);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+fn a_yes_is_for_that_request() -> Tested {
+    let scene = Scene::new(true);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
     let put = format!(
         "curl -s -o /dev/null -w '%{{http_code}}\\n' --resolve {NAME}:8443:{PHOTOS} -X PUT -d '{START}' {}",
         url(NAME, JOB)
     );
-    agent.tell(&put).unwrap();
-    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
-    let pending = scene.daemon.agent(["pending"]).json().unwrap();
+    agent.tell(&put)?;
+    assert_eq!(agent.line_with("403")?.trim(), "403");
+    let pending = scene.daemon.agent(["pending"]).json()?;
     assert_eq!(pending[0]["comm"], "curl", "{pending}");
     let asked = &pending[0]["http"];
     assert_eq!(asked["scheme"], "https", "{pending}");
     assert_eq!(asked["host"], format!("{NAME}:8443"), "{pending}");
-    let id = pending[0]["id"].as_str().unwrap();
-    scene
-        .daemon
-        .agent(["approve", id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    agent.tell(&put).unwrap();
-    assert_eq!(agent.line_with("200").unwrap().trim(), "200");
+    let id = pending[0]["id"].text()?;
+    scene.daemon.agent(["approve", id]).run()?.success()?;
+    agent.tell(&put)?;
+    assert_eq!(agent.line_with("200")?.trim(), "200");
     assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
+    Ok(())
 }
 
 /// Python verifies so from 3.13 on.
 #[test]
-fn what_is_shown_is_right_to_the_letter() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network, true);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+fn what_is_shown_is_right_to_the_letter() -> Tested {
+    let scene = Scene::new(true);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
     for name in [
         format!("-verify_ip {PHOTOS}"),
         format!("-servername {NAME} -verify_hostname {NAME}"),
@@ -73,16 +66,16 @@ fn what_is_shown_is_right_to_the_letter() {
         let command = format!(
             "{client} -connect {PHOTOS}:8443 {name} </dev/null 2>&1 | grep -m 1 Verification:"
         );
-        agent.tell(&command).unwrap();
-        let said = agent.line_with("Verification:").unwrap();
+        agent.tell(&command)?;
+        let said = agent.line_with("Verification:")?;
         assert!(said.contains("Verification: OK"), "{name}: {said}");
     }
+    Ok(())
 }
 
 #[test]
-fn nothing_is_sent_to_who_cannot_show_who_it_is() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network, false);
+fn nothing_is_sent_to_who_cannot_show_who_it_is() -> Tested {
+    let scene = Scene::new(false);
     assert_eq!(answer(&scene.outside(&[&url(PHOTOS, "/")])).0, "200");
     let told = scene.inside(&[&url(PHOTOS, "/")]);
     let (status, problem) = answer(&told);
@@ -92,32 +85,34 @@ fn nothing_is_sent_to_who_cannot_show_who_it_is() {
         "{problem}"
     );
     assert_eq!(scene.arrived(), ["GET /"]);
-    let logged = scene.log();
+    let logged = scene.daemon.audited("http")?;
     assert_eq!(logged[0]["outcome"], "refused");
     assert_eq!(logged[0]["host"], PHOTOS);
+    Ok(())
 }
 
 #[test]
-fn whoever_trusts_the_company_alone_is_told_of_in_the_log() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network, true);
+fn whoever_trusts_the_company_alone_is_told_of_in_the_log() -> Tested {
+    let scene = Scene::new(true);
     let company = scene.company();
     let pinned = ["--cacert", company.to_str().unwrap(), &url(NAME, "/")];
     assert_eq!(answer(&scene.outside(&pinned[2..])).0, "200");
     let failed = scene.inside(&pinned);
     assert!(!failed.status.success(), "{failed:?}");
-    eventually("it is in the log", || !scene.log().is_empty()).unwrap();
-    let logged = scene.log();
-    let why = logged[0]["why"].as_str().unwrap();
+    eventually("it is in the log", || {
+        !scene.daemon.audited("http").unwrap().is_empty()
+    })?;
+    let logged = scene.daemon.audited("http")?;
+    let why = logged[0]["why"].text()?;
     assert!(why.contains("does not take the certificate"), "{why}");
     assert_eq!(logged[0]["host"], NAME);
     assert_eq!(scene.arrived(), ["GET /"]);
+    Ok(())
 }
 
 #[test]
 fn all_else_is_not_opened() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network, true);
+    let scene = Scene::new(true);
     let company = scene.company();
     let open = url(OPEN, "/");
     let put = ["-X", "PUT", "--cacert", company.to_str().unwrap(), &open];
@@ -130,40 +125,36 @@ fn all_else_is_not_opened() {
 }
 
 #[test]
-fn the_key_is_the_proxys_alone_and_outlives_it() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network, true);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+fn the_key_is_the_proxys_alone_and_outlives_it() -> Tested {
+    let scene = Scene::new(true);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
     let get = format!(
         "curl -sS -o /dev/null -w '%{{http_code}}\\n' {}",
         url(PHOTOS, "/")
     );
-    agent.tell(&get).unwrap();
-    assert_eq!(agent.line_with("00").unwrap().trim(), "200");
+    agent.tell(&get)?;
+    assert_eq!(agent.line_with("00")?.trim(), "200");
 
     let key = scene.daemon.state_dir().join("authority.key");
-    let text = fs::read_to_string(&key).unwrap();
+    let text = fs::read_to_string(&key)?;
     assert!(text.contains("PRIVATE KEY"));
-    assert_eq!(
-        fs::metadata(&key).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(&key)?.permissions().mode() & 0o777, 0o600);
     let mut cat = scene.network.dev().command_as(AGENT, "cat");
     assert!(!cat.arg(&key).status().unwrap().success());
 
     let proxy = proxy(&scene);
-    rustix::process::kill_process(proxy, rustix::process::Signal::KILL).unwrap();
-    eventually("another proxy is there", || self::proxy(&scene) != proxy).unwrap();
-    assert_eq!(fs::read_to_string(&key).unwrap(), text);
+    rustix::process::kill_process(proxy, rustix::process::Signal::KILL)?;
+    eventually("another proxy is there", || self::proxy(&scene) != proxy)?;
+    assert_eq!(fs::read_to_string(&key)?, text);
     eventually("it answers", || {
         agent.tell(&get).unwrap();
         agent.line_with("00").unwrap().trim() == "200"
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 /// The proxy's process.
-fn proxy(scene: &Scene<'_>) -> rustix::process::Pid {
+fn proxy(scene: &Scene) -> rustix::process::Pid {
     let guardd = scene.daemon.pid().unwrap();
     let children = format!("/proc/{guardd}/task/{guardd}/children");
     let of_guardd = || fs::read_to_string(&children).unwrap_or_default();

@@ -28,16 +28,17 @@ action = "read-only"
 reason = "production photo server"
 "#;
 
-pub(crate) struct Scene<'n> {
-    pub(crate) network: &'n Network,
+pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
-    pub(crate) production: Production<'n>,
+    pub(crate) production: Production,
+    pub(crate) network: Network,
     files: TempDir,
 }
 
-impl<'n> Scene<'n> {
+impl Scene {
     /// With a guard that knows the company's authority, or not.
-    pub(crate) fn new(network: &'n Network, knows: bool) -> Self {
+    pub(crate) fn new(knows: bool) -> Self {
+        let network = Network::new().unwrap();
         let files = TempDir::new().unwrap();
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(files.path(), readable).unwrap();
@@ -48,15 +49,15 @@ impl<'n> Scene<'n> {
         fs::write(&server, company.issue(&[NAME, PHOTOS, OPEN]).unwrap()).unwrap();
         let ca = format!("[proxy]\nca = [{authority:?}]\n");
         let resolvers = "resolvers = [\"127.0.0.1:1\"]\n";
-        let daemon = Daemon::in_network(network)
+        let daemon = Daemon::in_network(&network)
             .policy("photos", POLICY)
             .config(&format!("{resolvers}{}", if knows { &ca } else { "" }))
             .start()
             .unwrap();
         Self {
-            network,
             daemon,
-            production: Production::launch_as(network, &[PORT], &[], true, Some(&server)).unwrap(),
+            production: Production::launch_as(&network, &[PORT], &[], true, Some(&server)).unwrap(),
+            network,
             files,
         }
     }
@@ -102,14 +103,6 @@ impl<'n> Scene<'n> {
                     text(&one.record, "path")
                 )
             })
-            .collect()
-    }
-
-    /// What the audit log says of requests.
-    pub(crate) fn log(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.daemon.audit()).unwrap();
-        let all = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        all.filter(|record: &Value| record["kind"] == "http")
             .collect()
     }
 }

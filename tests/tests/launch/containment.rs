@@ -1,5 +1,6 @@
 //! What is taken away from the command.
 
+use guard_lab::Tested;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -61,7 +62,7 @@ fn inherited_descriptors_are_closed() {
 }
 
 #[test]
-fn a_network_socket_for_input_is_refused() {
+fn a_network_socket_for_input_is_refused() -> Tested {
     let bench = Bench::new();
     let made = bench.path("made");
     let run = |input: OwnedFd| {
@@ -69,28 +70,29 @@ fn a_network_socket_for_input_is_refused() {
         run.arg("touch").arg(&made).stdin(Stdio::from(input));
         run.output().unwrap()
     };
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let socket = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let server = TcpListener::bind("127.0.0.1:0")?;
+    let socket = TcpStream::connect(server.local_addr()?)?;
     let refused = run(socket.into());
     assert_eq!(refused.status.code(), Some(125));
-    let said = String::from_utf8(refused.stderr).unwrap();
+    let said = String::from_utf8(refused.stderr)?;
     assert!(
         said.contains("standard input is a network socket"),
         "{said}"
     );
     let nothing = rustix::event::EventfdFlags::empty();
-    let refused = run(rustix::event::eventfd(0, nothing).unwrap());
+    let refused = run(rustix::event::eventfd(0, nothing)?);
     assert_eq!(refused.status.code(), Some(125));
-    let said = String::from_utf8(refused.stderr).unwrap();
+    let said = String::from_utf8(refused.stderr)?;
     assert!(said.contains("standard input is a kernel object"), "{said}");
     assert!(!made.exists());
-    let (unix, _other) = UnixStream::pair().unwrap();
+    let (unix, _other) = UnixStream::pair()?;
     assert!(run(unix.into()).status.success());
     assert!(made.exists());
+    Ok(())
 }
 
 #[test]
-fn the_parent_is_closed_to_processes_of_the_same_user() {
+fn the_parent_is_closed_to_processes_of_the_same_user() -> Tested {
     let bench = Bench::new();
     let mut setpriv = bench.command("setpriv");
     setpriv.args(["--reuid", UID, "--regid", UID, "--clear-groups"]);
@@ -102,7 +104,7 @@ fn the_parent_is_closed_to_processes_of_the_same_user() {
         "-c",
         "echo $$ > pid; sleep 60",
     ]);
-    let mut guard = setpriv.spawn().unwrap();
+    let mut guard = setpriv.spawn()?;
     wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
     // /proc/PID belongs to root where the process can be traced by root only.
     let owner = |pid: &str| {
@@ -113,6 +115,7 @@ fn the_parent_is_closed_to_processes_of_the_same_user() {
     };
     assert_eq!(owner(content(&bench.path("pid")).trim()), UID);
     assert_eq!(owner(&guard.id().to_string()), "0");
-    guard.kill().unwrap();
-    guard.wait().unwrap();
+    guard.kill()?;
+    guard.wait()?;
+    Ok(())
 }

@@ -2,33 +2,35 @@
 
 use crate::launch::bench::{Bench, UID, text};
 use crate::launch::screen::Terminal;
+use guard_lab::Tested;
 
 #[test]
-fn root_is_told_to_name_a_user() {
+fn root_is_told_to_name_a_user() -> Tested {
     let bench = Bench::new();
     for options in [&[][..], &["--user", "root"], &["--user", "0"]] {
         let mut run = bench.run(options);
         run.arg("true")
             .env_remove("SUDO_UID")
             .env_remove("SUDO_GID");
-        let refused = run.output().unwrap();
+        let refused = run.output()?;
         assert_eq!(refused.status.code(), Some(125));
-        let said = String::from_utf8(refused.stderr).unwrap();
+        let said = String::from_utf8(refused.stderr)?;
         assert!(
             said.contains("-u NAME guard run --user root") || said.contains("--user NAME"),
             "{said}"
         );
     }
+    Ok(())
 }
 
 #[test]
-fn under_sudo_it_runs_as_whoever_called_sudo() {
+fn under_sudo_it_runs_as_whoever_called_sudo() -> Tested {
     let bench = Bench::new();
     let mut run = bench.run(&[]);
     run.args(["sh", "-c", "id -u; env"]);
     run.envs([("SUDO_UID", UID), ("SUDO_GID", UID), ("SUDO_COMMAND", "x")]);
     run.envs([("HOME", "/root"), ("KEPT", "yes")]);
-    let said = text(&run.output().unwrap());
+    let said = text(&run.output()?);
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines[0], UID);
     for line in [
@@ -43,6 +45,7 @@ fn under_sudo_it_runs_as_whoever_called_sudo() {
         !said.contains("SUDO_") && !said.contains("HOME=/root\n"),
         "{said}"
     );
+    Ok(())
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Other processes of the same user: out of reach from inside, and in reach of each other inside.
 
+use guard_lab::Tested;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -119,25 +120,26 @@ fn is_refused(said: &str) -> bool {
 }
 
 #[test]
-fn processes_outside_cannot_be_traced() {
+fn processes_outside_cannot_be_traced() -> Tested {
     let bench = Bench::new();
     let victim = Victim::outside(&bench);
     for way in victim.ways_to_trace() {
         assert_eq!(outside(&bench, &way), "ok", "{way}, without guard");
-        if layers().unwrap().tracing {
+        if layers()?.tracing {
             let said = inside(&bench, &way);
             assert!(is_refused(&said), "{way}: {said}");
         }
     }
+    Ok(())
 }
 
 #[test]
-fn processes_outside_cannot_be_signalled() {
+fn processes_outside_cannot_be_signalled() -> Tested {
     let bench = Bench::new();
     for (way, signal) in SIGNALS {
         let victim = Victim::outside(&bench);
         let attempt = format!("{way} {} {signal}", victim.pid);
-        if layers().unwrap().signals {
+        if layers()?.signals {
             let said = inside(&bench, &attempt);
             // The kernel takes an owner of a descriptor whom it then does not tell.
             assert!(is_refused(&said) || way == "sigio", "{attempt}: {said}");
@@ -146,24 +148,26 @@ fn processes_outside_cannot_be_signalled() {
         assert_eq!(outside(&bench, &attempt), "ok", "{attempt}, without guard");
         assert!(victim.has_got(signal), "{attempt}, without guard");
     }
+    Ok(())
 }
 
 #[test]
-fn abstract_sockets_outside_cannot_be_reached() {
+fn abstract_sockets_outside_cannot_be_reached() -> Tested {
     let bench = Bench::new();
     let victim = Victim::outside(&bench);
     for way in victim.ways_to_connect() {
         assert_eq!(outside(&bench, &way), "ok", "{way}, without guard");
-        if layers().unwrap().abstract_sockets {
+        if layers()?.abstract_sockets {
             let said = inside(&bench, &way);
             assert!(is_refused(&said), "{way}: {said}");
         }
     }
+    Ok(())
 }
 
 /// As debuggers, job control, timeouts and test suites do it.
 #[test]
-fn processes_of_one_session_may_do_all_of_that_to_each_other() {
+fn processes_of_one_session_may_do_all_of_that_to_each_other() -> Tested {
     let bench = Bench::new();
     let mut command = bench.run(&["--user", USER]);
     // Both in one domain: the victim comes from the shell that then makes each attempt.
@@ -171,9 +175,9 @@ fn processes_of_one_session_may_do_all_of_that_to_each_other() {
                   while read -r attempt; do ./probe do-to $attempt; done <&5; }";
     command.args(["bash", "-c", &format!("exec 5<&0; {script}")]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut session = command.spawn().unwrap();
+    let mut session = command.spawn()?;
     let mut said = BufReader::new(session.stdout.take().unwrap()).lines();
-    let words = said.next().unwrap().unwrap();
+    let words = said.next().unwrap()?;
     let words: Vec<_> = words.split_whitespace().map(String::from).collect();
     let [_, pid, secret, descriptor, name] = words.try_into().unwrap();
     let mut keys = session.stdin.take().unwrap();
@@ -192,14 +196,15 @@ fn processes_of_one_session_may_do_all_of_that_to_each_other() {
     ];
     for way in ways.concat() {
         use std::io::Write as _;
-        writeln!(keys, "{way}").unwrap();
-        assert_eq!(said.next().unwrap().unwrap(), "ok", "{way}");
+        writeln!(keys, "{way}")?;
+        assert_eq!(said.next().unwrap()?, "ok", "{way}");
     }
     assert!(SIGNALS.iter().all(|(_, signal)| victim.has_got(*signal)));
+    Ok(())
 }
 
 #[test]
-fn a_session_in_a_session_is_in_reach_of_the_outer_one_and_not_the_other_way_round() {
+fn a_session_in_a_session_is_in_reach_of_the_outer_one_and_not_the_other_way_round() -> Tested {
     let bench = Bench::new();
     let run = |script: &str| {
         let mut run = bench.run(&["--user", USER]);
@@ -209,7 +214,7 @@ fn a_session_in_a_session_is_in_reach_of_the_outer_one_and_not_the_other_way_rou
     let inwards = "coproc ./probe run -- ./probe victim; read -r _ pid _ <&${COPROC[0]}; \
                    ./probe do-to kill $pid 40; ./probe do-to ptrace $pid; :";
     assert_eq!(run(inwards), "ok\nok\n");
-    if layers().unwrap().signals {
+    if layers()?.signals {
         let outwards = "coproc ./probe victim; read -r _ pid _ <&${COPROC[0]}; \
                         ./probe do-to kill $pid 40; \
                         ./probe run -- ./probe do-to kill $pid 40; \
@@ -217,31 +222,34 @@ fn a_session_in_a_session_is_in_reach_of_the_outer_one_and_not_the_other_way_rou
         let refused = libc::EPERM;
         assert_eq!(run(outwards), format!("ok\n{refused}\n{refused}\n"));
     }
+    Ok(())
 }
 
 #[test]
-fn more_sandboxes_than_the_kernel_takes_are_refused_in_so_many_words() {
+fn more_sandboxes_than_the_kernel_takes_are_refused_in_so_many_words() -> Tested {
     let bench = Bench::new();
     let deep = "./probe run -- ".repeat(16);
     let mut run = bench.run(&["--user", USER]);
     let output = run.args(["sh", "-c", &format!("{deep} true")]).output();
-    let output = output.unwrap();
-    if layers().unwrap().tracing {
+    let output = output?;
+    if layers()?.tracing {
         assert_eq!(output.status.code(), Some(125), "{output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
+        let said = String::from_utf8(output.stderr)?;
         assert!(said.contains("16, each within the other"), "{said}");
     }
+    Ok(())
 }
 
 /// What sandboxes inside need: bubblewrap and rootless containers mount, Codex enters a Landlock domain of its own.
 #[test]
-fn a_session_has_the_files_that_it_had() {
+fn a_session_has_the_files_that_it_had() -> Tested {
     let bench = Bench::new();
     let link = "mkdir from to; touch from/file; ln from/file to/file && echo linked; ";
     let said = text(&bench.script(link));
     assert_eq!(said, "linked\n");
     let mount = "unshare --map-root-user --mount sh -c 'mount -t tmpfs none /mnt && echo mounted'";
-    if layers().unwrap().signals {
+    if layers()?.signals {
         assert_eq!(text(&bench.script(mount)), "mounted\n");
     }
+    Ok(())
 }

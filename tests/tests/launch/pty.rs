@@ -1,5 +1,6 @@
 //! The terminal of its own that a command gets.
 
+use guard_lab::Tested;
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
@@ -91,11 +92,11 @@ print('bye')
 ";
 
 #[test]
-fn a_full_screen_program_sees_each_key_and_each_size() {
+fn a_full_screen_program_sees_each_key_and_each_size() -> Tested {
     let bench = Bench::new();
     let mut terminal = Terminal::new(&bench);
     terminal.resize(33, 77);
-    fs::write(bench.path("screen"), SCREEN).unwrap();
+    fs::write(bench.path("screen"), SCREEN)?;
     terminal.press(&format!("{RUN} python3 screen\n"));
     terminal.expect("size 33 77");
     terminal.resize(40, 100);
@@ -114,6 +115,7 @@ fn a_full_screen_program_sees_each_key_and_each_size() {
     terminal.press("echo it is $((40 + 2))\n");
     terminal.expect("it is 42");
     assert!(!terminal.is_raw());
+    Ok(())
 }
 
 #[test]
@@ -151,14 +153,14 @@ fn what_never_ran_says_so_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn all_that_is_written_is_seen_and_nothing_else() {
+fn all_that_is_written_is_seen_and_nothing_else() -> Tested {
     let bench = Bench::new();
     let mut lines = String::new();
     for number in 0..1_000_000 {
-        writeln!(lines, "line {number:>6}").unwrap();
+        writeln!(lines, "line {number:>6}")?;
     }
     lines.truncate(10 << 20);
-    fs::write(bench.path("large"), &lines).unwrap();
+    fs::write(bench.path("large"), &lines)?;
     let run: Vec<_> = RUN.split_whitespace().chain(["cat", "large"]).collect();
     let mut terminal = Terminal::running(&bench, &run);
     let seen = terminal.until_end();
@@ -167,6 +169,7 @@ fn all_that_is_written_is_seen_and_nothing_else() {
     assert_eq!(seen.len(), expected.len());
     assert!(seen == expected.as_bytes());
     assert_eq!(terminal.status(), Some(0));
+    Ok(())
 }
 
 /// The last line is written by a command that ends at once, many times over.
@@ -274,13 +277,13 @@ fn in_the_background_it_writes_and_waits_for_its_turn_to_read() {
 }
 
 #[test]
-fn a_stopped_screen_comes_back() {
+fn a_stopped_screen_comes_back() -> Tested {
     let bench = Bench::new();
     let mut terminal = Terminal::new(&bench);
     let script = "trap 'stty raw -echo; echo back' CONT; stty raw -echo; echo up; \
                   while read -N 1 key; do case $key in z) stty sane; kill -STOP $$;; q) break;; \
                   *) printf '<%s>' \"$key\";; esac; done; stty sane; echo bye";
-    fs::write(bench.path("screen"), script).unwrap();
+    fs::write(bench.path("screen"), script)?;
     terminal.press(&format!("{RUN} bash screen\n"));
     terminal.expect("up");
     for _ in 0..3 {
@@ -296,10 +299,11 @@ fn a_stopped_screen_comes_back() {
     }
     terminal.press("q");
     terminal.expect("bye");
+    Ok(())
 }
 
 #[test]
-fn signals_to_guard_end_the_command_and_give_the_terminal_back() {
+fn signals_to_guard_end_the_command_and_give_the_terminal_back() -> Tested {
     let bench = Bench::new();
     // A shell that restores nothing by itself.
     let script = "while :; do ./probe run --user nobody -- sh -c 'echo $$ > pid; exec sleep 100'; \
@@ -312,11 +316,11 @@ fn signals_to_guard_end_the_command_and_give_the_terminal_back() {
     ] {
         wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
         let command = content(&bench.path("pid"));
-        fs::remove_file(bench.path("pid")).unwrap();
+        fs::remove_file(bench.path("pid"))?;
         assert!(terminal.is_raw());
         let [monitor, guard] = ancestors(command.trim());
         assert_ne!(monitor, guard);
-        kill_process(pid(&guard), signal).unwrap();
+        kill_process(pid(&guard), signal)?;
         terminal.expect(&format!("status {status}"));
         wait_until("a terminal as it was", || !terminal.is_raw());
         wait_until("its end", || {
@@ -324,11 +328,12 @@ fn signals_to_guard_end_the_command_and_give_the_terminal_back() {
         });
         terminal.press("go\n");
     }
+    Ok(())
 }
 
 /// As after `su USER -c`, which leads a session of its own: there the terminal is nobody's controlling one.
 #[test]
-fn the_settings_are_equal_before_and_after_at_whichever_terminal() {
+fn the_settings_are_equal_before_and_after_at_whichever_terminal() -> Tested {
     let bench = Bench::new();
     // A shell that restores nothing by itself, and settings that no shell has.
     let mut terminal = Terminal::running(&bench, &["dash"]);
@@ -368,7 +373,7 @@ fn the_settings_are_equal_before_and_after_at_whichever_terminal() {
             (Signal::HUP, 128 + 1),
             (Signal::KILL, killed),
         ] {
-            fs::remove_file(bench.path("pid")).unwrap();
+            fs::remove_file(bench.path("pid"))?;
             ends(&sleep, status, &mut |terminal| {
                 wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
                 assert!(terminal.is_raw());
@@ -376,8 +381,9 @@ fn the_settings_are_equal_before_and_after_at_whichever_terminal() {
                 kill_process(pid(&guard), signal).unwrap();
             });
         }
-        fs::remove_file(bench.path("pid")).unwrap();
+        fs::remove_file(bench.path("pid"))?;
     }
+    Ok(())
 }
 
 /// Parent and grandparent.

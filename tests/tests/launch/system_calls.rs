@@ -1,5 +1,6 @@
 //! What the seccomp filter refuses, tried for real.
 
+use guard_lab::Tested;
 use std::os::unix::process::ExitStatusExt;
 
 use crate::launch::bench::{Bench, text};
@@ -67,10 +68,10 @@ fn ways_round_the_filter_are_refused() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn calls_of_another_architecture_end_the_process() {
+fn calls_of_another_architecture_end_the_process() -> Tested {
     let bench = Bench::new();
     let outside = bench.command("./probe").args(["try", "i386"]).output();
-    let outside = outside.unwrap().status;
+    let outside = outside?.status;
     // Where the kernel has no such calls it is a fault instead.
     assert!(
         outside.success() || outside.signal() == Some(11),
@@ -78,4 +79,5 @@ fn calls_of_another_architecture_end_the_process() {
     );
     let inside = bench.script("./probe try i386").status.code();
     assert_eq!(inside, Some(128 + 31), "SIGSYS");
+    Ok(())
 }

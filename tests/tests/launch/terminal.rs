@@ -1,5 +1,6 @@
 //! Job control on a real terminal, with a real shell.
 
+use guard_lab::Tested;
 use std::fs;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use crate::launch::screen::{Terminal, state};
 use crate::launch::signals::{TALKER, make_quiet_pipe};
 
 #[test]
-fn the_terminals_keys_work_as_without_guard() {
+fn the_terminals_keys_work_as_without_guard() -> Tested {
     let bench = Bench::new();
     let mut terminal = Terminal::new(&bench);
     let said = bench.path("said");
-    make_quiet_pipe(&bench);
-    fs::write(bench.path("talker"), format!("echo $$ > pid\n{TALKER}")).unwrap();
+    make_quiet_pipe(&bench)?;
+    fs::write(bench.path("talker"), format!("echo $$ > pid\n{TALKER}"))?;
     terminal.press(&format!(
         "./probe run --user {USER} -- bash talker; echo 'status' $?\n"
     ));
@@ -45,6 +46,7 @@ fn the_terminals_keys_work_as_without_guard() {
     terminal.press("kill -TERM %1; wait %1; echo status $((4 + $?))\n");
     terminal.expect("status 13");
     assert_eq!(content(&said), "ready\nint\n");
+    Ok(())
 }
 
 #[test]

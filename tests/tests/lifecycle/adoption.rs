@@ -5,12 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, PATIENCE, Production, Shell, Unowned, eventually, patience,
+    AGENT, ASKS, Attempt, Daemon, Network, OPEN, PATIENCE, Production, Shell, Tested, Unowned, V4,
+    eventually, patience,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::lifecycle::{OPEN, POLICY, V4, json, started};
+use crate::lifecycle::started;
 
 /// The records of one kind.
 fn log(daemon: &Daemon, kind: &str) -> Vec<Value> {
@@ -21,34 +22,32 @@ fn log(daemon: &Daemon, kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn sessions_and_holes_are_known_to_the_next_daemon_as_to_the_last() {
-    let network = Network::new().unwrap();
+fn sessions_and_holes_are_known_to_the_next_daemon_as_to_the_last() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
     let run = daemon.agent(["run", "--policy", "asks", "--name", "work"]);
-    let _shell = Shell::run_by(&daemon, run).unwrap();
-    json(
-        &daemon,
-        &[
-            "open",
-            V4,
-            "--all-ports",
-            "--reason",
-            "a migration",
-            "--connections",
-            "3",
-        ],
-    );
-    let before = (json(&daemon, &["sessions"]), json(&daemon, &["holes"]));
+    let _shell = Shell::run_by(&daemon, run)?;
+    daemon.json([
+        "open",
+        V4,
+        "--all-ports",
+        "--reason",
+        "a migration",
+        "--connections",
+        "3",
+    ])?;
+    let before = (daemon.json(["sessions"])?, daemon.json(["holes"])?);
     assert_eq!(before.0[0]["name"], "work");
     assert_eq!(before.0[0]["uid"], AGENT);
     assert_eq!(before.1[0]["reason"], "a migration");
     for end in [Daemon::kill, Daemon::stop] {
-        end(&mut daemon).unwrap();
-        daemon.start().unwrap();
-        let after = (json(&daemon, &["sessions"]), json(&daemon, &["holes"]));
+        end(&mut daemon)?;
+        daemon.start()?;
+        let after = (daemon.json(["sessions"])?, daemon.json(["holes"])?);
         assert_eq!(before.0, after.0);
         assert_eq!(without_clock(&before.1), without_clock(&after.1));
     }
+    Ok(())
 }
 
 /// The calendar's time of the end is reckoned anew each time, from the kernel's clock.
@@ -60,124 +59,119 @@ fn without_clock(holes: &Value) -> Value {
 }
 
 #[test]
-fn an_adopted_policy_can_be_changed_and_a_brought_one_stays() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn an_adopted_policy_can_be_changed_and_a_brought_one_stays() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
     let file = daemon.dir().join("own.toml");
-    fs::write(&file, POLICY.replace("name = \"asks\"", "name = \"own\"")).unwrap();
-    let mut named = Shell::start(&daemon, "asks").unwrap();
-    let mut own = Shell::start(&daemon, file.to_str().unwrap()).unwrap();
-    daemon.kill().unwrap();
-    fs::write(&file, "version = 1\ndefault = \"allow\"\n").unwrap();
-    daemon.start().unwrap();
-    assert_eq!(json(&daemon, &["sessions"])[1]["policy"], "own");
+    fs::write(&file, ASKS.replace("name = \"asks\"", "name = \"own\""))?;
+    let mut named = Shell::start(&daemon, "asks")?;
+    let mut own = Shell::start(&daemon, file.to_str().unwrap())?;
+    daemon.kill()?;
+    fs::write(&file, "version = 1\ndefault = \"allow\"\n")?;
+    daemon.start()?;
+    assert_eq!(daemon.json(["sessions"])?[1]["policy"], "own");
     let attempt = Attempt::tcp(V4, 443);
-    assert!(!named.reaches(&attempt).unwrap());
-    daemon
-        .write_policy("asks", &POLICY.replace("\"confirm\"", "\"allow\""))
-        .unwrap();
-    daemon.signal(Signal::HUP).unwrap();
+    assert!(!named.reaches(&attempt)?);
+    daemon.write_policy("asks", &ASKS.replace("\"confirm\"", "\"allow\""))?;
+    daemon.signal(Signal::HUP)?;
     eventually("the new policy is in force", || {
         named.reaches(&attempt).unwrap()
-    })
-    .unwrap();
-    assert!(!own.reaches(&attempt).unwrap());
+    })?;
+    assert!(!own.reaches(&attempt)?);
+    Ok(())
 }
 
 #[test]
-fn a_policy_that_changed_while_no_daemon_ran_holds_when_one_does() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_policy_that_changed_while_no_daemon_ran_holds_when_one_does() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    daemon.stop().unwrap();
-    daemon
-        .write_policy("asks", &POLICY.replace("\"confirm\"", "\"allow\""))
-        .unwrap();
-    daemon.start().unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    daemon.stop()?;
+    daemon.write_policy("asks", &ASKS.replace("\"confirm\"", "\"allow\""))?;
+    daemon.start()?;
     let attempt = Attempt::tcp(V4, 443);
     eventually("the new policy is in force", || {
         shell.reaches(&attempt).unwrap()
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_hole_that_was_adopted_ends_and_is_cut() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_hole_that_was_adopted_ends_and_is_cut() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--all-ports", "--for", "15s"]);
-    shell.begin(&Attempt::new("hold-open", V4, 443)).unwrap();
-    shell.line_with("echo").unwrap();
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
-    let report = shell.line_with("\"ok\"").unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    daemon.json(["open", V4, "--all-ports", "--for", "15s"])?;
+    shell.begin(&Attempt::new("hold-open", V4, 443))?;
+    shell.line_with("echo")?;
+    daemon.kill()?;
+    daemon.start()?;
+    let report = shell.line_with("\"ok\"")?;
     assert!(report.contains("ECONNABORTED"), "{report}");
     eventually("its end is written down", || {
         log(&daemon, "hole-close")
             .iter()
             .any(|end| end["hole"] == "h1")
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_hole_that_ended_while_no_daemon_ran_is_cut_by_the_next_one() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_hole_that_ended_while_no_daemon_ran_is_cut_by_the_next_one() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--all-ports", "--for", "10s"]);
-    shell
-        .begin(&Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE)))
-        .unwrap();
-    shell.line_with("echo").unwrap();
-    daemon.kill().unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    daemon.json(["open", V4, "--all-ports", "--for", "10s"])?;
+    shell.begin(&Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE)))?;
+    shell.line_with("echo")?;
+    daemon.kill()?;
     // Nobody is there who would say that it has ended.
     thread::sleep(Duration::from_secs(10));
-    daemon.start().unwrap();
-    let report = shell.line_with("\"ok\"").unwrap();
+    daemon.start()?;
+    let report = shell.line_with("\"ok\"")?;
     assert!(report.contains("ECONNABORTED"), "{report}");
-    assert_eq!(json(&daemon, &["holes"]), Value::Array(Vec::new()));
+    assert_eq!(daemon.json(["holes"])?, Value::Array(Vec::new()));
     assert_eq!(log(&daemon, "hole-close")[0]["hole"], "h1");
+    Ok(())
 }
 
 #[test]
-fn a_session_that_ended_while_no_daemon_ran_is_cleared_away() {
-    let network = Network::new().unwrap();
+fn a_session_that_ended_while_no_daemon_ran_is_cleared_away() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--all-ports"]);
-    daemon.kill().unwrap();
-    shell.tell("exit 3").unwrap();
-    assert_eq!(shell.wait().unwrap(), 3);
-    daemon.start().unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    daemon.json(["open", V4, "--all-ports"])?;
+    daemon.kill()?;
+    shell.tell("exit 3")?;
+    assert_eq!(shell.wait()?, 3);
+    daemon.start()?;
     eventually("the session has ended", || {
-        json(&daemon, &["sessions"]) == Value::Array(Vec::new())
-    })
-    .unwrap();
-    assert_eq!(json(&daemon, &["holes"]), Value::Array(Vec::new()));
+        daemon.json(["sessions"]).unwrap() == Value::Array(Vec::new())
+    })?;
+    assert_eq!(daemon.json(["holes"])?, Value::Array(Vec::new()));
     assert!(!daemon.cgroup_root().join("s1").exists());
     assert_eq!(log(&daemon, "session-end")[0]["session"], "s1");
-    let next = Shell::start(&daemon, "asks").unwrap();
+    let next = Shell::start(&daemon, "asks")?;
     assert_eq!(next.session(), "s2");
+    Ok(())
 }
 
 #[test]
-fn what_its_daemon_was_killed_over_is_in_the_trail_all_the_same() {
-    let network = Network::new().unwrap();
+fn what_its_daemon_was_killed_over_is_in_the_trail_all_the_same() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
-    let _shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--ports", "tcp/443"]);
-    daemon.kill().unwrap();
+    let _shell = Shell::start(&daemon, "asks")?;
+    daemon.json(["open", V4, "--ports", "tcp/443"])?;
+    daemon.kill()?;
     // As it is between the kernel and the files.
     for kept in ["sessions/s1.json", "holes/h1.json"] {
-        fs::remove_file(daemon.state_dir().join(kept)).unwrap();
+        fs::remove_file(daemon.state_dir().join(kept))?;
     }
-    daemon.start().unwrap();
+    daemon.start()?;
     for kind in ["session-start", "hole-open"] {
         let records = log(&daemon, kind);
         let last = records.last().unwrap();
@@ -188,71 +182,74 @@ fn what_its_daemon_was_killed_over_is_in_the_trail_all_the_same() {
     assert_eq!(hole["hole"], "h1");
     assert_eq!(hole["ports"], "tcp/443");
     // Whose it was nobody knows, so it is root's.
-    let agents = daemon.agent(["holes"]).json().unwrap();
+    let agents = daemon.agent(["holes"]).json()?;
     assert_eq!(agents, Value::Array(Vec::new()));
+    Ok(())
 }
 
 #[test]
-fn starts_and_stops_are_in_the_trail() {
-    let network = Network::new().unwrap();
+fn starts_and_stops_are_in_the_trail() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
-    let _shell = Shell::start(&daemon, "asks").unwrap();
-    daemon.stop().unwrap();
-    daemon.start().unwrap();
+    let _shell = Shell::start(&daemon, "asks")?;
+    daemon.stop()?;
+    daemon.start()?;
     let starts = log(&daemon, "daemon-start");
     assert_eq!(starts[0]["start"], "fresh");
     assert_eq!(starts[1]["start"], "adopted");
     assert_eq!(starts[1]["sessions"], 1);
     assert_eq!(log(&daemon, "daemon-stop")[0]["sessions"], 1);
+    Ok(())
 }
 
 #[test]
-fn the_default_policy_is_adopted_with_the_rest() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn the_default_policy_is_adopted_with_the_rest() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = Daemon::in_network(&network)
-        .policy("asks", POLICY)
+        .policy("asks", ASKS)
         .config("default_policy = \"asks\"\n")
-        .start()
-        .unwrap();
-    let unowned = Unowned::new(&daemon).unwrap();
+        .start()?;
+    let unowned = Unowned::new(&daemon)?;
     for _ in 0..2 {
-        assert!(unowned.attempt(&Attempt::tcp(OPEN, 443)).unwrap().ok);
-        assert!(!unowned.attempt(&Attempt::tcp(V4, 443)).unwrap().ok);
-        daemon.kill().unwrap();
-        assert!(unowned.attempt(&Attempt::tcp(OPEN, 443)).unwrap().ok);
-        assert!(!unowned.attempt(&Attempt::tcp(V4, 443)).unwrap().ok);
-        daemon.start().unwrap();
+        assert!(unowned.attempt(&Attempt::tcp(OPEN, 443))?.ok);
+        assert!(!unowned.attempt(&Attempt::tcp(V4, 443))?.ok);
+        daemon.kill()?;
+        assert!(unowned.attempt(&Attempt::tcp(OPEN, 443))?.ok);
+        assert!(!unowned.attempt(&Attempt::tcp(V4, 443))?.ok);
+        daemon.start()?;
     }
+    Ok(())
 }
 
 #[test]
-fn an_answer_of_no_holds_for_its_time_whoever_runs() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn an_answer_of_no_holds_for_its_time_whoever_runs() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
     let attempt = Attempt::tcp(V4, 443);
-    assert!(!shell.reaches(&attempt).unwrap());
-    eventually("it is asked", || !pending(&daemon).is_empty()).unwrap();
-    json(&daemon, &["deny", "r1", "--for", "1h"]);
+    assert!(!shell.reaches(&attempt)?);
+    eventually("it is asked", || !pending(&daemon).is_empty())?;
+    daemon.json(["deny", "r1", "--for", "1h"])?;
     assert!(pending(&daemon).is_empty());
     for end in [Daemon::kill, Daemon::stop] {
-        end(&mut daemon).unwrap();
-        daemon.start().unwrap();
+        end(&mut daemon)?;
+        daemon.start()?;
         // Another destination is asked about, so that this is not the silence of a daemon that hears nothing.
-        assert!(!shell.reaches(&attempt).unwrap());
-        assert!(!shell.reaches(&Attempt::tcp("192.0.2.77", 443)).unwrap());
-        eventually("the other is asked about", || !pending(&daemon).is_empty()).unwrap();
+        assert!(!shell.reaches(&attempt)?);
+        assert!(!shell.reaches(&Attempt::tcp("192.0.2.77", 443))?);
+        eventually("the other is asked about", || !pending(&daemon).is_empty())?;
         let asked = pending(&daemon);
         assert!(
             asked.iter().all(|one| one["destination"]["address"] != V4),
             "{asked:?}"
         );
     }
-    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    assert!(production.reached_at(V4, 443)?.is_empty());
+    Ok(())
 }
 
 fn pending(daemon: &Daemon) -> Vec<Value> {
-    json(daemon, &["pending"]).as_array().unwrap().clone()
+    daemon.list(["pending"]).unwrap()
 }

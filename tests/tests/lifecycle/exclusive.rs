@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
+use guard_lab::{Attempt, Daemon, NEVER, Network, Production, Shell, Tested, V4, bins};
 
-use crate::lifecycle::{NEVER, V4, ended, json, prepared, refused, started};
+use crate::lifecycle::{ended, prepared, refused, started};
 
 /// A `guardd` in these places.
 fn guardd(daemon: &Daemon, state: &Path, pins: &Path, root: &Path) -> Command {
@@ -24,27 +24,28 @@ fn guardd(daemon: &Daemon, state: &Path, pins: &Path, root: &Path) -> Command {
 }
 
 #[test]
-fn policies_inside_of_the_state_directory_are_refused() {
-    let mut daemon = Daemon::on_this_machine().start().unwrap();
-    daemon.stop().unwrap();
+fn policies_inside_of_the_state_directory_are_refused() -> Tested {
+    let mut daemon = Daemon::on_this_machine().start()?;
+    daemon.stop()?;
     let state = daemon.state_dir();
     let mine = state.join("policies");
-    fs::create_dir_all(&mine).unwrap();
-    fs::write(mine.join("mine.toml"), "version = 1\n").unwrap();
+    fs::create_dir_all(&mine)?;
+    fs::write(mine.join("mine.toml"), "version = 1\n")?;
     let link = state.with_extension("link");
-    std::os::unix::fs::symlink(&mine, &link).unwrap();
+    std::os::unix::fs::symlink(&mine, &link)?;
     for dir in [&mine, &link, &state] {
-        let mut guardd = daemon.guardd().unwrap();
-        let refused = guardd.arg("--policy-dir").arg(dir).output().unwrap();
+        let mut guardd = daemon.guardd()?;
+        let refused = guardd.arg("--policy-dir").arg(dir).output()?;
         assert!(!refused.status.success(), "{}", dir.display());
-        let said = String::from_utf8(refused.stderr).unwrap();
+        let said = String::from_utf8(refused.stderr)?;
         assert!(said.contains("is inside of the state directory"), "{said}");
         assert!(said.contains("--policy-dir /etc/guard/policies"), "{said}");
     }
     assert!(mine.join("mine.toml").exists());
-    fs::remove_file(mine.join("mine.toml")).unwrap();
+    fs::remove_file(mine.join("mine.toml"))?;
     // Elsewhere it is taken.
-    daemon.start().unwrap();
+    daemon.start()?;
+    Ok(())
 }
 
 #[test]
@@ -76,12 +77,12 @@ fn a_named_directory_of_policies_that_is_not_there_is_said_and_taken_up_later() 
 }
 
 #[test]
-fn a_second_daemon_is_refused_and_the_first_goes_on() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_second_daemon_is_refused_and_the_first_goes_on() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let first = started(&network);
     let other = prepared(&network);
-    let mut shell = Shell::start(&first, "asks").unwrap();
+    let mut shell = Shell::start(&first, "asks")?;
     let (state, other_state) = (first.state_dir(), other.state_dir());
     let taken = [
         (&state, other.pin_dir(), other.cgroup_root()),
@@ -98,15 +99,16 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
         for dir in [other.pin_dir(), other.cgroup_root(), &other_state] {
             assert!(!dir.exists(), "{} after: {said}", dir.display());
         }
-        assert_eq!(json(&first, &["status"])["enforcing"], true);
-        assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+        assert_eq!(first.json(["status"])?["enforcing"], true);
+        assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
     }
+    Ok(())
 }
 
 #[test]
-fn nobody_who_may_look_there_keeps_the_next_daemon_from_starting() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn nobody_who_may_look_there_keeps_the_next_daemon_from_starting() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
     let root = daemon.cgroup_root().to_owned();
     let open = [
@@ -127,45 +129,47 @@ fn nobody_who_may_look_there_keeps_the_next_daemon_from_starting() {
         ];
         if path == daemon.socket() {
             // No file that can be opened, so none that can be locked.
-            let output = daemon.agent(run.iter().chain(&locks)).run().unwrap();
+            let output = daemon.agent(run.iter().chain(&locks)).run()?;
             assert_ne!(output.code(), Some(0), "{output:?}");
             continue;
         }
-        let mut agent = daemon.agent(run.iter().chain(&locks)).spawn().unwrap();
-        agent.line_with("held", guard_lab::PATIENCE).unwrap();
+        let mut agent = daemon.agent(run.iter().chain(&locks)).spawn()?;
+        agent.line_with("held", guard_lab::PATIENCE)?;
         held.push(agent);
     }
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
-    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
-    assert_eq!(json(&daemon, &["sessions"]).as_array().unwrap().len(), 4);
-    daemon.stop().unwrap();
-    let done = ended(daemon.guardd().unwrap().args(["teardown", "--force"]));
+    daemon.kill()?;
+    daemon.start()?;
+    assert_eq!(daemon.json(["status"])?["enforcing"], true);
+    assert_eq!(daemon.list(["sessions"])?.len(), 4);
+    daemon.stop()?;
+    let done = ended(daemon.guardd()?.args(["teardown", "--force"]));
     assert!(done.status.success(), "{done:?}");
+    Ok(())
 }
 
 #[test]
-fn a_daemon_with_places_of_its_own_lives_beside_another() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_daemon_with_places_of_its_own_lives_beside_another() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let (first, mut second) = (started(&network), started(&network));
     let mut shells = [&first, &second].map(|one| Shell::start(one, "asks").unwrap());
-    json(&first, &["open", V4, "--all-ports"]);
+    first.json(["open", V4, "--all-ports"])?;
     let attempt = Attempt::tcp(V4, 443);
-    assert!(shells[0].reaches(&attempt).unwrap());
-    assert!(!shells[1].reaches(&attempt).unwrap());
-    second.teardown().unwrap();
-    assert_eq!(json(&first, &["status"])["enforcing"], true);
-    assert!(shells[0].reaches(&attempt).unwrap());
-    assert!(!shells[0].reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+    assert!(shells[0].reaches(&attempt)?);
+    assert!(!shells[1].reaches(&attempt)?);
+    second.teardown()?;
+    assert_eq!(first.json(["status"])?["enforcing"], true);
+    assert!(shells[0].reaches(&attempt)?);
+    assert!(!shells[0].reaches(&Attempt::tcp(NEVER, 443))?);
+    Ok(())
 }
 
 #[test]
-fn a_daemon_does_not_run_inside_what_it_guards() {
-    let network = Network::new().unwrap();
+fn a_daemon_does_not_run_inside_what_it_guards() -> Tested {
+    let network = Network::new()?;
     let mut daemon = prepared(&network);
-    fs::create_dir(daemon.cgroup_root()).unwrap();
-    let words = daemon.guardd().unwrap();
+    fs::create_dir(daemon.cgroup_root())?;
+    let words = daemon.guardd()?;
     let procs = daemon.cgroup_root().join("cgroup.procs");
     let mut inside = Command::new("sh");
     inside.args([
@@ -176,5 +180,6 @@ fn a_daemon_does_not_run_inside_what_it_guards() {
     inside.arg(words.get_program()).args(words.get_args());
     let said = refused(&mut inside);
     assert!(said.contains("outside of every session"), "{said}");
-    daemon.start().unwrap();
+    daemon.start()?;
+    Ok(())
 }

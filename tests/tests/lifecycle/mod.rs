@@ -8,27 +8,10 @@ mod teardown;
 
 use std::process::{Command, Output};
 
-use guard_lab::{Daemon, NEVER, Network, OPEN, V4};
-use serde_json::Value;
-
-const POLICY: &str = r#"
-version = 1
-name = "asks"
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
-
-[[rule]]
-name = "never"
-to = ["192.0.2.99"]
-action = "deny"
-"#;
+use guard_lab::{ASKS, Daemon, Network};
 
 fn prepared(network: &Network) -> Daemon {
-    let daemon = Daemon::in_network(network).policy("asks", POLICY);
+    let daemon = Daemon::in_network(network).policy("asks", ASKS);
     daemon.prepare().unwrap()
 }
 
@@ -36,10 +19,6 @@ fn started(network: &Network) -> Daemon {
     let mut daemon = prepared(network);
     daemon.start().unwrap();
     daemon
-}
-
-fn json(daemon: &Daemon, args: &[&str]) -> Value {
-    daemon.root(args).json().unwrap()
 }
 
 /// Runs a `guardd` that is to fail, and gives what it says.

@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
 use std::path::PathBuf;
 
 use aya::maps::{Array, Map, MapData};
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, reap};
+use guard_lab::{AGENT, Attempt, Daemon, Network, OPEN, Production, Shell, Tested, V4, reap};
 
-use crate::lifecycle::{OPEN, V4, ended, json, prepared, refused, started};
+use crate::lifecycle::{ended, prepared, refused, started};
 
 fn pin(daemon: &Daemon, name: &str) -> PathBuf {
     daemon.pin_dir().join("live").join(name)
@@ -21,152 +21,155 @@ fn set_version(daemon: &Daemon, version: u64) {
 }
 
 #[test]
-fn those_of_another_version_are_refused_and_go_on_enforcing() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn those_of_another_version_are_refused_and_go_on_enforcing() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    daemon.stop().unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    daemon.stop()?;
     set_version(&daemon, 7777);
-    let said = refused(&mut daemon.guardd().unwrap());
+    let said = refused(&mut daemon.guardd()?);
     let ours = guard_common::ABI.to_string();
     for word in ["7777", &ours, "guardd teardown"] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    assert!(production.reached_at(V4, 443)?.is_empty());
     // What it says is what helps.
-    let done = ended(daemon.guardd().unwrap().args(["teardown", "--force"]));
+    let done = ended(daemon.guardd()?.args(["teardown", "--force"]));
     assert!(done.status.success(), "{done:?}");
-    daemon.start().unwrap();
-    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
+    daemon.start()?;
+    assert_eq!(daemon.json(["status"])?["enforcing"], true);
+    Ok(())
 }
 
 #[test]
-fn links_that_are_gone_are_attached_again() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn links_that_are_gone_are_attached_again() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
     for hook in ["egress", "connect4", "sock_create"] {
-        fs::remove_file(pin(&daemon, &format!("link_{hook}"))).unwrap();
+        fs::remove_file(pin(&daemon, &format!("link_{hook}")))?;
     }
-    let status = daemon.ask(["status"]).unwrap();
+    let status = daemon.ask(["status"])?;
     assert_eq!(status.code(), Some(1), "{status:?}");
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
-    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
-    assert_eq!(json(&daemon, &["sessions"])[0]["id"], "s1");
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    assert!(shell.reaches(&Attempt::tcp(OPEN, 443)).unwrap());
+    daemon.kill()?;
+    daemon.start()?;
+    assert_eq!(daemon.json(["status"])?["enforcing"], true);
+    assert_eq!(daemon.json(["sessions"])?[0]["id"], "s1");
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    assert!(shell.reaches(&Attempt::tcp(OPEN, 443))?);
+    Ok(())
 }
 
 #[test]
-fn a_place_that_somebody_else_made_is_not_taken() {
-    let network = Network::new().unwrap();
+fn a_place_that_somebody_else_made_is_not_taken() -> Tested {
+    let network = Network::new()?;
     let mut daemon = prepared(&network);
     let pins = daemon.pin_dir().to_owned();
-    let theirs = tempfile::tempdir().unwrap();
+    let theirs = tempfile::tempdir()?;
     // What anybody can do before guardd starts, where the bpffs was mounted without a mode.
-    fs::create_dir(&pins).unwrap();
-    chown(&pins, Some(AGENT), Some(AGENT)).unwrap();
+    fs::create_dir(&pins)?;
+    chown(&pins, Some(AGENT), Some(AGENT))?;
     for made in ["a directory", "a link"] {
-        let said = refused(&mut daemon.guardd().unwrap());
+        let said = refused(&mut daemon.guardd()?);
         assert!(said.contains("no directory of root's"), "{made}: {said}");
-        assert_eq!(fs::symlink_metadata(&pins).unwrap().uid(), AGENT);
+        assert_eq!(fs::symlink_metadata(&pins)?.uid(), AGENT);
         assert!(!daemon.cgroup_root().exists());
-        fs::remove_dir(&pins)
-            .or_else(|_| fs::remove_file(&pins))
-            .unwrap();
+        fs::remove_dir(&pins).or_else(|_| fs::remove_file(&pins))?;
         if made == "a directory" {
-            symlink(theirs.path(), &pins).unwrap();
-            lchown(&pins, Some(AGENT), Some(AGENT)).unwrap();
+            symlink(theirs.path(), &pins)?;
+            lchown(&pins, Some(AGENT), Some(AGENT))?;
         }
     }
-    daemon.start().unwrap();
-    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
+    daemon.start()?;
+    assert_eq!(daemon.json(["status"])?["enforcing"], true);
+    Ok(())
 }
 
 #[test]
-fn maps_that_are_gone_are_no_reason_to_guess() {
-    let network = Network::new().unwrap();
+fn maps_that_are_gone_are_no_reason_to_guess() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
     for map in ["sessions", "proxies", "listeners", "origins"] {
-        daemon.stop().unwrap();
-        fs::remove_file(pin(&daemon, map)).unwrap();
-        let said = refused(&mut daemon.guardd().unwrap());
+        daemon.stop()?;
+        fs::remove_file(pin(&daemon, map))?;
+        let said = refused(&mut daemon.guardd()?);
         assert!(said.contains(map) && said.contains("teardown"), "{said}");
-        daemon.teardown().unwrap();
-        daemon.start().unwrap();
+        daemon.teardown()?;
+        daemon.start()?;
     }
+    Ok(())
 }
 
 #[test]
-fn pins_of_a_root_that_is_gone_guard_nothing_and_make_room() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn pins_of_a_root_that_is_gone_guard_nothing_and_make_room() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    daemon.stop().unwrap();
+    daemon.stop()?;
     for again in [false, true] {
-        reap::remove_cgroup(daemon.cgroup_root()).unwrap();
+        reap::remove_cgroup(daemon.cgroup_root())?;
         if again {
             // Somebody else was quicker.
-            fs::create_dir(daemon.cgroup_root()).unwrap();
+            fs::create_dir(daemon.cgroup_root())?;
         }
-        daemon.start().unwrap();
-        assert_eq!(json(&daemon, &["status"])["enforcing"], true);
-        assert_eq!(json(&daemon, &["sessions"]), serde_json::json!([]));
-        let mut shell = Shell::start(&daemon, "asks").unwrap();
-        assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-        assert!(shell.reaches(&Attempt::tcp(OPEN, 443)).unwrap());
-        shell.tell("exit").unwrap();
-        shell.wait().unwrap();
-        daemon.stop().unwrap();
+        daemon.start()?;
+        assert_eq!(daemon.json(["status"])?["enforcing"], true);
+        assert_eq!(daemon.json(["sessions"])?, serde_json::json!([]));
+        let mut shell = Shell::start(&daemon, "asks")?;
+        assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+        assert!(shell.reaches(&Attempt::tcp(OPEN, 443))?);
+        shell.tell("exit")?;
+        shell.wait()?;
+        daemon.stop()?;
     }
-    daemon.teardown().unwrap();
+    daemon.teardown()?;
     assert!(daemon.cgroup_root().exists(), "it is somebody else's");
+    Ok(())
 }
 
 #[test]
-fn a_root_that_goes_while_the_daemon_runs_ends_it() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_root_that_goes_while_the_daemon_runs_ends_it() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    reap::remove_cgroup(daemon.cgroup_root()).unwrap();
-    let status = daemon.ask(["status", "--json"]).unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    reap::remove_cgroup(daemon.cgroup_root())?;
+    let status = daemon.ask(["status", "--json"])?;
     assert_eq!(status.code(), Some(1), "{status:?}");
-    assert_eq!(status.json().unwrap()["enforcing"], false);
+    assert_eq!(status.json()?["enforcing"], false);
     // A session that nothing would guard is not started.
     let run = daemon
         .agent(["run", "--policy", "asks", "--", "true"])
-        .run()
-        .unwrap();
+        .run()?;
     assert_eq!(run.code(), Some(125), "{run:?}");
-    assert_eq!(daemon.wait().unwrap().code(), Some(2));
-    daemon.wait_for_log("start it again").unwrap();
+    assert_eq!(daemon.wait()?.code(), Some(2));
+    daemon.wait_for_log("start it again")?;
     assert!(!daemon.socket().exists());
-    let trail = fs::read_to_string(daemon.audit()).unwrap();
+    let trail = fs::read_to_string(daemon.audit())?;
     let last = trail.lines().next_back().unwrap();
     assert!(
         last.contains("daemon-stop") && last.contains("was removed"),
         "{last}"
     );
     // What it says is what helps.
-    daemon.start().unwrap();
-    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    daemon.start()?;
+    assert_eq!(daemon.json(["status"])?["enforcing"], true);
+    let mut shell = Shell::start(&daemon, "asks")?;
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    Ok(())
 }
 
 #[test]
-fn pins_of_another_root_are_not_taken_over() {
-    let network = Network::new().unwrap();
+fn pins_of_another_root_are_not_taken_over() -> Tested {
+    let network = Network::new()?;
     let mut daemon = started(&network);
-    daemon.stop().unwrap();
+    daemon.stop()?;
     let elsewhere = daemon.cgroup_root().with_extension("other");
-    let mut guardd = daemon.guardd().unwrap();
+    let mut guardd = daemon.guardd()?;
     let words: Vec<_> = guardd.get_args().map(std::ffi::OsStr::to_owned).collect();
     let swap = |word: &std::ffi::OsStr| match word == daemon.cgroup_root() {
         true => elsewhere.clone().into_os_string(),
@@ -177,5 +180,6 @@ fn pins_of_another_root_are_not_taken_over() {
     assert!(said.contains("another cgroup"), "{said}");
     assert!(said.contains("guardd teardown"), "{said}");
     assert!(!elsewhere.exists());
-    daemon.start().unwrap();
+    daemon.start()?;
+    Ok(())
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested, V4, bins, eventually};
 
-use crate::lifecycle::{V4, ended, json, prepared, refused, started};
+use crate::lifecycle::{ended, prepared, refused, started};
 
 fn teardown(daemon: &Daemon) -> std::process::Command {
     let mut command = daemon.guardd().unwrap();
@@ -14,45 +14,47 @@ fn teardown(daemon: &Daemon) -> std::process::Command {
 }
 
 #[test]
-fn it_is_refused_while_sessions_live_unless_forced() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn it_is_refused_while_sessions_live_unless_forced() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = started(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    daemon.stop().unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
+    daemon.stop()?;
     let said = refused(&mut teardown(&daemon));
     assert!(said.contains("s1") && said.contains("--force"), "{said}");
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
     let forced = ended(teardown(&daemon).arg("--force"));
     assert!(forced.status.success(), "{forced:?}");
-    assert_eq!(shell.wait().unwrap(), 128 + 9);
+    assert_eq!(shell.wait()?, 128 + 9);
     for dir in [daemon.pin_dir(), daemon.cgroup_root()] {
         assert!(!dir.exists(), "{}", dir.display());
     }
-    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    assert!(production.reached_at(V4, 443)?.is_empty());
+    Ok(())
 }
 
 #[test]
-fn it_is_refused_while_a_daemon_runs() {
-    let network = Network::new().unwrap();
+fn it_is_refused_while_a_daemon_runs() -> Tested {
+    let network = Network::new()?;
     let daemon = started(&network);
     for force in [&[][..], &["--force"]] {
         let said = refused(teardown(&daemon).args(force));
         assert!(said.contains("stop the other guardd"), "{said}");
-        assert_eq!(json(&daemon, &["status"])["enforcing"], true);
+        assert_eq!(daemon.json(["status"])?["enforcing"], true);
     }
+    Ok(())
 }
 
 #[test]
-fn where_there_is_nothing_it_says_so_and_succeeds() {
-    let network = Network::new().unwrap();
+fn where_there_is_nothing_it_says_so_and_succeeds() -> Tested {
+    let network = Network::new()?;
     let mut daemon = prepared(&network);
     let nothing = ended(&mut teardown(&daemon));
     assert!(nothing.status.success(), "{nothing:?}");
     let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
     assert!(said.contains("nothing to take down"), "{said}");
-    daemon.start().unwrap();
-    daemon.stop().unwrap();
+    daemon.start()?;
+    daemon.stop()?;
     for said in ["taken down", "nothing to take down"] {
         let done = ended(&mut teardown(&daemon));
         assert!(done.status.success(), "{done:?}");
@@ -62,13 +64,14 @@ fn where_there_is_nothing_it_says_so_and_succeeds() {
         );
     }
     // And all of it can begin again.
-    daemon.start().unwrap();
-    assert_eq!(json(&daemon, &["status"])["sessions"], 0);
+    daemon.start()?;
+    assert_eq!(daemon.json(["status"])?["sessions"], 0);
+    Ok(())
 }
 
 #[test]
-fn a_pin_directory_elsewhere_has_a_file_system_of_its_own() {
-    let network = Network::new().unwrap();
+fn a_pin_directory_elsewhere_has_a_file_system_of_its_own() -> Tested {
+    let network = Network::new()?;
     let daemon = prepared(&network);
     let pins = daemon.dir().join("pins");
     let mut guardd = daemon.on_machine(0, bins::find("guardd").unwrap());
@@ -76,22 +79,22 @@ fn a_pin_directory_elsewhere_has_a_file_system_of_its_own() {
     guardd.arg("--cgroup-root").arg(daemon.cgroup_root());
     guardd.arg("--pin-dir").arg(&pins);
     guardd.stderr(std::process::Stdio::null());
-    let mut child = guardd.spawn().unwrap();
+    let mut child = guardd.spawn()?;
     eventually("guardd enforces", || {
         daemon.ask(["status"]).unwrap().status.success()
-    })
-    .unwrap();
+    })?;
     assert!(pins.join("live/link_egress").exists());
-    assert!(is_mounted(&pins));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert!(is_mounted(&pins)?);
+    child.kill()?;
+    child.wait()?;
     let done = ended(guardd.arg("teardown").stderr(std::process::Stdio::piped()));
     assert!(done.status.success(), "{done:?}");
-    assert!(!is_mounted(&pins) && !pins.exists());
+    assert!(!is_mounted(&pins)? && !pins.exists());
+    Ok(())
 }
 
-fn is_mounted(dir: &Path) -> bool {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+fn is_mounted(dir: &Path) -> Tested<bool> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
     let on = format!(" {} bpf ", dir.display());
-    mounts.lines().any(|line| line.contains(&on))
+    Ok(mounts.lines().any(|line| line.contains(&on)))
 }

@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
-use guard_lab::{Attempt, Daemon, Network, PATIENCE, Running, Shell, eventually};
+use guard_lab::{
+    ASKS, Attempt, Daemon, Json as _, NEVER, Network, PATIENCE, Running, Shell, Tested, V4,
+    eventually,
+};
 use rustix::process::Signal;
 
 use super::scrape::{Scrape, ask, get, tcp, unix};
-use super::{ASKS, NEVER, V4};
 
 const AT: &str = "127.0.0.1:9478";
 /// In the binary, which also runs in machines that have no source tree.
@@ -50,48 +52,44 @@ fn config(listen: &str) -> String {
     format!("resolvers = [\"127.0.0.1:1\"]\n[metrics]\nlisten = \"{listen}\"\n")
 }
 
-fn over_tcp(network: &Network) -> Daemon {
+fn over_tcp(network: &Network) -> Tested<Daemon> {
     let daemon = Daemon::in_network(network)
         .policy("asks", ASKS)
         .config(&config(AT))
-        .start()
-        .unwrap();
-    daemon.wait_for_log("metrics are served").unwrap();
-    daemon
+        .start()?;
+    daemon.wait_for_log("metrics are served")?;
+    Ok(daemon)
 }
 
 #[test]
-fn the_numbers_are_what_happened() {
+fn the_numbers_are_what_happened() -> Tested {
     let lab = Lab::new();
-    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
+    let mut shell = Shell::start(&lab.daemon, "asks")?;
     let s1 = [("session", "s1"), ("name", "sh"), ("policy", "asks")];
     let before = lab.scrape();
     assert_eq!(before.sum("guard_refusals_total", &s1), 0.0);
     for _ in 0..5 {
-        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
     }
     let after = lab.scrape();
     assert_eq!(after.sum("guard_refusals_total", &s1), 5.0);
     assert_eq!(after.sum("guard_refusal_events_total", &s1), 5.0);
     for to in [V4, "192.0.2.11"] {
-        assert!(!shell.reaches(&Attempt::tcp(to, 443)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(to, 443))?);
     }
     eventually("two requests wait", || {
         lab.scrape().sum("guard_requests_waiting", &[]) == 2.0
-    })
-    .unwrap();
+    })?;
     for args in [&["approve", "r1"][..], &["deny", "r2"], &["close", "h1"]] {
-        lab.daemon.ask(args).unwrap().success().unwrap();
+        lab.daemon.ask(args)?.success()?;
     }
     let bad = ASKS.replace("version = 1", "version = 1\nbad = 2");
-    lab.daemon.write_policy("asks", &bad).unwrap();
-    lab.daemon.signal(Signal::HUP).unwrap();
-    lab.daemon
-        .wait_for_log("the version before it stands")
-        .unwrap();
+    lab.daemon.write_policy("asks", &bad)?;
+    lab.daemon.signal(Signal::HUP)?;
+    lab.daemon.wait_for_log("the version before it stands")?;
     // Not each kernel has as many.
-    let status = lab.daemon.root(["status"]).json().unwrap();
-    let hooks = status["hooks"].as_array().unwrap().len() as f64;
+    let status = lab.daemon.json(["status"])?;
+    let hooks = status["hooks"].list()?.len() as f64;
     assert!(hooks >= 6.0, "{status}");
     let now = lab.scrape();
     for (name, labels, value) in [
@@ -130,30 +128,26 @@ fn the_numbers_are_what_happened() {
         assert_eq!(now.sum(name, labels), value, "{name} {labels:?}");
     }
     assert!(now.sum("process_resident_memory_bytes", &[]) > 1e6);
-    let status = lab.daemon.root(["status"]).json().unwrap();
+    let status = lab.daemon.json(["status"])?;
     assert_eq!(status["refused"], 7);
     assert_eq!(status["requests"], 0);
+    Ok(())
 }
 
 #[test]
-fn what_waits_and_what_is_open_is_told_of_each_session() {
+fn what_waits_and_what_is_open_is_told_of_each_session() -> Tested {
     let lab = Lab::new();
-    let mut asks = Shell::start(&lab.daemon, "asks").unwrap();
-    let mut quiet = Shell::start(&lab.daemon, "asks").unwrap();
+    let mut asks = Shell::start(&lab.daemon, "asks")?;
+    let mut quiet = Shell::start(&lab.daemon, "asks")?;
     let [s1, s2] = ["s1", "s2"].map(|id| [("session", id), ("name", "sh"), ("policy", "asks")]);
     for to in [V4, "192.0.2.11", "192.0.2.12"] {
-        assert!(!asks.reaches(&Attempt::tcp(to, 443)).unwrap());
+        assert!(!asks.reaches(&Attempt::tcp(to, 443))?);
     }
-    assert!(!quiet.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(!quiet.reaches(&Attempt::tcp(V4, 443))?);
     eventually("four requests wait", || {
         lab.scrape().sum("guard_requests_waiting", &[]) == 4.0
-    })
-    .unwrap();
-    lab.daemon
-        .ask(["approve", "r1"])
-        .unwrap()
-        .success()
-        .unwrap();
+    })?;
+    lab.daemon.ask(["approve", "r1"])?.success()?;
     let now = lab.scrape();
     for (name, of_s1, of_s2) in [
         ("guard_requests_waiting", 2.0, 1.0),
@@ -172,81 +166,84 @@ fn what_waits_and_what_is_open_is_told_of_each_session() {
             "{name}"
         );
     }
-    let status = lab.daemon.root(["status"]).json().unwrap();
+    let status = lab.daemon.json(["status"])?;
     assert_eq!(status["requests"], now.sum("guard_requests_waiting", &[]));
     assert_eq!(status["holes"], now.sum("guard_holes", &[]));
-    asks.tell("exit").unwrap();
-    asks.wait().unwrap();
+    asks.tell("exit")?;
+    asks.wait()?;
     eventually("what it asked and opened goes with it", || {
         let now = lab.scrape();
         now.sum("guard_requests_waiting", &s1) + now.sum("guard_holes", &s1) == 0.0
-    })
-    .unwrap();
+    })?;
     assert_eq!(lab.scrape().sum("guard_requests_waiting", &s2), 1.0);
+    Ok(())
 }
 
 #[test]
-fn the_kernels_counts_survive_guardd() {
+fn the_kernels_counts_survive_guardd() -> Tested {
     let mut lab = Lab::new();
-    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
+    let mut shell = Shell::start(&lab.daemon, "asks")?;
     for _ in 0..3 {
-        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
     }
-    lab.daemon.kill().unwrap();
-    assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
-    lab.daemon.start().unwrap();
-    lab.daemon.wait_for_log("metrics are served").unwrap();
+    lab.daemon.kill()?;
+    assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
+    lab.daemon.start()?;
+    lab.daemon.wait_for_log("metrics are served")?;
     let now = lab.scrape();
     let s1 = [("session", "s1"), ("name", "sh"), ("policy", "asks")];
     assert_eq!(now.sum("guard_refusals_total", &s1), 4.0);
     assert_eq!(now.sum("guard_sessions_started_total", &[]), 0.0);
-    lab.daemon.stop().unwrap();
+    lab.daemon.stop()?;
     assert!(!socket(&lab.daemon).exists());
+    Ok(())
 }
 
 #[test]
-fn it_says_when_nothing_is_enforced() {
+fn it_says_when_nothing_is_enforced() -> Tested {
     let lab = Lab::new();
     assert_eq!(lab.scrape().sum("guard_enforcing", &[]), 1.0);
-    fs::remove_file(lab.daemon.pin_dir().join("live/link_connect4")).unwrap();
+    fs::remove_file(lab.daemon.pin_dir().join("live/link_connect4"))?;
     let now = lab.scrape();
     assert_eq!(now.sum("guard_enforcing", &[]), 0.0);
     let hook = |hook| now.sum("guard_hook_attached", &[("hook", hook)]);
     assert_eq!((hook("connect4"), hook("connect6")), (0.0, 1.0));
+    Ok(())
 }
 
 #[test]
-fn a_name_that_an_agent_chose_is_only_a_label() {
+fn a_name_that_an_agent_chose_is_only_a_label() -> Tested {
     let lab = Lab::new();
     let name = r#"a"} 1 \n{x="b"#;
     let run = lab
         .daemon
         .agent(["run", "--policy", "asks", "--name", name]);
-    let _shell = Shell::run_by(&lab.daemon, run).unwrap();
+    let _shell = Shell::run_by(&lab.daemon, run)?;
     let now = lab.scrape();
     assert!(now.has("guard_refusals_total", &[("session", "s1"), ("name", name)]));
     assert!(!now.names().contains("x"));
+    Ok(())
 }
 
 #[test]
-fn an_ended_session_is_counted_for_a_minute_more() {
+fn an_ended_session_is_counted_for_a_minute_more() -> Tested {
     let lab = Lab::new();
-    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
-    shell.tell("exit").unwrap();
-    shell.wait().unwrap();
+    let mut shell = Shell::start(&lab.daemon, "asks")?;
+    shell.tell("exit")?;
+    shell.wait()?;
     eventually("the session ends", || {
         lab.scrape().sum("guard_sessions_ended_total", &[]) == 1.0
-    })
-    .unwrap();
+    })?;
     // The last packets of closed sockets are still counted for a minute.
     let now = lab.scrape();
     let counted = now.values("guard_refusals_total", "session");
     assert_eq!(counted, ["none", "s1"].into());
     assert_eq!(now.sum("guard_sessions", &[]), 0.0);
+    Ok(())
 }
 
 #[test]
-fn both_formats_are_served() {
+fn both_formats_are_served() -> Tested {
     let lab = Lab::new();
     let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n";
     let open = ask(unix(&socket(&lab.daemon)), request).unwrap();
@@ -258,16 +255,18 @@ fn both_formats_are_served() {
     assert!(open.body.contains("# TYPE guard_requests counter\n"));
     let plain = lab.scrape();
     assert_eq!(plain.kinds["guard_requests_total"], "counter");
+    Ok(())
 }
 
 #[test]
-fn the_socket_is_for_root_and_one_group() {
+fn the_socket_is_for_root_and_one_group() -> Tested {
     let lab = Lab::new();
-    let meta = fs::metadata(socket(&lab.daemon)).unwrap();
+    let meta = fs::metadata(socket(&lab.daemon))?;
     assert_eq!(meta.permissions().mode() & 0o777, 0o660);
     assert_eq!(meta.uid(), 0);
-    let group = guard_sys::accounts::group("guard").unwrap();
+    let group = guard_sys::accounts::group("guard")?;
     assert_eq!(meta.gid(), group.unwrap_or(0));
+    Ok(())
 }
 
 /// What a program there is answered: a status, or the error.
@@ -280,89 +279,89 @@ fn curl(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn what_is_inside_is_refused() {
+fn what_is_inside_is_refused() -> Tested {
     let lab = Lab::new();
     // Else the mode of the file would do.
-    fs::set_permissions(socket(&lab.daemon), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(socket(&lab.daemon), fs::Permissions::from_mode(0o666))?;
     let mut outside = lab.daemon.on_machine(guard_lab::AGENT, "sh");
-    let output = outside.arg("-c").arg(curl(&lab.daemon)).output().unwrap();
+    let output = outside.arg("-c").arg(curl(&lab.daemon)).output()?;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "answer 200\n");
-    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
+    let mut shell = Shell::start(&lab.daemon, "asks")?;
     let last = format!("echo \"answer $({} 2>&1 | tail -n 1)\"", curl(&lab.daemon));
-    shell.tell(&last).unwrap();
-    let found = shell.line_with("answer").unwrap();
+    shell.tell(&last)?;
+    let found = shell.line_with("answer")?;
     // Where Unix sockets are judged it does not get there at all.
-    let status = lab.daemon.root(["status"]).json().unwrap();
-    let mut hooks = status["hooks"].as_array().unwrap().iter();
+    let status = lab.daemon.json(["status"])?;
+    let mut hooks = status["hooks"].list()?.iter();
     match hooks.any(|hook| hook["name"] == "connect_unix") {
         true => assert!(found.contains("PermissionError"), "{found}"),
         false => assert_eq!(found.trim(), "answer answer 403"),
     }
+    Ok(())
 }
 
 #[test]
-fn it_is_served_on_loopback_too() {
-    let network = Network::new().unwrap();
-    let daemon = over_tcp(&network);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+fn it_is_served_on_loopback_too() -> Tested {
+    let network = Network::new()?;
+    let daemon = over_tcp(&network)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     for _ in 0..5 {
-        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
     }
-    let now = Scrape::of(tcp(&network, AT).unwrap());
+    let now = Scrape::of(tcp(&network, AT)?);
     assert_eq!(now.sum("guard_refusals_total", &[("session", "s1")]), 5.0);
+    Ok(())
 }
 
 #[test]
-fn it_is_off_unless_the_settings_say_so() {
-    let network = Network::new().unwrap();
-    let mut daemon = Daemon::in_network(&network).start().unwrap();
+fn it_is_off_unless_the_settings_say_so() -> Tested {
+    let network = Network::new()?;
+    let mut daemon = Daemon::in_network(&network).start()?;
     assert!(tcp(&network, AT).is_err());
     assert!(!daemon.log().contains("metrics"));
-    daemon.stop().unwrap();
-    daemon.write_config(&config(AT)).unwrap();
-    daemon.start().unwrap();
-    daemon.wait_for_log("metrics are served").unwrap();
-    assert_eq!(get(tcp(&network, AT).unwrap()).status, 200);
-    daemon.stop().unwrap();
-    daemon.write_config(&config("192.0.2.1:9478")).unwrap();
+    daemon.stop()?;
+    daemon.write_config(&config(AT))?;
+    daemon.start()?;
+    daemon.wait_for_log("metrics are served")?;
+    assert_eq!(get(tcp(&network, AT)?).status, 200);
+    daemon.stop()?;
+    daemon.write_config(&config("192.0.2.1:9478"))?;
     let refused = daemon.start().unwrap_err().to_string();
     assert!(refused.contains("not loopback"), "{refused}");
     assert!(refused.contains("line 3"), "{refused}");
+    Ok(())
 }
 
 #[test]
-fn an_address_in_use_is_a_warning_and_tried_again() {
-    let network = Network::new().unwrap();
+fn an_address_in_use_is_a_warning_and_tried_again() -> Tested {
+    let network = Network::new()?;
     let taken = network.dev().enter(|| Ok(std::net::TcpListener::bind(AT)?));
-    let taken = taken.unwrap();
+    let taken = taken?;
     let daemon = Daemon::in_network(&network).config(&config(AT)).start();
-    let daemon = daemon.unwrap();
-    daemon.wait_for_log("metrics are not served").unwrap();
-    let status = daemon.root(["status"]).json().unwrap();
+    let daemon = daemon?;
+    daemon.wait_for_log("metrics are not served")?;
+    let status = daemon.json(["status"])?;
     assert_eq!(status["enforcing"], true);
-    assert!(
-        status["warnings"][0].as_str().unwrap().contains(AT),
-        "{status}"
-    );
+    assert!(status["warnings"][0].text()?.contains(AT), "{status}");
     drop(taken);
-    daemon.wait_for_log("metrics are served").unwrap();
-    let status = daemon.root(["status"]).json().unwrap();
-    assert_eq!(status["warnings"].as_array().unwrap().len(), 0);
+    daemon.wait_for_log("metrics are served")?;
+    let status = daemon.json(["status"])?;
+    assert_eq!(status["warnings"].list()?.len(), 0);
+    Ok(())
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
-    let network = Network::new().unwrap();
-    let mut daemon = Daemon::in_network(&network).prepare().unwrap();
+fn what_is_no_socket_is_left_alone() -> Tested {
+    let network = Network::new()?;
+    let mut daemon = Daemon::in_network(&network).prepare()?;
     let file = daemon.dir().join("precious");
-    fs::write(&file, "text").unwrap();
-    daemon
-        .write_config(&config(&format!("unix:{}", file.display())))
-        .unwrap();
-    daemon.start().unwrap();
-    daemon.wait_for_log("no socket").unwrap();
-    daemon.stop().unwrap();
-    assert_eq!(fs::read_to_string(file).unwrap(), "text");
+    fs::write(&file, "text")?;
+    daemon.write_config(&config(&format!("unix:{}", file.display())))?;
+    daemon.start()?;
+    daemon.wait_for_log("no socket")?;
+    daemon.stop()?;
+    assert_eq!(fs::read_to_string(file)?, "text");
+    Ok(())
 }
 
 #[test]
@@ -403,7 +402,7 @@ fn nonsense_is_answered_or_closed_and_harms_nobody() {
 }
 
 #[test]
-fn slow_clients_and_crowds_end_in_time_and_hold_up_nobody_else() {
+fn slow_clients_and_crowds_end_in_time_and_hold_up_nobody_else() -> Tested {
     let lab = Lab::new();
     let at = socket(&lab.daemon);
     let mut crowd: Vec<_> = (0..40).map(|_| unix(&at)).collect();
@@ -412,7 +411,7 @@ fn slow_clients_and_crowds_end_in_time_and_hold_up_nobody_else() {
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ");
     }
     // guardd itself answers, and so it does whoever asks at once.
-    lab.daemon.ask(["status"]).unwrap().success().unwrap();
+    lab.daemon.ask(["status"])?.success()?;
     assert_eq!(get(unix(&at)).status, 200);
     // They end by themselves, all of them.
     let mut end = [0; 1000];
@@ -422,6 +421,7 @@ fn slow_clients_and_crowds_end_in_time_and_hold_up_nobody_else() {
     let open = lab.scrape().sum("process_open_fds", &[]);
     assert!(open < 100.0, "{open}");
     drop(lab.network);
+    Ok(())
 }
 
 /// Hangs about in as many connections as it can have, and comes again at once where one is closed. Half of them say
@@ -445,28 +445,29 @@ while True:
 ";
 
 #[test]
-fn a_crowd_on_loopback_keeps_nobody_out_whosever_it_is() {
-    let network = Network::new().unwrap();
-    let daemon = over_tcp(&network);
+fn a_crowd_on_loopback_keeps_nobody_out_whosever_it_is() -> Tested {
+    let network = Network::new()?;
+    let daemon = over_tcp(&network)?;
     for uid in [guard_lab::AGENT, 0] {
         let mut crowd = daemon.on_machine(uid, "sh");
         crowd.args(["-c", "exec python3 -c \"$0\" \"$1\"", CROWD, AT]);
-        let mut crowd = Running::start(&mut crowd).unwrap();
-        crowd.line_with("there", PATIENCE).unwrap();
+        let mut crowd = Running::start(&mut crowd)?;
+        crowd.line_with("there", PATIENCE)?;
         for _ in 0..3 {
-            assert_eq!(get(tcp(&network, AT).unwrap()).status, 200);
-            daemon.ask(["status"]).unwrap().success().unwrap();
+            assert_eq!(get(tcp(&network, AT)?).status, 200);
+            daemon.ask(["status"])?.success()?;
         }
-        crowd.signal(Signal::KILL).unwrap();
+        crowd.signal(Signal::KILL)?;
     }
+    Ok(())
 }
 
 /// The families that the documents and files may name.
 #[test]
-fn every_metric_that_is_promised_is_there() {
+fn every_metric_that_is_promised_is_there() -> Tested {
     let lab = Lab::new();
-    let _shell = Shell::start(&lab.daemon, "asks").unwrap();
-    lab.daemon.ask(["status"]).unwrap().success().unwrap();
+    let _shell = Shell::start(&lab.daemon, "asks")?;
+    lab.daemon.ask(["status"])?.success()?;
     let now = lab.scrape();
     let names = now.names();
     for (file, text) in [
@@ -495,19 +496,20 @@ fn every_metric_that_is_promised_is_there() {
             "docs/reference/metrics.md has no {family}"
         );
     }
+    Ok(())
 }
 
 #[test]
-fn the_dashboard_is_one_that_grafana_can_import() {
-    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+fn the_dashboard_is_one_that_grafana_can_import() -> Tested {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD)?;
     assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36);
-    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let variables = dashboard["templating"]["list"].list()?;
     let names: Vec<_> = variables
         .iter()
         .map(|one| one["name"].as_str().unwrap())
         .collect();
     assert!(names.contains(&"datasource"));
-    let panels = dashboard["panels"].as_array().unwrap();
+    let panels = dashboard["panels"].list()?;
     let mut ids: Vec<_> = panels
         .iter()
         .map(|panel| panel["id"].as_u64().unwrap())
@@ -516,8 +518,8 @@ fn the_dashboard_is_one_that_grafana_can_import() {
     assert_eq!(ids.len(), panels.len());
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
-        for target in panel["targets"].as_array().unwrap() {
-            let expr = target["expr"].as_str().unwrap();
+        for target in panel["targets"].list()? {
+            let expr = target["expr"].text()?;
             for used in expr.split('$').skip(1) {
                 let name = used.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 let name = name.into_iter().next().unwrap();
@@ -525,4 +527,5 @@ fn the_dashboard_is_one_that_grafana_can_import() {
             }
         }
     }
+    Ok(())
 }

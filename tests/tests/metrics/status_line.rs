@@ -4,11 +4,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use guard_lab::{Attempt, Daemon, DaemonBuilder, Network, PATIENCE, Shell, eventually};
+use guard_lab::{
+    ASKS, Attempt, Daemon, DaemonBuilder, NEVER, Network, PATIENCE, Shell, Tested, V4, eventually,
+};
 use rustix::process::Signal;
 use tempfile::TempDir;
-
-use super::{ASKS, NEVER, V4};
 
 /// What systemd would be.
 struct Manager {
@@ -43,10 +43,11 @@ impl Manager {
     }
 
     /// Makes room for news: the kernel keeps ten messages.
-    fn forget(&self) {
-        self.socket.set_nonblocking(true).unwrap();
+    fn forget(&self) -> Tested {
+        self.socket.set_nonblocking(true)?;
         while self.socket.recv(&mut [0; 4096]).is_ok() {}
-        self.socket.set_nonblocking(false).unwrap();
+        self.socket.set_nonblocking(false)?;
+        Ok(())
     }
 
     /// Reads until the status line is as wanted; gives all that came before it.
@@ -67,70 +68,70 @@ impl Manager {
 }
 
 #[test]
-fn it_follows_what_happens() {
-    let network = Network::new().unwrap();
+fn it_follows_what_happens() -> Tested {
+    let network = Network::new()?;
     let manager = Manager::new();
     let daemon = manager.of(Daemon::in_network(&network));
     let quiet = "enforcing: 0 sessions, 0 requests wait, 0 holes, 0 refused";
     manager.wait_for(|line| line == quiet);
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
     for _ in 0..5 {
-        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
     }
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
     manager.wait_for(|line| line == "enforcing: 1 session, 1 request waits, 0 holes, 6 refused");
-    daemon.ask(["approve", "r1"]).unwrap().success().unwrap();
+    daemon.ask(["approve", "r1"])?.success()?;
     manager.wait_for(|line| line == "enforcing: 1 session, 0 requests wait, 1 hole, 6 refused");
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = daemon.json(["status"])?;
     assert_eq!(status["refused"], 6);
     assert_eq!(status["holes"], 1);
+    Ok(())
 }
 
 #[test]
-fn it_says_what_is_wrong() {
-    let network = Network::new().unwrap();
+fn it_says_what_is_wrong() -> Tested {
+    let network = Network::new()?;
     let manager = Manager::new();
     let daemon = manager.of(Daemon::in_network(&network));
-    let _shell = Shell::start(&daemon, "asks").unwrap();
-    daemon
-        .write_policy("asks", &ASKS.replace("version = 1", "version = 1\nbad = 2"))
-        .unwrap();
-    daemon.signal(Signal::HUP).unwrap();
+    let _shell = Shell::start(&daemon, "asks")?;
+    daemon.write_policy("asks", &ASKS.replace("version = 1", "version = 1\nbad = 2"))?;
+    daemon.signal(Signal::HUP)?;
     manager.wait_for(|line| {
         line.starts_with("enforcing: 1 session")
             && line.ends_with("policy asks: new text refused (line 3)")
     });
-    std::fs::remove_file(daemon.pin_dir().join("live/link_connect4")).unwrap();
+    std::fs::remove_file(daemon.pin_dir().join("live/link_connect4"))?;
     manager.wait_for(|line| line.starts_with("NOT enforcing: ") && line.contains("connect4"));
     eventually("guard status says no", || {
         daemon.ask(["status"]).unwrap().code() == Some(1)
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_flood_changes_it_at_most_once_a_second() {
-    let network = Network::new().unwrap();
+fn a_flood_changes_it_at_most_once_a_second() -> Tested {
+    let network = Network::new()?;
     let manager = Manager::new();
     let daemon = manager.of(Daemon::in_network(&network));
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let mut shell = Shell::start(&daemon, "asks")?;
     manager.wait_for(|line| line.starts_with("enforcing: 1 session"));
-    manager.forget();
+    manager.forget()?;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         for last in 0..20 {
             let to = format!("192.0.2.{}", 100 + last);
-            assert!(!shell.reaches(&Attempt::tcp(&to, 443)).unwrap());
+            assert!(!shell.reaches(&Attempt::tcp(&to, 443))?);
         }
     }
     // The first may still be on its way.
     manager.message();
     let seconds = begun.elapsed().as_secs() as usize;
-    manager.socket.set_nonblocking(true).unwrap();
+    manager.socket.set_nonblocking(true)?;
     let mut buffer = [0; 4096];
     let told = std::iter::from_fn(|| manager.socket.recv(&mut buffer).ok());
     let told = 1 + told.count();
     assert!(told <= seconds + 2, "{told} in {seconds} s");
+    Ok(())
 }
 
 /// Refused at another port every time: each is news. It says when the kernel has been given enough of it to tell.
@@ -149,34 +150,33 @@ for port in itertools.cycle(range(1, 65536)):
 ";
 
 #[test]
-fn what_guardd_did_not_hear_of_is_in_it() {
-    let network = Network::new().unwrap();
+fn what_guardd_did_not_hear_of_is_in_it() -> Tested {
+    let network = Network::new()?;
     let manager = Manager::new();
     let daemon = manager.of(Daemon::in_network(&network));
     let flood = daemon.dir().join("flood.py");
-    std::fs::write(&flood, FLOOD).unwrap();
+    std::fs::write(&flood, FLOOD)?;
     // The kernel tells of 64 a second and session, and has room for some 4,000.
     let mut shells: Vec<_> = (0..24)
         .map(|_| Shell::start(&daemon, "asks").unwrap())
         .collect();
-    daemon.signal(Signal::STOP).unwrap();
+    daemon.signal(Signal::STOP)?;
     for shell in &mut shells {
-        shell
-            .tell(&format!("exec python3 {}", flood.display()))
-            .unwrap();
-        shell.line_with("begun").unwrap();
+        shell.tell(&format!("exec python3 {}", flood.display()))?;
+        shell.line_with("begun")?;
     }
     for shell in &mut shells {
-        shell.line_with("enough").unwrap();
+        shell.line_with("enough")?;
     }
-    manager.forget();
-    daemon.signal(Signal::CONT).unwrap();
+    manager.forget()?;
+    daemon.signal(Signal::CONT)?;
     drop(shells);
     manager.wait_for(|line| line.contains("refused, ") && line.ends_with(" of them not reported"));
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = daemon.json(["status"])?;
     let lost = status["events_lost"].as_u64().unwrap();
     assert!(lost > 0, "{status}");
-    let output = daemon.ask(["status"]).unwrap().success().unwrap();
+    let output = daemon.ask(["status"])?.success()?;
     let text = output.stdout;
     assert!(text.contains("refusals were not reported"), "{text}");
+    Ok(())
 }

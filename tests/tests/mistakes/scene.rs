@@ -6,30 +6,13 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, bins, exec};
+use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, exec};
 
 use super::{Row, Who};
+use crate::contract::POLICY;
 
 /// What a message may not have, whatever it is about.
 const NEVER: [&str; 4] = ["panicked", "RUST_BACKTRACE", "Os {", "Err("];
-
-const POLICY: &str = r#"version = 1
-name = "asks"
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
-max_hole = "30m"
-reason = "it is production"
-
-[[rule]]
-name = "never"
-to = ["192.0.2.99"]
-action = "deny"
-reason = "nobody goes there"
-"#;
 
 /// See above.
 pub(super) struct Scene {
@@ -49,7 +32,7 @@ impl Scene {
             .unwrap();
         let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
         let mut shell = daemon.agent(run).spawn().unwrap();
-        let lab = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let lab = daemon.program("guard-lab").unwrap();
         let ask = format!(
             "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
             lab.display()
@@ -63,13 +46,9 @@ impl Scene {
         };
         scene.programs();
         scene.files();
-        let pending = scene.daemon.root(["pending"]).json().unwrap();
+        let pending = scene.daemon.json(["pending"]).unwrap();
         assert_eq!(pending[0]["id"], "r1", "{pending}");
-        let hole = scene
-            .daemon
-            .root(["open", "192.0.2.20:443"])
-            .json()
-            .unwrap();
+        let hole = scene.daemon.json(["open", "192.0.2.20:443"]).unwrap();
         assert_eq!(hole["id"], "h1", "{hole}");
         scene
     }
@@ -158,7 +137,7 @@ impl Scene {
         let bin = self.bin();
         fs::create_dir(&bin).unwrap();
         for program in ["guard", "guardd"] {
-            let real = bins::for_everybody(program, self.daemon.tag()).unwrap();
+            let real = self.daemon.program(program).unwrap();
             symlink(real, bin.join(program)).unwrap();
         }
     }

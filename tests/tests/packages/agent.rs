@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Attempt, Network, Report, Running, bins};
+use guard_lab::{AGENT, Attempt, Network, Report, Running, Tested, bins};
 
 /// A shell under `guard run`, as an ordinary user, with production behind its network.
 pub(crate) struct Agent {
@@ -35,10 +35,11 @@ impl Agent {
     }
 
     /// Has it try again and again, in the background, until its session ends.
-    pub(crate) fn keep_trying(&mut self, to: &str, port: u16) {
+    pub(crate) fn keep_trying(&mut self, to: &str, port: u16) -> Tested {
         let probe = self.probe.display();
         let line = format!("{probe} probe keep {to} {port} >/dev/null 2>&1 &\n");
-        self.running.write(&line).unwrap();
+        self.running.write(&line)?;
+        Ok(())
     }
 
     pub(crate) fn begin(&mut self, attempt: &Attempt) {

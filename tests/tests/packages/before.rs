@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{NEVER, Network, Production, V4, bins};
+use guard_lab::{NEVER, Network, Production, Tested, V4, bins};
 use serde_json::Value;
 
 use crate::half::before;
@@ -16,8 +16,8 @@ use crate::packages::machine::{
 const SERVICE: &str = "guard-packages-trying.service";
 
 /// A service that tries all the time what its policy denies.
-fn start_service(network: &Network) {
-    let probe = bins::for_everybody("guard-lab", network.tag()).unwrap();
+fn start_service(network: &Network) -> Tested {
+    let probe = bins::for_everybody("guard-lab", network.tag())?;
     let netns = format!("NetworkNamespacePath={}", network.dev().path().display());
     let mut run = quiet("systemd-run");
     run.args([
@@ -29,21 +29,22 @@ fn start_service(network: &Network) {
     ]);
     succeeds(run.arg(probe).args(["probe", "keep", NEVER, "443"]));
     succeeds(quiet("guard").args(["assign", "--policy", "asks", SERVICE]));
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_package_of_the_version_before_is_upgraded_and_comes_back() {
+fn the_package_of_the_version_before_is_upgraded_and_comes_back() -> Tested {
     let machine = Machine::without_guard();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    fs::create_dir_all(network.tag().dir()).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
+    fs::create_dir_all(network.tag().dir())?;
     let before = before::package(&network.tag().dir());
     assert_eq!(version_of(&before), before::VERSION);
     succeeds(&mut machine::install(&before));
     machine.write_policy("asks", POLICY);
     let mut agent = Agent::start(&network);
-    start_service(&network);
+    start_service(&network)?;
     let hole = guard(&[
         "open",
         V4,
@@ -76,9 +77,10 @@ fn the_package_of_the_version_before_is_upgraded_and_comes_back() {
         goes_on(&version_of(package));
     }
     succeeds(quiet("systemctl").args(["stop", SERVICE]));
-    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
+    assert!(production.reached_at(NEVER, 443)?.is_empty());
     // It was the guard that kept it away.
     assert!(outside(&network, NEVER, 443));
+    Ok(())
 }
 
 fn ids(list: &Value) -> Vec<Value> {

@@ -24,7 +24,8 @@ const HOST: &str = "guard.localhost:4827";
 
 /// The block of that kind in the document that has a word in its first lines.
 fn block(kind: &str, word: &str) -> String {
-    let blocks = DOCUMENT.split(&format!("```{kind}\n")[..]).skip(1);
+    let begin = format!("```{kind}\n");
+    let blocks = DOCUMENT.split(&*begin).skip(1);
     let blocks = blocks.filter_map(|block| block.split("```").next());
     let mut found = blocks.filter(|block| block.contains(word));
     let block = found.next().unwrap().to_owned();

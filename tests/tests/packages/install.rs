@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use guard_lab::{NEVER, Network, OPEN, Production, V4};
+use guard_lab::{NEVER, Network, OPEN, Production, Tested, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{self, Machine, files, guard, property, quiet, said, succeeds};
@@ -16,16 +16,16 @@ fn microseconds(unit: &str, name: &str) -> Duration {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_installation_enforces_and_a_purge_takes_all_away() {
+fn an_installation_enforces_and_a_purge_takes_all_away() -> Tested {
     let machine = Machine::without_guard();
     let before = files();
     succeeds(&mut machine::install(&machine.first));
     assert_eq!(machine::state(), "installed");
-    assert_enforces();
+    assert_enforces()?;
 
     machine.write_policy("asks", POLICY);
     assert!(files().len() > before.len());
-    let purged = quiet("dpkg").args(["--purge", "guard"]).output().unwrap();
+    let purged = quiet("dpkg").args(["--purge", "guard"]).output()?;
     assert!(purged.status.success(), "{}", said(&purged));
     // Among dpkg's lines stands a sentence, and no line of a log.
     let told: Vec<_> = said(&purged).lines().map(str::to_owned).collect();
@@ -46,11 +46,12 @@ fn an_installation_enforces_and_a_purge_takes_all_away() {
         assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
         assert_ne!(property(unit, "LoadState"), "masked", "{unit}");
     }
+    Ok(())
 }
 
 /// That guardd enforces, and is to do so after each boot, as every package leaves it.
-pub(crate) fn assert_enforces() {
-    let presets = fs::read_to_string("/usr/lib/systemd/system-preset/90-guard.preset").unwrap();
+pub(crate) fn assert_enforces() -> Tested {
+    let presets = fs::read_to_string("/usr/lib/systemd/system-preset/90-guard.preset")?;
     let presets: Vec<_> = presets.lines().map(str::to_owned).collect();
     assert_eq!(presets, ENABLED.map(|unit| format!("enable {unit}")));
     for unit in ENABLED {
@@ -64,16 +65,18 @@ pub(crate) fn assert_enforces() {
     let status = guard(&["status"]);
     assert_eq!(status["enforcing"], true, "{status}");
     assert_eq!(status["cgroup_root"], "/sys/fs/cgroup/guard.slice");
-    tell_how_soon();
+    tell_how_soon()?;
+    Ok(())
 }
 
 /// How soon guardd enforced after its start. systemd gives it a time for that, and would have it failed.
-fn tell_how_soon() {
+fn tell_how_soon() -> Tested {
     let unit = "guardd.service";
     let started = microseconds(unit, "ExecMainStartTimestampMonotonic");
     let took = microseconds(unit, "ActiveEnterTimestampMonotonic") - started;
-    let emulated = quiet("systemd-detect-virt").output().unwrap().stdout == b"qemu\n";
+    let emulated = quiet("systemd-detect-virt").output()?.stdout == b"qemu\n";
     eprintln!("enforcing {took:?} after its start, emulated: {emulated}");
+    Ok(())
 }
 
 #[test]
@@ -92,20 +95,21 @@ fn a_unit_that_an_administrator_masked_stays_so_and_the_others_are_enabled() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_ordinary_user_runs_a_command_under_it() {
+fn an_ordinary_user_runs_a_command_under_it() -> Tested {
     let _machine = Machine::with_guard();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     assert!(outside(&network, V4, 443));
     assert!(outside(&network, NEVER, 443));
-    let before = production.reached().unwrap().len();
+    let before = production.reached()?.len();
     let mut agent = Agent::start(&network);
     assert!(!agent.reaches(V4, 443));
     assert!(!agent.reaches(NEVER, 443));
-    assert_eq!(production.reached().unwrap().len(), before);
+    assert_eq!(production.reached()?.len(), before);
     assert!(agent.reaches(OPEN, 443));
     let sessions = guard(&["sessions"]);
     assert_eq!(sessions[0]["id"], *agent.session, "{sessions}");
+    Ok(())
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{NEVER, Network, Production, V4};
+use guard_lab::{NEVER, Network, Production, Tested, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{self, Machine, guard, installed, said, succeeds, version_of};
@@ -64,16 +64,16 @@ impl Drop for Killer {
 }
 
 /// Has a script of the installed package call something when it begins, where it would call nothing.
-fn begin_with_a_call(script: &str) {
+fn begin_with_a_call(script: &str) -> Tested {
     let path = format!("/var/lib/dpkg/info/guard.{script}");
     let path = Path::new(&path);
-    let text = fs::read_to_string(path).unwrap();
+    let text = fs::read_to_string(path)?;
     let (first, rest) = text.split_once('\n').unwrap();
     fs::write(
         path,
         format!("{first}\nsystemctl --version >/dev/null\n{rest}"),
-    )
-    .unwrap();
+    )?;
+    Ok(())
 }
 
 /// Each script that runs in an upgrade, in their order; there is no preinst. Each upgrade goes on from what the one before
@@ -88,12 +88,12 @@ const UPGRADE: [&str; 5] = [
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_upgrade_killed_in_each_script_leaves_nothing_unguarded_and_can_be_ended() {
+fn an_upgrade_killed_in_each_script_leaves_nothing_unguarded_and_can_be_ended() -> Tested {
     let machine = Machine::with_guard();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut agent = Agent::start(&network);
-    agent.keep_trying(NEVER, 443);
+    agent.keep_trying(NEVER, 443)?;
     guard(&[
         "open",
         V4,
@@ -106,7 +106,7 @@ fn an_upgrade_killed_in_each_script_leaves_nothing_unguarded_and_can_be_ended() 
     let killer = Killer::new();
     let deb = machine.other();
     for script in ["prerm", "postrm"] {
-        begin_with_a_call(script);
+        begin_with_a_call(script)?;
     }
     for at in UPGRADE {
         killer.kill(&mut machine::install(deb), at);
@@ -122,6 +122,7 @@ fn an_upgrade_killed_in_each_script_leaves_nothing_unguarded_and_can_be_ended() 
     assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
     assert_eq!(guard(&["status"])["enforcing"], true);
     assert!(agent.reaches(V4, 443), "the hole is gone");
-    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
+    assert!(production.reached_at(NEVER, 443)?.is_empty());
     assert!(outside(&network, NEVER, 443));
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use guard_lab::{Network, bins, eventually};
+use guard_lab::{Network, Tested, bins, eventually};
 use serde_json::Value;
 
 use crate::packages::POLICY;
@@ -201,8 +201,8 @@ pub(crate) fn stop_everything() {
 }
 
 /// A unit in the slice, which no session owns, that tries to reach something on the developer's machine.
-pub(crate) fn unit_that_tries(network: &Network, to: &str) -> Output {
-    let probe = bins::for_everybody("guard-lab", network.tag()).unwrap();
+pub(crate) fn unit_that_tries(network: &Network, to: &str) -> Tested<Output> {
+    let probe = bins::for_everybody("guard-lab", network.tag())?;
     let netns = format!("NetworkNamespacePath={}", network.dev().path().display());
     let mut run = quiet("systemd-run");
     run.args([
@@ -213,10 +213,7 @@ pub(crate) fn unit_that_tries(network: &Network, to: &str) -> Output {
         "--property",
         &netns,
     ]);
-    run.arg(probe)
-        .args(["probe", "tcp", to, "443"])
-        .output()
-        .unwrap()
+    Ok(run.arg(probe).args(["probe", "tcp", to, "443"]).output()?)
 }
 
 /// All files of the machine that outlive a process, but for what dpkg, systemd and the tests keep for themselves.

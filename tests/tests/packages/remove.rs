@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{NEVER, Network, Production, V4, eventually};
+use guard_lab::{NEVER, Network, Production, Tested, V4, eventually};
 use serde_json::json;
 
 use crate::packages::KERNEL;
@@ -31,12 +31,12 @@ fn removal() -> Command {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_removal_refused_or_killed_leaves_nothing_unguarded_and_can_be_ended_and_undone() {
+fn a_removal_refused_or_killed_leaves_nothing_unguarded_and_can_be_ended_and_undone() -> Tested {
     let machine = Machine::with_guard();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut agent = Agent::start(&network);
-    agent.keep_trying(NEVER, 443);
+    agent.keep_trying(NEVER, 443)?;
     for way in ["--remove", "--purge"] {
         let refused = dpkg(&[way, "guard"]);
         let said = said(&refused);
@@ -48,14 +48,14 @@ fn a_removal_refused_or_killed_leaves_nothing_unguarded_and_can_be_ended_and_und
         assert!(!agent.reaches(V4, 443));
     }
     succeeds(quiet("guard").args(["stop", &agent.session]));
-    eventually("the session ended", || guard(&["sessions"]) == json!([])).unwrap();
+    eventually("the session ended", || guard(&["sessions"]) == json!([]))?;
 
     let killer = Killer::new();
     for at in KILLED_AT {
         killer.kill(&mut removal(), at);
         eprintln!("killed at {at}: {}", machine::state());
         // The one that finds guardd stopped may have it started again.
-        let tried = unit_that_tries(&network, NEVER);
+        let tried = unit_that_tries(&network, NEVER)?;
         assert!(!tried.status.success(), "{at}: {}", said(&tried));
     }
     succeeds(&mut removal());
@@ -68,17 +68,18 @@ fn a_removal_refused_or_killed_leaves_nothing_unguarded_and_can_be_ended_and_und
         "a removal is no purge"
     );
     // A unit that asks to be guarded does not start without a guard.
-    let refused = unit_that_tries(&network, NEVER);
+    let refused = unit_that_tries(&network, NEVER)?;
     assert!(!refused.status.success());
     assert!(said(&refused).contains("masked"), "{}", said(&refused));
 
     succeeds(&mut machine::install(&machine.first));
     assert_eq!(guard(&["status"])["enforcing"], true);
     assert_eq!(property("guard.slice", "LoadState"), "loaded");
-    let denied = unit_that_tries(&network, NEVER);
+    let denied = unit_that_tries(&network, NEVER)?;
     assert!(!denied.status.success());
     assert!(!said(&denied).contains("masked"), "{}", said(&denied));
-    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
+    assert!(production.reached_at(NEVER, 443)?.is_empty());
     // It was the guard that kept it away.
     assert!(outside(&network, NEVER, 443));
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use guard_lab::{NEVER, Network, Production, V4, eventually};
+use guard_lab::{NEVER, Network, Production, Tested, V4, eventually};
 use serde_json::json;
 
 use crate::packages::agent::{Agent, outside};
@@ -108,20 +108,20 @@ fn verify(edited: &[&str]) {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
+fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() -> Tested {
     let packages = Rpm::open();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let before = files();
     // As an earlier erasure leaves it.
     succeeds(quiet("systemctl").args(["mask", "guard.slice"]));
     install(&["--install"], &packages.first);
     verify(&[]);
-    assert_enforces();
+    assert_enforces()?;
 
     packages.machine.write_policy("asks", POLICY);
     let mut agent = Agent::start(&network);
-    agent.keep_trying(NEVER, 443);
+    agent.keep_trying(NEVER, 443)?;
     let hole = guard(&[
         "open",
         V4,
@@ -138,8 +138,8 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
         assert!(agent.reaches(V4, 443), "the hole is gone");
         assert!(!agent.reaches(NEVER, 443));
     };
-    let settings = fs::read_to_string(SETTINGS).unwrap();
-    fs::write(SETTINGS, EDITED).unwrap();
+    let settings = fs::read_to_string(SETTINGS)?;
+    fs::write(SETTINGS, EDITED)?;
     let slice = property("guard.slice", "ActiveEnterTimestampMonotonic");
     let guardd = property("guardd.service", "MainPID");
     let killer = Killer::new();
@@ -155,15 +155,12 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
     install(&["--upgrade", "--replacepkgs"], &packages.next);
     assert_ne!(property("guardd.service", "MainPID"), guardd);
     assert_eq!(said(&query()).lines().count(), 1, "{}", said(&query()));
-    assert_enforces();
+    assert_enforces()?;
     goes_on();
     let again = property("guard.slice", "ActiveEnterTimestampMonotonic");
     assert_eq!(again, slice);
-    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
-    assert_eq!(
-        fs::read_to_string(OFFERED).unwrap(),
-        settings.clone() + NEXT
-    );
+    assert_eq!(fs::read_to_string(SETTINGS)?, EDITED);
+    assert_eq!(fs::read_to_string(OFFERED)?, settings.clone() + NEXT);
     verify(&[SETTINGS]);
 
     // Back, where the socket alone is not to listen.
@@ -174,31 +171,31 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
     assert_ne!(property("guardd.service", "MainPID"), guardd);
     assert_disabled("guardd.socket");
     goes_on();
-    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
-    assert_eq!(fs::read_to_string(OFFERED).unwrap(), settings);
+    assert_eq!(fs::read_to_string(SETTINGS)?, EDITED);
+    assert_eq!(fs::read_to_string(OFFERED)?, settings);
     verify(&[SETTINGS]);
     succeeds(quiet("systemctl").args(["enable", "guardd.socket"]));
     succeeds(quiet("systemctl").args(["restart", "guardd.service"]));
 
-    let refused = command(&["--erase", "guard"]).output().unwrap();
+    let refused = command(&["--erase", "guard"]).output()?;
     let why = said(&refused);
     assert!(!refused.status.success(), "{why}");
     assert!(
         why.contains(&agent.session) && why.contains("guard stop"),
         "{why}"
     );
-    assert_enforces();
+    assert_enforces()?;
     assert!(!agent.reaches(NEVER, 443));
     succeeds(quiet("guard").args(["stop", &agent.session]));
-    eventually("the session ended", || guard(&["sessions"]) == json!([])).unwrap();
+    eventually("the session ended", || guard(&["sessions"]) == json!([]))?;
 
     for at in KILLED_AT {
         killed(&killer, command(&["--erase", "guard"]), at);
-        let tried = unit_that_tries(&network, NEVER);
+        let tried = unit_that_tries(&network, NEVER)?;
         assert!(!tried.status.success(), "{at}: {}", said(&tried));
     }
     drop(killer);
-    let output = command(&["--erase", "guard"]).output().unwrap();
+    let output = command(&["--erase", "guard"]).output()?;
     let why = said(&output);
     assert!(output.status.success(), "{why}");
     assert!(why.contains("systemctl unmask guard.slice"), "{why}");
@@ -209,11 +206,12 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
         assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
     }
     assert_eq!(property("guard.slice", "LoadState"), "masked");
-    assert_eq!(fs::read_to_string(SAVED).unwrap(), EDITED);
+    assert_eq!(fs::read_to_string(SAVED)?, EDITED);
     only_settings_are_left(&before);
-    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
+    assert!(production.reached_at(NEVER, 443)?.is_empty());
     // It was the guard that kept it away.
     assert!(outside(&network, NEVER, 443));
+    Ok(())
 }
 
 /// What people wrote, and the audit log of what guard did.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use guard_lab::{NEVER, Network, OPEN, Production, eventually};
+use guard_lab::{NEVER, Network, OPEN, Production, Tested, eventually};
 use serde_json::json;
 
 use crate::packages::agent::{Agent, outside};
@@ -67,28 +67,28 @@ const REMOVE: &str = "disable --now guardd guardd.socket";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_tarball_does_what_the_documents_say() {
+fn the_tarball_does_what_the_documents_say() -> Tested {
     let tarball = Tarball::open();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let before = files();
     assert!(outside(&network, NEVER, 443));
-    let tried = production.reached_at(NEVER, 443).unwrap().len();
+    let tried = production.reached_at(NEVER, 443)?.len();
 
     succeeded(&tarball.follow(INSTALL));
-    assert_enforces();
+    assert_enforces()?;
     tarball.machine.write_policy("asks", POLICY);
     let mut agent = Agent::start(&network);
-    agent.keep_trying(NEVER, 443);
+    agent.keep_trying(NEVER, 443)?;
     assert!(agent.reaches(OPEN, 443));
     assert!(!agent.reaches(NEVER, 443));
 
-    fs::write(SETTINGS, EDITED).unwrap();
+    fs::write(SETTINGS, EDITED)?;
     let guardd = property("guardd.service", "MainPID");
     succeeded(&tarball.follow(UPGRADE));
     assert_ne!(property("guardd.service", "MainPID"), guardd);
-    assert_enforces();
-    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
+    assert_enforces()?;
+    assert_eq!(fs::read_to_string(SETTINGS)?, EDITED);
     assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
     assert!(!agent.reaches(NEVER, 443));
 
@@ -97,15 +97,10 @@ fn the_tarball_does_what_the_documents_say() {
     assert!(!refused.status.success(), "{}", said(&refused));
     assert!(said(&refused).contains("live"), "{}", said(&refused));
     assert!(!agent.reaches(NEVER, 443));
-    succeeded(
-        &quiet("systemctl")
-            .args(["start", "guardd"])
-            .output()
-            .unwrap(),
-    );
+    succeeded(&quiet("systemctl").args(["start", "guardd"]).output()?);
     let stop = quiet("guard").args(["stop", &agent.session]).output();
-    succeeded(&stop.unwrap());
-    eventually("the session ended", || guard(&["sessions"]) == json!([])).unwrap();
+    succeeded(&stop?);
+    eventually("the session ended", || guard(&["sessions"]) == json!([]))?;
     succeeded(&tarball.follow(REMOVE));
     for path in KERNEL {
         assert!(!Path::new(path).exists(), "{path}");
@@ -115,10 +110,11 @@ fn the_tarball_does_what_the_documents_say() {
     }
     only_settings_are_left(&before);
     // A unit that asks to be guarded does not start without a guard.
-    let unit = unit_that_tries(&network, NEVER);
+    let unit = unit_that_tries(&network, NEVER)?;
     assert!(!unit.status.success());
     assert!(said(&unit).contains("masked"), "{}", said(&unit));
-    assert_eq!(production.reached_at(NEVER, 443).unwrap().len(), tried);
+    assert_eq!(production.reached_at(NEVER, 443)?.len(), tried);
+    Ok(())
 }
 
 fn succeeded(output: &Output) {

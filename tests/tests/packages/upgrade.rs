@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use guard_lab::{NEVER, Network, Production, V4};
+use guard_lab::{NEVER, Network, Production, Tested, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{
@@ -22,15 +22,15 @@ const SERVICE: &str = "guard-packages-sleeper.service";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled() {
+fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled() -> Tested {
     let machine = Machine::with_guard();
     if installed() != version_of(&machine.first) {
         succeeds(&mut machine::install(&machine.first));
     }
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut agent = Agent::start(&network);
-    agent.keep_trying(NEVER, 443);
+    agent.keep_trying(NEVER, 443)?;
     let hole = guard(&[
         "open",
         V4,
@@ -64,11 +64,11 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled()
         assert_eq!(fs::read_to_string(OWN).unwrap(), POLICY);
     };
 
-    let settings = fs::read_to_string(SETTINGS).unwrap();
+    let settings = fs::read_to_string(SETTINGS)?;
     assert!(!settings.contains(NEXT));
-    let shipped = fs::read_to_string(SHIPPED).unwrap();
-    fs::write(SHIPPED, "not what shipped").unwrap();
-    let failed = without_room(&mut machine::install(&machine.next));
+    let shipped = fs::read_to_string(SHIPPED)?;
+    fs::write(SHIPPED, "not what shipped")?;
+    let failed = without_room(&mut machine::install(&machine.next))?;
     assert!(!failed.status.success());
     assert!(said(&failed).contains("No space left"), "{}", said(&failed));
     assert_eq!(installed(), version_of(&machine.first));
@@ -87,22 +87,19 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled()
     );
     assert_disabled("guardd.socket");
     assert_eq!(property("guardd.service", "UnitFileState"), "enabled");
-    assert_eq!(
-        fs::read_to_string(SETTINGS).unwrap(),
-        settings.clone() + NEXT
-    );
-    assert_eq!(fs::read_to_string(SHIPPED).unwrap(), shipped);
+    assert_eq!(fs::read_to_string(SETTINGS)?, settings.clone() + NEXT);
+    assert_eq!(fs::read_to_string(SHIPPED)?, shipped);
     goes_on();
 
     // Now neither runs, and an administrator has changed the settings.
     succeeds(quiet("systemctl").args(["disable", "--now", "guardd.service"]));
-    fs::write(SETTINGS, EDITED).unwrap();
+    fs::write(SETTINGS, EDITED)?;
     succeeds(&mut machine::install(&machine.first));
     assert_eq!(installed(), version_of(&machine.first));
     assert_disabled("guardd.service");
     assert_disabled("guardd.socket");
-    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
-    assert_eq!(fs::read_to_string(OFFERED).unwrap(), settings);
+    assert_eq!(fs::read_to_string(SETTINGS)?, EDITED);
+    assert_eq!(fs::read_to_string(OFFERED)?, settings);
     succeeds(quiet("systemctl").args(["enable", "--now", "guardd.service"]));
     for unit in ["guardd.service", "guardd.socket"] {
         assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
@@ -110,11 +107,12 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled()
     goes_on();
 
     succeeds(Command::new("systemctl").args(["stop", SERVICE]));
-    fs::rename(OFFERED, SETTINGS).unwrap();
-    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
+    fs::rename(OFFERED, SETTINGS)?;
+    assert!(production.reached_at(NEVER, 443)?.is_empty());
     // It was the guard that kept it away.
     assert!(outside(&network, NEVER, 443));
-    assert!(!production.reached_at(NEVER, 443).unwrap().is_empty());
+    assert!(!production.reached_at(NEVER, 443)?.is_empty());
+    Ok(())
 }
 
 /// That a unit is left as an administrator has it.
@@ -124,12 +122,12 @@ pub(crate) fn assert_disabled(unit: &str) {
 }
 
 /// Runs a command while there is no room where the package has its documents.
-fn without_room(command: &mut Command) -> Output {
+fn without_room(command: &mut Command) -> Tested<Output> {
     const DOCUMENTS: &str = "/usr/share/doc/guard";
     assert!(Path::new(DOCUMENTS).is_dir());
     let mut mount = quiet("mount");
     succeeds(mount.args(["-t", "tmpfs", "-o", "size=16k", "full", DOCUMENTS]));
     let output = command.output();
     succeeds(quiet("umount").arg(DOCUMENTS));
-    output.unwrap()
+    Ok(output?)
 }

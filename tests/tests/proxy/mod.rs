@@ -6,8 +6,6 @@ mod requests;
 pub(crate) mod scene;
 mod service;
 
-use guard_lab::V4;
-
 const PORT: u16 = 80;
 
 const POLICY: &str = r#"

@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path};
 
-use guard_lab::{Attempt, eventually};
+use guard_lab::{Attempt, Tested, V4, eventually};
 
 use crate::proxy::{
-    POLICY, V4,
+    POLICY,
     scene::{Scene, sending},
 };
 
@@ -17,12 +17,12 @@ fn status(process: &Path, field: &str) -> String {
 }
 
 #[test]
-fn there_is_one_when_it_is_needed_and_it_is_nobody() {
+fn there_is_one_when_it_is_needed_and_it_is_nobody() -> Tested {
     let scene = Scene::new();
     assert!(!scene.has_proxy());
     let _shell = scene.shell();
     let proxy = scene.proxy();
-    eventually("it has given up all", || status(&proxy, "Seccomp") == "2").unwrap();
+    eventually("it has given up all", || status(&proxy, "Seccomp") == "2")?;
     for ids in ["Uid", "Gid"] {
         let all = status(&proxy, ids);
         assert!(all.split_whitespace().all(|id| id != "0"), "{ids}: {all}");
@@ -32,17 +32,17 @@ fn there_is_one_when_it_is_needed_and_it_is_nobody() {
         assert_eq!(status(&proxy, set), "0000000000000000", "{set}");
     }
     assert_eq!(status(&proxy, "NoNewPrivs"), "1");
-    assert_eq!(fs::read_link(proxy.join("cwd")).unwrap(), Path::new("/"));
-    let cgroup = fs::read_to_string(proxy.join("cgroup")).unwrap();
+    assert_eq!(fs::read_link(proxy.join("cwd"))?, Path::new("/"));
+    let cgroup = fs::read_to_string(proxy.join("cgroup"))?;
     let root = scene.daemon.cgroup_root().file_name().unwrap();
     assert!(!cgroup.contains(root.to_str().unwrap()), "{cgroup}");
-    let limits = fs::read_to_string(proxy.join("limits")).unwrap();
+    let limits = fs::read_to_string(proxy.join("limits"))?;
     let files = limits
         .lines()
         .find(|line| line.starts_with("Max open files"));
     assert!(files.unwrap().contains(" 16384 "), "{files:?}");
-    let environment = fs::read(proxy.join("environ")).unwrap();
-    let environment = String::from_utf8(environment).unwrap();
+    let environment = fs::read(proxy.join("environ"))?;
+    let environment = String::from_utf8(environment)?;
     assert!(
         environment
             .split('\0')
@@ -50,8 +50,8 @@ fn there_is_one_when_it_is_needed_and_it_is_nobody() {
         "{environment}"
     );
     // Nothing of guardd's but what it was given: a socket, and what the runtime and the listeners take.
-    for entry in fs::read_dir(proxy.join("fd")).unwrap() {
-        let to = fs::read_link(entry.unwrap().path()).unwrap();
+    for entry in fs::read_dir(proxy.join("fd"))? {
+        let to = fs::read_link(entry?.path())?;
         let to = to.to_string_lossy();
         let is_own = ["socket:", "anon_inode:", "/dev/null", "pipe:"]
             .iter()
@@ -59,47 +59,47 @@ fn there_is_one_when_it_is_needed_and_it_is_nobody() {
         let is_log = to.ends_with(".log") || to.contains("guardd");
         assert!(is_own || is_log, "{to}");
     }
-    assert_eq!(scene.json(&["status"])["warnings"], serde_json::json!([]));
+    assert_eq!(
+        scene.daemon.json(["status"])?["warnings"],
+        serde_json::json!([])
+    );
+    Ok(())
 }
 
 #[test]
-fn where_there_is_none_what_is_read_only_is_closed() {
+fn where_there_is_none_what_is_read_only_is_closed() -> Tested {
     let scene = Scene::with(POLICY, "[proxy]\nuser = \"nobody-of-that-name\"\n");
     let production = scene.production();
     let mut shell = scene.shell();
     let tcp = Attempt::tcp(V4, 443);
-    let report = shell.attempt(&tcp).unwrap();
+    let report = shell.attempt(&tcp)?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
     assert!(report.detail.starts_with("connect"), "{report:?}");
-    assert!(production.reached_at(V4, 443).unwrap().is_empty());
-    let warnings = scene.json(&["status"])["warnings"].to_string();
+    assert!(production.reached_at(V4, 443)?.is_empty());
+    let warnings = scene.daemon.json(["status"])?["warnings"].to_string();
     assert!(warnings.contains("nobody-of-that-name"), "{warnings}");
     // It is the guard that closes it.
-    assert!(tcp.outside(scene.network.dev(), 0).unwrap().ok);
-    assert!(!production.reached_at(V4, 443).unwrap().is_empty());
+    assert!(tcp.outside(scene.network.dev(), 0)?.ok);
+    assert!(!production.reached_at(V4, 443)?.is_empty());
+    Ok(())
 }
 
 #[test]
-fn one_that_is_killed_is_followed_by_another() {
+fn one_that_is_killed_is_followed_by_another() -> Tested {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
     let first = scene.proxy();
-    let pid = first
-        .file_name()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let pid = first.file_name().unwrap().to_str().unwrap().parse()?;
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    scene.daemon.wait_for_log("the proxy is gone").unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    scene.daemon.wait_for_log("the proxy is gone")?;
     eventually("another proxy", || {
-        scene.has_proxy() && scene.json(&["status"])["warnings"] == serde_json::json!([])
-    })
-    .unwrap();
+        scene.has_proxy()
+            && scene.daemon.json(["status"]).unwrap()["warnings"] == serde_json::json!([])
+    })?;
     assert_ne!(scene.proxy(), first);
-    shell.tell(&sending("GET", "/albums", "")).unwrap();
-    shell.line_with("served_by").unwrap();
+    shell.tell(&sending("GET", "/albums", ""))?;
+    shell.line_with("served_by")?;
+    Ok(())
 }

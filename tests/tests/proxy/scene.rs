@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guard_lab::{Daemon, Network, Production, Running, Shell, eventually};
+use guard_lab::{Daemon, Network, Production, Running, Shell, Tested, V4, eventually};
 use serde_json::Value;
 
-use crate::proxy::{POLICY, PORT, V4};
+use crate::proxy::{POLICY, PORT};
 
 /// A line for a shell that sends a request, and prints all that is answered.
 pub(crate) fn sending(method: &str, path: &str, body: &str) -> String {
@@ -38,7 +38,7 @@ impl Scene {
         Self { network, daemon }
     }
 
-    pub(crate) fn production(&self) -> Production<'_> {
+    pub(crate) fn production(&self) -> Production {
         Production::start(&self.network).unwrap()
     }
 
@@ -58,10 +58,6 @@ impl Scene {
         shell
     }
 
-    pub(crate) fn json(&self, args: &[&str]) -> Value {
-        self.daemon.root(args).json().unwrap()
-    }
-
     /// The only request that waits, or the first.
     pub(crate) fn request(&self) -> Value {
         self.requests(1).remove(0)
@@ -71,7 +67,7 @@ impl Scene {
     pub(crate) fn requests(&self, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
         eventually("requests", || {
-            found = self.json(&["pending"]).as_array().unwrap().clone();
+            found = self.daemon.list(["pending"]).unwrap();
             found.len() >= count
         })
         .unwrap();
@@ -79,17 +75,8 @@ impl Scene {
     }
 
     /// Somebody who would see a request at once.
-    pub(crate) fn follower(&self) -> Running {
-        self.daemon.root(["pending", "--follow"]).spawn().unwrap()
-    }
-
-    /// The records of a kind in the audit log.
-    pub(crate) fn trail(&self, kind: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.daemon.audit()).unwrap();
-        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        records
-            .filter(|record: &Value| record["kind"] == kind)
-            .collect()
+    pub(crate) fn follower(&self) -> Tested<Running> {
+        Ok(self.daemon.root(["pending", "--follow"]).spawn()?)
     }
 
     /// The proxy's `/proc/PID`, once it runs.

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use guard_lab::{Attempt, Daemon, Network, Running, bins};
+use guard_lab::{Attempt, Daemon, Network, Running, Tested, V4, bins};
 
 use crate::proxy::{
-    POLICY, V4,
+    POLICY,
     scene::{Scene, sending},
 };
 
@@ -32,7 +32,7 @@ fn scene() -> Scene {
 impl Scene {
     /// What a service manager would start, as that user.
     fn service(&self, uid: u32) -> Command {
-        let proxy = bins::for_everybody("guard-proxy", self.daemon.tag()).unwrap();
+        let proxy = self.daemon.program("guard-proxy").unwrap();
         let mut service = self.daemon.on_machine(uid, proxy);
         service
             .arg("--socket")
@@ -52,31 +52,32 @@ guardd.recv(4096)
 "#;
 
 #[test]
-fn one_of_another_version_is_sent_away_and_named() {
+fn one_of_another_version_is_sent_away_and_named() -> Tested {
     let scene = scene();
     let production = scene.production();
     let socket = scene.daemon.state_dir().join("proxy.sock");
     let mut shell = scene.shell();
     let mut other = scene.daemon.on_machine(PROXY, "/usr/bin/python3");
     other.args(["-c", OTHER_VERSION]).arg(&socket);
-    let mut other = Running::start(&mut other).unwrap();
-    assert!(other.wait().unwrap().success());
+    let mut other = Running::start(&mut other)?;
+    assert!(other.wait()?.success());
     let said = "guard-proxy is of version 0.0.1, and guardd of";
-    scene.daemon.wait_for_log(said).unwrap();
-    let warnings = scene.json(&["status"])["warnings"].to_string();
+    scene.daemon.wait_for_log(said)?;
+    let warnings = scene.daemon.json(["status"])?["warnings"].to_string();
     assert!(warnings.contains(said), "{warnings}");
-    let report = shell.attempt(&Attempt::tcp(V4, 443)).unwrap();
+    let report = shell.attempt(&Attempt::tcp(V4, 443))?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
-    assert!(production.reached().unwrap().is_empty());
+    assert!(production.reached()?.is_empty());
     // The one that belongs to guardd is let in after that.
-    let _service = Running::start(&mut scene.service(PROXY)).unwrap();
-    scene.daemon.wait_for_log("the proxy runs").unwrap();
-    shell.tell(&sending("GET", "/albums", "")).unwrap();
-    shell.line_with("served_by").unwrap();
+    let _service = Running::start(&mut scene.service(PROXY))?;
+    scene.daemon.wait_for_log("the proxy runs")?;
+    shell.tell(&sending("GET", "/albums", ""))?;
+    shell.line_with("served_by")?;
+    Ok(())
 }
 
 #[test]
-fn one_that_a_service_manager_starts_comes_to_guardds_socket() {
+fn one_that_a_service_manager_starts_comes_to_guardds_socket() -> Tested {
     let scene = scene();
     let production = scene.production();
     let socket = scene.daemon.state_dir().join("proxy.sock");
@@ -84,26 +85,24 @@ fn one_that_a_service_manager_starts_comes_to_guardds_socket() {
     let mut shell = scene.shell();
     assert!(socket.exists());
     assert!(!scene.has_proxy());
-    let warnings = scene.json(&["status"])["warnings"].to_string();
+    let warnings = scene.daemon.json(["status"])?["warnings"].to_string();
     assert!(
         warnings.contains("systemctl status guard-proxy"),
         "{warnings}"
     );
-    let report = shell.attempt(&Attempt::tcp(V4, 443)).unwrap();
+    let report = shell.attempt(&Attempt::tcp(V4, 443))?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
-    assert!(production.reached().unwrap().is_empty());
+    assert!(production.reached()?.is_empty());
     for other in [OTHER, 0] {
         // Root's would not even begin: it is never root.
-        let mut other = Running::start(&mut scene.service(other)).unwrap();
-        assert!(!other.wait().unwrap().success());
+        let mut other = Running::start(&mut scene.service(other))?;
+        assert!(!other.wait()?.success());
     }
-    scene
-        .daemon
-        .wait_for_log("who is no guard-proxy came")
-        .unwrap();
-    let mut service = Running::start(&mut scene.service(PROXY)).unwrap();
-    scene.daemon.wait_for_log("the proxy runs").unwrap();
-    shell.tell(&sending("GET", "/albums", "")).unwrap();
-    shell.line_with("served_by").unwrap();
+    scene.daemon.wait_for_log("who is no guard-proxy came")?;
+    let mut service = Running::start(&mut scene.service(PROXY))?;
+    scene.daemon.wait_for_log("the proxy runs")?;
+    shell.tell(&sending("GET", "/albums", ""))?;
+    shell.line_with("served_by")?;
     assert!(!service.has_ended());
+    Ok(())
 }

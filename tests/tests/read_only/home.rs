@@ -1,6 +1,6 @@
 //! The policy that ships for a home, as it ships: the first user's case without a line written.
 
-use guard_lab::{Daemon, Network, Production};
+use guard_lab::{Json as _, Network, Tested};
 
 use super::scene::{JOB, START, Scene};
 
@@ -10,17 +10,10 @@ const SERVER: &str = "192.168.7.20";
 const PORT: u16 = 2283;
 
 #[test]
-fn photos_at_home_are_looked_through_and_a_job_is_asked_about() {
-    let network = Network::new().unwrap();
-    network.answer_for(&["192.168.7.0/24"]).unwrap();
-    let scene = Scene {
-        network: &network,
-        daemon: Daemon::in_network(&network)
-            .policy("photos", SHIPPED)
-            .start()
-            .unwrap(),
-        production: Production::launch(&network, &[PORT], &[], true).unwrap(),
-    };
+fn photos_at_home_are_looked_through_and_a_job_is_asked_about() -> Tested {
+    let network = Network::new()?;
+    network.answer_for(&["192.168.7.0/24"])?;
+    let scene = Scene::on(network, SHIPPED, &[PORT]);
     let url = |path: &str| format!("http://{SERVER}:{PORT}{path}");
     let json = ["-H", "Content-Type: application/json"];
     let (at_job, photo) = (url(JOB), url("/api/assets/1"));
@@ -44,38 +37,32 @@ fn photos_at_home_are_looked_through_and_a_job_is_asked_about() {
     let arrived = scene.arrived();
     assert_eq!(arrived.len(), 4, "{arrived:?}");
 
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
     let put = format!(
         "curl -s -o /dev/null -w '%{{http_code}}\\n' {} '{}' -X PUT -d '{START}' {at_job}",
         json[0], json[1]
     );
-    agent.tell(&put).unwrap();
-    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
+    agent.tell(&put)?;
+    assert_eq!(agent.line_with("403")?.trim(), "403");
     let [asked] = <[_; 1]>::try_from(scene.pending()).unwrap();
     let warnings = asked["http"]["warnings"].to_string();
     let warned = "much at once, or for good: a job over the whole library";
     assert!(warnings.contains(warned), "{warnings}");
-    let id = asked["id"].as_str().unwrap();
-    let approved = scene.daemon.agent(["approve", id]).run().unwrap();
-    approved.success().unwrap();
-    agent.tell(&put).unwrap();
-    assert_eq!(agent.line_with("200").unwrap().trim(), "200");
+    let id = asked["id"].text()?;
+    let approved = scene.daemon.agent(["approve", id]).run()?;
+    approved.success()?;
+    agent.tell(&put)?;
+    assert_eq!(agent.line_with("200")?.trim(), "200");
     assert_eq!(scene.arrived().last(), Some(&format!("PUT {JOB}")));
+    Ok(())
 }
 
 /// The example that the policy has of a server at a port of many: the same, at the address that is in it.
 #[test]
-fn documents_are_downloaded_and_a_deletion_of_many_is_asked_about() {
-    let network = Network::new().unwrap();
-    network.answer_for(&["192.0.2.11/32"]).unwrap();
-    let scene = Scene {
-        network: &network,
-        daemon: Daemon::in_network(&network)
-            .policy("photos", SHIPPED)
-            .start()
-            .unwrap(),
-        production: Production::launch(&network, &[8000], &[], true).unwrap(),
-    };
+fn documents_are_downloaded_and_a_deletion_of_many_is_asked_about() -> Tested {
+    let network = Network::new()?;
+    network.answer_for(&["192.0.2.11/32"])?;
+    let scene = Scene::on(network, SHIPPED, &[8000]);
     let url = |path: &str| format!("http://192.0.2.11:8000/api/documents/{path}");
     let some = r#"{"documents":[1,2]}"#;
     let post = ["-H", "Content-Type: application/json", "-d", some];
@@ -91,4 +78,5 @@ fn documents_are_downloaded_and_a_deletion_of_many_is_asked_about() {
     assert_eq!(stopped.json()["rule"], "documents");
     let arrived = scene.arrived();
     assert_eq!(arrived.len(), 3, "{arrived:?}");
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Answers to requests become rules, and another policy judges the requests of the past.
 
-use guard_lab::{Network, Shell};
+use guard_lab::{Shell, Tested};
 
 use crate::read_only::scene::{JOB, PHOTOS, START, Scene, url};
 
@@ -13,17 +13,16 @@ fn curl(agent: &mut Shell, args: &str) -> String {
 }
 
 /// Is stopped, and asks.
-fn asked(scene: &Scene<'_>, agent: &mut Shell, args: &str) -> String {
+fn asked(scene: &Scene, agent: &mut Shell, args: &str) -> String {
     assert_eq!(curl(agent, args), "403", "{args}");
     let pending = scene.pending();
     pending.last().unwrap()["id"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn answers_to_requests_become_rules_for_them_and_no_others() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
-    let mut agent = Shell::start(&scene.daemon, "photos").unwrap();
+fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
+    let scene = Scene::new();
+    let mut agent = Shell::start(&scene.daemon, "photos")?;
     let at = |path: &str| url(PHOTOS, path);
     let empty = format!("-X PUT '{}'", at("/api/albums/1?cover=2"));
     let body = format!("-X PUT -d '{START}' {}", at(JOB));
@@ -44,15 +43,15 @@ fn answers_to_requests_become_rules_for_them_and_no_others() {
         "1",
     ]);
     answer(&["deny", &asked(&scene, &mut agent, &never)]);
-    let suggested = scene.daemon.agent(["suggest"]).run().unwrap();
-    let lines = suggested.success().unwrap().stdout;
+    let suggested = scene.daemon.agent(["suggest"]).run()?;
+    let lines = suggested.success()?.stdout;
     assert!(
         lines.contains("#path = \"/api/jobs/thumbnailGeneration\""),
         "{lines}"
     );
     let text = format!("version = 1\nname = \"learned\"\ndefault = \"deny\"\n{lines}");
-    let file = scene.daemon.write_policy("learned", &text).unwrap();
-    let mut learned = Shell::start(&scene.daemon, "learned").unwrap();
+    let file = scene.daemon.write_policy("learned", &text)?;
+    let mut learned = Shell::start(&scene.daemon, "learned")?;
     for (args, status) in [
         (&empty, "200"),
         (&format!("-X PUT {}", at("/api/albums/1")), "403"),
@@ -68,7 +67,7 @@ fn answers_to_requests_become_rules_for_them_and_no_others() {
     let replay = scene
         .daemon
         .agent(["replay", file.to_str().unwrap(), "--session", "s1"]);
-    let replay = replay.json().unwrap();
+    let replay = replay.json()?;
     let of = |request: &str| {
         let all = replay["changes"].as_array().unwrap();
         let found = all.iter().find(|one| one["request"] == request);
@@ -82,4 +81,5 @@ fn answers_to_requests_become_rules_for_them_and_no_others() {
     assert_eq!(of("POST /api/tags/1").as_deref(), Some("read"), "{replay}");
     assert_eq!(of("POST /api/other").as_deref(), Some("deny"), "{replay}");
     assert_eq!(of(&format!("PUT {JOB}")), None, "{replay}");
+    Ok(())
 }

@@ -5,13 +5,12 @@ mod home;
 mod learned;
 mod scene;
 
-use guard_lab::{Attempt, Network, OPEN, eventually};
+use guard_lab::{Attempt, Json as _, OPEN, Tested, eventually};
 use scene::{JOB, PATIENCE, PHOTOS, PHOTOS_V6, START, Scene, url};
 
 #[test]
 fn the_incident_does_not_happen_again() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     let job = url(PHOTOS, JOB);
     let put = ["-X", "PUT", "-d", START, job.as_str()];
     // As it was: nobody is asked.
@@ -34,16 +33,15 @@ fn the_incident_does_not_happen_again() {
 }
 
 #[test]
-fn the_approver_sees_the_request_and_a_yes_is_for_that_one() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+fn the_approver_sees_the_request_and_a_yes_is_for_that_one() -> Tested {
+    let scene = Scene::new();
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
     let put = format!(
         "curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{START}' {}",
         url(PHOTOS, JOB)
     );
-    agent.tell(&put).unwrap();
-    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
+    agent.tell(&put)?;
+    assert_eq!(agent.line_with("403")?.trim(), "403");
     let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
     let http = &request["http"];
     assert_eq!(
@@ -60,81 +58,61 @@ fn the_approver_sees_the_request_and_a_yes_is_for_that_one() {
     assert!(warnings.contains("force"), "{warnings}");
     assert_eq!(scene.arrived(), [""; 0]);
 
-    let id = request["id"].as_str().unwrap();
-    scene
-        .daemon
-        .agent(["approve", id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
+    let id = request["id"].text()?;
+    scene.daemon.agent(["approve", id]).run()?.success()?;
     // Another one is another request.
     let other = put.replace("start", "stop");
-    agent.tell(&other).unwrap();
-    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
-    agent.tell(&put).unwrap();
-    assert_eq!(agent.line_with("200").unwrap().trim(), "200");
-    assert_eq!(scene.bodies(), [START]);
-    agent.tell(&put).unwrap();
-    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
-    assert_eq!(scene.bodies(), [START]);
+    agent.tell(&other)?;
+    assert_eq!(agent.line_with("403")?.trim(), "403");
+    agent.tell(&put)?;
+    assert_eq!(agent.line_with("200")?.trim(), "200");
+    assert_eq!(scene.bodies()?, [START]);
+    agent.tell(&put)?;
+    assert_eq!(agent.line_with("403")?.trim(), "403");
+    assert_eq!(scene.bodies()?, [START]);
+    Ok(())
 }
 
 #[test]
-fn a_request_waits_where_somebody_can_answer() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_request_waits_where_somebody_can_answer() -> Tested {
+    let scene = Scene::new();
     let mut person = scene
         .daemon
         .agent(["pending", "--follow", "--json"])
-        .spawn()
-        .unwrap();
+        .spawn()?;
     let mut agent = scene.begin(&["-X", "PUT", "-d", START, &url(PHOTOS, JOB)]);
-    let line = person.line_with("thumbnailGeneration", PATIENCE).unwrap();
-    let request: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let line = person.line_with("thumbnailGeneration", PATIENCE)?;
+    let request: serde_json::Value = serde_json::from_str(&line)?;
     assert_eq!(request["held"], true, "{line}");
     assert_eq!(scene.arrived(), [""; 0]);
-    let id = request["id"].as_str().unwrap();
-    scene
-        .daemon
-        .agent(["approve", id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    agent.line_with("200", PATIENCE).unwrap();
-    assert_eq!(scene.bodies(), [START]);
+    let id = request["id"].text()?;
+    scene.daemon.agent(["approve", id]).run()?.success()?;
+    agent.line_with("200", PATIENCE)?;
+    assert_eq!(scene.bodies()?, [START]);
     assert_eq!(scene.pending(), [""; 0]);
+    Ok(())
 }
 
 #[test]
-fn a_no_is_told_at_once() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_no_is_told_at_once() -> Tested {
+    let scene = Scene::new();
     let mut person = scene
         .daemon
         .agent(["pending", "--follow", "--json"])
-        .spawn()
-        .unwrap();
+        .spawn()?;
     let mut agent = scene.begin(&["-X", "PUT", &url(PHOTOS, JOB)]);
-    let line = person.line_with("thumbnailGeneration", PATIENCE).unwrap();
-    let request: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let id = request["id"].as_str().unwrap();
-    scene
-        .daemon
-        .agent(["deny", id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    agent.line_with("403", PATIENCE).unwrap();
+    let line = person.line_with("thumbnailGeneration", PATIENCE)?;
+    let request: serde_json::Value = serde_json::from_str(&line)?;
+    let id = request["id"].text()?;
+    scene.daemon.agent(["deny", id]).run()?.success()?;
+    agent.line_with("403", PATIENCE)?;
     assert_eq!(scene.arrived(), [""; 0]);
+    Ok(())
 }
 
 #[test]
 fn rules_of_the_policy_decide_first() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     let search = url(PHOTOS, "/api/search/metadata");
     assert_eq!(scene.inside(&["-d", "{}", &search]).status, 200);
     let gone = scene.inside(&["-X", "DELETE", &url(PHOTOS, "/api/assets/1")]);
@@ -146,8 +124,7 @@ fn rules_of_the_policy_decide_first() {
 
 #[test]
 fn it_is_unseen() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     for host in [PHOTOS, PHOTOS_V6] {
         let mut args = vec![
             "-o",
@@ -168,9 +145,8 @@ fn it_is_unseen() {
 }
 
 #[test]
-fn nothing_but_tcp_is_turned_and_nothing_goes_past() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn nothing_but_tcp_is_turned_and_nothing_goes_past() -> Tested {
+    let scene = Scene::new();
     let arrived = || {
         let reached = scene.production.reached().unwrap();
         let there = reached.iter().filter(|one| one.to.to_string() == PHOTOS);
@@ -179,54 +155,53 @@ fn nothing_but_tcp_is_turned_and_nothing_goes_past() {
     for kind in ["udp-send", "udp-connect", "ping"] {
         let attempt = Attempt::new(kind, PHOTOS, 8080);
         let at_first = arrived();
-        attempt.outside(network.dev(), guard_lab::AGENT).unwrap();
+        attempt.outside(scene.network.dev(), guard_lab::AGENT)?;
         let before = arrived();
         assert!(
             before > at_first,
             "{kind} does not arrive without the guard"
         );
-        let report = attempt.under(&scene.daemon, "photos").unwrap();
+        let report = attempt.under(&scene.daemon, "photos")?;
         assert_eq!(
             (report.ok, arrived()),
             (false, before),
             "{kind}: {report:?}"
         );
     }
+    Ok(())
 }
 
 #[test]
-fn what_is_no_http_is_not_passed_on() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_is_no_http_is_not_passed_on() -> Tested {
+    let scene = Scene::new();
     let echo = Attempt::tcp(PHOTOS, 8080);
-    assert!(echo.outside(network.dev(), guard_lab::AGENT).unwrap().ok);
-    echo.under(&scene.daemon, "photos").unwrap();
+    assert!(echo.outside(scene.network.dev(), guard_lab::AGENT)?.ok);
+    echo.under(&scene.daemon, "photos")?;
     eventually("written down", || {
         let log = scene.daemon.agent(["log", "--json"]).run().unwrap();
         let records = log.json_lines().unwrap();
         let mut http = records.iter().filter(|record| record["kind"] == "http");
         http.any(|record| record["outcome"] == "refused")
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 /// Who is told that the guard is not the reason looks elsewhere.
 #[test]
-fn what_was_closed_or_refused_again_is_told_inside_and_written_down() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
-    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+fn what_was_closed_or_refused_again_is_told_inside_and_written_down() -> Tested {
+    let scene = Scene::new();
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
+    let guard = scene.daemon.program("guard")?;
     let job = url(PHOTOS, JOB);
     let put = format!("curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{START}' {job}");
-    agent.tell(&put).unwrap();
-    agent.line_with("403").unwrap();
+    agent.tell(&put)?;
+    agent.line_with("403")?;
     let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
-    let id = request["id"].as_str().unwrap();
-    let no = scene.daemon.agent(["deny", id]).run().unwrap();
+    let id = request["id"].text()?;
+    let no = scene.daemon.agent(["deny", id]).run()?;
     assert_eq!(no.code(), Some(0), "{no:?}");
-    agent.tell(&put).unwrap();
-    agent.line_with("403").unwrap();
+    agent.tell(&put)?;
+    agent.line_with("403")?;
     let refused = || {
         let log = scene.daemon.root(["log", "--json"]).run().unwrap();
         let log = log.json_lines().unwrap();
@@ -235,15 +210,13 @@ fn what_was_closed_or_refused_again_is_told_inside_and_written_down() {
             .filter(refused)
             .any(|one| one["why"] == "a person has said no to that")
     };
-    eventually("the second attempt is written down", refused).unwrap();
+    eventually("the second attempt is written down", refused)?;
     // What is no HTTP is closed.
-    agent
-        .tell(&format!(
-            "printf 'nonsense\\r\\n\\r\\n' | curl -s -m 20 telnet://{} >/dev/null; echo closed=$?",
-            job.trim_start_matches("http://").split('/').next().unwrap()
-        ))
-        .unwrap();
-    agent.line_with("closed=").unwrap();
+    agent.tell(&format!(
+        "printf 'nonsense\\r\\n\\r\\n' | curl -s -m 20 telnet://{} >/dev/null; echo closed=$?",
+        job.trim_start_matches("http://").split('/').next().unwrap()
+    ))?;
+    agent.line_with("closed=")?;
     // Wrapped to a terminal's width.
     let why = format!("{} why | tr -s ' \\n' ' '; echo end=why", guard.display());
     let mut said = String::new();
@@ -252,6 +225,7 @@ fn what_was_closed_or_refused_again_is_told_inside_and_written_down() {
         said = agent.line_with("end=why").unwrap();
         said.contains("closed the connection")
     });
-    let log = scene.daemon.root(["log", "--json"]).run().unwrap().stdout;
+    let log = scene.daemon.root(["log", "--json"]).run()?.stdout;
     assert!(is_told.is_ok(), "{said}\n{log}");
+    Ok(())
 }

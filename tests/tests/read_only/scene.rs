@@ -1,7 +1,7 @@
 //! A developer's machine, production behind it, and an agent that may only look.
 
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Daemon, Network, Output, Production, Running};
+use guard_lab::{AGENT, Daemon, Network, Output, Production, Running, Tested};
 use serde_json::Value;
 
 /// The photo server.
@@ -34,10 +34,10 @@ method = ["DELETE"]
 action = "deny"
 "#;
 
-pub(crate) struct Scene<'n> {
-    pub(crate) network: &'n Network,
+pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
-    pub(crate) production: Production<'n>,
+    pub(crate) production: Production,
+    pub(crate) network: Network,
 }
 
 /// What a client was answered.
@@ -75,19 +75,24 @@ pub(crate) fn url(host: &str, path: &str) -> String {
     }
 }
 
-impl<'n> Scene<'n> {
-    pub(crate) fn new(network: &'n Network) -> Self {
-        Self::with(network, POLICY)
+impl Scene {
+    pub(crate) fn new() -> Self {
+        Self::with(POLICY)
     }
 
-    pub(crate) fn with(network: &'n Network, policy: &str) -> Self {
+    pub(crate) fn with(policy: &str) -> Self {
+        Self::on(Network::new().unwrap(), policy, &[8080, 22])
+    }
+
+    /// On a network whose production listens at these ports.
+    pub(crate) fn on(network: Network, policy: &str, ports: &[u16]) -> Self {
         Self {
-            network,
-            daemon: Daemon::in_network(network)
+            daemon: Daemon::in_network(&network)
                 .policy("photos", policy)
                 .start()
                 .unwrap(),
-            production: Production::launch(network, &[8080, 22], &[], true).unwrap(),
+            production: Production::launch(&network, ports, &[], true).unwrap(),
+            network,
         }
     }
 
@@ -134,17 +139,16 @@ impl<'n> Scene<'n> {
     }
 
     /// The bodies that reached it.
-    pub(crate) fn bodies(&self) -> Vec<String> {
-        let reached = self.production.reached().unwrap();
+    pub(crate) fn bodies(&self) -> Tested<Vec<String>> {
+        let reached = self.production.reached()?;
         let requests = reached.iter().filter(|one| one.kind == "http");
-        requests
+        Ok(requests
             .map(|one| one.record["body"].as_str().unwrap().to_owned())
-            .collect()
+            .collect())
     }
 
     /// The requests that wait.
     pub(crate) fn pending(&self) -> Vec<Value> {
-        let pending = self.daemon.agent(["pending"]).json().unwrap();
-        pending.as_array().unwrap().clone()
+        self.daemon.agent(["pending"]).list().unwrap()
     }
 }

@@ -1,5 +1,6 @@
 //! The machine has booted again, and nobody has done anything since.
 
+use guard_lab::Tested;
 use std::fs;
 use std::time::Duration;
 
@@ -7,16 +8,16 @@ use crate::reboot::machine::{BOOTS, boot_id, check, guardd_enforces, said, servi
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn what_starts_at_boot_is_guarded_from_its_first_instruction() {
+fn what_starts_at_boot_is_guarded_from_its_first_instruction() -> Tested {
     check();
-    let boots = fs::read_to_string(BOOTS).unwrap();
+    let boots = fs::read_to_string(BOOTS)?;
     assert!(
         !boots.contains(&boot_id()),
         "the machine has not booted since"
     );
-    fs::write(BOOTS, format!("{boots}\n{}", boot_id())).unwrap();
+    fs::write(BOOTS, format!("{boots}\n{}", boot_id()))?;
 
-    guardd_enforces();
+    guardd_enforces()?;
     services_are_judged();
     // guardd was there before anything in the slice was.
     let slice = moment("guard.slice", "ActiveEnterTimestampMonotonic");
@@ -35,15 +36,16 @@ fn what_starts_at_boot_is_guarded_from_its_first_instruction() {
         .count();
     let seen = boots.lines().count() + 1;
     assert_eq!(starts, seen, "{log}");
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn guardd_enforced_before_what_it_judges_began() {
+fn guardd_enforced_before_what_it_judges_began() -> Tested {
     check();
     let active = || moment("guardd.service", "ActiveEnterTimestampMonotonic");
     // A boot is still going on when the tests begin.
-    guard_lab::eventually("guardd is ready", || active() > 0).unwrap();
+    guard_lab::eventually("guardd is ready", || active() > 0)?;
     let begun = moment("guardd.service", "ExecMainStartTimestampMonotonic");
     let ready = active();
     let taken = Duration::from_micros(ready - begun);
@@ -51,13 +53,14 @@ fn guardd_enforced_before_what_it_judges_began() {
     println!("guardd was ready {taken:?} after it was started");
     for unit in ["unassigned.service", "assigned.service"] {
         let began = || moment(unit, "ExecMainStartTimestampMonotonic");
-        guard_lab::eventually("it begins", || began() > 0).unwrap();
+        guard_lab::eventually("it begins", || began() > 0)?;
         let judged = began();
         assert!(
             ready <= judged,
             "guardd was ready at {ready}, {unit} began at {judged} µs"
         );
     }
+    Ok(())
 }
 
 /// A property of a unit that is a time, in microseconds since the kernel started.

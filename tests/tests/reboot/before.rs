@@ -1,5 +1,6 @@
 //! The package was just installed, and nobody has enabled anything by hand.
 
+use guard_lab::Tested;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,17 +11,17 @@ use crate::reboot::machine::{
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_package_guards_at_once_and_is_to_guard_after_a_boot() {
+fn the_package_guards_at_once_and_is_to_guard_after_a_boot() -> Tested {
     check();
-    guardd_enforces();
+    guardd_enforces()?;
 
-    fs::create_dir_all(RESULTS).unwrap();
-    fs::set_permissions(RESULTS, fs::Permissions::from_mode(0o777)).unwrap();
-    fs::write("/etc/guard/policies/discard.toml", POLICY).unwrap();
+    fs::create_dir_all(RESULTS)?;
+    fs::set_permissions(RESULTS, fs::Permissions::from_mode(0o777))?;
+    fs::write("/etc/guard/policies/discard.toml", POLICY)?;
     said("systemctl", &["reload", "guardd"]);
     for name in UNITS {
         let path = Path::new("/etc/systemd/system").join(format!("{name}.service"));
-        fs::write(path, unit(name)).unwrap();
+        fs::write(path, unit(name))?;
     }
     said("systemctl", &["daemon-reload"]);
     for name in UNITS {
@@ -30,5 +31,6 @@ fn the_package_guards_at_once_and_is_to_guard_after_a_boot() {
         );
     }
     services_are_judged();
-    fs::write(BOOTS, boot_id()).unwrap();
+    fs::write(BOOTS, boot_id())?;
+    Ok(())
 }

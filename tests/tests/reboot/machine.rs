@@ -1,5 +1,6 @@
 //! The machine, and the units that it starts when it boots.
 
+use guard_lab::Tested;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -86,7 +87,7 @@ pub(crate) fn check() {
 const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];
 
 /// That guardd runs as a service, now and after each boot, and enforces.
-pub(crate) fn guardd_enforces() {
+pub(crate) fn guardd_enforces() -> Tested {
     // Whoever was too slow to start is started again.
     let active = || {
         let status = Command::new("systemctl")
@@ -94,18 +95,18 @@ pub(crate) fn guardd_enforces() {
             .status();
         status.is_ok_and(|status| status.success())
     };
-    guard_lab::eventually("guardd is active", active).unwrap();
-    let status: serde_json::Value =
-        serde_json::from_str(&said("guard", &["status", "--json"])).unwrap();
+    guard_lab::eventually("guardd is active", active)?;
+    let status: serde_json::Value = serde_json::from_str(&said("guard", &["status", "--json"]))?;
     assert_eq!(status["enforcing"], true, "{status}");
     for unit in ENABLED {
         assert_eq!(said("systemctl", &["is-enabled", unit]).trim(), "enabled");
         let active = || property(unit, "ActiveState") == "active";
-        guard_lab::eventually(&format!("{unit} is active"), active).unwrap();
+        guard_lab::eventually(&format!("{unit} is active"), active)?;
     }
     for unit in ["guardd-pins.service", "guardd-ready.service"] {
         assert_eq!(property(unit, "Result"), "success", "{unit}");
     }
+    Ok(())
 }
 
 fn property(unit: &str, property: &str) -> String {

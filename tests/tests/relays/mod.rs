@@ -4,21 +4,20 @@ mod scene;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Attempt, Network, OPEN, Running, Shell, eventually, patience};
+use guard_lab::{Attempt, Json as _, OPEN, Running, Shell, Tested, eventually, patience};
 use scene::{DENIED, PATIENCE, PRODUCTION, Scene, tcp};
 
 #[test]
-fn a_relay_is_judged_by_where_it_leads() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_relay_is_judged_by_where_it_leads() -> Tested {
+    let scene = Scene::new();
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"]);
     assert!(scene.outside("127.0.0.1", 5432));
     let before = scene.reached(PRODUCTION);
     assert!(before > 0);
     let mut shell = scene.shell("asks");
-    let first = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    let first = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert_eq!(first.errno.as_deref(), Some("ECONNABORTED"), "{first:?}");
-    let second = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    let second = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert_eq!(second.errno.as_deref(), Some("EPERM"), "{second:?}");
     assert_eq!(scene.reached(PRODUCTION), before);
     let pending = scene.pending();
@@ -27,48 +26,42 @@ fn a_relay_is_judged_by_where_it_leads() {
     assert_eq!(pending[0]["rule"], "production");
     assert_eq!(pending[0]["through"]["port"], 5432);
     assert_eq!(pending[0]["through"]["address"], "127.0.0.1");
-    let comm = pending[0]["through"]["comm"].as_str().unwrap();
+    let comm = pending[0]["through"]["comm"].text()?;
     assert!(comm.contains("python"), "{comm}");
     // A hole for where it leads is one for the relay.
-    let id = pending[0]["id"].as_str().unwrap().to_owned();
-    scene
-        .daemon
-        .root(["approve", &id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    let through = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    let id = pending[0]["id"].text()?.to_owned();
+    scene.daemon.root(["approve", &id]).run()?.success()?;
+    let through = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert!(through.ok, "{through:?}");
     assert!(scene.reached(PRODUCTION) > before);
+    Ok(())
 }
 
 #[test]
-fn what_leads_to_what_is_allowed_or_nowhere_is_reached() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_leads_to_what_is_allowed_or_nowhere_is_reached() -> Tested {
+    let scene = Scene::new();
     let _open = scene.relay("127.0.0.1", 5001, OPEN, &["early"]);
     let _denied = scene.relay("127.0.0.1", 5002, DENIED, &["early"]);
     let mut shell = scene.shell("asks");
     for _ in 0..3 {
-        let open = shell.attempt(&tcp("127.0.0.1", 5001)).unwrap();
+        let open = shell.attempt(&tcp("127.0.0.1", 5001))?;
         assert!(open.ok, "{open:?}");
     }
     assert!(scene.outside("127.0.0.1", 5002));
     for _ in 0..2 {
-        let denied = shell.attempt(&tcp("127.0.0.1", 5002)).unwrap();
+        let denied = shell.attempt(&tcp("127.0.0.1", 5002))?;
         assert!(!denied.ok, "{denied:?}");
     }
     assert!(scene.pending().is_empty());
     // What does not listen is refused by the kernel, as anywhere.
-    let nobody = shell.attempt(&tcp("127.0.0.1", 5003)).unwrap();
+    let nobody = shell.attempt(&tcp("127.0.0.1", 5003))?;
     assert_eq!(nobody.errno.as_deref(), Some("ECONNREFUSED"));
+    Ok(())
 }
 
 #[test]
-fn a_server_of_the_sessions_own_is_always_reached() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_server_of_the_sessions_own_is_always_reached() -> Tested {
+    let mut scene = Scene::new();
     let mut shell = scene.shell("shut");
     scene.serve(
         &mut shell,
@@ -100,44 +93,44 @@ fn a_server_of_the_sessions_own_is_always_reached() {
     assert!(scene.outside("127.0.0.1", 6100));
     let mut other = scene.shell("shut");
     for _ in 0..2 {
-        let refused = shell.attempt(&tcp("127.0.0.1", 6100)).unwrap();
+        let refused = shell.attempt(&tcp("127.0.0.1", 6100))?;
         assert!(!refused.ok, "{refused:?}");
-        let refused = other.attempt(&tcp("127.0.0.1", 6001)).unwrap();
+        let refused = other.attempt(&tcp("127.0.0.1", 6001))?;
         assert!(!refused.ok, "{refused:?}");
     }
     // The kernel needs nobody for it.
-    scene.daemon.kill().unwrap();
+    scene.daemon.kill()?;
     reach(&mut shell);
+    Ok(())
 }
 
 #[test]
-fn what_listens_in_another_session_is_judged_like_anybody() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_listens_in_another_session_is_judged_like_anybody() -> Tested {
+    let scene = Scene::new();
     let mut server = scene.shell("asks");
     scene.serve(&mut server, "127.0.0.1 6001");
-    scene.relay_in(&mut server, &format!("127.0.0.1 6002 {OPEN} 5432 early"));
+    scene.relay_in(&mut server, &format!("127.0.0.1 6002 {OPEN} 5432 early"))?;
     let mut shell = scene.shell("asks");
     for port in [6001, 6002] {
-        let reached = shell.attempt(&tcp("127.0.0.1", port)).unwrap();
+        let reached = shell.attempt(&tcp("127.0.0.1", port))?;
         assert!(reached.ok, "{port}: {reached:?}");
     }
     // What that session may reach by a hole, this one may not through it.
     let session = server.session().to_owned();
     let open = ["open", PRODUCTION, "--all-ports", "--session", &session];
-    scene.daemon.root(open).run().unwrap().success().unwrap();
+    scene.daemon.root(open).run()?.success()?;
     scene.relay_in(
         &mut server,
         &format!("127.0.0.1 6003 {PRODUCTION} 5432 early"),
-    );
+    )?;
     let before = scene.reached(PRODUCTION);
     for _ in 0..2 {
-        let refused = shell.attempt(&tcp("127.0.0.1", 6003)).unwrap();
+        let refused = shell.attempt(&tcp("127.0.0.1", 6003))?;
         assert!(!refused.ok, "{refused:?}");
     }
     assert_eq!(scene.reached(PRODUCTION), before);
-    scene.relay_in(&mut server, &format!("127.0.0.1 6004 {PRODUCTION} 5432"));
-    is_found_out(&scene, &mut shell, 6004);
+    scene.relay_in(&mut server, &format!("127.0.0.1 6004 {PRODUCTION} 5432"))?;
+    is_found_out(&scene, &mut shell, 6004)?;
     // Whoever serves there may have been started by whoever listens, and be connected already.
     let script = format!(
         "
@@ -155,56 +148,55 @@ while True:
 "
     );
     let file = scene.daemon.dir().join("prefork.py");
-    std::fs::write(&file, script).unwrap();
+    std::fs::write(&file, script)?;
     let run = format!("/usr/bin/python3 {} &", file.display());
-    server.tell(&run).unwrap();
-    server.line_with("listening").unwrap();
+    server.tell(&run)?;
+    server.line_with("listening")?;
     assert!(scene.outside("127.0.0.1", 6005));
-    let refused = shell.attempt(&tcp("127.0.0.1", 6005)).unwrap();
+    let refused = shell.attempt(&tcp("127.0.0.1", 6005))?;
     assert!(!refused.ok, "{refused:?}");
+    Ok(())
 }
 
 #[test]
-fn a_connection_through_a_relay_waits_for_a_person() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let _relay = scene.relay("::1", 5432, PRODUCTION, &["early"]);
     let mut shell = scene.shell("asks");
     let before = scene.reached(PRODUCTION);
     for known in [false, true] {
         let attempt = tcp("::1", 5432).timeout(Duration::from_secs(15));
-        shell.begin(&attempt).unwrap();
+        shell.begin(&attempt)?;
         let mut held = Vec::new();
         eventually("it waits", || {
             held = scene.pending();
             held.first().is_some_and(|one| one["held"] == true)
-        })
-        .unwrap();
+        })?;
         assert_eq!(held[0]["destination"]["address"], PRODUCTION, "{known}");
         assert_eq!(held[0]["through"]["address"], "::1");
         assert_eq!(scene.reached(PRODUCTION), before);
-        let id = held[0]["id"].as_str().unwrap().to_owned();
+        let id = held[0]["id"].text()?.to_owned();
         let answer = match known {
             false => ["deny", &id, "--for", "1s"],
             true => ["approve", &id, "--for", "10s"],
         };
-        scene.daemon.root(answer).run().unwrap().success().unwrap();
-        let report = guard_lab::Report::parse(&shell.line_with("\"ok\"").unwrap()).unwrap();
+        scene.daemon.root(answer).run()?.success()?;
+        let report = guard_lab::Report::parse(&shell.line_with("\"ok\"")?)?;
         assert_eq!(report.ok, known, "{report:?}");
         thread::sleep(patience(Duration::from_millis(1500)));
     }
     assert!(scene.reached(PRODUCTION) > before);
+    Ok(())
 }
 
 #[test]
-fn a_relay_that_takes_a_servers_place_is_no_server() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
+    let mut scene = Scene::new();
     let mut shell = scene.shell("asks");
     let server = scene.server("127.0.0.1", 5432);
     for _ in 0..2 {
-        assert!(shell.attempt(&tcp("127.0.0.1", 5432)).unwrap().ok);
+        assert!(shell.attempt(&tcp("127.0.0.1", 5432))?.ok);
     }
     drop(server);
     let relay = scene.relay("0.0.0.0", 5432, PRODUCTION, &["early"]);
@@ -218,50 +210,51 @@ fn a_relay_that_takes_a_servers_place_is_no_server() {
     refused(&mut shell);
     // Nobody looks at what comes when no guardd runs; what is known stays known.
     let server = scene.server("127.0.0.1", 5001);
-    assert!(shell.attempt(&tcp("127.0.0.1", 5001)).unwrap().ok);
-    scene.daemon.kill().unwrap();
+    assert!(shell.attempt(&tcp("127.0.0.1", 5001))?.ok);
+    scene.daemon.kill()?;
     refused(&mut shell);
-    assert!(shell.attempt(&tcp("127.0.0.1", 5001)).unwrap().ok);
+    assert!(shell.attempt(&tcp("127.0.0.1", 5001))?.ok);
     assert_eq!(scene.reached(PRODUCTION), before);
     drop((server, relay));
     let _server = scene.server("127.0.0.1", 5432);
     assert!(scene.outside("127.0.0.1", 5432));
-    let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert!(!refused.ok, "{refused:?}");
-    scene.daemon.start().unwrap();
-    let reached = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    scene.daemon.start()?;
+    let reached = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert!(reached.ok, "{reached:?}");
+    Ok(())
 }
 
 #[test]
-fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() -> Tested {
+    let scene = Scene::new();
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
     let mut shell = scene.shell("asks");
     // Nothing tells of it before it has connected.
     let hold = Attempt::new("hold-open", "127.0.0.1", 5432);
-    shell.begin(&hold).unwrap();
-    let ended = shell.line_with("\"ok\"").unwrap();
+    shell.begin(&hold)?;
+    let ended = shell.line_with("\"ok\"")?;
     assert!(ended.contains("false"), "{ended}");
     let before = scene.reached(PRODUCTION);
     for _ in 0..2 {
-        let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
         assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
     }
     assert_eq!(scene.reached(PRODUCTION), before);
+    Ok(())
 }
 
 /// Tries until it is refused, for one connection after the other that ends at once, and sees that it stays so.
-fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) {
+fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) -> Tested {
     let attempt = tcp("127.0.0.1", port);
     let refused = eventually("it is found out", || {
         !shell.attempt(&attempt).is_ok_and(|report| report.ok)
     });
-    refused.unwrap();
+    refused?;
     let before = scene.reached(PRODUCTION);
     for _ in 0..5 {
-        let refused = shell.attempt(&attempt).unwrap();
+        let refused = shell.attempt(&attempt)?;
         assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
     }
     assert_eq!(scene.reached(PRODUCTION), before);
@@ -269,31 +262,31 @@ fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) {
     let (port, policy) = (format!("127.0.0.1:{port}"), ["--policy", "asks"]);
     let mut explain = vec!["explain", port.as_str()];
     explain.extend(policy);
-    let explained = scene.daemon.root(explain).json().unwrap();
+    let explained = scene.daemon.json(explain)?;
     assert_eq!(explained["verdict"], "confirm", "{explained}");
     assert_eq!(
         explained["leads_to"][0]["address"], PRODUCTION,
         "{explained}"
     );
+    Ok(())
 }
 
 #[test]
-fn a_relay_whose_connections_end_at_once_is_found_out() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_relay_whose_connections_end_at_once_is_found_out() -> Tested {
+    let scene = Scene::new();
     let _threads = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
     let _forks = scene.relay("127.0.0.1", 5433, PRODUCTION, &["fork"]);
     let mut shell = scene.shell("asks");
     for port in [5432, 5433] {
         assert!(scene.outside("127.0.0.1", port));
-        is_found_out(&scene, &mut shell, port);
+        is_found_out(&scene, &mut shell, port)?;
     }
+    Ok(())
 }
 
 #[test]
-fn a_relay_to_a_relay_is_found_out_by_what_that_does() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_relay_to_a_relay_is_found_out_by_what_that_does() -> Tested {
+    let scene = Scene::new();
     let _far = scene.relay("0.0.0.0", 5433, PRODUCTION, &[]);
     let _near = scene.relay("127.0.0.1", 5432, "127.0.0.1 5433", &[]);
     // By an address of the machine that is not its loopback's.
@@ -301,76 +294,76 @@ fn a_relay_to_a_relay_is_found_out_by_what_that_does() {
     let mut shell = scene.shell("asks");
     for port in [5432, 5434] {
         assert!(scene.outside("127.0.0.1", port));
-        is_found_out(&scene, &mut shell, port);
+        is_found_out(&scene, &mut shell, port)?;
     }
+    Ok(())
 }
 
 #[test]
-fn a_relay_that_is_started_again_is_known_again() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_relay_that_is_started_again_is_known_again() -> Tested {
+    let scene = Scene::new();
     let relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
     let mut shell = scene.shell("asks");
-    is_found_out(&scene, &mut shell, 5432);
+    is_found_out(&scene, &mut shell, 5432)?;
     drop(relay);
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
     let before = scene.reached(PRODUCTION);
-    let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert!(!refused.ok, "{refused:?}");
     assert_eq!(scene.reached(PRODUCTION), before);
+    Ok(())
 }
 
 /// The agent has a session inside its own listen there between two starts, and comes to that: so guardd looks at it.
 #[test]
-fn a_relay_is_known_again_whoever_listened_there_in_between() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_relay_is_known_again_whoever_listened_there_in_between() -> Tested {
+    let scene = Scene::new();
     let mut relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[]));
     let mut shell = scene.shell("asks");
-    is_found_out(&scene, &mut shell, 5432);
+    is_found_out(&scene, &mut shell, 5432)?;
     for _ in 0..5 {
         drop(relay.take());
-        scene.serve_further_inside(&mut shell, "127.0.0.1 5432");
+        scene.serve_further_inside(&mut shell, "127.0.0.1 5432")?;
         assert!(scene.outside("127.0.0.1", 5432));
         // On a busy machine guardd may not read in time who that is, and refuse it: it has looked at it all the same.
-        shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
-        let sessions = scene.daemon.root(["sessions"]).json().unwrap();
-        assert_eq!(sessions.as_array().unwrap().len(), 2, "{sessions}");
-        shell.tell("kill $server; wait; echo gone").unwrap();
-        shell.line_with("gone").unwrap();
+        shell.attempt(&tcp("127.0.0.1", 5432))?;
+        let sessions = scene.daemon.json(["sessions"])?;
+        assert_eq!(sessions.list()?.len(), 2, "{sessions}");
+        shell.tell("kill $server; wait; echo gone")?;
+        shell.line_with("gone")?;
         relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[]));
         let before = scene.reached(PRODUCTION);
-        let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
         assert!(!refused.ok, "{refused:?}");
         assert_eq!(scene.reached(PRODUCTION), before);
         assert!(scene.outside("127.0.0.1", 5432));
     }
+    Ok(())
 }
 
 /// One that listens at all addresses is the same program at each of them, and a second listener of it is no other one.
 #[test]
-fn a_relay_is_known_again_at_each_of_its_addresses() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_relay_is_known_again_at_each_of_its_addresses() -> Tested {
+    let scene = Scene::new();
     let mut relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[]));
     let mut shell = scene.shell("asks");
-    is_found_out(&scene, &mut shell, 5432);
+    is_found_out(&scene, &mut shell, 5432)?;
     for at in 2..6 {
         drop(relay.take());
         relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[]));
         let address = format!("127.0.0.{at}");
         let before = scene.reached(PRODUCTION);
-        let refused = shell.attempt(&tcp(&address, 5432)).unwrap();
+        let refused = shell.attempt(&tcp(&address, 5432))?;
         assert!(!refused.ok, "{address}: {refused:?}");
         assert_eq!(scene.reached(PRODUCTION), before, "{address}");
         assert!(scene.outside(&address, 5432));
     }
+    Ok(())
 }
 
 #[test]
-fn what_a_session_is_refused_makes_no_relay_of_its_servers() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_a_session_is_refused_makes_no_relay_of_its_servers() -> Tested {
+    let scene = Scene::new();
     let script = format!(
         "
 import socket
@@ -388,23 +381,23 @@ while True:
 "
     );
     let file = scene.daemon.dir().join("telemetry.py");
-    std::fs::write(&file, script).unwrap();
+    std::fs::write(&file, script)?;
     let mut server = scene.shell("asks");
     let run = format!("/usr/bin/python3 {} &", file.display());
-    server.tell(&run).unwrap();
-    server.line_with("listening").unwrap();
+    server.tell(&run)?;
+    server.line_with("listening")?;
     let mut shell = scene.shell("asks");
     for _ in 0..20 {
-        let reached = shell.attempt(&tcp("127.0.0.1", 6001)).unwrap();
+        let reached = shell.attempt(&tcp("127.0.0.1", 6001))?;
         assert!(reached.ok, "{reached:?}");
     }
     assert_eq!(scene.reached(PRODUCTION), 0);
+    Ok(())
 }
 
 #[test]
-fn a_server_that_talks_to_others_that_are_allowed_or_to_itself_stays_one() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_server_that_talks_to_others_that_are_allowed_or_to_itself_stays_one() -> Tested {
+    let scene = Scene::new();
     let script = "
 import socket, sys, threading, time
 server = socket.create_server(('127.0.0.1', 5432))
@@ -430,23 +423,24 @@ while True:
     client, _ = server.accept()
     threading.Thread(target=serve, args=(client,), daemon=True).start()
 ";
-    let mut command = network
+    let mut command = scene
+        .network
         .dev()
         .command_as(guard_lab::AGENT, "/usr/bin/python3");
-    let mut server = Running::start(command.args(["-c", script])).unwrap();
-    server.line_with("listening", PATIENCE).unwrap();
+    let mut server = Running::start(command.args(["-c", script]))?;
+    server.line_with("listening", PATIENCE)?;
     let mut shell = scene.shell("asks");
     for _ in 0..40 {
-        let reached = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        let reached = shell.attempt(&tcp("127.0.0.1", 5432))?;
         assert!(reached.ok, "{reached:?}");
     }
     assert_eq!(scene.pending(), Vec::<serde_json::Value>::new());
+    Ok(())
 }
 
 #[test]
-fn a_command_line_tells_where_a_program_leads() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_command_line_tells_where_a_program_leads() -> Tested {
+    let scene = Scene::new();
     let to = format!("TCP:{PRODUCTION}:5432");
     let listen = "TCP-LISTEN:5432,bind=127.0.0.1,fork,reuseaddr";
     let _relay = scene.listens(5432, &["socat", listen, &to]);
@@ -456,7 +450,7 @@ fn a_command_line_tells_where_a_program_leads() {
     for port in [5432, 5433] {
         assert!(scene.outside("127.0.0.1", port));
         for _ in 0..2 {
-            let refused = shell.attempt(&tcp("127.0.0.1", port)).unwrap();
+            let refused = shell.attempt(&tcp("127.0.0.1", port))?;
             assert!(!refused.ok, "{port}: {refused:?}");
         }
     }
@@ -475,28 +469,22 @@ fn a_command_line_tells_where_a_program_leads() {
     // Who leads anywhere is asked about by itself.
     let anywhere = of("127.0.0.1").unwrap();
     assert_eq!(anywhere["verdict"], "confirm");
-    let id = anywhere["id"].as_str().unwrap().to_owned();
-    scene
-        .daemon
-        .root(["approve", &id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    let reached = shell.attempt(&tcp("127.0.0.1", 5433)).unwrap();
+    let id = anywhere["id"].text()?.to_owned();
+    scene.daemon.root(["approve", &id]).run()?.success()?;
+    let reached = shell.attempt(&tcp("127.0.0.1", 5433))?;
     assert!(reached.ok, "{reached:?}");
+    Ok(())
 }
 
 #[test]
-fn explain_says_who_listens_and_where_that_leads() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn explain_says_who_listens_and_where_that_leads() -> Tested {
+    let scene = Scene::new();
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"]);
     let _server = scene.server("127.0.0.1", 5001);
     let explained = |args: &[&str]| {
         let mut all = vec!["explain"];
         all.extend(args);
-        scene.daemon.root(all).json().unwrap()
+        scene.daemon.json(all).unwrap()
     };
     let relay = explained(&["127.0.0.1:5432", "--policy", "asks"]);
     assert_eq!(relay["verdict"], "confirm");
@@ -505,7 +493,7 @@ fn explain_says_who_listens_and_where_that_leads() {
     assert!(relay["listener"]["pid"].is_number(), "{relay}");
     let server = explained(&["127.0.0.1:5001", "--policy", "asks"]);
     assert_eq!(server["verdict"], "allow");
-    assert_eq!(server["leads_to"].as_array().unwrap().len(), 0);
+    assert_eq!(server["leads_to"].list()?.len(), 0);
     assert_eq!(
         explained(&["127.0.0.1:5002", "--policy", "asks"])["listener"],
         serde_json::Value::Null
@@ -520,4 +508,5 @@ fn explain_says_who_listens_and_where_that_leads() {
         explained(&["127.0.0.1:5001", "--session", &session])["verdict"],
         "deny"
     );
+    Ok(())
 }

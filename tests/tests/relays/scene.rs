@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Watcher, bins, eventually,
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Tested, Watcher, eventually,
     patience,
 };
 use serde_json::Value;
@@ -38,18 +38,19 @@ const RELAY: &str = include_str!("relay.py");
 const SERVER: &str = include_str!("server.py");
 const PYTHON: &str = "/usr/bin/python3";
 
-pub(crate) struct Scene<'n> {
-    pub(crate) network: &'n Network,
+pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
-    pub(crate) production: Production<'n>,
+    pub(crate) production: Production,
+    pub(crate) network: Network,
     relay: PathBuf,
     server: PathBuf,
 }
 
-impl<'n> Scene<'n> {
-    pub(crate) fn new(network: &'n Network) -> Self {
-        let production = Production::start(network).unwrap();
-        let daemon = Daemon::in_network(network)
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let network = Network::new().unwrap();
+        let production = Production::start(&network).unwrap();
+        let daemon = Daemon::in_network(&network)
             .policy("asks", POLICY)
             .policy("shut", SHUT)
             .start()
@@ -59,9 +60,9 @@ impl<'n> Scene<'n> {
         let server = daemon.dir().join("server.py");
         std::fs::write(&server, SERVER).unwrap();
         Self {
-            network,
             daemon,
             production,
+            network,
             relay,
             server,
         }
@@ -94,35 +95,37 @@ impl<'n> Scene<'n> {
     }
 
     /// A server in a session inside a session, whose shell has its process as `$server`.
-    pub(crate) fn serve_further_inside(&self, shell: &mut Shell, args: &str) {
-        let guard = bins::for_everybody("guard", self.daemon.tag()).unwrap();
+    pub(crate) fn serve_further_inside(&self, shell: &mut Shell, args: &str) -> Tested {
+        let guard = self.daemon.program("guard")?;
         // One that is not narrower makes no session.
         let narrower = "[[rule]]\nto = [\"198.51.100.77\"]\naction = \"deny\"\n";
         let policy = format!("{POLICY}\n{narrower}");
-        let policy = self.daemon.write_for_agents("narrower", &policy).unwrap();
+        let policy = self.daemon.write_for_agents("narrower", &policy)?;
         let serve = format!(
             "{} run -q --policy {} -- sh -c 'echo pid $$; exec {PYTHON} {} {args}' &",
             guard.display(),
             policy.display(),
             self.server.display()
         );
-        shell.tell(&serve).unwrap();
-        let line = shell.line_with("pid ").unwrap();
-        shell.line_with("listening").unwrap();
+        shell.tell(&serve)?;
+        let line = shell.line_with("pid ")?;
+        shell.line_with("listening")?;
         let pid = line.split_whitespace().nth(1).unwrap();
-        shell.tell(&format!("server={pid}")).unwrap();
+        shell.tell(&format!("server={pid}"))?;
+        Ok(())
     }
 
     /// A relay in a session.
-    pub(crate) fn relay_in(&self, shell: &mut Shell, args: &str) {
+    pub(crate) fn relay_in(&self, shell: &mut Shell, args: &str) -> Tested {
         let before = self.reached(args.split(' ').nth(2).unwrap());
         let relay = self.relay.display();
-        shell.tell(&format!("{PYTHON} {relay} {args} &")).unwrap();
-        shell.line_with("listening").unwrap();
+        shell.tell(&format!("{PYTHON} {relay} {args} &"))?;
+        shell.line_with("listening")?;
         if args.ends_with("early") {
             let to = args.split(' ').nth(2).unwrap();
-            eventually("it is connected", || self.reached(to) > before).unwrap();
+            eventually("it is connected", || self.reached(to) > before)?;
         }
+        Ok(())
     }
 
     /// A server outside.
@@ -174,8 +177,7 @@ impl<'n> Scene<'n> {
     }
 
     pub(crate) fn pending(&self) -> Vec<Value> {
-        let pending = self.daemon.root(["pending"]).json().unwrap();
-        pending.as_array().unwrap().clone()
+        self.daemon.list(["pending"]).unwrap()
     }
 
     /// How many connections to there production has taken.

@@ -139,7 +139,7 @@ impl Place {
     }
 
     /// Production, at the ports that these tests use.
-    pub(crate) fn production(&self) -> Production<'static> {
+    pub(crate) fn production(&self) -> Production {
         Production::launch(self.network, &[80, 443, 853], &[], true).unwrap()
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::eventually;
+use guard_lab::{Tested, eventually};
 
 use crate::services::{
     machine::{machine, ok, run},
@@ -40,10 +40,10 @@ with open(told, "a") as log:
 struct NoTypes;
 
 impl NoTypes {
-    fn hide() -> Self {
-        fs::create_dir_all("/run/no-types").unwrap();
+    fn hide() -> Tested<Self> {
+        fs::create_dir_all("/run/no-types")?;
         ok(&["mount", "--bind", "/run/no-types", "/sys/kernel/btf"]);
-        Self
+        Ok(Self)
     }
 }
 
@@ -55,11 +55,11 @@ impl Drop for NoTypes {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_service_is_refused_nothing_while_guardd_begins_to_judge() {
+fn a_service_is_refused_nothing_while_guardd_begins_to_judge() -> Tested {
     let _machine = machine();
     let [server, asker] = ["begins-server.service", "begins-asker.service"];
     let (at, told) = ("/run/begins.sock", "/run/begins.log");
-    let hidden = NoTypes::hide();
+    let hidden = NoTypes::hide()?;
     // Nothing of an earlier guardd judges.
     run(&["systemctl", "stop", "guard.slice"]);
     ok(&["systemctl", "stop", "guardd.service"]);
@@ -68,7 +68,7 @@ fn a_service_is_refused_nothing_while_guardd_begins_to_judge() {
     assert!(!has_hook("unix_stream_connect"));
     let unit = |name: &str| format!("--unit={name}");
     ok(&["systemd-run", &unit(server), "python3", "-c", SERVER, at]);
-    eventually("it listens", || fs::exists(at).unwrap_or(false)).unwrap();
+    eventually("it listens", || fs::exists(at).unwrap_or(false))?;
     let slice = "--slice=guard.slice";
     ok(&[
         "systemd-run",
@@ -82,16 +82,17 @@ fn a_service_is_refused_nothing_while_guardd_begins_to_judge() {
     ]);
     ok(&["guard", "assign", "--policy", "open", asker]);
     let log = || fs::read_to_string(told).unwrap_or_default();
-    eventually("it connects", || log().ends_with("connected\n")).unwrap();
+    eventually("it connects", || log().ends_with("connected\n"))?;
 
     drop(hidden);
     ok(&["systemctl", "restart", "guardd.service"]);
     let begun = has_hook("unix_stream_connect");
     let so_far = log().len();
-    eventually("it goes on", || log().len() > so_far).unwrap();
+    eventually("it goes on", || log().len() > so_far)?;
     let log = log();
     ok(&["systemctl", "stop", asker, server]);
     let _ = [at, told].map(fs::remove_file);
     assert!(begun, "this kernel takes no programs at its security hooks");
     assert!(!log.contains("refused"), "{log}");
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use guard_lab::{Network, OPEN, Production, V4, eventually};
+use guard_lab::{Json as _, Network, OPEN, Production, Tested, V4, eventually};
 
 use crate::services::machine::{
     USER, Unit, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe, run,
@@ -36,10 +36,10 @@ fn judged(network: &Network) -> bool {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn each_start_has_a_session_and_what_is_left_of_one_goes_on_in_it() {
+fn each_start_has_a_session_and_what_is_left_of_one_goes_on_in_it() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let unit = service(&network, "");
     assert!(unit.start(), "{}", unit.journal());
     let first = id(NAME);
@@ -63,52 +63,52 @@ fn each_start_has_a_session_and_what_is_left_of_one_goes_on_in_it() {
     let first = id(LEFT);
     let procs = "/sys/fs/cgroup/guard.slice/left.service/cgroup.procs";
     let both = || fs::read_to_string(procs).is_ok_and(|text| text.lines().count() == 2);
-    eventually("both", both).unwrap();
+    eventually("both", both)?;
     ok(&["systemctl", "restart", LEFT]);
     assert_eq!(id(LEFT), first);
     unit.says("already");
     assert!(is_refused(&attempt_in(LEFT, &network, V4)));
     // Under another policy it does not go on.
     let file = "/run/systemd/system/left.service";
-    let text = fs::read_to_string(file).unwrap().replace("asks", "open");
-    fs::write(file, text).unwrap();
+    let text = fs::read_to_string(file)?.replace("asks", "open");
+    fs::write(file, text)?;
     crate::services::machine::reload();
     assert!(!run(&["systemctl", "restart", LEFT]).status.success());
     unit.says("another policy");
     ok(&["guard", "stop", LEFT]);
     eventually("new", || {
         run(&["systemctl", "restart", LEFT]).status.success()
-    })
-    .unwrap();
+    })?;
     assert_eq!(session(LEFT)["policy"], "open");
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn stopping_a_session_is_a_death_that_systemd_restarts() {
+fn stopping_a_session_is_a_death_that_systemd_restarts() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let unit = service(&network, "Restart=always\nRestartSec=100ms");
     assert!(unit.start());
     let first = session(NAME);
-    ok(&["guard", "stop", first["id"].as_str().unwrap()]);
+    ok(&["guard", "stop", first["id"].text()?]);
     eventually("again", || {
         sessions()
             .iter()
             .any(|one| one["name"] == NAME && one["id"] != first["id"])
-    })
-    .unwrap();
+    })?;
     assert_ne!(session(NAME)["pid"], first["pid"]);
     assert!(judged(&network));
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_is_a_session_also_between_two_of_its_commands() {
+fn a_unit_is_a_session_also_between_two_of_its_commands() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     for (to, reaches) in [(OPEN, true), (V4, false)] {
         let probe = probe(to).join(" ");
         let rest =
@@ -118,14 +118,15 @@ fn a_unit_is_a_session_also_between_two_of_its_commands() {
         assert_eq!(unit.start(), reaches, "{}", unit.journal());
         has_ended(&name);
     }
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn what_guardd_does_not_see_is_judged_all_the_same() {
+fn what_guardd_does_not_see_is_judged_all_the_same() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let unit = service(&network, "");
     assert!(unit.start());
     let before = session(NAME);
@@ -137,8 +138,7 @@ fn what_guardd_does_not_see_is_judged_all_the_same() {
         eventually("back", || {
             let _ = run(&["systemctl", "start", "guardd.service"]);
             run(&["guard", "status"]).status.success()
-        })
-        .unwrap();
+        })?;
         let after = session(NAME);
         assert_eq!(after["id"], before["id"], "{how}");
         assert_eq!(after["pid"], before["pid"], "{how}");
@@ -150,21 +150,21 @@ fn what_guardd_does_not_see_is_judged_all_the_same() {
     eventually("back", || {
         let _ = run(&["systemctl", "start", "guardd.service"]);
         run(&["guard", "status"]).status.success()
-    })
-    .unwrap();
+    })?;
     assert_eq!(session(NAME)["id"], before["id"]);
     assert!(Path::new("/sys/fs/cgroup/guard.slice/agent.service").is_dir());
     assert!(judged(&network));
     unit.stop();
     has_ended(NAME);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_that_starts_first_waits_for_guardd() {
+fn a_unit_that_starts_first_waits_for_guardd() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let unit = service(&network, "");
     ok(&["systemctl", "stop", "guard.slice"]);
     let _ = run(&["systemctl", "stop", "guardd.service", "guardd.socket"]);
@@ -187,7 +187,7 @@ fn a_unit_that_starts_first_waits_for_guardd() {
     // With a guardd that does not come up the unit does not start.
     ok(&["systemctl", "stop", "guard.slice"]);
     let _ = run(&["systemctl", "stop", "guardd.service", "guardd.socket"]);
-    fs::write(crate::services::machine::CONFIG, "colour = 1\n").unwrap();
+    fs::write(crate::services::machine::CONFIG, "colour = 1\n")?;
     let started = std::process::Command::new("timeout")
         .args(["40", "systemctl", "start", NAME])
         .status()
@@ -196,4 +196,5 @@ fn a_unit_that_starts_first_waits_for_guardd() {
     assert_eq!(unit.show("MainPID"), "0");
     let _ = run(&["systemctl", "stop", NAME]);
     configure("");
+    Ok(())
 }

@@ -6,22 +6,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use guard_lab::{Attempt, Network, Report, eventually};
+use guard_lab::{Attempt, CONFIRMS, Network, Report, eventually};
 use serde_json::Value;
 
 /// The account that the agents run under; the user of other suites has none.
 pub(crate) const USER: &str = "agent";
 pub(crate) const UID: u32 = 61236;
-
-pub(crate) const POLICY: &str = r#"
-version = 1
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
-"#;
 
 /// What is enough of units where the package has brought none.
 const UNITS: [(&str, &str); 2] = [
@@ -60,7 +50,7 @@ fn make() {
     );
     fs::create_dir_all("/etc/guard/policies").unwrap();
     for (name, text) in [
-        ("asks", POLICY),
+        ("asks", CONFIRMS),
         ("open", "version = 1\ndefault = \"allow\"\n"),
     ] {
         fs::write(format!("/etc/guard/policies/{name}.toml"), text).unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use guard_lab::{Network, OPEN, Production, V4};
+use guard_lab::{Json as _, Network, OPEN, Production, Tested, V4};
 
 use crate::services::machine::{
     UID, USER, Unit, attempt, is_refused, machine, ok, probe, run, session, sessions, transient,
@@ -14,13 +14,13 @@ const AGENT: &str = "User=agent";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_is_guarded_from_its_first_instruction() {
+fn a_unit_is_guarded_from_its_first_instruction() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     for to in [OPEN, V4] {
         assert!(attempt(&network, &[AGENT], to).ok, "outside");
-        let before = production.reached_at(to, 443).unwrap().len();
+        let before = production.reached_at(to, 443)?.len();
         assert!(is_refused(&attempt(&network, &[AGENT, SLICE], to)));
         // Nor may root reach anything there, nor what runs before the main process.
         assert!(is_refused(&attempt(&network, &[SLICE], to)));
@@ -28,7 +28,7 @@ fn a_unit_is_guarded_from_its_first_instruction() {
         let output = transient(&network, &[AGENT, SLICE, &pre], &["true"]);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains("EPERM"), "{output:?}");
-        assert_eq!(production.reached_at(to, 443).unwrap().len(), before);
+        assert_eq!(production.reached_at(to, 443)?.len(), before);
     }
     let asks = [AGENT, SLICE, "ExecStartPre=+guard assign --policy asks"];
     assert!(attempt(&network, &asks, OPEN).ok);
@@ -42,24 +42,25 @@ fn a_unit_is_guarded_from_its_first_instruction() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("there is no policy \"nope\""), "{output:?}");
     assert!(output.stdout.is_empty());
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_agent_does_not_write_the_policy_that_it_gets() {
+fn an_agent_does_not_write_the_policy_that_it_gets() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let own = "/home/agent/own.toml";
-    fs::write(own, "version = 1\ndefault = \"allow\"\n").unwrap();
-    chown(own, Some(UID), Some(UID)).unwrap();
+    fs::write(own, "version = 1\ndefault = \"allow\"\n")?;
+    chown(own, Some(UID), Some(UID))?;
     // Root's own file, but which of them is the agent's to say.
     let link = "/home/agent/link.toml";
     let _ = fs::remove_file(link);
-    symlink("/etc/guard/policies/open.toml", link).unwrap();
+    symlink("/etc/guard/policies/open.toml", link)?;
     let home = "WorkingDirectory=/home/agent";
     // It would let it through.
-    fs::copy(own, "/etc/guard/wide.toml").unwrap();
+    fs::copy(own, "/etc/guard/wide.toml")?;
     let roots = "ExecStartPre=+guard assign --policy /etc/guard/wide.toml";
     assert!(attempt(&network, &[AGENT, SLICE, home, roots], V4).ok);
     let tries = probe(V4);
@@ -75,15 +76,16 @@ fn an_agent_does_not_write_the_policy_that_it_gets() {
         );
         assert!(output.stdout.is_empty(), "{output:?}");
     }
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_units_session_is_its_users_and_has_its_name() {
+fn a_units_session_is_its_users_and_has_its_name() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let file = "/etc/guard/own.toml";
-    fs::write(file, "version = 1\nname = \"own\"\ndefault = \"allow\"\n").unwrap();
+    fs::write(file, "version = 1\nname = \"own\"\ndefault = \"allow\"\n")?;
     let unit = Unit::new(
         "owned.service",
         &network,
@@ -115,14 +117,15 @@ fn a_units_session_is_its_users_and_has_its_name() {
         "stop",
         "work",
     ]);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn delegated_units_are_assigned_too() {
+fn delegated_units_are_assigned_too() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let asks = [
         AGENT,
         SLICE,
@@ -131,6 +134,7 @@ fn delegated_units_are_assigned_too() {
     ];
     assert!(attempt(&network, &asks, OPEN).ok);
     assert!(is_refused(&attempt(&network, &asks, V4)));
+    Ok(())
 }
 
 /// As it is installed.
@@ -138,15 +142,15 @@ const TEMPLATE: &str = include_str!("../../../packaging/systemd/agent@.service")
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_template_runs_an_agent_of_its_instance() {
+fn the_template_runs_an_agent_of_its_instance() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let netns = format!("NetworkNamespacePath={}", network.dev().path().display());
     let text = TEMPLATE.replace("[Service]\n", &format!("[Service]\n{netns}\n"));
-    fs::create_dir_all("/etc/guard/agents").unwrap();
+    fs::create_dir_all("/etc/guard/agents")?;
     let file = "/run/systemd/system/agent@.service";
-    fs::write(file, text).unwrap();
+    fs::write(file, text)?;
     ok(&["systemd-analyze", "verify", "--man=no", file]);
     let conf = "/etc/guard/agents/agent.conf";
     let script = format!(
@@ -154,7 +158,7 @@ fn the_template_runs_an_agent_of_its_instance() {
         probe(OPEN).join(" "),
         probe(V4).join(" ")
     );
-    fs::write(conf, format!("POLICY=asks\nCOMMAND=sh -c '{script}'\n")).unwrap();
+    fs::write(conf, format!("POLICY=asks\nCOMMAND=sh -c '{script}'\n"))?;
     let unit = Unit("agent@agent.service".to_owned());
     assert!(unit.start(), "{}", unit.journal());
     assert_eq!(session("agent@agent.service")["uid"], UID);
@@ -171,7 +175,8 @@ fn the_template_runs_an_agent_of_its_instance() {
             .success()
     );
     drop(unit);
-    fs::remove_file(file).unwrap();
+    fs::remove_file(file)?;
+    Ok(())
 }
 
 /// That a unit did not get the policy that it asked for, and why.
@@ -188,9 +193,9 @@ fn refused(network: &Network, properties: &[&str], command: &[&str], why: &str) 
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn only_the_command_that_prepares_a_unit_gives_it_a_policy() {
+fn only_the_command_that_prepares_a_unit_gives_it_a_policy() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let assign = ["guard", "assign", "--policy", "open"];
     // Not as the unit's user.
     let pre = "ExecStartPre=guard assign --policy open";
@@ -225,6 +230,7 @@ fn only_the_command_that_prepares_a_unit_gives_it_a_policy() {
         "ExecStartPre=+guard assign --policy open",
     ];
     refused(&network, &nested, &["true"], "right in the guard's slice");
+    Ok(())
 }
 
 /// Says to guardd what `guard assign` says, without it.
@@ -234,10 +240,10 @@ const RAW: &str = "import socket; s=socket.socket(socket.AF_UNIX); s.connect('/r
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_process_that_plays_the_one_that_prepares_another_unit_is_refused() {
+fn a_process_that_plays_the_one_that_prepares_another_unit_is_refused() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let output = transient(&network, &[SLICE], &["python3", "-c", RAW]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("org.guardd.Control.Refused"), "{output:?}");
@@ -250,20 +256,21 @@ fn a_process_that_plays_the_one_that_prepares_another_unit_is_refused() {
     );
     ok(&["systemctl", "start", "--no-block", "victim.service"]);
     let procs = "/sys/fs/cgroup/guard.slice/victim.service/cgroup.procs";
-    guard_lab::eventually("prepared", || victim.show("SubState") == "start-pre").unwrap();
+    guard_lab::eventually("prepared", || victim.show("SubState") == "start-pre")?;
     let moved = format!("import os; open('{procs}','w').write(str(os.getpid())); {RAW}");
     let output = transient(&network, &[SLICE], &["python3", "-c", &moved]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("with process"), "{output:?}");
     assert!(sessions().iter().all(|one| one["name"] != "victim.service"));
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn what_runs_already_is_assigned_from_outside_by_root() {
+fn what_runs_already_is_assigned_from_outside_by_root() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let netns = format!("NetworkNamespacePath={}", network.dev().path().display());
     ok(&[
         "systemd-run",
@@ -301,27 +308,21 @@ fn what_runs_already_is_assigned_from_outside_by_root() {
     )));
     let session = session(late);
     assert_eq!(session["uid"], UID, "the unit's user");
-    assert!(
-        session["command"][0]
-            .as_str()
-            .unwrap()
-            .contains("sleep 1000")
-    );
+    assert!(session["command"][0].text()?.contains("sleep 1000"));
     ok(&["systemctl", "stop", late]);
     crate::services::machine::has_ended(late);
 
     let mut scope = std::process::Command::new("systemd-run")
         .args(["--scope", "--unit=some", "-p", SLICE, "sleep", "1000"])
-        .spawn()
-        .unwrap();
+        .spawn()?;
     guard_lab::eventually("scope", || {
         run(&["guard", "assign", "--policy", "asks", "some.scope"])
             .status
             .success()
-    })
-    .unwrap();
+    })?;
     crate::services::machine::session("some.scope");
     ok(&["systemctl", "stop", "some.scope"]);
-    scope.wait().unwrap();
+    scope.wait()?;
     crate::services::machine::has_ended("some.scope");
+    Ok(())
 }

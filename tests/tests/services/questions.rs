@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use guard_lab::{Network, OPEN, Production, V4, eventually};
+use guard_lab::{Network, OPEN, Production, Tested, V4, eventually};
 
 use crate::services::machine::{
     USER, Unit, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe, reload,
@@ -29,11 +29,11 @@ for _ in range(32): threading.Thread(target=ask).start()
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_flood_of_calls_from_a_unit_delays_nobody_else() {
+fn a_flood_of_calls_from_a_unit_delays_nobody_else() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
+    let network = Network::new()?;
     let script = "/run/flood.py";
-    fs::write(script, FLOOD).unwrap();
+    fs::write(script, FLOOD)?;
     let flood = Unit::new(
         "flood.service",
         &network,
@@ -43,7 +43,7 @@ fn a_flood_of_calls_from_a_unit_delays_nobody_else() {
     let began = Instant::now();
     let mut most = 0;
     while began.elapsed() < Duration::from_secs(10) {
-        let processes = fs::read_to_string(GUARDD).unwrap().lines().count();
+        let processes = fs::read_to_string(GUARDD)?.lines().count();
         most = most.max(processes);
         pause(10);
     }
@@ -65,7 +65,8 @@ fn a_flood_of_calls_from_a_unit_delays_nobody_else() {
     assert!(sessions().iter().all(|one| one["name"] != "flood.service"));
     drop((unit, flood));
     has_ended("honest.service");
-    fs::remove_file(script).unwrap();
+    fs::remove_file(script)?;
+    Ok(())
 }
 
 /// systemd itself, which answers nobody until this is dropped.
@@ -109,11 +110,11 @@ impl Drop for Cgroup {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_systemd_that_answers_nobody_delays_no_policy_of_the_settings() {
+fn a_systemd_that_answers_nobody_delays_no_policy_of_the_settings() -> Tested {
     let _one = machine();
     configure("[[assign]]\nunit = \"docker-*.scope\"\npolicy = \"asks\"\n");
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let mut cgroups = Vec::new();
     {
         let _frozen = Frozen::systemd();
@@ -127,14 +128,15 @@ fn a_systemd_that_answers_nobody_delays_no_policy_of_the_settings() {
             pause(1000);
         }
         cgroups.extend((3..300).map(|number| Cgroup::new(&format!("docker-{number}.scope"))));
-        eventually("all", || sessions().len() == 300).unwrap();
+        eventually("all", || sessions().len() == 300)?;
     }
     // What they are is found out when it answers again.
     let described =
         || session("docker-0.scope")["command"] == serde_json::json!(["docker-0.scope"]);
-    eventually("described", described).unwrap();
+    eventually("described", described)?;
     drop(cgroups);
-    eventually("ended", || sessions().is_empty()).unwrap();
+    eventually("ended", || sessions().is_empty())?;
+    Ok(())
 }
 
 /// What guard status warns of once something has come up in the slice.
@@ -158,15 +160,14 @@ const PAM: &str = "/etc/pam.d/guard-lab";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_that_pam_takes_out_of_the_slice_is_not_assigned_and_is_warned_of() {
+fn a_unit_that_pam_takes_out_of_the_slice_is_not_assigned_and_is_warned_of() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     fs::write(
         PAM,
         "account required pam_permit.so\nsession required pam_systemd.so\n",
-    )
-    .unwrap();
+    )?;
     let unit = |rest: &str| {
         let text = format!("User={USER}\n{rest}\nExecStart=sleep 1000");
         Unit::new("login.service", &network, &text)
@@ -183,34 +184,35 @@ fn a_unit_that_pam_takes_out_of_the_slice_is_not_assigned_and_is_warned_of() {
         // PAM, too, is in the slice, and reaches nothing that could take it out.
         // A unit of this type has started before PAM is asked.
         login.start();
-        eventually("over", || login.show("ActiveState") == "failed").unwrap();
+        eventually("over", || login.show("ActiveState") == "failed")?;
         assert!(login.journal().contains("PAM"), "{}", login.journal());
         assert!(!warns_of("login.service", "elsewhere"));
-        fs::remove_file(PAM).unwrap();
-        return;
+        fs::remove_file(PAM)?;
+        return Ok(());
     }
     assert!(login.start(), "{}", login.journal());
     let main = login.show("MainPID");
     let cgroup = || fs::read_to_string(format!("/proc/{main}/cgroup")).unwrap();
-    eventually("moved", || cgroup().contains("/user.slice/")).unwrap();
+    eventually("moved", || cgroup().contains("/user.slice/"))?;
     let assigned = run(&["guard", "assign", "--policy", "asks", "login.service"]);
     let said = String::from_utf8_lossy(&assigned.stderr).into_owned();
     assert_eq!(assigned.status.code(), Some(2), "{assigned:?}");
     assert!(said.contains("PAMName=guard-lab"), "{said}");
     let elsewhere = format!("its main process {main} runs elsewhere");
-    eventually("warned", || warns_of("login.service", &elsewhere)).unwrap();
+    eventually("warned", || warns_of("login.service", &elsewhere))?;
     drop(login);
     let _come = Cgroup::new("come.scope");
-    eventually("over", || !warns_of("login.service", "elsewhere")).unwrap();
-    fs::remove_file(PAM).unwrap();
+    eventually("over", || !warns_of("login.service", "elsewhere"))?;
+    fs::remove_file(PAM)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_slice_that_changes_while_a_unit_runs_changes_nothing_before_it_starts_again() {
+fn a_slice_that_changes_while_a_unit_runs_changes_nothing_before_it_starts_again() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let drop_in = |unit: &str, slice: &str| {
         let dir = format!("/run/systemd/system/{unit}.d");
         fs::create_dir_all(&dir).unwrap();
@@ -239,7 +241,7 @@ fn a_slice_that_changes_while_a_unit_runs_changes_nothing_before_it_starts_again
     assert_eq!(session("stays.service"), before);
     assert!(is_refused(&attempt_in("stays.service", &network, V4)));
     assert_eq!(inside.show("ControlGroup"), "/guard.slice/stays.service");
-    fs::remove_dir_all(dir).unwrap();
+    fs::remove_dir_all(dir)?;
     drop(inside);
     has_ended("stays.service");
 
@@ -261,22 +263,23 @@ fn a_slice_that_changes_while_a_unit_runs_changes_nothing_before_it_starts_again
         said.contains("systemd says that it is at /system.slice"),
         "{said}"
     );
-    eventually("warned", || warns_of("comes.service", "runs elsewhere")).unwrap();
+    eventually("warned", || warns_of("comes.service", "runs elsewhere"))?;
     drop(come);
     ok(&["systemctl", "restart", "comes.service"]);
-    eventually("over", || !warns_of("comes.service", "runs elsewhere")).unwrap();
+    eventually("over", || !warns_of("comes.service", "runs elsewhere"))?;
     assert!(is_refused(&attempt_in("comes.service", &network, OPEN)));
     drop(outside);
-    fs::remove_dir_all(dir).unwrap();
+    fs::remove_dir_all(dir)?;
     reload();
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn commands_of_root_around_the_main_one_are_judged_as_it_is() {
+fn commands_of_root_around_the_main_one_are_judged_as_it_is() -> Tested {
     let _one = machine();
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let probe = |to| {
         format!(
             "sh -c '{} >> /run/judged-by 2>&1 || true'",
@@ -300,10 +303,11 @@ fn commands_of_root_around_the_main_one_are_judged_as_it_is() {
         (count("\"ok\":true"), count("EPERM"))
     };
     assert!(unit.start(), "{}", unit.journal());
-    eventually("started", || judged() == (1, 1)).unwrap();
+    eventually("started", || judged() == (1, 1))?;
     ok(&["systemctl", "reload", "around.service"]);
     assert_eq!(judged(), (2, 2));
     unit.stop();
     assert_eq!(judged(), (3, 3));
-    fs::remove_file("/run/judged-by").unwrap();
+    fs::remove_file("/run/judged-by")?;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Policies from guardd's settings, for what comes up without one.
 
-use guard_lab::{Network, OPEN, Production, V4, eventually};
+use guard_lab::{Network, OPEN, Production, Tested, V4, eventually};
 use serde_json::json;
 
 use crate::services::machine::{
@@ -20,11 +20,11 @@ policy = "asks"
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn scopes_and_units_get_the_policy_of_the_first_pattern() {
+fn scopes_and_units_get_the_policy_of_the_first_pattern() -> Tested {
     let _one = machine();
     configure(RULES);
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let unit = Unit::new(
         "ci-runner.service",
         &network,
@@ -33,7 +33,7 @@ fn scopes_and_units_get_the_policy_of_the_first_pattern() {
     assert!(unit.start());
     assert_eq!(session("ci-runner.service")["uid"], 0);
     let described = || session("ci-runner.service")["command"] == json!(["ci-runner.service"]);
-    eventually("described", described).unwrap();
+    eventually("described", described)?;
     assert!(attempt_in("ci-runner.service", &network, OPEN).ok);
     assert!(is_refused(&attempt_in("ci-runner.service", &network, V4)));
     drop(unit);
@@ -50,8 +50,7 @@ fn scopes_and_units_get_the_policy_of_the_first_pattern() {
             "sleep",
             "1000",
         ])
-        .spawn()
-        .unwrap();
+        .spawn()?;
     assert_eq!(session(scope)["uid"], UID);
     assert_eq!(session(scope)["policy"], "asks");
     assert!(is_refused(&attempt_in(scope, &network, V4)));
@@ -66,18 +65,16 @@ fn scopes_and_units_get_the_policy_of_the_first_pattern() {
             "sleep",
             "1000",
         ])
-        .spawn()
-        .unwrap();
+        .spawn()?;
     eventually("back", || {
         let _ = run(&["systemctl", "start", "guardd.service"]);
         run(&["guard", "status"]).status.success()
-    })
-    .unwrap();
+    })?;
     session("docker-77.scope");
     session(scope);
     ok(&["systemctl", "stop", scope, "docker-77.scope"]);
-    container.wait().unwrap();
-    other.wait().unwrap();
+    container.wait()?;
+    other.wait()?;
     has_ended(scope);
 
     // One that brings another policy than the settings have does not start, whoever is faster.
@@ -90,4 +87,5 @@ fn scopes_and_units_get_the_policy_of_the_first_pattern() {
         assert!(!unit.start());
         unit.says("another policy");
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::eventually;
+use guard_lab::{Tested, eventually};
 
 use crate::services::machine::{UID, has_ended, machine, ok, run, session, sessions};
 
@@ -21,14 +21,14 @@ fn as_user(words: &[&str]) -> std::process::Output {
     run(&all)
 }
 
-fn lingering() {
+fn lingering() -> Tested {
     ok(&["loginctl", "enable-linger", "agent"]);
     eventually("manager", || {
         as_user(&["systemctl", "--user", "list-units"])
             .status
             .success()
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 /// Starts a unit whose command leaves a process behind, and gives the processes of its session.
@@ -61,26 +61,26 @@ fn processes(session: &serde_json::Value) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn all_gone(pids: &[String]) {
+fn all_gone(pids: &[String]) -> Tested {
     eventually("gone", || {
         pids.iter()
             .all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn stopping_a_users_unit_ends_its_session() {
+fn stopping_a_users_unit_ends_its_session() -> Tested {
     let _one = machine();
-    lingering();
+    lingering()?;
     let pids = start("tidy", &["ExecStopPost=-guard stop tidy"]);
     assert!(
         as_user(&["systemctl", "--user", "stop", "tidy"])
             .status
             .success()
     );
-    all_gone(&pids);
+    all_gone(&pids)?;
     has_ended("tidy");
 
     // Without that line, what the command has left in the background goes on as guarded.
@@ -92,15 +92,16 @@ fn stopping_a_users_unit_ends_its_session() {
     );
     assert_eq!(processes(&session("untidy")).len(), 1);
     ok(&["guard", "stop", "untidy"]);
-    all_gone(&pids);
+    all_gone(&pids)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_example_of_a_users_unit_works() {
+fn the_example_of_a_users_unit_works() -> Tested {
     const EXAMPLE: &str = include_str!("../../../packaging/examples/claude-code.service");
     let _one = machine();
-    lingering();
+    lingering()?;
     let dir = "/home/agent/.config/systemd/user";
     ok(&[
         "setpriv",
@@ -115,7 +116,7 @@ fn the_example_of_a_users_unit_works() {
     let script = "sh -c 'sleep 1000 & exec sleep 1000'";
     let text = EXAMPLE.replace("claude --print \"look after the dependencies\"", script);
     assert!(text.contains(script));
-    fs::write(format!("{dir}/claude-code.service"), text).unwrap();
+    fs::write(format!("{dir}/claude-code.service"), text)?;
     assert!(
         as_user(&["systemctl", "--user", "daemon-reload"])
             .status
@@ -125,26 +126,27 @@ fn the_example_of_a_users_unit_works() {
     assert!(started.status.success(), "{started:?}");
     let session = session("claude-code");
     assert_eq!(session["policy"], "default");
-    eventually("both", || processes(&session).len() == 2).unwrap();
+    eventually("both", || processes(&session).len() == 2)?;
     let pids = processes(&session);
     assert!(
         as_user(&["systemctl", "--user", "stop", "claude-code"])
             .status
             .success()
     );
-    all_gone(&pids);
+    all_gone(&pids)?;
     has_ended("claude-code");
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_launcher_that_is_killed_takes_its_session_with_it() {
+fn a_launcher_that_is_killed_takes_its_session_with_it() -> Tested {
     let _one = machine();
-    lingering();
+    lingering()?;
     let pids = start("killed", &[]);
     let kill = ["systemctl", "--user", "kill", "-s", "KILL", "killed"];
     assert!(as_user(&kill).status.success());
-    all_gone(&pids);
+    all_gone(&pids)?;
     has_ended("killed");
 
     // So does one that is killed while no guardd is there to see it, when the next one comes.
@@ -156,8 +158,8 @@ fn a_launcher_that_is_killed_takes_its_session_with_it() {
     eventually("back", || {
         let _ = run(&["systemctl", "start", "guardd.service"]);
         run(&["guard", "status"]).status.success()
-    })
-    .unwrap();
-    all_gone(&pids);
+    })?;
+    all_gone(&pids)?;
     has_ended("unseen");
+    Ok(())
 }

@@ -1,4 +1,4 @@
-use guard_lab::{Attempt, Production, Shell, eventually};
+use guard_lab::{Attempt, Production, Shell, Tested, eventually};
 
 use super::scene::{EVIL, FORGE, Looks, SHARED, SHARED6, Scene, WITHOUT, with};
 
@@ -162,25 +162,26 @@ fn the_proxy_reads_a_hello_however_it_is_sent() {
 }
 
 #[test]
-fn quic_is_refused_where_a_name_decides_and_other_ports_are_open() {
+fn quic_is_refused_where_a_name_decides_and_other_ports_are_open() -> Tested {
     let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[22], &[443, 444], true).unwrap();
+    let _production = Production::launch(&scene.network, &[22], &[443, 444], true)?;
     for (policy, quic) in [(WITHOUT.to_owned(), true), (with(), false)] {
         let daemon = scene.daemon(&policy, Looks::Kernel);
         let mut shell = scene.session(&daemon);
         for at in [SHARED, SHARED6] {
-            assert_eq!(shell.reaches(&Attempt::udp(at, 443)).unwrap(), quic, "{at}");
-            assert!(shell.reaches(&Attempt::udp(at, 444)).unwrap());
-            assert!(shell.reaches(&Attempt::tcp(at, 22)).unwrap());
+            assert_eq!(shell.reaches(&Attempt::udp(at, 443))?, quic, "{at}");
+            assert!(shell.reaches(&Attempt::udp(at, 444))?);
+            assert!(shell.reaches(&Attempt::tcp(at, 22))?);
         }
     }
+    Ok(())
 }
 
 #[test]
-fn a_blocking_client_goes_on_behind_the_gate() {
+fn a_blocking_client_goes_on_behind_the_gate() -> Tested {
     let scene = Scene::new();
     if !scene.can(Looks::Kernel) {
-        return;
+        return Ok(());
     }
     let daemon = scene.daemon(&with(), Looks::Kernel);
     let mut shell = scene.session(&daemon);
@@ -190,17 +191,13 @@ fn a_blocking_client_goes_on_behind_the_gate() {
             "head -c 3000000 /dev/zero | curl -sS -m 20 --cacert {0} --resolve {FORGE}:443:{SHARED} -T - -H 'Content-Length: 3000000' -H 'Transfer-Encoding:' https://{FORGE}/ | sed 's/^/put=/'; echo; curl -sS -m 20 --cacert {0} --resolve {FORGE}:443:{SHARED} https://{FORGE}/bulk/3000000 | wc -c | sed 's/^/bulk=/'",
             company.display()
         );
-        shell.tell(&line).unwrap();
+        shell.tell(&line)?;
         assert_eq!(
-            shell.line_with("put=").unwrap().trim(),
+            shell.line_with("put=")?.trim(),
             "put=got 3000000",
             "{round}"
         );
-        assert_eq!(
-            shell.line_with("bulk=").unwrap().trim(),
-            "bulk=3000000",
-            "{round}"
-        );
+        assert_eq!(shell.line_with("bulk=")?.trim(), "bulk=3000000", "{round}");
     }
     // Handshakes with a blocking socket, one behind the other.
     let line = format!(
@@ -215,23 +212,25 @@ print('handshakes=all')
 \" 2>&1",
         company.display()
     );
-    shell.tell(&line).unwrap();
-    assert!(shell.line_with("handshakes=").unwrap().contains("all"));
+    shell.tell(&line)?;
+    assert!(shell.line_with("handshakes=")?.contains("all"));
+    Ok(())
 }
 
 #[test]
-fn the_gate_outlives_guardd_and_is_adopted() {
+fn the_gate_outlives_guardd_and_is_adopted() -> Tested {
     let scene = Scene::new();
     if !scene.can(Looks::Kernel) {
-        return;
+        return Ok(());
     }
     let mut daemon = scene.daemon(&with(), Looks::Kernel);
     let mut shell = scene.session(&daemon);
-    daemon.kill().unwrap();
+    daemon.kill()?;
     assert_eq!(scene.says(&mut shell, SHARED, FORGE, "whole"), "answer");
     assert_ne!(scene.says(&mut shell, SHARED, EVIL, "whole"), "answer");
-    daemon.start().unwrap();
+    daemon.start()?;
     assert_eq!(scene.says(&mut shell, SHARED, FORGE, "whole"), "answer");
     assert_ne!(scene.says(&mut shell, SHARED, EVIL, "whole"), "answer");
-    assert!(daemon.has_hook("gate_hello").unwrap() && daemon.has_hook("gate_ops").unwrap());
+    assert!(daemon.has_hook("gate_hello")? && daemon.has_hook("gate_ops")?);
+    Ok(())
 }

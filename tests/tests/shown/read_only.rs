@@ -1,6 +1,6 @@
 //! Read-only destinations that are reached by a name: TLS and HTTP may show only names of which the policy says so.
 
-use guard_lab::{Production, Shell};
+use guard_lab::{Production, Shell, Tested};
 
 use super::scene::{EVIL, FORGE, Looks, SHARED, Scene};
 
@@ -35,9 +35,9 @@ fn curl(shell: &mut Shell, scheme: &str, name: &str, args: &str) -> (String, Str
 }
 
 #[test]
-fn fronting_gets_an_answer_of_the_guards_own() {
+fn fronting_gets_an_answer_of_the_guards_own() -> Tested {
     let scene = Scene::new();
-    let _http = Production::launch(&scene.network, &[80], &[], true).unwrap();
+    let _http = Production::launch(&scene.network, &[80], &[], true)?;
     // Without the guard, anything is answered there.
     for name in [FORGE, EVIL] {
         assert_eq!(scene.says_outside(SHARED, name, "whole"), "answer");
@@ -77,9 +77,7 @@ fn fronting_gets_an_answer_of_the_guards_own() {
         FORGE,
         "-H 'Host: A.Forge.example.com.:80'"
     )));
-    let log = daemon
-        .root(["log", "--session", shell.session()])
-        .run()
-        .unwrap();
+    let log = daemon.root(["log", "--session", shell.session()]).run()?;
     assert!(log.stdout.contains(EVIL), "{log:?}");
+    Ok(())
 }

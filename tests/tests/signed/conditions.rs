@@ -1,6 +1,6 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
-use guard_lab::{Network, eventually};
+use guard_lab::{Json as _, Network, Tested, eventually};
 use serde_json::{Value, json};
 
 use super::scene::{COURIER, Key, Scene};
@@ -12,10 +12,10 @@ fn altered(signed: &Value, field: &str, value: Value) -> Value {
 }
 
 #[test]
-fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() {
-    let network = Network::new().unwrap();
+fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
-    let (alice, bob) = (scene.approver("alice", &[]), scene.approver("bob", &[]));
+    let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
     let stranger = scene.key("stranger");
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
@@ -30,7 +30,7 @@ fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() {
         &altered(&fine, "answer", json!(other)),
         "not of these bytes",
     );
-    let answer = fine["answer"].as_str().unwrap();
+    let answer = fine["answer"].text()?;
     let purpose = scene.sign_for(&alice, answer, "file");
     scene.refused(&purpose, "another purpose");
     let spaced = scene.sign(&alice, &answer.replace(":300", ": 300"));
@@ -38,28 +38,28 @@ fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() {
     let kind = altered(&fine, "kind", json!("passkey"));
     scene.refused(&kind, "signed by another key");
     let called = scene.daemon.root(["approver", "remove", &bob.id]).run();
-    called.unwrap().success().unwrap();
+    called?.success()?;
     scene.refused(&by(&bob, "bob"), "is enrolled");
     scene.taken(&fine);
     assert_eq!(scene.holes(), ["tcp/443"]);
-    let first = &scene.log("answer-refused")[0];
+    let first = &scene.daemon.logged("answer-refused")?[0];
     assert_eq!(first["from"]["uid"], COURIER, "{first}");
     // The others came within the same second, and are told of in one.
     eventually("all are told of", || {
-        let refused = scene.log("answer-refused").into_iter();
+        let refused = scene.daemon.logged("answer-refused").unwrap().into_iter();
         refused
             .map(|one| one["count"].as_u64().unwrap())
             .sum::<u64>()
             == 8
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() {
-    let network = Network::new().unwrap();
+fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let elsewhere = scene.yes(&alice, "alice", &id, &[("machine", json!("m-0000"))]);
@@ -74,25 +74,26 @@ fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() {
     let before = scene.question(&id);
     assert_eq!(scene.question(&id), before, "made once");
     let socket = scene.daemon.socket();
-    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let (socket, guard) = (socket.display(), guard.display());
     let says =
         format!("{guard} --socket {socket} request 192.0.2.10:443 --reason queue >/dev/null");
-    assert_eq!(shell.status_of(&says).unwrap(), 0);
+    assert_eq!(shell.status_of(&says)?, 0);
     scene.refused(&old, "has changed");
     let after = scene.question(&id);
     assert_ne!(after["hash"], before["hash"]);
-    assert!(after["question"].as_str().unwrap().contains("queue"));
+    assert!(after["question"].text()?.contains("queue"));
     scene.refused(&old, "no question that is open here");
     scene.taken(&scene.yes(&alice, "alice", &id, &[]));
     assert_eq!(scene.holes(), ["tcp/443"]);
+    Ok(())
 }
 
 #[test]
-fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() {
-    let network = Network::new().unwrap();
+fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() -> Tested {
+    let network = Network::new()?;
     let mut scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     for (port, change, why) in [
         (443, "boot", "no question that is open here"),
@@ -101,15 +102,15 @@ fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() {
     ] {
         let id = scene.request(&mut shell, port);
         let signed = scene.yes(&alice, "alice", &id, &[]);
-        scene.daemon.kill().unwrap();
+        scene.daemon.kill()?;
         match change {
-            "boot" => scene.edit("boot/boot.json", |boot| *boot = json!("another")),
+            "boot" => scene.edit("boot/boot.json", |boot| *boot = json!("another"))?,
             "until" => scene.edit(&format!("questions/{id}.json"), |kept| {
                 kept["until"] = json!(1)
-            }),
+            })?,
             _ => {}
         }
-        scene.daemon.start().unwrap();
+        scene.daemon.start()?;
         match why {
             "" => assert_eq!(scene.taken(&signed)["answer"], "yes"),
             why => {
@@ -119,14 +120,15 @@ fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() {
         }
     }
     assert_eq!(scene.holes().len(), 3);
+    Ok(())
 }
 
 #[test]
-fn a_yes_is_within_what_was_offered_and_each_limit() {
-    let network = Network::new().unwrap();
+fn a_yes_is_within_what_was_offered_and_each_limit() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "max_for = \"10m\"");
-    let alice = scene.approver("alice", &[]);
-    let hasty = scene.approver("hasty", &["--max-for", "1m"]);
+    let alice = scene.approver("alice", &[])?;
+    let hasty = scene.approver("hasty", &["--max-for", "1m"])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let yes = |change: &[(&str, Value)]| scene.yes(&alice, "alice", &id, change);
@@ -146,42 +148,39 @@ fn a_yes_is_within_what_was_offered_and_each_limit() {
     scene.refused(&rule(121), "longer than the 2m");
     let once = &[("for", json!(120)), ("connections", json!(1))];
     scene.taken(&scene.yes(&alice, "alice", &id, once));
-    let hole = scene.daemon.root(["holes"]).json().unwrap()[1].clone();
+    let hole = scene.daemon.json(["holes"])?[1].clone();
     assert_eq!(hole["connections_left"], 1);
     assert_eq!(hole["opened_by"], "alice");
+    Ok(())
 }
 
 #[test]
-fn an_approver_answers_for_some_users_and_policies() {
-    let network = Network::new().unwrap();
+fn an_approver_answers_for_some_users_and_policies() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &["--policy", "ask*"]);
-    let bob = scene.approver("bob", &["--policy", "prod-*"]);
+    let alice = scene.approver("alice", &["--policy", "ask*"])?;
+    let bob = scene.approver("bob", &["--policy", "prod-*"])?;
     let carol = scene.key("carol");
     let add = scene
         .add("carol", &carol)
         .args(["--answers-for", "somebody"]);
-    add.run().unwrap().success().unwrap();
+    add.run()?.success()?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let by = |key, name| scene.yes(key, name, &id, &[]);
     scene.refused(&by(&bob, "bob"), "the policy asks");
     scene.refused(&by(&carol, "carol"), "sessions of");
     scene.taken(&by(&alice, "alice"));
+    Ok(())
 }
 
 #[test]
-fn two_people_have_to_say_the_same_and_one_is_not_two() {
-    let network = Network::new().unwrap();
+fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
+    let network = Network::new()?;
     let mut scene = Scene::new(&network, "approvals = { \"prod*\" = 2 }");
-    let (alice, bob) = (scene.approver("alice", &[]), scene.approver("bob", &[]));
+    let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
     let second = scene.key("second");
-    scene
-        .add("alice", &second)
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
+    scene.add("alice", &second).run()?.success()?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let first = scene.yes(&alice, "alice", &id, &[]);
@@ -199,15 +198,18 @@ fn two_people_have_to_say_the_same_and_one_is_not_two() {
     let other = scene.yes(&bob, "bob", &id, &[("for", json!(60))]);
     scene.refused(&other, "something else");
     // A restart forgets nobody.
-    scene.daemon.kill().unwrap();
-    scene.daemon.start().unwrap();
+    scene.daemon.kill()?;
+    scene.daemon.start()?;
     let taken = scene.taken(&scene.yes(&bob, "bob", &id, &[]));
     assert_eq!(
         (&taken["answer"], &taken["approvals"]),
         (&json!("yes"), &json!(2))
     );
     assert_eq!(scene.holes(), ["tcp/443"]);
-    assert_eq!(scene.log("answered")[0]["with"], json!(["alice"]));
+    assert_eq!(
+        scene.daemon.logged("answered")?[0]["with"],
+        json!(["alice"])
+    );
     // Another rule takes one.
     let id = scene.request(&mut shell, 8080);
     let one = scene.yes(&bob, "bob", &id, &[("for", json!(60))]);
@@ -216,36 +218,36 @@ fn two_people_have_to_say_the_same_and_one_is_not_two() {
     let id = scene.request(&mut shell, 1000);
     scene.taken(&scene.yes(&alice, "alice", &id, &[]));
     let gone = scene.daemon.root(["approver", "remove", "alice"]).run();
-    gone.unwrap().success().unwrap();
+    gone?.success()?;
     assert_eq!(
         scene.taken(&scene.yes(&bob, "bob", &id, &[]))["answer"],
         "part"
     );
+    Ok(())
 }
 
 #[test]
-fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() {
-    let network = Network::new().unwrap();
+fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let config = scene.daemon.config();
-    let text = std::fs::read_to_string(&config).unwrap();
+    let text = std::fs::read_to_string(&config)?;
     let mut scene = scene;
-    scene.daemon.stop().unwrap();
+    scene.daemon.stop()?;
     scene
         .daemon
-        .write_config(&text.replace("\"never\"", "\"always\""))
-        .unwrap();
-    scene.daemon.start().unwrap();
-    let alice = scene.approver("alice", &[]);
+        .write_config(&text.replace("\"never\"", "\"always\""))?;
+    scene.daemon.start()?;
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let question = scene.question(&id)["question"].as_str().unwrap().to_owned();
-    let asked: Value = serde_json::from_str(&question).unwrap();
+    let question = scene.question(&id)["question"].text()?.to_owned();
+    let asked: Value = serde_json::from_str(&question)?;
     assert_eq!(asked["code_by"], "guard watch");
-    let pending = scene.daemon.root(["pending"]).json().unwrap();
-    let code = pending[0]["code"].as_str().unwrap().to_owned();
+    let pending = scene.daemon.json(["pending"])?;
+    let code = pending[0]["code"].text()?.to_owned();
     assert_eq!(code.len(), 3);
-    let carried = scene.daemon.user(COURIER, ["pending"]).json().unwrap();
+    let carried = scene.daemon.user(COURIER, ["pending"]).json()?;
     assert_eq!(carried[0]["code"], Value::Null, "{carried}");
     let answer = |code: &str| scene.yes(&alice, "alice", &id, &[("code", json!(code))]);
     let wrong = if code == "123" { "321" } else { "123" };
@@ -253,22 +255,17 @@ fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() {
     scene.taken(&answer(&code));
     let id = scene.request(&mut shell, 1000);
     let answer = |code: &str| scene.yes(&alice, "alice", &id, &[("code", json!(code))]);
-    let pending = scene.daemon.root(["pending"]).json().unwrap();
+    let pending = scene.daemon.json(["pending"])?;
     let _ = pending;
     let first = answer("");
-    let code = scene.daemon.root(["pending"]).json().unwrap()[0]["code"].clone();
-    let right = answer(code.as_str().unwrap());
+    let code = scene.daemon.json(["pending"])?[0]["code"].clone();
+    let right = answer(code.text()?);
     for _ in 0..3 {
         scene.refused(&first, "code");
     }
     scene.refused(&right, "wrong code");
-    let closed = scene.daemon.root(["question", &id]).run().unwrap();
+    let closed = scene.daemon.root(["question", &id]).run()?;
     assert_eq!(closed.code(), Some(2), "{}", closed.stdout);
-    scene
-        .daemon
-        .root(["approve", &id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
+    scene.daemon.root(["approve", &id]).run()?.success()?;
+    Ok(())
 }

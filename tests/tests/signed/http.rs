@@ -1,22 +1,20 @@
 //! Requests to a read-only destination: a signed yes is for one of them, and for one that was shown whole.
 
-use guard_lab::{Network, Production};
+use guard_lab::{Json as _, Network, Production, Tested};
 use serde_json::json;
 
 use super::scene::Scene;
 use crate::proxy::scene::sending;
 
 #[test]
-fn a_write_passes_once_after_an_answer_that_somebody_signed() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
+fn a_write_passes_once_after_an_answer_that_somebody_signed() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
     let scene = Scene::new(&network, "scopes = [\"one\", \"offers\", \"path\"]");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
-    shell
-        .tell("exec bash -c 'echo in bash; exec bash'")
-        .unwrap();
-    shell.line_with("in bash").unwrap();
+    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
+    shell.line_with("in bash")?;
     let mut passes = |body: &str| {
         shell.tell(&sending("POST", "/albums", body)).unwrap();
         let status = shell.line_with("HTTP/1.1").unwrap();
@@ -24,7 +22,7 @@ fn a_write_passes_once_after_an_answer_that_somebody_signed() {
         status.contains(" 200 ")
     };
     let last = || {
-        let pending = scene.daemon.root(["pending"]).json().unwrap();
+        let pending = scene.daemon.json(["pending"]).unwrap();
         let last = pending.as_array().unwrap().last().unwrap().clone();
         last["id"].as_str().unwrap().to_owned()
     };
@@ -33,7 +31,7 @@ fn a_write_passes_once_after_an_answer_that_somebody_signed() {
     scene.refused(&long, "does not show all");
     assert!(!passes("new"));
     let id = last();
-    let question = scene.question(&id)["question"].as_str().unwrap().to_owned();
+    let question = scene.question(&id)["question"].text()?.to_owned();
     for shown in [
         "POST http://photos.example.com/albums",
         "3 bytes: new",
@@ -44,7 +42,7 @@ fn a_write_passes_once_after_an_answer_that_somebody_signed() {
     let writes = scene.yes(&alice, "alice", &id, &[("scope", json!("writes"))]);
     scene.refused(&writes, "is not offered");
     scene.taken(&scene.yes(&alice, "alice", &id, &[]));
-    let hole = scene.daemon.root(["holes"]).json().unwrap()[0].clone();
+    let hole = scene.daemon.json(["holes"])?[0].clone();
     assert_eq!(
         (&hole["opened_by"], &hole["http"]["requests_left"]),
         (&json!("alice"), &json!(1))
@@ -54,4 +52,5 @@ fn a_write_passes_once_after_an_answer_that_somebody_signed() {
     let path = &[("scope", json!("path")), ("requests", json!(2))];
     scene.taken(&scene.yes(&alice, "alice", &last(), path));
     assert!(passes("new") && passes("other") && !passes("more"));
+    Ok(())
 }

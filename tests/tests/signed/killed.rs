@@ -1,16 +1,16 @@
 //! Killed at any moment of taking a signed answer: it opens one hole at most, and none without its record.
 
-use guard_lab::{Network, Stepped};
+use guard_lab::{Network, Stepped, Tested};
 use serde_json::Value;
 
 use super::scene::Scene;
 use crate::crashes::scene::{Which, at_each_step, behind};
 
 #[test]
-fn one_signature_opens_one_hole_whenever_guardd_is_killed() {
-    let network = Network::new().unwrap();
+fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
+    let network = Network::new()?;
     let mut scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let mut spent_in_vain = 0;
     let steps = at_each_step(Which::All, |turn, step| {
@@ -48,7 +48,9 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() {
         spent_in_vain += usize::from(left == 0 && !again);
         let is_signed = |one: &Value| one["request"] == *id && one["signed"]["by"] == "alice";
         let answered = scene
-            .log("answered")
+            .daemon
+            .logged("answered")
+            .unwrap()
             .iter()
             .filter(|one| is_signed(one))
             .count();
@@ -74,4 +76,5 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() {
         spent_in_vain > 0,
         "it was killed between the nonce and the hole"
     );
+    Ok(())
 }

@@ -8,7 +8,9 @@ pub(crate) mod scene;
 
 use std::{fs, process::Command};
 
-use guard_lab::{Attempt, Network, PATIENCE, Production, V4, Watcher, eventually};
+use guard_lab::{
+    Attempt, Json as _, Network, PATIENCE, Production, Tested, V4, Watcher, eventually,
+};
 use serde_json::{Value, json};
 
 use crate::watch::terminal::Tmux;
@@ -16,42 +18,32 @@ use scene::{COURIER, Scene};
 
 /// `guard question r1 --bytes | guard sign | guard answer --signed -`, with ssh-agent and a person at a terminal.
 #[test]
-fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT);
-    assert!(outside.unwrap().ok);
+    assert!(outside?.ok);
     let scene = Scene::new(&network, "");
-    let key = scene.approver("alice", &[]);
-    let _watcher = Watcher::start(&scene.daemon).unwrap();
-    let before = production.reached_at(V4, 443).unwrap().len();
+    let key = scene.approver("alice", &[])?;
+    let _watcher = Watcher::start(&scene.daemon)?;
+    let before = production.reached_at(V4, 443)?.len();
     let mut shell = scene.shell();
-    shell
-        .begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))
-        .unwrap();
+    shell.begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))?;
     let mut held = Value::Null;
     eventually("it waits", || {
-        held = scene.daemon.root(["pending"]).json().unwrap()[0].clone();
+        held = scene.daemon.json(["pending"]).unwrap()[0].clone();
         held["held"] == true
-    })
-    .unwrap();
-    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+    })?;
+    assert_eq!(production.reached_at(V4, 443)?.len(), before);
 
-    let id = held["id"].as_str().unwrap();
-    let bytes = scene
-        .daemon
-        .root(["question", id, "--bytes"])
-        .run()
-        .unwrap();
-    assert_eq!(
-        bytes.stdout,
-        scene.question(id)["question"].as_str().unwrap()
-    );
+    let id = held["id"].text()?;
+    let bytes = scene.daemon.root(["question", id, "--bytes"]).run()?;
+    assert_eq!(bytes.stdout, scene.question(id)["question"].text()?);
     let [question, answer] = ["question", "signed"].map(|name| scene.daemon.dir().join(name));
-    fs::write(&question, &bytes.stdout).unwrap();
+    fs::write(&question, &bytes.stdout)?;
     let tmux = Tmux::start(scene.daemon.dir());
     let window = tmux.window("alice");
-    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     // By an agent that ends with the command.
     window.type_text(&format!(
         "ssh-agent sh -c 'ssh-add {key}; {} sign --as alice --key {key}.pub < {} > {}'",
@@ -68,43 +60,44 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() {
     window.press(&["Enter"]);
     eventually("it is signed", || {
         fs::metadata(&answer).is_ok_and(|file| file.len() > 0)
-    })
-    .unwrap();
+    })?;
 
-    let signed: Value = serde_json::from_str(&fs::read_to_string(&answer).unwrap()).unwrap();
+    let signed: Value = serde_json::from_str(&fs::read_to_string(&answer)?)?;
     let taken = scene.taken(&signed);
     assert_eq!(taken["answer"], "yes");
     assert_eq!(taken["by"], "alice");
-    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
-    assert!(production.reached_at(V4, 443).unwrap().len() > before);
-    let answered = &scene.log("answered")[0];
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+    assert!(production.reached_at(V4, 443)?.len() > before);
+    let answered = &scene.daemon.logged("answered")?[0];
     assert_eq!(answered["by"], "alice");
     assert_eq!(answered["seconds"], 300.0, "the second that was offered");
     assert_eq!(answered["from"]["right"], "signature");
     assert_eq!(answered["from"]["uid"], COURIER);
     assert_eq!(answered["signed"]["question"], bytes.stdout);
-    assert_eq!(scene.log("hole-open")[0]["by"], "alice");
+    assert_eq!(scene.daemon.logged("hole-open")?[0]["by"], "alice");
     scene.refused(&signed, "no question that is open here");
+    Ok(())
 }
 
 #[test]
-fn whoever_signs_at_a_terminal_is_told_what_is_waited_for() {
-    let network = Network::new().unwrap();
+fn whoever_signs_at_a_terminal_is_told_what_is_waited_for() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let tmux = Tmux::start(scene.daemon.dir());
     let window = tmux.window("alice");
-    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     window.type_text(&format!("{} sign", guard.display()));
     window.press(&["Enter"]);
     window.expect("Paste a question");
     window.press(&["C-c"]);
+    Ok(())
 }
 
 #[test]
-fn the_audit_log_shows_who_signed_what_without_guardd() {
-    let network = Network::new().unwrap();
+fn the_audit_log_shows_who_signed_what_without_guardd() -> Tested {
+    let network = Network::new()?;
     let mut scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     for port in [443, 1000] {
         let id = scene.request(&mut shell, port);
@@ -114,8 +107,8 @@ fn the_audit_log_shows_who_signed_what_without_guardd() {
     let no = scene.yes(&alice, "alice", &id, &[("verdict", json!("no"))]);
     assert_eq!(scene.taken(&no)["answer"], "no");
     let removed = scene.daemon.root(["approver", "remove", "alice"]).run();
-    removed.unwrap().success().unwrap();
-    scene.daemon.stop().unwrap();
+    removed?.success()?;
+    scene.daemon.stop()?;
     let audit = scene.daemon.audit();
     let verify = |args: &[&str]| {
         let mut guard = Command::new(guard_lab::bins::find("guard").unwrap());
@@ -126,7 +119,7 @@ fn the_audit_log_shows_who_signed_what_without_guardd() {
     };
     let (code, found) = verify(&[]);
     assert_eq!((code, &found["whole"]), (Some(0), &json!(true)), "{found}");
-    let all = found["signatures"].as_array().unwrap();
+    let all = found["signatures"].list()?;
     let said: Vec<_> = all.iter().map(|one| (&one["answer"], &one["ok"])).collect();
     assert_eq!(
         said,
@@ -141,39 +134,37 @@ fn the_audit_log_shows_who_signed_what_without_guardd() {
         (&json!("alice"), &json!(alice.id))
     );
     assert!(
-        all[0]["shown"][0]
-            .as_str()
-            .unwrap()
-            .contains("tcp/443 at 192.0.2.10"),
+        all[0]["shown"][0].text()?.contains("tcp/443 at 192.0.2.10"),
         "{found}"
     );
 
     // Whoever writes the log anew, with its chain, cannot write a signature.
     let other = scene.key("other");
-    let public = fs::read_to_string(other.file.with_extension("pub")).unwrap();
+    let public = fs::read_to_string(other.file.with_extension("pub"))?;
     let words: Vec<_> = public.split(' ').take(2).collect();
     let elsewhere = scene.daemon.dir().join("elsewhere.toml");
     let text = format!(
         "[[approver]]\nname = \"alice\"\nanswers_for = [\"a\"]\npolicies = [\"*\"]\n[[approver.key]]\nkind = \"ssh\"\npublic = \"{}\"\n",
         words.join(" ")
     );
-    fs::write(&elsewhere, text).unwrap();
+    fs::write(&elsewhere, text)?;
     let (code, found) = verify(&["--approvers", elsewhere.to_str().unwrap()]);
     assert_eq!((code, &found["whole"]), (Some(1), &json!(false)));
-    let why = found["signatures"][0]["why"].as_str().unwrap();
+    let why = found["signatures"][0]["why"].text()?;
     assert!(why.contains("nobody is known to have that key"), "{why}");
+    Ok(())
 }
 
 #[test]
-fn two_answers_at_once_open_one_hole() {
-    let network = Network::new().unwrap();
+fn two_answers_at_once_open_one_hole() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let signed = scene.yes(&alice, "alice", &id, &[]).to_string();
     let file = scene.daemon.dir().join("signed");
-    fs::write(&file, signed).unwrap();
+    fs::write(&file, signed)?;
     let hand_in = || {
         let answer = scene.daemon.root(["answer", "--signed"]).args([&file]);
         answer.command().unwrap().spawn().unwrap()
@@ -185,4 +176,5 @@ fn two_answers_at_once_open_one_hole() {
         "{codes:?}"
     );
     assert_eq!(scene.holes(), ["tcp/443"]);
+    Ok(())
 }

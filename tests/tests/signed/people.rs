@@ -3,22 +3,22 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
-use guard_lab::{Network, PATIENCE, eventually, patience};
+use guard_lab::{Json as _, Network, PATIENCE, Tested, eventually, patience};
 use serde_json::{Value, json};
 
 use super::scene::{COURIER, Scene, agent};
 
 #[test]
-fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() {
-    let network = Network::new().unwrap();
+fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let key = scene.key("alice");
     let public = key.file.with_extension("pub");
     let public = public.to_str().unwrap();
     let world = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(public, world).unwrap();
+    std::fs::set_permissions(public, world)?;
     let add = ["approver", "add", "alice", "--ssh-key", public];
-    let plain = scene.daemon.root(add).run().unwrap();
+    let plain = scene.daemon.root(add).run()?;
     assert_eq!(plain.code(), Some(2));
     assert!(
         plain.stderr.contains("nobody has to touch"),
@@ -27,47 +27,43 @@ fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() {
     );
     let private = key.file.to_str().unwrap();
     let private = ["approver", "add", "alice", "--plain", "--ssh-key", private];
-    let private = scene.daemon.root(private).run().unwrap();
+    let private = scene.daemon.root(private).run()?;
     assert!(private.stderr.contains("private key"), "{}", private.stderr);
     for uid in [guard_lab::AGENT, COURIER] {
-        let text = std::fs::read_to_string(public).unwrap();
-        let copy = scene.daemon.write_for_agents("copy", &text).unwrap();
+        let text = std::fs::read_to_string(public)?;
+        let copy = scene.daemon.write_for_agents("copy", &text)?;
         let add = scene
             .daemon
             .user(uid, ["approver", "add", "alice", "--plain", "--ssh-key"]);
-        let refused = add.args([copy]).run().unwrap();
+        let refused = add.args([copy]).run()?;
         assert_eq!(refused.code(), Some(2), "{uid}: {}", refused.stdout);
     }
-    let listed = scene.daemon.root(["approver", "list"]).json().unwrap();
+    let listed = scene.daemon.json(["approver", "list"])?;
     assert_eq!(listed, json!([]));
     let done = scene
         .daemon
         .root(add)
         .args(["--plain", "--answers-for", &agent()]);
-    let done = done.run().unwrap().success().unwrap();
+    let done = done.run()?.success()?;
     assert!(
         done.stderr.contains("can say yes with it"),
         "{}",
         done.stderr
     );
-    let listed = scene.daemon.root(["approver", "list"]).json().unwrap();
+    let listed = scene.daemon.json(["approver", "list"])?;
     assert_eq!(listed[0]["keys"][0]["fingerprint"], key.id);
-    let added = &scene.log("approver-added")[0];
+    let added = &scene.daemon.logged("approver-added")?[0];
     assert_eq!(
         (&added["approver"], &added["fido"]),
         (&json!("alice"), &json!(false))
     );
-    assert!(
-        added["public_key"]
-            .as_str()
-            .unwrap()
-            .starts_with("ssh-ed25519 AAAA")
-    );
+    assert!(added["public_key"].text()?.starts_with("ssh-ed25519 AAAA"));
+    Ok(())
 }
 
 #[test]
-fn whoever_was_invited_presents_one_key_and_root_compares() {
-    let network = Network::new().unwrap();
+fn whoever_was_invited_presents_one_key_and_root_compares() -> Tested {
+    let network = Network::new()?;
     let mut scene = Scene::new(&network, "");
     let (key, other) = (scene.key("bob"), scene.key("mallory"));
     let invite = [
@@ -79,8 +75,8 @@ fn whoever_was_invited_presents_one_key_and_root_compares() {
         "--answers-for",
         &agent(),
     ];
-    let invited = scene.daemon.root(invite).json().unwrap();
-    let token = invited["invitation"].as_str().unwrap();
+    let invited = scene.daemon.json(invite)?;
+    let token = invited["invitation"].text()?;
     let present = |token: &str, key: &super::scene::Key| {
         let present = scene
             .daemon
@@ -91,7 +87,7 @@ fn whoever_was_invited_presents_one_key_and_root_compares() {
             .unwrap()
     };
     assert_eq!(present("another", &key).code(), Some(2));
-    let presented = present(token, &key).success().unwrap();
+    let presented = present(token, &key).success()?;
     assert!(presented.stdout.contains(&key.id), "{}", presented.stdout);
     assert_eq!(present(token, &other).code(), Some(2), "it counts once");
     let accept = |fingerprint: &str| {
@@ -100,19 +96,20 @@ fn whoever_was_invited_presents_one_key_and_root_compares() {
     };
     let wrong = accept(&other.id);
     assert_eq!(wrong.code(), Some(2), "{}", wrong.stdout);
-    accept(&key.id).success().unwrap();
+    accept(&key.id).success()?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     scene.taken(&scene.yes(&key, "bob", &id, &[]));
-    scene.daemon.stop().unwrap();
-    scene.daemon.start().unwrap();
-    let listed = scene.daemon.root(["approver", "list"]).json().unwrap();
+    scene.daemon.stop()?;
+    scene.daemon.start()?;
+    let listed = scene.daemon.json(["approver", "list"])?;
     assert_eq!(listed[0]["name"], "bob", "it outlives guardd");
+    Ok(())
 }
 
 #[test]
-fn nobody_answers_for_a_user_who_is_not_there() {
-    let network = Network::new().unwrap();
+fn nobody_answers_for_a_user_who_is_not_there() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let key = scene.key("alice").file.with_extension("pub");
     let add = ["approver", "add", "alice", "--plain", "--ssh-key"];
@@ -124,7 +121,7 @@ fn nobody_answers_for_a_user_who_is_not_there() {
             (&[][..], "alice"),
             (&["--answers-for", "no-such"], "no-such"),
         ] {
-            let refused = scene.daemon.root(&verb).args(more).run().unwrap();
+            let refused = scene.daemon.root(&verb).args(more).run()?;
             assert_eq!(refused.code(), Some(2), "{}", refused.stdout);
             let said = format!("the user \"{user}\": on this machine there is none");
             assert!(refused.stderr.contains(&said), "{}", refused.stderr);
@@ -132,14 +129,15 @@ fn nobody_answers_for_a_user_who_is_not_there() {
             assert!(refused.stderr.contains(fix), "{}", refused.stderr);
         }
         let there = ["--answers-for", &agent()];
-        let there = scene.daemon.root(&verb).args(there).run().unwrap();
-        there.success().unwrap();
+        let there = scene.daemon.root(&verb).args(there).run()?;
+        there.success()?;
     }
+    Ok(())
 }
 
 #[test]
-fn what_is_shortened_and_what_is_off_is_said() {
-    let network = Network::new().unwrap();
+fn what_is_shortened_and_what_is_off_is_said() -> Tested {
+    let network = Network::new()?;
     let mut scene = Scene::new(&network, "");
     let invite = |time: &str| {
         let invite = ["approver", "invite", "bob", "--for", time, "--answers-for"];
@@ -153,29 +151,26 @@ fn what_is_shortened_and_what_is_off_is_said() {
         listed.success().unwrap().stderr
     };
     assert_eq!(listed(&scene), "");
-    scene.daemon.stop().unwrap();
-    scene.daemon.write_config("").unwrap();
-    scene.daemon.start().unwrap();
+    scene.daemon.stop()?;
+    scene.daemon.write_config("")?;
+    scene.daemon.start()?;
     let off = listed(&scene);
     assert!(off.contains("no signed answers are taken"), "{off}");
+    Ok(())
 }
 
 #[test]
-fn nobody_inside_hands_in_or_enrols() {
-    let network = Network::new().unwrap();
+fn nobody_inside_hands_in_or_enrols() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let signed = scene.yes(&alice, "alice", &id, &[]);
     let file = scene
         .daemon
-        .write_for_agents("answer", &signed.to_string())
-        .unwrap();
-    let (socket, guard) = (
-        scene.daemon.socket(),
-        guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap(),
-    );
+        .write_for_agents("answer", &signed.to_string())?;
+    let (socket, guard) = (scene.daemon.socket(), scene.daemon.program("guard")?);
     let (socket, guard) = (socket.display(), guard.display());
     for args in [
         format!("answer --signed {}", file.display()),
@@ -186,29 +181,30 @@ fn nobody_inside_hands_in_or_enrols() {
         "approver remove alice".to_owned(),
     ] {
         let status = shell.status_of(&format!("{guard} --socket {socket} {args}"));
-        assert_eq!(status.unwrap(), 2, "{args}");
+        assert_eq!(status?, 2, "{args}");
     }
     assert!(scene.holes().is_empty());
     scene.taken(&signed);
+    Ok(())
 }
 
 #[test]
-fn a_courier_carries_looks_and_says_no_and_nothing_else() {
-    let network = Network::new().unwrap();
+fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let courier = |args: &[&str]| scene.daemon.user(COURIER, args).run().unwrap();
     assert_eq!(
-        scene.daemon.user(COURIER, ["pending"]).json().unwrap(),
+        scene.daemon.user(COURIER, ["pending"]).json()?,
         json!([]),
         "of whom nobody answers for it sees nothing"
     );
     assert_eq!(courier(&["question", &id]).code(), Some(2));
-    scene.approver("alice", &[]);
-    let seen = scene.daemon.user(COURIER, ["pending"]).json().unwrap();
+    scene.approver("alice", &[])?;
+    let seen = scene.daemon.user(COURIER, ["pending"]).json()?;
     assert_eq!(seen[0]["id"], id.as_str());
-    courier(&["question", &id]).success().unwrap();
+    courier(&["question", &id]).success()?;
     for args in [
         &["approve", &id][..],
         &["open", "192.0.2.10:443", "--session", shell.session()],
@@ -229,21 +225,22 @@ fn a_courier_carries_looks_and_says_no_and_nothing_else() {
             refused.stderr
         );
     }
-    courier(&["deny", &id]).success().unwrap();
-    let answered = &scene.log("answered")[0];
+    courier(&["deny", &id]).success()?;
+    let answered = &scene.daemon.logged("answered")?[0];
     assert_eq!(answered["from"]["right"], "courier");
     assert_eq!(answered["by"], format!("{COURIER}, unsigned"));
+    Ok(())
 }
 
 /// Of whom nobody answers for it sees nothing, and closes nothing.
 #[test]
-fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() {
-    let network = Network::new().unwrap();
+fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let shell = scene.shell();
     let open = ["open", "192.0.2.10", "--ports", "tcp/443", "--session"];
     let open = || scene.daemon.root(open).args([shell.session()]).run();
-    open().unwrap().success().unwrap();
+    open()?.success()?;
     let courier = |args: &[&str]| scene.daemon.user(COURIER, args).run().unwrap();
     let listed = |what: &str| {
         let listed = courier(&[what, "--json"]).success().unwrap();
@@ -251,41 +248,40 @@ fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() {
     };
     let lists = ["sessions", "holes", "log"];
     assert_eq!(lists.map(listed), [false; 3]);
-    courier(&["close", "--all"]).success().unwrap();
+    courier(&["close", "--all"]).success()?;
     assert_eq!(courier(&["close", "h1"]).code(), Some(2));
     assert_eq!(
         courier(&["flows", "--session", shell.session()]).code(),
         Some(0)
     );
     assert_eq!(scene.holes(), ["tcp/443"]);
-    scene.approver("alice", &[]);
+    scene.approver("alice", &[])?;
     assert_eq!(lists.map(listed), [true; 3]);
-    let hole = scene.daemon.root(["holes"]).json().unwrap()[0]["id"].clone();
-    courier(&["close", hole.as_str().unwrap()])
-        .success()
-        .unwrap();
+    let hole = scene.daemon.json(["holes"])?[0]["id"].clone();
+    courier(&["close", hole.text()?]).success()?;
     assert!(scene.holes().is_empty());
-    let closed = &scene.log("hole-close")[0];
+    let closed = &scene.daemon.logged("hole-close")?[0];
     assert_eq!(closed["by"], format!("{COURIER}, unsigned"));
     assert_eq!(closed["from"]["right"], "courier");
     let who = scene.daemon.root(["approver", "remove", "alice"]).run();
-    who.unwrap().success().unwrap();
+    who?.success()?;
     assert_eq!(lists.map(listed), [false; 3]);
+    Ok(())
 }
 
 #[test]
-fn no_signed_answer_is_taken_unless_the_settings_say_so() {
-    let network = Network::new().unwrap();
+fn no_signed_answer_is_taken_unless_the_settings_say_so() -> Tested {
+    let network = Network::new()?;
     let mut scene = Scene::new(&network, "");
-    let alice = scene.approver("alice", &[]);
+    let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let signed = scene.yes(&alice, "alice", &id, &[]);
-    let text = std::fs::read_to_string(scene.daemon.config()).unwrap();
-    scene.daemon.stop().unwrap();
+    let text = std::fs::read_to_string(scene.daemon.config())?;
+    scene.daemon.stop()?;
     let (before, _) = text.split_once("[answers]").unwrap();
-    scene.daemon.write_config(before).unwrap();
-    scene.daemon.start().unwrap();
+    scene.daemon.write_config(before)?;
+    scene.daemon.start()?;
     let answer = |scene: &Scene| {
         let answer = scene.daemon.root(["answer", "--signed", "-"]);
         answer.input(signed.to_string()).run().unwrap()
@@ -296,23 +292,24 @@ fn no_signed_answer_is_taken_unless_the_settings_say_so() {
         "{}",
         refused.stderr
     );
-    scene.daemon.stop().unwrap();
-    scene.daemon.write_config(&text).unwrap();
-    scene.daemon.start().unwrap();
-    answer(&scene).success().unwrap();
+    scene.daemon.stop()?;
+    scene.daemon.write_config(&text)?;
+    scene.daemon.start()?;
+    answer(&scene).success()?;
+    Ok(())
 }
 
 /// Twenty a second are read of one user, and fill no log.
 #[test]
-fn who_tries_signatures_is_stopped() {
-    let network = Network::new().unwrap();
+fn who_tries_signatures_is_stopped() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let bad = json!({"method": "org.guardd.Control.AnswerSigned", "parameters": {
         "answer": "{}", "key": "SHA256:none", "kind": "ssh", "signature": "AAAA",
         "authenticator_data": null, "client_data": null,
     }});
-    let mut stream = UnixStream::connect(scene.daemon.socket()).unwrap();
-    stream.set_read_timeout(Some(patience(PATIENCE))).unwrap();
+    let mut stream = UnixStream::connect(scene.daemon.socket())?;
+    stream.set_read_timeout(Some(patience(PATIENCE)))?;
     let frame = format!("{bad}\0");
     let mut answers = String::new();
     let mut tried = 0;
@@ -340,13 +337,13 @@ fn who_tries_signatures_is_stopped() {
     );
     let answered = answers.matches("is enrolled").count() as u64;
     eventually("all are told of", || {
-        let refused = scene.log("answer-refused").into_iter();
+        let refused = scene.daemon.logged("answer-refused").unwrap().into_iter();
         let told = refused.map(|one| one["count"].as_u64().unwrap());
         told.sum::<u64>() == answered
-    })
-    .unwrap();
-    let records = scene.log("answer-refused").len() as u64;
+    })?;
+    let records = scene.daemon.logged("answer-refused")?.len() as u64;
     assert!(records < answered, "{records} records of {answered}");
-    let status: Value = scene.daemon.root(["status"]).json().unwrap();
+    let status: Value = scene.daemon.json(["status"])?;
     assert_eq!(status["enforcing"], true);
+    Ok(())
 }

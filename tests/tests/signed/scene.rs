@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use guard_lab::{Attempt, Daemon, Network, Output, Shell};
+use guard_lab::{Attempt, Daemon, Network, Output, Shell, Tested};
 use serde_json::{Value, json};
 
 /// The user that carries questions and answers.
@@ -73,11 +73,11 @@ impl Scene {
     }
 
     /// A key of an approver with that name, for the agent's sessions.
-    pub(crate) fn approver(&self, name: &str, args: &[&str]) -> Key {
+    pub(crate) fn approver(&self, name: &str, args: &[&str]) -> Tested<Key> {
         let key = self.key(name);
         let add = self.add(name, &key).args(["--answers-for", &agent()]);
-        add.args(args).run().unwrap().success().unwrap();
-        key
+        add.args(args).run()?.success()?;
+        Ok(key)
     }
 
     pub(crate) fn add(&self, name: &str, key: &Key) -> guard_lab::Guard<'_> {
@@ -95,7 +95,7 @@ impl Scene {
     /// Has a session try a port, in vain, and gives the id of the request about it.
     pub(crate) fn request(&self, shell: &mut Shell, port: u16) -> String {
         assert!(!shell.reaches(&Attempt::tcp(guard_lab::V4, port)).unwrap());
-        let pending = self.daemon.root(["pending"]).json().unwrap();
+        let pending = self.daemon.json(["pending"]).unwrap();
         let mut pending = pending.as_array().unwrap().iter();
         let found = pending.find(|one| one["destination"]["port"] == port);
         found.expect("it asks")["id"].as_str().unwrap().to_owned()
@@ -103,7 +103,7 @@ impl Scene {
 
     /// What guardd asks about a request.
     pub(crate) fn question(&self, id: &str) -> Value {
-        self.daemon.root(["question", id]).json().unwrap()
+        self.daemon.json(["question", id]).unwrap()
     }
 
     /// A yes to a question, in its canonical form, with something changed.
@@ -191,7 +191,7 @@ impl Scene {
 
     /// The open holes, by their ports.
     pub(crate) fn holes(&self) -> Vec<String> {
-        let holes = self.daemon.root(["holes"]).json().unwrap();
+        let holes = self.daemon.json(["holes"]).unwrap();
         let holes = holes.as_array().unwrap().iter();
         holes
             .map(|hole| hole["ports"].as_str().unwrap().to_owned())
@@ -199,18 +199,17 @@ impl Scene {
     }
 
     pub(crate) fn log(&self, kind: &str) -> Vec<Value> {
-        let log = self.daemon.root(["log", "--json"]).run().unwrap();
-        let records = log.json_lines().unwrap().into_iter();
-        records.filter(|one| one["kind"] == kind).collect()
+        self.daemon.logged(kind).unwrap()
     }
 
     /// Changes a file beside guardd's state, while that is down.
-    pub(crate) fn edit(&self, file: &str, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&self, file: &str, change: impl FnOnce(&mut Value)) -> Tested {
         let file = self.daemon.state_dir().join(file);
-        let text = fs::read_to_string(&file).unwrap();
-        let mut value: Value = serde_json::from_str(&text).unwrap();
+        let text = fs::read_to_string(&file)?;
+        let mut value: Value = serde_json::from_str(&text)?;
         change(&mut value);
-        fs::write(&file, value.to_string()).unwrap();
+        fs::write(&file, value.to_string())?;
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use guard_lab::{bins, eventually, exec};
+use guard_lab::{Tested, eventually, exec};
 
 use super::scene::{Scene, said};
 
@@ -41,42 +41,40 @@ fn is_reading(scene: &Scene) -> bool {
 }
 
 #[test]
-fn an_address_that_nobody_can_read_keeps_nobody_else_waiting() {
+fn an_address_that_nobody_can_read_keeps_nobody_else_waiting() -> Tested {
     let scene = Scene::new();
     let Some(device) = device(&scene).filter(|_| !scene.kernel_judges()) else {
         eprintln!("this kernel has no FUSE, or asks nobody where programs connect");
-        return;
+        return Ok(());
     };
     let (program, point) = (scene.place("hangs.py"), scene.place("point"));
-    fs::write(&program, PROGRAM).unwrap();
-    fs::create_dir(&point).unwrap();
-    fs::set_permissions(&point, Permissions::from_mode(0o777)).unwrap();
+    fs::write(&program, PROGRAM)?;
+    fs::create_dir(&point)?;
+    fs::set_permissions(&point, Permissions::from_mode(0o777))?;
     let mut other = scene.shell();
     let own = scene.place("own");
-    other
-        .tell(&scene.line(&format!("serve_secret {own} &")))
-        .unwrap();
-    other.line_with("listening").unwrap();
+    other.tell(&scene.line(&format!("serve_secret {own} &")))?;
+    other.line_with("listening")?;
 
     let mut shell = scene.shell();
     for _ in 0..6 {
         let hangs = format!("/usr/bin/python3 {program} {device} {point} &");
-        shell.tell(&hangs).unwrap();
-        shell.line_with("read").unwrap();
+        shell.tell(&hangs)?;
+        shell.line_with("read")?;
     }
-    eventually("guardd reads", || is_reading(&scene)).unwrap();
-    scene.daemon.ask(["status"]).unwrap().success().unwrap();
+    eventually("guardd reads", || is_reading(&scene))?;
+    scene.daemon.ask(["status"])?.success()?;
     for verb in ["connect", "secret"] {
         let words = format!("{verb} {own}");
         assert_eq!(scene.inside(&mut other, &words), "ok hi", "{words}");
     }
     // In the end guardd gives up, and whoever asks is told.
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let why = format!("{} why", guard.display());
     eventually("it is told", || {
         said(&mut shell, &why).contains("it could not be told where")
-    })
-    .unwrap();
-    let stopped = scene.daemon.ask(["stop", shell.session()]).unwrap();
-    stopped.success().unwrap();
+    })?;
+    let stopped = scene.daemon.ask(["stop", shell.session()])?;
+    stopped.success()?;
+    Ok(())
 }

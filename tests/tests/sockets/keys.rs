@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use guard_lab::{AGENT, exec, mounts};
+use guard_lab::{AGENT, Tested, exec, mounts};
 
 use super::scene::Scene;
 
@@ -23,39 +23,36 @@ fn missing() -> Vec<&'static str> {
 }
 
 /// What a command signs that runs the script in a home of its own. Such programs ask what their user is called.
-fn signs(scene: &Scene, name: &str, mut command: Command) -> String {
+fn signs(scene: &Scene, name: &str, mut command: Command) -> Tested<String> {
     let home = PathBuf::from(scene.place(name));
-    fs::create_dir(&home).unwrap();
-    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
-    chown(&home, Some(AGENT), Some(AGENT)).unwrap();
+    fs::create_dir(&home)?;
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+    chown(&home, Some(AGENT), Some(AGENT))?;
     let script = Path::new(&scene.place("keys.sh")).to_owned();
-    fs::write(&script, include_str!("keys.sh")).unwrap();
+    fs::write(&script, include_str!("keys.sh"))?;
     let accounts = scene.place("passwd");
     let user = format!("agent:x:{AGENT}:{AGENT}::/nonexistent:/bin/sh\n");
-    fs::write(
-        &accounts,
-        fs::read_to_string("/etc/passwd").unwrap() + &user,
-    )
-    .unwrap();
+    fs::write(&accounts, fs::read_to_string("/etc/passwd")? + &user)?;
     command.arg("sh").arg(script).env("HOME", home);
     for set in ["GNUPGHOME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"] {
         command.env_remove(set);
     }
     let mut command = mounts::with_file(&command, accounts.as_ref(), "/etc/passwd");
-    let done = exec::output(&mut command).unwrap();
+    let done = exec::output(&mut command)?;
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{name}: {done:?}\n{said}");
-    String::from_utf8(done.stdout).unwrap()
+    Ok(String::from_utf8(done.stdout)?)
 }
 
 #[test]
-fn agents_of_a_sessions_own_sign_in_it() {
+fn agents_of_a_sessions_own_sign_in_it() -> Tested {
     assert_eq!(missing(), [""; 0], "install them");
     let scene = Scene::new();
     let signed = "ssh\ngpg\ngit by gpg\ngit by ssh\n";
     let outside = scene.daemon.on_machine(AGENT, "env");
-    assert_eq!(signs(&scene, "outside", outside), signed);
+    assert_eq!(signs(&scene, "outside", outside)?, signed);
     let run = ["run", "--policy", "open", "--quiet", "--"];
-    let inside = scene.daemon.agent(run).command().unwrap();
-    assert_eq!(signs(&scene, "inside", inside), signed);
+    let inside = scene.daemon.agent(run).command()?;
+    assert_eq!(signs(&scene, "inside", inside)?, signed);
+    Ok(())
 }

@@ -11,7 +11,7 @@ use std::{
     process::Stdio,
 };
 
-use guard_lab::{AGENT, Shell, bins, eventually};
+use guard_lab::{AGENT, Shell, Tested, eventually};
 use guard_launch::landlock::has_scopes;
 use scene::{APART, POLICY, Scene, said};
 
@@ -40,12 +40,12 @@ fn listeners_outside_are_out_of_reach_of_every_kind() {
 }
 
 #[test]
-fn a_sessions_own_sockets_work_under_every_name() {
+fn a_sessions_own_sockets_work_under_every_name() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let own = scene.place("own");
-    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&scene.line(&format!("serve {own} &")))?;
+    shell.line_with("listening")?;
     let (link, moved) = (scene.place("link"), scene.place("moved"));
     let mut reaches = |words: &str| {
         let found = scene.inside(&mut shell, words);
@@ -53,9 +53,9 @@ fn a_sessions_own_sockets_work_under_every_name() {
     };
     reaches(&format!("connect {own}"));
     reaches(&format!("nonblocking {own}"));
-    std::os::unix::fs::symlink(&own, &link).unwrap();
+    std::os::unix::fs::symlink(&own, &link)?;
     reaches(&format!("connect {link}"));
-    fs::rename(&own, &moved).unwrap();
+    fs::rename(&own, &moved)?;
     reaches(&format!("connect {moved}"));
     let abstract_name = format!("@{}-own", scene.daemon.tag().name());
     reaches(&format!("loop {abstract_name}"));
@@ -79,41 +79,43 @@ fn a_sessions_own_sockets_work_under_every_name() {
         assert_eq!(scene.inside(&mut shell, &words), error);
         assert_eq!(scene.outside(&words), error);
     }
+    Ok(())
 }
 
 #[test]
-fn a_session_that_root_starts_for_a_user_reaches_its_own_and_nobody_elses() {
+fn a_session_that_root_starts_for_a_user_reaches_its_own_and_nobody_elses() -> Tested {
     let scene = Scene::new();
     let mut outside = scene.listens("outside", "stream");
     // As under sudo: the user need not be listed.
     let agent = AGENT.to_string();
     let run = scene.daemon.root(["run", "--policy", "open"]);
     let run = run.env("SUDO_UID", &agent).env("SUDO_GID", &agent);
-    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    let mut shell = Shell::run_by(&scene.daemon, run)?;
     let own = scene.place("own");
-    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&scene.line(&format!("serve {own} &")))?;
+    shell.line_with("listening")?;
     let to_own = format!("connect {own}");
     assert_eq!(scene.inside(&mut shell, &to_own), "ok hi");
     let to_outside = format!("connect {}", outside.name);
     assert_eq!(scene.inside(&mut shell, &to_outside), "EPERM");
     assert_eq!(scene.outside(&to_outside), "ok hi");
     assert!(outside.is_first());
+    Ok(())
 }
 
 #[test]
-fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() {
+fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() -> Tested {
     let scene = Scene::new();
     let mut outside = scene.listens("outside", "stream");
     let allowed = scene.listens("allowed", "stream");
     let policy = scene.place("policy.toml");
     let text = format!("{POLICY}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
-    fs::write(&policy, text).unwrap();
+    fs::write(&policy, text)?;
     let run = scene.daemon.agent(["run", "--policy", &policy]);
-    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    let mut shell = Shell::run_by(&scene.daemon, run)?;
     let own = scene.place("own");
-    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&scene.line(&format!("serve {own} &")))?;
+    shell.line_with("listening")?;
     for (name, found) in [
         (&own, "ok hi"),
         (&allowed.name, "ok hi"),
@@ -127,41 +129,41 @@ fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() {
     }
     let packets = scene.place("packets");
     let serve = scene.line(&format!("serve {packets} seqpacket &"));
-    shell.tell(&serve).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&serve)?;
+    shell.line_with("listening")?;
     let words = format!("secret {packets} seqpacket");
     assert_eq!(scene.inside(&mut shell, &words), "ok hi");
     // What is about no Unix socket is the kernel's to judge, as ever.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
     let words = format!("secret_tcp {port}");
     assert_eq!(scene.inside(&mut shell, &words), "ok tcp");
     let words = format!("secret {}", outside.name);
     assert_eq!(scene.outside(&words), "ok hi");
     assert!(outside.is_first());
+    Ok(())
 }
 
 #[test]
-fn a_server_that_may_not_be_looked_at_serves_its_session_and_no_other() {
+fn a_server_that_may_not_be_looked_at_serves_its_session_and_no_other() -> Tested {
     let scene = Scene::new();
     let (mut shell, mut other) = (scene.shell(), scene.shell());
     let own = scene.place("own");
     // As ssh-agent and gpg-agent are.
-    shell
-        .tell(&scene.line(&format!("serve_secret {own} &")))
-        .unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&scene.line(&format!("serve_secret {own} &")))?;
+    shell.line_with("listening")?;
     for verb in ["connect", "secret"] {
         let words = format!("{verb} {own}");
         assert_eq!(scene.inside(&mut other, &words), "EPERM", "{words}");
         assert_eq!(scene.inside(&mut shell, &words), "ok hi", "{words}");
         assert_eq!(scene.outside(&words), "ok hi", "{words}");
     }
+    Ok(())
 }
 
 /// As builds and browsers make them. A path leads across, where a name does not.
 #[test]
-fn a_sessions_own_sockets_work_in_network_namespaces_of_its_own() {
+fn a_sessions_own_sockets_work_in_network_namespaces_of_its_own() -> Tested {
     let scene = Scene::new();
     let (mut shell, mut other) = (scene.shell(), scene.shell());
     let mut outside = scene.listens("outside", "stream");
@@ -207,22 +209,23 @@ fn a_sessions_own_sockets_work_in_network_namespaces_of_its_own() {
     assert!(outside.is_first() && outside_apart.is_first());
     // Nobody listens there any more, as without the guard.
     let gone = scene.place("gone");
-    drop(std::os::unix::net::UnixListener::bind(&gone).unwrap());
-    fs::set_permissions(&gone, fs::Permissions::from_mode(0o777)).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&gone)?);
+    fs::set_permissions(&gone, fs::Permissions::from_mode(0o777))?;
     let words = format!("connect {gone}");
     assert_eq!(scene.inside(&mut shell, &words), "ECONNREFUSED");
     assert_eq!(scene.outside(&words), "ECONNREFUSED");
+    Ok(())
 }
 
 #[test]
-fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() {
+fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() -> Tested {
     let scene = Scene::new();
     let mut outside = scene.listens("outside", "stream");
     let mut shell = scene.shell();
     let own = scene.place("own");
     let serve = scene.line(&format!("serve {own}"));
-    shell.tell(&format!("{serve} > {own}.seen &")).unwrap();
-    eventually("it listens", || fs::metadata(&own).is_ok()).unwrap();
+    shell.tell(&format!("{serve} > {own}.seen &"))?;
+    eventually("it listens", || fs::metadata(&own).is_ok())?;
     let words = format!("swap {} {own} {}", outside.name, scene.place("link"));
     let swapped = scene.inside(&mut shell, &words);
     assert!(
@@ -236,10 +239,11 @@ fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() {
     let words = format!("connect {}", outside.name);
     assert_eq!(scene.outside(&words), "ok hi");
     assert!(outside.is_first());
+    Ok(())
 }
 
 #[test]
-fn a_policy_lets_a_session_connect_to_what_was_there() {
+fn a_policy_lets_a_session_connect_to_what_was_there() -> Tested {
     let scene = Scene::new();
     let (allowed, other) = (
         scene.listens("agent-1", "stream"),
@@ -249,10 +253,10 @@ fn a_policy_lets_a_session_connect_to_what_was_there() {
     let pattern = scene.place("agent-*");
     let policy = format!("{POLICY}\n[unix]\nallow = [\"{pattern}\", \"ssh-agent\"]\n");
     let file = scene.place("policy.toml");
-    fs::write(&file, policy).unwrap();
+    fs::write(&file, policy)?;
     let run = scene.daemon.agent(["run", "--policy", &file]);
     let run = run.env("SSH_AUTH_SOCK", &keys.name);
-    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    let mut shell = Shell::run_by(&scene.daemon, run)?;
     for (name, said) in [
         (&allowed.name, "ok hi"),
         (&keys.name, "ok hi"),
@@ -262,32 +266,34 @@ fn a_policy_lets_a_session_connect_to_what_was_there() {
     }
     // Another that gets an allowed name is none of those that were there, be it new or moved there.
     let late = scene.listens("agent-2", "stream");
-    fs::rename(&other.name, &allowed.name).unwrap();
+    fs::rename(&other.name, &allowed.name)?;
     for name in [&late.name, &allowed.name] {
         let words = format!("connect {name}");
         assert_eq!(scene.inside(&mut shell, &words), "EPERM");
         assert_eq!(scene.outside(&words), "ok hi");
     }
+    Ok(())
 }
 
 #[test]
-fn an_abstract_name_that_the_policy_allows_is_reached_and_no_other() {
+fn an_abstract_name_that_the_policy_allows_is_reached_and_no_other() -> Tested {
     let scene = Scene::new();
     let [allowed, other] = ["@allowed", "@other"].map(|name| scene.listens(name, "stream"));
     let policy = format!("{POLICY}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
     let file = scene.place("policy.toml");
-    fs::write(&file, policy).unwrap();
+    fs::write(&file, policy)?;
     let run = scene.daemon.agent(["run", "--policy", &file]);
-    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    let mut shell = Shell::run_by(&scene.daemon, run)?;
     for (name, found) in [(&allowed.name, "ok hi"), (&other.name, "EPERM")] {
         let words = format!("connect {name}");
         assert_eq!(scene.inside(&mut shell, &words), found);
         assert_eq!(scene.outside(&words), "ok hi");
     }
+    Ok(())
 }
 
 #[test]
-fn what_is_mounted_over_a_harmless_name_is_not_harmless() {
+fn what_is_mounted_over_a_harmless_name_is_not_harmless() -> Tested {
     let scene = Scene::new();
     let mut outside = scene.listens("outside", "stream");
     let mut shell = scene.shell();
@@ -304,9 +310,10 @@ fn what_is_mounted_over_a_harmless_name_is_not_harmless() {
         false => assert!(found.starts_with("unshare: cannot change root"), "{found}"),
     }
     let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
-    let found = unguarded.args(["-c", &mounted]).output().unwrap();
+    let found = unguarded.args(["-c", &mounted]).output()?;
     assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "ok hi");
     assert!(outside.is_first());
+    Ok(())
 }
 
 #[test]
@@ -338,17 +345,17 @@ fn a_socket_that_was_made_outside_is_judged_by_who_connects_it() {
 }
 
 #[test]
-fn network_sockets_that_are_handed_in_serve_nobody() {
+fn network_sockets_that_are_handed_in_serve_nobody() -> Tested {
     let scene = Scene::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
     let mut shell = scene.shell();
     let inside = scene.place("inside");
     let take = scene.line(&format!("take {inside} {port} &"));
-    shell.tell(&take).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&take)?;
+    shell.line_with("listening")?;
     assert_eq!(scene.outside(&format!("give {inside}")), "given");
-    let took = shell.line_with("took").unwrap();
+    let took = shell.line_with("took")?;
     match scene.kernel_judges() {
         true => assert_eq!(took.trim(), "took none"),
         false => assert_eq!(took.trim(), "took EPERM EPERM"),
@@ -365,19 +372,20 @@ fn network_sockets_that_are_handed_in_serve_nobody() {
     );
     let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
     let line = both(&take, &outside, &give);
-    let done = unguarded.args(["-c", &line]).output().unwrap();
-    let said = String::from_utf8(done.stdout).unwrap();
+    let done = unguarded.args(["-c", &line]).output()?;
+    let said = String::from_utf8(done.stdout)?;
     assert_eq!(said.lines().last(), Some("took ok tcp ok udp 1"), "{said}");
+    Ok(())
 }
 
 #[test]
-fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that() {
+fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that() -> Tested {
     let scene = Scene::new();
     if !scene.kernel_judges() {
-        return;
+        return Ok(());
     }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port().to_string();
     let mut shell = scene.shell();
     for (name, what, took) in [
         ("tcp", port.as_str(), "took"),
@@ -386,11 +394,11 @@ fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that()
     ] {
         let at = scene.place(name);
         let take = scene.line(&format!("take_connected {at} &"));
-        shell.tell(&take).unwrap();
-        shell.line_with("listening").unwrap();
+        shell.tell(&take)?;
+        shell.line_with("listening")?;
         let give = format!("give_connected {at} {what}");
         assert_eq!(scene.outside(&give), "given");
-        assert_eq!(shell.line_with("took").unwrap().trim(), took);
+        assert_eq!(shell.line_with("took")?.trim(), took);
     }
     let (at, again) = (scene.place("outside"), scene.place("again"));
     let line = both(
@@ -399,8 +407,8 @@ fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that()
         &scene.line(&format!("give_connected {at} {port}")),
     );
     let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
-    let done = unguarded.args(["-c", &line]).output().unwrap();
-    let words = String::from_utf8(done.stdout).unwrap();
+    let done = unguarded.args(["-c", &line]).output()?;
+    let words = String::from_utf8(done.stdout)?;
     assert_eq!(words.lines().last(), Some("took ok sent 1"), "{words}");
     // Its own it may hand about.
     let line = both(
@@ -408,29 +416,30 @@ fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that()
         &again,
         &scene.line(&format!("give_connected {again} {port}")),
     );
-    shell.tell(&line).unwrap();
-    let took = shell.line_with("took").unwrap();
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    shell.tell(&line)?;
+    let took = shell.line_with("took")?;
+    let guard = scene.daemon.program("guard")?;
     let told = said(&mut shell, &format!("{} why", guard.display()));
     assert_eq!(took.trim(), "took ok sent 1", "{told}");
     assert!(told.contains("handed a socket made outside"), "{told}");
+    Ok(())
 }
 
 #[test]
-fn processes_outside_get_no_signal_where_the_kernel_judges_that() {
+fn processes_outside_get_no_signal_where_the_kernel_judges_that() -> Tested {
     let scene = Scene::new();
     if !scene.kernel_judges() {
-        return;
+        return Ok(());
     }
     let mut shell = scene.shell();
     let mut sleep = scene.daemon.on_machine(AGENT, "sleep");
-    let mut outside = sleep.arg("60").spawn().unwrap();
+    let mut outside = sleep.arg("60").spawn()?;
     let words = format!("signal {}", outside.id());
     assert_eq!(scene.inside(&mut shell, &words), "EPERM EPERM");
-    assert!(outside.try_wait().unwrap().is_none());
+    assert!(outside.try_wait()?.is_none());
     // Where Landlock scopes signals it is asked first, and tells nobody.
     if !has_scopes() {
-        let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+        let guard = scene.daemon.program("guard")?;
         let told = said(&mut shell, &format!("{} why", guard.display()));
         assert!(
             told.contains(&format!("signal process {}", outside.id())),
@@ -438,13 +447,13 @@ fn processes_outside_get_no_signal_where_the_kernel_judges_that() {
         );
     }
     assert!(scene.outside(&words).starts_with("ok sent"));
-    assert!(!outside.wait().unwrap().success());
+    assert!(!outside.wait()?.success());
     // Its own it may, and those of a session inside it. What is left would be waited for at the end.
     let own = format!("sleep 60 & {}; kill $!", scene.line("signal $! 0"));
     assert_eq!(said(&mut shell, &own), "ok sent ok sent");
     let policy = scene.place("inner.toml");
-    fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    fs::write(&policy, POLICY.replace("open", "inner"))?;
+    let guard = scene.daemon.program("guard")?;
     let file = scene.place("pid");
     let within = format!(
         "{} run --quiet --policy {policy} -- sh -c 'echo $$ > {file}; exec sleep 60' & \
@@ -453,6 +462,7 @@ fn processes_outside_get_no_signal_where_the_kernel_judges_that() {
         scene.line(&format!("signal $(cat {file}) 0")),
     );
     assert_eq!(said(&mut shell, &within), "ok sent ok sent");
+    Ok(())
 }
 
 /// There is one listener in a chain of filters, and where the kernel does not judge it is the guard's.
@@ -470,14 +480,14 @@ fn who_supervises_by_seccomp_cannot_where_the_guard_does() {
 
 /// As docs/use.md has it: what guard does by itself it does there, but for what takes a supervisor of its own.
 #[test]
-fn guard_starts_inside_of_who_supervises_by_seccomp() {
+fn guard_starts_inside_of_who_supervises_by_seccomp() -> Tested {
     let scene = Scene::new();
     let shut = "version = 1\nname = \"shut\"\ndefault = \"deny\"\n";
-    scene.daemon.write_policy("shut", shut).unwrap();
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    scene.daemon.write_policy("shut", shut)?;
+    let guard = scene.daemon.program("guard")?;
     let control = scene.daemon.socket().display().to_string();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
     let mut outside = scene.listens("outside", "stream");
     let own = scene.line(&format!("loop {}", scene.place("own")));
     let own_by_guard = match scene.kernel_judges() {
@@ -506,19 +516,20 @@ fn guard_starts_inside_of_who_supervises_by_seccomp() {
     );
     assert_eq!(scene.outside(&words), "ok hi");
     assert!(outside.is_first());
+    Ok(())
 }
 
 #[test]
-fn a_session_inside_a_session_reaches_its_own_only() {
+fn a_session_inside_a_session_reaches_its_own_only() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let (outer, inner) = (scene.place("outer"), scene.place("inner"));
     let serve = scene.line(&format!("serve {outer} &"));
-    shell.tell(&serve).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&serve)?;
+    shell.line_with("listening")?;
     let policy = scene.place("inner.toml");
-    fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    fs::write(&policy, POLICY.replace("open", "inner"))?;
+    let guard = scene.daemon.program("guard")?;
     let connects = |name: &str| {
         let all = ["connect", "secret"].map(|verb| scene.line(&format!("{verb} {name}")));
         all.join("; ")
@@ -533,26 +544,26 @@ fn a_session_inside_a_session_reaches_its_own_only() {
     assert_eq!(said(&mut shell, &within), "EPERM EPERM ok hi ok hi");
     let words = format!("connect {outer}");
     assert_eq!(scene.inside(&mut shell, &words), "ok hi");
+    Ok(())
 }
 
 #[test]
-fn whoever_was_refused_is_told_why_and_it_is_written_down() {
+fn whoever_was_refused_is_told_why_and_it_is_written_down() -> Tested {
     let scene = Scene::new();
     let outside = scene.listens("outside", "stream");
     let mut shell = scene.shell();
     let words = format!("connect {}", outside.name);
     assert_eq!(scene.inside(&mut shell, &words), "EPERM");
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let why = format!("{} why", guard.display());
     eventually("it is told", || {
         said(&mut shell, &why).contains(&outside.name)
-    })
-    .unwrap();
+    })?;
     let told = said(&mut shell, &why);
     assert!(told.contains("listens at"), "{told}");
     assert!(told.contains("under [unix]"), "{told}");
-    let log = scene.daemon.root(["log", "--json"]).run().unwrap();
-    let records = log.json_lines().unwrap();
+    let log = scene.daemon.root(["log", "--json"]).run()?;
+    let records = log.json_lines()?;
     let denied = records.iter().find(|one| one["kind"] == "denied").unwrap();
     assert_eq!(denied["destination"]["address"], outside.name.as_str());
     assert_eq!(denied["destination"]["protocol"], "unix");
@@ -561,78 +572,81 @@ fn whoever_was_refused_is_told_why_and_it_is_written_down() {
     let program = denied["comm"].as_str().unwrap_or_default();
     assert!(program.contains("python"), "{denied}");
     // From outside as well, in words.
-    let log = scene.daemon.root(["log"]).run().unwrap().stdout;
+    let log = scene.daemon.root(["log"]).run()?.stdout;
     assert!(log.contains(&format!("unix {}", outside.name)), "{log}");
+    Ok(())
 }
 
 /// Files may have other names for a program that has mounts of its own, and one that nobody may look at does not say which.
 #[test]
-fn nobody_is_said_to_listen_where_that_is_not_known() {
+fn nobody_is_said_to_listen_where_that_is_not_known() -> Tested {
     let scene = Scene::new();
     if scene.kernel_judges() {
-        return;
+        return Ok(());
     }
     let mut shell = scene.shell();
     let own = scene.place("own");
-    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&scene.line(&format!("serve {own} &")))?;
+    shell.line_with("listening")?;
     let words = format!("secret_apart {own}");
     assert_eq!(scene.outside(&words), "ok hi");
     assert_eq!(scene.inside(&mut shell, &words), "EPERM");
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let why = format!("{} why", guard.display());
-    eventually("it is told", || said(&mut shell, &why).contains(&own)).unwrap();
+    eventually("it is told", || said(&mut shell, &why).contains(&own))?;
     let told = said(&mut shell, &why);
     assert!(told.contains("could not be told who listens"), "{told}");
     assert!(!told.contains("Somebody outside"), "{told}");
-    let log = scene.daemon.root(["log", "--json"]).run().unwrap();
-    let records = log.json_lines().unwrap();
+    let log = scene.daemon.root(["log", "--json"]).run()?;
+    let records = log.json_lines()?;
     let denied = records.iter().find(|one| one["kind"] == "denied").unwrap();
     assert_eq!(denied["destination"]["address"], own.as_str());
     assert_eq!(denied["why"], "it could not be told who listens there");
+    Ok(())
 }
 
 #[test]
-fn without_guardd_all_is_as_before() {
+fn without_guardd_all_is_as_before() -> Tested {
     let mut scene = Scene::new();
     let mut outside = scene.listens("outside", "stream");
     let mut shell = scene.shell();
     let own = scene.place("own");
-    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&scene.line(&format!("serve {own} &")))?;
+    shell.line_with("listening")?;
     let programs = scene.programs();
     let to_own = format!("connect {own}");
     let to_outside = format!("connect {}", outside.name);
-    scene.daemon.kill().unwrap();
+    scene.daemon.kill()?;
     assert_eq!(scene.inside(&mut shell, &to_own), "ok hi");
     assert_eq!(scene.inside(&mut shell, &to_outside), "EPERM");
-    scene.daemon.start().unwrap();
+    scene.daemon.start()?;
     assert_eq!(scene.programs(), programs);
     assert_eq!(scene.inside(&mut shell, &to_own), "ok hi");
     assert_eq!(scene.inside(&mut shell, &to_outside), "EPERM");
     assert_eq!(scene.outside(&to_outside), "ok hi");
     assert!(outside.is_first());
+    Ok(())
 }
 
 #[test]
-fn what_a_command_leaves_behind_goes_on() {
+fn what_a_command_leaves_behind_goes_on() -> Tested {
     let scene = Scene::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
     let own = scene.place("own");
     let line = scene.line(&format!("leave {own} {port}"));
     let run = [
         "run", "--policy", "open", "--quiet", "--", "sh", "-c", &line,
     ];
-    scene.daemon.agent(run).run().unwrap().success().unwrap();
+    scene.daemon.agent(run).run()?.success()?;
     let found = format!("{own}.found");
-    eventually("it has tried", || fs::metadata(&found).is_ok()).unwrap();
-    assert_eq!(fs::read_to_string(&found).unwrap(), "ok hi ok tcp");
+    eventually("it has tried", || fs::metadata(&found).is_ok())?;
+    assert_eq!(fs::read_to_string(&found)?, "ok hi ok tcp");
     eventually("the session ends", || {
-        let sessions = scene.daemon.root(["sessions"]).json().unwrap();
+        let sessions = scene.daemon.json(["sessions"]).unwrap();
         sessions.as_array().unwrap().is_empty()
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 /// A script that has one command listen, another one connect to it, and says what the first said.
@@ -663,7 +677,7 @@ for number in range(3):
 "#;
 
 #[test]
-fn what_waits_when_the_command_ends_goes_on() {
+fn what_waits_when_the_command_ends_goes_on() -> Tested {
     let scene = Scene::new();
     let own = scene.place("own");
     let script = "python3 -c \"$1\" \"$2\" & until test -e \"$2.end\"; do sleep 0.05; done";
@@ -672,7 +686,7 @@ fn what_waits_when_the_command_ends_goes_on() {
     ];
     let file = |end: &str| format!("{own}.{end}");
     let read = |end: &str| fs::read_to_string(file(end)).unwrap_or_default();
-    let mut running = scene.daemon.agent(run).spawn().unwrap();
+    let mut running = scene.daemon.agent(run).spawn()?;
     // By its number: proc_pid_syscall(5).
     let connects = |pid: &str| {
         let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
@@ -680,16 +694,16 @@ fn what_waits_when_the_command_ends_goes_on() {
     };
     eventually("two wait", || {
         read("started").lines().filter(|pid| connects(pid)).count() == 2
-    })
-    .unwrap();
-    fs::write(file("end"), "").unwrap();
-    assert!(running.wait().unwrap().success());
-    fs::write(file("accept"), "").unwrap();
-    eventually("all are connected", || read("found") == "hihihi").unwrap();
+    })?;
+    fs::write(file("end"), "")?;
+    assert!(running.wait()?.success());
+    fs::write(file("accept"), "")?;
+    eventually("all are connected", || read("found") == "hihihi")?;
+    Ok(())
 }
 
 #[test]
-fn a_connection_that_waits_for_its_server_holds_up_no_other() {
+fn a_connection_that_waits_for_its_server_holds_up_no_other() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let (full, own) = (scene.place("full"), scene.place("own"));
@@ -697,28 +711,30 @@ fn a_connection_that_waits_for_its_server_holds_up_no_other() {
     let server = format!(
         "python3 -c \"import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('{full}'); s.listen(0); print('listening', flush=True); time.sleep(60)\" &"
     );
-    shell.tell(&server).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&server)?;
+    shell.line_with("listening")?;
     for _ in 0..3 {
         let waits = scene.line(&format!("connect {full} > /dev/null &"));
-        shell.tell(&waits).unwrap();
+        shell.tell(&waits)?;
     }
-    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
-    shell.line_with("listening").unwrap();
+    shell.tell(&scene.line(&format!("serve {own} &")))?;
+    shell.line_with("listening")?;
     assert_eq!(scene.inside(&mut shell, &format!("connect {own}")), "ok hi");
+    Ok(())
 }
 
 #[test]
-fn the_control_socket_is_not_the_supervisors_to_connect() {
+fn the_control_socket_is_not_the_supervisors_to_connect() -> Tested {
     let scene = Scene::new();
     if scene.kernel_judges() {
-        return;
+        return Ok(());
     }
     let mut shell = scene.shell();
     // By another name it would be connected by a process outside, which may answer.
     let link = scene.place("control");
-    std::os::unix::fs::symlink(scene.daemon.socket(), &link).unwrap();
+    std::os::unix::fs::symlink(scene.daemon.socket(), &link)?;
     let words = format!("connect {link}");
     assert_eq!(scene.inside(&mut shell, &words), "EPERM");
     assert!(UnixStream::connect(&link).is_ok());
+    Ok(())
 }

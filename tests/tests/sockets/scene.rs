@@ -70,7 +70,7 @@ impl Scene {
 
     /// The programs that are attached: those of an earlier guardd go on.
     pub(crate) fn programs(&self) -> Vec<(String, u64)> {
-        let status = self.daemon.root(["status"]).json().unwrap();
+        let status = self.daemon.json(["status"]).unwrap();
         let hooks = status["hooks"].as_array().unwrap().iter();
         let name = |hook: &serde_json::Value| hook["name"].as_str().unwrap().to_owned();
         let programs = hooks.map(|hook| (name(hook), hook["program_id"].as_u64().unwrap()));

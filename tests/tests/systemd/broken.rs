@@ -1,5 +1,6 @@
 //! What is wrong is in the unit's status, and nothing is let through meanwhile.
 
+use guard_lab::Tested;
 use std::fs;
 
 use super::machine::{
@@ -33,41 +34,41 @@ impl Drop for NoBpffs {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_broken_policy_is_in_the_status() {
+fn a_broken_policy_is_in_the_status() -> Tested {
     let _machine = Machine::new();
-    fs::create_dir_all("/etc/guard/policies").unwrap();
+    fs::create_dir_all("/etc/guard/policies")?;
     fs::write(
         "/etc/guard/policies/bad.toml",
         "version = 1\nname = \"bad\"\ndefault = \"perhaps\"\n",
-    )
-    .unwrap();
-    status_says("; the policy bad cannot be used");
-    fs::remove_file("/etc/guard/policies/bad.toml").unwrap();
-    status_says("enforcing");
+    )?;
+    status_says("; the policy bad cannot be used")?;
+    fs::remove_file("/etc/guard/policies/bad.toml")?;
+    status_says("enforcing")?;
     Target::new().is_out_of_reach();
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn broken_settings_are_in_the_status_until_they_are_mended() {
+fn broken_settings_are_in_the_status_until_they_are_mended() -> Tested {
     let machine = Machine::new();
     let target = Target::new();
     machine.settings("max_requests = \"many\"\n");
     fails("systemctl", &["restart", "guardd.service"]);
-    status_says("the settings in /etc/guard/guardd.toml are wrong");
+    status_says("the settings in /etc/guard/guardd.toml are wrong")?;
     // What was enforced before still is.
     target.is_out_of_reach();
     machine.settings("max_requests = 10\n");
     guard_lab::eventually("it starts by itself", || {
         state("guardd.service") == "active"
-    })
-    .unwrap();
+    })?;
     target.is_out_of_reach();
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_full_disk_is_in_the_status() {
+fn a_full_disk_is_in_the_status() -> Tested {
     let _machine = Machine::without_guardd();
     let target = Target::new();
     let trail = "/var/log/guard";
@@ -75,21 +76,22 @@ fn a_full_disk_is_in_the_status() {
         "mount",
         &["-t", "tmpfs", "-o", "size=64k,mode=750", "tmpfs", trail],
     );
-    fs::write(format!("{trail}/big"), vec![0_u8; 60 * 1024]).unwrap();
+    fs::write(format!("{trail}/big"), vec![0_u8; 60 * 1024])?;
     let _ = run(
         "dd",
         &["if=/dev/zero", &format!("of={trail}/rest"), "bs=512"],
     );
     ok("systemctl", &["start", "guardd.socket"]);
     let _ = run("systemctl", &["start", "guardd.service"]);
-    status_says("No space left on device");
+    status_says("No space left on device")?;
     target.is_out_of_reach();
-    fs::remove_file(format!("{trail}/rest")).unwrap();
-    fs::remove_file(format!("{trail}/big")).unwrap();
+    fs::remove_file(format!("{trail}/rest"))?;
+    fs::remove_file(format!("{trail}/big"))?;
     target.is_out_of_reach();
-    status_says("enforcing");
+    status_says("enforcing")?;
     ok("systemctl", &["stop", "guardd.service"]);
     ok("umount", &["--lazy", trail]);
+    Ok(())
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn a_read_only_etc_is_no_obstacle() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
+fn a_missing_bpffs_is_mounted_where_everybody_sees_it() -> Tested {
     let _machine = Machine::without_guardd();
     let target = Target::new();
     ok("umount", &["/sys/fs/bpf"]);
@@ -114,30 +116,28 @@ fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
     ok("mountpoint", &["/sys/fs/bpf"]);
     // The pins outlive guardd, so they are not in its own namespace.
     ok("systemctl", &["stop", "guardd.service"]);
-    assert!(fs::exists("/sys/fs/bpf/guard/live").unwrap());
+    assert!(fs::exists("/sys/fs/bpf/guard/live")?);
     target.is_out_of_reach();
     ok("systemctl", &["start", "guardd.service"]);
-    assert!(
-        fs::read_to_string("/var/log/guard/audit.jsonl")
-            .unwrap()
-            .contains("adopted")
-    );
+    assert!(fs::read_to_string("/var/log/guard/audit.jsonl")?.contains("adopted"));
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_bpffs_that_cannot_be_had_is_in_the_status() {
+fn a_bpffs_that_cannot_be_had_is_in_the_status() -> Tested {
     let _machine = Machine::without_guardd();
     let _bpffs = NoBpffs::new();
     let _ = run("systemctl", &["start", "guardd.service"]);
-    status_says("/sys/fs/bpf");
+    status_says("/sys/fs/bpf")?;
     no_unit_of_the_slice_starts();
     ok("systemctl", &["stop", "guardd.service"]);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_second_guardd_is_in_the_status_of_its_unit() {
+fn a_second_guardd_is_in_the_status_of_its_unit() -> Tested {
     let _machine = Machine::without_guardd();
     let first = Unit::new(
         "first-guardd.service",
@@ -145,9 +145,10 @@ fn a_second_guardd_is_in_the_status_of_its_unit() {
     );
     ok("systemctl", &["start", &first.name]);
     let _ = run("systemctl", &["start", "guardd.service"]);
-    status_says("another guardd");
+    status_says("another guardd")?;
     no_unit_of_the_slice_starts();
     ok("systemctl", &["stop", "guardd.service"]);
+    Ok(())
 }
 
 #[test]
@@ -165,23 +166,24 @@ fn a_bpffs_that_is_unmounted_under_guardd_does_not_stop_enforcement() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
+fn a_root_that_is_no_cgroup_v2_is_in_the_status() -> Tested {
     let _machine = Machine::without_guardd();
     let wrong = DropIn::new(
         "guardd.service",
         "[Service]\nExecStart=\nExecStart=/usr/bin/guardd --cgroup-root /run/guard/nowhere\n",
     );
     fails("systemctl", &["start", "guardd.service"]);
-    status_says("is not in a cgroup v2 hierarchy");
+    status_says("is not in a cgroup v2 hierarchy")?;
     no_unit_of_the_slice_starts();
     ok("systemctl", &["stop", "guardd.service"]);
     drop(wrong);
+    Ok(())
 }
 
 /// A kernel cannot be made older. One without bpf(2) can be had, as far as guardd sees, and one that says a lower number.
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn an_old_kernel_and_one_without_bpf_are_in_the_status() {
+fn an_old_kernel_and_one_without_bpf_are_in_the_status() -> Tested {
     let _machine = Machine::without_guardd();
     let target = Target::new();
     for (exec, said) in [
@@ -199,51 +201,54 @@ fn an_old_kernel_and_one_without_bpf_are_in_the_status() {
             ),
         );
         fails("systemctl", &["start", "guardd.service"]);
-        status_says(said);
+        status_says(said)?;
         no_unit_of_the_slice_starts();
         ok("systemctl", &["stop", "guardd.service"]);
         drop(lacking);
     }
     ok("systemctl", &["start", "guardd.service"]);
-    status_says("enforcing");
+    status_says("enforcing")?;
     target.is_out_of_reach();
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_cgroup_that_somebody_removed_is_made_anew_before_a_unit_of_the_slice_starts() {
+fn a_cgroup_that_somebody_removed_is_made_anew_before_a_unit_of_the_slice_starts() -> Tested {
     let _machine = Machine::new();
     let target = Target::new();
     // It is not the end of guardd that brings it back.
     let later = DropIn::new("guardd.service", "[Service]\nRestartSec=1h\n");
     let before = show("guardd.service", "MainPID");
     ok("systemctl", &["kill", "--signal=STOP", "guardd.service"]);
-    fs::remove_dir(root().join("guardd")).unwrap();
-    fs::remove_dir(root()).unwrap();
+    fs::remove_dir(root().join("guardd"))?;
+    fs::remove_dir(root())?;
     ok("systemctl", &["kill", "--signal=CONT", "guardd.service"]);
     let is_gone = || show("guardd.service", "MainPID") != before;
-    guard_lab::eventually("guardd has noticed", is_gone).unwrap();
+    guard_lab::eventually("guardd has noticed", is_gone)?;
     target.is_out_of_reach();
-    status_says("enforcing");
+    status_says("enforcing")?;
     drop(later);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_of_the_slice_that_somebody_deleted_is_in_the_status() {
+fn a_unit_of_the_slice_that_somebody_deleted_is_in_the_status() -> Tested {
     let _machine = Machine::new();
     let target = Target::new();
     let unit = "/usr/lib/systemd/system/guard.slice";
-    let kept = fs::read(unit).unwrap();
-    fs::remove_file(unit).unwrap();
+    let kept = fs::read(unit)?;
+    fs::remove_file(unit)?;
     ok("systemctl", &["daemon-reload"]);
-    status_says("; the unit guard.slice is gone");
+    status_says("; the unit guard.slice is gone")?;
     assert!(ok("guard", &["status"]).contains("the unit guard.slice is gone"));
     // Whoever runs is enforced upon.
     target.is_out_of_reach();
-    fs::write(unit, kept).unwrap();
+    fs::write(unit, kept)?;
     ok("systemctl", &["daemon-reload"]);
     let is_well = || !ok("guard", &["status"]).contains("is gone");
-    guard_lab::eventually("it is there again", is_well).unwrap();
+    guard_lab::eventually("it is there again", is_well)?;
     target.is_out_of_reach();
+    Ok(())
 }

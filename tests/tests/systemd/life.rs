@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::eventually;
+use guard_lab::{Tested, eventually};
 use serde_json::Value;
 
 use super::machine::{DropIn, Machine, Target, Unit, ok, run, show, state};
@@ -50,31 +50,33 @@ impl Prober {
     }
 
     /// Waits for a few hundred more attempts, all of them refused.
-    pub(crate) fn is_refused_still(&self, target: &Target, after: &str) {
+    pub(crate) fn is_refused_still(&self, target: &Target, after: &str) -> Tested {
         let (_, before) = self.counts();
-        eventually("it goes on trying", || self.counts().1 >= before + 200).unwrap();
+        eventually("it goes on trying", || self.counts().1 >= before + 200)?;
         assert_eq!((self.counts().0, target.reached()), (0, 0), "after {after}");
+        Ok(())
     }
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn whoever_is_not_in_the_slice_gets_through() {
+fn whoever_is_not_in_the_slice_gets_through() -> Tested {
     let _machine = Machine::new();
     let target = Target::new();
     let prober = Prober::start(&target, "system.slice");
-    eventually("it gets through", || prober.counts().0 >= 200).unwrap();
-    eventually("the target sees it", || target.reached() >= 200).unwrap();
+    eventually("it gets through", || prober.counts().0 >= 200)?;
+    eventually("the target sees it", || target.reached() >= 200)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn no_way_to_stop_or_start_guardd_leaves_a_gap() {
+fn no_way_to_stop_or_start_guardd_leaves_a_gap() -> Tested {
     let _machine = Machine::new();
     let target = Target::new();
     let prober = Prober::start(&target, "guard.slice");
     let pid = prober.unit.pid();
-    prober.is_refused_still(&target, "the start");
+    prober.is_refused_still(&target, "the start")?;
     let steps: [(&str, &[&str]); 9] = [
         ("reload", &["reload", "guardd.service"]),
         ("restart", &["restart", "guardd.service"]),
@@ -94,26 +96,27 @@ fn no_way_to_stop_or_start_guardd_leaves_a_gap() {
     ];
     for (name, step) in steps {
         ok("systemctl", step);
-        prober.is_refused_still(&target, name);
+        prober.is_refused_still(&target, name)?;
         if name == "kill -9" {
             let is_back = || state("guardd.service") == "active";
-            eventually("guardd is back", is_back).unwrap();
+            eventually("guardd is back", is_back)?;
         }
         assert_eq!(prober.unit.pid(), pid, "it goes on after {name}");
     }
     let upgraded = DropIn::new("guardd.service", "[Service]\nEnvironment=UPGRADED=1\n");
     ok("systemctl", &["restart", "guardd.service"]);
-    prober.is_refused_still(&target, "an upgrade of the unit");
+    prober.is_refused_still(&target, "an upgrade of the unit")?;
     drop(upgraded);
     assert_eq!(prober.unit.pid(), pid);
     assert_eq!(state("guardd.service"), "active");
     // All of that was the same enforcement: what was adopted has its counters.
     assert!(ok("guard", &["status"]).starts_with("Enforcing"));
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn guardd_comes_back_by_itself_and_never_gives_up() {
+fn guardd_comes_back_by_itself_and_never_gives_up() -> Tested {
     let _machine = Machine::new();
     let target = Target::new();
     for _ in 0..8 {
@@ -123,14 +126,15 @@ fn guardd_comes_back_by_itself_and_never_gives_up() {
             let now = show("guardd.service", "MainPID");
             now != "0" && now != before && state("guardd.service") == "active"
         };
-        eventually("guardd is back", back).unwrap();
+        eventually("guardd is back", back)?;
     }
     target.is_out_of_reach();
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_guardd_that_hangs_is_replaced() {
+fn a_guardd_that_hangs_is_replaced() -> Tested {
     let _machine = Machine::new();
     let _fast = DropIn::new(
         "guardd.service",
@@ -141,6 +145,7 @@ fn a_guardd_that_hangs_is_replaced() {
     ok("systemctl", &["kill", "--signal=STOP", "guardd.service"]);
     let replaced =
         || show("guardd.service", "MainPID") != before && state("guardd.service") == "active";
-    eventually("another one runs", replaced).unwrap();
+    eventually("another one runs", replaced)?;
     assert!(run("guard", &["status"]).status.success());
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
-use guard_lab::{eventually, mounts};
+use guard_lab::{Tested, eventually, mounts};
 
 /// An ordinary user, whom no other suite has.
 pub(crate) const USER: &str = "guardtest";
@@ -147,9 +147,10 @@ pub(crate) fn state(unit: &str) -> String {
 }
 
 /// Waits until the line `Status:` of guardd's says that.
-pub(crate) fn status_says(what: &str) {
+pub(crate) fn status_says(what: &str) -> Tested {
     let says = || show("guardd.service", "StatusText").contains(what);
-    eventually(&format!("the unit's status says: {what}"), says).unwrap();
+    eventually(&format!("the unit's status says: {what}"), says)?;
+    Ok(())
 }
 
 /// What units of that name have written to the journal.

@@ -1,17 +1,18 @@
 //! What starts when.
 
+use guard_lab::Tested;
 use std::thread;
 use std::time::Duration;
 
 use super::machine::{Machine, Target, Unit, fails, journal, ok, run, show, state, status_says};
 
-fn entered(unit: &str, property: &str) -> u64 {
-    show(unit, property).parse().unwrap()
+fn entered(unit: &str, property: &str) -> Tested<u64> {
+    Ok(show(unit, property).parse()?)
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_of_the_slice_waits_for_an_enforcing_guardd() {
+fn a_unit_of_the_slice_waits_for_an_enforcing_guardd() -> Tested {
     let machine = Machine::new();
     let target = Target::new();
     target.is_there();
@@ -25,9 +26,9 @@ fn a_unit_of_the_slice_waits_for_an_enforcing_guardd() {
     assert_eq!(state("guardd.service"), "inactive");
     // As at boot: all in one transaction.
     ok("systemctl", &["start", &boot.name]);
-    let enforcing = entered("guardd.service", "ActiveEnterTimestampMonotonic");
+    let enforcing = entered("guardd.service", "ActiveEnterTimestampMonotonic")?;
     for unit in [&first, &second] {
-        let started = entered(&unit.name, "ExecMainStartTimestampMonotonic");
+        let started = entered(&unit.name, "ExecMainStartTimestampMonotonic")?;
         assert!(
             started > enforcing && enforcing > 0,
             "{} {started} {enforcing}",
@@ -37,6 +38,7 @@ fn a_unit_of_the_slice_waits_for_an_enforcing_guardd() {
     assert_eq!(state(&second.name), "active");
     assert_eq!(target.reached(), 1);
     assert!(journal(&first.name).contains("EPERM"));
+    Ok(())
 }
 
 #[test]
@@ -50,14 +52,14 @@ fn a_unit_of_the_slice_brings_guardd_up() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn without_a_guardd_that_enforces_no_unit_of_the_slice_runs() {
+fn without_a_guardd_that_enforces_no_unit_of_the_slice_runs() -> Tested {
     let machine = Machine::new();
     let unit = Unit::guarded("never.service", "/bin/sleep 600");
     machine.down();
     machine.settings("no_such_setting = 1\n");
     fails("systemctl", &["start", &unit.name]);
     assert_eq!((unit.pid(), state("guard.slice")), (0, "inactive".into()));
-    status_says("no_such_setting");
+    status_says("no_such_setting")?;
 
     machine.down();
     ok("systemctl", &["mask", "--runtime", "guardd.service"]);
@@ -75,6 +77,7 @@ fn without_a_guardd_that_enforces_no_unit_of_the_slice_runs() {
     machine.down();
     ok("systemctl", &["start", &unit.name]);
     assert_eq!(state(&unit.name), "active");
+    Ok(())
 }
 
 /// The next attempt to start it, half a second after the last one failed, comes at any point of stopping it.

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use guard_lab::eventually;
+use guard_lab::{Json as _, Tested, eventually};
 use serde_json::Value;
 
 use super::machine::{Machine, Target, UID, as_user, journal, ok, text};
@@ -79,9 +79,9 @@ impl Drop for Running {
 }
 
 /// Answers each question about an IPv4 address with 198.51.100.7, and others with nothing.
-fn name_server() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
+fn name_server() -> Tested<u16> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let port = socket.local_addr()?.port();
     thread::spawn(move || {
         let mut buffer = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
@@ -100,7 +100,7 @@ fn name_server() -> u16 {
             socket.send_to(&answer, from).unwrap();
         }
     });
-    port
+    Ok(port)
 }
 
 fn json(args: &[&str]) -> Value {
@@ -113,23 +113,23 @@ fn said(log: &str) -> String {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn it_can_do_all_of_its_work() {
+fn it_can_do_all_of_its_work() -> Tested {
     let machine = Machine::new();
     // Other tests have it complain.
     let before = journal("guardd.service").len();
-    let resolver = name_server();
+    let resolver = name_server()?;
     machine.settings(&format!("resolvers = [\"127.0.0.1:{resolver}\"]\n"));
-    fs::create_dir_all("/etc/guard/policies").unwrap();
-    fs::write("/etc/guard/policies/asks.toml", POLICY).unwrap();
+    fs::create_dir_all("/etc/guard/policies")?;
+    fs::write("/etc/guard/policies/asks.toml", POLICY)?;
     ok("systemctl", &["restart", "guardd.service"]);
     let elsewhere = Elsewhere::new();
     let _server = listens(&elsewhere);
     let _session = tries(&elsewhere);
-    let request = it_sees_which_program_was_stopped();
-    it_opens_a_hole_and_cuts_what_goes_through(&request);
-    it_looks_names_up_and_follows_a_policy();
-    sessions_nest_and_end();
-    it_sees_who_listens_on_the_loopback();
+    let request = it_sees_which_program_was_stopped()?;
+    it_opens_a_hole_and_cuts_what_goes_through(&request)?;
+    it_looks_names_up_and_follows_a_policy()?;
+    sessions_nest_and_end()?;
+    it_sees_who_listens_on_the_loopback()?;
     Target::new().is_out_of_reach();
 
     let said = journal("guardd.service");
@@ -139,6 +139,7 @@ fn it_can_do_all_of_its_work() {
         .filter(|line| line.contains("permitted") || line.contains("ermission"))
         .collect();
     assert!(complaints.is_empty(), "{complaints:?}");
+    Ok(())
 }
 
 fn listens(elsewhere: &Elsewhere) -> Running {
@@ -160,60 +161,63 @@ fn tries(elsewhere: &Elsewhere) -> Running {
 }
 
 /// And whose; gives the question.
-fn it_sees_which_program_was_stopped() -> String {
+fn it_sees_which_program_was_stopped() -> Tested<String> {
     let pending = || json(&["pending", "--json"]);
     eventually("there is a question", || {
         !pending().as_array().unwrap().is_empty()
-    })
-    .unwrap();
+    })?;
     let request = pending()[0].clone();
     assert_eq!(request["exe"], "/usr/bin/guard-lab", "{request}");
     assert_eq!(request["destination"]["address"], "192.0.2.10");
     let is_over = || said(SESSION).contains("\"connected\":0");
-    eventually("the first one gives up", is_over).unwrap();
-    request["id"].as_str().unwrap().to_owned()
+    eventually("the first one gives up", is_over)?;
+    Ok(request["id"].text()?.to_owned())
 }
 
 /// In the session's own network namespace.
-fn it_opens_a_hole_and_cuts_what_goes_through(request: &str) {
+fn it_opens_a_hole_and_cuts_what_goes_through(request: &str) -> Tested {
     ok("guard", &["approve", request, "--for", "2s"]);
-    eventually("it connects", || said(SESSION).contains("\"echo\"")).unwrap();
-    eventually("it is cut", || said(SESSION).contains("ECONNABORTED")).unwrap();
+    eventually("it connects", || said(SESSION).contains("\"echo\""))?;
+    eventually("it is cut", || said(SESSION).contains("ECONNABORTED"))?;
+    Ok(())
 }
 
 /// It sees a policy change, and puts it in place under a session that lives.
-fn it_looks_names_up_and_follows_a_policy() {
+fn it_looks_names_up_and_follows_a_policy() -> Tested {
     let explained = || json(&["explain", "198.51.100.7", "--policy", "asks", "--json"]);
-    eventually("the name is known", || explained()["rule"] == "production").unwrap();
+    eventually("the name is known", || explained()["rule"] == "production")?;
     let opened = POLICY.replace("\"confirm\"", "\"allow\"");
-    fs::write("/etc/guard/policies/asks.toml", opened).unwrap();
-    eventually("it is read", || explained()["verdict"] == "allow").unwrap();
+    fs::write("/etc/guard/policies/asks.toml", opened)?;
+    eventually("it is read", || explained()["verdict"] == "allow")?;
+    Ok(())
 }
 
-fn sessions_nest_and_end() {
+fn sessions_nest_and_end() -> Tested {
     let nested = as_user(&[
         "guard", "run", "--policy", "asks", "--", "guard", "run", "--policy", "ci", "--", "id",
         "-u",
     ]);
     assert_eq!(text(&nested.stdout).trim(), UID.to_string());
     let sessions = json(&["sessions", "--json"]);
-    let mut sessions = sessions.as_array().unwrap().iter();
+    let mut sessions = sessions.list()?.iter();
     let held = sessions.find(|one| one["name"] == "held").unwrap();
-    ok("guard", &["stop", held["id"].as_str().unwrap()]);
+    ok("guard", &["stop", held["id"].text()?]);
+    Ok(())
 }
 
 /// Though it is somebody else than root.
-fn it_sees_who_listens_on_the_loopback() {
+fn it_sees_who_listens_on_the_loopback() -> Tested {
     let log = "/run/listener.log";
     let id = UID.to_string();
-    let out = fs::File::create(log).unwrap();
+    let out = fs::File::create(log)?;
     let mut listener = Command::new("setpriv");
     listener
         .args(["--reuid", &id, "--regid", &id, "--clear-groups"])
         .args(["guard-lab", "probe", "listen", "127.0.0.1", "7070"]);
     let listener = listener.stdin(Stdio::null()).stdout(out).spawn();
-    let listener = Running(listener.unwrap());
-    eventually("it listens", || said(log).contains("listening")).unwrap();
+    let listener = Running(listener?);
+    eventually("it listens", || said(log).contains("listening"))?;
     let explained = json(&["explain", "127.0.0.1:7070", "--policy", "asks", "--json"]);
     assert_eq!(explained["listener"]["pid"], listener.0.id(), "{explained}");
+    Ok(())
 }

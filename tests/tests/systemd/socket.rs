@@ -1,5 +1,6 @@
 //! guardd.socket: `guard` works before guardd has started.
 
+use guard_lab::Tested;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -9,23 +10,24 @@ const SOCKET: &str = "/run/guard/guardd.sock";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_first_call_starts_guardd() {
+fn the_first_call_starts_guardd() -> Tested {
     let _machine = Machine::without_guardd();
     ok("systemctl", &["start", "guardd.socket"]);
     assert_eq!(state("guardd.service"), "inactive");
-    let inode = fs::metadata(SOCKET).unwrap().ino();
+    let inode = fs::metadata(SOCKET)?.ino();
     let asked = as_user(&["guard", "status"]);
     assert!(asked.status.success() && text(&asked.stdout).starts_with("Enforcing"));
     assert_eq!(state("guardd.service"), "active");
 
     ok("systemctl", &["stop", "guardd.service"]);
     assert_eq!(
-        fs::metadata(SOCKET).unwrap().ino(),
+        fs::metadata(SOCKET)?.ino(),
         inode,
         "it stays where systemd has put it"
     );
     assert!(as_user(&["guard", "sessions"]).status.success());
     assert_eq!(state("guardd.service"), "active");
+    Ok(())
 }
 
 #[test]
@@ -61,7 +63,7 @@ fn root_uses_it_and_starts_no_guardd_of_its_own() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn where_guardd_cannot_start_callers_are_told_at_once() {
+fn where_guardd_cannot_start_callers_are_told_at_once() -> Tested {
     let machine = Machine::without_guardd();
     machine.settings("no_such_setting = 1\n");
     ok("systemctl", &["start", "guardd.socket"]);
@@ -77,12 +79,13 @@ fn where_guardd_cannot_start_callers_are_told_at_once() {
         &["run", "--user", USER, "--", "touch", "/run/it-ran"],
     );
     assert_eq!(run.status.code(), Some(125));
-    assert!(!fs::exists("/run/it-ran").unwrap());
+    assert!(!fs::exists("/run/it-ran")?);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn without_it_guardd_listens_by_itself() {
+fn without_it_guardd_listens_by_itself() -> Tested {
     let _machine = Machine::without_guardd();
     ok("systemctl", &["mask", "--runtime", "guardd.socket"]);
     ok("systemctl", &["start", "guardd.service"]);
@@ -90,5 +93,6 @@ fn without_it_guardd_listens_by_itself() {
     ok("systemctl", &["stop", "guardd.service"]);
     ok("systemctl", &["unmask", "--runtime", "guardd.socket"]);
     assert!(asked.status.success());
-    assert!(!fs::exists(SOCKET).unwrap(), "its own goes with it");
+    assert!(!fs::exists(SOCKET)?, "its own goes with it");
+    Ok(())
 }

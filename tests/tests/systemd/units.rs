@@ -1,5 +1,6 @@
 //! The units as they ship.
 
+use guard_lab::{Json as _, Tested};
 use std::fs;
 
 use serde_json::Value;
@@ -78,10 +79,10 @@ fn no_unit_that_ships_is_left_out() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn systemd_finds_nothing_wrong_with_the_examples() {
+fn systemd_finds_nothing_wrong_with_the_examples() -> Tested {
     let _machine = Machine::new();
     let file = "/run/claude-code.service";
-    fs::write(file, CLAUDE_CODE).unwrap();
+    fs::write(file, CLAUDE_CODE)?;
     verify("--user", &[file]);
     // What the runner's own script makes, as far as systemd is concerned.
     let runner = Unit::new(
@@ -96,42 +97,45 @@ fn systemd_finds_nothing_wrong_with_the_examples() {
     let _bad = DropIn::new(&runner.name, &GITHUB_RUNNER.replace("Slice=", "Slize="));
     let output = run("systemd-analyze", &["--man=no", "verify", &runner.name]);
     assert!(text(&output.stderr).contains("Slize"), "{output:?}");
-    fs::remove_file(file).unwrap();
+    fs::remove_file(file)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn each_thing_that_the_sandbox_leaves_open_is_explained() {
+fn each_thing_that_the_sandbox_leaves_open_is_explained() -> Tested {
     let _machine = Machine::new();
     for unit in [
         "guardd.service",
         "guard-proxy.service",
         "guard-resolver.service",
     ] {
-        each_is_explained(unit);
+        each_is_explained(unit)?;
     }
+    Ok(())
 }
 
-fn each_is_explained(unit: &str) {
-    let text = fs::read_to_string(format!("/usr/lib/systemd/system/{unit}")).unwrap();
+fn each_is_explained(unit: &str) -> Tested {
+    let text = fs::read_to_string(format!("/usr/lib/systemd/system/{unit}"))?;
     let comments: String = text.lines().filter(|line| line.starts_with('#')).collect();
     let found = ok(
         "systemd-analyze",
         &["--no-pager", "security", "--json=short", unit],
     );
-    let found: Vec<Value> = serde_json::from_str(&found).unwrap();
+    let found: Vec<Value> = serde_json::from_str(&found)?;
     let is_open = |one: &&Value| one["set"] == false && one["exposure"].is_string();
     let mut open = found.iter().filter(is_open).peekable();
     assert!(open.peek().is_some(), "{found:?}");
     for one in open {
         // `User=/DynamicUser=`, `RestrictNamespaces=~net`, `RestrictAddressFamilies=~AF_(INET|INET6)`
-        let name = one["name"].as_str().unwrap();
+        let name = one["name"].text()?;
         let (setting, value) = name.split_once('=').unwrap();
         let value = value.trim_start_matches('~');
         let explained = comments.contains(&format!("{setting}="))
             || setting != "SystemCallFilter" && comments.contains(value);
         assert!(explained, "{one}");
     }
+    Ok(())
 }
 
 /// The scale goes from 0.0 to 10.0; `--threshold` is in tenths.

@@ -1,5 +1,6 @@
 //! User managers, and the group that may read the audit log.
 
+use guard_lab::Tested;
 use std::fs;
 
 use super::machine::{Machine, Target, UID, as_user, ok, text};
@@ -14,7 +15,7 @@ fn in_user_manager(args: &[&str]) -> std::process::Output {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_units_manager_refuses_what_it_could_not_guard() {
+fn a_units_manager_refuses_what_it_could_not_guard() -> Tested {
     let _machine = Machine::new();
     let target = Target::new();
     let port = target.port.to_string();
@@ -34,15 +35,14 @@ fn a_units_manager_refuses_what_it_could_not_guard() {
     }
     let unit = "/run/systemd/user/mine.service";
     let probe_line = probe.join(" ");
-    fs::create_dir_all("/run/systemd/user").unwrap();
+    fs::create_dir_all("/run/systemd/user")?;
     fs::write(
         unit,
         format!("[Service]\nSlice=guard.slice\nExecStart=/usr/bin/{probe_line}\n"),
-    )
-    .unwrap();
+    )?;
     in_user_manager(&["systemctl", "--user", "daemon-reload"]);
     let refused = in_user_manager(&["systemctl", "--user", "start", "mine.service"]);
-    fs::remove_file(unit).unwrap();
+    fs::remove_file(unit)?;
     assert!(!refused.status.success());
     assert_eq!(target.reached(), 1, "nothing of it ran");
     ok("journalctl", &["--sync"]);
@@ -56,22 +56,22 @@ fn a_units_manager_refuses_what_it_could_not_guard() {
     fs::write(
         nothing,
         "version = 1\nname = \"nothing\"\ndefault = \"deny\"\n",
-    )
-    .unwrap();
+    )?;
     let guard = ["guard", "run", "--policy", nothing, "--"];
     let guarded = in_user_manager(&[&run[..], &guard, &probe].concat());
     assert!(
         text(&guarded.stdout).contains("EPERM"),
         "what it says to do instead works"
     );
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn members_of_the_group_read_the_trail_and_others_do_not() {
+fn members_of_the_group_read_the_trail_and_others_do_not() -> Tested {
     let _machine = Machine::new();
     let trail = "/var/log/guard/audit.jsonl";
-    assert!(fs::metadata(trail).unwrap().len() > 0);
+    assert!(fs::metadata(trail)?.len() > 0);
     assert!(!as_user(&["cat", trail]).status.success());
     let id = UID.to_string();
     ok(
@@ -85,4 +85,5 @@ fn members_of_the_group_read_the_trail_and_others_do_not() {
         let file = format!("{path}/mine");
         super::machine::fails("setpriv", &[&args[..], &[&file]].concat());
     }
+    Ok(())
 }

@@ -3,11 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-use guard_lab::{AGENT, Attempt, Daemon, Production, Shell, bins, eventually};
+use guard_lab::{
+    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Production, Scene, Shell, Tested, bins, eventually,
+};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::{ASKED, OTHER, ask, json, lab, records};
+use super::{ASKED, OTHER, ask};
 
 /// A terminal: whoever holds it, its other side, and its name below /dev.
 fn terminal() -> (OwnedFd, OwnedFd, String) {
@@ -31,16 +33,16 @@ fn answer_at(daemon: &Daemon, side: OwnedFd, args: &[&str]) {
 }
 
 #[test]
-fn an_answer_says_who_from_where_and_what_they_saw() {
-    let (network, daemon) = lab();
-    let _production = Production::start(&network).unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+fn an_answer_says_who_from_where_and_what_they_saw() -> Tested {
+    let Scene { network, daemon } = Scene::new("asks", CONFIRMS)?;
+    let _production = Production::start(&network)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     let yes = ask(&daemon, &mut shell, ASKED, 443);
     let (_holder, side, name) = terminal();
     answer_at(&daemon, side, &["approve", &yes]);
     let no = ask(&daemon, &mut shell, OTHER, 22);
-    daemon.agent(["deny", &no]).json().unwrap();
-    let answered = records(&daemon, "answered");
+    daemon.agent(["deny", &no]).json()?;
+    let answered = daemon.logged("answered")?;
     let [yes, no] = &answered[..] else {
         panic!("{answered:?}")
     };
@@ -52,14 +54,9 @@ fn an_answer_says_who_from_where_and_what_they_saw() {
     assert_eq!(from["terminal"], name, "{from}");
     assert_eq!((&from["uid"], &from["right"]), (&0.into(), &"root".into()));
     assert_eq!(from["comm"], "guard");
-    assert!(from["exe"].as_str().unwrap().ends_with("/guard"), "{from}");
+    assert!(from["exe"].text()?.ends_with("/guard"), "{from}");
     assert!(from["pid"].as_u64() > Some(1));
-    assert!(
-        from["command"]
-            .as_array()
-            .unwrap()
-            .contains(&"approve".into())
-    );
+    assert!(from["command"].list()?.contains(&"approve".into()));
     let shown = &yes["shown"];
     assert_eq!(shown["destination"]["address"], ASKED);
     assert_eq!(
@@ -73,42 +70,46 @@ fn an_answer_says_who_from_where_and_what_they_saw() {
     );
     assert_eq!(no["from"]["uid"], AGENT);
     assert_eq!(no["shown"]["destination"]["port"], 22);
-    let opened = &records(&daemon, "hole-open")[0];
+    let opened = &daemon.logged("hole-open")?[0];
     assert_eq!(opened["from"]["terminal"], name);
+    Ok(())
 }
 
 #[test]
-fn the_end_of_a_hole_says_what_used_it() {
-    let (network, daemon) = lab();
-    let _production = Production::start(&network).unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+fn the_end_of_a_hole_says_what_used_it() -> Tested {
+    let Scene { network, daemon } = Scene::new("asks", CONFIRMS)?;
+    let _production = Production::start(&network)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     for (times, args) in [
         (3, &["open", ASKED, "--all-ports"][..]),
         (0, &["open", OTHER, "--ports", "tcp/443"]),
     ] {
-        let hole = json(&daemon, args);
+        let hole = daemon.json(args)?;
         for _ in 0..times {
-            assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+            assert!(shell.reaches(&Attempt::tcp(ASKED, 443))?);
         }
-        json(&daemon, &["close", hole["id"].as_str().unwrap()]);
-        let closed = records(&daemon, "hole-close");
+        daemon.json(["close", hole["id"].text()?])?;
+        let closed = daemon.logged("hole-close")?;
         let closed = closed.last().unwrap();
         assert_eq!(closed["hole"], hole["id"]);
         assert_eq!(closed["connections"], times, "{closed}");
         assert_eq!(closed["from"]["comm"], "guard");
     }
-    let hole = json(&daemon, &["open", ASKED, "--all-ports", "--for", "10s"]);
-    assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+    let hole = daemon.json(["open", ASKED, "--all-ports", "--for", "10s"])?;
+    assert!(shell.reaches(&Attempt::tcp(ASKED, 443))?);
     let expired = || {
-        records(&daemon, "hole-close")
+        daemon
+            .logged("hole-close")
+            .unwrap()
             .into_iter()
             .find(|one| one["hole"] == hole["id"])
     };
-    eventually("it expires", || expired().is_some()).unwrap();
+    eventually("it expires", || expired().is_some())?;
     let expired = expired().unwrap();
     assert_eq!(
         (&expired["connections"], &expired["by"]),
         (&1.into(), &().into()),
         "{expired}"
     );
+    Ok(())
 }

@@ -4,70 +4,63 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Production, Shell, bins, eventually};
+use guard_lab::{
+    Attempt, CONFIRMS, Daemon, Json as _, Production, Scene, Shell, Tested, eventually,
+};
 
-use super::{ASKED, OTHER, ask, json, lab, records};
+use super::{ASKED, OTHER, ask};
 
 #[test]
-fn what_is_suggested_lets_through_what_was_answered_and_nothing_else() {
-    let (network, daemon) = lab();
-    let _production = Production::start(&network).unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+fn what_is_suggested_lets_through_what_was_answered_and_nothing_else() -> Tested {
+    let Scene { network, daemon } = Scene::new("asks", CONFIRMS)?;
+    let _production = Production::start(&network)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     let yes = ask(&daemon, &mut shell, ASKED, 443);
     let no = ask(&daemon, &mut shell, OTHER, 443);
-    json(&daemon, &["approve", &yes]);
-    json(&daemon, &["deny", &no]);
-    assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+    daemon.json(["approve", &yes])?;
+    daemon.json(["deny", &no])?;
+    assert!(shell.reaches(&Attempt::tcp(ASKED, 443))?);
     let suggested = daemon
         .agent(["suggest", "--session", "s1", "--since", "1h"])
-        .run()
-        .unwrap();
-    let lines = suggested.success().unwrap().stdout;
+        .run()?;
+    let lines = suggested.success()?.stdout;
     assert!(lines.contains("said yes to r1"), "{lines}");
     let policy = format!("version = 1\nname = \"learned\"\ndefault = \"confirm\"\n{lines}");
-    let file = daemon.write_policy("learned", &policy).unwrap();
-    let checked = daemon
-        .root(["check"])
-        .args([file.as_os_str()])
-        .run()
-        .unwrap();
-    checked.success().unwrap();
-    let mut learned = Shell::start(&daemon, "learned").unwrap();
-    assert!(learned.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+    let file = daemon.write_policy("learned", &policy)?;
+    let checked = daemon.root(["check"]).args([file.as_os_str()]).run()?;
+    checked.success()?;
+    let mut learned = Shell::start(&daemon, "learned")?;
+    assert!(learned.reaches(&Attempt::tcp(ASKED, 443))?);
     for (to, port) in [(ASKED, 80), (OTHER, 443), ("192.0.2.12", 443)] {
-        assert!(
-            !learned.reaches(&Attempt::tcp(to, port)).unwrap(),
-            "{to} {port}"
-        );
+        assert!(!learned.reaches(&Attempt::tcp(to, port))?, "{to} {port}");
     }
     let denied = || {
-        records(&daemon, "denied")
+        daemon
+            .logged("denied")
+            .unwrap()
             .into_iter()
             .filter(|one| one["session"] == "s2")
             .collect::<Vec<_>>()
     };
-    eventually("all are written down", || denied().len() == 3).unwrap();
+    eventually("all are written down", || denied().len() == 3)?;
     assert_eq!(denied()[1]["verdict"], "deny");
     // With another answer to the same, neither is offered.
     let again = ask(&daemon, &mut learned, ASKED, 80);
-    json(&daemon, &["approve", &again]);
-    json(&daemon, &["close", "--all"]);
+    daemon.json(["approve", &again])?;
+    daemon.json(["close", "--all"])?;
     // The kernel tells of the same destination once a second.
     thread::sleep(Duration::from_millis(1100));
     let again = ask(&daemon, &mut learned, ASKED, 80);
-    json(&daemon, &["deny", &again]);
-    let suggested = json(&daemon, &["suggest", "--session", "s2"]);
-    assert_eq!(
-        suggested["rules"].as_array().unwrap().len(),
-        0,
-        "{suggested}"
-    );
-    assert_eq!(suggested["left_out"].as_array().unwrap().len(), 2);
+    daemon.json(["deny", &again])?;
+    let suggested = daemon.json(["suggest", "--session", "s2"])?;
+    assert_eq!(suggested["rules"].list()?.len(), 0, "{suggested}");
+    assert_eq!(suggested["left_out"].list()?.len(), 2);
+    Ok(())
 }
 
 /// Runs an attempt as the agent's command; gives its status and standard error.
 fn run(daemon: &Daemon, options: &[&str], attempt: &Attempt) -> (Option<i32>, String) {
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let probe = daemon.program("guard-lab").unwrap();
     let run = daemon
         .agent(["run", "--policy", "asks"])
         .args(options.iter().copied());
@@ -77,9 +70,9 @@ fn run(daemon: &Daemon, options: &[&str], attempt: &Attempt) -> (Option<i32>, St
 }
 
 #[test]
-fn a_run_ends_with_what_was_stopped_and_with_the_commands_status() {
-    let (network, daemon) = lab();
-    let _production = Production::start(&network).unwrap();
+fn a_run_ends_with_what_was_stopped_and_with_the_commands_status() -> Tested {
+    let Scene { network, daemon } = Scene::new("asks", CONFIRMS)?;
+    let _production = Production::start(&network)?;
     let (stopped, allowed) = (Attempt::tcp(ASKED, 443), Attempt::tcp("198.51.100.7", 443));
     let (quiet, said) = run(&daemon, &["--quiet"], &stopped);
     assert!(!said.contains("stopped"), "{said}");
@@ -98,31 +91,30 @@ fn a_run_ends_with_what_was_stopped_and_with_the_commands_status() {
     assert!(said.contains("guard report --session s2"), "{said}");
     let (_, said) = run(&daemon, &[], &allowed);
     assert!(!said.contains("guard:"), "{said}");
+    Ok(())
 }
 
 #[test]
-fn another_policy_judges_the_same_past() {
-    let (network, daemon) = lab();
-    let _production = Production::start(&network).unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+fn another_policy_judges_the_same_past() -> Tested {
+    let Scene { network, daemon } = Scene::new("asks", CONFIRMS)?;
+    let _production = Production::start(&network)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     let request = ask(&daemon, &mut shell, ASKED, 443);
     ask(&daemon, &mut shell, OTHER, 22);
-    json(&daemon, &["approve", &request]);
-    assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
-    json(&daemon, &["close", "--all"]);
+    daemon.json(["approve", &request])?;
+    assert!(shell.reaches(&Attempt::tcp(ASKED, 443))?);
+    daemon.json(["close", "--all"])?;
     let rule = |name: &str, to: &str, action: &str| {
         format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")
     };
     let rules = rule("web", ASKED, "allow") + &rule("no", OTHER, "deny");
-    let other = daemon
-        .write_policy(
-            "other",
-            &format!("version = 1\nname = \"other\"\ndefault = \"allow\"\n{rules}"),
-        )
-        .unwrap();
+    let other = daemon.write_policy(
+        "other",
+        &format!("version = 1\nname = \"other\"\ndefault = \"allow\"\n{rules}"),
+    )?;
     let other = other.to_str().unwrap();
-    let replay = json(&daemon, &["replay", other]);
-    let changes = replay["changes"].as_array().unwrap();
+    let replay = daemon.json(["replay", other])?;
+    let changes = replay["changes"].list()?;
     let of = |what: &str, after: &str| {
         let found = changes
             .iter()
@@ -136,13 +128,7 @@ fn another_policy_judges_the_same_past() {
     assert_eq!(of("connection", "allow")["before"], "confirm");
     assert_eq!(of("connection", "deny")["after_rule"], "no");
     assert_eq!(of("hole", "allow")["times"], 1);
-    let text = daemon
-        .root(["replay", other])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap()
-        .stdout;
+    let text = daemon.root(["replay", other]).run()?.success()?.stdout;
     assert!(
         text.contains("192.0.2.10 tcp/443: confirm -> allow, once, rule web"),
         "{text}"
@@ -150,14 +136,13 @@ fn another_policy_judges_the_same_past() {
     // And exactly, without a past.
     let old = daemon.policy_dir().join("asks.toml");
     let old = old.to_str().unwrap();
-    let same = daemon.root(["diff", old, old]).run().unwrap();
+    let same = daemon.root(["diff", old, old]).run()?;
     assert_eq!(same.code(), Some(0), "{same:?}");
-    let diff = daemon.root(["diff", old, other, "--json"]).run().unwrap();
+    let diff = daemon.root(["diff", old, other, "--json"]).run()?;
     assert_eq!(diff.code(), Some(1));
-    let diff = diff.json().unwrap();
+    let diff = diff.json()?;
     let all: Vec<_> = diff["changes"]
-        .as_array()
-        .unwrap()
+        .list()?
         .iter()
         .map(|one| {
             (
@@ -174,9 +159,7 @@ fn another_policy_judges_the_same_past() {
             ("192.0.2.12 - 192.0.2.255", "more")
         ]
     );
-    assert_eq!(
-        daemon.root(["diff", old, "no-such"]).run().unwrap().code(),
-        Some(2)
-    );
+    assert_eq!(daemon.root(["diff", old, "no-such"]).run()?.code(), Some(2));
     assert!(fs::metadata(old).is_ok());
+    Ok(())
 }

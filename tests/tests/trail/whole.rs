@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guard_lab::{Attempt, Daemon, Output, Shell, eventually};
+use guard_lab::{Attempt, CONFIRMS, Daemon, Json as _, Output, Scene, Shell, Tested, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{ASKED, json, lab};
+use super::ASKED;
 
 fn aside(daemon: &Daemon, number: usize) -> PathBuf {
     PathBuf::from(format!("{}.{number}", daemon.audit().display()))
@@ -33,28 +33,32 @@ fn verify(daemon: &Daemon, args: &[&str]) -> (Output, Value) {
     (output, found)
 }
 
-fn refuse(shell: &mut Shell, port: u16) {
-    assert!(!shell.reaches(&Attempt::tcp(ASKED, port)).unwrap());
+fn refuse(shell: &mut Shell, port: u16) -> Tested {
+    assert!(!shell.reaches(&Attempt::tcp(ASKED, port))?);
+    Ok(())
 }
 
 #[test]
-fn a_trail_is_whole_whatever_happens_to_guardd() {
-    let (_network, mut daemon) = lab();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    refuse(&mut shell, 443);
+fn a_trail_is_whole_whatever_happens_to_guardd() -> Tested {
+    let Scene {
+        network: _network,
+        mut daemon,
+    } = Scene::new("asks", CONFIRMS)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
+    refuse(&mut shell, 443)?;
     rotate(&daemon);
-    refuse(&mut shell, 444);
+    refuse(&mut shell, 444)?;
     let (_, noted) = verify(&daemon, &[]);
     assert_eq!(noted["whole"], true, "{noted}");
     let head = format!(
         "{}:{}",
         noted["head"]["number"],
-        noted["head"]["hash"].as_str().unwrap()
+        noted["head"]["hash"].text()?
     );
     // Killed in the middle of a line, as far as anybody can tell.
-    daemon.kill().unwrap();
-    let torn = [&fs::read(daemon.audit()).unwrap()[..], b"{\"at\":\"20"].concat();
-    fs::write(daemon.audit(), torn).unwrap();
+    daemon.kill()?;
+    let torn = [&fs::read(daemon.audit())?[..], b"{\"at\":\"20"].concat();
+    fs::write(daemon.audit(), torn)?;
     let (output, found) = verify(
         &daemon,
         &[
@@ -67,10 +71,10 @@ fn a_trail_is_whole_whatever_happens_to_guardd() {
         (Some(0), &Value::Bool(true)),
         "{found}"
     );
-    assert_eq!(found["torn"].as_array().unwrap().len(), 1);
-    daemon.start().unwrap();
+    assert_eq!(found["torn"].list()?.len(), 1);
+    daemon.start()?;
     rotate(&daemon);
-    daemon.stop().unwrap();
+    daemon.stop()?;
     let log = daemon.log();
     let stopped = log.rsplit_once("audit=").unwrap().1;
     let stopped: String = stopped.chars().take_while(|c| !c.is_whitespace()).collect();
@@ -78,31 +82,35 @@ fn a_trail_is_whole_whatever_happens_to_guardd() {
     let (output, found) = verify(&daemon, &["--head", &head, "--head", stopped]);
     assert_eq!(output.code(), Some(0), "{found}");
     // The newest file gone: what is left is whole in itself, and the head in the journal tells.
-    fs::remove_file(daemon.audit()).unwrap();
-    daemon.start().unwrap();
-    refuse(&mut shell, 445);
+    fs::remove_file(daemon.audit())?;
+    daemon.start()?;
+    refuse(&mut shell, 445)?;
     let (output, found) = verify(&daemon, &["--head", &head]);
     assert_eq!(output.code(), Some(0), "{found}");
     let (output, found) = verify(&daemon, &["--head", stopped]);
     assert_eq!(output.code(), Some(1), "{found}");
     assert_eq!(found["noted"][0]["found"], false, "{found}");
+    Ok(())
 }
 
 #[test]
-fn it_goes_on_where_it_was_and_status_has_its_head() {
-    let (_network, mut daemon) = lab();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
-    refuse(&mut shell, 443);
+fn it_goes_on_where_it_was_and_status_has_its_head() -> Tested {
+    let Scene {
+        network: _network,
+        mut daemon,
+    } = Scene::new("asks", CONFIRMS)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
+    refuse(&mut shell, 443)?;
     rotate(&daemon);
-    daemon.stop().unwrap();
-    fs::rename(aside(&daemon, 1), aside(&daemon, 2)).unwrap();
-    fs::rename(daemon.audit(), aside(&daemon, 1)).unwrap();
-    daemon.start().unwrap();
-    refuse(&mut shell, 444);
+    daemon.stop()?;
+    fs::rename(aside(&daemon, 1), aside(&daemon, 2))?;
+    fs::rename(daemon.audit(), aside(&daemon, 1))?;
+    daemon.start()?;
+    refuse(&mut shell, 444)?;
     let (output, found) = verify(&daemon, &[]);
     assert_eq!(output.code(), Some(0), "{found}");
     assert_eq!((&found["files"], &found["first"]), (&3.into(), &1.into()));
-    let status = json(&daemon, &["status"]);
+    let status = daemon.json(["status"])?;
     assert_eq!(status["audit"]["path"], daemon.audit().to_str().unwrap());
     let (_, found) = verify(&daemon, &[]);
     assert!(found["head"]["number"].as_u64() >= status["audit"]["number"].as_u64());
@@ -113,39 +121,37 @@ fn it_goes_on_where_it_was_and_status_has_its_head() {
         .unwrap();
     assert!(gzip.success());
     assert_eq!(verify(&daemon, &[]).0.code(), Some(0));
-    let text = daemon
-        .root(["log", "--verify"])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap()
-        .stdout;
+    let text = daemon.root(["log", "--verify"]).run()?.success()?.stdout;
     assert!(
         text.contains("records in 3 files, from ") && text.contains(", whole."),
         "{text}"
     );
     assert!(text.contains("guard log --verify --head "), "{text}");
-    let other = daemon.user(61_236, ["log", "--verify"]).run().unwrap();
+    let other = daemon.user(61_236, ["log", "--verify"]).run()?;
     assert_eq!(other.code(), Some(2), "{other:?}");
     assert!(
         other.stderr.contains("sudo guard log --verify"),
         "{}",
         other.stderr
     );
+    Ok(())
 }
 
 #[test]
-fn what_is_done_to_it_shows() {
-    let (_network, daemon) = lab();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+fn what_is_done_to_it_shows() -> Tested {
+    let Scene {
+        network: _network,
+        daemon,
+    } = Scene::new("asks", CONFIRMS)?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     for port in 443..449 {
-        refuse(&mut shell, port);
+        refuse(&mut shell, port)?;
     }
     let lines = || -> Vec<String> {
         let text = fs::read_to_string(daemon.audit()).unwrap();
         text.lines().map(|line| format!("{line}\n")).collect()
     };
-    eventually("they are written down", || lines().len() > 8).unwrap();
+    eventually("they are written down", || lines().len() > 8)?;
     let before = lines();
     let copy = daemon.dir().join("copy.jsonl");
     let said = |lines: &[String], copy: &Path| {
@@ -169,9 +175,10 @@ fn what_is_done_to_it_shows() {
     moved.swap(3, 4);
     assert_eq!(said(&moved, &copy), (Some("reordered".to_owned()), Some(4)));
     // Its end cut off: guardd, which runs, knows what it wrote.
-    fs::write(daemon.audit(), before[..5].concat()).unwrap();
+    fs::write(daemon.audit(), before[..5].concat())?;
     let (output, found) = verify(&daemon, &[]);
     assert_eq!(output.code(), Some(1));
     assert!(found["broken"].is_null(), "{found}");
     assert_eq!(found["noted"][0]["found"], false);
+    Ok(())
 }

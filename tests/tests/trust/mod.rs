@@ -3,6 +3,7 @@
 //! Needs root, to make networks and cgroups and to become somebody else.
 mod scene;
 
+use guard_lab::Tested;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -44,9 +45,9 @@ fn a_session_of_an_ordinary_users_has_variables() {
 }
 
 #[test]
-fn what_the_system_trusts_stays_trusted() {
+fn what_the_system_trusts_stays_trusted() -> Tested {
     let scene = Scene::new();
-    let before = fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap();
+    let before = fs::read("/etc/ssl/certs/ca-certificates.crt")?;
     let said = scene.succeeds(
         Caller::Root,
         &scene.trusting(),
@@ -67,21 +68,23 @@ fn what_the_system_trusts_stays_trusted() {
         scene.succeeds(Caller::Root, &scene.trusting(), names),
         outside
     );
+    Ok(())
 }
 
 #[test]
-fn nothing_of_it_is_to_be_seen_outside() {
+fn nothing_of_it_is_to_be_seen_outside() -> Tested {
     let scene = Scene::new();
-    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = fs::read_to_string("/proc/self/mountinfo")?;
     let look = "test -e /etc/ssl/certs/561c11a9.0 && cat /proc/self/mountinfo >table";
     scene.succeeds(Caller::Root, &scene.trusting(), look);
     assert!(!Path::new("/etc/ssl/certs/561c11a9.0").exists());
-    let inside = fs::read_to_string(scene.path("table")).unwrap();
+    let inside = fs::read_to_string(scene.path("table"))?;
     let view = scene.state().join("trust");
     let line = |table: &str| table.contains(view.to_str().unwrap());
     assert!(line(&inside) && !line(&before));
-    assert!(!line(&fs::read_to_string("/proc/self/mountinfo").unwrap()));
-    assert_eq!(fs::read_dir(&view).unwrap().count(), 0);
+    assert!(!line(&fs::read_to_string("/proc/self/mountinfo")?));
+    assert_eq!(fs::read_dir(&view)?.count(), 0);
+    Ok(())
 }
 
 #[test]
@@ -100,11 +103,11 @@ fn the_session_cannot_take_it_away() {
 }
 
 #[test]
-fn a_directory_of_the_users_own_goes_with_the_session() {
+fn a_directory_of_the_users_own_goes_with_the_session() -> Tested {
     let scene = Scene::new();
     let own = scene.path("runtime");
-    fs::create_dir(&own).unwrap();
-    std::os::unix::fs::chown(&own, Some(scene::UID), Some(scene::UID)).unwrap();
+    fs::create_dir(&own)?;
+    std::os::unix::fs::chown(&own, Some(scene::UID), Some(scene::UID))?;
     let script = "dirname $SSL_CERT_FILE; stat -c %a $(dirname $SSL_CERT_FILE)";
     let runtime = format!("XDG_RUNTIME_DIR={}", own.display());
     let said = scene.with(Caller::Ordinary, &[&runtime], &scene.trusting(), script);
@@ -113,25 +116,26 @@ fn a_directory_of_the_users_own_goes_with_the_session() {
     assert_eq!(mode, "700");
     assert!(!Path::new(dir).exists());
     // Somebody else's is not taken.
-    std::os::unix::fs::chown(&own, Some(0), Some(0)).unwrap();
-    fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::chown(&own, Some(0), Some(0))?;
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o777))?;
     let said = scene.with(Caller::Ordinary, &[&runtime], &scene.trusting(), script);
     assert!(!said.starts_with(own.to_str().unwrap()), "{said}");
+    Ok(())
 }
 
 #[test]
-fn files_are_read_with_the_users_rights() {
+fn files_are_read_with_the_users_rights() -> Tested {
     let scene = Scene::new();
     let (open, secret) = (scene.path("open.pem"), scene.path("secret.pem"));
     let content = "# theirs\n";
     for (path, mode) in [(&open, 0o644), (&secret, 0o600)] {
-        fs::write(path, content).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(path, content)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     let named = |path: &Path| format!("SSL_CERT_FILE={}", path.display());
     let show = "cat $SSL_CERT_FILE; echo $SSL_CERT_FILE >&2";
     let output = scene.output(Caller::Root, &[&named(&open)], &scene.trusting(), show);
-    let authority = fs::read_to_string(scene.authority()).unwrap();
+    let authority = fs::read_to_string(scene.authority())?;
     assert_eq!(bench::text(&output), format!("{content}{authority}"));
     let output = scene.output(Caller::Root, &[&named(&secret)], &scene.trusting(), show);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -141,6 +145,7 @@ fn files_are_read_with_the_users_rights() {
         said.contains(&format!("\n{}\n", secret.display())),
         "{said}"
     );
+    Ok(())
 }
 
 #[test]

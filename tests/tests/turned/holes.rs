@@ -2,18 +2,17 @@
 
 use guard_common::Verdict;
 use guard_datapath::{Object, Start};
-use guard_lab::{AGENT, Attempt, Network, Production};
+use guard_lab::{AGENT, Attempt, Production, Tested};
 
 use crate::half::before;
 use crate::turned::scene::{PATIENCE, Proxy, READ, Scene};
 
 #[test]
-fn what_is_to_be_confirmed_is_turned_while_it_is_open() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let mut scene = Scene::new(&network);
+fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
+    let mut scene = Scene::new();
+    let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     scene.set(Verdict::Confirm, Verdict::Deny);
     let tcp = |to| Attempt::tcp(to, 443);
     assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
@@ -31,7 +30,7 @@ fn what_is_to_be_confirmed_is_turned_while_it_is_open() {
     }
     // It is that session's.
     let other = scene.other.clone();
-    let report = scene.attempt_as_root(&other, &tcp(READ[0]));
+    let report = scene.attempt_as_root(&other, &tcp(READ[0]))?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"));
     // What is denied stays so.
     scene.set(Verdict::Deny, Verdict::Deny);
@@ -40,26 +39,26 @@ fn what_is_to_be_confirmed_is_turned_while_it_is_open() {
 
     // Where it ends, the packets do, whether or not anybody cuts the connection.
     let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
-    held.line_with("echo", PATIENCE).unwrap();
+    held.line_with("echo", PATIENCE)?;
     proxy.client();
     let another = scene.open(None, true);
-    scene.close(hole);
-    held.line_with("\"ok\":false", PATIENCE).unwrap();
+    scene.close(hole)?;
+    held.line_with("\"ok\":false", PATIENCE)?;
     // New ones go by the other.
     assert!(scene.attempt(&tcp(READ[0])).ok);
     proxy.client();
-    scene.close(another);
+    scene.close(another)?;
     assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
     assert!(proxy.is_alone());
-    assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
-    assert!(tcp(READ[0]).outside(network.dev(), AGENT).unwrap().ok);
+    assert!(production.reached_at(READ[0], 443)?.is_empty());
+    assert!(tcp(READ[0]).outside(scene.network.dev(), AGENT)?.ok);
+    Ok(())
 }
 
 #[test]
-fn connections_are_counted_where_they_are_turned() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let mut scene = Scene::new(&network);
+fn connections_are_counted_where_they_are_turned() -> Tested {
+    let mut scene = Scene::new();
+    let production = Production::start(&scene.network)?;
     scene.set(Verdict::Confirm, Verdict::Deny);
     scene.open(Some(1), true);
     let tcp = Attempt::tcp(READ[0], 443);
@@ -70,7 +69,7 @@ fn connections_are_counted_where_they_are_turned() {
     assert_eq!(scene.left(), [Some(1)]);
     // Nor where reads pass without.
     let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     scene.set(Verdict::ReadOnly, Verdict::Deny);
     assert!(scene.attempt(&tcp).ok);
     assert_eq!(scene.left(), [Some(1)]);
@@ -78,40 +77,41 @@ fn connections_are_counted_where_they_are_turned() {
     // Many packets are one connection.
     let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
     for _ in 0..5 {
-        held.line_with("echo", PATIENCE).unwrap();
+        held.line_with("echo", PATIENCE)?;
     }
     assert_eq!(scene.left(), [Some(0)]);
     assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
-    held.line_with("echo", PATIENCE).unwrap();
+    held.line_with("echo", PATIENCE)?;
     // One for all comes first, and takes nothing from it.
     scene.open(Some(1), false);
     assert!(scene.attempt(&tcp).ok);
     assert_eq!(scene.left(), [Some(0), Some(0)]);
-    assert!(!production.reached_at(READ[0], 443).unwrap().is_empty());
+    assert!(!production.reached_at(READ[0], 443)?.is_empty());
+    Ok(())
 }
 
 #[test]
-fn they_go_on_over_an_upgrade_and_a_downgrade() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn they_go_on_over_an_upgrade_and_a_downgrade() -> Tested {
     let (before, today) = (before::kernel_half(), Object::built_in());
-    let mut scene = Scene::with(&network, &before);
+    let mut scene = Scene::with(&before);
+    let production = Production::start(&scene.network)?;
     scene.set(Verdict::Confirm, Verdict::Deny);
     let first = scene.open(Some(4), true);
     let tcp = Attempt::tcp(READ[0], 443);
     for (left, next) in [(4, &today), (3, &before), (2, &today)] {
         assert_eq!(scene.left(), [Some(left)]);
         let proxy = Proxy::start(&mut scene);
-        scene.turn_to(&proxy);
+        scene.turn_to(&proxy)?;
         assert!(scene.attempt(&tcp).ok);
         assert!(proxy.client().taken[0].is_some());
         // It is for reads alone, whoever has the programs.
         assert!(!scene.attempt(&Attempt::udp(READ[0], 443)).ok);
         assert_eq!(scene.left(), [Some(left - 1)]);
-        assert_eq!(scene.start_again(next), Start::Replaced);
+        assert_eq!(scene.start_again(next)?, Start::Replaced);
         assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
     }
-    scene.close(first);
-    assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
-    assert!(tcp.outside(network.dev(), AGENT).unwrap().ok);
+    scene.close(first)?;
+    assert!(production.reached_at(READ[0], 443)?.is_empty());
+    assert!(tcp.outside(scene.network.dev(), AGENT)?.ok);
+    Ok(())
 }

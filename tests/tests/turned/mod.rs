@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::{OriginKey, Verdict};
 use guard_datapath::{Object, Start};
-use guard_lab::{AGENT, Attempt, Network, OPEN, Production};
+use guard_lab::{AGENT, Attempt, OPEN, Production, Tested};
 use scene::{PATIENCE, Proxy, READ, Scene};
 use zerocopy::IntoBytes as _;
 
@@ -21,12 +21,11 @@ fn peer(of: &str) -> String {
 }
 
 #[test]
-fn the_proxy_is_reached_in_place_of_a_read_only_destination() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let mut scene = Scene::new(&network);
+fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
+    let mut scene = Scene::new();
+    let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     for to in READ {
         let attempt = Attempt::new("peer", to, 443);
         let report = scene.attempt(&attempt);
@@ -40,42 +39,32 @@ fn the_proxy_is_reached_in_place_of_a_read_only_destination() {
         assert!(client.peer.ip().is_loopback(), "{client:?}");
         let [origin, again] = client.taken;
         let origin = origin.unwrap();
-        let asked: IpAddr = to.parse::<IpAddr>().unwrap().to_canonical();
+        let asked: IpAddr = to.parse::<IpAddr>()?.to_canonical();
         assert_eq!(origin.destination.to_ip(), asked);
         assert_eq!((origin.port, origin.session), (443, scene.session.id));
         assert_ne!(origin.at.0, 0);
         assert_eq!(again, None, "it is told once");
-        assert!(
-            production
-                .reached_at(&asked.to_string(), 443)
-                .unwrap()
-                .is_empty()
-        );
+        assert!(production.reached_at(&asked.to_string(), 443)?.is_empty());
         // Without the guard.
-        let outside = attempt.outside(network.dev(), AGENT).unwrap();
+        let outside = attempt.outside(scene.network.dev(), AGENT)?;
         assert_eq!((outside.ok, outside.detail), (true, peer(to)));
-        assert!(
-            !production
-                .reached_at(&asked.to_string(), 443)
-                .unwrap()
-                .is_empty()
-        );
+        assert!(!production.reached_at(&asked.to_string(), 443)?.is_empty());
         assert!(proxy.is_alone());
     }
     // What is allowed goes its way.
     let report = scene.attempt(&Attempt::new("peer", OPEN, 443));
     assert_eq!((report.ok, report.detail), (true, peer(OPEN)));
-    assert!(!production.reached_at(OPEN, 443).unwrap().is_empty());
+    assert!(!production.reached_at(OPEN, 443)?.is_empty());
     assert!(proxy.is_alone());
+    Ok(())
 }
 
 #[test]
-fn every_way_to_begin_a_connection_is_turned() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let mut scene = Scene::new(&network);
+fn every_way_to_begin_a_connection_is_turned() -> Tested {
+    let mut scene = Scene::new();
+    let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     for kind in ["tcp", "mapped", "fastopen", "mptcp"] {
         let report = scene.attempt(&Attempt::new(kind, READ[0], 80));
         assert!(report.ok, "{kind}: {report:?}");
@@ -83,16 +72,16 @@ fn every_way_to_begin_a_connection_is_turned() {
         assert_eq!(origin.destination.to_ip().to_string(), READ[0], "{kind}");
         assert_eq!(origin.port, 80, "{kind}");
     }
-    assert!(production.reached_at(READ[0], 80).unwrap().is_empty());
+    assert!(production.reached_at(READ[0], 80)?.is_empty());
+    Ok(())
 }
 
 #[test]
-fn without_a_proxy_it_is_refused() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let mut scene = Scene::new(&network);
+fn without_a_proxy_it_is_refused() -> Tested {
+    let mut scene = Scene::new();
+    let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene);
-    let is_refused = |scene: &Scene<'_>, attempt: &Attempt| {
+    let is_refused = |scene: &Scene, attempt: &Attempt| {
         let report = scene.attempt(attempt);
         report.errno.as_deref() == Some("EPERM") && report.detail.starts_with("connect")
     };
@@ -105,11 +94,10 @@ fn without_a_proxy_it_is_refused() {
     let port = proxy.port;
     scene
         .datapath()
-        .set_proxy(elsewhere, port, &proxy.listeners)
-        .unwrap();
+        .set_proxy(elsewhere, port, &proxy.listeners)?;
     assert!(is_refused(&scene, &tcp));
-    scene.turn_to(&proxy);
-    let mut both = scene.datapath().proxies().unwrap();
+    scene.turn_to(&proxy)?;
+    let mut both = scene.datapath().proxies()?;
     both.sort();
     assert_eq!(both, [(proxy.netns, proxy.port), (elsewhere, proxy.port)]);
     assert!(scene.attempt(&tcp).ok);
@@ -121,19 +109,19 @@ fn without_a_proxy_it_is_refused() {
     ));
     let report = scene.attempt(&Attempt::udp(READ[0], 443));
     assert_eq!(report.errno.as_deref(), Some("EPERM"));
-    scene.datapath().clear_proxy(proxy.netns).unwrap();
+    scene.datapath().clear_proxy(proxy.netns)?;
     assert!(is_refused(&scene, &tcp));
-    assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
+    assert!(production.reached_at(READ[0], 443)?.is_empty());
     assert!(proxy.is_alone());
+    Ok(())
 }
 
 #[test]
-fn a_policy_that_changes_holds_for_what_was_turned() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_policy_that_changes_holds_for_what_was_turned() -> Tested {
+    let mut scene = Scene::new();
     let session = scene.session.clone();
     let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     for (reads, goes_on) in [
         (Verdict::ReadOnly, true),
         (Verdict::Allow, true),
@@ -142,16 +130,16 @@ fn a_policy_that_changes_holds_for_what_was_turned() {
     ] {
         scene.set(Verdict::ReadOnly, Verdict::Deny);
         let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
-        held.line_with("echo", PATIENCE).unwrap();
+        held.line_with("echo", PATIENCE)?;
         scene.set(reads, Verdict::Deny);
         if goes_on {
             for _ in 0..20 {
-                held.line_with("echo", PATIENCE).unwrap();
+                held.line_with("echo", PATIENCE)?;
             }
             assert!(scene.refused(&session, READ[0], 443).is_empty());
             continue;
         }
-        let end = held.line_with("\"ok\"", PATIENCE).unwrap();
+        let end = held.line_with("\"ok\"", PATIENCE)?;
         assert!(end.contains("receive") || end.contains("send"), "{end}");
         // It is refused what it asked for, not the proxy.
         let refused = scene.refused(&session, READ[0], 443);
@@ -162,48 +150,48 @@ fn a_policy_that_changes_holds_for_what_was_turned() {
                 .is_empty()
         );
     }
+    Ok(())
 }
 
 #[test]
-fn a_proxy_that_goes_takes_its_connections_with_it() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_proxy_that_goes_takes_its_connections_with_it() -> Tested {
+    let mut scene = Scene::new();
     let proxy = Proxy::start(&mut scene);
     let tcp = Attempt::tcp(READ[0], 443);
     for adopted in [false, true] {
-        scene.turn_to(&proxy);
+        scene.turn_to(&proxy)?;
         let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
-        held.line_with("echo", PATIENCE).unwrap();
+        held.line_with("echo", PATIENCE)?;
         if adopted {
             // Nobody knows what has become of it meanwhile.
-            assert_eq!(scene.start_again(&Object::built_in()), Start::Adopted);
+            assert_eq!(scene.start_again(&Object::built_in())?, Start::Adopted);
         } else {
-            scene.datapath().clear_proxy(proxy.netns).unwrap();
+            scene.datapath().clear_proxy(proxy.netns)?;
         }
-        assert!(scene.datapath().proxies().unwrap().is_empty());
-        held.line_with("\"ok\":false", PATIENCE).unwrap();
+        assert!(scene.datapath().proxies()?.is_empty());
+        held.line_with("\"ok\":false", PATIENCE)?;
         assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
     }
     // Another takes its place.
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
-    held.line_with("echo", PATIENCE).unwrap();
+    held.line_with("echo", PATIENCE)?;
     let next = Proxy::start(&mut scene);
-    scene.turn_to(&next);
-    held.line_with("\"ok\":false", PATIENCE).unwrap();
+    scene.turn_to(&next)?;
+    held.line_with("\"ok\":false", PATIENCE)?;
     assert!(scene.attempt(&tcp).ok);
     assert!(next.client().taken[0].is_some());
+    Ok(())
 }
 
 #[test]
-fn who_has_the_port_of_a_proxy_that_is_gone_is_not_reached() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn who_has_the_port_of_a_proxy_that_is_gone_is_not_reached() -> Tested {
+    let mut scene = Scene::new();
     // It listens where the map says that there is a proxy, as whoever comes after one that was killed.
     let somebody = Proxy::that_does_not_ask(&scene);
     let (netns, port) = (somebody.netns, somebody.port);
     let none: &[TcpListener] = &[];
-    scene.datapath().set_proxy(netns, port, none).unwrap();
+    scene.datapath().set_proxy(netns, port, none)?;
     let session = scene.session.clone();
     for (attempt, to) in [("tcp", READ[0]), ("tcp", READ[1]), ("mapped", "192.0.2.20")] {
         let report = scene.attempt(&Attempt::new(attempt, to, 443));
@@ -213,61 +201,61 @@ fn who_has_the_port_of_a_proxy_that_is_gone_is_not_reached() {
     assert!(somebody.is_alone());
     // With one of the listeners, the family of that one.
     let [v4, _] = &somebody.listeners;
-    scene.datapath().set_proxy(netns, port, &[v4]).unwrap();
+    scene.datapath().set_proxy(netns, port, &[v4])?;
     assert!(scene.attempt(&Attempt::tcp(READ[0], 443)).ok);
     assert!(scene.attempt(&Attempt::new("mapped", READ[0], 443)).ok);
     let v6 = scene.attempt(&Attempt::tcp(READ[1], 443));
     assert_eq!(v6.errno.as_deref(), Some("EPERM"));
+    Ok(())
 }
 
 #[test]
-fn a_socket_that_is_connected_anew_goes_where_it_asks() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let mut scene = Scene::new(&network);
+fn a_socket_that_is_connected_anew_goes_where_it_asks() -> Tested {
+    let mut scene = Scene::new();
+    let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     let report = scene.attempt(&Attempt::new("peer", OPEN, 443).other(READ[0]));
     assert_eq!((report.ok, report.detail), (true, peer(OPEN)));
-    assert!(!production.reached_at(OPEN, 443).unwrap().is_empty());
+    assert!(!production.reached_at(OPEN, 443)?.is_empty());
     assert_eq!(proxy.client().taken[0].unwrap().port, 443);
     assert!(proxy.is_alone());
     // And back.
     let report = scene.attempt(&Attempt::new("peer", READ[0], 443).other(OPEN));
     assert_eq!((report.ok, report.detail), (true, peer(READ[0])));
     assert!(proxy.client().taken[0].is_some());
-    assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
+    assert!(production.reached_at(READ[0], 443)?.is_empty());
+    Ok(())
 }
 
 /// Whether the kernel has noted where a client with that port was going.
-fn is_noted(scene: &mut Scene<'_>, proxy: &Proxy, from: IpAddr, port: u16) -> bool {
-    let map = MapData::from_fd(scene.datapath().origins().unwrap()).unwrap();
-    let map: HashMap<_, [u8; 32], [u8; 40]> = match Map::from_map_data(map).unwrap() {
-        map @ Map::LruHashMap(_) => map.try_into().unwrap(),
+fn is_noted(scene: &mut Scene, proxy: &Proxy, from: IpAddr, port: u16) -> Tested<bool> {
+    let map = MapData::from_fd(scene.datapath().origins()?)?;
+    let map: HashMap<_, [u8; 32], [u8; 40]> = match Map::from_map_data(map)? {
+        map @ Map::LruHashMap(_) => map.try_into()?,
         other => panic!("{other:?}"),
     };
     let key = OriginKey::new(proxy.netns, from.into(), port);
-    map.get(&key.as_bytes().try_into().unwrap(), 0).is_ok()
+    Ok(map.get(&key.as_bytes().try_into()?, 0).is_ok())
 }
 
 #[test]
-fn who_asks_for_the_proxy_itself_is_not_taken_for_another() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn who_asks_for_the_proxy_itself_is_not_taken_for_another() -> Tested {
+    let mut scene = Scene::new();
     let proxy = Proxy::that_does_not_ask(&scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     let port = proxy.port.get();
     for (localhost, to, from) in [("127.0.0.1", READ[0], 4001), ("::1", READ[1], 4002)] {
-        let ip: IpAddr = localhost.parse().unwrap();
+        let ip: IpAddr = localhost.parse()?;
         scene.set(Verdict::ReadOnly, Verdict::Deny);
         let turned = Attempt::new("from", to, 443).other(&from.to_string());
         assert!(scene.attempt(&turned).ok);
         assert_eq!(proxy.client().peer, (ip, from).into());
-        assert!(is_noted(&mut scene, &proxy, ip, from));
+        assert!(is_noted(&mut scene, &proxy, ip, from)?);
         // It is a destination like any other, and is judged as one.
         let itself = Attempt::new("from", localhost, port).other(&from.to_string());
         assert_eq!(scene.attempt(&itself).errno.as_deref(), Some("EPERM"));
-        assert!(is_noted(&mut scene, &proxy, ip, from));
+        assert!(is_noted(&mut scene, &proxy, ip, from)?);
         // It is never turned to itself.
         scene.set(Verdict::ReadOnly, Verdict::ReadOnly);
         assert_eq!(scene.attempt(&itself).errno.as_deref(), Some("EPERM"));
@@ -275,20 +263,20 @@ fn who_asks_for_the_proxy_itself_is_not_taken_for_another() {
         let report = scene.attempt(&itself);
         assert!(report.ok, "{report:?}");
         assert_eq!(proxy.client().peer, (ip, from).into());
-        assert!(!is_noted(&mut scene, &proxy, ip, from), "{localhost}");
+        assert!(!is_noted(&mut scene, &proxy, ip, from)?, "{localhost}");
         assert!(proxy.is_alone());
     }
+    Ok(())
 }
 
 #[test]
-fn a_socket_of_one_session_that_another_connects_is_refused() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_socket_of_one_session_that_another_connects_is_refused() -> Tested {
+    let mut scene = Scene::new();
     let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
+    scene.turn_to(&proxy)?;
     let (session, other) = (scene.session.clone(), scene.other.clone());
     let moved = |to: &PathBuf| Attempt::new("moved", READ[0], 443).other(to.to_str().unwrap());
-    let report = scene.attempt_as_root(&session, &moved(&other.path));
+    let report = scene.attempt_as_root(&session, &moved(&other.path))?;
     assert!(
         !report.ok && report.detail.starts_with("connect"),
         "{report:?}"
@@ -298,30 +286,31 @@ fn a_socket_of_one_session_that_another_connects_is_refused() {
     assert_eq!(scene.refused(&session, READ[0], 443), [Verdict::Deny]);
     assert!(scene.refused(&other, READ[0], 443).is_empty());
     // It is not the going that is in its way.
-    let report = scene.attempt_as_root(&other, &moved(&other.path));
+    let report = scene.attempt_as_root(&other, &moved(&other.path))?;
     assert!(report.ok, "{report:?}");
     assert_eq!(proxy.client().taken[0].unwrap().session, other.id);
+    Ok(())
 }
 
 #[test]
-fn an_upgrade_and_a_downgrade_refuse_what_was_turned_until_there_is_another_proxy() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn an_upgrade_and_a_downgrade_refuse_what_was_turned_until_there_is_another_proxy() -> Tested {
     let (before, today) = (before::kernel_half(), Object::built_in());
-    let mut scene = Scene::with(&network, &before);
+    let mut scene = Scene::with(&before);
+    let production = Production::start(&scene.network)?;
     let tcp = Attempt::tcp(READ[0], 443);
     for next in [&today, &before, &today] {
-        assert!(scene.datapath().proxies().unwrap().is_empty());
+        assert!(scene.datapath().proxies()?.is_empty());
         assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
         let proxy = Proxy::start(&mut scene);
-        scene.turn_to(&proxy);
+        scene.turn_to(&proxy)?;
         let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
-        held.line_with("echo", PATIENCE).unwrap();
+        held.line_with("echo", PATIENCE)?;
         assert!(proxy.client().taken[0].is_some());
-        assert_eq!(scene.start_again(next), Start::Replaced);
-        held.line_with("\"ok\":false", PATIENCE).unwrap();
+        assert_eq!(scene.start_again(next)?, Start::Replaced);
+        held.line_with("\"ok\":false", PATIENCE)?;
         assert!(scene.attempt(&Attempt::tcp(OPEN, 443)).ok);
     }
-    assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
-    assert!(tcp.outside(network.dev(), AGENT).unwrap().ok);
+    assert!(production.reached_at(READ[0], 443)?.is_empty());
+    assert!(tcp.outside(scene.network.dev(), AGENT)?.ok);
+    Ok(())
 }

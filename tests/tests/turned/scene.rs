@@ -15,7 +15,7 @@ use guard_datapath::{
     Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start, TlsBy,
 };
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins, eventually};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, Tested, bins, eventually};
 use guard_policy::{Compiled, Environment, compile, parse};
 use guard_sys::{bpf::Origins, netns};
 use rustix::process::{Gid, Uid};
@@ -57,24 +57,25 @@ pub(crate) fn policy(reads: Verdict, loopback: Verdict) -> Compiled {
     compiled
 }
 
-pub(crate) struct Scene<'n> {
-    network: &'n Network,
+pub(crate) struct Scene {
     /// Its directories; nothing runs.
     daemon: Daemon,
     datapath: Option<Datapath>,
     policy: PolicyId,
     pub(crate) session: SessionCgroup,
     pub(crate) other: SessionCgroup,
+    pub(crate) network: Network,
 }
 
-impl<'n> Scene<'n> {
-    pub(crate) fn new(network: &'n Network) -> Self {
-        Self::with(network, &Object::built_in())
+impl Scene {
+    pub(crate) fn new() -> Self {
+        Self::with(&Object::built_in())
     }
 
     /// With that kernel half.
-    pub(crate) fn with(network: &'n Network, object: &Object) -> Self {
-        let daemon = Daemon::in_network(network).prepare().unwrap();
+    pub(crate) fn with(object: &Object) -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network).prepare().unwrap();
         let (mut datapath, start) =
             Datapath::start(&places(&daemon), object, TlsBy::Proxy).unwrap();
         assert_eq!(start, Start::Fresh);
@@ -96,12 +97,11 @@ impl<'n> Scene<'n> {
     }
 
     /// Goes, and comes back with that kernel half.
-    pub(crate) fn start_again(&mut self, object: &Object) -> Start {
+    pub(crate) fn start_again(&mut self, object: &Object) -> Tested<Start> {
         self.datapath = None;
-        let (datapath, start) =
-            Datapath::start(&places(&self.daemon), object, TlsBy::Proxy).unwrap();
+        let (datapath, start) = Datapath::start(&places(&self.daemon), object, TlsBy::Proxy)?;
         self.datapath = Some(datapath);
-        start
+        Ok(start)
     }
 
     /// What its destinations are from now on.
@@ -129,9 +129,10 @@ impl<'n> Scene<'n> {
     }
 
     /// Closes it, and cuts nothing.
-    pub(crate) fn close(&mut self, hole: HoleId) {
+    pub(crate) fn close(&mut self, hole: HoleId) -> Tested {
         let session = self.session.id;
-        self.datapath().close_hole(session, hole).unwrap();
+        self.datapath().close_hole(session, hole)?;
+        Ok(())
     }
 
     /// How many connections its holes still let through, in their order.
@@ -141,11 +142,10 @@ impl<'n> Scene<'n> {
     }
 
     /// Has connections turned to a proxy.
-    pub(crate) fn turn_to(&mut self, proxy: &Proxy) {
+    pub(crate) fn turn_to(&mut self, proxy: &Proxy) -> Tested {
         let (netns, port) = (proxy.netns, proxy.port);
-        self.datapath()
-            .set_proxy(netns, port, &proxy.listeners)
-            .unwrap();
+        self.datapath().set_proxy(netns, port, &proxy.listeners)?;
+        Ok(())
     }
 
     /// Makes an attempt in the session, as the agent.
@@ -159,8 +159,12 @@ impl<'n> Scene<'n> {
     }
 
     /// As root, who may go from cgroup to cgroup.
-    pub(crate) fn attempt_as_root(&self, from: &SessionCgroup, attempt: &Attempt) -> Report {
-        Report::of(&mut self.command(from, attempt, 0)).unwrap()
+    pub(crate) fn attempt_as_root(
+        &self,
+        from: &SessionCgroup,
+        attempt: &Attempt,
+    ) -> Tested<Report> {
+        Ok(Report::of(&mut self.command(from, attempt, 0))?)
     }
 
     fn command(&self, session: &SessionCgroup, attempt: &Attempt, uid: u32) -> Command {
@@ -186,7 +190,7 @@ impl<'n> Scene<'n> {
     }
 }
 
-impl Drop for Scene<'_> {
+impl Drop for Scene {
     fn drop(&mut self) {
         self.datapath = None;
         let places = places(&self.daemon);
@@ -232,14 +236,14 @@ pub(crate) struct Client {
 
 impl Proxy {
     /// One that asks where each client was going, as a user without privileges.
-    pub(crate) fn start(scene: &mut Scene<'_>) -> Self {
+    pub(crate) fn start(scene: &mut Scene) -> Self {
         let origins = Origins::new(scene.datapath().origins().unwrap()).unwrap();
-        Self::listen(scene.network, Some(origins))
+        Self::listen(&scene.network, Some(origins))
     }
 
     /// One that does not ask.
-    pub(crate) fn that_does_not_ask(scene: &Scene<'_>) -> Self {
-        Self::listen(scene.network, None)
+    pub(crate) fn that_does_not_ask(scene: &Scene) -> Self {
+        Self::listen(&scene.network, None)
     }
 
     fn listen(network: &Network, origins: Option<Origins>) -> Self {

@@ -5,29 +5,31 @@ use std::os::unix::fs::MetadataExt as _;
 
 use aya::maps::{Array, Map, MapData};
 use guard_common::{ABI, meta};
-use guard_lab::{Daemon, Network, Production};
+use guard_lab::{Daemon, Network, Production, Tested};
 
 use crate::upgrade::lived::{self, Lived};
 use crate::upgrade::{last_start, programs, start_today};
 
 #[test]
-fn pins_of_the_layout_before_are_left_as_they_are_until_they_are_taken_down() {
-    are_left_as_they_are_until_they_are_taken_down(ABI - 1);
+fn pins_of_the_layout_before_are_left_as_they_are_until_they_are_taken_down() -> Tested {
+    are_left_as_they_are_until_they_are_taken_down(ABI - 1)?;
+    Ok(())
 }
 
 #[test]
-fn pins_of_the_layout_after_are_left_as_they_are_until_they_are_taken_down() {
-    are_left_as_they_are_until_they_are_taken_down(ABI + 1);
+fn pins_of_the_layout_after_are_left_as_they_are_until_they_are_taken_down() -> Tested {
+    are_left_as_they_are_until_they_are_taken_down(ABI + 1)?;
+    Ok(())
 }
 
-fn are_left_as_they_are_until_they_are_taken_down(version: u64) {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn are_left_as_they_are_until_they_are_taken_down(version: u64) -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = lived::prepared(&network);
     start_today(&mut daemon);
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
-    daemon.kill().unwrap();
+    daemon.kill()?;
     set_version(&daemon, version);
     let there = pins(&daemon);
     let said = refused(&daemon, &[]);
@@ -49,7 +51,7 @@ fn are_left_as_they_are_until_they_are_taken_down(version: u64) {
     assert_eq!(last_start(&daemon), "adopted");
     assert_eq!(programs(&daemon), before);
     lived.goes_on(&daemon);
-    daemon.stop().unwrap();
+    daemon.stop()?;
 
     // What it says to type takes nothing down under which something lives, and helps when nothing does.
     set_version(&daemon, version);
@@ -57,14 +59,15 @@ fn are_left_as_they_are_until_they_are_taken_down(version: u64) {
     assert!(said.contains("s1") && said.contains("--force"), "{said}");
     assert_eq!(pins(&daemon), there);
     lived.is_guarded();
-    daemon.teardown().unwrap();
+    daemon.teardown()?;
     assert!(!daemon.pin_dir().exists());
     lived.check(&network, &production);
     start_today(&mut daemon);
     assert_eq!(last_start(&daemon), "fresh");
     let mut lived = Lived::begin(&daemon);
     lived.goes_on(&daemon);
-    daemon.stop().unwrap();
+    daemon.stop()?;
+    Ok(())
 }
 
 /// What guardd says, told to do something that it refuses.

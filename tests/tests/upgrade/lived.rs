@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, Attempt, Daemon, NEVER, Network, Production, Shell, bins, eventually};
+use guard_lab::{AGENT, Attempt, Daemon, NEVER, Network, Production, Shell, eventually};
 use serde_json::Value;
 
 /// The policies that it has.
@@ -51,7 +51,7 @@ impl Lived {
         let work = run("upgrade", "work");
         let mut migration = run(own.to_str().unwrap(), "migration");
         let mut looping = run("upgrade", "loop");
-        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let probe = daemon.program("guard-lab").unwrap();
         let words = Attempt::new("keep", NEVER, 443).args();
         let line = format!("{} {}", probe.display(), words.join(" "));
         looping.tell(&line).unwrap();
@@ -74,7 +74,7 @@ impl Lived {
             .unwrap();
         assert!(!migration.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
         eventually("it is asked", || requests(daemon).len() == 1).unwrap();
-        let hole = daemon.root(["holes"]).json().unwrap()[0].clone();
+        let hole = daemon.json(["holes"]).unwrap()[0].clone();
         Self {
             work,
             migration,
@@ -86,7 +86,7 @@ impl Lived {
 
     /// All of it is there as it was, and does what it did.
     pub(crate) fn goes_on(&mut self, daemon: &Daemon) {
-        let sessions = daemon.root(["sessions"]).json().unwrap();
+        let sessions = daemon.json(["sessions"]).unwrap();
         for (at, name, policy) in [
             (0, "work", "upgrade"),
             (1, "migration", "own"),
@@ -100,7 +100,7 @@ impl Lived {
             );
             assert_eq!(session["uid"], AGENT);
         }
-        let holes = daemon.root(["holes"]).json().unwrap();
+        let holes = daemon.json(["holes"]).unwrap();
         assert_eq!(holes.as_array().unwrap().len(), 1, "{holes}");
         let hole = &holes[0];
         assert_eq!(
@@ -123,7 +123,7 @@ impl Lived {
         self.is_guarded();
         // Ids go on.
         let more = ["open", "192.0.2.11:443", "--session", "s1"];
-        let more = daemon.root(more).json().unwrap()["id"].clone();
+        let more = daemon.json(more).unwrap()["id"].clone();
         assert_ne!(more, "h1");
         daemon
             .ask(["close", more.as_str().unwrap()])
@@ -144,7 +144,7 @@ impl Lived {
     }
 
     /// What no version allowed has never got through, though it would have without the guard.
-    pub(crate) fn check(self, network: &Network, production: &Production<'_>) {
+    pub(crate) fn check(self, network: &Network, production: &Production) {
         for to in [NEVER, ASKED] {
             assert!(production.reached_at(to, 443).unwrap().is_empty());
             let outside = Attempt::tcp(to, 443).outside(network.dev(), AGENT);
@@ -154,7 +154,7 @@ impl Lived {
 }
 
 fn requests(daemon: &Daemon) -> Vec<Value> {
-    let pending = daemon.root(["pending"]).json().unwrap();
+    let pending = daemon.json(["pending"]).unwrap();
     let pending = pending.as_array().unwrap().iter();
     // What the tests try themselves is asked about, too.
     let asked =

@@ -6,7 +6,9 @@ mod lived;
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, bins, eventually};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Json as _, Network, Production, Shell, Stepped, Tested, eventually,
+};
 use lived::{ALLOWED, ASKED, Lived};
 use serde_json::Value;
 
@@ -29,24 +31,25 @@ fn last_start(daemon: &Daemon) -> String {
 }
 
 /// Starts the version before, in place of what ran until now.
-fn start_before(daemon: &mut Daemon) {
+fn start_before(daemon: &mut Daemon) -> Tested {
     daemon.use_programs(Some(before::programs(daemon)));
-    daemon.start().unwrap();
-    let status = daemon.root(["status"]).json().unwrap();
+    daemon.start()?;
+    let status = daemon.json(["status"])?;
     assert_eq!(status["version"], before::VERSION);
+    Ok(())
 }
 
 /// Starts the version under test.
 fn start_today(daemon: &mut Daemon) {
     daemon.use_programs(None);
     daemon.start().unwrap();
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = daemon.json(["status"]).unwrap();
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
 }
 
 /// The ids of the programs that are attached.
 fn programs(daemon: &Daemon) -> Vec<u64> {
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = daemon.json(["status"]).unwrap();
     assert_eq!(status["enforcing"], true, "{status}");
     let hooks = status["hooks"].as_array().unwrap().iter();
     // The others are not in the object.
@@ -66,7 +69,7 @@ impl Steady {
     fn begin(daemon: &Daemon) -> Self {
         let run = daemon.agent(["run", "--policy", "upgrade", "--name", "steady"]);
         let mut shell = Shell::run_by(daemon, run).unwrap();
-        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let probe = daemon.program("guard-lab").unwrap();
         let stop = daemon.dir().join("stop");
         let line = format!(
             "good=0 bad=0; until [ -e {} ]; do if {} {} | grep -q '\"ok\":true'; then good=$((good+1)); else \
@@ -94,83 +97,79 @@ impl Steady {
 
 /// The requests about what was answered with no.
 fn asked_again(daemon: &Daemon) -> Vec<Value> {
-    let pending = daemon.root(["pending"]).json().unwrap();
+    let pending = daemon.json(["pending"]).unwrap();
     let pending = pending.as_array().unwrap().iter();
     let about = pending.filter(|one| one["destination"]["address"] == SAID_NO);
     about.cloned().collect()
 }
 
 #[test]
-fn the_version_before_is_upgraded_and_comes_back() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn the_version_before_is_upgraded_and_comes_back() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = lived::prepared(&network);
-    start_before(&mut daemon);
+    start_before(&mut daemon)?;
     let mut lived = Lived::begin(&daemon);
     let steady = Steady::begin(&daemon);
     let before = programs(&daemon);
     lived.goes_on(&daemon);
-    daemon.stop().unwrap();
+    daemon.stop()?;
 
     start_today(&mut daemon);
     assert_eq!(last_start(&daemon), "replaced");
-    daemon
-        .wait_for_log("replaced the programs of build")
-        .unwrap();
+    daemon.wait_for_log("replaced the programs of build")?;
     let today = programs(&daemon);
     assert!(today.iter().all(|id| !before.contains(id)));
     lived.goes_on(&daemon);
-    let mut asks = Shell::start(&daemon, "upgrade").unwrap();
-    assert!(!asks.reaches(&Attempt::tcp(SAID_NO, 443)).unwrap());
-    eventually("it is asked", || asked_again(&daemon).len() == 1).unwrap();
+    let mut asks = Shell::start(&daemon, "upgrade")?;
+    assert!(!asks.reaches(&Attempt::tcp(SAID_NO, 443))?);
+    eventually("it is asked", || asked_again(&daemon).len() == 1)?;
     let request = asked_again(&daemon)[0]["id"].clone();
-    daemon
-        .root(["deny", request.as_str().unwrap()])
-        .json()
-        .unwrap();
+    daemon.json(["deny", request.text()?])?;
     let mut still_no = |daemon: &Daemon| {
         assert!(!asks.reaches(&Attempt::tcp(SAID_NO, 443)).unwrap());
         assert!(asked_again(daemon).is_empty());
     };
     still_no(&daemon);
     let programs_before = before::programs(&daemon);
-    is_asked_by_the_other(&mut daemon, Some(programs_before));
-    daemon.stop().unwrap();
+    is_asked_by_the_other(&mut daemon, Some(programs_before))?;
+    daemon.stop()?;
 
-    what_it_does_not_know_keeps_it_from_starting(&mut daemon);
+    what_it_does_not_know_keeps_it_from_starting(&mut daemon)?;
     lived.is_guarded();
 
     // It takes what is pinned for its own.
-    start_before(&mut daemon);
+    start_before(&mut daemon)?;
     assert_eq!(last_start(&daemon), "replaced");
     assert!(programs(&daemon).iter().all(|id| !today.contains(id)));
     lived.goes_on(&daemon);
     still_no(&daemon);
-    is_asked_by_the_other(&mut daemon, None);
-    daemon.kill().unwrap();
+    is_asked_by_the_other(&mut daemon, None)?;
+    daemon.kill()?;
 
     start_today(&mut daemon);
     assert_eq!(last_start(&daemon), "replaced");
     lived.goes_on(&daemon);
     still_no(&daemon);
-    daemon.kill().unwrap();
+    daemon.kill()?;
 
     // The same again adopts, and changes no program.
     start_today(&mut daemon);
     assert_eq!(last_start(&daemon), "adopted");
     lived.goes_on(&daemon);
     steady.check();
-    daemon.stop().unwrap();
+    daemon.stop()?;
     lived.check(&network, &production);
-    assert!(production.reached_at(SAID_NO, 443).unwrap().is_empty());
+    assert!(production.reached_at(SAID_NO, 443)?.is_empty());
     let outside = Attempt::tcp(SAID_NO, 443).outside(network.dev(), AGENT);
-    assert!(outside.unwrap().ok);
+    assert!(outside?.ok);
+    Ok(())
 }
 
 /// With settings that came later the version before does not start.
-fn what_it_does_not_know_keeps_it_from_starting(daemon: &mut Daemon) {
+fn what_it_does_not_know_keeps_it_from_starting(daemon: &mut Daemon) -> Tested {
     daemon.use_programs(Some(before::programs(daemon)));
-    let settings = fs::read_to_string(daemon.config()).unwrap();
+    let settings = fs::read_to_string(daemon.config())?;
     for (key, text) in [
         ("strict", "strict = true\n"),
         ("run_as_root", "run_as_root = true\n"),
@@ -178,61 +177,59 @@ fn what_it_does_not_know_keeps_it_from_starting(daemon: &mut Daemon) {
         ("approve", "approve = { polkit = true }\n"),
     ] {
         // Before the tables, if it is none.
-        daemon.write_config(&format!("{text}{settings}")).unwrap();
-        let refused = daemon.guardd().unwrap().output().unwrap();
+        daemon.write_config(&format!("{text}{settings}"))?;
+        let refused = daemon.guardd()?.output()?;
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains(&format!("unknown field `{key}`")), "{said}");
     }
-    daemon.write_config(&settings).unwrap();
+    daemon.write_config(&settings)?;
+    Ok(())
 }
 
 /// What each version's `guard` has to say of the other's guardd.
-fn is_asked_by_the_other(daemon: &mut Daemon, other: Option<PathBuf>) {
+fn is_asked_by_the_other(daemon: &mut Daemon, other: Option<PathBuf>) -> Tested {
     daemon.use_programs(other);
     for verb in ["status", "sessions", "holes", "pending"] {
-        daemon.root([verb]).json().unwrap();
+        daemon.json([verb])?;
     }
+    Ok(())
 }
 
 #[test]
-fn a_half_made_upgrade_is_finished_by_whoever_comes() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn a_half_made_upgrade_is_finished_by_whoever_comes() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = lived::prepared(&network);
-    start_before(&mut daemon);
+    start_before(&mut daemon)?;
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
-    daemon.kill().unwrap();
+    daemon.kill()?;
     // Killed in the middle, today's guardd leaves programs of both. The old one takes none of them for its own.
     daemon.use_programs(None);
-    let today = daemon.guardd().unwrap();
-    let ended = Stepped::start(&daemon, &today, Some(28))
-        .unwrap()
-        .wait()
-        .unwrap();
+    let today = daemon.guardd()?;
+    let ended = Stepped::start(&daemon, &today, Some(28))?.wait()?;
     assert!(ended.was_killed(), "{ended:?}");
-    start_before(&mut daemon);
+    start_before(&mut daemon)?;
     assert_eq!(last_start(&daemon), "replaced");
-    daemon
-        .wait_for_log("finished what a guardd was killed over")
-        .unwrap();
+    daemon.wait_for_log("finished what a guardd was killed over")?;
     let now = programs(&daemon);
     assert!(now.iter().all(|id| !before.contains(id)));
     assert_eq!(before::links(&daemon), now.len());
     lived.goes_on(&daemon);
-    daemon.stop().unwrap();
+    daemon.stop()?;
     lived.check(&network, &production);
+    Ok(())
 }
 
 #[test]
-fn a_policy_that_the_version_before_cannot_read_stays_in_force() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn a_policy_that_the_version_before_cannot_read_stays_in_force() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let mut daemon = lived::prepared(&network);
-    daemon.write_policy("later", &lived::later()).unwrap();
+    daemon.write_policy("later", &lived::later())?;
     start_today(&mut daemon);
-    let mut shell = Shell::start(&daemon, "later").unwrap();
+    let mut shell = Shell::start(&daemon, "later")?;
     let mut is_guarded = || {
         assert!(shell.reaches(&Attempt::tcp(ALLOWED, 443)).unwrap());
         assert!(!shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
@@ -242,21 +239,22 @@ fn a_policy_that_the_version_before_cannot_read_stays_in_force() {
         let run = ["run", "--policy", "later", "--", "true"];
         daemon.agent(run).run().unwrap()
     };
-    run(&daemon).success().unwrap();
-    daemon.stop().unwrap();
+    run(&daemon).success()?;
+    daemon.stop()?;
 
-    start_before(&mut daemon);
+    start_before(&mut daemon)?;
     is_guarded();
     let refused = run(&daemon);
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(refused.stderr.contains("unknown key `unix`"), "{refused:?}");
-    daemon.stop().unwrap();
+    daemon.stop()?;
 
     start_today(&mut daemon);
     is_guarded();
-    run(&daemon).success().unwrap();
-    daemon.stop().unwrap();
-    assert!(production.reached_at(ASKED, 443).unwrap().is_empty());
+    run(&daemon).success()?;
+    daemon.stop()?;
+    assert!(production.reached_at(ASKED, 443)?.is_empty());
     let outside = Attempt::tcp(ASKED, 443).outside(network.dev(), AGENT);
-    assert!(outside.unwrap().ok);
+    assert!(outside?.ok);
+    Ok(())
 }

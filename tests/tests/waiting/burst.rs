@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use guard_lab::{AGENT, Attempt, Network, Shell, V4, eventually};
+use guard_lab::{AGENT, Attempt, Json as _, Shell, Tested, V4, eventually};
 use serde_json::{Value, json};
 
 use super::scene::{DENIED, Ended, Scene, ended, id};
@@ -12,7 +12,7 @@ const PREFIX: &str = "192.0.2.0/26";
 const COUNT: usize = 20;
 
 /// Has an agent try that many addresses of the network at once.
-fn spread(scene: &Scene<'_>, shell: &mut Shell, count: usize) {
+fn spread(scene: &Scene, shell: &mut Shell, count: usize) {
     scene.begin(shell, &format!("spread 192.0.2.% 443 {count}"));
 }
 
@@ -21,7 +21,7 @@ fn all_ended(shell: &mut Shell, count: usize) -> Vec<Ended> {
 }
 
 /// The only request, once it is about so many addresses.
-fn burst(scene: &Scene<'_>, count: usize) -> Value {
+fn burst(scene: &Scene, count: usize) -> Value {
     let is_one = |pending: &[Value]| pending.len() == 1 && pending[0]["burst"]["count"] == count;
     let came = eventually("one request about all of them", || is_one(&scene.pending()));
     came.unwrap_or_else(|error| panic!("{error}: {:?}", scene.pending()));
@@ -29,12 +29,11 @@ fn burst(scene: &Scene<'_>, count: usize) -> Value {
 }
 
 #[test]
-fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
+    let scene = Scene::new();
     for last in 1..=COUNT {
         let attempt = Attempt::tcp(&format!("192.0.2.{last}"), 443);
-        assert!(attempt.outside(network.dev(), AGENT).unwrap().ok, "{last}");
+        assert!(attempt.outside(scene.network.dev(), AGENT)?.ok, "{last}");
     }
     let before = scene.reached("192.0.2.7", 443);
     let _watcher = scene.watcher();
@@ -42,14 +41,14 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() {
     spread(&scene, &mut shell, COUNT);
     let request = burst(&scene, COUNT);
     assert_eq!(request["burst"]["prefix"], PREFIX);
-    assert_eq!(request["burst"]["addresses"].as_array().unwrap().len(), 16);
+    assert_eq!(request["burst"]["addresses"].list()?.len(), 16);
     assert_eq!(request["held"], true);
     assert_eq!(request["rule"], "production");
     assert_eq!(
         request["offers"][0],
         json!({"for": 900.0, "connections": null})
     );
-    let text = scene.daemon.root(["pending"]).run().unwrap().stdout;
+    let text = scene.daemon.root(["pending"]).run()?.stdout;
     for part in [
         "tcp/443 at 20 addresses of 192.0.2.0/26",
         "--prefix --for 15m",
@@ -60,7 +59,7 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() {
     thread::sleep(Duration::from_secs(1));
     assert_eq!(scene.reached("192.0.2.7", 443), before);
     let opened = scene.daemon.root(["approve", id(&request), "--prefix"]);
-    let opened = opened.json().unwrap();
+    let opened = opened.json()?;
     assert_eq!(opened["destination"], PREFIX, "{opened}");
     assert_eq!(opened["ports"], "tcp/443");
     for one in all_ended(&mut shell, COUNT) {
@@ -76,33 +75,33 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() {
     assert_eq!(other["destination"]["address"], "192.0.2.70");
     scene.answer(&["deny", id(&other)]);
     ended(&mut shell);
-    let asked = scene.log("request");
+    let asked = scene.daemon.logged("request")?;
     let gathered = asked.iter().find(|one| one["burst"].is_object()).unwrap();
     assert_eq!(gathered["burst"]["request"], request["id"]);
-    assert_eq!(gathered["burst"]["others"].as_array().unwrap().len(), 3);
-    let answered = scene.log("answered").remove(0);
+    assert_eq!(gathered["burst"]["others"].list()?.len(), 3);
+    let answered = scene.daemon.logged("answered")?.remove(0);
     assert_eq!(answered["opens"], json!([PREFIX]));
+    Ok(())
 }
 
 #[test]
-fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
+    let mut scene = Scene::new();
     let watcher = scene.watcher();
     let mut shell = scene.shell();
     spread(&scene, &mut shell, COUNT);
     let request = burst(&scene, COUNT);
     // By an id of a request that became a part of it.
-    let part = scene.log("request").remove(2)["request"].clone();
+    let part = scene.daemon.logged("request")?.remove(2)["request"].clone();
     assert_ne!(part, request["id"]);
-    scene.answer(&["deny", part.as_str().unwrap()]);
+    scene.answer(&["deny", part.text()?]);
     for one in all_ended(&mut shell, COUNT) {
         assert_eq!(one.error, "ECONNABORTED", "{one:?}");
     }
-    let late = scene.daemon.root(["approve", id(&request)]).run().unwrap();
+    let late = scene.daemon.root(["approve", id(&request)]).run()?;
     assert_eq!(late.code(), Some(2));
     assert!(late.stderr.contains("answered it with no"), "{late:?}");
-    let is_refused = |scene: &Scene<'_>, shell: &mut Shell, to: &str| {
+    let is_refused = |scene: &Scene, shell: &mut Shell, to: &str| {
         scene.begin(shell, &format!("blocking {to} 443"));
         let one = ended(shell);
         assert!(
@@ -114,8 +113,8 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() {
     is_refused(&scene, &mut shell, "192.0.2.7");
     is_refused(&scene, &mut shell, "192.0.2.50");
     drop(watcher);
-    scene.daemon.stop().unwrap();
-    scene.daemon.start().unwrap();
+    scene.daemon.stop()?;
+    scene.daemon.start()?;
     let _watcher = scene.watcher();
     is_refused(&scene, &mut shell, "192.0.2.7");
     is_refused(&scene, &mut shell, "192.0.2.51");
@@ -128,11 +127,12 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() {
     scene.begin(&mut shell, "blocking 192.0.2.7 443");
     assert!(ended(&mut shell).ok);
     is_refused(&scene, &mut shell, "192.0.2.8");
+    Ok(())
 }
 
 /// The destinations of all holes.
-fn holes(scene: &Scene<'_>) -> Vec<String> {
-    let holes = scene.daemon.root(["holes"]).json().unwrap();
+fn holes(scene: &Scene) -> Vec<String> {
+    let holes = scene.daemon.json(["holes"]).unwrap();
     let holes = holes.as_array().unwrap().iter();
     let mut holes: Vec<_> = holes
         .map(|hole| hole["destination"].as_str().unwrap().to_owned())
@@ -142,19 +142,18 @@ fn holes(scene: &Scene<'_>) -> Vec<String> {
 }
 
 #[test]
-fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     spread(&scene, &mut shell, 5);
     let request = burst(&scene, 5);
-    let asked = scene.log("request");
+    let asked = scene.daemon.logged("request")?;
     // The request that became a part of it, by its own id.
     let part = asked.iter().find(|one| one["request"] != request["id"]);
     let part = part.unwrap();
-    let to = part["destination"]["address"].as_str().unwrap();
-    scene.answer(&["approve", part["request"].as_str().unwrap()]);
+    let to = part["destination"]["address"].text()?;
+    scene.answer(&["approve", part["request"].text()?]);
     assert_eq!(holes(&scene), [format!("{to}/32")]);
     assert!(ended(&mut shell).ok);
     let rest = burst(&scene, 4);
@@ -163,17 +162,17 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() {
         "what is first is another one now"
     );
     assert_eq!(rest["held"], true);
-    let answered = scene.log("answered").remove(0);
+    let answered = scene.daemon.logged("answered")?.remove(0);
     assert_eq!(answered["request"], part["request"]);
     assert_eq!(answered["parts"], json!([]));
-    let late = ["approve", part["request"].as_str().unwrap()];
-    let late = scene.daemon.root(late).run().unwrap();
+    let late = ["approve", part["request"].text()?];
+    let late = scene.daemon.root(late).run()?;
     assert!(late.stderr.contains("answered it with yes"), "{late:?}");
     // Who saw that list as it was before is not taken at their word.
     let refused = ["approve", id(&request), "--tried", "4"];
-    let refused = scene.daemon.root(refused).run().unwrap();
+    let refused = scene.daemon.root(refused).run()?;
     assert!(refused.stderr.contains("is a part of"), "{refused:?}");
-    let own = request["destination"]["address"].as_str().unwrap();
+    let own = request["destination"]["address"].text()?;
     scene.answer(&["approve", id(&request)]);
     assert!(holes(&scene).contains(&format!("{own}/32")), "{own}");
     assert!(ended(&mut shell).ok);
@@ -183,23 +182,22 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() {
         assert!(one.ok, "{one:?}");
     }
     assert!(scene.pending().is_empty());
+    Ok(())
 }
 
 #[test]
-fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     spread(&scene, &mut shell, 5);
     let request = burst(&scene, 5);
     scene.begin(&mut shell, "blocking 192.0.2.33 443");
-    eventually("it has grown", || scene.pending()[0]["burst"]["count"] == 6).unwrap();
+    eventually("it has grown", || scene.pending()[0]["burst"]["count"] == 6)?;
     let opened = scene
         .daemon
         .root(["approve", id(&request), "--tried", "5", "--json"])
-        .run()
-        .unwrap();
+        .run()?;
     assert!(
         opened
             .stderr
@@ -218,18 +216,18 @@ fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() {
     assert_eq!(scene.reached("192.0.2.33", 443), 0);
     scene.answer(&["approve", id(&other)]);
     assert!(ended(&mut shell).ok);
+    Ok(())
 }
 
 #[test]
-fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     spread(&scene, &mut shell, COUNT);
     let request = burst(&scene, COUNT);
     let all = ["approve", id(&request), "--tried", "20"];
-    let refused = scene.daemon.root(all).run().unwrap();
+    let refused = scene.daemon.root(all).run()?;
     assert_eq!(refused.code(), Some(2));
     let fix = format!("guard approve {} --prefix", id(&request));
     assert!(refused.stderr.contains(&fix), "{refused:?}");
@@ -246,20 +244,20 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() {
         json!({"for": 300.0, "connections": null})
     );
     // A no by the id of a part is one to all of it, and told to whoever comes later by its own.
-    let part = scene.log("request").remove(3)["request"].clone();
-    scene.answer(&["deny", part.as_str().unwrap()]);
+    let part = scene.daemon.logged("request")?.remove(3)["request"].clone();
+    scene.answer(&["deny", part.text()?]);
     for one in all_ended(&mut shell, COUNT - 2) {
         assert_eq!(one.error, "ECONNABORTED", "{one:?}");
     }
     let late = ["approve", id(&rest), "--prefix"];
-    let late = scene.daemon.root(late).run().unwrap();
+    let late = scene.daemon.root(late).run()?;
     assert!(late.stderr.contains("answered it with no"), "{late:?}");
+    Ok(())
 }
 
 #[test]
-fn a_burst_and_what_people_chose_outlive_guardd() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
+    let mut scene = Scene::new();
     let watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("blocking {V4} 8080"));
@@ -271,8 +269,8 @@ fn a_burst_and_what_people_chose_outlive_guardd() {
     let offer = json!({"for": 1200.0, "connections": 3});
     assert_eq!(before["offers"][0], offer);
     drop(watcher);
-    scene.daemon.kill().unwrap();
-    scene.daemon.start().unwrap();
+    scene.daemon.kill()?;
+    scene.daemon.start()?;
     let _watcher = scene.watcher();
     let after = burst(&scene, COUNT);
     assert_eq!(
@@ -281,30 +279,22 @@ fn a_burst_and_what_people_chose_outlive_guardd() {
     );
     assert_eq!(after["offers"][0], offer);
     assert!(
-        scene
-            .daemon
-            .root(["holes"])
-            .json()
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .len()
-            < 2,
+        scene.daemon.list(["holes"])?.len() < 2,
         "nothing was answered by itself"
     );
-    let part = scene.log("request").remove(2)["request"].clone();
-    let of_part = ["approve", part.as_str().unwrap(), "--prefix"];
-    assert_eq!(scene.daemon.root(of_part).run().unwrap().code(), Some(2));
+    let part = scene.daemon.logged("request")?.remove(2)["request"].clone();
+    let of_part = ["approve", part.text()?, "--prefix"];
+    assert_eq!(scene.daemon.root(of_part).run()?.code(), Some(2));
     scene.answer(&["approve", id(&after), "--prefix"]);
     for one in all_ended(&mut shell, COUNT) {
         assert!(one.ok, "{one:?}");
     }
+    Ok(())
 }
 
 #[test]
-fn what_does_not_wait_is_one_request_too() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_does_not_wait_is_one_request_too() -> Tested {
+    let scene = Scene::new();
     let mut shell = scene.shell();
     scene.begin(&mut shell, "spread 2001:db8:7::% 443 6");
     for one in all_ended(&mut shell, 6) {
@@ -322,39 +312,38 @@ fn what_does_not_wait_is_one_request_too() {
     // Each in a network of its own is a request of its own.
     scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 6");
     all_ended(&mut shell, 6);
-    eventually("each is asked about", || scene.pending().len() == 6).unwrap();
+    eventually("each is asked about", || scene.pending().len() == 6)?;
     let refused = scene
         .daemon
         .root(["approve", id(&scene.pending()[0]), "--prefix"]);
-    let refused = refused.run().unwrap();
+    let refused = refused.run()?;
     assert!(
         refused.stderr.contains("no prefix was offered"),
         "{refused:?}"
     );
+    Ok(())
 }
 
 #[test]
-fn a_policy_that_changes_takes_the_offer_back() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_policy_that_changes_takes_the_offer_back() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     spread(&scene, &mut shell, 6);
     let request = burst(&scene, 6);
     let narrower = super::scene::POLICY.replace("192.0.2.99", "192.0.2.3");
-    scene.daemon.write_policy("asks", &narrower).unwrap();
+    scene.daemon.write_policy("asks", &narrower)?;
     eventually("it is asked anew", || {
         let pending = scene.pending();
         !pending.is_empty() && pending.iter().all(|one| one["id"] != request["id"])
-    })
-    .unwrap();
+    })?;
     let late = scene
         .daemon
         .root(["approve", id(&request), "--prefix"])
-        .run()
-        .unwrap();
+        .run()?;
     assert_eq!(late.code(), Some(2), "{late:?}");
-    assert_eq!(scene.daemon.root(["holes"]).json().unwrap(), json!([]));
+    assert_eq!(scene.daemon.json(["holes"])?, json!([]));
     // One of them is denied now.
     assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    Ok(())
 }

@@ -2,15 +2,14 @@
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Network, V4, eventually};
+use guard_lab::{Tested, V4, eventually};
 use rustix::process::Signal;
 
 use crate::waiting::scene::{self, Scene, ended};
 
 #[test]
-fn its_time_ends_and_it_fails() {
-    let network = Network::new().unwrap();
-    let scene = Scene::holding(&network, "3s");
+fn its_time_ends_and_it_fails() -> Tested {
+    let scene = Scene::holding("3s");
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     for kind in ["blocking", "polled", "asyncio"] {
@@ -28,34 +27,33 @@ fn its_time_ends_and_it_fails() {
     }
     eventually("nothing waits", || {
         scene.pending().iter().all(|one| one["held"] == false)
-    })
-    .unwrap();
+    })?;
     assert_eq!(scene.pending().len(), 1, "the request still stands");
-    let held = scene.log("held");
+    let held = scene.daemon.logged("held")?;
     assert_eq!(held[0]["destination"]["address"], V4);
     // The answer is good for the next.
     let request = scene.pending()[0].clone();
     scene.answer(&["approve", scene::id(&request)]);
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     assert!(ended(&mut shell).ok);
-    let denied = scene.log("denied");
+    let denied = scene.daemon.logged("denied")?;
     assert!(
         denied
             .iter()
             .any(|one| one["why"] == "nobody answered in time" && one["rule"] == "production"),
         "{denied:?}"
     );
+    Ok(())
 }
 
 #[test]
-fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::holding(&network, "20s");
+fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() -> Tested {
+    let mut scene = Scene::holding("20s");
     let watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     scene.held();
-    scene.daemon.kill().unwrap();
+    scene.daemon.kill()?;
     let gave_up = ended(&mut shell);
     assert_eq!(gave_up.error, "ETIMEDOUT", "{gave_up:?}");
     drop(watcher);
@@ -63,82 +61,81 @@ fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() {
     eventually("they are refused at once", || {
         scene.begin(&mut shell, &format!("polled {V4} 443 1 1"));
         ended(&mut shell).error == "EPERM"
-    })
-    .unwrap();
+    })?;
     assert_eq!(scene.reached(V4, 443), 0);
+    Ok(())
 }
 
 #[test]
-fn a_guardd_that_stops_lets_nothing_new_wait() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn a_guardd_that_stops_lets_nothing_new_wait() -> Tested {
+    let mut scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
-    scene.daemon.stop().unwrap();
+    scene.daemon.stop()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     assert_eq!(ended(&mut shell).error, "EPERM");
+    Ok(())
 }
 
 #[test]
-fn the_next_guardd_asks_about_what_still_waits() {
-    let network = Network::new().unwrap();
-    let mut scene = Scene::new(&network);
+fn the_next_guardd_asks_about_what_still_waits() -> Tested {
+    let mut scene = Scene::new();
     let watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     scene.held();
-    scene.daemon.kill().unwrap();
+    scene.daemon.kill()?;
     drop(watcher);
-    scene.daemon.start().unwrap();
+    scene.daemon.start()?;
     let request = scene.held();
     assert_eq!(request["destination"]["address"], V4);
     assert_eq!(scene.reached(V4, 443), 0);
     scene.answer(&["approve", scene::id(&request)]);
     assert!(ended(&mut shell).ok);
+    Ok(())
 }
 
 #[test]
-fn who_leaves_is_not_waited_for() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn who_leaves_is_not_waited_for() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("polled {V4} 443 1 10"));
     scene.held();
     assert_eq!(ended(&mut shell).error, "ETIMEDOUT");
-    eventually("nobody waits", || scene.pending()[0]["held"] == false).unwrap();
+    eventually("nobody waits", || scene.pending()[0]["held"] == false)?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     scene.held();
     // Whoever is killed is gone too.
-    shell.tell("kill -9 $!").unwrap();
-    eventually("nobody waits", || scene.pending()[0]["held"] == false).unwrap();
+    shell.tell("kill -9 $!")?;
+    eventually("nobody waits", || scene.pending()[0]["held"] == false)?;
     assert_eq!(scene.reached(V4, 443), 0);
+    Ok(())
 }
 
 #[test]
-fn a_session_that_ends_takes_its_requests_along() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_session_that_ends_takes_its_requests_along() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     scene.held();
     let session = shell.session().to_owned();
     scene.answer(&["stop", &session]);
-    eventually("nothing is asked", || scene.pending().is_empty()).unwrap();
+    eventually("nothing is asked", || scene.pending().is_empty())?;
     drop(shell);
     thread::sleep(Duration::from_millis(100));
     assert_eq!(scene.reached(V4, 443), 0);
+    Ok(())
 }
 
 #[test]
-fn a_policy_that_changes_meanwhile_decides() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_policy_that_changes_meanwhile_decides() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     for (action, ok, error) in [("deny", false, "ECONNABORTED"), ("allow", true, "")] {
-        scene.daemon.write_policy("asks", scene::POLICY).unwrap();
-        scene.daemon.signal(Signal::HUP).unwrap();
+        scene.daemon.write_policy("asks", scene::POLICY)?;
+        scene.daemon.signal(Signal::HUP)?;
         let mut shell = scene.shell();
         eventually("the policy asks", || {
             let explained = scene.daemon.root([
@@ -150,20 +147,19 @@ fn a_policy_that_changes_meanwhile_decides() {
                 shell.session(),
             ]);
             explained.json().unwrap()["verdict"] == "confirm"
-        })
-        .unwrap();
+        })?;
         scene.begin(&mut shell, &format!("blocking {V4} 443"));
         scene.held();
         let changed =
             scene::POLICY.replace("action = \"confirm\"", &format!("action = \"{action}\""));
-        scene.daemon.write_policy("asks", &changed).unwrap();
-        scene.daemon.signal(Signal::HUP).unwrap();
+        scene.daemon.write_policy("asks", &changed)?;
+        scene.daemon.signal(Signal::HUP)?;
         let ended = ended(&mut shell);
         assert_eq!((ended.ok, ended.error.as_str()), (ok, error), "{action}");
         eventually("nothing waits", || {
             scene.pending().iter().all(|one| one["held"] == false)
-        })
-        .unwrap();
-        shell.tell("exit").unwrap();
+        })?;
+        shell.tell("exit")?;
     }
+    Ok(())
 }

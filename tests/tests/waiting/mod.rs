@@ -7,20 +7,18 @@ mod soak;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{AGENT, Attempt, Network, PATIENCE, Shell, V4, V6, eventually, patience};
+use guard_lab::{AGENT, Attempt, Json as _, PATIENCE, Shell, Tested, V4, V6, eventually, patience};
 use rustix::process::Signal;
 use scene::{DENIED, Scene, ended, id};
 
 const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
 
 #[test]
-fn a_connection_waits_and_goes_on_after_a_yes() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_connection_waits_and_goes_on_after_a_yes() -> Tested {
+    let scene = Scene::new();
     assert!(
         Attempt::tcp(V4, 443)
-            .outside(network.dev(), guard_lab::AGENT)
-            .unwrap()
+            .outside(scene.network.dev(), guard_lab::AGENT)?
             .ok
     );
     let _watcher = scene.watcher();
@@ -34,10 +32,7 @@ fn a_connection_waits_and_goes_on_after_a_yes() {
         let request = scene.held();
         assert_eq!(request["rule"], "production");
         assert_eq!(request["destination"]["address"], to);
-        assert!(
-            request["comm"].as_str().unwrap().contains("python"),
-            "{request}"
-        );
+        assert!(request["comm"].text()?.contains("python"), "{request}");
         assert!(request["waits_until"].is_string(), "{request}");
         // That nothing passes has no event.
         thread::sleep(Duration::from_millis(1300));
@@ -52,18 +47,17 @@ fn a_connection_waits_and_goes_on_after_a_yes() {
     }
     // What went on was not refused.
     eventually("the sessions have ended", || {
-        scene.log("session-end").len() == 2 * KINDS.len()
-    })
-    .unwrap();
-    for ended in scene.log("session-end") {
+        scene.daemon.logged("session-end").unwrap().len() == 2 * KINDS.len()
+    })?;
+    for ended in scene.daemon.logged("session-end")? {
         assert_eq!(ended["denied"], 0, "{ended}");
     }
+    Ok(())
 }
 
 #[test]
 fn an_ipv4_mapped_address_waits_for_the_same_answer() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, "blocking ::ffff:192.0.2.10 443");
@@ -76,9 +70,8 @@ fn an_ipv4_mapped_address_waits_for_the_same_answer() {
 }
 
 #[test]
-fn a_no_ends_it_at_once_and_the_next_does_not_wait() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_no_ends_it_at_once_and_the_next_does_not_wait() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     for kind in KINDS {
         let mut shell = scene.shell();
@@ -106,38 +99,36 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() {
     let session = shell.session().to_owned();
     let opened = scene
         .daemon
-        .root(["open", V4, "--all-ports", "--session", &session])
-        .json()
-        .unwrap();
+        .json(["open", V4, "--all-ports", "--session", &session])?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     assert!(ended(&mut shell).ok);
     scene.answer(&["close", scene::id(&opened)]);
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
     scene.answer(&["approve", scene::id(&scene.held())]);
     assert!(ended(&mut shell).ok);
+    Ok(())
 }
 
 /// The kernel reports a destination that was refused just now no second time.
 #[test]
-fn what_waits_right_after_a_refusal_is_asked_about() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_waits_right_after_a_refusal_is_asked_about() -> Tested {
+    let scene = Scene::new();
     let mut shell = scene.shell();
     // It tries for as long as it is refused, and waits once.
     let connect = format!("bash -c 'exec 3<>/dev/tcp/{V4}/443' 2>&1");
     let tries = format!("while {connect} | grep -q permitted; do :; done; echo ended");
-    shell.tell(&format!("({tries}) &")).unwrap();
+    shell.tell(&format!("({tries}) &"))?;
     let refused = || scene.pending().iter().any(|one| one["held"] == false);
-    eventually("it is refused", refused).unwrap();
+    eventually("it is refused", refused)?;
     let _watcher = scene.watcher();
     scene.answer(&["approve", scene::id(&scene.held())]);
-    shell.line_with("ended").unwrap();
+    shell.line_with("ended")?;
+    Ok(())
 }
 
 #[test]
-fn nothing_waits_where_nobody_is_there_to_answer() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn nothing_waits_where_nobody_is_there_to_answer() -> Tested {
+    let scene = Scene::new();
     let mut shell = scene.shell();
     let at_once = |shell: &mut guard_lab::Shell, kind: &str| {
         scene.begin(shell, &format!("{kind} {V4} 443"));
@@ -163,14 +154,13 @@ fn nothing_waits_where_nobody_is_there_to_answer() {
             scene.answer(&["deny", scene::id(held), "--for", "1s"]);
         }
         ended(&mut shell).error == "EPERM" && held.is_none()
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_session_may_ask_to_wait_or_not_to() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_session_may_ask_to_wait_or_not_to() -> Tested {
+    let scene = Scene::new();
     let mut waits = scene.shell_with(&["--hold", "40s"]);
     scene.begin(&mut waits, &format!("blocking {V4} 443"));
     let request = scene.held();
@@ -184,15 +174,15 @@ fn a_session_may_ask_to_wait_or_not_to() {
     let too_long = scene
         .daemon
         .agent(["run", "--policy", "asks", "--hold", "301s", "--", "true"]);
-    let too_long = too_long.run().unwrap();
+    let too_long = too_long.run()?;
     assert_eq!(too_long.code(), Some(125));
     assert!(too_long.stderr.contains("--hold 5m"), "{too_long:?}");
+    Ok(())
 }
 
 #[test]
 fn what_cannot_wait_is_refused_at_once() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     for what in [
@@ -213,8 +203,7 @@ fn what_cannot_wait_is_refused_at_once() {
 
 #[test]
 fn a_yes_for_one_lets_one_through_and_asks_about_the_others() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("blocking {V4} 443 3"));
@@ -230,29 +219,24 @@ fn a_yes_for_one_lets_one_through_and_asks_about_the_others() {
 }
 
 #[test]
-fn what_waited_is_cut_when_its_hole_ends() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_waited_is_cut_when_its_hole_ends() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     let long = Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE));
-    shell.begin(&long).unwrap();
+    shell.begin(&long)?;
     let request = scene.held();
-    let hole = scene
-        .daemon
-        .root(["approve", scene::id(&request)])
-        .json()
-        .unwrap();
-    shell.line_with("echo").unwrap();
+    let hole = scene.daemon.json(["approve", scene::id(&request)])?;
+    shell.line_with("echo")?;
     scene.answer(&["close", scene::id(&hole)]);
-    let report = shell.line_with("\"ok\"").unwrap();
+    let report = shell.line_with("\"ok\"")?;
     assert!(report.contains("ECONNABORTED"), "{report}");
+    Ok(())
 }
 
 #[test]
 fn a_yes_for_reads_does_not_let_it_through() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
@@ -264,13 +248,12 @@ fn a_yes_for_reads_does_not_let_it_through() {
 }
 
 #[test]
-fn a_thousand_connections_are_one_request() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_thousand_connections_are_one_request() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("many {V4} 443 1000"));
-    let begun = shell.line_with("begun").unwrap();
+    let begun = shell.line_with("begun")?;
     assert!(begun.contains("1000"), "{begun}");
     let request = scene.held();
     // That there is no second one has no event.
@@ -278,14 +261,14 @@ fn a_thousand_connections_are_one_request() {
     assert_eq!(scene.pending().len(), 1);
     assert_eq!(scene.reached(V4, 443), 0);
     scene.answer(&["approve", scene::id(&request)]);
-    let line = shell.line_with("\"ok\"").unwrap();
+    let line = shell.line_with("\"ok\"")?;
     assert!(line.contains("\"connected\": 1000"), "{line}");
+    Ok(())
 }
 
 #[test]
 fn a_socket_that_waited_connects_elsewhere_as_any_other() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("again {V4} 443"));
@@ -297,9 +280,8 @@ fn a_socket_that_waited_connects_elsewhere_as_any_other() {
 }
 
 #[test]
-fn many_ways_to_one_place_are_a_warning_sign() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn many_ways_to_one_place_are_a_warning_sign() -> Tested {
+    let scene = Scene::new();
     let mut shell = scene.shell();
     for what in [
         format!("blocking {V4} 443"),
@@ -309,7 +291,7 @@ fn many_ways_to_one_place_are_a_warning_sign() {
         scene.begin(&mut shell, &what);
         assert_eq!(ended(&mut shell).error, "EPERM", "{what}");
     }
-    let warned = |scene: &Scene<'_>| {
+    let warned = |scene: &Scene| {
         let pending = scene.pending();
         pending
             .iter()
@@ -320,46 +302,43 @@ fn many_ways_to_one_place_are_a_warning_sign() {
     eventually("it is a warning sign", || {
         assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
         warned(&scene)
-    })
-    .unwrap();
+    })?;
     let pending = scene.pending();
     let https = pending.iter().find(|one| one["destination"]["port"] == 443);
-    assert_eq!(https.unwrap()["programs"].as_array().unwrap().len(), 2);
+    assert_eq!(https.unwrap()["programs"].list()?.len(), 2);
+    Ok(())
 }
 
 #[test]
-fn a_program_that_was_exchanged_is_named_with_a_warning() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_program_that_was_exchanged_is_named_with_a_warning() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     // guardd comes to it later than the program becomes another one.
-    scene.daemon.signal(Signal::STOP).unwrap();
+    scene.daemon.signal(Signal::STOP)?;
     let client = scene.client();
-    shell
-        .tell(&format!("sleep 60 | python3 {client} become {V4} 443 &"))
-        .unwrap();
-    shell.line_with("exchanged").unwrap();
-    scene.daemon.signal(Signal::CONT).unwrap();
+    shell.tell(&format!("sleep 60 | python3 {client} become {V4} 443 &"))?;
+    shell.line_with("exchanged")?;
+    scene.daemon.signal(Signal::CONT)?;
     let request = scene.held();
     // A name that any process may give itself is not what a request goes by.
-    let comm = request["comm"].as_str().unwrap();
+    let comm = request["comm"].text()?;
     assert!(!comm.starts_with("python"), "{request}");
-    let warning = request["warnings"][0].as_str().unwrap();
+    let warning = request["warnings"][0].text()?;
     assert!(
         warning.starts_with("python") && warning.contains("exchanged") && warning.contains(comm),
         "{request}"
     );
     // Threads are no other program.
     scene.begin(&mut shell, &format!("asyncio {V4} 8080"));
-    eventually("it waits", || scene.pending().len() == 2).unwrap();
+    eventually("it waits", || scene.pending().len() == 2)?;
     assert_eq!(scene.pending()[1]["warnings"], serde_json::json!([]));
+    Ok(())
 }
 
 #[test]
-fn who_is_late_is_told_who_answered() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn who_is_late_is_told_who_answered() -> Tested {
+    let scene = Scene::new();
     let mut shell = scene.shell();
     for (answer, how, port) in [("approve", "yes", 443), ("deny", "no", 8080)] {
         scene.begin(&mut shell, &format!("blocking {V4} {port}"));
@@ -367,25 +346,21 @@ fn who_is_late_is_told_who_answered() {
         let request = scene.pending()[0].clone();
         scene.answer(&[answer, scene::id(&request)]);
         for late in ["approve", "deny"] {
-            let late = scene
-                .daemon
-                .root([late, scene::id(&request)])
-                .run()
-                .unwrap();
+            let late = scene.daemon.root([late, scene::id(&request)]).run()?;
             assert_eq!(late.code(), Some(2));
             let told = format!("root answered it with {how}");
             assert!(late.stderr.contains(&told), "{late:?}");
         }
         scene.answer(&["close", "--all"]);
     }
-    let nobodys = scene.daemon.user(65_000, ["approve", "r1"]).run().unwrap();
+    let nobodys = scene.daemon.user(65_000, ["approve", "r1"]).run()?;
     assert!(!nobodys.stderr.contains("answered it"), "{nobodys:?}");
+    Ok(())
 }
 
 #[test]
-fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut may = scene.shell();
     let session = may.session().to_owned();
@@ -395,97 +370,93 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
     let before = scene.reached(V4, 8080);
     let path = scene.place("passed").display().to_string();
     scene.begin(&mut may, &format!("giver {path} 0"));
-    may.line_with("listens").unwrap();
+    may.line_with("listens")?;
     // Else it would not be connected there.
     let allowed = format!("{}\n[unix]\nallow = [\"{path}\"]\n", scene::POLICY);
     let policy = scene.place("passed.toml");
-    std::fs::write(&policy, allowed).unwrap();
+    std::fs::write(&policy, allowed)?;
     let policy = policy.display().to_string();
     let run = scene.daemon.agent(["run", "--policy", &policy]);
-    let mut waits = Shell::run_by(&scene.daemon, run).unwrap();
+    let mut waits = Shell::run_by(&scene.daemon, run)?;
     scene.begin(&mut waits, &format!("taker {path} 8080 1 3"));
-    if scene.daemon.has_hook("file_receive").unwrap() {
+    if scene.daemon.has_hook("file_receive")? {
         // Where security hooks judge, it is not even handed over.
         assert_eq!(ended(&mut waits).error, "nothing came with it");
         assert_eq!(scene.pending(), [""; 0]);
         assert_eq!(scene.reached(V4, 8080), before);
-        return;
+        return Ok(());
     }
     let request = scene.held();
     assert_eq!(request["session"], waits.session());
     assert_eq!(ended(&mut waits).error, "timed out");
     assert_eq!(scene.reached(V4, 8080), before);
+    Ok(())
 }
 
 #[test]
-fn a_listener_that_still_answers_somebody_waits_as_any_other() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_listener_that_still_answers_somebody_waits_as_any_other() -> Tested {
+    let scene = Scene::new();
     const OTHER: &str = "192.0.2.11";
     let attempt = |to, seconds| Attempt::new("turn-late", to, 443).other(seconds);
-    let without = attempt(V4, "1").outside(network.dev(), AGENT).unwrap();
+    let without = attempt(V4, "1").outside(scene.network.dev(), AGENT)?;
     assert!(without.ok && scene.reached(V4, 443) > 0, "{without:?}");
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
-    shell.begin(&attempt(OTHER, "6")).unwrap();
+    shell.begin(&attempt(OTHER, "6"))?;
     let request = scene.held();
     assert_eq!(request["destination"]["address"], OTHER);
-    let sum = shell.line_with("{").unwrap();
-    let sum: serde_json::Value = serde_json::from_str(&sum).unwrap();
+    let sum = shell.line_with("{")?;
+    let sum: serde_json::Value = serde_json::from_str(&sum)?;
     assert!(sum["tries"].as_u64() > Some(100), "{sum}");
     assert_eq!(sum["connected"], 0, "{sum}");
     assert_eq!(scene.reached(OTHER, 443), 0, "{sum}");
+    Ok(())
 }
 
 #[test]
-fn what_fails_before_it_waits_leaves_nothing_behind() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_fails_before_it_waits_leaves_nothing_behind() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, &format!("nowhere {V4} 443"));
     assert!(ended(&mut shell).ok);
     eventually("nothing waits", || {
         scene.pending().iter().all(|one| one["held"] == false)
-    })
-    .unwrap();
+    })?;
     assert_eq!(scene.reached(V4, 443), 0);
+    Ok(())
 }
 
 #[test]
-fn what_is_inside_gives_itself_no_patience() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn what_is_inside_gives_itself_no_patience() -> Tested {
+    let scene = Scene::new();
     let mut shell = scene.shell();
-    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let inner = scene.place("inner.toml");
-    std::fs::write(&inner, scene::POLICY.replace("asks", "inner")).unwrap();
+    std::fs::write(&inner, scene::POLICY.replace("asks", "inner"))?;
     let (guard, client) = (guard.display(), scene.client());
     let narrow = scene.place("narrow.toml");
-    std::fs::write(&narrow, scene::POLICY).unwrap();
+    std::fs::write(&narrow, scene::POLICY)?;
     let narrow = narrow.display();
     for hold in ["", "--hold 60s"] {
-        shell
-            .tell(&format!(
-                "{guard} run {hold} --policy {narrow} -- python3 {client} blocking {V4} 443"
-            ))
-            .unwrap();
+        shell.tell(&format!(
+            "{guard} run {hold} --policy {narrow} -- python3 {client} blocking {V4} 443"
+        ))?;
         assert_eq!(ended(&mut shell).error, "EPERM", "{hold}");
     }
+    Ok(())
 }
 
 #[test]
-fn more_than_there_are_requests_end_and_the_asked_ones_stay() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn more_than_there_are_requests_end_and_the_asked_ones_stay() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 80");
     eventually("as many are asked about as may be", || {
         scene.pending().len() == 64
-    })
-    .unwrap();
-    let ids = |scene: &Scene<'_>| -> Vec<String> {
+    })?;
+    let ids = |scene: &Scene| -> Vec<String> {
         let pending = scene.pending();
         pending
             .iter()
@@ -501,17 +472,17 @@ fn more_than_there_are_requests_end_and_the_asked_ones_stay() {
     assert_eq!(ids(&scene), first, "they are the same requests still");
     scene.answer(&["approve", &first[0]]);
     assert!(ended(&mut shell).ok);
+    Ok(())
 }
 
 #[test]
-fn a_no_to_a_session_holds_for_the_sessions_inside_it() {
-    let network = Network::new().unwrap();
-    let scene = Scene::new(&network);
+fn a_no_to_a_session_holds_for_the_sessions_inside_it() -> Tested {
+    let scene = Scene::new();
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
-    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let inner = scene.place("inner.toml");
-    std::fs::write(&inner, scene::POLICY.replace("asks", "inner")).unwrap();
+    std::fs::write(&inner, scene::POLICY.replace("asks", "inner"))?;
     let nested = |shell: &mut Shell| {
         let (guard, client) = (guard.display(), scene.client());
         let run = format!(
@@ -533,4 +504,5 @@ fn a_no_to_a_session_holds_for_the_sessions_inside_it() {
     assert!(!refused.ok, "{refused:?}");
     assert!(scene.pending().is_empty(), "{:?}", scene.pending());
     assert_eq!(scene.reached(V4, 443), reached);
+    Ok(())
 }

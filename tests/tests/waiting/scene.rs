@@ -30,9 +30,10 @@ action = "deny"
 const CLIENT: &str = include_str!("client.py");
 
 /// Production, a guardd beside it, and a client.
-pub(crate) struct Scene<'n> {
+pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
-    pub(crate) production: Production<'n>,
+    pub(crate) production: Production,
+    pub(crate) network: Network,
     client: PathBuf,
 }
 
@@ -44,19 +45,20 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
 }
 
-impl<'n> Scene<'n> {
-    pub(crate) fn new(network: &'n Network) -> Self {
-        Self::with_policy(network, POLICY)
+impl Scene {
+    pub(crate) fn new() -> Self {
+        Self::with_policy(POLICY)
     }
 
     /// Connections there wait for that time.
-    pub(crate) fn holding(network: &'n Network, hold: &str) -> Self {
-        Self::with_policy(network, &POLICY.replace("60s", hold))
+    pub(crate) fn holding(hold: &str) -> Self {
+        Self::with_policy(&POLICY.replace("60s", hold))
     }
 
-    fn with_policy(network: &'n Network, policy: &str) -> Self {
-        let production = Production::start(network).unwrap();
-        let daemon = Daemon::in_network(network)
+    fn with_policy(policy: &str) -> Self {
+        let network = Network::new().unwrap();
+        let production = Production::start(&network).unwrap();
+        let daemon = Daemon::in_network(&network)
             .policy("asks", policy)
             .start()
             .unwrap();
@@ -65,6 +67,7 @@ impl<'n> Scene<'n> {
         Self {
             daemon,
             production,
+            network,
             client,
         }
     }
@@ -105,8 +108,7 @@ impl<'n> Scene<'n> {
     }
 
     pub(crate) fn pending(&self) -> Vec<Value> {
-        let pending = self.daemon.root(["pending"]).json().unwrap();
-        pending.as_array().unwrap().clone()
+        self.daemon.list(["pending"]).unwrap()
     }
 
     /// The one request that connections wait for.
@@ -127,15 +129,6 @@ impl<'n> Scene<'n> {
     /// How much of what goes there has reached production.
     pub(crate) fn reached(&self, to: &str, port: u16) -> usize {
         self.production.reached_at(to, port).unwrap().len()
-    }
-
-    pub(crate) fn log(&self, kind: &str) -> Vec<Value> {
-        let log = self.daemon.root(["log", "--json"]).run().unwrap();
-        let records = log
-            .stdout
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        records.filter(|one| one["kind"] == kind).collect()
     }
 }
 

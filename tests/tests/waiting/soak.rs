@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually, is_slow};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually, is_slow};
 use serde_json::{Value, json};
 
 const POLICY: &str = "version = 1\nname = \"soak\"\ndefault = \"allow\"\nhold = \"20s\"\n\
@@ -74,13 +74,7 @@ fn soak(requests: u32) {
     });
     drop(warm);
     eventually("all have ended", || {
-        daemon
-            .root(["sessions"])
-            .json()
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .is_empty()
+        daemon.list(["sessions"]).unwrap().is_empty()
     })
     .unwrap();
     eprintln!("guardd had {before} KiB, and {most} KiB at most");
@@ -135,7 +129,7 @@ fn ask(daemon: &Daemon, first: u32, patience: &str) -> bool {
     let attempt = Attempt::new("spread", &Ipv4Addr::from(first).to_string(), 443)
         .other(&format!("{EACH}x{STRIDE}"))
         .timeout(Duration::from_millis(patience.parse().unwrap()));
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let probe = daemon.program("guard-lab").unwrap();
     let run = daemon.agent(["run", "--policy", "soak", "--hold", hold(), "--"]);
     let run = run.args([probe]).args(attempt.args()).run().unwrap();
     assert!(run.stdout.contains("tried all"), "{run:?}");
@@ -316,7 +310,7 @@ fn each_has_an_end(trail: &Trail, unwatched: &BTreeSet<u32>) {
 }
 
 /// That holes were opened by a person's yes alone, and that nothing else has reached production.
-fn nothing_else_passed(trail: &Trail, production: &Production<'_>) {
+fn nothing_else_passed(trail: &Trail, production: &Production) {
     let yes = trail.requests("answered", |one| one["answer"] == "yes");
     assert!(!yes.is_empty());
     assert_eq!(trail.requests("hole-open", |_| true), yes);
@@ -337,14 +331,14 @@ fn nothing_else_passed(trail: &Trail, production: &Production<'_>) {
 }
 
 fn still_answers(daemon: &Daemon) {
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = daemon.json(["status"]).unwrap();
     assert_eq!(status["enforcing"], true);
-    assert_eq!(daemon.root(["pending"]).json().unwrap(), json!([]));
-    assert_eq!(daemon.root(["holes"]).json().unwrap(), json!([]));
+    assert_eq!(daemon.json(["pending"]).unwrap(), json!([]));
+    assert_eq!(daemon.json(["holes"]).unwrap(), json!([]));
     let mut shell = Shell::start(daemon, "soak").unwrap();
     let attempt = Attempt::tcp("10.127.255.1", 443);
     assert!(!shell.reaches(&attempt).unwrap());
-    let pending = daemon.root(["pending"]).json().unwrap();
+    let pending = daemon.json(["pending"]).unwrap();
     let id = pending[0]["id"].as_str().unwrap();
     daemon
         .root(["approve", id])

@@ -1,12 +1,12 @@
 //! Keys that answer.
 
-use guard_lab::eventually;
+use guard_lab::{Tested, V4, eventually};
 
 use crate::watch::scene::{Scene, look, reaches, seconds};
-use crate::watch::{OTHER, READS, V4};
+use crate::watch::{OTHER, READS};
 
 #[test]
-fn a_request_comes_up_and_a_yes_opens_for_five_minutes() {
+fn a_request_comes_up_and_a_yes_opens_for_five_minutes() -> Tested {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
@@ -27,7 +27,7 @@ fn a_request_comes_up_and_a_yes_opens_for_five_minutes() {
     window.expect("Esc back");
     window.press(&["Enter"]);
     window.expect("> r1");
-    assert!(scene.answers().is_empty());
+    assert!(scene.daemon.audited("answered")?.is_empty());
     window.press(&["f"]);
     window.expect("r1: yes; h1 open for s1: 192.0.2.10/32 tcp/80");
     window.expect("1 hole,");
@@ -35,6 +35,7 @@ fn a_request_comes_up_and_a_yes_opens_for_five_minutes() {
     assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
     assert!(reaches(&mut shell, V4));
     window.expect("0 requests");
+    Ok(())
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn other_keys_open_for_longer_or_for_some_connections() {
 }
 
 #[test]
-fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() {
+fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() -> Tested {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
@@ -81,19 +82,23 @@ fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() {
     window.expect("10MB): 64KiB_");
     window.press(&["Enter"]);
     look();
-    assert!(scene.answers().is_empty(), "Enter is no answer");
+    assert!(
+        scene.daemon.audited("answered")?.is_empty(),
+        "Enter is no answer"
+    );
     window.press(&["f"]);
     window.expect("r1: yes; h1 open for s1: 192.0.2.10/32 tcp/80");
     window.expect("64.0 KiB left");
     assert_eq!(scene.holes()[0]["bytes_left"], 64 << 10);
     assert!(reaches(&mut shell, V4));
     window.expect("63.");
-    let holes = scene.daemon.root(["holes"]).run().unwrap().stdout;
+    let holes = scene.daemon.root(["holes"]).run()?.stdout;
     assert!(holes.contains(" 63."), "{holes}");
+    Ok(())
 }
 
 #[test]
-fn a_burst_is_one_request_and_a_key_takes_its_prefix() {
+fn a_burst_is_one_request_and_a_key_takes_its_prefix() -> Tested {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
@@ -108,13 +113,14 @@ fn a_burst_is_one_request_and_a_key_takes_its_prefix() {
     look();
     window.press(&["p"]);
     window.expect("ALL of 192.0.2.0/24");
-    assert!(scene.answers().is_empty());
+    assert!(scene.daemon.audited("answered")?.is_empty());
     window.press(&["f"]);
     window.expect("h1 open for s1: 192.0.2.0/24 tcp/80");
     let hole = scene.holes().remove(0);
     assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
     assert!(reaches(&mut shell, "192.0.2.77"));
     window.expect("0 requests");
+    Ok(())
 }
 
 #[test]
@@ -136,12 +142,14 @@ fn a_plain_yes_to_a_burst_is_for_the_addresses_on_the_screen() {
 }
 
 #[test]
-fn what_was_chosen_last_time_is_offered_first_and_taken_by_a_key() {
+fn what_was_chosen_last_time_is_offered_first_and_taken_by_a_key() -> Tested {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
     assert!(!reaches(&mut shell, V4));
-    scene.json(&["approve", "r1", "--for", "10m", "--connections", "1"]);
+    scene
+        .daemon
+        .json(["approve", "r1", "--for", "10m", "--connections", "1"])?;
     let window = scene.watch("one");
     assert!(!reaches(&mut shell, OTHER));
     window.expect("o yes 10m 1x");
@@ -151,10 +159,11 @@ fn what_was_chosen_last_time_is_offered_first_and_taken_by_a_key() {
     let hole = scene.holes().pop().unwrap();
     assert!((seconds(&hole) - 600.0).abs() < 1.0, "{hole}");
     assert_eq!(hole["connections_left"], 1, "{hole}");
+    Ok(())
 }
 
 #[test]
-fn a_no_is_for_a_minute_or_stops_the_asking() {
+fn a_no_is_for_a_minute_or_stops_the_asking() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let window = scene.watch("one");
@@ -164,7 +173,7 @@ fn a_no_is_for_a_minute_or_stops_the_asking() {
         look();
         window.press(&[key]);
         window.expect("0 requests");
-        let answer = scene.answers().pop().unwrap();
+        let answer = scene.daemon.audited("answered")?.pop().unwrap();
         assert_eq!(
             (&answer["answer"], &answer["seconds"]),
             (&"no".into(), &lasts.into())
@@ -173,10 +182,11 @@ fn a_no_is_for_a_minute_or_stops_the_asking() {
         assert_eq!(scene.waiting(), 0, "it is not asked again");
     }
     assert!(scene.holes().is_empty());
+    Ok(())
 }
 
 #[test]
-fn many_requests_are_answered_at_once() {
+fn many_requests_are_answered_at_once() -> Tested {
     let scene = Scene::new();
     let _production = scene.production();
     let (mut first, mut second) = (scene.shell(), scene.shell());
@@ -185,7 +195,7 @@ fn many_requests_are_answered_at_once() {
     let ports = [80, 8080, 8081, 8082];
     for port in ports {
         let attempt = guard_lab::Attempt::tcp(V4, port);
-        assert!(!first.reaches(&attempt).unwrap());
+        assert!(!first.reaches(&attempt)?);
     }
     assert!(!reaches(&mut second, V4));
     window.expect("5 requests");
@@ -198,17 +208,17 @@ fn many_requests_are_answered_at_once() {
     for port in ports {
         assert!(screen.contains(&format!("tcp {V4}:{port}")), "{screen}");
     }
-    assert!(scene.answers().is_empty());
+    assert!(scene.daemon.audited("answered")?.is_empty());
     look();
     window.press(&["f"]);
     window.expect("yes to 4 of 4 requests");
     window.expect("4 holes");
-    assert_eq!(scene.answers().len(), 4);
+    assert_eq!(scene.daemon.audited("answered")?.len(), 4);
     assert!(reaches(&mut first, V4));
     assert!(!reaches(&mut second, V4), "that is another session's");
     // And a no once.
     let other = guard_lab::Attempt::tcp(V4, 8080);
-    assert!(!second.reaches(&other).unwrap());
+    assert!(!second.reaches(&other)?);
     window.expect("2 requests");
     look();
     window.press(&["Home", "Space"]);
@@ -216,19 +226,22 @@ fn many_requests_are_answered_at_once() {
     window.press(&["Space", "n"]);
     window.expect("no to 2 of 2 requests");
     window.expect("0 requests");
-    let answers = scene.answers();
+    let answers = scene.daemon.audited("answered")?;
     assert!(answers[4..].iter().all(|answer| answer["answer"] == "no"));
     assert_eq!(answers.len(), 6);
+    Ok(())
 }
 
 #[test]
-fn a_hole_is_closed() {
+fn a_hole_is_closed() -> Tested {
     let scene = Scene::new();
     let _production = scene.production();
     let mut shell = scene.shell();
     let window = scene.watch("one");
-    scene.json(&["open", V4, "--all-ports", "--reason", "for the test"]);
-    scene.json(&["open", OTHER, "--all-ports"]);
+    scene
+        .daemon
+        .json(["open", V4, "--all-ports", "--reason", "for the test"])?;
+    scene.daemon.json(["open", OTHER, "--all-ports"])?;
     let screen = window.expect("2 holes");
     assert!(
         screen.contains("for the test") && screen.contains("15 min"),
@@ -239,13 +252,14 @@ fn a_hole_is_closed() {
     window.press(&["Tab"]);
     window.press(&["x"]);
     window.expect("h1 closed");
-    eventually("one is left", || scene.holes().len() == 1).unwrap();
+    eventually("one is left", || scene.holes().len() == 1)?;
     assert_eq!(scene.holes()[0]["id"], "h2");
     assert!(!reaches(&mut shell, V4));
+    Ok(())
 }
 
 #[test]
-fn a_key_pressed_as_the_list_moves_answers_nobody() {
+fn a_key_pressed_as_the_list_moves_answers_nobody() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let window = scene.watch("one");
@@ -259,19 +273,20 @@ fn a_key_pressed_as_the_list_moves_answers_nobody() {
     window.expect("2 requests");
     window.press(&["f", "f", "f"]);
     look();
-    assert_eq!(scene.answers().len(), 1);
+    assert_eq!(scene.daemon.audited("answered")?.len(), 1);
     window.press(&["f"]);
     window.expect("1 request,");
-    assert_eq!(scene.answers().len(), 2);
+    assert_eq!(scene.daemon.audited("answered")?.len(), 2);
     // What is pasted is no keys.
     look();
     window.paste("fyhn");
     look();
-    assert_eq!(scene.answers().len(), 2);
+    assert_eq!(scene.daemon.audited("answered")?.len(), 2);
+    Ok(())
 }
 
 #[test]
-fn who_was_faster_is_told_in_the_other_window() {
+fn who_was_faster_is_told_in_the_other_window() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let (one, two) = (scene.watch("one"), scene.watch("two"));
@@ -287,21 +302,22 @@ fn who_was_faster_is_told_in_the_other_window() {
     // Its key comes too late.
     two.press(&["y"]);
     look();
-    assert_eq!(scene.answers().len(), 1);
+    assert_eq!(scene.daemon.audited("answered")?.len(), 1);
+    Ok(())
 }
 
 #[test]
-fn an_http_request_is_let_through_and_more_like_it() {
+fn an_http_request_is_let_through_and_more_like_it() -> Tested {
     let scene = Scene::new();
     let production = scene.production();
-    let mut shell = guard_lab::Shell::start(&scene.daemon, "reads").unwrap();
+    let mut shell = guard_lab::Shell::start(&scene.daemon, "reads")?;
     let window = scene.watch("one");
     let put = |path: &str| {
         format!(
             "(curl -sS -m 300 -X PUT -d '{{\"force\":true}}' http://{READS}{path} > /dev/null; echo ended) &"
         )
     };
-    shell.tell(&put("/api/jobs/1")).unwrap();
+    shell.tell(&put("/api/jobs/1"))?;
     let screen = window.expect("PUT http://198.51.100.7/api/jobs/1");
     assert!(
         screen.contains("for an answer: gives up in") && screen.contains("{\"force\":true}"),
@@ -309,7 +325,7 @@ fn an_http_request_is_let_through_and_more_like_it() {
     );
     look();
     window.press(&["y"]);
-    shell.line_with("ended").unwrap();
+    shell.line_with("ended")?;
     let passed = || {
         let mut reached = production.reached_at(READS, 80).unwrap();
         reached.retain(|one| one.kind == "http");
@@ -317,7 +333,7 @@ fn an_http_request_is_let_through_and_more_like_it() {
     };
     assert_eq!(passed(), 1);
     // All paths like it.
-    shell.tell(&put("/api/jobs/2")).unwrap();
+    shell.tell(&put("/api/jobs/2"))?;
     window.expect("/api/jobs/2");
     look();
     window.press(&["p"]);
@@ -326,21 +342,22 @@ fn an_http_request_is_let_through_and_more_like_it() {
     window.expect("a path like /api/jobs/*");
     assert_eq!(passed(), 1, "Enter is no answer");
     window.press(&["f"]);
-    shell.line_with("ended").unwrap();
-    shell.tell(&put("/api/jobs/3")).unwrap();
-    shell.line_with("ended").unwrap();
+    shell.line_with("ended")?;
+    shell.tell(&put("/api/jobs/3"))?;
+    shell.line_with("ended")?;
     assert_eq!(passed(), 3);
     // All that write.
-    shell.tell(&put("/api/albums")).unwrap();
+    shell.tell(&put("/api/albums"))?;
     window.expect("/api/albums");
     look();
     window.press(&["w"]);
     window.expect("ALL that change something");
     window.press(&["f"]);
-    shell.line_with("ended").unwrap();
+    shell.line_with("ended")?;
     assert_eq!(passed(), 4);
     assert_eq!(
         scene.holes().last().unwrap()["http"]["method"],
         serde_json::Value::Null
     );
+    Ok(())
 }

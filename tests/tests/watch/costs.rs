@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use guard_lab::{PATIENCE, is_slow, patience};
+use guard_lab::{PATIENCE, Tested, is_slow, patience};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -66,8 +66,8 @@ impl Bare {
     }
 
     /// The time that it has computed so far.
-    fn computed(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+    fn computed(&self) -> Tested<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         // The 14th and 15th field, proc_pid_stat(5); the 3rd is the first here.
         let ticks: u64 = fields
@@ -76,7 +76,7 @@ impl Bare {
             .take(2)
             .map(|field| field.parse::<u64>().unwrap())
             .sum();
-        Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+        Ok(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second())?)
     }
 }
 
@@ -88,7 +88,7 @@ impl Drop for Bare {
 }
 
 #[test]
-fn a_request_is_on_the_screen_without_a_key() {
+fn a_request_is_on_the_screen_without_a_key() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let mut screen = Bare::start(&scene);
@@ -99,7 +99,7 @@ fn a_request_is_on_the_screen_without_a_key() {
         assert!(!reaches(&mut shell, &format!("192.0.2.{}", 20 + number)));
         screen.until(&format!("r{number}"));
         times.push(start.elapsed());
-        scene.json(&["deny", &format!("r{number}")]);
+        scene.daemon.json(["deny", &format!("r{number}")])?;
         // Only what changes is drawn: the next one over this one would be a digit.
         screen.until("none");
     }
@@ -110,21 +110,23 @@ fn a_request_is_on_the_screen_without_a_key() {
         "a request is on the screen after {median:?} (median), {:?} at most",
         times.last()
     );
+    Ok(())
 }
 
 #[test]
-fn nothing_happens_at_next_to_no_cost() {
+fn nothing_happens_at_next_to_no_cost() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let mut screen = Bare::start(&scene);
     // A hole and a request, whose times change on the screen.
-    scene.json(&["open", "192.0.2.20", "--all-ports"]);
+    scene.daemon.json(["open", "192.0.2.20", "--all-ports"])?;
     assert!(!reaches(&mut shell, "192.0.2.21"));
     screen.until("r1 ");
     std::thread::sleep(Duration::from_secs(2));
-    let (start, before) = (Instant::now(), screen.computed());
+    let (start, before) = (Instant::now(), screen.computed()?);
     std::thread::sleep(Duration::from_secs(30));
-    let share = (screen.computed() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    let share = (screen.computed()? - before).as_secs_f64() / start.elapsed().as_secs_f64();
     println!("idle, it takes {:.2} % of a core", share * 100.0);
     assert!(share <= 0.01 || is_slow(), "{share}");
+    Ok(())
 }

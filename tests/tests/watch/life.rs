@@ -1,13 +1,13 @@
 //! How it ends, and what it outlives.
 
-use guard_lab::{eventually, lives};
+use guard_lab::{Tested, V4, eventually, lives};
 use rustix::process::{Signal, kill_process};
 
+use crate::watch::OTHER;
 use crate::watch::scene::{Scene, look, reaches};
-use crate::watch::{OTHER, V4};
 
 #[test]
-fn it_outlives_guardd() {
+fn it_outlives_guardd() -> Tested {
     let mut scene = Scene::new();
     let mut shell = scene.shell();
     let window = scene.tmux.window("one");
@@ -15,7 +15,7 @@ fn it_outlives_guardd() {
     window.expect("1 session");
     assert!(!reaches(&mut shell, V4));
     window.expect("> r1");
-    scene.daemon.kill().unwrap();
+    scene.daemon.kill()?;
     let gone = format!(
         "no guardd at {}; trying again",
         scene.daemon.socket().display()
@@ -23,37 +23,42 @@ fn it_outlives_guardd() {
     window.expect(&gone[..40]);
     look();
     window.press(&["y"]);
-    scene.daemon.start().unwrap();
+    scene.daemon.start()?;
     window.expect_no("no guardd at");
-    assert!(scene.answers().is_empty(), "there was nobody to take it");
+    assert!(
+        scene.daemon.audited("answered")?.is_empty(),
+        "there was nobody to take it"
+    );
     assert!(!reaches(&mut shell, OTHER));
     window.expect("r2");
     look();
     window.press(&["n"]);
     window.expect("1 request,");
-    assert_eq!(scene.answers()[0]["request"], "r1");
+    assert_eq!(scene.daemon.audited("answered")?[0]["request"], "r1");
+    Ok(())
 }
 
 #[test]
-fn it_waits_for_a_guardd_that_does_not_run_yet() {
+fn it_waits_for_a_guardd_that_does_not_run_yet() -> Tested {
     let mut scene = Scene::new();
-    scene.daemon.stop().unwrap();
+    scene.daemon.stop()?;
     let window = scene.tmux.window("one");
     window.guard(&scene.daemon.root(["watch"]));
     window.expect("no guardd at");
-    scene.daemon.start().unwrap();
+    scene.daemon.start()?;
     window.expect_no("no guardd at");
     let mut shell = scene.shell();
     assert!(!reaches(&mut shell, V4));
     window.expect("> r1");
+    Ok(())
 }
 
 #[test]
-fn whatever_ends_it_the_terminal_is_as_before() {
+fn whatever_ends_it_the_terminal_is_as_before() -> Tested {
     let scene = Scene::new();
     for (number, end) in ["q", "C-c", "TERM", "HUP", "INT"].into_iter().enumerate() {
         let window = scene.watch(&format!("w{number}"));
-        let pid = window.watching();
+        let pid = window.watching()?;
         let (signal, status) = match end {
             "TERM" => (Some(Signal::TERM), 143),
             "HUP" => (Some(Signal::HUP), 129),
@@ -61,20 +66,21 @@ fn whatever_ends_it_the_terminal_is_as_before() {
             _ => (None, 0),
         };
         match signal {
-            Some(signal) => kill_process(pid, signal).unwrap(),
+            Some(signal) => kill_process(pid, signal)?,
             None => window.press(&[end]),
         }
         window.expect("ready$");
         window.type_text("echo status $?");
         window.press(&["Enter"]);
         window.expect(&format!("status {status}"));
-        window.expect_restored();
+        window.expect_restored()?;
         assert!(!lives(pid.as_raw_nonzero().get().cast_unsigned()), "{end}");
     }
+    Ok(())
 }
 
 #[test]
-fn it_is_suspended_and_goes_on() {
+fn it_is_suspended_and_goes_on() -> Tested {
     let scene = Scene::new();
     let window = scene.tmux.window("one");
     // A shell with job control that knows `fg`.
@@ -84,17 +90,18 @@ fn it_is_suspended_and_goes_on() {
     window.expect("Requests");
     window.press(&["C-z"]);
     window.expect("Stopped");
-    window.expect_restored();
+    window.expect_restored()?;
     window.type_text("fg");
     window.press(&["Enter"]);
     window.expect("Requests");
     window.press(&["q"]);
     window.expect("ready$");
-    window.expect_restored();
+    window.expect_restored()?;
+    Ok(())
 }
 
 #[test]
-fn what_is_typed_for_a_shell_answers_nobody() {
+fn what_is_typed_for_a_shell_answers_nobody() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     assert!(!reaches(&mut shell, V4));
@@ -111,10 +118,10 @@ fn what_is_typed_for_a_shell_answers_nobody() {
     // Typed as soon as it can be seen.
     window.press(&["f", "y"]);
     look();
-    assert!(scene.answers().is_empty());
+    assert!(scene.daemon.audited("answered")?.is_empty());
     window.press(&["q"]);
     window.expect("ready$");
-    window.expect_restored();
+    window.expect_restored()?;
     // Nobody's job: there it goes on at once, and what brings others back is no yes.
     let watch = scene.daemon.root(["watch"]);
     let alone = scene.tmux.window_without_shell("alone", &[], &watch);
@@ -123,12 +130,13 @@ fn what_is_typed_for_a_shell_answers_nobody() {
     alone.press(&["C-z", "f", "g", "Enter"]);
     alone.expect("cannot suspend here");
     look();
-    assert!(scene.answers().is_empty());
+    assert!(scene.daemon.audited("answered")?.is_empty());
     // And then a key counts again.
     look();
     alone.press(&["n"]);
     alone.expect("0 requests");
-    assert_eq!(scene.answers().len(), 1);
+    assert_eq!(scene.daemon.audited("answered")?.len(), 1);
+    Ok(())
 }
 
 /// As in many containers: nobody inside brings back what is stopped there.
@@ -144,13 +152,13 @@ fn it_goes_on_where_its_job_is_another_pid_namespaces() {
 }
 
 #[test]
-fn it_ends_with_its_terminal() {
+fn it_ends_with_its_terminal() -> Tested {
     let scene = Scene::new();
     let window = scene.watch("one");
-    let pid = window.watching();
+    let pid = window.watching()?;
     window.hang_up();
     eventually("it has ended", || {
         !lives(pid.as_raw_nonzero().get().cast_unsigned())
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }

@@ -8,8 +8,6 @@ mod scene;
 mod shown;
 pub(crate) mod terminal;
 
-use guard_lab::V4;
-
 /// More of it.
 const OTHER: &str = "192.0.2.11";
 /// Where only reads pass.

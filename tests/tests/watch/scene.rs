@@ -28,7 +28,7 @@ impl Scene {
         }
     }
 
-    pub(crate) fn production(&self) -> Production<'_> {
+    pub(crate) fn production(&self) -> Production {
         Production::start(&self.network).unwrap()
     }
 
@@ -49,25 +49,12 @@ impl Scene {
         window
     }
 
-    pub(crate) fn json(&self, args: &[&str]) -> Value {
-        self.daemon.root(args).json().unwrap()
-    }
-
     pub(crate) fn holes(&self) -> Vec<Value> {
-        self.json(&["holes"]).as_array().unwrap().clone()
+        self.daemon.list(["holes"]).unwrap()
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.json(&["pending"]).as_array().unwrap().len()
-    }
-
-    /// The answers in the audit log.
-    pub(crate) fn answers(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.daemon.audit()).unwrap();
-        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        records
-            .filter(|record: &Value| record["kind"] == "answered")
-            .collect()
+        self.daemon.list(["pending"]).unwrap().len()
     }
 }
 

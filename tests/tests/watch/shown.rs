@@ -1,16 +1,16 @@
 //! What the screen shows, on terminals of all sizes and with whatever an agent says.
 
-use guard_lab::{OPEN, bins};
+use guard_lab::{OPEN, Tested, V4};
 
+use crate::watch::OTHER;
 use crate::watch::scene::{Scene, look, reaches};
-use crate::watch::{OTHER, V4};
 
 #[test]
-fn an_agents_words_are_shown_and_steer_nothing() {
+fn an_agents_words_are_shown_and_steer_nothing() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let window = scene.watch("one");
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let socket = scene.daemon.socket();
     // It clears the screen, goes up, draws a request of its own, and turns a line around.
     let hostile = r"\033[2J\033[1;1H> r9    s1  tcp 203.0.113.1:80\r\n  rule      forged (confirm)\342\200\256txt\007 please";
@@ -19,7 +19,7 @@ fn an_agents_words_are_shown_and_steer_nothing() {
         socket.display(),
         guard.display()
     );
-    shell.tell(&line).unwrap();
+    shell.tell(&line)?;
     window.expect("> r1");
     look();
     window.press(&["Enter"]);
@@ -46,10 +46,11 @@ fn an_agents_words_are_shown_and_steer_nothing() {
             .any(|line| line.contains("> r9") && !line.starts_with("  ")),
         "{screen}"
     );
+    Ok(())
 }
 
 #[test]
-fn a_filter_lists_what_is_looked_for() {
+fn a_filter_lists_what_is_looked_for() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let window = scene.watch("one");
@@ -65,9 +66,10 @@ fn a_filter_lists_what_is_looked_for() {
     look();
     window.press(&["n"]);
     window.expect("1 request,");
-    assert_eq!(scene.answers()[0]["request"], "r2");
+    assert_eq!(scene.daemon.audited("answered")?[0]["request"], "r2");
     window.press(&["Escape"]);
     window.expect("> r1");
+    Ok(())
 }
 
 #[test]
@@ -85,7 +87,7 @@ fn help_says_what_the_keys_do() {
 }
 
 #[test]
-fn it_fits_terminals_of_all_sizes() {
+fn it_fits_terminals_of_all_sizes() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let window = scene.watch("one");
@@ -113,9 +115,10 @@ fn it_fits_terminals_of_all_sizes() {
     look();
     window.press(&["y"]);
     look();
-    assert!(scene.answers().is_empty());
+    assert!(scene.daemon.audited("answered")?.is_empty());
     window.press(&["q"]);
     window.expect("ready$");
+    Ok(())
 }
 
 #[test]
@@ -177,9 +180,9 @@ fn no_color_means_none() {
 }
 
 #[test]
-fn where_there_is_no_screen_it_says_what_to_type() {
+fn where_there_is_no_screen_it_says_what_to_type() -> Tested {
     let scene = Scene::new();
-    let output = scene.daemon.ask(["watch"]).unwrap();
+    let output = scene.daemon.ask(["watch"])?;
     assert_eq!(output.code(), Some(2));
     assert!(
         output.stderr.contains("guard pending --follow"),
@@ -193,17 +196,18 @@ fn where_there_is_no_screen_it_says_what_to_type() {
     window.expect("status 2");
     // Inside a session there is nobody to answer.
     let mut shell = scene.shell();
-    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let guard = scene.daemon.program("guard")?;
     let inside = format!(
         "GUARD_SOCKET={} {} watch",
         scene.daemon.socket().display(),
         guard.display()
     );
-    assert_eq!(shell.status_of(&inside).unwrap(), 2);
+    assert_eq!(shell.status_of(&inside)?, 2);
+    Ok(())
 }
 
 #[test]
-fn a_new_request_rings_unless_told_not_to() {
+fn a_new_request_rings_unless_told_not_to() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let (loud, quiet) = (
@@ -217,6 +221,7 @@ fn a_new_request_rings_unless_told_not_to() {
     assert!(!reaches(&mut shell, V4));
     loud.expect("> r1");
     quiet.expect("> r1");
-    guard_lab::eventually("it rings", || rings(&loud)).unwrap();
+    guard_lab::eventually("it rings", || rings(&loud))?;
     assert!(!rings(&quiet));
+    Ok(())
 }

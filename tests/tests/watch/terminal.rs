@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use guard_lab::reap::Reaper;
-use guard_lab::{Guard, eventually};
+use guard_lab::{Guard, Tested, eventually};
 
 /// A tmux server, which ends with this value.
 pub(crate) struct Tmux {
@@ -193,9 +193,9 @@ impl Window<'_> {
     }
 
     /// Whether it is as a shell has it: the usual screen, a cursor, lines that go on in the next one, echo.
-    pub(crate) fn expect_restored(&self) {
+    pub(crate) fn expect_restored(&self) -> Tested {
         let state = || self.state("#{alternate_on} #{cursor_flag} #{wrap_flag}");
-        eventually("the terminal as it was", || state() == "0 1 1").unwrap();
+        eventually("the terminal as it was", || state() == "0 1 1")?;
         self.type_text("stty -a | tr ' ' '\\n' | grep -cxE 'echo|icanon|isig'");
         self.press(&["Enter"]);
         // The terminal echoes what comes before the shell asks for it, and then the prompt follows.
@@ -203,10 +203,11 @@ impl Window<'_> {
         self.expect_that("echo, icanon, isig", |screen| {
             screen.contains("grep -cxE") && screen.lines().any(says_3)
         });
+        Ok(())
     }
 
     /// The process that runs in front in it, which is `guard watch` once it shows anything.
-    pub(crate) fn watching(&self) -> rustix::process::Pid {
+    pub(crate) fn watching(&self) -> Tested<rustix::process::Pid> {
         let shell = self.state("#{pane_pid}");
         let mut found = String::new();
         // Under what it was started by: env, nsenter and setpriv become what they start.
@@ -216,9 +217,8 @@ impl Window<'_> {
             let words =
                 std::fs::read(format!("/proc/{}/cmdline", found.trim())).unwrap_or_default();
             words.split(|byte| *byte == 0).any(|word| word == b"watch")
-        })
-        .unwrap();
-        rustix::process::Pid::from_raw(found.trim().parse().unwrap()).unwrap()
+        })?;
+        Ok(rustix::process::Pid::from_raw(found.trim().parse()?).unwrap())
     }
 
     /// Ends the window as a connection that is lost does.

@@ -20,9 +20,9 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{ArgGroup, Args};
 use guard_proto::Request;
-use serde_json::Value;
 use guard_sys::clock;
 use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
 
 use self::{
     message::{Line, Message},

@@ -1,6 +1,6 @@
 //! Sessions, holes, what was reached, and keys.
 
-use guard_proto::{ApproverShown, Flow, Flows, Hole, Session};
+use guard_proto::{ApproverShown, Flow, Hole, Session, flows::Flows};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use guard_proto::{
-    ApproverShown, Asked, Failure, HttpRequest, LogRecord, Request,
+    ApproverShown, Failure, HttpRequest, LogRecord, Request,
+    approvers::Asked,
     record::{Answered, Record},
 };
 use guard_signed::{Document as _, Question};

@@ -1,8 +1,11 @@
 //! Whatever an agent writes stays text: a page with it has the same tags and the same attributes as one without.
 
 use guard_proto::{
-    ApproverShown, Asked, Burst, Endpoint, Failure, Flow, Flows, Hole, HttpHole, HttpRequest,
-    KeyShown, LogRecord, Request, Session, Through,
+    ApproverShown, Burst, Endpoint, Failure, Flow, Hole, HttpHole, HttpRequest, LogRecord, Request,
+    Session,
+    approvers::{Asked, KeyShown},
+    destination::Through,
+    flows::Flows,
 };
 use guard_signed::{Document as _, Question};
 use jiff::Timestamp;

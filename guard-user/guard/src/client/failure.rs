@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use guard_proto::{ErrorName, Failure, INTERFACE};
+use guard_proto::{ErrorName, Failure, varlink::INTERFACE};
 use serde_json::Value;
 
 use super::PATIENCE;

@@ -1,6 +1,6 @@
 //! Calls that are too long to be sent.
 
-use guard_proto::{Failure, MAX_FRAME, varlink};
+use guard_proto::{Failure, varlink, varlink::MAX_FRAME};
 
 use crate::error::CliError;
 

@@ -3,7 +3,9 @@
 use std::thread::{self, JoinHandle};
 
 use guard_proto::{
-    Assign, ErrorName, HoleTerms, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, PolicyRef, Run,
+    ErrorName, HoleTerms, Holes, LogRecord, PolicyRef,
+    calls::{Assign, Run},
+    varlink::{MAX_FRAME, MAX_POLICY_FRAME},
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 

@@ -18,7 +18,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guard_discover::{Bounds, Linked, home_dirs, is_read, linked};
 use guard_launch::Identity;
-use guard_proto::{Appeared, Call, Place};
+use guard_proto::{
+    Call,
+    production::{Appeared, Place},
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::process::setpriority_process;

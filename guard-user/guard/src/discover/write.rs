@@ -21,7 +21,7 @@ use crate::person::Person;
 use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_machines};
 use crate::render::escape::visible;
-use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG, WARN};
+use crate::render::page::{GOOD, HEAD, Page, STRONG, WARN};
 use crate::render::{Output, time::Clock};
 
 /// Where rules are added, and what stands around them is the person's.
@@ -509,15 +509,7 @@ fn asked(line: &Line<'_>) -> Result<bool, CliError> {
 
 fn diff(change: &Change) -> Page {
     let mut page = Page::default();
-    for line in change.diff().lines() {
-        match line.chars().next() {
-            Some('+') => page.styled(GOOD, line),
-            Some('-') => page.styled(BAD, line),
-            Some('@') => page.styled(HEAD, line),
-            _ => page.text(line),
-        };
-        page.end();
-    }
+    page.diff(change.diff().lines());
     page
 }
 

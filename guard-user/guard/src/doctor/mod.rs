@@ -8,7 +8,7 @@ use guard_probe::{
     self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, attempts, helpers, kernel,
     layers, loopback,
 };
-use guard_proto::{Call, Failure, Found, Row};
+use guard_proto::{Call, Failure, Row, doctor::Found};
 use guard_sys::accounts::Account;
 
 use super::args::{DoctorArgs, Global};

@@ -5,7 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use guard_proto::{
-    Approvers, Asked, Call, Enrolment, Failure, Invited, Presented, PresentedKey, Taken,
+    Call, Failure,
+    approvers::{Approvers, Asked, Enrolment, Invited, Presented, PresentedKey, Taken},
 };
 use guard_signed::{Document as _, Kind, Question, Signed};
 

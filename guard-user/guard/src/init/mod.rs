@@ -15,7 +15,7 @@ use super::args::{AgentKind, InitArgs};
 use super::ask::yes;
 use super::change::Change;
 use super::error::{CliError, Exit};
-use super::render::page::{BAD, GOOD, HEAD, Page};
+use super::render::page::Page;
 use super::render::{Output, time::Clock};
 
 mod agent;
@@ -135,15 +135,7 @@ fn say(output: Output, page: Page) -> Result<(), CliError> {
 
 fn diffs(shown: &[Shown], _clock: &Clock) -> Page {
     let mut page = Page::default();
-    for line in shown.iter().flat_map(|one| one.diff.lines().chain([""])) {
-        match line.chars().next() {
-            Some('+') => page.styled(GOOD, line),
-            Some('-') => page.styled(BAD, line),
-            Some('@') => page.styled(HEAD, line),
-            _ => page.text(line),
-        };
-        page.end();
-    }
+    page.diff(shown.iter().flat_map(|one| one.diff.lines().chain([""])));
     page
 }
 

@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use guard_proto::{Failure, MAX_FRAME};
+use guard_proto::{Failure, varlink::MAX_FRAME};
 use rmcp::ServiceExt as _;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::io::stdio_pipes;

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use guard_proto::{Call, ErrorName, Requested, WhyReport};
+use guard_proto::{
+    Call, ErrorName,
+    inside::{Requested, WhyReport},
+};
 use rmcp::model::{JsonObject, ToolAnnotations};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

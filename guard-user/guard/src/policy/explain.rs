@@ -6,7 +6,9 @@ use std::net::{IpAddr, ToSocketAddrs};
 use guard_policy::{
     self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
-use guard_proto::{self as proto, Call, ErrorName, Explanations, Failure, MAX_FRAME, PolicyRef};
+use guard_proto::{
+    self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations, varlink::MAX_FRAME,
+};
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
 use serde::{Serialize, Serializer, ser::Error as _};
@@ -76,7 +78,7 @@ fn of_file(
     connect: impl FnOnce() -> Result<Client, CliError>,
     args: &ExplainArgs,
     output: Output,
-) -> Result<Vec<proto::Explanation>, CliError> {
+) -> Result<Vec<proto::explain::Explanation>, CliError> {
     let parsed = file.parse(output)?;
     // Escaped as JSON it may still be too long, but hardly any policy is near the limit.
     if file.text.len() > MAX_FRAME / 2 {
@@ -93,7 +95,7 @@ fn ask(
     client: &mut Client,
     args: &ExplainArgs,
     policy: Option<PolicyRef>,
-) -> Result<Vec<proto::Explanation>, CliError> {
+) -> Result<Vec<proto::explain::Explanation>, CliError> {
     let call = Call::Explain {
         destination: args.to.destination.clone(),
         ports: args.to.ports.clone(),
@@ -110,7 +112,7 @@ fn alone(
     parsed: &Parsed,
     args: &ExplainArgs,
     output: Output,
-) -> Result<Vec<proto::Explanation>, CliError> {
+) -> Result<Vec<proto::explain::Explanation>, CliError> {
     let to: Destination = args
         .to
         .destination
@@ -138,7 +140,7 @@ fn alone(
 
 /// An explanation as people get it: of a name under a session, `addresses` are those that the session was told, each with its
 /// verdict. Beside it, where files here say that it is production.
-struct Shown<'e>(&'e proto::Explanation, &'e [FoundAt]);
+struct Shown<'e>(&'e proto::explain::Explanation, &'e [FoundAt]);
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -240,7 +242,10 @@ mod tests {
     const POLICY: &str = "version = 1\ndefault = \"allow\"\n[[rule]]\nname = \"photos\"\n\
         to = [\"192.0.2.0/24\"]\nports = [\"tcp/443\"]\naction = \"confirm\"\nreason = \"production\"\n";
 
-    fn explained(destination: &str, ports: &[&str]) -> Result<Vec<proto::Explanation>, CliError> {
+    fn explained(
+        destination: &str,
+        ports: &[&str],
+    ) -> Result<Vec<proto::explain::Explanation>, CliError> {
         let file = PolicyFile {
             name: "agent.toml".into(),
             text: POLICY.into(),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use guard_policy::format_duration;
-use guard_proto::{ApproverShown, Invited, Presented, Taken};
+use guard_proto::{
+    ApproverShown,
+    approvers::{Invited, Presented, Taken},
+};
 use guard_signed::Question;
 
 use super::page::{GOOD, HEAD, Page, STRONG, WARN};

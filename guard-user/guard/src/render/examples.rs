@@ -1,8 +1,8 @@
 //! Values for the renderers' tests.
 
 use guard_proto::{
-    Burst, Endpoint, Explanation, Flow, Hole, HookStatus, HttpHole, HttpRequest, Offer,
-    PolicyStatus, Request, Session, Status, Stopped,
+    Burst, Endpoint, Flow, Hole, HookStatus, HttpHole, HttpRequest, Offer, Request, Session,
+    Status, Stopped, explain::Explanation, status::PolicyStatus,
 };
 use jiff::tz::TimeZone;
 

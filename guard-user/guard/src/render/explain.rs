@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use guard_policy::Destination;
-use guard_proto::Explanation;
+use guard_proto::explain::Explanation;
 
 use super::endpoint;
 use super::page::{BAD, GOOD, Page, STRONG, WARN};

@@ -1,6 +1,9 @@
 //! For the agent inside: what was stopped, and what to do about it.
 
-use guard_proto::{Requested, Stopped, WhyReport};
+use guard_proto::{
+    Stopped,
+    inside::{Requested, WhyReport},
+};
 
 use super::page::{Page, STRONG};
 use super::time::Clock;

@@ -1,7 +1,7 @@
 //! Names that programs ask for. A program chooses the labels in front, and the owner of a zone those behind: a long name is cut in
 //! the middle.
 
-use guard_proto::{Endpoint, NameTold, Question};
+use guard_proto::{Endpoint, Question, destination::NameTold};
 
 use super::{escape::visible, time::Clock};
 

@@ -62,6 +62,19 @@ impl Page {
         self
     }
 
+    /// Adds the lines of a diff: what comes, what goes, and where.
+    pub(crate) fn diff<'a>(&mut self, lines: impl Iterator<Item = &'a str>) {
+        for line in lines {
+            match line.chars().next() {
+                Some('+') => self.styled(GOOD, line),
+                Some('-') => self.styled(BAD, line),
+                Some('@') => self.styled(HEAD, line),
+                _ => self.text(line),
+            };
+            self.end();
+        }
+    }
+
     /// Adds a whole line.
     pub(crate) fn line(&mut self, text: impl Display) -> &mut Self {
         self.text(text).end()

@@ -6,7 +6,9 @@ use super::time::Clock;
 use super::{command_line, endpoint, names};
 use guard_common::Verdict;
 use guard_policy::format_duration;
-use guard_proto::{Burst, ChainLink, HttpRequest, Offer, Question, Request, Through};
+use guard_proto::{
+    Burst, HttpRequest, Offer, Question, Request, destination::Through, requests::ChainLink,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;

@@ -89,7 +89,7 @@ fn row(session: &Session, clock: &Clock) -> [String; 7] {
 mod tests {
     use super::super::examples::{clock, session};
     use super::*;
-    use guard_proto::LeftProcess;
+    use guard_proto::sessions::LeftProcess;
 
     #[test]
     fn no_sessions_say_how_to_start_one() {

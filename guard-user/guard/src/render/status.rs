@@ -1,6 +1,6 @@
 //! What is enforced.
 
-use guard_proto::{PolicyStatus, Status};
+use guard_proto::{Status, status::PolicyStatus};
 
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;

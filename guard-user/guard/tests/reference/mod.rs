@@ -124,10 +124,10 @@ fn the_settings_are_those_of_guardd_toml() {
     is_made("settings.md", "keys", &table);
 }
 
-/// What `--json` prints, by where it is defined.
+/// What `--json` prints, by where it is defined: a folder, or what its file has.
 const OBJECTS: &[(&str, &[(&str, &str)])] = &[
     (
-        "const INTERFACE: &str",
+        "guard-user/proto/src/",
         &[
             ("Session", "session"),
             ("LeftProcess", "`left`"),
@@ -232,7 +232,10 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
 fn the_objects_are_those_that_are_printed() {
     let mut list = String::new();
     for (file, objects) in OBJECTS {
-        let source = Source::with(file, "");
+        let source = match file.ends_with('/') {
+            true => Source::below(file),
+            false => Source::with(file, ""),
+        };
         for (name, title) in *objects {
             let fields = source.fields(name);
             let fields: Vec<_> = fields.iter().map(told).collect();

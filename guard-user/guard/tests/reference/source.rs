@@ -15,7 +15,7 @@ pub(super) fn production() -> String {
     texts.collect()
 }
 
-/// A file of the sources.
+/// A file of the sources, or several behind each other.
 pub(super) struct Source(String);
 
 /// A field of a struct.
@@ -36,6 +36,14 @@ impl Source {
         let text = found.next().unwrap_or_else(|| panic!("no file has {one}"));
         assert!(found.next().is_none(), "several files have {one}");
         Self(text)
+    }
+
+    /// All files below a folder of the repository, which define each name once.
+    pub(super) fn below(dir: &str) -> Self {
+        let mut texts = Vec::new();
+        files(&root().join(dir), &mut texts);
+        let texts = texts.iter().map(|path| fs::read_to_string(path).unwrap());
+        Self(texts.collect())
     }
 
     /// The names of its structs.

@@ -31,7 +31,7 @@ impl State {
         &mut self,
         id: &str,
         may: impl Fn(u32) -> bool,
-    ) -> Result<proto::Asked, CallError> {
+    ) -> Result<proto::approvers::Asked, CallError> {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
@@ -44,7 +44,7 @@ impl State {
         if kept.is_closed() {
             return Err(closed(id));
         }
-        Ok(proto::Asked {
+        Ok(proto::approvers::Asked {
             request: asked.shown.id,
             question: kept.bytes,
             hash: kept.hash,

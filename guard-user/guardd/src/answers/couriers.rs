@@ -101,8 +101,8 @@ impl State {
         &mut self,
         session: Option<&str>,
         by: Option<&str>,
-    ) -> Result<proto::Flows, CallError> {
-        let mut listed = proto::Flows::default();
+    ) -> Result<proto::flows::Flows, CallError> {
+        let mut listed = proto::flows::Flows::default();
         let (mut is_known, mut unknown) = (false, None);
         for who in self.carried_by(by) {
             match self.flows_of(who, session) {
@@ -196,7 +196,7 @@ impl State {
     /// # Errors
     ///
     /// As for [`State::question`].
-    pub fn question_to(&mut self, id: &str) -> Result<proto::Asked, CallError> {
+    pub fn question_to(&mut self, id: &str) -> Result<proto::approvers::Asked, CallError> {
         let owners = self.owners_in_scope(None);
         self.question(id, |owner| owners.contains(&owner))
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use guard_policy::format_duration;
 use guard_proto::{
-    self as proto, Enrolment, PresentedKey,
+    self as proto,
+    approvers::{Enrolment, PresentedKey},
     record::{ApproverAdded, ApproverRemoved},
 };
 use guard_signed::{
@@ -25,7 +26,7 @@ use crate::{
 impl State {
     /// Those who may answer from elsewhere, as `may` says by a person's list of users.
     #[must_use]
-    pub fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::Approvers {
+    pub fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::approvers::Approvers {
         let people = self.answers.people.known().all.iter();
         let people = people.filter(|one| may(&one.answers_for));
         let is_off = self.config.answers.couriers.is_none();
@@ -33,7 +34,7 @@ impl State {
             let off = switched_off().failure;
             format!("{}: {}", off.what, off.why)
         });
-        proto::Approvers {
+        proto::approvers::Approvers {
             approvers: people.map(shown).collect(),
             warnings: off.into_iter().collect(),
         }
@@ -48,7 +49,7 @@ impl State {
         &mut self,
         who: &Enrolment,
         seconds: Option<f64>,
-    ) -> Result<proto::Invited, CallError> {
+    ) -> Result<proto::approvers::Invited, CallError> {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
@@ -67,7 +68,7 @@ impl State {
         let invitation = self.answers.invite(about, time)?;
         let clocks = Clocks::read();
         let origins = self.config.answers.origins.iter();
-        Ok(proto::Invited {
+        Ok(proto::approvers::Invited {
             name: who.name.clone(),
             links: origins
                 .map(|origin| format!("{origin}/enrol/{invitation}"))
@@ -84,10 +85,10 @@ impl State {
     /// # Errors
     ///
     /// That it counts no more, or never did.
-    pub fn invitation(&mut self, text: &str) -> Result<proto::Invitation, CallError> {
+    pub fn invitation(&mut self, text: &str) -> Result<proto::approvers::Invitation, CallError> {
         let invited = self.answers.invited_by(text).ok_or_else(not_invited)?;
         let name = invited.about.name.clone();
-        Ok(proto::Invitation { name })
+        Ok(proto::approvers::Invitation { name })
     }
 
     /// Takes the key of somebody who was invited, to be accepted by root.
@@ -100,7 +101,7 @@ impl State {
         uid: u32,
         invitation: &str,
         key: &PresentedKey,
-    ) -> Result<proto::Presented, CallError> {
+    ) -> Result<proto::approvers::Presented, CallError> {
         let key = match key {
             PresentedKey {
                 ssh: Some(line),
@@ -119,7 +120,7 @@ impl State {
                 .refused(uid, true, guard_sys::clock::now());
             return Err(not_invited());
         };
-        let presented = proto::Presented {
+        let presented = proto::approvers::Presented {
             name: invited.about.name.clone(),
             fingerprint: key.fingerprint.clone(),
         };
@@ -138,7 +139,7 @@ impl State {
         name: &str,
         fingerprint: &str,
         plain: bool,
-    ) -> Result<proto::Approvers, CallError> {
+    ) -> Result<proto::approvers::Approvers, CallError> {
         let presented = self.answers.presented(name).cloned();
         let (about, key) = presented
             .and_then(|one| Some((one.about, one.key?)))
@@ -162,7 +163,7 @@ impl State {
         who: &Enrolment,
         line: &str,
         plain: bool,
-    ) -> Result<proto::Approvers, CallError> {
+    ) -> Result<proto::approvers::Approvers, CallError> {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
@@ -178,7 +179,7 @@ impl State {
         about: &Person,
         key: &Key,
         plain: bool,
-    ) -> Result<proto::Approvers, CallError> {
+    ) -> Result<proto::approvers::Approvers, CallError> {
         self.answers.people.is_whole()?;
         if !key.is_fido() && !plain {
             return Err(without_touch());
@@ -206,7 +207,7 @@ impl State {
         replaced.map_err(|error| not_written(&error))?;
         let known = self.answers.people.known().all.iter();
         let person = known.filter(|one| one.name == about.name);
-        Ok(proto::Approvers {
+        Ok(proto::approvers::Approvers {
             approvers: person.map(shown).collect(),
             warnings: (!key.is_fido()).then(could_sign).into_iter().collect(),
         })
@@ -221,7 +222,7 @@ impl State {
         &mut self,
         by: &Answering,
         called: &str,
-    ) -> Result<proto::Approvers, CallError> {
+    ) -> Result<proto::approvers::Approvers, CallError> {
         self.answers.people.is_whole()?;
         let mut now = self.answers.people.known().clone();
         let gone = now.remove(called);
@@ -257,7 +258,7 @@ impl State {
                 }),
             }
         }
-        Ok(proto::Approvers {
+        Ok(proto::approvers::Approvers {
             approvers: people,
             warnings: warnings.into_iter().collect(),
         })
@@ -318,8 +319,8 @@ fn shown(one: &Person) -> proto::ApproverShown {
     }
 }
 
-fn key_shown(key: &Key) -> proto::KeyShown {
-    proto::KeyShown {
+fn key_shown(key: &Key) -> proto::approvers::KeyShown {
+    proto::approvers::KeyShown {
         id: key.id.clone(),
         kind: kind(key).to_owned(),
         fingerprint: key.fingerprint.clone(),

@@ -198,7 +198,7 @@ fn place(to: &Endpoint) -> String {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::{Burst, ChainLink};
+    use guard_proto::{Burst, requests::ChainLink};
     use guard_signed::visible::is_unseen;
     use proptest::prelude::*;
 

@@ -74,7 +74,7 @@ impl State {
         &mut self,
         from: &Origin,
         signed: &Signed,
-    ) -> Result<proto::Taken, CallError> {
+    ) -> Result<proto::approvers::Taken, CallError> {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
@@ -87,7 +87,11 @@ impl State {
         }
     }
 
-    fn try_signed(&mut self, from: &Origin, signed: &Signed) -> Result<proto::Taken, Doubt> {
+    fn try_signed(
+        &mut self,
+        from: &Origin,
+        signed: &Signed,
+    ) -> Result<proto::approvers::Taken, Doubt> {
         let meant = self.meant_by(signed)?;
         let request = meant.asked.shown.id.clone();
         let is_known = [0, meant.asked.owner].contains(&from.uid);
@@ -198,7 +202,7 @@ impl State {
         from: &Origin,
         signed: &Signed,
         meant: &Meant,
-    ) -> Result<proto::Taken, CallError> {
+    ) -> Result<proto::approvers::Taken, CallError> {
         let by = self.answering(from, signed, meant, Vec::new());
         self.recorder.reserve()?;
         self.spend(meant)?;
@@ -216,7 +220,7 @@ impl State {
         from: &Origin,
         signed: &Signed,
         meant: &Meant,
-    ) -> Result<proto::Taken, CallError> {
+    ) -> Result<proto::approvers::Taken, CallError> {
         self.is_offered(meant)?;
         self.has_code(meant)?;
         let id = &meant.asked.shown.id;
@@ -478,8 +482,8 @@ fn taken(
     answer: &str,
     (approvals, wanted): (u32, u32),
     opened: proto::Holes,
-) -> proto::Taken {
-    proto::Taken {
+) -> proto::approvers::Taken {
+    proto::approvers::Taken {
         request: meant.asked.shown.id.clone(),
         answer: answer.to_owned(),
         by: meant.person.name.clone(),

@@ -296,7 +296,10 @@ fn outside() -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guard_proto::{Assign, ErrorName, HoleTerms, PolicyRef, Run};
+    use guard_proto::{
+        ErrorName, HoleTerms, PolicyRef,
+        calls::{Assign, Run},
+    };
 
     fn calls() -> Vec<(Call, Audience)> {
         let all = [
@@ -332,8 +335,8 @@ mod tests {
         vec![Call::Run(run), Call::Enter { session }, flows]
     }
 
-    fn enrolment() -> guard_proto::Enrolment {
-        guard_proto::Enrolment {
+    fn enrolment() -> guard_proto::approvers::Enrolment {
+        guard_proto::approvers::Enrolment {
             name: String::new(),
             answers_for: None,
             policies: None,
@@ -456,7 +459,7 @@ mod tests {
             Call::Invitation { invitation: text() },
             Call::Present {
                 invitation: text(),
-                key: guard_proto::PresentedKey {
+                key: guard_proto::approvers::PresentedKey {
                     ssh: None,
                     passkey: None,
                 },

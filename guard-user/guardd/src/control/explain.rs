@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use guard_common::{Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
-use guard_proto::{Explanation, Explanations, PolicyRef};
+use guard_proto::{
+    PolicyRef,
+    explain::{Explanation, Explanations},
+};
 
 use crate::{
     control::failure::CallError,

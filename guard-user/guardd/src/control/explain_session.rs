@@ -5,7 +5,7 @@ use guard_datapath::LiveHole;
 use guard_policy::{
     self as policy, Destination, DnsNames, DomainName, Environment, PortSpec, Prefix,
 };
-use guard_proto::{Explanation, Explanations, KnownAddress};
+use guard_proto::explain::{Explanation, Explanations, KnownAddress};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{

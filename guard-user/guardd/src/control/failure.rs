@@ -1,7 +1,10 @@
 //! The error of a verb that cannot do what was called for.
 
 use guard_datapath::DatapathError;
-use guard_proto::{ErrorName, Failure, INTERFACE, varlink::WireError};
+use guard_proto::{
+    ErrorName, Failure,
+    varlink::{INTERFACE, WireError},
+};
 use serde_json::json;
 
 use crate::record::audit::AuditError;

@@ -2,10 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use guard_proto::{
-    MAX_FRAME,
-    varlink::{self, WireError},
-};
+use guard_proto::varlink::{self, MAX_FRAME, WireError};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore},

@@ -3,7 +3,11 @@
 use guard_common::{AttemptCount, AttemptKey, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
-use guard_proto::{self as proto, Endpoint, NameTold, Requested, Stopped, WhyReport};
+use guard_proto::{
+    self as proto, Endpoint, Stopped,
+    destination::NameTold,
+    inside::{Requested, WhyReport},
+};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
     proxy::closings::Closing,
     proxy::requests::in_words,
     requests::{Noted, Pending, RequestKey, Requests},
-    sessions::Sessions,
+    sessions::{Sessions, stops::Stop},
     state::State,
 };
 
@@ -106,7 +110,7 @@ impl State {
         });
         let sockets = self.sockets.stopped(id, &clocks);
         let names = self.stopped_names(id, &clocks);
-        let closed = self.proxy.closings.of(id).rev();
+        let closed = self.proxy.closings.of(id);
         let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
         let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()
@@ -124,19 +128,13 @@ impl State {
     }
 
     /// Connections that the proxy closed for what came first.
-    fn closed(&self, session: SessionId, one: &Closing, clocks: &Clocks) -> Option<Stopped> {
-        let key = RequestKey {
-            session,
-            destination: one.to,
-            protocol: guard_common::Protocol::TCP,
-            port: one.port,
-            http: None,
-            question: None,
-        };
+    fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
+        let Closing { to, port, why } = &one.what;
+        let key = RequestKey::new(session, *to, guard_common::Protocol::TCP, *port);
         let about = matter(&self.sessions, &self.policies, &key)?;
         Some(Stopped {
             at: clocks.calendar(one.last),
-            advice: advice::closed(&about.destination, &one.why),
+            advice: advice::closed(&about.destination, why),
             destination: about.destination,
             verdict: about.verdict.as_str().to_owned(),
             rule: about.rule,
@@ -155,14 +153,12 @@ impl State {
         holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Stopped> {
-        let key = RequestKey {
-            session: attempt.session,
-            destination: attempt.destination,
-            protocol: attempt.protocol,
-            port: attempt.port,
-            http: None,
-            question: None,
-        };
+        let key = RequestKey::new(
+            attempt.session,
+            attempt.destination,
+            attempt.protocol,
+            attempt.port,
+        );
         let about = matter(&self.sessions, &self.policies, &key)?;
         let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
@@ -327,14 +323,12 @@ fn key(
             ),
         ));
     };
-    Ok(RequestKey {
-        session: agent.session(),
-        destination: prefix.address(),
-        protocol: port.protocol,
-        port: port.low,
-        http: None,
-        question: None,
-    })
+    Ok(RequestKey::new(
+        agent.session(),
+        prefix.address(),
+        port.protocol,
+        port.low,
+    ))
 }
 
 /// Whether a hole lets the request's connections through.

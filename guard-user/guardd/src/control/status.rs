@@ -1,7 +1,7 @@
 //! What is enforced, read back from the kernel each time.
 
 use guard_datapath::DatapathError;
-use guard_proto::{AuditStatus, Status};
+use guard_proto::{Status, status::AuditStatus};
 use guard_sys::release::release;
 
 use crate::{sessions::slice, state::State};

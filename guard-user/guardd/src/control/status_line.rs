@@ -125,7 +125,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use guard_proto::PolicyStatus;
+    use guard_proto::status::PolicyStatus;
 
     fn status() -> Status {
         Status {

@@ -250,7 +250,7 @@ async fn approver(
         Call::KernelLog { of } => {
             let of = shared.with(|state| kernel_log::switch(state, of))?;
             shared.log_switched.notify_one();
-            one(&proto::KernelLog { of })
+            one(&proto::status::KernelLog { of })
         }
         Call::Reload {} => {
             load::reload(shared).await;

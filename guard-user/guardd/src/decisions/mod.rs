@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-use guard_proto::{self as proto, Dismissal, Place, TrustedFile};
+use guard_proto::{self as proto, Dismissal, TrustedFile, production::Place};
 
 use crate::control::failure::CallError;
 

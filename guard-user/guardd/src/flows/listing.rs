@@ -1,7 +1,7 @@
 //! What sessions have reached, for whoever may see it.
 
 use guard_common::{Protocol, SessionId};
-use guard_proto::{Flow, Flows as Listed};
+use guard_proto::{Flow, flows::Flows as Listed};
 
 use super::{
     Flows, Knowledge,

@@ -61,14 +61,7 @@ impl State {
     ///
     /// If no approver can be asked.
     pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
-        let key = RequestKey {
-            session: event.session,
-            destination: event.destination,
-            protocol: event.protocol,
-            port: event.port,
-            http: None,
-            question: None,
-        };
+        let key = RequestKey::new(event.session, event.destination, event.protocol, event.port);
         let until = after(event.at, self.holds.time_for(event.session));
         self.holds.look_by(after(event.at, LOOK));
         let process = self
@@ -328,12 +321,5 @@ fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
 }
 
 fn key_of(held: &guard_common::Held) -> RequestKey {
-    RequestKey {
-        session: held.session,
-        destination: held.destination,
-        protocol: Protocol::TCP,
-        port: held.port,
-        http: None,
-        question: None,
-    }
+    RequestKey::new(held.session, held.destination, Protocol::TCP, held.port)
 }

@@ -29,7 +29,7 @@ use guard_policy::{
     self as policy, Compiled, Coverage, Diagnostic, DnsNames, Environment, Group, Met, Policy,
     PortSpec, Prefix, Rule, Severity, SocketName, Target,
 };
-use guard_proto::PolicyStatus;
+use guard_proto::status::PolicyStatus;
 use guard_sys::clock;
 use jiff::Timestamp;
 

@@ -8,7 +8,7 @@ use std::{
 
 use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{DnsNames, DomainName, Environment, Rule, networks_around};
-use guard_proto::NameTold;
+use guard_proto::destination::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
     host::Host,

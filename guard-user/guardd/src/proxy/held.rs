@@ -110,14 +110,7 @@ mod tests {
     fn waiter(request: &str, until: u64) -> Waiter {
         Waiter {
             tgid: Tgid(0),
-            key: RequestKey {
-                session: SessionId(1),
-                destination: Address::default(),
-                protocol: Protocol::TCP,
-                port: 443,
-                http: None,
-                question: None,
-            },
+            key: RequestKey::new(SessionId(1), Address::default(), Protocol::TCP, 443),
             request: request.to_owned(),
             until: BootTime(until),
         }

@@ -12,7 +12,7 @@ use guard_sys::{
 };
 use tokio::time::timeout;
 
-use super::Outgoing;
+use super::{Outgoing, closings::Closing};
 use crate::{
     control::ids, record::audit::LogEntry, requests::RequestKey, shared::Shared, state::State,
 };
@@ -139,8 +139,12 @@ impl State {
         if let (None, Some(why)) = (&entry.method, &entry.why)
             && entry.outcome == "refused"
         {
-            let to = (target.address.into(), target.port);
-            self.proxy.closings.note(id, to, why, clock::now());
+            let closing = Closing {
+                to: target.address.into(),
+                port: target.port,
+                why: why.clone(),
+            };
+            self.proxy.closings.note(id, closing, (), clock::now());
         }
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
@@ -148,14 +152,12 @@ impl State {
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };
-        let key = RequestKey {
-            session: id,
-            destination: target.address.into(),
-            protocol: guard_common::Protocol::TCP,
-            port: target.port,
-            http: None,
-            question: None,
-        };
+        let key = RequestKey::new(
+            id,
+            target.address.into(),
+            guard_common::Protocol::TCP,
+            target.port,
+        );
         let record = Http {
             destination: Destination::Endpoint(key.endpoint(None)).into(),
             outcome: cut(Some(entry.outcome)).into(),

@@ -9,6 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
     },
+    path::{Path, PathBuf},
 };
 
 use guard_common::{NetnsCookie, SessionId};
@@ -20,6 +21,8 @@ use rustix::{
         AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
     },
 };
+
+use crate::process::Process;
 
 /// Networks of one outermost session at most, with those of the sessions inside: a session may make as many as it likes.
 pub const MAX_PER_SESSION: usize = 16;
@@ -103,6 +106,40 @@ impl Networks {
         is_dry && !was_dry
     }
 
+    /// The network of a process in that cgroup, if it is to be served from now on; `account`: the outermost session of the process.
+    #[must_use]
+    pub fn new_at(&self, account: SessionId, cgroup: &Path, pid: u32) -> Option<(Inode, File)> {
+        let found = way_into(pid, cgroup).filter(|(inode, _)| !self.has(*inode))?;
+        if !self.has_room(account) {
+            tracing::warn!(session = account.0, "too many networks are served for it");
+            return None;
+        }
+        Some(found)
+    }
+
+    /// What `make` makes in a network that is not guardd's own; nothing if it cannot, which is reported once as no sockets for
+    /// `whom`.
+    pub fn sockets<T: Default + Send>(
+        &mut self,
+        id: NetworkId,
+        whom: &str,
+        make: impl FnOnce() -> io::Result<T> + Send,
+    ) -> T {
+        let way = self.get(id).and_then(|network| network.way.as_ref());
+        let made = way.map(|way| there(Some(way), make));
+        let is_news = self.runs_dry(id, matches!(made, Some(Err(_))));
+        match made {
+            Some(Ok(sockets)) => sockets,
+            Some(Err(error)) => {
+                if is_news {
+                    tracing::warn!(%error, network = id.0, "no sockets there for the {whom}");
+                }
+                T::default()
+            }
+            None => T::default(),
+        }
+    }
+
     /// Whether one more network of a session's may be served.
     #[must_use]
     pub fn has_room(&self, session: SessionId) -> bool {
@@ -122,6 +159,19 @@ impl Networks {
         let all = self.all.drain(..);
         all.map(|one| one.cookie).collect()
     }
+}
+
+/// `/proc/PID/ns/net`.
+pub(super) fn namespace(pid: u32) -> PathBuf {
+    format!("/proc/{pid}/ns/net").into()
+}
+
+/// The network of a process, if that is in the session's cgroup. The number may be another process's by now: so the cgroup is
+/// checked after the network is opened.
+fn way_into(pid: u32, cgroup: &Path) -> Option<(Inode, File)> {
+    let way = File::open(namespace(pid)).ok()?;
+    let inode = Inode::of(&way.metadata().ok()?);
+    Process::is_in(pid, cgroup).then_some((inode, way))
 }
 
 /// The listeners in a network.

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use super::{
     networks::{self, Inode, MAX_POOL, Network},
     reads_only,
 };
-use crate::{process::Process, sessions::Session, state::State, times::is_past};
+use crate::{sessions::Session, state::State, times::is_past};
 
 /// The interval between two scans of all processes of sessions.
 const SURVEYS: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl State {
         });
         let mut networks = HashMap::new();
         for (session, pid) in processes {
-            if let Ok(meta) = fs::metadata(namespace(pid)) {
+            if let Ok(meta) = fs::metadata(networks::namespace(pid)) {
                 networks.entry(Inode::of(&meta)).or_insert((session, pid));
             }
         }
@@ -120,21 +120,8 @@ impl Proxy {
 
     /// Gives the proxy sockets in a network that it is not in; none if they cannot be made, so that it may ask again.
     pub(super) fn stock(&mut self, id: NetworkId, ipv4: usize, ipv6: usize) {
-        let network = self.networks.get(id);
-        let way = network.and_then(|network| network.way.as_ref());
-        let made = way.map(|way| networks::there(Some(way), || networks::pool(ipv4, ipv6)));
-        let is_dry = matches!(made, Some(Err(_)));
-        let is_news = self.networks.runs_dry(id, is_dry);
-        let [ipv4, ipv6] = match made {
-            Some(Ok(sockets)) => sockets,
-            Some(Err(error)) => {
-                if is_news {
-                    tracing::warn!(%error, network = id.0, "no sockets there for the proxy");
-                }
-                Default::default()
-            }
-            None => Default::default(),
-        };
+        let make = || networks::pool(ipv4, ipv6);
+        let [ipv4, ipv6] = self.networks.sockets(id, "proxy", make);
         let sockets = ToProxy::Sockets {
             network: id,
             ipv4: ipv4.len(),
@@ -159,16 +146,9 @@ impl Proxy {
         (account, cgroup): (SessionId, &Path),
         pid: u32,
     ) -> bool {
-        let Some((inode, way)) = way_into(pid, cgroup) else {
+        let Some((inode, way)) = self.networks.new_at(account, cgroup, pid) else {
             return false;
         };
-        if self.networks.has(inode) {
-            return false;
-        }
-        if !self.networks.has_room(account) {
-            tracing::warn!(session = account.0, "too many networks are served for it");
-            return false;
-        }
         let served = self.serve(kernel, inode, Some(way), Some(account));
         if let Err(error) = &served {
             // Its loopback may be down. A refusal there has this tried again.
@@ -184,16 +164,4 @@ impl Proxy {
             self.say(ToProxy::Forget { network }, Vec::new());
         }
     }
-}
-
-fn namespace(pid: u32) -> PathBuf {
-    format!("/proc/{pid}/ns/net").into()
-}
-
-/// The network of a process, if that is in the session's cgroup. The number may be another process's by now: so the cgroup is
-/// checked after the network is opened.
-pub(crate) fn way_into(pid: u32, cgroup: &Path) -> Option<(Inode, File)> {
-    let way = File::open(namespace(pid)).ok()?;
-    let inode = Inode::of(&way.metadata().ok()?);
-    Process::is_in(pid, cgroup).then_some((inode, way))
 }

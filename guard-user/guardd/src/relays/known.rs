@@ -11,7 +11,7 @@ use guard_common::{
     Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay, SessionId,
     Ticket, relay_flags,
 };
-use guard_proto::{Endpoint, Through};
+use guard_proto::{Endpoint, destination::Through};
 
 use super::{
     past::{Before, Past, Spot},

@@ -13,7 +13,7 @@ use guard_common::{
     Address, BootTime, Connection, Event, Hook, PolicyId, Protocol, SessionId, Ticket, Verdict,
 };
 use guard_datapath::Datapath;
-use guard_proto::{Endpoint, Through};
+use guard_proto::{Endpoint, destination::Through};
 use guard_sys::clock;
 
 use crate::{
@@ -81,14 +81,7 @@ pub fn through(address: Address, port: u16, who: &Found) -> Through {
 /// An upstream as people see it.
 #[must_use]
 pub fn shown(lead: &Connection) -> Endpoint {
-    let key = RequestKey {
-        session: SessionId(0),
-        destination: lead.to,
-        protocol: lead.protocol,
-        port: lead.port,
-        http: None,
-        question: None,
-    };
+    let key = RequestKey::new(SessionId(0), lead.to, lead.protocol, lead.port);
     key.endpoint(None)
 }
 

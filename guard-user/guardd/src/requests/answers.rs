@@ -341,7 +341,7 @@ fn everything(session: SessionId, prefixes: &[Prefix], ports: &[PortSpec]) -> St
 
 /// The policy that says `read-only`.
 fn who_reads(shown: &proto::Request) -> String {
-    let says = |link: &&proto::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
+    let says = |link: &&proto::requests::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
     let link = shown.chain.iter().find(says);
     link.map_or_else(
         || "a policy".to_owned(),
@@ -393,7 +393,17 @@ fn answered(asked: &Pending, called: &str, prefixes: &[Prefix]) -> Vec<String> {
             .map(str::to_owned)
             .collect();
     };
-    let ids: Vec<_> = burst.ids_in(prefixes).collect();
+    own_first(own, called, burst.ids_in(prefixes))
+}
+
+/// The ids that an answer answers, in the order of its record: the request's own, or `called` if the request stays pending for its
+/// own part, and then the others.
+pub(crate) fn own_first<'a>(
+    own: &'a str,
+    called: &'a str,
+    ids: impl Iterator<Item = &'a str>,
+) -> Vec<String> {
+    let ids: Vec<_> = ids.collect();
     let first = if ids.contains(&own) { own } else { called };
     let parts = ids.into_iter().filter(|id| *id != first);
     std::iter::once(first)

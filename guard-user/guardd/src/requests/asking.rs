@@ -160,7 +160,7 @@ fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
 }
 
 /// The verdict of each policy in the chain, the outermost first.
-fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
+fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::requests::ChainLink> {
     let sessions = session.with_those_around();
     // The outermost session may be judged by a policy beside its own, too, which narrows that.
     let own = 1 + each.len().saturating_sub(sessions.len());
@@ -169,7 +169,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
     let links = sessions
         .into_iter()
         .zip(outermost.into_iter().chain(inside.iter().rev()));
-    let link = |(session, judged): (u32, &Judged<'_>)| proto::ChainLink {
+    let link = |(session, judged): (u32, &Judged<'_>)| proto::requests::ChainLink {
         session: ids::session(SessionId(session)),
         policy: judged.policy.policy.name.clone(),
         rule: judged.rule.map(|rule| rule.name.clone()),

@@ -193,14 +193,7 @@ fn is_socket(event: &Event) -> bool {
 }
 
 fn key(event: &Event) -> RequestKey {
-    RequestKey {
-        session: event.session,
-        destination: event.destination,
-        protocol: event.protocol,
-        port: event.port,
-        http: None,
-        question: None,
-    }
+    RequestKey::new(event.session, event.destination, event.protocol, event.port)
 }
 
 fn destination(event: &Event, host: Option<String>) -> Destination {

@@ -61,16 +61,25 @@ impl std::hash::Hash for HttpRequestKey {
 }
 
 impl RequestKey {
+    /// About connections there.
+    #[must_use]
+    pub const fn new(session: SessionId, to: Address, protocol: Protocol, port: u16) -> Self {
+        Self {
+            session,
+            destination: to,
+            protocol,
+            port,
+            http: None,
+            question: None,
+        }
+    }
+
     /// About an HTTP request or SQL statement there.
     #[must_use]
     pub fn of_http(session: SessionId, to: Address, port: u16, http: Rc<HttpRequestKey>) -> Self {
         Self {
-            session,
-            destination: to,
-            protocol: Protocol::TCP,
-            port,
             http: Some(http),
-            question: None,
+            ..Self::new(session, to, Protocol::TCP, port)
         }
     }
 

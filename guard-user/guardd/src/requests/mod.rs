@@ -357,7 +357,7 @@ impl Requests {
         &mut self,
         session: SessionId,
         to: Address,
-        told: impl Fn(&RequestKey) -> Option<proto::NameTold>,
+        told: impl Fn(&RequestKey) -> Option<proto::destination::NameTold>,
     ) {
         let about = |one: &&mut Pending| {
             let key = &one.key;

@@ -10,14 +10,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn key(session: u32, last: u8) -> RequestKey {
-    RequestKey {
-        session: SessionId(session),
-        destination: IpAddr::from([192, 0, 2, last]).into(),
-        protocol: Protocol::TCP,
-        port: 443,
-        http: None,
-        question: None,
-    }
+    RequestKey::new(
+        SessionId(session),
+        IpAddr::from([192, 0, 2, last]).into(),
+        Protocol::TCP,
+        443,
+    )
 }
 
 fn write(path: &str, alone: Option<u64>) -> RequestKey {

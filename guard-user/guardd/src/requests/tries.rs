@@ -94,14 +94,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn to(last: u8, port: u16) -> RequestKey {
-        RequestKey {
-            session: SessionId(1),
-            destination: IpAddr::from([192, 0, 2, last]).into(),
-            protocol: Protocol::TCP,
+        RequestKey::new(
+            SessionId(1),
+            IpAddr::from([192, 0, 2, last]).into(),
+            Protocol::TCP,
             port,
-            http: None,
-            question: None,
-        }
+        )
     }
 
     #[test]

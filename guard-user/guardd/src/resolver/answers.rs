@@ -18,7 +18,7 @@ use crate::{
         hole::{About, Hole, Scope},
     },
     record::audit::LogEntry,
-    requests::{Pending, bursts, bursts::Extent, shown},
+    requests::{Pending, answers::own_first, bursts, bursts::Extent, shown},
     state::State,
     times::after,
 };
@@ -190,13 +190,7 @@ fn ids_of(asked: &Pending, called: &str, patterns: &[String]) -> Vec<String> {
     let Some(names) = &asked.names else {
         return vec![own.to_owned()];
     };
-    let ids: Vec<_> = names.ids_in(patterns).collect();
-    let first = if ids.contains(&own) { own } else { called };
-    let parts = ids.into_iter().filter(|id| *id != first);
-    std::iter::once(first)
-        .chain(parts)
-        .map(str::to_owned)
-        .collect()
+    own_first(own, called, names.ids_in(patterns))
 }
 
 /// The error for a budget of questions.

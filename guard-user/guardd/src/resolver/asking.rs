@@ -11,6 +11,7 @@ use guard_proto::{
 };
 use guard_sys::clock::{self, Clocks};
 
+use super::refused::NameRefusal;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
@@ -184,7 +185,7 @@ impl State {
 
     /// What each policy of a session says of a name, the outermost first. That of so many names below a zone all let pass, and
     /// the outermost is asked for more.
-    fn name_chain(&self, id: SessionId, name: &str) -> Vec<proto::ChainLink> {
+    fn name_chain(&self, id: SessionId, name: &str) -> Vec<proto::requests::ChainLink> {
         let Some(session) = self.sessions.live(id) else {
             return Vec::new();
         };
@@ -205,7 +206,7 @@ impl State {
                 } else {
                     Verdict::Allow
                 };
-                proto::ChainLink {
+                proto::requests::ChainLink {
                     session: ids::session(SessionId(of)),
                     policy: self.policies.name_of(&[*slot]),
                     rule: None,
@@ -266,7 +267,9 @@ impl State {
         };
         let (owner, outermost) = (session.about.uid, session.outermost());
         let now = clock::now();
-        let count = self.resolver.refused.note(asked, why, now);
+        let (name, refusal) = (asked.name.clone(), NameRefusal::new(asked, why));
+        let refused = &mut self.resolver.refused;
+        let count = refused.note(asked.session, name, refusal, now);
         let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
         let admitted = self.recorder.admit(asked.session, outermost, now);
         let Some(admitted) = admitted else {

@@ -18,10 +18,7 @@ use super::{
     sockets::{self, MAX_POOL},
 };
 use crate::{
-    proxy::{
-        networks::{self, Inode, Network},
-        serving::way_into,
-    },
+    proxy::networks::{self, Inode, Network},
     sessions::Session,
     state::State,
 };
@@ -74,17 +71,10 @@ impl State {
             return false;
         };
         let account = live.outermost();
-        let Some((inode, way)) = way_into(pid, &cgroup) else {
+        let new = self.resolver.networks.new_at(account, &cgroup, pid);
+        let Some((inode, way)) = new else {
             return false;
         };
-        let networks = &self.resolver.networks;
-        if networks.has(inode) {
-            return false;
-        }
-        if !networks.has_room(account) {
-            tracing::warn!(session = account.0, "too many networks are served for it");
-            return false;
-        }
         let served = self
             .resolver
             .serve(&mut self.datapath, inode, Some(way), Some(account));
@@ -141,21 +131,8 @@ impl Resolver {
     /// Gives the resolver so many sockets of each kind in a network that it is not in; none where they cannot be made, so that it
     /// may ask again.
     pub(super) fn stock(&mut self, id: NetworkId, wanted: [usize; 4]) {
-        let network = self.networks.get(id);
-        let way = network.and_then(|network| network.way.as_ref());
-        let made = way.map(|way| networks::there(Some(way), || sockets::pool(wanted)));
-        let is_dry = matches!(made, Some(Err(_)));
-        let is_news = self.networks.runs_dry(id, is_dry);
-        let pools = match made {
-            Some(Ok(pools)) => pools,
-            Some(Err(error)) => {
-                if is_news {
-                    tracing::warn!(%error, network = id.0, "no sockets there for the resolver");
-                }
-                Default::default()
-            }
-            None => Default::default(),
-        };
+        let make = || sockets::pool(wanted);
+        let pools = self.networks.sockets(id, "resolver", make);
         let [udp4, udp6, tcp4, tcp6] = pools.each_ref().map(Vec::len);
         let sockets = ToResolver::Sockets {
             network: id,

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use guard_common::{PolicyId, SessionId};
 use guard_policy::{PortSpec, Target};
-use guard_proto::{Appeared, LogRecord, Place, record};
+use guard_proto::{
+    LogRecord,
+    production::{Appeared, Place},
+    record,
+};
 use guard_sys::clock;
 use jiff::Timestamp;
 

@@ -10,7 +10,7 @@ use std::{
 
 use guard_common::{PolicyId, SessionId};
 use guard_datapath::Datapath;
-use guard_proto::{Assign, PolicyRef, Started};
+use guard_proto::{PolicyRef, Started, calls::Assign};
 use guard_sys::{cgroup2, pidfd::Peer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -349,16 +349,7 @@ impl State {
             "it was the session {} already, under that policy: nothing has changed",
             shown.id
         )];
-        Ok(Started {
-            session: shown,
-            warnings,
-            authority: None,
-            sockets: None,
-            strict: false,
-            covered: false,
-            text: None,
-            name_sockets: Vec::new(),
-        })
+        Ok(Started::new(shown, warnings))
     }
 }
 

@@ -6,8 +6,10 @@ use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
 use guard_probe::attempts as probe;
 use guard_proto::{
-    self as proto, MAX_FRAME, PolicyRef, Run, Started,
+    self as proto, PolicyRef, Started,
+    calls::Run,
     record::{Field, SessionStart},
+    varlink::MAX_FRAME,
 };
 use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;
@@ -431,16 +433,7 @@ impl State {
             "runs in {}: it asks for no narrower policy",
             session.id
         )];
-        Ok(Started {
-            session,
-            warnings,
-            authority: None,
-            sockets: None,
-            strict: false,
-            covered: false,
-            text: None,
-            name_sockets: Vec::new(),
-        })
+        Ok(Started::new(session, warnings))
     }
 
     fn start(
@@ -531,16 +524,7 @@ impl State {
         self.sessions.keep(id);
         let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
-        Ok(Started {
-            session,
-            warnings,
-            authority: None,
-            sockets: None,
-            strict: false,
-            covered: false,
-            text: None,
-            name_sockets: Vec::new(),
-        })
+        Ok(Started::new(session, warnings))
     }
 
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {

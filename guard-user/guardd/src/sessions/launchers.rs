@@ -7,7 +7,7 @@ use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
 
 use guard_common::SessionId;
 use guard_datapath::Datapath;
-use guard_proto::LeftProcess;
+use guard_proto::sessions::LeftProcess;
 use guard_sys::{
     pidfd::{open_thread, parent_of},
     readiness::Readiness,

@@ -8,6 +8,7 @@ pub mod create;
 pub mod end;
 pub mod launchers;
 pub mod slice;
+pub mod stops;
 pub mod systemd;
 pub mod units;
 

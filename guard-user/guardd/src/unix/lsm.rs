@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use guard_common::{LsmEvent, LsmHook, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::SocketName;
-use guard_proto::{NamedSocket, Started};
+use guard_proto::{Started, sockets::NamedSocket};
 use rustix::net::sockopt::socket_cookie;
 
 use crate::{

@@ -7,7 +7,7 @@ mod lsm;
 pub use lsm::allow_control;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashSet,
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -17,8 +17,9 @@ use std::{
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
 use guard_proto::{
-    Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped,
+    Endpoint, Started, Stopped,
     record::{Denied, Destination, Field},
+    sockets::{HasSocket, SocketAddress, SocketTerms},
 };
 use guard_sys::{
     abi::AF_UNIX,
@@ -35,7 +36,7 @@ use crate::{
     policies::Policies,
     process::Process,
     proxy::networks::{Inode, there},
-    sessions::{Session, Sessions},
+    sessions::{Session, Sessions, stops::Stops},
     unix::looks::{Looks, Turns},
 };
 
@@ -56,8 +57,6 @@ const HARMLESS: [&str; 10] = [
     "/run/systemd/userdb/io.systemd.Home",
 ];
 
-/// Refused sockets of one session that are kept.
-const REMEMBERED: usize = 64;
 /// `struct sockaddr_un`.
 const LONGEST_ADDRESS: usize = 110;
 /// Network namespaces of one session that are searched for a socket.
@@ -67,15 +66,8 @@ const LONGEST: usize = 108;
 /// Instead of a name that could not be told.
 const UNNAMED: &str = "a socket whose name could not be told";
 
-/// How often a session was refused a socket.
-#[derive(Clone, Copy, Debug)]
-struct Stop {
-    count: u64,
-    last: BootTime,
-}
-
 /// What a session was kept from that is not a network destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// Connecting to a Unix socket of a process outside.
     Socket,
@@ -87,39 +79,11 @@ pub enum Kept {
     Kill,
 }
 
-/// What sessions were kept from.
-#[derive(Debug, Default)]
-struct SocketStops(HashMap<SessionId, BTreeMap<(Kept, String), Stop>>);
-
-impl SocketStops {
-    /// Adds a refusal.
-    fn note(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
-        let of_session = self.0.entry(session).or_default();
-        let key = (kept, from.to_owned());
-        if of_session.len() >= REMEMBERED && !of_session.contains_key(&key) {
-            let oldest = of_session.iter().min_by_key(|(_, stop)| stop.last);
-            let oldest = oldest.map(|(key, _)| key.clone());
-            oldest.and_then(|oldest| of_session.remove(&oldest));
-        }
-        let fresh = Stop {
-            count: 0,
-            last: now,
-        };
-        let stop = of_session.entry(key).or_insert(fresh);
-        stop.count += 1;
-        stop.last = now;
-    }
-
-    /// Removes a session that has ended.
-    fn forget(&mut self, session: SessionId) {
-        self.0.remove(&session);
-    }
-}
-
 /// Owns what guardd knows of sessions' Unix sockets.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    stops: SocketStops,
+    /// By the name of the socket or process.
+    stops: Stops<64, (Kept, String)>,
     /// The sockets that sessions may connect to without a supervisor.
     by_themselves: Vec<PathBuf>,
     /// The reads of sessions' processes that are under way.
@@ -175,7 +139,8 @@ impl Kept {
 impl Sockets {
     /// Notes that a session was kept from something.
     pub(crate) fn note_stop(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
-        self.stops.note(session, kept, from, now);
+        let what = (kept, from.to_owned());
+        self.stops.note(session, what, (), now);
     }
 
     /// Removes a session that has ended.
@@ -190,20 +155,20 @@ impl Sockets {
 
     /// The refusals for `guard why`, latest first.
     pub(crate) fn stopped(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-        let stops = self.stops.0.get(&session).into_iter().flatten();
-        let mut stops: Vec<_> = stops.collect();
-        stops.sort_by_key(|(_, stop)| std::cmp::Reverse(stop.last));
-        let stopped = stops.into_iter().map(|((kept, from), stop)| Stopped {
-            at: clocks.calendar(stop.last),
-            destination: kept.endpoint(from),
-            verdict: Verdict::Deny.as_str().to_owned(),
-            rule: None,
-            reason: None,
-            count: stop.count,
-            advice: kept.advice(from),
-            request: None,
-            http: None,
-            named: None,
+        let stopped = self.stops.of(session).map(|stop| {
+            let (kept, from) = &stop.what;
+            Stopped {
+                at: clocks.calendar(stop.last),
+                destination: kept.endpoint(from),
+                verdict: Verdict::Deny.as_str().to_owned(),
+                rule: None,
+                reason: None,
+                count: stop.count,
+                advice: kept.advice(from),
+                request: None,
+                http: None,
+                named: None,
+            }
         });
         stopped.collect()
     }

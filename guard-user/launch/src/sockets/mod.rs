@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::Identity;
 use answer::Plan;
 use guard_policy::SocketName;
-use guard_proto::{NamedSocket, SocketAddress, SocketTerms};
+use guard_proto::sockets::{NamedSocket, SocketAddress, SocketTerms};
 use guard_sys::{
     notify::Listener,
     unix_diag::{SocketFile, socket_at},

@@ -4,7 +4,7 @@
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use guard_proto::SocketAddress;
+use guard_proto::sockets::SocketAddress;
 use guard_sys::notify::{Listener, NotifyResponse, Waiting};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},

@@ -77,15 +77,6 @@ fn flags(pattern: &Pattern, ranking: &Ranking<'_>, ranks: &HashMap<Pattern, Vec<
     }
 }
 
-/// Where no name may make a policy more permissive.
-const LOCAL: [Group; 5] = [
-    Group::Loopback,
-    Group::LinkLocal,
-    Group::Metadata,
-    Group::Multicast,
-    Group::GuardedHost,
-];
-
 /// Where only names may that may have private addresses.
 const PRIVATE: [Group; 2] = [Group::Private, Group::OnLink];
 
@@ -104,7 +95,7 @@ pub(super) fn mark_local(prefixes: &mut Vec<(Prefix, Value)>, environment: &Envi
     };
     // `0.0.0.0/8` is "this host on this network" (RFC 791 3.2).
     let this = Prefix::v4([0, 0, 0, 0], 8);
-    let mut local = areas(&LOCAL);
+    let mut local = areas(&Group::LOCAL);
     local.extend([Some(this), translated(&this)].into_iter().flatten());
     for (areas, flag) in [
         (local, prefix_flags::LOCAL),

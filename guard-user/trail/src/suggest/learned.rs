@@ -200,14 +200,9 @@ fn targets(
 
 /// Whether no name makes a policy more permissive there.
 fn is_local(to: &Prefix, environment: &Environment) -> bool {
-    const LOCAL: [Group; 5] = [
-        Group::Loopback,
-        Group::LinkLocal,
-        Group::Metadata,
-        Group::Multicast,
-        Group::GuardedHost,
-    ];
-    let mut areas = LOCAL.iter().flat_map(|group| group.areas(environment));
+    let mut areas = Group::LOCAL
+        .iter()
+        .flat_map(|group| group.areas(environment));
     areas.any(|area| area.contains(to))
 }
 

@@ -1,5 +1,6 @@
 //! What else a batch executes: a yes for one statement of it lets all of it pass, in a transaction that may write.
 
+use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
 use super::{Database, RULE, everything};
@@ -31,7 +32,7 @@ fn approve(scene: &Scene, more: &[&str]) {
 }
 
 #[test]
-fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() {
+fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let before = everything(&scene);
@@ -39,7 +40,7 @@ fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() {
     let both = batch(&[DELETE, SNEAKY]);
     assert_eq!(agent.run(&both).text, "25006\n");
     let http = &asked(&scene)["http"];
-    let text = http["body_preview"].as_str().unwrap();
+    let text = http["body_preview"].text()?;
     assert!(text.starts_with(DELETE), "{text}");
     assert!(
         text.ends_with(&format!("its batch executes as well: {SNEAKY}")),
@@ -55,10 +56,11 @@ fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() {
     approve(&scene, &[]);
     assert_eq!(agent.run(&both).text, "0\n");
     assert_ne!(everything(&scene), before);
+    Ok(())
 }
 
 #[test]
-fn a_yes_for_a_statement_alone_is_for_no_batch() {
+fn a_yes_for_a_statement_alone_is_for_no_batch() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let before = everything(&scene);
@@ -74,7 +76,7 @@ fn a_yes_for_a_statement_alone_is_for_no_batch() {
     let alone_asked = asked
         .iter()
         .find(|one| one["http"]["body_preview"] == DELETE);
-    let id = alone_asked.unwrap()["id"].as_str().unwrap();
+    let id = alone_asked.unwrap()["id"].text()?;
     let like_it = "delete from people where id = $1";
     scene.answer(&["approve", id, "--path", like_it, "--for", "5m"]);
     assert_eq!(agent.run(&both).text, "25006\n");
@@ -83,4 +85,5 @@ fn a_yes_for_a_statement_alone_is_for_no_batch() {
     // Without the guard it changes something.
     scene.unguarded().run(&both);
     assert_ne!(everything(&scene), before);
+    Ok(())
 }

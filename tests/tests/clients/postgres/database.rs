@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 
-use guard_lab::eventually;
 use guard_lab::postgres::{self, Cluster, SUPERUSER};
+use guard_lab::{Tested, eventually};
 
 use crate::clients::scene::{HOST, NAME, Scene};
 use crate::clients::server::Server;
@@ -59,10 +59,15 @@ impl Database {
     }
 
     /// One that wants a password, and speaks TLS.
-    pub(crate) fn secured(scene: &Scene) -> Self {
-        let certificate = scene.company.issue(&[NAME, HOST]).unwrap();
+    pub(crate) fn secured(scene: &Scene) -> Tested<Self> {
+        let certificate = scene.company.issue(&[NAME, HOST])?;
         let settings = ["log_statement=all"];
-        Self::of(scene, "scram-sha-256", Some(&certificate), &settings)
+        Ok(Self::of(
+            scene,
+            "scram-sha-256",
+            Some(&certificate),
+            &settings,
+        ))
     }
 
     /// One like the first, that does nothing by itself.

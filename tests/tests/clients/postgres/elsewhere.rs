@@ -1,6 +1,6 @@
 //! Foreign tables: what is done at their other end nobody stops, and a person is told that they are there.
 
-use guard_lab::eventually;
+use guard_lab::{Tested, eventually};
 
 use super::database::{Database, RULE, psql, query};
 use crate::clients::scene::Scene;
@@ -24,7 +24,7 @@ fn warned(scene: &Scene) -> usize {
 }
 
 #[test]
-fn a_database_with_foreign_tables_is_told_of_once() {
+fn a_database_with_foreign_tables_is_told_of_once() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
@@ -49,7 +49,7 @@ fn a_database_with_foreign_tables_is_told_of_once() {
     for _ in 0..3 {
         assert_eq!(later.run(&one).ok(), "1\n");
     }
-    eventually("it is told of", || warned(&scene) == 1).unwrap();
+    eventually("it is told of", || warned(&scene) == 1)?;
     let empty = psql("-At -c 'select 1'").replace("-d shop", "-d empty");
     assert_eq!(later.run(&empty).ok(), "1\n");
     // The limit itself, as the page has it.
@@ -58,4 +58,5 @@ fn a_database_with_foreign_tables_is_told_of_once() {
     assert_eq!(later.run(&query("select * from far")).ok(), "0\n");
     assert_eq!(without.run(&before).ok(), "1\n");
     assert_eq!(warned(&scene), 1);
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a rule names of extensions and applications: functions by the extension, and settings.
 
+use guard_lab::Tested;
 use std::collections::BTreeSet;
 
 use super::database::{Database, psql, query};
@@ -103,7 +104,7 @@ fn functions_of_extensions_are_asked_about_where_no_rule_names_them() {
 }
 
 #[test]
-fn settings_that_a_rule_names_may_be_set() {
+fn settings_that_a_rule_names_may_be_set() -> Tested {
     let rule = "profile = \"postgres\"\npostgres_settings = [\"myapp.user_id\", \"request.*\"]\n";
     let scene = Scene::new(rule);
     let _database = Database::start(&scene);
@@ -138,4 +139,5 @@ fn settings_that_a_rule_names_may_be_set() {
         warnings.contains("the agent may have set myapp.user_id"),
         "{warnings}"
     );
+    Ok(())
 }

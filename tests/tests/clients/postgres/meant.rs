@@ -1,5 +1,6 @@
 //! A yes is for what a person has seen, and for nothing else that the same text may mean.
 
+use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
 use super::{Database, RULE, everything, query};
@@ -48,9 +49,10 @@ impl<'s> Shop<'s> {
         self.scene.answer(&[&yes, options].concat());
     }
 
-    fn deny(&self) {
+    fn deny(&self) -> Tested {
         let asked = self.asked();
-        self.scene.answer(&["deny", asked["id"].as_str().unwrap()]);
+        self.scene.answer(&["deny", asked["id"].text()?]);
+        Ok(())
     }
 }
 
@@ -60,7 +62,7 @@ fn set(options: &str, text: &str) -> String {
 }
 
 #[test]
-fn a_yes_is_for_the_tables_that_its_names_meant() {
+fn a_yes_is_for_the_tables_that_its_names_meant() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
@@ -89,13 +91,14 @@ fn a_yes_is_for_the_tables_that_its_names_meant() {
     shop.agent
         .run(&set("-c search_path=archive", other))
         .refused();
-    shop.deny();
+    shop.deny()?;
     assert_eq!(shop.wire("bound_earlier"), "25006");
     assert_eq!(scene.pending(), [""; 0]);
     assert_eq!(shop.wire("set_in_its_batch"), "25006");
     let unknown = shop.asked()["http"]["host"].to_string();
     assert!(unknown.contains("search_path=…"), "{unknown}");
     assert_eq!(shop.sees("select count(*) from archive.people"), "99\n");
+    Ok(())
 }
 
 #[test]
@@ -138,7 +141,7 @@ fn a_yes_is_for_the_dates_that_its_constants_meant() {
 }
 
 #[test]
-fn a_star_of_a_statement_stands_for_itself_in_a_yes() {
+fn a_star_of_a_statement_stands_for_itself_in_a_yes() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
@@ -146,11 +149,12 @@ fn a_star_of_a_statement_stands_for_itself_in_a_yes() {
     shop.agent
         .run(&insert("* from people where id = 1"))
         .refused();
-    let shown = shop.asked()["http"]["path"].as_str().unwrap().to_owned();
+    let shown = shop.asked()["http"]["path"].text()?.to_owned();
     shop.approve(&["--path", &shown, "--for", "5m"]);
     shop.agent.run(&insert("* from people where id = 2")).ok();
     let other = insert("id, total::text from orders union all select * from people where id = 3");
     shop.agent.run(&other).refused();
+    Ok(())
 }
 
 #[test]
@@ -164,21 +168,20 @@ fn what_is_executed_is_shown() {
 }
 
 #[test]
-fn the_row_of_a_cursor_is_nobodys_to_know_again() {
+fn the_row_of_a_cursor_is_nobodys_to_know_again() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
     assert_eq!(shop.wire("current_of asc"), "1 25006");
     let asked = shop.asked();
     assert!(asked["http"]["warnings"].to_string().contains("CURRENT OF"));
-    let approve = scene
-        .daemon
-        .agent(["approve", asked["id"].as_str().unwrap()]);
-    let refused = approve.run().unwrap();
+    let approve = scene.daemon.agent(["approve", asked["id"].text()?]);
+    let refused = approve.run()?;
     assert!(
         !refused.status.success() && refused.stderr.contains("--writes"),
         "{refused:?}"
     );
+    Ok(())
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn what_drivers_send_in_several_batches_is_done_as_by_a_server() {
 }
 
 #[test]
-fn a_yes_to_what_executes_is_for_all_of_it() {
+fn a_yes_to_what_executes_is_for_all_of_it() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
@@ -211,13 +214,14 @@ fn a_yes_to_what_executes_is_for_all_of_it() {
     assert!(text.contains("x', 70) -- executes: delete"), "{text}");
     shop.approve(&[]);
     assert_eq!(shop.wire("long_execute 71"), "25006");
-    shop.deny();
+    shop.deny()?;
     assert_eq!(shop.wire("long_execute 70"), "");
     assert_eq!(shop.sees("select count(*) from people"), "99\n");
+    Ok(())
 }
 
 #[test]
-fn constants_mean_what_they_meant_when_they_were_read() {
+fn constants_mean_what_they_meant_when_they_were_read() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
@@ -229,15 +233,16 @@ fn constants_mean_what_they_meant_when_they_were_read() {
         warnings.contains("may have set how it is read"),
         "{warnings}"
     );
-    shop.deny();
+    shop.deny()?;
     // It is the same to a person, who has just said no.
     assert_eq!(shop.wire("dates_read_anew"), "25006");
     assert_eq!(shop.wire("dates MDY"), "");
     assert_eq!(shop.sees("select day from days"), "2026-02-01\n");
+    Ok(())
 }
 
 #[test]
-fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() {
+fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
@@ -247,7 +252,7 @@ fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() {
         .refused();
     let host = shop.asked()["http"]["host"].to_string();
     assert!(host.contains("search_path=…"), "{host}");
-    shop.deny();
+    shop.deny()?;
     // How long it waits is no part of what it means.
     shop.agent
         .run(&text("set lock_timeout = 1000", 70))
@@ -255,6 +260,7 @@ fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() {
     shop.approve(&[]);
     shop.agent.run(&text("set lock_timeout = 1000", 70)).ok();
     assert_eq!(shop.sees("select count(*) from people"), "99\n");
+    Ok(())
 }
 
 #[test]
@@ -281,7 +287,7 @@ fn what_sql_has_prepared_is_executed_after_a_yes_to_each() {
 }
 
 #[test]
-fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead() {
+fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
@@ -293,29 +299,31 @@ fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead() {
         assert_eq!(shop.wire(what), "25006");
         let host = shop.asked()["http"]["host"].to_string();
         assert!(host.contains("search_path=…"), "{what}: {host}");
-        shop.deny();
+        shop.deny()?;
     }
+    Ok(())
 }
 
 #[test]
-fn what_looks_like_a_space_is_none() {
+fn what_looks_like_a_space_is_none() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
     let insert = "insert into archive.people select * from people where active";
     shop.agent.run(&query(insert)).refused();
-    let shown = shop.asked()["http"]["path"].as_str().unwrap().to_owned();
+    let shown = shop.asked()["http"]["path"].text()?.to_owned();
     shop.approve(&["--path", &shown, "--for", "5m"]);
     // The same for all that is shown, had guard looked at it as people do.
     assert_eq!(shop.wire("no_space"), "25006");
-    let list = scene.daemon.root(["pending"]).run().unwrap().stdout;
+    let list = scene.daemon.root(["pending"]).run()?.stdout;
     assert!(list.contains(r"where\u{a0}active"), "{list}");
     let failed = shop.agent.run(&query(insert));
     assert!(failed.text.contains("active"), "{failed:?}");
+    Ok(())
 }
 
 #[test]
-fn where_a_transaction_may_write_nothing_is_planned_unasked() {
+fn where_a_transaction_may_write_nothing_is_planned_unasked() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut shop = Shop::new(&scene);
@@ -333,13 +341,14 @@ fn where_a_transaction_may_write_nothing_is_planned_unasked() {
         assert!(shop.wire(&call).starts_with("25006"), "{what}");
         let asked = scene.pending();
         for one in &asked[1..] {
-            scene.answer(&["deny", one["id"].as_str().unwrap()]);
+            scene.answer(&["deny", one["id"].text()?]);
         }
-        scene.answer(&["approve", asked[0]["id"].as_str().unwrap()]);
+        scene.answer(&["approve", asked[0]["id"].text()?]);
         assert!(shop.wire(&call).ends_with("25006"), "{what}");
         assert_eq!(shop.sees(sneaked), "0\n", "{what}");
         for one in scene.pending() {
-            scene.answer(&["deny", one["id"].as_str().unwrap()]);
+            scene.answer(&["deny", one["id"].text()?]);
         }
     }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Migrations: many definitions in a row, of which a person is asked once.
 
+use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
 use super::database::psql;
@@ -25,7 +26,7 @@ fn the_one(scene: &Scene) -> Value {
 }
 
 #[test]
-fn many_definitions_in_a_row_are_one_request() {
+fn many_definitions_in_a_row_are_one_request() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     scene.write("migration", MIGRATION.as_bytes());
@@ -35,11 +36,11 @@ fn many_definitions_in_a_row_are_one_request() {
     assert_eq!(said.matches("stopped by guard").count(), 4, "{said}");
     assert_eq!(everything(&scene), before);
     let asked = the_one(&scene);
-    let shown = asked["http"]["body_preview"].as_str().unwrap();
+    let shown = asked["http"]["body_preview"].text()?;
     for text in MIGRATION.trim().lines() {
         assert!(shown.contains(text.trim_end_matches(';')), "{shown}");
     }
-    let id = asked["id"].as_str().unwrap();
+    let id = asked["id"].text()?;
 
     // What comes after a person has looked is not what they said yes to.
     agent.run(&psql("-c 'create table late (id int)'"));
@@ -54,14 +55,15 @@ fn many_definitions_in_a_row_are_one_request() {
 
     // And each of them was for once.
     assert_eq!(all(&mut agent).matches("stopped by guard").count(), 4);
-    scene.answer(&["deny", the_one(&scene)["id"].as_str().unwrap()]);
+    scene.answer(&["deny", the_one(&scene)["id"].text()?]);
     assert_eq!(scene.pending(), [""; 0]);
     let said = all(&mut agent);
     assert_eq!(said.matches("said no").count(), 4, "{said}");
+    Ok(())
 }
 
 #[test]
-fn a_migration_that_stops_at_the_first_error_passes_after_one_yes() {
+fn a_migration_that_stops_at_the_first_error_passes_after_one_yes() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     scene.write("migration", MIGRATION.as_bytes());
@@ -71,8 +73,9 @@ fn a_migration_that_stops_at_the_first_error_passes_after_one_yes() {
     let asked = the_one(&scene);
     let warnings = asked["http"]["warnings"].to_string();
     assert!(warnings.contains("--writes --for 5m"), "{warnings}");
-    let id = asked["id"].as_str().unwrap();
+    let id = asked["id"].text()?;
     scene.answer(&["approve", id, "--writes", "--for", "5m"]);
     agent.run(&migrate).ok();
     assert_eq!(scene.pending(), [""; 0]);
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Clients that speak the protocol as no library does: refused or asked, never passed unread.
 
-use guard_lab::eventually;
+use guard_lab::{Json as _, Tested, eventually};
 use serde_json::Value;
 
 use super::database::psql;
@@ -106,7 +106,7 @@ fn without_the_guard_it_would() {
 }
 
 #[test]
-fn a_thousand_names_take_no_memory_that_stays() {
+fn a_thousand_names_take_no_memory_that_stays() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
@@ -114,8 +114,8 @@ fn a_thousand_names_take_no_memory_that_stays() {
     assert_eq!(done.text.trim(), "25006");
     eventually("others are served", || {
         agent.run(&query("select 1")).text == "1\n"
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 /// Does one of them, is told no, and gives what a person was asked.
@@ -126,12 +126,12 @@ fn asked(scene: &Scene, agent: &mut Agent<'_>, what: &str) -> Value {
 }
 
 #[test]
-fn a_yes_is_for_what_a_person_has_seen() {
+fn a_yes_is_for_what_a_person_has_seen() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
     let both = asked(&scene, &mut agent, "two_at_once");
-    let text = both["body_preview"].as_str().unwrap();
+    let text = both["body_preview"].text()?;
     assert!(
         text.contains("update people") && text.contains("delete from orders"),
         "{text}"
@@ -139,7 +139,7 @@ fn a_yes_is_for_what_a_person_has_seen() {
 
     let before = everything(&scene);
     let one = asked(&scene, &mut agent, "bound 9");
-    let text = one["body_preview"].as_str().unwrap();
+    let text = one["body_preview"].text()?;
     assert!(text.ends_with("$1 = '9'"), "{text}");
     scene.say_yes();
     // Its transaction has begun as one that only reads.
@@ -149,10 +149,11 @@ fn a_yes_is_for_what_a_person_has_seen() {
     // Of another parameter nobody has said yes.
     asked(&scene, &mut agent, "bound 15");
     assert_eq!(everything(&scene), before);
+    Ok(())
 }
 
 #[test]
-fn one_yes_lets_one_transaction_write_and_no_other() {
+fn one_yes_lets_one_transaction_write_and_no_other() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
@@ -183,10 +184,7 @@ fn one_yes_lets_one_transaction_write_and_no_other() {
     let other = "update people set name = 'z' where id = 3";
     let two = lines(&["begin", update, "commit", "begin", other, "commit"]);
     agent.run(&two);
-    let id = scene.pending().pop().unwrap()["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let id = scene.pending().pop().unwrap()["id"].text()?.to_owned();
     scene.answer(&["approve", &id, "--writes", "--for", "5m"]);
     let done = agent.run(&two);
     assert_eq!(
@@ -201,4 +199,5 @@ fn one_yes_lets_one_transaction_write_and_no_other() {
         let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"));
         assert_eq!(done.text.trim(), expected, "{what}");
     }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use super::database::{PORT, psql};
 use super::{Database, RULE, everything};
 use crate::clients::scene::Scene;
 use crate::clients::server::Server;
+use guard_lab::{Json as _, Tested};
 
 const POOLER: u16 = 6432;
 
@@ -56,7 +57,7 @@ fn the_server_is_held_to_reading_and_nothing_takes_that_back() {
 }
 
 #[test]
-fn what_a_person_has_allowed_is_done() {
+fn what_a_person_has_allowed_is_done() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let _pooler = pooler(&scene);
@@ -64,7 +65,7 @@ fn what_a_person_has_allowed_is_done() {
     let create = ["create table made (i int)"];
     agent.run(&queries(&create)).refused();
     let asked = scene.pending().remove(0);
-    let yes = ["approve", asked["id"].as_str().unwrap(), "--writes"];
+    let yes = ["approve", asked["id"].text()?, "--writes"];
     scene.answer(&yes);
     let insert = "insert into made values (1)";
     agent
@@ -76,4 +77,5 @@ fn what_a_person_has_allowed_is_done() {
         "-p {POOLER} -v ON_ERROR_STOP=1 -qAt -f ~/file"
     )));
     assert_eq!(done.ok(), "7\n");
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::eventually;
+use guard_lab::{Json as _, Tested, eventually};
 
 use super::database::{PASSWORD, psql};
 use super::{Database, RULE, everything};
@@ -116,7 +116,7 @@ const MIGRATED: &str = "select table_name, column_name, data_type from informati
      where table_name ~ '^(auth|django)_' union all select app, name, '' from django_migrations order by 1, 2";
 
 #[test]
-fn djangos_migrations_wait_as_a_whole() {
+fn djangos_migrations_wait_as_a_whole() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -142,24 +142,25 @@ fn djangos_migrations_wait_as_a_whole() {
     let asked = scene.pending();
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert_eq!(asked[0]["http"]["method"], "CREATE TABLE", "{asked:?}");
-    let id = asked[0]["id"].as_str().unwrap();
+    let id = asked[0]["id"].text()?;
     let approve = scene
         .daemon
         .agent(["approve", id, "--writes", "--for", "5m"]);
-    approve.run().unwrap().success().unwrap();
+    approve.run()?.success()?;
     agent.run(&migrate).ok();
     let made = psql(&format!("-At -c \"{MIGRATED}\""));
     let expected = made.replace("-d shop", "-d scratch");
     assert_eq!(without.run(&made).ok(), without.run(&expected).ok());
     let nothing = agent.run(&format!("{migrate} --check"));
     assert_eq!(nothing.code, 0, "{nothing:?}");
+    Ok(())
 }
 
 /// As most servers of companies are: TLS with a password.
 #[test]
-fn passwords_and_tls_work_and_a_stranger_does_not() {
+fn passwords_and_tls_work_and_a_stranger_does_not() -> Tested {
     let scene = Scene::new(RULE);
-    let _database = Database::secured(&scene);
+    let _database = Database::secured(&scene)?;
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
     for mode in ["require", "verify-full"] {
         let line = format!(
@@ -183,7 +184,7 @@ fn passwords_and_tls_work_and_a_stranger_does_not() {
         let trail = fs::read_to_string(scene.daemon.audit()).unwrap();
         trail.contains("channel binding")
     };
-    eventually("the audit log has it", has_record).unwrap();
+    eventually("the audit log has it", has_record)?;
     let plain = format!("PGSSLMODE=disable {}", psql("-c 'select 1'"));
     assert!(agent.run(&plain).text.contains("no pg_hba.conf entry"));
     let wrong = psql("-c 'select 1'").replace("hunter2", "wrong");
@@ -192,6 +193,7 @@ fn passwords_and_tls_work_and_a_stranger_does_not() {
         wrong.text.contains("password authentication failed"),
         "{wrong:?}"
     );
+    Ok(())
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use super::{Database, RULE};
 use crate::clients::scene::{HOST, Scene};
+use guard_lab::{Json as _, Tested};
 
 #[test]
-fn a_person_is_asked_about_replication_and_about_what_writes_in_it() {
+fn a_person_is_asked_about_replication_and_about_what_writes_in_it() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -16,7 +17,7 @@ fn a_person_is_asked_about_replication_and_about_what_writes_in_it() {
     agent.run(&backup).refused();
     let asked = scene.pending().remove(0);
     assert_eq!(asked["http"]["method"], "REPLICATION", "{asked}");
-    let id = asked["id"].as_str().unwrap();
+    let id = asked["id"].text()?;
     scene.answer(&["approve", id, "--requests", "2"]);
     assert_eq!(agent.run(&backup).ok(), version);
 
@@ -29,4 +30,5 @@ fn a_person_is_asked_about_replication_and_about_what_writes_in_it() {
     assert!(done.text.contains("|shop\n"), "{done:?}");
     done.refused();
     assert!(done.text.contains("DELETE does not only read"), "{done:?}");
+    Ok(())
 }

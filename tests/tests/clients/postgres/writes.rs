@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use guard_lab::eventually;
+use guard_lab::{Json as _, Tested, eventually};
 
 use super::database::psql;
 use super::{A_WHILE, Database, RULE, everything, query};
@@ -50,7 +50,7 @@ const WRITES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_write_waits_for_a_person_and_happens_after_a_yes() {
+fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
     for chunk in WRITES.chunks(7) {
         let scene = Scene::new(RULE);
         let _database = Database::start(&scene);
@@ -63,11 +63,11 @@ fn a_write_waits_for_a_person_and_happens_after_a_yes() {
             assert_eq!(asked.len(), 1, "{text}: {asked:?}");
             let http = &asked[0]["http"];
             assert!(
-                http["method"].as_str().unwrap().starts_with(command),
+                http["method"].text()?.starts_with(command),
                 "{text}: {http}"
             );
             assert_eq!(http["scheme"], "postgres", "{http}");
-            let shown = http["body_preview"].as_str().unwrap();
+            let shown = http["body_preview"].text()?;
             assert!(shown.contains(&text.replace("\\$", "$")), "{text}: {shown}");
             if command == &"UPDATE" {
                 let warnings = http["warnings"].to_string();
@@ -81,16 +81,18 @@ fn a_write_waits_for_a_person_and_happens_after_a_yes() {
             assert_ne!(everything(&scene), before, "{text} did nothing");
             // Once, and what comes after it only reads again.
             agent.run(&query("delete from people")).refused();
-            say_no(&scene);
+            say_no(&scene)?;
         }
     }
+    Ok(())
 }
 
 /// A person says no to all that waits.
-fn say_no(scene: &Scene) {
+fn say_no(scene: &Scene) -> Tested {
     for one in scene.pending() {
-        scene.answer(&["deny", one["id"].as_str().unwrap()]);
+        scene.answer(&["deny", one["id"].text()?]);
     }
+    Ok(())
 }
 
 /// What has no effect that a table shows, and must not pass for all that.
@@ -129,7 +131,7 @@ const OTHERS: &[&str] = &[
 ];
 
 #[test]
-fn what_changes_other_things_waits_as_well() {
+fn what_changes_other_things_waits_as_well() -> Tested {
     let scene = Scene::new(RULE);
     let database = Database::start(&scene);
     let mut agent = scene.agent();
@@ -144,12 +146,13 @@ fn what_changes_other_things_waits_as_well() {
             "{text}: {}",
             database.log()
         );
-        say_no(&scene);
+        say_no(&scene)?;
     }
+    Ok(())
 }
 
 #[test]
-fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() {
+fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = Agent::holding(&scene, "5m", "holding");
@@ -157,7 +160,7 @@ fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() {
     agent.begin(&query("delete from orders where id = 3"));
     thread::sleep(A_WHILE);
     assert_eq!(everything(&scene), before);
-    scene.say_yes_to("DELETE");
+    scene.say_yes_to("DELETE")?;
     assert_eq!(agent.end().ok(), "DELETE 1\n");
 
     // One that waits in the middle of a session: what it was told no about fails, and it goes on.
@@ -168,13 +171,13 @@ fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() {
     guard_lab::eventually("it waits", || {
         pending = scene.pending();
         pending.iter().any(|one| one["held"] == true)
-    })
-    .unwrap();
-    let id = pending[0]["id"].as_str().unwrap();
+    })?;
+    let id = pending[0]["id"].text()?;
     scene.answer(&["deny", id]);
     let done = agent.end();
     assert!(done.text.contains("stopped by guard"), "{done:?}");
     assert!(done.text.contains("\n100\n"), "{done:?}");
+    Ok(())
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn a_transaction_that_has_read_is_done_again_after_a_yes() {
 }
 
 #[test]
-fn while_all_writes_pass_a_transaction_may_read_first() {
+fn while_all_writes_pass_a_transaction_may_read_first() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
@@ -214,25 +217,26 @@ fn while_all_writes_pass_a_transaction_may_read_first() {
     let transaction = of(&["begin", "select 1", update, "commit"]);
     agent.run(&transaction).refused();
     let pending = scene.pending();
-    let id = pending[0]["id"].as_str().unwrap();
+    let id = pending[0]["id"].text()?;
     let approve = scene
         .daemon
         .agent(["approve", id, "--writes", "--for", "5m"]);
-    approve.run().unwrap().success().unwrap();
+    approve.run()?.success()?;
     assert_eq!(agent.run(&transaction).ok(), "BEGIN\n1\nUPDATE 1\nCOMMIT\n");
     // What begins no transaction is still held to reading.
     let sneaky = agent.run(&query("select * from sneaky"));
     assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
     // So is all of it, once that is over.
     let close = scene.daemon.agent(["close", "--all"]);
-    close.run().unwrap().success().unwrap();
+    close.run()?.success()?;
     let sneaky = agent.run(&of(&["begin", "select * from sneaky", "commit"]));
     assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
     agent.run(&transaction).refused();
+    Ok(())
 }
 
 #[test]
-fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
+fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
@@ -243,9 +247,9 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
     };
     agent.run(&update("correct horse", 1)).refused();
     let asked = &scene.pending()[0];
-    let path = asked["http"]["path"].as_str().unwrap();
+    let path = asked["http"]["path"].text()?;
     assert!(path.starts_with("update people set name = $1"), "{path}");
-    let id = asked["id"].as_str().unwrap();
+    let id = asked["id"].text()?;
     scene.answer(&["approve", id, "--path", path, "--for", "5m"]);
     for id in 1..4 {
         agent.run(&update("battery staple", id)).ok();
@@ -254,7 +258,7 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
     agent
         .run(&query("create role eve password 'tell-nobody'"))
         .refused();
-    let trail = std::fs::read_to_string(scene.daemon.audit()).unwrap();
+    let trail = std::fs::read_to_string(scene.daemon.audit())?;
     assert!(trail.contains("update people set name = $1"), "{trail}");
     for secret in [
         "correct horse",
@@ -264,10 +268,11 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
     ] {
         assert!(!trail.contains(secret), "{secret} is in {trail}");
     }
+    Ok(())
 }
 
 #[test]
-fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end() {
+fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end() -> Tested {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
@@ -286,13 +291,14 @@ fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end()
         goes_on("head");
         waits("body");
         if !said.is_empty() {
-            eventually("the hole ends", || holes(&scene) == 0).unwrap();
+            eventually("the hole ends", || holes(&scene) == 0)?;
         }
         goes_on("body");
         assert_eq!(agent.end().text.trim(), said);
-        scene.daemon.root(["close", "--all"]).run().unwrap();
+        scene.daemon.root(["close", "--all"]).run()?;
     }
     assert_eq!(rows().text, "99\n");
+    Ok(())
 }
 
 fn holes(scene: &Scene) -> usize {

@@ -1,5 +1,6 @@
 //! gRPC by HTTPS, with etcd's own client, which is written in Go.
 
+use guard_lab::Tested;
 use std::fs;
 
 use crate::clients::etcd::{self, PORT, RULE};
@@ -24,7 +25,7 @@ fn etcdctl(rest: &str) -> String {
 }
 
 #[test]
-fn what_reads_passes_and_a_put_waits() {
+fn what_reads_passes_and_a_put_waits() -> Tested {
     let scene = Scene::new(RULE);
     let _server = start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -37,9 +38,10 @@ fn what_reads_passes_and_a_put_waits() {
     agent.run(&put).stopped();
     assert_eq!(without.run(&get).ok(), "foo\nbar\n");
     assert_eq!(scene.asked(), ["POST /etcdserverpb.KV/Put"]);
-    let done = agent.run_with_yes(&put, &["POST /etcdserverpb.KV/Put"]);
+    let done = agent.run_with_yes(&put, &["POST /etcdserverpb.KV/Put"])?;
     assert_eq!(done.ok(), "OK\n");
     assert_eq!(agent.run(&get).ok(), "foo\nbaz\n");
+    Ok(())
 }
 
 #[test]

@@ -4,11 +4,12 @@ use crate::clients::files::{self, Files, curl};
 use crate::clients::scene::{Scene, secure};
 use crate::clients::server::Server;
 use crate::clients::{git, prometheus, sockets, streams};
+use guard_lab::Tested;
 
 use super::front::{Front, PORT};
 
 #[test]
-fn curl_reads_and_waits_in_both_versions() {
+fn curl_reads_and_waits_in_both_versions() -> Tested {
     let scene = Scene::new("");
     let files = Files::start(&scene);
     let front = Front::of(&scene, Some(files::PORT));
@@ -48,6 +49,7 @@ fn curl_reads_and_waits_in_both_versions() {
         };
         assert_eq!(last.unwrap(), format!("PUT /{name} HTTP/{version}"));
     }
+    Ok(())
 }
 
 /// curl offers `http/1.0` by name. nginx takes that for nothing it knows.
@@ -67,30 +69,33 @@ fn http_1_0_goes_by_https_too() {
 }
 
 #[test]
-fn programs_are_told_and_go_on_after_a_yes() {
+fn programs_are_told_and_go_on_after_a_yes() -> Tested {
     let scene = Scene::new("");
     let files = Files::start(&scene);
     let _front = Front::of(&scene, Some(files::PORT));
     let [requests, node] = files::PROGRAMS;
     let standard = "/usr/bin/python3 $PROGRAMS/standard.py";
     let programs = [requests, standard, node];
-    files::told_and_go_on(&scene, &files, &programs, |name| secure(PORT, name));
+    files::told_and_go_on(&scene, &files, &programs, |name| secure(PORT, name))?;
+    Ok(())
 }
 
 #[test]
-fn a_clone_passes_and_a_push_waits() {
+fn a_clone_passes_and_a_push_waits() -> Tested {
     let scene = Scene::new(git::RULE);
     let _server = git::start(&scene);
     let _front = Front::of(&scene, Some(git::PORT));
-    git::clones_and_pushes(&scene, &secure(PORT, "/photos.git"));
+    git::clones_and_pushes(&scene, &secure(PORT, "/photos.git"))?;
+    Ok(())
 }
 
 #[test]
-fn a_websocket_waits_for_a_yes_and_then_goes_both_ways() {
+fn a_websocket_waits_for_a_yes_and_then_goes_both_ways() -> Tested {
     let scene = Scene::new("");
     let server = Server::python(&scene, "echo.py", &[], sockets::PORT);
     let _front = Front::of(&scene, Some(sockets::PORT));
-    sockets::waits_and_goes_both_ways(&scene, server, &secure(PORT, "/live"));
+    sockets::waits_and_goes_both_ways(&scene, server, &secure(PORT, "/live"))?;
+    Ok(())
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use crate::clients::files::{self, Files};
 use crate::clients::scene::{Scene, secure};
+use guard_lab::Tested;
 
 use super::front::{Front, PORT};
 
 #[test]
-fn a_program_is_told_and_goes_on_after_a_yes() {
+fn a_program_is_told_and_goes_on_after_a_yes() -> Tested {
     let scene = Scene::new("");
     let files = Files::start(&scene);
     let front = Front::of(&scene, Some(files::PORT));
@@ -20,8 +21,9 @@ fn a_program_is_told_and_goes_on_after_a_yes() {
     assert!(keytool.status().unwrap().success());
     // It says there which options it has taken.
     let java = "2>java.log /usr/bin/java $PROGRAMS/Fetch.java";
-    files::told_and_go_on(&scene, &files, &[java], |name| secure(PORT, name));
+    files::told_and_go_on(&scene, &files, &[java], |name| secure(PORT, name))?;
     let arrived = front.arrived(5);
     let in_two = |one: &String| one.ends_with(" HTTP/2.0");
     assert!(arrived.iter().all(in_two), "{arrived:?}");
+    Ok(())
 }

@@ -1,23 +1,13 @@
 //! Clients that take the destination's own certificate, or its authority's, and no other.
 
-use std::fs;
 use std::process::Command;
 
-use guard_lab::eventually;
-use serde_json::Value;
+use guard_lab::{Tested, eventually};
 
 use crate::clients::files::curl;
 use crate::clients::scene::{NAME, Scene, secure};
 
 use super::front::{Front, PORT};
-
-/// What the audit log says of requests.
-fn log(scene: &Scene) -> Vec<Value> {
-    let text = fs::read_to_string(scene.daemon.audit()).unwrap();
-    let all = text.lines().map(|line| serde_json::from_str(line).unwrap());
-    all.filter(|record: &Value| record["kind"] == "http")
-        .collect()
-}
 
 /// A client fails with the guard, and the audit log says at what, why, and what to do about it.
 fn fails(line: &str) {
@@ -31,9 +21,11 @@ fn fails(line: &str) {
     assert_eq!(front.arrived(1).len(), 1);
     let failed = agent.run(&line);
     assert_ne!(failed.code, 0, "{failed:?}");
-    eventually("it is in the log", || !log(&scene).is_empty())
-        .unwrap_or_else(|_| panic!("{failed:?} is not in the log"));
-    let logged = log(&scene);
+    eventually("it is in the log", || {
+        !scene.daemon.audited("http").unwrap().is_empty()
+    })
+    .unwrap_or_else(|_| panic!("{failed:?} is not in the log"));
+    let logged = scene.daemon.audited("http").unwrap();
     assert_eq!(logged.len(), 1, "{logged:?}");
     assert_eq!(logged[0]["host"], NAME, "{logged:?}");
     assert_eq!(logged[0]["outcome"], "refused", "{logged:?}");
@@ -86,10 +78,10 @@ fn node_with_a_list_of_its_own_fails_and_the_log_says_why() {
 
 /// As the API servers of Kubernetes do with what kubeadm gives its users: nobody in between can have the key.
 #[test]
-fn a_server_that_wants_a_certificate_of_the_client_s_is_told_of() {
+fn a_server_that_wants_a_certificate_of_the_client_s_is_told_of() -> Tested {
     let scene = Scene::new("");
     let front = Front::for_clients(&scene);
-    let client = scene.company.issue_client("agent").unwrap();
+    let client = scene.company.issue_client("agent")?;
     scene.write("client.pem", client.as_bytes());
     let line = curl(&format!("-D - --cert ~/client.pem {}", secure(PORT, "/")));
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
@@ -101,8 +93,11 @@ fn a_server_that_wants_a_certificate_of_the_client_s_is_told_of() {
         told.contains("proxy-status: guard; details=\"photos.example asks for a certificate"),
         "{told}"
     );
-    eventually("it is in the log", || !log(&scene).is_empty()).unwrap();
-    let why = log(&scene)[0]["why"].to_string();
+    eventually("it is in the log", || {
+        !scene.daemon.audited("http").unwrap().is_empty()
+    })?;
+    let why = scene.daemon.audited("http")?[0]["why"].to_string();
     assert!(why.contains("asks for a certificate"), "{why}");
     assert_eq!(front.arrived(2).len(), 2);
+    Ok(())
 }

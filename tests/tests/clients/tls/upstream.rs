@@ -1,7 +1,7 @@
 //! Destinations that cannot show who they are: whoever takes no notice of that reaches them without the guard, and nobody
 //! does with it.
 
-use guard_lab::{Company, self_signed};
+use guard_lab::{Company, Tested, self_signed};
 
 use crate::clients::files::curl;
 use crate::clients::scene::{HOST, NAME, Scene, secure};
@@ -60,8 +60,8 @@ fn nothing_is_sent_to_who_cannot_show_who_it_is() {
 }
 
 #[test]
-fn what_somebody_has_made_at_home_is_taken_where_the_settings_name_it() {
-    let home = self_signed(&[NAME]).unwrap();
+fn what_somebody_has_made_at_home_is_taken_where_the_settings_name_it() -> Tested {
+    let home = self_signed(&[NAME])?;
     let scene = Scene::trusting("", &home);
     let site = Site {
         port: PORT,
@@ -77,4 +77,5 @@ fn what_somebody_has_made_at_home_is_taken_where_the_settings_name_it() {
         .run(&curl(&format!("-X DELETE {}", secure(PORT, "/"))))
         .stopped();
     assert_eq!(front.arrived(1), ["GET / HTTP/2.0"]);
+    Ok(())
 }

@@ -26,7 +26,7 @@ fn http(id: &str) -> Request {
 
 fn named(id: &str) -> Request {
     Request {
-        named: Some(guard_proto::NameTold {
+        named: Some(guard_proto::destination::NameTold {
             name: "api.example.com".to_owned(),
             cname: None,
             pid: None,

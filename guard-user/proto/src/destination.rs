@@ -1,0 +1,52 @@
+//! Where something wanted to go, by which name, and through which listener.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::moment;
+
+/// Where something wanted to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// IPv4 if IPv4-mapped, or a Unix socket's path.
+    pub address: String,
+    /// Null if the protocol has none.
+    pub port: Option<u16>,
+    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal`, or `dns` (a question).
+    pub protocol: String,
+    /// The name that the session asked for and was told that address of, or the one in the policy that stands for it.
+    pub host: Option<String>,
+}
+
+/// A name that a session asked for, and was told an address of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameTold {
+    /// The name that was asked for.
+    pub name: String,
+    /// The name that has the address, where CNAME led to another.
+    pub cname: Option<String>,
+    /// The process that asked; null: unknown.
+    pub pid: Option<u32>,
+    /// Its executable's name.
+    pub comm: Option<String>,
+    /// When it was last told.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Other names that the session asked for and was told that address of; 8 at most.
+    pub also: Vec<String>,
+}
+
+/// A listener on this machine that leads elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Through {
+    /// The address that was connected to.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// The process that listens; null: unknown.
+    pub pid: Option<u32>,
+    /// Its executable's name.
+    pub comm: Option<String>,
+    /// Its command line.
+    pub command: Vec<String>,
+}

@@ -1,0 +1,101 @@
+//! The verdict for a destination, and what gives it.
+
+use guard_policy as policy;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+#[cfg(doc)]
+use crate::Call;
+use crate::destination::{Endpoint, Through};
+
+/// The verdict for a destination.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What was asked for, or the part of it that has this answer.
+    pub destination: String,
+    /// Port specifications, with commas between; null: all that no other explanation names.
+    pub ports: Option<String>,
+    /// The name, where that was asked for.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The addresses and prefixes that the destination stands for; under a session a list of `address`, `until` and `verdict`.
+    pub addresses: Vec<String>,
+    /// The addresses of a name under a session; the command's JSON has it in `addresses`.
+    #[serde(default)]
+    pub known: Vec<KnownAddress>,
+    /// Of a name under a session that knows no address of it: what becomes of its question, where that does not just leave.
+    #[serde(default)]
+    pub question: Option<String>,
+    /// `allow`, `confirm`, `read-only` or `deny`.
+    pub verdict: String,
+    /// The rule; null: the policy's default.
+    pub rule: Option<String>,
+    /// That rule's reason.
+    pub reason: Option<String>,
+    /// The policy.
+    pub policy: String,
+    /// Its file.
+    pub file: Option<String>,
+    /// The rule's line in it.
+    pub line: Option<usize>,
+    /// The hole that allows it.
+    pub hole: Option<String>,
+    /// Of `to`, what matched.
+    pub matched: Option<String>,
+    /// Names of which TLS has to show one there; null: it need not.
+    #[serde(default)]
+    pub tls: Option<Vec<String>>,
+    /// For a loopback port; as `through`.
+    #[serde(default)]
+    pub listener: Option<Through>,
+    /// Where the listener leads.
+    #[serde(default)]
+    pub leads_to: Vec<Endpoint>,
+    /// It leads to where nobody can tell, too.
+    #[serde(default)]
+    pub leads_anywhere: bool,
+}
+
+impl From<policy::Explanation> for Explanation {
+    fn from(one: policy::Explanation) -> Self {
+        let ports: Vec<_> = one.ports.iter().map(ToString::to_string).collect();
+        Self {
+            destination: one.destination,
+            ports: (!ports.is_empty()).then(|| ports.join(",")),
+            name: None,
+            addresses: one.addresses,
+            known: Vec::new(),
+            question: None,
+            verdict: one.verdict,
+            rule: one.rule,
+            reason: one.reason,
+            policy: one.policy,
+            file: Some(one.file),
+            line: one.line,
+            hole: one.hole,
+            matched: one.matched,
+            tls: one.tls,
+            listener: None,
+            leads_to: Vec::new(),
+            leads_anywhere: false,
+        }
+    }
+}
+
+/// An address that a session was told of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAddress {
+    /// The address.
+    pub address: String,
+    /// Until when it counts for new connections.
+    pub until: Timestamp,
+    /// The verdict on it.
+    pub verdict: String,
+}
+
+/// Answer to [`Call::Explain`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Explanations {
+    /// One for each part of the destination that has an answer of its own.
+    pub explanations: Vec<Explanation>,
+}

@@ -1,0 +1,63 @@
+//! HTTP requests, and statements for a database, which have the same parts.
+
+use serde::{Deserialize, Serialize};
+
+/// An HTTP request that was stopped; or a statement for a database, which has the same parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// The method, or a statement's command.
+    pub method: String,
+    /// `http`, `https` or `postgres`.
+    #[serde(default)]
+    pub scheme: String,
+    /// Path and query; of a statement its text without constants.
+    pub path: String,
+    /// The Host, or a statement's user and database.
+    pub host: Option<String>,
+    /// Body length; null: not known yet.
+    pub bytes: Option<u64>,
+    /// 2,048 bytes at most.
+    pub body_preview: Option<String>,
+    /// How the preview came of the body; `unpacked from gzip, 96 bytes`, null: cut.
+    #[serde(default)]
+    pub body_form: Option<String>,
+    /// Those that may matter; `destination: /other`, without credentials.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// What kind of write it is.
+    #[serde(default)]
+    pub kind: String,
+    /// What looks bulky or irreversible about it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// SHA-256; null: body unread.
+    #[serde(default)]
+    pub digest: Option<String>,
+}
+
+impl HttpRequest {
+    /// The scheme of statements for `PostgreSQL`.
+    pub const POSTGRES: &str = "postgres";
+
+    /// Said of a request whose headers are not all shown.
+    pub const CUT_HEADERS: &str = "not all that its headers say is shown";
+
+    /// Said of a statement whose parameters are not all shown.
+    pub const CUT_PARAMETERS: &str = "not all of its parameters are shown";
+
+    /// The pattern that is for its path and no other: a `*` of its own is written `\*`. Of a URL all but the query.
+    #[must_use]
+    pub fn as_pattern(&self) -> String {
+        match (self.is_statement(), self.path.split_once('?')) {
+            (true, _) => self.path.replace('*', r"\*"),
+            (false, Some((path, _))) => path.to_owned(),
+            (false, None) => self.path.clone(),
+        }
+    }
+
+    /// Whether it is a statement for a database.
+    #[must_use]
+    pub fn is_statement(&self) -> bool {
+        self.scheme == Self::POSTGRES
+    }
+}

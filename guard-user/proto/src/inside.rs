@@ -1,0 +1,65 @@
+//! Answers to a process inside a session: why it was stopped, and what became of its request.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+#[cfg(doc)]
+use crate::Call;
+use crate::{
+    destination::{Endpoint, NameTold},
+    http::HttpRequest,
+    moment,
+    requests::Request,
+    sessions::Session,
+};
+
+/// Answer to [`Call::Why`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WhyReport {
+    /// The caller's session.
+    pub session: Session,
+    /// The latest first; 20 at most.
+    pub stopped: Vec<Stopped>,
+    /// There was more before that, which is not told.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// A refusal, in words for the refused program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stopped {
+    /// When it was last refused.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Where it wanted to go.
+    pub destination: Endpoint,
+    /// `confirm`, `read-only` or `deny`.
+    pub verdict: String,
+    /// The rule; null: the policy's default.
+    pub rule: Option<String>,
+    /// The rule's reason.
+    pub reason: Option<String>,
+    /// How often.
+    pub count: u64,
+    /// What to do instead, or how to ask.
+    pub advice: String,
+    /// The request that waits for a person, where one does.
+    pub request: Option<String>,
+    /// The HTTP request, where that was stopped and not the connection.
+    #[serde(default)]
+    pub http: Option<HttpRequest>,
+    /// How the session came to know the address; as `named` of a request.
+    #[serde(default)]
+    pub named: Option<NameTold>,
+}
+
+/// Answer to [`Call::Request`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Requested {
+    /// `allow`: nothing to ask; `confirm`: asked; `deny`: cannot be asked.
+    pub verdict: String,
+    /// The request that waits now.
+    pub request: Option<Request>,
+    /// What that means, in words.
+    pub advice: String,
+}

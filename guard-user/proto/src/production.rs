@@ -1,0 +1,77 @@
+//! What looks like production and comes into reach while a command runs, and what a person has decided of such places before.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+#[cfg(doc)]
+use crate::Call;
+use crate::moment;
+
+/// What looks like production, and where it says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// An address or a name.
+    pub host: String,
+    /// `tcp/5432`; `tcp`: it is not said which.
+    pub ports: String,
+    /// What answers there.
+    pub service: String,
+    /// The file that says so.
+    pub file: String,
+    /// Its line; absent where that is not known.
+    pub line: Option<u64>,
+    /// The variable, context or section there.
+    pub key: String,
+    /// What the session's policy says.
+    pub verdict: String,
+}
+
+/// Answer to [`Call::Appeared`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appeared {
+    /// Whether it is asked about from now on.
+    pub asks: bool,
+}
+
+/// Answer to [`Call::Decisions`], [`Call::Dismiss`] and [`Call::Trust`]: all that one user has decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decisions {
+    /// Places that are not what they look like.
+    #[serde(default)]
+    pub dismissed: Vec<Dismissal>,
+    /// Policies of projects that may widen, the latest last.
+    #[serde(default)]
+    pub trusted: Vec<TrustedFile>,
+}
+
+/// A place that is not what it looks like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dismissal {
+    /// An address or a name.
+    pub host: String,
+    /// Its port, of TCP; 0 where that is not known.
+    pub port: u16,
+    /// What it looked like then.
+    pub label: String,
+    /// When that was said.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Who said it.
+    pub by: String,
+}
+
+/// The policy of a project that may widen another policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedFile {
+    /// The file, as it is shown; never opened.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// SHA-256 of the text of the policy that it widens.
+    pub policy: String,
+}
