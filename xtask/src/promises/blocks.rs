@@ -60,8 +60,16 @@ const BLOCKS: &[Block] = &[
     block("docs/admin.md", "sudo apt install ./guard", By("package")),
     block("docs/console.md", "sudo apt install", By("console-package")),
     block("docs/console.md", "sudo systemctl", By("console-package")),
-    block("docs/console.md", "sudo guard approver", By("console-package")),
-    block("docs/console.md", "sudo -u guard-console", By("console-package")),
+    block(
+        "docs/console.md",
+        "sudo guard approver",
+        By("console-package"),
+    ),
+    block(
+        "docs/console.md",
+        "sudo -u guard-console",
+        By("console-package"),
+    ),
     block(
         "docs/admin.md",
         "sudo dnf install",
