@@ -299,7 +299,7 @@ fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool 
 }
 
 /// Says what was stopped and asked, if anything was. Whatever keeps it from that is nothing to the command, which has
-/// ended; inside another session it is for the person outside.
+/// ended.
 fn sum_up(socket: &Path, session: &Session, output: Output) {
     let records = || {
         let call = Call::Log {
@@ -314,7 +314,11 @@ fn sum_up(socket: &Path, session: &Session, output: Output) {
     let is_its = |record: &LogRecord| record.at >= session.started_at;
     if let Ok(mut records) = records() {
         records.retain(is_its);
-        output.summary(&RunSummary::of(&records, goes_on(session)));
+        let summary = RunSummary::of(&records, goes_on(session));
+        output.summary(&match session.parent {
+            Some(_) => summary.inside(),
+            None => summary,
+        });
     }
 }
 
