@@ -27,7 +27,7 @@ use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::person::Person;
-use super::policy_file::{PolicyFile, personal, policy_ref};
+use super::policy_file::{PolicyFile, none_of_that_name, personal, policy_ref};
 use super::project::{Project, project};
 use super::render::Output;
 use super::render::page::Page;
@@ -162,8 +162,9 @@ fn start(
     };
     let named = run.policy.as_ref().filter(|policy| policy.text.is_none());
     let named = named.and_then(|policy| policy.name.as_deref());
-    let Some(file) = named.and_then(|name| personal(name, &Person::of(identity))) else {
-        return Err(unknown);
+    let person = Person::of(identity);
+    let Some(file) = named.and_then(|name| personal(name, &person)) else {
+        return Err(none_of_that_name(unknown, &person));
     };
     let file = PolicyFile::read_as(&file, identity)?;
     let policy = Some(file.to_wire(&file.parse(output)?));

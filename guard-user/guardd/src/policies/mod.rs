@@ -82,7 +82,10 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     Ok(Read {
         policy: parsed.policy,
         warnings: warnings
-            .map(|one| format!("{}:{}: {}", one.file, one.line, one.message))
+            .map(|one| {
+                let place = policy::place(&one.file, Some(one.line));
+                format!("{place}: {}", one.message)
+            })
             .collect(),
     })
 }
