@@ -93,6 +93,49 @@ fn an_inner_policy_lets_no_replies_pass_that_the_outer_one_stops() -> Tested {
 }
 
 #[test]
+fn a_nested_run_says_at_its_end_what_was_stopped_in_it() -> Tested {
+    let network = Network::new()?;
+    let daemon = daemon(&network);
+    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let narrow = daemon.write_for_agents("narrow", DENIES)?;
+    let narrow = narrow.display().to_string();
+    let nested = [&*guard, "run", "--policy", &narrow, "--"];
+    let probe = [&*lab, "probe", "tcp", V4, "443"];
+    let run = daemon.agent(["run", "--policy", "open", "--"]);
+    let run = run.args([&nested[..], &probe].concat()).run()?;
+    for said in [
+        "guard: stopped 1 attempt to reach 1 destination.",
+        &format!("once tcp {V4}:443 (deny, production)"),
+        "outside of the session: guard report --session s2",
+    ] {
+        assert!(run.stderr.contains(said), "{run:?}");
+    }
+    // Of the log the inside is told no more than that: nothing of itself, nor of sessions that others have started.
+    let inside = |log: &str| {
+        let script =
+            format!("{guard} run --policy {narrow} --quiet -- true; {guard} log --json {log}");
+        let run = daemon.agent(["run", "--policy", "open", "--", "sh", "-c"]);
+        run.args([script]).run()
+    };
+    // s3 is around s4, and so on.
+    let own = inside("--session s4")?;
+    assert!(own.stdout.contains("\"parent\":\"s3\""), "{own:?}");
+    assert!(!own.stdout.contains("\"cgroup\""), "{own:?}");
+    for log in [
+        "",
+        "--session s7",
+        "--session s2",
+        "--session s99",
+        "--follow",
+    ] {
+        let refused = inside(log)?;
+        assert_eq!(refused.code(), Some(2), "{log}: {refused:?}");
+        assert_eq!(refused.stdout, "", "{log}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_person_is_shown_their_own_rule_and_not_the_agents() -> Tested {
     let network = Network::new()?;
     let daemon = daemon(&network);

@@ -564,7 +564,7 @@ pub struct DiscoverArgs {
     /// The directory that an agent is to work in [default: this one]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
-    /// Say what this policy does with each place: a name, or a file; needs no guardd [default: default]
+    /// Say what this policy does with each place: a name, or a file; needs no guardd [default: that of guard run]
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
     /// Say why the place with this number is listed, and show the rule for it
@@ -617,7 +617,7 @@ pub struct SetupArgs {
     /// The name of the policy of yours that is written [default: that of the directory]
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// What a new policy begins with: a name, or a file [default: default]
+    /// What a new policy begins with: a name, or a file [default: that of guard run]
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
     /// Whose settings guard is entered into; may be given several times [default: each that is installed or used here]

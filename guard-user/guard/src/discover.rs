@@ -15,7 +15,7 @@ use super::args::DiscoverArgs;
 use super::error::{CliError, Exit};
 use super::inside;
 use super::person::Person;
-use super::policy_file::PolicyFile;
+use super::policy_file::{PolicyFile, or_default};
 use super::render::Output;
 use super::render::page::{Page, STRONG};
 
@@ -58,7 +58,7 @@ pub(crate) fn discover(
         output.print(&written, write::ended)?;
         return Ok(Exit::DONE);
     }
-    let file = PolicyFile::named(args.policy.as_deref().unwrap_or("default"))?;
+    let file = PolicyFile::named(or_default(args.policy.as_deref()))?;
     let parsed = file.parse(output)?;
     let discovered = Discovered::of(found, &parsed, &dismissals, args.all)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
@@ -82,7 +82,7 @@ pub(crate) fn discover(
 /// Those of [`discover`].
 pub(crate) fn list(policy: Option<&str>, socket: &Path, output: Output) -> Result<usize, CliError> {
     let Looked { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
-    let file = PolicyFile::named(policy.unwrap_or("default"))?;
+    let file = PolicyFile::named(or_default(policy))?;
     let parsed = file.parse(output)?;
     let discovered = Discovered::of(found, &parsed, &dismissals, false)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;

@@ -43,6 +43,12 @@ impl Person {
         }
     }
 
+    /// Whose home that is, without any variable.
+    #[cfg(test)]
+    pub(crate) fn of_home(home: &Path) -> Self {
+        Self::with(Some(home.to_owned()), |_| None)
+    }
+
     /// The home.
     pub(crate) fn home(&self) -> Option<&Path> {
         self.home.as_deref()

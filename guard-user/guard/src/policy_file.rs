@@ -23,10 +23,12 @@ pub(crate) const INSTALLED: [&str; 2] = ["/etc/guard/policies", "/usr/share/guar
 
 /// The socket of the guardd to talk to, once the command line is read.
 static SOCKET: OnceLock<PathBuf> = OnceLock::new();
+/// What a guardd says of policies, once that was wanted.
+static SAID: OnceLock<Option<Status>> = OnceLock::new();
 /// Where policies are looked for, once that was wanted.
 static DIRS: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
-/// Has the guardd at that socket say where policies are, once a name is looked for.
+/// Has the guardd at that socket say where policies are and which one is meant without a name, once one is looked for.
 pub(crate) fn look_where_said_at(socket: &Path) {
     // There is one command line.
     let _ = SOCKET.set(socket.to_owned());
@@ -34,13 +36,23 @@ pub(crate) fn look_where_said_at(socket: &Path) {
 
 /// Where policies are looked for by name: where guardd does, if one runs, else where they are installed.
 pub(crate) fn dirs() -> &'static [PathBuf] {
+    let said = || said().map(|status| status.policy_dirs.clone());
+    let said = || said().filter(|dirs| !dirs.is_empty());
     DIRS.get_or_init(|| said().unwrap_or_else(|| INSTALLED.map(PathBuf::from).into()))
 }
 
-fn said() -> Option<Vec<PathBuf>> {
-    let mut client = Client::connect(SOCKET.get()?).ok()?;
-    let status: Status = client.call(&Call::Status {}).ok()?;
-    Some(status.policy_dirs).filter(|dirs| !dirs.is_empty())
+/// The policy that is named; else that of a `guard run` that names none, as the settings of guardd have it, if one runs.
+pub(crate) fn or_default(named: Option<&str>) -> &str {
+    let usual = || said()?.session_policy.as_deref();
+    named.or_else(usual).unwrap_or("default")
+}
+
+fn said() -> Option<&'static Status> {
+    let ask = || {
+        let mut client = Client::connect(SOCKET.get()?).ok()?;
+        client.call(&Call::Status {}).ok()
+    };
+    SAID.get_or_init(ask).as_ref()
 }
 
 /// Whether `--policy` means a file and not one of guardd's own policies.
@@ -70,6 +82,30 @@ fn shown(dirs: &[PathBuf]) -> String {
 pub(crate) fn personal(name: &str, person: &Person) -> Option<PathBuf> {
     let file = person.policies()?.join(format!("{name}.toml"));
     (!is_file(name) && file.exists()).then_some(file)
+}
+
+/// The names of the policies that a person keeps, and that no policy of the machine's has.
+fn personal_names(person: &Person) -> Vec<String> {
+    let files = person.policies().into_iter().flat_map(fs::read_dir);
+    let names = files.flatten().flatten().filter_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        Some(name.strip_suffix(".toml")?.to_owned())
+    });
+    let mut names: Vec<_> = names.filter(|name| !is_machines(name)).collect();
+    names.sort();
+    names
+}
+
+/// guardd's word that it has no policy of that name: it does not know of the person's own.
+pub(crate) fn none_of_that_name(unknown: CliError, person: &Person) -> CliError {
+    let own = personal_names(person);
+    match unknown {
+        CliError::Answer { name, mut failure } if !own.is_empty() => {
+            failure.fix = format!("{}; or of your own: {}", failure.fix, own.join(", "));
+            CliError::Answer { name, failure }
+        }
+        unknown => unknown,
+    }
 }
 
 /// What guardd gets for `--policy`: a name of its own, or a file's text.
@@ -193,7 +229,10 @@ impl PolicyFile {
     }
 
     fn new(path: &Path, text: io::Result<String>) -> Result<Self, Failure> {
-        let name = path.to_string_lossy().into_owned();
+        let mut name = path.to_string_lossy().into_owned();
+        if policy::built_in(&name).is_some() {
+            name.insert_str(0, "./");
+        }
         match text {
             Ok(text) => Ok(Self { name, text }),
             Err(error) => Err(unreadable(path, &error)),
@@ -340,6 +379,8 @@ fn read(path: &Path) -> io::Result<String> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use guard_proto::ErrorName;
+
     use super::*;
 
     #[test]
@@ -358,6 +399,44 @@ mod tests {
         insta::assert_snapshot!(missing, @"cannot read the policy /nonexistent/agent.toml: there is no such file");
         assert!(PolicyFile::read(Path::new("/")).is_err());
         assert!(PolicyFile::read(Path::new("/dev/zero")).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_called_as_what_is_built_in_is_told_from_it() {
+        let named = |path: &str| PolicyFile::new(Path::new(path), Ok(String::new()));
+        assert_eq!(named("homelab.toml").unwrap().name, "./homelab.toml");
+        assert_eq!(named("agent.toml").unwrap().name, "agent.toml");
+    }
+
+    #[test]
+    fn where_there_is_no_policy_of_a_name_ones_own_are_listed_too() {
+        let home = tempfile::tempdir().unwrap();
+        let policies = home.path().join(".config/guard/policies");
+        fs::create_dir_all(&policies).unwrap();
+        // What the machine has is guardd's to list, and taken first.
+        for file in ["shop.toml", "attic.toml", "homelab.toml", "notes.txt"] {
+            fs::write(policies.join(file), "version = 1\n").unwrap();
+        }
+        let unknown = || CliError::Answer {
+            name: ErrorName::NotFound,
+            failure: Failure {
+                what: String::new(),
+                why: String::new(),
+                fix: "use one of: ci, default".to_owned(),
+            },
+        };
+        let fix = |person| {
+            let error = none_of_that_name(unknown(), &person);
+            error.failure().unwrap().fix.clone()
+        };
+        let person = Person::of_home(home.path());
+        assert_eq!(
+            fix(person),
+            "use one of: ci, default; or of your own: attic, shop"
+        );
+        fs::remove_dir_all(&policies).unwrap();
+        let person = Person::of_home(home.path());
+        assert_eq!(fix(person), "use one of: ci, default");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `guard replay`: what another policy would have said to what happened.
 
+use guard_proto::LogRecord;
 use guard_trail::replay::{self, Judge, Judged, Replay, What};
+use guard_trail::trials::Trials;
 
 use super::args::ReplayArgs;
 use super::client::Client;
@@ -19,7 +21,11 @@ pub(crate) fn replay(
     output: Output,
 ) -> Result<Exit, CliError> {
     let read = Read::of(&args.policy, output)?;
-    let records = records(connect()?, args.session, args.since)?;
+    let is_one = args.session.is_some();
+    let mut records = records(connect()?, args.session, args.since)?;
+    if !is_one {
+        leave_out_trials(&mut records);
+    }
     let mut environment = environment_of(&[&read.parsed.policy]);
     environment.judges_names = true;
     replay::remember(&mut environment, &records);
@@ -30,6 +36,12 @@ pub(crate) fn replay(
     };
     output.print(&replay::replay(&records, judge), page)?;
     Ok(Exit::DONE)
+}
+
+/// In the sessions of `guard doctor` everything has to be refused, under whatever policy the others are.
+fn leave_out_trials(records: &mut Vec<LogRecord>) {
+    let mut trials = Trials::default();
+    records.retain(|record| !trials.has(record));
 }
 
 fn page(replay: &Replay, _: &Clock) -> Page {
@@ -135,6 +147,20 @@ mod tests {
         Not known: refused socket calls have no destination: no policy changes them
         Not known: headers and bodies of HTTP requests are not in the audit log: they are judged by method, path and query
         ");
+    }
+
+    #[test]
+    fn what_doctor_tries_is_left_out() {
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
+        let denied = |session| json!({"kind": "denied", "session": session, "destination": to, "verdict": "deny", "count": 5});
+        let mut records = records(json!([
+            {"kind": "session-start", "session": "s1", "name": "guard doctor", "trial": true},
+            denied("s1"), denied("s2"),
+            {"kind": "session-end", "session": "s1", "denied": 9},
+        ]));
+        leave_out_trials(&mut records);
+        let sessions: Vec<_> = records.iter().map(|one| one.session.as_deref()).collect();
+        assert_eq!(sessions, [Some("s2")]);
     }
 
     #[test]

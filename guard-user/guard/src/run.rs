@@ -27,7 +27,7 @@ use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::person::Person;
-use super::policy_file::{PolicyFile, personal, policy_ref};
+use super::policy_file::{PolicyFile, none_of_that_name, personal, policy_ref};
 use super::project::{Project, project};
 use super::render::Output;
 use super::render::page::Page;
@@ -162,8 +162,9 @@ fn start(
     };
     let named = run.policy.as_ref().filter(|policy| policy.text.is_none());
     let named = named.and_then(|policy| policy.name.as_deref());
-    let Some(file) = named.and_then(|name| personal(name, &Person::of(identity))) else {
-        return Err(unknown);
+    let person = Person::of(identity);
+    let Some(file) = named.and_then(|name| personal(name, &person)) else {
+        return Err(none_of_that_name(unknown, &person));
     };
     let file = PolicyFile::read_as(&file, identity)?;
     let policy = Some(file.to_wire(&file.parse(output)?));
@@ -299,7 +300,7 @@ fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool 
 }
 
 /// Says what was stopped and asked, if anything was. Whatever keeps it from that is nothing to the command, which has
-/// ended; inside another session it is for the person outside.
+/// ended.
 fn sum_up(socket: &Path, session: &Session, output: Output) {
     let records = || {
         let call = Call::Log {
@@ -314,7 +315,11 @@ fn sum_up(socket: &Path, session: &Session, output: Output) {
     let is_its = |record: &LogRecord| record.at >= session.started_at;
     if let Ok(mut records) = records() {
         records.retain(is_its);
-        output.summary(&RunSummary::of(&records, goes_on(session)));
+        let summary = RunSummary::of(&records, goes_on(session));
+        output.summary(&match session.parent {
+            Some(_) => summary.inside(),
+            None => summary,
+        });
     }
 }
 

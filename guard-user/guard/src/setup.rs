@@ -13,7 +13,8 @@ use super::discover;
 use super::doctor;
 use super::error::{CliError, Exit};
 use super::init;
-use super::policy_file::is_machines;
+use super::person::Person;
+use super::policy_file::{is_machines, personal};
 use super::render::Output;
 use super::render::page::{COMMAND, HEAD, Page};
 
@@ -38,17 +39,20 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
         "guard discover",
     )?;
     let policy = args.policy.as_deref();
-    let missing = discover::list(policy, &socket, output)?;
+    // One that was written here before is what the person uses here.
+    let own = personal(&name, &Person::own()).filter(|_| policy.is_none());
+    let measured = policy.or(own.as_ref().map(|_| name.as_str()));
+    let missing = discover::list(measured, &socket, output)?;
 
     let write = format!("guard discover --write {name}");
     steps.head(3, "A policy for it", &write)?;
     let used = match missing {
         0 => {
             steps.say("Nothing is left open that looks like production: no rule is missing.")?;
-            policy.map(str::to_owned)
+            measured.map(str::to_owned)
         }
         _ => discover::offer(&name, policy, args.print, (&socket, output))?
-            .or(policy.map(str::to_owned)),
+            .or(measured.map(str::to_owned)),
     };
 
     steps.head(4, "Your agent's settings", "guard init AGENT")?;

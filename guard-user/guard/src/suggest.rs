@@ -20,7 +20,8 @@ use super::report::{self, summary::Report};
 /// What stands before the rules.
 const HEAD: &str = "\
 # What people have answered, as rules. Read them before you paste them into a policy; `guard check` then says whether
-# it is valid, and `guard explain DEST --policy FILE` whether another rule there still decides.
+# it is valid, and `guard explain DEST --policy FILE` whether another rule there still decides. A rule here takes the
+# place of a wider one of yours, and of its profile: where that is read-only too, give these [[rule.http]] to it instead.
 ";
 
 /// Prints rules for a person to paste, or a policy of what was reached. That there are none is an answer, too.
@@ -111,7 +112,7 @@ pub(super) fn records(
 /// Not as a page: what is pasted must not be cut, and long lines are as they are.
 fn print(suggestion: &Suggestion) -> Result<(), CliError> {
     let text = match suggestion.rules.is_empty() {
-        true => "# Nobody has answered anything that a rule could say.\n".to_owned(),
+        true => "# No answer so far is one that a rule could repeat. Requests that wait for one: guard pending\n".to_owned(),
         false => format!("{HEAD}\n{}", suggestion.toml),
     };
     write(&text, &suggestion.left_out)

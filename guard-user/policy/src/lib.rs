@@ -57,6 +57,6 @@ pub use plan::{Plan, plan};
 pub use ports::PortSpec;
 pub use prefix::Prefix;
 pub use profile::{Profile, ProfileLists};
-pub use shipped::SHIPPED;
+pub use shipped::{SHIPPED, built_in, place};
 pub use socket::SocketName;
 pub use target::{Destination, Target, as_word};

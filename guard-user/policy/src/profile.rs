@@ -106,6 +106,35 @@ impl Profile {
         Self::Webdav,
     ];
 
+    /// That of what usually listens at a TCP port, where little else does.
+    #[must_use]
+    pub const fn of_port(port: u16) -> Option<Self> {
+        Some(match port {
+            2283 => Self::Immich,
+            2375 | 2376 => Self::Docker,
+            3100 => Self::Loki,
+            5432 => Self::Postgres,
+            6443 => Self::Kubernetes,
+            8006 => Self::Proxmox,
+            8086 => Self::Influxdb,
+            8123 => Self::HomeAssistant,
+            9090 => Self::Prometheus,
+            9200 => Self::Elasticsearch,
+            9443 => Self::Portainer,
+            _ => return None,
+        })
+    }
+
+    /// That of whose path it is, where little else has such.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        let path = path.split('?').next().unwrap_or_default();
+        match path.starts_with("/api/v1/namespaces") || path.starts_with("/apis/") {
+            true => Some(Self::Kubernetes),
+            false => (path == "/graphql" || path.ends_with("/graphql")).then_some(Self::Graphql),
+        }
+    }
+
     /// As policies write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -240,7 +240,7 @@ pub enum Call {
         /// Under which session's policy and holes.
         session: Option<String>,
     },
-    /// The audit log. One [`LogRecord`] an answer, with `more` only.
+    /// The audit log. One [`LogRecord`] an answer, with `more` only. For a process inside: of a session that its own started, in short.
     #[serde(rename = "org.guardd.Control.Log")]
     Log {
         /// Go on when all that there is has been sent.

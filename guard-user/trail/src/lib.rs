@@ -7,6 +7,7 @@ pub mod replay;
 pub mod suggest;
 #[cfg(test)]
 mod tests;
+pub mod trials;
 pub mod verify;
 
 pub use chain::{Digest, Head};

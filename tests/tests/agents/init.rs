@@ -125,13 +125,16 @@ fn what_others_wrote_stays_and_what_is_broken_is_left_alone() -> Tested {
         fs::read_to_string(&file)?
             .starts_with("{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\"")
     );
-    assert!(
-        init(dir.path(), &["claude-code", "--remove", "--yes"])
-            .status
-            .success()
-    );
+    let removed = init(dir.path(), &["claude-code", "--remove", "--yes"]);
+    assert!(removed.status.success());
+    let said = String::from_utf8(removed.stdout)?;
+    // The one file had something else in it, the other was guard's alone, as was its directory.
+    let settings = dir.path().join(".claude/settings.json");
+    let settings = settings.display().to_string();
+    assert!(said.contains(&format!("Removed: {settings}")), "{said}");
+    assert!(said.contains("Written: "), "{said}");
     assert_eq!(fs::read_to_string(&file)?, theirs);
-    assert!(!dir.path().join(".claude/settings.json").exists());
+    assert!(!dir.path().join(".claude").exists());
     fs::write(&file, "{ broken")?;
     let refused = init(dir.path(), &["claude-code", "--yes"]);
     assert_eq!(refused.status.code(), Some(2));

@@ -197,7 +197,7 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() {
     for (answer, then) in [("n", "you said no"), ("y", "Written: ")] {
         let window = window(answer);
         window.guard(&guard(&["discover", "--write", "shop", "--policy", &asks]));
-        window.expect("read-only in place of confirm widens the policy. Write this line?");
+        window.expect("read-only in place of confirm widens the policy. Write this rule?");
         window.type_text(answer);
         window.press(&["Enter"]);
         window.expect(then);
@@ -250,6 +250,7 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() {
         "deploy/prod/.env",
         &settings(["db2.example.net".to_owned()].into_iter()),
     );
+    window.expect("(open)  guard discover --why 2  guard discover --write NAME");
     window.expect("db2.example.net:5432 looks like production");
     let other = write(
         "other",
@@ -422,6 +423,46 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     assert!(screen.contains("\"ok\":true"), "{screen}");
     // Another session is none of it.
     assert!(project.reaches("open"));
+}
+
+#[test]
+fn a_name_that_does_not_resolve_here_is_told_where_it_was_found() {
+    let project = Project::new("");
+    let env = "DATABASE_URL=postgres://app:word@db.example.invalid/shop\n";
+    fs::write(project.project.join(".env"), env).unwrap();
+    let explain = |name: &str| project.guard(&["explain", name, "--policy", "open"]);
+    let found = explain("db.example.invalid:5432");
+    assert_eq!(found.code(), Some(2), "{found:?}");
+    for said in [
+        "found in DATABASE_URL  .env:1 (production)",
+        "guard discover --write NAME",
+    ] {
+        assert!(found.stderr.contains(said), "{found:?}");
+    }
+    let unknown = explain("other.example.invalid");
+    assert_eq!(unknown.code(), Some(2), "{unknown:?}");
+    assert!(!unknown.stderr.contains("found in"), "{unknown:?}");
+}
+
+#[test]
+fn what_is_open_is_what_the_policy_leaves_open_that_commands_get() {
+    let shut = "version = 1\ndefault = \"confirm\"\n";
+    let project = Project::new("default_policy = \"open\"\n");
+    let discovered = |args: &[&str]| {
+        let args = [&["discover", "--json"], args].concat();
+        let found = project.guard(&args).json().unwrap();
+        (found["policy"].clone(), found["items"][0]["now"].clone())
+    };
+    let (policy, now) = discovered(&[]);
+    assert_eq!((policy, &now["verdict"]), (json!("open"), &json!("allow")));
+    // One that was written for this project is what its commands are to run under.
+    let own = project.home.join(".config/guard/policies");
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join("project.toml"), shut).unwrap();
+    let setup = project.guard(&["setup", "--agent", "claude-code", "--print"]);
+    for said in ["no rule is missing", "guard run --policy project -- claude"] {
+        assert!(setup.stdout.contains(said), "{setup:?}");
+    }
 }
 
 #[test]

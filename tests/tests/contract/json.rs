@@ -311,8 +311,18 @@ fn the_log_is_narrowed_and_followed() -> Tested {
     let ended = ["log", "--follow", "--session", "s1", "--json"];
     let mut ended = lab.daemon.root(ended).spawn()?;
     ended.line_with("session-start", PATIENCE)?;
-    let none = ["log", "--follow", "--session", "s99"];
-    for guard in [lab.daemon.root(none), lab.daemon.agent(none)] {
+    let follow = ["log", "--follow", "--session", "s99"];
+    let none = ["log", "--session", "s99"];
+    // Nothing lately is an answer, where the session was.
+    let lately = ["log", "--session", "s1", "--since", "1s", "--json"];
+    lab.root(&lately).success()?;
+    for guard in [
+        lab.daemon.root(follow),
+        lab.daemon.agent(follow),
+        lab.daemon.root(none),
+        lab.daemon.agent(none),
+        lab.daemon.agent(["suggest", "--session", "s99"]),
+    ] {
         let mut none = guard.spawn()?;
         eventually("it ends", || none.has_ended())?;
         assert_eq!(none.wait()?.code(), Some(2));

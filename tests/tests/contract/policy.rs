@@ -208,6 +208,54 @@ fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() -> Tested 
 }
 
 #[test]
+fn what_is_built_in_is_not_named_as_a_file() {
+    let files = Files::new();
+    let lab = &files.lab;
+    let said = |args: &[&str]| {
+        let output = lab.agent(args);
+        [output.stdout, output.stderr].concat()
+    };
+    let explained = said(&["explain", "169.254.169.254", "--policy", "homelab"]);
+    assert!(
+        explained.contains("homelab (built in), line ")
+            && explained.contains("guard policy show homelab"),
+        "{explained}"
+    );
+    let shell = lab.shell_under("homelab");
+    let refused = said(&["open", "169.254.169.254:80"]);
+    assert!(
+        refused.contains("homelab (built in), line ")
+            && refused.contains("guard policy edit homelab"),
+        "{refused}"
+    );
+    drop(shell);
+    let checked = said(&["check", "homelab"]);
+    assert!(
+        checked.starts_with("homelab (built in): valid"),
+        "{checked}"
+    );
+}
+
+#[test]
+fn where_there_is_no_policy_of_a_name_ones_own_are_offered_too() -> Tested {
+    let files = Files::new();
+    let home = files.lab.daemon.dir().join("home");
+    let own = home.join(".config/guard/policies");
+    std::fs::create_dir_all(&own)?;
+    std::fs::write(own.join("shop.toml"), "version = 1\n")?;
+    for args in [
+        &["run", "--policy", "shpo", "--", "true"][..],
+        &["explain", "192.0.2.1", "--policy", "shpo"],
+    ] {
+        let guard = files.lab.daemon.agent(args.iter().copied());
+        let said = guard.env("HOME", &home).run()?.stderr;
+        assert!(said.contains("use one of: asks, aws-prod"), "{said}");
+        assert!(said.contains("or of your own: shop"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_policy_of_ones_own_is_edited_where_it_is() -> Tested {
     let files = Files::new();
     let home = files.lab.daemon.dir().join("home");

@@ -41,6 +41,31 @@ fn what_it_tries_is_in_no_report() -> Tested {
     let all: serde_json::Value = report(&[]);
     assert_eq!(all["sessions"], serde_json::json!([]), "{all}");
     assert_eq!(all["refused"], 0, "{all}");
+    let ask = |args: &[&str]| {
+        daemon
+            .agent(args.iter().copied())
+            .run()
+            .unwrap()
+            .json()
+            .unwrap()
+    };
+    let status = ask(&["status", "--json"]);
+    assert_eq!(
+        (&status["sessions"], &status["refused"]),
+        (&0.into(), &0.into()),
+        "{status}"
+    );
+    let policies = status["policies"].as_array().unwrap();
+    assert!(
+        policies.iter().all(|one| one["name"] != "doctor"),
+        "{status}"
+    );
+    let replayed = ask(&["replay", "asks", "--json"]);
+    assert_eq!(
+        (&replayed["changes"], &replayed["unchanged"]),
+        (&serde_json::json!([]), &0.into()),
+        "{replayed}"
+    );
     // The log has it, and so has a report of it alone.
     let own = report(&["--name", "guard doctor"]);
     assert_ne!(own["refused"], 0, "{own}");

@@ -19,7 +19,7 @@ use crate::change::Change;
 use crate::error::CliError;
 use crate::person::Person;
 use crate::policy::valid;
-use crate::policy_file::{PolicyFile, is_machines};
+use crate::policy_file::{PolicyFile, is_machines, or_default};
 use crate::render::escape::visible;
 use crate::render::page::{GOOD, HEAD, Page, STRONG, WARN};
 use crate::render::{Output, time::Clock};
@@ -270,7 +270,7 @@ impl Target {
                 ),
             }));
         }
-        let base_name = base.unwrap_or("default").to_owned();
+        let base_name = or_default(base).to_owned();
         let base = match is_new {
             true => PolicyFile::named(&base_name)?,
             false => PolicyFile::read(&file)?,
@@ -504,7 +504,7 @@ fn asked(line: &Line<'_>) -> Result<bool, CliError> {
         line.proposed.action,
         item.now.verdict
     );
-    yes(format_args!("{} Write this line?", visible(question, 400)))
+    yes(format_args!("{} Write this rule?", visible(question, 400)))
 }
 
 fn diff(change: &Change) -> Page {

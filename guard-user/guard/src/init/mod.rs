@@ -3,6 +3,7 @@
 //! What is entered are the tools of [`super::mcp`] and the hook of [`super::hook`]. Both are for processes inside a
 //! session, and neither can widen what those may reach. Whatever else stands in the settings stays as it is.
 
+use std::fs;
 use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum as _;
@@ -84,7 +85,17 @@ pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
         return Ok(Exit::NO);
     }
     changes.iter().try_for_each(Change::write)?;
+    changes.iter().for_each(|change| tidy(args.agent, change));
     ended(args, &changes, true, output)
+}
+
+/// Of a file that is gone, the agent's directory goes too where nothing is left in it.
+fn tidy(agent: AgentKind, change: &Change) {
+    let dir = change.file.parent().filter(|_| change.after.is_none());
+    if let Some(dir) = dir.filter(|dir| dir.ends_with(agent.directory())) {
+        // One that has something in it stays.
+        let _ = fs::remove_dir(dir);
+    }
 }
 
 fn shown(changes: &[Change], written: bool) -> Vec<Shown> {
@@ -113,7 +124,11 @@ fn ended(
         _ if !written => drop(page.line("Nothing was written.")),
         (changes, _) => {
             for change in changes {
-                page.line(format_args!("Written: {}", change.file.display()));
+                let done = match change.after {
+                    Some(_) => "Written",
+                    None => "Removed",
+                };
+                page.line(format_args!("{done}: {}", change.file.display()));
             }
         }
     }
@@ -153,4 +168,41 @@ fn asked(agent: AgentKind) -> Result<bool, CliError> {
         }));
     }
     yes("Write this?")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn change(file: &Path, after: Option<&str>) -> Change {
+        Change {
+            file: file.to_owned(),
+            before: None,
+            after: after.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_directory_goes_with_the_last_that_was_in_it() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let claude = dir.path().join(".claude");
+        let settings = claude.join("settings.json");
+        fs::create_dir(&claude)?;
+        tidy(AgentKind::ClaudeCode, &change(&settings, Some("{}")));
+        assert!(claude.exists(), "a file was written there");
+        fs::write(claude.join("theirs"), "")?;
+        tidy(AgentKind::ClaudeCode, &change(&settings, None));
+        assert!(claude.exists(), "it has a file of somebody else");
+        fs::remove_file(claude.join("theirs"))?;
+        tidy(
+            AgentKind::ClaudeCode,
+            &change(&dir.path().join(".mcp.json"), None),
+        );
+        assert!(dir.path().exists(), "it is the project");
+        tidy(AgentKind::ClaudeCode, &change(&settings, None));
+        assert!(!claude.exists());
+        Ok(())
+    }
 }

@@ -86,7 +86,7 @@ impl Checked {
 
 fn page(checked: &Checked, _clock: &Clock) -> Page {
     let mut page = Page::default();
-    page.text(format_args!("{}: ", checked.file));
+    page.text(format_args!("{}: ", policy::place(&checked.file, None)));
     match (&checked.name, checked.rules) {
         (Some(name), Some(rules)) => {
             page.styled(GOOD, "valid")

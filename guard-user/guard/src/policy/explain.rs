@@ -18,49 +18,31 @@ use crate::client::Client;
 use crate::discover::{FoundAt, found};
 use crate::error::{CliError, Exit};
 use crate::person::Person;
-use crate::policy_file::{PolicyFile, is_file, personal};
+use crate::policy_file::{PolicyFile, is_file, none_of_that_name, personal};
 use crate::render::{self, Output};
 
-/// Asks guardd wherever there is one: it knows what names stand for, and the holes.
+/// The verdict, and where the destination was found.
 pub(crate) fn explain(
     connect: impl FnOnce() -> Result<Client, CliError>,
     args: ExplainArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
-    let explanations = match args.policy.as_deref() {
-        Some(policy) if is_file(policy) => {
-            of_file(&PolicyFile::read(policy.as_ref())?, connect, &args, output)?
-        }
-        Some(name) => match connect() {
-            Ok(mut client) => {
-                let named = PolicyRef {
-                    name: Some(name.to_owned()),
-                    file: None,
-                    text: None,
-                };
-                let answer = ask(&mut client, &args, Some(named));
-                match (answer, personal(name, &Person::own())) {
-                    (Err(error), Some(own)) if error.name() == Some(ErrorName::NotFound) => {
-                        of_file(&PolicyFile::read(&own)?, || Ok(client), &args, output)?
-                    }
-                    (answer, _) => answer?,
-                }
-            }
-            // What is installed or built in can be read without it.
-            Err(CliError::NoDaemon(_)) => {
-                let file = PolicyFile::named(name)?;
-                let parsed = file.parse(output)?;
-                alone(&file, &parsed, &args, output)?
-            }
-            Err(error) => return Err(error),
-        },
-        None => ask(&mut connect()?, &args, None)?,
-    };
-    if explanations.is_empty() {
-        return Err(no_address(&args.to.destination).into());
-    }
     let to = args.to.destination.parse();
     let found = to.map_or_else(|_| Vec::new(), |to| found(&to));
+    let explanations = match explained(connect, &args, output) {
+        Ok(none) if none.is_empty() => {
+            let failure = no_address(&args.to.destination);
+            return Err(also_found(failure, &found).into());
+        }
+        Err(CliError::Answer {
+            name: name @ ErrorName::Invalid,
+            failure,
+        }) => {
+            let failure = also_found(failure, &found);
+            return Err(CliError::Answer { name, failure });
+        }
+        explained => explained?,
+    };
     let shown = explanations.iter().map(|one| Shown(one, &found));
     let shown: Vec<_> = shown.collect();
     output.print_things(&shown, |shown, clock| {
@@ -71,6 +53,47 @@ pub(crate) fn explain(
         page
     })?;
     Ok(Exit::DONE)
+}
+
+/// Asks guardd wherever there is one: it knows what names stand for, and the holes.
+fn explained(
+    connect: impl FnOnce() -> Result<Client, CliError>,
+    args: &ExplainArgs,
+    output: Output,
+) -> Result<Vec<proto::explain::Explanation>, CliError> {
+    Ok(match args.policy.as_deref() {
+        Some(policy) if is_file(policy) => {
+            of_file(&PolicyFile::read(policy.as_ref())?, connect, args, output)?
+        }
+        Some(name) => match connect() {
+            Ok(mut client) => {
+                let named = PolicyRef {
+                    name: Some(name.to_owned()),
+                    file: None,
+                    text: None,
+                };
+                let answer = ask(&mut client, args, Some(named));
+                let person = Person::own();
+                match (answer, personal(name, &person)) {
+                    (Err(error), Some(own)) if error.name() == Some(ErrorName::NotFound) => {
+                        of_file(&PolicyFile::read(&own)?, || Ok(client), args, output)?
+                    }
+                    (Err(error), None) if error.name() == Some(ErrorName::NotFound) => {
+                        return Err(none_of_that_name(error, &person));
+                    }
+                    (answer, _) => answer?,
+                }
+            }
+            // What is installed or built in can be read without it.
+            Err(CliError::NoDaemon(_)) => {
+                let file = PolicyFile::named(name)?;
+                let parsed = file.parse(output)?;
+                alone(&file, &parsed, args, output)?
+            }
+            Err(error) => return Err(error),
+        },
+        None => ask(&mut connect()?, args, None)?,
+    })
 }
 
 fn of_file(
@@ -231,6 +254,22 @@ fn no_address(to: &str) -> Failure {
         what: format!("cannot explain {to}"),
         why: "it has no address here".into(),
         fix: "name an address, or a name that resolves:\nguard explain 192.0.2.10".into(),
+    }
+}
+
+/// That a name has no address here does not say that it is nowhere: what was found says where from, and as what.
+fn also_found(failure: Failure, found: &[FoundAt]) -> Failure {
+    if found.is_empty() {
+        return failure;
+    }
+    let places: Vec<_> = found.iter().map(FoundAt::words).collect();
+    Failure {
+        why: format!("{}; it is found in {}", failure.why, places.join(", ")),
+        fix: format!(
+            "{}\nor have a policy with a rule for the name, whatever it becomes:\nguard discover --write NAME",
+            failure.fix
+        ),
+        ..failure
     }
 }
 

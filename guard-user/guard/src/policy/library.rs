@@ -126,6 +126,10 @@ fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
     let again = again(name, dir);
     let fix = match own {
         Some(_) => again.clone(),
+        None if is_usual => format!(
+            "change it for everybody, or have a file of your own:\nsudo {again}\n\
+             guard policy show {name} > my-{name}.toml\nguard run --policy ./my-{name}.toml -- CMD"
+        ),
         None => format!("sudo {again}"),
     };
     let file = own.unwrap_or_else(|| dir.join(format!("{name}.toml")));

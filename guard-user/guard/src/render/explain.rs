@@ -1,7 +1,7 @@
 //! Why a destination gets its verdict.
 
 use anstyle::Style;
-use guard_policy::Destination;
+use guard_policy::{self as policy, Destination};
 use guard_proto::explain::Explanation;
 
 use super::endpoint;
@@ -57,7 +57,7 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
 fn leads_to(explanation: &Explanation) -> Option<String> {
     let mut all: Vec<String> = explanation.leads_to.iter().map(endpoint::words).collect();
     if explanation.leads_anywhere {
-        all.push("wherever whoever connects likes, or where nobody can tell".to_owned());
+        all.push("wherever its client says, or nobody can tell".to_owned());
     }
     (!all.is_empty()).then(|| all.join(", "))
 }
@@ -77,7 +77,14 @@ fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
             "",
             "when the session asks for it, it is a request: guard pending",
         ),
-        "confirm" | "read-only" => page.commands(format_args!(
+        // Not a hole for all that is sent there: the answer to one write is for that alone.
+        "read-only" => page
+            .paragraph(
+                "",
+                "what reads passes; a write waits as a request, whose yes is for that write alone",
+            )
+            .commands("guard pending"),
+        "confirm" => page.commands(format_args!(
             "guard open {} --for 15m",
             open_argument(explanation)
         )),
@@ -168,10 +175,13 @@ fn rule(explanation: &Explanation) -> String {
 }
 
 fn policy(explanation: &Explanation) -> String {
-    match (&explanation.file, explanation.line) {
-        (Some(file), Some(line)) => format!("{}, {file}:{line}", explanation.policy),
-        (Some(file), None) => format!("{}, {file}", explanation.policy),
-        (None, _) => explanation.policy.clone(),
+    let Some(file) = &explanation.file else {
+        return explanation.policy.clone();
+    };
+    let place = policy::place(file, explanation.line);
+    match policy::built_in(file) {
+        Some(name) => format!("{place}: guard policy show {name}"),
+        None => format!("{}, {place}", explanation.policy),
     }
 }
 
@@ -192,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_is_built_in_is_not_named_as_a_file() {
+        let mut built_in = explanation();
+        built_in.file = Some("homelab.toml".into());
+        let page = one(&built_in, &clock()).plain();
+        let line = "    policy   homelab (built in), line 12: guard policy show homelab\n";
+        assert!(page.contains(line), "{page}");
+    }
+
+    #[test]
     fn a_deny_says_that_no_hole_helps() {
         let denied = Explanation {
             verdict: "deny".into(),
@@ -204,6 +223,23 @@ mod tests {
             policy   homelab, /etc/guard/policies/homelab.toml:12
             covers   192.0.2.0/24, which is the most specific that does
                      no hole can be opened there: only a change of the policy helps
+        ");
+    }
+
+    #[test]
+    fn where_reads_pass_no_hole_for_all_is_proposed() {
+        let reads = Explanation {
+            verdict: "read-only".into(),
+            ..explanation()
+        };
+        insta::assert_snapshot!(one(&reads, &clock()).plain(), @r"
+        192.0.2.10  read-only
+            rule     photos: production photo server
+            policy   homelab, /etc/guard/policies/homelab.toml:12
+            covers   192.0.2.0/24, which is the most specific that does
+                     what reads passes; a write waits as a request, whose yes is for
+                     that write alone
+            guard pending
         ");
     }
 

@@ -39,7 +39,7 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
     let requests = report.requests.iter().map(|one| {
         [
             one.id.clone(),
-            one.destination.clone().unwrap_or_default(),
+            one.words().unwrap_or_default(),
             one.answer.clone().unwrap_or_else(|| "none".into()),
             one.by.clone().unwrap_or_default(),
             one.note.clone().unwrap_or_default(),
@@ -104,7 +104,8 @@ fn table<const N: usize>(
 mod tests {
     use super::super::examples::clock;
     use super::*;
-    use crate::report::summary::tests::story;
+    use crate::report::summary::tests::{records, story};
+    use serde_json::json;
 
     #[test]
     fn a_report_says_how_much_was_stopped_first() {
@@ -123,12 +124,42 @@ mod tests {
         socket 17 of type 3                   1      deny     (default)                       s2
         tcp 192.0.2.10:443                    1      deny     (default)                       s3
 
-        ASKED  DESTINATION          ANSWER  BY     NOTE
-        r1     tcp 192.0.2.11:5432  yes     alice  migrate
+        ASKED  DESTINATION                           ANSWER  BY     NOTE
+        r1     tcp 192.0.2.11:5432 (db.example.com)  yes     alice  migrate
 
         HOLE  DESTINATION    PORTS     BY     ENDED    CUT
         h1    192.0.2.11/32  tcp/5432  alice  expired  2
         "#);
+    }
+
+    #[test]
+    fn a_request_is_told_with_what_it_would_send_and_a_question_with_its_name() {
+        let to = json!({"address": "192.0.2.20", "port": 443, "protocol": "tcp", "host": null});
+        let server = json!({"address": "192.0.2.53", "port": 53, "protocol": "dns", "host": null});
+        let put = json!({"method": "PUT", "scheme": "https", "path": "/api/jobs/7", "host": "photos.example.com"});
+        let name = json!({"name": "db.example.com", "types": ["A"], "bytes": 30});
+        let report = Report::of(&records(json!([
+            {"kind": "request", "session": "s1", "request": "r1", "destination": to, "http": put},
+            {"kind": "request", "session": "s1", "request": "r2", "destination": server, "question": name},
+        ])));
+        let page = page(&report, &clock()).plain();
+        let asked = page.lines().skip_while(|line| !line.starts_with("ASKED"));
+        let asked = asked.collect::<Vec<_>>().join("\n");
+        insta::assert_snapshot!(asked, @r"
+        ASKED  DESTINATION                                                    ANSWER  BY  NOTE
+        r1     tcp 192.0.2.20:443, PUT https://photos.example.com/api/jobs/7  none
+        r2     the name db.example.com by 192.0.2.53:53                       none
+        ");
+        let json = serde_json::to_value(&report.requests).unwrap();
+        assert_eq!(
+            (&json[0]["method"], &json[0]["path"], &json[0]["host"]),
+            (
+                &json!("PUT"),
+                &json!("/api/jobs/7"),
+                &json!("photos.example.com")
+            )
+        );
+        assert_eq!(json[1]["host"], "db.example.com");
     }
 
     #[test]

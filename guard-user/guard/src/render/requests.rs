@@ -599,7 +599,7 @@ mod tests {
         );
         let until = clock().now + Duration::from_mins(15);
         insta::assert_snapshot!(denied(&many, Some(until), &clock()).plain(), @r"
-        r1 denied: curl in s1 may not reach tcp/443 in 192.0.2.0/24
+        r1 denied: curl (4711) in s1 may not reach tcp/443 in 192.0.2.0/24
             not asked again until 2026-11-20 12:15:00, in 15 min
         ");
     }

@@ -45,7 +45,7 @@ pub(super) fn page(report: &Report) -> String {
     let requests = report.requests.iter().map(|one| {
         [
             code(&one.id),
-            some(one.destination.as_ref()),
+            some(one.words()),
             some(one.note.as_ref()),
             one.answer.as_ref().map_or("none".to_owned(), code),
             some(one.by.as_ref()),
@@ -197,7 +197,7 @@ mod tests {
 
         | request | destination | the agent's words | answer | by |
         | --- | --- | --- | --- | --- |
-        | `r1` | `tcp 192.0.2.11:5432` | `migrate` | `yes` | `alice` |
+        | `r1` | `tcp 192.0.2.11:5432 (db.example.com)` | `migrate` | `yes` | `alice` |
 
         #### Holes
 

@@ -40,6 +40,8 @@ pub(crate) struct RunSummary {
     warnings: BTreeSet<Warning>,
     /// Processes of the session go on, so that its requests can be answered.
     goes_on: bool,
+    /// It is said inside of another session, where none of the commands can be typed.
+    is_inside: bool,
 }
 
 impl RunSummary {
@@ -84,6 +86,15 @@ impl RunSummary {
             appeared,
             warnings,
             goes_on,
+            is_inside: false,
+        }
+    }
+
+    /// The same, said inside of another session.
+    pub(crate) fn inside(self) -> Self {
+        Self {
+            is_inside: true,
+            ..self
         }
     }
 
@@ -159,6 +170,9 @@ impl RunSummary {
             } else {
                 page.text("    ");
             }
+            if self.is_inside {
+                page.text("outside of the session: ");
+            }
             page.styled(COMMAND, format_args!("guard report --session {session}"))
                 .end();
             self.next(&mut page, session);
@@ -193,7 +207,8 @@ impl RunSummary {
             ),
             _ => return,
         };
-        page.text(format_args!("    {words}: "))
+        let outside = if self.is_inside { ", outside" } else { "" };
+        page.text(format_args!("    {words}{outside}: "))
             .styled(COMMAND, command)
             .end();
     }
@@ -241,11 +256,11 @@ impl RunSummary {
                 0 => String::new(),
                 through => format!(", for {}", count(through, "connection")),
             };
-            format!(
-                "{} opened by {}{through}",
-                count(holes.len() as u64, "hole"),
-                by.join(", ")
-            )
+            let by = match by.is_empty() {
+                true => String::new(),
+                false => format!(" by {}", by.join(", ")),
+            };
+            format!("{} opened{by}{through}", count(holes.len() as u64, "hole"))
         })
     }
 
@@ -312,6 +327,25 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
         assert_eq!(json["summary"]["refused"], 9);
         assert_eq!(json["connections"], 2);
+    }
+
+    #[test]
+    fn inside_of_another_session_the_commands_are_for_outside() {
+        let to = json!({"address": "192.0.2.1", "port": 443, "protocol": "tcp", "host": null});
+        let all = json!([
+            {"kind": "session-start", "session": "s2", "name": "make", "parent": "s1"},
+            {"kind": "denied", "session": "s2", "destination": to, "rule": "production", "verdict": "confirm", "count": 1},
+            {"kind": "request", "session": "s2", "request": "r1", "destination": to},
+            {"kind": "answered", "session": "s2", "request": "r1", "answer": "yes"},
+            {"kind": "hole-open", "session": "s2", "request": "r1", "hole": "h1"},
+        ]);
+        let summary = RunSummary::of(&records(all), false).inside();
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped 1 attempt to reach 1 destination; 1 request (1 yes); 1 hole opened.
+            once tcp 192.0.2.1:443 (confirm, production)
+            outside of the session: guard report --session s2
+            to make the answers permanent, outside: guard suggest --session s2
+        ");
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use guard_proto::{
-    Flow, LogRecord, Question, moment,
+    Endpoint, Flow, LogRecord, Question, moment,
     record::{Answered, Denied, Destination, Field, HoleClose, HoleOpen, Record, Request},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::super::render::endpoint;
+use super::super::render::{endpoint, requests};
 
 /// A report. Times are the audit log's.
 #[derive(Debug, Default, Serialize)]
@@ -89,6 +89,12 @@ pub(crate) struct RequestLine {
     pub(crate) id: String,
     pub(crate) session: Option<String>,
     pub(crate) destination: Option<String>,
+    /// The name that it asked for, or of what it asked.
+    pub(crate) host: Option<String>,
+    /// An HTTP request's method, or a statement's command.
+    pub(crate) method: Option<String>,
+    /// An HTTP request's path, or a statement without constants.
+    pub(crate) path: Option<String>,
     pub(crate) rule: Option<String>,
     /// The agent's words.
     pub(crate) note: Option<String>,
@@ -98,6 +104,9 @@ pub(crate) struct RequestLine {
     /// The destination as `guard open` takes it, where that opens no more than was asked for.
     #[serde(skip)]
     pub(crate) argument: Option<String>,
+    /// The HTTP request or statement in words.
+    #[serde(skip)]
+    pub(crate) sends: Option<String>,
     #[serde(skip)]
     of: Option<usize>,
 }
@@ -128,6 +137,19 @@ impl RequestLine {
             of,
             ..Self::default()
         }
+    }
+
+    /// Where to, by which name, and what it would send there.
+    pub(crate) fn words(&self) -> Option<String> {
+        let to = self.destination.as_ref()?;
+        let sends = self.sends.as_ref();
+        let sends = sends.map_or_else(String::new, |sends| format!(", {sends}"));
+        let host = self.host.as_ref().filter(|host| {
+            let is_said = |text: &String| text.contains(host.as_str());
+            !is_said(to) && !is_said(&sends)
+        });
+        let host = host.map_or_else(String::new, |host| format!(" ({host})"));
+        Some(format!("{to}{host}{sends}"))
     }
 }
 
@@ -303,8 +325,24 @@ impl Report {
         if self.requests.iter().any(is_known) {
             return;
         }
+        let (to, host) = destination(&one.destination);
+        let question = one.question.take().map(|question| question.name);
+        let to = match (one.destination.get(), &question) {
+            (Some(Destination::Endpoint(to)), Some(name)) => Some(endpoint::words(&Endpoint {
+                host: Some(name.clone()),
+                ..to.clone()
+            })),
+            _ => to,
+        };
+        let http = one.http.get().cloned();
         self.requests.push(RequestLine {
-            destination: destination(&one.destination).0,
+            destination: to,
+            sends: http.as_ref().map(requests::line),
+            host: question
+                .or(host)
+                .or(http.as_ref().and_then(|http| http.host.clone())),
+            method: http.as_ref().map(|http| http.method.clone()),
+            path: http.map(|http| http.path),
             rule: one.rule.take(),
             note: one.note.take(),
             // A write that was stopped needs no hole for all that is sent there.

@@ -146,7 +146,8 @@ enum Audience {
 
 fn audience(call: &Call) -> Audience {
     match call {
-        Call::Run(_) | Call::Enter { .. } | Call::Flows { .. } => Audience::Both,
+        // Inside, of the log only what a session tells of those that it started (`nested.rs`).
+        Call::Run(_) | Call::Enter { .. } | Call::Flows { .. } | Call::Log { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Other callers of Assign go through `assigner`.
         Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } => Audience::Root,
@@ -177,8 +178,7 @@ fn audience(call: &Call) -> Audience {
         | Call::AnswerSigned { .. }
         | Call::Approvers {}
         | Call::Invitation { .. }
-        | Call::Present { .. }
-        | Call::Log { .. } => Audience::Approvers,
+        | Call::Present { .. } => Audience::Approvers,
     }
 }
 
@@ -332,7 +332,12 @@ mod tests {
             session: None,
             by: None,
         };
-        vec![Call::Run(run), Call::Enter { session }, flows]
+        let log = Call::Log {
+            follow: false,
+            session: None,
+            since: None,
+        };
+        vec![Call::Run(run), Call::Enter { session }, flows, log]
     }
 
     fn enrolment() -> guard_proto::approvers::Enrolment {
@@ -407,7 +412,6 @@ mod tests {
         };
         let (id, seconds) = (text(), None);
         let (ids, all) = (vec![], true);
-        let (follow, since) = (false, None);
         vec![
             Call::Pending {},
             Call::Decisions { uid: None },
@@ -448,11 +452,6 @@ mod tests {
             Call::Status {},
             Call::Doctor {},
             explain,
-            Call::Log {
-                follow,
-                session: None,
-                since,
-            },
             Call::Question { id: text() },
             signed(),
             Call::Approvers {},

@@ -11,6 +11,7 @@ pub mod fresh;
 pub mod ids;
 pub mod inside;
 pub mod listening;
+mod nested;
 pub mod polkit;
 pub mod server;
 pub mod status;

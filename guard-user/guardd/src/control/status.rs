@@ -20,7 +20,15 @@ impl State {
                 }
             }
         };
-        let stats = self.datapath.stats().unwrap_or_default();
+        // What `guard doctor` tries is nothing that happened to anybody's sessions.
+        let of_trial = |id| self.sessions.get(id).is_some_and(|one| self.is_trial(one));
+        let live = move || {
+            self.sessions
+                .all_live()
+                .filter(move |one| !self.is_trial(one))
+        };
+        let stats = self.datapath.stats().unwrap_or_default().into_iter();
+        let stats: Vec<_> = stats.filter(|(id, _)| !of_trial(*id)).collect();
         let (kernel, default) = (&self.datapath, self.policies.default_slot());
         let unassigned = self.sessions.unassigned_warnings(kernel, default);
         Status {
@@ -46,11 +54,10 @@ impl State {
             cgroup_root: self.machine.cgroup_root().to_owned(),
             policy_dirs: self.policies.library().dirs().to_vec(),
             session_policy: Some(self.config.session_policy().to_owned()),
-            policies: self.policies.statuses(|slot| {
-                let live = self.sessions.all_live();
-                live.filter(|session| session.chain.contains(&slot)).count()
-            }),
-            sessions: self.sessions.all_live().count(),
+            policies: self
+                .policies
+                .statuses(|slot| live().filter(|one| one.chain.contains(&slot)).count()),
+            sessions: live().count(),
             requests: self.requests.pending().len(),
             holes: self.datapath.holes().map_or(0, |mut holes| {
                 holes.dedup_by_key(|hole| hole.entry.id);

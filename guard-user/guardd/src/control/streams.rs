@@ -11,10 +11,10 @@ use tokio::{net::unix::OwnedWriteHalf, task::spawn_blocking};
 use crate::{
     changes::Change,
     control::{
-        auth::{Approver, Authorised, Courier, authorise, courier},
+        auth::{self, Agent, Approver, Authorised, Courier, authorise, courier},
         failure::CallError,
         frames::{FrameError, FrameReader, error_frame, send},
-        ids,
+        ids, nested,
         written::Written,
     },
     record::reader::{AuditReader, Batch, Filter},
@@ -74,8 +74,9 @@ pub async fn stream(
     frames: &mut FrameReader<Written>,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    let who = match viewer(shared, peer, &call) {
-        Ok(who) => who,
+    let who = match asker(shared, peer, &call) {
+        Ok(Asker::Viewer(who)) => who,
+        Ok(Asker::Parent(who, session)) => return nested::log(shared, who, session, write).await,
         Err(refusal) => return send(write, error_frame(refusal.into())?).await,
     };
     let answers = async {
@@ -85,10 +86,10 @@ pub async fn stream(
                 session,
                 since,
             } => {
-                // One that is neither live nor in the log would be waited for in vain.
+                // One that is neither live nor in the log never was: it is not as if nothing had happened there.
                 let sought = session
                     .clone()
-                    .filter(|id| follow && !shared.with(|state| is_live(state, who, id)));
+                    .filter(|id| !shared.with(|state| is_live(state, who, id)));
                 let owners = shared.with(|state| who.owners(state));
                 let filter = filter(owners, session, since);
                 log(shared, filter, (follow, sought), write).await
@@ -106,19 +107,37 @@ pub async fn stream(
     done
 }
 
-/// The caller, who is outside.
-fn viewer(shared: &Shared, peer: &Peer, call: &Call) -> Result<Viewer, CallError> {
+/// Whom a stream is for, and where from.
+enum Asker {
+    Viewer(Viewer),
+    /// A process inside, which asks about a session that it may have started.
+    Parent(Agent, String),
+}
+
+fn asker(shared: &Shared, peer: &Peer, call: &Call) -> Result<Asker, CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
     if let Some(who) = courier(&caller, call)? {
-        return Ok(Viewer::Courier(who));
+        return Ok(Asker::Viewer(Viewer::Courier(who)));
     }
-    match authorise(&caller, call)? {
-        Authorised::Approver(who) => Ok(Viewer::Approver(who)),
-        Authorised::Agent(_) => Err(CallError::refused(
-            "this cannot be asked from inside",
-            "it is for the person outside",
-            "guard why",
-        )),
+    match (authorise(&caller, call)?, call) {
+        (Authorised::Approver(who), _) => Ok(Asker::Viewer(Viewer::Approver(who))),
+        (
+            Authorised::Agent(who),
+            Call::Log {
+                follow: false,
+                session: Some(session),
+                ..
+            },
+        ) => Ok(Asker::Parent(who, session.clone())),
+        (Authorised::Agent(_), _) => Err(auth::inside()),
+    }
+}
+
+/// The caller, who is outside.
+fn viewer(shared: &Shared, peer: &Peer, call: &Call) -> Result<Viewer, CallError> {
+    match asker(shared, peer, call)? {
+        Asker::Viewer(who) => Ok(who),
+        Asker::Parent(..) => Err(auth::inside()),
     }
 }
 
@@ -199,42 +218,27 @@ fn unknown(session: &str) -> CallError {
     CallError::not_found(
         format!("there is no session {session}"),
         "no live session of yours has that id, and the audit log has no record of it",
-        "guard sessions",
+        "see which live, and which have ended:\nguard sessions\nguard report",
     )
 }
 
-/// The records that a filter lets through; an answer without a record ends them. `sought`: a session that is followed only where
-/// there are records of it.
+/// The records that a filter lets through; an answer without a record ends them. `sought`: a session that is an error where
+/// there are no records of it.
 async fn log(
     shared: &Shared,
     filter: Filter,
     (follow, mut sought): (bool, Option<String>),
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    let (files, mut reached) = shared.with(|state| {
-        let audit = state.recorder.audit();
-        let files = audit.current().map(|current| (audit.previous(), current));
-        (files, audit.reached())
-    });
-    let (previous, (current, mut part)) = files?;
-    let mut trail = match previous {
-        Some(previous) => {
-            let mut trail = AuditReader::new(previous, filter);
-            trail.then(current);
-            trail
-        }
-        None => AuditReader::new(current, filter),
-    };
+    let mut reached = shared.with(|state| state.recorder.audit().reached());
+    let (mut trail, mut part) = opened(shared, filter)?;
     loop {
         let written = *reached.borrow_and_update();
-        let (batch, back): (Batch, AuditReader) = in_background(move || {
-            let batch = trail.next_batch()?;
-            Ok((batch, trail))
-        })
-        .await?;
-        trail = back;
+        let batch;
+        (batch, trail) = next_batch(trail).await?;
+        // One that has no record in that time has some before it.
+        sought = sought.filter(|_| !trail.knows_session());
         for record in &batch.records {
-            sought = None;
             send(write, frame(record, true)?).await?;
         }
         if !batch.is_last {
@@ -256,6 +260,29 @@ async fn log(
     }
 }
 
+/// The audit log from its beginning, as far as it is not compressed, and the number of its last file.
+pub(super) fn opened(shared: &Shared, filter: Filter) -> io::Result<(AuditReader, u64)> {
+    let (previous, current) = shared.with(|state| {
+        let audit = state.recorder.audit();
+        (audit.previous(), audit.current())
+    });
+    let (current, part) = current?;
+    let trail = match previous {
+        Some(previous) => {
+            let mut trail = AuditReader::new(previous, filter);
+            trail.then(current);
+            trail
+        }
+        None => AuditReader::new(current, filter),
+    };
+    Ok((trail, part))
+}
+
+/// Reads on where that keeps nobody waiting.
+pub(super) async fn next_batch(mut trail: AuditReader) -> io::Result<(Batch, AuditReader)> {
+    in_background(move || Ok((trail.next_batch()?, trail))).await
+}
+
 /// The records that the caller asks for and may see.
 fn filter(uids: Option<Vec<u32>>, session: Option<String>, since: Option<f64>) -> Filter {
     let since = since
@@ -268,7 +295,10 @@ fn filter(uids: Option<Vec<u32>>, session: Option<String>, since: Option<f64>) -
     }
 }
 
-fn frame<T: serde::Serialize>(parameters: &T, continues: bool) -> Result<Vec<u8>, FrameError> {
+pub(super) fn frame<T: serde::Serialize>(
+    parameters: &T,
+    continues: bool,
+) -> Result<Vec<u8>, FrameError> {
     Ok(varlink::answer(parameters, continues).map_err(io::Error::from)?)
 }
 

@@ -99,20 +99,40 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
     }
 }
 
-/// Answers the calls from one outermost session and those inside it one at a time, in a fifth of guardd's time at most: a
+/// The calls from one outermost session and those inside it are answered one at a time, in a fifth of guardd's time at most: a
 /// session that calls without end delays only itself.
-async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
-    let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
-    let turn = shared.asking_of(outermost).lock_owned().await;
-    let began = Instant::now();
-    let done = shared.with(work);
-    let spent = began.elapsed();
-    if spent >= NOTHING {
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep((spent * PAUSE).min(LONGEST_PAUSE)).await;
-            drop(turn);
-        });
+pub(super) struct Turn {
+    turn: tokio::sync::OwnedMutexGuard<()>,
+    began: Instant,
+}
+
+impl Turn {
+    /// Waits for it.
+    pub(super) async fn of(shared: &Shared, who: Agent) -> Self {
+        let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
+        let turn = shared.asking_of(outermost).lock_owned().await;
+        Self {
+            turn,
+            began: Instant::now(),
+        }
     }
+
+    /// Leaves it to the next call, after a pause where it took long.
+    pub(super) fn end(self) {
+        let spent = self.began.elapsed();
+        if spent >= NOTHING {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep((spent * PAUSE).min(LONGEST_PAUSE)).await;
+                drop(self.turn);
+            });
+        }
+    }
+}
+
+async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
+    let turn = Turn::of(shared, who).await;
+    let done = shared.with(work);
+    turn.end();
     done
 }
 

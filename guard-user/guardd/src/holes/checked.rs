@@ -353,9 +353,12 @@ fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> CallError {
     CallError::refused(
         "no hole can be opened there",
         format!("{by} denies it, and a hole changes only what is to be confirmed"),
-        match line {
-            Some(line) => format!("change the policy: {}:{line}", policy.file),
-            None => format!("change the policy: {}", policy.file),
+        match policy::built_in(&policy.file) {
+            Some(name) => format!(
+                "change a copy of the policy, {}:\nguard policy show {name}\nsudo guard policy edit {name}",
+                policy::place(&policy.file, line)
+            ),
+            None => format!("change the policy: {}", policy::place(&policy.file, line)),
         },
     )
 }

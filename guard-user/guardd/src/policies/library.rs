@@ -71,8 +71,8 @@ impl PolicyText {
         let (hold, inbound) = (format_duration(policy.hold), policy.inbound);
         Self {
             name: None,
-            // Its name is this without the ending, as the policy's.
-            file: Some(format!("{}.toml", policy.name)),
+            // Its name is this without directory and ending, as the policy's. No file of a policy has its rules.
+            file: Some(format!("(for this session)/{}.toml", policy.name)),
             text: format!(
                 "# For one session: {nonce}.\nversion = 1\ndefault = \"allow\"\nhold = \"{hold}\"\n\
                  inbound = {inbound}\n{max_hole}{unix}"

@@ -82,7 +82,10 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     Ok(Read {
         policy: parsed.policy,
         warnings: warnings
-            .map(|one| format!("{}:{}: {}", one.file, one.line, one.message))
+            .map(|one| {
+                let place = policy::place(&one.file, Some(one.line));
+                format!("{place}: {}", one.message)
+            })
             .collect(),
     })
 }
@@ -677,9 +680,13 @@ impl Policies {
     /// Each as `guard status` shows it; `used`: how many live sessions a slot judges.
     #[must_use]
     pub fn statuses(&self, used: impl Fn(PolicyId) -> usize) -> Vec<PolicyStatus> {
-        let statuses = self.slots.iter().map(|(slot, policy)| {
+        let statuses = self.slots.iter().filter_map(|(slot, policy)| {
+            let sessions = used(*slot);
+            if sessions == 0 && policy.source.text == guard_probe::attempts::POLICY {
+                return None;
+            }
             let unresolved = self.names.warnings(policy.names());
-            policy.status(used(*slot), unresolved)
+            Some(policy.status(sessions, unresolved))
         });
         statuses.collect()
     }

@@ -36,6 +36,11 @@ impl Filter {
     }
 
     fn wants(&self, record: &LogRecord) -> bool {
+        self.since.is_none_or(|since| record.at >= since)
+    }
+
+    /// Whether it is of what is asked for, whenever it was.
+    fn is_about(&self, record: &LogRecord) -> bool {
         let is_session = match &self.session {
             Some(wanted) => record.session.as_ref() == Some(wanted),
             None => true,
@@ -48,7 +53,7 @@ impl Filter {
                 .is_some_and(|uid| wanted.contains(uid)),
             None => true,
         };
-        is_session && is_owner && self.since.is_none_or(|since| record.at >= since)
+        is_session && is_owner
     }
 }
 
@@ -61,6 +66,8 @@ pub struct AuditReader {
     /// The files that follow it.
     rest: VecDeque<File>,
     filter: Filter,
+    /// Whether one of the records, perhaps an older one, is of the session that is asked for.
+    knows_session: bool,
 }
 
 /// Some records, and whether they are the last for now.
@@ -81,7 +88,14 @@ impl AuditReader {
             offset: 0,
             rest: VecDeque::new(),
             filter,
+            knows_session: false,
         }
+    }
+
+    /// Whether a record until here, perhaps one that is older than what is asked for, is of the session that is asked for.
+    #[must_use]
+    pub fn knows_session(&self) -> bool {
+        self.knows_session
     }
 
     /// Goes on with another file after this one.
@@ -116,9 +130,12 @@ impl AuditReader {
             }
             // A line that is no record was not written by guardd, and is not shown.
             if let Ok(record) = serde_json::from_slice::<LogRecord>(&line)
-                && self.filter.wants(&record)
+                && self.filter.is_about(&record)
             {
-                batch.records.push(record);
+                self.knows_session = true;
+                if self.filter.wants(&record) {
+                    batch.records.push(record);
+                }
             }
         }
         Ok(batch)
@@ -182,6 +199,30 @@ mod tests {
             .write(LogEntry::of("s1", 1000, Held::default()))
             .unwrap();
         assert_eq!(trail.next_batch().unwrap().records[0].kind, LogKind::Held);
+    }
+
+    #[test]
+    fn a_session_is_known_by_records_that_are_too_old_to_be_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut audit = Audit::open(&path).unwrap();
+        audit.write(denied("s1", 1000)).unwrap();
+        let knows = |session: &str, uid| {
+            let mut trail = open(
+                &path,
+                Filter {
+                    session: Some(session.to_owned()),
+                    since: Some(Timestamp::MAX),
+                    uids: Some(vec![uid]),
+                },
+            );
+            assert!(trail.next_batch().unwrap().records.is_empty());
+            trail.knows_session()
+        };
+        assert!(knows("s1", 1000));
+        // Whose it is not, to them it never was.
+        assert!(!knows("s1", 1001));
+        assert!(!knows("s2", 1000));
     }
 
     #[test]

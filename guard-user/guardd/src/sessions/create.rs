@@ -527,15 +527,21 @@ impl State {
         Ok(Started::new(session, warnings))
     }
 
+    /// Whether `guard doctor` looks with it: under a policy that denies everything, so that all of it has to be refused.
+    pub(crate) fn is_trial(&self, session: &super::Session) -> bool {
+        // What was asked for, below what narrows it.
+        let own = session.asked_for();
+        let policy = own.and_then(|slot| self.policies.get(slot));
+        // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
+        let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
+        is_doctors && session.about.parent.is_none() && !session.about.observed
+    }
+
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
         let live = self.sessions.live(id);
         let parent = live.and_then(|live| live.about.parent);
         let assigned = live.and_then(|live| live.about.assigned);
-        // What was asked for, below what narrows it.
-        let policy = live.and_then(|live| self.policies.get(live.asked_for()?));
-        // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
-        let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
-        let is_trial = is_doctors && parent.is_none();
+        let is_trial = live.is_some_and(|live| self.is_trial(live));
         let record = SessionStart {
             name: session.name.clone().into(),
             policy: session.policy.clone().into(),
@@ -547,7 +553,7 @@ impl State {
                 true => true.into(),
                 false => Field::Absent,
             },
-            trial: match is_trial && !session.observed {
+            trial: match is_trial {
                 true => true.into(),
                 false => Field::Absent,
             },

@@ -7,7 +7,8 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guard_policy::{self as policy, Environment, PortSpec, Prefix};
+use guard_common::Protocol;
+use guard_policy::{self as policy, Environment, PortSpec, Prefix, Profile};
 use serde::Serialize;
 
 use self::{
@@ -40,6 +41,8 @@ pub struct SuggestedRule {
     pub ports: Vec<String>,
     /// `allow`, `read-only` or `deny`.
     pub action: &'static str,
+    /// Under `read-only`: a guess.
+    pub profile: Option<Profile>,
     /// Under `read-only`.
     pub http: Vec<SuggestedHttp>,
     /// The answers that it comes from.
@@ -169,6 +172,7 @@ fn joined(areas: Vec<Area>, said: Said) -> Vec<SuggestedRule> {
             to: areas.iter().map(|area| area.to.to_short()).collect(),
             ports: ports.iter().map(ToString::to_string).collect(),
             action,
+            profile: likely(action, &ports, &[]),
             http: Vec::new(),
             why: areas
                 .into_iter()
@@ -201,6 +205,7 @@ fn named(decisions: &[NameDecision]) -> Vec<SuggestedRule> {
             to: vec![name.clone()],
             ports: ports.iter().map(ToString::to_string).collect(),
             action,
+            profile: likely(action, ports.as_slice(), &[]),
             http: Vec::new(),
             why: meant.map(|one| one.why.clone()).collect(),
         }
@@ -233,7 +238,19 @@ fn http_rule(to: Prefix, ports: PortSpec, http: Vec<SuggestedHttp>) -> Suggested
         to: vec![to.to_short()],
         ports: vec![ports.to_string()],
         action: "read-only",
+        profile: likely("read-only", &[ports], &http),
         http,
         why: Vec::new(),
     }
+}
+
+/// The profile of what may answer there, by the paths of requests or by the one port that is meant.
+fn likely(action: &str, ports: &[PortSpec], http: &[SuggestedHttp]) -> Option<Profile> {
+    let mut paths = http.iter().filter_map(|one| one.path.as_deref());
+    let by_path = paths.find_map(Profile::of_path);
+    let by_port = match ports {
+        [one] if one.protocol == Protocol::TCP && one.low == one.high => Profile::of_port(one.low),
+        _ => None,
+    };
+    by_path.or(by_port).filter(|_| action == "read-only")
 }

@@ -36,6 +36,12 @@ impl SuggestedRule {
             text.push_str(&format!("ports = [{}]\n", list(&self.ports)));
         }
         text.push_str(&format!("action = {}\n", string(self.action)));
+        if let Some(profile) = self.profile {
+            text.push_str(&comment(
+                "Left to you, since what answers there is only guessed: the profile that knows more of its reads and writes.",
+            ));
+            text.push_str(&format!("#profile = \"{profile}\"\n"));
+        }
         for http in &self.http {
             text.push('\n');
             http.write(text);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use guard_common::{Address, Connection, PolicyId, Protocol, Verdict, policy_verdict};
-use guard_policy::{Environment, PortSpec, Prefix, compile, parse};
+use guard_policy::{Environment, PortSpec, Prefix, Profile, compile, parse};
 use guard_proto::LogRecord;
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -67,6 +67,32 @@ fn an_answer_to_a_burst_is_for_what_it_opened_or_refused() {
     ];
     let expected = expected.map(|(to, said)| (to.to_owned(), said));
     assert_eq!(all.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn reads_of_what_has_a_profile_are_told_so() {
+    let reads = |port: u16| {
+        let request = shown("192.0.2.10", port, Value::Null);
+        let mut yes = answered("r1", "yes", &request);
+        yes.fields.insert("read_only".into(), true.into());
+        let hole = json!({"read_only": true, "ports": format!("tcp/{port}")});
+        suggested(&[yes, opened("h1", Some("r1"), hole)])
+    };
+    let immich = reads(2283);
+    assert_eq!(immich.rules[0].profile, Some(Profile::Immich));
+    // It lets more through than was said yes to, so it is left to the reader.
+    assert!(
+        immich.toml.contains("\n#profile = \"immich\"\n"),
+        "{}",
+        immich.toml
+    );
+    assert_eq!(reads(443).rules[0].profile, None);
+    let write =
+        json!({"method": "POST", "path": "/apis/apps/v1/deployments", "host": "k8s", "bytes": 0});
+    let yes = answered("r1", "yes", &shown("192.0.2.10", 443, write));
+    let hole = json!({"http": {"host": "k8s", "method": "POST", "path": "/apis/apps/*", "requests_left": null, "digest": null}});
+    let cluster = suggested(&[yes, opened("h1", Some("r1"), hole)]);
+    assert_eq!(cluster.rules[0].profile, Some(Profile::Kubernetes));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use guard_proto::{Failure, Flow, Hole, LogRecord, Request, Session};
+use guard_trail::trials::Trials;
 use jiff::Timestamp;
 
 use self::choice::Choice;
@@ -87,6 +88,8 @@ pub(crate) struct Model {
     answered: HashMap<String, String>,
     /// The ids of those, oldest first.
     gone: VecDeque<String>,
+    /// The sessions of `guard doctor`, which are not listed, nor what is refused in them.
+    trials: Trials,
     /// Records from then on are news.
     news_from: Option<Timestamp>,
     /// guardd has said which requests wait.
@@ -248,6 +251,7 @@ impl Model {
                 self.answered.clear();
                 self.gone.clear();
                 self.mine.clear();
+                self.trials = Trials::default();
                 self.news_from = Some(from);
             }
             Event::Record(record) => return self.learn(*record, now),
@@ -301,6 +305,7 @@ impl Model {
             }
         }
         self.sessions = lists.sessions;
+        self.leave_out_trials();
         self.holes = lists.holes;
         if let Some(reached) = lists.reached {
             self.reached = reached;

@@ -16,6 +16,10 @@ const NOTICE: usize = 400;
 impl Model {
     /// A record of the audit log.
     pub(super) fn learn(&mut self, record: LogRecord, now: Moment) -> Vec<Effect> {
+        if self.trials.has(&record) {
+            self.leave_out_trials();
+            return Vec::new();
+        }
         let is_news = self.news_from.is_some_and(|from| record.at >= from);
         let mut effects = Vec::new();
         match record.record() {
@@ -42,6 +46,11 @@ impl Model {
             effects.push(Effect::Refresh);
         }
         effects
+    }
+
+    pub(super) fn leave_out_trials(&mut self) {
+        let trials = &self.trials;
+        self.sessions.retain(|one| !trials.is_one(&one.id));
     }
 
     /// Somebody answered.

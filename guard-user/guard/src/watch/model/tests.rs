@@ -106,6 +106,32 @@ fn record(fields: serde_json::Value) -> Event {
     Event::Record(Box::new(serde_json::from_value(fields).unwrap()))
 }
 
+#[test]
+fn what_doctor_tries_is_not_listed() {
+    let mut model = showing(&[]);
+    let session = |id: &str| Session {
+        id: id.into(),
+        ..examples::session()
+    };
+    let lists = || Lists {
+        sessions: vec![session("s1"), session("s2")],
+        ..Lists::default()
+    };
+    let start = json!({"at": "2026-11-20T12:00:00Z", "kind": "session-start", "session": "s1", "trial": true});
+    let denied = json!({"at": "2026-11-20T12:00:00Z", "kind": "denied", "session": "s1"});
+    let other = json!({"at": "2026-11-20T12:00:00Z", "kind": "denied", "session": "s2"});
+    model.update(Event::Lists(lists()), at(0));
+    assert_eq!(model.sessions.len(), 2);
+    for one in [start, denied, other] {
+        model.update(record(one), at(0));
+    }
+    let seen: Vec<_> = model.sessions.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!(seen, ["s2"]);
+    assert_eq!(model.records.len(), 1);
+    model.update(Event::Lists(lists()), at(0));
+    assert_eq!(model.sessions.len(), 1);
+}
+
 fn failure(why: &str) -> Failure {
     Failure {
         what: "cannot do that".into(),
