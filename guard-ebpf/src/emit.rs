@@ -121,7 +121,8 @@ impl RefusalReport<'_> {
     }
 }
 
-/// What is reported of a refusal. What policies allow is refused where TLS does not show what they want.
+/// What is reported of a refusal. What policies allow is refused where TLS does not show what they want, and where it is a question
+/// that nobody would get.
 #[inline(always)]
 const fn reported(verdict: Verdict) -> Verdict {
     match verdict {
@@ -247,11 +248,18 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
     .tell(policy >> 32);
 }
 
-/// The refusal of a connection that the policies allow by a name, and that shows none, reported if that is due.
+/// The refusal of what the policies allow, reported if that is due: a connection that has to show a name, and shows none that
+/// they want, or a question that cannot be redirected.
 #[inline(always)]
-pub(crate) fn by_name(cgroup: u64, session: &Session, to: &Connection, decision: &Decision) {
+pub(crate) fn allowed(
+    hook: Hook,
+    cgroup: u64,
+    session: &Session,
+    to: &Connection,
+    decision: &Decision,
+) {
     RefusalReport {
-        hook: Hook::Hello,
+        hook,
         cgroup,
         session,
         to,

@@ -18,7 +18,7 @@ use aya_ebpf::{
     programs::{SkMsgContext, SockAddrContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Connection, NameId, PolicyId, Protocol, Said, Session, may_show,
+    Address, Connection, Hook, NameId, PolicyId, Protocol, Said, Session, may_show,
     tls::{self, Bytes, MAX_LABELS, Patterns},
 };
 
@@ -376,5 +376,5 @@ fn refused(gate: Gate) {
     let session = maps::session(gate.cgroup());
     let to = gate.asked();
     let decision = verdict::of_policies(&session, &to, Standing::Stands);
-    emit::by_name(gate.cgroup(), &session, &to, &decision);
+    emit::allowed(Hook::Hello, gate.cgroup(), &session, &to, &decision);
 }

@@ -35,7 +35,10 @@ pub(crate) fn may_be(to: &Connection) -> bool {
 #[inline(always)]
 pub(crate) fn judge(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> i32 {
     let port = match ask(ctx, to, hook, cgroup) {
-        REFUSED => return REFUSE,
+        REFUSED => {
+            refused(to, hook, cgroup);
+            return REFUSE;
+        }
         NOT_REDIRECTED => return UNDECIDED,
         port => port as u16,
     };
@@ -45,6 +48,15 @@ pub(crate) fn judge(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: 
         _ => ctx::lead6(ctx, &localhost, port),
     }
     ALLOW
+}
+
+/// Reports a question that the policies let through, and that no resolver gets.
+///
+/// A function of its own for the sake of the stack, as [`emit::due`].
+#[inline(never)]
+fn refused(to: &Connection, hook: Hook, cgroup: u64) {
+    let decision = verdict::unpacked(of_policies(to, cgroup));
+    emit::allowed(hook, cgroup, &maps::session(cgroup), to, &decision);
 }
 
 const REFUSED: u32 = 0;

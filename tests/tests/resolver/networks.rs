@@ -1,6 +1,6 @@
 //! Name servers of a session's own: in a network that it has made, where it is every server, and at a port where none is.
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
 
 use super::{API, ASK, reaches};
 use crate::names::server::NameServer;
@@ -67,6 +67,50 @@ fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() {
     assert_eq!(told(&ask), format!("0 {STUB} {API}"));
     assert!(reaches(&mut shell, API, 443), "the machine's own teaches");
     assert!(!reaches(&mut shell, ELSEWHERE, 443));
+}
+
+#[test]
+fn a_question_that_no_resolver_hears_is_written_down() {
+    let network = Network::new().unwrap();
+    let server = NameServer::start_at(network.dev(), &format!("{STUB}:53"));
+    server.set(NAME, &[API]);
+    let config = format!("resolvers = [\"{STUB}:53\"]\n");
+    let daemon = Daemon::in_network(&network).policy("listed", POLICY);
+    let daemon = daemon.config(&config).start().unwrap();
+    let ask = daemon.write_for_agents("ask.py", ASK).unwrap();
+    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    let ask = |way: &str| format!("python3 {} {STUB} {NAME} A {way}", ask.display());
+    let mut told = |line: &str| {
+        shell.tell(line).unwrap();
+        let line = shell.line_with("answer ").unwrap();
+        line.trim().trim_start_matches("answer ").to_owned()
+    };
+    assert_eq!(told(&ask("connected")), format!("0 {STUB} {API}"));
+    let log = || {
+        let log = daemon.root(["log", "--json"]).run().unwrap().stdout;
+        let records = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        let denied = records.filter(|one: &serde_json::Value| one["kind"] == "denied");
+        denied.collect::<Vec<_>>()
+    };
+    assert!(log().is_empty(), "{:?}", log());
+    // Nobody listens in a network that is new.
+    let alone = "unshare --user --map-root-user --net";
+    for (count, way) in ["connected", "unconnected", "tcp"].into_iter().enumerate() {
+        assert_eq!(told(&format!("{alone} {}", ask(way))), "1", "{way}: EPERM");
+        // Of UDP both count as one destination, which is told of once a second.
+        let protocols = [1, 1, 2][count];
+        eventually("it is in the log", || {
+            let records = log();
+            let said = records.iter().filter(|record| {
+                let why = record["why"].as_str().unwrap_or_default();
+                record["destination"]["address"] == STUB
+                    && record["verdict"] == "deny"
+                    && why.contains("guard's resolver")
+            });
+            said.count() >= protocols
+        })
+        .unwrap();
+    }
 }
 
 /// Answers each question so, at the port of name servers on the loopback.

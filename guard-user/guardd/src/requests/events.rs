@@ -22,6 +22,9 @@ use crate::{
 /// Why a connection is refused that a rule allows.
 const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
+/// Where DNS servers listen (RFC 1035 4.2).
+const DNS_PORT: u16 = 53;
+
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
@@ -81,6 +84,10 @@ impl State {
                 }
                 self.note_denial(event, Some(event.session));
             }
+            Some(Verdict::Allow) if self.is_question(event) => {
+                let why = self.why_unserved(event.session, event.tgid);
+                self.note_refusal(event, Some(event.session), Some(why));
+            }
             // It was refused under a policy that has been replaced since.
             Some(Verdict::Allow) => {}
             // With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now
@@ -99,6 +106,14 @@ impl State {
             _ => self.note_denial(event, Some(event.session)),
         }
         Ok(())
+    }
+
+    /// Whether the resolver should have got it.
+    fn is_question(&self, event: &Event) -> bool {
+        let session = self.sessions.live(event.session);
+        event.port == DNS_PORT
+            && matches!(event.protocol, Protocol::UDP | Protocol::TCP)
+            && session.is_some_and(|session| self.policies.speaks_of_names(&session.chain))
     }
 
     /// Whether TLS has to show a name there.
@@ -140,6 +155,11 @@ impl State {
 
     /// Writes a refusal to the audit log, as a `denied` record.
     fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
+        self.note_refusal(event, session, None);
+    }
+
+    /// The same; `why` where no policy refuses it.
+    fn note_refusal(&mut self, event: &Event, session: Option<SessionId>, why: Option<String>) {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
@@ -147,7 +167,7 @@ impl State {
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
         let (rule, why) = match self.sni_rule(event) {
             Some(by_sni) => (Some(by_sni.name.clone()), Some(NOT_SHOWN.to_owned())),
-            None => (rule, None),
+            None => (rule, why),
         };
         let host = judged.and_then(|judged| {
             let policies = &self.policies;

@@ -23,6 +23,12 @@ use crate::{
     state::State,
 };
 
+/// Why questions are refused where the resolver listens nowhere.
+const NOT_YET: &str =
+    "guard's resolver did not listen in its network yet: it does now, so ask again";
+const NOT_AT_ALL: &str = "guard's resolver does not listen there: its process is gone, too many networks are served for the \
+                          session, or its socket is bound to a device";
+
 /// Has questions refused in a network namespace.
 pub(super) fn close_questions(kernel: &mut Datapath, network: NetnsCookie) {
     if let Err(error) = kernel.clear_resolver(network) {
@@ -55,6 +61,18 @@ impl State {
         for (session, pid) in found.into_values() {
             self.notice_network_for_questions(session, pid);
         }
+    }
+
+    /// Why a question of a process got no answer. Has its network served from now on, if that can be.
+    pub(crate) fn why_unserved(&mut self, session: SessionId, pid: u32) -> String {
+        if let Some(warning) = self.resolver_warning() {
+            return warning;
+        }
+        let why = match self.notice_network_for_questions(session, pid) {
+            true => NOT_YET,
+            false => NOT_AT_ALL,
+        };
+        why.to_owned()
     }
 
     /// Has the network of a process of a session served. True where it is now, and was not.
