@@ -9,6 +9,8 @@ mod holes;
 mod life;
 mod networks;
 pub(crate) mod place;
+mod rebinding;
+mod reverse;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

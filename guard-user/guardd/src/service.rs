@@ -401,7 +401,8 @@ async fn follow_names(shared: Rc<Shared>) {
     loop {
         load::refresh(&shared).await;
         let due = shared.with(|state| state.policies.names_due());
-        tokio::time::sleep(due.min(NAMES)).await;
+        // Sooner where there is news.
+        let _ = tokio::time::timeout(due.min(NAMES), shared.names_moved.notified()).await;
     }
 }
 

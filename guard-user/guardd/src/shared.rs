@@ -31,6 +31,8 @@ pub struct Shared {
     gone: Notify,
     /// There may be cgroups that the settings have a policy for.
     pub arrivals: Notify,
+    /// What is known of names has changed, other than by a look-up that was due.
+    pub names_moved: Notify,
     /// New cgroups have their policy, or none; there may be more to report.
     pub settled: Notify,
     /// The kernel half may log its decisions now, or no more.
@@ -65,6 +67,7 @@ impl Shared {
             wake: Notify::new(),
             gone: Notify::new(),
             arrivals: Notify::new(),
+            names_moved: Notify::new(),
             settled: Notify::new(),
             log_switched: Notify::new(),
             appeared: broadcast::Sender::new(APPEARED),

@@ -77,7 +77,7 @@ pub struct Rule {
     pub profiles: Vec<Profile>,
     /// What those profiles have to be told.
     pub lists: ProfileLists,
-    /// The names below the wildcards of `to` may have addresses of `@private` and `@on-link`.
+    /// The names in `to` may have addresses of `@private` and `@on-link`, whatever they had at first.
     pub private: bool,
     /// Where TLS is spoken, the server's name that it shows has to be one of `to` (`tls = "name"`), under `allow`.
     pub by_sni: bool,
@@ -259,6 +259,9 @@ impl Rule {
 pub struct Environment {
     /// The addresses of names, by the name as [`DomainName::as_str`] writes it.
     pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// The names whose first addresses were all public: those of its networks that such a one has later open nothing, unless its
+    /// rules say [`Rule::private`].
+    pub public: BTreeSet<String>,
     /// The resolvers of this machine: `@dns`.
     pub dns: Vec<IpAddr>,
     /// The addresses of this machine: `@guarded-host`.

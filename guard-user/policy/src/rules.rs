@@ -103,11 +103,9 @@ impl<'s> Reader<'s> {
         if given.is_none() {
             self.source.mismatch(value, "true or false");
         }
-        let has_wildcard = to
-            .iter()
-            .any(|target| matches!(target, Target::Wildcard(_)));
-        if given == Some(true) && !has_wildcard {
-            self.source.warn(value.span(), warnings::nothing_below());
+        let has_name = to.iter().any(|target| Pattern::of(target).is_some());
+        if given == Some(true) && !has_name {
+            self.source.warn(value.span(), warnings::no_names());
         }
         given.unwrap_or(false)
     }

@@ -83,10 +83,10 @@ pub(super) fn denied_names<'s>(
     }
 }
 
-/// What is to be said of `private` where there is no wildcard.
-pub(super) fn nothing_below() -> Invalid {
-    Invalid::new("`private` is about names below a wildcard, and `to` has none: it changes nothing here")
-        .help("remove it: a name that is spelt out may have any address of your networks, and an address is what it is")
+/// What is to be said of `private` where there is no name.
+pub(super) fn no_names() -> Invalid {
+    Invalid::new("`private` is about names, and `to` has none: it changes nothing here")
+        .help("remove it: an address is what it is")
 }
 
 /// What is to be said of `search` where nobody is asked about names.

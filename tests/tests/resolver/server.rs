@@ -52,6 +52,11 @@ impl OwnServer {
         heard.iter().any(has)
     }
 
+    /// What it heard so far counts no more.
+    pub(crate) fn forget(&self) {
+        self.0.heard.lock().unwrap().clear();
+    }
+
     /// All that it heard.
     pub(crate) fn heard(&self) -> Vec<Vec<u8>> {
         self.0.heard.lock().unwrap().clone()

@@ -194,7 +194,7 @@ pub(crate) fn environment_with(names: BTreeMap<String, Vec<IpAddr>>) -> Environm
         dns,
         on_link: policy::networks_around(&host.addresses, &host.on_link),
         host: host.addresses,
-        judges_names: false,
+        ..Environment::default()
     }
 }
 

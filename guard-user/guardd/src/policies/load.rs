@@ -158,8 +158,9 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
     let found = resolver.look_up(due).await;
     shared.with(|state| {
         let of_people = state.sessions.peoples_slots();
+        let machine = state.environment();
         let (policies, config) = (&mut state.policies, &state.config);
-        policies.learn(found, names, &of_people, config);
+        policies.learn(found, names, &of_people, (config, &machine));
     });
 }
 

@@ -130,10 +130,12 @@ pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
     };
     let names = policy.names();
     let names = names.filter_map(|name| known.names.get_key_value(name.as_str()));
+    let own = policy.names().map(|name| name.as_str().to_owned());
     // Names make nothing more permissive at this machine's addresses, and most not in its networks.
     let judges_names = known.judges_names && policy.has_patterns();
     Environment {
         names: names.map(|(name, at)| (name.clone(), at.clone())).collect(),
+        public: own.filter(|name| known.public.contains(name)).collect(),
         dns: kept(uses(Group::Dns), &known.dns),
         host: kept(judges_names || uses(Group::GuardedHost), &known.host),
         on_link: kept(judges_names || uses(Group::OnLink), &known.on_link),
@@ -778,6 +780,9 @@ mod tests {
             names: ["db.example.com", "other.example.com"]
                 .map(|name| (name.to_owned(), vec![IpAddr::from([192, 0, 2, 1])]))
                 .into(),
+            public: ["db.example.com", "other.example.com"]
+                .map(str::to_owned)
+                .into(),
             dns: vec![IpAddr::from([192, 0, 2, 53])],
             host: vec![IpAddr::from([192, 0, 2, 2])],
             on_link: vec![Prefix::v4([192, 0, 2, 0], 24)],
@@ -786,7 +791,7 @@ mod tests {
         let text =
             "default = \"allow\"\n[[rule]]\nto = [\"db.example.com\", \"@dns\"]\naction = \"deny\"";
         let relevant = relevant(&in_force(text).policy, &known);
-        assert_eq!(relevant.names.len(), 1);
+        assert_eq!((relevant.names.len(), relevant.public.len()), (1, 1));
         assert_eq!(relevant.dns, known.dns);
         assert!(relevant.host.is_empty() && relevant.on_link.is_empty());
     }

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
-use guard_policy::{DnsNames, DomainName, Environment, Rule, networks_around};
+use guard_common::{Address, NameId, PolicyId, Protocol, SessionId, Verdict};
+use guard_policy::{DnsNames, DomainName, Environment, Group, Rule, networks_around};
 use guard_proto::destination::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
@@ -31,12 +31,30 @@ fn is_of(rule: Option<&Rule>, name: &str) -> bool {
         .is_some_and(|(rule, name)| rule.has_name(&name))
 }
 
+/// Whether there are addresses, and none of this machine or its networks.
+fn are_public(addresses: &[IpAddr], machine: &Environment) -> bool {
+    const INSIDE: [Group; 7] = [
+        Group::Loopback,
+        Group::Private,
+        Group::LinkLocal,
+        Group::OnLink,
+        Group::Metadata,
+        Group::Multicast,
+        Group::GuardedHost,
+    ];
+    let inside = INSIDE.iter().flat_map(|group| group.prefixes(machine));
+    let inside: Vec<_> = inside.collect();
+    let is_inside = |address: &IpAddr| inside.iter().any(|all| all.covers(&(*address).into()));
+    !addresses.is_empty() && !addresses.iter().any(is_inside)
+}
+
 impl Policies {
     /// What names and groups stand for now, on a machine with these addresses and networks.
     #[must_use]
     pub fn environment(&self, host: Host) -> Environment {
         Environment {
             names: self.names.addresses(),
+            public: self.names.public(),
             dns: self.resolver.addresses(),
             on_link: networks_around(&host.addresses, &host.on_link),
             host: host.addresses,
@@ -214,7 +232,7 @@ impl Policies {
         found: Answers,
         names: &BTreeSet<String>,
         of_people: &HashSet<PolicyId>,
-        config: &Config,
+        (config, machine): (&Config, &Environment),
     ) {
         let (floor, grace) = (config.refresh_floor(), config.grace());
         let people = self.peoples_names(of_people).into_iter();
@@ -226,6 +244,12 @@ impl Policies {
             if let Some(problem) = problem.filter(|new| self.names.problem(&name) != Some(new)) {
                 tracing::warn!(name, problem, "does not resolve");
             }
+            if answer
+                .as_ref()
+                .is_ok_and(|found| are_public(&found.addresses, machine))
+            {
+                self.names.note_public(&name);
+            }
             let now = Timestamp::now();
             let has_moved = self.names.learn(&name, answer, now, floor, grace);
             let counts = people.contains(&name) || self.names.is_awaited(&name);
@@ -235,6 +259,31 @@ impl Policies {
         let needed = |name: &str| names.contains(name) || in_force.contains(name);
         self.names.make_room(needed);
         self.keep_names(is_urgent);
+    }
+
+    /// Whether rules spell out a name that guardd has had no answer for.
+    pub(crate) fn is_unanswered(&self, name: &str) -> bool {
+        let id = NameId::of(name);
+        let mut policies = self.slots.values();
+        !self.names.is_answered(name) && policies.any(|policy| policy.compiled.has_pattern(id))
+    }
+
+    /// Takes note of what a session was told of such names. True where policies are to be compiled again for it.
+    pub(crate) fn note_told<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n str>,
+        addresses: &[Address],
+        machine: &Environment,
+    ) -> bool {
+        let addresses: Vec<_> = addresses.iter().copied().map(Address::to_ip).collect();
+        if !are_public(&addresses, machine) {
+            return false;
+        }
+        let mut is_news = false;
+        for name in names {
+            is_news |= self.names.note_public(name);
+        }
+        is_news
     }
 
     /// The same of a call from inside, by which no rule holds.

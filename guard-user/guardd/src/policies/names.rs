@@ -56,6 +56,9 @@ struct Known {
     due: Option<Timestamp>,
     /// Why it was not answered, where it was not.
     problem: Option<String>,
+    /// Its first addresses were all public.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    public: bool,
 }
 
 /// All names, with what was last known of each. A name that no longer resolves keeps its addresses.
@@ -86,6 +89,30 @@ impl Names {
         names
             .map(|(name, known)| (name.clone(), known.addresses.keys().copied().collect()))
             .collect()
+    }
+
+    /// The names whose first addresses were all public.
+    #[must_use]
+    pub fn public(&self) -> BTreeSet<String> {
+        let names = self.known.iter().filter(|(_, known)| known.public);
+        names.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether it was ever answered, or is known to have public addresses.
+    #[must_use]
+    pub fn is_answered(&self, name: &str) -> bool {
+        let known = self.known.get(name);
+        known.is_some_and(|known| known.answered.is_some() || known.public)
+    }
+
+    /// Takes note that the addresses of a name are all public, if it is the first to be known of it. True where that is new.
+    pub fn note_public(&mut self, name: &str) -> bool {
+        if self.is_answered(name) {
+            return false;
+        }
+        self.known.entry(name.to_owned()).or_default().public = true;
+        self.is_unwritten = true;
+        true
     }
 
     /// Whether it was ever asked about, with or without an answer.

@@ -94,12 +94,15 @@ async fn say(packets: &Packets, outgoing: Outgoing) -> io::Result<()> {
 
 fn hear(shared: &Shared, packet: &Packet) -> Result<()> {
     let said = serde_json::from_slice(&packet.bytes).context("its messages cannot be parsed")?;
-    shared.with(|state| state.resolver_says(said));
+    if shared.with(|state| state.resolver_says(said)) {
+        shared.names_moved.notify_one();
+    }
     Ok(())
 }
 
 impl State {
-    fn resolver_says(&mut self, said: FromResolver) {
+    /// Takes note of it. True where policies are to be compiled again for what it says of names.
+    fn resolver_says(&mut self, said: FromResolver) -> bool {
         match said {
             FromResolver::Hello { .. } => {}
             FromResolver::Gone { number } => self.question_gone(number),
@@ -129,7 +132,7 @@ impl State {
                     until: BootTime(clock::now().0 + time * SECOND),
                     asker: self.asker(SessionId(session), tgid.0),
                 };
-                self.session_learns(&answered);
+                return self.session_learns(&answered);
             }
             FromResolver::Opens {
                 number,
@@ -176,11 +179,12 @@ impl State {
                 self.note_refused_name(&asked, &why);
             }
         }
+        false
     }
 
-    fn session_learns(&mut self, answered: &Answered<'_>) {
+    fn session_learns(&mut self, answered: &Answered<'_>) -> bool {
         let Some(session) = self.sessions.live(answered.session) else {
-            return;
+            return false;
         };
         let kernel = &mut self.datapath;
         self.policies.learn_answer(kernel, answered, &session.chain);
@@ -196,6 +200,15 @@ impl State {
         // Where the resolver did not know of the hole yet.
         let (asked, addresses) = (answered.asked.to_owned(), answered.addresses.clone());
         self.widen_names(session, &asked, addresses);
+        let names = [answered.asked, answered.name];
+        let unanswered = names.map(|name| self.policies.is_unanswered(name).then_some(name));
+        let mut unanswered = unanswered.into_iter().flatten().peekable();
+        if unanswered.peek().is_none() {
+            return false;
+        }
+        let machine = self.environment();
+        self.policies
+            .note_told(unanswered, &answered.addresses, &machine)
     }
 
     fn asker(&self, session: SessionId, tgid: u32) -> Asker {

@@ -139,6 +139,25 @@ impl<'p> AddressVerdicts<'p> {
         id
     }
 
+    /// The answer where rules hold on top of `around` only as far as they are stricter.
+    pub(super) fn narrow(
+        &mut self,
+        rules: SetId,
+        around: AddressVerdictId,
+        prefix: &Prefix,
+    ) -> AddressVerdictId {
+        if rules == Self::NO_RULES {
+            return around;
+        }
+        let ranks = &self.sets[rules.0 as usize];
+        let answer = self.work_out_stricter(ranks, self.get(around));
+        if answer.ranges.len() > MAX_RANGES {
+            self.overlong.push((*prefix, answer));
+            return around;
+        }
+        self.intern(answer)
+    }
+
     fn intern(&mut self, answer: AddressVerdict) -> AddressVerdictId {
         if let Some(id) = self.ids.get(&answer) {
             return *id;
@@ -167,6 +186,51 @@ impl<'p> AddressVerdicts<'p> {
             verdict: whole.is_some(),
         };
         ranges.extend(inherited.iter().copied().filter(needed));
+        AddressVerdict {
+            ranges,
+            verdict,
+            rule,
+            own,
+        }
+    }
+
+    /// Range by range the stricter of what the rules say and what holds around.
+    fn work_out_stricter(&self, rules: &[Rank], around: &AddressVerdict) -> AddressVerdict {
+        let mut ranked = rules.iter().map(|rank| self.ranking.get(*rank));
+        let whole = ranked.find(|ranked| ranked.ports.is_empty());
+        let mut named = self.own_ranges(rules);
+        named.extend(whole.into_iter().flat_map(shown_ranges));
+        let mut ranges = Vec::new();
+        for range in named {
+            let met = around
+                .ranges
+                .iter()
+                .filter_map(|other| within(*other, &spec_of(&range)));
+            ranges.extend(met.map(|both| stricter(both, (range.verdict, range.rule))));
+            ranges.push(stricter(range, (around.verdict as u8, around.rule)));
+        }
+        let mut covered = Covered::default();
+        let mut needed = |range: &RangeEntry| covered.add(range.protocol, range.low, range.high);
+        ranges.retain(&mut needed);
+        // Its own rules are still the first, with these.
+        let mut own = around.own;
+        if own != Own::default() {
+            own.ranges = u16::try_from(ranges.len()).unwrap_or(u16::MAX);
+        }
+        let says = whole.map(|ranked| (ranked.rule.action, ranked.index));
+        for (at, range) in around.ranges.iter().enumerate() {
+            if needed(range) {
+                own.ranges += u16::from(at < usize::from(around.own.ranges));
+                ranges.push(match says {
+                    Some((verdict, rule)) => stricter(*range, (verdict as u8, rule)),
+                    None => *range,
+                });
+            }
+        }
+        let is_stricter = |says: &(Verdict, u16)| says.0.strictness() > around.verdict.strictness();
+        let (verdict, rule) = says
+            .filter(is_stricter)
+            .unwrap_or((around.verdict, around.rule));
         AddressVerdict {
             ranges,
             verdict,
@@ -222,13 +286,33 @@ fn range_of(spec: &PortSpec, verdict: u8, rule: u16) -> RangeEntry {
     }
 }
 
-/// The part of a range that a rule's ports have.
-fn within(range: RangeEntry, spec: &PortSpec) -> Option<RangeEntry> {
-    let both = PortSpec {
+/// The ports of a range.
+fn spec_of(range: &RangeEntry) -> PortSpec {
+    PortSpec {
         protocol: range.protocol,
         low: range.low,
         high: range.high,
+    }
+}
+
+/// A range with what another rule says, where that is stricter.
+fn stricter(range: RangeEntry, (verdict, rule): (u8, u16)) -> RangeEntry {
+    let strict = |verdict: u8| match verdict {
+        Verdict::BY_SNI => 1,
+        plain => 2 * Verdict::from_u8(plain).strictness(),
     };
-    let both = both.intersection(spec)?;
+    match strict(verdict) > strict(range.verdict) {
+        true => RangeEntry {
+            verdict,
+            rule,
+            ..range
+        },
+        false => range,
+    }
+}
+
+/// The part of a range that a rule's ports have.
+fn within(range: RangeEntry, spec: &PortSpec) -> Option<RangeEntry> {
+    let both = spec_of(&range).intersection(spec)?;
     Some(range_of(&both, range.verdict, range.rule))
 }

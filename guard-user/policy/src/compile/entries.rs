@@ -2,12 +2,15 @@
 
 use std::cmp::Reverse;
 
-use super::super::{
-    model::{Environment, Rule},
-    ports::PortSpec,
-    prefix::Prefix,
-    spans::Covered,
-    target::Target,
+use super::{
+    super::{
+        model::{Environment, Rule},
+        ports::PortSpec,
+        prefix::Prefix,
+        spans::Covered,
+        target::Target,
+    },
+    patterns::Closed,
 };
 
 /// The place of a rule among all rules of its policy: of two that are equally specific, the one
@@ -75,6 +78,8 @@ pub(super) enum Kind {
     HoldsBut,
     /// Here, what rules say of wider prefixes with exceptions does not hold.
     Exception,
+    /// The rule holds here where it is stricter than what else does.
+    Narrows,
 }
 
 /// A rule at a prefix.
@@ -86,12 +91,16 @@ pub(super) struct Entry {
 }
 
 /// All entries of a policy, sorted by prefix.
-pub(super) fn collect(ranking: &Ranking<'_>, environment: &Environment) -> Vec<Entry> {
+pub(super) fn collect(
+    ranking: &Ranking<'_>,
+    environment: &Environment,
+    closed: Option<&Closed<'_>>,
+) -> Vec<Entry> {
     let targets = ranking.iter().map(|(_, rule)| rule.to.len()).sum();
     let mut entries = Vec::with_capacity(targets);
     for (rank, rule) in ranking.iter() {
         for target in &rule.to {
-            push(&mut entries, rank, target, environment);
+            push(&mut entries, rank, target, (environment, closed));
         }
     }
     entries.sort_unstable();
@@ -99,13 +108,22 @@ pub(super) fn collect(ranking: &Ranking<'_>, environment: &Environment) -> Vec<E
     entries
 }
 
-fn push(entries: &mut Vec<Entry>, rank: Rank, target: &Target, environment: &Environment) {
+fn push(
+    entries: &mut Vec<Entry>,
+    rank: Rank,
+    target: &Target,
+    (environment, closed): (&Environment, Option<&Closed<'_>>),
+) {
     let entry = |prefix, kind| Entry { prefix, kind, rank };
     match target {
         Target::Prefix(prefix) => entries.push(entry(*prefix, Kind::Holds)),
         Target::Name(name) => {
+            let kind = |prefix: &Prefix| match closed.is_some_and(|all| all.is_at(name, prefix)) {
+                true => Kind::Narrows,
+                false => Kind::Holds,
+            };
             let prefixes = environment.resolved(name);
-            entries.extend(prefixes.map(|prefix| entry(prefix, Kind::Holds)));
+            entries.extend(prefixes.map(|prefix| entry(prefix, kind(&prefix))));
         }
         Target::Wildcard(_) => {}
         Target::Group(group) => {

@@ -23,6 +23,7 @@ use guard_common::{
 use self::{
     answer::{AddressVerdict, AddressVerdictId, AddressVerdicts},
     entries::Ranking,
+    patterns::Closed,
 };
 use super::{
     diagnostic::{Diagnostic, Severity},
@@ -93,14 +94,15 @@ pub struct Compiled {
 pub fn compile(policy: &Policy, environment: &Environment) -> Result<Compiled, Vec<Diagnostic>> {
     too_many_rules(policy)?;
     let ranking = Ranking::new(&policy.rules);
-    let entries = entries::collect(&ranking, environment);
     let judges_names = environment.judges_names && policy.has_patterns();
+    let closed = judges_names.then(|| Closed::new(&ranking, environment));
+    let entries = entries::collect(&ranking, environment, closed.as_ref());
     let mut answers = AddressVerdicts::new(&ranking, policy.default, judges_names);
     let swept = sweep::sweep(&entries, &mut answers);
     drop(entries);
-    let patterns = match judges_names {
-        true => patterns::answered(policy, &ranking, &mut answers)?,
-        false => Vec::new(),
+    let patterns = match &closed {
+        Some(closed) => patterns::answered(policy, &ranking, closed, &mut answers)?,
+        None => Vec::new(),
     };
     match answers.overlong() {
         [] => {}
@@ -108,9 +110,9 @@ pub fn compile(policy: &Policy, environment: &Environment) -> Result<Compiled, V
     }
     let prefixes = aggregate::aggregate(swept);
     let mut compiled = finish(policy, &prefixes, &patterns, &answers);
-    if judges_names {
+    if let Some(closed) = &closed {
         compiled.flags |= prefix_flags::NAMES;
-        patterns::mark_local(&mut compiled.prefixes, environment);
+        closed.mark(&mut compiled.prefixes);
     }
     Ok(compiled)
 }

@@ -1,6 +1,6 @@
 //! What a policy says of names: an answer for each pattern, and where names do not count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use guard_common::{Verdict, prefix_flags};
 
@@ -9,8 +9,8 @@ use super::{
         diagnostic::Diagnostic,
         group::Group,
         invalid::Invalid,
-        model::{Environment, Policy},
-        name::Pattern,
+        model::{Environment, Policy, Rule},
+        name::{DomainName, Pattern},
         prefix::Prefix,
     },
     Value,
@@ -28,6 +28,7 @@ use super::{
 pub(super) fn answered(
     policy: &Policy,
     ranking: &Ranking<'_>,
+    closed: &Closed<'_>,
     answers: &mut AddressVerdicts<'_>,
 ) -> Result<Vec<(Prefix, AddressVerdictId, u8)>, Vec<Diagnostic>> {
     let mut ranks: HashMap<Pattern, Vec<Rank>> = HashMap::new();
@@ -50,7 +51,7 @@ pub(super) fn answered(
             let rules = answers.set(&ranks);
             answer = answers.layer(rules, answer, &key);
         }
-        out.push((key, answer, flags(pattern, ranking, &ranks)));
+        out.push((key, answer, flags(pattern, ranking, &ranks, closed)));
     }
     out.sort_unstable_by_key(|(key, _, _)| *key);
     match out.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -64,11 +65,17 @@ pub(super) fn answered(
     }
 }
 
-/// A name that a rule spells out may have private addresses; names below one may where every rule that decides says so.
-fn flags(pattern: &Pattern, ranking: &Ranking<'_>, ranks: &HashMap<Pattern, Vec<Rank>>) -> u8 {
+/// A name that a rule spells out may have private addresses, unless it had public ones first; others may where every rule that
+/// decides says so.
+fn flags(
+    pattern: &Pattern,
+    ranking: &Ranking<'_>,
+    ranks: &HashMap<Pattern, Vec<Rank>>,
+    closed: &Closed<'_>,
+) -> u8 {
     let mut own = ranks.get(pattern).into_iter().flatten();
     let is_private = match pattern {
-        Pattern::Name(_) => true,
+        Pattern::Name(name) => !closed.public.contains(name.as_str()),
         Pattern::Below(_) => own.all(|rank| ranking.get(*rank).rule.private),
     };
     match is_private {
@@ -83,36 +90,67 @@ const PRIVATE: [Group; 2] = [Group::Private, Group::OnLink];
 /// 64:ff9b::/96, behind which a translator reaches IPv4 addresses (RFC 6052 2.1).
 const TRANSLATED: u128 = 0x0064_ff9b << 96;
 
-/// Marks the values of local and private addresses, and of what a translator makes of them.
-pub(super) fn mark_local(prefixes: &mut Vec<(Prefix, Value)>, environment: &Environment) {
-    let areas = |groups: &[Group]| {
-        let plain: Vec<_> = groups
-            .iter()
-            .flat_map(|group| group.areas(environment))
-            .collect();
-        let translated: Vec<_> = plain.iter().filter_map(translated).collect();
-        [plain, translated].concat()
-    };
-    // `0.0.0.0/8` is "this host on this network" (RFC 791 3.2).
-    let this = Prefix::v4([0, 0, 0, 0], 8);
-    let mut local = areas(&Group::LOCAL);
-    local.extend([Some(this), translated(&this)].into_iter().flatten());
-    for (areas, flag) in [
-        (local, prefix_flags::LOCAL),
-        (areas(&PRIVATE), prefix_flags::PRIVATE),
-    ] {
-        for area in areas {
-            let around = super::super::lookup::longest(prefixes, &area).map(|(_, value)| *value);
-            if let (Err(at), Some(value)) = (
-                prefixes.binary_search_by_key(&area, |(prefix, _)| *prefix),
-                around,
-            ) {
-                prefixes.insert(at, (area, value));
-            }
-            let first = prefixes.partition_point(|(prefix, _)| *prefix < area);
-            let inside = prefixes[first..].iter_mut();
-            for (_, value) in inside.take_while(|(prefix, _)| area.contains(prefix)) {
-                value.flags |= flag;
+/// Where names make no policy more permissive.
+pub(super) struct Closed<'e> {
+    /// Whatever the name.
+    local: Vec<Prefix>,
+    /// Unless the name may have private addresses.
+    private: Vec<Prefix>,
+    /// The names that rules spell out which may not.
+    public: BTreeSet<&'e str>,
+}
+
+impl<'e> Closed<'e> {
+    pub(super) fn new(ranking: &Ranking<'e>, environment: &Environment) -> Self {
+        let areas = |groups: &[Group]| {
+            let plain: Vec<_> = groups
+                .iter()
+                .flat_map(|group| group.areas(environment))
+                .collect();
+            let translated: Vec<_> = plain.iter().filter_map(translated).collect();
+            [plain, translated].concat()
+        };
+        // `0.0.0.0/8` is "this host on this network" (RFC 791 3.2).
+        let this = Prefix::v4([0, 0, 0, 0], 8);
+        let mut local = areas(&Group::LOCAL);
+        local.extend([Some(this), translated(&this)].into_iter().flatten());
+        let rules = ranking.iter().map(|(_, rule)| rule);
+        let names = rules.filter(|rule| !rule.private).flat_map(Rule::names);
+        let names = names.map(DomainName::as_str);
+        Self {
+            local,
+            private: areas(&PRIVATE),
+            public: names
+                .filter(|name| environment.public.contains(*name))
+                .collect(),
+        }
+    }
+
+    /// Whether a name opens nothing at an address.
+    pub(super) fn is_at(&self, name: &DomainName, address: &Prefix) -> bool {
+        let is_in = |areas: &[Prefix]| areas.iter().any(|area| area.contains(address));
+        is_in(&self.local) || (self.public.contains(name.as_str()) && is_in(&self.private))
+    }
+
+    /// Marks the values of local and private addresses, and of what a translator makes of them.
+    pub(super) fn mark(&self, prefixes: &mut Vec<(Prefix, Value)>) {
+        for (areas, flag) in [
+            (&self.local, prefix_flags::LOCAL),
+            (&self.private, prefix_flags::PRIVATE),
+        ] {
+            for area in areas {
+                let around = super::super::lookup::longest(prefixes, area).map(|(_, value)| *value);
+                if let (Err(at), Some(value)) = (
+                    prefixes.binary_search_by_key(area, |(prefix, _)| *prefix),
+                    around,
+                ) {
+                    prefixes.insert(at, (*area, value));
+                }
+                let first = prefixes.partition_point(|(prefix, _)| prefix < area);
+                let inside = prefixes[first..].iter_mut();
+                for (_, value) in inside.take_while(|(prefix, _)| area.contains(prefix)) {
+                    value.flags |= flag;
+                }
             }
         }
     }

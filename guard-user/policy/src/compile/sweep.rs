@@ -57,6 +57,8 @@ pub(super) fn sweep(
         let plain = rules(here, &[Kind::Holds], &mut ranks, answers);
         let all = rules(here, &[Kind::Holds, Kind::HoldsBut], &mut ranks, answers);
         let answer = answers.layer(all, base, &prefix);
+        let narrows = rules(here, &[Kind::Narrows], &mut ranks, answers);
+        let answer = answers.narrow(narrows, answer, &prefix);
         match prefix == Prefix::EVERYTHING {
             true => swept[0].1 = answer,
             false => swept.push((prefix, answer)),

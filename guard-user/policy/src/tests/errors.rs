@@ -379,14 +379,13 @@ fn what_changes_nothing_is_warned_of() {
         let warnings = parse("test.toml", text).unwrap().warnings;
         warnings.into_iter().map(|one| one.message).collect()
     };
-    let private =
-        "`private` is about names below a wildcard, and `to` has none: it changes nothing here";
+    let private = "`private` is about names, and `to` has none: it changes nothing here";
     let rule = |to: &str, is: bool| {
         format!("[[rule]]\nto = [{to}]\naction = \"confirm\"\nprivate = {is}\n")
     };
     for (to, is, wanted) in [
-        ("\"db.example.com\"", true, &[private][..]),
-        ("\"10.0.0.0/8\"", true, &[private]),
+        ("\"10.0.0.0/8\"", true, &[private][..]),
+        ("\"db.example.com\"", true, &[]),
         ("\"*.example.com\"", true, &[]),
         ("\"10.0.0.0/8\", \"*.example.com\"", true, &[]),
         ("\"10.0.0.0/8\"", false, &[]),

@@ -51,6 +51,6 @@ fn environment() -> Environment {
         ]
         .map(|network| network.parse().unwrap())
         .into(),
-        judges_names: false,
+        ..Environment::default()
     }
 }

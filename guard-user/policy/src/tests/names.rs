@@ -23,6 +23,7 @@ use super::{
 fn judging() -> Environment {
     Environment {
         judges_names: true,
+        public: ["y.test".to_owned()].into(),
         ..environment()
     }
 }
@@ -197,6 +198,91 @@ fn public_names_open_no_private_addresses() {
     ] {
         assert_eq!(said("a.inside.example", local), Verdict::Deny, "{local}");
     }
+}
+
+/// What guardd has looked up of names: where these may be.
+const REBOUND: &str = r#"
+default = "allow"
+
+[[rule]]
+name = "api"
+to = ["api.example"]
+ports = ["tcp/443"]
+action = "allow"
+
+[[rule]]
+name = "split"
+to = ["split.example"]
+action = "allow"
+private = true
+
+[[rule]]
+name = "inside"
+to = ["db.example"]
+action = "confirm"
+
+[[rule]]
+name = "own"
+to = ["own.example"]
+ports = ["tcp/22"]
+action = "deny"
+
+[[rule]]
+name = "networks"
+to = ["@private", "@loopback", "@link-local"]
+ports = ["tcp/1-1000"]
+action = "deny"
+
+[[rule]]
+name = "ssh"
+to = ["10.0.0.0/8"]
+ports = ["tcp/22"]
+action = "confirm"
+"#;
+
+#[test]
+fn a_name_that_was_public_opens_no_private_address_later() {
+    // What guardd has looked up counts as what a session was told.
+    let looked_up = |name: &str, at: &str, public: bool| {
+        let mut environment = judging();
+        environment.names = [(name.to_owned(), vec![at.parse().unwrap()])].into();
+        if public {
+            environment.public.insert(name.to_owned());
+        }
+        compile(&policy(REBOUND), &environment).unwrap()
+    };
+    let (private, local) = ("10.1.2.3", "127.0.0.1");
+    for (name, at, public, wanted) in [
+        ("api.example", private, true, Verdict::Deny),
+        ("api.example", private, false, Verdict::Allow),
+        ("api.example", "64:ff9b::a01:203", true, Verdict::Allow),
+        ("split.example", private, true, Verdict::Allow),
+        // By no name, whatever it was.
+        ("api.example", local, false, Verdict::Deny),
+        ("split.example", local, true, Verdict::Deny),
+        ("api.example", "169.254.169.254", false, Verdict::Deny),
+        // It asks where the network denies: nobody is asked.
+        ("db.example", private, true, Verdict::Deny),
+        ("db.example", private, false, Verdict::Confirm),
+    ] {
+        let compiled = looked_up(name, at, public);
+        let said = |names: &[&str], port| verdict_of(&compiled, names, &to(at, port), 1);
+        assert_eq!(said(&[], 443), wanted, "{name} {at} {public}");
+        assert_eq!(said(&[name], 443), wanted, "{name} {at} {public}, told");
+    }
+    // It makes stricter all the same, port by port.
+    let compiled = looked_up("db.example", private, true);
+    let said = |port| verdict_of(&compiled, &[], &to(private, port), 1);
+    assert_eq!(
+        [22, 443, 1001].map(said),
+        [Verdict::Confirm, Verdict::Deny, Verdict::Confirm]
+    );
+    let compiled = looked_up("own.example", private, true);
+    let said = |port| verdict_of(&compiled, &[], &to(private, port), 1);
+    assert_eq!(
+        [22, 443, 1001].map(said),
+        [Verdict::Deny, Verdict::Deny, Verdict::Allow]
+    );
 }
 
 #[test]
@@ -399,7 +485,7 @@ fn naive_of_name(policy: &Policy, name: &DomainName, to: &Connection) -> Option<
     let named = policy.rules.iter();
     let named = named.filter_map(|rule| Some((names(rule, name)?, rule)));
     let narrowest = named.clone().map(|(narrow, _)| narrow).max()?;
-    let is_private = narrowest == usize::MAX
+    let is_private = (narrowest == usize::MAX && !judging().public.contains(name.as_str()))
         || named
             .clone()
             .filter(|(narrow, _)| *narrow == narrowest)
