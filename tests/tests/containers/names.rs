@@ -3,9 +3,13 @@
 use guard_lab::Tested;
 use std::fs;
 
+use guard_lab::Attempt;
+
 use crate::containers::engine::{Container, Engine};
 use crate::containers::life::placing;
-use crate::containers::machine::{has_ended, ok, session};
+use crate::containers::machine::{configure_whole, has_ended, is_refused, machine, ok, session};
+use crate::names::server::NameServer;
+use crate::services::names::{API, DNS, NAME, OTHER, POLICY as BY_NAME, SECRET};
 
 /// The name server that this machine's own settings lead to, and that the engines ask.
 const UPSTREAM: &str = "192.0.2.53";
@@ -91,4 +95,54 @@ fn podman_answers_at_the_bridge() -> Tested {
     let rule = "to = [\"10.89.7.1\"]\nports = [\"udp/53\", \"tcp/53\"]";
     an_engine_answers_what_the_policy_lets_it_be_asked(Engine::Podman, "10.89.7.1", rule)?;
     Ok(())
+}
+
+/// What is placed so reaches what the policy names.
+const RULES: &str = r#"
+[[assign]]
+unit = "docker-*.scope"
+policy = "by-name"
+
+[[assign]]
+unit = "libpod-*.scope"
+policy = "by-name"
+"#;
+
+fn a_container_reaches_what_its_policy_names(engine: Engine) {
+    let _one = machine();
+    configure_whole(&format!("resolvers = [\"{DNS}:53\"]\n{RULES}"));
+    fs::write("/etc/guard/policies/by-name.toml", BY_NAME).unwrap();
+    let server = NameServer::start_at(engine.lab().network.prod(), &format!("{DNS}:53"));
+    for name in [NAME, SECRET] {
+        server.set(name, &[API]);
+    }
+    let tcp = |to| Attempt::tcp(to, 443);
+    let outside = engine.attempts(&[], &[tcp(API), tcp(OTHER)]);
+    assert!(outside.iter().all(|report| report.ok), "{outside:?}");
+    let dns = format!("--dns={DNS}");
+    let options = [engine.in_slice(), &[&dns]].concat();
+    let container = engine.starts(&options, &[]);
+    session(&container.session());
+    assert!(is_refused(&container.attempt(tcp(API))));
+    assert!(looks_up(&container, NAME));
+    assert!(container.attempt(tcp(API)).ok);
+    assert!(is_refused(&container.attempt(tcp(OTHER))));
+    // What no rule names stays in the container.
+    assert!(!looks_up(&container, SECRET));
+    assert!(!server.was_asked("secret"));
+    let name = container.session();
+    drop(container);
+    has_ended(&name);
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn a_container_of_podman_reaches_what_its_policy_names() {
+    a_container_reaches_what_its_policy_names(Engine::Podman);
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn a_container_of_docker_reaches_what_its_policy_names() {
+    a_container_reaches_what_its_policy_names(Engine::Docker);
 }

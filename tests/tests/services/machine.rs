@@ -71,7 +71,11 @@ fn make() {
 
 /// Has guardd run with these settings, beside the usual ones.
 pub(crate) fn configure(settings: &str) {
-    let text = format!("{NO_RESOLVER}{settings}");
+    configure_whole(&format!("{NO_RESOLVER}{settings}"));
+}
+
+/// Has guardd run with these settings alone.
+pub(crate) fn configure_whole(text: &str) {
     let is_new = fs::read_to_string(CONFIG).is_ok_and(|now| now == text);
     if !is_new {
         fs::write(CONFIG, text).unwrap();

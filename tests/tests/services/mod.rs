@@ -3,6 +3,7 @@
 mod begins;
 mod lifecycle;
 pub(crate) mod machine;
+pub(crate) mod names;
 mod policy;
 mod questions;
 mod runner;

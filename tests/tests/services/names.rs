@@ -1,0 +1,78 @@
+//! Units under a policy of names.
+
+use std::fs;
+
+use guard_lab::{Network, Production};
+
+use crate::{
+    names::server::NameServer,
+    resolver::ASK,
+    services::machine::{Unit, attempt_in, configure_whole, is_refused, machine, session},
+};
+
+/// The name server that the network leads to.
+pub(crate) const DNS: &str = "192.0.2.53";
+/// What the name stands for, and what nobody has asked for.
+pub(crate) const API: &str = "192.0.2.10";
+pub(crate) const OTHER: &str = "192.0.2.12";
+pub(crate) const NAME: &str = "v1.api.example.com";
+pub(crate) const SECRET: &str = "secret.evil.example";
+
+pub(crate) const POLICY: &str = r#"
+version = 1
+name = "by-name"
+default = "deny"
+
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "allow"
+"#;
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn a_unit_reaches_what_its_policy_names() {
+    let _one = machine();
+    configure_whole(&format!("resolvers = [\"{DNS}:53\"]\n"));
+    fs::write("/etc/guard/policies/by-name.toml", POLICY).unwrap();
+    let network = Network::new().unwrap();
+    let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
+    for name in [NAME, SECRET] {
+        server.set(name, &[API]);
+    }
+    let _production = Production::start(&network).unwrap();
+    let script = "/home/agent/ask.py";
+    fs::write(script, ASK).unwrap();
+    // The first question of each is answered, whichever way it goes.
+    let ask = |name: &str| {
+        ["connected", "unconnected", "tcp"]
+            .map(|way| format!("ExecStart=python3 {script} {DNS} {name} A {way}\n"))
+            .concat()
+    };
+    let unit = Unit::new(
+        "named.service",
+        &network,
+        &format!(
+            "Type=oneshot\nRemainAfterExit=yes\nUser=agent\n\
+             ExecStartPre=+guard assign --policy by-name\n{}{}ExecStart=sh -c 'sleep 1000 &'\n",
+            ask(NAME),
+            ask(SECRET)
+        ),
+    );
+    assert!(unit.start(), "{}", unit.journal());
+    session("named.service");
+    let said = unit.journal();
+    let told = |text: &str| said.lines().filter(|line| *line == text).count();
+    assert_eq!(told(&format!("answer 0 {DNS} {API}")), 3, "{said}");
+    assert_eq!(told(&format!("answer 3 {DNS}")), 3, "{said}");
+    assert!(!server.was_asked("secret"));
+    assert!(attempt_in("named.service", &network, API).ok);
+    assert!(is_refused(&attempt_in("named.service", &network, OTHER)));
+}
