@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use guard_lab::{Daemon, Network, Running};
 
 use super::Plan;
@@ -61,6 +61,10 @@ impl Sides {
             daemon(&network, key, "[tls]\ngate = \"proxy\"\n")?,
         ];
         let [enough, gate, proxy] = &daemons;
+        ensure!(
+            gate.has_hook("gate_hello")?,
+            "this kernel has no gate, so the proxy would be measured twice"
+        );
         Ok(Self {
             none: Client::free(&network)?.pinned()?,
             enough: Client::guarded(enough, "bench")?.pinned()?,
