@@ -412,11 +412,15 @@ pub(crate) fn without_family(to: SocketAddr) -> io::Result<SockAddr> {
     made.map(|((), address)| address)
 }
 
-/// Gives the controlling terminal up, for this process and those that it starts (`TIOCNOTTY`, ioctl_tty(2)).
+/// Gives the controlling terminal up, for this process and those that it starts (`TIOCNOTTY`, ioctl_tty(2)). Another test of this
+/// process may have done so since it was opened.
 pub(crate) fn leave_terminal(tty: impl AsFd) -> io::Result<()> {
     // SAFETY: this request takes no argument, and the descriptor is open.
     let done = unsafe { libc::ioctl(tty.as_fd().as_raw_fd(), libc::TIOCNOTTY) };
-    check(done).map(drop)
+    match check(done) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// A header for sending. It points to its arguments and must not outlive them.

@@ -1,6 +1,8 @@
 //! Sessions share the resolver: what one of them sends is nothing to others.
 
-use guard_lab::{Shell, eventually, is_slow};
+use std::time::Duration;
+
+use guard_lab::{Shell, eventually, is_slow, patience};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
@@ -24,14 +26,15 @@ ports = ["udp/53", "tcp/53"]
 action = "allow"
 "#;
 
-/// From one port, some questions by UDP: `PORT COUNT NAME`. Says when they are sent, and where they are one, what came.
+/// From one port, some questions by UDP: `PATIENCE PORT COUNT NAME`. Says when they are sent, and where they are one, what came.
 const SENDS: &str = r#"
 import errno, socket, struct, sys
-port, count, name = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+patience, port, count = map(int, sys.argv[1:4])
+name = sys.argv[4]
 labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0"
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("0.0.0.0", port))
-s.settimeout(20)
+s.settimeout(patience)
 s.connect(("192.0.2.53", 53))
 refused = 0
 for id in range(count):
@@ -78,7 +81,8 @@ impl Scene {
         };
         let place = Place::build(serving, |daemon| daemon.policy("any", ANY));
         let sends = place.daemon.write_for_agents("sends.py", SENDS).unwrap();
-        let sends = format!("/usr/bin/python3 {}", sends.display());
+        let patience = patience(Duration::from_secs(20)).as_secs();
+        let sends = format!("/usr/bin/python3 {} {patience}", sends.display());
         Self { place, sends }
     }
 
