@@ -161,9 +161,7 @@ fn an_approver_answers_for_some_users_and_policies() -> Tested {
     let alice = scene.approver("alice", &["--policy", "ask*"])?;
     let bob = scene.approver("bob", &["--policy", "prod-*"])?;
     let carol = scene.key("carol");
-    let add = scene
-        .add("carol", &carol)
-        .args(["--answers-for", "somebody"]);
+    let add = scene.add("carol", &carol).args(["--answers-for", "nobody"]);
     add.run()?.success()?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);

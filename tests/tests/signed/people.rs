@@ -115,7 +115,8 @@ fn nobody_answers_for_a_user_who_is_not_there() {
     let add = ["approver", "add", "alice", "--plain", "--ssh-key"];
     let add = [&add[..], &[key.to_str().unwrap()]].concat();
     let invite = vec!["approver", "invite", "alice"];
-    for verb in [add, invite] {
+    // Whoever has been added is somebody, for whom nothing has to be said any more.
+    for verb in [invite, add] {
         // Without a word of it, alice answers for a user of that name.
         for (more, user) in [
             (&[][..], "alice"),

@@ -122,7 +122,7 @@ mod tests {
     fn one_links_to_its_page_and_several_to_all() {
         let one = told(&lines(1, None, false));
         assert_eq!(one.text, "Request r1 asks for an answer");
-        assert_eq!(one.link, "http://guard.localhost:4827/q/m%2D1/r1");
+        assert_eq!(one.link, "http://guard.localhost:4827/q/m-1/r1");
         assert!(one.title.starts_with("guard on "));
         let two = told(&lines(2, Some("tcp [2001:db8::1]:443"), false));
         assert_eq!(

@@ -41,8 +41,8 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         [.., "containers", _, "healthcheck"] => {
             Opinion::write(PROFILE, "Podman healthcheck: runs a command in a container")
         }
-        // Docker's own description says of both that the engine asks a registry. A caller names which: as the first part of an
-        // image's name, and of a term.
+        // The engine asks a registry, and a caller names which: as the first part of an image's name, and of a term
+        // (`splitReposSearchTerm` of moby's registry/search.go).
         [.., "images", "search"] => Opinion::write(PROFILE, REGISTRY),
         [.., "json"] if is_behind("distribution", &words) => Opinion::write(PROFILE, REGISTRY),
         [.., last] if view.is_post() => known(last),
