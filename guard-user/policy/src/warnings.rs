@@ -44,7 +44,9 @@ fn by_address(text: &str, action: Action, default: Action) -> Invalid {
 /// Warns of wildcards that let programs reach what strangers have put there.
 pub(super) fn zones_of_strangers<'s>(source: &mut Source<'s>, to: &Value<'s>, action: Action) {
     for item in to.get_ref().as_array().into_iter().flatten() {
-        let wildcard = item.get_ref().as_str().map(str::parse::<Wildcard>);
+        // Of a hundred thousand addresses none is worth an error's words.
+        let text = item.get_ref().as_str().filter(|text| text.starts_with('*'));
+        let wildcard = text.map(str::parse::<Wildcard>);
         let Some(Ok(wildcard)) = wildcard.filter(|_| action != Verdict::Deny) else {
             continue;
         };

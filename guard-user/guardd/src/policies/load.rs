@@ -2,8 +2,8 @@
 //! addresses.
 //!
 //! In order: `look_ahead` parses the text and looks up the names that are due, since name servers may take long. Then
-//! `Shared::loading` is taken, so that one policy at a time is put in place: `prepare_known` parses again, since the text may
-//! have changed, and compiles it; `State::install` writes the tables to the kernel and applies the change.
+//! `Shared::loading` is taken, so that one policy at a time is put in place: `prepare_known` parses again where the text has
+//! changed since, and compiles it; `State::install` writes the tables to the kernel and applies the change.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -15,6 +15,7 @@ use guard_common::{PolicyId, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::{self as policy, Compiled, Environment};
 use guard_proto::record::PolicyLoad;
+use guard_sys::memory;
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -32,8 +33,8 @@ use crate::{
 ///
 /// `Invalid`, with all that is wrong with it.
 pub async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, CallError> {
-    let _ahead = look_ahead(shared, &source, Bringer::Person).await;
-    let (prepared, _) = prepare_known(shared, source, Bringer::Person).await?;
+    let ahead = look_ahead(shared, &source, Bringer::Person).await;
+    let (prepared, _) = prepare_known(shared, source, Bringer::Person, ahead).await?;
     Ok(prepared)
 }
 
@@ -59,30 +60,53 @@ impl Bringer {
     }
 }
 
+/// A policy that was parsed before [`Shared::loading`] was taken.
+struct Ahead<'s> {
+    source: PolicyText,
+    read: Read,
+    awaited: Awaited<'s>,
+}
+
 /// Looks up the names of a policy that are due, before [`Shared::loading`] is taken: name servers may take long.
-async fn look_ahead<'s>(
-    shared: &'s Shared,
-    source: &PolicyText,
-    by: Bringer,
-) -> Option<Awaited<'s>> {
+async fn look_ahead<'s>(shared: &'s Shared, source: &PolicyText, by: Bringer) -> Option<Ahead<'s>> {
     // An error in it is reported when it is parsed to be put in place.
-    let (_, read) = read(shared, source.clone()).await.ok()?;
+    let (source, read) = read(shared, source.clone()).await.ok()?;
     let awaited = Awaited::new(shared, names(&read), by);
     if by.looks_up(shared) {
         look_up(shared, &awaited.names).await;
     }
-    Some(awaited)
+    Some(Ahead {
+        source,
+        read,
+        awaited,
+    })
 }
 
 /// As [`prepare`], after [`look_ahead`]: looks up only names that are not in the cache yet, as when the text has changed since.
 /// Also returns what keeps the names in the cache until the policy is in force.
-async fn prepare_known(
-    shared: &Shared,
+async fn prepare_known<'s>(
+    shared: &'s Shared,
     source: PolicyText,
     by: Bringer,
-) -> Result<(Prepared, Awaited<'_>), CallError> {
-    let (source, read) = read(shared, source).await?;
-    let awaited = Awaited::new(shared, names(&read), by);
+    ahead: Option<Ahead<'s>>,
+) -> Result<(Prepared, Awaited<'s>), CallError> {
+    let Ahead {
+        source,
+        read,
+        awaited,
+    } = match ahead {
+        Some(ahead) if ahead.source == source => ahead,
+        // Until the new ones are kept, so are the names of the text before.
+        _changed => {
+            let (source, read) = read(shared, source).await?;
+            let awaited = Awaited::new(shared, names(&read), by);
+            Ahead {
+                source,
+                read,
+                awaited,
+            }
+        }
+    };
     let mut unknown = awaited.names.clone();
     shared.with(|state| unknown.retain(|name| !state.policies.knows(name)));
     if by.looks_up(shared) {
@@ -231,19 +255,19 @@ pub async fn slot_for(
         None => None,
     };
     let by = Bringer::of(&source, inside);
-    let _ahead = match is_new {
+    let ahead = match is_new {
         true => look_ahead(shared, &source, by).await,
         false => None,
     };
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
-        let (prepared, _awaited) = prepare_known(shared, source, by).await?;
+        let (prepared, _awaited) = prepare_known(shared, source, by, ahead).await?;
         return shared.with(|state| {
             let slot = state.install(None, prepared)?;
             Ok((slot, state.policies.warnings_of(slot)))
         });
     };
-    let refused = renew(shared, slot, source).await.err();
+    let refused = renew(shared, slot, source, ahead).await.err();
     let mut warnings = shared.with(|state| state.policies.warnings_of(slot));
     if let Some(refused) = refused {
         let why = &refused.failure;
@@ -256,12 +280,17 @@ pub async fn slot_for(
 }
 
 /// Puts a newer text of a policy into its slot, if it differs. Its names were looked up before.
-async fn renew(shared: &Shared, slot: PolicyId, source: PolicyText) -> Result<(), CallError> {
+async fn renew<'s>(
+    shared: &'s Shared,
+    slot: PolicyId,
+    source: PolicyText,
+    ahead: Option<Ahead<'s>>,
+) -> Result<(), CallError> {
     if shared.with(|state| state.policies.is_same(slot, &source)) {
         return Ok(());
     }
     let file = source.shown_file();
-    let renewed = match prepare_known(shared, source, Bringer::Person).await {
+    let renewed = match prepare_known(shared, source, Bringer::Person, ahead).await {
         Ok((prepared, _awaited)) => {
             shared.with(|state| state.install(Some(slot), prepared).map(|_| ()))
         }
@@ -293,7 +322,7 @@ pub async fn narrow(
         policy.source.narrowed(name, rule)
     });
     match source {
-        Some(source) => renew(shared, slot, source).await,
+        Some(source) => renew(shared, slot, source, None).await,
         None => Ok(()),
     }
 }
@@ -314,6 +343,8 @@ pub async fn reload(shared: &Shared) {
         reload_one(shared, &name, observe).await;
     }
     unusable::look(shared).await;
+    // What parsing leaves free is several times what is kept.
+    memory::give_back();
     shared.arrivals.notify_one();
 }
 
@@ -328,7 +359,7 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
     };
     let new = find().ok();
     let new = new.filter(|source| !shared.with(|state| state.policies.is_in_force(source)));
-    let _ahead = match &new {
+    let ahead = match &new {
         Some(source) => look_ahead(shared, source, Bringer::Person).await,
         None => None,
     };
@@ -339,7 +370,7 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
     // The file read before may have changed, and the policy been put in place, since.
     match find() {
         // An error is in guardd's log, the audit log and `guard status` by now.
-        Ok(source) => drop(renew(shared, slot, source).await),
+        Ok(source) => drop(renew(shared, slot, source, ahead).await),
         Err(refusal) => shared.with(|state| {
             state
                 .policies
