@@ -58,7 +58,7 @@ impl Told {
             return Turn::Known;
         }
         if self.waiting.len() >= MOST {
-            self.waiting.pop_first();
+            self.make_room();
         }
         self.waiting.insert(line.key.clone(), (line.clone(), now));
         let is_about = |sent: &&Sent| sent.sessions.contains(&line.session);
@@ -71,6 +71,22 @@ impl Told {
         }
         self.busy = Some(now);
         Turn::Now
+    }
+
+    /// Forgets the oldest of the session that has the most: whoever floods loses its own.
+    fn make_room(&mut self) {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (line, _) in self.waiting.values() {
+            *counts.entry(&line.session).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let most = most.map(|(session, _)| session.to_owned());
+        let own = self.waiting.iter();
+        let own = own.filter(|(_, (line, _))| Some(&line.session) == most.as_ref());
+        let oldest = own.min_by_key(|(_, (line, at))| (*at, line.id.len(), line.id.clone()));
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            self.waiting.remove(&key);
+        }
     }
 
     /// What a message is to be about, the first first.

@@ -211,7 +211,8 @@ impl Compared {
     ) -> Result<bool, CliError> {
         let file = self.found.trusted(&hash(self.base.text.as_bytes()));
         let known: Decisions = client.call(&Call::Decisions { uid })?;
-        let is_it = |one: &TrustedFile| (&one.sha256, &one.policy) == (&file.sha256, &file.policy);
+        let of = |one: &TrustedFile| [&one.file, &one.sha256, &one.policy].map(String::clone);
+        let is_it = |one: &TrustedFile| of(one) == of(&file);
         if known.trusted.iter().any(is_it) {
             return Ok(true);
         }

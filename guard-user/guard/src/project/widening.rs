@@ -1,20 +1,26 @@
 //! What of a project's policy lets more through than another policy, and the policies that come of both.
 //!
-//! What is missed here has no effect: the project's policy judges beside the other one, and only what was found, and shown, is ever
-//! added to that.
+//! What is missed here has no effect: the project's policy judges beside the other one, and only rules all of which was found, and
+//! shown, are ever added to that. A rule that has more in it is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use guard_discover::Host;
 use guard_policy::{
-    self as policy, Action, Opens, Parsed, Policy, Rule, Side, Target, format_duration,
+    self as policy, Action, HttpAction, HttpRule, Opens, Parsed, Policy, Rule, Side, Target,
+    format_duration,
 };
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use crate::discover::judge::{Judge, verdict};
 use crate::policy::explain::environment_with;
 
-/// Places that are named of one rule.
+/// Places that a person looks through, of one rule.
+const MOST_PLACES: usize = 20;
+/// Those that are named of the default.
 const PLACES: usize = 3;
 /// Characters of a rule's name.
 const NAME: usize = 80;
@@ -66,33 +72,66 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
         let places = found.remove(&None).unwrap_or_default();
         widens.default = !places.is_empty();
         let says = format!("default {}", own.default.as_str());
-        widens.add(line, says, &places);
+        widens.add(line, &says, &places, PLACES);
     }
     for (number, rule) in own.rules.iter().enumerate() {
         let places = found.remove(&Some(number)).unwrap_or_default();
         if !places.is_empty() {
+            is_shown_whole(rule, places.len())
+                .map_err(|why| format!("rule {} lets more through, {why}", rule.name))?;
             widens.rules.insert(number);
         }
         let says = format!("rule {}: {}", rule.name, rule.action.as_str());
-        widens.add(rule.line, says, &places);
+        widens.add(rule.line, &says, &places, MOST_PLACES);
     }
     widens.lines.sort_by_key(|line| line.number);
     Ok(widens)
 }
 
 impl Widens {
-    fn add(&mut self, number: usize, says: String, places: &[(String, &'static str)]) {
-        let Some((_, before)) = places.first() else {
+    /// One line for each verdict that held before, the strictest first.
+    fn add(&mut self, number: usize, says: &str, places: &[(String, &'static str)], most: usize) {
+        if places.is_empty() {
             self.narrow.push(format!("{number}  {says}"));
             return;
-        };
-        let shown: Vec<_> = places.iter().take(PLACES).map(|(to, _)| &**to).collect();
-        let more = match places.len().saturating_sub(PLACES) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let says = format!("{says} in place of {before} for {}{more}", shown.join(", "));
-        self.lines.push(Line { number, says });
+        }
+        let mut by_verdict: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        for (place, before) in places {
+            let strictness = verdict(before).strictness();
+            let places = by_verdict.entry((Reverse(strictness), *before));
+            places.or_default().push(place);
+        }
+        for ((_, before), places) in by_verdict {
+            let shown = places[..places.len().min(most)].join(", ");
+            let more = match places.len().saturating_sub(most) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let says = format!("{says} in place of {before} for {shown}{more}");
+            self.lines.push(Line { number, says });
+        }
+    }
+}
+
+/// Whether all that a rule does is in its lines: it is taken as a whole, and has an effect also where it was not found to widen.
+fn is_shown_whole(rule: &Rule, places: usize) -> Result<(), String> {
+    let is_name = |to: &&Target| matches!(to, Target::Name(_) | Target::Wildcard(_));
+    let names = rule.to.iter().filter(is_name).count();
+    let allows = |http: &HttpRule| http.action == HttpAction::Allow;
+    if names > 0 && names < rule.to.len() {
+        Err("and has names and addresses: write two rules".to_owned())
+    } else if names > 0 && places < names {
+        Err("and not for all of its names: take out those that pass anyway".to_owned())
+    } else if rule.private {
+        Err("and opens private addresses by name: only a policy of your own may say `private = true`".to_owned())
+    } else if rule.http.iter().any(allows) || !rule.profiles.is_empty() {
+        Err("and lets requests through by `http` or `profile`: only a policy of your own may say that".to_owned())
+    } else if places > MOST_PLACES {
+        Err(format!(
+            "at {places} places, which nobody looks through: write wider prefixes, or fewer"
+        ))
+    } else {
+        Ok(())
     }
 }
 
@@ -375,6 +414,51 @@ mod tests {
         assert_eq!(lines(closed, "default = \"confirm\"\n").len(), 1);
         let name = "[[rule]]\nto = [\"api.example.com\"]\naction = \"confirm\"\n";
         assert_eq!(lines(closed, name).len(), 1);
+    }
+
+    #[test]
+    fn a_rule_is_agreed_to_only_where_all_of_it_is_shown() {
+        let base = "default = \"confirm\"\n\
+            [[rule]]\nname = \"ro\"\nto = [\"10.99.0.0/16\"]\naction = \"read-only\"\n\
+            [[rule]]\nname = \"prod\"\nto = [\"10.88.0.0/24\"]\naction = \"deny\"\n";
+        let refused = |rule: &str| {
+            let project = format!("[[rule]]\nname = \"nas\"\n{rule}\n");
+            widens(&parsed(base), &parsed(&project)).unwrap_err()
+        };
+        for (rule, why) in [
+            (
+                "to = [\"10.77.1.1\", \"evil.example.com\"]\naction = \"allow\"",
+                "two rules",
+            ),
+            (
+                "to = [\"*.evil.example.com\"]\nprivate = true\naction = \"allow\"",
+                "private",
+            ),
+            (
+                "to = [\"10.77.1.1\", \"10.99.0.5\"]\nports = [\"tcp/8081\"]\naction = \"read-only\"\n\
+                 [[rule.http]]\nmethod = [\"POST\"]\npath = \"/*\"\naction = \"allow\"",
+                "`http`",
+            ),
+            (
+                "to = [\"10.77.1.1\"]\nports = [\"tcp/443\"]\naction = \"read-only\"\nprofile = \"docker\"",
+                "`profile`",
+            ),
+        ] {
+            let said = refused(rule);
+            assert!(
+                said.contains("rule nas") && said.contains(why),
+                "{rule}: {said}"
+            );
+        }
+        let many: Vec<_> = (0..30).map(|host| format!("\"10.77.{host}.1\"")).collect();
+        let many = format!("to = [{}]\naction = \"allow\"", many.join(", "));
+        assert!(refused(&many).contains("30 places"));
+        // What was denied comes first, and is named.
+        let all = "[[rule]]\nname = \"nas\"\nto = [\"10.77.1.1\", \"10.77.1.3\", \"10.77.1.5\", \"10.88.0.0/28\"]\naction = \"allow\"\n";
+        insta::assert_snapshot!(lines(base, all).join("\n"), @r"
+        1 rule nas: allow in place of deny for 10.88.0.0/28
+        1 rule nas: allow in place of confirm for 10.77.1.1, 10.77.1.3, 10.77.1.5
+        ");
     }
 
     #[test]

@@ -91,6 +91,13 @@ impl State {
                 "guard trust",
             ));
         }
+        if self.config.approve.polkit && !who.is_root() {
+            return Err(CallError::refused(
+                "nothing is trusted",
+                "polkit is to be asked before anything opens, and is not asked about a project's policy",
+                "take out what widens, or write it into a policy of your own:\nsudo guard policy edit default",
+            ));
+        }
         let file = TrustedFile {
             file: file.file.chars().take(MAX_TEXT).collect(),
             ..file

@@ -157,8 +157,7 @@ impl Decisions {
         new: TrustedFile,
     ) -> Result<proto::decisions::Decisions, CallError> {
         self.change(uid, |own| {
-            let is_other =
-                |one: &TrustedFile| (&one.sha256, &one.policy) != (&new.sha256, &new.policy);
+            let is_other = |one: &TrustedFile| *one != new;
             own.trusted.retain(is_other);
             let most = own.trusted.len().saturating_sub(MAX_TRUSTED - 1);
             own.trusted.drain(..most);

@@ -47,6 +47,8 @@ const MAX_COMMAND: usize = 1024;
 const MAX_NAME: usize = 64;
 /// Policies that are longer are not handed out: as JSON the text may have several times as many bytes, and an answer has a limit.
 const MAX_TEXT: usize = MAX_FRAME / 4;
+/// How often the policies of a new session are put in place once more.
+const TRIES: usize = 3;
 /// How long stopping waits for the last process to end.
 const MAX_STOPPING: Duration = Duration::from_secs(10);
 
@@ -115,16 +117,25 @@ pub async fn run(
         true => source.observing(),
         false => source,
     };
-    let (slot, warnings) = load::slot_for(shared, source, inside).await?;
-    let beside = match &call.beside {
-        Some(beside) => Some(projects(shared, who, beside).await?),
-        None => None,
-    };
-    let apart = apart(shared, who, slot).await?;
-    let slots = Slots {
-        own: slot,
-        beside,
-        apart,
+    let mut tries = 0..TRIES;
+    let (slots, warnings) = loop {
+        let (slot, warnings) = load::slot_for(shared, source.clone(), inside).await?;
+        let beside = match &call.beside {
+            Some(beside) => Some(projects(shared, who, beside).await?),
+            None => None,
+        };
+        let apart = apart(shared, who, slot).await?;
+        let slots = Slots {
+            own: slot,
+            beside,
+            apart,
+        };
+        // A session that ends meanwhile takes with it the policies that nobody has yet.
+        let are_there =
+            shared.with(|state| slots.all().all(|slot| state.policies.get(slot).is_some()));
+        if are_there || tries.next().is_none() {
+            break (slots, warnings);
+        }
     };
     let started = shared.with(|state| state.start(who, (launcher, call), slots, warnings));
     shared.reschedule();
@@ -158,6 +169,14 @@ struct Slots {
     beside: Option<PolicyId>,
     /// That of [`apart`].
     apart: Option<PolicyId>,
+}
+
+impl Slots {
+    fn all(self) -> impl Iterator<Item = PolicyId> {
+        [Some(self.own), self.beside, self.apart]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// The slot of a project's policy, which has to allow what the session's policy allows: it can widen nothing.
