@@ -420,7 +420,7 @@ pub(super) const ALL: &[Promise] = &[
         name: "console-push",
         file: "docs/console.md",
         says: "A burst is one message, and a session gets three in five minutes.",
-        shown: Here(&["console::notify", "guard_console::notify::told"]),
+        shown: Here(&["console::notify", "notify::told::"]),
     },
     Promise {
         name: "varlink",
