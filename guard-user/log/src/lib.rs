@@ -4,26 +4,37 @@ use std::{env, fmt, io};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    registry::LookupSpan,
+    filter::{LevelFilter, Targets},
+    fmt::{self as lines, FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
+    registry::{LookupSpan, Registry},
+    util::SubscriberInitExt,
 };
 
 /// Begins the log, of what `RUST_LOG` says; without it, of all that matters. `is_answer`: a person typed the command, or a
 /// package's script ran it, and reads sentences, without a time and a level.
 pub fn begin(is_answer: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let said = env::var("RUST_LOG").unwrap_or_default();
+    let log = lines::layer()
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(io::stderr);
+    let which = Registry::default().with(which(&said));
     if has_stderr() {
-        log.event_format(ForJournald).init();
+        which.with(log.event_format(ForJournald)).init();
     } else if is_answer {
-        log.without_time().with_level(false).init();
+        which.with(log.without_time().with_level(false)).init();
     } else {
-        log.init();
+        which.with(log).init();
+    }
+}
+
+/// Which events: levels, each of everything or of a crate or module (`info,guardd::holes=debug`).
+fn which(said: &str) -> Targets {
+    let matters = || Targets::new().with_default(LevelFilter::INFO);
+    match said.is_empty() {
+        true => matters(),
+        false => said.parse().unwrap_or_else(|_| matters()),
     }
 }
 
@@ -107,6 +118,20 @@ mod tests {
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "<6>ready sessions=2\n<4>one\n<4>two\n<3>no\n");
+    }
+
+    #[test]
+    fn levels_are_of_all_or_of_a_module() {
+        let tells = |said: &str, of: &str, level: Level| which(said).would_enable(of, &level);
+        for nonsense in ["", "guardd=loudly"] {
+            assert!(tells(nonsense, "guardd", Level::INFO), "{nonsense:?}");
+            assert!(!tells(nonsense, "guardd", Level::DEBUG), "{nonsense:?}");
+        }
+        assert!(tells("debug", "guardd", Level::DEBUG));
+        let one = "warn,guardd::holes=debug";
+        assert!(tells(one, "guardd::holes::end", Level::DEBUG));
+        assert!(!tells(one, "guardd::watch", Level::INFO));
+        assert!(!tells("off", "guardd", Level::ERROR));
     }
 
     #[test]
