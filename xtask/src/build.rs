@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{cargo, run, target};
-use crate::{ebpf, install};
+use crate::{ebpf, install, room};
 
 /// The programs of the package `guard`. Each is of the crate of that name.
 pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard-resolver"];
@@ -45,8 +45,9 @@ pub(crate) fn of_programs<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Com
 ///
 /// # Errors
 ///
-/// That a tool could not be had, or that the kernel half does not compile.
+/// That a disk has no room, that a tool could not be had, or that the kernel half does not compile.
 pub fn prepare() -> Result<()> {
+    room::for_build()?;
     install::obtain_libclang()?;
     ebpf::build()
 }

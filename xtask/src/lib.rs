@@ -12,6 +12,7 @@ pub mod lab;
 mod lint;
 mod package;
 mod promises;
+mod room;
 mod run;
 pub mod shell;
 mod test;

@@ -32,13 +32,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::cache::Cache;
 use crate::shell::{say, target};
 use crate::test::outcome::Outcome;
 use crate::timings::Timings;
-use crate::{build, dependencies, install, lab, promises};
+use crate::{build, dependencies, install, lab, promises, room};
 use image::Image;
 use kernels::Kernel;
 use passed::Record;
@@ -474,7 +474,7 @@ fn fit() -> Result<()> {
     Ok(())
 }
 
-/// Whether the disks have room: what fails for want of it fails in many ways, and few of them say so.
+/// Whether the disks have room.
 fn have_room() -> Result<()> {
     let cache = Cache::open()?.path("");
     let entries = fs::read_dir(&cache)?.flatten();
@@ -483,30 +483,18 @@ fn have_room() -> Result<()> {
         true => FOR_MORE_CACHE,
         false => FOR_CACHE,
     };
-    room(
+    room::ensure_free(
         &cache,
         wanted,
         "what machines boot is kept there",
-        "GUARD_CACHE",
+        "set GUARD_CACHE to a directory with room",
     )?;
-    room(
+    room::ensure_free(
         &std::env::temp_dir(),
         FOR_DISKS,
         "machines have their disks there",
-        "TMPDIR",
+        "set TMPDIR to a directory with room",
     )
-}
-
-fn room(dir: &Path, wanted: u64, why: &str, name: &str) -> Result<()> {
-    let about = statvfs(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
-    let free = (about.f_bavail * about.f_frsize) >> 20;
-    ensure!(
-        free >= wanted,
-        "{} has {free} MiB free, and {wanted} MiB are wanted ({why}): remove something there, or set {name} to a \
-         directory with room",
-        dir.display()
-    );
-    Ok(())
 }
 
 fn processors() -> usize {
@@ -533,15 +521,6 @@ fn verdict(outcome: &Outcome) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_disk_without_room_is_told_of_before_anything_begins() {
-        let dir = std::env::temp_dir();
-        let told = |wanted| room(&dir, wanted, "why", "TMPDIR").map_err(|error| error.to_string());
-        assert_eq!(told(0), Ok(()));
-        let problem = told(u64::MAX).unwrap_err();
-        assert!(problem.contains("set TMPDIR to"), "{problem}");
-    }
 
     #[test]
     fn what_is_not_known_is_no_success() {
