@@ -69,7 +69,7 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/admin.md",
-        "guardd enforces 0.06 s after its start",
+        "guardd enforces 0.2 s after its start",
         "cargo xtask vm packages::install, which prints it",
     ),
     figure(
