@@ -1,6 +1,6 @@
 //! The package for Debian and Ubuntu, by Debian's own tools.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -58,21 +58,63 @@ pub(super) fn make(
         .args(["-type", "d", "-exec", "chmod", "755", "{}", "+"]))?;
     tell(tree, &whole, version)?;
     let deb = out.join(format!("{}_{version}_amd64.deb", tree.package.name));
-    let how: &[_] = match pack {
-        Pack::Small => &["-Zxz", "-z9", "-Sextreme"],
-        Pack::Not => &["-Znone"],
-    };
     run(Command::new("dpkg-deb")
-        .arg("--root-owner-group")
-        .args(how)
-        .arg("--build")
+        .args(["--root-owner-group", "-Znone", "--build"])
         .args([&whole, &deb])
         .env(EPOCH, epoch)
-        // With several, the result depends on how many there are.
-        .env("DPKG_DEB_THREADS_MAX", "1")
         .stdout(Stdio::null()))
     .with_context(|| format!("of the files in {}", whole.display()))?;
+    match pack {
+        Pack::Small => compress(&deb, epoch)?,
+        Pack::Not => {}
+    }
     Ok(deb)
+}
+
+/// Packs what is in a package with xz's filter for machine code, which dpkg-deb cannot be told of and reads: 6 % less.
+fn compress(deb: &Path, epoch: &str) -> Result<()> {
+    lab::obtain(&[("xz", "xz-utils")], "the .deb is packed with it")?;
+    let place = work().join("members");
+    empty(&place)?;
+    let mut members = vec![("debian-binary".to_owned(), b"2.0\n".to_vec())];
+    for (of, name) in [
+        ("--ctrl-tarfile", "control.tar"),
+        ("--fsys-tarfile", "data.tar"),
+    ] {
+        let tar = place.join(name);
+        let file = File::create(&tar).with_context(|| format!("cannot make {}", tar.display()))?;
+        run(Command::new("dpkg-deb").arg(of).arg(deb).stdout(file))?;
+        // One thread: with several, the result depends on how many there are.
+        run(Command::new("xz")
+            .args(["--x86", "--lzma2=preset=9e", "--threads=1"])
+            .arg(&tar))?;
+        let packed = place.join(format!("{name}.xz"));
+        let bytes = fs::read(&packed);
+        let bytes = bytes.with_context(|| format!("cannot read {}", packed.display()))?;
+        members.push((format!("{name}.xz"), bytes));
+    }
+    fs::write(deb, archive(&members, epoch))
+        .with_context(|| format!("cannot write {}", deb.display()))
+}
+
+/// An archive of ar's, as deb(5) has it: a line of fixed columns before each member, and none begins at an odd byte.
+fn archive(members: &[(String, Vec<u8>)], epoch: &str) -> Vec<u8> {
+    let mut archive = b"!<arch>\n".to_vec();
+    for (name, bytes) in members {
+        let line = format!(
+            "{name:<16}{epoch:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            0,
+            0,
+            100_644,
+            bytes.len()
+        );
+        archive.extend_from_slice(line.as_bytes());
+        archive.extend_from_slice(bytes);
+        if bytes.len() % 2 == 1 {
+            archive.push(b'\n');
+        }
+    }
+    archive
 }
 
 /// Writes what dpkg is told of the package.
@@ -191,6 +233,20 @@ fn changes(history: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_begins_where_its_line_says() {
+        let members = [
+            ("debian-binary", &b"2.0\n"[..]),
+            ("data.tar.xz", &b"odd"[..]),
+        ];
+        let members = members.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
+        let expected = "!<arch>\n\
+            debian-binary   1700000000  0     0     100644  4         `\n2.0\n\
+            data.tar.xz     1700000000  0     0     100644  3         `\nodd\n";
+        let archive = archive(&members, "1700000000");
+        assert_eq!(String::from_utf8_lossy(&archive), expected);
+    }
 
     #[test]
     fn apt_shows_what_has_changed_since_the_last_release() {

@@ -43,13 +43,15 @@ pub(super) fn make(tree: &Tree, out: &Path, epoch: &str, pack: Pack) -> Result<P
         .arg("--directory")
         .arg(tree.root())
         .arg("."))?;
-    let level = match pack {
-        Pack::Small => "-9e",
-        Pack::Quickly => "-0",
+    let how: &[_] = match pack {
+        // With the filter for machine code.
+        Pack::Small => &["--x86", "--lzma2=preset=9e"],
+        Pack::Quickly => &["-0"],
     };
     // One thread: with several, the result depends on how many there are.
     run(Command::new("xz")
-        .args([level, "--force", "--threads=1"])
+        .args(how)
+        .args(["--force", "--threads=1"])
         .arg(&tar))?;
     Ok(out.join(format!("{name}.tar.xz")))
 }
