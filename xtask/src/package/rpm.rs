@@ -69,3 +69,23 @@ fn assets(tree: &Tree) -> Result<String> {
     }
     Ok(list + "]\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::stage::{CONSOLE, GUARD};
+
+    /// Machines alone make one, and a crate may be moved meanwhile.
+    #[test]
+    fn each_package_is_told_of_where_it_is_looked_for() {
+        for package in [GUARD, CONSOLE] {
+            let manifest = root().join(package.rpm).join("Cargo.toml");
+            let text = fs::read_to_string(&manifest).unwrap();
+            let table = format!(
+                "[package.metadata.generate-rpm]\nname = \"{}\"\n",
+                package.name
+            );
+            assert!(text.contains(&table), "{}", manifest.display());
+        }
+    }
+}

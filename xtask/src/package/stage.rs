@@ -60,7 +60,7 @@ pub(super) struct Package {
     pub(super) programs: &'static [&'static str],
     /// What each kind of package is told of it, and runs when it is installed and removed.
     pub(super) deb: &'static str,
-    /// The crate whose manifest tells cargo-generate-rpm of it.
+    /// The directory of the crate whose manifest tells cargo-generate-rpm of it.
     pub(super) rpm: &'static str,
 }
 
@@ -68,7 +68,7 @@ pub(super) const GUARD: Package = Package {
     name: "guard",
     programs: &PROGRAMS,
     deb: "packaging/deb",
-    rpm: "guard",
+    rpm: "guard-user/guard",
 };
 
 /// Apart: whoever answers at the machine has no use for a server of pages.
@@ -76,7 +76,7 @@ pub(super) const CONSOLE: Package = Package {
     name: "guard-console",
     programs: &["usr/bin/guard-console"],
     deb: "packaging/console/deb",
-    rpm: "guard-console",
+    rpm: "guard-user/console",
 };
 
 impl Package {
