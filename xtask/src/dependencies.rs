@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,6 +19,10 @@ use crate::shell::{cargo, read, root, run, say, target, which};
 const KIND: &str = "dependencies";
 const ARCHIVE: &str = "target.tar.zst";
 const LINTED: &str = "linted";
+/// What compiled it, and how many others it was begun with, one after the other: of each, what is not wanted any more is still in it.
+const COMPILER: &str = "compiler";
+const AGE: &str = "age";
+const OLDEST: u32 = 5;
 /// Where cargo compiles, below `target`: for the user half, for the kernel half, and to lint that.
 const PROFILES: [&str; 5] = [
     "debug",
@@ -31,13 +35,15 @@ const PROFILES: [&str; 5] = [
 const DIRS: [&str; 3] = [".fingerprint", "build", "deps"];
 /// Where an archive is unpacked, below `target`, until it is whole.
 const UNFINISHED: &str = "dependencies.unfinished";
-/// A file below `target`, while what is compiled there is wanted in the cache: a build that fails is followed by another.
+/// A file below `target` with its [`AGE`], while what is compiled there is wanted in the cache: a build that fails is followed by
+/// another.
 const UNKEPT: &str = "dependencies.unkept";
 
 /// What is to be done about them.
 pub(crate) struct Dependencies {
     cache: Cache,
     key: String,
+    compiler: String,
     found: Found,
 }
 
@@ -47,10 +53,9 @@ enum Found {
     /// This clone has compiled before: of a directory that has been in use for long nobody knows what is still wanted.
     Own,
     /// They came out of the cache, with those that clippy looks at or without.
-    Cached {
-        linted: bool,
-    },
-    Nothing,
+    Cached { linted: bool },
+    /// Nothing, or what another lock file or manifest wanted, of which cargo takes what it can: how old the whole will be.
+    Part { age: u32 },
 }
 
 /// Puts what the cache has where cargo looks for it. What goes wrong costs time and nothing else, and is said.
@@ -60,58 +65,102 @@ enum Found {
 /// That nothing says what they would be made from, or that there is nowhere to keep them.
 pub(crate) fn restore() -> Result<Dependencies> {
     let cache = Cache::open()?;
-    let key = key()?;
+    let compiler = compiler()?;
+    let key = key(&compiler)?;
     let entry = cache.path(&format!("{KIND}-{key}"));
     let unkept = target().join(UNKEPT);
     let found = match has_compiled() {
-        true if unkept.exists() => Found::Nothing,
-        true => Found::Own,
-        false => from_cache(&entry),
+        true => number(&unkept).map_or(Found::Own, |age| Found::Part { age }),
+        false if entry.join(ARCHIVE).is_file() => match take(&entry) {
+            true => Found::Cached {
+                linted: entry.join(LINTED).exists(),
+            },
+            false => Found::Part { age: 0 },
+        },
+        false => nearest(&cache.path(""), &compiler),
     };
-    if found == Found::Nothing {
+    if let Found::Part { age } = found {
         fs::create_dir_all(target())?;
-        fs::write(unkept, "")?;
+        fs::write(unkept, age.to_string())?;
     }
-    Ok(Dependencies { cache, key, found })
+    Ok(Dependencies {
+        cache,
+        key,
+        compiler,
+        found,
+    })
 }
 
-fn from_cache(entry: &Path) -> Found {
-    let archive = entry.join(ARCHIVE);
-    if !archive.is_file() {
-        say(&format!(
-            "no compiled dependencies in {}: compiling them, which takes some ten minutes on two processors",
-            entry.display()
-        ));
-        return Found::Nothing;
-    }
-    match unpack(&archive) {
-        Ok(()) => Found::Cached {
-            linted: entry.join(LINTED).exists(),
-        },
-        Err(problem) => {
+/// Takes the newest of those that the same compiler has made from something else: most of what they are is the same.
+fn nearest(cache: &Path, compiler: &str) -> Found {
+    match newest(cache, compiler) {
+        Some((entry, age)) if take(&entry) => {
+            say(
+                "the compiled dependencies in the cache are of another Cargo.lock: compiling what is new",
+            );
+            Found::Part { age: age + 1 }
+        }
+        _ => {
             say(&format!(
-                "cannot use {} ({problem:#}): compiling the dependencies, and making it anew",
-                archive.display()
+                "no compiled dependencies in {}: compiling them, which takes some ten minutes on two processors",
+                cache.display()
             ));
-            let _ = fs::remove_dir_all(entry);
-            Found::Nothing
+            Found::Part { age: 0 }
         }
     }
+}
+
+/// The newest entry that a compiler has made and that is not too old to begin with, and its age.
+fn newest(cache: &Path, compiler: &str) -> Option<(PathBuf, u32)> {
+    let entries = fs::read_dir(cache).ok()?.flatten();
+    let fit = entries.filter_map(|entry| {
+        let (name, entry) = (entry.file_name(), entry.path());
+        let made = fs::metadata(&entry).ok()?.modified().ok()?;
+        let by = fs::read_to_string(entry.join(COMPILER)).ok()?;
+        let age = number(&entry.join(AGE))?;
+        let is_fit = name.to_string_lossy().starts_with(&format!("{KIND}-"))
+            && by == compiler
+            && age < OLDEST;
+        is_fit.then_some((made, entry, age))
+    });
+    let (_, entry, age) = fit.max_by_key(|(made, ..)| *made)?;
+    Some((entry, age))
+}
+
+fn number(file: &Path) -> Option<u32> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// Whether an entry of the cache could be put where cargo looks. What is damaged goes.
+fn take(entry: &Path) -> bool {
+    let archive = entry.join(ARCHIVE);
+    let taken = unpack(&archive);
+    if let Err(problem) = &taken {
+        say(&format!(
+            "cannot use {} ({problem:#}): compiling the dependencies, and making it anew",
+            archive.display()
+        ));
+        let _ = fs::remove_dir_all(entry);
+    }
+    taken.is_ok()
 }
 
 impl Dependencies {
     /// Keeps them for the next clone, where it would not find them; `linted`, where clippy has looked at all.
     pub(crate) fn keep(&self, linted: bool) {
-        let is_more = match self.found {
-            Found::Own => false,
-            Found::Cached { linted: had } => linted && !had,
-            Found::Nothing => true,
+        let entry = self.cache.path(&format!("{KIND}-{}", self.key));
+        let age = match self.found {
+            Found::Own => return,
+            Found::Cached { linted: had } if had || !linted => return,
+            Found::Cached { .. } => number(&entry.join(AGE)).unwrap_or(OLDEST),
+            Found::Part { age } => age,
         };
-        if !is_more {
-            return;
-        }
-        let _ = fs::remove_dir_all(self.cache.path(&format!("{KIND}-{}", self.key)));
-        let pack = |dir: &Path| pack(dir, linted);
+        let _ = fs::remove_dir_all(entry);
+        let pack = |dir: &Path| {
+            fs::write(dir.join(COMPILER), &self.compiler)?;
+            fs::write(dir.join(AGE), age.to_string())?;
+            pack(dir, linted)
+        };
         if let Err(problem) = self.cache.entry(KIND, &self.key, pack) {
             say(&format!(
                 "the compiled dependencies are not kept for the next clone: {problem:#}"
@@ -129,8 +178,12 @@ fn has_compiled() -> bool {
     made.any(|entry| entry.file_name().to_string_lossy().starts_with("guard-"))
 }
 
+fn compiler() -> Result<String> {
+    read(Command::new("rustc").arg("-vV"))
+}
+
 /// The compiler, the versions and features, the profile, and what else cargo's fingerprints are made from.
-fn key() -> Result<String> {
+fn key(compiler: &str) -> Result<String> {
     let file = |name: &str| {
         fs::read_to_string(root().join(name)).with_context(|| format!("cannot read {name}"))
     };
@@ -141,7 +194,7 @@ fn key() -> Result<String> {
         })
         .collect();
     cache::key(&[
-        read(Command::new("rustc").arg("-vV"))?.into_bytes(),
+        compiler.as_bytes().to_vec(),
         of_others(&file("Cargo.lock")?).into_bytes(),
         of_compiling(&file("Cargo.toml")?).into_bytes(),
         format!("{told:?}").into_bytes(),
@@ -283,6 +336,8 @@ fn stem(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     #[test]
@@ -305,6 +360,31 @@ mod tests {
         let key = |own, serde| of_compiling(&manifest(own, serde));
         assert_eq!(key("1", "2"), key("3", "2"));
         assert_ne!(key("1", "2"), key("1", "3"));
+    }
+
+    #[test]
+    fn where_the_lock_file_is_another_the_newest_of_the_same_compiler_is_begun_with() -> Result<()>
+    {
+        let cache = tempfile::tempdir()?;
+        let make = |key: &str, by: &str, age: &str, second: u64| -> Result<()> {
+            let entry = cache.path().join(key);
+            fs::create_dir(&entry)?;
+            fs::write(entry.join(COMPILER), by)?;
+            fs::write(entry.join(AGE), age)?;
+            let time = UNIX_EPOCH + Duration::from_secs(second);
+            fs::File::open(&entry)?.set_modified(time)?;
+            Ok(())
+        };
+        assert_eq!(newest(cache.path(), "new"), None);
+        make("dependencies-0", "new", "1", 1)?;
+        make("dependencies-1", "new", "2", 2)?;
+        make("dependencies-2", "old", "0", 3)?;
+        make("dependencies-3", "new", "5", 4)?;
+        make("dependencies-4", "new", "damaged", 5)?;
+        make("tools-5", "new", "0", 6)?;
+        let expected = cache.path().join("dependencies-1");
+        assert_eq!(newest(cache.path(), "new"), Some((expected, 2)));
+        Ok(())
     }
 
     #[test]
