@@ -17,6 +17,8 @@ pub const DIR: &str = "GUARD_BIN_DIR";
 /// The environment variable that names the directory into which clients and servers for read-only destinations are
 /// unpacked.
 pub const CLIENTS: &str = "GUARD_CLIENTS";
+/// The same of what reads pushes.
+pub const BROWSERS: &str = "GUARD_BROWSERS";
 
 const LIBEXEC: &str = "/usr/libexec/guard";
 
@@ -54,6 +56,17 @@ pub fn clients() -> Result<PathBuf> {
     let dir = env::var_os(CLIENTS)
         .with_context(|| format!("no clients here: run `cargo xtask test`, or set {CLIENTS}"))?;
     fs::canonicalize(&dir).with_context(|| format!("{CLIENTS}={}", dir.display()))
+}
+
+/// The directory with what npm has that reads what is sent to browsers.
+///
+/// # Errors
+///
+/// That nothing says where it is.
+pub fn browsers() -> Result<PathBuf> {
+    let dir = env::var_os(BROWSERS)
+        .with_context(|| format!("none here: run `cargo xtask test`, or set {BROWSERS}"))?;
+    fs::canonicalize(&dir).with_context(|| format!("{BROWSERS}={}", dir.display()))
 }
 
 /// The directory with the programs of the newest PostgreSQL server that is installed: Debian has them in none of PATH's.

@@ -108,6 +108,32 @@ pub(crate) fn obtain(tool: &str, version: &str, why: &str) -> Result<()> {
     }
 }
 
+/// A directory of the cache with packages of npm's, in these versions.
+///
+/// # Errors
+///
+/// That they could not be had.
+pub(crate) fn obtain_of_npm(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
+    let (_lock, tools) = tools_alone()?;
+    let dir = tools.join(name);
+    let list = packages.join(" ");
+    let stamp = dir.join("packages");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == list) {
+        return Ok(dir);
+    }
+    say(&format!(
+        "installing {list} into {} with npm: {why}",
+        dir.display()
+    ));
+    fs::create_dir_all(&dir)?;
+    run(Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+        .arg(&dir)
+        .args(packages))?;
+    fs::write(stamp, list)?;
+    Ok(dir)
+}
+
 /// A program, out of the package of Debian or Ubuntu that it is in: where it is not on PATH it is unpacked into
 /// the cache, alone. So neither root nor what else the package installs and starts is needed.
 ///

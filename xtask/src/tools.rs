@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::promises::last::commit;
-use crate::shell::{read, root, run, say};
+use crate::shell::{read, root, say};
 use crate::test::outcome::Outcome;
 use crate::{clients, install, lab, test, vm};
 
@@ -223,25 +223,6 @@ fn obtain_all() -> Result<(PathBuf, PathBuf, PathBuf, Vec<&'static str>)> {
     }
     let tree = install::obtain_whole_tree("all-tools", &packages, WHY)?;
     let rust = read(Command::new("rustc").args(["--print", "sysroot"]))?;
-    Ok((tree, obtain_of_npm()?, rust.trim().into(), missing))
-}
-
-fn obtain_of_npm() -> Result<PathBuf> {
-    let dir = install::tools()?.join("npm");
-    let list = OF_NPM.join(" ");
-    let stamp = dir.join("packages");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == list) {
-        return Ok(dir);
-    }
-    say(&format!(
-        "installing {list} into {} with npm: {WHY}",
-        dir.display()
-    ));
-    fs::create_dir_all(&dir)?;
-    run(Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
-        .arg(&dir)
-        .args(OF_NPM))?;
-    fs::write(stamp, list)?;
-    Ok(dir)
+    let npm = install::obtain_of_npm("npm", &OF_NPM, WHY)?;
+    Ok((tree, npm, rust.trim().into(), missing))
 }

@@ -12,13 +12,14 @@ use clap::Args;
 
 use crate::shell::{root, run};
 use crate::timings::Timings;
-use crate::{build, clients, dependencies, lab, tools};
+use crate::{build, clients, dependencies, install, lab, tools};
 use nextest::Selection;
 use outcome::Outcome;
 
 /// The environment variables by which the lab finds what `cargo xtask` has built and obtained: `guard_lab::bins`.
 const PROGRAMS: &str = "GUARD_BIN_DIR";
 const CLIENTS: &str = "GUARD_CLIENTS";
+const BROWSERS: &str = "GUARD_BROWSERS";
 /// The same by which it asks for some of very many steps: `guard_lab::is_sampled`.
 const SAMPLED: &str = "GUARD_LAB_SAMPLED";
 
@@ -160,14 +161,25 @@ fn obtain_tools(
     Ok(vec![(tools::TREE, tree)])
 }
 
-/// Sees to it that a browser is here where the tests want one. Its driver brings it.
-fn obtain_browser(timings: &Timings, selection: &Selection) -> Result<()> {
+/// What reads a push as a browser does, by whoever wrote the RFC.
+const READS_PUSHES: &str = "http_ece@1.2.1";
+
+/// Sees to it that a browser is here where the tests want one, which its driver brings, and what opens what is sent to one.
+fn obtain_browser(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
     if !selection.has("console")? {
-        return Ok(());
+        return Ok(None);
     }
     let why = "the console's pages are tested with it";
-    let browser = || lab::obtain(&[("chromedriver", "chromium-driver")], why);
-    timings.stage("a browser", browser)
+    let browser = || {
+        let programs = [
+            ("chromedriver", "chromium-driver"),
+            ("node", "nodejs"),
+            ("npm", "npm"),
+        ];
+        lab::obtain(&programs, why)?;
+        install::obtain_of_npm("browsers", &[READS_PUSHES], why)
+    };
+    timings.stage("a browser", browser).map(Some)
 }
 
 /// Sees to it that real clients are here where the tests want them.
@@ -180,7 +192,7 @@ fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<Pat
 
 /// Runs what is built, and sees to it that what the tests want of other programs is here.
 fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Result<Outcome> {
-    obtain_browser(timings, selection)?;
+    let browsers = obtain_browser(timings, selection)?;
     let clients = obtain_clients(timings, selection)?;
     let tools = obtain_tools(timings, selection, env)?;
     let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
@@ -194,6 +206,7 @@ fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resul
         .collect();
     env.push((PROGRAMS, build::tested().into()));
     env.extend(clients.map(|dir| (CLIENTS, dir.into())));
+    env.extend(browsers.map(|dir| (BROWSERS, dir.into())));
     let mut outcome = timings.stage("tests on this kernel", || {
         nextest::run(timings, selection, &env)
     })?;
