@@ -242,15 +242,15 @@ find("#yes")?.addEventListener("submit", (event) => {
 // What a form asks for comes; the page is not loaded anew before that.
 find("form.no")?.addEventListener("submit", () => { isBusy = true; });
 
-// Enrolling, and logging in.
+// Enrolling, logging in, and having a device told.
 
-function button(box, work) {
+function button(box, work, lacks = !navigator.credentials && "passkeys") {
   const press = find("button", box);
   const said = find(".said", box);
   press.disabled = false;
-  if (!window.isSecureContext || !navigator.credentials) {
+  if (!window.isSecureContext || lacks) {
     press.disabled = true;
-    said.textContent = "This browser has no passkeys here: they take https, or localhost.";
+    said.textContent = `This browser has no ${lacks || "passkeys"} here: they take https, or localhost.`;
   }
   press.addEventListener("click", async () => {
     press.disabled = true;
@@ -297,6 +297,38 @@ const enrolment = find("#enrol");
 if (enrolment) button(enrolment, () => enrol(enrolment));
 const entry = find("#login");
 if (entry) button(entry, () => login(entry));
+
+// A browser's own subscription, and its entry in the list of devices.
+async function listed() {
+  const worker = await navigator.serviceWorker.getRegistration("/");
+  const told = await worker?.pushManager.getSubscription();
+  if (!told) return;
+  const id = base64(await sha256("guard console device", told.endpoint));
+  const entry = [...document.querySelectorAll("#devices > li")].find((one) => one.dataset.id === id);
+  // What was removed from the list is told no more.
+  if (!entry) return told.unsubscribe();
+  find(".own", entry).hidden = false;
+  find("#device button").hidden = true;
+}
+
+// The one script that a page may start a worker with.
+const trusted = globalThis.trustedTypes?.createPolicy("guard", { createScriptURL: () => "/push.js" });
+
+async function tell(box) {
+  if ((await Notification.requestPermission()) !== "granted") throw new Error("This browser lets the page show no notifications.");
+  await navigator.serviceWorker.register(trusted ? trusted.createScriptURL("") : "/push.js");
+  const worker = await navigator.serviceWorker.ready;
+  const told = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: unbase64(box.dataset.key) });
+  await post("/devices", told);
+  location.reload();
+}
+
+const device = find("#device");
+if (device) {
+  const lacks = !(navigator.serviceWorker && window.PushManager) && "notifications";
+  button(device, () => tell(device), lacks);
+  if (!lacks) listed().catch(() => {});
+}
 
 // The lists, which are short: all of the page anew, unless somebody reads or works in it.
 function again() {

@@ -15,7 +15,9 @@ mod hub;
 mod listen;
 mod login;
 mod notify;
+mod outgoing;
 mod pages;
+mod push;
 mod reply;
 mod routes;
 mod scope;
@@ -30,6 +32,7 @@ use guard_proto::{Call, approvers::Approvers};
 
 pub use files::{Files, Identity};
 pub use notify::{Done, LATER, NotifyArgs, notify};
+pub use push::push;
 pub use settings::{Origin, Settings};
 
 /// All that a request needs.
@@ -51,6 +54,7 @@ struct Console {
 pub fn run(settings: Settings) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(4)
         .build()
         .context("cannot begin")?;
     let local = tokio::task::LocalSet::new();

@@ -35,6 +35,11 @@ enum Verb {
         /// The approver, as guard approver list has it
         name: String,
     },
+    /// Tell devices of approvers by Web Push that sessions ask, until it is told to end
+    ///
+    /// It takes push = ["webpush"] in the settings. Each device is one of a browser that somebody who is logged in has had told, on
+    /// the console's page of keys. What is told, and how often, is as notify has it.
+    Push,
     /// Tell a phone or a chat room of the request on standard input: for on_request in guardd's settings
     ///
     /// It tells the request's number, this machine and the link of its page, never a yes. What comes at once is one message,
@@ -46,7 +51,8 @@ enum Verb {
 /// Serves until it is told to end.
 fn main() -> ExitCode {
     let args = ConsoleArgs::parse();
-    guard_log::begin(args.verb.is_some());
+    let serves = matches!(args.verb, None | Some(Verb::Push));
+    guard_log::begin(!serves);
     match begin(args) {
         Ok(Done::Told) => ExitCode::SUCCESS,
         Ok(Done::Later) => ExitCode::from(LATER),
@@ -75,6 +81,7 @@ fn begin(args: ConsoleArgs) -> anyhow::Result<Done> {
             let link = guard_console::login_link(&settings, &name)?;
             print_line(&link)?;
         }
+        Some(Verb::Push) => guard_console::push(settings)?,
         _ => guard_console::run(settings)?,
     }
     Ok(Done::Told)

@@ -12,9 +12,10 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer.
 pub(crate) type Reply = Response<Body>;
 
-/// What a page may do: show itself, run the console's own script, and talk to the console.
+/// What a page may do: show itself, run the console's own script and its worker, and talk to the console.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-    form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'";
+    worker-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; \
+    require-trusted-types-for 'script'; trusted-types guard";
 
 /// `Referrer-Policy` is `same-origin`: with `no-referrer` a browser says `Origin: null` of the console's own forms, and the gate
 /// could not tell them from others'. Other sites are told nothing by either.

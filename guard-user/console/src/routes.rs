@@ -21,6 +21,7 @@ use crate::{
     gate,
     login::LoginSigned,
     pages::{self, Frame, Tab},
+    push,
     reply::{self, Reply},
     scope::{Scope, Visitor},
 };
@@ -105,9 +106,14 @@ async fn route(console: &Console, parts: &Parts, body: Incoming) -> Reply {
         (Ok(None), _) => logged_out(console, parts, is_post),
         // The stream asks guardd itself, and says so where that is away.
         (_, false) if path == ["events"] => events::stream(console, visitor, machine()),
+        (Ok(Some(_)), true) if path == ["devices"] => {
+            add_device(console, &visitor, parts, &body).await
+        }
         (Ok(Some(scope)), true) => post(console, &scope, &path, &body).await,
         (Ok(Some(scope)), false) => get(console, &scope, &path, parts).await,
-        (Err(refusal), _) if path.last() == Some(&"answer") => refused(&refusal),
+        (Err(refusal), _) if matches!(path.last(), Some(&"answer" | &"devices")) => {
+            refused(&refusal)
+        }
         (Err(refusal), _) => {
             let tab = Tab::at(path.first().unwrap_or(&""));
             refused_page(console, tab, &refusal)
@@ -126,6 +132,7 @@ async fn open_to_all(
         return None;
     }
     match path {
+        ["push.js" | "manifest.webmanifest"] => push::pages::asset(console, path),
         ["assets", name] => Some(console.assets.get(name).unwrap_or_else(nothing_here)),
         ["login", secret] => Some(match console.files.is_login(secret) {
             true => page(
@@ -359,11 +366,13 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
         ["approvers"] => {
             let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
             let known = known.map(|mut known| {
+                push::forget(console, &known);
                 known.approvers.retain(|one| scope.meets(one));
                 known
             });
             shown(console, Tab::Approvers, known, |frame, known| {
-                pages::lists::approvers(frame, &known.approvers)
+                let devices = push::pages::Shown::of(&console.settings, &scope.name);
+                pages::lists::approvers(frame, &known.approvers, devices.as_ref())
             })
         }
         _ => nothing_here(),
@@ -485,6 +494,7 @@ async fn post(console: &Console, scope: &Scope, path: &[&str], body: &[u8]) -> R
             }
         }
         ["q", here, _, "answer"] if *here == machine() => hand_in(console, body).await,
+        ["devices", id, "remove"] => push::pages::remove(console, &scope.name, id),
         ["holes", id, "close"] => {
             let call = Call::Close {
                 ids: vec![(*id).to_owned()],
@@ -497,6 +507,16 @@ async fn post(console: &Console, scope: &Scope, path: &[&str], body: &[u8]) -> R
             }
         }
         _ => nothing_here(),
+    }
+}
+
+/// Has the browser told that asks for it.
+async fn add_device(console: &Console, visitor: &Visitor, parts: &Parts, body: &[u8]) -> Reply {
+    let agent = parts.headers.get(header::USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    match visitor.identity() {
+        Some(identity) => push::pages::add(console, identity, agent, body).await,
+        None => logged_out(console, parts, true),
     }
 }
 

@@ -80,6 +80,11 @@ impl Visitor {
         })
     }
 
+    /// Who has logged in there.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.files.session(&self.secret)
+    }
+
     /// What it may see now; none: its session has ended.
     ///
     /// # Errors

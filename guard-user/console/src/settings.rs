@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use jiff::civil::Time;
 use serde::Deserialize;
 
 /// All that can be set.
@@ -22,6 +23,16 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Where links and sessions are kept
     pub state_dir: PathBuf,
+    /// How devices are told that a session asks: `webpush`, which takes guard-console-push
+    pub push: Vec<Push>,
+    /// When nobody is told: `22:00-07:00`, by the machine's clock. What waits then is told later
+    pub quiet: Option<Quiet>,
+    /// Whether connections wait while a device could be told
+    pub push_waits: bool,
+    /// Whether devices are told the address and the port as well
+    pub push_address: bool,
+    /// Push services that are not on the internet: `NAME`, or `NAME:PORT`
+    pub push_hosts: Vec<Host>,
 }
 
 impl Settings {
@@ -41,6 +52,19 @@ impl Settings {
             Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
         }
     }
+
+    /// Whether devices are told by Web Push.
+    #[must_use]
+    pub fn pushes(&self) -> bool {
+        self.push.contains(&Push::Webpush)
+    }
+
+    /// Whether nobody is to be told now.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let now = jiff::Zoned::now().time();
+        self.quiet.is_some_and(|quiet| quiet.has(now))
+    }
 }
 
 impl Default for Settings {
@@ -52,6 +76,11 @@ impl Default for Settings {
             },
             socket: PathBuf::from("/run/guard/guardd.sock"),
             state_dir: PathBuf::from("/var/lib/guard-console"),
+            push: Vec::new(),
+            quiet: None,
+            push_waits: false,
+            push_address: false,
+            push_hosts: Vec::new(),
         }
     }
 }
@@ -94,6 +123,91 @@ impl TryFrom<String> for Listen {
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
             .map_err(|error: anyhow::Error| error.to_string())
+    }
+}
+
+/// A way to tell. Of ntfy, Slack and Matrix `guard-console notify` has the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Push {
+    /// To browsers, by their makers' services.
+    Webpush,
+}
+
+/// Hours of each day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Quiet {
+    from: Time,
+    until: Time,
+}
+
+impl Quiet {
+    fn has(self, now: Time) -> bool {
+        match self.from < self.until {
+            true => self.from <= now && now < self.until,
+            false => self.from <= now || now < self.until,
+        }
+    }
+}
+
+impl TryFrom<String> for Quiet {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let time = |text: &str| {
+            let (hours, minutes) = text.split_once(':')?;
+            let number = |text: &str| {
+                let is_two = text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit());
+                is_two.then(|| text.parse().ok()).flatten()
+            };
+            Time::new(number(hours)?, number(minutes)?, 0, 0).ok()
+        };
+        let times = text.split_once('-');
+        let times = times.and_then(|(from, until)| Some((time(from)?, time(until)?)));
+        match times {
+            Some((from, until)) if from != until => Ok(Self { from, until }),
+            _ => Err(format!(
+                "{text:?} is no time of the day: expected 22:00-07:00"
+            )),
+        }
+    }
+}
+
+/// A push service's name, with its port where that is another than 443.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Host {
+    name: String,
+    port: u16,
+}
+
+impl Host {
+    pub(crate) fn is(&self, name: &str, port: u16) -> bool {
+        self.name.eq_ignore_ascii_case(name) && self.port == port
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed: Option<http::uri::Authority> = text.parse().ok();
+        let parsed = parsed.filter(|parsed| !parsed.as_str().contains('@'));
+        let port = parsed.as_ref().map(|parsed| (parsed.host(), parsed.port()));
+        match port {
+            Some((host, None)) if host == text => Ok(Self {
+                name: host.to_owned(),
+                port: 443,
+            }),
+            Some((host, Some(port))) => Ok(Self {
+                name: host.to_owned(),
+                port: port.as_u16(),
+            }),
+            _ => Err(format!(
+                "{text:?} is no push service: expected NAME or NAME:PORT"
+            )),
+        }
     }
 }
 
@@ -226,6 +340,33 @@ mod tests {
     }
 
     #[test]
+    fn the_packages_file_has_each_key_with_its_default() {
+        let file = include_str!("../../../packaging/console/console.toml");
+        let keys = file.lines().filter_map(|line| line.strip_prefix('#'));
+        let keys: Vec<_> = keys.filter(|line| !line.starts_with(' ')).collect();
+        let mut settings: Settings = toml::from_str(&keys.join("\n")).unwrap();
+        assert!(settings.quiet.take().is_some());
+        assert_eq!(settings, Settings::default());
+        assert_eq!(keys.len(), 9);
+    }
+
+    #[test]
+    fn quiet_hours_may_go_over_midnight() {
+        let quiet = |text: &str| Quiet::try_from(text.to_owned()).unwrap();
+        let at = |hour| Time::constant(hour, 0, 0, 0);
+        let (night, noon) = (quiet("22:00-07:00"), quiet("12:00-13:00"));
+        for hour in 0..24 {
+            assert_eq!(night.has(at(hour)), !(7..22).contains(&hour), "{hour}");
+            assert_eq!(noon.has(at(hour)), hour == 12, "{hour}");
+        }
+        let hosts = "push_hosts = [\"push.example\", \"localhost:8443\"]";
+        let settings: Settings = toml::from_str(hosts).unwrap();
+        let is = |name, port| settings.push_hosts.iter().any(|one| one.is(name, port));
+        assert!(is("push.example", 443) && is("LOCALHOST", 8443));
+        assert!(!is("localhost", 443) && !is("a.push.example", 443));
+    }
+
+    #[test]
     fn what_is_not_understood_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("console.toml");
@@ -238,6 +379,13 @@ mod tests {
         for (text, named) in [
             ("listn = 1", "listn"),
             ("listen = \"0.0.0.0:80\"", "localhost:PORT"),
+            ("push = [\"ntfy\"]", "webpush"),
+            ("quiet = \"22:00\"", "22:00-07:00"),
+            ("quiet = \"07:00-07:00\"", "22:00-07:00"),
+            ("quiet = \"7:00-25:00\"", "22:00-07:00"),
+            ("push_hosts = [\"https://a\"]", "NAME:PORT"),
+            ("push_hosts = [\"a@b\"]", "NAME:PORT"),
+            ("push_hosts = [\"a:x\"]", "NAME:PORT"),
         ] {
             fs::write(&file, text).unwrap();
             let error = Settings::read(&file).unwrap_err().to_string();

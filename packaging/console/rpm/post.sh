@@ -1,9 +1,9 @@
 systemd-sysusers guard-console.conf >/dev/null || :
 if [ "$1" -eq 1 ]; then
-    systemctl preset guard-console.service guard-console.socket >/dev/null 2>&1 || :
+    systemctl preset guard-console.service guard-console.socket guard-console-push.service >/dev/null 2>&1 || :
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
     # One that runs is replaced.
-    systemctl try-restart guard-console.service >/dev/null 2>&1 || :
+    systemctl try-restart guard-console.service guard-console-push.service >/dev/null 2>&1 || :
 fi

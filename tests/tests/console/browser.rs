@@ -261,3 +261,69 @@ fn a_code_is_read_at_the_machine_and_typed_on_the_page() {
     browser.expect("Yes, by alice");
     assert_eq!(looked.scene.holes(), ["tcp/1000"]);
 }
+
+#[test]
+fn a_push_is_shown_while_no_page_asks_for_it() {
+    let network = Network::new().unwrap();
+    let looked = Looked::with(&network, "", "push = [\"webpush\"]\n");
+    let browser = Browser::start(&network);
+    browser.add_authenticator();
+    enrol(&looked, &browser);
+    browser.go(&format!("{ORIGIN}/login"));
+    browser.press("#login button");
+    browser.expect("Nothing is asked.");
+    let granted = json!({ "permissions": ["notifications"], "origin": ORIGIN });
+    browser.developer("Browser.grantPermissions", &granted);
+    browser.go(&format!("{ORIGIN}/approvers"));
+    browser.expect("Your devices");
+    both(&browser, "devices");
+    fits(&browser);
+    is_named(&browser);
+    // Only the page's own script begins a worker, and of the one that is the console's.
+    let tried = "return navigator.serviceWorker.register('/assets/x.js').then(() => 'made', (error) => error.name)";
+    assert_eq!(browser.script(tried), "TypeError");
+    let tried = "try { trustedTypes.createPolicy('other', { createScriptURL: (url) => url }); return 'made' } catch (error) { return error.name }";
+    assert_eq!(browser.script(tried), "TypeError");
+    // It can reach no push service here: the worker is as far as it gets.
+    browser.press("#device button");
+    let worker =
+        browser.script("return navigator.serviceWorker.ready.then((one) => one.active.scriptURL)");
+    assert_eq!(worker, format!("{ORIGIN}/push.js"));
+    browser.developer("ServiceWorker.enable", &json!({}));
+    // A worker that has only begun may miss one; the same again is shown in its place.
+    let deliver = |data: &str| {
+        let message =
+            json!({ "origin": format!("{ORIGIN}/"), "registrationId": "0", "data": data });
+        browser.developer("ServiceWorker.deliverPushMessage", &message);
+    };
+    // What is shown that leads there.
+    let shown = |link: &str| {
+        browser.script(&format!(
+            "return navigator.serviceWorker.ready.then((one) => one.getNotifications())
+                .then((all) => all.filter((one) => one.data === '{link}').map((one) => [one.title, one.body]))"
+        ))
+    };
+    let (home, question) = (format!("{ORIGIN}/"), format!("{ORIGIN}/q/m-1/r1"));
+    let text = "Request r1 asks for an answer";
+    let asked = json!({ "title": "guard on dev", "text": text, "link": question });
+    let first = json!([["guard on dev", text]]);
+    eventually("it is shown", || {
+        deliver(&asked.to_string());
+        shown(&question) == first
+    })
+    .unwrap();
+    // What is no message of the console's leads to its own start at most.
+    let elsewhere = json!({ "title": "t", "text": "x", "link": "https://evil.example/" });
+    eventually("it leads home", || {
+        deliver(&elsewhere.to_string());
+        shown(&home) == json!([["t", "x"]])
+    })
+    .unwrap();
+    let none = json!([["guard", "A session asks"]]);
+    eventually("it is shown all the same", || {
+        deliver("no message");
+        shown(&home) == none
+    })
+    .unwrap();
+    assert_eq!(shown(&question), first);
+}

@@ -6,6 +6,7 @@ mod gates;
 mod http;
 mod notify;
 pub(crate) mod passkey;
+mod push;
 mod scene;
 mod webdriver;
 
@@ -110,7 +111,7 @@ fn a_question_appears_and_a_signed_answer_opens_its_hole_once() {
 }
 
 /// A user who is not the agent's.
-const OTHER: &str = "61299";
+pub(super) const OTHER: &str = "61299";
 
 /// Whose word a no of alice's is.
 fn by_alice() -> String {

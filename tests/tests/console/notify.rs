@@ -25,14 +25,16 @@ const ORIGIN: &str = "https://guard.example.net";
 
 /// What was sent there.
 #[derive(Clone, Debug)]
-struct Got {
-    line: String,
+pub(super) struct Got {
+    pub(super) line: String,
     headers: Vec<(String, String)>,
+    /// As text, where it is one.
     body: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Got {
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         let mut all = self.headers.iter();
         all.find(|(key, _)| key == name)
             .map_or("", |(_, value)| value)
@@ -45,15 +47,15 @@ impl Got {
 }
 
 /// A server that takes messages, as ntfy, Slack and Matrix do, and writes down what it got.
-struct Taker {
-    port: u16,
+pub(super) struct Taker {
+    pub(super) port: u16,
     got: Arc<Mutex<Vec<Got>>>,
     /// What it answers.
     status: Arc<Mutex<u16>>,
 }
 
 impl Taker {
-    fn start(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
+    pub(super) fn start(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
         let port = listener.local_addr().unwrap().port();
         let got = Arc::<Mutex<Vec<Got>>>::default();
         let status = Arc::new(Mutex::new(200));
@@ -78,11 +80,11 @@ impl Taker {
         Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), None)
     }
 
-    fn got(&self) -> Vec<Got> {
+    pub(super) fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
 
-    fn answer(&self, status: u16) {
+    pub(super) fn answer(&self, status: u16) {
         *self.status.lock().unwrap() = status;
     }
 }
@@ -110,12 +112,11 @@ fn take(
     stream.read_exact(&mut body)?;
     let status = *status.lock().unwrap();
     if status == 200 {
-        let body = String::from_utf8(body).unwrap();
-        let line = line.trim().to_owned();
         all.lock().unwrap().push(Got {
-            line,
+            line: line.trim().to_owned(),
             headers,
-            body,
+            body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body,
         });
     }
     let to = stream.get_mut();
@@ -342,9 +343,8 @@ fn options_that_make_no_sense_are_refused() {
     assert_eq!(code(&refused), Some(2), "{refused:?}");
 }
 
-#[test]
-fn only_a_server_that_this_machine_trusts_is_told() {
-    let (company, notify) = (Company::new("A company").unwrap(), Notify::new());
+/// What a server shows that is localhost, by a company's word.
+pub(super) fn shows(company: &Company) -> Arc<ServerConfig> {
     let pem = company.issue(&["localhost"]).unwrap();
     let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
@@ -354,8 +354,14 @@ fn only_a_server_that_this_machine_trusts_is_told() {
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .unwrap();
+    Arc::new(config)
+}
+
+#[test]
+fn only_a_server_that_this_machine_trusts_is_told() {
+    let (company, notify) = (Company::new("A company").unwrap(), Notify::new());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taker = Taker::start(listener, Some(Arc::new(config)));
+    let taker = Taker::start(listener, Some(shows(&company)));
     let topic = format!("https://localhost:{}/my-topic", taker.port);
     let (own, other) = (
         notify.dir.path().join("own"),

@@ -19,21 +19,30 @@ pub(crate) struct Looked<'n> {
     pub(crate) scene: Scene,
     pub(crate) http: Client<'n>,
     console: Option<Running>,
-    state: PathBuf,
+    pub(crate) state: PathBuf,
+    config: PathBuf,
 }
 
 impl<'n> Looked<'n> {
     /// With these settings of answers, beside the courier.
     pub(crate) fn new(network: &'n Network, answers: &str) -> Self {
+        Self::with(network, answers, "")
+    }
+
+    /// The same, and with these of the console.
+    pub(crate) fn with(network: &'n Network, answers: &str, settings: &str) -> Self {
         let scene = Scene::new(network, &format!("origins = [\"{ORIGIN}\"]\n{answers}"));
         let state = scene.daemon.dir().join("console");
         fs::create_dir(&state).unwrap();
         chown(&state, Some(COURIER), Some(COURIER)).unwrap();
+        let config = scene.daemon.dir().join("console.toml");
+        fs::write(&config, settings).unwrap();
         let mut looked = Self {
             scene,
             http: Client::new(network.dev(), PORT),
             console: None,
             state,
+            config,
         };
         looked.start();
         looked
@@ -52,13 +61,19 @@ impl<'n> Looked<'n> {
         self.console = None;
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    /// The console has other settings when it starts again, and so has what it is started for.
+    pub(crate) fn set(&self, settings: &str) {
+        fs::write(&self.config, settings).unwrap();
+    }
+
+    /// The console's program, for another verb.
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
         let program = bins::for_everybody("guard-console", self.scene.daemon.tag()).unwrap();
         let mut command = self.scene.daemon.on_machine(COURIER, program);
         command
             .args([
                 "--config",
-                "/nonexistent",
+                self.config.to_str().unwrap(),
                 "--listen",
                 "localhost:4827",
                 "--origin",

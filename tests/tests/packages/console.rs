@@ -20,6 +20,8 @@ use crate::{
 
 const DOCUMENT: &str = include_str!("../../../docs/console.md");
 const UNITS: [&str; 2] = ["guard-console.service", "guard-console.socket"];
+/// Off also where the console is on.
+const PUSH: &str = "guard-console-push.service";
 const HOST: &str = "guard.localhost:4827";
 
 /// The block of that kind in the document that has a word in its first lines.
@@ -82,7 +84,7 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() {
     }
     let (before, settings) = (files(), fs::read_to_string(SETTINGS).unwrap());
     succeeds(&mut machine::install(&machine::console()));
-    for unit in UNITS {
+    for unit in UNITS.into_iter().chain([PUSH]) {
         assert_eq!(property(unit, "UnitFileState"), "disabled", "{unit}");
         assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
     }

@@ -423,6 +423,27 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["console::notify", "notify::told::"]),
     },
     Promise {
+        name: "console-web-push",
+        file: "docs/console.md",
+        says: "Only that browser can read its messages.",
+        shown: Here(&["console::push::a_device_is_told", "push::seal::"]),
+    },
+    Promise {
+        name: "console-web-push-ends",
+        file: "docs/console.md",
+        says: "It is told no more once it is removed there, its push service has lost it, or its approver's key is removed.",
+        shown: Here(&["console::push::a_browser_that_has_gone"]),
+    },
+    Promise {
+        name: "console-web-push-inside",
+        file: "docs/threat-model.md",
+        says: "https to public addresses alone, looked up for each message",
+        shown: Here(&[
+            "console::push::a_subscription_leads_nowhere",
+            "push::endpoint::",
+        ]),
+    },
+    Promise {
         name: "varlink",
         file: "docs/reference/json.md",
         says: "It describes itself, and systemd's `varlinkctl` can call it:",

@@ -13,21 +13,21 @@ const NAMED: usize = 5;
 
 /// A request, as it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// What it is known by: one about many more destinations is another, as it is to guardd.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// `r1`
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The outermost session: one that starts others inside is told of no more often for that.
-    pub(super) session: String,
+    pub(crate) session: String,
     /// Whether a signed yes takes a code.
-    pub(super) has_code: bool,
+    pub(crate) has_code: bool,
     /// Protocol, address and port, where they are to be told. A name would be the agent's words.
-    pub(super) to: Option<String>,
+    pub(crate) to: Option<String>,
 }
 
 impl Line {
-    pub(super) fn of(request: &Request, tells_address: bool) -> Self {
+    pub(crate) fn of(request: &Request, tells_address: bool) -> Self {
         let outermost = request.chain.first();
         let outermost = outermost.map_or(&request.session, |link| &link.session);
         let to = &request.destination;
@@ -51,16 +51,16 @@ impl Line {
 
 /// A message, for any service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) title: String,
-    pub(super) text: String,
+pub(crate) struct Message {
+    pub(crate) title: String,
+    pub(crate) text: String,
     /// The page of the request, or of all.
-    pub(super) link: String,
+    pub(crate) link: String,
 }
 
 impl Message {
     /// About some requests, on the machine that questions call so.
-    pub(super) fn of(lines: &[Line], settings: &Settings, machine: &str) -> Self {
+    pub(crate) fn of(lines: &[Line], settings: &Settings, machine: &str) -> Self {
         let name = rustix::system::uname();
         let name = name.nodename().to_string_lossy();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);

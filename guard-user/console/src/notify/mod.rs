@@ -4,14 +4,16 @@
 //! What it tells is the request's number, the machine and the link: all else is an agent's words, or is nobody's business on the
 //! way. It never carries a yes, nor a code. Whoever asks and asks is told of once ([`told`]).
 
-mod message;
+pub(crate) mod message;
 mod send;
-mod told;
+pub(crate) mod told;
 
 use std::{
     env,
-    fs::{self, File},
-    io::{self, Read as _},
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    marker::PhantomData,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -22,6 +24,7 @@ use clap::{ArgGroup, Args};
 use guard_proto::Request;
 use guard_sys::clock;
 use rustix::fs::{FlockOperation, flock};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use self::{
@@ -35,7 +38,7 @@ use crate::Settings;
 pub const LATER: u8 = 75;
 
 /// Requests that come within this time are one message.
-const GATHER: Duration = Duration::from_secs(1);
+pub(crate) const GATHER: Duration = Duration::from_secs(1);
 /// A request's JSON is no longer.
 const LONGEST: u64 = 1024 * 1024;
 
@@ -110,7 +113,10 @@ pub fn notify(args: NotifyArgs, settings: &Settings, state: Option<PathBuf>) -> 
         return Ok(Done::Told);
     }
     let request: Request = serde_json::from_value(told).context(wrong)?;
-    let kept = Kept { dir };
+    if settings.is_quiet() {
+        return Ok(Done::Later);
+    }
+    let kept = Kept::<Told>::at(dir);
     let line = Line::of(&request, service.tells_address());
     let is_due = kept.change(|told| told.is_due(&line, seconds()))?;
     match is_due {
@@ -136,37 +142,58 @@ pub fn notify(args: NotifyArgs, settings: &Settings, state: Option<PathBuf>) -> 
 }
 
 /// Since boot: what the calendar says may jump.
-fn seconds() -> u64 {
+pub(crate) fn seconds() -> u64 {
     clock::now().0 / 1_000_000_000
 }
 
-/// Where it is kept what was told: several of these run at once.
-struct Kept {
+/// Where it is kept what was told: several of these may run at once.
+pub(crate) struct Kept<T> {
     dir: PathBuf,
+    of: PhantomData<T>,
 }
 
-impl Kept {
+impl<T: Default + Clone + PartialEq + Serialize + DeserializeOwned> Kept<T> {
+    pub(crate) fn at(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            of: PhantomData,
+        }
+    }
+
     /// Changes it, alone.
-    fn change<T>(&self, work: impl FnOnce(&mut Told) -> T) -> Result<T> {
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be read or written.
+    pub(crate) fn change<R>(&self, work: impl FnOnce(&mut T) -> R) -> Result<R> {
         let broken = || format!("cannot keep in {} what was told", self.dir.display());
         let lock = File::create(self.dir.join("lock")).with_context(broken)?;
         flock(&lock, FlockOperation::LockExclusive).with_context(broken)?;
         let file = self.dir.join("told.json");
-        let mut told = read(&file).with_context(broken)?;
+        let before: T = read(&file).with_context(broken)?;
+        let mut told = before.clone();
         let done = work(&mut told);
-        let next = self.dir.join("told.json.new");
-        fs::write(&next, serde_json::to_vec(&told)?)
-            .and_then(|()| fs::rename(&next, &file))
-            .with_context(broken)?;
+        if told != before {
+            replace(&file, &serde_json::to_vec(&told)?).with_context(broken)?;
+        }
         Ok(done)
     }
 }
 
 /// What cannot be understood was told by another version, and counts for nothing.
-fn read(file: &Path) -> io::Result<Told> {
+fn read<T: Default + DeserializeOwned>(file: &Path) -> io::Result<T> {
     match fs::read(file) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Told::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         Err(error) => Err(error),
     }
+}
+
+/// Has a file of the caller's own say that: all of it, or what it said before.
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let next = file.with_extension("new");
+    let mut open = OpenOptions::new();
+    let open = open.write(true).create(true).truncate(true).mode(0o600);
+    open.open(&next)?.write_all(bytes)?;
+    fs::rename(&next, file)
 }

@@ -1,6 +1,6 @@
 //! To ntfy, Slack or Matrix, over HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -10,19 +10,12 @@ use http::{
     request,
 };
 use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::{ClientConfig, RootCertStore, crypto::ring::default_provider, pki_types::ServerName};
 use serde_json::json;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{NotifyArgs, Text, message::Message};
+use crate::outgoing;
 
 /// How long it may take to tell.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -175,35 +168,12 @@ async fn exchange(url: &Uri, request: Request<Full<Bytes>>) -> Result<()> {
     let is_tls = url.scheme_str() == Some("https");
     let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     let stream = TcpStream::connect((host, port)).await?;
-    if !is_tls {
-        return over(stream, request).await;
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned())?;
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await?;
-    over(stream, request).await
-}
-
-/// A redirection is no answer: what is told is for that place alone.
-async fn over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let answer = sender.send_request(request).await?;
-    ensure!(
-        answer.status().is_success(),
-        "it answered {}",
-        answer.status()
-    );
+    let status = match is_tls {
+        true => outgoing::over_tls(host, stream, request).await?,
+        false => outgoing::over(stream, request).await?,
+    };
+    // A redirection is no answer: what is told is for that place alone.
+    ensure!(status.is_success(), "it answered {status}");
     Ok(())
 }
 

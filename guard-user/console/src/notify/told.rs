@@ -21,7 +21,7 @@ const MOST: usize = 256;
 
 /// All of it. Times are seconds since boot; those in the future are of another boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Requests that a message was about, and when.
     told: BTreeMap<String, u64>,
     /// Requests that none was about yet, and when they were last seen.
@@ -41,7 +41,7 @@ struct Sent {
 
 /// What to do about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// It was told.
     Known,
     /// Others were told of a moment ago, or too often. The next message is about it, too.
@@ -52,7 +52,7 @@ pub(super) enum Turn {
 
 impl Told {
     /// Whether it is time to tell of a request.
-    pub(super) fn is_due(&mut self, line: &Line, now: u64) -> Turn {
+    pub(crate) fn is_due(&mut self, line: &Line, now: u64) -> Turn {
         self.forget(now);
         if self.told.contains_key(&line.key) {
             return Turn::Known;
@@ -73,6 +73,16 @@ impl Told {
         Turn::Now
     }
 
+    /// Only what waits still is waited for: nobody is told of what was answered meanwhile, and of nothing twice.
+    pub(crate) fn keep(&mut self, open: &BTreeSet<&str>, now: u64) {
+        self.waiting.retain(|key, _| open.contains(&**key));
+        for (key, at) in &mut self.told {
+            if open.contains(&**key) && *at <= now {
+                *at = now;
+            }
+        }
+    }
+
     /// Forgets the oldest of the session that has the most: whoever floods loses its own.
     fn make_room(&mut self) {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -90,7 +100,7 @@ impl Told {
     }
 
     /// What a message is to be about, the first first.
-    pub(super) fn waiting(&self) -> Vec<Line> {
+    pub(crate) fn waiting(&self) -> Vec<Line> {
         let mut all: Vec<_> = self
             .waiting
             .values()
@@ -101,7 +111,7 @@ impl Told {
     }
 
     /// A message was sent.
-    pub(super) fn note_sent(&mut self, lines: &[Line], now: u64) {
+    pub(crate) fn note_sent(&mut self, lines: &[Line], now: u64) {
         self.busy = None;
         for line in lines {
             self.waiting.remove(&line.key);
@@ -112,7 +122,7 @@ impl Told {
     }
 
     /// None was: the next may try at once.
-    pub(super) fn note_failed(&mut self) {
+    pub(crate) fn note_failed(&mut self) {
         self.busy = None;
     }
 
@@ -204,6 +214,20 @@ mod tests {
         // It is killed.
         assert_eq!(told.is_due(&line("r1", "s1"), 102), Turn::NotYet);
         assert_eq!(told.is_due(&line("r1", "s1"), 101 + BUSY), Turn::Now);
+    }
+
+    #[test]
+    fn who_lists_all_that_waits_is_told_of_each_once_and_of_nothing_that_is_answered() {
+        let mut told = Told::default();
+        assert_eq!(run(&mut told, "r1", "s1", 1000), Some(1));
+        assert_eq!(told.is_due(&line("r2", "s1"), 1001), Turn::NotYet);
+        // r1 waits for an hour, r2 is answered.
+        for minute in 1..60 {
+            let now = 1000 + minute * 60;
+            told.keep(&["r1.0"].into(), now);
+            assert_eq!(told.is_due(&line("r1", "s1"), now), Turn::Known);
+        }
+        assert!(told.waiting().is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Frame, lasting, moment, none, none_of, place, seen};
-use crate::scope::Scope;
+use crate::{push, scope::Scope};
 
 /// Flows on the page.
 const MOST: usize = 500;
@@ -158,7 +158,11 @@ fn bytes(count: u64) -> String {
 }
 
 /// Who may answer, and with what.
-pub(crate) fn approvers(frame: &Frame<'_>, all: &[ApproverShown]) -> Markup {
+pub(crate) fn approvers(
+    frame: &Frame<'_>,
+    all: &[ApproverShown],
+    devices: Option<&push::pages::Shown>,
+) -> Markup {
     let content = html! {
         h1 { "Keys" }
         @if all.is_empty() {
@@ -185,6 +189,7 @@ pub(crate) fn approvers(frame: &Frame<'_>, all: &[ApproverShown]) -> Markup {
                 }
             }
         }
+        @if let Some(devices) = devices { (devices.markup()) }
     };
     frame.page("Keys", "approvers", &content)
 }

@@ -56,6 +56,11 @@ impl Assets {
         }
     }
 
+    /// The icon's place.
+    pub(crate) fn icon(&self) -> String {
+        format!("/assets/{}", self.icon)
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Reply> {
         match name {
             name if name == self.style => Some(reply::asset("text/css; charset=utf-8", STYLE)),
@@ -119,7 +124,8 @@ impl Frame<'_> {
                     meta name="color-scheme" content="light dark";
                     meta name="robots" content="noindex";
                     title { (title) " · guard" }
-                    link rel="icon" type="image/svg+xml" href={ "/assets/" (self.assets.icon) };
+                    link rel="icon" type="image/svg+xml" href=(self.assets.icon());
+                    link rel="manifest" href="/manifest.webmanifest";
                     link rel="stylesheet" href={ "/assets/" (self.assets.style) };
                     script type="module" src={ "/assets/" (self.assets.script) } {}
                 }

@@ -256,7 +256,7 @@ fn pages(text: &str) -> Vec<String> {
         lists::sessions(&frame, &[session], scope),
         lists::holes(&frame, &[hole], scope),
         lists::flows(&frame, &flows, Some(text), scope),
-        lists::approvers(&frame, &people),
+        lists::approvers(&frame, &people, None),
         log::page(&frame, &day, &[flow], Some(text)),
         login::enrol(&frame, text),
         login::link(&frame, text),

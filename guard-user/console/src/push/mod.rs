@@ -1,0 +1,404 @@
+//! Web Push: a device of an approver's is told that a session asks, whether or not a page is open.
+//!
+//! Two processes of one user do it. The console, which browsers reach, keeps devices and speaks to this machine alone.
+//! `guard-console push`, which nobody reaches, speaks to push services. What they share is files.
+
+mod devices;
+mod endpoint;
+pub(crate) mod pages;
+mod seal;
+mod send;
+mod vapid;
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::Path,
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use guard_proto::{Call, LogKind, LogRecord, Request, Requests, approvers::Approvers};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use self::{
+    devices::Device,
+    send::{Sent, send},
+};
+pub(crate) use self::{devices::Devices, vapid::Vapid};
+use crate::{
+    Console, Settings,
+    client::{Guardd, Refusal},
+    notify::{
+        GATHER, Kept,
+        message::{Line, Message},
+        seconds,
+        told::{Told, Turn},
+    },
+    scope::Scope,
+};
+
+/// How soon it is looked again: where something is to be told later, while something waits, and otherwise.
+const SOON: Duration = Duration::from_secs(5);
+const LATER: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(60);
+/// Where no device is told.
+const NOBODY: Duration = Duration::from_secs(5);
+/// How long to wait before guardd is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Seconds until what no service has taken is tried again; twice that the next time, and so on.
+const RETRY: u64 = 15;
+const RETRIES: u32 = 6;
+
+/// Tells devices until it is told to end.
+///
+/// # Errors
+///
+/// That the settings do not want it, another does it, or nothing can be kept.
+pub fn push(settings: Settings) -> Result<()> {
+    ensure!(
+        settings.pushes(),
+        "no device is to be told: put push = [\"webpush\"] into console.toml"
+    );
+    let (devices, dir) = Devices::open(&settings.state_dir)?;
+    let _alone = alone(&dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .context("cannot begin")?;
+    let guardd = Guardd::at(settings.socket.clone());
+    let sender = Sender {
+        vapid: Rc::new(Vapid::open(&dir)?),
+        settings: Rc::new(settings),
+        guardd: guardd.clone(),
+        devices,
+        kept: Kept::at(dir),
+        failed: BTreeMap::new(),
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let mut terminated = signal(SignalKind::terminate())?;
+        let news = Rc::new(News::default());
+        tokio::task::spawn_local(follow(guardd, Rc::clone(&news)));
+        tracing::info!("tells devices");
+        // Nobody may have asked for it.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tokio::select! {
+            () = sender.run(&news) => Ok(()),
+            _ = terminated.recv() => Ok(()),
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    })
+}
+
+/// The file that is locked while devices are told.
+const LOCK: &str = "sender";
+
+/// Nobody else tells them while this is there: each would be told twice.
+fn alone(dir: &Path) -> Result<File> {
+    let file = File::create(dir.join(LOCK)).context("cannot keep what is told")?;
+    // A page may be looking whether it is locked.
+    for _ in 0..20 {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("another guard-console push runs here")
+}
+
+/// Whether somebody tells devices now.
+pub(crate) fn is_told(dir: &Path) -> bool {
+    let file = File::open(dir.join(LOCK));
+    file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+}
+
+/// Removes devices of those who are enrolled no more.
+pub(crate) fn forget(console: &Console, known: &Approvers) {
+    if !console.settings.pushes() {
+        return;
+    }
+    if let Ok((devices, _)) = Devices::open(&console.settings.state_dir) {
+        devices.enrolled(known);
+    }
+}
+
+/// That something may be asked.
+#[derive(Debug, Default)]
+struct News {
+    came: Notify,
+    /// Whether connections are to wait meanwhile.
+    waits: watch::Sender<bool>,
+}
+
+/// Follows guardd. It holds connections for a courier that follows requests, and for none that follows the log.
+async fn follow(guardd: Guardd, news: Rc<News>) {
+    let mut waits = news.waits.subscribe();
+    loop {
+        let now = *waits.borrow_and_update();
+        let follow = async {
+            match now {
+                true => requests(&guardd, &news).await,
+                false => log(&guardd, &news).await,
+            }
+        };
+        tokio::select! {
+            ended = follow => {
+                if let Err(refusal) = ended {
+                    tracing::debug!(why = refusal.failure.why, "guardd is away");
+                }
+                sleep(PAUSE).await;
+                news.came.notify_one();
+            }
+            _ = waits.changed() => {}
+        }
+    }
+}
+
+async fn requests(guardd: &Guardd, news: &News) -> Result<(), Refusal> {
+    let mut answers = guardd.stream::<Requests>(&Call::Pending {}).await?;
+    while answers.next().await?.is_some() {
+        news.came.notify_one();
+    }
+    Ok(())
+}
+
+async fn log(guardd: &Guardd, news: &News) -> Result<(), Refusal> {
+    let call = Call::Log {
+        follow: true,
+        session: None,
+        // What came before this was heard is looked at, too.
+        since: Some(PAUSE.as_secs_f64() * 4.0),
+    };
+    let mut records = guardd.stream::<LogRecord>(&call).await?;
+    while let Some(record) = records.next().await? {
+        if record.kind == LogKind::Request {
+            news.came.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// Whoever tells.
+struct Sender {
+    settings: Rc<Settings>,
+    guardd: Guardd,
+    devices: Devices,
+    vapid: Rc<Vapid>,
+    /// By approver: what one is told another does not miss.
+    kept: Kept<BTreeMap<String, Told>>,
+    /// How often no device of an approver's was reached, and until when none is tried.
+    failed: BTreeMap<String, (u32, u64)>,
+}
+
+/// An approver with devices.
+struct Person {
+    scope: Scope,
+    devices: Vec<Device>,
+}
+
+impl Person {
+    fn lines(&self, asked: &[Request], tells_address: bool) -> Vec<Line> {
+        let own = asked.iter().filter(|one| self.scope.has(&one.user));
+        own.map(|one| Line::of(one, tells_address)).collect()
+    }
+}
+
+/// What a look has found.
+struct Found {
+    waits: bool,
+    next: Duration,
+}
+
+impl Sender {
+    async fn run(mut self, news: &News) {
+        let mut is_said = false;
+        loop {
+            let found = self.look().await;
+            let is_broken = found.is_err();
+            let found = found.unwrap_or_else(|error| {
+                if !is_said {
+                    tracing::warn!("no device is told: {error:#}");
+                }
+                Found {
+                    waits: *news.waits.borrow(),
+                    next: SOON,
+                }
+            });
+            is_said = is_broken;
+            news.waits.send_if_modified(|now| {
+                let is_other = *now != found.waits;
+                *now = found.waits;
+                is_other
+            });
+            // Also without news: a time has come, or a device.
+            let _ = timeout(found.next, news.came.notified()).await;
+        }
+    }
+
+    /// Looks what is asked, and tells what is to be told.
+    async fn look(&mut self) -> Result<Found> {
+        let nobody = Found {
+            waits: false,
+            next: NOBODY,
+        };
+        if self.devices.all().is_empty() {
+            return Ok(nobody);
+        }
+        let known = self.guardd.call::<Approvers>(&Call::Approvers {}).await;
+        let known = known.map_err(away)?;
+        let people = self.people(&known);
+        if people.is_empty() || self.settings.is_quiet() {
+            return Ok(nobody);
+        }
+        let asked = self.asked().await?;
+        let (due, is_left) = self.due(&people, &asked)?;
+        if !due.is_empty() {
+            sleep(GATHER).await;
+            let asked = self.asked().await?;
+            for name in &due {
+                self.tell(name, &people[name], &asked).await?;
+            }
+        }
+        let next = match is_left || !due.is_empty() {
+            true => SOON,
+            false if asked.is_empty() => IDLE,
+            false => LATER,
+        };
+        let waits = self.settings.push_waits;
+        Ok(Found { waits, next })
+    }
+
+    async fn asked(&self) -> Result<Vec<Request>> {
+        let asked = self.guardd.call::<Requests>(&Call::Pending {}).await;
+        Ok(asked.map_err(away)?.requests)
+    }
+
+    fn people(&self, known: &Approvers) -> BTreeMap<String, Person> {
+        let mut people = BTreeMap::<String, Person>::new();
+        for device in self.devices.enrolled(known) {
+            let Some(scope) = Scope::of(&device.identity, known) else {
+                continue;
+            };
+            let person = people.entry(scope.name.clone()).or_insert(Person {
+                scope,
+                devices: Vec::new(),
+            });
+            person.devices.push(device);
+        }
+        people
+    }
+
+    /// Whom it is time to tell, and whether there is more for later.
+    fn due(
+        &self,
+        people: &BTreeMap<String, Person>,
+        asked: &[Request],
+    ) -> Result<(Vec<String>, bool)> {
+        let now = seconds();
+        self.kept.change(|all| {
+            all.retain(|name, _| people.contains_key(name));
+            let (mut due, is_left) = (Vec::new(), Cell::new(false));
+            for (name, person) in people {
+                let told = all.entry(name.clone()).or_default();
+                let lines = person.lines(asked, self.settings.push_address);
+                told.keep(&keys(&lines), now);
+                if self.failed.get(name).is_some_and(|(_, until)| now < *until) {
+                    is_left.set(true);
+                    continue;
+                }
+                let turns = lines.iter().map(|line| told.is_due(line, now));
+                let is_due = |turn: Turn| {
+                    is_left.set(is_left.get() || turn == Turn::NotYet);
+                    turn == Turn::Now
+                };
+                if turns.map(is_due).fold(false, |is, one| is | one) {
+                    due.push(name.clone());
+                }
+            }
+            (due, is_left.get())
+        })
+    }
+
+    /// Tells an approver's devices what is asked and was not told.
+    async fn tell(&mut self, name: &str, person: &Person, asked: &[Request]) -> Result<()> {
+        let lines = self.kept.change(|all| {
+            let told = all.entry(name.to_owned()).or_default();
+            let (now, lines) = (seconds(), person.lines(asked, self.settings.push_address));
+            told.keep(&keys(&lines), now);
+            for line in &lines {
+                // One that came meanwhile is in the same message.
+                told.is_due(line, now);
+            }
+            told.waiting()
+        })?;
+        let is_told = !lines.is_empty() && self.send(person, &lines).await;
+        let now = seconds();
+        self.kept.change(|all| {
+            let told = all.entry(name.to_owned()).or_default();
+            match is_told {
+                true => told.note_sent(&lines, now),
+                false => told.note_failed(),
+            }
+        })?;
+        if is_told || lines.is_empty() {
+            self.failed.remove(name);
+        } else {
+            let (count, until) = self.failed.entry(name.to_owned()).or_default();
+            *until = now + (RETRY << *count);
+            *count = (*count + 1).min(RETRIES);
+        }
+        Ok(())
+    }
+
+    /// Whether a device was told. Those that have gone are removed.
+    async fn send(&self, person: &Person, lines: &[Line]) -> bool {
+        let Message { title, text, link } =
+            Message::of(lines, &self.settings, crate::routes::machine());
+        let text: Rc<str> = json!({ "title": title, "text": text, "link": link })
+            .to_string()
+            .into();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        let mut sending = JoinSet::new();
+        for device in person.devices.clone() {
+            let (text, vapid) = (Rc::clone(&text), Rc::clone(&self.vapid));
+            let settings = Rc::clone(&self.settings);
+            sending.spawn_local(async move {
+                let sent = send(&device, text.as_bytes(), &vapid, &settings, now).await;
+                (device, sent)
+            });
+        }
+        let mut is_told = false;
+        while let Some(Ok((device, sent))) = sending.join_next().await {
+            let name = &device.identity.name;
+            match sent {
+                Ok(Sent::Taken) => is_told = true,
+                Ok(Sent::Gone) => {
+                    tracing::info!(name, "a device is told no more: its browser has gone");
+                    self.devices.remove(&device.id());
+                }
+                Err(error) => tracing::warn!(name, "a device is not told: {error:#}"),
+            }
+        }
+        is_told
+    }
+}
+
+fn away(refusal: Refusal) -> anyhow::Error {
+    let failure = refusal.failure;
+    anyhow!("{}: {}", failure.what, failure.why)
+}
+
+fn keys(lines: &[Line]) -> BTreeSet<&str> {
+    lines.iter().map(|line| &*line.key).collect()
+}

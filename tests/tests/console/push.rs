@@ -1,0 +1,442 @@
+//! Devices are told by Web Push: a push service that stands in for browsers' own takes what is sent, and another implementation
+//! than the console's reads it.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+};
+
+use data_encoding::BASE64URL_NOPAD;
+use guard_lab::{Company, Network, Running, V4, bins, eventually};
+use serde_json::{Value, json};
+
+use super::{
+    OTHER,
+    http::Answer,
+    notify::{Got, Taker, shows},
+    passkey::Passkey,
+    scene::{HOST, Looked, ORIGIN},
+};
+
+const PHONE: &str = "Mozilla/5.0 (Android 14; Mobile; rv:125.0) Gecko/125.0 Firefox/125.0";
+
+/// A browser's part of a push, without a browser: its keys, and how it reads.
+fn browser(arg: &str, input: &Value) -> Value {
+    let program = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/console/programs/device.js"
+    );
+    let mut node = Command::new("node")
+        .args([program, arg])
+        .env("NODE_PATH", bins::browsers().unwrap().join("node_modules"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    write!(node.stdin.take().unwrap(), "{input}").unwrap();
+    let output = node.wait_with_output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Push services at this machine, whom it trusts.
+struct Services<'n> {
+    network: &'n Network,
+    company: Company,
+}
+
+impl<'n> Services<'n> {
+    fn new(network: &'n Network) -> Self {
+        let company = Company::new("A company").unwrap();
+        Self { network, company }
+    }
+
+    fn start(&self) -> Taker {
+        let bound = || Ok(TcpListener::bind("127.0.0.1:0")?);
+        let listener = self.network.dev().enter(bound).unwrap();
+        Taker::start(listener, Some(shows(&self.company)))
+    }
+
+    /// Has whoever looks told, until what this gives is dropped.
+    fn tell(&self, looked: &Looked<'_>) -> Running {
+        let trusted = looked.scene.daemon.dir().join("trusted");
+        fs::write(&trusted, self.company.pem()).unwrap();
+        let mut command = looked.command(&["push"]);
+        command.env("SSL_CERT_FILE", trusted);
+        Running::start(&mut command).unwrap()
+    }
+}
+
+/// The console's settings, with these push services and more.
+fn settings(services: &[&Taker], more: &str) -> String {
+    let hosts: Vec<_> = services
+        .iter()
+        .map(|one| format!("localhost:{}", one.port))
+        .collect();
+    format!(
+        "push = [\"webpush\"]\npush_hosts = {}\n{more}\n",
+        json!(hosts)
+    )
+}
+
+/// A browser that is told.
+struct Device {
+    keys: Value,
+    endpoint: String,
+}
+
+impl Device {
+    fn at(service: &Taker, path: &str) -> Self {
+        Self {
+            keys: browser("new", &Value::Null),
+            endpoint: format!("https://localhost:{}/{path}", service.port),
+        }
+    }
+
+    fn subscription(&self) -> Value {
+        json!({
+            "endpoint": self.endpoint, "expirationTime": null,
+            "keys": { "p256dh": self.keys["p256dh"], "auth": self.keys["auth"] },
+        })
+    }
+
+    fn add(&self, looked: &Looked<'_>, cookie: &str) -> Answer {
+        add(looked, cookie, &self.subscription())
+    }
+
+    /// What it was told, and who said so.
+    fn reads(&self, got: &Got) -> Value {
+        let body = BASE64URL_NOPAD.encode(&got.bytes);
+        let input = json!({ "device": self.keys, "body": body, "authorization": got.header("authorization") });
+        browser("read", &input)
+    }
+}
+
+fn add(looked: &Looked<'_>, cookie: &str, subscription: &Value) -> Answer {
+    let headers = [
+        ("host", HOST),
+        ("origin", ORIGIN),
+        ("cookie", cookie),
+        ("user-agent", PHONE),
+    ];
+    let sent = looked
+        .http
+        .send("POST /devices", &headers, &subscription.to_string());
+    sent.unwrap()
+}
+
+/// How many devices are kept.
+fn count(looked: &Looked<'_>) -> usize {
+    let dir = fs::read_dir(looked.state.join("push/devices"));
+    dir.map_or(0, |dir| dir.count())
+}
+
+fn keys_page(looked: &Looked<'_>, cookie: &str) -> Answer {
+    let page = looked.http.get("/approvers", Some(cookie));
+    assert_eq!(page.status, 200, "{}", page.body);
+    page
+}
+
+#[test]
+fn a_device_is_told_where_to_look_and_only_it_can_read_that() {
+    let network = Network::new().unwrap();
+    let services = Services::new(&network);
+    let service = services.start();
+    let looked = Looked::with(&network, "", &settings(&[&service], ""));
+    looked.enrol("alice", &Passkey::new("alice"));
+    let cookie = looked.log_in();
+    let device = Device::at(&service, "push/secret-path");
+    let page = keys_page(&looked, &cookie);
+    let vapid = page.between("data-key=\"", "\"");
+    assert!(
+        page.body.contains("enable --now guard-console-push"),
+        "{}",
+        page.body
+    );
+    for without in [None, Some("guard=AAAA")] {
+        let refused = looked
+            .http
+            .json("/devices", &device.subscription(), without);
+        assert_eq!(refused.status, 401, "{}", refused.body);
+    }
+    let added = device.add(&looked, &cookie);
+    assert_eq!(added.status, 200, "{}", added.body);
+    assert_eq!(
+        device.add(&looked, &cookie).status,
+        200,
+        "it is the same one"
+    );
+    assert_eq!(count(&looked), 1);
+    let page = keys_page(&looked, &cookie);
+    assert!(page.body.contains("Firefox on Android"), "{}", page.body);
+    assert!(!page.body.contains("secret-path"), "{}", page.body);
+    for (file, mode) in [("push/devices", 0o700), ("push/vapid.key", 0o600)] {
+        let now = fs::metadata(looked.state.join(file)).unwrap().permissions();
+        assert_eq!(now.mode() & 0o777, mode, "{file}");
+    }
+
+    let told = services.tell(&looked);
+    eventually("somebody tells", || {
+        !keys_page(&looked, &cookie).body.contains("enable --now")
+    })
+    .unwrap();
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    eventually("it is told", || service.got().len() == 1).unwrap();
+    let got = service.got().pop().unwrap();
+    assert_eq!(got.line, "POST /push/secret-path HTTP/1.1");
+    for (header, value) in [
+        ("content-encoding", "aes128gcm"),
+        ("ttl", "900"),
+        ("urgency", "high"),
+    ] {
+        assert_eq!(got.header(header), value);
+    }
+    let clear = String::from_utf8_lossy(&got.bytes).into_owned();
+    assert!(!clear.contains("guard") && !clear.contains(&id), "{clear}");
+    let read = device.reads(&got);
+    assert_eq!(read["signed"], true);
+    assert_eq!(
+        read["vapid"],
+        vapid.as_str(),
+        "the key that the browser was given"
+    );
+    assert_eq!(read["head"], json!({ "typ": "JWT", "alg": "ES256" }));
+    let audience = format!("https://localhost:{}", service.port);
+    assert_eq!(read["claims"]["aud"], audience);
+    let told_of = &read["told"];
+    assert_eq!(told_of["text"], format!("Request {id} asks for an answer"));
+    let link = told_of["link"].as_str().unwrap();
+    assert!(
+        link.starts_with(&format!("{ORIGIN}/q/m")) && link.ends_with(&id),
+        "{link}"
+    );
+    assert!(!told_of.to_string().contains(V4), "{told_of}");
+    assert_eq!(told_of.as_object().unwrap().len(), 3, "it carries no yes");
+    let listed = looked.scene.daemon.root(["pending"]).json().unwrap();
+    assert_eq!(listed[0]["held"], false, "a device alone has nothing wait");
+
+    // What comes soon after is in one message a little later, also where somebody else tells it.
+    drop(told);
+    looked.scene.request(&mut shell, 1000);
+    let _told = services.tell(&looked);
+    looked.scene.request(&mut shell, 1001);
+    eventually("it is told of the others", || service.got().len() == 2).unwrap();
+    let read = device.reads(&service.got()[1]);
+    assert_eq!(read["told"]["text"], "Requests r2 and r3 ask for an answer");
+    assert_eq!(read["told"]["link"], format!("{ORIGIN}/"));
+    assert_eq!(read["vapid"], vapid.as_str());
+}
+
+#[test]
+fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() {
+    let network = Network::new().unwrap();
+    let services = Services::new(&network);
+    let (gone, other, last) = (services.start(), services.start(), services.start());
+    let all = settings(&[&gone, &other, &last], "");
+    let mut looked = Looked::with(&network, "", &all);
+    let root = |looked: &Looked<'_>, args: &[&str]| {
+        looked
+            .scene
+            .daemon
+            .root(args)
+            .run()
+            .unwrap()
+            .success()
+            .unwrap();
+    };
+    looked.enrol("alice", &Passkey::new("alice"));
+    looked.enrol("carol", &Passkey::new("carol"));
+    looked.enrol_for("bob", &Passkey::new("bob"), OTHER);
+    let cookies = ["alice", "carol", "bob"].map(|name| looked.log_in_as(name));
+    for (service, cookie) in [&gone, &other, &last].into_iter().zip(&cookies) {
+        let added = Device::at(service, "x").add(&looked, cookie);
+        assert_eq!(added.status, 200, "{}", added.body);
+    }
+    // They are one's own to see and to remove, and outlive the console.
+    let [alice, carol, bob] = cookies;
+    let place = |cookie: &str| {
+        let page = keys_page(&looked, cookie);
+        assert_eq!(
+            page.body.matches("<li data-id=").count(),
+            1,
+            "{}",
+            page.body
+        );
+        page.between("action=\"/devices/", "\"")
+    };
+    let of_bob = format!("/devices/{}", place(&bob));
+    assert_eq!(looked.http.form(&of_bob, "", Some(&alice)).status, 404);
+    let spare = Device::at(&other, "spare");
+    assert_eq!(spare.add(&looked, &bob).status, 200);
+    let list = keys_page(&looked, &bob);
+    let removed = list.body.split("action=\"/devices/").nth(2).unwrap();
+    let removed = format!("/devices/{}", removed.split('"').next().unwrap());
+    let answer = looked.http.form(&removed, "", Some(&bob));
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, Some("/approvers"))
+    );
+    assert_eq!(count(&looked), 3);
+    looked.kill();
+    looked.start();
+    assert_eq!(count(&looked), 3);
+
+    gone.answer(410);
+    let _told = services.tell(&looked);
+    let mut shell = looked.scene.shell();
+    looked.scene.request(&mut shell, 443);
+    eventually("carol is told", || other.got().len() == 1).unwrap();
+    eventually("alice's browser is removed", || count(&looked) == 2).unwrap();
+    assert!(last.got().is_empty(), "bob answers for somebody else");
+    assert!(!keys_page(&looked, &alice).body.contains("<li data-id="));
+
+    root(&looked, &["approver", "remove", "carol"]);
+    looked.scene.request(&mut shell, 1000);
+    eventually("carol's is removed", || count(&looked) == 1).unwrap();
+    assert_eq!(other.got().len(), 1);
+    assert_eq!(looked.http.get("/approvers", Some(&carol)).status, 303);
+}
+
+#[test]
+fn a_subscription_leads_nowhere_but_to_push_services() {
+    let network = Network::new().unwrap();
+    let services = Services::new(&network);
+    let (listed, later) = (services.start(), services.start());
+    let looked = Looked::with(&network, "", &settings(&[&listed, &later], ""));
+    looked.enrol("alice", &Passkey::new("alice"));
+    let cookie = looked.log_in();
+    let device = Device::at(&listed, "x");
+    let with = |field: &str, value: Value| {
+        let mut subscription = device.subscription();
+        *subscription.pointer_mut(field).unwrap() = value;
+        add(&looked, &cookie, &subscription)
+    };
+    for inside in [
+        "https://127.0.0.1/x",
+        "https://localhost/x",
+        "https://[::1]/x",
+        "https://[::ffff:192.168.0.1]/x",
+        "https://10.0.0.1/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://2130706433/x",
+        "https://0x7f.1/x",
+        "https://printer/x",
+        "https://fcm.googleapis.com:22/x",
+        "http://fcm.googleapis.com/x",
+        "https://a@fcm.googleapis.com/x",
+        "unix:/run/guard/guardd.sock",
+    ] {
+        let refused = with("/endpoint", json!(inside));
+        assert_eq!(refused.status, 400, "{inside}: {}", refused.body);
+    }
+    for (field, wrong) in [
+        ("/keys/p256dh", json!(BASE64URL_NOPAD.encode(&[4; 65]))),
+        ("/keys/p256dh", json!("")),
+        ("/keys/auth", json!("AAAA")),
+        ("/keys", Value::Null),
+    ] {
+        assert_eq!(with(field, wrong).status, 400, "{field}");
+    }
+    assert_eq!(count(&looked), 0);
+
+    // What was fine when it came is looked at each time.
+    for one in [&device, &Device::at(&later, "x")] {
+        assert_eq!(one.add(&looked, &cookie).status, 200);
+    }
+    looked.set(&settings(&[&listed], ""));
+    let told = services.tell(&looked);
+    let mut shell = looked.scene.shell();
+    looked.scene.request(&mut shell, 443);
+    eventually("one is told", || listed.got().len() == 1).unwrap();
+    assert!(later.got().is_empty());
+    drop(told);
+    // The control: it is told as soon as the settings name it.
+    looked.set(&settings(&[&later], ""));
+    let _told = services.tell(&looked);
+    looked.scene.request(&mut shell, 1000);
+    eventually("the other is", || later.got().len() == 1).unwrap();
+    assert_eq!(listed.got().len(), 1);
+}
+
+#[test]
+fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_hours() {
+    let network = Network::new().unwrap();
+    let services = Services::new(&network);
+    let service = services.start();
+    let hour = |later: i64| {
+        let now = jiff::Zoned::now() + jiff::SignedDuration::from_hours(later);
+        now.strftime("%H:%M").to_string()
+    };
+    let quiet = format!("quiet = \"{}-{}\"\npush_waits = true", hour(-1), hour(2));
+    let looked = Looked::with(&network, "", &settings(&[&service], &quiet));
+    looked.enrol("alice", &Passkey::new("alice"));
+    let cookie = looked.log_in();
+    let device = Device::at(&service, "x");
+    assert_eq!(device.add(&looked, &cookie).status, 200);
+    let told = services.tell(&looked);
+    let mut shell = looked.scene.shell();
+    looked.scene.request(&mut shell, 1000);
+    let pending = || looked.scene.daemon.root(["pending"]).json().unwrap();
+    assert_eq!(pending()[0]["held"], false);
+    assert!(service.got().is_empty());
+    drop(told);
+
+    // Then it is told of what waits.
+    looked.set(&settings(
+        &[&service],
+        "push_waits = true\npush_address = true",
+    ));
+    let told = services.tell(&looked);
+    eventually("it is told", || service.got().len() == 1).unwrap();
+    let read = device.reads(&service.got()[0]);
+    let text = format!("Request r1 (tcp {V4}:1000) asks for an answer");
+    assert_eq!(read["told"]["text"], text);
+    // A program that tries again and again waits as soon as guardd knows that somebody could be told.
+    let probe = bins::for_everybody("guard-lab", looked.scene.daemon.tag()).unwrap();
+    let probe = probe.display();
+    let tries = format!(
+        "for n in $(seq 300); do {probe} probe tcp {V4} 443 --timeout 600000; sleep 0.1; done &"
+    );
+    shell.tell(&tries).unwrap();
+    eventually("it waits", || pending()[1]["held"] == true).unwrap();
+    drop(told);
+}
+
+#[test]
+fn nobody_is_told_where_the_settings_do_not_want_it() {
+    let network = Network::new().unwrap();
+    let services = Services::new(&network);
+    let service = services.start();
+    let looked = Looked::new(&network, "");
+    looked.enrol("alice", &Passkey::new("alice"));
+    let cookie = looked.log_in();
+    assert!(!keys_page(&looked, &cookie).body.contains("Your devices"));
+    let refused = Device::at(&service, "x").add(&looked, &cookie);
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    let status = looked.command(&["push"]).stderr(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(2));
+    assert!(!looked.state.join("push").exists());
+    // The page's own parts need no session, and no policy is loosened for them.
+    let worker = looked.http.get("/push.js", None);
+    assert_eq!(
+        worker.header("content-type"),
+        Some("text/javascript; charset=utf-8")
+    );
+    let manifest = looked.http.get("/manifest.webmanifest", None);
+    let manifest: Value = serde_json::from_str(&manifest.body).unwrap();
+    let icon = manifest["icons"][0]["src"].as_str().unwrap();
+    assert_eq!(looked.http.get(icon, None).status, 200);
+    let policy = keys_page(&looked, &cookie);
+    let policy = policy.header("content-security-policy").unwrap();
+    for part in [
+        "worker-src 'self'",
+        "manifest-src 'self'",
+        "trusted-types guard",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+}
