@@ -17,11 +17,15 @@ use super::render::{self, Output};
 /// For guardd to say who this is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether this runs in a session, by what the launcher says and by its cgroup, where guard's root has its usual name: variables
-/// can be taken away.
+/// Whether this runs in a session, by its cgroup, where guard's root has its usual name. No variable counts: a project may set it.
 pub(super) fn is_inside() -> bool {
-    std::env::var_os("GUARD_SESSION").is_some()
-        || guard_sys::cgroup2::own_path().is_ok_and(|cgroup| is_sessions(&cgroup))
+    guard_sys::cgroup2::own_path().is_ok_and(|cgroup| is_sessions(&cgroup))
+}
+
+/// The same by the word of root's guardd alone, which has it from the kernel: for what narrows whoever is outside. Without its word,
+/// this is outside.
+pub(super) fn is_known_inside(client: &mut Client) -> bool {
+    client.call::<WhyReport>(&Call::Why {}).is_ok()
 }
 
 /// The same, and by guardd's word where there is one: only who is inside is told what was stopped there.

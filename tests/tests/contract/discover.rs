@@ -65,7 +65,7 @@ impl Project {
         }
     }
 
-    fn command(&self, dir: &Path, args: &[&str]) -> Command {
+    pub(super) fn command(&self, dir: &Path, args: &[&str]) -> Command {
         let guard = self.lab.daemon.agent(args.iter().copied());
         let guard = guard.env("HOME", &self.home);
         let guard = guard.without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"]);

@@ -74,6 +74,25 @@ fn a_projects_policy_narrows_by_itself_also_from_below() {
 }
 
 #[test]
+fn no_variable_of_the_project_leaves_it_out() {
+    let project = Project::new("");
+    let _production = project.lab.production();
+    let probe = project.lab.program("guard-lab");
+    let run = [
+        "run", "--policy", "open", "--", &probe, "probe", "tcp", V4, "8080",
+    ];
+    // As direnv and the like set it, for whoever enters the directory.
+    let planted = || {
+        let mut command = project.command(&project.project, &run);
+        let output = command.env("GUARD_SESSION", "s1").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(planted().contains("\"ok\":true"));
+    project.say(&rule("deny"));
+    assert!(planted().contains("\"ok\":false"));
+}
+
+#[test]
 fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() {
     let project = Project::new("");
     project.say(&rule("confirm"));

@@ -17,7 +17,6 @@ use super::drift::Drift;
 use super::items::{Discovered, InReach, seen};
 use super::look;
 use crate::error::CliError;
-use crate::inside;
 use crate::person::Person;
 use crate::policy_file::PolicyFile;
 use crate::render::Output;
@@ -54,9 +53,8 @@ impl Before<'_> {
         socket: &Path,
     ) -> Result<Option<Drift>, CliError> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
-        // Where the settings ask for it, guardd has seen that this is the outermost one, and a variable changes nothing.
-        let is_inner =
-            started.session.parent.is_some() || (!started.covered && inside::is_inside());
+        // The outermost session's command was told.
+        let is_inner = started.session.parent.is_some();
         if is_inner || !(is_shown || started.covered) {
             return Ok(None);
         }

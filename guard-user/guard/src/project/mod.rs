@@ -68,19 +68,21 @@ pub(crate) fn project(
     socket: &Path,
     output: Output,
 ) -> Result<Option<Project>, CliError> {
-    // By the launcher's variable or the cgroup: to lie about the one inside gains nothing, for whatever starts there is narrowed.
-    if inside::is_inside() {
+    let looked = identity
+        .with_rights(|| file::look(Path::new(".")))
+        .map_err(|error| file::unreadable(Path::new(file::NAME), &error.to_string()))?;
+    if matches!(looked, Ok(None)) {
         return Ok(None);
     }
-    let found = identity
-        .with_rights(|| file::look(Path::new(".")))
-        .map_err(|error| file::unreadable(Path::new(file::NAME), &error.to_string()))??;
-    let Some(found) = found else {
+    let mut client = Client::connect(socket)?;
+    if inside::is_known_inside(&mut client) {
+        return Ok(None);
+    }
+    let Some(found) = looked? else {
         return Ok(None);
     };
     let read = |path: &Path| PolicyFile::read_as(path, identity);
     let person = Person::of(identity);
-    let mut client = Client::connect(socket)?;
     let compared = Compared::of(found, policy, (&mut client, &person, &read), output)?;
     let is_agreed = match compared.widens.is_empty() {
         true => true,
