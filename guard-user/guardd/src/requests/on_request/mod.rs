@@ -4,36 +4,38 @@
 //! decisions: a command that hangs, fails or floods costs a line in the log.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    cell::RefCell,
+    collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
+use guard_common::SessionId;
 use guard_proto::{self as proto, LogRecord};
 use tokio::{
     sync::{
+        Notify,
         broadcast::{self, error::RecvError},
-        mpsc, watch,
+        watch,
     },
-    task::JoinSet,
+    task::{self, JoinSet},
     time::{Instant, sleep_until},
 };
 
-use self::hook::{Ended, Hook};
-use crate::shared::Shared;
+use self::{
+    hook::{Ended, Hook},
+    waiting::{MOST, Waiting},
+};
+use crate::{control::ids, shared::Shared};
 
 mod hook;
+mod waiting;
 
 /// Commands at once.
 const AT_ONCE: usize = 4;
-/// Requests that wait for a command.
-const QUEUE: usize = 64;
 /// Requests within this time are read together, so that their JSON says whether a connection is held.
 const GATHER: Duration = Duration::from_millis(50);
-/// How much later the command is run again that has asked for it, and for how many requests at most.
-const LATER: Duration = Duration::from_secs(15);
-const MOST_LATER: usize = 16;
 /// Interval between two warnings that requests were dropped.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -44,6 +46,26 @@ enum News {
     Request(String),
     /// What looks like production and came into reach: its record.
     Appeared(Arc<LogRecord>),
+}
+
+impl News {
+    fn is_same_request(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Request(id), Self::Request(other)) => id == other,
+            _ => false,
+        }
+    }
+
+    /// The outermost session that it is of; none where a request does not wait any more.
+    fn share(&self, shared: &Shared) -> Option<SessionId> {
+        shared.with(|state| match self {
+            Self::Request(id) => Some(state.requests.get(id)?.share),
+            Self::Appeared(record) => {
+                let session = ids::parse_session(record.session.as_deref()?).ok()?;
+                Some(state.sessions.outermost_of(session))
+            }
+        })
+    }
 }
 
 /// The requests for which the command has run.
@@ -109,45 +131,64 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
             return std::future::pending().await;
         }
     };
-    let (queue, waiting) = mpsc::channel(QUEUE);
+    let queue = Queue::default();
     let collect = async {
         let mut dropped = Dropped::default();
         loop {
             let (news, forgotten) = told.next(&shared).await;
             dropped.count += forgotten;
             for one in news {
-                dropped.add(queue.try_send(one).is_err());
+                let Some(share) = one.share(&shared) else {
+                    continue;
+                };
+                let is_taken = queue.waiting.borrow_mut().add(share, one, Instant::now());
+                dropped.add(!is_taken);
             }
+            queue.added.notify_one();
             dropped.say();
         }
     };
-    tokio::join!(collect, run(&shared, &hook, waiting));
+    tokio::join!(collect, run(&shared, &hook, &queue));
+}
+
+/// What waits for a run, and that there is more of it.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: RefCell<Waiting>,
+    added: Notify,
 }
 
 /// Runs the command for each in a queue, a few at a time.
-async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<News>) {
+async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, queue: &Queue) {
     let mut running = JoinSet::new();
-    let mut later: VecDeque<(Instant, News)> = VecDeque::new();
+    let mut of: HashMap<task::Id, SessionId> = HashMap::new();
     loop {
         let has_room = running.len() < AT_ONCE;
-        let next = later.front().map(|(at, _)| *at);
-        let one = tokio::select! {
-            Some(one) = waiting.recv(), if has_room => one,
-            () = sleep_until(next.unwrap_or_else(Instant::now)), if has_room && next.is_some() => {
-                match later.pop_front() {
-                    Some((_, one)) => one,
-                    None => continue,
+        let runs = |share| of.values().filter(|one| **one == share).count();
+        let next = has_room
+            .then(|| queue.waiting.borrow_mut().next(runs, Instant::now()))
+            .flatten();
+        if let Some((share, one)) = next {
+            let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
+            let run = running.spawn_local(async move { tell(&shared, &hook, one).await });
+            of.insert(run.id(), share);
+            continue;
+        }
+        let due = queue.waiting.borrow().due();
+        tokio::select! {
+            () = queue.added.notified(), if has_room => {}
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if has_room && due.is_some() => {}
+            Some(ended) = running.join_next_with_id() => {
+                let (id, again) = match ended {
+                    Ok((id, again)) => (id, again),
+                    Err(error) => (error.id(), None),
+                };
+                if let (Some(share), Some(again)) = (of.remove(&id), again) {
+                    // What is left out comes to be known by guard pending, as the command knows it by now.
+                    queue.waiting.borrow_mut().add_again(share, again, Instant::now());
                 }
             }
-            Some(ended) = running.join_next() => {
-                // More than that only come to be known by guard pending, as the command knows them by now.
-                let again = ended.ok().flatten().filter(|_| later.len() < MOST_LATER);
-                later.extend(again.map(|one| (Instant::now() + LATER, one)));
-                continue;
-            }
-        };
-        let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
-        running.spawn_local(async move { tell(&shared, &hook, one).await });
+        }
     }
 }
 
@@ -195,7 +236,7 @@ impl Dropped {
         if self.count > 0 && !is_quiet {
             tracing::warn!(
                 keys = self.count,
-                "on_request: not told, as {QUEUE} others wait for it; guard pending has them"
+                "on_request: not told, as {MOST} others of the same session wait for it; guard pending has them"
             );
             (self.count, self.said) = (0, Some(Instant::now()));
         }
