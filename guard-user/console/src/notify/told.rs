@@ -57,7 +57,7 @@ impl Told {
         if self.told.contains_key(&line.key) {
             return Turn::Known;
         }
-        if self.waiting.len() >= MOST {
+        if self.waiting.len() >= MOST && !self.waiting.contains_key(&line.key) {
             self.make_room();
         }
         self.waiting.insert(line.key.clone(), (line.clone(), now));
@@ -203,6 +203,33 @@ mod tests {
             run(&mut told, &id, &session, second)
         });
         assert_eq!(sent.count(), OF_ALL);
+    }
+
+    #[test]
+    fn whoever_floods_pushes_out_its_own_oldest() {
+        let mut told = Told::default();
+        assert_eq!(run(&mut told, "r1", "s1", 1000), Some(1));
+        // Nobody is told of another so soon, and they wait.
+        told.is_due(&line("r2", "s2"), 1001);
+        let flood = 2 * MOST;
+        for number in 0..flood {
+            told.is_due(&line(&format!("r{}", 100 + number), "s3"), 1002);
+        }
+        let ids = |told: &Told| {
+            let lines = told.waiting().into_iter();
+            lines.map(|line| line.id).collect::<Vec<_>>()
+        };
+        let (first, last) = (100 + flood - (MOST - 1), 100 + flood - 1);
+        let waiting = ids(&told);
+        assert_eq!(waiting.len(), MOST);
+        let ends = [&waiting[0], &waiting[1], &waiting[MOST - 1]];
+        assert_eq!(ends, ["r2", &format!("r{first}"), &format!("r{last}")]);
+        // One that is there already takes no room.
+        told.is_due(&line(&format!("r{last}"), "s3"), 1003);
+        assert_eq!(ids(&told), waiting);
+        // A third session has room, too, at the cost of the same.
+        told.is_due(&line("r3", "s4"), 1003);
+        assert_eq!(ids(&told)[..2], ["r2", "r3"]);
     }
 
     #[test]
