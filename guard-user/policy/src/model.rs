@@ -259,7 +259,7 @@ impl Rule {
 pub struct Environment {
     /// The addresses of names, by the name as [`DomainName::as_str`] writes it.
     pub names: BTreeMap<String, Vec<IpAddr>>,
-    /// The names whose first addresses were all public: those of its networks that such a one has later open nothing, unless its
+    /// The names that had a public address among their first: those of its networks that such a one has later open nothing, unless its
     /// rules say [`Rule::private`].
     pub public: BTreeSet<String>,
     /// The resolvers of this machine: `@dns`.

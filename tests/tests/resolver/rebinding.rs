@@ -24,7 +24,7 @@ action = "allow"
 
 [[rule]]
 name = "public"
-to = ["public.example.com", "late.example.com"]
+to = ["public.example.com", "late.example.com", "mixed.example.com", "turned.example.com"]
 ports = ["tcp/443"]
 action = "allow"
 
@@ -141,7 +141,60 @@ fn a_name_opens_no_address_of_the_machine_that_guardd_has_looked_up() {
     }
 }
 
+#[test]
+fn a_name_of_both_kinds_opens_the_public_addresses_alone() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[443], &[], true).unwrap();
+    let both = [
+        ("mixed.example.com", [API, INSIDE], INSIDE),
+        ("turned.example.com", [SPLIT_INSIDE, API], SPLIT_INSIDE),
+    ];
+    for (name, addresses, inside) in both {
+        scene.server.set(name, &addresses);
+        let outside = Attempt::tcp(inside, 443).outside(scene.network.dev(), 0);
+        assert!(outside.unwrap().ok, "nothing stops it without the guard");
+    }
+    let daemon = scene.daemon();
+    let ask = program(&daemon);
+    for (name, addresses, inside) in both {
+        eventually("guardd has looked it up", || {
+            let all = looked_up(&daemon, name);
+            addresses.iter().all(|at| all.contains(at))
+        })
+        .unwrap();
+        let mut shell = Shell::start(&daemon, "exact").unwrap();
+        let told = asked(&mut shell, &ask, name, "connected");
+        assert!(addresses.iter().all(|at| told.contains(at)), "{told}");
+        assert!(reaches(&mut shell, API, 443), "{name}");
+        assert!(!reaches(&mut shell, inside, 443), "{name}");
+    }
+}
+
 /// guardd has no answer when a session has its first.
+#[test]
+fn so_does_one_that_a_session_was_told_where_guardd_was_told_nothing() {
+    let scene = Scene::new();
+    let _production = Production::launch(&scene.network, &[443], &[], true).unwrap();
+    let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 3600\n");
+    let daemon = Daemon::in_network(&scene.network).policy("exact", POLICY);
+    let daemon = daemon.config(&config).start().unwrap();
+    let ask = program(&daemon);
+    let mut shell = Shell::start(&daemon, "exact").unwrap();
+    for (name, addresses) in [
+        ("mixed.example.com", [API, INSIDE]),
+        ("turned.example.com", [INSIDE, API]),
+    ] {
+        let told = |shell: &mut Shell| asked(shell, &ask, name, "connected");
+        assert_eq!(told(&mut shell), format!("3 {DNS}"));
+        scene.server.set(name, &addresses);
+        let told = told(&mut shell);
+        assert!(addresses.iter().all(|at| told.contains(at)), "{told}");
+        eventually("it is closed", || !reaches(&mut shell, INSIDE, 443)).unwrap();
+        assert!(reaches(&mut shell, API, 443), "{name}");
+    }
+}
+
+/// The same.
 #[test]
 fn what_a_session_was_told_first_counts_where_guardd_was_told_nothing() {
     let scene = Scene::new();

@@ -31,8 +31,8 @@ fn is_of(rule: Option<&Rule>, name: &str) -> bool {
         .is_some_and(|(rule, name)| rule.has_name(&name))
 }
 
-/// Whether there are addresses, and none of this machine or its networks.
-fn are_public(addresses: &[IpAddr], machine: &Environment) -> bool {
+/// Whether one of the addresses is neither this machine's nor of its networks. A name that has both kinds is whoever's outside.
+fn has_public(addresses: &[IpAddr], machine: &Environment) -> bool {
     const INSIDE: [Group; 7] = [
         Group::Loopback,
         Group::Private,
@@ -45,7 +45,7 @@ fn are_public(addresses: &[IpAddr], machine: &Environment) -> bool {
     let inside = INSIDE.iter().flat_map(|group| group.prefixes(machine));
     let inside: Vec<_> = inside.collect();
     let is_inside = |address: &IpAddr| inside.iter().any(|all| all.covers(&(*address).into()));
-    !addresses.is_empty() && !addresses.iter().any(is_inside)
+    !addresses.iter().all(is_inside)
 }
 
 impl Policies {
@@ -246,7 +246,7 @@ impl Policies {
             }
             if answer
                 .as_ref()
-                .is_ok_and(|found| are_public(&found.addresses, machine))
+                .is_ok_and(|found| has_public(&found.addresses, machine))
             {
                 self.names.note_public(&name);
             }
@@ -276,7 +276,7 @@ impl Policies {
         machine: &Environment,
     ) -> bool {
         let addresses: Vec<_> = addresses.iter().copied().map(Address::to_ip).collect();
-        if !are_public(&addresses, machine) {
+        if !has_public(&addresses, machine) {
             return false;
         }
         let mut is_news = false;

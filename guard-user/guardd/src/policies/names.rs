@@ -56,7 +56,7 @@ struct Known {
     due: Option<Timestamp>,
     /// Why it was not answered, where it was not.
     problem: Option<String>,
-    /// Its first addresses were all public.
+    /// One of its first addresses was public.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     public: bool,
 }
@@ -91,7 +91,7 @@ impl Names {
             .collect()
     }
 
-    /// The names whose first addresses were all public.
+    /// The names that had a public address among their first.
     #[must_use]
     pub fn public(&self) -> BTreeSet<String> {
         let names = self.known.iter().filter(|(_, known)| known.public);
@@ -105,7 +105,7 @@ impl Names {
         known.is_some_and(|known| known.answered.is_some() || known.public)
     }
 
-    /// Takes note that the addresses of a name are all public, if it is the first to be known of it. True where that is new.
+    /// Takes note that a name has a public address, if nothing was known of it before. True where that is new.
     pub fn note_public(&mut self, name: &str) -> bool {
         if self.is_answered(name) {
             return false;
