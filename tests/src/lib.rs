@@ -59,7 +59,7 @@ pub use daemon::{Daemon, DaemonBuilder};
 pub use extended::Extended;
 pub use fit::fit;
 pub use guard::{Guard, Output};
-pub use network::{NEVER, Network, OPEN, Side, V4, V6};
+pub use network::{DEV_DEVICE, NEVER, Network, OPEN, Side, V4, V6};
 pub use production::{Production, Reached};
 pub use running::Running;
 pub use scene::{ASKS, CONFIRMS, Scene};

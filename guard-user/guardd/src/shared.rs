@@ -3,13 +3,14 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use guard_common::SessionId;
 use guard_proto::LogRecord;
-use tokio::sync::{Mutex, Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, broadcast, watch};
 
 use crate::{doctor::Doctor, sessions::systemd::Manager, state::State};
 
@@ -47,6 +48,8 @@ pub struct Shared {
     turns: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
     /// Held by callers from inside a session, in the same way.
     asking: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
+    /// Whose decision is kept now.
+    pub deciders: Deciders,
     /// Permits to read a long frame.
     pub long_frames: Arc<Semaphore>,
     /// Permits to compile a policy: only callers with many compilations wait.
@@ -75,6 +78,7 @@ impl Shared {
             loading: Mutex::new(()),
             turns: RefCell::default(),
             asking: RefCell::default(),
+            deciders: Deciders::default(),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
             doctor: Doctor::default(),
@@ -136,7 +140,23 @@ impl Shared {
     }
 }
 
-fn turn_in(turns: &mut HashMap<SessionId, Weak<Mutex<()>>>, of: SessionId) -> Arc<Mutex<()>> {
+/// Decisions are kept one at a time, since the disk takes its time, and one of each user in turn.
+#[derive(Debug, Default)]
+pub struct Deciders {
+    all: Arc<Mutex<()>>,
+    by_user: RefCell<HashMap<u32, Weak<Mutex<()>>>>,
+}
+
+impl Deciders {
+    /// A user's turn, for as long as it is held.
+    pub async fn turn_of(&self, uid: u32) -> [OwnedMutexGuard<()>; 2] {
+        let own = turn_in(&mut self.by_user.borrow_mut(), uid);
+        let own = own.lock_owned().await;
+        [own, Arc::clone(&self.all).lock_owned().await]
+    }
+}
+
+fn turn_in<K: Eq + Hash>(turns: &mut HashMap<K, Weak<Mutex<()>>>, of: K) -> Arc<Mutex<()>> {
     turns.retain(|_, turn| turn.strong_count() > 0);
     let known = turns.get(&of).and_then(Weak::upgrade);
     known.unwrap_or_else(|| {
@@ -144,4 +164,41 @@ fn turn_in(turns: &mut HashMap<SessionId, Weak<Mutex<()>>>, of: SessionId) -> Ar
         turns.insert(of, Arc::downgrade(&turn));
         turn
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc};
+
+    use tokio::task::{LocalSet, yield_now};
+
+    use super::*;
+
+    #[test]
+    fn whoever_decides_without_end_waits_for_itself_alone() {
+        const MANY: usize = 50;
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        LocalSet::new().block_on(&runtime.unwrap(), async {
+            let deciders = Rc::new(Deciders::default());
+            let done = Rc::new(Cell::new(0));
+            let decide = |uid| {
+                let (deciders, done) = (Rc::clone(&deciders), Rc::clone(&done));
+                tokio::task::spawn_local(async move {
+                    let turn = deciders.turn_of(uid).await;
+                    done.set(done.get() + 1);
+                    yield_now().await;
+                    drop(turn);
+                })
+            };
+            let flood: Vec<_> = (0..MANY).map(|_| decide(1)).collect();
+            yield_now().await;
+            decide(2).await.unwrap();
+            // One of the other's was under way, and one waited already.
+            assert!(done.get() <= 3, "{}", done.get());
+            for one in flood {
+                one.await.unwrap();
+            }
+            assert_eq!(done.get(), MANY + 1);
+        });
+    }
 }

@@ -94,6 +94,12 @@ impl Group {
         matches!(self, Self::OnLink)
     }
 
+    /// Whether it stands for something else on another machine, or in another network.
+    #[must_use]
+    pub const fn is_of_machine(self) -> bool {
+        matches!(self, Self::OnLink | Self::Dns | Self::GuardedHost)
+    }
+
     /// What of its areas does not belong to it.
     pub(super) const fn exceptions(self) -> &'static [Prefix] {
         match self {

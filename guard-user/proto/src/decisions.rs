@@ -46,4 +46,7 @@ pub struct TrustedFile {
     pub sha256: String,
     /// SHA-256 of the text of the policy that it widens.
     pub policy: String,
+    /// SHA-256 of what a person was shown and has agreed to: in another network the same text may come to something else.
+    #[serde(default)]
+    pub shown: String,
 }

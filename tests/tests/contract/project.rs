@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use guard_lab::{AGENT, Production, V4};
+use guard_lab::{AGENT, DEV_DEVICE, Production, V4};
 use serde_json::json;
 
 use super::POLICY;
@@ -159,8 +159,9 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
     project.say(&rule("allow"));
     assert_eq!(project.runs(&asks), Ok(()));
     // A yes can be taken back.
-    let withdrawn = project.guard(&["trust", "--withdraw"]);
+    let withdrawn = project.guard(&["trust", "--withdraw", "--json"]);
     assert_eq!(withdrawn.code(), Some(0), "{withdrawn:?}");
+    let hash = withdrawn.json().unwrap()["sha256"].clone();
     project.runs(&asks).unwrap_err();
 
     let trust = window("trust", &["trust", "--policy", &asks]);
@@ -170,6 +171,75 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
     project.lab.daemon.stop().unwrap();
     project.lab.daemon.start().unwrap();
     assert_eq!(project.runs(&asks), Ok(()));
+
+    // Each yes and each no is in the audit log: whose, by whom, at which terminal, to what.
+    let records = project.lab.daemon.logged("trusted").unwrap();
+    let withdrawn = records.iter().map(|one| one["withdrawn"] == true);
+    assert_eq!(withdrawn.collect::<Vec<_>>(), [false, true, false]);
+    for record in &records {
+        assert_eq!(record["uid"], AGENT, "{record}");
+        assert_eq!(record["from"]["uid"], AGENT, "{record}");
+        assert_eq!(record["sha256"], hash, "{record}");
+        assert!(record["by"].is_string(), "{record}");
+        let file = record["file"].as_str().unwrap();
+        assert!(file.ends_with("/project/.guard.toml"), "{record}");
+    }
+    assert_eq!(records[0]["policy_sha256"].as_str().unwrap().len(), 64);
+    assert!(records[0]["from"]["terminal"].is_string());
+}
+
+#[test]
+fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() {
+    let project = Project::new("");
+    let _production = Production::start(&project.lab.network).unwrap();
+    let around = format!(
+        "{POLICY}\n[[rule]]\nname = \"around\"\nto = [\"@on-link\"]\naction = \"confirm\"\n\
+         [[rule]]\nname = \"web\"\nto = [\"198.51.0.0/16\"]\nports = [\"tcp/443\"]\naction = \"confirm\"\n"
+    );
+    let asks = project.lab.file("asks.toml", &around).display().to_string();
+    let own = |to: &str| rule("allow").replace(&format!("\"{V4}\""), to);
+    // What is another network elsewhere is nothing to agree to.
+    project.say(&own("\"192.0.2.10\", \"@on-link\""));
+    let said = project.runs(&asks).unwrap_err();
+    assert!(said.contains("@on-link, which is something else"), "{said}");
+
+    project.say(&own("\"198.51.100.0/24\""));
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("trust", 160, 60);
+    window.type_text(&format!("cd '{}'", project.project.display()));
+    window.press(&["Enter"]);
+    let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
+    window.guard(&trust.env("HOME", &project.home));
+    window.expect("allow in place of confirm for 198.51.100.0/24 tcp/443\n");
+    window.type_text("y");
+    window.press(&["Enter"]);
+    window.expect("Trusted as it is now");
+    assert_eq!(project.runs(&asks), Ok(()));
+    // In this network the policy asks about all of it.
+    let mut ip = project.lab.network.dev().command("ip");
+    let ip = ip.args(["addr", "add", "198.51.100.1/24", "dev", DEV_DEVICE]);
+    assert!(ip.status().unwrap().success());
+    let said = project.runs(&asks).unwrap_err();
+    assert!(said.contains("nobody has agreed to that"), "{said}");
+}
+
+#[test]
+fn where_polkit_decides_nobody_but_root_lets_a_project_widen() {
+    let project = Project::new("[approve]\npolkit = true\n");
+    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
+    project.say(&rule("allow"));
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("trust", 160, 60);
+    window.type_text(&format!("cd '{}'", project.project.display()));
+    window.press(&["Enter"]);
+    let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
+    window.guard(&trust.env("HOME", &project.home));
+    window.expect("Let it, as it is now, under this policy? [y/N]");
+    window.type_text("y");
+    window.press(&["Enter"]);
+    window.expect("polkit is to be asked before anything opens");
+    project.runs(&asks).unwrap_err();
+    assert_eq!(project.lab.daemon.logged("trusted").unwrap().len(), 0);
 }
 
 #[test]

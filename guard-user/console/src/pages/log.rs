@@ -85,6 +85,14 @@ fn words(record: &LogRecord) -> (&'static str, &'static str) {
         LogKind::AnswerRefused => ("stopped", "answer refused"),
         LogKind::ApproverAdded => ("good", "key added"),
         LogKind::ApproverRemoved => ("plain", "key removed"),
+        LogKind::Dismissed if record.fields.get("withdrawn") == Some(&true.into()) => {
+            ("plain", "not dismissed")
+        }
+        LogKind::Dismissed => ("asked", "dismissed"),
+        LogKind::Trusted if record.fields.get("withdrawn") == Some(&true.into()) => {
+            ("plain", "trusted no more")
+        }
+        LogKind::Trusted => ("asked", "trusted"),
         LogKind::HoleOpen => ("good", "hole opened"),
         LogKind::HoleClose => ("plain", "hole closed"),
         LogKind::PolicyLoad
@@ -130,8 +138,11 @@ fn text(fields: &Map<String, Value>) -> String {
         word(fields, "request").or_else(|| word(fields, "hole")),
         request,
         destination(fields),
-        word(fields, "host").filter(|_| fields.contains_key("file")),
+        word(fields, "host")
+            .filter(|_| fields.contains_key("file") || fields.contains_key("label")),
+        labelled("port", "port").filter(|_| fields.contains_key("label")),
         labelled("in", "file"),
+        labelled("SHA-256", "sha256"),
         word(fields, "comm"),
         command.filter(|command| !command.is_empty()),
         labelled("by rule", "rule"),

@@ -1,6 +1,6 @@
 //! `.guard.toml`: what a project says of its own sessions. It is an agent's to write, so it can only narrow: its rules judge beside the
 //! policy, and both have to allow. Where one would let more through, the command does not start, until a person has agreed to these
-//! very bytes under that very policy.
+//! very bytes under that very policy, and to what they come to in this network.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -113,7 +113,7 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
     let found = file::read(&path)?;
     let mut client = Client::connect(socket)?;
     if args.withdraw {
-        let file = found.trusted("");
+        let file = found.trusted("", "");
         let call = Call::Trust {
             file,
             uid: None,
@@ -211,11 +211,10 @@ impl Compared {
         policy: Option<&str>,
         output: Output,
     ) -> Result<bool, CliError> {
-        let file = self.found.trusted(&hash(self.base.text.as_bytes()));
+        let shown = hash(self.widens.agreed().as_bytes());
+        let file = self.found.trusted(&hash(self.base.text.as_bytes()), &shown);
         let known: Decisions = client.call(&Call::Decisions { uid })?;
-        let of = |one: &TrustedFile| [&one.file, &one.sha256, &one.policy].map(String::clone);
-        let is_it = |one: &TrustedFile| of(one) == of(&file);
-        if known.trusted.iter().any(is_it) {
+        if known.trusted.contains(&file) {
             return Ok(true);
         }
         let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -332,11 +331,12 @@ fn parsed_of(file: &PolicyFile) -> Result<Parsed, String> {
 }
 
 impl Found {
-    fn trusted(&self, policy: &str) -> TrustedFile {
+    fn trusted(&self, policy: &str, shown: &str) -> TrustedFile {
         TrustedFile {
             file: self.path.display().to_string(),
             sha256: hash(&self.bytes),
             policy: policy.to_owned(),
+            shown: shown.to_owned(),
         }
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 use guard_discover::Host;
 use guard_policy::{
-    self as policy, Action, HttpAction, HttpRule, Opens, Parsed, Policy, Rule, Side, Target,
-    format_duration,
+    self as policy, Action, Environment, HttpAction, HttpRule, Opens, Parsed, Policy, Prefix, Rule,
+    Side, Target, format_duration,
 };
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
@@ -51,10 +51,19 @@ impl Widens {
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
+
+    /// What a person agrees to, in words: in another network it may be something else, where the other policy has groups.
+    pub(super) fn agreed(&self) -> String {
+        let lines = self.lines.iter();
+        let lines = lines.map(|line| format!("{} {}\n", line.number, line.says));
+        lines.collect()
+    }
 }
 
 /// What is let through, where, and what held there.
 type Found = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
+/// The prefixes where a rule does so.
+type Shown = BTreeMap<usize, Vec<Prefix>>;
 
 /// Compares them: without asking name servers, which could have another answer later.
 ///
@@ -63,7 +72,7 @@ type Found = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
 /// What is wrong with one of them, or that they do not fit together.
 pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> {
     let (base_policy, own) = (&base.policy, &project.policy);
-    let mut found = by_address(base_policy, own)?;
+    let (mut found, shown) = by_address(base_policy, own)?;
     for (number, places) in by_name(base, own)? {
         found.entry(number).or_default().extend(places);
     }
@@ -77,7 +86,8 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
     for (number, rule) in own.rules.iter().enumerate() {
         let places = found.remove(&Some(number)).unwrap_or_default();
         if !places.is_empty() {
-            is_shown_whole(rule, places.len())
+            let shown = shown.get(&number).map_or(&[][..], Vec::as_slice);
+            is_shown_whole(rule, places.len(), shown)
                 .map_err(|why| format!("rule {} lets more through, {why}", rule.name))?;
             widens.rules.insert(number);
         }
@@ -114,11 +124,19 @@ impl Widens {
 }
 
 /// Whether all that a rule does is in its lines: it is taken as a whole, and has an effect also where it was not found to widen.
-fn is_shown_whole(rule: &Rule, places: usize) -> Result<(), String> {
+fn is_shown_whole(rule: &Rule, places: usize, shown: &[Prefix]) -> Result<(), String> {
     let is_name = |to: &&Target| matches!(to, Target::Name(_) | Target::Wildcard(_));
     let names = rule.to.iter().filter(is_name).count();
     let allows = |http: &HttpRule| http.action == HttpAction::Allow;
-    if names > 0 && names < rule.to.len() {
+    let moves = rule.to.iter().find_map(|to| match to {
+        Target::Group(group) if group.is_of_machine() => Some(group.as_str()),
+        _ => None,
+    });
+    if let Some(group) = moves {
+        Err(format!(
+            "and has {group}, which is something else in another network: write its prefixes"
+        ))
+    } else if names > 0 && names < rule.to.len() {
         Err("and has names and addresses: write two rules".to_owned())
     } else if names > 0 && places < names {
         Err("and not for all of its names: take out those that pass anyway".to_owned())
@@ -126,6 +144,11 @@ fn is_shown_whole(rule: &Rule, places: usize) -> Result<(), String> {
         Err("and opens private addresses by name: only a policy of your own may say `private = true`".to_owned())
     } else if rule.http.iter().any(allows) || !rule.profiles.is_empty() {
         Err("and lets requests through by `http` or `profile`: only a policy of your own may say that".to_owned())
+    } else if rule.to.iter().any(|to| !is_shown(to, shown)) {
+        Err(
+            "and not for all of its addresses: take out those that pass anyway, here and now"
+                .to_owned(),
+        )
     } else if places > MOST_PLACES {
         Err(format!(
             "at {places} places, which nobody looks through: write wider prefixes, or fewer"
@@ -133,6 +156,20 @@ fn is_shown_whole(rule: &Rule, places: usize) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// Whether a place that is shown has to do with it; a name has its own.
+fn is_shown(to: &Target, shown: &[Prefix]) -> bool {
+    let prefixes = match to {
+        Target::Prefix(prefix) => vec![*prefix],
+        Target::Group(group) => group.prefixes(&Environment::default()),
+        Target::Name(_) | Target::Wildcard(_) => return true,
+    };
+    let meet = |one: &Prefix| {
+        let mut shown = shown.iter();
+        shown.any(|other| one.contains(other) || other.contains(one))
+    };
+    prefixes.iter().any(meet)
 }
 
 /// What no rule of a file can be called: its number among the project's.
@@ -144,8 +181,8 @@ fn number(mark: &str) -> Option<usize> {
     mark.strip_prefix('\n')?.parse().ok()
 }
 
-/// Exactly, for all that has an address.
-fn by_address(base: &Policy, own: &Policy) -> Result<Found, String> {
+/// Exactly, for all that has an address; and the prefixes of each rule where it does.
+fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
     let mut both = base.clone();
     if own.default_line.is_some() {
         both.default = own.default;
@@ -175,7 +212,7 @@ fn by_address(base: &Policy, own: &Policy) -> Result<Found, String> {
     };
     let (before, after) = (compiled(base)?, compiled(&both)?);
     let side = |policy, compiled| Side { policy, compiled };
-    let mut found = Found::new();
+    let (mut found, mut shown) = (Found::new(), Shown::new());
     for change in policy::diff(side(base, &before), side(&both, &after)) {
         if change.opens != Opens::More {
             continue;
@@ -196,9 +233,12 @@ fn by_address(base: &Policy, own: &Policy) -> Result<Found, String> {
                 .entry(number)
                 .or_default()
                 .push((place, change.before));
+            if let Some(number) = number {
+                shown.entry(number).or_default().extend(&change.prefixes);
+            }
         }
     }
-    Ok(found)
+    Ok((found, shown))
 }
 
 /// For names: by what the other policy says of the name, and of addresses like those that it may have.
@@ -403,7 +443,7 @@ mod tests {
         ] {
             assert_eq!(lines(default, project), [""; 0], "{project}");
         }
-        let project = "[[rule]]\nname = \"nas\"\nto = [\"10.1.2.0/24\", \"101.102.0.1\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n\
+        let project = "[[rule]]\nname = \"nas\"\nto = [\"10.1.2.0/24\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n\
             [[rule]]\nto = [\"192.0.2.10\"]\naction = \"deny\"\n\
             [[rule]]\nto = [\"nas.lan\"]\naction = \"read-only\"\n";
         insta::assert_snapshot!(lines(default, project).join("\n"), @r"
@@ -419,6 +459,7 @@ mod tests {
     #[test]
     fn a_rule_is_agreed_to_only_where_all_of_it_is_shown() {
         let base = "default = \"confirm\"\n\
+            [[rule]]\nname = \"open\"\nto = [\"10.66.0.0/16\"]\naction = \"allow\"\n\
             [[rule]]\nname = \"ro\"\nto = [\"10.99.0.0/16\"]\naction = \"read-only\"\n\
             [[rule]]\nname = \"prod\"\nto = [\"10.88.0.0/24\"]\naction = \"deny\"\n";
         let refused = |rule: &str| {
@@ -442,6 +483,15 @@ mod tests {
             (
                 "to = [\"10.77.1.1\"]\nports = [\"tcp/443\"]\naction = \"read-only\"\nprofile = \"docker\"",
                 "`profile`",
+            ),
+            (
+                "to = [\"10.77.1.1\", \"@on-link\"]\naction = \"allow\"",
+                "@on-link",
+            ),
+            ("to = [\"10.77.1.1\", \"@dns\"]\naction = \"allow\"", "@dns"),
+            (
+                "to = [\"10.77.1.1\", \"10.66.0.0/16\"]\naction = \"allow\"",
+                "not for all of its addresses",
             ),
         ] {
             let said = refused(rule);

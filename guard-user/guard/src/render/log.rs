@@ -40,6 +40,7 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     for part in [
         destination(&mut rest),
         place(record.kind, &mut rest),
+        dismissed(record.kind, &mut rest),
         rule(&mut rest),
         who(&mut rest),
         request(&mut rest),
@@ -73,6 +74,7 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
         LogKind::AnswerRefused => (BAD, "answer refused"),
         LogKind::ApproverAdded => (GOOD, "approver added"),
         LogKind::ApproverRemoved => (HEAD, "approver gone"),
+        LogKind::Dismissed | LogKind::Trusted => decided(kind, rest),
         LogKind::HoleOpen => (GOOD, "hole opened"),
         LogKind::HoleClose => (HEAD, "hole closed"),
         LogKind::PolicyLoad if rest.get("error").is_some_and(|error| !error.is_null()) => {
@@ -96,6 +98,17 @@ fn answered(rest: &mut Map<String, Value>) -> (Style, &'static str) {
             (BAD, "turned down")
         }
         _ => (WARN, "answered"),
+    }
+}
+
+/// What somebody has decided for later, or taken back.
+fn decided(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) {
+    let is_withdrawn = rest.remove("withdrawn") == Some(Value::Bool(true));
+    match (kind, is_withdrawn) {
+        (LogKind::Trusted, false) => (WARN, "trusted"),
+        (LogKind::Trusted, true) => (HEAD, "trusted no more"),
+        (_, false) => (WARN, "dismissed"),
+        (_, true) => (HEAD, "not dismissed"),
     }
 }
 
@@ -138,6 +151,20 @@ fn place(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
     Some(format!(
         "{host} {ports} ({service}), by {key} in {file}{line}{asks}"
     ))
+}
+
+/// What a person has dismissed: "db.example.net port 5432 (production)"; of an unknown port its host alone.
+fn dismissed(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
+    if kind != LogKind::Dismissed {
+        return None;
+    }
+    let [host, port, label] =
+        ["host", "port", "label"].map(|field| text(rest, field).unwrap_or_default());
+    let port = match &*port {
+        "" | "0" => String::new(),
+        port => format!(" port {port}"),
+    };
+    Some(format!("{host}{port} ({label})"))
 }
 
 /// What came into reach, as a heading and what is to be said below it; none for another record.
@@ -385,5 +412,27 @@ mod tests {
         let page = line(&record, &crate::render::examples::clock()).plain();
         let said = "appeared         db.example.net tcp/5432 (postgres), by DATABASE_URL in .env:3";
         assert!(page.contains(said), "{page}");
+    }
+
+    #[test]
+    fn what_a_person_has_decided_for_later_is_said_with_who_and_what() {
+        let said = |record: serde_json::Value| {
+            let record: LogRecord = serde_json::from_value(record).unwrap();
+            line(&record, &crate::render::examples::clock()).plain()
+        };
+        let at = "2026-11-20T11:59:57.25Z";
+        let from = json!({"uid": 1000, "right": "owner", "pid": 7, "comm": "guard", "exe": "/usr/bin/guard", "command": [], "terminal": "pts/3"});
+        let page = said(json!({
+            "at": at, "kind": "dismissed", "session": null, "uid": 1000, "host": "db.example.net", "port": 5432,
+            "label": "production", "withdrawn": false, "by": "dev", "from": from,
+        }));
+        let expected = "dismissed        db.example.net port 5432 (production)  by dev at pts/3\n";
+        assert!(page.ends_with(expected), "{page}");
+        let page = said(json!({
+            "at": at, "kind": "trusted", "session": null, "uid": 1000, "file": "/p/.guard.toml", "sha256": "0a",
+            "withdrawn": true, "by": "dev", "from": from,
+        }));
+        let expected = "trusted no more  by dev at pts/3  file=/p/.guard.toml sha256=0a\n";
+        assert!(page.ends_with(expected), "{page}");
     }
 }

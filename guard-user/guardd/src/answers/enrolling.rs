@@ -53,7 +53,7 @@ impl State {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
-        self.answers.people.is_whole()?;
+        self.answers.may_be_changed()?;
         let about = self.person(who)?;
         are_users(&about)?;
         let wanted = match seconds {
@@ -180,7 +180,7 @@ impl State {
         key: &Key,
         plain: bool,
     ) -> Result<proto::approvers::Approvers, CallError> {
-        self.answers.people.is_whole()?;
+        self.answers.may_be_changed()?;
         if !key.is_fido() && !plain {
             return Err(without_touch());
         }
@@ -223,7 +223,7 @@ impl State {
         by: &Answering,
         called: &str,
     ) -> Result<proto::approvers::Approvers, CallError> {
-        self.answers.people.is_whole()?;
+        self.answers.may_be_changed()?;
         let mut now = self.answers.people.known().clone();
         let gone = now.remove(called);
         if gone.is_empty() {

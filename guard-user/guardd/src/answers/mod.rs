@@ -117,6 +117,12 @@ impl Answers {
         }
     }
 
+    /// Whether the approvers may be changed on the disk.
+    fn may_be_changed(&self) -> Result<(), CallError> {
+        let whole = self.people.is_whole();
+        whole.map_err(|file| CallError::unread("the approvers cannot be changed", &file))
+    }
+
     /// What this machine is called in questions.
     #[must_use]
     pub fn machine(&self) -> &str {
@@ -265,7 +271,11 @@ mod tests {
             used: Shelf::nowhere(),
             boot: Shelf::nowhere(),
         };
-        Answers::new(People::nowhere(), &files, config)
+        Answers::new(
+            People::read("/nonexistent/approvers.toml".into()),
+            &files,
+            config,
+        )
     }
 
     fn alice() -> Approver {

@@ -426,6 +426,7 @@ mod tests {
                     file: text(),
                     sha256: text(),
                     policy: text(),
+                    shown: text(),
                 },
                 uid: None,
                 withdraw: false,

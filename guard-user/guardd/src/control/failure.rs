@@ -7,7 +7,7 @@ use guard_proto::{
 };
 use serde_json::json;
 
-use crate::record::audit::AuditError;
+use crate::record::{audit::AuditError, kept::Unread};
 
 /// A [`Failure`] under the Varlink error that a client branches on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,15 @@ impl CallError {
     /// The call failed.
     pub fn failed(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::new(ErrorName::Failed, what, why, fix)
+    }
+
+    /// A kept file cannot be changed, as it could not be read.
+    pub(crate) fn unread(what: &str, file: &Unread) -> Self {
+        let fix = format!(
+            "repair or remove it, and restart guardd: {}",
+            file.file().display()
+        );
+        Self::failed(what, file.to_string(), fix)
     }
 }
 

@@ -155,7 +155,13 @@ mod tests {
 
     #[test]
     fn where_production_is_stays_outside() -> Result<(), serde_json::Error> {
-        for kind in ["appeared", "approver-added", "daemon-start"] {
+        for kind in [
+            "appeared",
+            "dismissed",
+            "trusted",
+            "approver-added",
+            "daemon-start",
+        ] {
             let one = json!({"at": "2026-11-20T12:00:00Z", "kind": kind, "session": "s2", "key": "A", "file": ".env"});
             assert!(told(record(one)?).is_none(), "{kind}");
         }

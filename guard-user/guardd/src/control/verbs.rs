@@ -100,9 +100,10 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
 }
 
 /// The calls from one outermost session and those inside it are answered one at a time, in a fifth of guardd's time at most: a
-/// session that calls without end delays only itself.
+/// session that calls without end delays only itself. So are the decisions that are kept, of all users together, one of each user
+/// in turn.
 pub(super) struct Turn {
-    turn: tokio::sync::OwnedMutexGuard<()>,
+    turns: Vec<tokio::sync::OwnedMutexGuard<()>>,
     began: Instant,
 }
 
@@ -112,7 +113,15 @@ impl Turn {
         let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
         let turn = shared.asking_of(outermost).lock_owned().await;
         Self {
-            turn,
+            turns: vec![turn],
+            began: Instant::now(),
+        }
+    }
+
+    /// The same for a decision of a user's.
+    async fn to_decide(shared: &Shared, who: Approver) -> Self {
+        Self {
+            turns: shared.deciders.turn_of(who.uid()).await.into(),
             began: Instant::now(),
         }
     }
@@ -123,7 +132,7 @@ impl Turn {
         if spent >= NOTHING {
             tokio::task::spawn_local(async move {
                 tokio::time::sleep((spent * PAUSE).min(LONGEST_PAUSE)).await;
-                drop(self.turn);
+                drop(self.turns);
             });
         }
     }
@@ -222,12 +231,22 @@ async fn approver(
             port,
             label,
             withdraw,
-        } => one(&shared.with(|state| state.dismiss(who, (host, port), label, withdraw))?),
+        } => {
+            let (by, turn) = (Answering::of(who, peer), Turn::to_decide(shared, who).await);
+            let done = shared.with(|state| state.dismiss(&by, (host, port), label, withdraw));
+            turn.end();
+            one(&done?)
+        }
         Call::Trust {
             file,
             uid,
             withdraw,
-        } => one(&shared.with(|state| state.trust(who, uid, file, withdraw))?),
+        } => {
+            let (by, turn) = (Answering::of(who, peer), Turn::to_decide(shared, who).await);
+            let done = shared.with(|state| state.trust(&by, uid, file, withdraw));
+            turn.end();
+            one(&done?)
+        }
         Call::Status {} => {
             shared.doctor.want();
             one(&shared.with(|state| state.status()))

@@ -3,12 +3,14 @@
 use guard_proto::{
     self as proto,
     decisions::{Dismissal, TrustedFile},
+    record::{Dismissed, Field, Trusted},
 };
 use jiff::Timestamp;
 
-use super::PRODUCTION;
+use super::{Changed, PRODUCTION};
 use crate::{
-    control::{auth::Approver, failure::CallError},
+    control::{answering::Answering, auth::Approver, failure::CallError},
+    record::audit::LogEntry,
     state::State,
 };
 
@@ -38,31 +40,39 @@ impl State {
     /// That it is none, or it cannot be kept.
     pub fn dismiss(
         &mut self,
-        who: Approver,
+        by: &Answering,
         (host, port): (String, u16),
         label: String,
         withdraw: bool,
     ) -> Result<proto::decisions::Decisions, CallError> {
-        if withdraw {
-            let place = (&*host, port, &*label);
-            return self.decisions.dismiss_no_more(who.uid(), place);
-        }
-        let is_place = (1..=MAX_TEXT).contains(&host.len()) && host.is_ascii();
-        if !is_place || !LABELS.contains(&label.as_str()) {
-            return Err(CallError::invalid(
-                "nothing was dismissed",
-                "it is no place that looks like production, or may be",
-                "guard discover, and the number of a place: guard discover --dismiss N",
-            ));
-        }
-        let new = Dismissal {
-            host,
-            port,
-            label,
-            at: Timestamp::now(),
-            by: self.machine.user(who.uid()),
+        let uid = by.who.uid();
+        let (name, from) = self.machine.told_by(Some(by));
+        let record = Dismissed {
+            host: host.clone().into(),
+            port: port.into(),
+            label: label.clone().into(),
+            withdrawn: withdraw.into(),
+            by: name,
+            from,
         };
-        self.decisions.dismiss(who.uid(), new)
+        let changed = match withdraw {
+            true => self
+                .decisions
+                .without_dismissed(uid, (&host, port, &label))?,
+            false => {
+                is_place(&host, &label)?;
+                let new = Dismissal {
+                    host,
+                    port,
+                    label,
+                    at: Timestamp::now(),
+                    by: self.machine.user(uid),
+                };
+                self.decisions.with_dismissed(uid, new)?
+            }
+        };
+        self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
+        Ok(self.decisions.of(uid))
     }
 
     /// Keeps that a project's policy may widen a policy, or that it may widen none any more.
@@ -72,19 +82,45 @@ impl State {
     /// `Refused` for another user's; `Invalid` where it has no hashes; or it cannot be kept.
     pub fn trust(
         &mut self,
-        who: Approver,
+        by: &Answering,
         uid: Option<u32>,
         file: TrustedFile,
         withdraw: bool,
     ) -> Result<proto::decisions::Decisions, CallError> {
-        let uid = whose(who, uid)?;
-        if withdraw {
-            return self.decisions.withdraw(uid, &file.sha256);
-        }
-        if ![&file.sha256, &file.policy]
-            .into_iter()
-            .all(|hash| is_hash(hash))
-        {
+        let uid = whose(by.who, uid)?;
+        let file = TrustedFile {
+            file: file.file.chars().take(MAX_TEXT).collect(),
+            ..file
+        };
+        let (name, from) = self.machine.told_by(Some(by));
+        // What is taken back is so for every policy.
+        let said = |hash: &String| match withdraw {
+            true => Field::Absent,
+            false => hash.clone().into(),
+        };
+        let record = Trusted {
+            file: file.file.clone().into(),
+            sha256: file.sha256.clone().into(),
+            policy_sha256: said(&file.policy),
+            shown_sha256: said(&file.shown),
+            withdrawn: withdraw.into(),
+            by: name,
+            from,
+        };
+        let changed = match withdraw {
+            true => self.decisions.without_trusted(uid, &file.sha256)?,
+            false => {
+                self.may_trust(by.who, &file)?;
+                self.decisions.with_trusted(uid, file)?
+            }
+        };
+        self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
+        Ok(self.decisions.of(uid))
+    }
+
+    fn may_trust(&self, who: Approver, file: &TrustedFile) -> Result<(), CallError> {
+        let mut hashes = [&file.sha256, &file.policy, &file.shown].into_iter();
+        if !hashes.all(|hash| is_hash(hash)) {
             return Err(CallError::invalid(
                 "nothing is trusted",
                 "a file is trusted by the SHA-256 of its bytes, in hexadecimal",
@@ -98,12 +134,42 @@ impl State {
                 "take out what widens, or write it into a policy of your own:\nsudo guard policy edit default",
             ));
         }
-        let file = TrustedFile {
-            file: file.file.chars().take(MAX_TEXT).collect(),
-            ..file
-        };
-        self.decisions.trust(uid, file)
+        Ok(())
     }
+
+    /// Writes it to the audit log, and then to the file. Where something is taken back the file comes first: what is not written
+    /// down is gone all the same.
+    fn decide(
+        &mut self,
+        changed: Changed,
+        withdraw: bool,
+        record: LogEntry,
+    ) -> Result<(), CallError> {
+        let Some(now) = changed else {
+            return Ok(());
+        };
+        if withdraw {
+            self.decisions.keep(now)?;
+            self.recorder.note(record);
+            return Ok(());
+        }
+        self.recorder.reserve()?;
+        self.recorder.write(record)?;
+        self.recorder.sync()?;
+        self.decisions.keep(now)
+    }
+}
+
+fn is_place(host: &str, label: &str) -> Result<(), CallError> {
+    let is_host = (1..=MAX_TEXT).contains(&host.len()) && host.is_ascii();
+    if is_host && LABELS.contains(&label) {
+        return Ok(());
+    }
+    Err(CallError::invalid(
+        "nothing was dismissed",
+        "it is no place that looks like production, or may be",
+        "guard discover, and the number of a place: guard discover --dismiss N",
+    ))
 }
 
 fn is_hash(text: &str) -> bool {

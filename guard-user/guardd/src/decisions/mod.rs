@@ -3,13 +3,7 @@
 
 pub mod deciding;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use guard_proto::{
     self as proto,
@@ -17,54 +11,62 @@ use guard_proto::{
     production::Place,
 };
 
-use crate::control::failure::CallError;
+use crate::{
+    control::failure::CallError,
+    record::kept::{Kept, KeptFile},
+};
 
-/// Places that one user may have dismissed.
+/// Places that one user may have dismissed, and all together.
 const MAX_DISMISSED: usize = 1024;
-/// Files that are trusted of one user's; the oldest is forgotten for another.
+const MAX_DISMISSED_IN_ALL: usize = 4096;
+/// Files that are trusted of one user's, whose oldest is forgotten for another; and of all together.
 const MAX_TRUSTED: usize = 256;
+const MAX_TRUSTED_IN_ALL: usize = 1024;
 /// What a place has to look like to be told of while a command runs.
 const PRODUCTION: &str = "production";
 
+/// What each user has decided.
+#[derive(Clone, Debug, Default)]
+struct ByUser(BTreeMap<u32, proto::decisions::Decisions>);
+
+impl Kept for ByUser {
+    const WITHOUT: &'static str = "nothing counts as decided before";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let read = serde_json::from_str(text);
+        read.map(Self).map_err(|error| error.to_string())
+    }
+
+    fn text(&self) -> io::Result<String> {
+        Ok(serde_json::to_string(&self.0)?)
+    }
+}
+
 /// Owns `decisions.json`.
 #[derive(Debug)]
-pub struct Decisions {
-    file: PathBuf,
-    by_uid: BTreeMap<u32, proto::decisions::Decisions>,
-    /// Why the file is not understood: then nothing counts as decided, and it is not written over.
-    broken: Option<String>,
-}
+pub struct Decisions(KeptFile<ByUser>);
+
+/// What becomes of the file: nothing, where it says so already.
+type Changed = Option<ByUser>;
 
 impl Decisions {
     /// Those in the file. It may be absent.
     #[must_use]
     pub fn read(file: PathBuf) -> Self {
-        let read = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(why) = &read {
-            tracing::error!(file = %file.display(), "nothing counts as decided before: it cannot be read: {why}");
-        }
-        Self {
-            file,
-            broken: read.as_ref().err().cloned(),
-            by_uid: read.unwrap_or_default(),
-        }
+        Self(KeptFile::read(file))
     }
 
     /// What a user has decided.
     #[must_use]
     pub fn of(&self, uid: u32) -> proto::decisions::Decisions {
-        self.by_uid.get(&uid).cloned().unwrap_or_default()
+        self.0.known().0.get(&uid).cloned().unwrap_or_default()
     }
 
     /// Whether a user has said of a place that it is no production.
     #[must_use]
     pub fn dismisses(&self, uid: u32, place: &Place) -> bool {
         let port = place.ports.strip_prefix("tcp/").unwrap_or("0");
-        let own = self.by_uid.get(&uid);
+        let own = self.0.known().0.get(&uid);
         own.is_some_and(|own| {
             own.dismissed.iter().any(|one| {
                 one.host == place.host && one.label == PRODUCTION && port.parse() == Ok(one.port)
@@ -72,115 +74,115 @@ impl Decisions {
         })
     }
 
-    /// Changes what a user has decided: on the disk, and then here.
-    fn change(
-        &mut self,
+    /// What the file would say with another of a user's decisions, if that is another.
+    fn with(
+        &self,
         uid: u32,
         change: impl FnOnce(&mut proto::decisions::Decisions) -> Result<(), CallError>,
-    ) -> Result<proto::decisions::Decisions, CallError> {
-        if let Some(why) = &self.broken {
-            let file = self.file.display();
-            return Err(CallError::failed(
-                "nothing can be decided",
-                format!("{file} cannot be read: {why}"),
-                format!("repair or remove it, and restart guardd: {file}"),
-            ));
+    ) -> Result<Changed, CallError> {
+        let whole = self.0.is_whole();
+        whole.map_err(|file| CallError::unread("nothing can be decided", &file))?;
+        let (before, mut own) = (self.of(uid), self.of(uid));
+        change(&mut own)?;
+        if own == before {
+            return Ok(None);
         }
-        let mut now = self.by_uid.clone();
-        let own = now.entry(uid).or_default();
-        change(own)?;
-        let own = own.clone();
-        self.write(&now).map_err(|error| {
+        let mut now = self.0.known().clone();
+        match own == proto::decisions::Decisions::default() {
+            true => now.0.remove(&uid),
+            false => now.0.insert(uid, own),
+        };
+        Ok(Some(now))
+    }
+
+    /// On the disk, and then here.
+    fn keep(&mut self, now: ByUser) -> Result<(), CallError> {
+        self.0.replace(now).map_err(|error| {
             CallError::failed(
                 "it was not kept",
-                format!("{} cannot be written: {error}", self.file.display()),
+                format!("{} cannot be written: {error}", self.0.file().display()),
                 "make room on that file system",
             )
-        })?;
-        self.by_uid = now;
-        Ok(own)
+        })
     }
 
-    /// The file is its owner's alone from the first byte, and whole or not there.
-    fn write(&self, all: &BTreeMap<u32, proto::decisions::Decisions>) -> io::Result<()> {
-        let dir = self.file.parent().unwrap_or(&self.file);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)?;
-        let mut half = tempfile::NamedTempFile::new_in(dir)?;
-        half.write_all(&serde_json::to_vec(all)?)?;
-        half.as_file().sync_all()?;
-        half.persist(&self.file)?;
-        fs::File::open(dir)?.sync_all()
+    fn in_all(&self, count: impl Fn(&proto::decisions::Decisions) -> usize) -> usize {
+        self.0.known().0.values().map(count).sum()
     }
 
-    fn dismiss(
-        &mut self,
-        uid: u32,
-        new: Dismissal,
-    ) -> Result<proto::decisions::Decisions, CallError> {
-        self.change(uid, |own| {
-            let is_same = |one: &&Dismissal| {
+    fn with_dismissed(&self, uid: u32, new: Dismissal) -> Result<Changed, CallError> {
+        let all = self.in_all(|own| own.dismissed.len());
+        self.with(uid, |own| {
+            let is_same = |one: &Dismissal| {
                 (&one.host, one.port, &one.label) == (&new.host, new.port, &new.label)
             };
-            if own.dismissed.iter().any(|one| is_same(&one)) {
+            if own.dismissed.iter().any(is_same) {
                 return Ok(());
             }
             if own.dismissed.len() >= MAX_DISMISSED {
-                return Err(CallError::refused(
-                    "no more places are dismissed",
-                    format!("{MAX_DISMISSED} are"),
-                    "take back some that are gone: guard discover --dismiss N --withdraw",
-                ));
+                return Err(too_many(format!("{MAX_DISMISSED} are")));
+            }
+            if all >= MAX_DISMISSED_IN_ALL {
+                return Err(too_many(format!(
+                    "{MAX_DISMISSED_IN_ALL} are, of all users together"
+                )));
             }
             own.dismissed.push(new);
             Ok(())
         })
     }
 
-    fn dismiss_no_more(
-        &mut self,
+    fn without_dismissed(
+        &self,
         uid: u32,
         (host, port, label): (&str, u16, &str),
-    ) -> Result<proto::decisions::Decisions, CallError> {
-        self.change(uid, |own| {
+    ) -> Result<Changed, CallError> {
+        self.with(uid, |own| {
             own.dismissed
                 .retain(|one| (&*one.host, one.port, &*one.label) != (host, port, label));
             Ok(())
         })
     }
 
-    fn trust(
-        &mut self,
-        uid: u32,
-        new: TrustedFile,
-    ) -> Result<proto::decisions::Decisions, CallError> {
-        self.change(uid, |own| {
-            let is_other = |one: &TrustedFile| *one != new;
-            own.trusted.retain(is_other);
+    fn with_trusted(&self, uid: u32, new: TrustedFile) -> Result<Changed, CallError> {
+        let all = self.in_all(|own| own.trusted.len());
+        self.with(uid, |own| {
+            if own.trusted.contains(&new) {
+                return Ok(());
+            }
             let most = own.trusted.len().saturating_sub(MAX_TRUSTED - 1);
+            if most == 0 && all >= MAX_TRUSTED_IN_ALL {
+                return Err(CallError::refused(
+                    "no more files are trusted",
+                    format!("{MAX_TRUSTED_IN_ALL} are, of all users together"),
+                    "take back what is not needed: guard trust --withdraw",
+                ));
+            }
             own.trusted.drain(..most);
             own.trusted.push(new);
             Ok(())
         })
     }
 
-    fn withdraw(
-        &mut self,
-        uid: u32,
-        sha256: &str,
-    ) -> Result<proto::decisions::Decisions, CallError> {
-        self.change(uid, |own| {
+    fn without_trusted(&self, uid: u32, sha256: &str) -> Result<Changed, CallError> {
+        self.with(uid, |own| {
             own.trusted.retain(|one| one.sha256 != sha256);
             Ok(())
         })
     }
 }
 
+fn too_many(why: String) -> CallError {
+    CallError::refused(
+        "no more places are dismissed",
+        why,
+        "take back some that are gone: guard discover --dismiss N --withdraw",
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs;
 
     use jiff::Timestamp;
 
@@ -191,32 +193,52 @@ mod tests {
             file: ".guard.toml".to_owned(),
             sha256: format!("{number:064x}"),
             policy: "0".repeat(64),
+            shown: "1".repeat(64),
         }
     }
 
+    fn place(host: &str, port: u16, label: &str) -> Dismissal {
+        Dismissal {
+            host: host.to_owned(),
+            port,
+            label: label.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            by: "dev".to_owned(),
+        }
+    }
+
+    /// Whether anything was written.
+    fn kept(decisions: &mut Decisions, changed: Result<Changed, CallError>) -> bool {
+        let changed = changed.unwrap();
+        let is_other = changed.is_some();
+        changed.map_or(Ok(()), |now| decisions.keep(now)).unwrap();
+        is_other
+    }
+
     #[test]
-    fn they_outlive_guardd_and_are_each_users_own() {
+    fn they_outlive_guardd_are_each_users_own_and_are_written_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lib/decisions.json");
         let mut decisions = Decisions::read(path.clone());
-        let place = Dismissal {
-            host: "db.example.net".to_owned(),
-            port: 5432,
-            label: "production".to_owned(),
-            at: Timestamp::UNIX_EPOCH,
-            by: "dev".to_owned(),
-        };
-        decisions.dismiss(1000, place.clone()).unwrap();
-        decisions.dismiss(1000, place.clone()).unwrap();
-        decisions.trust(1000, file(1)).unwrap();
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let read = Decisions::read(path);
-        assert_eq!(read.of(1000).dismissed, [place]);
+        let new = place("db.example.net", 5432, PRODUCTION);
+        for is_first in [true, false] {
+            let now = decisions.with_dismissed(1000, new.clone());
+            assert_eq!(kept(&mut decisions, now), is_first);
+            let now = decisions.with_trusted(1000, file(1));
+            assert_eq!(kept(&mut decisions, now), is_first);
+        }
+        let mut read = Decisions::read(path.clone());
+        assert_eq!(read.of(1000).dismissed, [new]);
         assert_eq!(read.of(1000).trusted, [file(1)]);
         assert_eq!(read.of(1001), proto::decisions::Decisions::default());
-        let gone = decisions.dismiss_no_more(1000, ("db.example.net", 5432, "production"));
-        assert!(gone.unwrap().dismissed.is_empty());
+        for is_first in [true, false] {
+            let now = read.without_dismissed(1000, ("db.example.net", 5432, PRODUCTION));
+            assert_eq!(kept(&mut read, now), is_first);
+            let now = read.without_trusted(1000, &file(1).sha256);
+            assert_eq!(kept(&mut read, now), is_first);
+        }
+        // Of whom there is nothing the file says nothing.
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
     }
 
     #[test]
@@ -228,14 +250,8 @@ mod tests {
             ("a", 0, PRODUCTION),
             ("b", 1, "maybe"),
         ] {
-            let new = Dismissal {
-                host: host.to_owned(),
-                port,
-                label: label.to_owned(),
-                at: Timestamp::UNIX_EPOCH,
-                by: "dev".to_owned(),
-            };
-            decisions.dismiss(1000, new).unwrap();
+            let now = decisions.with_dismissed(1000, place(host, port, label));
+            kept(&mut decisions, now);
         }
         let is = |uid, host: &str, ports: &str| {
             let place = Place {
@@ -262,18 +278,48 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_trusted_is_bounded_and_can_be_withdrawn() {
+    fn full(of: &dyn Fn(u32) -> proto::decisions::Decisions, users: u32) -> Decisions {
         let dir = tempfile::tempdir().unwrap();
         let mut decisions = Decisions::read(dir.path().join("decisions.json"));
-        for number in 0..MAX_TRUSTED + 3 {
-            decisions.trust(1, file(number)).unwrap();
+        let all = (1..=users).map(|uid| (uid, of(uid)));
+        decisions.keep(ByUser(all.collect())).unwrap();
+        decisions
+    }
+
+    #[test]
+    fn what_is_trusted_is_bounded_of_each_and_of_all() {
+        let trusted = |_| proto::decisions::Decisions {
+            trusted: (0..MAX_TRUSTED).map(file).collect(),
+            ..Default::default()
+        };
+        let one = full(&trusted, 1);
+        let ByUser(now) = one.with_trusted(1, file(1000)).unwrap().unwrap();
+        assert_eq!(now[&1].trusted.len(), MAX_TRUSTED);
+        assert_eq!(now[&1].trusted[0], file(1), "the oldest is forgotten");
+        let users = u32::try_from(MAX_TRUSTED_IN_ALL / MAX_TRUSTED).unwrap();
+        let all = full(&trusted, users);
+        let refused = all.with_trusted(users + 1, file(1)).unwrap_err();
+        assert!(refused.failure.why.contains("of all users"), "{refused}");
+        // In place of one of their own there is room, and to take one back takes none.
+        assert!(all.with_trusted(1, file(1000)).unwrap().is_some());
+        assert!(all.without_trusted(1, &file(1).sha256).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_dismissed_is_bounded_of_each_and_of_all() {
+        let dismissed = |_| proto::decisions::Decisions {
+            dismissed: (0..MAX_DISMISSED)
+                .map(|at| place(&format!("db{at}.example.net"), 1, PRODUCTION))
+                .collect(),
+            ..Default::default()
+        };
+        let users = u32::try_from(MAX_DISMISSED_IN_ALL / MAX_DISMISSED).unwrap();
+        let all = full(&dismissed, users);
+        for (uid, why) in [(1, "1024 are"), (users + 1, "of all users")] {
+            let new = place("new.example.net", 1, PRODUCTION);
+            let refused = all.with_dismissed(uid, new).unwrap_err();
+            assert!(refused.failure.why.contains(why), "{refused}");
         }
-        let trusted = decisions.of(1).trusted;
-        assert_eq!(trusted.len(), MAX_TRUSTED);
-        assert_eq!(trusted[0], file(3));
-        decisions.withdraw(1, &file(3).sha256).unwrap();
-        assert_eq!(decisions.of(1).trusted[0], file(4));
     }
 
     #[test]
@@ -281,9 +327,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("decisions.json");
         fs::write(&path, "{\"1\": 2}").unwrap();
-        let mut decisions = Decisions::read(path.clone());
+        let decisions = Decisions::read(path.clone());
         assert_eq!(decisions.of(1), proto::decisions::Decisions::default());
-        assert!(decisions.trust(1, file(1)).is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"1\": 2}");
+        assert!(decisions.with_trusted(1, file(1)).is_err());
+        assert!(decisions.without_trusted(1, "").is_err());
     }
 }

@@ -59,8 +59,16 @@ impl LogEntry {
     /// A record about a session of a user.
     #[must_use]
     pub fn of(session: impl ToString, uid: u32, record: impl Into<Record>) -> Self {
+        Self {
+            session: Some(session.to_string()),
+            ..Self::of_user(uid, record)
+        }
+    }
+
+    /// A record about what holds for a user, in all sessions.
+    #[must_use]
+    pub fn of_user(uid: u32, record: impl Into<Record>) -> Self {
         let mut entry = Self::from(record);
-        entry.session = Some(session.to_string());
         entry.common.uid = uid.into();
         entry
     }

@@ -100,9 +100,12 @@ fn priority(record: &LogRecord) -> &'static str {
         LogKind::PolicyLoad | LogKind::DaemonStop if has_error(record) => WARNING,
         LogKind::Http if warns(record) => WARNING,
         LogKind::AnswerRefused => WARNING,
-        LogKind::Denied | LogKind::Appeared | LogKind::ApproverAdded | LogKind::ApproverRemoved => {
-            NOTICE
-        }
+        LogKind::Denied
+        | LogKind::Appeared
+        | LogKind::ApproverAdded
+        | LogKind::ApproverRemoved
+        | LogKind::Dismissed
+        | LogKind::Trusted => NOTICE,
         _ => INFO,
     }
 }
@@ -110,6 +113,10 @@ fn priority(record: &LogRecord) -> &'static str {
 fn has_error(record: &LogRecord) -> bool {
     let error = record.fields.get("error");
     error.is_some_and(|error| !error.is_null())
+}
+
+fn is_withdrawn(record: &LogRecord) -> bool {
+    record.fields.get("withdrawn") == Some(&Value::Bool(true))
 }
 
 /// Whether it is about what lies behind a destination, and not about a request.
@@ -125,11 +132,15 @@ fn message(record: &LogRecord) -> String {
     let to = to
         .and_then(|to| to.into_iter().next())
         .map(|(_, text)| text);
-    let appeared = (record.kind == LogKind::Appeared)
-        .then(|| ["host", "ports", "file"].map(|name| field(name).unwrap_or_default()));
-    let to = match appeared {
-        Some([host, ports, file]) => Some(format!("{host} {ports}, file {file}")),
-        None => to,
+    let word = |name: &str| field(name).unwrap_or_default();
+    let to = match record.kind {
+        LogKind::Appeared => {
+            let [host, ports, file] = ["host", "ports", "file"].map(word);
+            Some(format!("{host} {ports}, file {file}"))
+        }
+        LogKind::Dismissed => Some(format!("{} port {}", word("host"), word("port"))),
+        LogKind::Trusted => Some(format!("{}, SHA-256 {}", word("file"), word("sha256"))),
+        _ => to,
     };
     let named = [
         "policy", "rule", "request", "hole", "answer", "approver", "key", "by", "why", "error",
@@ -153,6 +164,14 @@ fn message(record: &LogRecord) -> String {
         LogKind::AnswerRefused => format!("a signed answer{of} was refused"),
         LogKind::ApproverAdded => "a key may sign answers".to_owned(),
         LogKind::ApproverRemoved => "a key may not sign answers any more".to_owned(),
+        LogKind::Dismissed if is_withdrawn(record) => {
+            "a place is what it looks like after all".to_owned()
+        }
+        LogKind::Dismissed => "a place is not what it looks like".to_owned(),
+        LogKind::Trusted if is_withdrawn(record) => {
+            "a project's policy may not widen any more".to_owned()
+        }
+        LogKind::Trusted => "a project's policy may widen another".to_owned(),
         LogKind::HoleOpen => format!("a hole{of} was opened"),
         LogKind::HoleClose => format!("a hole{of} was closed"),
         LogKind::PolicyLoad if has_error(record) => "a policy was refused".to_owned(),
@@ -326,6 +345,21 @@ mod tests {
                 json!({"kind": "approver-removed", "approver": "alice", "key": "SHA256:x", "by": "root"}),
                 "5",
                 "a key may not sign answers any more: approver alice, key SHA256:x, by root",
+            ),
+            (
+                json!({"kind": "dismissed", "host": "db.example.net", "port": 5432, "label": "production", "withdrawn": false, "by": "dev"}),
+                "5",
+                "a place is not what it looks like: db.example.net port 5432, by dev",
+            ),
+            (
+                json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "policy_sha256": "1b", "withdrawn": false, "by": "dev"}),
+                "5",
+                "a project's policy may widen another: /p/.guard.toml, SHA-256 0a, by dev",
+            ),
+            (
+                json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "withdrawn": true, "by": "dev"}),
+                "5",
+                "a project's policy may not widen any more: /p/.guard.toml, SHA-256 0a, by dev",
             ),
             (
                 json!({"kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "by": "alice"}),

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod journal;
+pub mod kept;
 pub mod kernel_log;
 pub mod meters;
 pub mod metrics;
