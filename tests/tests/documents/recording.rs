@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 
 use guard_lab::{
@@ -276,6 +277,69 @@ fn the_screen_in_the_documents_is_what_comes() -> Tested {
     window.expect("> r2");
     let screen = window.expect("\"force\":true}");
     compare("docs/use.md", "watch", &screen);
+    Ok(())
+}
+
+/// The files of three incidents: a home's photo server, a hosted database, and a platform's token.
+const SHOP: [(&str, &str); 3] = [
+    (
+        "shop/.env",
+        "IMMICH_URL=http://192.168.7.20:2283/api\nIMMICH_API_KEY=hunter2hunter2\n",
+    ),
+    (
+        "shop/apps/web/.env.local",
+        "DATABASE_URL=postgres://postgres:hunter2@example.railway.app:27063/railway\n",
+    ),
+    ("home/.zshrc", "export DO_PAT_TF=hunter2hunter2\n"),
+];
+
+#[test]
+fn setting_up_a_project_shows_what_comes() -> Tested {
+    let network = Network::new()?;
+    let daemon = Daemon::in_network(&network).start()?;
+    let dir = daemon.dir();
+    for (file, text) in SHOP {
+        let file = dir.join(file);
+        fs::create_dir_all(file.parent().unwrap())?;
+        fs::write(&file, text)?;
+        for made in file.ancestors().take_while(|made| *made != dir) {
+            chown(made, Some(AGENT), Some(AGENT))?;
+        }
+    }
+    let tmux = Tmux::start(dir);
+    let window = tmux.window_of("setup", 130, 120);
+    window.type_text(&format!("cd '{}'", dir.join("shop").display()));
+    window.press(&["Enter"]);
+    let setup = daemon.agent(["setup", "--agent", "claude-code"]);
+    window.guard(&setup.env("HOME", dir.join("home")));
+    for (after, question) in [
+        ("3/4", "Write this rule? [y/N]"),
+        ("Write this rule? [y/N] y", "Write this? [y/N]"),
+        ("mcpServers", "Write this? [y/N]"),
+    ] {
+        window.expect_that("a question at the end", |screen| {
+            screen.contains(after) && screen.trim_end().ends_with(question)
+        });
+        window.type_text("y");
+        window.press(&["Enter"]);
+    }
+    let screen = window.expect("    guard watch\n");
+    let screen = screen.replace(&dir.join("home").display().to_string(), "~");
+    // What the machine can enforce is another machine's own, and one rule is like the next.
+    let part = |from: &str, to: &str| {
+        let (_, rest) = screen.split_once(from).expect(from);
+        let (part, _) = rest.split_once(to).expect(to);
+        format!("{from}{part}")
+    };
+    let shown = [
+        "developer$ guard setup\n…\n".to_owned(),
+        part("2/4", "+#"),
+        format!("…\n{}", part("3  192.168.7.20:2283 (", "4/4")),
+        part("4/4", "\n"),
+        format!("\n…\n{}", part("The first guarded", "    guard watch")),
+    ]
+    .concat();
+    compare("docs/use.md", "setup", &shown);
     Ok(())
 }
 

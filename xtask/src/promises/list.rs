@@ -316,6 +316,33 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["documents::recording::the_screen_in_the_documents_is_what_comes"]),
     },
     Promise {
+        name: "setup",
+        file: "docs/use.md",
+        says: "<!-- recorded by cargo xtask promises --write: setup -->",
+        shown: Here(&["documents::recording::setting_up_a_project_shows_what_comes"]),
+    },
+    Promise {
+        name: "project-agreed",
+        file: "docs/policy.md",
+        says: "A yes holds for path, file, policy and lines shown, by SHA-256",
+        shown: Here(&[
+            "contract::project::a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more",
+            "contract::project::what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes",
+        ]),
+    },
+    Promise {
+        name: "project-narrows",
+        file: "docs/policy.md",
+        says: "An agent can write it, so it only narrows, whatever its environment says.",
+        shown: Here(&["contract::project::no_variable_of_the_project_leaves_it_out"]),
+    },
+    Promise {
+        name: "rebinding",
+        file: "docs/policy.md",
+        says: "nor does an exact name with a public address among its first (rebinding)",
+        shown: Here(&["resolver::rebinding::"]),
+    },
+    Promise {
         name: "supervised",
         file: "docs/use.md",
         says: "Start guard inside them, where its commands then reach no Unix socket, not even their own",
