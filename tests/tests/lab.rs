@@ -154,7 +154,7 @@ fn more_prefixes_can_be_production() -> Tested {
 fn the_unspecified_address_is_this_machine() -> Tested {
     let network = Network::new()?;
     for (at, to) in [("127.0.0.1", "0.0.0.0"), ("::1", "::")] {
-        let mut listen = network.dev().command(bins::find("guard-lab").unwrap());
+        let mut listen = network.dev().command(bins::find("guard-lab")?);
         listen.args(Attempt::new("listen", at, 4000).args());
         let mut listener = Running::start(&mut listen)?;
         listener.line_with("listening", guard_lab::PATIENCE)?;
@@ -168,9 +168,7 @@ fn the_unspecified_address_is_this_machine() -> Tested {
 fn an_open_connection_is_seen_to_live_and_to_end() -> Tested {
     let network = Network::new()?;
     let production = Production::start(&network)?;
-    let mut hold = network
-        .dev()
-        .command_as(AGENT, bins::find("guard-lab").unwrap());
+    let mut hold = network.dev().command_as(AGENT, bins::find("guard-lab")?);
     hold.args(Attempt::new("hold-open", V4, 443).args());
     let mut held = Running::start(&mut hold)?;
     held.line_with("\"echo\":2", guard_lab::PATIENCE)?;

@@ -43,7 +43,7 @@ fn nothing_is_written_that_nobody_has_said_yes_to() -> Tested {
 #[test]
 fn a_person_at_a_terminal_is_asked() -> Tested {
     let dir = tempfile::tempdir()?;
-    let guard = format!("{} init gemini", bins::find("guard").unwrap().display());
+    let guard = format!("{} init gemini", bins::find("guard")?.display());
     for (answer, status, said) in [
         ("n", 1, "Nothing was written."),
         ("y", 0, "guard run -- gemini"),

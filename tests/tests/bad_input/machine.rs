@@ -95,7 +95,7 @@ fn without_a_bpffs_that_could_be_mounted() -> Tested {
     // It may be mounted there more than once: below one that is taken away may be another.
     let script = "while umount -l /sys/fs/bpf 2>/dev/null; do :; done\nset -- setpriv --bounding-set=-sys_admin -- \"$@\"";
     // Another network namespace cannot be entered without that capability, either; none is needed here.
-    let mut guardd = Command::new(guard_lab::bins::find("guardd").unwrap());
+    let mut guardd = Command::new(guard_lab::bins::find("guardd")?);
     guardd.args(daemon.arguments());
     let said = refused(behind(script, &guardd));
     for word in ["mount a bpffs on", "/sys/fs/bpf", "capabilities"] {

@@ -72,7 +72,7 @@ fn nginx(scene: &Scene) -> Running {
 
 #[test]
 fn a_host_that_http2_names_is_held_to_the_names() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let _nginx = nginx(&scene);
     // SNI, and the host of each of two requests of one connection.
     let line = |name: &str, hosts: [&str; 2]| {
@@ -93,8 +93,8 @@ fn a_host_that_http2_names_is_held_to_the_names() -> Tested {
         heard().contains(&format!("{EVIL} HTTP/2.0"))
     })?;
 
-    let daemon = scene.daemon(POLICY, Looks::Proxy);
-    let mut shell = scene.session(&daemon);
+    let daemon = scene.daemon(POLICY, Looks::Proxy)?;
+    let mut shell = scene.session(&daemon)?;
     let before = heard().matches(EVIL).count();
     assert_eq!(inside(&mut shell, &both), "200/2 421/2");
     let evil = line(EVIL, [EVIL, FORGE]);
@@ -113,7 +113,7 @@ fn psql(name: &str) -> String {
 
 #[test]
 fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let cluster = Cluster::new(scene.network.prod(), scene.file("postgres"))?;
     cluster.admit("hostssl all all all trust")?;
     let pem = cluster.dir().join("server.pem");
@@ -132,8 +132,8 @@ fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
         })?;
     }
 
-    let daemon = scene.daemon(POLICY, Looks::Proxy);
-    let mut shell = scene.session(&daemon);
+    let daemon = scene.daemon(POLICY, Looks::Proxy)?;
+    let mut shell = scene.session(&daemon)?;
     assert_eq!(inside(&mut shell, &psql(FORGE)), "answered");
     let refused = inside(&mut shell, &psql(EVIL));
     assert!(

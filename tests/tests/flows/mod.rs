@@ -60,7 +60,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let network = Network::new().unwrap();
-        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
+        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53")).unwrap();
         for (name, address) in [
             ("pkg.example.com", PKG),
             ("index.example.com", INDEX),

@@ -74,7 +74,7 @@ fn a_pin_directory_elsewhere_has_a_file_system_of_its_own() -> Tested {
     let network = Network::new()?;
     let daemon = prepared(&network);
     let pins = daemon.dir().join("pins");
-    let mut guardd = daemon.on_machine(0, bins::find("guardd").unwrap());
+    let mut guardd = daemon.on_machine(0, bins::find("guardd")?);
     guardd.arg("--state-dir").arg(daemon.state_dir());
     guardd.arg("--cgroup-root").arg(daemon.cgroup_root());
     guardd.arg("--pin-dir").arg(&pins);

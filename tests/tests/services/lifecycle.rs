@@ -190,8 +190,7 @@ fn a_unit_that_starts_first_waits_for_guardd() -> Tested {
     fs::write(crate::services::machine::CONFIG, "colour = 1\n")?;
     let started = std::process::Command::new("timeout")
         .args(["40", "systemctl", "start", NAME])
-        .status()
-        .unwrap();
+        .status()?;
     assert!(!started.success());
     assert_eq!(unit.show("MainPID"), "0");
     let _ = run(&["systemctl", "stop", NAME]);

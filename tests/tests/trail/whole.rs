@@ -117,8 +117,7 @@ fn it_goes_on_where_it_was_and_status_has_its_head() -> Tested {
     // Compressed, as logrotate leaves them.
     let gzip = std::process::Command::new("gzip")
         .arg(aside(&daemon, 2))
-        .status()
-        .unwrap();
+        .status()?;
     assert!(gzip.success());
     assert_eq!(verify(&daemon, &[]).0.code(), Some(0));
     let text = daemon.root(["log", "--verify"]).run()?.success()?.stdout;

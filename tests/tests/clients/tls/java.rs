@@ -18,7 +18,7 @@ fn a_program_is_told_and_goes_on_after_a_yes() -> Tested {
         .arg(scene.company())
         .arg("-keystore")
         .arg(scene.company_store());
-    assert!(keytool.status().unwrap().success());
+    assert!(keytool.status()?.success());
     // It says there which options it has taken.
     let java = "2>java.log /usr/bin/java $PROGRAMS/Fetch.java";
     files::told_and_go_on(&scene, &files, &[java], |name| secure(PORT, name))?;
