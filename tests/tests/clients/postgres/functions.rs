@@ -3,6 +3,7 @@
 use super::database::psql;
 use super::{Database, RULE};
 use crate::clients::scene::Scene;
+use guard_lab::Tested;
 
 const LIST: &str = include_str!("../../../../guard-user/judge/src/sql/functions.txt");
 
@@ -23,11 +24,11 @@ const OTHERWISE: &[&str] = &["interval_avg"];
 const LEAST: usize = 1900;
 
 #[test]
-fn the_list_is_what_the_server_says() {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    scene.write("all", ALL.as_bytes());
-    let all = scene.unguarded().run(&psql("-At -f ~/all")).ok();
+fn the_list_is_what_the_server_says() -> Tested {
+    let scene = Scene::new(RULE)?;
+    let _database = Database::start(&scene)?;
+    scene.write("all", ALL.as_bytes())?;
+    let all = scene.unguarded()?.run(&psql("-At -f ~/all"))?.ok();
     let mut listed = 0;
     for line in all.lines() {
         let (name, kind) = line.split_once('|').unwrap();
@@ -44,4 +45,5 @@ fn the_list_is_what_the_server_says() {
         }
     }
     assert!(listed > LEAST, "{listed}");
+    Ok(())
 }
