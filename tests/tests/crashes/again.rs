@@ -14,8 +14,8 @@ fn is_either(scene: &mut Scene<'_>) -> bool {
 fn while_it_adopts() -> Tested {
     let network = Network::new()?;
     let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new(&network, &production)?;
+    let there = scene.settled(UNDER_OLD)?;
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
     at_each_step(Which::All, |turn, step| {
         // The file changes while nobody runs; each guardd finds the other one's policy in the kernel.
@@ -24,7 +24,7 @@ fn while_it_adopts() -> Tested {
         let guardd = scene.daemon.guardd().unwrap();
         let ended = scene.run(&guardd, false, step, |_| ());
         assert!(is_either(&mut scene), "{}", behind(step, &ended));
-        let now = scene.settled(*reached);
+        let now = scene.settled(*reached).unwrap();
         assert_eq!(
             without_lists(&now),
             without_lists(&there),
@@ -33,7 +33,7 @@ fn while_it_adopts() -> Tested {
         );
         ended
     });
-    scene.check();
+    scene.check()?;
     Ok(())
 }
 
@@ -41,20 +41,25 @@ fn while_it_adopts() -> Tested {
 fn while_it_replaces_the_programs() -> Tested {
     let network = Network::new()?;
     let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new(&network, &production)?;
+    let there = scene.settled(UNDER_OLD)?;
     let steps = at_each_step(Which::OfEachKind, |_, step| {
         // The kernel has the programs of today; the guardd that is killed brings those of the version before.
         let guardd = half::guardd(&scene.daemon, &before::object(&scene.daemon));
         let ended = scene.run(&guardd, false, step, |_| ());
         assert_eq!(scene.reached(), UNDER_OLD, "{}", behind(step, &ended));
-        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
+        assert_eq!(
+            scene.settled(UNDER_OLD).unwrap(),
+            there,
+            "{}",
+            behind(step, &ended)
+        );
         ended
     });
     let attached = steps.iter().filter(|step| step.contains("attach")).count();
     let today = before::links(&scene.daemon);
     assert_eq!(attached, today - before::LACKS, "{steps:?}");
-    scene.check();
+    scene.check()?;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ fn guards(daemon: &mut Daemon, wanted: &inventory::Inventory, what: &str) {
         "{what}"
     );
     assert!(shell.reaches(&Attempt::tcp(BOTH, 443)).unwrap(), "{what}");
-    assert_eq!(&inventory::of(daemon), wanted, "{what}");
+    assert_eq!(&inventory::of(daemon).unwrap(), wanted, "{what}");
 }
 
 fn is_gone(daemon: &Daemon, what: &str) {
@@ -56,7 +56,7 @@ fn while_it_attaches_for_the_first_time() -> Tested {
         .prepare()?;
     daemon.start()?;
     let shell = Shell::start(&daemon, "crash")?;
-    let there = inventory::of(&daemon);
+    let there = inventory::of(&daemon)?;
     drop(shell);
     daemon.teardown()?;
     is_gone(&daemon, "nobody was killed");
@@ -81,7 +81,7 @@ fn while_it_takes_down() -> Tested {
         .policy("crash", &old())
         .start()?;
     let shell = Shell::start(&daemon, "crash")?;
-    let there = inventory::of(&daemon);
+    let there = inventory::of(&daemon)?;
     drop(shell);
     daemon.teardown()?;
     at_each_step(Which::OfEachKind, |turn, step| {

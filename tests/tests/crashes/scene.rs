@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use guard_lab::steps::Ended;
 use guard_lab::{
     AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, eventually, is_sampled, is_slow,
 };
+use guard_lab::{Json as _, Tested, steps::Ended};
 
 use crate::crashes::inventory::{self, Inventory};
 
@@ -83,26 +83,23 @@ pub(crate) const UNDER_NEW: Reached = Reached {
 
 impl<'n> Scene<'n> {
     /// With a session under the old policy. guardd does not run.
-    pub(crate) fn new(network: &'n Network, production: &'n Production) -> Self {
+    pub(crate) fn new(network: &'n Network, production: &'n Production) -> Tested<Self> {
         let mut daemon = Daemon::in_network(network)
             .policy("crash", &old())
-            .start()
-            .unwrap();
-        let agent = Shell::start(&daemon, "crash").unwrap();
-        let mut looping = Shell::start(&daemon, "crash").unwrap();
-        let probe = daemon.program("guard-lab").unwrap();
+            .start()?;
+        let agent = Shell::start(&daemon, "crash")?;
+        let mut looping = Shell::start(&daemon, "crash")?;
+        let probe = daemon.program("guard-lab")?;
         let words = Attempt::new("keep", NEITHER, 443).args().join(" ");
-        looping
-            .tell(&format!("{} {words}", probe.display()))
-            .unwrap();
-        daemon.stop().unwrap();
-        Self {
+        looping.tell(&format!("{} {words}", probe.display()))?;
+        daemon.stop()?;
+        Ok(Self {
             daemon,
             agent,
             network,
             production,
             _loop: looping,
-        }
+        })
     }
 
     /// Tries everything, from inside.
@@ -141,26 +138,26 @@ impl<'n> Scene<'n> {
 
     /// Starts guardd, waits until the policy in its file is in force, stops it, and starts it again: what was to go
     /// with a delay is gone then. Gives what there is.
-    pub(crate) fn settled(&mut self, reached: Reached) -> Inventory {
-        self.daemon.start().unwrap();
+    pub(crate) fn settled(&mut self, reached: Reached) -> Tested<Inventory> {
+        self.daemon.start()?;
         eventually("the policy of the file holds", || self.reached() == reached)
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.reached()));
-        let status = self.daemon.json(["status"]).unwrap();
+        let status = self.daemon.json(["status"])?;
         assert_eq!(status["enforcing"], true, "{status}");
-        self.end_others();
+        self.end_others()?;
         for _ in 0..2 {
-            self.daemon.stop().unwrap();
-            self.daemon.start().unwrap();
+            self.daemon.stop()?;
+            self.daemon.start()?;
         }
-        let there = inventory::of(&self.daemon);
-        self.daemon.stop().unwrap();
-        there
+        let there = inventory::of(&self.daemon)?;
+        self.daemon.stop()?;
+        Ok(there)
     }
 
     /// Ends the sessions that are not the scene's.
-    fn end_others(&mut self) {
-        let sessions = self.daemon.json(["sessions"]).unwrap();
-        let sessions = sessions.as_array().unwrap();
+    fn end_others(&mut self) -> Tested {
+        let sessions = self.daemon.json(["sessions"])?;
+        let sessions = sessions.list()?;
         let ids: Vec<_> = sessions
             .iter()
             .map(|one| one["id"].as_str().unwrap())
@@ -169,16 +166,18 @@ impl<'n> Scene<'n> {
             assert!(ids.contains(&mine), "{mine} is gone: {ids:?}");
         }
         for id in ids.iter().filter(|id| !["s1", "s2"].contains(*id)) {
-            self.daemon.ask(["stop", id]).unwrap().success().unwrap();
+            self.daemon.ask(["stop", id])?.success()?;
         }
+        Ok(())
     }
 
     /// Nothing of what neither policy allows has ever got through, though it would have without the guard.
-    pub(crate) fn check(self) {
-        let through = self.production.reached_at(NEITHER, 443).unwrap();
+    pub(crate) fn check(self) -> Tested {
+        let through = self.production.reached_at(NEITHER, 443)?;
         assert!(through.is_empty(), "{through:?}");
         let outside = Attempt::tcp(NEITHER, 443).outside(self.network.dev(), AGENT);
-        assert!(outside.unwrap().ok);
+        assert!(outside?.ok);
+        Ok(())
     }
 }
 

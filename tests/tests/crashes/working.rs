@@ -16,8 +16,8 @@ use crate::crashes::scene::{
 fn while_it_puts_a_policy_in_place() -> Tested {
     let network = Network::new()?;
     let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new(&network, &production)?;
+    let there = scene.settled(UNDER_OLD)?;
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
     at_each_step(Which::All, |turn, step| {
         let (text, reached) = &policies[turn % 2];
@@ -33,7 +33,7 @@ fn while_it_puts_a_policy_in_place() -> Tested {
             "{left:?}: {}",
             behind(step, &ended)
         );
-        let now = scene.settled(*reached);
+        let now = scene.settled(*reached).unwrap();
         assert_eq!(
             without_lists(&now),
             without_lists(&there),
@@ -42,7 +42,7 @@ fn while_it_puts_a_policy_in_place() -> Tested {
         );
         ended
     });
-    scene.check();
+    scene.check()?;
     Ok(())
 }
 
@@ -57,8 +57,8 @@ fn loaded_at(scene: &Scene<'_>) -> Option<String> {
 fn while_it_opens_and_closes_a_hole() -> Tested {
     let network = Network::new()?;
     let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new(&network, &production)?;
+    let there = scene.settled(UNDER_OLD)?;
     let with_hole = Reached {
         asked: true,
         ..UNDER_OLD
@@ -124,10 +124,15 @@ fn while_it_opens_and_closes_a_hole() -> Tested {
             "{}",
             behind(step, &ended)
         );
-        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
+        assert_eq!(
+            scene.settled(UNDER_OLD).unwrap(),
+            there,
+            "{}",
+            behind(step, &ended)
+        );
         ended
     });
-    scene.check();
+    scene.check()?;
     Ok(())
 }
 
@@ -135,8 +140,8 @@ fn while_it_opens_and_closes_a_hole() -> Tested {
 fn while_it_makes_a_session() -> Tested {
     let network = Network::new()?;
     let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new(&network, &production)?;
+    let there = scene.settled(UNDER_OLD)?;
     let own = scene.daemon.dir().join("own.toml");
     std::fs::write(&own, old().replace("crash", "own"))?;
     at_each_step(Which::All, |_, step| {
@@ -173,9 +178,14 @@ fn while_it_makes_a_session() -> Tested {
             assert_eq!(reports, [false, true], "{said}");
         }
         assert_eq!(scene.reached(), UNDER_OLD, "{}", behind(step, &ended));
-        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
+        assert_eq!(
+            scene.settled(UNDER_OLD).unwrap(),
+            there,
+            "{}",
+            behind(step, &ended)
+        );
         ended
     });
-    scene.check();
+    scene.check()?;
     Ok(())
 }
