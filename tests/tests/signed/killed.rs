@@ -17,14 +17,14 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
         let port = 1000 + u16::try_from(turn).unwrap();
         let name = format!("tcp/{port}");
         let id = scene.request(&mut shell, port);
-        let signed = scene.yes(&alice, "alice", &id, &[]);
+        let signed = scene.yes(&alice, "alice", &id, &[]).unwrap();
         scene.daemon.stop().unwrap();
 
         let guardd = scene.daemon.guardd().unwrap();
         let mut stepped = Stepped::start(&scene.daemon, &guardd, None).unwrap();
         stepped.wait_until_ready().unwrap();
         stepped.arm(Some(step)).unwrap();
-        let said_yes = scene.hand_in(&signed).status.success();
+        let said_yes = scene.hand_in(&signed).unwrap().status.success();
         stepped.stop();
         let ended = stepped.wait().unwrap();
 
@@ -37,7 +37,7 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
             behind(step, &ended)
         );
         // The same once more: for a hole that there is not yet, if at all.
-        let again = scene.hand_in(&signed).status.success();
+        let again = scene.hand_in(&signed).unwrap().status.success();
         assert_eq!(
             open(&scene),
             left + usize::from(again),
@@ -57,7 +57,9 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
         assert!(answered >= open(&scene), "{}", behind(step, &ended));
         if left == 0 && !again {
             // Asked anew, with other bytes.
-            scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+            scene
+                .taken(&scene.yes(&alice, "alice", &id, &[]).unwrap())
+                .unwrap();
         }
         scene
             .daemon
