@@ -13,15 +13,10 @@ mod rebinding;
 mod reverse;
 pub(crate) mod server;
 
-use std::path::{Path, PathBuf};
+use guard_lab::{Shell, Tested, V6, eventually};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested, V6, eventually};
+use crate::names::scene::{API, DNS, Names, Scene, reaches};
 
-use crate::names::server::NameServer;
-
-/// Production's name server.
-const DNS: &str = "192.0.2.53";
-const API: &str = "192.0.2.10";
 const DB: &str = "192.0.2.11";
 const ASKED: &str = "192.0.2.12";
 
@@ -102,62 +97,25 @@ except OSError as error:
     print("answer", error.errno if error.errno else "timeout")
 "#;
 
-struct Scene {
-    network: Network,
-    server: NameServer,
-}
+const NAMES: Names<'_> = &[
+    ("v1.api.example.com", &[API, V6]),
+    ("db.example.com", &[DB]),
+    ("asked.example.com", &[ASKED]),
+    ("other.example.com", &[DB]),
+];
 
-impl Scene {
-    fn new() -> Tested<Self> {
-        let network = Network::new()?;
-        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"))?;
-        server.set("v1.api.example.com", &[API, V6]);
-        server.set("db.example.com", &[DB]);
-        server.set("asked.example.com", &[ASKED]);
-        server.set("other.example.com", &[DB]);
-        Ok(Self { network, server })
-    }
-
-    fn daemon(&self) -> Tested<Daemon> {
-        let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 1\n");
-        let daemon = Daemon::in_network(&self.network).policy("listed", POLICY);
-        Ok(daemon.config(&config).start()?)
-    }
-}
-
-/// The program that asks.
-fn program(daemon: &Daemon) -> Tested<PathBuf> {
-    Ok(daemon.write_for_agents("ask.py", ASK)?)
-}
-
-/// What a session is told of a name.
-fn asked(shell: &mut Shell, ask: &Path, name: &str, how: &str) -> Tested<String> {
-    let kind = if how.contains("AAAA") { "AAAA" } else { "A" };
-    let how = how.trim_end_matches("-AAAA");
-    shell.tell(&format!(
-        "python3 {} {DNS} {name} {kind} {how}",
-        ask.display()
-    ))?;
-    let line = shell.line_with("answer ")?;
-    Ok(line.trim().trim_start_matches("answer ").to_owned())
-}
-
-fn reaches(shell: &mut Shell, to: &str, port: u16) -> Tested<bool> {
-    Ok(shell.reaches(&Attempt::tcp(to, port))?)
+fn scene() -> Tested<Scene> {
+    Scene::with("name_refresh_floor = 1\n", "listed", POLICY, NAMES)
 }
 
 #[test]
 fn a_wildcard_holds_for_what_a_session_was_told() -> Tested {
-    let scene = Scene::new()?;
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true)?;
-    let outside = Attempt::tcp(API, 443).outside(scene.network.dev(), 0);
-    assert!(outside?.ok, "nothing stops it without the guard");
-    let daemon = scene.daemon()?;
-    let ask = program(&daemon)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
+    let scene = scene()?;
+    scene.assert_open(API, 443)?;
+    let mut shell = scene.shell()?;
     assert!(!reaches(&mut shell, API, 443)?);
     for how in ["unconnected", "connected", "tcp"] {
-        let told = asked(&mut shell, &ask, "v1.api.example.com", how)?;
+        let told = scene.asked(&mut shell, "v1.api.example.com", how)?;
         // The server that was asked seems to have answered.
         assert_eq!(told, format!("0 {DNS} {API}"), "{how}");
     }
@@ -165,27 +123,24 @@ fn a_wildcard_holds_for_what_a_session_was_told() -> Tested {
     assert!(!reaches(&mut shell, API, 80)?, "only that port");
     assert!(!reaches(&mut shell, DB, 443)?);
     assert!(!reaches(&mut shell, V6, 443)?);
-    let told = asked(&mut shell, &ask, "v1.api.example.com", "connected-AAAA")?;
+    let told = scene.asked(&mut shell, "v1.api.example.com", "connected-AAAA")?;
     assert_eq!(told, format!("0 {DNS} {V6}"));
     assert!(reaches(&mut shell, V6, 443)?);
     // What one session was told is nothing to another.
-    let mut other = Shell::start(&daemon, "listed")?;
+    let mut other = scene.shell()?;
     assert!(!reaches(&mut other, API, 443)?);
     Ok(())
 }
 
 #[test]
 fn what_is_refused_never_leaves() -> Tested {
-    let scene = Scene::new()?;
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true)?;
-    let daemon = scene.daemon()?;
-    let ask = program(&daemon)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
     // Without the guard they are answered.
     let outside = scene.network.dev().command("python3");
     let mut outside = outside;
     outside
-        .arg(&ask)
+        .arg(&scene.ask)
         .args([DNS, "other.example.com", "A", "udp"]);
     let told = outside.output()?;
     assert!(
@@ -193,13 +148,13 @@ fn what_is_refused_never_leaves() -> Tested {
         "{told:?}"
     );
     for how in ["unconnected", "connected", "tcp"] {
-        let told = asked(&mut shell, &ask, "secret.other.example.com", how)?;
+        let told = scene.asked(&mut shell, "secret.other.example.com", how)?;
         assert_eq!(told, format!("3 {DNS}"), "{how}: no such name");
     }
     assert!(!scene.server.was_asked("secret"));
-    let denied = asked(&mut shell, &ask, "db.example.com", "connected")?;
+    let denied = scene.asked(&mut shell, "db.example.com", "connected")?;
     assert_eq!(denied, format!("3 {DNS}"));
-    let log = daemon.root(["log", "--session", shell.session()]);
+    let log = scene.daemon.root(["log", "--session", shell.session()]);
     let log = log.run()?;
     for said in ["no rule names it", "a rule denies the name"] {
         assert!(log.stdout.contains(said), "{said}: {log:?}");
@@ -209,16 +164,13 @@ fn what_is_refused_never_leaves() -> Tested {
 
 #[test]
 fn a_request_says_by_which_name_an_address_is_known() -> Tested {
-    let scene = Scene::new()?;
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true)?;
-    let daemon = scene.daemon()?;
-    let ask = program(&daemon)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
-    let told = asked(&mut shell, &ask, "asked.example.com", "connected")?;
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
+    let told = scene.asked(&mut shell, "asked.example.com", "connected")?;
     assert_eq!(told, format!("0 {DNS} {ASKED}"));
     assert!(!reaches(&mut shell, ASKED, 443)?);
     let is_asked = || -> Tested<_> {
-        let pending = daemon.root(["pending"]).json()?;
+        let pending = scene.daemon.root(["pending"]).json()?;
         let destination = &pending[0]["destination"];
         Ok(destination["host"] == "asked.example.com" && destination["address"] == ASKED)
     };
@@ -228,47 +180,41 @@ fn a_request_says_by_which_name_an_address_is_known() -> Tested {
 
 #[test]
 fn a_new_policy_holds_for_what_is_known_already() -> Tested {
-    let scene = Scene::new()?;
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true)?;
-    let daemon = scene.daemon()?;
-    let ask = program(&daemon)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
-    asked(&mut shell, &ask, "v1.api.example.com", "connected")?;
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
+    scene.asked(&mut shell, "v1.api.example.com", "connected")?;
     assert!(reaches(&mut shell, API, 443)?);
     let narrower = POLICY.replace(
         "[[rule]]\nname = \"database\"",
         "[[rule]]\nname = \"v1\"\nto = [\"v1.api.example.com\"]\naction = \"deny\"\n\n[[rule]]\nname = \"database\"",
     );
     assert_ne!(narrower, POLICY);
-    daemon.write_policy("listed", &narrower)?;
+    scene.daemon.write_policy("listed", &narrower)?;
     eventually("the narrower rule holds", || {
         Ok(!reaches(&mut shell, API, 443)?)
     })?;
-    daemon.write_policy("listed", POLICY)?;
+    scene.daemon.write_policy("listed", POLICY)?;
     eventually("the wider one does again", || reaches(&mut shell, API, 443))?;
     Ok(())
 }
 
 #[test]
 fn the_resolver_is_started_again_and_nothing_is_open_meanwhile() -> Tested {
-    let scene = Scene::new()?;
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true)?;
-    let mut daemon = scene.daemon()?;
-    let ask = program(&daemon)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
+    let mut scene = scene()?;
+    let mut shell = scene.shell()?;
     let name = "v1.api.example.com";
-    asked(&mut shell, &ask, name, "connected")?;
+    scene.asked(&mut shell, name, "connected")?;
     assert!(reaches(&mut shell, API, 443)?);
-    daemon.kill()?;
+    scene.daemon.kill()?;
     // Its resolver ends with it: nobody answers, and what is known counts on.
     eventually("questions are refused", || {
-        Ok(!asked(&mut shell, &ask, name, "connected")?.starts_with('0'))
+        Ok(!scene.asked(&mut shell, name, "connected")?.starts_with('0'))
     })?;
     assert!(reaches(&mut shell, API, 443)?);
     assert!(!reaches(&mut shell, DB, 443)?);
-    daemon.start()?;
+    scene.daemon.start()?;
     eventually("it answers again", || {
-        Ok(asked(&mut shell, &ask, name, "connected")?.starts_with('0'))
+        Ok(scene.asked(&mut shell, name, "connected")?.starts_with('0'))
     })?;
     assert!(reaches(&mut shell, API, 443)?);
     Ok(())
@@ -276,15 +222,17 @@ fn the_resolver_is_started_again_and_nothing_is_open_meanwhile() -> Tested {
 
 #[test]
 fn nobody_asks_the_resolver_but_by_a_redirect() -> Tested {
-    let scene = Scene::new()?;
-    let daemon = scene.daemon()?;
-    let ask = program(&daemon)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
-    assert!(asked(&mut shell, &ask, "v1.api.example.com", "connected")?.starts_with('0'));
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
+    assert!(
+        scene
+            .asked(&mut shell, "v1.api.example.com", "connected")?
+            .starts_with('0')
+    );
     // Another server than that of the policy is not allowed, so nothing is redirected.
     shell.tell(&format!(
         "python3 {} 198.51.100.53 v1.api.example.com A connected",
-        ask.display()
+        scene.ask.display()
     ))?;
     let told = shell.line_with("answer ")?;
     assert_eq!(told.trim(), "answer 1", "EPERM");
@@ -306,13 +254,8 @@ action = "read-only"
 
 #[test]
 fn a_destination_that_is_read_only_by_name_is_judged_from_the_first_request_on() -> Tested {
-    let scene = Scene::new()?;
-    let _production = Production::launch(&scene.network, &[80], &[], true)?;
-    let config = format!("resolvers = [\"{DNS}:53\"]\n");
-    let daemon = Daemon::in_network(&scene.network).policy("reads", READS);
-    let daemon = daemon.config(&config).start()?;
-    let ask = program(&daemon)?;
-    let mut shell = Shell::start(&daemon, "reads")?;
+    let scene = Scene::new("reads", READS, NAMES)?;
+    let mut shell = scene.shell()?;
     let put = |shell: &mut Shell, at: &str| -> Tested<_> {
         let curl = "curl -s -o /dev/null -w 'code %{http_code}\\n' -X PUT";
         shell.tell(&format!("{curl} http://{at}/job"))?;
@@ -325,7 +268,7 @@ fn a_destination_that_is_read_only_by_name_is_judged_from_the_first_request_on()
         let at = format!("192.0.2.{last}");
         let name = format!("v{last}.api.example.com");
         scene.server.set(&name, &[&at]);
-        asked(&mut shell, &ask, &name, "connected")?;
+        scene.asked(&mut shell, &name, "connected")?;
         assert_eq!(put(&mut shell, &at)?, "code 403", "{name}");
     }
     Ok(())

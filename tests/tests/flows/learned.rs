@@ -2,13 +2,11 @@
 
 use std::fs;
 
-use guard_lab::{
-    Attempt, Daemon, Json as _, PATIENCE, Production, Shell, Tested, bins, eventually,
-};
+use guard_lab::{Attempt, Daemon, Json as _, PATIENCE, Shell, Tested, bins, eventually};
 
 use serde_json::Value;
 
-use super::{ASKED, BARE, DENIED, INDEX, PKG, Scene, find, flows, observed, run};
+use super::{ASKED, BARE, DENIED, INDEX, PKG, find, flows, observed, run, scene, scene_with};
 
 /// A build, as far as the network sees one. It prints what came of each step.
 fn build(daemon: &Daemon) -> Tested<String> {
@@ -67,15 +65,12 @@ fn reaches(shell: &mut Shell, to: &str, port: u16) -> Tested<bool> {
 
 #[test]
 fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Tested {
-    let scene = Scene::new()?;
-    let _production: Production = scene.production()?;
+    let scene = scene()?;
     for (to, port) in [(DENIED, 80), ("192.0.2.12", 80), (PKG, 8080)] {
-        let outside = Attempt::tcp(to, port).outside(scene.network.dev(), 0);
-        assert!(outside?.ok, "nothing stops {to} without the guard");
+        scene.assert_open(to, port)?;
     }
-    let daemon = scene.daemon()?;
     // By itself the policy lets next to nothing pass.
-    let refused = built(&daemon, &["--policy", "job"])?;
+    let refused = built(&scene.daemon, &["--policy", "job"])?;
     assert_eq!(
         refused,
         [
@@ -90,12 +85,12 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Teste
     );
     assert_eq!(
         built(
-            &daemon,
+            &scene.daemon,
             &["--observe", "--policy", "job", "--name", "build"]
         )?,
         all_pass()
     );
-    let all = flows(&daemon, &[])?;
+    let all = flows(&scene.daemon, &[])?;
     let pkg = find(&all, PKG, 80).unwrap();
     assert_eq!(pkg["program"], "curl");
     assert_eq!(pkg["verdict"], "allow");
@@ -110,7 +105,9 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Teste
     assert!(names.contains("git.example.com"), "{names}");
     let session = pkg["session"].text()?.to_owned();
 
-    let suggested = daemon.agent(["suggest", "--from-flows", "--session", &session]);
+    let suggested = scene
+        .daemon
+        .agent(["suggest", "--from-flows", "--session", &session]);
     let suggested = suggested.run()?.success()?;
     let text = &suggested.stdout;
     for said in [
@@ -133,25 +130,36 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Teste
         assert!(!text.contains(unsaid), "{unsaid}: {text}");
     }
     // The same again.
-    let again = daemon.agent(["suggest", "--from-flows", "--session", &session]);
+    let again = scene
+        .daemon
+        .agent(["suggest", "--from-flows", "--session", &session]);
     assert_eq!(again.run()?.stdout, *text);
-    let file = daemon.write_for_agents("learned.toml", text)?;
+    let file = scene.daemon.write_for_agents("learned.toml", text)?;
     let file = file.to_str().unwrap();
-    daemon.agent(["check", file]).run()?.success()?;
+    scene.daemon.agent(["check", file]).run()?.success()?;
     // From everything to this: what it closes is told.
-    let job = daemon.policy_dir().join("job.toml");
+    let job = scene.daemon.policy_dir().join("job.toml");
     let observed = ["diff", "--observed", job.to_str().unwrap(), file];
-    let diff = daemon.root(observed).run()?;
+    let diff = scene.daemon.root(observed).run()?;
     assert_eq!(diff.code(), Some(1));
     assert!(diff.stdout.contains("Less open:"), "{diff:?}");
     assert!(!diff.stdout.contains("More open:"), "{diff:?}");
-    let open = daemon.write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")?;
-    let diff = daemon.agent(["diff", open.to_str().unwrap(), file]).run()?;
+    let open = scene
+        .daemon
+        .write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")?;
+    let diff = scene
+        .daemon
+        .agent(["diff", open.to_str().unwrap(), file])
+        .run()?;
     assert_eq!(diff.code(), Some(1));
     assert!(diff.stdout.contains("Less open:"), "{diff:?}");
 
-    assert_eq!(built(&daemon, &["--policy", file])?, all_pass(), "{text}");
-    let mut shell = Shell::run_by(&daemon, daemon.agent(["run", "--policy", file]))?;
+    assert_eq!(
+        built(&scene.daemon, &["--policy", file])?,
+        all_pass(),
+        "{text}"
+    );
+    let mut shell = Shell::run_by(&scene.daemon, scene.daemon.agent(["run", "--policy", file]))?;
     assert!(reaches(&mut shell, BARE, 2283)?);
     for (to, port) in [
         (BARE, 80),
@@ -167,46 +175,52 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Teste
 
 #[test]
 fn rules_hold_while_a_session_is_observed_and_what_is_inside_it_only_narrows() -> Tested {
-    let scene = Scene::new()?;
-    let production = scene.production()?;
-    let daemon = scene.daemon()?;
-    let mut shell = observed(&daemon)?;
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
     let id = shell.session().to_owned();
     assert!(reaches(&mut shell, BARE, 443)?);
     assert!(!reaches(&mut shell, DENIED, 443)?);
     assert!(!reaches(&mut shell, ASKED, 443)?);
-    assert!(production.reached_at(DENIED, 443)?.is_empty());
+    assert!(scene.production.reached_at(DENIED, 443)?.is_empty());
     // It says so wherever it is seen.
-    let sessions = daemon.ask(["sessions", "--json"])?.json()?;
+    let sessions = scene.daemon.ask(["sessions", "--json"])?.json()?;
     assert_eq!(sessions[0]["observed"], true);
     assert_eq!(sessions[0]["policy"], "job");
-    let status = daemon.root(["status"]).json()?;
+    let status = scene.daemon.root(["status"]).json()?;
     assert_eq!(status["policies"][0]["observed"], true, "{status}");
-    let log = daemon.root(["log", "--session", &id, "--json"]).run()?;
+    let log = scene
+        .daemon
+        .root(["log", "--session", &id, "--json"])
+        .run()?;
     let start = &log.json_lines()?[0];
     assert_eq!(
         (&start["kind"], &start["observed"]),
         (&"session-start".into(), &true.into())
     );
     // What a person lets through is what the rule says, and asked about again.
-    daemon
+    scene
+        .daemon
         .ask(["open", ASKED, "--ports", "tcp/443", "--session", &id])?
         .success()?;
     assert!(reaches(&mut shell, ASKED, 443)?);
-    let all = flows(&daemon, &[])?;
+    let all = flows(&scene.daemon, &[])?;
     let flow = find(&all, ASKED, 443).unwrap();
     assert_eq!(
         (&flow["verdict"], &flow["rule"]),
         (&"confirm".into(), &"asked".into())
     );
-    let text = daemon.agent(["suggest", "--from-flows"]).run()?.stdout;
+    let text = scene
+        .daemon
+        .agent(["suggest", "--from-flows"])
+        .run()?
+        .stdout;
     assert!(text.contains("action = \"confirm\""), "{text}");
     // Inside, nobody widens, and a session inside is under both.
-    let guard = bins::for_everybody("guard", daemon.tag())?;
+    let guard = bins::for_everybody("guard", scene.daemon.tag())?;
     let guard = guard.display();
     let refused = shell.status_of(&format!("{guard} run --observe --policy job -- true"))?;
     assert_eq!(refused, 125);
-    let probe = bins::for_everybody("guard-lab", daemon.tag())?;
+    let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let probe = probe.display();
     let inside = |shell: &mut Shell, to: &str| -> Tested<_> {
         shell.tell(&format!(
@@ -221,16 +235,14 @@ fn rules_hold_while_a_session_is_observed_and_what_is_inside_it_only_narrows() -
 
 #[test]
 fn a_policy_is_learned_of_sessions_with_a_name() -> Tested {
-    let scene = Scene::new()?;
-    let _production = scene.production()?;
-    let daemon = scene.daemon()?;
-    let probe = bins::for_everybody("guard-lab", daemon.tag())?;
+    let scene = scene()?;
+    let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     for (name, to) in [("one", BARE), ("other", PKG)] {
         let attempt = Attempt::tcp(to, 443).args().join(" ");
         let script = format!("{} {attempt} >/dev/null; echo tried", probe.display());
         let options = ["--policy", "job", "--observe", "--name", name];
         let mut running = run(
-            &daemon,
+            &scene.daemon,
             &[&options[..], &["--", "sh", "-c", &script]].concat(),
         )?;
         running.line(PATIENCE)?;
@@ -238,7 +250,7 @@ fn a_policy_is_learned_of_sessions_with_a_name() -> Tested {
     }
     let suggest = |args: &[&str]| -> Tested<_> {
         let args = [&["suggest", "--from-flows"], args].concat();
-        Ok(daemon.agent(args).run()?)
+        Ok(scene.daemon.agent(args).run()?)
     };
     eventually("both are known", || {
         let all = suggest(&[])?.stdout;
@@ -264,10 +276,10 @@ fn a_policy_is_learned_of_sessions_with_a_name() -> Tested {
 
 #[test]
 fn an_administrator_may_forbid_it() -> Tested {
-    let scene = Scene::new()?;
-    let daemon = scene.daemon_with("observe = false\n")?;
+    let scene = scene_with("observe = false\n")?;
     let run = |options: &[&str]| {
-        let run = daemon
+        let run = scene
+            .daemon
             .agent(["run", "--policy", "job"])
             .args(options.iter().copied());
         run.args(["--", "true"]).run().unwrap()
@@ -281,22 +293,24 @@ fn an_administrator_may_forbid_it() -> Tested {
 
 #[test]
 fn a_report_says_what_was_reached() -> Tested {
-    let scene = Scene::new()?;
-    let _production = scene.production()?;
-    let daemon = scene.daemon()?;
-    let mut shell = observed(&daemon)?;
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
     assert!(reaches(&mut shell, BARE, 443)?);
     eventually("it is reported", || {
-        let report = daemon.agent(["report", "--format", "markdown"]).run()?;
+        let report = scene
+            .daemon
+            .agent(["report", "--format", "markdown"])
+            .run()?;
         Ok(report.stdout.contains("#### Reached") && report.stdout.contains(BARE))
     })?;
-    let report = daemon
+    let report = scene
+        .daemon
         .agent(["report", "--session", shell.session()])
         .json()?;
     assert_eq!(report["reached"][0]["address"], BARE);
-    let state = fs::read_dir(daemon.state_dir().join("flows"))?;
+    let state = fs::read_dir(scene.daemon.state_dir().join("flows"))?;
     eventually("it is written down", || {
-        Ok(fs::read_dir(daemon.state_dir().join("flows"))?.count() == 1)
+        Ok(fs::read_dir(scene.daemon.state_dir().join("flows"))?.count() == 1)
     })?;
     drop(state);
     Ok(())

@@ -4,17 +4,12 @@ mod bounds;
 mod learned;
 mod ways;
 
-use guard_lab::{
-    Attempt, Daemon, Json as _, Network, Production, Running, Shell, Tested, bins, eventually,
-    mounts,
-};
+use guard_lab::{Attempt, Daemon, Json as _, Running, Shell, Tested, bins, eventually, mounts};
 use serde_json::Value;
 
-use crate::names::server::NameServer;
+use crate::names::scene::{API, DNS, Names, Scene};
 
-/// Production's name server.
-const DNS: &str = "192.0.2.53";
-const PKG: &str = "192.0.2.10";
+const PKG: &str = API;
 const INDEX: &str = "192.0.2.11";
 const BARE: &str = "192.0.2.20";
 const CLOCK: &str = "192.0.2.21";
@@ -55,49 +50,22 @@ ports = ["tcp/80"]
 action = "read-only"
 "#;
 
-struct Scene {
-    network: Network,
-    _server: NameServer,
+fn scene() -> Tested<Scene> {
+    scene_with("")
 }
 
-impl Scene {
-    fn new() -> Tested<Self> {
-        let network = Network::new()?;
-        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"))?;
-        for (name, address) in [
-            ("pkg.example.com", PKG),
-            ("index.example.com", INDEX),
-            ("known.example.com", INDEX),
-            ("never.example.com", DENIED),
-            ("other.example.com", "192.0.2.12"),
-        ] {
-            server.set(name, &[address]);
-        }
-        server.alias("git.example.com", "pkg.example.com");
-        Ok(Self {
-            network,
-            _server: server,
-        })
-    }
-
-    fn production(&self) -> Tested<Production> {
-        Ok(Production::launch(
-            &self.network,
-            &[80, 443, 2283, 8080],
-            &[123, 443],
-            true,
-        )?)
-    }
-
-    fn daemon(&self) -> Tested<Daemon> {
-        self.daemon_with("")
-    }
-
-    fn daemon_with(&self, settings: &str) -> Tested<Daemon> {
-        let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 1\n{settings}");
-        let daemon = Daemon::in_network(&self.network).policy("job", JOB);
-        Ok(daemon.config(&config).start()?)
-    }
+fn scene_with(settings: &str) -> Tested<Scene> {
+    let names: Names<'_> = &[
+        ("pkg.example.com", &[PKG]),
+        ("index.example.com", &[INDEX]),
+        ("known.example.com", &[INDEX]),
+        ("never.example.com", &[DENIED]),
+        ("other.example.com", &["192.0.2.12"]),
+    ];
+    let settings = format!("name_refresh_floor = 1\n{settings}");
+    let scene = Scene::with(&settings, "job", JOB, names)?;
+    scene.server.alias("git.example.com", "pkg.example.com");
+    Ok(scene)
 }
 
 /// `guard run` with these arguments, which has the lab's name server in `/etc/resolv.conf`.
@@ -127,15 +95,13 @@ fn find<'f>(flows: &'f [Value], address: &str, port: u16) -> Option<&'f Value> {
 
 #[test]
 fn what_a_session_reaches_is_added_up() -> Tested {
-    let scene = Scene::new()?;
-    let _production = scene.production()?;
-    let daemon = scene.daemon()?;
-    let mut shell = observed(&daemon)?;
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
     assert!(shell.reaches(&Attempt::udp(CLOCK, 123))?);
     // Nobody listens there, so nothing is reached.
     assert!(!shell.reaches(&Attempt::tcp(BARE, 444))?);
     let id = shell.session().to_owned();
-    let of_it = || flows(&daemon, &["--session", &id]);
+    let of_it = || flows(&scene.daemon, &["--session", &id]);
     let sent = || -> Tested<_> {
         Ok(find(&of_it()?, BARE, 443).and_then(|flow| flow["bytes_sent"].as_u64()))
     };
@@ -170,7 +136,7 @@ fn what_a_session_reaches_is_added_up() -> Tested {
     assert_eq!(clock["connections"], 1, "{clock}");
     assert_eq!(clock["bytes_sent"], Value::Null);
     assert_eq!(find(&all, BARE, 444), None);
-    let text = daemon.ask(["flows"])?.stdout;
+    let text = scene.daemon.ask(["flows"])?.stdout;
     assert!(
         text.contains("tcp/443") && text.contains("guard-lab"),
         "{text}"
@@ -180,22 +146,23 @@ fn what_a_session_reaches_is_added_up() -> Tested {
 
 #[test]
 fn who_may_not_answer_for_a_session_sees_nothing_of_it() -> Tested {
-    let scene = Scene::new()?;
-    let _production = scene.production()?;
-    let daemon = scene.daemon()?;
-    let mut one = observed(&daemon)?;
-    let mut other = observed(&daemon)?;
+    let scene = scene()?;
+    let mut one = observed(&scene.daemon)?;
+    let mut other = observed(&scene.daemon)?;
     assert!(one.reaches(&Attempt::tcp(PKG, 80))?);
     assert!(other.reaches(&Attempt::tcp(INDEX, 80))?);
-    assert_eq!(flows(&daemon, &[])?.len(), 2);
-    assert_eq!(flows(&daemon, &["--session", one.session()])?.len(), 1);
-    let stranger = daemon.user(4711, ["flows", "--json"]).run()?;
+    assert_eq!(flows(&scene.daemon, &[])?.len(), 2);
+    assert_eq!(
+        flows(&scene.daemon, &["--session", one.session()])?.len(),
+        1
+    );
+    let stranger = scene.daemon.user(4711, ["flows", "--json"]).run()?;
     assert_eq!(stranger.stdout.trim(), "[]");
     let id = one.session();
-    let stranger = daemon.user(4711, ["flows", "--session", id]).run()?;
+    let stranger = scene.daemon.user(4711, ["flows", "--session", id]).run()?;
     assert!(stranger.stderr.contains("no session"), "{stranger:?}");
     // Inside, a session sees what it has reached itself.
-    let guard = bins::for_everybody("guard", daemon.tag())?;
+    let guard = bins::for_everybody("guard", scene.daemon.tag())?;
     let guard = guard.display();
     one.tell(&format!("{guard} flows --json | sed 's/^/seen /'"))?;
     let seen = one.line_with("seen ")?;
@@ -205,19 +172,17 @@ fn who_may_not_answer_for_a_session_sees_nothing_of_it() -> Tested {
 
 #[test]
 fn what_its_own_servers_get_is_not_listed_and_what_others_serve_is() -> Tested {
-    let scene = Scene::new()?;
-    let _production = scene.production()?;
-    let daemon = scene.daemon()?;
-    let mut shell = observed(&daemon)?;
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
     shell.tell("python3 -m http.server 8081 --bind 127.0.0.1 >/dev/null 2>&1 &")?;
     let fetch = "until curl -s -o /dev/null http://127.0.0.1:8081/; do sleep 0.05; done";
     assert_eq!(shell.status_of(fetch)?, 0);
-    let mut command = daemon.on_machine(0, "python3");
+    let mut command = scene.daemon.on_machine(0, "python3");
     command.args(["-m", "http.server", "8082", "--bind", "127.0.0.1"]);
     let mut others = Running::start(&mut command)?;
     let fetch = fetch.replace("8081", "8082");
     assert_eq!(shell.status_of(&fetch)?, 0);
-    let all = flows(&daemon, &[])?;
+    let all = flows(&scene.daemon, &[])?;
     assert!(find(&all, "127.0.0.1", 8082).is_some(), "{all:?}");
     assert_eq!(find(&all, "127.0.0.1", 8081), None, "{all:?}");
     others.signal(rustix::process::Signal::TERM)?;

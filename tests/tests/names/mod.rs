@@ -1,6 +1,7 @@
 //! Names in policies: looked up at load, again by their TTL, and kept when nobody answers.
 
 mod floods;
+pub(crate) mod scene;
 pub(crate) mod server;
 
 use std::thread;

@@ -1,11 +1,9 @@
 //! Requests with names, and holes for a name: whatever addresses it gets, each passes before the program has it.
 
-use std::path::PathBuf;
-
-use guard_lab::{Daemon, Json as _, Production, Shell, Tested, eventually};
+use guard_lab::{Json as _, Shell, Tested, eventually};
 use serde_json::{Value, json};
 
-use super::{DNS, Scene, asked, program, reaches};
+use crate::names::scene::{DNS, Scene, reaches};
 
 const POLICY: &str = r#"
 version = 1
@@ -41,25 +39,18 @@ const FIRST: &str = "192.0.2.20";
 
 struct Apps {
     scene: Scene,
-    daemon: Daemon,
-    ask: PathBuf,
 }
 
 impl Apps {
     fn new() -> Tested<Self> {
-        let scene = Scene::new()?;
-        scene.server.set(NAME, &[FIRST]);
-        let config = format!("resolvers = [\"{DNS}:53\"]\n");
-        let daemon = Daemon::in_network(&scene.network).policy("apps", POLICY);
-        let daemon = daemon.config(&config).start()?;
-        let ask = program(&daemon)?;
-        Ok(Self { scene, daemon, ask })
+        let scene = Scene::new("apps", POLICY, &[(NAME, &[FIRST])])?;
+        Ok(Self { scene })
     }
 
     /// Has a name stand for an address, and a session be told so.
     fn tell(&self, shell: &mut Shell, name: &str, address: &str) -> Tested {
         self.scene.server.set(name, &[address]);
-        let told = asked(shell, &self.ask, name, "connected")?;
+        let told = self.scene.asked(shell, name, "connected")?;
         assert_eq!(told, format!("0 {DNS} {address}"));
         Ok(())
     }
@@ -68,7 +59,7 @@ impl Apps {
     fn request(&self, address: &str) -> Tested<Value> {
         let mut found = None;
         let is_there = || -> Tested<_> {
-            let pending = self.daemon.root(["pending"]).json()?;
+            let pending = self.scene.daemon.root(["pending"]).json()?;
             let mut pending = pending.list()?.clone().into_iter();
             found = pending
                 .find(|one| one["destination"]["address"] == address && one["named"].is_object());
@@ -79,7 +70,7 @@ impl Apps {
     }
 
     fn guard(&self, args: &[&str]) -> Tested<Value> {
-        Ok(self.daemon.root(args.iter().copied()).json()?)
+        Ok(self.scene.daemon.root(args.iter().copied()).json()?)
     }
 
     fn open_addresses(&self) -> Tested<Vec<Value>> {
@@ -91,9 +82,8 @@ impl Apps {
 #[test]
 fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
     let mut apps = Apps::new()?;
-    let _production = Production::launch(&apps.scene.network, &[80, 443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
-    let mut other = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
+    let mut other = apps.scene.shell()?;
     apps.tell(&mut shell, "also.app.example.com", FIRST)?;
     apps.tell(&mut shell, NAME, FIRST)?;
     apps.tell(&mut other, NAME, FIRST)?;
@@ -106,7 +96,7 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
     );
     assert_eq!(named["also"], json!(["also.app.example.com"]));
     assert_eq!(request["destination"]["host"], NAME);
-    let shown = apps.daemon.root(["pending"]).run()?.stdout;
+    let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
     let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
         "wants tcp v1.app.example.com:443 (192.0.2.20)",
@@ -140,15 +130,19 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
     }
     assert!(!reaches(&mut shell, "192.0.2.66", 443)?);
     // guardd may come and go.
-    apps.daemon.kill()?;
-    apps.daemon.start()?;
+    apps.scene.daemon.kill()?;
+    apps.scene.daemon.start()?;
     assert!(reaches(&mut shell, FIRST, 443)?);
     apps.scene.server.set(NAME, &["192.0.2.41"]);
-    let is_told =
-        || -> Tested<_> { Ok(asked(&mut shell, &apps.ask, NAME, "connected")?.starts_with('0')) };
+    let is_told = || -> Tested<_> {
+        Ok(apps
+            .scene
+            .asked(&mut shell, NAME, "connected")?
+            .starts_with('0'))
+    };
     eventually("it answers again", is_told)?;
     assert!(reaches(&mut shell, "192.0.2.41", 443)?);
-    let closed = apps.daemon.root(["close", id]).run()?;
+    let closed = apps.scene.daemon.root(["close", id]).run()?;
     closed.success()?;
     for address in [FIRST, "192.0.2.30", "192.0.2.41"] {
         assert!(!reaches(&mut shell, address, 443)?, "{address}");
@@ -160,8 +154,7 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
 #[test]
 fn a_yes_to_an_address_is_for_that_alone() -> Tested {
     let apps = Apps::new()?;
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
     apps.tell(&mut shell, NAME, FIRST)?;
     assert!(!reaches(&mut shell, FIRST, 443)?);
     let request = apps.request(FIRST)?;
@@ -177,8 +170,7 @@ fn a_yes_to_an_address_is_for_that_alone() -> Tested {
 #[test]
 fn a_name_is_opened_without_a_request() -> Tested {
     let apps = Apps::new()?;
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
     apps.tell(&mut shell, NAME, FIRST)?;
     let session = shell.session().to_owned();
     let open = ["open", NAME, "--ports", "tcp/443", "--session", &session];
@@ -194,8 +186,7 @@ fn a_name_is_opened_without_a_request() -> Tested {
 #[test]
 fn a_name_is_opened_before_it_was_asked_for() -> Tested {
     let apps = Apps::new()?;
-    let _production = Production::launch(&apps.scene.network, &[443, 80], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let other = "v2.app.example.com";
     apps.scene.server.set(other, &["192.0.2.21", "192.0.2.22"]);
@@ -224,15 +215,14 @@ fn a_name_is_opened_before_it_was_asked_for() -> Tested {
         "--session",
         &session,
     ];
-    assert_eq!(apps.daemon.root(open).run()?.code(), Some(2));
+    assert_eq!(apps.scene.daemon.root(open).run()?.code(), Some(2));
     Ok(())
 }
 
 #[test]
 fn a_no_at_any_port_is_not_lifted_by_a_name() -> Tested {
     let apps = Apps::new()?;
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let refused = "192.0.2.30";
     apps.tell(&mut shell, "also.app.example.com", refused)?;
@@ -250,8 +240,7 @@ fn a_no_at_any_port_is_not_lifted_by_a_name() -> Tested {
 #[test]
 fn what_is_explained_of_a_session_is_what_the_kernel_does() -> Tested {
     let apps = Apps::new()?;
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let explain = |to: &str| apps.guard(&["explain", to, "--session", &session]);
     let at = format!("{NAME}:443");
@@ -308,9 +297,8 @@ action = "confirm"
 #[test]
 fn a_name_lifts_no_rule_but_the_one_that_was_shown() -> Tested {
     let apps = Apps::new()?;
-    apps.daemon.write_policy("kinds", KINDS)?;
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "kinds")?;
+    apps.scene.daemon.write_policy("kinds", KINDS)?;
+    let mut shell = Shell::start(&apps.scene.daemon, "kinds")?;
     let database = "192.0.2.30";
     apps.tell(&mut shell, "one.db.example.com", database)?;
     apps.tell(&mut shell, NAME, FIRST)?;
@@ -362,9 +350,8 @@ action = "confirm"
 #[test]
 fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
     let apps = Apps::new()?;
-    apps.daemon.write_policy("mixed", MIXED)?;
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "mixed")?;
+    apps.scene.daemon.write_policy("mixed", MIXED)?;
+    let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
     const EVIL: &str = "app.evil.example";
     const REFUSED: &str = "192.0.2.71";
     assert!(!reaches(&mut shell, REFUSED, 443)?);
@@ -392,12 +379,11 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
 #[test]
 fn a_name_whose_addresses_are_several_decisions_is_not_opened() -> Tested {
     let apps = Apps::new()?;
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true)?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let open = ["open", NAME, "--ports", "tcp/443", "--session", &session];
     apps.scene.server.set(NAME, &[FIRST, "192.0.2.77"]);
-    let refused = apps.daemon.root(open).run()?;
+    let refused = apps.scene.daemon.root(open).run()?;
     assert_eq!(refused.code(), Some(2));
     let why = refused.stderr;
     assert!(why.contains("192.0.2.77 (rule"), "{why}");
@@ -407,7 +393,7 @@ fn a_name_whose_addresses_are_several_decisions_is_not_opened() -> Tested {
     let other = "v2.app.example.com";
     apps.scene.server.set(other, &[FIRST, "192.0.2.21"]);
     let open = ["open", other, "--ports", "tcp/443", "--session", &session];
-    let opened = apps.daemon.root(open).run()?;
+    let opened = apps.scene.daemon.root(open).run()?;
     assert_eq!(opened.code(), Some(0), "{opened:?}");
     assert!(
         opened.stdout.contains(&format!("({FIRST}, 192.0.2.21)")),
@@ -419,13 +405,13 @@ fn a_name_whose_addresses_are_several_decisions_is_not_opened() -> Tested {
 #[test]
 fn a_budget_of_a_name_with_several_addresses_outlives_guardd() -> Tested {
     let mut apps = Apps::new()?;
-    let mut shell = Shell::start(&apps.daemon, "apps")?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     apps.scene.server.set(NAME, &[FIRST, "192.0.2.21"]);
     let args = ["--ports", "tcp/443", "--bytes", "4KiB"];
     let before = apps.guard(&[&["open", NAME, "--session", &session][..], &args].concat())?;
-    apps.daemon.kill()?;
-    apps.daemon.start()?;
+    apps.scene.daemon.kill()?;
+    apps.scene.daemon.start()?;
     let holes = apps.guard(&["holes"])?;
     assert_eq!(holes[0]["opened_by"], before["opened_by"], "{holes}");
     assert_eq!(holes[0]["bytes_left"], 4096, "{holes}");
@@ -436,7 +422,7 @@ fn a_budget_of_a_name_with_several_addresses_outlives_guardd() -> Tested {
         "{holes}"
     );
     assert_eq!(holes[0]["bytes_left"], 4096, "{holes}");
-    let log = apps.daemon.root(["log", "--json"]).run()?;
+    let log = apps.scene.daemon.root(["log", "--json"]).run()?;
     let log = log.json_lines()?;
     let opened = log.iter().filter(|one| one["kind"] == "hole-open");
     assert_eq!(opened.count(), 1, "{log:?}");
@@ -448,11 +434,11 @@ fn a_budget_of_a_name_with_several_addresses_outlives_guardd() -> Tested {
 fn a_session_inside_one_whose_policy_has_no_names_is_answered() -> Tested {
     let apps = Apps::new()?;
     let plain = "version = 1\nname = \"plain\"\ndefault = \"allow\"\n";
-    let outer = apps.daemon.write_for_agents("plain.toml", plain)?;
-    let inner = apps.daemon.write_for_agents("apps.toml", POLICY)?;
-    let mut shell = Shell::start(&apps.daemon, &outer.display().to_string())?;
-    let guard = guard_lab::bins::for_everybody("guard", apps.daemon.tag())?;
-    let (guard, inner, ask) = (guard.display(), inner.display(), apps.ask.display());
+    let outer = apps.scene.daemon.write_for_agents("plain.toml", plain)?;
+    let inner = apps.scene.daemon.write_for_agents("apps.toml", POLICY)?;
+    let mut shell = Shell::start(&apps.scene.daemon, &outer.display().to_string())?;
+    let guard = guard_lab::bins::for_everybody("guard", apps.scene.daemon.tag())?;
+    let (guard, inner, ask) = (guard.display(), inner.display(), apps.scene.ask.display());
     shell.tell(&format!(
         "{guard} run -q --policy {inner} -- python3 {ask} {DNS} {NAME} A connected"
     ))?;

@@ -2,8 +2,8 @@
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually};
 
-use super::{API, ASK, reaches};
-use crate::names::server::NameServer;
+use super::ASK;
+use crate::names::scene::{self, API, Scene, reaches};
 
 /// The machine's name server, as systemd-resolved listens.
 const STUB: &str = "127.0.0.53";
@@ -37,25 +37,17 @@ action = "allow"
 
 #[test]
 fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() -> Tested {
-    let network = Network::new()?;
-    let server = NameServer::start_at(network.dev(), &format!("{STUB}:53"))?;
-    server.set(NAME, &[API]);
-    let _production = Production::launch(&network, &[443], &[], true)?;
+    let scene = Scene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
+    let daemon = &scene.daemon;
     for to in [API, ELSEWHERE] {
-        let outside = Attempt::tcp(to, 443).outside(network.dev(), 0);
-        assert!(outside?.ok, "nothing stops it without the guard");
+        scene.assert_open(to, 443)?;
     }
-    let config = format!("resolvers = [\"{STUB}:53\"]\n");
-    let daemon = Daemon::in_network(&network).policy("listed", POLICY);
-    let daemon = daemon.config(&config).start()?;
-    let ask = daemon.write_for_agents("ask.py", ASK)?;
     let liar = include_str!("programs/liar.py");
     let liar = daemon.write_for_agents("liar.py", liar)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
+    let mut shell = scene.shell()?;
     let mut told = |line: &str| -> Tested<_> {
         shell.tell(line)?;
-        let line = shell.line_with("answer ")?;
-        Ok(line.trim().trim_start_matches("answer ").to_owned())
+        scene::told(&mut shell)
     };
 
     let lie = format!(
@@ -63,7 +55,7 @@ fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() -> Tested {
         liar.display()
     );
     assert_eq!(told(&lie)?, format!("0 {ELSEWHERE}"), "it was told so");
-    let ask = format!("python3 {} {STUB} {NAME} A connected", ask.display());
+    let ask = format!("python3 {} {STUB} {NAME} A connected", scene.ask.display());
     assert_eq!(told(&ask)?, format!("0 {STUB} {API}"));
     assert!(reaches(&mut shell, API, 443)?, "the machine's own teaches");
     assert!(!reaches(&mut shell, ELSEWHERE, 443)?);
@@ -72,19 +64,13 @@ fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() -> Tested {
 
 #[test]
 fn a_question_that_no_resolver_hears_is_written_down() -> Tested {
-    let network = Network::new()?;
-    let server = NameServer::start_at(network.dev(), &format!("{STUB}:53"))?;
-    server.set(NAME, &[API]);
-    let config = format!("resolvers = [\"{STUB}:53\"]\n");
-    let daemon = Daemon::in_network(&network).policy("listed", POLICY);
-    let daemon = daemon.config(&config).start()?;
-    let ask = daemon.write_for_agents("ask.py", ASK)?;
-    let mut shell = Shell::start(&daemon, "listed")?;
-    let ask = |way: &str| format!("python3 {} {STUB} {NAME} A {way}", ask.display());
+    let scene = Scene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
+    let daemon = &scene.daemon;
+    let mut shell = scene.shell()?;
+    let ask = |way: &str| format!("python3 {} {STUB} {NAME} A {way}", scene.ask.display());
     let mut told = |line: &str| -> Tested<_> {
         shell.tell(line)?;
-        let line = shell.line_with("answer ")?;
-        Ok(line.trim().trim_start_matches("answer ").to_owned())
+        scene::told(&mut shell)
     };
     assert_eq!(told(&ask("connected"))?, format!("0 {STUB} {API}"));
     let log = || {
@@ -160,9 +146,11 @@ fn a_name_server_at_another_port_vouches_for_no_other_server() -> Tested {
     shell.line_with("answers now")?;
     let line = format!("python3 {} 127.0.0.1 {NAME} A connected", ask.display());
     shell.tell(&line)?;
-    let told = shell.line_with("answer ")?;
-    let told = told.trim().trim_start_matches("answer ");
-    assert_eq!(told, format!("0 127.0.0.1 {ELSEWHERE}"), "it was told so");
+    assert_eq!(
+        scene::told(&mut shell)?,
+        format!("0 127.0.0.1 {ELSEWHERE}"),
+        "it was told so"
+    );
     assert!(!reaches(&mut shell, ELSEWHERE, 443)?);
     shell.tell("kill $!; wait")?;
     Ok(())
