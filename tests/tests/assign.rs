@@ -11,8 +11,10 @@ use guard_lab::{
 };
 use serde_json::{Value, json};
 
-fn started(network: &Network) -> Tested<Daemon> {
-    configured(network, "")
+fn started() -> Tested<(Network, Production, Daemon)> {
+    let (network, production) = Network::with_production()?;
+    let daemon = configured(&network, "")?;
+    Ok((network, production, daemon))
 }
 
 fn configured(network: &Network, config: &str) -> Tested<Daemon> {
@@ -51,9 +53,7 @@ fn sessions(daemon: &Daemon) -> Tested<usize> {
 
 #[test]
 fn a_cgroup_is_denied_everything_until_root_assigns_it() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = started(&network)?;
+    let (network, _production, daemon) = started()?;
     assert!(Attempt::tcp(V4, 443).outside(network.dev(), 0)?.ok);
     let unit = Unowned::named(&daemon, "agent.service")?;
     let _agent = sleeper(&unit);
@@ -96,9 +96,7 @@ fn a_cgroup_is_denied_everything_until_root_assigns_it() -> Tested {
 
 #[test]
 fn assigning_twice_changes_nothing_and_another_policy_is_refused() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = started(&network)?;
+    let (_network, _production, daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     daemon.json(["assign", "--policy", "asks", "agent.service"])?;
     let again = daemon.ask(["assign", "--policy", "asks", unit.path().to_str().unwrap()]);
@@ -128,9 +126,7 @@ fn assigning_twice_changes_nothing_and_another_policy_is_refused() -> Tested {
 
 #[test]
 fn what_only_looks_like_a_unit_is_not_taken_for_it() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = started(&network)?;
+    let (_network, _production, daemon) = started()?;
     // systemd puts a _ before some names, so both might be agent.service.
     let unit = Unowned::named(&daemon, "agent.service")?;
     let other = Unowned::named(&daemon, "_agent.service")?;
@@ -161,8 +157,7 @@ fn what_only_looks_like_a_unit_is_not_taken_for_it() -> Tested {
 
 #[test]
 fn a_cgroup_that_goes_meanwhile_is_not_assigned_nor_the_one_in_its_place() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     // A name server that never answers: putting such a policy in place takes seconds.
     let silent = network
         .dev()
@@ -219,8 +214,7 @@ fn many_that_come_at_once_are_all_assigned_and_the_status_stays_short() -> Teste
 
 #[test]
 fn cgroups_that_guardd_makes_are_not_assigned() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network)?;
+    let (_network, _production, daemon) = started()?;
     let unit = Unowned::named(&daemon, "s77")?;
     let said = refused(&daemon, 0, &["assign", "--policy", "asks", "s77"])?;
     assert!(said.contains("no unit s77"), "{said}");
@@ -250,9 +244,7 @@ fn raw(daemon: &Daemon, unit: &Unowned, call: &Value) -> Tested<Value> {
 
 #[test]
 fn nothing_inside_assigns_itself() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = started(&network)?;
+    let (_network, _production, daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     let guard = daemon.program("guard")?;
     for unit_named in [&[][..], &["agent.service"], &["other.service"]] {
@@ -326,9 +318,7 @@ fn nothing_inside_assigns_itself() -> Tested {
 
 #[test]
 fn a_units_session_lasts_as_long_as_its_cgroup_whoever_runs() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let mut daemon = started(&network)?;
+    let (_network, _production, mut daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     let owner = ["assign", "--policy", "asks", "--owner", "61234", "agent"];
     daemon.json(owner)?;
@@ -375,9 +365,7 @@ fn a_units_session_lasts_as_long_as_its_cgroup_whoever_runs() -> Tested {
 
 #[test]
 fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = started(&network)?;
+    let (_network, _production, daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     daemon.json(["assign", "--policy", "open", "agent"])?;
     let call = json!({ "method": "org.guardd.Control.Enter", "parameters": { "session": "s1" } });
@@ -427,8 +415,7 @@ fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() -> Teste
 
 #[test]
 fn what_a_unit_started_ends_with_it_also_where_no_guardd_sees_that() -> Tested {
-    let network = Network::new()?;
-    let mut daemon = started(&network)?;
+    let (_network, _production, mut daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     let _agent = sleeper(&unit);
     let assign = ["assign", "--policy", "open", "--owner", "61234", "agent"];
@@ -453,8 +440,7 @@ fn what_a_unit_started_ends_with_it_also_where_no_guardd_sees_that() -> Tested {
 
 #[test]
 fn settings_assign_what_comes_up_and_what_came_meanwhile() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let rules = r#"
         [[assign]]
         unit = "docker-*.scope"
@@ -518,8 +504,7 @@ fn settings_assign_what_comes_up_and_what_came_meanwhile() -> Tested {
 
 #[test]
 fn what_was_allowed_by_default_is_judged_again_once_assigned() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let daemon = configured(&network, "default_policy = \"open\"\n")?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     const SEND: &str = "import socket,sys\n\
@@ -545,8 +530,7 @@ fn what_was_allowed_by_default_is_judged_again_once_assigned() -> Tested {
 
 #[test]
 fn teardown_takes_nothing_away_that_guardd_did_not_make() -> Tested {
-    let network = Network::new()?;
-    let mut daemon = started(&network)?;
+    let (_network, _production, mut daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     let below = unit.path().join("below");
     fs::create_dir(&below)?;

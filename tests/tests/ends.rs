@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Running, Shell, Tested, V4,
-    eventually, lives,
+    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Network, Running, Shell, Tested, V4, eventually,
+    lives,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -102,8 +102,7 @@ fn an_end_is_written_down_with_what_was_refused() -> Tested {
 
 #[test]
 fn a_session_lasts_as_long_as_its_last_process() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     let pid = daemonize(&mut shell)?;

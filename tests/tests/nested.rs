@@ -418,8 +418,7 @@ fn what_a_session_has_started_in_others_ends_with_it() -> Tested {
 
 #[test]
 fn guardd_asks_no_name_server_for_a_session_that_may_not() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .config(&format!("resolvers = [\"{PROD_V4}:53\"]\n"))
         .policy("shut", SHUT)
@@ -539,8 +538,7 @@ fn policies_from_inside_keep_nobody_elses_waiting() -> Tested {
 
 #[test]
 fn another_guards_session_is_inside_too() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let (daemon, other) = (daemon(&network)?, self::daemon(&network)?);
     let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
     let socket = other.socket().display().to_string();
@@ -627,8 +625,7 @@ print("done", flush=True)
 
 #[test]
 fn a_socket_that_sessions_pass_on_reaches_what_both_may() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = daemon(&network)?;
     let dir = daemon.tag().dir().join("shared");
     fs::create_dir_all(&dir)?;

@@ -3,8 +3,7 @@
 use std::fs;
 
 use guard_lab::{
-    Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Shell, Tested, Unowned, V4,
-    eventually,
+    Attempt, CONFIRMS, Daemon, Json as _, Network, Shell, Tested, Unowned, V4, eventually,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -28,8 +27,7 @@ fn refused(daemon: &Daemon) -> Option<Value> {
 
 #[test]
 fn a_file_that_is_saved_holds_at_once() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .start()?;
@@ -62,8 +60,7 @@ fn a_file_that_is_saved_holds_at_once() -> Tested {
 
 #[test]
 fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .start()?;
@@ -91,8 +88,7 @@ fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
 
 #[test]
 fn a_bad_file_leaves_the_policy_standing_and_is_told_of_everywhere() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .start()?;
@@ -139,8 +135,7 @@ fn a_policy_may_come_later_than_its_daemon() -> Tested {
 
 #[test]
 fn what_no_session_owns_is_judged_by_the_default_policy() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .policy("none", "version = 1\ndefault = \"deny\"\n")
@@ -173,8 +168,7 @@ fn what_no_session_owns_is_judged_by_the_default_policy() -> Tested {
 
 #[test]
 fn a_default_policy_that_went_bad_while_no_daemon_ran_still_stands() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .config("default_policy = \"asks\"\n")

@@ -6,9 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::PathBuf;
 
 use guard_lab::PATIENCE;
-use guard_lab::{
-    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Shell, Tested, eventually,
-};
+use guard_lab::{AGENT, Attempt, Daemon, DaemonBuilder, Network, Shell, Tested, eventually};
 
 const DENIED: &str = "192.0.2.10";
 const ASKED: &str = "192.0.2.20";
@@ -147,8 +145,7 @@ fn under_sudo_it_is_whoever_called_sudo() -> Tested {
 
 #[test]
 fn its_policy_holds_and_people_are_asked() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = started(&network);
     let mut shell = Shell::run_by(&daemon, daemon.agent(RUN).args(["--hold", "20s"]))?;
     let denied = shell.attempt(&Attempt::tcp(DENIED, 443))?;
@@ -167,8 +164,7 @@ fn its_policy_holds_and_people_are_asked() -> Tested {
 
 #[test]
 fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::run_by(&daemon, daemon.agent(RUN))?;
     let guard = guard(&daemon);
@@ -201,8 +197,7 @@ fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() -> Tested
 
 #[test]
 fn its_own_unix_sockets_are_connected_and_no_others() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = started(&network);
     let dir = own_dir(&daemon);
     let at = |name: &str| dir.join(name).display().to_string();

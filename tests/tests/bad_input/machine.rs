@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use guard_lab::{Attempt, CONFIRMS, Daemon, Network, Production, Shell, Tested, V4, exec};
+use guard_lab::{Attempt, CONFIRMS, Daemon, Network, Shell, Tested, V4, exec};
 
 use crate::half;
 
@@ -47,8 +47,7 @@ fn guards(daemon: &Daemon) {
 
 #[test]
 fn without_btf_and_lsm() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = prepared(&network);
     let hidden = "for d in /sys/kernel/btf /sys/kernel/security; do mount -t tmpfs none $d; done
         ! test -e /sys/kernel/btf/vmlinux";
@@ -60,8 +59,7 @@ fn without_btf_and_lsm() -> Tested {
 
 #[test]
 fn with_an_etc_that_is_read_only() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = prepared(&network);
     let script = "mount --bind /etc /etc && mount -o remount,bind,ro /etc
         ! touch /etc/guard-lab 2>/dev/null";
@@ -136,8 +134,7 @@ fn with_programs_that_an_old_kernel_does_not_take() -> Tested {
 
 #[test]
 fn of_two_that_start_at_once_one_does() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = prepared(&network);
     for _ in 0..5 {
         let mut other = daemon.guardd()?;

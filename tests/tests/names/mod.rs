@@ -28,15 +28,20 @@ action = "confirm"
 "#;
 
 struct Bench {
+    _production: Production,
     network: Network,
     server: NameServer,
 }
 
 impl Bench {
     fn new() -> Tested<Self> {
-        let network = Network::new()?;
+        let (network, _production) = Network::with_production()?;
         let server = NameServer::start(network.dev())?;
-        Ok(Self { network, server })
+        Ok(Self {
+            _production,
+            network,
+            server,
+        })
     }
 
     /// A daemon that asks the bench's server, every second, and forgets at once what a name has lost.
@@ -70,7 +75,6 @@ fn reaches(shell: &mut Shell, to: &str) -> Tested<bool> {
 #[test]
 fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() -> Tested {
     let bench = Bench::new()?;
-    let _production = Production::start(&bench.network)?;
     bench.server.set("db.example.com", &[OLD, V6]);
     let daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;
@@ -93,7 +97,6 @@ fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() -> Tested {
 #[test]
 fn an_alias_stands_for_what_it_leads_to() -> Tested {
     let bench = Bench::new()?;
-    let _production = Production::start(&bench.network)?;
     bench.server.alias("db.example.com", "primary.example.net");
     bench
         .server
@@ -112,7 +115,6 @@ fn an_alias_stands_for_what_it_leads_to() -> Tested {
 #[test]
 fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() -> Tested {
     let bench = Bench::new()?;
-    let _production = Production::start(&bench.network)?;
     bench.server.set("db.example.com", &[OLD]);
     let mut daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;
@@ -141,7 +143,6 @@ fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() -> Tested 
 #[test]
 fn a_name_that_never_resolved_covers_nothing_and_says_so() -> Tested {
     let bench = Bench::new()?;
-    let _production = Production::start(&bench.network)?;
     let daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;
     let warnings = warnings(&daemon)?;
@@ -163,7 +164,6 @@ fn a_name_that_never_resolved_covers_nothing_and_says_so() -> Tested {
 #[test]
 fn answers_that_were_lost_with_the_state_do_not_open_what_was_shut() -> Tested {
     let bench = Bench::new()?;
-    let _production = Production::start(&bench.network)?;
     bench.server.set("db.example.com", &[OLD]);
     let mut daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;

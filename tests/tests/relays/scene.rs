@@ -48,8 +48,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Tested<Self> {
-        let network = Network::new()?;
-        let production = Production::start(&network)?;
+        let (network, production) = Network::with_production()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", POLICY)
             .policy("shut", SHUT)

@@ -1,6 +1,6 @@
 //! Requests to a read-only destination: a signed yes is for one of them, and for one that was shown whole.
 
-use guard_lab::{Json as _, Network, Production, Tested};
+use guard_lab::{Json as _, Network, Tested};
 use serde_json::json;
 
 use super::scene::Scene;
@@ -8,8 +8,7 @@ use crate::proxy::scene::sending;
 
 #[test]
 fn a_write_passes_once_after_an_answer_that_somebody_signed() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let scene = Scene::new(&network, "scopes = [\"one\", \"offers\", \"path\"]");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();

@@ -8,9 +8,7 @@ pub(crate) mod scene;
 
 use std::{fs, process::Command};
 
-use guard_lab::{
-    Attempt, Json as _, Network, PATIENCE, Production, Tested, V4, Watcher, eventually,
-};
+use guard_lab::{Attempt, Json as _, Network, PATIENCE, Tested, V4, Watcher, eventually};
 use serde_json::{Value, json};
 
 use crate::watch::terminal::Tmux;
@@ -19,8 +17,7 @@ use scene::{COURIER, Scene};
 /// `guard question r1 --bytes | guard sign | guard answer --signed -`, with ssh-agent and a person at a terminal.
 #[test]
 fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT);
     assert!(outside?.ok);
     let scene = Scene::new(&network, "");

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use aya::maps::{Array, Map, MapData};
 use guard_common::{ABI, meta};
-use guard_lab::{Daemon, Network, Production, Tested};
+use guard_lab::{Daemon, Network, Tested};
 
 use crate::upgrade::lived::{self, Lived};
 use crate::upgrade::{last_start, programs, start_today};
@@ -23,8 +23,7 @@ fn pins_of_the_layout_after_are_left_as_they_are_until_they_are_taken_down() -> 
 }
 
 fn are_left_as_they_are_until_they_are_taken_down(version: u64) -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = lived::prepared(&network)?;
     start_today(&mut daemon)?;
     let mut lived = Lived::begin(&daemon)?;

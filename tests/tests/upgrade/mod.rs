@@ -6,9 +6,7 @@ mod lived;
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::{
-    AGENT, Attempt, Daemon, Json as _, Network, Production, Shell, Stepped, Tested, eventually,
-};
+use guard_lab::{AGENT, Attempt, Daemon, Json as _, Network, Shell, Stepped, Tested, eventually};
 use lived::{ALLOWED, ASKED, Lived};
 use serde_json::Value;
 
@@ -104,8 +102,7 @@ fn asked_again(daemon: &Daemon) -> Tested<Vec<Value>> {
 
 #[test]
 fn the_version_before_is_upgraded_and_comes_back() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = lived::prepared(&network)?;
     start_before(&mut daemon)?;
     let mut lived = Lived::begin(&daemon)?;
@@ -198,8 +195,7 @@ fn is_asked_by_the_other(daemon: &mut Daemon, other: Option<PathBuf>) -> Tested 
 
 #[test]
 fn a_half_made_upgrade_is_finished_by_whoever_comes() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = lived::prepared(&network)?;
     start_before(&mut daemon)?;
     let mut lived = Lived::begin(&daemon)?;
@@ -224,8 +220,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() -> Tested {
 
 #[test]
 fn a_policy_that_the_version_before_cannot_read_stays_in_force() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = lived::prepared(&network)?;
     daemon.write_policy("later", &lived::later())?;
     start_today(&mut daemon)?;

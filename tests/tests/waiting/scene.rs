@@ -56,8 +56,7 @@ impl Scene {
     }
 
     fn with_policy(policy: &str) -> Tested<Self> {
-        let network = Network::new()?;
-        let production = Production::start(&network)?;
+        let (network, production) = Network::with_production()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", policy)
             .start()?;
