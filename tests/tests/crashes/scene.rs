@@ -47,11 +47,11 @@ pub(crate) fn new() -> String {
 }
 
 /// The scene.
-pub(crate) struct Scene<'n> {
+pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
     pub(crate) agent: Shell,
-    network: &'n Network,
-    production: &'n Production,
+    network: Network,
+    production: Production,
     /// Tries what neither policy allows, all the time.
     _loop: Shell,
 }
@@ -81,10 +81,11 @@ pub(crate) const UNDER_NEW: Reached = Reached {
     ..UNDER_OLD
 };
 
-impl<'n> Scene<'n> {
+impl Scene {
     /// With a session under the old policy. guardd does not run.
-    pub(crate) fn new(network: &'n Network, production: &'n Production) -> Tested<Self> {
-        let mut daemon = Daemon::in_network(network)
+    pub(crate) fn new() -> Tested<Self> {
+        let (network, production) = Network::with_production()?;
+        let mut daemon = Daemon::in_network(&network)
             .policy("crash", &old())
             .start()?;
         let agent = Shell::start(&daemon, "crash")?;
@@ -154,6 +155,27 @@ impl<'n> Scene<'n> {
         Ok(there)
     }
 
+    /// That it settles under the old policy, and there is then what there was before.
+    pub(crate) fn assert_settles(&mut self, there: &Inventory, what: &str) -> Tested {
+        assert_eq!(&self.settled(UNDER_OLD)?, there, "{what}");
+        Ok(())
+    }
+
+    /// The same under either policy: they have lists of their own.
+    pub(crate) fn assert_settles_under(
+        &mut self,
+        reached: Reached,
+        there: &Inventory,
+        what: &str,
+    ) -> Tested {
+        let (mut now, mut there) = (self.settled(reached)?, there.clone());
+        for one in [&mut now, &mut there] {
+            one.remove("entries of ranges");
+        }
+        assert_eq!(now, there, "{what}");
+        Ok(())
+    }
+
     /// Ends the sessions that are not the scene's.
     fn end_others(&mut self) -> Tested {
         let sessions = self.daemon.json(["sessions"])?;
@@ -195,9 +217,9 @@ pub(crate) enum Which {
 /// and after how many steps it is killed; after 0 it is not. Gives the steps of the one that was not.
 pub(crate) fn at_each_step(
     which: Which,
-    mut operation: impl FnMut(usize, usize) -> Ended,
-) -> Vec<String> {
-    let whole = operation(0, 0);
+    mut operation: impl FnMut(usize, usize) -> Tested<Ended>,
+) -> Tested<Vec<String>> {
+    let whole = operation(0, 0)?;
     assert_eq!(whole.code, 0, "{}", whole.said);
     let steps = chosen(which, &whole);
     eprintln!(
@@ -206,12 +228,12 @@ pub(crate) fn at_each_step(
         whole.steps.len()
     );
     for (turn, step) in (1..).zip(steps) {
-        let ended = operation(turn, step);
+        let ended = operation(turn, step)?;
         // What waits for a moment may be done in more steps than once, or in fewer.
         assert_eq!(ended.steps.len().min(step), ended.steps.len(), "{ended:?}");
         assert!(ended.was_killed() || ended.code == 0, "{ended:?}");
     }
-    whole.steps
+    Ok(whole.steps)
 }
 
 /// So many in an emulated machine, and in the gate.
