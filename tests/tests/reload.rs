@@ -3,13 +3,22 @@
 use std::fs;
 
 use guard_lab::{
-    Attempt, CONFIRMS, Daemon, Json as _, Network, Shell, Tested, Unowned, V4, eventually,
+    Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Shell, Tested, Unowned, V4,
+    eventually,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 
 fn opened() -> String {
     CONFIRMS.replace("\"confirm\"", "\"allow\"")
+}
+
+fn asks() -> Tested<(Production, Daemon, Shell)> {
+    let (network, production) = Network::with_production()?;
+    let daemon = Daemon::in_network(&network).policy("asks", CONFIRMS);
+    let daemon = daemon.start()?;
+    let shell = Shell::start(&daemon, "asks")?;
+    Ok((production, daemon, shell))
 }
 
 fn policy(daemon: &Daemon) -> Value {
@@ -27,11 +36,7 @@ fn refused(daemon: &Daemon) -> Option<Value> {
 
 #[test]
 fn a_file_that_is_saved_holds_at_once() -> Tested {
-    let (network, _production) = Network::with_production()?;
-    let daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .start()?;
-    let mut shell = Shell::start(&daemon, "asks")?;
+    let (_production, daemon, mut shell) = asks()?;
     let attempt = Attempt::tcp(V4, 443);
     assert!(!shell.reaches(&attempt)?);
     daemon.write_policy("asks", &opened())?;
@@ -60,11 +65,7 @@ fn a_file_that_is_saved_holds_at_once() -> Tested {
 
 #[test]
 fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
-    let (network, production) = Network::with_production()?;
-    let mut daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .start()?;
-    let mut shell = Shell::start(&daemon, "asks")?;
+    let (production, mut daemon, mut shell) = asks()?;
     fs::remove_file(daemon.policy_dir().join("asks.toml"))?;
     for _ in 0..2 {
         eventually("told", || policy(&daemon)["error"].is_string())?;
@@ -88,11 +89,7 @@ fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
 
 #[test]
 fn a_bad_file_leaves_the_policy_standing_and_is_told_of_everywhere() -> Tested {
-    let (network, _production) = Network::with_production()?;
-    let daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .start()?;
-    let mut shell = Shell::start(&daemon, "asks")?;
+    let (_production, daemon, mut shell) = asks()?;
     let named = opened().replace("version = 1", "version = 1\nname = \"asks\"");
     let bad = named.replace("192.0.2.0/24", "192.0.2.0/33");
     let file = daemon.write_policy("asks", &bad)?;

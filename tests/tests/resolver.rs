@@ -15,7 +15,7 @@ pub(crate) mod server;
 
 use guard_lab::{Shell, Tested, V6, eventually};
 
-use crate::names::scene::{API, DNS, Names, Scene, reaches};
+use crate::names::scene::{API, DNS, Names, Scene, reaches, with_resolvers};
 
 const DB: &str = "192.0.2.11";
 const ASKED: &str = "192.0.2.12";
@@ -24,12 +24,6 @@ const POLICY: &str = r#"
 version = 1
 name = "listed"
 default = "deny"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "api"
@@ -189,11 +183,15 @@ fn a_new_policy_holds_for_what_is_known_already() -> Tested {
         "[[rule]]\nname = \"v1\"\nto = [\"v1.api.example.com\"]\naction = \"deny\"\n\n[[rule]]\nname = \"database\"",
     );
     assert_ne!(narrower, POLICY);
-    scene.daemon.write_policy("listed", &narrower)?;
+    scene
+        .daemon
+        .write_policy("listed", &with_resolvers(&narrower))?;
     eventually("the narrower rule holds", || {
         Ok(!reaches(&mut shell, API, 443)?)
     })?;
-    scene.daemon.write_policy("listed", POLICY)?;
+    scene
+        .daemon
+        .write_policy("listed", &with_resolvers(POLICY))?;
     eventually("the wider one does again", || reaches(&mut shell, API, 443))?;
     Ok(())
 }

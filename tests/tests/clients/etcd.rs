@@ -126,20 +126,22 @@ fn what_reads_by_grpc_passes_and_a_put_waits() -> Tested {
     Ok(())
 }
 
+/// What is put is seen at once by whoever watches.
+pub(crate) fn assert_streams(scene: &Scene, etcdctl: fn(&str) -> String) -> Tested {
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
+    agent.tell(&etcdctl("watch --rev 1 foo &"))?;
+    for value in ["one", "two", "three"] {
+        let put = etcdctl(&format!("put foo {value}"));
+        assert_eq!(without.run(&put)?.ok(), "OK\n");
+        // Each is here before the next is there.
+        agent.line_with(value)?;
+    }
+    agent.tell("kill $!")
+}
+
 #[test]
 fn streams_of_grpc_go_both_ways() -> Tested {
     let scene = Scene::new(RULE)?;
     let _server = start(&scene)?;
-    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
-    agent.tell(&etcdctl("watch --rev 1 foo &"))?;
-    for value in ["one", "two", "three"] {
-        assert_eq!(
-            without.run(&etcdctl(&format!("put foo {value}")))?.ok(),
-            "OK\n"
-        );
-        // Each is here before the next is there.
-        agent.line_with(value)?;
-    }
-    agent.tell("kill $!")?;
-    Ok(())
+    assert_streams(&scene, etcdctl)
 }

@@ -63,7 +63,7 @@ fn scene_with(settings: &str) -> Tested<Scene> {
         ("other.example.com", &["192.0.2.12"]),
     ];
     let settings = format!("name_refresh_floor = 1\n{settings}");
-    let scene = Scene::with(&settings, "job", JOB, names)?;
+    let scene = Scene::at(DNS, &settings, "job", JOB, names)?;
     scene.server.alias("git.example.com", "pkg.example.com");
     Ok(scene)
 }

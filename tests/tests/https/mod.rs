@@ -1,6 +1,6 @@
 //! HTTPS to production that may be looked at: opened for sessions that trust the guard's authority, and there only.
 
-mod scene;
+pub(crate) mod scene;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 

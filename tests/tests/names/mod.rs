@@ -72,6 +72,12 @@ fn reaches(shell: &mut Shell, to: &str) -> Tested<bool> {
     Ok(shell.reaches(&Attempt::tcp(to, 443))?)
 }
 
+/// Waits until it is.
+fn stopped(shell: &mut Shell, to: &str) -> Tested {
+    let is_stopped = || Ok(!reaches(shell, to)?);
+    Ok(eventually(&format!("stopped at {to}"), is_stopped)?)
+}
+
 #[test]
 fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() -> Tested {
     let bench = Bench::new()?;
@@ -87,9 +93,7 @@ fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() -> Tested {
         assert_eq!(request["destination"]["host"], "db.example.com");
     }
     bench.server.set("db.example.com", &[NEW]);
-    eventually("stopped at the new address", || {
-        Ok(!reaches(&mut shell, NEW)?)
-    })?;
+    stopped(&mut shell, NEW)?;
     eventually("let go to the old one", || reaches(&mut shell, OLD))?;
     Ok(())
 }
@@ -106,9 +110,7 @@ fn an_alias_stands_for_what_it_leads_to() -> Tested {
     let mut shell = Shell::start(&daemon, "named")?;
     assert!(!reaches(&mut shell, OLD)?);
     bench.server.set("node1.example.net", &[NEW]);
-    eventually("stopped at the new address", || {
-        Ok(!reaches(&mut shell, NEW)?)
-    })?;
+    stopped(&mut shell, NEW)?;
     Ok(())
 }
 
@@ -133,9 +135,7 @@ fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() -> Tested 
     assert!(!reaches(&mut shell, OLD)?);
     bench.server.set_dead(false);
     bench.server.set("db.example.com", &[NEW]);
-    eventually("stopped at the new address", || {
-        Ok(!reaches(&mut shell, NEW)?)
-    })?;
+    stopped(&mut shell, NEW)?;
     assert_eq!(warnings(&daemon)?, "[]");
     Ok(())
 }
@@ -155,9 +155,7 @@ fn a_name_that_never_resolved_covers_nothing_and_says_so() -> Tested {
     assert!(run.stderr.contains("db.example.com"), "{run:?}");
     assert!(reaches(&mut shell, OLD)?);
     bench.server.set("db.example.com", &[OLD]);
-    eventually("stopped when it does resolve", || {
-        Ok(!reaches(&mut shell, OLD)?)
-    })?;
+    stopped(&mut shell, OLD)?;
     Ok(())
 }
 
@@ -178,9 +176,7 @@ fn answers_that_were_lost_with_the_state_do_not_open_what_was_shut() -> Tested {
     }
     bench.server.set_dead(false);
     bench.server.set("db.example.com", &[NEW]);
-    eventually("stopped at the new address", || {
-        Ok(!reaches(&mut shell, NEW)?)
-    })?;
+    stopped(&mut shell, NEW)?;
     Ok(())
 }
 

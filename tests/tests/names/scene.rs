@@ -11,6 +11,20 @@ use crate::resolver::ASK;
 pub(crate) const DNS: &str = "192.0.2.53";
 pub(crate) const API: &str = "192.0.2.10";
 
+/// The rule by which a session asks the machine's name servers.
+const RESOLVERS: &str = r#"
+[[rule]]
+name = "resolvers"
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+"#;
+
+/// A policy with that rule.
+pub(crate) fn with_resolvers(text: &str) -> String {
+    format!("{text}{RESOLVERS}")
+}
+
 /// Names, and the addresses that they stand for.
 pub(crate) type Names<'a> = &'a [(&'a str, &'a [&'a str])];
 
@@ -25,7 +39,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// One whose guardd has a policy of that name.
+    /// One whose guardd has a policy of that name, with the rule for name servers.
     pub(crate) fn new(policy: &'static str, text: &str, names: Names<'_>) -> Tested<Self> {
         Self::with("", policy, text, names)
     }
@@ -37,10 +51,10 @@ impl Scene {
         text: &str,
         names: Names<'_>,
     ) -> Tested<Self> {
-        Self::at(DNS, settings, policy, text, names)
+        Self::at(DNS, settings, policy, &with_resolvers(text), names)
     }
 
-    /// The same with a name server at that address: production's, or at the loopback the machine's own.
+    /// One with a whole policy, and a name server at that address: production's, or at the loopback the machine's own.
     pub(crate) fn at(
         at: &str,
         settings: &str,

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use guard_lab::{Attempt, Shell, Tested, eventually};
 use hickory_proto::op::Message;
 
+use crate::names::scene::with_resolvers;
+
 use super::{
     place::{API, DNS, NARROWER, OTHER, POLICY, Place},
     server,
@@ -133,7 +135,9 @@ fn of_two_names_of_one_address_the_stricter_counts() -> Tested {
     let _production = place.production()?;
     let strict = POLICY.replace("[[rule]]\nname = \"database\"", "[[rule]]\nname = \"strict\"\nto = [\"*.strict.api.example.com\"]\naction = \"confirm\"\n\n[[rule]]\nname = \"database\"");
     assert_ne!(strict, POLICY);
-    place.daemon.write_policy("names", &strict)?;
+    place
+        .daemon
+        .write_policy("names", &with_resolvers(&strict))?;
     place.daemon.signal(rustix::process::Signal::HUP)?;
     let ask = |shell: &mut Shell, name: &str| -> Tested {
         let said = place.asked(shell, &format!("udp {DNS} {name}.api.example.com"))?;
@@ -211,7 +215,9 @@ fn a_connection_outlives_the_answer_that_let_it_in() -> Tested {
     // As after any change: what was cached of verdicts is void.
     let other = POLICY.replace("tcp/443\"]", "tcp/443\", \"tcp/8443\"]");
     assert_ne!(other, POLICY);
-    place.daemon.write_policy("names", &other)?;
+    place
+        .daemon
+        .write_policy("names", &with_resolvers(&other))?;
     place.daemon.signal(rustix::process::Signal::HUP)?;
     let mut new = Shell::start(&place.daemon, "names")?;
     place.asked(&mut new, &format!("udp {DNS} v1.api.example.com"))?;

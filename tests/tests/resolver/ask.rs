@@ -16,12 +16,6 @@ names = "ask"
 search = "silent"
 
 [[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
-
-[[rule]]
 name = "api"
 to = ["*.api.example.com"]
 ports = ["tcp/443"]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use guard_lab::{Shell, Tested, eventually, is_slow, patience};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::names::scene::with_resolvers;
+
 use super::{
     place::{self, API, DNS, Place},
     server,
@@ -18,12 +20,6 @@ default = "deny"
 
 [dns]
 names = "any"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 "#;
 
 /// From one port, some questions by UDP: `PATIENCE PORT COUNT NAME`. Says when they are sent, and where they are one, what came.
@@ -79,7 +75,7 @@ impl Scene {
             true => Vec::new(),
             false => place::usual(asked, is_stream),
         };
-        let place = Place::build(serving, |daemon| daemon.policy("any", ANY))?;
+        let place = Place::build(serving, |daemon| daemon.policy("any", &with_resolvers(ANY)))?;
         let sends = place.daemon.write_for_agents("sends.py", SENDS)?;
         let patience = patience(Duration::from_secs(20)).as_secs();
         let sends = format!("/usr/bin/python3 {} {patience}", sends.display());

@@ -3,7 +3,7 @@
 use guard_lab::{Json as _, Shell, Tested, eventually};
 use serde_json::{Value, json};
 
-use crate::names::scene::{DNS, Scene, reaches};
+use crate::names::scene::{DNS, Scene, reaches, with_resolvers};
 
 const POLICY: &str = r#"
 version = 1
@@ -11,12 +11,6 @@ name = "apps"
 default = "deny"
 max_hole = "30m"
 hold = "0s"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "never"
@@ -278,12 +272,6 @@ default = "deny"
 hold = "0s"
 
 [[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
-
-[[rule]]
 name = "apps"
 to = ["*.app.example.com"]
 action = "confirm"
@@ -297,7 +285,9 @@ action = "confirm"
 #[test]
 fn a_name_lifts_no_rule_but_the_one_that_was_shown() -> Tested {
     let apps = Apps::new()?;
-    apps.scene.daemon.write_policy("kinds", KINDS)?;
+    apps.scene
+        .daemon
+        .write_policy("kinds", &with_resolvers(KINDS))?;
     let mut shell = Shell::start(&apps.scene.daemon, "kinds")?;
     let database = "192.0.2.30";
     apps.tell(&mut shell, "one.db.example.com", database)?;
@@ -326,12 +316,6 @@ hold = "0s"
 names = "any"
 
 [[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
-
-[[rule]]
 name = "web"
 to = ["192.0.2.0/24"]
 action = "confirm"
@@ -350,7 +334,9 @@ action = "confirm"
 #[test]
 fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
     let apps = Apps::new()?;
-    apps.scene.daemon.write_policy("mixed", MIXED)?;
+    apps.scene
+        .daemon
+        .write_policy("mixed", &with_resolvers(MIXED))?;
     let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
     const EVIL: &str = "app.evil.example";
     const REFUSED: &str = "192.0.2.71";
@@ -435,7 +421,10 @@ fn a_session_inside_one_whose_policy_has_no_names_is_answered() -> Tested {
     let apps = Apps::new()?;
     let plain = "version = 1\nname = \"plain\"\ndefault = \"allow\"\n";
     let outer = apps.scene.daemon.write_for_agents("plain.toml", plain)?;
-    let inner = apps.scene.daemon.write_for_agents("apps.toml", POLICY)?;
+    let inner = apps
+        .scene
+        .daemon
+        .write_for_agents("apps.toml", &with_resolvers(POLICY))?;
     let mut shell = Shell::start(&apps.scene.daemon, &outer.display().to_string())?;
     let guard = guard_lab::bins::for_everybody("guard", apps.scene.daemon.tag())?;
     let (guard, inner, ask) = (guard.display(), inner.display(), apps.scene.ask.display());

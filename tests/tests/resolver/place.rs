@@ -7,6 +7,7 @@ use guard_lab::{AGENT, Daemon, DaemonBuilder, Network, Production, Shell, Tested
 use hickory_proto::op::Message;
 
 use super::server::{self, OwnServer};
+use crate::names::scene::with_resolvers;
 
 /// The machine's name server, over IPv4 and IPv6.
 pub(crate) const DNS: &str = "192.0.2.53";
@@ -33,12 +34,6 @@ default = "deny"
 names = "rules"
 
 [[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
-
-[[rule]]
 name = "public"
 to = ["198.51.100.53"]
 ports = ["udp/53", "tcp/53"]
@@ -60,12 +55,6 @@ pub(crate) const NARROWER: &str = r#"
 version = 1
 name = "narrower"
 default = "deny"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "one"
@@ -118,8 +107,8 @@ impl Place {
         let network: &'static Network = Box::leak(Box::new(Network::new()?));
         let config = format!("resolvers = [\"{DNS}:53\", \"[{DNS_V6}]:53\"]\n");
         let daemon = Daemon::in_network(network)
-            .policy("names", POLICY)
-            .policy("narrower", NARROWER)
+            .policy("names", &with_resolvers(POLICY))
+            .policy("narrower", &with_resolvers(NARROWER))
             .config(&config);
         let serves = move |asked: &Message, is_stream| match server::name_in(asked) == DENIED {
             true => usual(asked, is_stream),

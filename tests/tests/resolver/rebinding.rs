@@ -16,12 +16,6 @@ name = "exact"
 default = "deny"
 
 [[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
-
-[[rule]]
 name = "public"
 to = ["public.example.com", "late.example.com"]
 ports = ["tcp/443"]

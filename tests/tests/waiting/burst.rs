@@ -88,9 +88,7 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
 
 #[test]
 fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
-    let mut scene = Scene::new()?;
-    let watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (mut scene, watcher, mut shell) = Scene::watched()?;
     spread(&scene, &mut shell, COUNT)?;
     let request = burst(&scene, COUNT)?;
     // By an id of a request that became a part of it.
@@ -146,9 +144,7 @@ fn holes(scene: &Scene) -> Tested<Vec<String>> {
 
 #[test]
 fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     spread(&scene, &mut shell, 5)?;
     let request = burst(&scene, 5)?;
     let asked = scene.daemon.logged("request")?;
@@ -190,9 +186,7 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
 
 #[test]
 fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     spread(&scene, &mut shell, 5)?;
     let request = burst(&scene, 5)?;
     scene.begin(&mut shell, "blocking 192.0.2.33 443")?;
@@ -226,9 +220,7 @@ fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
 
 #[test]
 fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     spread(&scene, &mut shell, COUNT)?;
     let request = burst(&scene, COUNT)?;
     let all = ["approve", id(&request)?, "--tried", "20"];
@@ -262,9 +254,7 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Te
 
 #[test]
 fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
-    let mut scene = Scene::new()?;
-    let watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (mut scene, watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 8080"))?;
     let first = scene.held();
     scene.answer(&["approve", id(&first)?, "--for", "20m", "--connections", "3"])?;
@@ -331,9 +321,7 @@ fn what_does_not_wait_is_one_request_too() -> Tested {
 
 #[test]
 fn a_policy_that_changes_takes_the_offer_back() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     spread(&scene, &mut shell, 6)?;
     let request = burst(&scene, 6)?;
     let narrower = super::scene::POLICY.replace("192.0.2.99", "192.0.2.3");

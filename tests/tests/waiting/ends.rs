@@ -68,9 +68,7 @@ fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() -> Tested {
 
 #[test]
 fn a_guardd_that_stops_lets_nothing_new_wait() -> Tested {
-    let mut scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (mut scene, _watcher, mut shell) = Scene::watched()?;
     scene.daemon.stop()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     assert_eq!(ended(&mut shell)?.error, "EPERM");
@@ -79,9 +77,7 @@ fn a_guardd_that_stops_lets_nothing_new_wait() -> Tested {
 
 #[test]
 fn the_next_guardd_asks_about_what_still_waits() -> Tested {
-    let mut scene = Scene::new()?;
-    let watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (mut scene, watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     scene.daemon.kill()?;
@@ -97,9 +93,7 @@ fn the_next_guardd_asks_about_what_still_waits() -> Tested {
 
 #[test]
 fn who_leaves_is_not_waited_for() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("polled {V4} 443 1 10"))?;
     scene.held();
     assert_eq!(ended(&mut shell)?.error, "ETIMEDOUT");
@@ -115,9 +109,7 @@ fn who_leaves_is_not_waited_for() -> Tested {
 
 #[test]
 fn a_session_that_ends_takes_its_requests_along() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     let session = shell.session().to_owned();

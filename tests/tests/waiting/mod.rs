@@ -57,9 +57,7 @@ fn a_connection_waits_and_goes_on_after_a_yes() -> Tested {
 
 #[test]
 fn an_ipv4_mapped_address_waits_for_the_same_answer() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, "blocking ::ffff:192.0.2.10 443")?;
     scene.begin(&mut shell, "blocking 192.0.2.10 443")?;
     let request = scene.held();
@@ -188,9 +186,7 @@ fn a_session_may_ask_to_wait_or_not_to() -> Tested {
 
 #[test]
 fn what_cannot_wait_is_refused_at_once() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     for what in [
         format!("datagram {V4} 53"),
         format!("datagram {V6} 53"),
@@ -210,9 +206,7 @@ fn what_cannot_wait_is_refused_at_once() -> Tested {
 
 #[test]
 fn a_yes_for_one_lets_one_through_and_asks_about_the_others() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443 3"))?;
     let request = scene.held();
     scene.answer(&["approve", scene::id(&request)?, "--connections", "1"])?;
@@ -228,9 +222,7 @@ fn a_yes_for_one_lets_one_through_and_asks_about_the_others() -> Tested {
 
 #[test]
 fn what_waited_is_cut_when_its_hole_ends() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     let long = Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE));
     shell.begin(&long)?;
     let request = scene.held();
@@ -244,9 +236,7 @@ fn what_waited_is_cut_when_its_hole_ends() -> Tested {
 
 #[test]
 fn a_yes_for_reads_does_not_let_it_through() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     let request = scene.held();
     scene.answer(&["approve", scene::id(&request)?, "--read-only"])?;
@@ -258,9 +248,7 @@ fn a_yes_for_reads_does_not_let_it_through() -> Tested {
 
 #[test]
 fn a_thousand_connections_are_one_request() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("many {V4} 443 1000"))?;
     let begun = shell.line_with("begun")?;
     assert!(begun.contains("1000"), "{begun}");
@@ -277,9 +265,7 @@ fn a_thousand_connections_are_one_request() -> Tested {
 
 #[test]
 fn a_socket_that_waited_connects_elsewhere_as_any_other() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("again {V4} 443"))?;
     scene.answer(&["deny", scene::id(&scene.held())?])?;
     assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
@@ -321,9 +307,7 @@ fn many_ways_to_one_place_are_a_warning_sign() -> Tested {
 
 #[test]
 fn a_program_that_was_exchanged_is_named_with_a_warning() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     // guardd comes to it later than the program becomes another one.
     scene.daemon.signal(Signal::STOP)?;
     let client = scene.client();
@@ -425,9 +409,7 @@ fn a_listener_that_still_answers_somebody_waits_as_any_other() -> Tested {
 
 #[test]
 fn what_fails_before_it_waits_leaves_nothing_behind() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("nowhere {V4} 443"))?;
     assert!(ended(&mut shell)?.ok);
     eventually("nothing waits", || {
@@ -459,9 +441,7 @@ fn what_is_inside_gives_itself_no_patience() -> Tested {
 
 #[test]
 fn more_than_there_are_requests_end_and_the_asked_ones_stay() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 80")?;
     eventually("as many are asked about as may be", || {
         Ok(scene.pending()?.len() == 64)
@@ -487,9 +467,7 @@ fn more_than_there_are_requests_end_and_the_asked_ones_stay() -> Tested {
 
 #[test]
 fn a_no_to_a_session_holds_for_the_sessions_inside_it() -> Tested {
-    let scene = Scene::new()?;
-    let _watcher = scene.watcher()?;
-    let mut shell = scene.shell()?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
     let guard = scene.daemon.program("guard")?;
     let inner = scene.place("inner.toml")?;
     std::fs::write(&inner, scene::POLICY.replace("asks", "inner"))?;

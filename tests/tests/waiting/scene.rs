@@ -50,6 +50,13 @@ impl Scene {
         Self::with_policy(POLICY)
     }
 
+    /// One with somebody who watches, and an agent's shell.
+    pub(crate) fn watched() -> Tested<(Self, Watcher, Shell)> {
+        let scene = Self::new()?;
+        let (watcher, shell) = (scene.watcher()?, scene.shell()?);
+        Ok((scene, watcher, shell))
+    }
+
     /// Connections there wait for that time.
     pub(crate) fn holding(hold: &str) -> Tested<Self> {
         Self::with_policy(&POLICY.replace("60s", hold))

@@ -3,7 +3,7 @@
 use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
-use super::{Database, RULE, everything};
+use super::{Database, everything};
 use crate::clients::scene::Scene;
 
 const DELETE: &str = "delete from people where id = 1001";
@@ -33,8 +33,7 @@ fn approve(scene: &Scene, more: &[&str]) -> Tested {
 
 #[test]
 fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let before = everything(&scene)?;
     let mut agent = scene.agent()?;
     let both = batch(&[DELETE, SNEAKY]);
@@ -61,8 +60,7 @@ fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
 
 #[test]
 fn a_yes_for_a_statement_alone_is_for_no_batch() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let before = everything(&scene)?;
     let mut agent = scene.agent()?;
     let (alone, both) = (batch(&[DELETE]), batch(&[DELETE, SNEAKY]));

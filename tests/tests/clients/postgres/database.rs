@@ -37,7 +37,14 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// One that takes anybody's word for who they are, in the clear.
+    /// A scene, and one in it that takes anybody's word for who they are, in the clear.
+    pub(crate) fn with_scene() -> Tested<(Scene, Self)> {
+        let scene = Scene::new(RULE)?;
+        let database = Self::start(&scene)?;
+        Ok((scene, database))
+    }
+
+    /// The same in a scene that there is.
     pub(crate) fn start(scene: &Scene) -> Tested<Self> {
         Self::of(scene, "trust", None, &["log_statement=all"])
     }

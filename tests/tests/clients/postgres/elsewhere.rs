@@ -2,7 +2,7 @@
 
 use guard_lab::{Tested, eventually};
 
-use super::database::{Database, RULE, psql, query};
+use super::database::{Database, psql, query};
 use crate::clients::scene::Scene;
 
 /// A foreign table of which the other end is the view that changes something.
@@ -25,8 +25,7 @@ fn warned(scene: &Scene) -> Tested<usize> {
 
 #[test]
 fn a_database_with_foreign_tables_is_told_of_once() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let one = query("select 1");
     assert_eq!(agent.run(&one)?.ok(), "1\n");

@@ -1,8 +1,7 @@
 //! The list of functions that only read, by what the server says of its own.
 
+use super::Database;
 use super::database::psql;
-use super::{Database, RULE};
-use crate::clients::scene::Scene;
 use guard_lab::Tested;
 
 const LIST: &str = include_str!("../../../../guard-user/judge/src/sql/functions.txt");
@@ -25,8 +24,7 @@ const LEAST: usize = 1900;
 
 #[test]
 fn the_list_is_what_the_server_says() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     scene.write("all", ALL.as_bytes())?;
     let all = scene.unguarded()?.run(&psql("-At -f ~/all"))?.ok();
     let mut listed = 0;

@@ -1,8 +1,7 @@
 //! What people have lost databases by, done again.
 
 use super::database::psql;
-use super::{Database, RULE, everything, query};
-use crate::clients::scene::Scene;
+use super::{Database, everything, query};
 use guard_lab::Tested;
 
 /// A schema that is pushed by force: many definitions at once, over everything that is there.
@@ -15,8 +14,7 @@ const TRUNCATE: &str = "truncate people, orders restart identity cascade";
 #[test]
 fn what_people_have_lost_databases_by_waits_for_a_person() -> Tested {
     for text in [PUSH, TIDY, TRUNCATE] {
-        let scene = Scene::new(RULE)?;
-        let _database = Database::start(&scene)?;
+        let (scene, _database) = Database::with_scene()?;
         let mut agent = scene.agent()?;
         let before = everything(&scene)?;
         agent.run(&query(text))?.refused();

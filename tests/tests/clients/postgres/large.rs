@@ -1,14 +1,13 @@
 //! Large objects: they are read by functions that are called by their numbers, and written by others of those.
 
-use super::database::{Database, RULE, psql};
+use super::database::{Database, psql};
 use super::query;
 use crate::clients::scene::Scene;
 use guard_lab::Tested;
 
 /// A scene, and a server with one of them.
 fn with_an_object() -> Tested<(Scene, Database)> {
-    let scene = Scene::new(RULE)?;
-    let database = Database::start(&scene)?;
+    let (scene, database) = Database::with_scene()?;
     let made = query("select lo_from_bytea(0, 'large object')");
     scene.unguarded()?.run(&made)?.ok();
     Ok((scene, database))

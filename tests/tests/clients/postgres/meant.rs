@@ -3,7 +3,7 @@
 use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
-use super::{Database, RULE, everything, query};
+use super::{Database, everything, query};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
 
@@ -63,8 +63,7 @@ fn set(options: &str, text: &str) -> String {
 
 #[test]
 fn a_yes_is_for_the_tables_that_its_names_meant() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let delete = "delete from people where id = 9";
     let elsewhere = set("-c search_path=archive", delete);
@@ -106,8 +105,7 @@ fn a_yes_is_for_the_tables_that_its_names_meant() -> Tested {
 
 #[test]
 fn a_yes_is_for_the_role_that_it_would_have_been_done_by() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let delete = |id: u32| query(&format!("delete from people where id = {id}"));
     shop.sees("grant delete, select on people to clerk")?;
@@ -131,8 +129,7 @@ fn a_yes_is_for_the_role_that_it_would_have_been_done_by() -> Tested {
 
 #[test]
 fn a_yes_is_for_the_dates_that_its_constants_meant() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let delete = "delete from days where day = '01/02/2026'";
     shop.agent.run(&query(delete))?.refused();
@@ -147,8 +144,7 @@ fn a_yes_is_for_the_dates_that_its_constants_meant() -> Tested {
 
 #[test]
 fn a_star_of_a_statement_stands_for_itself_in_a_yes() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let insert = |what: &str| query(&format!("insert into archive.people select {what}"));
     shop.agent
@@ -164,8 +160,7 @@ fn a_star_of_a_statement_stands_for_itself_in_a_yes() -> Tested {
 
 #[test]
 fn what_is_executed_is_shown() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     assert_eq!(shop.wire("table_as_execute")?, "25006");
     let text = shop.asked()?["http"]["body_preview"].to_string();
@@ -175,8 +170,7 @@ fn what_is_executed_is_shown() -> Tested {
 
 #[test]
 fn the_row_of_a_cursor_is_nobodys_to_know_again() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     assert_eq!(shop.wire("current_of asc")?, "1 25006");
     let asked = shop.asked()?;
@@ -192,8 +186,7 @@ fn the_row_of_a_cursor_is_nobodys_to_know_again() -> Tested {
 
 #[test]
 fn what_drivers_send_in_several_batches_is_done_as_by_a_server() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let before = everything(&scene)?;
     assert_eq!(shop.wire("unnamed")?, "25006");
@@ -213,8 +206,7 @@ fn what_drivers_send_in_several_batches_is_done_as_by_a_server() -> Tested {
 
 #[test]
 fn a_yes_to_what_executes_is_for_all_of_it() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     assert_eq!(shop.wire("long_execute 70")?, "25006");
     let text = shop.asked()?["http"]["body_preview"].to_string();
@@ -229,8 +221,7 @@ fn a_yes_to_what_executes_is_for_all_of_it() -> Tested {
 
 #[test]
 fn constants_mean_what_they_meant_when_they_were_read() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     assert_eq!(shop.wire("dates MDY")?, "25006");
     shop.approve(&[])?;
@@ -250,8 +241,7 @@ fn constants_mean_what_they_meant_when_they_were_read() -> Tested {
 
 #[test]
 fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let text = |set: &str, id: u32| query(&format!("{set}; delete from people where id = {id}"));
     shop.agent
@@ -272,8 +262,7 @@ fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() -> Tested 
 
 #[test]
 fn what_sql_has_prepared_is_executed_after_a_yes_to_each() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     // What was not prepared nobody knows.
     let answer = || -> Tested {
@@ -297,8 +286,7 @@ fn what_sql_has_prepared_is_executed_after_a_yes_to_each() -> Tested {
 
 #[test]
 fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     for what in [
         "fetches_a_setting 9",
@@ -315,8 +303,7 @@ fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead() -> Tested
 
 #[test]
 fn what_looks_like_a_space_is_none() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let insert = "insert into archive.people select * from people where active";
     shop.agent.run(&query(insert))?.refused();
@@ -333,8 +320,7 @@ fn what_looks_like_a_space_is_none() -> Tested {
 
 #[test]
 fn where_a_transaction_may_write_nothing_is_planned_unasked() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut shop = Shop::new(&scene)?;
     let function = "create function stably() returns int language plpgsql stable as 'begin return sneak(); end'";
     scene.unguarded()?.run(&query(function))?.ok();

@@ -4,7 +4,7 @@ use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
 use super::database::psql;
-use super::{Database, RULE, everything};
+use super::{Database, everything};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
 
@@ -27,8 +27,7 @@ fn the_one(scene: &Scene) -> Tested<Value> {
 
 #[test]
 fn many_definitions_in_a_row_are_one_request() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     scene.write("migration", MIGRATION.as_bytes())?;
     let mut agent = scene.agent()?;
     let before = everything(&scene)?;
@@ -64,8 +63,7 @@ fn many_definitions_in_a_row_are_one_request() -> Tested {
 
 #[test]
 fn a_migration_that_stops_at_the_first_error_passes_after_one_yes() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     scene.write("migration", MIGRATION.as_bytes())?;
     let mut agent = scene.agent()?;
     let migrate = psql("-q -1 -v ON_ERROR_STOP=1 -f ~/migration");

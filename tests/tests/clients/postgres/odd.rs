@@ -4,7 +4,7 @@ use guard_lab::{Json as _, Tested, eventually};
 use serde_json::Value;
 
 use super::database::psql;
-use super::{Database, RULE, everything, query};
+use super::{Database, everything, query};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
 
@@ -73,8 +73,7 @@ const ODD: &[(&str, &str)] = &[
 
 #[test]
 fn what_is_odd_is_refused_or_asked_and_nothing_changes() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let database = Database::start(&scene)?;
+    let (scene, database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let before = everything(&scene)?;
     for (what, expected) in ODD {
@@ -96,8 +95,7 @@ fn without_the_guard_it_would() -> Tested {
         "after_flush",
         "split",
     ] {
-        let scene = Scene::new(RULE)?;
-        let _database = Database::start(&scene)?;
+        let (scene, _database) = Database::with_scene()?;
         let before = everything(&scene)?;
         scene
             .unguarded()?
@@ -109,8 +107,7 @@ fn without_the_guard_it_would() -> Tested {
 
 #[test]
 fn a_thousand_names_take_no_memory_that_stays() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let done = agent.run("/usr/bin/python3 $PROGRAMS/wire.py many_names")?;
     assert_eq!(done.text.trim(), "25006");
@@ -129,8 +126,7 @@ fn asked(scene: &Scene, agent: &mut Agent<'_>, what: &str) -> Tested<Value> {
 
 #[test]
 fn a_yes_is_for_what_a_person_has_seen() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let both = asked(&scene, &mut agent, "two_at_once")?;
     let text = both["body_preview"].text()?;
@@ -156,8 +152,7 @@ fn a_yes_is_for_what_a_person_has_seen() -> Tested {
 
 #[test]
 fn one_yes_lets_one_transaction_write_and_no_other() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let lines = |texts: &[&str]| {
         let texts = texts.iter().map(|text| format!("-c \"{text}\""));

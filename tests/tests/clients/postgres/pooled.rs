@@ -1,7 +1,7 @@
 //! A server with something in front of it that drops what the start-up packet says: guard holds it to reading all the same.
 
 use super::database::{PORT, psql};
-use super::{Database, RULE, everything};
+use super::{Database, everything};
 use crate::clients::scene::Scene;
 use crate::clients::server::Server;
 use guard_lab::{Json as _, Tested};
@@ -27,8 +27,7 @@ fn queries(texts: &[&str]) -> String {
 
 #[test]
 fn the_server_is_held_to_reading_and_nothing_takes_that_back() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let _pooler = pooler(&scene)?;
     let mut agent = scene.agent()?;
     let count = agent.run(&queries(&["select count(*) from people"]))?;
@@ -59,8 +58,7 @@ fn the_server_is_held_to_reading_and_nothing_takes_that_back() -> Tested {
 
 #[test]
 fn what_a_person_has_allowed_is_done() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let _pooler = pooler(&scene)?;
     let mut agent = scene.agent()?;
     let create = ["create table made (i int)"];

@@ -63,8 +63,7 @@ fn put_example(scene: &Scene, name: &str) -> Tested {
 
 #[test]
 fn drivers_read_as_before_and_their_writes_wait() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for driver in drivers(&scene)? {
         let read = driver.to("read");
@@ -120,8 +119,7 @@ const MIGRATED: &str = "select table_name, column_name, data_type from informati
 
 #[test]
 fn djangos_migrations_wait_as_a_whole() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let scratch = psql("-c 'create database scratch owner app'").replace("-U app", "-U postgres");
     without.run(&scratch)?.ok();

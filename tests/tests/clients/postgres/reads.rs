@@ -1,7 +1,7 @@
 //! What reads is the same with the guard and without.
 
 use super::database::psql;
-use super::{Database, RULE, query};
+use super::{Database, query};
 use crate::clients::scene::Scene;
 use guard_lab::Tested;
 
@@ -82,8 +82,7 @@ const COMMANDS: &[&str] = &[
 
 #[test]
 fn what_reads_is_the_same_with_the_guard() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for text in READS {
         let line = query(text);
@@ -101,8 +100,7 @@ fn what_reads_is_the_same_with_the_guard() -> Tested {
 
 #[test]
 fn pg_dump_works() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let dump = psql("")
         .replace("psql -X", "pg_dump")
         .replace("PGPASSWORD", "TZ=UTC PGPASSWORD");
@@ -118,8 +116,7 @@ fn pg_dump_works() -> Tested {
 /// Many at once, and much of it.
 #[test]
 fn long_answers_and_many_statements_pass() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let long =
         query("copy (select i, repeat('x', 1000) from generate_series(1, 50000) i) to stdout")

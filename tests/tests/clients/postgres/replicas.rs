@@ -1,13 +1,12 @@
 //! Replication connections: a person is asked before one begins.
 
-use super::{Database, RULE};
-use crate::clients::scene::{HOST, Scene};
+use super::Database;
+use crate::clients::scene::HOST;
 use guard_lab::{Json as _, Tested};
 
 #[test]
 fn a_person_is_asked_about_replication_and_about_what_writes_in_it() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     // With one connection for the files, and one more for what is written meanwhile.
     let backup = format!(

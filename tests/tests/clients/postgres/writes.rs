@@ -5,7 +5,7 @@ use std::thread;
 use guard_lab::{Json as _, Tested, eventually};
 
 use super::database::psql;
-use super::{A_WHILE, Database, RULE, everything, query};
+use super::{A_WHILE, Database, everything, query};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
 
@@ -52,8 +52,7 @@ const WRITES: &[(&str, &str)] = &[
 #[test]
 fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
     for chunk in WRITES.chunks(7) {
-        let scene = Scene::new(RULE)?;
-        let _database = Database::start(&scene)?;
+        let (scene, _database) = Database::with_scene()?;
         let mut agent = scene.agent()?;
         for (text, command) in chunk {
             let before = everything(&scene)?;
@@ -132,8 +131,7 @@ const OTHERS: &[&str] = &[
 
 #[test]
 fn what_changes_other_things_waits_as_well() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let database = Database::start(&scene)?;
+    let (scene, database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     for text in OTHERS {
         let line = query(text) + " </dev/null";
@@ -153,8 +151,7 @@ fn what_changes_other_things_waits_as_well() -> Tested {
 
 #[test]
 fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = Agent::holding(&scene, "5m", "holding");
     let before = everything(&scene)?;
     agent.begin(&query("delete from orders where id = 3"))?;
@@ -182,8 +179,7 @@ fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() -> Tested {
 
 #[test]
 fn a_transaction_that_has_read_is_done_again_after_a_yes() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let text = query("begin").replace(
         "\"begin\"",
@@ -207,8 +203,7 @@ fn a_transaction_that_has_read_is_done_again_after_a_yes() -> Tested {
 
 #[test]
 fn while_all_writes_pass_a_transaction_may_read_first() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let of = |texts: &[&str]| {
         let options: Vec<_> = texts.iter().map(|text| format!("-c \"{text}\"")).collect();
@@ -241,8 +236,7 @@ fn while_all_writes_pass_a_transaction_may_read_first() -> Tested {
 
 #[test]
 fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let update = |secret: &str, id: u32| {
         query(&format!(
@@ -277,8 +271,7 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() ->
 
 #[test]
 fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end() -> Tested {
-    let scene = Scene::new(RULE)?;
-    let _database = Database::start(&scene)?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     let rows = || -> Tested<_> {
         scene

@@ -48,14 +48,5 @@ fn what_reads_passes_and_a_put_waits() -> Tested {
 fn streams_go_both_ways() -> Tested {
     let scene = Scene::new(RULE)?;
     let _server = start(&scene)?;
-    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
-    agent.tell(&etcdctl("watch --rev 1 foo &"))?;
-    for value in ["one", "two", "three"] {
-        let put = etcdctl(&format!("put foo {value}"));
-        assert_eq!(without.run(&put)?.ok(), "OK\n");
-        // Each is here before the next is there.
-        agent.line_with(value)?;
-    }
-    agent.tell("kill $!")?;
-    Ok(())
+    etcd::assert_streams(&scene, etcdctl)
 }
