@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Socket, Type};
 
 use crate::reap::Reaper;
-use crate::{Tag, exec, fit, patience};
+use crate::{Production, Tag, exec, fit, patience};
 
 /// The developer's machine, as production sees it.
 pub const DEV_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 253);
@@ -93,6 +93,17 @@ impl Network {
         network.prod().shell(PROD_SYSCTLS)?;
         network.link()?;
         Ok(network)
+    }
+
+    /// One, and production that answers in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`]; and that production does not start.
+    pub fn with_production() -> Result<(Self, Production)> {
+        let network = Self::new()?;
+        let production = Production::start(&network)?;
+        Ok((network, production))
     }
 
     fn link(&self) -> Result<()> {

@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+
+use crate::Tested;
 
 /// How long a test waits for anything, on a machine as slow and busy as it may be. It costs nothing where what is waited for
 /// comes; [`patience`] makes more of it where the machine is emulated.
@@ -43,16 +45,38 @@ static SLOWER: LazyLock<u32> = LazyLock::new(|| {
 /// How often to look.
 const PACE: Duration = Duration::from_millis(20);
 
+/// What [`eventually`] looks at: whether it is so, or why nobody can tell.
+pub trait Looked {
+    /// The same as a result.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can tell.
+    fn seen(self) -> Result<bool>;
+}
+
+impl Looked for bool {
+    fn seen(self) -> Result<bool> {
+        Ok(self)
+    }
+}
+
+impl Looked for Tested<bool> {
+    fn seen(self) -> Result<bool> {
+        self.map_err(|failed| anyhow!("{failed:?}"))
+    }
+}
+
 /// Looks until it is so.
 ///
 /// # Errors
 ///
-/// That it is not after [`PATIENCE`], or what that is on this machine.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+/// That it is not after [`PATIENCE`], or what that is on this machine; or that a look failed.
+pub fn eventually<L: Looked>(what: &str, mut look: impl FnMut() -> L) -> Result<()> {
     let deadline = Instant::now() + patience(PATIENCE);
     // A machine that stood still until the deadline looks once more.
     let mut is_over = false;
-    while !is_so() {
+    while !look().seen()? {
         ensure!(!is_over, "it did not come to this: {what}");
         thread::sleep(PACE);
         is_over = Instant::now() > deadline;

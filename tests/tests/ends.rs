@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Running, Shell, Tested, V4,
-    eventually, lives,
+    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Running, Scene, Shell,
+    Tested, V4, eventually, lives,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -15,9 +15,9 @@ use socket2::{Domain, Socket, Type};
 
 const SINK: &str = "198.51.100.9";
 
-fn started(network: &Network) -> Daemon {
-    let daemon = Daemon::in_network(network).policy("asks", CONFIRMS);
-    daemon.start().unwrap()
+fn started() -> Tested<(Network, Daemon)> {
+    let Scene { network, daemon } = Scene::new("asks", CONFIRMS)?;
+    Ok((network, daemon))
 }
 
 fn sessions(daemon: &Daemon) -> usize {
@@ -46,8 +46,7 @@ fn what_a_process_had_sent_when_it_ended_arrives() -> Tested {
     const BYTES: usize = 300_000;
     // What any sender's buffer takes, and this receiver's does not.
     const LEFT: usize = 16 << 10;
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (network, daemon) = started()?;
     let sink = network.prod().enter(|| {
         let sink = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         // Small, so that most of it waits with the sender.
@@ -86,8 +85,7 @@ fn what_a_process_had_sent_when_it_ended_arrives() -> Tested {
 
 #[test]
 fn an_end_is_written_down_with_what_was_refused() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let mut shell = Shell::start(&daemon, "asks")?;
     shell.attempt(&Attempt::new("loop", V4, 443).other("7"))?;
     shell.tell("exit 5")?;
@@ -102,9 +100,8 @@ fn an_end_is_written_down_with_what_was_refused() -> Tested {
 
 #[test]
 fn a_session_lasts_as_long_as_its_last_process() -> Tested {
-    let network = Network::new()?;
+    let (network, daemon) = started()?;
     let _production = Production::start(&network)?;
-    let daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     let pid = daemonize(&mut shell)?;
     shell.tell("exit")?;
@@ -122,8 +119,7 @@ fn a_session_lasts_as_long_as_its_last_process() -> Tested {
 
 #[test]
 fn stopping_ends_every_descendant() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let mut shell = Shell::start(&daemon, "asks")?;
     let pid = daemonize(&mut shell)?;
     assert!(lives(pid));
@@ -139,8 +135,7 @@ fn stopping_ends_every_descendant() -> Tested {
 
 #[test]
 fn a_launcher_that_is_killed_takes_its_session_with_it() -> Tested {
-    let network = Network::new()?;
-    let mut daemon = started(&network);
+    let (_network, mut daemon) = started()?;
     let start = |daemon: &Daemon| {
         let script = "sleep 1000 & echo pid $!; exec sleep 1000";
         let run = daemon.agent(["run", "--policy", "asks", "--", "sh", "-c", script]);
@@ -179,8 +174,7 @@ fn a_launcher_that_is_killed_takes_its_session_with_it() -> Tested {
 /// There a monitor stands between the two: it is the command's parent, and ends with the launcher.
 #[test]
 fn a_launcher_that_is_killed_at_a_terminal_takes_its_session_with_it() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let guard = daemon.program("guard")?;
     let run = format!(
         "exec {} run --policy asks -- sh -c 'trap \"\" HUP; tty; sleep 1000 & echo pid $!; exec sleep 1000'",
@@ -223,8 +217,7 @@ fn lineage(pid: u32) -> [u32; 3] {
 
 #[test]
 fn a_name_that_what_is_inside_gives_takes_none_away() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let shut = "version = 1\nname = \"shut\"\ndefault = \"deny\"\n";
     daemon.write_policy("shut", shut)?;
     let guard = daemon.program("guard")?;

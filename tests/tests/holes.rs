@@ -1,28 +1,12 @@
 //! Asked, opened, used, ended: holes against the real kernel.
 
-use guard_lab::{Attempt, Json as _, Scene, Tested, V4, V6, eventually};
+use guard_lab::{ASKS, Attempt, Json as _, Scene, Tested, V4, V6, eventually};
 use serde_json::Value;
 
-const POLICY: &str = r#"
-version = 1
-name = "asks"
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
-max_hole = "30m"
-reason = "it is production"
-
-[[rule]]
-name = "never"
-to = ["192.0.2.99"]
-action = "deny"
-"#;
-
 fn scene() -> Tested<Scene> {
-    Ok(Scene::new("asks", POLICY)?)
+    let limited = "action = \"confirm\"\nmax_hole = \"30m\"";
+    let policy = ASKS.replace("action = \"confirm\"", limited);
+    Ok(Scene::new("asks", &policy)?)
 }
 
 /// How many bytes the holes that have ended were used for, as the audit log says.

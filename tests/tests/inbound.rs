@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
 use guard_lab::network::{DEV_V4, DEV_V6};
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Running, Shell, Tested};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, Shell, Tested};
 use serde_json::Value;
 
 const POLICY: &str = r#"
@@ -95,8 +95,7 @@ fn a_server_inside_answers_whom_no_rule_denies() -> Tested {
 
 #[test]
 fn what_came_in_cannot_be_turned_around_to_go_out() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let daemon = started(&network);
     for (peer, _, here) in PEERS {
         for (port, kind) in [(7001, "turn"), (7002, "turn-listener")] {

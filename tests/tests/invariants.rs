@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use guard_datapath::{Datapath, Object, Places, TlsBy};
 use guard_lab::{
-    Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Production, Shell, Tested, V4, eventually,
+    Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Shell, Tested, V4, eventually,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -37,8 +37,7 @@ fn pin(daemon: &Daemon, name: &str) -> std::path::PathBuf {
 
 #[test]
 fn the_pinned_kernel_state_is_the_truth() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon);
     daemon.json(["open", V4, "--all-ports"])?;
@@ -72,8 +71,7 @@ fn remove_metadata(state: &Path) -> Tested {
 
 #[test]
 fn a_hole_ends_by_the_kernels_own_clock() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon);
     let attempt = Attempt::tcp(V4, 443);
@@ -90,8 +88,7 @@ fn a_hole_ends_by_the_kernels_own_clock() -> Tested {
 
 #[test]
 fn doubt_is_denial() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon);
     let attempt = Attempt::tcp(OPEN, 443);
@@ -122,8 +119,7 @@ fn an_address_has_one_canonical_form() -> Tested {
 
 #[test]
 fn a_policy_is_applied_whole_or_not_at_all() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = daemon(&network);
     let mut shell = shell(&daemon);
     let bad =
@@ -154,8 +150,7 @@ fn wait_for_policy(daemon: &Daemon, wanted: impl Fn(&Value) -> bool) -> Tested<V
 
 #[test]
 fn no_step_of_an_update_lets_through_what_neither_policy_allows() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let daemon = daemon(&network);
     let mut shell = shell(&daemon);
     // The two versions share no rule but the one that both have about production.
@@ -185,8 +180,7 @@ fn no_step_of_an_update_lets_through_what_neither_policy_allows() -> Tested {
 
 #[test]
 fn nothing_inside_can_widen_what_it_may_reach() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .policy("open", "version = 1\ndefault = \"allow\"\n")

@@ -91,8 +91,7 @@ fn each_way_reaches_production_and_is_written_down() -> Tested {
 
 #[test]
 fn who_keeps_connecting_does_so() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let probe = bins::for_everybody("guard-lab", network.tag())?;
     let mut keep = network.dev().command_as(AGENT, probe);
     let _keep = Running::start(keep.args(Attempt::new("keep", V4, 443).args()))?;
@@ -104,8 +103,7 @@ fn who_keeps_connecting_does_so() -> Tested {
 
 #[test]
 fn a_port_without_a_server_refuses_and_the_packet_is_written_down() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     for to in [V4, V6] {
         let report = Attempt::tcp(to, 81).outside(network.dev(), AGENT)?;
         assert_eq!(report.errno.as_deref(), Some("ECONNREFUSED"));
@@ -118,8 +116,7 @@ fn a_port_without_a_server_refuses_and_the_packet_is_written_down() -> Tested {
 
 #[test]
 fn a_request_is_answered_and_written_down() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let answer = network.dev().enter(|| {
         let mut stream = TcpStream::connect((V4, 2283))?;
         stream.write_all(
@@ -154,7 +151,7 @@ fn more_prefixes_can_be_production() -> Tested {
 fn the_unspecified_address_is_this_machine() -> Tested {
     let network = Network::new()?;
     for (at, to) in [("127.0.0.1", "0.0.0.0"), ("::1", "::")] {
-        let mut listen = network.dev().command(bins::find("guard-lab").unwrap());
+        let mut listen = network.dev().command(bins::find("guard-lab")?);
         listen.args(Attempt::new("listen", at, 4000).args());
         let mut listener = Running::start(&mut listen)?;
         listener.line_with("listening", guard_lab::PATIENCE)?;
@@ -166,11 +163,8 @@ fn the_unspecified_address_is_this_machine() -> Tested {
 
 #[test]
 fn an_open_connection_is_seen_to_live_and_to_end() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut hold = network
-        .dev()
-        .command_as(AGENT, bins::find("guard-lab").unwrap());
+    let (network, production) = Network::with_production()?;
+    let mut hold = network.dev().command_as(AGENT, bins::find("guard-lab")?);
     hold.args(Attempt::new("hold-open", V4, 443).args());
     let mut held = Running::start(&mut hold)?;
     held.line_with("\"echo\":2", guard_lab::PATIENCE)?;

@@ -41,18 +41,18 @@ action = "deny"
 const SHUT: &str = "version = 1\ndefault = \"deny\"\n";
 const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 
-fn daemon(network: &Network) -> Daemon {
+fn daemon(network: &Network) -> Tested<Daemon> {
     let daemon = Daemon::in_network(network)
         .policy("asks", ASKS)
         .policy("denies", DENIES)
         .policy("shut", SHUT)
         .policy("open", OPEN);
-    daemon.start().unwrap()
+    Ok(daemon.start()?)
 }
 
-fn program(daemon: &Daemon, name: &str) -> String {
-    let path = daemon.program(name).unwrap();
-    path.display().to_string()
+fn program(daemon: &Daemon, name: &str) -> Tested<String> {
+    let path = daemon.program(name)?;
+    Ok(path.display().to_string())
 }
 
 /// Whether somebody in production can talk to a listener that was started by this command.
@@ -73,8 +73,8 @@ fn is_answered(network: &Network, listener: &mut Running) -> bool {
 #[test]
 fn an_inner_policy_lets_no_replies_pass_that_the_outer_one_stops() -> Tested {
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let daemon = daemon(&network)?;
+    let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
     let inner = daemon
         .write_for_agents("inner", SHUT)?
         .display()
@@ -95,8 +95,8 @@ fn an_inner_policy_lets_no_replies_pass_that_the_outer_one_stops() -> Tested {
 #[test]
 fn a_nested_run_says_at_its_end_what_was_stopped_in_it() -> Tested {
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let daemon = daemon(&network)?;
+    let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
     let narrow = daemon.write_for_agents("narrow", DENIES)?;
     let narrow = narrow.display().to_string();
     let nested = [&*guard, "run", "--policy", &narrow, "--"];
@@ -138,8 +138,8 @@ fn a_nested_run_says_at_its_end_what_was_stopped_in_it() -> Tested {
 #[test]
 fn a_person_is_shown_their_own_rule_and_not_the_agents() -> Tested {
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let daemon = daemon(&network)?;
+    let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
     let text = ASKS.replace("real users", "harmless: always approve");
     let inner = daemon
         .write_for_agents("asks", &text)?
@@ -186,11 +186,11 @@ reason = "staging copy, nobody uses it"
 "#;
 
 /// The methods that reached production.
-fn methods(production: &Production) -> Vec<String> {
-    let reached = production.reached().unwrap();
+fn methods(production: &Production) -> Tested<Vec<String>> {
+    let reached = production.reached()?;
     let requests = reached.iter().filter(|one| one.kind == "http");
     let method = |record: &Value| record["method"].as_str().unwrap().to_owned();
-    requests.map(|one| method(&one.record)).collect()
+    Ok(requests.map(|one| method(&one.record)).collect())
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
         .output();
     assert_eq!(outside?.stdout, b"200");
 
-    let guard = program(&daemon, "guard");
+    let guard = program(&daemon, "guard")?;
     let inner = daemon.write_for_agents("staging", BRINGS)?;
     let middle = daemon.write_for_agents("open", OPEN)?;
     // Three deep: what a session in between allows changes nothing.
@@ -222,14 +222,12 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
     );
     let run = daemon.agent(["run", "--policy", "reads", "--", "sh", "-c", &nested]);
     let mut agent = run.spawn()?;
-    let mut sends = |method: &str| {
-        agent
-            .write(&format!("echo \"status $({})\"\n", curl(method)))
-            .unwrap();
-        let line = agent.line_with("status ", PATIENCE).unwrap();
-        line.trim().trim_start_matches("status ").to_owned()
+    let mut sends = |method: &str| -> Tested<_> {
+        agent.write(&format!("echo \"status $({})\"\n", curl(method)))?;
+        let line = agent.line_with("status ", PATIENCE)?;
+        Ok(line.trim().trim_start_matches("status ").to_owned())
     };
-    assert_eq!(sends("GET"), "000");
+    assert_eq!(sends("GET")?, "000");
     let pending = daemon.json(["pending"])?;
     let request = &pending[0];
     assert_eq!(request["session"], "s3", "{pending}");
@@ -259,29 +257,29 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
         answer.stdout.contains("reads only") || answer.stdout.contains("read"),
         "{answer:?}"
     );
-    assert_eq!(sends("GET"), "200");
+    assert_eq!(sends("GET")?, "200");
     for method in ["PUT", "DELETE"] {
-        assert_eq!(sends(method), "403", "{method}");
+        assert_eq!(sends(method)?, "403", "{method}");
     }
     assert_eq!(
-        methods(&production),
+        methods(&production)?,
         ["PUT", "GET"],
         "the first was sent outside"
     );
 
     // Whoever means everything says so, of that session by its id: its name is the agent's.
-    let open = |session: &str| {
+    let open = |session: &str| -> Tested<_> {
         let ports = ["--ports", "tcp/8080", "--session", session];
-        daemon.root(["open", V4]).args(ports).run().unwrap()
+        Ok(daemon.root(["open", V4]).args(ports).run()?)
     };
-    let refused = open("mine");
+    let refused = open("mine")?;
     assert_eq!(refused.code(), Some(2));
     assert!(
         refused.stderr.contains("s3") && refused.stderr.contains("s1"),
         "{refused:?}"
     );
-    open("s3").success()?;
-    assert_eq!(sends("PUT"), "200");
+    open("s3")?.success()?;
+    assert_eq!(sends("PUT")?, "200");
     let sessions = daemon.json(["sessions"])?;
     let parents: Vec<_> = sessions
         .list()?
@@ -299,8 +297,8 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
 #[test]
 fn a_no_to_what_is_inside_holds_for_the_next_session_inside() -> Tested {
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let daemon = daemon(&network)?;
+    let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
     let inner = daemon.write_for_agents("staging", BRINGS)?;
     let run = daemon.agent(["run", "--policy", "asks", "--", "sh"]);
     let mut agent = run.spawn()?;
@@ -309,31 +307,32 @@ fn a_no_to_what_is_inside_holds_for_the_next_session_inside() -> Tested {
         inner.display()
     );
     let attempt = |port: u16| format!("{lab} probe tcp {V4} {port}; echo told");
-    let asked = || {
-        let pending = daemon.json(["pending"]).unwrap();
-        let pending = pending.as_array().unwrap().iter();
+    let asked = || -> Tested<_> {
+        let pending = daemon.json(["pending"])?;
+        let pending = pending.list()?.iter();
         let of = |one: &Value| {
             let id = one["id"].as_str().unwrap().to_owned();
             (id, one["destination"]["port"].as_u64().unwrap())
         };
-        pending.map(of).collect::<Vec<_>>()
+        Ok(pending.map(of).collect::<Vec<_>>())
     };
     // A shell inside reads on where the one around it has read: one line at a time.
-    let mut tell = |line: &str| {
-        agent.write(&format!("{line}\n")).unwrap();
-        agent.line_with("told", PATIENCE).unwrap();
+    let mut tell = |line: &str| -> Tested {
+        agent.write(&format!("{line}\n"))?;
+        agent.line_with("told", PATIENCE)?;
+        Ok(())
     };
-    tell(&inside);
-    tell(&attempt(443));
-    let (id, _) = asked()[0].clone();
+    tell(&inside)?;
+    tell(&attempt(443))?;
+    let (id, _) = asked()?[0].clone();
     let no = daemon.ask(["deny", &id, "--for", "8h"])?;
     no.success()?;
-    tell("trap 'echo told' EXIT; exit");
-    tell(&attempt(443));
-    tell(&inside);
-    tell(&attempt(443));
-    tell(&attempt(8443));
-    let ports: Vec<_> = asked().into_iter().map(|(_, port)| port).collect();
+    tell("trap 'echo told' EXIT; exit")?;
+    tell(&attempt(443))?;
+    tell(&inside)?;
+    tell(&attempt(443))?;
+    tell(&attempt(8443))?;
+    let ports: Vec<_> = asked()?.into_iter().map(|(_, port)| port).collect();
     assert_eq!(ports, [8443]);
     Ok(())
 }
@@ -341,8 +340,8 @@ fn a_no_to_what_is_inside_holds_for_the_next_session_inside() -> Tested {
 #[test]
 fn what_only_a_session_inside_stops_is_shown_as_its_own_words() -> Tested {
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let daemon = daemon(&network)?;
+    let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
     let inner = daemon.write_for_agents("staging", BRINGS)?;
     let within = format!(
         "{guard} run --policy {} -- sh -c '{lab} probe tcp {V4} 443; read -r line'",
@@ -364,8 +363,8 @@ fn what_only_a_session_inside_stops_is_shown_as_its_own_words() -> Tested {
 #[test]
 fn what_is_inside_uses_up_its_own_share_of_sessions_only() -> Tested {
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let guard = program(&daemon, "guard");
+    let daemon = daemon(&network)?;
+    let guard = program(&daemon, "guard")?;
     for i in 0..70 {
         daemon.write_for_agents(&format!("n{i}"), &format!("{SHUT}# {i}\n"))?;
     }
@@ -388,8 +387,8 @@ fn what_is_inside_uses_up_its_own_share_of_sessions_only() -> Tested {
 #[test]
 fn what_a_session_has_started_in_others_ends_with_it() -> Tested {
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let guard = program(&daemon, "guard");
+    let daemon = daemon(&network)?;
+    let guard = program(&daemon, "guard")?;
     let inner = daemon
         .write_for_agents("inner", OPEN)?
         .display()
@@ -407,24 +406,25 @@ fn what_a_session_has_started_in_others_ends_with_it() -> Tested {
         .spawn()?;
     session.line_with("left", PATIENCE)?;
     session.line_with("left", PATIENCE)?;
-    let sessions = || daemon.json(["sessions"]).unwrap();
-    assert_eq!(sessions().list()?.len(), 3, "{}", sessions());
+    let sessions = || -> Tested<_> { Ok(daemon.json(["sessions"])?) };
+    assert_eq!(sessions()?.list()?.len(), 3, "{}", sessions()?);
     let stopped = daemon.root(["stop", "s1"]).run()?;
     stopped.success()?;
-    eventually("all of them end", || sessions() == serde_json::json!([]))?;
+    eventually("all of them end", || {
+        Ok(sessions()? == serde_json::json!([]))
+    })?;
     Ok(())
 }
 
 #[test]
 fn guardd_asks_no_name_server_for_a_session_that_may_not() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .config(&format!("resolvers = [\"{PROD_V4}:53\"]\n"))
         .policy("shut", SHUT)
         .policy("open", OPEN)
         .start()?;
-    let guard = program(&daemon, "guard");
+    let guard = program(&daemon, "guard")?;
     let names = format!(
         "{SHUT}[[rule]]\nname = \"x\"\nto = [\"a-secret.example.com\"]\naction = \"allow\"\n"
     );
@@ -432,7 +432,7 @@ fn guardd_asks_no_name_server_for_a_session_that_may_not() -> Tested {
         .write_for_agents("named", &names)?
         .display()
         .to_string();
-    let asked = |policy: &str| {
+    let asked = |policy: &str| -> Tested<_> {
         for command in [
             [
                 &*guard,
@@ -444,14 +444,14 @@ fn guardd_asks_no_name_server_for_a_session_that_may_not() -> Tested {
             [&*guard, "run", "--policy", &named, "true"],
         ] {
             let run = daemon.agent(["run", "--policy", policy, "--"]);
-            run.args(command).run().unwrap();
+            run.args(command).run()?;
         }
         let server = PROD_V4.to_string();
-        production.reached_at(&server, 53).unwrap().len()
+        Ok(production.reached_at(&server, 53)?.len())
     };
-    assert_eq!(asked("shut"), 0);
+    assert_eq!(asked("shut")?, 0);
     assert!(
-        asked("open") > 0,
+        asked("open")? > 0,
         "a session that may ask can have guardd ask"
     );
     Ok(())
@@ -477,12 +477,12 @@ print("answered", flush=True)
 "#;
 
 /// The names of the policies that were put in place, in that order.
-fn loaded(daemon: &Daemon) -> Vec<String> {
-    let log = daemon.root(["log", "--json"]).run().unwrap();
-    let records = log.json_lines().unwrap().into_iter();
+fn loaded(daemon: &Daemon) -> Tested<Vec<String>> {
+    let log = daemon.root(["log", "--json"]).run()?;
+    let records = log.json_lines()?.into_iter();
     let loads = records.filter(|one| one["kind"] == "policy-load");
     let names = loads.map(|one| one["policy"].as_str().unwrap().to_owned());
-    names.collect()
+    Ok(names.collect())
 }
 
 #[test]
@@ -490,8 +490,8 @@ fn policies_from_inside_keep_nobody_elses_waiting() -> Tested {
     // As many calls as guardd takes from one session at a time.
     const COUNT: usize = 32;
     let network = Network::new()?;
-    let daemon = daemon(&network);
-    let guard = program(&daemon, "guard");
+    let daemon = daemon(&network)?;
+    let guard = program(&daemon, "guard")?;
     let script = daemon.dir().join("policies.py");
     fs::write(&script, POLICIES)?;
     let mut floods = Shell::start(&daemon, "open")?;
@@ -512,7 +512,7 @@ fn policies_from_inside_keep_nobody_elses_waiting() -> Tested {
     let is_flood = |name: &&String| name.starts_with("flood-");
     eventually(
         "the first is in force, and the others are asked for",
-        || loaded(&daemon).iter().any(|name| is_flood(&name)),
+        || Ok(loaded(&daemon)?.iter().any(|name| is_flood(&name))),
     )?;
     let person = ["run", "--quiet", "--policy", &own, "--", "true"];
     let mut person = daemon.agent(person).spawn()?;
@@ -520,7 +520,7 @@ fn policies_from_inside_keep_nobody_elses_waiting() -> Tested {
     assert_eq!(other.status_of(&run)?, 0);
     assert!(person.wait()?.success());
     // Each waited for a few of them, and not for all that were there before.
-    let names = loaded(&daemon);
+    let names = loaded(&daemon)?;
     for name in ["inner", "own"] {
         let at = names.iter().position(|one| one == name).unwrap();
         let before = names[..at].iter().filter(is_flood).count();
@@ -531,29 +531,28 @@ fn policies_from_inside_keep_nobody_elses_waiting() -> Tested {
     }
     // Nothing kept the others from coming, either.
     floods.line_with("answered")?;
-    let all = loaded(&daemon);
+    let all = loaded(&daemon)?;
     assert_eq!(all.iter().filter(is_flood).count(), COUNT, "{all:?}");
     Ok(())
 }
 
 #[test]
 fn another_guards_session_is_inside_too() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let (daemon, other) = (daemon(&network), self::daemon(&network));
-    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let (network, production) = Network::with_production()?;
+    let (daemon, other) = (daemon(&network)?, self::daemon(&network)?);
+    let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
     let socket = other.socket().display().to_string();
-    let through_other = |verb: &[&str]| {
+    let through_other = |verb: &[&str]| -> Tested<_> {
         let run = daemon.agent([
             "run", "--policy", "denies", "--", &guard, "--socket", &socket,
         ]);
-        run.args(verb).run().unwrap()
+        Ok(run.args(verb).run()?)
     };
     let attempt = Attempt::tcp(V4, 443).args().join(" ");
     let command = format!("{lab} {attempt}");
-    let run = through_other(&["run", "--policy", "open", "--", "sh", "-c", &command]);
+    let run = through_other(&["run", "--policy", "open", "--", "sh", "-c", &command])?;
     assert_eq!(run.code(), Some(125), "{run:?}");
-    assert_eq!(through_other(&["sessions"]).code(), Some(2));
+    assert_eq!(through_other(&["sessions"])?.code(), Some(2));
     assert_eq!(production.reached_at(V4, 443)?, []);
     // The other guard answers whoever is in no session at all.
     let outside = other.user(AGENT, ["run", "--policy", "open", "--", "true"]);
@@ -626,9 +625,8 @@ print("done", flush=True)
 
 #[test]
 fn a_socket_that_sessions_pass_on_reaches_what_both_may() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = daemon(&network);
+    let (network, _production) = Network::with_production()?;
+    let daemon = daemon(&network)?;
     let dir = daemon.tag().dir().join("shared");
     fs::create_dir_all(&dir)?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
@@ -649,24 +647,25 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() -> Tested {
     let (mut without, mut with) = (start("without"), start("with"));
     daemon.json(["open", V4, "--all-ports", "--session", "s2"])?;
     with.write("go\n")?;
-    let mut said = |line: &str| {
+    let mut said = |line: &str| -> Tested {
         let session = if line.starts_with("without") {
             &mut without
         } else {
             &mut with
         };
-        assert_eq!(session.line(PATIENCE).unwrap(), line);
+        assert_eq!(session.line(PATIENCE)?, line);
+        Ok(())
     };
     // Where security hooks judge, they are not even handed over.
     let theirs = match daemon.has_hook("file_receive")? {
         true => "kept out",
         false => "stopped",
     };
-    said(&format!("with their stream {theirs}"));
-    said("without own stream stopped");
-    said(&format!("with their datagram {theirs}"));
-    said("without own datagram stopped");
-    said("with own datagram passed");
-    said(&format!("without their datagram {theirs}"));
+    said(&format!("with their stream {theirs}"))?;
+    said("without own stream stopped")?;
+    said(&format!("with their datagram {theirs}"))?;
+    said("without own datagram stopped")?;
+    said("with own datagram passed")?;
+    said(&format!("without their datagram {theirs}"))?;
     Ok(())
 }

@@ -67,7 +67,7 @@ fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() -> Test
     assert_eq!((meta.uid(), Some(meta.gid())), (0, group));
     let mut run = Command::new("guard");
     run.args(["run", "--user", "nobody", "--", "true"]);
-    assert!(run.status().unwrap().success());
+    assert!(run.status()?.success());
     eventually("it is written to", || {
         fs::read_to_string(AUDIT).unwrap().contains("session-start")
     })?;

@@ -13,6 +13,14 @@ fn opened() -> String {
     CONFIRMS.replace("\"confirm\"", "\"allow\"")
 }
 
+fn asks() -> Tested<(Production, Daemon, Shell)> {
+    let (network, production) = Network::with_production()?;
+    let daemon = Daemon::in_network(&network).policy("asks", CONFIRMS);
+    let daemon = daemon.start()?;
+    let shell = Shell::start(&daemon, "asks")?;
+    Ok((production, daemon, shell))
+}
+
 fn policy(daemon: &Daemon) -> Value {
     let status = daemon.json(["status"]).unwrap();
     status["policies"][0].clone()
@@ -28,12 +36,7 @@ fn refused(daemon: &Daemon) -> Option<Value> {
 
 #[test]
 fn a_file_that_is_saved_holds_at_once() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .start()?;
-    let mut shell = Shell::start(&daemon, "asks")?;
+    let (_production, daemon, mut shell) = asks()?;
     let attempt = Attempt::tcp(V4, 443);
     assert!(!shell.reaches(&attempt)?);
     daemon.write_policy("asks", &opened())?;
@@ -62,12 +65,7 @@ fn a_file_that_is_saved_holds_at_once() -> Tested {
 
 #[test]
 fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .start()?;
-    let mut shell = Shell::start(&daemon, "asks")?;
+    let (production, mut daemon, mut shell) = asks()?;
     fs::remove_file(daemon.policy_dir().join("asks.toml"))?;
     for _ in 0..2 {
         eventually("told", || policy(&daemon)["error"].is_string())?;
@@ -91,12 +89,7 @@ fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
 
 #[test]
 fn a_bad_file_leaves_the_policy_standing_and_is_told_of_everywhere() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .start()?;
-    let mut shell = Shell::start(&daemon, "asks")?;
+    let (_production, daemon, mut shell) = asks()?;
     let named = opened().replace("version = 1", "version = 1\nname = \"asks\"");
     let bad = named.replace("192.0.2.0/24", "192.0.2.0/33");
     let file = daemon.write_policy("asks", &bad)?;
@@ -139,8 +132,7 @@ fn a_policy_may_come_later_than_its_daemon() -> Tested {
 
 #[test]
 fn what_no_session_owns_is_judged_by_the_default_policy() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .policy("none", "version = 1\ndefault = \"deny\"\n")
@@ -173,8 +165,7 @@ fn what_no_session_owns_is_judged_by_the_default_policy() -> Tested {
 
 #[test]
 fn a_default_policy_that_went_bad_while_no_daemon_ran_still_stands() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .config("default_policy = \"asks\"\n")

@@ -13,15 +13,10 @@ mod rebinding;
 mod reverse;
 pub(crate) mod server;
 
-use std::path::{Path, PathBuf};
+use guard_lab::{Shell, Tested, V6, eventually};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, V6, eventually};
+use crate::names::scene::{API, DNS, Names, Scene, reaches, with_resolvers};
 
-use crate::names::server::NameServer;
-
-/// Production's name server.
-const DNS: &str = "192.0.2.53";
-const API: &str = "192.0.2.10";
 const DB: &str = "192.0.2.11";
 const ASKED: &str = "192.0.2.12";
 
@@ -29,12 +24,6 @@ const POLICY: &str = r#"
 version = 1
 name = "listed"
 default = "deny"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "api"
@@ -102,191 +91,150 @@ except OSError as error:
     print("answer", error.errno if error.errno else "timeout")
 "#;
 
-struct Scene {
-    network: Network,
-    server: NameServer,
-}
+const NAMES: Names<'_> = &[
+    ("v1.api.example.com", &[API, V6]),
+    ("db.example.com", &[DB]),
+    ("asked.example.com", &[ASKED]),
+    ("other.example.com", &[DB]),
+];
 
-impl Scene {
-    fn new() -> Self {
-        let network = Network::new().unwrap();
-        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
-        server.set("v1.api.example.com", &[API, V6]);
-        server.set("db.example.com", &[DB]);
-        server.set("asked.example.com", &[ASKED]);
-        server.set("other.example.com", &[DB]);
-        Self { network, server }
-    }
-
-    fn daemon(&self) -> Daemon {
-        let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 1\n");
-        let daemon = Daemon::in_network(&self.network).policy("listed", POLICY);
-        daemon.config(&config).start().unwrap()
-    }
-}
-
-/// The program that asks.
-fn program(daemon: &Daemon) -> PathBuf {
-    daemon.write_for_agents("ask.py", ASK).unwrap()
-}
-
-/// What a session is told of a name.
-fn asked(shell: &mut Shell, ask: &Path, name: &str, how: &str) -> String {
-    let kind = if how.contains("AAAA") { "AAAA" } else { "A" };
-    let how = how.trim_end_matches("-AAAA");
-    shell
-        .tell(&format!(
-            "python3 {} {DNS} {name} {kind} {how}",
-            ask.display()
-        ))
-        .unwrap();
-    let line = shell.line_with("answer ").unwrap();
-    line.trim().trim_start_matches("answer ").to_owned()
-}
-
-fn reaches(shell: &mut Shell, to: &str, port: u16) -> bool {
-    shell.reaches(&Attempt::tcp(to, port)).unwrap()
+fn scene() -> Tested<Scene> {
+    Scene::with("name_refresh_floor = 1\n", "listed", POLICY, NAMES)
 }
 
 #[test]
-fn a_wildcard_holds_for_what_a_session_was_told() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
-    let outside = Attempt::tcp(API, 443).outside(scene.network.dev(), 0);
-    assert!(outside.unwrap().ok, "nothing stops it without the guard");
-    let daemon = scene.daemon();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
-    assert!(!reaches(&mut shell, API, 443));
+fn a_wildcard_holds_for_what_a_session_was_told() -> Tested {
+    let scene = scene()?;
+    scene.assert_open(API, 443)?;
+    let mut shell = scene.shell()?;
+    assert!(!reaches(&mut shell, API, 443)?);
     for how in ["unconnected", "connected", "tcp"] {
-        let told = asked(&mut shell, &ask, "v1.api.example.com", how);
+        let told = scene.asked(&mut shell, "v1.api.example.com", how)?;
         // The server that was asked seems to have answered.
         assert_eq!(told, format!("0 {DNS} {API}"), "{how}");
     }
-    assert!(reaches(&mut shell, API, 443));
-    assert!(!reaches(&mut shell, API, 80), "only that port");
-    assert!(!reaches(&mut shell, DB, 443));
-    assert!(!reaches(&mut shell, V6, 443));
-    let told = asked(&mut shell, &ask, "v1.api.example.com", "connected-AAAA");
+    assert!(reaches(&mut shell, API, 443)?);
+    assert!(!reaches(&mut shell, API, 80)?, "only that port");
+    assert!(!reaches(&mut shell, DB, 443)?);
+    assert!(!reaches(&mut shell, V6, 443)?);
+    let told = scene.asked(&mut shell, "v1.api.example.com", "connected-AAAA")?;
     assert_eq!(told, format!("0 {DNS} {V6}"));
-    assert!(reaches(&mut shell, V6, 443));
+    assert!(reaches(&mut shell, V6, 443)?);
     // What one session was told is nothing to another.
-    let mut other = Shell::start(&daemon, "listed").unwrap();
-    assert!(!reaches(&mut other, API, 443));
+    let mut other = scene.shell()?;
+    assert!(!reaches(&mut other, API, 443)?);
+    Ok(())
 }
 
 #[test]
-fn what_is_refused_never_leaves() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
-    let daemon = scene.daemon();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
+fn what_is_refused_never_leaves() -> Tested {
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
     // Without the guard they are answered.
     let outside = scene.network.dev().command("python3");
     let mut outside = outside;
     outside
-        .arg(&ask)
+        .arg(&scene.ask)
         .args([DNS, "other.example.com", "A", "udp"]);
-    let told = outside.output().unwrap();
+    let told = outside.output()?;
     assert!(
         String::from_utf8_lossy(&told.stdout).contains(DB),
         "{told:?}"
     );
     for how in ["unconnected", "connected", "tcp"] {
-        let told = asked(&mut shell, &ask, "secret.other.example.com", how);
+        let told = scene.asked(&mut shell, "secret.other.example.com", how)?;
         assert_eq!(told, format!("3 {DNS}"), "{how}: no such name");
     }
     assert!(!scene.server.was_asked("secret"));
-    let denied = asked(&mut shell, &ask, "db.example.com", "connected");
+    let denied = scene.asked(&mut shell, "db.example.com", "connected")?;
     assert_eq!(denied, format!("3 {DNS}"));
-    let log = daemon.root(["log", "--session", shell.session()]);
-    let log = log.run().unwrap();
+    let log = scene.daemon.root(["log", "--session", shell.session()]);
+    let log = log.run()?;
     for said in ["no rule names it", "a rule denies the name"] {
         assert!(log.stdout.contains(said), "{said}: {log:?}");
     }
+    Ok(())
 }
 
 #[test]
-fn a_request_says_by_which_name_an_address_is_known() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
-    let daemon = scene.daemon();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
-    let told = asked(&mut shell, &ask, "asked.example.com", "connected");
+fn a_request_says_by_which_name_an_address_is_known() -> Tested {
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
+    let told = scene.asked(&mut shell, "asked.example.com", "connected")?;
     assert_eq!(told, format!("0 {DNS} {ASKED}"));
-    assert!(!reaches(&mut shell, ASKED, 443));
-    let is_asked = || {
-        let pending = daemon.root(["pending"]).json().unwrap();
+    assert!(!reaches(&mut shell, ASKED, 443)?);
+    let is_asked = || -> Tested<_> {
+        let pending = scene.daemon.root(["pending"]).json()?;
         let destination = &pending[0]["destination"];
-        destination["host"] == "asked.example.com" && destination["address"] == ASKED
+        Ok(destination["host"] == "asked.example.com" && destination["address"] == ASKED)
     };
-    eventually("the name is shown", is_asked).unwrap();
+    eventually("the name is shown", is_asked)?;
+    Ok(())
 }
 
 #[test]
-fn a_new_policy_holds_for_what_is_known_already() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
-    let daemon = scene.daemon();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
-    asked(&mut shell, &ask, "v1.api.example.com", "connected");
-    assert!(reaches(&mut shell, API, 443));
+fn a_new_policy_holds_for_what_is_known_already() -> Tested {
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
+    scene.asked(&mut shell, "v1.api.example.com", "connected")?;
+    assert!(reaches(&mut shell, API, 443)?);
     let narrower = POLICY.replace(
         "[[rule]]\nname = \"database\"",
         "[[rule]]\nname = \"v1\"\nto = [\"v1.api.example.com\"]\naction = \"deny\"\n\n[[rule]]\nname = \"database\"",
     );
     assert_ne!(narrower, POLICY);
-    daemon.write_policy("listed", &narrower).unwrap();
-    eventually("the narrower rule holds", || !reaches(&mut shell, API, 443)).unwrap();
-    daemon.write_policy("listed", POLICY).unwrap();
-    eventually("the wider one does again", || reaches(&mut shell, API, 443)).unwrap();
+    scene
+        .daemon
+        .write_policy("listed", &with_resolvers(&narrower))?;
+    eventually("the narrower rule holds", || {
+        Ok(!reaches(&mut shell, API, 443)?)
+    })?;
+    scene
+        .daemon
+        .write_policy("listed", &with_resolvers(POLICY))?;
+    eventually("the wider one does again", || reaches(&mut shell, API, 443))?;
+    Ok(())
 }
 
 #[test]
-fn the_resolver_is_started_again_and_nothing_is_open_meanwhile() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[80, 443], &[], true).unwrap();
-    let mut daemon = scene.daemon();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
+fn the_resolver_is_started_again_and_nothing_is_open_meanwhile() -> Tested {
+    let mut scene = scene()?;
+    let mut shell = scene.shell()?;
     let name = "v1.api.example.com";
-    asked(&mut shell, &ask, name, "connected");
-    assert!(reaches(&mut shell, API, 443));
-    daemon.kill().unwrap();
+    scene.asked(&mut shell, name, "connected")?;
+    assert!(reaches(&mut shell, API, 443)?);
+    scene.daemon.kill()?;
     // Its resolver ends with it: nobody answers, and what is known counts on.
     eventually("questions are refused", || {
-        !asked(&mut shell, &ask, name, "connected").starts_with('0')
-    })
-    .unwrap();
-    assert!(reaches(&mut shell, API, 443));
-    assert!(!reaches(&mut shell, DB, 443));
-    daemon.start().unwrap();
+        Ok(!scene.asked(&mut shell, name, "connected")?.starts_with('0'))
+    })?;
+    assert!(reaches(&mut shell, API, 443)?);
+    assert!(!reaches(&mut shell, DB, 443)?);
+    scene.daemon.start()?;
     eventually("it answers again", || {
-        asked(&mut shell, &ask, name, "connected").starts_with('0')
-    })
-    .unwrap();
-    assert!(reaches(&mut shell, API, 443));
+        Ok(scene.asked(&mut shell, name, "connected")?.starts_with('0'))
+    })?;
+    assert!(reaches(&mut shell, API, 443)?);
+    Ok(())
 }
 
 #[test]
-fn nobody_asks_the_resolver_but_by_a_redirect() {
-    let scene = Scene::new();
-    let daemon = scene.daemon();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
-    assert!(asked(&mut shell, &ask, "v1.api.example.com", "connected").starts_with('0'));
+fn nobody_asks_the_resolver_but_by_a_redirect() -> Tested {
+    let scene = scene()?;
+    let mut shell = scene.shell()?;
+    assert!(
+        scene
+            .asked(&mut shell, "v1.api.example.com", "connected")?
+            .starts_with('0')
+    );
     // Another server than that of the policy is not allowed, so nothing is redirected.
-    shell
-        .tell(&format!(
-            "python3 {} 198.51.100.53 v1.api.example.com A connected",
-            ask.display()
-        ))
-        .unwrap();
-    let told = shell.line_with("answer ").unwrap();
+    shell.tell(&format!(
+        "python3 {} 198.51.100.53 v1.api.example.com A connected",
+        scene.ask.display()
+    ))?;
+    let told = shell.line_with("answer ")?;
     assert_eq!(told.trim(), "answer 1", "EPERM");
+    Ok(())
 }
 
 const READS: &str = r#"
@@ -303,27 +251,23 @@ action = "read-only"
 "#;
 
 #[test]
-fn a_destination_that_is_read_only_by_name_is_judged_from_the_first_request_on() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[80], &[], true).unwrap();
-    let config = format!("resolvers = [\"{DNS}:53\"]\n");
-    let daemon = Daemon::in_network(&scene.network).policy("reads", READS);
-    let daemon = daemon.config(&config).start().unwrap();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "reads").unwrap();
-    let put = |shell: &mut Shell, at: &str| {
+fn a_destination_that_is_read_only_by_name_is_judged_from_the_first_request_on() -> Tested {
+    let scene = Scene::new("reads", READS, NAMES)?;
+    let mut shell = scene.shell()?;
+    let put = |shell: &mut Shell, at: &str| -> Tested<_> {
         let curl = "curl -s -o /dev/null -w 'code %{http_code}\\n' -X PUT";
-        shell.tell(&format!("{curl} http://{at}/job")).unwrap();
-        shell.line_with("code ").unwrap().trim().to_owned()
+        shell.tell(&format!("{curl} http://{at}/job"))?;
+        Ok(shell.line_with("code ")?.trim().to_owned())
     };
     // By its address it is anybody's, and passes.
-    assert_ne!(put(&mut shell, API), "code 403");
+    assert_ne!(put(&mut shell, API)?, "code 403");
     // Each is used as soon as it is known: also where guardd hears of the connection before it hears of the name.
     for last in 20..40 {
         let at = format!("192.0.2.{last}");
         let name = format!("v{last}.api.example.com");
         scene.server.set(&name, &[&at]);
-        asked(&mut shell, &ask, &name, "connected");
-        assert_eq!(put(&mut shell, &at), "code 403", "{name}");
+        scene.asked(&mut shell, &name, "connected")?;
+        assert_eq!(put(&mut shell, &at)?, "code 403", "{name}");
     }
+    Ok(())
 }

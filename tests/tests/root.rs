@@ -34,8 +34,10 @@ fn built(network: &Network) -> DaemonBuilder {
     daemon.policy("guarded", POLICY).policy("open", OPEN)
 }
 
-fn started(network: &Network) -> Daemon {
-    built(network).config(ROOT).start().unwrap()
+fn started() -> Tested<(Network, Daemon)> {
+    let network = Network::new()?;
+    let daemon = built(&network).config(ROOT).start()?;
+    Ok((network, daemon))
 }
 
 /// What a script prints there.
@@ -77,8 +79,7 @@ fn nobody_is_root_unless_the_settings_say_so() -> Tested {
 
 #[test]
 fn it_is_root_inside_and_the_user_outside() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let file = own_dir(&daemon).join("file");
     let said = script(
         &daemon,
@@ -118,8 +119,7 @@ fn it_is_root_inside_and_the_user_outside() -> Tested {
 
 #[test]
 fn under_sudo_it_is_whoever_called_sudo() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let agent = AGENT.to_string();
     let run = daemon
         .root(RUN)
@@ -147,9 +147,8 @@ fn under_sudo_it_is_whoever_called_sudo() -> Tested {
 
 #[test]
 fn its_policy_holds_and_people_are_asked() -> Tested {
-    let network = Network::new()?;
+    let (network, daemon) = started()?;
     let _production = Production::start(&network)?;
-    let daemon = started(&network);
     let mut shell = Shell::run_by(&daemon, daemon.agent(RUN).args(["--hold", "20s"]))?;
     let denied = shell.attempt(&Attempt::tcp(DENIED, 443))?;
     assert_eq!(denied.errno.as_deref(), Some("EPERM"), "{denied:?}");
@@ -167,9 +166,8 @@ fn its_policy_holds_and_people_are_asked() -> Tested {
 
 #[test]
 fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() -> Tested {
-    let network = Network::new()?;
+    let (network, mut daemon) = started()?;
     let _production = Production::start(&network)?;
-    let mut daemon = started(&network);
     let mut shell = Shell::run_by(&daemon, daemon.agent(RUN))?;
     let guard = guard(&daemon);
     shell.tell(&format!("{guard} why"))?;
@@ -201,9 +199,8 @@ fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() -> Tested
 
 #[test]
 fn its_own_unix_sockets_are_connected_and_no_others() -> Tested {
-    let network = Network::new()?;
+    let (network, daemon) = started()?;
     let _production = Production::start(&network)?;
-    let daemon = started(&network);
     let dir = own_dir(&daemon);
     let at = |name: &str| dir.join(name).display().to_string();
     let mut shell = Shell::run_by(&daemon, daemon.agent(RUN))?;

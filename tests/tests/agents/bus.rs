@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use guard_lab::{Daemon, Running, bins, eventually};
+use guard_lab::{Daemon, Running, Tested, bins, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -35,19 +35,19 @@ const SETTINGS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus 
 "#;
 
 impl Bus {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Tested<Self> {
         let mut outside = Command::new("setpriv");
         outside.args(["--pdeathsig", "KILL", "--"]);
         Self::started_by(outside)
     }
 
     /// One that a command starts, which is given its own after its arguments.
-    pub(crate) fn started_by(mut command: Command) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    pub(crate) fn started_by(mut command: Command) -> Tested<Self> {
+        let dir = tempfile::tempdir()?;
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777))?;
         let settings = dir.path().join("bus.conf");
         let at = dir.path().to_str().unwrap();
-        fs::write(&settings, SETTINGS.replace("DIR", at)).unwrap();
+        fs::write(&settings, SETTINGS.replace("DIR", at))?;
         command.args([
             "dbus-daemon",
             "--nofork",
@@ -55,13 +55,13 @@ impl Bus {
             "--print-address=1",
         ]);
         command.arg(format!("--config-file={}", settings.display()));
-        let mut running = Running::start(&mut command).unwrap();
-        let address = running.line_with("unix:", PATIENCE).unwrap();
-        Self {
+        let mut running = Running::start(&mut command)?;
+        let address = running.line_with("unix:", PATIENCE)?;
+        Ok(Self {
             _daemon: running,
             dir,
             address,
-        }
+        })
     }
 
     /// A directory that goes with it.
@@ -70,34 +70,30 @@ impl Bus {
     }
 
     /// A service of guard-lab's on it, once it is there.
-    pub(crate) fn service(&self, args: &[&str]) -> Service {
-        let mut command = Command::new(bins::find("guard-lab").unwrap());
+    pub(crate) fn service(&self, args: &[&str]) -> Tested<Service> {
+        let mut command = Command::new(bins::find("guard-lab")?);
         command.args(args);
         self.serve(command)
     }
 
     /// The same, by whatever command starts it.
-    pub(crate) fn serve(&self, mut command: Command) -> Service {
+    pub(crate) fn serve(&self, mut command: Command) -> Tested<Service> {
         command.env("DBUS_SESSION_BUS_ADDRESS", &self.address);
         command.env("DBUS_SYSTEM_BUS_ADDRESS", &self.address);
-        let mut service = Service(Running::start(&mut command).unwrap());
-        service.next("ready");
-        service
+        let mut service = Service(Running::start(&mut command)?);
+        service.next("ready")?;
+        Ok(service)
     }
 
     /// `guard notify` of a user's, and what it says on standard error.
-    pub(crate) fn notify(&self, daemon: &Daemon, args: &[&str]) -> Notify {
+    pub(crate) fn notify(&self, daemon: &Daemon, args: &[&str]) -> Tested<Notify> {
         let said = self.dir.path().join("said");
-        let mut command = daemon
-            .user(PERSON, ["notify"])
-            .args(args)
-            .command()
-            .unwrap();
+        let mut command = daemon.user(PERSON, ["notify"]).args(args).command()?;
         command
             .env("DBUS_SESSION_BUS_ADDRESS", &self.address)
-            .stderr(File::create(&said).unwrap());
-        let running = Running::start(&mut command).unwrap();
-        Notify { running, said }
+            .stderr(File::create(&said)?);
+        let running = Running::start(&mut command)?;
+        Ok(Notify { running, said })
     }
 }
 
@@ -106,16 +102,15 @@ pub(crate) struct Service(Running);
 
 impl Service {
     /// The next call of that name.
-    pub(crate) fn next(&mut self, call: &str) -> Value {
+    pub(crate) fn next(&mut self, call: &str) -> Tested<Value> {
         self.within(call, PATIENCE)
     }
 
-    pub(crate) fn within(&mut self, call: &str, patience: Duration) -> Value {
+    pub(crate) fn within(&mut self, call: &str, patience: Duration) -> Tested<Value> {
         let line = self
             .0
-            .line_with(&format!("\"call\":\"{call}\""), patience)
-            .unwrap();
-        serde_json::from_str(&line).unwrap()
+            .line_with(&format!("\"call\":\"{call}\""), patience)?;
+        Ok(serde_json::from_str(&line)?)
     }
 
     /// Whether it is asked nothing more for a while.
@@ -123,13 +118,14 @@ impl Service {
         self.0.line(Duration::from_secs(1)).is_err()
     }
 
-    pub(crate) fn tell(&mut self, line: &str) {
-        self.0.write(&format!("{line}\n")).unwrap();
+    pub(crate) fn tell(&mut self, line: &str) -> Tested {
+        self.0.write(&format!("{line}\n"))?;
+        Ok(())
     }
 
     /// Presses a notification's button.
-    pub(crate) fn press(&mut self, notification: &Value, key: &str) {
-        self.tell(&format!("press {} {key}", notification["id"]));
+    pub(crate) fn press(&mut self, notification: &Value, key: &str) -> Tested {
+        self.tell(&format!("press {} {key}", notification["id"]))
     }
 }
 
@@ -140,16 +136,15 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
-    pub(crate) fn says(&self, text: &str) {
-        eventually(text, || {
-            fs::read_to_string(&self.said).unwrap().contains(text)
-        })
-        .unwrap();
+    pub(crate) fn says(&self, text: &str) -> Tested {
+        eventually(text, || Ok(fs::read_to_string(&self.said)?.contains(text)))?;
+        Ok(())
     }
 
     /// Ends it as the service manager does.
-    pub(crate) fn end(mut self) {
-        self.running.signal(Signal::TERM).unwrap();
-        self.running.wait().unwrap();
+    pub(crate) fn end(mut self) -> Tested {
+        self.running.signal(Signal::TERM)?;
+        self.running.wait()?;
+        Ok(())
     }
 }

@@ -7,11 +7,11 @@ use crate::agents::scene::{PATIENCE, Scene};
 
 #[test]
 fn a_model_is_told_after_a_command_that_was_stopped_and_after_no_other() -> Tested {
-    let scene = Scene::new();
-    let (guard, attempt) = (scene.program("guard"), scene.attempt(V4));
+    let scene = Scene::new()?;
+    let (guard, attempt) = (scene.program("guard")?, scene.attempt(V4)?);
     let input = r#"{"hook_event_name": "PostToolUseFailure", "tool_name": "Bash", "duration_ms": 1000, "error": "x"}"#;
     let hook = format!("echo '{input}' | {guard} why --hook; echo ended $?");
-    let mut session = scene.session(&format!("{hook}; {attempt}; {hook}; sleep 5; {hook}"));
+    let mut session = scene.session(&format!("{hook}; {attempt}; {hook}; sleep 5; {hook}"))?;
     assert_eq!(session.line(PATIENCE)?, "ended 0");
     let answer: Value = serde_json::from_str(&session.line(PATIENCE)?)?;
     let told = &answer["hookSpecificOutput"];
@@ -28,7 +28,7 @@ fn a_model_is_told_after_a_command_that_was_stopped_and_after_no_other() -> Test
 
 #[test]
 fn it_is_silent_outside_and_where_there_is_no_guardd() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     for _ in 0..2 {
         for input in ["{}", "", "no JSON"] {
             let output = scene.daemon.agent(["why", "--hook"]).input(input).run()?;

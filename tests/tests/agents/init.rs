@@ -10,30 +10,30 @@ use serde_json::{Value, json};
 
 use crate::agents::scene::{Mcp, Scene};
 
-fn init(dir: &Path, args: &[&str]) -> Output {
-    let mut guard = Command::new(bins::find("guard").unwrap());
+fn init(dir: &Path, args: &[&str]) -> Tested<Output> {
+    let mut guard = Command::new(bins::find("guard")?);
     guard
         .arg("init")
         .args(args)
         .current_dir(dir)
         .env("HOME", dir)
         .stdin(Stdio::null());
-    guard.output().unwrap()
+    Ok(guard.output()?)
 }
 
-fn json(file: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+fn json(file: &Path) -> Tested<Value> {
+    Ok(serde_json::from_str(&fs::read_to_string(file)?)?)
 }
 
 #[test]
 fn nothing_is_written_that_nobody_has_said_yes_to() -> Tested {
     let dir = tempfile::tempdir()?;
-    let output = init(dir.path(), &["claude-code"]);
+    let output = init(dir.path(), &["claude-code"])?;
     assert_eq!(output.status.code(), Some(2));
     let [shown, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     assert!(shown.contains("+    \"guard\": {"), "{shown}");
     assert!(said.contains("--yes"), "{said}");
-    let output = init(dir.path(), &["codex", "--print"]);
+    let output = init(dir.path(), &["codex", "--print"])?;
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("[mcp_servers.guard]"));
     assert_eq!(fs::read_dir(dir.path())?.count(), 0);
@@ -43,7 +43,7 @@ fn nothing_is_written_that_nobody_has_said_yes_to() -> Tested {
 #[test]
 fn a_person_at_a_terminal_is_asked() -> Tested {
     let dir = tempfile::tempdir()?;
-    let guard = format!("{} init gemini", bins::find("guard").unwrap().display());
+    let guard = format!("{} init gemini", bins::find("guard")?.display());
     for (answer, status, said) in [
         ("n", 1, "Nothing was written."),
         ("y", 0, "guard run -- gemini"),
@@ -75,12 +75,12 @@ fn a_person_at_a_terminal_is_asked() -> Tested {
 
 #[test]
 fn what_it_writes_is_what_agents_run() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let dir = tempfile::tempdir()?;
-    let output = init(dir.path(), &["claude-code", "--yes"]);
+    let output = init(dir.path(), &["claude-code", "--yes"])?;
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("guard run -- claude"));
-    let server = json(&dir.path().join(".mcp.json"))["mcpServers"]["guard"].clone();
+    let server = json(&dir.path().join(".mcp.json"))?["mcpServers"]["guard"].clone();
     let mut command = Command::new(server["command"].text()?);
     let args = server["args"]
         .list()?
@@ -90,8 +90,8 @@ fn what_it_writes_is_what_agents_run() -> Tested {
         .args(args)
         .env("GUARD_SOCKET", scene.daemon.socket());
     let mut mcp = Mcp::over(Running::start(&mut command)?);
-    assert_eq!(mcp.begin()["serverInfo"]["name"], "guard");
-    let settings = json(&dir.path().join(".claude/settings.json"));
+    assert_eq!(mcp.begin()?["serverInfo"]["name"], "guard");
+    let settings = json(&dir.path().join(".claude/settings.json"))?;
     for event in ["PostToolUse", "PostToolUseFailure"] {
         let group = &settings["hooks"][event][0];
         assert_eq!(group["matcher"], "Bash");
@@ -102,7 +102,7 @@ fn what_it_writes_is_what_agents_run() -> Tested {
             .output()?;
         assert!(ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
     }
-    let again = init(dir.path(), &["claude-code"]);
+    let again = init(dir.path(), &["claude-code"])?;
     assert!(again.status.success() && String::from_utf8_lossy(&again.stdout).contains("already"));
     Ok(())
 }
@@ -114,18 +114,18 @@ fn what_others_wrote_stays_and_what_is_broken_is_left_alone() -> Tested {
     let theirs =
         "{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\": {\"command\": \"docs\"}\n\t}\n}\n";
     fs::write(&file, theirs)?;
-    let written = init(dir.path(), &["claude-code", "--yes", "--json"]);
+    let written = init(dir.path(), &["claude-code", "--yes", "--json"])?;
     let shown: Value = serde_json::from_slice(&written.stdout)?;
     assert_eq!(shown[0]["written"], true, "{shown}");
     assert_eq!(
-        json(&file)["mcpServers"]["docs"],
+        json(&file)?["mcpServers"]["docs"],
         json!({"command": "docs"})
     );
     assert!(
         fs::read_to_string(&file)?
             .starts_with("{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\"")
     );
-    let removed = init(dir.path(), &["claude-code", "--remove", "--yes"]);
+    let removed = init(dir.path(), &["claude-code", "--remove", "--yes"])?;
     assert!(removed.status.success());
     let said = String::from_utf8(removed.stdout)?;
     // The one file had something else in it, the other was guard's alone, as was its directory.
@@ -136,7 +136,7 @@ fn what_others_wrote_stays_and_what_is_broken_is_left_alone() -> Tested {
     assert_eq!(fs::read_to_string(&file)?, theirs);
     assert!(!dir.path().join(".claude").exists());
     fs::write(&file, "{ broken")?;
-    let refused = init(dir.path(), &["claude-code", "--yes"]);
+    let refused = init(dir.path(), &["claude-code", "--yes"])?;
     assert_eq!(refused.status.code(), Some(2));
     assert_eq!(fs::read_to_string(&file)?, "{ broken");
     assert!(!dir.path().join(".claude/settings.json").exists());

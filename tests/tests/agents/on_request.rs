@@ -11,30 +11,30 @@ use serde_json::Value;
 use crate::agents::scene::{PATIENCE, Scene, patient};
 
 /// A guardd that tells this script, which runs as [`STRANGER`], with a directory that is theirs.
-fn scene(script: &str, more: &str) -> (Scene, PathBuf) {
-    let mut scene = Scene::with("");
+fn scene(script: &str, more: &str) -> Tested<(Scene, PathBuf)> {
+    let mut scene = Scene::with("")?;
     let dir = scene.daemon.dir().join("told");
-    fs::create_dir(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir(&dir)?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
     let script = script.replace("DIR", dir.to_str().unwrap());
     let config = format!(
         "on_request = [\"/bin/sh\", \"-c\", '''{script}''']\non_request_user = \"{STRANGER}\"\n{more}\n"
     );
-    scene.daemon.stop().unwrap();
-    scene.daemon.write_config(&config).unwrap();
-    scene.daemon.start().unwrap();
-    (scene, dir)
+    scene.daemon.stop()?;
+    scene.daemon.write_config(&config)?;
+    scene.daemon.start()?;
+    Ok((scene, dir))
 }
 
 #[test]
 fn each_request_is_told_once_to_somebody_without_rights() -> Tested {
     let script = "cat >> DIR/requests; { id -u; id -G; env; cat /proc/self/cgroup; } >> DIR/about";
-    let (mut scene, dir) = scene(script, "");
-    let attempt = scene.attempt(V4);
+    let (mut scene, dir) = scene(script, "")?;
+    let attempt = scene.attempt(V4)?;
     let mut session = scene.session(&format!(
         "{attempt}; {attempt}; echo tried; read x; {attempt}; {}; read x",
-        scene.attempt("192.0.2.11")
-    ));
+        scene.attempt("192.0.2.11")?
+    ))?;
     session.line_with("tried", PATIENCE)?;
     let told = || -> Vec<Value> {
         let text = fs::read_to_string(dir.join("requests")).unwrap_or_default();
@@ -89,8 +89,8 @@ fn each_request_is_told_once_to_somebody_without_rights() -> Tested {
 
 #[test]
 fn a_failure_is_a_line_in_the_log() -> Tested {
-    let (scene, _) = scene("echo oh no >&2; exit 3", "");
-    let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)));
+    let (scene, _) = scene("echo oh no >&2; exit 3", "")?;
+    let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)?))?;
     scene
         .daemon
         .wait_for_log("on_request: it failed: exit status: 3: \"oh no\"")?;
@@ -105,34 +105,34 @@ fn a_failure_is_a_line_in_the_log() -> Tested {
             "cannot run /no/such/program",
         ),
     ] {
-        let mut scene = Scene::with("");
+        let mut scene = Scene::with("")?;
         scene.daemon.stop()?;
         scene.daemon.write_config(config)?;
         scene.daemon.start()?;
-        let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)));
+        let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)?))?;
         scene.daemon.wait_for_log(said)?;
         eventually("asked", || {
-            scene.daemon.json(["pending"]).unwrap()[0]["id"] == "r1"
+            Ok(scene.daemon.json(["pending"])?[0]["id"] == "r1")
         })?;
     }
     Ok(())
 }
 
 #[test]
-fn one_that_asks_for_it_is_run_again_while_its_request_waits() {
+fn one_that_asks_for_it_is_run_again_while_its_request_waits() -> Tested {
     let script =
         "echo run >> DIR/runs; [ $(wc -l < DIR/runs) -ge 3 ] || { echo not yet >&2; exit 75; }";
-    let (scene, dir) = scene(script, "");
-    let _session = scene.session(&format!("{}; sleep 600", scene.attempt(V4)));
+    let (scene, dir) = scene(script, "")?;
+    let _session = scene.session(&format!("{}; sleep 600", scene.attempt(V4)?))?;
     let runs = || {
         let text = fs::read_to_string(dir.join("runs"));
         text.unwrap_or_default().lines().count()
     };
     scene
         .daemon
-        .wait_for_log("it is run again later: \"not yet\"")
-        .unwrap();
-    eventually("it has ended otherwise", || runs() == 3).unwrap();
+        .wait_for_log("it is run again later: \"not yet\"")?;
+    eventually("it has ended otherwise", || runs() == 3)?;
+    Ok(())
 }
 
 #[test]
@@ -140,13 +140,18 @@ fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() -> T
     let (scene, dir) = scene(
         "sleep 600 & echo $! >> DIR/sleeps; echo $$ >> DIR/sleeps; wait",
         "",
-    );
+    )?;
     let began = Instant::now();
     // More than run at once and wait. In networks of their own, or they would be one request.
     let tries: String = (0..60)
-        .map(|network| format!("{}; ", scene.attempt(&format!("2001:db8:7:{network}::10"))))
+        .map(|network| {
+            format!(
+                "{}; ",
+                scene.attempt(&format!("2001:db8:7:{network}::10")).unwrap()
+            )
+        })
         .collect();
-    let mut session = scene.session(&format!("{tries} echo tried; sleep 100"));
+    let mut session = scene.session(&format!("{tries} echo tried; sleep 100"))?;
     session.line_with("tried", PATIENCE)?;
     assert!(scene.daemon.list(["pending"])?.len() > 40);
     let sleeps = || fs::read_to_string(dir.join("sleeps")).unwrap_or_default();
@@ -177,13 +182,13 @@ fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() -> T
 fn whether_connections_wait_for_whoever_is_told_is_a_setting() -> Tested {
     for answers in [false, true] {
         let config = format!("on_request = [\"/bin/true\"]\non_request_answers = {answers}\n");
-        let scene = Scene::under(&patient(), &config);
-        let _session = scene.writing("/a");
+        let scene = Scene::under(&patient(), &config)?;
+        let _session = scene.writing("/a")?;
         eventually("asked", || {
-            scene.daemon.json(["pending"]).unwrap()[0]["http"]["method"] == "PUT"
+            Ok(scene.daemon.json(["pending"])?[0]["http"]["method"] == "PUT")
         })?;
         eventually("it waits, or not", || {
-            scene.daemon.json(["pending"]).unwrap()[0]["held"] == answers
+            Ok(scene.daemon.json(["pending"])?[0]["held"] == answers)
         })?;
     }
     Ok(())

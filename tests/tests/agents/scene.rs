@@ -1,7 +1,7 @@
 //! A guardd, and an agent in a session of it.
 
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{Daemon, DaemonBuilder, Network, Running, V4};
+use guard_lab::{Daemon, DaemonBuilder, Network, Running, Tested, V4};
 use serde_json::{Value, json};
 
 use crate::agents::{PERSON, POLICY};
@@ -19,64 +19,70 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Tested<Self> {
         Self::with("")
     }
 
     /// One whose guardd has these settings.
-    pub(crate) fn with(config: &str) -> Self {
+    pub(crate) fn with(config: &str) -> Tested<Self> {
         Self::under(POLICY, config)
     }
 
     /// One that has this policy as `asks`.
-    pub(crate) fn under(policy: &str, config: &str) -> Self {
+    pub(crate) fn under(policy: &str, config: &str) -> Tested<Self> {
         Self::of(policy, |daemon| daemon.config(config))
     }
 
     /// One that is built on like this.
-    pub(crate) fn of(policy: &str, with: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> Self {
-        let network = Network::new().unwrap();
+    pub(crate) fn of(
+        policy: &str,
+        with: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
+    ) -> Tested<Self> {
+        let network = Network::new()?;
         let daemon = Daemon::in_network(&network).policy("asks", policy);
-        let daemon = with(daemon).start().unwrap();
-        Self {
+        let daemon = with(daemon).start()?;
+        Ok(Self {
             daemon,
             _network: network,
-        }
+        })
     }
 
-    pub(crate) fn program(&self, name: &str) -> String {
-        let path = self.daemon.program(name).unwrap();
-        path.display().to_string()
+    pub(crate) fn program(&self, name: &str) -> Tested<String> {
+        let path = self.daemon.program(name)?;
+        Ok(path.display().to_string())
     }
 
     /// A line for a shell that tries to connect, and says nothing.
-    pub(crate) fn attempt(&self, to: &str) -> String {
-        format!(
+    pub(crate) fn attempt(&self, to: &str) -> Tested<String> {
+        Ok(format!(
             "{} probe tcp {to} 443 >/dev/null",
-            self.program("guard-lab")
-        )
+            self.program("guard-lab")?
+        ))
     }
 
     /// A session's shell that does this.
-    pub(crate) fn session(&self, script: &str) -> Running {
+    pub(crate) fn session(&self, script: &str) -> Tested<Running> {
         let run = ["run", "--policy", "asks", "--", "sh", "-c", script];
-        self.daemon.user(PERSON, run).spawn().unwrap()
+        Ok(self.daemon.user(PERSON, run).spawn()?)
     }
 
     /// A session that sends a request which writes, and waits for the answer.
-    pub(crate) fn writing(&self, path: &str) -> Running {
+    pub(crate) fn writing(&self, path: &str) -> Tested<Running> {
         let head = format!("PUT {path} HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 1\\r\\n\\r\\nx");
         let write = format!("exec 3<>/dev/tcp/{V4}/80; printf '{head}' >&3; timeout 60 cat <&3");
         self.session(&format!("exec bash -c '{}'", write.replace('\'', "'\\''")))
     }
 
     /// An agent that has tried to reach these, and speaks with `guard mcp`.
-    pub(crate) fn mcp(&self, tried: &[&str]) -> Mcp {
-        let tried: String = tried.iter().map(|to| self.attempt(to) + "; ").collect();
-        let guard = self.program("guard");
-        let mut mcp = Mcp::over(self.session(&format!("{tried} exec {guard} mcp")));
-        mcp.begin();
-        mcp
+    pub(crate) fn mcp(&self, tried: &[&str]) -> Tested<Mcp> {
+        let tried: String = tried
+            .iter()
+            .map(|to| self.attempt(to).unwrap() + "; ")
+            .collect();
+        let guard = self.program("guard")?;
+        let mut mcp = Mcp::over(self.session(&format!("{tried} exec {guard} mcp"))?);
+        mcp.begin()?;
+        Ok(mcp)
     }
 }
 
@@ -92,7 +98,7 @@ impl Mcp {
     }
 
     /// The server's account of itself.
-    pub(crate) fn begin(&mut self) -> Value {
+    pub(crate) fn begin(&mut self) -> Tested<Value> {
         let about = self.ask(
             "initialize",
             json!({
@@ -100,52 +106,53 @@ impl Mcp {
                 "capabilities": {},
                 "clientInfo": {"name": "test", "version": "1"}
             }),
-        );
-        self.tell("notifications/initialized", json!({}));
-        about["result"].clone()
+        )?;
+        self.tell("notifications/initialized", json!({}))?;
+        Ok(about["result"].clone())
     }
 
-    pub(crate) fn tell(&mut self, method: &str, params: Value) {
-        self.line(&json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
+    pub(crate) fn tell(&mut self, method: &str, params: Value) -> Tested {
+        self.line(&json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string())
     }
 
-    pub(crate) fn line(&mut self, line: &str) {
-        self.running.write(&format!("{line}\n")).unwrap();
+    pub(crate) fn line(&mut self, line: &str) -> Tested {
+        self.running.write(&format!("{line}\n"))?;
+        Ok(())
     }
 
     /// Sends a request, and gives its id.
-    pub(crate) fn send(&mut self, method: &str, params: Value) -> u64 {
+    pub(crate) fn send(&mut self, method: &str, params: Value) -> Tested<u64> {
         self.next += 1;
         let (id, jsonrpc) = (self.next, "2.0");
         let request = json!({"jsonrpc": jsonrpc, "id": id, "method": method, "params": params});
-        self.line(&request.to_string());
-        id
+        self.line(&request.to_string())?;
+        Ok(id)
     }
 
     /// Reads on until the answer to a request comes.
-    pub(crate) fn answer(&mut self, id: u64) -> Value {
+    pub(crate) fn answer(&mut self, id: u64) -> Tested<Value> {
         loop {
-            let line = self.running.line(PATIENCE).unwrap();
-            let answer: Value = serde_json::from_str(&line).unwrap();
+            let line = self.running.line(PATIENCE)?;
+            let answer: Value = serde_json::from_str(&line)?;
             if answer["id"] == id {
-                return answer;
+                return Ok(answer);
             }
         }
     }
 
-    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
-        let id = self.send(method, params);
+    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Tested<Value> {
+        let id = self.send(method, params)?;
         self.answer(id)
     }
 
     /// The text that a tool answers with, and whether it could be done.
-    pub(crate) fn tool(&mut self, name: &str, arguments: Value) -> (String, bool) {
-        let answer = self.ask("tools/call", json!({"name": name, "arguments": arguments}));
+    pub(crate) fn tool(&mut self, name: &str, arguments: Value) -> Tested<(String, bool)> {
+        let answer = self.ask("tools/call", json!({"name": name, "arguments": arguments}))?;
         let result = &answer["result"];
         let text = result["content"][0]["text"].as_str();
         let text = text.unwrap_or_else(|| panic!("{answer}"));
         // Without its line breaks.
         let text: Vec<_> = text.split_whitespace().collect();
-        (text.join(" "), result["isError"] == false)
+        Ok((text.join(" "), result["isError"] == false))
     }
 }

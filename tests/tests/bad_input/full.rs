@@ -56,6 +56,15 @@ impl Drop for Small {
     }
 }
 
+/// Production, and a guardd that has not begun, whose state is on a small file system.
+fn small(name: &str, policy: &str) -> Tested<(Production, Daemon, Small)> {
+    let (network, production) = Network::with_production()?;
+    let daemon = Daemon::in_network(&network).policy(name, policy);
+    let daemon = daemon.prepare()?;
+    let disk = Small::new(daemon.state_dir());
+    Ok((production, daemon, disk))
+}
+
 fn trail(daemon: &Daemon) -> String {
     fs::read_to_string(daemon.audit()).unwrap()
 }
@@ -68,12 +77,7 @@ fn failure(daemon: &Daemon, args: &[&str]) -> Value {
 
 #[test]
 fn on_a_full_disk_nothing_is_decided_and_everything_enforced() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .prepare()?;
-    let disk = Small::new(daemon.state_dir());
+    let (production, mut daemon, disk) = small("asks", CONFIRMS)?;
     daemon.start()?;
     let mut shell = Shell::start(&daemon, "asks")?;
     let attempt = Attempt::tcp(V4, 443);
@@ -134,12 +138,7 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() -> Tested {
 
 #[test]
 fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let mut daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .prepare()?;
-    let disk = Small::new(daemon.state_dir());
+    let (_production, mut daemon, disk) = small("asks", CONFIRMS)?;
     daemon.start()?;
     let mut shell = Shell::start(&daemon, "asks")?;
     disk.fill(&daemon.audit());
@@ -154,12 +153,7 @@ fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() -> Tested {
 
 #[test]
 fn a_daemon_begins_on_a_full_disk_and_says_so() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
-    let mut daemon = Daemon::in_network(&network)
-        .policy("asks", CONFIRMS)
-        .prepare()?;
-    let disk = Small::new(daemon.state_dir());
+    let (_production, mut daemon, disk) = small("asks", CONFIRMS)?;
     disk.fill(&disk.filler());
     daemon.start()?;
     let status = daemon.json(["status"])?;
@@ -178,8 +172,7 @@ fn a_daemon_begins_on_a_full_disk_and_says_so() -> Tested {
 
 #[test]
 fn so_many_requests_wait_and_no_more() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network).policy("asks", CONFIRMS);
     let daemon = daemon.config("max_requests = 3\n").start()?;
     let mut shell = Shell::start(&daemon, "asks")?;
@@ -206,8 +199,7 @@ fn so_many_requests_wait_and_no_more() -> Tested {
 
 #[test]
 fn sessions_nest_only_so_deep() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = Daemon::in_network(&network);
     let names: Vec<_> = (0..=MAX_CHAIN).map(|number| format!("p{number}")).collect();
     for name in &names {
@@ -232,8 +224,7 @@ fn sessions_nest_only_so_deep() -> Tested {
 
 #[test]
 fn a_session_has_so_many_holes_and_no_more() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
         .start()?;
@@ -265,12 +256,7 @@ action = "read-only"
 
 #[test]
 fn on_a_full_disk_no_write_passes_and_all_reads() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut daemon = Daemon::in_network(&network)
-        .policy("reads", READS)
-        .prepare()?;
-    let disk = Small::new(daemon.state_dir());
+    let (production, mut daemon, disk) = small("reads", READS)?;
     daemon.start()?;
     let mut shell = Shell::start(&daemon, "reads")?;
     shell.tell("exec bash -c 'echo in bash; exec bash'")?;

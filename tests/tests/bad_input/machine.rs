@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use guard_lab::{Attempt, CONFIRMS, Daemon, Network, Production, Shell, Tested, V4, exec};
+use guard_lab::{Attempt, CONFIRMS, Daemon, Network, Shell, Tested, V4, exec};
 
 use crate::half;
 
@@ -47,8 +47,7 @@ fn guards(daemon: &Daemon) {
 
 #[test]
 fn without_btf_and_lsm() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = prepared(&network);
     let hidden = "for d in /sys/kernel/btf /sys/kernel/security; do mount -t tmpfs none $d; done
         ! test -e /sys/kernel/btf/vmlinux";
@@ -60,8 +59,7 @@ fn without_btf_and_lsm() -> Tested {
 
 #[test]
 fn with_an_etc_that_is_read_only() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = prepared(&network);
     let script = "mount --bind /etc /etc && mount -o remount,bind,ro /etc
         ! touch /etc/guard-lab 2>/dev/null";
@@ -95,7 +93,7 @@ fn without_a_bpffs_that_could_be_mounted() -> Tested {
     // It may be mounted there more than once: below one that is taken away may be another.
     let script = "while umount -l /sys/fs/bpf 2>/dev/null; do :; done\nset -- setpriv --bounding-set=-sys_admin -- \"$@\"";
     // Another network namespace cannot be entered without that capability, either; none is needed here.
-    let mut guardd = Command::new(guard_lab::bins::find("guardd").unwrap());
+    let mut guardd = Command::new(guard_lab::bins::find("guardd")?);
     guardd.args(daemon.arguments());
     let said = refused(behind(script, &guardd));
     for word in ["mount a bpffs on", "/sys/fs/bpf", "capabilities"] {
@@ -136,8 +134,7 @@ fn with_programs_that_an_old_kernel_does_not_take() -> Tested {
 
 #[test]
 fn of_two_that_start_at_once_one_does() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = prepared(&network);
     for _ in 0..5 {
         let mut other = daemon.guardd()?;

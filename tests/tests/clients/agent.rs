@@ -41,44 +41,44 @@ pub(crate) struct Agent<'s> {
 }
 
 impl<'s> Agent<'s> {
-    pub(crate) fn guarded(scene: &'s Scene) -> Self {
+    pub(crate) fn guarded(scene: &'s Scene) -> Tested<Self> {
         Self::in_session(scene, AGENT, &[], "guarded")
     }
 
     /// In a session whose connections wait for so long, whether or not anybody watches. There may be several, each with a
     /// name of its own.
     pub(crate) fn holding(scene: &'s Scene, hold: &str, name: &str) -> Self {
-        Self::in_session(scene, AGENT, &["--hold", hold], name)
+        Self::in_session(scene, AGENT, &["--hold", hold], name).unwrap()
     }
 
     /// In a session that root has started for the same user, by sudo.
-    pub(crate) fn by_root(scene: &'s Scene) -> Self {
+    pub(crate) fn by_root(scene: &'s Scene) -> Tested<Self> {
         Self::in_session(scene, 0, &[], "by_root")
     }
 
-    fn in_session(scene: &'s Scene, uid: u32, args: &[&str], name: &str) -> Self {
+    fn in_session(scene: &'s Scene, uid: u32, args: &[&str], name: &str) -> Tested<Self> {
         let by_sudo = ["SUDO_UID", "SUDO_GID"].map(|name| (name, AGENT.to_string()));
         let run = scene.daemon.user(uid, ["run", "--policy", POLICY]);
         let run = run
             .args(args)
             .hosts(scene.hosts())
             .without(Scene::trusts_nobody_else());
-        let env = scene.env().into_iter().chain(by_sudo);
+        let env = scene.env()?.into_iter().chain(by_sudo);
         let run = env.fold(run, |run, (name, value)| run.env(name, value));
-        let shell = Shells::Guarded(Shell::run_by(&scene.daemon, run).unwrap());
+        let shell = Shells::Guarded(Shell::run_by(&scene.daemon, run)?);
         Self::of(scene, shell, name)
     }
 
     /// Without the guard, and trusting the company.
-    pub(crate) fn unguarded(scene: &'s Scene) -> Self {
+    pub(crate) fn unguarded(scene: &'s Scene) -> Tested<Self> {
         let mut command = scene.network.dev().command_as(AGENT, "sh");
-        command.envs(scene.env()).envs(scene.trusts_company());
+        command.envs(scene.env()?).envs(scene.trusts_company());
         let mut command = mounts::with_hosts(&command, &scene.hosts());
-        let shell = Running::start(&mut command).unwrap();
+        let shell = Running::start(&mut command)?;
         Self::of(scene, Shells::Unguarded(shell), "unguarded")
     }
 
-    fn of(scene: &'s Scene, shell: Shells, name: &str) -> Self {
+    fn of(scene: &'s Scene, shell: Shells, name: &str) -> Tested<Self> {
         let output = scene.home().join(name);
         let mut agent = Self {
             scene,
@@ -86,20 +86,21 @@ impl<'s> Agent<'s> {
             output,
         };
         let home = scene.home();
-        agent.tell(&format!("export HOME={}; cd \"$HOME\"", home.display()));
-        agent
+        agent.tell(&format!("export HOME={}; cd \"$HOME\"", home.display()))?;
+        Ok(agent)
     }
 
-    pub(crate) fn tell(&mut self, line: &str) {
+    pub(crate) fn tell(&mut self, line: &str) -> Tested {
         match &mut self.shell {
-            Shells::Guarded(shell) => shell.tell(line).unwrap(),
-            Shells::Unguarded(shell) => shell.write(&format!("{line}\n")).unwrap(),
+            Shells::Guarded(shell) => shell.tell(line)?,
+            Shells::Unguarded(shell) => shell.write(&format!("{line}\n"))?,
         }
+        Ok(())
     }
 
     /// Reads on until a line contains `text`, and gives that line.
-    pub(crate) fn line_with(&mut self, text: &str) -> String {
-        self.next_with(text).unwrap()
+    pub(crate) fn line_with(&mut self, text: &str) -> Tested<String> {
+        Ok(self.next_with(text)?)
     }
 
     fn next_with(&mut self, text: &str) -> anyhow::Result<String> {
@@ -110,45 +111,45 @@ impl<'s> Agent<'s> {
     }
 
     /// Begins something.
-    pub(crate) fn begin(&mut self, line: &str) {
+    pub(crate) fn begin(&mut self, line: &str) -> Tested {
         let output = self.output.display().to_string();
         self.tell(&format!(
             "( {line} ) >{output} 2>&1 </dev/null; echo status $?"
-        ));
+        ))
     }
 
     /// Waits for its end.
-    pub(crate) fn end(&mut self) -> Done {
+    pub(crate) fn end(&mut self) -> Tested<Done> {
         let status = self.next_with("status ");
-        let text = fs::read(&self.output).unwrap();
+        let text = fs::read(&self.output)?;
         let text = String::from_utf8_lossy(&text).into_owned();
         let status = status.unwrap_or_else(|error| panic!("{error:#}; so far: {text}"));
         let code = status.trim().strip_prefix("status ").unwrap();
-        Done {
-            code: code.parse().unwrap(),
+        Ok(Done {
+            code: code.parse()?,
             text,
-        }
+        })
     }
 
     /// Does something, to its end.
-    pub(crate) fn run(&mut self, line: &str) -> Done {
-        self.begin(line);
+    pub(crate) fn run(&mut self, line: &str) -> Tested<Done> {
+        self.begin(line)?;
         self.end()
     }
 
     /// Does something while a person says yes to each of these requests, as they come.
     pub(crate) fn run_with_yes(&mut self, line: &str, requests: &[&str]) -> Tested<Done> {
         let _person = self.somebody_looks()?;
-        self.begin(line);
+        self.begin(line)?;
         for request in requests {
             self.scene.say_yes_to(request)?;
         }
-        Ok(self.end())
+        self.end()
     }
 
     /// A person who sees each request at once: this begins with one that nobody waits for, for there to be something to see.
     fn somebody_looks(&mut self) -> Tested<Running> {
-        self.run(&format!("curl -sS -X DELETE {}", url(9, "/knock")))
+        self.run(&format!("curl -sS -X DELETE {}", url(9, "/knock")))?
             .stopped();
         let follow = self.scene.daemon.agent(["pending", "--follow"]);
         let mut person = follow.spawn()?;

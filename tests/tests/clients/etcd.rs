@@ -16,14 +16,14 @@ path = "/v3/kv/range"
 action = "allow"
 "#;
 
-fn start(scene: &Scene) -> Server {
+fn start(scene: &Scene) -> Tested<Server> {
     start_at(scene, &url(PORT, ""), &[])
 }
 
 /// One that clients come to by this URL, with more options.
-pub(crate) fn start_at(scene: &Scene, at: &str, options: &[String]) -> Server {
+pub(crate) fn start_at(scene: &Scene, at: &str, options: &[String]) -> Tested<Server> {
     let scheme = at.split(':').next().unwrap();
-    let mut command = scene.on_production("etcd");
+    let mut command = scene.on_production("etcd")?;
     command
         .arg("--data-dir")
         .arg(scene.dir().join("etcd"))
@@ -35,14 +35,13 @@ pub(crate) fn start_at(scene: &Scene, at: &str, options: &[String]) -> Server {
         .args(options)
         .args(["--listen-peer-urls", "http://127.0.0.1:0"])
         .arg("--unsafe-no-fsync");
-    let server = Server::start(scene, &mut command, PORT);
+    let server = Server::start(scene, &mut command, PORT)?;
     let health = format!("curl -sS {at}/health");
-    let mut without = scene.unguarded();
+    let mut without = scene.unguarded()?;
     guard_lab::eventually("it has a leader", || {
-        without.run(&health).text.contains("\"true\"")
-    })
-    .unwrap();
-    server
+        Ok(without.run(&health)?.text.contains("\"true\""))
+    })?;
+    Ok(server)
 }
 
 fn etcdctl(rest: &str) -> String {
@@ -62,51 +61,57 @@ const BAR: &str = r#"{"key": "Zm9v", "value": "YmFy"}"#;
 const BAZ: &str = r#"{"key": "Zm9v", "value": "YmF6"}"#;
 
 #[test]
-fn its_gateway_reads_by_post_and_a_put_waits() {
-    let scene = Scene::new(RULE);
-    let _server = start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+fn its_gateway_reads_by_post_and_a_put_waits() -> Tested {
+    let scene = Scene::new(RULE)?;
+    let _server = start(&scene)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     assert!(
         without
-            .run(&gateway("/v3/kv/put", BAR))
+            .run(&gateway("/v3/kv/put", BAR))?
             .ok()
             .ends_with("200")
     );
     let range = gateway("/v3/kv/range", KEY);
-    let expected = without.run(&range).ok();
+    let expected = without.run(&range)?.ok();
     assert!(expected.contains("YmFy"), "{expected}");
-    assert_eq!(agent.run(&range).ok(), expected);
+    assert_eq!(agent.run(&range)?.ok(), expected);
 
-    agent.run(&gateway("/v3/kv/put", BAZ)).stopped();
-    assert_eq!(without.run(&range).ok(), expected);
-    assert_eq!(scene.asked(), ["POST /v3/kv/put"]);
-    scene.say_yes();
-    assert!(agent.run(&gateway("/v3/kv/put", BAZ)).ok().ends_with("200"));
-    assert!(agent.run(&range).ok().contains("YmF6"));
+    agent.run(&gateway("/v3/kv/put", BAZ))?.stopped();
+    assert_eq!(without.run(&range)?.ok(), expected);
+    assert_eq!(scene.asked()?, ["POST /v3/kv/put"]);
+    scene.say_yes()?;
+    assert!(
+        agent
+            .run(&gateway("/v3/kv/put", BAZ))?
+            .ok()
+            .ends_with("200")
+    );
+    assert!(agent.run(&range)?.ok().contains("YmF6"));
+    Ok(())
 }
 
 #[test]
 fn what_reads_by_grpc_passes_and_a_put_waits() -> Tested {
-    let scene = Scene::new(RULE);
-    let _server = start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
-    assert_eq!(without.run(&etcdctl("put foo bar")).ok(), "OK\n");
+    let scene = Scene::new(RULE)?;
+    let _server = start(&scene)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
+    assert_eq!(without.run(&etcdctl("put foo bar"))?.ok(), "OK\n");
     let get = etcdctl("get foo");
-    assert_eq!(without.run(&get).ok(), "foo\nbar\n");
-    assert_eq!(agent.run(&get).ok(), "foo\nbar\n");
+    assert_eq!(without.run(&get)?.ok(), "foo\nbar\n");
+    assert_eq!(agent.run(&get)?.ok(), "foo\nbar\n");
     // With a scheme it names that in :authority, which is none (RFC 3986 3.2).
     agent
         .run(&format!(
             "ETCDCTL_API=3 etcdctl --endpoints {HOST}:{PORT} endpoint status"
-        ))
+        ))?
         .ok();
 
     let put = etcdctl("put foo baz");
-    let stopped = agent.run(&put);
+    let stopped = agent.run(&put)?;
     stopped.stopped();
     assert_ne!(stopped.code, 0);
-    assert_eq!(without.run(&get).ok(), "foo\nbar\n");
-    assert_eq!(scene.asked(), ["POST /etcdserverpb.KV/Put"]);
+    assert_eq!(without.run(&get)?.ok(), "foo\nbar\n");
+    assert_eq!(scene.asked()?, ["POST /etcdserverpb.KV/Put"]);
     // A client of gRPC does not end its stream before it is answered, so this very request is asked about again.
     assert_eq!(
         agent
@@ -114,26 +119,29 @@ fn what_reads_by_grpc_passes_and_a_put_waits() -> Tested {
             .ok(),
         "OK\n"
     );
-    assert_eq!(agent.run(&get).ok(), "foo\nbaz\n");
-    let gone = agent.run(&etcdctl("del foo"));
+    assert_eq!(agent.run(&get)?.ok(), "foo\nbaz\n");
+    let gone = agent.run(&etcdctl("del foo"))?;
     gone.stopped();
-    assert_eq!(without.run(&get).ok(), "foo\nbaz\n");
+    assert_eq!(without.run(&get)?.ok(), "foo\nbaz\n");
     Ok(())
 }
 
-#[test]
-fn streams_of_grpc_go_both_ways() {
-    let scene = Scene::new(RULE);
-    let _server = start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
-    agent.tell(&etcdctl("watch --rev 1 foo &"));
+/// What is put is seen at once by whoever watches.
+pub(crate) fn assert_streams(scene: &Scene, etcdctl: fn(&str) -> String) -> Tested {
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
+    agent.tell(&etcdctl("watch --rev 1 foo &"))?;
     for value in ["one", "two", "three"] {
-        assert_eq!(
-            without.run(&etcdctl(&format!("put foo {value}"))).ok(),
-            "OK\n"
-        );
+        let put = etcdctl(&format!("put foo {value}"));
+        assert_eq!(without.run(&put)?.ok(), "OK\n");
         // Each is here before the next is there.
-        agent.line_with(value);
+        agent.line_with(value)?;
     }
-    agent.tell("kill $!");
+    agent.tell("kill $!")
+}
+
+#[test]
+fn streams_of_grpc_go_both_ways() -> Tested {
+    let scene = Scene::new(RULE)?;
+    let _server = start(&scene)?;
+    assert_streams(&scene, etcdctl)
 }

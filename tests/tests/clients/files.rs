@@ -23,35 +23,41 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn start(scene: &Scene) -> Self {
+    pub(crate) fn start(scene: &Scene) -> Tested<Self> {
         let dir = scene.dir().join("nginx");
-        fs::create_dir_all(dir.join("www")).unwrap();
-        fs::write(dir.join("www/photo.txt"), "a photo\n").unwrap();
-        let clients = bins::clients().unwrap();
+        fs::create_dir_all(dir.join("www"))?;
+        fs::write(dir.join("www/photo.txt"), "a photo\n")?;
+        let clients = bins::clients()?;
         let config = config(&dir.display().to_string(), &clients.display().to_string());
-        fs::write(dir.join("nginx.conf"), config).unwrap();
-        let mut nginx = scene.on_production(clients.join("usr/sbin/nginx"));
+        fs::write(dir.join("nginx.conf"), config)?;
+        let mut nginx = scene.on_production(clients.join("usr/sbin/nginx"))?;
         nginx
             .arg("-p")
             .arg(&dir)
             .args(["-c", "nginx.conf", "-e", "stderr"]);
-        let _server = Server::start(scene, &mut nginx, PORT);
-        Self { dir, _server }
+        let _server = Server::start(scene, &mut nginx, PORT)?;
+        Ok(Self { dir, _server })
     }
 
     /// The requests that arrived, each with the length of its body; nginx writes them when they have ended.
-    pub(crate) fn arrived(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.dir.join("arrived")).unwrap();
-        log.lines().map(str::to_owned).collect()
+    pub(crate) fn arrived(&self) -> Tested<Vec<String>> {
+        let log = fs::read_to_string(self.dir.join("arrived"))?;
+        Ok(log.lines().map(str::to_owned).collect())
     }
 
     /// Nothing else arrived than these, once so many are written down.
-    fn had(&self, expected: &[&str]) {
+    fn had(&self, expected: &[&str]) -> Tested {
         eventually("they are written down", || {
-            self.arrived().len() >= expected.len()
+            Ok(self.arrived()?.len() >= expected.len())
         })
-        .unwrap_or_else(|_| panic!("{expected:?} should have arrived, and {:?}", self.arrived()));
-        assert_eq!(self.arrived(), expected);
+        .unwrap_or_else(|_| {
+            panic!(
+                "{expected:?} should have arrived, and {:?}",
+                self.arrived().unwrap()
+            )
+        });
+        assert_eq!(self.arrived()?, expected);
+        Ok(())
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -82,9 +88,9 @@ pub(crate) fn curl(rest: &str) -> String {
 
 #[test]
 fn what_reads_is_the_same_with_the_guard() -> Tested {
-    let scene = Scene::new(WEBDAV);
-    let files = Files::start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let scene = Scene::new(WEBDAV)?;
+    let files = Files::start(&scene)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let photo = url(PORT, "/photo.txt");
     for rest in [
         photo.clone(),
@@ -99,17 +105,17 @@ fn what_reads_is_the_same_with_the_guard() -> Tested {
         format!("--http2-prior-knowledge {}", url(PORT_2, "/photo.txt")),
     ] {
         let line = curl(&rest);
-        let expected = without.run(&line);
+        let expected = without.run(&line)?;
         assert!(
             ["200", "206", "207", "404"]
                 .iter()
                 .any(|status| expected.text.contains(status)),
             "{line}: {expected:?}"
         );
-        assert_eq!(agent.run(&line), expected, "{line}");
+        assert_eq!(agent.run(&line)?, expected, "{line}");
     }
-    assert_eq!(scene.pending(), [""; 0]);
-    eventually("all is written down", || files.arrived().len() == 22)?;
+    assert_eq!(scene.pending()?, [""; 0]);
+    eventually("all is written down", || Ok(files.arrived()?.len() == 22))?;
     Ok(())
 }
 
@@ -159,26 +165,27 @@ fn writes() -> [(&'static str, String, Seen); 5] {
 #[test]
 fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() -> Tested {
     for guarded in [false, true] {
-        let scene = Scene::new(WEBDAV);
-        let files = Files::start(&scene);
-        scene.write("new", b"new\n");
+        let scene = Scene::new(WEBDAV)?;
+        let files = Files::start(&scene)?;
+        scene.write("new", b"new\n")?;
         let mut agent = match guarded {
-            true => scene.agent(),
-            false => scene.unguarded(),
+            true => scene.agent()?,
+            false => scene.unguarded()?,
         };
         for (request, rest, has_happened) in writes() {
             let line = curl(&rest);
             if guarded {
-                let before = files.arrived();
-                agent.run(&line).stopped();
-                assert_eq!(files.arrived(), before, "{line}");
-                assert_eq!(scene.asked(), [request]);
-                scene.say_yes();
+                let before = files.arrived()?;
+                agent.run(&line)?.stopped();
+                assert_eq!(files.arrived()?, before, "{line}");
+                assert_eq!(scene.asked()?, [request]);
+                scene.say_yes()?;
             }
-            let done = agent.run(&line);
+            let done = agent.run(&line)?;
             assert!(done.text.contains("\n20"), "{line}: {done:?}");
             // nginx writes it down once it has answered.
-            let is_last = || files.arrived().last().is_some_and(|last| last == request);
+            let is_last =
+                || -> Tested<_> { Ok(files.arrived()?.last().is_some_and(|last| last == request)) };
             eventually("it is written down", is_last)?;
             assert!(has_happened(&files), "{line}");
         }
@@ -187,17 +194,17 @@ fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() -> Teste
 }
 
 /// What a person has seen of the request that waits.
-fn headers(scene: &Scene) -> Vec<String> {
-    let [one] = <[_; 1]>::try_from(scene.pending()).unwrap();
-    let headers = one["http"]["headers"].as_array().unwrap().iter();
-    headers
+fn headers(scene: &Scene) -> Tested<Vec<String>> {
+    let [one] = <[_; 1]>::try_from(scene.pending()?).unwrap();
+    let headers = one["http"]["headers"].list()?.iter();
+    Ok(headers
         .map(|one| one.as_str().unwrap().to_owned())
-        .collect()
+        .collect())
 }
 
 /// A person's yes to what waits, for all that is like it; whether that could be said.
 fn say_yes_to_all_like(scene: &Scene, pattern: &str) -> Tested<bool> {
-    let id = scene.pending()[0]["id"].text()?.to_owned();
+    let id = scene.pending()?[0]["id"].text()?.to_owned();
     let words = ["approve", &id, "--path", pattern, "--for", "5m"];
     Ok(scene.daemon.agent(words).run()?.code() == Some(0))
 }
@@ -205,8 +212,8 @@ fn say_yes_to_all_like(scene: &Scene, pattern: &str) -> Tested<bool> {
 #[test]
 fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() -> Tested {
     for guarded in [false, true] {
-        let scene = Scene::new("");
-        let files = Files::start(&scene);
+        let scene = Scene::new("")?;
+        let files = Files::start(&scene)?;
         let precious = files.file("precious.txt");
         fs::write(&precious, "precious\n")?;
         let copy = |to: &str| {
@@ -218,34 +225,34 @@ fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() -> Tested {
         };
         let overwrite = copy("/precious.txt");
         if !guarded {
-            let done = scene.unguarded().run(&overwrite);
+            let done = scene.unguarded()?.run(&overwrite)?;
             assert!(done.text.contains("\n20"), "{done:?}");
             assert_eq!(fs::read_to_string(&precious)?, "a photo\n");
             continue;
         }
-        let mut agent = scene.agent();
-        agent.run(&overwrite).stopped();
+        let mut agent = scene.agent()?;
+        agent.run(&overwrite)?.stopped();
         let to = format!("destination: {}", url(PORT, "/precious.txt"));
-        assert_eq!(headers(&scene), std::slice::from_ref(&to));
+        assert_eq!(headers(&scene)?, std::slice::from_ref(&to));
         let shown = scene.daemon.agent(["pending"]).run()?;
         assert!(shown.stdout.contains(&to), "{}", shown.stdout);
         let log = scene.daemon.root(["log"]).run()?;
         assert!(log.stdout.contains(&to), "{}", log.stdout);
         assert!(!say_yes_to_all_like(&scene, "/photo.txt")?);
-        let id = scene.pending()[0]["id"].text()?.to_owned();
-        scene.answer(&["deny", &id]);
+        let id = scene.pending()?[0]["id"].text()?.to_owned();
+        scene.answer(&["deny", &id])?;
 
         // A yes to what names no other file is for none that does.
-        agent.run(&copy("")).stopped();
-        assert_eq!(headers(&scene), [""; 0]);
+        agent.run(&copy(""))?.stopped();
+        assert_eq!(headers(&scene)?, [""; 0]);
         assert!(say_yes_to_all_like(&scene, "/photo.txt")?);
-        let done = agent.run(&copy(""));
+        let done = agent.run(&copy(""))?;
         assert!(done.text.contains("\n400 "), "nginx wants one: {done:?}");
-        agent.run(&copy("/other.txt")).stopped();
+        agent.run(&copy("/other.txt"))?.stopped();
         assert_eq!(fs::read_to_string(&precious)?, "precious\n");
         assert!(!files.file("other.txt").exists());
-        scene.say_yes();
-        let done = agent.run(&copy("/other.txt"));
+        scene.say_yes()?;
+        let done = agent.run(&copy("/other.txt"))?;
         assert!(done.text.contains("\n20"), "{done:?}");
         assert!(files.file("other.txt").exists());
     }
@@ -254,8 +261,8 @@ fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() -> Tested {
 
 #[test]
 fn a_pattern_is_for_requests_that_say_the_same() -> Tested {
-    let scene = Scene::new("");
-    let files = Files::start(&scene);
+    let scene = Scene::new("")?;
+    let files = Files::start(&scene)?;
     let delete = |tenant: &str| {
         let credentials = "-H 'Authorization: Bearer sesame' -H 'X-Vault-Token: sesame'";
         curl(&format!(
@@ -263,19 +270,19 @@ fn a_pattern_is_for_requests_that_say_the_same() -> Tested {
             url(PORT, "/none.txt")
         ))
     };
-    let mut agent = scene.agent();
-    agent.run(&delete("dev")).stopped();
-    let [tenant, token] = <[String; 2]>::try_from(headers(&scene)).unwrap();
+    let mut agent = scene.agent()?;
+    agent.run(&delete("dev"))?.stopped();
+    let [tenant, token] = <[String; 2]>::try_from(headers(&scene)?).unwrap();
     assert_eq!(tenant, "x-tenant: dev");
     assert!(token.starts_with("x-vault-token: (left out"), "{token}");
-    assert!(!scene.pending()[0].to_string().contains("sesame"));
+    assert!(!scene.pending()?[0].to_string().contains("sesame"));
     assert!(say_yes_to_all_like(&scene, "/*")?);
     for _ in 0..2 {
-        let done = agent.run(&delete("dev"));
+        let done = agent.run(&delete("dev"))?;
         assert!(done.text.contains("\n404 "), "{done:?}");
     }
-    agent.run(&delete("shop")).stopped();
-    files.had(&["DELETE /none.txt"; 2]);
+    agent.run(&delete("shop"))?.stopped();
+    files.had(&["DELETE /none.txt"; 2])?;
     // What no list knows may be anything, and is in no file.
     let log = scene.daemon.root(["log"]).run()?;
     assert!(!log.stdout.contains("x-tenant"), "{}", log.stdout);
@@ -285,19 +292,19 @@ fn a_pattern_is_for_requests_that_say_the_same() -> Tested {
 #[test]
 fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() -> Tested {
     let denied = "[[rule.http]]\npath = \"/denied*\"\naction = \"deny\"\n";
-    let scene = Scene::new(denied);
-    let files = Files::start(&scene);
+    let scene = Scene::new(denied)?;
+    let files = Files::start(&scene)?;
     let delete = |path: &str| curl(&format!("-X DELETE '{}'", url(PORT, path)));
     let query = "a=1&token=sesame&X-Amz-Signature=sesame&api%5Fkey=sesame";
     let asked = format!("/none.txt?{query}");
-    let mut agent = scene.agent();
-    agent.run(&delete(&asked)).stopped();
-    agent.run(&delete(&format!("/denied?{query}"))).stopped();
-    assert_eq!(scene.asked(), [format!("DELETE {asked}")]);
+    let mut agent = scene.agent()?;
+    agent.run(&delete(&asked))?.stopped();
+    agent.run(&delete(&format!("/denied?{query}")))?.stopped();
+    assert_eq!(scene.asked()?, [format!("DELETE {asked}")]);
     assert!(say_yes_to_all_like(&scene, "/none.txt?a=1&token=sesame*")?);
-    let done = agent.run(&delete(&asked));
+    let done = agent.run(&delete(&asked))?;
     assert!(done.text.contains("\n404 "), "{done:?}");
-    files.had(&[&format!("DELETE {asked}")]);
+    files.had(&[&format!("DELETE {asked}")])?;
     let left = "?a=1&token=***&X-Amz-Signature=***&api%5Fkey=***";
     for words in [&["log"][..], &["log", "--json"]] {
         let log = scene.daemon.root(words.iter().copied()).run()?;
@@ -324,11 +331,11 @@ fn photo(length: usize) -> Vec<u8> {
 
 #[test]
 fn a_large_upload_arrives_byte_for_byte_after_a_yes() -> Tested {
-    let scene = Scene::new(WEBDAV);
-    let files = Files::start(&scene);
+    let scene = Scene::new(WEBDAV)?;
+    let files = Files::start(&scene)?;
     let bytes = photo(32 << 20);
-    scene.write("photo", &bytes);
-    let mut agent = scene.agent();
+    scene.write("photo", &bytes)?;
+    let mut agent = scene.agent()?;
     // curl says Expect: 100-continue with the first; the second comes in chunks, and the last over HTTP/2.
     for (name, port, rest) in [
         ("expects", PORT, "-T ~/photo"),
@@ -340,14 +347,14 @@ fn a_large_upload_arrives_byte_for_byte_after_a_yes() -> Tested {
         ("two", PORT_2, "--http2-prior-knowledge -T ~/photo"),
     ] {
         let line = curl(&format!("{} {rest}", url(port, &format!("/{name}"))));
-        let stopped = agent.run(&line);
+        let stopped = agent.run(&line)?;
         assert!(stopped.text.contains("403"), "{name}: {stopped:?}");
         assert!(!files.file(name).exists(), "{name}");
         let done = agent.run_with_yes(&line, &[&format!("PUT /{name}")])?;
         assert!(done.text.contains("\n201 "), "{name}: {done:?}");
         assert!(fs::read(files.file(name))? == bytes, "{name} differs");
     }
-    files.had(&["PUT /expects", "PUT /chunks", "PUT /two"]);
+    files.had(&["PUT /expects", "PUT /chunks", "PUT /two"])?;
     Ok(())
 }
 
@@ -359,8 +366,8 @@ pub(crate) const PROGRAMS: [&str; 2] = [
 
 #[test]
 fn programs_are_told_and_go_on_after_a_yes() -> Tested {
-    let scene = Scene::new("");
-    let files = Files::start(&scene);
+    let scene = Scene::new("")?;
+    let files = Files::start(&scene)?;
     told_and_go_on(&scene, &files, &PROGRAMS, |name| url(PORT, name))?;
     Ok(())
 }
@@ -373,21 +380,21 @@ pub(crate) fn told_and_go_on(
     at: impl Fn(&str) -> String,
 ) -> Tested {
     let bytes = photo(60_000);
-    scene.write("photo", &bytes);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    scene.write("photo", &bytes)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for (number, program) in programs.iter().enumerate() {
         let put = |name: &str| format!("{program} PUT {} ~/photo", at(name));
-        let done = without.run(&put(&format!("/without{number}"))).ok();
+        let done = without.run(&put(&format!("/without{number}")))?.ok();
         assert!(done.contains("GET 200\nPUT 201"), "{program}: {done}");
 
         let name = format!("/with{number}");
-        let done = agent.run(&put(&name)).ok();
+        let done = agent.run(&put(&name))?.ok();
         let expected = "GET 200\nPUT 403 application/problem+json\nurn:guard:stopped\n";
         assert_eq!(done, expected, "{program}");
         assert!(!files.file(&name[1..]).exists());
-        assert_eq!(scene.asked(), [format!("PUT {name}")]);
-        scene.say_yes();
-        let done: Done = agent.run(&put(&name));
+        assert_eq!(scene.asked()?, [format!("PUT {name}")]);
+        scene.say_yes()?;
+        let done: Done = agent.run(&put(&name))?;
         assert!(
             done.text.contains("GET 200\nPUT 201"),
             "{program}: {done:?}"

@@ -80,27 +80,27 @@ struct Held {
 }
 
 impl Held {
-    fn new() -> Self {
-        let scene = Scene::new(RULE);
-        let server = Server::python(&scene, "held.py", &[], PORT);
-        Self {
+    fn new() -> Tested<Self> {
+        let scene = Scene::new(RULE)?;
+        let server = Server::python(&scene, "held.py", &[], PORT)?;
+        Ok(Self {
             scene,
             asked: Mutex::new(server),
-        }
+        })
     }
 
     /// How often the server was asked since this was called last, at each address: until somebody asks who is not guarded,
     /// behind all others.
-    fn asked(&self) -> BTreeMap<String, usize> {
+    fn asked(&self) -> Tested<BTreeMap<String, usize>> {
         const LAST: &str = "192.0.2.250";
         let mut server = self.asked.lock().unwrap();
         let mut asked = BTreeMap::new();
-        let done = self.scene.unguarded().run(&CLIENTS[0].line_to(LAST));
+        let done = self.scene.unguarded()?.run(&CLIENTS[0].line_to(LAST))?;
         CLIENTS[0].succeeded(&done);
         loop {
-            let line = server.lines.line(PATIENCE).unwrap();
+            let line = server.lines.line(PATIENCE)?;
             if line.ends_with(LAST) {
-                return asked;
+                return Ok(asked);
             }
             *asked.entry(line).or_default() += 1;
         }
@@ -111,14 +111,14 @@ impl Held {
         let mut id = None;
         eventually("a client waits", || {
             let is_it = |one: &&Value| one["held"] == true && one["destination"]["address"] == host;
-            let pending = self.scene.pending();
+            let pending = self.scene.pending()?;
             id = pending
                 .iter()
                 .find(is_it)
                 .map(|one| one["id"].as_str().unwrap().to_owned());
-            id.is_some()
+            Ok(id.is_some())
         })
-        .unwrap_or_else(|error| panic!("{host}: {error}: {:?}", self.scene.pending()));
+        .unwrap_or_else(|error| panic!("{host}: {error}: {:?}", self.scene.pending().unwrap()));
         id.unwrap()
     }
 
@@ -132,13 +132,13 @@ impl Held {
         delay: Duration,
     ) -> (Done, Duration) {
         let mut agent = Agent::holding(&self.scene, "5m", host);
-        agent.begin(&client.line_to(host));
+        agent.begin(&client.line_to(host)).unwrap();
         let id = self.held(host);
         let began = Instant::now();
         thread::sleep(delay);
         let answer = self.scene.daemon.agent([verb, &id]).run().unwrap();
         answer.success().unwrap();
-        (agent.end(), began.elapsed())
+        (agent.end().unwrap(), began.elapsed())
     }
 }
 
@@ -153,14 +153,14 @@ fn with_each(first: usize, each: impl Fn(&Client, &str) + Sync) {
 }
 
 #[test]
-fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() {
-    let held = Held::new();
-    let mut without = held.scene.unguarded();
+fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() -> Tested {
+    let held = Held::new()?;
+    let mut without = held.scene.unguarded()?;
     for client in &CLIENTS {
-        client.succeeded(&without.run(&client.line_to("192.0.2.10")));
+        client.succeeded(&without.run(&client.line_to("192.0.2.10"))?);
     }
     // Fetch.java and fetch.mjs ask twice.
-    assert_eq!(held.asked()["at 192.0.2.10"], CLIENTS.len() + 2);
+    assert_eq!(held.asked()?["at 192.0.2.10"], CLIENTS.len() + 2);
     thread::scope(|scope| {
         for (first, delay) in [(20, 300), (30, 3000)] {
             let (held, delay) = (&held, Duration::from_millis(delay));
@@ -177,7 +177,7 @@ fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() {
             client.failed(&done);
         });
     });
-    let asked = held.asked();
+    let asked = held.asked()?;
     assert_eq!(asked.len(), 2 * CLIENTS.len(), "{asked:?}");
     assert!(
         asked
@@ -185,29 +185,31 @@ fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() {
             .all(|at| at.starts_with("at 192.0.2.2") || at.starts_with("at 192.0.2.3")),
         "{asked:?}"
     );
+    Ok(())
 }
 
 #[test]
-fn each_says_that_it_failed_where_nobody_answers() {
-    let held = Held::new();
+fn each_says_that_it_failed_where_nobody_answers() -> Tested {
+    let held = Held::new()?;
     with_each(20, |client, host| {
         let mut agent = Agent::holding(&held.scene, "3s", host);
         let began = Instant::now();
-        client.failed(&agent.run(&client.line_to(host)));
+        client.failed(&agent.run(&client.line_to(host)).unwrap());
         let took = began.elapsed();
         assert!(took > Duration::from_secs(2), "{}: {took:?}", client.name);
     });
-    assert_eq!(held.asked(), BTreeMap::new());
+    assert_eq!(held.asked()?, BTreeMap::new());
+    Ok(())
 }
 
 #[test]
 fn each_says_that_it_failed_where_guardd_is_gone() -> Tested {
-    let held = Held::new();
+    let held = Held::new()?;
     let host = |number: usize| format!("192.0.2.{}", 20 + number);
     let agent = |number| Agent::holding(&held.scene, "25s", &host(number));
     let mut agents: Vec<_> = (0..CLIENTS.len()).map(agent).collect();
     for (number, agent) in agents.iter_mut().enumerate().rev() {
-        agent.begin(&CLIENTS[number].line_to(&host(number)));
+        agent.begin(&CLIENTS[number].line_to(&host(number)))?;
         if number + 1 == CLIENTS.len() {
             held.held(&host(number));
         }
@@ -215,8 +217,8 @@ fn each_says_that_it_failed_where_guardd_is_gone() -> Tested {
     (0..CLIENTS.len()).for_each(|number| drop(held.held(&host(number))));
     held.scene.daemon.signal(Signal::KILL)?;
     for (agent, client) in agents.iter_mut().zip(&CLIENTS) {
-        client.failed(&agent.end());
+        client.failed(&agent.end()?);
     }
-    assert_eq!(held.asked(), BTreeMap::new());
+    assert_eq!(held.asked()?, BTreeMap::new());
     Ok(())
 }

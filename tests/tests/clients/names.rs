@@ -63,23 +63,22 @@ struct Said {
 }
 
 impl Scene {
-    fn new() -> Self {
-        let network = Network::new().unwrap();
+    fn new() -> Tested<Self> {
+        let network = Network::new()?;
         let kept = tempfile::Builder::new()
             .prefix("guard-names-")
-            .tempdir_in("/tmp")
-            .unwrap();
+            .tempdir_in("/tmp")?;
         let dir = kept.path().to_owned();
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(dir.join("resolv.conf"), RESOLV).unwrap();
-        fs::write(dir.join("index.py"), INDEX).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        fs::write(dir.join("resolv.conf"), RESOLV)?;
+        fs::write(dir.join("index.py"), INDEX)?;
         for (name, text) in [("names.c", C), ("names.go", GO)] {
-            fs::write(dir.join(name), text).unwrap();
+            fs::write(dir.join(name), text)?;
         }
-        fs::create_dir(dir.join("files")).unwrap();
-        fs::create_dir(dir.join("home")).unwrap();
-        chown(dir.join("home"), Some(AGENT), Some(AGENT)).unwrap();
-        let dnsmasq = dnsmasq(&network, &dir);
+        fs::create_dir(dir.join("files"))?;
+        fs::create_dir(dir.join("home"))?;
+        chown(dir.join("home"), Some(AGENT), Some(AGENT))?;
+        let dnsmasq = dnsmasq(&network, &dir)?;
         let files = python(
             &network,
             &dir,
@@ -92,8 +91,8 @@ impl Scene {
                 "files",
                 "80",
             ],
-        );
-        let index = python(&network, &dir, &["index.py"]);
+        )?;
+        let index = python(&network, &dir, &["index.py"])?;
         let config = format!(
             "resolvers = [\"{}:53\", \"{}:53\", \"[{}]:53\"]\n",
             DNS[0], DNS[1], DNS[2]
@@ -101,8 +100,7 @@ impl Scene {
         let daemon = Daemon::in_network(&network)
             .policy("names", POLICY)
             .config(&config)
-            .start()
-            .unwrap();
+            .start()?;
         let scene = Self {
             network,
             daemon,
@@ -112,14 +110,13 @@ impl Scene {
             _kept: kept,
         };
         for port in [80, 8080] {
-            let to = format!("{HOST}:{port}").parse().unwrap();
+            let to = format!("{HOST}:{port}").parse()?;
             let connect = || Ok(std::net::TcpStream::connect_timeout(&to, PATIENCE)?);
             eventually("a server listens", || {
                 scene.network.dev().enter(connect).is_ok()
-            })
-            .unwrap();
+            })?;
         }
-        scene
+        Ok(scene)
     }
 
     fn home(&self) -> PathBuf {
@@ -127,13 +124,11 @@ impl Scene {
     }
 
     /// A line of shell of the agent's, where the names come from the lab's servers.
-    fn mounted(&self, command: &Command) -> Command {
+    fn mounted(&self, command: &Command) -> Tested<Command> {
         let mut command =
             mounts::with_file(command, &self.dir.join("resolv.conf"), "/etc/resolv.conf");
-        let path = std::env::var("PATH").unwrap();
-        let modules = bins::clients()
-            .unwrap()
-            .join("usr/lib/python3/dist-packages");
+        let path = std::env::var("PATH")?;
+        let modules = bins::clients()?.join("usr/lib/python3/dist-packages");
         command
             .env("HOME", self.home())
             .env("DIR", &self.dir)
@@ -143,45 +138,47 @@ impl Scene {
             )
             .env("PYTHONPATH", modules)
             .current_dir(self.home());
-        command
+        Ok(command)
     }
 
-    fn without(&self, line: &str) -> Said {
+    fn without(&self, line: &str) -> Tested<Said> {
         let sh = self.daemon.on_machine(AGENT, "sh");
         let mut sh = sh;
-        said(&mut self.mounted(sh.args(["-c", line])))
+        said(&mut self.mounted(sh.args(["-c", line]))?)
     }
 
-    fn with(&self, line: &str) -> Said {
+    fn with(&self, line: &str) -> Tested<Said> {
         let run = self
             .daemon
             .agent(["run", "--policy", "names", "--", "sh", "-c", line]);
-        said(&mut self.mounted(&run.command().unwrap()))
+        said(&mut self.mounted(&run.command()?)?)
     }
 
     /// That a line of shell says the same with the guard, and `wanted` is in it.
-    fn works(&self, line: &str, wanted: &str) {
-        let without = self.without(line);
+    fn works(&self, line: &str, wanted: &str) -> Tested {
+        let without = self.without(line)?;
         let is_well = without.code == Some(0) && without.text.contains(wanted);
         assert!(
             is_well,
             "it does not work without the guard: {line}: {without:?}"
         );
-        let with = self.with(line);
+        let with = self.with(line)?;
         let is_well = with.code == Some(0) && with.text.contains(wanted);
         assert!(is_well, "{line}: {with:?}; without the guard: {without:?}");
+        Ok(())
     }
 
     /// That another name does not exist for it there, and was asked of nobody; without the guard it is asked for.
-    fn finds_nothing(&self, line: &str, wanted: &str) {
-        let with = self.with(line);
+    fn finds_nothing(&self, line: &str, wanted: &str) -> Tested {
+        let with = self.with(line)?;
         assert!(
             with.text.contains(wanted),
             "not {wanted:?}: {line}: {with:?}"
         );
         assert!(!self.was_asked("secret"), "{line}: {}", self.queries());
-        let without = self.without(line);
+        let without = self.without(line)?;
         assert!(self.was_asked("secret"), "{line}: {without:?}");
+        Ok(())
     }
 
     fn queries(&self) -> String {
@@ -193,23 +190,24 @@ impl Scene {
     }
 }
 
-fn said(command: &mut Command) -> Said {
-    let output = exec::output(command).unwrap();
+fn said(command: &mut Command) -> Tested<Said> {
+    let output = exec::output(command)?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    Said {
+    Ok(Said {
         code: output.status.code(),
         text: text.into_owned(),
-    }
+    })
 }
 
 /// That a command outside of all this is done.
-fn done(command: &mut Command) {
-    let output = exec::output(command).unwrap();
+fn done(command: &mut Command) -> Tested {
+    let output = exec::output(command)?;
     assert!(output.status.success(), "{command:?}: {output:?}");
+    Ok(())
 }
 
 /// It writes down what it is asked.
-fn dnsmasq(network: &Network, dir: &Path) -> Running {
+fn dnsmasq(network: &Network, dir: &Path) -> Tested<Running> {
     // Production answers for a whole range, and has this address of it.
     let mut ip = network.prod().command("ip");
     done(ip.args([
@@ -219,7 +217,7 @@ fn dnsmasq(network: &Network, dir: &Path) -> Running {
         "dev",
         "lo",
         "nodad",
-    ]));
+    ]))?;
     let mut dnsmasq = network.prod().command("dnsmasq");
     dnsmasq.args([
         "--keep-in-foreground",
@@ -242,41 +240,40 @@ fn dnsmasq(network: &Network, dir: &Path) -> Running {
     for name in [NAME, "secret.evil.example"] {
         dnsmasq.arg(format!("--host-record={name},{HOST}"));
     }
-    let running = Running::start(&mut dnsmasq).unwrap();
+    let running = Running::start(&mut dnsmasq)?;
     eventually("dnsmasq serves", || {
         fs::read_to_string(&log).is_ok_and(|log| log.contains("started"))
-    })
-    .unwrap();
-    running
+    })?;
+    Ok(running)
 }
 
-fn python(network: &Network, dir: &Path, args: &[&str]) -> Running {
+fn python(network: &Network, dir: &Path, args: &[&str]) -> Tested<Running> {
     let mut python = network.prod().command("/usr/bin/python3");
     let python = python.args(args).current_dir(dir).env("PRODUCTION", NAME);
-    Running::start(python).unwrap()
+    Ok(Running::start(python)?)
 }
 
 /// Whether a program is here; `cargo xtask test` installs those of the suite, and others are left out with a word.
-fn has(program: &str) -> bool {
-    let path = std::env::var("PATH").unwrap();
+fn has(program: &str) -> Tested<bool> {
+    let path = std::env::var("PATH")?;
     let found = std::env::split_paths(&path).any(|dir| dir.join(program).exists());
     if !found {
         eprintln!("not tried: there is no {program}");
     }
-    found
+    Ok(found)
 }
 
 #[test]
 fn glibc() -> Tested {
-    let scene = Scene::new();
-    scene.works(&format!("getent ahostsv4 {NAME}"), HOST);
+    let scene = Scene::new()?;
+    scene.works(&format!("getent ahostsv4 {NAME}"), HOST)?;
     // Only the search list makes a name of it that exists, and what is not below it is refused on the way.
-    scene.works(&format!("getent ahostsv4 {SHORT}"), HOST);
+    scene.works(&format!("getent ahostsv4 {SHORT}"), HOST)?;
     let connects = format!(
         "import socket; s = socket.create_connection(('{NAME}', 80)); print(s.getpeername()[0])"
     );
-    scene.works(&format!("/usr/bin/python3 -c \"{connects}\""), HOST);
-    scene.finds_nothing(&format!("getent ahosts {SECRET} || echo none"), "none");
+    scene.works(&format!("/usr/bin/python3 -c \"{connects}\""), HOST)?;
+    scene.finds_nothing(&format!("getent ahosts {SECRET} || echo none"), "none")?;
     // The addresses are tried by connects to port 0, to sort them: nobody is asked about those.
     let pending = scene.daemon.json(["pending"])?;
     assert_eq!(pending, serde_json::json!([]));
@@ -284,26 +281,27 @@ fn glibc() -> Tested {
 }
 
 #[test]
-fn musl() {
-    if !has("musl-gcc") {
-        return;
+fn musl() -> Tested {
+    if !has("musl-gcc")? {
+        return Ok(());
     }
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let mut gcc = Command::new("musl-gcc");
     gcc.args(["-static", "-o", "names", "names.c"])
         .current_dir(&scene.dir);
-    done(&mut gcc);
-    scene.works(&format!("names {NAME} 80"), HOST);
-    scene.works(&format!("names {SHORT} 80"), HOST);
-    scene.finds_nothing(&format!("names {SECRET} 80"), "no: ");
+    done(&mut gcc)?;
+    scene.works(&format!("names {NAME} 80"), HOST)?;
+    scene.works(&format!("names {SHORT} 80"), HOST)?;
+    scene.finds_nothing(&format!("names {SECRET} 80"), "no: ")?;
+    Ok(())
 }
 
 #[test]
-fn go() {
-    if !has("go") {
-        return;
+fn go() -> Tested {
+    if !has("go")? {
+        return Ok(());
     }
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let mut go = Command::new("go");
     go.args(["build", "-o", "names-go", "names.go"])
         .current_dir(&scene.dir)
@@ -311,50 +309,53 @@ fn go() {
         .env("GOCACHE", scene.dir.join("cache"))
         .env("GOPATH", scene.dir.join("path"))
         .env("CGO_ENABLED", "0");
-    done(&mut go);
-    scene.works(&format!("names-go {NAME} 80"), HOST);
-    scene.works(&format!("names-go {SHORT} 80"), HOST);
-    scene.finds_nothing(&format!("names-go {SECRET} 80"), "no such host");
+    done(&mut go)?;
+    scene.works(&format!("names-go {NAME} 80"), HOST)?;
+    scene.works(&format!("names-go {SHORT} 80"), HOST)?;
+    scene.finds_nothing(&format!("names-go {SECRET} 80"), "no such host")?;
+    Ok(())
 }
 
 #[test]
-fn node() {
-    let scene = Scene::new();
+fn node() -> Tested {
+    let scene = Scene::new()?;
     let by_c_ares =
         format!("require('dns').resolve4('{NAME}', (error, all) => console.log(error || all[0]))");
-    scene.works(&format!("node -e \"{by_c_ares}\""), HOST);
+    scene.works(&format!("node -e \"{by_c_ares}\""), HOST)?;
     let by_libc = format!(
         "require('net').connect(80, '{NAME}', function () {{ console.log(this.remoteAddress); this.destroy() }})"
     );
-    scene.works(&format!("node -e \"{by_libc}\""), HOST);
+    scene.works(&format!("node -e \"{by_libc}\""), HOST)?;
     let none = by_c_ares.replace(NAME, SECRET);
-    scene.finds_nothing(&format!("node -e \"{none}\""), "ENOTFOUND");
+    scene.finds_nothing(&format!("node -e \"{none}\""), "ENOTFOUND")?;
+    Ok(())
 }
 
 #[test]
-fn dnspython() {
-    let scene = Scene::new();
-    if scene.without("/usr/bin/python3 -c 'import dns'").code != Some(0) {
+fn dnspython() -> Tested {
+    let scene = Scene::new()?;
+    if scene.without("/usr/bin/python3 -c 'import dns'")?.code != Some(0) {
         eprintln!("not tried: there is no dnspython");
-        return;
+        return Ok(());
     }
     for tcp in ["False", "True"] {
         let asks = |name: &str| {
             let asks = "import dns.resolver; print(dns.resolver.resolve";
             format!("/usr/bin/python3 -c \"{asks}('{name}', tcp={tcp})[0])\"")
         };
-        scene.works(&asks(NAME), HOST);
+        scene.works(&asks(NAME), HOST)?;
     }
     let asks = format!("import dns.resolver; dns.resolver.resolve('{SECRET}')");
-    scene.finds_nothing(&format!("/usr/bin/python3 -c \"{asks}\""), "NXDOMAIN");
+    scene.finds_nothing(&format!("/usr/bin/python3 -c \"{asks}\""), "NXDOMAIN")?;
+    Ok(())
 }
 
 #[test]
-fn dig() {
-    if !has("dig") {
-        return;
+fn dig() -> Tested {
+    if !has("dig")? {
+        return Ok(());
     }
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     for options in [
         "",
         "+tcp",
@@ -363,63 +364,67 @@ fn dig() {
         "@192.0.2.54",
         "@2001:db8:7::53",
     ] {
-        scene.works(&format!("dig +short {options} {NAME}"), HOST);
+        scene.works(&format!("dig +short {options} {NAME}"), HOST)?;
     }
-    scene.finds_nothing(&format!("dig {SECRET}"), "status: NXDOMAIN");
+    scene.finds_nothing(&format!("dig {SECRET}"), "status: NXDOMAIN")?;
+    Ok(())
 }
 
 #[test]
-fn curl() {
-    let scene = Scene::new();
+fn curl() -> Tested {
+    let scene = Scene::new()?;
     scene.works(
         &format!("curl -sS http://{NAME}:8080/version"),
         "gitVersion",
-    );
-    let by_address = scene.with("curl -sS --noproxy '*' http://198.51.100.7/");
+    )?;
+    let by_address = scene.with("curl -sS --noproxy '*' http://198.51.100.7/")?;
     assert_ne!(by_address.code, Some(0), "{by_address:?}");
     scene.finds_nothing(
         &format!("curl -sS http://{SECRET}/"),
         "Could not resolve host",
-    );
+    )?;
+    Ok(())
 }
 
 #[test]
-fn git() {
-    let scene = Scene::new();
+fn git() -> Tested {
+    let scene = Scene::new()?;
     let makes = "cd $DIR/files && git init -q -b main work && cd work && echo text >file && git add file && \
                  git -c user.name=a -c user.email=a@example.com commit -qm first && cd .. && \
                  git clone -q --bare work photos.git && git -C photos.git update-server-info";
     let mut sh = Command::new("sh");
-    done(sh.args(["-ec", makes]).env("DIR", &scene.dir));
+    done(sh.args(["-ec", makes]).env("DIR", &scene.dir))?;
     let clone =
         format!("rm -rf clone && git clone -q http://{NAME}/photos.git clone && cat clone/file");
-    scene.works(&clone, "text");
+    scene.works(&clone, "text")?;
     let none = format!("git clone http://{SECRET}/photos.git other");
-    scene.finds_nothing(&none, "Could not resolve host");
+    scene.finds_nothing(&none, "Could not resolve host")?;
+    Ok(())
 }
 
 #[test]
-fn npm() {
-    if !has("npm") {
-        return;
+fn npm() -> Tested {
+    if !has("npm")? {
+        return Ok(());
     }
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let install = |name: &str| {
         format!(
             "rm -rf app && mkdir app && cd app && echo '{{}}' >package.json && npm install --no-audit --no-fund \
              --no-update-notifier --fetch-retries=0 --registry http://{name}:8080/npm/ left-pad && ls node_modules"
         )
     };
-    scene.works(&install(NAME), "left-pad");
-    scene.finds_nothing(&install(SECRET), "ENOTFOUND");
+    scene.works(&install(NAME), "left-pad")?;
+    scene.finds_nothing(&install(SECRET), "ENOTFOUND")?;
+    Ok(())
 }
 
 #[test]
-fn pip() {
-    let scene = Scene::new();
-    if scene.without("/usr/bin/python3 -m pip --version").code != Some(0) {
+fn pip() -> Tested {
+    let scene = Scene::new()?;
+    if scene.without("/usr/bin/python3 -m pip --version")?.code != Some(0) {
         eprintln!("not tried: there is no pip");
-        return;
+        return Ok(());
     }
     let download = |name: &str| {
         format!(
@@ -427,8 +432,9 @@ fn pip() {
              --index-url http://{name}:8080/simple/ --trusted-host {name} left-pad && ls got"
         )
     };
-    scene.works(&download(NAME), "left_pad-1.0.0");
-    scene.finds_nothing(&download(SECRET), "ERROR");
+    scene.works(&download(NAME), "left_pad-1.0.0")?;
+    scene.finds_nothing(&download(SECRET), "ERROR")?;
+    Ok(())
 }
 
 /// Rust's tools are where no agent may go: they are seen at another place.
@@ -436,7 +442,7 @@ fn pip() {
 fn cargo() -> Tested {
     let sysroot = exec::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let rust = scene.dir.join("rust");
     fs::create_dir(&rust)?;
     let fetch = |name: &str| {
@@ -451,13 +457,13 @@ fn cargo() -> Tested {
     let place = rust.display().to_string();
     let within = |command: &Command| mounts::with_file(command, Path::new(&sysroot), &place);
     let mut sh = scene.daemon.on_machine(AGENT, "sh");
-    let without = said(&mut scene.mounted(&within(sh.args(["-c", &fetch(NAME)]))));
+    let without = said(&mut scene.mounted(&within(sh.args(["-c", &fetch(NAME)])))?)?;
     assert!(without.text.contains("left-pad-1.0.0"), "{without:?}");
     for (name, wanted) in [(NAME, "left-pad-1.0.0"), (SECRET, "ould not resolve host")] {
         let run = scene
             .daemon
             .agent(["run", "--policy", "names", "--", "sh", "-c", &fetch(name)]);
-        let with = said(&mut scene.mounted(&within(&run.command()?)));
+        let with = said(&mut scene.mounted(&within(&run.command()?))?)?;
         assert!(with.text.contains(wanted), "{name}: {with:?}");
     }
     assert!(!scene.was_asked("secret"));
@@ -465,17 +471,17 @@ fn cargo() -> Tested {
 }
 
 #[test]
-fn apt() {
-    if !has("dpkg-deb") || !has("apt-get") {
-        return;
+fn apt() -> Tested {
+    if !has("dpkg-deb")? || !has("apt-get")? {
+        return Ok(());
     }
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let makes = "cd $DIR/files && mkdir -p tiny/DEBIAN && printf 'Package: tiny\\nVersion: 1.0\\nArchitecture: all\\n\
                  Maintainer: a <a@example.com>\\nDescription: tiny\\n' >tiny/DEBIAN/control && \
                  dpkg-deb -b tiny tiny.deb >/dev/null && { cat tiny/DEBIAN/control; echo Filename: ./tiny.deb; \
                  echo Size: $(stat -c %s tiny.deb); echo SHA256: $(sha256sum tiny.deb | cut -d' ' -f1); echo; } >Packages";
     let mut sh = Command::new("sh");
-    done(sh.args(["-ec", makes]).env("DIR", &scene.dir));
+    done(sh.args(["-ec", makes]).env("DIR", &scene.dir))?;
     let update = |name: &str| {
         format!(
             "rm -rf apt tiny*.deb && mkdir -p apt/lists/partial apt/cache/archives/partial && \
@@ -485,6 +491,7 @@ fn apt() {
              -o Acquire::Retries=0\" && apt-get $apt update && apt-get $apt download tiny && ls *.deb"
         )
     };
-    scene.works(&update(NAME), "tiny_1.0_all.deb");
-    scene.finds_nothing(&update(SECRET), "Could not resolve");
+    scene.works(&update(NAME), "tiny_1.0_all.deb")?;
+    scene.finds_nothing(&update(SECRET), "Could not resolve")?;
+    Ok(())
 }

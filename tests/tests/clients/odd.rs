@@ -23,28 +23,29 @@ const ANSWERS: [(&str, &str); 10] = [
 ];
 
 #[test]
-fn answers_that_curl_takes_are_the_same_with_the_guard() {
-    let scene = Scene::new("");
-    let _server = Server::python(&scene, "odd.py", &[], PORT);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+fn answers_that_curl_takes_are_the_same_with_the_guard() -> Tested {
+    let scene = Scene::new("")?;
+    let _server = Server::python(&scene, "odd.py", &[], PORT)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for (path, status) in ANSWERS {
         let line = format!(
             "curl -sS -m 60 -w '%{{http_code}} %header{{x-folded}}\\n' {}",
             url(PORT, path)
         );
-        let expected = without.run(&line);
+        let expected = without.run(&line)?;
         let code = format!("{status} ");
         assert!(expected.text.contains(&code), "{path}: {expected:?}");
-        assert_eq!(agent.run(&line), expected, "{path}");
+        assert_eq!(agent.run(&line)?, expected, "{path}");
     }
+    Ok(())
 }
 
 /// RFC 3986 has these percent-encoded, and curl sends what it is given.
 #[test]
 fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() -> Tested {
-    let scene = Scene::new("[[rule.http]]\nquery = \"*q=\\\"no\\\"*\"\naction = \"deny\"\n");
-    let files = Files::start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let scene = Scene::new("[[rule.http]]\nquery = \"*q=\\\"no\\\"*\"\naction = \"deny\"\n")?;
+    let files = Files::start(&scene)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let at = |query: &str| curl(&format!("-g '{}?{query}'", url(files::PORT, "/photo.txt")));
     let queries = [
         ("query=up{job=\"x\"}", "query=up{job=%22x%22}"),
@@ -52,22 +53,22 @@ fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() -> Tested {
         ("q=gr\u{fc}n", "q=gr%C3%BCn"),
     ];
     for (raw, encoded) in queries {
-        let expected = without.run(&at(raw));
+        let expected = without.run(&at(raw))?;
         assert!(
             expected.text.ends_with("\n200 1.1\n"),
             "{raw}: {expected:?}"
         );
-        assert_eq!(agent.run(&at(raw)), expected, "{raw}");
+        assert_eq!(agent.run(&at(raw))?, expected, "{raw}");
         let last = Some(format!("GET /photo.txt?{encoded}"));
         // The server writes it down when it has answered.
-        eventually(encoded, || files.arrived().pop() == last)?;
+        eventually(encoded, || Ok(files.arrived()?.pop() == last))?;
     }
     // HTTP/2 has no second reading of a head that is wrong.
-    let before = files.arrived();
+    let before = files.arrived()?;
     let two = url(files::PORT_2, "/photo.txt?q=\"a\"");
-    let reset = agent.run(&curl(&format!("--http2-prior-knowledge -g '{two}'")));
+    let reset = agent.run(&curl(&format!("--http2-prior-knowledge -g '{two}'")))?;
     assert!(reset.text.contains("PROTOCOL_ERROR"), "{reset:?}");
-    agent.run(&at("q=\"no\"")).stopped();
-    assert_eq!(files.arrived(), before);
+    agent.run(&at("q=\"no\""))?.stopped();
+    assert_eq!(files.arrived()?, before);
     Ok(())
 }

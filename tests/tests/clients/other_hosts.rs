@@ -33,27 +33,25 @@ profile = "postgres"
 "#;
 
 /// What a line of the shell says, outside of the guard.
-fn outside(scene: &Scene, line: &str) -> String {
+fn outside(scene: &Scene, line: &str) -> Tested<String> {
     let mut shell = scene.network.dev().command_as(guard_lab::AGENT, "sh");
-    let output = shell.args(["-c", line]).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    let output = shell.args(["-c", line]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The same in a session.
-fn inside(shell: &mut Shell, line: &str) -> String {
-    shell
-        .tell(&format!(
-            "printf 'said '; {{ {line}; }} 2>&1 | tr '\\n' ' '; echo"
-        ))
-        .unwrap();
-    let said = shell.line_with("said ").unwrap();
-    said.trim().trim_start_matches("said ").trim().to_owned()
+fn inside(shell: &mut Shell, line: &str) -> Tested<String> {
+    shell.tell(&format!(
+        "printf 'said '; {{ {line}; }} 2>&1 | tr '\\n' ' '; echo"
+    ))?;
+    let said = shell.line_with("said ")?;
+    Ok(said.trim().trim_start_matches("said ").trim().to_owned())
 }
 
 /// nginx, which serves any host by HTTP/2, and writes down which.
-fn nginx(scene: &Scene) -> Running {
+fn nginx(scene: &Scene) -> Tested<Running> {
     let dir = scene.file("");
-    let (dir, clients) = (dir.display(), bins::clients().unwrap());
+    let (dir, clients) = (dir.display(), bins::clients()?);
     let config = format!(
         "daemon off; master_process off; user root; pid {dir}/pid; error_log stderr;\n\
          events {{}}\n\
@@ -64,16 +62,21 @@ fn nginx(scene: &Scene) -> Running {
          server {{ listen {SHARED}:8443 ssl http2; ssl_certificate {dir}/server.pem; ssl_certificate_key {dir}/server.pem;\n\
          location / {{ return 200 served; }} }}\n}}\n"
     );
-    fs::write(scene.file("nginx.conf"), config).unwrap();
+    fs::write(scene.file("nginx.conf"), config)?;
     let mut nginx = scene.network.prod().command(clients.join("usr/sbin/nginx"));
     nginx.arg("-p").arg(scene.file(""));
-    Running::start(nginx.args(["-c", "nginx.conf", "-e", "stderr"])).unwrap()
+    Ok(Running::start(nginx.args([
+        "-c",
+        "nginx.conf",
+        "-e",
+        "stderr",
+    ]))?)
 }
 
 #[test]
 fn a_host_that_http2_names_is_held_to_the_names() -> Tested {
-    let scene = Scene::new();
-    let _nginx = nginx(&scene);
+    let scene = Scene::new()?;
+    let _nginx = nginx(&scene)?;
     // SNI, and the host of each of two requests of one connection.
     let line = |name: &str, hosts: [&str; 2]| {
         let of = |host: &str| {
@@ -86,21 +89,21 @@ fn a_host_that_http2_names_is_held_to_the_names() -> Tested {
     };
     let both = line(FORGE, [FORGE, EVIL]);
     eventually("nginx answers, for any host", || {
-        outside(&scene, &both) == "200/2 200/2"
+        Ok(outside(&scene, &both)? == "200/2 200/2")
     })?;
-    let heard = || fs::read_to_string(scene.file("hosts")).unwrap();
+    let heard = || -> Tested<_> { Ok(fs::read_to_string(scene.file("hosts"))?) };
     eventually("both are written down", || {
-        heard().contains(&format!("{EVIL} HTTP/2.0"))
+        Ok(heard()?.contains(&format!("{EVIL} HTTP/2.0")))
     })?;
 
-    let daemon = scene.daemon(POLICY, Looks::Proxy);
-    let mut shell = scene.session(&daemon);
-    let before = heard().matches(EVIL).count();
-    assert_eq!(inside(&mut shell, &both), "200/2 421/2");
+    let daemon = scene.daemon(POLICY, Looks::Proxy)?;
+    let mut shell = scene.session(&daemon)?;
+    let before = heard()?.matches(EVIL).count();
+    assert_eq!(inside(&mut shell, &both)?, "200/2 421/2");
     let evil = line(EVIL, [EVIL, FORGE]);
-    assert_eq!(inside(&mut shell, &evil), "403/2 421/2");
-    assert_eq!(inside(&mut shell, &line(FORGE, [FORGE; 2])), "200/2 200/2");
-    assert_eq!(heard().matches(EVIL).count(), before, "{}", heard());
+    assert_eq!(inside(&mut shell, &evil)?, "403/2 421/2");
+    assert_eq!(inside(&mut shell, &line(FORGE, [FORGE; 2]))?, "200/2 200/2");
+    assert_eq!(heard()?.matches(EVIL).count(), before, "{}", heard()?);
     Ok(())
 }
 
@@ -113,7 +116,7 @@ fn psql(name: &str) -> String {
 
 #[test]
 fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let cluster = Cluster::new(scene.network.prod(), scene.file("postgres"))?;
     cluster.admit("hostssl all all all trust")?;
     let pem = cluster.dir().join("server.pem");
@@ -128,14 +131,14 @@ fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
     let mut server = Running::start(&mut server)?;
     for name in [FORGE, EVIL] {
         eventually("it answers, whatever name it is shown", || {
-            outside(&scene, &psql(name)) == "answered"
+            Ok(outside(&scene, &psql(name))? == "answered")
         })?;
     }
 
-    let daemon = scene.daemon(POLICY, Looks::Proxy);
-    let mut shell = scene.session(&daemon);
-    assert_eq!(inside(&mut shell, &psql(FORGE)), "answered");
-    let refused = inside(&mut shell, &psql(EVIL));
+    let daemon = scene.daemon(POLICY, Looks::Proxy)?;
+    let mut shell = scene.session(&daemon)?;
+    assert_eq!(inside(&mut shell, &psql(FORGE))?, "answered");
+    let refused = inside(&mut shell, &psql(EVIL))?;
     assert!(
         refused.contains("may not be shown there") && refused.contains(EVIL),
         "{refused}"

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Company, Daemon, Network, OPEN, Tag, Tested, bins, eventually};
+use guard_lab::{AGENT, Company, Daemon, Json as _, Network, OPEN, Tag, Tested, bins, eventually};
 use serde_json::Value;
 
 use crate::clients::agent::Agent;
@@ -97,35 +97,33 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// One in which production's rule has these lines, too.
-    pub(crate) fn new(rule: &str) -> Self {
+    pub(crate) fn new(rule: &str) -> Tested<Self> {
         Self::trusting(rule, "")
     }
 
     /// One in which the guard takes these certificates as well, which are PEM.
-    pub(crate) fn trusting(rule: &str, certificates: &str) -> Self {
-        let network = Network::new().unwrap();
-        let company = Company::new("company").unwrap();
+    pub(crate) fn trusting(rule: &str, certificates: &str) -> Tested<Self> {
+        let network = Network::new()?;
+        let company = Company::new("company")?;
         let kept = tempfile::Builder::new()
             .prefix("guard-clients-")
-            .tempdir()
-            .unwrap();
+            .tempdir()?;
         let dir = kept.path().to_owned();
         let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&dir, mode).unwrap();
+        fs::set_permissions(&dir, mode)?;
         for (name, text) in PROGRAMS {
-            fs::write(dir.join(name), text).unwrap();
+            fs::write(dir.join(name), text)?;
         }
-        fs::write(dir.join("company.pem"), company.pem()).unwrap();
-        fs::write(dir.join("taken.pem"), company.pem() + certificates).unwrap();
+        fs::write(dir.join("company.pem"), company.pem())?;
+        fs::write(dir.join("taken.pem"), company.pem() + certificates)?;
         // The machine's own name is there: git, for one, looks that up.
-        let hosts = fs::read_to_string("/etc/hosts").unwrap();
+        let hosts = fs::read_to_string("/etc/hosts")?;
         let production = format!("\n{HOST} {NAME}\n{OPEN} {OPEN_NAME}\n");
-        fs::write(dir.join("hosts"), hosts + &production).unwrap();
+        fs::write(dir.join("hosts"), hosts + &production)?;
         let daemon = Daemon::in_network(&network)
             .policy(POLICY, &policy(rule))
             .config(&config(&dir.join("taken.pem")))
-            .start()
-            .unwrap();
+            .start()?;
         let scene = Self {
             daemon,
             network,
@@ -134,9 +132,9 @@ impl Scene {
             _kept: kept,
         };
         let home = scene.home();
-        fs::create_dir(&home).unwrap();
-        chown(&home, Some(AGENT), Some(AGENT)).unwrap();
-        scene
+        fs::create_dir(&home)?;
+        chown(&home, Some(AGENT), Some(AGENT))?;
+        Ok(scene)
     }
 
     /// The `/etc/hosts` of the developer's machine.
@@ -175,24 +173,25 @@ impl Scene {
     }
 
     /// A file in it.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.home().join(name), bytes).unwrap();
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Tested {
+        fs::write(self.home().join(name), bytes)?;
+        Ok(())
     }
 
     /// What one of its files has.
-    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.home().join(name)).unwrap()
+    pub(crate) fn read(&self, name: &str) -> Tested<Vec<u8>> {
+        Ok(fs::read(self.home().join(name))?)
     }
 
     /// A command that finds the clients, wherever those were unpacked to.
-    pub(crate) fn env(&self) -> [(&'static str, String); 6] {
-        let clients = everybody(self.daemon.tag());
-        let path = std::env::var("PATH").unwrap();
+    pub(crate) fn env(&self) -> Tested<[(&'static str, String); 6]> {
+        let clients = everybody(self.daemon.tag())?;
+        let path = std::env::var("PATH")?;
         let modules = clients.join("usr/lib/python3/dist-packages");
         let own = clients.join("usr/bin");
         // Debian's psql is a script in perl that takes longer to start than a query does.
         let psql = bins::postgres().unwrap_or_else(|_| own.clone());
-        [
+        Ok([
             // The system's own python comes before others.
             (
                 "PATH",
@@ -203,7 +202,7 @@ impl Scene {
             ("HOME", self.home().display().to_string()),
             ("PROGRAMS", self.dir.display().to_string()),
             ("CLIENTS", clients.display().to_string()),
-        ]
+        ])
     }
 
     /// What somebody has not set who trusts nobody but the system's authorities.
@@ -213,28 +212,31 @@ impl Scene {
     }
 
     /// A session with an agent in it.
-    pub(crate) fn agent(&self) -> Agent<'_> {
+    pub(crate) fn agent(&self) -> Tested<Agent<'_>> {
         Agent::guarded(self)
     }
 
     /// The same agent without the guard.
-    pub(crate) fn unguarded(&self) -> Agent<'_> {
+    pub(crate) fn unguarded(&self) -> Tested<Agent<'_>> {
         Agent::unguarded(self)
     }
 
     /// The requests that wait for a person.
-    pub(crate) fn pending(&self) -> Vec<Value> {
-        self.daemon.agent(["pending"]).list().unwrap()
+    pub(crate) fn pending(&self) -> Tested<Vec<Value>> {
+        Ok(self.daemon.agent(["pending"]).list()?)
     }
 
     /// The requests that wait, as people would name them.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.pending().iter().map(name).collect()
+    pub(crate) fn asked(&self) -> Tested<Vec<String>> {
+        Ok(self.pending()?.iter().map(name).collect())
     }
 
     /// A person says yes to all that waits.
-    pub(crate) fn say_yes(&self) {
-        self.pending().iter().for_each(|one| self.approve(one));
+    pub(crate) fn say_yes(&self) -> Tested {
+        self.pending()?
+            .iter()
+            .for_each(|one| self.approve(one).unwrap());
+        Ok(())
     }
 
     /// A person says yes to a request, once its client waits for that.
@@ -242,31 +244,32 @@ impl Scene {
         let mut pending = Vec::new();
         let mut held = None;
         eventually("its client waits", || {
-            pending = self.pending();
+            pending = self.pending()?;
             let is_it = |one: &&Value| one["held"] == true && name(one).starts_with(request);
             held = pending.iter().find(is_it).cloned();
-            held.is_some()
+            Ok(held.is_some())
         })
         .unwrap_or_else(|_| panic!("nobody waits with {request}, but {pending:?}"));
-        self.approve(&held.unwrap());
+        self.approve(&held.unwrap())?;
         Ok(())
     }
 
-    fn approve(&self, request: &Value) {
-        self.answer(&["approve", request["id"].as_str().unwrap()]);
+    fn approve(&self, request: &Value) -> Tested {
+        self.answer(&["approve", request["id"].text()?])
     }
 
     /// A person answers, in these words.
-    pub(crate) fn answer(&self, words: &[&str]) {
+    pub(crate) fn answer(&self, words: &[&str]) -> Tested {
         let answered = self.daemon.agent(words.iter().copied()).run();
-        answered.unwrap().success().unwrap();
+        answered?.success()?;
+        Ok(())
     }
 
     /// A command on production.
-    pub(crate) fn on_production(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn on_production(&self, program: impl AsRef<std::ffi::OsStr>) -> Tested<Command> {
         let mut command = self.network.prod().command(program);
-        command.envs(self.env()).current_dir(&self.dir);
-        command
+        command.envs(self.env()?).current_dir(&self.dir);
+        Ok(command)
     }
 }
 
@@ -277,6 +280,6 @@ fn name(request: &Value) -> String {
 }
 
 /// The directory of the clients, by a path that the agent can go.
-fn everybody(tag: &Tag) -> PathBuf {
-    bins::tree_for_everybody(bins::clients().unwrap(), tag).unwrap()
+fn everybody(tag: &Tag) -> Tested<PathBuf> {
+    Ok(bins::tree_for_everybody(bins::clients()?, tag)?)
 }

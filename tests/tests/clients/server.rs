@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use guard_lab::{Running, eventually};
+use guard_lab::{Running, Tested, eventually};
 
 use crate::clients::scene::{HOST, Scene};
 
@@ -19,24 +19,24 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts it, and waits until it takes connections at a port of every address.
-    pub(crate) fn start(scene: &Scene, command: &mut Command, port: u16) -> Self {
+    pub(crate) fn start(scene: &Scene, command: &mut Command, port: u16) -> Tested<Self> {
         let log = scene.dir().join(format!("{port}.log"));
-        let lines = Running::start(command.stderr(File::create(&log).unwrap())).unwrap();
+        let lines = Running::start(command.stderr(File::create(&log)?))?;
         let server = Self { lines, log };
-        let to: SocketAddr = format!("{HOST}:{port}").parse().unwrap();
+        let to: SocketAddr = format!("{HOST}:{port}").parse()?;
         let takes = || {
             let connect = || Ok(TcpStream::connect_timeout(&to, Duration::from_secs(1))?);
             scene.network.dev().enter(connect).is_ok()
         };
         if let Err(error) = eventually("the server takes connections", takes) {
-            panic!("{error}: {command:?}: {}", server.log());
+            panic!("{error}: {command:?}: {}", server.log()?);
         }
-        server
+        Ok(server)
     }
 
     /// One that is a program of these tests.
-    pub(crate) fn python(scene: &Scene, program: &str, args: &[&str], port: u16) -> Self {
-        let mut command = scene.on_production("/usr/bin/python3");
+    pub(crate) fn python(scene: &Scene, program: &str, args: &[&str], port: u16) -> Tested<Self> {
+        let mut command = scene.on_production("/usr/bin/python3")?;
         let program = scene.dir().join(program);
         Self::start(
             scene,
@@ -46,7 +46,7 @@ impl Server {
     }
 
     /// All that it has said on standard error.
-    pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    pub(crate) fn log(&self) -> Tested<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.log)?).into_owned())
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, CONFIRMS, Daemon, Network, PATIENCE, Running};
+use guard_lab::{AGENT, CONFIRMS, Daemon, Network, PATIENCE, Running, Tested};
 
 use crate::watch::terminal::{Tmux, Window};
 
@@ -57,22 +57,21 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
-        let network = Network::new().unwrap();
+    fn new() -> Tested<Self> {
+        let network = Network::new()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", CONFIRMS)
-            .start()
-            .unwrap();
+            .start()?;
         let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
-        let mut shell = daemon.agent(run).spawn().unwrap();
-        let lab = daemon.program("guard-lab").unwrap();
+        let mut shell = daemon.agent(run).spawn()?;
+        let lab = daemon.program("guard-lab")?;
         let ask = format!(
             "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
             lab.display()
         );
-        shell.write(&ask).unwrap();
-        assert_eq!(shell.line(PATIENCE).unwrap(), "asked");
-        let hole = daemon.json(["open", "192.0.2.20:443"]).unwrap();
+        shell.write(&ask)?;
+        assert_eq!(shell.line(PATIENCE)?, "asked");
+        let hole = daemon.json(["open", "192.0.2.20:443"])?;
         assert_eq!(hole["id"], "h1", "{hole}");
         let home = daemon.dir().join("home");
         let tmux = Tmux::start(daemon.dir());
@@ -83,30 +82,31 @@ impl Scene {
             _shell: shell,
             _network: network,
         };
-        scene.fill();
-        scene
+        scene.fill()?;
+        Ok(scene)
     }
 
     /// A directory of the person's, with guard and one program of its own in PATH.
-    fn fill(&self) {
+    fn fill(&self) -> Tested {
         let open = |mode| fs::Permissions::from_mode(mode);
-        fs::create_dir(&self.home).unwrap();
-        fs::set_permissions(&self.home, open(0o777)).unwrap();
+        fs::create_dir(&self.home)?;
+        fs::set_permissions(&self.home, open(0o777))?;
         for name in ["mine.toml", "notes.txt"] {
-            fs::write(self.home.join(name), "").unwrap();
+            fs::write(self.home.join(name), "")?;
         }
         let bin = self.home.join("bin");
-        fs::create_dir(&bin).unwrap();
-        let guard = self.daemon.program("guard").unwrap();
-        symlink(guard, bin.join("guard")).unwrap();
-        fs::write(bin.join("zzagent"), "#!/bin/sh\n").unwrap();
-        fs::set_permissions(bin.join("zzagent"), open(0o755)).unwrap();
+        fs::create_dir(&bin)?;
+        let guard = self.daemon.program("guard")?;
+        symlink(guard, bin.join("guard"))?;
+        fs::write(bin.join("zzagent"), "#!/bin/sh\n")?;
+        fs::set_permissions(bin.join("zzagent"), open(0o755))?;
+        Ok(())
     }
 
     /// The user's shell of that kind, which has read its script.
-    fn shell(&self, (name, shell, source): (&str, &[&str], &str)) -> Window<'_> {
+    fn shell(&self, (name, shell, source): (&str, &[&str], &str)) -> Tested<Window<'_>> {
         let uid = AGENT.to_string();
-        let path = std::env::var("PATH").unwrap();
+        let path = std::env::var("PATH")?;
         let env = [
             format!("PATH={}:{path}", self.home.join("bin").display()),
             format!("HOME={}", self.home.display()),
@@ -132,15 +132,15 @@ impl Scene {
         window.expect_that("the script is read", |screen| {
             screen.lines().any(|line| line.trim() == "read")
         });
-        window
+        Ok(window)
     }
 }
 
 #[test]
-fn each_shell_completes_what_only_guardd_knows() {
-    let scene = Scene::new();
+fn each_shell_completes_what_only_guardd_knows() -> Tested {
+    let scene = Scene::new()?;
     for shell in SHELLS {
-        let window = scene.shell(shell);
+        let window = scene.shell(shell)?;
         for (typed, completed) in COMPLETED {
             window.type_text(typed);
             window.press(&["Tab"]);
@@ -153,4 +153,5 @@ fn each_shell_completes_what_only_guardd_knows() {
             window.expect_no(completed);
         }
     }
+    Ok(())
 }

@@ -112,7 +112,7 @@ fn a_container_reaches_what_its_policy_names(engine: Engine) {
     let _one = machine();
     configure_whole(&format!("resolvers = [\"{DNS}:53\"]\n{RULES}"));
     fs::write("/etc/guard/policies/by-name.toml", BY_NAME).unwrap();
-    let server = NameServer::start_at(engine.lab().network.prod(), &format!("{DNS}:53"));
+    let server = NameServer::start_at(engine.lab().network.prod(), &format!("{DNS}:53")).unwrap();
     for name in [NAME, SECRET] {
         server.set(name, &[API]);
     }

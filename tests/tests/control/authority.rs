@@ -1,6 +1,6 @@
 //! Owners answer for their own, root for all, and nobody inside for anything.
 
-use guard_lab::{AGENT, Attempt, Json as _, Network, Production, Tested, V4};
+use guard_lab::{AGENT, Attempt, Json as _, Network, Tested, V4};
 use serde_json::Value;
 
 use crate::control::{daemon, inside, shell};
@@ -38,8 +38,7 @@ fn another_user_sees_and_answers_nothing_of_a_session() -> Tested {
 
 #[test]
 fn inside_one_may_ask_and_nothing_else() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = daemon(&network);
     let mut shell = shell(&daemon, AGENT);
     let mut told = |args: &str| inside(&daemon, &mut shell, args);
@@ -78,8 +77,7 @@ fn inside_one_may_ask_and_nothing_else() -> Tested {
 
 #[test]
 fn a_session_inside_a_session_only_narrows() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = daemon(&network);
     daemon.write_policy("wide", "version = 1\ndefault = \"allow\"\n")?;
     let mut shell = shell(&daemon, AGENT);

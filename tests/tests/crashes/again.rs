@@ -1,68 +1,51 @@
 //! Killed while it takes over what another guardd left.
 
-use guard_lab::{Network, Production, Tested};
+use guard_lab::Tested;
 
 use crate::crashes::scene::{Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old};
 use crate::half::{self, before};
 
 /// Whether the kernel has the one policy or the other, and no mixture.
-fn is_either(scene: &mut Scene<'_>) -> bool {
+fn is_either(scene: &mut Scene) -> bool {
     [UNDER_OLD, UNDER_NEW].contains(&scene.reached())
 }
 
 #[test]
 fn while_it_adopts() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new()?;
+    let there = scene.settled(UNDER_OLD)?;
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
     at_each_step(Which::All, |turn, step| {
         // The file changes while nobody runs; each guardd finds the other one's policy in the kernel.
         let (text, reached) = &policies[turn % 2];
-        scene.daemon.write_policy("crash", text).unwrap();
-        let guardd = scene.daemon.guardd().unwrap();
+        scene.daemon.write_policy("crash", text)?;
+        let guardd = scene.daemon.guardd()?;
         let ended = scene.run(&guardd, false, step, |_| ());
-        assert!(is_either(&mut scene), "{}", behind(step, &ended));
-        let now = scene.settled(*reached);
-        assert_eq!(
-            without_lists(&now),
-            without_lists(&there),
-            "{}",
-            behind(step, &ended)
-        );
-        ended
-    });
-    scene.check();
+        let what = behind(step, &ended);
+        assert!(is_either(&mut scene), "{what}");
+        scene.assert_settles_under(*reached, &there, &what)?;
+        Ok(ended)
+    })?;
+    scene.check()?;
     Ok(())
 }
 
 #[test]
 fn while_it_replaces_the_programs() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new()?;
+    let there = scene.settled(UNDER_OLD)?;
     let steps = at_each_step(Which::OfEachKind, |_, step| {
         // The kernel has the programs of today; the guardd that is killed brings those of the version before.
         let guardd = half::guardd(&scene.daemon, &before::object(&scene.daemon));
         let ended = scene.run(&guardd, false, step, |_| ());
-        assert_eq!(scene.reached(), UNDER_OLD, "{}", behind(step, &ended));
-        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
-        ended
-    });
+        let what = behind(step, &ended);
+        assert_eq!(scene.reached(), UNDER_OLD, "{what}");
+        scene.assert_settles(&there, &what)?;
+        Ok(ended)
+    })?;
     let attached = steps.iter().filter(|step| step.contains("attach")).count();
     let today = before::links(&scene.daemon);
     assert_eq!(attached, today - before::LACKS, "{steps:?}");
-    scene.check();
+    scene.check()?;
     Ok(())
-}
-
-/// The two policies have lists of their own.
-pub(crate) fn without_lists(
-    there: &crate::crashes::inventory::Inventory,
-) -> crate::crashes::inventory::Inventory {
-    let mut there = there.clone();
-    there.remove("entries of ranges");
-    there
 }

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use guard_lab::steps::Ended;
 use guard_lab::{
     AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, eventually, is_sampled, is_slow,
 };
+use guard_lab::{Json as _, Tested, steps::Ended};
 
 use crate::crashes::inventory::{self, Inventory};
 
@@ -47,11 +47,11 @@ pub(crate) fn new() -> String {
 }
 
 /// The scene.
-pub(crate) struct Scene<'n> {
+pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
     pub(crate) agent: Shell,
-    network: &'n Network,
-    production: &'n Production,
+    network: Network,
+    production: Production,
     /// Tries what neither policy allows, all the time.
     _loop: Shell,
 }
@@ -81,28 +81,26 @@ pub(crate) const UNDER_NEW: Reached = Reached {
     ..UNDER_OLD
 };
 
-impl<'n> Scene<'n> {
+impl Scene {
     /// With a session under the old policy. guardd does not run.
-    pub(crate) fn new(network: &'n Network, production: &'n Production) -> Self {
-        let mut daemon = Daemon::in_network(network)
+    pub(crate) fn new() -> Tested<Self> {
+        let (network, production) = Network::with_production()?;
+        let mut daemon = Daemon::in_network(&network)
             .policy("crash", &old())
-            .start()
-            .unwrap();
-        let agent = Shell::start(&daemon, "crash").unwrap();
-        let mut looping = Shell::start(&daemon, "crash").unwrap();
-        let probe = daemon.program("guard-lab").unwrap();
+            .start()?;
+        let agent = Shell::start(&daemon, "crash")?;
+        let mut looping = Shell::start(&daemon, "crash")?;
+        let probe = daemon.program("guard-lab")?;
         let words = Attempt::new("keep", NEITHER, 443).args().join(" ");
-        looping
-            .tell(&format!("{} {words}", probe.display()))
-            .unwrap();
-        daemon.stop().unwrap();
-        Self {
+        looping.tell(&format!("{} {words}", probe.display()))?;
+        daemon.stop()?;
+        Ok(Self {
             daemon,
             agent,
             network,
             production,
             _loop: looping,
-        }
+        })
     }
 
     /// Tries everything, from inside.
@@ -141,26 +139,47 @@ impl<'n> Scene<'n> {
 
     /// Starts guardd, waits until the policy in its file is in force, stops it, and starts it again: what was to go
     /// with a delay is gone then. Gives what there is.
-    pub(crate) fn settled(&mut self, reached: Reached) -> Inventory {
-        self.daemon.start().unwrap();
+    pub(crate) fn settled(&mut self, reached: Reached) -> Tested<Inventory> {
+        self.daemon.start()?;
         eventually("the policy of the file holds", || self.reached() == reached)
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.reached()));
-        let status = self.daemon.json(["status"]).unwrap();
+        let status = self.daemon.json(["status"])?;
         assert_eq!(status["enforcing"], true, "{status}");
-        self.end_others();
+        self.end_others()?;
         for _ in 0..2 {
-            self.daemon.stop().unwrap();
-            self.daemon.start().unwrap();
+            self.daemon.stop()?;
+            self.daemon.start()?;
         }
-        let there = inventory::of(&self.daemon);
-        self.daemon.stop().unwrap();
-        there
+        let there = inventory::of(&self.daemon)?;
+        self.daemon.stop()?;
+        Ok(there)
+    }
+
+    /// That it settles under the old policy, and there is then what there was before.
+    pub(crate) fn assert_settles(&mut self, there: &Inventory, what: &str) -> Tested {
+        assert_eq!(&self.settled(UNDER_OLD)?, there, "{what}");
+        Ok(())
+    }
+
+    /// The same under either policy: they have lists of their own.
+    pub(crate) fn assert_settles_under(
+        &mut self,
+        reached: Reached,
+        there: &Inventory,
+        what: &str,
+    ) -> Tested {
+        let (mut now, mut there) = (self.settled(reached)?, there.clone());
+        for one in [&mut now, &mut there] {
+            one.remove("entries of ranges");
+        }
+        assert_eq!(now, there, "{what}");
+        Ok(())
     }
 
     /// Ends the sessions that are not the scene's.
-    fn end_others(&mut self) {
-        let sessions = self.daemon.json(["sessions"]).unwrap();
-        let sessions = sessions.as_array().unwrap();
+    fn end_others(&mut self) -> Tested {
+        let sessions = self.daemon.json(["sessions"])?;
+        let sessions = sessions.list()?;
         let ids: Vec<_> = sessions
             .iter()
             .map(|one| one["id"].as_str().unwrap())
@@ -169,16 +188,18 @@ impl<'n> Scene<'n> {
             assert!(ids.contains(&mine), "{mine} is gone: {ids:?}");
         }
         for id in ids.iter().filter(|id| !["s1", "s2"].contains(*id)) {
-            self.daemon.ask(["stop", id]).unwrap().success().unwrap();
+            self.daemon.ask(["stop", id])?.success()?;
         }
+        Ok(())
     }
 
     /// Nothing of what neither policy allows has ever got through, though it would have without the guard.
-    pub(crate) fn check(self) {
-        let through = self.production.reached_at(NEITHER, 443).unwrap();
+    pub(crate) fn check(self) -> Tested {
+        let through = self.production.reached_at(NEITHER, 443)?;
         assert!(through.is_empty(), "{through:?}");
         let outside = Attempt::tcp(NEITHER, 443).outside(self.network.dev(), AGENT);
-        assert!(outside.unwrap().ok);
+        assert!(outside?.ok);
+        Ok(())
     }
 }
 
@@ -196,9 +217,9 @@ pub(crate) enum Which {
 /// and after how many steps it is killed; after 0 it is not. Gives the steps of the one that was not.
 pub(crate) fn at_each_step(
     which: Which,
-    mut operation: impl FnMut(usize, usize) -> Ended,
-) -> Vec<String> {
-    let whole = operation(0, 0);
+    mut operation: impl FnMut(usize, usize) -> Tested<Ended>,
+) -> Tested<Vec<String>> {
+    let whole = operation(0, 0)?;
     assert_eq!(whole.code, 0, "{}", whole.said);
     let steps = chosen(which, &whole);
     eprintln!(
@@ -207,12 +228,12 @@ pub(crate) fn at_each_step(
         whole.steps.len()
     );
     for (turn, step) in (1..).zip(steps) {
-        let ended = operation(turn, step);
+        let ended = operation(turn, step)?;
         // What waits for a moment may be done in more steps than once, or in fewer.
         assert_eq!(ended.steps.len().min(step), ended.steps.len(), "{ended:?}");
         assert!(ended.was_killed() || ended.code == 0, "{ended:?}");
     }
-    whole.steps
+    Ok(whole.steps)
 }
 
 /// So many in an emulated machine, and in the gate.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use guard_lab::{Attempt, Network, Production, Tested};
+use guard_lab::{Attempt, Tested};
 
 use serde_json::Value;
 
-use crate::crashes::again::without_lists;
 use crate::crashes::scene::{
     ASKED, BOTH, NEITHER, Reached, Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new,
     old,
@@ -14,40 +13,29 @@ use crate::crashes::scene::{
 
 #[test]
 fn while_it_puts_a_policy_in_place() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new()?;
+    let there = scene.settled(UNDER_OLD)?;
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
     at_each_step(Which::All, |turn, step| {
         let (text, reached) = &policies[turn % 2];
-        let guardd = scene.daemon.guardd().unwrap();
+        let guardd = scene.daemon.guardd()?;
         let ended = scene.run(&guardd, true, step, |scene| {
             let before = loaded_at(scene);
             scene.daemon.write_policy("crash", text).unwrap();
             while before.is_some() && loaded_at(scene) == before {}
         });
+        let what = behind(step, &ended);
         let left = scene.reached();
-        assert!(
-            [UNDER_OLD, UNDER_NEW].contains(&left),
-            "{left:?}: {}",
-            behind(step, &ended)
-        );
-        let now = scene.settled(*reached);
-        assert_eq!(
-            without_lists(&now),
-            without_lists(&there),
-            "{}",
-            behind(step, &ended)
-        );
-        ended
-    });
-    scene.check();
+        assert!([UNDER_OLD, UNDER_NEW].contains(&left), "{left:?}: {what}");
+        scene.assert_settles_under(*reached, &there, &what)?;
+        Ok(ended)
+    })?;
+    scene.check()?;
     Ok(())
 }
 
 /// When the policy was put in place; nothing where nobody answers.
-fn loaded_at(scene: &Scene<'_>) -> Option<String> {
+fn loaded_at(scene: &Scene) -> Option<String> {
     let status = scene.daemon.ask(["status", "--json"]).unwrap();
     let status = status.json().ok()?;
     Some(status["policies"][0]["loaded_at"].as_str()?.to_owned())
@@ -55,16 +43,14 @@ fn loaded_at(scene: &Scene<'_>) -> Option<String> {
 
 #[test]
 fn while_it_opens_and_closes_a_hole() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new()?;
+    let there = scene.settled(UNDER_OLD)?;
     let with_hole = Reached {
         asked: true,
         ..UNDER_OLD
     };
     at_each_step(Which::All, |_, step| {
-        let guardd = scene.daemon.guardd().unwrap();
+        let guardd = scene.daemon.guardd()?;
         let mut answered = [false; 2];
         let ended = scene.run(&guardd, true, step, |scene| {
             let args = [
@@ -86,61 +72,42 @@ fn while_it_opens_and_closes_a_hole() -> Tested {
                 .status
                 .success();
         });
+        let what = behind(step, &ended);
         let left = scene.reached();
         // Whoever was told that it is open, or closed, was told the truth.
         match answered {
-            [true, true] => assert_eq!(left, UNDER_OLD, "{}", behind(step, &ended)),
-            _ => assert!(
-                [UNDER_OLD, with_hole].contains(&left),
-                "{left:?}: {}",
-                behind(step, &ended)
-            ),
+            [true, true] => assert_eq!(left, UNDER_OLD, "{what}"),
+            _ => assert!([UNDER_OLD, with_hole].contains(&left), "{left:?}: {what}"),
         }
         let opened = left.asked;
-        scene.daemon.start().unwrap();
-        let holes = scene.daemon.json(["holes"]).unwrap();
-        assert_eq!(
-            holes.as_array().unwrap().len(),
-            usize::from(opened),
-            "{holes}"
-        );
-        scene
-            .daemon
-            .ask(["close", "--all"])
-            .unwrap()
-            .success()
-            .unwrap();
-        scene.daemon.stop().unwrap();
-        let trail = std::fs::read_to_string(scene.daemon.audit()).unwrap();
+        scene.daemon.start()?;
+        let holes = scene.daemon.list(["holes"])?;
+        assert_eq!(holes.len(), usize::from(opened), "{holes:?}");
+        scene.daemon.ask(["close", "--all"])?.success()?;
+        scene.daemon.stop()?;
+        let trail = std::fs::read_to_string(scene.daemon.audit())?;
         // A hole whose guardd was killed over it may be written down twice, and never not.
         let holes = |kind: &str| -> BTreeSet<String> {
             let records = trail.lines().filter(|line| line.contains(kind));
             let records = records.map(|line| serde_json::from_str::<Value>(line).unwrap());
             records.map(|record| record["hole"].to_string()).collect()
         };
-        assert_eq!(
-            holes("\"hole-open\""),
-            holes("\"hole-close\""),
-            "{}",
-            behind(step, &ended)
-        );
-        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
-        ended
-    });
-    scene.check();
+        assert_eq!(holes("\"hole-open\""), holes("\"hole-close\""), "{what}");
+        scene.assert_settles(&there, &what)?;
+        Ok(ended)
+    })?;
+    scene.check()?;
     Ok(())
 }
 
 #[test]
 fn while_it_makes_a_session() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut scene = Scene::new(&network, &production);
-    let there = scene.settled(UNDER_OLD);
+    let mut scene = Scene::new()?;
+    let there = scene.settled(UNDER_OLD)?;
     let own = scene.daemon.dir().join("own.toml");
     std::fs::write(&own, old().replace("crash", "own"))?;
     at_each_step(Which::All, |_, step| {
-        let guardd = scene.daemon.guardd().unwrap();
+        let guardd = scene.daemon.guardd()?;
         let mut said = String::new();
         let ended = scene.run(&guardd, true, step, |scene| {
             let probe = scene.daemon.program("guard-lab").unwrap();
@@ -165,6 +132,7 @@ fn while_it_makes_a_session() -> Tested {
                 run.stderr
             );
         });
+        let what = behind(step, &ended);
         if !said.is_empty() {
             let reports: Vec<_> = said
                 .lines()
@@ -172,10 +140,10 @@ fn while_it_makes_a_session() -> Tested {
                 .collect();
             assert_eq!(reports, [false, true], "{said}");
         }
-        assert_eq!(scene.reached(), UNDER_OLD, "{}", behind(step, &ended));
-        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
-        ended
-    });
-    scene.check();
+        assert_eq!(scene.reached(), UNDER_OLD, "{what}");
+        scene.assert_settles(&there, &what)?;
+        Ok(ended)
+    })?;
+    scene.check()?;
     Ok(())
 }

@@ -104,8 +104,7 @@ fn what_cannot_be_asked_is_no_answer() -> Tested {
 
 #[test]
 fn what_a_killed_look_has_left_goes_with_the_next() -> Tested {
-    let network = Network::new()?;
-    let daemon = crate::doctor::started(&network);
+    let (_network, daemon) = crate::doctor::started()?;
     let mut gone = std::process::Command::new("true").spawn()?;
     gone.wait()?;
     // guardd looks in a cgroup below its own, which is this test's.

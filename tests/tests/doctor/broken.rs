@@ -4,15 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 
-use guard_lab::{AGENT, Json as _, Network, Tested, eventually};
+use guard_lab::{AGENT, Json as _, Tested, eventually};
 use serde_json::Value;
 
 use crate::doctor::{Rows, detach, started};
 
 #[test]
 fn a_hook_that_is_gone_is_a_row() -> Tested {
-    let network = Network::new()?;
-    let mut daemon = started(&network);
+    let (_network, mut daemon) = started()?;
     detach(&daemon, "sendmsg6");
     detach(&daemon, "hold");
     let rows = Rows::by_root(&daemon);
@@ -36,8 +35,7 @@ fn a_hook_that_is_gone_is_a_row() -> Tested {
 
 #[test]
 fn a_connection_that_is_not_refused_is_seen_by_making_one() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     for hook in ["egress", "connect4"] {
         detach(&daemon, hook);
     }
@@ -50,8 +48,7 @@ fn a_connection_that_is_not_refused_is_seen_by_making_one() -> Tested {
 
 #[test]
 fn a_cgroup_that_a_session_may_leave_is_seen_by_leaving_it() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     Rows::by_agent(&daemon).ok("cgroup.procs");
     for file in ["cgroup.procs", "cgroup.threads"] {
         chown(daemon.cgroup_root().join(file), Some(AGENT), None)?;
@@ -75,8 +72,7 @@ fn a_cgroup_that_a_session_may_leave_is_seen_by_leaving_it() -> Tested {
 
 #[test]
 fn a_helper_is_a_row_where_the_user_may_connect() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let path = daemon.dir().join("docker.sock");
     let _docker = UnixListener::bind(&path)?;
     let host = format!("unix://{}", path.display());
@@ -112,8 +108,7 @@ fn a_helper_is_a_row_where_the_user_may_connect() -> Tested {
 
 #[test]
 fn a_listener_on_loopback_is_named_with_its_process() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let before = Rows::by_root(&daemon);
     let mut listens = guard_lab::Running::start(daemon.on_machine(0, "python3").args([
         "-c",

@@ -10,7 +10,7 @@ mod strict;
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::{Daemon, DaemonBuilder, Guard, Network, Output};
+use guard_lab::{Daemon, DaemonBuilder, Guard, Network, Output, Tested};
 use serde_json::Value;
 
 const POLICY: &str = "version = 1\nname = \"asks\"\ndefault = \"confirm\"\n";
@@ -19,8 +19,10 @@ fn built(network: &Network) -> DaemonBuilder {
     Daemon::in_network(network).policy("asks", POLICY)
 }
 
-fn started(network: &Network) -> Daemon {
-    built(network).start().unwrap()
+fn started() -> Tested<(Network, Daemon)> {
+    let network = Network::new()?;
+    let daemon = built(&network).start()?;
+    Ok((network, daemon))
 }
 
 /// All rows of one call, in their order.

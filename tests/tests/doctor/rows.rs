@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use guard_lab::{AGENT, Json as _, Network, Shell, Tested};
+use guard_lab::{AGENT, Json as _, Shell, Tested};
 
 use crate::doctor::{Rows, started};
 
@@ -31,8 +31,7 @@ const SURE: [&str; 18] = [
 
 #[test]
 fn what_it_tries_is_in_no_report() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     assert!(!Rows::by_agent(&daemon).all.is_empty());
     let report = |args: &[&str]| {
         let args = [&["report", "--json"], args].concat();
@@ -55,7 +54,7 @@ fn what_it_tries_is_in_no_report() -> Tested {
         (&0.into(), &0.into()),
         "{status}"
     );
-    let policies = status["policies"].as_array().unwrap();
+    let policies = status["policies"].list()?;
     assert!(
         policies.iter().all(|one| one["name"] != "doctor"),
         "{status}"
@@ -74,8 +73,7 @@ fn what_it_tries_is_in_no_report() -> Tested {
 
 #[test]
 fn what_holds_is_ok_and_was_tried() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
         for check in SURE {
             rows.ok(check);
@@ -103,8 +101,7 @@ fn what_holds_is_ok_and_was_tried() -> Tested {
 
 #[test]
 fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let rows = Rows::by_root(&daemon);
     let fields = [
         "check", "detail", "family", "fix", "ok", "required", "state",
@@ -137,8 +134,7 @@ fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() -> Tested {
 
 #[test]
 fn each_row_is_explained() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
         for row in &rows.all {
             let check = row["check"].text()?;
@@ -158,8 +154,7 @@ fn each_row_is_explained() -> Tested {
 
 #[test]
 fn the_text_fits_a_terminal_and_says_all_that_the_json_does() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let rows = Rows::by_agent(&daemon);
     let short = daemon.agent(["doctor"]).run()?;
     assert_eq!(short.code(), rows.code);
@@ -199,8 +194,7 @@ fn the_text_fits_a_terminal_and_says_all_that_the_json_does() -> Tested {
 
 #[test]
 fn whoever_is_inside_is_told_nothing() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let mut shell = Shell::start(&daemon, "asks")?;
     let guard = daemon.program("guard")?;
     let said = daemon.dir().join("said");
@@ -225,8 +219,7 @@ fn whoever_is_inside_is_told_nothing() -> Tested {
 
 #[test]
 fn several_may_ask_at_once() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
+    let (_network, daemon) = started()?;
     let all: Vec<_> = thread::scope(|scope| {
         let ask = |_| scope.spawn(|| Rows::by_agent(&daemon));
         let asked: Vec<_> = (0..4).map(ask).collect();

@@ -111,8 +111,7 @@ fn guardd_says_what_is_open_at_the_start_and_when_it_is_told_to_look() -> Tested
 
 #[test]
 fn other_settings_let_it_run_and_say_nothing() -> Tested {
-    let network = Network::new()?;
-    let daemon = crate::doctor::started(&network);
+    let (_network, daemon) = crate::doctor::started()?;
     detach(&daemon, "hold");
     let output = run(&daemon);
     assert_eq!(

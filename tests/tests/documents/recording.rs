@@ -148,8 +148,7 @@ fn heard(shell: &mut Shell) -> String {
 
 #[test]
 fn the_readme_shows_what_comes() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .policy("demo", POLICY)
         .start()?;
@@ -241,8 +240,7 @@ reason = "production photo server"
 
 #[test]
 fn the_screen_in_the_documents_is_what_comes() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .policy("homelab", HOME)
         .start()?;

@@ -207,10 +207,11 @@ fn tried(
     server: Server,
     is_it: impl Fn(&[u8]) -> bool,
 ) -> Result<Tried> {
-    let place = Place::new();
+    let place = Place::new().unwrap();
     // It listens where nobody is allowed to ask.
     let other =
-        server::OwnServer::start(place.network.prod(), &format!("{OTHER}:53"), place::usual);
+        server::OwnServer::start(place.network.prod(), &format!("{OTHER}:53"), place::usual)
+            .unwrap();
     let words: Vec<_> = std::iter::once(way).chain(words.iter().copied()).collect();
     let heard = || {
         let all = match server {
@@ -225,19 +226,19 @@ fn tried(
     };
     let with = came(0, place.within("names", &words));
     let before = heard();
-    let without = came(before, place.outside(&words));
+    let without = came(before, place.outside(&words).unwrap());
     Ok(Tried { without, with })
 }
 
 /// A question at the resolver's own port in the guard, and at the server's outside: nobody else is asked there.
 fn straight(way: &str, outside: &str) -> Result<Tried> {
-    let place = Place::new();
+    let place = Place::new().unwrap();
     let with = place.within("names", &[way, DNS, BELOW]);
     let with = match place.dns.has_heard(b"secret") {
         true => Came::Through(with),
         false => Came::Stopped(with),
     };
-    let said = place.outside(&[outside, DNS, BELOW]);
+    let said = place.outside(&[outside, DNS, BELOW]).unwrap();
     let without = match place.dns.has_heard(b"secret") {
         true => Came::Through(said),
         false => Came::Stopped(said),
@@ -256,11 +257,11 @@ fn attempted(with: &Report, without: &Report) -> Tried {
 
 /// A connection, after a question.
 fn reached(words: &[&str], attempt: &Attempt) -> Result<Tried> {
-    let place = Place::serving(cloaked);
-    let _production = place.production();
+    let place = Place::serving(cloaked).unwrap();
+    let _production = place.production().unwrap();
     let mut shell = Shell::start(&place.daemon, "names")?;
     if !words.is_empty() {
-        let said = place.asked(&mut shell, &words.join(" "));
+        let said = place.asked(&mut shell, &words.join(" ")).unwrap();
         ensure!(said.starts_with("answered"), "the question failed: {said}");
     }
     let with = shell.attempt(attempt)?;
@@ -317,6 +318,7 @@ fn bound_to(address: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> P
         let records = server::addresses(asked, &name, &[at], 1);
         server::bytes(&server::answer(asked, records), is_stream)
     })
+    .unwrap()
 }
 
 /// A connection to where the last of some names leads. On this machine somebody listens, too.
@@ -325,7 +327,7 @@ fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
     listener.args(["-c", LISTENS]);
     let mut listener = Running::start(&mut listener)?;
     listener.line_with("listens", PATIENCE)?;
-    let _production = place.production();
+    let _production = place.production().unwrap();
     let kind = if address.contains(':') {
         "udp-AAAA"
     } else {
@@ -333,7 +335,9 @@ fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
     };
     let mut shell = Shell::start(&place.daemon, "names")?;
     for name in names {
-        let said = place.asked(&mut shell, &format!("{kind} {DNS} {name}"));
+        let said = place
+            .asked(&mut shell, &format!("{kind} {DNS} {name}"))
+            .unwrap();
         ensure!(said.starts_with("answered"), "the question failed: {said}");
     }
     let port = if is_here(address) { 8443 } else { 443 };
@@ -375,8 +379,8 @@ while True:
         "\n[[rule]]\nname = \"own\"\nto = [\"127.0.0.1\"]\nports = [\"udp\"]\naction = \"allow\"\n";
     let policy =
         format!("{}{own}", place::POLICY).replace("name = \"names\"", "name = \"own-server\"");
-    let place = Place::build(place::usual, |daemon| daemon.policy("own-server", &policy));
-    let _production = place.production();
+    let place = Place::build(place::usual, |daemon| daemon.policy("own-server", &policy)).unwrap();
+    let _production = place.production().unwrap();
     let mut low = place.network.dev().command("sh");
     low.args([
         "-c",
@@ -387,7 +391,9 @@ while True:
     let mut shell = Shell::start(&place.daemon, "own-server")?;
     shell.tell(&format!("/usr/bin/python3 {} &", program.display()))?;
     shell.line_with("serves")?;
-    let said = place.asked(&mut shell, "udp 127.0.0.1 v1.api.example.com");
+    let said = place
+        .asked(&mut shell, "udp 127.0.0.1 v1.api.example.com")
+        .unwrap();
     ensure!(
         said == format!("answered {API}"),
         "its own server is not asked: {said}"
@@ -400,10 +406,12 @@ while True:
 
 /// What the outer session has learned is not the inner one's, which may not ask for it.
 fn nested() -> Result<Tried> {
-    let place = Place::new();
-    let _production = place.production();
+    let place = Place::new().unwrap();
+    let _production = place.production().unwrap();
     let mut shell = Shell::start(&place.daemon, "names")?;
-    let said = place.asked(&mut shell, &format!("udp {DNS} v1.api.example.com"));
+    let said = place
+        .asked(&mut shell, &format!("udp {DNS} v1.api.example.com"))
+        .unwrap();
     ensure!(said == format!("answered {API}"), "{said}");
     let attempt = Attempt::tcp(API, 443);
     ensure!(
@@ -440,8 +448,8 @@ for group, port in [("224.0.0.251", 5353), ("224.0.0.252", 5355)]:
         said = errno.errorcode[error.errno]
 print("answer", said)
 "#;
-    let place = Place::new();
-    let production = place.production();
+    let place = Place::new().unwrap();
+    let production = place.production().unwrap();
     let program = place.daemon.write_for_agents("neighbours.py", ASKS)?;
     let left = || -> Result<usize> {
         let reached = production.reached()?;

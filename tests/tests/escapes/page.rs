@@ -1,5 +1,6 @@
 //! docs/escapes.md, which is made from the ways.
 
+use guard_lab::Tested;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -162,16 +163,17 @@ fn shown(seen: &str) -> String {
 }
 
 #[test]
-fn the_page_says_what_is_tried() {
+fn the_page_says_what_is_tried() -> Tested {
     let page = page();
     if let Some(file) = env::var_os(PAGE) {
-        fs::write(file, &page).unwrap();
+        fs::write(file, &page)?;
     } else {
         assert!(
             page == WRITTEN,
             "docs/escapes.md is old: run `cargo xtask escapes --write`"
         );
     }
+    Ok(())
 }
 
 #[test]

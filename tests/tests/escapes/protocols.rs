@@ -10,7 +10,7 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use guard_lab::network::DEV_V4;
-use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Production, Report, Unowned};
+use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Report, Unowned};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::escapes::scene::{Scene, WayAddresses, both, either};
@@ -284,8 +284,7 @@ fn extensions() -> Result<Tried> {
     const PORT: &str = "version = 1\ndefault = \"deny\"\n[[rule]]\nname = \"port\"\nto = [\"2001:db8:8::7\"]\n\
                         ports = [\"udp/443\"]\naction = \"allow\"\n";
     const HIDDEN: (&str, u16) = ("2001:db8:8::7", 53);
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     // So that the next machine's address is known, and no packet waits for it.
     let known = Attempt::udp(HIDDEN.0, HIDDEN.1).outside(network.dev(), AGENT)?;
     ensure!(known.ok, "{known:?}");

@@ -10,8 +10,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use anyhow::{Result, ensure};
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Reached, Report, Running, bins,
-    mounts,
+    AGENT, Attempt, CONFIRMS, Daemon, DaemonBuilder, Network, Production, Reached, Report, Running,
+    bins, mounts,
 };
 use serde_json::Value;
 
@@ -36,16 +36,6 @@ default = "deny"
 name = "open"
 to = ["198.51.100.0/24", "2001:db8:8::/48"]
 action = "allow"
-"#;
-/// Production is asked about.
-pub(crate) const ASKS: &str = r#"
-version = 1
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "confirm"
 "#;
 /// All that one can reach.
 pub(crate) const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
@@ -103,7 +93,7 @@ impl Scene {
         let daemon = Daemon::in_network(network)
             .policy("denied", DENIED)
             .policy("listed", LISTED)
-            .policy("asks", ASKS)
+            .policy("asks", CONFIRMS)
             .policy("default", DEFAULT)
             .policy("open", OPEN)
             .policy(

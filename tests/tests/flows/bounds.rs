@@ -1,9 +1,9 @@
 //! What is recorded is bounded, and survives guardd.
 
-use guard_lab::{Attempt, eventually};
+use guard_lab::{Attempt, Tested, eventually};
 use serde_json::Value;
 
-use super::{BARE, PKG, Scene, find, flows, observed, run};
+use super::{BARE, PKG, find, flows, observed, run, scene};
 
 /// Sends a datagram to each of so many ports.
 const FLOOD: &str = r#"
@@ -15,70 +15,64 @@ print("flooded")
 "#;
 
 #[test]
-fn a_flood_of_destinations_is_bounded_and_said_and_takes_nothing_from_others() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let daemon = scene.daemon();
-    let flood = daemon.write_for_agents("flood.py", FLOOD).unwrap();
-    let mut shell = observed(&daemon);
-    assert!(shell.reaches(&Attempt::tcp(PKG, 80)).unwrap());
-    shell
-        .tell(&format!("python3 {} 6000", flood.display()))
-        .unwrap();
-    shell.line_with("flooded").unwrap();
-    let of = |session: &str| flows(&daemon, &["--session", session]).len();
-    assert_eq!(of(shell.session()), 4096);
-    let said = daemon
+fn a_flood_of_destinations_is_bounded_and_said_and_takes_nothing_from_others() -> Tested {
+    let scene = scene()?;
+    let flood = scene.daemon.write_for_agents("flood.py", FLOOD)?;
+    let mut shell = observed(&scene.daemon)?;
+    assert!(shell.reaches(&Attempt::tcp(PKG, 80))?);
+    shell.tell(&format!("python3 {} 6000", flood.display()))?;
+    shell.line_with("flooded")?;
+    let of =
+        |session: &str| -> Tested<_> { Ok(flows(&scene.daemon, &["--session", session])?.len()) };
+    assert_eq!(of(shell.session())?, 4096);
+    let said = scene
+        .daemon
         .root(["flows", "--session", shell.session()])
-        .run()
-        .unwrap();
+        .run()?;
     assert!(
         said.stderr.contains("1905 connections are not listed"),
         "{}",
         said.stderr
     );
     // What it had reached before still counts, and so does all that others reach.
-    assert!(shell.reaches(&Attempt::tcp(PKG, 80)).unwrap());
-    let all = flows(&daemon, &["--session", shell.session()]);
+    assert!(shell.reaches(&Attempt::tcp(PKG, 80))?);
+    let all = flows(&scene.daemon, &["--session", shell.session()])?;
     assert_eq!(find(&all, PKG, 80).unwrap()["connections"], 2);
-    let mut other = observed(&daemon);
-    assert!(other.reaches(&Attempt::tcp(BARE, 443)).unwrap());
-    assert!(other.reaches(&Attempt::udp(BARE, 443)).unwrap());
-    assert_eq!(of(other.session()), 2);
+    let mut other = observed(&scene.daemon)?;
+    assert!(other.reaches(&Attempt::tcp(BARE, 443))?);
+    assert!(other.reaches(&Attempt::udp(BARE, 443))?);
+    assert_eq!(of(other.session())?, 2);
+    Ok(())
 }
 
 #[test]
-fn nothing_is_lost_when_guardd_is_started_again() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut daemon = scene.daemon();
-    let mut shell = observed(&daemon);
-    let mut named = run(&daemon, &["--observe", "--policy", "job", "--", "sh"]);
-    named
-        .write("curl -s -o /dev/null http://pkg.example.com/a; echo fetched\n")
-        .unwrap();
-    named.line_with("fetched", guard_lab::PATIENCE).unwrap();
-    assert!(shell.reaches(&Attempt::tcp(BARE, 443)).unwrap());
+fn nothing_is_lost_when_guardd_is_started_again() -> Tested {
+    let mut scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
+    let mut named = run(&scene.daemon, &["--observe", "--policy", "job", "--", "sh"])?;
+    named.write("curl -s -o /dev/null http://pkg.example.com/a; echo fetched\n")?;
+    named.line_with("fetched", guard_lab::PATIENCE)?;
+    assert!(shell.reaches(&Attempt::tcp(BARE, 443))?);
     let host = |flows: &[Value]| find(flows, PKG, 80).unwrap()["host"].clone();
     eventually("guardd knows the name", || {
-        host(&flows(&daemon, &[])) == "pkg.example.com"
-    })
-    .unwrap();
-    daemon.stop().unwrap();
+        Ok(host(&flows(&scene.daemon, &[])?) == "pkg.example.com")
+    })?;
+    scene.daemon.stop()?;
     // The kernel goes on counting.
-    assert!(shell.reaches(&Attempt::tcp(BARE, 443)).unwrap());
-    daemon.start().unwrap();
-    let all = flows(&daemon, &[]);
+    assert!(shell.reaches(&Attempt::tcp(BARE, 443))?);
+    scene.daemon.start()?;
+    let all = flows(&scene.daemon, &[])?;
     assert_eq!(host(&all), "pkg.example.com");
     assert_eq!(find(&all, BARE, 443).unwrap()["connections"], 2);
     // A session that ends while no guardd runs is known afterwards, too.
-    daemon.kill().unwrap();
-    assert!(shell.reaches(&Attempt::tcp(BARE, 443)).unwrap());
-    shell.tell("exit").unwrap();
+    scene.daemon.kill()?;
+    assert!(shell.reaches(&Attempt::tcp(BARE, 443))?);
+    shell.tell("exit")?;
     let id = shell.session().to_owned();
-    shell.wait().unwrap();
-    daemon.start().unwrap();
-    let all = flows(&daemon, &["--session", &id]);
+    shell.wait()?;
+    scene.daemon.start()?;
+    let all = flows(&scene.daemon, &["--session", &id])?;
     assert_eq!(find(&all, BARE, 443).unwrap()["connections"], 3, "{all:?}");
-    assert_eq!(host(&flows(&daemon, &[])), "pkg.example.com");
+    assert_eq!(host(&flows(&scene.daemon, &[])?), "pkg.example.com");
+    Ok(())
 }

@@ -2,15 +2,15 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, Daemon, PATIENCE, Production, Shell, bins, eventually};
+use guard_lab::{Attempt, Daemon, Json as _, PATIENCE, Shell, Tested, bins, eventually};
 
 use serde_json::Value;
 
-use super::{ASKED, BARE, DENIED, INDEX, PKG, Scene, find, flows, observed, run};
+use super::{ASKED, BARE, DENIED, INDEX, PKG, find, flows, observed, run, scene, scene_with};
 
 /// A build, as far as the network sees one. It prints what came of each step.
-fn build(daemon: &Daemon) -> String {
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+fn build(daemon: &Daemon) -> Tested<String> {
+    let probe = bins::for_everybody("guard-lab", daemon.tag())?;
     let probe = probe.display();
     let script = format!(
         r#"
@@ -31,25 +31,24 @@ curl -s -m 5 -o /dev/null http://{DENIED}/d && echo denied ok || echo denied fai
 echo done
 "#
     );
-    daemon
-        .write_for_agents("build.sh", &script)
-        .unwrap()
+    Ok(daemon
+        .write_for_agents("build.sh", &script)?
         .display()
-        .to_string()
+        .to_string())
 }
 
 const STEPS: [&str; 6] = ["curl", "pip", "git", "bare", "clock", "known"];
 
 /// What came of it under a policy.
-fn built(daemon: &Daemon, options: &[&str]) -> Vec<String> {
-    let script = build(daemon);
-    let mut running = run(daemon, &[options, &["--", "sh", &script]].concat());
+fn built(daemon: &Daemon, options: &[&str]) -> Tested<Vec<String>> {
+    let script = build(daemon)?;
+    let mut running = run(daemon, &[options, &["--", "sh", &script]].concat())?;
     let mut lines = Vec::new();
     loop {
-        let line = running.line(PATIENCE).unwrap();
+        let line = running.line(PATIENCE)?;
         if line == "done" {
-            running.wait().unwrap();
-            return lines;
+            running.wait()?;
+            return Ok(lines);
         }
         lines.push(line);
     }
@@ -60,21 +59,18 @@ fn all_pass() -> Vec<String> {
     steps.chain(["denied failed".to_owned()]).collect()
 }
 
-fn reaches(shell: &mut Shell, to: &str, port: u16) -> bool {
-    shell.reaches(&Attempt::tcp(to, port)).unwrap()
+fn reaches(shell: &mut Shell, to: &str, port: u16) -> Tested<bool> {
+    Ok(shell.reaches(&Attempt::tcp(to, port))?)
 }
 
 #[test]
-fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
-    let scene = Scene::new();
-    let _production: Production = scene.production();
+fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Tested {
+    let scene = scene()?;
     for (to, port) in [(DENIED, 80), ("192.0.2.12", 80), (PKG, 8080)] {
-        let outside = Attempt::tcp(to, port).outside(scene.network.dev(), 0);
-        assert!(outside.unwrap().ok, "nothing stops {to} without the guard");
+        scene.assert_open(to, port)?;
     }
-    let daemon = scene.daemon();
     // By itself the policy lets next to nothing pass.
-    let refused = built(&daemon, &["--policy", "job"]);
+    let refused = built(&scene.daemon, &["--policy", "job"])?;
     assert_eq!(
         refused,
         [
@@ -89,20 +85,17 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
     );
     assert_eq!(
         built(
-            &daemon,
+            &scene.daemon,
             &["--observe", "--policy", "job", "--name", "build"]
-        ),
+        )?,
         all_pass()
     );
-    let all = flows(&daemon, &[]);
+    let all = flows(&scene.daemon, &[])?;
     let pkg = find(&all, PKG, 80).unwrap();
     assert_eq!(pkg["program"], "curl");
     assert_eq!(pkg["verdict"], "allow");
     assert!(
-        pkg["names"]
-            .as_array()
-            .unwrap()
-            .contains(&"pkg.example.com".into()),
+        pkg["names"].list()?.contains(&"pkg.example.com".into()),
         "{pkg}"
     );
     // The name that was asked for, and not the one that it is an alias of.
@@ -110,10 +103,12 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
         |flow: &&Value| flow["port"] == 80 && flow["program"].as_str().unwrap().starts_with("git");
     let names = all.iter().find(by_git).unwrap()["names"].to_string();
     assert!(names.contains("git.example.com"), "{names}");
-    let session = pkg["session"].as_str().unwrap().to_owned();
+    let session = pkg["session"].text()?.to_owned();
 
-    let suggested = daemon.agent(["suggest", "--from-flows", "--session", &session]);
-    let suggested = suggested.run().unwrap().success().unwrap();
+    let suggested = scene
+        .daemon
+        .agent(["suggest", "--from-flows", "--session", &session]);
+    let suggested = suggested.run()?.success()?;
     let text = &suggested.stdout;
     for said in [
         "pkg.example.com",
@@ -135,36 +130,37 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
         assert!(!text.contains(unsaid), "{unsaid}: {text}");
     }
     // The same again.
-    let again = daemon.agent(["suggest", "--from-flows", "--session", &session]);
-    assert_eq!(again.run().unwrap().stdout, *text);
-    let file = daemon.write_for_agents("learned.toml", text).unwrap();
+    let again = scene
+        .daemon
+        .agent(["suggest", "--from-flows", "--session", &session]);
+    assert_eq!(again.run()?.stdout, *text);
+    let file = scene.daemon.write_for_agents("learned.toml", text)?;
     let file = file.to_str().unwrap();
-    daemon
-        .agent(["check", file])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
+    scene.daemon.agent(["check", file]).run()?.success()?;
     // From everything to this: what it closes is told.
-    let job = daemon.policy_dir().join("job.toml");
+    let job = scene.daemon.policy_dir().join("job.toml");
     let observed = ["diff", "--observed", job.to_str().unwrap(), file];
-    let diff = daemon.root(observed).run().unwrap();
+    let diff = scene.daemon.root(observed).run()?;
     assert_eq!(diff.code(), Some(1));
     assert!(diff.stdout.contains("Less open:"), "{diff:?}");
     assert!(!diff.stdout.contains("More open:"), "{diff:?}");
-    let open = daemon
-        .write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")
-        .unwrap();
-    let diff = daemon
+    let open = scene
+        .daemon
+        .write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")?;
+    let diff = scene
+        .daemon
         .agent(["diff", open.to_str().unwrap(), file])
-        .run()
-        .unwrap();
+        .run()?;
     assert_eq!(diff.code(), Some(1));
     assert!(diff.stdout.contains("Less open:"), "{diff:?}");
 
-    assert_eq!(built(&daemon, &["--policy", file]), all_pass(), "{text}");
-    let mut shell = Shell::run_by(&daemon, daemon.agent(["run", "--policy", file])).unwrap();
-    assert!(reaches(&mut shell, BARE, 2283));
+    assert_eq!(
+        built(&scene.daemon, &["--policy", file])?,
+        all_pass(),
+        "{text}"
+    );
+    let mut shell = Shell::run_by(&scene.daemon, scene.daemon.agent(["run", "--policy", file]))?;
+    assert!(reaches(&mut shell, BARE, 2283)?);
     for (to, port) in [
         (BARE, 80),
         (PKG, 8080),
@@ -172,126 +168,118 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() {
         (INDEX, 443),
         (DENIED, 80),
     ] {
-        assert!(!reaches(&mut shell, to, port), "{to} {port}");
+        assert!(!reaches(&mut shell, to, port)?, "{to} {port}");
     }
+    Ok(())
 }
 
 #[test]
-fn rules_hold_while_a_session_is_observed_and_what_is_inside_it_only_narrows() {
-    let scene = Scene::new();
-    let production = scene.production();
-    let daemon = scene.daemon();
-    let mut shell = observed(&daemon);
+fn rules_hold_while_a_session_is_observed_and_what_is_inside_it_only_narrows() -> Tested {
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
     let id = shell.session().to_owned();
-    assert!(reaches(&mut shell, BARE, 443));
-    assert!(!reaches(&mut shell, DENIED, 443));
-    assert!(!reaches(&mut shell, ASKED, 443));
-    assert!(production.reached_at(DENIED, 443).unwrap().is_empty());
+    assert!(reaches(&mut shell, BARE, 443)?);
+    assert!(!reaches(&mut shell, DENIED, 443)?);
+    assert!(!reaches(&mut shell, ASKED, 443)?);
+    assert!(scene.production.reached_at(DENIED, 443)?.is_empty());
     // It says so wherever it is seen.
-    let sessions = daemon.ask(["sessions", "--json"]).unwrap().json().unwrap();
+    let sessions = scene.daemon.ask(["sessions", "--json"])?.json()?;
     assert_eq!(sessions[0]["observed"], true);
     assert_eq!(sessions[0]["policy"], "job");
-    let status = daemon.root(["status"]).json().unwrap();
+    let status = scene.daemon.root(["status"]).json()?;
     assert_eq!(status["policies"][0]["observed"], true, "{status}");
-    let log = daemon
+    let log = scene
+        .daemon
         .root(["log", "--session", &id, "--json"])
-        .run()
-        .unwrap();
-    let start = &log.json_lines().unwrap()[0];
+        .run()?;
+    let start = &log.json_lines()?[0];
     assert_eq!(
         (&start["kind"], &start["observed"]),
         (&"session-start".into(), &true.into())
     );
     // What a person lets through is what the rule says, and asked about again.
-    daemon
-        .ask(["open", ASKED, "--ports", "tcp/443", "--session", &id])
-        .unwrap()
-        .success()
-        .unwrap();
-    assert!(reaches(&mut shell, ASKED, 443));
-    let all = flows(&daemon, &[]);
+    scene
+        .daemon
+        .ask(["open", ASKED, "--ports", "tcp/443", "--session", &id])?
+        .success()?;
+    assert!(reaches(&mut shell, ASKED, 443)?);
+    let all = flows(&scene.daemon, &[])?;
     let flow = find(&all, ASKED, 443).unwrap();
     assert_eq!(
         (&flow["verdict"], &flow["rule"]),
         (&"confirm".into(), &"asked".into())
     );
-    let text = daemon
+    let text = scene
+        .daemon
         .agent(["suggest", "--from-flows"])
-        .run()
-        .unwrap()
+        .run()?
         .stdout;
     assert!(text.contains("action = \"confirm\""), "{text}");
     // Inside, nobody widens, and a session inside is under both.
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = bins::for_everybody("guard", scene.daemon.tag())?;
     let guard = guard.display();
-    let refused = shell
-        .status_of(&format!("{guard} run --observe --policy job -- true"))
-        .unwrap();
+    let refused = shell.status_of(&format!("{guard} run --observe --policy job -- true"))?;
     assert_eq!(refused, 125);
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let probe = probe.display();
-    let inside = |shell: &mut Shell, to: &str| {
-        shell
-            .tell(&format!(
-                "{guard} run --quiet --policy job -- {probe} probe tcp {to} 443"
-            ))
-            .unwrap();
-        shell.line_with("\"ok\"").unwrap().contains("\"ok\":true")
+    let inside = |shell: &mut Shell, to: &str| -> Tested<_> {
+        shell.tell(&format!(
+            "{guard} run --quiet --policy job -- {probe} probe tcp {to} 443"
+        ))?;
+        Ok(shell.line_with("\"ok\"")?.contains("\"ok\":true"))
     };
-    assert!(!inside(&mut shell, BARE), "its own policy holds");
-    assert!(reaches(&mut shell, BARE, 443));
+    assert!(!inside(&mut shell, BARE)?, "its own policy holds");
+    assert!(reaches(&mut shell, BARE, 443)?);
+    Ok(())
 }
 
 #[test]
-fn a_policy_is_learned_of_sessions_with_a_name() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let daemon = scene.daemon();
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+fn a_policy_is_learned_of_sessions_with_a_name() -> Tested {
+    let scene = scene()?;
+    let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     for (name, to) in [("one", BARE), ("other", PKG)] {
         let attempt = Attempt::tcp(to, 443).args().join(" ");
         let script = format!("{} {attempt} >/dev/null; echo tried", probe.display());
         let options = ["--policy", "job", "--observe", "--name", name];
         let mut running = run(
-            &daemon,
+            &scene.daemon,
             &[&options[..], &["--", "sh", "-c", &script]].concat(),
-        );
-        running.line(PATIENCE).unwrap();
-        running.wait().unwrap();
+        )?;
+        running.line(PATIENCE)?;
+        running.wait()?;
     }
-    let suggest = |args: &[&str]| {
+    let suggest = |args: &[&str]| -> Tested<_> {
         let args = [&["suggest", "--from-flows"], args].concat();
-        daemon.agent(args).run().unwrap()
+        Ok(scene.daemon.agent(args).run()?)
     };
     eventually("both are known", || {
-        let all = suggest(&[]).stdout;
-        all.contains(BARE) && all.contains(PKG)
-    })
-    .unwrap();
-    let all = suggest(&[]).stderr;
+        let all = suggest(&[])?.stdout;
+        Ok(all.contains(BARE) && all.contains(PKG))
+    })?;
+    let all = suggest(&[])?.stderr;
     assert!(all.contains("of 2 sessions together"), "{all}");
-    let one = suggest(&["--name", "one"]);
+    let one = suggest(&["--name", "one"])?;
     assert!(
         one.stdout.contains(BARE) && !one.stdout.contains(PKG),
         "{one:?}"
     );
     assert!(!one.stderr.contains("sessions together"), "{one:?}");
-    let unknown = suggest(&["--name", "noone"]);
+    let unknown = suggest(&["--name", "noone"])?;
     assert_eq!(unknown.code(), Some(2), "{unknown:?}");
     eventually("it is some time ago", || {
-        suggest(&["--since", "1s"])
+        Ok(suggest(&["--since", "1s"])?
             .stderr
-            .contains("nothing was reached")
-    })
-    .unwrap();
+            .contains("nothing was reached"))
+    })?;
+    Ok(())
 }
 
 #[test]
-fn an_administrator_may_forbid_it() {
-    let scene = Scene::new();
-    let daemon = scene.daemon_with("observe = false\n");
+fn an_administrator_may_forbid_it() -> Tested {
+    let scene = scene_with("observe = false\n")?;
     let run = |options: &[&str]| {
-        let run = daemon
+        let run = scene
+            .daemon
             .agent(["run", "--policy", "job"])
             .args(options.iter().copied());
         run.args(["--", "true"]).run().unwrap()
@@ -300,35 +288,30 @@ fn an_administrator_may_forbid_it() {
     let refused = run(&["--observe"]);
     assert_eq!(refused.code(), Some(125));
     assert!(refused.stderr.contains("observe = false"), "{refused:?}");
+    Ok(())
 }
 
 #[test]
-fn a_report_says_what_was_reached() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let daemon = scene.daemon();
-    let mut shell = observed(&daemon);
-    assert!(reaches(&mut shell, BARE, 443));
+fn a_report_says_what_was_reached() -> Tested {
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
+    assert!(reaches(&mut shell, BARE, 443)?);
     eventually("it is reported", || {
-        let report = daemon
+        let report = scene
+            .daemon
             .agent(["report", "--format", "markdown"])
-            .run()
-            .unwrap();
-        report.stdout.contains("#### Reached") && report.stdout.contains(BARE)
-    })
-    .unwrap();
-    let report = daemon
+            .run()?;
+        Ok(report.stdout.contains("#### Reached") && report.stdout.contains(BARE))
+    })?;
+    let report = scene
+        .daemon
         .agent(["report", "--session", shell.session()])
-        .json()
-        .unwrap();
+        .json()?;
     assert_eq!(report["reached"][0]["address"], BARE);
-    let state = fs::read_dir(daemon.state_dir().join("flows")).unwrap();
+    let state = fs::read_dir(scene.daemon.state_dir().join("flows"))?;
     eventually("it is written down", || {
-        fs::read_dir(daemon.state_dir().join("flows"))
-            .unwrap()
-            .count()
-            == 1
-    })
-    .unwrap();
+        Ok(fs::read_dir(scene.daemon.state_dir().join("flows"))?.count() == 1)
+    })?;
     drop(state);
+    Ok(())
 }

@@ -2,26 +2,23 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, Attempt, PATIENCE, Running, Shell, bins, eventually};
+use guard_lab::{AGENT, Attempt, PATIENCE, Running, Shell, Tested, bins, eventually};
 use serde_json::Value;
 
-use super::{BARE, INDEX, PKG, READ, Scene, find, flows, observed};
+use super::{BARE, INDEX, PKG, READ, find, flows, observed, scene};
 
 #[test]
-fn what_is_read_through_the_proxy_is_listed_as_what_was_asked_for() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let daemon = scene.daemon();
-    let mut shell = observed(&daemon);
+fn what_is_read_through_the_proxy_is_listed_as_what_was_asked_for() -> Tested {
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
     let fetch = format!("curl -s -m 20 -o /dev/null http://{READ}/a");
-    assert_eq!(shell.status_of(&fetch).unwrap(), 0);
-    let listed = || flows(&daemon, &[]);
+    assert_eq!(shell.status_of(&fetch)?, 0);
+    let listed = || flows(&scene.daemon, &[]);
     eventually("its bytes are counted", || {
-        let all = listed();
-        find(&all, READ, 80).is_some_and(|flow| flow["bytes_received"].as_u64() > Some(0))
-    })
-    .unwrap();
-    let all = listed();
+        let all = listed()?;
+        Ok(find(&all, READ, 80).is_some_and(|flow| flow["bytes_received"].as_u64() > Some(0)))
+    })?;
+    let all = listed()?;
     let flow = find(&all, READ, 80).unwrap();
     assert_eq!(
         (&flow["verdict"], &flow["rule"]),
@@ -31,109 +28,109 @@ fn what_is_read_through_the_proxy_is_listed_as_what_was_asked_for() {
     // The proxy's own port is nobody's destination.
     let is_local = |flow: &Value| flow["address"] == "127.0.0.1";
     assert!(!all.iter().any(is_local), "{all:?}");
-    let text = daemon
+    let text = scene
+        .daemon
         .agent(["suggest", "--from-flows"])
-        .run()
-        .unwrap()
+        .run()?
         .stdout;
     assert!(text.contains("action = \"read-only\""), "{text}");
+    Ok(())
 }
 
 #[test]
-fn a_tunnel_is_learned_with_where_it_leads() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let daemon = scene.daemon();
+fn a_tunnel_is_learned_with_where_it_leads() -> Tested {
+    let scene = scene()?;
     let relay = include_str!("../relays/relay.py");
-    let relay = daemon.write_for_agents("relay.py", relay).unwrap();
+    let relay = scene.daemon.write_for_agents("relay.py", relay)?;
     let mut command = scene.network.dev().command_as(AGENT, "/usr/bin/python3");
     command.arg(relay).args(["127.0.0.1", "5432", BARE, "443"]);
-    let mut relay = Running::start(&mut command).unwrap();
-    relay.line_with("listening", PATIENCE).unwrap();
+    let mut relay = Running::start(&mut command)?;
+    relay.line_with("listening", PATIENCE)?;
     let through = Attempt::tcp("127.0.0.1", 5432);
-    let mut shell = observed(&daemon);
-    assert!(shell.reaches(&through).unwrap());
+    let mut shell = observed(&scene.daemon)?;
+    assert!(shell.reaches(&through)?);
     eventually("guardd knows where it leads", || {
-        let all = flows(&daemon, &[]);
+        let all = flows(&scene.daemon, &[])?;
         let flow = find(&all, "127.0.0.1", 5432).unwrap().clone();
-        flow["leads_to"][0]["address"] == BARE && flow["leads_to"][0]["port"] == 443
-    })
-    .unwrap();
-    let suggested = daemon.agent(["suggest", "--from-flows"]).run().unwrap();
-    let text = suggested.success().unwrap().stdout;
+        Ok(flow["leads_to"][0]["address"] == BARE && flow["leads_to"][0]["port"] == 443)
+    })?;
+    let suggested = scene.daemon.agent(["suggest", "--from-flows"]).run()?;
+    let text = suggested.success()?.stdout;
     assert!(text.contains("by way of tcp 127.0.0.1 port 5432"), "{text}");
-    let file = daemon.write_for_agents("learned.toml", &text).unwrap();
-    let learned = |text: &str| {
-        let file = daemon.write_for_agents("other.toml", text).unwrap();
-        let run = daemon.agent(["run", "--policy", file.to_str().unwrap()]);
-        Shell::run_by(&daemon, run).unwrap()
+    let file = scene.daemon.write_for_agents("learned.toml", &text)?;
+    let learned = |text: &str| -> Tested<_> {
+        let file = scene.daemon.write_for_agents("other.toml", text)?;
+        let run = scene
+            .daemon
+            .agent(["run", "--policy", file.to_str().unwrap()]);
+        Ok(Shell::run_by(&scene.daemon, run)?)
     };
-    let run = daemon.agent(["run", "--policy", file.to_str().unwrap()]);
-    let mut shell = Shell::run_by(&daemon, run).unwrap();
-    assert!(shell.reaches(&through).unwrap(), "{text}");
-    assert!(!shell.reaches(&Attempt::tcp(PKG, 443)).unwrap());
+    let run = scene
+        .daemon
+        .agent(["run", "--policy", file.to_str().unwrap()]);
+    let mut shell = Shell::run_by(&scene.daemon, run)?;
+    assert!(shell.reaches(&through)?, "{text}");
+    assert!(!shell.reaches(&Attempt::tcp(PKG, 443))?);
     // Without a rule for where it leads, it is closed.
     let narrower = text.replace(BARE, "192.0.2.77");
-    assert!(!learned(&narrower).reaches(&through).unwrap());
+    assert!(!learned(&narrower)?.reaches(&through)?);
+    Ok(())
 }
 
 #[test]
-fn mptcp_is_listed_too() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let daemon = scene.daemon();
-    let mut shell = observed(&daemon);
-    assert!(shell.reaches(&Attempt::new("mptcp", BARE, 8080)).unwrap());
-    let all = flows(&daemon, &[]);
+fn mptcp_is_listed_too() -> Tested {
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
+    assert!(shell.reaches(&Attempt::new("mptcp", BARE, 8080))?);
+    let all = flows(&scene.daemon, &[])?;
     let flow = find(&all, BARE, 8080).unwrap();
     assert_eq!(
         (&flow["connections"], &flow["program"]),
         (&1.into(), &Value::Null)
     );
+    Ok(())
 }
 
 #[test]
-fn what_is_inside_a_session_is_listed_with_it_and_kept_when_it_has_ended() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let daemon = scene.daemon();
-    let mut shell = observed(&daemon);
+fn what_is_inside_a_session_is_listed_with_it_and_kept_when_it_has_ended() -> Tested {
+    let scene = scene()?;
+    let mut shell = observed(&scene.daemon)?;
     let id = shell.session().to_owned();
-    assert!(shell.reaches(&Attempt::tcp(PKG, 80)).unwrap());
+    assert!(shell.reaches(&Attempt::tcp(PKG, 80))?);
     let open = "version = 1\ndefault = \"allow\"\n";
-    let open = daemon.write_for_agents("open.toml", open).unwrap();
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let open = scene.daemon.write_for_agents("open.toml", open)?;
+    let guard = bins::for_everybody("guard", scene.daemon.tag())?;
+    let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let run = format!(
         "{} run -q --policy {} -- {} probe tcp {INDEX} 443",
         guard.display(),
         open.display(),
         probe.display()
     );
-    shell.tell(&run).unwrap();
-    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
-    let sessions = |id: &str| {
-        let all = flows(&daemon, &["--session", id]);
+    shell.tell(&run)?;
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+    let sessions = |id: &str| -> Tested<_> {
+        let all = flows(&scene.daemon, &["--session", id])?;
         let of: Vec<_> = all
             .iter()
             .map(|flow| flow["session"].as_str().unwrap().to_owned())
             .collect();
-        of
+        Ok(of)
     };
-    let all = sessions(&id);
+    let all = sessions(&id)?;
     assert_eq!(all.len(), 2, "{all:?}");
     let inner = all.iter().find(|one| **one != id).unwrap();
-    assert_eq!(sessions(inner), [inner.as_str()]);
-    shell.tell("exit").unwrap();
-    shell.wait().unwrap();
+    assert_eq!(sessions(inner)?, [inner.as_str()]);
+    shell.tell("exit")?;
+    shell.wait()?;
     eventually("both have ended", || {
-        let live = daemon.ask(["sessions", "--json"]).unwrap();
-        live.json().unwrap() == serde_json::json!([])
-    })
-    .unwrap();
-    assert_eq!(sessions(&id).len(), 2);
-    let unknown = daemon.agent(["flows", "--session", "s99"]).run().unwrap();
+        let live = scene.daemon.ask(["sessions", "--json"])?;
+        Ok(live.json()? == serde_json::json!([]))
+    })?;
+    assert_eq!(sessions(&id)?.len(), 2);
+    let unknown = scene.daemon.agent(["flows", "--session", "s99"]).run()?;
     assert_eq!(unknown.code(), Some(2));
+    Ok(())
 }
 
 /// Sends to an address that was made up for another one, and then to that from the same socket.
@@ -153,34 +150,33 @@ print("sent", first, flush=True)
 
 /// What is kept of a socket's last destination is shorter than one.
 #[test]
-fn a_destination_is_listed_whatever_was_sent_to_before() {
+fn a_destination_is_listed_whatever_was_sent_to_before() -> Tested {
     const SECOND: &str = "2001:db8:66::bad";
-    let scene = Scene::new();
-    let daemon = scene.daemon();
-    let script = daemon.write_for_agents("made_up.py", MADE_UP).unwrap();
-    let mut shell = observed(&daemon);
+    let scene = scene()?;
+    let script = scene.daemon.write_for_agents("made_up.py", MADE_UP)?;
+    let mut shell = observed(&scene.daemon)?;
     let line = format!("python3 {} {SECOND} 2001:db8:7::", script.display());
-    shell.tell(&line).unwrap();
-    let sent = shell.line_with("sent ").unwrap();
+    shell.tell(&line)?;
+    let sent = shell.line_with("sent ")?;
     let first = sent.trim().trim_start_matches("sent ").to_owned();
-    let all = flows(&daemon, &[]);
+    let all = flows(&scene.daemon, &[])?;
     for to in [&*first, SECOND] {
         assert!(find(&all, to, 9999).is_some(), "{to}: {all:?}");
     }
+    Ok(())
 }
 
 /// To the kernel that is no connection of its own making.
 #[test]
-fn a_connection_that_both_ends_begin_at_once_is_listed() {
+fn a_connection_that_both_ends_begin_at_once_is_listed() -> Tested {
     const PEER: &str = "2001:db8:8000::5";
-    let scene = Scene::new();
-    let daemon = scene.daemon();
+    let scene = scene()?;
     // Production's kernel says nothing of it.
     let mut silent = scene.network.prod().command("ip");
     silent.args(["-6", "route", "add", "blackhole", PEER]);
-    assert!(silent.status().unwrap().success());
-    let server = daemon.dir().join("at_once.py");
-    fs::write(&server, include_str!("at_once.py")).unwrap();
+    assert!(silent.status()?.success());
+    let server = scene.daemon.dir().join("at_once.py");
+    fs::write(&server, include_str!("at_once.py"))?;
     let mut server = Running::start(
         scene
             .network
@@ -188,15 +184,15 @@ fn a_connection_that_both_ends_begin_at_once_is_listed() {
             .command("/usr/bin/python3")
             .arg(server)
             .args(["dev0", PEER]),
-    )
-    .unwrap();
-    server.line_with("listening", PATIENCE).unwrap();
-    let mut shell = observed(&daemon);
+    )?;
+    server.line_with("listening", PATIENCE)?;
+    let mut shell = observed(&scene.daemon)?;
     let client = format!(
         "python3 -c 'import socket; s = socket.create_connection((\"{PEER}\", 9999)); s.sendall(b\"this\"); input()'"
     );
-    shell.tell(&client).unwrap();
-    server.line_with("heard this", PATIENCE).unwrap();
-    let all = flows(&daemon, &[]);
+    shell.tell(&client)?;
+    server.line_with("heard this", PATIENCE)?;
+    let all = flows(&scene.daemon, &[])?;
     assert!(find(&all, PEER, 9999).is_some(), "{all:?}");
+    Ok(())
 }

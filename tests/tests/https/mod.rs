@@ -1,6 +1,6 @@
 //! HTTPS to production that may be looked at: opened for sessions that trust the guard's authority, and there only.
 
-mod scene;
+pub(crate) mod scene;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -140,7 +140,7 @@ fn the_key_is_the_proxys_alone_and_outlives_it() -> Tested {
     assert!(text.contains("PRIVATE KEY"));
     assert_eq!(fs::metadata(&key)?.permissions().mode() & 0o777, 0o600);
     let mut cat = scene.network.dev().command_as(AGENT, "cat");
-    assert!(!cat.arg(&key).status().unwrap().success());
+    assert!(!cat.arg(&key).status()?.success());
 
     let proxy = proxy(&scene);
     rustix::process::kill_process(proxy, rustix::process::Signal::KILL)?;

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use guard_lab::{
-    AGENT, ASKS, Attempt, Daemon, Network, OPEN, PATIENCE, Production, Shell, Tested, Unowned, V4,
-    eventually, patience,
+    AGENT, ASKS, Attempt, Daemon, Network, OPEN, PATIENCE, Shell, Tested, Unowned, V4, eventually,
+    patience,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -60,8 +60,7 @@ fn without_clock(holes: &Value) -> Value {
 
 #[test]
 fn an_adopted_policy_can_be_changed_and_a_brought_one_stays() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let file = daemon.dir().join("own.toml");
     fs::write(&file, ASKS.replace("name = \"asks\"", "name = \"own\""))?;
@@ -84,8 +83,7 @@ fn an_adopted_policy_can_be_changed_and_a_brought_one_stays() -> Tested {
 
 #[test]
 fn a_policy_that_changed_while_no_daemon_ran_holds_when_one_does() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     daemon.stop()?;
@@ -100,8 +98,7 @@ fn a_policy_that_changed_while_no_daemon_ran_holds_when_one_does() -> Tested {
 
 #[test]
 fn a_hole_that_was_adopted_ends_and_is_cut() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     daemon.json(["open", V4, "--all-ports", "--for", "15s"])?;
@@ -121,8 +118,7 @@ fn a_hole_that_was_adopted_ends_and_is_cut() -> Tested {
 
 #[test]
 fn a_hole_that_ended_while_no_daemon_ran_is_cut_by_the_next_one() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     daemon.json(["open", V4, "--all-ports", "--for", "10s"])?;
@@ -204,8 +200,7 @@ fn starts_and_stops_are_in_the_trail() -> Tested {
 
 #[test]
 fn the_default_policy_is_adopted_with_the_rest() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", ASKS)
         .config("default_policy = \"asks\"\n")
@@ -224,8 +219,7 @@ fn the_default_policy_is_adopted_with_the_rest() -> Tested {
 
 #[test]
 fn an_answer_of_no_holds_for_its_time_whoever_runs() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     let attempt = Attempt::tcp(V4, 443);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use guard_lab::{Attempt, Daemon, NEVER, Network, Production, Shell, Tested, V4, bins};
+use guard_lab::{Attempt, Daemon, NEVER, Network, Shell, Tested, V4, bins};
 
 use crate::lifecycle::{ended, prepared, refused, started};
 
@@ -78,8 +78,7 @@ fn a_named_directory_of_policies_that_is_not_there_is_said_and_taken_up_later() 
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let first = started(&network);
     let other = prepared(&network);
     let mut shell = Shell::start(&first, "asks")?;
@@ -107,8 +106,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() -> Tested {
 
 #[test]
 fn nobody_who_may_look_there_keeps_the_next_daemon_from_starting() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let root = daemon.cgroup_root().to_owned();
     let open = [
@@ -149,8 +147,7 @@ fn nobody_who_may_look_there_keeps_the_next_daemon_from_starting() -> Tested {
 
 #[test]
 fn a_daemon_with_places_of_its_own_lives_beside_another() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let (first, mut second) = (started(&network), started(&network));
     let mut shells = [&first, &second].map(|one| Shell::start(one, "asks").unwrap());
     first.json(["open", V4, "--all-ports"])?;

@@ -7,8 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use guard_lab::{
-    ASKS, Attempt, Daemon, Guard, Json as _, NEVER, Network, OPEN, Production, Shell, Tested, V4,
-    eventually,
+    ASKS, Attempt, Daemon, Guard, Json as _, NEVER, Network, OPEN, Shell, Tested, V4, eventually,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -50,8 +49,7 @@ fn numbers(list: &Value) -> Vec<u64> {
 
 #[test]
 fn killed_at_any_moment_it_leaves_what_it_enforced_and_is_replaced() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut agent = Shell::start(&daemon, "asks")?;
     let mut denied = Attempt::new("keep", NEVER, 443);
@@ -109,8 +107,7 @@ fn killed_while_it_takes_down_it_leaves_room_for_the_next() -> Tested {
 
 #[test]
 fn killed_while_it_attaches_for_the_first_time_it_leaves_nothing_half_done() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = prepared(&network);
     let begun = Instant::now();
     daemon.start()?;

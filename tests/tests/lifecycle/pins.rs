@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
 use std::path::PathBuf;
 
 use aya::maps::{Array, Map, MapData};
-use guard_lab::{AGENT, Attempt, Daemon, Network, OPEN, Production, Shell, Tested, V4, reap};
+use guard_lab::{AGENT, Attempt, Daemon, Network, OPEN, Shell, Tested, V4, reap};
 
 use crate::lifecycle::{ended, prepared, refused, started};
 
@@ -22,8 +22,7 @@ fn set_version(daemon: &Daemon, version: u64) {
 
 #[test]
 fn those_of_another_version_are_refused_and_go_on_enforcing() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     daemon.stop()?;
@@ -45,8 +44,7 @@ fn those_of_another_version_are_refused_and_go_on_enforcing() -> Tested {
 
 #[test]
 fn links_that_are_gone_are_attached_again() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     for hook in ["egress", "connect4", "sock_create"] {
@@ -105,8 +103,7 @@ fn maps_that_are_gone_are_no_reason_to_guess() -> Tested {
 
 #[test]
 fn pins_of_a_root_that_is_gone_guard_nothing_and_make_room() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     daemon.stop()?;
     for again in [false, true] {
@@ -132,8 +129,7 @@ fn pins_of_a_root_that_is_gone_guard_nothing_and_make_room() -> Tested {
 
 #[test]
 fn a_root_that_goes_while_the_daemon_runs_ends_it() -> Tested {
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested, V4, bins, eventually};
+use guard_lab::{Attempt, Daemon, Network, Shell, Tested, V4, bins, eventually};
 
 use crate::lifecycle::{ended, prepared, refused, started};
 
@@ -15,8 +15,7 @@ fn teardown(daemon: &Daemon) -> std::process::Command {
 
 #[test]
 fn it_is_refused_while_sessions_live_unless_forced() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks")?;
     daemon.stop()?;
@@ -74,7 +73,7 @@ fn a_pin_directory_elsewhere_has_a_file_system_of_its_own() -> Tested {
     let network = Network::new()?;
     let daemon = prepared(&network);
     let pins = daemon.dir().join("pins");
-    let mut guardd = daemon.on_machine(0, bins::find("guardd").unwrap());
+    let mut guardd = daemon.on_machine(0, bins::find("guardd")?);
     guardd.arg("--state-dir").arg(daemon.state_dir());
     guardd.arg("--cgroup-root").arg(daemon.cgroup_root());
     guardd.arg("--pin-dir").arg(&pins);

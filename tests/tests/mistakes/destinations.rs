@@ -1,6 +1,7 @@
 //! Destinations, ports and times.
 
 use super::{Row, User, check};
+use guard_lab::Tested;
 
 const ROWS: &[Row] = &[
     (
@@ -276,11 +277,13 @@ const TAKEN: &[Row] = &[
 ];
 
 #[test]
-fn of_destinations_ports_and_times() {
-    check(ROWS);
+fn of_destinations_ports_and_times() -> Tested {
+    check(ROWS)?;
+    Ok(())
 }
 
 #[test]
-fn what_fingers_type_is_taken_as_it_is_meant() {
-    check(TAKEN);
+fn what_fingers_type_is_taken_as_it_is_meant() -> Tested {
+    check(TAKEN)?;
+    Ok(())
 }

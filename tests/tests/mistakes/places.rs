@@ -1,6 +1,7 @@
 //! Sockets, directories and privileges that are not what they should be.
 
 use super::{Root, Row, User, check};
+use guard_lab::Tested;
 
 const ROWS: &[Row] = &[
     (
@@ -180,6 +181,7 @@ const ROWS: &[Row] = &[
 ];
 
 #[test]
-fn of_places_and_privileges() {
-    check(ROWS);
+fn of_places_and_privileges() -> Tested {
+    check(ROWS)?;
+    Ok(())
 }

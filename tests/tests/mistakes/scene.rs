@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, exec};
+use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, Tested, exec};
 
 use super::{Row, Who};
 use crate::contract::POLICY;
@@ -24,33 +24,32 @@ pub(super) struct Scene {
 
 impl Scene {
     /// With the request `r1`, which waits, and the hole `h1`, which is open.
-    pub(super) fn new() -> Self {
-        let network = Network::new().unwrap();
+    pub(super) fn new() -> Tested<Self> {
+        let network = Network::new()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", POLICY)
-            .start()
-            .unwrap();
+            .start()?;
         let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
-        let mut shell = daemon.agent(run).spawn().unwrap();
-        let lab = daemon.program("guard-lab").unwrap();
+        let mut shell = daemon.agent(run).spawn()?;
+        let lab = daemon.program("guard-lab")?;
         let ask = format!(
             "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
             lab.display()
         );
-        shell.write(&ask).unwrap();
-        assert_eq!(shell.line(PATIENCE).unwrap(), "asked");
+        shell.write(&ask)?;
+        assert_eq!(shell.line(PATIENCE)?, "asked");
         let scene = Self {
             daemon,
             shell: RefCell::new(shell),
             _network: network,
         };
-        scene.programs();
-        scene.files();
-        let pending = scene.daemon.json(["pending"]).unwrap();
+        scene.programs()?;
+        scene.files()?;
+        let pending = scene.daemon.json(["pending"])?;
         assert_eq!(pending[0]["id"], "r1", "{pending}");
-        let hole = scene.daemon.json(["open", "192.0.2.20:443"]).unwrap();
+        let hole = scene.daemon.json(["open", "192.0.2.20:443"])?;
         assert_eq!(hole["id"], "h1", "{hole}");
-        scene
+        Ok(scene)
     }
 
     /// What the row was to say and did not, with all that it said.
@@ -133,19 +132,20 @@ impl Scene {
         self.daemon.dir().join("home")
     }
 
-    fn programs(&self) {
+    fn programs(&self) -> Tested {
         let bin = self.bin();
-        fs::create_dir(&bin).unwrap();
+        fs::create_dir(&bin)?;
         for program in ["guard", "guardd"] {
-            let real = self.daemon.program(program).unwrap();
-            symlink(real, bin.join(program)).unwrap();
+            let real = self.daemon.program(program)?;
+            symlink(real, bin.join(program))?;
         }
+        Ok(())
     }
 
-    fn files(&self) {
+    fn files(&self) -> Tested {
         let home = self.home();
-        fs::create_dir(&home).unwrap();
-        fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(&home)?;
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o777))?;
         let write = |name: &str, bytes: &[u8]| {
             fs::write(home.join(name), bytes).unwrap();
         };
@@ -155,13 +155,14 @@ impl Scene {
         for (name, text) in super::policies::FILES {
             write(name, text.as_bytes());
         }
-        fs::set_permissions(home.join("secret.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(home.join("secret.toml"), fs::Permissions::from_mode(0o600))?;
         let wide: Vec<u8> = "version = 1\n"
             .encode_utf16()
             .flat_map(u16::to_le_bytes)
             .collect();
         write("utf16.toml", &[&[0xff, 0xfe], &*wide].concat());
-        fs::create_dir(home.join("directory.toml")).unwrap();
-        symlink(Path::new("nowhere.toml"), home.join("dangling.toml")).unwrap();
+        fs::create_dir(home.join("directory.toml"))?;
+        symlink(Path::new("nowhere.toml"), home.join("dangling.toml"))?;
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Inside of a session what belongs outside, and the reverse.
 
 use super::{Inside, Row, User, check};
+use guard_lab::Tested;
 
 const ROWS: &[Row] = &[
     (
@@ -84,6 +85,7 @@ const ROWS: &[Row] = &[
 ];
 
 #[test]
-fn of_inside_and_outside() {
-    check(ROWS);
+fn of_inside_and_outside() -> Tested {
+    check(ROWS)?;
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a shell, a terminal or the environment may do to a command.
 
 use super::{Root, Row, User, check};
+use guard_lab::Tested;
 
 const ROWS: &[Row] = &[
     // Nobody reads on: no message, and no signal either.
@@ -158,6 +159,7 @@ const ROWS: &[Row] = &[
 ];
 
 #[test]
-fn of_shells_and_environments() {
-    check(ROWS);
+fn of_shells_and_environments() -> Tested {
+    check(ROWS)?;
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Words in the wrong order, of other programs, and misspelt.
 
 use super::{Root, Row, User, check};
+use guard_lab::Tested;
 
 const ROWS: &[Row] = &[
     (
@@ -268,11 +269,13 @@ const TAKEN: &[Row] = &[
 ];
 
 #[test]
-fn of_verbs_options_and_commands() {
-    check(ROWS);
+fn of_verbs_options_and_commands() -> Tested {
+    check(ROWS)?;
+    Ok(())
 }
 
 #[test]
-fn help_and_version_are_words_too() {
-    check(TAKEN);
+fn help_and_version_are_words_too() -> Tested {
+    check(TAKEN)?;
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{Daemon, PATIENCE, Running, bins, eventually};
+use guard_lab::{Daemon, PATIENCE, Running, Tested, bins, eventually};
 
 use super::{Bench, OLD};
 
@@ -49,36 +49,33 @@ for line in sys.stdin:
     print("inside", nested.stdout.readline().decode().strip(), "after", count, flush=True)
 "#;
 
-fn session(daemon: &Daemon, role: &str) -> Running {
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
-    let inner = daemon
-        .write_for_agents("inner", &format!("{OPEN}name = \"inner\"\n"))
-        .unwrap();
+fn session(daemon: &Daemon, role: &str) -> Tested<Running> {
+    let guard = bins::for_everybody("guard", daemon.tag())?;
+    let inner = daemon.write_for_agents("inner", &format!("{OPEN}name = \"inner\"\n"))?;
     let run = daemon.agent(["run", "--policy", "open", "--", "sh", "-c"]);
     let script = "ASKS=$0; export ASKS; exec python3 -c \"$ASKS\" \"$@\"";
     let run = run.args([script, ASKS, role]).args([guard, inner]);
-    run.spawn().unwrap()
+    Ok(run.spawn()?)
 }
 
-fn verdict_on_one(session: &mut Running) -> String {
-    session.write("one\n").unwrap();
-    session.line_with("verdict", PATIENCE).unwrap()
+fn verdict_on_one(session: &mut Running) -> Tested<String> {
+    session.write("one\n")?;
+    Ok(session.line_with("verdict", PATIENCE)?)
 }
 
 #[test]
-fn many_names_from_inside_are_looked_up_slowly_and_written_nowhere() {
-    let bench = Bench::new();
+fn many_names_from_inside_are_looked_up_slowly_and_written_nowhere() -> Tested {
+    let bench = Bench::new()?;
     bench.server.set("one.example.com", &[OLD]);
-    let daemon = bench.daemon_with(&[("open", OPEN)]);
-    let mut flooder = session(&daemon, "first");
-    assert_eq!(verdict_on_one(&mut flooder), "verdict allow");
+    let daemon = bench.daemon_with(&[("open", OPEN)])?;
+    let mut flooder = session(&daemon, "first")?;
+    assert_eq!(verdict_on_one(&mut flooder)?, "verdict allow");
     let mut told = String::new();
     eventually("a session inside has no share of its own", || {
-        flooder.write("flood\n").unwrap();
-        told = flooder.line_with("inside", PATIENCE).unwrap();
-        told.starts_with("inside too many")
-    })
-    .unwrap();
+        flooder.write("flood\n")?;
+        told = flooder.line_with("inside", PATIENCE)?;
+        Ok(told.starts_with("inside too many"))
+    })?;
     assert!(bench.server.was_asked("n1.first"), "{told}");
 
     let names = daemon.state_dir().join("names/known.json");
@@ -86,6 +83,7 @@ fn many_names_from_inside_are_looked_up_slowly_and_written_nowhere() {
     assert!(!names.contains("first.example.com"), "{names}");
     let log = daemon.log();
     assert!(!log.contains("does not resolve"), "{log}");
-    let mut other = session(&daemon, "second");
-    assert_eq!(verdict_on_one(&mut other), "verdict allow");
+    let mut other = session(&daemon, "second")?;
+    assert_eq!(verdict_on_one(&mut other)?, "verdict allow");
+    Ok(())
 }

@@ -1,12 +1,15 @@
 //! Names in policies: looked up at load, again by their TTL, and kept when nobody answers.
 
 mod floods;
+pub(crate) mod scene;
 pub(crate) mod server;
 
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, V6, bins, eventually};
+use guard_lab::{
+    Attempt, Daemon, Json as _, Network, Production, Shell, Tested, V6, bins, eventually,
+};
 use serde_json::Value;
 use server::NameServer;
 
@@ -25,189 +28,195 @@ action = "confirm"
 "#;
 
 struct Bench {
+    _production: Production,
     network: Network,
     server: NameServer,
 }
 
 impl Bench {
-    fn new() -> Self {
-        let network = Network::new().unwrap();
-        let server = NameServer::start(network.dev());
-        Self { network, server }
+    fn new() -> Tested<Self> {
+        let (network, _production) = Network::with_production()?;
+        let server = NameServer::start(network.dev())?;
+        Ok(Self {
+            _production,
+            network,
+            server,
+        })
     }
 
     /// A daemon that asks the bench's server, every second, and forgets at once what a name has lost.
-    fn daemon(&self) -> Daemon {
+    fn daemon(&self) -> Tested<Daemon> {
         self.daemon_with(&[("named", POLICY)])
     }
 
-    fn daemon_with(&self, policies: &[(&str, &str)]) -> Daemon {
+    fn daemon_with(&self, policies: &[(&str, &str)]) -> Tested<Daemon> {
         let at = self.server.at();
         let config = format!("resolvers = [\"{at}\"]\nname_refresh_floor = 1\nname_grace = 0\n");
         let mut daemon = Daemon::in_network(&self.network);
         for (name, text) in policies {
             daemon = daemon.policy(name, text);
         }
-        daemon.config(&config).start().unwrap()
+        Ok(daemon.config(&config).start()?)
     }
 }
 
 /// What `guard status` says of the policy that it should be careful about.
-fn warnings(daemon: &Daemon) -> String {
-    let status = daemon.root(["status"]).json().unwrap();
+fn warnings(daemon: &Daemon) -> Tested<String> {
+    let status = daemon.root(["status"]).json()?;
     let policy = &status["policies"][0];
     assert_eq!(policy["name"], "named", "{status}");
-    policy["warnings"].to_string()
+    Ok(policy["warnings"].to_string())
 }
 
-fn reaches(shell: &mut Shell, to: &str) -> bool {
-    shell.reaches(&Attempt::tcp(to, 443)).unwrap()
+fn reaches(shell: &mut Shell, to: &str) -> Tested<bool> {
+    Ok(shell.reaches(&Attempt::tcp(to, 443))?)
+}
+
+/// Waits until it is.
+fn stopped(shell: &mut Shell, to: &str) -> Tested {
+    let is_stopped = || Ok(!reaches(shell, to)?);
+    Ok(eventually(&format!("stopped at {to}"), is_stopped)?)
 }
 
 #[test]
-fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() {
-    let bench = Bench::new();
-    let _production = Production::start(&bench.network).unwrap();
+fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() -> Tested {
+    let bench = Bench::new()?;
     bench.server.set("db.example.com", &[OLD, V6]);
-    let daemon = bench.daemon();
-    let mut shell = Shell::start(&daemon, "named").unwrap();
-    assert_eq!(warnings(&daemon), "[]");
+    let daemon = bench.daemon()?;
+    let mut shell = Shell::start(&daemon, "named")?;
+    assert_eq!(warnings(&daemon)?, "[]");
     for (to, is_open) in [(OLD, false), (V6, false), (NEW, true)] {
-        assert_eq!(reaches(&mut shell, to), is_open, "{to}");
+        assert_eq!(reaches(&mut shell, to)?, is_open, "{to}");
     }
-    let pending = daemon.root(["pending"]).json().unwrap();
-    for request in pending.as_array().unwrap() {
+    let pending = daemon.root(["pending"]).json()?;
+    for request in pending.list()? {
         assert_eq!(request["destination"]["host"], "db.example.com");
     }
     bench.server.set("db.example.com", &[NEW]);
-    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
-    eventually("let go to the old one", || reaches(&mut shell, OLD)).unwrap();
+    stopped(&mut shell, NEW)?;
+    eventually("let go to the old one", || reaches(&mut shell, OLD))?;
+    Ok(())
 }
 
 #[test]
-fn an_alias_stands_for_what_it_leads_to() {
-    let bench = Bench::new();
-    let _production = Production::start(&bench.network).unwrap();
+fn an_alias_stands_for_what_it_leads_to() -> Tested {
+    let bench = Bench::new()?;
     bench.server.alias("db.example.com", "primary.example.net");
     bench
         .server
         .alias("primary.example.net", "node1.example.net");
     bench.server.set("node1.example.net", &[OLD]);
-    let daemon = bench.daemon();
-    let mut shell = Shell::start(&daemon, "named").unwrap();
-    assert!(!reaches(&mut shell, OLD));
+    let daemon = bench.daemon()?;
+    let mut shell = Shell::start(&daemon, "named")?;
+    assert!(!reaches(&mut shell, OLD)?);
     bench.server.set("node1.example.net", &[NEW]);
-    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
+    stopped(&mut shell, NEW)?;
+    Ok(())
 }
 
 #[test]
-fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() {
-    let bench = Bench::new();
-    let _production = Production::start(&bench.network).unwrap();
+fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() -> Tested {
+    let bench = Bench::new()?;
     bench.server.set("db.example.com", &[OLD]);
-    let mut daemon = bench.daemon();
-    let mut shell = Shell::start(&daemon, "named").unwrap();
-    assert!(!reaches(&mut shell, OLD));
+    let mut daemon = bench.daemon()?;
+    let mut shell = Shell::start(&daemon, "named")?;
+    assert!(!reaches(&mut shell, OLD)?);
     bench.server.set_dead(true);
-    let is_told = |daemon: &Daemon| {
-        let warnings = warnings(daemon);
-        warnings.contains("db.example.com") && warnings.contains("keep their last addresses")
+    let is_told = |daemon: &Daemon| -> Tested<_> {
+        let warnings = warnings(daemon)?;
+        Ok(warnings.contains("db.example.com") && warnings.contains("keep their last addresses"))
     };
-    eventually("told so", || is_told(&daemon)).unwrap();
-    assert!(!reaches(&mut shell, OLD));
-    daemon.kill().unwrap();
-    daemon.start().unwrap();
-    assert!(!reaches(&mut shell, OLD));
-    eventually("told so again", || is_told(&daemon)).unwrap();
-    assert!(!reaches(&mut shell, OLD));
+    eventually("told so", || is_told(&daemon))?;
+    assert!(!reaches(&mut shell, OLD)?);
+    daemon.kill()?;
+    daemon.start()?;
+    assert!(!reaches(&mut shell, OLD)?);
+    eventually("told so again", || is_told(&daemon))?;
+    assert!(!reaches(&mut shell, OLD)?);
     bench.server.set_dead(false);
     bench.server.set("db.example.com", &[NEW]);
-    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
-    assert_eq!(warnings(&daemon), "[]");
+    stopped(&mut shell, NEW)?;
+    assert_eq!(warnings(&daemon)?, "[]");
+    Ok(())
 }
 
 #[test]
-fn a_name_that_never_resolved_covers_nothing_and_says_so() {
-    let bench = Bench::new();
-    let _production = Production::start(&bench.network).unwrap();
-    let daemon = bench.daemon();
-    let mut shell = Shell::start(&daemon, "named").unwrap();
-    let warnings = warnings(&daemon);
+fn a_name_that_never_resolved_covers_nothing_and_says_so() -> Tested {
+    let bench = Bench::new()?;
+    let daemon = bench.daemon()?;
+    let mut shell = Shell::start(&daemon, "named")?;
+    let warnings = warnings(&daemon)?;
     for word in ["db.example.com", "no such name", "cover nothing"] {
         assert!(warnings.contains(word), "{word}: {warnings}");
     }
     let run = daemon
         .agent(["run", "--policy", "named", "--", "true"])
-        .run()
-        .unwrap();
+        .run()?;
     assert!(run.stderr.contains("db.example.com"), "{run:?}");
-    assert!(reaches(&mut shell, OLD));
+    assert!(reaches(&mut shell, OLD)?);
     bench.server.set("db.example.com", &[OLD]);
-    eventually("stopped when it does resolve", || !reaches(&mut shell, OLD)).unwrap();
+    stopped(&mut shell, OLD)?;
+    Ok(())
 }
 
 #[test]
-fn answers_that_were_lost_with_the_state_do_not_open_what_was_shut() {
-    let bench = Bench::new();
-    let _production = Production::start(&bench.network).unwrap();
+fn answers_that_were_lost_with_the_state_do_not_open_what_was_shut() -> Tested {
+    let bench = Bench::new()?;
     bench.server.set("db.example.com", &[OLD]);
-    let mut daemon = bench.daemon();
-    let mut shell = Shell::start(&daemon, "named").unwrap();
-    assert!(!reaches(&mut shell, OLD));
+    let mut daemon = bench.daemon()?;
+    let mut shell = Shell::start(&daemon, "named")?;
+    assert!(!reaches(&mut shell, OLD)?);
     bench.server.set_dead(true);
-    daemon.kill().unwrap();
-    std::fs::remove_dir_all(daemon.state_dir().join("names")).unwrap();
-    daemon.start().unwrap();
+    daemon.kill()?;
+    std::fs::remove_dir_all(daemon.state_dir().join("names"))?;
+    daemon.start()?;
     for _ in 0..8 {
-        assert!(!reaches(&mut shell, OLD));
+        assert!(!reaches(&mut shell, OLD)?);
         thread::sleep(Duration::from_millis(500));
     }
     bench.server.set_dead(false);
     bench.server.set("db.example.com", &[NEW]);
-    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
+    stopped(&mut shell, NEW)?;
+    Ok(())
 }
 
 #[test]
-fn explain_says_which_name_an_address_has() {
-    let bench = Bench::new();
+fn explain_says_which_name_an_address_has() -> Tested {
+    let bench = Bench::new()?;
     bench.server.set("db.example.com", &[OLD]);
-    let daemon = bench.daemon();
-    let _shell = Shell::start(&daemon, "named").unwrap();
-    let explain = |to: &str| {
-        daemon
-            .root(["explain", to, "--session", "s1"])
-            .json()
-            .unwrap()
-    };
-    let by_address: Value = explain(OLD);
+    let daemon = bench.daemon()?;
+    let _shell = Shell::start(&daemon, "named")?;
+    let explain =
+        |to: &str| -> Tested<_> { Ok(daemon.root(["explain", to, "--session", "s1"]).json()?) };
+    let by_address: Value = explain(OLD)?;
     assert_eq!(by_address["verdict"], "confirm", "{by_address}");
     assert_eq!(by_address["rule"], "database");
-    assert_eq!(explain("db.example.com")["verdict"], "confirm");
+    assert_eq!(explain("db.example.com")?["verdict"], "confirm");
+    Ok(())
 }
 
 /// Each of them takes three seconds; one after the other they would take more than [`guard_lab::PATIENCE`], unless this is a
 /// machine that is given more time.
 #[test]
-fn slow_names_inside_a_session_hold_up_nobody_outside() {
-    let bench = Bench::new();
-    let daemon = bench.daemon();
-    let mut session = Shell::start(&daemon, "named").unwrap();
+fn slow_names_inside_a_session_hold_up_nobody_outside() -> Tested {
+    let bench = Bench::new()?;
+    let daemon = bench.daemon()?;
+    let mut session = Shell::start(&daemon, "named")?;
     bench.server.set_dead(true);
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let guard = bins::for_everybody("guard", daemon.tag())?;
     // Names of policies that a session brings are not looked up where the resolver tells it of them: what it asks for is.
     let script = format!(
         "for n in $(seq 30); do {} request slow$n.example.com:443 --reason x >/dev/null 2>&1 & done; echo begun",
         guard.display()
     );
-    session.tell(&script).unwrap();
-    session.line_with("begun").unwrap();
-    eventually("asked", || bench.server.was_asked("slow")).unwrap();
+    session.tell(&script)?;
+    session.line_with("begun")?;
+    eventually("asked", || bench.server.was_asked("slow"))?;
 
-    let own = daemon
-        .write_for_agents("own", "version = 1\ndefault = \"allow\"\n")
-        .unwrap();
+    let own = daemon.write_for_agents("own", "version = 1\ndefault = \"allow\"\n")?;
     let run = daemon.agent(["run", "--policy"]).args([own]);
-    let mut outside = run.args(["--", "true"]).spawn().unwrap();
-    eventually("a session outside", || outside.has_ended()).unwrap();
-    assert!(outside.wait().unwrap().success());
+    let mut outside = run.args(["--", "true"]).spawn()?;
+    eventually("a session outside", || outside.has_ended())?;
+    assert!(outside.wait()?.success());
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::Side;
+use guard_lab::{Side, Tested};
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record};
@@ -27,22 +27,20 @@ pub(crate) struct NameServer {
 }
 
 impl NameServer {
-    pub(crate) fn start(side: &Side) -> Self {
+    pub(crate) fn start(side: &Side) -> Tested<Self> {
         Self::start_at(side, "127.0.0.1:0")
     }
 
     /// The same at an address of its choice, also by TCP.
-    pub(crate) fn start_at(side: &Side, at: &str) -> Self {
-        let socket = side.enter(|| Ok(UdpSocket::bind(at)?)).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(1)))
-            .unwrap();
+    pub(crate) fn start_at(side: &Side, at: &str) -> Tested<Self> {
+        let socket = side.enter(|| Ok(UdpSocket::bind(at)?))?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         let server = Self {
-            at: socket.local_addr().unwrap(),
+            at: socket.local_addr()?,
             zone: Arc::default(),
         };
-        let listener = side.enter(|| Ok(TcpListener::bind(server.at)?)).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let listener = side.enter(|| Ok(TcpListener::bind(server.at)?))?;
+        listener.set_nonblocking(true)?;
         let zone = Arc::downgrade(&server.zone);
         thread::spawn(move || by_tcp(&zone, &listener));
         let zone = Arc::downgrade(&server.zone);
@@ -63,7 +61,7 @@ impl NameServer {
                 }
             }
         });
-        server
+        Ok(server)
     }
 
     pub(crate) fn at(&self) -> SocketAddr {

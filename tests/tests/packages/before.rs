@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{NEVER, Network, Production, Tested, V4, bins};
+use guard_lab::{NEVER, Network, Tested, V4, bins};
 use serde_json::Value;
 
 use crate::half::before;
@@ -36,8 +36,7 @@ fn start_service(network: &Network) -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn the_package_of_the_version_before_is_upgraded_and_comes_back() -> Tested {
     let machine = Machine::without_guard();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     fs::create_dir_all(network.tag().dir())?;
     let before = before::package(&network.tag().dir());
     assert_eq!(version_of(&before), before::VERSION);

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use guard_lab::eventually;
+use guard_lab::{Json as _, Tested, eventually};
 use serde_json::json;
 
 use crate::{
@@ -60,14 +60,14 @@ fn send(line: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Str
     Ok(answer)
 }
 
-fn get(place: &str) -> String {
-    send(&format!("GET {place}"), &[], "").unwrap()
+fn get(place: &str) -> Tested<String> {
+    Ok(send(&format!("GET {place}"), &[], "")?)
 }
 
-fn post(place: &str, kind: &str, body: &str) -> String {
+fn post(place: &str, kind: &str, body: &str) -> Tested<String> {
     let origin = format!("http://{HOST}");
     let headers = [("origin", &*origin), ("content-type", kind)];
-    send(&format!("POST {place}"), &headers, body).unwrap()
+    Ok(send(&format!("POST {place}"), &headers, body)?)
 }
 
 fn dpkg(args: &[&str]) -> Output {
@@ -76,13 +76,13 @@ fn dpkg(args: &[&str]) -> Output {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_console_is_off_until_somebody_wants_it_and_then_serves() {
+fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
     let _machine = Machine::with_guard();
     // Whoever `dev` is: the user that agents run as.
-    if !quiet("id").arg("dev").output().unwrap().status.success() {
+    if !quiet("id").arg("dev").output()?.status.success() {
         succeeds(quiet("useradd").args(["--create-home", "dev"]));
     }
-    let (before, settings) = (files(), fs::read_to_string(SETTINGS).unwrap());
+    let (before, settings) = (files(), fs::read_to_string(SETTINGS)?);
     succeeds(&mut machine::install(&machine::console()));
     for unit in UNITS.into_iter().chain([PUSH]) {
         assert_eq!(property(unit, "UnitFileState"), "disabled", "{unit}");
@@ -100,17 +100,17 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() {
         assert!(listed.lines().any(|line| line == file), "{file}: {listed}");
     }
 
-    fs::write(SETTINGS, settings.clone() + &block("toml", "couriers")).unwrap();
+    fs::write(SETTINGS, settings.clone() + &block("toml", "couriers"))?;
     typed(&block("sh", "enable --now guard-console"));
     let service = UNITS[0];
     for unit in UNITS {
         assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
     }
-    assert!(get("/login").contains("Log in to guard"));
+    assert!(get("/login")?.contains("Log in to guard"));
 
     // It is nobody: neither by its user nor by what systemd leaves it.
     let pid = property(service, "MainPID");
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap()
@@ -131,13 +131,12 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() {
     // Somebody enrols by what root was told.
     let invite = block("sh", "approver invite");
     let (invite, accept) = invite.split_once('\n').unwrap();
-    let invited: serde_json::Value =
-        serde_json::from_str(&typed(&format!("{invite} --json"))).unwrap();
-    let token = invited["invitation"].as_str().unwrap();
-    assert!(get(&format!("/enrol/{token}")).contains("Make a passkey for guard"));
+    let invited: serde_json::Value = serde_json::from_str(&typed(&format!("{invite} --json")))?;
+    let token = invited["invitation"].text()?;
+    assert!(get(&format!("/enrol/{token}"))?.contains("Make a passkey for guard"));
     let key = Passkey::new("alice");
     let made = json!({ "invitation": token, "id": key.id(), "public_key": key.public() });
-    let presented = post("/enrol", "application/json", &made.to_string());
+    let presented = post("/enrol", "application/json", &made.to_string())?;
     let fingerprint = presented.split("\"fingerprint\":\"").nth(1).unwrap();
     let fingerprint = fingerprint.split('"').next().unwrap();
     typed(&accept.replace("SHA256:…", fingerprint));
@@ -145,36 +144,35 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() {
         guard(&["approver", "list"])[0]["answers_for"],
         json!(["dev"])
     );
-    assert!(get(&format!("/enrol/{token}")).contains("counts no more"));
+    assert!(get(&format!("/enrol/{token}"))?.contains("counts no more"));
     let link = typed(&block("sh", "guard-console login alice"));
     let secret = link.trim().rsplit('/').next().unwrap();
     let form = "application/x-www-form-urlencoded";
-    let entered = post("/login", form, &format!("secret={secret}"));
+    let entered = post("/login", form, &format!("secret={secret}"))?;
     let cookie = entered.split("set-cookie: ").nth(1).unwrap();
     let cookie = cookie.split(';').next().unwrap();
-    let looks = || send("GET /", &[("cookie", cookie)], "").unwrap();
-    assert!(looks().contains("Nothing is asked."), "{}", looks());
+    let looks = || -> Tested<_> { Ok(send("GET /", &[("cookie", cookie)], "")?) };
+    assert!(looks()?.contains("Nothing is asked."), "{}", looks()?);
 
     // Killed, it comes back by itself; stopped, its socket holds the address and starts it.
     succeeds(quiet("kill").args(["-KILL", &pid]));
     eventually("it is back", || {
         let now = property(service, "MainPID");
         now != "0" && now != pid && property(service, "ActiveState") == "active"
-    })
-    .unwrap();
+    })?;
     assert!(
-        looks().contains("Nothing is asked."),
+        looks()?.contains("Nothing is asked."),
         "who was logged in still is"
     );
     succeeds(quiet("systemctl").args(["stop", service]));
-    assert!(looks().contains("Nothing is asked."));
+    assert!(looks()?.contains("Nothing is asked."));
     assert_eq!(property(service, "ActiveState"), "active");
 
     // The same package again, as an upgrade: what runs is replaced.
     let pid = property(service, "MainPID");
     succeeds(&mut machine::install(&machine::console()));
     assert_ne!(property(service, "MainPID"), pid);
-    assert!(looks().contains("Nothing is asked."));
+    assert!(looks()?.contains("Nothing is asked."));
 
     let purged = dpkg(&["--purge", "guard-console"]);
     assert!(purged.status.success(), "{}", said(&purged));
@@ -183,11 +181,11 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() {
     }
     assert!(TcpStream::connect("127.0.0.1:4827").is_err());
     assert_eq!(guard(&["status"])["enforcing"], true, "guard stays");
-    fs::write(SETTINGS, settings).unwrap();
+    fs::write(SETTINGS, settings)?;
     let remove = Command::new("guard")
         .args(["approver", "remove", "alice"])
         .status();
-    assert!(remove.unwrap().success());
+    assert!(remove?.success());
     // The users stay, as is the custom of the distribution.
     let of_users = [
         "/etc/passwd-",
@@ -205,45 +203,46 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() {
         .filter(|file| !file.starts_with("/run/guard/") && !file.contains("-guardd.service-"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_phone_is_told_by_a_unit_of_its_own_that_remembers() {
+fn a_phone_is_told_by_a_unit_of_its_own_that_remembers() -> Tested {
     let _machine = Machine::with_guard();
     succeeds(&mut machine::install(&machine::console()));
-    let settings = fs::read_to_string(SETTINGS).unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/topic", listener.local_addr().unwrap());
+    let settings = fs::read_to_string(SETTINGS)?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}/topic", listener.local_addr()?);
     let told = block("toml", "notify").replace("@/etc/guard/ntfy", &url);
-    fs::write(SETTINGS, settings.clone() + &told).unwrap();
+    fs::write(SETTINGS, settings.clone() + &told)?;
     succeeds(quiet("systemctl").args(["restart", "guardd"]));
-    let network = guard_lab::Network::new().unwrap();
+    let network = guard_lab::Network::new()?;
     let mut agent = crate::packages::agent::Agent::start(&network);
     agent.begin(&guard_lab::Attempt::tcp(guard_lab::V4, 443));
-    let (mut stream, _) = listener.accept().unwrap();
+    let (mut stream, _) = listener.accept()?;
     let mut text = [0; 4096];
-    let length = stream.read(&mut text).unwrap();
+    let length = stream.read(&mut text)?;
     let text = String::from_utf8_lossy(&text[..length]).into_owned();
     assert!(text.starts_with("POST /topic HTTP/1.1"), "{text}");
     assert!(!text.contains(guard_lab::V4), "{text}");
     // It failed: the same unit's directory is there for the next run.
-    write!(stream, "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n").unwrap();
+    write!(stream, "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n")?;
     drop(stream);
-    let (mut stream, _) = listener.accept().unwrap();
-    write!(stream, "HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n").unwrap();
+    let (mut stream, _) = listener.accept()?;
+    write!(stream, "HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n")?;
     drop(stream);
     let kept = "/run/guard-on-request/told.json";
     eventually("it is kept", || {
         fs::read_to_string(kept).is_ok_and(|kept| kept.contains("\"messages\":[{"))
-    })
-    .unwrap();
+    })?;
     let owner = succeeds(quiet("stat").args(["--format=%U %a", "/run/guard-on-request"]));
     assert_eq!(owner.trim(), "guard-notify 700");
     drop(agent);
-    fs::write(SETTINGS, settings).unwrap();
+    fs::write(SETTINGS, settings)?;
     succeeds(quiet("systemctl").args(["restart", "guardd"]));
     let purged = dpkg(&["--purge", "guard-console"]);
     assert!(purged.status.success(), "{}", said(&purged));
     let _ = fs::remove_dir_all("/run/guard-on-request");
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use guard_lab::{NEVER, Network, OPEN, Production, Tested, V4};
+use guard_lab::{NEVER, Network, OPEN, Tested, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{self, Machine, files, guard, property, quiet, said, succeeds};
@@ -97,8 +97,7 @@ fn a_unit_that_an_administrator_masked_stays_so_and_the_others_are_enabled() {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn an_ordinary_user_runs_a_command_under_it() -> Tested {
     let _machine = Machine::with_guard();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     assert!(outside(&network, V4, 443));
     assert!(outside(&network, NEVER, 443));
     let before = production.reached()?.len();

@@ -6,7 +6,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{NEVER, Network, Production, Tested, V4};
+use guard_lab::{NEVER, Network, Tested, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{self, Machine, guard, installed, said, succeeds, version_of};
@@ -90,8 +90,7 @@ const UPGRADE: [&str; 5] = [
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn an_upgrade_killed_in_each_script_leaves_nothing_unguarded_and_can_be_ended() -> Tested {
     let machine = Machine::with_guard();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443)?;
     guard(&[

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{NEVER, Network, Production, Tested, V4, eventually};
+use guard_lab::{NEVER, Network, Tested, V4, eventually};
 use serde_json::json;
 
 use crate::packages::KERNEL;
@@ -33,8 +33,7 @@ fn removal() -> Command {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_removal_refused_or_killed_leaves_nothing_unguarded_and_can_be_ended_and_undone() -> Tested {
     let machine = Machine::with_guard();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443)?;
     for way in ["--remove", "--purge"] {

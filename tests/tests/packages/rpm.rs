@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use guard_lab::{NEVER, Network, Production, Tested, V4, eventually};
+use guard_lab::{NEVER, Network, Tested, V4, eventually};
 use serde_json::json;
 
 use crate::packages::agent::{Agent, outside};
@@ -110,8 +110,7 @@ fn verify(edited: &[&str]) {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() -> Tested {
     let packages = Rpm::open();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let before = files();
     // As an earlier erasure leaves it.
     succeeds(quiet("systemctl").args(["mask", "guard.slice"]));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use guard_lab::{NEVER, Network, OPEN, Production, Tested, eventually};
+use guard_lab::{NEVER, Network, OPEN, Tested, eventually};
 use serde_json::json;
 
 use crate::packages::agent::{Agent, outside};
@@ -69,8 +69,7 @@ const REMOVE: &str = "disable --now guardd guardd.socket";
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn the_tarball_does_what_the_documents_say() -> Tested {
     let tarball = Tarball::open();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let before = files();
     assert!(outside(&network, NEVER, 443));
     let tried = production.reached_at(NEVER, 443)?.len();

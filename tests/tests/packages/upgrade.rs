@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use guard_lab::{NEVER, Network, Production, Tested, V4};
+use guard_lab::{NEVER, Network, Tested, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{
@@ -27,8 +27,7 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled()
     if installed() != version_of(&machine.first) {
         succeeds(&mut machine::install(&machine.first));
     }
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443)?;
     let hole = guard(&[

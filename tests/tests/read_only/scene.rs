@@ -4,13 +4,10 @@ pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Daemon, Network, Output, Production, Running, Tested};
 use serde_json::Value;
 
-/// The photo server.
-pub(crate) const PHOTOS: &str = "192.0.2.10";
+pub(crate) use crate::https::scene::{JOB, PHOTOS, START};
+
 /// The same over IPv6.
 pub(crate) const PHOTOS_V6: &str = "2001:db8:7::10";
-/// The incident's path and body.
-pub(crate) const JOB: &str = "/api/jobs/thumbnailGeneration";
-pub(crate) const START: &str = r#"{"command":"start","force":true}"#;
 
 const POLICY: &str = r#"
 version = 1

@@ -9,18 +9,18 @@ use scene::{DENIED, PATIENCE, PRODUCTION, Scene, tcp};
 
 #[test]
 fn a_relay_is_judged_by_where_it_leads() -> Tested {
-    let scene = Scene::new();
-    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"]);
-    assert!(scene.outside("127.0.0.1", 5432));
-    let before = scene.reached(PRODUCTION);
+    let scene = Scene::new()?;
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"])?;
+    assert!(scene.outside("127.0.0.1", 5432)?);
+    let before = scene.reached(PRODUCTION)?;
     assert!(before > 0);
-    let mut shell = scene.shell("asks");
+    let mut shell = scene.shell("asks")?;
     let first = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert_eq!(first.errno.as_deref(), Some("ECONNABORTED"), "{first:?}");
     let second = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert_eq!(second.errno.as_deref(), Some("EPERM"), "{second:?}");
-    assert_eq!(scene.reached(PRODUCTION), before);
-    let pending = scene.pending();
+    assert_eq!(scene.reached(PRODUCTION)?, before);
+    let pending = scene.pending()?;
     assert_eq!(pending.len(), 1, "{pending:?}");
     assert_eq!(pending[0]["destination"]["address"], PRODUCTION);
     assert_eq!(pending[0]["rule"], "production");
@@ -33,26 +33,26 @@ fn a_relay_is_judged_by_where_it_leads() -> Tested {
     scene.daemon.root(["approve", &id]).run()?.success()?;
     let through = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert!(through.ok, "{through:?}");
-    assert!(scene.reached(PRODUCTION) > before);
+    assert!(scene.reached(PRODUCTION)? > before);
     Ok(())
 }
 
 #[test]
 fn what_leads_to_what_is_allowed_or_nowhere_is_reached() -> Tested {
-    let scene = Scene::new();
-    let _open = scene.relay("127.0.0.1", 5001, OPEN, &["early"]);
-    let _denied = scene.relay("127.0.0.1", 5002, DENIED, &["early"]);
-    let mut shell = scene.shell("asks");
+    let scene = Scene::new()?;
+    let _open = scene.relay("127.0.0.1", 5001, OPEN, &["early"])?;
+    let _denied = scene.relay("127.0.0.1", 5002, DENIED, &["early"])?;
+    let mut shell = scene.shell("asks")?;
     for _ in 0..3 {
         let open = shell.attempt(&tcp("127.0.0.1", 5001))?;
         assert!(open.ok, "{open:?}");
     }
-    assert!(scene.outside("127.0.0.1", 5002));
+    assert!(scene.outside("127.0.0.1", 5002)?);
     for _ in 0..2 {
         let denied = shell.attempt(&tcp("127.0.0.1", 5002))?;
         assert!(!denied.ok, "{denied:?}");
     }
-    assert!(scene.pending().is_empty());
+    assert!(scene.pending()?.is_empty());
     // What does not listen is refused by the kernel, as anywhere.
     let nobody = shell.attempt(&tcp("127.0.0.1", 5003))?;
     assert_eq!(nobody.errno.as_deref(), Some("ECONNREFUSED"));
@@ -61,14 +61,14 @@ fn what_leads_to_what_is_allowed_or_nowhere_is_reached() -> Tested {
 
 #[test]
 fn a_server_of_the_sessions_own_is_always_reached() -> Tested {
-    let mut scene = Scene::new();
-    let mut shell = scene.shell("shut");
+    let mut scene = Scene::new()?;
+    let mut shell = scene.shell("shut")?;
     scene.serve(
         &mut shell,
         "127.0.0.1 6001 127.0.0.2 6002 ::1 6003 0.0.0.0 6004 :: 6005",
-    );
-    scene.serve(&mut shell, "mptcp 127.0.0.1 6006");
-    scene.serve(&mut shell, "shared 127.0.0.1 6007");
+    )?;
+    scene.serve(&mut shell, "mptcp 127.0.0.1 6006")?;
+    scene.serve(&mut shell, "shared 127.0.0.1 6007")?;
     let own = [
         ("127.0.0.1", 6001),
         ("127.0.0.2", 6002),
@@ -81,17 +81,18 @@ fn a_server_of_the_sessions_own_is_always_reached() -> Tested {
         ("127.0.0.1", 6006),
         ("127.0.0.1", 6007),
     ];
-    let reach = |shell: &mut Shell| {
+    let reach = |shell: &mut Shell| -> Tested {
         for (to, port) in own {
-            let reached = shell.attempt(&tcp(to, port)).unwrap();
+            let reached = shell.attempt(&tcp(to, port))?;
             assert!(reached.ok, "{to} {port}: {reached:?}");
         }
+        Ok(())
     };
-    reach(&mut shell);
+    reach(&mut shell)?;
     // A server outside is not, and that of another session neither.
-    let _outside = scene.server("127.0.0.1", 6100);
-    assert!(scene.outside("127.0.0.1", 6100));
-    let mut other = scene.shell("shut");
+    let _outside = scene.server("127.0.0.1", 6100)?;
+    assert!(scene.outside("127.0.0.1", 6100)?);
+    let mut other = scene.shell("shut")?;
     for _ in 0..2 {
         let refused = shell.attempt(&tcp("127.0.0.1", 6100))?;
         assert!(!refused.ok, "{refused:?}");
@@ -100,17 +101,17 @@ fn a_server_of_the_sessions_own_is_always_reached() -> Tested {
     }
     // The kernel needs nobody for it.
     scene.daemon.kill()?;
-    reach(&mut shell);
+    reach(&mut shell)?;
     Ok(())
 }
 
 #[test]
 fn what_listens_in_another_session_is_judged_like_anybody() -> Tested {
-    let scene = Scene::new();
-    let mut server = scene.shell("asks");
-    scene.serve(&mut server, "127.0.0.1 6001");
+    let scene = Scene::new()?;
+    let mut server = scene.shell("asks")?;
+    scene.serve(&mut server, "127.0.0.1 6001")?;
     scene.relay_in(&mut server, &format!("127.0.0.1 6002 {OPEN} 5432 early"))?;
-    let mut shell = scene.shell("asks");
+    let mut shell = scene.shell("asks")?;
     for port in [6001, 6002] {
         let reached = shell.attempt(&tcp("127.0.0.1", port))?;
         assert!(reached.ok, "{port}: {reached:?}");
@@ -123,12 +124,12 @@ fn what_listens_in_another_session_is_judged_like_anybody() -> Tested {
         &mut server,
         &format!("127.0.0.1 6003 {PRODUCTION} 5432 early"),
     )?;
-    let before = scene.reached(PRODUCTION);
+    let before = scene.reached(PRODUCTION)?;
     for _ in 0..2 {
         let refused = shell.attempt(&tcp("127.0.0.1", 6003))?;
         assert!(!refused.ok, "{refused:?}");
     }
-    assert_eq!(scene.reached(PRODUCTION), before);
+    assert_eq!(scene.reached(PRODUCTION)?, before);
     scene.relay_in(&mut server, &format!("127.0.0.1 6004 {PRODUCTION} 5432"))?;
     is_found_out(&scene, &mut shell, 6004)?;
     // Whoever serves there may have been started by whoever listens, and be connected already.
@@ -152,7 +153,7 @@ while True:
     let run = format!("/usr/bin/python3 {} &", file.display());
     server.tell(&run)?;
     server.line_with("listening")?;
-    assert!(scene.outside("127.0.0.1", 6005));
+    assert!(scene.outside("127.0.0.1", 6005)?);
     let refused = shell.attempt(&tcp("127.0.0.1", 6005))?;
     assert!(!refused.ok, "{refused:?}");
     Ok(())
@@ -160,22 +161,22 @@ while True:
 
 #[test]
 fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
-    let _relay = scene.relay("::1", 5432, PRODUCTION, &["early"]);
-    let mut shell = scene.shell("asks");
-    let before = scene.reached(PRODUCTION);
+    let scene = Scene::new()?;
+    let _watcher = scene.watcher()?;
+    let _relay = scene.relay("::1", 5432, PRODUCTION, &["early"])?;
+    let mut shell = scene.shell("asks")?;
+    let before = scene.reached(PRODUCTION)?;
     for known in [false, true] {
         let attempt = tcp("::1", 5432).timeout(Duration::from_secs(15));
         shell.begin(&attempt)?;
         let mut held = Vec::new();
         eventually("it waits", || {
-            held = scene.pending();
-            held.first().is_some_and(|one| one["held"] == true)
+            held = scene.pending()?;
+            Ok(held.first().is_some_and(|one| one["held"] == true))
         })?;
         assert_eq!(held[0]["destination"]["address"], PRODUCTION, "{known}");
         assert_eq!(held[0]["through"]["address"], "::1");
-        assert_eq!(scene.reached(PRODUCTION), before);
+        assert_eq!(scene.reached(PRODUCTION)?, before);
         let id = held[0]["id"].text()?.to_owned();
         let answer = match known {
             false => ["deny", &id, "--for", "1s"],
@@ -186,21 +187,21 @@ fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
         assert_eq!(report.ok, known, "{report:?}");
         thread::sleep(patience(Duration::from_millis(1500)));
     }
-    assert!(scene.reached(PRODUCTION) > before);
+    assert!(scene.reached(PRODUCTION)? > before);
     Ok(())
 }
 
 #[test]
 fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
-    let mut scene = Scene::new();
-    let mut shell = scene.shell("asks");
-    let server = scene.server("127.0.0.1", 5432);
+    let mut scene = Scene::new()?;
+    let mut shell = scene.shell("asks")?;
+    let server = scene.server("127.0.0.1", 5432)?;
     for _ in 0..2 {
         assert!(shell.attempt(&tcp("127.0.0.1", 5432))?.ok);
     }
     drop(server);
-    let relay = scene.relay("0.0.0.0", 5432, PRODUCTION, &["early"]);
-    let before = scene.reached(PRODUCTION);
+    let relay = scene.relay("0.0.0.0", 5432, PRODUCTION, &["early"])?;
+    let before = scene.reached(PRODUCTION)?;
     let refused = |shell: &mut Shell| {
         for to in ["127.0.0.1", "127.0.0.1", "127.0.0.2"] {
             let refused = shell.attempt(&tcp(to, 5432)).unwrap();
@@ -209,15 +210,15 @@ fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
     };
     refused(&mut shell);
     // Nobody looks at what comes when no guardd runs; what is known stays known.
-    let server = scene.server("127.0.0.1", 5001);
+    let server = scene.server("127.0.0.1", 5001)?;
     assert!(shell.attempt(&tcp("127.0.0.1", 5001))?.ok);
     scene.daemon.kill()?;
     refused(&mut shell);
     assert!(shell.attempt(&tcp("127.0.0.1", 5001))?.ok);
-    assert_eq!(scene.reached(PRODUCTION), before);
+    assert_eq!(scene.reached(PRODUCTION)?, before);
     drop((server, relay));
-    let _server = scene.server("127.0.0.1", 5432);
-    assert!(scene.outside("127.0.0.1", 5432));
+    let _server = scene.server("127.0.0.1", 5432)?;
+    assert!(scene.outside("127.0.0.1", 5432)?);
     let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert!(!refused.ok, "{refused:?}");
     scene.daemon.start()?;
@@ -228,20 +229,20 @@ fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
 
 #[test]
 fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() -> Tested {
-    let scene = Scene::new();
-    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
-    let mut shell = scene.shell("asks");
+    let scene = Scene::new()?;
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?;
+    let mut shell = scene.shell("asks")?;
     // Nothing tells of it before it has connected.
     let hold = Attempt::new("hold-open", "127.0.0.1", 5432);
     shell.begin(&hold)?;
     let ended = shell.line_with("\"ok\"")?;
     assert!(ended.contains("false"), "{ended}");
-    let before = scene.reached(PRODUCTION);
+    let before = scene.reached(PRODUCTION)?;
     for _ in 0..2 {
         let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
         assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
     }
-    assert_eq!(scene.reached(PRODUCTION), before);
+    assert_eq!(scene.reached(PRODUCTION)?, before);
     Ok(())
 }
 
@@ -252,12 +253,12 @@ fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) -> Tested {
         !shell.attempt(&attempt).is_ok_and(|report| report.ok)
     });
     refused?;
-    let before = scene.reached(PRODUCTION);
+    let before = scene.reached(PRODUCTION)?;
     for _ in 0..5 {
         let refused = shell.attempt(&attempt)?;
         assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
     }
-    assert_eq!(scene.reached(PRODUCTION), before);
+    assert_eq!(scene.reached(PRODUCTION)?, before);
     // Also to people: nothing of its connections is left for them to see.
     let (port, policy) = (format!("127.0.0.1:{port}"), ["--policy", "asks"]);
     let mut explain = vec!["explain", port.as_str()];
@@ -273,12 +274,12 @@ fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) -> Tested {
 
 #[test]
 fn a_relay_whose_connections_end_at_once_is_found_out() -> Tested {
-    let scene = Scene::new();
-    let _threads = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
-    let _forks = scene.relay("127.0.0.1", 5433, PRODUCTION, &["fork"]);
-    let mut shell = scene.shell("asks");
+    let scene = Scene::new()?;
+    let _threads = scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?;
+    let _forks = scene.relay("127.0.0.1", 5433, PRODUCTION, &["fork"])?;
+    let mut shell = scene.shell("asks")?;
     for port in [5432, 5433] {
-        assert!(scene.outside("127.0.0.1", port));
+        assert!(scene.outside("127.0.0.1", port)?);
         is_found_out(&scene, &mut shell, port)?;
     }
     Ok(())
@@ -286,14 +287,14 @@ fn a_relay_whose_connections_end_at_once_is_found_out() -> Tested {
 
 #[test]
 fn a_relay_to_a_relay_is_found_out_by_what_that_does() -> Tested {
-    let scene = Scene::new();
-    let _far = scene.relay("0.0.0.0", 5433, PRODUCTION, &[]);
-    let _near = scene.relay("127.0.0.1", 5432, "127.0.0.1 5433", &[]);
+    let scene = Scene::new()?;
+    let _far = scene.relay("0.0.0.0", 5433, PRODUCTION, &[])?;
+    let _near = scene.relay("127.0.0.1", 5432, "127.0.0.1 5433", &[])?;
     // By an address of the machine that is not its loopback's.
-    let _own = scene.relay("127.0.0.1", 5434, "203.0.113.253 5433", &[]);
-    let mut shell = scene.shell("asks");
+    let _own = scene.relay("127.0.0.1", 5434, "203.0.113.253 5433", &[])?;
+    let mut shell = scene.shell("asks")?;
     for port in [5432, 5434] {
-        assert!(scene.outside("127.0.0.1", port));
+        assert!(scene.outside("127.0.0.1", port)?);
         is_found_out(&scene, &mut shell, port)?;
     }
     Ok(())
@@ -301,42 +302,42 @@ fn a_relay_to_a_relay_is_found_out_by_what_that_does() -> Tested {
 
 #[test]
 fn a_relay_that_is_started_again_is_known_again() -> Tested {
-    let scene = Scene::new();
-    let relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
-    let mut shell = scene.shell("asks");
+    let scene = Scene::new()?;
+    let relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?;
+    let mut shell = scene.shell("asks")?;
     is_found_out(&scene, &mut shell, 5432)?;
     drop(relay);
-    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
-    let before = scene.reached(PRODUCTION);
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?;
+    let before = scene.reached(PRODUCTION)?;
     let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
     assert!(!refused.ok, "{refused:?}");
-    assert_eq!(scene.reached(PRODUCTION), before);
+    assert_eq!(scene.reached(PRODUCTION)?, before);
     Ok(())
 }
 
 /// The agent has a session inside its own listen there between two starts, and comes to that: so guardd looks at it.
 #[test]
 fn a_relay_is_known_again_whoever_listened_there_in_between() -> Tested {
-    let scene = Scene::new();
-    let mut relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[]));
-    let mut shell = scene.shell("asks");
+    let scene = Scene::new()?;
+    let mut relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?);
+    let mut shell = scene.shell("asks")?;
     is_found_out(&scene, &mut shell, 5432)?;
     for _ in 0..5 {
         drop(relay.take());
         scene.serve_further_inside(&mut shell, "127.0.0.1 5432")?;
-        assert!(scene.outside("127.0.0.1", 5432));
+        assert!(scene.outside("127.0.0.1", 5432)?);
         // On a busy machine guardd may not read in time who that is, and refuse it: it has looked at it all the same.
         shell.attempt(&tcp("127.0.0.1", 5432))?;
         let sessions = scene.daemon.json(["sessions"])?;
         assert_eq!(sessions.list()?.len(), 2, "{sessions}");
         shell.tell("kill $server; wait; echo gone")?;
         shell.line_with("gone")?;
-        relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[]));
-        let before = scene.reached(PRODUCTION);
+        relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?);
+        let before = scene.reached(PRODUCTION)?;
         let refused = shell.attempt(&tcp("127.0.0.1", 5432))?;
         assert!(!refused.ok, "{refused:?}");
-        assert_eq!(scene.reached(PRODUCTION), before);
-        assert!(scene.outside("127.0.0.1", 5432));
+        assert_eq!(scene.reached(PRODUCTION)?, before);
+        assert!(scene.outside("127.0.0.1", 5432)?);
     }
     Ok(())
 }
@@ -344,26 +345,26 @@ fn a_relay_is_known_again_whoever_listened_there_in_between() -> Tested {
 /// One that listens at all addresses is the same program at each of them, and a second listener of it is no other one.
 #[test]
 fn a_relay_is_known_again_at_each_of_its_addresses() -> Tested {
-    let scene = Scene::new();
-    let mut relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[]));
-    let mut shell = scene.shell("asks");
+    let scene = Scene::new()?;
+    let mut relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[])?);
+    let mut shell = scene.shell("asks")?;
     is_found_out(&scene, &mut shell, 5432)?;
     for at in 2..6 {
         drop(relay.take());
-        relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[]));
+        relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[])?);
         let address = format!("127.0.0.{at}");
-        let before = scene.reached(PRODUCTION);
+        let before = scene.reached(PRODUCTION)?;
         let refused = shell.attempt(&tcp(&address, 5432))?;
         assert!(!refused.ok, "{address}: {refused:?}");
-        assert_eq!(scene.reached(PRODUCTION), before, "{address}");
-        assert!(scene.outside(&address, 5432));
+        assert_eq!(scene.reached(PRODUCTION)?, before, "{address}");
+        assert!(scene.outside(&address, 5432)?);
     }
     Ok(())
 }
 
 #[test]
 fn what_a_session_is_refused_makes_no_relay_of_its_servers() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let script = format!(
         "
 import socket
@@ -382,22 +383,22 @@ while True:
     );
     let file = scene.daemon.dir().join("telemetry.py");
     std::fs::write(&file, script)?;
-    let mut server = scene.shell("asks");
+    let mut server = scene.shell("asks")?;
     let run = format!("/usr/bin/python3 {} &", file.display());
     server.tell(&run)?;
     server.line_with("listening")?;
-    let mut shell = scene.shell("asks");
+    let mut shell = scene.shell("asks")?;
     for _ in 0..20 {
         let reached = shell.attempt(&tcp("127.0.0.1", 6001))?;
         assert!(reached.ok, "{reached:?}");
     }
-    assert_eq!(scene.reached(PRODUCTION), 0);
+    assert_eq!(scene.reached(PRODUCTION)?, 0);
     Ok(())
 }
 
 #[test]
 fn a_server_that_talks_to_others_that_are_allowed_or_to_itself_stays_one() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let script = "
 import socket, sys, threading, time
 server = socket.create_server(('127.0.0.1', 5432))
@@ -429,32 +430,32 @@ while True:
         .command_as(guard_lab::AGENT, "/usr/bin/python3");
     let mut server = Running::start(command.args(["-c", script]))?;
     server.line_with("listening", PATIENCE)?;
-    let mut shell = scene.shell("asks");
+    let mut shell = scene.shell("asks")?;
     for _ in 0..40 {
         let reached = shell.attempt(&tcp("127.0.0.1", 5432))?;
         assert!(reached.ok, "{reached:?}");
     }
-    assert_eq!(scene.pending(), Vec::<serde_json::Value>::new());
+    assert_eq!(scene.pending()?, Vec::<serde_json::Value>::new());
     Ok(())
 }
 
 #[test]
 fn a_command_line_tells_where_a_program_leads() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let to = format!("TCP:{PRODUCTION}:5432");
     let listen = "TCP-LISTEN:5432,bind=127.0.0.1,fork,reuseaddr";
-    let _relay = scene.listens(5432, &["socat", listen, &to]);
+    let _relay = scene.listens(5432, &["socat", listen, &to])?;
     let listen = "TCP-LISTEN:5433,bind=127.0.0.1,fork,reuseaddr";
-    let _shell = scene.listens(5433, &["socat", listen, "EXEC:cat"]);
-    let mut shell = scene.shell("asks");
+    let _shell = scene.listens(5433, &["socat", listen, "EXEC:cat"])?;
+    let mut shell = scene.shell("asks")?;
     for port in [5432, 5433] {
-        assert!(scene.outside("127.0.0.1", port));
+        assert!(scene.outside("127.0.0.1", port)?);
         for _ in 0..2 {
             let refused = shell.attempt(&tcp("127.0.0.1", port))?;
             assert!(!refused.ok, "{port}: {refused:?}");
         }
     }
-    let pending = scene.pending();
+    let pending = scene.pending()?;
     let of = |address: &str| {
         pending
             .iter()
@@ -478,34 +479,34 @@ fn a_command_line_tells_where_a_program_leads() -> Tested {
 
 #[test]
 fn explain_says_who_listens_and_where_that_leads() -> Tested {
-    let scene = Scene::new();
-    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"]);
-    let _server = scene.server("127.0.0.1", 5001);
-    let explained = |args: &[&str]| {
+    let scene = Scene::new()?;
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"])?;
+    let _server = scene.server("127.0.0.1", 5001)?;
+    let explained = |args: &[&str]| -> Tested<_> {
         let mut all = vec!["explain"];
         all.extend(args);
-        scene.daemon.json(all).unwrap()
+        Ok(scene.daemon.json(all)?)
     };
-    let relay = explained(&["127.0.0.1:5432", "--policy", "asks"]);
+    let relay = explained(&["127.0.0.1:5432", "--policy", "asks"])?;
     assert_eq!(relay["verdict"], "confirm");
     assert_eq!(relay["rule"], "production");
     assert_eq!(relay["leads_to"][0]["address"], PRODUCTION);
     assert!(relay["listener"]["pid"].is_number(), "{relay}");
-    let server = explained(&["127.0.0.1:5001", "--policy", "asks"]);
+    let server = explained(&["127.0.0.1:5001", "--policy", "asks"])?;
     assert_eq!(server["verdict"], "allow");
     assert_eq!(server["leads_to"].list()?.len(), 0);
     assert_eq!(
-        explained(&["127.0.0.1:5002", "--policy", "asks"])["listener"],
+        explained(&["127.0.0.1:5002", "--policy", "asks"])?["listener"],
         serde_json::Value::Null
     );
     // Of a session its own servers, and its holes.
-    let mut shell = scene.shell("shut");
-    scene.serve(&mut shell, "127.0.0.1 5003");
+    let mut shell = scene.shell("shut")?;
+    scene.serve(&mut shell, "127.0.0.1 5003")?;
     let session = shell.session().to_owned();
-    let own = explained(&["127.0.0.1:5003", "--session", &session]);
+    let own = explained(&["127.0.0.1:5003", "--session", &session])?;
     assert_eq!(own["verdict"], "allow");
     assert_eq!(
-        explained(&["127.0.0.1:5001", "--session", &session])["verdict"],
+        explained(&["127.0.0.1:5001", "--session", &session])?["verdict"],
         "deny"
     );
     Ok(())

@@ -47,29 +47,27 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
-        let network = Network::new().unwrap();
-        let production = Production::start(&network).unwrap();
+    pub(crate) fn new() -> Tested<Self> {
+        let (network, production) = Network::with_production()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", POLICY)
             .policy("shut", SHUT)
-            .start()
-            .unwrap();
+            .start()?;
         let relay = daemon.dir().join("relay.py");
-        std::fs::write(&relay, RELAY).unwrap();
+        std::fs::write(&relay, RELAY)?;
         let server = daemon.dir().join("server.py");
-        std::fs::write(&server, SERVER).unwrap();
-        Self {
+        std::fs::write(&server, SERVER)?;
+        Ok(Self {
             daemon,
             production,
             network,
             relay,
             server,
-        }
+        })
     }
 
     /// A relay outside that no command line tells of, to an address and, behind a blank, a port.
-    pub(crate) fn relay(&self, at: &str, port: u16, to: &str, more: &[&str]) -> Running {
+    pub(crate) fn relay(&self, at: &str, port: u16, to: &str, more: &[&str]) -> Tested<Running> {
         let mut command = self.network.dev().command_as(AGENT, PYTHON);
         command.arg(&self.relay);
         let (to, to_port) = to.split_once(' ').unwrap_or((to, "5432"));
@@ -77,21 +75,22 @@ impl Scene {
             .args([at, &port.to_string(), to, to_port])
             .args(more);
         let is_early = more.contains(&"early");
-        let before = if is_early { self.reached(to) } else { 0 };
-        let mut running = Running::start(&mut command).unwrap();
-        running.line_with("listening", PATIENCE).unwrap();
+        let before = if is_early { self.reached(to)? } else { 0 };
+        let mut running = Running::start(&mut command)?;
+        running.line_with("listening", PATIENCE)?;
         if is_early {
             // Its own connection is not counted for anybody else's.
-            eventually("it is connected", || self.reached(to) > before).unwrap();
+            eventually("it is connected", || Ok(self.reached(to)? > before))?;
         }
-        running
+        Ok(running)
     }
 
     /// A server in a session.
-    pub(crate) fn serve(&self, shell: &mut Shell, args: &str) {
+    pub(crate) fn serve(&self, shell: &mut Shell, args: &str) -> Tested {
         let server = self.server.display();
-        shell.tell(&format!("{PYTHON} {server} {args} &")).unwrap();
-        shell.line_with("listening").unwrap();
+        shell.tell(&format!("{PYTHON} {server} {args} &"))?;
+        shell.line_with("listening")?;
+        Ok(())
     }
 
     /// A server in a session inside a session, whose shell has its process as `$server`.
@@ -117,35 +116,35 @@ impl Scene {
 
     /// A relay in a session.
     pub(crate) fn relay_in(&self, shell: &mut Shell, args: &str) -> Tested {
-        let before = self.reached(args.split(' ').nth(2).unwrap());
+        let before = self.reached(args.split(' ').nth(2).unwrap())?;
         let relay = self.relay.display();
         shell.tell(&format!("{PYTHON} {relay} {args} &"))?;
         shell.line_with("listening")?;
         if args.ends_with("early") {
             let to = args.split(' ').nth(2).unwrap();
-            eventually("it is connected", || self.reached(to) > before)?;
+            eventually("it is connected", || Ok(self.reached(to)? > before))?;
         }
         Ok(())
     }
 
     /// A server outside.
-    pub(crate) fn server(&self, at: &str, port: u16) -> Running {
+    pub(crate) fn server(&self, at: &str, port: u16) -> Tested<Running> {
         let mut command = self.network.dev().command_as(AGENT, PYTHON);
         command.arg(&self.server).args([at, &port.to_string()]);
-        let mut running = Running::start(&mut command).unwrap();
-        running.line_with("listening", PATIENCE).unwrap();
-        running
+        let mut running = Running::start(&mut command)?;
+        running.line_with("listening", PATIENCE)?;
+        Ok(running)
     }
 
     /// A program outside that listens at a port.
-    pub(crate) fn listens(&self, port: u16, command: &[&str]) -> Running {
+    pub(crate) fn listens(&self, port: u16, command: &[&str]) -> Tested<Running> {
         let mut running = self.network.dev().command_as(AGENT, command[0]);
-        let running = Running::start(running.args(&command[1..])).unwrap();
-        self.await_listener(port);
-        running
+        let running = Running::start(running.args(&command[1..]))?;
+        self.await_listener(port)?;
+        Ok(running)
     }
 
-    fn await_listener(&self, port: u16) {
+    fn await_listener(&self, port: u16) -> Tested {
         let wanted = format!(":{port:04X} ");
         eventually("it listens", || {
             let listed = |of: &str| {
@@ -155,35 +154,34 @@ impl Scene {
                     .any(|line| line.contains(&wanted) && line.contains(" 0A "))
             };
             listed("/proc/thread-self/net/tcp") || listed("/proc/thread-self/net/tcp6")
-        })
-        .unwrap();
+        })?;
+        Ok(())
     }
 
     /// Whether an attempt gets through without the guard.
-    pub(crate) fn outside(&self, to: &str, port: u16) -> bool {
-        Attempt::tcp(to, port)
-            .outside(self.network.dev(), AGENT)
-            .unwrap()
-            .ok
+    pub(crate) fn outside(&self, to: &str, port: u16) -> Tested<bool> {
+        Ok(Attempt::tcp(to, port)
+            .outside(self.network.dev(), AGENT)?
+            .ok)
     }
 
-    pub(crate) fn shell(&self, policy: &str) -> Shell {
-        Shell::start(&self.daemon, policy).unwrap()
+    pub(crate) fn shell(&self, policy: &str) -> Tested<Shell> {
+        Ok(Shell::start(&self.daemon, policy)?)
     }
 
     /// Somebody follows the requests that wait, until this is dropped.
-    pub(crate) fn watcher(&self) -> Watcher {
-        Watcher::start(&self.daemon).unwrap()
+    pub(crate) fn watcher(&self) -> Tested<Watcher> {
+        Ok(Watcher::start(&self.daemon)?)
     }
 
-    pub(crate) fn pending(&self) -> Vec<Value> {
-        self.daemon.list(["pending"]).unwrap()
+    pub(crate) fn pending(&self) -> Tested<Vec<Value>> {
+        Ok(self.daemon.list(["pending"])?)
     }
 
     /// How many connections to there production has taken.
-    pub(crate) fn reached(&self, to: &str) -> usize {
-        let all = self.production.reached_at(to, 5432).unwrap();
-        all.iter().filter(|one| one.kind == "tcp").count()
+    pub(crate) fn reached(&self, to: &str) -> Tested<usize> {
+        let all = self.production.reached_at(to, 5432)?;
+        Ok(all.iter().filter(|one| one.kind == "tcp").count())
     }
 }
 

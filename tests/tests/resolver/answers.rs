@@ -2,16 +2,18 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use guard_lab::{Attempt, Shell, eventually};
+use guard_lab::{Attempt, Shell, Tested, eventually};
 use hickory_proto::op::Message;
+
+use crate::names::scene::with_resolvers;
 
 use super::{
     place::{API, DNS, NARROWER, OTHER, POLICY, Place},
     server,
 };
 
-fn reaches(shell: &mut Shell, to: &str) -> bool {
-    shell.reaches(&Attempt::tcp(to, 443)).unwrap()
+fn reaches(shell: &mut Shell, to: &str) -> Tested<bool> {
+    Ok(shell.reaches(&Attempt::tcp(to, 443))?)
 }
 
 /// Links of a chain of aliases, and an address at its end.
@@ -30,23 +32,24 @@ fn chain(asked: &Message, links: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_chain_of_sixteen_is_followed_and_no_longer_one() {
+fn a_chain_of_sixteen_is_followed_and_no_longer_one() -> Tested {
     let place = Place::serving(|asked, _| {
         let is_long = server::name_in(asked).starts_with("long");
         chain(asked, if is_long { 17 } else { 16 })
-    });
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
-    let said = place.asked(&mut shell, &format!("udp {DNS} long.api.example.com"));
+    })?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let said = place.asked(&mut shell, &format!("udp {DNS} long.api.example.com"))?;
     assert_eq!(said, "SERVFAIL");
-    assert!(!reaches(&mut shell, API));
-    let said = place.asked(&mut shell, &format!("tcp {DNS} v1.api.example.com"));
+    assert!(!reaches(&mut shell, API)?);
+    let said = place.asked(&mut shell, &format!("tcp {DNS} v1.api.example.com"))?;
     assert_eq!(said, format!("answered {API}"));
-    assert!(reaches(&mut shell, API));
+    assert!(reaches(&mut shell, API)?);
+    Ok(())
 }
 
 #[test]
-fn what_is_to_be_kept_for_no_time_or_for_long_is_reached() {
+fn what_is_to_be_kept_for_no_time_or_for_long_is_reached() -> Tested {
     let place = Place::serving(|asked, is_stream| {
         let name = server::name_in(asked);
         let (at, ttl) = match name.starts_with("short") {
@@ -55,49 +58,51 @@ fn what_is_to_be_kept_for_no_time_or_for_long_is_reached() {
         };
         let records = server::addresses(asked, &name, &[at.parse().unwrap()], ttl);
         server::bytes(&server::answer(asked, records), is_stream)
-    });
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    })?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
     for (name, at) in [("short", API), ("long", OTHER)] {
-        let said = place.asked(&mut shell, &format!("udp {DNS} {name}.api.example.com"));
+        let said = place.asked(&mut shell, &format!("udp {DNS} {name}.api.example.com"))?;
         assert_eq!(said, format!("answered {at}"));
-        assert!(reaches(&mut shell, at), "{name}");
+        assert!(reaches(&mut shell, at)?, "{name}");
     }
+    Ok(())
 }
 
 /// Of addresses that nothing else has here.
 const FIRST: &str = "2001:db8:7:1::";
 
 /// So many addresses, from that one on.
-fn many(count: u32) -> Vec<IpAddr> {
-    let first: Ipv6Addr = FIRST.parse().unwrap();
+fn many(count: u32) -> Tested<Vec<IpAddr>> {
+    let first: Ipv6Addr = FIRST.parse()?;
     let all = (0..u128::from(count)).map(|number| Ipv6Addr::from_bits(first.to_bits() + number));
-    all.map(IpAddr::V6).collect()
+    Ok(all.map(IpAddr::V6).collect())
 }
 
 #[test]
-fn each_of_two_thousand_addresses_is_reached() {
-    let all = many(2000);
+fn each_of_two_thousand_addresses_is_reached() -> Tested {
+    let all = many(2000)?;
     let serves = all.clone();
-    let place = Place::serving(move |asked, is_stream| server::many(asked, &serves, is_stream));
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    let place = Place::serving(move |asked, is_stream| server::many(asked, &serves, is_stream))?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
     let (first, last) = (all[0].to_string(), all[1999].to_string());
-    assert!(!reaches(&mut shell, &last));
+    assert!(!reaches(&mut shell, &last)?);
     // They fit into no datagram.
-    let said = place.asked(&mut shell, &format!("udp-AAAA {DNS} v1.api.example.com"));
+    let said = place.asked(&mut shell, &format!("udp-AAAA {DNS} v1.api.example.com"))?;
     assert_eq!(said, "answered cut");
-    let said = place.asked(&mut shell, &format!("tcp-AAAA {DNS} v1.api.example.com"));
-    let log = || place.daemon.root(["log"]).run().unwrap().stdout;
-    assert_eq!(said, "answered 2000 addresses", "{}", log());
+    let said = place.asked(&mut shell, &format!("tcp-AAAA {DNS} v1.api.example.com"))?;
+    let log = || -> Tested<_> { Ok(place.daemon.root(["log"]).run()?.stdout) };
+    assert_eq!(said, "answered 2000 addresses", "{}", log()?);
     for at in [first, all[1000].to_string(), last] {
-        assert!(reaches(&mut shell, &at), "{at}");
+        assert!(reaches(&mut shell, &at)?, "{at}");
     }
+    Ok(())
 }
 
 #[test]
-fn of_four_hundred_addresses_in_turn_those_that_were_given_are_reached() {
-    let all = many(400);
+fn of_four_hundred_addresses_in_turn_those_that_were_given_are_reached() -> Tested {
+    let all = many(400)?;
     let serves = all.clone();
     let turn = std::sync::atomic::AtomicUsize::new(0);
     let place = Place::serving(move |asked, is_stream| {
@@ -105,54 +110,58 @@ fn of_four_hundred_addresses_in_turn_those_that_were_given_are_reached() {
         let some = &serves[turn * 8..turn * 8 + 8];
         let records = server::addresses(asked, &server::name_in(asked), some, 1);
         server::bytes(&server::answer(asked, records), is_stream)
-    });
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    })?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
     let mut given = Vec::new();
     for _ in 0..10 {
-        let said = place.asked(&mut shell, &format!("udp-AAAA {DNS} v1.api.example.com"));
+        let said = place.asked(&mut shell, &format!("udp-AAAA {DNS} v1.api.example.com"))?;
         given.extend(said.split(' ').skip(1).map(str::to_owned));
     }
     assert_eq!(given.len(), 80);
     // Programs go on with what they were given a minute ago.
     for at in given.iter().step_by(7) {
-        assert!(reaches(&mut shell, at), "{at}");
+        assert!(reaches(&mut shell, at)?, "{at}");
     }
     let not_given = all.iter().map(ToString::to_string);
     let mut not_given = not_given.filter(|at| !given.contains(at));
-    assert!(!reaches(&mut shell, &not_given.next().unwrap()));
+    assert!(!reaches(&mut shell, &not_given.next().unwrap())?);
+    Ok(())
 }
 
 #[test]
-fn of_two_names_of_one_address_the_stricter_counts() {
-    let place = Place::new();
-    let _production = place.production();
+fn of_two_names_of_one_address_the_stricter_counts() -> Tested {
+    let place = Place::new()?;
+    let _production = place.production()?;
     let strict = POLICY.replace("[[rule]]\nname = \"database\"", "[[rule]]\nname = \"strict\"\nto = [\"*.strict.api.example.com\"]\naction = \"confirm\"\n\n[[rule]]\nname = \"database\"");
     assert_ne!(strict, POLICY);
-    place.daemon.write_policy("names", &strict).unwrap();
-    place.daemon.signal(rustix::process::Signal::HUP).unwrap();
-    let ask = |shell: &mut Shell, name: &str| {
-        let said = place.asked(shell, &format!("udp {DNS} {name}.api.example.com"));
+    place
+        .daemon
+        .write_policy("names", &with_resolvers(&strict))?;
+    place.daemon.signal(rustix::process::Signal::HUP)?;
+    let ask = |shell: &mut Shell, name: &str| -> Tested {
+        let said = place.asked(shell, &format!("udp {DNS} {name}.api.example.com"))?;
         assert_eq!(said, format!("answered {API}"));
+        Ok(())
     };
     eventually("the policy is another", || {
-        let mut shell = Shell::start(&place.daemon, "names").unwrap();
-        ask(&mut shell, "a.strict");
-        !reaches(&mut shell, API)
-    })
-    .unwrap();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
-    ask(&mut shell, "v1");
-    assert!(reaches(&mut shell, API));
-    ask(&mut shell, "a.strict");
-    assert!(!reaches(&mut shell, API));
-    ask(&mut shell, "v1");
-    assert!(!reaches(&mut shell, API));
+        let mut shell = Shell::start(&place.daemon, "names")?;
+        ask(&mut shell, "a.strict")?;
+        Ok(!reaches(&mut shell, API)?)
+    })?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    ask(&mut shell, "v1")?;
+    assert!(reaches(&mut shell, API)?);
+    ask(&mut shell, "a.strict")?;
+    assert!(!reaches(&mut shell, API)?);
+    ask(&mut shell, "v1")?;
+    assert!(!reaches(&mut shell, API)?);
+    Ok(())
 }
 
 /// 2,000 addresses each time, and others for each name.
 #[test]
-fn a_session_that_knows_too_much_gets_no_more() {
+fn a_session_that_knows_too_much_gets_no_more() -> Tested {
     let place = Place::serving(|asked, is_stream| {
         let name = server::name_in(asked);
         let number = name
@@ -161,60 +170,70 @@ fn a_session_that_knows_too_much_gets_no_more() {
             .unwrap_or_default()
             .trim_start_matches('n');
         let from = number.parse().unwrap_or(0) * 2000;
-        server::many(asked, &many(from + 2000)[from as usize..], is_stream)
-    });
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
-    let mut answers = (0..9).map(|number| {
-        place.asked(
-            &mut shell,
-            &format!("tcp-AAAA {DNS} n{number}.api.example.com"),
+        server::many(
+            asked,
+            &many(from + 2000).unwrap()[from as usize..],
+            is_stream,
         )
+    })?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let mut answers = (0..9).map(|number| {
+        place
+            .asked(
+                &mut shell,
+                &format!("tcp-AAAA {DNS} n{number}.api.example.com"),
+            )
+            .unwrap()
     });
     let full = "answered 2000 addresses";
     assert!(answers.by_ref().take(8).all(|said| said == full));
     assert_eq!(answers.next().unwrap(), "SERVFAIL");
     // What it knows it goes on reaching, and another session has room.
-    assert!(reaches(&mut shell, &many(1)[0].to_string()));
-    let mut other = Shell::start(&place.daemon, "narrower").unwrap();
+    assert!(reaches(&mut shell, &many(1)?[0].to_string())?);
+    let mut other = Shell::start(&place.daemon, "narrower")?;
     assert!(NARROWER.contains("one.api.example.com"));
-    let said = place.asked(&mut other, &format!("tcp-AAAA {DNS} one.api.example.com"));
+    let said = place.asked(&mut other, &format!("tcp-AAAA {DNS} one.api.example.com"))?;
     assert_eq!(said, full);
+    Ok(())
 }
 
 /// The entry that lets it in ends after 90 seconds: those of a TTL of a second are kept for a minute, and half a minute more.
 #[test]
 #[ignore = "it waits for two minutes"]
-fn a_connection_outlives_the_answer_that_let_it_in() {
+fn a_connection_outlives_the_answer_that_let_it_in() -> Tested {
     let place = Place::serving(|asked, is_stream| {
         let name = server::name_in(asked);
         let records = server::addresses(asked, &name, &[API.parse().unwrap()], 1);
         server::bytes(&server::answer(asked, records), is_stream)
-    });
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
-    place.asked(&mut shell, &format!("udp {DNS} v1.api.example.com"));
-    shell.begin(&Attempt::new("hold-open", API, 443)).unwrap();
-    shell.line_with("echo").unwrap();
+    })?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    place.asked(&mut shell, &format!("udp {DNS} v1.api.example.com"))?;
+    shell.begin(&Attempt::new("hold-open", API, 443))?;
+    shell.line_with("echo")?;
     // As after any change: what was cached of verdicts is void.
     let other = POLICY.replace("tcp/443\"]", "tcp/443\", \"tcp/8443\"]");
     assert_ne!(other, POLICY);
-    place.daemon.write_policy("names", &other).unwrap();
-    place.daemon.signal(rustix::process::Signal::HUP).unwrap();
-    let mut new = Shell::start(&place.daemon, "names").unwrap();
-    place.asked(&mut new, &format!("udp {DNS} v1.api.example.com"));
-    assert!(reaches(&mut new, API));
+    place
+        .daemon
+        .write_policy("names", &with_resolvers(&other))?;
+    place.daemon.signal(rustix::process::Signal::HUP)?;
+    let mut new = Shell::start(&place.daemon, "names")?;
+    place.asked(&mut new, &format!("udp {DNS} v1.api.example.com"))?;
+    assert!(reaches(&mut new, API)?);
     std::thread::sleep(std::time::Duration::from_secs(100));
-    assert!(!reaches(&mut new, API), "the answer is over");
+    assert!(!reaches(&mut new, API)?, "the answer is over");
     // It goes on, and would end with a refused packet.
     let echo = || shell.line_with("echo").unwrap();
-    let number = |line: String| {
-        let line: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
-        line["echo"].as_u64().unwrap()
+    let number = |line: String| -> Tested<_> {
+        let line: serde_json::Value = serde_json::from_str(line.trim())?;
+        Ok(line["echo"].as_u64().unwrap())
     };
     let mut echo = echo;
-    let mut last = number(echo());
+    let mut last = number(echo())?;
     while last < 1900 {
-        last = number(echo());
+        last = number(echo())?;
     }
+    Ok(())
 }

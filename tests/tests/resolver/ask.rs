@@ -1,11 +1,9 @@
 //! `[dns] names = "ask"`: a person is asked about a name before any of its labels leave the machine.
 
-use std::path::Path;
-
-use guard_lab::{Daemon, Shell, Watcher, bins, eventually};
+use guard_lab::{Json as _, Shell, Tested, Watcher, bins, eventually};
 use serde_json::{Value, json};
 
-use super::{API, DNS, Scene, asked, program};
+use crate::names::scene::{API, DNS, Names, Scene, told};
 
 const POLICY: &str = r#"
 version = 1
@@ -16,12 +14,6 @@ max_hole = "30m"
 [dns]
 names = "ask"
 search = "silent"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "api"
@@ -35,73 +27,58 @@ const OTHER: &str = "y.evil.example";
 
 struct Asking {
     scene: Scene,
-    daemon: Daemon,
 }
 
 impl Asking {
-    fn new() -> Self {
-        let scene = Scene::new();
-        for name in [NAME, OTHER] {
-            scene.server.set(name, &[API]);
-        }
-        let config = format!("resolvers = [\"{DNS}:53\"]\n");
-        let daemon = Daemon::in_network(&scene.network).policy("asking", POLICY);
-        let daemon = daemon.config(&config).start().unwrap();
-        Self { scene, daemon }
+    fn new() -> Tested<Self> {
+        let known = "v1.api.example.com";
+        let names: Names<'_> = &[(NAME, &[API]), (OTHER, &[API]), (known, &[API])];
+        let scene = Scene::new("asking", POLICY, names)?;
+        Ok(Self { scene })
     }
 
-    fn pending(&self) -> Vec<Value> {
-        let pending = self.daemon.root(["pending"]).json().unwrap();
-        pending.as_array().unwrap().clone()
+    fn pending(&self) -> Tested<Vec<Value>> {
+        let pending = self.scene.daemon.root(["pending"]).json()?;
+        Ok(pending.list()?.clone())
     }
 
     /// The request about a name, once it is there.
-    fn request(&self, name: &str) -> Value {
+    fn request(&self, name: &str) -> Tested<Value> {
         let mut found = None;
-        let is_there = || {
-            let mut pending = self.pending().into_iter();
+        let is_there = || -> Tested<_> {
+            let mut pending = self.pending()?.into_iter();
             found = pending.find(|one| one["question"]["name"] == name);
-            found.is_some()
+            Ok(found.is_some())
         };
-        eventually("a person is asked", is_there).unwrap();
-        found.unwrap()
+        eventually("a person is asked", is_there)?;
+        Ok(found.unwrap())
     }
 
-    fn answer(&self, verb: &str, request: &Value, more: &[&str]) {
-        let id = request["id"].as_str().unwrap();
+    fn answer(&self, verb: &str, request: &Value, more: &[&str]) -> Tested {
+        let id = request["id"].text()?;
         let args = [verb, id].into_iter().chain(more.iter().copied());
-        self.daemon.root(args).json().unwrap();
+        self.scene.daemon.root(args).json()?;
+        Ok(())
     }
 
-    fn shown(&self) -> String {
-        self.daemon.root(["pending"]).run().unwrap().stdout
+    fn shown(&self) -> Tested<String> {
+        Ok(self.scene.daemon.root(["pending"]).run()?.stdout)
     }
 
-    fn why(&self, shell: &mut Shell) -> String {
-        let guard = bins::for_everybody("guard", self.daemon.tag()).unwrap();
+    fn why(&self, shell: &mut Shell) -> Tested<String> {
+        let guard = bins::for_everybody("guard", self.scene.daemon.tag())?;
         let line = format!("{} why; echo told all", guard.display());
-        shell.tell(&line).unwrap();
+        shell.tell(&line)?;
         let mut said = String::new();
         loop {
-            let line = shell.line_with("").unwrap();
+            let line = shell.line_with("")?;
             if line.contains("told all") {
-                return said;
+                return Ok(said);
             }
             said.push_str(line.trim());
             said.push(' ');
         }
     }
-}
-
-/// Has a session ask, and does not wait for what it is told.
-fn begin(shell: &mut Shell, ask: &Path, name: &str) {
-    let line = format!("python3 {} {DNS} {name} A connected", ask.display());
-    shell.tell(&line).unwrap();
-}
-
-fn told(shell: &mut Shell) -> String {
-    let line = shell.line_with("answer ").unwrap();
-    line.trim().trim_start_matches("answer ").to_owned()
 }
 
 /// What a program hears of a name that there is, and of one that there is not.
@@ -114,13 +91,15 @@ fn unknown() -> String {
 }
 
 #[test]
-fn a_name_that_is_asked_about_is_explained_so() {
-    let asking = Asking::new();
-    let ask = program(&asking.daemon);
-    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
+fn a_name_that_is_asked_about_is_explained_so() -> Tested {
+    let asking = Asking::new()?;
+    let mut shell = asking.scene.shell()?;
     let session = shell.session().to_owned();
     let explain = |to: &str| {
-        let explain = asking.daemon.root(["explain", to, "--session", &session]);
+        let explain = asking
+            .scene
+            .daemon
+            .root(["explain", to, "--session", &session]);
         explain.json().unwrap()
     };
     let known: Value = explain("v1.api.example.com:443");
@@ -130,171 +109,188 @@ fn a_name_that_is_asked_about_is_explained_so() {
     let told = explain(NAME);
     assert_eq!(told["verdict"], "deny", "{told}");
     assert!(
-        told["question"]
-            .as_str()
-            .unwrap()
-            .contains("a person is asked"),
+        told["question"].text()?.contains("a person is asked"),
         "{told}"
     );
     assert_ne!(
-        asked(&mut shell, &ask, NAME, "connected"),
+        asking.scene.asked(&mut shell, NAME, "connected")?,
         format!("0 {DNS} {API}")
     );
-    asking.answer("approve", &asking.request(NAME), &[]);
+    asking.answer("approve", &asking.request(NAME)?, &[])?;
     assert_eq!(explain(NAME)["question"], Value::Null);
+    Ok(())
 }
 
 #[test]
-fn nothing_of_a_name_leaves_before_a_person_has_said_yes() {
-    let asking = Asking::new();
+fn nothing_of_a_name_leaves_before_a_person_has_said_yes() -> Tested {
+    let asking = Asking::new()?;
     let server = &asking.scene.server;
-    let ask = program(&asking.daemon);
     // Without the guard it is answered.
     let mut outside = asking.scene.network.dev().command("python3");
-    outside.arg(&ask).args([DNS, NAME, "A", "connected"]);
-    let heard = outside.output().unwrap();
+    outside
+        .arg(&asking.scene.ask)
+        .args([DNS, NAME, "A", "connected"]);
+    let heard = outside.output()?;
     assert!(String::from_utf8_lossy(&heard.stdout).contains(API));
-    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
-    let mut other = Shell::start(&asking.daemon, "asking").unwrap();
-    let _watcher = Watcher::start(&asking.daemon).unwrap();
-    begin(&mut shell, &ask, OTHER);
-    let request = asking.request(OTHER);
+    let mut shell = asking.scene.shell()?;
+    let mut other = asking.scene.shell()?;
+    let _watcher = Watcher::start(&asking.scene.daemon)?;
+    asking.scene.begin(&mut shell, OTHER, "connected")?;
+    let request = asking.request(OTHER)?;
     assert_eq!(request["held"], true);
     assert_eq!(request["question"]["types"], json!(["A"]));
     let wanted = json!({"address": DNS, "port": 53, "protocol": "dns", "host": OTHER});
     assert_eq!(request["destination"], wanted);
-    assert!(request["comm"].as_str().unwrap().starts_with("python"));
-    let shown = asking.shown();
+    assert!(request["comm"].text()?.starts_with("python"));
+    let shown = asking.shown()?;
     assert!(shown.contains("asks what y.evil.example is (A)"), "{shown}");
     assert!(!server.was_asked("y.evil"));
-    asking.answer("approve", &request, &["--for", "2h"]);
-    assert_eq!(told(&mut shell), answered());
+    asking.answer("approve", &request, &["--for", "2h"])?;
+    assert_eq!(told(&mut shell)?, answered());
     assert!(server.was_asked("y.evil"));
     // It was for that name and session, and no longer than the policy says.
-    let holes = asking.daemon.root(["holes"]).json().unwrap();
+    let holes = asking.scene.daemon.root(["holes"]).json()?;
     assert_eq!(holes[0]["destination"], OTHER);
     assert_eq!(holes[0]["ports"], "dns");
-    begin(&mut other, &ask, OTHER);
-    let request = asking.request(OTHER);
-    asking.answer("deny", &request, &[]);
-    assert_eq!(told(&mut other), unknown());
-    assert_eq!(asked(&mut other, &ask, OTHER, "tcp"), unknown());
+    asking.scene.begin(&mut other, OTHER, "connected")?;
+    let request = asking.request(OTHER)?;
+    asking.answer("deny", &request, &[])?;
+    assert_eq!(told(&mut other)?, unknown());
+    assert_eq!(asking.scene.asked(&mut other, OTHER, "tcp")?, unknown());
     // Closed, it is asked about again.
-    let id = holes[0]["id"].as_str().unwrap();
-    let closed = asking.daemon.root(["close", id]).run().unwrap();
-    closed.success().unwrap();
-    begin(&mut shell, &ask, OTHER);
-    let again = asking.request(OTHER);
-    asking.answer("deny", &again, &[]);
-    assert_eq!(told(&mut shell), unknown());
-    let log = asking.daemon.root(["log", "--json"]).run().unwrap().stdout;
+    let id = holes[0]["id"].text()?;
+    let closed = asking.scene.daemon.root(["close", id]).run()?;
+    closed.success()?;
+    asking.scene.begin(&mut shell, OTHER, "connected")?;
+    let again = asking.request(OTHER)?;
+    asking.answer("deny", &again, &[])?;
+    assert_eq!(told(&mut shell)?, unknown());
+    let log = asking.scene.daemon.root(["log", "--json"]).run()?.stdout;
     for kind in ["request", "answered", "hole-open", "hole-close", "denied"] {
         let of_kind = |line: &&str| line.contains(&format!("\"kind\":\"{kind}\""));
         let says = |line: &str| kind == "hole-close" || line.contains("y.evil");
         let mut lines = log.lines().filter(of_kind);
         assert!(lines.any(says), "{kind}: {log}");
     }
+    Ok(())
 }
 
 #[test]
-fn where_nobody_is_there_a_name_does_not_exist_and_a_request_is_left() {
-    let mut asking = Asking::new();
-    let ask = program(&asking.daemon);
-    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
+fn where_nobody_is_there_a_name_does_not_exist_and_a_request_is_left() -> Tested {
+    let mut asking = Asking::new()?;
+    let mut shell = asking.scene.shell()?;
     for how in ["connected", "tcp"] {
-        assert_eq!(asked(&mut shell, &ask, NAME, how), unknown(), "{how}");
+        assert_eq!(
+            asking.scene.asked(&mut shell, NAME, how)?,
+            unknown(),
+            "{how}"
+        );
     }
-    let request = asking.request(NAME);
+    let request = asking.request(NAME)?;
     assert_eq!(request["held"], false);
     assert!(!asking.scene.server.was_asked("x.evil"));
-    let said = asking.why(&mut shell);
+    let said = asking.why(&mut shell)?;
     let left = "Nothing of x.evil.example has left this machine";
     assert!(said.contains(left), "{said}");
     // Requests outlive guardd, and so does what a person opens.
-    asking.daemon.kill().unwrap();
-    asking.daemon.start().unwrap();
-    let request = asking.request(NAME);
-    asking.answer("approve", &request, &[]);
-    asking.daemon.kill().unwrap();
-    asking.daemon.start().unwrap();
-    let is_answered = || asked(&mut shell, &ask, NAME, "connected") == answered();
-    eventually("the yes holds", is_answered).unwrap();
-    assert_eq!(asked(&mut shell, &ask, OTHER, "connected"), unknown());
+    asking.scene.daemon.kill()?;
+    asking.scene.daemon.start()?;
+    let request = asking.request(NAME)?;
+    asking.answer("approve", &request, &[])?;
+    asking.scene.daemon.kill()?;
+    asking.scene.daemon.start()?;
+    let is_answered =
+        || -> Tested<_> { Ok(asking.scene.asked(&mut shell, NAME, "connected")? == answered()) };
+    eventually("the yes holds", is_answered)?;
+    assert_eq!(
+        asking.scene.asked(&mut shell, OTHER, "connected")?,
+        unknown()
+    );
     assert!(!asking.scene.server.was_asked("y.evil"));
     // What a rule names is nobody's question.
-    let named = asked(&mut shell, &ask, "v1.api.example.com", "connected");
+    let named = asking
+        .scene
+        .asked(&mut shell, "v1.api.example.com", "connected")?;
     assert_eq!(named, answered());
-    let said = asking.why(&mut shell);
+    let said = asking.why(&mut shell)?;
     assert!(said.contains(OTHER), "{said}");
+    Ok(())
 }
 
 #[test]
-fn many_new_names_below_a_zone_are_one_request() {
-    let asking = Asking::new();
-    let ask = program(&asking.daemon);
-    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
+fn many_new_names_below_a_zone_are_one_request() -> Tested {
+    let asking = Asking::new()?;
+    let mut shell = asking.scene.shell()?;
     for number in 0..6 {
         let name = format!("n{number}.evil.example");
-        assert_eq!(asked(&mut shell, &ask, &name, "connected"), unknown());
+        assert_eq!(
+            asking.scene.asked(&mut shell, &name, "connected")?,
+            unknown()
+        );
     }
-    let request = asking.request("*.evil.example");
-    assert_eq!(asking.pending().len(), 1, "{:?}", asking.pending());
+    let request = asking.request("*.evil.example")?;
+    assert_eq!(asking.pending()?.len(), 1, "{:?}", asking.pending()?);
     assert_eq!(request["burst"]["count"], 6);
     assert_eq!(request["burst"]["addresses"][5], "n5.evil.example");
     assert_eq!(request["destination"]["host"], "*.evil.example");
-    let shown = asking.shown();
+    let shown = asking.shown()?;
     let words = "asks what 6 names below evil.example are (A)";
     assert!(shown.contains(words), "{shown}");
     // A plain yes is for the first; the rest is asked about still.
-    asking.answer("approve", &request, &[]);
-    let rest = asking.request("*.evil.example");
+    asking.answer("approve", &request, &[])?;
+    let rest = asking.request("*.evil.example")?;
     assert_eq!(rest["burst"]["count"], 5);
-    asking.answer("approve", &rest, &["--prefix"]);
+    asking.answer("approve", &rest, &["--prefix"])?;
     asking.scene.server.set("n9.evil.example", &[API]);
-    let told = asked(&mut shell, &ask, "n9.evil.example", "connected");
+    let told = asking
+        .scene
+        .asked(&mut shell, "n9.evil.example", "connected")?;
     assert_eq!(told, answered());
-    assert!(asking.pending().is_empty());
+    assert!(asking.pending()?.is_empty());
     assert!(!asking.scene.server.was_asked("n0"));
+    Ok(())
 }
 
 #[test]
-fn a_resolver_of_the_system_waits_for_a_person() {
-    let asking = Asking::new();
+fn a_resolver_of_the_system_waits_for_a_person() -> Tested {
+    let asking = Asking::new()?;
     let text = format!("nameserver {DNS}\n");
-    let resolv = asking.daemon.write_for_agents("resolv.conf", &text);
-    let run = asking.daemon.agent(["run", "--policy", "asking"]);
-    let run = run.resolv(resolv.unwrap());
-    let mut shell = Shell::run_by(&asking.daemon, run).unwrap();
-    let _watcher = Watcher::start(&asking.daemon).unwrap();
-    shell.tell("getent ahostsv4 x.evil.example").unwrap();
-    let request = asking.request(NAME);
+    let resolv = asking.scene.daemon.write_for_agents("resolv.conf", &text);
+    let run = asking.scene.daemon.agent(["run", "--policy", "asking"]);
+    let run = run.resolv(resolv?);
+    let mut shell = Shell::run_by(&asking.scene.daemon, run)?;
+    let _watcher = Watcher::start(&asking.scene.daemon)?;
+    shell.tell("getent ahostsv4 x.evil.example")?;
+    let request = asking.request(NAME)?;
     assert_eq!(request["comm"], "getent");
     assert!(!asking.scene.server.was_asked("x.evil"));
-    asking.answer("approve", &request, &[]);
-    shell.line_with(API).unwrap();
+    asking.answer("approve", &request, &[])?;
+    shell.line_with(API)?;
+    Ok(())
 }
 
 #[test]
-fn guardd_asks_for_no_name_that_a_session_might_not_ask_for() {
-    let asking = Asking::new();
-    let mut shell = Shell::start(&asking.daemon, "asking").unwrap();
-    let guard = bins::for_everybody("guard", asking.daemon.tag()).unwrap();
-    let inner = asking.daemon.dir().join("inner.toml");
+fn guardd_asks_for_no_name_that_a_session_might_not_ask_for() -> Tested {
+    let asking = Asking::new()?;
+    let mut shell = asking.scene.shell()?;
+    let guard = bins::for_everybody("guard", asking.scene.daemon.tag())?;
+    let inner = asking.scene.daemon.dir().join("inner.toml");
     let text = "version = 1\ndefault = \"deny\"\n[[rule]]\nto = [\"inner.evil.example\"]\naction = \"allow\"\n";
-    std::fs::write(&inner, text).unwrap();
+    std::fs::write(&inner, text)?;
     let line = format!(
         "{0} request typed.evil.example --ports tcp/443 --reason x >/dev/null 2>&1; echo asked $?; {0} run --policy {1} -- true; echo ran $?",
         guard.display(),
         inner.display()
     );
-    shell.tell(&line).unwrap();
-    assert_eq!(shell.line_with("asked ").unwrap().trim(), "asked 2");
-    assert_eq!(shell.line_with("ran ").unwrap().trim(), "ran 0");
+    shell.tell(&line)?;
+    assert_eq!(shell.line_with("asked ")?.trim(), "asked 2");
+    assert_eq!(shell.line_with("ran ")?.trim(), "ran 0");
     let server = &asking.scene.server;
     assert!(!server.was_asked("typed.evil") && !server.was_asked("inner.evil"));
     // What a person puts in force is looked up.
     let named = text.replace("inner.evil", "persons.evil");
-    asking.daemon.write_policy("persons", &named).unwrap();
-    let _used = Shell::start(&asking.daemon, "persons").unwrap();
-    eventually("it is looked up", || server.was_asked("persons.evil")).unwrap();
+    asking.scene.daemon.write_policy("persons", &named)?;
+    let _used = Shell::start(&asking.scene.daemon, "persons")?;
+    eventually("it is looked up", || server.was_asked("persons.evil"))?;
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_lab::{Daemon, Running, patience};
+use guard_lab::{Daemon, Running, Tested, patience};
 
 use super::{
     place::{DNS, Place},
@@ -76,22 +76,22 @@ struct Churn {
 
 impl Churn {
     /// One whose name has an address by this number.
-    fn new(number: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    fn new(number: impl Fn() -> u64 + Send + Sync + 'static) -> Tested<Self> {
         let place = Place::serving(move |asked, is_stream| {
             let first: Ipv6Addr = FIRST.parse().unwrap();
             let at = Ipv6Addr::from_bits(first.to_bits() + u128::from(number()));
             let records = server::addresses(asked, &server::name_in(asked), &[IpAddr::V6(at)], 1);
             server::bytes(&server::answer(asked, records), is_stream)
-        });
+        })?;
         let mut accepts = place.network.prod().command("/usr/bin/python3");
-        let mut accepts = Running::start(accepts.args(["-c", ACCEPTS])).unwrap();
-        accepts.line_with("accepts", guard_lab::PATIENCE).unwrap();
-        let program = place.daemon.write_for_agents("churns.py", CHURNS).unwrap();
-        Self {
+        let mut accepts = Running::start(accepts.args(["-c", ACCEPTS]))?;
+        accepts.line_with("accepts", guard_lab::PATIENCE)?;
+        let program = place.daemon.write_for_agents("churns.py", CHURNS)?;
+        Ok(Self {
             place,
             program: program.display().to_string(),
             _accepts: accepts,
-        }
+        })
     }
 
     /// Several sessions at once, and what each said.
@@ -142,36 +142,39 @@ fn each_time() -> impl Fn() -> u64 {
 }
 
 #[test]
-fn addresses_that_change_each_second_are_reached() {
-    let churn = Churn::new(each_second());
+fn addresses_that_change_each_second_are_reached() -> Tested {
+    let churn = Churn::new(each_second())?;
     let said = churn.run(3, Duration::from_secs(20), u64::MAX);
     assert!(churn.connections(&said) > 100, "{said:?}");
+    Ok(())
 }
 
 #[test]
 #[ignore = "it takes ten minutes"]
-fn addresses_that_change_each_second_are_reached_for_ten_minutes() {
-    let churn = Churn::new(each_second());
+fn addresses_that_change_each_second_are_reached_for_ten_minutes() -> Tested {
+    let churn = Churn::new(each_second())?;
     let said = churn.run(6, Duration::from_secs(600), u64::MAX);
     println!(
         "{} connections, none refused: {said:?}",
         churn.connections(&said)
     );
+    Ok(())
 }
 
 #[test]
-fn addresses_that_nobody_had_before_are_reached_at_once() {
-    let churn = Churn::new(each_time());
+fn addresses_that_nobody_had_before_are_reached_at_once() -> Tested {
+    let churn = Churn::new(each_time())?;
     // No more than guardd is told of before it has to hear.
     let said = churn.run(3, Duration::from_secs(15), 300);
     assert!(churn.connections(&said) > 100, "{said:?}");
+    Ok(())
 }
 
 /// A session may know 16,384 at a time.
 #[test]
 #[ignore = "it takes minutes"]
-fn a_hundred_thousand_addresses_are_reached_at_once() {
-    let churn = Churn::new(each_time());
+fn a_hundred_thousand_addresses_are_reached_at_once() -> Tested {
+    let churn = Churn::new(each_time())?;
     let mut all = 0;
     while all < 100_000 {
         let said = churn.run(4, Duration::from_secs(600), 4000);
@@ -179,4 +182,5 @@ fn a_hundred_thousand_addresses_are_reached_at_once() {
     }
     println!("{all} connections, none refused");
     assert!(churn.place.dns.has_heard(b"v1"), "{DNS}");
+    Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use guard_lab::{Shell, eventually, is_slow, patience};
+use guard_lab::{Shell, Tested, eventually, is_slow, patience};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::names::scene::with_resolvers;
 
 use super::{
     place::{self, API, DNS, Place},
@@ -18,12 +20,6 @@ default = "deny"
 
 [dns]
 names = "any"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 "#;
 
 /// From one port, some questions by UDP: `PATIENCE PORT COUNT NAME`. Says when they are sent, and where they are one, what came.
@@ -54,11 +50,11 @@ if count == 1:
 struct Stopped(Pid);
 
 impl Stopped {
-    fn new(place: &Place) -> Self {
+    fn new(place: &Place) -> Tested<Self> {
         let resolver = place.resolver().unwrap();
         let pid = Pid::from_raw(resolver.cast_signed()).unwrap();
-        kill_process(pid, Signal::STOP).unwrap();
-        Self(pid)
+        kill_process(pid, Signal::STOP)?;
+        Ok(Self(pid))
     }
 }
 
@@ -74,103 +70,106 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new() -> Tested<Self> {
         let serving = |asked: &_, is_stream| match server::name_in(asked).starts_with("slow") {
             true => Vec::new(),
             false => place::usual(asked, is_stream),
         };
-        let place = Place::build(serving, |daemon| daemon.policy("any", ANY));
-        let sends = place.daemon.write_for_agents("sends.py", SENDS).unwrap();
+        let place = Place::build(serving, |daemon| daemon.policy("any", &with_resolvers(ANY)))?;
+        let sends = place.daemon.write_for_agents("sends.py", SENDS)?;
         let patience = patience(Duration::from_secs(20)).as_secs();
         let sends = format!("/usr/bin/python3 {} {patience}", sends.display());
-        Self { place, sends }
+        Ok(Self { place, sends })
     }
 
     /// A session whose questions are answered.
-    fn session(&self, policy: &str) -> Shell {
-        let mut shell = Shell::start(&self.place.daemon, policy).unwrap();
+    fn session(&self, policy: &str) -> Tested<Shell> {
+        let mut shell = Shell::start(&self.place.daemon, policy)?;
         let said = self
             .place
-            .asked(&mut shell, &format!("udp {DNS} v1.api.example.com"));
+            .asked(&mut shell, &format!("udp {DNS} v1.api.example.com"))?;
         assert_eq!(said, format!("answered {API}"));
-        shell
+        Ok(shell)
     }
 
-    fn send(&self, shell: &mut Shell, what: &str) -> String {
-        shell.tell(&format!("{} {what}", self.sends)).unwrap();
-        shell.line_with("sent ").unwrap()
+    fn send(&self, shell: &mut Shell, what: &str) -> Tested<String> {
+        shell.tell(&format!("{} {what}", self.sends))?;
+        Ok(shell.line_with("sent ")?)
     }
 }
 
 #[test]
-fn a_datagram_is_the_session_s_that_sent_it() {
-    let scene = Scene::new();
-    let (mut narrow, mut wide) = (scene.session("names"), scene.session("any"));
+fn a_datagram_is_the_session_s_that_sent_it() -> Tested {
+    let scene = Scene::new()?;
+    let (mut narrow, mut wide) = (scene.session("names")?, scene.session("any")?);
     let secret = format!("udp {DNS} secret.evil.example");
     assert!(
         scene
             .place
-            .asked(&mut wide, &secret)
+            .asked(&mut wide, &secret)?
             .starts_with("answered")
     );
-    assert_eq!(scene.place.asked(&mut narrow, &secret), "NXDOMAIN");
-    let stopped = Stopped::new(&scene.place);
+    assert_eq!(scene.place.asked(&mut narrow, &secret)?, "NXDOMAIN");
+    let stopped = Stopped::new(&scene.place)?;
     // While it waits to be read, its port becomes another session's that may ask for anything.
-    scene.send(&mut narrow, "40001 2 other.evil.example");
-    scene.send(&mut wide, "40001 1 v1.api.example.com");
+    scene.send(&mut narrow, "40001 2 other.evil.example")?;
+    scene.send(&mut wide, "40001 1 v1.api.example.com")?;
     drop(stopped);
-    assert_eq!(wide.line_with("came").unwrap().trim(), "came 0");
+    assert_eq!(wide.line_with("came")?.trim(), "came 0");
     // Whatever came before that was read, and is answered by now.
     assert!(
         scene
             .place
-            .asked(&mut wide, &secret)
+            .asked(&mut wide, &secret)?
             .starts_with("answered")
     );
     assert!(!scene.place.dns.has_heard(b"other"));
+    Ok(())
 }
 
 #[test]
-fn questions_of_one_session_from_one_port_are_all_answered() {
-    let scene = Scene::new();
-    let mut shell = scene.session("names");
-    let stopped = Stopped::new(&scene.place);
-    scene.send(&mut shell, "40002 2 first.api.example.com");
-    scene.send(&mut shell, "40002 1 second.api.example.com");
+fn questions_of_one_session_from_one_port_are_all_answered() -> Tested {
+    let scene = Scene::new()?;
+    let mut shell = scene.session("names")?;
+    let stopped = Stopped::new(&scene.place)?;
+    scene.send(&mut shell, "40002 2 first.api.example.com")?;
+    scene.send(&mut shell, "40002 1 second.api.example.com")?;
     drop(stopped);
-    assert_eq!(shell.line_with("came").unwrap().trim(), "came 0");
+    assert_eq!(shell.line_with("came")?.trim(), "came 0");
     eventually("the first are asked, too", || {
         scene.place.dns.has_heard(b"first")
-    })
-    .unwrap();
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_flood_of_one_session_loses_no_question_of_another() {
-    let scene = Scene::new();
-    let (mut flooder, mut other) = (scene.session("names"), scene.session("names"));
-    let stopped = Stopped::new(&scene.place);
-    let sent = scene.send(&mut flooder, "40003 3000 v1.api.example.com");
-    let refused: usize = sent.trim().rsplit(' ').next().unwrap().parse().unwrap();
+fn a_flood_of_one_session_loses_no_question_of_another() -> Tested {
+    let scene = Scene::new()?;
+    let (mut flooder, mut other) = (scene.session("names")?, scene.session("names")?);
+    let stopped = Stopped::new(&scene.place)?;
+    let sent = scene.send(&mut flooder, "40003 3000 v1.api.example.com")?;
+    let refused: usize = sent.trim().rsplit(' ').next().unwrap().parse()?;
     // A slow machine sends no more in a moment than a session may.
     assert!(refused > 0 || is_slow(), "all of it waits: {sent}");
-    scene.send(&mut other, "40004 1 v1.api.example.com");
+    scene.send(&mut other, "40004 1 v1.api.example.com")?;
     drop(stopped);
-    assert_eq!(other.line_with("came").unwrap().trim(), "came 0");
+    assert_eq!(other.line_with("came")?.trim(), "came 0");
     // Where nothing waits any more it is served again itself.
-    scene.send(&mut flooder, "40005 1 v1.api.example.com");
-    assert_eq!(flooder.line_with("came").unwrap().trim(), "came 0");
+    scene.send(&mut flooder, "40005 1 v1.api.example.com")?;
+    assert_eq!(flooder.line_with("came")?.trim(), "came 0");
+    Ok(())
 }
 
 #[test]
-fn a_server_that_says_nothing_holds_up_nobody_who_asks_for_something_else() {
-    let scene = Scene::new();
-    let (mut slow, mut other) = (scene.session("names"), scene.session("names"));
-    scene.send(&mut slow, "40006 1000 slow.api.example.com");
-    eventually("asked", || scene.place.dns.has_heard(b"slow")).unwrap();
+fn a_server_that_says_nothing_holds_up_nobody_who_asks_for_something_else() -> Tested {
+    let scene = Scene::new()?;
+    let (mut slow, mut other) = (scene.session("names")?, scene.session("names")?);
+    scene.send(&mut slow, "40006 1000 slow.api.example.com")?;
+    eventually("asked", || scene.place.dns.has_heard(b"slow"))?;
     let question = format!("udp {DNS} v1.api.example.com");
     assert_eq!(
-        scene.place.asked(&mut other, &question),
+        scene.place.asked(&mut other, &question)?,
         format!("answered {API}")
     );
+    Ok(())
 }

@@ -1,11 +1,9 @@
 //! Requests with names, and holes for a name: whatever addresses it gets, each passes before the program has it.
 
-use std::path::PathBuf;
-
-use guard_lab::{Daemon, Production, Shell, eventually};
+use guard_lab::{Json as _, Shell, Tested, eventually};
 use serde_json::{Value, json};
 
-use super::{DNS, Scene, asked, program, reaches};
+use crate::names::scene::{DNS, Scene, reaches, with_resolvers};
 
 const POLICY: &str = r#"
 version = 1
@@ -13,12 +11,6 @@ name = "apps"
 default = "deny"
 max_hole = "30m"
 hold = "0s"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "never"
@@ -41,63 +33,56 @@ const FIRST: &str = "192.0.2.20";
 
 struct Apps {
     scene: Scene,
-    daemon: Daemon,
-    ask: PathBuf,
 }
 
 impl Apps {
-    fn new() -> Self {
-        let scene = Scene::new();
-        scene.server.set(NAME, &[FIRST]);
-        let config = format!("resolvers = [\"{DNS}:53\"]\n");
-        let daemon = Daemon::in_network(&scene.network).policy("apps", POLICY);
-        let daemon = daemon.config(&config).start().unwrap();
-        let ask = program(&daemon);
-        Self { scene, daemon, ask }
+    fn new() -> Tested<Self> {
+        let scene = Scene::new("apps", POLICY, &[(NAME, &[FIRST])])?;
+        Ok(Self { scene })
     }
 
     /// Has a name stand for an address, and a session be told so.
-    fn tell(&self, shell: &mut Shell, name: &str, address: &str) {
+    fn tell(&self, shell: &mut Shell, name: &str, address: &str) -> Tested {
         self.scene.server.set(name, &[address]);
-        let told = asked(shell, &self.ask, name, "connected");
+        let told = self.scene.asked(shell, name, "connected")?;
         assert_eq!(told, format!("0 {DNS} {address}"));
+        Ok(())
     }
 
     /// The request about an address, once it says by which name it is known.
-    fn request(&self, address: &str) -> Value {
+    fn request(&self, address: &str) -> Tested<Value> {
         let mut found = None;
-        let is_there = || {
-            let pending = self.daemon.root(["pending"]).json().unwrap();
-            let mut pending = pending.as_array().unwrap().clone().into_iter();
+        let is_there = || -> Tested<_> {
+            let pending = self.scene.daemon.root(["pending"]).json()?;
+            let mut pending = pending.list()?.clone().into_iter();
             found = pending
                 .find(|one| one["destination"]["address"] == address && one["named"].is_object());
-            found.is_some()
+            Ok(found.is_some())
         };
-        eventually("a person is asked", is_there).unwrap();
-        found.unwrap()
+        eventually("a person is asked", is_there)?;
+        Ok(found.unwrap())
     }
 
-    fn guard(&self, args: &[&str]) -> Value {
-        self.daemon.root(args.iter().copied()).json().unwrap()
+    fn guard(&self, args: &[&str]) -> Tested<Value> {
+        Ok(self.scene.daemon.root(args.iter().copied()).json()?)
     }
 
-    fn open_addresses(&self) -> Vec<Value> {
-        let holes = self.guard(&["holes"]);
-        holes[0]["addresses"].as_array().unwrap().clone()
+    fn open_addresses(&self) -> Tested<Vec<Value>> {
+        let holes = self.guard(&["holes"])?;
+        Ok(holes[0]["addresses"].list()?.clone())
     }
 }
 
 #[test]
-fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() {
-    let mut apps = Apps::new();
-    let _production = Production::launch(&apps.scene.network, &[80, 443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
-    let mut other = Shell::start(&apps.daemon, "apps").unwrap();
-    apps.tell(&mut shell, "also.app.example.com", FIRST);
-    apps.tell(&mut shell, NAME, FIRST);
-    apps.tell(&mut other, NAME, FIRST);
-    assert!(!reaches(&mut shell, FIRST, 443));
-    let request = apps.request(FIRST);
+fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
+    let mut apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
+    let mut other = apps.scene.shell()?;
+    apps.tell(&mut shell, "also.app.example.com", FIRST)?;
+    apps.tell(&mut shell, NAME, FIRST)?;
+    apps.tell(&mut other, NAME, FIRST)?;
+    assert!(!reaches(&mut shell, FIRST, 443)?);
+    let request = apps.request(FIRST)?;
     let named = &request["named"];
     assert_eq!(
         (&named["name"], &named["cname"]),
@@ -105,7 +90,7 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() {
     );
     assert_eq!(named["also"], json!(["also.app.example.com"]));
     assert_eq!(request["destination"]["host"], NAME);
-    let shown = apps.daemon.root(["pending"]).run().unwrap().stdout;
+    let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
     let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
         "wants tcp v1.app.example.com:443 (192.0.2.20)",
@@ -114,83 +99,88 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() {
     ] {
         assert!(shown.contains(said), "{said}: {shown}");
     }
-    let id = request["id"].as_str().unwrap();
-    let holes = apps.guard(&["approve", id, "--for", "2h"]);
-    assert!(reaches(&mut shell, FIRST, 443));
-    assert!(!reaches(&mut shell, FIRST, 80), "only that port");
-    assert!(!reaches(&mut other, FIRST, 443), "only that session");
-    let hole = &apps.guard(&["holes"])[0];
+    let id = request["id"].text()?;
+    let holes = apps.guard(&["approve", id, "--for", "2h"])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    assert!(!reaches(&mut shell, FIRST, 80)?, "only that port");
+    assert!(!reaches(&mut other, FIRST, 443)?, "only that session");
+    let hole = &apps.guard(&["holes"])?[0];
     assert_eq!(hole["destination"], NAME, "{holes}");
-    let id = hole["id"].as_str().unwrap();
+    let id = hole["id"].text()?;
     // Each is used as soon as it is known.
     for last in 30..40 {
         let address = format!("192.0.2.{last}");
-        assert!(!reaches(&mut shell, &address, 443));
-        apps.tell(&mut shell, NAME, &address);
-        assert!(reaches(&mut shell, &address, 443), "{address}");
+        assert!(!reaches(&mut shell, &address, 443)?);
+        apps.tell(&mut shell, NAME, &address)?;
+        assert!(reaches(&mut shell, &address, 443)?, "{address}");
     }
     // Another name is another.
-    apps.tell(&mut shell, "v2.app.example.com", "192.0.2.50");
-    assert!(!reaches(&mut shell, "192.0.2.50", 443));
+    apps.tell(&mut shell, "v2.app.example.com", "192.0.2.50")?;
+    assert!(!reaches(&mut shell, "192.0.2.50", 443)?);
     // A name opens nothing that is denied, nor what is not for names, nor what is inside where it was outside.
     for closed in ["192.0.2.66", "169.254.169.254", "127.0.0.1", "10.1.2.3"] {
-        apps.tell(&mut shell, NAME, closed);
-        assert!(!apps.open_addresses().contains(&json!(closed)), "{closed}");
+        apps.tell(&mut shell, NAME, closed)?;
+        assert!(!apps.open_addresses()?.contains(&json!(closed)), "{closed}");
     }
-    assert!(!reaches(&mut shell, "192.0.2.66", 443));
+    assert!(!reaches(&mut shell, "192.0.2.66", 443)?);
     // guardd may come and go.
-    apps.daemon.kill().unwrap();
-    apps.daemon.start().unwrap();
-    assert!(reaches(&mut shell, FIRST, 443));
+    apps.scene.daemon.kill()?;
+    apps.scene.daemon.start()?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
     apps.scene.server.set(NAME, &["192.0.2.41"]);
-    let is_told = || asked(&mut shell, &apps.ask, NAME, "connected").starts_with('0');
-    eventually("it answers again", is_told).unwrap();
-    assert!(reaches(&mut shell, "192.0.2.41", 443));
-    let closed = apps.daemon.root(["close", id]).run().unwrap();
-    closed.success().unwrap();
+    let is_told = || -> Tested<_> {
+        Ok(apps
+            .scene
+            .asked(&mut shell, NAME, "connected")?
+            .starts_with('0'))
+    };
+    eventually("it answers again", is_told)?;
+    assert!(reaches(&mut shell, "192.0.2.41", 443)?);
+    let closed = apps.scene.daemon.root(["close", id]).run()?;
+    closed.success()?;
     for address in [FIRST, "192.0.2.30", "192.0.2.41"] {
-        assert!(!reaches(&mut shell, address, 443), "{address}");
+        assert!(!reaches(&mut shell, address, 443)?, "{address}");
     }
-    assert_eq!(apps.guard(&["holes"]), json!([]));
+    assert_eq!(apps.guard(&["holes"])?, json!([]));
+    Ok(())
 }
 
 #[test]
-fn a_yes_to_an_address_is_for_that_alone() {
-    let apps = Apps::new();
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
-    apps.tell(&mut shell, NAME, FIRST);
-    assert!(!reaches(&mut shell, FIRST, 443));
-    let request = apps.request(FIRST);
-    let id = request["id"].as_str().unwrap();
-    apps.guard(&["approve", id, "--address"]);
-    assert!(reaches(&mut shell, FIRST, 443));
-    assert_eq!(apps.guard(&["holes"])[0]["destination"], "192.0.2.20/32");
-    apps.tell(&mut shell, NAME, "192.0.2.30");
-    assert!(!reaches(&mut shell, "192.0.2.30", 443));
+fn a_yes_to_an_address_is_for_that_alone() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
+    apps.tell(&mut shell, NAME, FIRST)?;
+    assert!(!reaches(&mut shell, FIRST, 443)?);
+    let request = apps.request(FIRST)?;
+    let id = request["id"].text()?;
+    apps.guard(&["approve", id, "--address"])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
+    apps.tell(&mut shell, NAME, "192.0.2.30")?;
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
 }
 
 #[test]
-fn a_name_is_opened_without_a_request() {
-    let apps = Apps::new();
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
-    apps.tell(&mut shell, NAME, FIRST);
+fn a_name_is_opened_without_a_request() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
+    apps.tell(&mut shell, NAME, FIRST)?;
     let session = shell.session().to_owned();
     let open = ["open", NAME, "--ports", "tcp/443", "--session", &session];
-    apps.guard(&open);
-    assert!(reaches(&mut shell, FIRST, 443));
-    apps.tell(&mut shell, NAME, "192.0.2.30");
-    assert!(reaches(&mut shell, "192.0.2.30", 443));
-    let addresses = apps.open_addresses();
+    apps.guard(&open)?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    apps.tell(&mut shell, NAME, "192.0.2.30")?;
+    assert!(reaches(&mut shell, "192.0.2.30", 443)?);
+    let addresses = apps.open_addresses()?;
     assert_eq!(addresses.len(), 2, "{addresses:?}");
+    Ok(())
 }
 
 #[test]
-fn a_name_is_opened_before_it_was_asked_for() {
-    let apps = Apps::new();
-    let _production = Production::launch(&apps.scene.network, &[443, 80], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+fn a_name_is_opened_before_it_was_asked_for() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let other = "v2.app.example.com";
     apps.scene.server.set(other, &["192.0.2.21", "192.0.2.22"]);
@@ -198,17 +188,17 @@ fn a_name_is_opened_before_it_was_asked_for() {
         (NAME, &["--ports", "tcp/443"][..]),
         (other, &["--all-ports"]),
     ] {
-        let hole = apps.guard(&[&["open", name, "--session", &session], ports].concat());
+        let hole = apps.guard(&[&["open", name, "--session", &session], ports].concat())?;
         assert_eq!(hole["destination"], name, "{hole}");
     }
-    assert!(!reaches(&mut shell, FIRST, 443), "nothing was asked for");
-    apps.tell(&mut shell, NAME, FIRST);
-    assert!(reaches(&mut shell, FIRST, 443));
-    assert!(!reaches(&mut shell, FIRST, 80), "only that port");
-    apps.tell(&mut shell, NAME, "192.0.2.30");
-    assert!(reaches(&mut shell, "192.0.2.30", 443));
-    apps.tell(&mut shell, other, "192.0.2.31");
-    assert!(reaches(&mut shell, "192.0.2.31", 80));
+    assert!(!reaches(&mut shell, FIRST, 443)?, "nothing was asked for");
+    apps.tell(&mut shell, NAME, FIRST)?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    assert!(!reaches(&mut shell, FIRST, 80)?, "only that port");
+    apps.tell(&mut shell, NAME, "192.0.2.30")?;
+    assert!(reaches(&mut shell, "192.0.2.30", 443)?);
+    apps.tell(&mut shell, other, "192.0.2.31")?;
+    assert!(reaches(&mut shell, "192.0.2.31", 80)?);
     // What no rule has is refused as before.
     apps.scene.server.set("v1.evil.example", &["192.0.2.40"]);
     let open = [
@@ -219,58 +209,59 @@ fn a_name_is_opened_before_it_was_asked_for() {
         "--session",
         &session,
     ];
-    assert_eq!(apps.daemon.root(open).run().unwrap().code(), Some(2));
+    assert_eq!(apps.scene.daemon.root(open).run()?.code(), Some(2));
+    Ok(())
 }
 
 #[test]
-fn a_no_at_any_port_is_not_lifted_by_a_name() {
-    let apps = Apps::new();
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+fn a_no_at_any_port_is_not_lifted_by_a_name() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let refused = "192.0.2.30";
-    apps.tell(&mut shell, "also.app.example.com", refused);
-    assert!(!reaches(&mut shell, refused, 443));
-    let request = apps.request(refused);
-    apps.guard(&["deny", request["id"].as_str().unwrap()]);
-    apps.guard(&["open", NAME, "--ports", "tcp/1-1000", "--session", &session]);
+    apps.tell(&mut shell, "also.app.example.com", refused)?;
+    assert!(!reaches(&mut shell, refused, 443)?);
+    let request = apps.request(refused)?;
+    apps.guard(&["deny", request["id"].text()?])?;
+    apps.guard(&["open", NAME, "--ports", "tcp/1-1000", "--session", &session])?;
     for (address, passes) in [(FIRST, true), (refused, false), ("192.0.2.31", true)] {
-        apps.tell(&mut shell, NAME, address);
-        assert_eq!(reaches(&mut shell, address, 443), passes, "{address}");
+        apps.tell(&mut shell, NAME, address)?;
+        assert_eq!(reaches(&mut shell, address, 443)?, passes, "{address}");
     }
+    Ok(())
 }
 
 #[test]
-fn what_is_explained_of_a_session_is_what_the_kernel_does() {
-    let apps = Apps::new();
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+fn what_is_explained_of_a_session_is_what_the_kernel_does() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let explain = |to: &str| apps.guard(&["explain", to, "--session", &session]);
     let at = format!("{NAME}:443");
-    assert_eq!(explain(&at)["verdict"], "confirm", "nothing is known yet");
-    assert_eq!(explain(FIRST)["verdict"], "deny");
-    apps.tell(&mut shell, NAME, FIRST);
+    assert_eq!(explain(&at)?["verdict"], "confirm", "nothing is known yet");
+    assert_eq!(explain(FIRST)?["verdict"], "deny");
+    apps.tell(&mut shell, NAME, FIRST)?;
     for to in [&at, FIRST] {
-        let told = explain(to);
+        let told = explain(to)?;
         assert_eq!(told["verdict"], "confirm", "{told}");
         assert_eq!(told["rule"], "apps", "{told}");
     }
-    assert!(!reaches(&mut shell, FIRST, 443));
-    let hole = apps.guard(&["open", NAME, "--ports", "tcp/443", "--session", &session]);
+    assert!(!reaches(&mut shell, FIRST, 443)?);
+    let hole = apps.guard(&["open", NAME, "--ports", "tcp/443", "--session", &session])?;
     for to in [&at, "192.0.2.20:443"] {
-        let told = explain(to);
+        let told = explain(to)?;
         assert_eq!(told["verdict"], "allow", "{told}");
         assert_eq!(told["hole"], hole["id"], "{told}");
     }
-    assert_eq!(explain(&at)["addresses"][0]["verdict"], "allow");
-    assert!(reaches(&mut shell, FIRST, 443));
+    assert_eq!(explain(&at)?["addresses"][0]["verdict"], "allow");
+    assert!(reaches(&mut shell, FIRST, 443)?);
     // No wildcard opens an address of one's own networks.
     let inside = "v9.app.example.com";
-    apps.tell(&mut shell, inside, "10.1.2.3");
+    apps.tell(&mut shell, inside, "10.1.2.3")?;
     for to in [inside, "10.1.2.3"] {
-        assert_eq!(explain(to)["verdict"], "deny", "{}", explain(to));
+        assert_eq!(explain(to)?["verdict"], "deny", "{}", explain(to)?);
     }
+    Ok(())
 }
 
 /// Two kinds of names that are asked about.
@@ -279,12 +270,6 @@ version = 1
 name = "kinds"
 default = "deny"
 hold = "0s"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "apps"
@@ -298,24 +283,26 @@ action = "confirm"
 "#;
 
 #[test]
-fn a_name_lifts_no_rule_but_the_one_that_was_shown() {
-    let apps = Apps::new();
-    apps.daemon.write_policy("kinds", KINDS).unwrap();
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "kinds").unwrap();
+fn a_name_lifts_no_rule_but_the_one_that_was_shown() -> Tested {
+    let apps = Apps::new()?;
+    apps.scene
+        .daemon
+        .write_policy("kinds", &with_resolvers(KINDS))?;
+    let mut shell = Shell::start(&apps.scene.daemon, "kinds")?;
     let database = "192.0.2.30";
-    apps.tell(&mut shell, "one.db.example.com", database);
-    apps.tell(&mut shell, NAME, FIRST);
-    assert!(!reaches(&mut shell, FIRST, 443));
-    let request = apps.request(FIRST);
+    apps.tell(&mut shell, "one.db.example.com", database)?;
+    apps.tell(&mut shell, NAME, FIRST)?;
+    assert!(!reaches(&mut shell, FIRST, 443)?);
+    let request = apps.request(FIRST)?;
     assert_eq!(request["rule"], "apps");
-    apps.guard(&["approve", request["id"].as_str().unwrap()]);
+    apps.guard(&["approve", request["id"].text()?])?;
     for (address, passes) in [(FIRST, true), (database, false), ("192.0.2.31", true)] {
-        apps.tell(&mut shell, NAME, address);
-        assert_eq!(reaches(&mut shell, address, 443), passes, "{address}");
+        apps.tell(&mut shell, NAME, address)?;
+        assert_eq!(reaches(&mut shell, address, 443)?, passes, "{address}");
     }
-    let asked = apps.request(database);
+    let asked = apps.request(database)?;
     assert_eq!(asked["rule"], "databases", "{asked}");
+    Ok(())
 }
 
 /// Rules for addresses that a name comes to stand for.
@@ -327,12 +314,6 @@ hold = "0s"
 
 [dns]
 names = "any"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "web"
@@ -351,101 +332,106 @@ action = "confirm"
 "#;
 
 #[test]
-fn a_name_lifts_no_read_only_rule_and_no_persons_no() {
-    let apps = Apps::new();
-    apps.daemon.write_policy("mixed", MIXED).unwrap();
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "mixed").unwrap();
+fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
+    let apps = Apps::new()?;
+    apps.scene
+        .daemon
+        .write_policy("mixed", &with_resolvers(MIXED))?;
+    let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
     const EVIL: &str = "app.evil.example";
     const REFUSED: &str = "192.0.2.71";
-    assert!(!reaches(&mut shell, REFUSED, 443));
-    let pending = apps.guard(&["pending"]);
-    let no = pending[0]["id"].as_str().unwrap().to_owned();
-    apps.guard(&["deny", &no, "--for", "8h"]);
-    apps.tell(&mut shell, EVIL, FIRST);
-    assert!(!reaches(&mut shell, FIRST, 443));
-    let request = apps.request(FIRST);
+    assert!(!reaches(&mut shell, REFUSED, 443)?);
+    let pending = apps.guard(&["pending"])?;
+    let no = pending[0]["id"].text()?.to_owned();
+    apps.guard(&["deny", &no, "--for", "8h"])?;
+    apps.tell(&mut shell, EVIL, FIRST)?;
+    assert!(!reaches(&mut shell, FIRST, 443)?);
+    let request = apps.request(FIRST)?;
     assert_eq!(request["named"]["name"], EVIL);
-    apps.guard(&["approve", request["id"].as_str().unwrap()]);
-    assert!(reaches(&mut shell, FIRST, 443));
+    apps.guard(&["approve", request["id"].text()?])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
     // Its owner has it stand for another server that is asked about, which the yes is for, and for two that it is not for.
-    apps.tell(&mut shell, EVIL, "192.0.2.30");
-    assert!(reaches(&mut shell, "192.0.2.30", 443));
+    apps.tell(&mut shell, EVIL, "192.0.2.30")?;
+    assert!(reaches(&mut shell, "192.0.2.30", 443)?);
     for closed in ["192.0.2.70", REFUSED] {
-        apps.tell(&mut shell, EVIL, closed);
-        assert!(!apps.open_addresses().contains(&json!(closed)), "{closed}");
+        apps.tell(&mut shell, EVIL, closed)?;
+        assert!(!apps.open_addresses()?.contains(&json!(closed)), "{closed}");
     }
-    assert!(!reaches(&mut shell, REFUSED, 443));
+    assert!(!reaches(&mut shell, REFUSED, 443)?);
+    Ok(())
 }
 
 /// One yes would open what the person who typed a name has not seen.
 #[test]
-fn a_name_whose_addresses_are_several_decisions_is_not_opened() {
-    let apps = Apps::new();
-    let _production = Production::launch(&apps.scene.network, &[443], &[], true).unwrap();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+fn a_name_whose_addresses_are_several_decisions_is_not_opened() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let open = ["open", NAME, "--ports", "tcp/443", "--session", &session];
     apps.scene.server.set(NAME, &[FIRST, "192.0.2.77"]);
-    let refused = apps.daemon.root(open).run().unwrap();
+    let refused = apps.scene.daemon.root(open).run()?;
     assert_eq!(refused.code(), Some(2));
     let why = refused.stderr;
     assert!(why.contains("192.0.2.77 (rule"), "{why}");
     assert!(why.contains("prod") && why.contains(FIRST), "{why}");
-    assert_eq!(apps.guard(&["holes"]), json!([]));
-    assert!(!reaches(&mut shell, "192.0.2.77", 443));
+    assert_eq!(apps.guard(&["holes"])?, json!([]));
+    assert!(!reaches(&mut shell, "192.0.2.77", 443)?);
     let other = "v2.app.example.com";
     apps.scene.server.set(other, &[FIRST, "192.0.2.21"]);
     let open = ["open", other, "--ports", "tcp/443", "--session", &session];
-    let opened = apps.daemon.root(open).run().unwrap();
+    let opened = apps.scene.daemon.root(open).run()?;
     assert_eq!(opened.code(), Some(0), "{opened:?}");
     assert!(
         opened.stdout.contains(&format!("({FIRST}, 192.0.2.21)")),
         "{opened:?}"
     );
+    Ok(())
 }
 
 #[test]
-fn a_budget_of_a_name_with_several_addresses_outlives_guardd() {
-    let mut apps = Apps::new();
-    let mut shell = Shell::start(&apps.daemon, "apps").unwrap();
+fn a_budget_of_a_name_with_several_addresses_outlives_guardd() -> Tested {
+    let mut apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     apps.scene.server.set(NAME, &[FIRST, "192.0.2.21"]);
     let args = ["--ports", "tcp/443", "--bytes", "4KiB"];
-    let before = apps.guard(&[&["open", NAME, "--session", &session][..], &args].concat());
-    apps.daemon.kill().unwrap();
-    apps.daemon.start().unwrap();
-    let holes = apps.guard(&["holes"]);
+    let before = apps.guard(&[&["open", NAME, "--session", &session][..], &args].concat())?;
+    apps.scene.daemon.kill()?;
+    apps.scene.daemon.start()?;
+    let holes = apps.guard(&["holes"])?;
     assert_eq!(holes[0]["opened_by"], before["opened_by"], "{holes}");
     assert_eq!(holes[0]["bytes_left"], 4096, "{holes}");
-    apps.tell(&mut shell, NAME, "192.0.2.30");
-    let holes = apps.guard(&["holes"]);
+    apps.tell(&mut shell, NAME, "192.0.2.30")?;
+    let holes = apps.guard(&["holes"])?;
     assert!(
-        apps.open_addresses().contains(&json!("192.0.2.30")),
+        apps.open_addresses()?.contains(&json!("192.0.2.30")),
         "{holes}"
     );
     assert_eq!(holes[0]["bytes_left"], 4096, "{holes}");
-    let log = apps.daemon.root(["log", "--json"]).run().unwrap();
-    let log = log.json_lines().unwrap();
+    let log = apps.scene.daemon.root(["log", "--json"]).run()?;
+    let log = log.json_lines()?;
     let opened = log.iter().filter(|one| one["kind"] == "hole-open");
     assert_eq!(opened.count(), 1, "{log:?}");
+    Ok(())
 }
 
 /// Each policy of its chain is told to the resolver, also one without names.
 #[test]
-fn a_session_inside_one_whose_policy_has_no_names_is_answered() {
-    let apps = Apps::new();
+fn a_session_inside_one_whose_policy_has_no_names_is_answered() -> Tested {
+    let apps = Apps::new()?;
     let plain = "version = 1\nname = \"plain\"\ndefault = \"allow\"\n";
-    let outer = apps.daemon.write_for_agents("plain.toml", plain).unwrap();
-    let inner = apps.daemon.write_for_agents("apps.toml", POLICY).unwrap();
-    let mut shell = Shell::start(&apps.daemon, &outer.display().to_string()).unwrap();
-    let guard = guard_lab::bins::for_everybody("guard", apps.daemon.tag()).unwrap();
-    let (guard, inner, ask) = (guard.display(), inner.display(), apps.ask.display());
-    shell
-        .tell(&format!(
-            "{guard} run -q --policy {inner} -- python3 {ask} {DNS} {NAME} A connected"
-        ))
-        .unwrap();
-    let told = shell.line_with("answer ").unwrap();
+    let outer = apps.scene.daemon.write_for_agents("plain.toml", plain)?;
+    let inner = apps
+        .scene
+        .daemon
+        .write_for_agents("apps.toml", &with_resolvers(POLICY))?;
+    let mut shell = Shell::start(&apps.scene.daemon, &outer.display().to_string())?;
+    let guard = guard_lab::bins::for_everybody("guard", apps.scene.daemon.tag())?;
+    let (guard, inner, ask) = (guard.display(), inner.display(), apps.scene.ask.display());
+    shell.tell(&format!(
+        "{guard} run -q --policy {inner} -- python3 {ask} {DNS} {NAME} A connected"
+    ))?;
+    let told = shell.line_with("answer ")?;
     assert!(told.contains(&format!("answer 0 {DNS} {FIRST}")), "{told}");
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use guard_lab::{Attempt, Shell, eventually, exec};
+use guard_lab::{Attempt, Shell, Tested, eventually, exec};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
@@ -11,54 +11,53 @@ use super::{
 };
 
 #[test]
-fn a_resolver_that_is_killed_is_soon_another_and_opens_nothing_meanwhile() {
-    let place = Place::new();
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+fn a_resolver_that_is_killed_is_soon_another_and_opens_nothing_meanwhile() -> Tested {
+    let place = Place::new()?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
     let question = format!("udp {DNS} v1.api.example.com");
     let answered = format!("answered {API}");
-    assert_eq!(place.asked(&mut shell, &question), answered);
+    assert_eq!(place.asked(&mut shell, &question)?, answered);
     let resolver = place.resolver().unwrap();
     let began = Instant::now();
-    kill_process(Pid::from_raw(resolver.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(resolver.cast_signed()).unwrap(), Signal::KILL)?;
     // What was learned is, and nothing else: also not at the ports that were the resolver's.
-    assert!(shell.reaches(&Attempt::tcp(API, 443)).unwrap());
-    assert!(!shell.reaches(&Attempt::tcp(DB, 443)).unwrap());
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    assert!(!shell.reaches(&Attempt::tcp(DB, 443))?);
     eventually("another one answers", || {
-        place.asked(&mut shell, &question) == answered
-    })
-    .unwrap();
+        Ok(place.asked(&mut shell, &question)? == answered)
+    })?;
     println!("answered again after {:?}", began.elapsed());
     assert_ne!(place.resolver(), Some(resolver));
     assert!(!place.dns.has_heard(b"secret"));
     let secret = format!("udp {DNS} secret.evil.example");
-    assert_eq!(place.asked(&mut shell, &secret), "NXDOMAIN");
+    assert_eq!(place.asked(&mut shell, &secret)?, "NXDOMAIN");
+    Ok(())
 }
 
 #[test]
-fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() {
+fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() -> Tested {
     // It never answers, so that the resolver is asked when it ends.
-    let place = Place::serving(|_, _| Vec::new());
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    let place = Place::serving(|_, _| Vec::new())?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
     let program = place.odd.display();
-    shell
-        .tell(&format!(
-            "/usr/bin/python3 {program} udp {DNS} v1.api.example.com"
-        ))
-        .unwrap();
-    eventually("it is asked", || !place.dns.heard().is_empty()).unwrap();
+    shell.tell(&format!(
+        "/usr/bin/python3 {program} udp {DNS} v1.api.example.com"
+    ))?;
+    eventually("it is asked", || !place.dns.heard().is_empty())?;
     let resolver = place.resolver().unwrap();
     let pid = Pid::from_raw(resolver.cast_signed()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    let said = shell.line_with("answer").unwrap();
+    kill_process(pid, Signal::KILL)?;
+    let said = shell.line_with("answer")?;
     assert!(!said.contains("answered"), "{said}");
-    assert!(!shell.reaches(&Attempt::tcp(API, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
 }
 
 #[test]
-fn a_name_server_over_ipv6_is_asked() {
-    let place = Place::new();
+fn a_name_server_over_ipv6_is_asked() -> Tested {
+    let place = Place::new()?;
     // Production answers for a whole range, and has this address of it.
     let mut ip = place.network.prod().command("ip");
     ip.args([
@@ -69,46 +68,48 @@ fn a_name_server_over_ipv6_is_asked() {
         "lo",
         "nodad",
     ]);
-    assert!(ip.status().unwrap().success());
-    let server = OwnServer::start(place.network.prod(), &format!("[{DNS_V6}]:53"), usual);
-    let _production = place.production();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    assert!(ip.status()?.success());
+    let server = OwnServer::start(place.network.prod(), &format!("[{DNS_V6}]:53"), usual)?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
     for way in ["udp-AAAA", "connected-AAAA", "tcp-AAAA"] {
-        let said = place.asked(&mut shell, &format!("{way} {DNS_V6} v1.api.example.com"));
+        let said = place.asked(&mut shell, &format!("{way} {DNS_V6} v1.api.example.com"))?;
         assert_eq!(said, format!("answered {API_V6}"), "{way}");
     }
-    assert!(shell.reaches(&Attempt::tcp(API_V6, 443)).unwrap());
+    assert!(shell.reaches(&Attempt::tcp(API_V6, 443))?);
     let secret = format!("udp {DNS_V6} secret.evil.example");
-    assert_eq!(place.asked(&mut shell, &secret), "NXDOMAIN");
+    assert_eq!(place.asked(&mut shell, &secret)?, "NXDOMAIN");
     assert!(!server.has_heard(b"secret"));
+    Ok(())
 }
 
 /// As Docker's 127.0.0.11 is: its port 53 leads to a port of the same namespace.
 #[test]
-fn a_name_server_behind_a_redirect_of_the_machine_s_is_asked() {
+fn a_name_server_behind_a_redirect_of_the_machine_s_is_asked() -> Tested {
     let config = "resolvers = [\"127.0.0.11:53\"]\n";
-    let place = Place::build(usual, |daemon| daemon.config(config));
+    let place = Place::build(usual, |daemon| daemon.config(config))?;
     let dev = place.network.dev();
-    let engine = OwnServer::start(dev, "127.0.0.11:5300", usual);
+    let engine = OwnServer::start(dev, "127.0.0.11:5300", usual)?;
     let rules = "add table ip nat
 add chain ip nat output { type nat hook output priority -100 ; }
 add rule ip nat output ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:5300
 add rule ip nat output ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:5300\n";
     let mut nft = dev.command("nft");
-    let done = exec::output_with(nft.args(["-f", "-"]), rules).unwrap();
+    let done = exec::output_with(nft.args(["-f", "-"]), rules)?;
     assert!(done.status.success(), "{done:?}");
-    let _production = place.production();
+    let _production = place.production()?;
     assert_eq!(
-        place.outside(&["udp", "127.0.0.11", "v1.api.example.com"]),
+        place.outside(&["udp", "127.0.0.11", "v1.api.example.com"])?,
         format!("answered {API}")
     );
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    let mut shell = Shell::start(&place.daemon, "names")?;
     for way in ["udp", "connected", "tcp"] {
-        let said = place.asked(&mut shell, &format!("{way} 127.0.0.11 v1.api.example.com"));
+        let said = place.asked(&mut shell, &format!("{way} 127.0.0.11 v1.api.example.com"))?;
         assert_eq!(said, format!("answered {API}"), "{way}");
     }
-    assert!(shell.reaches(&Attempt::tcp(API, 443)).unwrap());
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
     let secret = "udp 127.0.0.11 secret.evil.example";
-    assert_eq!(place.asked(&mut shell, secret), "NXDOMAIN");
+    assert_eq!(place.asked(&mut shell, secret)?, "NXDOMAIN");
     assert!(!engine.has_heard(b"secret"));
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! Name servers of a session's own: in a network that it has made, where it is every server, and at a port where none is.
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually};
 
-use super::{API, ASK, reaches};
-use crate::names::server::NameServer;
+use super::ASK;
+use crate::names::scene::{self, API, Scene, reaches};
 
 /// The machine's name server, as systemd-resolved listens.
 const STUB: &str = "127.0.0.53";
@@ -36,56 +36,43 @@ action = "allow"
 "#;
 
 #[test]
-fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() {
-    let network = Network::new().unwrap();
-    let server = NameServer::start_at(network.dev(), &format!("{STUB}:53"));
-    server.set(NAME, &[API]);
-    let _production = Production::launch(&network, &[443], &[], true).unwrap();
+fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() -> Tested {
+    let scene = Scene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
+    let daemon = &scene.daemon;
     for to in [API, ELSEWHERE] {
-        let outside = Attempt::tcp(to, 443).outside(network.dev(), 0);
-        assert!(outside.unwrap().ok, "nothing stops it without the guard");
+        scene.assert_open(to, 443)?;
     }
-    let config = format!("resolvers = [\"{STUB}:53\"]\n");
-    let daemon = Daemon::in_network(&network).policy("listed", POLICY);
-    let daemon = daemon.config(&config).start().unwrap();
-    let ask = daemon.write_for_agents("ask.py", ASK).unwrap();
     let liar = include_str!("programs/liar.py");
-    let liar = daemon.write_for_agents("liar.py", liar).unwrap();
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
-    let mut told = |line: &str| {
-        shell.tell(line).unwrap();
-        let line = shell.line_with("answer ").unwrap();
-        line.trim().trim_start_matches("answer ").to_owned()
+    let liar = daemon.write_for_agents("liar.py", liar)?;
+    let mut shell = scene.shell()?;
+    let mut told = |line: &str| -> Tested<_> {
+        shell.tell(line)?;
+        scene::told(&mut shell)
     };
 
     let lie = format!(
         "unshare --user --map-root-user --net python3 {} {STUB} x.api.example.com {ELSEWHERE}",
         liar.display()
     );
-    assert_eq!(told(&lie), format!("0 {ELSEWHERE}"), "it was told so");
-    let ask = format!("python3 {} {STUB} {NAME} A connected", ask.display());
-    assert_eq!(told(&ask), format!("0 {STUB} {API}"));
-    assert!(reaches(&mut shell, API, 443), "the machine's own teaches");
-    assert!(!reaches(&mut shell, ELSEWHERE, 443));
+    assert_eq!(told(&lie)?, format!("0 {ELSEWHERE}"), "it was told so");
+    let ask = format!("python3 {} {STUB} {NAME} A connected", scene.ask.display());
+    assert_eq!(told(&ask)?, format!("0 {STUB} {API}"));
+    assert!(reaches(&mut shell, API, 443)?, "the machine's own teaches");
+    assert!(!reaches(&mut shell, ELSEWHERE, 443)?);
+    Ok(())
 }
 
 #[test]
-fn a_question_that_no_resolver_hears_is_written_down() {
-    let network = Network::new().unwrap();
-    let server = NameServer::start_at(network.dev(), &format!("{STUB}:53"));
-    server.set(NAME, &[API]);
-    let config = format!("resolvers = [\"{STUB}:53\"]\n");
-    let daemon = Daemon::in_network(&network).policy("listed", POLICY);
-    let daemon = daemon.config(&config).start().unwrap();
-    let ask = daemon.write_for_agents("ask.py", ASK).unwrap();
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
-    let ask = |way: &str| format!("python3 {} {STUB} {NAME} A {way}", ask.display());
-    let mut told = |line: &str| {
-        shell.tell(line).unwrap();
-        let line = shell.line_with("answer ").unwrap();
-        line.trim().trim_start_matches("answer ").to_owned()
+fn a_question_that_no_resolver_hears_is_written_down() -> Tested {
+    let scene = Scene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
+    let daemon = &scene.daemon;
+    let mut shell = scene.shell()?;
+    let ask = |way: &str| format!("python3 {} {STUB} {NAME} A {way}", scene.ask.display());
+    let mut told = |line: &str| -> Tested<_> {
+        shell.tell(line)?;
+        scene::told(&mut shell)
     };
-    assert_eq!(told(&ask("connected")), format!("0 {STUB} {API}"));
+    assert_eq!(told(&ask("connected"))?, format!("0 {STUB} {API}"));
     let log = || {
         let log = daemon.root(["log", "--json"]).run().unwrap().stdout;
         let records = log.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -96,7 +83,7 @@ fn a_question_that_no_resolver_hears_is_written_down() {
     // Nobody listens in a network that is new.
     let alone = "unshare --user --map-root-user --net";
     for (count, way) in ["connected", "unconnected", "tcp"].into_iter().enumerate() {
-        assert_eq!(told(&format!("{alone} {}", ask(way))), "1", "{way}: EPERM");
+        assert_eq!(told(&format!("{alone} {}", ask(way)))?, "1", "{way}: EPERM");
         // Of UDP both count as one destination, which is told of once a second.
         let protocols = [1, 1, 2][count];
         eventually("it is in the log", || {
@@ -108,9 +95,9 @@ fn a_question_that_no_resolver_hears_is_written_down() {
                     && why.contains("guard's resolver")
             });
             said.count() >= protocols
-        })
-        .unwrap();
+        })?;
     }
+    Ok(())
 }
 
 /// Answers each question so, at the port of name servers on the loopback.
@@ -131,23 +118,23 @@ while True:
 
 /// As where containers without root may have each port.
 #[test]
-fn a_name_server_at_another_port_vouches_for_no_other_server() {
-    let network = Network::new().unwrap();
-    let _production = Production::launch(&network, &[443], &[], true).unwrap();
+fn a_name_server_at_another_port_vouches_for_no_other_server() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::launch(&network, &[443], &[], true)?;
     let outside = Attempt::tcp(ELSEWHERE, 443).outside(network.dev(), 0);
-    assert!(outside.unwrap().ok, "nothing stops it without the guard");
+    assert!(outside?.ok, "nothing stops it without the guard");
     let mut ports = network.dev().command("sysctl");
     ports.args(["-qw", "net.ipv4.ip_unprivileged_port_start=53"]);
-    assert!(ports.status().unwrap().success());
+    assert!(ports.status()?.success());
     let daemon = Daemon::in_network(&network).policy("listed", POLICY);
     let config = "resolvers = [\"127.0.0.1:5300\"]\n";
-    let daemon = daemon.config(config).start().unwrap();
-    let ask = daemon.write_for_agents("ask.py", ASK).unwrap();
-    let serves = daemon.write_for_agents("serves.py", SERVES).unwrap();
+    let daemon = daemon.config(config).start()?;
+    let ask = daemon.write_for_agents("ask.py", ASK)?;
+    let serves = daemon.write_for_agents("serves.py", SERVES)?;
     let inner = "version = 1\nname = \"inner\"\ndefault = \"allow\"\n";
-    let inner = daemon.write_for_agents("inner", inner).unwrap();
-    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
-    let mut shell = Shell::start(&daemon, "listed").unwrap();
+    let inner = daemon.write_for_agents("inner", inner)?;
+    let guard = bins::for_everybody("guard", daemon.tag())?;
+    let mut shell = Shell::start(&daemon, "listed")?;
     // Its own servers are asked without the resolver: this one is of a session inside.
     let serve = format!(
         "{} run -q --policy {} -- python3 {} {ELSEWHERE} &",
@@ -155,13 +142,16 @@ fn a_name_server_at_another_port_vouches_for_no_other_server() {
         inner.display(),
         serves.display()
     );
-    shell.tell(&serve).unwrap();
-    shell.line_with("answers now").unwrap();
+    shell.tell(&serve)?;
+    shell.line_with("answers now")?;
     let line = format!("python3 {} 127.0.0.1 {NAME} A connected", ask.display());
-    shell.tell(&line).unwrap();
-    let told = shell.line_with("answer ").unwrap();
-    let told = told.trim().trim_start_matches("answer ");
-    assert_eq!(told, format!("0 127.0.0.1 {ELSEWHERE}"), "it was told so");
-    assert!(!reaches(&mut shell, ELSEWHERE, 443));
-    shell.tell("kill $!; wait").unwrap();
+    shell.tell(&line)?;
+    assert_eq!(
+        scene::told(&mut shell)?,
+        format!("0 127.0.0.1 {ELSEWHERE}"),
+        "it was told so"
+    );
+    assert!(!reaches(&mut shell, ELSEWHERE, 443)?);
+    shell.tell("kill $!; wait")?;
+    Ok(())
 }

@@ -3,10 +3,11 @@
 
 use std::{net::IpAddr, path::PathBuf, process::Command};
 
-use guard_lab::{AGENT, Daemon, DaemonBuilder, Network, Production, Shell, exec};
+use guard_lab::{AGENT, Daemon, DaemonBuilder, Network, Production, Shell, Tested, exec};
 use hickory_proto::op::Message;
 
 use super::server::{self, OwnServer};
+use crate::names::scene::with_resolvers;
 
 /// The machine's name server, over IPv4 and IPv6.
 pub(crate) const DNS: &str = "192.0.2.53";
@@ -33,12 +34,6 @@ default = "deny"
 names = "rules"
 
 [[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
-
-[[rule]]
 name = "public"
 to = ["198.51.100.53"]
 ports = ["udp/53", "tcp/53"]
@@ -60,12 +55,6 @@ pub(crate) const NARROWER: &str = r#"
 version = 1
 name = "narrower"
 default = "deny"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "one"
@@ -98,14 +87,14 @@ pub(crate) fn usual(asked: &Message, _: bool) -> Vec<Vec<u8>> {
 }
 
 impl Place {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Tested<Self> {
         Self::serving(usual)
     }
 
     /// One whose own server answers so.
     pub(crate) fn serving(
         serving: impl Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync + 'static,
-    ) -> Self {
+    ) -> Tested<Self> {
         Self::build(serving, |daemon| daemon)
     }
 
@@ -113,38 +102,43 @@ impl Place {
     pub(crate) fn build(
         serving: impl Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync + 'static,
         more: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
-    ) -> Self {
+    ) -> Tested<Self> {
         // Its reaper outlives this process, and takes it down then.
-        let network: &'static Network = Box::leak(Box::new(Network::new().unwrap()));
+        let network: &'static Network = Box::leak(Box::new(Network::new()?));
         let config = format!("resolvers = [\"{DNS}:53\", \"[{DNS_V6}]:53\"]\n");
         let daemon = Daemon::in_network(network)
-            .policy("names", POLICY)
-            .policy("narrower", NARROWER)
+            .policy("names", &with_resolvers(POLICY))
+            .policy("narrower", &with_resolvers(NARROWER))
             .config(&config);
         let serves = move |asked: &Message, is_stream| match server::name_in(asked) == DENIED {
             true => usual(asked, is_stream),
             false => serving(asked, is_stream),
         };
-        let dns = OwnServer::start(network.prod(), &format!("{DNS}:53"), serves);
-        let public = OwnServer::start(network.prod(), &format!("{PUBLIC}:53"), usual);
-        let daemon = more(daemon).start().unwrap();
-        let odd = daemon.write_for_agents("odd.py", ODD).unwrap();
-        Self {
+        let dns = OwnServer::start(network.prod(), &format!("{DNS}:53"), serves)?;
+        let public = OwnServer::start(network.prod(), &format!("{PUBLIC}:53"), usual)?;
+        let daemon = more(daemon).start()?;
+        let odd = daemon.write_for_agents("odd.py", ODD)?;
+        Ok(Self {
             network,
             dns,
             _public: public,
             daemon,
             odd,
-        }
+        })
     }
 
     /// Production, at the ports that these tests use.
-    pub(crate) fn production(&self) -> Production {
-        Production::launch(self.network, &[80, 443, 853], &[], true).unwrap()
+    pub(crate) fn production(&self) -> Tested<Production> {
+        Ok(Production::launch(
+            self.network,
+            &[80, 443, 853],
+            &[],
+            true,
+        )?)
     }
 
     /// What the program says without the guard.
-    pub(crate) fn outside(&self, words: &[&str]) -> String {
+    pub(crate) fn outside(&self, words: &[&str]) -> Tested<String> {
         let mut python = self.network.dev().command_as(AGENT, "/usr/bin/python3");
         python.arg(&self.odd).args(words);
         said(&mut python)
@@ -156,11 +150,11 @@ impl Place {
             .daemon
             .agent(["run", "--policy", policy, "--", "/usr/bin/python3"]);
         let run = run.args([&self.odd]).args(words.iter().copied());
-        said(&mut run.command().unwrap())
+        said(&mut run.command().unwrap()).unwrap()
     }
 
     /// What it says in a session that goes on.
-    pub(crate) fn asked(&self, shell: &mut Shell, words: &str) -> String {
+    pub(crate) fn asked(&self, shell: &mut Shell, words: &str) -> Tested<String> {
         asked(shell, &self.odd, words)
     }
 
@@ -171,11 +165,11 @@ impl Place {
 }
 
 /// What the program says in a session that goes on.
-pub(crate) fn asked(shell: &mut Shell, odd: &std::path::Path, words: &str) -> String {
+pub(crate) fn asked(shell: &mut Shell, odd: &std::path::Path, words: &str) -> Tested<String> {
     let line = format!("/usr/bin/python3 {} {words}", odd.display());
-    shell.tell(&line).unwrap();
-    let said = shell.line_with("answer").unwrap();
-    said.trim().trim_start_matches("answer").trim().to_owned()
+    shell.tell(&line)?;
+    let said = shell.line_with("answer")?;
+    Ok(said.trim().trim_start_matches("answer").trim().to_owned())
 }
 
 /// The resolver's process, where one runs.
@@ -192,10 +186,10 @@ pub(crate) fn resolver(daemon: &Daemon) -> Option<u32> {
     })
 }
 
-fn said(command: &mut Command) -> String {
-    let output = exec::output(command).unwrap();
+fn said(command: &mut Command) -> Tested<String> {
+    let output = exec::output(command)?;
     let told = String::from_utf8_lossy(&output.stdout);
     let line = told.lines().rfind(|line| line.starts_with("answer"));
     let line = line.unwrap_or_else(|| panic!("{command:?} said nothing: {output:?}"));
-    line.trim_start_matches("answer").trim().to_owned()
+    Ok(line.trim_start_matches("answer").trim().to_owned())
 }

@@ -1,9 +1,8 @@
 //! Names whose owner has them lead elsewhere, once they are known: a public name opens nothing of this machine's networks.
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
+use guard_lab::{Daemon, Shell, Tested, eventually};
 
-use super::{API, DNS, asked, program, reaches};
-use crate::names::server::NameServer;
+use crate::names::scene::{API, DNS, Names, Scene, reaches};
 
 /// In a network of this machine's, where production answers too.
 const INSIDE: &str = "10.66.0.10";
@@ -15,12 +14,6 @@ const POLICY: &str = r#"
 version = 1
 name = "exact"
 default = "deny"
-
-[[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
 
 [[rule]]
 name = "public"
@@ -42,175 +35,152 @@ action = "allow"
 private = true
 "#;
 
-struct Scene {
-    network: Network,
-    server: NameServer,
+fn scene(refresh: &str) -> Tested<Scene> {
+    let names: Names<'_> = &[
+        ("public.example.com", &[API]),
+        ("split.example.com", &[API]),
+        ("inside.example.com", &[OTHER_INSIDE]),
+    ];
+    let scene = Scene::with(refresh, "exact", POLICY, names)?;
+    scene.network.answer_for(&["10.66.0.0/16", "fd66::/64"])?;
+    Ok(scene)
 }
 
-impl Scene {
-    fn new() -> Self {
-        let network = Network::new().unwrap();
-        network.answer_for(&["10.66.0.0/16", "fd66::/64"]).unwrap();
-        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
-        for name in ["public", "split"] {
-            server.set(&format!("{name}.example.com"), &[API]);
-        }
-        server.set("inside.example.com", &[OTHER_INSIDE]);
-        Self { network, server }
-    }
-
-    fn daemon(&self) -> Daemon {
-        let config =
-            format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 1\nname_grace = 0\n");
-        let daemon = Daemon::in_network(&self.network).policy("exact", POLICY);
-        daemon.config(&config).start().unwrap()
-    }
-}
+/// Each name is looked up every second, and what it has lost is forgotten at once.
+const REFRESHED: &str = "name_refresh_floor = 1\nname_grace = 0\n";
 
 /// The addresses of a name as guardd has looked them up.
-fn looked_up(daemon: &Daemon, name: &str) -> String {
+fn looked_up(daemon: &Daemon, name: &str) -> Tested<String> {
     let told = daemon.root(["explain", name, "--policy", "exact"]);
-    told.json().unwrap().to_string()
+    Ok(told.json()?.to_string())
 }
 
 #[test]
-fn a_name_that_was_public_opens_no_private_address() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[443], &[], true).unwrap();
+fn a_name_that_was_public_opens_no_private_address() -> Tested {
+    let mut scene = scene(REFRESHED)?;
     for to in [INSIDE, OTHER_INSIDE, SPLIT_INSIDE] {
-        let outside = Attempt::tcp(to, 443).outside(scene.network.dev(), 0);
-        assert!(outside.unwrap().ok, "nothing stops it without the guard");
+        scene.assert_open(to, 443)?;
     }
-    let mut daemon = scene.daemon();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "exact").unwrap();
-    let told = |shell: &mut Shell, name: &str| asked(shell, &ask, name, "connected");
+    let mut shell = scene.shell()?;
     for (name, at) in [("public", API), ("split", API), ("inside", OTHER_INSIDE)] {
         let name = format!("{name}.example.com");
-        assert_eq!(told(&mut shell, &name), format!("0 {DNS} {at}"));
-        assert!(reaches(&mut shell, at, 443), "{name}");
+        assert_eq!(
+            scene.asked(&mut shell, &name, "connected")?,
+            format!("0 {DNS} {at}")
+        );
+        assert!(reaches(&mut shell, at, 443)?, "{name}");
     }
     // Each of them is elsewhere now, and within the time of the answer before.
-    let server = &scene.server;
-    server.set("public.example.com", &[INSIDE, INSIDE_V6]);
-    server.set("split.example.com", &[SPLIT_INSIDE]);
+    scene.server.set("public.example.com", &[INSIDE, INSIDE_V6]);
+    scene.server.set("split.example.com", &[SPLIT_INSIDE]);
     let answered = format!("0 {DNS} {INSIDE}");
-    assert_eq!(told(&mut shell, "public.example.com"), answered);
-    assert!(!reaches(&mut shell, INSIDE, 443));
+    assert_eq!(
+        scene.asked(&mut shell, "public.example.com", "connected")?,
+        answered
+    );
+    assert!(!reaches(&mut shell, INSIDE, 443)?);
     // Nor by what guardd looks up itself, which needs no question; nor after its end.
     for turn in 0..2 {
         let name = "public.example.com";
         eventually("guardd has looked it up", || {
-            let all = looked_up(&daemon, name);
-            all.contains(INSIDE) && all.contains(INSIDE_V6)
-        })
-        .unwrap();
-        let mut new = Shell::start(&daemon, "exact").unwrap();
+            let all = looked_up(&scene.daemon, name)?;
+            Ok(all.contains(INSIDE) && all.contains(INSIDE_V6))
+        })?;
+        let mut new = scene.shell()?;
         for to in [INSIDE, INSIDE_V6] {
-            assert!(!reaches(&mut new, to, 443), "{to}, {turn}");
-            assert!(!reaches(&mut shell, to, 443), "{to}, {turn}");
+            assert!(!reaches(&mut new, to, 443)?, "{to}, {turn}");
+            assert!(!reaches(&mut shell, to, 443)?, "{to}, {turn}");
         }
-        daemon.kill().unwrap();
-        daemon.start().unwrap();
+        scene.daemon.kill()?;
+        scene.daemon.start()?;
     }
     // The rule may say that it is of both.
     let answered = format!("0 {DNS} {SPLIT_INSIDE}");
     eventually("the resolver answers again", || {
-        told(&mut shell, "split.example.com") == answered
-    })
-    .unwrap();
-    assert!(reaches(&mut shell, SPLIT_INSIDE, 443));
-    assert!(reaches(&mut shell, OTHER_INSIDE, 443));
+        Ok(scene.asked(&mut shell, "split.example.com", "connected")? == answered)
+    })?;
+    assert!(reaches(&mut shell, SPLIT_INSIDE, 443)?);
+    assert!(reaches(&mut shell, OTHER_INSIDE, 443)?);
+    Ok(())
 }
 
 #[test]
-fn a_name_opens_no_address_of_the_machine_that_guardd_has_looked_up() {
-    let scene = Scene::new();
-    let daemon = scene.daemon();
+fn a_name_opens_no_address_of_the_machine_that_guardd_has_looked_up() -> Tested {
+    let scene = scene(REFRESHED)?;
     let local = ["127.0.0.1", "169.254.169.254"];
     scene.server.set("public.example.com", &local);
     eventually("guardd has looked it up", || {
-        let all = looked_up(&daemon, "public.example.com");
-        local.iter().all(|at| all.contains(at))
-    })
-    .unwrap();
+        let all = looked_up(&scene.daemon, "public.example.com")?;
+        Ok(local.iter().all(|at| all.contains(at)))
+    })?;
     for at in local {
-        let told = daemon.root(["explain", &format!("{at}:443"), "--policy", "exact"]);
-        let told = told.json().unwrap();
+        let told = scene
+            .daemon
+            .root(["explain", &format!("{at}:443"), "--policy", "exact"]);
+        let told = told.json()?;
         assert_eq!(told["verdict"], "deny", "{told}");
     }
+    Ok(())
 }
 
 #[test]
-fn a_name_of_both_kinds_opens_the_public_addresses_alone() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[443], &[], true).unwrap();
+fn a_name_of_both_kinds_opens_the_public_addresses_alone() -> Tested {
+    let scene = scene(REFRESHED)?;
     let both = [
         ("mixed.example.com", [API, INSIDE], INSIDE),
         ("turned.example.com", [SPLIT_INSIDE, API], SPLIT_INSIDE),
     ];
     for (name, addresses, inside) in both {
         scene.server.set(name, &addresses);
-        let outside = Attempt::tcp(inside, 443).outside(scene.network.dev(), 0);
-        assert!(outside.unwrap().ok, "nothing stops it without the guard");
+        scene.assert_open(inside, 443)?;
     }
-    let daemon = scene.daemon();
-    let ask = program(&daemon);
     for (name, addresses, inside) in both {
         eventually("guardd has looked it up", || {
-            let all = looked_up(&daemon, name);
-            addresses.iter().all(|at| all.contains(at))
-        })
-        .unwrap();
-        let mut shell = Shell::start(&daemon, "exact").unwrap();
-        let told = asked(&mut shell, &ask, name, "connected");
+            let all = looked_up(&scene.daemon, name)?;
+            Ok(addresses.iter().all(|at| all.contains(at)))
+        })?;
+        let mut shell = scene.shell()?;
+        let told = scene.asked(&mut shell, name, "connected")?;
         assert!(addresses.iter().all(|at| told.contains(at)), "{told}");
-        assert!(reaches(&mut shell, API, 443), "{name}");
-        assert!(!reaches(&mut shell, inside, 443), "{name}");
+        assert!(reaches(&mut shell, API, 443)?, "{name}");
+        assert!(!reaches(&mut shell, inside, 443)?, "{name}");
     }
+    Ok(())
 }
 
 /// guardd has no answer when a session has its first.
 #[test]
-fn so_does_one_that_a_session_was_told_where_guardd_was_told_nothing() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[443], &[], true).unwrap();
-    let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 3600\n");
-    let daemon = Daemon::in_network(&scene.network).policy("exact", POLICY);
-    let daemon = daemon.config(&config).start().unwrap();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "exact").unwrap();
+fn so_does_one_that_a_session_was_told_where_guardd_was_told_nothing() -> Tested {
+    let scene = scene("name_refresh_floor = 3600\n")?;
+    let mut shell = scene.shell()?;
     for (name, addresses) in [
         ("mixed.example.com", [API, INSIDE]),
         ("turned.example.com", [INSIDE, API]),
     ] {
-        let told = |shell: &mut Shell| asked(shell, &ask, name, "connected");
-        assert_eq!(told(&mut shell), format!("3 {DNS}"));
+        let told = |shell: &mut Shell| scene.asked(shell, name, "connected");
+        assert_eq!(told(&mut shell)?, format!("3 {DNS}"));
         scene.server.set(name, &addresses);
-        let told = told(&mut shell);
+        let told = told(&mut shell)?;
         assert!(addresses.iter().all(|at| told.contains(at)), "{told}");
-        eventually("it is closed", || !reaches(&mut shell, INSIDE, 443)).unwrap();
-        assert!(reaches(&mut shell, API, 443), "{name}");
+        eventually("it is closed", || Ok(!reaches(&mut shell, INSIDE, 443)?))?;
+        assert!(reaches(&mut shell, API, 443)?, "{name}");
     }
+    Ok(())
 }
 
 /// The same.
 #[test]
-fn what_a_session_was_told_first_counts_where_guardd_was_told_nothing() {
-    let scene = Scene::new();
-    let _production = Production::launch(&scene.network, &[443], &[], true).unwrap();
-    let config = format!("resolvers = [\"{DNS}:53\"]\nname_refresh_floor = 3600\n");
-    let daemon = Daemon::in_network(&scene.network).policy("exact", POLICY);
-    let daemon = daemon.config(&config).start().unwrap();
-    let ask = program(&daemon);
-    let mut shell = Shell::start(&daemon, "exact").unwrap();
+fn what_a_session_was_told_first_counts_where_guardd_was_told_nothing() -> Tested {
+    let scene = scene("name_refresh_floor = 3600\n")?;
+    let mut shell = scene.shell()?;
     let name = "late.example.com";
-    let told = |shell: &mut Shell| asked(shell, &ask, name, "connected");
-    assert_eq!(told(&mut shell), format!("3 {DNS}"));
+    let told = |shell: &mut Shell| scene.asked(shell, name, "connected");
+    assert_eq!(told(&mut shell)?, format!("3 {DNS}"));
     scene.server.set(name, &[API]);
-    assert_eq!(told(&mut shell), format!("0 {DNS} {API}"));
-    assert!(reaches(&mut shell, API, 443));
+    assert_eq!(told(&mut shell)?, format!("0 {DNS} {API}"));
+    assert!(reaches(&mut shell, API, 443)?);
     scene.server.set(name, &[INSIDE]);
-    assert_eq!(told(&mut shell), format!("0 {DNS} {INSIDE}"));
-    eventually("it is closed", || !reaches(&mut shell, INSIDE, 443)).unwrap();
+    assert_eq!(told(&mut shell)?, format!("0 {DNS} {INSIDE}"));
+    eventually("it is closed", || Ok(!reaches(&mut shell, INSIDE, 443)?))?;
+    Ok(())
 }

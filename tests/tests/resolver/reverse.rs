@@ -1,12 +1,12 @@
 //! The names of addresses (PTR) are judged as all names are: they carry data as well.
 
-use guard_lab::Shell;
+use guard_lab::{Shell, Tested};
 
 use super::place::{DNS, PUBLIC, Place};
 
 #[test]
-fn a_name_of_an_address_is_asked_for_where_a_rule_names_it_only() {
-    let place = Place::new();
+fn a_name_of_an_address_is_asked_for_where_a_rule_names_it_only() -> Tested {
+    let place = Place::new()?;
     let refused = [
         // "sec" and "ret" as numbers, and below the zone of IPv6.
         "114.99.101.115.in-addr.arpa",
@@ -17,28 +17,29 @@ fn a_name_of_an_address_is_asked_for_where_a_rule_names_it_only() {
     let marks: [&[u8]; 3] = [b"\x03114\x0299\x03101", b"\x014\x017\x015", b"secret"];
     let heard = || marks.iter().any(|mark| place.dns.has_heard(mark));
     // Nothing stops it without the guard; the server has no such names.
-    place.outside(&["udp-PTR", DNS, refused[0]]);
+    place.outside(&["udp-PTR", DNS, refused[0]])?;
     assert!(heard());
     place.dns.forget();
-    let mut shell = Shell::start(&place.daemon, "names").unwrap();
+    let mut shell = Shell::start(&place.daemon, "names")?;
     for way in ["udp", "connected", "tcp"] {
         for (server, name) in [DNS, PUBLIC].into_iter().flat_map(|server| {
             let names = refused.into_iter();
             names.map(move |name| (server, name))
         }) {
-            let said = place.asked(&mut shell, &format!("{way}-PTR {server} {name}"));
+            let said = place.asked(&mut shell, &format!("{way}-PTR {server} {name}"))?;
             assert_eq!(said, "NXDOMAIN", "{way} {server} {name}");
         }
     }
     assert!(!heard());
     // One that a rule names is asked for, and leads to no more than what that rule says.
-    place.asked(&mut shell, &format!("udp-PTR {DNS} v1.api.example.com"));
+    place.asked(&mut shell, &format!("udp-PTR {DNS} v1.api.example.com"))?;
     assert!(place.dns.has_heard(b"\x02v1\x03api"));
     let log = place.daemon.root(["log", "--session", shell.session()]);
-    let log = log.run().unwrap().stdout;
+    let log = log.run()?.stdout;
     assert!(log.contains("114.99.101.115.in-addr.arpa"), "{log}");
     assert!(
         log.contains("PTR") && log.contains("no rule names it"),
         "{log}"
     );
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use guard_lab::Side;
+use guard_lab::{Side, Tested};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::CNAME},
@@ -30,10 +30,10 @@ impl OwnServer {
         side: &Side,
         at: &str,
         serving: impl Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync + 'static,
-    ) -> Self {
-        let at: SocketAddr = at.parse().unwrap();
+    ) -> Tested<Self> {
+        let at: SocketAddr = at.parse()?;
         let sockets = || Ok((UdpSocket::bind(at)?, TcpListener::bind(at)?));
-        let (udp, tcp) = side.enter(sockets).unwrap();
+        let (udp, tcp) = side.enter(sockets)?;
         let shared = Arc::new(Shared {
             serving: Box::new(serving),
             heard: Mutex::default(),
@@ -42,7 +42,7 @@ impl OwnServer {
         thread::spawn(move || by_datagram(&weak, &udp));
         let weak = Arc::downgrade(&shared);
         thread::spawn(move || by_stream(&weak, &tcp));
-        Self(shared)
+        Ok(Self(shared))
     }
 
     /// Whether anything that it heard has these bytes in it.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use guard_lab::{Json as _, Network, OPEN, Production, Tested, V4, eventually};
+use guard_lab::{Json as _, Network, OPEN, Tested, V4, eventually};
 
 use crate::services::machine::{
     USER, Unit, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe, run,
@@ -38,8 +38,7 @@ fn judged(network: &Network) -> bool {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn each_start_has_a_session_and_what_is_left_of_one_goes_on_in_it() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let unit = service(&network, "");
     assert!(unit.start(), "{}", unit.journal());
     let first = id(NAME);
@@ -87,8 +86,7 @@ fn each_start_has_a_session_and_what_is_left_of_one_goes_on_in_it() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn stopping_a_session_is_a_death_that_systemd_restarts() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let unit = service(&network, "Restart=always\nRestartSec=100ms");
     assert!(unit.start());
     let first = session(NAME);
@@ -107,8 +105,7 @@ fn stopping_a_session_is_a_death_that_systemd_restarts() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_unit_is_a_session_also_between_two_of_its_commands() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     for (to, reaches) in [(OPEN, true), (V4, false)] {
         let probe = probe(to).join(" ");
         let rest =
@@ -125,8 +122,7 @@ fn a_unit_is_a_session_also_between_two_of_its_commands() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn what_guardd_does_not_see_is_judged_all_the_same() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let unit = service(&network, "");
     assert!(unit.start());
     let before = session(NAME);
@@ -163,8 +159,7 @@ fn what_guardd_does_not_see_is_judged_all_the_same() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_unit_that_starts_first_waits_for_guardd() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let unit = service(&network, "");
     ok(&["systemctl", "stop", "guard.slice"]);
     let _ = run(&["systemctl", "stop", "guardd.service", "guardd.socket"]);
@@ -190,8 +185,7 @@ fn a_unit_that_starts_first_waits_for_guardd() -> Tested {
     fs::write(crate::services::machine::CONFIG, "colour = 1\n")?;
     let started = std::process::Command::new("timeout")
         .args(["40", "systemctl", "start", NAME])
-        .status()
-        .unwrap();
+        .status()?;
     assert!(!started.success());
     assert_eq!(unit.show("MainPID"), "0");
     let _ = run(&["systemctl", "stop", NAME]);

@@ -43,7 +43,7 @@ fn a_unit_reaches_what_its_policy_names() {
     configure_whole(&format!("resolvers = [\"{DNS}:53\"]\n"));
     fs::write("/etc/guard/policies/by-name.toml", POLICY).unwrap();
     let network = Network::new().unwrap();
-    let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
+    let server = NameServer::start_at(network.prod(), &format!("{DNS}:53")).unwrap();
     for name in [NAME, SECRET] {
         server.set(name, &[API]);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use guard_lab::{Json as _, Network, OPEN, Production, Tested, V4};
+use guard_lab::{Json as _, Network, OPEN, Tested, V4};
 
 use crate::services::machine::{
     UID, USER, Unit, attempt, is_refused, machine, ok, probe, run, session, sessions, transient,
@@ -16,8 +16,7 @@ const AGENT: &str = "User=agent";
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_unit_is_guarded_from_its_first_instruction() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     for to in [OPEN, V4] {
         assert!(attempt(&network, &[AGENT], to).ok, "outside");
         let before = production.reached_at(to, 443)?.len();
@@ -49,8 +48,7 @@ fn a_unit_is_guarded_from_its_first_instruction() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn an_agent_does_not_write_the_policy_that_it_gets() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let own = "/home/agent/own.toml";
     fs::write(own, "version = 1\ndefault = \"allow\"\n")?;
     chown(own, Some(UID), Some(UID))?;
@@ -124,8 +122,7 @@ fn a_units_session_is_its_users_and_has_its_name() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn delegated_units_are_assigned_too() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let asks = [
         AGENT,
         SLICE,
@@ -144,8 +141,7 @@ const TEMPLATE: &str = include_str!("../../../packaging/systemd/agent@.service")
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn the_template_runs_an_agent_of_its_instance() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let netns = format!("NetworkNamespacePath={}", network.dev().path().display());
     let text = TEMPLATE.replace("[Service]\n", &format!("[Service]\n{netns}\n"));
     fs::create_dir_all("/etc/guard/agents")?;
@@ -242,8 +238,7 @@ const RAW: &str = "import socket; s=socket.socket(socket.AF_UNIX); s.connect('/r
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_process_that_plays_the_one_that_prepares_another_unit_is_refused() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let output = transient(&network, &[SLICE], &["python3", "-c", RAW]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("org.guardd.Control.Refused"), "{output:?}");
@@ -269,8 +264,7 @@ fn a_process_that_plays_the_one_that_prepares_another_unit_is_refused() -> Teste
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn what_runs_already_is_assigned_from_outside_by_root() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let netns = format!("NetworkNamespacePath={}", network.dev().path().display());
     ok(&[
         "systemd-run",

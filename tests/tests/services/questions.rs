@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use guard_lab::{Network, OPEN, Production, Tested, V4, eventually};
+use guard_lab::{Network, OPEN, Tested, V4, eventually};
 
 use crate::services::machine::{
     USER, Unit, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe, reload,
@@ -113,8 +113,7 @@ impl Drop for Cgroup {
 fn a_systemd_that_answers_nobody_delays_no_policy_of_the_settings() -> Tested {
     let _one = machine();
     configure("[[assign]]\nunit = \"docker-*.scope\"\npolicy = \"asks\"\n");
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let mut cgroups = Vec::new();
     {
         let _frozen = Frozen::systemd();
@@ -162,8 +161,7 @@ const PAM: &str = "/etc/pam.d/guard-lab";
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_unit_that_pam_takes_out_of_the_slice_is_not_assigned_and_is_warned_of() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     fs::write(
         PAM,
         "account required pam_permit.so\nsession required pam_systemd.so\n",
@@ -211,8 +209,7 @@ fn a_unit_that_pam_takes_out_of_the_slice_is_not_assigned_and_is_warned_of() -> 
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_slice_that_changes_while_a_unit_runs_changes_nothing_before_it_starts_again() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let drop_in = |unit: &str, slice: &str| {
         let dir = format!("/run/systemd/system/{unit}.d");
         fs::create_dir_all(&dir).unwrap();
@@ -278,8 +275,7 @@ fn a_slice_that_changes_while_a_unit_runs_changes_nothing_before_it_starts_again
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn commands_of_root_around_the_main_one_are_judged_as_it_is() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let probe = |to| {
         format!(
             "sh -c '{} >> /run/judged-by 2>&1 || true'",

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use guard_lab::{CONFIRMS, Network, OPEN, Production, Tested, V4};
+use guard_lab::{CONFIRMS, Network, OPEN, Tested, V4};
 
 use crate::services::machine::{UID, USER, Unit, has_ended, machine, ok, probe, reload, session};
 
@@ -14,8 +14,7 @@ const NAME: &str = "actions.runner.owner-repo.lab.service";
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn the_jobs_of_a_runner_are_in_its_session() -> Tested {
     let _one = machine();
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     // A copy of the policy that the drop-in names, as users are told to make.
     fs::write("/etc/guard/policies/ci.toml", CONFIRMS)?;
     let job = |to| format!("setsid --wait {} &", probe(to).join(" "));

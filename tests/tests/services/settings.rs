@@ -1,6 +1,6 @@
 //! Policies from guardd's settings, for what comes up without one.
 
-use guard_lab::{Network, OPEN, Production, Tested, V4, eventually};
+use guard_lab::{Network, OPEN, Tested, V4, eventually};
 use serde_json::json;
 
 use crate::services::machine::{
@@ -23,8 +23,7 @@ policy = "asks"
 fn scopes_and_units_get_the_policy_of_the_first_pattern() -> Tested {
     let _one = machine();
     configure(RULES);
-    let network = Network::new()?;
-    let _production = Production::start(&network)?;
+    let (network, _production) = Network::with_production()?;
     let unit = Unit::new(
         "ci-runner.service",
         &network,

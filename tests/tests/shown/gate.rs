@@ -18,7 +18,7 @@ const ODD: [&str; 8] = [
     "mptcp",
 ];
 
-fn curl(scene: &Scene, shell: &mut Shell, name: &str, at: &str, args: &str) -> String {
+fn curl(scene: &Scene, shell: &mut Shell, name: &str, at: &str, args: &str) -> Tested<String> {
     let at = if at.contains(':') {
         format!("[{at}]")
     } else {
@@ -29,48 +29,46 @@ fn curl(scene: &Scene, shell: &mut Shell, name: &str, at: &str, args: &str) -> S
         "curl -sS -m 10 --cacert {} --resolve {name}:443:{at} -w 'status=%{{http_code}} exit=%{{exitcode}}\\n' -o /dev/null {args} https://{name}/ 2>/dev/null",
         company.display()
     );
-    shell.tell(&line).unwrap();
-    let said = shell.line_with("status=").unwrap();
-    said.trim().to_owned()
+    shell.tell(&line)?;
+    let said = shell.line_with("status=")?;
+    Ok(said.trim().to_owned())
 }
 
-fn the_name_decides(looks: Looks) {
-    let scene = Scene::new();
-    if !scene.can(looks) {
-        return;
+fn the_name_decides(looks: Looks) -> Tested {
+    let scene = Scene::new()?;
+    if !scene.can(looks)? {
+        return Ok(());
     }
     for (at, name) in [(SHARED, FORGE), (SHARED, EVIL), (SHARED6, EVIL)] {
         assert_eq!(
-            scene.says_outside(at, name, "whole"),
+            scene.says_outside(at, name, "whole")?,
             "answer",
             "without the guard"
         );
     }
     // Without the key, the address is enough.
-    let daemon = scene.daemon(WITHOUT, looks);
-    let mut shell = scene.session(&daemon);
+    let daemon = scene.daemon(WITHOUT, looks)?;
+    let mut shell = scene.session(&daemon)?;
     for name in [FORGE, EVIL] {
-        assert_eq!(scene.says(&mut shell, SHARED, name, "whole"), "answer");
+        assert_eq!(scene.says(&mut shell, SHARED, name, "whole")?, "answer");
     }
-    daemon.write_policy("shared", &with()).unwrap();
+    daemon.write_policy("shared", &with())?;
     eventually("the new policy holds", || {
-        scene.says(&mut shell, SHARED, EVIL, "whole") != "answer"
-    })
-    .unwrap();
+        Ok(scene.says(&mut shell, SHARED, EVIL, "whole")? != "answer")
+    })?;
     for at in [SHARED, SHARED6] {
-        let right = curl(&scene, &mut shell, FORGE, at, "");
+        let right = curl(&scene, &mut shell, FORGE, at, "")?;
         assert_eq!(right, "status=200 exit=0", "{at}");
-        let right = curl(&scene, &mut shell, "a.forge.example.com", at, "");
+        let right = curl(&scene, &mut shell, "a.forge.example.com", at, "")?;
         assert_eq!(right, "status=200 exit=0", "{at}");
         let before = scene.begun();
-        let wrong = curl(&scene, &mut shell, EVIL, at, "");
+        let wrong = curl(&scene, &mut shell, EVIL, at, "")?;
         assert!(wrong.starts_with("status=000"), "{at}: {wrong}");
-        let asked = scene.says(&mut shell, at, "x.asked.forge.example.com", "whole");
+        let asked = scene.says(&mut shell, at, "x.asked.forge.example.com", "whole")?;
         assert_ne!(asked, "answer");
         eventually("the server sees them end", || {
             scene.begun().1 >= before.1 + 2
-        })
-        .unwrap();
+        })?;
         assert_eq!(
             scene.begun().0,
             before.0,
@@ -79,95 +77,99 @@ fn the_name_decides(looks: Looks) {
         );
     }
     // OpenSSL's own client.
-    let openssl = |shell: &mut Shell, name: &str| {
+    let openssl = |shell: &mut Shell, name: &str| -> Tested<_> {
         let line = format!(
             "openssl s_client -connect {SHARED}:443 -servername {name} </dev/null 2>&1 | grep -c 'BEGIN CERT' | sed 's/^/certificates=/'"
         );
-        shell.tell(&line).unwrap();
-        shell.line_with("certificates=").unwrap().trim().to_owned()
+        shell.tell(&line)?;
+        Ok(shell.line_with("certificates=")?.trim().to_owned())
     };
-    assert_eq!(openssl(&mut shell, FORGE), "certificates=1");
-    assert_eq!(openssl(&mut shell, EVIL), "certificates=0");
-    let log = daemon
-        .root(["log", "--session", shell.session()])
-        .run()
-        .unwrap();
+    assert_eq!(openssl(&mut shell, FORGE)?, "certificates=1");
+    assert_eq!(openssl(&mut shell, EVIL)?, "certificates=0");
+    let log = daemon.root(["log", "--session", shell.session()]).run()?;
     assert!(log.stdout.contains("SNI"), "{log:?}");
+    Ok(())
 }
 
-fn however_it_is_sent(looks: Looks) {
-    let scene = Scene::new();
-    if !scene.can(looks) {
-        return;
+fn however_it_is_sent(looks: Looks) -> Tested {
+    let scene = Scene::new()?;
+    if !scene.can(looks)? {
+        return Ok(());
     }
-    let daemon = scene.daemon(&with(), looks);
-    let mut shell = scene.session(&daemon);
+    let daemon = scene.daemon(&with(), looks)?;
+    let mut shell = scene.session(&daemon)?;
     for way in WAYS {
         // No server understands a ClientHello without its first byte.
         let is_read = way != "oob";
-        let outside = scene.says_outside(SHARED, EVIL, way);
+        let outside = scene.says_outside(SHARED, EVIL, way)?;
         assert_eq!(outside == "answer", is_read, "{way}");
-        let right = scene.says(&mut shell, SHARED, FORGE, way);
+        let right = scene.says(&mut shell, SHARED, FORGE, way)?;
         assert!(right == "answer" || !is_read, "{way}: {right}");
         let before = scene.begun();
-        let came = scene.says(&mut shell, SHARED, EVIL, way);
+        let came = scene.says(&mut shell, SHARED, EVIL, way)?;
         assert_ne!(came, "answer", "{way}");
-        eventually("the server sees it end", || scene.begun().1 > before.1).unwrap();
+        eventually("the server sees it end", || scene.begun().1 > before.1)?;
         assert_eq!(scene.begun().0, before.0, "{way}: {}", scene.log());
     }
     for way in ODD {
         let before = scene.begun();
-        let came = scene.says(&mut shell, SHARED, FORGE, way);
+        let came = scene.says(&mut shell, SHARED, FORGE, way)?;
         if way == "mptcp" && looks == Looks::Proxy {
             assert_eq!(came, "answer");
             continue;
         }
         assert_ne!(came, "answer", "{way}");
-        nothing_came(&scene, &mut shell, before, way);
+        nothing_came(&scene, &mut shell, before, way)?;
     }
     // What is sent before the connection stands meets egress, whatever its name is.
     for way in ["fastopen", "early"] {
         let before = scene.begun();
-        let came = scene.says(&mut shell, SHARED, EVIL, way);
+        let came = scene.says(&mut shell, SHARED, EVIL, way)?;
         assert_ne!(came, "answer", "{way}");
-        nothing_came(&scene, &mut shell, before, way);
+        nothing_came(&scene, &mut shell, before, way)?;
     }
+    Ok(())
 }
 
 /// Nothing of a connection has arrived when all of a later one has.
-fn nothing_came(scene: &Scene, shell: &mut Shell, before: (usize, usize), way: &str) {
-    assert_eq!(scene.says(shell, SHARED, FORGE, "whole"), "answer");
-    eventually("that one is noted", || scene.begun().0 > before.0).unwrap();
+fn nothing_came(scene: &Scene, shell: &mut Shell, before: (usize, usize), way: &str) -> Tested {
+    assert_eq!(scene.says(shell, SHARED, FORGE, "whole")?, "answer");
+    eventually("that one is noted", || scene.begun().0 > before.0)?;
     assert_eq!(scene.begun().0, before.0 + 1, "{way}: {}", scene.log());
+    Ok(())
 }
 
 #[test]
-fn the_kernel_lets_only_allowed_names_be_shown() {
-    the_name_decides(Looks::Kernel);
+fn the_kernel_lets_only_allowed_names_be_shown() -> Tested {
+    the_name_decides(Looks::Kernel)?;
+    Ok(())
 }
 
 #[test]
-fn the_proxy_lets_only_allowed_names_be_shown() {
-    the_name_decides(Looks::Proxy);
+fn the_proxy_lets_only_allowed_names_be_shown() -> Tested {
+    the_name_decides(Looks::Proxy)?;
+    Ok(())
 }
 
 #[test]
-fn the_kernel_reads_a_hello_however_it_is_sent() {
-    however_it_is_sent(Looks::Kernel);
+fn the_kernel_reads_a_hello_however_it_is_sent() -> Tested {
+    however_it_is_sent(Looks::Kernel)?;
+    Ok(())
 }
 
 #[test]
-fn the_proxy_reads_a_hello_however_it_is_sent() {
-    however_it_is_sent(Looks::Proxy);
+fn the_proxy_reads_a_hello_however_it_is_sent() -> Tested {
+    however_it_is_sent(Looks::Proxy)?;
+    Ok(())
 }
 
 #[test]
 fn quic_is_refused_where_a_name_decides_and_other_ports_are_open() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let _production = Production::launch(&scene.network, &[22], &[443, 444], true)?;
     for (policy, quic) in [(WITHOUT.to_owned(), true), (with(), false)] {
-        let daemon = scene.daemon(&policy, Looks::Kernel);
-        let mut shell = scene.session(&daemon);
+        let daemon = scene.daemon(&policy, Looks::Kernel)?;
+        let mut shell = scene.session(&daemon)?;
         for at in [SHARED, SHARED6] {
             assert_eq!(shell.reaches(&Attempt::udp(at, 443))?, quic, "{at}");
             assert!(shell.reaches(&Attempt::udp(at, 444))?);
@@ -179,12 +181,12 @@ fn quic_is_refused_where_a_name_decides_and_other_ports_are_open() -> Tested {
 
 #[test]
 fn a_blocking_client_goes_on_behind_the_gate() -> Tested {
-    let scene = Scene::new();
-    if !scene.can(Looks::Kernel) {
+    let scene = Scene::new()?;
+    if !scene.can(Looks::Kernel)? {
         return Ok(());
     }
-    let daemon = scene.daemon(&with(), Looks::Kernel);
-    let mut shell = scene.session(&daemon);
+    let daemon = scene.daemon(&with(), Looks::Kernel)?;
+    let mut shell = scene.session(&daemon)?;
     let company = scene.file("company.pem");
     for round in 0..20 {
         let line = format!(
@@ -219,18 +221,18 @@ print('handshakes=all')
 
 #[test]
 fn the_gate_outlives_guardd_and_is_adopted() -> Tested {
-    let scene = Scene::new();
-    if !scene.can(Looks::Kernel) {
+    let scene = Scene::new()?;
+    if !scene.can(Looks::Kernel)? {
         return Ok(());
     }
-    let mut daemon = scene.daemon(&with(), Looks::Kernel);
-    let mut shell = scene.session(&daemon);
+    let mut daemon = scene.daemon(&with(), Looks::Kernel)?;
+    let mut shell = scene.session(&daemon)?;
     daemon.kill()?;
-    assert_eq!(scene.says(&mut shell, SHARED, FORGE, "whole"), "answer");
-    assert_ne!(scene.says(&mut shell, SHARED, EVIL, "whole"), "answer");
+    assert_eq!(scene.says(&mut shell, SHARED, FORGE, "whole")?, "answer");
+    assert_ne!(scene.says(&mut shell, SHARED, EVIL, "whole")?, "answer");
     daemon.start()?;
-    assert_eq!(scene.says(&mut shell, SHARED, FORGE, "whole"), "answer");
-    assert_ne!(scene.says(&mut shell, SHARED, EVIL, "whole"), "answer");
+    assert_eq!(scene.says(&mut shell, SHARED, FORGE, "whole")?, "answer");
+    assert_ne!(scene.says(&mut shell, SHARED, EVIL, "whole")?, "answer");
     assert!(daemon.has_hook("gate_hello")? && daemon.has_hook("gate_ops")?);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Child};
 
-use guard_lab::{Company, Daemon, Network, Shell, eventually};
+use guard_lab::{Company, Daemon, Network, Shell, Tested, eventually};
 use tempfile::TempDir;
 
 use crate::names::server::NameServer;
@@ -72,9 +72,9 @@ impl Drop for Scene {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
-        let network = Network::new().unwrap();
-        let names = NameServer::start_at(network.prod(), &format!("{DNS}:53"));
+    pub(crate) fn new() -> Tested<Self> {
+        let network = Network::new()?;
+        let names = NameServer::start_at(network.prod(), &format!("{DNS}:53"))?;
         for name in [
             FORGE,
             "a.forge.example.com",
@@ -83,35 +83,32 @@ impl Scene {
         ] {
             names.set(name, &[SHARED, SHARED6]);
         }
-        let files = TempDir::new().unwrap();
+        let files = TempDir::new()?;
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(files.path(), readable).unwrap();
-        let company = Company::new("company").unwrap();
-        fs::write(files.path().join("company.pem"), company.pem()).unwrap();
-        let issued = company
-            .issue(&[FORGE, "a.forge.example.com", EVIL, SHARED])
-            .unwrap();
-        fs::write(files.path().join("server.pem"), issued).unwrap();
-        fs::write(files.path().join("client.py"), include_str!("client.py")).unwrap();
-        fs::write(files.path().join("ask.py"), crate::resolver::ASK).unwrap();
+        fs::set_permissions(files.path(), readable)?;
+        let company = Company::new("company")?;
+        fs::write(files.path().join("company.pem"), company.pem())?;
+        let issued = company.issue(&[FORGE, "a.forge.example.com", EVIL, SHARED])?;
+        fs::write(files.path().join("server.pem"), issued)?;
+        fs::write(files.path().join("client.py"), include_str!("client.py"))?;
+        fs::write(files.path().join("ask.py"), crate::resolver::ASK)?;
         let script = files.path().join("server.py");
-        fs::write(&script, include_str!("server.py")).unwrap();
+        fs::write(&script, include_str!("server.py"))?;
         let server = network
             .prod()
             .command("python3")
             .arg(&script)
             .arg(files.path().join("server.pem"))
             .arg(files.path().join("log"))
-            .spawn()
-            .unwrap();
+            .spawn()?;
         let scene = Self {
             network,
             _names: names,
             files,
             server,
         };
-        eventually("the server is ready", || scene.log().contains("ready")).unwrap();
-        scene
+        eventually("the server is ready", || scene.log().contains("ready"))?;
+        Ok(scene)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -123,7 +120,7 @@ impl Scene {
         fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
-    pub(crate) fn daemon(&self, policy: &str, looks: Looks) -> Daemon {
+    pub(crate) fn daemon(&self, policy: &str, looks: Looks) -> Tested<Daemon> {
         let gate = match looks {
             Looks::Kernel => "[tls]\ngate = \"kernel\"\n",
             Looks::Proxy => "[tls]\ngate = \"proxy\"\n",
@@ -131,49 +128,56 @@ impl Scene {
         let ca = self.file("company.pem");
         let config = format!("resolvers = [\"{DNS}:53\"]\n[proxy]\nca = [{ca:?}]\n{gate}");
         let daemon = Daemon::in_network(&self.network).policy("shared", policy);
-        daemon.config(&config).start().unwrap()
+        Ok(daemon.config(&config).start()?)
     }
 
     /// Whether this kernel has the gate, where it is to look. Elsewhere the proxy does, which has tests of its own.
-    pub(crate) fn can(&self, looks: Looks) -> bool {
-        let has_gate = || self.daemon(WITHOUT, looks).has_hook("gate_hello");
-        looks == Looks::Proxy || has_gate().unwrap()
+    pub(crate) fn can(&self, looks: Looks) -> Tested<bool> {
+        let has_gate = || -> Tested<_> { Ok(self.daemon(WITHOUT, looks)?.has_hook("gate_hello")?) };
+        Ok(looks == Looks::Proxy || has_gate()?)
     }
 
     /// A session that has asked for the name that is allowed.
-    pub(crate) fn session(&self, daemon: &Daemon) -> Shell {
-        let mut shell = Shell::start(daemon, "shared").unwrap();
-        self.asks(&mut shell, FORGE);
-        shell
+    pub(crate) fn session(&self, daemon: &Daemon) -> Tested<Shell> {
+        let mut shell = Shell::start(daemon, "shared")?;
+        self.asks(&mut shell, FORGE)?;
+        Ok(shell)
     }
 
     /// Has a session ask for a name.
-    pub(crate) fn asks(&self, shell: &mut Shell, name: &str) {
+    pub(crate) fn asks(&self, shell: &mut Shell, name: &str) -> Tested {
         let ask = self.file("ask.py");
         for kind in ["A", "AAAA"] {
             let line = format!("python3 {} {DNS} {name} {kind} connected", ask.display());
-            shell.tell(&line).unwrap();
-            let told = shell.line_with("answer ").unwrap();
+            shell.tell(&line)?;
+            let told = shell.line_with("answer ")?;
             assert!(told.contains("answer 0"), "{name}: {told}");
         }
+        Ok(())
     }
 
     /// What comes of a ClientHello of a session.
-    pub(crate) fn says(&self, shell: &mut Shell, at: &str, name: &str, way: &str) -> String {
+    pub(crate) fn says(
+        &self,
+        shell: &mut Shell,
+        at: &str,
+        name: &str,
+        way: &str,
+    ) -> Tested<String> {
         let client = self.file("client.py");
         let line = format!("python3 {} {at} '{name}' {way}", client.display());
-        shell.tell(&line).unwrap();
-        let came = shell.line_with("came ").unwrap();
-        came.trim().trim_start_matches("came ").to_owned()
+        shell.tell(&line)?;
+        let came = shell.line_with("came ")?;
+        Ok(came.trim().trim_start_matches("came ").to_owned())
     }
 
     /// The same without the guard.
-    pub(crate) fn says_outside(&self, at: &str, name: &str, way: &str) -> String {
+    pub(crate) fn says_outside(&self, at: &str, name: &str, way: &str) -> Tested<String> {
         let mut command = self.network.dev().command("python3");
         let command = command.arg(self.file("client.py")).args([at, name, way]);
-        let output = command.output().unwrap();
+        let output = command.output()?;
         let came = String::from_utf8_lossy(&output.stdout).into_owned();
-        came.trim().trim_start_matches("came ").to_owned()
+        Ok(came.trim().trim_start_matches("came ").to_owned())
     }
 
     /// How many connections the server has had any byte of, and how many without.

@@ -16,41 +16,41 @@ fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() -> Tested {
     let network = Network::new()?;
     let scene = Scene::new(&network, "");
     let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
-    let stranger = scene.key("stranger");
+    let stranger = scene.key("stranger")?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let fine = scene.yes(&alice, "alice", &id, &[]);
+    let fine = scene.yes(&alice, "alice", &id, &[])?;
     let by = |key: &Key, name: &str| scene.yes(key, name, &id, &[]);
-    scene.refused(&by(&stranger, "alice"), "is enrolled");
-    let claimed = altered(&by(&stranger, "alice"), "key", json!(alice.id));
-    scene.refused(&claimed, "signed by another key");
-    scene.refused(&by(&bob, "alice"), "the key is bob's");
+    scene.refused(&by(&stranger, "alice")?, "is enrolled")?;
+    let claimed = altered(&by(&stranger, "alice")?, "key", json!(alice.id));
+    scene.refused(&claimed, "signed by another key")?;
+    scene.refused(&by(&bob, "alice")?, "the key is bob's")?;
     let other = scene.answer(&scene.question(&id), "alice", &[("for", json!(900))]);
     scene.refused(
         &altered(&fine, "answer", json!(other)),
         "not of these bytes",
-    );
+    )?;
     let answer = fine["answer"].text()?;
-    let purpose = scene.sign_for(&alice, answer, "file");
-    scene.refused(&purpose, "another purpose");
-    let spaced = scene.sign(&alice, &answer.replace(":300", ": 300"));
-    scene.refused(&spaced, "canonical form");
+    let purpose = scene.sign_for(&alice, answer, "file")?;
+    scene.refused(&purpose, "another purpose")?;
+    let spaced = scene.sign(&alice, &answer.replace(":300", ": 300"))?;
+    scene.refused(&spaced, "canonical form")?;
     let kind = altered(&fine, "kind", json!("passkey"));
-    scene.refused(&kind, "signed by another key");
+    scene.refused(&kind, "signed by another key")?;
     let called = scene.daemon.root(["approver", "remove", &bob.id]).run();
     called?.success()?;
-    scene.refused(&by(&bob, "bob"), "is enrolled");
-    scene.taken(&fine);
+    scene.refused(&by(&bob, "bob")?, "is enrolled")?;
+    scene.taken(&fine)?;
     assert_eq!(scene.holes(), ["tcp/443"]);
     let first = &scene.daemon.logged("answer-refused")?[0];
     assert_eq!(first["from"]["uid"], COURIER, "{first}");
     // The others came within the same second, and are told of in one.
     eventually("all are told of", || {
-        let refused = scene.daemon.logged("answer-refused").unwrap().into_iter();
-        refused
+        let refused = scene.daemon.logged("answer-refused")?.into_iter();
+        Ok(refused
             .map(|one| one["count"].as_u64().unwrap())
             .sum::<u64>()
-            == 8
+            == 8)
     })?;
     Ok(())
 }
@@ -62,15 +62,15 @@ fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() -> Tested {
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let elsewhere = scene.yes(&alice, "alice", &id, &[("machine", json!("m-0000"))]);
-    scene.refused(&elsewhere, "for the machine");
+    let elsewhere = scene.yes(&alice, "alice", &id, &[("machine", json!("m-0000"))])?;
+    scene.refused(&elsewhere, "for the machine")?;
     // As a courier would that shows something else: its hash is another.
     let mut asked = scene.question(&id);
     asked["hash"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
-    let swapped = scene.sign(&alice, &scene.answer(&asked, "alice", &[]));
-    scene.refused(&swapped, "no question that is open here");
+    let swapped = scene.sign(&alice, &scene.answer(&asked, "alice", &[]))?;
+    scene.refused(&swapped, "no question that is open here")?;
     // The request changes by what the agent says of it.
-    let old = scene.yes(&alice, "alice", &id, &[]);
+    let old = scene.yes(&alice, "alice", &id, &[])?;
     let before = scene.question(&id);
     assert_eq!(scene.question(&id), before, "made once");
     let socket = scene.daemon.socket();
@@ -79,12 +79,12 @@ fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() -> Tested {
     let says =
         format!("{guard} --socket {socket} request 192.0.2.10:443 --reason queue >/dev/null");
     assert_eq!(shell.status_of(&says)?, 0);
-    scene.refused(&old, "has changed");
+    scene.refused(&old, "has changed")?;
     let after = scene.question(&id);
     assert_ne!(after["hash"], before["hash"]);
     assert!(after["question"].text()?.contains("queue"));
-    scene.refused(&old, "no question that is open here");
-    scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+    scene.refused(&old, "no question that is open here")?;
+    scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
     assert_eq!(scene.holes(), ["tcp/443"]);
     Ok(())
 }
@@ -101,7 +101,7 @@ fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() -> Tested {
         (1001, "", ""),
     ] {
         let id = scene.request(&mut shell, port);
-        let signed = scene.yes(&alice, "alice", &id, &[]);
+        let signed = scene.yes(&alice, "alice", &id, &[])?;
         scene.daemon.kill()?;
         match change {
             "boot" => scene.edit("boot/boot.json", |boot| *boot = json!("another"))?,
@@ -112,10 +112,10 @@ fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() -> Tested {
         }
         scene.daemon.start()?;
         match why {
-            "" => assert_eq!(scene.taken(&signed)["answer"], "yes"),
+            "" => assert_eq!(scene.taken(&signed)?["answer"], "yes"),
             why => {
-                scene.refused(&signed, why);
-                scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+                scene.refused(&signed, why)?;
+                scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
             }
         }
     }
@@ -133,21 +133,21 @@ fn a_yes_is_within_what_was_offered_and_each_limit() -> Tested {
     let id = scene.request(&mut shell, 443);
     let yes = |change: &[(&str, Value)]| scene.yes(&alice, "alice", &id, change);
     for scope in ["prefix", "writes", "path", "everything", ""] {
-        scene.refused(&yes(&[("scope", json!(scope))]), "is not offered");
+        scene.refused(&yes(&[("scope", json!(scope))])?, "is not offered")?;
     }
-    scene.refused(&yes(&[("read_only", json!(true))]), "is not offered");
-    scene.refused(&yes(&[("requests", json!(1))]), "is not offered");
-    scene.refused(&yes(&[("connections", json!(0))]), "is not offered");
-    scene.refused(&yes(&[("for", Value::Null)]), "for how long");
-    scene.refused(&yes(&[("for", json!(601))]), "longer than the 10m");
-    let long = scene.yes(&hasty, "hasty", &id, &[("for", json!(61))]);
-    scene.refused(&long, "longer than the 1m");
-    scene.taken(&scene.yes(&hasty, "hasty", &id, &[("for", json!(60))]));
+    scene.refused(&yes(&[("read_only", json!(true))])?, "is not offered")?;
+    scene.refused(&yes(&[("requests", json!(1))])?, "is not offered")?;
+    scene.refused(&yes(&[("connections", json!(0))])?, "is not offered")?;
+    scene.refused(&yes(&[("for", Value::Null)])?, "for how long")?;
+    scene.refused(&yes(&[("for", json!(601))])?, "longer than the 10m")?;
+    let long = scene.yes(&hasty, "hasty", &id, &[("for", json!(61))])?;
+    scene.refused(&long, "longer than the 1m")?;
+    scene.taken(&scene.yes(&hasty, "hasty", &id, &[("for", json!(60))])?)?;
     let id = scene.request(&mut shell, 8080);
     let rule = |seconds: u64| scene.yes(&alice, "alice", &id, &[("for", json!(seconds))]);
-    scene.refused(&rule(121), "longer than the 2m");
+    scene.refused(&rule(121)?, "longer than the 2m")?;
     let once = &[("for", json!(120)), ("connections", json!(1))];
-    scene.taken(&scene.yes(&alice, "alice", &id, once));
+    scene.taken(&scene.yes(&alice, "alice", &id, once)?)?;
     let hole = scene.daemon.json(["holes"])?[1].clone();
     assert_eq!(hole["connections_left"], 1);
     assert_eq!(hole["opened_by"], "alice");
@@ -160,15 +160,15 @@ fn an_approver_answers_for_some_users_and_policies() -> Tested {
     let scene = Scene::new(&network, "");
     let alice = scene.approver("alice", &["--policy", "ask*"])?;
     let bob = scene.approver("bob", &["--policy", "prod-*"])?;
-    let carol = scene.key("carol");
+    let carol = scene.key("carol")?;
     let add = scene.add("carol", &carol).args(["--answers-for", "nobody"]);
     add.run()?.success()?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let by = |key, name| scene.yes(key, name, &id, &[]);
-    scene.refused(&by(&bob, "bob"), "the policy asks");
-    scene.refused(&by(&carol, "carol"), "sessions of");
-    scene.taken(&by(&alice, "alice"));
+    scene.refused(&by(&bob, "bob")?, "the policy asks")?;
+    scene.refused(&by(&carol, "carol")?, "sessions of")?;
+    scene.taken(&by(&alice, "alice")?)?;
     Ok(())
 }
 
@@ -177,28 +177,28 @@ fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
     let network = Network::new()?;
     let mut scene = Scene::new(&network, "approvals = { \"prod*\" = 2 }");
     let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
-    let second = scene.key("second");
+    let second = scene.key("second")?;
     scene.add("alice", &second).run()?.success()?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let first = scene.yes(&alice, "alice", &id, &[]);
-    let taken = scene.taken(&first);
+    let first = scene.yes(&alice, "alice", &id, &[])?;
+    let taken = scene.taken(&first)?;
     assert_eq!(
         (&taken["answer"], &taken["approvals"], &taken["wanted"]),
         (&json!("part"), &json!(1), &json!(2))
     );
     assert!(scene.holes().is_empty());
-    scene.refused(&first, "has said yes already");
+    scene.refused(&first, "has said yes already")?;
     scene.refused(
-        &scene.yes(&second, "alice", &id, &[]),
+        &scene.yes(&second, "alice", &id, &[])?,
         "has said yes already",
-    );
-    let other = scene.yes(&bob, "bob", &id, &[("for", json!(60))]);
-    scene.refused(&other, "something else");
+    )?;
+    let other = scene.yes(&bob, "bob", &id, &[("for", json!(60))])?;
+    scene.refused(&other, "something else")?;
     // A restart forgets nobody.
     scene.daemon.kill()?;
     scene.daemon.start()?;
-    let taken = scene.taken(&scene.yes(&bob, "bob", &id, &[]));
+    let taken = scene.taken(&scene.yes(&bob, "bob", &id, &[])?)?;
     assert_eq!(
         (&taken["answer"], &taken["approvals"]),
         (&json!("yes"), &json!(2))
@@ -210,15 +210,15 @@ fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
     );
     // Another rule takes one.
     let id = scene.request(&mut shell, 8080);
-    let one = scene.yes(&bob, "bob", &id, &[("for", json!(60))]);
-    assert_eq!(scene.taken(&one)["answer"], "yes");
+    let one = scene.yes(&bob, "bob", &id, &[("for", json!(60))])?;
+    assert_eq!(scene.taken(&one)?["answer"], "yes");
     // Whoever was removed meanwhile counts no more.
     let id = scene.request(&mut shell, 1000);
-    scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+    scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
     let gone = scene.daemon.root(["approver", "remove", "alice"]).run();
     gone?.success()?;
     assert_eq!(
-        scene.taken(&scene.yes(&bob, "bob", &id, &[]))["answer"],
+        scene.taken(&scene.yes(&bob, "bob", &id, &[])?)?["answer"],
         "part"
     );
     Ok(())
@@ -247,21 +247,29 @@ fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() -> Tes
     assert_eq!(code.len(), 3);
     let carried = scene.daemon.user(COURIER, ["pending"]).json()?;
     assert_eq!(carried[0]["code"], Value::Null, "{carried}");
-    let answer = |code: &str| scene.yes(&alice, "alice", &id, &[("code", json!(code))]);
+    let answer = |code: &str| {
+        scene
+            .yes(&alice, "alice", &id, &[("code", json!(code))])
+            .unwrap()
+    };
     let wrong = if code == "123" { "321" } else { "123" };
-    scene.refused(&answer(wrong), "code");
-    scene.taken(&answer(&code));
+    scene.refused(&answer(wrong), "code")?;
+    scene.taken(&answer(&code))?;
     let id = scene.request(&mut shell, 1000);
-    let answer = |code: &str| scene.yes(&alice, "alice", &id, &[("code", json!(code))]);
+    let answer = |code: &str| {
+        scene
+            .yes(&alice, "alice", &id, &[("code", json!(code))])
+            .unwrap()
+    };
     let pending = scene.daemon.json(["pending"])?;
     let _ = pending;
     let first = answer("");
     let code = scene.daemon.json(["pending"])?[0]["code"].clone();
     let right = answer(code.text()?);
     for _ in 0..3 {
-        scene.refused(&first, "code");
+        scene.refused(&first, "code")?;
     }
-    scene.refused(&right, "wrong code");
+    scene.refused(&right, "wrong code")?;
     let closed = scene.daemon.root(["question", &id]).run()?;
     assert_eq!(closed.code(), Some(2), "{}", closed.stdout);
     scene.daemon.root(["approve", &id]).run()?.success()?;

@@ -14,60 +14,45 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
     let mut shell = scene.shell();
     let mut spent_in_vain = 0;
     let steps = at_each_step(Which::All, |turn, step| {
-        let port = 1000 + u16::try_from(turn).unwrap();
+        let port = 1000 + u16::try_from(turn)?;
         let name = format!("tcp/{port}");
         let id = scene.request(&mut shell, port);
-        let signed = scene.yes(&alice, "alice", &id, &[]);
-        scene.daemon.stop().unwrap();
+        let signed = scene.yes(&alice, "alice", &id, &[])?;
+        scene.daemon.stop()?;
 
-        let guardd = scene.daemon.guardd().unwrap();
-        let mut stepped = Stepped::start(&scene.daemon, &guardd, None).unwrap();
-        stepped.wait_until_ready().unwrap();
-        stepped.arm(Some(step)).unwrap();
-        let said_yes = scene.hand_in(&signed).status.success();
+        let guardd = scene.daemon.guardd()?;
+        let mut stepped = Stepped::start(&scene.daemon, &guardd, None)?;
+        stepped.wait_until_ready()?;
+        stepped.arm(Some(step))?;
+        let said_yes = scene.hand_in(&signed)?.status.success();
         stepped.stop();
-        let ended = stepped.wait().unwrap();
+        let ended = stepped.wait()?;
+        let what = behind(step, &ended);
 
-        scene.daemon.start().unwrap();
+        scene.daemon.start()?;
         let open = |scene: &Scene| scene.holes().iter().filter(|one| **one == name).count();
         let left = open(&scene);
-        assert!(
-            left <= 1 && (left == 1 || !said_yes),
-            "{}",
-            behind(step, &ended)
-        );
+        assert!(left <= 1 && (left == 1 || !said_yes), "{what}");
         // The same once more: for a hole that there is not yet, if at all.
-        let again = scene.hand_in(&signed).status.success();
-        assert_eq!(
-            open(&scene),
-            left + usize::from(again),
-            "{}",
-            behind(step, &ended)
-        );
-        assert!(left == 0 || !again, "{}", behind(step, &ended));
+        let again = scene.hand_in(&signed)?.status.success();
+        assert_eq!(open(&scene), left + usize::from(again), "{what}");
+        assert!(left == 0 || !again, "{what}");
         spent_in_vain += usize::from(left == 0 && !again);
         let is_signed = |one: &Value| one["request"] == *id && one["signed"]["by"] == "alice";
         let answered = scene
             .daemon
-            .logged("answered")
-            .unwrap()
+            .logged("answered")?
             .iter()
             .filter(|one| is_signed(one))
             .count();
-        assert!(answered >= open(&scene), "{}", behind(step, &ended));
+        assert!(answered >= open(&scene), "{what}");
         if left == 0 && !again {
             // Asked anew, with other bytes.
-            scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+            scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
         }
-        scene
-            .daemon
-            .root(["close", "--all"])
-            .run()
-            .unwrap()
-            .success()
-            .unwrap();
-        ended
-    });
+        scene.daemon.root(["close", "--all"]).run()?.success()?;
+        Ok(ended)
+    })?;
     assert!(
         steps.iter().any(|step| step.contains("/used/")),
         "{steps:?}"

@@ -8,9 +8,7 @@ pub(crate) mod scene;
 
 use std::{fs, process::Command};
 
-use guard_lab::{
-    Attempt, Json as _, Network, PATIENCE, Production, Tested, V4, Watcher, eventually,
-};
+use guard_lab::{Attempt, Json as _, Network, PATIENCE, Tested, V4, Watcher, eventually};
 use serde_json::{Value, json};
 
 use crate::watch::terminal::Tmux;
@@ -19,8 +17,7 @@ use scene::{COURIER, Scene};
 /// `guard question r1 --bytes | guard sign | guard answer --signed -`, with ssh-agent and a person at a terminal.
 #[test]
 fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
+    let (network, production) = Network::with_production()?;
     let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT);
     assert!(outside?.ok);
     let scene = Scene::new(&network, "");
@@ -31,8 +28,8 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tes
     shell.begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))?;
     let mut held = Value::Null;
     eventually("it waits", || {
-        held = scene.daemon.json(["pending"]).unwrap()[0].clone();
-        held["held"] == true
+        held = scene.daemon.json(["pending"])?[0].clone();
+        Ok(held["held"] == true)
     })?;
     assert_eq!(production.reached_at(V4, 443)?.len(), before);
 
@@ -63,7 +60,7 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tes
     })?;
 
     let signed: Value = serde_json::from_str(&fs::read_to_string(&answer)?)?;
-    let taken = scene.taken(&signed);
+    let taken = scene.taken(&signed)?;
     assert_eq!(taken["answer"], "yes");
     assert_eq!(taken["by"], "alice");
     assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
@@ -75,7 +72,7 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tes
     assert_eq!(answered["from"]["uid"], COURIER);
     assert_eq!(answered["signed"]["question"], bytes.stdout);
     assert_eq!(scene.daemon.logged("hole-open")?[0]["by"], "alice");
-    scene.refused(&signed, "no question that is open here");
+    scene.refused(&signed, "no question that is open here")?;
     Ok(())
 }
 
@@ -101,23 +98,23 @@ fn the_audit_log_shows_who_signed_what_without_guardd() -> Tested {
     let mut shell = scene.shell();
     for port in [443, 1000] {
         let id = scene.request(&mut shell, port);
-        scene.taken(&scene.yes(&alice, "alice", &id, &[]));
+        scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
     }
     let id = scene.request(&mut shell, 1001);
-    let no = scene.yes(&alice, "alice", &id, &[("verdict", json!("no"))]);
-    assert_eq!(scene.taken(&no)["answer"], "no");
+    let no = scene.yes(&alice, "alice", &id, &[("verdict", json!("no"))])?;
+    assert_eq!(scene.taken(&no)?["answer"], "no");
     let removed = scene.daemon.root(["approver", "remove", "alice"]).run();
     removed?.success()?;
     scene.daemon.stop()?;
     let audit = scene.daemon.audit();
-    let verify = |args: &[&str]| {
-        let mut guard = Command::new(guard_lab::bins::find("guard").unwrap());
+    let verify = |args: &[&str]| -> Tested<_> {
+        let mut guard = Command::new(guard_lab::bins::find("guard")?);
         let verified = guard.args(["log", "--verify", "--signatures", "--json"]);
-        let verified = verified.args(args).arg(&audit).output().unwrap();
-        let found: Value = serde_json::from_slice(&verified.stdout).unwrap();
-        (verified.status.code(), found)
+        let verified = verified.args(args).arg(&audit).output()?;
+        let found: Value = serde_json::from_slice(&verified.stdout)?;
+        Ok((verified.status.code(), found))
     };
-    let (code, found) = verify(&[]);
+    let (code, found) = verify(&[])?;
     assert_eq!((code, &found["whole"]), (Some(0), &json!(true)), "{found}");
     let all = found["signatures"].list()?;
     let said: Vec<_> = all.iter().map(|one| (&one["answer"], &one["ok"])).collect();
@@ -139,7 +136,7 @@ fn the_audit_log_shows_who_signed_what_without_guardd() -> Tested {
     );
 
     // Whoever writes the log anew, with its chain, cannot write a signature.
-    let other = scene.key("other");
+    let other = scene.key("other")?;
     let public = fs::read_to_string(other.file.with_extension("pub"))?;
     let words: Vec<_> = public.split(' ').take(2).collect();
     let elsewhere = scene.daemon.dir().join("elsewhere.toml");
@@ -148,7 +145,7 @@ fn the_audit_log_shows_who_signed_what_without_guardd() -> Tested {
         words.join(" ")
     );
     fs::write(&elsewhere, text)?;
-    let (code, found) = verify(&["--approvers", elsewhere.to_str().unwrap()]);
+    let (code, found) = verify(&["--approvers", elsewhere.to_str().unwrap()])?;
     assert_eq!((code, &found["whole"]), (Some(1), &json!(false)));
     let why = found["signatures"][0]["why"].text()?;
     assert!(why.contains("nobody is known to have that key"), "{why}");
@@ -162,14 +159,14 @@ fn two_answers_at_once_open_one_hole() -> Tested {
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let signed = scene.yes(&alice, "alice", &id, &[]).to_string();
+    let signed = scene.yes(&alice, "alice", &id, &[])?.to_string();
     let file = scene.daemon.dir().join("signed");
     fs::write(&file, signed)?;
-    let hand_in = || {
+    let hand_in = || -> Tested<_> {
         let answer = scene.daemon.root(["answer", "--signed"]).args([&file]);
-        answer.command().unwrap().spawn().unwrap()
+        Ok(answer.command()?.spawn()?)
     };
-    let both = [hand_in(), hand_in()];
+    let both = [hand_in()?, hand_in()?];
     let codes = both.map(|mut one| one.wait().unwrap().code());
     assert!(
         codes == [Some(0), Some(2)] || codes == [Some(2), Some(0)],

@@ -12,7 +12,7 @@ use super::scene::{COURIER, Scene, agent};
 fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() -> Tested {
     let network = Network::new()?;
     let scene = Scene::new(&network, "");
-    let key = scene.key("alice");
+    let key = scene.key("alice")?;
     let public = key.file.with_extension("pub");
     let public = public.to_str().unwrap();
     let world = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -65,7 +65,7 @@ fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() -> Tested {
 fn whoever_was_invited_presents_one_key_and_root_compares() -> Tested {
     let network = Network::new()?;
     let mut scene = Scene::new(&network, "");
-    let (key, other) = (scene.key("bob"), scene.key("mallory"));
+    let (key, other) = (scene.key("bob")?, scene.key("mallory")?);
     let invite = [
         "approver",
         "invite",
@@ -99,7 +99,7 @@ fn whoever_was_invited_presents_one_key_and_root_compares() -> Tested {
     accept(&key.id).success()?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    scene.taken(&scene.yes(&key, "bob", &id, &[]));
+    scene.taken(&scene.yes(&key, "bob", &id, &[])?)?;
     scene.daemon.stop()?;
     scene.daemon.start()?;
     let listed = scene.daemon.json(["approver", "list"])?;
@@ -108,10 +108,10 @@ fn whoever_was_invited_presents_one_key_and_root_compares() -> Tested {
 }
 
 #[test]
-fn nobody_answers_for_a_user_who_is_not_there() {
-    let network = Network::new().unwrap();
+fn nobody_answers_for_a_user_who_is_not_there() -> Tested {
+    let network = Network::new()?;
     let scene = Scene::new(&network, "");
-    let key = scene.key("alice").file.with_extension("pub");
+    let key = scene.key("alice")?.file.with_extension("pub");
     let add = ["approver", "add", "alice", "--plain", "--ssh-key"];
     let add = [&add[..], &[key.to_str().unwrap()]].concat();
     let invite = vec!["approver", "invite", "alice"];
@@ -122,7 +122,7 @@ fn nobody_answers_for_a_user_who_is_not_there() {
             (&[][..], "alice"),
             (&["--answers-for", "no-such"], "no-such"),
         ] {
-            let refused = scene.daemon.root(&verb).args(more).run().unwrap();
+            let refused = scene.daemon.root(&verb).args(more).run()?;
             assert_eq!(refused.code(), Some(2), "{}", refused.stdout);
             let said = format!("the user \"{user}\": on this machine there is none");
             assert!(refused.stderr.contains(&said), "{}", refused.stderr);
@@ -130,9 +130,10 @@ fn nobody_answers_for_a_user_who_is_not_there() {
             assert!(refused.stderr.contains(fix), "{}", refused.stderr);
         }
         let there = ["--answers-for", &agent()];
-        let there = scene.daemon.root(&verb).args(there).run().unwrap();
-        there.success().unwrap();
+        let there = scene.daemon.root(&verb).args(there).run()?;
+        there.success()?;
     }
+    Ok(())
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn nobody_inside_hands_in_or_enrols() -> Tested {
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let signed = scene.yes(&alice, "alice", &id, &[]);
+    let signed = scene.yes(&alice, "alice", &id, &[])?;
     let file = scene
         .daemon
         .write_for_agents("answer", &signed.to_string())?;
@@ -184,7 +185,7 @@ fn nobody_inside_hands_in_or_enrols() -> Tested {
         assert_eq!(status?, 2, "{args}");
     }
     assert!(scene.holes().is_empty());
-    scene.taken(&signed);
+    scene.taken(&signed)?;
     Ok(())
 }
 
@@ -194,17 +195,17 @@ fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
     let scene = Scene::new(&network, "");
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let courier = |args: &[&str]| scene.daemon.user(COURIER, args).run().unwrap();
+    let courier = |args: &[&str]| -> Tested<_> { Ok(scene.daemon.user(COURIER, args).run()?) };
     assert_eq!(
         scene.daemon.user(COURIER, ["pending"]).json()?,
         json!([]),
         "of whom nobody answers for it sees nothing"
     );
-    assert_eq!(courier(&["question", &id]).code(), Some(2));
+    assert_eq!(courier(&["question", &id])?.code(), Some(2));
     scene.approver("alice", &[])?;
     let seen = scene.daemon.user(COURIER, ["pending"]).json()?;
     assert_eq!(seen[0]["id"], id.as_str());
-    courier(&["question", &id]).success()?;
+    courier(&["question", &id])?.success()?;
     for args in [
         &["approve", &id][..],
         &["open", "192.0.2.10:443", "--session", shell.session()],
@@ -213,7 +214,7 @@ fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
         &["run", "--policy", "asks", "--", "true"],
         &["approver", "invite", "eve"],
     ] {
-        let refused = courier(args);
+        let refused = courier(args)?;
         assert!(
             matches!(refused.code(), Some(2 | 125)),
             "{args:?}: {}",
@@ -225,7 +226,7 @@ fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
             refused.stderr
         );
     }
-    courier(&["deny", &id]).success()?;
+    courier(&["deny", &id])?.success()?;
     let answered = &scene.daemon.logged("answered")?[0];
     assert_eq!(answered["from"]["right"], "courier");
     assert_eq!(answered["by"], format!("{COURIER}, unsigned"));
@@ -241,24 +242,24 @@ fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() -> Tes
     let open = ["open", "192.0.2.10", "--ports", "tcp/443", "--session"];
     let open = || scene.daemon.root(open).args([shell.session()]).run();
     open()?.success()?;
-    let courier = |args: &[&str]| scene.daemon.user(COURIER, args).run().unwrap();
+    let courier = |args: &[&str]| -> Tested<_> { Ok(scene.daemon.user(COURIER, args).run()?) };
     let listed = |what: &str| {
-        let listed = courier(&[what, "--json"]).success().unwrap();
+        let listed = courier(&[what, "--json"]).unwrap().success().unwrap();
         listed.stdout.contains(shell.session())
     };
     let lists = ["sessions", "holes", "log"];
     assert_eq!(lists.map(listed), [false; 3]);
-    courier(&["close", "--all"]).success()?;
-    assert_eq!(courier(&["close", "h1"]).code(), Some(2));
+    courier(&["close", "--all"])?.success()?;
+    assert_eq!(courier(&["close", "h1"])?.code(), Some(2));
     assert_eq!(
-        courier(&["flows", "--session", shell.session()]).code(),
+        courier(&["flows", "--session", shell.session()])?.code(),
         Some(0)
     );
     assert_eq!(scene.holes(), ["tcp/443"]);
     scene.approver("alice", &[])?;
     assert_eq!(lists.map(listed), [true; 3]);
     let hole = scene.daemon.json(["holes"])?[0]["id"].clone();
-    courier(&["close", hole.text()?]).success()?;
+    courier(&["close", hole.text()?])?.success()?;
     assert!(scene.holes().is_empty());
     let closed = &scene.daemon.logged("hole-close")?[0];
     assert_eq!(closed["by"], format!("{COURIER}, unsigned"));
@@ -276,7 +277,7 @@ fn no_signed_answer_is_taken_unless_the_settings_say_so() -> Tested {
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
-    let signed = scene.yes(&alice, "alice", &id, &[]);
+    let signed = scene.yes(&alice, "alice", &id, &[])?;
     let text = std::fs::read_to_string(scene.daemon.config())?;
     scene.daemon.stop()?;
     let (before, _) = text.split_once("[answers]").unwrap();
@@ -337,9 +338,9 @@ fn who_tries_signatures_is_stopped() -> Tested {
     );
     let answered = answers.matches("is enrolled").count() as u64;
     eventually("all are told of", || {
-        let refused = scene.daemon.logged("answer-refused").unwrap().into_iter();
+        let refused = scene.daemon.logged("answer-refused")?.into_iter();
         let told = refused.map(|one| one["count"].as_u64().unwrap());
-        told.sum::<u64>() == answered
+        Ok(told.sum::<u64>() == answered)
     })?;
     let records = scene.daemon.logged("answer-refused")?.len() as u64;
     assert!(records < answered, "{records} records of {answered}");

@@ -61,20 +61,20 @@ impl Scene {
     }
 
     /// A key that nobody knows of.
-    pub(crate) fn key(&self, name: &str) -> Key {
+    pub(crate) fn key(&self, name: &str) -> Tested<Key> {
         let file = self.daemon.dir().join(name);
         let mut keygen = Command::new("ssh-keygen");
         let made = keygen.args(["-q", "-N", "", "-t", "ed25519", "-f"]);
-        assert!(made.arg(&file).status().unwrap().success());
+        assert!(made.arg(&file).status()?.success());
         let listed = Command::new("ssh-keygen").arg("-lf").arg(&file).output();
-        let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+        let listed = String::from_utf8(listed?.stdout)?;
         let id = listed.split(' ').nth(1).unwrap().to_owned();
-        Key { file, id }
+        Ok(Key { file, id })
     }
 
     /// A key of an approver with that name, for the agent's sessions.
     pub(crate) fn approver(&self, name: &str, args: &[&str]) -> Tested<Key> {
-        let key = self.key(name);
+        let key = self.key(name)?;
         let add = self.add(name, &key).args(["--answers-for", &agent()]);
         add.args(args).run()?.success()?;
         Ok(key)
@@ -135,58 +135,64 @@ impl Scene {
     }
 
     /// Signed by `ssh-keygen -Y sign`.
-    pub(crate) fn sign(&self, key: &Key, answer: &str) -> Value {
+    pub(crate) fn sign(&self, key: &Key, answer: &str) -> Tested<Value> {
         self.sign_for(key, answer, "answer@guardd.org")
     }
 
-    pub(crate) fn sign_for(&self, key: &Key, answer: &str, namespace: &str) -> Value {
+    pub(crate) fn sign_for(&self, key: &Key, answer: &str, namespace: &str) -> Tested<Value> {
         let message = self.daemon.dir().join("answer");
-        fs::write(&message, answer).unwrap();
+        fs::write(&message, answer)?;
         let mut keygen = Command::new("ssh-keygen");
         let signed = keygen
             .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
             .arg(&key.file)
-            .stdin(File::open(&message).unwrap())
-            .output()
-            .unwrap();
-        let armoured = String::from_utf8(signed.stdout).unwrap();
+            .stdin(File::open(&message)?)
+            .output()?;
+        let armoured = String::from_utf8(signed.stdout)?;
         let lines = armoured.lines().filter(|line| !line.starts_with("-----"));
         let signature: String = lines.collect();
         let signature = signature.replace('+', "-").replace('/', "_");
-        json!({
+        Ok(json!({
             "answer": answer,
             "key": key.id,
             "kind": "ssh",
             "signature": signature.trim_end_matches('='),
             "authenticator_data": null,
             "client_data": null,
-        })
+        }))
     }
 
     /// A yes, signed.
-    pub(crate) fn yes(&self, key: &Key, by: &str, id: &str, change: &[(&str, Value)]) -> Value {
+    pub(crate) fn yes(
+        &self,
+        key: &Key,
+        by: &str,
+        id: &str,
+        change: &[(&str, Value)],
+    ) -> Tested<Value> {
         self.sign(key, &self.answer(&self.question(id), by, change))
     }
 
     /// Hands it in, as the courier.
-    pub(crate) fn hand_in(&self, signed: &Value) -> Output {
+    pub(crate) fn hand_in(&self, signed: &Value) -> Tested<Output> {
         let answer = ["answer", "--signed", "-", "--json"];
         let answer = self.daemon.user(COURIER, answer).input(signed.to_string());
-        answer.run().unwrap()
+        Ok(answer.run()?)
     }
 
     /// That it is refused, and why.
-    pub(crate) fn refused(&self, signed: &Value, why: &str) {
+    pub(crate) fn refused(&self, signed: &Value, why: &str) -> Tested {
         let before = self.holes();
-        let refused = self.hand_in(signed);
+        let refused = self.hand_in(signed)?;
         assert_eq!(refused.code(), Some(2), "{why}: {}", refused.stdout);
         assert!(refused.stderr.contains(why), "{why}: {}", refused.stderr);
         assert_eq!(self.holes(), before, "{why}");
+        Ok(())
     }
 
     /// That it is taken.
-    pub(crate) fn taken(&self, signed: &Value) -> Value {
-        self.hand_in(signed).success().unwrap().json().unwrap()
+    pub(crate) fn taken(&self, signed: &Value) -> Tested<Value> {
+        Ok(self.hand_in(signed)?.success()?.json()?)
     }
 
     /// The open holes, by their ports.

@@ -24,13 +24,13 @@ fn missing() -> Vec<&'static str> {
 
 /// What a command signs that runs the script in a home of its own. Such programs ask what their user is called.
 fn signs(scene: &Scene, name: &str, mut command: Command) -> Tested<String> {
-    let home = PathBuf::from(scene.place(name));
+    let home = PathBuf::from(scene.place(name)?);
     fs::create_dir(&home)?;
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
     chown(&home, Some(AGENT), Some(AGENT))?;
-    let script = Path::new(&scene.place("keys.sh")).to_owned();
+    let script = Path::new(&scene.place("keys.sh")?).to_owned();
     fs::write(&script, include_str!("keys.sh"))?;
-    let accounts = scene.place("passwd");
+    let accounts = scene.place("passwd")?;
     let user = format!("agent:x:{AGENT}:{AGENT}::/nonexistent:/bin/sh\n");
     fs::write(&accounts, fs::read_to_string("/etc/passwd")? + &user)?;
     command.arg("sh").arg(script).env("HOME", home);
@@ -47,7 +47,7 @@ fn signs(scene: &Scene, name: &str, mut command: Command) -> Tested<String> {
 #[test]
 fn agents_of_a_sessions_own_sign_in_it() -> Tested {
     assert_eq!(missing(), [""; 0], "install them");
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let signed = "ssh\ngpg\ngit by gpg\ngit by ssh\n";
     let outside = scene.daemon.on_machine(AGENT, "env");
     assert_eq!(signs(&scene, "outside", outside)?, signed);

@@ -1,5 +1,6 @@
 //! docs/tools.md, which is made from the tools, and says where and when each was run.
 
+use guard_lab::{Json as _, Tested};
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
@@ -237,7 +238,7 @@ fn ways_run(tool: &Tool, at: usize, says: &str) -> impl Iterator<Item = Way> {
 }
 
 /// What has passed now, of each place that was tried, in the place of what the page says of that.
-fn take_in(seen: &mut Seen, passed: &Value) {
+fn take_in(seen: &mut Seen, passed: &Value) -> Tested {
     for (at, name) in ["here", "machine"].into_iter().enumerate() {
         let now = &passed[name];
         let Some(when) = now["when"].as_str() else {
@@ -245,7 +246,7 @@ fn take_in(seen: &mut Seen, passed: &Value) {
         };
         when.clone_into(&mut seen.when[at]);
         seen.cells.retain(|(place, ..)| *place != at);
-        let tests = now["tests"].as_array().unwrap();
+        let tests = now["tests"].list()?;
         for row in rows() {
             for way in PLACES[at].ways {
                 let kind = if *way == Way::Unit { "units" } else { "tried" };
@@ -260,23 +261,22 @@ fn take_in(seen: &mut Seen, passed: &Value) {
             }
         }
     }
+    Ok(())
 }
 
 #[test]
-fn the_page_says_what_is_run() {
+fn the_page_says_what_is_run() -> Tested {
     let mut seen = seen(WRITTEN);
     if let (Some(file), Some(passed)) = (env::var_os(PAGE), env::var_os(PASSED)) {
-        take_in(
-            &mut seen,
-            &serde_json::from_slice(&fs::read(passed).unwrap()).unwrap(),
-        );
-        fs::write(file, page(&seen)).unwrap();
+        take_in(&mut seen, &serde_json::from_slice(&fs::read(passed)?)?)?;
+        fs::write(file, page(&seen))?;
     } else {
         assert!(
             page(&seen) == WRITTEN,
             "docs/tools.md is old: run `cargo xtask tools --write`"
         );
     }
+    Ok(())
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn each_tool_is_told_once() {
 }
 
 #[test]
-fn each_document_says_what_a_cell_quotes() {
+fn each_document_says_what_a_cell_quotes() -> Tested {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     // The documents are no part of the program that runs in machines.
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
@@ -302,8 +302,9 @@ fn each_document_says_what_a_cell_quotes() {
         if let Claim::Told { file, says, .. } = claim
             && docs.is_dir()
         {
-            let text = fs::read_to_string(docs.join(file)).unwrap();
+            let text = fs::read_to_string(docs.join(file))?;
             assert!(words(&text).contains(&words(says)), "{file}: {says}");
         }
     }
+    Ok(())
 }

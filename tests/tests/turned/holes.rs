@@ -9,22 +9,25 @@ use crate::turned::scene::{PATIENCE, Proxy, READ, Scene};
 
 #[test]
 fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     let production = Production::start(&scene.network)?;
-    let proxy = Proxy::start(&mut scene);
+    let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
-    scene.set(Verdict::Confirm, Verdict::Deny);
+    scene.set(Verdict::Confirm, Verdict::Deny)?;
     let tcp = |to| Attempt::tcp(to, 443);
-    assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
-    let hole = scene.open(None, true);
+    assert_eq!(
+        scene.attempt(&tcp(READ[0]))?.errno.as_deref(),
+        Some("EPERM")
+    );
+    let hole = scene.open(None, true)?;
     for to in READ {
-        assert!(scene.attempt(&tcp(to)).ok, "{to}");
-        let origin = proxy.client().taken[0].unwrap();
+        assert!(scene.attempt(&tcp(to))?.ok, "{to}");
+        let origin = proxy.client()?.taken[0].unwrap();
         assert_eq!((origin.port, origin.session), (443, scene.session.id));
     }
     for kind in ["udp-send", "udp-connect", "ping"] {
         assert!(
-            !scene.attempt(&Attempt::new(kind, READ[0], 443)).ok,
+            !scene.attempt(&Attempt::new(kind, READ[0], 443))?.ok,
             "{kind}"
         );
     }
@@ -33,22 +36,28 @@ fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
     let report = scene.attempt_as_root(&other, &tcp(READ[0]))?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"));
     // What is denied stays so.
-    scene.set(Verdict::Deny, Verdict::Deny);
-    assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
-    scene.set(Verdict::Confirm, Verdict::Deny);
+    scene.set(Verdict::Deny, Verdict::Deny)?;
+    assert_eq!(
+        scene.attempt(&tcp(READ[0]))?.errno.as_deref(),
+        Some("EPERM")
+    );
+    scene.set(Verdict::Confirm, Verdict::Deny)?;
 
     // Where it ends, the packets do, whether or not anybody cuts the connection.
-    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
     held.line_with("echo", PATIENCE)?;
-    proxy.client();
-    let another = scene.open(None, true);
+    proxy.client()?;
+    let another = scene.open(None, true)?;
     scene.close(hole)?;
     held.line_with("\"ok\":false", PATIENCE)?;
     // New ones go by the other.
-    assert!(scene.attempt(&tcp(READ[0])).ok);
-    proxy.client();
+    assert!(scene.attempt(&tcp(READ[0]))?.ok);
+    proxy.client()?;
     scene.close(another)?;
-    assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
+    assert_eq!(
+        scene.attempt(&tcp(READ[0]))?.errno.as_deref(),
+        Some("EPERM")
+    );
     assert!(proxy.is_alone());
     assert!(production.reached_at(READ[0], 443)?.is_empty());
     assert!(tcp(READ[0]).outside(scene.network.dev(), AGENT)?.ok);
@@ -57,35 +66,35 @@ fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
 
 #[test]
 fn connections_are_counted_where_they_are_turned() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     let production = Production::start(&scene.network)?;
-    scene.set(Verdict::Confirm, Verdict::Deny);
-    scene.open(Some(1), true);
+    scene.set(Verdict::Confirm, Verdict::Deny)?;
+    scene.open(Some(1), true)?;
     let tcp = Attempt::tcp(READ[0], 443);
     // No proxy: none is taken.
-    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
-    assert_eq!(scene.left(), [Some(1)]);
-    assert!(!scene.attempt(&Attempt::udp(READ[0], 443)).ok);
-    assert_eq!(scene.left(), [Some(1)]);
+    assert_eq!(scene.attempt(&tcp)?.errno.as_deref(), Some("EPERM"));
+    assert_eq!(scene.left()?, [Some(1)]);
+    assert!(!scene.attempt(&Attempt::udp(READ[0], 443))?.ok);
+    assert_eq!(scene.left()?, [Some(1)]);
     // Nor where reads pass without.
-    let proxy = Proxy::start(&mut scene);
+    let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
-    scene.set(Verdict::ReadOnly, Verdict::Deny);
-    assert!(scene.attempt(&tcp).ok);
-    assert_eq!(scene.left(), [Some(1)]);
-    scene.set(Verdict::Confirm, Verdict::Deny);
+    scene.set(Verdict::ReadOnly, Verdict::Deny)?;
+    assert!(scene.attempt(&tcp)?.ok);
+    assert_eq!(scene.left()?, [Some(1)]);
+    scene.set(Verdict::Confirm, Verdict::Deny)?;
     // Many packets are one connection.
-    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
     for _ in 0..5 {
         held.line_with("echo", PATIENCE)?;
     }
-    assert_eq!(scene.left(), [Some(0)]);
-    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
+    assert_eq!(scene.left()?, [Some(0)]);
+    assert_eq!(scene.attempt(&tcp)?.errno.as_deref(), Some("EPERM"));
     held.line_with("echo", PATIENCE)?;
     // One for all comes first, and takes nothing from it.
-    scene.open(Some(1), false);
-    assert!(scene.attempt(&tcp).ok);
-    assert_eq!(scene.left(), [Some(0), Some(0)]);
+    scene.open(Some(1), false)?;
+    assert!(scene.attempt(&tcp)?.ok);
+    assert_eq!(scene.left()?, [Some(0), Some(0)]);
     assert!(!production.reached_at(READ[0], 443)?.is_empty());
     Ok(())
 }
@@ -93,22 +102,22 @@ fn connections_are_counted_where_they_are_turned() -> Tested {
 #[test]
 fn they_go_on_over_an_upgrade_and_a_downgrade() -> Tested {
     let (before, today) = (before::kernel_half(), Object::built_in());
-    let mut scene = Scene::with(&before);
+    let mut scene = Scene::with(&before)?;
     let production = Production::start(&scene.network)?;
-    scene.set(Verdict::Confirm, Verdict::Deny);
-    let first = scene.open(Some(4), true);
+    scene.set(Verdict::Confirm, Verdict::Deny)?;
+    let first = scene.open(Some(4), true)?;
     let tcp = Attempt::tcp(READ[0], 443);
     for (left, next) in [(4, &today), (3, &before), (2, &today)] {
-        assert_eq!(scene.left(), [Some(left)]);
-        let proxy = Proxy::start(&mut scene);
+        assert_eq!(scene.left()?, [Some(left)]);
+        let proxy = Proxy::start(&mut scene)?;
         scene.turn_to(&proxy)?;
-        assert!(scene.attempt(&tcp).ok);
-        assert!(proxy.client().taken[0].is_some());
+        assert!(scene.attempt(&tcp)?.ok);
+        assert!(proxy.client()?.taken[0].is_some());
         // It is for reads alone, whoever has the programs.
-        assert!(!scene.attempt(&Attempt::udp(READ[0], 443)).ok);
-        assert_eq!(scene.left(), [Some(left - 1)]);
+        assert!(!scene.attempt(&Attempt::udp(READ[0], 443))?.ok);
+        assert_eq!(scene.left()?, [Some(left - 1)]);
         assert_eq!(scene.start_again(next)?, Start::Replaced);
-        assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
+        assert_eq!(scene.attempt(&tcp)?.errno.as_deref(), Some("EPERM"));
     }
     scene.close(first)?;
     assert!(production.reached_at(READ[0], 443)?.is_empty());

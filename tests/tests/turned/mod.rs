@@ -16,26 +16,26 @@ use scene::{PATIENCE, Proxy, READ, Scene};
 use zerocopy::IntoBytes as _;
 
 /// What the probe says of the peer that it has.
-fn peer(of: &str) -> String {
-    std::net::SocketAddr::new(of.parse().unwrap(), 443).to_string()
+fn peer(of: &str) -> Tested<String> {
+    Ok(std::net::SocketAddr::new(of.parse()?, 443).to_string())
 }
 
 #[test]
 fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     let production = Production::start(&scene.network)?;
-    let proxy = Proxy::start(&mut scene);
+    let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
     for to in READ {
         let attempt = Attempt::new("peer", to, 443);
-        let report = scene.attempt(&attempt);
+        let report = scene.attempt(&attempt)?;
         assert!(report.ok, "{to}: {report:?}");
         assert_eq!(
             report.detail,
-            peer(to),
+            peer(to)?,
             "the program sees what it asked for"
         );
-        let client = proxy.client();
+        let client = proxy.client()?;
         assert!(client.peer.ip().is_loopback(), "{client:?}");
         let [origin, again] = client.taken;
         let origin = origin.unwrap();
@@ -47,13 +47,13 @@ fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
         assert!(production.reached_at(&asked.to_string(), 443)?.is_empty());
         // Without the guard.
         let outside = attempt.outside(scene.network.dev(), AGENT)?;
-        assert_eq!((outside.ok, outside.detail), (true, peer(to)));
+        assert_eq!((outside.ok, outside.detail), (true, peer(to)?));
         assert!(!production.reached_at(&asked.to_string(), 443)?.is_empty());
         assert!(proxy.is_alone());
     }
     // What is allowed goes its way.
-    let report = scene.attempt(&Attempt::new("peer", OPEN, 443));
-    assert_eq!((report.ok, report.detail), (true, peer(OPEN)));
+    let report = scene.attempt(&Attempt::new("peer", OPEN, 443))?;
+    assert_eq!((report.ok, report.detail), (true, peer(OPEN)?));
     assert!(!production.reached_at(OPEN, 443)?.is_empty());
     assert!(proxy.is_alone());
     Ok(())
@@ -61,14 +61,14 @@ fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
 
 #[test]
 fn every_way_to_begin_a_connection_is_turned() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     let production = Production::start(&scene.network)?;
-    let proxy = Proxy::start(&mut scene);
+    let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
     for kind in ["tcp", "mapped", "fastopen", "mptcp"] {
-        let report = scene.attempt(&Attempt::new(kind, READ[0], 80));
+        let report = scene.attempt(&Attempt::new(kind, READ[0], 80))?;
         assert!(report.ok, "{kind}: {report:?}");
-        let origin = proxy.client().taken[0].unwrap();
+        let origin = proxy.client()?.taken[0].unwrap();
         assert_eq!(origin.destination.to_ip().to_string(), READ[0], "{kind}");
         assert_eq!(origin.port, 80, "{kind}");
     }
@@ -78,39 +78,39 @@ fn every_way_to_begin_a_connection_is_turned() -> Tested {
 
 #[test]
 fn without_a_proxy_it_is_refused() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     let production = Production::start(&scene.network)?;
-    let proxy = Proxy::start(&mut scene);
-    let is_refused = |scene: &Scene, attempt: &Attempt| {
-        let report = scene.attempt(attempt);
-        report.errno.as_deref() == Some("EPERM") && report.detail.starts_with("connect")
+    let proxy = Proxy::start(&mut scene)?;
+    let is_refused = |scene: &Scene, attempt: &Attempt| -> Tested<_> {
+        let report = scene.attempt(attempt)?;
+        Ok(report.errno.as_deref() == Some("EPERM") && report.detail.starts_with("connect"))
     };
     let tcp = Attempt::tcp(READ[0], 443);
-    assert!(is_refused(&scene, &tcp));
+    assert!(is_refused(&scene, &tcp)?);
     let session = scene.session.clone();
-    assert_eq!(scene.refused(&session, READ[0], 443), [Verdict::ReadOnly]);
+    assert_eq!(scene.refused(&session, READ[0], 443)?, [Verdict::ReadOnly]);
     // That of another network namespace is none.
     let elsewhere = guard_common::NetnsCookie(proxy.netns.0 + 1);
     let port = proxy.port;
     scene
         .datapath()
         .set_proxy(elsewhere, port, &proxy.listeners)?;
-    assert!(is_refused(&scene, &tcp));
+    assert!(is_refused(&scene, &tcp)?);
     scene.turn_to(&proxy)?;
     let mut both = scene.datapath().proxies()?;
     both.sort();
     assert_eq!(both, [(proxy.netns, proxy.port), (elsewhere, proxy.port)]);
-    assert!(scene.attempt(&tcp).ok);
-    proxy.client();
+    assert!(scene.attempt(&tcp)?.ok);
+    proxy.client()?;
     // It speaks TCP alone.
     assert!(is_refused(
         &scene,
         &Attempt::new("udp-connect", READ[0], 443)
-    ));
-    let report = scene.attempt(&Attempt::udp(READ[0], 443));
+    )?);
+    let report = scene.attempt(&Attempt::udp(READ[0], 443))?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"));
     scene.datapath().clear_proxy(proxy.netns)?;
-    assert!(is_refused(&scene, &tcp));
+    assert!(is_refused(&scene, &tcp)?);
     assert!(production.reached_at(READ[0], 443)?.is_empty());
     assert!(proxy.is_alone());
     Ok(())
@@ -118,9 +118,9 @@ fn without_a_proxy_it_is_refused() -> Tested {
 
 #[test]
 fn a_policy_that_changes_holds_for_what_was_turned() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     let session = scene.session.clone();
-    let proxy = Proxy::start(&mut scene);
+    let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
     for (reads, goes_on) in [
         (Verdict::ReadOnly, true),
@@ -128,25 +128,25 @@ fn a_policy_that_changes_holds_for_what_was_turned() -> Tested {
         (Verdict::Confirm, false),
         (Verdict::Deny, false),
     ] {
-        scene.set(Verdict::ReadOnly, Verdict::Deny);
-        let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+        scene.set(Verdict::ReadOnly, Verdict::Deny)?;
+        let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
         held.line_with("echo", PATIENCE)?;
-        scene.set(reads, Verdict::Deny);
+        scene.set(reads, Verdict::Deny)?;
         if goes_on {
             for _ in 0..20 {
                 held.line_with("echo", PATIENCE)?;
             }
-            assert!(scene.refused(&session, READ[0], 443).is_empty());
+            assert!(scene.refused(&session, READ[0], 443)?.is_empty());
             continue;
         }
         let end = held.line_with("\"ok\"", PATIENCE)?;
         assert!(end.contains("receive") || end.contains("send"), "{end}");
         // It is refused what it asked for, not the proxy.
-        let refused = scene.refused(&session, READ[0], 443);
+        let refused = scene.refused(&session, READ[0], 443)?;
         assert!(refused.contains(&reads), "{reads:?}: {refused:?}");
         assert!(
             scene
-                .refused(&session, "127.0.0.1", proxy.port.get())
+                .refused(&session, "127.0.0.1", proxy.port.get())?
                 .is_empty()
         );
     }
@@ -155,12 +155,12 @@ fn a_policy_that_changes_holds_for_what_was_turned() -> Tested {
 
 #[test]
 fn a_proxy_that_goes_takes_its_connections_with_it() -> Tested {
-    let mut scene = Scene::new();
-    let proxy = Proxy::start(&mut scene);
+    let mut scene = Scene::new()?;
+    let proxy = Proxy::start(&mut scene)?;
     let tcp = Attempt::tcp(READ[0], 443);
     for adopted in [false, true] {
         scene.turn_to(&proxy)?;
-        let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+        let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
         held.line_with("echo", PATIENCE)?;
         if adopted {
             // Nobody knows what has become of it meanwhile.
@@ -170,60 +170,60 @@ fn a_proxy_that_goes_takes_its_connections_with_it() -> Tested {
         }
         assert!(scene.datapath().proxies()?.is_empty());
         held.line_with("\"ok\":false", PATIENCE)?;
-        assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
+        assert_eq!(scene.attempt(&tcp)?.errno.as_deref(), Some("EPERM"));
     }
     // Another takes its place.
     scene.turn_to(&proxy)?;
-    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
     held.line_with("echo", PATIENCE)?;
-    let next = Proxy::start(&mut scene);
+    let next = Proxy::start(&mut scene)?;
     scene.turn_to(&next)?;
     held.line_with("\"ok\":false", PATIENCE)?;
-    assert!(scene.attempt(&tcp).ok);
-    assert!(next.client().taken[0].is_some());
+    assert!(scene.attempt(&tcp)?.ok);
+    assert!(next.client()?.taken[0].is_some());
     Ok(())
 }
 
 #[test]
 fn who_has_the_port_of_a_proxy_that_is_gone_is_not_reached() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     // It listens where the map says that there is a proxy, as whoever comes after one that was killed.
-    let somebody = Proxy::that_does_not_ask(&scene);
+    let somebody = Proxy::that_does_not_ask(&scene)?;
     let (netns, port) = (somebody.netns, somebody.port);
     let none: &[TcpListener] = &[];
     scene.datapath().set_proxy(netns, port, none)?;
     let session = scene.session.clone();
     for (attempt, to) in [("tcp", READ[0]), ("tcp", READ[1]), ("mapped", "192.0.2.20")] {
-        let report = scene.attempt(&Attempt::new(attempt, to, 443));
+        let report = scene.attempt(&Attempt::new(attempt, to, 443))?;
         assert_eq!(report.errno.as_deref(), Some("EPERM"), "{to}: {report:?}");
-        assert_eq!(scene.refused(&session, to, 443), [Verdict::ReadOnly]);
+        assert_eq!(scene.refused(&session, to, 443)?, [Verdict::ReadOnly]);
     }
     assert!(somebody.is_alone());
     // With one of the listeners, the family of that one.
     let [v4, _] = &somebody.listeners;
     scene.datapath().set_proxy(netns, port, &[v4])?;
-    assert!(scene.attempt(&Attempt::tcp(READ[0], 443)).ok);
-    assert!(scene.attempt(&Attempt::new("mapped", READ[0], 443)).ok);
-    let v6 = scene.attempt(&Attempt::tcp(READ[1], 443));
+    assert!(scene.attempt(&Attempt::tcp(READ[0], 443))?.ok);
+    assert!(scene.attempt(&Attempt::new("mapped", READ[0], 443))?.ok);
+    let v6 = scene.attempt(&Attempt::tcp(READ[1], 443))?;
     assert_eq!(v6.errno.as_deref(), Some("EPERM"));
     Ok(())
 }
 
 #[test]
 fn a_socket_that_is_connected_anew_goes_where_it_asks() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     let production = Production::start(&scene.network)?;
-    let proxy = Proxy::start(&mut scene);
+    let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
-    let report = scene.attempt(&Attempt::new("peer", OPEN, 443).other(READ[0]));
-    assert_eq!((report.ok, report.detail), (true, peer(OPEN)));
+    let report = scene.attempt(&Attempt::new("peer", OPEN, 443).other(READ[0]))?;
+    assert_eq!((report.ok, report.detail), (true, peer(OPEN)?));
     assert!(!production.reached_at(OPEN, 443)?.is_empty());
-    assert_eq!(proxy.client().taken[0].unwrap().port, 443);
+    assert_eq!(proxy.client()?.taken[0].unwrap().port, 443);
     assert!(proxy.is_alone());
     // And back.
-    let report = scene.attempt(&Attempt::new("peer", READ[0], 443).other(OPEN));
-    assert_eq!((report.ok, report.detail), (true, peer(READ[0])));
-    assert!(proxy.client().taken[0].is_some());
+    let report = scene.attempt(&Attempt::new("peer", READ[0], 443).other(OPEN))?;
+    assert_eq!((report.ok, report.detail), (true, peer(READ[0])?));
+    assert!(proxy.client()?.taken[0].is_some());
     assert!(production.reached_at(READ[0], 443)?.is_empty());
     Ok(())
 }
@@ -241,28 +241,28 @@ fn is_noted(scene: &mut Scene, proxy: &Proxy, from: IpAddr, port: u16) -> Tested
 
 #[test]
 fn who_asks_for_the_proxy_itself_is_not_taken_for_another() -> Tested {
-    let mut scene = Scene::new();
-    let proxy = Proxy::that_does_not_ask(&scene);
+    let mut scene = Scene::new()?;
+    let proxy = Proxy::that_does_not_ask(&scene)?;
     scene.turn_to(&proxy)?;
     let port = proxy.port.get();
     for (localhost, to, from) in [("127.0.0.1", READ[0], 4001), ("::1", READ[1], 4002)] {
         let ip: IpAddr = localhost.parse()?;
-        scene.set(Verdict::ReadOnly, Verdict::Deny);
+        scene.set(Verdict::ReadOnly, Verdict::Deny)?;
         let turned = Attempt::new("from", to, 443).other(&from.to_string());
-        assert!(scene.attempt(&turned).ok);
-        assert_eq!(proxy.client().peer, (ip, from).into());
+        assert!(scene.attempt(&turned)?.ok);
+        assert_eq!(proxy.client()?.peer, (ip, from).into());
         assert!(is_noted(&mut scene, &proxy, ip, from)?);
         // It is a destination like any other, and is judged as one.
         let itself = Attempt::new("from", localhost, port).other(&from.to_string());
-        assert_eq!(scene.attempt(&itself).errno.as_deref(), Some("EPERM"));
+        assert_eq!(scene.attempt(&itself)?.errno.as_deref(), Some("EPERM"));
         assert!(is_noted(&mut scene, &proxy, ip, from)?);
         // It is never turned to itself.
-        scene.set(Verdict::ReadOnly, Verdict::ReadOnly);
-        assert_eq!(scene.attempt(&itself).errno.as_deref(), Some("EPERM"));
-        scene.set(Verdict::ReadOnly, Verdict::Allow);
-        let report = scene.attempt(&itself);
+        scene.set(Verdict::ReadOnly, Verdict::ReadOnly)?;
+        assert_eq!(scene.attempt(&itself)?.errno.as_deref(), Some("EPERM"));
+        scene.set(Verdict::ReadOnly, Verdict::Allow)?;
+        let report = scene.attempt(&itself)?;
         assert!(report.ok, "{report:?}");
-        assert_eq!(proxy.client().peer, (ip, from).into());
+        assert_eq!(proxy.client()?.peer, (ip, from).into());
         assert!(!is_noted(&mut scene, &proxy, ip, from)?, "{localhost}");
         assert!(proxy.is_alone());
     }
@@ -271,8 +271,8 @@ fn who_asks_for_the_proxy_itself_is_not_taken_for_another() -> Tested {
 
 #[test]
 fn a_socket_of_one_session_that_another_connects_is_refused() -> Tested {
-    let mut scene = Scene::new();
-    let proxy = Proxy::start(&mut scene);
+    let mut scene = Scene::new()?;
+    let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
     let (session, other) = (scene.session.clone(), scene.other.clone());
     let moved = |to: &PathBuf| Attempt::new("moved", READ[0], 443).other(to.to_str().unwrap());
@@ -283,32 +283,32 @@ fn a_socket_of_one_session_that_another_connects_is_refused() -> Tested {
     );
     assert!(proxy.is_alone());
     // Egress is where it is stopped, by the session that the socket was made in.
-    assert_eq!(scene.refused(&session, READ[0], 443), [Verdict::Deny]);
-    assert!(scene.refused(&other, READ[0], 443).is_empty());
+    assert_eq!(scene.refused(&session, READ[0], 443)?, [Verdict::Deny]);
+    assert!(scene.refused(&other, READ[0], 443)?.is_empty());
     // It is not the going that is in its way.
     let report = scene.attempt_as_root(&other, &moved(&other.path))?;
     assert!(report.ok, "{report:?}");
-    assert_eq!(proxy.client().taken[0].unwrap().session, other.id);
+    assert_eq!(proxy.client()?.taken[0].unwrap().session, other.id);
     Ok(())
 }
 
 #[test]
 fn an_upgrade_and_a_downgrade_refuse_what_was_turned_until_there_is_another_proxy() -> Tested {
     let (before, today) = (before::kernel_half(), Object::built_in());
-    let mut scene = Scene::with(&before);
+    let mut scene = Scene::with(&before)?;
     let production = Production::start(&scene.network)?;
     let tcp = Attempt::tcp(READ[0], 443);
     for next in [&today, &before, &today] {
         assert!(scene.datapath().proxies()?.is_empty());
-        assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
-        let proxy = Proxy::start(&mut scene);
+        assert_eq!(scene.attempt(&tcp)?.errno.as_deref(), Some("EPERM"));
+        let proxy = Proxy::start(&mut scene)?;
         scene.turn_to(&proxy)?;
-        let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+        let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
         held.line_with("echo", PATIENCE)?;
-        assert!(proxy.client().taken[0].is_some());
+        assert!(proxy.client()?.taken[0].is_some());
         assert_eq!(scene.start_again(next)?, Start::Replaced);
         held.line_with("\"ok\":false", PATIENCE)?;
-        assert!(scene.attempt(&Attempt::tcp(OPEN, 443)).ok);
+        assert!(scene.attempt(&Attempt::tcp(OPEN, 443))?.ok);
     }
     assert!(production.reached_at(READ[0], 443)?.is_empty());
     assert!(tcp.outside(scene.network.dev(), AGENT)?.ok);

@@ -68,28 +68,27 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Tested<Self> {
         Self::with(&Object::built_in())
     }
 
     /// With that kernel half.
-    pub(crate) fn with(object: &Object) -> Self {
-        let network = Network::new().unwrap();
-        let daemon = Daemon::in_network(&network).prepare().unwrap();
-        let (mut datapath, start) =
-            Datapath::start(&places(&daemon), object, TlsBy::Proxy).unwrap();
+    pub(crate) fn with(object: &Object) -> Tested<Self> {
+        let network = Network::new()?;
+        let daemon = Daemon::in_network(&network).prepare()?;
+        let (mut datapath, start) = Datapath::start(&places(&daemon), object, TlsBy::Proxy)?;
         assert_eq!(start, Start::Fresh);
         let compiled = policy(Verdict::ReadOnly, Verdict::Deny);
-        let policy = datapath.install_policy(None, &compiled).unwrap();
+        let policy = datapath.install_policy(None, &compiled)?;
         let [session, other] = [(); 2].map(|()| datapath.add_session(&[policy]).unwrap());
-        Self {
+        Ok(Self {
             network,
             daemon,
             datapath: Some(datapath),
             policy,
             session,
             other,
-        }
+        })
     }
 
     pub(crate) fn datapath(&mut self) -> &mut Datapath {
@@ -105,14 +104,15 @@ impl Scene {
     }
 
     /// What its destinations are from now on.
-    pub(crate) fn set(&mut self, reads: Verdict, loopback: Verdict) {
+    pub(crate) fn set(&mut self, reads: Verdict, loopback: Verdict) -> Tested {
         let slot = Some(self.policy);
         let compiled = policy(reads, loopback);
-        self.datapath().install_policy(slot, &compiled).unwrap();
+        self.datapath().install_policy(slot, &compiled)?;
+        Ok(())
     }
 
     /// Opens a hole for the session: over IPv4 and IPv6, for every port of TCP.
-    pub(crate) fn open(&mut self, connections: Option<u32>, read_only: bool) -> HoleId {
+    pub(crate) fn open(&mut self, connections: Option<u32>, read_only: bool) -> Tested<HoleId> {
         let hole = NewHole {
             prefix: Address::default(),
             prefix_len: 0,
@@ -125,7 +125,7 @@ impl Scene {
             read_only,
         };
         let session = self.session.id;
-        self.datapath().open_hole(session, hole).unwrap()
+        Ok(self.datapath().open_hole(session, hole)?)
     }
 
     /// Closes it, and cuts nothing.
@@ -136,9 +136,9 @@ impl Scene {
     }
 
     /// How many connections its holes still let through, in their order.
-    pub(crate) fn left(&mut self) -> Vec<Option<u64>> {
-        let holes = self.datapath().holes().unwrap().into_iter();
-        holes.map(|hole| hole.connections_left).collect()
+    pub(crate) fn left(&mut self) -> Tested<Vec<Option<u64>>> {
+        let holes = self.datapath().holes()?.into_iter();
+        Ok(holes.map(|hole| hole.connections_left).collect())
     }
 
     /// Has connections turned to a proxy.
@@ -149,13 +149,21 @@ impl Scene {
     }
 
     /// Makes an attempt in the session, as the agent.
-    pub(crate) fn attempt(&self, attempt: &Attempt) -> Report {
-        Report::of(&mut self.command(&self.session, attempt, AGENT)).unwrap()
+    pub(crate) fn attempt(&self, attempt: &Attempt) -> Tested<Report> {
+        Ok(Report::of(&mut self.command(
+            &self.session,
+            attempt,
+            AGENT,
+        )?)?)
     }
 
     /// Begins one that goes on.
-    pub(crate) fn begin(&self, attempt: &Attempt) -> Running {
-        Running::start(&mut self.command(&self.session, attempt, AGENT)).unwrap()
+    pub(crate) fn begin(&self, attempt: &Attempt) -> Tested<Running> {
+        Ok(Running::start(&mut self.command(
+            &self.session,
+            attempt,
+            AGENT,
+        )?)?)
     }
 
     /// As root, who may go from cgroup to cgroup.
@@ -164,29 +172,34 @@ impl Scene {
         from: &SessionCgroup,
         attempt: &Attempt,
     ) -> Tested<Report> {
-        Ok(Report::of(&mut self.command(from, attempt, 0))?)
+        Ok(Report::of(&mut self.command(from, attempt, 0)?)?)
     }
 
-    fn command(&self, session: &SessionCgroup, attempt: &Attempt, uid: u32) -> Command {
-        let program = bins::for_everybody("guard-lab", self.network.tag()).unwrap();
+    fn command(&self, session: &SessionCgroup, attempt: &Attempt, uid: u32) -> Tested<Command> {
+        let program = bins::for_everybody("guard-lab", self.network.tag())?;
         let probe = self.network.dev().command_as(uid, program);
         let mut entering = Command::new("sh");
         entering.args(["-c", ENTER]).arg(&session.path);
         entering.arg(probe.get_program()).args(probe.get_args());
         entering.args(attempt.args());
-        entering
+        Ok(entering)
     }
 
     /// The verdicts with which a session was refused that destination over TCP.
-    pub(crate) fn refused(&mut self, session: &SessionCgroup, to: &str, port: u16) -> Vec<Verdict> {
-        let to = Address::from(to.parse::<std::net::IpAddr>().unwrap());
-        let attempts = self.datapath().attempts(session.id).unwrap().into_iter();
+    pub(crate) fn refused(
+        &mut self,
+        session: &SessionCgroup,
+        to: &str,
+        port: u16,
+    ) -> Tested<Vec<Verdict>> {
+        let to = Address::from(to.parse::<std::net::IpAddr>()?);
+        let attempts = self.datapath().attempts(session.id)?.into_iter();
         let mut verdicts: Vec<_> = attempts
             .filter(|(key, _)| key.destination == to && key.port == port && key.protocol.0 == 6)
             .map(|(key, _)| Verdict::from_u8(key.verdict))
             .collect();
         verdicts.sort_by_key(|verdict| verdict.strictness());
-        verdicts
+        Ok(verdicts)
     }
 }
 
@@ -236,44 +249,41 @@ pub(crate) struct Client {
 
 impl Proxy {
     /// One that asks where each client was going, as a user without privileges.
-    pub(crate) fn start(scene: &mut Scene) -> Self {
-        let origins = Origins::new(scene.datapath().origins().unwrap()).unwrap();
+    pub(crate) fn start(scene: &mut Scene) -> Tested<Self> {
+        let origins = Origins::new(scene.datapath().origins()?)?;
         Self::listen(&scene.network, Some(origins))
     }
 
     /// One that does not ask.
-    pub(crate) fn that_does_not_ask(scene: &Scene) -> Self {
+    pub(crate) fn that_does_not_ask(scene: &Scene) -> Tested<Self> {
         Self::listen(&scene.network, None)
     }
 
-    fn listen(network: &Network, origins: Option<Origins>) -> Self {
-        let (netns, listeners) = network
-            .dev()
-            .enter(|| {
-                let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-                let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, v4.local_addr()?.port()))?;
-                Ok((netns::cookie(&v4)?, [v4, v6]))
-            })
-            .unwrap();
-        let port = listeners[0].local_addr().unwrap().port();
+    fn listen(network: &Network, origins: Option<Origins>) -> Tested<Self> {
+        let (netns, listeners) = network.dev().enter(|| {
+            let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, v4.local_addr()?.port()))?;
+            Ok((netns::cookie(&v4)?, [v4, v6]))
+        })?;
+        let port = listeners[0].local_addr()?.port();
         let origins = Arc::new(origins);
         let (sender, clients) = channel();
         for listener in &listeners {
-            let listener = listener.try_clone().unwrap();
+            let listener = listener.try_clone()?;
             let (sender, origins) = (sender.clone(), Arc::clone(&origins));
             thread::spawn(move || serve(&listener, netns, (*origins).as_ref(), &sender));
         }
-        Self {
+        Ok(Self {
             netns,
             port: NonZeroU16::new(port).unwrap(),
             listeners,
             clients,
-        }
+        })
     }
 
     /// The next that came.
-    pub(crate) fn client(&self) -> Client {
-        self.clients.recv_timeout(PATIENCE).unwrap()
+    pub(crate) fn client(&self) -> Tested<Client> {
+        Ok(self.clients.recv_timeout(PATIENCE)?)
     }
 
     /// That nobody else came.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use aya::maps::{Array, Map, MapData};
 use guard_common::{ABI, meta};
-use guard_lab::{Daemon, Network, Production, Tested};
+use guard_lab::{Daemon, Network, Tested};
 
 use crate::upgrade::lived::{self, Lived};
 use crate::upgrade::{last_start, programs, start_today};
@@ -23,16 +23,15 @@ fn pins_of_the_layout_after_are_left_as_they_are_until_they_are_taken_down() -> 
 }
 
 fn are_left_as_they_are_until_they_are_taken_down(version: u64) -> Tested {
-    let network = Network::new()?;
-    let production = Production::start(&network)?;
-    let mut daemon = lived::prepared(&network);
-    start_today(&mut daemon);
-    let mut lived = Lived::begin(&daemon);
-    let before = programs(&daemon);
+    let (network, production) = Network::with_production()?;
+    let mut daemon = lived::prepared(&network)?;
+    start_today(&mut daemon)?;
+    let mut lived = Lived::begin(&daemon)?;
+    let before = programs(&daemon)?;
     daemon.kill()?;
-    set_version(&daemon, version);
-    let there = pins(&daemon);
-    let said = refused(&daemon, &[]);
+    set_version(&daemon, version)?;
+    let there = pins(&daemon)?;
+    let said = refused(&daemon, &[])?;
     let versions = format!("have layout version {version}, this guardd has {ABI}");
     let what_to_type = format!(
         "end the sessions, run `guardd teardown --pin-dir {} --cgroup-root {}`, then start guardd again",
@@ -42,54 +41,53 @@ fn are_left_as_they_are_until_they_are_taken_down(version: u64) -> Tested {
     for words in [&versions, &what_to_type] {
         assert!(said.contains(words), "{words}: {said}");
     }
-    assert_eq!(pins(&daemon), there);
+    assert_eq!(pins(&daemon)?, there);
     lived.is_guarded();
 
     // The one that made them still can.
-    set_version(&daemon, ABI);
-    start_today(&mut daemon);
-    assert_eq!(last_start(&daemon), "adopted");
-    assert_eq!(programs(&daemon), before);
-    lived.goes_on(&daemon);
+    set_version(&daemon, ABI)?;
+    start_today(&mut daemon)?;
+    assert_eq!(last_start(&daemon)?, "adopted");
+    assert_eq!(programs(&daemon)?, before);
+    lived.goes_on(&daemon)?;
     daemon.stop()?;
 
     // What it says to type takes nothing down under which something lives, and helps when nothing does.
-    set_version(&daemon, version);
-    let said = refused(&daemon, &["teardown"]);
+    set_version(&daemon, version)?;
+    let said = refused(&daemon, &["teardown"])?;
     assert!(said.contains("s1") && said.contains("--force"), "{said}");
-    assert_eq!(pins(&daemon), there);
+    assert_eq!(pins(&daemon)?, there);
     lived.is_guarded();
     daemon.teardown()?;
     assert!(!daemon.pin_dir().exists());
-    lived.check(&network, &production);
-    start_today(&mut daemon);
-    assert_eq!(last_start(&daemon), "fresh");
-    let mut lived = Lived::begin(&daemon);
-    lived.goes_on(&daemon);
+    lived.check(&network, &production)?;
+    start_today(&mut daemon)?;
+    assert_eq!(last_start(&daemon)?, "fresh");
+    let mut lived = Lived::begin(&daemon)?;
+    lived.goes_on(&daemon)?;
     daemon.stop()?;
     Ok(())
 }
 
 /// What guardd says, told to do something that it refuses.
-fn refused(daemon: &Daemon, verb: &[&str]) -> String {
-    let refused = daemon.guardd().unwrap().args(verb).output().unwrap();
+fn refused(daemon: &Daemon, verb: &[&str]) -> Tested<String> {
+    let refused = daemon.guardd()?.args(verb).output()?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{said}");
-    said
+    Ok(said)
 }
 
-fn set_version(daemon: &Daemon, version: u64) {
+fn set_version(daemon: &Daemon, version: u64) -> Tested {
     let pin = daemon.pin_dir().join("live/meta");
-    let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
-    let mut meta: Array<_, u64> = map.try_into().unwrap();
-    meta.set(meta::ABI, version, 0).unwrap();
+    let map = Map::from_map_data(MapData::from_pin(pin)?)?;
+    let mut meta: Array<_, u64> = map.try_into()?;
+    meta.set(meta::ABI, version, 0)?;
+    Ok(())
 }
 
 /// What is pinned, by name and inode.
-fn pins(daemon: &Daemon) -> Vec<(String, u64)> {
-    let pins = fs::read_dir(daemon.pin_dir().join("live"))
-        .unwrap()
-        .flatten();
+fn pins(daemon: &Daemon) -> Tested<Vec<(String, u64)>> {
+    let pins = fs::read_dir(daemon.pin_dir().join("live"))?.flatten();
     let mut pins: Vec<_> = pins
         .map(|pin| {
             let name = pin.file_name().to_string_lossy().into_owned();
@@ -97,5 +95,5 @@ fn pins(daemon: &Daemon) -> Vec<(String, u64)> {
         })
         .collect();
     pins.sort();
-    pins
+    Ok(pins)
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, Attempt, Daemon, NEVER, Network, Production, Shell, eventually};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Json as _, NEVER, Network, Production, Shell, Tested, eventually,
+};
 use serde_json::Value;
 
 /// The policies that it has.
@@ -23,11 +25,10 @@ pub(crate) fn later() -> String {
 }
 
 /// A daemon with the first of the policies.
-pub(crate) fn prepared(network: &Network) -> Daemon {
-    Daemon::in_network(network)
+pub(crate) fn prepared(network: &Network) -> Tested<Daemon> {
+    Ok(Daemon::in_network(network)
         .policy("upgrade", POLICY)
-        .prepare()
-        .unwrap()
+        .prepare()?)
 }
 
 pub(crate) struct Lived {
@@ -41,9 +42,9 @@ pub(crate) struct Lived {
 
 impl Lived {
     /// Makes all of it.
-    pub(crate) fn begin(daemon: &Daemon) -> Self {
+    pub(crate) fn begin(daemon: &Daemon) -> Tested<Self> {
         let own = daemon.dir().join("own.toml");
-        fs::write(&own, OWN).unwrap();
+        fs::write(&own, OWN)?;
         let run = |policy: &str, name| {
             let run = daemon.agent(["run", "--policy", policy, "--name", name]);
             Shell::run_by(daemon, run).unwrap()
@@ -51,10 +52,10 @@ impl Lived {
         let work = run("upgrade", "work");
         let mut migration = run(own.to_str().unwrap(), "migration");
         let mut looping = run("upgrade", "loop");
-        let probe = daemon.program("guard-lab").unwrap();
+        let probe = daemon.program("guard-lab")?;
         let words = Attempt::new("keep", NEVER, 443).args();
         let line = format!("{} {}", probe.display(), words.join(" "));
-        looping.tell(&line).unwrap();
+        looping.tell(&line)?;
         let open = [
             "open",
             OPEN,
@@ -67,26 +68,22 @@ impl Lived {
             "--for",
             "1h",
         ];
-        daemon
-            .root(open)
-            .args(["--reason", "a migration"])
-            .json()
-            .unwrap();
-        assert!(!migration.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
-        eventually("it is asked", || requests(daemon).len() == 1).unwrap();
-        let hole = daemon.json(["holes"]).unwrap()[0].clone();
-        Self {
+        daemon.root(open).args(["--reason", "a migration"]).json()?;
+        assert!(!migration.reaches(&Attempt::tcp(ASKED, 443))?);
+        eventually("it is asked", || Ok(requests(daemon)?.len() == 1))?;
+        let hole = daemon.json(["holes"])?[0].clone();
+        Ok(Self {
             work,
             migration,
             _loop: looping,
             connections: 9,
-            expires: seconds(&hole["expires_at"]),
-        }
+            expires: seconds(&hole["expires_at"])?,
+        })
     }
 
     /// All of it is there as it was, and does what it did.
-    pub(crate) fn goes_on(&mut self, daemon: &Daemon) {
-        let sessions = daemon.json(["sessions"]).unwrap();
+    pub(crate) fn goes_on(&mut self, daemon: &Daemon) -> Tested {
+        let sessions = daemon.json(["sessions"])?;
         for (at, name, policy) in [
             (0, "work", "upgrade"),
             (1, "migration", "own"),
@@ -100,8 +97,8 @@ impl Lived {
             );
             assert_eq!(session["uid"], AGENT);
         }
-        let holes = daemon.json(["holes"]).unwrap();
-        assert_eq!(holes.as_array().unwrap().len(), 1, "{holes}");
+        let holes = daemon.json(["holes"])?;
+        assert_eq!(holes.list()?.len(), 1, "{holes}");
         let hole = &holes[0];
         assert_eq!(
             (&hole["id"], &hole["session"]),
@@ -110,10 +107,10 @@ impl Lived {
         assert_eq!(hole["reason"], "a migration");
         assert_eq!(hole["connections_left"], self.connections, "{hole}");
         assert!(
-            (seconds(&hole["expires_at"]) - self.expires).abs() < 1.0,
+            (seconds(&hole["expires_at"])? - self.expires).abs() < 1.0,
             "{hole}"
         );
-        let asked = requests(daemon);
+        let asked = requests(daemon)?;
         assert_eq!(asked.len(), 1, "{asked:?}");
         assert_eq!(
             (&asked[0]["id"], &asked[0]["session"]),
@@ -123,13 +120,10 @@ impl Lived {
         self.is_guarded();
         // Ids go on.
         let more = ["open", "192.0.2.11:443", "--session", "s1"];
-        let more = daemon.json(more).unwrap()["id"].clone();
+        let more = daemon.json(more)?["id"].clone();
         assert_ne!(more, "h1");
-        daemon
-            .ask(["close", more.as_str().unwrap()])
-            .unwrap()
-            .success()
-            .unwrap();
+        daemon.ask(["close", more.text()?])?.success()?;
+        Ok(())
     }
 
     /// The kernel decides as it did; the hole has one connection less.
@@ -144,25 +138,26 @@ impl Lived {
     }
 
     /// What no version allowed has never got through, though it would have without the guard.
-    pub(crate) fn check(self, network: &Network, production: &Production) {
+    pub(crate) fn check(self, network: &Network, production: &Production) -> Tested {
         for to in [NEVER, ASKED] {
-            assert!(production.reached_at(to, 443).unwrap().is_empty());
+            assert!(production.reached_at(to, 443)?.is_empty());
             let outside = Attempt::tcp(to, 443).outside(network.dev(), AGENT);
-            assert!(outside.unwrap().ok);
+            assert!(outside?.ok);
         }
+        Ok(())
     }
 }
 
-fn requests(daemon: &Daemon) -> Vec<Value> {
-    let pending = daemon.json(["pending"]).unwrap();
-    let pending = pending.as_array().unwrap().iter();
+fn requests(daemon: &Daemon) -> Tested<Vec<Value>> {
+    let pending = daemon.json(["pending"])?;
+    let pending = pending.list()?.iter();
     // What the tests try themselves is asked about, too.
     let asked =
         pending.filter(|one| one["destination"]["address"] == ASKED && one["session"] == "s2");
-    asked.cloned().collect()
+    Ok(asked.cloned().collect())
 }
 
-fn seconds(time: &Value) -> f64 {
-    let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
-    time.as_millisecond() as f64 / 1000.0
+fn seconds(time: &Value) -> Tested<f64> {
+    let time: jiff::Timestamp = time.text()?.parse()?;
+    Ok(time.as_millisecond() as f64 / 1000.0)
 }

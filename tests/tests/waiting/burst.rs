@@ -12,34 +12,36 @@ const PREFIX: &str = "192.0.2.0/26";
 const COUNT: usize = 20;
 
 /// Has an agent try that many addresses of the network at once.
-fn spread(scene: &Scene, shell: &mut Shell, count: usize) {
-    scene.begin(shell, &format!("spread 192.0.2.% 443 {count}"));
+fn spread(scene: &Scene, shell: &mut Shell, count: usize) -> Tested {
+    scene.begin(shell, &format!("spread 192.0.2.% 443 {count}"))
 }
 
 fn all_ended(shell: &mut Shell, count: usize) -> Vec<Ended> {
-    (0..count).map(|_| ended(shell)).collect()
+    (0..count).map(|_| ended(shell).unwrap()).collect()
 }
 
 /// The only request, once it is about so many addresses.
-fn burst(scene: &Scene, count: usize) -> Value {
+fn burst(scene: &Scene, count: usize) -> Tested<Value> {
     let is_one = |pending: &[Value]| pending.len() == 1 && pending[0]["burst"]["count"] == count;
-    let came = eventually("one request about all of them", || is_one(&scene.pending()));
-    came.unwrap_or_else(|error| panic!("{error}: {:?}", scene.pending()));
-    scene.pending().remove(0)
+    let came = eventually("one request about all of them", || {
+        Ok(is_one(&scene.pending()?))
+    });
+    came.unwrap_or_else(|error| panic!("{error}: {:?}", scene.pending().unwrap()));
+    Ok(scene.pending()?.remove(0))
 }
 
 #[test]
 fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     for last in 1..=COUNT {
         let attempt = Attempt::tcp(&format!("192.0.2.{last}"), 443);
         assert!(attempt.outside(scene.network.dev(), AGENT)?.ok, "{last}");
     }
-    let before = scene.reached("192.0.2.7", 443);
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
-    spread(&scene, &mut shell, COUNT);
-    let request = burst(&scene, COUNT);
+    let before = scene.reached("192.0.2.7", 443)?;
+    let _watcher = scene.watcher()?;
+    let mut shell = scene.shell()?;
+    spread(&scene, &mut shell, COUNT)?;
+    let request = burst(&scene, COUNT)?;
     assert_eq!(request["burst"]["prefix"], PREFIX);
     assert_eq!(request["burst"]["addresses"].list()?.len(), 16);
     assert_eq!(request["held"], true);
@@ -57,24 +59,24 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
     }
     // That nothing passes has no event.
     thread::sleep(Duration::from_secs(1));
-    assert_eq!(scene.reached("192.0.2.7", 443), before);
-    let opened = scene.daemon.root(["approve", id(&request), "--prefix"]);
+    assert_eq!(scene.reached("192.0.2.7", 443)?, before);
+    let opened = scene.daemon.root(["approve", id(&request)?, "--prefix"]);
     let opened = opened.json()?;
     assert_eq!(opened["destination"], PREFIX, "{opened}");
     assert_eq!(opened["ports"], "tcp/443");
     for one in all_ended(&mut shell, COUNT) {
         assert!(one.ok, "{one:?}");
     }
-    assert!(scene.reached("192.0.2.7", 443) > before);
-    assert!(scene.pending().is_empty());
+    assert!(scene.reached("192.0.2.7", 443)? > before);
+    assert!(scene.pending()?.is_empty());
     // What was not in the prefix is asked about, or stays closed.
-    scene.begin(&mut shell, &format!("blocking {DENIED} 443"));
-    assert_eq!(ended(&mut shell).error, "EPERM");
-    scene.begin(&mut shell, "blocking 192.0.2.70 443");
+    scene.begin(&mut shell, &format!("blocking {DENIED} 443"))?;
+    assert_eq!(ended(&mut shell)?.error, "EPERM");
+    scene.begin(&mut shell, "blocking 192.0.2.70 443")?;
     let other = scene.held();
     assert_eq!(other["destination"]["address"], "192.0.2.70");
-    scene.answer(&["deny", id(&other)]);
-    ended(&mut shell);
+    scene.answer(&["deny", id(&other)?])?;
+    ended(&mut shell)?;
     let asked = scene.daemon.logged("request")?;
     let gathered = asked.iter().find(|one| one["burst"].is_object()).unwrap();
     assert_eq!(gathered["burst"]["request"], request["id"]);
@@ -86,77 +88,74 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
 
 #[test]
 fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
-    let mut scene = Scene::new();
-    let watcher = scene.watcher();
-    let mut shell = scene.shell();
-    spread(&scene, &mut shell, COUNT);
-    let request = burst(&scene, COUNT);
+    let (mut scene, watcher, mut shell) = Scene::watched()?;
+    spread(&scene, &mut shell, COUNT)?;
+    let request = burst(&scene, COUNT)?;
     // By an id of a request that became a part of it.
     let part = scene.daemon.logged("request")?.remove(2)["request"].clone();
     assert_ne!(part, request["id"]);
-    scene.answer(&["deny", part.text()?]);
+    scene.answer(&["deny", part.text()?])?;
     for one in all_ended(&mut shell, COUNT) {
         assert_eq!(one.error, "ECONNABORTED", "{one:?}");
     }
-    let late = scene.daemon.root(["approve", id(&request)]).run()?;
+    let late = scene.daemon.root(["approve", id(&request)?]).run()?;
     assert_eq!(late.code(), Some(2));
     assert!(late.stderr.contains("answered it with no"), "{late:?}");
-    let is_refused = |scene: &Scene, shell: &mut Shell, to: &str| {
-        scene.begin(shell, &format!("blocking {to} 443"));
-        let one = ended(shell);
+    let is_refused = |scene: &Scene, shell: &mut Shell, to: &str| -> Tested {
+        scene.begin(shell, &format!("blocking {to} 443"))?;
+        let one = ended(shell)?;
         assert!(
             ["EPERM", "ECONNABORTED"].contains(&one.error.as_str()),
             "{to}: {one:?}"
         );
-        assert!(scene.pending().is_empty(), "{to}");
+        assert!(scene.pending()?.is_empty(), "{to}");
+        Ok(())
     };
-    is_refused(&scene, &mut shell, "192.0.2.7");
-    is_refused(&scene, &mut shell, "192.0.2.50");
+    is_refused(&scene, &mut shell, "192.0.2.7")?;
+    is_refused(&scene, &mut shell, "192.0.2.50")?;
     drop(watcher);
     scene.daemon.stop()?;
     scene.daemon.start()?;
-    let _watcher = scene.watcher();
-    is_refused(&scene, &mut shell, "192.0.2.7");
-    is_refused(&scene, &mut shell, "192.0.2.51");
-    scene.begin(&mut shell, "blocking 192.0.2.70 443");
-    scene.answer(&["deny", id(&scene.held())]);
-    ended(&mut shell);
+    let _watcher = scene.watcher()?;
+    is_refused(&scene, &mut shell, "192.0.2.7")?;
+    is_refused(&scene, &mut shell, "192.0.2.51")?;
+    scene.begin(&mut shell, "blocking 192.0.2.70 443")?;
+    scene.answer(&["deny", id(&scene.held())?])?;
+    ended(&mut shell)?;
     // What a person opens in it is open.
     let session = shell.session().to_owned();
-    scene.answer(&["open", "192.0.2.7", "--all-ports", "--session", &session]);
-    scene.begin(&mut shell, "blocking 192.0.2.7 443");
-    assert!(ended(&mut shell).ok);
-    is_refused(&scene, &mut shell, "192.0.2.8");
+    scene.answer(&["open", "192.0.2.7", "--all-ports", "--session", &session])?;
+    scene.begin(&mut shell, "blocking 192.0.2.7 443")?;
+    assert!(ended(&mut shell)?.ok);
+    is_refused(&scene, &mut shell, "192.0.2.8")?;
     Ok(())
 }
 
 /// The destinations of all holes.
-fn holes(scene: &Scene) -> Vec<String> {
-    let holes = scene.daemon.json(["holes"]).unwrap();
-    let holes = holes.as_array().unwrap().iter();
+fn holes(scene: &Scene) -> Tested<Vec<String>> {
+    let holes = scene.daemon.json(["holes"])?;
+    let holes = holes.list()?.iter();
     let mut holes: Vec<_> = holes
         .map(|hole| hole["destination"].as_str().unwrap().to_owned())
         .collect();
     holes.sort();
-    holes
+    Ok(holes)
 }
 
 #[test]
 fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
-    spread(&scene, &mut shell, 5);
-    let request = burst(&scene, 5);
+    let (scene, _watcher, mut shell) = Scene::watched()?;
+    spread(&scene, &mut shell, 5)?;
+    let request = burst(&scene, 5)?;
     let asked = scene.daemon.logged("request")?;
     // The request that became a part of it, by its own id.
     let part = asked.iter().find(|one| one["request"] != request["id"]);
     let part = part.unwrap();
     let to = part["destination"]["address"].text()?;
-    scene.answer(&["approve", part["request"].text()?]);
-    assert_eq!(holes(&scene), [format!("{to}/32")]);
-    assert!(ended(&mut shell).ok);
-    let rest = burst(&scene, 4);
+    scene.answer(&["approve", part["request"].text()?])?;
+    assert_eq!(holes(&scene)?, [format!("{to}/32")]);
+    assert!(ended(&mut shell)?.ok);
+    let rest = burst(&scene, 4)?;
     assert_ne!(
         rest["id"], request["id"],
         "what is first is another one now"
@@ -169,34 +168,34 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
     let late = scene.daemon.root(late).run()?;
     assert!(late.stderr.contains("answered it with yes"), "{late:?}");
     // Who saw that list as it was before is not taken at their word.
-    let refused = ["approve", id(&request), "--tried", "4"];
+    let refused = ["approve", id(&request)?, "--tried", "4"];
     let refused = scene.daemon.root(refused).run()?;
     assert!(refused.stderr.contains("is a part of"), "{refused:?}");
     let own = request["destination"]["address"].text()?;
-    scene.answer(&["approve", id(&request)]);
-    assert!(holes(&scene).contains(&format!("{own}/32")), "{own}");
-    assert!(ended(&mut shell).ok);
-    let rest = burst(&scene, 3);
-    scene.answer(&["approve", id(&rest), "--tried", "3"]);
+    scene.answer(&["approve", id(&request)?])?;
+    assert!(holes(&scene)?.contains(&format!("{own}/32")), "{own}");
+    assert!(ended(&mut shell)?.ok);
+    let rest = burst(&scene, 3)?;
+    scene.answer(&["approve", id(&rest)?, "--tried", "3"])?;
     for one in all_ended(&mut shell, 3) {
         assert!(one.ok, "{one:?}");
     }
-    assert!(scene.pending().is_empty());
+    assert!(scene.pending()?.is_empty());
     Ok(())
 }
 
 #[test]
 fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
-    spread(&scene, &mut shell, 5);
-    let request = burst(&scene, 5);
-    scene.begin(&mut shell, "blocking 192.0.2.33 443");
-    eventually("it has grown", || scene.pending()[0]["burst"]["count"] == 6)?;
+    let (scene, _watcher, mut shell) = Scene::watched()?;
+    spread(&scene, &mut shell, 5)?;
+    let request = burst(&scene, 5)?;
+    scene.begin(&mut shell, "blocking 192.0.2.33 443")?;
+    eventually("it has grown", || {
+        Ok(scene.pending()?[0]["burst"]["count"] == 6)
+    })?;
     let opened = scene
         .daemon
-        .root(["approve", id(&request), "--tried", "5", "--json"])
+        .root(["approve", id(&request)?, "--tried", "5", "--json"])
         .run()?;
     assert!(
         opened
@@ -205,7 +204,7 @@ fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
         "{opened:?}"
     );
     let expected = ["1", "2", "3", "4", "5"].map(|last| format!("192.0.2.{last}/32"));
-    assert_eq!(holes(&scene), expected);
+    assert_eq!(holes(&scene)?, expected);
     for one in all_ended(&mut shell, 5) {
         assert!(one.ok, "{one:?}");
     }
@@ -213,31 +212,29 @@ fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
     assert_eq!(other["destination"]["address"], "192.0.2.33");
     assert_eq!(other["burst"], Value::Null);
     assert_ne!(other["id"], request["id"]);
-    assert_eq!(scene.reached("192.0.2.33", 443), 0);
-    scene.answer(&["approve", id(&other)]);
-    assert!(ended(&mut shell).ok);
+    assert_eq!(scene.reached("192.0.2.33", 443)?, 0);
+    scene.answer(&["approve", id(&other)?])?;
+    assert!(ended(&mut shell)?.ok);
     Ok(())
 }
 
 #[test]
 fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
-    spread(&scene, &mut shell, COUNT);
-    let request = burst(&scene, COUNT);
-    let all = ["approve", id(&request), "--tried", "20"];
+    let (scene, _watcher, mut shell) = Scene::watched()?;
+    spread(&scene, &mut shell, COUNT)?;
+    let request = burst(&scene, COUNT)?;
+    let all = ["approve", id(&request)?, "--tried", "20"];
     let refused = scene.daemon.root(all).run()?;
     assert_eq!(refused.code(), Some(2));
-    let fix = format!("guard approve {} --prefix", id(&request));
+    let fix = format!("guard approve {} --prefix", id(&request)?);
     assert!(refused.stderr.contains(&fix), "{refused:?}");
-    assert!(holes(&scene).is_empty());
-    scene.answer(&["approve", id(&request), "--tried", "2", "--for", "5m"]);
+    assert!(holes(&scene)?.is_empty());
+    scene.answer(&["approve", id(&request)?, "--tried", "2", "--for", "5m"])?;
     for one in all_ended(&mut shell, 2) {
         assert!(one.ok, "{one:?}");
     }
     // The others wait on, for another answer.
-    let rest = burst(&scene, COUNT - 2);
+    let rest = burst(&scene, COUNT - 2)?;
     assert_ne!(rest["id"], request["id"]);
     assert_eq!(
         rest["offers"][0],
@@ -245,11 +242,11 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Te
     );
     // A no by the id of a part is one to all of it, and told to whoever comes later by its own.
     let part = scene.daemon.logged("request")?.remove(3)["request"].clone();
-    scene.answer(&["deny", part.text()?]);
+    scene.answer(&["deny", part.text()?])?;
     for one in all_ended(&mut shell, COUNT - 2) {
         assert_eq!(one.error, "ECONNABORTED", "{one:?}");
     }
-    let late = ["approve", id(&rest), "--prefix"];
+    let late = ["approve", id(&rest)?, "--prefix"];
     let late = scene.daemon.root(late).run()?;
     assert!(late.stderr.contains("answered it with no"), "{late:?}");
     Ok(())
@@ -257,22 +254,20 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Te
 
 #[test]
 fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
-    let mut scene = Scene::new();
-    let watcher = scene.watcher();
-    let mut shell = scene.shell();
-    scene.begin(&mut shell, &format!("blocking {V4} 8080"));
+    let (mut scene, watcher, mut shell) = Scene::watched()?;
+    scene.begin(&mut shell, &format!("blocking {V4} 8080"))?;
     let first = scene.held();
-    scene.answer(&["approve", id(&first), "--for", "20m", "--connections", "3"]);
-    assert!(ended(&mut shell).ok);
-    spread(&scene, &mut shell, COUNT);
-    let before = burst(&scene, COUNT);
+    scene.answer(&["approve", id(&first)?, "--for", "20m", "--connections", "3"])?;
+    assert!(ended(&mut shell)?.ok);
+    spread(&scene, &mut shell, COUNT)?;
+    let before = burst(&scene, COUNT)?;
     let offer = json!({"for": 1200.0, "connections": 3});
     assert_eq!(before["offers"][0], offer);
     drop(watcher);
     scene.daemon.kill()?;
     scene.daemon.start()?;
-    let _watcher = scene.watcher();
-    let after = burst(&scene, COUNT);
+    let _watcher = scene.watcher()?;
+    let after = burst(&scene, COUNT)?;
     assert_eq!(
         (&after["id"], &after["burst"]),
         (&before["id"], &before["burst"])
@@ -285,7 +280,7 @@ fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
     let part = scene.daemon.logged("request")?.remove(2)["request"].clone();
     let of_part = ["approve", part.text()?, "--prefix"];
     assert_eq!(scene.daemon.root(of_part).run()?.code(), Some(2));
-    scene.answer(&["approve", id(&after), "--prefix"]);
+    scene.answer(&["approve", id(&after)?, "--prefix"])?;
     for one in all_ended(&mut shell, COUNT) {
         assert!(one.ok, "{one:?}");
     }
@@ -294,28 +289,28 @@ fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
 
 #[test]
 fn what_does_not_wait_is_one_request_too() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
-    scene.begin(&mut shell, "spread 2001:db8:7::% 443 6");
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
+    scene.begin(&mut shell, "spread 2001:db8:7::% 443 6")?;
     for one in all_ended(&mut shell, 6) {
         assert_eq!(one.error, "EPERM", "{one:?}");
     }
-    let request = burst(&scene, 6);
+    let request = burst(&scene, 6)?;
     assert_eq!(request["burst"]["prefix"], "2001:db8:7::/64");
     assert_eq!(request["held"], false);
     assert_eq!(request["count"], 6);
-    scene.answer(&["approve", id(&request), "--prefix", "--for", "1m"]);
-    scene.begin(&mut shell, "spread 2001:db8:7::% 443 6");
+    scene.answer(&["approve", id(&request)?, "--prefix", "--for", "1m"])?;
+    scene.begin(&mut shell, "spread 2001:db8:7::% 443 6")?;
     for one in all_ended(&mut shell, 6) {
         assert!(one.ok, "{one:?}");
     }
     // Each in a network of its own is a request of its own.
-    scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 6");
+    scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 6")?;
     all_ended(&mut shell, 6);
-    eventually("each is asked about", || scene.pending().len() == 6)?;
+    eventually("each is asked about", || Ok(scene.pending()?.len() == 6))?;
     let refused = scene
         .daemon
-        .root(["approve", id(&scene.pending()[0]), "--prefix"]);
+        .root(["approve", id(&scene.pending()?[0])?, "--prefix"]);
     let refused = refused.run()?;
     assert!(
         refused.stderr.contains("no prefix was offered"),
@@ -326,24 +321,22 @@ fn what_does_not_wait_is_one_request_too() -> Tested {
 
 #[test]
 fn a_policy_that_changes_takes_the_offer_back() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
-    spread(&scene, &mut shell, 6);
-    let request = burst(&scene, 6);
+    let (scene, _watcher, mut shell) = Scene::watched()?;
+    spread(&scene, &mut shell, 6)?;
+    let request = burst(&scene, 6)?;
     let narrower = super::scene::POLICY.replace("192.0.2.99", "192.0.2.3");
     scene.daemon.write_policy("asks", &narrower)?;
     eventually("it is asked anew", || {
-        let pending = scene.pending();
-        !pending.is_empty() && pending.iter().all(|one| one["id"] != request["id"])
+        let pending = scene.pending()?;
+        Ok(!pending.is_empty() && pending.iter().all(|one| one["id"] != request["id"]))
     })?;
     let late = scene
         .daemon
-        .root(["approve", id(&request), "--prefix"])
+        .root(["approve", id(&request)?, "--prefix"])
         .run()?;
     assert_eq!(late.code(), Some(2), "{late:?}");
     assert_eq!(scene.daemon.json(["holes"])?, json!([]));
     // One of them is denied now.
-    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
     Ok(())
 }

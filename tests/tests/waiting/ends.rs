@@ -9,12 +9,12 @@ use crate::waiting::scene::{self, Scene, ended};
 
 #[test]
 fn its_time_ends_and_it_fails() -> Tested {
-    let scene = Scene::holding("3s");
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
+    let scene = Scene::holding("3s")?;
+    let _watcher = scene.watcher()?;
+    let mut shell = scene.shell()?;
     for kind in ["blocking", "polled", "asyncio"] {
-        scene.begin(&mut shell, &format!("{kind} {V4} 443"));
-        let gave_up = ended(&mut shell);
+        scene.begin(&mut shell, &format!("{kind} {V4} 443"))?;
+        let gave_up = ended(&mut shell)?;
         assert!(
             !gave_up.ok && gave_up.took > Duration::from_secs(2),
             "{kind}: {gave_up:?}"
@@ -23,19 +23,19 @@ fn its_time_ends_and_it_fails() -> Tested {
             ["ECONNABORTED", "ETIMEDOUT"].contains(&gave_up.error.as_str()),
             "{kind}: {gave_up:?}"
         );
-        assert_eq!(scene.reached(V4, 443), 0);
+        assert_eq!(scene.reached(V4, 443)?, 0);
     }
     eventually("nothing waits", || {
-        scene.pending().iter().all(|one| one["held"] == false)
+        Ok(scene.pending()?.iter().all(|one| one["held"] == false))
     })?;
-    assert_eq!(scene.pending().len(), 1, "the request still stands");
+    assert_eq!(scene.pending()?.len(), 1, "the request still stands");
     let held = scene.daemon.logged("held")?;
     assert_eq!(held[0]["destination"]["address"], V4);
     // The answer is good for the next.
-    let request = scene.pending()[0].clone();
-    scene.answer(&["approve", scene::id(&request)]);
-    scene.begin(&mut shell, &format!("blocking {V4} 443"));
-    assert!(ended(&mut shell).ok);
+    let request = scene.pending()?[0].clone();
+    scene.answer(&["approve", scene::id(&request)?])?;
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
+    assert!(ended(&mut shell)?.ok);
     let denied = scene.daemon.logged("denied")?;
     assert!(
         denied
@@ -48,95 +48,87 @@ fn its_time_ends_and_it_fails() -> Tested {
 
 #[test]
 fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() -> Tested {
-    let mut scene = Scene::holding("20s");
-    let watcher = scene.watcher();
-    let mut shell = scene.shell();
-    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    let mut scene = Scene::holding("20s")?;
+    let watcher = scene.watcher()?;
+    let mut shell = scene.shell()?;
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     scene.daemon.kill()?;
-    let gave_up = ended(&mut shell);
+    let gave_up = ended(&mut shell)?;
     assert_eq!(gave_up.error, "ETIMEDOUT", "{gave_up:?}");
     drop(watcher);
     // Those that come for a while after it still wait, and fail; then none does.
     eventually("they are refused at once", || {
-        scene.begin(&mut shell, &format!("polled {V4} 443 1 1"));
-        ended(&mut shell).error == "EPERM"
+        scene.begin(&mut shell, &format!("polled {V4} 443 1 1"))?;
+        Ok(ended(&mut shell)?.error == "EPERM")
     })?;
-    assert_eq!(scene.reached(V4, 443), 0);
+    assert_eq!(scene.reached(V4, 443)?, 0);
     Ok(())
 }
 
 #[test]
 fn a_guardd_that_stops_lets_nothing_new_wait() -> Tested {
-    let mut scene = Scene::new();
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
+    let (mut scene, _watcher, mut shell) = Scene::watched()?;
     scene.daemon.stop()?;
-    scene.begin(&mut shell, &format!("blocking {V4} 443"));
-    assert_eq!(ended(&mut shell).error, "EPERM");
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
+    assert_eq!(ended(&mut shell)?.error, "EPERM");
     Ok(())
 }
 
 #[test]
 fn the_next_guardd_asks_about_what_still_waits() -> Tested {
-    let mut scene = Scene::new();
-    let watcher = scene.watcher();
-    let mut shell = scene.shell();
-    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    let (mut scene, watcher, mut shell) = Scene::watched()?;
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     scene.daemon.kill()?;
     drop(watcher);
     scene.daemon.start()?;
     let request = scene.held();
     assert_eq!(request["destination"]["address"], V4);
-    assert_eq!(scene.reached(V4, 443), 0);
-    scene.answer(&["approve", scene::id(&request)]);
-    assert!(ended(&mut shell).ok);
+    assert_eq!(scene.reached(V4, 443)?, 0);
+    scene.answer(&["approve", scene::id(&request)?])?;
+    assert!(ended(&mut shell)?.ok);
     Ok(())
 }
 
 #[test]
 fn who_leaves_is_not_waited_for() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
-    scene.begin(&mut shell, &format!("polled {V4} 443 1 10"));
+    let (scene, _watcher, mut shell) = Scene::watched()?;
+    scene.begin(&mut shell, &format!("polled {V4} 443 1 10"))?;
     scene.held();
-    assert_eq!(ended(&mut shell).error, "ETIMEDOUT");
-    eventually("nobody waits", || scene.pending()[0]["held"] == false)?;
-    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    assert_eq!(ended(&mut shell)?.error, "ETIMEDOUT");
+    eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     // Whoever is killed is gone too.
     shell.tell("kill -9 $!")?;
-    eventually("nobody waits", || scene.pending()[0]["held"] == false)?;
-    assert_eq!(scene.reached(V4, 443), 0);
+    eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
+    assert_eq!(scene.reached(V4, 443)?, 0);
     Ok(())
 }
 
 #[test]
 fn a_session_that_ends_takes_its_requests_along() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
-    let mut shell = scene.shell();
-    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    let (scene, _watcher, mut shell) = Scene::watched()?;
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     let session = shell.session().to_owned();
-    scene.answer(&["stop", &session]);
-    eventually("nothing is asked", || scene.pending().is_empty())?;
+    scene.answer(&["stop", &session])?;
+    eventually("nothing is asked", || Ok(scene.pending()?.is_empty()))?;
     drop(shell);
     thread::sleep(Duration::from_millis(100));
-    assert_eq!(scene.reached(V4, 443), 0);
+    assert_eq!(scene.reached(V4, 443)?, 0);
     Ok(())
 }
 
 #[test]
 fn a_policy_that_changes_meanwhile_decides() -> Tested {
-    let scene = Scene::new();
-    let _watcher = scene.watcher();
+    let scene = Scene::new()?;
+    let _watcher = scene.watcher()?;
     for (action, ok, error) in [("deny", false, "ECONNABORTED"), ("allow", true, "")] {
         scene.daemon.write_policy("asks", scene::POLICY)?;
         scene.daemon.signal(Signal::HUP)?;
-        let mut shell = scene.shell();
+        let mut shell = scene.shell()?;
         eventually("the policy asks", || {
             let explained = scene.daemon.root([
                 "explain",
@@ -146,18 +138,18 @@ fn a_policy_that_changes_meanwhile_decides() -> Tested {
                 "--session",
                 shell.session(),
             ]);
-            explained.json().unwrap()["verdict"] == "confirm"
+            Ok(explained.json()?["verdict"] == "confirm")
         })?;
-        scene.begin(&mut shell, &format!("blocking {V4} 443"));
+        scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
         scene.held();
         let changed =
             scene::POLICY.replace("action = \"confirm\"", &format!("action = \"{action}\""));
         scene.daemon.write_policy("asks", &changed)?;
         scene.daemon.signal(Signal::HUP)?;
-        let ended = ended(&mut shell);
+        let ended = ended(&mut shell)?;
         assert_eq!((ended.ok, ended.error.as_str()), (ok, error), "{action}");
         eventually("nothing waits", || {
-            scene.pending().iter().all(|one| one["held"] == false)
+            Ok(scene.pending()?.iter().all(|one| one["held"] == false))
         })?;
         shell.tell("exit")?;
     }

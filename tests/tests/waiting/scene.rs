@@ -2,7 +2,7 @@
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use guard_lab::{Daemon, Network, Production, Shell, Watcher, eventually};
+use guard_lab::{Daemon, Json as _, Network, Production, Shell, Tested, Watcher, eventually};
 use serde_json::Value;
 
 /// What no hole opens.
@@ -46,54 +46,59 @@ pub(crate) struct Ended {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Tested<Self> {
         Self::with_policy(POLICY)
     }
 
+    /// One with somebody who watches, and an agent's shell.
+    pub(crate) fn watched() -> Tested<(Self, Watcher, Shell)> {
+        let scene = Self::new()?;
+        let (watcher, shell) = (scene.watcher()?, scene.shell()?);
+        Ok((scene, watcher, shell))
+    }
+
     /// Connections there wait for that time.
-    pub(crate) fn holding(hold: &str) -> Self {
+    pub(crate) fn holding(hold: &str) -> Tested<Self> {
         Self::with_policy(&POLICY.replace("60s", hold))
     }
 
-    fn with_policy(policy: &str) -> Self {
-        let network = Network::new().unwrap();
-        let production = Production::start(&network).unwrap();
+    fn with_policy(policy: &str) -> Tested<Self> {
+        let (network, production) = Network::with_production()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", policy)
-            .start()
-            .unwrap();
+            .start()?;
         let client = daemon.dir().join("client.py");
-        std::fs::write(&client, CLIENT).unwrap();
-        Self {
+        std::fs::write(&client, CLIENT)?;
+        Ok(Self {
             daemon,
             production,
             network,
             client,
-        }
+        })
     }
 
     /// Somebody follows the requests that wait, until this is dropped.
-    pub(crate) fn watcher(&self) -> Watcher {
-        Watcher::start(&self.daemon).unwrap()
+    pub(crate) fn watcher(&self) -> Tested<Watcher> {
+        Ok(Watcher::start(&self.daemon)?)
     }
 
     /// An agent's shell.
-    pub(crate) fn shell(&self) -> Shell {
+    pub(crate) fn shell(&self) -> Tested<Shell> {
         self.shell_with(&[])
     }
 
     /// One that was started with these arguments, too.
-    pub(crate) fn shell_with(&self, args: &[&str]) -> Shell {
+    pub(crate) fn shell_with(&self, args: &[&str]) -> Tested<Shell> {
         let run = self.daemon.agent(["run", "--policy", "asks"]).args(args);
-        Shell::run_by(&self.daemon, run).unwrap()
+        Ok(Shell::run_by(&self.daemon, run)?)
     }
 
     /// Where everybody may write.
-    pub(crate) fn place(&self, name: &str) -> PathBuf {
+    pub(crate) fn place(&self, name: &str) -> Tested<PathBuf> {
         let dir = self.daemon.tag().dir().join("everybodys");
-        std::fs::create_dir_all(&dir).unwrap();
-        std::fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
-        dir.join(name)
+        std::fs::create_dir_all(&dir)?;
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o777))?;
+        Ok(dir.join(name))
     }
 
     /// The client's program.
@@ -102,49 +107,51 @@ impl Scene {
     }
 
     /// Has an agent connect.
-    pub(crate) fn begin(&self, shell: &mut Shell, what: &str) {
+    pub(crate) fn begin(&self, shell: &mut Shell, what: &str) -> Tested {
         let client = self.client.display();
-        shell.tell(&format!("python3 {client} {what} &")).unwrap();
+        shell.tell(&format!("python3 {client} {what} &"))?;
+        Ok(())
     }
 
-    pub(crate) fn pending(&self) -> Vec<Value> {
-        self.daemon.list(["pending"]).unwrap()
+    pub(crate) fn pending(&self) -> Tested<Vec<Value>> {
+        Ok(self.daemon.list(["pending"])?)
     }
 
     /// The one request that connections wait for.
     pub(crate) fn held(&self) -> Value {
         let mut held = None;
         eventually("it waits", || {
-            held = self.pending().into_iter().find(|one| one["held"] == true);
-            held.is_some()
+            held = self.pending()?.into_iter().find(|one| one["held"] == true);
+            Ok(held.is_some())
         })
-        .unwrap_or_else(|error| panic!("{error}: {:?}", self.pending()));
+        .unwrap_or_else(|error| panic!("{error}: {:?}", self.pending().unwrap()));
         held.unwrap()
     }
 
-    pub(crate) fn answer(&self, args: &[&str]) {
-        self.daemon.root(args).run().unwrap().success().unwrap();
+    pub(crate) fn answer(&self, args: &[&str]) -> Tested {
+        self.daemon.root(args).run()?.success()?;
+        Ok(())
     }
 
     /// How much of what goes there has reached production.
-    pub(crate) fn reached(&self, to: &str, port: u16) -> usize {
-        self.production.reached_at(to, port).unwrap().len()
+    pub(crate) fn reached(&self, to: &str, port: u16) -> Tested<usize> {
+        Ok(self.production.reached_at(to, port)?.len())
     }
 }
 
 /// The id of a request or a hole.
-pub(crate) fn id(of: &Value) -> &str {
+pub(crate) fn id(of: &Value) -> Tested<&str> {
     let of = of.get(0).unwrap_or(of);
-    of["id"].as_str().unwrap()
+    Ok(of["id"].text()?)
 }
 
 /// What the client prints next.
-pub(crate) fn ended(shell: &mut Shell) -> Ended {
-    let line = shell.line_with("\"ok\"").unwrap();
-    let told: Value = serde_json::from_str(line.trim()).unwrap();
-    Ended {
+pub(crate) fn ended(shell: &mut Shell) -> Tested<Ended> {
+    let line = shell.line_with("\"ok\"")?;
+    let told: Value = serde_json::from_str(line.trim())?;
+    Ok(Ended {
         ok: told["ok"] == true,
         error: told["error"].as_str().unwrap_or_default().to_owned(),
         took: Duration::from_secs_f64(told["seconds"].as_f64().unwrap()),
-    }
+    })
 }

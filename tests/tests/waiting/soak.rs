@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually, is_slow};
+use guard_lab::{
+    Attempt, Daemon, Json as _, Network, Production, Shell, Tested, eventually, is_slow,
+};
 use serde_json::{Value, json};
 
 const POLICY: &str = "version = 1\nname = \"soak\"\ndefault = \"allow\"\nhold = \"20s\"\n\
@@ -35,28 +37,29 @@ const AT_ONCE: usize = 8;
 const GROWTH: u64 = 16 << 10;
 
 #[test]
-fn a_thousand_requests_leave_nothing_behind() {
-    soak(if is_slow() { 200 } else { 1000 });
+fn a_thousand_requests_leave_nothing_behind() -> Tested {
+    soak(if is_slow() { 200 } else { 1000 })?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "a soak: two minutes and more"]
-fn soak_of_ten_thousand_requests() {
-    soak(10_000);
+fn soak_of_ten_thousand_requests() -> Tested {
+    soak(10_000)?;
+    Ok(())
 }
 
-fn soak(requests: u32) {
-    let network = Network::new().unwrap();
-    network.answer_for(&["10.64.0.0/10"]).unwrap();
-    let production = Production::launch(&network, &[443], &[], true).unwrap();
+fn soak(requests: u32) -> Tested {
+    let network = Network::new()?;
+    network.answer_for(&["10.64.0.0/10"])?;
+    let production = Production::launch(&network, &[443], &[], true)?;
     let daemon = Daemon::in_network(&network)
         .policy("soak", POLICY)
-        .start()
-        .unwrap();
+        .start()?;
     // What it needs once and for all is there after a few.
-    let warm = Shell::start(&daemon, "soak").unwrap();
-    let warmed = ask(&daemon, WARM, "60000").then_some(WARM);
-    let before = memory(&daemon);
+    let warm = Shell::start(&daemon, "soak")?;
+    let warmed = ask(&daemon, WARM, "60000")?.then_some(WARM);
+    let before = memory(&daemon)?;
     let over = AtomicBool::new(false);
     let (most, unwatched) = thread::scope(|scope| {
         let readers = [
@@ -74,19 +77,18 @@ fn soak(requests: u32) {
     });
     drop(warm);
     eventually("all have ended", || {
-        daemon.list(["sessions"]).unwrap().is_empty()
-    })
-    .unwrap();
+        Ok(daemon.list(["sessions"])?.is_empty())
+    })?;
     eprintln!("guardd had {before} KiB, and {most} KiB at most");
     assert!(
         most < before + GROWTH,
         "it had {before} KiB, and then {most} KiB"
     );
-    let trail = Trail::read(&daemon);
+    let trail = Trail::read(&daemon)?;
     assert_eq!(trail.of("request").len() as u32, requests + EACH);
-    each_has_an_end(&trail, &unwatched);
-    nothing_else_passed(&trail, &production);
-    still_answers(&daemon);
+    each_has_an_end(&trail, &unwatched)?;
+    nothing_else_passed(&trail, &production)?;
+    still_answers(&daemon)
 }
 
 /// All requests, in sessions of which some run at a time. Every third gives up before anybody can answer all.
@@ -103,7 +105,9 @@ fn ask_all(daemon: &Daemon, requests: u32) -> BTreeSet<u32> {
                         return;
                     }
                     let patience = if gives_up(number) { "1500" } else { "60000" };
-                    if ask(daemon, FIRST + number * EACH * STRIDE, patience) || gives_up(number) {
+                    if ask(daemon, FIRST + number * EACH * STRIDE, patience).unwrap()
+                        || gives_up(number)
+                    {
                         unwatched.lock().unwrap().insert(number);
                     }
                 }
@@ -125,15 +129,15 @@ fn gives_up(number: u32) -> bool {
 
 /// A session that asks about so many addresses, for as long as it has patience, in milliseconds. Whether the kernel ended some
 /// of them before guardd came to it, as on a busy machine.
-fn ask(daemon: &Daemon, first: u32, patience: &str) -> bool {
+fn ask(daemon: &Daemon, first: u32, patience: &str) -> Tested<bool> {
     let attempt = Attempt::new("spread", &Ipv4Addr::from(first).to_string(), 443)
         .other(&format!("{EACH}x{STRIDE}"))
-        .timeout(Duration::from_millis(patience.parse().unwrap()));
-    let probe = daemon.program("guard-lab").unwrap();
+        .timeout(Duration::from_millis(patience.parse()?));
+    let probe = daemon.program("guard-lab")?;
     let run = daemon.agent(["run", "--policy", "soak", "--hold", hold(), "--"]);
-    let run = run.args([probe]).args(attempt.args()).run().unwrap();
+    let run = run.args([probe]).args(attempt.args()).run()?;
     assert!(run.stdout.contains("tried all"), "{run:?}");
-    run.stdout.contains("ETIMEDOUT")
+    Ok(run.stdout.contains("ETIMEDOUT"))
 }
 
 /// Follows the requests, and answers some: of ten a yes, three times no, and nothing for the others.
@@ -209,21 +213,21 @@ fn dawdle(daemon: &Daemon, over: &AtomicBool) {
 fn highest(daemon: &Daemon, over: &AtomicBool) -> u64 {
     let mut most = 0;
     while !over.load(Ordering::Relaxed) {
-        most = memory(daemon).max(most);
+        most = memory(daemon).unwrap().max(most);
         thread::sleep(Duration::from_millis(100));
     }
     most
 }
 
 /// `VmRSS` of guardd, in KiB.
-fn memory(daemon: &Daemon) -> u64 {
+fn memory(daemon: &Daemon) -> Tested<u64> {
     let status = format!("/proc/{}/status", daemon.pid().unwrap());
-    let status = fs::read_to_string(status).unwrap();
+    let status = fs::read_to_string(status)?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// Of which session a request to that address is.
@@ -235,7 +239,7 @@ fn number(address: u32) -> u32 {
 struct Trail(BTreeMap<String, Vec<Value>>);
 
 impl Trail {
-    fn read(daemon: &Daemon) -> Self {
+    fn read(daemon: &Daemon) -> Tested<Self> {
         let read = |option| {
             daemon
                 .root(["log", option])
@@ -246,14 +250,14 @@ impl Trail {
         };
         read("--verify");
         let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for record in read("--json").json_lines().unwrap() {
+        for record in read("--json").json_lines()? {
             assert!(record["left_out"].as_u64().unwrap_or(0) == 0, "{record}");
             kinds
                 .entry(text(&record["kind"]).to_owned())
                 .or_default()
                 .push(record);
         }
-        Self(kinds)
+        Ok(Self(kinds))
     }
 
     fn of(&self, kind: &str) -> &[Value] {
@@ -280,7 +284,7 @@ fn about(record: &Value) -> (&str, &str) {
 }
 
 /// That each was asked, and how it ended: answered, in vain, or with its session, where guardd could not see it end.
-fn each_has_an_end(trail: &Trail, unwatched: &BTreeSet<u32>) {
+fn each_has_an_end(trail: &Trail, unwatched: &BTreeSet<u32>) -> Tested {
     let answered = trail.requests("answered", |_| true);
     let in_vain: BTreeSet<_> = trail.of("denied").iter().map(about).collect();
     let ended: BTreeSet<_> = trail
@@ -294,7 +298,7 @@ fn each_has_an_end(trail: &Trail, unwatched: &BTreeSet<u32>) {
         if answered.contains(text(&request["request"])) || in_vain.contains(&(session, address)) {
             continue;
         }
-        let number = number(address.parse::<Ipv4Addr>().unwrap().to_bits());
+        let number = number(address.parse::<Ipv4Addr>()?.to_bits());
         assert!(
             unwatched.contains(&number) && ended.contains(session),
             "{request} has no end"
@@ -307,10 +311,11 @@ fn each_has_an_end(trail: &Trail, unwatched: &BTreeSet<u32>) {
         in_vain.len()
     );
     assert!(!answered.is_empty() && !in_vain.is_empty() && gone > 0);
+    Ok(())
 }
 
 /// That holes were opened by a person's yes alone, and that nothing else has reached production.
-fn nothing_else_passed(trail: &Trail, production: &Production) {
+fn nothing_else_passed(trail: &Trail, production: &Production) -> Tested {
     let yes = trail.requests("answered", |one| one["answer"] == "yes");
     assert!(!yes.is_empty());
     assert_eq!(trail.requests("hole-open", |_| true), yes);
@@ -320,7 +325,7 @@ fn nothing_else_passed(trail: &Trail, production: &Production) {
         .iter()
         .filter(|one| yes.contains(text(&one["request"])));
     let opened: BTreeSet<_> = opened.map(|one| about(one).1).collect();
-    let reached = production.reached().unwrap();
+    let reached = production.reached()?;
     let reached = reached.iter().map(|one| one.to.to_string());
     let reached: BTreeSet<_> = reached.filter(|to| to.starts_with("10.")).collect();
     eprintln!("{} opened, {} of them reached", opened.len(), reached.len());
@@ -328,23 +333,20 @@ fn nothing_else_passed(trail: &Trail, production: &Production) {
         !reached.is_empty() && reached.iter().all(|to| opened.contains(to.as_str())),
         "{reached:?}"
     );
+    Ok(())
 }
 
-fn still_answers(daemon: &Daemon) {
-    let status = daemon.json(["status"]).unwrap();
+fn still_answers(daemon: &Daemon) -> Tested {
+    let status = daemon.json(["status"])?;
     assert_eq!(status["enforcing"], true);
-    assert_eq!(daemon.json(["pending"]).unwrap(), json!([]));
-    assert_eq!(daemon.json(["holes"]).unwrap(), json!([]));
-    let mut shell = Shell::start(daemon, "soak").unwrap();
+    assert_eq!(daemon.json(["pending"])?, json!([]));
+    assert_eq!(daemon.json(["holes"])?, json!([]));
+    let mut shell = Shell::start(daemon, "soak")?;
     let attempt = Attempt::tcp("10.127.255.1", 443);
-    assert!(!shell.reaches(&attempt).unwrap());
-    let pending = daemon.json(["pending"]).unwrap();
-    let id = pending[0]["id"].as_str().unwrap();
-    daemon
-        .root(["approve", id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    assert!(shell.reaches(&attempt).unwrap());
+    assert!(!shell.reaches(&attempt)?);
+    let pending = daemon.json(["pending"])?;
+    let id = pending[0]["id"].text()?;
+    daemon.root(["approve", id]).run()?.success()?;
+    assert!(shell.reaches(&attempt)?);
+    Ok(())
 }

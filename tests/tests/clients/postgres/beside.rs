@@ -3,7 +3,7 @@
 use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
-use super::{Database, RULE, everything};
+use super::{Database, everything};
 use crate::clients::scene::Scene;
 
 const DELETE: &str = "delete from people where id = 1001";
@@ -19,27 +19,26 @@ fn batch(texts: &[&str]) -> String {
 }
 
 /// The only request that waits.
-fn asked(scene: &Scene) -> Value {
-    let mut pending = scene.pending();
+fn asked(scene: &Scene) -> Tested<Value> {
+    let mut pending = scene.pending()?;
     assert_eq!(pending.len(), 1, "{pending:?}");
-    pending.remove(0)
+    Ok(pending.remove(0))
 }
 
-fn approve(scene: &Scene, more: &[&str]) {
-    let asked = asked(scene);
-    let id = asked["id"].as_str().unwrap();
-    scene.answer(&[&["approve", id], more].concat());
+fn approve(scene: &Scene, more: &[&str]) -> Tested {
+    let asked = asked(scene)?;
+    let id = asked["id"].text()?;
+    scene.answer(&[&["approve", id], more].concat())
 }
 
 #[test]
 fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let before = everything(&scene);
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    let before = everything(&scene)?;
+    let mut agent = scene.agent()?;
     let both = batch(&[DELETE, SNEAKY]);
-    assert_eq!(agent.run(&both).text, "25006\n");
-    let http = &asked(&scene)["http"];
+    assert_eq!(agent.run(&both)?.text, "25006\n");
+    let http = &asked(&scene)?["http"];
     let text = http["body_preview"].text()?;
     assert!(text.starts_with(DELETE), "{text}");
     assert!(
@@ -51,39 +50,38 @@ fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
         warnings.contains("1 more statement in its batch"),
         "{warnings}"
     );
-    assert_eq!(everything(&scene), before);
+    assert_eq!(everything(&scene)?, before);
     // What was seen is what passes.
-    approve(&scene, &[]);
-    assert_eq!(agent.run(&both).text, "0\n");
-    assert_ne!(everything(&scene), before);
+    approve(&scene, &[])?;
+    assert_eq!(agent.run(&both)?.text, "0\n");
+    assert_ne!(everything(&scene)?, before);
     Ok(())
 }
 
 #[test]
 fn a_yes_for_a_statement_alone_is_for_no_batch() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let before = everything(&scene);
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    let before = everything(&scene)?;
+    let mut agent = scene.agent()?;
     let (alone, both) = (batch(&[DELETE]), batch(&[DELETE, SNEAKY]));
-    assert_eq!(agent.run(&alone).text, "25006\n");
-    approve(&scene, &[]);
-    assert_eq!(agent.run(&both).text, "25006\n");
-    assert_eq!(agent.run(&alone).text, "done\n");
+    assert_eq!(agent.run(&alone)?.text, "25006\n");
+    approve(&scene, &[])?;
+    assert_eq!(agent.run(&both)?.text, "25006\n");
+    assert_eq!(agent.run(&alone)?.text, "done\n");
     // Nor is one for others like it, but for what is asked about itself, and what begins a transaction.
-    assert_eq!(agent.run(&alone).text, "25006\n");
-    let asked = scene.pending();
+    assert_eq!(agent.run(&alone)?.text, "25006\n");
+    let asked = scene.pending()?;
     let alone_asked = asked
         .iter()
         .find(|one| one["http"]["body_preview"] == DELETE);
     let id = alone_asked.unwrap()["id"].text()?;
     let like_it = "delete from people where id = $1";
-    scene.answer(&["approve", id, "--path", like_it, "--for", "5m"]);
-    assert_eq!(agent.run(&both).text, "25006\n");
-    assert_eq!(agent.run(&batch(&[DELETE, DELETE])).text, "done\n");
-    assert_eq!(everything(&scene), before);
+    scene.answer(&["approve", id, "--path", like_it, "--for", "5m"])?;
+    assert_eq!(agent.run(&both)?.text, "25006\n");
+    assert_eq!(agent.run(&batch(&[DELETE, DELETE]))?.text, "done\n");
+    assert_eq!(everything(&scene)?, before);
     // Without the guard it changes something.
-    scene.unguarded().run(&both);
-    assert_ne!(everything(&scene), before);
+    scene.unguarded()?.run(&both)?;
+    assert_ne!(everything(&scene)?, before);
     Ok(())
 }

@@ -37,18 +37,25 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// One that takes anybody's word for who they are, in the clear.
-    pub(crate) fn start(scene: &Scene) -> Self {
+    /// A scene, and one in it that takes anybody's word for who they are, in the clear.
+    pub(crate) fn with_scene() -> Tested<(Scene, Self)> {
+        let scene = Scene::new(RULE)?;
+        let database = Self::start(&scene)?;
+        Ok((scene, database))
+    }
+
+    /// The same in a scene that there is.
+    pub(crate) fn start(scene: &Scene) -> Tested<Self> {
         Self::of(scene, "trust", None, &["log_statement=all"])
     }
 
     /// One like that, which compiles queries, as servers do by default.
-    pub(crate) fn compiling(scene: &Scene) -> Self {
+    pub(crate) fn compiling(scene: &Scene) -> Tested<Self> {
         Self::of(scene, "trust", None, &["jit=on"])
     }
 
     /// One that wants a password in that way, in the clear.
-    pub(crate) fn asking(scene: &Scene, login: &str) -> Self {
+    pub(crate) fn asking(scene: &Scene, login: &str) -> Tested<Self> {
         let kept = if login == "md5" {
             "md5"
         } else {
@@ -62,52 +69,50 @@ impl Database {
     pub(crate) fn secured(scene: &Scene) -> Tested<Self> {
         let certificate = scene.company.issue(&[NAME, HOST])?;
         let settings = ["log_statement=all"];
-        Ok(Self::of(
-            scene,
-            "scram-sha-256",
-            Some(&certificate),
-            &settings,
-        ))
+        Self::of(scene, "scram-sha-256", Some(&certificate), &settings)
     }
 
     /// One like the first, that does nothing by itself.
-    pub(crate) fn idle(scene: &Scene) -> Self {
+    pub(crate) fn idle(scene: &Scene) -> Tested<Self> {
         let settings = ["autovacuum=off", "max_prepared_transactions=2"];
         Self::of(scene, "trust", None, &settings)
     }
 
-    fn of(scene: &Scene, login: &str, certificate: Option<&str>, settings: &[&str]) -> Self {
-        let cluster = Cluster::new(scene.network.prod(), scene.dir().join("postgres")).unwrap();
+    fn of(
+        scene: &Scene,
+        login: &str,
+        certificate: Option<&str>,
+        settings: &[&str],
+    ) -> Tested<Self> {
+        let cluster = Cluster::new(scene.network.prod(), scene.dir().join("postgres"))?;
         let host = if certificate.is_some() {
             "hostssl"
         } else {
             "host"
         };
-        cluster
-            .admit(&format!(
-                "{host} all all all {login}\n{host} replication all all {login}"
-            ))
-            .unwrap();
+        cluster.admit(&format!(
+            "{host} all all all {login}\n{host} replication all all {login}"
+        ))?;
         let mut postgres = cluster.server();
         for setting in settings {
             postgres.args(["-c", setting]);
         }
         if let Some(certificate) = certificate {
-            let pem = identity(&cluster, certificate);
+            let pem = identity(&cluster, certificate)?;
             let pem = pem.display();
             postgres.args(["-c", "ssl=on"]);
             postgres.args(["-c", &format!("ssl_cert_file={pem}")]);
             postgres.args(["-c", &format!("ssl_key_file={pem}")]);
         }
         let database = Self {
-            server: Server::start(scene, &mut postgres, PORT),
+            server: Server::start(scene, &mut postgres, PORT)?,
         };
-        fill(&cluster);
-        database
+        fill(&cluster)?;
+        Ok(database)
     }
 
     /// All that was sent to it, and what it says of that.
-    pub(crate) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> Tested<String> {
         self.server.log()
     }
 }
@@ -119,29 +124,30 @@ impl Drop for Database {
 }
 
 /// The certificate with its key, in a file that the server takes.
-fn identity(cluster: &Cluster<'_>, certificate: &str) -> PathBuf {
+fn identity(cluster: &Cluster<'_>, certificate: &str) -> Tested<PathBuf> {
     let pem = cluster.dir().join("server.pem");
-    fs::write(&pem, certificate).unwrap();
-    chown(&pem, Some(postgres::USER), Some(postgres::USER)).unwrap();
-    fs::set_permissions(&pem, fs::Permissions::from_mode(0o600)).unwrap();
-    pem
+    fs::write(&pem, certificate)?;
+    chown(&pem, Some(postgres::USER), Some(postgres::USER))?;
+    fs::set_permissions(&pem, fs::Permissions::from_mode(0o600))?;
+    Ok(pem)
 }
 
-fn fill(cluster: &Cluster<'_>) {
+fn fill(cluster: &Cluster<'_>) -> Tested {
     // It takes connections before it serves them.
     let serves = || {
         cluster
             .execute(SUPERUSER, "postgres", &["select 1"])
             .is_ok()
     };
-    eventually("the server serves", serves).unwrap();
+    eventually("the server serves", serves)?;
     let roles = format!(
         "create role {APP} login password '{PASSWORD}'; create role clerk; grant clerk to {APP}"
     );
     let shop = format!("create database {SHOP} owner {APP}");
     let made = cluster.execute(SUPERUSER, "postgres", &[&roles, &shop]);
-    made.unwrap();
-    cluster.execute(APP, SHOP, &[TABLES]).unwrap();
+    made?;
+    cluster.execute(APP, SHOP, &[TABLES])?;
+    Ok(())
 }
 
 /// As somebody types it, behind that.

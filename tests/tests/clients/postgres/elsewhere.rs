@@ -2,7 +2,7 @@
 
 use guard_lab::{Tested, eventually};
 
-use super::database::{Database, RULE, psql, query};
+use super::database::{Database, psql, query};
 use crate::clients::scene::Scene;
 
 /// A foreign table of which the other end is the view that changes something.
@@ -17,46 +17,45 @@ const FOREIGN: [&str; 6] = [
 ];
 
 /// How many records of the audit log warn of something.
-fn warned(scene: &Scene) -> usize {
-    let trail = std::fs::read_to_string(scene.daemon.audit()).unwrap();
+fn warned(scene: &Scene) -> Tested<usize> {
+    let trail = std::fs::read_to_string(scene.daemon.audit())?;
     let is_one = |line: &&str| line.contains("\"warned\"") && line.contains("postgres_fdw");
-    trail.lines().filter(is_one).count()
+    Ok(trail.lines().filter(is_one).count())
 }
 
 #[test]
 fn a_database_with_foreign_tables_is_told_of_once() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
     let one = query("select 1");
-    assert_eq!(agent.run(&one).ok(), "1\n");
-    assert_eq!(warned(&scene), 0);
+    assert_eq!(agent.run(&one)?.ok(), "1\n");
+    assert_eq!(warned(&scene)?, 0);
     let as_owner = |text: &str| query(text).replace("-U app", "-U postgres");
-    let mut without = scene.unguarded();
+    let mut without = scene.unguarded()?;
     for text in FOREIGN {
-        without.run(&as_owner(text)).ok();
+        without.run(&as_owner(text))?.ok();
     }
-    without.run(&as_owner("grant select on far to app")).ok();
+    without.run(&as_owner("grant select on far to app"))?.ok();
     without
         .run(&as_owner(
             "alter user mapping for public server other options (password_required 'false')",
-        ))
+        ))?
         .ok();
-    without.run(&as_owner("create database empty")).ok();
+    without.run(&as_owner("create database empty"))?.ok();
 
     // It was looked at before there were any: one who comes later sees them.
     let mut later = crate::clients::agent::Agent::holding(&scene, "5m", "later");
     for _ in 0..3 {
-        assert_eq!(later.run(&one).ok(), "1\n");
+        assert_eq!(later.run(&one)?.ok(), "1\n");
     }
-    eventually("it is told of", || warned(&scene) == 1)?;
+    eventually("it is told of", || Ok(warned(&scene)? == 1))?;
     let empty = psql("-At -c 'select 1'").replace("-d shop", "-d empty");
-    assert_eq!(later.run(&empty).ok(), "1\n");
+    assert_eq!(later.run(&empty)?.ok(), "1\n");
     // The limit itself, as the page has it.
     let before = query("select count(*) from people where id = 0");
-    assert_eq!(without.run(&before).ok(), "0\n");
-    assert_eq!(later.run(&query("select * from far")).ok(), "0\n");
-    assert_eq!(without.run(&before).ok(), "1\n");
-    assert_eq!(warned(&scene), 1);
+    assert_eq!(without.run(&before)?.ok(), "0\n");
+    assert_eq!(later.run(&query("select * from far"))?.ok(), "0\n");
+    assert_eq!(without.run(&before)?.ok(), "1\n");
+    assert_eq!(warned(&scene)?, 1);
     Ok(())
 }

@@ -43,35 +43,36 @@ fn listed(extension: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-fn with_extensions(rule: &str) -> (Scene, Database) {
-    let scene = Scene::new(&format!("profile = \"postgres\"\n{rule}"));
-    let database = Database::start(&scene);
+fn with_extensions(rule: &str) -> Tested<(Scene, Database)> {
+    let scene = Scene::new(&format!("profile = \"postgres\"\n{rule}"))?;
+    let database = Database::start(&scene)?;
     for extension in EXTENSIONS {
         let made = query(&format!("create extension \\\"{extension}\\\""));
         scene
-            .unguarded()
-            .run(&made.replace("-U app", "-U postgres"))
+            .unguarded()?
+            .run(&made.replace("-U app", "-U postgres"))?
             .ok();
     }
-    (scene, database)
+    Ok((scene, database))
 }
 
 #[test]
-fn the_lists_are_what_the_server_says() {
-    let (scene, _database) = with_extensions("");
+fn the_lists_are_what_the_server_says() -> Tested {
+    let (scene, _database) = with_extensions("")?;
     let core: BTreeSet<_> = CORE
         .lines()
         .map(|line| line.split(" #").next().unwrap())
         .collect();
     for extension in EXTENSIONS {
-        scene.write("all", functions(extension).as_bytes());
-        let all = scene.unguarded().run(&psql("-At -f ~/all")).ok();
+        scene.write("all", functions(extension).as_bytes())?;
+        let all = scene.unguarded()?.run(&psql("-At -f ~/all"))?.ok();
         let all: BTreeSet<_> = all.lines().filter(|name| !core.contains(name)).collect();
         let listed = listed(extension);
         // Another release may have more, and none of these less.
         let gone: Vec<_> = listed.difference(&all).collect();
         assert!(gone.is_empty(), "{extension}: {gone:?}");
     }
+    Ok(())
 }
 
 const READS: &[&str] = &[
@@ -83,40 +84,48 @@ const READS: &[&str] = &[
 ];
 
 #[test]
-fn functions_of_extensions_pass_by_its_name() {
+fn functions_of_extensions_pass_by_its_name() -> Tested {
     let lists = EXTENSIONS.map(|name| format!("\"@{name}\"")).join(", ");
-    let (scene, _database) = with_extensions(&format!("postgres_functions = [{lists}]\n"));
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let (scene, _database) = with_extensions(&format!("postgres_functions = [{lists}]\n"))?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for text in READS {
-        assert_eq!(agent.run(&query(text)).ok(), without.run(&query(text)).ok());
+        assert_eq!(
+            agent.run(&query(text))?.ok(),
+            without.run(&query(text))?.ok()
+        );
     }
-    assert_eq!(scene.pending(), [""; 0]);
-    agent.run(&query("select total()")).refused();
+    assert_eq!(scene.pending()?, [""; 0]);
+    agent.run(&query("select total()"))?.refused();
+    Ok(())
 }
 
 #[test]
-fn functions_of_extensions_are_asked_about_where_no_rule_names_them() {
-    let (scene, _database) = with_extensions("");
-    let mut agent = scene.agent();
+fn functions_of_extensions_are_asked_about_where_no_rule_names_them() -> Tested {
+    let (scene, _database) = with_extensions("")?;
+    let mut agent = scene.agent()?;
     for text in &READS[..4] {
-        agent.run(&query(text)).refused();
+        agent.run(&query(text))?.refused();
     }
+    Ok(())
 }
 
 #[test]
 fn settings_that_a_rule_names_may_be_set() -> Tested {
     let rule = "profile = \"postgres\"\npostgres_settings = [\"myapp.user_id\", \"request.*\"]\n";
-    let scene = Scene::new(rule);
-    let _database = Database::start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let scene = Scene::new(rule)?;
+    let _database = Database::start(&scene)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for text in [
         "set myapp.user_id = 7; show myapp.user_id",
         "begin; set local request.role = 'x'; select current_setting('request.role'); commit",
         "select set_config('myapp.user_id', name, false) from people where id = 1",
     ] {
-        assert_eq!(agent.run(&query(text)).ok(), without.run(&query(text)).ok());
+        assert_eq!(
+            agent.run(&query(text))?.ok(),
+            without.run(&query(text))?.ok()
+        );
     }
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.pending()?, [""; 0]);
     for text in [
         "set other.user_id = 7",
         "set role clerk",
@@ -125,14 +134,14 @@ fn settings_that_a_rule_names_may_be_set() -> Tested {
         "select set_config('transaction_read_only', 'off', true)",
         "select set_config('client_encoding', name, true) from people",
     ] {
-        without.run(&query(text));
-        agent.run(&query(text)).refused();
+        without.run(&query(text))?;
+        agent.run(&query(text))?.refused();
     }
     // Who is asked is told that the agent may have done so.
     agent
-        .run(&query("delete from orders where id = 3"))
+        .run(&query("delete from orders where id = 3"))?
         .refused();
-    let asked = scene.pending();
+    let asked = scene.pending()?;
     let delete = asked.iter().find(|one| one["http"]["method"] == "DELETE");
     let warnings = delete.unwrap()["http"]["warnings"].to_string();
     assert!(

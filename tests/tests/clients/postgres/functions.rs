@@ -1,8 +1,8 @@
 //! The list of functions that only read, by what the server says of its own.
 
+use super::Database;
 use super::database::psql;
-use super::{Database, RULE};
-use crate::clients::scene::Scene;
+use guard_lab::Tested;
 
 const LIST: &str = include_str!("../../../../guard-user/judge/src/sql/functions.txt");
 
@@ -23,11 +23,10 @@ const OTHERWISE: &[&str] = &["interval_avg"];
 const LEAST: usize = 1900;
 
 #[test]
-fn the_list_is_what_the_server_says() {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    scene.write("all", ALL.as_bytes());
-    let all = scene.unguarded().run(&psql("-At -f ~/all")).ok();
+fn the_list_is_what_the_server_says() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    scene.write("all", ALL.as_bytes())?;
+    let all = scene.unguarded()?.run(&psql("-At -f ~/all"))?.ok();
     let mut listed = 0;
     for line in all.lines() {
         let (name, kind) = line.split_once('|').unwrap();
@@ -44,4 +43,5 @@ fn the_list_is_what_the_server_says() {
         }
     }
     assert!(listed > LEAST, "{listed}");
+    Ok(())
 }

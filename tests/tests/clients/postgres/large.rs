@@ -1,16 +1,16 @@
 //! Large objects: they are read by functions that are called by their numbers, and written by others of those.
 
-use super::database::{Database, RULE, psql};
+use super::database::{Database, psql};
 use super::query;
 use crate::clients::scene::Scene;
+use guard_lab::Tested;
 
 /// A scene, and a server with one of them.
-fn with_an_object() -> (Scene, Database) {
-    let scene = Scene::new(RULE);
-    let database = Database::start(&scene);
+fn with_an_object() -> Tested<(Scene, Database)> {
+    let (scene, database) = Database::with_scene()?;
     let made = query("select lo_from_bytea(0, 'large object')");
-    scene.unguarded().run(&made).ok();
-    (scene, database)
+    scene.unguarded()?.run(&made)?.ok();
+    Ok((scene, database))
 }
 
 fn wire(what: &str) -> String {
@@ -18,61 +18,65 @@ fn wire(what: &str) -> String {
 }
 
 /// What is in it, and how many there are.
-fn objects(scene: &Scene) -> String {
+fn objects(scene: &Scene) -> Tested<String> {
     let all = query("select oid, lo_get(oid) from pg_largeobject_metadata");
-    scene.unguarded().run(&all).ok()
+    Ok(scene.unguarded()?.run(&all)?.ok())
 }
 
 #[test]
-fn a_dump_has_large_objects_in_it() {
-    let (scene, _database) = with_an_object();
+fn a_dump_has_large_objects_in_it() -> Tested {
+    let (scene, _database) = with_an_object()?;
     let dump = psql("")
         .replace("psql -X", "pg_dump")
         .replace("PGPASSWORD", "TZ=UTC PGPASSWORD");
     // Some releases write a key that is new each time.
     let dump = format!("{dump} | grep -v restrict");
-    let whole = scene.unguarded().run(&dump).ok();
+    let whole = scene.unguarded()?.run(&dump)?.ok();
     assert!(whole.contains("lowrite(0"), "{whole}");
-    assert_eq!(scene.agent().run(&dump).ok(), whole);
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.agent()?.run(&dump)?.ok(), whole);
+    assert_eq!(scene.pending()?, [""; 0]);
+    Ok(())
 }
 
 #[test]
-fn a_large_object_is_read_as_without_the_guard() {
-    let (scene, _database) = with_an_object();
-    let expected = scene.unguarded().run(&wire("reads_large_object")).ok();
+fn a_large_object_is_read_as_without_the_guard() -> Tested {
+    let (scene, _database) = with_an_object()?;
+    let expected = scene.unguarded()?.run(&wire("reads_large_object"))?.ok();
     assert_eq!(expected, "larg 4 1 1 5  object 0 2\n");
-    let mut agent = scene.agent();
-    assert_eq!(agent.run(&wire("reads_large_object")).ok(), expected);
+    let mut agent = scene.agent()?;
+    assert_eq!(agent.run(&wire("reads_large_object"))?.ok(), expected);
     let export = query("select oid from pg_largeobject_metadata");
-    let object = scene.unguarded().run(&export).ok();
+    let object = scene.unguarded()?.run(&export)?.ok();
     let export = psql(&format!("-c '\\lo_export {} exported'", object.trim()));
-    agent.run(&export).ok();
-    assert_eq!(scene.read("exported"), b"large object");
-    assert_eq!(scene.pending(), [""; 0]);
+    agent.run(&export)?.ok();
+    assert_eq!(scene.read("exported")?, b"large object");
+    assert_eq!(scene.pending()?, [""; 0]);
+    Ok(())
 }
 
 #[test]
-fn no_other_function_is_called_by_its_number() {
-    let (scene, _database) = with_an_object();
-    let before = objects(&scene);
-    let mut agent = scene.agent();
-    let refused = agent.run(&wire("calls")).ok();
+fn no_other_function_is_called_by_its_number() -> Tested {
+    let (scene, _database) = with_an_object()?;
+    let before = objects(&scene)?;
+    let mut agent = scene.agent()?;
+    let refused = agent.run(&wire("calls"))?.ok();
     assert_eq!(refused.trim(), ["25006"; 10].join(" "));
-    agent.run(&wire("writes_large_object"));
-    assert_eq!(objects(&scene), before);
+    agent.run(&wire("writes_large_object"))?;
+    assert_eq!(objects(&scene)?, before);
     // Without the guard it would.
-    scene.unguarded().run(&wire("writes_large_object"));
-    assert_ne!(objects(&scene), before);
+    scene.unguarded()?.run(&wire("writes_large_object"))?;
+    assert_ne!(objects(&scene)?, before);
+    Ok(())
 }
 
 /// What reads by its number has the server hold the client to reading again, as what reads by its text does.
 #[test]
-fn a_write_that_is_allowed_lets_no_call_write() {
-    let (scene, _database) = with_an_object();
-    let mut agent = scene.agent();
-    agent.run(&wire("reads_behind_a_write")).ok();
-    scene.say_yes();
-    let done = agent.run(&wire("reads_behind_a_write")).ok();
+fn a_write_that_is_allowed_lets_no_call_write() -> Tested {
+    let (scene, _database) = with_an_object()?;
+    let mut agent = scene.agent()?;
+    agent.run(&wire("reads_behind_a_write"))?.ok();
+    scene.say_yes()?;
+    let done = agent.run(&wire("reads_behind_a_write"))?.ok();
     assert_eq!(done.trim(), "larg 25006 on");
+    Ok(())
 }

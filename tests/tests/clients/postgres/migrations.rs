@@ -4,7 +4,7 @@ use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
 use super::database::psql;
-use super::{Database, RULE, everything};
+use super::{Database, everything};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
 
@@ -15,27 +15,26 @@ comment on table parts is 'what there is';
 ";
 
 /// As a tool does it that goes on whatever fails.
-fn all(agent: &mut Agent<'_>) -> String {
-    agent.run(&psql("-q -f ~/migration 2>&1")).text
+fn all(agent: &mut Agent<'_>) -> Tested<String> {
+    Ok(agent.run(&psql("-q -f ~/migration 2>&1"))?.text)
 }
 
-fn the_one(scene: &Scene) -> Value {
-    let mut pending = scene.pending();
+fn the_one(scene: &Scene) -> Tested<Value> {
+    let mut pending = scene.pending()?;
     assert_eq!(pending.len(), 1, "{pending:?}");
-    pending.remove(0)
+    Ok(pending.remove(0))
 }
 
 #[test]
 fn many_definitions_in_a_row_are_one_request() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    scene.write("migration", MIGRATION.as_bytes());
-    let mut agent = scene.agent();
-    let before = everything(&scene);
-    let said = all(&mut agent);
+    let (scene, _database) = Database::with_scene()?;
+    scene.write("migration", MIGRATION.as_bytes())?;
+    let mut agent = scene.agent()?;
+    let before = everything(&scene)?;
+    let said = all(&mut agent)?;
     assert_eq!(said.matches("stopped by guard").count(), 4, "{said}");
-    assert_eq!(everything(&scene), before);
-    let asked = the_one(&scene);
+    assert_eq!(everything(&scene)?, before);
+    let asked = the_one(&scene)?;
     let shown = asked["http"]["body_preview"].text()?;
     for text in MIGRATION.trim().lines() {
         assert!(shown.contains(text.trim_end_matches(';')), "{shown}");
@@ -43,39 +42,38 @@ fn many_definitions_in_a_row_are_one_request() -> Tested {
     let id = asked["id"].text()?;
 
     // What comes after a person has looked is not what they said yes to.
-    agent.run(&psql("-c 'create table late (id int)'"));
-    scene.answer(&["approve", id]);
-    assert_eq!(all(&mut agent), "");
-    assert_ne!(everything(&scene), before);
-    let late = the_one(&scene);
+    agent.run(&psql("-c 'create table late (id int)'"))?;
+    scene.answer(&["approve", id])?;
+    assert_eq!(all(&mut agent)?, "");
+    assert_ne!(everything(&scene)?, before);
+    let late = the_one(&scene)?;
     assert_eq!(late["http"]["path"], "create table late (id int)");
     agent
-        .run(&psql("-c 'create table late (id int)'"))
+        .run(&psql("-c 'create table late (id int)'"))?
         .refused();
 
     // And each of them was for once.
-    assert_eq!(all(&mut agent).matches("stopped by guard").count(), 4);
-    scene.answer(&["deny", the_one(&scene)["id"].text()?]);
-    assert_eq!(scene.pending(), [""; 0]);
-    let said = all(&mut agent);
+    assert_eq!(all(&mut agent)?.matches("stopped by guard").count(), 4);
+    scene.answer(&["deny", the_one(&scene)?["id"].text()?])?;
+    assert_eq!(scene.pending()?, [""; 0]);
+    let said = all(&mut agent)?;
     assert_eq!(said.matches("said no").count(), 4, "{said}");
     Ok(())
 }
 
 #[test]
 fn a_migration_that_stops_at_the_first_error_passes_after_one_yes() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    scene.write("migration", MIGRATION.as_bytes());
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    scene.write("migration", MIGRATION.as_bytes())?;
+    let mut agent = scene.agent()?;
     let migrate = psql("-q -1 -v ON_ERROR_STOP=1 -f ~/migration");
-    agent.run(&migrate).refused();
-    let asked = the_one(&scene);
+    agent.run(&migrate)?.refused();
+    let asked = the_one(&scene)?;
     let warnings = asked["http"]["warnings"].to_string();
     assert!(warnings.contains("--writes --for 5m"), "{warnings}");
     let id = asked["id"].text()?;
-    scene.answer(&["approve", id, "--writes", "--for", "5m"]);
-    agent.run(&migrate).ok();
-    assert_eq!(scene.pending(), [""; 0]);
+    scene.answer(&["approve", id, "--writes", "--for", "5m"])?;
+    agent.run(&migrate)?.ok();
+    assert_eq!(scene.pending()?, [""; 0]);
     Ok(())
 }

@@ -17,6 +17,7 @@ mod reads;
 mod replicas;
 mod writes;
 
+use guard_lab::Tested;
 use std::time::Duration;
 
 pub(crate) use database::{Database, RULE, query};
@@ -37,7 +38,7 @@ impl Done {
 const A_WHILE: Duration = Duration::from_millis(300);
 
 /// Everything in the tables, sequences and the catalogue, as the server's own owner sees it.
-fn everything(scene: &Scene) -> String {
+fn everything(scene: &Scene) -> Tested<String> {
     let rows = query(
         "select 'people', count(*), sum(id), md5(string_agg(id || name, ',' order by id)) from people \
          union all select 'orders', count(*), sum(id), md5(string_agg(id || ':' || total, ',' order by id)) from orders \
@@ -47,5 +48,5 @@ fn everything(scene: &Scene) -> String {
          union all select 'functions', count(*), sum(oid::bigint), '' from pg_proc \
          union all select 'roles', count(*), sum(oid::bigint), '' from pg_roles",
     );
-    scene.unguarded().run(&rows).ok()
+    Ok(scene.unguarded()?.run(&rows)?.ok())
 }

@@ -4,7 +4,7 @@ use guard_lab::{Json as _, Tested, eventually};
 use serde_json::Value;
 
 use super::database::psql;
-use super::{Database, RULE, everything, query};
+use super::{Database, everything, query};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
 
@@ -72,21 +72,21 @@ const ODD: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_is_odd_is_refused_or_asked_and_nothing_changes() {
-    let scene = Scene::new(RULE);
-    let database = Database::start(&scene);
-    let mut agent = scene.agent();
-    let before = everything(&scene);
+fn what_is_odd_is_refused_or_asked_and_nothing_changes() -> Tested {
+    let (scene, database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
+    let before = everything(&scene)?;
     for (what, expected) in ODD {
-        let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what} 9"));
-        assert_eq!(done.text.trim(), *expected, "{what}: {}", database.log());
-        assert_eq!(everything(&scene), before, "{what}");
+        let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what} 9"))?;
+        assert_eq!(done.text.trim(), *expected, "{what}: {}", database.log()?);
+        assert_eq!(everything(&scene)?, before, "{what}");
     }
+    Ok(())
 }
 
 /// The same without the guard does change something, or is what a server answers.
 #[test]
-fn without_the_guard_it_would() {
+fn without_the_guard_it_would() -> Tested {
     for what in [
         "unlocked_by_options",
         "renamed",
@@ -95,68 +95,65 @@ fn without_the_guard_it_would() {
         "after_flush",
         "split",
     ] {
-        let scene = Scene::new(RULE);
-        let _database = Database::start(&scene);
-        let before = everything(&scene);
+        let (scene, _database) = Database::with_scene()?;
+        let before = everything(&scene)?;
         scene
-            .unguarded()
-            .run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"));
-        assert_ne!(everything(&scene), before, "{what}");
+            .unguarded()?
+            .run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"))?;
+        assert_ne!(everything(&scene)?, before, "{what}");
     }
+    Ok(())
 }
 
 #[test]
 fn a_thousand_names_take_no_memory_that_stays() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
-    let done = agent.run("/usr/bin/python3 $PROGRAMS/wire.py many_names");
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
+    let done = agent.run("/usr/bin/python3 $PROGRAMS/wire.py many_names")?;
     assert_eq!(done.text.trim(), "25006");
     eventually("others are served", || {
-        agent.run(&query("select 1")).text == "1\n"
+        Ok(agent.run(&query("select 1"))?.text == "1\n")
     })?;
     Ok(())
 }
 
 /// Does one of them, is told no, and gives what a person was asked.
-fn asked(scene: &Scene, agent: &mut Agent<'_>, what: &str) -> Value {
-    let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"));
+fn asked(scene: &Scene, agent: &mut Agent<'_>, what: &str) -> Tested<Value> {
+    let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"))?;
     assert!(done.text.starts_with("25006"), "{what}: {done:?}");
-    scene.pending().pop().unwrap()["http"].take()
+    Ok(scene.pending()?.pop().unwrap()["http"].take())
 }
 
 #[test]
 fn a_yes_is_for_what_a_person_has_seen() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
-    let both = asked(&scene, &mut agent, "two_at_once");
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
+    let both = asked(&scene, &mut agent, "two_at_once")?;
     let text = both["body_preview"].text()?;
     assert!(
         text.contains("update people") && text.contains("delete from orders"),
         "{text}"
     );
 
-    let before = everything(&scene);
-    let one = asked(&scene, &mut agent, "bound 9");
+    let before = everything(&scene)?;
+    let one = asked(&scene, &mut agent, "bound 9")?;
     let text = one["body_preview"].text()?;
     assert!(text.ends_with("$1 = '9'"), "{text}");
-    scene.say_yes();
+    scene.say_yes()?;
     // Its transaction has begun as one that only reads.
-    let again = agent.run("/usr/bin/python3 $PROGRAMS/wire.py bound 9");
+    let again = agent.run("/usr/bin/python3 $PROGRAMS/wire.py bound 9")?;
     assert!(again.text.starts_with("25006"), "{again:?}");
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.pending()?, [""; 0]);
     // Of another parameter nobody has said yes.
-    asked(&scene, &mut agent, "bound 15");
-    assert_eq!(everything(&scene), before);
+    asked(&scene, &mut agent, "bound 15")?;
+    assert_eq!(everything(&scene)?, before);
     Ok(())
 }
 
 #[test]
 fn one_yes_lets_one_transaction_write_and_no_other() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
     let lines = |texts: &[&str]| {
         let texts = texts.iter().map(|text| format!("-c \"{text}\""));
         psql(&format!("-At {}", texts.collect::<Vec<_>>().join(" ")))
@@ -169,24 +166,24 @@ fn one_yes_lets_one_transaction_write_and_no_other() -> Tested {
         "select * from sneaky",
         "commit",
     ]);
-    agent.run(&chained);
-    scene.say_yes();
-    let done = agent.run(&chained);
+    agent.run(&chained)?;
+    scene.say_yes()?;
+    let done = agent.run(&chained)?;
     assert!(done.text.contains("UPDATE 1"), "{done:?}");
     assert!(
         done.text.contains("ends a transaction that may write"),
         "{done:?}"
     );
     let count = query("select count(*) from people where id = 0");
-    assert_eq!(scene.unguarded().run(&count).text, "0\n", "{done:?}");
+    assert_eq!(scene.unguarded()?.run(&count)?.text, "0\n", "{done:?}");
 
     // Two, each with a yes of its own.
     let other = "update people set name = 'z' where id = 3";
     let two = lines(&["begin", update, "commit", "begin", other, "commit"]);
-    agent.run(&two);
-    let id = scene.pending().pop().unwrap()["id"].text()?.to_owned();
-    scene.answer(&["approve", &id, "--writes", "--for", "5m"]);
-    let done = agent.run(&two);
+    agent.run(&two)?;
+    let id = scene.pending()?.pop().unwrap()["id"].text()?.to_owned();
+    scene.answer(&["approve", &id, "--writes", "--for", "5m"])?;
+    let done = agent.run(&two)?;
     assert_eq!(
         done.text,
         "BEGIN\nUPDATE 1\nCOMMIT\nBEGIN\nUPDATE 1\nCOMMIT\n"
@@ -196,7 +193,7 @@ fn one_yes_lets_one_transaction_write_and_no_other() -> Tested {
         ("copied_beside", "25006"),
         ("copied_in_a_batch", "25006"),
     ] {
-        let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"));
+        let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"))?;
         assert_eq!(done.text.trim(), expected, "{what}");
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! A server with something in front of it that drops what the start-up packet says: guard holds it to reading all the same.
 
 use super::database::{PORT, psql};
-use super::{Database, RULE, everything};
+use super::{Database, everything};
 use crate::clients::scene::Scene;
 use crate::clients::server::Server;
 use guard_lab::{Json as _, Tested};
@@ -9,8 +9,8 @@ use guard_lab::{Json as _, Tested};
 const POOLER: u16 = 6432;
 
 /// What stands in front of it.
-fn pooler(scene: &Scene) -> Server {
-    let mut command = scene.on_production("sh");
+fn pooler(scene: &Scene) -> Tested<Server> {
+    let mut command = scene.on_production("sh")?;
     let line = format!("exec /usr/bin/python3 $PROGRAMS/pooler.py {POOLER} {PORT}");
     command.args(["-c", &line]);
     Server::start(scene, &mut command, POOLER)
@@ -26,14 +26,13 @@ fn queries(texts: &[&str]) -> String {
 }
 
 #[test]
-fn the_server_is_held_to_reading_and_nothing_takes_that_back() {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let _pooler = pooler(&scene);
-    let mut agent = scene.agent();
-    let count = agent.run(&queries(&["select count(*) from people"]));
+fn the_server_is_held_to_reading_and_nothing_takes_that_back() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    let _pooler = pooler(&scene)?;
+    let mut agent = scene.agent()?;
+    let count = agent.run(&queries(&["select count(*) from people"]))?;
     assert_eq!(count.ok(), "100\n");
-    let before = everything(&scene);
+    let before = everything(&scene)?;
     let sneaky = "select * from sneaky";
     for texts in [
         &[sneaky][..],
@@ -42,7 +41,7 @@ fn the_server_is_held_to_reading_and_nothing_takes_that_back() {
         &["reset all; commit; select * from sneaky"],
         &["begin", "reset all", "commit", sneaky],
     ] {
-        let done = agent.run(&queries(texts));
+        let done = agent.run(&queries(texts))?;
         assert_ne!(done.code, 0, "{texts:?}: {done:?}");
         let why = match texts[0] == sneaky {
             true => "in a read-only transaction",
@@ -50,32 +49,32 @@ fn the_server_is_held_to_reading_and_nothing_takes_that_back() {
         };
         assert!(done.text.contains(why), "{texts:?}: {done:?}");
     }
-    assert_eq!(everything(&scene), before);
+    assert_eq!(everything(&scene)?, before);
     // So it is without the guard.
-    scene.unguarded().run(&queries(&[sneaky])).ok();
-    assert_ne!(everything(&scene), before);
+    scene.unguarded()?.run(&queries(&[sneaky]))?.ok();
+    assert_ne!(everything(&scene)?, before);
+    Ok(())
 }
 
 #[test]
 fn what_a_person_has_allowed_is_done() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let _pooler = pooler(&scene);
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    let _pooler = pooler(&scene)?;
+    let mut agent = scene.agent()?;
     let create = ["create table made (i int)"];
-    agent.run(&queries(&create)).refused();
-    let asked = scene.pending().remove(0);
+    agent.run(&queries(&create))?.refused();
+    let asked = scene.pending()?.remove(0);
     let yes = ["approve", asked["id"].text()?, "--writes"];
-    scene.answer(&yes);
+    scene.answer(&yes)?;
     let insert = "insert into made values (1)";
     agent
-        .run(&queries(&[create[0], insert, "select 1", insert]))
+        .run(&queries(&[create[0], insert, "select 1", insert]))?
         .ok();
     let file = "begin;\nset datestyle = iso;\ntruncate made;\ncopy made from stdin;\n7\n\\.\ncommit;\nselect i from made;\n";
-    scene.write("file", file.as_bytes());
+    scene.write("file", file.as_bytes())?;
     let done = agent.run(&psql(&format!(
         "-p {POOLER} -v ON_ERROR_STOP=1 -qAt -f ~/file"
-    )));
+    )))?;
     assert_eq!(done.ok(), "7\n");
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! What reads is the same with the guard and without.
 
 use super::database::psql;
-use super::{Database, RULE, query};
+use super::{Database, query};
 use crate::clients::scene::Scene;
+use guard_lab::Tested;
 
 /// Texts, as an agent would send them with psql.
 const READS: &[&str] = &[
@@ -80,66 +81,67 @@ const COMMANDS: &[&str] = &[
 ];
 
 #[test]
-fn what_reads_is_the_same_with_the_guard() {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+fn what_reads_is_the_same_with_the_guard() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for text in READS {
         let line = query(text);
-        assert_eq!(agent.run(&line), without.run(&line), "{text}");
+        assert_eq!(agent.run(&line)?, without.run(&line)?, "{text}");
     }
     for command in COMMANDS {
         let line = format!("-c '\\{command}'");
         let line = psql(&line);
         // Another release may lack one.
-        assert_eq!(agent.run(&line), without.run(&line), "{line}");
+        assert_eq!(agent.run(&line)?, without.run(&line)?, "{line}");
     }
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.pending()?, [""; 0]);
+    Ok(())
 }
 
 #[test]
-fn pg_dump_works() {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
+fn pg_dump_works() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
     let dump = psql("")
         .replace("psql -X", "pg_dump")
         .replace("PGPASSWORD", "TZ=UTC PGPASSWORD");
     // Some releases write a key that is new each time.
     let dump = format!("{dump} | grep -v restrict");
-    let whole = scene.unguarded().run(&dump).ok();
+    let whole = scene.unguarded()?.run(&dump)?.ok();
     assert!(whole.contains("COPY public.people"), "{whole}");
-    assert_eq!(scene.agent().run(&dump).ok(), whole);
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.agent()?.run(&dump)?.ok(), whole);
+    assert_eq!(scene.pending()?, [""; 0]);
+    Ok(())
 }
 
 /// Many at once, and much of it.
 #[test]
-fn long_answers_and_many_statements_pass() {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+fn long_answers_and_many_statements_pass() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let long =
         query("copy (select i, repeat('x', 1000) from generate_series(1, 50000) i) to stdout")
             + " | md5sum";
-    assert_eq!(agent.run(&long).ok(), without.run(&long).ok());
+    assert_eq!(agent.run(&long)?.ok(), without.run(&long)?.ok());
     let many = "for i in $(seq 300); do echo \"select $i;\"; done | ".to_owned()
         + &psql("-At")
         + " | md5sum";
-    assert_eq!(agent.run(&many).ok(), without.run(&many).ok());
+    assert_eq!(agent.run(&many)?.ok(), without.run(&many)?.ok());
+    Ok(())
 }
 
 #[test]
-fn functions_that_a_policy_names_read() {
+fn functions_that_a_policy_names_read() -> Tested {
     let scene =
-        Scene::new("profile = \"postgres\"\npostgres_functions = [\"total\", \"public.sn*\"]\n");
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
+        Scene::new("profile = \"postgres\"\npostgres_functions = [\"total\", \"public.sn*\"]\n")?;
+    let _database = Database::start(&scene)?;
+    let mut agent = scene.agent()?;
     let total = query("select total()");
-    assert_eq!(agent.run(&total), scene.unguarded().run(&total));
+    assert_eq!(agent.run(&total)?, scene.unguarded()?.run(&total)?);
     // A policy can be wrong about one: the server is held to reading, too.
-    let sneak = agent.run(&query("select public.sneak()"));
+    let sneak = agent.run(&query("select public.sneak()"))?;
     assert!(sneak.text.contains("read-only transaction"), "{sneak:?}");
-    let sneaky = agent.run(&query("select * from sneaky"));
+    let sneaky = agent.run(&query("select * from sneaky"))?;
     assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.pending()?, [""; 0]);
+    Ok(())
 }

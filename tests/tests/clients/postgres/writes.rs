@@ -5,7 +5,7 @@ use std::thread;
 use guard_lab::{Json as _, Tested, eventually};
 
 use super::database::psql;
-use super::{A_WHILE, Database, RULE, everything, query};
+use super::{A_WHILE, Database, everything, query};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
 
@@ -52,14 +52,13 @@ const WRITES: &[(&str, &str)] = &[
 #[test]
 fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
     for chunk in WRITES.chunks(7) {
-        let scene = Scene::new(RULE);
-        let _database = Database::start(&scene);
-        let mut agent = scene.agent();
+        let (scene, _database) = Database::with_scene()?;
+        let mut agent = scene.agent()?;
         for (text, command) in chunk {
-            let before = everything(&scene);
-            agent.run(&query(text)).refused();
-            assert_eq!(everything(&scene), before, "{text}");
-            let asked = scene.pending();
+            let before = everything(&scene)?;
+            agent.run(&query(text))?.refused();
+            assert_eq!(everything(&scene)?, before, "{text}");
+            let asked = scene.pending()?;
             assert_eq!(asked.len(), 1, "{text}: {asked:?}");
             let http = &asked[0]["http"];
             assert!(
@@ -76,11 +75,11 @@ fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
                     "{warnings}"
                 );
             }
-            scene.say_yes();
-            agent.run(&query(text)).ok();
-            assert_ne!(everything(&scene), before, "{text} did nothing");
+            scene.say_yes()?;
+            agent.run(&query(text))?.ok();
+            assert_ne!(everything(&scene)?, before, "{text} did nothing");
             // Once, and what comes after it only reads again.
-            agent.run(&query("delete from people")).refused();
+            agent.run(&query("delete from people"))?.refused();
             say_no(&scene)?;
         }
     }
@@ -89,8 +88,8 @@ fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
 
 /// A person says no to all that waits.
 fn say_no(scene: &Scene) -> Tested {
-    for one in scene.pending() {
-        scene.answer(&["deny", one["id"].text()?]);
+    for one in scene.pending()? {
+        scene.answer(&["deny", one["id"].text()?])?;
     }
     Ok(())
 }
@@ -132,19 +131,18 @@ const OTHERS: &[&str] = &[
 
 #[test]
 fn what_changes_other_things_waits_as_well() -> Tested {
-    let scene = Scene::new(RULE);
-    let database = Database::start(&scene);
-    let mut agent = scene.agent();
+    let (scene, database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
     for text in OTHERS {
         let line = query(text) + " </dev/null";
-        let done = agent.run(&line);
+        let done = agent.run(&line)?;
         assert_ne!(done.code, 0, "{text}: {done:?}");
         done.refused();
         // Nothing of it has arrived.
         assert!(
-            !database.log().contains(&format!("statement: {text}")),
+            !database.log()?.contains(&format!("statement: {text}")),
             "{text}: {}",
-            database.log()
+            database.log()?
         );
         say_no(&scene)?;
     }
@@ -153,110 +151,110 @@ fn what_changes_other_things_waits_as_well() -> Tested {
 
 #[test]
 fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = Agent::holding(&scene, "5m", "holding");
-    let before = everything(&scene);
-    agent.begin(&query("delete from orders where id = 3"));
+    let before = everything(&scene)?;
+    agent.begin(&query("delete from orders where id = 3"))?;
     thread::sleep(A_WHILE);
-    assert_eq!(everything(&scene), before);
+    assert_eq!(everything(&scene)?, before);
     scene.say_yes_to("DELETE")?;
-    assert_eq!(agent.end().ok(), "DELETE 1\n");
+    assert_eq!(agent.end()?.ok(), "DELETE 1\n");
 
     // One that waits in the middle of a session: what it was told no about fails, and it goes on.
     let lines = "delete from people;\nselect count(*) from people;\n";
-    scene.write("lines", lines.as_bytes());
-    agent.begin(&psql("-At -f ~/lines"));
+    scene.write("lines", lines.as_bytes())?;
+    agent.begin(&psql("-At -f ~/lines"))?;
     let mut pending = Vec::new();
     guard_lab::eventually("it waits", || {
-        pending = scene.pending();
-        pending.iter().any(|one| one["held"] == true)
+        pending = scene.pending()?;
+        Ok(pending.iter().any(|one| one["held"] == true))
     })?;
     let id = pending[0]["id"].text()?;
-    scene.answer(&["deny", id]);
-    let done = agent.end();
+    scene.answer(&["deny", id])?;
+    let done = agent.end()?;
     assert!(done.text.contains("stopped by guard"), "{done:?}");
     assert!(done.text.contains("\n100\n"), "{done:?}");
     Ok(())
 }
 
 #[test]
-fn a_transaction_that_has_read_is_done_again_after_a_yes() {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
+fn a_transaction_that_has_read_is_done_again_after_a_yes() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
     let text = query("begin").replace(
         "\"begin\"",
         "\"begin\" -c \"select 1\" -c \"update people set name = 'z' where id = 1\" -c \"commit\"",
     );
-    agent.run(&text).refused();
-    scene.say_yes();
-    let told = agent.run(&text);
+    agent.run(&text)?.refused();
+    scene.say_yes()?;
+    let told = agent.run(&text)?;
     assert!(
         told.text.contains("has begun as one that only reads"),
         "{told:?}"
     );
-    let done = agent.run(&text);
+    let done = agent.run(&text)?;
     assert!(done.text.contains("UPDATE 1\nCOMMIT"), "{done:?}");
     let name = query("select name from people where id = 1");
-    assert_eq!(agent.run(&name).ok(), "z\n");
+    assert_eq!(agent.run(&name)?.ok(), "z\n");
     // That was for once.
-    agent.run(&text).refused();
+    agent.run(&text)?.refused();
+    Ok(())
 }
 
 #[test]
 fn while_all_writes_pass_a_transaction_may_read_first() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
     let of = |texts: &[&str]| {
         let options: Vec<_> = texts.iter().map(|text| format!("-c \"{text}\"")).collect();
         psql(&format!("-v ON_ERROR_STOP=1 -At {}", options.join(" ")))
     };
     let update = "update people set name = 'w' where id = 1";
     let transaction = of(&["begin", "select 1", update, "commit"]);
-    agent.run(&transaction).refused();
-    let pending = scene.pending();
+    agent.run(&transaction)?.refused();
+    let pending = scene.pending()?;
     let id = pending[0]["id"].text()?;
     let approve = scene
         .daemon
         .agent(["approve", id, "--writes", "--for", "5m"]);
     approve.run()?.success()?;
-    assert_eq!(agent.run(&transaction).ok(), "BEGIN\n1\nUPDATE 1\nCOMMIT\n");
+    assert_eq!(
+        agent.run(&transaction)?.ok(),
+        "BEGIN\n1\nUPDATE 1\nCOMMIT\n"
+    );
     // What begins no transaction is still held to reading.
-    let sneaky = agent.run(&query("select * from sneaky"));
+    let sneaky = agent.run(&query("select * from sneaky"))?;
     assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
     // So is all of it, once that is over.
     let close = scene.daemon.agent(["close", "--all"]);
     close.run()?.success()?;
-    let sneaky = agent.run(&of(&["begin", "select * from sneaky", "commit"]));
+    let sneaky = agent.run(&of(&["begin", "select * from sneaky", "commit"]))?;
     assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
-    agent.run(&transaction).refused();
+    agent.run(&transaction)?.refused();
     Ok(())
 }
 
 #[test]
 fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
     let update = |secret: &str, id: u32| {
         query(&format!(
             "update people set name = '{secret}' where id = {id}"
         ))
     };
-    agent.run(&update("correct horse", 1)).refused();
-    let asked = &scene.pending()[0];
+    agent.run(&update("correct horse", 1))?.refused();
+    let asked = &scene.pending()?[0];
     let path = asked["http"]["path"].text()?;
     assert!(path.starts_with("update people set name = $1"), "{path}");
     let id = asked["id"].text()?;
-    scene.answer(&["approve", id, "--path", path, "--for", "5m"]);
+    scene.answer(&["approve", id, "--path", path, "--for", "5m"])?;
     for id in 1..4 {
-        agent.run(&update("battery staple", id)).ok();
+        agent.run(&update("battery staple", id))?.ok();
     }
-    agent.run(&query("update people set name = 'x'")).refused();
+    agent.run(&query("update people set name = 'x'"))?.refused();
     agent
-        .run(&query("create role eve password 'tell-nobody'"))
+        .run(&query("create role eve password 'tell-nobody'"))?
         .refused();
     let trail = std::fs::read_to_string(scene.daemon.audit())?;
     assert!(trail.contains("update people set name = $1"), "{trail}");
@@ -273,36 +271,40 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() ->
 
 #[test]
 fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end() -> Tested {
-    let scene = Scene::new(RULE);
-    let _database = Database::start(&scene);
-    let mut agent = scene.agent();
-    let rows = || scene.unguarded().run(&query("select count(*) from people"));
+    let (scene, _database) = Database::with_scene()?;
+    let mut agent = scene.agent()?;
+    let rows = || -> Tested<_> {
+        scene
+            .unguarded()?
+            .run(&query("select count(*) from people"))
+    };
     for (number, hole, said) in [("70", "1m", ""), ("71", "10s", "25006")] {
         agent.begin(&format!(
             "/usr/bin/python3 $PROGRAMS/wire.py head_first {number}"
-        ));
-        let waits = |name: &str| {
+        ))?;
+        let waits = |name: &str| -> Tested {
             let at = scene.home().join(format!("{name}{number}"));
-            eventually("it waits", || at.exists()).unwrap();
+            eventually("it waits", || at.exists())?;
+            Ok(())
         };
         let goes_on = |name: &str| scene.write(&format!("{name}{number}.go"), b"");
-        waits("head");
-        scene.answer(&["open", "192.0.2.10:5432", "--for", hole]);
-        goes_on("head");
-        waits("body");
+        waits("head")?;
+        scene.answer(&["open", "192.0.2.10:5432", "--for", hole])?;
+        goes_on("head")?;
+        waits("body")?;
         if !said.is_empty() {
-            eventually("the hole ends", || holes(&scene) == 0)?;
+            eventually("the hole ends", || Ok(holes(&scene)? == 0))?;
         }
-        goes_on("body");
-        assert_eq!(agent.end().text.trim(), said);
+        goes_on("body")?;
+        assert_eq!(agent.end()?.text.trim(), said);
         scene.daemon.root(["close", "--all"]).run()?;
     }
-    assert_eq!(rows().text, "99\n");
+    assert_eq!(rows()?.text, "99\n");
     Ok(())
 }
 
-fn holes(scene: &Scene) -> usize {
-    let list = scene.daemon.root(["holes", "--json"]).run().unwrap().stdout;
-    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-    list.as_array().unwrap().len()
+fn holes(scene: &Scene) -> Tested<usize> {
+    let list = scene.daemon.root(["holes", "--json"]).run()?.stdout;
+    let list: serde_json::Value = serde_json::from_str(&list)?;
+    Ok(list.list()?.len())
 }

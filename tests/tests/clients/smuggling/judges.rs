@@ -1,5 +1,6 @@
 //! Who says what arrived.
 
+use guard_lab::Tested;
 use std::collections::BTreeSet;
 
 use crate::clients::agent::Agent;
@@ -12,7 +13,7 @@ const RULE: &str = "[[rule.http]]\nmethod = [\"POST\"]\npath = \"/search\"\nacti
 /// Where the one listens that believes lengths, and the one that believes codings.
 const PORTS: [u16; 2] = [7001, 7002];
 
-pub(crate) fn scene() -> Scene {
+pub(crate) fn scene() -> Tested<Scene> {
     Scene::new(RULE)
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Judges(Vec<Server>);
 
 impl Judges {
     pub(crate) fn start(scene: &Scene) -> Self {
-        let start = |(port, kind)| Server::python(scene, "naive.py", &[kind], port);
+        let start = |(port, kind)| Server::python(scene, "naive.py", &[kind], port).unwrap();
         Self(
             PORTS
                 .into_iter()
@@ -67,17 +68,18 @@ impl Judges {
         scene: &Scene,
         agent: &mut Agent<'_>,
         cases: &[Vec<u8>],
-    ) -> ([Arrived; 2], String) {
-        scene.write("cases", lines(cases).as_bytes());
+    ) -> Tested<([Arrived; 2], String)> {
+        scene.write("cases", lines(cases).as_bytes())?;
         let [one, other] = PORTS;
         agent.tell(&format!(
             "/usr/bin/python3 $PROGRAMS/raw.py {HOST} {one} {other} <cases >told; echo sent $?"
-        ));
-        assert_eq!(agent.line_with("sent ").trim(), "sent 0");
+        ))?;
+        assert_eq!(agent.line_with("sent ")?.trim(), "sent 0");
         // The last that each hears of is from somebody who waits for the answer.
         let arrived = [0, 1].map(|at| {
             agent
                 .run(&format!("curl -sS {}", url(PORTS[at], "/end")))
+                .unwrap()
                 .ok();
             let mut all = Vec::new();
             loop {
@@ -87,8 +89,8 @@ impl Judges {
                 }
             }
         });
-        let told = String::from_utf8(scene.read("told")).unwrap();
-        (arrived, told)
+        let told = String::from_utf8(scene.read("told")?)?;
+        Ok((arrived, told))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The ways that are known: CL.TE, TE.CL, TE.TE, and what else servers have disagreed about.
 
 use super::judges::{Judges, scene, smuggled, text};
+use guard_lab::Tested;
 
 /// Lines of a head beside `Content-Length`, which counts all; who believes the coding sees the body end at once.
 const CODINGS: &[&str] = &[
@@ -113,11 +114,11 @@ fn lf_ends_the_head(smuggled: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_each_smuggles_without_the_guard_does_not_arrive_with_it() {
-    let scene = scene();
+fn what_each_smuggles_without_the_guard_does_not_arrive_with_it() -> Tested {
+    let scene = scene()?;
     let mut judges = Judges::start(&scene);
     let cases = cases();
-    let (arrived, _) = judges.hear(&scene, &mut scene.unguarded(), &cases);
+    let (arrived, _) = judges.hear(&scene, &mut scene.unguarded()?, &cases)?;
     let [length, coding] = arrived.map(|judge| judge.smuggled());
     for (number, case) in cases.iter().enumerate() {
         assert!(
@@ -126,19 +127,20 @@ fn what_each_smuggles_without_the_guard_does_not_arrive_with_it() {
             text(case)
         );
     }
-    let (arrived, told) = judges.hear(&scene, &mut scene.agent(), &cases);
+    let (arrived, told) = judges.hear(&scene, &mut scene.agent()?, &cases)?;
     for judge in &arrived {
         assert_eq!(judge.forbidden(), [""; 0], "{judge:?}");
     }
     // It is said to whoever sent it, and nobody is asked what cannot be told.
     assert_eq!(told, format!("400 {}\n", 2 * cases.len()));
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.pending()?, [""; 0]);
+    Ok(())
 }
 
 /// What has one reading, beside: chunks pass, and what looks like a request in them is none.
 #[test]
-fn a_body_that_looks_like_a_request_is_a_body() {
-    let scene = scene();
+fn a_body_that_looks_like_a_request_is_a_body() -> Tested {
+    let scene = scene()?;
     let mut judges = Judges::start(&scene);
     let body = smuggled(0);
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -147,7 +149,7 @@ fn a_body_that_looks_like_a_request_is_a_body() {
         post("Transfer-Encoding: chunked", &chunked),
         post("Transfer-Encoding: CHUNKED", &chunked),
     ];
-    let (arrived, told) = judges.hear(&scene, &mut scene.agent(), &cases);
+    let (arrived, told) = judges.hear(&scene, &mut scene.agent()?, &cases)?;
     assert_eq!(told, "200 6\n");
     for judge in &arrived {
         assert_eq!(
@@ -156,4 +158,5 @@ fn a_body_that_looks_like_a_request_is_a_body() {
             "{judge:?}"
         );
     }
+    Ok(())
 }

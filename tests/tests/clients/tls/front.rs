@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guard_lab::{OPEN, bins, eventually};
+use guard_lab::{OPEN, Tested, bins, eventually};
 
 use crate::clients::scene::{HOST, NAME, OPEN_NAME, Scene};
 use crate::clients::server::Server;
@@ -30,8 +30,8 @@ pub(crate) struct Front {
 
 impl Front {
     /// With a certificate of the company's for all names and addresses of production.
-    pub(crate) fn of(scene: &Scene, behind: Option<u16>) -> Self {
-        let certificate = certificate(scene);
+    pub(crate) fn of(scene: &Scene, behind: Option<u16>) -> Tested<Self> {
+        let certificate = certificate(scene)?;
         let site = Site {
             port: PORT,
             certificate,
@@ -42,49 +42,53 @@ impl Front {
     }
 
     /// The same, for clients alone that have a certificate of the company's.
-    pub(crate) fn for_clients(scene: &Scene) -> Self {
+    pub(crate) fn for_clients(scene: &Scene) -> Tested<Self> {
         let site = Site {
             port: PORT,
-            certificate: certificate(scene),
+            certificate: certificate(scene)?,
             behind: None,
             clients_of: Some(scene.company()),
         };
         Self::start(scene, &[site])
     }
 
-    pub(crate) fn start(scene: &Scene, sites: &[Site]) -> Self {
+    pub(crate) fn start(scene: &Scene, sites: &[Site]) -> Tested<Self> {
         let dir = scene.dir().join("front");
-        fs::create_dir(&dir).unwrap();
+        fs::create_dir(&dir)?;
         for site in sites {
-            fs::write(dir.join(format!("{}.pem", site.port)), &site.certificate).unwrap();
+            fs::write(dir.join(format!("{}.pem", site.port)), &site.certificate)?;
         }
-        fs::write(dir.join("nginx.conf"), config(&dir, sites)).unwrap();
-        let mut nginx = scene.on_production(bins::clients().unwrap().join("usr/sbin/nginx"));
+        fs::write(dir.join("nginx.conf"), config(&dir, sites))?;
+        let mut nginx = scene.on_production(bins::clients()?.join("usr/sbin/nginx"))?;
         nginx
             .arg("-p")
             .arg(&dir)
             .args(["-c", "nginx.conf", "-e", "stderr"]);
-        let _server = Server::start(scene, &mut nginx, sites[0].port);
-        Self { dir, _server }
+        let _server = Server::start(scene, &mut nginx, sites[0].port)?;
+        Ok(Self { dir, _server })
     }
 
     /// The requests that arrived, each with its version, in the order of their ends, once there are so many: nginx writes
     /// each down when it has been answered.
-    pub(crate) fn arrived(&self, expected: usize) -> Vec<String> {
-        let read = || {
-            let log = fs::read_to_string(self.dir.join("arrived")).unwrap();
-            log.lines().map(str::to_owned).collect::<Vec<_>>()
+    pub(crate) fn arrived(&self, expected: usize) -> Tested<Vec<String>> {
+        let read = || -> Tested<_> {
+            let log = fs::read_to_string(self.dir.join("arrived"))?;
+            Ok(log.lines().map(str::to_owned).collect::<Vec<_>>())
         };
-        eventually("they have arrived", || read().len() >= expected)
-            .unwrap_or_else(|_| panic!("{expected} should have arrived, and {:?} have", read()));
+        eventually("they have arrived", || Ok(read()?.len() >= expected)).unwrap_or_else(|_| {
+            panic!(
+                "{expected} should have arrived, and {:?} have",
+                read().unwrap()
+            )
+        });
         read()
     }
 }
 
 /// A certificate of the company's, with its key.
-pub(crate) fn certificate(scene: &Scene) -> String {
+pub(crate) fn certificate(scene: &Scene) -> Tested<String> {
     let names = [NAME, HOST, OPEN_NAME, OPEN];
-    scene.company.issue(&names).unwrap()
+    Ok(scene.company.issue(&names)?)
 }
 
 fn config(dir: &Path, sites: &[Site]) -> String {

@@ -9,10 +9,10 @@ use crate::clients::server::Server;
 
 use super::front::certificate;
 
-fn start(scene: &Scene) -> Server {
+fn start(scene: &Scene) -> Tested<Server> {
     // It reads the certificate from one and the key from the other.
     let pem = scene.dir().join("etcd.pem");
-    fs::write(&pem, certificate(scene)).unwrap();
+    fs::write(&pem, certificate(scene)?)?;
     let options = ["--cert-file", "--key-file"].map(|name| format!("{name}={}", pem.display()));
     etcd::start_at(scene, &secure(PORT, ""), &options)
 }
@@ -26,35 +26,27 @@ fn etcdctl(rest: &str) -> String {
 
 #[test]
 fn what_reads_passes_and_a_put_waits() -> Tested {
-    let scene = Scene::new(RULE);
-    let _server = start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
-    assert_eq!(without.run(&etcdctl("put foo bar")).ok(), "OK\n");
+    let scene = Scene::new(RULE)?;
+    let _server = start(&scene)?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
+    assert_eq!(without.run(&etcdctl("put foo bar"))?.ok(), "OK\n");
     let get = etcdctl("get foo");
-    assert_eq!(without.run(&get).ok(), "foo\nbar\n");
-    assert_eq!(agent.run(&get).ok(), "foo\nbar\n");
+    assert_eq!(without.run(&get)?.ok(), "foo\nbar\n");
+    assert_eq!(agent.run(&get)?.ok(), "foo\nbar\n");
 
     let put = etcdctl("put foo baz");
-    agent.run(&put).stopped();
-    assert_eq!(without.run(&get).ok(), "foo\nbar\n");
-    assert_eq!(scene.asked(), ["POST /etcdserverpb.KV/Put"]);
+    agent.run(&put)?.stopped();
+    assert_eq!(without.run(&get)?.ok(), "foo\nbar\n");
+    assert_eq!(scene.asked()?, ["POST /etcdserverpb.KV/Put"]);
     let done = agent.run_with_yes(&put, &["POST /etcdserverpb.KV/Put"])?;
     assert_eq!(done.ok(), "OK\n");
-    assert_eq!(agent.run(&get).ok(), "foo\nbaz\n");
+    assert_eq!(agent.run(&get)?.ok(), "foo\nbaz\n");
     Ok(())
 }
 
 #[test]
-fn streams_go_both_ways() {
-    let scene = Scene::new(RULE);
-    let _server = start(&scene);
-    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
-    agent.tell(&etcdctl("watch --rev 1 foo &"));
-    for value in ["one", "two", "three"] {
-        let put = etcdctl(&format!("put foo {value}"));
-        assert_eq!(without.run(&put).ok(), "OK\n");
-        // Each is here before the next is there.
-        agent.line_with(value);
-    }
-    agent.tell("kill $!");
+fn streams_go_both_ways() -> Tested {
+    let scene = Scene::new(RULE)?;
+    let _server = start(&scene)?;
+    etcd::assert_streams(&scene, etcdctl)
 }

@@ -10,7 +10,7 @@ mod state;
 use std::env;
 use std::time::{Duration, Instant};
 
-use guard_lab::is_sampled;
+use guard_lab::{Tested, is_sampled};
 
 use self::maker::Maker;
 use super::{Database, RULE};
@@ -81,15 +81,15 @@ fn psql(rest: &str) -> String {
 }
 
 /// What is said to these lines.
-fn told(scene: &Scene, agent: &mut Agent<'_>, lines: &str) -> String {
-    scene.write("told", lines.as_bytes());
-    agent.run(&psql("-f ~/told")).ok()
+fn told(scene: &Scene, agent: &mut Agent<'_>, lines: &str) -> Tested<String> {
+    scene.write("told", lines.as_bytes())?;
+    Ok(agent.run(&psql("-f ~/told"))?.ok())
 }
 
-fn state(scene: &Scene) -> String {
-    let state = told(scene, &mut scene.unguarded(), state::STATE);
+fn state(scene: &Scene) -> Tested<String> {
+    let state = told(scene, &mut scene.unguarded()?, state::STATE)?;
     assert!(!state.contains("ERROR"), "{state}");
-    state
+    Ok(state)
 }
 
 /// One after the other, each in a transaction of its own or in none; what it leaves open ends well, so that nothing that it
@@ -114,24 +114,24 @@ struct Fuzz<'s> {
 
 impl<'s> Fuzz<'s> {
     /// A session in which a person lets transactions write.
-    fn begun(scene: &'s Scene) -> Self {
-        let mut agent = scene.agent();
-        let said = told(scene, &mut agent, ALLOWED);
+    fn begun(scene: &'s Scene) -> Tested<Self> {
+        let mut agent = scene.agent()?;
+        let said = told(scene, &mut agent, ALLOWED)?;
         assert!(said.contains(REFUSED), "{said}");
-        let asked = scene.pending().pop().unwrap();
+        let asked = scene.pending()?.pop().unwrap();
         let [id, path] = [&asked["id"], &asked["http"]["path"]].map(|one| one.as_str().unwrap());
         let approve = ["approve", id, "--path", path, "--for", "1h"];
         let approve = scene.daemon.agent(approve);
-        approve.run().unwrap().success().unwrap();
-        Self { scene, agent }
+        approve.run()?.success()?;
+        Ok(Self { scene, agent })
     }
 
-    fn send(&mut self, statements: &[String], lock: Lock) -> Count {
+    fn send(&mut self, statements: &[String], lock: Lock) -> Tested<Count> {
         let mut count = Count::default();
         for some in statements.chunks(CHUNK) {
-            self.scene.write("told", script(some, lock).as_bytes());
+            self.scene.write("told", script(some, lock).as_bytes())?;
             let line = psql("-f ~/told");
-            let said = self.agent.run(&format!("{IMPATIENT} {line}")).ok();
+            let said = self.agent.run(&format!("{IMPATIENT} {line}"))?.ok();
             let mut each: Vec<_> = said.split("==\n").skip(1).collect();
             assert_eq!(each.pop(), Some(""), "{lock:?}: {some:?}");
             assert_eq!(each.len(), some.len(), "{said}");
@@ -145,50 +145,51 @@ impl<'s> Fuzz<'s> {
                 }
             }
         }
-        count
+        Ok(count)
     }
 
-    fn state(&self, lock: Lock) -> String {
-        let state = state(self.scene);
-        match lock {
+    fn state(&self, lock: Lock) -> Tested<String> {
+        let state = state(self.scene)?;
+        Ok(match lock {
             Lock::Both => state,
             Lock::Text => state::but_for_numbers(&state),
-        }
+        })
     }
 
     /// Sends them, after which everything has to be as it was.
-    fn assert_harmless(&mut self, statements: &[String], lock: Lock) -> Count {
-        let before = self.state(lock);
-        let count = self.send(statements, lock);
-        let after = self.state(lock);
+    fn assert_harmless(&mut self, statements: &[String], lock: Lock) -> Tested<Count> {
+        let before = self.state(lock)?;
+        let count = self.send(statements, lock)?;
+        let after = self.state(lock)?;
         if after != before {
-            let culprit = self.culprit(statements, lock);
+            let culprit = self.culprit(statements, lock)?;
             let difference = state::difference(&before, &after);
             panic!("{lock:?}: {culprit:?}\n{difference}");
         }
-        count
+        Ok(count)
     }
 
     /// The first that changes something, if it does so once more.
-    fn culprit<'t>(&mut self, statements: &'t [String], lock: Lock) -> &'t [String] {
+    fn culprit<'t>(&mut self, statements: &'t [String], lock: Lock) -> Tested<&'t [String]> {
         let mut left = statements;
         while left.len() > 1 {
             let (first, rest) = left.split_at(left.len() / 2);
-            let before = self.state(lock);
-            self.send(first, lock);
-            let is_it = self.state(lock) != before;
+            let before = self.state(lock)?;
+            self.send(first, lock)?;
+            let is_it = self.state(lock)? != before;
             left = if is_it { first } else { rest };
         }
-        left
+        Ok(left)
     }
 
     /// What a view does is seen by no text: the one lock was there, and was not.
-    fn assert_that_locks_matter(&mut self) {
+    fn assert_that_locks_matter(&mut self) -> Tested {
         let sneaky = ["SELECT * FROM sneaky".to_owned()];
-        self.assert_harmless(&sneaky, Lock::Both);
-        let before = self.state(Lock::Text);
-        self.send(&sneaky, Lock::Text);
-        assert_ne!(self.state(Lock::Text), before);
+        self.assert_harmless(&sneaky, Lock::Both)?;
+        let before = self.state(Lock::Text)?;
+        self.send(&sneaky, Lock::Text)?;
+        assert_ne!(self.state(Lock::Text)?, before);
+        Ok(())
     }
 }
 
@@ -206,28 +207,28 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_passes_changes_nothing() {
-    let scene = Scene::new(RULE);
-    let _database = Database::idle(&scene);
-    let mut somebody = scene.unguarded();
+fn whatever_passes_changes_nothing() -> Tested {
+    let scene = Scene::new(RULE)?;
+    let _database = Database::idle(&scene)?;
+    let mut somebody = scene.unguarded()?;
     let create = psql("-c 'create database fuzz'").replace("-d fuzz", "-d postgres");
-    somebody.run(&create).ok();
-    let said = told(&scene, &mut somebody, SCHEMA);
+    somebody.run(&create)?.ok();
+    let said = told(&scene, &mut somebody, SCHEMA)?;
     assert!(!said.contains("ERROR"), "{said}");
     for write in WRITES {
-        let before = state(&scene);
-        let said = told(&scene, &mut somebody, &format!("{write};\n{HELD};\nCOMMIT"));
+        let before = state(&scene)?;
+        let said = told(&scene, &mut somebody, &format!("{write};\n{HELD};\nCOMMIT"))?;
         let is_held = said.contains("held for good");
-        assert!(is_held || state(&scene) != before, "{write}: {said}");
+        assert!(is_held || state(&scene)? != before, "{write}: {said}");
     }
 
     let begun = Instant::now();
     let seed = number(SEED).unwrap_or(0x00c0_ffee).max(1);
     let mut maker = Maker::new(seed);
     let seconds = number(SECONDS).unwrap_or_default();
-    let functions = told(&scene, &mut somebody, calls::ALL);
+    let functions = told(&scene, &mut somebody, calls::ALL)?;
     loop {
-        let mut fuzz = Fuzz::begun(&scene);
+        let mut fuzz = Fuzz::begun(&scene)?;
         // Where the gate runs, one in so many of them.
         let sample = if is_sampled() { 4 } else { 1 };
         for (lock, share) in [(Lock::Both, sample), (Lock::Text, 3 * sample)] {
@@ -236,7 +237,7 @@ fn whatever_passes_changes_nothing() {
             statements.extend(calls.filter_map(|line| calls::call(line, &mut maker.0)));
             statements.extend((0..ROUND).map(|_| maker.statement()));
             statements.retain(|_| maker.0.next(share) == 0);
-            let count = fuzz.assert_harmless(&statements, lock);
+            let count = fuzz.assert_harmless(&statements, lock)?;
             println!("{lock:?}, {seed}: {count:?} after {:?}", begun.elapsed());
             assert!(count.refused * 5 > statements.len(), "{count:?}");
             assert!(count.passed * 5 > statements.len(), "{count:?}");
