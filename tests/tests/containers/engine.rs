@@ -68,7 +68,9 @@ impl Engine {
             let tar = image().to_str().unwrap();
             let mut import = self.command_in(network, &[&import[..], &[tar, "lab"]].concat());
             text(&import.output().unwrap());
-            let production = Production::start(network).unwrap();
+            // Without port 53, which tests of names have for a server of their own.
+            let tcp = [22, 80, 443, 2283, 5432, 8080];
+            let production = Production::launch(network, &tcp, &[443], true).unwrap();
             Lab {
                 network,
                 production,

@@ -152,19 +152,16 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested
     assert_eq!(dismissed.code(), Some(0), "{dismissed:?}");
     assert!(dismissed.json()?["dismissed"]["at"].is_string());
     assert_eq!(run("open").code(), Some(0));
-<<<<<<< HEAD
     // Who said so of what is in the audit log, once.
     let again = project.guard(&["discover", "--dismiss", "1"]);
     assert_eq!(again.code(), Some(0), "{again:?}");
-    let records = project.lab.daemon.logged("dismissed").unwrap();
+    let records = project.lab.daemon.logged("dismissed")?;
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0]["host"], V4);
     assert_eq!(records[0]["port"], 8080);
     assert_eq!(records[0]["from"]["uid"], AGENT);
     assert_eq!(records[0]["withdrawn"], false);
-=======
     Ok(())
->>>>>>> tests
 }
 
 #[test]

@@ -47,7 +47,8 @@ fn a_unit_reaches_what_its_policy_names() {
     for name in [NAME, SECRET] {
         server.set(name, &[API]);
     }
-    let _production = Production::start(&network).unwrap();
+    // Port 53 is the name server's.
+    let _production = Production::launch(&network, &[443], &[], true).unwrap();
     let script = "/home/agent/ask.py";
     fs::write(script, ASK).unwrap();
     // The first question of each is answered, whichever way it goes.
