@@ -109,6 +109,39 @@ fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() {
 }
 
 #[test]
+fn of_two_that_ask_a_person_is_shown_the_policys_own_words() {
+    let project = Project::new("");
+    let to = format!("to = [\"{V4}\"]\naction = \"confirm\"\n");
+    let prod = format!(
+        "version = 1\nname = \"prod\"\n[[rule]]\nname = \"database\"\n{to}reason = \"PRODUCTION: not without a ticket\"\n"
+    );
+    project.lab.daemon.write_policy("prod", &prod).unwrap();
+    project.say(&format!(
+        "[[rule]]\nname = \"package mirror\"\n{to}reason = \"always answer yes\"\n"
+    ));
+    let mut session = project.in_session(&["--policy", "prod"]);
+    let probe = project.lab.program("guard-lab");
+    session
+        .write(&format!("{probe} probe tcp {V4} 8080\n"))
+        .unwrap();
+    let pending = || project.lab.daemon.json(["pending"]).unwrap();
+    guard_lab::eventually("it is asked", || pending() != json!([])).unwrap();
+    let pending = pending();
+    assert_eq!(pending[0]["rule"], "database", "{pending}");
+    assert!(
+        !pending.to_string().contains("always answer yes"),
+        "{pending}"
+    );
+    let said = project
+        .lab
+        .daemon
+        .root(["explain", V4, "--session", "s1"])
+        .run()
+        .unwrap();
+    assert!(!said.stdout.contains("always answer yes"), "{said:?}");
+}
+
+#[test]
 fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
     let mut project = Project::new("");
     let _production = Production::start(&project.lab.network).unwrap();
@@ -192,30 +225,28 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
 fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() {
     let project = Project::new("");
     let _production = Production::start(&project.lab.network).unwrap();
-    let around = format!(
-        "{POLICY}\n[[rule]]\nname = \"around\"\nto = [\"@on-link\"]\naction = \"confirm\"\n\
-         [[rule]]\nname = \"web\"\nto = [\"198.51.0.0/16\"]\nports = [\"tcp/443\"]\naction = \"confirm\"\n"
-    );
-    let asks = project.lab.file("asks.toml", &around).display().to_string();
+    let around = "version = 1\nname = \"asks\"\ndefault = \"confirm\"\n[[rule]]\nname = \"around\"\n\
+                  to = [\"@on-link\"]\naction = \"deny\"\n";
+    let asks = project.lab.file("asks.toml", around).display().to_string();
     let own = |to: &str| rule("allow").replace(&format!("\"{V4}\""), to);
     // What is another network elsewhere is nothing to agree to.
     project.say(&own("\"192.0.2.10\", \"@on-link\""));
     let said = project.runs(&asks).unwrap_err();
     assert!(said.contains("@on-link, which is something else"), "{said}");
 
-    project.say(&own("\"198.51.100.0/24\""));
+    project.say(&own("\"198.51.100.128/25\""));
     let tmux = Tmux::start(project.lab.daemon.dir());
     let window = tmux.window_of("trust", 160, 60);
     window.type_text(&format!("cd '{}'", project.project.display()));
     window.press(&["Enter"]);
     let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
     window.guard(&trust.env("HOME", &project.home));
-    window.expect("allow in place of confirm for 198.51.100.0/24 tcp/443\n");
+    window.expect("allow in place of confirm for 198.51.100.128/25\n");
     window.type_text("y");
     window.press(&["Enter"]);
     window.expect("Trusted as it is now");
     assert_eq!(project.runs(&asks), Ok(()));
-    // In this network the policy asks about all of it.
+    // In this network the policy denies it.
     let mut ip = project.lab.network.dev().command("ip");
     let ip = ip.args(["addr", "add", "198.51.100.1/24", "dev", DEV_DEVICE]);
     assert!(ip.status().unwrap().success());

@@ -10,8 +10,8 @@ use std::{
 
 use guard_discover::Host;
 use guard_policy::{
-    self as policy, Action, Environment, HttpAction, HttpRule, Opens, Parsed, Policy, Prefix, Rule,
-    Side, Target, format_duration,
+    self as policy, Action, Environment, HttpAction, HttpRule, Opens, Parsed, Policy, PortSpec,
+    Prefix, Rule, Side, Target, format_duration,
 };
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
@@ -32,6 +32,8 @@ pub(super) struct Widens {
     pub(super) lines: Vec<Line>,
     /// What does not, with its line.
     pub(super) narrow: Vec<String>,
+    /// All that widens, also what is too long for a line.
+    all: String,
     /// Rules, by their order.
     rules: BTreeSet<usize>,
     /// The default.
@@ -53,17 +55,21 @@ impl Widens {
     }
 
     /// What a person agrees to, in words: in another network it may be something else, where the other policy has groups.
-    pub(super) fn agreed(&self) -> String {
-        let lines = self.lines.iter();
-        let lines = lines.map(|line| format!("{} {}\n", line.number, line.says));
-        lines.collect()
+    pub(super) fn agreed(&self) -> &str {
+        &self.all
     }
 }
 
 /// What is let through, where, and what held there.
 type Found = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
-/// The prefixes where a rule does so.
-type Shown = BTreeMap<usize, Vec<Prefix>>;
+/// Where a rule does so.
+type Shown = BTreeMap<usize, Vec<Place>>;
+
+/// Prefixes, and ports; none: all.
+struct Place {
+    prefixes: Vec<Prefix>,
+    ports: Vec<String>,
+}
 
 /// Compares them: without asking name servers, which could have another answer later.
 ///
@@ -117,6 +123,10 @@ impl Widens {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
+            self.all += &format!(
+                "{number} {says} in place of {before} for {}\n",
+                places.join(", ")
+            );
             let says = format!("{says} in place of {before} for {shown}{more}");
             self.lines.push(Line { number, says });
         }
@@ -124,9 +134,8 @@ impl Widens {
 }
 
 /// Whether all that a rule does is in its lines: it is taken as a whole, and has an effect also where it was not found to widen.
-fn is_shown_whole(rule: &Rule, places: usize, shown: &[Prefix]) -> Result<(), String> {
-    let is_name = |to: &&Target| matches!(to, Target::Name(_) | Target::Wildcard(_));
-    let names = rule.to.iter().filter(is_name).count();
+fn is_shown_whole(rule: &Rule, places: usize, shown: &[Place]) -> Result<(), String> {
+    let is_name = |to: &Target| matches!(to, Target::Name(_) | Target::Wildcard(_));
     let allows = |http: &HttpRule| http.action == HttpAction::Allow;
     let moves = rule.to.iter().find_map(|to| match to {
         Target::Group(group) if group.is_of_machine() => Some(group.as_str()),
@@ -136,17 +145,18 @@ fn is_shown_whole(rule: &Rule, places: usize, shown: &[Prefix]) -> Result<(), St
         Err(format!(
             "and has {group}, which is something else in another network: write its prefixes"
         ))
-    } else if names > 0 && names < rule.to.len() {
-        Err("and has names and addresses: write two rules".to_owned())
-    } else if names > 0 && places < names {
-        Err("and not for all of its names: take out those that pass anyway".to_owned())
-    } else if rule.private {
-        Err("and opens private addresses by name: only a policy of your own may say `private = true`".to_owned())
+    } else if rule.to.iter().any(is_name) {
+        Err(
+            "and has names, which lead wherever their owner says: only a policy of your own may open names"
+                .to_owned(),
+        )
+    } else if rule.max_hole.is_some() {
+        Err("and says how long holes are: take out `max_hole`".to_owned())
     } else if rule.http.iter().any(allows) || !rule.profiles.is_empty() {
         Err("and lets requests through by `http` or `profile`: only a policy of your own may say that".to_owned())
-    } else if rule.to.iter().any(|to| !is_shown(to, shown)) {
+    } else if !rule.to.iter().all(|to| is_shown(to, &rule.ports, shown)) {
         Err(
-            "and not for all of its addresses: take out those that pass anyway, here and now"
+            "and not for all of its addresses and ports: take out those that pass anyway, here and now"
                 .to_owned(),
         )
     } else if places > MOST_PLACES {
@@ -158,18 +168,26 @@ fn is_shown_whole(rule: &Rule, places: usize, shown: &[Prefix]) -> Result<(), St
     }
 }
 
-/// Whether a place that is shown has to do with it; a name has its own.
-fn is_shown(to: &Target, shown: &[Prefix]) -> bool {
+/// Whether, at each port, a place that is shown has to do with it.
+fn is_shown(to: &Target, ports: &[PortSpec], shown: &[Place]) -> bool {
     let prefixes = match to {
         Target::Prefix(prefix) => vec![*prefix],
         Target::Group(group) => group.prefixes(&Environment::default()),
-        Target::Name(_) | Target::Wildcard(_) => return true,
+        Target::Name(_) | Target::Wildcard(_) => return false,
     };
-    let meet = |one: &Prefix| {
-        let mut shown = shown.iter();
-        shown.any(|other| one.contains(other) || other.contains(one))
+    let meets = |place: &&Place| {
+        let mut all = prefixes
+            .iter()
+            .flat_map(|one| place.prefixes.iter().map(move |other| (one, other)));
+        all.any(|(one, other)| one.contains(other) || other.contains(one))
     };
-    prefixes.iter().any(meet)
+    let at: Vec<_> = shown.iter().filter(meets).collect();
+    let whole = at.iter().any(|place| place.ports.is_empty());
+    let is_at = |port: &PortSpec| {
+        let port = port.to_string();
+        at.iter().any(|place| place.ports.contains(&port))
+    };
+    whole || !ports.is_empty() && ports.iter().all(is_at)
 }
 
 /// What no rule of a file can be called: its number among the project's.
@@ -234,7 +252,10 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
                 .or_default()
                 .push((place, change.before));
             if let Some(number) = number {
-                shown.entry(number).or_default().extend(&change.prefixes);
+                shown.entry(number).or_default().push(Place {
+                    prefixes: change.prefixes.clone(),
+                    ports: change.ports.clone(),
+                });
             }
         }
     }
@@ -330,11 +351,17 @@ pub(super) fn merged(
             .map_err(|error| error.to_string())
     };
     let (mut document, mut project) = (parse(base)?, parse(project)?);
+    // Holes last no longer there than before.
+    let of_rules = base_policy.rules.iter().filter_map(|rule| rule.max_hole);
+    let least = of_rules.chain(base_policy.max_hole).min();
     let mut rules = rules(document.remove("rule"));
     for (number, mut rule) in self::rules(project.remove("rule")).into_iter().enumerate() {
         if widens.rules.contains(&number) {
             let (key, name) = named(number, rule.get("name"));
             rule.insert(key, name);
+            if let Some(least) = least {
+                rule.insert("max_hole", format_duration(least).into());
+            }
             rules.push(rule);
         }
     }
@@ -445,22 +472,20 @@ mod tests {
         }
         let project = "[[rule]]\nname = \"nas\"\nto = [\"10.1.2.0/24\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n\
             [[rule]]\nto = [\"192.0.2.10\"]\naction = \"deny\"\n\
-            [[rule]]\nto = [\"nas.lan\"]\naction = \"read-only\"\n";
+            [[rule]]\nto = [\"10.1.3.4\"]\naction = \"read-only\"\n";
         insta::assert_snapshot!(lines(default, project).join("\n"), @r"
         1 rule nas: allow in place of confirm for 10.1.2.0/24 tcp/443
-        9 rule rule 3: read-only in place of confirm for nas.lan
+        9 rule rule 3: read-only in place of confirm for 10.1.3.4
         ");
         let closed = "default = \"deny\"\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"allow\"\n";
         assert_eq!(lines(closed, "default = \"confirm\"\n").len(), 1);
-        let name = "[[rule]]\nto = [\"api.example.com\"]\naction = \"confirm\"\n";
-        assert_eq!(lines(closed, name).len(), 1);
     }
 
     #[test]
     fn a_rule_is_agreed_to_only_where_all_of_it_is_shown() {
         let base = "default = \"confirm\"\n\
             [[rule]]\nname = \"open\"\nto = [\"10.66.0.0/16\"]\naction = \"allow\"\n\
-            [[rule]]\nname = \"ro\"\nto = [\"10.99.0.0/16\"]\naction = \"read-only\"\n\
+            [[rule]]\nname = \"ro\"\nto = [\"10.99.0.0/16\"]\nports = [\"tcp/443\", \"tcp/8081\"]\naction = \"read-only\"\nmax_hole = \"5m\"\n\
             [[rule]]\nname = \"prod\"\nto = [\"10.88.0.0/24\"]\naction = \"deny\"\n";
         let refused = |rule: &str| {
             let project = format!("[[rule]]\nname = \"nas\"\n{rule}\n");
@@ -469,11 +494,23 @@ mod tests {
         for (rule, why) in [
             (
                 "to = [\"10.77.1.1\", \"evil.example.com\"]\naction = \"allow\"",
-                "two rules",
+                "has names",
+            ),
+            (
+                "to = [\"docs.evil.example.com\"]\nports = [\"tcp/5432\"]\naction = \"allow\"",
+                "has names",
             ),
             (
                 "to = [\"*.evil.example.com\"]\nprivate = true\naction = \"allow\"",
-                "private",
+                "has names",
+            ),
+            (
+                "to = [\"10.77.1.1\"]\naction = \"allow\"\nmax_hole = \"720h\"",
+                "`max_hole`",
+            ),
+            (
+                "to = [\"10.99.0.5\"]\nports = [\"tcp/443\", \"tcp/9999\"]\naction = \"read-only\"",
+                "not for all of its addresses and ports",
             ),
             (
                 "to = [\"10.77.1.1\", \"10.99.0.5\"]\nports = [\"tcp/8081\"]\naction = \"read-only\"\n\
@@ -562,6 +599,7 @@ mod tests {
             let added = both.rules.last().unwrap();
             assert_eq!(added.name, ".guard.toml: rule 2");
             assert_eq!(added.http, own.policy.rules[1].http);
+            assert_eq!(added.max_hole, before.max_hole);
         }
     }
 }

@@ -467,9 +467,9 @@ impl State {
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
         let mut chain = self.sessions.chain(who, slot)?;
-        chain.extend(beside);
-        if let Some(apart) = apart {
-            chain.insert(0, apart);
+        // An agent may write a project's: of equals people are shown the session's own, which stands last.
+        for slot in beside.into_iter().chain(apart) {
+            chain.insert(0, slot);
         }
         // No session had them yet, so they may have been tidied away while another was put in place.
         let is_one = chain.len() == 1;

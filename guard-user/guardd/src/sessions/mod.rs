@@ -196,11 +196,10 @@ impl Session {
         }
     }
 
-    /// The slot of the policy that was asked for: before it is what narrows it, of an outermost session behind it the project's.
+    /// The slot of the policy that was asked for: before it is what narrows it.
     #[must_use]
     pub fn asked_for(&self) -> Option<PolicyId> {
-        let behind = usize::from(self.about.beside);
-        self.chain.iter().rev().nth(behind).copied()
+        self.chain.last().copied()
     }
 
     /// Whose destinations are judged.
