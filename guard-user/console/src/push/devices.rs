@@ -105,19 +105,22 @@ impl Devices {
         enrolled
     }
 
-    /// Adds one, in place of what the same browser was before.
+    /// Adds one, in place of what the same browser was before. Another's stays that: who has learned its URL takes it from nobody.
     ///
     /// # Errors
     ///
-    /// That there are too many, its keys are none, or it cannot be kept.
+    /// That it is another's, there are too many, its keys are none, or it cannot be kept.
     pub(super) fn add(&self, device: &Device) -> Result<()> {
         device.keys()?;
         let id = device.id();
-        let mut others = self.all();
-        others.retain(|one| one.id() != id);
-        let own = others
-            .iter()
-            .filter(|one| one.identity.name == device.identity.name);
+        let (same, others): (Vec<_>, Vec<_>) =
+            self.all().into_iter().partition(|one| one.id() == id);
+        let is_own = |one: &Device| one.identity.name == device.identity.name;
+        ensure!(
+            same.iter().all(is_own),
+            "this browser is told what another approver is asked: who that is has to remove it first"
+        );
+        let own = others.iter().filter(|one| is_own(one));
         ensure!(
             own.count() < OF_ONE && others.len() < OF_ALL,
             "too many devices are told already: remove one"
@@ -203,6 +206,11 @@ mod tests {
         assert!(devices.add(&device("alice", OF_ONE)).is_err());
         devices.add(&device("alice", 0)).expect("the same again");
         devices.add(&device("bob", 0)).expect("another's");
+        let taken = Device {
+            endpoint: device("alice", 0).endpoint,
+            ..device("bob", 1)
+        };
+        assert!(devices.add(&taken).is_err());
         let all = Devices::open(dir.path()).unwrap().0.all();
         assert_eq!(all.len(), OF_ONE + 1);
         for (path, mode) in [
