@@ -19,7 +19,7 @@ use crate::{files::Identity, notify::replace, scope::Scope};
 
 /// Devices of one approver, and of all.
 const OF_ONE: usize = 8;
-const OF_ALL: usize = 64;
+pub(super) const OF_ALL: usize = 64;
 
 /// A browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

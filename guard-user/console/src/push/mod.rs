@@ -73,7 +73,8 @@ pub fn push(settings: Settings) -> Result<()> {
     let _alone = alone(&dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        // Each looks up a name, and goes on when its time is up: of every device twice.
+        .max_blocking_threads(2 * devices::OF_ALL)
         .build()
         .context("cannot begin")?;
     let guardd = Guardd::at(settings.socket.clone());
@@ -265,9 +266,7 @@ impl Sender {
         if !due.is_empty() {
             sleep(GATHER).await;
             let asked = self.asked().await?;
-            for name in &due {
-                self.tell(name, &people[name], &asked).await?;
-            }
+            self.tell(&due, &people, &asked).await?;
         }
         let next = match is_left || !due.is_empty() {
             true => SOON,
@@ -329,9 +328,27 @@ impl Sender {
         })
     }
 
-    /// Tells an approver's devices what is asked and was not told.
-    async fn tell(&mut self, name: &str, person: &Person, asked: &[Request]) -> Result<()> {
-        let lines = self.kept.change(|all| {
+    /// Tells approvers' devices what is asked and was not told. All at once: none waits for another's that do not answer.
+    async fn tell(
+        &mut self,
+        due: &[String],
+        people: &BTreeMap<String, Person>,
+        asked: &[Request],
+    ) -> Result<()> {
+        let mut untold = Vec::new();
+        for name in due {
+            let lines = self.untold(name, &people[name], asked)?;
+            untold.push((&**name, lines));
+        }
+        let told = self.send(people, &untold).await;
+        for (name, lines) in untold {
+            self.note(name, &lines, told.contains(name))?;
+        }
+        Ok(())
+    }
+
+    fn untold(&self, name: &str, person: &Person, asked: &[Request]) -> Result<Vec<Line>> {
+        self.kept.change(|all| {
             let told = all.entry(name.to_owned()).or_default();
             let (now, lines) = (seconds(), person.lines(asked, self.settings.push_address));
             told.keep(&keys(&lines), now);
@@ -340,13 +357,15 @@ impl Sender {
                 told.is_due(line, now);
             }
             told.waiting()
-        })?;
-        let is_told = !lines.is_empty() && self.send(person, &lines).await;
+        })
+    }
+
+    fn note(&mut self, name: &str, lines: &[Line], is_told: bool) -> Result<()> {
         let now = seconds();
         self.kept.change(|all| {
             let told = all.entry(name.to_owned()).or_default();
             match is_told {
-                true => told.note_sent(&lines, now),
+                true => told.note_sent(lines, now),
                 false => told.note_failed(),
             }
         })?;
@@ -360,29 +379,36 @@ impl Sender {
         Ok(())
     }
 
-    /// Whether a device was told. Those that have gone are removed.
-    async fn send(&self, person: &Person, lines: &[Line]) -> bool {
-        let Message { title, text, link } =
-            Message::of(lines, &self.settings, crate::routes::machine());
-        let text: Rc<str> = json!({ "title": title, "text": text, "link": link })
-            .to_string()
-            .into();
+    /// The names of those of whom a device was told. Devices that have gone are removed.
+    async fn send(
+        &self,
+        people: &BTreeMap<String, Person>,
+        untold: &[(&str, Vec<Line>)],
+    ) -> BTreeSet<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs();
         let mut sending = JoinSet::new();
-        for device in person.devices.clone() {
-            let (text, vapid) = (Rc::clone(&text), Rc::clone(&self.vapid));
-            let settings = Rc::clone(&self.settings);
-            sending.spawn_local(async move {
-                let sent = send(&device, text.as_bytes(), &vapid, &settings, now).await;
-                (device, sent)
-            });
+        for (name, lines) in untold.iter().filter(|(_, lines)| !lines.is_empty()) {
+            let Message { title, text, link } =
+                Message::of(lines, &self.settings, crate::routes::machine());
+            let text: Rc<str> = json!({ "title": title, "text": text, "link": link })
+                .to_string()
+                .into();
+            for device in people[*name].devices.clone() {
+                let (name, text) = ((*name).to_owned(), Rc::clone(&text));
+                let (vapid, settings) = (Rc::clone(&self.vapid), Rc::clone(&self.settings));
+                sending.spawn_local(async move {
+                    let sent = send(&device, text.as_bytes(), &vapid, &settings, now).await;
+                    (name, device, sent)
+                });
+            }
         }
-        let mut is_told = false;
-        while let Some(Ok((device, sent))) = sending.join_next().await {
-            let name = &device.identity.name;
+        let mut told = BTreeSet::new();
+        while let Some(Ok((name, device, sent))) = sending.join_next().await {
             match sent {
-                Ok(Sent::Taken) => is_told = true,
+                Ok(Sent::Taken) => {
+                    told.insert(name);
+                }
                 Ok(Sent::Gone) => {
                     tracing::info!(name, "a device is told no more: its browser has gone");
                     self.devices.remove(&device.id());
@@ -390,7 +416,7 @@ impl Sender {
                 Err(error) => tracing::warn!(name, "a device is not told: {error:#}"),
             }
         }
-        is_told
+        told
     }
 }
 
