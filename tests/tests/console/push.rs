@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Read as _, Write as _},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
@@ -299,6 +299,44 @@ fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() {
     eventually("carol's is removed", || count(&looked) == 1).unwrap();
     assert_eq!(other.got().len(), 1);
     assert_eq!(looked.http.get("/approvers", Some(&carol)).status, 303);
+}
+
+#[test]
+fn nobody_waits_for_anothers_device_that_does_not_answer() {
+    let network = Network::new().unwrap();
+    let services = Services::new(&network);
+    let good = services.start();
+    let bound = || Ok(TcpListener::bind("127.0.0.1:0")?);
+    let silent = network.dev().enter(bound).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let hosts = [port, good.port].map(|port| format!("localhost:{port}"));
+    let all = format!("push = [\"webpush\"]\npush_hosts = {}\n", json!(hosts));
+    let mut looked = Looked::with(&network, "", &all);
+    for name in ["alice", "carol"] {
+        looked.enrol(name, &Passkey::new(name));
+    }
+    let [alice, carol] = ["alice", "carol"].map(|name| looked.log_in_as(name));
+    let stuck = Device {
+        endpoint: format!("https://localhost:{port}/x"),
+        ..Device::at(&good, "y")
+    };
+    assert_eq!(stuck.add(&looked, &alice).status, 200);
+    assert_eq!(Device::at(&good, "x").add(&looked, &carol).status, 200);
+    let _told = services.tell(&looked);
+    let mut shell = looked.scene.shell();
+    looked.scene.request(&mut shell, 443);
+    let (mut held, _) = silent.accept().unwrap();
+    eventually("carol is told", || good.got().len() == 1).unwrap();
+    held.set_nonblocking(true).unwrap();
+    let end = loop {
+        match held.read(&mut [0; 4096]) {
+            Ok(0) => break None,
+            Ok(_) => {}
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    let open = Some(io::ErrorKind::WouldBlock);
+    assert_eq!(end, open, "alice's server still says nothing");
 }
 
 #[test]
