@@ -311,7 +311,7 @@ fn nobody_waits_for_anothers_device_that_does_not_answer() {
     let port = silent.local_addr().unwrap().port();
     let hosts = [port, good.port].map(|port| format!("localhost:{port}"));
     let all = format!("push = [\"webpush\"]\npush_hosts = {}\n", json!(hosts));
-    let mut looked = Looked::with(&network, "", &all);
+    let looked = Looked::with(&network, "", &all);
     for name in ["alice", "carol"] {
         looked.enrol(name, &Passkey::new(name));
     }
