@@ -68,6 +68,8 @@ fn same(line: &str) -> String {
         None => line.to_owned(),
     };
     let line = line.replace("just now", "0 s ago");
+    // How many are left when a hole is shown depends on who was sooner.
+    let line = line.replace("connections", "connection");
     let mut words: Vec<String> = line.split_whitespace().map(without_number).collect();
     if line.trim_end().ends_with('…') {
         // Where it is cut depends on how long a number was.

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::{Asked, Asks, Limits, Sieve},
+    super::{Asked, Asks, Limits, Malformed, Sieve},
     naive, pieces,
     random::{noise, stream},
     requests, responses, whole,
@@ -94,6 +94,18 @@ proptest! {
         prop_assert_eq!(one_way, whole(requests(), &input));
         let mut sieve = Sieve::responses(SMALL, Asks::default());
         prop_assert!(sieve.pass(&input).is_err() || input.is_empty());
+    }
+}
+
+#[test]
+fn a_trailer_whose_name_has_a_sign_is_the_field_that_it_may_be_read_as() {
+    let chunked = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+    for name in ["If#-Match", "If.Match", "If_Match", "If-Match"] {
+        let input = format!("{chunked}{name}: a\r\n\r\n");
+        let (passed, refused) = whole(requests(), input.as_bytes());
+        assert_eq!(refused, Some(Malformed::Trailer), "{name}");
+        let reading = naive::read(input.as_bytes(), &Limits::default());
+        assert_eq!((reading.passed, reading.refused), (passed, true), "{name}");
     }
 }
 

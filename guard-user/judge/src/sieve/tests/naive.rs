@@ -336,7 +336,7 @@ fn trailers(input: &[u8], before: usize, limits: &Limits) -> Read<usize> {
     let (lines, whole) = lines(input, limits.trailers).map_err(|_| Stop::Wrong(before))?;
     let fields = all_fields(&lines, limits).ok_or(Stop::Wrong(before))?;
     let late = |name: &str| {
-        let name = name.replace(['_', '.'], "-");
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         LATE.contains(&format!(" {name} "))
             || name.starts_with("if-")
             || name.starts_with("x-forwarded-")
