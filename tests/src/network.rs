@@ -194,8 +194,9 @@ pub struct Side {
 impl Side {
     fn new(tag: &Tag, side: &str, reaper: &mut Reaper) -> Result<Self> {
         let name = format!("{}-{side}", tag.name());
-        exec::run(Command::new("ip").args(["netns", "add", &name]))?;
+        // Before it is there: this may be killed in between.
         reaper.netns(&name)?;
+        exec::run(Command::new("ip").args(["netns", "add", &name]))?;
         let tag = tag.clone();
         Ok(Self { tag, name })
     }

@@ -91,8 +91,6 @@ pub(crate) struct Scene {
     /// Its authority is the one that the guard and people trust.
     pub(crate) company: Company,
     dir: PathBuf,
-    /// Removes it.
-    _kept: tempfile::TempDir,
 }
 
 impl Scene {
@@ -105,10 +103,9 @@ impl Scene {
     pub(crate) fn trusting(rule: &str, certificates: &str) -> Tested<Self> {
         let network = Network::new()?;
         let company = Company::new("company")?;
-        let kept = tempfile::Builder::new()
-            .prefix("guard-clients-")
-            .tempdir()?;
-        let dir = kept.path().to_owned();
+        // It goes with the network, also where this is killed.
+        let dir = network.tag().dir().join("clients");
+        fs::create_dir_all(&dir)?;
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&dir, mode)?;
         for (name, text) in PROGRAMS {
@@ -129,7 +126,6 @@ impl Scene {
             network,
             company,
             dir,
-            _kept: kept,
         };
         let home = scene.home();
         fs::create_dir(&home)?;
