@@ -5,13 +5,12 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
+use guard_courier::{Guardd, Refusal};
 use guard_proto::{Call, Request, Requests};
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
-
-use crate::client::{Guardd, Refusal};
 
 /// How long guardd is followed after the last page has gone: one that only comes anew is back sooner.
 const LINGER: Duration = Duration::from_secs(3);

@@ -7,7 +7,6 @@
 //! A request passes `gate.rs` first (host, origin, size), then `routes.rs`. What an agent wrote is put into pages by maud's
 //! escaping alone (`pages/`), and the one script writes it as text.
 
-mod client;
 mod events;
 mod files;
 mod gate;
@@ -28,6 +27,7 @@ mod trail;
 use std::{path::PathBuf, rc::Rc};
 
 use anyhow::{Context as _, Result, anyhow};
+use guard_courier::Guardd;
 use guard_proto::{Call, approvers::Approvers};
 
 pub use files::{Files, Identity};
@@ -38,7 +38,7 @@ pub use settings::{Origin, Settings};
 /// All that a request needs.
 struct Console {
     settings: Settings,
-    guardd: client::Guardd,
+    guardd: Guardd,
     files: Files,
     hub: Rc<hub::Hub>,
     trail: trail::Trail,
@@ -61,7 +61,7 @@ pub fn run(settings: Settings) -> Result<()> {
     local.block_on(&runtime, async move {
         let files = Files::open(&settings.state_dir)?;
         let listeners = listen::listen(&settings.listen).await?;
-        let guardd = client::Guardd::at(settings.socket.clone());
+        let guardd = Guardd::at(settings.socket.clone());
         let console = Rc::new(Console {
             guardd: guardd.clone(),
             files,
@@ -100,7 +100,7 @@ fn enrolled(settings: &Settings, name: &str) -> Result<Identity> {
         .enable_all()
         .build()
         .context("cannot begin")?;
-    let guardd = client::Guardd::at(settings.socket.clone());
+    let guardd = Guardd::at(settings.socket.clone());
     let known = runtime.block_on(guardd.call::<Approvers>(&Call::Approvers {}));
     let known = known.map_err(|refusal| {
         let failure = refusal.failure;

@@ -1,5 +1,6 @@
 //! Which request gets which page.
 
+use guard_courier::Refusal;
 use guard_proto::{
     Call, Hole, Holes, Requests, Sessions,
     approvers::{Approvers, Asked, Invitation, Passkey, Presented, PresentedKey, Taken},
@@ -14,9 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
-    Console,
-    client::Refusal,
-    events,
+    Console, events,
     files::Identity,
     gate,
     login::LoginSigned,

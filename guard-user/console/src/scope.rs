@@ -1,11 +1,11 @@
 //! What somebody who is logged in may see and do, as guardd has it now: a session is worth what its approver still is.
 
+use guard_courier::{Guardd, Refusal};
 use guard_proto::{ApproverShown, Call, approvers::Approvers};
 use guard_sys::accounts::Account;
 
 use crate::{
     Console,
-    client::{Guardd, Refusal},
     files::{Files, Identity},
 };
 

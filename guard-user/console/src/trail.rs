@@ -6,14 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use guard_courier::{Guardd, Refusal};
 use guard_proto::{Call, LogKind, LogRecord};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::{
-    client::{Guardd, Refusal},
-    scope::Scope,
-};
+use crate::scope::Scope;
 
 /// Hours that are shown.
 pub(crate) const HOURS: usize = 24;

@@ -9,16 +9,19 @@ use std::{
 };
 
 use guard_common::SessionId;
-use guard_proto::LogRecord;
+use guard_proto::{LogRecord, Presence};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, broadcast, watch};
 
-use crate::{doctor::Doctor, sessions::systemd::Manager, state::State};
+use crate::{control::fresh::Fresh, doctor::Doctor, sessions::systemd::Manager, state::State};
 
 /// Long frames that are read at once.
 const LONG_FRAMES: usize = 4;
 
 /// Policies that are compiled at once.
 const COMPILING: usize = 2;
+
+/// The shortest time between two answers about this machine. Each reads back from the kernel, and a courier may be taken over.
+const PRESENCES: Duration = Duration::from_millis(50);
 
 /// Places that wait for whoever tells of them; the oldest are forgotten.
 const APPEARED: usize = 64;
@@ -56,6 +59,8 @@ pub struct Shared {
     pub compiling: Semaphore,
     /// The results of the probes.
     pub doctor: Doctor,
+    /// What may be told of this machine, for however many ask.
+    pub presence: Fresh<Presence>,
     /// When the daemon was started.
     pub started: Instant,
 }
@@ -82,6 +87,7 @@ impl Shared {
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
             doctor: Doctor::default(),
+            presence: Fresh::new(PRESENCES),
             started: Instant::now(),
         }
     }

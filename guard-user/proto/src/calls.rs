@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::{
-    Burst, Holes, Requests, Sessions, Started, Status,
+    Burst, Holes, Presence, Requests, Sessions, Started, Status,
     approvers::{Approvers, Asked, Invitation, Invited, Presented, Taken},
     decisions::Decisions,
     doctor::Found,
@@ -227,6 +227,9 @@ pub enum Call {
     /// What is enforced, read back from the kernel. Answer: [`Status`].
     #[serde(rename = "org.guardd.Control.Status")]
     Status {},
+    /// What a courier may tell others of this machine. Answer: [`Presence`].
+    #[serde(rename = "org.guardd.Control.Presence")]
+    Presence {},
     /// The verdict for a destination, and what gives it. Answer: [`Explanations`].
     #[serde(rename = "org.guardd.Control.Explain")]
     Explain {

@@ -36,4 +36,4 @@ pub use inside::Stopped;
 pub use record::{LogKind, LogRecord};
 pub use requests::{Burst, Offer, Question, Request, Requests};
 pub use sessions::{Session, Sessions, Started};
-pub use status::{HookStatus, Status};
+pub use status::{HookStatus, Presence, Status};

@@ -64,6 +64,36 @@ pub struct AuditStatus {
     pub hash: String,
 }
 
+/// Answer to [`Call::Presence`]: what a courier may tell others of this machine. It counts, and says of nobody whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// What the machine is called in questions.
+    pub machine: String,
+    /// guardd's version.
+    pub version: String,
+    /// As in [`Status`], and as just read back.
+    pub enforcing: bool,
+    /// Why not, where it is not.
+    pub problem: Option<String>,
+    /// How many sessions live.
+    pub sessions: usize,
+    /// How many requests wait.
+    pub requests: usize,
+    /// How many holes are open.
+    pub holes: usize,
+    /// The last record of the audit log.
+    pub audit: AuditHead,
+}
+
+/// The last record of the audit log, for whoever keeps it elsewhere: not where the log is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// 0: there is none.
+    pub number: u64,
+    /// SHA-256.
+    pub hash: String,
+}
+
 /// A policy in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PolicyStatus {

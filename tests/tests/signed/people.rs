@@ -3,10 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
-use guard_lab::{Json as _, Network, PATIENCE, Tested, eventually, patience};
+use guard_lab::{Json as _, Network, PATIENCE, Tested, eventually, exec, patience};
 use serde_json::{Value, json};
 
 use super::scene::{COURIER, Scene, agent};
+
+const REFUSED: &str = "org.guardd.Control.Refused";
 
 #[test]
 fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() -> Tested {
@@ -230,6 +232,73 @@ fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
     let answered = &scene.daemon.logged("answered")?[0];
     assert_eq!(answered["from"]["right"], "courier");
     assert_eq!(answered["by"], format!("{COURIER}, unsigned"));
+    Ok(())
+}
+
+/// Makes a call for which `guard` has no verb, and prints the answer.
+const CALLS: &str = r#"
+import socket, sys
+
+guardd = socket.socket(socket.AF_UNIX)
+guardd.connect(sys.argv[1])
+guardd.sendall(b'{"method":"org.guardd.Control.%s"}\0' % sys.argv[2].encode())
+said = b""
+while not said.endswith(b"\0"):
+    part = guardd.recv(65536)
+    if not part:
+        sys.exit("guardd has closed it")
+    said += part
+print(said[:-1].decode())
+"#;
+
+/// Of whose sessions it counts them it does not hear, and there is nothing else in it.
+#[test]
+fn a_courier_may_tell_others_whether_the_machine_enforces_and_how_much_there_is() -> Tested {
+    let network = Network::new()?;
+    let scene = Scene::new(&network, "");
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let open = ["open", "192.0.2.10", "--ports", "tcp/1000", "--session"];
+    let opened = scene.daemon.root(open).args([shell.session()]).run();
+    opened?.success()?;
+    let question: Value = serde_json::from_str(scene.question(&id)["question"].text()?)?;
+    let script = scene.daemon.write_for_agents("calls.py", CALLS)?;
+    let socket = scene.daemon.socket();
+    let call = |uid: u32, method: &str| -> Tested<Value> {
+        let mut python = scene.daemon.on_machine(uid, "/usr/bin/python3");
+        let said = exec::output(python.arg(&script).arg(&socket).arg(method))?;
+        Ok(serde_json::from_slice(&said.stdout)?)
+    };
+    for uid in [COURIER, guard_lab::AGENT, 0] {
+        eventually("it is told what guard status has", || -> Tested<bool> {
+            let told = call(uid, "Presence")?["parameters"].take();
+            // What is written to the log in between comes to an end.
+            let status = scene.daemon.json(["status"])?;
+            let (version, audit) = (&status["version"], &status["audit"]);
+            let expected = json!({
+                "machine": question["machine"], "version": version, "enforcing": true,
+                "problem": null, "sessions": 1, "requests": 1, "holes": 1,
+                "audit": {"number": audit["number"], "hash": audit["hash"]},
+            });
+            Ok(told == expected)
+        })?;
+    }
+    assert_eq!(call(COURIER, "Status")?["error"], REFUSED);
+    let inside = format!(
+        "/usr/bin/python3 {} {} Presence",
+        script.display(),
+        socket.display()
+    );
+    shell.tell(&inside)?;
+    let inside: Value = serde_json::from_str(&shell.line_with("parameters")?)?;
+    assert_eq!(inside["error"], REFUSED, "{inside}");
+
+    let live = scene.daemon.pin_dir().join("live");
+    std::fs::remove_file(live.join("link_connect4"))?;
+    let told = call(COURIER, "Presence")?["parameters"].take();
+    assert_eq!(told["enforcing"], false);
+    let problem = told["problem"].text()?;
+    assert!(problem.contains("connect4"), "{problem}");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod tests;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use guard_courier::Refusal;
 use guard_policy::format_duration;
 use guard_proto::ErrorName;
 use guard_signed::visible::visible;
@@ -22,7 +23,6 @@ use maud::{DOCTYPE, Markup, html};
 use ring::digest::{SHA256, digest};
 
 use crate::{
-    client::Refusal,
     reply::{self, Reply},
     scope::Scope,
 };

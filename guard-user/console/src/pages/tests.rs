@@ -264,7 +264,7 @@ fn pages(text: &str) -> Vec<String> {
         login::again(&frame, text),
         super::refused(
             &frame,
-            &crate::client::Refusal {
+            &guard_courier::Refusal {
                 name: None,
                 failure,
             },

@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use guard_courier::{Guardd, Refusal};
 use guard_proto::{Call, LogKind, LogRecord, Request, Requests, approvers::Approvers};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
@@ -37,7 +38,6 @@ use self::{
 pub(crate) use self::{devices::Devices, vapid::Vapid};
 use crate::{
     Console, Settings,
-    client::{Guardd, Refusal},
     notify::{
         GATHER, Kept,
         message::{Line, Message},

@@ -172,6 +172,7 @@ fn audience(call: &Call) -> Audience {
         | Call::HasBound { .. }
         | Call::NameSockets { .. }
         | Call::Status {}
+        | Call::Presence {}
         | Call::Doctor {}
         | Call::Explain { .. }
         | Call::Question { .. }
@@ -221,6 +222,7 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
         | Call::Holes {}
         | Call::Flows { .. }
         | Call::Log { .. }
+        | Call::Presence {}
         | Call::Approvers {}
         | Call::Invitation { .. }
         | Call::Present { .. } => Ok(Some(Courier { uid: caller.uid })),
@@ -451,6 +453,7 @@ mod tests {
             Call::Sessions {},
             Call::Stop { session: text() },
             Call::Status {},
+            Call::Presence {},
             Call::Doctor {},
             explain,
             Call::Question { id: text() },
@@ -531,6 +534,7 @@ mod tests {
             "Holes",
             "Flows",
             "Log",
+            "Presence",
             "Approvers",
             "Invitation",
             "Present",

@@ -1,32 +1,33 @@
 //! What is enforced, read back from the kernel each time.
 
 use guard_datapath::DatapathError;
-use guard_proto::{Status, status::AuditStatus};
+use guard_proto::{
+    HookStatus, Presence, Status,
+    status::{AuditHead, AuditStatus},
+};
 use guard_sys::release::release;
 
-use crate::{sessions::slice, state::State};
+use crate::{
+    sessions::{Session, slice},
+    shared::Shared,
+    state::State,
+};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a courier may tell others of this machine, as it is now. Callers that come together are told the same.
+pub async fn presence(shared: &Shared) -> Presence {
+    let ask = async { shared.with(|state| state.presence()) };
+    shared.presence.get(ask).await
+}
 
 impl State {
     /// guardd's status. Nothing in it about enforcement is from memory.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (hooks, problem) = match self.datapath.read_back() {
-            Ok(hooks) => (hooks, None),
-            Err(error) => {
-                let problem = format!("{error}; {}", error.fix());
-                match error {
-                    DatapathError::NotEnforced { hooks, .. } => (hooks, Some(problem)),
-                    _ => (Vec::new(), Some(problem)),
-                }
-            }
-        };
+        let (hooks, problem) = self.read_back();
         // What `guard doctor` tries is nothing that happened to anybody's sessions.
         let of_trial = |id| self.sessions.get(id).is_some_and(|one| self.is_trial(one));
-        let live = move || {
-            self.sessions
-                .all_live()
-                .filter(move |one| !self.is_trial(one))
-        };
         let stats = self.datapath.stats().unwrap_or_default().into_iter();
         let stats: Vec<_> = stats.filter(|(id, _)| !of_trial(*id)).collect();
         let (kernel, default) = (&self.datapath, self.policies.default_slot());
@@ -49,20 +50,18 @@ impl State {
             .chain(self.proxy_warning())
             .chain(self.doctor_warning())
             .collect(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             kernel: release(),
             cgroup_root: self.machine.cgroup_root().to_owned(),
             policy_dirs: self.policies.library().dirs().to_vec(),
             session_policy: Some(self.config.session_policy().to_owned()),
-            policies: self
-                .policies
-                .statuses(|slot| live().filter(|one| one.chain.contains(&slot)).count()),
-            sessions: live().count(),
+            policies: self.policies.statuses(|slot| {
+                let under = self.sessions_there();
+                under.filter(|one| one.chain.contains(&slot)).count()
+            }),
+            sessions: self.sessions_there().count(),
             requests: self.requests.pending().len(),
-            holes: self.datapath.holes().map_or(0, |mut holes| {
-                holes.dedup_by_key(|hole| hole.entry.id);
-                holes.len()
-            }) + self.holes.judged_here().count(),
+            holes: self.holes_there(),
             refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
@@ -73,5 +72,52 @@ impl State {
                 hash: self.recorder.audit().head().hash.to_string(),
             }),
         }
+    }
+
+    /// What a courier may tell others of this machine. Nothing in it about enforcement is from memory.
+    fn presence(&self) -> Presence {
+        let (_, problem) = self.read_back();
+        let head = self.recorder.audit().head();
+        Presence {
+            machine: self.answers.machine().to_owned(),
+            version: VERSION.to_owned(),
+            enforcing: problem.is_none(),
+            problem,
+            sessions: self.sessions_there().count(),
+            requests: self.requests.pending().len(),
+            holes: self.holes_there(),
+            audit: AuditHead {
+                number: head.number,
+                hash: head.hash.to_string(),
+            },
+        }
+    }
+
+    /// The hooks as the kernel has them, and why they do not enforce, where they do not.
+    fn read_back(&self) -> (Vec<HookStatus>, Option<String>) {
+        let error = match self.datapath.read_back() {
+            Ok(hooks) => return (hooks, None),
+            Err(error) => error,
+        };
+        let problem = format!("{error}; {}", error.fix());
+        match error {
+            DatapathError::NotEnforced { hooks, .. } => (hooks, Some(problem)),
+            _ => (Vec::new(), Some(problem)),
+        }
+    }
+
+    /// The live sessions, without those that `guard doctor` makes: they are nobody's.
+    fn sessions_there(&self) -> impl Iterator<Item = &Session> {
+        let live = self.sessions.all_live();
+        live.filter(|one| !self.is_trial(one))
+    }
+
+    /// How many holes are open, in the kernel and here.
+    fn holes_there(&self) -> usize {
+        let in_kernel = self.datapath.holes().map_or(0, |mut holes| {
+            holes.dedup_by_key(|hole| hole.entry.id);
+            holes.len()
+        });
+        in_kernel + self.holes.judged_here().count()
     }
 }

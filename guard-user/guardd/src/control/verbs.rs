@@ -17,7 +17,7 @@ use crate::{
         auth::{Agent, Approver, Authorised, Courier, assigner, authorise, courier},
         explain::{self, Under},
         failure::CallError,
-        ids, polkit,
+        ids, polkit, status,
     },
     doctor,
     holes::closing::open_holes,
@@ -50,7 +50,7 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
         return one(&assign::assign(shared, who, peer, caller.pid, call).await?);
     }
     if let Some(who) = courier(&caller, &call)? {
-        return carried(shared, who, peer, call);
+        return carried(shared, who, peer, call).await;
     }
     let who = authorise(&caller, &call)?;
     match (call, who) {
@@ -146,7 +146,15 @@ async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -
 }
 
 /// A call of a courier.
-fn carried(shared: &Shared, who: Courier, peer: &Peer, call: Call) -> Result<Vec<u8>, CallError> {
+async fn carried(
+    shared: &Shared,
+    who: Courier,
+    peer: &Peer,
+    call: Call,
+) -> Result<Vec<u8>, CallError> {
+    if let Call::Presence {} = call {
+        return one(&status::presence(shared).await);
+    }
     let carrier = |by| Carrier { who, peer, by };
     let answer = shared.with(|state| match call {
         Call::Pending {} => one(&state.pending_to(who)?),
@@ -251,6 +259,7 @@ async fn approver(
             shared.doctor.want();
             one(&shared.with(|state| state.status()))
         }
+        Call::Presence {} => one(&status::presence(shared).await),
         Call::Doctor {} => one(&doctor::found(shared).await),
         Call::NameSockets { session, sockets } => {
             shared.with(|state| state.name_sockets(who, &session, &sockets))?;

@@ -223,6 +223,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Sessions {} => "Sessions",
         Call::Stop { .. } => "Stop",
         Call::Status {} => "Status",
+        Call::Presence {} => "Presence",
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
         Call::SocketRefused { .. } => "SocketRefused",

@@ -1,4 +1,7 @@
-//! Talks to guardd, as any courier does.
+//! Talks to guardd, as a courier does: a user without rights, who carries questions and signed answers.
+//!
+//! Each call has a connection of its own, and only a guardd that runs as root is believed. A caller gets guardd's own words where
+//! it refuses, and words of the same form where it is not reached, so that it shows both alike.
 
 use std::{io, marker::PhantomData, path::PathBuf, time::Duration};
 
@@ -21,20 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where guardd listens.
 #[derive(Clone, Debug)]
-pub(crate) struct Guardd {
+pub struct Guardd {
     socket: PathBuf,
 }
 
 /// Why guardd did not do something.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     /// Its kind; none: guardd was not reached.
-    pub(crate) name: Option<ErrorName>,
-    pub(crate) failure: Failure,
+    pub name: Option<ErrorName>,
+    /// What to tell a person.
+    pub failure: Failure,
 }
 
 impl Guardd {
-    pub(crate) fn at(socket: PathBuf) -> Self {
+    /// The one that listens at `socket`. Nothing is connected yet.
+    #[must_use]
+    pub fn at(socket: PathBuf) -> Self {
         Self { socket }
     }
 
@@ -43,7 +49,7 @@ impl Guardd {
     /// # Errors
     ///
     /// guardd's, or that it was not reached.
-    pub(crate) async fn call<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Refusal> {
+    pub async fn call<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Refusal> {
         let answer = async { self.begin(call, false).await?.next().await };
         let answer = timeout(PATIENCE, answer).await;
         answer
@@ -56,10 +62,7 @@ impl Guardd {
     /// # Errors
     ///
     /// That guardd was not reached.
-    pub(crate) async fn stream<T: DeserializeOwned>(
-        &self,
-        call: &Call,
-    ) -> Result<Answers<T>, Refusal> {
+    pub async fn stream<T: DeserializeOwned>(&self, call: &Call) -> Result<Answers<T>, Refusal> {
         let begun = timeout(PATIENCE, self.begin(call, true)).await;
         begun.unwrap_or_else(|_| Err(self.away("it takes too long to answer")))
     }
@@ -100,7 +103,7 @@ impl Guardd {
 
 /// The answers to one call.
 #[derive(Debug)]
-pub(crate) struct Answers<T> {
+pub struct Answers<T> {
     guardd: Guardd,
     stream: BufReader<UnixStream>,
     is_over: bool,
@@ -113,7 +116,7 @@ impl<T: DeserializeOwned> Answers<T> {
     /// # Errors
     ///
     /// guardd's, or that it has ended in between.
-    pub(crate) async fn next(&mut self) -> Result<Option<T>, Refusal> {
+    pub async fn next(&mut self) -> Result<Option<T>, Refusal> {
         if self.is_over {
             return Ok(None);
         }
@@ -158,10 +161,43 @@ fn refusal(name: &str, parameters: serde_json::Value) -> Refusal {
     let failure = serde_json::from_value(parameters).unwrap_or_else(|_| Failure {
         what: "guardd could not do that".to_owned(),
         why: format!("it answered {name}"),
-        fix: "install guardd and guard-console of one version".to_owned(),
+        fix: "install the programs of guard in one version".to_owned(),
     });
     Refusal {
         name: Some(known.unwrap_or(Failed)),
         failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guardds_own_words_are_told_as_they_are() {
+        let failure = serde_json::json!({"what": "a", "why": "b", "fix": "c"});
+        let said = refusal("org.guardd.Control.Refused", failure);
+        assert_eq!(said.name, Some(ErrorName::Refused));
+        assert_eq!(said.failure.fix, "c");
+    }
+
+    #[test]
+    fn an_error_that_is_not_known_says_what_to_install() {
+        for name in [
+            "org.guardd.Control.Newer",
+            "org.varlink.service.MethodNotFound",
+        ] {
+            let said = refusal(
+                name,
+                serde_json::json!({"method": "org.guardd.Control.Newer"}),
+            );
+            assert_eq!(said.name, Some(ErrorName::Failed));
+            assert!(said.failure.why.contains(name), "{}", said.failure.why);
+            assert!(
+                said.failure.fix.contains("one version"),
+                "{}",
+                said.failure.fix
+            );
+        }
     }
 }
