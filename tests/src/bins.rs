@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{Tag, exec};
 
-/// The environment variable that names the directory of `guard`, `guardd`, `guard-proxy`, `guard-resolver`, `guard-console` and `guard-lab`.
+/// The environment variable that names the directory of `guard`, `guardd`, `guard-proxy`, `guard-resolver`, `guard-console`, `guard-fleet` and `guard-lab`.
 pub const DIR: &str = "GUARD_BIN_DIR";
 
 /// The environment variable that names the directory into which clients and servers for read-only destinations are
@@ -19,6 +19,8 @@ pub const DIR: &str = "GUARD_BIN_DIR";
 pub const CLIENTS: &str = "GUARD_CLIENTS";
 /// The same of what reads pushes.
 pub const BROWSERS: &str = "GUARD_BROWSERS";
+/// The same of a server of NATS.
+pub const NATS: &str = "GUARD_NATS";
 
 const LIBEXEC: &str = "/usr/libexec/guard";
 
@@ -67,6 +69,18 @@ pub fn browsers() -> Result<PathBuf> {
     let dir = env::var_os(BROWSERS)
         .with_context(|| format!("none here: run `cargo xtask test`, or set {BROWSERS}"))?;
     fs::canonicalize(&dir).with_context(|| format!("{BROWSERS}={}", dir.display()))
+}
+
+/// A server of NATS.
+///
+/// # Errors
+///
+/// That nothing says where it is.
+pub fn nats() -> Result<PathBuf> {
+    let dir = env::var_os(NATS)
+        .with_context(|| format!("none here: run `cargo xtask test`, or set {NATS}"))?;
+    let program = Path::new(&dir).join("usr/sbin/nats-server");
+    fs::canonicalize(&program).with_context(|| format!("{NATS}={}", dir.display()))
 }
 
 /// The directory with the programs of the newest PostgreSQL server that is installed: Debian has them in none of PATH's.

@@ -131,7 +131,7 @@ impl Said {
 }
 
 /// Runs `command` and gives its standard output.
-pub(crate) fn run(command: &mut Command) -> Result<String> {
+pub fn run(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     text(command, &output)
 }

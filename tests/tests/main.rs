@@ -28,6 +28,7 @@ mod enforcement;
 mod escapes;
 mod events;
 mod extensions;
+mod fleet;
 mod flows;
 mod holes;
 mod https;

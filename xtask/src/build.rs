@@ -11,10 +11,10 @@ use crate::{ebpf, install, room};
 /// The programs of the package `guard`. Each is of the crate of that name.
 pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard-resolver"];
 
-/// The program of a package of its own.
-pub(crate) const CONSOLE: &str = "guard-console";
+/// The programs that have packages of their own.
+pub(crate) const APART: [&str; 2] = ["guard-console", "guard-fleet"];
 
-/// Builds both halves. Leaves `guard`, `guardd`, `guard-proxy`, `guard-resolver` and `guard-console` in `target/release`.
+/// Builds both halves. Leaves the programs in `target/release`.
 ///
 /// # Errors
 ///
@@ -24,15 +24,18 @@ pub fn build() -> Result<()> {
     run(of_programs(&mut cargo(), "build")
         .args(["--release", "--target-dir"])
         .arg(target()))?;
-    // Apart, so that what it is made of changes nothing in the others.
-    run(of_console(&mut cargo(), "build")
-        .args(["--release", "--target-dir"])
-        .arg(target()))
+    // Apart, so that what one is made of changes nothing in the others.
+    for name in APART {
+        run(of_one(&mut cargo(), "build", name)
+            .args(["--release", "--target-dir"])
+            .arg(target()))?;
+    }
+    Ok(())
 }
 
-/// The same to the console.
-pub(crate) fn of_console<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Command {
-    cargo.args([verb, "--locked", "--bins", "--package", CONSOLE])
+/// The same to a program that has a package of its own.
+pub(crate) fn of_one<'a>(cargo: &'a mut Command, verb: &str, name: &str) -> &'a mut Command {
+    cargo.args([verb, "--locked", "--bins", "--package", name])
 }
 
 /// A cargo that does `verb` to the programs.

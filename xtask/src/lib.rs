@@ -43,7 +43,7 @@ enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
     },
-    /// Build the eBPF object, then guard, guardd, guard-proxy, guard-resolver and guard-console in target/release
+    /// Build the eBPF object, then all programs in target/release
     Build,
     /// Show the guard at work, against a network that plays production
     Demo,

@@ -352,6 +352,8 @@ pub enum ApproverVerb {
     /// With an invitation: present the key that root may accept
     Present {
         /// The invitation
+        // Its text is random: it may begin with a dash.
+        #[arg(allow_hyphen_values = true)]
         invitation: String,
         /// The public half of an SSH key
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

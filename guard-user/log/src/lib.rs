@@ -31,7 +31,12 @@ pub fn begin(is_answer: bool) {
 
 /// Which events: levels, each of everything or of a crate or module (`info,guardd::holes=debug`).
 fn which(said: &str) -> Targets {
-    let matters = || Targets::new().with_default(LevelFilter::INFO);
+    // What the client of NATS tells, guard-fleet says in its own words.
+    let matters = || {
+        Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("async_nats", LevelFilter::OFF)
+    };
     match said.is_empty() {
         true => matters(),
         false => said.parse().unwrap_or_else(|_| matters()),

@@ -83,7 +83,7 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
         succeeds(quiet("useradd").args(["--create-home", "dev"]));
     }
     let (before, settings) = (files(), fs::read_to_string(SETTINGS)?);
-    succeeds(&mut machine::install(&machine::console()));
+    succeeds(&mut machine::install(&machine::package("guard-console")));
     for unit in UNITS.into_iter().chain([PUSH]) {
         assert_eq!(property(unit, "UnitFileState"), "disabled", "{unit}");
         assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
@@ -170,7 +170,7 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
 
     // The same package again, as an upgrade: what runs is replaced.
     let pid = property(service, "MainPID");
-    succeeds(&mut machine::install(&machine::console()));
+    succeeds(&mut machine::install(&machine::package("guard-console")));
     assert_ne!(property(service, "MainPID"), pid);
     assert!(looks()?.contains("Nothing is asked."));
 
@@ -210,7 +210,7 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_phone_is_told_by_a_unit_of_its_own_that_remembers() -> Tested {
     let _machine = Machine::with_guard();
-    succeeds(&mut machine::install(&machine::console()));
+    succeeds(&mut machine::install(&machine::package("guard-console")));
     let settings = fs::read_to_string(SETTINGS)?;
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}/topic", listener.local_addr()?);

@@ -96,7 +96,7 @@ pub(crate) fn packages(kind: &str) -> Vec<PathBuf> {
 /// Two versions of the package, the earlier one first.
 fn debs() -> (PathBuf, PathBuf) {
     let mut debs = packages("deb");
-    debs.retain(|deb| *deb != console());
+    debs.retain(|deb| is_of("guard", deb));
     assert_eq!(debs.len(), 2, "{debs:?}");
     let order = [
         "--compare-versions",
@@ -111,13 +111,15 @@ fn debs() -> (PathBuf, PathBuf) {
     (debs.pop().unwrap(), next)
 }
 
-/// The console's package.
-pub(crate) fn console() -> PathBuf {
-    let is_it = |deb: &PathBuf| {
-        let name = deb.file_name().unwrap_or_default();
-        name.to_string_lossy().starts_with("guard-console_")
-    };
-    packages("deb").into_iter().find(is_it).unwrap()
+/// The package of that name.
+pub(crate) fn package(name: &str) -> PathBuf {
+    let mut all = packages("deb").into_iter();
+    all.find(|deb| is_of(name, deb)).unwrap()
+}
+
+fn is_of(name: &str, deb: &Path) -> bool {
+    let file = deb.file_name().unwrap_or_default().to_string_lossy();
+    file.split_once('_').is_some_and(|(of, _)| of == name)
 }
 
 /// The version of a package that lies in a file.

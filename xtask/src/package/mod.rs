@@ -100,7 +100,9 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
                 &epoch,
             )?)?;
         }
-        console(args, all, &epoch)?;
+        for one in &stage::APART {
+            apart(one, args, all, &epoch)?;
+        }
     }
     if all || args.tarball {
         let programs = programs::build(programs::MUSL, &epoch)?;
@@ -122,24 +124,20 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     }
 }
 
-/// Makes those of the console, of the same kinds. The tarball has none: nothing there would start it.
-fn console(args: &PackageArgs, all: bool, epoch: &str) -> Result<()> {
-    let programs = programs::build_console(programs::GNU, epoch)?;
-    let sbom = sbom::of_console(epoch)?;
-    sbom.check(&programs::crates_of_console(programs::GNU, epoch)?)?;
-    let tree = |kind| stage::lay_out_console(kind, &programs, Some(&sbom));
+/// Makes those of one that is apart, of the same kinds. The tarball has none: nothing there would start it.
+fn apart(one: &'static stage::Apart, args: &PackageArgs, all: bool, epoch: &str) -> Result<()> {
+    let name = one.package.name;
+    let programs = programs::build_one(name, programs::GNU, epoch)?;
+    let sbom = sbom::of_one(name, epoch)?;
+    sbom.check(&programs::crates_of_one(name, programs::GNU, epoch)?)?;
+    let tree = |kind| stage::lay_out_apart(one, kind, &programs, Some(&sbom));
     if all || args.deb {
         let version = args.deb_version.as_deref().unwrap_or(version());
-        let (tree, pack) = (tree("console")?, deb::Pack::Small);
-        made(&deb::make(&tree, &out(), version, epoch, pack)?)?;
+        let pack = deb::Pack::Small;
+        made(&deb::make(&tree("deb")?, &out(), version, epoch, pack)?)?;
     }
     if all || args.rpm {
-        made(&rpm::make(
-            &tree("console-rpm")?,
-            &out(),
-            rpm::FIRST,
-            epoch,
-        )?)?;
+        made(&rpm::make(&tree("rpm")?, &out(), rpm::FIRST, epoch)?)?;
     }
     Ok(())
 }
@@ -154,7 +152,7 @@ fn with_kernel_half(programs: BTreeSet<String>) -> Result<BTreeSet<String>> {
 pub(crate) enum ForMachines {
     /// The .deb.
     Deb,
-    /// And the same files but for the settings under a later version, to upgrade to; and the console's.
+    /// And the same files but for the settings under a later version, to upgrade to; and those that are apart.
     Upgrade,
     /// Two of the .rpm as well, and the tarball.
     All,
@@ -196,7 +194,9 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
             return Ok(made);
         }
     }
-    made.push(console_for_machines(programs, &out, &epoch, pack)?);
+    for one in &stage::APART {
+        made.push(apart_for_machines(one, programs, &out, &epoch, pack)?);
+    }
     if which == ForMachines::All {
         let tree = stage::lay_out("rpm", &gnu, sbom.as_ref())?;
         for release in [rpm::FIRST, "2"] {
@@ -217,20 +217,22 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
     Ok(made)
 }
 
-fn console_for_machines(
+fn apart_for_machines(
+    one: &'static stage::Apart,
     programs: Option<&Path>,
     out: &Path,
     epoch: &str,
     pack: deb::Pack,
 ) -> Result<PathBuf> {
+    let name = one.package.name;
     let (built, sbom) = match programs {
         Some(programs) => (programs.to_owned(), None),
         None => (
-            programs::build_console(programs::GNU, epoch)?,
-            Some(sbom::of_console(epoch)?),
+            programs::build_one(name, programs::GNU, epoch)?,
+            Some(sbom::of_one(name, epoch)?),
         ),
     };
-    let tree = stage::lay_out_console("console", &built, sbom.as_ref())?;
+    let tree = stage::lay_out_apart(one, "deb", &built, sbom.as_ref())?;
     deb::make(&tree, out, version(), epoch, pack)
 }
 

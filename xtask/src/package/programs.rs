@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::{EPOCH, work};
-use crate::build::{PROGRAMS, of_console, of_programs};
+use crate::build::{PROGRAMS, of_one, of_programs};
 use crate::ebpf;
 use crate::install::apt_install;
 use crate::shell::{built, cargo, read, remapped_paths, run, rust_flags, say, which};
@@ -34,29 +34,32 @@ pub(super) fn build(target: &str, epoch: &str) -> Result<PathBuf> {
     Ok(work().join(target).join(PROFILE))
 }
 
-/// Builds the console likewise. Apart, so that what it is made of changes nothing in the others.
+/// Builds one that has a package of its own likewise. Apart, so that what it is made of changes nothing in the others.
 ///
 /// # Errors
 ///
 /// As for [`build`].
-pub(super) fn build_console(target: &str, epoch: &str) -> Result<PathBuf> {
+pub(super) fn build_one(name: &str, target: &str, epoch: &str) -> Result<PathBuf> {
     obtain_target(target)?;
-    run(&mut building_console(target, epoch)?)?;
+    run(&mut building_one(name, target, epoch)?)?;
     Ok(work().join(target).join(PROFILE))
 }
 
-/// As [`crates`], of the console.
+/// As [`crates`], of one that has a package of its own.
 ///
 /// # Errors
 ///
 /// That something does not compile.
-pub(super) fn crates_of_console(target: &str, epoch: &str) -> Result<BTreeSet<String>> {
-    built(&mut building_console(target, epoch)?, &work().join(target))
+pub(super) fn crates_of_one(name: &str, target: &str, epoch: &str) -> Result<BTreeSet<String>> {
+    built(
+        &mut building_one(name, target, epoch)?,
+        &work().join(target),
+    )
 }
 
-fn building_console(target: &str, epoch: &str) -> Result<Command> {
+fn building_one(name: &str, target: &str, epoch: &str) -> Result<Command> {
     let mut cargo = cargo();
-    of_console(&mut cargo, "build");
+    of_one(&mut cargo, "build", name);
     as_people_get_them(cargo, target, epoch)
 }
 

@@ -73,12 +73,13 @@ fn assets(tree: &Tree) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::stage::{CONSOLE, GUARD};
+    use crate::package::stage::{APART, GUARD};
 
     /// Machines alone make one, and a crate may be moved meanwhile.
     #[test]
     fn each_package_is_told_of_where_it_is_looked_for() {
-        for package in [GUARD, CONSOLE] {
+        let apart = APART.into_iter().map(|one| one.package);
+        for package in apart.chain([GUARD]) {
             let manifest = root().join(package.rpm).join("Cargo.toml");
             let text = fs::read_to_string(&manifest).unwrap();
             let table = format!(

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::runtime::{self, Library};
 use super::{EPOCH, programs, version};
-use crate::build::{CONSOLE, PROGRAMS};
+use crate::build::PROGRAMS;
 use crate::install;
 use crate::shell::{cargo, read, root, run};
 use crate::toolchain::BPF_TARGET;
@@ -39,13 +39,13 @@ pub(super) fn of_both_halves(epoch: &str) -> Result<Sbom> {
     of(&PROGRAMS, true, epoch)
 }
 
-/// Lists what is in the console.
+/// Lists what is in one that has a package of its own.
 ///
 /// # Errors
 ///
 /// As for [`of_both_halves`].
-pub(super) fn of_console(epoch: &str) -> Result<Sbom> {
-    of(&[CONSOLE], false, epoch)
+pub(super) fn of_one(name: &'static str, epoch: &str) -> Result<Sbom> {
+    of(&[name], false, epoch)
 }
 
 fn of(programs: &[&'static str], has_kernel_half: bool, epoch: &str) -> Result<Sbom> {

@@ -71,13 +71,42 @@ pub(super) const GUARD: Package = Package {
     rpm: "guard-user/guard",
 };
 
-/// Apart: whoever answers at the machine has no use for a server of pages.
-pub(super) const CONSOLE: Package = Package {
-    name: "guard-console",
-    programs: &["usr/bin/guard-console"],
-    deb: "packaging/console/deb",
-    rpm: "guard-user/console",
-};
+/// A package of its own beside that one, with one program.
+pub(super) struct Apart {
+    pub(super) package: Package,
+    /// Its settings, users, manual and units.
+    from: &'static str,
+    /// Its settings.
+    settings: &'static str,
+    /// What people read of it, in `docs`.
+    document: &'static str,
+}
+
+/// Whoever answers at the machine has no use for a server of pages, nor for one of many machines.
+pub(super) const APART: [Apart; 2] = [
+    Apart {
+        package: Package {
+            name: "guard-console",
+            programs: &["usr/bin/guard-console"],
+            deb: "packaging/console/deb",
+            rpm: "guard-user/console",
+        },
+        from: "packaging/console",
+        settings: "console.toml",
+        document: "console.md",
+    },
+    Apart {
+        package: Package {
+            name: "guard-fleet",
+            programs: &["usr/bin/guard-fleet"],
+            deb: "packaging/fleet/deb",
+            rpm: "guard-user/fleet",
+        },
+        from: "packaging/fleet",
+        settings: "fleet.toml",
+        document: "fleet.md",
+    },
+];
 
 impl Package {
     /// Where its documents lie.
@@ -113,36 +142,41 @@ pub(super) fn lay_out(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Resul
     Ok(tree)
 }
 
-/// The same for the console.
+/// The same for one that is apart.
 ///
 /// # Errors
 ///
 /// What could not be read, written or run.
-pub(super) fn lay_out_console(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Result<Tree> {
-    let tree = Tree::begin(&CONSOLE, name, programs)?;
-    let own = root().join("packaging/console");
-    tree.units("packaging/console/systemd")?;
+pub(super) fn lay_out_apart(
+    apart: &'static Apart,
+    kind: &str,
+    programs: &Path,
+    sbom: Option<&Sbom>,
+) -> Result<Tree> {
+    let (package, own) = (&apart.package, root().join(apart.from));
+    let name = package.name;
+    let tree = Tree::begin(package, &format!("{name}-{kind}"), programs)?;
+    tree.units(&format!("{}/systemd", apart.from))?;
+    let manual = format!("usr/share/man/man8/{name}.8");
     for (from, to) in [
-        ("console.toml", "etc/guard/console.toml"),
         (
-            "guard-console.conf",
-            "usr/lib/sysusers.d/guard-console.conf",
+            apart.settings.to_owned(),
+            format!("etc/guard/{}", apart.settings),
         ),
-        ("guard-console.8", MANUAL_OF_THE_CONSOLE),
+        (
+            format!("{name}.conf"),
+            format!("usr/lib/sysusers.d/{name}.conf"),
+        ),
+        (format!("{name}.8"), manual.clone()),
     ] {
-        tree.add(&own.join(from), to)?;
+        tree.add(&own.join(from), &to)?;
     }
-    tree.compress(MANUAL_OF_THE_CONSOLE)?;
-    let doc = CONSOLE.doc();
-    tree.add(
-        &root().join("docs/console.md"),
-        &format!("{doc}/console.md"),
-    )?;
+    tree.compress(&manual)?;
+    let document = root().join("docs").join(apart.document);
+    tree.add(&document, &format!("{}/{}", package.doc(), apart.document))?;
     tree.made_of(sbom)?;
     Ok(tree)
 }
-
-const MANUAL_OF_THE_CONSOLE: &str = "usr/share/man/man8/guard-console.8";
 
 impl Tree {
     /// An empty one, with a package's programs from a directory.

@@ -20,6 +20,7 @@ use outcome::Outcome;
 const PROGRAMS: &str = "GUARD_BIN_DIR";
 const CLIENTS: &str = "GUARD_CLIENTS";
 const BROWSERS: &str = "GUARD_BROWSERS";
+const NATS: &str = "GUARD_NATS";
 /// The same by which it asks for some of very many steps: `guard_lab::is_sampled`.
 const SAMPLED: &str = "GUARD_LAB_SAMPLED";
 
@@ -182,6 +183,15 @@ fn obtain_browser(timings: &Timings, selection: &Selection) -> Result<Option<Pat
     timings.stage("a browser", browser).map(Some)
 }
 
+/// Sees to it that a server of NATS is here where the tests want one: unpacked, because an installed one would start.
+fn obtain_nats(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
+    if !selection.has("fleet")? {
+        return Ok(None);
+    }
+    let server = || install::obtain_tree("nats", &["nats-server"], "fleets are tested with it");
+    timings.stage("a server of NATS", server).map(Some)
+}
+
 /// Sees to it that real clients are here where the tests want them.
 fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
     if !selection.has(clients::SUITE)? {
@@ -194,6 +204,7 @@ fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<Pat
 fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Result<Outcome> {
     let browsers = obtain_browser(timings, selection)?;
     let clients = obtain_clients(timings, selection)?;
+    let nats = obtain_nats(timings, selection)?;
     let tools = obtain_tools(timings, selection, env)?;
     let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
     if selection.has_suites()? {
@@ -207,6 +218,7 @@ fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resul
     env.push((PROGRAMS, build::tested().into()));
     env.extend(clients.map(|dir| (CLIENTS, dir.into())));
     env.extend(browsers.map(|dir| (BROWSERS, dir.into())));
+    env.extend(nats.map(|dir| (NATS, dir.into())));
     let mut outcome = timings.stage("tests on this kernel", || {
         nextest::run(timings, selection, &env)
     })?;

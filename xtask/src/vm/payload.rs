@@ -92,6 +92,7 @@ impl Tests {
             "guard-proxy",
             "guard-resolver",
             "guard-console",
+            "guard-fleet",
             "guard-lab",
         ] {
             sums.arg(build::tested().join(program));

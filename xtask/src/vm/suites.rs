@@ -182,8 +182,8 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Agent, &["documents"]),
     (Kind::Tools, &["sockets", "tools"]),
 ];
-/// What cannot run in a plain machine: `clients`, `completions` and `console` want programs that no machine has, `agents` a bus and a polkit of
-/// its own, and `watch` types keys in time, which
+/// What cannot run in a plain machine: `clients`, `completions`, `console` and `fleet` want programs that no machine has, `agents` a bus and
+/// a polkit of its own, and `watch` types keys in time, which
 /// an emulated one has not. None of them says anything about a kernel.
 const NOT_PLAIN: &[&str] = &[
     "agents",
@@ -191,6 +191,7 @@ const NOT_PLAIN: &[&str] = &[
     "completions",
     "console",
     "containers",
+    "fleet",
     "legacy",
     "reboot",
     "tools",

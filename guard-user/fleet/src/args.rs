@@ -1,0 +1,84 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Carry what sessions ask from many machines to the people who answer, over NATS
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "guard-fleet",
+    version,
+    after_help = "Examples:\n  guard-fleet pending --follow\n  guard-fleet answer m-1f2e r7"
+)]
+pub struct Args {
+    /// Settings [default: ~/.config/guard/fleet.toml, else /etc/guard/fleet.toml; of serve the latter]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where guardd listens
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Carry this machine's questions, until it is told to end
+    Serve,
+    /// Print the public key, for whoever keeps the server's settings; make the key where there is none
+    Key,
+    /// Print the rights of machines and people that FILE lists, for the settings of nats-server
+    #[command(
+        after_help = "FILE:\n  [[machine]]\n  id = \"m-…\"        # guard question ID has it; guard-fleet serve logs it\n  key = \"U…\"         # guard-fleet key, on that machine\n  group = \"ci\"\n\n  [[person]]\n  key = \"U…\"\n  groups = [\"ci\"]\n\nExample:\n  guard-fleet rights fleet.list > /etc/nats/guard.conf; systemctl reload nats-server"
+    )]
+    Rights {
+        /// Machines and people
+        file: PathBuf,
+    },
+    /// List what sessions of all machines ask
+    Pending {
+        /// Go on, and have connections wait meanwhile
+        #[arg(long)]
+        follow: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the machines that are there
+    Machines {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a machine asks, have a key of yours sign the answer by guard sign, and hand it in
+    Answer(AnswerArgs),
+}
+
+/// Of `answer`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AnswerArgs {
+    /// The machine, or how its id begins
+    pub machine: String,
+    /// The request's id
+    pub request: String,
+    /// A key's file, as guard sign takes it
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The name that you are enrolled by
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+    /// What guard sign has printed elsewhere; -: standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "name"])]
+    pub signed: Option<PathBuf>,
+}
+
+impl Args {
+    /// Whether it runs until it is told to end.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        matches!(self.verb, Verb::Serve)
+    }
+}

@@ -1,0 +1,63 @@
+//! `guard-fleet`: carries what the sessions of many machines ask to the people who answer, over NATS.
+//!
+//! It is a courier: on each machine a user without rights that publishes guardd's questions, and hands signed answers in. guardd
+//! checks each signature itself, so that whoever takes a server, or this program, can hide a question or delay a yes, and
+//! cannot make one of what a session has not asked. Machines are where questions live: a server keeps none, and whoever comes
+//! later has them published again.
+//!
+//! `subjects.rs` says what is published where and by whom, `messages.rs` in which form; `machine/` is the side of a machine, and
+//! `people/` that of a person.
+
+mod args;
+mod key;
+mod link;
+mod machine;
+mod messages;
+mod people;
+mod rights;
+mod settings;
+mod subjects;
+
+use anyhow::{Context as _, Result};
+
+pub use args::{Args, Verb};
+pub use settings::Settings;
+
+/// How a verb ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// Nothing was signed, or guardd refused what was.
+    No,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// What failed, on what, and what to type next.
+pub fn run(args: Args) -> Result<Outcome> {
+    if let Verb::Rights { file } = &args.verb {
+        return people::print(&rights::of(file)?);
+    }
+    let settings = Settings::read(&args)?;
+    if let Verb::Key = args.verb {
+        return people::print(&format!("{}\n", key::public(&settings.key)?));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .context("cannot begin")?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        match args.verb {
+            Verb::Serve => machine::serve(&settings).await,
+            Verb::Pending { follow, json } => people::pending(&settings, follow, json).await,
+            Verb::Machines { json } => people::machines(&settings, json).await,
+            Verb::Answer(answer) => people::answer(&settings, answer).await,
+            Verb::Key | Verb::Rights { .. } => Ok(Outcome::Done),
+        }
+    })
+}

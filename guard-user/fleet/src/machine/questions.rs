@@ -1,0 +1,159 @@
+//! Questions out, while somebody looks.
+
+use std::{collections::HashMap, time::Duration};
+
+use guard_courier::Refusal;
+use guard_proto::{Call, Request, Requests, approvers::Asked};
+use tokio::time::{sleep, sleep_until};
+
+use super::{Carrier, PAUSE, presence};
+use crate::subjects::What;
+
+/// However many come at once: what is open is published again so often at most.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What is published.
+#[derive(Debug, Default)]
+struct Published {
+    open: HashMap<String, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// The request, as it was when its question was asked for.
+    request: String,
+    question: String,
+}
+
+/// Publishes what is asked.
+pub(super) async fn carry(carrier: &Carrier) {
+    loop {
+        somebody_looks(carrier).await;
+        tokio::select! {
+            ended = follow(carrier) => {
+                if let Err(refusal) = ended {
+                    tracing::debug!(why = refusal.failure.why, "guardd is away");
+                }
+                sleep(PAUSE).await;
+            }
+            () = nobody_looks(carrier) => {}
+        }
+    }
+}
+
+async fn somebody_looks(carrier: &Carrier) {
+    let mut looked = carrier.looked.subscribe();
+    // Its other end lives in the carrier.
+    let _ = looked.wait_for(Option::is_some).await;
+}
+
+async fn nobody_looks(carrier: &Carrier) {
+    let mut looked = carrier.looked.subscribe();
+    loop {
+        let until = *looked.borrow_and_update();
+        let Some(until) = until else {
+            return;
+        };
+        tokio::select! {
+            _ = looked.changed() => {}
+            () = sleep_until(until) => {
+                carrier.looked.send_if_modified(|now| {
+                    let is_over = *now == Some(until);
+                    if is_over {
+                        *now = None;
+                    }
+                    is_over
+                });
+            }
+        }
+    }
+}
+
+async fn follow(carrier: &Carrier) -> Result<(), Refusal> {
+    let mut published = Published::default();
+    let mut followed = carrier.guardd.stream::<Requests>(&Call::Pending {}).await?;
+    let mut is_first = true;
+    loop {
+        tokio::select! {
+            asked = followed.next() => {
+                let Some(asked) = asked? else {
+                    return Ok(());
+                };
+                published.update(carrier, asked.requests).await?;
+                // Whoever has just come knows by this that it has heard all of them.
+                if std::mem::take(&mut is_first) {
+                    presence::publish(carrier, false).await;
+                }
+            }
+            () = carrier.anew.notified(), if !is_first => {
+                for (id, open) in &published.open {
+                    publish(carrier, id, &open.question).await;
+                }
+                presence::publish(carrier, false).await;
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+impl Published {
+    /// Publishes what is new, and that what is gone is over.
+    async fn update(&mut self, carrier: &Carrier, requests: Vec<Request>) -> Result<(), Refusal> {
+        let gone: Vec<_> = self
+            .open
+            .keys()
+            .filter(|id| requests.iter().all(|one| one.id != **id))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.open.remove(&id);
+            publish(carrier, &id, "").await;
+        }
+        for request in requests {
+            let id = request.id.clone();
+            let request = shown(request);
+            if self
+                .open
+                .get(&id)
+                .is_some_and(|open| open.request == request)
+            {
+                continue;
+            }
+            let call = Call::Question { id: id.clone() };
+            let question = match carrier.guardd.call::<Asked>(&call).await {
+                Ok(asked) => asked.question,
+                Err(refusal) if refusal.name.is_none() => return Err(refusal),
+                // It was answered in between.
+                Err(refusal) => {
+                    tracing::debug!(id, why = refusal.failure.why, "has no question");
+                    continue;
+                }
+            };
+            let is_news = self
+                .open
+                .get(&id)
+                .is_none_or(|open| open.question != question);
+            if is_news {
+                publish(carrier, &id, &question).await;
+            }
+            self.open.insert(id, Open { request, question });
+        }
+        Ok(())
+    }
+}
+
+/// What guardd's question says of a request: how often it was tried is not in it.
+fn shown(request: Request) -> String {
+    let shown = Request {
+        count: 0,
+        last_at: request.asked_at,
+        ..request
+    };
+    serde_json::to_string(&shown).unwrap_or_default()
+}
+
+/// Publishes a question; an empty one: it is over.
+async fn publish(carrier: &Carrier, id: &str, question: &str) {
+    let subject = carrier.subject(What::Question, Some(id));
+    carrier.link.publish(subject, question.to_owned()).await;
+}

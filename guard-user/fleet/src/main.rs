@@ -1,0 +1,19 @@
+//! `guard-fleet`: reads its settings, and does what it is told.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use guard_fleet::{Args, Outcome};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    guard_log::begin(!args.serves());
+    match guard_fleet::run(args) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

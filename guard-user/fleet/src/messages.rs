@@ -1,0 +1,140 @@
+//! What is in messages: JSON. Whatever comes from a server may be anybody's words.
+
+use guard_proto::{Failure, Presence, approvers::Taken};
+use guard_signed::{Document as _, Question};
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    link::LONGEST,
+    subjects::{Subject, What},
+};
+
+/// That somebody looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Look {
+    /// Somebody has just come: publish all that is open again.
+    pub(crate) anew: bool,
+}
+
+/// That a machine is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Here {
+    /// guard-fleet's version.
+    pub(crate) version: String,
+    /// Whether the machine goes: it says so when it is told to end.
+    #[serde(default)]
+    pub(crate) leaves: bool,
+    /// guardd's own words; none: it does not answer.
+    pub(crate) guardd: Option<Presence>,
+}
+
+/// What came of a signed answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Receipt {
+    /// Of which: SHA-256 of its message, in hex.
+    pub(crate) answer: String,
+    /// Taken, as guardd has it.
+    pub(crate) taken: Option<Taken>,
+    /// Not taken, and why.
+    pub(crate) refused: Option<Failure>,
+}
+
+/// What a receipt calls an answer.
+pub(crate) fn name_of(answer: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(digest(&SHA256, answer).as_ref())
+}
+
+/// Reads a message; none: it is something else.
+pub(crate) fn read<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+    if payload.len() > LONGEST {
+        return None;
+    }
+    serde_json::from_slice(payload).ok()
+}
+
+/// Its bytes.
+pub(crate) fn bytes(message: &impl Serialize) -> Vec<u8> {
+    // None of these has a key that is no text.
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// A question as its machine published it: the bytes that guardd made, and what they say.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) question: Question,
+}
+
+impl Asked {
+    /// Reads one; none: it is no question, or another's than the subject says.
+    pub(crate) fn read(subject: &Subject, payload: &[u8]) -> Option<Self> {
+        let question = Question::from_bytes(payload).ok()?;
+        let is_its = subject.what == What::Question
+            && question.machine == subject.machine.to_string()
+            && Some(&question.request) == subject.request.as_ref();
+        is_its.then(|| Self {
+            bytes: payload.to_owned(),
+            question,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn question(machine: &str, request: &str) -> Question {
+        Question {
+            asked_at: 1,
+            boot: "b".to_owned(),
+            code_by: None,
+            expires_at: 2,
+            kind: "connect".to_owned(),
+            machine: machine.to_owned(),
+            nonce: "n".to_owned(),
+            offers: vec!["for=900".to_owned()],
+            policy: "asks".to_owned(),
+            request: request.to_owned(),
+            rule: None,
+            session: "s1".to_owned(),
+            shown_whole: true,
+            shows: vec!["curl wants tcp 192.0.2.10:443".to_owned()],
+            user: "dev".to_owned(),
+            v: 1,
+        }
+    }
+
+    #[test]
+    fn a_question_counts_where_its_machine_may_publish_alone() {
+        let (one, other) = ("m-0123456789abcdef0123", "m-0123456789abcdef9999");
+        let subject = |text: &str| Subject::parse(text);
+        let bytes = question(one, "r1").to_bytes().unwrap_or_default();
+        let at = |text: &str| {
+            let subject = subject(text)?;
+            Asked::read(&subject, &bytes)
+        };
+        assert!(at(&format!("guard.ci.question.{one}.r1")).is_some());
+        for wrong in [
+            format!("guard.ci.question.{other}.r1"),
+            format!("guard.ci.question.{one}.r2"),
+            format!("guard.ci.answer.{one}.r1"),
+        ] {
+            assert!(at(&wrong).is_none(), "{wrong}");
+        }
+        // Another form of the same question has another hash.
+        let spaced = [&bytes[..], b" "].concat();
+        let here = subject(&format!("guard.ci.question.{one}.r1"));
+        assert!(here.is_some_and(|here| Asked::read(&here, &spaced).is_none()));
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_read() {
+        let long = format!("{{\"anew\":true{}}}", " ".repeat(LONGEST));
+        assert_eq!(read::<Look>(long.as_bytes()), None);
+        assert_eq!(read::<Look>(b"{\"anew\":true}"), Some(Look { anew: true }));
+        assert_eq!(read::<Look>(b"{}"), Some(Look { anew: false }));
+        assert_eq!(read::<Look>(b""), None);
+    }
+}

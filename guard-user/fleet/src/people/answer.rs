@@ -1,0 +1,224 @@
+//! `guard-fleet answer`: has a key sign by `guard sign`, and sees to it that the machine has heard.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use guard_signed::{Answer, Document as _, Question, Signed};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::Command,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::{
+    heard::{Fleet, News, OfMachine},
+    print,
+};
+use crate::{
+    Outcome,
+    args::AnswerArgs,
+    link::{LONGEST, Link},
+    messages::{self, Receipt},
+    settings::Settings,
+    subjects::{Subject, What, is_request},
+};
+
+/// How long a machine may take to say what it asks.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for a receipt, and after which time the answer is published again.
+const RECEIPT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1));
+
+/// Answers one question.
+///
+/// # Errors
+///
+/// That there is no such question, nothing was signed, no receipt has come, or guardd does not take the answer.
+pub(crate) async fn answer(settings: &Settings, args: AnswerArgs) -> Result<Outcome> {
+    ensure!(
+        is_request(&args.request),
+        "{:?} is no request: expected one such as r7, as guard-fleet pending lists them",
+        args.request
+    );
+    let signed = args.signed.as_deref().map(read).transpose()?;
+    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
+    let of = find(&mut fleet, &args).await?;
+    let signed = match signed {
+        Some(signed) => Some(signed),
+        None => {
+            // Machines go on to be told that somebody looks: their connections wait for this.
+            let signing = sign(&args, &of);
+            tokio::pin!(signing);
+            loop {
+                tokio::select! {
+                    signed = &mut signing => break signed?,
+                    news = fleet.next() => {
+                        news?;
+                    }
+                }
+            }
+        }
+    };
+    let Some(signed) = signed else {
+        return Ok(Outcome::No);
+    };
+    let message = checked(&signed, &of)?;
+    let receipt = hand_in(&mut fleet, &of, message).await?;
+    said(receipt)
+}
+
+async fn find(fleet: &mut Fleet, args: &AnswerArgs) -> Result<OfMachine> {
+    let latest = Instant::now() + PATIENCE;
+    loop {
+        let is_it = |one: &&OfMachine| {
+            one.machine.begins(&args.machine) && one.asked.question.request == args.request
+        };
+        let found: Vec<_> = fleet.questions().filter(is_it).take(2).collect();
+        match found[..] {
+            [one] => return Ok(one.clone()),
+            [_, ..] => bail!(
+                "several machines begin with {}: type more of it",
+                args.machine
+            ),
+            [] => {}
+        }
+        match timeout_at(latest, fleet.next()).await {
+            Ok(news) => news?,
+            Err(_) => bail!(
+                "{} does not ask {}: guard-fleet pending lists what is asked",
+                args.machine,
+                args.request
+            ),
+        };
+    }
+}
+
+/// Has the person see the question's bytes and sign; none: nothing was signed.
+async fn sign(args: &AnswerArgs, of: &OfMachine) -> Result<Option<Vec<u8>>> {
+    let mut command = Command::new("guard");
+    command.arg("sign");
+    if let Some(key) = &args.key {
+        command.arg("--key").arg(key);
+    }
+    if let Some(name) = &args.name {
+        command.arg("--as").arg(name);
+    }
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = child.map_err(|error| anyhow!("cannot start guard sign: {error}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // That it does not read, its status says.
+        let _ = stdin.write_all(&of.asked.bytes).await;
+    }
+    let done = child.wait_with_output().await;
+    let done = done.context("guard sign has not ended")?;
+    match done.status.code() {
+        Some(0) => Ok(Some(done.stdout)),
+        Some(1) => Ok(None),
+        _ => bail!("guard sign has signed nothing"),
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let limit = LONGEST as u64;
+    let read = if file == Path::new("-") {
+        io::stdin().take(limit).read_to_end(&mut text)
+    } else {
+        let opened = File::open(file);
+        opened.and_then(|opened| opened.take(limit).read_to_end(&mut text))
+    };
+    read.with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(text)
+}
+
+/// The message of a signed answer, where it is one to that question.
+fn checked(signed: &[u8], of: &OfMachine) -> Result<Vec<u8>> {
+    let read: Signed = messages::read(signed).context("guard sign has printed no signed answer")?;
+    let answer = Answer::from_bytes(read.answer.as_bytes()).map_err(|why| anyhow!("{why}"))?;
+    ensure!(
+        answer.question == Question::hash(&of.asked.bytes),
+        "it has changed, or the answer is to another: look again with guard-fleet pending"
+    );
+    Ok(messages::bytes(&read))
+}
+
+/// Publishes it until there is a receipt.
+async fn hand_in(fleet: &mut Fleet, of: &OfMachine, message: Vec<u8>) -> Result<Receipt> {
+    let subject = Subject {
+        group: of.group.clone(),
+        what: What::Answer,
+        machine: of.machine.clone(),
+        request: Some(of.asked.question.request.clone()),
+    };
+    let name = messages::name_of(&message);
+    let latest = Instant::now() + RECEIPT.0;
+    let mut again = Instant::now();
+    loop {
+        if Instant::now() >= latest {
+            bail!(
+                "{} has not said that it has the answer: it may still count. guard-fleet machines lists who is there",
+                of.machine
+            );
+        }
+        if Instant::now() >= again {
+            fleet
+                .link
+                .publish(subject.to_string(), message.clone())
+                .await;
+            again = Instant::now() + RECEIPT.1;
+        }
+        tokio::select! {
+            news = fleet.next() => {
+                if let News::Receipt(receipt) = news?
+                    && receipt.answer == name
+                {
+                    return Ok(*receipt);
+                }
+            }
+            () = sleep_until(again.min(latest)) => {}
+        }
+    }
+}
+
+/// Says what guardd has said.
+fn said(receipt: Receipt) -> Result<Outcome> {
+    let Some(taken) = receipt.taken else {
+        let failure = receipt.refused.context("the receipt says nothing")?;
+        let shown = |text: &str| guard_signed::visible::visible(text, 2048);
+        bail!(
+            "{}: {}\n{}",
+            shown(&failure.what),
+            shown(&failure.why),
+            shown(&failure.fix)
+        );
+    };
+    let words = match taken.answer.as_str() {
+        "part" => format!(
+            "{} of {} have said yes: others must, too",
+            taken.approvals, taken.wanted
+        ),
+        "no" => "no: it stays closed".to_owned(),
+        _ => match taken.holes.len() {
+            0 => "yes".to_owned(),
+            1 => "yes: a hole is open".to_owned(),
+            many => format!("yes: {many} holes are open"),
+        },
+    };
+    print(&format!("{words}\n"))?;
+    for warning in &taken.warnings {
+        print(&format!(
+            "{}\n",
+            guard_signed::visible::visible(warning, 2048)
+        ))?;
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,89 @@
+//! A person's side: what all machines ask, and an answer to one of them.
+
+mod answer;
+mod heard;
+mod show;
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{Outcome, link::Link, settings::Settings};
+
+pub(crate) use answer::answer;
+use heard::{Fleet, News};
+
+/// A list is whole when nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(700);
+/// And at the latest then.
+const LONGEST_LIST: Duration = Duration::from_secs(5);
+
+/// `guard-fleet pending`
+///
+/// # Errors
+///
+/// That no server takes the key, or nothing can be printed.
+pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Result<Outcome> {
+    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
+    if !follow {
+        gather(&mut fleet).await?;
+        for asked in fleet.questions() {
+            print(&show::question(asked, json))?;
+        }
+        if !json && fleet.questions().next().is_none() {
+            print(&format!(
+                "nothing is asked on {}\n",
+                show::machines_of(&fleet)
+            ))?;
+        }
+        return Ok(Outcome::Done);
+    }
+    loop {
+        let text = match fleet.next().await? {
+            News::Asked(asked) => show::question(&asked, json),
+            News::Over(asked) => show::over(&asked, json),
+            News::Machine | News::Receipt(_) => continue,
+        };
+        print(&text)?;
+    }
+}
+
+/// `guard-fleet machines`
+///
+/// # Errors
+///
+/// As for [`pending`].
+pub(crate) async fn machines(settings: &Settings, json: bool) -> Result<Outcome> {
+    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
+    gather(&mut fleet).await?;
+    print(&show::machines(&fleet, json))?;
+    Ok(Outcome::Done)
+}
+
+/// Hears all that is open now.
+async fn gather(fleet: &mut Fleet) -> Result<()> {
+    let latest = Instant::now() + LONGEST_LIST;
+    loop {
+        let quiet = (Instant::now() + QUIET).min(latest);
+        match timeout_at(quiet, fleet.next()).await {
+            Ok(news) => news?,
+            Err(_) => return Ok(()),
+        };
+    }
+}
+
+/// Prints text.
+///
+/// # Errors
+///
+/// That nobody reads it.
+pub(crate) fn print(text: &str) -> Result<Outcome> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("cannot print")?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,109 @@
+//! How it reads. What machines say of themselves may be anybody's words, and steers no terminal.
+
+use std::fmt::Write as _;
+
+use guard_signed::{Question, visible::visible};
+use serde_json::json;
+
+use super::heard::{Fleet, OfMachine};
+
+/// Characters of a line that are shown.
+const LINE: usize = 1024;
+
+/// A question: for people what to type and what is asked, for programs all of it.
+pub(super) fn question(of: &OfMachine, json: bool) -> String {
+    let question = &of.asked.question;
+    if json {
+        return object(of, "open");
+    }
+    let mut text = format!(
+        "guard-fleet answer {} {}    {}'s {}, policy {}\n",
+        of.machine,
+        question.request,
+        visible(&question.user, 64),
+        visible(&question.session, 64),
+        visible(&question.policy, 64)
+    );
+    for line in &question.shows {
+        let _ = writeln!(text, "    {}", visible(line, LINE));
+    }
+    text
+}
+
+/// That a question is over.
+pub(super) fn over(of: &OfMachine, json: bool) -> String {
+    match json {
+        true => object(of, "over"),
+        false => format!("{} {} is over\n", of.machine, of.asked.question.request),
+    }
+}
+
+fn object(of: &OfMachine, state: &str) -> String {
+    let mut text = json!({
+        "group": of.group,
+        "machine": of.machine,
+        "request": of.asked.question.request,
+        "state": state,
+        "hash": Question::hash(&of.asked.bytes),
+        "question": String::from_utf8_lossy(&of.asked.bytes),
+    })
+    .to_string();
+    text.push('\n');
+    text
+}
+
+/// `3 machines`
+pub(super) fn machines_of(fleet: &Fleet) -> String {
+    match fleet.machines().count() {
+        0 => "any machine: none is there".to_owned(),
+        1 => "1 machine".to_owned(),
+        many => format!("{many} machines"),
+    }
+}
+
+/// All machines that were heard.
+pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
+    let mut text = String::new();
+    if !json {
+        let _ = writeln!(
+            text,
+            "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  VERSION",
+            "MACHINE", "GROUP", "ENFORCES", "SESSIONS", "ASKED", "HOLES"
+        );
+    }
+    for (group, machine, state) in fleet.machines() {
+        let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
+        if json {
+            let object = json!({
+                "group": group,
+                "machine": machine,
+                "version": state.here.as_ref().map(|here| &here.version),
+                "guardd": guardd,
+                "questions": state.open(),
+            });
+            let _ = writeln!(text, "{object}");
+            continue;
+        }
+        let enforces = match guardd {
+            Some(guardd) if guardd.enforcing => "yes".to_owned(),
+            Some(guardd) => {
+                let problem = guardd.problem.as_deref().unwrap_or_default();
+                format!("no: {}", visible(problem, LINE))
+            }
+            None => "not known".to_owned(),
+        };
+        let count = |count: Option<usize>| count.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let _ = writeln!(
+            text,
+            "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  {}",
+            machine.to_string(),
+            group.to_string(),
+            enforces,
+            count(guardd.map(|guardd| guardd.sessions)),
+            state.open(),
+            count(guardd.map(|guardd| guardd.holes)),
+            guardd.map_or_else(String::new, |guardd| visible(&guardd.version, 32)),
+        );
+    }
+    text
+}

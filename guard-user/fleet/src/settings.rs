@@ -1,0 +1,141 @@
+//! `fleet.toml`: which servers, and as whom.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use async_nats::ServerAddr;
+use serde::Deserialize;
+
+use crate::{Args, subjects::Group};
+
+/// All that can be set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `tls://HOST:PORT`; `nats://` on this machine alone
+    pub servers: Vec<Server>,
+    /// The file of certificates that servers are believed by; absent: the system's
+    pub ca: Option<PathBuf>,
+    /// The file of the key that this machine, or person, is known by
+    #[serde(default)]
+    pub key: PathBuf,
+    /// Of a machine: its group
+    #[serde(default)]
+    pub(crate) group: Group,
+    /// Of a person: whose questions to look at; absent: those of the group
+    pub(crate) groups: Option<Vec<Group>>,
+    /// guardd's socket
+    #[serde(default = "socket")]
+    pub socket: PathBuf,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Server(pub(crate) ServerAddr);
+
+impl Settings {
+    /// Where packages put it.
+    const FILE: &str = "/etc/guard/fleet.toml";
+    /// Where a machine's key is.
+    const KEY: &str = "/var/lib/guard-fleet/machine.nk";
+
+    /// Reads the file that the command line says, or the usual one.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be read, or says something else.
+    pub fn read(args: &Args) -> Result<Self> {
+        let own = own_dir()
+            .map(|dir| dir.join("fleet.toml"))
+            .filter(|file| !args.serves() && file.exists());
+        let is_own = args.config.is_none() && own.is_some();
+        let file = args.config.clone().or(own);
+        let file = file.unwrap_or_else(|| PathBuf::from(Self::FILE));
+        let mut read = Self::of(&file)?;
+        if read.key.as_os_str().is_empty() {
+            read.key = match own_dir().filter(|_| is_own) {
+                Some(dir) => dir.join("fleet.nk"),
+                None => PathBuf::from(Self::KEY),
+            };
+        }
+        if let Some(socket) = &args.socket {
+            read.socket.clone_from(socket);
+        }
+        Ok(read)
+    }
+
+    fn of(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => anyhow!(
+                "there are no settings: write servers = [\"tls://HOST:4222\"] into {}",
+                file.display()
+            ),
+            _ => anyhow!("cannot read {}: {error}", file.display()),
+        })?;
+        let read: Self = toml::from_str(&text)
+            .map_err(|error| anyhow!("{} cannot be understood: {error}", file.display()))?;
+        ensure!(
+            !read.servers.is_empty(),
+            "{}: servers names no server",
+            file.display()
+        );
+        Ok(read)
+    }
+
+    /// Whose questions a person looks at.
+    #[must_use]
+    pub(crate) fn looked_at(&self) -> Vec<Group> {
+        match &self.groups {
+            Some(groups) => groups.clone(),
+            None => vec![self.group.clone()],
+        }
+    }
+}
+
+/// Where a person's own settings are.
+fn own_dir() -> Option<PathBuf> {
+    let set = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let set = set.filter(|dir| dir.is_absolute());
+    let dir = set.or_else(|| Some(env::home_dir()?.join(".config")))?;
+    Some(dir.join("guard"))
+}
+
+fn socket() -> PathBuf {
+    PathBuf::from("/run/guard/guardd.sock")
+}
+
+impl TryFrom<String> for Server {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{text:?} is no server: {why}");
+        let at: ServerAddr = text
+            .parse()
+            .map_err(|error: io::Error| wrong(&error.to_string()))?;
+        if at.has_user_pass() {
+            return Err(wrong("who one is, the key says"));
+        }
+        // Without TLS anybody on the way reads what sessions ask, and delays what they like.
+        let is_here = matches!(at.host(), "127.0.0.1" | "[::1]" | "::1" | "localhost");
+        match at.scheme() {
+            "tls" => Ok(Self(at)),
+            "nats" if is_here && text.contains("://") => Ok(Self(at)),
+            _ => Err(wrong(
+                "expected tls://HOST:PORT; nats:// is for servers on this machine alone",
+            )),
+        }
+    }
+}
+
+/// Reads a file that root, or whoever owns it, alone may write.
+///
+/// # Errors
+///
+/// That it cannot be read.
+pub(crate) fn text_of(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}

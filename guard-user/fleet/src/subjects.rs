@@ -1,0 +1,251 @@
+//! What is published where, and who may do that.
+//!
+//! | subject | what | published by | read by |
+//! |---|---|---|---|
+//! | `guard.GROUP.here.MACHINE` | that a machine is there, each half minute | that machine | people |
+//! | `guard.GROUP.question.MACHINE.REQUEST` | a question; empty: it is over | that machine | people |
+//! | `guard.GROUP.look` | that somebody looks, each five seconds | people | machines |
+//! | `guard.GROUP.answer.MACHINE.REQUEST` | a signed answer, until there is a receipt | people | that machine |
+//! | `guard.GROUP.receipt.MACHINE.REQUEST` | what guardd said of it | that machine | people |
+//!
+//! A server that gives each its rights (`rights.rs`) lets a machine speak for itself alone.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Machines that the same people look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Group(String);
+
+/// A machine, as guardd calls it in questions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Machine(String);
+
+/// Something that a machine says, or is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Here,
+    Question,
+    Answer,
+    Receipt,
+}
+
+impl What {
+    const ALL: [Self; 4] = [Self::Here, Self::Question, Self::Answer, Self::Receipt];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Question => "question",
+            Self::Answer => "answer",
+            Self::Receipt => "receipt",
+        }
+    }
+}
+
+/// A subject about a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subject {
+    pub(crate) group: Group,
+    pub(crate) what: What,
+    pub(crate) machine: Machine,
+    /// None: it is about no request.
+    pub(crate) request: Option<String>,
+}
+
+impl Subject {
+    /// Reads one; none: it is another.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        if parts.next()? != "guard" {
+            return None;
+        }
+        let group = parts.next()?.parse().ok()?;
+        let what = parts.next()?;
+        let what = What::ALL.into_iter().find(|one| one.as_str() == what)?;
+        let machine = parts.next()?.parse().ok()?;
+        let request = parts.next().map(str::to_owned);
+        let is_about_one = what != What::Here;
+        let is_right = request.is_some() == is_about_one
+            && parts.next().is_none()
+            && request.as_deref().is_none_or(is_request);
+        is_right.then_some(Self {
+            group,
+            what,
+            machine,
+            request,
+        })
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (group, what, machine) = (&self.group, self.what.as_str(), &self.machine);
+        write!(f, "guard.{group}.{what}.{machine}")?;
+        match &self.request {
+            Some(request) => write!(f, ".{request}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A request's id: `r7`.
+pub(crate) fn is_request(text: &str) -> bool {
+    let digits = text.strip_prefix('r');
+    digits.is_some_and(|digits| {
+        matches!(digits.len(), 1..=20) && digits.bytes().all(|c| c.is_ascii_digit())
+    })
+}
+
+impl Group {
+    /// That somebody looks at it.
+    pub(crate) fn look(&self) -> String {
+        format!("guard.{self}.look")
+    }
+
+    /// All of a kind about a machine, or about all of them.
+    pub(crate) fn all(&self, what: What, machine: Option<&Machine>) -> String {
+        let machine = machine.map_or("*", |machine| &machine.0);
+        let what = what.as_str();
+        match what == What::Here.as_str() {
+            true => format!("guard.{self}.{what}.{machine}"),
+            false => format!("guard.{self}.{what}.{machine}.*"),
+        }
+    }
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self("all".to_owned())
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Group {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_one = matches!(text.len(), 1..=32)
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+        match is_one {
+            true => Ok(Self(text.to_owned())),
+            false => Err(format!(
+                "{text:?} is no group: expected 1 to 32 of a-z, 0-9 and -"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Group {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Machine {
+    /// Whether its id begins so.
+    pub(crate) fn begins(&self, with: &str) -> bool {
+        self.0.starts_with(with)
+    }
+}
+
+impl FromStr for Machine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix("m-").unwrap_or_default();
+        let is_one = digits.len() == 20
+            && digits
+                .bytes()
+                .all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        match is_one {
+            true => Ok(Self(text.to_owned())),
+            false => Err(format!(
+                "{text:?} is no machine: expected m- and 20 digits of hex"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Machine {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_subject_reads_as_it_was_written() -> Result<(), String> {
+        let machine: Machine = "m-0123456789abcdef0123".parse()?;
+        for (what, request) in [
+            (What::Here, None),
+            (What::Question, Some("r7")),
+            (What::Answer, Some("r18446744073709551615")),
+        ] {
+            let subject = Subject {
+                group: "ci".parse()?,
+                what,
+                machine: machine.clone(),
+                request: request.map(str::to_owned),
+            };
+            assert_eq!(Subject::parse(&subject.to_string()), Some(subject));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_subject_is_none() {
+        for text in [
+            "",
+            "guard",
+            "guard.ci.here",
+            "guard.ci.here.m-0123",
+            "guard.ci.here.m-0123456789abcdef0123.r1",
+            "guard.ci.question.m-0123456789abcdef0123",
+            "guard.ci.question.m-0123456789abcdef0123.r1.r2",
+            "guard.ci.question.m-0123456789abcdef0123.*",
+            "guard.ci.question.m-0123456789abcdef0123.r",
+            "guard.ci.question.*.r1",
+            "guard.*.question.m-0123456789abcdef0123.r1",
+            "guard.CI.question.m-0123456789abcdef0123.r1",
+            "guard.ci.else.m-0123456789abcdef0123.r1",
+            "other.ci.question.m-0123456789abcdef0123.r1",
+        ] {
+            assert_eq!(Subject::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_is_written_the_same(text in "(guard|x)\\.[a-z*]{0,4}\\.(here|question|answer)\\.(m-[0-9a-f]{19,21}|\\*)(\\.r[0-9]{0,3})?") {
+            if let Some(read) = Subject::parse(&text) {
+                prop_assert_eq!(read.to_string(), text);
+            }
+        }
+    }
+}

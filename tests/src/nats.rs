@@ -1,0 +1,198 @@
+//! Real servers of NATS, on the loopback of a side, by TLS.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{Company, Running, Side, bins, wait};
+
+/// Where the first one listens for clients, for others of its cluster, and for whoever asks how it is.
+const PORTS: [u16; 3] = [4222, 6222, 8222];
+
+/// Servers that pass on each other's messages. They end with it.
+#[derive(Debug)]
+pub struct Nats<'n> {
+    side: &'n Side,
+    dir: PathBuf,
+    servers: Vec<Option<Running>>,
+}
+
+impl<'n> Nats<'n> {
+    /// Starts so many, which know the users of an `authorization` block. Their files are in a directory that is made.
+    ///
+    /// # Errors
+    ///
+    /// That there is no nats-server here, or one does not serve.
+    pub fn start(side: &'n Side, dir: PathBuf, count: u16, users: &str) -> Result<Self> {
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let company = Company::new("Messages")?;
+        fs::write(dir.join("ca.pem"), company.pem())?;
+        fs::write(
+            dir.join("server.pem"),
+            company.issue(&["localhost", "127.0.0.1"])?,
+        )?;
+        let mut nats = Self {
+            side,
+            dir,
+            servers: Vec::new(),
+        };
+        nats.admit(users)?;
+        for number in 0..count {
+            nats.write(number, count)?;
+            nats.servers.push(None);
+        }
+        for number in 0..count {
+            nats.begin(number)?;
+        }
+        for number in 0..count {
+            nats.serves(number)?;
+        }
+        Ok(nats)
+    }
+
+    /// The certificates that its servers are believed by.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+
+    /// Where each of them is, as `fleet.toml` has it.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        (0..self.servers.len())
+            .map(|number| format!("tls://127.0.0.1:{}", PORTS[0] as usize + number))
+            .collect()
+    }
+
+    /// Has all of them know other users.
+    ///
+    /// # Errors
+    ///
+    /// That nothing can be written, or one has ended.
+    pub fn reload(&mut self, users: &str) -> Result<()> {
+        self.admit(users)?;
+        for server in self.servers.iter_mut().flatten() {
+            server.signal(Signal::HUP)?;
+        }
+        Ok(())
+    }
+
+    /// Kills one.
+    pub fn kill(&mut self, number: u16) {
+        self.servers[usize::from(number)] = None;
+    }
+
+    /// Sends one a signal.
+    ///
+    /// # Errors
+    ///
+    /// That it has ended.
+    pub fn signal(&mut self, number: u16, signal: Signal) -> Result<()> {
+        let server = self.servers[usize::from(number)].as_mut();
+        server.context("it was killed")?.signal(signal)
+    }
+
+    /// Starts one that was killed.
+    ///
+    /// # Errors
+    ///
+    /// That it does not serve.
+    pub fn start_again(&mut self, number: u16) -> Result<()> {
+        self.begin(number)?;
+        self.serves(number)
+    }
+
+    /// How many clients one has, as it says itself.
+    ///
+    /// # Errors
+    ///
+    /// That it does not say.
+    pub fn clients(&self, number: u16) -> Result<u64> {
+        let said = self.ask(number, "/varz")?;
+        said["connections"].as_u64().context("it does not say")
+    }
+
+    fn admit(&self, users: &str) -> Result<()> {
+        let file = self.dir.join("users.conf");
+        fs::write(&file, users).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    fn write(&self, number: u16, count: u16) -> Result<()> {
+        let [client, route, monitor] = PORTS.map(|port| port + number);
+        let pem = self.dir.join("server.pem");
+        let pem = pem.display();
+        let routes: Vec<_> = (0..count)
+            .filter(|other| *other != number)
+            .map(|other| format!("\"nats://127.0.0.1:{}\"", PORTS[1] + other))
+            .collect();
+        let cluster = match routes.is_empty() {
+            true => String::new(),
+            false => format!(
+                "cluster {{ name: lab, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
+                routes.join(", ")
+            ),
+        };
+        let text = format!(
+            "server_name: n{number}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include users.conf\n"
+        );
+        Ok(fs::write(self.config(number), text)?)
+    }
+
+    fn config(&self, number: u16) -> PathBuf {
+        self.dir.join(format!("n{number}.conf"))
+    }
+
+    fn begin(&mut self, number: u16) -> Result<()> {
+        let mut command = self.side.command(bins::nats()?);
+        command.arg("-c").arg(self.config(number));
+        command.stderr(Stdio::from(fs::File::create(self.log(number))?));
+        self.servers[usize::from(number)] = Some(Running::start(&mut command)?);
+        Ok(())
+    }
+
+    fn log(&self, number: u16) -> PathBuf {
+        self.dir.join(format!("n{number}.log"))
+    }
+
+    /// Waits until it takes clients, and knows the others that run.
+    fn serves(&self, number: u16) -> Result<()> {
+        let others = self.servers.iter().flatten().count() - 1;
+        let is_ready = || {
+            let routes = self.ask(number, "/routez").ok();
+            let routes = routes.and_then(|said| said["num_routes"].as_u64());
+            routes.is_some_and(|routes| routes >= others as u64) && self.greets(number).is_ok()
+        };
+        wait::eventually(&format!("the server {number} serves"), is_ready).with_context(|| {
+            fs::read_to_string(self.log(number)).unwrap_or_else(|error| error.to_string())
+        })
+    }
+
+    fn greets(&self, number: u16) -> Result<()> {
+        let line = self.side.enter(|| {
+            let stream = TcpStream::connect(("127.0.0.1", PORTS[0] + number))?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line)?;
+            Ok(line)
+        })?;
+        ensure!(line.starts_with("INFO "), "it says {line:?}");
+        Ok(())
+    }
+
+    fn ask(&self, number: u16, path: &str) -> Result<Value> {
+        let text = self.side.enter(|| {
+            let mut stream = TcpStream::connect(("127.0.0.1", PORTS[2] + number))?;
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        })?;
+        let (_, body) = text.split_once("\r\n\r\n").context("no answer")?;
+        Ok(serde_json::from_str(body)?)
+    }
+}

@@ -1,0 +1,173 @@
+//! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
+
+mod scene;
+
+use std::time::Duration;
+
+use guard_lab::{Attempt, Network, PATIENCE, Production, Tested, V4, eventually, exec};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use scene::{Fleet, lines};
+
+#[test]
+fn a_question_goes_out_while_somebody_looks_and_a_signed_answer_opens_its_hole_once() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
+    let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT)?;
+    assert!(outside.ok, "without the guard it is reached");
+    let fleet = Fleet::new(&network, 1)?;
+    let key = fleet.scene.approver("alice", &[])?;
+    fleet.is_there()?;
+    let before = production.reached_at(V4, 443)?.len();
+
+    let mut look = fleet.look()?;
+    let open = look.until(|line| line["state"] == "open")?;
+    assert_eq!(open["machine"], fleet.machine);
+    let mut shell = fleet.scene.shell();
+    shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
+    let asked = look.until(|line| shown(line).contains("8080"))?;
+    assert_eq!(production.reached_at(V4, 8080)?.len(), 0);
+    let request = asked["request"].as_str().unwrap();
+
+    // What the person got is what guardd asks.
+    assert_eq!(fleet.scene.question(request)["question"], asked["question"]);
+    let mallory = fleet.scene.key("mallory")?;
+    let forged = fleet.scene.yes(&mallory, "alice", request, &[])?;
+    let refused = exec::output(&mut fleet.answer(request, &forged)?)?;
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(fleet.scene.holes().is_empty());
+    let signed = fleet
+        .scene
+        .yes(&key, "alice", request, &[("for", json!(60))])?;
+    let said = exec::run(&mut fleet.answer(request, &signed)?)?;
+    assert_eq!(said, "yes: a hole is open\n");
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+    assert_eq!(fleet.scene.holes(), ["tcp/8080"]);
+    look.until(|line| line["request"] == request && line["state"] == "over")?;
+    assert_eq!(production.reached_at(V4, 443)?.len(), before);
+
+    let again = exec::output(&mut fleet.answer(request, &signed)?)?;
+    assert_eq!(again.status.code(), Some(2), "it is asked no more");
+    let answered = &fleet.scene.log("answered")[0];
+    assert_eq!(answered["by"], "alice");
+    Ok(())
+}
+
+/// What a question shows.
+fn shown(line: &Value) -> String {
+    let question = line["question"].as_str().unwrap_or_default();
+    let question: Value = serde_json::from_str(question).unwrap_or_default();
+    question["shows"].to_string()
+}
+
+#[test]
+fn nothing_waits_while_nobody_looks() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let fleet = Fleet::new(&network, 1)?;
+    fleet.scene.approver("alice", &[])?;
+    fleet.is_there()?;
+    let attempt = Attempt::tcp(V4, 443).timeout(Duration::from_secs(1));
+    let mut shell = fleet.scene.shell();
+    let is_refused = |shell: &mut guard_lab::Shell| -> Tested<bool> {
+        Ok(shell.attempt(&attempt)?.errno.as_deref() == Some("EPERM"))
+    };
+    let mut look = fleet.look()?;
+    look.until(|line| line["state"] == "open")?;
+    assert!(!is_refused(&mut shell)?, "it waits while somebody looks");
+    drop(look);
+    eventually("it is refused at once", || {
+        is_refused(&mut shell).unwrap_or_default()
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_machine_says_that_it_is_there_and_that_it_goes() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
+    let machines = fleet.machines()?;
+    let guardd = &machines[0]["guardd"];
+    assert_eq!(guardd["machine"], fleet.machine);
+    assert_eq!(guardd["enforcing"], true);
+    let text = fleet.said("person", &["machines"])?;
+    assert!(text.contains(&fleet.machine), "{text}");
+    fleet.stop()?;
+    assert_eq!(fleet.machines()?, [Value::Null; 0]);
+    fleet.start()?;
+    fleet.is_there()?;
+    fleet.kill();
+    assert_eq!(fleet.machines()?, [Value::Null; 0], "nobody answers for it");
+    Ok(())
+}
+
+#[test]
+fn a_server_gives_each_its_own_rights_alone() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
+    let (machine, person) = (fleet.key("machine")?, fleet.key("person")?);
+    // As each other they may do nothing of what they do.
+    let swapped = fleet.rights(&person, &machine)?;
+    fleet.nats.reload(&swapped)?;
+    eventually("the machine is heard no more", || {
+        fleet.machines().is_ok_and(|machines| machines.is_empty())
+    })?;
+    // One who is in no list is turned away.
+    let users = fleet.rights(&machine, &person)?;
+    let lines = users.lines().filter(|line| !line.contains(&person));
+    let without: Vec<_> = lines.collect();
+    fleet.nats.reload(&without.join("\n"))?;
+    let unknown = exec::output(&mut fleet.command("person", &["pending"])?)?;
+    assert_eq!(unknown.status.code(), Some(2));
+    fleet.nats.reload(&users)?;
+    fleet.is_there()
+}
+
+#[test]
+fn servers_may_be_killed_and_questions_are_answered_all_the_same() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let mut fleet = Fleet::new(&network, 3)?;
+    let key = fleet.scene.approver("alice", &[])?;
+    fleet.is_there()?;
+    let mut look = fleet.look()?;
+    look.until(|line| line["state"] == "open")?;
+    for number in 0..3 {
+        fleet.nats.kill(number);
+        let mut shell = fleet.scene.shell();
+        shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
+        let is_new = |line: &Value| line["state"] == "open" && shown(line).contains("8080");
+        let asked = look.until(is_new)?;
+        let request = asked["request"].as_str().unwrap();
+        let signed = fleet
+            .scene
+            .yes(&key, "alice", request, &[("for", json!(60))])?;
+        let said = exec::run(&mut fleet.answer(request, &signed)?)?;
+        assert_eq!(said, "yes: a hole is open\n");
+        assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+        fleet.nats.start_again(number)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_hangs_loses_no_answer() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    let key = fleet.scene.approver("alice", &[])?;
+    fleet.is_there()?;
+    let listed = lines(&fleet.said("person", &["pending", "--json"])?)?;
+    let request = listed[0]["request"].as_str().unwrap().to_owned();
+    let signed = fleet.scene.yes(&key, "alice", &request, &[])?;
+    // The answer is on its way when the server stops, and counts once it goes on.
+    let mut answering = guard_lab::Running::start(&mut fleet.answer(&request, &signed)?)?;
+    fleet.nats.signal(0, Signal::STOP)?;
+    fleet.nats.signal(0, Signal::CONT)?;
+    assert_eq!(answering.line(PATIENCE)?, "yes: a hole is open");
+    assert_eq!(fleet.scene.holes(), ["tcp/443"]);
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Machines with a guardd each, servers of NATS between them and the people who answer.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use guard_lab::{Nats, Network, PATIENCE, Running, Shell, Tested, bins, eventually, exec};
+use serde_json::Value;
+
+use crate::signed::scene::{COURIER, Scene};
+
+/// A user who answers, and owns nothing of the machines'.
+pub(super) const PERSON: u32 = 61240;
+pub(super) const GROUP: &str = "ci";
+
+/// One machine, and one person.
+pub(super) struct Fleet<'n> {
+    pub(super) scene: Scene,
+    pub(super) nats: Nats<'n>,
+    pub(super) machine: String,
+    /// A session that has asked for port 443.
+    _asks: Shell,
+    carrier: Option<Running>,
+    dir: PathBuf,
+}
+
+impl<'n> Fleet<'n> {
+    /// With so many servers, of which the machine and the person know all.
+    pub(super) fn new(network: &'n Network, servers: u16) -> Tested<Self> {
+        let scene = Scene::new(network, "");
+        let dir = scene.daemon.dir().join("fleet");
+        fs::create_dir(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        let nats = Nats::start(network.dev(), dir.join("nats"), servers, "")?;
+        let mut asks = scene.shell();
+        let mut fleet = Self {
+            machine: own_id(&scene, &mut asks)?,
+            scene,
+            nats,
+            _asks: asks,
+            carrier: None,
+            dir,
+        };
+        for (name, user) in [("machine", COURIER), ("person", PERSON)] {
+            let home = fleet.dir.join(name);
+            fs::create_dir(&home)?;
+            chown(&home, Some(user), Some(user))?;
+            fleet.settings(name)?;
+        }
+        let (machine, person) = (fleet.key("machine")?, fleet.key("person")?);
+        let users = fleet.rights(&machine, &person)?;
+        fleet.nats.reload(&users)?;
+        fleet.start()?;
+        Ok(fleet)
+    }
+
+    fn settings(&self, name: &str) -> Tested {
+        let home = self.dir.join(name);
+        let text = format!(
+            "servers = {:?}\nca = {:?}\nkey = {:?}\ngroup = \"{GROUP}\"\n",
+            self.nats.urls(),
+            self.nats.ca(),
+            home.join("key.nk")
+        );
+        Ok(fs::write(home.join("fleet.toml"), text)?)
+    }
+
+    /// guard-fleet, as whom that is.
+    pub(super) fn command(&self, name: &str, args: &[&str]) -> Tested<Command> {
+        let user = match name {
+            "machine" => COURIER,
+            _ => PERSON,
+        };
+        let program = bins::for_everybody("guard-fleet", self.scene.daemon.tag())?;
+        let mut command = self.scene.daemon.on_machine(user, program);
+        command
+            .arg("--config")
+            .arg(self.dir.join(name).join("fleet.toml"))
+            .arg("--socket")
+            .arg(self.scene.daemon.socket())
+            .args(args)
+            .env("HOME", self.dir.join(name))
+            .stderr(Stdio::inherit());
+        Ok(command)
+    }
+
+    /// What it prints where it succeeds.
+    pub(super) fn said(&self, name: &str, args: &[&str]) -> Tested<String> {
+        Ok(exec::run(&mut self.command(name, args)?)?)
+    }
+
+    /// Its public key, which is made where there is none.
+    pub(super) fn key(&self, name: &str) -> Tested<String> {
+        Ok(self.said(name, &["key"])?.trim().to_owned())
+    }
+
+    /// What nats-server is told of them.
+    pub(super) fn rights(&self, machine: &str, person: &str) -> Tested<String> {
+        let list = self.dir.join("fleet.list");
+        let id = &self.machine;
+        let text = format!(
+            "[[machine]]\nid = \"{id}\"\nkey = \"{machine}\"\ngroup = \"{GROUP}\"\n[[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\n"
+        );
+        fs::write(&list, text)?;
+        self.said("person", &["rights", list.to_str().unwrap()])
+    }
+
+    /// Starts the machine's side.
+    pub(super) fn start(&mut self) -> Tested {
+        let mut command = self.command("machine", &["serve"])?;
+        self.carrier = Some(Running::start(&mut command)?);
+        Ok(())
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) {
+        self.carrier = None;
+    }
+
+    /// Ends it as systemd does.
+    pub(super) fn stop(&mut self) -> Tested {
+        let carrier = self.carrier.as_mut().unwrap();
+        carrier.signal(rustix::process::Signal::TERM)?;
+        assert!(carrier.wait()?.success());
+        self.carrier = None;
+        Ok(())
+    }
+
+    /// The person looks on.
+    pub(super) fn look(&self) -> Tested<Look> {
+        let mut command = self.command("person", &["pending", "--follow", "--json"])?;
+        Ok(Look(Running::start(&mut command)?))
+    }
+
+    /// What the person sees of machines.
+    pub(super) fn machines(&self) -> Tested<Vec<Value>> {
+        lines(&self.said("person", &["machines", "--json"])?)
+    }
+
+    /// Waits until the machine is there.
+    pub(super) fn is_there(&self) -> Tested {
+        let is_there = || self.machines().is_ok_and(|machines| machines.len() == 1);
+        Ok(eventually("the machine is there", is_there)?)
+    }
+
+    /// Hands a signed answer in.
+    pub(super) fn answer(&self, request: &str, signed: &Value) -> Tested<Command> {
+        let file = self.dir.join("person/signed");
+        fs::write(&file, signed.to_string())?;
+        let machine = &self.machine[..8];
+        let file = file.to_str().unwrap();
+        self.command("person", &["answer", machine, request, "--signed", file])
+    }
+}
+
+/// What the machine is called, as its questions have it.
+fn own_id(scene: &Scene, asks: &mut Shell) -> Tested<String> {
+    let request = scene.request(asks, 443);
+    let question = scene.question(&request);
+    let question: Value = serde_json::from_str(question["question"].as_str().unwrap())?;
+    Ok(question["machine"].as_str().unwrap().to_owned())
+}
+
+/// `guard-fleet pending --follow --json`
+pub(super) struct Look(pub(super) Running);
+
+impl Look {
+    /// Reads on until there is such a line.
+    pub(super) fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Tested<Value> {
+        loop {
+            let line: Value = serde_json::from_str(&self.0.line(PATIENCE)?)?;
+            if is_it(&line) {
+                return Ok(line);
+            }
+        }
+    }
+}
+
+pub(super) fn lines(text: &str) -> Tested<Vec<Value>> {
+    let lines = text.lines().map(serde_json::from_str);
+    Ok(lines.collect::<Result<_, _>>()?)
+}
