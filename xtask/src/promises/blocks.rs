@@ -176,11 +176,6 @@ const BLOCKS: &[Block] = &[
         "sudo cargo xtask bench",
         Not(NEEDS_A_CLONE),
     ),
-    block(
-        "docs/performance.md",
-        "sudo cargo xtask bench --only postgres",
-        Not(NEEDS_A_CLONE),
-    ),
 ];
 
 /// What is wrong with the list, or with a document.
