@@ -18,13 +18,12 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each row is a test that tries a way round on each run: without the guard, where it must work unless the kernel has no such thing, and in a
-session whose policy does not allow it. A row has the test's name (`cargo xtask test escapes::forms` runs a table), the way, and how it
-ended: what the program saw, EPERM if nothing else is named, and [what closed it](#what-closes-them). *Nothing*: no packet arrived.
-**Open**: nothing stops it yet, and what to do instead.
+Each row is a test by its name (`cargo xtask test escapes::forms` runs a table), which tries a way round: without the guard, where it must
+work unless the kernel has no such thing, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing
+is named, and [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet, and what to do instead.
 
 All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
-unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries all on your machine.
+unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries them on your machine.
 ";
 
 /// What most programs see, which rows do not repeat.

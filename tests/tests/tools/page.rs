@@ -28,18 +28,18 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
 
-Each tool is used by a script in `tests/tests/tools/scripts` as a developer does: without the guard, where it must work; then, as the
-same user, in a session of each kind, under `default` with a rule that asks about production. *Same* is the same result and exit status.
-Otherwise the cell quotes the document that explains it.
+A script in `tests/tests/tools/scripts` uses each tool as a developer does: without the guard, where it must work; then, as the same user,
+in a session of each kind, under `default` with a rule that asks about production. *Same*: result and exit status. Otherwise the cell
+quotes the document that explains it.
 ";
 
 const LEGEND: &str = "\
 The sessions, all in one cell unless they differ:
 
-- **user**: an ordinary user: `guard run -- …`.
-- **for a user**: root, for a user: `guard run --user NAME -- …`.
-- **as root**: an ordinary user: `guard run --user root -- …`.
-- **unit**: a systemd unit with the lines of `agent@.service` and `guard assign`; in machines only.
+- **user**: an ordinary user's `guard run -- …`.
+- **for a user**: root's `guard run --user NAME -- …`.
+- **as root**: an ordinary user's `guard run --user root -- …`.
+- **unit**: a systemd unit with the lines of `agent@.service`; in machines only.
 
 [Kernels](kernels.md): Linux 6.18, without security hooks and systemd; Debian's 6.12, with both, emulated.
 ";

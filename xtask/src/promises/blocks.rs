@@ -165,7 +165,6 @@ const BLOCKS: &[Block] = &[
     block("docs/ci.md", "guard check", By("ci")),
     block("docs/ci.md", "guard run --observe", Not(A_RUNNER)),
     block("docs/ci.md", "guard flows", Not(A_RUNNER)),
-    block("docs/ci.md", "guard run --policy ./.ci", Not(A_RUNNER)),
     block(
         "docs/read-only.md",
         "guard open db.example.com",
@@ -174,11 +173,6 @@ const BLOCKS: &[Block] = &[
     block(
         "docs/performance.md",
         "sudo cargo xtask bench",
-        Not(NEEDS_A_CLONE),
-    ),
-    block(
-        "docs/performance.md",
-        "sudo cargo xtask bench --only postgres",
         Not(NEEDS_A_CLONE),
     ),
 ];
