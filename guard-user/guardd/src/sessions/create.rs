@@ -671,17 +671,12 @@ impl Sessions {
         let program = command.first().map_or("", String::as_str);
         let program = program.rsplit('/').next().unwrap_or_default();
         let name = call.name.unwrap_or_else(|| program.to_owned());
+        let uid = outer.map_or(call.uid, |outer| outer.about.uid);
         About {
-            name: shown_name(&name),
-            uid: outer.map_or(call.uid, |outer| outer.about.uid),
-            command,
-            started_at: Timestamp::now(),
-            pid: None,
             launcher: Some(launcher),
             parent: outer.map(|outer| outer.cgroup.id.0),
             around: outer.map(Session::with_those_around).unwrap_or_default(),
             outermost: outer.map(|outer| outer.outermost().0),
-            assigned: None,
             never_waits: call.hold == Some(0.0)
                 || outer.is_some_and(|outer| outer.about.never_waits),
             waits: match outer {
@@ -700,8 +695,7 @@ impl Sessions {
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),
             observed: call.observe,
             beside: call.beside.is_some(),
-            appeared: 0,
-            command_ended_at: None,
+            ..About::new(shown_name(&name), uid, command)
         }
     }
 
