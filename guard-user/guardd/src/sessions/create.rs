@@ -25,9 +25,9 @@ use crate::{
     doctor,
     holds::LONGEST,
     policies::{library::PolicyText, load},
-    proxy,
+    proxy::{self, needed::ProxyWorker},
     record::audit::LogEntry,
-    resolver,
+    resolver::{self, needed::ResolverWorker},
     sessions::{About, Session, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
@@ -261,8 +261,8 @@ pub fn enter(
     // The pid written was the peer's only if the peer still lives.
     is_still(peer, pid)?;
     state.sessions.entered(&mut state.datapath, id, pid);
-    state.notice_network(id, pid);
-    state.notice_network_for_questions(id, pid);
+    state.notice_network::<ProxyWorker>(id, pid);
+    state.notice_network::<ResolverWorker>(id, pid);
     Ok(())
 }
 
@@ -535,8 +535,8 @@ impl State {
             .get(id)
             .is_some_and(|one| !one.cgroup.is_ours())
         {
-            self.survey_networks();
-            self.survey_for_questions();
+            self.survey_networks::<ProxyWorker>();
+            self.survey_networks::<ResolverWorker>();
         }
         self.write_start(id, &session);
         // In this order, so that a session which the next guardd finds here is in the audit log.
