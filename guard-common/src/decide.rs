@@ -332,13 +332,6 @@ impl Said {
         let by_sni = if self.has(prefix_flags::BY_SNI) { 1 } else { 0 };
         2 * self.verdict.verdict.strictness() + by_sni
     }
-
-    /// Whether a rule says it, of the name or of all names below one.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_of_a_name(&self) -> bool {
-        self.is_of_pattern()
-    }
 }
 
 /// What a policy's trie says at an address of a connection. An absent policy or list denies.

@@ -39,7 +39,7 @@ use crate::{
     state::{Shelves, State},
     unix::allow_control,
     watch::FileChange,
-    workers::{self, Worker as _, life},
+    workers::{self, life},
 };
 
 /// How long a daemon that ends when idle waits for its first session.
@@ -180,8 +180,8 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     };
     // Before the proxy's ports can be another process's.
     shared.with(|state| {
-        ProxyWorker::down(state, None);
-        ResolverWorker::down(state, None);
+        state.worker_down::<ProxyWorker>(None);
+        state.worker_down::<ResolverWorker>(None);
     });
     tasks.shutdown().await;
     if !is_passed {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use guard_common::BootTime;
 use guard_sys::clock;
 
-use crate::state::State;
+use crate::{proxy::needed::ProxyWorker, resolver::needed::ResolverWorker, state::State};
 
 /// The longest sleep between two ticks, so that a resumed machine is not late for long.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
@@ -24,8 +24,8 @@ impl State {
             self.look_at_held();
         }
         if self.proxy.takes_survey(now) {
-            self.survey_networks();
-            self.survey_for_questions();
+            self.survey_networks::<ProxyWorker>();
+            self.survey_networks::<ResolverWorker>();
         }
         self.requests.expire(now);
         self.collect_slots();

@@ -1,6 +1,7 @@
 //! A real browser with a passkey: enrol, be asked, look, answer, at a desk and on a phone.
 
-use guard_lab::{Attempt, Network, PATIENCE, Production, Shell, V4, eventually};
+use anyhow::Context as _;
+use guard_lab::{Attempt, Json as _, Network, PATIENCE, Production, Shell, Tested, V4, eventually};
 use serde_json::{Value, json};
 
 use super::{
@@ -14,68 +15,56 @@ const DESK: (u32, u32) = (1180, 860);
 const PHONE: (u32, u32) = (390, 844);
 
 /// Invites somebody, who makes a passkey on the page, and has root accept it.
-fn enrol(looked: &Looked<'_>, browser: &Browser<'_>) {
+fn enrol(looked: &Looked<'_>, browser: &Browser<'_>) -> Tested {
     let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
-    let invited = looked.scene.daemon.root(invite).json().unwrap();
-    browser.go(invited["links"][0].as_str().unwrap());
+    let invited = looked.scene.daemon.root(invite).json()?;
+    browser.go(invited["links"][0].text()?)?;
     browser.expect("Make a passkey for guard");
-    both(browser, "enrol");
-    browser.press("#enrol button");
+    both(browser, "enrol")?;
+    browser.press("#enrol button")?;
     browser.expect("sudo guard approver accept alice SHA256:");
-    let line = browser.script("return document.querySelector('#accept').textContent");
-    let fingerprint = line
-        .as_str()
-        .unwrap()
-        .rsplit(' ')
-        .next()
-        .unwrap()
-        .to_owned();
-    let accept = ["approver", "accept", "alice", &fingerprint];
-    looked
-        .scene
-        .daemon
-        .root(accept)
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
+    let line = browser.script("return document.querySelector('#accept').textContent")?;
+    let (_, fingerprint) = line.text()?.rsplit_once(' ').context("no fingerprint")?;
+    let accept = ["approver", "accept", "alice", fingerprint];
+    looked.scene.daemon.root(accept).run()?.success()?;
+    Ok(())
 }
 
 /// Pictures in light and dark, at a desk and on a phone.
-fn both(browser: &Browser<'_>, name: &str) {
+fn both(browser: &Browser<'_>, name: &str) -> Tested {
     if std::env::var_os("GUARD_LAB_PICTURES").is_none() {
-        return;
+        return Ok(());
     }
     for (size, (width, height)) in [("desk", DESK), ("phone", PHONE)] {
-        browser.resize(width, height, size == "phone");
+        browser.resize(width, height, size == "phone")?;
         for scheme in ["light", "dark"] {
-            browser.scheme(scheme);
-            browser.picture(&format!("{name}-{size}-{scheme}"));
+            browser.scheme(scheme)?;
+            browser.picture(&format!("{name}-{size}-{scheme}"))?;
         }
     }
-    browser.scheme("light");
-    browser.resize(DESK.0, DESK.1, false);
+    browser.scheme("light")?;
+    browser.resize(DESK.0, DESK.1, false)
 }
 
 /// Nothing is wider than the screen, and each thing to press is as large as a thumb.
-fn fits(browser: &Browser<'_>) {
-    browser.resize(PHONE.0, PHONE.1, true);
+fn fits(browser: &Browser<'_>) -> Tested {
+    browser.resize(PHONE.0, PHONE.1, true)?;
     let wide = browser.script(
         "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-    );
+    )?;
     assert_eq!(wide, 0, "the page scrolls sideways");
     let small = browser.script(
         "return [...document.querySelectorAll('button, nav a, .offers label, select')]
             .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 44).map((one) => one.textContent)",
-    );
+    )?;
     assert_eq!(small, json!([]));
-    browser.resize(DESK.0, DESK.1, false);
+    browser.resize(DESK.0, DESK.1, false)
 }
 
 /// All that can be pressed or filled in has a name for who does not see it.
-fn is_named(browser: &Browser<'_>) {
-    let tree = browser.developer("Accessibility.getFullAXTree", &json!({}));
-    let nodes = tree["nodes"].as_array().unwrap();
+fn is_named(browser: &Browser<'_>) -> Tested {
+    let tree = browser.developer("Accessibility.getFullAXTree", &json!({}))?;
+    let nodes = tree["nodes"].list()?;
     let pressed = nodes.iter().filter(|node| {
         let role = node["role"]["value"].as_str().unwrap_or_default();
         node["ignored"] != true
@@ -88,171 +77,172 @@ fn is_named(browser: &Browser<'_>) {
         assert!(!name.trim().is_empty(), "{node}");
     }
     assert!(count > 0);
+    Ok(())
 }
 
 #[test]
-fn somebody_enrols_is_asked_looks_and_answers() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let looked = Looked::new(&network, "");
-    let browser = Browser::start(&network);
-    browser.resize(DESK.0, DESK.1, false);
-    let authenticator = browser.add_authenticator();
-    enrol(&looked, &browser);
+fn somebody_enrols_is_asked_looks_and_answers() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
+    let looked = Looked::new(&network, "")?;
+    let browser = Browser::start(&network)?;
+    browser.resize(DESK.0, DESK.1, false)?;
+    let authenticator = browser.add_authenticator()?;
+    enrol(&looked, &browser)?;
 
-    browser.go(&format!("{ORIGIN}/"));
+    browser.go(&format!("{ORIGIN}/"))?;
     browser.expect("Log in to guard");
-    both(&browser, "login");
-    browser.press("#login button");
+    both(&browser, "login")?;
+    browser.press("#login button")?;
     browser.expect("Nothing is asked.");
-    both(&browser, "nothing");
+    both(&browser, "nothing")?;
     // Another site's page sees nothing of it, and may link to it: the cookie comes once the page asks for itself.
-    browser.go("http://127.0.0.1:4827/");
+    browser.go("http://127.0.0.1:4827/")?;
     browser.expect("This console has another name");
-    browser.script(&format!("location.assign('{ORIGIN}/')"));
+    browser.script(&format!("location.assign('{ORIGIN}/')"))?;
     browser.expect("Nothing is asked.");
 
     // It waits, for a page is looked at.
     let mut shell = looked.scene.shell();
-    let before = production.reached_at(V4, 443).unwrap().len();
+    let before = production.reached_at(V4, 443)?.len();
     let waits = || looked.scene.daemon.root(["pending"]).json().unwrap()[0]["held"] == true;
-    shell
-        .begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))
-        .unwrap();
-    eventually("it waits", waits).unwrap();
+    shell.begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))?;
+    eventually("it waits", waits)?;
     browser.expect("192.0.2.10:443");
-    both(&browser, "questions");
-    fits(&browser);
-    browser.press("#questions a");
+    both(&browser, "questions")?;
+    fits(&browser)?;
+    browser.press("#questions a")?;
     browser.expect("Yes, sign with passkey");
-    both(&browser, "connection");
-    fits(&browser);
-    is_named(&browser);
+    both(&browser, "connection")?;
+    fits(&browser)?;
+    is_named(&browser)?;
 
     // No finger, no yes.
-    browser.verify(&authenticator, false);
-    browser.press("button.yes");
+    browser.verify(&authenticator, false)?;
+    browser.press("button.yes")?;
     browser.expect("the passkey was not used");
     assert!(looked.scene.holes().is_empty());
-    browser.verify(&authenticator, true);
+    browser.verify(&authenticator, true)?;
     // A page that shows something else than is asked has nothing signed by the script.
-    let line = browser.script("const li = document.querySelector('#shows > li'); const was = li.textContent; li.textContent = 'curl wants nothing'; return was");
-    browser.press("button.yes");
+    let line = browser.script("const li = document.querySelector('#shows > li'); const was = li.textContent; li.textContent = 'curl wants nothing'; return was")?;
+    browser.press("button.yes")?;
     browser.expect("shows something else than is asked");
     browser.script(&format!(
         "document.querySelector('#shows > li').textContent = {line}"
-    ));
-    browser.press("button.yes");
+    ))?;
+    browser.press("button.yes")?;
     browser.expect("Yes, by alice");
-    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
-    assert!(production.reached_at(V4, 443).unwrap().len() > before);
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+    assert!(production.reached_at(V4, 443)?.len() > before);
     let answered = &looked.scene.log("answered")[0];
     assert_eq!(
         (&answered["signed"]["kind"], &answered["connections"]),
         (&json!("passkey"), &json!(1)),
         "the least is chosen"
     );
-    both(&browser, "over");
+    both(&browser, "over")?;
 
     // A no takes no finger.
-    assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
-    browser.go(&format!("{ORIGIN}/"));
-    browser.press("#questions a");
-    browser.press("form.no button");
+    assert!(!shell.reaches(&Attempt::tcp(V4, 1000))?);
+    browser.go(&format!("{ORIGIN}/"))?;
+    browser.press("#questions a")?;
+    browser.press("form.no button")?;
     browser.expect("Nothing is asked.");
     let no = looked.scene.log("answered").pop().unwrap();
     assert_eq!((&no["answer"], &no["signed"]), (&json!("no"), &Value::Null));
     for page in ["sessions", "holes", "flows", "log", "approvers"] {
-        browser.go(&format!("{ORIGIN}/{page}"));
-        both(&browser, page);
-        fits(&browser);
-        is_named(&browser);
+        browser.go(&format!("{ORIGIN}/{page}"))?;
+        both(&browser, page)?;
+        fits(&browser)?;
+        is_named(&browser)?;
     }
     // guardd goes, and comes back.
     let mut looked = looked;
-    browser.go(&format!("{ORIGIN}/"));
-    looked.scene.daemon.kill().unwrap();
+    browser.go(&format!("{ORIGIN}/"))?;
+    looked.scene.daemon.kill()?;
     browser.expect("not connected");
-    looked.scene.daemon.start().unwrap();
+    looked.scene.daemon.start()?;
     eventually("it is connected", || {
-        browser.script("return document.body.dataset.live") == "on"
-    })
-    .unwrap();
+        browser
+            .script("return document.body.dataset.live")
+            .is_ok_and(|live| live == "on")
+    })?;
+    Ok(())
 }
 
 #[test]
-fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
-    let looked = Looked::new(&network, "scopes = [\"one\", \"offers\", \"path\"]");
-    let browser = Browser::start(&network);
-    browser.add_authenticator();
-    enrol(&looked, &browser);
-    browser.go(&format!("{ORIGIN}/login"));
-    browser.press("#login button");
+fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let looked = Looked::new(&network, "scopes = [\"one\", \"offers\", \"path\"]")?;
+    let browser = Browser::start(&network)?;
+    browser.add_authenticator()?;
+    enrol(&looked, &browser)?;
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
     browser.expect("Nothing is asked.");
-    browser.resize(PHONE.0, PHONE.1, true);
+    browser.resize(PHONE.0, PHONE.1, true)?;
     let mut shell = looked.scene.shell();
-    shell
-        .tell("exec bash -c 'echo in bash; exec bash'")
-        .unwrap();
-    shell.line_with("in bash").unwrap();
+    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
+    shell.line_with("in bash")?;
     let send = |shell: &mut Shell, body: &str| {
         let path = "/api/jobs/thumbnailGeneration";
         shell.tell(&sending("PUT", path, body)).unwrap();
         browser.expect(path);
-        browser.press("#questions a");
+        browser.press("#questions a").unwrap();
         browser.expect("Yes, sign with passkey")
     };
     send(&mut shell, "{\"command\":\"start\",\"force\":true}");
-    both(&browser, "write");
-    fits(&browser);
-    browser.resize(PHONE.0, PHONE.1, true);
-    browser.press("button.yes");
+    both(&browser, "write")?;
+    fits(&browser)?;
+    browser.resize(PHONE.0, PHONE.1, true)?;
+    browser.press("button.yes")?;
     browser.expect("Yes, by alice");
-    assert!(shell.line_with("HTTP/1.1").unwrap().contains(" 200 "));
-    shell.line_with("ended").unwrap();
+    assert!(shell.line_with("HTTP/1.1")?.contains(" 200 "));
+    shell.line_with("ended")?;
     let answered = &looked.scene.log("answered")[0];
     assert_eq!(answered["signed"]["by"], "alice");
 
-    browser.go(&format!("{ORIGIN}/"));
+    browser.go(&format!("{ORIGIN}/"))?;
     let hostile = "</pre><script>document.title=1</script><img src=x onerror=alert(1)>";
     let shown = send(&mut shell, hostile);
     assert!(shown.contains(hostile), "{shown}");
-    let made = browser.script("return document.querySelectorAll('main script, main img').length");
+    let made =
+        browser.script("return document.querySelectorAll('main script, main img').length")?;
     assert_eq!(made, 0);
-    browser.press("form.no button");
+    browser.press("form.no button")?;
     browser.expect("Nothing is asked.");
-    assert!(shell.line_with("HTTP/1.1").unwrap().contains(" 403 "));
+    assert!(shell.line_with("HTTP/1.1")?.contains(" 403 "));
+    Ok(())
 }
 
 #[test]
-fn a_code_is_read_at_the_machine_and_typed_on_the_page() {
-    let network = Network::new().unwrap();
-    let mut looked = Looked::new(&network, "");
-    let text = std::fs::read_to_string(looked.scene.daemon.config()).unwrap();
-    looked.scene.daemon.stop().unwrap();
+fn a_code_is_read_at_the_machine_and_typed_on_the_page() -> Tested {
+    let network = Network::new()?;
+    let mut looked = Looked::new(&network, "")?;
+    let text = std::fs::read_to_string(looked.scene.daemon.config())?;
+    looked.scene.daemon.stop()?;
     let always = text.replace("\"never\"", "\"always\"");
-    looked.scene.daemon.write_config(&always).unwrap();
-    looked.scene.daemon.start().unwrap();
-    let browser = Browser::start(&network);
-    browser.add_authenticator();
-    enrol(&looked, &browser);
-    browser.go(&format!("{ORIGIN}/login"));
-    browser.press("#login button");
+    looked.scene.daemon.write_config(&always)?;
+    looked.scene.daemon.start()?;
+    let browser = Browser::start(&network)?;
+    browser.add_authenticator()?;
+    enrol(&looked, &browser)?;
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
     browser.expect("Nothing is asked.");
     let mut shell = looked.scene.shell();
-    assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
-    browser.press("#questions a");
+    assert!(!shell.reaches(&Attempt::tcp(V4, 1000))?);
+    browser.press("#questions a")?;
     browser.expect("Code, as guard watch shows it");
-    let code = looked.scene.daemon.root(["pending"]).json().unwrap()[0]["code"].clone();
-    let code = code.as_str().unwrap();
-    both(&browser, "code");
-    fits(&browser);
+    let code = looked.scene.daemon.root(["pending"]).json()?[0]["code"].clone();
+    let code = code.text()?;
+    both(&browser, "code")?;
+    fits(&browser)?;
     let say = |code: &str| {
         let field = "document.querySelector('[name=code]').value";
-        browser.script(&format!("{field} = '{code}'"));
-        browser.press("button.yes");
+        browser.script(&format!("{field} = '{code}'")).unwrap();
+        browser.press("button.yes").unwrap();
     };
     say(if code == "123" { "321" } else { "123" });
     browser.expect("its code is not the one of this request");
@@ -260,48 +250,51 @@ fn a_code_is_read_at_the_machine_and_typed_on_the_page() {
     say(code);
     browser.expect("Yes, by alice");
     assert_eq!(looked.scene.holes(), ["tcp/1000"]);
+    Ok(())
 }
 
 #[test]
-fn a_push_is_shown_while_no_page_asks_for_it() {
-    let network = Network::new().unwrap();
-    let looked = Looked::with(&network, "", "push = [\"webpush\"]\n");
-    let browser = Browser::start(&network);
-    browser.add_authenticator();
-    enrol(&looked, &browser);
-    browser.go(&format!("{ORIGIN}/login"));
-    browser.press("#login button");
+fn a_push_is_shown_while_no_page_asks_for_it() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::with(&network, "", "push = [\"webpush\"]\n")?;
+    let browser = Browser::start(&network)?;
+    browser.add_authenticator()?;
+    enrol(&looked, &browser)?;
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
     browser.expect("Nothing is asked.");
     let granted = json!({ "permissions": ["notifications"], "origin": ORIGIN });
-    browser.developer("Browser.grantPermissions", &granted);
-    browser.go(&format!("{ORIGIN}/approvers"));
+    browser.developer("Browser.grantPermissions", &granted)?;
+    browser.go(&format!("{ORIGIN}/approvers"))?;
     browser.expect("Your devices");
-    both(&browser, "devices");
-    fits(&browser);
-    is_named(&browser);
+    both(&browser, "devices")?;
+    fits(&browser)?;
+    is_named(&browser)?;
     // Only the page's own script begins a worker, and of the one that is the console's.
     let tried = "return navigator.serviceWorker.register('/assets/x.js').then(() => 'made', (error) => error.name)";
-    assert_eq!(browser.script(tried), "TypeError");
+    assert_eq!(browser.script(tried)?, "TypeError");
     let tried = "try { trustedTypes.createPolicy('other', { createScriptURL: (url) => url }); return 'made' } catch (error) { return error.name }";
-    assert_eq!(browser.script(tried), "TypeError");
+    assert_eq!(browser.script(tried)?, "TypeError");
     // It can reach no push service here: the worker is as far as it gets.
-    browser.press("#device button");
-    let worker =
-        browser.script("return navigator.serviceWorker.ready.then((one) => one.active.scriptURL)");
+    browser.press("#device button")?;
+    let worker = browser
+        .script("return navigator.serviceWorker.ready.then((one) => one.active.scriptURL)")?;
     assert_eq!(worker, format!("{ORIGIN}/push.js"));
-    browser.developer("ServiceWorker.enable", &json!({}));
+    browser.developer("ServiceWorker.enable", &json!({}))?;
     // A worker that has only begun may miss one; the same again is shown in its place.
     let deliver = |data: &str| {
         let message =
             json!({ "origin": format!("{ORIGIN}/"), "registrationId": "0", "data": data });
-        browser.developer("ServiceWorker.deliverPushMessage", &message);
+        browser
+            .developer("ServiceWorker.deliverPushMessage", &message)
+            .unwrap();
     };
     // What is shown that leads there.
     let shown = |link: &str| {
         browser.script(&format!(
             "return navigator.serviceWorker.ready.then((one) => one.getNotifications())
                 .then((all) => all.filter((one) => one.data === '{link}').map((one) => [one.title, one.body]))"
-        ))
+        )).unwrap()
     };
     let (home, question) = (format!("{ORIGIN}/"), format!("{ORIGIN}/q/m-1/r1"));
     let text = "Request r1 asks for an answer";
@@ -310,20 +303,18 @@ fn a_push_is_shown_while_no_page_asks_for_it() {
     eventually("it is shown", || {
         deliver(&asked.to_string());
         shown(&question) == first
-    })
-    .unwrap();
+    })?;
     // What is no message of the console's leads to its own start at most.
     let elsewhere = json!({ "title": "t", "text": "x", "link": "https://evil.example/" });
     eventually("it leads home", || {
         deliver(&elsewhere.to_string());
         shown(&home) == json!([["t", "x"]])
-    })
-    .unwrap();
+    })?;
     let none = json!([["guard", "A session asks"]]);
     eventually("it is shown all the same", || {
         deliver("no message");
         shown(&home) == none
-    })
-    .unwrap();
+    })?;
     assert_eq!(shown(&question), first);
+    Ok(())
 }

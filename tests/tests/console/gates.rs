@@ -1,6 +1,6 @@
 //! What does not come from the console's own pages, or from somebody who is logged in, sees and does nothing.
 
-use guard_lab::Network;
+use guard_lab::{Network, Tested};
 use serde_json::json;
 
 use super::{
@@ -9,11 +9,11 @@ use super::{
 };
 
 #[test]
-fn a_page_of_another_name_or_origin_sees_and_does_nothing() {
-    let network = Network::new().unwrap();
-    let looked = Looked::new(&network, "");
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
+fn a_page_of_another_name_or_origin_sees_and_does_nothing() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
     let place = looked.place(&cookie, &id);
@@ -28,10 +28,10 @@ fn a_page_of_another_name_or_origin_sees_and_does_nothing() {
         "evil.localhost:4827",
     ] {
         for line in ["GET /", "GET /events", "GET /login", &no] {
-            let answer = looked
-                .http
-                .send(line, &with(&[("host", host), ("origin", ORIGIN)]), "")
-                .unwrap();
+            let answer =
+                looked
+                    .http
+                    .send(line, &with(&[("host", host), ("origin", ORIGIN)]), "")?;
             assert_eq!(answer.status, 421, "{host} {line}");
             assert!(!answer.body.contains("192.0.2.10"), "{}", answer.body);
         }
@@ -48,7 +48,7 @@ fn a_page_of_another_name_or_origin_sees_and_does_nothing() {
         ],
     ];
     for headers in foreign {
-        let answer = looked.http.send(&no, &with(headers), "").unwrap();
+        let answer = looked.http.send(&no, &with(headers), "")?;
         assert_eq!(answer.status, 403, "{headers:?}");
     }
     let load = [
@@ -57,23 +57,20 @@ fn a_page_of_another_name_or_origin_sees_and_does_nothing() {
         ("sec-fetch-mode", "no-cors"),
         ("sec-fetch-dest", "script"),
     ];
-    assert_eq!(
-        looked.http.send("GET /", &with(&load), "").unwrap().status,
-        403
-    );
+    assert_eq!(looked.http.send("GET /", &with(&load), "")?.status, 403);
     assert!(looked.scene.log("answered").is_empty());
     let answer = looked
         .http
-        .send(&no, &with(&[("host", HOST), ("origin", ORIGIN)]), "")
-        .unwrap();
+        .send(&no, &with(&[("host", HOST), ("origin", ORIGIN)]), "")?;
     assert_eq!(answer.status, 303, "its own page does: {}", answer.body);
+    Ok(())
 }
 
 #[test]
-fn without_a_session_there_is_nothing_to_see() {
-    let network = Network::new().unwrap();
-    let looked = Looked::new(&network, "");
-    looked.enrol("alice", &Passkey::new("alice"));
+fn without_a_session_there_is_nothing_to_see() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
     for page in [
@@ -105,7 +102,7 @@ fn without_a_session_there_is_nothing_to_see() {
     let no = format!("/q/m/{id}/no -d x= -H 'origin: {ORIGIN}' | grep -q 'Log in again'");
     assert_eq!(agent(&mut shell, &no), 0);
     assert!(looked.scene.log("answered").is_empty());
-    let cookie = looked.log_in();
+    let cookie = looked.log_in()?;
     for page in ["/", "/holes", &looked.place(&cookie, &id)] {
         let answer = looked.http.get(page, Some(&cookie));
         assert_eq!(answer.status, 200, "{page}");
@@ -130,16 +127,17 @@ fn without_a_session_there_is_nothing_to_see() {
         303,
         "it has ended"
     );
+    Ok(())
 }
 
 #[test]
-fn a_link_logs_in_once_when_somebody_presses_the_button() {
-    let network = Network::new().unwrap();
-    let looked = Looked::new(&network, "");
+fn a_link_logs_in_once_when_somebody_presses_the_button() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
     assert!(!looked.may_link(&["alice"]), "she is not enrolled");
-    looked.enrol("alice", &Passkey::new("alice"));
+    looked.enrol("alice", &Passkey::new("alice"))?;
     assert!(looked.may_link(&["alice"]) && !looked.may_link(&[]));
-    let link = looked.link("alice");
+    let link = looked.link("alice")?;
     for _ in 0..2 {
         let page = looked.http.get(&link, None);
         assert!(
@@ -160,14 +158,15 @@ fn a_link_logs_in_once_when_somebody_presses_the_button() {
     let cookie = log_in(secret).cookie();
     assert_eq!(log_in(secret).status, 403);
     assert_eq!(looked.http.get("/", Some(&cookie)).status, 200);
+    Ok(())
 }
 
 #[test]
-fn there_is_an_end_to_what_it_takes() {
-    let network = Network::new().unwrap();
-    let looked = Looked::new(&network, "");
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
+fn there_is_an_end_to_what_it_takes() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
     let long = json!({ "answer": "x".repeat(70_000) });
     assert_eq!(looked.http.json("/enrol", &long, None).status, 413);
     assert_eq!(
@@ -177,8 +176,7 @@ fn there_is_an_end_to_what_it_takes() {
     let head = "x".repeat(20_000);
     let answer = looked
         .http
-        .send("GET /", &[("host", HOST), ("x-long", &head)], "")
-        .unwrap();
+        .send("GET /", &[("host", HOST), ("x-long", &head)], "")?;
     assert_eq!(answer.status, 431);
     let streams: Vec<_> = (0..64).map(|_| looked.http.events(&cookie)).collect();
     assert_eq!(looked.http.get("/events", Some(&cookie)).status, 503);
@@ -194,5 +192,6 @@ fn there_is_an_end_to_what_it_takes() {
             .send("HEAD /events", &[("host", HOST), ("cookie", &cookie)], "")
             .is_ok_and(|one| one.status == 200)
     };
-    guard_lab::eventually("there is room again", is_free).unwrap();
+    guard_lab::eventually("there is room again", is_free)?;
+    Ok(())
 }

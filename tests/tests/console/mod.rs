@@ -10,7 +10,7 @@ mod push;
 mod scene;
 mod webdriver;
 
-use guard_lab::{Attempt, Network, PATIENCE, Production, V4};
+use guard_lab::{Attempt, Json as _, Network, PATIENCE, Production, Tested, V4};
 use serde_json::{Value, json};
 
 use passkey::Passkey;
@@ -26,31 +26,29 @@ fn altered(signed: &Value, field: &str, value: Value) -> Value {
 }
 
 #[test]
-fn a_question_appears_and_a_signed_answer_opens_its_hole_once() {
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
+fn a_question_appears_and_a_signed_answer_opens_its_hole_once() -> Tested {
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
     let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT);
-    assert!(outside.unwrap().ok, "without the guard it is reached");
-    let looked = Looked::new(&network, "");
+    assert!(outside?.ok, "without the guard it is reached");
+    let looked = Looked::new(&network, "")?;
     let (alice, mallory) = (Passkey::new("alice"), Passkey::new("mallory"));
-    looked.enrol("alice", &alice);
-    let cookie = looked.log_in();
+    looked.enrol("alice", &alice)?;
+    let cookie = looked.log_in()?;
     let mut shell = looked.scene.shell();
-    let before = production.reached_at(V4, 443).unwrap().len();
+    let before = production.reached_at(V4, 443)?.len();
 
     // While nobody looks, nothing waits.
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    let listed = looked.scene.daemon.root(["pending"]).json().unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    let listed = looked.scene.daemon.root(["pending"]).json()?;
     assert_eq!(listed[0]["held"], false);
     let mut events = looked.http.events(&cookie);
     events.next(|event| event["connected"] == true);
-    shell
-        .begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))
-        .unwrap();
+    shell.begin(&Attempt::tcp(V4, 443).timeout(PATIENCE))?;
     let event = events.next(|event| event["questions"][0]["waits_until"] != Value::Null);
-    let id = event["questions"][0]["id"].as_str().unwrap();
+    let id = event["questions"][0]["id"].text()?;
     assert_eq!(event["questions"][0]["what"], "192.0.2.10:443");
-    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+    assert_eq!(production.reached_at(V4, 443)?.len(), before);
 
     let (asked, place) = looked.question(&cookie, id);
     let answer = looked.scene.answer(&asked, "alice", &[]);
@@ -85,8 +83,8 @@ fn a_question_appears_and_a_signed_answer_opens_its_hole_once() {
     let taken = looked.hand_in(&cookie, &place, &signed);
     assert_eq!(taken.status, 200, "{}", taken.body);
     assert!(taken.body.contains("\"answer\":\"yes\""), "{}", taken.body);
-    assert!(shell.line_with("\"ok\"").unwrap().contains("\"ok\":true"));
-    assert!(production.reached_at(V4, 443).unwrap().len() > before);
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+    assert!(production.reached_at(V4, 443)?.len() > before);
     assert_eq!(looked.scene.holes(), ["tcp/443"]);
     let again = looked.hand_in(&cookie, &place, &signed);
     assert_eq!(again.status, 404, "a signature counts once: {}", again.body);
@@ -107,7 +105,8 @@ fn a_question_appears_and_a_signed_answer_opens_its_hole_once() {
     let close = format!("/holes/{}", holes.between("action=\"/holes/", "\""));
     assert_eq!(looked.http.form(&close, "", Some(&cookie)).status, 303);
     assert!(looked.scene.holes().is_empty());
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    Ok(())
 }
 
 /// A user who is not the agent's.
@@ -124,11 +123,11 @@ fn mallory_as_alice(mallory: &Passkey, alice: &Passkey, answer: &str) -> Value {
 }
 
 #[test]
-fn a_no_takes_the_cookie_alone() {
-    let network = Network::new().unwrap();
-    let looked = Looked::new(&network, "");
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
+fn a_no_takes_the_cookie_alone() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
     let place = looked.place(&cookie, &id);
@@ -147,21 +146,22 @@ fn a_no_takes_the_cookie_alone() {
     for said in ["No, by ", "It is not asked again until <time"] {
         assert!(over.body.contains(said), "{said}: {}", over.body);
     }
+    Ok(())
 }
 
 #[test]
-fn guardd_is_killed_and_comes_back_with_the_same_question() {
-    let network = Network::new().unwrap();
-    let mut looked = Looked::new(&network, "");
+fn guardd_is_killed_and_comes_back_with_the_same_question() -> Tested {
+    let network = Network::new()?;
+    let mut looked = Looked::new(&network, "")?;
     let alice = Passkey::new("alice");
-    looked.enrol("alice", &alice);
-    let cookie = looked.log_in();
+    looked.enrol("alice", &alice)?;
+    let cookie = looked.log_in()?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
     let (asked, place) = looked.question(&cookie, &id);
     let mut events = looked.http.events(&cookie);
     events.next(|event| event["connected"] == true);
-    looked.scene.daemon.kill().unwrap();
+    looked.scene.daemon.kill()?;
     events.next(|event| event["connected"] == false);
     for page in ["/", "/holes", "/sessions", "/flows", "/log", "/approvers"] {
         let away = looked.http.get(page, Some(&cookie));
@@ -172,7 +172,7 @@ fn guardd_is_killed_and_comes_back_with_the_same_question() {
             away.body
         );
     }
-    looked.scene.daemon.start().unwrap();
+    looked.scene.daemon.start()?;
     events.next(|event| event["connected"] == true && event["questions"][0]["id"] == id.as_str());
     let signed = alice.sign(&looked.scene.answer(&asked, "alice", &[]), ORIGIN);
     let taken = looked.hand_in(&cookie, &place, &signed);
@@ -181,17 +181,18 @@ fn guardd_is_killed_and_comes_back_with_the_same_question() {
 
     // The console itself: who was logged in still is.
     looked.kill();
-    looked.start();
+    looked.start()?;
     assert_eq!(looked.http.get("/", Some(&cookie)).status, 200);
+    Ok(())
 }
 
 #[test]
-fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() {
-    let network = Network::new().unwrap();
-    let _production = Production::start(&network).unwrap();
-    let looked = Looked::new(&network, "");
-    looked.enrol_for("bob", &Passkey::new("bob"), OTHER);
-    let bob = looked.log_in_as("bob");
+fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol_for("bob", &Passkey::new("bob"), OTHER)?;
+    let bob = looked.log_in_as("bob")?;
     let mut shell = looked.scene.shell();
     let open = [
         "open",
@@ -201,16 +202,9 @@ fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() {
         "--session",
         shell.session(),
     ];
-    looked
-        .scene
-        .daemon
-        .root(open)
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
-    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    assert!(!shell.reaches(&Attempt::tcp(V4, 1000)).unwrap());
+    looked.scene.daemon.root(open).run()?.success()?;
+    assert!(shell.reaches(&Attempt::tcp(V4, 443))?);
+    assert!(!shell.reaches(&Attempt::tcp(V4, 1000))?);
     let shown = |cookie: &str, page: &str, text: &str| {
         let answer = looked.http.get(page, Some(cookie));
         assert_eq!(answer.status, 200, "{page}: {}", answer.body);
@@ -231,27 +225,28 @@ fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() {
         let why = "sudo guard approver invite bob --answers-for 61299 --answers-for USER";
         assert!(page == "/log" || shown(&bob, page, why), "{page}");
     }
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
     for (page, text) in own {
-        guard_lab::eventually(page, || shown(&cookie, page, text)).unwrap();
+        guard_lab::eventually(page, || shown(&cookie, page, text))?;
         assert!(!shown(&bob, page, text), "{page}: bob does not");
     }
     assert!(shown(&cookie, "/approvers", "alice") && !shown(&bob, "/approvers", "alice"));
+    Ok(())
 }
 
 #[test]
-fn who_is_logged_in_decides_for_their_own_users_while_they_are_enrolled() {
-    let network = Network::new().unwrap();
-    let looked = Looked::new(&network, "");
+fn who_is_logged_in_decides_for_their_own_users_while_they_are_enrolled() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
     let root = |args: &[&str]| looked.scene.daemon.root(args).run().unwrap().success();
-    looked.enrol("alice", &Passkey::new("alice"));
-    looked.enrol_for("bob", &Passkey::new("bob"), OTHER);
-    let (alice, bob) = (looked.log_in(), looked.log_in_as("bob"));
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    looked.enrol_for("bob", &Passkey::new("bob"), OTHER)?;
+    let (alice, bob) = (looked.log_in()?, looked.log_in_as("bob")?);
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
     let open = ["open", V4, "--ports", "tcp/1000", "--session"];
-    root(&[&open[..], &[shell.session()]].concat()).unwrap();
+    root(&[&open[..], &[shell.session()]].concat())?;
     let place = looked.place(&alice, &id);
     let holes = looked.http.get("/holes", Some(&alice));
     let close = format!("/holes/{}", holes.between("action=\"/holes/", "\""));
@@ -279,10 +274,10 @@ fn who_is_logged_in_decides_for_their_own_users_while_they_are_enrolled() {
     // alice is removed: her browser sees and does nothing more, and not with a later key's right either.
     let mut events = looked.http.events(&alice);
     events.next(|event| event["questions"][0]["id"] == id.as_str());
-    root(&["approver", "remove", "alice"]).unwrap();
+    root(&["approver", "remove", "alice"])?;
     looked.scene.request(&mut shell, 1001);
     assert!(!events.rest().contains("1001"));
-    looked.enrol("alice", &Passkey::new("later"));
+    looked.enrol("alice", &Passkey::new("later"))?;
     for page in ["/", "/events", "/holes", &place] {
         assert_eq!(looked.http.get(page, Some(&alice)).status, 303, "{page}");
     }
@@ -291,10 +286,11 @@ fn who_is_logged_in_decides_for_their_own_users_while_they_are_enrolled() {
     }
     stands("removed");
 
-    let alice = looked.log_in();
+    let alice = looked.log_in()?;
     for what in [&no, &close] {
         assert_eq!(looked.http.form(what, "", Some(&alice)).status, 303);
     }
     assert_eq!(looked.scene.log("answered")[0]["by"], by_alice());
     assert_eq!(looked.scene.log("hole-close")[0]["by"], by_alice());
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read, Write},
+    io::{self, BufRead as _, BufReader, Read, Write},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -11,8 +11,10 @@ use std::{
     thread,
 };
 
+use anyhow::Context as _;
 use guard_lab::{
-    Attempt, Company, Daemon, Network, PATIENCE, STRANGER, Shell, V4, bins, eventually, patience,
+    Attempt, Company, Daemon, Json as _, Network, PATIENCE, STRANGER, Shell, Tested, V4, bins,
+    eventually, patience,
 };
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
@@ -55,8 +57,8 @@ pub(super) struct Taker {
 }
 
 impl Taker {
-    pub(super) fn start(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
-        let port = listener.local_addr().unwrap().port();
+    pub(super) fn start(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Tested<Self> {
+        let port = listener.local_addr()?.port();
         let got = Arc::<Mutex<Vec<Got>>>::default();
         let status = Arc::new(Mutex::new(200));
         let (all, answers) = (Arc::clone(&got), Arc::clone(&status));
@@ -66,18 +68,18 @@ impl Taker {
                 let took = match &tls {
                     None => take(stream, &all, &answers),
                     Some(config) => ServerConnection::new(Arc::clone(config))
-                        .map_err(std::io::Error::other)
+                        .map_err(io::Error::other)
                         .and_then(|tls| take(StreamOwned::new(tls, stream), &all, &answers)),
                 };
                 // Whoever trusts it not ends the connection.
                 drop(took);
             }
         });
-        Self { port, got, status }
+        Ok(Self { port, got, status })
     }
 
-    fn here() -> Self {
-        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), None)
+    fn here() -> Tested<Self> {
+        Self::start(TcpListener::bind("127.0.0.1:0")?, None)
     }
 
     pub(super) fn got(&self) -> Vec<Got> {
@@ -89,11 +91,7 @@ impl Taker {
     }
 }
 
-fn take(
-    stream: impl Read + Write,
-    all: &Mutex<Vec<Got>>,
-    status: &Mutex<u16>,
-) -> std::io::Result<()> {
+fn take(stream: impl Read + Write, all: &Mutex<Vec<Got>>, status: &Mutex<u16>) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line)?;
@@ -134,20 +132,20 @@ struct Notify {
 }
 
 impl Notify {
-    fn new() -> Self {
-        Self {
-            program: bins::find("guard-console").unwrap(),
-            dir: tempfile::tempdir().unwrap(),
-        }
+    fn new() -> Tested<Self> {
+        Ok(Self {
+            program: bins::find("guard-console")?,
+            dir: tempfile::tempdir()?,
+        })
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    fn file(&self, name: &str, text: &str) -> io::Result<String> {
         let path = self.dir.path().join(name);
-        fs::write(&path, text).unwrap();
-        format!("@{}", path.display())
+        fs::write(&path, text)?;
+        Ok(format!("@{}", path.display()))
     }
 
-    fn run(&self, args: &[&str], request: &Value, authority: Option<&Path>) -> Output {
+    fn run(&self, args: &[&str], request: &Value, authority: Option<&Path>) -> Tested<Output> {
         let mut command = Command::new(&self.program);
         command
             .args(["--config", "/nonexistent", "--origin", ORIGIN, "notify"])
@@ -160,12 +158,12 @@ impl Notify {
         if let Some(file) = authority {
             command.env("SSL_CERT_FILE", file);
         }
-        let mut child = command.spawn().unwrap();
-        let mut to = child.stdin.take().unwrap();
+        let mut child = command.spawn()?;
+        let mut to = child.stdin.take().context("no standard input")?;
         // It may end without reading.
         let _ = writeln!(to, "{request}");
         drop(to);
-        child.wait_with_output().unwrap()
+        Ok(child.wait_with_output()?)
     }
 }
 
@@ -194,16 +192,16 @@ fn code(output: &Output) -> Option<i32> {
 }
 
 #[test]
-fn ntfy_slack_and_matrix_are_told_where_to_look_and_nothing_else() {
-    let taker = Taker::here();
+fn ntfy_slack_and_matrix_are_told_where_to_look_and_nothing_else() -> Tested {
+    let taker = Taker::here()?;
     let at = |path: &str| format!("http://127.0.0.1:{}{path}", taker.port);
 
-    let notify = Notify::new();
-    let topic = notify.file("topic", &at("/my-topic\n"));
-    let token = notify.file("token", "tk_secret\n");
-    let told = notify.run(&["--ntfy", &topic, "--token", &token], &request("r7"), None);
+    let notify = Notify::new()?;
+    let topic = notify.file("topic", &at("/my-topic\n"))?;
+    let token = notify.file("token", "tk_secret\n")?;
+    let told = notify.run(&["--ntfy", &topic, "--token", &token], &request("r7"), None)?;
     assert_eq!(code(&told), Some(0), "{told:?}");
-    let got = taker.got().pop().unwrap();
+    let got = taker.got().pop().context("nothing came")?;
     assert_eq!(got.line, "POST /my-topic HTTP/1.1");
     assert_eq!(got.header("authorization"), "Bearer tk_secret");
     assert!(got.header("title").starts_with("guard on "), "{got:?}");
@@ -226,24 +224,24 @@ fn ntfy_slack_and_matrix_are_told_where_to_look_and_nothing_else() {
     };
     tells_nothing_else(&without);
 
-    let notify = Notify::new();
-    let hook = notify.file("hook", &at("/services/T0/B0/x"));
+    let notify = Notify::new()?;
+    let hook = notify.file("hook", &at("/services/T0/B0/x"))?;
     assert_eq!(
-        code(&notify.run(&["--slack", &hook], &request("r7"), None)),
+        code(&notify.run(&["--slack", &hook], &request("r7"), None)?),
         Some(0)
     );
-    let got = taker.got().pop().unwrap();
+    let got = taker.got().pop().context("nothing came")?;
     assert_eq!(got.line, "POST /services/T0/B0/x HTTP/1.1");
-    let body: Value = serde_json::from_str(&got.body).unwrap();
+    let body: Value = serde_json::from_str(&got.body)?;
     assert_eq!(body.as_object().unwrap().len(), 1, "no buttons: {body}");
-    let text = body["text"].as_str().unwrap();
+    let text = body["text"].text()?;
     assert!(
         text.contains("Request r7") && text.ends_with("/r7|Look and answer>"),
         "{text}"
     );
     tells_nothing_else(&got);
 
-    let notify = Notify::new();
+    let notify = Notify::new()?;
     let server = at("");
     let room = [
         "--matrix",
@@ -253,35 +251,36 @@ fn ntfy_slack_and_matrix_are_told_where_to_look_and_nothing_else() {
         "--token",
         &token,
     ];
-    assert_eq!(code(&notify.run(&room, &request("r7"), None)), Some(0));
-    let got = taker.got().pop().unwrap();
+    assert_eq!(code(&notify.run(&room, &request("r7"), None)?), Some(0));
+    let got = taker.got().pop().context("nothing came")?;
     let place = "PUT /_matrix/client/v3/rooms/%21a%2Fb%3Aexample%2Eorg/send/m.room.message/";
     assert!(got.line.starts_with(place), "{got:?}");
     assert_eq!(got.header("authorization"), "Bearer tk_secret");
-    let body: Value = serde_json::from_str(&got.body).unwrap();
+    let body: Value = serde_json::from_str(&got.body)?;
     assert_eq!(body["msgtype"], "m.text");
-    assert!(body["body"].as_str().unwrap().ends_with("/r7"), "{body}");
+    assert!(body["body"].text()?.ends_with("/r7"), "{body}");
 
     // What it goes to is told where that is wanted, by its address: the name is the agent's word.
-    let notify = Notify::new();
-    let told = notify.run(&["--ntfy", &topic, "--address"], &request("r8"), None);
+    let notify = Notify::new()?;
+    let told = notify.run(&["--ntfy", &topic, "--address"], &request("r8"), None)?;
     assert_eq!(code(&told), Some(0));
-    let got = taker.got().pop().unwrap();
+    let got = taker.got().pop().context("nothing came")?;
     assert!(got.body.contains("r8 (tcp 192.0.2.10:443)"), "{}", got.body);
     assert!(!got.whole().contains("secret"), "{}", got.whole());
     assert_eq!(taker.got().len(), 4);
+    Ok(())
 }
 
 #[test]
-fn what_does_not_arrive_is_tried_again_and_nothing_is_told_twice() {
-    let (taker, notify) = (Taker::here(), Notify::new());
+fn what_does_not_arrive_is_tried_again_and_nothing_is_told_twice() -> Tested {
+    let (taker, notify) = (Taker::here()?, Notify::new()?);
     let topic = format!("http://127.0.0.1:{}/my-topic", taker.port);
-    let run = |id: &str| notify.run(&["--ntfy", &topic], &request(id), None);
+    let run = |id: &str| notify.run(&["--ntfy", &topic], &request(id), None).unwrap();
     for status in [500, 403, 302] {
         taker.answer(status);
         let failed = run("r1");
         assert_eq!(code(&failed), Some(75), "{failed:?}");
-        let said = String::from_utf8(failed.stderr).unwrap();
+        let said = String::from_utf8(failed.stderr)?;
         assert!(said.contains(&status.to_string()), "{said}");
         assert!(
             !said.contains("my-topic"),
@@ -295,7 +294,7 @@ fn what_does_not_arrive_is_tried_again_and_nothing_is_told_twice() {
     assert_eq!(code(&run("r2")), Some(75));
     assert_eq!(code(&run("r3")), Some(75));
     assert_eq!(taker.got().len(), 1);
-    eventually("it is time", || code(&run("r2")) == Some(0)).unwrap();
+    eventually("it is time", || code(&run("r2")) == Some(0))?;
     assert_eq!(code(&run("r3")), Some(0));
     let got = taker.got();
     assert_eq!(got.len(), 2, "{got:?}");
@@ -307,20 +306,21 @@ fn what_does_not_arrive_is_tried_again_and_nothing_is_told_twice() {
     assert_eq!(got[1].header("click"), format!("{ORIGIN}/"));
 
     // Nobody listens there.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = gone.local_addr().unwrap().port();
+    let gone = TcpListener::bind("127.0.0.1:0")?;
+    let port = gone.local_addr()?.port();
     drop(gone);
-    let notify = Notify::new();
+    let notify = Notify::new()?;
     let topic = format!("http://127.0.0.1:{port}/x");
     assert_eq!(
-        code(&notify.run(&["--ntfy", &topic], &request("r1"), None)),
+        code(&notify.run(&["--ntfy", &topic], &request("r1"), None)?),
         Some(75)
     );
+    Ok(())
 }
 
 #[test]
-fn options_that_make_no_sense_are_refused() {
-    let notify = Notify::new();
+fn options_that_make_no_sense_are_refused() -> Tested {
+    let notify = Notify::new()?;
     let none = format!("@{}", notify.dir.path().join("none").display());
     for args in [
         &[][..],
@@ -335,66 +335,68 @@ fn options_that_make_no_sense_are_refused() {
         &["--room", "!a:b"],
         &["--ntfy", none.as_str()],
     ] {
-        let refused = notify.run(args, &request("r1"), None);
+        let refused = notify.run(args, &request("r1"), None)?;
         assert_eq!(code(&refused), Some(2), "{args:?}: {refused:?}");
         assert!(!refused.stderr.is_empty());
     }
-    let refused = notify.run(&["--ntfy", "http://127.0.0.1:1/x"], &json!({}), None);
+    let refused = notify.run(&["--ntfy", "http://127.0.0.1:1/x"], &json!({}), None)?;
     assert_eq!(code(&refused), Some(2), "{refused:?}");
+    Ok(())
 }
 
 /// What a server shows that is localhost, by a company's word.
-pub(super) fn shows(company: &Company) -> Arc<ServerConfig> {
-    let pem = company.issue(&["localhost"]).unwrap();
-    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+pub(super) fn shows(company: &Company) -> Tested<Arc<ServerConfig>> {
+    let pem = company.issue(&["localhost"])?;
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
+        .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    Arc::new(config)
+        .with_single_cert(vec![certificate], key)?;
+    Ok(Arc::new(config))
 }
 
 #[test]
-fn only_a_server_that_this_machine_trusts_is_told() {
-    let (company, notify) = (Company::new("A company").unwrap(), Notify::new());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taker = Taker::start(listener, Some(shows(&company)));
+fn only_a_server_that_this_machine_trusts_is_told() -> Tested {
+    let (company, notify) = (Company::new("A company")?, Notify::new()?);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let taker = Taker::start(listener, Some(shows(&company)?))?;
     let topic = format!("https://localhost:{}/my-topic", taker.port);
     let (own, other) = (
         notify.dir.path().join("own"),
         notify.dir.path().join("other"),
     );
-    fs::write(&own, company.pem()).unwrap();
-    fs::write(&other, Company::new("Another").unwrap().pem()).unwrap();
-    let run = |authority: &Path| notify.run(&["--ntfy", &topic], &request("r1"), Some(authority));
+    fs::write(&own, company.pem())?;
+    fs::write(&other, Company::new("Another")?.pem())?;
+    let run = |authority: &Path| {
+        notify
+            .run(&["--ntfy", &topic], &request("r1"), Some(authority))
+            .unwrap()
+    };
     let refused = run(&other);
     assert_eq!(code(&refused), Some(75), "{refused:?}");
     assert!(taker.got().is_empty());
     let told = run(&own);
     assert_eq!(code(&told), Some(0), "{told:?}");
     assert_eq!(taker.got().len(), 1);
+    Ok(())
 }
 
 #[test]
-fn guardd_has_a_phone_told_and_a_burst_is_a_few_messages() {
-    let network = Network::new().unwrap();
+fn guardd_has_a_phone_told_and_a_burst_is_a_few_messages() -> Tested {
+    let network = Network::new()?;
     let listener = network
         .dev()
-        .enter(|| Ok(TcpListener::bind("127.0.0.1:0")?))
-        .unwrap();
-    let taker = Taker::start(listener, None);
+        .enter(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
+    let taker = Taker::start(listener, None)?;
     let policy = "version = 1\nname = \"asks\"\ndefault = \"confirm\"\nhold = \"10m\"\n";
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", policy)
-        .start()
-        .unwrap();
-    let program = bins::for_everybody("guard-console", daemon.tag()).unwrap();
+        .start()?;
+    let program = bins::for_everybody("guard-console", daemon.tag())?;
     let state = daemon.dir().join("told");
-    fs::create_dir(&state).unwrap();
-    fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir(&state)?;
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o777))?;
     let url = format!("http://127.0.0.1:{}/my-topic", taker.port);
     let words = json!([
         program,
@@ -412,34 +414,33 @@ fn guardd_has_a_phone_told_and_a_burst_is_a_few_messages() {
         "on_request = {}\non_request_user = \"{STRANGER}\"\non_request_answers = true\n",
         words
     );
-    daemon.stop().unwrap();
-    daemon.write_config(&config).unwrap();
-    daemon.start().unwrap();
-    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    daemon.stop()?;
+    daemon.write_config(&config)?;
+    daemon.start()?;
+    let mut shell = Shell::start(&daemon, "asks")?;
     let waits = Attempt::tcp(V4, 443).timeout(patience(PATIENCE));
-    shell.begin(&waits).unwrap();
-    eventually("the phone is told", || taker.got().len() == 1).unwrap();
-    let got = taker.got().pop().unwrap();
+    shell.begin(&waits)?;
+    eventually("the phone is told", || taker.got().len() == 1)?;
+    let got = taker.got().pop().context("nothing came")?;
     assert!(got.body.starts_with("Request r1 asks"), "{}", got.body);
     assert!(!got.whole().contains(V4), "{}", got.whole());
-    let pending = daemon.root(["pending"]).json().unwrap();
+    let pending = daemon.root(["pending"]).json()?;
     assert_eq!(pending[0]["held"], true, "it waits for whoever was told");
 
-    let mut other = Shell::start(&daemon, "asks").unwrap();
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let mut other = Shell::start(&daemon, "asks")?;
+    let probe = bins::for_everybody("guard-lab", daemon.tag())?;
     for to in ["198.51.100.10", "203.0.113.10", "2001:db8:7::10"] {
         let probe = probe.display();
         let timeout = "--timeout 600000";
-        other
-            .tell(&format!("{probe} probe tcp {to} 443 {timeout} &"))
-            .unwrap();
+        other.tell(&format!("{probe} probe tcp {to} 443 {timeout} &"))?;
     }
-    eventually("it is told of the others", || taker.got().len() == 2).unwrap();
-    let got = taker.got().pop().unwrap();
+    eventually("it is told of the others", || taker.got().len() == 2)?;
+    let got = taker.got().pop().context("nothing came")?;
     assert!(
         got.body.starts_with("Requests r2, r3 and r4 ask"),
         "{}",
         got.body
     );
     assert_eq!(got.header("click"), format!("{ORIGIN}/"));
+    Ok(())
 }

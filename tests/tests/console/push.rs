@@ -9,8 +9,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+use anyhow::{Context as _, Result};
 use data_encoding::BASE64URL_NOPAD;
-use guard_lab::{Company, Network, Running, V4, bins, eventually};
+use guard_lab::{Company, Json as _, Network, Running, Tested, V4, bins, eventually};
 use serde_json::{Value, json};
 
 use super::{
@@ -24,22 +25,21 @@ use super::{
 const PHONE: &str = "Mozilla/5.0 (Android 14; Mobile; rv:125.0) Gecko/125.0 Firefox/125.0";
 
 /// A browser's part of a push, without a browser: its keys, and how it reads.
-fn browser(arg: &str, input: &Value) -> Value {
+fn browser(arg: &str, input: &Value) -> Tested<Value> {
     let program = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/console/programs/device.js"
     );
     let mut node = Command::new("node")
         .args([program, arg])
-        .env("NODE_PATH", bins::browsers().unwrap().join("node_modules"))
+        .env("NODE_PATH", bins::browsers()?.join("node_modules"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    write!(node.stdin.take().unwrap(), "{input}").unwrap();
-    let output = node.wait_with_output().unwrap();
+        .spawn()?;
+    write!(node.stdin.take().context("no standard input")?, "{input}")?;
+    let output = node.wait_with_output()?;
     assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Push services at this machine, whom it trusts.
@@ -49,24 +49,24 @@ struct Services<'n> {
 }
 
 impl<'n> Services<'n> {
-    fn new(network: &'n Network) -> Self {
-        let company = Company::new("A company").unwrap();
-        Self { network, company }
+    fn new(network: &'n Network) -> Tested<Self> {
+        let company = Company::new("A company")?;
+        Ok(Self { network, company })
     }
 
-    fn start(&self) -> Taker {
+    fn start(&self) -> Tested<Taker> {
         let bound = || Ok(TcpListener::bind("127.0.0.1:0")?);
-        let listener = self.network.dev().enter(bound).unwrap();
-        Taker::start(listener, Some(shows(&self.company)))
+        let listener = self.network.dev().enter(bound)?;
+        Taker::start(listener, Some(shows(&self.company)?))
     }
 
     /// Has whoever looks told, until what this gives is dropped.
-    fn tell(&self, looked: &Looked<'_>) -> Running {
+    fn tell(&self, looked: &Looked<'_>) -> Tested<Running> {
         let trusted = looked.scene.daemon.dir().join("trusted");
-        fs::write(&trusted, self.company.pem()).unwrap();
+        fs::write(&trusted, self.company.pem())?;
         let mut command = looked.command(&["push"]);
         command.env("SSL_CERT_FILE", trusted);
-        Running::start(&mut command).unwrap()
+        Ok(Running::start(&mut command)?)
     }
 }
 
@@ -89,11 +89,11 @@ struct Device {
 }
 
 impl Device {
-    fn at(service: &Taker, path: &str) -> Self {
-        Self {
-            keys: browser("new", &Value::Null),
+    fn at(service: &Taker, path: &str) -> Tested<Self> {
+        Ok(Self {
+            keys: browser("new", &Value::Null)?,
             endpoint: format!("https://localhost:{}/{path}", service.port),
-        }
+        })
     }
 
     fn subscription(&self) -> Value {
@@ -103,29 +103,28 @@ impl Device {
         })
     }
 
-    fn add(&self, looked: &Looked<'_>, cookie: &str) -> Answer {
+    fn add(&self, looked: &Looked<'_>, cookie: &str) -> Result<Answer> {
         add(looked, cookie, &self.subscription())
     }
 
     /// What it was told, and who said so.
-    fn reads(&self, got: &Got) -> Value {
+    fn reads(&self, got: &Got) -> Tested<Value> {
         let body = BASE64URL_NOPAD.encode(&got.bytes);
         let input = json!({ "device": self.keys, "body": body, "authorization": got.header("authorization") });
         browser("read", &input)
     }
 }
 
-fn add(looked: &Looked<'_>, cookie: &str, subscription: &Value) -> Answer {
+fn add(looked: &Looked<'_>, cookie: &str, subscription: &Value) -> Result<Answer> {
     let headers = [
         ("host", HOST),
         ("origin", ORIGIN),
         ("cookie", cookie),
         ("user-agent", PHONE),
     ];
-    let sent = looked
+    looked
         .http
-        .send("POST /devices", &headers, &subscription.to_string());
-    sent.unwrap()
+        .send("POST /devices", &headers, &subscription.to_string())
 }
 
 /// How many devices are kept.
@@ -141,14 +140,14 @@ fn keys_page(looked: &Looked<'_>, cookie: &str) -> Answer {
 }
 
 #[test]
-fn a_device_is_told_where_to_look_and_only_it_can_read_that() {
-    let network = Network::new().unwrap();
-    let services = Services::new(&network);
-    let service = services.start();
-    let looked = Looked::with(&network, "", &settings(&[&service], ""));
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
-    let device = Device::at(&service, "push/secret-path");
+fn a_device_is_told_where_to_look_and_only_it_can_read_that() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let service = services.start()?;
+    let looked = Looked::with(&network, "", &settings(&[&service], ""))?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
+    let device = Device::at(&service, "push/secret-path")?;
     let page = keys_page(&looked, &cookie);
     let vapid = page.between("data-key=\"", "\"");
     assert!(
@@ -162,10 +161,10 @@ fn a_device_is_told_where_to_look_and_only_it_can_read_that() {
             .json("/devices", &device.subscription(), without);
         assert_eq!(refused.status, 401, "{}", refused.body);
     }
-    let added = device.add(&looked, &cookie);
+    let added = device.add(&looked, &cookie)?;
     assert_eq!(added.status, 200, "{}", added.body);
     assert_eq!(
-        device.add(&looked, &cookie).status,
+        device.add(&looked, &cookie)?.status,
         200,
         "it is the same one"
     );
@@ -174,19 +173,18 @@ fn a_device_is_told_where_to_look_and_only_it_can_read_that() {
     assert!(page.body.contains("Firefox on Android"), "{}", page.body);
     assert!(!page.body.contains("secret-path"), "{}", page.body);
     for (file, mode) in [("push/devices", 0o700), ("push/vapid.key", 0o600)] {
-        let now = fs::metadata(looked.state.join(file)).unwrap().permissions();
+        let now = fs::metadata(looked.state.join(file))?.permissions();
         assert_eq!(now.mode() & 0o777, mode, "{file}");
     }
 
-    let told = services.tell(&looked);
+    let told = services.tell(&looked)?;
     eventually("somebody tells", || {
         !keys_page(&looked, &cookie).body.contains("enable --now")
-    })
-    .unwrap();
+    })?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
-    eventually("it is told", || service.got().len() == 1).unwrap();
-    let got = service.got().pop().unwrap();
+    eventually("it is told", || service.got().len() == 1)?;
+    let got = service.got().pop().context("nothing came")?;
     assert_eq!(got.line, "POST /push/secret-path HTTP/1.1");
     for (header, value) in [
         ("content-encoding", "aes128gcm"),
@@ -197,7 +195,7 @@ fn a_device_is_told_where_to_look_and_only_it_can_read_that() {
     }
     let clear = String::from_utf8_lossy(&got.bytes).into_owned();
     assert!(!clear.contains("guard") && !clear.contains(&id), "{clear}");
-    let read = device.reads(&got);
+    let read = device.reads(&got)?;
     assert_eq!(read["signed"], true);
     assert_eq!(
         read["vapid"],
@@ -209,51 +207,46 @@ fn a_device_is_told_where_to_look_and_only_it_can_read_that() {
     assert_eq!(read["claims"]["aud"], audience);
     let told_of = &read["told"];
     assert_eq!(told_of["text"], format!("Request {id} asks for an answer"));
-    let link = told_of["link"].as_str().unwrap();
+    let link = told_of["link"].text()?;
     assert!(
         link.starts_with(&format!("{ORIGIN}/q/m")) && link.ends_with(&id),
         "{link}"
     );
     assert!(!told_of.to_string().contains(V4), "{told_of}");
     assert_eq!(told_of.as_object().unwrap().len(), 3, "it carries no yes");
-    let listed = looked.scene.daemon.root(["pending"]).json().unwrap();
+    let listed = looked.scene.daemon.root(["pending"]).json()?;
     assert_eq!(listed[0]["held"], false, "a device alone has nothing wait");
 
     // What comes soon after is in one message a little later, also where somebody else tells it.
     drop(told);
     looked.scene.request(&mut shell, 1000);
-    let _told = services.tell(&looked);
+    let _told = services.tell(&looked)?;
     looked.scene.request(&mut shell, 1001);
-    eventually("it is told of the others", || service.got().len() == 2).unwrap();
-    let read = device.reads(&service.got()[1]);
+    eventually("it is told of the others", || service.got().len() == 2)?;
+    let read = device.reads(&service.got()[1])?;
     assert_eq!(read["told"]["text"], "Requests r2 and r3 ask for an answer");
     assert_eq!(read["told"]["link"], format!("{ORIGIN}/"));
     assert_eq!(read["vapid"], vapid.as_str());
+    Ok(())
 }
 
 #[test]
-fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() {
-    let network = Network::new().unwrap();
-    let services = Services::new(&network);
-    let (gone, other, last) = (services.start(), services.start(), services.start());
+fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let (gone, other, last) = (services.start()?, services.start()?, services.start()?);
     let all = settings(&[&gone, &other, &last], "");
-    let mut looked = Looked::with(&network, "", &all);
-    let root = |looked: &Looked<'_>, args: &[&str]| {
-        looked
-            .scene
-            .daemon
-            .root(args)
-            .run()
-            .unwrap()
-            .success()
-            .unwrap();
+    let mut looked = Looked::with(&network, "", &all)?;
+    let root = |looked: &Looked<'_>, args: &[&str]| -> Tested {
+        looked.scene.daemon.root(args).run()?.success()?;
+        Ok(())
     };
-    looked.enrol("alice", &Passkey::new("alice"));
-    looked.enrol("carol", &Passkey::new("carol"));
-    looked.enrol_for("bob", &Passkey::new("bob"), OTHER);
-    let cookies = ["alice", "carol", "bob"].map(|name| looked.log_in_as(name));
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    looked.enrol("carol", &Passkey::new("carol"))?;
+    looked.enrol_for("bob", &Passkey::new("bob"), OTHER)?;
+    let cookies = ["alice", "carol", "bob"].map(|name| looked.log_in_as(name).unwrap());
     for (service, cookie) in [&gone, &other, &last].into_iter().zip(&cookies) {
-        let added = Device::at(service, "x").add(&looked, cookie);
+        let added = Device::at(service, "x")?.add(&looked, cookie)?;
         assert_eq!(added.status, 200, "{}", added.body);
     }
     // They are one's own to see and to remove, and outlive the console.
@@ -270,8 +263,8 @@ fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() {
     };
     let of_bob = format!("/devices/{}", place(&bob));
     assert_eq!(looked.http.form(&of_bob, "", Some(&alice)).status, 404);
-    let spare = Device::at(&other, "spare");
-    assert_eq!(spare.add(&looked, &bob).status, 200);
+    let spare = Device::at(&other, "spare")?;
+    assert_eq!(spare.add(&looked, &bob)?.status, 200);
     let list = keys_page(&looked, &bob);
     let removed = list.body.split("action=\"/devices/").nth(2).unwrap();
     let removed = format!("/devices/{}", removed.split('"').next().unwrap());
@@ -282,52 +275,53 @@ fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() {
     );
     assert_eq!(count(&looked), 3);
     looked.kill();
-    looked.start();
+    looked.start()?;
     assert_eq!(count(&looked), 3);
 
     gone.answer(410);
-    let _told = services.tell(&looked);
+    let _told = services.tell(&looked)?;
     let mut shell = looked.scene.shell();
     looked.scene.request(&mut shell, 443);
-    eventually("carol is told", || other.got().len() == 1).unwrap();
-    eventually("alice's browser is removed", || count(&looked) == 2).unwrap();
+    eventually("carol is told", || other.got().len() == 1)?;
+    eventually("alice's browser is removed", || count(&looked) == 2)?;
     assert!(last.got().is_empty(), "bob answers for somebody else");
     assert!(!keys_page(&looked, &alice).body.contains("<li data-id="));
 
-    root(&looked, &["approver", "remove", "carol"]);
+    root(&looked, &["approver", "remove", "carol"])?;
     looked.scene.request(&mut shell, 1000);
-    eventually("carol's is removed", || count(&looked) == 1).unwrap();
+    eventually("carol's is removed", || count(&looked) == 1)?;
     assert_eq!(other.got().len(), 1);
     assert_eq!(looked.http.get("/approvers", Some(&carol)).status, 303);
+    Ok(())
 }
 
 #[test]
-fn nobody_waits_for_anothers_device_that_does_not_answer() {
-    let network = Network::new().unwrap();
-    let services = Services::new(&network);
-    let good = services.start();
+fn nobody_waits_for_anothers_device_that_does_not_answer() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let good = services.start()?;
     let bound = || Ok(TcpListener::bind("127.0.0.1:0")?);
-    let silent = network.dev().enter(bound).unwrap();
-    let port = silent.local_addr().unwrap().port();
+    let silent = network.dev().enter(bound)?;
+    let port = silent.local_addr()?.port();
     let hosts = [port, good.port].map(|port| format!("localhost:{port}"));
     let all = format!("push = [\"webpush\"]\npush_hosts = {}\n", json!(hosts));
-    let looked = Looked::with(&network, "", &all);
+    let looked = Looked::with(&network, "", &all)?;
     for name in ["alice", "carol"] {
-        looked.enrol(name, &Passkey::new(name));
+        looked.enrol(name, &Passkey::new(name))?;
     }
-    let [alice, carol] = ["alice", "carol"].map(|name| looked.log_in_as(name));
+    let [alice, carol] = ["alice", "carol"].map(|name| looked.log_in_as(name).unwrap());
     let stuck = Device {
         endpoint: format!("https://localhost:{port}/x"),
-        ..Device::at(&good, "y")
+        ..Device::at(&good, "y")?
     };
-    assert_eq!(stuck.add(&looked, &alice).status, 200);
-    assert_eq!(Device::at(&good, "x").add(&looked, &carol).status, 200);
-    let _told = services.tell(&looked);
+    assert_eq!(stuck.add(&looked, &alice)?.status, 200);
+    assert_eq!(Device::at(&good, "x")?.add(&looked, &carol)?.status, 200);
+    let _told = services.tell(&looked)?;
     let mut shell = looked.scene.shell();
     looked.scene.request(&mut shell, 443);
-    let (mut held, _) = silent.accept().unwrap();
-    eventually("carol is told", || good.got().len() == 1).unwrap();
-    held.set_nonblocking(true).unwrap();
+    let (mut held, _) = silent.accept()?;
+    eventually("carol is told", || good.got().len() == 1)?;
+    held.set_nonblocking(true)?;
     let end = loop {
         match held.read(&mut [0; 4096]) {
             Ok(0) => break None,
@@ -337,21 +331,22 @@ fn nobody_waits_for_anothers_device_that_does_not_answer() {
     };
     let open = Some(io::ErrorKind::WouldBlock);
     assert_eq!(end, open, "alice's server still says nothing");
+    Ok(())
 }
 
 #[test]
-fn a_subscription_leads_nowhere_but_to_push_services() {
-    let network = Network::new().unwrap();
-    let services = Services::new(&network);
-    let (listed, later) = (services.start(), services.start());
-    let looked = Looked::with(&network, "", &settings(&[&listed, &later], ""));
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
-    let device = Device::at(&listed, "x");
+fn a_subscription_leads_nowhere_but_to_push_services() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let (listed, later) = (services.start()?, services.start()?);
+    let looked = Looked::with(&network, "", &settings(&[&listed, &later], ""))?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
+    let device = Device::at(&listed, "x")?;
     let with = |field: &str, value: Value| {
         let mut subscription = device.subscription();
         *subscription.pointer_mut(field).unwrap() = value;
-        add(&looked, &cookie, &subscription)
+        add(&looked, &cookie, &subscription).unwrap()
     };
     for inside in [
         "https://127.0.0.1/x",
@@ -382,40 +377,41 @@ fn a_subscription_leads_nowhere_but_to_push_services() {
     assert_eq!(count(&looked), 0);
 
     // What was fine when it came is looked at each time.
-    for one in [&device, &Device::at(&later, "x")] {
-        assert_eq!(one.add(&looked, &cookie).status, 200);
+    for one in [&device, &Device::at(&later, "x")?] {
+        assert_eq!(one.add(&looked, &cookie)?.status, 200);
     }
-    looked.set(&settings(&[&listed], ""));
-    let told = services.tell(&looked);
+    looked.set(&settings(&[&listed], ""))?;
+    let told = services.tell(&looked)?;
     let mut shell = looked.scene.shell();
     looked.scene.request(&mut shell, 443);
-    eventually("one is told", || listed.got().len() == 1).unwrap();
+    eventually("one is told", || listed.got().len() == 1)?;
     assert!(later.got().is_empty());
     drop(told);
     // The control: it is told as soon as the settings name it.
-    looked.set(&settings(&[&later], ""));
-    let _told = services.tell(&looked);
+    looked.set(&settings(&[&later], ""))?;
+    let _told = services.tell(&looked)?;
     looked.scene.request(&mut shell, 1000);
-    eventually("the other is", || later.got().len() == 1).unwrap();
+    eventually("the other is", || later.got().len() == 1)?;
     assert_eq!(listed.got().len(), 1);
+    Ok(())
 }
 
 #[test]
-fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_hours() {
-    let network = Network::new().unwrap();
-    let services = Services::new(&network);
-    let service = services.start();
+fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_hours() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let service = services.start()?;
     let hour = |later: i64| {
         let now = jiff::Zoned::now() + jiff::SignedDuration::from_hours(later);
         now.strftime("%H:%M").to_string()
     };
     let quiet = format!("quiet = \"{}-{}\"\npush_waits = true", hour(-1), hour(2));
-    let looked = Looked::with(&network, "", &settings(&[&service], &quiet));
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
-    let device = Device::at(&service, "x");
-    assert_eq!(device.add(&looked, &cookie).status, 200);
-    let told = services.tell(&looked);
+    let looked = Looked::with(&network, "", &settings(&[&service], &quiet))?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
+    let device = Device::at(&service, "x")?;
+    assert_eq!(device.add(&looked, &cookie)?.status, 200);
+    let told = services.tell(&looked)?;
     let mut shell = looked.scene.shell();
     looked.scene.request(&mut shell, 1000);
     let pending = || looked.scene.daemon.root(["pending"]).json().unwrap();
@@ -427,36 +423,37 @@ fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_ho
     looked.set(&settings(
         &[&service],
         "push_waits = true\npush_address = true",
-    ));
-    let told = services.tell(&looked);
-    eventually("it is told", || service.got().len() == 1).unwrap();
-    let read = device.reads(&service.got()[0]);
+    ))?;
+    let told = services.tell(&looked)?;
+    eventually("it is told", || service.got().len() == 1)?;
+    let read = device.reads(&service.got()[0])?;
     let text = format!("Request r1 (tcp {V4}:1000) asks for an answer");
     assert_eq!(read["told"]["text"], text);
     // A program that tries again and again waits as soon as guardd knows that somebody could be told.
-    let probe = bins::for_everybody("guard-lab", looked.scene.daemon.tag()).unwrap();
+    let probe = bins::for_everybody("guard-lab", looked.scene.daemon.tag())?;
     let probe = probe.display();
     let tries = format!(
         "for n in $(seq 300); do {probe} probe tcp {V4} 443 --timeout 600000; sleep 0.1; done &"
     );
-    shell.tell(&tries).unwrap();
-    eventually("it waits", || pending()[1]["held"] == true).unwrap();
+    shell.tell(&tries)?;
+    eventually("it waits", || pending()[1]["held"] == true)?;
     drop(told);
+    Ok(())
 }
 
 #[test]
-fn nobody_is_told_where_the_settings_do_not_want_it() {
-    let network = Network::new().unwrap();
-    let services = Services::new(&network);
-    let service = services.start();
-    let looked = Looked::new(&network, "");
-    looked.enrol("alice", &Passkey::new("alice"));
-    let cookie = looked.log_in();
+fn nobody_is_told_where_the_settings_do_not_want_it() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let service = services.start()?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
     assert!(!keys_page(&looked, &cookie).body.contains("Your devices"));
-    let refused = Device::at(&service, "x").add(&looked, &cookie);
+    let refused = Device::at(&service, "x")?.add(&looked, &cookie)?;
     assert_eq!(refused.status, 400, "{}", refused.body);
     let status = looked.command(&["push"]).stderr(Stdio::null()).status();
-    assert_eq!(status.unwrap().code(), Some(2));
+    assert_eq!(status?.code(), Some(2));
     assert!(!looked.state.join("push").exists());
     // The page's own parts need no session, and no policy is loosened for them.
     let worker = looked.http.get("/push.js", None);
@@ -465,8 +462,8 @@ fn nobody_is_told_where_the_settings_do_not_want_it() {
         Some("text/javascript; charset=utf-8")
     );
     let manifest = looked.http.get("/manifest.webmanifest", None);
-    let manifest: Value = serde_json::from_str(&manifest.body).unwrap();
-    let icon = manifest["icons"][0]["src"].as_str().unwrap();
+    let manifest: Value = serde_json::from_str(&manifest.body)?;
+    let icon = manifest["icons"][0]["src"].text()?;
     assert_eq!(looked.http.get(icon, None).status, 200);
     let policy = keys_page(&looked, &cookie);
     let policy = policy.header("content-security-policy").unwrap();
@@ -477,4 +474,5 @@ fn nobody_is_told_where_the_settings_do_not_want_it() {
     ] {
         assert!(policy.contains(part), "{policy}");
     }
+    Ok(())
 }

@@ -2,7 +2,8 @@
 
 use std::{fs, os::unix::fs::chown, path::PathBuf};
 
-use guard_lab::{Network, PATIENCE, Running, bins};
+use anyhow::Context as _;
+use guard_lab::{Json as _, Network, PATIENCE, Running, Tested, bins};
 use serde_json::{Value, json};
 
 use super::{
@@ -25,18 +26,18 @@ pub(crate) struct Looked<'n> {
 
 impl<'n> Looked<'n> {
     /// With these settings of answers, beside the courier.
-    pub(crate) fn new(network: &'n Network, answers: &str) -> Self {
+    pub(crate) fn new(network: &'n Network, answers: &str) -> Tested<Self> {
         Self::with(network, answers, "")
     }
 
     /// The same, and with these of the console.
-    pub(crate) fn with(network: &'n Network, answers: &str, settings: &str) -> Self {
+    pub(crate) fn with(network: &'n Network, answers: &str, settings: &str) -> Tested<Self> {
         let scene = Scene::new(network, &format!("origins = [\"{ORIGIN}\"]\n{answers}"));
         let state = scene.daemon.dir().join("console");
-        fs::create_dir(&state).unwrap();
-        chown(&state, Some(COURIER), Some(COURIER)).unwrap();
+        fs::create_dir(&state)?;
+        chown(&state, Some(COURIER), Some(COURIER))?;
         let config = scene.daemon.dir().join("console.toml");
-        fs::write(&config, settings).unwrap();
+        fs::write(&config, settings)?;
         let mut looked = Self {
             scene,
             http: Client::new(network.dev(), PORT),
@@ -44,16 +45,17 @@ impl<'n> Looked<'n> {
             state,
             config,
         };
-        looked.start();
-        looked
+        looked.start()?;
+        Ok(looked)
     }
 
     /// Starts the console, and waits until it serves.
-    pub(crate) fn start(&mut self) {
+    pub(crate) fn start(&mut self) -> Tested {
         let mut command = self.command(&[]);
         command.stderr(std::process::Stdio::inherit());
-        self.console = Some(Running::start(&mut command).unwrap());
-        guard_lab::eventually("it serves", || self.http.try_get("/login").is_ok()).unwrap();
+        self.console = Some(Running::start(&mut command)?);
+        guard_lab::eventually("it serves", || self.http.try_get("/login").is_ok())?;
+        Ok(())
     }
 
     /// Ends the console at once.
@@ -62,8 +64,9 @@ impl<'n> Looked<'n> {
     }
 
     /// The console has other settings when it starts again, and so has what it is started for.
-    pub(crate) fn set(&self, settings: &str) {
-        fs::write(&self.config, settings).unwrap();
+    pub(crate) fn set(&self, settings: &str) -> Tested {
+        fs::write(&self.config, settings)?;
+        Ok(())
     }
 
     /// The console's program, for another verb.
@@ -88,12 +91,11 @@ impl<'n> Looked<'n> {
     }
 
     /// A link that logs somebody in once.
-    pub(crate) fn link(&self, name: &str) -> String {
-        let mut login = Running::start(&mut self.command(&["login", name])).unwrap();
-        let link = login.line(PATIENCE).unwrap();
-        link.strip_prefix(ORIGIN)
-            .expect("a link to the console")
-            .to_owned()
+    pub(crate) fn link(&self, name: &str) -> Tested<String> {
+        let mut login = Running::start(&mut self.command(&["login", name]))?;
+        let link = login.line(PATIENCE)?;
+        let link = link.strip_prefix(ORIGIN);
+        Ok(link.context("no link to the console")?.to_owned())
     }
 
     /// Whether a link is made for that name.
@@ -104,28 +106,28 @@ impl<'n> Looked<'n> {
     }
 
     /// Logs alice in, and gives the cookie.
-    pub(crate) fn log_in(&self) -> String {
+    pub(crate) fn log_in(&self) -> Tested<String> {
         self.log_in_as("alice")
     }
 
-    pub(crate) fn log_in_as(&self, name: &str) -> String {
-        let link = self.link(name);
-        let secret = link.strip_prefix("/login/").unwrap();
+    pub(crate) fn log_in_as(&self, name: &str) -> Tested<String> {
+        let link = self.link(name)?;
+        let secret = link.strip_prefix("/login/").context("no link")?;
         let answer = self.http.form("/login", &format!("secret={secret}"), None);
         assert_eq!(answer.status, 303, "{}", answer.body);
-        answer.cookie()
+        Ok(answer.cookie())
     }
 
     /// Enrols a passkey, as somebody with an invitation does.
-    pub(crate) fn enrol(&self, name: &str, key: &Passkey) {
-        self.enrol_for(name, key, &agent());
+    pub(crate) fn enrol(&self, name: &str, key: &Passkey) -> Tested {
+        self.enrol_for(name, key, &agent())
     }
 
     /// The same, for another user's sessions.
-    pub(crate) fn enrol_for(&self, name: &str, key: &Passkey, user: &str) {
+    pub(crate) fn enrol_for(&self, name: &str, key: &Passkey, user: &str) -> Tested {
         let invite = ["approver", "invite", name, "--answers-for", user];
-        let invited = self.scene.daemon.root(invite).json().unwrap();
-        let token = invited["invitation"].as_str().unwrap();
+        let invited = self.scene.daemon.root(invite).json()?;
+        let token = invited["invitation"].text()?;
         assert_eq!(invited["links"], json!([format!("{ORIGIN}/enrol/{token}")]));
         let page = self.http.get(&format!("/enrol/{token}"), None);
         assert!(page.body.contains(token), "{}", page.body);
@@ -139,16 +141,10 @@ impl<'n> Looked<'n> {
         for said in ["counts no more", "sudo guard approver invite NAME"] {
             assert!(page.body.contains(said), "{}", page.body);
         }
-        let presented: Value = serde_json::from_str(&presented.body).unwrap();
-        let fingerprint = presented["fingerprint"].as_str().unwrap();
-        let accept = ["approver", "accept", name, fingerprint];
-        self.scene
-            .daemon
-            .root(accept)
-            .run()
-            .unwrap()
-            .success()
-            .unwrap();
+        let presented: Value = serde_json::from_str(&presented.body)?;
+        let accept = ["approver", "accept", name, presented["fingerprint"].text()?];
+        self.scene.daemon.root(accept).run()?.success()?;
+        Ok(())
     }
 
     /// What the page of a question has guardd's bytes in, and where an answer goes.

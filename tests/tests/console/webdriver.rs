@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use guard_lab::{Network, PATIENCE, Running, eventually, patience};
+use guard_lab::{Json as _, Network, PATIENCE, Running, Tested, eventually, patience};
 use serde_json::{Value, json};
 
 const PORT: u16 = 9515;
@@ -24,9 +24,9 @@ pub(crate) struct Browser<'n> {
 
 impl<'n> Browser<'n> {
     /// Starts one on the developer's machine.
-    pub(crate) fn start(network: &'n Network) -> Self {
+    pub(crate) fn start(network: &'n Network) -> Tested<Self> {
         let home = network.tag().dir().join("browser");
-        fs::create_dir_all(&home).unwrap();
+        fs::create_dir_all(&home)?;
         let mut command = network.dev().command("unshare");
         command
             .args([
@@ -40,7 +40,7 @@ impl<'n> Browser<'n> {
             .env("HOME", &home)
             .env("TMPDIR", &home)
             .stderr(Stdio::null());
-        let driver = Running::start(&mut command).unwrap();
+        let driver = Running::start(&mut command)?;
         let mut browser = Self {
             network,
             session: String::new(),
@@ -48,8 +48,7 @@ impl<'n> Browser<'n> {
         };
         eventually("chromedriver answers", || {
             browser.call("GET", "/status", &Value::Null).is_ok()
-        })
-        .unwrap();
+        })?;
         let args = [
             "--headless=new",
             "--no-sandbox",
@@ -59,9 +58,9 @@ impl<'n> Browser<'n> {
             "--force-color-profile=srgb",
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": args } } } });
-        let begun = browser.call("POST", "/session", &wanted).unwrap();
-        browser.session = format!("/session/{}", begun["sessionId"].as_str().unwrap());
-        browser
+        let begun = browser.call("POST", "/session", &wanted)?;
+        browser.session = format!("/session/{}", begun["sessionId"].text()?);
+        Ok(browser)
     }
 
     fn call(&self, method: &str, place: &str, body: &Value) -> Result<Value> {
@@ -106,22 +105,22 @@ impl<'n> Browser<'n> {
     }
 
     /// Goes to a page.
-    pub(crate) fn go(&self, place: &str) {
-        self.ask("/url", &json!({ "url": place })).unwrap();
+    pub(crate) fn go(&self, place: &str) -> Tested {
+        self.ask("/url", &json!({ "url": place }))?;
+        Ok(())
     }
 
     /// What a script in the page gives.
-    pub(crate) fn script(&self, script: &str) -> Value {
+    pub(crate) fn script(&self, script: &str) -> Result<Value> {
         self.ask("/execute/sync", &json!({ "script": script, "args": [] }))
-            .unwrap()
     }
 
     /// Presses what a selector finds, as soon as that can be pressed.
-    pub(crate) fn press(&self, what: &str) {
+    pub(crate) fn press(&self, what: &str) -> Tested {
         eventually(&format!("{what} can be pressed"), || {
             self.try_press(what).is_ok()
-        })
-        .unwrap();
+        })?;
+        Ok(())
     }
 
     fn try_press(&self, what: &str) -> Result<()> {
@@ -148,11 +147,8 @@ impl<'n> Browser<'n> {
     pub(crate) fn expect(&self, text: &str) -> String {
         let mut shown = String::new();
         let came = eventually(&format!("the page says {text:?}"), || {
-            let found = self.ask(
-                "/execute/sync",
-                &json!({ "script": "return document.body.innerText", "args": [] }),
-            );
-            shown = found
+            shown = self
+                .script("return document.body.innerText")
                 .ok()
                 .and_then(|text| text.as_str().map(str::to_owned))
                 .unwrap_or_default();
@@ -163,57 +159,52 @@ impl<'n> Browser<'n> {
     }
 
     /// An authenticator that belongs to whoever sits there, and takes their finger.
-    pub(crate) fn add_authenticator(&self) -> String {
+    pub(crate) fn add_authenticator(&self) -> Tested<String> {
         let kind = json!({
             "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
             "isUserConsenting": true, "isUserVerified": true,
         });
-        self.ask("/webauthn/authenticator", &kind)
-            .unwrap()
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let added = self.ask("/webauthn/authenticator", &kind)?;
+        Ok(added.text()?.to_owned())
     }
 
     /// Whether its owner is known to it.
-    pub(crate) fn verify(&self, authenticator: &str, is_verified: bool) {
+    pub(crate) fn verify(&self, authenticator: &str, is_verified: bool) -> Tested {
         let place = format!("/webauthn/authenticator/{authenticator}/uv");
-        self.ask(&place, &json!({ "isUserVerified": is_verified }))
-            .unwrap();
+        self.ask(&place, &json!({ "isUserVerified": is_verified }))?;
+        Ok(())
     }
 
     /// A call of the browser's own protocol.
-    pub(crate) fn developer(&self, command: &str, params: &Value) -> Value {
+    pub(crate) fn developer(&self, command: &str, params: &Value) -> Result<Value> {
         self.ask(
             "/goog/cdp/execute",
             &json!({ "cmd": command, "params": params }),
         )
-        .unwrap()
     }
 
     /// As on a phone, or as on a desk.
-    pub(crate) fn resize(&self, width: u32, height: u32, is_phone: bool) {
+    pub(crate) fn resize(&self, width: u32, height: u32, is_phone: bool) -> Tested {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": if is_phone { 2 } else { 1 }, "mobile": is_phone });
-        self.developer("Emulation.setDeviceMetricsOverride", &size);
+        self.developer("Emulation.setDeviceMetricsOverride", &size)?;
+        Ok(())
     }
 
-    pub(crate) fn scheme(&self, name: &str) {
+    pub(crate) fn scheme(&self, name: &str) -> Tested {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": name }] });
-        self.developer("Emulation.setEmulatedMedia", &features);
+        self.developer("Emulation.setEmulatedMedia", &features)?;
+        Ok(())
     }
 
     /// A picture of the page, where `GUARD_LAB_PICTURES` names a directory for them.
-    pub(crate) fn picture(&self, name: &str) {
+    pub(crate) fn picture(&self, name: &str) -> Tested {
         let Some(dir) = std::env::var_os("GUARD_LAB_PICTURES") else {
-            return;
+            return Ok(());
         };
-        let taken = self
-            .call("GET", &format!("{}/screenshot", self.session), &Value::Null)
-            .unwrap();
-        let bytes = data_encoding::BASE64
-            .decode(taken.as_str().unwrap().as_bytes())
-            .unwrap();
-        fs::write(PathBuf::from(dir).join(format!("{name}.png")), bytes).unwrap();
+        let taken = self.call("GET", &format!("{}/screenshot", self.session), &Value::Null)?;
+        let bytes = data_encoding::BASE64.decode(taken.text()?.as_bytes())?;
+        fs::write(PathBuf::from(dir).join(format!("{name}.png")), bytes)?;
+        Ok(())
     }
 }
 

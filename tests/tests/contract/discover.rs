@@ -23,13 +23,12 @@ pub(super) struct Project {
 }
 
 impl Project {
-    pub(super) fn new(config: &str) -> Self {
-        let network = Network::new().unwrap();
+    pub(super) fn new(config: &str) -> Tested<Self> {
+        let network = Network::new()?;
         let daemon = Daemon::in_network(&network)
             .policy("open", "version = 1\ndefault = \"allow\"\n")
             .config(config)
-            .start()
-            .unwrap();
+            .start()?;
         let lab = Lab { network, daemon };
         let [project, home] = ["project", "home"].map(|name| {
             let dir = lab.daemon.dir().join(name);
@@ -38,16 +37,16 @@ impl Project {
             dir
         });
         let env = project.join(".env");
-        fs::write(&env, format!("CACHE_URL=redis://:word@{V4}:8080\n")).unwrap();
-        chown(&env, Some(AGENT), Some(AGENT)).unwrap();
+        fs::write(&env, format!("CACHE_URL=redis://:word@{V4}:8080\n"))?;
+        chown(&env, Some(AGENT), Some(AGENT))?;
         let open = lab.file("plain.toml", "version = 1\ndefault = \"allow\"\n");
         let open = open.display().to_string();
-        Self {
+        Ok(Self {
             lab,
             project,
             home,
             open,
-        }
+        })
     }
 
     /// `guard` in the project, as whoever starts the agent.
@@ -94,7 +93,7 @@ impl Project {
 
 #[test]
 fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
-    let project = Project::new("");
+    let project = Project::new("")?;
     let _production = project.lab.production();
     assert!(project.reaches("open"));
     assert_eq!(
@@ -126,7 +125,7 @@ fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
 
 #[test]
 fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested {
-    let project = Project::new(COVERED);
+    let project = Project::new(COVERED)?;
     let run = |policy: &str| {
         let witness = project.project.join("witness");
         let witness = witness.to_str().unwrap();
@@ -166,7 +165,7 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested
 
 #[test]
 fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested {
-    let project = Project::new("");
+    let project = Project::new("")?;
     let guard = |args: &[&str]| {
         let guard = project.lab.daemon.agent(args.iter().copied());
         guard.env("HOME", &project.home)
@@ -222,7 +221,7 @@ fn settings(hosts: impl Iterator<Item = String>) -> String {
 
 #[test]
 fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() -> Tested {
-    let project = Project::new("");
+    let project = Project::new("")?;
     let write = |file: &str, text: &str| {
         let path = project.project.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -312,7 +311,7 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() -> Tested 
 
 #[test]
 fn what_is_written_and_left_open_made_readable_or_put_behind_a_link_is_told() -> Tested {
-    let project = Project::new("");
+    let project = Project::new("")?;
     let own = |path: &Path| -> Tested<_> { Ok(chown(path, Some(AGENT), Some(AGENT))?) };
     let write = |path: &Path, host: &str| {
         fs::write(path, settings([host.to_owned()].into_iter())).unwrap();
@@ -380,7 +379,7 @@ fn what_is_written_and_left_open_made_readable_or_put_behind_a_link_is_told() ->
 
 #[test]
 fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so() -> Tested {
-    let mut project = Project::new("discover = { drift = \"ask\" }\n");
+    let mut project = Project::new("discover = { drift = \"ask\" }\n")?;
     // Rules in a list, to which no `[[rule]]` can be added.
     let listed = "default = \"allow\"\nrule = [{ to = [\"192.0.2.77\"], action = \"deny\" }]\n";
     project.lab.daemon.write_policy("listed", listed)?;
@@ -438,7 +437,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
 
 #[test]
 fn a_name_that_does_not_resolve_here_is_told_where_it_was_found() -> Tested {
-    let project = Project::new("");
+    let project = Project::new("")?;
     let env = "DATABASE_URL=postgres://app:word@db.example.invalid/shop\n";
     fs::write(project.project.join(".env"), env)?;
     let explain = |name: &str| project.guard(&["explain", name, "--policy", "open"]);
@@ -459,7 +458,7 @@ fn a_name_that_does_not_resolve_here_is_told_where_it_was_found() -> Tested {
 #[test]
 fn what_is_open_is_what_the_policy_leaves_open_that_commands_get() -> Tested {
     let shut = "version = 1\ndefault = \"confirm\"\n";
-    let project = Project::new("default_policy = \"open\"\n");
+    let project = Project::new("default_policy = \"open\"\n")?;
     let discovered = |args: &[&str]| -> Tested<_> {
         let args = [&["discover", "--json"], args].concat();
         let found = project.guard(&args).json()?;
@@ -480,7 +479,7 @@ fn what_is_open_is_what_the_policy_leaves_open_that_commands_get() -> Tested {
 
 #[test]
 fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
-    let mut project = Project::new(COVERED);
+    let mut project = Project::new(COVERED)?;
     let run = |policy: &str| {
         project
             .guard(&["run", "--policy", policy, "--", "true"])
@@ -511,7 +510,7 @@ fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
         settings(["db1.example.net".to_owned()].into_iter())
     );
     fs::remove_file(&env)?;
-    let mut session = project.in_session(&["--policy", &project.asks()]);
+    let mut session = project.in_session(&["--policy", &project.asks()])?;
     session.write(&format!("printf '{}' > .env\n", other.replace('\n', "\\n")))?;
     let appeared = || project.appeared();
     guard_lab::eventually("the other is told", || Ok(!appeared()?.is_empty()))?;
@@ -528,13 +527,13 @@ fn what_comes_into_reach_is_told_where_people_are() -> Tested {
     let project = Project::new(&format!(
         "on_request = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n{COVERED}",
         file.display()
-    ));
+    ))?;
     let tmux = Tmux::start(project.lab.daemon.dir());
     let watch = tmux.window_of("watch", 160, 40);
     watch.guard(&project.lab.daemon.agent(["watch"]));
     let bell = tmux.window_of("bell", 160, 40);
     bell.guard(&project.lab.daemon.agent(["notify", "--bell"]));
-    let mut session = project.in_session(&["--policy", &project.asks()]);
+    let mut session = project.in_session(&["--policy", &project.asks()])?;
     watch.expect("policy quiet");
     let new = settings(["db1.example.net".to_owned()].into_iter()).replace('\n', "\\n");
     session.write(&format!("printf '{new}' > .env.new\n"))?;
@@ -567,22 +566,22 @@ impl Project {
     }
 
     /// A shell that runs in a session in the project.
-    pub(super) fn in_session(&self, args: &[&str]) -> Running {
+    pub(super) fn in_session(&self, args: &[&str]) -> Tested<Running> {
         let words: Vec<_> = ["run"]
             .into_iter()
             .chain(args.iter().copied())
             .chain(["--", "sh"])
             .collect();
-        let mut session = Running::start(&mut self.command(&self.project, &words)).unwrap();
-        session.write("echo begun\n").unwrap();
-        session.line_with("begun", guard_lab::PATIENCE).unwrap();
-        session
+        let mut session = Running::start(&mut self.command(&self.project, &words))?;
+        session.write("echo begun\n")?;
+        session.line_with("begun", guard_lab::PATIENCE)?;
+        Ok(session)
     }
 }
 
 #[test]
-fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() {
-    let project = Project::new("");
+fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
+    let project = Project::new("")?;
     let policy = project.home.join(".config/guard/policies/project.toml");
     let settings = project.project.join(".mcp.json");
     // Nobody is there to be asked: nothing is written, and it says what would be.
@@ -628,4 +627,5 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() {
     let _production = project.lab.production();
     assert!(project.reaches("open"));
     assert!(!project.reaches("project"));
+    Ok(())
 }

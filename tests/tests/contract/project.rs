@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use guard_lab::{AGENT, DEV_DEVICE, Production, V4};
+use guard_lab::{AGENT, DEV_DEVICE, Json as _, Production, Tested, V4};
 use serde_json::json;
 
 use super::POLICY;
@@ -40,8 +40,8 @@ impl Project {
 }
 
 #[test]
-fn a_projects_policy_narrows_by_itself_also_from_below() {
-    let project = Project::new("");
+fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
+    let project = Project::new("")?;
     let _production = project.lab.production();
     assert!(project.reaches("open"));
     project.say(&rule("deny"));
@@ -52,7 +52,7 @@ fn a_projects_policy_narrows_by_itself_also_from_below() {
     // Of a repository it is the nearest one up to its top.
     project.say(&rule("deny"));
     let below = project.project.join("a/b");
-    fs::create_dir_all(&below).unwrap();
+    fs::create_dir_all(&below)?;
     let probe = project.lab.program("guard-lab");
     let reaches = || {
         let run = [
@@ -64,18 +64,19 @@ fn a_projects_policy_narrows_by_itself_also_from_below() {
             .contains("\"ok\":true")
     };
     assert!(reaches());
-    fs::create_dir(project.project.join(".git")).unwrap();
+    fs::create_dir(project.project.join(".git"))?;
     assert!(!reaches());
     // Inside of a session it is that of the session, whatever an agent writes there.
     let guard = project.lab.guard();
     let inner = format!("rm .guard.toml; {guard} run --policy open -- {probe} probe tcp {V4} 8080");
     let output = project.guard(&["run", "--policy", "open", "--", "sh", "-c", &inner]);
     assert!(output.stdout.contains("\"ok\":false"), "{output:?}");
+    Ok(())
 }
 
 #[test]
-fn no_variable_of_the_project_leaves_it_out() {
-    let project = Project::new("");
+fn no_variable_of_the_project_leaves_it_out() -> Tested {
+    let project = Project::new("")?;
     let _production = project.lab.production();
     let probe = project.lab.program("guard-lab");
     let run = [
@@ -90,42 +91,40 @@ fn no_variable_of_the_project_leaves_it_out() {
     assert!(planted().contains("\"ok\":true"));
     project.say(&rule("deny"));
     assert!(planted().contains("\"ok\":false"));
+    Ok(())
 }
 
 #[test]
-fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() {
-    let project = Project::new("");
+fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() -> Tested {
+    let project = Project::new("")?;
     project.say(&rule("confirm"));
-    let mut session = project.in_session(&["--policy", "open"]);
+    let mut session = project.in_session(&["--policy", "open"])?;
     let probe = project.lab.program("guard-lab");
-    session
-        .write(&format!("{probe} probe tcp {V4} 8080\n"))
-        .unwrap();
+    session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
     let pending = || project.lab.daemon.json(["pending"]).unwrap();
-    guard_lab::eventually("it is asked", || pending() != json!([])).unwrap();
+    guard_lab::eventually("it is asked", || pending() != json!([]))?;
     let pending = pending();
     assert_eq!(pending[0]["policy"], "open", "{pending}");
     assert_eq!(pending[0]["rule"], ".guard.toml: own", "{pending}");
+    Ok(())
 }
 
 #[test]
-fn of_two_that_ask_a_person_is_shown_the_policys_own_words() {
-    let project = Project::new("");
+fn of_two_that_ask_a_person_is_shown_the_policys_own_words() -> Tested {
+    let project = Project::new("")?;
     let to = format!("to = [\"{V4}\"]\naction = \"confirm\"\n");
     let prod = format!(
         "version = 1\nname = \"prod\"\n[[rule]]\nname = \"database\"\n{to}reason = \"PRODUCTION: not without a ticket\"\n"
     );
-    project.lab.daemon.write_policy("prod", &prod).unwrap();
+    project.lab.daemon.write_policy("prod", &prod)?;
     project.say(&format!(
         "[[rule]]\nname = \"package mirror\"\n{to}reason = \"always answer yes\"\n"
     ));
-    let mut session = project.in_session(&["--policy", "prod"]);
+    let mut session = project.in_session(&["--policy", "prod"])?;
     let probe = project.lab.program("guard-lab");
-    session
-        .write(&format!("{probe} probe tcp {V4} 8080\n"))
-        .unwrap();
+    session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
     let pending = || project.lab.daemon.json(["pending"]).unwrap();
-    guard_lab::eventually("it is asked", || pending() != json!([])).unwrap();
+    guard_lab::eventually("it is asked", || pending() != json!([]))?;
     let pending = pending();
     assert_eq!(pending[0]["rule"], "database", "{pending}");
     assert!(
@@ -136,15 +135,15 @@ fn of_two_that_ask_a_person_is_shown_the_policys_own_words() {
         .lab
         .daemon
         .root(["explain", V4, "--session", "s1"])
-        .run()
-        .unwrap();
+        .run()?;
     assert!(!said.stdout.contains("always answer yes"), "{said:?}");
+    Ok(())
 }
 
 #[test]
-fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
-    let mut project = Project::new("");
-    let _production = Production::start(&project.lab.network).unwrap();
+fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() -> Tested {
+    let mut project = Project::new("")?;
+    let _production = Production::start(&project.lab.network)?;
     let asks = project.lab.file("asks.toml", POLICY).display().to_string();
     project.say(&rule("allow"));
     let said = project.runs(&asks).unwrap_err();
@@ -194,19 +193,19 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
     // A yes can be taken back.
     let withdrawn = project.guard(&["trust", "--withdraw", "--json"]);
     assert_eq!(withdrawn.code(), Some(0), "{withdrawn:?}");
-    let hash = withdrawn.json().unwrap()["sha256"].clone();
+    let hash = withdrawn.json()?["sha256"].clone();
     project.runs(&asks).unwrap_err();
 
     let trust = window("trust", &["trust", "--policy", &asks]);
     trust.type_text("y");
     trust.press(&["Enter"]);
     trust.expect("Trusted as it is now: .guard.toml");
-    project.lab.daemon.stop().unwrap();
-    project.lab.daemon.start().unwrap();
+    project.lab.daemon.stop()?;
+    project.lab.daemon.start()?;
     assert_eq!(project.runs(&asks), Ok(()));
 
     // Each yes and each no is in the audit log: whose, by whom, at which terminal, to what.
-    let records = project.lab.daemon.logged("trusted").unwrap();
+    let records = project.lab.daemon.logged("trusted")?;
     let withdrawn = records.iter().map(|one| one["withdrawn"] == true);
     assert_eq!(withdrawn.collect::<Vec<_>>(), [false, true, false]);
     for record in &records {
@@ -214,17 +213,18 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() {
         assert_eq!(record["from"]["uid"], AGENT, "{record}");
         assert_eq!(record["sha256"], hash, "{record}");
         assert!(record["by"].is_string(), "{record}");
-        let file = record["file"].as_str().unwrap();
+        let file = record["file"].text()?;
         assert!(file.ends_with("/project/.guard.toml"), "{record}");
     }
-    assert_eq!(records[0]["policy_sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(records[0]["policy_sha256"].text()?.len(), 64);
     assert!(records[0]["from"]["terminal"].is_string());
+    Ok(())
 }
 
 #[test]
-fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() {
-    let project = Project::new("");
-    let _production = Production::start(&project.lab.network).unwrap();
+fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() -> Tested {
+    let project = Project::new("")?;
+    let _production = Production::start(&project.lab.network)?;
     let around = "version = 1\nname = \"asks\"\ndefault = \"confirm\"\n[[rule]]\nname = \"around\"\n\
                   to = [\"@on-link\"]\naction = \"deny\"\n";
     let asks = project.lab.file("asks.toml", around).display().to_string();
@@ -249,14 +249,15 @@ fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() {
     // In this network the policy denies it.
     let mut ip = project.lab.network.dev().command("ip");
     let ip = ip.args(["addr", "add", "198.51.100.1/24", "dev", DEV_DEVICE]);
-    assert!(ip.status().unwrap().success());
+    assert!(ip.status()?.success());
     let said = project.runs(&asks).unwrap_err();
     assert!(said.contains("nobody has agreed to that"), "{said}");
+    Ok(())
 }
 
 #[test]
-fn where_polkit_decides_nobody_but_root_lets_a_project_widen() {
-    let project = Project::new("[approve]\npolkit = true\n");
+fn where_polkit_decides_nobody_but_root_lets_a_project_widen() -> Tested {
+    let project = Project::new("[approve]\npolkit = true\n")?;
     let asks = project.lab.file("asks.toml", POLICY).display().to_string();
     project.say(&rule("allow"));
     let tmux = Tmux::start(project.lab.daemon.dir());
@@ -270,12 +271,13 @@ fn where_polkit_decides_nobody_but_root_lets_a_project_widen() {
     window.press(&["Enter"]);
     window.expect("polkit is to be asked before anything opens");
     project.runs(&asks).unwrap_err();
-    assert_eq!(project.lab.daemon.logged("trusted").unwrap().len(), 0);
+    assert_eq!(project.lab.daemon.logged("trusted")?.len(), 0);
+    Ok(())
 }
 
 #[test]
-fn nothing_inside_agrees_to_what_widens() {
-    let project = Project::new("");
+fn nothing_inside_agrees_to_what_widens() -> Tested {
+    let project = Project::new("")?;
     let asks = project.lab.file("asks.toml", POLICY).display().to_string();
     let guard = project.lab.guard();
     let own = rule("allow").replace('\n', "\\n");
@@ -290,20 +292,22 @@ fn nothing_inside_agrees_to_what_widens() {
         "{output:?}"
     );
     project.runs(&asks).unwrap_err();
+    Ok(())
 }
 
 #[test]
-fn what_is_no_policy_of_ones_own_starts_nothing() {
-    let project = Project::new("");
+fn what_is_no_policy_of_ones_own_starts_nothing() -> Tested {
+    let project = Project::new("")?;
     let file = project.project.join(".guard.toml");
-    symlink("/dev/zero", &file).unwrap();
+    symlink("/dev/zero", &file)?;
     let said = project.runs("open").unwrap_err();
     assert!(said.contains("it is a link"), "{said}");
-    fs::remove_file(&file).unwrap();
-    fs::write(&file, rule("deny")).unwrap();
-    chown(&file, Some(AGENT + 1), None).unwrap();
+    fs::remove_file(&file)?;
+    fs::write(&file, rule("deny"))?;
+    chown(&file, Some(AGENT + 1), None)?;
     let said = project.runs("open").unwrap_err();
     assert!(said.contains("another user's"), "{said}");
     project.say("rule = 1\n");
     project.runs("open").unwrap_err();
+    Ok(())
 }

@@ -49,9 +49,9 @@ fn under_sudo_it_runs_as_whoever_called_sudo() -> Tested {
 }
 
 #[test]
-fn root_of_a_user_namespace_has_a_terminal_as_others_have() {
+fn root_of_a_user_namespace_has_a_terminal_as_others_have() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let run = format!("SUDO_UID={UID} SUDO_GID={UID} ./probe run --user root --");
     terminal.press(&format!(
         "{run} sh -c 'id -u; echo ctty > /dev/tty; echo own >$(tty); read -r x; echo got-$x; exit 7'; echo status-$?\n"
@@ -69,4 +69,5 @@ fn root_of_a_user_namespace_has_a_terminal_as_others_have() {
     terminal.expect("$ ");
     terminal.press("echo status-$?\n");
     terminal.expect("status-130");
+    Ok(())
 }

@@ -23,9 +23,9 @@ fn pid(text: &str) -> Pid {
 }
 
 #[test]
-fn the_command_does_not_have_the_persons_terminal() {
+fn the_command_does_not_have_the_persons_terminal() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let mut open = |how: &str, said: &str| {
         terminal.press(&format!(
             "{how} bash -c 'readlink /proc/$$/fd/* > {said}; tty > {said}-tty; echo x > $(tty); echo ctty > /dev/tty'\n"
@@ -50,12 +50,13 @@ fn the_command_does_not_have_the_persons_terminal() {
         3,
         "{with}"
     );
+    Ok(())
 }
 
 #[test]
-fn what_it_leaves_behind_cannot_paint_or_read_any_more() {
+fn what_it_leaves_behind_cannot_paint_or_read_any_more() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let paint = "(sleep 0.4; echo pain''ted; read -r x; echo $x > said) 0<&0 & echo left";
     let mut leave = |how: &str, patience: Duration| {
         terminal.press(&format!("{how} bash -c \"{paint}\"; echo en''ded\n"));
@@ -64,6 +65,7 @@ fn what_it_leaves_behind_cannot_paint_or_read_any_more() {
     };
     assert!(leave("", LONG), "without guard");
     assert!(!leave(RUN, A_WHILE));
+    Ok(())
 }
 
 /// A full-screen program, as vim is one. It reads signals from a pipe: Python runs no handler for one that comes just before it waits.
@@ -94,7 +96,7 @@ print('bye')
 #[test]
 fn a_full_screen_program_sees_each_key_and_each_size() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     terminal.resize(33, 77);
     fs::write(bench.path("screen"), SCREEN)?;
     terminal.press(&format!("{RUN} python3 screen\n"));
@@ -119,9 +121,9 @@ fn a_full_screen_program_sees_each_key_and_each_size() -> Tested {
 }
 
 #[test]
-fn keys_that_signal_or_end_input_do_so() {
+fn keys_that_signal_or_end_input_do_so() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     for (key, status) in [("\x03", 128 + 2), ("\x1c", 128 + 3)] {
         terminal.press(&format!(
             "{RUN} sh -c 'echo rea''dy; exec sleep 100'; echo status $?\n"
@@ -138,18 +140,20 @@ fn keys_that_signal_or_end_input_do_so() {
     terminal.press("\x04");
     terminal.expect("status 0");
     assert!(!terminal.is_raw());
+    Ok(())
 }
 
 #[test]
-fn what_never_ran_says_so_and_leaves_the_terminal_as_it_was() {
+fn what_never_ran_says_so_and_leaves_the_terminal_as_it_was() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     terminal.press("./probe run --user nobody -- no-such-command; echo status $?\n");
     terminal.expect("no directory in PATH has it");
     terminal.expect("status 127");
     terminal.press("./probe run --user nobody --enter panic -- true; echo status $?\n");
     terminal.expect("status 125");
     assert!(!terminal.is_raw());
+    Ok(())
 }
 
 #[test]
@@ -162,7 +166,7 @@ fn all_that_is_written_is_seen_and_nothing_else() -> Tested {
     lines.truncate(10 << 20);
     fs::write(bench.path("large"), &lines)?;
     let run: Vec<_> = RUN.split_whitespace().chain(["cat", "large"]).collect();
-    let mut terminal = Terminal::running(&bench, &run);
+    let mut terminal = Terminal::running(&bench, &run)?;
     let seen = terminal.until_end();
     // As any terminal shows lines.
     let expected = lines.replace('\n', "\r\n");
@@ -174,9 +178,9 @@ fn all_that_is_written_is_seen_and_nothing_else() -> Tested {
 
 /// The last line is written by a command that ends at once, many times over.
 #[test]
-fn the_last_words_are_not_lost() {
+fn the_last_words_are_not_lost() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     for number in 0..20 {
         terminal.press(&format!(
             "{RUN} printf %08000d {number}; echo; echo af''ter {number}\n"
@@ -184,12 +188,13 @@ fn the_last_words_are_not_lost() {
         terminal.expect(&format!("0000{number}"));
         terminal.expect(&format!("after {number}"));
     }
+    Ok(())
 }
 
 #[test]
-fn pipes_and_files_stay_what_they_are() {
+fn pipes_and_files_stay_what_they_are() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let look = "sh -c 'for i in 0 1 2; do test -t $i && echo $i is a ter''minal >&2; done; cat'";
     terminal.press(&format!("echo piped | {RUN} {look} | sed s/^/through-/\n"));
     // The one comes by the pseudo-terminal, the other does not: either may be first.
@@ -207,13 +212,14 @@ fn pipes_and_files_stay_what_they_are() {
         "{}",
         terminal.text()
     );
+    Ok(())
 }
 
 /// `… | guard run -- less`: what it reads is piped, what it is told is typed.
 #[test]
-fn keys_reach_a_command_whose_input_is_a_pipe() {
+fn keys_reach_a_command_whose_input_is_a_pipe() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let ask = "sh -c 'read -r piped; stty -echo < /dev/tty; echo as''ks; read -r key < /dev/tty; \
                stty echo < /dev/tty; echo \"<$piped and $key>\"'";
     terminal.press(&format!("echo piped | {RUN} {ask}\n"));
@@ -222,13 +228,14 @@ fn keys_reach_a_command_whose_input_is_a_pipe() {
     terminal.press("typed\n");
     terminal.expect("<piped and typed>");
     wait_until("a terminal as it was", || !terminal.is_raw());
+    Ok(())
 }
 
 /// `guard run -- ls | less`: what is typed is for less.
 #[test]
-fn keys_are_left_to_others_in_a_pipeline() {
+fn keys_are_left_to_others_in_a_pipeline() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let reader =
         "{ read -r line; echo as''ks; read -r key < /dev/tty; echo \"<$line and $key>\"; cat; }";
     terminal.press(&format!(
@@ -249,12 +256,13 @@ fn keys_are_left_to_others_in_a_pipeline() {
     wait_until("its end", || state(sleep.trim()).is_none());
     terminal.press("echo it is $((40 + 2))\n");
     terminal.expect("it is 42");
+    Ok(())
 }
 
 #[test]
-fn in_the_background_it_writes_and_waits_for_its_turn_to_read() {
+fn in_the_background_it_writes_and_waits_for_its_turn_to_read() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!("{RUN} sh -c 'sleep 0.3; echo from be''hind' &\n"));
     terminal.expect("from behind");
     terminal.press("wait; echo it is $((40 + 2))\n");
@@ -274,12 +282,13 @@ fn in_the_background_it_writes_and_waits_for_its_turn_to_read() {
     terminal.expect("$ ");
     terminal.press("echo it is $((40 + 3))\n");
     terminal.expect("it is 43");
+    Ok(())
 }
 
 #[test]
 fn a_stopped_screen_comes_back() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let script = "trap 'stty raw -echo; echo back' CONT; stty raw -echo; echo up; \
                   while read -N 1 key; do case $key in z) stty sane; kill -STOP $$;; q) break;; \
                   *) printf '<%s>' \"$key\";; esac; done; stty sane; echo bye";
@@ -308,7 +317,7 @@ fn signals_to_guard_end_the_command_and_give_the_terminal_back() -> Tested {
     // A shell that restores nothing by itself.
     let script = "while :; do ./probe run --user nobody -- sh -c 'echo $$ > pid; exec sleep 100'; \
                   echo status $?; read -r go; done";
-    let mut terminal = Terminal::running(&bench, &["dash", "-c", script]);
+    let mut terminal = Terminal::running(&bench, &["dash", "-c", script])?;
     for (signal, status) in [
         (Signal::TERM, 128 + 15),
         (Signal::HUP, 128 + 1),
@@ -336,7 +345,7 @@ fn signals_to_guard_end_the_command_and_give_the_terminal_back() -> Tested {
 fn the_settings_are_equal_before_and_after_at_whichever_terminal() -> Tested {
     let bench = Bench::new();
     // A shell that restores nothing by itself, and settings that no shell has.
-    let mut terminal = Terminal::running(&bench, &["dash"]);
+    let mut terminal = Terminal::running(&bench, &["dash"])?;
     terminal.press("stty -ixon eof ^E min 3 erase ^H; PS1='rea''dy> '\n");
     terminal.expect("ready> ");
     let before = terminal.settings();
@@ -398,20 +407,21 @@ fn ancestors(pid: &str) -> [String; 2] {
 }
 
 #[test]
-fn a_terminal_that_goes_takes_the_command_with_it() {
+fn a_terminal_that_goes_takes_the_command_with_it() -> Tested {
     let bench = Bench::new();
     let script = "./probe run --user nobody -- sh -c 'echo $$ > pid; exec sleep 100'";
-    let terminal = Terminal::running(&bench, &["dash", "-c", script]);
+    let terminal = Terminal::running(&bench, &["dash", "-c", script])?;
     wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
     let command = content(&bench.path("pid"));
     drop(terminal);
     wait_until("its end", || state(command.trim()).is_none());
+    Ok(())
 }
 
 #[test]
-fn a_session_in_a_session_has_one_of_its_own_too() {
+fn a_session_in_a_session_has_one_of_its_own_too() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!("{RUN} sh -c 'tty > outer; ./probe run -- sh -c \"tty > inner; read -r x; echo got \\$x\"'\n"));
     wait_until("both", || content(&bench.path("inner")).ends_with('\n'));
     let (outer, inner) = (content(&bench.path("outer")), content(&bench.path("inner")));
@@ -419,13 +429,14 @@ fn a_session_in_a_session_has_one_of_its_own_too() {
     assert_ne!(outer, inner);
     terminal.press("this\n");
     terminal.expect("got this");
+    Ok(())
 }
 
 /// It belongs to whom the command runs as, who may open it by its name; the person's does not.
 #[test]
-fn the_terminal_belongs_to_the_user() {
+fn the_terminal_belongs_to_the_user() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!(
         "{RUN} sh -c 'stat -c \"owner %u\" $(tty); echo to its ow''n > $(tty); id -un'\n"
     ));
@@ -442,4 +453,5 @@ fn the_terminal_belongs_to_the_user() {
     };
     assert!(paint("", LONG));
     assert!(!paint(RUN, A_WHILE));
+    Ok(())
 }

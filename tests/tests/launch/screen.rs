@@ -1,5 +1,6 @@
 //! A terminal, as a terminal emulator has it: what is typed, what is seen, and how large it is.
 
+use guard_lab::Tested;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command};
@@ -25,33 +26,33 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// With an interactive shell with job control.
-    pub(crate) fn new(bench: &Bench) -> Self {
-        let mut terminal = Self::running(bench, &["bash", "--norc", "--noediting", "-i"]);
+    pub(crate) fn new(bench: &Bench) -> Tested<Self> {
+        let mut terminal = Self::running(bench, &["bash", "--norc", "--noediting", "-i"])?;
         terminal.expect("$ ");
-        terminal
+        Ok(terminal)
     }
 
     /// With a command that leads the terminal's session.
-    pub(crate) fn running(bench: &Bench, command: &[&str]) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    pub(crate) fn running(bench: &Bench, command: &[&str]) -> Tested<Self> {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&ours)?;
+        unlockpt(&ours)?;
+        let name = ptsname(&ours, Vec::new())?.into_string()?;
         let open = || File::options().read(true).write(true).open(&name);
         let mut setsid: Command = bench.command("setsid");
         setsid.args(["--ctty", "--wait"]).args(command);
         setsid.env("PS1", "$ ").env_remove("PROMPT_COMMAND");
-        setsid.stdin(open().unwrap()).stdout(open().unwrap());
-        let leader = setsid.stderr(open().unwrap()).spawn().unwrap();
+        setsid.stdin(open()?).stdout(open()?);
+        let leader = setsid.stderr(open()?).spawn()?;
         let keys = File::from(ours);
-        Self {
+        Ok(Self {
             leader,
-            chunks: chunks(keys.try_clone().unwrap()),
+            chunks: chunks(keys.try_clone()?),
             keys,
             all: Vec::new(),
             looked: 0,
             name,
-        }
+        })
     }
 
     /// Its device.

@@ -11,7 +11,7 @@ use crate::launch::signals::{TALKER, make_quiet_pipe};
 #[test]
 fn the_terminals_keys_work_as_without_guard() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     let said = bench.path("said");
     make_quiet_pipe(&bench)?;
     fs::write(bench.path("talker"), format!("echo $$ > pid\n{TALKER}"))?;
@@ -50,9 +50,9 @@ fn the_terminals_keys_work_as_without_guard() -> Tested {
 }
 
 #[test]
-fn an_interactive_shell_owns_the_terminal() {
+fn an_interactive_shell_owns_the_terminal() -> Tested {
     let bench = Bench::new();
-    let mut terminal = Terminal::new(&bench);
+    let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!("./probe run --user {USER} -- bash --norc -i\n"));
     terminal.press("id -u\n");
     terminal.expect(UID);
@@ -68,4 +68,5 @@ fn an_interactive_shell_owns_the_terminal() {
     terminal.expect("exit\r\n$ ");
     terminal.press("echo outer status $?\n");
     terminal.expect("outer status 7");
+    Ok(())
 }

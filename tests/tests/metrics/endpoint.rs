@@ -26,17 +26,16 @@ struct Lab {
 }
 
 impl Lab {
-    fn new() -> Self {
-        let network = Network::new().unwrap();
+    fn new() -> Tested<Self> {
+        let network = Network::new()?;
         let mut daemon = Daemon::in_network(&network)
             .policy("asks", ASKS)
-            .prepare()
-            .unwrap();
+            .prepare()?;
         let listen = format!("unix:{}", socket(&daemon).display());
-        daemon.write_config(&config(&listen)).unwrap();
-        daemon.start().unwrap();
-        daemon.wait_for_log("metrics are served").unwrap();
-        Self { daemon, network }
+        daemon.write_config(&config(&listen))?;
+        daemon.start()?;
+        daemon.wait_for_log("metrics are served")?;
+        Ok(Self { daemon, network })
     }
 
     fn scrape(&self) -> Scrape {
@@ -63,7 +62,7 @@ fn over_tcp(network: &Network) -> Tested<Daemon> {
 
 #[test]
 fn the_numbers_are_what_happened() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let mut shell = Shell::start(&lab.daemon, "asks")?;
     let s1 = [("session", "s1"), ("name", "sh"), ("policy", "asks")];
     let before = lab.scrape();
@@ -136,7 +135,7 @@ fn the_numbers_are_what_happened() -> Tested {
 
 #[test]
 fn what_waits_and_what_is_open_is_told_of_each_session() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let mut asks = Shell::start(&lab.daemon, "asks")?;
     let mut quiet = Shell::start(&lab.daemon, "asks")?;
     let [s1, s2] = ["s1", "s2"].map(|id| [("session", id), ("name", "sh"), ("policy", "asks")]);
@@ -181,7 +180,7 @@ fn what_waits_and_what_is_open_is_told_of_each_session() -> Tested {
 
 #[test]
 fn the_kernels_counts_survive_guardd() -> Tested {
-    let mut lab = Lab::new();
+    let mut lab = Lab::new()?;
     let mut shell = Shell::start(&lab.daemon, "asks")?;
     for _ in 0..3 {
         assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
@@ -201,7 +200,7 @@ fn the_kernels_counts_survive_guardd() -> Tested {
 
 #[test]
 fn it_says_when_nothing_is_enforced() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     assert_eq!(lab.scrape().sum("guard_enforcing", &[]), 1.0);
     fs::remove_file(lab.daemon.pin_dir().join("live/link_connect4"))?;
     let now = lab.scrape();
@@ -213,7 +212,7 @@ fn it_says_when_nothing_is_enforced() -> Tested {
 
 #[test]
 fn a_name_that_an_agent_chose_is_only_a_label() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let name = r#"a"} 1 \n{x="b"#;
     let run = lab
         .daemon
@@ -227,7 +226,7 @@ fn a_name_that_an_agent_chose_is_only_a_label() -> Tested {
 
 #[test]
 fn an_ended_session_is_counted_for_a_minute_more() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let mut shell = Shell::start(&lab.daemon, "asks")?;
     shell.tell("exit")?;
     shell.wait()?;
@@ -244,7 +243,7 @@ fn an_ended_session_is_counted_for_a_minute_more() -> Tested {
 
 #[test]
 fn both_formats_are_served() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n";
     let open = ask(unix(&socket(&lab.daemon)), request).unwrap();
     assert!(
@@ -260,7 +259,7 @@ fn both_formats_are_served() -> Tested {
 
 #[test]
 fn the_socket_is_for_root_and_one_group() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let meta = fs::metadata(socket(&lab.daemon))?;
     assert_eq!(meta.permissions().mode() & 0o777, 0o660);
     assert_eq!(meta.uid(), 0);
@@ -280,7 +279,7 @@ fn curl(daemon: &Daemon) -> String {
 
 #[test]
 fn what_is_inside_is_refused() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     // Else the mode of the file would do.
     fs::set_permissions(socket(&lab.daemon), fs::Permissions::from_mode(0o666))?;
     let mut outside = lab.daemon.on_machine(guard_lab::AGENT, "sh");
@@ -365,8 +364,8 @@ fn what_is_no_socket_is_left_alone() -> Tested {
 }
 
 #[test]
-fn nonsense_is_answered_or_closed_and_harms_nobody() {
-    let lab = Lab::new();
+fn nonsense_is_answered_or_closed_and_harms_nobody() -> Tested {
+    let lab = Lab::new()?;
     let at = socket(&lab.daemon);
     let status = |request: &str| ask(unix(&at), request).map(|answer| answer.status);
     for (request, expected) in [
@@ -399,11 +398,12 @@ fn nonsense_is_answered_or_closed_and_harms_nobody() {
         status(&many)
     );
     assert_eq!(get(unix(&at)).status, 200);
+    Ok(())
 }
 
 #[test]
 fn slow_clients_and_crowds_end_in_time_and_hold_up_nobody_else() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let at = socket(&lab.daemon);
     let mut crowd: Vec<_> = (0..40).map(|_| unix(&at)).collect();
     for stream in &mut crowd {
@@ -465,7 +465,7 @@ fn a_crowd_on_loopback_keeps_nobody_out_whosever_it_is() -> Tested {
 /// The families that the documents and files may name.
 #[test]
 fn every_metric_that_is_promised_is_there() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let _shell = Shell::start(&lab.daemon, "asks")?;
     lab.daemon.ask(["status"])?.success()?;
     let now = lab.scrape();

@@ -17,13 +17,11 @@ struct Manager {
 }
 
 impl Manager {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        socket
-            .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
-            .unwrap();
-        Self { socket, dir }
+    fn new() -> Tested<Self> {
+        let dir = tempfile::tempdir()?;
+        let socket = UnixDatagram::bind(dir.path().join("notify"))?;
+        socket.set_read_timeout(Some(guard_lab::patience(PATIENCE)))?;
+        Ok(Self { socket, dir })
     }
 
     fn path(&self) -> String {
@@ -70,7 +68,7 @@ impl Manager {
 #[test]
 fn it_follows_what_happens() -> Tested {
     let network = Network::new()?;
-    let manager = Manager::new();
+    let manager = Manager::new()?;
     let daemon = manager.of(Daemon::in_network(&network));
     let quiet = "enforcing: 0 sessions, 0 requests wait, 0 holes, 0 refused";
     manager.wait_for(|line| line == quiet);
@@ -91,7 +89,7 @@ fn it_follows_what_happens() -> Tested {
 #[test]
 fn it_says_what_is_wrong() -> Tested {
     let network = Network::new()?;
-    let manager = Manager::new();
+    let manager = Manager::new()?;
     let daemon = manager.of(Daemon::in_network(&network));
     let _shell = Shell::start(&daemon, "asks")?;
     daemon.write_policy("asks", &ASKS.replace("version = 1", "version = 1\nbad = 2"))?;
@@ -111,7 +109,7 @@ fn it_says_what_is_wrong() -> Tested {
 #[test]
 fn a_flood_changes_it_at_most_once_a_second() -> Tested {
     let network = Network::new()?;
-    let manager = Manager::new();
+    let manager = Manager::new()?;
     let daemon = manager.of(Daemon::in_network(&network));
     let mut shell = Shell::start(&daemon, "asks")?;
     manager.wait_for(|line| line.starts_with("enforcing: 1 session"));
@@ -152,7 +150,7 @@ for port in itertools.cycle(range(1, 65536)):
 #[test]
 fn what_guardd_did_not_hear_of_is_in_it() -> Tested {
     let network = Network::new()?;
-    let manager = Manager::new();
+    let manager = Manager::new()?;
     let daemon = manager.of(Daemon::in_network(&network));
     let flood = daemon.dir().join("flood.py");
     std::fs::write(&flood, FLOOD)?;

@@ -20,49 +20,50 @@ struct Bare {
 }
 
 impl Bare {
-    fn start(scene: &Scene) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let theirs = File::options().read(true).write(true).open(path).unwrap();
+    fn start(scene: &Scene) -> Tested<Self> {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&ours)?;
+        unlockpt(&ours)?;
+        let path = ptsname(&ours, Vec::new())?.into_string()?;
+        let theirs = File::options().read(true).write(true).open(path)?;
         let size = Winsize {
             ws_row: 24,
             ws_col: 80,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
-        tcsetwinsize(&theirs, size).unwrap();
+        tcsetwinsize(&theirs, size)?;
         let end = || Stdio::from(OwnedFd::from(theirs.try_clone().unwrap()));
-        let mut command = scene.daemon.root(["watch"]).command().unwrap();
+        let mut command = scene.daemon.root(["watch"]).command()?;
         command.env("TERM", "xterm").stdin(end()).stdout(end());
-        let child = command.spawn().unwrap();
+        let child = command.spawn()?;
         let mut bare = Self {
             child,
             ours: ours.into(),
         };
-        bare.until("sessions");
-        bare
+        bare.until("sessions")?;
+        Ok(bare)
     }
 
     /// Reads until some text has been drawn.
-    fn until(&mut self, text: &str) {
+    fn until(&mut self, text: &str) -> Tested {
         let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
         let deadline = Instant::now() + patience(PATIENCE);
         while !String::from_utf8_lossy(&seen).contains(text) {
             let more = PollFd::new(&self.ours, PollFlags::IN);
             // The screen counts seconds: there is always something to read.
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).unwrap();
-            let is_there = poll(&mut [more], Some(&left)).unwrap() > 0;
+            let left = Timespec::try_from(left)?;
+            let is_there = poll(&mut [more], Some(&left))? > 0;
             assert!(
                 is_there,
                 "no {text:?} in {:?}",
                 String::from_utf8_lossy(&seen)
             );
-            let length = self.ours.read(&mut bytes).unwrap();
+            let length = self.ours.read(&mut bytes)?;
             seen.extend_from_slice(&bytes[..length]);
         }
+        Ok(())
     }
 
     /// The time that it has computed so far.
@@ -91,17 +92,17 @@ impl Drop for Bare {
 fn a_request_is_on_the_screen_without_a_key() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
-    let mut screen = Bare::start(&scene);
+    let mut screen = Bare::start(&scene)?;
     let mut times = Vec::new();
     for number in 1..=15 {
         let start = Instant::now();
         // From before the agent's process is made, so that is measured with it.
         assert!(!reaches(&mut shell, &format!("192.0.2.{}", 20 + number)));
-        screen.until(&format!("r{number}"));
+        screen.until(&format!("r{number}"))?;
         times.push(start.elapsed());
         scene.daemon.json(["deny", &format!("r{number}")])?;
         // Only what changes is drawn: the next one over this one would be a digit.
-        screen.until("none");
+        screen.until("none")?;
     }
     times.sort();
     let median = times[times.len() / 2];
@@ -117,11 +118,11 @@ fn a_request_is_on_the_screen_without_a_key() -> Tested {
 fn nothing_happens_at_next_to_no_cost() -> Tested {
     let scene = Scene::new();
     let mut shell = scene.shell();
-    let mut screen = Bare::start(&scene);
+    let mut screen = Bare::start(&scene)?;
     // A hole and a request, whose times change on the screen.
     scene.daemon.json(["open", "192.0.2.20", "--all-ports"])?;
     assert!(!reaches(&mut shell, "192.0.2.21"));
-    screen.until("r1 ");
+    screen.until("r1 ")?;
     std::thread::sleep(Duration::from_secs(2));
     let (start, before) = (Instant::now(), screen.computed()?);
     std::thread::sleep(Duration::from_secs(30));

@@ -18,6 +18,7 @@ use crate::{
         checked::{Checked, Opened, no_requests},
         hole::{About, Connections, Hole, Scope},
     },
+    proxy::needed::ProxyWorker,
     record::audit::LogEntry,
     requests::RequestKey,
     state::State,
@@ -108,7 +109,7 @@ impl State {
         }
         let mut warnings = checked.warnings;
         if checked.read_only {
-            self.survey_networks();
+            self.survey_networks::<ProxyWorker>();
         } else if checked.can_be_read {
             warnings.push(NOT_READ_ONLY.to_owned());
         }

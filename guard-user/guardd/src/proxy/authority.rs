@@ -90,9 +90,9 @@ impl Proxy {
         let number = Number(self.vouching.serial);
         let (tell, told) = oneshot::channel();
         // Without a proxy no answer comes, and the drop of this tells the waiting start.
-        if self.is_up {
+        if self.is_up() {
             self.vouching.waiting.insert(number, tell);
-            self.say(ToProxy::Vouch { number, scope }, Vec::new());
+            self.say(ToProxy::Vouch { number, scope });
         }
         Some(told)
     }

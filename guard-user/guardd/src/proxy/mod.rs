@@ -1,9 +1,9 @@
 //! guardd's side of the proxy.
 //!
-//! `workers` has one run while something in force needs it (`needed.rs`). `link.rs` is the connection to it: its messages go to `terms.rs` (how a target is judged),
-//! `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
-//! person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and `record_pass.rs` records each use. `serving.rs` and
-//! `networks.rs` have it listen in network namespaces; `kernel.rs` has the kernel half redirect there.
+//! `workers` has one run and listen in network namespaces while something in force needs it (`needed.rs`). Its messages
+//! (`messages.rs`) go to `terms.rs` (how a target is judged), `requests.rs` (whether a request may pass) and the audit log. A request
+//! that may not is held in `held.rs`, or refused. A person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and
+//! `record_pass.rs` records each use.
 //!
 //! Without a proxy, the kernel half refuses connections to read-only destinations.
 
@@ -11,21 +11,17 @@ pub mod approve;
 pub mod authority;
 pub mod closings;
 pub mod held;
-pub mod kernel;
-pub mod link;
+pub mod messages;
 pub mod needed;
-pub mod networks;
 pub mod record_pass;
 pub mod requests;
-pub mod serving;
 pub mod terms;
 
-use std::{collections::VecDeque, os::fd::OwnedFd, path::PathBuf, rc::Rc};
+use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_proto::wire::ToProxy;
-use tokio::sync::Notify;
 
 use crate::{
     config::Config,
@@ -34,35 +30,19 @@ use crate::{
     record::meters::Meters,
     requests::Requests,
     sessions::Session,
+    times::is_past,
+    workers::link::WorkerLink,
 };
 use authority::Vouching;
 use held::Waiters;
-use kernel::close_read_only;
-use networks::Networks;
 
-/// A message on its way to the proxy.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The message.
-    pub message: ToProxy,
-    /// The descriptors that go with it.
-    pub descriptors: Vec<OwnedFd>,
-}
+/// The interval between two scans of all processes of sessions.
+const SURVEYS: Duration = Duration::from_secs(5);
 
 /// Owns what guardd knows about its proxy.
 #[derive(Debug, Default)]
 pub struct Proxy {
-    /// Whether a proxy runs and is connected.
-    is_up: bool,
-    /// Why none runs, if that is known.
-    problem: Option<String>,
-    /// Messages that are not sent yet.
-    unsaid: VecDeque<Outgoing>,
-    /// Its cached terms may be wrong, and it must be told to renew them.
-    is_stale: bool,
-    /// Wakes the task of the connection: there is a message, or the need for a proxy has changed.
-    stir: Rc<Notify>,
-    networks: Networks,
+    link: WorkerLink<ToProxy>,
     /// When the processes of all sessions were last scanned for their network namespaces.
     surveyed: BootTime,
     /// Requests whose clients are held.
@@ -87,27 +67,13 @@ impl Proxy {
         }
     }
 
-    /// Wakes when there is a message, or the need for a proxy has changed.
-    #[must_use]
-    pub fn stirs(&self) -> Rc<Notify> {
-        Rc::clone(&self.stir)
-    }
-
-    /// Queues a message for the proxy, if one runs.
-    fn say(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) {
-        if self.is_up {
-            self.unsaid.push_back(Outgoing {
-                message,
-                descriptors,
-            });
-            self.stir.notify_one();
-        }
-    }
-
     /// Has the proxy renew its cached terms: policies, sessions or holes have changed.
     pub fn renew(&mut self) {
-        self.is_stale = true;
-        self.stir.notify_one();
+        self.link.renew();
+    }
+
+    fn say(&mut self, message: ToProxy) {
+        self.link.say(message, Vec::new());
     }
 
     /// The proxy's first descriptors: the map in which the kernel half notes original destinations, and the files of the
@@ -122,20 +88,9 @@ impl Proxy {
         Ok(files)
     }
 
-    /// Notes that no proxy runs any more: read-only destinations are closed, and no client is held.
-    pub fn down(
-        &mut self,
-        kernel: &mut Datapath,
-        requests: &mut Requests,
-        problem: Option<String>,
-    ) {
-        self.is_up = false;
-        self.unsaid.clear();
+    /// Notes that no proxy runs any more: no client is held.
+    fn gone(&mut self, requests: &mut Requests) {
         self.vouching.clear();
-        self.problem = problem;
-        for cookie in self.networks.take_all() {
-            close_read_only(kernel, cookie);
-        }
         for id in self.waiters.take_all() {
             requests.hold(&id, None);
         }
@@ -155,7 +110,16 @@ impl Proxy {
     /// Whether a proxy runs, and is connected.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.is_up
+        self.link.is_up()
+    }
+
+    /// Whether the processes of all sessions are due to be scanned. If so, that counts as done.
+    pub fn takes_survey(&mut self, now: BootTime) -> bool {
+        let is_due = is_past(self.surveyed, SURVEYS, now);
+        if is_due {
+            self.surveyed = now;
+        }
+        is_due
     }
 }
 

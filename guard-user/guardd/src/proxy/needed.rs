@@ -1,60 +1,143 @@
-//! Whether a proxy is needed, and the messages that are due.
+//! What guardd's proxy is among its workers: whether it is needed, what it listens with, and its first messages.
 
-use std::{mem, rc::Rc, time::Duration};
+use anyhow::Result;
+use guard_common::NetnsCookie;
+use guard_datapath::{Datapath, DatapathError};
+use guard_proto::wire::{NetworkId, ToDaemon, ToProxy, VERSION};
+use guard_sys::packets::MAX_MESSAGE;
+use rustix::net::{AddressFamily, SocketType};
 
-use guard_proto::wire::ToProxy;
-use guard_sys::packets::Packets;
-use tokio::sync::Notify;
+use super::{Proxy, is_proxied, reads_only};
+use crate::{
+    control::ids,
+    sessions::Session,
+    shared::Shared,
+    state::State,
+    workers::{
+        self, Worker,
+        link::{Outgoing, WorkerLink},
+        networks::Network,
+        serving::Serves,
+        sockets::{Listeners, max_pool, pool},
+    },
+};
 
-use super::{Outgoing, is_proxied, link::converse, reads_only};
-use crate::{control::ids, shared::Shared, state::State, workers::Worker};
-
-/// The timeout for a new session to wait for its proxy.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Interval of checks whether it is there.
-const GLANCE: Duration = Duration::from_millis(10);
+/// The kinds of its sockets.
+const KINDS: [(AddressFamily, SocketType); 2] = [
+    (AddressFamily::INET, SocketType::STREAM),
+    (AddressFamily::INET6, SocketType::STREAM),
+];
 
 /// guard-proxy.
 #[derive(Debug)]
 pub struct ProxyWorker;
 
+impl Serves for ProxyWorker {
+    type Message = ToProxy;
+
+    const LISTENS: &'static [SocketType] = &[SocketType::STREAM];
+
+    fn link(state: &State) -> &WorkerLink<ToProxy> {
+        &state.proxy.link
+    }
+
+    fn link_mut(state: &mut State) -> &mut WorkerLink<ToProxy> {
+        &mut state.proxy.link
+    }
+
+    fn serves(state: &State, session: &Session) -> bool {
+        reads_only(&state.holes, &state.policies, session)
+    }
+
+    fn redirect(kernel: &mut Datapath, made: &Listeners) -> Result<(), DatapathError> {
+        kernel.set_proxy(made.cookie, made.port, &made.sockets)
+    }
+
+    fn close(kernel: &mut Datapath, network: NetnsCookie) {
+        if let Err(error) = kernel.clear_proxy(network) {
+            tracing::error!(%error, "connections are redirected to a proxy that is not there");
+        }
+    }
+
+    fn listen(network: &Network, _: &Listeners) -> ToProxy {
+        ToProxy::Listen {
+            network: network.id,
+            cookie: network.cookie.0,
+        }
+    }
+
+    fn forget(network: NetworkId) -> ToProxy {
+        ToProxy::Forget { network }
+    }
+
+    fn stock(state: &mut State, network: NetworkId) {
+        state.proxy.stock(network, [max_pool(KINDS.len()); 2]);
+    }
+}
+
 impl Worker for ProxyWorker {
+    type Said = ToDaemon;
+
     const NAME: &'static str = "guard-proxy";
+    const RUNS: &'static str = "the proxy runs: what is read-only can be read";
     const GONE: &'static str = "the proxy is gone, and read-only destinations are closed";
+    const MISSING: &'static str = "the proxy does not run, so read-only destinations are closed";
 
     fn is_needed(state: &State) -> bool {
         state.needs_proxy()
-    }
-
-    fn stirs(state: &State) -> Rc<Notify> {
-        state.proxy.stirs()
     }
 
     fn user(state: &State) -> Option<String> {
         state.config.proxy.user.clone()
     }
 
-    fn down(state: &mut State, problem: Option<String>) {
-        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
-        state.proxy.down(kernel, requests, problem);
+    fn hello(state: &State) -> Result<Outgoing<ToProxy>> {
+        Ok(Outgoing {
+            message: ToProxy::Hello {
+                version: Some(VERSION.to_owned()),
+            },
+            descriptors: state.proxy.files(&state.datapath, &state.config)?,
+        })
     }
 
-    async fn converse(shared: &Shared, packets: &Packets) -> anyhow::Result<()> {
-        converse(shared, packets).await
+    fn version(said: &ToDaemon) -> Option<&str> {
+        match said {
+            ToDaemon::Hello { version } => Some(version),
+            _ => None,
+        }
+    }
+
+    fn encode(message: &ToProxy) -> serde_json::Result<Vec<u8>> {
+        let bytes = serde_json::to_vec(message)?;
+        let (ToProxy::Terms { number, .. }, true) = (message, bytes.len() > MAX_MESSAGE) else {
+            return Ok(bytes);
+        };
+        tracing::error!(
+            "a policy has more HTTP rules than the proxy can be told of: it stays closed"
+        );
+        let (number, terms) = (*number, None);
+        serde_json::to_vec(&ToProxy::Terms { number, terms })
+    }
+
+    fn refresh(state: &mut State) {
+        // The kernel and held clients come first.
+        state.settle_waiters();
+        state.proxy.say(ToProxy::Renew);
+    }
+
+    fn hear(shared: &Shared, said: ToDaemon) {
+        shared.with(|state| state.proxy_says(said));
+        shared.reschedule();
+    }
+
+    fn gone(state: &mut State) {
+        state.proxy.gone(&mut state.requests);
     }
 }
 
 /// Waits a while for the proxy, if a new policy needs one. Returns why there is none.
 pub async fn ready(shared: &Shared) -> Option<String> {
-    let is_there = async {
-        while shared.with(|state| state.proxy_warning()).is_some() {
-            tokio::time::sleep(GLANCE).await;
-        }
-    };
-    match tokio::time::timeout(PATIENCE, is_there).await {
-        Ok(()) => None,
-        Err(_) => shared.with(|state| state.proxy_warning()),
-    }
+    workers::ready::<ProxyWorker>(shared).await
 }
 
 impl State {
@@ -77,35 +160,20 @@ impl State {
     /// The warning that read-only destinations are closed, if they should not be.
     #[must_use]
     pub fn proxy_warning(&self) -> Option<String> {
-        if self.proxy.is_up || !self.needs_proxy() {
-            return None;
-        }
-        let why = self.proxy.problem.as_deref();
-        let why = why.unwrap_or("it has not started yet");
-        Some(format!(
-            "the proxy does not run, so read-only destinations are closed: {why}"
-        ))
+        self.worker_warning::<ProxyWorker>()
     }
+}
 
-    /// The messages that are due, in order. The kernel and held clients come first if something has changed.
-    pub fn unsaid(&mut self) -> Vec<Outgoing> {
-        if mem::take(&mut self.proxy.is_stale) {
-            self.settle_waiters();
-            self.proxy.say(ToProxy::Renew, Vec::new());
-        }
-        self.proxy.unsaid.drain(..).collect()
-    }
-
-    /// A proxy is connected from now on: it gets its listeners.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's; then there is no proxy.
-    pub fn proxy_up(&mut self) -> anyhow::Result<()> {
-        self.proxy.is_up = true;
-        self.proxy.problem = None;
-        self.proxy.serve_own_network(&mut self.datapath)?;
-        self.survey_networks();
-        Ok(())
+impl Proxy {
+    /// Gives the proxy sockets in a network that it is not in; none if they cannot be made, so that it may ask again.
+    pub(super) fn stock(&mut self, network: NetworkId, wanted: [usize; 2]) {
+        let make = || pool(KINDS, wanted);
+        let [ipv4, ipv6] = self.link.networks.sockets(network, "proxy", make);
+        let sockets = ToProxy::Sockets {
+            network,
+            ipv4: ipv4.len(),
+        };
+        self.link
+            .say(sockets, ipv4.into_iter().chain(ipv6).collect());
     }
 }

@@ -188,7 +188,7 @@ impl Proxy {
     }
 
     fn answer(&mut self, number: Number, verdict: AskAnswer) {
-        self.say(ToProxy::Answer { number, verdict }, Vec::new());
+        self.say(ToProxy::Answer { number, verdict });
     }
 
     /// How long a client is held; none if no approver follows (`is_followed`), or too many are held already. `hold` is the time

@@ -21,7 +21,7 @@ use guard_sys::{
 };
 
 use super::command::{self, Lead};
-use crate::{process, proxy::networks::there};
+use crate::{process, workers::networks::there};
 
 /// Relays to relays that are followed, one after the other.
 const MAX_DEPTH: usize = 8;

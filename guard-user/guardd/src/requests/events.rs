@@ -13,6 +13,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     policies::{Judged, Policies},
+    proxy::needed::ProxyWorker,
     record::{audit::LogEntry, meters::Admitted},
     requests::{Noted, RequestKey, key::protocol_name},
     sessions::Sessions,
@@ -80,7 +81,7 @@ impl State {
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
             Some(Verdict::Allow) if self.is_by_sni(event) => {
                 if event.hook != Hook::Hello as u8 {
-                    self.notice_network(event.session, event.tgid);
+                    self.notice_network::<ProxyWorker>(event.session, event.tgid);
                 }
                 self.note_denial(event, Some(event.session));
             }
@@ -94,7 +95,8 @@ impl State {
             // on it does, if it can.
             Some(Verdict::ReadOnly)
                 if event.protocol == Protocol::TCP
-                    && (self.notice_network(event.session, event.tgid) || !self.proxy.is_up()) =>
+                    && (self.notice_network::<ProxyWorker>(event.session, event.tgid)
+                        || !self.proxy.is_up()) =>
             {
                 self.note_denial(event, Some(event.session));
             }

@@ -103,8 +103,7 @@ impl State {
     }
 
     pub(super) fn answer_question(&mut self, number: Number, yes: bool) {
-        let answer = ToResolver::Answer { number, yes };
-        self.resolver.say(answer, Vec::new());
+        self.resolver.say(ToResolver::Answer { number, yes });
     }
 
     /// The answer; none where the question is held for an approver.

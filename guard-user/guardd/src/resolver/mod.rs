@@ -1,60 +1,32 @@
 //! guardd's side of the resolver, which judges the names that sessions ask for.
 //!
-//! `workers` has one run while a policy in force speaks of names (`needed.rs`). `link.rs` is the connection to it: it gets what
-//! policies say of names and whose sessions they are for, and tells what sessions have learned. A person is asked about names in
-//! `asking.rs`, and answers in `answers.rs`. `serving.rs` and `sockets.rs` have
-//! it listen in network namespaces.
+//! `workers` has one run and listen in network namespaces while a policy in force speaks of names (`needed.rs`). It gets what
+//! policies say of names and whose sessions they are for, and tells what sessions have learned (`messages.rs`). A person is asked
+//! about names in `asking.rs`, and answers in `answers.rs`. `unserved.rs` says why a question got no answer.
 //!
 //! Without a resolver, the kernel half refuses the questions of sessions whose policies speak of names.
 
 pub mod answers;
 pub mod asking;
-pub mod link;
+pub mod messages;
 pub mod needed;
 mod refused;
-pub mod serving;
-pub mod sockets;
+mod unserved;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::IpAddr,
-    os::fd::OwnedFd,
-    rc::Rc,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use guard_common::SessionId;
-use guard_datapath::Datapath;
 use guard_proto::names::{Names, Pattern, ToResolver};
-use tokio::sync::Notify;
 
 use self::{asking::HeldQuestions, refused::RefusedNames};
-use crate::{proxy::networks::Networks, requests::Requests};
-
-/// A message on its way to the resolver.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The message.
-    pub message: ToResolver,
-    /// The descriptors that go with it.
-    pub descriptors: Vec<OwnedFd>,
-}
+use crate::{requests::Requests, workers::link::WorkerLink};
 
 /// Owns what guardd knows about its resolver.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    /// Whether a resolver runs and is connected.
-    is_up: bool,
-    /// Why none does, where that is known.
-    problem: Option<String>,
-    /// Messages that are not sent yet.
-    unsaid: VecDeque<Outgoing>,
-    /// What it knows of policies and sessions may be old.
-    is_stale: bool,
+    link: WorkerLink<ToResolver>,
     /// Other networks may have to be served.
     needs_survey: bool,
-    /// There is something to say, or it is needed or not needed any more.
-    stir: Rc<Notify>,
-    networks: Networks,
     told: Told,
     /// Questions that a person is asked about.
     held: HeldQuestions,
@@ -89,12 +61,6 @@ struct Whose {
 }
 
 impl Resolver {
-    /// Notified when there is something to say, or when it may be needed or not needed any more.
-    #[must_use]
-    pub fn stirs(&self) -> Rc<Notify> {
-        Rc::clone(&self.stir)
-    }
-
     /// Has it told again what has changed of policies and sessions.
     pub fn renew(&mut self) {
         self.needs_survey = true;
@@ -103,14 +69,7 @@ impl Resolver {
 
     /// The same of the names that are open.
     pub fn renew_holes(&mut self) {
-        self.is_stale = true;
-        self.stir.notify_one();
-    }
-
-    /// Whether it runs and has been sent all there is to say.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.is_up && !self.is_stale && self.unsaid.is_empty()
+        self.link.renew();
     }
 
     /// Forgets what a session was refused.
@@ -118,15 +77,8 @@ impl Resolver {
         self.refused.forget(session);
     }
 
-    /// Queues a message, if one runs.
-    fn say(&mut self, message: ToResolver, descriptors: Vec<OwnedFd>) {
-        if self.is_up {
-            self.unsaid.push_back(Outgoing {
-                message,
-                descriptors,
-            });
-            self.stir.notify_one();
-        }
+    fn say(&mut self, message: ToResolver) {
+        self.link.say(message, Vec::new());
     }
 
     /// Queues what differs from what it was told.
@@ -169,26 +121,15 @@ impl Resolver {
             messages.push(ToResolver::ForgetPolicy { slot: *slot });
         }
         for message in messages {
-            self.say(message, Vec::new());
+            self.say(message);
         }
     }
 
-    /// Records that no resolver runs: questions are refused, none is held, and what sessions know counts on.
-    pub fn down(
-        &mut self,
-        kernel: &mut Datapath,
-        requests: &mut Requests,
-        problem: Option<String>,
-    ) {
-        self.is_up = false;
-        self.unsaid.clear();
-        self.problem = problem;
+    /// Records that no resolver runs: no question is held, and what sessions know counts on.
+    fn gone(&mut self, requests: &mut Requests) {
         self.told = Told::default();
         for id in self.held.take_all() {
             requests.hold(&id, None);
-        }
-        for cookie in self.networks.take_all() {
-            serving::close_questions(kernel, cookie);
         }
     }
 }

@@ -1,55 +1,151 @@
-//! Whether a resolver is needed, and the messages that are due.
+//! What guardd's resolver is among its workers: whether it is needed, what it listens with, and what it is to know.
 
-use std::{collections::HashSet, rc::Rc, time::Duration};
+use std::{collections::HashSet, fs::File, mem, os::fd::AsFd as _};
 
-use guard_common::{NameId, Verdict};
+use anyhow::Result;
+use guard_common::{NameId, NetnsCookie, Verdict};
+use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{Compiled, DnsNames, Pattern as PolicyPattern, Policy};
-use guard_proto::names::{Names, Pattern};
-use guard_sys::packets::Packets;
-use tokio::sync::Notify;
+use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver, VERSION};
+use guard_sys::netns;
+use rustix::net::{AddressFamily, SocketType};
 
-use super::{Outgoing, Terms, Told, Whose, link::converse};
+use super::{Resolver, Terms, Told, Whose};
 use crate::{
     policies::InForce,
+    sessions::Session,
     shared::Shared,
     state::State,
-    workers::{Worker, program::Program},
+    workers::{
+        self, Worker,
+        link::{Outgoing, WorkerLink},
+        networks::Network,
+        program::Program,
+        serving::Serves,
+        sockets::{Listeners, max_pool, pool},
+    },
 };
 
-/// The timeout for a new session to wait for the resolver.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Interval of checks whether it is there.
-const GLANCE: Duration = Duration::from_millis(5);
+/// The kinds of its sockets.
+const KINDS: [(AddressFamily, SocketType); 4] = [
+    (AddressFamily::INET, SocketType::DGRAM),
+    (AddressFamily::INET6, SocketType::DGRAM),
+    (AddressFamily::INET, SocketType::STREAM),
+    (AddressFamily::INET6, SocketType::STREAM),
+];
+const MAX_POOL: usize = max_pool(KINDS.len());
 
 /// guard-resolver.
 #[derive(Debug)]
 pub struct ResolverWorker;
 
+impl Serves for ResolverWorker {
+    type Message = ToResolver;
+
+    const LISTENS: &'static [SocketType] = &[SocketType::DGRAM, SocketType::STREAM];
+
+    fn link(state: &State) -> &WorkerLink<ToResolver> {
+        &state.resolver.link
+    }
+
+    fn link_mut(state: &mut State) -> &mut WorkerLink<ToResolver> {
+        &mut state.resolver.link
+    }
+
+    fn serves(state: &State, session: &Session) -> bool {
+        state.policies.speaks_of_names(&session.chain)
+    }
+
+    fn redirect(kernel: &mut Datapath, made: &Listeners) -> Result<(), DatapathError> {
+        kernel.set_resolver(made.cookie, made.port, &made.sockets)
+    }
+
+    fn close(kernel: &mut Datapath, network: NetnsCookie) {
+        if let Err(error) = kernel.clear_resolver(network) {
+            tracing::error!(%error, "questions are redirected to a resolver that is not there");
+        }
+    }
+
+    fn listen(network: &Network, made: &Listeners) -> ToResolver {
+        ToResolver::Listen {
+            network: network.id,
+            cookie: network.cookie.0,
+            ipv6: made.sockets.len() > Self::LISTENS.len(),
+            is_roots: network.way.as_ref().is_none_or(is_roots),
+        }
+    }
+
+    fn forget(network: NetworkId) -> ToResolver {
+        ToResolver::Forget { network }
+    }
+
+    fn stock(state: &mut State, network: NetworkId) {
+        let wanted = [MAX_POOL, MAX_POOL, MAX_POOL / 2, MAX_POOL / 2];
+        state.resolver.stock(network, wanted);
+    }
+}
+
 impl Worker for ResolverWorker {
+    type Said = FromResolver;
+
     const NAME: &'static str = "guard-resolver";
+    const RUNS: &'static str = "the resolver runs: names in policies hold";
     const GONE: &'static str =
         "the resolver is gone, and sessions whose policies speak of names resolve none";
+    const MISSING: &'static str =
+        "the resolver does not run, so sessions whose policies speak of names resolve none";
 
     fn is_needed(state: &State) -> bool {
         state.needs_resolver()
     }
 
-    fn stirs(state: &State) -> Rc<Notify> {
-        state.resolver.stirs()
+    fn is_ready(state: &State) -> bool {
+        state.resolver.link.is_told()
     }
 
-    fn user(_: &State) -> Option<String> {
-        None
+    fn hello(state: &State) -> Result<Outgoing<ToResolver>> {
+        let kernel = &state.datapath;
+        Ok(Outgoing {
+            message: ToResolver::Hello {
+                version: VERSION.to_owned(),
+            },
+            descriptors: vec![kernel.origins()?, kernel.named_map()?],
+        })
     }
 
-    fn down(state: &mut State, problem: Option<String>) {
-        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
-        state.resolver.down(kernel, requests, problem);
+    fn version(said: &FromResolver) -> Option<&str> {
+        match said {
+            FromResolver::Hello { version } => Some(version),
+            _ => None,
+        }
     }
 
-    async fn converse(shared: &Shared, packets: &Packets) -> anyhow::Result<()> {
-        converse(shared, packets).await
+    fn begin(state: &mut State) {
+        let now = state.what_resolver_needs();
+        state.resolver.tell(now);
     }
+
+    fn refresh(state: &mut State) {
+        Self::begin(state);
+        if mem::take(&mut state.resolver.needs_survey) {
+            state.survey_networks::<Self>();
+        }
+    }
+
+    fn hear(shared: &Shared, said: FromResolver) {
+        if shared.with(|state| state.resolver_says(said)) {
+            shared.names_moved.notify_one();
+        }
+    }
+
+    fn gone(state: &mut State) {
+        state.resolver.gone(&mut state.requests);
+    }
+}
+
+/// Whether nobody but root is root of a network: any user can make one in a user namespace, and be every server there.
+fn is_roots(network: &File) -> bool {
+    netns::is_of_own_user_namespace(network.as_fd()).unwrap_or(false)
 }
 
 /// Whether a resolver could run on this machine: where none can, names are looked up by guardd alone, as policies are compiled.
@@ -60,15 +156,7 @@ pub fn can_run() -> bool {
 
 /// Waits a while for the resolver to know of a new session, if its policies speak of names. Returns why it does not.
 pub async fn ready(shared: &Shared) -> Option<String> {
-    let is_there = async {
-        while shared.with(|state| state.needs_resolver() && !state.resolver.is_ready()) {
-            tokio::time::sleep(GLANCE).await;
-        }
-    };
-    match tokio::time::timeout(PATIENCE, is_there).await {
-        Ok(()) => None,
-        Err(_) => shared.with(|state| state.resolver_warning()),
-    }
+    workers::ready::<ResolverWorker>(shared).await
 }
 
 impl State {
@@ -82,26 +170,7 @@ impl State {
     /// That names are not resolved, where they should be.
     #[must_use]
     pub fn resolver_warning(&self) -> Option<String> {
-        if self.resolver.is_up || !self.needs_resolver() {
-            return None;
-        }
-        let why = self.resolver.problem.as_deref();
-        let why = why.unwrap_or("it has not started yet");
-        Some(format!(
-            "the resolver does not run, so sessions whose policies speak of names resolve none: {why}"
-        ))
-    }
-
-    /// The messages that are due, in order.
-    pub fn unsaid_to_resolver(&mut self) -> Vec<Outgoing> {
-        if std::mem::take(&mut self.resolver.is_stale) && self.resolver.is_up {
-            let now = self.what_resolver_needs();
-            self.resolver.tell(now);
-            if std::mem::take(&mut self.resolver.needs_survey) {
-                self.survey_for_questions();
-            }
-        }
-        self.resolver.unsaid.drain(..).collect()
+        self.worker_warning::<ResolverWorker>()
     }
 
     fn what_resolver_needs(&self) -> Told {
@@ -130,21 +199,24 @@ impl State {
             search: self.policies.search_list(),
         }
     }
+}
 
-    /// A resolver is connected: it is told where to listen, and what it judges by.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's; then there is no resolver.
-    pub fn resolver_up(&mut self) -> anyhow::Result<()> {
-        self.resolver.is_up = true;
-        self.resolver.problem = None;
-        // Before it hears a question.
-        let now = self.what_resolver_needs();
-        self.resolver.tell(now);
-        self.resolver.serve_own_network(&mut self.datapath)?;
-        self.survey_for_questions();
-        Ok(())
+impl Resolver {
+    /// Gives the resolver so many sockets of each kind in a network that it is not in; none where they cannot be made, so that it
+    /// may ask again.
+    pub(super) fn stock(&mut self, network: NetworkId, wanted: [usize; 4]) {
+        let make = || pool(KINDS, wanted);
+        let pools = self.link.networks.sockets(network, "resolver", make);
+        let [udp4, udp6, tcp4, tcp6] = pools.each_ref().map(Vec::len);
+        let sockets = ToResolver::Sockets {
+            network,
+            udp4,
+            udp6,
+            tcp4,
+            tcp6,
+        };
+        self.link
+            .say(sockets, pools.into_iter().flatten().collect());
     }
 }
 

@@ -12,7 +12,6 @@ use guard_common::{PolicyId, SessionId};
 use guard_datapath::Datapath;
 use guard_proto::{PolicyRef, Started, calls::Assign};
 use guard_sys::{cgroup2, pidfd::Peer};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -276,27 +275,10 @@ impl State {
         let made = self
             .datapath
             .assign_session(cgroup.path, cgroup.id, &[slot])?;
+        let (name, command) = (shown_name(&wanted.name), shortened(wanted.command));
         let about = About {
-            name: shown_name(&wanted.name),
-            uid: wanted.owner,
-            command: shortened(wanted.command),
-            started_at: Timestamp::now(),
-            pid: None,
-            launcher: None,
-            parent: None,
-            around: Vec::new(),
-            outermost: None,
             assigned: Some(wanted.by),
-            never_waits: false,
-            waits: None,
-            connects: false,
-            scoped: false,
-            root: false,
-            user_namespace: None,
-            observed: false,
-            beside: false,
-            appeared: 0,
-            command_ended_at: None,
+            ..About::new(name, wanted.owner, command)
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }

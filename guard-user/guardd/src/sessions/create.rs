@@ -25,9 +25,9 @@ use crate::{
     doctor,
     holds::LONGEST,
     policies::{library::PolicyText, load},
-    proxy,
+    proxy::{self, needed::ProxyWorker},
     record::audit::LogEntry,
-    resolver,
+    resolver::{self, needed::ResolverWorker},
     sessions::{About, Session, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
@@ -261,8 +261,8 @@ pub fn enter(
     // The pid written was the peer's only if the peer still lives.
     is_still(peer, pid)?;
     state.sessions.entered(&mut state.datapath, id, pid);
-    state.notice_network(id, pid);
-    state.notice_network_for_questions(id, pid);
+    state.notice_network::<ProxyWorker>(id, pid);
+    state.notice_network::<ResolverWorker>(id, pid);
     Ok(())
 }
 
@@ -535,8 +535,8 @@ impl State {
             .get(id)
             .is_some_and(|one| !one.cgroup.is_ours())
         {
-            self.survey_networks();
-            self.survey_for_questions();
+            self.survey_networks::<ProxyWorker>();
+            self.survey_networks::<ResolverWorker>();
         }
         self.write_start(id, &session);
         // In this order, so that a session which the next guardd finds here is in the audit log.
@@ -671,17 +671,12 @@ impl Sessions {
         let program = command.first().map_or("", String::as_str);
         let program = program.rsplit('/').next().unwrap_or_default();
         let name = call.name.unwrap_or_else(|| program.to_owned());
+        let uid = outer.map_or(call.uid, |outer| outer.about.uid);
         About {
-            name: shown_name(&name),
-            uid: outer.map_or(call.uid, |outer| outer.about.uid),
-            command,
-            started_at: Timestamp::now(),
-            pid: None,
             launcher: Some(launcher),
             parent: outer.map(|outer| outer.cgroup.id.0),
             around: outer.map(Session::with_those_around).unwrap_or_default(),
             outermost: outer.map(|outer| outer.outermost().0),
-            assigned: None,
             never_waits: call.hold == Some(0.0)
                 || outer.is_some_and(|outer| outer.about.never_waits),
             waits: match outer {
@@ -700,8 +695,7 @@ impl Sessions {
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),
             observed: call.observe,
             beside: call.beside.is_some(),
-            appeared: 0,
-            command_ended_at: None,
+            ..About::new(shown_name(&name), uid, command)
         }
     }
 

@@ -102,6 +102,33 @@ pub struct About {
 }
 
 impl About {
+    /// Of a session of that name that begins now, for that user: an outermost one, without a launcher.
+    #[must_use]
+    pub fn new(name: String, uid: u32, command: Vec<String>) -> Self {
+        Self {
+            name,
+            uid,
+            command,
+            started_at: Timestamp::now(),
+            pid: None,
+            launcher: None,
+            parent: None,
+            around: Vec::new(),
+            outermost: None,
+            assigned: None,
+            never_waits: false,
+            waits: None,
+            connects: false,
+            scoped: false,
+            root: false,
+            user_namespace: None,
+            observed: false,
+            beside: false,
+            appeared: 0,
+            command_ended_at: None,
+        }
+    }
+
     /// How long its connections are held, if its start said so.
     #[must_use]
     pub fn hold(&self) -> Option<Duration> {
@@ -118,28 +145,11 @@ impl About {
     pub fn unknown(cgroup: &SessionCgroup) -> Self {
         let unit = cgroup.path.file_name().filter(|_| !cgroup.is_ours());
         let unit = unit.map(OsStr::to_string_lossy);
+        let name = unit.map_or_else(|| "unknown".to_owned(), |unit| short(unit_of(&unit)));
         Self {
-            name: unit.map_or_else(|| "unknown".to_owned(), |unit| short(unit_of(&unit))),
-            uid: 0,
-            command: Vec::new(),
-            started_at: Timestamp::now(),
-            pid: None,
-            launcher: None,
-            parent: None,
-            around: Vec::new(),
-            outermost: None,
-            assigned: None,
-            never_waits: false,
-            waits: None,
             // Doubt is denial: without a supervisor, nothing connects them.
             connects: true,
-            scoped: false,
-            root: false,
-            user_namespace: None,
-            observed: false,
-            beside: false,
-            appeared: 0,
-            command_ended_at: None,
+            ..Self::new(name, 0, Vec::new())
         }
     }
 }

@@ -35,9 +35,9 @@ use crate::{
     control::{advice, failure::CallError, ids},
     policies::Policies,
     process::Process,
-    proxy::networks::{Inode, there},
     sessions::{Session, Sessions, stops::Stops},
     unix::looks::{Looks, Turns},
+    workers::networks::{Inode, there},
 };
 
 /// Services that programs need, that anybody may talk to, and that do nothing over the network or with another user's rights

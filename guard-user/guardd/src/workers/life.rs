@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Worker, process, program::Program, socket::WorkerSocket};
+use super::{Worker, converse::converse, process, program::Program, socket::WorkerSocket};
 use crate::{process::may_start, shared::Shared};
 
 /// The pause after a proxy that ended at once.
@@ -33,7 +33,7 @@ pub async fn follow<W: Worker>(shared: Rc<Shared>, door: PathBuf) {
             false => receive::<W>(&shared, &door).await,
         };
         let problem = lived.err().map(|error| format!("{error:#}"));
-        shared.with(|state| W::down(state, problem.clone()));
+        shared.with(|state| state.worker_down::<W>(problem.clone()));
         let Some(problem) = problem else {
             tracing::info!("{} is not needed any more", W::NAME);
             continue;
@@ -49,7 +49,7 @@ pub async fn follow<W: Worker>(shared: Rc<Shared>, door: PathBuf) {
 
 /// Waits until something in force needs a proxy.
 async fn needed<W: Worker>(shared: &Shared) {
-    let stir = shared.with(|state| W::stirs(state));
+    let stir = shared.with(|state| W::link(state).stirs());
     while !shared.with(|state| W::is_needed(state)) {
         stir.notified().await;
     }
@@ -63,10 +63,10 @@ async fn live<W: Worker>(shared: &Shared, program: &mut Program) -> Result<()> {
     let mut started = started.context("it cannot be started")?;
     let lived = {
         let process::Started { packets, .. } = &started;
-        W::converse(shared, packets).await
+        converse::<W>(shared, packets).await
     };
     // Before its ports can be another process's.
-    shared.with(|state| W::down(state, None));
+    shared.with(|state| state.worker_down::<W>(None));
     let status = tokio::time::timeout(GLANCE, started.ended()).await;
     let _ = started.end().await;
     match (lived, status) {
@@ -80,25 +80,25 @@ async fn receive<W: Worker>(shared: &Shared, at: &Path) -> Result<()> {
     let door =
         WorkerSocket::open(at).with_context(|| format!("cannot listen at {}", at.display()))?;
     let hint = format!("none has come yet; see: systemctl status {}", W::NAME);
-    shared.with(|state| W::down(state, Some(hint)));
+    shared.with(|state| state.worker_down::<W>(Some(hint)));
     loop {
         let packets = tokio::select! {
             packets = door.next::<W>(shared) => packets?,
             () = not_needed::<W>(shared) => return Ok(()),
         };
-        match W::converse(shared, &packets).await {
+        match converse::<W>(shared, &packets).await {
             Ok(()) => return Ok(()),
             Err(error) => {
                 let problem = format!("{error:#}; see: systemctl status {}", W::NAME);
                 tracing::error!("{}: {error:#}", W::GONE);
-                shared.with(|state| W::down(state, Some(problem)));
+                shared.with(|state| state.worker_down::<W>(Some(problem)));
             }
         }
     }
 }
 
 async fn not_needed<W: Worker>(shared: &Shared) {
-    let stir = shared.with(|state| W::stirs(state));
+    let stir = shared.with(|state| W::link(state).stirs());
     while shared.with(|state| W::is_needed(state)) {
         stir.notified().await;
     }

@@ -1,39 +1,22 @@
-//! The network namespaces that the proxy serves, and the sockets that guardd makes in them for it.
+//! The network namespaces that a worker serves.
 
 use std::{
     fs::{File, Metadata},
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU16,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
 use guard_common::{NetnsCookie, SessionId};
 use guard_proto::wire::NetworkId;
-use guard_sys::{netns, packets::MAX_DESCRIPTORS};
-use rustix::{
-    io::Errno,
-    net::{
-        AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
-    },
-};
+use guard_sys::netns;
 
 use crate::process::Process;
 
 /// Networks of one outermost session at most, with those of the sessions inside: a session may make as many as it likes.
 pub const MAX_PER_SESSION: usize = 16;
-/// Networks of all sessions at most: each takes the proxy 34 descriptors.
+/// Networks of all sessions at most: each takes a worker 34 descriptors.
 const MAX_IN_ALL: usize = 128;
-/// Connections in the backlog of a listener.
-const BACKLOG: i32 = 1024;
-/// Sockets of one family that the proxy is given at once: those of both go into one message.
-pub const MAX_POOL: usize = MAX_DESCRIPTORS / 2;
-/// Ports that are tried: one that is free on one loopback may be in use on the other.
-const TRIES: usize = 16;
 
 /// The identity of a network namespace: the inode of `/proc/PID/ns/net`, for as long as it is held open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +33,7 @@ impl Inode {
 /// A network that is served.
 #[derive(Debug)]
 pub struct Network {
-    /// The proxy's number for it.
+    /// Its number between guardd and the worker.
     pub id: NetworkId,
     /// Its identity.
     pub inode: Inode,
@@ -68,7 +51,7 @@ pub struct Network {
 #[derive(Debug, Default)]
 pub struct Networks {
     all: Vec<Network>,
-    /// How many there have been with this proxy.
+    /// How many there have been with this worker.
     count: u32,
 }
 
@@ -174,17 +157,6 @@ fn way_into(pid: u32, cgroup: &Path) -> Option<(Inode, File)> {
     Process::is_in(pid, cgroup).then_some((inode, way))
 }
 
-/// The listeners in a network.
-#[derive(Debug)]
-pub struct Listeners {
-    /// The kernel's number for the network.
-    pub cookie: NetnsCookie,
-    /// The port of both sockets.
-    pub port: NonZeroU16,
-    /// On 127.0.0.1, and on ::1 if there is IPv6.
-    pub sockets: Vec<OwnedFd>,
-}
-
 /// Runs `work` in a network namespace, or in guardd's own.
 ///
 /// # Errors
@@ -200,109 +172,9 @@ pub fn there<T: Send>(
     }
 }
 
-/// Listens on the loopback of this thread's network, on one random port.
-///
-/// # Errors
-///
-/// The system's, as if the loopback is down.
-pub fn listeners() -> io::Result<Listeners> {
-    let mut tries = 0;
-    loop {
-        let ipv4 = listener(Ipv4Addr::LOCALHOST.into(), 0)?;
-        let port = port_of(&ipv4)?;
-        let cookie = netns::cookie(&ipv4)?;
-        let sockets = match listener(Ipv6Addr::LOCALHOST.into(), port.get()) {
-            Ok(ipv6) => vec![ipv4, ipv6],
-            Err(Errno::ADDRINUSE) if tries < TRIES => {
-                tries += 1;
-                continue;
-            }
-            Err(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => vec![ipv4],
-            Err(error) => return Err(error.into()),
-        };
-        return Ok(Listeners {
-            cookie,
-            port,
-            sockets,
-        });
-    }
-}
-
-fn listener(at: IpAddr, port: u16) -> rustix::io::Result<OwnedFd> {
-    let socket = stream(if at.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    })?;
-    if at.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    bind(&socket, &SocketAddr::new(at, port))?;
-    listen(&socket, BACKLOG)?;
-    Ok(socket)
-}
-
-fn port_of(socket: &OwnedFd) -> io::Result<NonZeroU16> {
-    let address = SocketAddr::try_from(getsockname(socket)?).ok();
-    let port = address.and_then(|address| NonZeroU16::new(address.port()));
-    port.ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-fn stream(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(family, SocketType::STREAM, flags, None)
-}
-
-/// Unconnected sockets of this thread's network: `ipv4` of IPv4, and `ipv6` of IPv6 if there is IPv6, each at most
-/// [`MAX_POOL`].
-///
-/// # Errors
-///
-/// The system's.
-pub fn pool(ipv4: usize, ipv6: usize) -> io::Result<[Vec<OwnedFd>; 2]> {
-    let some = |count: usize, family| -> rustix::io::Result<Vec<_>> {
-        (0..count.min(MAX_POOL)).map(|_| stream(family)).collect()
-    };
-    let ipv6 = match some(ipv6, AddressFamily::INET6) {
-        Err(Errno::AFNOSUPPORT) => Vec::new(),
-        other => other?,
-    };
-    Ok([some(ipv4, AddressFamily::INET)?, ipv6])
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
     use super::*;
-
-    #[test]
-    fn both_loopbacks_have_one_port() {
-        let there = listeners().unwrap();
-        assert_ne!(there.cookie, NetnsCookie(0));
-        for (listener, at) in there.sockets.iter().zip(["127.0.0.1", "[::1]"]) {
-            assert_eq!(port_of(listener).unwrap(), there.port);
-            assert!(sockopt::socket_acceptconn(listener).unwrap());
-            TcpStream::connect(format!("{at}:{}", there.port)).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_pool_is_of_both_families() {
-        let [ipv4, ipv6] = pool(usize::MAX, MAX_POOL).unwrap();
-        assert_eq!(ipv4.len(), MAX_POOL);
-        for socket in &ipv4 {
-            let family = sockopt::socket_domain(socket).unwrap();
-            assert_eq!(family, AddressFamily::INET);
-        }
-        assert!(ipv6.len() == MAX_POOL || ipv6.is_empty());
-        for socket in &ipv6 {
-            let family = sockopt::socket_domain(socket).unwrap();
-            assert_eq!(family, AddressFamily::INET6);
-        }
-        let [ipv4, ipv6] = pool(0, 1).unwrap();
-        assert!(ipv4.is_empty() && ipv6.len() <= 1);
-    }
 
     #[test]
     fn a_network_is_forgotten_when_nobody_is_in_it() {

@@ -1,108 +1,24 @@
-//! The connection to a resolver, from its first message to its last.
+//! What the resolver says.
 
-use std::{io, os::fd::AsFd as _, time::Duration};
-
-use anyhow::{Context as _, Result, bail};
 use guard_common::{Address, BootTime, SessionId};
-use guard_proto::names::{FromResolver, ToResolver, VERSION};
-use guard_sys::{
-    clock,
-    packets::{Packet, Packets},
-};
-use tokio::time::timeout;
+use guard_proto::names::FromResolver;
+use guard_sys::clock;
 
-use super::{Outgoing, asking::Asked};
+use super::asking::Asked;
 use crate::{
     policies::{Answered, Asker},
     requests::RequestKey,
-    shared::Shared,
     state::State,
 };
 
-/// The timeout for a resolver to read a message, or to send its first.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// An answer counts for so long at least, whatever its TTL, and for [`GRACE`] longer than that: as the resolver has it.
 const SHORTEST: u64 = 60;
 const GRACE: u64 = 30;
 const SECOND: u64 = 1_000_000_000;
 
-/// Serves a resolver until none is needed any more.
-///
-/// # Errors
-///
-/// Why it ended before.
-pub async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
-    greet(shared, packets).await?;
-    let stir = shared.with(|state| {
-        state.resolver_up()?;
-        Ok::<_, anyhow::Error>(state.resolver.stirs())
-    })?;
-    tracing::info!("the resolver runs: names in policies hold");
-    loop {
-        for outgoing in shared.with(State::unsaid_to_resolver) {
-            say(packets, outgoing)
-                .await
-                .context("it does not read what it is sent")?;
-        }
-        if !shared.with(|state| state.needs_resolver()) {
-            return Ok(());
-        }
-        tokio::select! {
-            packet = packets.receive() => match packet.context("its messages cannot be read")? {
-                Some(packet) => hear(shared, &packet)?,
-                None => bail!("it has ended"),
-            },
-            () = stir.notified() => {}
-        }
-    }
-}
-
-/// Exchanges first messages: only with a resolver of guardd's own version.
-async fn greet(shared: &Shared, packets: &Packets) -> Result<()> {
-    let hello = Outgoing {
-        message: ToResolver::Hello {
-            version: VERSION.to_owned(),
-        },
-        descriptors: shared.with(|state| {
-            let kernel = &state.datapath;
-            Ok::<_, anyhow::Error>(vec![kernel.origins()?, kernel.named_map()?])
-        })?,
-    };
-    say(packets, hello)
-        .await
-        .context("it does not read what it is sent")?;
-    let answer = timeout(PATIENCE, packets.receive()).await;
-    let answer = answer.context("it does not say of which version it is")?;
-    let Some(packet) = answer.context("its messages cannot be read")? else {
-        bail!("it has ended");
-    };
-    match serde_json::from_slice(&packet.bytes).context("its messages cannot be parsed")? {
-        FromResolver::Hello { version } if version == VERSION => Ok(()),
-        FromResolver::Hello { version } => bail!(
-            "guard-resolver is of version {version}, and guardd of {VERSION}: install both of one version, then: systemctl restart guardd"
-        ),
-        _ => bail!("it did not say of which version it is"),
-    }
-}
-
-async fn say(packets: &Packets, outgoing: Outgoing) -> io::Result<()> {
-    let bytes = serde_json::to_vec(&outgoing.message)?;
-    let descriptors: Vec<_> = outgoing.descriptors.iter().map(|fd| fd.as_fd()).collect();
-    let said = timeout(PATIENCE, packets.send(&bytes, &descriptors)).await;
-    said.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-}
-
-fn hear(shared: &Shared, packet: &Packet) -> Result<()> {
-    let said = serde_json::from_slice(&packet.bytes).context("its messages cannot be parsed")?;
-    if shared.with(|state| state.resolver_says(said)) {
-        shared.names_moved.notify_one();
-    }
-    Ok(())
-}
-
 impl State {
     /// Takes note of it. True where policies are to be compiled again for what it says of names.
-    fn resolver_says(&mut self, said: FromResolver) -> bool {
+    pub(super) fn resolver_says(&mut self, said: FromResolver) -> bool {
         match said {
             FromResolver::Hello { .. } => {}
             FromResolver::Gone { number } => self.question_gone(number),

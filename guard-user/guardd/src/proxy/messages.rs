@@ -1,0 +1,98 @@
+//! What the proxy says.
+
+use guard_common::SessionId;
+use guard_proto::record::{Destination, Http};
+use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy};
+use guard_sys::clock;
+
+use super::closings::Closing;
+use crate::{control::ids, record::audit::LogEntry, requests::RequestKey, state::State};
+
+/// Bytes that the audit log keeps of each text.
+const MAX_WORD: usize = 1024;
+
+impl State {
+    /// Handles a message of the proxy.
+    pub(super) fn proxy_says(&mut self, said: ToDaemon) {
+        match said {
+            // Sent once, and received before.
+            ToDaemon::Hello { .. } => {}
+            ToDaemon::Terms { number, target } => {
+                let terms = self.proxy_terms(&target);
+                self.proxy.say(ToProxy::Terms { number, terms });
+            }
+            ToDaemon::Name {
+                number,
+                target,
+                name,
+            } => {
+                let why = self.proxy_name(&target, &name);
+                self.proxy.say(ToProxy::Name { number, why });
+            }
+            ToDaemon::Ask {
+                number,
+                target,
+                request,
+            } => self.proxy_asks(number, &target, request),
+            ToDaemon::Gone { number } => self.proxy.leaves(&mut self.requests, number),
+            ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
+            ToDaemon::Sockets {
+                network,
+                ipv4,
+                ipv6,
+            } => self.proxy.stock(network, [ipv4, ipv6]),
+            ToDaemon::Vouched {
+                number,
+                certificate,
+            } => self.proxy.vouching.told(number, certificate),
+        }
+    }
+
+    /// Writes the outcome of a request to the audit log, as the proxy reports it.
+    fn proxy_tells(&mut self, target: &Target, entry: Entry) {
+        self.recorder.counters().http(&entry.outcome);
+        let id = SessionId(target.session);
+        if let (None, Some(why)) = (&entry.method, &entry.why)
+            && entry.outcome == "refused"
+        {
+            let closing = Closing {
+                to: target.address.into(),
+                port: target.port,
+                why: why.clone(),
+            };
+            self.proxy.closings.note(id, closing, (), clock::now());
+        }
+        let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
+            return;
+        };
+        let Some(admitted) = self.admit(id, clock::now()) else {
+            return;
+        };
+        let key = RequestKey::new(
+            id,
+            target.address.into(),
+            guard_common::Protocol::TCP,
+            target.port,
+        );
+        let record = Http {
+            destination: Destination::Endpoint(key.endpoint(None)).into(),
+            outcome: cut(Some(entry.outcome)).into(),
+            method: cut(entry.method).into(),
+            path: cut(entry.path).into(),
+            host: cut(entry.host).into(),
+            rule: cut(entry.rule).into(),
+            why: cut(entry.why).into(),
+            status: entry.status.into(),
+            ..Http::default()
+        };
+        let entry = LogEntry::of(ids::session(id), owner, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+}
+
+fn cut(text: Option<String>) -> Option<String> {
+    text.map(|mut text| {
+        text.truncate(text.floor_char_boundary(MAX_WORD));
+        text
+    })
+}
