@@ -16,6 +16,7 @@ use crate::{Args, subjects::Group};
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `tls://HOST:PORT`; `nats://` on this machine alone
+    #[serde(default)]
     pub servers: Vec<Server>,
     /// The file of certificates that servers are believed by; absent: the system's
     pub ca: Option<PathBuf>,
@@ -80,7 +81,7 @@ impl Settings {
             .map_err(|error| anyhow!("{} cannot be understood: {error}", file.display()))?;
         ensure!(
             !read.servers.is_empty(),
-            "{}: servers names no server",
+            "{}: servers names no server: write servers = [\"tls://HOST:4222\"]",
             file.display()
         );
         Ok(read)
@@ -138,4 +139,59 @@ impl TryFrom<String> for Server {
 /// That it cannot be read.
 pub(crate) fn text_of(file: &Path) -> Result<String> {
     fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("fleet.toml");
+        fs::write(&file, text)?;
+        Settings::of(&file)
+    }
+
+    #[test]
+    fn elsewhere_there_is_a_server_by_tls_alone() {
+        for server in [
+            "tls://nats1.example.net:4222",
+            "tls://192.0.2.1:4222",
+            "nats://127.0.0.1:4222",
+            "nats://localhost",
+        ] {
+            assert!(read(&format!("servers = [{server:?}]")).is_ok(), "{server}");
+        }
+        for server in [
+            "nats://nats1.example.net:4222",
+            "nats1.example.net",
+            "127.0.0.1:4222",
+            "ws://127.0.0.1",
+            "tls://alice:secret@nats1.example.net",
+            "nats://127.0.0.1.example.net:4222",
+            "",
+        ] {
+            assert!(
+                read(&format!("servers = [{server:?}]")).is_err(),
+                "{server}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, why) in [
+            ("", "names no server"),
+            ("servers = []", "names no server"),
+            ("servers = [\"tls://a\"]\ngroup = \"A b\"", "no group"),
+            ("servers = [\"tls://a\"]\npassword = \"x\"", "unknown field"),
+            ("servers = \"", "cannot be understood"),
+        ] {
+            let refused = read(text).map_err(|error| error.to_string());
+            assert!(
+                refused.as_ref().is_err_and(|said| said.contains(why)),
+                "{why}: {refused:?}"
+            );
+        }
+    }
 }

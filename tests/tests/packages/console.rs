@@ -24,10 +24,14 @@ const UNITS: [&str; 2] = ["guard-console.service", "guard-console.socket"];
 const PUSH: &str = "guard-console-push.service";
 const HOST: &str = "guard.localhost:4827";
 
-/// The block of that kind in the document that has a word in its first lines.
 fn block(kind: &str, word: &str) -> String {
+    block_of(DOCUMENT, kind, word)
+}
+
+/// The block of that kind in a document that has a word in its lines.
+pub(super) fn block_of(document: &str, kind: &str, word: &str) -> String {
     let fence = format!("```{kind}\n");
-    let blocks = DOCUMENT.split(&fence).skip(1);
+    let blocks = document.split(&fence).skip(1);
     let blocks = blocks.filter_map(|block| block.split("```").next());
     let mut found = blocks.filter(|block| block.contains(word));
     let block = found.next().unwrap().to_owned();

@@ -7,6 +7,7 @@
 mod agent;
 mod before;
 mod console;
+mod fleet;
 pub(crate) mod install;
 mod killed;
 pub(crate) mod machine;

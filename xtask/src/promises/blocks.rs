@@ -8,13 +8,14 @@ use super::list::ALL;
 use crate::shell::root;
 
 /// The documents whose blocks people type.
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "docs/start.md",
     "docs/use.md",
     "docs/admin.md",
     "docs/asking.md",
     "docs/console.md",
+    "docs/fleet.md",
     "docs/reference/doctor.md",
     "docs/reference/json.md",
     "docs/services.md",
@@ -69,6 +70,18 @@ const BLOCKS: &[Block] = &[
         "docs/console.md",
         "sudo -u guard-console",
         By("console-package"),
+    ),
+    block("docs/fleet.md", "sudo apt install", By("fleet-package")),
+    block("docs/fleet.md", "sudo systemctl", By("fleet-package")),
+    block(
+        "docs/fleet.md",
+        "guard-fleet rights",
+        Not("the server is yours: the promise fleet-rights has one of its own read the same"),
+    ),
+    block(
+        "docs/fleet.md",
+        "guard-fleet pending",
+        Not("they want a server and machines: the promise fleet types the same to its own"),
     ),
     block(
         "docs/admin.md",

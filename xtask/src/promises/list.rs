@@ -471,6 +471,29 @@ pub(super) const ALL: &[Promise] = &[
         ]),
     },
     Promise {
+        name: "fleet",
+        file: "docs/fleet.md",
+        says: "An answer is sent until its machine has it, and counts once.",
+        shown: Here(&["fleet::"]),
+    },
+    Promise {
+        name: "fleet-rights",
+        file: "docs/fleet.md",
+        says: "a machine speaks for itself alone, and a person for none.",
+        shown: Here(&[
+            "fleet::a_server_gives_each_its_own_rights_alone",
+            "rights::tests::",
+        ]),
+    },
+    Promise {
+        name: "fleet-package",
+        file: "docs/fleet.md",
+        says: "It has its own package, and is off at first:",
+        shown: InMachines(&[
+            "packages::fleet::the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key",
+        ]),
+    },
+    Promise {
         name: "varlink",
         file: "docs/reference/json.md",
         says: "It describes itself, and systemd's `varlinkctl` can call it:",

@@ -1,0 +1,66 @@
+//! guard-fleet's package, by the commands that docs/fleet.md says, under a real systemd.
+
+use std::fs;
+
+use guard_lab::{Tested, eventually};
+
+use crate::packages::{
+    SETTINGS,
+    console::block_of,
+    machine::{self, Machine, property, quiet, said, succeeds},
+};
+
+const DOCUMENT: &str = include_str!("../../../docs/fleet.md");
+const UNIT: &str = "guard-fleet.service";
+const OWN_SETTINGS: &str = "/etc/guard/fleet.toml";
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
+    let _machine = Machine::with_guard();
+    let settings = fs::read_to_string(SETTINGS)?;
+    succeeds(&mut machine::install(&machine::package("guard-fleet")));
+    assert_eq!(property(UNIT, "UnitFileState"), "disabled");
+    assert_eq!(property(UNIT, "ActiveState"), "inactive");
+    // As it comes it names no server, and says so.
+    let refused = quiet("guard-fleet").args(["serve"]).output()?;
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("servers"), "{}", said(&refused));
+
+    fs::write(
+        SETTINGS,
+        settings.clone() + &block_of(DOCUMENT, "toml", "couriers"),
+    )?;
+    let own = block_of(DOCUMENT, "toml", "servers =");
+    // Nothing of a machine leaves it: that server is not there.
+    fs::write(OWN_SETTINGS, own.replace("nats1.example.net", "localhost"))?;
+    let block = block_of(DOCUMENT, "sh", "enable --now guard-fleet");
+    let block = block.replace("sudo -u guard-fleet", "runuser -u guard-fleet --");
+    let printed = succeeds(quiet("bash").args(["-euc", &block.replace("sudo ", "")]));
+    let key = printed.lines().last().unwrap_or_default().to_owned();
+    assert!(key.starts_with('U') && key.len() == 56, "{printed}");
+    assert_eq!(property(UNIT, "ActiveState"), "active");
+    let log = || succeeds(quiet("journalctl").args(["--quiet", "--unit", UNIT]));
+    assert!(log().contains(&key), "{}", log());
+    // guardd takes it for the courier that it is.
+    eventually("it knows its machine", || {
+        log().contains("carries what this machine asks")
+    })?;
+
+    let pid = property(UNIT, "MainPID");
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let purged = machine::dpkg(&["--purge", "guard-fleet"]);
+    assert!(purged.status.success(), "{}", said(&purged));
+    assert_ne!(property(UNIT, "ActiveState"), "active");
+    assert!(!fs::exists("/var/lib/guard-fleet")?);
+    fs::write(SETTINGS, settings)?;
+    Ok(())
+}
