@@ -92,7 +92,7 @@ fn challenge(nonce: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guard_proto::{ApproverShown, approvers::KeyShown};
+    use crate::scope::tests::person;
     use ring::{
         rand::SystemRandom,
         signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
@@ -111,20 +111,10 @@ mod tests {
 
     fn known(key: &EcdsaKeyPair) -> Approvers {
         let public = [&SPKI, key.public_key().as_ref()].concat();
+        let mut alice = person("alice", &[], "SHA256:k");
+        alice.keys[0].public_key = BASE64URL_NOPAD.encode(&public);
         Approvers {
-            approvers: vec![ApproverShown {
-                name: "alice".to_owned(),
-                answers_for: vec![],
-                policies: vec![],
-                max_for: None,
-                keys: vec![KeyShown {
-                    id: "k".to_owned(),
-                    kind: "passkey".to_owned(),
-                    fingerprint: "SHA256:k".to_owned(),
-                    fido: true,
-                    public_key: BASE64URL_NOPAD.encode(&public),
-                }],
-            }],
+            approvers: vec![alice],
             warnings: vec![],
         }
     }

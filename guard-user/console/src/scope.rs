@@ -113,11 +113,12 @@ impl Visitor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use guard_proto::approvers::KeyShown;
 
-    fn person(name: &str, users: &[&str], key: &str) -> ApproverShown {
+    /// An approver with one passkey.
+    pub(crate) fn person(name: &str, users: &[&str], key: &str) -> ApproverShown {
         ApproverShown {
             name: name.to_owned(),
             answers_for: users.iter().map(|&user| user.to_owned()).collect(),

@@ -20,9 +20,9 @@ fn own_network(scene: &Scene) -> Tested<String> {
 
 #[test]
 fn a_session_reads_through_it_in_a_network_of_its_own() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
-    let proxy = scene.proxy();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
+    let proxy = scene.proxy()?;
     shell.tell(&own_network(&scene)?)?;
     shell.line_with("in a network")?;
     // Where it was not seen yet, the first one is refused, and has it served; and its server takes its time.
@@ -30,14 +30,14 @@ fn a_session_reads_through_it_in_a_network_of_its_own() -> Tested {
         "exec 3<>/dev/tcp/{V4}/{PORT} && printf 'GET / HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3 && grep -q ' 200 ' <&3"
     );
     eventually("a read passes", || shell.status_of(&read).unwrap() == 0)?;
-    assert!(scene.listeners(&proxy) >= 3);
+    assert!(scene.listeners(&proxy)? >= 3);
     shell.tell(&sending("DELETE", "/x", ""))?;
-    let request = scene.request();
+    let request = scene.request()?;
     assert_eq!(request["http"]["method"], "DELETE");
     shell.line_with("ended")?;
     // Nobody is in it any more, so it does not live on.
     scene.daemon.json(["stop", shell.session()])?;
-    eventually("it is forgotten", || scene.listeners(&proxy) <= 2)?;
+    eventually("it is forgotten", || scene.listeners(&proxy).unwrap() <= 2)?;
     assert_eq!(scene.daemon.json(["status"])?["warnings"], json!([]));
     Ok(())
 }

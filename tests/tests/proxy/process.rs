@@ -6,7 +6,7 @@ use guard_lab::{Attempt, Tested, V4, eventually};
 
 use crate::proxy::{
     POLICY,
-    scene::{Scene, sending},
+    scene::{Scene, pid_of, sending},
 };
 
 /// A field of `/proc/PID/status`.
@@ -18,10 +18,10 @@ fn status(process: &Path, field: &str) -> String {
 
 #[test]
 fn there_is_one_when_it_is_needed_and_it_is_nobody() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     assert!(!scene.has_proxy());
-    let _shell = scene.shell();
-    let proxy = scene.proxy();
+    let _shell = scene.shell()?;
+    let proxy = scene.proxy()?;
     eventually("it has given up all", || status(&proxy, "Seccomp") == "2")?;
     for ids in ["Uid", "Gid"] {
         let all = status(&proxy, ids);
@@ -68,9 +68,9 @@ fn there_is_one_when_it_is_needed_and_it_is_nobody() -> Tested {
 
 #[test]
 fn where_there_is_none_what_is_read_only_is_closed() -> Tested {
-    let scene = Scene::with(POLICY, "[proxy]\nuser = \"nobody-of-that-name\"\n");
-    let production = scene.production();
-    let mut shell = scene.shell();
+    let scene = Scene::with(POLICY, "[proxy]\nuser = \"nobody-of-that-name\"\n")?;
+    let production = scene.production()?;
+    let mut shell = scene.shell()?;
     let tcp = Attempt::tcp(V4, 443);
     let report = shell.attempt(&tcp)?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
@@ -86,19 +86,17 @@ fn where_there_is_none_what_is_read_only_is_closed() -> Tested {
 
 #[test]
 fn one_that_is_killed_is_followed_by_another() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
-    let first = scene.proxy();
-    let pid = first.file_name().unwrap().to_str().unwrap().parse()?;
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
+    let first = scene.proxy()?;
+    rustix::process::kill_process(pid_of(&first)?, rustix::process::Signal::KILL)?;
     scene.daemon.wait_for_log("the proxy is gone")?;
     eventually("another proxy", || {
         scene.has_proxy()
             && scene.daemon.json(["status"]).unwrap()["warnings"] == serde_json::json!([])
     })?;
-    assert_ne!(scene.proxy(), first);
+    assert_ne!(scene.proxy()?, first);
     shell.tell(&sending("GET", "/albums", ""))?;
     shell.line_with("served_by")?;
     Ok(())

@@ -24,23 +24,23 @@ fn patient() -> String {
 }
 
 /// guardd's records of what has passed because somebody said yes.
-fn passed(scene: &Scene) -> Vec<Value> {
-    let mut records = scene.daemon.audited("http").unwrap();
+fn passed(scene: &Scene) -> Tested<Vec<Value>> {
+    let mut records = scene.daemon.audited("http")?;
     records.retain(|one| one["outcome"] == "passed" && one["request"].is_string());
-    records
+    Ok(records)
 }
 
 #[test]
 fn reads_pass_and_a_write_waits_for_a_person_who_says_yes_to_just_that() -> Tested {
-    let scene = Scene::new();
-    let production = scene.production();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let production = scene.production()?;
+    let mut shell = scene.shell()?;
     shell.tell(&sending("GET", "/albums", ""))?;
     shell.line_with("served_by")?;
     shell.tell(&sending("POST", "/albums", "new"))?;
     let status = shell.line_with("HTTP/1.1")?;
     assert!(!status.contains(" 200 "), "{status}");
-    let request = scene.request();
+    let request = scene.request()?;
     let id = request["id"].text()?;
     shell.line_with(id)?;
     assert_eq!(request["verdict"], "read-only");
@@ -67,7 +67,7 @@ fn reads_pass_and_a_write_waits_for_a_person_who_says_yes_to_just_that() -> Test
         assert_eq!(status.contains(" 200 "), passes, "{body}: {status}");
     }
     assert_eq!(served(&production)?, ["GET", "POST"]);
-    let passed = passed(&scene);
+    let passed = passed(&scene)?;
     assert_eq!(passed.len(), 1, "{passed:?}");
     assert_eq!(passed[0]["hole"], hole["id"]);
     assert_eq!(passed[0]["request"], id);
@@ -81,19 +81,19 @@ fn reads_pass_and_a_write_waits_for_a_person_who_says_yes_to_just_that() -> Test
 
 #[test]
 fn a_write_that_waits_goes_on_at_yes_and_ends_at_no() -> Tested {
-    let scene = Scene::new();
-    let production = scene.production();
+    let scene = Scene::new()?;
+    let production = scene.production()?;
     let mut follower = scene.follower()?;
-    let mut shell = scene.shell();
+    let mut shell = scene.shell()?;
     for (answer, passes) in [("approve", true), ("deny", false)] {
         shell.tell(&sending("PUT", &format!("/{answer}"), "1"))?;
         follower.line_with("PUT", PATIENCE)?;
-        let request = scene.request();
+        let request = scene.request()?;
         assert_eq!(request["held"], true, "{request}");
         assert!(request["waits_until"].is_string());
         scene.daemon.json([answer, request["id"].text()?])?;
         // It is written down before it goes on.
-        assert_eq!(passed(&scene).len(), 1, "{answer}");
+        assert_eq!(passed(&scene)?.len(), 1, "{answer}");
         let status = shell.line_with("HTTP/1.1")?;
         assert_eq!(status.contains(" 200 "), passes, "{answer}: {status}");
         shell.line_with("ended")?;
@@ -104,9 +104,9 @@ fn a_write_that_waits_goes_on_at_yes_and_ends_at_no() -> Tested {
 
 #[test]
 fn nobody_waits_in_a_session_that_was_started_so() -> Tested {
-    let mut scene = Scene::with(&patient(), "");
-    let mut shell = scene.shell_with(&["--hold", "0s"]);
-    let mut other = scene.shell();
+    let mut scene = Scene::with(&patient(), "")?;
+    let mut shell = scene.shell_with(&["--hold", "0s"])?;
+    let mut other = scene.shell()?;
     // The next guardd knows it still.
     for path in ["/before", "/after"] {
         eventually("a proxy", || {
@@ -135,18 +135,18 @@ fn nobody_waits_in_a_session_that_was_started_so() -> Tested {
 
 #[test]
 fn a_yes_is_for_the_one_that_was_asked_about_and_for_no_other_that_waits() -> Tested {
-    let scene = Scene::with(&patient(), "");
-    let production = scene.production();
+    let scene = Scene::with(&patient(), "")?;
+    let production = scene.production()?;
     let _follower = scene.follower()?;
-    let mut shell = scene.shell();
+    let mut shell = scene.shell()?;
     for number in [1, 2] {
         let sending = sending("DELETE", &format!("/jobs/{number}"), "");
         let line = format!("({sending}) | sed -u 's/^/{number}: /' &");
         shell.tell(&line)?;
-        let waiting = scene.requests(number);
+        let waiting = scene.requests(number)?;
         assert!(waiting.iter().all(|one| one["held"] == true), "{waiting:?}");
     }
-    let asked = scene.requests(2);
+    let asked = scene.requests(2)?;
     let of = |path: &str| {
         let mut asked = asked.iter();
         let found = asked.find(|one| one["http"]["path"] == path);
@@ -157,7 +157,7 @@ fn a_yes_is_for_the_one_that_was_asked_about_and_for_no_other_that_waits() -> Te
     assert_eq!(scene.daemon.json(widened)?["http"]["requests_left"], 1);
     shell.line_with("2: HTTP/1.1 200")?;
     assert_eq!(served(&production)?, ["DELETE"]);
-    let left = scene.requests(1);
+    let left = scene.requests(1)?;
     assert_eq!((left.len(), left[0]["id"].as_str()), (1, Some(first)));
     assert_eq!(left[0]["held"], true);
     scene.daemon.json(["approve", first])?;
@@ -167,31 +167,31 @@ fn a_yes_is_for_the_one_that_was_asked_about_and_for_no_other_that_waits() -> Te
 
 #[test]
 fn whoever_does_not_wait_any_more_is_not_waited_for() -> Tested {
-    let scene = Scene::with(&patient(), "");
-    let _production = scene.production();
+    let scene = Scene::with(&patient(), "")?;
+    let _production = scene.production()?;
     let _follower = scene.follower()?;
-    let mut shell = scene.shell();
+    let mut shell = scene.shell()?;
     shell.tell(&sending("PUT", "/a", "1").replace("timeout 30", "timeout 1"))?;
-    assert_eq!(scene.request()["held"], true);
+    assert_eq!(scene.request()?["held"], true);
     shell.line_with("ended")?;
     shell.tell("exec 3>&-")?;
-    eventually("nobody waits", || scene.request()["held"] == false)?;
-    assert_eq!(scene.request()["waits_until"], json!(null));
+    eventually("nobody waits", || scene.request().unwrap()["held"] == false)?;
+    assert_eq!(scene.request()?["waits_until"], json!(null));
     Ok(())
 }
 
 #[test]
 fn a_yes_may_be_for_more_than_one_request() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
     let send = |path: &str| {
         format!(
             "exec 3<>/dev/tcp/{V4}/{PORT}; printf 'DELETE {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' >&3; grep -q served_by <&3"
         )
     };
     assert_ne!(shell.status_of(&send("/jobs/1"))?, 0);
-    let request = scene.request();
+    let request = scene.request()?;
     let id = request["id"].text()?;
     let wrong = scene.daemon.ask(["approve", id, "--path", "/people/*"])?;
     assert_eq!(wrong.code(), Some(2), "{wrong:?}");

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use guard_lab::{Daemon, Network, Production, Running, Shell, Tested, V4, eventually};
+use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::proxy::{POLICY, PORT};
@@ -18,60 +20,63 @@ pub(crate) fn sending(method: &str, path: &str, body: &str) -> String {
     )
 }
 
+/// The process of a `/proc/PID`.
+pub(crate) fn pid_of(process: &Path) -> Result<Pid> {
+    let pid = process.file_name().and_then(|name| name.to_str());
+    let pid = pid.context("no process")?.parse()?;
+    Pid::from_raw(pid).context("no process")
+}
+
 pub(crate) struct Scene {
     pub(crate) network: Network,
     pub(crate) daemon: Daemon,
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Tested<Self> {
         Self::with(POLICY, "")
     }
 
-    pub(crate) fn with(policy: &str, config: &str) -> Self {
-        let network = Network::new().unwrap();
+    pub(crate) fn with(policy: &str, config: &str) -> Tested<Self> {
+        let network = Network::new()?;
         let daemon = Daemon::in_network(&network)
             .policy("reads", policy)
             .config(config)
-            .start()
-            .unwrap();
-        Self { network, daemon }
+            .start()?;
+        Ok(Self { network, daemon })
     }
 
-    pub(crate) fn production(&self) -> Production {
-        Production::start(&self.network).unwrap()
+    pub(crate) fn production(&self) -> Result<Production> {
+        Production::start(&self.network)
     }
 
-    pub(crate) fn shell(&self) -> Shell {
+    pub(crate) fn shell(&self) -> Tested<Shell> {
         self.shell_with(&[])
     }
 
     /// A shell in a session that `guard run` is given these for, too.
-    pub(crate) fn shell_with(&self, args: &[&str]) -> Shell {
+    pub(crate) fn shell_with(&self, args: &[&str]) -> Tested<Shell> {
         let run = self.daemon.agent(["run", "--policy", "reads"]).args(args);
-        let mut shell = Shell::run_by(&self.daemon, run).unwrap();
+        let mut shell = Shell::run_by(&self.daemon, run)?;
         // It has connections of its own (/dev/tcp).
-        shell
-            .tell("exec bash -c 'echo in bash; exec bash'")
-            .unwrap();
-        shell.line_with("in bash").unwrap();
-        shell
+        shell.tell("exec bash -c 'echo in bash; exec bash'")?;
+        shell.line_with("in bash")?;
+        Ok(shell)
     }
 
     /// The only request that waits, or the first.
-    pub(crate) fn request(&self) -> Value {
-        self.requests(1).remove(0)
+    pub(crate) fn request(&self) -> Tested<Value> {
+        Ok(self.requests(1)?.remove(0))
     }
 
     /// The requests that wait, when there are so many.
-    pub(crate) fn requests(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn requests(&self, count: usize) -> Tested<Vec<Value>> {
         let mut found = Vec::new();
         eventually("requests", || {
             found = self.daemon.list(["pending"]).unwrap();
             found.len() >= count
-        })
-        .unwrap();
-        found
+        })?;
+        Ok(found)
     }
 
     /// Somebody who would see a request at once.
@@ -80,14 +85,13 @@ impl Scene {
     }
 
     /// The proxy's `/proc/PID`, once it runs.
-    pub(crate) fn proxy(&self) -> PathBuf {
+    pub(crate) fn proxy(&self) -> Tested<PathBuf> {
         let mut found = None;
         eventually("a proxy", || {
             found = self.proxies().pop();
             found.is_some()
-        })
-        .unwrap();
-        found.unwrap()
+        })?;
+        Ok(found.context("no proxy")?)
     }
 
     fn proxies(&self) -> Vec<PathBuf> {
@@ -105,25 +109,18 @@ impl Scene {
     }
 
     /// How many sockets the proxy has that listen for TCP, in whatever network.
-    pub(crate) fn listeners(&self, proxy: &Path) -> usize {
-        let fds = fs::read_dir(proxy.join("fdinfo")).unwrap();
+    pub(crate) fn listeners(&self, proxy: &Path) -> Tested<usize> {
+        let fds = fs::read_dir(proxy.join("fdinfo"))?;
         let fds = fds.filter_map(Result::ok).map(|entry| entry.file_name());
-        let pid = proxy
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .parse()
-            .unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let pid = pid_of(proxy)?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
         let listens = |fd: &std::ffi::OsString| {
             let fd = fd.to_str().unwrap().parse().unwrap();
             let empty = rustix::process::PidfdGetfdFlags::empty();
             let copy = rustix::process::pidfd_getfd(&pidfd, fd, empty);
             copy.is_ok_and(|copy| rustix::net::sockopt::socket_acceptconn(&copy) == Ok(true))
         };
-        fds.filter(listens).count()
+        Ok(fds.filter(listens).count())
     }
 
     pub(crate) fn has_proxy(&self) -> bool {

@@ -13,31 +13,30 @@ use crate::proxy::{
 const PROXY: u32 = 61_299;
 const OTHER: u32 = 61_298;
 
-fn scene() -> Scene {
-    let network = Network::new().unwrap();
+fn scene() -> Tested<Scene> {
+    let network = Network::new()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("reads", POLICY)
         .config(&format!("[proxy]\nuser = \"{PROXY}\"\n"))
-        .prepare()
-        .unwrap();
+        .prepare()?;
     let mut guardd = daemon.on_machine(0, "setpriv");
     guardd
         .args(["--bounding-set=-setuid,-setgid", "--"])
-        .arg(bins::find("guardd").unwrap())
+        .arg(bins::find("guardd")?)
         .args(daemon.arguments());
-    daemon.start_as(guardd).unwrap();
-    Scene { network, daemon }
+    daemon.start_as(guardd)?;
+    Ok(Scene { network, daemon })
 }
 
 impl Scene {
     /// What a service manager would start, as that user.
-    fn service(&self, uid: u32) -> Command {
-        let proxy = self.daemon.program("guard-proxy").unwrap();
+    fn service(&self, uid: u32) -> Tested<Command> {
+        let proxy = self.daemon.program("guard-proxy")?;
         let mut service = self.daemon.on_machine(uid, proxy);
         service
             .arg("--socket")
             .arg(self.daemon.state_dir().join("proxy.sock"));
-        service
+        Ok(service)
     }
 }
 
@@ -53,10 +52,10 @@ guardd.recv(4096)
 
 #[test]
 fn one_of_another_version_is_sent_away_and_named() -> Tested {
-    let scene = scene();
-    let production = scene.production();
+    let scene = scene()?;
+    let production = scene.production()?;
     let socket = scene.daemon.state_dir().join("proxy.sock");
-    let mut shell = scene.shell();
+    let mut shell = scene.shell()?;
     let mut other = scene.daemon.on_machine(PROXY, "/usr/bin/python3");
     other.args(["-c", OTHER_VERSION]).arg(&socket);
     let mut other = Running::start(&mut other)?;
@@ -69,7 +68,7 @@ fn one_of_another_version_is_sent_away_and_named() -> Tested {
     assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
     assert!(production.reached()?.is_empty());
     // The one that belongs to guardd is let in after that.
-    let _service = Running::start(&mut scene.service(PROXY))?;
+    let _service = Running::start(&mut scene.service(PROXY)?)?;
     scene.daemon.wait_for_log("the proxy runs")?;
     shell.tell(&sending("GET", "/albums", ""))?;
     shell.line_with("served_by")?;
@@ -78,11 +77,11 @@ fn one_of_another_version_is_sent_away_and_named() -> Tested {
 
 #[test]
 fn one_that_a_service_manager_starts_comes_to_guardds_socket() -> Tested {
-    let scene = scene();
-    let production = scene.production();
+    let scene = scene()?;
+    let production = scene.production()?;
     let socket = scene.daemon.state_dir().join("proxy.sock");
     assert!(!socket.exists(), "no proxy is needed yet");
-    let mut shell = scene.shell();
+    let mut shell = scene.shell()?;
     assert!(socket.exists());
     assert!(!scene.has_proxy());
     let warnings = scene.daemon.json(["status"])?["warnings"].to_string();
@@ -95,11 +94,11 @@ fn one_that_a_service_manager_starts_comes_to_guardds_socket() -> Tested {
     assert!(production.reached()?.is_empty());
     for other in [OTHER, 0] {
         // Root's would not even begin: it is never root.
-        let mut other = Running::start(&mut scene.service(other))?;
+        let mut other = Running::start(&mut scene.service(other)?)?;
         assert!(!other.wait()?.success());
     }
     scene.daemon.wait_for_log("who is no guard-proxy came")?;
-    let mut service = Running::start(&mut scene.service(PROXY))?;
+    let mut service = Running::start(&mut scene.service(PROXY)?)?;
     scene.daemon.wait_for_log("the proxy runs")?;
     shell.tell(&sending("GET", "/albums", ""))?;
     shell.line_with("served_by")?;

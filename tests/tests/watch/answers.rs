@@ -7,11 +7,11 @@ use crate::watch::{OTHER, READS};
 
 #[test]
 fn a_request_comes_up_and_a_yes_opens_for_five_minutes() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     let screen = window.expect("> r1");
     for part in [
         "tcp 192.0.2.10:80",
@@ -33,16 +33,16 @@ fn a_request_comes_up_and_a_yes_opens_for_five_minutes() -> Tested {
     window.expect("1 hole,");
     let hole = scene.holes().remove(0);
     assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
-    assert!(reaches(&mut shell, V4));
+    assert!(reaches(&mut shell, V4)?);
     window.expect("0 requests");
     Ok(())
 }
 
 #[test]
-fn other_keys_open_for_longer_or_for_some_connections() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
+fn other_keys_open_for_longer_or_for_some_connections() -> Tested {
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     for (host, keys, lasts, connections) in [
         (V4, &["y"][..], 900.0, None),
@@ -50,7 +50,7 @@ fn other_keys_open_for_longer_or_for_some_connections() {
         (OTHER, &["h"], 1800.0, None),
         ("192.0.2.12", &["c", "BSpace", "2", "f"], 300.0, Some(2)),
     ] {
-        assert!(!reaches(&mut shell, host));
+        assert!(!reaches(&mut shell, host)?);
         window.expect(&format!("tcp {host}:80"));
         look();
         for key in keys {
@@ -62,17 +62,18 @@ fn other_keys_open_for_longer_or_for_some_connections() {
         assert_eq!(hole["connections_left"].as_u64(), connections, "{hole}");
         window.expect("0 requests");
     }
-    assert!(reaches(&mut shell, "192.0.2.12") && reaches(&mut shell, "192.0.2.12"));
-    assert!(!reaches(&mut shell, "192.0.2.12"), "it was for two");
+    assert!(reaches(&mut shell, "192.0.2.12")? && reaches(&mut shell, "192.0.2.12")?);
+    assert!(!reaches(&mut shell, "192.0.2.12")?, "it was for two");
+    Ok(())
 }
 
 #[test]
 fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     window.expect("> r1");
     look();
     window.press(&["s"]);
@@ -90,7 +91,7 @@ fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() -> Tested {
     window.expect("r1: yes; h1 open for s1: 192.0.2.10/32 tcp/80");
     window.expect("64.0 KiB left");
     assert_eq!(scene.holes()[0]["bytes_left"], 64 << 10);
-    assert!(reaches(&mut shell, V4));
+    assert!(reaches(&mut shell, V4)?);
     window.expect("63.");
     let holes = scene.daemon.root(["holes"]).run()?.stdout;
     assert!(holes.contains(" 63."), "{holes}");
@@ -99,12 +100,12 @@ fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() -> Tested {
 
 #[test]
 fn a_burst_is_one_request_and_a_key_takes_its_prefix() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     for last in 1..=5 {
-        assert!(!reaches(&mut shell, &format!("192.0.2.{last}")));
+        assert!(!reaches(&mut shell, &format!("192.0.2.{last}"))?);
     }
     let screen = window.expect("tcp/80 at 5 addresses of 192.0.2.0/24");
     assert!(screen.contains("1 request"), "{screen}");
@@ -118,40 +119,41 @@ fn a_burst_is_one_request_and_a_key_takes_its_prefix() -> Tested {
     window.expect("h1 open for s1: 192.0.2.0/24 tcp/80");
     let hole = scene.holes().remove(0);
     assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
-    assert!(reaches(&mut shell, "192.0.2.77"));
+    assert!(reaches(&mut shell, "192.0.2.77")?);
     window.expect("0 requests");
     Ok(())
 }
 
 #[test]
-fn a_plain_yes_to_a_burst_is_for_the_addresses_on_the_screen() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
+fn a_plain_yes_to_a_burst_is_for_the_addresses_on_the_screen() -> Tested {
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     for last in 1..=4 {
-        assert!(!reaches(&mut shell, &format!("192.0.2.{last}")));
+        assert!(!reaches(&mut shell, &format!("192.0.2.{last}"))?);
     }
     window.expect("tcp/80 at 4 addresses of 192.0.2.0/24");
     look();
     window.press(&["y"]);
     window.expect("0 requests");
     assert_eq!(scene.holes().len(), 4);
-    assert!(reaches(&mut shell, "192.0.2.4"));
-    assert!(!reaches(&mut shell, "192.0.2.5"), "it was not there");
+    assert!(reaches(&mut shell, "192.0.2.4")?);
+    assert!(!reaches(&mut shell, "192.0.2.5")?, "it was not there");
+    Ok(())
 }
 
 #[test]
 fn what_was_chosen_last_time_is_offered_first_and_taken_by_a_key() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
-    assert!(!reaches(&mut shell, V4));
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
+    assert!(!reaches(&mut shell, V4)?);
     scene
         .daemon
         .json(["approve", "r1", "--for", "10m", "--connections", "1"])?;
     let window = scene.watch("one");
-    assert!(!reaches(&mut shell, OTHER));
+    assert!(!reaches(&mut shell, OTHER)?);
     window.expect("o yes 10m 1x");
     look();
     window.press(&["o"]);
@@ -164,11 +166,11 @@ fn what_was_chosen_last_time_is_offered_first_and_taken_by_a_key() -> Tested {
 
 #[test]
 fn a_no_is_for_a_minute_or_stops_the_asking() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     for (host, key, lasts) in [(V4, "n", 60.0), (OTHER, "N", 28_800.0)] {
-        assert!(!reaches(&mut shell, host));
+        assert!(!reaches(&mut shell, host)?);
         window.expect(&format!("tcp {host}:80"));
         look();
         window.press(&[key]);
@@ -178,7 +180,7 @@ fn a_no_is_for_a_minute_or_stops_the_asking() -> Tested {
             (&answer["answer"], &answer["seconds"]),
             (&"no".into(), &lasts.into())
         );
-        assert!(!reaches(&mut shell, host));
+        assert!(!reaches(&mut shell, host)?);
         assert_eq!(scene.waiting(), 0, "it is not asked again");
     }
     assert!(scene.holes().is_empty());
@@ -187,9 +189,9 @@ fn a_no_is_for_a_minute_or_stops_the_asking() -> Tested {
 
 #[test]
 fn many_requests_are_answered_at_once() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let (mut first, mut second) = (scene.shell(), scene.shell());
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let (mut first, mut second) = (scene.shell()?, scene.shell()?);
     let window = scene.watch("one");
     // Far from each other: they are no burst.
     let ports = [80, 8080, 8081, 8082];
@@ -197,7 +199,7 @@ fn many_requests_are_answered_at_once() -> Tested {
         let attempt = guard_lab::Attempt::tcp(V4, port);
         assert!(!first.reaches(&attempt)?);
     }
-    assert!(!reaches(&mut second, V4));
+    assert!(!reaches(&mut second, V4)?);
     window.expect("5 requests");
     look();
     window.press(&["Home", "a"]);
@@ -214,8 +216,8 @@ fn many_requests_are_answered_at_once() -> Tested {
     window.expect("yes to 4 of 4 requests");
     window.expect("4 holes");
     assert_eq!(scene.daemon.audited("answered")?.len(), 4);
-    assert!(reaches(&mut first, V4));
-    assert!(!reaches(&mut second, V4), "that is another session's");
+    assert!(reaches(&mut first, V4)?);
+    assert!(!reaches(&mut second, V4)?, "that is another session's");
     // And a no once.
     let other = guard_lab::Attempt::tcp(V4, 8080);
     assert!(!second.reaches(&other)?);
@@ -234,9 +236,9 @@ fn many_requests_are_answered_at_once() -> Tested {
 
 #[test]
 fn a_hole_is_closed() -> Tested {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     scene
         .daemon
@@ -247,24 +249,24 @@ fn a_hole_is_closed() -> Tested {
         screen.contains("for the test") && screen.contains("15 min"),
         "{screen}"
     );
-    assert!(reaches(&mut shell, V4));
+    assert!(reaches(&mut shell, V4)?);
     look();
     window.press(&["Tab"]);
     window.press(&["x"]);
     window.expect("h1 closed");
     eventually("one is left", || scene.holes().len() == 1)?;
     assert_eq!(scene.holes()[0]["id"], "h2");
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     Ok(())
 }
 
 #[test]
 fn a_key_pressed_as_the_list_moves_answers_nobody() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     for host in [V4, OTHER, "192.0.2.12"] {
-        assert!(!reaches(&mut shell, host));
+        assert!(!reaches(&mut shell, host)?);
     }
     window.expect("3 requests");
     look();
@@ -287,10 +289,10 @@ fn a_key_pressed_as_the_list_moves_answers_nobody() -> Tested {
 
 #[test]
 fn who_was_faster_is_told_in_the_other_window() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let (one, two) = (scene.watch("one"), scene.watch("two"));
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     for window in [&one, &two] {
         window.expect("> r1");
     }
@@ -308,8 +310,8 @@ fn who_was_faster_is_told_in_the_other_window() -> Tested {
 
 #[test]
 fn an_http_request_is_let_through_and_more_like_it() -> Tested {
-    let scene = Scene::new();
-    let production = scene.production();
+    let scene = Scene::new()?;
+    let production = scene.production()?;
     let mut shell = guard_lab::Shell::start(&scene.daemon, "reads")?;
     let window = scene.watch("one");
     let put = |path: &str| {

@@ -90,14 +90,14 @@ impl Drop for Bare {
 
 #[test]
 fn a_request_is_on_the_screen_without_a_key() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let mut screen = Bare::start(&scene)?;
     let mut times = Vec::new();
     for number in 1..=15 {
         let start = Instant::now();
         // From before the agent's process is made, so that is measured with it.
-        assert!(!reaches(&mut shell, &format!("192.0.2.{}", 20 + number)));
+        assert!(!reaches(&mut shell, &format!("192.0.2.{}", 20 + number))?);
         screen.until(&format!("r{number}"))?;
         times.push(start.elapsed());
         scene.daemon.json(["deny", &format!("r{number}")])?;
@@ -116,12 +116,12 @@ fn a_request_is_on_the_screen_without_a_key() -> Tested {
 
 #[test]
 fn nothing_happens_at_next_to_no_cost() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let mut screen = Bare::start(&scene)?;
     // A hole and a request, whose times change on the screen.
     scene.daemon.json(["open", "192.0.2.20", "--all-ports"])?;
-    assert!(!reaches(&mut shell, "192.0.2.21"));
+    assert!(!reaches(&mut shell, "192.0.2.21")?);
     screen.until("r1 ")?;
     std::thread::sleep(Duration::from_secs(2));
     let (start, before) = (Instant::now(), screen.computed()?);

@@ -8,12 +8,12 @@ use crate::watch::scene::{Scene, look, reaches};
 
 #[test]
 fn it_outlives_guardd() -> Tested {
-    let mut scene = Scene::new();
-    let mut shell = scene.shell();
+    let mut scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let window = scene.tmux.window("one");
     window.guard(&scene.daemon.root(["watch"]));
     window.expect("1 session");
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     window.expect("> r1");
     scene.daemon.kill()?;
     let gone = format!(
@@ -29,7 +29,7 @@ fn it_outlives_guardd() -> Tested {
         scene.daemon.audited("answered")?.is_empty(),
         "there was nobody to take it"
     );
-    assert!(!reaches(&mut shell, OTHER));
+    assert!(!reaches(&mut shell, OTHER)?);
     window.expect("r2");
     look();
     window.press(&["n"]);
@@ -40,22 +40,22 @@ fn it_outlives_guardd() -> Tested {
 
 #[test]
 fn it_waits_for_a_guardd_that_does_not_run_yet() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new()?;
     scene.daemon.stop()?;
     let window = scene.tmux.window("one");
     window.guard(&scene.daemon.root(["watch"]));
     window.expect("no guardd at");
     scene.daemon.start()?;
     window.expect_no("no guardd at");
-    let mut shell = scene.shell();
-    assert!(!reaches(&mut shell, V4));
+    let mut shell = scene.shell()?;
+    assert!(!reaches(&mut shell, V4)?);
     window.expect("> r1");
     Ok(())
 }
 
 #[test]
 fn whatever_ends_it_the_terminal_is_as_before() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     for (number, end) in ["q", "C-c", "TERM", "HUP", "INT"].into_iter().enumerate() {
         let window = scene.watch(&format!("w{number}"));
         let pid = window.watching()?;
@@ -81,7 +81,7 @@ fn whatever_ends_it_the_terminal_is_as_before() -> Tested {
 
 #[test]
 fn it_is_suspended_and_goes_on() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let window = scene.tmux.window("one");
     // A shell with job control that knows `fg`.
     window.type_text("set -m");
@@ -102,9 +102,9 @@ fn it_is_suspended_and_goes_on() -> Tested {
 
 #[test]
 fn what_is_typed_for_a_shell_answers_nobody() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
-    assert!(!reaches(&mut shell, V4));
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
+    assert!(!reaches(&mut shell, V4)?);
     let window = scene.tmux.window("shell");
     window.type_text("set -m");
     window.press(&["Enter"]);
@@ -141,19 +141,20 @@ fn what_is_typed_for_a_shell_answers_nobody() -> Tested {
 
 /// As in many containers: nobody inside brings back what is stopped there.
 #[test]
-fn it_goes_on_where_its_job_is_another_pid_namespaces() {
-    let scene = Scene::new();
+fn it_goes_on_where_its_job_is_another_pid_namespaces() -> Tested {
+    let scene = Scene::new()?;
     let by = ["unshare", "--pid", "--fork", "--mount-proc"];
     let watch = scene.daemon.root(["watch"]);
     let inside = scene.tmux.window_without_shell("inside", &by, &watch);
     inside.expect("0 requests");
     inside.press(&["C-z"]);
     inside.expect("cannot suspend here");
+    Ok(())
 }
 
 #[test]
 fn it_ends_with_its_terminal() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let window = scene.watch("one");
     let pid = window.watching()?;
     window.hang_up();

@@ -1,6 +1,7 @@
 //! A guardd, production, and a shell in a session.
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use anyhow::Result;
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested};
 use serde_json::Value;
 
 use crate::watch::terminal::{Tmux, Window};
@@ -13,27 +14,26 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
-        let network = Network::new().unwrap();
+    pub(crate) fn new() -> Tested<Self> {
+        let network = Network::new()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", POLICY)
             .policy("reads", READ_ONLY)
-            .start()
-            .unwrap();
+            .start()?;
         let tmux = Tmux::start(daemon.dir());
-        Self {
+        Ok(Self {
             network,
             daemon,
             tmux,
-        }
+        })
     }
 
-    pub(crate) fn production(&self) -> Production {
-        Production::start(&self.network).unwrap()
+    pub(crate) fn production(&self) -> Result<Production> {
+        Production::start(&self.network)
     }
 
-    pub(crate) fn shell(&self) -> Shell {
-        Shell::start(&self.daemon, "asks").unwrap()
+    pub(crate) fn shell(&self) -> Result<Shell> {
+        Shell::start(&self.daemon, "asks")
     }
 
     /// A screen that follows already.
@@ -59,8 +59,8 @@ impl Scene {
 }
 
 /// Tries production at an address, which is refused and asked about unless a hole lets it through.
-pub(crate) fn reaches(shell: &mut Shell, address: &str) -> bool {
-    shell.reaches(&Attempt::tcp(address, PORT)).unwrap()
+pub(crate) fn reaches(shell: &mut Shell, address: &str) -> Result<bool> {
+    shell.reaches(&Attempt::tcp(address, PORT))
 }
 
 /// A person looks before a key is pressed: what has just come up takes no answer, for 300 ms from when it was drawn.

@@ -7,8 +7,8 @@ use crate::watch::scene::{Scene, look, reaches};
 
 #[test]
 fn an_agents_words_are_shown_and_steer_nothing() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     let guard = scene.daemon.program("guard")?;
     let socket = scene.daemon.socket();
@@ -51,11 +51,11 @@ fn an_agents_words_are_shown_and_steer_nothing() -> Tested {
 
 #[test]
 fn a_filter_lists_what_is_looked_for() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     for host in [V4, OTHER] {
-        assert!(!reaches(&mut shell, host));
+        assert!(!reaches(&mut shell, host)?);
     }
     window.expect("2 requests");
     window.press(&["/"]);
@@ -73,8 +73,8 @@ fn a_filter_lists_what_is_looked_for() -> Tested {
 }
 
 #[test]
-fn help_says_what_the_keys_do() {
-    let scene = Scene::new();
+fn help_says_what_the_keys_do() -> Tested {
+    let scene = Scene::new()?;
     let window = scene.watch("one");
     window.press(&["?"]);
     let screen = window.expect("yes, for 5 minutes, 15 minutes, an hour");
@@ -84,14 +84,15 @@ fn help_says_what_the_keys_do() {
     );
     window.press(&["Escape"]);
     window.expect("Requests");
+    Ok(())
 }
 
 #[test]
 fn it_fits_terminals_of_all_sizes() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     for (columns, lines) in [(80, 24), (40, 10), (200, 60)] {
         window.resize(columns, lines);
         let is_whole = |screen: &str| {
@@ -122,26 +123,27 @@ fn it_fits_terminals_of_all_sizes() -> Tested {
 }
 
 #[test]
-fn requests_stay_in_view_in_few_lines() {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+fn requests_stay_in_view_in_few_lines() -> Tested {
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let window = scene.watch("one");
     window.resize(60, 15);
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     window.expect("> r1");
     for list in ["▸ Holes", "▸ Sessions", "▸ Log", "▸ Reached"] {
         window.press(&["Tab"]);
         let screen = window.expect(list);
         assert!(screen.contains("> r1"), "{screen}");
     }
+    Ok(())
 }
 
 #[test]
-fn what_was_reached_stands_in_place_of_the_log() {
-    let scene = Scene::new();
-    let _production = scene.production();
-    let mut shell = scene.shell();
-    assert!(reaches(&mut shell, OPEN));
+fn what_was_reached_stands_in_place_of_the_log() -> Tested {
+    let scene = Scene::new()?;
+    let _production = scene.production()?;
+    let mut shell = scene.shell()?;
+    assert!(reaches(&mut shell, OPEN)?);
     let window = scene.watch("one");
     window.press(&["BTab"]);
     window.expect("▸ Reached");
@@ -149,13 +151,14 @@ fn what_was_reached_stands_in_place_of_the_log() {
     assert!(screen.contains("guard-lab  tcp/80"), "{screen}");
     window.press(&["BTab"]);
     window.expect("▸ Log");
+    Ok(())
 }
 
 #[test]
-fn no_color_means_none() {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
-    assert!(!reaches(&mut shell, V4));
+fn no_color_means_none() -> Tested {
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
+    assert!(!reaches(&mut shell, V4)?);
     let is_coloured = |text: &str| {
         let codes = text
             .split("\x1b[")
@@ -177,11 +180,12 @@ fn no_color_means_none() {
     window.guard(&scene.daemon.root(["watch"]).env("NO_COLOR", "1"));
     window.expect("> r1");
     assert!(!is_coloured(&window.coloured()), "{:?}", window.coloured());
+    Ok(())
 }
 
 #[test]
 fn where_there_is_no_screen_it_says_what_to_type() -> Tested {
-    let scene = Scene::new();
+    let scene = Scene::new()?;
     let output = scene.daemon.ask(["watch"])?;
     assert_eq!(output.code(), Some(2));
     assert!(
@@ -195,7 +199,7 @@ fn where_there_is_no_screen_it_says_what_to_type() -> Tested {
     window.press(&["Enter"]);
     window.expect("status 2");
     // Inside a session there is nobody to answer.
-    let mut shell = scene.shell();
+    let mut shell = scene.shell()?;
     let guard = scene.daemon.program("guard")?;
     let inside = format!(
         "GUARD_SOCKET={} {} watch",
@@ -208,8 +212,8 @@ fn where_there_is_no_screen_it_says_what_to_type() -> Tested {
 
 #[test]
 fn a_new_request_rings_unless_told_not_to() -> Tested {
-    let scene = Scene::new();
-    let mut shell = scene.shell();
+    let scene = Scene::new()?;
+    let mut shell = scene.shell()?;
     let (loud, quiet) = (
         scene.watch("loud"),
         scene.watch_with("quiet", &["--no-bell"]),
@@ -218,7 +222,7 @@ fn a_new_request_rings_unless_told_not_to() -> Tested {
     let rings =
         |window: &crate::watch::terminal::Window<'_>| window.state("#{window_bell_flag}") == "1";
     assert!(!rings(&loud));
-    assert!(!reaches(&mut shell, V4));
+    assert!(!reaches(&mut shell, V4)?);
     loud.expect("> r1");
     quiet.expect("> r1");
     guard_lab::eventually("it rings", || rings(&loud))?;

@@ -179,7 +179,7 @@ pub(super) fn named(agent: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guard_proto::{ApproverShown, approvers::KeyShown};
+    use crate::scope::tests::person;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn device(of: &str, number: usize) -> Device {
@@ -269,24 +269,11 @@ mod tests {
         let (devices, _) = Devices::open(dir.path()).unwrap();
         devices.add(&device("alice", 0)).unwrap();
         devices.add(&device("bob", 0)).unwrap();
-        let person = |name: &str, key: &str| ApproverShown {
-            name: name.to_owned(),
-            answers_for: vec!["dev".to_owned()],
-            policies: vec![],
-            max_for: None,
-            keys: vec![KeyShown {
-                id: "k".to_owned(),
-                kind: "passkey".to_owned(),
-                fingerprint: key.to_owned(),
-                fido: true,
-                public_key: String::new(),
-            }],
-        };
         // bob has another key now.
         let known = Approvers {
             approvers: vec![
-                person("alice", "SHA256:alice"),
-                person("bob", "SHA256:later"),
+                person("alice", &["dev"], "SHA256:alice"),
+                person("bob", &["dev"], "SHA256:later"),
             ],
             warnings: vec![],
         };
