@@ -16,6 +16,9 @@ const PING: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause before a server is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// How many messages a machine keeps that it has not read: what comes beyond that is dropped, and comes again.
+const UNREAD: usize = 256;
+
 /// A message that is longer is none of ours: a question and an answer have 48 KiB at most, in JSON again.
 pub(crate) const LONGEST: usize = 128 * 1024;
 
@@ -66,7 +69,9 @@ impl Link {
             options = options.add_root_certificates(ca.clone());
         }
         if waits {
-            options = options.retry_on_initial_connect();
+            options = options
+                .subscription_capacity(UNREAD)
+                .retry_on_initial_connect();
         }
         let servers: Vec<_> = settings.servers.iter().map(|one| one.0.clone()).collect();
         let client = options.connect(&servers[..]).await;

@@ -1,11 +1,12 @@
 //! Signed answers in, and a receipt for each.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use guard_proto::{Call, Failure, approvers::Taken};
 use guard_signed::{Kind, Signed};
+use tokio::time::sleep;
 
 use super::Carrier;
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
 
 /// How many receipts are kept: an answer comes again until its receipt has.
 const KEPT: usize = 64;
+
+/// After an answer that was not taken: guardd hears out a courier twenty times a second.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Hands in what comes.
 pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
@@ -41,11 +45,15 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
                 receipt
             }
         };
+        let is_taken = receipt.taken.is_some();
         let subject = carrier.subject(What::Receipt, Some(&request));
         carrier
             .link
             .publish(subject, messages::bytes(&receipt))
             .await;
+        if !is_taken {
+            sleep(PAUSE).await;
+        }
     }
 }
 
