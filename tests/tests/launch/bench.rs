@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use anyhow::{Context as _, Result};
+use guard_lab::Tested;
 use guard_sys::cgroup2::Hierarchy;
 
 /// As whom things run in here: somebody that every machine has.
@@ -20,17 +22,17 @@ pub(crate) struct Bench {
 }
 
 /// `cargo test` builds examples beside the tests: `target/PROFILE/examples`.
-fn built_example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    profile.join("examples").join(name)
+fn built_example(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("no directory")?;
+    Ok(profile.join("examples").join(name))
 }
 
 /// Moves itself into the cgroup that it is called by, and becomes the rest of its arguments.
 const ENTER: &str = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
 
 impl Bench {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Tested<Self> {
         assert!(
             rustix::process::geteuid().is_root(),
             "this test needs root: run it through `cargo xtask test`"
@@ -38,17 +40,17 @@ impl Bench {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("guard-test-launch-{}-{next}", std::process::id());
-        let cgroup = Hierarchy::find().unwrap().mount().join(name);
-        fs::create_dir(&cgroup).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let cgroup = Hierarchy::find()?.mount().join(name);
+        fs::create_dir(&cgroup)?;
+        let dir = tempfile::tempdir()?;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777))?;
         let bench = Self { dir, cgroup };
         // Copied by another process: a descriptor of ours that writes to the copy might be inherited
         // by what another test starts, and then the copy could not be executed.
-        let probe = [built_example("launch_probe"), bench.path("probe")];
+        let probe = [built_example("launch_probe")?, bench.path("probe")];
         let copy = Command::new("cp").args(probe).status();
-        assert!(copy.unwrap().success());
-        bench
+        assert!(copy?.success());
+        Ok(bench)
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -79,13 +81,13 @@ impl Bench {
     }
 
     /// Runs a shell script as [`USER`], contained.
-    pub(crate) fn script(&self, script: &str) -> Output {
+    pub(crate) fn script(&self, script: &str) -> Result<Output> {
         let mut run = self.run(&["--user", USER]);
-        guard_lab::exec::output(run.args(["sh", "-c", script])).unwrap()
+        guard_lab::exec::output(run.args(["sh", "-c", script]))
     }
 
     /// The process in it that runs a program of that name, once there is one.
-    pub(crate) fn process(&self, name: &str) -> String {
+    pub(crate) fn process(&self, name: &str) -> Result<String> {
         let mut found = None;
         let is_it = |pid: &&str| content(format!("/proc/{pid}/comm").as_ref()).trim() == name;
         wait_until(name, || {
@@ -93,13 +95,13 @@ impl Bench {
             found = all.lines().find(is_it).map(str::to_owned);
             found.is_some()
         });
-        found.unwrap()
+        found.context("no process")
     }
 
-    pub(crate) fn status(&self, options: &[&str], command: &[&str]) -> i32 {
+    pub(crate) fn status(&self, options: &[&str], command: &[&str]) -> Result<i32> {
         let mut run = self.run(options);
         run.args(command).stderr(Stdio::null());
-        run.status().unwrap().code().unwrap()
+        run.status()?.code().context("a signal ended it")
     }
 }
 

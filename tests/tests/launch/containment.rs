@@ -11,9 +11,9 @@ use std::process::Stdio;
 use crate::launch::bench::{Bench, UID, USER, content, text, wait_until};
 
 #[test]
-fn nothing_privileged_is_left() {
-    let bench = Bench::new();
-    let status = text(&bench.script("cat /proc/self/status"));
+fn nothing_privileged_is_left() -> Tested {
+    let bench = Bench::new()?;
+    let status = text(&bench.script("cat /proc/self/status")?);
     let has = |line: &str| assert!(status.lines().any(|is| is == line), "{line} in {status}");
     has(&format!("Uid:\t{UID}\t{UID}\t{UID}\t{UID}"));
     has(&format!("Gid:\t{UID}\t{UID}\t{UID}\t{UID}"));
@@ -22,13 +22,14 @@ fn nothing_privileged_is_left() {
     }
     has("NoNewPrivs:\t1");
     has("Seccomp:\t2");
-    let groups = text(&bench.script("id -G"));
+    let groups = text(&bench.script("id -G")?);
     assert_eq!(groups.trim(), UID, "root's groups are gone");
+    Ok(())
 }
 
 #[test]
-fn an_ordinary_caller_keeps_no_capability_either() {
-    let bench = Bench::new();
+fn an_ordinary_caller_keeps_no_capability_either() -> Tested {
+    let bench = Bench::new()?;
     let caller = |command: &[&str]| {
         let mut setpriv = bench.command("setpriv");
         setpriv.args(["--reuid", UID, "--regid", UID, "--clear-groups"]);
@@ -44,11 +45,12 @@ fn an_ordinary_caller_keeps_no_capability_either() {
     assert_eq!(inside.trim(), "CapEff:\t0000000000000000");
     let user = caller(&[&run[..], &["id", "-u"]].concat());
     assert_eq!(user.trim(), UID);
+    Ok(())
 }
 
 #[test]
-fn inherited_descriptors_are_closed() {
-    let bench = Bench::new();
+fn inherited_descriptors_are_closed() -> Tested {
+    let bench = Bench::new()?;
     let listing = |command: &str| {
         let script = format!("exec 7</etc/passwd 300</etc/passwd; exec {command}");
         let mut bash = bench.command("bash");
@@ -59,11 +61,12 @@ fn inherited_descriptors_are_closed() {
     let run = format!("./probe run --user {USER} -- ls /proc/self/fd");
     // The last one is the directory that ls itself reads.
     assert_eq!(listing(&run), "0\n1\n2\n3\n");
+    Ok(())
 }
 
 #[test]
 fn a_network_socket_for_input_is_refused() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let made = bench.path("made");
     let run = |input: OwnedFd| {
         let mut run = bench.run(&["--user", USER]);
@@ -93,7 +96,7 @@ fn a_network_socket_for_input_is_refused() -> Tested {
 
 #[test]
 fn the_parent_is_closed_to_processes_of_the_same_user() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut setpriv = bench.command("setpriv");
     setpriv.args(["--reuid", UID, "--regid", UID, "--clear-groups"]);
     setpriv.args([

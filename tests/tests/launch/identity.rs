@@ -6,7 +6,7 @@ use guard_lab::Tested;
 
 #[test]
 fn root_is_told_to_name_a_user() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     for options in [&[][..], &["--user", "root"], &["--user", "0"]] {
         let mut run = bench.run(options);
         run.arg("true")
@@ -25,7 +25,7 @@ fn root_is_told_to_name_a_user() -> Tested {
 
 #[test]
 fn under_sudo_it_runs_as_whoever_called_sudo() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut run = bench.run(&[]);
     run.args(["sh", "-c", "id -u; env"]);
     run.envs([("SUDO_UID", UID), ("SUDO_GID", UID), ("SUDO_COMMAND", "x")]);
@@ -50,7 +50,7 @@ fn under_sudo_it_runs_as_whoever_called_sudo() -> Tested {
 
 #[test]
 fn root_of_a_user_namespace_has_a_terminal_as_others_have() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let run = format!("SUDO_UID={UID} SUDO_GID={UID} ./probe run --user root --");
     terminal.press(&format!(
@@ -63,7 +63,7 @@ fn root_of_a_user_namespace_has_a_terminal_as_others_have() -> Tested {
     terminal.expect("got-typed");
     terminal.expect("status-7");
     terminal.press(&format!("{run} sleep 60\n"));
-    bench.process("sleep");
+    bench.process("sleep")?;
     terminal.press("\u{3}");
     terminal.expect("^C");
     terminal.expect("$ ");

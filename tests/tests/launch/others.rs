@@ -109,7 +109,7 @@ fn outside(bench: &Bench, attempt: &str) -> String {
 
 /// What came of an attempt inside.
 fn inside(bench: &Bench, attempt: &str) -> String {
-    let said = bench.script(&format!("./probe do-to {attempt}"));
+    let said = bench.script(&format!("./probe do-to {attempt}")).unwrap();
     text(&said).trim().to_owned()
 }
 
@@ -121,7 +121,7 @@ fn is_refused(said: &str) -> bool {
 
 #[test]
 fn processes_outside_cannot_be_traced() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let victim = Victim::outside(&bench);
     for way in victim.ways_to_trace() {
         assert_eq!(outside(&bench, &way), "ok", "{way}, without guard");
@@ -135,7 +135,7 @@ fn processes_outside_cannot_be_traced() -> Tested {
 
 #[test]
 fn processes_outside_cannot_be_signalled() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     for (way, signal) in SIGNALS {
         let victim = Victim::outside(&bench);
         let attempt = format!("{way} {} {signal}", victim.pid);
@@ -153,7 +153,7 @@ fn processes_outside_cannot_be_signalled() -> Tested {
 
 #[test]
 fn abstract_sockets_outside_cannot_be_reached() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let victim = Victim::outside(&bench);
     for way in victim.ways_to_connect() {
         assert_eq!(outside(&bench, &way), "ok", "{way}, without guard");
@@ -168,7 +168,7 @@ fn abstract_sockets_outside_cannot_be_reached() -> Tested {
 /// As debuggers, job control, timeouts and test suites do it.
 #[test]
 fn processes_of_one_session_may_do_all_of_that_to_each_other() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut command = bench.run(&["--user", USER]);
     // Both in one domain: the victim comes from the shell that then makes each attempt.
     let script = "mkfifo in; exec 4<>in; ./probe victim <in | { read -r line; echo \"$line\"; \
@@ -205,7 +205,7 @@ fn processes_of_one_session_may_do_all_of_that_to_each_other() -> Tested {
 
 #[test]
 fn a_session_in_a_session_is_in_reach_of_the_outer_one_and_not_the_other_way_round() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let run = |script: &str| {
         let mut run = bench.run(&["--user", USER]);
         text(&run.args(["bash", "-c", script]).output().unwrap())
@@ -227,7 +227,7 @@ fn a_session_in_a_session_is_in_reach_of_the_outer_one_and_not_the_other_way_rou
 
 #[test]
 fn more_sandboxes_than_the_kernel_takes_are_refused_in_so_many_words() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let deep = "./probe run -- ".repeat(16);
     let mut run = bench.run(&["--user", USER]);
     let output = run.args(["sh", "-c", &format!("{deep} true")]).output();
@@ -243,13 +243,13 @@ fn more_sandboxes_than_the_kernel_takes_are_refused_in_so_many_words() -> Tested
 /// What sandboxes inside need: bubblewrap and rootless containers mount, Codex enters a Landlock domain of its own.
 #[test]
 fn a_session_has_the_files_that_it_had() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let link = "mkdir from to; touch from/file; ln from/file to/file && echo linked; ";
-    let said = text(&bench.script(link));
+    let said = text(&bench.script(link)?);
     assert_eq!(said, "linked\n");
     let mount = "unshare --map-root-user --mount sh -c 'mount -t tmpfs none /mnt && echo mounted'";
     if layers()?.signals {
-        assert_eq!(text(&bench.script(mount)), "mounted\n");
+        assert_eq!(text(&bench.script(mount)?), "mounted\n");
     }
     Ok(())
 }

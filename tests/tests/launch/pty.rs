@@ -24,7 +24,7 @@ fn pid(text: &str) -> Pid {
 
 #[test]
 fn the_command_does_not_have_the_persons_terminal() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let mut open = |how: &str, said: &str| {
         terminal.press(&format!(
@@ -55,7 +55,7 @@ fn the_command_does_not_have_the_persons_terminal() -> Tested {
 
 #[test]
 fn what_it_leaves_behind_cannot_paint_or_read_any_more() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let paint = "(sleep 0.4; echo pain''ted; read -r x; echo $x > said) 0<&0 & echo left";
     let mut leave = |how: &str, patience: Duration| {
@@ -95,7 +95,7 @@ print('bye')
 
 #[test]
 fn a_full_screen_program_sees_each_key_and_each_size() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     terminal.resize(33, 77);
     fs::write(bench.path("screen"), SCREEN)?;
@@ -122,7 +122,7 @@ fn a_full_screen_program_sees_each_key_and_each_size() -> Tested {
 
 #[test]
 fn keys_that_signal_or_end_input_do_so() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     for (key, status) in [("\x03", 128 + 2), ("\x1c", 128 + 3)] {
         terminal.press(&format!(
@@ -145,7 +145,7 @@ fn keys_that_signal_or_end_input_do_so() -> Tested {
 
 #[test]
 fn what_never_ran_says_so_and_leaves_the_terminal_as_it_was() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     terminal.press("./probe run --user nobody -- no-such-command; echo status $?\n");
     terminal.expect("no directory in PATH has it");
@@ -158,7 +158,7 @@ fn what_never_ran_says_so_and_leaves_the_terminal_as_it_was() -> Tested {
 
 #[test]
 fn all_that_is_written_is_seen_and_nothing_else() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut lines = String::new();
     for number in 0..1_000_000 {
         writeln!(lines, "line {number:>6}")?;
@@ -179,7 +179,7 @@ fn all_that_is_written_is_seen_and_nothing_else() -> Tested {
 /// The last line is written by a command that ends at once, many times over.
 #[test]
 fn the_last_words_are_not_lost() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     for number in 0..20 {
         terminal.press(&format!(
@@ -193,7 +193,7 @@ fn the_last_words_are_not_lost() -> Tested {
 
 #[test]
 fn pipes_and_files_stay_what_they_are() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let look = "sh -c 'for i in 0 1 2; do test -t $i && echo $i is a ter''minal >&2; done; cat'";
     terminal.press(&format!("echo piped | {RUN} {look} | sed s/^/through-/\n"));
@@ -218,7 +218,7 @@ fn pipes_and_files_stay_what_they_are() -> Tested {
 /// `… | guard run -- less`: what it reads is piped, what it is told is typed.
 #[test]
 fn keys_reach_a_command_whose_input_is_a_pipe() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let ask = "sh -c 'read -r piped; stty -echo < /dev/tty; echo as''ks; read -r key < /dev/tty; \
                stty echo < /dev/tty; echo \"<$piped and $key>\"'";
@@ -234,7 +234,7 @@ fn keys_reach_a_command_whose_input_is_a_pipe() -> Tested {
 /// `guard run -- ls | less`: what is typed is for less.
 #[test]
 fn keys_are_left_to_others_in_a_pipeline() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let reader =
         "{ read -r line; echo as''ks; read -r key < /dev/tty; echo \"<$line and $key>\"; cat; }";
@@ -261,7 +261,7 @@ fn keys_are_left_to_others_in_a_pipeline() -> Tested {
 
 #[test]
 fn in_the_background_it_writes_and_waits_for_its_turn_to_read() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!("{RUN} sh -c 'sleep 0.3; echo from be''hind' &\n"));
     terminal.expect("from behind");
@@ -287,7 +287,7 @@ fn in_the_background_it_writes_and_waits_for_its_turn_to_read() -> Tested {
 
 #[test]
 fn a_stopped_screen_comes_back() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let script = "trap 'stty raw -echo; echo back' CONT; stty raw -echo; echo up; \
                   while read -N 1 key; do case $key in z) stty sane; kill -STOP $$;; q) break;; \
@@ -313,7 +313,7 @@ fn a_stopped_screen_comes_back() -> Tested {
 
 #[test]
 fn signals_to_guard_end_the_command_and_give_the_terminal_back() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     // A shell that restores nothing by itself.
     let script = "while :; do ./probe run --user nobody -- sh -c 'echo $$ > pid; exec sleep 100'; \
                   echo status $?; read -r go; done";
@@ -343,7 +343,7 @@ fn signals_to_guard_end_the_command_and_give_the_terminal_back() -> Tested {
 /// As after `su USER -c`, which leads a session of its own: there the terminal is nobody's controlling one.
 #[test]
 fn the_settings_are_equal_before_and_after_at_whichever_terminal() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     // A shell that restores nothing by itself, and settings that no shell has.
     let mut terminal = Terminal::running(&bench, &["dash"])?;
     terminal.press("stty -ixon eof ^E min 3 erase ^H; PS1='rea''dy> '\n");
@@ -408,7 +408,7 @@ fn ancestors(pid: &str) -> [String; 2] {
 
 #[test]
 fn a_terminal_that_goes_takes_the_command_with_it() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let script = "./probe run --user nobody -- sh -c 'echo $$ > pid; exec sleep 100'";
     let terminal = Terminal::running(&bench, &["dash", "-c", script])?;
     wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
@@ -420,7 +420,7 @@ fn a_terminal_that_goes_takes_the_command_with_it() -> Tested {
 
 #[test]
 fn a_session_in_a_session_has_one_of_its_own_too() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!("{RUN} sh -c 'tty > outer; ./probe run -- sh -c \"tty > inner; read -r x; echo got \\$x\"'\n"));
     wait_until("both", || content(&bench.path("inner")).ends_with('\n'));
@@ -435,7 +435,7 @@ fn a_session_in_a_session_has_one_of_its_own_too() -> Tested {
 /// It belongs to whom the command runs as, who may open it by its name; the person's does not.
 #[test]
 fn the_terminal_belongs_to_the_user() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!(
         "{RUN} sh -c 'stat -c \"owner %u\" $(tty); echo to its ow''n > $(tty); id -un'\n"

@@ -26,7 +26,7 @@ pub(crate) fn make_quiet_pipe(bench: &Bench) -> Tested {
 
 #[test]
 pub(crate) fn signals_are_passed_on() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     make_quiet_pipe(&bench)?;
     let mut run = bench.run(&["--user", USER]);
     let mut guard = run.args(["bash", "-c", TALKER]).spawn()?;
@@ -45,7 +45,7 @@ pub(crate) fn signals_are_passed_on() -> Tested {
 
 #[test]
 pub(crate) fn without_guard_the_command_goes_on() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let script = "echo $$ > pid; sleep 60";
     let mut run = bench.run(&["--user", USER]);
     let mut guard = run.args(["sh", "-c", script]).spawn()?;

@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::launch::bench::{Bench, USER, content, wait_until};
 
 #[test]
-fn the_status_is_the_commands() {
-    let bench = Bench::new();
+fn the_status_is_the_commands() -> Tested {
+    let bench = Bench::new()?;
     let user = ["--user", USER];
     for (script, status) in [
         ("exit 0", 0),
@@ -20,16 +20,17 @@ fn the_status_is_the_commands() {
         ("kill -KILL $$", 128 + 9),
     ] {
         assert_eq!(
-            bench.status(&user, &["sh", "-c", script]),
+            bench.status(&user, &["sh", "-c", script])?,
             status,
             "{script}"
         );
     }
+    Ok(())
 }
 
 #[test]
 fn what_cannot_be_executed_is_126_and_what_is_not_there_127() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     fs::write(bench.path("plain"), "x")?;
     fs::write(bench.path("script"), "#!/no/interpreter\n")?;
     let executable = fs::Permissions::from_mode(0o755);
@@ -43,7 +44,7 @@ fn what_cannot_be_executed_is_126_and_what_is_not_there_127() -> Tested {
         ("", 127),
     ] {
         let user = ["--user", USER];
-        assert_eq!(bench.status(&user, &[command]), status, "{command}");
+        assert_eq!(bench.status(&user, &[command])?, status, "{command}");
     }
     // A directory of PATH that the user may not enter says nothing about the command.
     let closed = bench.path("closed");
@@ -58,18 +59,18 @@ fn what_cannot_be_executed_is_126_and_what_is_not_there_127() -> Tested {
 
 #[test]
 fn what_is_not_in_its_session_never_runs() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let made = bench.path("made");
     let made_by_it = ["touch", made.to_str().unwrap()];
     for enter in ["fail", "panic", "/no/such/cgroup", "/"] {
         let options = ["--user", USER, "--enter", enter];
-        assert_eq!(bench.status(&options, &made_by_it), 125, "{enter}");
+        assert_eq!(bench.status(&options, &made_by_it)?, 125, "{enter}");
         assert!(!made.exists(), "{enter}");
     }
     // The same cgroup as a directory and as /proc/self/cgroup has it.
     for enter in [&[][..], &["--enter", bench.cgroup().to_str().unwrap()]] {
         let options = [&["--user", USER], enter].concat();
-        assert_eq!(bench.status(&options, &made_by_it), 0);
+        assert_eq!(bench.status(&options, &made_by_it)?, 0);
         fs::remove_file(&made)?;
     }
     Ok(())
@@ -77,7 +78,7 @@ fn what_is_not_in_its_session_never_runs() -> Tested {
 
 #[test]
 fn a_signal_before_the_command_runs_is_125() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let options = ["--user", USER, "--enter", "wait"];
     let made = bench.path("made");
     let child = bench.run(&options).arg("touch").arg(&made).spawn();

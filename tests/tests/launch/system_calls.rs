@@ -8,12 +8,12 @@ use crate::launch::bench::{Bench, text};
 const EPERM: &str = "1";
 
 #[test]
-fn families_that_no_hook_sees_are_refused() {
-    let bench = Bench::new();
+fn families_that_no_hook_sees_are_refused() -> Tested {
+    let bench = Bench::new()?;
     let attempt = |words: &str| {
         let script = format!("./probe try {words}");
         let outside = bench.command("sh").args(["-c", &script]).output().unwrap();
-        let inside = text(&bench.script(&script));
+        let inside = text(&bench.script(&script).unwrap());
         (text(&outside).trim().to_owned(), inside.trim().to_owned())
     };
     for family in [1, 2, 10, 16] {
@@ -33,13 +33,14 @@ fn families_that_no_hook_sees_are_refused() {
     }
     assert_eq!(attempt("socketpair 1"), ("ok".into(), "ok".into()));
     assert_eq!(attempt("socketpair 30").1, EPERM);
+    Ok(())
 }
 
 #[test]
-fn ways_round_the_filter_are_refused() {
-    let bench = Bench::new();
+fn ways_round_the_filter_are_refused() -> Tested {
+    let bench = Bench::new()?;
     let inside = |words: &str| {
-        let said = text(&bench.script(&format!("./probe try {words}")));
+        let said = text(&bench.script(&format!("./probe try {words}")).unwrap());
         said.trim().to_owned()
     };
     let calls = [
@@ -64,12 +65,13 @@ fn ways_round_the_filter_are_refused() {
             assert_eq!(inside(&format!("x32 {x32}")), EPERM, "{x32}");
         }
     }
+    Ok(())
 }
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn calls_of_another_architecture_end_the_process() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let outside = bench.command("./probe").args(["try", "i386"]).output();
     let outside = outside?.status;
     // Where the kernel has no such calls it is a fault instead.
@@ -77,7 +79,7 @@ fn calls_of_another_architecture_end_the_process() -> Tested {
         outside.success() || outside.signal() == Some(11),
         "{outside}"
     );
-    let inside = bench.script("./probe try i386").status.code();
+    let inside = bench.script("./probe try i386")?.status.code();
     assert_eq!(inside, Some(128 + 31), "SIGSYS");
     Ok(())
 }

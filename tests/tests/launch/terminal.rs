@@ -10,7 +10,7 @@ use crate::launch::signals::{TALKER, make_quiet_pipe};
 
 #[test]
 fn the_terminals_keys_work_as_without_guard() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     let said = bench.path("said");
     make_quiet_pipe(&bench)?;
@@ -51,13 +51,13 @@ fn the_terminals_keys_work_as_without_guard() -> Tested {
 
 #[test]
 fn an_interactive_shell_owns_the_terminal() -> Tested {
-    let bench = Bench::new();
+    let bench = Bench::new()?;
     let mut terminal = Terminal::new(&bench)?;
     terminal.press(&format!("./probe run --user {USER} -- bash --norc -i\n"));
     terminal.press("id -u\n");
     terminal.expect(UID);
     terminal.press("sleep 100\n");
-    let sleeps = bench.process("sleep");
+    let sleeps = bench.process("sleep")?;
     terminal.press("\x1a");
     terminal.expect("Stopped");
     terminal.press("fg\n");

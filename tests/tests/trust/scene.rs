@@ -64,7 +64,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let bench = Bench::new();
+        let bench = Bench::new().unwrap();
         let made = Command::new("sh")
             .args(["-ec", AUTHORITY])
             .current_dir(bench.dir())
