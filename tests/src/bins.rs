@@ -25,6 +25,7 @@ pub const NATS: &str = "GUARD_NATS";
 const LIBEXEC: &str = "/usr/libexec/guard";
 
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+static NATS_DIR: OnceLock<PathBuf> = OnceLock::new();
 
 /// Sets the directory for this process, as [`DIR`] does. Only the first call counts.
 pub fn look_in(dir: PathBuf) {
@@ -71,15 +72,21 @@ pub fn browsers() -> Result<PathBuf> {
     fs::canonicalize(&dir).with_context(|| format!("{BROWSERS}={}", dir.display()))
 }
 
+/// Says for this process where a server of NATS is unpacked, as [`NATS`] does. Only the first call counts.
+pub fn nats_in(dir: PathBuf) {
+    let _ = NATS_DIR.set(dir);
+}
+
 /// A server of NATS.
 ///
 /// # Errors
 ///
 /// That nothing says where it is.
 pub fn nats() -> Result<PathBuf> {
-    let dir = env::var_os(NATS)
-        .with_context(|| format!("none here: run `cargo xtask test`, or set {NATS}"))?;
-    let program = Path::new(&dir).join("usr/sbin/nats-server");
+    let dir = NATS_DIR.get().cloned();
+    let dir = dir.or_else(|| Some(env::var_os(NATS)?.into()));
+    let dir = dir.with_context(|| format!("none here: run `cargo xtask test`, or set {NATS}"))?;
+    let program = dir.join("usr/sbin/nats-server");
     fs::canonicalize(&program).with_context(|| format!("{NATS}={}", dir.display()))
 }
 

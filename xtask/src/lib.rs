@@ -10,6 +10,7 @@ mod escapes;
 mod install;
 pub mod lab;
 mod lint;
+pub mod nats;
 mod package;
 mod promises;
 mod room;

@@ -13,6 +13,7 @@ mod containment;
 mod crowd;
 mod discover;
 mod figure;
+mod fleet;
 mod gate;
 mod http;
 mod http_peers;
@@ -78,7 +79,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -101,6 +102,7 @@ const NAMES: [&str; 22] = [
     "building",
     "names",
     "discover",
+    "fleet",
 ];
 
 const GROUPS: [Group; NAMES.len()] = [
@@ -126,6 +128,7 @@ const GROUPS: [Group; NAMES.len()] = [
     building::building,
     names::names,
     discover::discover,
+    fleet::fleet,
 ];
 
 /// Measures, prints the table and writes it as JSON.

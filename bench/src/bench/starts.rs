@@ -122,7 +122,15 @@ fn thousand_rules() -> String {
 
 /// Bytes of memory that a daemon's process keeps resident.
 pub(super) fn resident(daemon: &Daemon) -> Result<f64> {
-    let pid = daemon.pid().context("guardd does not run")?;
+    resident_of(daemon.pid().context("guardd does not run")?)
+}
+
+/// How much of a process is in memory, in bytes.
+///
+/// # Errors
+///
+/// That it has ended.
+pub(super) fn resident_of(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::shell::{root, run};
 use crate::timings::Timings;
-use crate::{build, clients, dependencies, install, lab, tools};
+use crate::{build, clients, dependencies, install, lab, nats, tools};
 use nextest::Selection;
 use outcome::Outcome;
 
@@ -183,12 +183,12 @@ fn obtain_browser(timings: &Timings, selection: &Selection) -> Result<Option<Pat
     timings.stage("a browser", browser).map(Some)
 }
 
-/// Sees to it that a server of NATS is here where the tests want one: unpacked, because an installed one would start.
+/// Sees to it that a server of NATS is here where the tests want one.
 fn obtain_nats(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
     if !selection.has("fleet")? {
         return Ok(None);
     }
-    let server = || install::obtain_tree("nats", &["nats-server"], "fleets are tested with it");
+    let server = || nats::obtain("fleets are tested with it");
     timings.stage("a server of NATS", server).map(Some)
 }
 

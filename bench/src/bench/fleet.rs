@@ -1,0 +1,219 @@
+//! Questions and answers over three servers of NATS: from a connection to the question in front of a person, and from the
+//! signed answer to the connection; beside the same at the machine.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use guard_lab::bench::monotonic;
+use guard_lab::{AGENT, Daemon, Nats, Network, Running, bins, exec};
+use serde_json::{Value, json};
+
+use super::Plan;
+use super::client::{Client, sink};
+use super::figure::{Figure, Other, Target, Unit};
+use super::prefixes::Prefixes;
+use super::samples::Samples;
+use super::starts::resident_of;
+
+const MILLISECOND: f64 = 1e6;
+const MIB: f64 = 1024.0 * 1024.0;
+const SERVERS: u16 = 3;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A machine, whose questions a person sees here and there.
+struct Scene<'n> {
+    client: Client,
+    /// At the machine.
+    here: Running,
+    /// Over the servers.
+    there: Running,
+    carrier: Running,
+    config: PathBuf,
+    key: PathBuf,
+    daemon: Daemon,
+    _nats: Nats<'n>,
+    _sink: Running,
+}
+
+impl<'n> Scene<'n> {
+    fn start(network: &'n Network) -> Result<Self> {
+        let policy = Prefixes::TEN.policy("bench", |_| false);
+        let policy = policy.replacen("version = 1", "version = 1\nhold = \"60s\"", 1);
+        let daemon = Daemon::in_network(network)
+            .policy("bench", &policy)
+            .config("[answers]\ncouriers = []\ncode = \"never\"\n")
+            .start()?;
+        let dir = daemon.dir().join("fleet");
+        fs::create_dir(&dir)?;
+        let key = dir.join("alice");
+        exec::run(
+            Command::new("ssh-keygen")
+                .args(["-q", "-N", "", "-t", "ed25519", "-f"])
+                .arg(&key),
+        )?;
+        let public = key.with_extension("pub");
+        let public = public.to_str().context("a path that is no text")?;
+        let agent = AGENT.to_string();
+        let add = ["approver", "add", "alice", "--plain", "--ssh-key", public];
+        let add = daemon.root(add).args(["--answers-for", &agent]);
+        add.run()?.success()?;
+
+        let mut nats = Nats::start(network.dev(), dir.join("nats"), SERVERS, "")?;
+        let config = dir.join("fleet.toml");
+        let settings = |key: &str| {
+            format!(
+                "servers = {:?}\nca = {:?}\nkey = {:?}\n",
+                nats.urls(),
+                nats.ca(),
+                dir.join(key)
+            )
+        };
+        // The machine and the person are one user here: root, whose rights are not what is measured.
+        fs::write(&config, settings("key.nk"))?;
+        let fleet = |args: &[&str]| -> Result<Command> {
+            let mut command = daemon.on_machine(0, bins::find("guard-fleet")?);
+            command.arg("--config").arg(&config).args(args);
+            command.arg("--socket").arg(daemon.socket());
+            Ok(command)
+        };
+        let public = exec::run(&mut fleet(&["key"])?)?;
+        nats.reload(&format!(
+            "authorization {{ users = [ {{ nkey: {} }} ] }}\n",
+            public.trim()
+        ))?;
+        let carrier = Running::start(&mut fleet(&["serve"])?)?;
+        let there = Running::start(&mut fleet(&["pending", "--follow", "--json"])?)?;
+        let here = daemon.root(["pending", "--follow", "--json"]).spawn()?;
+        let sink = sink(network)?;
+        let client = Client::guarded(&daemon, "bench")?;
+        // Nobody is told anything before there is something.
+        thread::sleep(Duration::from_secs(2));
+        Ok(Self {
+            client,
+            here,
+            there,
+            carrier,
+            config,
+            key,
+            daemon,
+            _nats: nats,
+            _sink: sink,
+        })
+    }
+
+    /// When a connection began, when it was seen here and there, and its question.
+    fn asked(&mut self) -> Result<([f64; 2], Value)> {
+        let mut order = Prefixes::TEN.inside().order("wait-begin");
+        order["count"] = 1.into();
+        let at = self.client.ask(&order)?["at"]
+            .as_u64()
+            .context("no moment")?;
+        self.here.line_with("\"held\":true", PATIENCE)?;
+        let here = monotonic();
+        let line = self.there.line_with("\"state\":\"open\"", PATIENCE)?;
+        let there = monotonic();
+        let since = |moment: u64| moment.saturating_sub(at) as f64;
+        Ok(([since(here), since(there)], serde_json::from_str(&line)?))
+    }
+
+    /// From the answer to the connection.
+    fn answered(&mut self, command: &mut Command) -> Result<f64> {
+        self.client.tell(&json!({"do": "wait-end", "ms": 20_000}))?;
+        let yes = monotonic();
+        let status = command.stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "{command:?}: {status}");
+        let ended = self.client.answer()?;
+        let at = ended["at"][0].as_u64().filter(|at| *at != 0);
+        let at = at.context("a connection failed that was approved")?;
+        self.daemon.ask(["close", "--all"])?.success()?;
+        Ok(at.saturating_sub(yes) as f64)
+    }
+
+    /// The person's command, with an answer that is signed already.
+    fn over_servers(&self, asked: &Value) -> Result<Command> {
+        let text = |name: &str| asked[name].as_str().context("a line that says less");
+        let (machine, request) = (text("machine")?, text("request")?);
+        let answer = format!(
+            "{{\"by\":\"alice\",\"bytes\":null,\"code\":\"\",\"connections\":null,\"for\":60,\"machine\":\"{machine}\",\"question\":\"{}\",\"read_only\":false,\"requests\":null,\"scope\":\"one\",\"v\":1,\"verdict\":\"yes\"}}",
+            text("hash")?
+        );
+        let signed = self.signed(&answer)?;
+        let file = self.config.with_file_name("signed");
+        fs::write(&file, signed.to_string())?;
+        let mut command = self.daemon.on_machine(0, bins::find("guard-fleet")?);
+        command.arg("--config").arg(&self.config);
+        command
+            .args(["answer", machine, request, "--signed"])
+            .arg(file);
+        Ok(command)
+    }
+
+    fn at_the_machine(&self, asked: &Value) -> Result<Command> {
+        let request = asked["request"].as_str().context("no request")?;
+        let mut command = self.daemon.on_machine(0, bins::find("guard")?);
+        command.args(["approve", request, "--for", "60s"]);
+        command.env("GUARD_SOCKET", self.daemon.socket());
+        Ok(command)
+    }
+
+    fn signed(&self, answer: &str) -> Result<Value> {
+        let listed = exec::run(Command::new("ssh-keygen").arg("-lf").arg(&self.key))?;
+        let id = listed.split(' ').nth(1).context("no fingerprint")?;
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-Y", "sign", "-n", "answer@guardd.org", "-f"]);
+        let armoured = exec::output_with(keygen.arg(&self.key), answer)?;
+        let armoured = String::from_utf8(armoured.stdout)?;
+        let lines = armoured.lines().filter(|line| !line.starts_with("-----"));
+        let signature: String = lines.collect();
+        let signature = signature.replace('+', "-").replace('/', "_");
+        Ok(json!({
+            "answer": answer,
+            "key": id,
+            "kind": "ssh",
+            "signature": signature.trim_end_matches('='),
+            "authenticator_data": null,
+            "client_data": null,
+        }))
+    }
+}
+
+/// All of it.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
+    bins::nats_in(xtask::nats::obtain("guard is measured with it")?);
+    let network = Network::new()?;
+    let mut scene = Scene::start(&network)?;
+    let [mut here, mut there, mut at_once, mut carried] = [const { Vec::new() }; 4];
+    for _ in 0..plan.few {
+        let (seen, asked) = scene.asked()?;
+        here.push(seen[0]);
+        there.push(seen[1]);
+        let mut command = scene.over_servers(&asked)?;
+        carried.push(scene.answered(&mut command)?);
+        let (_, asked) = scene.asked()?;
+        let mut command = scene.at_the_machine(&asked)?;
+        at_once.push(scene.answered(&mut command)?);
+    }
+    let memory = resident_of(scene.carrier.pid())?;
+    let most = |milliseconds: f64| Target::AtMost(milliseconds * MILLISECOND);
+    let time = |name, samples, target| Figure::alone(name, Unit::Time, Samples(samples), target);
+    let at_the_machine = |samples| Other::Measured("at the machine", Samples(samples));
+    Ok(vec![
+        time("connect to question, three servers", there, most(300.0)).beside(at_the_machine(here)),
+        time("answer to connected, three servers", carried, most(500.0))
+            .beside(at_the_machine(at_once)),
+        Figure::alone(
+            "guard-fleet serve",
+            Unit::Memory,
+            Samples(vec![memory]),
+            Target::AtMost(12.0 * MIB),
+        ),
+    ])
+}
