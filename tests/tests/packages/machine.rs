@@ -118,8 +118,9 @@ pub(crate) fn package(name: &str) -> PathBuf {
 }
 
 fn is_of(name: &str, deb: &Path) -> bool {
+    // `guard.deb` for people who type it, `guard_0.3.0_amd64.deb` for others.
     let file = deb.file_name().unwrap_or_default().to_string_lossy();
-    file.split_once('_').is_some_and(|(of, _)| of == name)
+    file.split(['_', '.']).next() == Some(name)
 }
 
 /// The version of a package that lies in a file.
