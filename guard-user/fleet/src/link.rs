@@ -2,8 +2,8 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use anyhow::{Context as _, Result};
-use async_nats::{Client, ConnectOptions, Event, ServerError};
+use anyhow::{Result, anyhow};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -75,11 +75,12 @@ impl Link {
         }
         let servers: Vec<_> = settings.servers.iter().map(|one| one.0.clone()).collect();
         let client = options.connect(&servers[..]).await;
-        let client = client.with_context(|| {
-            format!(
-                "no server takes the key of {}: guard-fleet key prints it, for guard-fleet rights",
+        let client = client.map_err(|error| match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => anyhow!(
+                "the server does not know the key of {}: guard-fleet key prints it, for guard-fleet rights",
                 settings.key.display()
-            )
+            ),
+            _ => anyhow!("no server answers: {error}\nservers in the settings says which are asked"),
         })?;
         Ok(Self { client, stands })
     }

@@ -122,6 +122,8 @@ fn a_server_gives_each_its_own_rights_alone() -> Tested {
     fleet.nats.reload(&without.join("\n"))?;
     let unknown = exec::output(&mut fleet.command("person", &["pending"])?)?;
     assert_eq!(unknown.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&unknown.stderr);
+    assert!(why.contains("does not know the key"), "{why}");
     fleet.nats.reload(&users)?;
     fleet.is_there()
 }
