@@ -83,6 +83,7 @@ impl Guardd {
         Ok(Answers {
             guardd: self.clone(),
             stream: BufReader::new(stream),
+            frame: Vec::new(),
             is_over: false,
             of: PhantomData,
         })
@@ -106,12 +107,14 @@ impl Guardd {
 pub struct Answers<T> {
     guardd: Guardd,
     stream: BufReader<UnixStream>,
+    /// What has come of the next one.
+    frame: Vec<u8>,
     is_over: bool,
     of: PhantomData<T>,
 }
 
 impl<T: DeserializeOwned> Answers<T> {
-    /// The next one; none: that was the last.
+    /// The next one; none: that was the last. Nothing is lost where this is dropped before it is ready.
     ///
     /// # Errors
     ///
@@ -120,12 +123,13 @@ impl<T: DeserializeOwned> Answers<T> {
         if self.is_over {
             return Ok(None);
         }
-        let mut frame = Vec::new();
+        let left = LONGEST.saturating_sub(self.frame.len() as u64);
         let read = (&mut self.stream)
-            .take(LONGEST)
-            .read_until(0, &mut frame)
+            .take(left)
+            .read_until(0, &mut self.frame)
             .await;
         read.map_err(|error| self.guardd.away(&error.to_string()))?;
+        let mut frame = std::mem::take(&mut self.frame);
         if frame.pop() != Some(0) {
             return Err(self.guardd.away("it ended in the middle of an answer"));
         }
@@ -172,6 +176,29 @@ fn refusal(name: &str, parameters: serde_json::Value) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_caller_that_looks_away_in_the_middle_of_an_answer_hears_it_whole() -> io::Result<()>
+    {
+        let (here, mut there) = UnixStream::pair()?;
+        let mut answers: Answers<Vec<u32>> = Answers {
+            guardd: Guardd::at("/nowhere".into()),
+            stream: BufReader::new(here),
+            frame: Vec::new(),
+            is_over: false,
+            of: PhantomData,
+        };
+        let frame = b"{\"parameters\":[7],\"continues\":true}\0";
+        let (first, second) = frame.split_at(9);
+        there.write_all(first).await?;
+        // It reads what there is, and is dropped.
+        let looked_away = timeout(Duration::from_millis(20), answers.next()).await;
+        assert!(looked_away.is_err());
+        there.write_all(second).await?;
+        let whole = answers.next().await;
+        assert_eq!(whole.ok().flatten(), Some(vec![7]));
+        Ok(())
+    }
 
     #[test]
     fn guardds_own_words_are_told_as_they_are() {
