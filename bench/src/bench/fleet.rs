@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use guard_lab::bench::monotonic;
-use guard_lab::{AGENT, Daemon, Nats, Network, Running, bins, exec};
+use guard_lab::{AGENT, Daemon, Nats, Network, Running, SshKey, bins, exec};
 use serde_json::{Value, json};
 
 use super::Plan;
@@ -33,7 +33,7 @@ struct Scene<'n> {
     there: Running,
     carrier: Running,
     config: PathBuf,
-    key: PathBuf,
+    key: SshKey,
     daemon: Daemon,
     _nats: Nats<'n>,
     _sink: Running,
@@ -49,13 +49,8 @@ impl<'n> Scene<'n> {
             .start()?;
         let dir = daemon.dir().join("fleet");
         fs::create_dir(&dir)?;
-        let key = dir.join("alice");
-        exec::run(
-            Command::new("ssh-keygen")
-                .args(["-q", "-N", "", "-t", "ed25519", "-f"])
-                .arg(&key),
-        )?;
-        let public = key.with_extension("pub");
+        let key = SshKey::new(dir.join("alice"))?;
+        let public = key.public();
         let public = public.to_str().context("a path that is no text")?;
         let agent = AGENT.to_string();
         let add = ["approver", "add", "alice", "--plain", "--ssh-key", public];
@@ -141,7 +136,7 @@ impl<'n> Scene<'n> {
             "{{\"by\":\"alice\",\"bytes\":null,\"code\":\"\",\"connections\":null,\"for\":60,\"machine\":\"{machine}\",\"question\":\"{}\",\"read_only\":false,\"requests\":null,\"scope\":\"one\",\"v\":1,\"verdict\":\"yes\"}}",
             text("hash")?
         );
-        let signed = self.signed(&answer)?;
+        let signed = self.key.sign(&answer, "answer@guardd.org")?;
         let file = self.config.with_file_name("signed");
         fs::write(&file, signed.to_string())?;
         let mut command = self.daemon.on_machine(0, bins::find("guard-fleet")?);
@@ -158,26 +153,6 @@ impl<'n> Scene<'n> {
         command.args(["approve", request, "--for", "60s"]);
         command.env("GUARD_SOCKET", self.daemon.socket());
         Ok(command)
-    }
-
-    fn signed(&self, answer: &str) -> Result<Value> {
-        let listed = exec::run(Command::new("ssh-keygen").arg("-lf").arg(&self.key))?;
-        let id = listed.split(' ').nth(1).context("no fingerprint")?;
-        let mut keygen = Command::new("ssh-keygen");
-        keygen.args(["-q", "-Y", "sign", "-n", "answer@guardd.org", "-f"]);
-        let armoured = exec::output_with(keygen.arg(&self.key), answer)?;
-        let armoured = String::from_utf8(armoured.stdout)?;
-        let lines = armoured.lines().filter(|line| !line.starts_with("-----"));
-        let signature: String = lines.collect();
-        let signature = signature.replace('+', "-").replace('/', "_");
-        Ok(json!({
-            "answer": answer,
-            "key": id,
-            "kind": "ssh",
-            "signature": signature.trim_end_matches('='),
-            "authenticator_data": null,
-            "client_data": null,
-        }))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
-use guard_lab::{Json as _, Network, Tested, eventually};
+use guard_lab::{Json as _, Network, SshKey, Tested, eventually};
 use serde_json::{Value, json};
 
-use super::scene::{COURIER, Key, Scene};
+use super::scene::{COURIER, Scene};
 
 fn altered(signed: &Value, field: &str, value: Value) -> Value {
     let mut signed = signed.clone();
@@ -20,7 +20,7 @@ fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() -> Tested {
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let fine = scene.yes(&alice, "alice", &id, &[])?;
-    let by = |key: &Key, name: &str| scene.yes(key, name, &id, &[]);
+    let by = |key: &SshKey, name: &str| scene.yes(key, name, &id, &[]);
     scene.refused(&by(&stranger, "alice")?, "is enrolled")?;
     let claimed = altered(&by(&stranger, "alice")?, "key", json!(alice.id));
     scene.refused(&claimed, "signed by another key")?;

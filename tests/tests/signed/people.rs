@@ -79,7 +79,7 @@ fn whoever_was_invited_presents_one_key_and_root_compares() -> Tested {
     ];
     let invited = scene.daemon.json(invite)?;
     let token = invited["invitation"].text()?;
-    let present = |token: &str, key: &super::scene::Key| {
+    let present = |token: &str, key: &guard_lab::SshKey| {
         let present = scene
             .daemon
             .root(["approver", "present", token, "--ssh-key"]);

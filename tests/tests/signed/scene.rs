@@ -1,12 +1,8 @@
 //! A guardd that takes signed answers, a session that asks, and people with keys of OpenSSH.
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::Command,
-};
+use std::fs;
 
-use guard_lab::{Attempt, Daemon, Network, Output, Shell, Tested};
+use guard_lab::{Attempt, Daemon, Network, Output, Shell, SshKey, Tested};
 use serde_json::{Value, json};
 
 /// The user that carries questions and answers.
@@ -42,13 +38,6 @@ pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
 }
 
-/// Somebody's key.
-pub(crate) struct Key {
-    pub(crate) file: PathBuf,
-    /// As guardd calls it.
-    pub(crate) id: String,
-}
-
 impl Scene {
     /// With these settings of answers, beside the courier.
     pub(crate) fn new(network: &Network, answers: &str) -> Self {
@@ -61,27 +50,20 @@ impl Scene {
     }
 
     /// A key that nobody knows of.
-    pub(crate) fn key(&self, name: &str) -> Tested<Key> {
-        let file = self.daemon.dir().join(name);
-        let mut keygen = Command::new("ssh-keygen");
-        let made = keygen.args(["-q", "-N", "", "-t", "ed25519", "-f"]);
-        assert!(made.arg(&file).status()?.success());
-        let listed = Command::new("ssh-keygen").arg("-lf").arg(&file).output();
-        let listed = String::from_utf8(listed?.stdout)?;
-        let id = listed.split(' ').nth(1).unwrap().to_owned();
-        Ok(Key { file, id })
+    pub(crate) fn key(&self, name: &str) -> Tested<SshKey> {
+        Ok(SshKey::new(self.daemon.dir().join(name))?)
     }
 
     /// A key of an approver with that name, for the agent's sessions.
-    pub(crate) fn approver(&self, name: &str, args: &[&str]) -> Tested<Key> {
+    pub(crate) fn approver(&self, name: &str, args: &[&str]) -> Tested<SshKey> {
         let key = self.key(name)?;
         let add = self.add(name, &key).args(["--answers-for", &agent()]);
         add.args(args).run()?.success()?;
         Ok(key)
     }
 
-    pub(crate) fn add(&self, name: &str, key: &Key) -> guard_lab::Guard<'_> {
-        let public = key.file.with_extension("pub");
+    pub(crate) fn add(&self, name: &str, key: &SshKey) -> guard_lab::Guard<'_> {
+        let public = key.public();
         let add = self
             .daemon
             .root(["approver", "add", name, "--plain", "--ssh-key"]);
@@ -134,38 +116,19 @@ impl Scene {
         format!("{{{}}}", fields.join(","))
     }
 
-    /// Signed by `ssh-keygen -Y sign`.
-    pub(crate) fn sign(&self, key: &Key, answer: &str) -> Tested<Value> {
+    /// Signed, as `guard sign` has it.
+    pub(crate) fn sign(&self, key: &SshKey, answer: &str) -> Tested<Value> {
         self.sign_for(key, answer, "answer@guardd.org")
     }
 
-    pub(crate) fn sign_for(&self, key: &Key, answer: &str, namespace: &str) -> Tested<Value> {
-        let message = self.daemon.dir().join("answer");
-        fs::write(&message, answer)?;
-        let mut keygen = Command::new("ssh-keygen");
-        let signed = keygen
-            .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
-            .arg(&key.file)
-            .stdin(File::open(&message)?)
-            .output()?;
-        let armoured = String::from_utf8(signed.stdout)?;
-        let lines = armoured.lines().filter(|line| !line.starts_with("-----"));
-        let signature: String = lines.collect();
-        let signature = signature.replace('+', "-").replace('/', "_");
-        Ok(json!({
-            "answer": answer,
-            "key": key.id,
-            "kind": "ssh",
-            "signature": signature.trim_end_matches('='),
-            "authenticator_data": null,
-            "client_data": null,
-        }))
+    pub(crate) fn sign_for(&self, key: &SshKey, answer: &str, namespace: &str) -> Tested<Value> {
+        Ok(key.sign(answer, namespace)?)
     }
 
     /// A yes, signed.
     pub(crate) fn yes(
         &self,
-        key: &Key,
+        key: &SshKey,
         by: &str,
         id: &str,
         change: &[(&str, Value)],
