@@ -32,7 +32,7 @@ pub enum Verb {
     Key,
     /// Print the rights of machines and people that FILE lists, for the settings of nats-server
     #[command(
-        after_help = "FILE:\n  [[machine]]\n  id = \"m-…\"        # guard question ID has it; guard-fleet serve logs it\n  key = \"U…\"         # guard-fleet key, on that machine\n  group = \"ci\"\n\n  [[person]]\n  key = \"U…\"\n  groups = [\"ci\"]\n\nExample:\n  guard-fleet rights fleet.list > /etc/nats/guard.conf; systemctl reload nats-server"
+        after_help = "FILE:\n  [[machine]]\n  id = \"m-…\"        # guard question ID has it; guard-fleet serve logs it\n  key = \"U…\"         # guard-fleet key, on that machine\n  group = \"ci\"\n\n  [[person]]\n  key = \"U…\"\n  groups = [\"ci\"]\n\nExample:\n  guard-fleet rights fleet.list > new.conf && mv new.conf /etc/nats/guard.conf && systemctl reload nats-server"
     )]
     Rights {
         /// Machines and people

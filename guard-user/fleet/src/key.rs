@@ -2,13 +2,16 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{ErrorKind, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nkeys::{KeyPair, KeyPairType};
+
+/// A key's file is shorter.
+const LONGEST: u64 = 1024;
 
 /// Its public half. Makes the key where there is none.
 ///
@@ -18,24 +21,18 @@ use nkeys::{KeyPair, KeyPairType};
 pub(crate) fn public(file: &Path) -> Result<String> {
     let made = KeyPair::new_user();
     let seed = made.seed().context("cannot make a key")?;
-    if let Some(dir) = file.parent() {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    }
-    let mut options = OpenOptions::new();
-    // What is there is never written over: the server knows it.
-    let opened = options.write(true).create_new(true).mode(0o600).open(file);
-    match opened {
-        Ok(mut opened) => {
-            let written = writeln!(opened, "{seed}").and_then(|()| opened.sync_all());
-            if written.is_err() {
-                // Half a key would never be replaced.
-                let _ = fs::remove_file(file);
+    if fs::symlink_metadata(file).is_err() {
+        let dir = file.parent().unwrap_or(Path::new("."));
+        let made = fs::create_dir_all(dir).and_then(|()| tempfile::NamedTempFile::new_in(dir));
+        let mut whole = made.with_context(|| format!("cannot make a key in {}", dir.display()))?;
+        let written = writeln!(whole, "{seed}").and_then(|()| whole.as_file().sync_all());
+        written.with_context(|| format!("cannot write in {}", dir.display()))?;
+        // Whole or not there, and never over another: the server knows that one.
+        match whole.persist_noclobber(file) {
+            Err(kept) if kept.error.kind() != ErrorKind::AlreadyExists => {
+                return Err(kept.error).with_context(|| format!("cannot make {}", file.display()));
             }
-            written.with_context(|| format!("cannot write {}", file.display()))?;
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot make {}", file.display()));
+            _ => {}
         }
     }
     Ok(pair(file)?.public_key())
@@ -51,25 +48,37 @@ pub(crate) fn seed(file: &Path) -> Result<String> {
 }
 
 fn pair(file: &Path) -> Result<KeyPair> {
-    let found = fs::metadata(file).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow::anyhow!(
+    // Nobody waits for a file that is none.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(file);
+    let opened = opened.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!(
             "there is no key in {}: guard-fleet key makes one",
             file.display()
         ),
-        _ => anyhow::anyhow!("cannot read {}: {error}", file.display()),
+        ErrorKind::PermissionDenied => anyhow!(
+            "the key in {} is another user's: chown it to whom guard-fleet runs as",
+            file.display()
+        ),
+        _ => anyhow!("cannot read {}: {error}", file.display()),
     })?;
+    let found = opened.metadata();
+    let found = found.with_context(|| format!("cannot read {}", file.display()))?;
     ensure!(
         found.mode() & 0o077 == 0,
         "others may read the key in {}: chmod 600 {}",
         file.display(),
         file.display()
     );
-    let text = crate::settings::text_of(file)?;
-    let read = KeyPair::from_seed(text.trim());
-    match read {
+    let mut text = String::new();
+    if found.is_file() {
+        let read = opened.take(LONGEST).read_to_string(&mut text);
+        read.with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    match KeyPair::from_seed(text.trim()) {
         Ok(pair) if pair.key_pair_type() == KeyPairType::User => Ok(pair),
         _ => bail!(
-            "{} is no key of a user, as nk -gen user and guard-fleet key make one",
+            "{} is no key of a user: remove it, and guard-fleet key makes one",
             file.display()
         ),
     }
@@ -101,7 +110,8 @@ mod tests {
     fn what_is_no_key_is_left_as_it_is() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("machine.nk");
-        for text in ["", "hello", &KeyPair::new_account().seed()?] {
+        let long = "S".repeat(100_000);
+        for text in ["", "hello", &long, &KeyPair::new_account().seed()?] {
             fs::write(&file, text)?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
             assert!(public(&file).is_err(), "{text}");

@@ -28,8 +28,10 @@ pub use settings::Settings;
 pub enum Outcome {
     /// As asked.
     Done,
-    /// Nothing was signed, or guardd refused what was.
+    /// Nothing was signed.
     No,
+    /// What a machine carries with has ended: it is to be started again.
+    Lost,
 }
 
 /// Does what the command line says.

@@ -1,10 +1,18 @@
 //! The connection to a server: by TLS, as whom the key says, and made anew for as long as it takes.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    mem::{self, Discriminant},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, anyhow};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
+use guard_signed::visible::visible;
 use tokio::sync::watch;
 
 use crate::{key, settings::Settings};
@@ -16,8 +24,13 @@ const PING: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause before a server is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// How long nothing more is said of a kind.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Characters of what a server says that are shown.
+const LINE: usize = 512;
+
 /// How many messages a machine keeps that it has not read: what comes beyond that is dropped, and comes again.
-const UNREAD: usize = 256;
+const UNREAD: usize = 32;
 
 /// A message that is longer is none of ours: a question and an answer have 48 KiB at most, in JSON again.
 pub(crate) const LONGEST: usize = 128 * 1024;
@@ -53,16 +66,27 @@ impl Link {
         let seed = key::seed(&settings.key)?;
         let public = key::public(&settings.key)?;
         let (told, stands) = watch::channel(false);
-        let said = Mutex::new(String::new());
+        let events = Events {
+            stands: told,
+            key: public,
+            is_machine: waits,
+            said: Mutex::default(),
+        };
+        let is_first = AtomicBool::new(true);
         let mut options = ConnectOptions::with_nkey(seed)
             .name(name)
             .connection_timeout(PATIENCE)
             .ping_interval(PING)
             // Settings say which servers there are, and no server does.
             .ignore_discovered_servers()
-            .reconnect_delay_callback(pause)
+            .reconnect_delay_callback(move |attempt| {
+                match is_first.swap(false, Ordering::Relaxed) {
+                    true => Duration::ZERO,
+                    false => pause(attempt),
+                }
+            })
             .event_callback(move |event| {
-                heard(&event, &told, &said, &public);
+                events.hear(&event);
                 async {}
             });
         if let Some(ca) = &settings.ca {
@@ -80,7 +104,14 @@ impl Link {
                 "the server does not know the key of {}: guard-fleet key prints it, for guard-fleet rights",
                 settings.key.display()
             ),
-            _ => anyhow!("no server answers: {error}\nservers in the settings says which are asked"),
+            ConnectErrorKind::Tls => anyhow!(
+                "no server is believed: {}\nca in the settings names the certificates that servers are believed by",
+                visible(&error, LINE)
+            ),
+            _ => anyhow!(
+                "no server answers: {}\nservers in the settings says which are asked, and ca by what they are believed",
+                visible(&error, LINE)
+            ),
         })?;
         Ok(Self { client, stands })
     }
@@ -106,44 +137,75 @@ impl Link {
     }
 }
 
-/// What the connection tells of itself. What is no news is not said again.
-fn heard(event: &Event, stands: &watch::Sender<bool>, said: &Mutex<String>, key: &str) {
-    let now = match event {
-        Event::Connected => Some(true),
-        Event::Disconnected | Event::Closed => Some(false),
-        _ => None,
-    };
-    if let Some(now) = now {
-        stands.send_replace(now);
-    }
-    let words = event.to_string();
-    let is_news = said
-        .lock()
-        .is_ok_and(|mut said| std::mem::replace(&mut *said, words.clone()) != words);
-    if !is_news {
-        return;
-    }
-    match event {
-        Event::Connected => tracing::debug!("a server has taken the connection"),
-        Event::Disconnected => tracing::warn!("the server is gone: others are tried"),
-        Event::ServerError(ServerError::AuthorizationViolation) => {
-            tracing::error!(key, "the server does not know the key: guard-fleet rights");
+/// Hears what the connection tells of itself.
+#[derive(Debug)]
+struct Events {
+    stands: watch::Sender<bool>,
+    key: String,
+    is_machine: bool,
+    /// When each kind was last said.
+    said: Mutex<Vec<(Discriminant<Event>, Instant)>>,
+}
+
+impl Events {
+    fn hear(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.stands.send_replace(true);
+            }
+            Event::Disconnected | Event::Closed => {
+                self.stands.send_replace(false);
+            }
+            _ => {}
         }
-        Event::ServerError(error) => {
-            tracing::error!(%error, "the server refuses: guard-fleet rights gives what is wanted");
+        if !self.is_news(event) {
+            return;
         }
-        Event::SlowConsumer(_) => tracing::warn!("messages come faster than they are read"),
-        Event::ClientError(error) => tracing::warn!(%error, "no server"),
-        _ => {}
+        match event {
+            Event::Connected if self.is_machine => {
+                tracing::info!("a server has taken the connection");
+            }
+            Event::Disconnected => tracing::warn!("the server is gone: others are tried"),
+            Event::ServerError(ServerError::AuthorizationViolation) => {
+                tracing::error!(
+                    key = self.key,
+                    "the server does not know the key: guard-fleet rights"
+                );
+            }
+            Event::ServerError(error) => {
+                let error = visible(error, LINE);
+                tracing::error!(
+                    error,
+                    "the server refuses: guard-fleet rights gives what is wanted"
+                );
+            }
+            Event::SlowConsumer(_) => tracing::warn!("messages come faster than they are read"),
+            Event::ClientError(error) => tracing::warn!(error = visible(error, LINE), "no server"),
+            _ => {}
+        }
+    }
+
+    /// Whether nothing of that kind was said a moment ago: a server may come and go as often as it likes.
+    fn is_news(&self, event: &Event) -> bool {
+        let (kind, now) = (mem::discriminant(event), Instant::now());
+        let Ok(mut said) = self.said.lock() else {
+            return false;
+        };
+        said.retain(|(_, at)| now.duration_since(*at) < AGAIN);
+        let is_news = said.iter().all(|(one, _)| *one != kind);
+        if is_news {
+            said.push((kind, now));
+        }
+        is_news
     }
 }
 
-/// How long to wait before the attempt of that number: a fleet does not come back all at once.
+/// How long to wait before the attempt of that number, but for the first of all: a fleet does not come back all at once, and
+/// whoever takes each connection and ends it is not asked all the time.
 fn pause(attempt: usize) -> Duration {
-    if attempt <= 1 {
-        return Duration::ZERO;
-    }
-    let doublings = u32::try_from(attempt - 2).unwrap_or(u32::MAX).min(16);
+    let doublings = u32::try_from(attempt.saturating_sub(1))
+        .unwrap_or(u32::MAX)
+        .min(16);
     let whole = (PAUSES.0 * 2_u32.pow(doublings)).min(PAUSES.1);
     // Between half of it and all of it.
     whole.mul_f64(0.5 + random() / 2.0)
@@ -166,10 +228,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_half_a_minute_and_no_further() {
-        assert_eq!(pause(0), Duration::ZERO);
-        assert_eq!(pause(1), Duration::ZERO);
-        for attempt in 2..100 {
-            let whole = PAUSES.0 * 2_u32.pow(u32::try_from(attempt - 2).unwrap_or(16).min(16));
+        for attempt in 1..100 {
+            let whole = PAUSES.0 * 2_u32.pow(u32::try_from(attempt - 1).unwrap_or(16).min(16));
             let whole = whole.min(PAUSES.1);
             let paused = pause(attempt);
             assert!(

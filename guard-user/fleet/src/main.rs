@@ -10,7 +10,8 @@ fn main() -> ExitCode {
     guard_log::begin(!args.serves());
     match guard_fleet::run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::No) => ExitCode::from(1),
+        // The unit starts it again, as it does not where the settings are wrong.
+        Ok(Outcome::No | Outcome::Lost) => ExitCode::from(1),
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(2)

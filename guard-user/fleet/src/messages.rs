@@ -46,6 +46,16 @@ pub(crate) fn name_of(answer: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(digest(&SHA256, answer).as_ref())
 }
 
+/// What machines say of themselves is shorter.
+const LONGEST_HERE: usize = 4096;
+
+impl Here {
+    /// Reads one; none: it is something else.
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        read(payload).filter(|_| payload.len() <= LONGEST_HERE)
+    }
+}
+
 /// Reads a message; none: it is something else.
 pub(crate) fn read<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
     if payload.len() > LONGEST {

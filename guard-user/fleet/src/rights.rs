@@ -46,6 +46,11 @@ pub(crate) fn of(file: &Path) -> Result<String> {
 
 fn written(text: &str) -> Result<String> {
     let list: List = toml::from_str(text).map_err(|error| anyhow!("{error}"))?;
+    // Where nobody is listed, nats-server lets everybody in.
+    ensure!(
+        !list.machine.is_empty() || !list.person.is_empty(),
+        "it lists no machine and no person"
+    );
     let mut keys = BTreeSet::new();
     let mut machines = BTreeSet::new();
     let mut users = String::new();
@@ -150,6 +155,8 @@ mod tests {
                 "twice",
             ),
             ("people = 1".to_owned(), "unknown field"),
+            (String::new(), "no machine and no person"),
+            ("# nobody".to_owned(), "no machine and no person"),
         ] {
             let refused = written(&list).map_err(|error| format!("{error:#}"));
             assert!(

@@ -75,7 +75,10 @@ impl Settings {
                 "there are no settings: write servers = [\"tls://HOST:4222\"] into {}",
                 file.display()
             ),
-            _ => anyhow!("cannot read {}: {error}", file.display()),
+            _ => anyhow!(
+                "cannot read {}: {error}; whoever runs guard-fleet has to read it",
+                file.display()
+            ),
         })?;
         let read: Self = toml::from_str(&text)
             .map_err(|error| anyhow!("{} cannot be understood: {error}", file.display()))?;

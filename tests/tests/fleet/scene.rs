@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use guard_lab::{Nats, Network, PATIENCE, Running, Shell, Tested, bins, eventually, exec};
+use guard_lab::{Nats, Network, PATIENCE, Running, Shell, SshKey, Tested, bins, eventually, exec};
 use serde_json::Value;
 
 use crate::signed::scene::{COURIER, Scene};
@@ -57,11 +57,23 @@ impl<'n> Fleet<'n> {
         Ok(fleet)
     }
 
+    /// The same with an approver, whose questions go out.
+    pub(super) fn answered(network: &'n Network, servers: u16) -> Tested<(Self, SshKey)> {
+        let fleet = Self::new(network, servers)?;
+        let key = fleet.scene.approver("alice", &[])?;
+        fleet.is_there()?;
+        Ok((fleet, key))
+    }
+
     fn settings(&self, name: &str) -> Tested {
+        self.settings_with(name, &self.nats.urls())
+    }
+
+    /// Has it know these servers alone.
+    pub(super) fn settings_with(&self, name: &str, servers: &[String]) -> Tested {
         let home = self.dir.join(name);
         let text = format!(
-            "servers = {:?}\nca = {:?}\nkey = {:?}\ngroup = \"{GROUP}\"\n",
-            self.nats.urls(),
+            "servers = {servers:?}\nca = {:?}\nkey = {:?}\ngroup = \"{GROUP}\"\n",
             self.nats.ca(),
             home.join("key.nk")
         );
@@ -148,9 +160,18 @@ impl<'n> Fleet<'n> {
 
     /// Hands a signed answer in.
     pub(super) fn answer(&self, request: &str, signed: &Value) -> Tested<Command> {
+        self.answer_to(&self.machine[..8], request, signed)
+    }
+
+    /// The same to a machine that is named so.
+    pub(super) fn answer_to(
+        &self,
+        machine: &str,
+        request: &str,
+        signed: &Value,
+    ) -> Tested<Command> {
         let file = self.dir.join("person/signed");
         fs::write(&file, signed.to_string())?;
-        let machine = &self.machine[..8];
         let file = file.to_str().unwrap();
         self.command("person", &["answer", machine, request, "--signed", file])
     }

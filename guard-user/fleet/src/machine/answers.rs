@@ -14,7 +14,7 @@ use crate::{
     subjects::{Subject, What},
 };
 
-/// How many receipts are kept: an answer comes again until its receipt has.
+/// How many receipts of answers that were taken are kept: one comes again until its receipt has.
 const KEPT: usize = 64;
 
 /// After an answer that was not taken: guardd hears out a courier twenty times a second.
@@ -37,8 +37,9 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         let receipt = match known {
             Some(known) => known.clone(),
             None => {
-                let (receipt, is_final) = hand_in(carrier, &request, name, &heard.payload).await;
-                if is_final {
+                let receipt = hand_in(carrier, &request, name, &heard.payload).await;
+                // What was not taken may be another time.
+                if receipt.taken.is_some() {
                     kept.truncate(KEPT - 1);
                     kept.push_front(receipt.clone());
                 }
@@ -57,20 +58,15 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     }
 }
 
-/// Has guardd check it. Whether its word is final: a guardd that is away has said nothing.
-async fn hand_in(
-    carrier: &Carrier,
-    request: &str,
-    answer: String,
-    payload: &[u8],
-) -> (Receipt, bool) {
+/// Has guardd check it.
+async fn hand_in(carrier: &Carrier, request: &str, answer: String, payload: &[u8]) -> Receipt {
     let refused = |answer, failure| Receipt {
         answer,
         taken: None,
         refused: Some(failure),
     };
     let Some(signed) = messages::read::<Signed>(payload) else {
-        return (refused(answer, unread()), true);
+        return refused(answer, unread());
     };
     let call = Call::AnswerSigned {
         answer: signed.answer,
@@ -87,24 +83,20 @@ async fn hand_in(
     match carrier.guardd.call::<Taken>(&call).await {
         Ok(taken) => {
             tracing::info!(request, by = taken.by, answer = taken.answer, "answered");
-            let taken = Some(taken);
-            (
-                Receipt {
-                    answer,
-                    taken,
-                    refused: None,
-                },
-                true,
-            )
+            Receipt {
+                answer,
+                taken: Some(taken),
+                refused: None,
+            }
         }
+        // guardd's own log has it, and no more often than it wants.
         Err(refusal) => {
-            tracing::warn!(
+            tracing::debug!(
                 request,
                 why = refusal.failure.why,
                 "an answer was not taken"
             );
-            let is_final = refusal.name.is_some();
-            (refused(answer, refusal.failure), is_final)
+            refused(answer, refusal.failure)
         }
     }
 }

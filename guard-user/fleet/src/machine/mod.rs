@@ -1,8 +1,7 @@
 //! A machine's side: questions out while somebody looks, answers in, and that the machine is there.
 //!
 //! guardd has connections wait while a courier follows its questions. So this one follows only while somebody's word that they
-//! look is younger than [`LOOKED`], and the connection to the server stands: a question that nobody can see is refused at once,
-//! as it is without a fleet.
+//! look is younger than [`LOOKED`]: a question that nobody can see is refused at once, as it is without a fleet.
 
 mod answers;
 mod presence;
@@ -73,7 +72,12 @@ pub(crate) async fn serve(settings: &Settings) -> Result<Outcome> {
         () = &mut ended => return Ok(Outcome::Done),
     };
     tokio::select! {
-        ended = carry(&carrier) => ended?,
+        ended = carry(&carrier) => {
+            if let Err(error) = ended {
+                tracing::error!("{error:#}");
+                return Ok(Outcome::Lost);
+            }
+        }
         () = ended => {}
     }
     let _ = timeout(LAST, carrier.leave()).await;
@@ -140,7 +144,6 @@ async fn looks(carrier: &Carrier) -> Result<()> {
                 // What was published meanwhile nobody has heard. Whoever looked a moment ago may be back as soon: a server that
                 // ends lets no connection go that waits.
                 if link.stands() {
-                    tracing::info!("a server has taken the connection");
                     carrier.anew.notify_one();
                 }
             }

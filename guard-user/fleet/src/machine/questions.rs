@@ -27,10 +27,12 @@ struct Open {
 
 /// Publishes what is asked.
 pub(super) async fn carry(carrier: &Carrier) {
+    // Also while guardd is away: what has gone meanwhile is told when it is back.
+    let mut published = Published::default();
     loop {
         somebody_looks(carrier).await;
         tokio::select! {
-            ended = follow(carrier) => {
+            ended = follow(carrier, &mut published) => {
                 if let Err(refusal) = ended {
                     tracing::debug!(why = refusal.failure.why, "guardd is away");
                 }
@@ -69,8 +71,7 @@ async fn nobody_looks(carrier: &Carrier) {
     }
 }
 
-async fn follow(carrier: &Carrier) -> Result<(), Refusal> {
-    let mut published = Published::default();
+async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refusal> {
     let mut followed = carrier.guardd.stream::<Requests>(&Call::Pending {}).await?;
     let mut is_first = true;
     loop {

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    gather,
     heard::{Fleet, News, OfMachine},
     print,
 };
@@ -26,9 +27,11 @@ use crate::{
     link::{LONGEST, Link},
     messages::{self, Receipt},
     settings::Settings,
-    subjects::{Subject, What, is_request},
+    subjects::{Machine, Subject, What, is_request},
 };
 
+/// Characters that tell a machine from others: `m-` and four digits.
+const SHORTEST: usize = 6;
 /// How long a machine may take to say what it asks.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait for a receipt, and after which time the answer is published again.
@@ -73,6 +76,16 @@ pub(crate) async fn answer(settings: &Settings, args: AnswerArgs) -> Result<Outc
 }
 
 async fn find(fleet: &mut Fleet, args: &AnswerArgs) -> Result<OfMachine> {
+    let is_whole = args.machine.parse::<Machine>().is_ok();
+    if !is_whole {
+        ensure!(
+            args.machine.len() >= SHORTEST,
+            "{:?} may be any machine: type {SHORTEST} characters of it at least",
+            args.machine
+        );
+        // Another that begins so may come later.
+        gather(fleet).await?;
+    }
     let latest = Instant::now() + PATIENCE;
     loop {
         let is_it = |one: &&OfMachine| {
@@ -87,9 +100,13 @@ async fn find(fleet: &mut Fleet, args: &AnswerArgs) -> Result<OfMachine> {
             ),
             [] => {}
         }
-        match timeout_at(latest, fleet.next()).await {
-            Ok(news) => news?,
-            Err(_) => bail!(
+        let news = match is_whole {
+            true => timeout_at(latest, fleet.next()).await.ok(),
+            false => None,
+        };
+        match news {
+            Some(news) => news?,
+            None => bail!(
                 "{} does not ask {}: guard-fleet pending lists what is asked",
                 args.machine,
                 args.request
@@ -178,10 +195,12 @@ async fn hand_in(fleet: &mut Fleet, of: &OfMachine, message: Vec<u8>) -> Result<
         }
         tokio::select! {
             news = fleet.next() => {
-                if let News::Receipt(receipt) = news?
+                if let News::Receipt(news) = news?
+                    && let (from, receipt) = *news
+                    && (&from.machine, &from.request) == (&subject.machine, &subject.request)
                     && receipt.answer == name
                 {
-                    return Ok(*receipt);
+                    return Ok(receipt);
                 }
             }
             () = sleep_until(again.min(latest)) => {}

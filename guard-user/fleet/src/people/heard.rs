@@ -23,8 +23,8 @@ use crate::{
 const LOOKS: Duration = Duration::from_secs(5);
 /// When machines are asked again for all that is open, after the first time: servers tell each other a moment late who listens.
 const AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
-/// Machines, and questions of one, that are remembered at most: more come from nobody honest.
-const MOST: (usize, usize) = (100_000, 4096);
+/// Machines that are remembered at most, and bytes of all that they ask: more come from nobody honest.
+const MOST: (usize, usize) = (20_000, 64 * 1024 * 1024);
 
 /// What is known of them.
 pub(super) struct Fleet {
@@ -35,6 +35,12 @@ pub(super) struct Fleet {
     /// When to ask for all that is open.
     again: VecDeque<Instant>,
     machines: BTreeMap<(Group, Machine), State>,
+    /// Bytes of all questions.
+    bytes: usize,
+    /// Whether something was left out, which is said once.
+    is_full: bool,
+    /// What was heard at once.
+    news: VecDeque<News>,
 }
 
 /// What is known of a machine.
@@ -58,7 +64,7 @@ pub(super) enum News {
     Asked(Box<OfMachine>),
     Over(Box<OfMachine>),
     Machine,
-    Receipt(Box<Receipt>),
+    Receipt(Box<(Subject, Receipt)>),
 }
 
 impl Fleet {
@@ -83,6 +89,9 @@ impl Fleet {
             looks,
             again: VecDeque::new(),
             machines: BTreeMap::new(),
+            bytes: 0,
+            is_full: false,
+            news: VecDeque::new(),
         };
         fleet.look_anew().await;
         Ok(fleet)
@@ -103,12 +112,14 @@ impl Fleet {
     /// The next thing that machines say; tells them meanwhile that somebody looks.
     pub(super) async fn next(&mut self) -> Result<News> {
         loop {
+            if let Some(news) = self.news.pop_front() {
+                return Ok(news);
+            }
             tokio::select! {
                 heard = self.heard.next() => {
                     let heard = heard.context("the connection has ended")?;
-                    if let Some(news) = self.take(&heard) {
-                        return Ok(news);
-                    }
+                    // What cannot be read is nobody's.
+                    let _ = self.take(&heard);
                 }
                 _ = self.looks.tick() => self.look(false).await,
                 () = until(self.again.front().copied()) => {
@@ -125,49 +136,72 @@ impl Fleet {
         }
     }
 
-    fn take(&mut self, heard: &Message) -> Option<News> {
+    fn take(&mut self, heard: &Message) -> Option<()> {
         let subject = Subject::parse(&heard.subject)?;
         let at = (subject.group.clone(), subject.machine.clone());
         if !self.machines.contains_key(&at) && self.machines.len() >= MOST.0 {
+            self.leave_out();
             return None;
         }
-        match (subject.what, &subject.request) {
+        match (subject.what, subject.request.clone()) {
             (What::Here, _) => {
-                let here: Here = messages::read(&heard.payload)?;
+                let here = Here::read(&heard.payload)?;
                 if here.leaves {
-                    self.machines.remove(&at);
+                    for over in self.machines.remove(&at)?.questions.into_values() {
+                        self.is_over(over);
+                    }
                 } else {
                     self.machines.entry(at).or_default().here = Some(here);
                 }
-                Some(News::Machine)
+                self.news.push_back(News::Machine);
             }
             (What::Question, Some(request)) if heard.payload.is_empty() => {
-                let questions = &mut self.machines.get_mut(&at)?.questions;
-                questions
-                    .remove(request)
-                    .map(|over| News::Over(Box::new(over)))
+                let over = self.machines.get_mut(&at)?.questions.remove(&request)?;
+                self.is_over(over);
             }
             (What::Question, Some(request)) => {
                 let asked = Asked::read(&subject, &heard.payload)?;
-                let (group, machine) = at.clone();
+                let state = self.machines.entry(at.clone()).or_default();
+                let before = state.questions.get(&request);
+                if before.is_some_and(|before| before.asked.bytes == asked.bytes) {
+                    return None;
+                }
+                let less = before.map_or(0, |before| before.asked.bytes.len());
+                let bytes = self.bytes - less + asked.bytes.len();
+                if bytes > MOST.1 {
+                    self.leave_out();
+                    return None;
+                }
+                self.bytes = bytes;
+                let (group, machine) = at;
                 let asked = OfMachine {
                     group,
                     machine,
                     asked,
                 };
-                let questions = &mut self.machines.entry(at).or_default().questions;
-                if questions.len() >= MOST.1 && !questions.contains_key(request) {
-                    return None;
-                }
-                let before = questions.insert(request.clone(), asked.clone());
-                let is_news = before.is_none_or(|before| before.asked.bytes != asked.asked.bytes);
-                is_news.then(|| News::Asked(Box::new(asked)))
+                state.questions.insert(request, asked.clone());
+                self.news.push_back(News::Asked(Box::new(asked)));
             }
             (What::Receipt, Some(_)) => {
                 let receipt = messages::read(&heard.payload)?;
-                Some(News::Receipt(Box::new(receipt)))
+                self.news
+                    .push_back(News::Receipt(Box::new((subject, receipt))));
             }
-            _ => None,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn is_over(&mut self, over: OfMachine) {
+        self.bytes -= over.asked.bytes.len();
+        self.news.push_back(News::Over(Box::new(over)));
+    }
+
+    fn leave_out(&mut self) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            tracing::warn!(
+                "more comes than is remembered: not all machines and questions are here"
+            );
         }
     }
 

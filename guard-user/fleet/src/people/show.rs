@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
-use guard_signed::{Question, visible::visible};
-use serde_json::json;
+use guard_signed::{
+    Question,
+    visible::{is_unseen, visible},
+};
+use serde_json::{Value, json};
 
 use super::heard::{Fleet, OfMachine};
 
@@ -39,15 +42,28 @@ pub(super) fn over(of: &OfMachine, json: bool) -> String {
 }
 
 fn object(of: &OfMachine, state: &str) -> String {
-    let mut text = json!({
+    line(&json!({
         "group": of.group,
         "machine": of.machine,
         "request": of.asked.question.request,
         "state": state,
         "hash": Question::hash(&of.asked.bytes),
         "question": String::from_utf8_lossy(&of.asked.bytes),
-    })
-    .to_string();
+    }))
+}
+
+/// A line of JSON in which all can be seen: what a terminal would take for its own is written as an escape, which says the same.
+fn line(value: &Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        if is_unseen(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
     text.push('\n');
     text
 }
@@ -81,7 +97,7 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
                 "guardd": guardd,
                 "questions": state.open(),
             });
-            let _ = writeln!(text, "{object}");
+            text.push_str(&line(&object));
             continue;
         }
         let enforces = match guardd {
@@ -106,4 +122,19 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_the_same_and_steers_no_terminal() -> serde_json::Result<()> {
+        let value = json!({ "a": "\u{9b}31m \u{202e} \u{7f} \u{e0041} \n ä", "b": 1 });
+        let line = line(&value);
+        let (last, shown) = (line.ends_with('\n'), line.trim_end());
+        assert!(last && !shown.chars().any(is_unseen), "{shown:?}");
+        assert_eq!(serde_json::from_str::<Value>(shown)?, value);
+        Ok(())
+    }
 }
