@@ -193,6 +193,8 @@ fn a_machine_is_named_by_enough_of_its_id() -> Tested {
 fn whoever_is_in_the_way_of_a_server_has_it_started_again_and_no_more() -> Tested {
     let network = Network::new()?;
     let fleet = Fleet::new(&network, 1)?;
+    // The one that runs has read its settings: only the next one finds the port.
+    fleet.is_there()?;
     let port = 4999;
     let listener = network
         .dev()
