@@ -19,6 +19,12 @@ pub(super) const MUSL: &str = "x86_64-unknown-linux-musl";
 
 const PROFILE: &str = "dist";
 
+/// The headers of its C library, from musl-dev. libclang knows the compiler's for other targets, and for this one none.
+const MUSL_HEADERS: (&str, &str) = (
+    "BINDGEN_EXTRA_CLANG_ARGS_x86_64_unknown_linux_musl",
+    "-isystem/usr/include/x86_64-linux-musl",
+);
+
 /// Builds them for `target`, and says in which directory they are.
 ///
 /// # Errors
@@ -85,6 +91,7 @@ fn as_people_get_them(mut cargo: Command, target: &str, epoch: &str) -> Result<C
         .args(["--profile", PROFILE, "--target", target, "--target-dir"])
         .arg(work())
         .env(flags, value)
+        .env(MUSL_HEADERS.0, MUSL_HEADERS.1)
         .env(EPOCH, epoch);
     Ok(cargo)
 }
