@@ -10,6 +10,7 @@ mod image;
 mod kernels;
 mod list;
 mod machine;
+mod matrix;
 mod passed;
 mod payload;
 mod plan;
@@ -41,6 +42,7 @@ use crate::timings::Timings;
 use crate::{build, dependencies, install, lab, promises, room};
 use image::Image;
 use kernels::Kernel;
+use matrix::Matrix;
 use passed::Record;
 use payload::{Payload, Programs, Tests};
 use plan::{Cell, Shard};
@@ -84,13 +86,13 @@ pub(crate) struct VmArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     machine: Option<Kind>,
     /// Only what `cargo xtask test --gate` runs in machines
-    #[arg(long, conflicts_with_all = ["cold", "kernel", "list", "machine", "resume", "shard", "shell", "tests", "write"])]
+    #[arg(long, conflicts_with_all = ["cold", "kernel", "list", "machine", "missing", "resume", "shard", "shell", "tests", "write"])]
     gate: bool,
     /// How many machines run at once [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Only list the suites, their machines and how many tests they have
-    #[arg(long, conflicts_with_all = ["shell", "resume", "write", "shard"])]
+    #[arg(long, conflicts_with_all = ["shell", "missing", "resume", "write", "shard"])]
     list: bool,
     /// Leave out what has passed at this commit, with these programs
     #[arg(long)]
@@ -99,10 +101,13 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
     /// Only open a shell in a machine that has guard installed
-    #[arg(long, conflicts_with_all = ["tests", "resume", "write", "shard"])]
+    #[arg(long, conflicts_with_all = ["tests", "missing", "resume", "write", "shard"])]
     shell: bool,
-    /// Write what passed into docs/kernels.md, where all of it did
-    #[arg(long, conflicts_with_all = ["tests", "kernel", "machine", "shard"])]
+    /// Leave out what docs/kernels.md says has passed, at whichever commit
+    #[arg(long)]
+    missing: bool,
+    /// Write whole suites that passed into docs/kernels.md, and take out those that did not
+    #[arg(long)]
     write: bool,
     /// Only these: SUITE, or SUITE::FILTER for tests whose names contain FILTER [default: all]
     #[arg(value_name = "TEST")]
@@ -208,6 +213,7 @@ pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
         resume: false,
         shard: None,
         shell: false,
+        missing: false,
         write: false,
         tests,
     };
@@ -259,6 +265,14 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     let machines = plan::machines(&cells);
     // A part that somebody asks for says nothing about the whole suite.
     let is_whole = args.tests.iter().all(|test| !test.contains("::"));
+    ensure!(
+        is_whole || !(args.write || args.missing),
+        "--write and --missing are for whole suites: leave out what follows ::"
+    );
+    let mut matrix = Matrix::read()?;
+    if args.missing {
+        cells.retain(|cell| !matrix.has(cell));
+    }
     let all = cells.len();
     cells.retain(|cell| !(is_whole && record.has(cell)));
     let skipped: usize = match cells.len() < all {
@@ -289,11 +303,14 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     let table = logs.join("table.md");
     fs::write(&table, record.table(&machines))?;
     println!("what passed, as a list: {}", table.display());
+    if args.write {
+        let mut whole = plan::cells(&plan::select(&[])?, &Kernel::ALL, None);
+        leave_out_empty(&mut whole, &tests)?;
+        matrix.take(&ran, &record.commit(), &matrix::today()?);
+        matrix.write(&whole)?;
+    }
     let mut outcome = report::sum(ran);
     outcome.skipped = skipped + plan::left_out(&cells, &tests);
-    if args.write && outcome.failed.is_empty() && outcome.problems.is_empty() {
-        record.write_table(&machines)?;
-    }
     outcome.print();
     promises::keep(&outcome)?;
     Ok(verdict(&outcome))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Cell;
@@ -15,11 +15,6 @@ use crate::shell::{read, root, say};
 
 /// In the directory of the logs.
 const FILE: &str = "passed.json";
-/// Where the table is in the documents, and between what.
-const DOCUMENT: &str = "docs/kernels.md";
-const BEGIN: &str = "<!-- written by cargo xtask vm --write -->\n";
-const END: &str = "<!-- end of what is written -->\n";
-
 /// What has passed, of one commit and one set of programs.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -65,11 +60,8 @@ impl Record {
     /// Whether a suite has passed in such a machine, all of it.
     pub(super) fn has(&self, cell: &Cell) -> bool {
         let kept = self.kept();
-        kept.passed.iter().any(|one| {
-            one.kernel == cell.kernel.name()
-                && one.kind == cell.kind.name()
-                && one.suite == cell.suite.name
-        })
+        let this = Passed::none_of(cell);
+        kept.passed.iter().any(|one| one.is_same(&this))
     }
 
     /// Takes in what came of a whole suite. Losing it costs time.
@@ -78,15 +70,15 @@ impl Record {
             return;
         }
         let mut kept = self.kept();
-        kept.passed.push(Passed {
-            kernel: ran.kernel.to_owned(),
-            kind: ran.kind.name().to_owned(),
-            suite: ran.suite.clone(),
-            tests: ran.passed(),
-        });
+        kept.passed.push(Passed::of(ran));
         if let Err(problem) = kept.write(&self.file) {
             say(&format!("a later run cannot go on from here: {problem:#}"));
         }
+    }
+
+    /// The commit that it is of.
+    pub(super) fn commit(&self) -> String {
+        self.kept().commit.clone()
     }
 
     /// How many tests have passed.
@@ -97,22 +89,6 @@ impl Record {
     /// All of it as a table.
     pub(super) fn table(&self, machines: &[(&str, &str)]) -> String {
         report::table(machines, &self.kept().passed)
-    }
-
-    /// Writes the table into the documents.
-    ///
-    /// # Errors
-    ///
-    /// That there is no place for it, or that it cannot be written.
-    pub(super) fn write_table(&self, machines: &[(&str, &str)]) -> Result<()> {
-        let date = read(Command::new("date").args(["--utc", "+%F"]))?;
-        let commit = &self.kept().commit.clone();
-        let says = format!("On {} at commit {commit}.\n", date.trim());
-        let path = root().join(DOCUMENT);
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let text = between(&text, &format!("{says}\n{}", self.table(machines)))?;
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -148,20 +124,6 @@ fn commit() -> Result<String> {
         false => " with changes",
     };
     Ok(format!("{}{changed}", commit.trim()))
-}
-
-/// The text with something else between the marks.
-fn between(text: &str, new: &str) -> Result<String> {
-    let (before, rest) = text.split_once(BEGIN).unwrap_or_default();
-    let after = rest.split_once(END).map(|(_, after)| after);
-    ensure!(
-        after.is_some(),
-        "{DOCUMENT} has no lines {:?} and {:?}, between which the table belongs",
-        BEGIN.trim(),
-        END.trim()
-    );
-    let after = after.unwrap_or_default();
-    Ok(format!("{before}{BEGIN}{new}{END}{after}"))
 }
 
 #[cfg(test)]
@@ -212,16 +174,6 @@ mod tests {
         assert!(!second.has(&cell("ends")));
         assert!(!begin("others", true)?.has(&cell("holes")));
         assert!(!begin("these", false)?.has(&cell("holes")));
-        Ok(())
-    }
-
-    #[test]
-    fn the_table_replaces_what_is_between_the_marks() -> Result<()> {
-        let text = format!("a\n{BEGIN}old\n{END}b\n");
-        assert_eq!(between(&text, "new\n")?, format!("a\n{BEGIN}new\n{END}b\n"));
-        assert!(between("no marks", "new").is_err());
-        let path = root().join(DOCUMENT);
-        assert!(between(&fs::read_to_string(path)?, "new").is_ok());
         Ok(())
     }
 }

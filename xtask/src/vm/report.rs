@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Cell;
 use super::suites::Kind;
 use crate::test::outcome::{Flaky, Outcome};
 
@@ -136,6 +137,37 @@ pub(super) struct Passed {
     pub(super) kind: String,
     pub(super) suite: String,
     pub(super) tests: usize,
+}
+
+impl Passed {
+    pub(super) fn of(ran: &Ran) -> Self {
+        Self {
+            kernel: ran.kernel.to_owned(),
+            kind: ran.kind.name().to_owned(),
+            suite: ran.suite.clone(),
+            tests: ran.passed(),
+        }
+    }
+
+    /// With no test yet.
+    pub(super) fn none_of(cell: &Cell) -> Self {
+        Self {
+            kernel: cell.kernel.name().to_owned(),
+            kind: cell.kind.name().to_owned(),
+            suite: cell.suite.name.clone(),
+            tests: 0,
+        }
+    }
+
+    /// What it is of.
+    pub(super) fn place(&self) -> (&str, &str, &str) {
+        (&self.kind, &self.suite, &self.kernel)
+    }
+
+    /// Whether both are of one suite in one kind of machine, however many tests it had.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
 }
 
 /// A list for the documents: the suites that each kind of machine passes. A suite that is not known to pass is not in it.
