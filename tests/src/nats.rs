@@ -119,14 +119,15 @@ impl<'n> Nats<'n> {
     }
 
     fn admit(&self, users: &str) -> Result<()> {
-        let file = self.dir.join("users.conf");
+        let file = self.users();
         fs::write(&file, users).with_context(|| format!("cannot write {}", file.display()))
     }
 
     fn write(&self, number: u16, count: u16) -> Result<()> {
         let [client, route, monitor] = PORTS.map(|port| port + number);
         let pem = self.dir.join("server.pem");
-        let pem = pem.display();
+        let (pem, pid) = (pem.display(), self.pid_file(number));
+        let pid = pid.display();
         let routes: Vec<_> = (0..count)
             .filter(|other| *other != number)
             .map(|other| format!("\"nats://127.0.0.1:{}\"", PORTS[1] + other))
@@ -139,9 +140,21 @@ impl<'n> Nats<'n> {
             ),
         };
         let text = format!(
-            "server_name: n{number}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include users.conf\n"
+            "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include users.conf\n"
         );
         Ok(fs::write(self.config(number), text)?)
+    }
+
+    /// Where one writes its number.
+    #[must_use]
+    pub fn pid_file(&self, number: u16) -> PathBuf {
+        self.dir.join(format!("n{number}.pid"))
+    }
+
+    /// What says to all of them whom they know.
+    #[must_use]
+    pub fn users(&self) -> PathBuf {
+        self.dir.join("users.conf")
     }
 
     fn config(&self, number: u16) -> PathBuf {

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use jiff::SignedDuration;
+
+use crate::subjects::{Group, Machine};
 
 /// Carry what sessions ask from many machines to the people who answer, over NATS
 #[derive(Clone, Debug, Parser)]
@@ -30,6 +33,18 @@ pub enum Verb {
     Serve,
     /// Print the public key, for whoever keeps the server's settings; make the key where there is none
     Key,
+    /// Join a fleet by a token of guard-fleet invite, which is read from standard input
+    #[command(
+        after_help = "Example:\n  sudo -u guard-fleet guard-fleet join < token && sudo systemctl enable --now guard-fleet"
+    )]
+    Join,
+    /// Beside a server: have it know whom FILE lists, and let machines in that are invited, until it is told to end
+    Keep(KeepArgs),
+    /// Beside a server: write an invitation into FILE, and print its token, by which one machine can join once
+    #[command(
+        after_help = "Example:\n  guard-fleet invite --group ci /etc/nats/fleet.list > token"
+    )]
+    Invite(InviteArgs),
     /// Print the rights of machines and people that FILE lists, for the settings of nats-server
     #[command(
         after_help = "FILE:\n  [[machine]]\n  id = \"m-…\"        # guard question ID has it; guard-fleet serve logs it\n  key = \"U…\"         # guard-fleet key, on that machine\n  group = \"ci\"\n\n  [[person]]\n  key = \"U…\"\n  groups = [\"ci\"]\n\nExample:\n  guard-fleet rights fleet.list > new.conf && mv new.conf /etc/nats/guard.conf && systemctl reload nats-server"
@@ -57,6 +72,45 @@ pub enum Verb {
     Answer(AnswerArgs),
 }
 
+/// Of `keep`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KeepArgs {
+    /// Machines and people, as for guard-fleet rights
+    #[arg(value_name = "FILE")]
+    pub list: PathBuf,
+    /// What nats-server includes: it is written anew
+    #[arg(long, value_name = "FILE")]
+    pub rights: PathBuf,
+    /// Where nats-server writes its number: its pid_file
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: PathBuf,
+}
+
+/// Of `invite`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InviteArgs {
+    /// Machines and people, as for guard-fleet rights
+    #[arg(value_name = "FILE")]
+    pub list: PathBuf,
+    /// The group that the machine will be in
+    #[arg(long, default_value_t)]
+    pub(crate) group: Group,
+    /// Only that machine, by its id
+    #[arg(long, value_name = "ID")]
+    pub(crate) machine: Option<Machine>,
+    /// How long the token counts, as 10m or 2h
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = lasts)]
+    pub(crate) lasts: SignedDuration,
+}
+
+/// Longer than nothing.
+fn lasts(text: &str) -> Result<SignedDuration, String> {
+    match text.parse::<SignedDuration>() {
+        Ok(time) if time.is_positive() => Ok(time),
+        _ => Err("expected a time such as 10m, 2h or 7d".to_owned()),
+    }
+}
+
 /// Of `answer`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AnswerArgs {
@@ -79,6 +133,6 @@ impl Args {
     /// Whether it runs until it is told to end.
     #[must_use]
     pub fn serves(&self) -> bool {
-        matches!(self.verb, Verb::Serve)
+        matches!(self.verb, Verb::Serve | Verb::Keep(_))
     }
 }

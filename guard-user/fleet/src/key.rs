@@ -38,16 +38,12 @@ pub(crate) fn public(file: &Path) -> Result<String> {
     Ok(pair(file)?.public_key())
 }
 
-/// Its seed, which nobody else may read.
+/// Both halves, of a file that nobody else may read.
 ///
 /// # Errors
 ///
 /// As for [`public`], and that there is none.
-pub(crate) fn seed(file: &Path) -> Result<String> {
-    pair(file)?.seed().context("the key has no seed")
-}
-
-fn pair(file: &Path) -> Result<KeyPair> {
+pub(crate) fn pair(file: &Path) -> Result<KeyPair> {
     // Nobody waits for a file that is none.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(file);
@@ -94,12 +90,12 @@ mod tests {
     fn a_key_is_made_once_for_its_owner_alone() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("state/machine.nk");
-        assert!(seed(&file).is_err());
+        assert!(pair(&file).is_err());
         let made = public(&file)?;
         assert!(made.starts_with('U'), "{made}");
         assert_eq!(public(&file)?, made);
         assert_eq!(fs::metadata(&file)?.mode() & 0o777, 0o600);
-        assert!(seed(&file)?.starts_with("SU"));
+        assert!(pair(&file)?.seed()?.starts_with("SU"));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640))?;
         let refused = public(&file).map_err(|error| error.to_string());
         assert!(refused.is_err_and(|why| why.contains("chmod 600")));

@@ -6,11 +6,13 @@
 //! later has them published again.
 //!
 //! `subjects.rs` says what is published where and by whom, `messages.rs` in which form; `machine/` is the side of a machine, and
-//! `people/` that of a person.
+//! `people/` that of a person; `keeper/` is beside a server, and says who may do what (`list.rs`, `rights.rs`).
 
 mod args;
+mod keeper;
 mod key;
 mod link;
+mod list;
 mod machine;
 mod messages;
 mod people;
@@ -43,6 +45,9 @@ pub fn run(args: Args) -> Result<Outcome> {
     if let Verb::Rights { file } = &args.verb {
         return people::print(&rights::of(file)?);
     }
+    if let Verb::Invite(invite) = &args.verb {
+        return keeper::invite(invite);
+    }
     let settings = Settings::read(&args)?;
     if let Verb::Key = args.verb {
         return people::print(&format!("{}\n", key::public(&settings.key)?));
@@ -56,10 +61,12 @@ pub fn run(args: Args) -> Result<Outcome> {
     local.block_on(&runtime, async move {
         match args.verb {
             Verb::Serve => machine::serve(&settings).await,
+            Verb::Join => machine::join(&settings).await,
+            Verb::Keep(keep) => keeper::keep(&settings, &keep).await,
             Verb::Pending { follow, json } => people::pending(&settings, follow, json).await,
             Verb::Machines { json } => people::machines(&settings, json).await,
             Verb::Answer(answer) => people::answer(&settings, answer).await,
-            Verb::Key | Verb::Rights { .. } => Ok(Outcome::Done),
+            Verb::Key | Verb::Rights { .. } | Verb::Invite(_) => Ok(Outcome::Done),
         }
     })
 }

@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use guard_signed::visible::visible;
+use nkeys::KeyPair;
 use tokio::sync::watch;
 
 use crate::{key, settings::Settings};
@@ -50,21 +51,44 @@ impl Link {
     ///
     /// That there is no key, or no server takes it.
     pub(crate) async fn of_a_person(settings: &Settings) -> Result<Self> {
-        Self::begin(settings, "guard-fleet", false).await
+        let pair = key::pair(&settings.key)?;
+        let unknown = format!(
+            "the server does not know the key of {}: guard-fleet key prints it, for guard-fleet rights",
+            settings.key.display()
+        );
+        Self::begin(settings, &pair, "guard-fleet", Some(&unknown)).await
     }
 
-    /// Connects a machine, whenever a server is there.
+    /// Connects whoever has that token: now, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// That no server takes it.
+    pub(crate) async fn of_a_token(settings: &Settings, token: &KeyPair) -> Result<Self> {
+        let unknown = "the token has been used, or its time is over: guard-fleet invite makes one";
+        Self::begin(settings, token, "guard-fleet join", Some(unknown)).await
+    }
+
+    /// Connects a machine, or who keeps the list, whenever a server is there.
     ///
     /// # Errors
     ///
     /// That there is no key.
     pub(crate) async fn of_a_machine(settings: &Settings) -> Result<Self> {
-        Self::begin(settings, "guard-fleet serve", true).await
+        let pair = key::pair(&settings.key)?;
+        Self::begin(settings, &pair, "guard-fleet serve", None).await
     }
 
-    async fn begin(settings: &Settings, name: &str, waits: bool) -> Result<Self> {
-        let seed = key::seed(&settings.key)?;
-        let public = key::public(&settings.key)?;
+    /// `unknown` is what to say where the server does not know the key; none: it is tried again and again.
+    async fn begin(
+        settings: &Settings,
+        pair: &KeyPair,
+        name: &str,
+        unknown: Option<&str>,
+    ) -> Result<Self> {
+        let seed = pair.seed().context("the key has no seed")?;
+        let public = pair.public_key();
+        let waits = unknown.is_none();
         let (told, stands) = watch::channel(false);
         let events = Events {
             stands: told,
@@ -100,10 +124,9 @@ impl Link {
         let servers: Vec<_> = settings.servers.iter().map(|one| one.0.clone()).collect();
         let client = options.connect(&servers[..]).await;
         let client = client.map_err(|error| match error.kind() {
-            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => anyhow!(
-                "the server does not know the key of {}: guard-fleet key prints it, for guard-fleet rights",
-                settings.key.display()
-            ),
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                anyhow!("{}", unknown.unwrap_or("the server does not know the key"))
+            }
             ConnectErrorKind::Tls => anyhow!(
                 "no server is believed: {}\nca in the settings names the certificates that servers are believed by",
                 visible(&error, LINE)

@@ -1,13 +1,15 @@
 //! What is in messages: JSON. Whatever comes from a server may be anybody's words.
 
+use anyhow::{Context as _, Result};
 use guard_proto::{Failure, Presence, approvers::Taken};
 use guard_signed::{Document as _, Question};
+use nkeys::KeyPair;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     link::LONGEST,
-    subjects::{Subject, What},
+    subjects::{Key, Machine, Subject, What},
 };
 
 /// That somebody looks.
@@ -54,6 +56,51 @@ impl Here {
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         read(payload).filter(|_| payload.len() <= LONGEST_HERE)
     }
+}
+
+/// A machine would join, by an invitation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Join {
+    pub(crate) id: Machine,
+    pub(crate) key: Key,
+    /// That it has the other half of the key: base64 of what that signs.
+    proof: String,
+}
+
+impl Join {
+    /// Of the machine that has this key.
+    ///
+    /// # Errors
+    ///
+    /// That the key cannot sign.
+    pub(crate) fn signed(invitation: &Key, id: Machine, key: Key, pair: &KeyPair) -> Result<Self> {
+        let signature = pair.sign(&Self::bytes(invitation, &id, &key));
+        let signature = signature.context("the machine's key cannot sign")?;
+        let proof = data_encoding::BASE64.encode(&signature);
+        Ok(Self { id, key, proof })
+    }
+
+    /// Whether whoever has its key has signed it for this invitation.
+    pub(crate) fn is_signed(&self, invitation: &Key) -> bool {
+        let signature = data_encoding::BASE64.decode(self.proof.as_bytes());
+        let pair = KeyPair::from_public_key(self.key.as_str());
+        let (Ok(signature), Ok(pair)) = (signature, pair) else {
+            return false;
+        };
+        let bytes = Self::bytes(invitation, &self.id, &self.key);
+        pair.verify(&bytes, &signature).is_ok()
+    }
+
+    fn bytes(invitation: &Key, id: &Machine, key: &Key) -> Vec<u8> {
+        format!("guard-fleet join 1\n{invitation}\n{id}\n{key}\n").into_bytes()
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Joined {
+    /// Why it has not; none: it has.
+    pub(crate) refused: Option<String>,
 }
 
 /// Reads a message; none: it is something else.
@@ -137,6 +184,37 @@ pub(crate) mod tests {
         let spaced = [&bytes[..], b" "].concat();
         let here = subject(&format!("guard.ci.question.{one}.r1"));
         assert!(here.is_some_and(|here| Asked::read(&here, &spaced).is_none()));
+    }
+
+    #[test]
+    fn who_joins_has_the_key_and_that_invitation() -> Result<()> {
+        let parse = |pair: &KeyPair| pair.public_key().parse::<Key>();
+        let wrong = |why: String| anyhow::anyhow!(why);
+        let [machine, one, other] = [(); 3].map(|()| KeyPair::new_user());
+        let (key, one) = (parse(&machine).map_err(wrong)?, parse(&one).map_err(wrong)?);
+        let stranger = parse(&other).map_err(wrong)?;
+        let id = |id: &str| id.parse::<Machine>().map_err(wrong);
+        let join = Join::signed(&one, id("m-0123456789abcdef0123")?, key, &machine)?;
+        assert!(join.is_signed(&one));
+        assert!(!join.is_signed(&stranger), "by another invitation");
+        let altered = [
+            Join {
+                id: id("m-0123456789abcdef9999")?,
+                ..join.clone()
+            },
+            Join {
+                key: stranger,
+                ..join.clone()
+            },
+            Join {
+                proof: String::new(),
+                ..join
+            },
+        ];
+        for join in altered {
+            assert!(!join.is_signed(&one), "{join:?}");
+        }
+        Ok(())
     }
 
     #[test]

@@ -1,70 +1,63 @@
 //! What each may publish and read, as nats-server's settings have it.
 
-use std::{collections::BTreeSet, fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use nkeys::{KeyPair, KeyPairType};
-use serde::Deserialize;
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 
 use crate::{
+    list::List,
     settings::text_of,
-    subjects::{Group, Machine, What},
+    subjects::{Group, Joining, Key, What},
 };
 
-/// Machines and people.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct List {
-    machine: Vec<Listed>,
-    person: Vec<Person>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listed {
-    id: Machine,
-    key: String,
-    #[serde(default)]
-    group: Group,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Person {
-    key: String,
-    groups: Vec<Group>,
-}
-
-/// The rights of those that a file lists.
+/// The rights of those that a file lists. Invitations are for whoever keeps the list: without them, they have none.
 ///
 /// # Errors
 ///
 /// That it cannot be read, or lists something else.
 pub(crate) fn of(file: &Path) -> Result<String> {
-    written(&text_of(file)?).with_context(|| format!("{} lists no rights", file.display()))
+    let list = List::parse(&text_of(file)?).and_then(|list| {
+        // Where nobody is listed, nats-server lets everybody in.
+        let is_empty = list.machine.is_empty() && list.person.is_empty();
+        ensure!(!is_empty, "it lists no machine and no person");
+        Ok(list)
+    });
+    let list = list.with_context(|| format!("{} lists no rights", file.display()))?;
+    Ok(written(&users_of(&list)))
 }
 
-fn written(text: &str) -> Result<String> {
-    let list: List = toml::from_str(text).map_err(|error| anyhow!("{error}"))?;
-    // Where nobody is listed, nats-server lets everybody in.
+/// The same for whoever keeps the list, who is let in as well, as are those who are invited now.
+///
+/// # Errors
+///
+/// That the keeper is listed as somebody else.
+pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<String> {
+    let machines = list.machine.iter().map(|one| &one.key);
+    let mut listed = machines.chain(list.person.iter().map(|one| &one.key));
     ensure!(
-        !list.machine.is_empty() || !list.person.is_empty(),
-        "it lists no machine and no person"
+        listed.all(|key| key != keeper),
+        "{keeper}, which keeps the list, is in it: keep it by a key of its own"
     );
-    let mut keys = BTreeSet::new();
-    let mut machines = BTreeSet::new();
+    let mut users = users_of(list);
+    for one in list.invitation.iter().filter(|one| one.until.0 > now) {
+        let [join, joined] = [Joining::Join, Joining::Joined].map(|what| what.of(&one.group, &one.key));
+        user(&mut users, &one.key, &[join], &[joined]);
+    }
+    let [join, joined] = [Joining::Join, Joining::Joined].map(Joining::all);
+    user(&mut users, keeper, &[joined], &[join]);
+    Ok(written(&users))
+}
+
+fn users_of(list: &List) -> String {
     let mut users = String::new();
     for one in &list.machine {
-        check(&one.key, &mut keys)?;
-        ensure!(machines.insert(&one.id), "{} is there twice", one.id);
         let (group, machine) = (&one.group, Some(&one.id));
         let own = [What::Here, What::Question, What::Receipt].map(|what| group.all(what, machine));
         let told = [group.all(What::Answer, machine), group.look()];
         user(&mut users, &one.key, &own, &told);
     }
     for one in &list.person {
-        check(&one.key, &mut keys)?;
-        ensure!(!one.groups.is_empty(), "{} has no groups", one.key);
         let of_all = |whats: &[What]| -> Vec<_> {
             let groups = one.groups.iter();
             groups
@@ -76,20 +69,14 @@ fn written(text: &str) -> Result<String> {
         let told = of_all(&[What::Here, What::Question, What::Receipt]);
         user(&mut users, &one.key, &own, &told);
     }
-    Ok(format!("authorization {{\n  users = [\n{users}  ]\n}}\n"))
+    users
 }
 
-/// That it is a key, and nobody else's here.
-fn check<'a>(key: &'a str, keys: &mut BTreeSet<&'a str>) -> Result<()> {
-    match KeyPair::from_public_key(key).map(|pair| pair.key_pair_type()) {
-        Ok(KeyPairType::User) => {}
-        _ => bail!("{key:?} is no public key of a user: guard-fleet key prints one"),
-    }
-    ensure!(keys.insert(key), "{key} is there twice");
-    Ok(())
+fn written(users: &str) -> String {
+    format!("authorization {{\n  users = [\n{users}  ]\n}}\n")
 }
 
-fn user(users: &mut String, key: &str, publishes: &[String], reads: &[String]) {
+fn user(users: &mut String, key: &Key, publishes: &[String], reads: &[String]) {
     let list = |subjects: &[String]| {
         let quoted: Vec<_> = subjects.iter().map(|one| format!("\"{one}\"")).collect();
         quoted.join(", ")
@@ -104,7 +91,36 @@ fn user(users: &mut String, key: &str, publishes: &[String], reads: &[String]) {
 
 #[cfg(test)]
 mod tests {
+    use nkeys::KeyPair;
+
     use super::*;
+
+    fn rights(list: &str) -> Result<String> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("fleet.list");
+        std::fs::write(&file, list)?;
+        of(&file)
+    }
+
+    #[test]
+    fn an_invitation_counts_for_a_time_and_for_nothing_else() -> Result<()> {
+        let [keeper, invited, late] = [(); 3].map(|()| KeyPair::new_user().public_key());
+        let list = format!(
+            "[[invitation]]\nkey = \"{invited}\"\ngroup = \"ci\"\nuntil = 2026-11-26T10:00:01Z\n[[invitation]]\nkey = \"{late}\"\nuntil = 2026-11-26T10:00:00Z\n"
+        );
+        let (now, parsed) = ("2026-11-26T10:00:00Z".parse()?, List::parse(&list)?);
+        let key: Key = keeper.parse().map_err(|why: String| anyhow::anyhow!(why))?;
+        assert_eq!(
+            kept_by(&key, &parsed, now)?,
+            format!(
+                "authorization {{\n  users = [\n    {{ nkey: {invited}, permissions: {{ publish: [\"guard.ci.join.{invited}\"], subscribe: [\"guard.ci.joined.{invited}\"] }} }}\n    {{ nkey: {keeper}, permissions: {{ publish: [\"guard.*.joined.*\"], subscribe: [\"guard.*.join.*\"] }} }}\n  ]\n}}\n"
+            )
+        );
+        assert!(rights(&list).is_err(), "without a keeper nobody is let in");
+        let itself = format!("[[person]]\nkey = \"{keeper}\"\ngroups = [\"ci\"]\n");
+        assert!(kept_by(&key, &List::parse(&itself)?, now).is_err());
+        Ok(())
+    }
 
     #[test]
     fn each_speaks_for_itself_alone() -> Result<()> {
@@ -115,7 +131,7 @@ mod tests {
             "[[machine]]\nid = \"{id}\"\nkey = \"{machine}\"\ngroup = \"ci\"\n[[person]]\nkey = \"{person}\"\ngroups = [\"ci\", \"dev\"]\n"
         );
         assert_eq!(
-            written(&list)?,
+            rights(&list)?,
             format!(
                 "authorization {{\n  users = [\n    {{ nkey: {machine}, permissions: {{ publish: [\"guard.ci.here.{id}\", \"guard.ci.question.{id}.*\", \"guard.ci.receipt.{id}.*\"], subscribe: [\"guard.ci.answer.{id}.*\", \"guard.ci.look\"] }} }}\n    {{ nkey: {person}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.dev.answer.*.*\", \"guard.ci.look\", \"guard.dev.look\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.dev.here.*\", \"guard.dev.question.*.*\", \"guard.dev.receipt.*.*\"] }} }}\n  ]\n}}\n"
             )
@@ -158,7 +174,7 @@ mod tests {
             (String::new(), "no machine and no person"),
             ("# nobody".to_owned(), "no machine and no person"),
         ] {
-            let refused = written(&list).map_err(|error| format!("{error:#}"));
+            let refused = rights(&list).map_err(|error| format!("{error:#}"));
             assert!(
                 refused.as_ref().is_err_and(|said| said.contains(why)),
                 "{why}: {refused:?}"

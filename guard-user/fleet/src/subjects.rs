@@ -7,12 +7,20 @@
 //! | `guard.GROUP.look` | that somebody looks, each five seconds | people | machines |
 //! | `guard.GROUP.answer.MACHINE.REQUEST` | a signed answer, until there is a receipt | people | that machine |
 //! | `guard.GROUP.receipt.MACHINE.REQUEST` | what guardd said of it | that machine | people |
+//! | `guard.GROUP.join.INVITATION` | a machine would join | whoever has that key | who keeps the list |
+//! | `guard.GROUP.joined.INVITATION` | what came of it | who keeps the list | whoever has that key |
 //!
 //! A server that gives each its rights (`rights.rs`) lets a machine speak for itself alone.
 
 use std::{fmt, str::FromStr};
 
+use nkeys::{KeyPair, KeyPairType};
 use serde::{Deserialize, Serialize};
+
+/// The public key of a user of NATS: a machine, a person, or an invitation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Key(String);
 
 /// Machines that the same people look at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -98,6 +106,74 @@ pub(crate) fn is_request(text: &str) -> bool {
     digits.is_some_and(|digits| {
         matches!(digits.len(), 1..=20) && digits.bytes().all(|c| c.is_ascii_digit())
     })
+}
+
+impl Key {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match KeyPair::from_public_key(text).map(|pair| pair.key_pair_type()) {
+            Ok(KeyPairType::User) => Ok(Self(text.to_owned())),
+            _ => Err(format!(
+                "{text:?} is no public key of a user: guard-fleet key prints one"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A machine would join, or what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joining {
+    Join,
+    Joined,
+}
+
+impl Joining {
+    /// The subject for an invitation.
+    pub(crate) fn of(self, group: &Group, invitation: &Key) -> String {
+        self.subject(&group.0, &invitation.0)
+    }
+
+    /// All of them.
+    pub(crate) fn all(self) -> String {
+        self.subject("*", "*")
+    }
+
+    fn subject(self, group: &str, invitation: &str) -> String {
+        let what = match self {
+            Self::Join => "join",
+            Self::Joined => "joined",
+        };
+        format!("guard.{group}.{what}.{invitation}")
+    }
+
+    /// Of which invitation a subject is, and of which group; none: it is another.
+    pub(crate) fn parse(self, subject: &str) -> Option<(Group, Key)> {
+        let mut parts = subject.split('.').skip(1);
+        let group: Group = parts.next()?.parse().ok()?;
+        let invitation: Key = parts.nth(1)?.parse().ok()?;
+        (self.of(&group, &invitation) == subject).then_some((group, invitation))
+    }
 }
 
 impl Group {
@@ -238,6 +314,24 @@ mod tests {
         ] {
             assert_eq!(Subject::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn who_would_join_says_with_which_invitation() -> Result<(), String> {
+        let (group, key): (Group, Key) = ("ci".parse()?, KeyPair::new_user().public_key().parse()?);
+        let subject = Joining::Join.of(&group, &key);
+        assert_eq!(Joining::Join.parse(&subject), Some((group, key.clone())));
+        assert_eq!(Joining::Joined.parse(&subject), None);
+        for other in [
+            format!("guard.*.join.{key}"),
+            "guard.ci.join.*".to_owned(),
+            format!("guard.ci.join.{key}.more"),
+            format!("other.ci.join.{key}"),
+            "guard.ci.join".to_owned(),
+        ] {
+            assert_eq!(Joining::Join.parse(&other), None, "{other}");
+        }
+        Ok(())
     }
 
     proptest! {

@@ -2,13 +2,13 @@
 
 mod scene;
 
-use std::{io::Write as _, net::TcpListener, time::Duration};
+use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 
 use guard_lab::{Attempt, Network, PATIENCE, Production, Tested, V4, eventually, exec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use scene::{Fleet, lines};
+use scene::{Fleet, GROUP, lines};
 
 #[test]
 fn a_question_goes_out_while_somebody_looks_and_a_signed_answer_opens_its_hole_once() -> Tested {
@@ -208,5 +208,73 @@ fn whoever_is_in_the_way_of_a_server_has_it_started_again_and_no_more() -> Teste
     answering.join().unwrap()?;
     // The unit does not start again what ends with 2: there the settings are wrong.
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    Ok(())
+}
+
+#[test]
+fn an_invited_machine_joins_once() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
+    fleet.stop()?;
+    let mut keeper = fleet.keep()?;
+    let refused = |name: &str, token: &str, why: &str| -> Tested {
+        let ended = fleet.join(name, token)?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{why}: {said}");
+        Ok(())
+    };
+    refused("machine", "ci.hello\n", "has no token")?;
+    let elsewhere = fleet.invite(&["--group", "dev"])?;
+    refused("machine", &elsewhere, "write group = \"dev\"")?;
+    let other = format!("m-{}", "0".repeat(20));
+    let others = fleet.invite(&["--group", GROUP, "--machine", &other])?;
+    refused("machine", &others, &format!("it is for {other}"))?;
+
+    let token = fleet.invite(&["--group", GROUP])?;
+    let joined = fleet.join("machine", &token)?;
+    let said = String::from_utf8_lossy(&joined.stdout);
+    assert_eq!(said, format!("{} is in {GROUP}\n", fleet.machine), "{joined:?}");
+    refused("machine", &token, "has been used")?;
+    // One who has another token cannot take its place.
+    fleet.home("thief")?;
+    let another = fleet.invite(&["--group", GROUP])?;
+    refused("thief", &another, "is in the list")?;
+    fleet.start()?;
+    fleet.is_there()?;
+
+    // What is no list changes nothing.
+    let listed = fs::read_to_string(fleet.list())?;
+    let users = fs::read_to_string(fleet.nats.users())?;
+    fs::write(fleet.list(), "machine = 1")?;
+    eventually("it is said", || {
+        fleet.kept().is_ok_and(|log| log.contains("fleet.list is wrong"))
+    })?;
+    assert_eq!(fs::read_to_string(fleet.nats.users())?, users);
+    // Whom the list has no more, the server does not know.
+    let machine = listed.find("[[machine]]").unwrap();
+    fs::write(fleet.list(), &listed[..machine])?;
+    eventually("the machine is out", || {
+        fleet.machines().is_ok_and(|machines| machines.is_empty())
+    })?;
+    keeper.signal(Signal::TERM)?;
+    assert!(keeper.wait()?.success());
+    Ok(())
+}
+
+#[test]
+fn an_invitation_ends() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    fleet.stop()?;
+    let _keeper = fleet.keep()?;
+    let token = fleet.invite(&["--group", GROUP, "--for", "2s"])?;
+    let knows = || fs::read_to_string(fleet.nats.users()).is_ok_and(|users| users.contains(".join.U"));
+    eventually("the server knows it", knows)?;
+    eventually("the server has forgotten it", || !knows())?;
+    let late = fleet.join("machine", &token)?;
+    assert_eq!(late.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&late.stderr).contains("its time is over"));
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use guard_lab::{Nats, Network, PATIENCE, Running, Shell, SshKey, Tested, bins, eventually, exec};
@@ -44,12 +44,8 @@ impl<'n> Fleet<'n> {
             carrier: None,
             dir,
         };
-        for (name, user) in [("machine", COURIER), ("person", PERSON)] {
-            let home = fleet.dir.join(name);
-            fs::create_dir(&home)?;
-            chown(&home, Some(user), Some(user))?;
-            fleet.settings(name)?;
-        }
+        fleet.home("machine")?;
+        fleet.home("person")?;
         let (machine, person) = (fleet.key("machine")?, fleet.key("person")?);
         let users = fleet.rights(&machine, &person)?;
         fleet.nats.reload(&users)?;
@@ -65,8 +61,50 @@ impl<'n> Fleet<'n> {
         Ok((fleet, key))
     }
 
-    fn settings(&self, name: &str) -> Tested {
+    /// Makes one, with settings.
+    pub(super) fn home(&self, name: &str) -> Tested {
+        let (home, user) = (self.dir.join(name), user_of(name));
+        fs::create_dir(&home)?;
+        chown(&home, Some(user), Some(user))?;
         self.settings_with(name, &self.nats.urls())
+    }
+
+    /// The list of who is in the fleet.
+    pub(super) fn list(&self) -> PathBuf {
+        self.dir.join("fleet.list")
+    }
+
+    /// Keeps the list, which has the person alone at first.
+    pub(super) fn keep(&self) -> Tested<Running> {
+        let person = self.key("person")?;
+        fs::write(
+            self.list(),
+            format!("[[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\n"),
+        )?;
+        self.home("keeper")?;
+        self.key("keeper")?;
+        let mut command = self.command("keeper", &["keep", "--rights"])?;
+        command.arg(self.nats.users()).arg("--pid-file");
+        command.arg(self.nats.pid_file(0)).arg(self.list());
+        command.stderr(fs::File::create(self.dir.join("keeper.log"))?);
+        Ok(Running::start(&mut command)?)
+    }
+
+    /// What whoever keeps the list has said.
+    pub(super) fn kept(&self) -> Tested<String> {
+        Ok(fs::read_to_string(self.dir.join("keeper.log"))?)
+    }
+
+    /// Has a machine be let in once; gives the token.
+    pub(super) fn invite(&self, how: &[&str]) -> Tested<String> {
+        let mut command = self.command("keeper", &["invite"])?;
+        Ok(exec::run(command.args(how).arg(self.list()))?)
+    }
+
+    /// One joins by a token.
+    pub(super) fn join(&self, name: &str, token: &str) -> Tested<Output> {
+        let mut command = self.command(name, &["join"])?;
+        Ok(exec::output_with(&mut command, token)?)
     }
 
     /// Has it know these servers alone.
@@ -82,10 +120,7 @@ impl<'n> Fleet<'n> {
 
     /// guard-fleet, as whom that is.
     pub(super) fn command(&self, name: &str, args: &[&str]) -> Tested<Command> {
-        let user = match name {
-            "machine" => COURIER,
-            _ => PERSON,
-        };
+        let user = user_of(name);
         let program = bins::for_everybody("guard-fleet", self.scene.daemon.tag())?;
         let mut command = self.scene.daemon.on_machine(user, program);
         command
@@ -111,7 +146,7 @@ impl<'n> Fleet<'n> {
 
     /// What nats-server is told of them.
     pub(super) fn rights(&self, machine: &str, person: &str) -> Tested<String> {
-        let list = self.dir.join("fleet.list");
+        let list = self.list();
         let id = &self.machine;
         let text = format!(
             "[[machine]]\nid = \"{id}\"\nkey = \"{machine}\"\ngroup = \"{GROUP}\"\n[[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\n"
@@ -174,6 +209,16 @@ impl<'n> Fleet<'n> {
         fs::write(&file, signed.to_string())?;
         let file = file.to_str().unwrap();
         self.command("person", &["answer", machine, request, "--signed", file])
+    }
+}
+
+/// As whom each runs.
+fn user_of(name: &str) -> u32 {
+    match name {
+        "person" => PERSON,
+        // It writes what the server reads, and signals it.
+        "keeper" => 0,
+        _ => COURIER,
     }
 }
 

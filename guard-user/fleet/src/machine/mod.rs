@@ -4,6 +4,7 @@
 //! look is younger than [`LOOKED`]: a question that nobody can see is refused at once, as it is without a fleet.
 
 mod answers;
+mod join;
 mod presence;
 mod questions;
 
@@ -26,6 +27,8 @@ use crate::{
     settings::Settings,
     subjects::{Group, Machine, Subject, What},
 };
+
+pub(crate) use join::join;
 
 /// For how long it counts that somebody looks: twice missed, they are gone.
 const LOOKED: Duration = Duration::from_secs(15);

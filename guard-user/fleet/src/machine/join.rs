@@ -1,0 +1,102 @@
+//! `guard-fleet join`: has whoever keeps the list write this machine into it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use futures_util::StreamExt as _;
+use guard_courier::Guardd;
+use guard_proto::{Call, Presence};
+use guard_signed::visible::visible;
+use nkeys::{KeyPair, KeyPairType};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    Outcome, key,
+    keeper::line_of_stdin,
+    link::Link,
+    messages::{self, Join, Joined},
+    people::print,
+    settings::Settings,
+    subjects::{Joining, Key, Machine},
+};
+
+/// How long whoever keeps the list may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take to know an invitation, and then the key.
+const KNOWS: Duration = Duration::from_secs(3);
+const KNOWN: Duration = Duration::from_secs(15);
+/// How often it is asked meanwhile.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Joins by the token on standard input.
+///
+/// # Errors
+///
+/// That it is none, or counts no more, or nobody keeps a list, and guardd's.
+pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
+    let line = line_of_stdin()?;
+    let (group, seed) = line.split_once('.').unwrap_or_default();
+    let token = KeyPair::from_seed(seed).ok();
+    let token = token.filter(|pair| pair.key_pair_type() == KeyPairType::User);
+    let token = token.context("standard input has no token: guard-fleet invite prints one")?;
+    ensure!(
+        group == settings.group.to_string(),
+        "the token is for the group {}: write group = {:?} into the settings",
+        visible(group, 64),
+        visible(group, 64)
+    );
+    let parse = |public: String| public.parse::<Key>().map_err(|why| anyhow!(why));
+    let invitation = parse(token.public_key())?;
+    let own = parse(key::public(&settings.key)?)?;
+    let machine = id_of_this_machine(settings).await?;
+    let join = Join::signed(&invitation, machine.clone(), own, &key::pair(&settings.key)?)?;
+    let link = connected(settings, &token).await?;
+    let answered = Joining::Joined.of(&settings.group, &invitation);
+    let mut answers = link.client.subscribe(answered).await;
+    let answers = answers.as_mut().map_err(|error| anyhow!("{error}"))?;
+    let subject = Joining::Join.of(&settings.group, &invitation);
+    link.publish(subject, messages::bytes(&join)).await;
+    // The server that lets it in may end this connection before the answer is here: that it knows the key says as much.
+    let answer = timeout(PATIENCE, answers.next()).await.ok().flatten();
+    let answer = answer.and_then(|heard| messages::read::<Joined>(&heard.payload));
+    let refused = answer.as_ref().and_then(|answer| answer.refused.as_deref());
+    if let Some(refused) = refused {
+        bail!("not let in: {}", visible(refused, 512));
+    }
+    drop(link);
+    let latest = Instant::now() + KNOWN;
+    while let Err(error) = Link::of_a_person(settings).await {
+        ensure!(
+            answer.is_some(),
+            "nobody has answered: guard-fleet keep has to run beside the server"
+        );
+        if Instant::now() >= latest {
+            return Err(error);
+        }
+        sleep(AGAIN).await;
+    }
+    print(&format!("{machine} is in {}\n", settings.group))
+}
+
+/// A server may hear of an invitation a moment late.
+async fn connected(settings: &Settings, token: &KeyPair) -> Result<Link> {
+    let latest = Instant::now() + KNOWS;
+    loop {
+        match Link::of_a_token(settings, token).await {
+            Err(_) if Instant::now() < latest => sleep(AGAIN).await,
+            done => return done,
+        }
+    }
+}
+
+async fn id_of_this_machine(settings: &Settings) -> Result<Machine> {
+    let guardd = Guardd::at(settings.socket.clone());
+    let said = guardd.call::<Presence>(&Call::Presence {}).await;
+    let said = said.map_err(|refusal| {
+        let failure = refusal.failure;
+        anyhow!("{}: {}\n{}", failure.what, failure.why, failure.fix)
+    })?;
+    said.machine
+        .parse()
+        .map_err(|_| anyhow!("this machine has no id of its own: systemd-machine-id-setup makes one, then restart guardd"))
+}
