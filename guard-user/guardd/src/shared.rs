@@ -9,7 +9,7 @@ use std::{
 };
 
 use guard_common::SessionId;
-use guard_proto::{LogRecord, Presence};
+use guard_proto::{LogRecord, Presence, Status};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, broadcast, watch};
 
 use crate::{control::fresh::Fresh, doctor::Doctor, sessions::systemd::Manager, state::State};
@@ -20,6 +20,8 @@ const LONG_FRAMES: usize = 4;
 /// Policies that are compiled at once.
 const COMPILING: usize = 2;
 
+/// The shortest time between two readings of what is enforced: whoever asks all the time leaves time for others.
+const STATUSES: Duration = Duration::from_millis(20);
 /// The shortest time between two answers about this machine. Each reads back from the kernel, and a courier may be taken over.
 const PRESENCES: Duration = Duration::from_millis(50);
 
@@ -59,6 +61,8 @@ pub struct Shared {
     pub compiling: Semaphore,
     /// The results of the probes.
     pub doctor: Doctor,
+    /// What is enforced, for however many ask.
+    pub status: Fresh<Status>,
     /// What may be told of this machine, for however many ask.
     pub presence: Fresh<Presence>,
     /// When the daemon was started.
@@ -87,6 +91,7 @@ impl Shared {
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
             doctor: Doctor::default(),
+            status: Fresh::new(STATUSES),
             presence: Fresh::new(PRESENCES),
             started: Instant::now(),
         }

@@ -75,8 +75,13 @@ const BLOCKS: &[Block] = &[
     block("docs/fleet.md", "sudo systemctl", By("fleet-package")),
     block(
         "docs/fleet.md",
-        "guard-fleet rights",
-        Not("the server is yours: the promise fleet-rights has one of its own read the same"),
+        "guard-fleet keep",
+        Not("the server is yours: the promise fleet-join has one of its own follow a list"),
+    ),
+    block(
+        "docs/fleet.md",
+        "guard-fleet invite",
+        Not("the server is yours: the promise fleet-join has a machine join one of its own"),
     ),
     block(
         "docs/fleet.md",

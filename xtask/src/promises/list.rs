@@ -486,6 +486,16 @@ pub(super) const ALL: &[Promise] = &[
         ]),
     },
     Promise {
+        name: "fleet-join",
+        file: "docs/fleet.md",
+        says: "lets machines in by a token that counts once, for an hour",
+        shown: Here(&[
+            "fleet::an_invited_machine_joins_once",
+            "fleet::an_invitation_ends",
+            "list::tests::",
+        ]),
+    },
+    Promise {
         name: "fleet-package",
         file: "docs/fleet.md",
         says: "It has its own package, and is off at first:",

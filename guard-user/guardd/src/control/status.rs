@@ -21,6 +21,14 @@ pub async fn presence(shared: &Shared) -> Presence {
     shared.presence.get(ask).await
 }
 
+/// guardd's status, as it is now. Callers that come together are told the same: it is read back from the kernel, and while
+/// somebody asks for it all the time, others are heard.
+pub async fn status(shared: &Shared) -> Status {
+    shared.doctor.want();
+    let ask = async { shared.with(|state| state.status()) };
+    shared.status.get(ask).await
+}
+
 impl State {
     /// guardd's status. Nothing in it about enforcement is from memory.
     #[must_use]

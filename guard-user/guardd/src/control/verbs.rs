@@ -255,10 +255,7 @@ async fn approver(
             turn.end();
             one(&done?)
         }
-        Call::Status {} => {
-            shared.doctor.want();
-            one(&shared.with(|state| state.status()))
-        }
+        Call::Status {} => one(&status::status(shared).await),
         Call::Presence {} => one(&status::presence(shared).await),
         Call::Doctor {} => one(&doctor::found(shared).await),
         Call::NameSockets { session, sockets } => {
