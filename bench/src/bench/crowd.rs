@@ -127,9 +127,16 @@ fn noise(daemon: &Daemon, loud: &mut Client, quiet: &mut Client) -> Result<Noise
     })
 }
 
-/// User and system time of guardd's threads so far: the first field of schedstat, in nanoseconds.
 fn cpu_time(daemon: &Daemon) -> Result<Duration> {
-    let pid = daemon.pid().context("guardd does not run")?;
+    cpu_of(daemon.pid().context("guardd does not run")?)
+}
+
+/// User and system time of a process's threads so far: the first field of schedstat, in nanoseconds.
+///
+/// # Errors
+///
+/// That it has ended.
+pub(super) fn cpu_of(pid: u32) -> Result<Duration> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;

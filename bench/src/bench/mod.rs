@@ -19,6 +19,7 @@ mod http;
 mod http_peers;
 mod http_sides;
 mod machine;
+mod machines;
 mod memory;
 mod names;
 mod peers;
@@ -79,7 +80,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -103,6 +104,7 @@ const NAMES: [&str; 23] = [
     "names",
     "discover",
     "fleet",
+    "machines",
 ];
 
 const GROUPS: [Group; NAMES.len()] = [
@@ -129,6 +131,7 @@ const GROUPS: [Group; NAMES.len()] = [
     names::names,
     discover::discover,
     fleet::fleet,
+    machines::machines,
 ];
 
 /// Measures, prints the table and writes it as JSON.

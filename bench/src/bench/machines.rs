@@ -1,0 +1,189 @@
+//! Ten thousand machines on one server of NATS, as guard-fleet is one: each with a key, TLS and the rights of `guard-fleet
+//! rights`. What the server pays for hearing that all are there, and how long a word takes to reach all.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::{Client, ConnectOptions};
+use futures_util::StreamExt as _;
+use guard_lab::{Nats, Network, bins, exec};
+use nkeys::KeyPair;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+
+use super::Plan;
+use super::crowd::cpu_of;
+use super::figure::{Figure, Target, Unit};
+use super::samples::Samples;
+use super::starts::resident_of;
+
+const MANY: usize = 10_000;
+const FEW: usize = 1_000;
+/// How often each says that it is there, as guard-fleet has it, and bytes of that.
+const EVERY: Duration = Duration::from_secs(30);
+const HERE: usize = 400;
+/// A message to all, in bytes.
+const WORD: usize = 8 * 1024;
+/// Machines that connect at once.
+const AT_ONCE: usize = 32;
+/// For how long the server is looked at.
+const LOOKED: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Machine {
+    id: String,
+    key: KeyPair,
+}
+
+/// All of it.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
+    bins::nats_in(xtask::nats::obtain("guard is measured with it")?);
+    let most = Rlimit {
+        current: Some(65_536),
+        maximum: Some(65_536),
+    };
+    setrlimit(Resource::Nofile, most).context("cannot have as many connections")?;
+    let count = if plan.quick { FEW } else { MANY };
+    let machine = |number| Machine {
+        id: format!("m-{number:020x}"),
+        key: KeyPair::new_user(),
+    };
+    let machines: Vec<_> = (0..count).map(machine).collect();
+    let person = KeyPair::new_user();
+    let dir = tempfile::tempdir()?;
+    let network = Network::new()?;
+    let users = rights(&machines, &person, dir.path())?;
+    let nats = Nats::start(network.dev(), dir.path().join("nats"), 1, &users)?;
+    let server = fs::read_to_string(nats.pid_file(0))?;
+    let server: u32 = server.trim().parse().context("no number of a server")?;
+    let (url, ca) = (nats.urls().remove(0), nats.ca());
+    let [connected, percent, last, memory] = network.dev().enter(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(measured(&machines, &person, &url, &ca, server))
+    })?;
+    let figure = |name: &str, unit, measured, target| {
+        let name = format!("{name}, {count} machines");
+        Figure::alone(&name, unit, Samples(vec![measured]), target)
+    };
+    Ok(vec![
+        figure("all connected", Unit::Time, connected, Target::Stated),
+        figure("presence, nats-server", Unit::Cpu, percent, Target::AtMost(5.0)),
+        figure("8 KiB to all, the last", Unit::Time, last, Target::AtMost(2e9)),
+        figure("nats-server", Unit::Memory, memory, Target::Stated),
+    ])
+}
+
+/// What the server is told, by the program that people have.
+fn rights(machines: &[Machine], person: &KeyPair, dir: &Path) -> Result<String> {
+    let mut list = format!(
+        "[[person]]\nkey = \"{}\"\ngroups = [\"ci\"]\n",
+        person.public_key()
+    );
+    for Machine { id, key } in machines {
+        let key = key.public_key();
+        writeln!(
+            list,
+            "[[machine]]\nid = \"{id}\"\nkey = \"{key}\"\ngroup = \"ci\""
+        )?;
+    }
+    let file = dir.join("fleet.list");
+    fs::write(&file, list)?;
+    let mut command = Command::new(bins::find("guard-fleet")?);
+    exec::run(command.arg("rights").arg(file))
+}
+
+async fn connect(key: &KeyPair, url: &str, ca: &Path) -> Result<Client> {
+    let options = ConnectOptions::with_nkey(key.seed()?)
+        .add_root_certificates(ca.to_owned())
+        .ignore_discovered_servers()
+        .connection_timeout(PATIENCE);
+    Ok(options.connect(url).await?)
+}
+
+/// Seconds until all are connected, percent of a CPU of the server's, seconds until the last has heard, and the server's bytes.
+async fn measured(
+    machines: &[Machine],
+    person: &KeyPair,
+    url: &str,
+    ca: &Path,
+    server: u32,
+) -> Result<[f64; 4]> {
+    let begun = Instant::now();
+    let turns = Semaphore::new(AT_ONCE);
+    let connecting = machines.iter().map(|machine| async {
+        let _turn = turns.acquire().await?;
+        let client = connect(&machine.key, url, ca).await?;
+        let looks = client.subscribe("guard.ci.look").await?;
+        let answers = format!("guard.ci.answer.{}.*", machine.id);
+        let answers = client.subscribe(answers).await?;
+        client.flush().await?;
+        anyhow::Ok((format!("guard.ci.here.{}", machine.id), client, looks, answers))
+    });
+    let connected = futures_util::future::try_join_all(connecting).await?;
+    let took = begun.elapsed();
+    let (heard, mut all_heard) = mpsc::unbounded_channel();
+    let count = connected.len();
+    for (number, (subject, client, mut looks, answers)) in connected.into_iter().enumerate() {
+        let heard = heard.clone();
+        tokio::spawn(async move {
+            let _answers = answers;
+            // Spread over the time, as those are that begin when they like.
+            sleep(EVERY.mul_f64(number as f64 / count as f64)).await;
+            loop {
+                let here = vec![b' '; HERE];
+                if client.publish(subject.clone(), here.into()).await.is_err() {
+                    return;
+                }
+                match timeout(EVERY, looks.next()).await {
+                    Err(_) => {}
+                    Ok(None) => return,
+                    Ok(Some(_)) => {
+                        let _ = heard.send(Instant::now());
+                    }
+                }
+            }
+        });
+    }
+    let person = connect(person, url, ca).await?;
+    let mut here = person.subscribe("guard.ci.here.*").await?;
+    person.flush().await?;
+    sleep(EVERY).await;
+    let (before, since) = (cpu_of(server)?, Instant::now());
+    let mut messages = 0;
+    while let Ok(Some(_)) = timeout(LOOKED.saturating_sub(since.elapsed()), here.next()).await {
+        messages += 1;
+    }
+    let percent = (cpu_of(server)? - before).as_secs_f64() / since.elapsed().as_secs_f64() * 100.0;
+    let expected = count as f64 * LOOKED.as_secs_f64() / EVERY.as_secs_f64();
+    ensure!(
+        f64::from(messages) > expected * 0.9,
+        "{messages} messages came, and not {expected}"
+    );
+    let told = Instant::now();
+    person
+        .publish("guard.ci.look", vec![b' '; WORD].into())
+        .await?;
+    let mut last = told;
+    for _ in 0..count {
+        let heard = timeout(PATIENCE, all_heard.recv()).await;
+        last = last.max(heard.context("not all have heard")?.context("all are gone")?);
+    }
+    let nanoseconds = |time: Duration| time.as_nanos() as f64;
+    Ok([
+        nanoseconds(took),
+        percent,
+        nanoseconds(last - told),
+        resident_of(server)?,
+    ])
+}
