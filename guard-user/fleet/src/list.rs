@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    os::unix::fs::{MetadataExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -114,7 +114,9 @@ impl Held {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let name = path.file_name().context("the list has no name")?;
         let lock = path.with_file_name(format!(".{}.lock", name.to_string_lossy()));
-        let made = File::options().create(true).append(true).open(&lock);
+        // Whoever may read it could hold it.
+        let mut how = File::options();
+        let made = how.create(true).append(true).mode(0o600).open(&lock);
         let made = made.with_context(|| format!("cannot make {}", lock.display()))?;
         flock(&made, FlockOperation::LockExclusive).context("cannot wait for another")?;
         let text = fs::read_to_string(path);
@@ -172,10 +174,19 @@ impl Held {
     fn change(self, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
         let mut document: DocumentMut = self.text.parse()?;
         change(&mut document)?;
+        let invitations = tables(&mut document, "invitation")?;
+        invitations.retain(|one| !is_over(one, Timestamp::now()));
         let text = document.to_string();
         List::parse(&text).with_context(|| format!("{} would be wrong", self.path.display()))?;
         replace(&self.path, &text)
     }
+}
+
+/// Whether an invitation counts no more.
+fn is_over(invitation: &Table, now: Timestamp) -> bool {
+    let until = invitation.get("until").and_then(Item::as_datetime);
+    let until = until.and_then(|until| until.to_string().parse::<Timestamp>().ok());
+    until.is_some_and(|until| until <= now)
 }
 
 /// The tables of that name, none at first.
@@ -200,14 +211,18 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
     };
     let mut new = tempfile::NamedTempFile::new_in(dir).with_context(wrong)?;
     new.write_all(text.as_bytes()).with_context(wrong)?;
+    let file = new.as_file();
     if let Ok(old) = fs::metadata(path) {
-        let file = new.as_file();
         file.set_permissions(old.permissions())
             .with_context(wrong)?;
         let is_others = (old.uid(), old.gid()) != file.metadata().map(|new| (new.uid(), new.gid()))?;
         if is_others {
             fchown(file, Some(old.uid()), Some(old.gid())).with_context(wrong)?;
         }
+    } else {
+        // Public keys: whoever runs the server is to read it.
+        let readable = fs::Permissions::from_mode(0o644);
+        file.set_permissions(readable).with_context(wrong)?;
     }
     new.as_file().sync_all().with_context(wrong)?;
     new.persist(path).with_context(wrong)?;
@@ -226,14 +241,16 @@ mod tests {
         made.parse().unwrap_or_else(|why| panic!("{why}"))
     }
 
-    fn invitation() -> Result<Invitation> {
+    fn invitation(until: &str) -> Result<Invitation> {
         Ok(Invitation {
             key: key(),
             group: Group::default(),
-            until: Until("2026-11-26T10:00:00Z".parse()?),
+            until: Until(until.parse()?),
             id: None,
         })
     }
+
+    const FAR: &str = "2200-01-01T00:00:00Z";
 
     #[test]
     fn an_invitation_becomes_a_machine_and_what_people_wrote_stays() -> Result<()> {
@@ -244,9 +261,10 @@ mod tests {
             "# ours\n[[person]]\nkey = \"{person}\" # Monday to Friday\ngroups = [\"ci\"]\n"
         );
         fs::write(&file, &written)?;
-        let one = invitation()?;
+        let one = invitation(FAR)?;
         Held::open(&file)?.invite(&one)?;
-        Held::open(&file)?.invite(&invitation()?)?;
+        Held::open(&file)?.invite(&invitation("2000-01-01T00:00:00Z")?)?;
+        Held::open(&file)?.invite(&invitation(FAR)?)?;
         let held = Held::open(&file)?;
         assert_eq!(held.list.invitation[0], one);
         let machine = Listed {
@@ -268,7 +286,7 @@ mod tests {
         let file = dir.path().join("fleet.list");
         let written = "invitation = []\n";
         fs::write(&file, written)?;
-        let refused = Held::open(&file)?.invite(&invitation()?);
+        let refused = Held::open(&file)?.invite(&invitation(FAR)?);
         assert!(refused.is_err_and(|why| why.to_string().contains("[[invitation]]")));
         assert_eq!(fs::read_to_string(&file)?, written);
         fs::write(&file, "[[machine]]\nid = 1\n")?;

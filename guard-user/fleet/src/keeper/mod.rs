@@ -3,7 +3,10 @@
 mod invite;
 mod server;
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, BufRead as _, Read as _},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use async_nats::Message;
@@ -12,7 +15,7 @@ use guard_signed::visible::visible;
 use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use crate::{
@@ -31,7 +34,8 @@ use server::Server;
 
 /// How often the list is looked at.
 const LOOKS: Duration = Duration::from_secs(1);
-
+/// How long each refusal takes.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Characters of what somebody who would join says that are logged.
 const SHOWN: usize = 512;
 
@@ -86,6 +90,8 @@ async fn answer(link: &Link, args: &KeepArgs, heard: &Message) {
         Err(error) => {
             let error = visible(&format!("{error:#}"), SHOWN);
             tracing::warn!(%invitation, error, "has not joined");
+            // Whoever has a token may try as often as they like.
+            sleep(PAUSE).await;
             Some(error)
         }
     };
@@ -93,7 +99,7 @@ async fn answer(link: &Link, args: &KeepArgs, heard: &Message) {
     link.publish(subject, messages::bytes(&Joined { refused }))
         .await;
     // The server forgets the invitation next.
-    let _ = tokio::time::timeout(LOOKS, link.client.flush()).await;
+    let _ = timeout(LOOKS, link.client.flush()).await;
 }
 
 /// Writes it into the list, once.
@@ -136,7 +142,6 @@ fn admit(args: &KeepArgs, group: &Group, invitation: &Key, payload: &[u8]) -> Re
 ///
 /// That it cannot be read.
 pub(crate) fn line_of_stdin() -> Result<String> {
-    use std::io::{BufRead as _, Read as _};
     let mut line = String::new();
     let read = io::stdin().lock().take(1024).read_line(&mut line);
     read.context("cannot read standard input")?;
