@@ -78,8 +78,18 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
     };
     Ok(vec![
         figure("all connected", Unit::Time, connected, Target::Stated),
-        figure("presence, nats-server", Unit::Cpu, percent, Target::AtMost(5.0)),
-        figure("8 KiB to all, the last", Unit::Time, last, Target::AtMost(2e9)),
+        figure(
+            "presence, nats-server",
+            Unit::Cpu,
+            percent,
+            Target::AtMost(5.0),
+        ),
+        figure(
+            "8 KiB to all, the last",
+            Unit::Time,
+            last,
+            Target::AtMost(2e9),
+        ),
         figure("nats-server", Unit::Memory, memory, Target::Stated),
     ])
 }
@@ -128,7 +138,12 @@ async fn measured(
         let answers = format!("guard.ci.answer.{}.*", machine.id);
         let answers = client.subscribe(answers).await?;
         client.flush().await?;
-        anyhow::Ok((format!("guard.ci.here.{}", machine.id), client, looks, answers))
+        anyhow::Ok((
+            format!("guard.ci.here.{}", machine.id),
+            client,
+            looks,
+            answers,
+        ))
     });
     let connected = futures_util::future::try_join_all(connecting).await?;
     let took = begun.elapsed();
@@ -177,7 +192,11 @@ async fn measured(
     let mut last = told;
     for _ in 0..count {
         let heard = timeout(PATIENCE, all_heard.recv()).await;
-        last = last.max(heard.context("not all have heard")?.context("all are gone")?);
+        last = last.max(
+            heard
+                .context("not all have heard")?
+                .context("all are gone")?,
+        );
     }
     let nanoseconds = |time: Duration| time.as_nanos() as f64;
     Ok([

@@ -195,7 +195,8 @@ fn connects(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
     stage.named.ask(&order("ask", 1))?;
     let to = Prefixes::TEN.one(0, 1);
     let [plain, named] = interleave(
-        plan.rounds,
+        // All go to one address, and each keeps its port for a minute.
+        plan.few,
         stage,
         [
             &mut |stage: &mut Stage| stage.plain.connect(to, CONNECTS, true),

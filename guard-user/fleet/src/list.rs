@@ -215,7 +215,8 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
     if let Ok(old) = fs::metadata(path) {
         file.set_permissions(old.permissions())
             .with_context(wrong)?;
-        let is_others = (old.uid(), old.gid()) != file.metadata().map(|new| (new.uid(), new.gid()))?;
+        let is_others =
+            (old.uid(), old.gid()) != file.metadata().map(|new| (new.uid(), new.gid()))?;
         if is_others {
             fchown(file, Some(old.uid()), Some(old.gid())).with_context(wrong)?;
         }
@@ -268,7 +269,9 @@ mod tests {
         let held = Held::open(&file)?;
         assert_eq!(held.list.invitation[0], one);
         let machine = Listed {
-            id: "m-0123456789abcdef0123".parse().map_err(|why: String| anyhow!(why))?,
+            id: "m-0123456789abcdef0123"
+                .parse()
+                .map_err(|why: String| anyhow!(why))?,
             key: key(),
             group: one.group.clone(),
         };

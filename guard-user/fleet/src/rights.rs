@@ -41,7 +41,8 @@ pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<Strin
     );
     let mut users = users_of(list);
     for one in list.invitation.iter().filter(|one| one.until.0 > now) {
-        let [join, joined] = [Joining::Join, Joining::Joined].map(|what| what.of(&one.group, &one.key));
+        let [join, joined] =
+            [Joining::Join, Joining::Joined].map(|what| what.of(&one.group, &one.key));
         user(&mut users, &one.key, &[join], &[joined]);
     }
     let [join, joined] = [Joining::Join, Joining::Joined].map(Joining::all);

@@ -235,7 +235,11 @@ fn an_invited_machine_joins_once() -> Tested {
     let token = fleet.invite(&["--group", GROUP])?;
     let joined = fleet.join("machine", &token)?;
     let said = String::from_utf8_lossy(&joined.stdout);
-    assert_eq!(said, format!("{} is in {GROUP}\n", fleet.machine), "{joined:?}");
+    assert_eq!(
+        said,
+        format!("{} is in {GROUP}\n", fleet.machine),
+        "{joined:?}"
+    );
     refused("machine", &token, "has been used")?;
     // One who has another token cannot take its place.
     fleet.home("thief")?;
@@ -249,7 +253,9 @@ fn an_invited_machine_joins_once() -> Tested {
     let users = fs::read_to_string(fleet.nats.users())?;
     fs::write(fleet.list(), "machine = 1")?;
     eventually("it is said", || {
-        fleet.kept().is_ok_and(|log| log.contains("fleet.list is wrong"))
+        fleet
+            .kept()
+            .is_ok_and(|log| log.contains("fleet.list is wrong"))
     })?;
     assert_eq!(fs::read_to_string(fleet.nats.users())?, users);
     // Whom the list has no more, the server does not know.
@@ -267,10 +273,12 @@ fn an_invited_machine_joins_once() -> Tested {
 fn an_invitation_ends() -> Tested {
     let network = Network::new()?;
     let mut fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
     fleet.stop()?;
     let _keeper = fleet.keep()?;
     let token = fleet.invite(&["--group", GROUP, "--for", "2s"])?;
-    let knows = || fs::read_to_string(fleet.nats.users()).is_ok_and(|users| users.contains(".join.U"));
+    let knows =
+        || fs::read_to_string(fleet.nats.users()).is_ok_and(|users| users.contains(".join.U"));
     eventually("the server knows it", knows)?;
     eventually("the server has forgotten it", || !knows())?;
     let late = fleet.join("machine", &token)?;

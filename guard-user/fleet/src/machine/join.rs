@@ -11,8 +11,9 @@ use nkeys::{KeyPair, KeyPairType};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    Outcome, key,
+    Outcome,
     keeper::line_of_stdin,
+    key,
     link::Link,
     messages::{self, Join, Joined},
     people::print,
@@ -49,7 +50,12 @@ pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
     let invitation = parse(token.public_key())?;
     let own = parse(key::public(&settings.key)?)?;
     let machine = id_of_this_machine(settings).await?;
-    let join = Join::signed(&invitation, machine.clone(), own, &key::pair(&settings.key)?)?;
+    let join = Join::signed(
+        &invitation,
+        machine.clone(),
+        own,
+        &key::pair(&settings.key)?,
+    )?;
     let link = connected(settings, &token).await?;
     let answered = Joining::Joined.of(&settings.group, &invitation);
     let mut answers = link.client.subscribe(answered).await;
