@@ -12,7 +12,7 @@ use async_nats::{Client, ConnectOptions};
 use futures_util::StreamExt as _;
 use guard_lab::{Nats, Network, bins, exec};
 use nkeys::KeyPair;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
@@ -47,12 +47,18 @@ struct Machine {
 /// That something could not be measured.
 pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
     bins::nats_in(xtask::nats::obtain("guard is measured with it")?);
-    let most = Rlimit {
-        current: Some(65_536),
-        maximum: Some(65_536),
-    };
-    setrlimit(Resource::Nofile, most).context("cannot have as many connections")?;
     let count = if plan.quick { FEW } else { MANY };
+    let hard = getrlimit(Resource::Nofile).maximum;
+    // Each has a connection here, and one at the server.
+    ensure!(
+        hard.is_none_or(|hard| hard > count as u64 + 100),
+        "{count} machines want as many open files, and {hard:?} may be had: ulimit -Hn"
+    );
+    let limit = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, limit).context("cannot have as many connections")?;
     let machine = |number| Machine {
         id: format!("m-{number:020x}"),
         key: KeyPair::new_user(),

@@ -2,18 +2,26 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::Deserialize;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::subjects::{Group, Key, Machine};
+
+/// A list is shorter.
+const LONGEST: u64 = 16 * 1024 * 1024;
+/// How often a list is tried that another holds, and the pause between.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Machines and people, and who may still become one.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -106,27 +114,20 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Reads it; waits for whoever else has it.
+    /// Reads it, where nobody else has it.
     ///
     /// # Errors
     ///
-    /// That it cannot be read, or lists something else.
+    /// That it cannot be read, lists something else, or somebody else has it for long.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let name = path.file_name().context("the list has no name")?;
-        let lock = path.with_file_name(format!(".{}.lock", name.to_string_lossy()));
-        // Whoever may read it could hold it.
-        let mut how = File::options();
-        let made = how.create(true).append(true).mode(0o600).open(&lock);
-        let made = made.with_context(|| format!("cannot make {}", lock.display()))?;
-        flock(&made, FlockOperation::LockExclusive).context("cannot wait for another")?;
-        let text = fs::read_to_string(path);
-        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        let lock = lock(path)?;
+        let text = read_plain(path, LONGEST)?;
         let list = List::parse(&text).with_context(|| format!("{} is wrong", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             text,
             list,
-            _lock: made,
+            _lock: lock,
         })
     }
 
@@ -178,7 +179,7 @@ impl Held {
         invitations.retain(|one| !is_over(one, Timestamp::now()));
         let text = document.to_string();
         List::parse(&text).with_context(|| format!("{} would be wrong", self.path.display()))?;
-        replace(&self.path, &text)
+        replace(&self.path, &text, Some(&self.text))
     }
 }
 
@@ -198,26 +199,85 @@ fn tables<'d>(document: &'d mut DocumentMut, name: &str) -> Result<&'d mut Array
         .with_context(|| format!("nothing is written beside {name} = […]: have it as [[{name}]]"))
 }
 
-/// Writes a file whole or not at all, and lets it be whose it was.
+/// Whoever changes a list holds this one, which is its owner's alone: others could hold it for ever.
+fn lock(list: &Path) -> Result<File> {
+    let name = list.file_name().context("the list has no name")?;
+    let path = list.with_file_name(format!(".{}.lock", name.to_string_lossy()));
+    let wrong = || format!("cannot hold {}", path.display());
+    let mut how = File::options();
+    let plain = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let how = how
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(plain);
+    let lock = how.open(&path).with_context(wrong)?;
+    let (owner, found) = (
+        fs::symlink_metadata(list).with_context(|| format!("cannot read {}", list.display()))?,
+        lock.metadata()?,
+    );
+    ensure!(found.is_file(), "{}: it is no file", wrong());
+    if (owner.uid(), owner.gid()) != (found.uid(), found.gid()) {
+        fchown(&lock, Some(owner.uid()), Some(owner.gid())).with_context(wrong)?;
+    }
+    for _ in 0..TRIES {
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(lock);
+        }
+        thread::sleep(PAUSE);
+    }
+    bail!("{}: another has it", wrong())
+}
+
+/// Reads a file that is one, and no link to one: its directory may be another user's.
 ///
 /// # Errors
 ///
-/// That it cannot be written.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
+/// That it is none, is too long, or cannot be read.
+pub(crate) fn read_plain(path: &Path, longest: u64) -> Result<String> {
+    let wrong = || format!("cannot read {}", path.display());
+    let plain = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(plain).open(path);
+    let file = file.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+            anyhow!("{} is a link: name the file itself", path.display())
+        }
+        _ => anyhow!("{}: {error}", wrong()),
+    })?;
+    let found = file.metadata().with_context(wrong)?;
+    ensure!(
+        found.is_file() && found.len() <= longest,
+        "{}: it is no file, or has more than {longest} bytes",
+        wrong()
+    );
+    let mut text = String::new();
+    file.take(longest)
+        .read_to_string(&mut text)
+        .with_context(wrong)?;
+    Ok(text)
+}
+
+/// Writes a file whole or not at all, and lets it be whose it was; only where it still has the text `old`, if one is given.
+///
+/// # Errors
+///
+/// That it cannot be written, and is as it was.
+pub(crate) fn replace(path: &Path, text: &str, old: Option<&str>) -> Result<()> {
     let wrong = || format!("cannot write {}", path.display());
     let dir = match path.parent() {
         Some(dir) if dir != Path::new("") => dir,
         _ => Path::new("."),
     };
+    let opened = File::open(dir).with_context(wrong)?;
     let mut new = tempfile::NamedTempFile::new_in(dir).with_context(wrong)?;
     new.write_all(text.as_bytes()).with_context(wrong)?;
     let file = new.as_file();
-    if let Ok(old) = fs::metadata(path) {
-        file.set_permissions(old.permissions())
-            .with_context(wrong)?;
-        let is_others =
-            (old.uid(), old.gid()) != file.metadata().map(|new| (new.uid(), new.gid()))?;
-        if is_others {
+    if let Ok(old) = fs::symlink_metadata(path) {
+        ensure!(old.is_file(), "{}: it is no file, or a link", wrong());
+        let mode = fs::Permissions::from_mode(old.mode() & 0o666);
+        file.set_permissions(mode).with_context(wrong)?;
+        let made = file.metadata().with_context(wrong)?;
+        if (old.uid(), old.gid()) != (made.uid(), made.gid()) {
             fchown(file, Some(old.uid()), Some(old.gid())).with_context(wrong)?;
         }
     } else {
@@ -225,10 +285,17 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
         let readable = fs::Permissions::from_mode(0o644);
         file.set_permissions(readable).with_context(wrong)?;
     }
-    new.as_file().sync_all().with_context(wrong)?;
+    file.sync_all().with_context(wrong)?;
+    if let Some(old) = old {
+        let now = read_plain(path, LONGEST)?;
+        ensure!(now == old, "{}: it was changed meanwhile", wrong());
+    }
     new.persist(path).with_context(wrong)?;
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.with_context(wrong)
+    // It is written: that it may not outlive a power cut changes nothing of that.
+    if let Err(error) = opened.sync_all() {
+        tracing::warn!(%error, "{} may be lost with the power", path.display());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -230,9 +230,10 @@ fn an_invited_machine_joins_once() -> Tested {
     refused("machine", &elsewhere, "write group = \"dev\"")?;
     let other = format!("m-{}", "0".repeat(20));
     let others = fleet.invite(&["--group", GROUP, "--machine", &other])?;
-    refused("machine", &others, &format!("it is for {other}"))?;
+    refused("machine", &others, "is for another machine")?;
 
     let token = fleet.invite(&["--group", GROUP])?;
+    let before = fs::read_to_string(fleet.list())?;
     let joined = fleet.join("machine", &token)?;
     let said = String::from_utf8_lossy(&joined.stdout);
     assert_eq!(
@@ -245,6 +246,11 @@ fn an_invited_machine_joins_once() -> Tested {
     fleet.home("thief")?;
     let another = fleet.invite(&["--group", GROUP])?;
     refused("thief", &another, "is in the list")?;
+    // A list that is saved as it was brings no token back.
+    let after = fs::read_to_string(fleet.list())?;
+    fs::write(fleet.list(), before)?;
+    refused("thief", &token, "has been used")?;
+    fs::write(fleet.list(), after)?;
     fleet.start()?;
     fleet.is_there()?;
 
@@ -252,7 +258,7 @@ fn an_invited_machine_joins_once() -> Tested {
     let listed = fs::read_to_string(fleet.list())?;
     let users = fs::read_to_string(fleet.nats.users())?;
     fs::write(fleet.list(), "machine = 1")?;
-    eventually("it is said", || {
+    eventually("that is said", || {
         fleet
             .kept()
             .is_ok_and(|log| log.contains("fleet.list is wrong"))

@@ -4,18 +4,18 @@ mod invite;
 mod server;
 
 use std::{
+    collections::{HashMap, HashSet},
     io::{self, BufRead as _, Read as _},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use async_nats::Message;
 use futures_util::StreamExt as _;
-use guard_signed::visible::visible;
 use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -34,10 +34,9 @@ use server::Server;
 
 /// How often the list is looked at.
 const LOOKS: Duration = Duration::from_secs(1);
-/// How long each refusal takes.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Characters of what somebody who would join says that are logged.
-const SHOWN: usize = 512;
+/// How often an invitation may be refused, and how many of those are known: a hundred thousand are nobody's by mistake.
+const TRIES: u32 = 10;
+const MOST: usize = 100_000;
 
 /// `guard-fleet keep`: until it is told to end.
 ///
@@ -50,9 +49,10 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     let own: Key = key::public(&settings.key)?
         .parse()
         .map_err(|why: String| anyhow!(why))?;
-    let mut server = Server::new(args);
-    // The server has to know this one before it is asked.
-    server.follow(&own)?;
+    let (mut server, mut tries) = (Server::new(args), Tries::default());
+    // The server has to know this one before it is asked. What is wrong is said now, but for a server that does not run yet.
+    drop(Held::open(&args.list)?);
+    server.follow_or_say(&own);
     let link = Link::of_a_machine(settings).await?;
     let joins = link.client.subscribe(Joining::Join.all()).await;
     let mut joins = joins.context("cannot hear who would join")?;
@@ -69,7 +69,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
                     tracing::error!("the connection has ended");
                     return Ok(Outcome::Lost);
                 };
-                answer(&link, args, &heard).await;
+                answer(&link, args, &own, &mut tries, &heard).await;
                 server.follow_or_say(&own);
             }
             _ = looks.tick() => server.follow_or_say(&own),
@@ -77,22 +77,49 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     }
 }
 
+/// Which invitations were tried while this runs.
+#[derive(Debug, Default)]
+struct Tries {
+    in_vain: HashMap<Key, u32>,
+    /// A list that somebody saves from an hour ago brings none of these back.
+    used: HashSet<Key>,
+}
+
+impl Tries {
+    /// Whether an invitation may be tried once more: one that was refused too often counts no more while this runs.
+    fn may(&self, invitation: &Key) -> bool {
+        self.in_vain.len() < MOST
+            && self
+                .in_vain
+                .get(invitation)
+                .is_none_or(|tries| *tries < TRIES)
+    }
+}
+
+/// Why a machine is not let in, in words that whoever has a token may read.
+#[derive(Debug)]
+struct Refused(String);
+
 /// Lets a machine in, or says why not.
-async fn answer(link: &Link, args: &KeepArgs, heard: &Message) {
+async fn answer(link: &Link, args: &KeepArgs, own: &Key, tries: &mut Tries, heard: &Message) {
     let Some((group, invitation)) = Joining::Join.parse(&heard.subject) else {
         return;
     };
-    let refused = match admit(args, &group, &invitation, &heard.payload) {
+    if !tries.may(&invitation) {
+        return;
+    }
+    let join = messages::read(&heard.payload);
+    let used = tries.used.contains(&invitation);
+    let refused = match admit(args, own, &group, (&invitation, used), join) {
         Ok(machine) => {
-            tracing::info!(machine = %machine.id, %group, key = %machine.key, "has joined");
+            tries.used.insert(invitation.clone());
+            tracing::info!(machine = %machine.id, %group, key = %machine.key, %invitation, "has joined");
             None
         }
-        Err(error) => {
-            let error = visible(&format!("{error:#}"), SHOWN);
-            tracing::warn!(%invitation, error, "has not joined");
-            // Whoever has a token may try as often as they like.
-            sleep(PAUSE).await;
-            Some(error)
+        Err(Refused(why)) => {
+            *tries.in_vain.entry(invitation.clone()).or_default() += 1;
+            tracing::warn!(%invitation, why, "has not joined");
+            Some(why)
         }
     };
     let subject = Joining::Joined.of(&group, &invitation);
@@ -103,37 +130,51 @@ async fn answer(link: &Link, args: &KeepArgs, heard: &Message) {
 }
 
 /// Writes it into the list, once.
-fn admit(args: &KeepArgs, group: &Group, invitation: &Key, payload: &[u8]) -> Result<Listed> {
-    let join: Join = messages::read(payload).context("it does not say which machine it is")?;
-    let held = Held::open(&args.list)?;
-    let mut invitations = held.list.invitation.iter();
-    let invited = invitations.find(|one| one.key == *invitation);
-    let invited = invited.context("the invitation has been used")?;
-    ensure!(
-        invited.until.0 > Timestamp::now(),
-        "the invitation's time is over"
-    );
-    ensure!(invited.group == *group, "it is for {}", invited.group);
-    if let Some(id) = &invited.id {
-        ensure!(*id == join.id, "it is for {id}, and not for {}", join.id);
+fn admit(
+    args: &KeepArgs,
+    own: &Key,
+    group: &Group,
+    (invitation, is_used): (&Key, bool),
+    join: Option<Join>,
+) -> Result<Listed, Refused> {
+    let refused = |why: &str| Refused(why.to_owned());
+    let join = join.ok_or_else(|| refused("it does not say which machine it is"))?;
+    let is_its = join.is_signed(invitation) && join.key != *own && join.key != *invitation;
+    if !is_its {
+        return Err(refused("the machine's key is not one of its own"));
     }
-    ensure!(
-        join.is_signed(invitation),
-        "the machine does not have the key that it names"
-    );
-    let is_there = held.list.machine.iter().any(|one| one.id == join.id);
-    ensure!(
-        !is_there,
-        "{} is in the list: take it out first, where it is to have another key",
-        join.id
-    );
+    // What is wrong with the list is for whoever keeps it.
+    let failed = |error: anyhow::Error| {
+        tracing::error!("{error:#}");
+        refused("the list cannot be changed now: the log of guard-fleet keep has why")
+    };
+    let held = Held::open(&args.list).map_err(failed)?;
     let machine = Listed {
         id: join.id,
         key: join.key,
         group: group.clone(),
     };
-    held.admit(invitation, &machine)?;
-    Ok(machine)
+    if held.list.machine.contains(&machine) {
+        return Ok(machine);
+    }
+    let mut invitations = held.list.invitation.iter();
+    let Some(invited) = invitations.find(|one| one.key == *invitation && !is_used) else {
+        return Err(refused("the invitation has been used"));
+    };
+    let is_there = held.list.machine.iter().any(|one| one.id == machine.id);
+    let why = match &invited.id {
+        _ if invited.until.0 <= Timestamp::now() => "the invitation's time is over",
+        _ if invited.group != *group => "the invitation is for another group",
+        Some(id) if *id != machine.id => "the invitation is for another machine",
+        _ if is_there => {
+            "a machine of that id is in the list: take it out first, where it is to have another key"
+        }
+        _ => {
+            held.admit(invitation, &machine).map_err(failed)?;
+            return Ok(machine);
+        }
+    };
+    Err(refused(why))
 }
 
 /// Reads a token, or another short line, from standard input.

@@ -1,6 +1,10 @@
 //! What nats-server reads, and that it reads it again.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
@@ -8,21 +12,25 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     args::KeepArgs,
-    list::{Held, replace},
+    list::{Held, read_plain, replace},
     rights,
     subjects::Key,
 };
 
 /// A server's name, as the kernel has it: a number in a file may be that of another process by now.
 const NAME: &str = "nats-server";
+/// A number's file is shorter.
+const LONGEST: u64 = 64;
+/// How often a server is told again: it may have refused to read, for what else is in its settings.
+const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Server {
     list: PathBuf,
     rights: PathBuf,
     pid: PathBuf,
-    /// Whether it has been told of what is written.
-    is_told: bool,
+    /// Which was told of what is written, and when.
+    told: Option<(Pid, Instant)>,
     /// What was said to be wrong, so that it is said once.
     said: Option<String>,
 }
@@ -33,7 +41,7 @@ impl Server {
             list: args.list.clone(),
             rights: args.rights.clone(),
             pid: args.pid_file.clone(),
-            is_told: true,
+            told: None,
             said: None,
         }
     }
@@ -42,23 +50,19 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// That the list is wrong, and all stays as it was, or that nothing can be written.
+    /// That the list is wrong, and all stays as it was, nothing can be written, or the server cannot be told.
     pub(super) fn follow(&mut self, keeper: &Key) -> Result<()> {
         let held = Held::open(&self.list)?;
         let rights = rights::kept_by(keeper, &held.list, Timestamp::now())?;
-        let text = format!(
-            "# Written by guard-fleet keep, of {}: change that one.\n{rights}",
-            self.list.display()
-        );
+        let text =
+            format!("# Written by guard-fleet keep, of its list: change that one.\n{rights}");
         if fs::read_to_string(&self.rights).ok().as_deref() != Some(&*text) {
-            replace(&self.rights, &text)?;
-            self.is_told = false;
+            // Also where only a part of this succeeds.
+            self.told = None;
+            replace(&self.rights, &text, None)?;
         }
-        if !self.is_told {
-            self.tell()?;
-            self.is_told = true;
-        }
-        Ok(())
+        drop(held);
+        self.tell()
     }
 
     /// The same later, when there is a server that goes on with what it knows.
@@ -72,20 +76,22 @@ impl Server {
         self.said = problem;
     }
 
-    /// Has it read its settings again. One that does not run will when it starts.
-    fn tell(&self) -> Result<()> {
+    /// Has the one that runs read its settings again, unless it has just done so.
+    fn tell(&mut self) -> Result<()> {
         let wrong = || format!("cannot reload nats-server by {}", self.pid.display());
-        let Ok(text) = fs::read_to_string(&self.pid) else {
-            tracing::warn!(
-                "{} has no server's number: pid_file in nats-server.conf says where it is written",
-                self.pid.display()
-            );
+        let text = read_plain(&self.pid, LONGEST);
+        let text = text.context("pid_file in nats-server.conf says where it writes its number")?;
+        let number = text.trim().parse::<i32>().ok().filter(|number| *number > 0);
+        let pid = number.and_then(Pid::from_raw).with_context(wrong)?;
+        let is_new = |(told, at): (Pid, Instant)| told != pid || at.elapsed() >= AGAIN;
+        if !self.told.is_none_or(is_new) {
             return Ok(());
-        };
-        let number: i32 = text.trim().parse().with_context(wrong)?;
-        let pid = Pid::from_raw(number).with_context(wrong)?;
-        let name = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
-        ensure!(name.trim() == NAME, "{}: {number} is none", wrong());
-        kill_process(pid, Signal::HUP).with_context(wrong)
+        }
+        let comm = format!("/proc/{}/comm", pid.as_raw_nonzero());
+        let name = fs::read_to_string(comm).unwrap_or_default();
+        ensure!(name.trim() == NAME, "{}: it is of none", wrong());
+        kill_process(pid, Signal::HUP).with_context(wrong)?;
+        self.told = Some((pid, Instant::now()));
+        Ok(())
     }
 }

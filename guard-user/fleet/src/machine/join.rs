@@ -8,7 +8,7 @@ use guard_courier::Guardd;
 use guard_proto::{Call, Presence};
 use guard_signed::visible::visible;
 use nkeys::{KeyPair, KeyPairType};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     Outcome,
@@ -23,6 +23,8 @@ use crate::{
 
 /// How long whoever keeps the list may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is asked again.
+const REPEATED: Duration = Duration::from_secs(1);
 /// How long a server may take to know an invitation, and then the key.
 const KNOWS: Duration = Duration::from_secs(3);
 const KNOWN: Duration = Duration::from_secs(15);
@@ -61,21 +63,26 @@ pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
     let mut answers = link.client.subscribe(answered).await;
     let answers = answers.as_mut().map_err(|error| anyhow!("{error}"))?;
     let subject = Joining::Join.of(&settings.group, &invitation);
-    link.publish(subject, messages::bytes(&join)).await;
-    // The server that lets it in may end this connection before the answer is here: that it knows the key says as much.
-    let answer = timeout(PATIENCE, answers.next()).await.ok().flatten();
-    let answer = answer.and_then(|heard| messages::read::<Joined>(&heard.payload));
-    let refused = answer.as_ref().and_then(|answer| answer.refused.as_deref());
-    if let Some(refused) = refused {
-        bail!("not let in: {}", visible(refused, 512));
+    let latest = Instant::now() + PATIENCE;
+    let answer: Joined = loop {
+        // Whoever keeps the list may have much to do.
+        link.publish(subject.clone(), messages::bytes(&join)).await;
+        let again = latest.min(Instant::now() + REPEATED);
+        let heard = timeout_at(again, answers.next()).await.ok().flatten();
+        match heard.and_then(|heard| messages::read(&heard.payload)) {
+            Some(answer) => break answer,
+            None => ensure!(
+                Instant::now() < latest,
+                "nobody has answered: guard-fleet keep has to run beside the server. The token may have been used all the same"
+            ),
+        }
+    };
+    if let Some(refused) = answer.refused {
+        bail!("not let in: {}", visible(&refused, 512));
     }
     drop(link);
     let latest = Instant::now() + KNOWN;
     while let Err(error) = Link::of_a_person(settings).await {
-        ensure!(
-            answer.is_some(),
-            "nobody has answered: guard-fleet keep has to run beside the server"
-        );
         if Instant::now() >= latest {
             return Err(error);
         }
