@@ -77,6 +77,41 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tes
 }
 
 #[test]
+fn what_was_typed_before_the_question_was_shown_signs_nothing() -> Tested {
+    let network = Network::new()?;
+    let scene = Scene::new(&network, "");
+    let key = scene.approver("alice", &[])?;
+    let mut shell = scene.shell();
+    let request = scene.request(&mut shell, 443);
+    let [question, gate, answer] =
+        ["question", "gate", "signed"].map(|name| scene.daemon.dir().join(name));
+    fs::write(&question, scene.question(&request)["question"].text()?)?;
+    let tmux = Tmux::start(scene.daemon.dir());
+    let window = tmux.window("alice");
+    let guard = scene.daemon.program("guard")?;
+    // The question comes when the file is there, as over a slow way.
+    window.type_text(&format!(
+        "(echo waits >&2; while ! test -e {}; do sleep 0.05; done; cat {}) | {} sign --as alice --key {key}.pub > {}",
+        gate.display(),
+        question.display(),
+        guard.display(),
+        answer.display(),
+        key = key.file.display(),
+    ));
+    window.press(&["Enter"]);
+    window.expect("waits\n");
+    window.type_text("1");
+    window.press(&["Enter"]);
+    window.expect("\n1");
+    fs::write(&gate, "")?;
+    window.expect("answer (Enter signs nothing):");
+    window.press(&["Enter"]);
+    window.expect("nothing is signed");
+    assert_eq!(fs::metadata(&answer)?.len(), 0);
+    Ok(())
+}
+
+#[test]
 fn whoever_signs_at_a_terminal_is_told_what_is_waited_for() -> Tested {
     let network = Network::new()?;
     let scene = Scene::new(&network, "");

@@ -35,7 +35,7 @@ const MEASURED: &[Figure] = &[
     figure(
         "docs/performance.md",
         "| GETs over one connection ",
-        "cargo xtask bench --quick --only http",
+        "cargo xtask bench --only http",
     ),
     figure(
         "docs/performance.md",
@@ -66,6 +66,11 @@ const MEASURED: &[Figure] = &[
         "docs/performance.md",
         "0.25 µs for a TCP `connect` anywhere",
         "kernel.bpf_stats_enabled=1, connects outside of sessions, bpftool prog show",
+    ),
+    figure(
+        "docs/performance.md",
+        "| look-up |",
+        "cargo xtask bench --only names --only discover --only fleet --only machines",
     ),
     figure(
         "docs/admin.md",

@@ -18,6 +18,7 @@ use guard_signed::{
     visible::visible,
 };
 use guard_sys::accounts::Account;
+use rustix::termios::{QueueSelector, tcflush};
 
 use super::LONGEST;
 use crate::args::SignArgs;
@@ -95,6 +96,8 @@ impl Terminal {
     }
 
     fn prompt(&mut self, words: &str) -> io::Result<String> {
+        // What was typed before somebody could read this answers something else.
+        tcflush(self.from.get_ref(), QueueSelector::IFlush)?;
         write!(self.to, "{words} ")?;
         let mut line = String::new();
         self.from.read_line(&mut line)?;
