@@ -104,7 +104,7 @@ impl Matrix {
         let machines = plan::machines(all);
         text += &report::table(&machines, &passed);
         let missing = all.iter().filter(|cell| !self.has(cell));
-        let missing: Vec<_> = missing.map(|cell| Passed::none_of(cell)).collect();
+        let missing: Vec<_> = missing.map(Passed::none_of).collect();
         if !missing.is_empty() {
             text += "\nNot seen to pass:\n\n";
             text += &report::table(&machines, &missing);
