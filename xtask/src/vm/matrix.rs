@@ -131,8 +131,12 @@ fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Whole or not at all.
-fn write(path: &Path, text: &str) -> Result<()> {
+/// Writes a file whole or not at all: a run may be killed meanwhile.
+///
+/// # Errors
+///
+/// That it cannot be written.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let unfinished = path.with_extension("unfinished");
     let written = fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, path));
     written.with_context(|| format!("cannot write {}", path.display()))
@@ -154,40 +158,8 @@ fn between(text: &str, new: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kernels::Kernel;
-    use super::super::report::Tests;
-    use super::super::suites::{Kind, Suite};
+    use super::super::passed::tests::{cell, ran};
     use super::*;
-
-    fn cell(suite: &str) -> Cell {
-        Cell {
-            kernel: Kernel::V6_12,
-            kind: Kind::Plain,
-            suite: Suite {
-                name: suite.to_owned(),
-                filters: Vec::new(),
-                within: &[],
-                without: &[],
-            },
-        }
-    }
-
-    fn ran(suite: &str, failed: &[&str]) -> Ran {
-        let failed = failed.iter().map(|&name| name.to_owned()).collect();
-        let passed = vec![(format!("{suite}::passes"), 1.0)];
-        Ran {
-            kernel: "6.12",
-            kind: Kind::Plain,
-            suite: suite.to_owned(),
-            tests: Ok(Tests {
-                passed,
-                failed,
-                ..Tests::default()
-            }),
-            seconds: 1.0,
-            log: "log".into(),
-        }
-    }
 
     #[test]
     fn what_passed_is_known_until_it_fails() -> Result<()> {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::matrix;
 use super::plan::Cell;
 use super::report::{self, Passed, Ran, Status};
 use crate::shell::{read, root, say};
@@ -101,12 +102,8 @@ impl Kept {
         self.commit == earlier.commit && self.programs == earlier.programs
     }
 
-    /// Whole or not at all: the run may be killed meanwhile.
     fn write(&self, file: &Path) -> Result<()> {
-        let unfinished = file.with_extension("unfinished");
-        fs::write(&unfinished, serde_json::to_vec_pretty(self)?)
-            .with_context(|| format!("cannot write {}", unfinished.display()))?;
-        Ok(fs::rename(unfinished, file)?)
+        matrix::write(file, &serde_json::to_string_pretty(self)?)
     }
 }
 
@@ -127,13 +124,13 @@ fn commit() -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::kernels::Kernel;
     use super::super::report::Tests;
     use super::super::suites::{Kind, Suite};
     use super::*;
 
-    fn cell(suite: &str) -> Cell {
+    pub(in super::super) fn cell(suite: &str) -> Cell {
         Cell {
             kernel: Kernel::V6_12,
             kind: Kind::Plain,
@@ -146,13 +143,15 @@ mod tests {
         }
     }
 
-    fn ran(suite: &str, failed: &[&str]) -> Ran {
+    pub(in super::super) fn ran(suite: &str, failed: &[&str]) -> Ran {
         let failed = failed.iter().map(|&name| name.to_owned()).collect();
+        let passed = vec![(format!("{suite}::passes"), 1.0)];
         Ran {
             kernel: "6.12",
             kind: Kind::Plain,
             suite: suite.to_owned(),
             tests: Ok(Tests {
+                passed,
                 failed,
                 ..Tests::default()
             }),
