@@ -90,6 +90,15 @@ pub(crate) fn build_programs() -> Result<()> {
         .args(["--example", "relay"]))
 }
 
+/// Builds what measures, likewise.
+///
+/// # Errors
+///
+/// That it does not compile.
+pub(crate) fn build_bench() -> Result<()> {
+    run(workspace(&["build"]).args(["--bin", "guard-bench", "--example", "relay"]))
+}
+
 /// Where the programs are that [`build_tests`] builds.
 pub(crate) fn tested() -> PathBuf {
     target().join("debug")

@@ -99,7 +99,7 @@ struct Sides {
     kernel_judges: bool,
     none: Client,
     guard: Client,
-    nft: Nft,
+    nft: Result<Nft>,
     sandlock: Result<Client>,
     _sink: Running,
     _daemon: Daemon,
@@ -110,8 +110,8 @@ struct Sides {
 struct Took {
     none: Samples,
     guard: Samples,
-    nft: Samples,
-    /// Or why it could not be measured.
+    /// Of both, or why it could not be measured.
+    nft: Result<Samples, String>,
     sandlock: Result<Samples, String>,
 }
 
@@ -127,7 +127,7 @@ impl Sides {
             kernel_judges: daemon.has_hook("unix_stream_connect")?,
             none: Client::free(&network)?.pinned()?,
             guard: Client::guarded(&daemon, "bench")?.pinned()?,
-            nft: Nft::start(prefixes)?,
+            nft: Nft::start(prefixes),
             sandlock: sandlock(&network, prefixes),
             _sink: sink,
             _daemon: daemon,
@@ -162,7 +162,10 @@ impl Sides {
             [
                 &mut |sides| sides.none.connect(free, COUNT, true),
                 &mut |sides| sides.guard.connect(pool, COUNT, allowed),
-                &mut |sides| sides.nft.client.connect(pool, COUNT, allowed),
+                &mut |sides| match &mut sides.nft {
+                    Ok(nft) => nft.client.connect(pool, COUNT, allowed),
+                    Err(_) => Ok(f64::NAN),
+                },
                 &mut |sides| match &mut sides.sandlock {
                     Ok(client) => client.connect(pool, COUNT, allowed),
                     Err(_) => Ok(f64::NAN),
@@ -172,25 +175,34 @@ impl Sides {
         Ok(Took {
             none,
             guard,
-            nft,
-            sandlock: match &self.sandlock {
-                Ok(_) => Ok(sandlock),
-                Err(why) => Err(format!("{why:#}")),
-            },
+            nft: or_why(&self.nft, nft),
+            sandlock: or_why(&self.sandlock, sandlock),
         })
+    }
+}
+
+/// What was measured with a peer, or why there is none.
+fn or_why<T>(peer: &Result<T>, samples: Samples) -> Result<Samples, String> {
+    match peer {
+        Ok(_) => Ok(samples),
+        Err(why) => Err(format!("{why:#}")),
     }
 }
 
 impl Took {
     fn nft(&self) -> Other {
-        Other::Measured("nftables", self.nft.clone())
+        beside("nftables", &self.nft)
     }
 
     fn sandlock(&self) -> Other {
-        match &self.sandlock {
-            Ok(samples) => Other::Measured("sandlock", samples.clone()),
-            Err(why) => Other::Missing("sandlock", why.clone()),
-        }
+        beside("sandlock", &self.sandlock)
+    }
+}
+
+fn beside(name: &'static str, took: &Result<Samples, String>) -> Other {
+    match took {
+        Ok(samples) => Other::Measured(name, samples.clone()),
+        Err(why) => Other::Missing(name, why.clone()),
     }
 }
 

@@ -57,6 +57,9 @@ pub(crate) struct BenchArgs {
     /// Only this group of figures; may be given more than once
     #[arg(long, value_name = "NAME", value_parser = NAMES)]
     only: Vec<String>,
+    /// Measure the programs of this directory, the lab's among them, and build and install nothing
+    #[arg(long, value_name = "DIR", conflicts_with = "gate")]
+    programs: Option<PathBuf>,
     /// Only the ten ratios that are measured with each change, in twenty seconds; fails where one is too much worse than
     /// docs/performance.md says
     #[arg(long, conflicts_with_all = ["quick", "only", "json"])]
@@ -143,8 +146,13 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     if args.gate {
         return gate::gate();
     }
-    guard_lab::bins::look_in(lab::prepare_as_released()?);
-    lab::obtain(&[("nft", "nftables")], "guard is compared with it")?;
+    match &args.programs {
+        Some(programs) => guard_lab::bins::look_in(programs.clone()),
+        None => {
+            guard_lab::bins::look_in(lab::prepare_as_released()?);
+            lab::obtain(&[("nft", "nftables")], "guard is compared with it")?;
+        }
+    }
     let plan = Plan::of(args);
     let mut machine = Machine::before(plan.rounds);
     let mut figures = Vec::new();

@@ -103,6 +103,9 @@ pub(crate) struct VmArgs {
     /// Only open a shell in a machine that has guard installed
     #[arg(long, conflicts_with_all = ["tests", "missing", "resume", "write", "shard"])]
     shell: bool,
+    /// Only measure this group of figures of `cargo xtask bench` in a machine; may be given more than once
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tests", "missing", "resume", "write", "shard", "shell"])]
+    bench: Vec<String>,
     /// Leave out what docs/kernels.md says has passed, at whichever commit
     #[arg(long)]
     missing: bool,
@@ -213,6 +216,7 @@ pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
         resume: false,
         shard: None,
         shell: false,
+        bench: Vec::new(),
         missing: false,
         write: false,
         tests,
@@ -236,8 +240,8 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         list::print(&suites)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if args.shell {
-        return open_shell(args);
+    if args.shell || !args.bench.is_empty() {
+        return by_hand(args);
     }
     if args.gate {
         Tests::build()?;
@@ -372,11 +376,16 @@ fn run(
     Ok(all)
 }
 
-fn open_shell(args: &VmArgs) -> Result<ExitCode> {
+/// A machine without tests: for a person, or to measure in.
+fn by_hand(args: &VmArgs) -> Result<ExitCode> {
     // What is compiled here is less than all that the cache has.
     let _ = dependencies::restore()?;
     build::prepare()?;
     build::build_programs()?;
+    let measures = !args.bench.is_empty();
+    if measures {
+        build::build_bench()?;
+    }
     fit()?;
     let cache = Cache::open()?;
     let kernel = args.kernels().pop().unwrap_or(Kernel::V6_12);
@@ -386,8 +395,12 @@ fn open_shell(args: &VmArgs) -> Result<ExitCode> {
         false => Programs::Developers,
     };
     let made = Made::obtain(&cache, args.accel, &[(kernel, kind.contents())])?;
-    let payload = Payload::for_a_person(programs)?;
-    shell::open(&made.makers(&cache)[0], &payload, kind, !args.cold)
+    let payload = Payload::without_tests(programs, measures)?;
+    let maker = &made.makers(&cache)[0];
+    match measures {
+        true => shell::measure(maker, &payload, kind, !args.cold, &args.bench),
+        false => shell::open(maker, &payload, kind, !args.cold),
+    }
 }
 
 /// What machines are made from.

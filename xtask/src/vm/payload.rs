@@ -21,6 +21,8 @@ use crate::{build, shell};
 pub(super) const TESTS: &str = "/payload/debug/deps/suites";
 /// The package, and its next version, for the tests that upgrade; for those of packages the other kinds.
 pub(super) const PACKAGES: &str = "/payload/packages";
+/// The program that measures.
+pub(super) const BENCH: &str = "guard-bench";
 /// The suites that install packages, and their tests that want other kinds than the .deb.
 const OF_PACKAGES: [&str; 2] = ["documents", "packages"];
 const OF_OTHER_KINDS: [&str; 2] = ["packages::rpm::", "packages::tarball::"];
@@ -127,9 +129,12 @@ impl Tests {
 }
 
 impl Payload {
-    /// Only what a person wants who types: guard itself, and the lab.
-    pub(super) fn for_a_person(programs: Programs) -> Result<Self> {
-        pack(ForMachines::Deb, programs, |_| Ok(()))
+    /// Guard itself and the lab; and what measures it, where that is wanted.
+    pub(super) fn without_tests(programs: Programs, measures: bool) -> Result<Self> {
+        pack(ForMachines::Deb, programs, |tree| match measures {
+            true => strip(&build::tested().join(BENCH), &tree.join("bin").join(BENCH)),
+            false => Ok(()),
+        })
     }
 
     pub(super) fn path(&self) -> PathBuf {
