@@ -242,6 +242,7 @@ fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() -> Tested {
     let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
     window.guard(&trust.env("HOME", &project.home));
     window.expect("allow in place of confirm for 198.51.100.128/25\n");
+    window.expect("[y/N]");
     window.type_text("y");
     window.press(&["Enter"]);
     window.expect("Trusted as it is now");
@@ -252,6 +253,34 @@ fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() -> Tested {
     assert!(ip.status()?.success());
     let said = project.runs(&asks).unwrap_err();
     assert!(said.contains("nobody has agreed to that"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_was_typed_before_the_question_was_shown_is_no_yes() -> Tested {
+    let project = Project::new("")?;
+    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
+    project.say(&rule("allow"));
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("trust", 160, 60);
+    let gate = project.lab.daemon.dir().join("gate");
+    // The question comes when the file is there, as where what comes before it takes long.
+    window.type_text(&format!(
+        "cd '{}'; echo wai''ts; while ! test -e '{}'; do sleep 0.05; done; ",
+        project.project.display(),
+        gate.display()
+    ));
+    let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
+    window.guard(&trust.env("HOME", &project.home));
+    window.expect("waits\n");
+    window.type_text("y");
+    window.press(&["Enter"]);
+    window.expect("\ny\n");
+    fs::write(&gate, "")?;
+    window.expect("Let it, as it is now, under this policy? [y/N]");
+    window.press(&["Enter"]);
+    window.expect("you said no");
+    assert_eq!(project.lab.daemon.logged("trusted")?.len(), 0);
     Ok(())
 }
 
