@@ -59,8 +59,8 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
-        "connections take 28.6 µs each in a session",
-        "cargo xtask bench --only containment, in a machine of cargo xtask vm --shell",
+        "on one emulated processor: × 1.09 on 6.12",
+        "cargo xtask vm --bench connect-10 --bench containment",
     ),
     figure(
         "docs/performance.md",
