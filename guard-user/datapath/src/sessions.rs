@@ -129,6 +129,21 @@ impl Datapath {
         Ok(session)
     }
 
+    /// Has a session be judged by other policies from now on, those that its sockets remember included.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many, or the system's.
+    pub fn set_chain(&mut self, session: &SessionCgroup, policies: &[PolicyId]) -> Result<()> {
+        let policies = chain(policies)?;
+        let id = session.id;
+        self.maps
+            .sessions
+            .insert(session.cgroup_id, bytes(&Session { id, policies }), 0)
+            .map_err(DatapathError::ebpf("write the map SESSIONS"))?;
+        self.maps.bump_generation()
+    }
+
     /// The cgroups right below the root that guardd did not make, with their ids.
     ///
     /// # Errors

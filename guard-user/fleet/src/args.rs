@@ -68,6 +68,17 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Sum up the machines that are there: how many enforce, and which policies they have
+    Status {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring a signed bundle of policies to the machines of its groups, and say which have it in force
+    #[command(
+        after_help = "Example:\n  guard policy sign --group ci --base base policies/ > bundle && guard-fleet push bundle"
+    )]
+    Push(PushArgs),
     /// Show what a machine asks, have a key of yours sign the answer by guard sign, and hand it in
     Answer(AnswerArgs),
 }
@@ -84,6 +95,12 @@ pub struct KeepArgs {
     /// Where nats-server writes its number: its pid_file
     #[arg(long, value_name = "FILE")]
     pub pid_file: PathBuf,
+    /// Keep the last bundle of policies of each group there, for machines that come later
+    #[arg(long, value_name = "DIR", requires = "signers")]
+    pub policies: Option<PathBuf>,
+    /// Who may sign policies, as on machines: of others none is kept
+    #[arg(long, value_name = "FILE", requires = "policies")]
+    pub signers: Option<PathBuf>,
 }
 
 /// Of `invite`.
@@ -109,6 +126,17 @@ fn lasts(text: &str) -> Result<SignedDuration, String> {
         Ok(time) if time.is_positive() => Ok(time),
         _ => Err("expected a time such as 10m, 2h or 7d".to_owned()),
     }
+}
+
+/// Of `push`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PushArgs {
+    /// What guard policy sign has printed
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// How long machines are waited for, as 10s
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = lasts)]
+    pub(crate) lasts: SignedDuration,
 }
 
 /// Of `answer`.

@@ -65,6 +65,8 @@ pub fn run(args: Args) -> Result<Outcome> {
             Verb::Keep(keep) => keeper::keep(&settings, &keep).await,
             Verb::Pending { follow, json } => people::pending(&settings, follow, json).await,
             Verb::Machines { json } => people::machines(&settings, json).await,
+            Verb::Status { json } => people::status(&settings, json).await,
+            Verb::Push(push) => people::push(&settings, push).await,
             Verb::Answer(answer) => people::answer(&settings, answer).await,
             Verb::Key | Verb::Rights { .. } | Verb::Invite(_) => Ok(Outcome::Done),
         }

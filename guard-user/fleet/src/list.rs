@@ -46,6 +46,9 @@ pub(crate) struct Listed {
 pub(crate) struct Person {
     pub(crate) key: Key,
     pub(crate) groups: Vec<Group>,
+    /// Whether they bring policies, which others may have signed.
+    #[serde(default)]
+    pub(crate) policies: bool,
 }
 
 /// One machine may join, whoever has the other half of the key.

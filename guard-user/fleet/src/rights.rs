@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     list::List,
     settings::text_of,
-    subjects::{Group, Joining, Key, What},
+    subjects::{Bundles, Group, Joining, Key, What},
 };
 
 /// The rights of those that a file lists. Invitations are for whoever keeps the list: without them, they have none.
@@ -46,7 +46,13 @@ pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<Strin
         user(&mut users, &one.key, &[join], &[joined]);
     }
     let [join, joined] = [Joining::Join, Joining::Joined].map(Joining::all);
-    user(&mut users, keeper, &[joined], &[join]);
+    let [policies, want] = [Bundles::Policies, Bundles::Want].map(Bundles::all);
+    user(
+        &mut users,
+        keeper,
+        &[joined, policies.clone()],
+        &[join, policies, want],
+    );
     Ok(written(&users))
 }
 
@@ -55,7 +61,12 @@ fn users_of(list: &List) -> String {
     for one in &list.machine {
         let (group, machine) = (&one.group, Some(&one.id));
         let own = [What::Here, What::Question, What::Receipt].map(|what| group.all(what, machine));
-        let told = [group.all(What::Answer, machine), group.look()];
+        let own: Vec<_> = own.into_iter().chain([Bundles::Want.of(group)]).collect();
+        let told = [
+            group.all(What::Answer, machine),
+            group.look(),
+            Bundles::Policies.of(group),
+        ];
         user(&mut users, &one.key, &own, &told);
     }
     for one in &list.person {
@@ -66,7 +77,11 @@ fn users_of(list: &List) -> String {
                 .collect()
         };
         let own = of_all(&[What::Answer]).into_iter();
-        let own: Vec<_> = own.chain(one.groups.iter().map(Group::look)).collect();
+        let own = own.chain(one.groups.iter().map(Group::look));
+        let sets = one.groups.iter().filter(|_| one.policies);
+        let own: Vec<_> = own
+            .chain(sets.map(|group| Bundles::Policies.of(group)))
+            .collect();
         let told = of_all(&[What::Here, What::Question, What::Receipt]);
         user(&mut users, &one.key, &own, &told);
     }
@@ -114,7 +129,7 @@ mod tests {
         assert_eq!(
             kept_by(&key, &parsed, now)?,
             format!(
-                "authorization {{\n  users = [\n    {{ nkey: {invited}, permissions: {{ publish: [\"guard.ci.join.{invited}\"], subscribe: [\"guard.ci.joined.{invited}\"] }} }}\n    {{ nkey: {keeper}, permissions: {{ publish: [\"guard.*.joined.*\"], subscribe: [\"guard.*.join.*\"] }} }}\n  ]\n}}\n"
+                "authorization {{\n  users = [\n    {{ nkey: {invited}, permissions: {{ publish: [\"guard.ci.join.{invited}\"], subscribe: [\"guard.ci.joined.{invited}\"] }} }}\n    {{ nkey: {keeper}, permissions: {{ publish: [\"guard.*.joined.*\", \"guard.*.policies\"], subscribe: [\"guard.*.join.*\", \"guard.*.policies\", \"guard.*.want\"] }} }}\n  ]\n}}\n"
             )
         );
         assert!(rights(&list).is_err(), "without a keeper nobody is let in");
@@ -134,7 +149,7 @@ mod tests {
         assert_eq!(
             rights(&list)?,
             format!(
-                "authorization {{\n  users = [\n    {{ nkey: {machine}, permissions: {{ publish: [\"guard.ci.here.{id}\", \"guard.ci.question.{id}.*\", \"guard.ci.receipt.{id}.*\"], subscribe: [\"guard.ci.answer.{id}.*\", \"guard.ci.look\"] }} }}\n    {{ nkey: {person}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.dev.answer.*.*\", \"guard.ci.look\", \"guard.dev.look\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.dev.here.*\", \"guard.dev.question.*.*\", \"guard.dev.receipt.*.*\"] }} }}\n  ]\n}}\n"
+                "authorization {{\n  users = [\n    {{ nkey: {machine}, permissions: {{ publish: [\"guard.ci.here.{id}\", \"guard.ci.question.{id}.*\", \"guard.ci.receipt.{id}.*\", \"guard.ci.want\"], subscribe: [\"guard.ci.answer.{id}.*\", \"guard.ci.look\", \"guard.ci.policies\"] }} }}\n    {{ nkey: {person}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.dev.answer.*.*\", \"guard.ci.look\", \"guard.dev.look\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.dev.here.*\", \"guard.dev.question.*.*\", \"guard.dev.receipt.*.*\"] }} }}\n  ]\n}}\n"
             )
         );
         Ok(())

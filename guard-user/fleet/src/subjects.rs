@@ -7,6 +7,8 @@
 //! | `guard.GROUP.look` | that somebody looks, each five seconds | people | machines |
 //! | `guard.GROUP.answer.MACHINE.REQUEST` | a signed answer, until there is a receipt | people | that machine |
 //! | `guard.GROUP.receipt.MACHINE.REQUEST` | what guardd said of it | that machine | people |
+//! | `guard.GROUP.policies` | a signed bundle of policies | people who may, who keeps the list | machines, who keeps the list |
+//! | `guard.GROUP.want` | that a machine wants the last one | machines | who keeps the list |
 //! | `guard.GROUP.join.INVITATION` | a machine would join | whoever has that key | who keeps the list |
 //! | `guard.GROUP.joined.INVITATION` | what came of it | who keeps the list | whoever has that key |
 //!
@@ -173,6 +175,38 @@ impl Joining {
         let group: Group = parts.next()?.parse().ok()?;
         let invitation: Key = parts.nth(1)?.parse().ok()?;
         (self.of(&group, &invitation) == subject).then_some((group, invitation))
+    }
+}
+
+/// Policies of a group, or that a machine wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bundles {
+    Policies,
+    Want,
+}
+
+impl Bundles {
+    pub(crate) fn of(self, group: &Group) -> String {
+        self.subject(&group.0)
+    }
+
+    /// Those of all groups.
+    pub(crate) fn all(self) -> String {
+        self.subject("*")
+    }
+
+    fn subject(self, group: &str) -> String {
+        let what = match self {
+            Self::Policies => "policies",
+            Self::Want => "want",
+        };
+        format!("guard.{group}.{what}")
+    }
+
+    /// Of which group a subject is; none: it is another.
+    pub(crate) fn parse(self, subject: &str) -> Option<Group> {
+        let group: Group = subject.split('.').nth(1)?.parse().ok()?;
+        (self.of(&group) == subject).then_some(group)
     }
 }
 

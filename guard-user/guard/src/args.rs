@@ -521,6 +521,16 @@ pub enum PolicyVerb {
         #[arg(add = complete::names())]
         name: String,
     },
+    /// Sign policies for a fleet of machines, or a bundle that somebody else has signed as well; prints the signed bundle
+    #[command(after_help = examples::POLICY_SIGN)]
+    Sign(PolicySignArgs),
+    /// As root: put the policies of a signed bundle in force on this machine, all of them or none
+    #[command(after_help = examples::POLICY_OFFER)]
+    Offer {
+        /// The bundle; -: standard input
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
     /// Write a copy of a policy to where yours are, if there is none yet, and open it in $EDITOR
     Edit {
         /// Its name
@@ -530,6 +540,26 @@ pub enum PolicyVerb {
         #[arg(long, value_name = "DIR", default_value = "/etc/guard/policies", value_hint = ValueHint::DirPath)]
         policy_dir: PathBuf,
     },
+}
+
+/// `guard policy sign`
+#[derive(Debug, Args)]
+pub struct PolicySignArgs {
+    /// For machines of this group; may be given more than once
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// The policy of them that lies around each session
+    #[arg(long, value_name = "NAME")]
+    pub base: Option<String>,
+    /// The number of the bundle, which has to rise [default: seconds since 1970]
+    #[arg(long, value_name = "N")]
+    pub serial: Option<u64>,
+    /// The key, or its public half where ssh-agent has it [default: as guard sign]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+    /// A directory with policies, or a bundle
+    #[arg(value_name = "DIR|BUNDLE", value_hint = ValueHint::AnyPath)]
+    pub from: PathBuf,
 }
 
 /// `guard diff`

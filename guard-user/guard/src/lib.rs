@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use guard_proto::Failure;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use self::args::{Cli, DoctorArgs, Verb};
+use self::args::{Cli, DoctorArgs, PolicyVerb, Verb};
 use self::client::Client;
 use self::error::{CliError, Exit};
 use self::render::Output;
@@ -118,7 +118,11 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),
-        Verb::Policy(args) => policy::library::policy(args.verb, output),
+        Verb::Policy(args) => match args.verb {
+            PolicyVerb::Offer { file } => policy::fleet::offer(connect()?, &file, output),
+            PolicyVerb::Sign(args) => policy::fleet::sign(&args),
+            verb => policy::library::policy(verb, output),
+        },
         Verb::Diff(args) => diff::diff(&args, output),
         Verb::Doctor(DoctorArgs {
             explain: Some(row), ..

@@ -2,6 +2,7 @@
 
 mod check;
 pub(crate) mod explain;
+pub(crate) mod fleet;
 pub(crate) mod library;
 
 pub(crate) use check::{check, valid};

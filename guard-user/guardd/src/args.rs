@@ -113,6 +113,14 @@ impl Paths {
             .join("decisions.json")
     }
 
+    /// The policies of the machine's fleet, as they were signed. They outlive the boot.
+    #[must_use]
+    pub fn fleet(&self) -> PathBuf {
+        let dir = self.state_dir.as_deref();
+        dir.unwrap_or(Path::new("/var/lib/guard"))
+            .join("fleet.json")
+    }
+
     /// The control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

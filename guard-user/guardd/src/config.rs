@@ -39,6 +39,8 @@ pub struct Config {
     pub approve: Approve,
     /// Answers that people sign elsewhere.
     pub answers: Answers,
+    /// Policies that people sign elsewhere.
+    pub fleet: Fleet,
     /// Whether nothing runs while a required row of `guard doctor` is not ok.
     pub strict: bool,
     /// Whether `guard run --user root` is allowed.
@@ -63,6 +65,31 @@ pub struct Config {
 pub struct Approve {
     /// Whether polkit is asked before a hole is opened; off by default.
     pub polkit: bool,
+}
+
+/// The table `[fleet]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fleet {
+    /// The group of machines that this one is in. Absent: it takes no policies from elsewhere
+    pub group: Option<String>,
+    /// Who may sign policies: lines of a name and a public key of SSH
+    pub signers: PathBuf,
+    /// How many of them have to
+    pub signatures: usize,
+    /// How long policies hold after they were last offered; then everything is denied. Absent: for ever
+    pub lasts: Option<Longest>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            group: None,
+            signers: "/etc/guard/policy_signers".into(),
+            signatures: 1,
+            lasts: None,
+        }
+    }
 }
 
 /// The table `[answers]`.
@@ -357,6 +384,7 @@ impl Default for Config {
             on_request_answers: false,
             approve: Approve::default(),
             answers: Answers::default(),
+            fleet: Fleet::default(),
             strict: false,
             run_as_root: false,
             observe: true,

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod decisions;
 pub mod doctor;
+pub mod fleet;
 pub mod flows;
 pub mod holds;
 pub mod holes;

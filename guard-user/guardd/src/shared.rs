@@ -49,6 +49,8 @@ pub struct Shared {
     pub manager: Manager,
     /// Held while policies are put in place: one at a time.
     pub loading: Mutex<()>,
+    /// Held while the fleet's policies are put in force.
+    pub offering: Mutex<()>,
     /// Held before `loading` by callers in a session or those inside it, by its outermost session.
     turns: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
     /// Held by callers from inside a session, in the same way.
@@ -85,6 +87,7 @@ impl Shared {
             appeared: broadcast::Sender::new(APPEARED),
             manager: Manager::default(),
             loading: Mutex::new(()),
+            offering: Mutex::new(()),
             turns: RefCell::default(),
             asking: RefCell::default(),
             deciders: Deciders::default(),

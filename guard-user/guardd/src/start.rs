@@ -26,6 +26,7 @@ use crate::{
     config::{Config, Gate},
     control::failure::CallError,
     decisions::Decisions,
+    fleet::Fleet,
     flows::Flows,
     holds::Holds,
     holes::known::Holes,
@@ -225,6 +226,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         ),
         answers: Answers::new(People::read(paths.approvers()), &shelves.answers, &config),
         decisions: Decisions::read(paths.decisions()),
+        fleet: Fleet::new(paths.fleet(), config.fleet.clone()),
         recorder: Recorder::new(audit),
         holds: Holds::default(),
         proxy: Proxy::new(shelves.key.clone()),
@@ -242,6 +244,8 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     }
     state.tidy_questions();
     state.datapath.judge_at_security_hooks()?;
+    state.policies.set_fleet(state.fleet.policies());
+    state.set_base();
     state.set_default();
     let (policies, used) = (&mut state.policies, state.sessions.slots());
     policies.drop_stray(&mut state.datapath, &used)?;

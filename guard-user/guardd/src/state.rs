@@ -24,6 +24,7 @@ use crate::{
         failure::CallError,
     },
     decisions::Decisions,
+    fleet::Fleet,
     flows::{Flows, kept::KeptFlows},
     holds::Holds,
     holes::{hole::About, known::Holes, names::StoredName},
@@ -178,6 +179,8 @@ pub struct State {
     pub(crate) answers: Answers,
     /// What people have decided about places and files.
     pub(crate) decisions: Decisions,
+    /// The policies of the fleet.
+    pub(crate) fleet: Fleet,
     /// The audit log, metrics, and each session's share of the log.
     pub(crate) recorder: Recorder,
     /// Held connections.

@@ -29,6 +29,9 @@ pub const DEFAULT_MAX_HOLE: Duration = Duration::from_secs(3_600);
 /// How long a connection waits where the policy does not say.
 pub const DEFAULT_HOLD: Duration = Duration::from_secs(60);
 
+/// The longest that a connection waits for an answer.
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
+
 /// A policy as its file says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -167,6 +170,13 @@ impl Policy {
     pub fn observe(&mut self) {
         self.default = Verdict::Allow;
         self.dns_names = Some(DnsNames::Any);
+    }
+
+    /// Has it lie around policies of others: its rules, `default`, `max_hole` and `[dns]` count. How long connections wait, whether replies
+    /// pass, and which Unix sockets may be used is theirs to say.
+    pub fn lie_around(&mut self) {
+        self.hold = LONGEST_HOLD;
+        self.inbound = true;
     }
 
     /// What happens to questions for names that no rule names: what the file says, else they pass where anything in the

@@ -9,6 +9,7 @@ use crate::{
     decisions::Decisions,
     doctor::Found,
     explain::Explanations,
+    fleet::FleetPolicies,
     flows::Flows,
     inside::{Requested, WhyReport},
     production::Appeared,
@@ -276,6 +277,14 @@ pub enum Call {
     KernelLog {
         /// A session's id, or `all`; absent: nobody's.
         of: Option<String>,
+    },
+    /// From a courier or root: put the policies of a signed bundle in force. Answer: [`FleetPolicies`].
+    #[serde(rename = "org.guardd.Control.OfferPolicies")]
+    OfferPolicies {
+        /// The bundle's bytes, as text.
+        bundle: String,
+        /// Signatures by `ssh-keygen -Y sign`, in base64url.
+        signatures: Vec<String>,
     },
     /// What guardd finds where it tries out what this machine enforces. Answer: [`Found`].
     #[serde(rename = "org.guardd.Control.Doctor")]

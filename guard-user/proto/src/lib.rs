@@ -9,6 +9,7 @@ pub mod destination;
 pub mod doctor;
 pub mod explain;
 pub mod failure;
+pub mod fleet;
 pub mod flows;
 pub mod holes;
 pub mod http;

@@ -355,7 +355,7 @@ kinds! {
         hole: String, why: String, connections: u64, requests: u64, bytes: u64, cut: usize, by: String, from: Origin,
     }
     /// A policy was put in place, or refused.
-    PolicyLoad { policy: String, file: String, prefixes: usize, error: String, }
+    PolicyLoad { policy: String, file: String, prefixes: usize, serial: u64, signed_by: Vec<String>, error: String, }
     /// An HTTP request was judged.
     Http {
         destination: Destination, outcome: String, method: String, path: String, host: String, rule: String,

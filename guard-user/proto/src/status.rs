@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::Call;
-use crate::moment;
+use crate::{fleet::FleetPolicies, moment};
 
 /// Answer to [`Call::Status`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Status {
     /// The last record of the audit log; null without a chain.
     #[serde(default)]
     pub audit: Option<AuditStatus>,
+    /// What the machine has of its fleet; null: the settings name none.
+    #[serde(default)]
+    pub fleet: Option<FleetPolicies>,
 }
 
 /// The last record of the audit log: what to note elsewhere, so that `guard log --verify --head` can look for it.
@@ -83,6 +86,9 @@ pub struct Presence {
     pub holes: usize,
     /// The last record of the audit log.
     pub audit: AuditHead,
+    /// What the machine has of its fleet; null: the settings name none.
+    #[serde(default)]
+    pub fleet: Option<FleetPolicies>,
 }
 
 /// The last record of the audit log, for whoever keeps it elsewhere: not where the log is.

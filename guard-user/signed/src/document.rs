@@ -1,18 +1,18 @@
-//! The two documents, as bytes: JSON in the canonical form of RFC 8785.
+//! The documents, as bytes: JSON in the canonical form of RFC 8785.
 //!
-//! Both are closed: their keys are ASCII, and their values text, booleans, null, lists of text and integers below 2^53. Such a
-//! document has one canonical form, without white space and with its keys in order, which is the order of the fields here.
+//! All are closed: their keys are ASCII, and their values text, booleans, null, lists of text, text by name and integers below 2^53.
+//! Such a document has one canonical form, without white space and with its keys in order, which is the order of the fields here.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{hash_of, signature::Refusal};
 
-/// The version of both documents.
+/// The version of all documents.
 const VERSION: u64 = 1;
 /// Above this, not every program has the same integer.
 const LARGEST: u64 = 1 << 53;
-/// Bytes of a document at most.
+/// Bytes of a question or an answer at most.
 const LONGEST: usize = 48 * 1024;
 
 /// What guardd asks about one request. Its bytes are made once.
@@ -98,6 +98,8 @@ pub enum Verdict {
 pub trait Document: Serialize + DeserializeOwned {
     /// What it is called in errors.
     const NAME: &'static str;
+    /// Its bytes at most.
+    const LONGEST: usize = LONGEST;
 
     /// Its version, and its other numbers.
     fn numbers(&self) -> (u64, Vec<u64>);
@@ -114,7 +116,7 @@ pub trait Document: Serialize + DeserializeOwned {
         }
         // The fields stand in the order of their keys, and serde_json writes text as RFC 8785 does.
         let bytes = serde_json::to_vec(self).map_err(|_| Refusal::Malformed(Self::NAME))?;
-        match bytes.len() <= LONGEST {
+        match bytes.len() <= Self::LONGEST {
             true => Ok(bytes),
             false => Err(Refusal::Malformed(Self::NAME)),
         }
@@ -126,7 +128,7 @@ pub trait Document: Serialize + DeserializeOwned {
     ///
     /// Where they are not.
     fn from_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
-        if bytes.len() > LONGEST {
+        if bytes.len() > Self::LONGEST {
             return Err(Refusal::Malformed(Self::NAME));
         }
         let read: Self =

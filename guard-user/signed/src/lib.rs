@@ -8,6 +8,7 @@
 //! Bytes that come from elsewhere are hashed as they came, and are read in one way or not at all ([`Document`]).
 
 pub mod approvers;
+pub mod bundle;
 pub mod document;
 pub mod signature;
 pub mod ssh;
@@ -17,6 +18,7 @@ pub mod visible;
 pub mod webauthn;
 mod wire;
 
+pub use bundle::{Bundle, SignedBundle, Signers};
 pub use document::{Answer, Document, Question, Verdict};
 pub use signature::{Kind, Refusal, Signed};
 

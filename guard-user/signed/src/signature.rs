@@ -33,6 +33,14 @@ pub enum Refusal {
     /// The signature is not of these bytes, or not by that key.
     #[error("the signature is not of these bytes")]
     Forged,
+    /// Too few people of the list have signed it.
+    #[error("{by} of the people who may sign it have, and {needed} have to")]
+    Unsigned {
+        /// How many have.
+        by: usize,
+        /// How many have to.
+        needed: usize,
+    },
     /// Nobody touched the key.
     #[error("nobody touched the key")]
     Untouched,

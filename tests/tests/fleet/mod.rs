@@ -1,5 +1,6 @@
 //! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
 
+mod policies;
 mod scene;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};

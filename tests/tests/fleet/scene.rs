@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -69,6 +69,11 @@ impl<'n> Fleet<'n> {
         self.settings_with(name, &self.nats.urls())
     }
 
+    /// Where all of it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The list of who is in the fleet.
     pub(super) fn list(&self) -> PathBuf {
         self.dir.join("fleet.list")
@@ -77,15 +82,19 @@ impl<'n> Fleet<'n> {
     /// Keeps the list, which has the person alone at first.
     pub(super) fn keep(&self) -> Tested<Running> {
         let person = self.key("person")?;
-        fs::write(
-            self.list(),
-            format!("[[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\n"),
-        )?;
+        let list = format!("[[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\n");
+        self.keep_with(&list, &[])
+    }
+
+    /// Keeps that list, with more of a command line.
+    pub(super) fn keep_with(&self, list: &str, more: &[&str]) -> Tested<Running> {
+        fs::write(self.list(), list)?;
         self.home("keeper")?;
         self.key("keeper")?;
         let mut command = self.command("keeper", &["keep", "--rights"])?;
         command.arg(self.nats.users()).arg("--pid-file");
         command.arg(self.nats.pid_file(0)).arg(self.list());
+        command.args(more);
         command.stderr(fs::File::create(self.dir.join("keeper.log"))?);
         Ok(Running::start(&mut command)?)
     }

@@ -4,6 +4,7 @@ mod conditions;
 mod http;
 mod killed;
 mod people;
+mod policies;
 pub(crate) mod scene;
 
 use std::{fs, process::Command};

@@ -1,5 +1,6 @@
 //! The side of whoever keeps the list: its rights are the server's, and a machine that was invited is written into it.
 
+mod bundles;
 mod invite;
 mod server;
 
@@ -26,9 +27,10 @@ use crate::{
     list::{Held, Listed},
     messages::{self, Join, Joined},
     settings::Settings,
-    subjects::{Group, Joining, Key},
+    subjects::{Bundles, Group, Joining, Key},
 };
 
+use bundles::Kept;
 pub(crate) use invite::invite;
 use server::Server;
 
@@ -56,6 +58,15 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     let link = Link::of_a_machine(settings).await?;
     let joins = link.client.subscribe(Joining::Join.all()).await;
     let mut joins = joins.context("cannot hear who would join")?;
+    let mut kept = match (&args.policies, &args.signers) {
+        (Some(dir), Some(signers)) => Some(Kept::new(dir, signers)?),
+        _ => None,
+    };
+    let hear = |what: Bundles| link.client.subscribe(what.all());
+    let policies = hear(Bundles::Policies).await;
+    let mut policies = policies.context("cannot hear policies")?;
+    let wants = hear(Bundles::Want).await;
+    let mut wants = wants.context("cannot hear who wants policies")?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(list = %args.list.display(), rights = %args.rights.display(), "keeps the rights");
     let mut looks = interval(LOOKS);
@@ -71,6 +82,22 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
                 };
                 answer(&link, args, &own, &mut tries, &heard).await;
                 server.follow_or_say(&own);
+            }
+            Some(heard) = policies.next() => {
+                let group = Bundles::Policies.parse(&heard.subject);
+                if let (Some(kept), Some(group)) = (&kept, group)
+                    && let Err(error) = kept.take(&group, &heard.payload)
+                {
+                    tracing::warn!(%group, "policies that were published are not kept: {error:#}");
+                }
+            }
+            Some(heard) = wants.next() => {
+                let group = Bundles::Want.parse(&heard.subject);
+                if let (Some(kept), Some(group)) = (&mut kept, group)
+                    && let Err(error) = kept.tell(&link, &group).await
+                {
+                    tracing::error!("{error:#}");
+                }
             }
             _ = looks.tick() => server.follow_or_say(&own),
         }

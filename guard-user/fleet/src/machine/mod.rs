@@ -5,6 +5,7 @@
 
 mod answers;
 mod join;
+mod policies;
 mod presence;
 mod questions;
 
@@ -121,6 +122,7 @@ async fn carry(carrier: &Carrier) -> Result<()> {
     tokio::select! {
         ended = looks(carrier) => ended,
         ended = answers::carry(carrier) => ended,
+        ended = policies::carry(carrier) => ended,
         () = questions::carry(carrier) => Ok(()),
         () = presence::tell(carrier) => Ok(()),
     }

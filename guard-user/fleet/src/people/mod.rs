@@ -2,6 +2,7 @@
 
 mod answer;
 mod heard;
+mod push;
 mod show;
 
 use std::{
@@ -16,6 +17,7 @@ use crate::{Outcome, link::Link, settings::Settings};
 
 pub(crate) use answer::answer;
 use heard::{Fleet, News};
+pub(crate) use push::push;
 
 /// A list is whole when nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(700);
@@ -62,6 +64,17 @@ pub(crate) async fn machines(settings: &Settings, json: bool) -> Result<Outcome>
     gather(&mut fleet).await?;
     print(&show::machines(&fleet, json))?;
     Ok(Outcome::Done)
+}
+
+/// `guard-fleet status`
+///
+/// # Errors
+///
+/// As for [`pending`].
+pub(crate) async fn status(settings: &Settings, json: bool) -> Result<Outcome> {
+    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
+    gather(&mut fleet).await?;
+    print(&show::status(&fleet, json))
 }
 
 /// Hears all that is open now.

@@ -1,14 +1,16 @@
 //! How it reads. What machines say of themselves may be anybody's words, and steers no terminal.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
+use guard_proto::fleet::FleetPolicies;
 use guard_signed::{
     Question,
     visible::{is_unseen, visible},
 };
 use serde_json::{Value, json};
 
-use super::heard::{Fleet, OfMachine};
+use super::heard::{Fleet, OfMachine, State};
+use crate::subjects::{Group, Machine};
 
 /// Characters of a line that are shown.
 const LINE: usize = 1024;
@@ -83,8 +85,8 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
     if !json {
         let _ = writeln!(
             text,
-            "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  VERSION",
-            "MACHINE", "GROUP", "ENFORCES", "SESSIONS", "ASKED", "HOLES"
+            "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  {:<10}  VERSION",
+            "MACHINE", "GROUP", "ENFORCES", "SESSIONS", "ASKED", "HOLES", "POLICIES"
         );
     }
     for (group, machine, state) in fleet.machines() {
@@ -111,14 +113,93 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
         let count = |count: Option<usize>| count.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let _ = writeln!(
             text,
-            "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  {}",
+            "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  {:<10}  {}",
             machine.to_string(),
             group.to_string(),
             enforces,
             count(guardd.map(|guardd| guardd.sessions)),
             state.open(),
             count(guardd.map(|guardd| guardd.holes)),
+            serial_of(policies_of(state)),
             guardd.map_or_else(String::new, |guardd| visible(&guardd.version, 32)),
+        );
+    }
+    text
+}
+
+/// What a machine says of its fleet's policies.
+pub(super) fn policies_of(state: &State) -> Option<&FleetPolicies> {
+    state.here.as_ref()?.guardd.as_ref()?.fleet.as_ref()
+}
+
+/// The number of the bundle that is in force, and whether something is wrong.
+fn serial_of(of: Option<&FleetPolicies>) -> String {
+    let Some(of) = of else {
+        return "-".to_owned();
+    };
+    let serial = of
+        .serial
+        .map_or_else(|| "none".to_owned(), |serial| serial.to_string());
+    match of.problem {
+        Some(_) => format!("{serial} !"),
+        None => serial,
+    }
+}
+
+/// What a machine has made of a bundle.
+pub(super) fn pushed(machine: &Machine, of: &FleetPolicies, serial: u64) -> String {
+    let mut text = match of.serial == Some(serial) {
+        true => format!("{machine} has {serial} in force\n"),
+        false => format!("{machine} has not {serial} but {}\n", serial_of(Some(of))),
+    };
+    if let Some(problem) = &of.problem {
+        let _ = writeln!(text, "    {}", visible(problem, LINE));
+    }
+    text
+}
+
+/// All machines in a few lines.
+pub(super) fn status(fleet: &Fleet, json: bool) -> String {
+    let mut serials: BTreeMap<(Group, Option<u64>), usize> = BTreeMap::new();
+    let (mut all, mut enforce, mut asked, mut wrong) = (0, 0, 0, 0);
+    for (group, _, state) in fleet.machines() {
+        let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
+        all += 1;
+        enforce += usize::from(guardd.is_some_and(|guardd| guardd.enforcing));
+        asked += state.open();
+        let policies = policies_of(state);
+        wrong += usize::from(policies.is_some_and(|of| of.problem.is_some()));
+        let serial = policies.and_then(|of| of.serial);
+        *serials.entry((group.clone(), serial)).or_default() += 1;
+    }
+    if json {
+        let policies: Vec<_> = serials
+            .iter()
+            .map(|((group, serial), machines)| {
+                json!({"group": group, "serial": serial, "machines": machines})
+            })
+            .collect();
+        return line(&json!({
+            "machines": all,
+            "enforcing": enforce,
+            "questions": asked,
+            "policies": policies,
+            "policies_with_problems": wrong,
+        }));
+    }
+    let mut text =
+        format!("{all} machines are there, {enforce} of them enforce; {asked} questions wait\n");
+    for ((group, serial), machines) in &serials {
+        let has = match serial {
+            Some(serial) => format!("policies {serial}"),
+            None => "no policies of the fleet".to_owned(),
+        };
+        let _ = writeln!(text, "group {group}: {machines} have {has}");
+    }
+    if wrong > 0 {
+        let _ = writeln!(
+            text,
+            "{wrong} say that something is wrong with theirs: guard-fleet machines --json"
         );
     }
     text

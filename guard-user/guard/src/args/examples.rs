@@ -199,6 +199,23 @@ Examples:
   guard check homelab
   guard check /etc/guard/policies/*.toml";
 
+pub(super) const POLICY_SIGN: &str = "\
+Examples:
+  guard policy sign --group ci --base base policies/ > bundle
+  guard policy sign bundle > bundle.2     a second person, where two have to sign
+
+It shows what is signed, asks at a terminal, and needs no guardd. ssh-keygen or
+ssh-agent signs. `guard-fleet push bundle` brings it to the machines of its
+groups, whose guardd.toml says under [fleet] who may sign.";
+
+pub(super) const POLICY_OFFER: &str = "\
+Examples:
+  sudo guard policy offer bundle
+  ssh root@host guard policy offer - < bundle
+
+guardd checks signatures, group and serial, and compiles each policy, before
+anything changes. What was in force before stands where it refuses.";
+
 pub(super) const POLICY: &str = "\
 Examples:
   guard policy list

@@ -252,33 +252,9 @@ fn time(offer: &str) -> Option<u64> {
     offer.strip_prefix("for=")?.parse().ok()
 }
 
-/// Has `ssh-keygen` sign, by a key's file or by ssh-agent.
 fn signed_by(key: Option<&Path>, answer: Vec<u8>) -> Result<Signed, Failure> {
-    let (key, _kept) = match key {
-        Some(key) => (key.to_owned(), None),
-        None => chosen()?,
-    };
-    let mut keygen = Command::new("ssh-keygen")
-        .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
-        .arg(&key)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| not_signed(&format!("ssh-keygen cannot be started: {error}")))?;
-    if let Some(mut stdin) = keygen.stdin.take() {
-        // That it does not read, its status says.
-        let _ = stdin.write_all(&answer);
-    }
-    let done = keygen.wait_with_output();
-    let done = done.map_err(|error| not_signed(&error.to_string()))?;
-    if !done.status.success() {
-        return Err(not_signed("ssh-keygen has not signed"));
-    }
-    let signature = unarmour(&String::from_utf8_lossy(&done.stdout));
-    let signature = signature.map_err(|why| not_signed(&why.to_string()))?;
-    let public = PublicKey::of_signature(&signature).map_err(|why| not_signed(&why.to_string()))?;
-    let checked = public.verify(NAMESPACE, &answer, &signature);
-    checked.map_err(|why| not_signed(&why.to_string()))?;
+    let (public, signature) =
+        signature_by(key, NAMESPACE, &answer).map_err(|why| not_signed(&why))?;
     Ok(Signed {
         answer: String::from_utf8(answer).map_err(|error| not_signed(&error.to_string()))?,
         key: public.fingerprint(),
@@ -289,8 +265,46 @@ fn signed_by(key: Option<&Path>, answer: Vec<u8>) -> Result<Signed, Failure> {
     })
 }
 
+/// Has `ssh-keygen` sign, by a key's file or by ssh-agent.
+///
+/// # Errors
+///
+/// Why it has not.
+pub(crate) fn signature_by(
+    key: Option<&Path>,
+    namespace: &str,
+    bytes: &[u8],
+) -> Result<(PublicKey, Vec<u8>), String> {
+    let (key, _kept) = match key {
+        Some(key) => (key.to_owned(), None),
+        None => chosen()?,
+    };
+    let mut keygen = Command::new("ssh-keygen")
+        .args(["-Y", "sign", "-n", namespace, "-f"])
+        .arg(&key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("ssh-keygen cannot be started: {error}"))?;
+    if let Some(mut stdin) = keygen.stdin.take() {
+        // That it does not read, its status says.
+        let _ = stdin.write_all(bytes);
+    }
+    let done = keygen.wait_with_output();
+    let done = done.map_err(|error| error.to_string())?;
+    if !done.status.success() {
+        return Err("ssh-keygen has not signed".to_owned());
+    }
+    let signature = unarmour(&String::from_utf8_lossy(&done.stdout));
+    let signature = signature.map_err(|why| why.to_string())?;
+    let public = PublicKey::of_signature(&signature).map_err(|why| why.to_string())?;
+    let checked = public.verify(namespace, bytes, &signature);
+    checked.map_err(|why| why.to_string())?;
+    Ok((public, signature))
+}
+
 /// The only key of ssh-agent, or its only FIDO key; or one of the usual files.
-fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), Failure> {
+fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), String> {
     let listed = Command::new("ssh-add")
         .arg("-L")
         .stderr(Stdio::null())
@@ -310,11 +324,11 @@ fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), Failure> {
     if let Some(key) = only {
         let kept = tempfile::Builder::new().suffix(".pub").tempfile();
         let kept = kept.and_then(|mut file| writeln!(file, "{}", key.line()).map(|()| file));
-        let kept = kept.map_err(|error| not_signed(&error.to_string()))?;
+        let kept = kept.map_err(|error| error.to_string())?;
         return Ok((kept.path().to_owned(), Some(kept)));
     }
     if !keys.is_empty() {
-        return Err(not_signed("ssh-agent has several keys"));
+        return Err("ssh-agent has several keys".to_owned());
     }
     let dir = std::env::home_dir().map(|home| home.join(".ssh"));
     let files = dir
@@ -322,7 +336,7 @@ fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), Failure> {
         .flat_map(|dir| FILES.map(|name| dir.join(name)));
     let mut there = files.filter(|file| fs::exists(file).unwrap_or(false));
     there.next().map(|file| (file, None)).ok_or_else(|| {
-        not_signed("there is no key in ssh-agent, and none of the usual ones in ~/.ssh")
+        "there is no key in ssh-agent, and none of the usual ones in ~/.ssh".to_owned()
     })
 }
 

@@ -1,6 +1,6 @@
 //! What is enforced.
 
-use guard_proto::{Status, status::PolicyStatus};
+use guard_proto::{Status, fleet::FleetPolicies, status::PolicyStatus};
 
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
@@ -18,6 +18,9 @@ pub(crate) fn page(status: &Status, clock: &Clock) -> Page {
     .field("requests", status.requests)
     .field("holes", status.holes)
     .field("refused", status.refused);
+    if let Some(of_fleet) = &status.fleet {
+        fleet(&mut page, of_fleet, clock);
+    }
     losses(&mut page, status);
     for warning in &status.warnings {
         page.styled(WARN, format_args!("    warning  {warning}"))
@@ -43,6 +46,24 @@ pub(crate) fn page(status: &Status, clock: &Clock) -> Page {
             .commands("guard pending");
     }
     page
+}
+
+/// What the machine has of its fleet.
+pub(crate) fn fleet(page: &mut Page, fleet: &FleetPolicies, clock: &Clock) {
+    let base = match &fleet.base {
+        Some(base) => format!("{base} around each session"),
+        None => "none around sessions".to_owned(),
+    };
+    let said = match (fleet.serial, fleet.heard_at) {
+        (Some(serial), Some(at)) => format!(
+            "group {}, serial {serial} by {}, {base}, offered {}",
+            fleet.group,
+            fleet.by.join(", "),
+            clock.ago(at)
+        ),
+        _ => format!("group {}, no policies yet", fleet.group),
+    };
+    page.field("fleet", said);
 }
 
 fn headline(page: &mut Page, status: &Status) {

@@ -150,7 +150,9 @@ fn audience(call: &Call) -> Audience {
         Call::Run(_) | Call::Enter { .. } | Call::Flows { .. } | Call::Log { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Other callers of Assign go through `assigner`.
-        Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } => Audience::Root,
+        Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } | Call::OfferPolicies { .. } => {
+            Audience::Root
+        }
         Call::Invite { .. } | Call::Accept { .. } | Call::Enrol { .. } | Call::Remove { .. } => {
             Audience::Root
         }
@@ -223,6 +225,7 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
         | Call::Flows { .. }
         | Call::Log { .. }
         | Call::Presence {}
+        | Call::OfferPolicies { .. }
         | Call::Approvers {}
         | Call::Invitation { .. }
         | Call::Present { .. } => Ok(Some(Courier { uid: caller.uid })),
@@ -379,6 +382,10 @@ mod tests {
             Call::Assign(assign),
             Call::Reload {},
             Call::KernelLog { of: None },
+            Call::OfferPolicies {
+                bundle: text(),
+                signatures: Vec::new(),
+            },
             Call::Remove { called: text() },
             Call::Accept {
                 name: text(),
@@ -535,6 +542,7 @@ mod tests {
             "Flows",
             "Log",
             "Presence",
+            "OfferPolicies",
             "Approvers",
             "Invitation",
             "Present",

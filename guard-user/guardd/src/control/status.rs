@@ -56,6 +56,7 @@ impl State {
             .chain(unassigned)
             .chain(self.sessions.packet_warnings(&self.datapath))
             .chain(self.proxy_warning())
+            .chain(self.fleet.warning())
             .chain(self.doctor_warning())
             .collect(),
             version: VERSION.to_owned(),
@@ -79,6 +80,7 @@ impl State {
                 number: self.recorder.audit().head().number,
                 hash: self.recorder.audit().head().hash.to_string(),
             }),
+            fleet: self.fleet.shown(),
         }
     }
 
@@ -98,6 +100,7 @@ impl State {
                 number: head.number,
                 hash: head.hash.to_string(),
             },
+            fleet: self.fleet.shown(),
         }
     }
 

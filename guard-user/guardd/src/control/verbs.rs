@@ -20,6 +20,7 @@ use crate::{
         ids, polkit, status,
     },
     doctor,
+    fleet::offering::offer,
     holes::closing::open_holes,
     policies::load,
     proxy::{approve::Widening, needed},
@@ -154,6 +155,9 @@ async fn carried(
 ) -> Result<Vec<u8>, CallError> {
     if let Call::Presence {} = call {
         return one(&status::presence(shared).await);
+    }
+    if let Call::OfferPolicies { bundle, signatures } = call {
+        return one(&offer(shared, (bundle, signatures)).await?);
     }
     let carrier = |by| Carrier { who, peer, by };
     let answer = shared.with(|state| match call {
@@ -296,6 +300,9 @@ async fn approver(
             let of = shared.with(|state| kernel_log::switch(state, of))?;
             shared.log_switched.notify_one();
             one(&proto::status::KernelLog { of })
+        }
+        Call::OfferPolicies { bundle, signatures } => {
+            one(&offer(shared, (bundle, signatures)).await?)
         }
         Call::Reload {} => {
             load::reload(shared).await;

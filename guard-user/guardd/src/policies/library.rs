@@ -1,18 +1,22 @@
 //! Where policies come from: guardd's directories, the built-in policies, or a session's own text.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use guard_policy::{Policy, SHIPPED, format_duration};
 use guard_proto::PolicyRef;
+use guard_signed::Bundle;
 use serde::{Deserialize, Serialize};
 
 use crate::control::failure::CallError;
 
 /// The longest text of a policy, in bytes.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;
+/// Where the fleet's policies are, as it is shown.
+const FLEET: &str = "(fleet)";
 /// Characters that are kept of the name that a session gives its policy's file, for the audit log.
 const MAX_FILE: usize = 256;
 
@@ -28,6 +32,9 @@ pub struct PolicyText {
     /// It lets pass what no rule of it names.
     #[serde(default)]
     pub observe: bool,
+    /// It is the fleet's, and lies around each session.
+    #[serde(default)]
+    pub base: bool,
 }
 
 impl PolicyText {
@@ -40,6 +47,29 @@ impl PolicyText {
             file: Some(file.chars().take(MAX_FILE).collect()),
             text,
             observe: false,
+            base: false,
+        }
+    }
+
+    /// One of the fleet's.
+    #[must_use]
+    pub fn of_fleet(name: &str, text: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            file: Some(format!("{FLEET}/{name}.toml")),
+            text: text.to_owned(),
+            observe: false,
+            base: false,
+        }
+    }
+
+    /// The same policy, which lies around each session. It has no name of guardd's: a session is not started under it by that.
+    #[must_use]
+    pub fn around(self) -> Self {
+        Self {
+            name: None,
+            base: true,
+            ..self
         }
     }
 
@@ -78,6 +108,7 @@ impl PolicyText {
                  inbound = {inbound}\n{max_hole}{unix}"
             ),
             observe: false,
+            base: false,
         }
     }
 
@@ -107,13 +138,23 @@ impl PolicyText {
 #[derive(Clone, Debug)]
 pub struct Library {
     dirs: Vec<PathBuf>,
+    /// The fleet's policies, by name. They come first.
+    fleet: BTreeMap<String, String>,
 }
 
 impl Library {
     /// A library of these directories; built-in policies come last.
     #[must_use]
     pub fn new(dirs: Vec<PathBuf>) -> Self {
-        Self { dirs }
+        Self {
+            dirs,
+            fleet: BTreeMap::new(),
+        }
+    }
+
+    /// Has the fleet's policies be these.
+    pub fn set_fleet(&mut self, policies: BTreeMap<String, String>) {
+        self.fleet = policies;
     }
 
     /// The directories.
@@ -158,6 +199,9 @@ impl Library {
                 "give a file with a slash in it to use a file: ./policy.toml",
             ));
         }
+        if let Some(text) = self.fleet.get(name) {
+            return Ok(PolicyText::of_fleet(name, text));
+        }
         for dir in &self.dirs {
             let file = dir.join(format!("{name}.toml"));
             if let Some(text) = read(&file)? {
@@ -166,6 +210,7 @@ impl Library {
                     file: Some(file.display().to_string()),
                     text,
                     observe: false,
+                    base: false,
                 });
             }
         }
@@ -180,6 +225,7 @@ impl Library {
             file: None,
             text: (*text).to_owned(),
             observe: false,
+            base: false,
         })
     }
 
@@ -205,7 +251,11 @@ impl Library {
             Some(file.to_str()?.strip_suffix(".toml")?.to_owned())
         });
         let shipped = SHIPPED.iter().map(|(name, _)| (*name).to_owned());
-        let mut names: Vec<_> = found.filter(|name| is_name(name)).chain(shipped).collect();
+        let found = found.filter(|name| is_name(name));
+        let mut names: Vec<_> = found
+            .chain(self.fleet.keys().cloned())
+            .chain(shipped)
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -214,10 +264,7 @@ impl Library {
 
 /// Whether a text can be the name of a file in a policy directory, and of nothing outside of it.
 fn is_name(name: &str) -> bool {
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(is_fine)
+    Bundle::is_name(name)
 }
 
 /// A file's text; `None` if there is no such file.

@@ -78,6 +78,9 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     if source.observe {
         parsed.policy.observe();
     }
+    if source.base {
+        parsed.policy.lie_around();
+    }
     let warnings = parsed.warnings.iter();
     Ok(Read {
         policy: parsed.policy,
@@ -369,6 +372,11 @@ impl Policies {
         &self.library
     }
 
+    /// Has the fleet's policies be these.
+    pub fn set_fleet(&mut self, policies: BTreeMap<String, String>) {
+        self.library.set_fleet(policies);
+    }
+
     /// The longest hole that a session may have, if no rule says more.
     #[must_use]
     pub fn longest_hole(&self, chain: &[PolicyId]) -> Duration {
@@ -413,6 +421,9 @@ impl Policies {
     /// The slot of the same policy: guardd's own of that name, or a session's with the same text.
     #[must_use]
     pub fn same(&self, source: &PolicyText) -> Option<PolicyId> {
+        if source.base {
+            return self.base_slot();
+        }
         if let Some(name) = &source.name {
             return self.named(name, source.observe);
         }
@@ -428,6 +439,14 @@ impl Policies {
         let is_it =
             |source: &PolicyText| source.name.as_deref() == Some(name) && source.observe == observe;
         let found = slots.find(|(_, policy)| is_it(&policy.source));
+        found.map(|(slot, _)| *slot)
+    }
+
+    /// The slot of the fleet's policy that lies around each session.
+    #[must_use]
+    pub fn base_slot(&self) -> Option<PolicyId> {
+        let mut slots = self.slots.iter();
+        let found = slots.find(|(_, policy)| policy.source.base);
         found.map(|(slot, _)| *slot)
     }
 
@@ -656,10 +675,12 @@ impl Policies {
         self.judges_names = judges;
     }
 
-    /// The Unix sockets that all policies of a chain allow.
+    /// The Unix sockets that all policies of a chain allow, but for a fleet's around it.
     #[must_use]
     pub fn allowed_sockets(&self, chain: &[PolicyId]) -> Vec<SocketName> {
-        let mut policies = chain.iter().map(|slot| self.slots.get(slot));
+        let base = self.base_slot();
+        let chain = chain.iter().filter(|slot| base != Some(**slot));
+        let mut policies = chain.map(|slot| self.slots.get(slot));
         let Some(Some(own)) = policies.next() else {
             return Vec::new();
         };

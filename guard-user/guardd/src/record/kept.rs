@@ -117,6 +117,7 @@ impl<T: Kept> KeptFile<T> {
         half.persist(&self.file)?;
         fs::File::open(dir)?.sync_all()?;
         self.known = now;
+        self.unread = None;
         Ok(())
     }
 }

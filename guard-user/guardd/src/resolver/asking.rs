@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use guard_common::{BootTime, SessionId, Verdict};
+use guard_common::{BootTime, PolicyId, SessionId, Verdict};
 use guard_proto::{
     self as proto, Endpoint, Question,
     names::{Number, Tgid, ToResolver},
@@ -189,10 +189,15 @@ impl State {
             return Vec::new();
         };
         let sessions = session.with_those_around();
-        let mut slots = session.chain.iter().rev();
-        // The outermost session may have two policies, which say the same of names.
-        let outermost = slots.next().into_iter();
-        let slots = outermost.chain(slots.skip(session.chain.len().saturating_sub(sessions.len())));
+        // The outermost session may be judged by several policies: the fleet's, which may say nothing of names, and one beside its
+        // own, which says what that says.
+        let outermost = 1 + session.chain.len().saturating_sub(sessions.len());
+        let (inside, outermost) = session
+            .chain
+            .split_at(session.chain.len().saturating_sub(outermost));
+        let asks = |slot: &&PolicyId| self.policies.asks_about(**slot, name) == Some(true);
+        let outermost = outermost.iter().rev().find(asks).or(outermost.last());
+        let slots = outermost.into_iter().chain(inside.iter().rev());
         let links = sessions
             .into_iter()
             .zip(slots)

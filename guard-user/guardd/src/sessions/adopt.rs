@@ -172,6 +172,8 @@ impl State {
         self.sessions.add(Session {
             cgroup,
             chain: policies.filter(|slot| *slot != PolicyId(0)).collect(),
+            // Which of them it is, the policies say, which are adopted later.
+            base: None,
             about,
             stage,
         });

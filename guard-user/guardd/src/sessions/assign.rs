@@ -25,7 +25,7 @@ use crate::{
     policies::{library::PolicyText, load},
     sessions::{
         About, Sessions, Stage, arrivals,
-        create::{is_still, shortened, shown_name},
+        create::{self, is_still, shortened, shown_name},
         systemd::{self, Unit, uid_of, unit_of},
     },
     shared::Shared,
@@ -231,7 +231,8 @@ pub async fn make(
     doctor::is_closed(shared).await?;
     let source: PolicyText = shared.with(|state| state.policies.library().resolve(policy))?;
     let (slot, warnings) = load::slot_for(shared, source, None).await?;
-    let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
+    let base = create::base(shared).await?;
+    let started = shared.with(|state| state.assign(cgroup, (slot, base), wanted, warnings));
     shared.reschedule();
     started
 }
@@ -261,7 +262,7 @@ impl State {
     fn assign(
         &mut self,
         cgroup: Cgroup,
-        slot: PolicyId,
+        (slot, base): (PolicyId, Option<PolicyId>),
         wanted: Wanted,
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
@@ -272,15 +273,17 @@ impl State {
         if !cgroup.stands() {
             return Err(is_gone(&cgroup));
         }
+        let chain: Vec<_> = [slot].into_iter().chain(base).collect();
+        self.has_base(&chain)?;
         let made = self
             .datapath
-            .assign_session(cgroup.path, cgroup.id, &[slot])?;
+            .assign_session(cgroup.path, cgroup.id, &chain)?;
         let (name, command) = (shown_name(&wanted.name), shortened(wanted.command));
         let about = About {
             assigned: Some(wanted.by),
             ..About::new(name, wanted.owner, command)
         };
-        self.begin(made, vec![slot], about, Stage::Live, warnings)
+        self.begin(made, chain, about, Stage::Live, warnings)
     }
 
     /// The answer to a process in a session. A policy that its unit has already is no error, since units start again and again.

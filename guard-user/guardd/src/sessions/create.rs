@@ -125,10 +125,16 @@ pub async fn run(
             None => None,
         };
         let apart = apart(shared, who, slot).await?;
+        let base = match who {
+            Authorised::Approver(_) => base(shared).await?,
+            // It is around the session that this one is in.
+            Authorised::Agent(_) => None,
+        };
         let slots = Slots {
             own: slot,
             beside,
             apart,
+            base,
         };
         // A session that ends meanwhile takes with it the policies that nobody has yet.
         let are_there =
@@ -169,11 +175,13 @@ struct Slots {
     beside: Option<PolicyId>,
     /// That of [`apart`].
     apart: Option<PolicyId>,
+    /// The fleet's, around an outermost session.
+    base: Option<PolicyId>,
 }
 
 impl Slots {
     fn all(self) -> impl Iterator<Item = PolicyId> {
-        [Some(self.own), self.beside, self.apart]
+        [Some(self.own), self.beside, self.apart, self.base]
             .into_iter()
             .flatten()
     }
@@ -196,6 +204,18 @@ async fn projects(
     let source = shared.with(|state| state.policies.library().resolve(beside.clone()))?;
     let (slot, _) = load::slot_for(shared, source, None).await?;
     Ok(slot)
+}
+
+/// The slot of the policy that the fleet has around each session.
+///
+/// # Errors
+///
+/// That it is not known, or cannot be put in place: nothing starts without it.
+pub(super) async fn base(shared: &Shared) -> Result<Option<PolicyId>, CallError> {
+    match shared.with(|state| state.fleet.base())? {
+        Some(source) => Ok(Some(load::slot_for(shared, source, None).await?.0)),
+        None => Ok(None),
+    }
 }
 
 /// Where the settings say that what comes into reach is asked about, a person's session is judged by its policy, and by one beside it
@@ -463,16 +483,19 @@ impl State {
             own: slot,
             beside,
             apart,
+            base,
         }: Slots,
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
         let mut chain = self.sessions.chain(who, slot)?;
+        chain.extend(base);
+        self.has_base(&chain)?;
         // An agent may write a project's: of equals people are shown the session's own, which stands last.
         for slot in beside.into_iter().chain(apart) {
             chain.insert(0, slot);
         }
         // No session had them yet, so they may have been tidied away while another was put in place.
-        let is_one = chain.len() == 1;
+        let is_one = chain.len() - usize::from(base.is_some()) == 1;
         if !is_one && chain.iter().any(|slot| self.policies.get(*slot).is_none()) {
             return Err(CallError::failed(
                 "cannot start the session",
@@ -512,9 +535,12 @@ impl State {
         share_with_outermost(&mut self.datapath, id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.flows.add(id, &about);
+        let base = self.policies.base_slot();
+        let base = base.filter(|base| chain.last() == Some(base));
         self.sessions.add(Session {
             cgroup,
             chain,
+            base,
             about,
             stage,
         });

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{BootTime, PolicyId, SessionId};
+use guard_common::{BootTime, MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
 use guard_proto as proto;
 use jiff::Timestamp;
@@ -176,8 +176,10 @@ pub enum Stage {
 pub struct Session {
     /// Its cgroup.
     pub cgroup: SessionCgroup,
-    /// Its policy, then those of its parent sessions.
+    /// Its policy, then those of its parent sessions, then the fleet's, where that lies around it.
     pub chain: Vec<PolicyId>,
+    /// The fleet's policy, if it is the last of them.
+    pub base: Option<PolicyId>,
     /// What people know of it.
     pub about: About,
     /// Its stage.
@@ -209,7 +211,13 @@ impl Session {
     /// The slot of the policy that was asked for: before it is what narrows it.
     #[must_use]
     pub fn asked_for(&self) -> Option<PolicyId> {
-        self.chain.last().copied()
+        self.own_chain().last().copied()
+    }
+
+    /// The chain without the fleet's policy.
+    #[must_use]
+    pub fn own_chain(&self) -> &[PolicyId] {
+        &self.chain[..self.chain.len() - usize::from(self.base.is_some())]
     }
 
     /// Whose destinations are judged.
@@ -423,8 +431,38 @@ impl Sessions {
         let session = self.live(id)?;
         let own = usize::from(session.about.beside) + 1;
         let is_outermost = session.about.outermost.is_none();
-        let has_one = is_outermost && session.chain.len() > own;
+        let has_one = is_outermost && session.own_chain().len() > own;
         session.chain.first().copied().filter(|_| has_one)
+    }
+
+    /// Has that slot, and none of `bases`, be the last of each chain. Returns whether any is another one now.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: that session, and those after it, are judged as before.
+    pub fn set_base(
+        &mut self,
+        kernel: &mut Datapath,
+        base: Option<PolicyId>,
+        bases: &[PolicyId],
+    ) -> Result<bool, CallError> {
+        let mut is_changed = false;
+        for session in self.all.values_mut() {
+            let own = session.chain.iter().copied();
+            let own = own.filter(|slot| !bases.contains(slot));
+            let chain: Vec<_> = own.chain(base).collect();
+            // What one that has ended still has to send was allowed before.
+            if chain.len() > MAX_CHAIN && matches!(session.stage, Stage::Ended { .. }) {
+                continue;
+            }
+            if chain != session.chain {
+                kernel.set_chain(&session.cgroup, &chain)?;
+                session.chain = chain;
+                is_changed = true;
+            }
+            session.base = base;
+        }
+        Ok(is_changed)
     }
 
     /// The slots by which some session's packets are still judged.
@@ -550,6 +588,7 @@ pub(crate) fn none_but(all: &[(u32, Option<u32>)]) -> Sessions {
         sessions.add(Session {
             cgroup,
             chain: own.chain(outermost.map(PolicyId)).collect(),
+            base: None,
             about,
             stage: Stage::Live,
         });

@@ -224,6 +224,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Stop { .. } => "Stop",
         Call::Status {} => "Status",
         Call::Presence {} => "Presence",
+        Call::OfferPolicies { .. } => "OfferPolicies",
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
         Call::SocketRefused { .. } => "SocketRefused",

@@ -1,0 +1,113 @@
+//! The last bundle of policies of each group, for machines that come later. A server keeps none.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use guard_signed::{SignedBundle, Signers, bundle::Verified};
+
+use crate::{
+    link::Link,
+    list::replace,
+    messages,
+    subjects::{Bundles, Group},
+};
+
+/// One that is wanted by many at once is published so often.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Owns the directory.
+#[derive(Debug)]
+pub(super) struct Kept {
+    dir: PathBuf,
+    signers: PathBuf,
+    told: HashMap<Group, Instant>,
+}
+
+impl Kept {
+    /// In that directory, what those have signed.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be used.
+    pub(super) fn new(dir: &Path, signers: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot use {}", dir.display()))?;
+        let kept = Self {
+            dir: dir.to_owned(),
+            signers: signers.to_owned(),
+            told: HashMap::new(),
+        };
+        kept.signers()?;
+        Ok(kept)
+    }
+
+    fn signers(&self) -> Result<Signers> {
+        let file = &self.signers;
+        let read = fs::read_to_string(file).map_err(anyhow::Error::from);
+        let signers = read.and_then(|text| Signers::parse(&text).map_err(anyhow::Error::msg));
+        let signers = signers.with_context(|| format!("cannot read {}", file.display()))?;
+        ensure!(!signers.is_empty(), "{} names nobody", file.display());
+        Ok(signers)
+    }
+
+    fn file(&self, group: &Group) -> PathBuf {
+        self.dir.join(format!("{group}.bundle"))
+    }
+
+    fn verified(&self, signed: &SignedBundle) -> Result<Verified> {
+        // How many have to sign, each machine says.
+        Ok(signed.verify(&self.signers()?, 1)?)
+    }
+
+    /// Keeps what was published, if somebody has signed it who may, and it is later than what is kept.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not kept.
+    pub(super) fn take(&self, group: &Group, payload: &[u8]) -> Result<()> {
+        let signed: SignedBundle = messages::read(payload).context("it is no bundle")?;
+        let new = self.verified(&signed)?.bundle;
+        let is_its = new.groups.iter().any(|one| *one == group.to_string());
+        ensure!(is_its, "it is for other groups");
+        let kept = self.kept(group)?;
+        let kept = kept.and_then(|kept| Some(self.verified(&kept).ok()?.bundle.serial));
+        if kept.is_some_and(|serial| serial >= new.serial) {
+            return Ok(());
+        }
+        replace(&self.file(group), &String::from_utf8_lossy(payload), None)?;
+        tracing::info!(%group, serial = new.serial, "keeps its policies");
+        Ok(())
+    }
+
+    fn kept(&self, group: &Group) -> Result<Option<SignedBundle>> {
+        let file = self.file(group);
+        match fs::read(&file) {
+            Ok(bytes) => Ok(messages::read(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+        }
+    }
+
+    /// Publishes a group's for whoever wants it.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be read.
+    pub(super) async fn tell(&mut self, link: &Link, group: &Group) -> Result<()> {
+        let told = self.told.get(group);
+        if told.is_some_and(|at| at.elapsed() < EVERY) {
+            return Ok(());
+        }
+        let Some(kept) = self.kept(group)? else {
+            return Ok(());
+        };
+        self.told.insert(group.clone(), Instant::now());
+        let subject = Bundles::Policies.of(group);
+        link.publish(subject, messages::bytes(&kept)).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Policies in: a bundle that somebody pushes, or that whoever keeps the list has for who comes later. guardd says whether it is one.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::StreamExt as _;
+use guard_proto::{Call, fleet::FleetPolicies};
+use guard_signed::SignedBundle;
+use tokio::time::{Instant, sleep_until};
+
+use super::Carrier;
+use crate::{link, messages, subjects::Bundles};
+
+/// How often the last bundle is asked for, in the mean, beside after each connection.
+const EVERY: Duration = Duration::from_secs(300);
+/// The same bundle is offered again no sooner.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Hands in what comes.
+pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
+    let subject = Bundles::Policies.of(&carrier.group);
+    let bundles = carrier.link.client.subscribe(subject).await;
+    let mut bundles = bundles.context("cannot hear policies")?;
+    let mut link = carrier.link.clone();
+    let mut wants = Instant::now();
+    let mut last: Option<(String, Instant)> = None;
+    let mut said = String::new();
+    loop {
+        let heard = tokio::select! {
+            heard = bundles.next() => heard.context("the connection has ended")?,
+            () = link.change() => {
+                if link.stands() {
+                    wants = Instant::now();
+                }
+                continue;
+            }
+            () = sleep_until(wants) => {
+                let subject = Bundles::Want.of(&carrier.group);
+                carrier.link.publish(subject, Vec::new()).await;
+                wants = Instant::now() + EVERY.mul_f64(2.0 / 3.0 + link::random() * 2.0 / 3.0);
+                continue;
+            }
+        };
+        let name = messages::name_of(&heard.payload);
+        let is_known = |(known, at): &(String, Instant)| *known == name && at.elapsed() < AGAIN;
+        if last.as_ref().is_some_and(is_known) {
+            continue;
+        }
+        let Some(SignedBundle { bundle, signatures }) = messages::read(&heard.payload) else {
+            continue;
+        };
+        let call = Call::OfferPolicies { bundle, signatures };
+        match carrier.guardd.call::<FleetPolicies>(&call).await {
+            Ok(done) => {
+                tracing::info!(serial = done.serial, "policies are in force");
+                said.clear();
+                last = Some((name, Instant::now()));
+            }
+            Err(refusal) => {
+                let why = refusal.failure.why;
+                if said != why {
+                    tracing::warn!(why, "policies were not taken");
+                    said = why;
+                }
+                // It may be another time, and is not tried all the time.
+                last = Some((name, Instant::now()));
+            }
+        }
+        super::presence::publish(carrier, false).await;
+    }
+}

@@ -1,0 +1,207 @@
+//! Policies for a fleet: signed here, put in force on other machines, each of which verifies the signatures itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
+
+use data_encoding::BASE64URL_NOPAD;
+use guard_proto::{Call, Failure, fleet::FleetPolicies};
+use guard_signed::bundle::{LONGEST, POLICY_NAMESPACE};
+use guard_signed::visible::visible;
+use guard_signed::{Bundle, Document as _, SignedBundle};
+use jiff::Timestamp;
+
+use crate::args::PolicySignArgs;
+use crate::ask::yes;
+use crate::client::Client;
+use crate::elsewhere::signature_by;
+use crate::error::{CliError, Exit};
+use crate::policy::valid;
+use crate::policy_file::PolicyFile;
+use crate::render::page::{GOOD, Page};
+use crate::render::{Output, status};
+
+/// Bytes of a file with a bundle that are read at most.
+const MOST: u64 = 4 * LONGEST as u64;
+/// Characters that are shown of a line.
+const LINE: usize = 8192;
+
+/// `guard policy sign`
+pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
+    let mut signed = match args.from.is_dir() {
+        true => SignedBundle {
+            bundle: text_of(&bundle_in(args)?)?,
+            signatures: Vec::new(),
+        },
+        false => {
+            let is_new = !args.groups.is_empty() || args.base.is_some() || args.serial.is_some();
+            if is_new {
+                return Err(not_signed(
+                    "its groups, base and serial are signed already",
+                    "give the bundle alone: guard policy sign BUNDLE",
+                )
+                .into());
+            }
+            read(&args.from)?
+        }
+    };
+    let bundle = read_bundle(&signed)?;
+    show(&bundle, signed.signatures.len()).map_err(|error| CliError::output(&error))?;
+    if io::stdin().is_terminal() && !yes("Sign it?")? {
+        return Ok(Exit::NO);
+    }
+    let (_, signature) = signature_by(
+        args.key.as_deref(),
+        POLICY_NAMESPACE,
+        signed.bundle.as_bytes(),
+    )
+    .map_err(|why| {
+        not_signed(
+            &why,
+            "name the key: guard policy sign --key ~/.ssh/id_ed25519_sk …",
+        )
+    })?;
+    signed.signatures.push(BASE64URL_NOPAD.encode(&signature));
+    let line = serde_json::to_string(&signed).map_err(|error| CliError::output(&error.into()))?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| CliError::output(&error))?;
+    Ok(Exit::DONE)
+}
+
+/// `guard policy offer`
+pub(crate) fn offer(mut client: Client, file: &Path, output: Output) -> Result<Exit, CliError> {
+    let SignedBundle { bundle, signatures } = read(file)?;
+    let done: FleetPolicies = client.call(&Call::OfferPolicies { bundle, signatures })?;
+    output.print(&done, |done, clock| {
+        let mut page = Page::default();
+        page.styled(GOOD, "In force")
+            .line(", as the kernel has it.");
+        status::fleet(&mut page, done, clock);
+        page
+    })?;
+    Ok(Exit::DONE)
+}
+
+/// What a directory's policies make, each of them valid.
+fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
+    let dir = &args.from;
+    let unread = |error: io::Error| {
+        not_signed(
+            &format!("{} cannot be read: {error}", dir.display()),
+            "name a directory with policies, or a bundle",
+        )
+    };
+    let mut policies = BTreeMap::new();
+    for entry in fs::read_dir(dir).map_err(unread)? {
+        let path = entry.map_err(unread)?.path();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let is_policy = path.extension().is_some_and(|kind| kind == "toml");
+        let Some(name) = name.filter(|_| is_policy) else {
+            continue;
+        };
+        if !Bundle::is_name(name) {
+            return Err(not_signed(
+                &format!("{name:?} is no policy's name"),
+                "a name has letters, digits, -, _ and ., and begins with a letter or digit",
+            )
+            .into());
+        }
+        let file = PolicyFile::read(&path)?;
+        if let Err(diagnostics) = valid(&file) {
+            file.show(&diagnostics);
+            return Err(not_signed(
+                &format!("{} is not valid", path.display()),
+                &format!("guard check {}", path.display()),
+            )
+            .into());
+        }
+        policies.insert(name.to_owned(), file.text);
+    }
+    let wrong = match &args.base {
+        _ if args.groups.is_empty() => Some("it is for no group".to_owned()),
+        _ if policies.is_empty() => Some(format!("there is no policy in {}", dir.display())),
+        Some(base) if !policies.contains_key(base) => {
+            Some(format!("there is no {base}.toml in {}", dir.display()))
+        }
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        let fix = "guard policy sign --group GROUP --base NAME DIR";
+        return Err(not_signed(&wrong, fix).into());
+    }
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+    Ok(Bundle {
+        base: args.base.clone(),
+        groups: args.groups.clone(),
+        policies,
+        serial: args.serial.unwrap_or(now),
+        v: 1,
+    })
+}
+
+fn text_of(bundle: &Bundle) -> Result<String, Failure> {
+    let too_long = |_| {
+        not_signed(
+            &format!("all policies together are longer than {LONGEST} bytes"),
+            "put fewer into one bundle",
+        )
+    };
+    let bytes = bundle.to_bytes().map_err(too_long)?;
+    String::from_utf8(bytes).map_err(|error| not_signed(&error.to_string(), "report it as a bug"))
+}
+
+/// Whoever signs reads it here, on standard error: standard output is for the bundle.
+fn show(bundle: &Bundle, signatures: usize) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    let base = bundle.base.as_deref();
+    for (name, text) in &bundle.policies {
+        let around = match base == Some(name) {
+            true => ", around each session",
+            false => "",
+        };
+        writeln!(err, "{name}{around}:\n")?;
+        for line in text.lines() {
+            writeln!(err, "    {}", visible(line, LINE))?;
+        }
+        writeln!(err)?;
+    }
+    writeln!(
+        err,
+        "For {}, serial {}, with {signatures} signatures so far.",
+        bundle.groups.join(", "),
+        bundle.serial
+    )
+}
+
+/// A file's, or that of standard input where that is `-`.
+fn read(file: &Path) -> Result<SignedBundle, Failure> {
+    let mut text = String::new();
+    let done = match file == Path::new("-") {
+        true => io::stdin().take(MOST).read_to_string(&mut text),
+        false => fs::File::open(file).and_then(|from| from.take(MOST).read_to_string(&mut text)),
+    };
+    let no_bundle = |why: String| Failure {
+        what: format!("there is no bundle in {}", file.display()),
+        why,
+        fix: "make one: guard policy sign --group GROUP DIR > BUNDLE".to_owned(),
+    };
+    done.map_err(|error| no_bundle(error.to_string()))?;
+    serde_json::from_str(text.trim()).map_err(|error| no_bundle(error.to_string()))
+}
+
+fn read_bundle(signed: &SignedBundle) -> Result<Bundle, Failure> {
+    let bundle = Bundle::from_bytes(signed.bundle.as_bytes());
+    let bundle = bundle.and_then(|bundle| bundle.is_sound().map(|()| bundle));
+    bundle.map_err(|why| not_signed(&why.to_string(), "have it made anew: guard policy sign DIR"))
+}
+
+fn not_signed(why: &str, fix: &str) -> Failure {
+    Failure {
+        what: "the policies were not signed".to_owned(),
+        why: why.to_owned(),
+        fix: fix.to_owned(),
+    }
+}

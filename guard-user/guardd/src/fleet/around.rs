@@ -1,0 +1,114 @@
+//! The fleet's policy around sessions: the last of each chain, so that all that a machine has of its own can only narrow it.
+
+use guard_common::{MAX_CHAIN, PolicyId};
+
+use crate::{
+    changes::Change,
+    control::failure::CallError,
+    policies::{self, Prepared},
+    sessions::{Session, Sessions},
+    state::State,
+};
+
+impl State {
+    /// Has the base be as the fleet has it, at the start and where time alone changes it. Where that is not known, what the kernel has
+    /// stands.
+    pub fn set_base(&mut self) {
+        let Ok(source) = self.fleet.base() else {
+            return;
+        };
+        let stands = self.policies.base_slot();
+        let stands = stands.filter(|slot| {
+            let is_same = |source| self.policies.is_same(*slot, source);
+            source.as_ref().is_some_and(is_same)
+        });
+        let done = match (source, stands) {
+            (_, Some(slot)) => self.chain_all(Some(slot)),
+            (None, None) => self.lay_base(None),
+            (Some(source), None) => policies::read(&source)
+                .and_then(|read| policies::compile(source, read, &self.environment()))
+                .and_then(|prepared| self.lay_base(Some(prepared))),
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "the fleet's policy is not around each session");
+            self.fleet.refused = Some(error.to_string());
+        }
+    }
+
+    /// Has the base be that one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(super) fn lay_base(&mut self, prepared: Option<Prepared>) -> Result<(), CallError> {
+        let slot = match prepared {
+            Some(prepared) => {
+                let stands = self.policies.base_slot();
+                Some(self.install(stands, prepared)?)
+            }
+            None => None,
+        };
+        self.chain_all(slot)?;
+        if slot.is_none() {
+            self.collect_slots();
+        }
+        Ok(())
+    }
+
+    /// Has that slot, and no other base, be the last of each session's chain.
+    fn chain_all(&mut self, base: Option<PolicyId>) -> Result<(), CallError> {
+        self.sessions.may_be_around(base)?;
+        let slots = self.policies.iter();
+        let bases = slots.filter(|(_, policy)| policy.source.base);
+        let bases: Vec<_> = bases.map(|(slot, _)| slot).collect();
+        let is_changed = self.sessions.set_base(&mut self.datapath, base, &bases)?;
+        if is_changed {
+            self.apply(Change::Policies);
+        }
+        Ok(())
+    }
+
+    /// Whether the fleet's policy is around a new session with that chain, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// That it is not.
+    pub fn has_base(&self, chain: &[PolicyId]) -> Result<(), CallError> {
+        let is_wanted = self.fleet.base()?.is_some();
+        let base = self.policies.base_slot();
+        let has_one = base.is_some() && chain.last() == base.as_ref();
+        match is_wanted == has_one {
+            true => Ok(()),
+            false => Err(CallError::failed(
+                "cannot start the session",
+                "the fleet's policy around it has changed meanwhile",
+                "try again",
+            )),
+        }
+    }
+}
+
+impl Sessions {
+    /// Whether each session has room for one more policy around it.
+    ///
+    /// # Errors
+    ///
+    /// Which has none.
+    pub(super) fn may_be_around(&self, base: Option<PolicyId>) -> Result<(), CallError> {
+        let is_full = |session: &&Session| session.own_chain().len() >= MAX_CHAIN;
+        let full = self
+            .all_live()
+            .find(|session| base.is_some() && is_full(session));
+        match full {
+            None => Ok(()),
+            Some(session) => Err(CallError::failed(
+                "the fleet's policy is not put around sessions",
+                format!(
+                    "{} is judged by {MAX_CHAIN} policies already, which is the most",
+                    crate::control::ids::session(session.cgroup.id)
+                ),
+                "end it, and offer the bundle again",
+            )),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Policies of a fleet: signed elsewhere, brought by whatever carries them, and in force only as a whole.
+//!
+//! `offering.rs` takes a bundle: signatures, group and serial first, then each policy is compiled, then it is on the disk, then in
+//! the kernel, and only what is read back from there is said to be in force. `around.rs` lays the base around sessions. What was
+//! taken once stands without the network, and is verified again when guardd starts.
+
+mod around;
+pub mod offering;
+
+use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
+
+use guard_proto::fleet::FleetPolicies;
+use guard_signed::{
+    Bundle, SignedBundle, Signers,
+    bundle::{LONGEST, Verified},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config,
+    control::failure::CallError,
+    policies::library::PolicyText,
+    record::kept::{Kept, KeptFile},
+};
+
+/// The text of the base once the fleet has been silent for too long.
+const SILENT: &str = "# Nobody has offered the fleet's policies for longer than the settings let them last.\n\
+                      version = 1\nname = \"fleet-is-silent\"\ndefault = \"deny\"\n";
+/// What is heard of the same bundle again is written down so often, in seconds.
+const NOTED: i64 = 600;
+/// Bytes of the file with the signers at most.
+const MAX_SIGNERS: u64 = 256 * 1024;
+
+/// What was taken last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Taken {
+    signed: Option<SignedBundle>,
+    heard_at: Option<Timestamp>,
+}
+
+impl Kept for Taken {
+    const WITHOUT: &'static str = "no session starts: the fleet's policies are not known";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    fn text(&self) -> io::Result<String> {
+        Ok(serde_json::to_string(self)?)
+    }
+}
+
+/// Owns `fleet.json`, and knows what of it is in force.
+#[derive(Debug)]
+pub struct Fleet {
+    settings: config::Fleet,
+    file: KeptFile<Taken>,
+    /// When it was last offered. On the disk it may be an older time.
+    heard_at: Option<Timestamp>,
+    /// What was verified; none: nothing was taken yet.
+    verified: Option<Verified>,
+    /// Why what was kept is not in force.
+    broken: Option<String>,
+    /// What was wrong with what was offered last.
+    refused: Option<String>,
+    /// Whether the base is [`SILENT`].
+    is_silent: bool,
+}
+
+impl Fleet {
+    /// With what is on the disk, verified again.
+    #[must_use]
+    pub fn new(file: PathBuf, settings: config::Fleet) -> Self {
+        let file: KeptFile<Taken> = KeptFile::read(file);
+        let mut fleet = Self {
+            heard_at: file.known().heard_at,
+            file,
+            settings,
+            verified: None,
+            broken: None,
+            refused: None,
+            is_silent: false,
+        };
+        if fleet.settings.group.is_none() {
+            return fleet;
+        }
+        let kept = match (fleet.file.is_whole(), &fleet.file.known().signed) {
+            (Err(unread), _) => Err(unread.to_string()),
+            (Ok(()), None) => Ok(None),
+            (Ok(()), Some(signed)) => fleet.verify(signed).map(Some),
+        };
+        match kept {
+            Ok(verified) => fleet.verified = verified,
+            Err(why) => {
+                tracing::error!(
+                    why,
+                    "no session starts until the fleet's policies are offered anew"
+                );
+                fleet.broken = Some(why);
+            }
+        }
+        fleet.is_silent = fleet.is_overdue();
+        fleet
+    }
+
+    /// The bundle, if enough of those have signed it who may, and this machine is in one of its groups.
+    fn verify(&self, signed: &SignedBundle) -> Result<Verified, String> {
+        let group = self.settings.group.as_deref().unwrap_or_default();
+        let verified = signed
+            .verify(&self.signers()?, self.settings.signatures)
+            .map_err(|refusal| refusal.to_string())?;
+        match verified.bundle.groups.iter().any(|one| one == group) {
+            true => Ok(verified),
+            false => Err(format!("it is for other groups than {group}")),
+        }
+    }
+
+    /// Those who may sign. A list that others may write is nobody's.
+    fn signers(&self) -> Result<Signers, String> {
+        let file = &self.settings.signers;
+        let wrong = |why: String| format!("who may sign is not known: {}: {why}", file.display());
+        let meta = fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
+        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            return Err(wrong("it is not root's alone to write".to_owned()));
+        }
+        if meta.len() > MAX_SIGNERS {
+            return Err(wrong(format!("it is longer than {MAX_SIGNERS} bytes")));
+        }
+        let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        let signers = Signers::parse(&text).map_err(wrong)?;
+        match signers.people() >= self.settings.signatures.max(1) {
+            true => Ok(signers),
+            false => Err(wrong(format!(
+                "it names {} people, and {} have to sign",
+                signers.people(),
+                self.settings.signatures.max(1)
+            ))),
+        }
+    }
+
+    fn bundle(&self) -> Option<&Bundle> {
+        self.verified.as_ref().map(|verified| &verified.bundle)
+    }
+
+    /// The fleet's policies, by name.
+    #[must_use]
+    pub fn policies(&self) -> BTreeMap<String, String> {
+        self.bundle()
+            .map_or_else(BTreeMap::new, |bundle| bundle.policies.clone())
+    }
+
+    /// The policy that lies around each session.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not known whether one does: then no session may start.
+    pub fn base(&self) -> Result<Option<PolicyText>, CallError> {
+        if let Some(why) = &self.broken {
+            return Err(CallError::failed(
+                "no session starts",
+                format!("the fleet's policies cannot be verified any more: {why}"),
+                format!(
+                    "have them signed and offered anew; or leave the fleet: take [fleet] out of guardd.toml, remove {}, and restart guardd",
+                    self.file.file().display()
+                ),
+            ));
+        }
+        if self.is_silent {
+            return Ok(Some(
+                PolicyText::of_fleet("fleet-is-silent", SILENT).around(),
+            ));
+        }
+        Ok(self.bundle().and_then(base_of))
+    }
+
+    /// Whether nobody has offered it for longer than the settings say.
+    fn is_overdue(&self) -> bool {
+        let (Some(lasts), Some(heard)) = (&self.settings.lasts, self.heard_at) else {
+            return false;
+        };
+        let silent = Timestamp::now().duration_since(heard);
+        self.verified.is_some()
+            && silent > jiff::SignedDuration::try_from(lasts.0).unwrap_or(jiff::SignedDuration::MAX)
+    }
+
+    /// Whether [`Self::base`] is another one now because of the time alone.
+    pub fn turns_silent(&mut self) -> bool {
+        let is_now = self.is_overdue();
+        std::mem::replace(&mut self.is_silent, is_now) != is_now
+    }
+
+    /// What the machine says of it; none: it is in no fleet.
+    #[must_use]
+    pub fn shown(&self) -> Option<FleetPolicies> {
+        let group = self.settings.group.clone()?;
+        let silent = self.is_silent.then(|| {
+            "it was not offered for longer than the settings let it last: all is denied".to_owned()
+        });
+        let bundle = self.bundle();
+        Some(FleetPolicies {
+            group,
+            serial: bundle.map(|bundle| bundle.serial),
+            base: bundle.and_then(|bundle| bundle.base.clone()),
+            policies: self.policies().into_keys().collect(),
+            by: self
+                .verified
+                .as_ref()
+                .map_or_else(Vec::new, |one| one.by.clone()),
+            heard_at: self.heard_at,
+            problem: self.broken.clone().or(silent).or(self.refused.clone()),
+        })
+    }
+
+    /// A warning for `guard status`.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let problem = self.shown()?.problem?;
+        Some(format!("policies of the fleet: {problem}"))
+    }
+
+    /// What is kept once that is in force.
+    fn kept(&mut self, signed: &SignedBundle) -> io::Result<()> {
+        let now = Some(Timestamp::now());
+        // One that could not be read is replaced by one that is verified.
+        self.file.replace(Taken {
+            signed: Some(signed.clone()),
+            heard_at: now,
+        })?;
+        self.heard_at = now;
+        Ok(())
+    }
+
+    /// The same was offered again.
+    fn heard(&mut self) {
+        let mut taken = self.file.known().clone();
+        let now = Timestamp::now();
+        self.heard_at = Some(now);
+        let is_new = taken
+            .heard_at
+            .is_none_or(|at| (now.as_second() - at.as_second()).abs() >= NOTED);
+        if is_new {
+            taken.heard_at = Some(now);
+            if let Err(error) = self.file.replace(taken) {
+                tracing::warn!(%error, "when the fleet's policies were last offered cannot be kept");
+            }
+        }
+    }
+}
+
+/// The base of a bundle.
+fn base_of(bundle: &Bundle) -> Option<PolicyText> {
+    let name = bundle.base.as_ref()?;
+    let text = bundle.policies.get(name)?;
+    Some(PolicyText::of_fleet(name, text).around())
+}
+
+/// Bytes of what is offered at most, with its signatures.
+pub const MAX_OFFERED: usize = 2 * LONGEST;

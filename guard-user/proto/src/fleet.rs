@@ -1,0 +1,28 @@
+//! The policies of a fleet that a machine has.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+#[cfg(doc)]
+use crate::Call;
+use crate::moment;
+
+/// Answer to [`Call::OfferPolicies`], and a part of what a machine says of itself: what is in force, as the kernel has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetPolicies {
+    /// The group that the machine is in.
+    pub group: String,
+    /// The number of the bundle in force; null: there was none yet.
+    pub serial: Option<u64>,
+    /// The policy around each session; null: none is.
+    pub base: Option<String>,
+    /// The names of the policies in the bundle.
+    pub policies: Vec<String>,
+    /// Who signed it.
+    pub by: Vec<String>,
+    /// When it was last offered.
+    #[serde(default, serialize_with = "moment::write_some")]
+    pub heard_at: Option<Timestamp>,
+    /// What is wrong: with what was kept, or with what was offered last.
+    pub problem: Option<String>,
+}

@@ -1,0 +1,173 @@
+//! Policies of a fleet: what is signed once, elsewhere, and put in force on many machines.
+//!
+//! A [`Bundle`] is a document as questions and answers are. So many people sign its bytes by `ssh-keygen -Y sign`; who they may
+//! be, the machine's own list says ([`Signers`]). Whatever carries it can withhold it, and cannot change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use crate::{Document, Refusal, ssh};
+
+/// What OpenSSH signatures of policies are made for.
+pub const POLICY_NAMESPACE: &str = "policy@guardd.org";
+/// Bytes of a bundle at most. As text within JSON it is twice as long at worst, and still fits into one message of NATS.
+pub const LONGEST: usize = 60 * 1024;
+/// Signatures of a bundle at most.
+const MAX_SIGNATURES: usize = 16;
+
+/// What whoever sets policy signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// The policy that lies around each session; none: no policy does.
+    pub base: Option<String>,
+    /// The groups of machines that it is for.
+    pub groups: Vec<String>,
+    /// The texts of policies, by name.
+    pub policies: BTreeMap<String, String>,
+    /// Higher than that of any bundle before.
+    pub serial: u64,
+    /// 1.
+    pub v: u64,
+}
+
+impl Document for Bundle {
+    const NAME: &'static str = "bundle of policies";
+    const LONGEST: usize = LONGEST;
+
+    fn numbers(&self) -> (u64, Vec<u64>) {
+        (self.v, vec![self.serial])
+    }
+}
+
+impl Bundle {
+    /// Whether a text can be the name of a policy: ASCII, so that all programs put names in the same order.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(is_fine)
+    }
+
+    /// What is wrong with it, whoever signed it.
+    ///
+    /// # Errors
+    ///
+    /// That.
+    pub fn is_sound(&self) -> Result<(), Refusal> {
+        let names = self.policies.keys().chain(&self.groups);
+        let is_there = |base: &String| self.policies.contains_key(base);
+        let sound = names.into_iter().all(|name| Self::is_name(name))
+            && !self.groups.is_empty()
+            && self.base.as_ref().is_none_or(is_there);
+        sound.then_some(()).ok_or(Refusal::Malformed(Self::NAME))
+    }
+}
+
+/// A bundle with its signatures, as it is carried and kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedBundle {
+    /// The bundle's bytes, as text.
+    pub bundle: String,
+    /// Signatures, as base64url without padding.
+    pub signatures: Vec<String>,
+}
+
+/// A bundle that enough people have signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// It.
+    pub bundle: Bundle,
+    /// Who signed it, in the order of the alphabet.
+    pub by: Vec<String>,
+}
+
+impl SignedBundle {
+    /// The bundle, if it is signed by at least `needed` people of the list, each counted once. A signature by somebody who is not
+    /// listed counts for nothing; one that is listed and wrong refuses the whole.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub fn verify(&self, signers: &Signers, needed: usize) -> Result<Verified, Refusal> {
+        if self.signatures.len() > MAX_SIGNATURES {
+            return Err(Refusal::Malformed(Bundle::NAME));
+        }
+        let bytes = self.bundle.as_bytes();
+        let bundle = Bundle::from_bytes(bytes)?;
+        bundle.is_sound()?;
+        let mut by = BTreeSet::new();
+        for signature in &self.signatures {
+            let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
+            let signature = signature.map_err(|_| Refusal::Malformed("signature of SSH"))?;
+            let key = ssh::PublicKey::of_signature(&signature)?;
+            let Some(name) = signers.name_of(&key) else {
+                continue;
+            };
+            key.verify(POLICY_NAMESPACE, bytes, &signature)?;
+            by.insert(name.to_owned());
+        }
+        // Nobody's word is never enough.
+        match by.len() >= needed.max(1) {
+            true => Ok(Verified {
+                bundle,
+                by: by.into_iter().collect(),
+            }),
+            false => Err(Refusal::Unsigned {
+                by: by.len(),
+                needed: needed.max(1),
+            }),
+        }
+    }
+}
+
+/// Who may sign: a file of lines as ssh-keygen(1) has them under ALLOWED SIGNERS, a name and a public key, without options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signers(Vec<(String, ssh::PublicKey)>);
+
+impl Signers {
+    /// Those of such a text.
+    ///
+    /// # Errors
+    ///
+    /// Which line is none, and why.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().enumerate();
+        let lines = lines.filter(|(_, line)| {
+            let line = line.trim();
+            !line.is_empty() && !line.starts_with('#')
+        });
+        let signers = lines.map(|(at, line)| {
+            let wrong = |why: String| format!("line {}: {why}", at + 1);
+            let (name, key) = line
+                .trim()
+                .split_once(|c: char| c.is_ascii_whitespace())
+                .ok_or_else(|| wrong("it has no name and key".to_owned()))?;
+            let key = ssh::PublicKey::parse(key).map_err(|refusal| wrong(refusal.to_string()))?;
+            Ok((name.to_owned(), key))
+        });
+        signers.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether it names nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many people it names.
+    #[must_use]
+    pub fn people(&self) -> usize {
+        let names: BTreeSet<_> = self.0.iter().map(|(name, _)| name).collect();
+        names.len()
+    }
+
+    fn name_of(&self, key: &ssh::PublicKey) -> Option<&str> {
+        let found = self.0.iter().find(|(_, known)| known == key);
+        found.map(|(name, _)| name.as_str())
+    }
+}

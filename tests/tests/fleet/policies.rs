@@ -1,0 +1,175 @@
+//! Policies over NATS: pushed by a person, kept for machines that come later, put in force by guardd.
+
+use std::fs;
+
+use guard_lab::{Attempt, Json as _, Network, Shell, SshKey, Tested, V4, eventually, exec};
+use serde_json::{Value, json};
+
+use super::scene::{Fleet, GROUP, lines};
+use crate::signed::scene::COURIER;
+
+/// The base of a fleet that denies production's first address.
+const BASE: &str = "version = 1\nname = \"floor\"\ndefault = \"allow\"\n\
+                    [[rule]]\nname = \"never\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n";
+/// Under which that is open.
+const OPEN: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
+
+/// With a guardd that is in the group, and somebody who may sign.
+fn begin(network: &Network) -> Tested<(Fleet<'_>, SshKey)> {
+    let mut fleet = Fleet::new(network, 1)?;
+    fleet.is_there()?;
+    let key = SshKey::new(fleet.dir().join("alice"))?;
+    let signers = fleet.dir().join("signers");
+    fs::write(
+        &signers,
+        format!("alice {}", fs::read_to_string(key.public())?),
+    )?;
+    fleet.scene.daemon.stop()?;
+    fleet.scene.daemon.write_config(&format!(
+        "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\n[fleet]\ngroup = \"{GROUP}\"\nsigners = {signers:?}\n"
+    ))?;
+    fleet.scene.daemon.write_policy("open", OPEN)?;
+    fleet.scene.daemon.start()?;
+    Ok((fleet, key))
+}
+
+/// Whom the server knows, and whether the person may bring policies.
+fn list(fleet: &Fleet<'_>, policies: bool) -> Tested<String> {
+    let (machine, person) = (fleet.key("machine")?, fleet.key("person")?);
+    Ok(format!(
+        "[[machine]]\nid = \"{}\"\nkey = \"{machine}\"\ngroup = \"{GROUP}\"\n\
+         [[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\npolicies = {policies}\n",
+        fleet.machine
+    ))
+}
+
+/// Signs a directory's policies by `guard policy sign`; gives the file.
+fn bundle(fleet: &Fleet<'_>, key: &SshKey, serial: u64, base: &str) -> Tested<String> {
+    let dir = fleet.dir().join(format!("policies-{serial}"));
+    fs::create_dir(&dir)?;
+    fs::write(dir.join("floor.toml"), base)?;
+    let sign = fleet
+        .scene
+        .daemon
+        .root(["policy", "sign", "--group", GROUP]);
+    let sign = sign.args(["--base", "floor", "--serial", &serial.to_string(), "--key"]);
+    let signed = sign.args([&key.file, &dir]).run()?.success()?;
+    let file = fleet.dir().join(format!("{serial}.bundle"));
+    fs::write(&file, signed.stdout)?;
+    Ok(file.display().to_string())
+}
+
+fn open(fleet: &Fleet<'_>) -> Tested<bool> {
+    let mut shell = Shell::start(&fleet.scene.daemon, "open")?;
+    Ok(shell.reaches(&Attempt::tcp(V4, 443))?)
+}
+
+fn push(fleet: &Fleet<'_>, file: &str, time: &str) -> Tested<(Option<i32>, String)> {
+    let pushed = exec::output(&mut fleet.command("person", &["push", "--for", time, file])?)?;
+    let said = String::from_utf8_lossy(&pushed.stdout).into_owned();
+    Ok((pushed.status.code(), said))
+}
+
+#[test]
+fn who_may_pushes_policies_and_is_told_what_each_machine_has_in_force() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let (mut fleet, key) = begin(&network)?;
+    assert!(open(&fleet)?);
+    let file = bundle(&fleet, &key, 7, BASE)?;
+
+    // The server does not let everybody.
+    let (code, said) = push(&fleet, &file, "2s")?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("have not said so yet"), "{said}");
+    assert!(open(&fleet)?);
+
+    fs::write(fleet.list(), list(&fleet, true)?)?;
+    let users = fleet.said("person", &["rights", fleet.list().to_str().unwrap()])?;
+    fleet.nats.reload(&users)?;
+    let (code, said) = push(&fleet, &file, "60s")?;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said, format!("{} has 7 in force\n", fleet.machine));
+    assert!(!open(&fleet)?);
+    let machines = fleet.machines()?;
+    let of_fleet = &machines[0]["guardd"]["fleet"];
+    assert_eq!(
+        (&of_fleet["serial"], &of_fleet["base"], &of_fleet["by"]),
+        (&json!(7), &json!("floor"), &json!(["alice"]))
+    );
+    let status = fleet.said("person", &["status", "--json"])?;
+    let status: Value = serde_json::from_str(&status)?;
+    let policies = json!([{"group": GROUP, "serial": 7, "machines": 1}]);
+    assert_eq!(
+        (&status["machines"], &status["policies"]),
+        (&json!(1), &policies)
+    );
+
+    // What guardd refuses is told, and changes nothing.
+    let eve = SshKey::new(fleet.dir().join("eve"))?;
+    let forged = bundle(&fleet, &eve, 8, OPEN)?;
+    let (code, said) = push(&fleet, &forged, "60s")?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("0 of the people who may sign it have"),
+        "{said}"
+    );
+    assert!(!open(&fleet)?);
+    let status = fleet.said("person", &["status"])?;
+    assert!(status.contains("1 say that something is wrong"), "{status}");
+    // Without a server, all stays.
+    fleet.kill();
+    fleet.scene.daemon.kill()?;
+    fleet.scene.daemon.start()?;
+    assert!(!open(&fleet)?);
+    Ok(())
+}
+
+#[test]
+fn a_machine_that_comes_later_gets_the_last_that_is_kept() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let (mut fleet, key) = begin(&network)?;
+    fleet.stop()?;
+    let dir = fleet.dir().join("kept");
+    let signers = fleet.dir().join("signers");
+    let [kept, signers] = [&dir, &signers].map(|path| path.to_str().unwrap().to_owned());
+    let list = list(&fleet, true)?;
+    let _keeper = fleet.keep_with(&list, &["--policies", &kept, "--signers", &signers])?;
+    let file = bundle(&fleet, &key, 3, BASE)?;
+    let is_kept = |serial: u64| {
+        let file = dir.join(format!("{GROUP}.bundle"));
+        fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("serial\\\":{serial},")))
+    };
+    // Nobody is there.
+    eventually("it is kept", || {
+        push(&fleet, &file, "1s")?;
+        Ok(is_kept(3))
+    })?;
+    // Neither an older one nor what nobody signed who may takes its place.
+    let old = bundle(&fleet, &key, 2, OPEN)?;
+    let eve = SshKey::new(fleet.dir().join("eve"))?;
+    let forged = bundle(&fleet, &eve, 9, OPEN)?;
+    for file in [&old, &forged] {
+        push(&fleet, file, "1s")?;
+    }
+    eventually("the forged one is refused", || {
+        Ok(fleet.kept()?.contains("are not kept"))
+    })?;
+    assert!(is_kept(3));
+
+    assert!(open(&fleet)?);
+    fleet.start()?;
+    eventually("the machine has it", || {
+        let status = fleet.scene.daemon.json(["status"])?;
+        Ok(status["fleet"]["serial"] == 3)
+    })?;
+    assert!(!open(&fleet)?);
+    let loads = fleet.scene.daemon.logged("policy-load")?;
+    assert!(
+        loads
+            .iter()
+            .any(|one| one["serial"] == 3 && one["signed_by"] == json!(["alice"]))
+    );
+    assert!(lines(&fleet.said("person", &["machines", "--json"])?)?.len() <= 1);
+    assert!(loads.last().unwrap()["error"].text().is_err());
+    Ok(())
+}

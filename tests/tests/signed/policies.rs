@@ -1,0 +1,507 @@
+//! Policies that people sign elsewhere, and the one of them that lies around each session.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use guard_lab::{
+    Attempt, Daemon, Json as _, Network, Output, Production, Shell, SshKey, Stepped, Tested, V4,
+    eventually,
+};
+use serde_json::{Value, json};
+
+use super::scene::COURIER;
+use crate::crashes::scene::{Which, at_each_step, behind};
+
+/// Another address of production.
+const OTHER: &str = "192.0.2.20";
+const OPEN: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
+const NAMESPACE: &str = "policy@guardd.org";
+
+/// One that lies around sessions: the first address is denied, the other asked about.
+fn base(default: &str) -> String {
+    format!(
+        "version = 1\nname = \"floor\"\ndefault = \"{default}\"\n\
+         [[rule]]\nname = \"never\"\nto = [\"{V4}\"]\naction = \"deny\"\nreason = \"the fleet says so\"\n\
+         [[rule]]\nname = \"ask\"\nto = [\"{OTHER}\"]\naction = \"confirm\"\n"
+    )
+}
+
+/// A guardd that takes policies from elsewhere, and production, which answers.
+struct Fleet {
+    daemon: Daemon,
+    key: SshKey,
+    _production: Production,
+    network: Network,
+}
+
+impl Fleet {
+    fn new(settings: &str) -> Tested<Self> {
+        let (network, production) = Network::with_production()?;
+        let mut daemon = Daemon::in_network(&network)
+            .policy("open", OPEN)
+            .policy("p1", OPEN)
+            .policy("p2", OPEN)
+            .policy("p3", OPEN)
+            .prepare()?;
+        let signers = daemon.dir().join("signers");
+        daemon.write_config(&format!(
+            "[answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\n[fleet]\ngroup = \"ci\"\nsigners = \"{}\"\n{settings}",
+            signers.display()
+        ))?;
+        daemon.start()?;
+        let key = SshKey::new(daemon.dir().join("alice"))?;
+        let fleet = Self {
+            daemon,
+            key,
+            _production: production,
+            network,
+        };
+        fleet.may_sign(&[("alice", &fleet.key)])?;
+        Ok(fleet)
+    }
+
+    fn may_sign(&self, people: &[(&str, &SshKey)]) -> Tested {
+        let lines = people.iter().map(|(name, key)| {
+            let public = fs::read_to_string(key.public())?;
+            Ok(format!("{name} {public}"))
+        });
+        let lines = lines.collect::<Tested<String>>()?;
+        fs::write(
+            self.daemon.dir().join("signers"),
+            format!("# Who may sign.\n\n{lines}"),
+        )?;
+        Ok(())
+    }
+
+    /// The bytes of a bundle.
+    fn bundle(&self, serial: u64, base: Option<&str>, policies: &[(&str, &str)]) -> String {
+        let policies: BTreeMap<_, _> = policies.iter().copied().collect();
+        let (base, policies) = (json!(base), json!(policies));
+        format!(
+            r#"{{"base":{base},"groups":["ci","lab"],"policies":{policies},"serial":{serial},"v":1}}"#
+        )
+    }
+
+    fn sign(&self, key: &SshKey, bundle: &str) -> Tested<Value> {
+        Ok(key.sign(bundle, NAMESPACE)?["signature"].take())
+    }
+
+    /// Offers it, as the courier.
+    fn offer(&self, signed: &Value) -> Tested<Output> {
+        let offer = self
+            .daemon
+            .user(COURIER, ["policy", "offer", "-", "--json"]);
+        Ok(offer.input(signed.to_string()).run()?)
+    }
+
+    /// Offers a bundle that is signed as it should be.
+    fn takes(&self, bundle: &str) -> Tested<Value> {
+        let signed = json!({"bundle": bundle, "signatures": [self.sign(&self.key, bundle)?]});
+        Ok(self.offer(&signed)?.success()?.json()?)
+    }
+
+    /// With `base` around each session.
+    fn takes_base(&self, serial: u64, text: &str) -> Tested<Value> {
+        self.takes(&self.bundle(serial, Some("floor"), &[("floor", text)]))
+    }
+
+    /// That it stays out, and why.
+    fn leaves_out(&self, signed: &Value, why: &str) -> Tested {
+        let before = self.status()?;
+        let out = self.offer(signed)?;
+        assert_eq!(out.code(), Some(2), "{why}: {}", out.stdout);
+        assert!(
+            out.stderr.contains(why) || out.stdout.contains(why),
+            "{why}: {out:?}"
+        );
+        let after = self.status()?;
+        for field in ["serial", "base", "policies", "by"] {
+            assert_eq!(before[field], after[field], "{why}");
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> Tested<Value> {
+        Ok(self.daemon.json(["status"])?["fleet"].clone())
+    }
+
+    fn shell(&self) -> Tested<Shell> {
+        Ok(Shell::start(&self.daemon, "open")?)
+    }
+}
+
+fn reaches(shell: &mut Shell, to: &str) -> Tested<bool> {
+    Ok(shell.reaches(&Attempt::tcp(to, 443))?)
+}
+
+#[test]
+fn it_lies_around_each_session_also_those_that_live_already() -> Tested {
+    let fleet = Fleet::new("")?;
+    let mut before = fleet.shell()?;
+    assert!(reaches(&mut before, V4)? && reaches(&mut before, OTHER)?);
+    assert_eq!(fleet.status()?["serial"], Value::Null);
+
+    let done = fleet.takes_base(7, &base("allow"))?;
+    assert_eq!(
+        (&done["serial"], &done["base"], &done["by"]),
+        (&json!(7), &json!("floor"), &json!(["alice"]))
+    );
+    let mut after = fleet.shell()?;
+    for shell in [&mut before, &mut after] {
+        assert!(!reaches(shell, V4)?, "denied");
+        assert!(!reaches(shell, OTHER)?, "asked about");
+    }
+    let policies = fleet.daemon.json(["status"])?["policies"].clone();
+    let of_fleet = policies.list()?.iter().find(|one| one["name"] == "floor");
+    assert_eq!(of_fleet.expect("it is in force")["sessions"], 2);
+    // A person's yes opens what it asks about, and nothing what it denies.
+    let pending = fleet.daemon.json(["pending"])?;
+    let asked = pending
+        .list()?
+        .iter()
+        .find(|one| one["session"] == after.session());
+    let asked = asked.expect("it is asked about");
+    assert_eq!(
+        (&asked["policy"], &asked["rule"]),
+        (&json!("floor"), &json!("ask"))
+    );
+    let id = asked["id"].text()?;
+    fleet.daemon.root(["approve", id]).run()?.success()?;
+    assert!(reaches(&mut after, OTHER)?);
+    let refused =
+        fleet
+            .daemon
+            .refused(["open", V4, "--session", after.session(), "--all-ports"])?;
+    assert!(refused.contains("never"), "{refused}");
+    assert!(!reaches(&mut after, V4)?);
+    let said = fleet
+        .daemon
+        .json(["explain", V4, "--session", after.session()])?;
+    assert!(said.to_string().contains("the fleet says so"), "{said}");
+
+    // It is the outermost for what runs inside, too.
+    let guard = fleet.daemon.program("guard")?;
+    let inside = format!(
+        "{} run --policy open -- {} probe tcp {V4} 443",
+        guard.display(),
+        fleet.daemon.program("guard-lab")?.display()
+    );
+    after.tell(&inside)?;
+    assert!(after.line_with("\"ok\"")?.contains("\"ok\":false"));
+
+    // A later one takes its place, and one without a base takes it away.
+    fleet.takes_base(8, OPEN)?;
+    assert!(reaches(&mut before, V4)? && reaches(&mut after, V4)?);
+    fleet.takes_base(9, &base("deny"))?;
+    assert!(!reaches(&mut before, V4)?);
+    fleet.takes(&fleet.bundle(10, None, &[("floor", &base("deny"))]))?;
+    assert!(reaches(&mut before, V4)? && reaches(&mut after, V4)?);
+    let loads = fleet.daemon.logged("policy-load")?;
+    let serials: Vec<_> = loads
+        .iter()
+        .filter_map(|one| one["serial"].as_u64())
+        .collect();
+    assert_eq!(serials, [7, 8, 9, 10]);
+    assert_eq!(
+        loads.iter().find(|one| one["serial"] == 7).unwrap()["signed_by"],
+        json!(["alice"])
+    );
+    Ok(())
+}
+
+#[test]
+fn what_was_taken_stands_after_guardd_was_killed_and_is_verified_again() -> Tested {
+    let mut fleet = Fleet::new("")?;
+    let mut shell = fleet.shell()?;
+    fleet.takes_base(3, &base("allow"))?;
+    fleet.daemon.kill()?;
+    assert!(!reaches(&mut shell, V4)?, "the kernel has it");
+    fleet.daemon.start()?;
+    assert!(!reaches(&mut shell, V4)?);
+    assert!(!reaches(&mut fleet.shell()?, V4)?);
+    assert_eq!(fleet.status()?["serial"], 3);
+    // A session that began before the fleet was named, and a guardd that learns of it at its start.
+    assert!(reaches(&mut shell, "192.0.2.30")?);
+
+    // Whoever signed may not sign any more: nothing of it is believed, and nothing starts without it.
+    let other = SshKey::new(fleet.daemon.dir().join("bob"))?;
+    fleet.may_sign(&[("bob", &other)])?;
+    fleet.daemon.stop()?;
+    fleet.daemon.start()?;
+    assert!(!reaches(&mut shell, V4)?, "what lives stays under it");
+    let run = ["run", "--policy", "open", "--", "true"];
+    let refused = fleet.daemon.agent(run).run()?;
+    assert_eq!(refused.code(), Some(125));
+    assert!(
+        refused.stderr.contains("cannot be verified any more"),
+        "{refused:?}"
+    );
+    let warnings = fleet.daemon.json(["status"])?["warnings"].to_string();
+    assert!(warnings.contains("policies of the fleet"), "{warnings}");
+    // Nor is an older one, whoever signs it now.
+    let old = fleet.bundle(2, None, &[]);
+    let signed = json!({"bundle": old, "signatures": [fleet.sign(&other, &old)?]});
+    fleet.leaves_out(&signed, "their serial is 2")?;
+    let new = fleet.bundle(4, Some("floor"), &[("floor", &base("allow"))]);
+    let signed = json!({"bundle": new, "signatures": [fleet.sign(&other, &new)?]});
+    fleet.offer(&signed)?.success()?;
+    assert!(!reaches(&mut fleet.shell()?, V4)?);
+    assert!(reaches(&mut fleet.shell()?, "192.0.2.30")?);
+
+    // Root leaves the fleet.
+    fleet.daemon.stop()?;
+    fleet.daemon.write_config("")?;
+    fleet.daemon.start()?;
+    assert!(reaches(&mut shell, V4)?);
+    assert_eq!(fleet.daemon.json(["status"])?["fleet"], Value::Null);
+    Ok(())
+}
+
+#[test]
+fn what_is_not_signed_by_those_who_may_stays_out() -> Tested {
+    let fleet = Fleet::new("")?;
+    let mut shell = fleet.shell()?;
+    fleet.takes_base(5, &base("allow"))?;
+    let eve = SshKey::new(fleet.daemon.dir().join("eve"))?;
+    let open = fleet.bundle(6, Some("floor"), &[("floor", OPEN)]);
+    let by = |key: &SshKey, bundle: &str| -> Tested<Value> {
+        Ok(json!({"bundle": bundle, "signatures": [fleet.sign(key, bundle)?]}))
+    };
+    fleet.leaves_out(
+        &json!({"bundle": open, "signatures": []}),
+        "0 of the people",
+    )?;
+    fleet.leaves_out(&by(&eve, &open)?, "0 of the people")?;
+    let of_answers = fleet.key.sign(&open, "answer@guardd.org")?["signature"].take();
+    let signed = json!({"bundle": open, "signatures": [of_answers]});
+    fleet.leaves_out(&signed, "another purpose")?;
+    let mut altered = by(&fleet.key, &open)?;
+    altered["bundle"] = json!(open.replace("\"serial\":6", "\"serial\":7"));
+    fleet.leaves_out(&altered, "not of these bytes")?;
+    let spaced = format!("{open} ");
+    fleet.leaves_out(&by(&fleet.key, &spaced)?, "canonical")?;
+    let again = fleet.bundle(5, Some("floor"), &[("floor", OPEN)]);
+    fleet.leaves_out(&by(&fleet.key, &again)?, "their serial is 5")?;
+    let elsewhere = open.replace("[\"ci\",\"lab\"]", "[\"lab\"]");
+    fleet.leaves_out(&by(&fleet.key, &elsewhere)?, "other groups")?;
+    let without = fleet.bundle(6, Some("floor"), &[("other", OPEN)]);
+    fleet.leaves_out(&by(&fleet.key, &without)?, "no bundle of policies")?;
+    // All of it or nothing: one of two is no policy.
+    let halves = [
+        ("floor", OPEN),
+        ("wrong", "version = 1\ndefault = \"perhaps\"\n"),
+    ];
+    let half = fleet.bundle(6, Some("floor"), &halves);
+    fleet.leaves_out(&by(&fleet.key, &half)?, "wrong.toml is not valid")?;
+    // A list that others may write is nobody's.
+    let signers = fleet.daemon.dir().join("signers");
+    fs::set_permissions(&signers, fs::Permissions::from_mode(0o666))?;
+    fleet.leaves_out(&by(&fleet.key, &open)?, "not root's alone")?;
+    fs::set_permissions(&signers, fs::Permissions::from_mode(0o644))?;
+    assert!(!reaches(&mut shell, V4)?);
+    let refused = fleet.daemon.logged("policy-load")?;
+    assert!(
+        refused
+            .iter()
+            .filter(|one| one["error"].is_string())
+            .count()
+            >= 9
+    );
+    assert!(fleet.status()?["problem"].is_string());
+
+    // Who may not offer: a user who is no courier, and whatever runs inside.
+    let signed = by(&fleet.key, &open)?.to_string();
+    let offer = ["policy", "offer", "-"];
+    let refused = fleet.daemon.user(61237, offer).input(&signed).refused()?;
+    assert!(refused.contains("only root"), "{refused}");
+    let file = fleet.daemon.write_for_agents("bundle", &signed)?;
+    let guard = fleet.daemon.program("guard")?;
+    let inside = format!("{} policy offer {}", guard.display(), file.display());
+    assert_eq!(shell.status_of(&inside)?, 2);
+    assert!(!reaches(&mut shell, V4)?);
+    // What was refused all along is in order.
+    fleet.offer(&by(&fleet.key, &open)?)?.success()?;
+    assert!(reaches(&mut shell, V4)?);
+    assert_eq!(fleet.status()?["problem"], Value::Null);
+    Ok(())
+}
+
+#[test]
+fn so_many_people_have_to_sign_and_each_counts_once() -> Tested {
+    let fleet = Fleet::new("signatures = 2\n")?;
+    let [second, bob] = ["second", "bob"].map(|name| SshKey::new(fleet.daemon.dir().join(name)));
+    let (second, bob) = (second?, bob?);
+    let bundle = fleet.bundle(1, Some("floor"), &[("floor", &base("allow"))]);
+    let by = |keys: &[&SshKey]| -> Tested<Value> {
+        let signatures = keys.iter().map(|key| fleet.sign(key, &bundle));
+        let signatures = signatures.collect::<Tested<Vec<_>>>()?;
+        Ok(json!({"bundle": bundle, "signatures": signatures}))
+    };
+    fleet.leaves_out(&by(&[&fleet.key])?, "it names 1 people, and 2 have to sign")?;
+    fleet.may_sign(&[("alice", &fleet.key), ("alice", &second), ("bob", &bob)])?;
+    fleet.leaves_out(
+        &by(&[&fleet.key])?,
+        "1 of the people who may sign it have, and 2",
+    )?;
+    fleet.leaves_out(&by(&[&fleet.key, &second, &fleet.key])?, "1 of the people")?;
+    let done = fleet.offer(&by(&[&bob, &second])?)?.success()?.json()?;
+    assert_eq!(done["by"], json!(["alice", "bob"]));
+    Ok(())
+}
+
+/// `guard policy sign`, by a person and by a second one, and `guard policy offer`.
+#[test]
+fn a_directory_is_signed_by_two_and_offered() -> Tested {
+    let fleet = Fleet::new("signatures = 2\n")?;
+    let bob = SshKey::new(fleet.daemon.dir().join("bob"))?;
+    fleet.may_sign(&[("alice", &fleet.key), ("bob", &bob)])?;
+    let dir = fleet.daemon.dir().join("policies-of-the-fleet");
+    fs::create_dir(&dir)?;
+    fs::write(dir.join("floor.toml"), base("allow"))?;
+    fs::write(
+        dir.join("builds.toml"),
+        "version = 1\nname = \"builds\"\ndefault = \"deny\"\n",
+    )?;
+    fs::write(dir.join("notes.txt"), "no policy")?;
+    let [dir, key, other] =
+        [&dir, &fleet.key.file, &bob.file].map(|path| path.display().to_string());
+    let sign = |args: &[&str]| -> Tested<Output> {
+        Ok(fleet
+            .daemon
+            .root(["policy", "sign"])
+            .args(args.iter().copied())
+            .run()?)
+    };
+    let nobody = sign(&["--base", "floor", "--key", &key, &dir])?;
+    assert!(nobody.stderr.contains("it is for no group"), "{nobody:?}");
+    let absent = sign(&["--group", "ci", "--base", "roof", "--key", &key, &dir])?;
+    assert!(
+        absent.stderr.contains("there is no roof.toml"),
+        "{absent:?}"
+    );
+    let first = sign(&["--group", "ci", "--base", "floor", "--key", &key, &dir])?.success()?;
+    assert!(
+        first.stderr.contains("floor, around each session"),
+        "{}",
+        first.stderr
+    );
+    assert!(
+        first.stderr.contains("the fleet says so"),
+        "{}",
+        first.stderr
+    );
+    let bundle = fleet.daemon.dir().join("bundle");
+    fs::write(&bundle, &first.stdout)?;
+    let bundle = bundle.display().to_string();
+    let too_few = fleet.daemon.root(["policy", "offer", &bundle]).refused()?;
+    assert!(too_few.contains("1 of the people"), "{too_few}");
+    let both = sign(&["--key", &other, &bundle])?.success()?;
+    fs::write(&bundle, &both.stdout)?;
+    let done = fleet
+        .daemon
+        .root(["policy", "offer", &bundle])
+        .run()?
+        .success()?;
+    assert!(
+        done.stdout.contains("floor around each session"),
+        "{}",
+        done.stdout
+    );
+    assert!(done.stdout.contains("by alice, bob"), "{}", done.stdout);
+    // Its other policies have a name here, too.
+    let mut builds = Shell::start(&fleet.daemon, "builds")?;
+    assert!(!reaches(&mut builds, "192.0.2.30")?);
+    assert!(reaches(&mut fleet.shell()?, "192.0.2.30")?);
+    Ok(())
+}
+
+#[test]
+fn it_holds_for_as_long_as_the_settings_say_without_being_heard_of() -> Tested {
+    let fleet = Fleet::new("lasts = \"2s\"\n")?;
+    let mut shell = fleet.shell()?;
+    fleet.takes_base(1, &base("allow"))?;
+    assert!(reaches(&mut shell, "192.0.2.30")?);
+    eventually("all is denied", || {
+        Ok(!shell.reaches(&Attempt::tcp("192.0.2.30", 443))?)
+    })?;
+    assert!(!reaches(&mut fleet.shell()?, "192.0.2.30")?);
+    let problem = fleet.status()?["problem"].clone();
+    assert!(problem.text()?.contains("all is denied"), "{problem}");
+    fleet.takes_base(1, &base("allow"))?;
+    assert!(reaches(&mut shell, "192.0.2.30")?);
+    Ok(())
+}
+
+#[test]
+fn a_session_without_room_keeps_it_out_until_that_has_ended() -> Tested {
+    let fleet = Fleet::new("")?;
+    let guard = fleet.daemon.program("guard")?;
+    let inner = ["p1", "p2", "p3"].iter().flat_map(|name| {
+        let words = [guard.to_str().unwrap(), "run", "--policy", name, "--"];
+        words.map(str::to_owned)
+    });
+    let run = fleet.daemon.agent(["run", "--policy", "open", "--"]);
+    let deep = run.args(inner).args(["cat"]).spawn()?;
+    eventually("four are inside each other", || {
+        Ok(fleet.daemon.json(["sessions"])?.as_array().map(Vec::len) == Some(4))
+    })?;
+    let bundle = fleet.bundle(1, Some("floor"), &[("floor", &base("allow"))]);
+    let signed = json!({"bundle": bundle, "signatures": [fleet.sign(&fleet.key, &bundle)?]});
+    fleet.leaves_out(&signed, "is judged by 4 policies already")?;
+    assert!(reaches(&mut fleet.shell()?, V4)?);
+    drop(deep);
+    eventually("it has ended", || {
+        Ok(fleet.offer(&signed)?.status.success())
+    })?;
+    assert!(!reaches(&mut fleet.shell()?, V4)?);
+    Ok(())
+}
+
+#[test]
+fn it_is_whole_whenever_guardd_is_killed() -> Tested {
+    let mut fleet = Fleet::new("")?;
+    let mut shell = fleet.shell()?;
+    let texts = |turn: usize| {
+        let closed = match turn % 2 {
+            0 => V4,
+            _ => OTHER,
+        };
+        format!(
+            "version = 1\nname = \"floor\"\ndefault = \"allow\"\n[[rule]]\nto = [\"{closed}\"]\naction = \"deny\"\n"
+        )
+    };
+    fleet.takes_base(1, &texts(1))?;
+    let steps = at_each_step(Which::All, |turn, step| {
+        let serial = u64::try_from(turn)? + 2;
+        let bundle = fleet.bundle(serial, Some("floor"), &[("floor", &texts(turn))]);
+        let signed = json!({"bundle": bundle, "signatures": [fleet.sign(&fleet.key, &bundle)?]});
+        let before = fleet.status()?["serial"].clone();
+        fleet.daemon.stop()?;
+        let guardd = fleet.daemon.guardd()?;
+        let mut stepped = Stepped::start(&fleet.daemon, &guardd, None)?;
+        stepped.wait_until_ready()?;
+        stepped.arm(Some(step))?;
+        let said_yes = fleet.offer(&signed)?.status.success();
+        stepped.stop();
+        let ended = stepped.wait()?;
+        let what = behind(step, &ended);
+
+        fleet.daemon.start()?;
+        let now = fleet.status()?["serial"].clone();
+        assert!(
+            now == serial || (now == before && !said_yes),
+            "{what}: {now}"
+        );
+        fleet.offer(&signed)?.success()?;
+        let is_closed = [reaches(&mut shell, V4)?, reaches(&mut shell, OTHER)?];
+        assert_eq!(is_closed, [turn % 2 == 1, turn % 2 == 0], "{what}");
+        Ok(ended)
+    })?;
+    assert!(
+        steps.iter().any(|step| step.contains("fleet.json")),
+        "{steps:?}"
+    );
+    let _ = &fleet.network;
+    Ok(())
+}
