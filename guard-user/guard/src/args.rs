@@ -81,6 +81,17 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ApproverVerb,
     },
+    /// Of many machines: list what they ask, answer, bring policies; guard-fleet does it
+    #[command(after_help = examples::FLEET, disable_help_flag = true)]
+    Fleet {
+        /// As guard-fleet takes it
+        #[arg(
+            value_name = "ARG",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        args: Vec<OsString>,
+    },
     /// Show each request on your desktop, and answer with its buttons
     #[command(after_help = examples::NOTIFY)]
     Notify(NotifyArgs),

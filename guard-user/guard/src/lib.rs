@@ -28,6 +28,7 @@ mod elsewhere;
 mod embedded;
 pub mod error;
 mod explain;
+mod fleet;
 mod flows;
 mod generate;
 mod hook;
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Approver { verb } => elsewhere::approver(connect()?, verb, output),
         Verb::Question(args) => elsewhere::question(connect()?, args, output),
         Verb::Sign(args) => elsewhere::sign(&args),
+        Verb::Fleet { args } => fleet::fleet(args),
         Verb::Answer(args) => elsewhere::answer(connect()?, &args, output),
         Verb::Deny(args) => answers::deny(connect()?, args, output),
         Verb::Notify(args) => notify::notify(socket, &args, output),

@@ -199,6 +199,15 @@ Examples:
   guard check homelab
   guard check /etc/guard/policies/*.toml";
 
+pub(super) const FLEET: &str = "\
+Examples:
+  guard fleet status
+  guard fleet machines
+  guard fleet policy sign --group ci --base base policies/ > bundle
+  guard fleet policy push bundle
+
+guard-fleet is a package of its own; `guard fleet --help` is its help.";
+
 pub(super) const POLICY_SIGN: &str = "\
 Examples:
   guard policy sign --group ci --base base policies/ > bundle

@@ -1,6 +1,7 @@
 //! Keys and signatures that the tests make by themselves, FIDO's among them, which no device has to be there for.
 
 mod bits;
+mod bundles;
 mod documents;
 mod people;
 mod ssh;

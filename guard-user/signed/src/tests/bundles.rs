@@ -1,0 +1,167 @@
+//! Bundles of policies: who has signed them, and that no other bytes are taken for them.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use data_encoding::BASE64URL_NOPAD;
+use proptest::prelude::*;
+
+use super::{SshKey, ssh_keys};
+use crate::{
+    Bundle, Document as _, NAMESPACE, Refusal, SignedBundle, Signers,
+    bundle::{LONGEST, POLICY_NAMESPACE},
+};
+
+/// The same in all of a test.
+static KEYS: LazyLock<Vec<SshKey>> = LazyLock::new(ssh_keys);
+
+fn bundle() -> Bundle {
+    let text = "version = 1\nname = \"floor\"\ndefault = \"deny\"\n";
+    Bundle {
+        base: Some("floor".to_owned()),
+        groups: vec!["ci".to_owned()],
+        policies: BTreeMap::from([("floor".to_owned(), text.to_owned())]),
+        serial: 7,
+        v: 1,
+    }
+}
+
+/// By these keys, for that purpose.
+fn signed(text: &str, keys: &[usize], namespace: &str) -> SignedBundle {
+    let sign =
+        |key: &usize| BASE64URL_NOPAD.encode(&KEYS[*key].seal(namespace, text.as_bytes(), 1));
+    SignedBundle {
+        bundle: text.to_owned(),
+        signatures: keys.iter().map(sign).collect(),
+    }
+}
+
+/// The first two keys are one person's.
+fn signers() -> Signers {
+    let names = ["alice", "alice", "bob"];
+    let lines = names.iter().zip(&*KEYS);
+    let lines: String = lines
+        .map(|(name, key)| format!("{name} {} a comment\n", key.line()))
+        .collect();
+    Signers::parse(&format!("# Who may.\n\n{lines}")).unwrap()
+}
+
+#[test]
+fn so_many_people_of_the_list_have_signed_it() {
+    let text = String::from_utf8(bundle().to_bytes().unwrap()).unwrap();
+    let by = |keys: &[usize], needed| {
+        let verified = signed(&text, keys, POLICY_NAMESPACE).verify(&signers(), needed);
+        verified.map(|one| (one.bundle, one.by))
+    };
+    let few = |by, needed| Err(Refusal::Unsigned { by, needed });
+    assert_eq!(by(&[0], 1), Ok((bundle(), vec!["alice".to_owned()])));
+    assert_eq!(by(&[], 0), few(0, 1), "nobody's word is never enough");
+    assert_eq!(by(&[3], 1), few(0, 1), "of nobody who is listed");
+    assert_eq!(by(&[0, 1, 0], 2), few(1, 2), "each counts once");
+    let both = by(&[3, 2, 1], 2).unwrap().1;
+    assert_eq!(both, ["alice", "bob"]);
+    let other = signed(&text, &[0], NAMESPACE).verify(&signers(), 1);
+    assert_eq!(other, Err(Refusal::Purpose));
+    // One that is wrong refuses the whole, whoever else has signed.
+    let mut half = signed(&text, &[0, 2], POLICY_NAMESPACE);
+    half.signatures[1] =
+        signed(&text.replace('7', "8"), &[2], POLICY_NAMESPACE).signatures[0].clone();
+    assert_eq!(half.verify(&signers(), 1), Err(Refusal::Forged));
+}
+
+#[test]
+fn no_other_bytes_are_taken_for_it() {
+    let text = String::from_utf8(bundle().to_bytes().unwrap()).unwrap();
+    let whole = signed(&text, &[0], POLICY_NAMESPACE);
+    assert!(whole.verify(&signers(), 1).is_ok());
+    for at in 0..text.len() {
+        for bit in 0..7 {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1 << bit;
+            let bundle = String::from_utf8(bytes).unwrap();
+            let one = SignedBundle {
+                bundle,
+                ..whole.clone()
+            };
+            assert!(one.verify(&signers(), 1).is_err(), "{at}.{bit}");
+        }
+        let bundle = text[..at].to_owned();
+        let one = SignedBundle {
+            bundle,
+            ..whole.clone()
+        };
+        assert!(one.verify(&signers(), 1).is_err(), "{at}");
+    }
+}
+
+#[test]
+fn what_names_what_it_has_not_is_none() {
+    let refused = |change: &dyn Fn(&mut Bundle)| {
+        let mut one = bundle();
+        change(&mut one);
+        let text = String::from_utf8(one.to_bytes().unwrap()).unwrap();
+        signed(&text, &[0], POLICY_NAMESPACE).verify(&signers(), 1)
+    };
+    let malformed = Err(Refusal::Malformed(Bundle::NAME));
+    assert_eq!(
+        refused(&|one| one.base = Some("roof".to_owned())),
+        malformed
+    );
+    assert_eq!(refused(&|one| one.groups.clear()), malformed);
+    assert_eq!(refused(&|one| one.groups.push("a b".to_owned())), malformed);
+    for name in ["", "../floor", ".floor", "a/b", "ä"] {
+        let add = |one: &mut Bundle| {
+            one.policies.insert(name.to_owned(), String::new());
+        };
+        assert_eq!(refused(&add), malformed, "{name}");
+    }
+    // Two policies of one name are no bundle, whichever a reader would take.
+    let text = String::from_utf8(bundle().to_bytes().unwrap()).unwrap();
+    let twice = text.replace("\"floor\":\"", "\"floor\":\"\",\"floor\":\"");
+    let twice = signed(&twice, &[0], POLICY_NAMESPACE).verify(&signers(), 1);
+    assert_eq!(twice, Err(Refusal::NotCanonical(Bundle::NAME)));
+    let mut long = bundle();
+    long.policies.insert("a".to_owned(), "x".repeat(LONGEST));
+    assert_eq!(long.to_bytes(), Err(Refusal::Malformed(Bundle::NAME)));
+}
+
+#[test]
+fn a_list_that_is_not_understood_is_none() {
+    let key = KEYS[0].line();
+    assert_eq!(signers().people(), 2);
+    assert!(Signers::parse("\n# Nobody.\n").unwrap().is_empty());
+    for text in [
+        "alice",
+        "alice ssh-rsa AAAA",
+        &format!("alice cert-authority {key}"),
+        &key,
+    ] {
+        let refused = Signers::parse(&format!("# One.\n{text}\n")).unwrap_err();
+        assert!(refused.starts_with("line 2: "), "{refused}");
+    }
+}
+
+proptest! {
+    /// Whatever is in it, reading gives it back, and a second reader finds the same in the same bytes.
+    #[test]
+    fn it_has_one_form(
+        names in proptest::collection::btree_map("[a-z][a-z0-9._-]{0,8}", ".{0,40}", 0..4),
+        serial in 0_u64..1 << 53,
+    ) {
+        let base = names.keys().next().cloned();
+        let one = Bundle { base, groups: vec!["ci".to_owned()], policies: names, serial, v: 1 };
+        let bytes = one.to_bytes().unwrap();
+        prop_assert_eq!(Bundle::from_bytes(&bytes), Ok(one.clone()));
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        // serde_json's own maps are in the order of their keys.
+        prop_assert_eq!(serde_json::to_vec(&value).unwrap(), bytes);
+    }
+
+    #[test]
+    fn nothing_that_is_read_panics(text in ".{0,200}") {
+        let _ = Bundle::from_bytes(text.as_bytes());
+        let _ = Signers::parse(&text);
+        let one = SignedBundle { bundle: text.clone(), signatures: vec![text] };
+        prop_assert!(one.verify(&signers(), 1).is_err());
+    }
+}
