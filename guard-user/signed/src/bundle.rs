@@ -79,7 +79,7 @@ pub struct SignedBundle {
 
 /// A bundle that enough people have signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct Endorsed {
     /// It.
     pub bundle: Bundle,
     /// Who signed it, in the order of the alphabet.
@@ -93,7 +93,7 @@ impl SignedBundle {
     /// # Errors
     ///
     /// Why it is not.
-    pub fn verify(&self, signers: &Signers, needed: usize) -> Result<Verified, Refusal> {
+    pub fn verify(&self, signers: &Signers, needed: usize) -> Result<Endorsed, Refusal> {
         if self.signatures.len() > MAX_SIGNATURES {
             return Err(Refusal::Malformed(Bundle::NAME));
         }
@@ -113,7 +113,7 @@ impl SignedBundle {
         }
         // Nobody's word is never enough.
         match by.len() >= needed.max(1) {
-            true => Ok(Verified {
+            true => Ok(Endorsed {
                 bundle,
                 by: by.into_iter().collect(),
             }),

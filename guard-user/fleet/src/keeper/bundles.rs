@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use guard_signed::{SignedBundle, Signers, bundle::Verified};
+use guard_signed::{SignedBundle, Signers, bundle::Endorsed};
 
 use crate::{
     link::Link,
@@ -22,13 +22,13 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Owns the directory.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptBundles {
     dir: PathBuf,
     signers: PathBuf,
     told: HashMap<Group, Instant>,
 }
 
-impl Kept {
+impl KeptBundles {
     /// In that directory, what those have signed.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Kept {
         self.dir.join(format!("{group}.bundle"))
     }
 
-    fn verified(&self, signed: &SignedBundle) -> Result<Verified> {
+    fn verified(&self, signed: &SignedBundle) -> Result<Endorsed> {
         // How many have to sign, each machine says.
         Ok(signed.verify(&self.signers()?, 1)?)
     }

@@ -30,7 +30,7 @@ use crate::{
     subjects::{Bundles, Group, Joining, Key},
 };
 
-use bundles::Kept;
+use bundles::KeptBundles;
 pub(crate) use invite::invite;
 use server::Server;
 
@@ -59,7 +59,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     let joins = link.client.subscribe(Joining::Join.all()).await;
     let mut joins = joins.context("cannot hear who would join")?;
     let mut kept = match (&args.policies, &args.signers) {
-        (Some(dir), Some(signers)) => Some(Kept::new(dir, signers)?),
+        (Some(dir), Some(signers)) => Some(KeptBundles::new(dir, signers)?),
         _ => None,
     };
     let hear = |what: Bundles| link.client.subscribe(what.all());

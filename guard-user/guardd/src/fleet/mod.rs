@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt as _, path::P
 use guard_proto::fleet::FleetPolicies;
 use guard_signed::{
     Bundle, SignedBundle, Signers,
-    bundle::{LONGEST, Verified},
+    bundle::{Endorsed, LONGEST},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,12 +35,12 @@ const MAX_SIGNERS: u64 = 256 * 1024;
 /// What was taken last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Taken {
+struct KeptBundle {
     signed: Option<SignedBundle>,
     heard_at: Option<Timestamp>,
 }
 
-impl Kept for Taken {
+impl Kept for KeptBundle {
     const WITHOUT: &'static str = "no session starts: the fleet's policies are not known";
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -56,11 +56,11 @@ impl Kept for Taken {
 #[derive(Debug)]
 pub struct Fleet {
     settings: config::Fleet,
-    file: KeptFile<Taken>,
+    file: KeptFile<KeptBundle>,
     /// When it was last offered. On the disk it may be an older time.
     heard_at: Option<Timestamp>,
     /// What was verified; none: nothing was taken yet.
-    verified: Option<Verified>,
+    verified: Option<Endorsed>,
     /// Why what was kept is not in force.
     broken: Option<String>,
     /// What was wrong with what was offered last.
@@ -73,7 +73,7 @@ impl Fleet {
     /// With what is on the disk, verified again.
     #[must_use]
     pub fn new(file: PathBuf, settings: config::Fleet) -> Self {
-        let file: KeptFile<Taken> = KeptFile::read(file);
+        let file: KeptFile<KeptBundle> = KeptFile::read(file);
         let mut fleet = Self {
             heard_at: file.known().heard_at,
             file,
@@ -106,7 +106,7 @@ impl Fleet {
     }
 
     /// The bundle, if enough of those have signed it who may, and this machine is in one of its groups.
-    fn verify(&self, signed: &SignedBundle) -> Result<Verified, String> {
+    fn verify(&self, signed: &SignedBundle) -> Result<Endorsed, String> {
         let group = self.settings.group.as_deref().unwrap_or_default();
         let verified = signed
             .verify(&self.signers()?, self.settings.signatures)
@@ -224,7 +224,7 @@ impl Fleet {
     fn kept(&mut self, signed: &SignedBundle) -> io::Result<()> {
         let now = Some(Timestamp::now());
         // One that could not be read is replaced by one that is verified.
-        self.file.replace(Taken {
+        self.file.replace(KeptBundle {
             signed: Some(signed.clone()),
             heard_at: now,
         })?;

@@ -1,7 +1,7 @@
 //! Takes a bundle: all of it, or nothing.
 
 use guard_proto::{fleet::FleetPolicies, record::PolicyLoad};
-use guard_signed::{SignedBundle, bundle::Verified};
+use guard_signed::{SignedBundle, bundle::Endorsed};
 
 use super::{MAX_OFFERED, base_of};
 use crate::{
@@ -16,7 +16,7 @@ enum Offered {
     /// The same.
     Same,
     /// A later one.
-    Later(Verified),
+    Later(Endorsed),
 }
 
 /// Puts a bundle in force, and says what is. Whoever offers it is believed nothing: the signatures are.
@@ -51,7 +51,7 @@ pub async fn offer(
     }
 }
 
-async fn take(shared: &Shared, signed: &SignedBundle, verified: Verified) -> Result<(), CallError> {
+async fn take(shared: &Shared, signed: &SignedBundle, verified: Endorsed) -> Result<(), CallError> {
     let bundle = &verified.bundle;
     for (name, text) in &bundle.policies {
         load::prepare(shared, PolicyText::of_fleet(name, text)).await?;
@@ -151,7 +151,7 @@ impl State {
     fn put_bundle(
         &mut self,
         signed: &SignedBundle,
-        verified: Verified,
+        verified: Endorsed,
         base: Option<Prepared>,
     ) -> Result<(), CallError> {
         let base_wanted = base.is_some();
@@ -205,7 +205,7 @@ impl State {
         Ok(())
     }
 
-    fn note_bundle(&mut self, verified: &Verified) {
+    fn note_bundle(&mut self, verified: &Endorsed) {
         let bundle = &verified.bundle;
         tracing::info!(serial = bundle.serial, "the fleet's policies are in force");
         self.recorder.note(PolicyLoad {
