@@ -278,7 +278,7 @@ fn a_courier_may_tell_others_whether_the_machine_enforces_and_how_much_there_is(
             let expected = json!({
                 "machine": question["machine"], "version": version, "enforcing": true,
                 "problem": null, "sessions": 1, "requests": 1, "holes": 1,
-                "audit": {"number": audit["number"], "hash": audit["hash"]},
+                "audit": {"number": audit["number"], "hash": audit["hash"]}, "fleet": null,
             });
             Ok(told == expected)
         })?;

@@ -83,6 +83,7 @@ const BLOCKS: &[Block] = &[
         "guard-fleet invite",
         Not("the server is yours: the promise fleet-join has a machine join one of its own"),
     ),
+    block("docs/fleet.md", "guard policy sign", By("fleet-policies")),
     block(
         "docs/fleet.md",
         "guard-fleet pending",

@@ -496,6 +496,12 @@ pub(super) const ALL: &[Promise] = &[
         ]),
     },
     Promise {
+        name: "fleet-policies",
+        file: "docs/fleet.md",
+        says: "A directory of policies is signed once and put in force on each machine of its groups, all of it or nothing.",
+        shown: Here(&["signed::policies::", "fleet::policies::"]),
+    },
+    Promise {
         name: "fleet-package",
         file: "docs/fleet.md",
         says: "It has its own package, and is off at first:",
