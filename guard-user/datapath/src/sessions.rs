@@ -276,22 +276,21 @@ impl Datapath {
         Ok(())
     }
 
-    /// Sets the policy of cgroups under the root that no session owns; `None`: they are denied everything.
+    /// Sets the policies of cgroups under the root that no session owns; none: they are denied everything.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub fn set_default(&mut self, policy: Option<PolicyId>) -> Result<()> {
-        let mut policies = [PolicyId(0); MAX_CHAIN];
-        let written = if let Some(policy) = policy {
-            policies[0] = policy;
-            let session = Session {
-                id: SessionId(0),
-                policies,
-            };
-            self.maps.sessions.insert(0, bytes(&session), 0)
-        } else {
-            gone(self.maps.sessions.remove(&0))
+    pub fn set_default(&mut self, policies: &[PolicyId]) -> Result<()> {
+        let written = match policies {
+            [] => gone(self.maps.sessions.remove(&0)),
+            some => {
+                let session = Session {
+                    id: SessionId(0),
+                    policies: chain(some)?,
+                };
+                self.maps.sessions.insert(0, bytes(&session), 0)
+            }
         };
         written.map_err(DatapathError::ebpf("write the map SESSIONS"))?;
         self.maps.bump_generation()

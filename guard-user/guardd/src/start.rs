@@ -333,7 +333,7 @@ impl State {
     /// everything, or stay under the policy that an earlier guardd put in place.
     fn set_default(&mut self) {
         let Some(name) = self.config.default_policy.clone() else {
-            if let Err(error) = self.datapath.set_default(None) {
+            if let Err(error) = self.datapath.set_default(&[]) {
                 tracing::error!(%error, "cgroups that no session owns are judged by an older policy");
             }
             return;

@@ -166,8 +166,22 @@ async fn under_policy(
 ) -> Result<Explanations, CallError> {
     let source = shared.with(|state| state.policies.library().resolve(asked))?;
     let policy = InForce::from(load::prepare(shared, source).await?);
+    // A session under it would have the fleet's around it.
+    let base = match shared.with(|state| state.fleet.base())? {
+        Some(source) => Some(InForce::from(load::prepare(shared, source).await?)),
+        None => None,
+    };
     let now = shared.with(|state| state.environment());
-    told(to, explained(&policy, &now, to, ports))
+    let inner = explained(&policy, &now, to, ports);
+    let outer = base.map(|base| explained(&base, &now, to, ports));
+    told(
+        to,
+        [inner]
+            .into_iter()
+            .chain(outer)
+            .reduce(stricter)
+            .unwrap_or_default(),
+    )
 }
 
 pub(super) fn explained(

@@ -62,6 +62,8 @@ impl State {
         let bases = slots.filter(|(_, policy)| policy.source.base);
         let bases: Vec<_> = bases.map(|(slot, _)| slot).collect();
         let is_changed = self.sessions.set_base(&mut self.datapath, base, &bases)?;
+        let default = self.policies.default_slot();
+        self.policies.set_base(&mut self.datapath, default, base)?;
         if is_changed {
             self.apply(Change::Policies);
         }

@@ -9,6 +9,7 @@ pub mod offering;
 
 use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 
+use guard_common::BootTime;
 use guard_proto::fleet::FleetPolicies;
 use guard_signed::{
     Bundle, SignedBundle, Signers,
@@ -29,6 +30,8 @@ const SILENT: &str = "# Nobody has offered the fleet's policies for longer than 
                       version = 1\nname = \"fleet-is-silent\"\ndefault = \"deny\"\n";
 /// What is heard of the same bundle again is written down so often, in seconds.
 const NOTED: i64 = 600;
+/// A record of what was refused is written no sooner after another, in nanoseconds.
+const TOLD: u64 = 10_000_000_000;
 /// Bytes of the file with the signers at most.
 const MAX_SIGNERS: u64 = 256 * 1024;
 
@@ -65,6 +68,8 @@ pub struct Fleet {
     broken: Option<String>,
     /// What was wrong with what was offered last.
     refused: Option<String>,
+    /// When a record was last written of that: whoever may offer fills no log.
+    told_at: Option<BootTime>,
     /// Whether the base is [`SILENT`].
     is_silent: bool,
 }
@@ -81,6 +86,7 @@ impl Fleet {
             verified: None,
             broken: None,
             refused: None,
+            told_at: None,
             is_silent: false,
         };
         if fleet.settings.group.is_none() {

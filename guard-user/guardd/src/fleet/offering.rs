@@ -2,8 +2,9 @@
 
 use guard_proto::{fleet::FleetPolicies, record::PolicyLoad};
 use guard_signed::{SignedBundle, bundle::Endorsed};
+use guard_sys::clock;
 
-use super::{MAX_OFFERED, base_of};
+use super::{MAX_OFFERED, TOLD, base_of};
 use crate::{
     control::failure::CallError,
     policies::{Prepared, library::PolicyText, load},
@@ -220,7 +221,13 @@ impl State {
     /// Writes down once why a bundle stays out.
     fn leave_out(&mut self, refusal: CallError) -> CallError {
         let error = format!("{}: {}", refusal.failure.what, refusal.failure.why);
-        if self.fleet.settings.group.is_some() && self.fleet.refused.as_ref() != Some(&error) {
+        if self.fleet.settings.group.is_none() || self.fleet.refused.as_ref() == Some(&error) {
+            return refusal;
+        }
+        let now = clock::now();
+        let told = self.fleet.told_at;
+        if told.is_none_or(|at| now.0.saturating_sub(at.0) >= TOLD) {
+            self.fleet.told_at = Some(now);
             tracing::error!(error, "the fleet's policies that were offered stay out");
             self.recorder.counters().policy_refused();
             self.recorder.note(PolicyLoad {
@@ -228,8 +235,8 @@ impl State {
                 error: error.clone().into(),
                 ..PolicyLoad::default()
             });
-            self.fleet.refused = Some(error);
         }
+        self.fleet.refused = Some(error);
         refusal
     }
 }

@@ -601,8 +601,8 @@ impl Policies {
     #[must_use]
     pub fn unused(&self, used: &HashSet<PolicyId>) -> Vec<PolicyId> {
         let slots = self.slots.keys();
-        let is_unused =
-            |slot: &&PolicyId| !used.contains(slot) && self.default_slot != Some(**slot);
+        let of_default = self.default_chain().unwrap_or_default();
+        let is_unused = |slot: &&PolicyId| !used.contains(slot) && !of_default.contains(slot);
         slots.filter(is_unused).copied().collect()
     }
 
@@ -673,8 +673,9 @@ impl Policies {
         kernel: &mut Datapath,
         used: &HashSet<PolicyId>,
     ) -> Result<(), CallError> {
+        let of_default = self.default_chain().unwrap_or_default();
         for slot in kernel.policy_slots()? {
-            if !used.contains(&slot) && self.default_slot != Some(slot) {
+            if !used.contains(&slot) && !of_default.contains(&slot) {
                 kernel.remove_policy(slot)?;
                 self.forget(slot);
             }

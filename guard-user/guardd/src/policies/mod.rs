@@ -408,9 +408,34 @@ impl Policies {
     ///
     /// The kernel's.
     pub fn set_default(&mut self, kernel: &mut Datapath, slot: PolicyId) -> Result<(), CallError> {
-        kernel.set_default(Some(slot))?;
+        self.set_base(kernel, Some(slot), self.base_slot())?;
         self.default_slot = Some(slot);
         Ok(())
+    }
+
+    /// Has the kernel judge unowned cgroups by a slot, where there is one, and by the fleet's around it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set_base(
+        &self,
+        kernel: &mut Datapath,
+        slot: Option<PolicyId>,
+        base: Option<PolicyId>,
+    ) -> Result<(), CallError> {
+        if slot.is_some() {
+            let chain: Vec<_> = slot.into_iter().chain(base).collect();
+            kernel.set_default(&chain)?;
+        }
+        Ok(())
+    }
+
+    /// The policies that judge unowned cgroups.
+    #[must_use]
+    pub fn default_chain(&self) -> Option<Vec<PolicyId>> {
+        let own = self.default_slot?;
+        Some([own].into_iter().chain(self.base_slot()).collect())
     }
 
     /// The slots with what they hold.

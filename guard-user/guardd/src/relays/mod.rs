@@ -126,7 +126,7 @@ impl Relays {
         if served.is_empty() {
             return None;
         }
-        let chains = sessions.chains(policies.default_slot());
+        let chains = sessions.chains(policies.default_chain());
         let mut stirs = false;
         for ticket in &served {
             let Some(known) = self.known.get_mut(ticket) else {
@@ -235,7 +235,7 @@ impl Relays {
         mut found: Found,
     ) -> bool {
         let owner = sessions.owner_of(&found.cgroups);
-        let chains = sessions.chains(policies.default_slot());
+        let chains = sessions.chains(policies.default_chain());
         let now = now();
         let Some(known) = self.known.get_mut(&ticket) else {
             return false;

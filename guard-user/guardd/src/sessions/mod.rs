@@ -474,9 +474,9 @@ impl Sessions {
 
     /// The policy chains in use, the outermost last; `default` is the one for cgroups that no session owns.
     #[must_use]
-    pub fn chains(&self, default: Option<PolicyId>) -> HashSet<Vec<PolicyId>> {
+    pub fn chains(&self, default: Option<Vec<PolicyId>>) -> HashSet<Vec<PolicyId>> {
         let live = self.all_live().map(|session| session.chain.clone());
-        live.chain(default.map(|slot| vec![slot])).collect()
+        live.chain(default).collect()
     }
 
     /// The cgroup of the session that owns all of these cgroups; 0 if none does, or several.
@@ -633,7 +633,7 @@ mod tests {
         assert_eq!(sessions.outermost(SessionId(9)), None);
         let brought: Vec<_> = sessions.brought_into(Some(SessionId(1))).collect();
         assert_eq!(brought, [&PolicyId(2)]);
-        let chains = sessions.chains(Some(PolicyId(7)));
+        let chains = sessions.chains(Some(vec![PolicyId(7)]));
         assert!(chains.contains(&vec![PolicyId(2), PolicyId(1)]));
         assert!(chains.contains(&vec![PolicyId(7)]));
     }
