@@ -21,6 +21,8 @@ pub(crate) const TREE: &str = "GUARD_TOOLS_TREE";
 const NPM: &str = "GUARD_TOOLS_NPM";
 const RUST: &str = "GUARD_TOOLS_RUST";
 /// Where they write what came of each tool, what the page is made from, and the page.
+/// An agent under a policy of names alone. It is a test of its own, and wants the same packages.
+const BY_NAME: &str = "clients::names::claude_code";
 const SAID: &str = "GUARD_TOOLS";
 const PASSED: &str = "GUARD_TOOLS_PASSED";
 const PAGE: &str = "GUARD_TOOLS_PAGE";
@@ -115,7 +117,9 @@ pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
     let tried = tests
         .iter()
         .filter(|test| test.contains("::tried::") && !is_missing(test));
-    let here = test::all_of(tried.cloned().collect(), &env)?;
+    let by_name = args.names.is_empty() || args.names.iter().any(|name| BY_NAME.contains(&**name));
+    let tried = tried.cloned().chain(by_name.then(|| BY_NAME.to_owned()));
+    let here = test::all_of(tried.collect(), &env)?;
     println!("{}", table(said.path())?);
     let machine = match args.all {
         true => Some(vm::these(tests.iter().cloned().collect())?),

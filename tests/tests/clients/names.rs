@@ -34,7 +34,7 @@ action = "allow"
 [[rule]]
 name = "registries"
 to = ["*.api.example.com"]
-ports = ["tcp/80", "tcp/8080"]
+ports = ["tcp/80", "tcp/8080-8082"]
 action = "allow"
 "#;
 
@@ -43,6 +43,7 @@ const RESOLV: &str = "nameserver 192.0.2.53\nnameserver 192.0.2.54\nnameserver 2
                       search lab.example.net example.com\noptions ndots:5 timeout:2\n";
 
 const INDEX: &str = include_str!("../tools/programs/index.py");
+const MODEL: &str = include_str!("../tools/programs/model.py");
 const C: &str = include_str!("programs/names.c");
 const GO: &str = include_str!("programs/names.go");
 
@@ -72,7 +73,7 @@ impl Scene {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
         fs::write(dir.join("resolv.conf"), RESOLV)?;
         fs::write(dir.join("index.py"), INDEX)?;
-        for (name, text) in [("names.c", C), ("names.go", GO)] {
+        for (name, text) in [("names.c", C), ("names.go", GO), ("model.py", MODEL)] {
             fs::write(dir.join(name), text)?;
         }
         fs::create_dir(dir.join("files"))?;
@@ -494,4 +495,48 @@ fn apt() -> Tested {
     scene.works(&update(NAME), "tiny_1.0_all.deb")?;
     scene.finds_nothing(&update(SECRET), "Could not resolve")?;
     Ok(())
+}
+
+/// With a model that stands in at a name of the policy: what that has it fetch by such a name comes, and by another there is none.
+#[test]
+#[ignore = "it wants a large package: `cargo xtask tools`"]
+fn claude_code() -> Tested {
+    let npm = std::env::var("GUARD_TOOLS_NPM")?;
+    let scene = Scene::new()?;
+    fs::write(scene.dir.join("files/file"), "text-of-production\n")?;
+    let models = [(8081, NAME), (8082, SECRET)].map(|(port, name)| {
+        let command = format!("curl -sS -m 20 http://{name}/file");
+        python(
+            &scene.network,
+            &scene.dir,
+            &["model.py", &command, &port.to_string()],
+        )
+    });
+    let place = scene.dir.join("npm");
+    fs::create_dir(&place)?;
+    let place = place.display().to_string();
+    let within = |command: &Command| mounts::with_file(command, Path::new(&npm), &place);
+    let claude = |port: u16| {
+        format!(
+            "export PATH={place}/node_modules/.bin:$PATH ANTHROPIC_BASE_URL=http://{NAME}:{port} ANTHROPIC_API_KEY=none \
+             CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 DISABLE_AUTOUPDATER=1 ENABLE_TOOL_SEARCH=false; \
+             claude --print --allowedTools Bash -- 'fetch the file'"
+        )
+    };
+    for (port, wanted) in [(8081, "command: fetched"), (8082, "command: refused")] {
+        let run = ["run", "--policy", "names", "--", "sh", "-c", &claude(port)];
+        let run = scene.daemon.agent(run);
+        let with = said(&mut scene.mounted(&within(&run.command()?))?)?;
+        assert!(with.text.contains(wanted), "{port}: {with:?}");
+    }
+    assert!(!scene.was_asked("secret"), "{}", scene.queries());
+    for port in [8081, 8082] {
+        let mut sh = scene.daemon.on_machine(AGENT, "sh");
+        let without = said(&mut scene.mounted(&within(sh.args(["-c", &claude(port)])))?)?;
+        assert!(
+            without.text.contains("command: fetched"),
+            "{port}: {without:?}"
+        );
+    }
+    models.into_iter().try_for_each(|model| model.map(drop))
 }
