@@ -19,6 +19,7 @@ use guard_signed::{
 };
 use guard_sys::accounts::Account;
 use rustix::termios::{QueueSelector, tcflush};
+use serde::Serialize;
 
 use super::LONGEST;
 use crate::args::SignArgs;
@@ -65,13 +66,17 @@ pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
         ..choice
     };
     let answer = answer.to_bytes().map_err(|why| unread(&why.to_string()))?;
-    let signed = signed_by(args.key.as_deref(), answer)?;
-    let line = serde_json::to_string(&signed).map_err(|error| CliError::output(&error.into()))?;
+    print(&signed_by(args.key.as_deref(), answer)?)?;
+    Ok(Exit::DONE)
+}
+
+/// What was signed, as a line of JSON.
+pub(crate) fn print(signed: &impl Serialize) -> Result<(), CliError> {
+    let line = serde_json::to_string(signed).map_err(|error| CliError::output(&error.into()))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
-        .map_err(|error| CliError::output(&error))?;
-    Ok(Exit::DONE)
+        .map_err(|error| CliError::output(&error))
 }
 
 /// The terminal of whoever runs it, whatever standard input and output are.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::args::PolicySignArgs;
 use crate::ask::yes;
 use crate::client::Client;
-use crate::elsewhere::signature_by;
+use crate::elsewhere::{print, signature_by};
 use crate::error::{CliError, Exit};
 use crate::policy::valid;
 use crate::policy_file::PolicyFile;
@@ -63,11 +63,7 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
         )
     })?;
     signed.signatures.push(BASE64URL_NOPAD.encode(&signature));
-    let line = serde_json::to_string(&signed).map_err(|error| CliError::output(&error.into()))?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(|error| CliError::output(&error))?;
+    print(&signed)?;
     Ok(Exit::DONE)
 }
 
