@@ -301,7 +301,7 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             Service::Elasticsearch => read_only(&["elasticsearch"]),
             Service::Influxdb => read_only(&["influxdb"]),
             Service::S3 => read_only(&["aws"]),
-            Service::Platform if host.as_str() == RAILWAY => read_only(&["graphql"]),
+            Service::Platform => read_only(platform(host)),
             Service::Git => read_only(&["git"]),
             Service::Home("immich") => read_only(&["immich"]),
             Service::Home("home-assistant") => read_only(&["home-assistant"]),
@@ -311,7 +311,7 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             Service::Home("paperless") => read_only(&["paperless"]),
             Service::Home("portainer") => read_only(&["portainer"]),
             Service::Home("proxmox") => read_only(&["proxmox"]),
-            Service::Http | Service::Platform | Service::Home(_) => read_only(&[]),
+            Service::Http | Service::Home(_) => read_only(&[]),
             Service::Mysql
             | Service::Redis
             | Service::Database
@@ -327,7 +327,25 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
     }
 }
 
-const RAILWAY: &str = "backboard.railway.com";
+/// Platforms' APIs, and the profiles that know what reads there though its method does not say so. At the others the method says it.
+const PLATFORMS: [(&str, &[&str]); 10] = [
+    ("api.cloudflare.com", &["cloudflare", "graphql"]),
+    ("api.digitalocean.com", &["digitalocean"]),
+    ("api.heroku.com", &["heroku"]),
+    ("api.netlify.com", &["netlify"]),
+    ("api.stripe.com", &["stripe"]),
+    ("api.supabase.com", &["supabase"]),
+    ("api.vercel.com", &["vercel"]),
+    ("backboard.railway.com", &["graphql"]),
+    ("cloudresourcemanager.googleapis.com", &["google"]),
+    ("firebase.googleapis.com", &["google"]),
+];
+
+/// The profiles of a platform's API.
+fn platform(host: &Host) -> &'static [&'static str] {
+    let known = PLATFORMS.iter().find(|(name, _)| *name == host.as_str());
+    known.map_or(&[], |(_, profiles)| profiles)
+}
 
 #[cfg(test)]
 mod tests {

@@ -306,4 +306,6 @@ fn look(dir: &Path, person: &Person, bounds: Bounds) -> std::io::Result<Discover
 }
 
 #[cfg(test)]
+mod platforms;
+#[cfg(test)]
 mod tests;

@@ -12,6 +12,10 @@ use super::invalid::{Invalid, nearest, quoted};
 pub enum Profile {
     /// The APIs of Amazon Web Services.
     Aws,
+    /// The API of Cloudflare.
+    Cloudflare,
+    /// The API of `DigitalOcean`.
+    Digitalocean,
     /// The API of Docker, and of Podman.
     Docker,
     /// The REST API of Elasticsearch, and of OpenSearch.
@@ -20,12 +24,18 @@ pub enum Profile {
     Git,
     /// The API of Gitea, and of Forgejo.
     Gitea,
+    /// The REST API of GitHub.
+    Github,
+    /// The APIs of Google Cloud that have projects, and of Firebase.
+    Google,
     /// The API of Grafana.
     Grafana,
     /// GraphQL over HTTP.
     Graphql,
     /// gRPC, by the names of methods.
     Grpc,
+    /// The API of Heroku.
+    Heroku,
     /// The REST API of Home Assistant.
     #[serde(rename = "home-assistant")]
     HomeAssistant,
@@ -41,6 +51,8 @@ pub enum Profile {
     Kubernetes,
     /// The HTTP API of Grafana Loki.
     Loki,
+    /// The API of Netlify.
+    Netlify,
     /// The API of Nextcloud beside `WebDAV`.
     Nextcloud,
     /// The API of Paperless-ngx.
@@ -53,8 +65,14 @@ pub enum Profile {
     Prometheus,
     /// The API of Proxmox VE.
     Proxmox,
+    /// The API of Stripe.
+    Stripe,
+    /// The API of Supabase.
+    Supabase,
     /// The manager of Apache Tomcat, where links change things.
     Tomcat,
+    /// The API of Vercel.
+    Vercel,
     /// `WebDAV`, `CalDAV` and `CardDAV`.
     Webdav,
 }
@@ -80,15 +98,20 @@ pub struct ProfileLists {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 32] = [
         Self::Aws,
+        Self::Cloudflare,
+        Self::Digitalocean,
         Self::Docker,
         Self::Elasticsearch,
         Self::Git,
         Self::Gitea,
+        Self::Github,
+        Self::Google,
         Self::Grafana,
         Self::Graphql,
         Self::Grpc,
+        Self::Heroku,
         Self::HomeAssistant,
         Self::Immich,
         Self::Influxdb,
@@ -96,13 +119,17 @@ impl Profile {
         Self::Jsonrpc,
         Self::Kubernetes,
         Self::Loki,
+        Self::Netlify,
         Self::Nextcloud,
         Self::Paperless,
         Self::Portainer,
         Self::Postgres,
         Self::Prometheus,
         Self::Proxmox,
+        Self::Stripe,
+        Self::Supabase,
         Self::Tomcat,
+        Self::Vercel,
         Self::Webdav,
     ];
 
@@ -140,13 +167,18 @@ impl Profile {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Aws => "aws",
+            Self::Cloudflare => "cloudflare",
+            Self::Digitalocean => "digitalocean",
             Self::Docker => "docker",
             Self::Elasticsearch => "elasticsearch",
             Self::Git => "git",
             Self::Gitea => "gitea",
+            Self::Github => "github",
+            Self::Google => "google",
             Self::Grafana => "grafana",
             Self::Graphql => "graphql",
             Self::Grpc => "grpc",
+            Self::Heroku => "heroku",
             Self::HomeAssistant => "home-assistant",
             Self::Immich => "immich",
             Self::Influxdb => "influxdb",
@@ -154,13 +186,17 @@ impl Profile {
             Self::Jsonrpc => "jsonrpc",
             Self::Kubernetes => "kubernetes",
             Self::Loki => "loki",
+            Self::Netlify => "netlify",
             Self::Nextcloud => "nextcloud",
             Self::Paperless => "paperless",
             Self::Portainer => "portainer",
             Self::Postgres => "postgres",
             Self::Prometheus => "prometheus",
             Self::Proxmox => "proxmox",
+            Self::Stripe => "stripe",
+            Self::Supabase => "supabase",
             Self::Tomcat => "tomcat",
+            Self::Vercel => "vercel",
             Self::Webdav => "webdav",
         }
     }
@@ -195,6 +231,7 @@ fn other_name(text: &str) -> Option<Profile> {
         "forgejo" => Profile::Gitea,
         "homeassistant" | "hass" => Profile::HomeAssistant,
         "opensearch" | "elastic" => Profile::Elasticsearch,
+        "gcp" | "gcloud" => Profile::Google,
         "k8s" | "kube" => Profile::Kubernetes,
         "podman" => Profile::Docker,
         "caldav" | "carddav" => Profile::Webdav,
@@ -227,6 +264,6 @@ mod tests {
             "there is no profile `kubernets`: did you mean `kubernetes`?"
         );
         assert_eq!(said("k8s"), "there is no profile `k8s`: write `kubernetes`");
-        assert!(said("smtp-over-http").contains("the profiles are aws docker"));
+        assert!(said("smtp-over-http").contains("the profiles are aws cloudflare"));
     }
 }

@@ -1,7 +1,7 @@
 //! Amazon Web Services: the action is in a form, in a header, or in the path.
 //!
 //! Services of the REST protocols (S3, Lambda, EKS) need no profile where they read with GET. One of S3 Express does not: by `?session`
-//! it hands out new credentials (`CreateSession`).
+//! it hands out new credentials (`CreateSession`). Some do not by their path, of which there is a list.
 
 use guard_policy::Profile;
 
@@ -10,7 +10,7 @@ use super::{
         headers::shown,
         query::{folded, pairs},
     },
-    Opinion, View,
+    Opinion, View, service,
 };
 
 const PROFILE: Profile = Profile::Aws;
@@ -37,18 +37,33 @@ const ALSO: &[&str] = &[
 
 /// Actions of those names that hand out new credentials, or make or take what they get, as their API references say: Cognito's
 /// `GetId` makes an identity and `GetUserAttributeVerificationCode` sends a message; CodePipeline's `Get…JobDetails`,
-/// `GameLift`'s `Get…Access` and Lightsail's `GetInstanceAccessDetails` return temporary credentials; `GetActivityTask` of Step
-/// Functions takes a task from its queue; EC2's `GetFlowLogsIntegrationTemplate` writes to a bucket.
+/// `GameLift`'s `Get…Access`, Lightsail's `GetInstanceAccessDetails` and CloudWatch's `GetSpaceDataAccess` return temporary
+/// credentials, Athena's `GetSessionEndpoint` and EVS's `GetDepotUrl` a token; EMR's `…PresignedURL` make addresses that log in,
+/// `GetFileUploadURL` and `GetAttachmentUploadLinks` such as take a file; `GetActivityTask` of Step Functions takes a task from its
+/// queue; EC2's `GetFlowLogsIntegrationTemplate` writes to a bucket; `GetScalingConfigurationRecommendation` starts a job;
+/// `GetParametersFor…` and `GetCertificateSigningRequest` begin what brings keys in or out; `GetShippingLabel` orders one.
 const MAKE: &[&str] = &[
     "GetActivityTask",
+    "GetAttachmentUploadLinks",
+    "GetCertificateSigningRequest",
     "GetComputeAccess",
     "GetDataAccess",
+    "GetDepotUrl",
+    "GetFileUploadURL",
     "GetFlowLogsIntegrationTemplate",
     "GetId",
     "GetInstanceAccess",
     "GetInstanceAccessDetails",
     "GetJobDetails",
+    "GetOnClusterAppUIPresignedURL",
+    "GetParametersForExport",
+    "GetParametersForImport",
     "GetPasswordData",
+    "GetPersistentAppUIPresignedURL",
+    "GetScalingConfigurationRecommendation",
+    "GetSessionEndpoint",
+    "GetShippingLabel",
+    "GetSpaceDataAccess",
     "GetThirdPartyJobDetails",
     "GetUserAttributeVerificationCode",
 ];
@@ -62,7 +77,7 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
             return no_read("CreateSession");
         }
         let other = named.iter().find(|action| !reads(action));
-        return other.map_or(Opinion::None, |action| no_read(action));
+        return other.map_or_else(|| service::judge(view, PROFILE), |action| no_read(action));
     }
     if !view.is_post() {
         return Opinion::None;

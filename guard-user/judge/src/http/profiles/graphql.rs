@@ -18,6 +18,8 @@ const ENDS: &[&[&str]] = &[
     &["gql"],
     &["graphql.json"],
     &["graphql", "v1"],
+    // Railway's.
+    &["graphql", "v2"],
 ];
 
 /// What servers take from the query, all of which may count more than the body.

@@ -135,13 +135,18 @@ const AMBIGUOUS: &str = "reads or writes, as its server reads the path";
 fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
     match profile {
         Profile::Aws => aws::judge,
+        Profile::Cloudflare => |view| service::judge(view, Profile::Cloudflare),
+        Profile::Digitalocean => |view| service::judge(view, Profile::Digitalocean),
         Profile::Docker => docker::judge,
         Profile::Elasticsearch => elasticsearch::judge,
         Profile::Git => git::judge,
         Profile::Gitea => |view| service::judge(view, Profile::Gitea),
+        Profile::Github => |view| service::judge(view, Profile::Github),
+        Profile::Google => |view| service::judge(view, Profile::Google),
         Profile::Grafana => |view| service::judge(view, Profile::Grafana),
         Profile::Graphql => graphql::judge,
         Profile::Grpc => grpc::judge,
+        Profile::Heroku => |view| service::judge(view, Profile::Heroku),
         Profile::HomeAssistant => |view| service::judge(view, Profile::HomeAssistant),
         Profile::Immich => |view| service::judge(view, Profile::Immich),
         Profile::Influxdb => influxdb::judge,
@@ -149,6 +154,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Jsonrpc => jsonrpc::judge,
         Profile::Kubernetes => kubernetes::judge,
         Profile::Loki => monitoring::loki,
+        Profile::Netlify => |view| service::judge(view, Profile::Netlify),
         Profile::Nextcloud => |view| service::judge(view, Profile::Nextcloud),
         Profile::Paperless => |view| service::judge(view, Profile::Paperless),
         Profile::Portainer => |view| service::judge(view, Profile::Portainer),
@@ -159,7 +165,10 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         },
         Profile::Prometheus => monitoring::prometheus,
         Profile::Proxmox => |view| service::judge(view, Profile::Proxmox),
+        Profile::Stripe => |view| service::judge(view, Profile::Stripe),
+        Profile::Supabase => |view| service::judge(view, Profile::Supabase),
         Profile::Tomcat => tomcat::judge,
+        Profile::Vercel => |view| service::judge(view, Profile::Vercel),
         Profile::Webdav => webdav::judge,
     }
 }

@@ -1,5 +1,5 @@
-//! Servers that people run themselves: what reads there though it is a POST, what acts though it is a GET, and what changes much at
-//! once. The lists are data, a file for each server, which says the description that it was made from.
+//! Servers that people run themselves, and platforms' APIs: what reads there though it is a POST, what acts though it is a GET, and
+//! what changes much at once. The lists are data, a file for each, which says the description that it was made from.
 
 use std::sync::LazyLock;
 
@@ -39,16 +39,46 @@ struct Service {
     lines: LazyLock<Vec<Line>>,
 }
 
-static SERVICES: [Service; 8] = [
+static SERVICES: [Service; 18] = [
+    Service {
+        profile: Profile::Aws,
+        name: "AWS",
+        lines: LazyLock::new(|| parse(include_str!("../services/aws.txt"))),
+    },
+    Service {
+        profile: Profile::Cloudflare,
+        name: "Cloudflare",
+        lines: LazyLock::new(|| parse(include_str!("../services/cloudflare.txt"))),
+    },
+    Service {
+        profile: Profile::Digitalocean,
+        name: "DigitalOcean",
+        lines: LazyLock::new(|| parse(include_str!("../services/digitalocean.txt"))),
+    },
     Service {
         profile: Profile::Gitea,
         name: "Gitea",
         lines: LazyLock::new(|| parse(include_str!("../services/gitea.txt"))),
     },
     Service {
+        profile: Profile::Github,
+        name: "GitHub",
+        lines: LazyLock::new(|| parse(include_str!("../services/github.txt"))),
+    },
+    Service {
+        profile: Profile::Google,
+        name: "Google Cloud",
+        lines: LazyLock::new(|| parse(include_str!("../services/google.txt"))),
+    },
+    Service {
         profile: Profile::Grafana,
         name: "Grafana",
         lines: LazyLock::new(|| parse(include_str!("../services/grafana.txt"))),
+    },
+    Service {
+        profile: Profile::Heroku,
+        name: "Heroku",
+        lines: LazyLock::new(|| parse(include_str!("../services/heroku.txt"))),
     },
     Service {
         profile: Profile::HomeAssistant,
@@ -59,6 +89,11 @@ static SERVICES: [Service; 8] = [
         profile: Profile::Immich,
         name: "Immich",
         lines: LazyLock::new(|| parse(include_str!("../services/immich.txt"))),
+    },
+    Service {
+        profile: Profile::Netlify,
+        name: "Netlify",
+        lines: LazyLock::new(|| parse(include_str!("../services/netlify.txt"))),
     },
     Service {
         profile: Profile::Nextcloud,
@@ -79,6 +114,21 @@ static SERVICES: [Service; 8] = [
         profile: Profile::Proxmox,
         name: "Proxmox VE",
         lines: LazyLock::new(|| parse(include_str!("../services/proxmox.txt"))),
+    },
+    Service {
+        profile: Profile::Stripe,
+        name: "Stripe",
+        lines: LazyLock::new(|| parse(include_str!("../services/stripe.txt"))),
+    },
+    Service {
+        profile: Profile::Supabase,
+        name: "Supabase",
+        lines: LazyLock::new(|| parse(include_str!("../services/supabase.txt"))),
+    },
+    Service {
+        profile: Profile::Vercel,
+        name: "Vercel",
+        lines: LazyLock::new(|| parse(include_str!("../services/vercel.txt"))),
     },
 ];
 
@@ -208,15 +258,25 @@ mod tests {
         ),
     ];
 
-    const TEXTS: [&str; 8] = [
+    const TEXTS: [&str; 18] = [
+        include_str!("../services/aws.txt"),
+        include_str!("../services/cloudflare.txt"),
+        include_str!("../services/digitalocean.txt"),
         include_str!("../services/gitea.txt"),
+        include_str!("../services/github.txt"),
+        include_str!("../services/google.txt"),
         include_str!("../services/grafana.txt"),
+        include_str!("../services/heroku.txt"),
         include_str!("../services/home-assistant.txt"),
         include_str!("../services/immich.txt"),
+        include_str!("../services/netlify.txt"),
         include_str!("../services/nextcloud.txt"),
         include_str!("../services/paperless.txt"),
         include_str!("../services/portainer.txt"),
         include_str!("../services/proxmox.txt"),
+        include_str!("../services/stripe.txt"),
+        include_str!("../services/supabase.txt"),
+        include_str!("../services/vercel.txt"),
     ];
 
     /// The operations of a description, `METHOD /path/{parameter}`; what begins with `#` says where they are from.

@@ -1,4 +1,4 @@
-//! Requests of the clients of servers that people have at home.
+//! Requests of the clients of servers that people have at home, and of platforms.
 
 use guard_policy::Profile;
 
@@ -284,7 +284,8 @@ fn containers_are_looked_at_and_what_is_handed_through_opens_no_way_in() {
 
 #[test]
 fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
-    const FOLLOWS: [(Profile, &str); 11] = [
+    const FOLLOWS: [(Profile, &str); 12] = [
+        (Profile::Aws, "/confirmdestination"),
         (Profile::Grafana, "/api/datasources/uid/a/resources"),
         (Profile::Grafana, "/api/datasources/7/resources"),
         (Profile::Grafana, "/api/plugin-proxy/a"),
@@ -300,7 +301,20 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
             "/api/endpoints/2/kubernetes/api/v1/nodes/a/proxy",
         ),
     ];
-    const WHOLE: [(Profile, &str); 15] = [
+    const WHOLE: [(Profile, &str); 22] = [
+        (Profile::Aws, "/federation/credentials?role_name=a"),
+        (Profile::Aws, "/v20180820/accessgrantsinstance/dataaccess"),
+        (
+            Profile::Cloudflare,
+            "/client/v4/accounts/a/alerting/v3/destinations/pagerduty/connect/b",
+        ),
+        (Profile::Digitalocean, "/v2/apps/a/components/b/exec"),
+        (
+            Profile::Digitalocean,
+            "/v2/registry/docker-credentials?read_write=true",
+        ),
+        (Profile::Netlify, "/api/v1/sites/a/ai-gateway/token"),
+        (Profile::Supabase, "/v1/oauth/authorize?client_id=a"),
         (Profile::Grafana, "/logout"),
         (Profile::Nextcloud, "/logout"),
         (Profile::Nextcloud, "/index.php/logout"),
@@ -363,13 +377,18 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
 
 /// Asked about for what the list says that it does, and not for its spelling alone.
 fn acts(server: Profile, target: &str) {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 11] = [
+        "AWS: ",
+        "Cloudflare: ",
+        "DigitalOcean: ",
         "Grafana: ",
         "Home Assistant: ",
+        "Netlify: ",
         "Nextcloud: ",
         "Paperless-ngx: ",
         "Portainer: ",
         "Proxmox VE: ",
+        "Supabase: ",
     ];
     for method in ["GET", "HEAD"] {
         let wire = Wire::of(&format!("{method} {target}"));
@@ -385,6 +404,10 @@ fn acts(server: Profile, target: &str) {
 #[test]
 fn what_lies_beside_a_get_that_acts_reads() {
     for (server, path) in [
+        (Profile::Aws, "/bucket/federation/a"),
+        (Profile::Cloudflare, "/client/v4/accounts/a/tokens/verify"),
+        (Profile::Digitalocean, "/v2/kubernetes/clusters/a"),
+        (Profile::Supabase, "/v1/projects/a/secrets"),
         (Profile::Grafana, "/api/datasources/uid/a/health"),
         (Profile::Grafana, "/api/plugins/a/settings"),
         (Profile::HomeAssistant, "/api/hassio/info"),
