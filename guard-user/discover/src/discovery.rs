@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::open::Tree;
 use crate::readers::{Format, HOME_DIRS, Sink, of_environment, of_home};
 use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
-use crate::service::{Proposal, Service, is_shared, propose};
+use crate::service::{Proposal, Service, is_shared, others, propose};
 use crate::walk::walk;
 
 /// What stands in place of a file's name for what the environment has.
@@ -106,6 +106,8 @@ pub struct Finding {
     pub found: Vec<Seen>,
     /// Which kind of credential is beside it.
     pub credential: Option<&'static str>,
+    /// Names of the other APIs that the same credential opens, which the rule is for as well. A `*` stands for what is below.
+    pub others: Vec<String>,
     /// The rule for it.
     pub proposed: Option<Proposal>,
 }
@@ -335,6 +337,10 @@ fn findings(clues: Vec<Clue>, names: &BTreeMap<Host, Vec<IpAddr>>) -> Vec<Findin
             let credential = clues.iter().find_map(|(_, clue)| clue.credential);
             let proposed = propose(label, service, &host);
             let is_shared = is_shared(&host);
+            let others = match service {
+                Service::Platform => others(&host),
+                _ => Vec::new(),
+            };
             let addresses = names.get(&host).cloned().unwrap_or_default();
             Some(Finding {
                 addresses,
@@ -347,6 +353,7 @@ fn findings(clues: Vec<Clue>, names: &BTreeMap<Host, Vec<IpAddr>>) -> Vec<Findin
                 is_shared,
                 found,
                 credential,
+                others,
                 proposed,
             })
         })

@@ -1,5 +1,6 @@
 //! A reader for each format: from a file's text to clues. None keeps a secret, and none runs, resolves or includes what a file says.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -150,6 +151,8 @@ pub(crate) struct Sink {
     pub(crate) passed_over: Vec<PassedOver>,
     file: String,
     in_file: usize,
+    /// The regions of AWS's profiles, which another file has the keys of.
+    regions: BTreeMap<String, String>,
 }
 
 /// One file has no more places, unless it is there to be counted.

@@ -216,7 +216,13 @@ const MANAGED: [&str; 34] = [
 ];
 
 /// Shared doors: what they lead to is told by who knocks, so a rule for one holds for all.
-const SHARED: [&str; 4] = ["pooler.supabase.com", "neon.tech", "psdb.cloud", "rlwy.net"];
+const SHARED: [&str; 5] = [
+    "googleapis.com",
+    "neon.tech",
+    "pooler.supabase.com",
+    "psdb.cloud",
+    "rlwy.net",
+];
 
 /// What an agent works with all day: models, forges, and packages.
 const TOOLS: [&str; 32] = [
@@ -328,10 +334,11 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
 }
 
 /// Platforms' APIs, and the profiles that know what reads there though its method does not say so. At the others the method says it.
-const PLATFORMS: [(&str, &[&str]); 10] = [
+const PLATFORMS: [(&str, &[&str]); 11] = [
     ("api.cloudflare.com", &["cloudflare", "graphql"]),
     ("api.digitalocean.com", &["digitalocean"]),
     ("api.heroku.com", &["heroku"]),
+    ("api.machines.dev", &["graphql"]),
     ("api.netlify.com", &["netlify"]),
     ("api.stripe.com", &["stripe"]),
     ("api.supabase.com", &["supabase"]),
@@ -343,8 +350,92 @@ const PLATFORMS: [(&str, &[&str]); 10] = [
 
 /// The profiles of a platform's API.
 fn platform(host: &Host) -> &'static [&'static str] {
+    if region(host).is_some() {
+        return &["aws"];
+    }
     let known = PLATFORMS.iter().find(|(name, _)| *name == host.as_str());
     known.map_or(&[], |(_, profiles)| profiles)
+}
+
+/// A login at Google opens the API of each service that its account uses: these, at `NAME.googleapis.com`.
+const GOOGLE: [&str; 17] = [
+    "appengine",
+    "artifactregistry",
+    "bigquery",
+    "bigtableadmin",
+    "cloudfunctions",
+    "compute",
+    "container",
+    "dns",
+    "firestore",
+    "iam",
+    "pubsub",
+    "redis",
+    "run",
+    "secretmanager",
+    "spanner",
+    "sqladmin",
+    "storage",
+];
+
+/// One of the apps of Firebase opens these.
+const FIREBASE: [&str; 4] = ["cloudfunctions", "firebasehosting", "firestore", "storage"];
+
+/// A key of AWS opens the API of each service of a region: these, at `NAME.REGION.amazonaws.com`, and what has no region.
+const AWS: [&str; 13] = [
+    "autoscaling",
+    "cloudformation",
+    "dynamodb",
+    "ecs",
+    "eks",
+    "elasticache",
+    "kms",
+    "lambda",
+    "rds",
+    "s3",
+    "secretsmanager",
+    "sqs",
+    "ssm",
+];
+const AWS_EVERYWHERE: [&str; 4] = ["cloudfront", "iam", "organizations", "route53"];
+
+/// The API that stands for all of AWS in a region.
+pub(crate) fn aws(region: &str) -> Option<Host> {
+    let mut words = region.split('-');
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    let begins = words
+        .next()
+        .is_some_and(|first| first.len() == 2 && is_word(first));
+    let number = words.next_back()?;
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let is_region = begins && is_number && words.clone().count() > 0 && words.all(is_word);
+    let host = is_region.then(|| format!("ec2.{region}.amazonaws.com"))?;
+    Host::parse(&host)
+}
+
+/// The region of the API that stands for AWS.
+fn region(host: &Host) -> Option<&str> {
+    let rest = host.as_str().strip_prefix("ec2.")?;
+    rest.strip_suffix(".amazonaws.com")
+}
+
+/// Names of the other APIs that the credential for this one opens as well.
+pub(crate) fn others(host: &Host) -> Vec<String> {
+    let below = |names: &[&str], zone: &str| -> Vec<String> {
+        names.iter().map(|name| format!("{name}.{zone}")).collect()
+    };
+    match (host.as_str(), region(host)) {
+        (_, Some(region)) => {
+            let mut all = below(&AWS, &format!("{region}.amazonaws.com"));
+            all.push(format!("*.s3.{region}.amazonaws.com"));
+            all.extend(below(&AWS_EVERYWHERE, "amazonaws.com"));
+            all
+        }
+        ("cloudresourcemanager.googleapis.com", _) => below(&GOOGLE, "googleapis.com"),
+        ("firebase.googleapis.com", _) => below(&FIREBASE, "googleapis.com"),
+        ("api.machines.dev", _) => vec!["api.fly.io".to_owned()],
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -370,6 +461,36 @@ mod tests {
             let expected = expected.map(Service::Home);
             assert_eq!(home(key, port), expected, "{key} {port}");
         }
+    }
+
+    #[test]
+    fn a_key_of_aws_stands_for_the_services_of_its_region() {
+        let host = aws("eu-west-1").unwrap();
+        let all = others(&host);
+        for name in [
+            "rds.eu-west-1.amazonaws.com",
+            "*.s3.eu-west-1.amazonaws.com",
+            "iam.amazonaws.com",
+        ] {
+            assert!(all.contains(&name.to_owned()), "{name}: {all:?}");
+        }
+        assert!(aws("us-gov-west-1").is_some() && aws("ap-southeast-12").is_some());
+        for not in [
+            "",
+            "eu",
+            "eu-1",
+            "eu-west",
+            "eu-west-1.x",
+            "EU-west-1",
+            "eu--1",
+            "eu-west-1a",
+            "x-west-1",
+            "eu-west-1/a",
+            "hunter2",
+        ] {
+            assert_eq!(aws(not), None, "{not}");
+        }
+        assert!(others(&Host::parse("s3.eu-west-1.amazonaws.com").unwrap()).is_empty());
     }
 
     /// A profile that is proposed is one that a policy may have.

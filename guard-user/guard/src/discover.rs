@@ -280,7 +280,13 @@ const FOUND: usize = 8;
 
 fn is_at(one: &Finding, to: &Destination) -> bool {
     let is_host = match &to.target {
-        Target::Name(name) => one.host.as_str() == name.as_str(),
+        Target::Name(name) => {
+            let others = one.others.iter().map(String::as_str);
+            [one.host.as_str()]
+                .into_iter()
+                .chain(others)
+                .any(|own| own == name.as_str())
+        }
         Target::Prefix(prefix) => {
             let own = one.host.address().into_iter();
             own.chain(one.addresses.iter().copied())

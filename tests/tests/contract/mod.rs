@@ -13,6 +13,7 @@ mod json;
 mod policy;
 mod project;
 mod run;
+mod secrets;
 mod text;
 
 use std::path::PathBuf;

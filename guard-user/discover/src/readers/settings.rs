@@ -2,7 +2,7 @@
 
 use crate::dsn::{Dsn, host_and_port, is_placeholder, scan};
 use crate::score::{Clue, Seen};
-use crate::service::{Service, home};
+use crate::service::{self, Service, home};
 use crate::tokens::{Said, said};
 
 use super::{Sink, lines, words_of};
@@ -162,10 +162,13 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
                 let at = (crate::Host::parse(host), 443);
                 vec![(at, Service::Platform, data, Some("token"))]
             }
-            None if is_aws(one) => {
-                sink.key("AWS credentials", one.line, one.key);
-                continue;
-            }
+            None if is_aws(one) => match aws(one, all) {
+                Some(lead) => vec![lead],
+                None => {
+                    sink.key("AWS credentials", one.line, one.key);
+                    continue;
+                }
+            },
             None if is_host(one.key) => host(sink, one, all).into_iter().collect(),
             None => url(sink, one, all),
         };
@@ -278,6 +281,19 @@ fn token(one: &Variable<'_>) -> Option<(&'static str, Said)> {
         .iter()
         .find(|kind| one.value.starts_with(**kind));
     Some((host, kind.map_or(Said::default(), |kind| said(kind))))
+}
+
+/// The region that is said beside a key of AWS.
+fn aws(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
+    let is_region = |other: &&Variable<'_>| {
+        ["AWS_REGION", "AWS_DEFAULT_REGION"].contains(&other.key) && other.dormant == one.dormant
+    };
+    let host = service::aws(all.iter().find(is_region)?.value)?;
+    let data = match one.key {
+        "AWS_PROFILE" => said(one.value),
+        _ => Said::default(),
+    };
+    Some(((Some(host), 443), Service::Platform, data, Some("key")))
 }
 
 fn is_aws(one: &Variable<'_>) -> bool {

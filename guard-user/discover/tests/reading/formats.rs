@@ -172,6 +172,47 @@ fn what_clients_of_databases_keep() -> Tested {
 }
 
 #[test]
+fn a_key_of_aws_stands_for_its_region() -> Tested {
+    let config = "\
+[default]
+region = eu-west-1
+[profile shop-dev]
+role_arn = arn:aws:iam::123456789012:role/deploy
+region = eu-west-2
+[profile shop]
+role_arn = arn:aws:iam::123456789012:role/production
+region = eu-west-3
+[profile nowhere]
+sso_session = a
+region = $(hostname)
+";
+    let mut scene = Scene::new()?.with("~/.aws/config", config)?.with(
+        "~/.aws/credentials",
+        "[default]\naws_access_key_id = A\naws_secret_access_key = S\n[other]\naws_access_key_id = A\n",
+    )?;
+    scene.environment = [("AWS_PROFILE", "shop"), ("AWS_REGION", "eu-west-3")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec();
+    has(
+        &scene,
+        &[
+            "production ec2.eu-west-1.amazonaws.com:443 platform, default ~/.aws/credentials:1, other ~/.aws/credentials:4",
+            "dev ec2.eu-west-2.amazonaws.com:443 platform, shop-dev ~/.aws/config:3",
+            "production ec2.eu-west-3.amazonaws.com:443 platform, shop ~/.aws/config:6, AWS_PROFILE the environment",
+        ],
+    )?;
+    let found = scene.look()?;
+    let keys: Vec<_> = found.keys.iter().map(|key| &key.seen.key).collect();
+    assert_eq!(keys, ["nowhere"]);
+    let opens = |at: &str| {
+        let mut places = found.findings.iter();
+        places.any(|one| one.others.iter().any(|other| other == at))
+    };
+    assert!(opens("rds.eu-west-1.amazonaws.com") && opens("iam.amazonaws.com"));
+    Ok(())
+}
+
+#[test]
 fn a_host_that_has_its_port_elsewhere_may_be_an_ipv6_address() -> Tested {
     let scene = Scene::new()?
         .with("~/.pg_service.conf", "[a]\nhost=2001:db8::7\nport=5433\n")?

@@ -52,6 +52,8 @@ pub(super) struct InReach {
     pub(super) addresses: Vec<IpAddr>,
     /// `tcp/5432`; `tcp`: unknown.
     pub(super) ports: String,
+    /// Names of the other APIs that the same credential opens; the rule is for them as well.
+    pub(super) others: Vec<String>,
     /// Whether places of another stage may have its address.
     pub(super) shared: bool,
     /// `file`, `line`, `key`, `dormant` (commented out).
@@ -118,8 +120,12 @@ impl Discovered {
         let shown: Vec<_> = shown
             .filter(|one| all || one.label >= Label::Maybe)
             .collect();
-        let hosts = shown.iter().map(|one| (&one.host, &one.addresses[..]));
-        let judge = Judge::new(parsed, hosts)?;
+        let others: Vec<_> = shown.iter().flat_map(|one| hosts(&one.others)).collect();
+        let own = shown.iter().map(|one| (&one.host, &one.addresses[..]));
+        let judge = Judge::new(
+            parsed,
+            own.chain(others.iter().map(|other| (other, &[][..]))),
+        )?;
         let items = shown.into_iter().enumerate();
         let items = items.map(|(at, one)| InReach::of(at + 1, one, &judge, dismissals));
         Ok(Self {
@@ -140,13 +146,15 @@ impl Discovered {
     ///
     /// What is wrong with that policy.
     pub(super) fn beside(mut self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
-        let hosts = self.items.iter();
-        let hosts: Vec<_> = hosts
+        let own = self.items.iter();
+        let mut all: Vec<_> = own
             .filter_map(|one| Some((Host::parse(&one.host)?, one.addresses.clone())))
             .collect();
-        let judge = Judge::new(parsed, hosts.iter().map(|(host, known)| (host, &known[..])))?;
+        let others = self.items.iter().flat_map(|one| hosts(&one.others));
+        all.extend(others.map(|other| (other, Vec::new())));
+        let judge = Judge::new(parsed, all.iter().map(|(host, known)| (host, &known[..])))?;
         for one in &mut self.items {
-            let loosest = Now::of(&judge.explained(&one.host, &one.ports));
+            let loosest = Now::of(&explained(&judge, &one.host, &one.others, &one.ports));
             let strictness = |now: &Now| verdict(now.verdict).strictness();
             if strictness(&loosest) > strictness(&one.now) {
                 one.now = loosest;
@@ -173,7 +181,7 @@ impl InReach {
             0 => "tcp".to_owned(),
             port => format!("tcp/{port}"),
         };
-        let explained = judge.explained(one.host.as_str(), &ports);
+        let explained = explained(judge, one.host.as_str(), &one.others, &ports);
         let strictness = |one: &Explanation| verdict(&one.verdict).strictness();
         let effect = |action| {
             let proposed = verdict(action).strictness();
@@ -202,6 +210,7 @@ impl InReach {
             host: one.host.as_str().to_owned(),
             addresses: one.addresses,
             ports,
+            others: one.others,
             shared: one.is_shared,
             found: one.found,
             credential: one.credential.map(str::to_owned),
@@ -277,6 +286,20 @@ impl InReach {
         };
         format!("{}{profile}{effect}", proposed.action)
     }
+}
+
+/// Those that are hosts, and not all that is below one.
+fn hosts(names: &[String]) -> impl Iterator<Item = Host> {
+    names.iter().filter_map(|name| Host::parse(name))
+}
+
+/// What `guard explain` says of a place, and of all that its credential opens as well.
+fn explained(judge: &Judge<'_>, host: &str, others: &[String], ports: &str) -> Vec<Explanation> {
+    let mut all = judge.explained(host, ports);
+    for other in hosts(others) {
+        all.extend(judge.explained(other.as_str(), ports));
+    }
+    all
 }
 
 fn speaks_http(service: Service) -> bool {

@@ -131,6 +131,16 @@ pub(super) fn why(one: &InReach) -> Page {
             "others have its address, of another stage perhaps: a rule holds for them too",
         );
     }
+    if let [first, more @ ..] = &one.others[..] {
+        let and = match more.len() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        page.field(
+            "opens",
+            format_args!("{first}{and}, by the same credential"),
+        );
+    }
     page.styled(HEAD, format_args!("    {:<9}", "now"));
     page.styled(explain::style(one.now.verdict), one.now.verdict);
     page.line(format_args!(
@@ -159,6 +169,7 @@ pub(super) fn toml(one: &InReach, name: &str, proposed: &Proposed) -> String {
     let to: Vec<_> = [one.host.clone()]
         .into_iter()
         .chain(addresses)
+        .chain(one.others.iter().cloned())
         .map(|to| format!("\"{to}\""))
         .collect();
     let mut text = format!(

@@ -32,10 +32,10 @@ macro_rules! services {
 const PLATFORMS: [Platform; 12] = [
     Platform {
         name: "AWS",
-        host: "s3.eu-west-1.amazonaws.com",
+        host: "ec2.eu-west-1.amazonaws.com",
         credential: Some((
             "~/.aws/config",
-            "[profile prod]\nrole_arn = x\nendpoint_url = https://s3.eu-west-1.amazonaws.com\n",
+            "[default]\nsso_session = a\nregion = eu-west-1\n",
         )),
         profiles: &["aws"],
         list: services!("aws.txt"),

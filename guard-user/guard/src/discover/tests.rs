@@ -177,7 +177,7 @@ fn each_incident_is_open_without_the_rule_that_is_proposed_and_not_with_it() -> 
         assert_eq!(after.now.verdict, proposed.action, "{thread}: {rule}");
         count += 1;
     }
-    assert_eq!(count, 24);
+    assert_eq!(count, 26);
     Ok(())
 }
 
