@@ -297,7 +297,7 @@ pub(crate) fn of_home() -> impl Iterator<Item = (&'static Path, Format)> {
     HOME.iter().map(|(path, format)| (Path::new(path), *format))
 }
 
-const HOME: [(&str, Format); 38] = [
+const HOME: [(&str, Format); 37] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -362,10 +362,6 @@ const HOME: [(&str, Format); 38] = [
     (".pulumi/credentials.json", Format::Login("api.pulumi.com")),
     (
         ".config/gcloud/application_default_credentials.json",
-        Format::Login("cloudresourcemanager.googleapis.com"),
-    ),
-    (
-        ".config/gcloud/credentials.db",
         Format::Login("cloudresourcemanager.googleapis.com"),
     ),
     (".azure/azureProfile.json", Format::Azure),

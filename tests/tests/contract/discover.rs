@@ -552,7 +552,7 @@ fn what_comes_into_reach_is_told_where_people_are() -> Tested {
 
 impl Project {
     /// Records of what came into reach.
-    pub(super) fn appeared(&self) -> Tested<Vec<serde_json::Value>> {
+    fn appeared(&self) -> Tested<Vec<serde_json::Value>> {
         let records = self.lab.root(&["log", "--json"]).json_lines()?;
         let of_kind = records.into_iter();
         let of_kind = of_kind.filter(|record| record["kind"] == "appeared");
@@ -560,7 +560,7 @@ impl Project {
     }
 
     /// A policy under which nothing is open.
-    pub(super) fn asks(&self) -> String {
+    fn asks(&self) -> String {
         let policy = "version = 1\nname = \"quiet\"\ndefault = \"confirm\"\n";
         self.lab.file("quiet.toml", policy).display().to_string()
     }

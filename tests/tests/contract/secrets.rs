@@ -1,4 +1,4 @@
-//! A thousand secrets in all places of all formats that `guard discover` reads: none is said, kept, recorded or asked about.
+//! A thousand secrets in all places of all formats that `guard discover` reads: none is said, kept or recorded.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,7 @@ fn put(dir: &Path, path: &str, text: &str) -> Tested<(PathBuf, String)> {
     let file = dir.join(path);
     let parents = file.ancestors().skip(1);
     let made: Vec<_> = parents.take_while(|parent| !parent.exists()).collect();
-    fs::create_dir_all(file.parent().ok_or("no directory")?)?;
+    fs::create_dir_all(file.parent().unwrap_or(dir))?;
     fs::write(&file, text.replace("@@", &secret))?;
     for path in made.into_iter().chain([&*file]) {
         chown(path, Some(AGENT), Some(AGENT))?;
@@ -54,7 +54,7 @@ fn text_below(dir: &Path, but: &BTreeSet<PathBuf>, text: &mut Vec<u8>) -> Tested
 
 #[test]
 fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
-    let project = Project::new("discover = { drift = \"ask\" }\n")?;
+    let project = Project::new("")?;
     let places = PLACES.strip_prefix("-- ").unwrap_or(PLACES).split("\n-- ");
     let places: Vec<_> = places.filter_map(|one| one.split_once('\n')).collect();
     let (mut but, mut secrets) = (BTreeSet::from([project.project.clone()]), Vec::new());
@@ -94,16 +94,6 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
     }
     // What is told holds what was found, so that nothing would be in it by accident alone.
     assert!(String::from_utf8_lossy(&told).contains("db.example.net"));
-    // And what comes into reach while a command runs.
-    let asks = project.asks();
-    let mut session = project.in_session(&["--policy", &asks])?;
-    let late = secret();
-    session.write(&format!(
-        "echo 'A_URL=postgres://app:{late}@db9.example.net/app' > late.env\n"
-    ))?;
-    guard_lab::eventually("the place is told", || Ok(!project.appeared()?.is_empty()))?;
-    drop(session);
-    secrets.push(late);
     told.extend(project.lab.root(&["log", "--json"]).stdout.into_bytes());
     told.extend(project.lab.root(&["pending", "--json"]).stdout.into_bytes());
     told.extend(project.lab.daemon.log().into_bytes());

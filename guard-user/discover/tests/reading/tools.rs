@@ -1,0 +1,32 @@
+//! Files as the tools themselves write them: `== tool: what was typed | what is to be found`, then each file behind `-- `.
+
+use super::*;
+
+const TOOLS: &str = include_str!("../tools.txt");
+
+#[test]
+fn what_a_tool_itself_writes_is_read() -> Tested {
+    let mut count = 0;
+    for tool in TOOLS.split("== ").skip(1) {
+        let (head, files) = tool.split_once('\n').ok_or("no files")?;
+        let (tool, expected) = head.split_once(" | ").ok_or("nothing expected")?;
+        let mut scene = Scene::new()?;
+        for file in files.split("-- ").skip(1) {
+            let (path, text) = file.split_once('\n').ok_or("no text")?;
+            scene = scene.with(path, text)?;
+        }
+        let found = scene.look()?;
+        let lines = lines(&found);
+        let is_found = match expected {
+            "nothing" => lines.is_empty(),
+            _ => lines.iter().any(|line| line.starts_with(expected)),
+        };
+        assert!(is_found, "{tool}: {expected}: {lines:?}");
+        assert_eq!(passed_over(&found), Vec::<String>::new(), "{tool}");
+        let told = format!("{found:?}").to_lowercase();
+        assert!(!told.contains("hunter2"), "{tool}: {told}");
+        count += 1;
+    }
+    assert_eq!(count, 9);
+    Ok(())
+}
