@@ -79,7 +79,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-/// Keeps a program that shows requests for as long as it runs from what runs as the same user, in a session too: that could have
+/// Leaves no core dump, and keeps a program that shows requests for as long as it runs from what runs as the same user, in a session too: that could have
 /// the kernel end it first (`/proc/PID/oom_score_adj`). Whoever connects by then has connected: `guard run` connects for none such.
 fn keep_to_itself() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -130,7 +130,11 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
             explain: Some(row), ..
         }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
-        Verb::Discover(args) => discover::discover(&args, &socket, output),
+        Verb::Discover(args) => {
+            // What it reads has secrets in it, of which nothing is to be in a core dump.
+            keep_to_itself();
+            discover::discover(&args, &socket, output)
+        }
         Verb::Trust(args) => project::trust(&args, &socket, output),
         Verb::Setup(args) => setup::setup(&args, &cli.global, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -163,6 +163,23 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested
     Ok(())
 }
 
+/// Whether the `guard discover` that has a word among its arguments is none that the kernel dumps: its files in /proc are root's.
+fn leaves_no_core_dump(word: &str) -> Tested<bool> {
+    for entry in fs::read_dir("/proc")? {
+        let process = entry?.path();
+        let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+        let arguments: Vec<_> = arguments.split(|byte| *byte == 0).collect();
+        let is_guard = arguments
+            .first()
+            .is_some_and(|own| own.ends_with(b"/guard"));
+        if is_guard && arguments.contains(&&b"discover"[..]) && arguments.contains(&word.as_bytes())
+        {
+            return Ok(fs::metadata(process.join("environ"))?.uid() == 0);
+        }
+    }
+    Err(std::io::Error::other("no such guard runs").into())
+}
+
 #[test]
 fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested {
     let project = Project::new("")?;
@@ -203,6 +220,7 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
         let window = window(answer);
         window.guard(&guard(&["discover", "--write", "shop", "--policy", &asks]));
         window.expect("read-only in place of confirm widens the policy. Write this rule?");
+        assert!(leaves_no_core_dump(&asks)?);
         window.type_text(answer);
         window.press(&["Enter"]);
         window.expect(then);
