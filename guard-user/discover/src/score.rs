@@ -1,5 +1,7 @@
 //! Whether something is production, with each reason and its weight.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use crate::host::Host;
@@ -267,14 +269,16 @@ fn is_template(file: &str) -> bool {
             .any(|part| ["fixtures", "testdata", "examples", "__fixtures__"].contains(part))
 }
 
-/// Tells each clue whether one of development, or on this machine, has the same key: then the other is likelier to be meant.
+/// Tells each clue whether one of development, or on this machine, has the same key in the same file: then the other is likelier to
+/// be meant. What another file says counts for nothing: whoever can write one would have a place look harmless by it.
 pub(crate) fn find_siblings(clues: &mut [Clue]) {
+    let key = |clue: &Clue| (clue.seen.file.clone(), stem(&clue.seen.key));
     let less = clues
         .iter()
         .filter(|clue| matches!(judge(clue).label, Label::Dev | Label::Local));
-    let stems: std::collections::HashSet<String> = less.map(|clue| stem(&clue.seen.key)).collect();
+    let keys: HashSet<_> = less.map(key).collect();
     for clue in clues {
-        clue.has_sibling |= stems.contains(&stem(&clue.seen.key));
+        clue.has_sibling |= keys.contains(&key(clue));
     }
 }
 

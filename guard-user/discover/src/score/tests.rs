@@ -198,11 +198,12 @@ fn keys_that_steer_their_reader_are_not_shown() {
 }
 
 #[test]
-fn a_sibling_of_development_is_seen() {
+fn a_sibling_of_development_is_seen_in_the_same_file() {
     let mut clues = vec![
         example("production|-|.env:1|DATABASE_URL|postgres|db.example.net|app").clue,
-        example("dev|-|.env.test:1|DATABASE_URL|postgres|localhost|app").clue,
-        example("dev|-|.env:3|CACHE_URL|redis|cache.example.net|0").clue,
+        example("local|-|.env:2|DEV_DATABASE_URL|postgres|localhost|app").clue,
+        example("production|-|.env:3|CACHE_URL|redis|cache.example.net|0").clue,
+        example("local|-|.env.test:1|CACHE_URL|redis|localhost|0").clue,
     ];
     find_siblings(&mut clues);
     assert_eq!(
@@ -210,6 +211,6 @@ fn a_sibling_of_development_is_seen() {
             .iter()
             .map(|clue| clue.has_sibling)
             .collect::<Vec<_>>(),
-        [true, true, false]
+        [true, true, false, true]
     );
 }

@@ -168,7 +168,7 @@ const NAMES: [&str; 29] = [
 /// What makes readers go further than noise does.
 const PIECES: &str = "(machine |password |\\[remote \"a\"\\]\n|url = |registry=|//|<<|EOT|provider \"mysql\" |endpoint = |\\{\n|\\}\n|\
     production:\n|<<: \\*a|&a|resources|attributes|jobs:|run: |ssh a@|spring:|ConnectionStrings|DATABASE_URL=|DB_HOST=|export |postgres://|jdbc:|sqlserver://|://|@|:|\\[|\\]|;|Server=|host=|Host |\
-    HostName |\\{|\\}|\"|mcpServers|args|services:|environment:|- |\n|  |[a-z]{1,4}|[0-9]{1,5}|\\\\|\\$|%h|\u{1b}|é){0,40}";
+    HostName |region = eu-west-1\n|aws_access_key_id = |\\{|\\}|\"|mcpServers|args|services:|environment:|- |\n|  |[a-z]{1,4}|[0-9]{1,5}|\\\\|\\$|%h|\u{1b}|é){0,40}";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
@@ -185,6 +185,78 @@ proptest! {
                 let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
                 prop_assert!(one.found.iter().all(|seen| seen.key.chars().all(plain)));
             }
+        }
+    }
+}
+
+/// A project's own settings, and what is said of each of them.
+const SETTINGS: [(&str, &str); 3] = [
+    (
+        "app/.env",
+        "DATABASE_URL=postgres://app:p@db.example.net/app\nREDIS_URL=redis://:p@cache.prod.example.com\n",
+    ),
+    (
+        "~/.kube/config",
+        "clusters: [{name: a, cluster: {server: 'https://203.0.113.40:6443'}}]\ncontexts: [{name: prod, context: {cluster: a}}]\n",
+    ),
+    ("~/.railway/config.json", "{}"),
+];
+
+/// What a hostile project says to have them look harmless.
+const PLANTED: [&str; 12] = [
+    "DATABASE_URL=postgres://app:p@localhost/app",
+    "DEV_DATABASE_URL=postgres://app:p@db.example.net/app",
+    "DATABASE_URL=postgres://app:p@db.example.net/app_test",
+    "STAGING_DATABASE_URL=postgres://app:p@db.example.net/staging",
+    "#DATABASE_URL=postgres://app:p@db.example.net/app",
+    "REDIS_URL=redis://:p@cache.dev.example.com",
+    "LOCAL_REDIS_URL=redis://cache.prod.example.com",
+    "RAILWAY_TOKEN=your-token",
+    "KUBECONFIG=/nonexistent",
+    "clusters: [{name: dev, cluster: {server: 'https://203.0.113.40:6443'}}]",
+    "contexts: [{name: dev, context: {cluster: dev}}]",
+    "services: {db.example.net: {environment: {DATABASE_URL: 'postgres://app:p@db.example.net/app'}}}",
+];
+const PLANTED_IN: [&str; 9] = [
+    ".env",
+    ".env.development",
+    ".env.example",
+    "app/.env.test",
+    "app/.env.local",
+    "app/compose.yaml",
+    "app/kubeconfig",
+    "kubeconfig.dev",
+    "tests/fixtures/.env",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What a project plants makes what is found elsewhere no less: it is still there, as grave, and its rule as strict.
+    #[test]
+    fn more_files_make_nothing_less(
+        files in prop::collection::btree_map(0..PLANTED_IN.len(), prop::collection::vec(0..PLANTED.len(), 1..6), 1..4)
+    ) {
+        let mut scene = Scene::new().unwrap();
+        for (path, text) in SETTINGS {
+            scene = scene.with(path, text).unwrap();
+        }
+        let alone = scene.look().unwrap();
+        prop_assert_eq!(alone.findings.len(), 4, "{:?}", lines(&alone));
+        for (file, planted) in &files {
+            let text: Vec<_> = planted.iter().map(|line| PLANTED[*line]).collect();
+            scene = scene.with(PLANTED_IN[*file], text.join("\n") + "\n").unwrap();
+        }
+        let all = scene.look().unwrap();
+        for one in &alone.findings {
+            let is_it = |other: &&Finding| {
+                (&other.host, other.port, other.service) == (&one.host, one.port, one.service)
+            };
+            let other = all.findings.iter().find(is_it);
+            prop_assert!(
+                other.is_some_and(|other| other.label >= one.label && other.proposed == one.proposed),
+                "{:?} beside {:?}: {:?}", one, files, other
+            );
         }
     }
 }
