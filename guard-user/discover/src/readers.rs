@@ -57,6 +57,7 @@ pub(crate) enum Format {
     Npmrc,
     Gcloud,
     Azure,
+    Immich,
     /// A file that nobody can read without its key.
     Encrypted,
     /// The login of a platform's command, and the host that it is for: what is in it is not read.
@@ -265,6 +266,7 @@ impl Sink {
             Format::TerraformState => json::state(self, text),
             Format::JsonSettings => json::settings(self, text),
             Format::Azure => json::azure(self, text),
+            Format::Immich => clients::immich(self, text),
             Format::Git => clients::git(self, text),
             Format::Netrc => clients::netrc(self, text),
             Format::Npmrc => clients::npmrc(self, text),
@@ -297,7 +299,7 @@ pub(crate) fn of_home() -> impl Iterator<Item = (&'static Path, Format)> {
     HOME.iter().map(|(path, format)| (Path::new(path), *format))
 }
 
-const HOME: [(&str, Format); 37] = [
+const HOME: [(&str, Format); 38] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -365,6 +367,7 @@ const HOME: [(&str, Format); 37] = [
         Format::Login("cloudresourcemanager.googleapis.com"),
     ),
     (".azure/azureProfile.json", Format::Azure),
+    (".config/immich/auth.yml", Format::Immich),
     (".netrc", Format::Netrc),
     (".npmrc", Format::Npmrc),
     (".vultr-cli.yaml", Format::Login("api.vultr.com")),

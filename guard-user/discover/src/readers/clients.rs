@@ -1,4 +1,4 @@
-//! What command line clients keep: git, netrc, npm, gcloud.
+//! What command line clients keep: git, netrc, npm, gcloud, Immich's.
 
 use crate::dsn::{Dsn, host_alone, scan};
 use crate::host::Host;
@@ -147,6 +147,29 @@ pub(super) fn gcloud(sink: &mut Sink, text: &str) {
         let clue = sink.named(line, "project", Service::Platform, at, data);
         if let Some(clue) = clue {
             clue.has_sibling = false;
+        }
+    }
+}
+
+/// Where Immich's client is logged in, as its versions name it, and a key beside it.
+pub(super) fn immich(sink: &mut Sink, text: &str) {
+    for (line, text) in lines(sink, text) {
+        let names = ["url:", "instanceUrl:"];
+        let Some(url) = names.iter().find_map(|name| text.strip_prefix(name)) else {
+            continue;
+        };
+        match scan(url.trim().trim_matches(['"', '\''])) {
+            Dsn::Targets(targets) => {
+                for target in targets {
+                    let at = Some((target.host, target.port));
+                    let clue = sink.named(line, "url", Service::Home("immich"), at, target.data);
+                    if let Some(clue) = clue {
+                        // It is the only one: there is no list of them.
+                        clue.has_sibling = false;
+                    }
+                }
+            }
+            Dsn::Other | Dsn::Unreadable => sink.pass_over(Some(line), "an unreadable address"),
         }
     }
 }

@@ -513,6 +513,10 @@ fn clients_on_the_command_line() -> Tested {
         .with(".npmrc", npmrc)?
         .with("~/.azure/azureProfile.json", azure)?
         .with(
+            "~/.config/immich/auth.yml",
+            "url: http://192.168.7.20:2283/api\nkey: word\n",
+        )?
+        .with(
             "~/.config/gcloud/configurations/config_live",
             "[core]\naccount = me@example.com\nproject = acme\n",
         )?;
@@ -528,6 +532,7 @@ fn clients_on_the_command_line() -> Tested {
             "maybe npm.example.com:443 http, token .npmrc:3, registry .npmrc:2",
             "production management.azure.com:443 platform, - ~/.azure/azureProfile.json:3, acme-dev ~/.azure/azureProfile.json:2",
             "production cloudresourcemanager.googleapis.com:443 platform, project ~/.config/gcloud/configurations/config_live:1",
+            "production 192.168.7.20:2283 immich, url ~/.config/immich/auth.yml:1",
         ],
     )?;
     assert_eq!(

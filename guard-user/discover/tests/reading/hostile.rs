@@ -133,7 +133,8 @@ fn more_than_is_read_is_said() -> Tested {
     Ok(())
 }
 
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 30] = [
+    "~/.config/immich/auth.yml",
     "main.tf",
     "a.tfvars",
     "terraform.tfstate",
@@ -166,7 +167,7 @@ const NAMES: [&str; 29] = [
 ];
 
 /// What makes readers go further than noise does.
-const PIECES: &str = "(machine |password |\\[remote \"a\"\\]\n|url = |registry=|//|<<|EOT|provider \"mysql\" |endpoint = |\\{\n|\\}\n|\
+const PIECES: &str = "(machine |password |url: |\\[remote \"a\"\\]\n|url = |registry=|//|<<|EOT|provider \"mysql\" |endpoint = |\\{\n|\\}\n|\
     production:\n|<<: \\*a|&a|resources|attributes|jobs:|run: |ssh a@|spring:|ConnectionStrings|DATABASE_URL=|DB_HOST=|export |postgres://|jdbc:|sqlserver://|://|@|:|\\[|\\]|;|Server=|host=|Host |\
     HostName |region = eu-west-1\n|aws_access_key_id = |\\{|\\}|\"|mcpServers|args|services:|environment:|- |\n|  |[a-z]{1,4}|[0-9]{1,5}|\\\\|\\$|%h|\u{1b}|é){0,40}";
 
