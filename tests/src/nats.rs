@@ -1,8 +1,8 @@
-//! Real servers of NATS, on the loopback of a side, by TLS.
+//! Real servers of NATS, at an address of a side, by TLS.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -19,26 +19,44 @@ const PORTS: [u16; 3] = [4222, 6222, 8222];
 #[derive(Debug)]
 pub struct Nats<'n> {
     side: &'n Side,
+    at: Ipv4Addr,
     dir: PathBuf,
     servers: Vec<Option<Running>>,
 }
 
 impl<'n> Nats<'n> {
-    /// Starts so many, which know the users of an `authorization` block. Their files are in a directory that is made.
+    /// Starts so many on the loopback, which know the users of an `authorization` block. Their files are in a directory that is
+    /// made.
     ///
     /// # Errors
     ///
     /// That there is no nats-server here, or one does not serve.
     pub fn start(side: &'n Side, dir: PathBuf, count: u16, users: &str) -> Result<Self> {
+        Self::start_at(side, Ipv4Addr::LOCALHOST, dir, count, users)
+    }
+
+    /// The same at another address of the side's.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub fn start_at(
+        side: &'n Side,
+        at: Ipv4Addr,
+        dir: PathBuf,
+        count: u16,
+        users: &str,
+    ) -> Result<Self> {
         fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let company = Company::new("Messages")?;
         fs::write(dir.join("ca.pem"), company.pem())?;
         fs::write(
             dir.join("server.pem"),
-            company.issue(&["localhost", "127.0.0.1"])?,
+            company.issue(&["localhost", &at.to_string()])?,
         )?;
         let mut nats = Self {
             side,
+            at,
             dir,
             servers: Vec::new(),
         };
@@ -66,7 +84,7 @@ impl<'n> Nats<'n> {
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         (0..self.servers.len())
-            .map(|number| format!("tls://127.0.0.1:{}", PORTS[0] as usize + number))
+            .map(|number| format!("tls://{}:{}", self.at, PORTS[0] as usize + number))
             .collect()
     }
 
@@ -125,22 +143,23 @@ impl<'n> Nats<'n> {
 
     fn write(&self, number: u16, count: u16) -> Result<()> {
         let [client, route, monitor] = PORTS.map(|port| port + number);
+        let at = self.at;
         let pem = self.dir.join("server.pem");
         let (pem, pid) = (pem.display(), self.pid_file(number));
         let pid = pid.display();
         let routes: Vec<_> = (0..count)
             .filter(|other| *other != number)
-            .map(|other| format!("\"nats://127.0.0.1:{}\"", PORTS[1] + other))
+            .map(|other| format!("\"nats://{at}:{}\"", PORTS[1] + other))
             .collect();
         let cluster = match routes.is_empty() {
             true => String::new(),
             false => format!(
-                "cluster {{ name: lab, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
+                "cluster {{ name: lab, listen: \"{at}:{route}\", routes: [{}] }}\n",
                 routes.join(", ")
             ),
         };
         let text = format!(
-            "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include users.conf\n"
+            "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"{at}:{client}\"\nhttp: \"{at}:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include users.conf\n"
         );
         Ok(fs::write(self.config(number), text)?)
     }
@@ -187,8 +206,9 @@ impl<'n> Nats<'n> {
     }
 
     fn greets(&self, number: u16) -> Result<()> {
+        let at = self.at;
         let line = self.side.enter(|| {
-            let stream = TcpStream::connect(("127.0.0.1", PORTS[0] + number))?;
+            let stream = TcpStream::connect((at, PORTS[0] + number))?;
             let mut line = String::new();
             BufReader::new(stream).read_line(&mut line)?;
             Ok(line)
@@ -198,8 +218,9 @@ impl<'n> Nats<'n> {
     }
 
     fn ask(&self, number: u16, path: &str) -> Result<Value> {
+        let at = self.at;
         let text = self.side.enter(|| {
-            let mut stream = TcpStream::connect(("127.0.0.1", PORTS[2] + number))?;
+            let mut stream = TcpStream::connect((at, PORTS[2] + number))?;
             write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
             let mut text = String::new();
             stream.read_to_string(&mut text)?;

@@ -184,7 +184,7 @@ route add default via {PROD_V6}"
     }
 }
 
-/// One of the two machines.
+/// One of the machines.
 #[derive(Debug)]
 pub struct Side {
     tag: Tag,
@@ -192,7 +192,7 @@ pub struct Side {
 }
 
 impl Side {
-    fn new(tag: &Tag, side: &str, reaper: &mut Reaper) -> Result<Self> {
+    pub(crate) fn new(tag: &Tag, side: &str, reaper: &mut Reaper) -> Result<Self> {
         let name = format!("{}-{side}", tag.name());
         // Before it is there: this may be killed in between.
         reaper.netns(&name)?;
@@ -266,7 +266,7 @@ impl Side {
         })
     }
 
-    fn ip(&self, lines: &str) -> Result<()> {
+    pub(crate) fn ip(&self, lines: &str) -> Result<()> {
         let mut ip = Command::new("ip");
         ip.args(["-netns", &self.name, "-batch", "-"]);
         exec::run_with(&mut ip, lines).map(drop)

@@ -23,6 +23,7 @@ pub struct DaemonBuilder {
     pub(super) config: Option<String>,
     pub(super) args: Vec<String>,
     pub(super) env: Vec<(String, String)>,
+    pub(super) machine_id: Option<String>,
 }
 
 impl DaemonBuilder {
@@ -34,6 +35,7 @@ impl DaemonBuilder {
             config: Some(NO_RESOLVER.to_owned()),
             args: Vec::new(),
             env: Vec::new(),
+            machine_id: None,
         }
     }
 
@@ -58,6 +60,12 @@ impl DaemonBuilder {
     /// A variable of guardd's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The id of its machine, as machine-id(5) has it, where guardd alone sees it.
+    pub fn machine_id(mut self, id: &str) -> Self {
+        self.machine_id = Some(id.to_owned());
         self
     }
 
@@ -91,6 +99,11 @@ impl DaemonBuilder {
         }
         if let Some(text) = &daemon.builder.config {
             daemon.write_config(text)?;
+        }
+        if let Some(id) = &daemon.builder.machine_id {
+            let file = daemon.machine_id();
+            fs::write(&file, format!("{id}\n"))
+                .with_context(|| format!("cannot write {}", file.display()))?;
         }
         Ok(daemon)
     }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::guard::json_lines;
 use crate::reap::Reaper;
-use crate::{AGENT, Guard, Network, Output, Tag, bins, exec, is_failing};
+use crate::{AGENT, Guard, Network, Output, Tag, bins, exec, is_failing, mounts};
 pub use builder::DaemonBuilder;
 use log::Log;
 
@@ -93,7 +93,10 @@ impl Daemon {
         guardd
             .args(self.arguments())
             .envs(self.builder.env.iter().map(|(name, value)| (name, value)));
-        Ok(guardd)
+        Ok(match self.builder.machine_id {
+            Some(_) => mounts::with_file(&guardd, &self.machine_id(), "/etc/machine-id"),
+            None => guardd,
+        })
     }
 
     /// From now on its `guard` and `guardd` are those in a directory; with none those under test, as at first.
@@ -372,6 +375,11 @@ impl Daemon {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.dir.join("guardd.toml")
+    }
+
+    /// What guardd reads as the machine's id, where it was given one.
+    fn machine_id(&self) -> PathBuf {
+        self.dir.join("machine-id")
     }
 
     /// Its policies.

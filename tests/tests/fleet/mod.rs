@@ -1,5 +1,7 @@
 //! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
 
+mod five;
+mod machines;
 mod policies;
 mod scene;
 

@@ -232,7 +232,7 @@ fn user_of(name: &str) -> u32 {
 }
 
 /// What the machine is called, as its questions have it.
-fn own_id(scene: &Scene, asks: &mut Shell) -> Tested<String> {
+pub(super) fn own_id(scene: &Scene, asks: &mut Shell) -> Tested<String> {
     let request = scene.request(asks, 443);
     let question = scene.question(&request);
     let question: Value = serde_json::from_str(question["question"].as_str().unwrap())?;

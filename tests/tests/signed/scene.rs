@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, Daemon, Network, Output, Shell, SshKey, Tested};
+use guard_lab::{Attempt, Daemon, DaemonBuilder, Network, Output, Shell, SshKey, Tested};
 use serde_json::{Value, json};
 
 /// The user that carries questions and answers.
@@ -41,11 +41,24 @@ pub(crate) struct Scene {
 impl Scene {
     /// With these settings of answers, beside the courier.
     pub(crate) fn new(network: &Network, answers: &str) -> Self {
+        Self::with(network, answers, |daemon| daemon)
+    }
+
+    /// On a machine of that id.
+    pub(crate) fn on_machine(network: &Network, id: &str) -> Self {
+        Self::with(network, "", |daemon| daemon.machine_id(id))
+    }
+
+    fn with(
+        network: &Network,
+        answers: &str,
+        change: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
+    ) -> Self {
         let config = format!(
             "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\n{answers}\n"
         );
         let daemon = Daemon::in_network(network).policy("asks", POLICY);
-        let daemon = daemon.config(&config).start().unwrap();
+        let daemon = change(daemon.config(&config)).start().unwrap();
         Self { daemon }
     }
 
