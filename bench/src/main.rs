@@ -14,13 +14,18 @@ enum Command {
     /// Measure speed and memory, beside no guard and beside peers
     Bench(bench::BenchArgs),
     /// Show the guard at work, against a network that plays production
-    Demo,
+    Demo {
+        /// Show answers from elsewhere: machines that ask over servers of NATS, a colleague who signs, a server that is killed
+        #[arg(long)]
+        fleet: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Bench(args) => bench::bench(&args),
-        Command::Demo => demo::demo(),
+        Command::Demo { fleet: false } => demo::demo(),
+        Command::Demo { fleet: true } => demo::fleet::demo(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

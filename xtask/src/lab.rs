@@ -107,6 +107,19 @@ pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
         .args(args))
 }
 
+/// Shows the guard at work; with `fleet`, on several machines.
+///
+/// # Errors
+///
+/// That it does not compile, or which step did not go as told.
+pub(crate) fn demo(fleet: bool) -> Result<()> {
+    let which: &[String] = match fleet {
+        true => &["--fleet".to_owned()],
+        false => &[],
+    };
+    measure("demo", which)
+}
+
 /// Measures the ratios that are measured with each change, with the programs that are tested. One that is worse than the documents
 /// say is believed when it is so twice: other work on the machine is in each round, but not in each the same.
 pub(crate) fn gate_ratios() -> Outcome {

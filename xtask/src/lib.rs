@@ -47,7 +47,11 @@ enum Command {
     /// Build the eBPF object, then all programs in target/release
     Build,
     /// Show the guard at work, against a network that plays production
-    Demo,
+    Demo {
+        /// Show answers from elsewhere: machines that ask over servers of NATS, a colleague who signs, a server that is killed
+        #[arg(long)]
+        fleet: bool,
+    },
     /// Compare the tables of docs/reference with the code that they are made from
     Docs {
         /// Write them anew
@@ -93,7 +97,7 @@ pub fn main() -> ExitCode {
         }
         Command::Bench { args } => lab::measure("bench", &args),
         Command::Build => build::build(),
-        Command::Demo => lab::measure("demo", &[]),
+        Command::Demo { fleet } => lab::demo(fleet),
         Command::Docs { write } => docs::docs(write),
         Command::Escapes { write } => return code(escapes::escapes(write)),
         Command::Lint => lint::lint(),

@@ -55,13 +55,17 @@ pub(super) struct Agent {
     shell: Running,
     put: Put,
     probe: String,
+    /// Where it is, behind its name.
+    at: String,
 }
 
 impl Agent {
-    /// Starts the shell in a session, as an ordinary user.
-    pub(super) fn start(story: &mut Story, daemon: &Daemon) -> Result<Self> {
-        story.step("The agent is started inside the guard");
-        story.command("developer", "guard run --policy demo.toml -- sh");
+    /// Starts the shell in a session, as an ordinary user; `at` says on which machine, such as `@build-1`.
+    pub(super) fn start(story: &Story, daemon: &Daemon, at: &str) -> Result<Self> {
+        story.command(
+            &format!("developer{at}"),
+            "guard run --policy demo.toml -- sh",
+        );
         let policy = daemon.policy_dir().join("demo.toml");
         let guard = daemon.user(AGENT, ["run", "--policy"]).args([policy]);
         let mut agent = Self {
@@ -70,6 +74,7 @@ impl Agent {
             probe: bins::for_everybody("guard-lab", daemon.tag())?
                 .display()
                 .to_string(),
+            at: at.to_owned(),
         };
         let shown = agent.types(story, "echo session $GUARD_SESSION, user $(id -u)")?;
         story.output(&shown.lines.join("\n"));
@@ -78,7 +83,7 @@ impl Agent {
 
     /// Sends the request; gives the exit status.
     pub(super) fn put(&mut self, story: &Story) -> Result<i32> {
-        story.command("agent", &self.put.text);
+        self.command(story, &self.put.text);
         let shell = self.put.shell.clone();
         let done = self.runs(&shell, PATIENCE)?;
         story.output(&done.lines.join("\n"));
@@ -89,7 +94,7 @@ impl Agent {
     /// Runs `curl`; gives the exit status.
     pub(super) fn curl(&mut self, story: &Story, args: &str) -> Result<i32> {
         let text = format!("curl -sS -m 5 {args}");
-        story.command("agent", &text);
+        self.command(story, &text);
         let done = self.runs(&format!("{text} 2>&1"), PATIENCE)?;
         story.output(&done.lines.join("\n"));
         Ok(done.status)
@@ -99,7 +104,7 @@ impl Agent {
     pub(super) fn begin_put(&mut self, story: &Story) -> Result<()> {
         // It gives up by itself where the demo does.
         let shell = self.put.shell.replace("-m 5", "-m 20");
-        story.command("agent", &self.put.text.replace("-m 5", "-m 20"));
+        self.command(story, &self.put.text.replace("-m 5", "-m 20"));
         self.begin(&shell)
     }
 
@@ -113,7 +118,7 @@ impl Agent {
     /// Opens a connection and keeps it until it is cut.
     pub(super) fn hold_open(&mut self, story: &Story, patience: Duration) -> Result<Cut> {
         let arguments = Attempt::new("hold-open", SERVER, PORT).args().join(" ");
-        story.command("agent", &format!("guard-lab {arguments}"));
+        self.command(story, &format!("guard-lab {arguments}"));
         let command = format!("{} {arguments}", self.probe);
         let mut done = self.runs(&command, patience + PATIENCE)?;
         let report = done.lines.pop().context("it reported nothing")?;
@@ -124,15 +129,19 @@ impl Agent {
 
     /// Ends the session.
     pub(super) fn leave(mut self, story: &Story) -> Result<()> {
-        story.command("agent", "exit");
+        self.command(story, "exit");
         self.shell.write("exit 0\n")?;
         let status = self.shell.wait()?;
         ensure!(status.success(), "guard run ended with {status}");
         Ok(())
     }
 
+    fn command(&self, story: &Story, command: &str) {
+        story.command(&format!("agent{}", self.at), command);
+    }
+
     fn types(&mut self, story: &Story, command: &str) -> Result<Done> {
-        story.command("agent", command);
+        self.command(story, command);
         self.runs(command, PATIENCE)
     }
 

@@ -4,6 +4,7 @@
 //! go as told ends the demo with an error, after everything was taken down.
 
 mod agent;
+pub(crate) mod fleet;
 mod looking;
 mod story;
 mod waiting;
@@ -72,7 +73,8 @@ pub(crate) fn demo() -> Result<()> {
 
 fn act(story: &mut Story, stage: &Network, production: &Production, daemon: &Daemon) -> Result<()> {
     without_guard(story, stage, production)?;
-    let mut agent = Agent::start(story, daemon)?;
+    story.step("The agent is started inside the guard");
+    let mut agent = Agent::start(story, daemon, "")?;
     waiting::act(story, production, daemon, &mut agent)?;
     refused(story, production, &mut agent)?;
     let request = asked(story, daemon)?;

@@ -9,13 +9,16 @@ pub(super) struct Story {
 impl Story {
     /// Who is there, before anything happens.
     pub(super) fn stage(&self, server: &str, port: u16, policy: &str) {
-        println!(
-            "\nTwo machines, each a network namespace of its own: a developer's, where guardd runs,"
-        );
-        println!(
-            "and production behind it, with a photo server at {server}:{port}. demo.toml says:\n"
-        );
+        self.tell(&format!(
+            "Two machines, each a network namespace of its own: a developer's, where guardd runs,\n\
+             and production behind it, with a photo server at {server}:{port}. demo.toml says:\n"
+        ));
         self.output(policy);
+    }
+
+    /// What is to be known before.
+    pub(super) fn tell(&self, text: &str) {
+        println!("\n{text}");
     }
 
     /// A new step.

@@ -79,7 +79,7 @@ fn leave(mut watching: Running, daemon: &Daemon) -> Result<()> {
 }
 
 /// The id of the question for which a connection to production waits, if there is one.
-fn held(daemon: &Daemon) -> Result<Option<String>> {
+pub(super) fn held(daemon: &Daemon) -> Result<Option<String>> {
     let pending = daemon.user(AGENT, ["pending"]).json()?;
     let mut requests = pending.as_array().into_iter().flatten();
     let held = requests.find(|one| one["held"] == true && one["destination"]["address"] == SERVER);

@@ -397,7 +397,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "signed",
         file: "docs/asking.md",
-        says: "A courier that carries question and answer can lose or delay a yes, but cannot forge one.",
+        says: "A courier of question and answer can lose or delay a yes, not forge one.",
         shown: Here(&[
             "signed::a_connection_that_waits_goes_on",
             "signed::conditions",
@@ -469,6 +469,12 @@ pub(super) const ALL: &[Promise] = &[
             "console::push::a_subscription_leads_nowhere",
             "push::endpoint::",
         ]),
+    },
+    Promise {
+        name: "demo-fleet",
+        file: "docs/fleet.md",
+        says: "`cargo xtask demo --fleet` shows it at work.",
+        shown: Here(&[super::FLEET]),
     },
     Promise {
         name: "fleet",

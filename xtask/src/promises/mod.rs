@@ -58,9 +58,10 @@ enum Shown {
     InMachines(&'static [&'static str]),
 }
 
-/// Shown by these beside tests: the ratios that are measured with each change, and the demo.
+/// Shown by these beside tests: the ratios that are measured with each change, and demos.
 pub(crate) const RATIOS: &str = "bench::ratios";
 const DEMO: &str = "demo::demo";
+const FLEET: &str = "demo::fleet";
 /// The tests that write what documents show, and the environment variable by which they do so: `documents::recording`.
 const RECORDINGS: &str = "documents::recording::";
 const WRITE: &str = "GUARD_LAB_WRITE_DOCUMENTS";
@@ -124,8 +125,9 @@ pub(crate) fn judge(outcome: &Outcome) -> Result<()> {
     let mut wrong = [blocks::problems()?, figures::problems()?].concat();
     let in_machines = vm::names_of_tests()?;
     for promise in ALL {
-        // The demo is for people, and for each night.
-        let is_here = matches!(promise.shown, Shown::Here(_)) && promise.tests() != [DEMO];
+        // Demos are for people, and for each night.
+        let is_demo = [DEMO, FLEET].iter().any(|demo| promise.tests() == [*demo]);
+        let is_here = matches!(promise.shown, Shown::Here(_)) && !is_demo;
         if matches!(promise.shown, Shown::InMachines(_)) {
             let is_gone = |test: &&&str| !in_machines.iter().any(|name| name.starts_with(**test));
             let gone = promise.tests().iter().filter(is_gone);
@@ -193,13 +195,16 @@ fn run(chosen: &[&Promise], args: &PromisesArgs) -> Result<Outcome> {
         here.retain(|test| test != name);
         here.len() < before
     };
-    let (ratios, demo) = (wanted(RATIOS), wanted(DEMO));
+    let ratios = wanted(RATIOS);
+    let demos = [(DEMO, false), (FLEET, true)].map(|(name, fleet)| (wanted(name), name, fleet));
     if ratios {
         outcome += lab::gate_ratios();
     }
-    // It tells a story for minutes.
-    if demo && (args.all || !args.names.is_empty()) {
-        outcome += Outcome::of(DEMO, lab::measure("demo", &[]));
+    // They tell stories, which takes its time.
+    for (_, name, fleet) in demos.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
+        if args.all || !args.names.is_empty() {
+            outcome += Outcome::of(name, lab::demo(fleet));
+        }
     }
     if !here.is_empty() {
         outcome += test::these(here)?;
@@ -297,7 +302,7 @@ mod tests {
         for promise in ALL {
             for test in promise.tests() {
                 assert!(
-                    [RATIOS, DEMO].contains(test) || is_there(test),
+                    [RATIOS, DEMO, FLEET].contains(test) || is_there(test),
                     "no test {test} shows {}",
                     promise.name
                 );
