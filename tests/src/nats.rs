@@ -60,7 +60,7 @@ impl<'n> Nats<'n> {
             dir,
             servers: Vec::new(),
         };
-        nats.admit(users)?;
+        nats.admit(count, users)?;
         for number in 0..count {
             nats.write(number, count)?;
             nats.servers.push(None);
@@ -94,7 +94,7 @@ impl<'n> Nats<'n> {
     ///
     /// That nothing can be written, or one has ended.
     pub fn reload(&mut self, users: &str) -> Result<()> {
-        self.admit(users)?;
+        self.admit(u16::try_from(self.servers.len())?, users)?;
         for server in self.servers.iter_mut().flatten() {
             server.signal(Signal::HUP)?;
         }
@@ -136,9 +136,12 @@ impl<'n> Nats<'n> {
         said["connections"].as_u64().context("it does not say")
     }
 
-    fn admit(&self, users: &str) -> Result<()> {
-        let file = self.users();
-        fs::write(&file, users).with_context(|| format!("cannot write {}", file.display()))
+    fn admit(&self, count: u16, users: &str) -> Result<()> {
+        (0..count)
+            .map(|number| self.users(number))
+            .try_for_each(|file| {
+                fs::write(&file, users).with_context(|| format!("cannot write {}", file.display()))
+            })
     }
 
     fn write(&self, number: u16, count: u16) -> Result<()> {
@@ -159,7 +162,8 @@ impl<'n> Nats<'n> {
             ),
         };
         let text = format!(
-            "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"{at}:{client}\"\nhttp: \"{at}:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include users.conf\n"
+            "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"{at}:{client}\"\nhttp: \"{at}:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include {users}\n",
+            users = users_of(number)
         );
         Ok(fs::write(self.config(number), text)?)
     }
@@ -170,10 +174,10 @@ impl<'n> Nats<'n> {
         self.dir.join(format!("n{number}.pid"))
     }
 
-    /// What says to all of them whom they know.
+    /// What says to one whom it knows.
     #[must_use]
-    pub fn users(&self) -> PathBuf {
-        self.dir.join("users.conf")
+    pub fn users(&self, number: u16) -> PathBuf {
+        self.dir.join(users_of(number))
     }
 
     fn config(&self, number: u16) -> PathBuf {
@@ -229,4 +233,8 @@ impl<'n> Nats<'n> {
         let (_, body) = text.split_once("\r\n\r\n").context("no answer")?;
         Ok(serde_json::from_str(body)?)
     }
+}
+
+fn users_of(number: u16) -> String {
+    format!("n{number}.users.conf")
 }

@@ -35,7 +35,7 @@ pub enum Verb {
     Key,
     /// Join a fleet by a token of guard-fleet invite, which is read from standard input
     #[command(
-        after_help = "Example:\n  sudo -u guard-fleet guard-fleet join < token && sudo systemctl enable --now guard-fleet"
+        after_help = "Example:\n  sudo systemctl enable --now guard-fleet && sudo -u guard-fleet guard-fleet join < token"
     )]
     Join,
     /// Beside a server: have it know whom FILE lists, and let machines in that are invited, until it is told to end

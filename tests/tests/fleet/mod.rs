@@ -1,6 +1,7 @@
 //! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
 
 mod five;
+mod kubernetes;
 mod machines;
 mod policies;
 mod scene;
@@ -259,14 +260,14 @@ fn an_invited_machine_joins_once() -> Tested {
 
     // What is no list changes nothing.
     let listed = fs::read_to_string(fleet.list())?;
-    let users = fs::read_to_string(fleet.nats.users())?;
+    let users = fs::read_to_string(fleet.nats.users(0))?;
     fs::write(fleet.list(), "machine = 1")?;
     eventually("that is said", || {
         fleet
             .kept()
             .is_ok_and(|log| log.contains("fleet.list is wrong"))
     })?;
-    assert_eq!(fs::read_to_string(fleet.nats.users())?, users);
+    assert_eq!(fs::read_to_string(fleet.nats.users(0))?, users);
     // Whom the list has no more, the server does not know.
     let machine = listed.find("[[machine]]").unwrap();
     fs::write(fleet.list(), &listed[..machine])?;
@@ -287,11 +288,41 @@ fn an_invitation_ends() -> Tested {
     let _keeper = fleet.keep()?;
     let token = fleet.invite(&["--group", GROUP, "--for", "2s"])?;
     let knows =
-        || fs::read_to_string(fleet.nats.users()).is_ok_and(|users| users.contains(".join.U"));
+        || fs::read_to_string(fleet.nats.users(0)).is_ok_and(|users| users.contains(".join.U"));
     eventually("the server knows it", knows)?;
     eventually("the server has forgotten it", || !knows())?;
     let late = fleet.join("machine", &token)?;
     assert_eq!(late.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&late.stderr).contains("its time is over"));
+    Ok(())
+}
+
+#[test]
+fn one_list_beside_each_of_three_servers_lets_a_machine_in_once() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 3)?;
+    fleet.is_there()?;
+    fleet.stop()?;
+    let _keepers = fleet.keep_all(3)?;
+    let token = fleet.invite(&["--group", GROUP])?;
+    let joined = fleet.join("machine", &token)?;
+    assert!(joined.status.success(), "{joined:?}");
+    let listed = fs::read_to_string(fleet.list())?;
+    assert_eq!(listed.matches("[[machine]]").count(), 1, "{listed}");
+    assert!(!listed.contains("[[invitation]]"), "{listed}");
+    // Whichever server one asks, and whichever the machine is connected to.
+    for number in 0..3 {
+        eventually("each server knows the machine, and no token", || {
+            let users = fs::read_to_string(fleet.nats.users(number))?;
+            Ok(users.contains(&fleet.machine) && !users.contains(".join.U"))
+        })?;
+    }
+    let late = fleet.join("machine", &token)?;
+    assert_eq!(late.status.code(), Some(2), "{late:?}");
+    fleet.start()?;
+    for url in fleet.nats.urls() {
+        fleet.settings_with("person", &[url])?;
+        fleet.is_there()?;
+    }
     Ok(())
 }

@@ -79,23 +79,46 @@ impl<'n> Fleet<'n> {
         self.dir.join("fleet.list")
     }
 
-    /// Keeps the list, which has the person alone at first.
+    /// Keeps the list beside the first server, which has the person alone at first.
     pub(super) fn keep(&self) -> Tested<Running> {
-        let person = self.key("person")?;
-        let list = format!("[[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\n");
-        self.keep_with(&list, &[])
+        self.keep_with(&self.persons()?, &[])
     }
 
     /// Keeps that list, with more of a command line.
     pub(super) fn keep_with(&self, list: &str, more: &[&str]) -> Tested<Running> {
         fs::write(self.list(), list)?;
-        self.home("keeper")?;
-        self.key("keeper")?;
-        let mut command = self.command("keeper", &["keep", "--rights"])?;
-        command.arg(self.nats.users()).arg("--pid-file");
-        command.arg(self.nats.pid_file(0)).arg(self.list());
+        self.keep_beside(0, more)
+    }
+
+    /// Keeps one list, which has the person alone at first, beside each of so many servers.
+    pub(super) fn keep_all(&self, servers: u16) -> Tested<Vec<Running>> {
+        fs::write(self.list(), self.persons()?)?;
+        (0..servers)
+            .map(|number| self.keep_beside(number, &[]))
+            .collect()
+    }
+
+    fn persons(&self) -> Tested<String> {
+        let person = self.key("person")?;
+        Ok(format!(
+            "[[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\n"
+        ))
+    }
+
+    fn keep_beside(&self, number: u16, more: &[&str]) -> Tested<Running> {
+        let name = match number {
+            0 => "keeper".to_owned(),
+            number => format!("keeper{number}"),
+        };
+        self.home(&name)?;
+        let url = self.nats.urls().swap_remove(usize::from(number));
+        self.settings_with(&name, &[url])?;
+        self.key(&name)?;
+        let mut command = self.command(&name, &["keep", "--rights"])?;
+        command.arg(self.nats.users(number)).arg("--pid-file");
+        command.arg(self.nats.pid_file(number)).arg(self.list());
         command.args(more);
-        command.stderr(fs::File::create(self.dir.join("keeper.log"))?);
+        command.stderr(fs::File::create(self.dir.join(format!("{name}.log")))?);
         Ok(Running::start(&mut command)?)
     }
 
@@ -226,7 +249,7 @@ fn user_of(name: &str) -> u32 {
     match name {
         "person" => PERSON,
         // It writes what the server reads, and signals it.
-        "keeper" => 0,
+        name if name.starts_with("keeper") => 0,
         _ => COURIER,
     }
 }

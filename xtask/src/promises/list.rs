@@ -477,6 +477,18 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&[super::FLEET]),
     },
     Promise {
+        name: "fleet-keepers",
+        file: "docs/fleet.md",
+        says: "Several servers have a `keep` each, and one list.",
+        shown: Here(&["fleet::one_list_beside_each_of_three_servers_lets_a_machine_in_once"]),
+    },
+    Promise {
+        name: "fleet-kubernetes",
+        file: "docs/fleet.md",
+        says: "`packaging/kubernetes` has three servers with `keep` for a cluster.",
+        shown: Here(&["fleet::kubernetes::"]),
+    },
+    Promise {
         name: "fleet",
         file: "docs/fleet.md",
         says: "An answer is sent until its machine has it, and counts once.",
