@@ -311,7 +311,7 @@ fn an_ipv6_address_that_ends_like_a_port_is_warned_of() {
     let files = Files::new();
     let text = |to: &str| {
         let rule = rule("db", &format!("[\"{to}\"]"), "", "deny");
-        format!("version = 1\nname = \"x\"\ndefault = \"allow\"\n{rule}")
+        format!("version = 1\nname = \"x\"\ndefault = \"deny\"\n{rule}")
     };
     let warned = files.check(&text("fd91::2:443"));
     assert_eq!(warned.code(), Some(0), "{}", warned.stderr);

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 /// What it is called.
-pub(super) const NAME: &str = ".guard.toml";
+pub(crate) const NAME: &str = ".guard.toml";
 /// It is no longer, in bytes.
 const LONGEST: u64 = 64 * 1024;
 /// Directories that are looked in, the working directory first.

@@ -32,6 +32,8 @@ use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
 mod file;
 mod widening;
 
+pub(crate) use self::file::NAME;
+
 /// Lines that are shown of what widens; of more it is said how many there are, and nothing is agreed to.
 const LINES: usize = 40;
 
@@ -70,7 +72,7 @@ pub(crate) fn project(
 ) -> Result<Option<Project>, CliError> {
     let looked = identity
         .with_rights(|| file::look(Path::new(".")))
-        .map_err(|error| file::unreadable(Path::new(file::NAME), &error.to_string()))?;
+        .map_err(|error| file::unreadable(Path::new(NAME), &error.to_string()))?;
     if matches!(looked, Ok(None)) {
         return Ok(None);
     }
@@ -109,7 +111,7 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
             "ask the person who started it to type it outside:\nguard trust",
         );
     }
-    let path = args.file.clone().unwrap_or_else(|| file::NAME.into());
+    let path = args.file.clone().unwrap_or_else(|| NAME.into());
     let found = file::read(&path)?;
     let mut client = Client::connect(socket)?;
     if args.withdraw {
