@@ -11,6 +11,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use self::args::{Cli, DoctorArgs, PolicyVerb, Verb};
 use self::client::Client;
 use self::error::{CliError, Exit};
+use self::records::Teller;
 use self::render::Output;
 
 mod answers;
@@ -42,6 +43,7 @@ mod person;
 mod policy;
 mod policy_file;
 mod project;
+mod records;
 pub mod reference;
 mod render;
 mod replay;
@@ -111,8 +113,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Watch(args) => watch::watch(&socket, &args, output),
         Verb::Log(args) => log::log(connect, &socket, args, output),
         Verb::Replay(args) => replay::replay(connect, args, output),
-        Verb::Report(args) => report::report(connect()?, &args, output),
-        Verb::Suggest(args) => suggest::suggest(connect()?, args, output),
+        Verb::Report(args) => report::report(Teller::at(&socket, output)?, &args, output),
+        Verb::Suggest(args) if args.from_flows => suggest::from_flows(connect()?, args, output),
+        Verb::Suggest(args) => suggest::suggest(Teller::at(&socket, output)?, args, output),
         Verb::Why(args) if args.hook => hook::after_command(&socket, args.since),
         Verb::Why(args) => inside::why(Client::connect_inside(&socket)?, args.since, output),
         Verb::Init(args) => init::init(&args, output),

@@ -42,6 +42,8 @@ pub(crate) struct RunSummary {
     goes_on: bool,
     /// It is said inside of another session, where none of the commands can be typed.
     is_inside: bool,
+    /// guardd has ended with the session: its audit log is left, for root.
+    is_left: bool,
 }
 
 impl RunSummary {
@@ -87,6 +89,15 @@ impl RunSummary {
             warnings,
             goes_on,
             is_inside: false,
+            is_left: false,
+        }
+    }
+
+    /// The same, where guardd ends with the session.
+    pub(crate) fn left_to_root(self) -> Self {
+        Self {
+            is_left: true,
+            ..self
         }
     }
 
@@ -173,11 +184,23 @@ impl RunSummary {
             if self.is_inside {
                 page.text("outside of the session: ");
             }
-            page.styled(COMMAND, format_args!("guard report --session {session}"))
-                .end();
+            let sudo = self.sudo();
+            page.styled(
+                COMMAND,
+                format_args!("{sudo}guard report --session {session}"),
+            )
+            .end();
             self.next(&mut page, session);
         }
         page
+    }
+
+    /// Before a command that reads the audit log.
+    fn sudo(&self) -> &'static str {
+        match self.is_left {
+            true => "sudo ",
+            false => "",
+        }
     }
 
     /// What to type, by what has become of the requests.
@@ -203,7 +226,7 @@ impl RunSummary {
             ),
             _ if said_yes => (
                 "to make the answers permanent".to_owned(),
-                format!("guard suggest --session {session}"),
+                format!("{}guard suggest --session {session}", self.sudo()),
             ),
             _ => return,
         };
@@ -345,6 +368,24 @@ mod tests {
             once tcp 192.0.2.1:443 (confirm, production)
             outside of the session: guard report --session s2
             to make the answers permanent, outside: guard suggest --session s2
+        ");
+    }
+
+    #[test]
+    fn what_guardd_has_left_is_for_root_to_read() {
+        let to = json!({"address": "192.0.2.1", "port": 443, "protocol": "tcp", "host": null});
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "denied", "session": "s1", "destination": to, "rule": "production", "verdict": "confirm", "count": 1},
+            {"kind": "request", "session": "s1", "request": "r1", "destination": to},
+            {"kind": "answered", "session": "s1", "request": "r1", "answer": "yes"},
+        ]);
+        let summary = RunSummary::of(&records(all), false).left_to_root();
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped 1 attempt to reach 1 destination; 1 request (1 yes).
+            once tcp 192.0.2.1:443 (confirm, production)
+            sudo guard report --session s1
+            to make the answers permanent: sudo guard suggest --session s1
         ");
     }
 
