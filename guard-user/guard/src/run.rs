@@ -377,8 +377,18 @@ fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
     match Client::connect(&global.socket()) {
         Ok(client) => Ok((client, None)),
         Err(CliError::NoDaemon(_)) if is_root() => Ok(Embedded::start(global.socket.as_deref())?),
+        Err(CliError::NoDaemon(failure)) => Err(CliError::NoDaemon(or_as_root(failure))),
         Err(error) => Err(error),
     }
+}
+
+/// Root needs none that runs already.
+fn or_as_root(failure: Failure) -> Failure {
+    let fix = format!(
+        "{}\nor, with one that lasts as long as the command, which runs as you all the same:\nsudo guard run -- CMD",
+        failure.fix
+    );
+    Failure { fix, ..failure }
 }
 
 /// Whether this is the machine's root, not a user namespace's.
