@@ -251,9 +251,12 @@ pub struct AssignArgs {
 /// `guard pending`
 #[derive(Debug, Args)]
 pub struct PendingArgs {
-    /// Go on, and print each request when it comes up
+    /// Go on, and print each request when it comes up, and how it ended
     #[arg(long, short)]
     pub follow: bool,
+    /// With --follow: in JSON, too, how each ended: its object, with `ended`
+    #[arg(long, requires = "follow")]
+    pub ends: bool,
 }
 
 /// How long a hole lives.

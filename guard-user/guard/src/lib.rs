@@ -94,7 +94,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     policy_file::look_where_said_at(&socket);
     match cli.verb {
         Verb::Assign(args) => assign::assign(connect, args, output),
-        Verb::Pending(args) => answers::pending(connect()?, &args, output),
+        Verb::Pending(args) => answers::pending(&socket, &args, output),
         Verb::Approve(args) => answers::approve(connect()?, args, output),
         Verb::Approver { verb } => elsewhere::approver(connect()?, verb, output),
         Verb::Question(args) => elsewhere::question(connect()?, args, output),

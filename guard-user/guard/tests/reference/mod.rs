@@ -223,6 +223,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("struct Trusted {", &[("Trusted", "`guard trust`")]),
+    ("struct How {", &[("How", "`ended`")]),
     ("struct Dismissed {", &[("Dismissed", "`dismissed`")]),
     ("\nstruct Checked {", &[("Checked", "`guard check`")]),
     ("struct Diagnostic {", &[("Diagnostic", "`diagnostics`")]),
