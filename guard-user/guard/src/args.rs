@@ -550,9 +550,9 @@ pub enum PolicyVerb {
         /// Its name
         #[arg(add = complete::names())]
         name: String,
-        /// Where yours are
-        #[arg(long, value_name = "DIR", default_value = "/etc/guard/policies", value_hint = ValueHint::DirPath)]
-        policy_dir: PathBuf,
+        /// Where yours are [default: where guardd looks first, which is /etc/guard/policies]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        policy_dir: Option<PathBuf>,
     },
 }
 

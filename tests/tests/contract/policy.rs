@@ -293,6 +293,23 @@ fn a_policy_is_copied_once_to_be_edited() -> Tested {
         std::fs::read_to_string(file)?.len() < 100,
         "it is not written over"
     );
+    // Where guardd does not look, that is said; without a directory it is where that guardd looks first.
+    let told = files.lab.daemon.root(edit).run()?.success()?;
+    let first = files.lab.daemon.json(["status"])?["policy_dirs"][0].clone();
+    let first = first.text()?;
+    let says = format!("guardd does not look there: its policies are in {first}");
+    assert!(told.stdout.contains(&says), "{told:?}");
+    let there = files.lab.daemon.json(["policy", "edit", "ci"])?;
+    assert_eq!(there["file"], format!("{first}/ci.toml"));
+    assert_eq!(
+        (&there["read"], &copied["read"]),
+        (&true.into(), &false.into())
+    );
+    let told = files.lab.daemon.root(["policy", "edit", "ci"]).run()?;
+    assert!(
+        told.stdout.contains("A guardd that runs reads it"),
+        "{told:?}"
+    );
     // Whoever may not write there is told who may.
     let refused = files
         .lab

@@ -16,7 +16,9 @@ use crate::args::PolicyVerb;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
 use crate::person::Person;
-use crate::policy_file::{INSTALLED, PolicyFile, dirs, installed, is_file, is_machines, personal};
+use crate::policy_file::{
+    INSTALLED, PolicyFile, dirs, dirs_of_guardd, installed, is_file, is_machines, personal,
+};
 use crate::render::Output;
 use crate::render::time::Clock;
 use crate::render::{page::Page, page::STRONG};
@@ -46,6 +48,8 @@ struct Edited {
     copied: bool,
     /// Whether an editor was opened.
     opened: bool,
+    /// Whether guardd looks there; null: none runs, or it is a person's own.
+    read: Option<bool>,
 }
 
 /// `guard policy`
@@ -53,7 +57,9 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
     match verb {
         PolicyVerb::List => output.print(all().as_slice(), list)?,
         PolicyVerb::Show { name } => show(name, output)?,
-        PolicyVerb::Edit { name, policy_dir } => return edit(&name, &policy_dir, output),
+        PolicyVerb::Edit { name, policy_dir } => {
+            return edit(&name, policy_dir.as_deref(), output);
+        }
         // Those are about other machines.
         PolicyVerb::Sign(_) | PolicyVerb::Offer { .. } => {}
     }
@@ -119,12 +125,17 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
     said.map_err(|error| CliError::output(&error))
 }
 
-fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
+fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliError> {
     check_name(name)?;
-    let is_usual = dir == Path::new(INSTALLED[0]);
+    let usual = dirs()
+        .first()
+        .map_or(Path::new(INSTALLED[0]), PathBuf::as_path);
+    let dir = named.unwrap_or(usual);
+    let is_usual = dir == usual;
     // What a person wrote for themselves is changed where it is.
     let own = (is_usual && !is_machines(name)).then(|| personal(name, &Person::own()));
     let own = own.flatten();
+    let is_own = own.is_some();
     let again = again(name, dir);
     let fix = match own {
         Some(_) => again.clone(),
@@ -159,11 +170,14 @@ fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
             .parse(output)
             .map_err(|error| retry(error, &again))?;
     }
+    let read = dirs_of_guardd().filter(|_| !is_own);
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let edited = Edited {
         name: name.to_owned(),
         file,
         copied,
         opened,
+        read: read.map(|dirs| dirs.contains(&dir)),
     };
     output.print(&edited, next)?;
     Ok(Exit::DONE)
@@ -237,9 +251,21 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
     let file = edited.file.display();
     let mut page = Page::default();
     page.styled(STRONG, &edited.name).line(match edited.copied {
+        true if edited.read == Some(false) => format!(" is copied to {file}."),
         true => format!(" is copied to {file}, which counts from now on."),
         false => format!(" is {file}."),
     });
+    if edited.read == Some(false) {
+        let dirs = dirs().iter().map(|dir| dir.display().to_string());
+        let dirs = dirs.collect::<Vec<_>>().join(" and ");
+        page.line(format_args!(
+            "guardd does not look there: its policies are in {dirs}. As a file it can be run under:"
+        ));
+        page.commands(format_args!(
+            "guard check {file}\nguard run --policy {file} -- CMD"
+        ));
+        return page;
+    }
     match edited.opened {
         true => page.line("It is valid. A guardd that runs has read it: what it enforces, and what it says of it:"),
         false => page.line("Change it there. A guardd that runs reads it when it is saved; check it before:"),
