@@ -282,7 +282,7 @@ impl RunSummary {
         (!holes.is_empty()).then(|| {
             let through = match self.through {
                 0 => String::new(),
-                through => format!(", for {}", count(through, "connection")),
+                through => format!(", which let {} through", count(through, "connection")),
             };
             let by = match by.is_empty() {
                 true => String::new(),
@@ -348,7 +348,7 @@ mod tests {
         ]);
         let summary = RunSummary::of(&records(all), false);
         insta::assert_snapshot!(summary.page().plain(), @r"
-        guard: stopped 9 attempts to reach 4 destinations, and 1 write; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; writes: 1 passed; 1 connection closed for what came first.
+        guard: stopped 9 attempts to reach 4 destinations, and 1 write; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, which let 2 connections through; writes: 1 passed; 1 connection closed for what came first.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)
