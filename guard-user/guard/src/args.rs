@@ -311,7 +311,7 @@ pub struct DenyArgs {
     /// Which request, as `guard pending` lists it
     #[arg(add = complete::requests())]
     pub id: String,
-    /// For how long it is not asked again [default: 15m]
+    /// For how long it is not asked again; `n` in guard watch is for 1m [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,
 }
