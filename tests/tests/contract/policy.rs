@@ -208,6 +208,32 @@ fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() -> Tested 
 }
 
 #[test]
+fn a_file_that_is_no_policy_is_listed_as_broken() -> Tested {
+    let files = Files::new();
+    let lab = &files.lab;
+    lab.daemon
+        .write_policy("broken", "version = 1\n\ncolour = 2\n")?;
+    let listed = lab.daemon.json(["policy", "list"])?;
+    for one in listed.list()? {
+        let says = one["error"].as_str().unwrap_or_default();
+        assert_eq!(
+            says.starts_with("line 3: "),
+            one["name"] == "broken",
+            "{one}"
+        );
+    }
+    let status = lab.daemon.json(["status"])?;
+    assert_eq!(status["broken"][0]["name"], "broken", "{status}");
+    for verb in [&["policy", "list"][..], &["status"]] {
+        let said = lab.root(verb);
+        assert_eq!(said.code(), Some(0), "{said:?}");
+        assert!(said.stdout.contains("broken.toml"), "{said:?}");
+        assert!(said.stdout.contains("line 3: "), "{said:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_is_built_in_is_not_named_as_a_file() {
     let files = Files::new();
     let lab = &files.lab;

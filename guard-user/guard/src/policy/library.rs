@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap_complete::engine::CompletionCandidate;
-use guard_policy as policy;
+use guard_policy::{self as policy, Severity};
 use guard_proto::Failure;
 use serde::Serialize;
 
@@ -16,12 +16,13 @@ use crate::args::PolicyVerb;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
 use crate::person::Person;
+use crate::policy::valid;
 use crate::policy_file::{
     INSTALLED, PolicyFile, dirs, dirs_of_guardd, installed, is_file, is_machines, personal,
 };
 use crate::render::Output;
+use crate::render::page::{BAD, Page, STRONG};
 use crate::render::time::Clock;
-use crate::render::{page::Page, page::STRONG};
 
 /// A policy that has a name.
 #[derive(Debug, Serialize)]
@@ -29,6 +30,19 @@ struct Named {
     name: String,
     /// Null: it is built in.
     file: Option<PathBuf>,
+    /// What is wrong with it first: nothing runs under it. Null: nothing, or this user may not read it.
+    error: Option<String>,
+}
+
+/// A file that is to be a policy, and is none.
+#[derive(Debug, Serialize)]
+pub(crate) struct Broken {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) file: PathBuf,
+    /// What is wrong with it first, and where.
+    pub(crate) error: String,
 }
 
 /// The same, with its text.
@@ -72,8 +86,32 @@ impl Named {
             true => installed(&name),
             false => personal(&name, &Person::own()),
         };
-        Self { name, file }
+        let error = file.as_deref().and_then(error);
+        Self { name, file, error }
     }
+}
+
+/// What is wrong with a policy's file first; none as well where it cannot be read.
+fn error(file: &Path) -> Option<String> {
+    let file = PolicyFile::read(file).ok()?;
+    let wrong = valid(&file).err()?;
+    let first = wrong.iter().find(|one| one.severity == Severity::Error)?;
+    Some(format!("line {}: {}", first.line, first.message))
+}
+
+/// The files in these directories that are no policies, though they are called so.
+pub(crate) fn broken(dirs: &[PathBuf]) -> Vec<Broken> {
+    let files = dirs.iter().flat_map(fs::read_dir).flatten().flatten();
+    let broken = files.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let name = name.strip_suffix(".toml")?.to_owned();
+        let file = entry.path();
+        let error = error(&file)?;
+        Some(Broken { name, file, error })
+    });
+    let mut broken: Vec<_> = broken.collect();
+    broken.sort_by(|one, other| one.file.cmp(&other.file));
+    broken
 }
 
 /// All of them, by name.
@@ -102,8 +140,18 @@ pub(crate) fn candidates() -> Vec<CompletionCandidate> {
 
 fn list(all: &[Named], _clock: &Clock) -> Page {
     let mut page = Page::default();
-    let rows = all.iter().map(|one| [one.name.clone(), place(one)]);
+    let rows = all.iter().map(|one| {
+        let is = if one.error.is_some() { " (broken)" } else { "" };
+        [one.name.clone(), format!("{}{is}", place(one))]
+    });
     page.table(["NAME", "FROM"], rows);
+    for one in all {
+        if let (Some(file), Some(error)) = (&one.file, &one.error) {
+            page.styled(BAD, "broken").text("  ");
+            page.line(format_args!("{}, {error}", file.display()));
+            page.commands(format_args!("guard check {}", file.display()));
+        }
+    }
     page
 }
 
