@@ -652,7 +652,7 @@ pub struct TrustArgs {
     /// The policy that it would widen: a name, or a file [default: that of a `guard run` without --policy]
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
-    /// Let it widen no policy any more
+    /// Take back every yes to it: it widens no policy any more
     #[arg(long, conflicts_with = "policy")]
     pub withdraw: bool,
 }

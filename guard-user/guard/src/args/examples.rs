@@ -279,7 +279,7 @@ Examples:
   guard trust                             what .guard.toml would widen of the
                                           policy of guard run; asks
   guard trust --policy homelab            the same of another one
-  guard trust --withdraw                  no more
+  guard trust --withdraw                  take the yes back
 
 A project's .guard.toml judges its sessions beside your policy, and both have
 to allow. Lines that would widen that are agreed to at a terminal, by the hash
