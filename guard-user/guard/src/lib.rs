@@ -77,7 +77,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             dispatch(cli, output)
                 .unwrap_or_else(|error| tell(output, &misplaced::typed_out(error, &arguments)))
         }
-        Err(error) => usage(&arguments, &error),
+        Err(mut error) => {
+            misplaced::nearest_first(&mut error);
+            usage(&arguments, &error)
+        }
     }
 }
 
