@@ -283,7 +283,7 @@ fn what_was_typed_before_the_question_was_shown_is_no_yes() -> Tested {
     fs::write(&gate, "")?;
     window.expect("Let it, as it is now, under this policy? [y/N]");
     window.press(&["Enter"]);
-    window.expect("you said no");
+    window.expect("Nothing is trusted.");
     assert_eq!(project.lab.daemon.logged("trusted")?.len(), 0);
     Ok(())
 }
