@@ -63,8 +63,13 @@ fn what_it_has_written_is_read_when_it_is_gone() -> Tested {
     let denied =
         "version = 1\n[[rule]]\nname = \"prod\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n";
     fs::write(&policy, denied)?;
-    let probe = daemon.program("guard-lab")?;
-    let script = format!("{SHOW}; {} probe tcp 192.0.2.10 80", probe.display());
+    let (probe, guard) = (daemon.program("guard-lab")?, daemon.program("guard")?);
+    // guardd hears of it from the kernel, and ends right behind the command.
+    let script = format!(
+        "{SHOW}; {} probe tcp 192.0.2.10 80; until {} why | grep -q 192.0.2.10; do sleep 0.05; done",
+        probe.display(),
+        guard.display()
+    );
     let run = daemon.root(["run", "--user", "nobody", "--policy"]);
     let run = run
         .args([policy.as_os_str()])
