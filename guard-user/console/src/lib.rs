@@ -46,6 +46,12 @@ struct Console {
     assets: pages::Assets,
 }
 
+/// Whether this is the machine's root, and not that of a user namespace.
+#[must_use]
+pub fn is_machines_root() -> bool {
+    rustix::process::geteuid().is_root() && guard_sys::user_namespace::root_is().is_none()
+}
+
 /// Serves until it is told to end.
 ///
 /// # Errors
@@ -71,7 +77,8 @@ pub fn run(settings: Settings) -> Result<()> {
             assets: pages::Assets::new(),
             settings,
         });
-        tracing::info!(origin = %console.settings.origin, "serves; for a link: guard-console login NAME");
+        let (settings, uid) = (&console.settings, rustix::process::geteuid().as_raw());
+        tracing::info!(listen = %settings.listen, origin = %settings.origin, uid, "serves; for a link: guard-console login NAME");
         // Nobody may have asked for it.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         serve::serve(console, listeners).await

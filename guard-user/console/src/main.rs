@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use guard_console::{Done, LATER, NotifyArgs, Settings};
 
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     let args = ConsoleArgs::parse();
     let serves = matches!(args.verb, None | Some(Verb::Push));
     guard_log::begin(!serves);
-    match begin(args) {
+    match begin(args, serves) {
         Ok(Done::Told) => ExitCode::SUCCESS,
         Ok(Done::Later) => ExitCode::from(LATER),
         Err(error) => {
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn begin(args: ConsoleArgs) -> anyhow::Result<Done> {
+fn begin(args: ConsoleArgs, serves: bool) -> anyhow::Result<Done> {
     let mut settings = Settings::read(&args.config)?;
     if let Some(listen) = &args.listen {
         settings.listen = listen.parse()?;
@@ -76,6 +77,12 @@ fn begin(args: ConsoleArgs) -> anyhow::Result<Done> {
         return guard_console::notify(notify, &settings, args.state_dir);
     }
     settings.state_dir = args.state_dir.unwrap_or(settings.state_dir);
+    // guardd takes root for whoever may answer for everybody, and what serves pages parses what browsers send.
+    ensure!(
+        !(serves && guard_console::is_machines_root()),
+        "guard-console does not serve as root: it is to be a user without rights, whom guardd's settings name as a courier. \
+         Type: systemctl enable --now guard-console, or: sudo -u guard-console guard-console"
+    );
     match args.verb {
         Some(Verb::Login { name }) => {
             let link = guard_console::login_link(&settings, &name)?;

@@ -117,6 +117,8 @@ pub struct Finding {
 pub struct Discovery {
     /// The gravest first.
     pub findings: Vec<Finding>,
+    /// Where a placeholder stands in place of a host.
+    pub placeholders: Vec<Seen>,
     /// Keys to elsewhere.
     pub keys: Vec<KeyAlone>,
     /// What was not read: while there is any, that nothing was found means little.
@@ -154,8 +156,11 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     let project_files = read(&mut sink, &project, &walked.files, deadline);
     find_siblings(&mut sink.clues);
     let names = inputs.hosts.map(names).unwrap_or_default();
+    let without = sink.clues.iter().filter(|clue| clue.host.is_none());
+    let placeholders = without.map(|clue| clue.seen.clone()).collect();
     Ok(Discovery {
         findings: findings(sink.clues, &names),
+        placeholders,
         keys: sink.keys,
         passed_over: sink.passed_over,
         home_files,

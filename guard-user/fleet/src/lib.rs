@@ -49,9 +49,6 @@ pub fn run(args: Args) -> Result<Outcome> {
         return keeper::invite(invite);
     }
     let settings = Settings::read(&args)?;
-    if let Verb::Key = args.verb {
-        return people::print(&format!("{}\n", key::public(&settings.key)?));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -68,7 +65,26 @@ pub fn run(args: Args) -> Result<Outcome> {
             Verb::Status { json } => people::status(&settings, json).await,
             Verb::Push(push) => people::push(&settings, push).await,
             Verb::Answer(answer) => people::answer(&settings, answer).await,
-            Verb::Key | Verb::Rights { .. } | Verb::Invite(_) => Ok(Outcome::Done),
+            Verb::Key => print_key(&settings).await,
+            Verb::Rights { .. } | Verb::Invite(_) => Ok(Outcome::Done),
         }
     })
+}
+
+/// The key alone on standard output; beside it, of a machine, the id that the list has it by.
+async fn print_key(settings: &Settings) -> Result<Outcome> {
+    let key = key::public(&settings.key)?;
+    if !settings.is_own {
+        match machine::id_of_this_machine(settings).await {
+            Ok(id) => eprintln!("guard-fleet: the key of the machine {id}:"),
+            Err(why) => {
+                let why = why.to_string();
+                let why = why.lines().next().unwrap_or_default();
+                eprintln!(
+                    "guard-fleet: the key of this machine; guardd does not say its id: {why}"
+                );
+            }
+        }
+    }
+    people::print(&format!("{key}\n"))
 }

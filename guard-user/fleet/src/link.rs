@@ -123,16 +123,17 @@ impl Link {
         }
         let servers: Vec<_> = settings.servers.iter().map(|one| one.0.clone()).collect();
         let client = options.connect(&servers[..]).await;
+        let (asked, file) = (settings.servers(), settings.file.display());
         let client = client.map_err(|error| match error.kind() {
             ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
                 anyhow!("{}", unknown.unwrap_or("the server does not know the key"))
             }
             ConnectErrorKind::Tls => anyhow!(
-                "no server is believed: {}\nca in the settings names the certificates that servers are believed by",
+                "no server of {asked} is believed: {}\nca in {file} names the certificates that servers are believed by",
                 visible(&error, LINE)
             ),
             _ => anyhow!(
-                "no server answers: {}\nservers in the settings says which are asked, and ca by what they are believed",
+                "no server answers at {asked}: {}\nservers in {file} says which are asked, and ca by what they are believed",
                 visible(&error, LINE)
             ),
         })?;

@@ -7,13 +7,18 @@ use guard_fleet::{Args, Outcome};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    guard_log::begin(!args.serves());
+    let serves = args.serves();
+    guard_log::begin(!serves);
     match guard_fleet::run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         // The unit starts it again, as it does not where the settings are wrong.
         Ok(Outcome::No | Outcome::Lost) => ExitCode::from(1),
         Err(error) => {
-            tracing::error!("{error:#}");
+            match serves {
+                true => tracing::error!("{error:#}"),
+                // Among other programs' lines a person sees whose it is.
+                false => eprintln!("guard-fleet: {error:#}"),
+            }
             ExitCode::from(2)
         }
     }

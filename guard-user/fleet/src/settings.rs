@@ -31,6 +31,12 @@ pub struct Settings {
     /// guardd's socket
     #[serde(default = "socket")]
     pub socket: PathBuf,
+    /// The file that says so.
+    #[serde(skip)]
+    pub(crate) file: PathBuf,
+    /// Whether that is a person's own.
+    #[serde(skip)]
+    pub(crate) is_own: bool,
 }
 
 /// Where a server is.
@@ -50,44 +56,63 @@ impl Settings {
     ///
     /// That it cannot be read, or says something else.
     pub fn read(args: &Args) -> Result<Self> {
-        let own = own_dir()
+        let persons = own_dir()
             .map(|dir| dir.join("fleet.toml"))
-            .filter(|file| !args.serves() && file.exists());
-        let is_own = args.config.is_none() && own.is_some();
-        let file = args.config.clone().or(own);
+            .filter(|_| !args.serves() && args.config.is_none());
+        let own = persons.as_ref().filter(|file| file.exists());
+        let is_own = own.is_some();
+        let file = args.config.as_ref().or(own).cloned();
         let file = file.unwrap_or_else(|| PathBuf::from(Self::FILE));
-        let mut read = Self::of(&file)?;
+        let mut read = Self::of(&file, persons.as_deref().filter(|_| !is_own))?;
+        read.is_own = is_own;
         if read.key.as_os_str().is_empty() {
             read.key = match own_dir().filter(|_| is_own) {
                 Some(dir) => dir.join("fleet.nk"),
                 None => PathBuf::from(Self::KEY),
             };
         }
-        if let Some(socket) = &args.socket {
-            read.socket.clone_from(socket);
+        let said = || env::var_os("GUARD_SOCKET").filter(|path| !path.is_empty());
+        if let Some(socket) = args.socket.clone().or_else(|| said().map(PathBuf::from)) {
+            read.socket = socket;
         }
         Ok(read)
     }
 
-    fn of(file: &Path) -> Result<Self> {
+    /// `persons`: where a person's own would be, which is not there.
+    fn of(file: &Path, persons: Option<&Path>) -> Result<Self> {
         let text = fs::read_to_string(file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => anyhow!(
-                "there are no settings: write servers = [\"tls://HOST:4222\"] into {}",
-                file.display()
-            ),
+            io::ErrorKind::NotFound => {
+                let persons = persons.map_or_else(String::new, |own| {
+                    format!("{}, or for the machine into ", own.display())
+                });
+                anyhow!(
+                    "there are no settings: write servers = [\"tls://HOST:4222\"] into {persons}{}",
+                    file.display()
+                )
+            }
             _ => anyhow!(
                 "cannot read {}: {error}; whoever runs guard-fleet has to read it",
                 file.display()
             ),
         })?;
-        let read: Self = toml::from_str(&text)
+        let mut read: Self = toml::from_str(&text)
             .map_err(|error| anyhow!("{} cannot be understood: {error}", file.display()))?;
         ensure!(
             !read.servers.is_empty(),
             "{}: servers names no server: write servers = [\"tls://HOST:4222\"]",
             file.display()
         );
+        read.file = file.to_owned();
         Ok(read)
+    }
+
+    /// The servers, in words.
+    pub(crate) fn servers(&self) -> String {
+        let servers = self.servers.iter().map(|one| {
+            let at = &one.0;
+            format!("{}://{}:{}", at.scheme(), at.host(), at.port())
+        });
+        servers.collect::<Vec<_>>().join(", ")
     }
 
     /// Whose questions a person looks at.
@@ -152,7 +177,24 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("fleet.toml");
         fs::write(&file, text)?;
-        Settings::of(&file)
+        Settings::of(&file, None)
+    }
+
+    #[test]
+    fn whoever_has_no_settings_is_told_of_their_own_file_first() {
+        let said = |persons: Option<&str>| {
+            let file = Path::new("/nonexistent/fleet.toml");
+            let read = Settings::of(file, persons.map(Path::new));
+            read.map(|_| ()).map_err(|error| error.to_string())
+        };
+        let own = said(Some("/home/alice/.config/guard/fleet.toml"));
+        assert!(
+            own.is_err_and(|why| why.ends_with(
+                "into /home/alice/.config/guard/fleet.toml, or for the machine into /nonexistent/fleet.toml"
+            ))
+        );
+        let machines = said(None);
+        assert!(machines.is_err_and(|why| why.ends_with("into /nonexistent/fleet.toml")));
     }
 
     #[test]

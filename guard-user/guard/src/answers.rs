@@ -1,32 +1,36 @@
 //! What people answer: requests, and the holes that come of them.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 use guard_policy::{Destination, Target};
 use guard_proto::{
     Call, Failure, HoleTerms, Holes, LogRecord, Request, Requests, requests::Denied,
 };
+use jiff::Timestamp;
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
+use super::render::ended::Ended;
 use super::render::requests::Gone;
 use super::render::{self, Output};
 use super::report::summary::Report;
+
+/// What is written down at one moment, and shown at another.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// What went with its session in this time is told where nothing waits.
 const LATELY: Duration = Duration::from_secs(3600);
 
 /// `guard pending`
-pub(crate) fn pending(
-    mut client: Client,
-    args: &PendingArgs,
-    output: Output,
-) -> Result<Exit, CliError> {
+pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Result<Exit, CliError> {
+    let mut client = Client::connect(socket)?;
     if args.follow {
         super::keep_to_itself();
-        return follow(client, output);
+        let ends = (!output.is_json() || args.ends).then_some(socket);
+        return follow(client, ends, output);
     }
     let answer: Requests = client.call(&Call::Pending {})?;
     output.print(answer.requests.as_slice(), render::requests::list)?;
@@ -67,11 +71,19 @@ fn gone(client: Client) -> Result<Vec<Gone>, CliError> {
 }
 
 /// Prints each request when it comes up: a script may answer what it reads. Once more where it has become one about many
-/// destinations, which is another question.
-fn follow(client: Client, output: Output) -> Result<Exit, CliError> {
+/// destinations, which is another question. Where there is a socket to ask at, how each has ended, too.
+fn follow(client: Client, ends: Option<&Path>, output: Output) -> Result<Exit, CliError> {
     let mut known = HashSet::new();
+    let mut waiting: Vec<Request> = Vec::new();
     for answer in client.stream::<Requests>(&Call::Pending {})? {
         let requests = answer?.requests;
+        let waits = |was: &Request| requests.iter().any(|one| one.id == was.id);
+        waiting.retain(|was| !waits(was));
+        if let Some(socket) = ends.filter(|_| !waiting.is_empty()) {
+            for ended in ended(socket, waiting) {
+                output.print(&ended, render::ended::line)?;
+            }
+        }
         let key = |request: &Request| (request.id.clone(), request.size());
         let current: HashSet<_> = requests.iter().map(key).collect();
         for request in requests
@@ -81,8 +93,28 @@ fn follow(client: Client, output: Output) -> Result<Exit, CliError> {
             output.print(request, render::requests::one)?;
         }
         known = current;
+        waiting = requests;
     }
     Ok(Exit::DONE)
+}
+
+/// How requests have ended that were waiting a moment ago. That nobody knows it any more is no error.
+fn ended(socket: &Path, requests: Vec<Request>) -> Vec<Ended> {
+    let now = Timestamp::now();
+    let since = requests.iter().map(|one| one.last_at).min().unwrap_or(now);
+    let call = Call::Log {
+        follow: false,
+        session: None,
+        since: Some(now.duration_since(since).as_secs_f64().max(0.0) + MOMENT.as_secs_f64()),
+    };
+    let records = Client::connect(socket).and_then(|client| {
+        let records = client.stream::<LogRecord>(&call)?;
+        records.collect::<Result<Vec<_>, CliError>>()
+    });
+    let records = records.unwrap_or_default();
+    let all = requests.into_iter();
+    all.map(|request| Ended::of(request, &records, now))
+        .collect()
 }
 
 /// `guard approve`

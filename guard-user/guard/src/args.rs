@@ -251,9 +251,12 @@ pub struct AssignArgs {
 /// `guard pending`
 #[derive(Debug, Args)]
 pub struct PendingArgs {
-    /// Go on, and print each request when it comes up
+    /// Go on, and print each request when it comes up, and how it ended
     #[arg(long, short)]
     pub follow: bool,
+    /// With --follow: in JSON, too, how each ended: its object, with `ended`
+    #[arg(long, requires = "follow")]
+    pub ends: bool,
 }
 
 /// How long a hole lives.
@@ -308,7 +311,7 @@ pub struct DenyArgs {
     /// Which request, as `guard pending` lists it
     #[arg(add = complete::requests())]
     pub id: String,
-    /// For how long it is not asked again [default: 15m]
+    /// For how long it is not asked again; `n` in guard watch is for 1m [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,
 }
@@ -547,9 +550,9 @@ pub enum PolicyVerb {
         /// Its name
         #[arg(add = complete::names())]
         name: String,
-        /// Where yours are
-        #[arg(long, value_name = "DIR", default_value = "/etc/guard/policies", value_hint = ValueHint::DirPath)]
-        policy_dir: PathBuf,
+        /// Where yours are [default: where guardd looks first, which is /etc/guard/policies]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        policy_dir: Option<PathBuf>,
     },
 }
 
@@ -649,7 +652,7 @@ pub struct TrustArgs {
     /// The policy that it would widen: a name, or a file [default: that of a `guard run` without --policy]
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
-    /// Let it widen no policy any more
+    /// Take back every yes to it: it widens no policy any more
     #[arg(long, conflicts_with = "policy")]
     pub withdraw: bool,
 }

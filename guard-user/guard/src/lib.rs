@@ -11,6 +11,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use self::args::{Cli, DoctorArgs, PolicyVerb, Verb};
 use self::client::Client;
 use self::error::{CliError, Exit};
+use self::records::Teller;
 use self::render::Output;
 
 mod answers;
@@ -42,6 +43,7 @@ mod person;
 mod policy;
 mod policy_file;
 mod project;
+mod records;
 pub mod reference;
 mod render;
 mod replay;
@@ -75,7 +77,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             dispatch(cli, output)
                 .unwrap_or_else(|error| tell(output, &misplaced::typed_out(error, &arguments)))
         }
-        Err(error) => usage(&arguments, &error),
+        Err(mut error) => {
+            misplaced::nearest_first(&mut error);
+            usage(&arguments, &error)
+        }
     }
 }
 
@@ -92,7 +97,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     policy_file::look_where_said_at(&socket);
     match cli.verb {
         Verb::Assign(args) => assign::assign(connect, args, output),
-        Verb::Pending(args) => answers::pending(connect()?, &args, output),
+        Verb::Pending(args) => answers::pending(&socket, &args, output),
         Verb::Approve(args) => answers::approve(connect()?, args, output),
         Verb::Approver { verb } => elsewhere::approver(connect()?, verb, output),
         Verb::Question(args) => elsewhere::question(connect()?, args, output),
@@ -111,8 +116,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Watch(args) => watch::watch(&socket, &args, output),
         Verb::Log(args) => log::log(connect, &socket, args, output),
         Verb::Replay(args) => replay::replay(connect, args, output),
-        Verb::Report(args) => report::report(connect()?, &args, output),
-        Verb::Suggest(args) => suggest::suggest(connect()?, args, output),
+        Verb::Report(args) => report::report(Teller::at(&socket, output)?, &args, output),
+        Verb::Suggest(args) if args.from_flows => suggest::from_flows(connect()?, args, output),
+        Verb::Suggest(args) => suggest::suggest(Teller::at(&socket, output)?, args, output),
         Verb::Why(args) if args.hook => hook::after_command(&socket, args.since),
         Verb::Why(args) => inside::why(Client::connect_inside(&socket)?, args.since, output),
         Verb::Init(args) => init::init(&args, output),

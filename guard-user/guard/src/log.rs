@@ -10,13 +10,11 @@ use guard_trail::{
     verify::{self, signatures::Signatures},
 };
 
-use super::args::{DEFAULT_SOCKET, LogArgs};
+use super::args::LogArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
+use super::records::{Teller, beside};
 use super::render::{self, Output};
-
-/// Where the audit log of an installed guardd is.
-const INSTALLED: &str = "/var/log/guard/audit.jsonl";
 
 /// `guard log`
 pub(crate) fn log(
@@ -27,19 +25,33 @@ pub(crate) fn log(
 ) -> Result<Exit, CliError> {
     match args.verify {
         true => verified(connect, socket, args, output),
-        false => shown(connect()?, args, output),
+        false if args.follow => followed(connect()?, args, output),
+        false => match Teller::at(socket, output)? {
+            Teller::Guardd(client) => followed(client, args, output),
+            files => {
+                let records = files.records(args.session, args.since)?;
+                shown(records.into_iter().map(Ok), output)
+            }
+        },
     }
 }
 
-/// Each record is printed as it comes, so that a reader of a pipe has it at once.
-fn shown(client: Client, args: LogArgs, output: Output) -> Result<Exit, CliError> {
+fn followed(client: Client, args: LogArgs, output: Output) -> Result<Exit, CliError> {
     let call = Call::Log {
         follow: args.follow,
         session: args.session,
         since: args.since.map(|duration| duration.as_secs_f64()),
     };
+    shown(client.stream::<LogRecord>(&call)?, output)
+}
+
+/// Each record is printed as it comes, so that a reader of a pipe has it at once.
+fn shown(
+    records: impl Iterator<Item = Result<LogRecord, CliError>>,
+    output: Output,
+) -> Result<Exit, CliError> {
     let mut any = false;
-    for record in client.stream::<LogRecord>(&call)? {
+    for record in records {
         output.print(&record?, render::log::line)?;
         any = true;
     }
@@ -89,14 +101,6 @@ fn signatures(wanted: bool, file: Option<&Path>) -> Result<Option<Signatures>, F
             .into(),
     })?;
     Ok(Some(Signatures::by(&known)))
-}
-
-/// The audit log of the guardd that would listen there: with a state directory of its own it is in that.
-fn beside(socket: &Path) -> PathBuf {
-    match socket == Path::new(DEFAULT_SOCKET) {
-        true => INSTALLED.into(),
-        false => socket.with_file_name("audit.jsonl"),
-    }
 }
 
 /// What guardd says of its audit log, if one runs.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use clap::CommandFactory as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::{Cli, RunArgs};
 use super::error::CliError;
@@ -33,6 +33,37 @@ pub(super) fn command_for_verb(arguments: &[OsString], error: &clap::Error) -> O
         why: "a command is run by the verb run".to_owned(),
         fix: format!("guard run -- {}", typed(command)),
     })
+}
+
+/// The verb that was probably meant comes first, and each verb once: clap has the likeliest last, and a name and its other names
+/// each by itself.
+pub(super) fn nearest_first(error: &mut clap::Error) {
+    let text = |value: Option<&ContextValue>| match value {
+        Some(ContextValue::String(typed)) => Some(typed.clone()),
+        _ => None,
+    };
+    let typed = text(error.get(ContextKind::InvalidSubcommand));
+    let (Some(typed), Some(ContextValue::Strings(suggested))) =
+        (typed, error.get(ContextKind::SuggestedSubcommand))
+    else {
+        return;
+    };
+    let mut suggested = suggested.clone();
+    suggested.sort_by_key(|verb| strsim::damerau_levenshtein(&typed, verb));
+    let command = Cli::command();
+    let mut known = Vec::new();
+    suggested.retain(|verb| {
+        let name = command
+            .find_subcommand(verb)
+            .map(|verb| verb.get_name().to_owned());
+        let is_new = !known.contains(&name);
+        known.push(name);
+        is_new
+    });
+    error.insert(
+        ContextKind::SuggestedSubcommand,
+        ContextValue::Strings(suggested),
+    );
 }
 
 fn is_verb(word: &OsStr) -> bool {
@@ -151,6 +182,23 @@ mod tests {
             let error = Cli::try_parse_from(&words).unwrap_err();
             let told = command_for_verb(&words, &error).map(|failure| failure.fix);
             assert_eq!(told.as_deref(), fix, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_verb_that_was_meant_is_suggested_first() {
+        for (typed, first) in [
+            ("aprove", "'approve'"),
+            ("approvr", "'approve'"),
+            ("sesions", "'sessions'"),
+        ] {
+            let mut error = Cli::try_parse_from(["guard", typed, "r1"]).unwrap_err();
+            nearest_first(&mut error);
+            let said = error.to_string();
+            let (_, tip) = said.split_once("tip: ").unwrap();
+            let named = tip.find('\'').map(|at| &tip[at..]).unwrap();
+            assert!(named.starts_with(first), "{typed}: {said}");
+            assert!(!said.contains("'approvers'"), "{typed}: {said}");
         }
     }
 

@@ -41,6 +41,11 @@ pub(crate) fn dirs() -> &'static [PathBuf] {
     DIRS.get_or_init(|| said().unwrap_or_else(|| INSTALLED.map(PathBuf::from).into()))
 }
 
+/// Where guardd looks for policies; none if none runs.
+pub(crate) fn dirs_of_guardd() -> Option<&'static [PathBuf]> {
+    said().map(|status| &status.policy_dirs[..])
+}
+
 /// The policy that is named; else that of a `guard run` that names none, as the settings of guardd have it, if one runs.
 pub(crate) fn or_default(named: Option<&str>) -> &str {
     let usual = || said()?.session_policy.as_deref();

@@ -9,10 +9,10 @@ use super::client::Client;
 use super::diff::Read;
 use super::error::{CliError, Exit};
 use super::policy::explain::environment_of;
+use super::records::Teller;
 use super::render::Output;
 use super::render::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::render::time::Clock;
-use super::suggest::records;
 
 /// Prints what would have been otherwise. That something would have is no error: the status is 0.
 pub(crate) fn replay(
@@ -22,7 +22,7 @@ pub(crate) fn replay(
 ) -> Result<Exit, CliError> {
     let read = Read::of(&args.policy, output)?;
     let is_one = args.session.is_some();
-    let mut records = records(connect()?, args.session, args.since)?;
+    let mut records = Teller::Guardd(connect()?).records(args.session, args.since)?;
     if !is_one {
         leave_out_trials(&mut records);
     }

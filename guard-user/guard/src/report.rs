@@ -5,11 +5,11 @@ use std::io::Write;
 use std::{env, io};
 
 use super::args::{FailOn, Format, ReportArgs};
-use super::client::Client;
 use super::error::{CliError, Exit};
 use super::flows;
+use super::records::Teller;
 use super::render::{self, Output};
-use guard_proto::{Call, Failure, LogRecord, Session, Sessions};
+use guard_proto::{Call, Failure, Session, Sessions};
 use summary::Report;
 
 mod github;
@@ -20,25 +20,23 @@ pub(crate) mod summary;
 
 /// `guard report`: a no only where `--fail-on` says what a no is.
 pub(crate) fn report(
-    mut client: Client,
+    mut teller: Teller,
     args: &ReportArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
+    // Of a guardd that has ended, no session lives, and what was reached went with it.
+    let (mut reached, mut live) = (Vec::new(), Vec::new());
+    if let Some(client) = teller.client() {
+        reached = flows::reached(client, None)?.flows;
+        live = client.call::<Sessions>(&Call::Sessions {})?.sessions;
+    }
     // All sessions: what runs in sessions inside one is found by who started which.
-    let call = Call::Log {
-        follow: false,
-        session: None,
-        since: args.since.map(|duration| duration.as_secs_f64()),
-    };
-    let reached = flows::reached(&mut client, None)?;
-    let live: Sessions = client.call(&Call::Sessions {})?;
-    let records = client.stream::<LogRecord>(&call)?;
-    let records = records.collect::<Result<Vec<_>, _>>()?;
+    let records = teller.records(None, args.since)?;
     let mut report = Report::of(&records);
-    report.reach(reached.flows, args.since);
+    report.reach(reached, args.since);
     report.keep(args.session.as_deref(), args.name.as_deref());
     if report.sessions.is_empty() && !report.may_lack {
-        is_known(args, &live.sessions)?;
+        is_known(args, &live)?;
     }
     if args.fail_on.is_some() && report.may_lack {
         let why = "what was stopped may not all be told, so this is a no: the audit log left some out, or a session \

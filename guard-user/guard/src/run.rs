@@ -141,7 +141,8 @@ pub(super) fn in_session(
     };
     let ended = launch(args, global, output, (identity, drift), &started);
     if ended.is_ok() && !args.quiet {
-        sum_up(&global.socket(), &started.session, output);
+        let is_alone = embedded.is_some();
+        sum_up(&global.socket(), &started.session, is_alone, output);
     }
     if let Some(embedded) = embedded {
         embedded.finish(&started.session.cgroup);
@@ -300,8 +301,8 @@ fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool 
 }
 
 /// Says what was stopped and asked, if anything was. Whatever keeps it from that is nothing to the command, which has
-/// ended.
-fn sum_up(socket: &Path, session: &Session, output: Output) {
+/// ended. A guardd that is alone with it ends as well, if nothing goes on.
+fn sum_up(socket: &Path, session: &Session, is_alone: bool, output: Output) {
     let records = || {
         let call = Call::Log {
             follow: false,
@@ -315,9 +316,11 @@ fn sum_up(socket: &Path, session: &Session, output: Output) {
     let is_its = |record: &LogRecord| record.at >= session.started_at;
     if let Ok(mut records) = records() {
         records.retain(is_its);
-        let summary = RunSummary::of(&records, goes_on(session));
+        let goes_on = goes_on(session);
+        let summary = RunSummary::of(&records, goes_on);
         output.summary(&match session.parent {
             Some(_) => summary.inside(),
+            None if is_alone && !goes_on => summary.left_to_root(),
             None => summary,
         });
     }
@@ -374,8 +377,18 @@ fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
     match Client::connect(&global.socket()) {
         Ok(client) => Ok((client, None)),
         Err(CliError::NoDaemon(_)) if is_root() => Ok(Embedded::start(global.socket.as_deref())?),
+        Err(CliError::NoDaemon(failure)) => Err(CliError::NoDaemon(or_as_root(failure))),
         Err(error) => Err(error),
     }
+}
+
+/// Root needs none that runs already.
+fn or_as_root(failure: Failure) -> Failure {
+    let fix = format!(
+        "{}\nor, with one that lasts as long as the command, which runs as you all the same:\nsudo guard run -- CMD",
+        failure.fix
+    );
+    Failure { fix, ..failure }
 }
 
 /// Whether this is the machine's root, not a user namespace's.

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::time::Duration;
 
-use guard_proto::{Call, Flow, LogRecord, Sessions};
+use guard_proto::{Call, Flow, Sessions};
 use guard_trail::decisions::Decisions;
 use guard_trail::suggest::{self, Suggestion, learned::learn};
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +13,7 @@ use super::client::Client;
 use super::error::{CliError, Exit};
 use super::flows;
 use super::policy::explain::environment_with;
+use super::records::Teller;
 use super::render::{Output, escape, page::Page};
 use super::report::{self, summary::Report};
 
@@ -24,12 +24,9 @@ const HEAD: &str = "\
 # place of a wider one of yours, and of its profile: where that is read-only too, give these [[rule.http]] to it instead.
 ";
 
-/// Prints rules for a person to paste, or a policy of what was reached. That there are none is an answer, too.
-pub(crate) fn suggest(client: Client, args: SuggestArgs, output: Output) -> Result<Exit, CliError> {
-    if args.from_flows {
-        return from_flows(client, args, output);
-    }
-    let records = records(client, args.session, args.since)?;
+/// Prints rules for a person to paste. That there are none is an answer, too.
+pub(crate) fn suggest(teller: Teller, args: SuggestArgs, output: Output) -> Result<Exit, CliError> {
+    let records = teller.records(args.session, args.since)?;
     let suggestion = suggest::suggest(&Decisions::of(&records));
     if output.is_json() {
         output.print(&suggestion, |_, _| Page::default())?;
@@ -39,7 +36,12 @@ pub(crate) fn suggest(client: Client, args: SuggestArgs, output: Output) -> Resu
     Ok(Exit::DONE)
 }
 
-fn from_flows(mut client: Client, args: SuggestArgs, output: Output) -> Result<Exit, CliError> {
+/// Prints a policy of what was reached.
+pub(crate) fn from_flows(
+    mut client: Client,
+    args: SuggestArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
     let mut answer = flows::reached(&mut client, args.session)?;
     output.warnings(&answer.warnings);
     if let Some(name) = &args.name {
@@ -70,7 +72,7 @@ fn named(mut client: Client, name: &str, flows: Vec<Flow>) -> Result<Vec<Flow>, 
     let live: Sessions = client.call(&Call::Sessions {})?;
     let live = live.sessions.into_iter().filter(|one| one.name == name);
     let live: BTreeSet<_> = live.map(|one| one.id).collect();
-    let mut report = Report::of(&records(client, None, None)?);
+    let mut report = Report::of(&Teller::Guardd(client).records(None, None)?);
     report.reach(flows.clone(), None);
     report.keep(None, Some(name));
     if report.sessions.is_empty() && live.is_empty() {
@@ -93,20 +95,6 @@ fn remarks(flows: &[Flow], is_named: bool) -> Vec<String> {
         )],
         _ => Vec::new(),
     }
-}
-
-/// The records of the audit log.
-pub(super) fn records(
-    client: Client,
-    session: Option<String>,
-    since: Option<Duration>,
-) -> Result<Vec<LogRecord>, CliError> {
-    let call = Call::Log {
-        follow: false,
-        session,
-        since: since.map(|since| since.as_secs_f64()),
-    };
-    client.stream::<LogRecord>(&call)?.collect()
 }
 
 /// Not as a page: what is pasted must not be cut, and long lines are as they are.

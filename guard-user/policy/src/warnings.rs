@@ -3,9 +3,12 @@
 use guard_common::{Protocol, Verdict};
 
 use super::{
+    compile::Compiled,
+    coverage::over,
+    diagnostic::{Diagnostic, Lines, Severity},
     group::Group,
     invalid::{Invalid, quoted},
-    model::{Action, Rule},
+    model::{Action, Environment, Policy, Rule},
     name::{DomainName, Wildcard},
     prefix::Prefix,
     source::{Source, Value},
@@ -146,5 +149,62 @@ pub(super) fn both_families<'s>(source: &mut Source<'s>, value: &Value<'s>, to: 
         let help = "add \"0.0.0.0/0\" where that is meant, else write \"2000::/3\"";
         let warning = Invalid::new("this prefix has all IPv4 addresses in it too");
         source.warn(item.span(), warning.help(help));
+    }
+}
+
+/// Warns, once, of cloud metadata and private networks that `default = "allow"` lets pass, as no rule speaks of them: the policy
+/// `default`, which most take for the rest of theirs, does not. A rule that allows them is no oversight.
+#[must_use]
+pub fn left_open(policy: &Policy, compiled: &Compiled, text: &str) -> Option<Diagnostic> {
+    let line = policy.default_line?;
+    let metadata = left_to_default(policy, compiled, Group::Metadata);
+    let private = left_to_default(policy, compiled, Group::Private);
+    let open: Vec<_> = [
+        metadata.map(|which| {
+            format!("cloud metadata ({which}), where a machine's credentials are handed out")
+        }),
+        private.map(|which| format!("private networks ({which})")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if policy.default != Verdict::Allow || open.is_empty() {
+        return None;
+    }
+    let warning = Invalid::new(format!("this leaves open {}", open.join(", and ")));
+    let help = "add rules, as the policy `default` has them: to = [\"@metadata\"] with action = \"deny\", to = [\"@private\"] with \
+                action = \"confirm\"; or action = \"allow\" where that is meant";
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line - 1)
+        .map(str::len)
+        .sum();
+    let said = text[start..].lines().next().unwrap_or_default();
+    let said = said.split('#').next().unwrap_or_default();
+    let start = start + said.len() - said.trim_start().len();
+    let place = Lines::new(text).place(start..start + said.trim().len());
+    Some(Diagnostic::new(
+        Severity::Warning,
+        &policy.file,
+        place,
+        warning.help(help),
+    ))
+}
+
+/// What of a group the default decides alone: its name, or some of its prefixes; none if rules decide all of it.
+fn left_to_default(policy: &Policy, compiled: &Compiled, group: Group) -> Option<String> {
+    let areas = group.areas(&Environment::default());
+    let by_default = |area: &&Prefix| {
+        let met = over(policy, compiled, area, &[]).met;
+        met.iter().any(|met| met.rule.is_none())
+    };
+    let left: Vec<_> = areas.iter().filter(by_default).collect();
+    match left.len() {
+        0 => None,
+        all if all == areas.len() => Some(format!("`{group}`")),
+        _ => {
+            let left = left.iter().map(ToString::to_string);
+            Some(left.collect::<Vec<_>>().join(", "))
+        }
     }
 }

@@ -35,6 +35,9 @@ pub struct Started {
     /// The policy's text, for whoever launches the command to say what it leaves open; absent where it is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Names in the policy's rules that have no address: what looks at places must not take them for covered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<String>,
     /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_sockets: Vec<SocketName>,
@@ -52,6 +55,7 @@ impl Started {
             strict: false,
             covered: false,
             text: None,
+            unresolved: Vec::new(),
             name_sockets: Vec::new(),
         }
     }

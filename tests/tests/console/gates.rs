@@ -195,3 +195,27 @@ fn there_is_an_end_to_what_it_takes() -> Tested {
     guard_lab::eventually("there is room again", is_free)?;
     Ok(())
 }
+
+#[test]
+fn it_does_not_serve_as_root() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    let program = guard_lab::bins::find("guard-console")?;
+    let socket = looked.scene.daemon.socket();
+    for verb in [&[][..], &["push"]] {
+        let mut command = std::process::Command::new(&program);
+        command.args(["--config", "/nonexistent", "--listen"]);
+        command.arg(format!("unix:{}/root.sock", looked.state.display()));
+        command.arg("--socket").arg(&socket);
+        command.arg("--state-dir").arg(&looked.state).args(verb);
+        let refused = guard_lab::exec::output(&mut command)?;
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            said.contains("sudo -u guard-console guard-console"),
+            "{said}"
+        );
+    }
+    assert!(!looked.state.join("root.sock").exists());
+    Ok(())
+}

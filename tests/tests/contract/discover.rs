@@ -230,6 +230,36 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
     Ok(())
 }
 
+#[test]
+fn what_has_no_address_yet_is_not_told_to_be_covered() -> Tested {
+    let project = Project::new("resolvers = [\"127.0.0.1:1\"]\n")?;
+    let env = project.project.join(".env");
+    fs::write(
+        env,
+        "DATABASE_URL=postgres://app:word@db.prod.example.net/app\n",
+    )?;
+    let rule = "[[rule]]\nto = [\"db.prod.example.net\"]\naction = \"confirm\"\n";
+    let text = format!("version = 1\nname = \"named\"\ndefault = \"allow\"\n{rule}");
+    let named = project.lab.file("named.toml", &text).display().to_string();
+    let guard = || {
+        let run = ["run", "--policy", &named, "--", "echo", "it", "ran"];
+        project.lab.daemon.agent(run).env("HOME", &project.home)
+    };
+    let told = "policy named leaves none open, but db.prod.example.net does not resolve: its rule covers no address yet";
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    // On a busy machine the time may be up before all was looked at, and then it says that.
+    let mut tries = 0;
+    guard_lab::eventually("a person is told", || {
+        tries += 1;
+        let window = tmux.window_of(&format!("run{tries}"), 200, 60);
+        window.type_text(&format!("cd '{}'", project.project.display()));
+        window.press(&["Enter"]);
+        window.guard(&guard());
+        window.expect("it ran\n").contains(told)
+    })?;
+    Ok(())
+}
+
 /// Settings of places that look like production.
 fn settings(hosts: impl Iterator<Item = String>) -> String {
     let lines = hosts.enumerate();

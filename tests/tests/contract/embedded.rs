@@ -57,6 +57,49 @@ fn it_lasts_as_long_as_the_command() -> Tested {
 }
 
 #[test]
+fn what_it_has_written_is_read_when_it_is_gone() -> Tested {
+    let daemon = without_daemon()?;
+    let policy = daemon.dir().join("agent.toml");
+    let denied =
+        "version = 1\n[[rule]]\nname = \"prod\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n";
+    fs::write(&policy, denied)?;
+    let (probe, guard) = (daemon.program("guard-lab")?, daemon.program("guard")?);
+    // guardd hears of it from the kernel, and ends right behind the command.
+    let script = format!(
+        "{SHOW}; {} probe tcp 192.0.2.10 80; until {} why | grep -q 192.0.2.10; do sleep 0.05; done",
+        probe.display(),
+        guard.display()
+    );
+    let run = daemon.root(["run", "--user", "nobody", "--policy"]);
+    let run = run
+        .args([policy.as_os_str()])
+        .args(["--", "sh", "-c", &script])
+        .run()?;
+    wait_until_gone(&places(run.stdout.lines().next().unwrap()));
+    // As it is said at the end.
+    assert!(
+        run.stderr.contains("sudo guard report --session s1"),
+        "{run:?}"
+    );
+    let report = daemon.json(["report", "--session", "s1"])?;
+    assert_eq!(report["stopped"][0]["rule"], "prod", "{report}");
+    assert_eq!(report["stopped"][0]["verdict"], "deny", "{report}");
+    let log = daemon.root(["log", "--session", "s1", "--json"]).run()?;
+    let log = log.success()?;
+    assert!(log.stdout.contains("\"session-end\""), "{log:?}");
+    assert!(log.stderr.contains("no guardd runs"), "{log:?}");
+    daemon
+        .root(["suggest", "--session", "s1"])
+        .run()?
+        .success()?;
+    // Nobody else may read it.
+    let refused = daemon.agent(["report"]).run()?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("no guardd listens"), "{refused:?}");
+    Ok(())
+}
+
+#[test]
 fn it_lasts_as_long_as_what_the_command_left_behind() -> Tested {
     let daemon = without_daemon()?;
     let script = format!("{SHOW}; sleep 1 > /dev/null 2>&1 &");

@@ -136,6 +136,29 @@ fn requests_are_followed_line_by_line() -> Tested {
 }
 
 #[test]
+fn how_a_request_ended_is_told_to_whoever_follows() -> Tested {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    let mut lines = lab.daemon.root(["pending", "--follow"]).spawn()?;
+    let json = ["pending", "--json", "--follow", "--ends"];
+    let mut objects = lab.daemon.root(json).spawn()?;
+    for (to, id, verb, answer) in [(V4, "r1", "approve", "yes"), (V6, "r2", "deny", "no")] {
+        lab.reaches(&mut shell, to);
+        lines.line_with(&format!("guard deny {id}"), PATIENCE)?;
+        let request: Value = serde_json::from_str(&objects.line(PATIENCE)?)?;
+        assert_eq!(request["ended"], Value::Null, "{request}");
+        lab.daemon.root([verb, id]).run()?.success()?;
+        lines.line_with(&format!("{id}: {answer}, by root"), PATIENCE)?;
+        let ended: Value = serde_json::from_str(&objects.line(PATIENCE)?)?;
+        has(&ended, REQUEST);
+        assert_eq!(ended["id"], id);
+        let how = json!({"answer": answer, "by": "root", "why": "answered"});
+        assert_eq!(ended["ended"], how);
+    }
+    Ok(())
+}
+
+#[test]
 fn holes() -> Tested {
     let lab = Lab::new();
     let _shell = lab.shell();

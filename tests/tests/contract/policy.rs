@@ -208,6 +208,32 @@ fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() -> Tested 
 }
 
 #[test]
+fn a_file_that_is_no_policy_is_listed_as_broken() -> Tested {
+    let files = Files::new();
+    let lab = &files.lab;
+    lab.daemon
+        .write_policy("broken", "version = 1\n\ncolour = 2\n")?;
+    let listed = lab.daemon.json(["policy", "list"])?;
+    for one in listed.list()? {
+        let says = one["error"].as_str().unwrap_or_default();
+        assert_eq!(
+            says.starts_with("line 3: "),
+            one["name"] == "broken",
+            "{one}"
+        );
+    }
+    let status = lab.daemon.json(["status"])?;
+    assert_eq!(status["broken"][0]["name"], "broken", "{status}");
+    for verb in [&["policy", "list"][..], &["status"]] {
+        let said = lab.root(verb);
+        assert_eq!(said.code(), Some(0), "{said:?}");
+        assert!(said.stdout.contains("broken.toml"), "{said:?}");
+        assert!(said.stdout.contains("line 3: "), "{said:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_is_built_in_is_not_named_as_a_file() {
     let files = Files::new();
     let lab = &files.lab;
@@ -293,6 +319,23 @@ fn a_policy_is_copied_once_to_be_edited() -> Tested {
         std::fs::read_to_string(file)?.len() < 100,
         "it is not written over"
     );
+    // Where guardd does not look, that is said; without a directory it is where that guardd looks first.
+    let told = files.lab.daemon.root(edit).run()?.success()?;
+    let first = files.lab.daemon.json(["status"])?["policy_dirs"][0].clone();
+    let first = first.text()?;
+    let says = format!("guardd does not look there: its policies are in {first}");
+    assert!(told.stdout.contains(&says), "{told:?}");
+    let there = files.lab.daemon.json(["policy", "edit", "ci"])?;
+    assert_eq!(there["file"], format!("{first}/ci.toml"));
+    assert_eq!(
+        (&there["read"], &copied["read"]),
+        (&true.into(), &false.into())
+    );
+    let told = files.lab.daemon.root(["policy", "edit", "ci"]).run()?;
+    assert!(
+        told.stdout.contains("A guardd that runs reads it"),
+        "{told:?}"
+    );
     // Whoever may not write there is told who may.
     let refused = files
         .lab
@@ -311,7 +354,7 @@ fn an_ipv6_address_that_ends_like_a_port_is_warned_of() {
     let files = Files::new();
     let text = |to: &str| {
         let rule = rule("db", &format!("[\"{to}\"]"), "", "deny");
-        format!("version = 1\nname = \"x\"\ndefault = \"allow\"\n{rule}")
+        format!("version = 1\nname = \"x\"\ndefault = \"deny\"\n{rule}")
     };
     let warned = files.check(&text("fd91::2:443"));
     assert_eq!(warned.code(), Some(0), "{}", warned.stderr);

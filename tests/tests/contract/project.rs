@@ -49,6 +49,10 @@ fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
     // What it does not speak of is as it was.
     project.say("[[rule]]\nto = [\"192.0.2.77\"]\naction = \"deny\"\n");
     assert!(project.reaches("open"));
+    let trust = || project.guard(&["trust", "--policy", "open"]).stdout;
+    assert!(trust().contains("only narrows the policy open"));
+    project.say("version = 1\ndefault = \"allow\"\n");
+    assert!(trust().contains("changes nothing of the policy open"));
     // Of a repository it is the nearest one up to its top.
     project.say(&rule("deny"));
     let below = project.project.join("a/b");
@@ -279,7 +283,7 @@ fn what_was_typed_before_the_question_was_shown_is_no_yes() -> Tested {
     fs::write(&gate, "")?;
     window.expect("Let it, as it is now, under this policy? [y/N]");
     window.press(&["Enter"]);
-    window.expect("you said no");
+    window.expect("Nothing is trusted.");
     assert_eq!(project.lab.daemon.logged("trusted")?.len(), 0);
     Ok(())
 }

@@ -307,9 +307,14 @@ fn without_a_daemon_there_are_two_commands_to_choose_from() {
     let run = ["run", "--socket", "/no/such/dir/guardd.sock", "--", "true"];
     let output = lab.agent(&run);
     assert_eq!(output.code(), Some(125));
-    for command in ["sudo systemctl start guardd", "sudo guardd"] {
+    for command in [
+        "sudo systemctl start guardd",
+        "sudo guardd",
+        "sudo guard run -- CMD",
+    ] {
         assert!(output.stderr.contains(command), "{output:?}");
     }
     let other = lab.agent(&["status", "--socket", "/no/such/dir/guardd.sock"]);
     assert_eq!(other.code(), Some(2));
+    assert!(!other.stderr.contains("guard run"), "{other:?}");
 }

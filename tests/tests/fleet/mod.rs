@@ -123,6 +123,7 @@ fn a_server_gives_each_its_own_rights_alone() -> Tested {
     let unknown = exec::output(&mut fleet.command("person", &["pending"])?)?;
     assert_eq!(unknown.status.code(), Some(2));
     let why = String::from_utf8_lossy(&unknown.stderr);
+    assert!(why.starts_with("guard-fleet: "), "{why}");
     assert!(why.contains("does not know the key"), "{why}");
     fleet.nats.reload(&users)?;
     fleet.is_there()

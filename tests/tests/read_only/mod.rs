@@ -120,6 +120,16 @@ fn rules_of_the_policy_decide_first() {
     // Nobody is asked.
     assert_eq!(scene.pending(), [""; 0]);
     assert_eq!(scene.arrived(), ["POST /api/search/metadata"]);
+    // It is told among what was stopped.
+    let report = || scene.daemon.json(["report"]).unwrap();
+    guard_lab::eventually("it is on record", || report()["writes"] == 1).unwrap();
+    let stopped = report()["stopped"].clone();
+    let write = stopped
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| !one["sends"].is_null());
+    assert_eq!(write.unwrap()["sends"], "DELETE /api/assets/1", "{stopped}");
 }
 
 #[test]

@@ -44,9 +44,10 @@ pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
     let token = token.context("standard input has no token: guard-fleet invite prints one")?;
     ensure!(
         group == settings.group.to_string(),
-        "the token is for the group {}: write group = {:?} into the settings",
+        "the token is for the group {}: write group = {:?} into {}",
         visible(group, 64),
-        visible(group, 64)
+        visible(group, 64),
+        settings.file.display()
     );
     let parse = |public: String| public.parse::<Key>().map_err(|why| anyhow!(why));
     let invitation = parse(token.public_key())?;
@@ -102,7 +103,12 @@ async fn connected(settings: &Settings, token: &KeyPair) -> Result<Link> {
     }
 }
 
-async fn id_of_this_machine(settings: &Settings) -> Result<Machine> {
+/// This machine's id, as questions and the list have it.
+///
+/// # Errors
+///
+/// guardd's, or that it does not answer.
+pub(crate) async fn id_of_this_machine(settings: &Settings) -> Result<Machine> {
     let guardd = Guardd::at(settings.socket.clone());
     let said = guardd.call::<Presence>(&Call::Presence {}).await;
     let said = said.map_err(|refusal| {

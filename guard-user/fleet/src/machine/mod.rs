@@ -29,7 +29,7 @@ use crate::{
     subjects::{Group, Machine, Subject, What},
 };
 
-pub(crate) use join::join;
+pub(crate) use join::{id_of_this_machine, join};
 
 /// For how long it counts that somebody looks: twice missed, they are gone.
 const LOOKED: Duration = Duration::from_secs(15);

@@ -44,6 +44,14 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
         }
         return Ok(Outcome::Done);
     }
+    let groups = settings.looked_at().into_iter();
+    let groups: Vec<_> = groups.map(|group| group.to_string()).collect();
+    // Beside what programs read.
+    eprintln!(
+        "guard-fleet: shows what is asked in {}, by {}, until it is ended",
+        groups.join(", "),
+        settings.servers()
+    );
     loop {
         let text = match fleet.next().await? {
             News::Asked(asked) => show::question(&asked, json),

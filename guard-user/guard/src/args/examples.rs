@@ -279,7 +279,7 @@ Examples:
   guard trust                             what .guard.toml would widen of the
                                           policy of guard run; asks
   guard trust --policy homelab            the same of another one
-  guard trust --withdraw                  no more
+  guard trust --withdraw                  take the yes back
 
 A project's .guard.toml judges its sessions beside your policy, and both have
 to allow. Lines that would widen that are agreed to at a terminal, by the hash
@@ -318,7 +318,7 @@ Examples:
   sudo guard watch                        the requests of everybody's sessions
 
 Keys: f, y, h  yes, for 5 min, 15 min, 1 h
-      n  no     N  no, and stop asking for 8 h
+      n, N  no, for 1 min, 8 h
       c  yes to some connections     p, w  HTTP: yes to a path, to all writes
       r  yes to reads alone     i  yes to the address alone, not its name
       x  close a hole     Enter  details     /  filter     b  bell

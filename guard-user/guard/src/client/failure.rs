@@ -107,9 +107,27 @@ pub(super) fn failed(socket: &Path, why: String) -> CliError {
     CliError::Local(Failure {
         what: format!("cannot talk to guardd at {}", socket.display()),
         why,
-        fix: "see what guardd says about it:\nsystemctl status guardd\njournalctl -u guardd -n 20"
-            .into(),
+        fix: what_it_says(socket == Path::new(DEFAULT_SOCKET) && is_service()),
     })
+}
+
+fn what_it_says(is_service: bool) -> String {
+    match is_service {
+        true => "see what guardd says about it:\nsystemctl status guardd\njournalctl -u guardd -n 20",
+        false => "see what guardd says about it, where it was started, and whether it runs:\nguard status",
+    }
+    .into()
+}
+
+/// Whether systemd has a unit of guardd's.
+fn is_service() -> bool {
+    let dirs = ["/etc", "/run", "/usr/lib", "/lib"];
+    let is_in = |dir: &str| {
+        Path::new(dir)
+            .join("systemd/system/guardd.service")
+            .exists()
+    };
+    Path::new("/run/systemd/system").is_dir() && dirs.into_iter().any(is_in)
 }
 
 /// An I/O error in words; the kernel reports a timeout as "try again".
@@ -132,4 +150,20 @@ pub(super) fn not_understood(socket: &Path, error: &serde_json::Error) -> CliErr
         why: error.to_string(),
         fix: VERSIONS.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guardd_that_is_no_service_is_not_looked_for_at_systemd() {
+        assert!(what_it_says(true).contains("systemctl status guardd"));
+        let of_its_own = failed(Path::new("/run/mine/guardd.sock"), "it ended".into());
+        let fix = &of_its_own.failure().unwrap().fix;
+        assert!(
+            !fix.contains("systemctl") && fix.contains("guard status"),
+            "{fix}"
+        );
+    }
 }

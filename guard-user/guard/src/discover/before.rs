@@ -61,7 +61,7 @@ impl Before<'_> {
         let since = SystemTime::now();
         match self.judged(started, (text, beside), socket) {
             Ok((all, judging)) => {
-                let page = page(&all);
+                let page = page(&all, &started.unresolved);
                 if is_shown {
                     // That nobody reads it keeps no command from running.
                     let _ = io::Write::write_all(&mut anstream::stderr(), page.as_str().as_bytes());
@@ -178,8 +178,8 @@ pub(super) fn looked(person: &Person, time: Option<Duration>) -> Result<Discover
     look(Path::new("."), person, bounds).map_err(|error| error.to_string())
 }
 
-/// Nothing where there is nothing to say.
-fn page(all: &Discovered) -> Page {
+/// Nothing where there is nothing to say. What a rule is for and has no address, no rule covers yet.
+fn page(all: &Discovered, unresolved: &[String]) -> Page {
     let mut page = Page::default();
     let mut places: Vec<_> = all.items.iter().filter(|one| one.is_production()).collect();
     places.sort_by_key(|one| !one.is_open());
@@ -203,6 +203,21 @@ fn page(all: &Discovered) -> Page {
             0 => page.styled(GOOD, "none open"),
             _ => page.styled(BAD, format_args!("{open} open")),
         };
+        let has_none = |one: &&&InReach| !one.is_open() && unresolved.contains(&one.host);
+        let without: Vec<_> = places.iter().filter(has_none).collect();
+        match without[..] {
+            [] => {}
+            [one] => {
+                page.text(", but ")
+                    .styled(WARN, format_args!("{} does not resolve", one.host));
+                page.text(": its rule covers no address yet");
+            }
+            [_, ..] => {
+                page.text(", but ")
+                    .styled(WARN, format_args!("{} do not resolve", without.len()));
+                page.text(": their rules cover no address yet");
+            }
+        }
         page.end();
     }
     let most = LINES - 2 - usize::from(is_late);
@@ -295,7 +310,7 @@ mod tests {
     #[test]
     fn what_is_open_is_said_in_a_few_lines() -> Tested {
         let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
-        insta::assert_snapshot!(page(&all).plain(), @r"
+        insta::assert_snapshot!(page(&all, &[]).plain(), @r"
         guard: 2 places that look like production are in reach; policy default leaves 1 open
           open  db.example.net:5432            DATABASE_URL  .env:1
           asks  192.168.7.20:2283              IMMICH_URL  .env:2
@@ -305,7 +320,7 @@ mod tests {
             .map(|n| format!("A{n}_URL=postgres://u:p@db{n}.example.net/a\n"))
             .collect();
         let all = discovered(&[(".env", &many)], shipped(), false)?;
-        let text = page(&all).plain();
+        let text = page(&all, &[]).plain();
         assert_eq!(text.lines().count(), LINES, "{text}");
         assert!(text.contains("… 24 more"), "{text}");
         Ok(())
@@ -314,9 +329,29 @@ mod tests {
     #[test]
     fn nothing_is_said_where_there_is_nothing_to_say() -> Tested {
         let all = discovered(&[(".env", "A=redis://localhost\n")], shipped(), false)?;
-        assert_eq!(page(&all).plain(), "");
+        assert_eq!(page(&all, &[]).plain(), "");
         let all = discovered(&[(".env", SETTINGS)], "version = 1\n", false)?;
-        insta::assert_snapshot!(page(&all).plain(), @"guard: 2 places that look like production are in reach; policy agent leaves none open");
+        insta::assert_snapshot!(page(&all, &[]).plain(), @"guard: 2 places that look like production are in reach; policy agent leaves none open");
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_resolve_is_not_said_to_be_covered() -> Tested {
+        let settings = "DATABASE_URL=postgres://app:hunter2@db.example.net/app\n";
+        let rule = "[[rule]]\nto = [\"db.example.net\"]\naction = \"confirm\"\n";
+        let policy = format!("version = 1\ndefault = \"allow\"\n{rule}");
+        let all = discovered(&[(".env", settings)], &policy, false)?;
+        let text = page(&all, &["db.example.net".to_owned()]).plain();
+        insta::assert_snapshot!(text, @"guard: 1 place that looks like production is in reach; policy agent leaves none open, but db.example.net does not resolve: its rule covers no address yet");
+        assert!(
+            !page(&all, &["other.example.net".to_owned()])
+                .plain()
+                .contains("resolve")
+        );
+        // Without a rule it is open, which is said.
+        let all = discovered(&[(".env", settings)], "default = \"allow\"\n", false)?;
+        let text = page(&all, &["db.example.net".to_owned()]).plain();
+        assert!(text.contains("1 open\n"), "{text}");
         Ok(())
     }
 
@@ -328,7 +363,7 @@ mod tests {
             line: None,
             why: guard_discover::OUT_OF_TIME,
         });
-        insta::assert_snapshot!(page(&all).plain(), @r"
+        insta::assert_snapshot!(page(&all, &[]).plain(), @r"
         guard: 2 places that look like production are in reach; policy default leaves 1 open
           open  db.example.net:5432            DATABASE_URL  .env:1
           asks  192.168.7.20:2283              IMMICH_URL  .env:2
@@ -336,7 +371,7 @@ mod tests {
           guard discover        guard discover --write NAME
         ");
         all.items.clear();
-        insta::assert_snapshot!(page(&all).plain(), @r"
+        insta::assert_snapshot!(page(&all, &[]).plain(), @r"
           not all was looked at: the time was up, and there may be more
           guard discover
         ");

@@ -17,6 +17,10 @@ use super::judge::{Judge, verdict};
 pub(super) struct Discovered {
     /// The places, the gravest first.
     pub(super) items: Vec<InReach>,
+    /// How many places are not among them, as they do not look like production.
+    pub(super) unlisted: usize,
+    /// Where a placeholder stands in place of a host.
+    pub(super) placeholders: Vec<Seen>,
     /// Credentials whose host no file here says.
     pub(super) keys: Vec<KeyAlone>,
     /// Files and lines that were not read.
@@ -31,6 +35,9 @@ pub(super) struct Discovered {
     pub(super) project_files: usize,
     /// Milliseconds.
     pub(super) ms: u128,
+    /// Whether places that do not look like production are listed, too.
+    #[serde(skip)]
+    pub(super) lists_all: bool,
 }
 
 /// A place.
@@ -116,10 +123,10 @@ impl Discovered {
         dismissals: &Dismissals,
         all: bool,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let shown = found.findings.into_iter();
-        let shown: Vec<_> = shown
-            .filter(|one| all || one.label >= Label::Maybe)
-            .collect();
+        let (shown, unlisted): (Vec<_>, Vec<_>) = found
+            .findings
+            .into_iter()
+            .partition(|one| all || one.label >= Label::Maybe);
         let others: Vec<_> = shown.iter().flat_map(|one| hosts(&one.others)).collect();
         let own = shown.iter().map(|one| (&one.host, &one.addresses[..]));
         let judge = Judge::new(
@@ -130,6 +137,8 @@ impl Discovered {
         let items = items.map(|(at, one)| InReach::of(at + 1, one, &judge, dismissals));
         Ok(Self {
             items: items.collect(),
+            unlisted: unlisted.len(),
+            placeholders: found.placeholders,
             keys: found.keys,
             complete: found.passed_over.is_empty(),
             passed_over: found.passed_over,
@@ -137,6 +146,7 @@ impl Discovered {
             home_files: found.home_files,
             project_files: found.project_files,
             ms: found.took.as_millis(),
+            lists_all: all,
         })
     }
 

@@ -60,6 +60,7 @@ pub(super) fn list(all: &Discovered) -> Page {
             rows,
         );
     }
+    left_out(&mut page, all);
     for key in all.keys.iter().take(SHOWN) {
         page.styled(HEAD, "key to elsewhere  ");
         page.line(format_args!("{}: {}", key.what, seen(&key.seen)));
@@ -83,6 +84,38 @@ pub(super) fn list(all: &Discovered) -> Page {
         ));
     }
     page
+}
+
+/// What is in no line of the table, as it looks like nothing that matters, or has no host yet.
+fn left_out(page: &mut Page, all: &Discovered) {
+    if all.lists_all {
+        for one in all.placeholders.iter().take(SHOWN) {
+            page.styled(HEAD, "placeholder  ").line(seen(one));
+        }
+        more(page, all.placeholders.len());
+        return;
+    }
+    let number = |count: usize, one: &str, many: &str| {
+        let what = if count == 1 { one } else { many };
+        (count > 0).then(|| format!("{count} {what}"))
+    };
+    let places = number(
+        all.unlisted,
+        "place that does not look like production",
+        "places that do not look like production",
+    );
+    let placeholders = number(
+        all.placeholders.len(),
+        "placeholder in place of a host",
+        "placeholders in place of a host",
+    );
+    let both: Vec<_> = places.into_iter().chain(placeholders).collect();
+    if !both.is_empty() {
+        page.line(format_args!(
+            "Not listed: {} (guard discover --all).",
+            both.join(", ")
+        ));
+    }
 }
 
 /// Limit of the lines shown of each list; JSON has all.

@@ -66,6 +66,7 @@ fn places_are_listed_with_what_the_policy_does() -> Tested {
     N  LOOKS LIKE  PLACE                SERVICE   REACHED BY            NOW      PROPOSED
     1  production  192.168.7.20:2283    immich    IMMICH_URL  .env:2    confirm  read-only, immich (widens)
     2  production  db.example.net:5432  postgres  DATABASE_URL  .env:1  allow    read-only, postgres
+    Not listed: 1 place that does not look like production (guard discover --all).
     The policy default lets everything through to 1 that looks like production.
         guard discover --why 1
         guard discover --write NAME
@@ -73,6 +74,32 @@ fn places_are_listed_with_what_the_policy_does() -> Tested {
     assert!(!all.is_clean() && all.complete);
     let text = serde_json::to_string(&all)?;
     assert!(!text.contains("hunter2"));
+    Ok(())
+}
+
+#[test]
+fn what_is_not_listed_is_counted_and_shown_with_all() -> Tested {
+    let settings = "A_URL=postgres://user:pass@localhost/a\nB_URL=postgres://u:p@${DB_HOST}/b\nC_URL=postgres://u:p@your-host/c\n";
+    let few = discovered(&[(".env", settings)], shipped(), false)?;
+    insta::assert_snapshot!(page(&few).plain(), @r"
+    Files read: 1 (home 0, directory 1). Nothing was connected to.
+    Nothing that looks like production was found.
+    Not listed: 1 place that does not look like production, 2 placeholders in place of a host (guard discover --all).
+    ");
+    assert_eq!(
+        (few.items.len(), few.unlisted, few.placeholders.len()),
+        (0, 1, 2)
+    );
+    let all = discovered(&[(".env", settings)], shipped(), true)?;
+    let text = page(&all).plain();
+    for line in [
+        "placeholder  B_URL  .env:2",
+        "placeholder  C_URL  .env:3",
+        "localhost:5432",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains("Not listed"), "{text}");
     Ok(())
 }
 

@@ -1,12 +1,15 @@
 //! `guard check`: needs no guardd.
 
+use std::path::Path;
+
 use guard_common::Verdict;
-use guard_policy::{self as policy, Diagnostic, Environment, Parsed, Severity};
+use guard_policy::{self as policy, Compiled, Diagnostic, Environment, Parsed, Severity};
 use serde::Serialize;
 
 use crate::args::CheckArgs;
 use crate::error::{CliError, Exit};
 use crate::policy_file::PolicyFile;
+use crate::project::NAME as PROJECT;
 use crate::render::Output;
 use crate::render::time::Clock;
 use crate::render::{page::BAD, page::GOOD, page::Page};
@@ -53,15 +56,32 @@ pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> 
 ///
 /// All that is wrong with it.
 pub(crate) fn valid(file: &PolicyFile) -> Result<Parsed, Vec<Diagnostic>> {
+    compiled(file).map(|(parsed, _)| parsed)
+}
+
+fn compiled(file: &PolicyFile) -> Result<(Parsed, Compiled), Vec<Diagnostic>> {
     let parsed = policy::parse(&file.name, &file.text)?;
-    policy::compile(&parsed.policy, &Environment::default())?;
-    Ok(parsed)
+    let compiled = policy::compile(&parsed.policy, &Environment::default())?;
+    Ok((parsed, compiled))
+}
+
+/// All that there is to warn of. What a project's policy leaves open is for the one beside it to say.
+fn warnings(file: &PolicyFile, parsed: &Parsed, compiled: &Compiled) -> Vec<Diagnostic> {
+    let is_project = Path::new(&file.name).ends_with(PROJECT);
+    let left = policy::left_open(&parsed.policy, compiled, &file.text);
+    let mut warnings = parsed.warnings.clone();
+    warnings.extend(left.filter(|_| !is_project));
+    warnings.sort_by_key(|one| one.span.start);
+    warnings
 }
 
 impl Checked {
     fn of(file: &PolicyFile) -> Self {
-        let (policy, diagnostics) = match valid(file) {
-            Ok(parsed) => (Some(parsed.policy), parsed.warnings),
+        let (policy, diagnostics) = match compiled(file) {
+            Ok((parsed, compiled)) => {
+                let warnings = warnings(file, &parsed, &compiled);
+                (Some(parsed.policy), warnings)
+            }
             Err(diagnostics) => (None, diagnostics),
         };
         Self {
@@ -131,6 +151,66 @@ mod tests {
             checked("version = 1\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n");
         assert!(checked.valid);
         insta::assert_snapshot!(page(&checked, &clock()).plain(), @"agent.toml: valid: policy agent, 1 rule");
+    }
+
+    /// Its warnings.
+    fn warned(text: &str) -> Vec<String> {
+        let checked = checked(text);
+        assert!(checked.valid, "{:?}", checked.diagnostics);
+        let warnings = checked.diagnostics.into_iter();
+        warnings.map(|one| one.message).collect()
+    }
+
+    #[test]
+    fn what_the_default_leaves_open_is_warned_of_once() {
+        let open = "version = 1\ndefault = \"allow\" # all\n";
+        let all = "this leaves open cloud metadata (`@metadata`), where a machine's credentials are handed out, and private networks \
+                   (`@private`)";
+        assert_eq!(warned(open), [all]);
+        let diagnostic = &checked(open).diagnostics[0];
+        assert_eq!((diagnostic.line, diagnostic.column), (2, 1));
+        assert_eq!(diagnostic.text, "default = \"allow\"");
+        let rule = |to: &str, action: &str| {
+            format!("[[rule]]\nname = '{to}'\nto = [\"{to}\"]\naction = \"{action}\"\n")
+        };
+        // One machine of a network leaves the rest of it.
+        assert_eq!(
+            warned(&format!("{open}{}", rule("10.1.2.3", "confirm"))),
+            [all]
+        );
+        let metadata = rule("@metadata", "deny");
+        let left = "this leaves open private networks (10.0.0.0/8, 172.16.0.0/12, 100.64.0.0/10, fc00::/7)";
+        let home = rule("192.168.0.0/16", "confirm");
+        assert_eq!(warned(&format!("{open}{metadata}{home}")), [left]);
+        // A rule that allows says that it is meant.
+        for action in ["confirm", "allow", "deny"] {
+            let private = rule("@private", action);
+            assert_eq!(warned(&format!("{open}{metadata}{private}")), [""; 0]);
+        }
+        for strict in ["deny", "confirm"] {
+            assert_eq!(warned(&format!("default = \"{strict}\"\n")), [""; 0]);
+        }
+        for (name, text) in policy::SHIPPED {
+            assert_eq!(warned(text), [""; 0], "{name}");
+        }
+        let project = PolicyFile {
+            name: "../.guard.toml".into(),
+            text: open.into(),
+        };
+        assert_eq!(Checked::of(&project).diagnostics, []);
+    }
+
+    #[test]
+    fn an_example_that_is_copied_leaves_open_what_nobody_meant_to_open() {
+        let page = include_str!("../../../../docs/policy.md");
+        for block in page.split("\n```toml\n").skip(1) {
+            let (text, _) = block.split_once("\n```").unwrap();
+            assert_eq!(warned(text), [""; 0], "{text}");
+        }
+        let man = include_str!("../../../../packaging/man/guard-policy.5");
+        let (_, text) = man.split_once("\n.EX\n").unwrap();
+        let (text, _) = text.split_once("\n.EE").unwrap();
+        assert_eq!(warned(text), [""; 0], "{text}");
     }
 
     #[test]

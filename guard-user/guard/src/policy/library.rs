@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap_complete::engine::CompletionCandidate;
-use guard_policy as policy;
+use guard_policy::{self as policy, Severity};
 use guard_proto::Failure;
 use serde::Serialize;
 
@@ -16,10 +16,13 @@ use crate::args::PolicyVerb;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
 use crate::person::Person;
-use crate::policy_file::{INSTALLED, PolicyFile, dirs, installed, is_file, is_machines, personal};
+use crate::policy::valid;
+use crate::policy_file::{
+    INSTALLED, PolicyFile, dirs, dirs_of_guardd, installed, is_file, is_machines, personal,
+};
 use crate::render::Output;
+use crate::render::page::{BAD, Page, STRONG};
 use crate::render::time::Clock;
-use crate::render::{page::Page, page::STRONG};
 
 /// A policy that has a name.
 #[derive(Debug, Serialize)]
@@ -27,6 +30,19 @@ struct Named {
     name: String,
     /// Null: it is built in.
     file: Option<PathBuf>,
+    /// What is wrong with it first: nothing runs under it. Null: nothing, or this user may not read it.
+    error: Option<String>,
+}
+
+/// A file that is to be a policy, and is none.
+#[derive(Debug, Serialize)]
+pub(crate) struct Broken {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) file: PathBuf,
+    /// What is wrong with it first, and where.
+    pub(crate) error: String,
 }
 
 /// The same, with its text.
@@ -46,6 +62,8 @@ struct Edited {
     copied: bool,
     /// Whether an editor was opened.
     opened: bool,
+    /// Whether guardd looks there; null: none runs, or it is a person's own.
+    read: Option<bool>,
 }
 
 /// `guard policy`
@@ -53,7 +71,9 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
     match verb {
         PolicyVerb::List => output.print(all().as_slice(), list)?,
         PolicyVerb::Show { name } => show(name, output)?,
-        PolicyVerb::Edit { name, policy_dir } => return edit(&name, &policy_dir, output),
+        PolicyVerb::Edit { name, policy_dir } => {
+            return edit(&name, policy_dir.as_deref(), output);
+        }
         // Those are about other machines.
         PolicyVerb::Sign(_) | PolicyVerb::Offer { .. } => {}
     }
@@ -66,8 +86,32 @@ impl Named {
             true => installed(&name),
             false => personal(&name, &Person::own()),
         };
-        Self { name, file }
+        let error = file.as_deref().and_then(error);
+        Self { name, file, error }
     }
+}
+
+/// What is wrong with a policy's file first; none as well where it cannot be read.
+fn error(file: &Path) -> Option<String> {
+    let file = PolicyFile::read(file).ok()?;
+    let wrong = valid(&file).err()?;
+    let first = wrong.iter().find(|one| one.severity == Severity::Error)?;
+    Some(format!("line {}: {}", first.line, first.message))
+}
+
+/// The files in these directories that are no policies, though they are called so.
+pub(crate) fn broken(dirs: &[PathBuf]) -> Vec<Broken> {
+    let files = dirs.iter().flat_map(fs::read_dir).flatten().flatten();
+    let broken = files.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let name = name.strip_suffix(".toml")?.to_owned();
+        let file = entry.path();
+        let error = error(&file)?;
+        Some(Broken { name, file, error })
+    });
+    let mut broken: Vec<_> = broken.collect();
+    broken.sort_by(|one, other| one.file.cmp(&other.file));
+    broken
 }
 
 /// All of them, by name.
@@ -96,8 +140,18 @@ pub(crate) fn candidates() -> Vec<CompletionCandidate> {
 
 fn list(all: &[Named], _clock: &Clock) -> Page {
     let mut page = Page::default();
-    let rows = all.iter().map(|one| [one.name.clone(), place(one)]);
+    let rows = all.iter().map(|one| {
+        let is = if one.error.is_some() { " (broken)" } else { "" };
+        [one.name.clone(), format!("{}{is}", place(one))]
+    });
     page.table(["NAME", "FROM"], rows);
+    for one in all {
+        if let (Some(file), Some(error)) = (&one.file, &one.error) {
+            page.styled(BAD, "broken").text("  ");
+            page.line(format_args!("{}, {error}", file.display()));
+            page.commands(format_args!("guard check {}", file.display()));
+        }
+    }
     page
 }
 
@@ -119,12 +173,17 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
     said.map_err(|error| CliError::output(&error))
 }
 
-fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
+fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliError> {
     check_name(name)?;
-    let is_usual = dir == Path::new(INSTALLED[0]);
+    let usual = dirs()
+        .first()
+        .map_or(Path::new(INSTALLED[0]), PathBuf::as_path);
+    let dir = named.unwrap_or(usual);
+    let is_usual = dir == usual;
     // What a person wrote for themselves is changed where it is.
     let own = (is_usual && !is_machines(name)).then(|| personal(name, &Person::own()));
     let own = own.flatten();
+    let is_own = own.is_some();
     let again = again(name, dir);
     let fix = match own {
         Some(_) => again.clone(),
@@ -159,11 +218,14 @@ fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
             .parse(output)
             .map_err(|error| retry(error, &again))?;
     }
+    let read = dirs_of_guardd().filter(|_| !is_own);
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let edited = Edited {
         name: name.to_owned(),
         file,
         copied,
         opened,
+        read: read.map(|dirs| dirs.contains(&dir)),
     };
     output.print(&edited, next)?;
     Ok(Exit::DONE)
@@ -237,9 +299,21 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
     let file = edited.file.display();
     let mut page = Page::default();
     page.styled(STRONG, &edited.name).line(match edited.copied {
+        true if edited.read == Some(false) => format!(" is copied to {file}."),
         true => format!(" is copied to {file}, which counts from now on."),
         false => format!(" is {file}."),
     });
+    if edited.read == Some(false) {
+        let dirs = dirs().iter().map(|dir| dir.display().to_string());
+        let dirs = dirs.collect::<Vec<_>>().join(" and ");
+        page.line(format_args!(
+            "guardd does not look there: its policies are in {dirs}. As a file it can be run under:"
+        ));
+        page.commands(format_args!(
+            "guard check {file}\nguard run --policy {file} -- CMD"
+        ));
+        return page;
+    }
     match edited.opened {
         true => page.line("It is valid. A guardd that runs has read it: what it enforces, and what it says of it:"),
         false => page.line("Change it there. A guardd that runs reads it when it is saved; check it before:"),

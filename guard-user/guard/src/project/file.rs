@@ -1,7 +1,7 @@
 //! The project's file: where it is, and whether it may be read. Whoever writes to the project chooses what lies there.
 
 use std::fs::OpenOptions;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 /// What it is called.
-pub(super) const NAME: &str = ".guard.toml";
+pub(crate) const NAME: &str = ".guard.toml";
 /// It is no longer, in bytes.
 const LONGEST: u64 = 64 * 1024;
 /// Directories that are looked in, the working directory first.
@@ -62,6 +62,10 @@ pub(super) fn look(dir: &Path) -> Result<Option<Found>, Failure> {
 ///
 /// As [`look`].
 pub(super) fn read(path: &Path) -> Result<Found, Failure> {
+    let there = path.symlink_metadata();
+    if there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(missing(path));
+    }
     let bytes = bytes(path).map_err(|why| unreadable(path, &why))?;
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     Ok(Found {
@@ -106,6 +110,23 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
+/// None of that name: what a person is to name instead is the one that judges sessions here, if there is any.
+fn missing(path: &Path) -> Failure {
+    let judges = look(Path::new(".")).ok().flatten();
+    let fix = match judges {
+        Some(found) => format!(
+            "name the one that judges what starts here:\nguard trust {}",
+            found.shown.display()
+        ),
+        None => "go to the project, or name its file:\nguard trust PROJECT/.guard.toml".to_owned(),
+    };
+    Failure {
+        what: "there is nothing to trust".into(),
+        why: format!("there is no file {}", path.display()),
+        fix,
+    }
+}
+
 pub(super) fn unreadable(path: &Path, why: &str) -> Failure {
     let shown = path.display();
     Failure {
@@ -144,6 +165,18 @@ mod tests {
         fs::remove_file(top.join(NAME)).unwrap();
         fs::remove_file(top.join("a").join(NAME)).unwrap();
         assert_eq!(shown(), None, "not beyond the top");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_said_to_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = read(&dir.path().join(NAME)).unwrap_err();
+        assert!(failure.why.starts_with("there is no file /"), "{failure}");
+        assert!(
+            failure.fix.contains("guard trust PROJECT/.guard.toml"),
+            "{}",
+            failure.fix
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use self::file::Found;
-use self::widening::{Widens, beside, merged, widens};
+use self::widening::{Widens, beside, merged, stops_nothing_more, widens};
 use crate::args::TrustArgs;
 use crate::ask::yes;
 use crate::client::Client;
@@ -31,6 +31,8 @@ use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
 
 mod file;
 mod widening;
+
+pub(crate) use self::file::NAME;
 
 /// Lines that are shown of what widens; of more it is said how many there are, and nothing is agreed to.
 const LINES: usize = 40;
@@ -52,6 +54,7 @@ pub(crate) struct Project {
 struct Compared {
     found: Found,
     project: PolicyFile,
+    own: Parsed,
     base: PolicyFile,
     base_parsed: Parsed,
     widens: Widens,
@@ -70,7 +73,7 @@ pub(crate) fn project(
 ) -> Result<Option<Project>, CliError> {
     let looked = identity
         .with_rights(|| file::look(Path::new(".")))
-        .map_err(|error| file::unreadable(Path::new(file::NAME), &error.to_string()))?;
+        .map_err(|error| file::unreadable(Path::new(NAME), &error.to_string()))?;
     if matches!(looked, Ok(None)) {
         return Ok(None);
     }
@@ -109,7 +112,7 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
             "ask the person who started it to type it outside:\nguard trust",
         );
     }
-    let path = args.file.clone().unwrap_or_else(|| file::NAME.into());
+    let path = args.file.clone().unwrap_or_else(|| NAME.into());
     let found = file::read(&path)?;
     let mut client = Client::connect(socket)?;
     if args.withdraw {
@@ -129,10 +132,15 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
     let (policy, read) = (args.policy.as_deref(), PolicyFile::read);
     let compared = Compared::of(found, policy, (&mut client, &Person::own(), &read), output)?;
     if compared.widens.is_empty() {
-        let said = Trusted::new(&compared.found, "narrows");
+        let mut said = Trusted::new(&compared.found, "narrows");
+        said.unchanged = compared.changes_nothing()?;
+        let does = match said.unchanged {
+            true => "changes nothing of",
+            false => "only narrows",
+        };
         output.print(&said, |said, _| {
             Page::of(format_args!(
-                "{} only narrows the policy {}: nobody has to agree to it.",
+                "{} {does} the policy {}: nobody has to agree to it.",
                 said.file, compared.base_parsed.policy.name
             ))
         })?;
@@ -161,6 +169,8 @@ struct Trusted {
     sha256: String,
     /// `narrows`, `trusted`, `refused` or `withdrawn`.
     is: &'static str,
+    /// Whether the policy stops all that it would without the file, and no more.
+    unchanged: bool,
 }
 
 impl Trusted {
@@ -169,6 +179,7 @@ impl Trusted {
             file: found.shown.display().to_string(),
             sha256: hash(&found.bytes),
             is,
+            unchanged: false,
         }
     }
 }
@@ -189,14 +200,15 @@ impl Compared {
             name: found.shown.display().to_string(),
             text,
         };
-        let parsed = project.parse(output)?;
+        let own = project.parse(output)?;
         let base = base(policy, client, person, read)?;
         let base_parsed = base.parse(output)?;
         let widens =
-            widens(&base_parsed, &parsed).map_err(|why| file::unreadable(&found.shown, &why))?;
+            widens(&base_parsed, &own).map_err(|why| file::unreadable(&found.shown, &why))?;
         Ok(Self {
             found,
             project,
+            own,
             base,
             base_parsed,
             widens,
@@ -288,15 +300,28 @@ impl Compared {
         }
     }
 
+    /// What judges beside the policy.
+    fn beside(&self) -> Result<(PolicyFile, Parsed), String> {
+        let beside = PolicyFile {
+            name: self.project.name.clone(),
+            text: beside(&self.project.text, &self.base_parsed.policy)?,
+        };
+        let parsed = parsed_of(&beside)?;
+        Ok((beside, parsed))
+    }
+
+    /// Whether all is as without it, where nothing widens.
+    fn changes_nothing(&self) -> Result<bool, Failure> {
+        let unreadable = |why: String| file::unreadable(&self.found.shown, &why);
+        let (_, beside) = self.beside().map_err(unreadable)?;
+        let (base, own) = (&self.base_parsed.policy, &self.own.policy);
+        stops_nothing_more(base, own, &beside.policy).map_err(unreadable)
+    }
+
     fn project(self) -> Result<Project, CliError> {
         let not_toml = |why: String| file::unreadable(&self.found.shown, &why);
         let base = &self.base_parsed.policy;
-        let text = beside(&self.project.text, base).map_err(not_toml)?;
-        let beside = PolicyFile {
-            name: self.project.name.clone(),
-            text,
-        };
-        let parsed = parsed_of(&beside).map_err(not_toml)?;
+        let (beside, parsed) = self.beside().map_err(not_toml)?;
         let policy = match self.widens.is_empty() {
             true => None,
             false => {
@@ -311,6 +336,7 @@ impl Compared {
         };
         let verb = match policy {
             Some(_) => "changes the policy, as you agreed to",
+            None if self.changes_nothing()? => "changes nothing of the policy",
             None => "narrows the policy",
         };
         Ok(Project {

@@ -10,8 +10,8 @@ use std::{
 
 use guard_discover::Host;
 use guard_policy::{
-    self as policy, Action, Environment, HttpAction, HttpRule, Opens, Parsed, Policy, PortSpec,
-    Prefix, Rule, Side, Target, format_duration,
+    self as policy, Action, Change, Environment, HttpAction, HttpRule, Opens, Parsed, Policy,
+    PortSpec, Prefix, Rule, Side, Target, format_duration,
 };
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
@@ -199,6 +199,20 @@ fn number(mark: &str) -> Option<usize> {
     mark.strip_prefix('\n')?.parse().ok()
 }
 
+/// What changes from one policy to another, without asking name servers.
+fn changes(from: &Policy, to: &Policy) -> Result<Vec<Change>, String> {
+    let environment = environment_with(BTreeMap::new());
+    let compiled = |policy: &Policy| {
+        policy::compile(policy, &environment).map_err(|wrong| {
+            let first = wrong.first().map(|one| one.message.clone());
+            first.unwrap_or_else(|| "it cannot be compiled".to_owned())
+        })
+    };
+    let (before, after) = (compiled(from)?, compiled(to)?);
+    let side = |policy, compiled| Side { policy, compiled };
+    Ok(policy::diff(side(from, &before), side(to, &after)))
+}
+
 /// Exactly, for all that has an address; and the prefixes of each rule where it does.
 fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
     let mut both = base.clone();
@@ -221,17 +235,8 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
             });
         }
     }
-    let environment = environment_with(BTreeMap::new());
-    let compiled = |policy: &Policy| {
-        policy::compile(policy, &environment).map_err(|wrong| {
-            let first = wrong.first().map(|one| one.message.clone());
-            first.unwrap_or_else(|| "it cannot be compiled".to_owned())
-        })
-    };
-    let (before, after) = (compiled(base)?, compiled(&both)?);
-    let side = |policy, compiled| Side { policy, compiled };
     let (mut found, mut shown) = (Found::new(), Shown::new());
-    for change in policy::diff(side(base, &before), side(&both, &after)) {
+    for change in changes(base, &both)? {
         if change.opens != Opens::More {
             continue;
         }
@@ -333,6 +338,43 @@ pub(super) fn beside(project: &str, base: &Policy) -> Result<String, String> {
         }
     }
     Ok(document.to_string())
+}
+
+/// Whether a policy that judges beside another one is sure to stop nothing that the other lets pass, of what can be compared:
+/// addresses, ports and plain verdicts. What has more in it may narrow.
+///
+/// # Errors
+///
+/// What is wrong with one of them.
+pub(super) fn stops_nothing_more(
+    base: &Policy,
+    own: &Policy,
+    beside: &Policy,
+) -> Result<bool, String> {
+    let is_name = |to: &Target| matches!(to, Target::Name(_) | Target::Wildcard(_));
+    let has_name = |policy: &Policy| policy.rules.iter().any(|rule| rule.to.iter().any(is_name));
+    let has_more =
+        |rule: &Rule| rule.action == Action::ReadOnly || rule.max_hole.is_some() || rule.by_sni;
+    let same = |policy: &Policy| {
+        let Policy {
+            hold,
+            inbound,
+            max_hole,
+            unix,
+            ..
+        } = policy;
+        (*hold, *inbound, *max_hole, unix.clone())
+    };
+    // A name that the other policy lets pass has addresses for which a rule here may be stricter.
+    let is_compared = own.dns_names.is_none()
+        && same(beside) == same(base)
+        && !own.rules.iter().any(has_more)
+        && (own.rules.is_empty() || !has_name(own) && !has_name(base));
+    if !is_compared {
+        return Ok(false);
+    }
+    let changes = changes(base, beside)?;
+    Ok(changes.iter().all(|change| change.opens == Opens::More))
 }
 
 /// The other policy with all that widens it.
@@ -479,6 +521,49 @@ mod tests {
         ");
         let closed = "default = \"deny\"\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"allow\"\n";
         assert_eq!(lines(closed, "default = \"confirm\"\n").len(), 1);
+    }
+
+    #[test]
+    fn what_stops_nothing_more_is_told_from_what_narrows() {
+        let stops_nothing_more = |base: &str, project: &str| {
+            let (base, own) = (parsed(base).policy, parsed(project).policy);
+            let beside = parsed(&beside(project, &base).unwrap()).policy;
+            super::stops_nothing_more(&base, &own, &beside).unwrap()
+        };
+        let default = shipped("default");
+        let rule = |to: &str, more: &str| format!("[[rule]]\nto = [\"{to}\"]\n{more}\n");
+        for project in [
+            "",
+            "version = 1\n",
+            "default = \"allow\"\n",
+            "hold = \"60s\"\n",
+            &rule("10.1.2.3", "action = \"confirm\""),
+            &rule("@metadata", "action = \"deny\""),
+            &rule("192.0.2.10", "action = \"allow\""),
+        ] {
+            assert!(stops_nothing_more(default, project), "{project}");
+        }
+        for project in [
+            "default = \"confirm\"\n",
+            "hold = \"5s\"\n",
+            "inbound = false\n",
+            "max_hole = \"5m\"\n",
+            "[dns]\nnames = \"ask\"\n",
+            "[unix]\nallow = []\n[[rule]]\nto = [\"192.0.2.10\"]\naction = \"deny\"\n",
+            &rule("192.0.2.10", "action = \"deny\""),
+            &rule("10.1.2.3", "action = \"deny\""),
+            &rule("10.1.2.3", "action = \"confirm\"\nmax_hole = \"1m\""),
+            &rule("db.example.net", "action = \"confirm\""),
+        ] {
+            assert!(!stops_nothing_more(default, project), "{project}");
+        }
+        // The name's address, wherever it is, would be asked about.
+        let named = format!(
+            "{default}{}",
+            rule("db.example.net", "private = true\naction = \"allow\"")
+        );
+        let project = rule("10.0.0.0/8", "action = \"confirm\"");
+        assert!(!stops_nothing_more(&named, &project));
     }
 
     #[test]

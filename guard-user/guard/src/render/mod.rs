@@ -12,6 +12,7 @@ use super::report::run::RunSummary;
 
 pub(crate) mod doctor;
 pub(crate) mod elsewhere;
+pub(crate) mod ended;
 pub(crate) mod endpoint;
 pub(crate) mod escape;
 pub(crate) mod explain;

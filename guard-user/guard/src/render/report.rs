@@ -23,10 +23,7 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
     let stopped = report.stopped.iter().map(|one| {
         let programs: Vec<_> = one.programs.iter().map(String::as_str).collect();
         [
-            match &one.host {
-                Some(host) => format!("{} ({host})", one.destination),
-                None => one.destination.clone(),
-            },
+            one.words(),
             one.count.to_string(),
             one.verdict.clone(),
             one.rule.clone().unwrap_or_else(|| "(default)".into()),
@@ -73,9 +70,20 @@ fn headline(page: &mut Page, report: &Report) {
             .line(format_args!(" in {sessions}."));
         return;
     }
-    let destinations = count(report.stopped.len() as u64, "destination");
-    page.styled(BAD, format_args!("{} refused", report.refused))
-        .line(format_args!(", of {destinations}, in {sessions}."));
+    let destinations = count(report.destinations(), "destination");
+    let writes = count(report.writes, "write");
+    let has_attempts = report.refused > 0 || report.destinations() > 0;
+    match (has_attempts, report.writes) {
+        (false, _) => page.styled(BAD, format_args!("{writes} refused")),
+        (true, 0) => page
+            .styled(BAD, format_args!("{} refused", report.refused))
+            .text(format_args!(", of {destinations}")),
+        (true, _) => page
+            .styled(BAD, format_args!("{} refused", report.refused))
+            .text(format_args!(", of {destinations}, and "))
+            .styled(BAD, writes),
+    };
+    page.line(format_args!(", in {sessions}."));
     if report.left_out > 0 {
         page.styled(
             WARN,
@@ -160,6 +168,47 @@ mod tests {
             )
         );
         assert_eq!(json[1]["host"], "db.example.com");
+    }
+
+    #[test]
+    fn a_write_that_was_refused_is_told_as_stopped() {
+        let to = json!({"address": "192.0.2.20", "port": 443, "protocol": "tcp", "host": null});
+        let put = json!({
+            "kind": "http", "session": "s1", "outcome": "refused", "destination": to, "method": "PUT", "path": "/api/jobs/7",
+            "host": "photos.example.com", "rule": "photos",
+        });
+        let denied = json!({"kind": "denied", "session": "s1", "destination": to, "rule": "photos", "verdict": "read-only", "count": 2});
+        let mut passed = put.clone();
+        passed["outcome"] = json!("passed");
+        let report = Report::of(&records(json!([put, put, passed])));
+        let said = page(&report, &clock()).plain();
+        assert!(
+            said.starts_with("2 writes refused, in 1 session.\n"),
+            "{said}"
+        );
+        let report = Report::of(&records(json!([put, denied, put, passed])));
+        assert_eq!(
+            (report.refused, report.writes, report.destinations()),
+            (2, 2, 1)
+        );
+        let said = page(&report, &clock()).plain();
+        assert!(
+            said.starts_with("2 refused, of 1 destination, and 2 writes, in 1 session.\n"),
+            "{said}"
+        );
+        let stopped: Vec<_> = said
+            .lines()
+            .filter(|line| line.starts_with("tcp"))
+            .collect();
+        insta::assert_snapshot!(stopped.join("\n"), @r"
+        tcp 192.0.2.20:443 (photos.example.com), PUT /api/jobs/7  2      read-only  photos           s1
+        tcp 192.0.2.20:443                                        2      read-only  photos           s1
+        ");
+        let headline = crate::report::markdown::headline(&report);
+        assert_eq!(
+            headline,
+            "Stopped in 1 session: 2 attempts to 1 destination, and 2 writes."
+        );
     }
 
     #[test]

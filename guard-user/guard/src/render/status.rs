@@ -4,9 +4,10 @@ use guard_proto::{Status, fleet::FleetPolicies, status::PolicyStatus};
 
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
+use crate::policy::library::Broken;
 
 /// All of it: the verdict first, then what it rests on.
-pub(crate) fn page(status: &Status, clock: &Clock) -> Page {
+pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
     let mut page = Page::default();
     headline(&mut page, status);
     page.field(
@@ -28,6 +29,14 @@ pub(crate) fn page(status: &Status, clock: &Clock) -> Page {
     }
     page.line("");
     policies(&mut page, &status.policies, clock);
+    for one in broken {
+        let file = one.file.display();
+        page.styled(BAD, format_args!("{}: ", one.name))
+            .line(format_args!("nothing runs under it, {file} is broken:"))
+            .styled(HEAD, format_args!("    {}", one.error))
+            .end();
+        page.commands(format_args!("guard check {file}"));
+    }
     page.line("");
     let hooks = status.hooks.iter().map(|hook| {
         let program = hook
@@ -144,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_sound_guard_says_so_first() {
-        insta::assert_snapshot!(page(&status(), &clock()).plain(), @r"
+        insta::assert_snapshot!(page(&status(), &[], &clock()).plain(), @r"
         Enforcing: every hook is attached and every map is loaded.
             guardd   0.1.0 on Linux 6.12.0
             cgroup   /sys/fs/cgroup/guard
@@ -177,7 +186,12 @@ mod tests {
         broken.events_summed_up = 1200;
         broken.policies[0].error = Some("line 12: \"192.0.2.1/24\" has host bits set".into());
         broken.policies[0].warnings = vec!["db.example.com does not resolve".into()];
-        insta::assert_snapshot!(page(&broken, &clock()).plain(), @r#"
+        let file = Broken {
+            name: "lab".into(),
+            file: "/etc/guard/policies/lab.toml".into(),
+            error: "line 3: this key means nothing here".into(),
+        };
+        insta::assert_snapshot!(page(&broken, &[file], &clock()).plain(), @r#"
         NOT enforcing: connect6 is not attached to /sys/fs/cgroup/guard
             journalctl -u guardd -n 20
             guardd   0.1.0 on Linux 6.12.0
@@ -195,6 +209,9 @@ mod tests {
             line 12: "192.0.2.1/24" has host bits set
             guard check /etc/guard/policies/homelab.toml
         homelab: db.example.com does not resolve
+        lab: nothing runs under it, /etc/guard/policies/lab.toml is broken:
+            line 3: this key means nothing here
+            guard check /etc/guard/policies/lab.toml
 
         HOOK      ATTACHED  PROGRAM
         connect4  yes       31

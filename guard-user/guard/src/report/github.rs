@@ -17,11 +17,7 @@ pub(super) fn commands(report: &Report) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     for one in report.stopped.iter().take(MOST) {
-        let to = match &one.host {
-            Some(host) => format!("{} ({host})", one.destination),
-            None => one.destination.clone(),
-        };
-        let title = property(format_args!("guard stopped {to}"));
+        let title = property(format_args!("guard stopped {}", one.words()));
         let rule = one.rule.as_deref().unwrap_or("the default");
         let by = programs(&one.programs).map(|by| format!(" by {by}"));
         let message = data(format_args!(

@@ -16,12 +16,8 @@ pub(super) fn page(report: &Report) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{}\n", headline(report));
     let stopped = report.stopped.iter().map(|one| {
-        let to = match &one.host {
-            Some(host) => format!("{} ({host})", one.destination),
-            None => one.destination.clone(),
-        };
         [
-            code(to),
+            code(one.words()),
             one.count.to_string(),
             code(&one.verdict),
             one.rule.as_ref().map_or("the default".to_owned(), code),
@@ -99,7 +95,7 @@ pub(super) fn page(report: &Report) -> String {
 }
 
 /// All of it in a sentence.
-pub(super) fn headline(report: &Report) -> String {
+pub(crate) fn headline(report: &Report) -> String {
     let sessions = count(report.sessions.len() as u64, "session");
     if report.stopped.is_empty() && report.refused == 0 {
         return format!("Nothing was stopped in {sessions}.");
@@ -108,11 +104,17 @@ pub(super) fn headline(report: &Report) -> String {
         0 => String::new(),
         left_out => format!(" Left out of the audit log: {}.", count(left_out, "record")),
     };
-    format!(
-        "Stopped in {sessions}: {} to {}.{left_out}",
-        count(report.refused, "attempt"),
-        count(report.stopped.len() as u64, "destination")
-    )
+    let has_attempts = report.refused > 0 || report.destinations() > 0;
+    let attempts = has_attempts.then(|| {
+        let attempts = count(report.refused, "attempt");
+        format!(
+            "{attempts} to {}",
+            count(report.destinations(), "destination")
+        )
+    });
+    let writes = (report.writes > 0).then(|| count(report.writes, "write"));
+    let all: Vec<_> = attempts.into_iter().chain(writes).collect();
+    format!("Stopped in {sessions}: {}.{left_out}", all.join(", and "))
 }
 
 /// "1 session", "2 sessions"

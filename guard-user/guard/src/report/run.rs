@@ -42,6 +42,8 @@ pub(crate) struct RunSummary {
     goes_on: bool,
     /// It is said inside of another session, where none of the commands can be typed.
     is_inside: bool,
+    /// guardd has ended with the session: its audit log is left, for root.
+    is_left: bool,
 }
 
 impl RunSummary {
@@ -87,6 +89,15 @@ impl RunSummary {
             warnings,
             goes_on,
             is_inside: false,
+            is_left: false,
+        }
+    }
+
+    /// The same, where guardd ends with the session.
+    pub(crate) fn left_to_root(self) -> Self {
+        Self {
+            is_left: true,
+            ..self
         }
     }
 
@@ -143,7 +154,12 @@ impl RunSummary {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),
             };
-            format!("{times} {} ({}, {rule})", one.destination, one.verdict)
+            let sends = one.sends.iter().map(|sends| format!(", {sends}"));
+            let sends: String = sends.collect();
+            format!(
+                "{times} {}{sends} ({}, {rule})",
+                one.destination, one.verdict
+            )
         });
         for one in named {
             page.text("    ").line(one);
@@ -163,21 +179,30 @@ impl RunSummary {
         if let Some(session) = session {
             let more = self.report.stopped.len().saturating_sub(NAMED);
             if more > 0 {
-                page.text(format_args!(
-                    "    and {} more: ",
-                    count(more as u64, "destination")
-                ));
+                page.text(format_args!("    and {} more: ", more));
             } else {
                 page.text("    ");
             }
             if self.is_inside {
                 page.text("outside of the session: ");
             }
-            page.styled(COMMAND, format_args!("guard report --session {session}"))
-                .end();
+            let sudo = self.sudo();
+            page.styled(
+                COMMAND,
+                format_args!("{sudo}guard report --session {session}"),
+            )
+            .end();
             self.next(&mut page, session);
         }
         page
+    }
+
+    /// Before a command that reads the audit log.
+    fn sudo(&self) -> &'static str {
+        match self.is_left {
+            true => "sudo ",
+            false => "",
+        }
     }
 
     /// What to type, by what has become of the requests.
@@ -203,7 +228,7 @@ impl RunSummary {
             ),
             _ if said_yes => (
                 "to make the answers permanent".to_owned(),
-                format!("guard suggest --session {session}"),
+                format!("{}guard suggest --session {session}", self.sudo()),
             ),
             _ => return,
         };
@@ -215,11 +240,14 @@ impl RunSummary {
 
     fn stopped(&self) -> Option<String> {
         let report = &self.report;
-        (!report.stopped.is_empty()).then(|| {
+        let writes = (report.writes > 0).then(|| count(report.writes, "write"));
+        let reach = (report.destinations() > 0).then(|| {
             let attempts = count(report.refused, "attempt");
-            let destinations = count(report.stopped.len() as u64, "destination");
-            format!("stopped {attempts} to reach {destinations}")
-        })
+            let destinations = count(report.destinations(), "destination");
+            format!("{attempts} to reach {destinations}")
+        });
+        let all: Vec<_> = reach.into_iter().chain(writes).collect();
+        (!all.is_empty()).then(|| format!("stopped {}", all.join(", and ")))
     }
 
     /// The answers: how many of which kind, and by whom.
@@ -254,7 +282,7 @@ impl RunSummary {
         (!holes.is_empty()).then(|| {
             let through = match self.through {
                 0 => String::new(),
-                through => format!(", for {}", count(through, "connection")),
+                through => format!(", which let {} through", count(through, "connection")),
             };
             let by = match by.is_empty() {
                 true => String::new(),
@@ -284,12 +312,14 @@ impl RunSummary {
     }
 
     fn http(&self) -> Option<String> {
-        let outcomes = self
+        // The refused ones are among what was stopped.
+        let others = self
             .http
             .iter()
-            .map(|(outcome, times)| format!("{times} {outcome}"));
-        let outcomes: Vec<_> = outcomes.collect();
-        (!outcomes.is_empty()).then(|| format!("HTTP requests: {}", outcomes.join(", ")))
+            .filter(|(outcome, _)| *outcome != "refused");
+        let others = others.map(|(outcome, times)| format!("{times} {outcome}"));
+        let others: Vec<_> = others.collect();
+        (!others.is_empty()).then(|| format!("writes: {}", others.join(", ")))
     }
 }
 
@@ -312,21 +342,42 @@ mod tests {
             {"kind": "answered", "session": "s1", "request": "r1", "answer": "yes", "by": "alice"},
             {"kind": "hole-open", "session": "s1", "request": "r1", "hole": "h1", "by": "alice"},
             {"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired", "connections": 2},
-            {"kind": "http", "session": "s1", "outcome": "refused", "method": "PUT"},
+            {"kind": "http", "session": "s1", "destination": to(1), "outcome": "refused", "method": "PUT", "path": "/api/jobs", "rule": "photos"},
+            {"kind": "http", "session": "s1", "destination": to(1), "outcome": "passed", "method": "PUT", "path": "/api/jobs", "rule": "photos"},
             {"kind": "http", "session": "s1", "outcome": "refused", "why": "another name in TLS"},
         ]);
         let summary = RunSummary::of(&records(all), false);
         insta::assert_snapshot!(summary.page().plain(), @r"
-        guard: stopped 9 attempts to reach 4 destinations; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused; 1 connection closed for what came first.
+        guard: stopped 9 attempts to reach 4 destinations, and 1 write; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, which let 2 connections through; writes: 1 passed; 1 connection closed for what came first.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)
-            and 1 destination more: guard report --session s1
+            and 2 more: guard report --session s1
             next time, while it runs: guard open 192.0.2.2:443
         ");
         let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
         assert_eq!(json["summary"]["refused"], 9);
+        assert_eq!(
+            (&json["summary"]["writes"], &json["http"]["refused"]),
+            (&json!(1), &json!(1))
+        );
         assert_eq!(json["connections"], 2);
+    }
+
+    #[test]
+    fn writes_alone_are_stopped_as_well() {
+        let to = json!({"address": "192.0.2.1", "port": 5432, "protocol": "tcp", "host": null});
+        let refused = json!({
+            "kind": "http", "session": "s1", "destination": to, "outcome": "refused", "method": "UPDATE",
+            "path": "update users set name = $1", "host": "app@shop", "rule": "database",
+        });
+        let start = json!({"kind": "session-start", "session": "s1", "name": "make"});
+        let summary = RunSummary::of(&records(json!([start, refused, refused])), false);
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped 2 writes.
+            2 times tcp 192.0.2.1:5432, update users set name = $1 (read-only, database)
+            guard report --session s1
+        ");
     }
 
     #[test]
@@ -345,6 +396,24 @@ mod tests {
             once tcp 192.0.2.1:443 (confirm, production)
             outside of the session: guard report --session s2
             to make the answers permanent, outside: guard suggest --session s2
+        ");
+    }
+
+    #[test]
+    fn what_guardd_has_left_is_for_root_to_read() {
+        let to = json!({"address": "192.0.2.1", "port": 443, "protocol": "tcp", "host": null});
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "denied", "session": "s1", "destination": to, "rule": "production", "verdict": "confirm", "count": 1},
+            {"kind": "request", "session": "s1", "request": "r1", "destination": to},
+            {"kind": "answered", "session": "s1", "request": "r1", "answer": "yes"},
+        ]);
+        let summary = RunSummary::of(&records(all), false).left_to_root();
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped 1 attempt to reach 1 destination; 1 request (1 yes).
+            once tcp 192.0.2.1:443 (confirm, production)
+            sudo guard report --session s1
+            to make the answers permanent: sudo guard suggest --session s1
         ");
     }
 

@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use guard_common::Verdict;
 use guard_proto::{
     Endpoint, Flow, LogRecord, Question, moment,
-    record::{Answered, Denied, Destination, Field, HoleClose, HoleOpen, Record, Request},
+    record::{Answered, Destination, Field, HoleClose, HoleOpen, Record, Request},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::super::render::{endpoint, requests};
+
+/// Characters that are shown of an HTTP request or a statement.
+const SENDS: usize = 100;
 
 /// A report. Times are the audit log's.
 #[derive(Debug, Default, Serialize)]
@@ -27,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) reached: Vec<Flow>,
     /// How many attempts were refused.
     pub(crate) refused: u64,
+    /// How many HTTP requests and SQL statements were refused.
+    pub(crate) writes: u64,
     /// Records that the audit log left out, since their session had too many.
     pub(crate) left_out: u64,
     /// Whether a session had so many records that others may have been left out, uncounted ones among them.
@@ -72,6 +78,8 @@ pub(crate) struct StoppedLine {
     /// In words.
     pub(crate) destination: String,
     pub(crate) host: Option<String>,
+    /// The HTTP request or SQL statement that was refused; null: connections.
+    pub(crate) sends: Option<String>,
     /// The rule; null: the policy's default.
     pub(crate) rule: Option<String>,
     pub(crate) verdict: String,
@@ -129,6 +137,16 @@ pub(crate) struct HoleLine {
     of: Option<usize>,
 }
 
+impl StoppedLine {
+    /// Where to, by which name, and what was to be sent there.
+    pub(crate) fn words(&self) -> String {
+        let host = self.host.iter().map(|host| format!(" ({host})"));
+        let sends = self.sends.iter().map(|sends| format!(", {sends}"));
+        let more: String = host.chain(sends).collect();
+        format!("{}{more}", self.destination)
+    }
+}
+
 impl RequestLine {
     fn new(id: String, session: Option<&String>, of: Option<usize>) -> Self {
         Self {
@@ -164,6 +182,12 @@ impl Report {
         }
         report.count();
         report
+    }
+
+    /// How many destinations were not let connect to.
+    pub(crate) fn destinations(&self) -> u64 {
+        let connections = self.stopped.iter().filter(|one| one.sends.is_none());
+        connections.count() as u64
     }
 
     /// Adds what sessions have reached, and reached lately.
@@ -240,7 +264,35 @@ impl Report {
                     session.refused = one.denied.take();
                 }
             }
-            Record::Denied(one) => self.denied(*one, id, of),
+            Record::Denied(one) => {
+                let one = *one;
+                let (destination, host) = destination(&one.destination);
+                let count = one.count.take().unwrap_or(0).max(1);
+                let line = StoppedLine {
+                    rule: one.rule.take(),
+                    verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
+                    programs: one
+                        .exe
+                        .take()
+                        .or_else(|| one.comm.take())
+                        .into_iter()
+                        .collect(),
+                    ..self.stop(destination, host, id, of)
+                };
+                let known = self.stopped(line);
+                known.count = known.count.max(count);
+            }
+            Record::Http(one) if one.outcome.is("refused") && !one.method.is_none() => {
+                let one = *one;
+                let (destination, _) = destination(&one.destination);
+                let line = StoppedLine {
+                    rule: one.rule.take(),
+                    verdict: Verdict::ReadOnly.as_str().to_owned(),
+                    sends: Some(sends(one.method.take(), one.path.take())),
+                    ..self.stop(destination, one.host.take(), id, of)
+                };
+                self.stopped(line).count += 1;
+            }
             Record::Request(one) => self.request(*one, id, of),
             Record::Answered(one) => self.answered(&one, id, of),
             Record::HoleOpen(one) => self.opened(*one, id, of),
@@ -285,36 +337,50 @@ impl Report {
         Some(at)
     }
 
-    fn denied(&mut self, one: Denied, id: Option<&String>, of: Option<usize>) {
-        let (destination, host) = destination(&one.destination);
-        let destination = destination.unwrap_or_else(|| "an unknown destination".to_owned());
-        let (rule, verdict) = (one.rule.take(), one.verdict.take());
-        let verdict = verdict.unwrap_or_else(|| "deny".to_owned());
+    /// A line of that place, of nothing yet.
+    fn stop(
+        &self,
+        destination: Option<String>,
+        host: Option<String>,
+        id: Option<&String>,
+        of: Option<usize>,
+    ) -> StoppedLine {
+        StoppedLine {
+            session: id.cloned(),
+            name: of.and_then(|at| self.sessions[at].name.clone()),
+            destination: destination.unwrap_or_else(|| "an unknown destination".to_owned()),
+            host,
+            sends: None,
+            rule: None,
+            verdict: String::new(),
+            count: 0,
+            programs: BTreeSet::new(),
+            of,
+        }
+    }
+
+    /// The line of the same, with what this one knows of it.
+    fn stopped(&mut self, line: StoppedLine) -> &mut StoppedLine {
         let found = self.stopped.iter().position(|one| {
-            one.of == of
-                && one.destination == destination
-                && one.rule == rule
-                && one.verdict == verdict
+            one.of == line.of
+                && one.destination == line.destination
+                && one.sends == line.sends
+                && one.rule == line.rule
+                && one.verdict == line.verdict
         });
-        let at = found.unwrap_or_else(|| {
-            self.stopped.push(StoppedLine {
-                session: id.cloned(),
-                name: of.and_then(|at| self.sessions[at].name.clone()),
-                destination,
-                host: None,
-                rule,
-                verdict,
-                count: 0,
-                programs: BTreeSet::new(),
-                of,
-            });
-            self.stopped.len() - 1
-        });
-        let line = &mut self.stopped[at];
-        line.count = line.count.max(one.count.take().unwrap_or(0)).max(1);
-        line.host = line.host.take().or(host);
-        line.programs
-            .extend(one.exe.take().or_else(|| one.comm.take()));
+        let at = match found {
+            Some(at) => {
+                let known = &mut self.stopped[at];
+                known.host = known.host.take().or(line.host);
+                known.programs.extend(line.programs);
+                at
+            }
+            None => {
+                self.stopped.push(line);
+                self.stopped.len() - 1
+            }
+        };
+        &mut self.stopped[at]
     }
 
     fn request(&mut self, one: Request, session: Option<&String>, of: Option<usize>) {
@@ -422,7 +488,10 @@ impl Report {
     fn count(&mut self) {
         self.stopped.sort_by_key(|one| std::cmp::Reverse(one.count));
         let mut of: BTreeMap<Option<usize>, u64> = BTreeMap::new();
-        for one in &self.stopped {
+        let (writes, attempts): (Vec<_>, Vec<_>) =
+            self.stopped.iter().partition(|one| one.sends.is_some());
+        self.writes = writes.iter().map(|one| one.count).sum();
+        for one in attempts {
             *of.entry(one.of).or_default() += one.count;
         }
         for session in &self.sessions {
@@ -433,6 +502,20 @@ impl Report {
         self.left_out = self.sessions.iter().map(|one| one.left_out).sum();
         self.may_lack = self.left_out > 0 || self.sessions.iter().any(|one| one.may_lack);
     }
+}
+
+/// An HTTP request, or a statement, of which the path is the text: "PUT /api/jobs", "update users set name = $1".
+fn sends(method: Option<String>, path: Option<String>) -> String {
+    let (method, path) = (method.unwrap_or_default(), path.unwrap_or_default());
+    let mut text = match path.starts_with('/') || path.is_empty() {
+        true => format!("{method} {path}").trim_end().to_owned(),
+        false => path,
+    };
+    if let Some((end, _)) = text.char_indices().nth(SENDS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// The destination as `guard open` takes it, where it has a port: one for all is nothing to advise. A question for a name is none.

@@ -223,6 +223,8 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("struct Trusted {", &[("Trusted", "`guard trust`")]),
+    ("struct How {", &[("How", "`ended`")]),
+    ("struct Broken {", &[("Broken", "`broken` of status")]),
     ("struct Dismissed {", &[("Dismissed", "`dismissed`")]),
     ("\nstruct Checked {", &[("Checked", "`guard check`")]),
     ("struct Diagnostic {", &[("Diagnostic", "`diagnostics`")]),

@@ -737,6 +737,15 @@ impl Policies {
         statuses.collect()
     }
 
+    /// Names in the rules of a slot's policy that have no address.
+    #[must_use]
+    pub fn unresolved(&self, slot: PolicyId) -> Vec<String> {
+        let policy = self.slots.get(&slot);
+        policy.map_or_else(Vec::new, |policy| {
+            self.names.without_address(policy.names())
+        })
+    }
+
     /// The warnings about a slot's policy.
     #[must_use]
     pub fn warnings_of(&self, slot: PolicyId) -> Vec<String> {

@@ -35,6 +35,8 @@ const MAX_PASSING_ADDRESSES: usize = 8;
 const PAUSE: u64 = 5_000_000_000;
 /// Names that one warning tells.
 const MAX_TOLD: usize = 8;
+/// Names without an address that a launcher is told of.
+const MAX_WITHOUT: usize = 256;
 
 /// What a name server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -336,9 +338,19 @@ impl Names {
         );
         let empty = tell(
             empty,
-            "these names do not resolve, and rules for them cover nothing yet",
+            "these names do not resolve, and rules for them cover no address yet",
         );
         kept.into_iter().chain(empty).collect()
+    }
+
+    /// Those without an address, which no rule covers yet; not more than a person has in reach.
+    pub fn without_address<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+        let has = |name: &str| {
+            let known = self.known.get(name);
+            known.is_some_and(|known| !known.addresses.is_empty())
+        };
+        let without = names.filter(|name| !has(name)).take(MAX_WITHOUT);
+        without.map(str::to_owned).collect()
     }
 }
 
@@ -673,5 +685,10 @@ mod tests {
         let address = IpAddr::from([192, 0, 2, 1]);
         let name = names.name_of(address, ["a.example", "db.example.com"].into_iter());
         assert_eq!(name, Some("db.example.com"));
+        // Its rules cover those addresses yet; a name that never had one is covered by nothing.
+        let gone = Err("no such name".to_owned());
+        names.learn("never.example.com", gone, at(0), FLOOR, GRACE);
+        let all = ["db.example.com", "never.example.com", "unasked.example.com"];
+        assert_eq!(names.without_address(all.into_iter()), all[1..]);
     }
 }

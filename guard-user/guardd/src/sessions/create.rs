@@ -156,6 +156,7 @@ pub async fn run(
         let require = shared.with(|state| state.config.discover.require);
         started.covered = require == Require::Covered;
         started.text = text;
+        started.unresolved = shared.with(|state| state.policies.unresolved(slots.own));
     }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::needed::ready(shared).await);

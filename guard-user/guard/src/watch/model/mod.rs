@@ -272,6 +272,10 @@ impl Model {
     /// The requests have become these.
     fn ask(&mut self, requests: Vec<Request>, now: Moment) -> Vec<Effect> {
         let was_down = !matches!(self.link, Link::Up);
+        if matches!(self.link, Link::Down(_)) {
+            // What was told before may have been that it cannot be reached.
+            self.notice = Some(Notice::new(Tone::Good, "guardd answers again"));
+        }
         self.link = Link::Up;
         // What was there before anybody looked is no news.
         let is_new = self.has_asked && requests.iter().any(|one| !self.waits(&one.id));

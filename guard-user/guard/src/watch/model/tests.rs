@@ -510,6 +510,26 @@ fn without_guardd_no_answer_is_taken() {
 }
 
 #[test]
+fn what_was_told_while_guardd_was_away_goes_when_it_is_back() {
+    let mut model = showing(&[request("r1")]);
+    let away = failure("no guardd listens there");
+    model.update(
+        Event::Outcome("r1".into(), Outcome::Refused(away.clone())),
+        at(400),
+    );
+    model.update(Event::Lost(away), at(500));
+    draw(&mut model, 600);
+    model.update(Event::Requests(vec![request("r1")]), at(2000));
+    draw(&mut model, 2000);
+    let told = model.notice.as_ref().map(|notice| notice.text.as_str());
+    assert_eq!(told, Some("guardd answers again"));
+    // A list of requests that comes later is no news of that.
+    draw(&mut model, 13_000);
+    model.update(Event::Requests(Vec::new()), at(14_000));
+    assert!(model.notice.is_none());
+}
+
+#[test]
 fn what_cannot_be_seen_is_not_answered() {
     let mut model = showing(&[request("r1")]);
     model.drawn(None, at(500));

@@ -29,7 +29,10 @@ pub(crate) const HELP: &[(&str, &str)] = &[
         "w",
         "HTTP: yes to all that change something there: then f, y or h",
     ),
-    ("n", "no; what is tried again after a minute is asked again"),
+    (
+        "n",
+        "no, for a minute: what is tried after that is asked again",
+    ),
     ("N", "no, and stop asking for 8 hours"),
     (
         "Space",
@@ -116,8 +119,8 @@ fn answers(model: &Model) -> Vec<Key> {
         ("f", "yes 5m"),
         ("y", "15m"),
         ("h", "1h"),
-        ("n", "no"),
-        ("N", "stop asking"),
+        ("n", "no 1m"),
+        ("N", "8h"),
     ]));
     if request.is_some_and(|request| request.http.is_some()) {
         keys.extend(plain(&[("p", "path"), ("w", "writes")]));
@@ -134,13 +137,13 @@ fn answers(model: &Model) -> Vec<Key> {
 }
 
 fn to_marked(count: usize) -> Vec<Key> {
-    let mut keys = vec![("n", Cow::Owned(format!("no to {count}")))];
+    let mut keys = vec![("n", Cow::Owned(format!("no 1m to {count}")))];
     keys.extend(plain(&[
         ("Esc", "unmark"),
         ("f", "yes 5m"),
         ("y", "15m"),
         ("h", "1h"),
-        ("N", "stop asking"),
+        ("N", "no 8h"),
         ("Space", "mark"),
         ("a", "all of the session"),
     ]));

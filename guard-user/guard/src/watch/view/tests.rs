@@ -109,7 +109,7 @@ fn all_is_there_at_80x24() {
       11:59:50  s1    session starts   by alice  command="claude"
       11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos (confirm)  "…
 
-    f yes 5m  y 15m  h 1h  n no  N stop asking  c count  Space mark  ? help
+    f yes 5m  y 15m  h 1h  n no 1m  N 8h  c count  Space mark  ? help
     "#);
 }
 
@@ -147,7 +147,7 @@ fn an_http_request_says_first_what_it_would_do() {
 
 
 
-    f yes 5m  y 15m  h 1h  n no  N stop asking  p path  w writes  Space mark  Tab next list  ? help
+    f yes 5m  y 15m  h 1h  n no 1m  N 8h  p path  w writes  Space mark  Tab next list  ? help
     "#);
 }
 
@@ -163,7 +163,7 @@ fn what_decides_is_there_at_40x10() {
       it says   "need the list of albums"
                 … 8 more lines: Enter
 
-    f yes 5m  y 15m  h 1h  n no  ? help
+    f yes 5m  y 15m  h 1h  n no 1m  ? help
     "#);
 }
 
@@ -227,7 +227,7 @@ fn details_say_all() {
       session   s1, policy homelab, user alice
 
 
-    f yes 5m  y 15m  h 1h  n no  N stop asking  Esc back
+    f yes 5m  y 15m  h 1h  n no 1m  N 8h  p path  Esc back
     "#);
     press(&mut model, KeyCode::Esc);
     press(&mut model, KeyCode::Tab);
@@ -285,7 +285,7 @@ fn help_has_every_key() {
       p         many addresses: yes to all of their prefix. HTTP: yes to all with
                 this method and a path like it: edit it, Enter. Then f, y or h
       w         HTTP: yes to all that change something there: then f, y or h
-      n         no; what is tried again after a minute is asked again
+      n         no, for a minute: what is tried after that is asked again
       N         no, and stop asking for 8 hours
       Space     mark it: f y h n N answer all that are marked, Esc unmarks them
       a         mark all of its session
@@ -323,7 +323,7 @@ fn what_a_yes_to_many_is_for_is_listed_in_full() {
         "3 requests (3 marked)",
         ">*r1 ",
         " *r2 ",
-        "n no to 3  f yes 5m  y 15m  h 1h  N stop asking  Space mark  Esc unmark",
+        "n no 1m to 3  f yes 5m  y 15m  h 1h  N no 8h  Space mark  Esc unmark",
     ] {
         assert!(marked.contains(part), "{part}:\n{marked}");
     }
@@ -414,7 +414,7 @@ fn a_refusal_is_told_to_its_end() {
     insta::assert_snapshot!(lines[21..].join("\n"), @r#"
     cannot open a hole to 192.0.2.99: rule "never" of policy homelab denies it, and
     a hole changes no denial; look at the rule: guard explain 192.0.2.99
-    f yes 5m  y 15m  h 1h  n no  N stop asking  c count  Space mark  ? help
+    f yes 5m  y 15m  h 1h  n no 1m  N 8h  c count  Space mark  ? help
     "#);
 }
 

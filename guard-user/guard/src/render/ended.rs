@@ -1,0 +1,141 @@
+//! Requests that do not wait any more, and how they ended.
+
+use guard_proto::{
+    LogRecord, Request,
+    record::{Answered, Field, Record},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::page::{Page, STRONG};
+use super::time::Clock;
+
+/// A request that does not wait any more.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ended {
+    #[serde(flatten)]
+    pub(crate) request: Request,
+    /// How it ended.
+    pub(crate) ended: How,
+}
+
+/// How a request ended.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct How {
+    /// `yes` or `no`; null: nobody answered.
+    pub(crate) answer: Option<String>,
+    /// Who answered.
+    pub(crate) by: Option<String>,
+    /// `answered`, `session-end` or `expired`; null: not known.
+    pub(crate) why: Option<&'static str>,
+}
+
+/// guardd keeps a request that nobody tries any more so long.
+const KEPT: SignedDuration = SignedDuration::from_hours(1);
+
+impl Ended {
+    /// As the audit log has it.
+    pub(crate) fn of(request: Request, records: &[LogRecord], now: Timestamp) -> Self {
+        let mut how = How {
+            answer: None,
+            by: None,
+            why: (now.duration_since(request.last_at) >= KEPT).then_some("expired"),
+        };
+        for record in records
+            .iter()
+            .filter(|one| one.session.as_ref() == Some(&request.session))
+        {
+            match record.record() {
+                Record::Answered(one) if is_of(&one, &request.id) => {
+                    how = How {
+                        answer: one.answer.take(),
+                        by: one.by.take(),
+                        why: Some("answered"),
+                    };
+                }
+                Record::SessionEnd(_) if how.answer.is_none() => how.why = Some("session-end"),
+                _ => {}
+            }
+        }
+        Self {
+            request,
+            ended: how,
+        }
+    }
+}
+
+/// Whether an answer is to that request, or to one that it had become a part of.
+fn is_of(answered: &Answered, id: &str) -> bool {
+    let named = [&answered.request, &answered.called];
+    let parts = answered.parts.get().into_iter().flatten();
+    named
+        .into_iter()
+        .filter_map(Field::get)
+        .chain(parts)
+        .any(|one| one == id)
+}
+
+/// How it ended, in a line.
+pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
+    let (request, how) = (&all.request, &all.ended);
+    let mut page = Page::default();
+    page.styled(STRONG, &request.id).text(": ");
+    match (&how.answer, &how.by, how.why) {
+        (Some(answer), Some(by), _) => page.line(format_args!("{answer}, by {by}")),
+        (Some(answer), None, _) => page.line(answer),
+        (None, _, Some("session-end")) => page.line(format_args!(
+            "not answered, and {} has ended",
+            request.session
+        )),
+        (None, _, Some("expired")) => {
+            page.line("not answered, and nobody has tried it for an hour")
+        }
+        (None, ..) => page.line("it does not wait any more"),
+    };
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::examples::{clock, request};
+    use super::*;
+    use crate::report::summary::tests::records;
+
+    #[test]
+    fn a_request_that_waits_no_more_says_how_it_ended() {
+        let now = clock().now;
+        let ended = |all| Ended::of(request(), &records(all), now);
+        let said = |all| line(&ended(all), &clock()).plain();
+        let answered = |session: &str, request: &str, answer: &str, by: serde_json::Value| json!({"kind": "answered", "session": session, "request": request, "answer": answer, "by": by});
+        let yes = answered("s1", "r1", "yes", json!("alice"));
+        let end = json!({"kind": "session-end", "session": "s1"});
+        assert_eq!(said(json!([yes, end])), "r1: yes, by alice\n");
+        assert_eq!(
+            said(json!([answered("s1", "r1", "no", json!(null))])),
+            "r1: no\n"
+        );
+        let others = [
+            answered("s1", "r2", "yes", json!("bob")),
+            answered("s2", "r1", "yes", json!("bob")),
+        ];
+        assert_eq!(said(json!(others)), "r1: it does not wait any more\n");
+        // One that had become a part of another.
+        let mut part = answered("s1", "r7", "no", json!("alice"));
+        part["parts"] = json!(["r3", "r1"]);
+        assert_eq!(said(json!([part])), "r1: no, by alice\n");
+        assert_eq!(said(json!([end])), "r1: not answered, and s1 has ended\n");
+        let late = Ended::of(request(), &[], now + KEPT);
+        assert_eq!(
+            line(&late, &clock()).plain(),
+            "r1: not answered, and nobody has tried it for an hour\n"
+        );
+        let object = serde_json::to_value(ended(json!([yes]))).unwrap();
+        assert_eq!(object["id"], "r1");
+        assert_eq!(
+            object["ended"],
+            json!({"answer": "yes", "by": "alice", "why": "answered"})
+        );
+    }
+}
