@@ -101,6 +101,9 @@ pub struct KeepArgs {
     /// Who may sign policies, as on machines: of others none is kept
     #[arg(long, value_name = "FILE", requires = "policies")]
     pub signers: Option<PathBuf>,
+    /// How many of them have to, as on machines
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "policies")]
+    pub signatures: usize,
 }
 
 /// Of `invite`.

@@ -244,7 +244,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     }
     state.tidy_questions();
     state.datapath.judge_at_security_hooks()?;
-    state.policies.set_fleet(state.fleet.policies());
+    state.tell_library();
     state.set_base();
     state.set_default();
     let (policies, used) = (&mut state.policies, state.sessions.slots());
@@ -347,6 +347,14 @@ impl State {
     }
 
     fn default(&mut self, name: &str) -> Result<(), CallError> {
+        // Without the fleet's around it nothing is judged by it.
+        if self.fleet.base()?.is_some() && self.policies.base_slot().is_none() {
+            return Err(CallError::failed(
+                "the default policy is not put in place",
+                "the fleet's policy is not around it",
+                "guard status says why",
+            ));
+        }
         let known = self.policies.named(name, false);
         let slot = match (self.policies.library().find(name), known) {
             (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,

@@ -27,9 +27,7 @@ impl State {
             self.survey_networks::<ProxyWorker>();
             self.survey_networks::<ResolverWorker>();
         }
-        if self.fleet.turns_silent() {
-            self.set_base();
-        }
+        self.keep_base();
         self.requests.expire(now);
         self.collect_slots();
         self.recorder.follow_path();

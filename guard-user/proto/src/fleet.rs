@@ -23,6 +23,12 @@ pub struct FleetPolicies {
     /// When it was last offered.
     #[serde(default, serialize_with = "moment::write_some")]
     pub heard_at: Option<Timestamp>,
+    /// SHA-256 of its bytes, in hexadecimal; null: there was none yet.
+    #[serde(default)]
+    pub bundle: Option<String>,
+    /// The same of the last one that was refused since; null: none was.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// What is wrong: with what was kept, or with what was offered last.
     pub problem: Option<String>,
 }

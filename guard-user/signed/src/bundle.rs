@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
-use crate::{Document, Refusal, ssh};
+use crate::{Document, Refusal, sha256, ssh};
 
 /// What OpenSSH signatures of policies are made for.
 pub const POLICY_NAMESPACE: &str = "policy@guardd.org";
@@ -52,15 +52,28 @@ impl Bundle {
             && name.chars().all(is_fine)
     }
 
+    /// Whether a text can be the name of a group of machines: a part of a subject of NATS.
+    #[must_use]
+    pub fn is_group(name: &str) -> bool {
+        let is_fine = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        matches!(name.len(), 1..=32) && name.bytes().all(is_fine)
+    }
+
+    /// The SHA-256 of a bundle's bytes, in hexadecimal: what machines say which one they mean by.
+    #[must_use]
+    pub fn hash(text: &str) -> String {
+        HEXLOWER.encode(&sha256(text.as_bytes()))
+    }
+
     /// What is wrong with it, whoever signed it.
     ///
     /// # Errors
     ///
     /// That.
     pub fn is_sound(&self) -> Result<(), Refusal> {
-        let names = self.policies.keys().chain(&self.groups);
         let is_there = |base: &String| self.policies.contains_key(base);
-        let sound = names.into_iter().all(|name| Self::is_name(name))
+        let sound = self.policies.keys().all(|name| Self::is_name(name))
+            && self.groups.iter().all(|group| Self::is_group(group))
             && !self.groups.is_empty()
             && self.base.as_ref().is_none_or(is_there);
         sound.then_some(()).ok_or(Refusal::Malformed(Self::NAME))
@@ -87,6 +100,22 @@ pub struct Endorsed {
 }
 
 impl SignedBundle {
+    /// The key of each signature, all of which are of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// Why one is not.
+    pub fn keys(&self) -> Result<Vec<ssh::PublicKey>, Refusal> {
+        let keys = self.signatures.iter().map(|signature| {
+            let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
+            let signature = signature.map_err(|_| Refusal::Malformed("signature of SSH"))?;
+            let key = ssh::PublicKey::of_signature(&signature)?;
+            key.verify(POLICY_NAMESPACE, self.bundle.as_bytes(), &signature)?;
+            Ok(key)
+        });
+        keys.collect()
+    }
+
     /// The bundle, if it is signed by at least `needed` people of the list, each counted once. A signature by somebody who is not
     /// listed counts for nothing; one that is listed and wrong refuses the whole.
     ///
@@ -94,8 +123,16 @@ impl SignedBundle {
     ///
     /// Why it is not.
     pub fn verify(&self, signers: &Signers, needed: usize) -> Result<Endorsed, Refusal> {
-        if self.signatures.len() > MAX_SIGNATURES {
+        // The cheap before the dear: whoever brings it may bring it all day.
+        let once: BTreeSet<_> = self.signatures.iter().collect();
+        if self.signatures.len() > MAX_SIGNATURES || once.len() < self.signatures.len() {
             return Err(Refusal::Malformed(Bundle::NAME));
+        }
+        if self.signatures.len() < needed.max(1) {
+            return Err(Refusal::Unsigned {
+                by: self.signatures.len(),
+                needed: needed.max(1),
+            });
         }
         let bytes = self.bundle.as_bytes();
         let bundle = Bundle::from_bytes(bytes)?;

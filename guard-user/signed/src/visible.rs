@@ -32,13 +32,16 @@ pub fn quoted(words: &str) -> String {
 pub const fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}'            // C0, DEL, C1
-        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}'     // soft hyphen, joiner, Arabic mark, Mongolian separator
+        | '\u{ad}' | '\u{34f}' | '\u{61c}'                  // soft hyphen, joiner, Arabic mark
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' // Khmer vowels, Mongolian selectors and separator
         | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}'  // spaces that are letters where a server reads them
         | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\u{2800}'
         | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' // Hangul fillers
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' // zero width, marks, line ends, embeddings
         | '\u{2060}'..='\u{206f}' | '\u{feff}'              // invisible operators, isolates, byte order mark
-        | '\u{fff9}'..='\u{fffb}'                           // interlinear annotation
+        | '\u{fe00}'..='\u{fe0f}'                           // variation selectors
+        | '\u{fff0}'..='\u{fffb}'                           // not assigned, interlinear annotation
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' // shorthand, musical formats
         | '\u{e0000}'..='\u{e0fff}'                         // tags and variation selectors
     )
 }

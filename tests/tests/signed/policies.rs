@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use guard_lab::{
-    Attempt, Daemon, Json as _, Network, Output, Production, Shell, SshKey, Stepped, Tested,
-    Unowned, V4, eventually,
+    Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production, Shell, SshKey, Stepped,
+    Tested, Unowned, V4, eventually,
 };
 use serde_json::{Value, json};
 
@@ -322,6 +322,16 @@ fn what_is_not_signed_by_those_who_may_stays_out() -> Tested {
     fs::set_permissions(&signers, fs::Permissions::from_mode(0o666))?;
     fleet.leaves_out(&by(&fleet.key, &open)?, "not root's alone")?;
     fs::set_permissions(&signers, fs::Permissions::from_mode(0o644))?;
+    // Nor one that a link of somebody else's leads to.
+    let (list, dir) = (fs::read(&signers)?, fleet.daemon.dir().join("theirs"));
+    fs::create_dir(&dir)?;
+    fs::write(dir.join("list"), &list)?;
+    chown(&dir, Some(61237), None)?;
+    fs::remove_file(&signers)?;
+    symlink(dir.join("list"), &signers)?;
+    fleet.leaves_out(&by(&fleet.key, &open)?, "not root's alone")?;
+    fs::remove_file(&signers)?;
+    fs::write(&signers, &list)?;
     assert!(!reaches(&mut shell, V4)?);
     let refused = fleet.daemon.logged("policy-load")?;
     // Whoever may offer fills no log.
@@ -366,7 +376,7 @@ fn so_many_people_have_to_sign_and_each_counts_once() -> Tested {
         &by(&[&fleet.key])?,
         "1 of the people who may sign it have, and 2",
     )?;
-    fleet.leaves_out(&by(&[&fleet.key, &second, &fleet.key])?, "1 of the people")?;
+    fleet.leaves_out(&by(&[&fleet.key, &second])?, "1 of the people")?;
     let done = fleet.offer(&by(&[&bob, &second])?)?.success()?.json()?;
     assert_eq!(done["by"], json!(["alice", "bob"]));
     Ok(())
@@ -455,27 +465,120 @@ fn it_holds_for_as_long_as_the_settings_say_without_being_heard_of() -> Tested {
     Ok(())
 }
 
+/// What runs inside cannot take the place that is the fleet's, and so can neither keep a base out nor keep silence away.
 #[test]
-fn a_session_without_room_keeps_it_out_until_that_has_ended() -> Tested {
-    let fleet = Fleet::new("")?;
+fn one_place_around_each_session_is_the_fleets() -> Tested {
+    let fleet = Fleet::new("lasts = \"3s\"\n")?;
     let guard = fleet.daemon.program("guard")?;
-    let inner = ["p1", "p2", "p3"].iter().flat_map(|name| {
-        let words = [guard.to_str().unwrap(), "run", "--policy", name, "--"];
-        words.map(str::to_owned)
-    });
-    let run = fleet.daemon.agent(["run", "--policy", "open", "--"]);
-    let deep = run.args(inner).args(["cat"]).spawn()?;
-    eventually("four are inside each other", || {
-        Ok(fleet.daemon.json(["sessions"])?.as_array().map(Vec::len) == Some(4))
+    let nested = |names: &[&str]| {
+        let inner = names.iter().flat_map(|name| {
+            let words = [guard.to_str().unwrap(), "run", "--policy", name, "--"];
+            words.map(str::to_owned)
+        });
+        let run = fleet.daemon.agent(["run", "--policy", "open", "--"]);
+        run.args(inner.collect::<Vec<_>>())
+    };
+    let refused = nested(&["p1", "p2", "p3"]).args(["true"]).run()?;
+    assert_eq!(refused.code(), Some(125));
+    assert!(refused.stderr.contains("nest no deeper"), "{refused:?}");
+    let mut deep = nested(&["p1", "p2"]).args(["sh"]).spawn()?;
+    eventually("three are inside each other", || {
+        Ok(fleet.daemon.json(["sessions"])?.as_array().map(Vec::len) == Some(3))
     })?;
+    let probe = fleet.daemon.program("guard-lab")?;
+    let mut open = |to: &str| -> Tested<bool> {
+        deep.write(&format!("{} probe tcp {to} 443\n", probe.display()))?;
+        Ok(deep.line_with("\"ok\"", PATIENCE)?.contains("\"ok\":true"))
+    };
+    assert!(open(V4)? && open("192.0.2.30")?);
+    // Without a base, and then silent: all is denied, in the deepest too.
+    fleet.takes(&fleet.bundle(1, None, &[]))?;
+    assert!(open("192.0.2.30")?);
+    eventually("it is silent", || {
+        let problem = fleet.status().map_err(|_| anyhow::anyhow!("no status"))?["problem"].clone();
+        Ok(problem
+            .as_str()
+            .is_some_and(|why| why.contains("all is denied")))
+    })?;
+    assert!(!open("192.0.2.30")?);
+    fleet.takes_base(2, &base("allow"))?;
+    assert!(!open(V4)? && open("192.0.2.30")?);
+    Ok(())
+}
+
+/// Where it is not known any more what was taken, all stays as it was and nothing starts; root may begin anew.
+#[test]
+fn what_cannot_be_verified_any_more_widens_nothing() -> Tested {
+    let mut fleet = Fleet::new("")?;
+    let config = fs::read_to_string(fleet.daemon.config())?;
+    let closed = "version = 1\nname = \"p1\"\ndefault = \"deny\"\n";
+    fleet.daemon.stop()?;
+    fleet
+        .daemon
+        .write_config(&format!("default_policy = \"open\"\n{config}"))?;
+    fleet.daemon.start()?;
+    let policies = [("floor", &*base("allow")), ("p1", closed)];
+    fleet.takes(&fleet.bundle(9, Some("floor"), &policies))?;
+    // The machine's own of that name would let it all through.
+    let mut shell = Shell::start(&fleet.daemon, "p1")?;
+    let unowned = Unowned::new(&fleet.daemon)?;
+    let open = |to: &str| Ok::<_, anyhow::Error>(unowned.attempt(&Attempt::tcp(to, 443))?.ok);
+    assert!(!reaches(&mut shell, "192.0.2.30")? && !open(V4)? && open("192.0.2.30")?);
+
+    let file = fleet.daemon.state_dir().join("fleet.json");
+    let whole = fs::read_to_string(&file)?;
+    for damaged in [&whole[..whole.len() / 2], "", "{\"signed\":3}"] {
+        fleet.daemon.stop()?;
+        fs::write(&file, damaged)?;
+        fleet.daemon.start()?;
+        assert!(!reaches(&mut shell, "192.0.2.30")?, "{damaged}");
+        assert!(!reaches(&mut shell, V4)? && !open(V4)?, "{damaged}");
+        let run = fleet
+            .daemon
+            .agent(["run", "--policy", "open", "--", "true"]);
+        assert_eq!(run.run()?.code(), Some(125), "{damaged}");
+        // Which serial was the last is not known: a courier might bring an older one.
+        let old = fleet.bundle(8, None, &[]);
+        let signed = json!({"bundle": old, "signatures": [fleet.sign(&fleet.key, &old)?]});
+        fleet.leaves_out(&signed, "these may be older")?;
+        assert!(!open(V4)?, "{damaged}");
+    }
+    let new = fleet.bundle(10, Some("floor"), &policies);
+    let signed = json!({"bundle": new, "signatures": [fleet.sign(&fleet.key, &new)?]});
+    let offer = fleet.daemon.root(["policy", "offer", "-"]);
+    offer.input(signed.to_string()).run()?.success()?;
+    assert!(!reaches(&mut fleet.shell()?, V4)? && reaches(&mut fleet.shell()?, "192.0.2.30")?);
+
+    // The same after a boot, with nothing in the kernel that could stand.
+    fleet.daemon.stop()?;
+    drop(shell);
+    fs::write(&file, "")?;
+    drop(unowned);
+    fleet.daemon.teardown()?;
+    fs::create_dir_all(fleet.daemon.state_dir())?;
+    fs::write(&file, "")?;
+    fleet.daemon.start()?;
+    let unowned = Unowned::new(&fleet.daemon)?;
+    assert!(!unowned.attempt(&Attempt::tcp("192.0.2.30", 443))?.ok);
+    Ok(())
+}
+
+/// The same bundle, signed by the next key before the last one goes.
+#[test]
+fn keys_change_without_another_bundle() -> Tested {
+    let mut fleet = Fleet::new("")?;
+    let bob = SshKey::new(fleet.daemon.dir().join("bob"))?;
+    fleet.may_sign(&[("alice", &fleet.key), ("bob", &bob)])?;
     let bundle = fleet.bundle(1, Some("floor"), &[("floor", &base("allow"))]);
-    let signed = json!({"bundle": bundle, "signatures": [fleet.sign(&fleet.key, &bundle)?]});
-    fleet.leaves_out(&signed, "is judged by 4 policies already")?;
-    assert!(reaches(&mut fleet.shell()?, V4)?);
-    drop(deep);
-    eventually("it has ended", || {
-        Ok(fleet.offer(&signed)?.status.success())
-    })?;
+    fleet.takes(&bundle)?;
+    let signed = json!({"bundle": bundle, "signatures": [fleet.sign(&bob, &bundle)?]});
+    let done = fleet.offer(&signed)?.success()?.json()?;
+    assert_eq!(done["by"], json!(["bob"]));
+    fleet.may_sign(&[("bob", &bob)])?;
+    fleet.daemon.stop()?;
+    fleet.daemon.start()?;
+    assert_eq!(fleet.status()?["by"], json!(["bob"]));
+    assert_eq!(fleet.status()?["problem"], Value::Null);
     assert!(!reaches(&mut fleet.shell()?, V4)?);
     Ok(())
 }

@@ -25,6 +25,8 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct KeptBundles {
     dir: PathBuf,
     signers: PathBuf,
+    /// How many of them have to have signed.
+    needed: usize,
     told: HashMap<Group, Instant>,
 }
 
@@ -34,11 +36,12 @@ impl KeptBundles {
     /// # Errors
     ///
     /// That it cannot be used.
-    pub(super) fn new(dir: &Path, signers: &Path) -> Result<Self> {
+    pub(super) fn new(dir: &Path, signers: &Path, needed: usize) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot use {}", dir.display()))?;
         let kept = Self {
             dir: dir.to_owned(),
             signers: signers.to_owned(),
+            needed,
             told: HashMap::new(),
         };
         kept.signers()?;
@@ -59,8 +62,7 @@ impl KeptBundles {
     }
 
     fn verified(&self, signed: &SignedBundle) -> Result<Endorsed> {
-        // How many have to sign, each machine says.
-        Ok(signed.verify(&self.signers()?, 1)?)
+        Ok(signed.verify(&self.signers()?, self.needed)?)
     }
 
     /// Keeps what was published, if somebody has signed it who may, and it is later than what is kept.
@@ -70,12 +72,14 @@ impl KeptBundles {
     /// Why it is not kept.
     pub(super) fn take(&self, group: &Group, payload: &[u8]) -> Result<()> {
         let signed: SignedBundle = messages::read(payload).context("it is no bundle")?;
-        let new = self.verified(&signed)?.bundle;
+        let Endorsed { bundle: new, by } = self.verified(&signed)?;
         let is_its = new.groups.iter().any(|one| *one == group.to_string());
         ensure!(is_its, "it is for other groups");
         let kept = self.kept(group)?;
-        let kept = kept.and_then(|kept| Some(self.verified(&kept).ok()?.bundle.serial));
-        if kept.is_some_and(|serial| serial >= new.serial) {
+        let kept = kept.and_then(|kept| self.verified(&kept).ok());
+        // Of one serial, that which more people have signed.
+        let known = kept.map(|kept| (kept.bundle.serial, kept.by.len()));
+        if known.is_some_and(|known| known >= (new.serial, by.len())) {
             return Ok(());
         }
         replace(&self.file(group), &String::from_utf8_lossy(payload), None)?;

@@ -7,7 +7,7 @@ mod server;
 use std::{
     collections::{HashMap, HashSet},
     io::{self, BufRead as _, Read as _},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -34,6 +34,8 @@ use bundles::KeptBundles;
 pub(crate) use invite::invite;
 use server::Server;
 
+/// How often it is said that a bundle is not kept.
+const TOLD: Duration = Duration::from_secs(10);
 /// How often the list is looked at.
 const LOOKS: Duration = Duration::from_secs(1);
 /// How often an invitation may be refused, and how many of those are known: a hundred thousand are nobody's by mistake.
@@ -59,7 +61,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     let joins = link.client.subscribe(Joining::Join.all()).await;
     let mut joins = joins.context("cannot hear who would join")?;
     let mut kept = match (&args.policies, &args.signers) {
-        (Some(dir), Some(signers)) => Some(KeptBundles::new(dir, signers)?),
+        (Some(dir), Some(signers)) => Some(KeptBundles::new(dir, signers, args.signatures)?),
         _ => None,
     };
     let hear = |what: Bundles| link.client.subscribe(what.all());
@@ -69,6 +71,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     let mut wants = wants.context("cannot hear who wants policies")?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(list = %args.list.display(), rights = %args.rights.display(), "keeps the rights");
+    let mut warned: Option<Instant> = None;
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -87,7 +90,10 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
                 let group = Bundles::Policies.parse(&heard.subject);
                 if let (Some(kept), Some(group)) = (&kept, group)
                     && let Err(error) = kept.take(&group, &heard.payload)
+                    && warned.is_none_or(|at| at.elapsed() >= TOLD)
                 {
+                    // Whoever may publish fills no log.
+                    warned = Some(Instant::now());
                     tracing::warn!(%group, "policies that were published are not kept: {error:#}");
                 }
             }

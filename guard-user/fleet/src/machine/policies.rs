@@ -24,7 +24,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     let mut link = carrier.link.clone();
     let mut wants = Instant::now();
     let mut last: Option<(String, Instant)> = None;
-    let mut said = String::new();
+    let mut said: Option<Instant> = None;
     loop {
         let heard = tokio::select! {
             heard = bundles.next() => heard.context("the connection has ended")?,
@@ -53,14 +53,14 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         match carrier.guardd.call::<FleetPolicies>(&call).await {
             Ok(done) => {
                 tracing::info!(serial = done.serial, "policies are in force");
-                said.clear();
                 last = Some((name, Instant::now()));
             }
             Err(refusal) => {
                 let why = refusal.failure.why;
-                if said != why {
+                // Whoever may publish fills no log.
+                if said.is_none_or(|at| at.elapsed() >= AGAIN) {
                     tracing::warn!(why, "policies were not taken");
-                    said = why;
+                    said = Some(Instant::now());
                 }
                 // It may be another time, and is not tried all the time.
                 last = Some((name, Instant::now()));

@@ -1,6 +1,10 @@
 //! A bundle of policies to all machines of its groups, and what each says of it.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use guard_signed::{Bundle, Document as _, SignedBundle};
@@ -59,49 +63,46 @@ pub(crate) async fn push(settings: &Settings, args: PushArgs) -> Result<Outcome>
         .flush()
         .await
         .context("the server has gone")?;
+    let hash = Bundle::hash(&signed.bundle);
     let deadline = Instant::now() + Duration::try_from(args.lasts)?;
-    let mut told = BTreeSet::new();
-    let mut refused = 0;
+    // By machine, whether it has taken it.
+    let mut told = BTreeMap::new();
     loop {
-        let said: Vec<_> = fleet
-            .machines()
-            .map(|(group, machine, state)| {
-                (group.clone(), machine.clone(), show::policies_of(state))
-            })
-            .collect();
-        for (group, machine, known) in &said {
-            let known = known
-                .as_ref()
-                .filter(|known| known.serial == Some(bundle.serial) || known.problem.is_some());
-            let Some(known) = known else { continue };
-            let at = (group.clone(), machine.clone(), known.problem.clone());
-            if told.insert(at) {
-                refused += usize::from(known.problem.is_some());
-                print(&show::pushed(machine, known, bundle.serial))?;
+        for (group, machine, state) in fleet.machines() {
+            let at = (group.clone(), machine.clone());
+            // What a machine says of another bundle is about that one.
+            let Some(known) = show::policies_of(state) else {
+                continue;
+            };
+            let is_in_force = known.bundle.as_ref() == Some(&hash);
+            let is_refused = known.refused.as_ref() == Some(&hash);
+            if (is_in_force || is_refused) && told.get(&at) != Some(&is_in_force) {
+                print(&show::pushed(machine, known, is_in_force, bundle.serial))?;
+                told.insert(at, is_in_force);
             }
         }
-        let has_it =
-            |at: &(Group, Machine, _)| told.iter().any(|one| one.0 == at.0 && one.1 == at.1);
-        if !said.is_empty()
-            && said
-                .iter()
-                .all(|(group, machine, _)| has_it(&(group.clone(), machine.clone(), ())))
-        {
+        let is_told = |at| told.contains_key(&at);
+        let all = fleet
+            .machines()
+            .all(|(group, machine, _)| is_told((group.clone(), machine.clone())));
+        if all && !told.is_empty() {
             break;
         }
         if timeout_at(deadline, fleet.next()).await.is_err() {
             break;
         }
     }
+    let refused = told.values().filter(|is_in_force| !**is_in_force).count();
+    let is_silent = |(group, machine): (&Group, &Machine)| {
+        !told.contains_key(&(group.clone(), machine.clone()))
+    };
     let silent = fleet
         .machines()
-        .filter(|(group, machine, _)| {
-            !told
-                .iter()
-                .any(|one| one.0 == **group && one.1 == **machine)
-        })
-        .count();
-    if silent > 0 || told.is_empty() {
+        .filter(|(group, machine, _)| is_silent((group, machine)));
+    let silent = silent.count();
+    if told.is_empty() && silent == 0 {
+        print("no machine is there that could say so\n")?;
+    } else if silent > 0 {
         print(&format!(
             "{silent} of the machines that are there have not said so yet; guard-fleet machines lists them\n"
         ))?;

@@ -147,8 +147,13 @@ fn serial_of(of: Option<&FleetPolicies>) -> String {
 }
 
 /// What a machine has made of a bundle.
-pub(super) fn pushed(machine: &Machine, of: &FleetPolicies, serial: u64) -> String {
-    let mut text = match of.serial == Some(serial) {
+pub(super) fn pushed(
+    machine: &Machine,
+    of: &FleetPolicies,
+    is_in_force: bool,
+    serial: u64,
+) -> String {
+    let mut text = match is_in_force {
         true => format!("{machine} has {serial} in force\n"),
         false => format!("{machine} has not {serial} but {}\n", serial_of(Some(of))),
     };

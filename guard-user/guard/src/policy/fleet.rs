@@ -8,6 +8,7 @@ use std::path::Path;
 use data_encoding::BASE64URL_NOPAD;
 use guard_proto::{Call, Failure, fleet::FleetPolicies};
 use guard_signed::bundle::{LONGEST, POLICY_NAMESPACE};
+use guard_signed::ssh::PublicKey;
 use guard_signed::visible::visible;
 use guard_signed::{Bundle, Document as _, SignedBundle};
 use jiff::Timestamp;
@@ -24,8 +25,6 @@ use crate::render::{Output, status};
 
 /// Bytes of a file with a bundle that are read at most.
 const MOST: u64 = 4 * LONGEST as u64;
-/// Characters that are shown of a line.
-const LINE: usize = 8192;
 
 /// `guard policy sign`
 pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
@@ -47,7 +46,13 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
         }
     };
     let bundle = read_bundle(&signed)?;
-    show(&bundle, signed.signatures.len()).map_err(|error| CliError::output(&error))?;
+    let keys = signed.keys().map_err(|why| {
+        not_signed(
+            &format!("a signature of it is not of these bytes: {why}"),
+            "have it made anew: guard policy sign DIR",
+        )
+    })?;
+    show(&bundle, &keys).map_err(|error| CliError::output(&error))?;
     if io::stdin().is_terminal() && !yes("Sign it?")? {
         return Ok(Exit::NO);
     }
@@ -118,6 +123,9 @@ fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
     }
     let wrong = match &args.base {
         _ if args.groups.is_empty() => Some("it is for no group".to_owned()),
+        _ if !args.groups.iter().all(|group| Bundle::is_group(group)) => {
+            Some("a group has 1 to 32 of a-z, 0-9 and -".to_owned())
+        }
         _ if policies.is_empty() => Some(format!("there is no policy in {}", dir.display())),
         Some(base) if !policies.contains_key(base) => {
             Some(format!("there is no {base}.toml in {}", dir.display()))
@@ -150,7 +158,7 @@ fn text_of(bundle: &Bundle) -> Result<String, Failure> {
 }
 
 /// Whoever signs reads it here, on standard error: standard output is for the bundle.
-fn show(bundle: &Bundle, signatures: usize) -> io::Result<()> {
+fn show(bundle: &Bundle, keys: &[PublicKey]) -> io::Result<()> {
     let mut err = io::stderr().lock();
     let base = bundle.base.as_deref();
     for (name, text) in &bundle.policies {
@@ -160,16 +168,19 @@ fn show(bundle: &Bundle, signatures: usize) -> io::Result<()> {
         };
         writeln!(err, "{name}{around}:\n")?;
         for line in text.lines() {
-            writeln!(err, "    {}", visible(line, LINE))?;
+            // All of it: what is not shown would be signed all the same.
+            writeln!(err, "    {}", visible(line, usize::MAX))?;
         }
         writeln!(err)?;
     }
-    writeln!(
-        err,
-        "For {}, serial {}, with {signatures} signatures so far.",
-        bundle.groups.join(", "),
-        bundle.serial
-    )
+    if base.is_none() {
+        writeln!(err, "No policy lies around sessions, whatever did before.")?;
+    }
+    for key in keys {
+        writeln!(err, "Signed by the key {}.", key.fingerprint())?;
+    }
+    let groups = bundle.groups.join(", ");
+    writeln!(err, "For {groups}, serial {}.", bundle.serial)
 }
 
 /// A file's, or that of standard input where that is `-`.

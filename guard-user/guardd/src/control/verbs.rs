@@ -157,7 +157,7 @@ async fn carried(
         return one(&status::presence(shared).await);
     }
     if let Call::OfferPolicies { bundle, signatures } = call {
-        return one(&offer(shared, (bundle, signatures)).await?);
+        return one(&offer(shared, false, (bundle, signatures)).await?);
     }
     let carrier = |by| Carrier { who, peer, by };
     let answer = shared.with(|state| match call {
@@ -302,7 +302,7 @@ async fn approver(
             one(&proto::status::KernelLog { of })
         }
         Call::OfferPolicies { bundle, signatures } => {
-            one(&offer(shared, (bundle, signatures)).await?)
+            one(&offer(shared, true, (bundle, signatures)).await?)
         }
         Call::Reload {} => {
             load::reload(shared).await;

@@ -29,9 +29,16 @@ impl State {
                 .and_then(|read| policies::compile(source, read, &self.environment()))
                 .and_then(|prepared| self.lay_base(Some(prepared))),
         };
-        if let Err(error) = done {
+        self.fleet.unlaid = done.err().map(|error| {
             tracing::error!(%error, "the fleet's policy is not around each session");
-            self.fleet.refused = Some(error.to_string());
+            error.to_string()
+        });
+    }
+
+    /// Tries again what did not succeed, and turns to [`super::SILENT`] in time.
+    pub fn keep_base(&mut self) {
+        if self.fleet.turns_silent() || self.fleet.unlaid.is_some() {
+            self.set_base();
         }
     }
 
@@ -55,9 +62,8 @@ impl State {
         Ok(())
     }
 
-    /// Has that slot, and no other base, be the last of each session's chain.
+    /// Has that slot, and no other base, be the last of each session's chain that has room for it, and then says whether one has none.
     fn chain_all(&mut self, base: Option<PolicyId>) -> Result<(), CallError> {
-        self.sessions.may_be_around(base)?;
         let slots = self.policies.iter();
         let bases = slots.filter(|(_, policy)| policy.source.base);
         let bases: Vec<_> = bases.map(|(slot, _)| slot).collect();
@@ -67,7 +73,10 @@ impl State {
         if is_changed {
             self.apply(Change::Policies);
         }
-        Ok(())
+        match base {
+            Some(_) => self.sessions.may_be_around(),
+            None => Ok(()),
+        }
     }
 
     /// Whether the fleet's policy is around a new session with that chain, where there is one.
@@ -96,11 +105,9 @@ impl Sessions {
     /// # Errors
     ///
     /// Which has none.
-    pub(super) fn may_be_around(&self, base: Option<PolicyId>) -> Result<(), CallError> {
+    pub(super) fn may_be_around(&self) -> Result<(), CallError> {
         let is_full = |session: &&Session| session.own_chain().len() >= MAX_CHAIN;
-        let full = self
-            .all_live()
-            .find(|session| base.is_some() && is_full(session));
+        let full = self.all_live().find(is_full);
         match full {
             None => Ok(()),
             Some(session) => Err(CallError::failed(

@@ -1,10 +1,10 @@
 //! Takes a bundle: all of it, or nothing.
 
 use guard_proto::{fleet::FleetPolicies, record::PolicyLoad};
-use guard_signed::{SignedBundle, bundle::Endorsed};
+use guard_signed::{Bundle, Document as _, SignedBundle, bundle::Endorsed};
 use guard_sys::clock;
 
-use super::{MAX_OFFERED, TOLD, base_of};
+use super::{MAX_OFFERED, TOLD, base_of, verify};
 use crate::{
     control::failure::CallError,
     policies::{Prepared, library::PolicyText, load},
@@ -14,42 +14,69 @@ use crate::{
 
 /// What a bundle is, beside what was taken before.
 enum Offered {
-    /// The same.
-    Same,
+    /// The same bytes.
+    Same(Endorsed),
     /// A later one.
     Later(Endorsed),
 }
 
-/// Puts a bundle in force, and says what is. Whoever offers it is believed nothing: the signatures are.
+/// Puts a bundle in force, and says what is. Whoever offers it is believed nothing: the signatures are. Root may offer where it is
+/// not known any more what was in force.
 ///
 /// # Errors
 ///
 /// Why it stays out; then what was in force before still is.
 pub async fn offer(
     shared: &Shared,
+    by_root: bool,
     (bundle, signatures): (String, Vec<String>),
 ) -> Result<FleetPolicies, CallError> {
     let signed = SignedBundle { bundle, signatures };
     let _one_at_a_time = shared.offering.lock().await;
-    let taken = match shared.with(|state| state.fleet.look_at(&signed)) {
-        Ok(Offered::Same) => {
-            shared.with(|state| {
-                state.fleet.heard();
-                state.fleet.refused = None;
-                if state.fleet.turns_silent() {
-                    state.set_base();
-                }
-            });
+    let taken = match look_at(shared, by_root, &signed).await {
+        Ok(Offered::Same(verified)) => shared.with(|state| {
+            state.fleet.heard(&signed, verified);
+            state.fleet.turns_silent();
+            state.set_base();
+            state.holds_bundle()?;
+            state.fleet.refused = None;
             Ok(())
-        }
+        }),
         Ok(Offered::Later(verified)) => take(shared, &signed, verified).await,
         Err(why) => Err(why),
     };
     shared.reschedule();
     match taken {
         Ok(()) => shared.with(|state| state.fleet.shown().ok_or_else(in_none)),
-        Err(refusal) => Err(shared.with(|state| state.leave_out(refusal))),
+        Err(refusal) => Err(shared.with(|state| state.leave_out(&signed, refusal))),
     }
+}
+
+/// Whether it is one to take. The signatures are looked at beside guardd's one thread.
+async fn look_at(
+    shared: &Shared,
+    by_root: bool,
+    signed: &SignedBundle,
+) -> Result<Offered, CallError> {
+    let settings = shared.with(|state| state.fleet.settings.clone());
+    if settings.group.is_none() {
+        return Err(in_none());
+    }
+    let length: usize = signed.signatures.iter().map(String::len).sum();
+    if signed.bundle.len() + length > MAX_OFFERED {
+        return Err(out(format!("they are longer than {MAX_OFFERED} bytes")));
+    }
+    let own = signed.clone();
+    let verified = load::in_background(move || verify(&settings, &own).map_err(out)).await?;
+    shared.with(|state| state.fleet.compared(by_root, signed, verified))
+}
+
+fn out(why: String) -> CallError {
+    CallError::refused(
+        "the policies are not put in force",
+        why,
+        "guard status says what is in force",
+    )
 }
 
 async fn take(shared: &Shared, signed: &SignedBundle, verified: Endorsed) -> Result<(), CallError> {
@@ -61,69 +88,59 @@ async fn take(shared: &Shared, signed: &SignedBundle, verified: Endorsed) -> Res
         Some(source) => Some(load::prepare(shared, source).await?),
         None => None,
     };
-    let before = shared.with(|state| state.fleet.verified.clone());
-    let kept = shared.with(|state| state.fleet.file.known().clone());
-    {
+    let before = shared.with(|state| state.fleet.before());
+    let put = {
         let _one_at_a_time = shared.loading.lock().await;
-        shared.with(|state| state.put_bundle(signed, verified.clone(), base))?;
+        shared.with(|state| state.put_bundle(signed, verified.clone(), base))
+    };
+    if put.is_ok() {
+        load::reload(shared).await;
     }
-    load::reload(shared).await;
-    let Err(refusal) = shared.with(|state| state.holds_bundle()) else {
+    let Err(refusal) = put.and_then(|()| shared.with(|state| state.holds_bundle())) else {
         shared.with(|state| state.note_bundle(&verified));
         return Ok(());
     };
-    // What was in force before is again.
+    // What was in force before is again; where that was not known, it still is not, and nothing starts.
     shared.with(|state| {
-        let restored = state.fleet.file.replace(kept);
-        state.fleet.verified = before;
-        state.policies.set_fleet(state.fleet.policies());
+        state.fleet.restore(before);
+        state.tell_library();
         state.set_base();
-        if let Err(error) = restored {
-            tracing::error!(%error, "the bundle that does not hold is still on the disk");
-        }
     });
     load::reload(shared).await;
     Err(refusal)
 }
 
 impl super::Fleet {
-    fn look_at(&self, signed: &SignedBundle) -> Result<Offered, CallError> {
-        let out = |why: String| {
-            CallError::refused(
-                "the policies are not put in force",
-                why,
-                "guard status says what is in force",
-            )
-        };
-        if self.settings.group.is_none() {
-            return Err(in_none());
-        }
-        let length: usize = signed.signatures.iter().map(String::len).sum();
-        if signed.bundle.len() + length > MAX_OFFERED {
-            return Err(out(format!("they are longer than {MAX_OFFERED} bytes")));
-        }
-        let verified = self.verify(signed).map_err(out)?;
-        let Some(known) = self.bundle() else {
-            // What was kept is not believed, but nothing older than that is either.
-            return match self.kept_serial() {
-                Some(serial) if verified.bundle.serial <= serial && !self.is_kept(signed) => {
-                    Err(out(older(verified.bundle.serial, serial)))
-                }
-                _ => Ok(Offered::Later(verified)),
+    fn compared(
+        &self,
+        by_root: bool,
+        signed: &SignedBundle,
+        verified: Endorsed,
+    ) -> Result<Offered, CallError> {
+        if let Some(known) = self.bundle() {
+            let serial = verified.bundle.serial;
+            return match verified.bundle == *known {
+                true => Ok(Offered::Same(verified)),
+                false if serial > known.serial => Ok(Offered::Later(verified)),
+                false => Err(out(older(serial, known.serial))),
             };
-        };
-        if *known == verified.bundle {
-            return Ok(Offered::Same);
         }
-        match verified.bundle.serial > known.serial {
-            true => Ok(Offered::Later(verified)),
-            false => Err(out(older(verified.bundle.serial, known.serial))),
+        // What was kept is not believed, but nothing older than that is either.
+        match self.kept_serial() {
+            Some(serial) if verified.bundle.serial <= serial && !self.is_kept(signed) => {
+                Err(out(older(verified.bundle.serial, serial)))
+            }
+            None if self.broken.is_some() && !by_root => Err(CallError::refused(
+                "the policies are not put in force",
+                "it is not known which were the last, so that these may be older",
+                "have root offer them: sudo guard policy offer BUNDLE",
+            )),
+            _ => Ok(Offered::Later(verified)),
         }
     }
 
     /// The serial of what is on the disk, whoever signed it.
     fn kept_serial(&self) -> Option<u64> {
-        use guard_signed::{Bundle, Document as _};
         let kept = self.file.known().signed.as_ref()?;
         let bundle = Bundle::from_bytes(kept.bundle.as_bytes()).ok()?;
         Some(bundle.serial)
@@ -148,18 +165,18 @@ fn in_none() -> CallError {
 }
 
 impl State {
-    /// On the disk, then in the kernel. If guardd is killed in between, the next one goes on from the new bundle.
+    /// On the disk, then in the kernel. If guardd is killed in between, the next one goes on from the new bundle. Where what was kept is
+    /// not known nothing starts, until all of this is read back.
     fn put_bundle(
         &mut self,
         signed: &SignedBundle,
         verified: Endorsed,
         base: Option<Prepared>,
     ) -> Result<(), CallError> {
-        let base_wanted = base.is_some();
-        self.sessions
-            .may_be_around(base_wanted.then_some(guard_common::PolicyId(0)))?;
+        if base.is_some() {
+            self.sessions.may_be_around()?;
+        }
         self.recorder.reserve()?;
-        let before = self.fleet.file.known().clone();
         self.fleet.kept(signed).map_err(|error| {
             CallError::failed(
                 "the policies are not put in force",
@@ -170,37 +187,49 @@ impl State {
                 "make room on that file system",
             )
         })?;
-        if let Err(refusal) = self.lay_base(base) {
-            if let Err(error) = self.fleet.file.replace(before) {
-                tracing::error!(%error, "the bundle that is not in force is still on the disk");
-            }
-            self.set_base();
-            return Err(refusal);
-        }
+        self.lay_base(base)?;
         self.fleet.verified = Some(verified);
-        (self.fleet.broken, self.fleet.refused) = (None, None);
         self.fleet.is_silent = false;
-        self.policies.set_fleet(self.fleet.policies());
+        self.policies.set_fleet(Ok(self.fleet.policies()));
         Ok(())
     }
 
-    /// Whether the kernel has what the bundle says.
+    /// Has the names of policies mean what the fleet's are now.
+    pub fn tell_library(&mut self) {
+        let policies = match self.fleet.broken() {
+            Some(why) => Err(why.to_owned()),
+            None => Ok(self.fleet.policies()),
+        };
+        self.policies.set_fleet(policies);
+    }
+
+    /// Whether the kernel has what the bundle says, around each session.
     fn holds_bundle(&self) -> Result<(), CallError> {
         let names = self.fleet.policies();
         let broken = self.policies.iter().find_map(|(_, policy)| {
-            let name = policy.source.name.as_ref()?;
-            let is_its = names.contains_key(name) || policy.source.base;
+            let name = policy.source.name.as_ref();
+            let is_its = policy.source.base || name.is_some_and(|name| names.contains_key(name));
             policy.error.clone().filter(|_| is_its)
         });
-        if let Some(why) = broken {
+        if let Some(why) = broken.or_else(|| self.fleet.unlaid.clone()) {
             return Err(not_held(why));
         }
-        let base = self.policies.base_slot();
-        if let Some((slot, policy)) = base.and_then(|slot| Some((slot, self.policies.get(slot)?)))
-            && !self.datapath.holds_policy(slot, &policy.compiled)?
+        let Some(slot) = self.policies.base_slot() else {
+            return Ok(());
+        };
+        let Some(policy) = self.policies.get(slot) else {
+            return Ok(());
+        };
+        let kept = self.datapath.sessions()?;
+        let is_bare = |id| self.sessions.live(id).is_some();
+        let mut bare = kept
+            .iter()
+            .filter(|(_, kernel)| !kernel.policies.contains(&slot));
+        if bare.any(|(at, _)| is_bare(at.id))
+            || !self.datapath.holds_policy(slot, &policy.compiled)?
         {
             return Err(not_held(
-                "read back, the kernel has another policy around sessions".to_owned(),
+                "read back, the kernel has not this policy around each session".to_owned(),
             ));
         }
         Ok(())
@@ -208,6 +237,7 @@ impl State {
 
     fn note_bundle(&mut self, verified: &Endorsed) {
         let bundle = &verified.bundle;
+        (self.fleet.broken, self.fleet.refused) = (None, None);
         tracing::info!(serial = bundle.serial, "the fleet's policies are in force");
         self.recorder.note(PolicyLoad {
             policy: bundle.base.clone().into(),
@@ -219,9 +249,11 @@ impl State {
     }
 
     /// Writes down once why a bundle stays out.
-    fn leave_out(&mut self, refusal: CallError) -> CallError {
+    fn leave_out(&mut self, signed: &SignedBundle, refusal: CallError) -> CallError {
         let error = format!("{}: {}", refusal.failure.what, refusal.failure.why);
-        if self.fleet.settings.group.is_none() || self.fleet.refused.as_ref() == Some(&error) {
+        let hash = Bundle::hash(&signed.bundle);
+        let refused = Some((error.clone(), hash));
+        if !self.fleet.is_named() || self.fleet.refused == refused {
             return refusal;
         }
         let now = clock::now();
@@ -236,7 +268,7 @@ impl State {
                 ..PolicyLoad::default()
             });
         }
-        self.fleet.refused = Some(error);
+        self.fleet.refused = refused;
         refusal
     }
 }

@@ -138,8 +138,9 @@ impl PolicyText {
 #[derive(Clone, Debug)]
 pub struct Library {
     dirs: Vec<PathBuf>,
-    /// The fleet's policies, by name. They come first.
-    fleet: BTreeMap<String, String>,
+    /// The fleet's policies, by name, which come first; or why they are not known. Then no name means anything: it might be one of
+    /// those.
+    fleet: Result<BTreeMap<String, String>, String>,
 }
 
 impl Library {
@@ -148,12 +149,12 @@ impl Library {
     pub fn new(dirs: Vec<PathBuf>) -> Self {
         Self {
             dirs,
-            fleet: BTreeMap::new(),
+            fleet: Ok(BTreeMap::new()),
         }
     }
 
-    /// Has the fleet's policies be these.
-    pub fn set_fleet(&mut self, policies: BTreeMap<String, String>) {
+    /// Has the fleet's policies be these, or not be known.
+    pub fn set_fleet(&mut self, policies: Result<BTreeMap<String, String>, String>) {
         self.fleet = policies;
     }
 
@@ -199,8 +200,19 @@ impl Library {
                 "give a file with a slash in it to use a file: ./policy.toml",
             ));
         }
-        if let Some(text) = self.fleet.get(name) {
-            return Ok(PolicyText::of_fleet(name, text));
+        match &self.fleet {
+            Err(why) => {
+                return Err(CallError::failed(
+                    format!("it is not known what the policy {name:?} is"),
+                    format!("the fleet's policies cannot be verified any more: {why}"),
+                    "have them signed and offered anew",
+                ));
+            }
+            Ok(fleet) => {
+                if let Some(text) = fleet.get(name) {
+                    return Ok(PolicyText::of_fleet(name, text));
+                }
+            }
         }
         for dir in &self.dirs {
             let file = dir.join(format!("{name}.toml"));
@@ -253,7 +265,7 @@ impl Library {
         let shipped = SHIPPED.iter().map(|(name, _)| (*name).to_owned());
         let found = found.filter(|name| is_name(name));
         let mut names: Vec<_> = found
-            .chain(self.fleet.keys().cloned())
+            .chain(self.fleet.iter().flat_map(BTreeMap::keys).cloned())
             .chain(shipped)
             .collect();
         names.sort();

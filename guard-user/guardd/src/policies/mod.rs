@@ -372,8 +372,8 @@ impl Policies {
         &self.library
     }
 
-    /// Has the fleet's policies be these.
-    pub fn set_fleet(&mut self, policies: BTreeMap<String, String>) {
+    /// Has the fleet's policies be these, or not be known.
+    pub fn set_fleet(&mut self, policies: Result<BTreeMap<String, String>, String>) {
         self.library.set_fleet(policies);
     }
 

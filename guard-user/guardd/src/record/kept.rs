@@ -3,10 +3,15 @@
 
 use std::{
     fs,
-    io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
+
+/// Bytes of such a file at most.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// What such a file says.
 pub trait Kept: Default {
@@ -56,9 +61,9 @@ impl<T: Kept> KeptFile<T> {
     /// What the file says. It may be absent.
     #[must_use]
     pub fn read(file: PathBuf) -> Self {
-        let read = match fs::read_to_string(&file) {
-            Ok(text) => T::parse(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        let read = match text_of(&file) {
+            Ok(Some(text)) => T::parse(&text),
+            Ok(None) => Ok(T::default()),
             Err(error) => Err(error.to_string()),
         };
         let (known, why) = match read {
@@ -119,6 +124,35 @@ impl<T: Kept> KeptFile<T> {
         self.known = now;
         self.unread = None;
         Ok(())
+    }
+}
+
+/// The text of a plain file; none: there is nothing of that name, not even a link that leads nowhere.
+fn text_of(path: &Path) -> io::Result<Option<String>> {
+    let mut options = fs::OpenOptions::new();
+    // What is no file may have whoever opens it wait.
+    options
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match fs::symlink_metadata(path) {
+                Ok(_) => Err(error),
+                Err(_) => Ok(None),
+            };
+        }
+        opened => opened?,
+    };
+    let mut text = String::new();
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    file.take(LONGEST + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > LONGEST {
+        true => Err(io::Error::other(format!(
+            "it is longer than {LONGEST} bytes"
+        ))),
+        false => Ok(Some(text)),
     }
 }
 

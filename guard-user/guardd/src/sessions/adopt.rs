@@ -255,6 +255,7 @@ impl State {
                 tracing::error!(%error, slot = slot.0, "goes on as the kernel has it");
             }
         }
+        self.sessions.note_base(self.policies.base_slot());
         Ok(())
     }
 }

@@ -104,7 +104,7 @@ pub async fn run(
     };
     if let Authorised::Agent(agent) = who {
         // Before its policy is put in place, which writes a record.
-        shared.with(|state| state.sessions.may_nest(agent))?;
+        shared.with(|state| state.sessions.may_nest(agent, state.fleet.is_named()))?;
         is_short(&source)?;
         load::may_look_up(shared, agent, &source).await?;
     }
@@ -654,8 +654,10 @@ impl Sessions {
     }
 
     /// Whether a session may be started inside the caller's: there is a limit to the depth.
-    fn may_nest(&self, agent: Agent) -> Result<(), CallError> {
-        match self.chain_around(agent)?.len() >= MAX_CHAIN {
+    /// Where the machine is in a fleet, one place is that one's, whether it has a policy by now or not.
+    fn may_nest(&self, agent: Agent, in_fleet: bool) -> Result<(), CallError> {
+        let outer = self.outer(agent)?.own_chain().len();
+        match outer + usize::from(in_fleet) >= MAX_CHAIN {
             true => Err(too_deep()),
             false => Ok(()),
         }
@@ -675,9 +677,12 @@ impl Sessions {
 
     /// The policies that judge the caller's session.
     fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], CallError> {
+        Ok(&self.outer(agent)?.chain)
+    }
+
+    fn outer(&self, agent: Agent) -> Result<&super::Session, CallError> {
         let outer = self.live(agent.session());
-        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
-        Ok(&outer.chain)
+        outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))
     }
 
     /// Whether a session has processes. A unit's session may have none.

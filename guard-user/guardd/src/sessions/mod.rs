@@ -451,8 +451,8 @@ impl Sessions {
             let own = session.chain.iter().copied();
             let own = own.filter(|slot| !bases.contains(slot));
             let chain: Vec<_> = own.chain(base).collect();
-            // What one that has ended still has to send was allowed before.
-            if chain.len() > MAX_CHAIN && matches!(session.stage, Stage::Ended { .. }) {
+            // One that began before a place was kept for it.
+            if chain.len() > MAX_CHAIN {
                 continue;
             }
             if chain != session.chain {
@@ -463,6 +463,13 @@ impl Sessions {
             session.base = base;
         }
         Ok(is_changed)
+    }
+
+    /// Which of an adopted session's policies is the fleet's, once those are adopted.
+    pub fn note_base(&mut self, base: Option<PolicyId>) {
+        for session in self.all.values_mut() {
+            session.base = base.filter(|base| session.chain.last() == Some(base));
+        }
     }
 
     /// The slots by which some session's packets are still judged.
