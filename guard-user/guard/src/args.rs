@@ -571,6 +571,9 @@ pub struct PolicySignArgs {
     /// The key, or its public half where ssh-agent has it [default: as guard sign]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
+    /// Sign without a question
+    #[arg(long)]
+    pub yes: bool,
     /// A directory with policies, or a bundle
     #[arg(value_name = "DIR|BUNDLE", value_hint = ValueHint::AnyPath)]
     pub from: PathBuf,

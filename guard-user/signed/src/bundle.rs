@@ -162,7 +162,7 @@ impl SignedBundle {
     }
 }
 
-/// Who may sign: a file of lines as ssh-keygen(1) has them under ALLOWED SIGNERS, a name and a public key, without options.
+/// Who may sign: lines of a name and a public key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signers(Vec<(String, ssh::PublicKey)>);
 

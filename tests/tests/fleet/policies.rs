@@ -51,7 +51,7 @@ fn bundle(fleet: &Fleet<'_>, key: &SshKey, serial: u64, base: &str) -> Tested<St
     let sign = fleet
         .scene
         .daemon
-        .root(["policy", "sign", "--group", GROUP]);
+        .root(["policy", "sign", "--yes", "--group", GROUP]);
     let sign = sign.args(["--base", "floor", "--serial", &serial.to_string(), "--key"]);
     let signed = sign.args([&key.file, &dir]).run()?.success()?;
     let file = fleet.dir().join(format!("{serial}.bundle"));

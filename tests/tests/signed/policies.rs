@@ -401,7 +401,7 @@ fn a_directory_is_signed_by_two_and_offered() -> Tested {
     let sign = |args: &[&str]| -> Tested<Output> {
         Ok(fleet
             .daemon
-            .root(["policy", "sign"])
+            .root(["policy", "sign", "--yes"])
             .args(args.iter().copied())
             .run()?)
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -12,6 +12,7 @@ use guard_signed::ssh::PublicKey;
 use guard_signed::visible::visible;
 use guard_signed::{Bundle, Document as _, SignedBundle};
 use jiff::Timestamp;
+use rustix::termios::{QueueSelector, tcflush};
 
 use crate::args::PolicySignArgs;
 use crate::ask::yes;
@@ -34,6 +35,13 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
             signatures: Vec::new(),
         },
         false => {
+            if !args.from.exists() && args.from != Path::new("-") {
+                return Err(not_signed(
+                    &format!("there is no {}", args.from.display()),
+                    "name a directory with policies, or a bundle",
+                )
+                .into());
+            }
             let is_new = !args.groups.is_empty() || args.base.is_some() || args.serial.is_some();
             if is_new {
                 return Err(not_signed(
@@ -53,10 +61,10 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
         )
     })?;
     show(&bundle, &keys).map_err(|error| CliError::output(&error))?;
-    if io::stdin().is_terminal() && !yes("Sign it?")? {
+    if !args.yes && !is_agreed()? {
         return Ok(Exit::NO);
     }
-    let (_, signature) = signature_by(
+    let (public, signature) = signature_by(
         args.key.as_deref(),
         POLICY_NAMESPACE,
         signed.bundle.as_bytes(),
@@ -67,6 +75,13 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
             "name the key: guard policy sign --key ~/.ssh/id_ed25519_sk …",
         )
     })?;
+    if keys.contains(&public) {
+        return Err(not_signed(
+            "that key has signed it already",
+            "another person signs it: guard policy sign BUNDLE --key KEY",
+        )
+        .into());
+    }
     signed.signatures.push(BASE64URL_NOPAD.encode(&signature));
     print(&signed)?;
     Ok(Exit::DONE)
@@ -84,6 +99,24 @@ pub(crate) fn offer(mut client: Client, file: &Path, output: Output) -> Result<E
         page
     })?;
     Ok(Exit::DONE)
+}
+
+/// Asks at the terminal, whatever standard input is; where there is none, whoever has the key has decided.
+fn is_agreed() -> Result<bool, CliError> {
+    if io::stdin().is_terminal() {
+        return yes("Sign it?");
+    }
+    let Ok(tty) = fs::File::options().read(true).write(true).open("/dev/tty") else {
+        return Ok(true);
+    };
+    let ask = || {
+        tcflush(&tty, QueueSelector::IFlush)?;
+        write!(&tty, "Sign it? [y/N] ")?;
+        let mut answer = String::new();
+        BufReader::new(&tty).read_line(&mut answer)?;
+        Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    };
+    ask().map_err(|error: io::Error| CliError::output(&error))
 }
 
 /// What a directory's policies make, each of them valid.

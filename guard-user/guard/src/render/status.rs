@@ -70,6 +70,9 @@ pub(crate) fn fleet(page: &mut Page, fleet: &FleetPolicies, clock: &Clock) {
             fleet.by.join(", "),
             clock.ago(at)
         ),
+        _ if fleet.problem.is_some() => {
+            format!("group {}, not known: see the warning", fleet.group)
+        }
         _ => format!("group {}, no policies yet", fleet.group),
     };
     page.field("fleet", said);

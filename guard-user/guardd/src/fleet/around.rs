@@ -57,16 +57,16 @@ impl State {
         };
         self.chain_all(slot)?;
         if slot.is_none() {
-            self.collect_slots();
+            // These alone: at the start it is not known yet what else judges.
+            let bases = self.policies.bases();
+            self.empty_slots(&bases);
         }
         Ok(())
     }
 
     /// Has that slot, and no other base, be the last of each session's chain that has room for it, and then says whether one has none.
     fn chain_all(&mut self, base: Option<PolicyId>) -> Result<(), CallError> {
-        let slots = self.policies.iter();
-        let bases = slots.filter(|(_, policy)| policy.source.base);
-        let bases: Vec<_> = bases.map(|(slot, _)| slot).collect();
+        let bases = self.policies.bases();
         let is_changed = self.sessions.set_base(&mut self.datapath, base, &bases)?;
         let default = self.policies.default_slot();
         self.policies.set_base(&mut self.datapath, default, base)?;

@@ -160,7 +160,7 @@ fn in_none() -> CallError {
     CallError::refused(
         "the policies are not put in force",
         "this machine is in no fleet",
-        "name its group in guardd.toml, under [fleet]",
+        "name its group in guardd.toml, under [fleet], and restart guardd",
     )
 }
 

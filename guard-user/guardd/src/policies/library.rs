@@ -290,6 +290,8 @@ fn read(file: &Path) -> Result<Option<String>, CallError> {
         )
     };
     match fs::metadata(file) {
+        // Whoever opens a pipe waits for its other end.
+        Ok(is) if !is.is_file() => Err(fail("it is no file".to_owned())),
         Ok(is) if is.len() > MAX_TEXT => Err(fail(format!("it is longer than {MAX_TEXT} bytes"))),
         Ok(_) => fs::read_to_string(file)
             .map(Some)

@@ -461,8 +461,13 @@ impl State {
     /// Empties the slots that judge nothing any more.
     pub fn collect_slots(&mut self) {
         let unused = self.policies.unused(&self.sessions.slots());
-        self.relays.forget_slots(&unused);
-        if let Some(change) = self.policies.empty(&mut self.datapath, &unused) {
+        self.empty_slots(&unused);
+    }
+
+    /// Empties slots that judge nothing.
+    pub fn empty_slots(&mut self, unused: &[PolicyId]) {
+        self.relays.forget_slots(unused);
+        if let Some(change) = self.policies.empty(&mut self.datapath, unused) {
             self.apply(change);
         }
     }

@@ -470,9 +470,15 @@ impl Policies {
     /// The slot of the fleet's policy that lies around each session.
     #[must_use]
     pub fn base_slot(&self) -> Option<PolicyId> {
-        let mut slots = self.slots.iter();
-        let found = slots.find(|(_, policy)| policy.source.base);
-        found.map(|(slot, _)| *slot)
+        self.bases().first().copied()
+    }
+
+    /// The slots of such policies: one, or none.
+    #[must_use]
+    pub fn bases(&self) -> Vec<PolicyId> {
+        let slots = self.slots.iter();
+        let bases = slots.filter(|(_, policy)| policy.source.base);
+        bases.map(|(slot, _)| *slot).collect()
     }
 
     /// All names in all policies.
