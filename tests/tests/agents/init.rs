@@ -1,7 +1,7 @@
 //! `guard init`: what it writes works, and what others wrote stays.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -56,10 +56,18 @@ fn a_person_at_a_terminal_is_asked() -> Tested {
             .stdout(Stdio::piped());
         let mut terminal = terminal.spawn()?;
         let mut keys = terminal.stdin.take().unwrap();
+        let mut screen = terminal.stdout.take().unwrap();
+        // What is typed before the question counts for nothing.
+        let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&shown).contains("[y/N] ") {
+            let read = screen.read(&mut piece)?;
+            assert!(read > 0, "{}", String::from_utf8_lossy(&shown));
+            shown.extend_from_slice(&piece[..read]);
+        }
         writeln!(keys, "{answer}")?;
-        let output = terminal.wait_with_output()?;
-        let shown = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(status), "{shown}");
+        screen.read_to_end(&mut shown)?;
+        let shown = String::from_utf8_lossy(&shown);
+        assert_eq!(terminal.wait()?.code(), Some(status), "{shown}");
         assert!(
             shown.contains("Write this? [y/N]") && shown.contains(said),
             "{shown}"
