@@ -29,6 +29,7 @@ use super::error::{CliError, Exit};
 use super::person::Person;
 use super::policy_file::{PolicyFile, none_of_that_name, personal, policy_ref};
 use super::project::{Project, project};
+use super::records::Teller;
 use super::render::Output;
 use super::render::page::Page;
 use super::report::run::RunSummary;
@@ -303,15 +304,9 @@ fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool 
 /// Says what was stopped and asked, if anything was. Whatever keeps it from that is nothing to the command, which has
 /// ended. A guardd that is alone with it ends as well, if nothing goes on.
 fn sum_up(socket: &Path, session: &Session, is_alone: bool, output: Output) {
-    let records = || {
-        let call = Call::Log {
-            follow: false,
-            session: Some(session.id.clone()),
-            since: None,
-        };
-        let records = Client::connect(socket)?.stream::<LogRecord>(&call)?;
-        records.collect::<Result<Vec<_>, CliError>>()
-    };
+    // A guardd that was alone with it may have ended by now, with all of it in the audit log.
+    let records = || Teller::at(socket, output)?.records(Some(session.id.clone()), None);
+    let records = || records().or_else(|_| records());
     // The id may have been another session's before a reboot.
     let is_its = |record: &LogRecord| record.at >= session.started_at;
     if let Ok(mut records) = records() {
