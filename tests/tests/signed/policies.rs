@@ -579,6 +579,12 @@ fn keys_change_without_another_bundle() -> Tested {
     fleet.daemon.start()?;
     assert_eq!(fleet.status()?["by"], json!(["bob"]));
     assert_eq!(fleet.status()?["problem"], Value::Null);
+    // Where nothing runs, the same once more is nothing to write down.
+    let loads = fleet.daemon.logged("policy-load")?.len();
+    for _ in 0..2 {
+        fleet.offer(&signed)?.success()?;
+    }
+    assert_eq!(fleet.daemon.logged("policy-load")?.len(), loads);
     assert!(!reaches(&mut fleet.shell()?, V4)?);
     Ok(())
 }

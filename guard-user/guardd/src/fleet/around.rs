@@ -24,6 +24,8 @@ impl State {
         });
         let done = match (source, stands) {
             (_, Some(slot)) => self.chain_all(Some(slot)),
+            // A slot that judges nothing is emptied, and would be filled again with each offer.
+            (Some(_), None) if !self.is_anything_judged() => Ok(()),
             (None, None) => self.lay_base(None),
             (Some(source), None) => policies::read(&source)
                 .and_then(|read| policies::compile(source, read, &self.environment()))
@@ -33,6 +35,11 @@ impl State {
             tracing::error!(%error, "the fleet's policy is not around each session");
             error.to_string()
         });
+    }
+
+    /// Whether there is anything that the base has to be around: sessions, or what the settings have a policy for that none owns.
+    pub(super) fn is_anything_judged(&self) -> bool {
+        self.config.default_policy.is_some() || self.sessions.all_live().next().is_some()
     }
 
     /// Tries again what did not succeed, and turns to [`super::SILENT`] in time.

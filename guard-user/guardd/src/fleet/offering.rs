@@ -188,6 +188,8 @@ impl State {
             )
         })?;
         self.lay_base(base)?;
+        // What did not succeed with the one before is over.
+        self.fleet.unlaid = None;
         self.fleet.verified = Some(verified);
         self.fleet.is_silent = false;
         self.policies.set_fleet(Ok(self.fleet.policies()));
@@ -214,11 +216,16 @@ impl State {
         if let Some(why) = broken.or_else(|| self.fleet.unlaid.clone()) {
             return Err(not_held(why));
         }
-        let Some(slot) = self.policies.base_slot() else {
-            return Ok(());
-        };
-        let Some(policy) = self.policies.get(slot) else {
-            return Ok(());
+        let base = self.policies.base_slot();
+        let base = base.and_then(|slot| Some((slot, self.policies.get(slot)?)));
+        let Some((slot, policy)) = base else {
+            let is_wanted = self.fleet.bundle().is_some_and(|one| one.base.is_some());
+            return match is_wanted && self.is_anything_judged() {
+                true => Err(not_held(
+                    "the kernel has no policy around sessions".to_owned(),
+                )),
+                false => Ok(()),
+            };
         };
         let kept = self.datapath.sessions()?;
         let is_bare = |id| self.sessions.live(id).is_some();
