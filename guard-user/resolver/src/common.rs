@@ -12,7 +12,10 @@ use std::{
 use guard_common::BootTime;
 use guard_proto::names::NetworkId;
 
-use super::{link::Link, maps::Maps, question::Question, sessions::Sessions, slots::Slots};
+use super::{
+    exchange::Ids, link::Link, maps::Maps, pulse::Pulse, question::Question, sessions::Sessions,
+    slots::Slots,
+};
 
 /// Questions under way at once, and of one account. Each takes a descriptor, or two.
 const MAX_EXCHANGES: usize = 4096;
@@ -56,6 +59,9 @@ pub(super) struct Common {
     pub(super) now: fn() -> BootTime,
     /// For a datagram of a server: one is read at a time.
     pub(super) buffer: RefCell<Vec<u8>>,
+    /// For questions to servers.
+    pub(super) ids: Ids,
+    pub(super) pulse: Pulse,
     under_way: RefCell<HashSet<Sent>>,
     is_full_told: Cell<bool>,
 }
@@ -89,6 +95,8 @@ impl Common {
             times: TIMES,
             now: guard_sys::clock::now,
             buffer: RefCell::new(vec![0; usize::from(u16::MAX)]),
+            ids: Ids::default(),
+            pulse: Pulse::default(),
             under_way: RefCell::default(),
             is_full_told: Cell::default(),
         }

@@ -1,11 +1,14 @@
 //! One question to the server that was meant, by UDP and where that is not enough by TCP.
 
-use std::{io, net::SocketAddr};
+use std::{
+    cell::RefCell,
+    io,
+    net::{SocketAddr, UdpSocket},
+};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UdpSocket,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, unix::AsyncFd},
     time::timeout,
 };
 
@@ -56,14 +59,19 @@ async fn by_datagram(
     question: &Question,
 ) -> io::Result<Vec<u8>> {
     let socket = network.datagrams(&common.link, server).await?;
-    let id = random_id()?;
+    let id = common.ids.next()?;
     let message = question.anew(id);
-    for _ in 0..TRIES {
-        socket.send(&message).await?;
-        if let Ok(answer) =
-            timeout(common.times.server, receive(common, &socket, id, question)).await
-        {
+    // Sent before it is waited for, and waited for to be read alone: a new socket always has room, and epoll would say so.
+    socket.send(&message)?;
+    let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+    common.pulse.beat();
+    for tries in 1..=TRIES {
+        let received = receive(common, &socket, id, question);
+        if let Ok(answer) = timeout(common.times.server, received).await {
             return answer;
+        }
+        if tries < TRIES {
+            socket.get_ref().send(&message)?;
         }
     }
     Err(not_answered())
@@ -72,20 +80,19 @@ async fn by_datagram(
 /// The first datagram that answers; others are passed over.
 async fn receive(
     common: &Common,
-    socket: &UdpSocket,
+    socket: &AsyncFd<UdpSocket>,
     id: u16,
     question: &Question,
 ) -> io::Result<Vec<u8>> {
     loop {
-        socket.readable().await?;
-        let mut buffer = common.buffer.borrow_mut();
-        match socket.try_recv(&mut buffer) {
-            Ok(length) if is_answered(&buffer[..length], id, question) => {
-                return Ok(buffer[..length].to_vec());
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        let received = socket.async_io(Interest::READABLE, |socket| {
+            let mut buffer = common.buffer.borrow_mut();
+            let length = socket.recv(&mut buffer)?;
+            let message = &buffer[..length];
+            Ok(is_answered(message, id, question).then(|| message.to_vec()))
+        });
+        if let Some(answer) = received.await? {
+            return Ok(answer);
         }
     }
 }
@@ -97,7 +104,7 @@ async fn by_stream(
     question: &Question,
 ) -> io::Result<Vec<u8>> {
     let mut stream = network.connect(&common.link, server).await?;
-    let id = random_id()?;
+    let id = common.ids.next()?;
     let message = question.anew(id);
     let length = message.len() as u16;
     let framed = [&length.to_be_bytes()[..], &message].concat();
@@ -114,13 +121,33 @@ async fn by_stream(
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
-fn random_id() -> io::Result<u16> {
-    let mut bytes = [0; 2];
-    let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
-    if filled < bytes.len() {
-        return Err(io::Error::other("there are no random numbers"));
+/// Random ids, of which the kernel gives many at once.
+#[derive(Debug, Default)]
+pub(super) struct Ids(RefCell<Vec<u16>>);
+
+impl Ids {
+    const AT_ONCE: usize = 128;
+
+    /// One that nobody can know.
+    ///
+    /// # Errors
+    ///
+    /// There are no random numbers.
+    fn next(&self) -> io::Result<u16> {
+        let mut left = self.0.borrow_mut();
+        if let Some(id) = left.pop() {
+            return Ok(id);
+        }
+        let mut bytes = [0; 2 * Self::AT_ONCE];
+        let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
+        if filled < bytes.len() {
+            return Err(io::Error::other("there are no random numbers"));
+        }
+        let (pairs, _) = bytes.as_chunks::<2>();
+        left.extend(pairs.iter().copied().map(u16::from_ne_bytes));
+        left.pop()
+            .ok_or_else(|| io::Error::other("there are no random numbers"))
     }
-    Ok(u16::from_ne_bytes(bytes))
 }
 
 fn not_answered() -> io::Error {

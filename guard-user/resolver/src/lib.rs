@@ -18,6 +18,7 @@ mod maps;
 mod name;
 mod networks;
 mod process;
+mod pulse;
 mod question;
 mod refusal;
 mod reports;

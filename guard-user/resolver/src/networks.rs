@@ -103,7 +103,9 @@ impl Networks {
         let mut sockets = sockets.into_iter();
         while let (Some(udp), Some(tcp)) = (sockets.next(), sockets.next()) {
             arrival::tell(&udp)?;
-            let udp = udp_socket(udp)?;
+            let udp = std::net::UdpSocket::from(udp);
+            udp.set_nonblocking(true)?;
+            let udp = UdpSocket::from_std(udp)?;
             let tcp = std::net::TcpListener::from(tcp);
             tcp.set_nonblocking(true)?;
             let tcp = TcpListener::from_std(tcp)?;
@@ -137,14 +139,8 @@ impl Networks {
 }
 
 fn unbound(family: AddressFamily) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(family, SocketType::DGRAM, flags, None)?)
-}
-
-fn udp_socket(socket: OwnedFd) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::from(socket);
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
 }
 
 impl Network {
@@ -164,19 +160,28 @@ impl Network {
         self.pool.is_none() || (self.is_roots && !server.to_canonical().is_loopback())
     }
 
-    /// A socket for datagrams to a server and from nobody else, at a port that the kernel has chosen.
+    /// A socket for datagrams to a server and from nobody else, at a port that the kernel has chosen. It does not block.
     ///
     /// # Errors
     ///
     /// The system's; `TimedOut` where guardd has no socket there to give.
-    pub(super) async fn datagrams(&self, link: &Link, to: SocketAddr) -> io::Result<UdpSocket> {
+    pub(super) async fn datagrams(
+        &self,
+        link: &Link,
+        to: SocketAddr,
+    ) -> io::Result<std::net::UdpSocket> {
         let socket = match &self.pool {
-            Some(pool) => udp_socket(pool.take(self.id, link, Transport::Udp, to).await?)?,
+            Some(pool) => {
+                let taken = pool.take(self.id, link, Transport::Udp, to).await?;
+                rustix::io::ioctl_fionbio(&taken, true)?;
+                taken
+            }
             // Without a port until it is connected: nobody else reaches it at any time.
-            None if to.is_ipv4() => udp_socket(unbound(AddressFamily::INET)?)?,
-            None => udp_socket(unbound(AddressFamily::INET6)?)?,
+            None if to.is_ipv4() => unbound(AddressFamily::INET)?,
+            None => unbound(AddressFamily::INET6)?,
         };
-        socket.connect(to).await?;
+        let socket = std::net::UdpSocket::from(socket);
+        socket.connect(to)?;
         Ok(socket)
     }
 

@@ -57,6 +57,7 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
     tokio::select! {
         sent = sending => sent.context("cannot speak with guardd"),
         heard = hearing => heard,
+        never = common.pulse.run() => never,
     }
 }
 
