@@ -383,13 +383,22 @@ pub enum ApproverVerb {
         #[arg(long)]
         plain: bool,
     },
-    /// As root: enrol an SSH key
+    /// As root: enrol a key
     Add {
         /// The name to sign with
         name: String,
-        /// The public half of the key
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        ssh_key: PathBuf,
+        /// The public half of an SSH key
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "passkey")]
+        ssh_key: Option<PathBuf>,
+        /// A passkey, as the page says on which it was made
+        // An id is random: it may begin with a dash.
+        #[arg(
+            long,
+            value_name = "ID:KEY",
+            conflicts_with = "ssh_key",
+            allow_hyphen_values = true
+        )]
+        passkey: Option<String>,
         /// Also a key that a program can sign with alone; for keys that are never on this machine
         #[arg(long)]
         plain: bool,

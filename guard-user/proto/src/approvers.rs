@@ -80,6 +80,9 @@ pub struct Approvers {
     /// What the person should know, such as that a program could sign.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Of [`Call::Approvers`]: the origins of pages whose passkeys are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<String>,
 }
 
 /// Somebody who may answer from elsewhere.

@@ -348,12 +348,12 @@ pub enum Call {
         #[serde(default)]
         plain: bool,
     },
-    /// For root: enrol an SSH key. Answer: [`Approvers`] with that one.
+    /// For root: enrol a key. Answer: [`Approvers`] with that one.
     #[serde(rename = "org.guardd.Control.Enrol")]
     Enrol {
         /// Whose.
         who: Enrolment,
-        /// The key's line.
+        /// The line of an SSH key; or `passkey ID:PUBLIC_KEY`.
         key: String,
         /// Also where a program can sign with it alone.
         #[serde(default)]

@@ -120,6 +120,20 @@ impl Key {
         })
     }
 
+    /// A key by its line: that of an SSH key, or `passkey ID:PUBLIC_KEY`.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none that is understood.
+    pub fn of_line(line: &str) -> Result<Self, Refusal> {
+        let passkey = line.strip_prefix("passkey ");
+        match passkey.map(|made| made.trim().split_once(':')) {
+            Some(Some((id, public))) => Self::passkey(id, public),
+            Some(None) => Err(Refusal::Malformed("passkey: expected ID:PUBLIC_KEY")),
+            None => Self::ssh(line),
+        }
+    }
+
     /// What kind of key it is.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -98,6 +98,7 @@ pub(super) const APPROVER: &str = "\
 Examples:
   guard approver list
   guard approver add alice --ssh-key alice.pub --answers-for dev     as root
+  guard approver add alice --passkey ID:KEY --answers-for dev        as root
   guard approver invite bob --for 10m --policy 'prod-*' --max-for 15m
   guard approver present 3q2-7w --ssh-key id_ed25519_sk.pub
                                           as bob, who was told that

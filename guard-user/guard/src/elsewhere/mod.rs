@@ -78,11 +78,16 @@ fn changed(mut client: Client, verb: ApproverVerb, output: Output) -> Result<Exi
         ApproverVerb::Add {
             name,
             ssh_key,
+            passkey,
             plain,
             person,
         } => Call::Enrol {
             who: enrolment(name, person),
-            key: key_in(&ssh_key)?,
+            key: match (ssh_key, passkey) {
+                (Some(file), _) => key_in(&file)?,
+                // clap wants one of them.
+                (None, made) => format!("passkey {}", made.unwrap_or_default()),
+            },
             plain,
         },
         ApproverVerb::Remove { called } => Call::Remove { called },

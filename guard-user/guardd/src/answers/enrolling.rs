@@ -37,6 +37,7 @@ impl State {
         proto::approvers::Approvers {
             approvers: people.map(shown).collect(),
             warnings: off.into_iter().collect(),
+            origins: self.config.answers.origins.clone(),
         }
     }
 
@@ -152,7 +153,7 @@ impl State {
         Ok(done)
     }
 
-    /// Enrols an SSH key by its line.
+    /// Enrols a key by its line.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl State {
             return Err(switched_off());
         }
         let about = self.person(who)?;
-        let key = Key::ssh(line).map_err(|why| no_key(&why.to_string()))?;
+        let key = Key::of_line(line).map_err(|why| no_key(&why.to_string()))?;
         self.enrolled(by, &about, &key, plain)
     }
 
@@ -210,6 +211,7 @@ impl State {
         Ok(proto::approvers::Approvers {
             approvers: person.map(shown).collect(),
             warnings: (!key.is_fido()).then(could_sign).into_iter().collect(),
+            origins: Vec::new(),
         })
     }
 
@@ -261,6 +263,7 @@ impl State {
         Ok(proto::approvers::Approvers {
             approvers: people,
             warnings: warnings.into_iter().collect(),
+            origins: Vec::new(),
         })
     }
 
