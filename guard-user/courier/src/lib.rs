@@ -1,4 +1,5 @@
-//! Talks to guardd, as a courier does: a user without rights, who carries questions and signed answers.
+//! Talks to guardd, as a courier does: a user without rights, who carries questions and signed answers. And to guard-fleet, which
+//! has those of many machines.
 //!
 //! Each call has a connection of its own, and only a guardd that runs as root is believed. A caller gets guardd's own words where
 //! it refuses, and words of the same form where it is not reached, so that it shows both alike.
@@ -7,10 +8,11 @@ use std::{io, marker::PhantomData, path::PathBuf, time::Duration};
 
 use guard_proto::{
     Call, ErrorName, Failure,
+    central::{self, FleetCall},
     varlink::{self, INTERFACE, Reply},
 };
 use guard_sys::pidfd::Credentials;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
@@ -24,8 +26,23 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where guardd listens.
 #[derive(Clone, Debug)]
-pub struct Guardd {
+pub struct Guardd(Place);
+
+/// Where guard-fleet tells of many machines, as the settings name it: whoever may make that file is believed.
+#[derive(Clone, Debug)]
+pub struct Fleet(Place);
+
+/// A socket, and whose it is.
+#[derive(Clone, Debug)]
+struct Place {
     socket: PathBuf,
+    whose: Whose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Guardd,
+    Fleet,
 }
 
 /// Why guardd did not do something.
@@ -41,7 +58,8 @@ impl Guardd {
     /// The one that listens at `socket`. Nothing is connected yet.
     #[must_use]
     pub fn at(socket: PathBuf) -> Self {
-        Self { socket }
+        let whose = Whose::Guardd;
+        Self(Place { socket, whose })
     }
 
     /// Makes a call that has one answer.
@@ -50,11 +68,7 @@ impl Guardd {
     ///
     /// guardd's, or that it was not reached.
     pub async fn call<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Refusal> {
-        let answer = async { self.begin(call, false).await?.next().await };
-        let answer = timeout(PATIENCE, answer).await;
-        answer
-            .unwrap_or_else(|_| Err(self.away("it takes too long to answer")))?
-            .ok_or_else(|| self.away("it ended without an answer"))
+        self.0.call(call, PATIENCE).await
     }
 
     /// Makes a call that has several.
@@ -63,25 +77,76 @@ impl Guardd {
     ///
     /// That guardd was not reached.
     pub async fn stream<T: DeserializeOwned>(&self, call: &Call) -> Result<Answers<T>, Refusal> {
+        self.0.stream(call).await
+    }
+}
+
+impl Fleet {
+    /// The one that listens at `socket`. Nothing is connected yet.
+    #[must_use]
+    pub fn at(socket: PathBuf) -> Self {
+        let whose = Whose::Fleet;
+        Self(Place { socket, whose })
+    }
+
+    /// Makes a call that has one answer, which a machine may have to give.
+    ///
+    /// # Errors
+    ///
+    /// guardd's there, or guard-fleet's, or that it was not reached.
+    pub async fn call<T: DeserializeOwned>(&self, call: &FleetCall) -> Result<T, Refusal> {
+        self.0.call(call, PATIENCE * 2).await
+    }
+
+    /// Makes a call that has several.
+    ///
+    /// # Errors
+    ///
+    /// That guard-fleet was not reached.
+    pub async fn stream<T: DeserializeOwned>(
+        &self,
+        call: &FleetCall,
+    ) -> Result<Answers<T>, Refusal> {
+        self.0.stream(call).await
+    }
+}
+
+impl Place {
+    async fn call<C: Serialize, T: DeserializeOwned>(
+        &self,
+        call: &C,
+        patience: Duration,
+    ) -> Result<T, Refusal> {
+        let answer = async { self.begin(call, false).await?.next().await };
+        let answer = timeout(patience, answer).await;
+        answer
+            .unwrap_or_else(|_| Err(self.away("it takes too long to answer")))?
+            .ok_or_else(|| self.away("it ended without an answer"))
+    }
+
+    async fn stream<C: Serialize, T: DeserializeOwned>(
+        &self,
+        call: &C,
+    ) -> Result<Answers<T>, Refusal> {
         let begun = timeout(PATIENCE, self.begin(call, true)).await;
         begun.unwrap_or_else(|_| Err(self.away("it takes too long to answer")))
     }
 
-    async fn begin<T: DeserializeOwned>(
+    async fn begin<C: Serialize, T: DeserializeOwned>(
         &self,
-        call: &Call,
+        call: &C,
         more: bool,
     ) -> Result<Answers<T>, Refusal> {
         let broken = |error: io::Error| self.away(&error.to_string());
         let mut stream = UnixStream::connect(&self.socket).await.map_err(broken)?;
         let peer = Credentials::of(&stream).map_err(broken)?;
-        if !peer.uid.is_root() {
+        if self.whose == Whose::Guardd && !peer.uid.is_root() {
             return Err(self.away("another user than root listens there"));
         }
         let frame = varlink::call(call, more).map_err(|error| self.away(&error.to_string()))?;
         stream.write_all(&frame).await.map_err(broken)?;
         Ok(Answers {
-            guardd: self.clone(),
+            place: self.clone(),
             stream: BufReader::new(stream),
             frame: Vec::new(),
             is_over: false,
@@ -89,14 +154,24 @@ impl Guardd {
         })
     }
 
-    /// That guardd was not reached.
+    /// That nobody was reached.
     fn away(&self, why: &str) -> Refusal {
+        let (what, fix) = match self.whose {
+            Whose::Guardd => (
+                "guardd does not answer",
+                "systemctl status guardd. What it has judged stands meanwhile",
+            ),
+            Whose::Fleet => (
+                "guard-fleet does not answer",
+                "systemctl status guard-fleet-console. Machines go on meanwhile",
+            ),
+        };
         Refusal {
             name: None,
             failure: Failure {
-                what: "guardd does not answer".to_owned(),
+                what: what.to_owned(),
                 why: format!("{}: {why}", self.socket.display()),
-                fix: "systemctl status guardd. What it has judged stands meanwhile".to_owned(),
+                fix: fix.to_owned(),
             },
         }
     }
@@ -105,7 +180,7 @@ impl Guardd {
 /// The answers to one call.
 #[derive(Debug)]
 pub struct Answers<T> {
-    guardd: Guardd,
+    place: Place,
     stream: BufReader<UnixStream>,
     /// What has come of the next one.
     frame: Vec<u8>,
@@ -128,13 +203,13 @@ impl<T: DeserializeOwned> Answers<T> {
             .take(left)
             .read_until(0, &mut self.frame)
             .await;
-        read.map_err(|error| self.guardd.away(&error.to_string()))?;
+        read.map_err(|error| self.place.away(&error.to_string()))?;
         let mut frame = std::mem::take(&mut self.frame);
         if frame.pop() != Some(0) {
-            return Err(self.guardd.away("it ended in the middle of an answer"));
+            return Err(self.place.away("it ended in the middle of an answer"));
         }
         let answer: Reply =
-            serde_json::from_slice(&frame).map_err(|error| self.guardd.away(&error.to_string()))?;
+            serde_json::from_slice(&frame).map_err(|error| self.place.away(&error.to_string()))?;
         if let Some(name) = answer.error {
             return Err(refusal(&name, answer.parameters));
         }
@@ -150,7 +225,7 @@ impl<T: DeserializeOwned> Answers<T> {
         }
         let read = serde_json::from_value(answer.parameters);
         read.map(Some)
-            .map_err(|error| self.guardd.away(&error.to_string()))
+            .map_err(|error| self.place.away(&error.to_string()))
     }
 }
 
@@ -159,6 +234,7 @@ fn refusal(name: &str, parameters: serde_json::Value) -> Refusal {
     use ErrorName::{Failed, Invalid, No, NotFound, Refused};
     let said = name
         .strip_prefix(INTERFACE)
+        .or_else(|| name.strip_prefix(central::INTERFACE))
         .and_then(|name| name.strip_prefix('.'));
     let mut names = [Refused, NotFound, Invalid, No, Failed].into_iter();
     let known = names.find(|known| said == Some(known.as_str()));
@@ -182,7 +258,7 @@ mod tests {
     {
         let (here, mut there) = UnixStream::pair()?;
         let mut answers: Answers<Vec<u32>> = Answers {
-            guardd: Guardd::at("/nowhere".into()),
+            place: Guardd::at("/nowhere".into()).0,
             stream: BufReader::new(here),
             frame: Vec::new(),
             is_over: false,

@@ -79,6 +79,11 @@ pub enum Verb {
         after_help = "Example:\n  guard policy sign --group ci --base base policies/ > bundle && guard-fleet push bundle"
     )]
     Push(PushArgs),
+    /// Beside a console: show it all machines of the groups, and carry what it hands in, until it is told to end
+    #[command(
+        after_help = "Example:\n  guard-fleet --config /etc/guard/fleet-console.toml console\n\nguard-console shows them with fleet = \"/run/guard-fleet/console.sock\" in its settings."
+    )]
+    Console(ConsoleArgs),
     /// Show what a machine asks, have a key of yours sign the answer by guard sign, and hand it in
     Answer(AnswerArgs),
 }
@@ -142,6 +147,21 @@ pub struct PushArgs {
     pub(crate) lasts: SignedDuration,
 }
 
+/// Of `console`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConsoleArgs {
+    /// Where the console finds it
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/run/guard-fleet/console.sock"
+    )]
+    pub at: PathBuf,
+    /// The console's user, by name or number: nobody else is heard there, but root
+    #[arg(long, value_name = "USER", default_value = "guard-console")]
+    pub user: String,
+}
+
 /// Of `answer`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AnswerArgs {
@@ -164,6 +184,6 @@ impl Args {
     /// Whether it runs until it is told to end.
     #[must_use]
     pub fn serves(&self) -> bool {
-        matches!(self.verb, Verb::Serve | Verb::Keep(_))
+        matches!(self.verb, Verb::Serve | Verb::Keep(_) | Verb::Console(_))
     }
 }

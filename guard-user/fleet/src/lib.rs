@@ -6,9 +6,11 @@
 //! later has them published again.
 //!
 //! `subjects.rs` says what is published where and by whom, `messages.rs` in which form; `machine/` is the side of a machine, and
-//! `people/` that of a person; `keeper/` is beside a server, and says who may do what (`list.rs`, `rights.rs`).
+//! `people/` that of a person; `central/` is beside a console, which shows all machines; `keeper/` is beside a server, and says
+//! who may do what (`list.rs`, `rights.rs`).
 
 mod args;
+mod central;
 mod keeper;
 mod key;
 mod link;
@@ -59,6 +61,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         match args.verb {
             Verb::Serve => machine::serve(&settings).await,
             Verb::Join => machine::join(&settings).await,
+            Verb::Console(console) => central::console(&settings, &console).await,
             Verb::Keep(keep) => keeper::keep(&settings, &keep).await,
             Verb::Pending { follow, json } => people::pending(&settings, follow, json).await,
             Verb::Machines { json } => people::machines(&settings, json).await,

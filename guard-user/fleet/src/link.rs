@@ -56,7 +56,8 @@ impl Link {
             "the server does not know the key of {}: guard-fleet key prints it, for guard-fleet rights",
             settings.key.display()
         );
-        Self::begin(settings, &pair, "guard-fleet", Some(&unknown)).await
+        let options = options(&pair, "guard-fleet")?;
+        Self::begin(settings, &pair, options, Some(&unknown)).await
     }
 
     /// Connects whoever has that token: now, or not at all.
@@ -66,7 +67,8 @@ impl Link {
     /// That no server takes it.
     pub(crate) async fn of_a_token(settings: &Settings, token: &KeyPair) -> Result<Self> {
         let unknown = "the token has been used, or its time is over: guard-fleet invite makes one";
-        Self::begin(settings, token, "guard-fleet join", Some(unknown)).await
+        let options = options(token, "guard-fleet join")?;
+        Self::begin(settings, token, options, Some(unknown)).await
     }
 
     /// Connects a machine, or who keeps the list, whenever a server is there.
@@ -76,17 +78,29 @@ impl Link {
     /// That there is no key.
     pub(crate) async fn of_a_machine(settings: &Settings) -> Result<Self> {
         let pair = key::pair(&settings.key)?;
-        Self::begin(settings, &pair, "guard-fleet serve", None).await
+        let mut options = options(&pair, "guard-fleet serve")?;
+        options = options.subscription_capacity(UNREAD);
+        Self::begin(settings, &pair, options, None).await
+    }
+
+    /// Connects who serves a console, whenever a server is there. It hears all machines.
+    ///
+    /// # Errors
+    ///
+    /// That there is no key.
+    pub(crate) async fn of_a_console(settings: &Settings) -> Result<Self> {
+        let pair = key::pair(&settings.key)?;
+        let options = options(&pair, "guard-fleet console")?;
+        Self::begin(settings, &pair, options, None).await
     }
 
     /// `unknown` is what to say where the server does not know the key; none: it is tried again and again.
     async fn begin(
         settings: &Settings,
         pair: &KeyPair,
-        name: &str,
+        options: ConnectOptions,
         unknown: Option<&str>,
     ) -> Result<Self> {
-        let seed = pair.seed().context("the key has no seed")?;
         let public = pair.public_key();
         let waits = unknown.is_none();
         let (told, stands) = watch::channel(false);
@@ -97,8 +111,7 @@ impl Link {
             said: Mutex::default(),
         };
         let is_first = AtomicBool::new(true);
-        let mut options = ConnectOptions::with_nkey(seed)
-            .name(name)
+        let mut options = options
             .connection_timeout(PATIENCE)
             .ping_interval(PING)
             // Settings say which servers there are, and no server does.
@@ -117,9 +130,7 @@ impl Link {
             options = options.add_root_certificates(ca.clone());
         }
         if waits {
-            options = options
-                .subscription_capacity(UNREAD)
-                .retry_on_initial_connect();
+            options = options.retry_on_initial_connect();
         }
         let servers: Vec<_> = settings.servers.iter().map(|one| one.0.clone()).collect();
         let client = options.connect(&servers[..]).await;
@@ -159,6 +170,12 @@ impl Link {
             tracing::warn!(%error, "cannot publish");
         }
     }
+}
+
+/// As whom that key is, with a name for the server's own lists.
+fn options(pair: &KeyPair, name: &str) -> Result<ConnectOptions> {
+    let seed = pair.seed().context("the key has no seed")?;
+    Ok(ConnectOptions::with_nkey(seed).name(name))
 }
 
 /// Hears what the connection tells of itself.

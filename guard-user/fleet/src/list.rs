@@ -49,6 +49,9 @@ pub(crate) struct Person {
     /// Whether they bring policies, which others may have signed.
     #[serde(default)]
     pub(crate) policies: bool,
+    /// Whether that is a console: it hears who may answer, and says no for them without a signature.
+    #[serde(default)]
+    pub(crate) console: bool,
 }
 
 /// One machine may join, whoever has the other half of the key.
@@ -102,6 +105,11 @@ impl List {
         }
         for one in &list.person {
             ensure!(!one.groups.is_empty(), "{} has no groups", one.key);
+            ensure!(
+                !(one.console && one.policies),
+                "{} is a console, which brings no policies: use another key for them",
+                one.key
+            );
         }
         Ok(list)
     }

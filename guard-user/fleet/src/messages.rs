@@ -43,7 +43,16 @@ pub(crate) struct Receipt {
     pub(crate) refused: Option<Failure>,
 }
 
-/// What a receipt calls an answer.
+/// A no of somebody who is logged in at a console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct No {
+    /// The approver, as the machine knows them.
+    pub(crate) by: String,
+    /// The hash of the question that it is for.
+    pub(crate) question: String,
+}
+
+/// What a receipt calls an answer, or a no.
 pub(crate) fn name_of(answer: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(digest(&SHA256, answer).as_ref())
 }

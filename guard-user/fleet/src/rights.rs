@@ -60,11 +60,14 @@ fn users_of(list: &List) -> String {
     let mut users = String::new();
     for one in &list.machine {
         let (group, machine) = (&one.group, Some(&one.id));
-        let own = [What::Here, What::Question, What::Receipt].map(|what| group.all(what, machine));
+        let own = [What::Here, What::Question, What::Receipt, What::Approvers];
+        let own = own.map(|what| group.all(what, machine));
         let own: Vec<_> = own.into_iter().chain([Bundles::Want.of(group)]).collect();
         let told = [
             group.all(What::Answer, machine),
+            group.all(What::No, machine),
             group.look(),
+            group.who(),
             Bundles::Policies.of(group),
         ];
         user(&mut users, &one.key, &own, &told);
@@ -79,10 +82,15 @@ fn users_of(list: &List) -> String {
         let own = of_all(&[What::Answer]).into_iter();
         let own = own.chain(one.groups.iter().map(Group::look));
         let sets = one.groups.iter().filter(|_| one.policies);
-        let own: Vec<_> = own
+        let mut own: Vec<_> = own
             .chain(sets.map(|group| Bundles::Policies.of(group)))
             .collect();
-        let told = of_all(&[What::Here, What::Question, What::Receipt]);
+        let mut told = of_all(&[What::Here, What::Question, What::Receipt]);
+        if one.console {
+            own.extend(of_all(&[What::No]));
+            own.extend(one.groups.iter().map(Group::who));
+            told.extend(of_all(&[What::Approvers]));
+        }
         user(&mut users, &one.key, &own, &told);
     }
     users
@@ -149,9 +157,25 @@ mod tests {
         assert_eq!(
             rights(&list)?,
             format!(
-                "authorization {{\n  users = [\n    {{ nkey: {machine}, permissions: {{ publish: [\"guard.ci.here.{id}\", \"guard.ci.question.{id}.*\", \"guard.ci.receipt.{id}.*\", \"guard.ci.want\"], subscribe: [\"guard.ci.answer.{id}.*\", \"guard.ci.look\", \"guard.ci.policies\"] }} }}\n    {{ nkey: {person}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.dev.answer.*.*\", \"guard.ci.look\", \"guard.dev.look\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.dev.here.*\", \"guard.dev.question.*.*\", \"guard.dev.receipt.*.*\"] }} }}\n  ]\n}}\n"
+                "authorization {{\n  users = [\n    {{ nkey: {machine}, permissions: {{ publish: [\"guard.ci.here.{id}\", \"guard.ci.question.{id}.*\", \"guard.ci.receipt.{id}.*\", \"guard.ci.approvers.{id}\", \"guard.ci.want\"], subscribe: [\"guard.ci.answer.{id}.*\", \"guard.ci.no.{id}.*\", \"guard.ci.look\", \"guard.ci.who\", \"guard.ci.policies\"] }} }}\n    {{ nkey: {person}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.dev.answer.*.*\", \"guard.ci.look\", \"guard.dev.look\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.dev.here.*\", \"guard.dev.question.*.*\", \"guard.dev.receipt.*.*\"] }} }}\n  ]\n}}\n"
             )
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_console_says_no_and_hears_who_answers_and_sets_no_policy() -> Result<()> {
+        let key = KeyPair::new_user().public_key();
+        let list = format!("[[person]]\nkey = \"{key}\"\ngroups = [\"ci\"]\nconsole = true\n");
+        assert_eq!(
+            rights(&list)?,
+            format!(
+                "authorization {{\n  users = [\n    {{ nkey: {key}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.ci.look\", \"guard.ci.no.*.*\", \"guard.ci.who\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.ci.approvers.*\"] }} }}\n  ]\n}}\n"
+            )
+        );
+        let refused =
+            rights(&format!("{list}policies = true\n")).map_err(|error| format!("{error:#}"));
+        assert!(refused.is_err_and(|why| why.contains("brings no policies")));
         Ok(())
     }
 

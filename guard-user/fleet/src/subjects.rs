@@ -7,6 +7,9 @@
 //! | `guard.GROUP.look` | that somebody looks, each five seconds | people | machines |
 //! | `guard.GROUP.answer.MACHINE.REQUEST` | a signed answer, until there is a receipt | people | that machine |
 //! | `guard.GROUP.receipt.MACHINE.REQUEST` | what guardd said of it | that machine | people |
+//! | `guard.GROUP.no.MACHINE.REQUEST` | a no that nobody signed, until there is a receipt | consoles | that machine |
+//! | `guard.GROUP.approvers.MACHINE` | who may answer there, when asked and when that changes | that machine | consoles |
+//! | `guard.GROUP.who` | that a console wants to know | consoles | machines |
 //! | `guard.GROUP.policies` | a signed bundle of policies | people who may, who keeps the list | machines, who keeps the list |
 //! | `guard.GROUP.want` | that a machine wants the last one | machines | who keeps the list |
 //! | `guard.GROUP.join.INVITATION` | a machine would join | whoever has that key | who keeps the list |
@@ -41,10 +44,19 @@ pub(crate) enum What {
     Question,
     Answer,
     Receipt,
+    No,
+    Approvers,
 }
 
 impl What {
-    const ALL: [Self; 4] = [Self::Here, Self::Question, Self::Answer, Self::Receipt];
+    const ALL: [Self; 6] = [
+        Self::Here,
+        Self::Question,
+        Self::Answer,
+        Self::Receipt,
+        Self::No,
+        Self::Approvers,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -52,7 +64,14 @@ impl What {
             Self::Question => "question",
             Self::Answer => "answer",
             Self::Receipt => "receipt",
+            Self::No => "no",
+            Self::Approvers => "approvers",
         }
+    }
+
+    /// Whether it is about a machine, and no request of it.
+    fn is_of_a_machine(self) -> bool {
+        matches!(self, Self::Here | Self::Approvers)
     }
 }
 
@@ -78,7 +97,7 @@ impl Subject {
         let what = What::ALL.into_iter().find(|one| one.as_str() == what)?;
         let machine = parts.next()?.parse().ok()?;
         let request = parts.next().map(str::to_owned);
-        let is_about_one = what != What::Here;
+        let is_about_one = !what.is_of_a_machine();
         let is_right = request.is_some() == is_about_one
             && parts.next().is_none()
             && request.as_deref().is_none_or(is_request);
@@ -216,13 +235,18 @@ impl Group {
         format!("guard.{self}.look")
     }
 
+    /// That a console of it wants to know who may answer.
+    pub(crate) fn who(&self) -> String {
+        format!("guard.{self}.who")
+    }
+
     /// All of a kind about a machine, or about all of them.
     pub(crate) fn all(&self, what: What, machine: Option<&Machine>) -> String {
         let machine = machine.map_or("*", |machine| &machine.0);
-        let what = what.as_str();
-        match what == What::Here.as_str() {
-            true => format!("guard.{self}.{what}.{machine}"),
-            false => format!("guard.{self}.{what}.{machine}.*"),
+        let (name, is_of_a_machine) = (what.as_str(), what.is_of_a_machine());
+        match is_of_a_machine {
+            true => format!("guard.{self}.{name}.{machine}"),
+            false => format!("guard.{self}.{name}.{machine}.*"),
         }
     }
 }
@@ -314,6 +338,8 @@ mod tests {
         let machine: Machine = "m-0123456789abcdef0123".parse()?;
         for (what, request) in [
             (What::Here, None),
+            (What::Approvers, None),
+            (What::No, Some("r7")),
             (What::Question, Some("r7")),
             (What::Answer, Some("r18446744073709551615")),
         ] {
@@ -337,6 +363,8 @@ mod tests {
             "guard.ci.here.m-0123",
             "guard.ci.here.m-0123456789abcdef0123.r1",
             "guard.ci.question.m-0123456789abcdef0123",
+            "guard.ci.no.m-0123456789abcdef0123",
+            "guard.ci.approvers.m-0123456789abcdef0123.r1",
             "guard.ci.question.m-0123456789abcdef0123.r1.r2",
             "guard.ci.question.m-0123456789abcdef0123.*",
             "guard.ci.question.m-0123456789abcdef0123.r",
@@ -370,7 +398,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_read_is_written_the_same(text in "(guard|x)\\.[a-z*]{0,4}\\.(here|question|answer)\\.(m-[0-9a-f]{19,21}|\\*)(\\.r[0-9]{0,3})?") {
+        fn whatever_is_read_is_written_the_same(text in "(guard|x)\\.[a-z*]{0,4}\\.(here|question|answer|no|approvers)\\.(m-[0-9a-f]{19,21}|\\*)(\\.r[0-9]{0,3})?") {
             if let Some(read) = Subject::parse(&text) {
                 prop_assert_eq!(read.to_string(), text);
             }

@@ -4,6 +4,7 @@
 
 pub mod approvers;
 pub mod calls;
+pub mod central;
 pub mod decisions;
 pub mod destination;
 pub mod doctor;

@@ -47,9 +47,9 @@ pub fn limit(begins: &[u8]) -> usize {
 
 /// A call on its way out. The method comes first: it tells how long the frame may become.
 #[derive(Serialize)]
-struct OutgoingCall<'a> {
+struct OutgoingCall<'a, C> {
     #[serde(flatten)]
-    call: &'a Call,
+    call: &'a C,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     more: bool,
 }
@@ -59,7 +59,7 @@ struct OutgoingCall<'a> {
 /// # Errors
 ///
 /// Where it has no JSON form.
-pub fn call(call: &Call, more: bool) -> serde_json::Result<Vec<u8>> {
+pub fn call<C: Serialize>(call: &C, more: bool) -> serde_json::Result<Vec<u8>> {
     let mut frame = serde_json::to_vec(&OutgoingCall { call, more })?;
     frame.push(0);
     Ok(frame)

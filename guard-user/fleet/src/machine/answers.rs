@@ -1,16 +1,21 @@
-//! Signed answers in, and a receipt for each.
+//! Signed answers in, and no's of consoles, and a receipt for each.
 
 use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, Result};
-use futures_util::StreamExt as _;
-use guard_proto::{Call, Failure, approvers::Taken};
+use futures_util::{StreamExt as _, stream::select};
+use guard_courier::Refusal;
+use guard_proto::{
+    Call, Failure,
+    approvers::{Asked, Taken},
+    requests::Denied,
+};
 use guard_signed::{Kind, Signed};
 use tokio::time::sleep;
 
 use super::Carrier;
 use crate::{
-    messages::{self, Receipt},
+    messages::{self, No, Receipt},
     subjects::{Subject, What},
 };
 
@@ -22,14 +27,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Hands in what comes.
 pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
-    let subject = carrier.group.all(What::Answer, Some(&carrier.machine));
-    let answers = carrier.link.client.subscribe(subject).await;
-    let mut answers = answers.context("cannot hear answers")?;
+    let hear = async |what: What| {
+        let subject = carrier.group.all(what, Some(&carrier.machine));
+        let heard = carrier.link.client.subscribe(subject).await;
+        heard.context("cannot hear answers")
+    };
+    let mut answers = select(hear(What::Answer).await?, hear(What::No).await?);
     let mut kept: VecDeque<Receipt> = VecDeque::new();
     loop {
         let heard = answers.next().await.context("the connection has ended")?;
-        let subject = Subject::parse(&heard.subject);
-        let Some(request) = subject.and_then(|subject| subject.request) else {
+        let Some(subject) = Subject::parse(&heard.subject) else {
+            continue;
+        };
+        let Some(request) = subject.request else {
             continue;
         };
         let name = messages::name_of(&heard.payload);
@@ -37,7 +47,19 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         let receipt = match known {
             Some(known) => known.clone(),
             None => {
-                let receipt = hand_in(carrier, &request, name, &heard.payload).await;
+                let done = match subject.what {
+                    What::No => deny(carrier, &request, &heard.payload).await,
+                    _ => hand_in(carrier, &request, &heard.payload).await,
+                };
+                let (taken, refused) = match done {
+                    Ok(taken) => (Some(taken), None),
+                    Err(failure) => (None, Some(failure)),
+                };
+                let receipt = Receipt {
+                    answer: name,
+                    taken,
+                    refused,
+                };
                 // What was not taken may be another time.
                 if receipt.taken.is_some() {
                     kept.truncate(KEPT - 1);
@@ -59,14 +81,9 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
 }
 
 /// Has guardd check it.
-async fn hand_in(carrier: &Carrier, request: &str, answer: String, payload: &[u8]) -> Receipt {
-    let refused = |answer, failure| Receipt {
-        answer,
-        taken: None,
-        refused: Some(failure),
-    };
+async fn hand_in(carrier: &Carrier, request: &str, payload: &[u8]) -> Result<Taken, Failure> {
     let Some(signed) = messages::read::<Signed>(payload) else {
-        return refused(answer, unread());
+        return Err(unread("it is no signed answer, as guard sign prints one"));
     };
     let call = Call::AnswerSigned {
         answer: signed.answer,
@@ -80,31 +97,57 @@ async fn hand_in(carrier: &Carrier, request: &str, answer: String, payload: &[u8
         authenticator_data: signed.authenticator_data,
         client_data: signed.client_data,
     };
-    match carrier.guardd.call::<Taken>(&call).await {
-        Ok(taken) => {
-            tracing::info!(request, by = taken.by, answer = taken.answer, "answered");
-            Receipt {
-                answer,
-                taken: Some(taken),
-                refused: None,
-            }
-        }
-        // guardd's own log has it, and no more often than it wants.
-        Err(refusal) => {
-            tracing::debug!(
-                request,
-                why = refusal.failure.why,
-                "an answer was not taken"
-            );
-            refused(answer, refusal.failure)
-        }
-    }
+    let taken = done(request, carrier.guardd.call::<Taken>(&call).await)?;
+    tracing::info!(request, by = taken.by, answer = taken.answer, "answered");
+    Ok(taken)
 }
 
-fn unread() -> Failure {
+/// Says no, where what was asked is asked still: a request's number may be another's later.
+async fn deny(carrier: &Carrier, request: &str, payload: &[u8]) -> Result<Taken, Failure> {
+    let Some(no) = messages::read::<No>(payload) else {
+        return Err(unread("it is no no"));
+    };
+    let id = request.to_owned();
+    let question = Call::Question { id: id.clone() };
+    let asked = done(request, carrier.guardd.call::<Asked>(&question).await)?;
+    if asked.hash != no.question {
+        return Err(Failure {
+            what: format!("{request} is not answered"),
+            why: "it asks something else now".to_owned(),
+            fix: "look again".to_owned(),
+        });
+    }
+    let call = Call::Deny {
+        id,
+        seconds: None,
+        by: Some(no.by.clone()),
+    };
+    done(request, carrier.guardd.call::<Denied>(&call).await)?;
+    tracing::info!(request, by = no.by, "answered with no, unsigned");
+    Ok(Taken {
+        request: request.to_owned(),
+        answer: "no".to_owned(),
+        by: no.by,
+        approvals: 0,
+        wanted: 0,
+        holes: Vec::new(),
+        warnings: Vec::new(),
+    })
+}
+
+/// guardd's own log has what it refuses, and no more often than it wants.
+fn done<T>(request: &str, said: Result<T, Refusal>) -> Result<T, Failure> {
+    said.map_err(|refusal| {
+        let why = &refusal.failure.why;
+        tracing::debug!(request, why, "an answer was not taken");
+        refusal.failure
+    })
+}
+
+fn unread(why: &str) -> Failure {
     Failure {
         what: "the answer cannot be read".to_owned(),
-        why: "it is no signed answer, as guard sign prints one".to_owned(),
+        why: why.to_owned(),
         fix: "guard-fleet answer MACHINE REQUEST".to_owned(),
     }
 }

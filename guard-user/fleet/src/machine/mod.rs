@@ -4,6 +4,7 @@
 //! look is younger than [`LOOKED`]: a question that nobody can see is refused at once, as it is without a fleet.
 
 mod answers;
+mod approvers;
 mod join;
 mod policies;
 mod presence;
@@ -122,6 +123,7 @@ async fn carry(carrier: &Carrier) -> Result<()> {
     tokio::select! {
         ended = looks(carrier) => ended,
         ended = answers::carry(carrier) => ended,
+        ended = approvers::carry(carrier) => ended,
         ended = policies::carry(carrier) => ended,
         () = questions::carry(carrier) => Ok(()),
         () = presence::tell(carrier) => Ok(()),

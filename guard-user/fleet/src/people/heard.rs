@@ -1,4 +1,4 @@
-//! What machines say, for as long as somebody looks.
+//! What machines say, and that somebody looks, for as long as that is so.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,6 +11,7 @@ use futures_util::{
     StreamExt as _,
     stream::{SelectAll, select_all},
 };
+use guard_proto::approvers::Approvers;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
@@ -23,15 +24,26 @@ use crate::{
 const LOOKS: Duration = Duration::from_secs(5);
 /// When machines are asked again for all that is open, after the first time: servers tell each other a moment late who listens.
 const AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
-/// Machines that are remembered at most, and bytes of all that they ask: more come from nobody honest.
+/// How long machines may take to ask all of it again: the last time they are asked to, and what that takes.
+const SETTLED: Duration = Duration::from_secs(3);
+/// The same where the server was gone: machines come back to one in half a minute.
+const RECONNECTED: Duration = Duration::from_secs(40);
+/// Machines that are remembered at most, and bytes of what they ask and who answers: more come from nobody honest.
 const MOST: (usize, usize) = (20_000, 64 * 1024 * 1024);
 
 /// What is known of them.
-pub(super) struct Fleet {
-    pub(super) link: Link,
+pub(crate) struct Fleet {
+    pub(crate) link: Link,
     groups: Vec<Group>,
     heard: SelectAll<Subscriber>,
     looks: Interval,
+    /// Whether somebody looks: of a console it depends.
+    is_looked: bool,
+    /// How often somebody has begun to, and until when machines say what they still ask.
+    looked: u64,
+    settled: Option<Instant>,
+    /// Of a console: whether machines say who may answer.
+    is_console: bool,
     /// When to ask for all that is open.
     again: VecDeque<Instant>,
     machines: BTreeMap<(Group, Machine), State>,
@@ -45,34 +57,54 @@ pub(super) struct Fleet {
 
 /// What is known of a machine.
 #[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) here: Option<Here>,
+pub(crate) struct State {
+    pub(crate) here: Option<Here>,
+    /// Heard by consoles alone, with the bytes of its message; none: not said yet.
+    pub(crate) approvers: Option<(Approvers, usize)>,
     questions: BTreeMap<String, OfMachine>,
 }
 
 /// A question, and where it is from.
 #[derive(Clone, Debug)]
-pub(super) struct OfMachine {
-    pub(super) group: Group,
-    pub(super) machine: Machine,
-    pub(super) asked: Asked,
+pub(crate) struct OfMachine {
+    pub(crate) group: Group,
+    pub(crate) machine: Machine,
+    pub(crate) asked: Asked,
+    /// The number of the look in which it was heard.
+    looked: u64,
 }
 
 /// Something new.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     Asked(Box<OfMachine>),
     Over(Box<OfMachine>),
-    Machine,
+    /// What a machine says of itself.
+    Machine(Group, Machine),
     Receipt(Box<(Subject, Receipt)>),
+    /// A server has come, or gone.
+    Link,
 }
 
 impl Fleet {
     /// Looks at these groups.
-    pub(super) async fn begin(link: Link, groups: Vec<Group>) -> Result<Self> {
+    pub(crate) async fn begin(link: Link, groups: Vec<Group>) -> Result<Self> {
+        let mut fleet = Self::hear(link, groups, false).await?;
+        fleet.look_anew().await;
+        Ok(fleet)
+    }
+
+    /// Hears these groups for a console, which nobody looks at yet.
+    pub(crate) async fn begin_console(link: Link, groups: Vec<Group>) -> Result<Self> {
+        Self::hear(link, groups, true).await
+    }
+
+    async fn hear(link: Link, groups: Vec<Group>, is_console: bool) -> Result<Self> {
         let mut heard = Vec::new();
+        let whats = [What::Here, What::Question, What::Receipt].into_iter();
+        let whats = whats.chain(is_console.then_some(What::Approvers));
         for group in &groups {
-            for what in [What::Here, What::Question, What::Receipt] {
+            for what in whats.clone() {
                 let subject = group.all(what, None);
                 let subscribed = link.client.subscribe(subject).await;
                 heard.push(subscribed.context("cannot hear machines")?);
@@ -82,19 +114,69 @@ impl Fleet {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first is at once, and by hand.
         looks.tick().await;
-        let mut fleet = Self {
+        Ok(Self {
             link,
             groups,
             heard: select_all(heard),
             looks,
+            is_looked: !is_console,
+            looked: 0,
+            settled: None,
+            is_console,
             again: VecDeque::new(),
             machines: BTreeMap::new(),
             bytes: 0,
             is_full: false,
             news: VecDeque::new(),
-        };
-        fleet.look_anew().await;
-        Ok(fleet)
+        })
+    }
+
+    /// Whether somebody looks now. What machines do not ask any more, nobody has told meanwhile: what they do not ask again is
+    /// over.
+    pub(crate) async fn set_looked(&mut self, is_looked: bool) {
+        self.is_looked = is_looked;
+        if is_looked {
+            self.settle_within(SETTLED);
+            self.look_anew().await;
+        } else {
+            self.again.clear();
+            self.settled = None;
+        }
+    }
+
+    /// From now on machines say what they still ask. A person's command ends before that matters.
+    fn settle_within(&mut self, time: Duration) {
+        if self.is_console {
+            self.looked += 1;
+            self.settled = Some(Instant::now() + time);
+        }
+    }
+
+    /// Drops what was not asked again.
+    fn settle(&mut self) {
+        self.settled = None;
+        let mut gone = Vec::new();
+        for state in self.machines.values_mut() {
+            let old = state
+                .questions
+                .extract_if(.., |_, of| of.looked != self.looked);
+            gone.extend(old.map(|(_, of)| of));
+        }
+        for over in gone {
+            self.is_over(over);
+        }
+    }
+
+    /// Whether somebody does.
+    pub(crate) fn is_looked(&self) -> bool {
+        self.is_looked
+    }
+
+    /// Has machines say who may answer, and how they are.
+    pub(crate) async fn ask_who(&self) {
+        for group in self.groups.iter().filter(|_| self.is_console) {
+            self.link.publish(group.who(), Vec::new()).await;
+        }
     }
 
     async fn look_anew(&mut self) {
@@ -110,7 +192,7 @@ impl Fleet {
     }
 
     /// The next thing that machines say; tells them meanwhile that somebody looks.
-    pub(super) async fn next(&mut self) -> Result<News> {
+    pub(crate) async fn next(&mut self) -> Result<News> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 return Ok(news);
@@ -121,16 +203,22 @@ impl Fleet {
                     // What cannot be read is nobody's.
                     let _ = self.take(&heard);
                 }
-                _ = self.looks.tick() => self.look(false).await,
+                _ = self.looks.tick(), if self.is_looked => self.look(false).await,
                 () = until(self.again.front().copied()) => {
                     self.again.pop_front();
                     self.look(true).await;
                 }
+                () = until(self.settled) => self.settle(),
                 () = self.link.change() => {
                     // What was said meanwhile nobody has heard.
                     if self.link.stands() {
-                        self.look_anew().await;
+                        self.ask_who().await;
+                        if self.is_looked {
+                            self.settle_within(RECONNECTED);
+                            self.look_anew().await;
+                        }
                     }
+                    return Ok(News::Link);
                 }
             }
         }
@@ -147,13 +235,32 @@ impl Fleet {
             (What::Here, _) => {
                 let here = Here::read(&heard.payload)?;
                 if here.leaves {
-                    for over in self.machines.remove(&at)?.questions.into_values() {
+                    let gone = self.machines.remove(&at)?;
+                    self.bytes -= gone.approvers.map_or(0, |(_, bytes)| bytes);
+                    for over in gone.questions.into_values() {
                         self.is_over(over);
                     }
                 } else {
                     self.machines.entry(at).or_default().here = Some(here);
                 }
-                self.news.push_back(News::Machine);
+                let (group, machine) = (subject.group, subject.machine);
+                self.news.push_back(News::Machine(group, machine));
+            }
+            (What::Approvers, _) => {
+                let approvers = messages::read(&heard.payload)?;
+                let before = self.machines.get(&at);
+                let before = before.and_then(|state| state.approvers.as_ref());
+                let less = before.map_or(0, |(_, bytes)| *bytes);
+                let bytes = self.bytes - less + heard.payload.len();
+                if bytes > MOST.1 {
+                    self.leave_out();
+                    return None;
+                }
+                self.bytes = bytes;
+                let state = self.machines.entry(at).or_default();
+                state.approvers = Some((approvers, heard.payload.len()));
+                let (group, machine) = (subject.group, subject.machine);
+                self.news.push_back(News::Machine(group, machine));
             }
             (What::Question, Some(request)) if heard.payload.is_empty() => {
                 let over = self.machines.get_mut(&at)?.questions.remove(&request)?;
@@ -162,10 +269,14 @@ impl Fleet {
             (What::Question, Some(request)) => {
                 let asked = Asked::read(&subject, &heard.payload)?;
                 let state = self.machines.entry(at.clone()).or_default();
-                let before = state.questions.get(&request);
-                if before.is_some_and(|before| before.asked.bytes == asked.bytes) {
+                let before = state.questions.get_mut(&request);
+                if let Some(before) = before
+                    && before.asked.bytes == asked.bytes
+                {
+                    before.looked = self.looked;
                     return None;
                 }
+                let before = state.questions.get(&request);
                 let less = before.map_or(0, |before| before.asked.bytes.len());
                 let bytes = self.bytes - less + asked.bytes.len();
                 if bytes > MOST.1 {
@@ -178,6 +289,7 @@ impl Fleet {
                     group,
                     machine,
                     asked,
+                    looked: self.looked,
                 };
                 state.questions.insert(request, asked.clone());
                 self.news.push_back(News::Asked(Box::new(asked)));
@@ -206,17 +318,22 @@ impl Fleet {
     }
 
     /// What is open.
-    pub(super) fn questions(&self) -> impl Iterator<Item = &OfMachine> {
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &OfMachine> {
         self.machines
             .values()
             .flat_map(|state| state.questions.values())
     }
 
     /// The machines that were heard.
-    pub(super) fn machines(&self) -> impl Iterator<Item = (&Group, &Machine, &State)> {
+    pub(crate) fn machines(&self) -> impl Iterator<Item = (&Group, &Machine, &State)> {
         self.machines
             .iter()
             .map(|((group, machine), state)| (group, machine, state))
+    }
+
+    /// One of them.
+    pub(crate) fn machine(&self, group: &Group, machine: &Machine) -> Option<&State> {
+        self.machines.get(&(group.clone(), machine.clone()))
     }
 }
 
@@ -230,7 +347,17 @@ async fn until(at: Option<Instant>) {
 
 impl State {
     /// How many questions of it are open.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.questions.len()
+    }
+
+    /// These.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &Asked> {
+        self.questions.values().map(|of| &of.asked)
+    }
+
+    /// The one about a request.
+    pub(crate) fn question(&self, request: &str) -> Option<&Asked> {
+        self.questions.get(request).map(|of| &of.asked)
     }
 }

@@ -1,7 +1,7 @@
 //! A person's side: what all machines ask, and an answer to one of them.
 
 mod answer;
-mod heard;
+pub(crate) mod heard;
 mod push;
 mod show;
 
@@ -56,7 +56,7 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
         let text = match fleet.next().await? {
             News::Asked(asked) => show::question(&asked, json),
             News::Over(asked) => show::over(&asked, json),
-            News::Machine | News::Receipt(_) => continue,
+            News::Machine(..) | News::Receipt(_) | News::Link => continue,
         };
         print(&text)?;
     }

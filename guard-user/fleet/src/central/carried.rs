@@ -1,0 +1,219 @@
+//! What a console hands in: each is published until its machine has said what became of it.
+
+use std::time::Duration;
+
+use guard_proto::{ErrorName, Failure, approvers::Taken};
+use guard_signed::{Answer, Document as _, Question, Signed};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    messages::{self, Asked, No, Receipt},
+    people::heard::Fleet,
+    subjects::{Group, Machine, Subject, What},
+};
+
+/// How long to wait for a receipt, and after which time it is published again.
+const RECEIPT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1));
+/// At once.
+const MOST: usize = 64;
+
+/// What became of it.
+pub(super) type Said = Result<Taken, (ErrorName, Failure)>;
+
+/// Something for a machine.
+#[derive(Debug)]
+pub(super) struct Handing {
+    pub(super) machine: String,
+    pub(super) request: String,
+    pub(super) what: Handed,
+    pub(super) reply: oneshot::Sender<Said>,
+}
+
+#[derive(Debug)]
+pub(super) enum Handed {
+    Answer(Signed),
+    No(No),
+}
+
+/// What has no receipt yet.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    open: Vec<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    subject: Subject,
+    message: Vec<u8>,
+    name: String,
+    again: Instant,
+    latest: Instant,
+    reply: oneshot::Sender<Said>,
+}
+
+impl Carried {
+    /// Publishes it, if it is about what is asked.
+    pub(super) async fn begin(&mut self, fleet: &Fleet, handing: Handing) {
+        self.open.retain(|one| !one.reply.is_closed());
+        let (subject, message) = match self.addressed(fleet, &handing) {
+            Ok(addressed) => addressed,
+            Err(refused) => {
+                // Who has gone meanwhile wants no answer.
+                let _ = handing.reply.send(Err(refused));
+                return;
+            }
+        };
+        let now = Instant::now();
+        self.open.push(Open {
+            name: messages::name_of(&message),
+            subject,
+            message,
+            again: now,
+            latest: now + RECEIPT.0,
+            reply: handing.reply,
+        });
+        self.again(fleet).await;
+    }
+
+    fn addressed(
+        &self,
+        fleet: &Fleet,
+        handing: &Handing,
+    ) -> Result<(Subject, Vec<u8>), (ErrorName, Failure)> {
+        let Handing {
+            machine,
+            request,
+            what,
+            ..
+        } = handing;
+        if !fleet.link.stands() {
+            return Err((ErrorName::Failed, unreached()));
+        }
+        if self.open.len() >= MOST {
+            return Err((ErrorName::Failed, busy()));
+        }
+        let (group, machine, asked) = asked(fleet, machine, request)
+            .ok_or_else(|| (ErrorName::NotFound, not_asked(machine, request)))?;
+        let (question, is_no, message) = match what {
+            Handed::Answer(signed) => {
+                let answer = Answer::from_bytes(signed.answer.as_bytes());
+                let answer = answer.map_err(|why| (ErrorName::Invalid, no_answer(&why)))?;
+                (answer.question, false, messages::bytes(signed))
+            }
+            Handed::No(no) => (no.question.clone(), true, messages::bytes(no)),
+        };
+        if question != Question::hash(&asked.bytes) {
+            return Err((ErrorName::No, changed(request)));
+        }
+        let subject = Subject {
+            group: group.clone(),
+            what: if is_no { What::No } else { What::Answer },
+            machine: machine.clone(),
+            request: Some(request.clone()),
+        };
+        Ok((subject, message))
+    }
+
+    /// When something is to be done next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.open.iter().map(|one| one.again.min(one.latest)).min()
+    }
+
+    /// Publishes what is to be published again, and gives up what nobody has answered.
+    pub(super) async fn again(&mut self, fleet: &Fleet) {
+        let now = Instant::now();
+        for one in &mut self.open {
+            if one.again <= now {
+                let (subject, message) = (one.subject.to_string(), one.message.clone());
+                fleet.link.publish(subject, message).await;
+                one.again = now + RECEIPT.1;
+            }
+        }
+        for late in self.open.extract_if(.., |one| one.latest <= now) {
+            let machine = &late.subject.machine;
+            let _ = late.reply.send(Err((ErrorName::Failed, silent(machine))));
+        }
+    }
+
+    /// Somebody has said what became of something.
+    pub(super) fn receipt(&mut self, from: &Subject, receipt: Receipt) {
+        let is_it = |one: &Open| {
+            let subject = &one.subject;
+            receipt.answer == one.name
+                && (&from.group, &from.machine, &from.request)
+                    == (&subject.group, &subject.machine, &subject.request)
+        };
+        let Some(at) = self.open.iter().position(is_it) else {
+            return;
+        };
+        let said = match (receipt.taken, receipt.refused) {
+            (Some(taken), _) => Ok(taken),
+            (None, Some(failure)) => Err((ErrorName::Refused, failure)),
+            // A receipt that says nothing is none.
+            (None, None) => return,
+        };
+        let _ = self.open.swap_remove(at).reply.send(said);
+    }
+}
+
+/// The machine that asks that.
+fn asked<'f>(
+    fleet: &'f Fleet,
+    id: &str,
+    request: &str,
+) -> Option<(&'f Group, &'f Machine, &'f Asked)> {
+    let mut all = fleet.machines();
+    all.find_map(|(group, machine, state)| {
+        let is_it = machine.to_string() == id;
+        let asked = is_it.then(|| state.question(request)).flatten()?;
+        Some((group, machine, asked))
+    })
+}
+
+fn unreached() -> Failure {
+    Failure {
+        what: "it is not carried".to_owned(),
+        why: "no server of the fleet is reached".to_owned(),
+        fix: "journalctl -u guard-fleet-console, on the console's machine".to_owned(),
+    }
+}
+
+fn busy() -> Failure {
+    Failure {
+        what: "it is not carried".to_owned(),
+        why: format!("{MOST} answers have no receipt yet"),
+        fix: "try again".to_owned(),
+    }
+}
+
+fn not_asked(machine: &str, request: &str) -> Failure {
+    Failure {
+        what: format!("{request} is not answered"),
+        why: format!("{machine} does not ask it now"),
+        fix: "look again".to_owned(),
+    }
+}
+
+fn changed(request: &str) -> Failure {
+    Failure {
+        what: format!("{request} is not answered"),
+        why: "it asks something else now".to_owned(),
+        fix: "look again".to_owned(),
+    }
+}
+
+fn no_answer(why: &guard_signed::Refusal) -> Failure {
+    Failure {
+        what: "the signed answer is not taken".to_owned(),
+        why: why.to_string(),
+        fix: "load the page again".to_owned(),
+    }
+}
+
+fn silent(machine: &Machine) -> Failure {
+    Failure {
+        what: format!("{machine} has not said that it has the answer"),
+        why: "it may still count".to_owned(),
+        fix: "look again, and at the page of machines".to_owned(),
+    }
+}

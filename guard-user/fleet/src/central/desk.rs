@@ -1,0 +1,334 @@
+//! What a console is shown of each machine, and which of it has changed since it was last shown.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
+
+use guard_proto::central;
+use guard_signed::{Question, visible::visible};
+use jiff::{SignedDuration, Timestamp};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::{
+    messages::Receipt,
+    people::heard::{Fleet, OfMachine, State},
+    subjects::{Group, Machine, Subject},
+};
+
+/// After how long a silence a machine is away: its word was missed three times.
+const SILENT: Duration = Duration::from_secs(100);
+/// How long one is listed that is away, and one that has said that it goes.
+const LISTED: (Duration, Duration) = (
+    Duration::from_secs(7 * 24 * 3600),
+    Duration::from_secs(3600),
+);
+/// What became of so many questions of a machine is remembered.
+const OVER: usize = 16;
+/// Characters of a text of guardd's.
+const LINE: usize = 512;
+
+/// A machine, and where it is.
+pub(super) type At = (Group, Machine);
+
+/// All machines.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    known: RefCell<Known>,
+    now: watch::Sender<Now>,
+    lookers: Cell<usize>,
+    looked: Notify,
+}
+
+/// Which state it is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Now {
+    /// The last change.
+    pub(super) version: u64,
+    /// Counts how often machines were taken off the list.
+    pub(super) generation: u64,
+    /// Whether a server is reached.
+    pub(super) is_connected: bool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    machines: BTreeMap<At, Entry>,
+    /// By the version in which each was changed last.
+    changed: BTreeMap<u64, At>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    told: Rc<central::Machine>,
+    version: u64,
+    heard: Instant,
+    /// It has said so itself.
+    has_left: bool,
+    /// Questions that are over: the request, and the hash.
+    gone: VecDeque<(String, String)>,
+}
+
+impl Desk {
+    /// A machine has said something.
+    pub(super) fn hear(&self, fleet: &Fleet, at: At) {
+        self.update(fleet, at, Some(Instant::now()), |_| {});
+    }
+
+    /// All are shown anew.
+    pub(super) fn hear_all(&self, fleet: &Fleet) {
+        let all: Vec<_> = self.known.borrow().machines.keys().cloned().collect();
+        for at in all {
+            self.update(fleet, at, None, |_| {});
+        }
+    }
+
+    /// A question is over.
+    pub(super) fn over(&self, fleet: &Fleet, of: OfMachine) {
+        let hash = Question::hash(&of.asked.bytes);
+        let request = of.asked.question.request;
+        self.update(
+            fleet,
+            (of.group, of.machine),
+            Some(Instant::now()),
+            |entry| {
+                entry.gone.truncate(OVER - 1);
+                entry.gone.push_front((request, hash));
+            },
+        );
+    }
+
+    /// A machine has said what became of an answer.
+    pub(super) fn receipt(&self, fleet: &Fleet, from: &Subject, receipt: &Receipt) {
+        let (Some(request), Some(taken)) = (&from.request, &receipt.taken) else {
+            return;
+        };
+        let at = (from.group.clone(), from.machine.clone());
+        let asked = fleet.machine(&at.0, &at.1);
+        let asked = asked.and_then(|state| state.question(request));
+        let asked = asked.map(|asked| Question::hash(&asked.bytes));
+        self.update(fleet, at, Some(Instant::now()), |entry| {
+            let mut gone = entry.gone.iter();
+            let gone = gone.find(|(id, _)| id == request);
+            let Some(question) = asked.or_else(|| gone.map(|(_, hash)| hash.clone())) else {
+                return;
+            };
+            let warnings = taken.warnings.iter().take(OVER);
+            let over = central::Over {
+                request: request.clone(),
+                question,
+                answer: visible(&taken.answer, LINE),
+                by: visible(&taken.by, LINE),
+                approvals: taken.approvals,
+                wanted: taken.wanted,
+                holes: taken.holes.len(),
+                warnings: warnings.map(|one| visible(one, LINE)).collect(),
+                at: Timestamp::now(),
+            };
+            let told = Rc::make_mut(&mut entry.told);
+            // The same receipt comes once more where its answer did.
+            told.over.retain(|one| one.question != over.question);
+            if told.over.len() >= OVER {
+                told.over.remove(0);
+            }
+            told.over.push(over);
+        });
+    }
+
+    /// A server has come, or gone.
+    pub(super) fn link(&self, fleet: &Fleet) {
+        let is_connected = fleet.link.stands();
+        if is_connected {
+            // What machines said meanwhile nobody could hear.
+            let now = Instant::now();
+            let mut known = self.known.borrow_mut();
+            for entry in known.machines.values_mut() {
+                entry.heard = now;
+            }
+        }
+        self.now.send_modify(|now| now.is_connected = is_connected);
+    }
+
+    /// Marks who is silent, and takes off the list who was so for long; whether one has not said yet who may answer there.
+    pub(super) fn age(&self, fleet: &Fleet) -> bool {
+        if !fleet.link.stands() {
+            return false;
+        }
+        let now = Instant::now();
+        let silent: Vec<_> = {
+            let known = self.known.borrow();
+            let all = known.machines.iter();
+            let silent = all.filter(|(_, one)| {
+                one.told.away_since.is_none() && now.duration_since(one.heard) > SILENT
+            });
+            silent.map(|(at, _)| at.clone()).collect()
+        };
+        for at in silent {
+            self.update(fleet, at, None, |_| {});
+        }
+        let mut known = self.known.borrow_mut();
+        let before = known.machines.len();
+        let Known { machines, changed } = &mut *known;
+        machines.retain(|_, one| {
+            let listed = if one.has_left { LISTED.1 } else { LISTED.0 };
+            let is_listed = one.told.away_since.is_none() || now.duration_since(one.heard) < listed;
+            if !is_listed {
+                changed.remove(&one.version);
+            }
+            is_listed
+        });
+        let is_less = machines.len() < before;
+        let mut here = machines.values();
+        let is_one_unknown =
+            here.any(|one| one.told.away_since.is_none() && one.told.origins.is_none());
+        drop(known);
+        if is_less {
+            self.now.send_modify(|now| now.generation += 1);
+        }
+        is_one_unknown
+    }
+
+    /// Shows a machine as it is now, after `change`; `heard`: it has just said something.
+    fn update(
+        &self,
+        fleet: &Fleet,
+        at: At,
+        heard: Option<Instant>,
+        change: impl FnOnce(&mut Entry),
+    ) {
+        let mut known = self.known.borrow_mut();
+        let Known { machines, changed } = &mut *known;
+        let state = fleet.machine(&at.0, &at.1);
+        let is_new = !machines.contains_key(&at);
+        if is_new && state.is_none() {
+            return;
+        }
+        let entry = machines.entry(at.clone()).or_insert_with(|| Entry {
+            told: Rc::default(),
+            version: 0,
+            heard: Instant::now(),
+            has_left: false,
+            gone: VecDeque::new(),
+        });
+        let before = Rc::clone(&entry.told);
+        entry.heard = heard.unwrap_or(entry.heard);
+        entry.has_left = state.is_none();
+        change(entry);
+        let silence = entry.heard.elapsed();
+        let is_away = entry.has_left || silence > SILENT;
+        let now = shown(&at, &entry.told, state, fleet.is_looked());
+        entry.told = Rc::new(match is_away {
+            false => now,
+            true => central::Machine {
+                away_since: before.away_since.or_else(|| ago(silence)),
+                questions: Vec::new(),
+                ..now
+            },
+        });
+        if !is_new && entry.told == before {
+            return;
+        }
+        changed.remove(&entry.version);
+        let version = self.now.borrow().version + 1;
+        entry.version = version;
+        changed.insert(version, at);
+        drop(known);
+        self.now.send_modify(|now| now.version = version);
+    }
+
+    /// What has changed since a version.
+    pub(super) fn since(&self, version: u64) -> Vec<Rc<central::Machine>> {
+        let known = self.known.borrow();
+        let changed = known.changed.range(version + 1..);
+        let changed = changed.filter_map(|(_, at)| known.machines.get(at));
+        changed.map(|entry| Rc::clone(&entry.told)).collect()
+    }
+
+    /// The state, and each that comes.
+    pub(super) fn now(&self) -> watch::Receiver<Now> {
+        self.now.subscribe()
+    }
+
+    /// Somebody looks, until this is dropped.
+    pub(super) fn look(self: &Rc<Self>) -> Looking {
+        self.lookers.set(self.lookers.get() + 1);
+        self.looked.notify_one();
+        Looking(Rc::clone(self))
+    }
+
+    /// Whether somebody does.
+    pub(super) fn is_looked(&self) -> bool {
+        self.lookers.get() > 0
+    }
+
+    /// Until that may have changed.
+    pub(super) async fn looked(&self) {
+        self.looked.notified().await;
+    }
+}
+
+/// Somebody who looks.
+#[derive(Debug)]
+pub(super) struct Looking(Rc<Desk>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.lookers.set(self.0.lookers.get() - 1);
+        self.0.looked.notify_one();
+    }
+}
+
+fn ago(time: Duration) -> Option<Timestamp> {
+    let time = SignedDuration::try_from(time).ok()?;
+    Timestamp::now().checked_sub(time).ok()
+}
+
+/// A machine, in words of its own that steer nothing; of one that has gone what was known.
+fn shown(
+    at: &At,
+    before: &central::Machine,
+    state: Option<&State>,
+    is_looked: bool,
+) -> central::Machine {
+    let shown = central::Machine {
+        group: at.0.to_string(),
+        machine: at.1.to_string(),
+        away_since: None,
+        ..before.clone()
+    };
+    let Some(state) = state else {
+        return shown;
+    };
+    let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
+    let approvers = state.approvers.as_ref().map(|(known, _)| known);
+    let questions = state.questions().filter(|_| is_looked);
+    let questions = questions.filter_map(|asked| String::from_utf8(asked.bytes.clone()).ok());
+    central::Machine {
+        state: guardd.map(|guardd| {
+            let fleet = guardd.fleet.as_ref();
+            let text = |text: &Option<String>| text.as_ref().map(|text| visible(text, LINE));
+            central::State {
+                version: visible(&guardd.version, 32),
+                enforcing: guardd.enforcing,
+                problem: text(&guardd.problem),
+                sessions: guardd.sessions,
+                holes: guardd.holes,
+                serial: fleet.and_then(|fleet| fleet.serial),
+                policies_problem: fleet.and_then(|fleet| text(&fleet.problem)),
+            }
+        }),
+        approvers: approvers.map_or(shown.approvers, |known| known.approvers.clone()),
+        origins: approvers.map_or(shown.origins, |known| Some(known.origins.clone())),
+        questions: questions.collect(),
+        ..central::Machine {
+            approvers: Vec::new(),
+            origins: None,
+            ..shown
+        }
+    }
+}

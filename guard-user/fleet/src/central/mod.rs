@@ -1,0 +1,123 @@
+//! Beside a console: shows it what all machines say, and carries to them what it hands in.
+//!
+//! The console talks to a socket (`socket.rs`), and so has no part in NATS or its keys. What it shows comes from `desk.rs`, what
+//! it hands in goes to `carried.rs`. Machines are told that somebody looks while somebody looks at its pages, and no longer.
+
+mod carried;
+mod desk;
+mod socket;
+
+use std::{rc::Rc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    Outcome,
+    args::ConsoleArgs,
+    key,
+    link::Link,
+    people::heard::{Fleet, News},
+    settings::Settings,
+};
+use carried::Carried;
+use desk::Desk;
+
+/// How often it is looked which machines are silent.
+const AGES: Duration = Duration::from_secs(5);
+/// When machines are asked once more who may answer: servers tell each other a moment late who listens.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What consoles hand in, and is not taken yet.
+const WAITING: usize = 16;
+
+/// Serves until it is told to end.
+///
+/// # Errors
+///
+/// That there is no key, or nowhere to listen.
+pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<Outcome> {
+    let mut told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let key = key::public(&settings.key)?;
+    tracing::info!(
+        key,
+        "this console's key, for the list: [[person]] with console = true"
+    );
+    let user = socket::user(&args.user)?;
+    let listener = socket::listen(&args.at)?;
+    let link = Link::of_a_console(settings).await?;
+    let mut fleet = Fleet::begin_console(link, settings.looked_at()).await?;
+    let desk = Rc::new(Desk::default());
+    let (to, mut handed) = mpsc::channel(WAITING);
+    let served = tokio::task::spawn_local(socket::serve(listener, user, Rc::clone(&desk), to));
+    // Nobody may have asked for it.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let mut carried = Carried::default();
+    let mut ages = interval(AGES);
+    ages.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut again = None;
+    let outcome = loop {
+        tokio::select! {
+            news = fleet.next() => match news {
+                Ok(news) => {
+                    if matches!(news, News::Link) && fleet.link.stands() {
+                        again = Some(Instant::now() + AGAIN);
+                    }
+                    hear(&desk, &fleet, &mut carried, news);
+                }
+                Err(error) => {
+                    tracing::error!("{error:#}");
+                    break Outcome::Lost;
+                }
+            },
+            Some(handing) = handed.recv() => carried.begin(&fleet, handing).await,
+            () = until(carried.next()) => carried.again(&fleet).await,
+            () = until(again) => {
+                again = None;
+                fleet.ask_who().await;
+            }
+            () = desk.looked() => {
+                if desk.is_looked() != fleet.is_looked() {
+                    fleet.set_looked(desk.is_looked()).await;
+                    desk.hear_all(&fleet);
+                }
+            }
+            _ = ages.tick() => {
+                let is_one_unknown = desk.age(&fleet);
+                if is_one_unknown && again.is_none() {
+                    again = Some(Instant::now() + AGES * 4);
+                }
+            }
+            _ = told.recv() => break Outcome::Done,
+            _ = typed.recv() => break Outcome::Done,
+        }
+    };
+    served.abort();
+    Ok(outcome)
+}
+
+fn hear(desk: &Desk, fleet: &Fleet, carried: &mut Carried, news: News) {
+    match news {
+        News::Link => desk.link(fleet),
+        News::Machine(group, machine) => desk.hear(fleet, (group, machine)),
+        News::Asked(of) => desk.hear(fleet, (of.group, of.machine)),
+        News::Over(of) => desk.over(fleet, *of),
+        News::Receipt(receipt) => {
+            let (subject, receipt) = *receipt;
+            desk.receipt(fleet, &subject, &receipt);
+            carried.receipt(&subject, receipt);
+        }
+    }
+}
+
+/// Until then; without a time for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,306 @@
+//! The socket of a console: frames as Varlink has them, from its user alone.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use guard_proto::{
+    ErrorName, Failure,
+    central::{self, FleetCall, Told},
+    varlink,
+};
+use guard_signed::{Kind, Signed};
+use guard_sys::{accounts::Account, pidfd::Credentials};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, mpsc, oneshot},
+    time::{sleep, timeout},
+};
+
+use super::{
+    carried::{Handed, Handing},
+    desk::Desk,
+};
+use crate::{link::LONGEST, messages::No};
+
+/// Connections at once: what is one too many waits.
+const MOST: usize = 128;
+/// How long a call may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after an error that `accept` cannot help, such as too many open files.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// A call, as it came in.
+#[derive(Debug, Deserialize)]
+struct Incoming {
+    #[serde(flatten)]
+    call: FleetCall,
+    #[serde(default)]
+    more: bool,
+}
+
+/// The number of the console's user.
+///
+/// # Errors
+///
+/// That there is no such user.
+pub(super) fn user(name: &str) -> Result<u32> {
+    let found = Account::uid_of(name).with_context(|| format!("cannot look {name:?} up"))?;
+    found.with_context(|| {
+        format!("there is no user {name:?}: install guard-console here, or name its user by --user")
+    })
+}
+
+/// Listens there, also where a killed one left its socket.
+///
+/// # Errors
+///
+/// That it cannot.
+pub(super) fn listen(at: &Path) -> Result<UnixListener> {
+    let wrong = || format!("cannot listen at {}", at.display());
+    match fs::symlink_metadata(at) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(at).with_context(wrong)?,
+        Ok(_) => bail!("{}: something else is there", wrong()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(wrong),
+    }
+    let listener = UnixListener::bind(at).with_context(wrong)?;
+    // Who may be heard the kernel tells with each connection.
+    fs::set_permissions(at, fs::Permissions::from_mode(0o666)).with_context(wrong)?;
+    Ok(listener)
+}
+
+/// Serves that user, and root.
+pub(super) async fn serve(
+    listener: UnixListener,
+    user: u32,
+    desk: Rc<Desk>,
+    to: mpsc::Sender<Handing>,
+) {
+    let places = Arc::new(Semaphore::new(MOST));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(BREATH).await;
+                continue;
+            }
+        };
+        let is_heard = Credentials::of(&stream)
+            .is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == user);
+        if !is_heard {
+            tracing::debug!("somebody else than the console has connected");
+            continue;
+        }
+        let (desk, to) = (Rc::clone(&desk), to.clone());
+        tokio::task::spawn_local(async move {
+            // A console that goes away is answered no more.
+            let _ = answer(stream, &desk, &to).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>) -> io::Result<()> {
+    let (from, mut out) = stream.into_split();
+    let mut from = BufReader::new(from);
+    let mut frame = Vec::new();
+    let mut some = (&mut from).take(LONGEST as u64);
+    timeout(PATIENCE, some.read_until(0, &mut frame)).await??;
+    if frame.pop() != Some(0) {
+        return Ok(());
+    }
+    let Ok(Incoming { call, more }) = serde_json::from_slice(&frame) else {
+        let failure = Failure {
+            what: "the call is not understood".to_owned(),
+            why: "guard-fleet does not know it".to_owned(),
+            fix: "install the programs of guard in one version".to_owned(),
+        };
+        return refuse(&mut out, ErrorName::Invalid, &failure).await;
+    };
+    let handing = match call {
+        FleetCall::Follow {} | FleetCall::Look {} if !more => {
+            let expected = varlink::WireError::expected_more();
+            return write(&mut out, &serde_json::to_vec(&expected)?).await;
+        }
+        FleetCall::Follow {} => return follow(&mut from, &mut out, desk).await,
+        FleetCall::Look {} => {
+            let _looking = desk.look();
+            write(&mut out, &varlink::answer(&json!({}), true)?).await?;
+            ended(&mut from).await;
+            return Ok(());
+        }
+        FleetCall::AnswerSigned {
+            machine,
+            request,
+            answer,
+            key,
+            signature,
+            authenticator_data,
+            client_data,
+        } => {
+            let signed = Signed {
+                answer,
+                key,
+                kind: Kind::Passkey,
+                signature,
+                authenticator_data: Some(authenticator_data),
+                client_data: Some(client_data),
+            };
+            (machine, request, Handed::Answer(signed))
+        }
+        FleetCall::Deny {
+            machine,
+            request,
+            question,
+            by,
+        } => (machine, request, Handed::No(No { by, question })),
+    };
+    let (machine, request, what) = handing;
+    let (reply, said) = oneshot::channel();
+    let handing = Handing {
+        machine,
+        request,
+        what,
+        reply,
+    };
+    if to.send(handing).await.is_err() {
+        return Ok(());
+    }
+    match said.await {
+        Ok(Ok(taken)) => write(&mut out, &varlink::answer(&taken, false)?).await,
+        Ok(Err((name, failure))) => refuse(&mut out, name, &failure).await,
+        Err(_) => Ok(()),
+    }
+}
+
+/// All machines, and what changes.
+async fn follow(
+    from: &mut BufReader<OwnedReadHalf>,
+    out: &mut OwnedWriteHalf,
+    desk: &Desk,
+) -> io::Result<()> {
+    let mut now = desk.now();
+    let (mut seen, mut generation) = (0, None);
+    loop {
+        let told = *now.borrow_and_update();
+        let mut frames = Vec::new();
+        let mut say = |told: &Told| -> io::Result<()> {
+            frames.extend(varlink::answer(told, true)?);
+            frames.push(0);
+            Ok(())
+        };
+        let connected = told.is_connected;
+        if generation != Some(told.generation) {
+            (seen, generation) = (0, Some(told.generation));
+            say(&Told {
+                connected,
+                anew: true,
+                ..Told::default()
+            })?;
+        }
+        for machine in desk.since(seen) {
+            say(&Told {
+                connected,
+                machine: Some(machine.as_ref().clone()),
+                ..Told::default()
+            })?;
+        }
+        say(&Told {
+            connected,
+            whole: true,
+            ..Told::default()
+        })?;
+        seen = told.version;
+        out.write_all(&frames).await?;
+        tokio::select! {
+            changed = now.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+            }
+            () = ended(from) => return Ok(()),
+        }
+    }
+}
+
+/// Until the other side has gone, or says something that nobody asked for.
+async fn ended(from: &mut BufReader<OwnedReadHalf>) {
+    let _ = from.read_u8().await;
+}
+
+async fn refuse(out: &mut OwnedWriteHalf, name: ErrorName, failure: &Failure) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Refused<'f> {
+        error: String,
+        parameters: &'f Failure,
+    }
+    let refused = Refused {
+        error: format!("{}.{}", central::INTERFACE, name.as_str()),
+        parameters: failure,
+    };
+    write(out, &serde_json::to_vec(&refused)?).await
+}
+
+/// A frame.
+async fn write(out: &mut OwnedWriteHalf, frame: &[u8]) -> io::Result<()> {
+    out.write_all(frame).await?;
+    out.write_all(&[0]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_read_as_it_is_written() -> Result<()> {
+        let calls = [
+            FleetCall::Follow {},
+            FleetCall::Deny {
+                machine: "m-1".to_owned(),
+                request: "r1".to_owned(),
+                question: "q".to_owned(),
+                by: "alice".to_owned(),
+            },
+        ];
+        for call in calls {
+            for more in [false, true] {
+                let mut frame = varlink::call(&call, more)?;
+                assert_eq!(frame.pop(), Some(0));
+                let read: Incoming = serde_json::from_slice(&frame)?;
+                assert_eq!((read.call, read.more), (call.clone(), more));
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = dir.path().join("console.sock");
+        drop(listen(&at)?);
+        drop(listen(&at)?);
+        fs::remove_file(&at)?;
+        fs::write(&at, "mine")?;
+        assert!(listen(&at).is_err());
+        assert_eq!(fs::read_to_string(&at)?, "mine");
+        assert!(user("61236").is_ok_and(|uid| uid == 61236) && user("no-such-user").is_err());
+        Ok(())
+    }
+}

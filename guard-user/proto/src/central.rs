@@ -1,0 +1,130 @@
+//! What guard-fleet shows a console of many machines, and carries for it. Frames are those of Varlink, over a socket of its own;
+//! guardd has no part in it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{approvers::ApproverShown, moment};
+
+/// The interface, without the dot and the method.
+pub const INTERFACE: &str = "org.guardd.Fleet";
+
+/// What a console asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "parameters")]
+pub enum FleetCall {
+    /// All machines, and then each that changes. With `more` only: one [`Told`] an answer.
+    #[serde(rename = "org.guardd.Fleet.Follow")]
+    Follow {},
+    /// Somebody looks, for as long as the connection lasts: machines have connections wait. With `more` only. Answer: `{}`.
+    #[serde(rename = "org.guardd.Fleet.Look")]
+    Look {},
+    /// Have a machine's guardd look at a signed answer. Answer: [`Taken`](crate::approvers::Taken).
+    #[serde(rename = "org.guardd.Fleet.AnswerSigned")]
+    AnswerSigned {
+        /// The machine.
+        machine: String,
+        /// The request's id there.
+        request: String,
+        /// The answer's bytes, as text.
+        answer: String,
+        /// The id of the key, which is a passkey.
+        key: String,
+        /// The signature, in base64url.
+        signature: String,
+        /// What its authenticator says, in base64url.
+        authenticator_data: String,
+        /// What its browser says, in base64url.
+        client_data: String,
+    },
+    /// Say no for somebody who is logged in. Answer: [`Taken`](crate::approvers::Taken).
+    #[serde(rename = "org.guardd.Fleet.Deny")]
+    Deny {
+        /// The machine.
+        machine: String,
+        /// The request's id there.
+        request: String,
+        /// The hash of its question: of another the no is none.
+        question: String,
+        /// The approver, as that machine knows them.
+        by: String,
+    },
+}
+
+/// Answer to [`FleetCall::Follow`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Whether a server of the fleet is reached.
+    pub connected: bool,
+    /// What was told before counts no more.
+    pub anew: bool,
+    /// A machine, as it is now.
+    pub machine: Option<Machine>,
+    /// That was all of it, for now.
+    pub whole: bool,
+}
+
+/// A machine, as it was last heard. All of it is its own word.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The group that it is in.
+    pub group: String,
+    /// What it is called in questions.
+    pub machine: String,
+    /// Since when it was not heard, or has said that it goes; null: it is there.
+    #[serde(serialize_with = "moment::write_some", default)]
+    pub away_since: Option<Timestamp>,
+    /// How it is; null: its guardd does not answer.
+    pub state: Option<State>,
+    /// Who may answer for its sessions.
+    pub approvers: Vec<ApproverShown>,
+    /// The origins of pages whose passkeys it takes; null: it has not said so yet.
+    pub origins: Option<Vec<String>>,
+    /// The bytes of its open questions, as text.
+    pub questions: Vec<String>,
+    /// What became of others, the latest last.
+    pub over: Vec<Over>,
+}
+
+/// What a machine says of its guardd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// guardd's version.
+    pub version: String,
+    /// Every hook is attached and every map is loaded, as last read back.
+    pub enforcing: bool,
+    /// Why not, where it is not.
+    pub problem: Option<String>,
+    /// How many sessions live.
+    pub sessions: usize,
+    /// How many holes are open.
+    pub holes: usize,
+    /// The serial of the fleet's policies in force; null: none are.
+    pub serial: Option<u64>,
+    /// What is wrong with these.
+    pub policies_problem: Option<String>,
+}
+
+/// What guardd has said of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Over {
+    /// The request's id.
+    pub request: String,
+    /// The hash of its question.
+    pub question: String,
+    /// `yes`, `no`, or `part`: others must say yes, too.
+    pub answer: String,
+    /// Who has answered.
+    pub by: String,
+    /// How many have said yes, and how many have to.
+    pub approvals: u32,
+    /// The same.
+    pub wanted: u32,
+    /// How many holes it has opened.
+    pub holes: usize,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+    /// When the receipt came.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+}
