@@ -79,9 +79,14 @@ function look(asking, questions) {
   if (!isSame && !isBusy) location.reload();
 }
 
-function show({ connected, questions }) {
+// The page of machines is asked for anew where one of them is otherwise now.
+let seen = null;
+
+function show({ connected, questions, machines }) {
   live(connected);
   if (!connected) return;
+  if (page === "machines" && seen !== null && seen !== machines) again();
+  seen = machines;
   // What was posted is not posted again.
   if (page === "away") location.replace(/\/(no|close)$/.test(location.pathname) ? "/" : location.href);
   const waiting = find("#waiting");
@@ -275,12 +280,14 @@ async function enrol(box) {
       attestation: "none",
     },
   });
-  const presented = await post("/enrol", {
-    invitation: box.dataset.invitation,
-    id: base64(made.rawId),
-    public_key: base64(made.response.getPublicKey()),
-  });
-  find("#accept").textContent = `sudo guard approver accept ${presented.name} ${presented.fingerprint}`;
+  const id = base64(made.rawId);
+  const key = base64(made.response.getPublicKey());
+  if (box.dataset.invitation === undefined) {
+    find("#accept").textContent = `sudo guard approver add NAME --answers-for USER --passkey ${id}:${key}`;
+  } else {
+    const presented = await post("/enrol", { invitation: box.dataset.invitation, id, public_key: key });
+    find("#accept").textContent = `sudo guard approver accept ${presented.name} ${presented.fingerprint}`;
+  }
   find("#presented").hidden = false;
   box.hidden = true;
 }
@@ -336,7 +343,7 @@ function again() {
   if (document.visibilityState === "visible" && !isUsed) location.reload();
 }
 
-if (["sessions", "holes", "flows", "log"].includes(page)) setInterval(again, 10000);
+if (["sessions", "holes", "flows", "log", "machines"].includes(page)) setInterval(again, 10000);
 setInterval(tick, 1000);
 tick();
 if (find("#live")) {

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     Console,
-    hub::Live,
+    hub::{Live, Looking},
     pages::questions::Line,
     reply::{self, Reply},
     scope::Visitor,
@@ -34,31 +34,80 @@ const LIFE: Duration = Duration::from_secs(20);
 /// Streams at once.
 const MOST: usize = 64;
 
+/// What a stream tells.
+pub(crate) enum Told {
+    Event(Bytes),
+    /// Nothing is known yet.
+    Nothing,
+    /// Whoever looks may not any more.
+    Ended,
+}
+
+/// Where that comes from.
+pub(crate) trait Source: 'static {
+    /// What there is now; `is_first`: for a page that has just come.
+    async fn told(&mut self, is_first: bool) -> Told;
+
+    /// Until that changes.
+    async fn change(&mut self);
+}
+
+/// What one machine's guardd tells.
+struct Here {
+    looking: Looking,
+    visitor: Visitor,
+    machine: String,
+}
+
+impl Source for Here {
+    async fn told(&mut self, is_first: bool) -> Told {
+        let live = self.looking.now();
+        // Of a hub that has only begun nothing is known yet.
+        if !live.is_connected && is_first {
+            return Told::Nothing;
+        }
+        match told(&live, &self.visitor, &self.machine).await {
+            Some(event) => Told::Event(event),
+            None => Told::Ended,
+        }
+    }
+
+    async fn change(&mut self) {
+        self.looking.change().await;
+    }
+}
+
 /// A stream of what is asked.
 pub(crate) fn stream(console: &Console, visitor: Visitor, machine: &str) -> Reply {
     let hub = &console.hub;
-    if hub.looking() >= MOST {
+    stream_of(hub.looking(), || Here {
+        looking: hub.look(),
+        visitor,
+        machine: machine.to_owned(),
+    })
+}
+
+/// The same from elsewhere, if no more than that look already.
+pub(crate) fn stream_of<S: Source>(looking: usize, source: impl FnOnce() -> S) -> Reply {
+    if looking >= MOST {
         return reply::text(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open.");
     }
     let (to, from) = mpsc::channel(4);
-    let (mut looking, machine) = (hub.look(), machine.to_owned());
+    let mut source = source();
     tokio::task::spawn_local(async move {
         let until = Instant::now() + LIFE;
         let begin = to.send(Bytes::from_static(b"retry: 500\n\n")).await;
         let mut is_open = begin.is_ok();
         let mut is_first = true;
         while is_open {
-            let live = looking.now();
-            // Of a hub that has only begun nothing is known yet.
-            if live.is_connected || !is_first {
-                is_open = match told(&live, &visitor, &machine).await {
-                    Some(event) => to.send(event).await.is_ok(),
-                    None => false,
-                };
+            match source.told(is_first).await {
+                Told::Event(event) => is_open = to.send(event).await.is_ok(),
+                Told::Nothing => {}
+                Told::Ended => is_open = false,
             }
             is_first = false;
             tokio::select! {
-                changed = timeout_at(until, looking.change()) => is_open &= changed.is_ok(),
+                changed = timeout_at(until, source.change()) => is_open &= changed.is_ok(),
                 () = to.closed() => is_open = false,
             }
         }
@@ -88,14 +137,17 @@ async fn told(live: &Live, visitor: &Visitor, machine: &str) -> Option<Bytes> {
     Some(event(&own, machine))
 }
 
-/// JSON has no line ends in it.
 fn event(live: &Live, machine: &str) -> Bytes {
     let lines: Vec<_> = live
         .requests
         .iter()
         .map(|one| Line::of(one, machine))
         .collect();
-    let told = json!({ "connected": live.is_connected, "questions": lines });
+    told_of(&json!({ "connected": live.is_connected, "questions": lines }))
+}
+
+/// JSON has no line ends in it.
+pub(crate) fn told_of(told: &serde_json::Value) -> Bytes {
     format!("event: live\ndata: {told}\n\n").into()
 }
 

@@ -3,17 +3,14 @@
 //! One call to guardd follows the questions for as long as somebody looks, and no longer: guardd holds connections while a
 //! courier follows, and there is no use in that while nobody would see them.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use guard_courier::{Guardd, Refusal};
 use guard_proto::{Call, Request, Requests};
-use tokio::{
-    sync::{Notify, watch},
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::sleep};
 
-/// How long guardd is followed after the last page has gone: one that only comes anew is back sooner.
-const LINGER: Duration = Duration::from_secs(3);
+use crate::lookers::{Looker, Lookers};
+
 /// How long to wait before guardd is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -30,8 +27,7 @@ pub(crate) struct Live {
 #[derive(Debug)]
 pub(crate) struct Hub {
     live: watch::Sender<Live>,
-    looking: Cell<usize>,
-    changed: Notify,
+    lookers: Rc<Lookers>,
 }
 
 impl Hub {
@@ -39,8 +35,7 @@ impl Hub {
     pub(crate) fn begin(guardd: Guardd) -> Rc<Self> {
         let hub = Rc::new(Self {
             live: watch::channel(Live::default()).0,
-            looking: Cell::new(0),
-            changed: Notify::new(),
+            lookers: Rc::default(),
         });
         let following = Rc::clone(&hub);
         tokio::task::spawn_local(async move { following.run(&guardd).await });
@@ -49,25 +44,20 @@ impl Hub {
 
     /// How many look.
     pub(crate) fn looking(&self) -> usize {
-        self.looking.get()
+        self.lookers.count()
     }
 
     /// Somebody looks, until this is dropped.
-    pub(crate) fn look(self: &Rc<Self>) -> Looking {
-        self.looking.set(self.looking.get() + 1);
-        self.changed.notify_one();
+    pub(crate) fn look(&self) -> Looking {
         Looking {
-            hub: Rc::clone(self),
             live: self.live.subscribe(),
+            _looker: self.lookers.look(),
         }
     }
 
     async fn run(&self, guardd: &Guardd) {
         loop {
-            if self.looking.get() == 0 {
-                self.changed.notified().await;
-                continue;
-            }
+            self.lookers.somebody().await;
             tokio::select! {
                 ended = self.follow(guardd) => {
                     if let Err(refusal) = ended {
@@ -76,7 +66,7 @@ impl Hub {
                     self.tell(false, Rc::default());
                     sleep(PAUSE).await;
                 }
-                () = self.nobody_looks() => self.tell(false, Rc::default()),
+                () = self.lookers.nobody() => self.tell(false, Rc::default()),
             }
         }
     }
@@ -100,24 +90,13 @@ impl Hub {
             is_news
         });
     }
-
-    /// Until nobody has looked for a while.
-    async fn nobody_looks(&self) {
-        loop {
-            let is_left = self.looking.get() == 0;
-            match timeout(LINGER, self.changed.notified()).await {
-                Err(_) if is_left && self.looking.get() == 0 => return,
-                _ => {}
-            }
-        }
-    }
 }
 
 /// Somebody who looks.
 #[derive(Debug)]
 pub(crate) struct Looking {
-    hub: Rc<Hub>,
     live: watch::Receiver<Live>,
+    _looker: Looker,
 }
 
 impl Looking {
@@ -130,12 +109,5 @@ impl Looking {
     pub(crate) async fn change(&mut self) {
         // The hub lives for as long as this does.
         let _ = self.live.changed().await;
-    }
-}
-
-impl Drop for Looking {
-    fn drop(&mut self) {
-        self.hub.looking.set(self.hub.looking.get() - 1);
-        self.hub.changed.notify_one();
     }
 }

@@ -4,15 +4,19 @@
 //! each signature itself, so that whoever takes the console over can hide a question or delay a yes, and cannot make one of what
 //! a session has not asked. A session cookie lets one look, say no and close holes; a yes takes a passkey each time.
 //!
+//! With `fleet` in its settings it shows many machines, of which guard-fleet tells (`central/`), and talks to no guardd.
+//!
 //! A request passes `gate.rs` first (host, origin, size), then `routes.rs`. What an agent wrote is put into pages by maud's
 //! escaping alone (`pages/`), and the one script writes it as text.
 
+mod central;
 mod events;
 mod files;
 mod gate;
 mod hub;
 mod listen;
 mod login;
+mod lookers;
 mod notify;
 mod outgoing;
 mod pages;
@@ -44,6 +48,8 @@ struct Console {
     trail: trail::Trail,
     logins: login::Challenges,
     assets: pages::Assets,
+    /// Many machines in the place of one.
+    central: Option<central::Central>,
 }
 
 /// Whether this is the machine's root, and not that of a user namespace.
@@ -75,6 +81,7 @@ pub fn run(settings: Settings) -> Result<()> {
             trail: trail::Trail::new(guardd),
             logins: login::Challenges::default(),
             assets: pages::Assets::new(),
+            central: settings.fleet.as_deref().map(central::Central::begin),
             settings,
         });
         let (settings, uid) = (&console.settings, rustix::process::geteuid().as_raw());
@@ -101,12 +108,15 @@ pub fn login_link(settings: &Settings, name: &str) -> Result<String> {
     Ok(format!("{}/login/{token}", settings.origin))
 }
 
-/// An approver, as guardd knows it now.
+/// An approver, as guardd knows it now, or all machines.
 fn enrolled(settings: &Settings, name: &str) -> Result<Identity> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot begin")?;
+    if let Some(fleet) = &settings.fleet {
+        return runtime.block_on(central::enrolled(fleet, name));
+    }
     let guardd = Guardd::at(settings.socket.clone());
     let known = runtime.block_on(guardd.call::<Approvers>(&Call::Approvers {}));
     let known = known.map_err(|refusal| {

@@ -38,6 +38,13 @@ pub(crate) struct LoginSigned {
     client_data: String,
 }
 
+impl LoginSigned {
+    /// The id of the key, as the browser says.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 impl Challenges {
     /// Something to sign, once; none: there are no random numbers.
     pub(crate) fn begin(&self) -> Option<String> {
@@ -64,21 +71,25 @@ impl Challenges {
         let at = open.iter().position(is_open)?;
         // It counts once, whatever was signed.
         open.remove(at);
-        let mut keys = known
+        let keys = known
             .approvers
             .iter()
             .flat_map(|one| one.keys.iter().map(move |key| (one, key)));
-        let (person, key) = keys.find(|(_, key)| key.kind == "passkey" && key.id == signed.key)?;
+        let mut keys = keys.filter(|(_, key)| key.kind == "passkey" && key.id == signed.key);
         let bytes = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok();
         let assertion = Assertion {
             authenticator_data: &bytes(&signed.authenticator_data)?,
             client_data: &bytes(&signed.client_data)?,
             signature: &bytes(&signed.signature)?,
         };
-        let public = PublicKey::parse(&bytes(&key.public_key)?).ok()?;
         let origins = [origin.as_str().to_owned()];
-        let checked = public.verify(&challenge(&signed.nonce), &origins, assertion);
-        checked.ok().map(|()| Identity::of(person, [key]))
+        let challenge = challenge(&signed.nonce);
+        // Of many machines one may say that the id is another key's.
+        keys.find_map(|(person, key)| {
+            let public = PublicKey::parse(&bytes(&key.public_key)?).ok()?;
+            public.verify(&challenge, &origins, assertion).ok()?;
+            Some(Identity::of(person, [key]))
+        })
     }
 }
 
@@ -115,7 +126,7 @@ mod tests {
         alice.keys[0].public_key = BASE64URL_NOPAD.encode(&public);
         Approvers {
             approvers: vec![alice],
-            warnings: vec![],
+            ..Approvers::default()
         }
     }
 

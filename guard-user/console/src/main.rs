@@ -22,6 +22,9 @@ struct ConsoleArgs {
     /// Where guardd listens
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Show all machines of which guard-fleet console tells there
+    #[arg(long, global = true, value_name = "PATH")]
+    fleet: Option<PathBuf>,
     /// Where links and sessions are kept
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -73,6 +76,7 @@ fn begin(args: ConsoleArgs, serves: bool) -> anyhow::Result<Done> {
         settings.origin = origin.parse()?;
     }
     settings.socket = args.socket.unwrap_or(settings.socket);
+    settings.fleet = args.fleet.or(settings.fleet);
     if let Some(Verb::Notify(notify)) = args.verb {
         return guard_console::notify(notify, &settings, args.state_dir);
     }
@@ -88,7 +92,13 @@ fn begin(args: ConsoleArgs, serves: bool) -> anyhow::Result<Done> {
             let link = guard_console::login_link(&settings, &name)?;
             print_line(&link)?;
         }
-        Some(Verb::Push) => guard_console::push(settings)?,
+        Some(Verb::Push) => {
+            ensure!(
+                settings.fleet.is_none(),
+                "devices are told of one machine's requests, by its own console: take fleet out of the settings there"
+            );
+            guard_console::push(settings)?;
+        }
         _ => guard_console::run(settings)?,
     }
     Ok(Done::Told)

@@ -7,6 +7,7 @@ use guard_proto::{
     flows::Flows,
     requests::Denied,
 };
+use guard_signed::{Answer, Document as _};
 use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Request, body::Incoming};
@@ -15,7 +16,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
-    Console, events,
+    Console, central, events,
     files::Identity,
     gate,
     login::LoginSigned,
@@ -33,12 +34,20 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// A signed answer, as the script has it. Bytes are base64url.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AnswerSigned {
-    answer: String,
-    key: String,
-    signature: String,
-    authenticator_data: String,
-    client_data: String,
+pub(crate) struct AnswerSigned {
+    pub(crate) answer: String,
+    pub(crate) key: String,
+    pub(crate) signature: String,
+    pub(crate) authenticator_data: String,
+    pub(crate) client_data: String,
+}
+
+impl AnswerSigned {
+    /// The hash of the question that it is to, as the answer says.
+    pub(crate) fn question(&self) -> Option<String> {
+        let answer = Answer::from_bytes(self.answer.as_bytes());
+        answer.ok().map(|answer| answer.question)
+    }
 }
 
 /// A new passkey, as the script has it.
@@ -74,15 +83,15 @@ async fn route(console: &Console, parts: &Parts, body: Incoming) -> Reply {
     let path = path.unwrap_or_default();
     let path: Vec<_> = path.iter().map(String::as_str).collect();
     let is_post = parts.method == Method::POST;
+    if let Some(central) = &console.central {
+        return central::routes::route(console, central, parts, &path, is_post, body).await;
+    }
     if let Some(reply) = open_to_all(console, is_post, &path, parts).await {
         return reply;
     }
-    let body = match is_post {
-        true => match read(body).await {
-            Ok(body) => body,
-            Err(reply) => return reply,
-        },
-        false => Vec::new(),
+    let body = match body_of(is_post, body).await {
+        Ok(body) => body,
+        Err(reply) => return reply,
     };
     match (is_post, &path[..]) {
         (true, ["login"]) => return login(console, &body),
@@ -131,6 +140,15 @@ async fn open_to_all(
         return None;
     }
     match path {
+        ["login"] if !gate::is_visit(&parts.headers) => Some(login_page(console).await),
+        ["enrol", invitation] => Some(enrol_page(console, invitation).await),
+        _ => assets_and_links(console, path, parts),
+    }
+}
+
+/// The same of what asks no guardd.
+pub(crate) fn assets_and_links(console: &Console, path: &[&str], parts: &Parts) -> Option<Reply> {
+    match path {
         ["push.js" | "manifest.webmanifest"] => push::pages::asset(console, path),
         ["assets", name] => Some(console.assets.get(name).unwrap_or_else(nothing_here)),
         ["login", secret] => Some(match console.files.is_login(secret) {
@@ -143,10 +161,16 @@ async fn open_to_all(
                 pages::login::used(&frame(console, None)),
             ),
         }),
-        ["login"] if gate::is_visit(&parts.headers) => Some(again(console, parts)),
-        ["login"] => Some(login_page(console).await),
-        ["enrol", invitation] => Some(enrol_page(console, invitation).await),
+        ["login"] => Some(again(console, parts)),
         _ => None,
+    }
+}
+
+/// The body of what posts.
+pub(crate) async fn body_of(is_post: bool, body: Incoming) -> Result<Vec<u8>, Reply> {
+    match is_post {
+        true => read(body).await,
+        false => Ok(Vec::new()),
     }
 }
 
@@ -166,15 +190,15 @@ async fn read(body: Incoming) -> Result<Vec<u8>, Reply> {
     }
 }
 
-fn nothing_here() -> Reply {
+pub(crate) fn nothing_here() -> Reply {
     reply::text(StatusCode::NOT_FOUND, "There is nothing here.")
 }
 
-fn page(status: StatusCode, page: maud::Markup) -> Reply {
+pub(crate) fn page(status: StatusCode, page: maud::Markup) -> Reply {
     reply::page(status, page)
 }
 
-fn frame(console: &Console, tab: Option<Tab>) -> Frame<'_> {
+pub(crate) fn frame(console: &Console, tab: Option<Tab>) -> Frame<'_> {
     Frame {
         assets: &console.assets,
         tab,
@@ -183,7 +207,7 @@ fn frame(console: &Console, tab: Option<Tab>) -> Frame<'_> {
 
 /// The way in, for whoever has no session. A browser keeps the cookie back where a link of another site leads here, and brings
 /// it when the page itself asks again.
-fn logged_out(console: &Console, parts: &Parts, is_post: bool) -> Reply {
+pub(crate) fn logged_out(console: &Console, parts: &Parts, is_post: bool) -> Reply {
     match (is_post, gate::is_visit(&parts.headers)) {
         (true, _) => reply::json(
             StatusCode::UNAUTHORIZED,
@@ -230,7 +254,7 @@ fn passkeys(known: &Approvers) -> Vec<String> {
 }
 
 /// A link's secret becomes a session.
-fn login(console: &Console, body: &[u8]) -> Reply {
+pub(crate) fn login(console: &Console, body: &[u8]) -> Reply {
     let mut fields = form_urlencoded::parse(body);
     let secret = fields
         .find(|(name, _)| name == "secret")
@@ -253,10 +277,15 @@ async fn login_by_passkey(console: &Console, body: &[u8]) -> Reply {
         Ok(known) => known,
         Err(refusal) => return refused(&refusal),
     };
-    match console
+    let identity = console
         .logins
-        .person(&signed, &known, &console.settings.origin)
-    {
+        .person(&signed, &known, &console.settings.origin);
+    logged_in(console, identity)
+}
+
+/// A session for whose passkey has signed the login.
+pub(crate) fn logged_in(console: &Console, identity: Option<Identity>) -> Reply {
+    match identity {
         Some(identity) => {
             let named = reply::json(StatusCode::OK, &json!({ "name": identity.name }));
             begin_session(console, identity, named)
@@ -309,7 +338,7 @@ async fn enrol(console: &Console, body: &[u8]) -> Reply {
     }
 }
 
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
+pub(crate) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
     serde_json::from_slice(body).map_err(|error| {
         Box::new(reply::json(
             StatusCode::BAD_REQUEST,
@@ -319,14 +348,14 @@ fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
 }
 
 /// guardd's no, for the script.
-fn refused(refusal: &Refusal) -> Reply {
+pub(crate) fn refused(refusal: &Refusal) -> Reply {
     let failure = &refusal.failure;
     let said = json!({ "error": format!("{}: {}", failure.what, failure.why), "fix": failure.fix });
     reply::json(pages::status(refusal), &said)
 }
 
 /// guardd's no, as a page.
-fn refused_page(console: &Console, tab: Tab, refusal: &Refusal) -> Reply {
+pub(crate) fn refused_page(console: &Console, tab: Tab, refusal: &Refusal) -> Reply {
     page(
         pages::status(refusal),
         pages::refused(&frame(console, Some(tab)), refusal),
@@ -534,13 +563,18 @@ async fn hand_in(console: &Console, body: &[u8]) -> Reply {
         client_data: Some(signed.client_data),
     };
     match console.guardd.call::<Taken>(&call).await {
-        Ok(taken) => reply::json(
-            StatusCode::OK,
-            &json!({
-                "answer": taken.answer, "by": taken.by, "approvals": taken.approvals, "wanted": taken.wanted,
-                "warnings": taken.warnings,
-            }),
-        ),
+        Ok(taken) => self::taken(&taken),
         Err(refusal) => refused(&refusal),
     }
+}
+
+/// That guardd has taken it, for the script.
+pub(crate) fn taken(taken: &Taken) -> Reply {
+    reply::json(
+        StatusCode::OK,
+        &json!({
+            "answer": taken.answer, "by": taken.by, "approvals": taken.approvals, "wanted": taken.wanted,
+            "warnings": taken.warnings,
+        }),
+    )
 }

@@ -137,7 +137,7 @@ pub(crate) mod tests {
     fn known(approvers: Vec<ApproverShown>) -> Approvers {
         Approvers {
             approvers,
-            warnings: vec![],
+            ..Approvers::default()
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Settings {
     pub origin: Origin,
     /// guardd's socket
     pub socket: PathBuf,
+    /// guard-fleet's socket: all machines of a fleet are shown, and no guardd of this one
+    pub fleet: Option<PathBuf>,
     /// Where links and sessions are kept
     pub state_dir: PathBuf,
     /// How devices are told that a session asks: `webpush`, which takes guard-console-push
@@ -75,6 +77,7 @@ impl Default for Settings {
                 text: "http://guard.localhost:4827".to_owned(),
             },
             socket: PathBuf::from("/run/guard/guardd.sock"),
+            fleet: None,
             state_dir: PathBuf::from("/var/lib/guard-console"),
             push: Vec::new(),
             quiet: None,
@@ -354,9 +357,9 @@ mod tests {
         let keys = file.lines().filter_map(|line| line.strip_prefix('#'));
         let keys: Vec<_> = keys.filter(|line| !line.starts_with(' ')).collect();
         let mut settings: Settings = toml::from_str(&keys.join("\n")).unwrap();
-        assert!(settings.quiet.take().is_some());
+        assert!(settings.quiet.take().is_some() && settings.fleet.take().is_some());
         assert_eq!(settings, Settings::default());
-        assert_eq!(keys.len(), 9);
+        assert_eq!(keys.len(), 10);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The pages. What comes from guardd, and so from agents, is written by maud, which escapes it, and has been through
 //! [`seen`] before: nothing in it hides, or reorders a line.
 
+pub(crate) mod central;
 pub(crate) mod chart;
 pub(crate) mod lists;
 pub(crate) mod log;
@@ -82,9 +83,16 @@ pub(crate) enum Tab {
     Flows,
     Log,
     Approvers,
+    /// Of a console for many machines.
+    Fleet,
+    Machines,
 }
 
 impl Tab {
+    const FLEET: [(Self, &'static str, &'static str); 2] = [
+        (Self::Fleet, "/", "Questions"),
+        (Self::Machines, "/machines", "Machines"),
+    ];
     const ALL: [(Self, &'static str, &'static str); 6] = [
         (Self::Questions, "/", "Questions"),
         (Self::Sessions, "/sessions", "Sessions"),
@@ -96,6 +104,14 @@ impl Tab {
 }
 
 impl Tab {
+    /// All beside it.
+    fn beside(self) -> &'static [(Self, &'static str, &'static str)] {
+        match self {
+            Self::Fleet | Self::Machines => &Self::FLEET,
+            _ => &Self::ALL,
+        }
+    }
+
     /// That of a path's first part.
     pub(crate) fn at(first: &str) -> Self {
         let mut all = Self::ALL.iter();
@@ -144,10 +160,10 @@ fn bar(now: Tab) -> Markup {
         header.bar {
             a.name href="/" { span.mark aria-hidden="true" {} "guard" }
             nav aria-label="Pages" {
-                @for (tab, place, name) in Tab::ALL {
+                @for &(tab, place, name) in now.beside() {
                     a href=(place) aria-current=[(tab == now).then_some("page")] {
                         (name)
-                        @if tab == Tab::Questions { span.count id="waiting" hidden {} }
+                        @if matches!(tab, Tab::Questions | Tab::Fleet) { span.count id="waiting" hidden {} }
                     }
                 }
             }

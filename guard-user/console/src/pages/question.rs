@@ -199,7 +199,12 @@ fn may(one: &ApproverShown, request: &Request) -> bool {
 }
 
 /// What the script signs with.
-fn yes(place: &str, question: &Question, asked: &Asked, people: &[&ApproverShown]) -> Markup {
+pub(super) fn yes(
+    place: &str,
+    question: &Question,
+    asked: &Asked,
+    people: &[&ApproverShown],
+) -> Markup {
     html! {
         form.yes id="yes" action={ (place) "/answer" } data-question=(asked.question) {
             fieldset {

@@ -89,17 +89,24 @@ pub(crate) fn page(
     scope: &Scope,
     machine: &str,
 ) -> Markup {
-    let lines: Vec<_> = requests
-        .iter()
-        .map(|one| (one, Line::of(one, machine)))
-        .collect();
+    let lines: Vec<_> = requests.iter().map(|one| Line::of(one, machine)).collect();
+    let none = none_of(
+        scope,
+        "Nothing is asked.",
+        "What a session wants and no rule allows appears here while you look.",
+    );
+    list(frame, &lines, &none)
+}
+
+/// The page of these; `none`: what it says where there are none.
+pub(super) fn list(frame: &Frame<'_>, lines: &[Line], none: &Markup) -> Markup {
     let content = html! {
         h1 { "Questions" }
         ul.questions id="questions" {
-            @for (request, line) in &lines { (entry(request, line)) }
+            @for line in lines { (entry(line)) }
         }
         div id="none" hidden[!lines.is_empty()] {
-            (none_of(scope, "Nothing is asked.", "What a session wants and no rule allows appears here while you look."))
+            (none)
         }
         template id="question" { (blank()) }
         p.sr role="status" id="news" {}
@@ -107,7 +114,12 @@ pub(crate) fn page(
     frame.page("Questions", "questions", &content)
 }
 
-fn entry(request: &Request, line: &Line) -> Markup {
+fn entry(line: &Line) -> Markup {
+    // As it was written.
+    let time = |text: &str| match text.parse() {
+        Ok(at) => moment(at),
+        Err(_) => html! { time {} },
+    };
     html! {
         li data-id=(line.id) {
             a href=(line.link) {
@@ -117,10 +129,9 @@ fn entry(request: &Request, line: &Line) -> Markup {
                 span.beware hidden[line.beware.is_none()] { (line.beware.as_deref().unwrap_or_default()) }
                 span.meta {
                     span.who { (line.who) }
-                    span.asked { "asked " (moment(request.asked_at)) }
+                    span.asked { "asked " (time(&line.asked_at)) }
                     span.waits hidden[line.waits_until.is_none()] {
-                        "waits, gives up "
-                        @if let Some(until) = request.waits_until { (moment(until)) } @else { time {} }
+                        "waits, gives up " (time(line.waits_until.as_deref().unwrap_or_default()))
                     }
                 }
             }

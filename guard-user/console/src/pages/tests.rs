@@ -1,9 +1,12 @@
 //! Whatever an agent writes stays text: a page with it has the same tags and the same attributes as one without.
 
+use std::rc::Rc;
+
 use guard_proto::{
     ApproverShown, Burst, Endpoint, Failure, Flow, Hole, HttpHole, HttpRequest, LogRecord, Request,
     Session,
     approvers::{Asked, KeyShown},
+    central::{Machine, Over, State},
     destination::Through,
     flows::Flows,
 };
@@ -12,8 +15,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Assets, Frame, Tab, lists, log, login, question, questions};
-use crate::{scope::Scope, trail::Day};
+use super::{Assets, Frame, Tab, central, lists, log, login, question, questions};
+use crate::{central::mirror::Seen, files::Identity, scope::Scope, trail::Day};
 
 /// The tags of a page with the names of their attributes, and values left out; `Err` where it is not as maud writes pages.
 fn skeleton(page: &str) -> Result<Vec<String>, String> {
@@ -270,7 +273,94 @@ fn pages(text: &str) -> Vec<String> {
             },
         ),
     ];
-    all.map(maud::Markup::into_string).into()
+    let fleet = of_machines(&frame, text);
+    let all = all.into_iter().chain(fleet);
+    all.map(maud::Markup::into_string).collect()
+}
+
+/// Those of many machines, which say `text` of themselves.
+fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
+    let t = || text.to_owned();
+    let mut asked = asked(text);
+    let mut question = Question::from_bytes(asked.question.as_bytes()).unwrap();
+    question.user = "dev".to_owned();
+    question.shows = [
+        format!("{text} wants {text} {text}"),
+        format!("beware {text}"),
+        t(),
+    ]
+    .into();
+    asked.question = String::from_utf8(question.to_bytes().unwrap()).unwrap();
+    let key = KeyShown {
+        id: "aWQ".to_owned(),
+        kind: "passkey".to_owned(),
+        fingerprint: t(),
+        fido: true,
+        public_key: "MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+    };
+    let person = ApproverShown {
+        answers_for: vec!["dev".to_owned()],
+        keys: vec![key],
+        ..approver(text)
+    };
+    let state = State {
+        version: t(),
+        enforcing: false,
+        problem: Some(t()),
+        sessions: 1,
+        holes: 1,
+        serial: Some(1),
+        policies_problem: Some(t()),
+    };
+    let over = Over {
+        request: "r1".to_owned(),
+        question: asked.hash.clone(),
+        answer: "yes".to_owned(),
+        by: t(),
+        approvals: 1,
+        wanted: 2,
+        holes: 1,
+        warnings: vec![t()],
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let told = Machine {
+        group: t(),
+        machine: "m".to_owned(),
+        away_since: None,
+        state: Some(state),
+        approvers: vec![person],
+        origins: None,
+        questions: vec![asked.question],
+        over: vec![],
+    };
+    let away = Machine {
+        away_since: Some(Timestamp::UNIX_EPOCH),
+        origins: Some(vec![t()]),
+        ..told.clone()
+    };
+    let machines = [told, away].map(|told| Rc::new(Seen::of(told)));
+    let identity = Identity {
+        name: t(),
+        keys: vec![machines[0].approvers[0].keys[0].fingerprint.clone()],
+    };
+    let nobody = Identity {
+        name: t(),
+        keys: vec![],
+    };
+    let place = |seen| central::Place::all(seen, &identity)[0];
+    vec![
+        central::questions(frame, &machines, &identity),
+        central::questions(frame, &machines, &nobody),
+        central::machines(frame, &machines, &identity, "https://a"),
+        central::machines(frame, &machines, &nobody, "https://a"),
+        central::question(frame, place(&machines[..1]), &identity, "https://a"),
+        central::question(frame, place(&machines[1..]), &identity, "https://a"),
+        central::over(frame, &machines[0], text, Some(&over)),
+        central::over(frame, &machines[0], text, None),
+        central::no_machine(frame, text),
+        central::no_question(frame, text),
+        central::enrol(frame),
+    ]
 }
 
 const KNOWN: [&str; 12] = [

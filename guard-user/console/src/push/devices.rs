@@ -275,7 +275,7 @@ mod tests {
                 person("alice", &["dev"], "SHA256:alice"),
                 person("bob", &["dev"], "SHA256:later"),
             ],
-            warnings: vec![],
+            ..Approvers::default()
         };
         let left = devices.enrolled(&known);
         assert_eq!(left, devices.all());

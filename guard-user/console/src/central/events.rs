@@ -1,0 +1,66 @@
+//! What all machines ask, as it changes.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    mirror::{Mirror, Now},
+    routes::Visitor,
+};
+use crate::{
+    events::{Source, Told, stream_of, told_of},
+    lookers::Looker,
+    pages::central::{Place, lines},
+    reply::Reply,
+};
+
+/// Somebody's page.
+struct Fleet {
+    mirror: Rc<Mirror>,
+    now: watch::Receiver<Now>,
+    visitor: Visitor,
+    /// What was told last.
+    last: Option<Value>,
+    _looker: Looker,
+}
+
+/// A stream of it.
+pub(super) fn stream(mirror: &Rc<Mirror>, visitor: Visitor) -> Reply {
+    stream_of(mirror.looking(), || Fleet {
+        mirror: Rc::clone(mirror),
+        now: mirror.now(),
+        visitor,
+        last: None,
+        _looker: mirror.look(),
+    })
+}
+
+impl Source for Fleet {
+    async fn told(&mut self, _: bool) -> Told {
+        let now = *self.now.borrow_and_update();
+        let Some(identity) = self.visitor.identity() else {
+            return Told::Ended;
+        };
+        let machines = self.mirror.machines();
+        let questions = match now.is_connected {
+            true => lines(Place::all(&machines, &identity)),
+            false => Vec::new(),
+        };
+        let told = json!({
+            "connected": now.is_connected, "questions": questions, "machines": now.machines,
+        });
+        // Most of what machines say is for somebody else's page.
+        if self.last.as_ref() == Some(&told) {
+            return Told::Nothing;
+        }
+        self.last = Some(told.clone());
+        Told::Event(told_of(&told))
+    }
+
+    async fn change(&mut self) {
+        // The mirror lives for as long as this does.
+        let _ = self.now.changed().await;
+    }
+}

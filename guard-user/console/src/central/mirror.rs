@@ -1,0 +1,469 @@
+//! What guard-fleet has told of all machines.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
+
+use guard_courier::{Fleet, Refusal};
+use guard_proto::{
+    ApproverShown,
+    approvers::{Approvers, Asked},
+    central::{FleetCall, Machine, Over, Told},
+};
+use guard_signed::{Document as _, Question, approvers::Key};
+use serde_json::Value;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    files::Identity,
+    lookers::{Looker, Lookers},
+};
+
+/// How long to wait before guard-fleet is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// In which time machines have told what they ask, since they heard that somebody looks; and how long that may take to begin.
+const TOLD: Duration = Duration::from_millis(800);
+const BEGUN: Duration = Duration::from_secs(2);
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    machines: RefCell<BTreeMap<String, Rc<Seen>>>,
+    now: watch::Sender<Now>,
+    lookers: Rc<Lookers>,
+    /// Since when machines are told that somebody looks.
+    looked: Cell<Option<Instant>>,
+}
+
+/// Which state it is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// Whether guard-fleet tells, and reaches a server.
+    pub(crate) is_connected: bool,
+    /// Counts what was told.
+    pub(crate) version: u64,
+    /// Counts what was told of machines themselves.
+    pub(crate) machines: u64,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Its own words.
+    pub(crate) told: Machine,
+    /// Who may answer there. The fingerprints are of the keys, whatever the machine says they are.
+    pub(crate) approvers: Vec<ApproverShown>,
+    /// What it asks.
+    pub(crate) questions: Vec<Open>,
+}
+
+/// A question of a machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    /// Its bytes, and their hash.
+    pub(crate) asked: Asked,
+    /// What they say.
+    pub(crate) question: Question,
+}
+
+impl Seen {
+    /// What a machine has told.
+    pub(crate) fn of(told: Machine) -> Self {
+        let questions = told.questions.iter();
+        let questions = questions.filter_map(|bytes| {
+            let question = Question::from_bytes(bytes.as_bytes()).ok()?;
+            (question.machine == told.machine).then(|| Open {
+                asked: Asked {
+                    request: question.request.clone(),
+                    question: bytes.clone(),
+                    hash: Question::hash(bytes.as_bytes()),
+                },
+                question,
+            })
+        });
+        let questions = questions.collect();
+        let approvers = told.approvers.iter().map(checked).collect();
+        Self {
+            told,
+            approvers,
+            questions,
+        }
+    }
+
+    /// Who that is there; none: nobody that it knows.
+    pub(crate) fn person(&self, identity: &Identity) -> Option<&ApproverShown> {
+        let mut people = self.approvers.iter();
+        people.find(|one| {
+            let mut keys = one.keys.iter();
+            one.name == identity.name && keys.any(|key| identity.keys.contains(&key.fingerprint))
+        })
+    }
+
+    /// What it asks somebody, and nobody has answered yet.
+    pub(crate) fn asks<'s>(&'s self, identity: &Identity) -> impl Iterator<Item = &'s Open> {
+        let person = self.person(identity);
+        let questions = self.questions.iter();
+        questions.filter(move |open| {
+            let is_its = |one: &ApproverShown| one.answers_for.contains(&open.question.user);
+            person.is_some_and(is_its) && !self.is_over(open)
+        })
+    }
+
+    fn is_over(&self, open: &Open) -> bool {
+        let over = self.over(&open.asked.hash);
+        over.is_some_and(|over| over.answer != "part")
+    }
+
+    /// What became of a question, by its hash.
+    pub(crate) fn over(&self, hash: &str) -> Option<&Over> {
+        let mut over = self.told.over.iter().rev();
+        over.find(|over| over.question == hash)
+    }
+
+    /// Whether its guardd takes passkeys of such a page; none: it has not said.
+    pub(crate) fn takes(&self, origin: &str) -> Option<bool> {
+        let origins = self.told.origins.as_ref()?;
+        Some(origins.iter().any(|one| one == origin))
+    }
+}
+
+/// An approver with the keys that are some.
+fn checked(told: &ApproverShown) -> ApproverShown {
+    let keys = told.keys.iter().filter_map(|key| {
+        let read = match key.kind.as_str() {
+            "passkey" => Key::passkey(&key.id, &key.public_key),
+            _ => Key::ssh(&key.public_key),
+        };
+        let mut key = key.clone();
+        key.fingerprint = read.ok()?.fingerprint;
+        Some(key)
+    });
+    ApproverShown {
+        keys: keys.collect(),
+        ..told.clone()
+    }
+}
+
+impl Mirror {
+    pub(super) fn begin(fleet: &Fleet) -> Rc<Self> {
+        let mirror = Rc::new(Self {
+            machines: RefCell::default(),
+            now: watch::channel(Now::default()).0,
+            lookers: Rc::default(),
+            looked: Cell::new(None),
+        });
+        let (following, fleet) = (Rc::clone(&mirror), fleet.clone());
+        tokio::task::spawn_local(async move {
+            tokio::join!(following.run(&fleet), following.tell(&fleet));
+        });
+        mirror
+    }
+
+    async fn run(&self, fleet: &Fleet) {
+        loop {
+            if let Err(refusal) = self.follow(fleet).await {
+                tracing::debug!(why = refusal.failure.why, "guard-fleet is away");
+            }
+            self.now.send_if_modified(|now| {
+                // Nothing is told twice of one that is away.
+                std::mem::replace(&mut now.is_connected, false)
+            });
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn follow(&self, fleet: &Fleet) -> Result<(), Refusal> {
+        let mut all = fleet.stream::<Told>(&FleetCall::Follow {}).await?;
+        let mut are_machines_news = false;
+        while let Some(told) = all.next().await? {
+            if told.anew {
+                self.machines.borrow_mut().clear();
+                are_machines_news = true;
+            }
+            if let Some(machine) = told.machine {
+                are_machines_news |= self.add(machine);
+            }
+            if told.whole {
+                let is_news = std::mem::take(&mut are_machines_news);
+                self.now.send_modify(|now| {
+                    now.is_connected = told.connected;
+                    now.version += 1;
+                    now.machines += u64::from(is_news);
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a machine, or has it be as it is now; whether that is news beside what it asks.
+    fn add(&self, machine: Machine) -> bool {
+        let seen = Seen::of(machine);
+        let id = seen.told.machine.clone();
+        let mut machines = self.machines.borrow_mut();
+        let before = machines.insert(id, Rc::new(seen.clone()));
+        before.is_none_or(|before| {
+            let alone = |seen: &Seen| Machine {
+                questions: Vec::new(),
+                over: Vec::new(),
+                ..seen.told.clone()
+            };
+            alone(&before) != alone(&seen)
+        })
+    }
+
+    /// Has machines know that somebody looks, for as long as that is so.
+    async fn tell(&self, fleet: &Fleet) {
+        loop {
+            self.lookers.somebody().await;
+            tokio::select! {
+                () = self.hold(fleet) => {}
+                () = self.lookers.nobody() => {}
+            }
+            self.looked.set(None);
+        }
+    }
+
+    async fn hold(&self, fleet: &Fleet) {
+        let look = FleetCall::Look {};
+        if let Ok(mut held) = fleet.stream::<Value>(&look).await {
+            while let Ok(Some(_)) = held.next().await {
+                self.looked.set(Some(Instant::now()));
+            }
+        }
+        self.looked.set(None);
+        sleep(PAUSE).await;
+    }
+
+    /// How many look.
+    pub(crate) fn looking(&self) -> usize {
+        self.lookers.count()
+    }
+
+    /// Somebody looks, until this is dropped.
+    pub(crate) fn look(&self) -> Looker {
+        self.lookers.look()
+    }
+
+    /// Somebody looks from now on: waits until machines have told what they ask, or what was meant has come.
+    pub(crate) async fn look_at(&self, is_there: impl Fn(&Self) -> bool) -> Looker {
+        let looker = self.look();
+        let mut now = self.now.subscribe();
+        let told = async {
+            while now.borrow_and_update().is_connected && !is_there(self) {
+                let left = match self.looked.get() {
+                    Some(since) => TOLD.saturating_sub(since.elapsed()),
+                    None => PAUSE,
+                };
+                if left.is_zero() {
+                    return;
+                }
+                // Whatever comes first.
+                let _ = timeout(left, now.changed()).await;
+            }
+        };
+        let _ = timeout(BEGUN, told).await;
+        looker
+    }
+
+    /// The state, and each that comes.
+    pub(crate) fn now(&self) -> watch::Receiver<Now> {
+        self.now.subscribe()
+    }
+
+    /// All machines.
+    pub(crate) fn machines(&self) -> Vec<Rc<Seen>> {
+        self.machines.borrow().values().map(Rc::clone).collect()
+    }
+
+    /// One of them.
+    pub(crate) fn machine(&self, id: &str) -> Option<Rc<Seen>> {
+        self.machines.borrow().get(id).map(Rc::clone)
+    }
+
+    /// guard-fleet has just said what became of an answer: pages need not wait until it is told to all.
+    pub(crate) fn note(&self, machine: &str, over: Over) {
+        let mut machines = self.machines.borrow_mut();
+        if let Some(seen) = machines.get_mut(machine) {
+            let seen = Rc::make_mut(seen);
+            seen.told.over.retain(|one| one.question != over.question);
+            seen.told.over.push(over);
+        }
+        drop(machines);
+        self.now.send_modify(|now| now.version += 1);
+    }
+
+    /// The passkeys of all people, each once.
+    pub(crate) fn passkeys(&self) -> Vec<String> {
+        let machines = self.machines.borrow();
+        let people = machines.values().flat_map(|seen| &seen.approvers);
+        let keys = people.flat_map(|one| &one.keys);
+        let keys = keys.filter(|key| key.kind == "passkey");
+        let ids: BTreeSet<_> = keys.map(|key| key.id.as_str()).collect();
+        ids.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Who has a passkey of that id, as machines say; who most of them say comes first.
+    pub(crate) fn people_with(&self, id: &str) -> Approvers {
+        let machines = self.machines.borrow();
+        let mut said: BTreeMap<(&str, &str), (usize, ApproverShown)> = BTreeMap::new();
+        for one in machines.values().flat_map(|seen| &seen.approvers) {
+            for key in one.keys.iter().filter(|key| key.id == id) {
+                let alone = || ApproverShown {
+                    keys: vec![key.clone()],
+                    ..one.clone()
+                };
+                let known = said.entry((&one.name, &key.public_key));
+                known.or_insert_with(|| (0, alone())).0 += 1;
+            }
+        }
+        let mut said: Vec<_> = said.into_values().collect();
+        said.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        Approvers {
+            approvers: said.into_iter().map(|(_, one)| one).collect(),
+            ..Approvers::default()
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use guard_proto::approvers::KeyShown;
+
+    use super::*;
+
+    pub(crate) fn question(machine: &str, request: &str, shows: &[&str]) -> Question {
+        Question {
+            asked_at: 1,
+            boot: "b".to_owned(),
+            code_by: None,
+            expires_at: 2,
+            kind: "connect".to_owned(),
+            machine: machine.to_owned(),
+            nonce: "n".to_owned(),
+            offers: vec!["for=900".to_owned(), "connections=1".to_owned()],
+            policy: "asks".to_owned(),
+            request: request.to_owned(),
+            rule: None,
+            session: "s1".to_owned(),
+            shown_whole: true,
+            shows: shows.iter().map(|&line| line.to_owned()).collect(),
+            user: "dev".to_owned(),
+            v: 1,
+        }
+    }
+
+    /// A key of Ed25519, which signs nothing here, as a passkey's.
+    fn key(number: u8, claims: &str) -> KeyShown {
+        let head = [
+            0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+        ];
+        let public = [&head[..], &[number; 32]].concat();
+        let public = data_encoding::BASE64URL_NOPAD.encode(&public);
+        KeyShown {
+            id: "aWQ".to_owned(),
+            kind: "passkey".to_owned(),
+            fingerprint: claims.to_owned(),
+            fido: true,
+            public_key: public,
+        }
+    }
+
+    fn approver(name: &str, key: KeyShown) -> ApproverShown {
+        ApproverShown {
+            name: name.to_owned(),
+            answers_for: vec!["dev".to_owned()],
+            policies: vec![],
+            max_for: None,
+            keys: vec![key],
+        }
+    }
+
+    fn machine(id: &str, approvers: Vec<ApproverShown>) -> Machine {
+        let asks = question(id, "r1", &["curl wants tcp/443 at 192.0.2.10"]);
+        let asks = asks.to_bytes().unwrap_or_default();
+        Machine {
+            machine: id.to_owned(),
+            approvers,
+            questions: vec![String::from_utf8(asks).unwrap_or_default()],
+            ..Machine::default()
+        }
+    }
+
+    fn identity(name: &str, seen: &Seen) -> Identity {
+        Identity {
+            name: name.to_owned(),
+            keys: vec![seen.approvers[0].keys[0].fingerprint.clone()],
+        }
+    }
+
+    #[test]
+    fn what_one_machine_says_of_people_counts_at_no_other() {
+        let honest = Seen::of(machine("m-1", vec![approver("alice", key(1, "SHA256:x"))]));
+        let alice = identity("alice", &honest);
+        assert_ne!(alice.keys, ["SHA256:x"], "it is that of the key");
+        assert_eq!(honest.asks(&alice).count(), 1);
+        // A machine that says another key is hers: it is worth nothing elsewhere.
+        let claims = alice.keys[0].clone();
+        let rogue = Seen::of(machine("m-2", vec![approver("alice", key(2, &claims))]));
+        let mallory = identity("alice", &rogue);
+        assert_ne!(mallory, alice);
+        assert_eq!(honest.asks(&mallory).count(), 0);
+        assert_eq!(rogue.asks(&mallory).count(), 1);
+        assert_eq!(rogue.asks(&alice).count(), 0);
+        // Nor does her key count under another name.
+        let other = identity("bob", &honest);
+        assert_eq!(honest.asks(&other).count(), 0);
+    }
+
+    #[test]
+    fn whom_most_machines_name_has_the_key() {
+        let mirror = Mirror {
+            machines: RefCell::default(),
+            now: watch::channel(Now::default()).0,
+            lookers: Rc::default(),
+            looked: Cell::new(None),
+        };
+        mirror.add(machine("m-0", vec![approver("mallory", key(1, ""))]));
+        assert_eq!(mirror.people_with("aWQ").approvers[0].name, "mallory");
+        for id in ["m-1", "m-2"] {
+            mirror.add(machine(id, vec![approver("alice", key(1, ""))]));
+        }
+        let people = mirror.people_with("aWQ").approvers;
+        assert_eq!((people.len(), people[0].name.as_str()), (2, "alice"));
+        assert_eq!(mirror.passkeys(), ["aWQ"]);
+        assert!(mirror.people_with("eA").approvers.is_empty());
+    }
+
+    #[test]
+    fn a_question_of_another_machine_is_none_and_one_that_is_answered_is_over() {
+        let mut told = machine("m-1", vec![approver("alice", key(1, ""))]);
+        let other = machine("m-2", vec![]).questions;
+        told.questions.extend(other);
+        told.questions.push("{}".to_owned());
+        let seen = Seen::of(told.clone());
+        assert_eq!(seen.questions.len(), 1);
+        let alice = identity("alice", &seen);
+        let mut over = Over {
+            request: "r1".to_owned(),
+            question: seen.questions[0].asked.hash.clone(),
+            answer: "part".to_owned(),
+            by: "bob".to_owned(),
+            approvals: 1,
+            wanted: 2,
+            holes: 0,
+            warnings: vec![],
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        told.over.push(over.clone());
+        assert_eq!(Seen::of(told.clone()).asks(&alice).count(), 1);
+        over.answer = "yes".to_owned();
+        told.over = vec![over];
+        assert_eq!(Seen::of(told).asks(&alice).count(), 0);
+    }
+}

@@ -1,0 +1,275 @@
+//! Which request gets which page, where there are many machines.
+
+use guard_courier::Refusal;
+use guard_proto::{
+    approvers::Taken,
+    central::{FleetCall, Over},
+};
+use http::{StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+
+use super::{Central, events, mirror::Seen};
+use crate::{
+    Console,
+    files::{Files, Identity},
+    gate,
+    login::LoginSigned,
+    pages::{
+        self, Tab,
+        central::{self as shown, Place},
+    },
+    reply::{self, Reply},
+    routes::{self, AnswerSigned, frame, nothing_here, page, parsed, refused, refused_page},
+};
+
+/// A browser with a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Visitor {
+    files: Files,
+    secret: String,
+}
+
+impl Visitor {
+    /// Who has logged in there; none: the session has ended.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.files.session(&self.secret)
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn route(
+    console: &Console,
+    central: &Central,
+    parts: &Parts,
+    path: &[&str],
+    is_post: bool,
+    body: Incoming,
+) -> Reply {
+    if let Some(reply) = open_to_all(console, central, is_post, path, parts) {
+        return reply;
+    }
+    let body = match routes::body_of(is_post, body).await {
+        Ok(body) => body,
+        Err(reply) => return reply,
+    };
+    match (is_post, path) {
+        (true, ["login"]) => return routes::login(console, &body),
+        (true, ["login", "passkey"]) => return login_by_passkey(console, central, &body),
+        _ => {}
+    }
+    let visitor = gate::cookie(&parts.headers, &console.settings.origin).map(|secret| Visitor {
+        files: console.files.clone(),
+        secret: secret.to_owned(),
+    });
+    let known = visitor.and_then(|visitor| Some((visitor.identity()?, visitor)));
+    let Some((identity, visitor)) = known else {
+        return routes::logged_out(console, parts, is_post);
+    };
+    match (is_post, path) {
+        (true, ["logout"]) => {
+            console.files.end_session(&visitor.secret);
+            let cookie = gate::set_cookie(&console.settings.origin, None);
+            reply::and(reply::to("/login"), header::SET_COOKIE, &cookie)
+        }
+        (true, ["q", machine, id, "no"]) => {
+            deny(console, central, &identity, machine, id, &body).await
+        }
+        (true, ["q", machine, id, "answer"]) => hand_in(central, machine, id, &body).await,
+        (false, ["events"]) => events::stream(&central.mirror, visitor),
+        (false, [""]) => {
+            let _looker = central.mirror.look_at(|_| false).await;
+            let machines = central.mirror.machines();
+            page(
+                StatusCode::OK,
+                shown::questions(&frame(console, Some(Tab::Fleet)), &machines, &identity),
+            )
+        }
+        (false, ["machines"]) => {
+            let machines = central.mirror.machines();
+            let origin = console.settings.origin.as_str();
+            let frame = frame(console, Some(Tab::Machines));
+            page(
+                StatusCode::OK,
+                shown::machines(&frame, &machines, &identity, origin),
+            )
+        }
+        (false, ["q", machine, id]) => question(console, central, &identity, machine, id).await,
+        _ => nothing_here(),
+    }
+}
+
+/// What takes no session: the assets, and the ways to one.
+fn open_to_all(
+    console: &Console,
+    central: &Central,
+    is_post: bool,
+    path: &[&str],
+    parts: &Parts,
+) -> Option<Reply> {
+    if is_post {
+        return None;
+    }
+    match path {
+        // A machine's own invitation leads here, too, where its settings name this page's origin.
+        ["enrol"] | ["enrol", _] => Some(page(StatusCode::OK, shown::enrol(&frame(console, None)))),
+        ["login"] if !gate::is_visit(&parts.headers) => {
+            let nonce = console.logins.begin().unwrap_or_default();
+            let ids = central.mirror.passkeys();
+            let login = pages::login::choose(&frame(console, None), &nonce, &ids);
+            Some(page(StatusCode::OK, login))
+        }
+        _ => routes::assets_and_links(console, path, parts),
+    }
+}
+
+fn login_by_passkey(console: &Console, central: &Central, body: &[u8]) -> Reply {
+    let signed: LoginSigned = match parsed(body) {
+        Ok(signed) => signed,
+        Err(reply) => return *reply,
+    };
+    let known = central.mirror.people_with(signed.key());
+    let identity = console
+        .logins
+        .person(&signed, &known, &console.settings.origin);
+    routes::logged_in(console, identity)
+}
+
+/// One question, or what became of it.
+async fn question(
+    console: &Console,
+    central: &Central,
+    identity: &Identity,
+    machine: &str,
+    id: &str,
+) -> Reply {
+    let mirror = &central.mirror;
+    let seen = || {
+        mirror
+            .machine(machine)
+            .filter(|seen| seen.person(identity).is_some())
+    };
+    let _looker = mirror
+        .look_at(|_| {
+            seen().is_some_and(|seen| seen.asks(identity).any(|open| open.asked.request == id))
+        })
+        .await;
+    let frame = frame(console, Some(Tab::Fleet));
+    let Some(seen) = seen() else {
+        return page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine));
+    };
+    let open = seen.asks(identity).find(|open| open.asked.request == id);
+    match open {
+        Some(open) => {
+            let place = Place { seen: &seen, open };
+            let origin = console.settings.origin.as_str();
+            page(
+                StatusCode::OK,
+                shown::question(&frame, place, identity, origin),
+            )
+        }
+        None => {
+            let mut over = seen.told.over.iter().rev();
+            let over = over.find(|over| over.request == id && over.answer != "part");
+            let status = match over {
+                Some(_) => StatusCode::OK,
+                None => StatusCode::NOT_FOUND,
+            };
+            page(status, shown::over(&frame, &seen, id, over))
+        }
+    }
+}
+
+/// Carries a signed answer to the machine's guardd, which looks at the signature.
+async fn hand_in(central: &Central, machine: &str, id: &str, body: &[u8]) -> Reply {
+    let signed: AnswerSigned = match parsed(body) {
+        Ok(signed) => signed,
+        Err(reply) => return *reply,
+    };
+    let question = signed.question();
+    let call = FleetCall::AnswerSigned {
+        machine: machine.to_owned(),
+        request: id.to_owned(),
+        answer: signed.answer,
+        key: signed.key,
+        signature: signed.signature,
+        authenticator_data: signed.authenticator_data,
+        client_data: signed.client_data,
+    };
+    match central.fleet.call::<Taken>(&call).await {
+        Ok(taken) => {
+            note(central, machine, question, &taken);
+            routes::taken(&taken)
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// Carries the no of somebody who is logged in, and may see what it is about.
+async fn deny(
+    console: &Console,
+    central: &Central,
+    identity: &Identity,
+    machine: &str,
+    id: &str,
+    body: &[u8],
+) -> Reply {
+    let mut fields = form_urlencoded::parse(body);
+    let meant = fields.find(|(name, _)| name == "question");
+    let meant = meant.map_or_else(String::new, |(_, hash)| hash.into_owned());
+    let mirror = &central.mirror;
+    let asks = |seen: &Seen| {
+        let mut asks = seen.asks(identity);
+        asks.any(|open| open.asked.request == id && open.asked.hash == meant)
+    };
+    // Without script nobody has looked since the page was loaded.
+    let is_there = || mirror.machine(machine).is_some_and(|seen| asks(&seen));
+    let _looker = mirror.look_at(|_| is_there()).await;
+    let seen = mirror.machine(machine);
+    let may = seen.as_ref().and_then(|seen| {
+        let person = seen.person(identity)?;
+        asks(seen).then_some(person)
+    });
+    let Some(person) = may else {
+        return page(
+            StatusCode::NOT_FOUND,
+            shown::no_question(&frame(console, Some(Tab::Fleet)), id),
+        );
+    };
+    let call = FleetCall::Deny {
+        machine: machine.to_owned(),
+        request: id.to_owned(),
+        question: meant.clone(),
+        by: person.name.clone(),
+    };
+    match central.fleet.call::<Taken>(&call).await {
+        Ok(taken) => {
+            note(central, machine, Some(meant), &taken);
+            reply::to("/")
+        }
+        Err(refusal) => denied_not(console, &refusal),
+    }
+}
+
+fn denied_not(console: &Console, refusal: &Refusal) -> Reply {
+    refused_page(console, Tab::Fleet, refusal)
+}
+
+/// What the machine has said, for the next page.
+fn note(central: &Central, machine: &str, question: Option<String>, taken: &Taken) {
+    let Some(question) = question else {
+        return;
+    };
+    let over = Over {
+        request: taken.request.clone(),
+        question,
+        answer: taken.answer.clone(),
+        by: taken.by.clone(),
+        approvals: taken.approvals,
+        wanted: taken.wanted,
+        holes: taken.holes.len(),
+        warnings: taken.warnings.clone(),
+        at: Timestamp::now(),
+    };
+    central.mirror.note(machine, over);
+}

@@ -1,0 +1,429 @@
+//! Pages of many machines. A question is shown by its own bytes, which a yes signs: whatever carries them can show no other.
+
+use std::rc::Rc;
+
+use guard_proto::{
+    ApproverShown,
+    central::{Over, State},
+};
+use guard_signed::Question;
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::{
+    Frame, moment, none,
+    question::yes,
+    questions::{Line, link, list},
+    seen, seen_long,
+};
+use crate::{
+    central::mirror::{Open, Seen},
+    files::Identity,
+};
+
+/// Machines on the page.
+const MOST: usize = 500;
+
+/// A question, and where it is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'s> {
+    pub(crate) seen: &'s Seen,
+    pub(crate) open: &'s Open,
+}
+
+impl<'s> Place<'s> {
+    /// All that somebody is asked, the oldest first.
+    pub(crate) fn all(machines: &'s [Rc<Seen>], identity: &Identity) -> Vec<Self> {
+        let machines = machines.iter();
+        let all = machines.flat_map(|seen| {
+            let open = seen.asks(identity);
+            open.map(move |open| Self { seen, open })
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|one| one.open.question.asked_at);
+        all
+    }
+
+    fn machine(&self) -> &'s str {
+        &self.seen.told.machine
+    }
+
+    fn line(&self) -> Line {
+        let (question, asks) = (&self.open.question, Asks::of(&self.open.question));
+        Line {
+            id: format!("{}/{}", self.machine(), question.request),
+            link: link(self.machine(), &question.request),
+            verb: seen(asks.verb),
+            what: seen(asks.what),
+            to: String::new(),
+            who: format!(
+                "{} in {} of {} on {}",
+                seen(asks.who),
+                seen(&question.session),
+                seen(&question.user),
+                seen(self.machine())
+            ),
+            beware: warnings(question).next().map(seen),
+            waits_until: None,
+            asked_at: asked_at(question).to_string(),
+        }
+    }
+}
+
+/// The lines of a list.
+pub(crate) fn lines(all: Vec<Place<'_>>) -> Vec<Line> {
+    all.iter().map(Place::line).collect()
+}
+
+/// What the first line of a question says: `curl (4711) wants PUT http://…`.
+#[derive(Debug, PartialEq, Eq)]
+struct Asks<'q> {
+    who: &'q str,
+    verb: &'q str,
+    /// All behind that: a program whose name has the word in it hides nothing.
+    what: &'q str,
+}
+
+impl<'q> Asks<'q> {
+    fn of(question: &'q Question) -> Self {
+        let first = question.shows.first().map_or("", String::as_str);
+        let (who, wants) = first.split_once(" wants ").unwrap_or(("A process", first));
+        let (verb, what) = wants.split_once(' ').unwrap_or((wants, ""));
+        Self { who, verb, what }
+    }
+}
+
+/// What looks dangerous.
+fn warnings(question: &Question) -> impl Iterator<Item = &str> {
+    let lines = question.shows.iter().skip(1);
+    lines.filter_map(|line| line.strip_prefix("beware "))
+}
+
+fn asked_at(question: &Question) -> Timestamp {
+    let seconds = i64::try_from(question.asked_at).unwrap_or_default();
+    Timestamp::from_second(seconds).unwrap_or_default()
+}
+
+/// All that is asked.
+pub(crate) fn questions(frame: &Frame<'_>, machines: &[Rc<Seen>], identity: &Identity) -> Markup {
+    let is_known = machines.iter().any(|one| one.person(identity).is_some());
+    let nothing = match is_known {
+        true => none(
+            "Nothing is asked.",
+            "What a session of any machine wants and no rule allows appears here while you look.",
+        ),
+        false => no_key(identity),
+    };
+    list(frame, &lines(Place::all(machines, identity)), &nothing)
+}
+
+/// That no machine knows who looks.
+fn no_key(identity: &Identity) -> Markup {
+    html! {
+        div.empty {
+            p.what { "No machine that is there knows the key of " (seen(&identity.name)) }
+            p { "Each lists for itself who answers. " a href="/enrol" { "Make a passkey" } ", and have root enrol it there." }
+        }
+    }
+}
+
+/// One question: what is dangerous in it is the largest.
+pub(crate) fn question(
+    frame: &Frame<'_>,
+    place: Place<'_>,
+    identity: &Identity,
+    origin: &str,
+) -> Markup {
+    let (question, asks) = (&place.open.question, Asks::of(&place.open.question));
+    let over = place.seen.over(&place.open.asked.hash);
+    let content = html! {
+        p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (seen(place.machine())) span aria-hidden="true" { "/" } (seen(&question.request)) }
+        article.asking id="asking" data-id={ (place.machine()) "/" (question.request) } {
+            p.asks {
+                b { (seen(asks.who)) } " in " (seen(&question.session)) " of " b { (seen(&question.user)) } " on "
+                b { (seen(place.machine())) } " wants"
+            }
+            h1 { span.verb { (seen(asks.verb)) } " " span.what { (seen_long(asks.what)) } }
+            @let all: Vec<_> = warnings(question).collect();
+            @if !all.is_empty() {
+                ul.beware aria-label="Beware" { @for one in all { li { (seen_long(one)) } } }
+            }
+            section.body {
+                h2 { "What a yes signs" span.size { "asked " (moment(asked_at(question))) } }
+                ol.signed id="shows" { @for line in &question.shows { li { (line) } } }
+                p.form { "Policy " (seen(&question.policy)) ", question " code { (place.open.asked.hash) } }
+            }
+            @if let Some(over) = over { p.note { (over.approvals) " of " (over.wanted) " have said yes, the last of them " (seen(&over.by)) } }
+            (answer(place, identity, origin))
+        }
+    };
+    frame.page(
+        &format!("{}?", seen(&question.request)),
+        "question",
+        &content,
+    )
+}
+
+fn answer(place: Place<'_>, identity: &Identity, origin: &str) -> Markup {
+    let (question, asked) = (&place.open.question, &place.open.asked);
+    let at = link(place.machine(), &question.request);
+    let people = place.seen.approvers.iter();
+    let people: Vec<_> = people.filter(|one| may(one, question)).collect();
+    html! {
+        section.answer aria-label="Answer" {
+            @if !question.shown_whole {
+                p.note { "Not all of it can be shown, so a yes has to be given at the machine." }
+            } @else if place.seen.takes(origin) == Some(false) {
+                p.note { "That machine takes no passkey of this page. As root there, in /etc/guard/guardd.toml:" }
+                pre { "[answers]\norigins = [\"" (origin) "\"]" }
+            } @else if people.is_empty() {
+                p.note {
+                    "Nobody with a passkey answers for " (seen(&question.user)) " there. "
+                    a href="/enrol" { "Make one" } ", and have root enrol it for " (seen(&identity.name)) "."
+                }
+            } @else if question.offers.is_empty() {
+                p.note { "Nothing can be opened for it from here." }
+            } @else {
+                (yes(&at, question, asked, &people))
+            }
+            form.no method="post" action={ (at) "/no" } {
+                input type="hidden" name="question" value=(asked.hash);
+                button.no type="submit" { "No" }
+                span.hint { "is not asked again for 15 min" }
+            }
+            p.said role="alert" id="said" {}
+        }
+    }
+}
+
+/// Whether somebody's passkey may answer it; guardd looks at the policy, too.
+fn may(one: &ApproverShown, question: &Question) -> bool {
+    one.answers_for.contains(&question.user) && one.keys.iter().any(|key| key.kind == "passkey")
+}
+
+/// What became of a question that waits no more: the machine's receipt, if there was one.
+pub(crate) fn over(frame: &Frame<'_>, at: &Seen, id: &str, over: Option<&Over>) -> Markup {
+    let content = html! {
+        p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (seen(&at.told.machine)) span aria-hidden="true" { "/" } (seen(id)) }
+        @match over {
+            Some(over) => {
+                h1 { (verdict(over)) }
+                p { (moment(over.at)) ", as " (seen(&at.told.machine)) " says" }
+                @if over.answer == "yes" { p { (holes(over.holes)) } }
+                @for warning in &over.warnings { p.note { (seen_long(warning)) } }
+            },
+            None => {
+                h1 { "It does not wait" }
+                p { (seen(&at.told.machine)) " asks no " (seen(id)) " now: it was answered there, or has ended, or the machine is away." }
+            },
+        }
+        p { a href="/" { "All questions" } }
+    };
+    frame.page(&format!("{} is over", seen(id)), "over", &content)
+}
+
+fn verdict(over: &Over) -> String {
+    let by = seen(&over.by);
+    match over.answer.as_str() {
+        "yes" => format!("Yes, by {by}"),
+        "no" => format!("No, by {by}"),
+        _ => format!("Answered by {by}"),
+    }
+}
+
+fn holes(count: usize) -> String {
+    match count {
+        0 => "No hole was wanted.".to_owned(),
+        1 => "A hole is open.".to_owned(),
+        many => format!("{many} holes are open."),
+    }
+}
+
+/// A machine that is not here, or knows nobody who looks.
+pub(crate) fn no_machine(frame: &Frame<'_>, machine: &str) -> Markup {
+    let content = html! {
+        h1 { "No such machine" }
+        p { "None that was heard is called " (seen(machine)) " and lists your key." }
+        p { a href="/machines" { "All machines" } }
+    };
+    frame.page("No such machine", "over", &content)
+}
+
+/// A no to what is not asked.
+pub(crate) fn no_question(frame: &Frame<'_>, id: &str) -> Markup {
+    let content = html! {
+        h1 { "It does not wait" }
+        p { (seen(id)) " is not asked now, or asks something else." }
+        p { a href="/" { "All questions" } }
+    };
+    frame.page("It does not wait", "over", &content)
+}
+
+/// All machines that know who looks; what is wrong comes first.
+pub(crate) fn machines(
+    frame: &Frame<'_>,
+    all: &[Rc<Seen>],
+    identity: &Identity,
+    origin: &str,
+) -> Markup {
+    let (mut own, other): (Vec<_>, Vec<_>) =
+        all.iter().partition(|one| one.person(identity).is_some());
+    own.sort_by_key(|one| (rank(one), one.told.machine.clone()));
+    let count = |rank: fn(&Seen) -> bool| own.iter().filter(|one| rank(one)).count();
+    let here = count(|one| one.told.away_since.is_none());
+    let enforce = count(enforces);
+    let asked = Place::all(all, identity).len();
+    let left_out = own.len().saturating_sub(MOST);
+    let content = html! {
+        h1 { "Machines" }
+        @if own.is_empty() {
+            (no_key(identity))
+        } @else {
+            p.sum {
+                b { (here) } " there, " b { (enforce) } " of them enforce; " b { (own.len() - here) } " away; "
+                b { (asked) } " questions wait"
+            }
+            div.scroll tabindex="0" role="region" aria-label="Machines" {
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { "Machine" } th scope="col" { "Enforces" } th.number scope="col" { "Asked" }
+                            th.number scope="col" { "Sessions" } th.number scope="col" { "Holes" }
+                            th.number scope="col" { "Policies" } th scope="col" { "Group" } th scope="col" { "Version" }
+                        }
+                    }
+                    tbody { @for one in own.iter().take(MOST) { (machine(one, identity, origin)) } }
+                }
+            }
+            @if left_out > 0 { p.more { (left_out) " more: " code { "guard fleet machines" } } }
+        }
+        @if !other.is_empty() { p.more { (other.len()) " more machines do not list your key." } }
+    };
+    frame.page("Machines", "machines", &content)
+}
+
+fn machine(one: &Seen, identity: &Identity, origin: &str) -> Markup {
+    let (told, state) = (&one.told, one.told.state.as_ref());
+    let number = |count: Option<usize>| count.map_or_else(|| "–".to_owned(), |n| n.to_string());
+    html! {
+        tr data-id=(told.machine) {
+            th scope="row" {
+                span.host { (seen(&told.machine)) }
+                @if one.takes(origin) == Some(false) { br; span.address { "takes no yes of this page: origins in its guardd.toml" } }
+            }
+            td { (enforcing(one)) }
+            td.number { (one.asks(identity).count()) }
+            td.number { (number(state.map(|state| state.sessions))) }
+            td.number { (number(state.map(|state| state.holes))) }
+            td.number { (policies(state)) }
+            td { (seen(&told.group)) }
+            td { (state.map_or_else(String::new, |state| seen(&state.version))) }
+        }
+    }
+}
+
+fn enforcing(one: &Seen) -> Markup {
+    html! {
+        @if let Some(since) = one.told.away_since {
+            span.wrong { "away" } " since " (moment(since))
+        } @else {
+            @match &one.told.state {
+                Some(state) if state.enforcing => "yes",
+                Some(state) => {
+                    span.wrong { "no" } @if let Some(problem) = &state.problem { ": " (seen(problem)) }
+                },
+                None => { span.wrong { "not known" } ": its guardd does not answer" },
+            }
+        }
+    }
+}
+
+/// The serial of the fleet's policies.
+fn policies(state: Option<&State>) -> Markup {
+    let serial = state.and_then(|state| state.serial);
+    let serial = serial.map_or_else(|| "–".to_owned(), |serial| serial.to_string());
+    let problem = state.and_then(|state| state.policies_problem.as_deref());
+    html! {
+        (serial)
+        @if let Some(problem) = problem { " " span.wrong title=(seen(problem)) { "!" } br; span.address { (seen(problem)) } }
+    }
+}
+
+fn enforces(one: &Seen) -> bool {
+    let state = one.told.state.as_ref();
+    one.told.away_since.is_none() && state.is_some_and(|state| state.enforcing)
+}
+
+/// What has to be looked at first.
+fn rank(one: &Seen) -> u8 {
+    match (enforces(one), one.told.away_since) {
+        (false, None) => 0,
+        (false, Some(_)) => 1,
+        (true, _) => 2,
+    }
+}
+
+/// Whoever has no passkey of this page yet.
+pub(crate) fn enrol(frame: &Frame<'_>) -> Markup {
+    let content = html! {
+        h1 { "Make a passkey for guard" }
+        p { "With it you sign each yes: by your finger, your face or a PIN. It stays in this device, or with who keeps your passkeys." }
+        div.passkey id="enrol" {
+            button.main type="button" disabled { "Make a passkey" }
+            p.said role="status" {}
+            noscript { p { "A passkey takes script." } }
+        }
+        div id="presented" hidden {
+            h2 { "Nearly done" }
+            p { "It counts on each machine where root has enrolled it. NAME is you, USER is who runs the agents there:" }
+            pre id="accept" {}
+            p { "Then " a href="/login" { "log in with it" } "." }
+        }
+    };
+    frame.page("Make a passkey", "enter", &content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::central::mirror::tests::question;
+
+    #[test]
+    fn a_first_line_is_read_and_hides_nothing() {
+        let asks = |line: &str| {
+            let asked = question("m-1", "r1", &[line]);
+            let asks = Asks::of(&asked);
+            [asks.who, asks.verb, asks.what].map(str::to_owned)
+        };
+        assert_eq!(
+            asks("curl (4711) wants PUT http://photos/api at tcp/443 at 192.0.2.1"),
+            [
+                "curl (4711)",
+                "PUT",
+                "http://photos/api at tcp/443 at 192.0.2.1"
+            ]
+        );
+        assert_eq!(
+            asks("a wants tcp/80 (1) wants tcp/22 at 192.0.2.1"),
+            ["a", "tcp/80", "(1) wants tcp/22 at 192.0.2.1"],
+            "what it really wants is there"
+        );
+        assert_eq!(asks("odd"), ["A process", "odd", ""]);
+        assert_eq!(asks(""), ["A process", "", ""]);
+    }
+
+    #[test]
+    fn a_program_gives_no_warnings_and_hides_none() {
+        let asked = question(
+            "m-1",
+            "r1",
+            &[
+                "beware (1) wants tcp/1 at 192.0.2.1",
+                "beware a",
+                "command beware b",
+                "beware c",
+            ],
+        );
+        assert_eq!(warnings(&asked).collect::<Vec<_>>(), ["a", "c"]);
+    }
+}
