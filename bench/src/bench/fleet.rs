@@ -1,9 +1,13 @@
-//! Questions and answers over three servers of NATS: from a connection to the question in front of a person, and from the
-//! signed answer to the connection; beside the same at the machine.
+//! Questions and answers over three servers of NATS: from a connection to the question in front of a person, in a terminal and on
+//! the page of all machines, and from the signed answer to the connection; beside the same at the machine.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +27,10 @@ const MILLISECOND: f64 = 1e6;
 const MIB: f64 = 1024.0 * 1024.0;
 const SERVERS: u16 = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
+/// As whom the console runs, and where.
+const CONSOLE: u32 = 61242;
+const HOST: &str = "guard.localhost:4827";
+const PORT: u16 = 4827;
 
 /// A machine, whose questions a person sees here and there.
 struct Scene<'n> {
@@ -31,7 +39,10 @@ struct Scene<'n> {
     here: Running,
     /// Over the servers.
     there: Running,
+    /// On the page of all machines: each event, and when it came.
+    page: Receiver<(u64, String)>,
     carrier: Running,
+    _central: [Running; 2],
     config: PathBuf,
     key: SshKey,
     daemon: Daemon,
@@ -83,6 +94,33 @@ impl<'n> Scene<'n> {
         let carrier = Running::start(&mut fleet(&["serve"])?)?;
         let there = Running::start(&mut fleet(&["pending", "--follow", "--json"])?)?;
         let here = daemon.root(["pending", "--follow", "--json"]).spawn()?;
+        let at = dir.join("console.sock");
+        let mut beside = fleet(&["console", "--user", &CONSOLE.to_string(), "--at"])?;
+        let beside = Running::start(beside.arg(&at))?;
+        let state = dir.join("pages");
+        fs::create_dir(&state)?;
+        chown(&state, Some(CONSOLE), Some(CONSOLE))?;
+        let program = bins::for_everybody("guard-console", daemon.tag())?;
+        let pages = |args: &[&str]| {
+            let mut command = daemon.on_machine(CONSOLE, &program);
+            command.args([
+                "--config",
+                "/nonexistent",
+                "--origin",
+                &format!("http://{HOST}"),
+            ]);
+            command
+                .arg("--fleet")
+                .arg(&at)
+                .arg("--state-dir")
+                .arg(&state);
+            command.args(args);
+            command
+        };
+        let console = Running::start(&mut pages(&[]))?;
+        let page = looked_at(network, &|| {
+            Ok(exec::output(&mut pages(&["login", "alice"]))?.stdout)
+        })?;
         let sink = sink(network)?;
         let client = Client::guarded(&daemon, "bench")?;
         // Nobody is told anything before there is something.
@@ -91,7 +129,9 @@ impl<'n> Scene<'n> {
             client,
             here,
             there,
+            page,
             carrier,
+            _central: [beside, console],
             config,
             key,
             daemon,
@@ -101,7 +141,8 @@ impl<'n> Scene<'n> {
     }
 
     /// When a connection began, when it was seen here and there, and its question.
-    fn asked(&mut self) -> Result<([f64; 2], Value)> {
+    fn asked(&mut self) -> Result<([f64; 3], Value)> {
+        while self.page.try_recv().is_ok() {}
         let mut order = Prefixes::TEN.inside().order("wait-begin");
         order["count"] = 1.into();
         let at = self.client.ask(&order)?["at"]
@@ -111,8 +152,15 @@ impl<'n> Scene<'n> {
         let here = monotonic();
         let line = self.there.line_with("\"state\":\"open\"", PATIENCE)?;
         let there = monotonic();
+        let page = loop {
+            let (moment, event) = self.page.recv_timeout(PATIENCE)?;
+            if moment >= at && event.contains("\"questions\":[{") {
+                break moment;
+            }
+        };
         let since = |moment: u64| moment.saturating_sub(at) as f64;
-        Ok(([since(here), since(there)], serde_json::from_str(&line)?))
+        let seen = [since(here), since(there), since(page)];
+        Ok((seen, serde_json::from_str(&line)?))
     }
 
     /// From the answer to the connection.
@@ -156,6 +204,63 @@ impl<'n> Scene<'n> {
     }
 }
 
+/// Logs in, and looks at the page of all machines from then on.
+fn looked_at(
+    network: &Network,
+    link: &dyn Fn() -> Result<Vec<u8>>,
+) -> Result<Receiver<(u64, String)>> {
+    let side = network.dev();
+    let connect = || side.enter(|| Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, PORT))?));
+    guard_lab::eventually("the console serves", || connect().is_ok())?;
+    let mut made = String::new();
+    guard_lab::eventually("a link is made", || -> guard_lab::Tested<bool> {
+        made = String::from_utf8_lossy(&link()?).trim().to_owned();
+        Ok(!made.is_empty())
+    })?;
+    let secret = made.rsplit('/').next().context("no link")?;
+    let body = format!("secret={secret}");
+    let mut stream = connect()?;
+    write!(
+        stream,
+        "POST /login HTTP/1.1\r\nhost: {HOST}\r\norigin: http://{HOST}\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let mut lines = answer.lines();
+    let cookie = lines.find_map(|line| line.strip_prefix("set-cookie: "));
+    let cookie = cookie.and_then(|set| set.split(';').next());
+    let cookie = cookie.context("no session")?.to_owned();
+    let (to, from) = channel();
+    let path = side.path();
+    thread::spawn(move || {
+        // Until the console ends.
+        while follow(&path, &cookie, &to).is_ok() {}
+    });
+    Ok(from)
+}
+
+/// One stream of events, which ends by itself.
+fn follow(netns: &std::path::Path, cookie: &str, to: &Sender<(u64, String)>) -> Result<()> {
+    let netns = fs::File::open(netns)?;
+    rustix::thread::move_into_link_name_space(
+        std::os::fd::AsFd::as_fd(&netns),
+        Some(rustix::thread::LinkNameSpaceType::Network),
+    )?;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT))?;
+    write!(
+        stream,
+        "GET /events HTTP/1.1\r\nhost: {HOST}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+    )?;
+    for line in BufReader::new(stream).lines() {
+        if let Some(data) = line?.strip_prefix("data: ") {
+            to.send((monotonic(), data.to_owned()))?;
+        }
+    }
+    Ok(())
+}
+
 /// All of it.
 ///
 /// # Errors
@@ -165,11 +270,12 @@ pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
     bins::nats_in(xtask::nats::obtain("guard is measured with it")?);
     let network = Network::new()?;
     let mut scene = Scene::start(&network)?;
-    let [mut here, mut there, mut at_once, mut carried] = [const { Vec::new() }; 4];
+    let [mut here, mut there, mut page, mut at_once, mut carried] = [const { Vec::new() }; 5];
     for _ in 0..plan.few {
         let (seen, asked) = scene.asked()?;
         here.push(seen[0]);
         there.push(seen[1]);
+        page.push(seen[2]);
         let mut command = scene.over_servers(&asked)?;
         carried.push(scene.answered(&mut command)?);
         let (_, asked) = scene.asked()?;
@@ -182,6 +288,7 @@ pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
     let at_the_machine = |samples| Other::Measured("at the machine", Samples(samples));
     Ok(vec![
         time("connect to question, three servers", there, most(300.0)).beside(at_the_machine(here)),
+        time("connect to question on the page of all", page, most(300.0)),
         time("answer to connected, three servers", carried, most(500.0))
             .beside(at_the_machine(at_once)),
         Figure::alone(

@@ -11,7 +11,7 @@ use super::{
 use crate::{proxy::scene::sending, signed::scene::agent};
 
 /// Widths and heights.
-const DESK: (u32, u32) = (1180, 860);
+pub(crate) const DESK: (u32, u32) = (1180, 860);
 const PHONE: (u32, u32) = (390, 844);
 
 /// Invites somebody, who makes a passkey on the page, and has root accept it.
@@ -31,7 +31,7 @@ fn enrol(looked: &Looked<'_>, browser: &Browser<'_>) -> Tested {
 }
 
 /// Pictures in light and dark, at a desk and on a phone.
-fn both(browser: &Browser<'_>, name: &str) -> Tested {
+pub(crate) fn both(browser: &Browser<'_>, name: &str) -> Tested {
     if std::env::var_os("GUARD_LAB_PICTURES").is_none() {
         return Ok(());
     }
@@ -47,7 +47,7 @@ fn both(browser: &Browser<'_>, name: &str) -> Tested {
 }
 
 /// Nothing is wider than the screen, and each thing to press is as large as a thumb.
-fn fits(browser: &Browser<'_>) -> Tested {
+pub(crate) fn fits(browser: &Browser<'_>) -> Tested {
     browser.resize(PHONE.0, PHONE.1, true)?;
     let wide = browser.script(
         "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
@@ -62,7 +62,7 @@ fn fits(browser: &Browser<'_>) -> Tested {
 }
 
 /// All that can be pressed or filled in has a name for who does not see it.
-fn is_named(browser: &Browser<'_>) -> Tested {
+pub(crate) fn is_named(browser: &Browser<'_>) -> Tested {
     let tree = browser.developer("Accessibility.getFullAXTree", &json!({}))?;
     let nodes = tree["nodes"].list()?;
     let pressed = nodes.iter().filter(|node| {

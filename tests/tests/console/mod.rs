@@ -1,14 +1,14 @@
 //! The console: pages on which people look and answer. guardd, the session and production are real; so is the browser in
 //! `browser.rs`, and elsewhere HTTP is by hand, for what no browser would send.
 
-mod browser;
+pub(crate) mod browser;
 mod gates;
-mod http;
+pub(crate) mod http;
 mod notify;
 pub(crate) mod passkey;
 mod push;
-mod scene;
-mod webdriver;
+pub(crate) mod scene;
+pub(crate) mod webdriver;
 
 use guard_lab::{Attempt, Json as _, Network, PATIENCE, Production, Tested, V4};
 use serde_json::{Value, json};

@@ -14,8 +14,14 @@ use guard_lab::{
 };
 use serde_json::{Value, json};
 
-use super::scene::{GROUP, Look, PERSON, lines, own_id};
-use crate::signed::scene::{COURIER, Scene, agent};
+use super::{
+    central::CARRIER,
+    scene::{GROUP, Look, PERSON, lines, own_id},
+};
+use crate::{
+    console::scene::ORIGIN,
+    signed::scene::{COURIER, Scene, agent},
+};
 
 /// What production has open, behind each machine.
 const PORTS: [u16; 3] = [443, 1500, 8080];
@@ -28,14 +34,14 @@ pub(super) struct Machine {
     /// Another one, which has asked for port 443.
     pub(super) asks: Shell,
     production: Production,
-    _carrier: Running,
+    pub(super) carrier: Running,
 }
 
 /// All of them.
 pub(super) struct Machines<'h> {
     pub(super) all: Vec<Machine>,
     pub(super) nats: Nats<'h>,
-    colleague: &'h Network,
+    pub(super) colleague: &'h Network,
     /// The colleague's, whom each of them knows as alice.
     key: SshKey,
     dir: PathBuf,
@@ -62,10 +68,14 @@ impl<'h> Machines<'h> {
             dir,
         };
         fleet.home("colleague", PERSON)?;
+        fleet.home("console", CARRIER)?;
         let mut colleague = fleet.as_colleague(&["key"])?;
+        let mut console = fleet.as_one("console", CARRIER, &["key"])?;
         let mut list = format!(
-            "[[person]]\nkey = \"{}\"\ngroups = [\"{GROUP}\"]\n",
-            exec::run(&mut colleague)?.trim()
+            "[[person]]\nkey = \"{}\"\ngroups = [\"{GROUP}\"]\n\
+             [[person]]\nkey = \"{}\"\ngroups = [\"{GROUP}\"]\nconsole = true\n",
+            exec::run(&mut colleague)?.trim(),
+            exec::run(&mut console)?.trim()
         );
         for (number, network) in networks.iter().enumerate() {
             let (machine, key) = fleet.machine(number, network)?;
@@ -87,7 +97,11 @@ impl<'h> Machines<'h> {
     fn machine(&self, number: usize, network: &Network) -> Tested<(Machine, String)> {
         let name = format!("machine{number}");
         let production = Production::launch(network, &PORTS, &[], true)?;
-        let scene = Scene::on_machine(network, &format!("{:032x}", number + 1));
+        let (id, answers) = (
+            format!("{:032x}", number + 1),
+            format!("origins = [\"{ORIGIN}\"]"),
+        );
+        let scene = Scene::on_machine(network, &id, &answers);
         scene
             .add("alice", &self.key)
             .args(["--answers-for", &agent()])
@@ -110,12 +124,12 @@ impl<'h> Machines<'h> {
             asks,
             scene,
             production,
-            _carrier: carrier,
+            carrier,
         };
         Ok((machine, key))
     }
 
-    fn home(&self, name: &str, user: u32) -> Tested {
+    pub(super) fn home(&self, name: &str, user: u32) -> Tested {
         let home = self.dir.join(name);
         fs::create_dir(&home)?;
         chown(&home, Some(user), Some(user))?;
@@ -134,11 +148,21 @@ impl<'h> Machines<'h> {
 
     /// guard-fleet, as the colleague on a machine without guardd.
     fn as_colleague(&self, args: &[&str]) -> Tested<Command> {
+        self.as_one("colleague", PERSON, args)
+    }
+
+    /// The same as another user there, with settings of its own.
+    pub(super) fn as_one(&self, name: &str, user: u32, args: &[&str]) -> Tested<Command> {
         let side = self.colleague.dev();
-        let mut command = side.command_as(PERSON, bins::for_everybody("guard-fleet", side.tag())?);
-        command.arg("--config").arg(self.config("colleague"));
-        command.args(args).env("HOME", self.dir.join("colleague"));
+        let mut command = side.command_as(user, bins::for_everybody("guard-fleet", side.tag())?);
+        command.arg("--config").arg(self.config(name));
+        command.args(args).env("HOME", self.dir.join(name));
         Ok(command)
+    }
+
+    /// Where one has what is its own.
+    pub(super) fn own_dir(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// The colleague looks on.

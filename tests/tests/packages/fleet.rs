@@ -13,6 +13,8 @@ use crate::packages::{
 const DOCUMENT: &str = include_str!("../../../docs/fleet.md");
 const UNIT: &str = "guard-fleet.service";
 const OWN_SETTINGS: &str = "/etc/guard/fleet.toml";
+const CONSOLE_SETTINGS: &str = "/etc/guard/fleet-console.toml";
+const PAGES_SETTINGS: &str = "/etc/guard/console.toml";
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
@@ -31,10 +33,10 @@ fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
         SETTINGS,
         settings.clone() + &block_of(DOCUMENT, "toml", "couriers"),
     )?;
-    let own = block_of(DOCUMENT, "toml", "servers =");
+    let own = block_of(DOCUMENT, "toml", "# /etc/guard/fleet.toml");
     // Nothing of a machine leaves it: that server is not there.
     fs::write(OWN_SETTINGS, own.replace("nats1.example.net", "localhost"))?;
-    let block = block_of(DOCUMENT, "sh", "enable --now guard-fleet");
+    let block = block_of(DOCUMENT, "sh", "guard-fleet key");
     let block = block.replace("sudo -u guard-fleet", "runuser -u guard-fleet --");
     let printed = succeeds(quiet("bash").args(["-euc", &block.replace("sudo ", "")]));
     let key = printed.lines().last().unwrap_or_default().to_owned();
@@ -49,18 +51,70 @@ fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
 
     let pid = property(UNIT, "MainPID");
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    for line in [
-        "CapEff:\t0000000000000000",
-        "CapBnd:\t0000000000000000",
-        "NoNewPrivs:\t1",
-        "Seccomp:\t2",
-    ] {
+    for line in NOBODY {
         assert!(status.contains(line), "{line}: {status}");
     }
+    one_page_for_all()?;
     let purged = machine::dpkg(&["--purge", "guard-fleet"]);
     assert!(purged.status.success(), "{}", said(&purged));
     assert_ne!(property(UNIT, "ActiveState"), "active");
-    assert!(!fs::exists("/var/lib/guard-fleet")?);
+    for dir in ["/var/lib/guard-fleet", "/var/lib/guard-fleet-console"] {
+        assert!(!fs::exists(dir)?, "{dir}");
+    }
     fs::write(SETTINGS, settings)?;
+    Ok(())
+}
+
+/// What both processes of it are.
+const NOBODY: [&str; 4] = [
+    "CapEff:\t0000000000000000",
+    "CapBnd:\t0000000000000000",
+    "NoNewPrivs:\t1",
+    "Seccomp:\t2",
+];
+
+/// The console of many machines, beside a guard-fleet of its own.
+fn one_page_for_all() -> Tested {
+    succeeds(&mut machine::install(&machine::package("guard-console")));
+    let own = block_of(DOCUMENT, "toml", "fleet-console.toml");
+    fs::write(
+        CONSOLE_SETTINGS,
+        own.replace("nats1.example.net", "localhost"),
+    )?;
+    let pages = fs::read_to_string(PAGES_SETTINGS)?;
+    fs::write(
+        PAGES_SETTINGS,
+        format!("{pages}\nfleet = \"/run/guard-fleet/console.sock\"\n"),
+    )?;
+    let block = block_of(DOCUMENT, "sh", "guard-fleet-console");
+    succeeds(quiet("bash").args(["-euc", &block.replace("sudo ", "")]));
+    for unit in ["guard-fleet-console.service", "guard-console.service"] {
+        assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
+        let pid = property(unit, "MainPID");
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        for line in NOBODY {
+            assert!(status.contains(line), "{unit}: {line}: {status}");
+        }
+    }
+    let log = succeeds(quiet("journalctl").args(["--quiet", "--unit", "guard-fleet-console"]));
+    assert!(log.contains("this console's key"), "{log}");
+    // It hears the console's user: nobody has said yet who may log in.
+    let login = [
+        "-u",
+        "guard-console",
+        "--",
+        "guard-console",
+        "login",
+        "alice",
+    ];
+    let refused = quiet("runuser").args(login).output()?;
+    assert!(
+        said(&refused).contains("none of 0 machines"),
+        "{}",
+        said(&refused)
+    );
+    fs::remove_file(CONSOLE_SETTINGS)?;
+    let purged = machine::dpkg(&["--purge", "guard-console"]);
+    assert!(purged.status.success(), "{}", said(&purged));
     Ok(())
 }

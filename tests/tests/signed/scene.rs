@@ -44,9 +44,9 @@ impl Scene {
         Self::with(network, answers, |daemon| daemon)
     }
 
-    /// On a machine of that id.
-    pub(crate) fn on_machine(network: &Network, id: &str) -> Self {
-        Self::with(network, "", |daemon| daemon.machine_id(id))
+    /// The same on a machine of that id.
+    pub(crate) fn on_machine(network: &Network, id: &str, answers: &str) -> Self {
+        Self::with(network, answers, |daemon| daemon.machine_id(id))
     }
 
     fn with(

@@ -75,6 +75,11 @@ const BLOCKS: &[Block] = &[
     block("docs/fleet.md", "sudo systemctl", By("fleet-package")),
     block(
         "docs/fleet.md",
+        "sudo systemctl enable --now guard-fleet-console",
+        By("fleet-package"),
+    ),
+    block(
+        "docs/fleet.md",
         "guard-fleet keep",
         Not("the server is yours: the promise fleet-join has one of its own follow a list"),
     ),

@@ -514,6 +514,18 @@ pub(super) const ALL: &[Promise] = &[
         ]),
     },
     Promise {
+        name: "fleet-console",
+        file: "docs/fleet.md",
+        says: "A question is shown by the bytes that are signed, so no server can swap it",
+        shown: Here(&["fleet::central::", "pages::central::"]),
+    },
+    Promise {
+        name: "fleet-console-keys",
+        file: "docs/fleet.md",
+        says: "You see the machines that list your key, and of each what it has you answer for.",
+        shown: Here(&["fleet::central::a_cookie_looks", "central::mirror::"]),
+    },
+    Promise {
         name: "fleet-policies",
         file: "docs/fleet.md",
         says: "A directory of policies is signed once and put in force on each machine of its groups, all of it or nothing.",

@@ -1,0 +1,553 @@
+//! One page for all machines: guard-fleet beside a console, both without rights, at a colleague's machine that has no guardd.
+
+use std::{
+    fs,
+    os::unix::fs::chown,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use guard_lab::{AGENT, Hub, Network, Running, Tested, bins, eventually, exec};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::machines::{Machine, Machines};
+use crate::{
+    console::{
+        browser::{DESK, both, fits, is_named},
+        http::Client,
+        passkey::Passkey,
+        scene::{ORIGIN, PORT},
+        webdriver::Browser,
+    },
+    signed::scene::{COURIER, agent},
+};
+
+/// As whom guard-fleet and the console run there.
+pub(super) const CARRIER: u32 = 61241;
+const CONSOLE: u32 = 61242;
+
+/// Machines, and the page of all of them.
+struct Central<'h> {
+    fleet: Machines<'h>,
+    http: Client<'h>,
+    carrier: Option<Running>,
+    _console: Running,
+}
+
+impl<'h> Central<'h> {
+    fn start(networks: &[Network], colleague: &'h Network, hub: &'h Hub) -> Tested<Self> {
+        let fleet = Machines::start(networks, colleague, hub)?;
+        let pages = fleet.own_dir("pages");
+        fs::create_dir(&pages)?;
+        chown(&pages, Some(CONSOLE), Some(CONSOLE))?;
+        let carrier = Running::start(&mut carrier(&fleet)?)?;
+        let console = Running::start(&mut console(&fleet, &[])?)?;
+        let http = Client::new(colleague.dev(), PORT);
+        eventually("it serves", || http.try_get("/login").is_ok())?;
+        Ok(Self {
+            fleet,
+            http,
+            carrier: Some(carrier),
+            _console: console,
+        })
+    }
+
+    /// Has root of a machine enrol a passkey of somebody's, for the agent's sessions.
+    fn enrol(&self, number: usize, name: &str, key: &str) -> Tested {
+        let add = ["approver", "add", name, "--passkey", key];
+        let add = self.fleet.all[number].scene.daemon.root(add);
+        add.args(["--answers-for", &agent()]).run()?.success()?;
+        Ok(())
+    }
+
+    /// Logs somebody in by a link, once machines have said that they know them; gives the cookie.
+    fn log_in(&self, name: &str) -> Tested<String> {
+        let link = self.link(name)?;
+        let secret = link.rsplit('/').next().context("no secret")?;
+        let answer = self.http.form("/login", &format!("secret={secret}"), None);
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        Ok(answer.cookie())
+    }
+
+    fn link(&self, name: &str) -> Tested<String> {
+        let mut link = None;
+        eventually("a link is made", || {
+            let mut login = console(&self.fleet, &["login", name])?;
+            let made = exec::output(login.stderr(Stdio::null()))?;
+            link = String::from_utf8(made.stdout)?
+                .lines()
+                .next()
+                .map(str::to_owned);
+            Ok(link.is_some())
+        })?;
+        Ok(link.context("no link")?)
+    }
+
+    /// Until the page of machines has so many.
+    fn sees(&self, cookie: &str, text: &str) -> Tested {
+        let mut last = String::new();
+        let sees = eventually(&format!("the page says {text}"), || {
+            last = self.http.get("/machines", Some(cookie)).body;
+            plain(&last).contains(text)
+        });
+        Ok(sees.with_context(|| last)?)
+    }
+
+    /// The page of what a machine asks about a port, as the list links it.
+    fn asked(&self, cookie: &str, number: usize, port: u16) -> Tested<String> {
+        let (id, verb) = (self.id(number), format!(">tcp/{port}<"));
+        let mut link = None;
+        eventually(&format!("{id} asks about {port}"), || {
+            let list = self.http.get("/", Some(cookie)).body;
+            let mut items = list.split("<li data-id=\"").skip(1);
+            let found = items.find(|item| item.starts_with(id) && item.contains(&verb));
+            let linked = found.and_then(|item| item.split("href=\"").nth(1));
+            link = linked.and_then(|rest| rest.split('"').next().map(str::to_owned));
+            link.is_some()
+        })?;
+        Ok(link.context("no link")?)
+    }
+
+    /// A question as its page has it, and where its answer goes.
+    fn question(&self, cookie: &str, place: &str) -> Tested<(Value, String)> {
+        let page = self.http.get(place, Some(cookie));
+        assert_eq!(page.status, 200, "{}", page.body);
+        let asked = json!({
+            "question": page.between("data-question=\"", "\""),
+            "hash": page.between("name=\"question\" value=\"", "\""),
+        });
+        Ok((asked, format!("{place}/answer")))
+    }
+
+    fn id(&self, number: usize) -> &str {
+        &self.fleet.all[number].id
+    }
+
+    fn holes(&self, number: usize) -> Vec<String> {
+        self.fleet.all[number].scene.holes()
+    }
+}
+
+/// guard-fleet beside the console.
+fn carrier(fleet: &Machines<'_>) -> Tested<Command> {
+    let mut command = fleet.as_one("console", CARRIER, &["console", "--at"])?;
+    command
+        .arg(socket(fleet))
+        .args(["--user", &CONSOLE.to_string()]);
+    Ok(command)
+}
+
+/// The console, or a verb of it.
+fn console(fleet: &Machines<'_>, args: &[&str]) -> Tested<Command> {
+    let mut command = console_of(fleet, CONSOLE, "pages")?;
+    command.args(args);
+    Ok(command)
+}
+
+/// The same of another user, with a directory of its own.
+fn console_of(fleet: &Machines<'_>, user: u32, dir: &str) -> Tested<Command> {
+    let side = fleet.colleague.dev();
+    let program = bins::for_everybody("guard-console", side.tag())?;
+    let mut command = side.command_as(user, program);
+    command.args([
+        "--config",
+        "/nonexistent",
+        "--listen",
+        "localhost:4827",
+        "--origin",
+        ORIGIN,
+    ]);
+    command.arg("--fleet").arg(socket(fleet));
+    command.arg("--state-dir").arg(fleet.own_dir(dir));
+    Ok(command)
+}
+
+fn socket(fleet: &Machines<'_>) -> PathBuf {
+    fleet.own_dir("console").join("console.sock")
+}
+
+/// A page's text, without its tags.
+fn plain(page: &str) -> String {
+    let mut text = String::new();
+    let mut is_tag = false;
+    for c in page.chars() {
+        match c {
+            '<' => is_tag = true,
+            '>' => is_tag = false,
+            c if !is_tag => text.push(c),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Whether an event has what a machine asks about a port.
+fn is_asked(event: &Value, machine: &str, port: u16) -> bool {
+    let is_it = |line: &Value| {
+        let id = line["id"].as_str().unwrap();
+        id.starts_with(machine) && line["verb"] == format!("tcp/{port}")
+    };
+    event["questions"].as_array().unwrap().iter().any(is_it)
+}
+
+fn altered(signed: &Value, field: &str, value: Value) -> Value {
+    let mut signed = signed.clone();
+    signed[field] = value;
+    signed
+}
+
+/// Two machines and a colleague.
+fn places() -> Tested<(Vec<Network>, Network)> {
+    Ok((vec![Network::new()?, Network::new()?], Network::new()?))
+}
+
+fn hub_of(guarded: &[Network], colleague: &Network) -> Tested<Hub> {
+    let all = guarded.iter().map(Network::dev).chain([colleague.dev()]);
+    Ok(Hub::between(all)?)
+}
+
+/// The key as the page shows it to whoever enrols it.
+fn line_of(key: &Passkey) -> String {
+    format!("{}:{}", key.id(), key.public())
+}
+
+#[test]
+fn a_question_of_one_machine_is_answered_on_the_page_of_all_and_opens_nothing_elsewhere() -> Tested
+{
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    for (machine, network) in central.fleet.all.iter().zip(&guarded) {
+        machine.is_open(network, 8080)?;
+    }
+    let (alice, mallory) = (Passkey::new("alice"), Passkey::new("mallory"));
+    for number in 0..2 {
+        central.enrol(number, "alice", &line_of(&alice))?;
+    }
+    let cookie = central.log_in("alice")?;
+    central.sees(&cookie, "2 there, 2 of them enforce")?;
+    let before = central.fleet.all[1].reached(8080)?;
+
+    // Both ask the same, and wait: somebody looks.
+    central.asked(&cookie, 0, 443)?;
+    central.asked(&cookie, 1, 443)?;
+    let mut events = central.http.events(&cookie);
+    events.next(|event| event["connected"] == true);
+    let (begun, id) = (Instant::now(), central.id(1).to_owned());
+    Machine::begin(&mut central.fleet.all[1].shell, 8080)?;
+    events.next(|event| is_asked(event, &id, 8080));
+    let seen = begun.elapsed();
+    Machine::begin(&mut central.fleet.all[0].shell, 8080)?;
+    let own = central.asked(&cookie, 0, 8080)?;
+    let other = central.asked(&cookie, 1, 8080)?;
+    assert_eq!(
+        central.fleet.all[1].reached(8080)?,
+        before,
+        "nothing passes unanswered"
+    );
+    let (question, place) = central.question(&cookie, &other)?;
+    let (_, elsewhere) = central.question(&cookie, &own)?;
+    let scene = &central.fleet.all[1].scene;
+    let request = other.rsplit('/').next().unwrap();
+    assert_eq!(
+        scene.question(request)["question"],
+        question["question"],
+        "guardd's own bytes"
+    );
+
+    let answer = scene.answer(&question, "alice", &[("for", json!(60))]);
+    let longer = scene.answer(&question, "alice", &[("for", json!(120))]);
+    let signed = alice.sign(&answer, ORIGIN);
+    for (why, place, wrong) in [
+        (
+            "not of these bytes",
+            &place,
+            altered(&signed, "answer", json!(longer)),
+        ),
+        (
+            "not of these bytes",
+            &place,
+            altered(&mallory.sign(&answer, ORIGIN), "key", json!(alice.id())),
+        ),
+        ("no key", &place, mallory.sign(&answer, ORIGIN)),
+        (
+            "do not name in `origins`",
+            &place,
+            alice.sign(&answer, "https://guard.example"),
+        ),
+        ("asks something else", &elsewhere, signed.clone()),
+    ] {
+        let refused = central.http.json(place, &wrong, Some(&cookie));
+        assert!(refused.body.contains(why), "{why}: {}", refused.body);
+        assert!(
+            matches!(refused.status, 403 | 409),
+            "{why}: {}",
+            refused.status
+        );
+        assert!(
+            central.holes(0).is_empty() && central.holes(1).is_empty(),
+            "{why}"
+        );
+    }
+    // Whoever carries it to the other machine all the same.
+    let carried = altered(&signed, "kind", json!("passkey"));
+    central.fleet.all[0]
+        .scene
+        .refused(&carried, "it is for the machine")?;
+    let without = central.http.json(&place, &signed, None);
+    assert_eq!(without.status, 401, "{}", without.body);
+
+    let yes = Instant::now();
+    let taken = central.http.json(&place, &signed, Some(&cookie));
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    let machine = &mut central.fleet.all[1];
+    assert!(Machine::has_reached(&mut machine.shell)?);
+    eprintln!(
+        "connect to question on the page of all: {seen:?}; yes to connected: {:?}",
+        yes.elapsed()
+    );
+    assert!(machine.reached(8080)? > before);
+    assert_eq!(central.holes(1), ["tcp/8080"]);
+    assert!(central.holes(0).is_empty());
+    assert!(central.fleet.all[0].waits(8080)?, "nobody has answered it");
+    let answered = &central.fleet.all[1].scene.log("answered")[0];
+    assert_eq!(
+        (&answered["by"], &answered["signed"]["kind"]),
+        (&json!("alice"), &json!("passkey"))
+    );
+    // The receipt, at the link that stays.
+    let over = central.http.get(&other, Some(&cookie));
+    for said in ["Yes, by alice", "A hole is open"] {
+        assert!(over.body.contains(said), "{said}: {}", over.body);
+    }
+    eventually("it counts once", || {
+        central.http.json(&place, &signed, Some(&cookie)).status == 404
+    })?;
+    assert_eq!(central.holes(1), ["tcp/8080"]);
+    let again = central.http.json(&elsewhere, &signed, Some(&cookie));
+    assert_eq!(again.status, 409, "nor elsewhere: {}", again.body);
+    assert!(central.holes(0).is_empty());
+
+    // A machine that says that it goes.
+    central.fleet.all[0].carrier.signal(Signal::TERM)?;
+    central.sees(&cookie, "1 there, 1 of them enforce; 1 away")?;
+    let gone = format!("{}away since", central.id(0));
+    central.sees(&cookie, &gone)?;
+    Ok(())
+}
+
+#[test]
+fn a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let central = Central::start(&guarded, &colleague, &hub)?;
+    let (alice, bob) = (Passkey::new("alice"), Passkey::new("bob"));
+    for number in 0..2 {
+        central.enrol(number, "alice", &line_of(&alice))?;
+    }
+    central.enrol(0, "bob", &line_of(&bob))?;
+    let (cookie, theirs) = (central.log_in("alice")?, central.log_in("bob")?);
+    central.sees(&cookie, "2 there")?;
+    central.sees(&theirs, "1 there")?;
+    central.sees(&theirs, "1 more machines do not list your key")?;
+    let own = central.asked(&cookie, 0, 443)?;
+    let place = central.asked(&cookie, 1, 443)?;
+    let (question, _) = central.question(&cookie, &place)?;
+    let no = format!("{place}/no");
+    let hash = format!("question={}", question["hash"].as_str().unwrap());
+
+    assert_eq!(
+        central.http.form(&no, &hash, None).status,
+        401,
+        "without the cookie"
+    );
+    assert_eq!(
+        central.http.form(&no, "", Some(&cookie)).status,
+        404,
+        "to nothing"
+    );
+    let wrong = format!("{own}/no");
+    assert_eq!(
+        central.http.form(&wrong, &hash, Some(&cookie)).status,
+        404,
+        "to another's"
+    );
+    for page in [
+        "/sessions",
+        "/holes",
+        "/flows",
+        "/log",
+        "/approvers",
+        "/devices",
+    ] {
+        assert_eq!(central.http.get(page, Some(&cookie)).status, 404, "{page}");
+    }
+    assert_eq!(
+        central
+            .http
+            .form("/holes/h1/close", "", Some(&cookie))
+            .status,
+        404
+    );
+    // bob answers for nobody there.
+    let page = central.http.get(&place, Some(&theirs));
+    assert_eq!(page.status, 404);
+    assert!(!page.body.contains("192.0.2.10"), "{}", page.body);
+    assert_eq!(central.http.form(&no, &hash, Some(&theirs)).status, 404);
+    let own = central.asked(&theirs, 0, 443)?;
+    let list = central.http.get("/", Some(&theirs));
+    assert!(!list.body.contains(central.id(1)), "{}", list.body);
+    assert!(list.body.contains(&own), "{}", list.body);
+    for number in 0..2 {
+        assert!(central.fleet.all[number].scene.log("answered").is_empty());
+    }
+    let said = central.http.form(&no, &hash, Some(&cookie));
+    assert_eq!(
+        (said.status, said.header("location")),
+        (303, Some("/")),
+        "{}",
+        said.body
+    );
+    let answered = &central.fleet.all[1].scene.log("answered")[0];
+    assert_eq!(answered["answer"], "no");
+    assert_eq!(answered["by"], format!("alice through {COURIER}, unsigned"));
+    assert!(central.fleet.all[0].scene.log("answered").is_empty());
+    let over = central.http.get(&place, Some(&cookie));
+    assert!(over.body.contains("No, by alice"), "{}", over.body);
+
+    // Nobody else than the console's user is heard at the socket.
+    let state = central.fleet.own_dir("strangers");
+    for dir in [state.clone(), state.join("logins")] {
+        fs::create_dir(&dir)?;
+        chown(&dir, Some(AGENT), Some(AGENT))?;
+    }
+    let mut stranger = console_of(&central.fleet, AGENT, "strangers")?;
+    let refused = exec::output(stranger.args(["login", "alice"]))?;
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{why}");
+    assert!(why.contains("guard-fleet does not answer"), "{why}");
+    Ok(())
+}
+
+#[test]
+fn without_a_server_the_page_says_so_and_carries_nothing() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let alice = Passkey::new("alice");
+    central.enrol(1, "alice", &line_of(&alice))?;
+    let cookie = central.log_in("alice")?;
+    let place = central.asked(&cookie, 1, 443)?;
+    let (question, place) = central.question(&cookie, &place)?;
+    let answer = central.fleet.all[1].scene.answer(&question, "alice", &[]);
+    let signed = alice.sign(&answer, ORIGIN);
+    let mut events = central.http.events(&cookie);
+    for number in 0..3 {
+        central.fleet.nats.kill(number);
+    }
+    events.next(|event| event["connected"] == false);
+    let refused = central.http.json(&place, &signed, Some(&cookie));
+    assert_eq!(refused.status, 500, "{}", refused.body);
+    assert!(
+        refused.body.contains("no server of the fleet is reached"),
+        "{}",
+        refused.body
+    );
+    assert!(central.holes(1).is_empty());
+    for number in 0..3 {
+        central.fleet.nats.start_again(number)?;
+    }
+    eventually("the answer is taken", || {
+        central.http.json(&place, &signed, Some(&cookie)).status == 200
+    })?;
+    assert_eq!(central.holes(1), ["tcp/443"]);
+
+    // guard-fleet itself.
+    central.carrier = None;
+    let mut events = central.http.events(&cookie);
+    events.next(|event| event["connected"] == false);
+    central.carrier = Some(Running::start(&mut carrier(&central.fleet)?)?);
+    central.sees(&cookie, "2 there")?;
+    Ok(())
+}
+
+#[test]
+fn somebody_makes_one_passkey_and_answers_for_many_machines_in_a_browser() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let browser = Browser::start(&colleague)?;
+    browser.resize(DESK.0, DESK.1, false)?;
+    browser.add_authenticator()?;
+    browser.go(&format!("{ORIGIN}/enrol"))?;
+    browser.press("#enrol button")?;
+    browser.expect("sudo guard approver add NAME --answers-for USER --passkey ");
+    let line = browser.script("return document.querySelector('#accept').textContent")?;
+    let key = line.as_str().and_then(|line| line.rsplit_once(' '));
+    let (_, key) = key.context("no key")?;
+    for number in 0..2 {
+        central.enrol(number, "alice", key)?;
+    }
+    eventually("the page knows the key", || {
+        let login = central.http.get("/login", None);
+        login.body.contains(key.split(':').next().unwrap())
+    })?;
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
+    // What the sessions have asked before anybody looked.
+    browser.expect("tcp/443");
+    browser.go(&format!("{ORIGIN}/machines"))?;
+    browser.expect("2 there, 2 of them enforce");
+    both(&browser, "machines")?;
+    fits(&browser)?;
+    is_named(&browser)?;
+
+    browser.go(&format!("{ORIGIN}/"))?;
+    let id = central.id(1).to_owned();
+    let waits = |central: &Central<'_>| central.fleet.all[1].waits(8080);
+    Machine::begin(&mut central.fleet.all[1].shell, 8080)?;
+    eventually("it waits", || waits(&central))?;
+    browser.expect("tcp/8080");
+    both(&browser, "fleet-questions")?;
+    fits(&browser)?;
+    let which = browser.script(&format!(
+        "const li = [...document.querySelectorAll('#questions > li')]
+            .find((one) => one.dataset.id.startsWith('{id}/') && one.textContent.includes('tcp/8080'));
+         location.assign(li.querySelector('a').href); return li.dataset.id"
+    ))?;
+    browser.expect("What a yes signs");
+    both(&browser, "fleet-question")?;
+    fits(&browser)?;
+    is_named(&browser)?;
+
+    // The servers go, and come back.
+    for number in 0..3 {
+        central.fleet.nats.kill(number);
+    }
+    browser.expect("not connected");
+    let disabled = "return document.querySelector('button.yes').disabled";
+    assert_eq!(browser.script(disabled)?, true);
+    for number in 0..3 {
+        central.fleet.nats.start_again(number)?;
+    }
+    eventually("a yes can be pressed again", || {
+        browser
+            .script(disabled)
+            .is_ok_and(|is_disabled| is_disabled == false)
+    })?;
+    assert!(central.holes(1).is_empty());
+    browser.press("button.yes")?;
+    browser.expect("Yes, by alice");
+    both(&browser, "fleet-over")?;
+    assert!(
+        Machine::has_reached(&mut central.fleet.all[1].shell)?,
+        "{which}"
+    );
+    assert!(central.holes(0).is_empty());
+    let answered = &central.fleet.all[1].scene.log("answered")[0];
+    assert_eq!(answered["signed"]["kind"], "passkey");
+    Ok(())
+}
