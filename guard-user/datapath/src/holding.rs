@@ -30,7 +30,8 @@ pub type HeldSocket = (u64, Held);
 
 /// The maps for held connections.
 pub(super) struct Holding {
-    patience: HashMap<MapData, u32, [u8; size_of::<HoldTerms>()]>,
+    /// `PATIENCE`: pinned maps keep their names.
+    terms: HashMap<MapData, u32, [u8; size_of::<HoldTerms>()]>,
     held: HashMap<MapData, u64, [u8; size_of::<Held>()]>,
     refused: HashMap<MapData, [u8; size_of::<RefusedKey>()], u64>,
     /// Whether the interval between two probes can be limited.
@@ -40,7 +41,7 @@ pub(super) struct Holding {
 impl Holding {
     pub(super) fn open(dir: &Path) -> Result<Self> {
         Ok(Self {
-            patience: open(dir, "PATIENCE")?,
+            terms: open(dir, "PATIENCE")?,
             held: open(dir, "HELD")?,
             refused: open(dir, "REFUSED")?,
             bounds_steps: tcp::bounds_timeout(),
@@ -75,21 +76,21 @@ impl Datapath {
     /// # Errors
     ///
     /// The system's; then they are not held, or as before.
-    pub fn set_patience(
+    pub fn set_hold_terms(
         &mut self,
         session: SessionId,
         time: Duration,
         until: BootTime,
     ) -> Result<()> {
         let holding = &mut self.holding;
-        let patience = HoldTerms {
+        let terms = HoldTerms {
             until,
             time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
             quick: quick(time, holding.bounds_steps),
         };
         holding
-            .patience
-            .insert(session.0, bytes(&patience), 0)
+            .terms
+            .insert(session.0, bytes(&terms), 0)
             .map_err(DatapathError::ebpf("write the map PATIENCE"))
     }
 
@@ -98,8 +99,8 @@ impl Datapath {
     /// # Errors
     ///
     /// The system's.
-    pub fn clear_patience(&mut self, session: SessionId) -> Result<()> {
-        gone(self.holding.patience.remove(&session.0))
+    pub fn clear_hold_terms(&mut self, session: SessionId) -> Result<()> {
+        gone(self.holding.terms.remove(&session.0))
             .map_err(DatapathError::ebpf("write the map PATIENCE"))
     }
 

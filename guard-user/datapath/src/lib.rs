@@ -172,7 +172,7 @@ impl Datapath {
         self.maps.next_id(guard_common::meta::NEXT_REQUEST)
     }
 
-    /// The number of a permit, which the kernel half does not know; never given twice.
+    /// The number of a hole that the kernel half does not know of; never given twice.
     ///
     /// # Errors
     ///

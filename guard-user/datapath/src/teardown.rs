@@ -13,7 +13,7 @@ use guard_sys::cgroup2;
 use super::{DatapathError, Places, Result, cgroup, maps::Maps, pins};
 
 /// How long killed processes may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +120,7 @@ fn remove_ours(path: &Path) -> Result<()> {
 }
 
 fn wait_until_empty(path: &Path) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while cgroup::is_populated(path)? {
         if Instant::now() > deadline {
             return Err(DatapathError::SessionsLive {

@@ -31,7 +31,7 @@ mod peer;
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
 /// A call that is not a stream is answered within this time. Names may have to be resolved for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to guardd.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
     trust: Trust,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Client {
@@ -79,13 +79,13 @@ impl Client {
             stream: BufReader::new(stream),
             socket: socket.to_owned(),
             trust,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 
     /// The same, with answers that have to come within this time.
-    pub(crate) fn within(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub(crate) fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Makes a call that has one answer.
@@ -94,7 +94,7 @@ impl Client {
     ///
     /// guardd's own, as [`CliError::Answer`]; [`CliError::Local`] where it is not understood.
     pub(crate) fn call<Reply: DeserializeOwned>(&mut self, call: &Call) -> Result<Reply, CliError> {
-        self.send(call, false, Some(self.patience))?;
+        self.send(call, false, Some(self.timeout))?;
         let answer = self
             .answer()?
             .ok_or_else(|| self.broken("it closed the connection without an answer"))?;
@@ -120,29 +120,24 @@ impl Client {
 
     /// Sends a call, and waits for the first of the answer: once more where nobody has read it, since guardd stopped
     /// or had only begun to listen.
-    fn send(
-        &mut self,
-        call: &Call,
-        more: bool,
-        patience: Option<Duration>,
-    ) -> Result<(), CliError> {
+    fn send(&mut self, call: &Call, more: bool, timeout: Option<Duration>) -> Result<(), CliError> {
         let frame = varlink::call(call, more).map_err(|error| self.broken(&error.to_string()))?;
         check_length(&frame)?;
-        let answered = match self.ask(&frame, patience) {
+        let answered = match self.ask(&frame, timeout) {
             Err(error) if is_unread(&error) => {
                 self.stream = BufReader::new(connect(&self.socket, self.trust)?);
-                self.ask(&frame, patience)
+                self.ask(&frame, timeout)
             }
             answered => answered,
         };
         answered.map_err(|error| self.broken(&io_reason(&error)))
     }
 
-    fn ask(&mut self, frame: &[u8], patience: Option<Duration>) -> io::Result<()> {
-        let write_within = self.patience;
+    fn ask(&mut self, frame: &[u8], timeout: Option<Duration>) -> io::Result<()> {
+        let write_within = self.timeout;
         let stream = self.stream.get_mut();
         // A guardd that does not read has to be given up on too, even by a stream.
-        stream.set_read_timeout(patience)?;
+        stream.set_read_timeout(timeout)?;
         stream.set_write_timeout(Some(write_within))?;
         match stream.write_all(frame) {
             // Whoever turns callers away has said why before it closes.

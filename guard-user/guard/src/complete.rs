@@ -31,7 +31,7 @@ use guard_proto::{Call, Failure, Holes, Request, Requests, Sessions, Status};
 const VARIABLE: &str = "GUARD_COMPLETE";
 
 /// A guardd that has not answered by then is not waited for: somebody has pressed a key.
-const PATIENCE: Duration = Duration::from_millis(700);
+const TIMEOUT: Duration = Duration::from_millis(700);
 
 /// How much of a description is shown.
 const LONGEST: usize = 70;
@@ -189,7 +189,7 @@ fn socket(words: &[OsString]) -> PathBuf {
 fn asked<Reply: DeserializeOwned>(call: &Call) -> Option<Reply> {
     let words: Vec<_> = std::env::args_os().collect();
     let client = Client::connect(&socket(&words)).ok()?;
-    client.within(PATIENCE).call(call).ok()
+    client.within(TIMEOUT).call(call).ok()
 }
 
 fn candidate(value: &str, help: &str) -> CompletionCandidate {

@@ -15,7 +15,7 @@ use super::error::{CliError, Exit};
 use super::render::{self, Output};
 
 /// For guardd to say who this is.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether this runs in a session, by its cgroup, where guard's root has its usual name. No variable counts: a project may set it.
 pub(super) fn is_inside() -> bool {
@@ -31,7 +31,7 @@ pub(super) fn is_known_inside(client: &mut Client) -> bool {
 /// The same, and by guardd's word where there is one: only who is inside is told what was stopped there.
 pub(super) fn is_inside_of(socket: &Path) -> bool {
     let is_known = || {
-        let mut client = Client::connect_inside(socket).ok()?.within(PATIENCE);
+        let mut client = Client::connect_inside(socket).ok()?.within(TIMEOUT);
         client.call::<WhyReport>(&Call::Why {}).ok()
     };
     is_inside() || is_known().is_some()

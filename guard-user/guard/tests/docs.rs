@@ -290,8 +290,8 @@ fn the_arrows_of_the_architecture_are_those_of_the_manifests() {
     assert_eq!(drawn, held);
 }
 
-/// Crates that parse what a session or a destination sends. ring is none: guardd checks the signatures of approvers with it. hyper is none of them: with its server for HTTP/1 alone guardd
-/// serves metrics.
+/// Crates that parse what a session or a destination sends. ring is none: guardd checks the signatures of approvers with it. Nor is
+/// hyper: with its server for HTTP/1 alone guardd serves metrics.
 const PARSERS: [&str; 5] = ["guard-proxy", "rustls", "h2", "pg_query", "sqlparser"];
 
 #[test]

@@ -30,7 +30,7 @@ const KNOWN: Duration = Duration::from_secs(600);
 /// Delay of the first probe after a status call, so that the caller does not wait for it.
 const LATER: Duration = Duration::from_secs(1);
 /// All probes together take a tenth of a second.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 const HOOK: Check = Check::part(
     Family::Guard,
@@ -128,7 +128,7 @@ async fn rows(shared: &Shared, oldest: Duration) -> Vec<Row> {
     let machine = match &*looked {
         Some((at, rows)) if at.elapsed() <= oldest => rows.clone(),
         _ => {
-            let rows = look().await;
+            let rows = probe().await;
             *looked = Some((Instant::now(), rows.clone()));
             rows
         }
@@ -156,12 +156,12 @@ fn open(rows: &[Row]) -> impl Iterator<Item = Row> {
 }
 
 /// Runs the probes in a process of its own: they would change this one.
-async fn look() -> Vec<Row> {
+async fn probe() -> Vec<Row> {
     let mut probe = Command::new("/proc/self/exe");
     // It ends by itself and removes what it made; if killed, it could not.
     probe.arg("probe").kill_on_drop(false);
     probe.stdin(Stdio::null()).stderr(Stdio::null());
-    let done = match tokio::time::timeout(PATIENCE, probe.output()).await {
+    let done = match tokio::time::timeout(TIMEOUT, probe.output()).await {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => return kernel::unseen(&format!("guardd cannot look: {error}")),
         Err(_) => return kernel::unseen("it took too long"),
@@ -190,7 +190,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
 }
 
 /// Probes again, as at a start, for a guardd whose settings are strict. Logs what is open.
-pub async fn look_again(shared: &Shared) {
+pub async fn probe_again(shared: &Shared) {
     if !shared.with(|state| state.config.strict) {
         return;
     }
@@ -206,7 +206,7 @@ pub async fn look_again(shared: &Shared) {
 
 /// Probes the machine on demand, and at the start if the settings are strict.
 pub async fn follow(shared: Rc<Shared>) {
-    look_again(&shared).await;
+    probe_again(&shared).await;
     loop {
         shared.doctor.wanted.notified().await;
         tokio::time::sleep(LATER).await;

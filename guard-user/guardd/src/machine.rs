@@ -10,7 +10,7 @@ use std::{
 
 use guard_common::Event;
 use guard_datapath::{EventReader, KernelEvent, Places, SessionCgroup};
-use guard_proto::record::{Field, Origin};
+use guard_proto::record::{Answered, Field, Origin};
 use guard_sys::{
     cgroup2::{self, Hierarchy},
     host::Host,
@@ -102,6 +102,17 @@ impl Machine {
     pub fn name_of(&mut self, by: &Answering) -> String {
         let named = by.name.clone();
         named.unwrap_or_else(|| self.users.name(by.who.uid()))
+    }
+
+    /// The record of an answer, with who gave it, and nothing else.
+    pub(crate) fn answered_by(&mut self, by: &Answering) -> Answered {
+        Answered {
+            by: self.name_of(by).into(),
+            from: by.from.clone().into(),
+            signed: by.signature(),
+            with: by.with(),
+            ..Answered::default()
+        }
     }
 
     /// Who decided what a record is about, and how; none if nobody did.

@@ -150,27 +150,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     ready(&shared, start, &socket)?;
     let listening = shared.with(|state| state.machine.listening());
     let listening = listening.context("cannot wait for events")?;
-    let mut tasks = JoinSet::new();
-    tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
-    tasks.spawn_local(hear(Rc::clone(&shared), listening));
-    tasks.spawn_local(notice(Rc::clone(&shared), watching));
-    tasks.spawn_local(launchers::follow(Rc::clone(&shared), attending));
-    tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
-    tasks.spawn_local(units::follow(Rc::clone(&shared)));
-    tasks.spawn_local(relays::follow::follow(Rc::clone(&shared)));
-    tasks.spawn_local(tick(Rc::clone(&shared)));
-    tasks.spawn_local(follow_names(Rc::clone(&shared)));
-    tasks.spawn_local(kernel_log::follow(Rc::clone(&shared)));
-    tasks.spawn_local(report(Rc::clone(&shared)));
-    tasks.spawn_local(doctor::follow(Rc::clone(&shared)));
-    tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
-    tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
-    let told = on_request::Notified::until_now(&shared);
-    tasks.spawn_local(on_request::follow(Rc::clone(&shared), told));
-    let door = cli.paths.proxy_socket();
-    tasks.spawn_local(life::follow::<ProxyWorker>(Rc::clone(&shared), door));
-    let door = cli.paths.resolver_socket();
-    tasks.spawn_local(life::follow::<ResolverWorker>(Rc::clone(&shared), door));
+    let mut tasks = tasks(cli, &shared, (listener, listening), (watching, attending));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
@@ -193,6 +173,37 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         true if cli.until_idle => undo(cli, shared, shelves).await,
         _ => Ok(()),
     }
+}
+
+/// The tasks, one for each source of work. None ends by itself.
+fn tasks(
+    cli: &Cli,
+    shared: &Rc<Shared>,
+    (listener, listening): (tokio::net::UnixListener, Readiness),
+    (watching, attending): (Readiness, Readiness),
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(server::serve(Rc::clone(shared), listener));
+    tasks.spawn_local(hear(Rc::clone(shared), listening));
+    tasks.spawn_local(notice(Rc::clone(shared), watching));
+    tasks.spawn_local(launchers::follow(Rc::clone(shared), attending));
+    tasks.spawn_local(arrivals::follow(Rc::clone(shared)));
+    tasks.spawn_local(units::follow(Rc::clone(shared)));
+    tasks.spawn_local(relays::follow::follow(Rc::clone(shared)));
+    tasks.spawn_local(tick(Rc::clone(shared)));
+    tasks.spawn_local(follow_names(Rc::clone(shared)));
+    tasks.spawn_local(kernel_log::follow(Rc::clone(shared)));
+    tasks.spawn_local(report(Rc::clone(shared)));
+    tasks.spawn_local(doctor::follow(Rc::clone(shared)));
+    tasks.spawn_local(status_line::tell(Rc::clone(shared)));
+    tasks.spawn_local(metrics::serve(Rc::clone(shared)));
+    let told = on_request::Notified::until_now(shared);
+    tasks.spawn_local(on_request::follow(Rc::clone(shared), told));
+    let door = cli.paths.proxy_socket();
+    tasks.spawn_local(life::follow::<ProxyWorker>(Rc::clone(shared), door));
+    let door = cli.paths.resolver_socket();
+    tasks.spawn_local(life::follow::<ResolverWorker>(Rc::clone(shared), door));
+    tasks
 }
 
 /// Says that it enforces, once that is so.
@@ -286,7 +297,7 @@ async fn reload(shared: &Shared) {
         Err(_) => notify(&[NotifyState::Reloading]),
     }
     load::reload(shared).await;
-    doctor::look_again(shared).await;
+    doctor::probe_again(shared).await;
     let line = shared.with(|state| status_line(state));
     notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     tracing::info!("policies read again");
@@ -351,7 +362,7 @@ async fn hear(shared: Rc<Shared>, listening: Readiness) {
         if let Err(error) = heard.await {
             return tracing::error!(%error, "no more events are heard");
         }
-        if shared.with(|state| state.holds.next_look().is_some()) {
+        if shared.with(|state| state.holds.next_scan().is_some()) {
             shared.reschedule();
         }
     }
@@ -370,10 +381,10 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
         for change in changes {
             match change {
                 FileChange::Policies => policies = true,
-                FileChange::Session(id) => shared.with(|state| state.look_at(id)),
+                FileChange::Session(id) => shared.with(|state| state.check_session(id)),
                 FileChange::Root => {
-                    shared.look_at_root();
-                    shared.with(|state| state.look_at_units());
+                    shared.check_root();
+                    shared.with(|state| state.check_units());
                     shared.arrivals.notify_one();
                 }
             }
@@ -390,7 +401,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
 async fn tick(shared: Rc<Shared>) {
     loop {
         let nap = shared.with(|state| state.tick());
-        shared.look_at_root();
+        shared.check_root();
         shared.wait(nap).await;
     }
 }
@@ -412,7 +423,7 @@ async fn report(shared: Rc<Shared>) {
     let nap = watchdog.map_or(REPORTS, |time| (time / 3).min(REPORTS));
     loop {
         let enforced = shared.with(|state| state.datapath.read_back());
-        shared.look_at_root();
+        shared.check_root();
         match enforced {
             Ok(_) => notify(&[NotifyState::Watchdog]),
             // No sign of life: a restart attaches what is missing.

@@ -131,7 +131,7 @@ impl Shared {
     }
 
     /// Checks whether the cgroup root is there, and opens it so that it stays.
-    pub fn look_at_root(&self) {
+    pub fn check_root(&self) {
         if self.with(|state| state.datapath.keep_root()).is_err() {
             self.gone.notify_one();
         }

@@ -196,19 +196,43 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         tracing::warn!(%error, "units that come and go, and a root that is removed, will be noticed late");
     }
     let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
-    let library = Library::new(paths.policy_dirs());
-    for dir in absent_policies(&paths.policy_dir) {
-        tracing::warn!(
-            dir = %dir.display(),
-            "--policy-dir names no directory: a policy's name means what the other directories or guard itself have for it, until it is there"
-        );
-    }
-    watch_policies(&mut watches, &library);
+    let library = library(paths, &mut watches);
+    let machine = Machine::new(places, hierarchy, events, watches);
+    let mut state = owners(
+        paths,
+        config,
+        &shelves,
+        (datapath, machine),
+        (library, launchers),
+        audit,
+    )?;
+    state.take_up(start, &shelves, &paths.socket())?;
+    // The kernel's types were read, some ten megabytes.
+    memory::give_back();
+    Ok(Begun {
+        state,
+        shelves,
+        watching,
+        attending,
+        start,
+        lock,
+    })
+}
+
+/// All owners of guardd's state, with what is on the disk beside the kernel's.
+fn owners(
+    paths: &Paths,
+    config: Config,
+    shelves: &Shelves,
+    (datapath, machine): (Datapath, Machine),
+    (library, launchers): (Library, Launchers),
+    audit: Audit,
+) -> Result<State> {
     let relays = Relays::recalled(datapath.relays_known()?, crate::relays::now());
-    let mut state = State {
+    Ok(State {
         datapath,
         relays,
-        machine: Machine::new(places, hierarchy, events, watches),
+        machine,
         sockets: Sockets::default(),
         policies: Policies::new(
             library,
@@ -233,40 +257,24 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         resolver: resolver::Resolver::default(),
         flows: Flows::new(shelves.flows.clone()),
         config,
-    };
-    let judges_names = state.datapath.knows_names() && resolver::needed::can_run();
-    state.policies.set_judges_names(judges_names);
-    state.set_gate()?;
-    state.sockets.allow(&mut state.datapath, &paths.socket());
-    state.adopt(start, &shelves)?;
-    if state.config.answers.couriers.is_some() {
-        state.answers.begin(&shelves.answers);
-    }
-    state.tidy_questions();
-    state.datapath.judge_at_security_hooks()?;
-    state.tell_library();
-    state.set_base();
-    state.set_default();
-    let (policies, used) = (&mut state.policies, state.sessions.slots());
-    policies.drop_stray(&mut state.datapath, &used)?;
-    // The kernel's types were read, some ten megabytes.
-    memory::give_back();
-    Ok(Begun {
-        state,
-        shelves,
-        watching,
-        attending,
-        start,
-        lock,
     })
 }
 
-fn watch_policies(watches: &mut Watches, library: &Library) {
+/// Where policies are, which is watched for changes.
+fn library(paths: &Paths, watches: &mut Watches) -> Library {
+    for dir in absent_policies(&paths.policy_dir) {
+        tracing::warn!(
+            dir = %dir.display(),
+            "--policy-dir names no directory: a policy's name means what the other directories or guard itself have for it, until it is there"
+        );
+    }
+    let library = Library::new(paths.policy_dirs());
     for dir in library.dirs() {
         if let Err(error) = watches.policies(dir) {
             tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
         }
     }
+    library
 }
 
 fn open_audit(path: &Path) -> Result<Audit> {
@@ -303,7 +311,6 @@ pub fn as_root() -> Result<()> {
 }
 
 /// Makes this the only guardd there. Everybody may open the directory itself, and so lock it; only root can open a shelf.
-/// alone.
 fn lock(dir: &Path) -> Result<OwnedFd> {
     let [shelf, ..] = Shelves::DIRS;
     let locked = lock_dir(&dir.join(shelf)).with_context(|| cannot_use(dir))?;
@@ -329,6 +336,27 @@ fn stay_outside(hierarchy: &Hierarchy, root: &Path) -> Result<()> {
 }
 
 impl State {
+    /// Adopts what runs under the kernel half, and has it judged as the settings say now. In this order: what judges sessions is put in
+    /// place before slots that judge nothing are emptied.
+    fn take_up(&mut self, start: Start, shelves: &Shelves, socket: &Path) -> Result<()> {
+        let judges_names = self.datapath.knows_names() && resolver::needed::can_run();
+        self.policies.set_judges_names(judges_names);
+        self.set_gate()?;
+        self.sockets.allow(&mut self.datapath, socket);
+        self.adopt(start, shelves)?;
+        if self.config.answers.couriers.is_some() {
+            self.answers.begin(&shelves.answers);
+        }
+        self.tidy_signed_questions();
+        self.datapath.judge_at_security_hooks()?;
+        self.tell_library();
+        self.set_base();
+        self.set_default();
+        let (policies, used) = (&mut self.policies, self.sessions.slots());
+        policies.drop_stray(&mut self.datapath, &used)?;
+        Ok(())
+    }
+
     /// Puts the default policy in place for cgroups that no session owns. If it is absent or invalid, they are denied
     /// everything, or stay under the policy that an earlier guardd put in place.
     fn set_default(&mut self) {

@@ -1,4 +1,5 @@
-//! guardd's tick, which does all that is due.
+//! guardd's tick, which does all that is due by time alone, in a fixed order. Each step is in the folder that it is about: `holes`,
+//! `sessions`, `proxy`, `holds`, `workers`, `fleet`, `requests`, `policies`, `record`, `answers`, `flows`.
 
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ impl State {
         self.end_holes(now);
         self.end_spent_holes(None);
         self.end_sessions(now);
-        self.settle_waiters();
-        self.renew_patience();
+        self.settle_held_clients();
+        self.renew_holds();
         if self.holds.is_due(&self.datapath, now) {
-            self.look_at_held();
+            self.scan_held();
         }
         if self.proxy.takes_survey(now) {
             self.survey_networks::<ProxyWorker>();
@@ -32,8 +33,8 @@ impl State {
         self.collect_slots();
         self.recorder.follow_path();
         self.requests.keep();
-        self.tidy_questions();
-        self.tell_refused();
+        self.tidy_signed_questions();
+        self.write_refused_answers();
         self.policies.keep_names(false);
         self.follow_flows(now);
         self.nap(now)
@@ -42,7 +43,7 @@ impl State {
     fn nap(&self, now: BootTime) -> Duration {
         let expiry = self.holes.next_expiry().into_iter();
         let expiry = expiry.chain(self.proxy.next_expiry());
-        let expiry = expiry.chain(self.holds.next_look()).min();
+        let expiry = expiry.chain(self.holds.next_scan()).min();
         let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
         until
             .unwrap_or(LONGEST_NAP)

@@ -28,7 +28,7 @@ use super::user::Victim;
 use super::{Check, Family, ProbeResult, errno, is_forbidden};
 
 /// Whoever answers does so at once.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What an attempt came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -244,12 +244,12 @@ impl Targets {
     }
 
     fn tcp4(&self) -> io::Result<()> {
-        TcpStream::connect_timeout(&self.tcp, PATIENCE).map(drop)
+        TcpStream::connect_timeout(&self.tcp, TIMEOUT).map(drop)
     }
 
     fn tcp6(&self) -> io::Result<()> {
         let to = self.tcp6.ok_or_else(|| absent(libc::EAFNOSUPPORT))?;
-        TcpStream::connect_timeout(&to, PATIENCE).map(drop)
+        TcpStream::connect_timeout(&to, TIMEOUT).map(drop)
     }
 
     fn udp(&self) -> io::Result<()> {

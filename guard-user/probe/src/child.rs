@@ -15,7 +15,7 @@ use rustix::process::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What is tried takes milliseconds; nobody waits longer than this.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A process that tries something. It is killed when this is dropped.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Trying {
     ///
     /// That it ended before, or took too long.
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut line = Vec::new();
         loop {
             wait(&self.says, deadline)?;

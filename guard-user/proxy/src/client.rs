@@ -25,7 +25,7 @@ use super::{
     passing::{Passed, entry},
     postgres::Again,
     room::Room,
-    shared_io::Look,
+    shared_io::Departure,
     sieve::{Malformed, Watch},
     tls::Secure,
     upgrade::Upgrade,
@@ -105,12 +105,12 @@ impl ConnectionContext {
 /// A client's connection, and the upstream connection that it is paired with.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) way: ConnectionContext,
+    pub(super) context: ConnectionContext,
     upstream: RefCell<Rc<Upstream>>,
     /// The sieve's watch on what it sends.
     watch: Watch,
     answering: Arc<AtomicUsize>,
-    look: RefCell<Look>,
+    departure: RefCell<Departure>,
     /// Set when something has passed unjudged, because a hole for everything was open.
     by_hole: SetOnce<()>,
     /// Whether the destination has answered anything.
@@ -124,17 +124,17 @@ impl Client {
     /// A client that has not sent a request.
     #[must_use]
     pub(super) fn new(
-        way: ConnectionContext,
+        context: ConnectionContext,
         upstream: Rc<Upstream>,
         watch: Watch,
         place: Option<ConnectionSlot>,
     ) -> Self {
         Self {
-            way,
+            context,
             upstream: RefCell::new(upstream),
             watch,
             answering: Arc::default(),
-            look: RefCell::default(),
+            departure: RefCell::default(),
             by_hole: SetOnce::new(),
             has_answer: Cell::default(),
             is_unarmed_noted: Cell::default(),
@@ -149,7 +149,7 @@ impl Client {
 
     /// Waits until the upstream connection has ended.
     pub(super) async fn upstream_ended(&self) {
-        self.way.upstream_ended.notified().await;
+        self.context.upstream_ended.notified().await;
     }
 
     /// Notes that a hole for everything lets something pass.
@@ -162,25 +162,25 @@ impl Client {
     /// streaming ones included.
     pub(super) async fn outlives_hole(&self) {
         self.by_hole.wait().await;
-        self.way.link.closes(self.way.target).await;
+        self.context.link.closes(self.context.target).await;
         self.log(Entry::refused("the hole that it went through has ended"));
     }
 
     /// Makes a new upstream connection: the old one may have been closed while the client was held.
     pub(super) fn connect_anew(&self) {
-        let anew = self.way.connect();
+        let anew = self.context.connect();
         self.upstream.replace(anew).retire();
     }
 
     /// Sets the probe that tells whether the client has left, while nothing reads from it.
-    pub(super) fn look_at(&self, look: Look) {
-        self.look.replace(look);
+    pub(super) fn watch_departure(&self, departure: Departure) {
+        self.departure.replace(departure);
     }
 
     /// Waits until the client has left.
     pub(super) async fn left(&self) {
-        let look = self.look.borrow().clone();
-        look.left().await;
+        let departure = self.departure.borrow().clone();
+        departure.left().await;
     }
 
     /// Whether an answer is on its way: nothing else may be sent in between.
@@ -191,7 +191,7 @@ impl Client {
 
     /// Writes an entry to the audit log.
     pub(super) fn log(&self, entry: Entry) {
-        self.way.log(entry);
+        self.context.log(entry);
     }
 
     /// The answer to a request: the destination's, or why the request is not sent there.
@@ -207,7 +207,7 @@ impl Client {
         let busy = Busy::new(&self.answering);
         let upgrade = Upgrade::of(&mut request);
         let (mut parts, body) = request.into_parts();
-        let passed = match headers::normalise(&mut parts, version, &self.way.scheme()) {
+        let passed = match headers::normalise(&mut parts, version, &self.context.scheme()) {
             Ok(()) => self.pass(&parts, body).await?,
             Err(why) => Err(self.unreadable(&parts, StatusCode::BAD_REQUEST, why)),
         };
@@ -266,11 +266,11 @@ impl Client {
         }
         if matches!(&unanswered, Unanswered::Unopened(_) | Unanswered::Other) {
             // A retry needs a new connection: this one would fail in the same way.
-            self.way.upstream_ended.notify_one();
+            self.context.upstream_ended.notify_one();
         }
         if let Some(why) = self.unarmed(&unanswered) {
             self.note_unarmed(&why, StatusCode::BAD_GATEWAY);
-            self.way.upstream_ended.notify_one();
+            self.context.upstream_ended.notify_one();
             return Ok(Problem::unarmed(why).answer());
         }
         let said = match unanswered {
@@ -302,14 +302,14 @@ impl Client {
                 self.watch.refusal().is_none() && Malformed::behind(broken).is_none()
             }
         };
-        let secure = self.way.secure.as_ref();
+        let secure = self.context.secure.as_ref();
         let secure = secure.filter(|_| has_ended && !self.has_answer.get());
         secure.and_then(|secure| secure.lacks_certificate())
     }
 
     /// Adds to an answer why it may be a refusal (RFC 9209): the destination does not know of the proxy.
     fn tell_unarmed(&self, response: &mut Response<Incoming>) {
-        let secure = self.way.secure.as_ref();
+        let secure = self.context.secure.as_ref();
         let is_no = matches!(response.status().as_u16(), 400 | 401 | 403 | 495 | 496);
         let Some(why) = secure
             .filter(|_| is_no)

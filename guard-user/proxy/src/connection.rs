@@ -19,7 +19,7 @@ use super::{
     networks::{Common, ConnectionSlot, Network},
     origin, postgres,
     process::reset,
-    shared_io::Lent,
+    shared_io::SharedIo,
     shown,
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
     stream::Stream,
@@ -32,8 +32,8 @@ use super::{
 const SILENCE: Duration = Duration::from_secs(60);
 const SILENT: &str = "the client says nothing";
 /// Interval of checks on a head that stays incomplete, and below how many there are.
-const LOOK: Duration = Duration::from_secs(5);
-const LOOKS: u32 = 6;
+const STALL_CHECK: Duration = Duration::from_secs(5);
+const STALL_CHECKS: u32 = 6;
 /// How long a refused client may go on sending, and still get the answer.
 const LINGER: Duration = Duration::from_secs(1);
 /// Requests of one HTTP/2 connection at once.
@@ -55,21 +55,21 @@ pub(super) async fn serve(
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
         Ok(Some(origin)) => {
-            let way = ConnectionContext::new(
+            let context = ConnectionContext::new(
                 Rc::clone(&common.link),
                 origin,
                 network,
                 Arc::clone(&common.room),
                 Rc::clone(&common.again),
             );
-            let Some(terms) = way.link.terms(way.target).await else {
+            let Some(terms) = context.link.terms(context.target).await else {
                 return reset(&stream);
             };
             let common = Rc::clone(common);
             let lanes = common.lanes.clone();
             lanes.spawn(terms.account, async move {
                 let place = |account| common.place(account).map(Some).ok_or(Taken);
-                serve_to(way, Rc::clone(&common.tls), stream, place).await;
+                serve_to(context, Rc::clone(&common.tls), stream, place).await;
             });
         }
         // It was not redirected: the proxy serves no direct connections.
@@ -86,12 +86,12 @@ pub(super) struct Taken;
 
 /// As [`serve`], once the original destination is known.
 pub(super) async fn serve_to(
-    mut way: ConnectionContext,
+    mut context: ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     place: impl FnOnce(u32) -> Result<Option<ConnectionSlot>, Taken>,
 ) {
-    let Some(terms) = way.link.terms(way.target).await else {
+    let Some(terms) = context.link.terms(context.target).await else {
         return reset(&stream);
     };
     let Ok(place) = place(terms.account) else {
@@ -99,34 +99,36 @@ pub(super) async fn serve_to(
     };
     // Without it the connection is slower, but works.
     let _ = stream.set_nodelay(true);
-    let upstream = way.connect();
+    let upstream = context.connect();
     if terms.by_sni && terms.rules.is_empty() {
-        return Box::pin(shown::serve(way, stream, upstream, place)).await;
+        return Box::pin(shown::serve(context, stream, upstream, place)).await;
     }
     match postgres::is_spoken(&terms) {
         Some(false) => {}
         Some(true) => {
-            return Box::pin(postgres::serve(way, tls, stream, upstream, place)).await;
+            return Box::pin(postgres::serve(context, tls, stream, upstream, place)).await;
         }
         None => {
-            way.log(Entry::refused(
+            context.log(Entry::refused(
                 "its policies disagree about whether PostgreSQL is spoken there",
             ));
             return reset(&stream);
         }
     }
-    let opened = match begun(&way, &stream, &upstream).await {
+    let opened = match begun(&context, &stream, &upstream).await {
         // Boxed, so that rare or short stages take no room in other connections.
-        Some(Begun::Client(HANDSHAKE)) => Box::pin(secured(&mut way, tls, stream, &upstream)).await,
+        Some(Begun::Client(HANDSHAKE)) => {
+            Box::pin(secured(&mut context, tls, stream, &upstream)).await
+        }
         Some(Begun::Client(_)) => Ok(Stream::Plain(stream)),
         Some(Begun::Http2) => {
-            return Box::pin(greet(way, Stream::Plain(stream), upstream, place)).await;
+            return Box::pin(greet(context, Stream::Plain(stream), upstream, place)).await;
         }
         None => return,
     };
     match opened {
-        Ok(stream) => speak(way, stream, upstream, place).await,
-        Err(why) => way.log(Entry::refused(&why)),
+        Ok(stream) => speak(context, stream, upstream, place).await,
+        Err(why) => context.log(Entry::refused(&why)),
     }
 }
 
@@ -139,7 +141,11 @@ enum Begun {
 }
 
 /// Waits for the first byte of either end; `None` if none is worth waiting for. The client's counts first.
-async fn begun(way: &ConnectionContext, stream: &TcpStream, upstream: &Upstream) -> Option<Begun> {
+async fn begun(
+    context: &ConnectionContext,
+    stream: &TcpStream,
+    upstream: &Upstream,
+) -> Option<Begun> {
     let mut first = [0];
     let why = tokio::select! {
         biased;
@@ -153,20 +159,20 @@ async fn begun(way: &ConnectionContext, stream: &TcpStream, upstream: &Upstream)
             FirstWord::Other => "the destination speaks first, which no HTTP server does",
         },
     };
-    way.log(Entry::refused(why));
+    context.log(Entry::refused(why));
     None
 }
 
 /// Speaks HTTP/2 with a client that has not sent anything yet, as the destination does.
 async fn greet(
-    way: ConnectionContext,
+    context: ConnectionContext,
     stream: Stream,
     upstream: Rc<Upstream>,
     place: Option<ConnectionSlot>,
 ) {
     let io = SievedIo::new(stream, Sieve::requests(Limits::default()).only_http2());
     let watch = io.watch();
-    let client = Rc::new(Client::new(way, upstream, io.watch(), place));
+    let client = Rc::new(Client::new(context, upstream, io.watch(), place));
     tokio::select! {
         () = http2(Rc::clone(&client), io) => {}
         () = client.outlives_hole() => {}
@@ -187,15 +193,15 @@ async fn silent(watch: &Watch) {
 
 /// Speaks TLS on both sides. If the destination cannot be trusted, the client's requests are answered with that.
 async fn secured(
-    way: &mut ConnectionContext,
+    context: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
 ) -> Result<Stream, String> {
-    let greeting = Greeting::hear(tls, stream, way.target.address, Speaks::Http).await?;
-    way.secure = Some(Rc::clone(&greeting.secure));
+    let greeting = Greeting::hear(tls, stream, context.target.address, Speaks::Http).await?;
+    context.secure = Some(Rc::clone(&greeting.secure));
     // The destination hears no name that it may not. The client's requests are answered with that.
-    greeting.secure.hold(way).await;
+    greeting.secure.hold(context).await;
     upstream.secure(Rc::clone(&greeting.secure));
     if upstream.opened().await.is_err() {
         greeting.secure.settle();
@@ -205,17 +211,17 @@ async fn secured(
 
 /// Speaks HTTP with a client.
 async fn speak(
-    way: ConnectionContext,
+    context: ConnectionContext,
     stream: Stream,
     upstream: Rc<Upstream>,
     place: Option<ConnectionSlot>,
 ) {
-    let agreed = way.secure.as_ref().map(|secure| secure.version());
+    let agreed = context.secure.as_ref().map(|secure| secure.version());
     let mut io = SievedIo::new(
         stream,
         Sieve::requests(Limits::default()).encoding_queries(),
     );
-    let client = Rc::new(Client::new(way, upstream, io.watch(), place));
+    let client = Rc::new(Client::new(context, upstream, io.watch(), place));
     match (spoken(&client, &mut io).await, agreed) {
         (Ok(Some(Protocol::Http1)), None | Some(Version::Http1)) => tokio::select! {
             () = http1(Rc::clone(&client), io) => {}
@@ -258,15 +264,15 @@ async fn spoken(client: &Client, io: &mut SievedIo<Stream>) -> io::Result<Option
 /// Records that a client has left before its first request. Clients that pin the destination's key do so when the handshake has
 /// succeeded.
 fn gone(client: &Client) {
-    if client.way.secure.is_some() {
+    if client.context.secure.is_some() {
         client.log(Entry::refused(tls::GONE));
     }
 }
 
 async fn http1(client: Rc<Client>, io: SievedIo<Stream>) {
     let watch = io.watch();
-    let lent = Lent::new(io);
-    client.look_at(lent.look());
+    let shared = SharedIo::new(io);
+    client.watch_departure(shared.departure());
     let answering = Rc::clone(&client);
     let service = service_fn(move |request| Rc::clone(&answering).answer(request, Version::Http1));
     {
@@ -278,7 +284,7 @@ async fn http1(client: Rc<Client>, io: SievedIo<Stream>) {
             // The sieve holds back incomplete heads, and its phase tells of them.
             .header_read_timeout(None)
             .max_buf_size(MAX_BUFFER)
-            .serve_connection(TokioIo::new(lent.clone()), service)
+            .serve_connection(TokioIo::new(shared.clone()), service)
             .with_upgrades();
         let mut serving = pin!(serving);
         let ended = tokio::select! {
@@ -292,7 +298,7 @@ async fn http1(client: Rc<Client>, io: SievedIo<Stream>) {
             let _ = serving.await;
         }
     }
-    match (watch.refusal(), lent.back()) {
+    match (watch.refusal(), shared.back()) {
         (Some(malformed), Some(io)) => refuse(&client, io, malformed).await,
         (None, Some(mut io)) => linger(io.get_mut()).await,
         (_, None) => {}
@@ -302,8 +308,8 @@ async fn http1(client: Rc<Client>, io: SievedIo<Stream>) {
 /// Waits until the client has begun a head and not completed it for long, though no answer is under way.
 async fn stalled(client: &Client, watch: &Watch) {
     let mut seen = 0;
-    while seen < LOOKS {
-        tokio::time::sleep(LOOK).await;
+    while seen < STALL_CHECKS {
+        tokio::time::sleep(STALL_CHECK).await;
         seen = match watch.phase() {
             Phase::Head if !client.is_busy() => seen + 1,
             _ => 0,

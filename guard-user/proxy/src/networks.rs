@@ -33,7 +33,7 @@ const RESERVE: usize = 16;
 const LOW: usize = 8;
 const FULL: usize = MAX_DESCRIPTORS / 2;
 /// The timeout for a socket in another network.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after an error that an immediate retry cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -265,7 +265,7 @@ impl Network {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| {
+        tokio::time::timeout(TIMEOUT, taken).await.map_err(|_| {
             let why = "guardd has given no socket in the network of the session";
             io::Error::new(io::ErrorKind::TimedOut, why)
         })

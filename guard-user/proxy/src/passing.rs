@@ -49,7 +49,7 @@ impl Passed {
 }
 
 /// A request that may pass, or the problem for the client.
-type Passing = Result<Passed, Problem>;
+type Judged = Result<Passed, Problem>;
 
 impl Client {
     /// The part of a request that may be sent on; else why it may not pass.
@@ -57,7 +57,7 @@ impl Client {
     /// # Errors
     ///
     /// If the connection must be broken off.
-    pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Passing, Abort> {
+    pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Judged, Abort> {
         let terms = self.terms().await?;
         if terms.rules.is_empty() {
             self.goes_by_hole();
@@ -67,7 +67,10 @@ impl Client {
             return Ok(Err(misdirected.under(&terms)));
         }
         if let Some(misnamed) = self.misnamed(parts, &terms).await {
-            unwanted(parts, Begun::new(body, self.way.room.taken(terms.account)));
+            unwanted(
+                parts,
+                Begun::new(body, self.context.room.taken(terms.account)),
+            );
             return Ok(Err(misnamed));
         }
         let request = judge::Request {
@@ -76,19 +79,19 @@ impl Client {
             headers: &parts.headers,
             has_body: !body.is_end_stream(),
         };
-        let turn = self.way.room.turn(terms.account).await;
+        let turn = self.context.room.turn(terms.account).await;
         let mut judgement = judge::judge_all(&terms.rules, &request, None);
         turn.end().await;
         if let Judgement::Read { .. } = judgement {
             return Ok(Ok(Passed::read(body::outgoing(body))));
         }
-        let mut body = Begun::new(body, self.way.room.taken(terms.account));
+        let mut body = Begun::new(body, self.context.room.taken(terms.account));
         if let Judgement::NeedsBody { limit } = judgement {
             body.read(limit, ALL).await?;
             if body.is_crowded() {
                 return Ok(Err(self.crowded(parts, body)));
             }
-            let turn = self.way.room.turn(terms.account).await;
+            let turn = self.context.room.turn(terms.account).await;
             judgement = with_body(&terms.rules, &request, &body);
             turn.end().await;
         }
@@ -107,7 +110,7 @@ impl Client {
 
     /// The problem of a request for another host than the TLS connection's (RFC 9110 15.5.20).
     fn misdirected(&self, parts: &Parts) -> Option<Problem> {
-        let (secure, host) = (self.way.secure.as_ref()?, host(parts)?);
+        let (secure, host) = (self.context.secure.as_ref()?, host(parts)?);
         let why = "its host is not the one that TLS was begun for (SNI), so that servers may take it for either";
         let is_for = secure.is_for(&host);
         (!is_for).then(|| self.unreadable(parts, StatusCode::MISDIRECTED_REQUEST, why))
@@ -123,7 +126,11 @@ impl Client {
             |_| String::new(),
             |host: Authority| host.host().trim_end_matches('.').to_owned(),
         );
-        let why = self.way.link.refuses_name(self.way.target, &host).await?;
+        let why = self
+            .context
+            .link
+            .refuses_name(self.context.target, &host)
+            .await?;
         let why = format!("its host may not be named there: {why}");
         Some(self.denied(terms, parts, &why))
     }
@@ -140,7 +147,7 @@ impl Client {
     }
 
     async fn terms(&self) -> Result<Rc<TargetTerms>, Abort> {
-        let terms = self.way.link.terms(self.way.target).await;
+        let terms = self.context.link.terms(self.context.target).await;
         terms.ok_or_else(|| "nothing passes there any more".into())
     }
 
@@ -164,7 +171,7 @@ impl Client {
         request: &judge::Request<'_>,
         mut body: Begun,
         mut write: Write,
-    ) -> Result<Passing, Abort> {
+    ) -> Result<Judged, Abort> {
         // No person is asked about what cannot be sent.
         if let Some(why) = self.upstream().distrusted() {
             unwanted(parts, body);
@@ -179,28 +186,13 @@ impl Client {
         if body.is_crowded() {
             return Ok(Err(self.crowded(parts, body)));
         }
-        let turn = self.way.room.turn(terms.account).await;
-        let preview = preview::of(&parts.headers, body.so_far(), body.is_whole());
-        let meant = preview.meant.as_deref().into_iter();
-        for head in meant.chain([body.head(judge::HEAD)]) {
-            for warning in judge::warnings(request, head) {
-                if !write.warnings.contains(&warning) {
-                    write.warnings.push(warning);
-                }
-            }
-        }
-        write.warnings.splice(0..0, judge::elsewhere(request));
-        let said = judge::said(request, body.trailers());
-        if said.is_cut {
-            write
-                .warnings
-                .insert(0, HttpRequest::CUT_HEADERS.to_owned());
-        }
+        let turn = self.context.room.turn(terms.account).await;
+        let (said, preview) = shown(parts, request, &body, &mut write.warnings);
         let because = write.because.clone();
         let asked = asked(
             terms,
             parts,
-            &self.way,
+            &self.context,
             request,
             &body,
             (write, said, preview),
@@ -208,7 +200,7 @@ impl Client {
         turn.end().await;
         let began = Instant::now();
         let answer = tokio::select! {
-            answer = self.way.link.ask(self.way.target, asked).answer() => answer,
+            answer = self.context.link.ask(self.context.target, asked).answer() => answer,
             () = self.left() => left(),
         };
         match answer {
@@ -231,7 +223,7 @@ impl Client {
         request: &judge::Request<'_>,
         body: Begun,
         began: Instant,
-    ) -> Result<Passing, Abort> {
+    ) -> Result<Judged, Abort> {
         let terms = self.terms().await?;
         if terms.rules.is_empty() {
             self.goes_by_hole();
@@ -276,17 +268,41 @@ fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Jud
     }
 }
 
+/// What a person is shown of a request beside its method and path. `warnings` gets what they should know of it.
+fn shown(
+    parts: &Parts,
+    request: &judge::Request<'_>,
+    body: &Begun,
+    warnings: &mut Vec<String>,
+) -> (Said, Preview) {
+    let preview = preview::of(&parts.headers, body.so_far(), body.is_whole());
+    let meant = preview.meant.as_deref().into_iter();
+    for head in meant.chain([body.head(judge::HEAD)]) {
+        for warning in judge::warnings(request, head) {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    warnings.splice(0..0, judge::elsewhere(request));
+    let said = judge::said(request, body.trailers());
+    if said.is_cut {
+        warnings.insert(0, HttpRequest::CUT_HEADERS.to_owned());
+    }
+    (said, preview)
+}
+
 fn asked(
     terms: &TargetTerms,
     parts: &Parts,
-    way: &ConnectionContext,
+    context: &ConnectionContext,
     request: &judge::Request<'_>,
     body: &Begun,
     (write, said, preview): (Write, Said, Preview),
 ) -> HttpAttempt {
-    let server = way.secure.as_ref().map(|secure| secure.name());
+    let server = context.secure.as_ref().map(|secure| secure.name());
     let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));
-    let scheme = way.scheme();
+    let scheme = context.scheme();
     let digest = || {
         let url = digest::Url {
             scheme: scheme.as_str(),
@@ -298,7 +314,7 @@ fn asked(
     };
     let rule = terms.rules.first().and_then(|rules| rules.name.clone());
     HttpAttempt {
-        tgid: way.tgid,
+        tgid: context.tgid,
         method: parts.method.to_string(),
         scheme: scheme.to_string(),
         bytes: body.bytes(),

@@ -20,12 +20,12 @@ use super::{
 /// A connection with two owners, of which one at a time uses it. hyper requires that what it upgrades is [`Send`], though all
 /// of this is on one thread.
 #[derive(Clone, Debug)]
-pub(super) struct Lent {
+pub(super) struct SharedIo {
     io: Arc<Mutex<SievedIo<Stream>>>,
     watch: Watch,
 }
 
-impl Lent {
+impl SharedIo {
     /// Wraps a connection. A clone is for hyper, and this one is kept.
     pub(super) fn new(io: SievedIo<Stream>) -> Self {
         let watch = io.watch();
@@ -39,9 +39,9 @@ impl Lent {
         Some(io.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A handle for [`Look::left`].
-    pub(super) fn look(&self) -> Look {
-        Look(Arc::downgrade(&self.io))
+    /// A handle for [`Departure::left`].
+    pub(super) fn departure(&self) -> Departure {
+        Departure(Arc::downgrade(&self.io))
     }
 
     fn io(&self) -> MutexGuard<'_, SievedIo<Stream>> {
@@ -51,12 +51,12 @@ impl Lent {
 
 /// Watches a connection that another owner uses.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Look(Weak<Mutex<SievedIo<Stream>>>);
+pub(super) struct Departure(Weak<Mutex<SievedIo<Stream>>>);
 
 /// Interval of the checks: a client that leaves is not missed sooner.
 const PACE: Duration = Duration::from_millis(250);
 
-impl Look {
+impl Departure {
     /// Waits until the client has closed its side, or has gone.
     pub(super) async fn left(&self) {
         while !self.is_left() {
@@ -75,7 +75,7 @@ impl Look {
     }
 }
 
-impl AsyncRead for Lent {
+impl AsyncRead for SharedIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -85,7 +85,7 @@ impl AsyncRead for Lent {
     }
 }
 
-impl AsyncWrite for Lent {
+impl AsyncWrite for SharedIo {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -16,17 +16,17 @@ use super::{
 };
 
 /// How long a client may take for its ClientHello.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Serves a client until its end, or until the policies judge it otherwise.
 pub(super) async fn serve(
-    way: ConnectionContext,
+    context: ConnectionContext,
     mut stream: TcpStream,
     upstream: Rc<Upstream>,
     _place: Option<ConnectionSlot>,
 ) {
     let passed = async {
-        let begun = begun(&way, &mut stream).await?;
+        let begun = begun(&context, &mut stream).await?;
         let opened = upstream.stream().await;
         let mut other = opened.map_err(|why| why.to_string())?;
         other
@@ -39,24 +39,24 @@ pub(super) async fn serve(
         Ok(mut other) => tokio::select! {
             // What ends it is of no interest.
             _ = copy_bidirectional(&mut stream, &mut other) => {}
-            () = way.link.closes(way.target) => reset(&stream),
+            () = context.link.closes(context.target) => reset(&stream),
         },
         Err(why) => {
-            way.log(Entry::refused(&why));
+            context.log(Entry::refused(&why));
             reset(&stream);
         }
     }
 }
 
 /// What the client has sent first, which shows a name that the policies allow; else why not.
-async fn begun(way: &ConnectionContext, stream: &mut TcpStream) -> Result<Vec<u8>, String> {
+async fn begun(context: &ConnectionContext, stream: &mut TcpStream) -> Result<Vec<u8>, String> {
     let mut begun = Vec::new();
     loop {
         let wanted = match tls::hear(&begun) {
             Err(odd) => return Err(odd.as_str().to_owned()),
             Ok(Heard::More(wanted)) => wanted,
             Ok(Heard::Name(name)) => {
-                return match way.link.refuses_name(way.target, name).await {
+                return match context.link.refuses_name(context.target, name).await {
                     Some(why) => Err(format!("the name that TLS shows (SNI): {why}")),
                     None => Ok(begun),
                 };
@@ -64,7 +64,7 @@ async fn begun(way: &ConnectionContext, stream: &mut TcpStream) -> Result<Vec<u8
         };
         let length = begun.len();
         begun.resize((wanted.min(LONGEST) as usize).max(length), 0);
-        let read = timeout(PATIENCE, stream.read(&mut begun[length..])).await;
+        let read = timeout(TIMEOUT, stream.read(&mut begun[length..])).await;
         let read = read.map_err(|_| "the client says nothing".to_owned())?;
         match read {
             Ok(0) => return Err("the client has ended before its ClientHello was there".to_owned()),

@@ -40,8 +40,8 @@ pub(super) async fn ask(
     if !(is_stream && is_cut(&answer)) {
         return Ok(answer);
     }
-    let patience = common.times.server * TRIES;
-    timeout(patience, by_stream(common, network, server, question))
+    let longest = common.times.server * TRIES;
+    timeout(longest, by_stream(common, network, server, question))
         .await
         .map_err(|_| not_answered())?
 }

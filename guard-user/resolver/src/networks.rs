@@ -27,7 +27,7 @@ const LOW: [usize; 4] = [8, 4, 2, 2];
 const FULL: [usize; 4] = [16, 8, 4, 4];
 const _: () = assert!(FULL[0] + FULL[1] + FULL[2] + FULL[3] <= MAX_DESCRIPTORS);
 /// The timeout for a socket in another network.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// After a message without a socket.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -238,7 +238,7 @@ impl Pool {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| {
+        tokio::time::timeout(TIMEOUT, taken).await.map_err(|_| {
             let why = "guardd has given no socket in the network of the session";
             io::Error::new(io::ErrorKind::TimedOut, why)
         })

@@ -111,7 +111,7 @@ fn a_no_is_told_at_once() -> Tested {
 }
 
 #[test]
-fn rules_of_the_policy_decide_first() {
+fn rules_of_the_policy_decide_first() -> Tested {
     let scene = Scene::new();
     let search = url(PHOTOS, "/api/search/metadata");
     assert_eq!(scene.inside(&["-d", "{}", &search]).status, 200);
@@ -122,7 +122,7 @@ fn rules_of_the_policy_decide_first() {
     assert_eq!(scene.arrived(), ["POST /api/search/metadata"]);
     // It is told among what was stopped.
     let report = || scene.daemon.json(["report"]).unwrap();
-    guard_lab::eventually("it is on record", || report()["writes"] == 1).unwrap();
+    guard_lab::eventually("it is on record", || report()["writes"] == 1)?;
     let stopped = report()["stopped"].clone();
     let write = stopped
         .as_array()
@@ -130,6 +130,7 @@ fn rules_of_the_policy_decide_first() {
         .iter()
         .find(|one| !one["sends"].is_null());
     assert_eq!(write.unwrap()["sends"], "DELETE /api/assets/1", "{stopped}");
+    Ok(())
 }
 
 #[test]

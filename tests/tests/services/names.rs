@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{Network, Production};
+use guard_lab::{Network, Production, Tested};
 
 use crate::{
     names::server::NameServer,
@@ -38,19 +38,19 @@ action = "allow"
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_reaches_what_its_policy_names() {
+fn a_unit_reaches_what_its_policy_names() -> Tested {
     let _one = machine();
     configure_whole(&format!("resolvers = [\"{DNS}:53\"]\n"));
-    fs::write("/etc/guard/policies/by-name.toml", POLICY).unwrap();
-    let network = Network::new().unwrap();
-    let server = NameServer::start_at(network.prod(), &format!("{DNS}:53")).unwrap();
+    fs::write("/etc/guard/policies/by-name.toml", POLICY)?;
+    let network = Network::new()?;
+    let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"))?;
     for name in [NAME, SECRET] {
         server.set(name, &[API]);
     }
     // Port 53 is the name server's.
-    let _production = Production::launch(&network, &[443], &[], true).unwrap();
+    let _production = Production::launch(&network, &[443], &[], true)?;
     let script = "/home/agent/ask.py";
-    fs::write(script, ASK).unwrap();
+    fs::write(script, ASK)?;
     // The first question of each is answered, whichever way it goes.
     let ask = |name: &str| {
         ["connected", "unconnected", "tcp"]
@@ -76,4 +76,5 @@ fn a_unit_reaches_what_its_policy_names() {
     assert!(!server.was_asked("secret"));
     assert!(attempt_in("named.service", &network, API).ok);
     assert!(is_refused(&attempt_in("named.service", &network, OTHER)));
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use guard_proto::{ErrorName, Failure, varlink::INTERFACE};
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use crate::args::DEFAULT_SOCKET;
 use crate::error::CliError;
 
@@ -137,7 +137,7 @@ pub(super) fn io_reason(error: &io::Error) -> String {
             "it stopped, or cannot start".into()
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("it has not answered for {} s", PATIENCE.as_secs())
+            format!("it has not answered for {} s", TIMEOUT.as_secs())
         }
         _ => error.to_string(),
     }

@@ -23,7 +23,7 @@ use crate::render::Output;
 use crate::run;
 
 /// A session takes some tens of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 type Tried = Result<All, String>;
 
@@ -83,7 +83,7 @@ fn launched(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result
         }
     })?;
     drop((to_output, to_errors, theirs));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     Ok(Said {
         output: read_until(output.into(), deadline)?,
         errors: read_until(errors.into(), deadline)?
@@ -143,7 +143,7 @@ fn read_until(mut from: File, deadline: Instant) -> io::Result<String> {
         if poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left))? == 0 {
             return Err(io::Error::other(format!(
                 "the session did not end in {} s",
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             )));
         }
         let mut piece = [0; 4096];

@@ -15,7 +15,7 @@ use zbus::names::UniqueName;
 use super::words::Words;
 
 /// A notification server has so long for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The server's interface.
 #[zbus::proxy(
@@ -93,7 +93,7 @@ impl Desktop {
     /// Where its bus does not answer.
     pub(super) async fn connect() -> zbus::Result<Self> {
         let bus = zbus::connection::Builder::session()
-            .method_timeout(PATIENCE)
+            .method_timeout(TIMEOUT)
             .build()
             .await?;
         let server = NotificationsProxy::new(&bus).await?;

@@ -93,7 +93,7 @@ impl State {
             .questions
             .keep(&asked.shown.id, kept.clone())
             .map_err(|error| not_kept(&error))?;
-        self.requests.note_question();
+        self.requests.note_signed_question();
         Ok(kept)
     }
 
@@ -196,7 +196,7 @@ impl State {
     }
 
     /// Drops the questions of requests that are gone.
-    pub(crate) fn tidy_questions(&mut self) {
+    pub(crate) fn tidy_signed_questions(&mut self) {
         let (now, requests) = (clock::now(), &self.requests);
         let is_open = |id: &str| requests.get(id).is_some_and(|one| one.shown.id == id);
         self.answers.questions.retain(now, is_open);
@@ -224,7 +224,7 @@ fn kind(shown: &proto::Request) -> &'static str {
     }
 }
 
-/// The error where the settings take no signed answers.
+/// The error where an answer could count twice.
 fn without_number() -> CallError {
     CallError::failed(
         "no signed answers are taken",
@@ -233,6 +233,7 @@ fn without_number() -> CallError {
     )
 }
 
+/// The error where the settings take no signed answers.
 pub(super) fn switched_off() -> CallError {
     CallError::refused(
         "no signed answers are taken",

@@ -107,11 +107,7 @@ impl Questions {
 
     /// Takes over those of an earlier guardd: none of another boot, and none that is used, for such a request is asked anew.
     pub fn recall(&mut self, boot: &str, now: BootTime) {
-        for (nonce, until) in self.used.all() {
-            if until <= now.0 {
-                self.used.remove(&nonce);
-            }
-        }
+        self.forget_used(now);
         for (id, kept) in self.files.all() {
             let question = kept.question();
             let counts = question.is_some_and(|one| one.boot == boot && !self.is_used(&one.nonce));
@@ -180,7 +176,7 @@ impl Questions {
     }
 
     /// Removes what is noted of questions whose time is up.
-    pub fn forget_used(&self, now: BootTime) {
+    fn forget_used(&self, now: BootTime) {
         for (nonce, until) in self.used.all() {
             if until <= now.0 {
                 self.used.remove(&nonce);

@@ -409,7 +409,7 @@ impl State {
     }
 
     /// Writes to the audit log how many more were refused that no record stands for yet.
-    pub(crate) fn tell_refused(&mut self) {
+    pub(crate) fn write_refused_answers(&mut self) {
         for (uid, count) in self.answers.meter.take_untold(clock::now()) {
             let record = AnswerRefused {
                 why: "more of them".into(),

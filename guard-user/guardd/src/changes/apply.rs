@@ -9,14 +9,14 @@ impl State {
         match change {
             Change::Requests => {
                 self.requests.keep();
-                self.tidy_questions();
+                self.tidy_signed_questions();
             }
             Change::Answers => {
                 self.requests.keep();
-                self.tidy_questions();
-                self.settle_waiters();
-                self.settle_questions();
-                self.look_at_held();
+                self.tidy_signed_questions();
+                self.settle_held_clients();
+                self.settle_held_questions();
+                self.scan_held();
             }
             Change::Holes => {
                 self.proxy.renew();
@@ -35,14 +35,14 @@ impl State {
                 self.policies.rewrite_names(&mut self.datapath, chain);
                 self.resolver.renew();
                 self.requests.settle(&self.sessions, &self.policies);
-                self.relays.look_anew(&mut self.datapath);
+                self.relays.scan_again(&mut self.datapath);
                 self.proxy.renew();
-                self.settle_questions();
+                self.settle_held_questions();
                 self.requests.keep();
             }
-            Change::Chains => self.relays.look_anew(&mut self.datapath),
-            Change::Listeners => self.look_at_held(),
-            Change::Approvers => self.renew_patience(),
+            Change::Chains => self.relays.scan_again(&mut self.datapath),
+            Change::Listeners => self.scan_held(),
+            Change::Approvers => self.renew_holds(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The follow-ups of changes. Operations return what they changed; no caller runs the follow-ups by hand.
+//! The follow-ups of changes. An owner's operation returns what it changed, and no caller runs the follow-ups by hand. What is due by
+//! time alone is in `tick.rs`.
 
 mod apply;
 

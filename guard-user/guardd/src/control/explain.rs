@@ -71,10 +71,10 @@ pub async fn explain(
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
     let mut told = by_address(shared, under, to, ports).await?;
-    let Some((address, port)) = near(to, ports) else {
+    let Some((address, port)) = on_loopback(to, ports) else {
         return Ok(told);
     };
-    let found = match relays::follow::look_now(shared, address, port).await {
+    let found = match relays::follow::scan_now(shared, address, port).await {
         Ok(found) if found.listens => found,
         _ => return Ok(told),
     };
@@ -103,7 +103,7 @@ pub async fn explain(
 }
 
 /// The TCP port of this machine's loopback that the destination is, if it is one.
-fn near(to: &Destination, ports: &[PortSpec]) -> Option<(IpAddr, u16)> {
+fn on_loopback(to: &Destination, ports: &[PortSpec]) -> Option<(IpAddr, u16)> {
     let policy::Target::Prefix(prefix) = &to.target else {
         return None;
     };

@@ -24,9 +24,9 @@ const MAX_WAITING: usize = 32;
 /// Bytes that are read of a call before it is refused.
 const MAX_CALL: usize = 64 * 1024;
 /// How long one caller may take to send its call.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(200);
 /// How long all of them together may delay the next attempt.
-const PATIENCE_WITH_ALL: Duration = Duration::from_secs(1);
+const TIMEOUT_OF_ALL: Duration = Duration::from_secs(1);
 
 /// Listens on the socket that was `passed`, else at `path`, where it replaces an earlier guardd's socket. Everybody may
 /// connect: each call is authorised by itself.
@@ -86,7 +86,7 @@ pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
     if listener.set_nonblocking(true).is_err() {
         return;
     }
-    let until = Instant::now() + PATIENCE_WITH_ALL;
+    let until = Instant::now() + TIMEOUT_OF_ALL;
     for caller in listener
         .incoming()
         .map_while(io::Result::ok)
@@ -100,14 +100,14 @@ pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
 
 /// Reads a caller's call, within the time limits for one and for all of them.
 fn hear_out(caller: &UnixStream, until: Instant) -> io::Result<()> {
-    let until = until.min(Instant::now() + PATIENCE);
+    let until = until.min(Instant::now() + TIMEOUT);
     let mut left = MAX_CALL;
     let mut some = [0; 4096];
-    while let Some(patience) = until.checked_duration_since(Instant::now())
-        && !patience.is_zero()
+    while let Some(rest) = until.checked_duration_since(Instant::now())
+        && !rest.is_zero()
         && left > 0
     {
-        caller.set_read_timeout(Some(patience))?;
+        caller.set_read_timeout(Some(rest))?;
         let read = (&mut &*caller).read(&mut some)?;
         if read == 0 || some[..read].contains(&0) {
             break;
@@ -192,7 +192,7 @@ mod tests {
             .collect();
         let drip = std::thread::spawn(move || {
             while slow.iter().any(|mut one| one.write_all(b"x").is_ok()) {
-                std::thread::sleep(PATIENCE / 8);
+                std::thread::sleep(TIMEOUT / 8);
             }
         });
         // They go on until their call is read: that this ends shows that it has left them.

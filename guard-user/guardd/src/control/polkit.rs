@@ -27,7 +27,7 @@ const ACTION: &str = "org.guardd.approve";
 /// `AllowUserInteraction` of `CheckAuthorization`: the person may be asked for a password.
 const MAY_ASK: u32 = 1;
 /// How long a person may take. It is less than `guard` waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(50);
+const TIMEOUT: Duration = Duration::from_secs(50);
 /// Calls that wait for polkit at once.
 const AT_ONCE: usize = 16;
 
@@ -86,7 +86,7 @@ pub async fn check(
             "as many requests wait for it as guardd asks at once",
         ));
     };
-    match timeout(PATIENCE + Duration::from_secs(1), ask(peer, &to)).await {
+    match timeout(TIMEOUT + Duration::from_secs(1), ask(peer, &to)).await {
         Ok(Ok((true, _, _))) => still_outside(shared, peer, call),
         Ok(Ok((false, true, _))) => Err(nobody_asks()),
         Ok(Ok((false, false, _))) => Err(no()),
@@ -127,7 +127,7 @@ async fn ask(peer: &Peer, to: &str) -> Result<AuthorizationResult, String> {
     let subject =
         subject(peer).map_err(|error| format!("the caller cannot be told to it: {error}"))?;
     let bus = connection::Builder::system()
-        .method_timeout(PATIENCE)
+        .method_timeout(TIMEOUT)
         .build()
         .await
         .map_err(say)?;

@@ -12,7 +12,7 @@ const LONGEST: usize = 400;
 /// The shortest interval between two changes of the line.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The interval of checks for what causes no event, such as a hook that was removed.
-const LOOK: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the service manager's line up to date, if there is one.
 pub async fn tell(shared: Rc<Shared>) {
@@ -34,7 +34,7 @@ pub async fn tell(shared: Rc<Shared>) {
         tokio::select! {
             _ = written.changed() => {}
             _ = requests.changed() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }

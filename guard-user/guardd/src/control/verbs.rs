@@ -26,7 +26,7 @@ use crate::{
     proxy::{approve::Widening, needed},
     record::kernel_log,
     requests::{Pending, bursts::Extent},
-    sessions::{appeared::appeared, assign, create as run},
+    sessions::{appeared::appeared, assign, create},
     shared::Shared,
     state::State,
     unix::{self, Kept},
@@ -55,9 +55,9 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
     }
     let who = authorise(&caller, &call)?;
     match (call, who) {
-        (Call::Run(call), who) => one(&run::run(shared, who, caller.pid, call).await?),
+        (Call::Run(call), who) => one(&create::run(shared, who, caller.pid, call).await?),
         (Call::Enter { session }, who) => {
-            shared.with(|state| run::enter(state, who, peer, caller.pid, &session))?;
+            shared.with(|state| create::enter(state, who, peer, caller.pid, &session))?;
             one(&serde_json::json!({}))
         }
         (call, Authorised::Approver(who)) => approver(shared, who, peer, call).await,
@@ -221,6 +221,94 @@ async fn approver(
         Call::Flows { session, .. } => {
             one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
         }
+        Call::Appeared { session, place } => one(&appeared(shared, who, &session, *place).await?),
+        Call::Decisions { .. } | Call::Dismiss { .. } | Call::Trust { .. } => {
+            decisions(shared, who, peer, call).await
+        }
+        Call::Status {} => one(&status::status(shared).await),
+        Call::Presence {} => one(&status::presence(shared).await),
+        Call::Doctor {} => one(&doctor::found(shared).await),
+        Call::SocketRefused { .. }
+        | Call::NameSockets { .. }
+        | Call::HasSocket { .. }
+        | Call::HasBound { .. }
+        | Call::SocketAddress { .. } => of_supervisor(shared, who, peer, call).await,
+        Call::Stop { session } => one(&create::stop(shared, who, &session).await?),
+        Call::Explain {
+            destination,
+            ports,
+            policy,
+            session,
+        } => explained(shared, who, &destination, &ports, policy, session).await,
+        Call::KernelLog { of } => {
+            let of = shared.with(|state| kernel_log::switch(state, of))?;
+            shared.log_switched.notify_one();
+            one(&proto::status::KernelLog { of })
+        }
+        Call::OfferPolicies { bundle, signatures } => {
+            one(&offer(shared, true, (bundle, signatures)).await?)
+        }
+        Call::Reload {} => {
+            load::reload(shared).await;
+            doctor::probe_again(shared).await;
+            one(&shared.with(|state| state.status()))
+        }
+        Call::AnswerSigned { .. } => answer_signed(shared, &Answering::of(who, peer), call).await,
+        call @ (Call::Question { .. }
+        | Call::Approvers {}
+        | Call::Invitation { .. }
+        | Call::Present { .. }
+        | Call::Invite { .. }
+        | Call::Accept { .. }
+        | Call::Enrol { .. }
+        | Call::Remove { .. }) => elsewhere(shared, &Answering::of(who, peer), call),
+        call => {
+            polkit::check(shared, who, peer, &call).await?;
+            let answer = decided(shared, &Answering::of(who, peer), call).await;
+            shared.reschedule();
+            answer
+        }
+    }
+}
+
+/// A call about the decisions of people that are kept.
+async fn decisions(
+    shared: &Shared,
+    who: Approver,
+    peer: &Peer,
+    call: Call,
+) -> Result<Vec<u8>, CallError> {
+    if let Call::Decisions { uid } = call {
+        return one(&shared.with(|state| state.decided_by(who, uid))?);
+    }
+    // In this order: the calling process may end while this waits for its turn.
+    let (by, turn) = (Answering::of(who, peer), Turn::to_decide(shared, who).await);
+    let done = shared.with(|state| match call {
+        Call::Dismiss {
+            host,
+            port,
+            label,
+            withdraw,
+        } => one(&state.dismiss(&by, (host, port), label, withdraw)?),
+        Call::Trust {
+            file,
+            uid,
+            withdraw,
+        } => one(&state.trust(&by, uid, file, withdraw)?),
+        _ => Err(not_here()),
+    });
+    turn.end();
+    done
+}
+
+/// A call of a session's supervisor, which connects its Unix sockets.
+async fn of_supervisor(
+    shared: &Shared,
+    who: Approver,
+    peer: &Peer,
+    call: Call,
+) -> Result<Vec<u8>, CallError> {
+    match call {
         Call::SocketRefused {
             session,
             socket,
@@ -236,32 +324,6 @@ async fn approver(
             shared.with(|state| state.socket_refused(who, &session, (kept, &socket), by))?;
             one(&serde_json::json!({}))
         }
-        Call::Appeared { session, place } => one(&appeared(shared, who, &session, *place).await?),
-        Call::Decisions { uid } => one(&shared.with(|state| state.decided_by(who, uid))?),
-        Call::Dismiss {
-            host,
-            port,
-            label,
-            withdraw,
-        } => {
-            let (by, turn) = (Answering::of(who, peer), Turn::to_decide(shared, who).await);
-            let done = shared.with(|state| state.dismiss(&by, (host, port), label, withdraw));
-            turn.end();
-            one(&done?)
-        }
-        Call::Trust {
-            file,
-            uid,
-            withdraw,
-        } => {
-            let (by, turn) = (Answering::of(who, peer), Turn::to_decide(shared, who).await);
-            let done = shared.with(|state| state.trust(&by, uid, file, withdraw));
-            turn.end();
-            one(&done?)
-        }
-        Call::Status {} => one(&status::status(shared).await),
-        Call::Presence {} => one(&status::presence(shared).await),
-        Call::Doctor {} => one(&doctor::found(shared).await),
         Call::NameSockets { session, sockets } => {
             shared.with(|state| state.name_sockets(who, &session, &sockets))?;
             one(&serde_json::json!({}))
@@ -289,55 +351,22 @@ async fn approver(
             let found = members.address_of(caller, thread).await;
             one(&found.ok_or_else(|| unix::connects_nowhere(&session, thread))?)
         }
-        Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
-        Call::Explain {
-            destination,
-            ports,
-            policy,
-            session,
-        } => explained(shared, who, &destination, &ports, policy, session).await,
-        Call::KernelLog { of } => {
-            let of = shared.with(|state| kernel_log::switch(state, of))?;
-            shared.log_switched.notify_one();
-            one(&proto::status::KernelLog { of })
-        }
-        Call::OfferPolicies { bundle, signatures } => {
-            one(&offer(shared, true, (bundle, signatures)).await?)
-        }
-        Call::Reload {} => {
-            load::reload(shared).await;
-            doctor::look_again(shared).await;
-            one(&shared.with(|state| state.status()))
-        }
-        call @ Call::AnswerSigned { .. } => {
-            // The signature stands for what polkit would ask.
-            let from = Answering::of(who, peer).from;
-            let signed = couriers::handed_in(call)?;
-            let mut taken = shared.with(|state| state.answer_signed(&from, &signed))?;
-            let opened = Holes {
-                holes: taken.holes,
-                warnings: taken.warnings,
-            };
-            let opened = reached(shared, opened).await;
-            (taken.holes, taken.warnings) = (opened.holes, opened.warnings);
-            shared.reschedule();
-            one(&taken)
-        }
-        call @ (Call::Question { .. }
-        | Call::Approvers {}
-        | Call::Invitation { .. }
-        | Call::Present { .. }
-        | Call::Invite { .. }
-        | Call::Accept { .. }
-        | Call::Enrol { .. }
-        | Call::Remove { .. }) => elsewhere(shared, &Answering::of(who, peer), call),
-        call => {
-            polkit::check(shared, who, peer, &call).await?;
-            let answer = decided(shared, &Answering::of(who, peer), call).await;
-            shared.reschedule();
-            answer
-        }
+        _ => Err(not_here()),
     }
+}
+
+/// A signed answer that somebody hands in at the machine: the signature stands for what polkit would ask.
+async fn answer_signed(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
+    let signed = couriers::handed_in(call)?;
+    let mut taken = shared.with(|state| state.answer_signed(&by.from, &signed))?;
+    let opened = Holes {
+        holes: taken.holes,
+        warnings: taken.warnings,
+    };
+    let opened = reached(shared, opened).await;
+    (taken.holes, taken.warnings) = (opened.holes, opened.warnings);
+    shared.reschedule();
+    one(&taken)
 }
 
 /// A call by which a person decides something.

@@ -25,9 +25,9 @@ use crate::{
 pub const LONGEST: Duration = Duration::from_secs(300);
 /// How far ahead the deadline in `PATIENCE` is, after which no further connection is held. More than twice the interval at
 /// which guardd renews it.
-const LEASE: Duration = Duration::from_secs(12);
+const AHEAD: Duration = Duration::from_secs(12);
 /// The interval between two scans of the held connections.
-const LOOK: Duration = Duration::from_millis(500);
+const SCANS: Duration = Duration::from_millis(500);
 /// How long after the report of a refusal the kernel half reports nothing of the same destination, not even that the next
 /// connection is held.
 const UNREPORTED: Duration = Duration::from_nanos(guard_common::HELD_PAUSE);
@@ -46,7 +46,7 @@ pub struct Holds {
     /// The sessions that have as many held connections as they may.
     full: HashSet<SessionId>,
     /// The sessions whose connections are held, for how long, and the deadline in `PATIENCE`.
-    leases: HashMap<SessionId, (Duration, BootTime)>,
+    held_for: HashMap<SessionId, (Duration, BootTime)>,
 }
 
 impl Default for Holds {
@@ -56,7 +56,7 @@ impl Default for Holds {
             next: Some(BootTime(0)),
             not_before: BootTime(0),
             full: HashSet::new(),
-            leases: HashMap::new(),
+            held_for: HashMap::new(),
         }
     }
 }
@@ -64,28 +64,28 @@ impl Default for Holds {
 impl Holds {
     /// When the next scan is due.
     #[must_use]
-    pub fn next_look(&self) -> Option<BootTime> {
+    pub fn next_scan(&self) -> Option<BootTime> {
         self.next
     }
 
     /// How long a connection of a session that begins now is held.
     fn time_for(&self, session: SessionId) -> Duration {
-        self.leases.get(&session).map_or(LOOK, |(time, _)| *time)
+        self.held_for.get(&session).map_or(SCANS, |(time, _)| *time)
     }
 
     /// Whether a session's connections are held.
-    fn may_wait(&self, session: SessionId) -> bool {
-        self.leases.contains_key(&session)
+    fn may_hold(&self, session: SessionId) -> bool {
+        self.held_for.contains_key(&session)
     }
 
     /// Begins a scan. Returns when a later one was due.
-    fn begin_look(&mut self, now: BootTime) -> Option<BootTime> {
+    fn begin_scan(&mut self, now: BootTime) -> Option<BootTime> {
         self.next.take().filter(|at| at.0 > now.0)
     }
 
     /// Ends a scan that took from `began` to `ended`. The next is due in a while if connections are held, of which the first
     /// reaches its deadline at `first_end`, and at the time `appointed`.
-    fn end_look(
+    fn end_scan(
         &mut self,
         (began, ended): (BootTime, BootTime),
         first_end: Option<BootTime>,
@@ -93,20 +93,18 @@ impl Holds {
     ) {
         let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
         self.not_before = after(ended, spent * SHARE);
-        let next = first_end.map(|end| after(ended, LOOK).min(end));
+        let next = first_end.map(|end| after(ended, SCANS).min(end));
         for at in next.into_iter().chain(appointed) {
-            self.look_by(at);
+            self.scan_by(at);
         }
     }
 
     /// Has a scan begin by then, or as soon as may be.
-    fn look_by(&mut self, at: BootTime) {
+    fn scan_by(&mut self, at: BootTime) {
         let at = at.max(self.not_before);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
-}
 
-impl Holds {
     /// Renews in the kernel whose connections are held: of sessions whose approvers follow, or that run with `--hold`.
     pub fn renew(
         &mut self,
@@ -125,12 +123,12 @@ impl Holds {
                 ))
             })
             .collect();
-        let known: Vec<_> = self.leases.keys().copied().collect();
+        let known: Vec<_> = self.held_for.keys().copied().collect();
         for session in known.into_iter().filter(|id| !wanted.contains_key(id)) {
             self.stop(kernel, session);
         }
         for (session, time) in wanted {
-            self.lease(kernel, session, time, now);
+            self.hold(kernel, session, time, now);
         }
     }
 
@@ -143,44 +141,45 @@ impl Holds {
         requests: &Requests,
     ) {
         if let Some(time) = self.time_of(session, policies, requests) {
-            self.lease(kernel, session.cgroup.id, time, clock::now());
+            self.hold(kernel, session.cgroup.id, time, clock::now());
         }
     }
 
     /// Has no further connection held: guardd is about to stop, and nobody would ask about it.
     pub fn stop_all(&mut self, kernel: &mut Datapath) {
-        let all: Vec<_> = self.leases.keys().copied().collect();
+        let all: Vec<_> = self.held_for.keys().copied().collect();
         for session in all {
             self.stop(kernel, session);
         }
     }
 
-    fn lease(&mut self, kernel: &mut Datapath, session: SessionId, time: Duration, now: BootTime) {
-        let until = after(now, LEASE);
-        let known = self.leases.get(&session);
+    /// Has a session's connections held from now on, or for longer.
+    fn hold(&mut self, kernel: &mut Datapath, session: SessionId, time: Duration, now: BootTime) {
+        let until = after(now, AHEAD);
+        let known = self.held_for.get(&session);
         if known.is_some_and(|(had, _)| *had == time)
-            && known.is_some_and(|(_, had)| had.0 > after(now, LEASE / 2).0)
+            && known.is_some_and(|(_, had)| had.0 > after(now, AHEAD / 2).0)
         {
             return;
         }
-        match kernel.set_patience(session, time, until) {
+        match kernel.set_hold_terms(session, time, until) {
             Ok(()) => {
-                let before = self.leases.insert(session, (time, until));
+                let before = self.held_for.insert(session, (time, until));
                 if before.is_none() {
                     // What is held now may have been refused just before, and so is not reported.
-                    self.look_by(after(now, UNREPORTED));
+                    self.scan_by(after(now, UNREPORTED));
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, session = session.0, "its connections do not wait");
+                tracing::warn!(%error, session = session.0, "its connections are not held");
             }
         }
     }
 
     fn stop(&mut self, kernel: &mut Datapath, session: SessionId) {
-        self.leases.remove(&session);
-        if let Err(error) = kernel.clear_patience(session) {
-            tracing::warn!(%error, session = session.0, "its connections wait for a while yet");
+        self.held_for.remove(&session);
+        if let Err(error) = kernel.clear_hold_terms(session) {
+            tracing::warn!(%error, session = session.0, "its connections are held for a while yet");
         }
     }
 
@@ -207,8 +206,8 @@ impl Holds {
 
     /// Has a scan find the next connection, after one was refused: it may be held without an event.
     pub(crate) fn expect(&mut self, event: &Event) {
-        if self.leases.contains_key(&event.session) {
-            self.look_by(after(event.at, UNREPORTED));
+        if self.held_for.contains_key(&event.session) {
+            self.scan_by(after(event.at, UNREPORTED));
         }
     }
 
@@ -229,7 +228,7 @@ impl Holds {
         for (_, one) in held {
             *counts.entry(outermost(one.session)).or_default() += 1;
         }
-        counts.retain(|_, waiting| *waiting >= MOST_OF_SESSION);
+        counts.retain(|_, held| *held >= MOST_OF_SESSION);
         let live = sessions.all_live();
         let full = live.filter(|session| counts.contains_key(&session.outermost()));
         let full: HashSet<_> = full.map(|session| session.cgroup.id).collect();
@@ -257,7 +256,7 @@ pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, key: &RequestKey) {
     }
     let to = connection(key);
     if let Err(error) = kernel.unrefuse(key.session, &to) {
-        tracing::warn!(%error, "connections there do not wait");
+        tracing::warn!(%error, "connections there are not held");
     }
 }
 
@@ -274,34 +273,34 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn a_look_takes_its_share_of_the_time_and_no_more() {
+    fn a_scan_takes_its_share_of_the_time_and_no_more() {
         let mut holds = Holds::default();
         let at = |seconds: u64| BootTime(seconds * SECOND);
-        assert_eq!(holds.begin_look(at(100)), None);
+        assert_eq!(holds.begin_scan(at(100)), None);
         // It took a second, so there is none in the twenty that follow, whatever gives up.
-        holds.end_look((at(100), at(101)), Some(at(102)), None);
-        assert_eq!(holds.next_look(), Some(at(121)));
-        // What was to be looked at later still is.
-        holds.look_by(at(400));
-        holds.end_look((at(200), at(200)), None, Some(at(300)));
-        assert_eq!(holds.next_look(), Some(at(121)));
-        assert_eq!(holds.begin_look(at(122)), None);
-        holds.end_look((at(122), at(122)), None, Some(at(300)));
-        assert_eq!(holds.begin_look(at(123)), Some(at(300)));
+        holds.end_scan((at(100), at(101)), Some(at(102)), None);
+        assert_eq!(holds.next_scan(), Some(at(121)));
+        // What was to be scanned later still is.
+        holds.scan_by(at(400));
+        holds.end_scan((at(200), at(200)), None, Some(at(300)));
+        assert_eq!(holds.next_scan(), Some(at(121)));
+        assert_eq!(holds.begin_scan(at(122)), None);
+        holds.end_scan((at(122), at(122)), None, Some(at(300)));
+        assert_eq!(holds.begin_scan(at(123)), Some(at(300)));
     }
 
     #[test]
-    fn nothing_is_looked_at_where_nothing_waits() {
+    fn nothing_is_scanned_where_nothing_is_held() {
         let mut holds = Holds::default();
-        assert_eq!(holds.next_look(), Some(BootTime(0)));
-        holds.begin_look(BootTime(1));
-        holds.end_look((BootTime(1), BootTime(1)), None, None);
-        assert_eq!(holds.next_look(), None);
-        assert!(!holds.may_wait(SessionId(1)));
+        assert_eq!(holds.next_scan(), Some(BootTime(0)));
+        holds.begin_scan(BootTime(1));
+        holds.end_scan((BootTime(1), BootTime(1)), None, None);
+        assert_eq!(holds.next_scan(), None);
+        assert!(!holds.may_hold(SessionId(1)));
     }
 
     #[test]
-    fn of_a_session_with_too_many_none_waits_that_is_inside_the_same_one() {
+    fn of_a_session_with_too_many_none_is_held_that_is_inside_the_same_one() {
         let mut holds = Holds::default();
         let sessions = crate::sessions::none_but(&[(1, None), (2, Some(1)), (3, None)]);
         let one = |session: u32| {

@@ -14,7 +14,7 @@ use guard_proto::{
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
-use super::LOOK;
+use super::SCANS;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
@@ -26,11 +26,14 @@ use crate::{
     times::after,
 };
 
-/// Why held connections end that waited for a scan, if an approver would have to answer.
+/// Why connections end that were held for a scan, if an approver would have to answer.
 const NOBODY: &str = "a person has to be asked, and nobody follows";
 
 /// Why held connections end that no approver answered.
 const TOO_LATE: &str = "nobody answered in time";
+
+/// Why held connections end where the next one is redirected to the proxy.
+const READ_IT: &str = "it may be read from: try again";
 
 /// The held connections that one answer is for.
 type Group = Vec<HeldSocket>;
@@ -40,16 +43,16 @@ enum Fate {
     /// The next packet passes, or is about to.
     Passes,
     /// The scan of their listener is not done.
-    Unlooked,
-    /// They wait for an answer to this request.
-    Waits(String),
+    Unscanned,
+    /// They are held for an answer to this request.
+    Held(String),
     /// Nobody will allow them.
     Ends(&'static str),
 }
 
 impl State {
     /// Renews in the kernel whose connections are held.
-    pub fn renew_patience(&mut self) {
+    pub fn renew_holds(&mut self) {
         let (policies, requests) = (&self.policies, &self.requests);
         self.holds
             .renew(&mut self.datapath, &self.sessions, policies, requests);
@@ -63,14 +66,14 @@ impl State {
     pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
         let key = RequestKey::new(event.session, event.destination, event.protocol, event.port);
         let until = after(event.at, self.holds.time_for(event.session));
-        self.holds.look_by(after(event.at, LOOK));
+        self.holds.scan_by(after(event.at, SCANS));
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
         let noted = self.ask(key.clone(), event.at, process, (None, None))?;
         if noted == Noted::Muted {
             // The kernel does not know of every address in a prefix that was refused.
-            self.holds.look_by(event.at);
+            self.holds.scan_by(event.at);
         }
         // Without a request, the next scan closes it.
         if let Noted::New(id) | Noted::Again(id) = noted {
@@ -107,14 +110,14 @@ impl State {
     }
 
     /// Scans the held connections now.
-    pub fn look_at_held(&mut self) {
+    pub fn scan_held(&mut self) {
         let began = clock::now();
-        let appointed = self.holds.begin_look(began);
+        let appointed = self.holds.begin_scan(began);
         let held = match self.datapath.held() {
             Ok(held) => held,
             Err(error) => {
-                tracing::warn!(%error, "cannot tell which connections wait");
-                self.holds.look_by(after(began, LOOK));
+                tracing::warn!(%error, "cannot tell which connections are held");
+                self.holds.scan_by(after(began, SCANS));
                 return;
             }
         };
@@ -129,8 +132,8 @@ impl State {
         let mut asked: HashMap<String, BootTime> = HashMap::new();
         for (key, group) in grouped(&held) {
             match self.fate(&key, &group, &holes) {
-                Fate::Passes | Fate::Unlooked => {}
-                Fate::Waits(id) => {
+                Fate::Passes | Fate::Unscanned => {}
+                Fate::Held(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
                     *until = (*until).max(latest(&group));
                 }
@@ -144,7 +147,7 @@ impl State {
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
         self.holds
-            .end_look((began, clock::now()), first_end(&held), appointed);
+            .end_scan((began, clock::now()), first_end(&held), appointed);
     }
 
     fn fate(&mut self, key: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
@@ -152,23 +155,25 @@ impl State {
             return Fate::Ends("the session has ended");
         }
         let asked = (key.destination, key.port);
-        let (key, verdict) = match relays::is_near(key) {
+        let (key, verdict) = match relays::is_on_loopback(key) {
             false => (key.clone(), None),
-            true => match self
-                .relays
-                .behind(&self.sessions, &self.policies, key, first(group))
-            {
+            true => match self.relays.strictest_upstream(
+                &self.sessions,
+                &self.policies,
+                key,
+                first(group),
+            ) {
                 Upstreams::Own => return Fate::Passes,
-                Upstreams::Unknown => return Fate::Unlooked,
+                Upstreams::Unknown => return Fate::Unscanned,
                 Upstreams::Leads { key, verdict, .. } => (key, Some(verdict)),
             },
         };
         let key = &key;
-        let (to, port) = (key.destination, key.port);
         let Some(session) = self.sessions.live(key.session) else {
             return Fate::Ends("the session has ended");
         };
         let by_policy = || {
+            let (to, port) = (key.destination, key.port);
             self.policies
                 .judge(session.subject(), to, Protocol::TCP, port)
         };
@@ -176,30 +181,19 @@ impl State {
         match judged {
             Some(Verdict::Allow) => return Fate::Passes,
             Some(Verdict::Confirm) => {}
-            Some(Verdict::ReadOnly) => return Fate::Ends("it may be read from: try again"),
+            Some(Verdict::ReadOnly) => return Fate::Ends(READ_IT),
             _ => return Fate::Ends("a policy denies it"),
         }
-        let mut over = holes.iter().filter(|hole| {
-            let is_own = hole.session == key.session;
-            let covers = |(to, port)| hole.entry.covers(&to, Protocol::TCP, port);
-            is_own && (covers((to, port)) || covers(asked))
-        });
-        if over
-            .clone()
-            .any(|hole| !hole.entry.kind.reads() && hole.connections_left != Some(0))
-        {
-            return Fate::Passes;
-        }
-        if over.any(|hole| hole.entry.kind.reads()) {
-            return Fate::Ends("it may be read from: try again");
+        if let Some(fate) = by_holes(key, asked, holes) {
+            return fate;
         }
         if self.requests.is_refused(key, clock::now()) {
             return Fate::Ends("a person said no");
         }
         let fate = self.asked_about(key, group);
-        match (fate, self.holds.may_wait(key.session)) {
+        match (fate, self.holds.may_hold(key.session)) {
             // It was held for a scan, and no approver will follow.
-            (Fate::Waits(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
+            (Fate::Held(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
             (fate, _) => fate,
         }
     }
@@ -207,7 +201,7 @@ impl State {
     /// The request of held connections; a new one if there is none, as after a hole for one of them.
     fn asked_about(&mut self, key: &RequestKey, group: &Group) -> Fate {
         if let Some(id) = self.requests.join(key) {
-            return Fate::Waits(id);
+            return Fate::Held(id);
         }
         let tgid = group.first().map_or(0, |(_, one)| one.tgid);
         let process = self
@@ -218,7 +212,7 @@ impl State {
                 // So that the next of them does not replace it.
                 let until = Clocks::read().calendar(latest(group));
                 self.requests.hold(&id, Some(until));
-                Fate::Waits(id)
+                Fate::Held(id)
             }
             Ok(Noted::Muted) => Fate::Ends("a person said no"),
             Ok(Noted::Full) => Fate::Ends("too many requests wait already"),
@@ -264,6 +258,24 @@ impl State {
     }
 }
 
+/// What open holes make of held connections; none: an approver has to be asked. `asked`: the address and port that the program gave,
+/// which are those of a listener where `key` is about its upstream.
+fn by_holes(key: &RequestKey, asked: (Address, u16), holes: &[LiveHole]) -> Option<Fate> {
+    let covers = |hole: &&LiveHole| {
+        let covers = |(to, port)| hole.entry.covers(&to, Protocol::TCP, port);
+        hole.session == key.session && (covers((key.destination, key.port)) || covers(asked))
+    };
+    let over: Vec<_> = holes.iter().filter(covers).collect();
+    let reads = |hole: &&LiveHole| hole.entry.kind.reads();
+    if over
+        .iter()
+        .any(|hole| !reads(hole) && hole.connections_left != Some(0))
+    {
+        return Some(Fate::Passes);
+    }
+    over.iter().any(reads).then_some(Fate::Ends(READ_IT))
+}
+
 /// Closes connections, all of a session at once: to find them the kernel has to list every socket.
 fn end_groups(kernel: &mut Datapath, sessions: &Sessions, ending: &[(Group, &'static str)]) {
     let mut cookies: HashMap<SessionId, HashSet<u64>> = HashMap::new();
@@ -281,11 +293,11 @@ fn end_all(kernel: &mut Datapath, sessions: &Sessions, id: SessionId, cookies: &
         None => kernel.forget_held(cookies).map(|()| 0),
     };
     if let Err(error) = ended {
-        tracing::warn!(%error, session = id.0, "connections wait in vain until the kernel ends them");
+        tracing::warn!(%error, session = id.0, "connections are held in vain until the kernel ends them");
     }
 }
 
-/// Held connections, grouped by the answer that they wait for.
+/// Held connections, grouped by the answer for which they are held.
 fn grouped(held: &[HeldSocket]) -> Vec<(RequestKey, Group)> {
     let mut groups: BTreeMap<(u32, [u32; 4], u16), Group> = BTreeMap::new();
     for one in held {

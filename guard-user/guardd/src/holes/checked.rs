@@ -153,7 +153,8 @@ impl Checked {
             longest = [longest, most].into_iter().flatten().min();
         }
         // A listener on this machine may lead to destinations that the policies do not allow.
-        let longest = longest.or_else(|| self.is_near().then(|| policies.longest_hole(chain)));
+        let longest =
+            longest.or_else(|| self.is_on_loopback().then(|| policies.longest_hole(chain)));
         self.cap(longest.ok_or_else(|| self.nothing_to_open())?);
         Ok(())
     }
@@ -204,7 +205,7 @@ impl Checked {
     }
 
     /// Whether it is for connections to ports of this machine's loopback.
-    fn is_near(&self) -> bool {
+    fn is_on_loopback(&self) -> bool {
         let is_loopback =
             |prefix: &Prefix| prefix.length() == 128 && prefix.address().is_loopback();
         let is_port = |spec: &PortSpec| spec.protocol == Protocol::TCP && spec.low == spec.high;

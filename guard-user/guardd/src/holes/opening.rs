@@ -133,6 +133,7 @@ impl State {
         }
     }
 
+    /// Opens what was checked; `opened` gets what is open by then, also where something fails.
     fn try_open(
         &mut self,
         by: &Answering,
@@ -142,6 +143,18 @@ impl State {
         opened: &mut Vec<HoleId>,
     ) -> Result<(), CallError> {
         let expires = after(clock::now(), checked.time);
+        let record = HoleOpen {
+            name: checked.name.clone().map_or(Field::Absent, Field::Is),
+            reason: about.reason.clone().into(),
+            request: request.into(),
+            expires_at: moment::text(Clocks::read().calendar(expires)).into(),
+            connections: checked.connections.map(u64::from).into(),
+            bytes: checked.bytes.into(),
+            read_only: checked.read_only.then_some(true).into(),
+            by: about.opened_by.clone().into(),
+            from: by.from.clone().into(),
+            ..HoleOpen::default()
+        };
         // All addresses of a name are in one hole for each port.
         let (first, others) = match (&checked.name, &checked.prefixes[..]) {
             (Some(_), [first, others @ ..]) => (std::slice::from_ref(first), others),
@@ -162,35 +175,12 @@ impl State {
                     self.datapath.widen_hole(checked.session, id, new)?;
                 }
                 self.recorder.counters().hole_opened();
-                let connections = Connections {
-                    read_only: checked.read_only,
-                    counts_bytes: checked.bytes.is_some(),
-                    name: checked
-                        .name
-                        .as_deref()
-                        .map(|name| self.named(name, checked, &spec)),
-                };
-                let hole = Hole {
-                    session: checked.session,
-                    expires,
-                    about: Some(about.clone()),
-                    scope: Scope::Connections(connections),
-                };
-                self.holes.add(id, hole);
+                self.note_opened(id, (checked, &spec), about, expires);
                 let record = HoleOpen {
                     hole: ids::hole(id).into(),
                     destination: prefix.to_string().into(),
-                    name: checked.name.clone().map_or(Field::Absent, Field::Is),
                     ports: ports_shown(&spec).into(),
-                    reason: about.reason.clone().into(),
-                    request: request.into(),
-                    expires_at: moment::text(Clocks::read().calendar(expires)).into(),
-                    connections: checked.connections.map(u64::from).into(),
-                    bytes: checked.bytes.into(),
-                    read_only: checked.read_only.then_some(true).into(),
-                    by: about.opened_by.clone().into(),
-                    from: by.from.clone().into(),
-                    ..HoleOpen::default()
+                    ..record.clone()
                 };
                 let session = ids::session(checked.session);
                 self.recorder
@@ -200,6 +190,29 @@ impl State {
             }
         }
         Ok(self.recorder.sync()?)
+    }
+
+    /// Notes a hole that the kernel has from now on.
+    fn note_opened(
+        &mut self,
+        id: HoleId,
+        (checked, spec): (&Checked, &PortSpec),
+        about: &About,
+        expires: BootTime,
+    ) {
+        let name = checked.name.as_deref();
+        let connections = Connections {
+            read_only: checked.read_only,
+            counts_bytes: checked.bytes.is_some(),
+            name: name.map(|name| self.named(name, checked, spec)),
+        };
+        let hole = Hole {
+            session: checked.session,
+            expires,
+            about: Some(about.clone()),
+            scope: Scope::Connections(connections),
+        };
+        self.holes.add(id, hole);
     }
 
     /// Closes a hole that was opened but not written to the audit log.
@@ -214,8 +227,8 @@ impl State {
     }
 }
 
-/// Whether a hole for addresses answers a request. It answers none about a name. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
-/// requests are judged all the same.
+/// Whether a hole for addresses answers a request. It answers none about a name, and one about HTTP only where it is neither counted
+/// nor for reads: else HTTP requests are judged all the same.
 fn answers(hole: &LiveHole, key: &RequestKey) -> bool {
     let (to, protocol, port) = (&key.destination, key.protocol, key.port);
     if key.question.is_some() {

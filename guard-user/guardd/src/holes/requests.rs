@@ -99,18 +99,18 @@ impl Hole {
 
 impl Holes {
     /// The hole that a request would use: of several the most specific, so that wider ones are left for other requests.
-    /// `waits_for`: the request for whose answer its client is held, if it is.
+    /// `held_for`: the request for whose answer its client is held, if it is.
     #[must_use]
     pub fn for_request(
         &self,
         key: &RequestKey,
-        waits_for: Option<&str>,
+        held_for: Option<&str>,
         now: BootTime,
     ) -> Option<(HoleId, &RequestScope)> {
         let http = key.http.as_deref()?;
         let usable = self.all().filter_map(|(id, hole)| {
             let requests = hole.requests()?;
-            let is_free = waits_for.is_none_or(|request| requests.is_free_for(request));
+            let is_free = held_for.is_none_or(|request| requests.is_free_for(request));
             let has_any = requests.left != Some(0) && requests.has_room_for(&http.request);
             let is_usable = hole.expires > now && has_any && is_free && hole.is_for(key);
             is_usable.then_some((id, requests))
@@ -162,8 +162,8 @@ mod tests {
     const NOW: BootTime = BootTime(10);
 
     /// The hole that a request would use.
-    fn used(holes: &Holes, key: &RequestKey, waits_for: Option<&str>) -> Option<HoleId> {
-        let found = holes.for_request(key, waits_for, NOW);
+    fn used(holes: &Holes, key: &RequestKey, held_for: Option<&str>) -> Option<HoleId> {
+        let found = holes.for_request(key, held_for, NOW);
         found.map(|(id, _)| id)
     }
 
@@ -459,7 +459,7 @@ mod tests {
             (Covers::Digest(put), Some(1), Some(HoleId(1))),
         ] {
             let holes = holes(covers, left);
-            let find = |waits_for| used(&holes, &key, waits_for);
+            let find = |held_for| used(&holes, &key, held_for);
             assert_eq!(find(Some("r1")), Some(HoleId(1)));
             assert_eq!(find(None), Some(HoleId(1)));
             assert_eq!(find(Some("r2")), other);
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_is_shown_as_a_permit() {
+    fn a_hole_for_requests_is_shown_as_one() {
         let put = request("PUT", "/a", Some("d1"));
         let shown = hole(Covers::Digest(put), Some(1))
             .shown(HoleId(3), &Clocks::read())

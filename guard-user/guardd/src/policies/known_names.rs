@@ -28,12 +28,12 @@ pub struct KnownNames {
     /// Sessions of which the kernel knows more than is kept here.
     beyond: HashSet<SessionId>,
     /// The names of each address.
-    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, Told>>>,
+    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, LearnedAddress>>>,
 }
 
 /// What a session was told of a name and an address.
 #[derive(Clone, Debug)]
-struct Told {
+struct LearnedAddress {
     /// Until when it counts.
     until: BootTime,
     /// When first, and when last.
@@ -53,9 +53,9 @@ pub struct Asker {
     pub comm: Option<String>,
 }
 
-/// An answer that a session got.
+/// An answer of a name server that a session got.
 #[derive(Clone, Debug)]
-pub struct Answered<'a> {
+pub struct NameAnswer<'a> {
     /// The session.
     pub session: SessionId,
     /// The name that it asked for.
@@ -81,7 +81,7 @@ impl Asker {
     }
 }
 
-impl<'a> Answered<'a> {
+impl<'a> NameAnswer<'a> {
     /// The names of the addresses, each with the one by which the session was led there.
     fn names(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
         let led = (self.name != self.asked).then_some((self.name, Some(self.asked)));
@@ -220,7 +220,7 @@ impl KnownNames {
     pub(super) fn learn(
         &mut self,
         kernel: &mut Datapath,
-        answered: &Answered<'_>,
+        answered: &NameAnswer<'_>,
         chain: &[(PolicyId, &Compiled)],
         now: BootTime,
     ) {
@@ -231,7 +231,7 @@ impl KnownNames {
     }
 
     /// Takes note of the names.
-    fn note(&mut self, answered: &Answered<'_>, now: BootTime) {
+    fn note(&mut self, answered: &NameAnswer<'_>, now: BootTime) {
         let known = self.names.entry(answered.session).or_default();
         if known.len() + answered.addresses.len() > MAX_ADDRESSES {
             known.retain(|_, names| names.values().any(|told| told.until > now));
@@ -252,11 +252,11 @@ impl KnownNames {
                     }
                     let told = match known.filter(|told| by.is_some() && told.by.is_none()) {
                         // It was asked for before: that this answer leads there as well says nothing of who asked.
-                        Some(asked) => Told {
+                        Some(asked) => LearnedAddress {
                             until: asked.until.max(answered.until),
                             ..asked.clone()
                         },
-                        None => Told {
+                        None => LearnedAddress {
                             until: answered.until,
                             since: known.map_or(answered.at, |told| told.since),
                             at: answered.at,
@@ -380,7 +380,7 @@ mod tests {
 
     /// Notes an answer, without a kernel: the session has no policies that speak of names.
     fn told(known: &mut KnownNames, at: u64, asked: &str, name: &str, last: u8) {
-        let answered = Answered {
+        let answered = NameAnswer {
             session: SessionId(1),
             asked,
             name,
@@ -440,7 +440,7 @@ mod tests {
         let mut known = KnownNames::default();
         let to = Address::from(IpAddr::from([192, 0, 2, 1]));
         let mut ask = |at: u64, name: &str, comm: &str| {
-            let answered = Answered {
+            let answered = NameAnswer {
                 session: SessionId(1),
                 asked: name,
                 name,

@@ -342,7 +342,7 @@ pub async fn reload(shared: &Shared) {
     for (name, observe) in named {
         reload_one(shared, &name, observe).await;
     }
-    unusable::look(shared).await;
+    unusable::check(shared).await;
     // What parsing leaves free is several times what is kept.
     memory::give_back();
     shared.arrivals.notify_one();

@@ -33,7 +33,7 @@ use guard_proto::status::PolicyStatus;
 use guard_sys::clock;
 use jiff::Timestamp;
 
-pub use self::known_names::{Answered, Asker};
+pub use self::known_names::{Asker, NameAnswer};
 use self::{
     known_names::KnownNames,
     library::{Library, PolicyText},
@@ -649,7 +649,7 @@ impl Policies {
     pub fn learn_answer(
         &mut self,
         kernel: &mut Datapath,
-        answered: &Answered<'_>,
+        answered: &NameAnswer<'_>,
         chain: &[PolicyId],
     ) {
         let tables = tables(&self.slots, chain);

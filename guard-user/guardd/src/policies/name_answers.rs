@@ -22,7 +22,7 @@ use super::{
 use crate::{config::Config, control::failure::CallError};
 
 /// What was asked of a name server about each name, and what it said.
-pub(super) type Answers = Vec<(String, Result<Found, String>)>;
+pub(super) type LookedUp = Vec<(String, Result<Found, String>)>;
 
 /// Whether a rule is about a name.
 fn is_of(rule: Option<&Rule>, name: &str) -> bool {
@@ -229,7 +229,7 @@ impl Policies {
     /// once where a rule that a person has put in force may not hold by what a guardd would read which came after this one now.
     pub(super) fn learn(
         &mut self,
-        found: Answers,
+        found: LookedUp,
         names: &BTreeSet<String>,
         of_people: &HashSet<PolicyId>,
         (config, machine): (&Config, &Environment),
@@ -287,7 +287,7 @@ impl Policies {
     }
 
     /// The same of a call from inside, by which no rule holds.
-    pub(super) fn learn_in_passing(&mut self, found: Answers, floor: Duration) {
+    pub(super) fn learn_in_passing(&mut self, found: LookedUp, floor: Duration) {
         for (name, answer) in found {
             if let Err(problem) = &answer {
                 // Whoever asks can do so for as many names as they like.

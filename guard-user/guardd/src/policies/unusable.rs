@@ -19,7 +19,7 @@ const MAX_TEXT: usize = 1024 * 1024;
 pub type Unusable = BTreeMap<String, String>;
 
 /// Reads the policies that are not in force.
-pub async fn look(shared: &Shared) {
+pub async fn check(shared: &Shared) {
     let mut unusable = Unusable::new();
     for name in shared.with(|state| state.policies.idle()) {
         let found = shared.with(|state| state.policies.library().find(&name));

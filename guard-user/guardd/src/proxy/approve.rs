@@ -43,9 +43,9 @@ impl Widening {
         *self == Self::default()
     }
 
-    /// The requests that a yes to this one covers. `waits`: its client is held.
-    fn covers(&self, http: &HttpRequestKey, waits: bool) -> Result<Covers, CallError> {
-        let (request, alone) = (&http.request, http.alone.filter(|_| waits));
+    /// The requests that a yes to this one covers. `is_held`: its client is held.
+    fn covers(&self, http: &HttpRequestKey, is_held: bool) -> Result<Covers, CallError> {
+        let (request, alone) = (&http.request, http.alone.filter(|_| is_held));
         let covers = match (&self.path, self.writes) {
             (Some(_), true) => return Err(both()),
             (Some(pattern), false) => Covers::Path {
@@ -102,33 +102,7 @@ impl State {
                 (_, true) => Some(requests.unwrap_or(1)),
                 (_, false) => requests,
             };
-            let scope = RequestScope {
-                to: key.destination,
-                port: key.port,
-                request: shown.id.clone(),
-                covers,
-                left: left.map(u64::from),
-                bytes: checked.bytes,
-                passed: 0,
-            };
-            let http = shown.http.as_ref();
-            if let Some(http) = http.filter(|http| !scope.has_room_for(http)) {
-                return Err(no_room(http));
-            }
-            let about = About {
-                session: key.session.0,
-                owner: checked.owner,
-                opened_by: opened_by.clone(),
-                reason: shown.note.clone(),
-                opened_at: Timestamp::now(),
-                bytes: checked.bytes,
-            };
-            let hole = Hole {
-                session: key.session,
-                expires: after(clock::now(), checked.time),
-                about: Some(about),
-                scope: Scope::Requests(Box::new(scope)),
-            };
+            let hole = hole_for((key, shown), (covers, left), &checked, &opened_by)?;
             open.push((hole, shown));
         }
         let is_covered = |key: &RequestKey| open.iter().any(|(one, _)| one.is_for(key));
@@ -189,7 +163,6 @@ impl State {
         asked: &proto::Request,
     ) -> Result<HoleId, CallError> {
         let left = hole.requests().and_then(|requests| requests.left);
-        let name = self.machine.name_of(by);
         let session = ids::session(hole.session);
         let answered = Answered {
             request: asked.id.clone().into(),
@@ -199,11 +172,7 @@ impl State {
             connections: left.into(),
             bytes: checked.bytes.into(),
             shown: shown::as_shown(asked).into(),
-            by: name.clone().into(),
-            from: by.from.clone().into(),
-            signed: by.signature(),
-            with: by.with(),
-            ..Answered::default()
+            ..self.machine.answered_by(by)
         };
         self.recorder.reserve()?;
         self.recorder
@@ -221,7 +190,7 @@ impl State {
             connections: left.into(),
             bytes: checked.bytes.into(),
             http: shown.http.map(|http| for_trail(http, asked)).into(),
-            by: name.into(),
+            by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
             ..HoleOpen::default()
         };
@@ -268,14 +237,14 @@ impl State {
     fn let_those_through(&mut self, request: &str) {
         let now = clock::now();
         let mut answered = vec![request.to_owned()];
-        let mut waiters = self.proxy.waiters.all();
-        waiters.sort_by_key(|(_, waiter)| waiter.request != request);
-        for (number, waiter) in waiters {
-            let waits_for = Some(waiter.request.as_str());
-            if let Some(verdict) = self.spend_hole(&waiter.key, waits_for, now) {
+        let mut held = self.proxy.held.all();
+        held.sort_by_key(|(_, client)| client.request != request);
+        for (number, client) in held {
+            let held_for = Some(client.request.as_str());
+            if let Some(verdict) = self.spend_hole(&client.key, held_for, now) {
                 self.proxy
-                    .end_wait(&mut self.requests, number, &waiter, verdict);
-                answered.push(waiter.request);
+                    .end_hold(&mut self.requests, number, &client, verdict);
+                answered.push(client.request);
             }
         }
         for request in answered {
@@ -283,15 +252,15 @@ impl State {
         }
     }
 
-    /// Uses a hole for a request, if there is one, and answers it. `waits_for`: the request for whose answer its client is
+    /// Uses a hole for a request, if there is one, and answers it. `held_for`: the request for whose answer its client is
     /// held, if it is.
     pub(super) fn spend_hole(
         &mut self,
         key: &RequestKey,
-        waits_for: Option<&str>,
+        held_for: Option<&str>,
         now: BootTime,
     ) -> Option<AskAnswer> {
-        let (id, requests) = self.holes.for_request(key, waits_for, now)?;
+        let (id, requests) = self.holes.for_request(key, held_for, now)?;
         let request = requests.request.clone();
         let answer = self.pass(key, Some(&request), Some(id));
         if answer != AskAnswer::Yes {
@@ -320,8 +289,8 @@ impl Proxy {
             let Some(http) = key.http.as_deref() else {
                 return Err(no_http(called));
             };
-            let waits = self.waiters.is_asking(key);
-            wanted.push((widening.covers(http, waits)?, shown));
+            let is_held = self.held.is_asking(key);
+            wanted.push((widening.covers(http, is_held)?, shown));
         }
         // A hole that is for more than one request is for all of the series.
         if !widening.is_none() {
@@ -329,6 +298,42 @@ impl Proxy {
         }
         Ok(wanted)
     }
+}
+
+/// The hole that lets `left` of these requests through, at the destination of the one that a person saw.
+fn hole_for(
+    (key, shown): (&RequestKey, &proto::Request),
+    (covers, left): (Covers, Option<u32>),
+    checked: &Checked,
+    opened_by: &str,
+) -> Result<Hole, CallError> {
+    let scope = RequestScope {
+        to: key.destination,
+        port: key.port,
+        request: shown.id.clone(),
+        covers,
+        left: left.map(u64::from),
+        bytes: checked.bytes,
+        passed: 0,
+    };
+    let http = shown.http.as_ref();
+    if let Some(http) = http.filter(|http| !scope.has_room_for(http)) {
+        return Err(no_room(http));
+    }
+    let about = About {
+        session: key.session.0,
+        owner: checked.owner,
+        opened_by: opened_by.to_owned(),
+        reason: shown.note.clone(),
+        opened_at: Timestamp::now(),
+        bytes: checked.bytes,
+    };
+    Ok(Hole {
+        session: key.session,
+        expires: after(clock::now(), checked.time),
+        about: Some(about),
+        scope: Scope::Requests(Box::new(scope)),
+    })
 }
 
 /// A hole for the audit log, without values in a query that may be credentials.
@@ -442,10 +447,10 @@ mod tests {
         let one = plain.covers(&known, false).unwrap();
         assert_eq!(one, Covers::Digest(known.request));
         let alone = put(None, Some(3));
-        let waits = plain.covers(&alone, true).unwrap();
-        assert_eq!(waits, Covers::Waiting(alone.request.clone(), 3));
-        for (gone, waits) in [(alone, false), (put(None, None), true)] {
-            let refusal = plain.covers(&gone, waits).unwrap_err();
+        let held = plain.covers(&alone, true).unwrap();
+        assert_eq!(held, Covers::Waiting(alone.request.clone(), 3));
+        for (gone, is_held) in [(alone, false), (put(None, None), true)] {
+            let refusal = plain.covers(&gone, is_held).unwrap_err();
             assert!(refusal.failure.fix.contains("--path"), "{refusal}");
         }
     }

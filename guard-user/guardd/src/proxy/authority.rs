@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long the start of a session waits for its certificate.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Names, or prefixes, that limit one certificate. With more it has no limit.
 const MAX_LIMITS: usize = 64;
 /// Bits before the address in an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2).
@@ -68,7 +68,7 @@ pub async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<
     let Some(told) = told else {
         return (None, None);
     };
-    match tokio::time::timeout(PATIENCE, told).await {
+    match tokio::time::timeout(TIMEOUT, told).await {
         Ok(Ok(certificate)) => (Some(certificate), None),
         _ => {
             let warning = "the proxy has made no certificate for the session to trust, so HTTPS to read-only \

@@ -34,7 +34,7 @@ use crate::{
     workers::link::WorkerLink,
 };
 use authority::Vouching;
-use held::Waiters;
+use held::HeldClients;
 
 /// The interval between two scans of all processes of sessions.
 const SURVEYS: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub struct Proxy {
     /// When the processes of all sessions were last scanned for their network namespaces.
     surveyed: BootTime,
     /// Requests whose clients are held.
-    waiters: Waiters,
+    held: HeldClients,
     /// What was closed without asking anybody.
     pub(crate) closings: closings::Closings,
     /// How many requests each session has made lately: no approver reads those of a flood.
@@ -91,7 +91,7 @@ impl Proxy {
     /// Notes that no proxy runs any more: no client is held.
     fn gone(&mut self, requests: &mut Requests) {
         self.vouching.clear();
-        for id in self.waiters.take_all() {
+        for id in self.held.take_all() {
             requests.hold(&id, None);
         }
     }
@@ -104,7 +104,7 @@ impl Proxy {
     /// When the next held client's time is up.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
-        self.waiters.next_expiry()
+        self.held.next_expiry()
     }
 
     /// Whether a proxy runs, and is connected.

@@ -121,7 +121,7 @@ impl Worker for ProxyWorker {
 
     fn refresh(state: &mut State) {
         // The kernel and held clients come first.
-        state.settle_waiters();
+        state.settle_held_clients();
         state.proxy.say(ToProxy::Renew);
     }
 

@@ -6,12 +6,13 @@ use guard_common::{Address, BootTime, SessionId};
 use guard_proto::{
     self as proto, HttpRequest,
     wire::{
-        AskAnswer, HttpAttempt, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy,
+        AskAnswer, HttpAttempt, MAX_HEADER, MAX_HEADERS, MAX_PATH, MAX_PREVIEW, Number, Target,
+        Tgid, ToProxy,
     },
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::{Proxy, held::Waiter, record_pass::target, terms::Standing};
+use super::{Proxy, held::HeldClient, record_pass::target, terms::Standing};
 use crate::{
     changes::Change,
     control::advice,
@@ -22,8 +23,6 @@ use crate::{
     times::after,
 };
 
-/// Bytes of a path; a longer one is refused, since no person would read it.
-const MAX_PATH: usize = 3000;
 /// Characters that are kept of other texts.
 const MAX_WORD: usize = 256;
 /// Warnings that are shown.
@@ -32,7 +31,7 @@ const MAX_WARNINGS: usize = 8;
 const DIGEST: usize = 64;
 
 impl State {
-    /// Answers the proxy whether a request may pass: now, or by [`Self::settle_waiters`] later.
+    /// Answers the proxy whether a request may pass: now, or by [`Self::settle_held_clients`] later.
     pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: HttpAttempt) {
         if let Some(verdict) = self.answer_now(number, target, asked) {
             self.proxy.answer(number, verdict);
@@ -69,10 +68,10 @@ impl State {
         let hold = hold.and_then(|hold| {
             let session = session?;
             let is_followed = self.requests.is_followed(session.about.uid);
-            self.proxy.patience(session, hold, is_followed, number)
+            self.proxy.hold_for(session, hold, is_followed, number)
         });
         let waits_unknown = hold.is_some() && request.digest.is_none();
-        let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
+        let alone = waits_unknown.then(|| self.proxy.held.next_serial());
         let http = Rc::new(HttpRequestKey {
             request,
             alone,
@@ -110,7 +109,8 @@ impl State {
                 match hold {
                     Some(hold) => {
                         let (who, until) = ((number, tgid), after(now, hold));
-                        self.proxy.let_wait(&mut self.requests, who, key, id, until);
+                        self.proxy
+                            .hold_client(&mut self.requests, who, key, id, until);
                     }
                     None => return Some(ask_a_person(id)),
                 }
@@ -129,20 +129,20 @@ impl State {
     }
 
     /// Answers the held clients whose requests were answered, or whose time is up.
-    pub fn settle_waiters(&mut self) {
+    pub fn settle_held_clients(&mut self) {
         let now = clock::now();
-        for (number, waiter) in self.proxy.waiters.all() {
-            if let Some(verdict) = self.settled(&waiter, now) {
-                self.proxy.waiters.remove(number);
-                self.proxy.show_waiting(&mut self.requests, &waiter.request);
+        for (number, client) in self.proxy.held.all() {
+            if let Some(verdict) = self.settled(&client, now) {
+                self.proxy.held.remove(number);
+                self.proxy.show_held(&mut self.requests, &client.request);
                 self.proxy.answer(number, verdict);
             }
         }
     }
 
-    fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<AskAnswer> {
-        let key = &waiter.key;
-        let request = Some(waiter.request.as_str());
+    fn settled(&mut self, client: &HeldClient, now: BootTime) -> Option<AskAnswer> {
+        let key = &client.key;
+        let request = Some(client.request.as_str());
         match self.standing(&target(key)) {
             Standing::Closed => return Some(closed()),
             Standing::Open => return Some(self.pass(key, request, None)),
@@ -154,25 +154,25 @@ impl State {
         if self.requests.is_refused(key, now) {
             return Some(refused());
         }
-        let is_asked = self.requests.get(&waiter.request).is_some();
-        match (is_asked, waiter.until <= now) {
+        let is_asked = self.requests.get(&client.request).is_some();
+        match (is_asked, client.until <= now) {
             (false, _) => Some(dropped()),
-            (true, true) => Some(too_late(waiter.request.clone())),
+            (true, true) => Some(too_late(client.request.clone())),
             (true, false) => None,
         }
     }
 
     /// Makes new requests for the held clients whose common request was answered for one of them only.
     pub(super) fn ask_again(&mut self, request: &str) {
-        for (number, waiter) in self.proxy.waiters.all() {
-            if waiter.request != request {
+        for (number, client) in self.proxy.held.all() {
+            if client.request != request {
                 continue;
             }
-            let left = waiter.until.0.saturating_sub(clock::now().0);
-            self.proxy.waiters.remove(number);
+            let left = client.until.0.saturating_sub(clock::now().0);
+            self.proxy.held.remove(number);
             let hold = Some(Duration::from_nanos(left));
-            let asker = (number, waiter.tgid);
-            if let Some(verdict) = self.put_write(asker, waiter.key, hold) {
+            let asker = (number, client.tgid);
+            if let Some(verdict) = self.put_write(asker, client.key, hold) {
                 self.proxy.answer(number, verdict);
             }
         }
@@ -182,8 +182,8 @@ impl State {
 impl Proxy {
     /// Notes that a held client has gone.
     pub(super) fn leaves(&mut self, requests: &mut Requests, number: Number) {
-        if let Some(waiter) = self.waiters.remove(number) {
-            self.show_waiting(requests, &waiter.request);
+        if let Some(client) = self.held.remove(number) {
+            self.show_held(requests, &client.request);
         }
     }
 
@@ -193,7 +193,7 @@ impl Proxy {
 
     /// How long a client is held; none if no approver follows (`is_followed`), or too many are held already. `hold` is the time
     /// by the policies.
-    fn patience(
+    fn hold_for(
         &self,
         session: &Session,
         hold: Duration,
@@ -201,15 +201,15 @@ impl Proxy {
         number: Number,
     ) -> Option<Duration> {
         let about = &session.about;
-        let waiters = &self.waiters;
-        let has_room = !waiters.has(number) && waiters.has_room(session.cgroup.id);
+        let held = &self.held;
+        let has_room = !held.has(number) && held.has_room(session.cgroup.id);
         let asked_to = about.hold();
         let hold = asked_to.unwrap_or(hold);
-        let may_wait = asked_to.is_some() || is_followed;
-        (may_wait && has_room && !hold.is_zero()).then_some(hold)
+        let may_hold = asked_to.is_some() || is_followed;
+        (may_hold && has_room && !hold.is_zero()).then_some(hold)
     }
 
-    fn let_wait(
+    fn hold_client(
         &mut self,
         requests: &mut Requests,
         (number, tgid): (Number, Tgid),
@@ -217,31 +217,31 @@ impl Proxy {
         id: String,
         until: BootTime,
     ) {
-        let waiter = Waiter {
+        let client = HeldClient {
             tgid,
             key,
             request: id.clone(),
             until,
         };
-        self.waiters.add(number, waiter);
-        self.show_waiting(requests, &id);
+        self.held.add(number, client);
+        self.show_held(requests, &id);
     }
 
     /// Shows on a request whether, and until when, a client is held for its answer.
-    fn show_waiting(&self, requests: &mut Requests, request: &str) {
-        let until = self.waiters.until(request);
+    fn show_held(&self, requests: &mut Requests, request: &str) {
+        let until = self.held.until(request);
         let until = until.map(|until| Clocks::read().calendar(until));
         requests.hold(request, until);
     }
 
     /// The same for what is left of series of which a part was answered.
-    fn show_all_waiting(&self, requests: &mut Requests) {
+    fn show_all_held(&self, requests: &mut Requests) {
         let clocks = Clocks::read();
         let held = requests.pending().iter();
         let held = held.filter(|one| one.shown.held && one.key.http.is_some());
         let shown = held.map(|one| {
             let all = one.each();
-            let until = all.filter_map(|(key, _)| self.waiters.until_of(key));
+            let until = all.filter_map(|(key, _)| self.held.until_of(key));
             let until = until.max().map(|until| clocks.calendar(until));
             (one.shown.id.clone(), until)
         });
@@ -251,20 +251,20 @@ impl Proxy {
     }
 
     /// Answers a held client; after a yes, its request is removed.
-    pub(super) fn end_wait(
+    pub(super) fn end_hold(
         &mut self,
         requests: &mut Requests,
         number: Number,
-        waiter: &Waiter,
+        client: &HeldClient,
         verdict: AskAnswer,
     ) {
-        self.waiters.remove(number);
+        self.held.remove(number);
         match verdict {
             AskAnswer::Yes => {
-                requests.take_those(|one, _| *one == waiter.key);
-                self.show_all_waiting(requests);
+                requests.take_those(|one, _| *one == client.key);
+                self.show_all_held(requests);
             }
-            AskAnswer::No { .. } => self.show_waiting(requests, &waiter.request),
+            AskAnswer::No { .. } => self.show_held(requests, &client.request),
         }
         self.answer(number, verdict);
     }

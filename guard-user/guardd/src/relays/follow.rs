@@ -25,7 +25,7 @@ pub async fn follow(shared: Rc<Shared>) {
     loop {
         let (due, terms) = shared.with(|state| {
             let (kernel, sessions) = (&state.datapath, &state.sessions);
-            let due = state.relays.due_looks(kernel, sessions, now());
+            let due = state.relays.due_scans(kernel, sessions, now());
             let terms = (!due.is_empty()).then(|| terms(&state.machine, &state.policies, sessions));
             (due, terms.unwrap_or_default())
         });
@@ -59,7 +59,7 @@ pub async fn follow(shared: Rc<Shared>) {
             }
             shared.reschedule();
         }
-        let next = shared.with(|state| state.relays.next_look());
+        let next = shared.with(|state| state.relays.next_scan());
         let wait = next.map_or(IDLE, |at| {
             Duration::from_nanos(at.0.saturating_sub(now().0))
         });
@@ -78,7 +78,7 @@ fn named(place: &Listener) -> String {
 /// # Errors
 ///
 /// The system's.
-pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
+pub async fn scan_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
     let place = Listener {
         way: None,
         netns: NetnsCookie(0),

@@ -21,7 +21,7 @@ use super::{
 use crate::{requests::RequestKey, times::after};
 
 /// Delays of the scans after a session has connected to a listener: the listener may connect to its upstream late.
-pub(super) const LOOKS: [Duration; 5] = [
+pub(super) const SCANS: [Duration; 5] = [
     Duration::from_millis(40),
     Duration::from_millis(150),
     Duration::from_millis(600),
@@ -29,14 +29,14 @@ pub(super) const LOOKS: [Duration; 5] = [
     Duration::from_secs(5),
 ];
 /// After this many scans, none of which could read everything, the listener counts as leading anywhere.
-const PATIENT_LOOKS: usize = 3;
+const SCANS_TO_READ_ALL: usize = 3;
 /// Listeners of one session that are scanned together before it is another session's turn.
 const TOGETHER: usize = 64;
 /// How long after a scan the kernel traces the outbound connections of a listener's processes. New connections to the listener
 /// are admitted only meanwhile.
 pub(super) const FOLLOWED: Duration = Duration::from_secs(60);
 /// Interval between scans of a listener without new connections for [`FORGOTTEN`], while a client stays connected.
-pub(super) const LATER_LOOKS: Duration = Duration::from_secs(30);
+pub(super) const LATER_SCANS: Duration = Duration::from_secs(30);
 /// Interval before the scan of a listener whose process has connected to a known port of this machine.
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
 /// Ports of this machine that one listener's processes connect to.
@@ -126,7 +126,7 @@ impl Relays {
 
     /// Deadline of the next scan.
     #[must_use]
-    pub fn next_look(&self) -> Option<BootTime> {
+    pub fn next_scan(&self) -> Option<BootTime> {
         self.known.values().filter_map(|known| known.due).min()
     }
 
@@ -199,12 +199,12 @@ impl Relays {
         let is_followed = known.told.is_some() && event.at < known.followed;
         known.step = match is_followed && tells {
             // The kernel reports its connections, and each scan goes through all processes.
-            true => known.step.min(LOOKS.len() / 2),
+            true => known.step.min(SCANS.len() / 2),
             false => 0,
         };
         // At once if its connection is held for the scan; else when the connection has had time to be made.
         let due = match is_followed {
-            true => after(event.at, LOOKS[known.step]),
+            true => after(event.at, SCANS[known.step]),
             false => event.at,
         };
         let earlier = known.due.filter(|before| is_followed && *before < due);
@@ -217,17 +217,17 @@ impl Relays {
     /// listens at another address of that port. One whose network namespace is unknown stays: a session may have its own
     /// namespace.
     fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
-        let is_near = |known: &Known| {
+        let is_there = |known: &Known| {
             let relay = &known.relay;
             relay.netns == netns && netns.0 != 0 && relay.port == port
         };
-        for known in self.known.values().filter(|known| is_near(known)) {
+        for known in self.known.values().filter(|known| is_there(known)) {
             if let Some(before) = known.to_remember() {
                 self.past.add(known.spot(), before, known.used);
             }
         }
         self.known
-            .retain(|_, known| !is_near(known) || known.relay.address != address);
+            .retain(|_, known| !is_there(known) || known.relay.address != address);
     }
 
     /// Evicts the oldest listeners not yet scanned, if one outermost session has too many; the kernel reports them again.
@@ -357,7 +357,7 @@ impl Known {
     /// Whether to write nothing to the kernel map before the next scan, which is soon: connections are held meanwhile. What
     /// could not be read may only have been busy.
     pub(super) fn waits_for_more(&self, found: &Found) -> bool {
-        found.unread && self.told.is_none() && self.step <= PATIENT_LOOKS
+        found.unread && self.told.is_none() && self.step <= SCANS_TO_READ_ALL
     }
 
     /// Keeps what is known if the listener is still there but its process is not, because it is about to end.
@@ -456,7 +456,7 @@ impl Known {
     }
 
     /// Notes that a process of the listener connects to this machine itself. True if that listener must be scanned too.
-    pub(super) fn note_near_dial(&mut self, event: &Event) -> bool {
+    pub(super) fn note_local_dial(&mut self, event: &Event) -> bool {
         let ip = event.destination.to_ip();
         let who = self.who.as_ref();
         let is_here =
@@ -561,7 +561,7 @@ mod tests {
             unread: true,
             ..Found::default()
         };
-        for step in 1..=PATIENT_LOOKS {
+        for step in 1..=SCANS_TO_READ_ALL {
             known.step = step;
             assert!(known.waits_for_more(&unread), "{step}");
             assert!(!known.waits_for_more(&Found::default()), "{step}");

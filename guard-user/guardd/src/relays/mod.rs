@@ -25,7 +25,7 @@ use crate::{
     times::after,
 };
 pub use known::Relays;
-use known::{FOLLOWED, FORGOTTEN, Known, LATER_LOOKS, LOOKS};
+use known::{FOLLOWED, FORGOTTEN, Known, LATER_SCANS, SCANS};
 use scan::{Found, Listener, ScanContext};
 
 /// The upstream of a connection to this machine.
@@ -136,7 +136,7 @@ impl Relays {
                 known.lead_anywhere();
                 continue;
             }
-            stirs |= known.note_near_dial(event);
+            stirs |= known.note_local_dial(event);
             let is_way = !to.to.is_loopback() && !known.is_for_names(&to);
             if is_way && counts(policies, &chains, &known.chain, &to) {
                 known.add_lead(&to);
@@ -152,7 +152,7 @@ impl Relays {
     }
 
     /// Has all listeners scanned again, after policies or sessions changed and before another connection to one begins.
-    pub(crate) fn look_anew(&mut self, kernel: &mut Datapath) {
+    pub(crate) fn scan_again(&mut self, kernel: &mut Datapath) {
         let now = now();
         for (ticket, known) in &mut self.known {
             if now < known.followed {
@@ -184,7 +184,7 @@ impl Relays {
     }
 
     /// The listeners to scan now. Each session has its share, and those not yet scanned come first.
-    pub(crate) fn due_looks(
+    pub(crate) fn due_scans(
         &mut self,
         kernel: &Datapath,
         sessions: &Sessions,
@@ -205,8 +205,8 @@ impl Relays {
                 continue;
             };
             let is_old = |since| after(since, FORGOTTEN).0 <= now.0;
-            let wait = match LOOKS.get(known.step).unwrap_or(&LOOKS[LOOKS.len() - 1]) {
-                _ if is_old(known.used) => LATER_LOOKS,
+            let wait = match SCANS.get(known.step).unwrap_or(&SCANS[SCANS.len() - 1]) {
+                _ if is_old(known.used) => LATER_SCANS,
                 wait => *wait,
             };
             known.due = (!is_old(known.used.max(known.busy))).then(|| after(now, wait));
@@ -266,7 +266,7 @@ impl Relays {
             // No new client reaches it.
             known.due = None;
         } else if found.is_connected && known.due.is_none() {
-            known.due = Some(after(now, LATER_LOOKS));
+            known.due = Some(after(now, LATER_SCANS));
         }
         if found.listens || known.who.is_none() {
             known.keep_whoever_ends(&mut found);
@@ -342,8 +342,8 @@ impl Relays {
         is_new || !was_followed
     }
 
-    /// The strictest upstream of a request about this machine, first made at `since`.
-    pub(crate) fn behind(
+    /// The strictest upstream of the listener that a request is about. The request was first made at `since`.
+    pub(crate) fn strictest_upstream(
         &mut self,
         sessions: &Sessions,
         policies: &Policies,
@@ -421,7 +421,7 @@ impl Relays {
     }
 
     /// The policies' verdict, but at least `confirm` for a request about a listener.
-    pub(crate) fn verdict_behind(&self, key: &RequestKey, judged: &Judged<'_>) -> Verdict {
+    pub(crate) fn verdict_at_listener(&self, key: &RequestKey, judged: &Judged<'_>) -> Verdict {
         let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
         match is_milder && self.is_anywhere(key) {
             true => Verdict::Confirm,
@@ -457,7 +457,7 @@ fn way_to(
 
 /// Whether a request is about a port of this machine.
 #[must_use]
-pub(super) fn is_near(key: &RequestKey) -> bool {
+pub(super) fn is_on_loopback(key: &RequestKey) -> bool {
     key.http.is_none() && key.protocol == Protocol::TCP && key.destination.is_loopback()
 }
 

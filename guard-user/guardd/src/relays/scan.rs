@@ -164,7 +164,7 @@ fn find(place: &Listener, network: &Network, processes: &Processes<'_>) -> Found
     search.found.is_connected = network.is_connected(place.port);
     search.add(place.address, place.port, MAX_DEPTH);
     for at in &place.dialed {
-        search.add_near(*at, place.port);
+        search.add_loopback(*at, place.port);
     }
     search.found.dialed.clone_from(&place.dialed);
     search.found.here = Arc::clone(&network.here);
@@ -212,7 +212,7 @@ impl Network {
             }
             sockets.entry(one.inode).or_default().push(at);
             if let Use::Tcp(peer) = one.used
-                && (is_near(peer.ip()) || here.contains(&peer.ip().to_canonical()))
+                && (is_loopback(peer.ip()) || here.contains(&peer.ip().to_canonical()))
             {
                 connected.insert(peer.port());
             }
@@ -229,7 +229,7 @@ impl Network {
 
     /// Whether an address is this machine's.
     fn is_here(&self, address: IpAddr) -> bool {
-        is_near(address) || self.here.contains(&address.to_canonical())
+        is_loopback(address) || self.here.contains(&address.to_canonical())
     }
 
     /// Whether a client is connected to that port of this machine.
@@ -444,7 +444,7 @@ impl<'m> Search<'m> {
     }
 
     /// Adds a port of this machine that its processes connect to.
-    fn add_near(&mut self, at: SocketAddr, own: u16) {
+    fn add_loopback(&mut self, at: SocketAddr, own: u16) {
         let listeners = self.network.listeners(at.ip().into(), at.port());
         if at.port() != own && !listeners.is_empty() {
             self.found.near.push(at);
@@ -553,7 +553,7 @@ impl<'m> Search<'m> {
         if self.network.is_here(to.ip()) && protocol == Protocol::TCP {
             self.add(to.ip().into(), to.port(), depth.saturating_sub(1));
         }
-        if is_near(to.ip()) {
+        if is_loopback(to.ip()) {
             return;
         }
         let lead = Connection::new(to.ip().into(), protocol, to.port());
@@ -598,7 +598,7 @@ impl<'m> Search<'m> {
 type Peer = (SocketAddr, Protocol);
 
 /// Whether an address is on this machine's loopback, in any form.
-fn is_near(address: IpAddr) -> bool {
+fn is_loopback(address: IpAddr) -> bool {
     Address::from(address).is_loopback()
 }
 

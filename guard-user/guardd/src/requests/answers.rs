@@ -92,13 +92,8 @@ impl State {
             None => self.named_of(asked, extent)?,
         };
         let checked = Checked { name, ..checked };
-        let record = Answered {
-            by: self.machine.name_of(by).into(),
-            from: by.from.clone().into(),
-            signed: by.signature(),
-            with: by.with(),
-            ..yes(asked, called, &answered, &checked)
-        };
+        let by_whom = self.machine.answered_by(by);
+        let record = yes(by_whom, asked, (called, &answered), &checked);
         self.recorder.reserve()?;
         let entry = LogEntry::of(ids::session(checked.session), checked.owner, record);
         self.recorder.write(entry)?;
@@ -149,12 +144,8 @@ impl State {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = checked::term(seconds)?;
         let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
-        // All of it, by whichever of its ids it was named.
-        let mut answered = answered(&asked, &asked.shown.id, &prefixes);
+        let answered = refused(&asked, &prefixes);
         let names = asked.names.as_ref();
-        let parts = names.into_iter().flat_map(NameBurst::ids);
-        let parts = parts.filter(|part| *part != asked.shown.id);
-        answered.extend(parts.map(str::to_owned));
         let refuses = match names {
             Some(names) => Some(vec![names.pattern()]),
             None => asked.burst.is_some().then(|| shown_prefixes(&prefixes)),
@@ -168,11 +159,7 @@ impl State {
             refuses: refuses.into(),
             seconds: time.as_secs_f64().into(),
             shown: shown::as_shown(&asked.shown).into(),
-            by: self.machine.name_of(by).into(),
-            from: by.from.clone().into(),
-            signed: by.signature(),
-            with: by.with(),
-            ..Answered::default()
+            ..self.machine.answered_by(by)
         };
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
         self.recorder.write(entry)?;
@@ -187,6 +174,16 @@ impl State {
             .counters()
             .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
+        self.keep_no(&asked, until);
+        self.apply(Change::Answers);
+        Ok(proto::requests::Denied {
+            requests: vec![asked.shown],
+            until: Some(clock::Clocks::read().calendar(until)),
+        })
+    }
+
+    /// Keeps a person's no until that time, in the kernel too.
+    fn keep_no(&mut self, asked: &Pending, until: BootTime) {
         refuse_in_kernel(&mut self.datapath, &asked.key, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {
             refuse_in_kernel(&mut self.datapath, &asked.key.at(to), until);
@@ -196,7 +193,7 @@ impl State {
         let outermost = Some(self.sessions.outermost_of(session)).filter(|outer| *outer != session);
         for session in std::iter::once(session).chain(outermost) {
             for (key, shown) in asked.each() {
-                let key = match names {
+                let key = match &asked.names {
                     Some(names) => RequestKey::of_name(session, &names.pattern()),
                     None => key.of(session),
                 };
@@ -204,11 +201,6 @@ impl State {
                 self.requests.refuse(key, burst, shown.clone(), until);
             }
         }
-        self.apply(Change::Answers);
-        Ok(proto::requests::Denied {
-            requests: vec![asked.shown],
-            until: Some(clock::Clocks::read().calendar(until)),
-        })
     }
 }
 
@@ -363,7 +355,12 @@ fn only_reads(refusal: CallError, everything: &str) -> CallError {
 }
 
 /// The audit record of a yes to a request about connections, under one of the ids that it answers.
-fn yes(asked: &Pending, called: &str, answered: &[String], checked: &Checked) -> Answered {
+fn yes(
+    by_whom: Answered,
+    asked: &Pending,
+    (called, answered): (&str, &[String]),
+    checked: &Checked,
+) -> Answered {
     let is_burst = asked.burst.is_some();
     let opens = is_burst.then(|| shown_prefixes(&checked.prefixes));
     Answered {
@@ -377,7 +374,7 @@ fn yes(asked: &Pending, called: &str, answered: &[String], checked: &Checked) ->
         bytes: checked.bytes.into(),
         read_only: checked.read_only.then_some(true).into(),
         shown: shown::as_shown(&asked.shown).into(),
-        ..Answered::default()
+        ..by_whom
     }
 }
 
@@ -394,6 +391,15 @@ fn answered(asked: &Pending, called: &str, prefixes: &[Prefix]) -> Vec<String> {
             .collect();
     };
     own_first(own, called, burst.ids_in(prefixes))
+}
+
+/// The ids that a no answers: all of them, by whichever the request was named.
+fn refused(asked: &Pending, prefixes: &[Prefix]) -> Vec<String> {
+    let own = asked.shown.id.as_str();
+    let mut ids = answered(asked, own, prefixes);
+    let names = asked.names.iter().flat_map(NameBurst::ids);
+    ids.extend(names.filter(|id| *id != own).map(str::to_owned));
+    ids
 }
 
 /// The ids that an answer answers, in the order of its record: the request's own, or `called` if the request stays pending for its

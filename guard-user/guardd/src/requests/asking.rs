@@ -59,7 +59,7 @@ impl State {
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self
             .relays
-            .verdict_behind(&key, strictest.unwrap_or(judged));
+            .verdict_at_listener(&key, strictest.unwrap_or(judged));
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),

@@ -52,17 +52,7 @@ impl State {
     }
 
     fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
-        if event.hook == Hook::Listener as u8 {
-            self.relays
-                .note_listener(&mut self.datapath, &self.sessions, event);
-            return Ok(());
-        }
-        if event.hook == Hook::Dial as u8 || event.hook == Hook::ManyDials as u8 {
-            let (kernel, sessions) = (&mut self.datapath, &self.sessions);
-            let found = (self.relays).note_dial(kernel, sessions, &self.policies, event);
-            if let Some(change) = found {
-                self.apply(change);
-            }
+        if self.note_of_listener(event) {
             return Ok(());
         }
         self.relays.note_tried(event);
@@ -110,6 +100,23 @@ impl State {
         Ok(())
     }
 
+    /// Notes a listener that is to be scanned, or what one's processes connect to. False: it is about something else.
+    fn note_of_listener(&mut self, event: &Event) -> bool {
+        let (kernel, sessions) = (&mut self.datapath, &self.sessions);
+        if event.hook == Hook::Listener as u8 {
+            self.relays.note_listener(kernel, sessions, event);
+            return true;
+        }
+        if event.hook != Hook::Dial as u8 && event.hook != Hook::ManyDials as u8 {
+            return false;
+        }
+        let found = (self.relays).note_dial(kernel, sessions, &self.policies, event);
+        if let Some(change) = found {
+            self.apply(change);
+        }
+        true
+    }
+
     /// Whether the resolver should have got it.
     fn is_question(&self, event: &Event) -> bool {
         let session = self.sessions.live(event.session);
@@ -136,7 +143,7 @@ impl State {
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
         let verdict = self
             .relays
-            .verdict_behind(&key(event), &judge(&self.sessions, &self.policies, event)?);
+            .verdict_at_listener(&key(event), &judge(&self.sessions, &self.policies, event)?);
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),

@@ -2,7 +2,7 @@
 //! request or SQL statement.
 //!
 //! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
-//! list; an [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, `asking.rs` makes requests of
+//! list; a [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, `asking.rs` makes requests of
 //! them, `gathering.rs` one of many, `answers.rs` takes the answers, and `refused.rs` remembers each no.
 
 pub mod answers;
@@ -89,7 +89,7 @@ pub struct Requests {
     wide: Vec<Wide>,
     /// The ids of requests that have grown since their files were written.
     grown: HashSet<String>,
-    answered: VecDeque<Answered>,
+    answered: VecDeque<GivenAnswer>,
     /// The files of pending requests and of each no; `kept` has the names of those that exist.
     files: Shelf<StoredRequest>,
     kept: HashSet<String>,
@@ -103,7 +103,7 @@ pub struct Requests {
 
 /// An answer that was given.
 #[derive(Clone, Debug)]
-struct Answered {
+struct GivenAnswer {
     id: String,
     owner: u32,
     how: String,
@@ -170,7 +170,7 @@ impl Requests {
     }
 
     /// Has followers look again: a question was made, and may have a code.
-    pub fn note_question(&mut self) {
+    pub fn note_signed_question(&mut self) {
         self.version += 1;
     }
 
@@ -342,7 +342,7 @@ impl Requests {
             self.answered.pop_front();
         }
         let id = id.to_owned();
-        self.answered.push_back(Answered { id, owner, how });
+        self.answered.push_back(GivenAnswer { id, owner, how });
     }
 
     /// Who answered a request, and how, if the caller `may` know about its user.

@@ -48,7 +48,7 @@ impl State {
             .as_ref()
             .is_some_and(|names| !patterns.contains(&names.pattern()));
         let new = is_rest.then(|| self.datapath.next_request()).transpose()?;
-        let opened_by = self.machine.user(by.who.uid());
+        let opened_by = self.machine.name_of(by);
         self.recorder.reserve()?;
         let record = Answered {
             request: answered[0].clone().into(),
@@ -58,9 +58,7 @@ impl State {
             opens: patterns.clone().into(),
             seconds: time.as_secs_f64().into(),
             shown: shown::as_shown(&asked.shown).into(),
-            by: opened_by.clone().into(),
-            from: by.from.clone().into(),
-            ..Answered::default()
+            ..self.machine.answered_by(by)
         };
         self.recorder
             .write(LogEntry::of(&asked.shown.session, asked.owner, record))?;

@@ -90,7 +90,7 @@ impl HeldQuestions {
 }
 
 impl State {
-    /// Answers the resolver whether a name may be asked for: now, or by [`Self::settle_questions`] later.
+    /// Answers the resolver whether a name may be asked for: now, or by [`Self::settle_held_questions`] later.
     pub(super) fn resolver_asks(&mut self, number: Number, asked: Asked) {
         match self.asks_person(number, asked) {
             Ok(None) => {}
@@ -222,7 +222,7 @@ impl State {
     }
 
     /// Answers the held questions that a person has answered.
-    pub fn settle_questions(&mut self) {
+    pub fn settle_held_questions(&mut self) {
         let now = clock::now();
         let all: Vec<_> = self
             .resolver

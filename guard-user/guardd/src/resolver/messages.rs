@@ -6,7 +6,7 @@ use guard_sys::clock;
 
 use super::asking::Asked;
 use crate::{
-    policies::{Answered, Asker},
+    policies::{Asker, NameAnswer},
     requests::RequestKey,
     state::State,
 };
@@ -39,7 +39,7 @@ impl State {
                 tgid,
             } => {
                 let time = u64::from(ttl).max(SHORTEST) + GRACE;
-                let answered = Answered {
+                let answered = NameAnswer {
                     session: SessionId(session),
                     asked: asked.as_deref().unwrap_or(&name),
                     name: &name,
@@ -98,7 +98,7 @@ impl State {
         false
     }
 
-    fn session_learns(&mut self, answered: &Answered<'_>) -> bool {
+    fn session_learns(&mut self, answered: &NameAnswer<'_>) -> bool {
         let Some(session) = self.sessions.live(answered.session) else {
             return false;
         };

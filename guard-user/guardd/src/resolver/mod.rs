@@ -27,7 +27,7 @@ pub struct Resolver {
     link: WorkerLink<ToResolver>,
     /// Other networks may have to be served.
     needs_survey: bool,
-    told: Told,
+    knows: ResolverKnows,
     /// Questions that a person is asked about.
     held: HeldQuestions,
     /// Names that sessions were not told of.
@@ -36,8 +36,8 @@ pub struct Resolver {
 
 /// What the resolver was told.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
-    policies: BTreeMap<u32, Terms>,
+struct ResolverKnows {
+    policies: BTreeMap<u32, NameTerms>,
     sessions: BTreeMap<u32, Whose>,
     servers: Vec<IpAddr>,
     search: Vec<String>,
@@ -45,7 +45,7 @@ struct Told {
 
 /// What a policy says of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Terms {
+struct NameTerms {
     names: Names,
     patterns: Vec<Pattern>,
     silent: bool,
@@ -82,16 +82,16 @@ impl Resolver {
     }
 
     /// Queues what differs from what it was told.
-    fn tell(&mut self, now: Told) {
-        let before = std::mem::replace(&mut self.told, now);
+    fn tell(&mut self, now: ResolverKnows) {
+        let before = std::mem::replace(&mut self.knows, now);
         let mut messages = Vec::new();
-        if (&self.told.servers, &self.told.search) != (&before.servers, &before.search) {
+        if (&self.knows.servers, &self.knows.search) != (&before.servers, &before.search) {
             messages.push(ToResolver::Servers {
-                addresses: self.told.servers.clone(),
-                search: self.told.search.clone(),
+                addresses: self.knows.servers.clone(),
+                search: self.knows.search.clone(),
             });
         }
-        for (slot, terms) in &self.told.policies {
+        for (slot, terms) in &self.knows.policies {
             if before.policies.get(slot) != Some(terms) {
                 messages.push(ToResolver::Policy {
                     slot: *slot,
@@ -102,7 +102,7 @@ impl Resolver {
                 });
             }
         }
-        for (session, whose) in &self.told.sessions {
+        for (session, whose) in &self.knows.sessions {
             if before.sessions.get(session) != Some(whose) {
                 messages.push(ToResolver::Session {
                     session: *session,
@@ -113,11 +113,11 @@ impl Resolver {
             }
         }
         let ended = before.sessions.keys();
-        for session in ended.filter(|id| !self.told.sessions.contains_key(*id)) {
+        for session in ended.filter(|id| !self.knows.sessions.contains_key(*id)) {
             messages.push(ToResolver::ForgetSession { session: *session });
         }
         let gone = before.policies.keys();
-        for slot in gone.filter(|slot| !self.told.policies.contains_key(*slot)) {
+        for slot in gone.filter(|slot| !self.knows.policies.contains_key(*slot)) {
             messages.push(ToResolver::ForgetPolicy { slot: *slot });
         }
         for message in messages {
@@ -127,7 +127,7 @@ impl Resolver {
 
     /// Records that no resolver runs: no question is held, and what sessions know counts on.
     fn gone(&mut self, requests: &mut Requests) {
-        self.told = Told::default();
+        self.knows = ResolverKnows::default();
         for id in self.held.take_all() {
             requests.hold(&id, None);
         }

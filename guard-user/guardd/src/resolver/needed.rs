@@ -10,7 +10,7 @@ use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver, VE
 use guard_sys::netns;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::{Resolver, Terms, Told, Whose};
+use super::{NameTerms, Resolver, ResolverKnows, Whose};
 use crate::{
     policies::InForce,
     sessions::Session,
@@ -173,7 +173,7 @@ impl State {
         self.worker_warning::<ResolverWorker>()
     }
 
-    fn what_resolver_needs(&self) -> Told {
+    fn what_resolver_needs(&self) -> ResolverKnows {
         let sessions = self.sessions.all_live();
         let sessions: Vec<_> = sessions
             .filter(|session| self.policies.speaks_of_names(&session.chain))
@@ -192,7 +192,7 @@ impl State {
             };
             (session.cgroup.id.0, whose)
         });
-        Told {
+        ResolverKnows {
             policies: policies.collect(),
             sessions: sessions.collect(),
             servers: self.policies.teachers(),
@@ -221,13 +221,13 @@ impl Resolver {
 }
 
 /// What a policy says of names.
-fn terms(policy: &InForce) -> Terms {
+fn terms(policy: &InForce) -> NameTerms {
     let names = match policy.policy.names_asked() {
         DnsNames::Any => Names::Any,
         DnsNames::Ask => Names::Ask,
         DnsNames::Rules => Names::Rules,
     };
-    Terms {
+    NameTerms {
         names,
         patterns: patterns(&policy.policy, &policy.compiled),
         silent: policy.policy.dns_search_silent,

@@ -78,21 +78,7 @@ pub async fn run(
     launcher: u32,
     call: Run,
 ) -> Result<Started, CallError> {
-    if let Some(hold) = call.hold
-        && !hold_is_possible(hold)
-    {
-        return Err(no_such_hold(hold));
-    }
-    shared.with(|state| state.sessions.may_run(who, call.uid))?;
-    if call.root {
-        shared.with(|state| may_be_root(state.config.run_as_root))?;
-    }
-    if let Authorised::Approver(_) = who {
-        doctor::is_closed(shared).await?;
-    }
-    if call.observe {
-        shared.with(|state| may_observe(who, state.config.observe))?;
-    }
+    may_start(shared, who, &call).await?;
     let source = match (&call.policy, who) {
         (Some(asked), _) => shared.with(|state| state.policies.library().resolve(asked.clone()))?,
         (None, Authorised::Approver(_)) => shared.with(|state| {
@@ -108,41 +94,12 @@ pub async fn run(
         is_short(&source)?;
         load::may_look_up(shared, agent, &source).await?;
     }
-    let inside = match who {
-        Authorised::Agent(agent) => shared.with(|state| state.sessions.outermost(agent.session())),
-        Authorised::Approver(_) => None,
-    };
     let text = (source.text.len() <= MAX_TEXT).then(|| source.text.clone());
     let source = match call.observe {
         true => source.observing(),
         false => source,
     };
-    let mut tries = 0..TRIES;
-    let (slots, warnings) = loop {
-        let (slot, warnings) = load::slot_for(shared, source.clone(), inside).await?;
-        let beside = match &call.beside {
-            Some(beside) => Some(projects(shared, who, beside).await?),
-            None => None,
-        };
-        let apart = apart(shared, who, slot).await?;
-        let base = match who {
-            Authorised::Approver(_) => base(shared).await?,
-            // It is around the session that this one is in.
-            Authorised::Agent(_) => None,
-        };
-        let slots = Slots {
-            own: slot,
-            beside,
-            apart,
-            base,
-        };
-        // A session that ends meanwhile takes with it the policies that nobody has yet.
-        let are_there =
-            shared.with(|state| slots.all().all(|slot| state.policies.get(slot).is_some()));
-        if are_there || tries.next().is_none() {
-            break (slots, warnings);
-        }
-    };
+    let (slots, warnings) = put_in_place(shared, who, &call, source).await?;
     let started = shared.with(|state| state.start(who, (launcher, call), slots, warnings));
     shared.reschedule();
     let mut started = started?;
@@ -165,6 +122,65 @@ pub async fn run(
         started.warnings.extend(warning);
     }
     Ok(started)
+}
+
+/// Whether that caller may have such a session now, whatever its policy.
+async fn may_start(shared: &Shared, who: Authorised, call: &Run) -> Result<(), CallError> {
+    if let Some(hold) = call.hold
+        && !hold_is_possible(hold)
+    {
+        return Err(no_such_hold(hold));
+    }
+    shared.with(|state| state.sessions.may_run(who, call.uid))?;
+    if call.root {
+        shared.with(|state| may_be_root(state.config.run_as_root))?;
+    }
+    if let Authorised::Approver(_) = who {
+        doctor::is_closed(shared).await?;
+    }
+    if call.observe {
+        shared.with(|state| may_observe(who, state.config.observe))?;
+    }
+    Ok(())
+}
+
+/// Puts in place all that judges a new session under the policy from `source`. Also returns warnings for the caller.
+async fn put_in_place(
+    shared: &Shared,
+    who: Authorised,
+    call: &Run,
+    source: PolicyText,
+) -> Result<(Slots, Vec<String>), CallError> {
+    let inside = match who {
+        Authorised::Agent(agent) => shared.with(|state| state.sessions.outermost(agent.session())),
+        Authorised::Approver(_) => None,
+    };
+    let mut tries = 0..TRIES;
+    loop {
+        let (own, warnings) = load::slot_for(shared, source.clone(), inside).await?;
+        let beside = match &call.beside {
+            Some(beside) => Some(projects(shared, who, beside).await?),
+            None => None,
+        };
+        let apart = apart(shared, who, own).await?;
+        let base = match who {
+            Authorised::Approver(_) => base(shared).await?,
+            // It is around the session that this one is in.
+            Authorised::Agent(_) => None,
+        };
+        let slots = Slots {
+            own,
+            beside,
+            apart,
+            base,
+        };
+        // A session that ends meanwhile takes with it the policies that nobody has yet.
+        let are_there =
+            shared.with(|state| slots.all().all(|slot| state.policies.get(slot).is_some()));
+        if are_there || tries.next().is_none() {
+            return Ok((slots, warnings));
+        }
+    }
 }
 
 /// What judges a new session.
@@ -321,10 +337,10 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
     let ends = async {
         loop {
             let goes_on = shared.with(|state| {
-                state.look_at(session);
+                state.check_session(session);
                 // A session inside may have begun meanwhile.
                 let inside = state.sessions.end_all_inside(&mut state.datapath, session);
-                inside.iter().for_each(|inner| state.look_at(*inner));
+                inside.iter().for_each(|inner| state.check_session(*inner));
                 let mut all = inside.into_iter().chain([session]);
                 all.any(|one| state.sessions.has_processes(&state.datapath, one))
             });

@@ -16,7 +16,7 @@ use crate::{
 
 impl State {
     /// Ends a session that has no process left.
-    pub fn look_at(&mut self, id: SessionId) {
+    pub fn check_session(&mut self, id: SessionId) {
         let now = clock::now();
         let has_ended = self
             .sessions
@@ -28,9 +28,9 @@ impl State {
     }
 
     /// Checks which units have gone: the kernel reports the removal of a cgroup in its parent directory.
-    pub fn look_at_units(&mut self) {
+    pub fn check_units(&mut self) {
         for id in self.sessions.units() {
-            self.look_at(id);
+            self.check_session(id);
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::{process::Command, sync::Semaphore, time::timeout};
 use crate::control::{failure::CallError, fresh::Fresh};
 
 /// How long the manager may take to answer. While it reloads its units it answers nobody.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Calls to the manager at once, of all callers.
 const AT_ONCE: usize = 2;
 /// Interval before the manager is asked about the same unit again.
@@ -131,11 +131,11 @@ async fn show(properties: &str, units: &[&str]) -> Result<String, String> {
         .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = match timeout(PATIENCE, systemctl.output()).await {
+    let output = match timeout(TIMEOUT, systemctl.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(format!("cannot run systemctl: {error}")),
         Err(_) => {
-            let seconds = PATIENCE.as_secs();
+            let seconds = TIMEOUT.as_secs();
             return Err(format!("systemd did not answer in {seconds} s"));
         }
     };

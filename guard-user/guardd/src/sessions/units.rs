@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The longest interval between two checks: a unit may be added to the slice while it runs elsewhere.
-const LOOK: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(60);
 /// How long after it starts a unit, with its main process, is where it will stay.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -28,14 +28,14 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub async fn follow(shared: Rc<Shared>) {
     loop {
         // A timeout is as good as a call.
-        let _ = timeout(LOOK, shared.settled.notified()).await;
+        let _ = timeout(INTERVAL, shared.settled.notified()).await;
         if !systemd::is_there() {
             continue;
         }
         // The rest is asked the next time.
-        let _ = timeout(systemd::PATIENCE, describe(&shared)).await;
+        let _ = timeout(systemd::TIMEOUT, describe(&shared)).await;
         sleep(SETTLE).await;
-        look(&shared).await;
+        check(&shared).await;
     }
 }
 
@@ -55,7 +55,7 @@ async fn describe(shared: &Shared) {
 }
 
 /// Checks which units of the slice run elsewhere.
-async fn look(shared: &Shared) {
+async fn check(shared: &Shared) {
     let places = shared.with(|state| {
         let root = state.machine.cgroup_root();
         Some((slice::at(root)?, state.machine.kernel_path(root)?))

@@ -10,7 +10,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 /// Reads at a time: one that never ends keeps its thread.
 const AT_ONCE: usize = 4;
 /// How long a caller waits for one.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The permits of each outermost session.
 #[derive(Debug, Default)]
@@ -36,12 +36,12 @@ impl Turns {
         self,
         look: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        self.look_within(PATIENCE, look).await
+        self.look_within(TIMEOUT, look).await
     }
 
     async fn look_within<T: Send + 'static>(
         self,
-        patience: Duration,
+        longest: Duration,
         look: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let looked = async {
@@ -53,7 +53,7 @@ impl Turns {
             };
             spawn_blocking(look).await.ok()
         };
-        timeout(patience, looked).await.ok().flatten()
+        timeout(longest, looked).await.ok().flatten()
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Worker, link::Outgoing};
 use crate::{shared::Shared, state::State};
 
 /// The timeout for a worker to read a message, or to send its first.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Exchanges messages with a worker until none is needed.
 ///
@@ -43,7 +43,7 @@ pub(super) async fn converse<W: Worker>(shared: &Shared, packets: &Packets) -> R
 async fn greet<W: Worker>(shared: &Shared, packets: &Packets) -> Result<()> {
     let hello = shared.with(|state| W::hello(state))?;
     say::<W>(packets, hello).await?;
-    let answer = timeout(PATIENCE, receive(packets)).await;
+    let answer = timeout(TIMEOUT, receive(packets)).await;
     let answer = answer.context("it does not say of which version it is")??;
     match W::version(&parse(&answer)?) {
         Some(VERSION) => Ok(()),
@@ -66,7 +66,7 @@ fn due<W: Worker>(state: &mut State) -> Vec<Outgoing<W::Message>> {
 async fn say<W: Worker>(packets: &Packets, outgoing: Outgoing<W::Message>) -> Result<()> {
     let bytes = W::encode(&outgoing.message)?;
     let descriptors: Vec<_> = outgoing.descriptors.iter().map(|fd| fd.as_fd()).collect();
-    let said = timeout(PATIENCE, packets.send(&bytes, &descriptors)).await;
+    let said = timeout(TIMEOUT, packets.send(&bytes, &descriptors)).await;
     let said = said.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     said.context("it does not read what it is sent")
 }

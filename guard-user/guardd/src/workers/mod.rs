@@ -24,7 +24,7 @@ use link::Outgoing;
 use serving::Serves;
 
 /// The timeout for a new session to wait for a worker.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval of checks whether it is there.
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -86,7 +86,7 @@ pub async fn ready<W: Worker>(shared: &Shared) -> Option<String> {
             tokio::time::sleep(GLANCE).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, is_there).await {
+    match tokio::time::timeout(TIMEOUT, is_there).await {
         Ok(()) => None,
         Err(_) => shared.with(|state| state.worker_warning::<W>()),
     }

@@ -27,7 +27,7 @@ use super::{Ask, Listening, RefusedSocket, Sockets, answer_all, lookup};
 use crate::populated::may_be_populated;
 
 /// How long `guard run` waits for it to end: it ends at once if no process is left that could make a call.
-const PATIENCE: Timespec = Timespec {
+const TIMEOUT: Timespec = Timespec {
     tv_sec: 2,
     tv_nsec: 0,
 };
@@ -91,7 +91,7 @@ impl Server {
             return;
         }
         if let Ok(pidfd) = pidfd_open(self.process, PidfdFlags::empty()) {
-            let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE));
+            let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&TIMEOUT));
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Rules become entries at prefixes (`entries.rs`). One sweep in the order of the prefixes (`sweep.rs`) gives each prefix its
 //! whole answer (`answer.rs`), what it inherits from wider prefixes included, so that the kernel half looks up once. Then
-//! prefixes that change nothing are dropped (`aggregate.rs`). Names and wildcards have answers of their own (`patterns.rs`). The result depends on what the rules say, never on their order in
-//! the file, but for the indices by which it names them.
+//! prefixes that change nothing are dropped (`aggregate.rs`). Names and wildcards have answers of their own (`patterns.rs`). The result
+//! depends on what the rules say, never on their order in the file, but for the indices by which it names them.
 
 mod aggregate;
 mod answer;

@@ -63,14 +63,15 @@ pub(super) struct Statement<'a> {
 
 impl Statement<'_> {
     /// Asks an approver.
-    pub(super) async fn ask(&self, way: &ConnectionContext, terms: &TargetTerms) -> AskAnswer {
-        way.link
-            .ask(way.target, self.asked(way, terms))
+    pub(super) async fn ask(&self, context: &ConnectionContext, terms: &TargetTerms) -> AskAnswer {
+        context
+            .link
+            .ask(context.target, self.asked(context, terms))
             .answer()
             .await
     }
 
-    fn asked(&self, way: &ConnectionContext, terms: &TargetTerms) -> HttpAttempt {
+    fn asked(&self, context: &ConnectionContext, terms: &TargetTerms) -> HttpAttempt {
         let rule = terms.rules.first().and_then(|rules| rules.name.clone());
         let (preview, shown, is_all_beside) = self.preview();
         let mut warnings = self.beside.warnings(is_all_beside);
@@ -86,7 +87,7 @@ impl Statement<'_> {
             warnings.insert(0, HttpRequest::CUT_PARAMETERS.to_owned());
         }
         HttpAttempt {
-            tgid: way.tgid,
+            tgid: context.tgid,
             method: self.write.command.to_owned(),
             scheme: HttpRequest::POSTGRES.to_owned(),
             host: Some(self.meaning.at(self.login)),

@@ -49,7 +49,7 @@ const MAX_CALLS: usize = 64;
 
 /// A client, with its server.
 pub(super) struct Client<'a, R, W> {
-    pub(super) way: &'a ConnectionContext,
+    pub(super) context: &'a ConnectionContext,
     pub(super) login: Login,
     pub(super) from: Reader<R>,
     pub(super) to: W,
@@ -122,18 +122,18 @@ where
     W: AsyncWrite + Unpin,
 {
     pub(super) fn new(
-        way: &'a ConnectionContext,
+        context: &'a ConnectionContext,
         login: Login,
         (from, to): (Reader<R>, W),
         shared: &'a Shared,
     ) -> Self {
         Self {
-            way,
+            context,
             login,
             from,
             to,
             shared,
-            again: Rc::clone(&way.again),
+            again: Rc::clone(&context.again),
             terms: None,
             rules: None,
             known: HashMap::new(),
@@ -207,7 +207,7 @@ where
     /// The current terms, once it is the account's turn.
     pub(super) async fn terms_in_turn(&mut self) -> io::Result<Rc<TargetTerms>> {
         let account = self.terms().await?.account;
-        self.turn = Some(self.way.room.turn(account).await);
+        self.turn = Some(self.context.room.turn(account).await);
         self.terms().await
     }
 
@@ -283,7 +283,7 @@ where
 
     /// The terms that hold now.
     pub(super) async fn terms(&mut self) -> io::Result<Rc<TargetTerms>> {
-        let terms = self.way.link.terms(self.way.target).await;
+        let terms = self.context.link.terms(self.context.target).await;
         let terms = terms.ok_or_else(|| forbidden(NOTHING_PASSES))?;
         let is_same = |known: &Rc<TargetTerms>| Rc::ptr_eq(known, &terms);
         if !self.terms.as_ref().is_some_and(is_same) {
@@ -495,7 +495,7 @@ where
         self.idle().await?;
         let terms = &self.terms().await?;
         let digest = digest.as_deref();
-        let is_kept = |digest| self.again.take(self.way.target, digest);
+        let is_kept = |digest| self.again.take(self.context.target, digest);
         if terms.rules.is_empty() || digest.is_some_and(is_kept) {
             return Ok(Verdict::Allowed);
         }
@@ -513,7 +513,7 @@ where
             digest,
         };
         let answer = tokio::select! {
-            answer = statement.ask(self.way, terms) => answer,
+            answer = statement.ask(self.context, terms) => answer,
             () = self.from.left() => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
         if answer == AskAnswer::Yes {
@@ -524,16 +524,17 @@ where
             AskAnswer::Yes if self.can_write() => Verdict::Allowed,
             AskAnswer::Yes => {
                 if let Some(digest) = digest {
-                    self.again.keep(self.way.target, self.login.at(), digest);
+                    self.again
+                        .keep(self.context.target, self.login.at(), digest);
                 }
                 let why = "it may pass, but its transaction has begun as one that only reads";
                 let fix = "Roll back, and do the whole transaction again within a minute: it may write then.";
-                self.way.log(statement.entry("failed", terms, why));
+                self.context.log(statement.entry("failed", terms, why));
                 Verdict::Refused(Refusal::stopped(terms, why, fix))
             }
             AskAnswer::No { why, fix, .. } => {
                 let why = format!("{}; {why}", write.because);
-                self.way.log(statement.entry("refused", terms, &why));
+                self.context.log(statement.entry("refused", terms, &why));
                 Verdict::Refused(Refusal::stopped(terms, &why, &fix))
             }
         })
@@ -546,7 +547,7 @@ where
     }
 
     pub(super) fn log_refused(&self, terms: &TargetTerms, why: &str) {
-        self.way.log(Entry {
+        self.context.log(Entry {
             rule: terms.rules.first().and_then(|rules| rules.name.clone()),
             ..Entry::refused(why)
         });

@@ -36,14 +36,14 @@ where
             return Ok(());
         }
         let at = self.login.at();
-        if !self.again.is_first_look(self.way.target, &at) {
+        if !self.again.is_first_look(self.context.target, &at) {
             return Ok(());
         }
         let told = self.asked(&[QUESTION.to_owned()]).await?;
         // A server that fails here is older than that, or hides it.
         let found = self.told(told).await?.unwrap_or_default();
         if !found.is_empty() {
-            self.way.log(Entry {
+            self.context.log(Entry {
                 outcome: "warned".to_owned(),
                 host: Some(at),
                 rule: terms.rules.first().and_then(|rules| rules.name.clone()),

@@ -64,35 +64,35 @@ pub(super) fn is_spoken(terms: &TargetTerms) -> Option<bool> {
 
 /// Serves a connection until its end.
 pub(super) async fn serve(
-    mut way: ConnectionContext,
+    mut context: ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: Rc<Upstream>,
     _place: Option<ConnectionSlot>,
 ) {
-    match start::start(&mut way, tls, stream, &upstream).await {
-        Ok(started) => speak(&way, started).await,
+    match start::start(&mut context, tls, stream, &upstream).await {
+        Ok(started) => speak(&context, started).await,
         Err(Unstarted::Ended) => {}
-        Err(Unstarted::Broken(why)) => way.log(Entry::refused(&why)),
+        Err(Unstarted::Broken(why)) => context.log(Entry::refused(&why)),
         Err(Unstarted::Refused(mut client, refusal)) => {
-            way.log(Entry::refused(refusal.why()));
+            context.log(Entry::refused(refusal.why()));
             tell(&mut client, &refusal).await;
         }
     }
 }
 
 /// Relays in both directions.
-async fn speak(way: &ConnectionContext, started: Started) {
+async fn speak(context: &ConnectionContext, started: Started) {
     let shared = Shared::new();
     let (from_client, mut to_client) = split(started.client);
     let (from_server, to_server) = split(started.server);
     let ends = (Reader::new(from_client), to_server);
-    let mut client = Client::new(way, started.login, ends, &shared);
+    let mut client = Client::new(context, started.login, ends, &shared);
     if started.replicates {
         match client.may_replicate().await {
             Ok(None) => shared.ledger.borrow_mut().replicates = true,
             Ok(Some(refusal)) => return tell(&mut to_client, &refusal).await,
-            Err(error) => return end(way, &mut to_client, &error).await,
+            Err(error) => return end(context, &mut to_client, &error).await,
         }
     }
     if client.begin(&started.packet).await.is_err() {
@@ -103,17 +103,21 @@ async fn speak(way: &ConnectionContext, started: Started) {
         tokio::select! {
             ended = client.serve() => ended,
             ended = serving => ended,
-            ended = outlive_hole(way, &shared) => Err(ended),
+            ended = outlive_hole(context, &shared) => Err(ended),
         }
     };
     match ended {
-        Err(error) => end(way, &mut to_client, &error).await,
+        Err(error) => end(context, &mut to_client, &error).await,
         Ok(()) => drop(to_client.shutdown().await),
     }
 }
 
 /// Ends a connection, and tells its client why, unless the client ended it.
-async fn end(way: &ConnectionContext, client: &mut (impl AsyncWrite + Unpin), error: &io::Error) {
+async fn end(
+    context: &ConnectionContext,
+    client: &mut (impl AsyncWrite + Unpin),
+    error: &io::Error,
+) {
     let why = error.to_string();
     let refusal = match error.kind() {
         ErrorKind::InvalidData => Refusal::violation(&why),
@@ -121,15 +125,15 @@ async fn end(way: &ConnectionContext, client: &mut (impl AsyncWrite + Unpin), er
         ErrorKind::Unsupported => Refusal::bound(&why),
         _ => return drop(client.shutdown().await),
     };
-    way.log(Entry::refused(&why));
+    context.log(Entry::refused(&why));
     tell(client, &refusal).await;
 }
 
 /// Resolves when the hole that this connection relied on closes: nothing goes on after that, not even rows that are being
 /// copied.
-async fn outlive_hole(way: &ConnectionContext, shared: &Shared) -> io::Error {
+async fn outlive_hole(context: &ConnectionContext, shared: &Shared) -> io::Error {
     shared.has_gone_by_hole().await;
-    way.link.closes(way.target).await;
+    context.link.closes(context.target).await;
     let why = "the hole that it went through has ended";
     io::Error::new(ErrorKind::PermissionDenied, why)
 }

@@ -92,14 +92,14 @@ where
             digest: Some(&digest(&self.login, &[&unit.sum])),
         };
         let answer = tokio::select! {
-            answer = statement.ask(self.way, &terms) => answer,
+            answer = statement.ask(self.context, &terms) => answer,
             () = self.from.left() => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
         Ok(match answer {
             AskAnswer::Yes => None,
             AskAnswer::No { why, fix, .. } => {
                 let why = format!("{}; {why}", write.because);
-                self.way.log(statement.entry("refused", &terms, &why));
+                self.context.log(statement.entry("refused", &terms, &why));
                 Some(Refusal::stopped(&terms, &why, &fix))
             }
         })

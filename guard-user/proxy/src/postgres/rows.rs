@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{super::wire::TargetTerms, client::Client, judge::Write, lock::Lock, unit::Unit};
 
 /// How long a plan may take: another client may hold the table.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 /// The note on definitions: a migration waits for the answer to each before it sends the next.
 const MIGRATION: &str = "if it begins a migration: a yes with --writes --for 5m is for all of that";
 /// The commands that change rows. For others a plan says nothing, or there is none.
@@ -68,7 +68,7 @@ where
             return Ok(None);
         }
         let told = self.asked(&[explain]).await?;
-        Ok(match tokio::time::timeout(PATIENCE, told).await {
+        Ok(match tokio::time::timeout(TIMEOUT, told).await {
             Ok(Ok(Ok(rows))) => planned(&rows),
             _ => None,
         })

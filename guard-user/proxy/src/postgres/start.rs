@@ -35,7 +35,7 @@ const GSS: u32 = 80_877_104;
 /// The major version that is spoken.
 const MAJOR: u32 = 3;
 /// How long a server may take to answer whether it speaks TLS.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Both ends of a connection, and the client's start-up packet.
 pub(super) struct Started {
@@ -81,12 +81,12 @@ struct Ends {
 ///
 /// Why it does not begin.
 pub(super) async fn start(
-    way: &mut ConnectionContext,
+    context: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
 ) -> Result<Started, Unstarted> {
-    let starting = Box::pin(begin(way, tls, stream, upstream));
+    let starting = Box::pin(begin(context, tls, stream, upstream));
     match tokio::time::timeout(SILENCE, starting).await {
         Ok(started) => started,
         Err(_) => Err(Unstarted::Broken("the client says nothing".to_owned())),
@@ -94,12 +94,12 @@ pub(super) async fn start(
 }
 
 async fn begin(
-    way: &mut ConnectionContext,
+    context: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
 ) -> Result<Started, Unstarted> {
-    let mut ends = open(way, tls, stream, upstream).await?;
+    let mut ends = open(context, tls, stream, upstream).await?;
     let packet = match ends.packet().await? {
         Some(packet) => packet,
         None => return Err(Unstarted::Ended),
@@ -130,7 +130,7 @@ async fn begin(
 
 /// In the clear or in TLS, as the client asks and the server agrees.
 async fn open(
-    way: &mut ConnectionContext,
+    context: &mut ConnectionContext,
     tls: Rc<Tls>,
     mut stream: TcpStream,
     upstream: &Upstream,
@@ -141,7 +141,7 @@ async fn open(
             return Err(Unstarted::Ended);
         }
         if first == [HANDSHAKE] {
-            return secured(way, tls, stream, upstream).await;
+            return secured(context, tls, stream, upstream).await;
         }
         let mut ahead = [0; 8];
         if stream.peek(&mut ahead).await? < ahead.len() {
@@ -159,7 +159,7 @@ async fn open(
                 match asks_for_tls(upstream).await {
                     Ok(Some(server)) => {
                         stream.write_all(b"S").await?;
-                        return within(way, tls, stream, server).await;
+                        return within(context, tls, stream, server).await;
                     }
                     Ok(None) => stream.write_all(b"N").await?,
                     Err(why) => {
@@ -181,13 +181,13 @@ async fn open(
 
 /// TLS from the first byte on.
 async fn secured(
-    way: &mut ConnectionContext,
+    context: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
 ) -> Result<Ends, Unstarted> {
     match asks_for_tls(upstream).await {
-        Ok(Some(server)) => within(way, tls, stream, server).await,
+        Ok(Some(server)) => within(context, tls, stream, server).await,
         Ok(None) => Err(Unstarted::Broken(
             "the client speaks TLS, and the server does not".to_owned(),
         )),
@@ -196,15 +196,15 @@ async fn secured(
 }
 
 async fn within(
-    way: &mut ConnectionContext,
+    context: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     server: TcpStream,
 ) -> Result<Ends, Unstarted> {
-    let greeting = Greeting::hear(tls, stream, way.target.address, Speaks::Postgres).await;
+    let greeting = Greeting::hear(tls, stream, context.target.address, Speaks::Postgres).await;
     let greeting = greeting.map_err(Unstarted::Broken)?;
-    way.secure = Some(Rc::clone(&greeting.secure));
-    greeting.secure.hold(way).await;
+    context.secure = Some(Rc::clone(&greeting.secure));
+    greeting.secure.hold(context).await;
     let server = greeting.secure.dial(server).await;
     // Also if the server cannot be trusted: the client gets that as an error.
     let client = greeting.answer().await.map_err(Unstarted::Broken)?;
@@ -221,7 +221,7 @@ async fn asks_for_tls(upstream: &Upstream) -> Result<Option<TcpStream>, String> 
         server.write_all(&request(SSL)).await?;
         server.read_u8().await
     };
-    match tokio::time::timeout(PATIENCE, asked).await {
+    match tokio::time::timeout(TIMEOUT, asked).await {
         Ok(Ok(b'S')) => Ok(Some(server)),
         Ok(Ok(b'N')) => {
             upstream.give_back(server);

@@ -11,7 +11,7 @@ async fn arrives(to: &Destination, word: &str) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, arrives).await.unwrap();
+    tokio::time::timeout(TIMEOUT, arrives).await.unwrap();
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn what_passes_by_a_hole_ends_with_it() {
             *lab.guardd.terms.borrow_mut() = read_only();
             lab.link.renew();
             let ends = async { while matches!(client.read(&mut [0; 1024]).await, Ok(1..)) {} };
-            tokio::time::timeout(PATIENCE, ends).await.unwrap();
+            tokio::time::timeout(TIMEOUT, ends).await.unwrap();
             let _ = client.write_all(b"afterwards").await;
             let logged = |guardd: &Guardd| !guardd.logged.borrow().is_empty();
             lab.guardd.until("it is in the log", logged).await;

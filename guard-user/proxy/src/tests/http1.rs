@@ -35,7 +35,7 @@ async fn an_account_waits_for_its_own_turn_and_others_do_not() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waits).await.unwrap();
+        tokio::time::timeout(TIMEOUT, waits).await.unwrap();
         let others = TargetTerms {
             account: 2,
             ..read_only().unwrap()
@@ -74,7 +74,7 @@ async fn a_write_is_stopped_and_nothing_of_it_arrives() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, arrives).await.unwrap();
+        tokio::time::timeout(TIMEOUT, arrives).await.unwrap();
         to.arrived.borrow_mut().iter_mut().for_each(Vec::clear);
 
         let answer = lab.exchange(put.as_bytes()).await;
@@ -349,7 +349,7 @@ async fn connections_that_become_something_else_are_joined() {
         client.write_all(head).await.unwrap();
         client.write_all(b"hello").await.unwrap();
         let mut got = Vec::new();
-        tokio::time::timeout(PATIENCE, client.read_to_end(&mut got))
+        tokio::time::timeout(TIMEOUT, client.read_to_end(&mut got))
             .await
             .unwrap()
             .unwrap();

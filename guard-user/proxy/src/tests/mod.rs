@@ -38,7 +38,7 @@ use super::{
     wire::{AskAnswer, Entry, HttpAttempt, NetworkId, Target, TargetTerms, Tgid, ToDaemon},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What guardd does, for a test.
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Guardd {
                 heard.await;
             }
         };
-        let done = tokio::time::timeout(PATIENCE, waiting).await;
+        let done = tokio::time::timeout(TIMEOUT, waiting).await;
         done.unwrap_or_else(|_| panic!("not so: {what}"));
     }
 }
@@ -153,14 +153,14 @@ impl Lab {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
-                let way = ConnectionContext::new(
+                let context = ConnectionContext::new(
                     Rc::clone(&proxy),
                     (target, Tgid::default()),
                     network,
                     Arc::clone(&rooms),
                     Rc::default(),
                 );
-                spawn_local(serve_to(way, Rc::clone(&speaks), stream, |_| Ok(None)));
+                spawn_local(serve_to(context, Rc::clone(&speaks), stream, |_| Ok(None)));
             }
         });
         Self {
@@ -181,7 +181,7 @@ impl Lab {
         let mut stream = self.client().await;
         stream.write_all(bytes).await.unwrap();
         let mut got = Vec::new();
-        let all = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got)).await;
+        let all = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut got)).await;
         // That the connection is reset says as much as that it is closed.
         let _ = all.expect("the connection stays open");
         String::from_utf8_lossy(&got).into_owned()
@@ -266,6 +266,6 @@ impl Destination {
 
 async fn here<T>(work: impl Future<Output = T>) -> T {
     let tasks = LocalSet::new();
-    let done = tokio::time::timeout(3 * PATIENCE, tasks.run_until(work));
+    let done = tokio::time::timeout(3 * TIMEOUT, tasks.run_until(work));
     done.await.expect("it hangs")
 }

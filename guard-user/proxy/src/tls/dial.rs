@@ -27,7 +27,7 @@ use super::{
 };
 
 /// How long a destination's handshake may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a file of certificates at most.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
@@ -83,7 +83,7 @@ impl Dialer {
         protocols: Protocols,
     ) -> Result<Dialled, String> {
         let with = self.connector.with_alpn(protocols.names());
-        let handshake = timeout(PATIENCE, with.connect(name.clone(), stream));
+        let handshake = timeout(TIMEOUT, with.connect(name.clone(), stream));
         let (dialled, was_asked) = self.unarmed.noting(handshake).await;
         let late = || format!("{} does not end its TLS handshake", name.to_str());
         match dialled.map_err(|_| late())? {

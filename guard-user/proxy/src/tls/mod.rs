@@ -43,7 +43,7 @@ pub(super) use explain::GONE;
 /// Content type of the first record of a client (RFC 8446 5.1).
 pub(super) const HANDSHAKE: u8 = 22;
 /// How long a client's handshake may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// HTTP/2, as RFC 7301 names it.
 pub(super) const H2: &[u8] = b"h2";
 const HTTP11: &[u8] = b"http/1.1";
@@ -291,13 +291,17 @@ impl Secure {
     }
 
     /// Holds the name that the client has shown to those that the policies have there. Without one, it is reached by its address.
-    pub(super) async fn hold(&self, way: &ConnectionContext) {
-        let terms = way.link.terms(way.target).await;
+    pub(super) async fn hold(&self, context: &ConnectionContext) {
+        let terms = context.link.terms(context.target).await;
         if !self.is_shown || terms.is_some_and(|terms| !terms.names || terms.rules.is_empty()) {
             return;
         }
-        if let Some(why) = way.link.refuses_name(way.target, &self.name()).await {
-            way.log(Entry::refused(&why));
+        if let Some(why) = context
+            .link
+            .refuses_name(context.target, &self.name())
+            .await
+        {
+            context.log(Entry::refused(&why));
             // It is held once.
             let _ = self.refused.set(why);
         }
@@ -384,7 +388,7 @@ fn offered(hello: &ClientHello<'_>, speaks: Speaks) -> Result<Protocols, String>
 
 /// A step of a client's handshake, with a timeout.
 async fn timely<T>(part: impl Future<Output = io::Result<T>>) -> Result<T, String> {
-    match timeout(PATIENCE, part).await {
+    match timeout(TIMEOUT, part).await {
         Ok(done) => done.map_err(|error| explain::client(&error)),
         Err(_) => Err("the client does not end its TLS handshake".to_owned()),
     }

@@ -17,7 +17,7 @@ use crate::{config::Config, process::may_start, sessions::systemd};
 /// The user that runs it if the settings name none.
 const NOBODY: &str = "nobody";
 /// How long it may run.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How much longer systemd has to report its end.
 const GRACE: Duration = Duration::from_secs(5);
 /// Bytes of its standard error that are logged.
@@ -94,19 +94,19 @@ impl Hook {
         let group = child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let patience = PATIENCE
+        let longest = TIMEOUT
             + if self.by_manager {
                 GRACE
             } else {
                 Duration::ZERO
             };
-        let ended = timeout(patience, finish(&mut child, &input)).await;
+        let ended = timeout(longest, finish(&mut child, &input)).await;
         if let Some(group) = group.filter(|_| ended.is_err()) {
             // The command and what it has started. It was not waited for yet, so the id is its own.
             let _ = kill_process_group(group, Signal::KILL);
             let _ = child.wait().await;
         }
-        let seconds = patience.as_secs();
+        let seconds = longest.as_secs();
         ended.with_context(|| {
             format!(
                 "{} took longer than {seconds} s, and was killed",
@@ -145,7 +145,7 @@ impl Hook {
         .arg("--description=guard: tells of a request")
         .arg(format!("--uid={}", self.account.uid))
         .arg(format!("--gid={}", self.account.gid))
-        .arg(format!("--property=RuntimeMaxSec={}s", PATIENCE.as_secs()));
+        .arg(format!("--property=RuntimeMaxSec={}s", TIMEOUT.as_secs()));
         for property in [
             "NoNewPrivileges=yes",
             "CapabilityBoundingSet=",
