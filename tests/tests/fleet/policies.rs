@@ -155,19 +155,33 @@ fn a_machine_that_comes_later_gets_the_last_that_is_kept() -> Tested {
         Ok(fleet.kept()?.contains("are not kept"))
     })?;
     assert!(is_kept(3));
+    // Nor, where its signer may sign no more, an older one of another's.
+    let bob = SshKey::new(fleet.dir().join("bob"))?;
+    let line = |name: &str, key: &SshKey| -> Tested<String> {
+        Ok(format!("{name} {}", fs::read_to_string(key.public())?))
+    };
+    fs::write(&signers, line("bob", &bob)?)?;
+    let older = bundle(&fleet, &bob, 1, OPEN)?;
+    push(&fleet, &older, "1s")?;
+    assert!(is_kept(3));
+    let later = bundle(&fleet, &bob, 4, BASE)?;
+    eventually("a later one is kept", || {
+        push(&fleet, &later, "1s")?;
+        Ok(is_kept(4))
+    })?;
 
     assert!(open(&fleet)?);
     fleet.start()?;
     eventually("the machine has it", || {
         let status = fleet.scene.daemon.json(["status"])?;
-        Ok(status["fleet"]["serial"] == 3)
+        Ok(status["fleet"]["serial"] == 4)
     })?;
     assert!(!open(&fleet)?);
     let loads = fleet.scene.daemon.logged("policy-load")?;
     assert!(
         loads
             .iter()
-            .any(|one| one["serial"] == 3 && one["signed_by"] == json!(["alice"]))
+            .any(|one| one["serial"] == 4 && one["signed_by"] == json!(["bob"]))
     );
     assert!(lines(&fleet.said("person", &["machines", "--json"])?)?.len() <= 1);
     assert!(loads.last().unwrap()["error"].text().is_err());

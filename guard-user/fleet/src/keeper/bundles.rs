@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use guard_signed::{SignedBundle, Signers, bundle::Endorsed};
+use guard_signed::{Bundle, Document as _, SignedBundle, Signers, bundle::Endorsed};
 
 use crate::{
     link::Link,
@@ -19,6 +19,8 @@ use crate::{
 
 /// One that is wanted by many at once is published so often.
 const EVERY: Duration = Duration::from_secs(1);
+
+const DAMAGED: &str = "what is kept of a group is damaged, and might be later than this: remove it, and push the last bundle";
 
 /// Owns the directory.
 #[derive(Debug)]
@@ -75,10 +77,9 @@ impl KeptBundles {
         let Endorsed { bundle: new, by } = self.verified(&signed)?;
         let is_its = new.groups.iter().any(|one| *one == group.to_string());
         ensure!(is_its, "it is for other groups");
-        let kept = self.kept(group)?;
-        let kept = kept.and_then(|kept| self.verified(&kept).ok());
         // Of one serial, that which more people have signed.
-        let known = kept.map(|kept| (kept.bundle.serial, kept.by.len()));
+        let known = self.kept(group)?.map(|kept| self.standing(&kept));
+        let known = known.transpose()?;
         if known.is_some_and(|known| known >= (new.serial, by.len())) {
             return Ok(());
         }
@@ -87,10 +88,24 @@ impl KeptBundles {
         Ok(())
     }
 
+    /// Its serial, and how many have signed it who may. Where too few may any more, nothing older takes its place all the same:
+    /// a machine that comes later would be given that.
+    fn standing(&self, kept: &SignedBundle) -> Result<(u64, usize)> {
+        let by = self.verified(kept).map_or(0, |kept| kept.by.len());
+        let bundle = Bundle::from_bytes(kept.bundle.as_bytes());
+        Ok((bundle.context(DAMAGED)?.serial, by))
+    }
+
     fn kept(&self, group: &Group) -> Result<Option<SignedBundle>> {
         let file = self.file(group);
         match fs::read(&file) {
-            Ok(bytes) => Ok(messages::read(&bytes)),
+            Ok(bytes) => {
+                let kept = messages::read(&bytes);
+                let kept = kept.context(DAMAGED);
+                Ok(Some(kept.with_context(|| {
+                    format!("cannot use {}", file.display())
+                })?))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
         }

@@ -13,6 +13,8 @@ use crate::{link, messages, subjects::Bundles};
 
 /// How often the last bundle is asked for, in the mean, beside after each connection.
 const EVERY: Duration = Duration::from_secs(300);
+/// Where guardd did not answer.
+const SOON: Duration = Duration::from_secs(5);
 /// The same bundle is offered again no sooner.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -54,6 +56,11 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             Ok(done) => {
                 tracing::info!(serial = done.serial, "policies are in force");
                 last = Some((name, Instant::now()));
+            }
+            // guardd was not reached: nobody has said anything of the bundle.
+            Err(refusal) if refusal.name.is_none() => {
+                wants = wants.min(Instant::now() + SOON);
+                continue;
             }
             Err(refusal) => {
                 let why = refusal.failure.why;
