@@ -1,14 +1,14 @@
 //! One question to the server that was meant, by UDP and where that is not enough by TCP.
 
-use std::{
-    cell::RefCell,
-    io,
-    net::{SocketAddr, UdpSocket},
-};
+use std::{cell::RefCell, io, net::SocketAddr};
 
-use rustix::rand::{GetRandomFlags, getrandom};
+use guard_sys::readiness::Readable;
+use rustix::{
+    net::{RecvFlags, SendFlags, recv, send},
+    rand::{GetRandomFlags, getrandom},
+};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, unix::AsyncFd},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
 };
 
@@ -62,8 +62,8 @@ async fn by_datagram(
     let id = common.ids.next()?;
     let message = question.anew(id);
     // Sent before it is waited for, and waited for to be read alone: a new socket always has room, and epoll would say so.
-    socket.send(&message)?;
-    let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+    send(&socket, &message, SendFlags::empty())?;
+    let socket = Readable::new(socket)?;
     common.pulse.beat();
     for tries in 1..=TRIES {
         let received = receive(common, &socket, id, question);
@@ -71,7 +71,7 @@ async fn by_datagram(
             return answer;
         }
         if tries < TRIES {
-            socket.get_ref().send(&message)?;
+            send(&socket, &message, SendFlags::empty())?;
         }
     }
     Err(not_answered())
@@ -80,14 +80,14 @@ async fn by_datagram(
 /// The first datagram that answers; others are passed over.
 async fn receive(
     common: &Common,
-    socket: &AsyncFd<UdpSocket>,
+    socket: &Readable,
     id: u16,
     question: &Question,
 ) -> io::Result<Vec<u8>> {
     loop {
-        let received = socket.async_io(Interest::READABLE, |socket| {
+        let received = socket.read(|socket| {
             let mut buffer = common.buffer.borrow_mut();
-            let length = socket.recv(&mut buffer)?;
+            let (length, _) = recv(socket, &mut buffer[..], RecvFlags::empty())?;
             let message = &buffer[..length];
             Ok(is_answered(message, id, question).then(|| message.to_vec()))
         });

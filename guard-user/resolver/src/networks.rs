@@ -165,11 +165,7 @@ impl Network {
     /// # Errors
     ///
     /// The system's; `TimedOut` where guardd has no socket there to give.
-    pub(super) async fn datagrams(
-        &self,
-        link: &Link,
-        to: SocketAddr,
-    ) -> io::Result<std::net::UdpSocket> {
+    pub(super) async fn datagrams(&self, link: &Link, to: SocketAddr) -> io::Result<OwnedFd> {
         let socket = match &self.pool {
             Some(pool) => {
                 let taken = pool.take(self.id, link, Transport::Udp, to).await?;
@@ -180,8 +176,7 @@ impl Network {
             None if to.is_ipv4() => unbound(AddressFamily::INET)?,
             None => unbound(AddressFamily::INET6)?,
         };
-        let socket = std::net::UdpSocket::from(socket);
-        socket.connect(to)?;
+        rustix::net::connect(&socket, &to)?;
         Ok(socket)
     }
 
@@ -311,6 +306,7 @@ mod tests {
             pool.stock([1, 0, 0, 0], vec![socket.into()]);
         };
         let (socket, ()) = tokio::join!(network.datagrams(&link, to), give);
-        assert_eq!(socket.unwrap().peer_addr().unwrap(), to);
+        let socket = std::net::UdpSocket::from(socket.unwrap());
+        assert_eq!(socket.peer_addr().unwrap(), to);
     }
 }

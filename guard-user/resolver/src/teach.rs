@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, rc::Rc};
 
-use guard_common::{BootTime, Learned, MAX_PATTERNS, NameId, NamedKey, PolicyId, SessionId};
+use guard_common::{BootTime, Learned, MAX_PATTERNS, NameId, Named, NamedKey, PolicyId, SessionId};
 
 use super::{answer::Answer, common::Common, judge::Policy};
 

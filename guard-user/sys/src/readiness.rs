@@ -1,7 +1,7 @@
 //! Waiting for a descriptor without blocking the thread.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -38,6 +38,42 @@ impl Readiness {
     }
 }
 
+/// A descriptor that does not block, and that is waited for only to be read.
+#[derive(Debug)]
+pub struct Readable(AsyncFd<OwnedFd>);
+
+impl Readable {
+    /// Takes it into the tokio runtime of the caller.
+    ///
+    /// # Errors
+    ///
+    /// The system's, among them that for files that are always ready.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        // SAFETY: as for `Readiness`.
+        let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        Ok(Self(registered?))
+    }
+
+    /// Reads by `read` when there is something: again where that would block.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`.
+    pub async fn read<T>(
+        &self,
+        mut read: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let read = |fd: &OwnedFd| read(fd.as_fd());
+        self.0.async_io(Interest::READABLE, read).await
+    }
+}
+
+impl AsFd for Readable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +94,24 @@ mod tests {
                 readiness.drained(drain).await.unwrap();
                 assert_eq!(got[0], sent[0]);
             }
+        });
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (read, write) = rustix::pipe::pipe().unwrap();
+            rustix::io::ioctl_fionbio(&read, true).unwrap();
+            let readable = Readable::new(read).unwrap();
+            let mut got = [0; 8];
+            let reading = readable.read(|fd| Ok(rustix::io::read(fd, &mut got)?));
+            let writing = async { rustix::io::write(&write, b"ab").unwrap() };
+            let (length, _) = tokio::join!(reading, writing);
+            assert_eq!(&got[..length.unwrap()], b"ab");
         });
     }
 }
