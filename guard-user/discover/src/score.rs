@@ -236,6 +236,8 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
 
 /// What the path says. `.env.local` is what is not shared, and says nothing of what it leads to.
 fn file_says(file: &str) -> Said {
+    // Programs keep there what is theirs, wherever it leads.
+    let file = file.strip_prefix("~/.local/").unwrap_or(file);
     let (before, name) = file
         .rsplit_once('/')
         .map_or(("", file), |(before, name)| (before, name));
