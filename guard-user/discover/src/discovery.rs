@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::host::Host;
 use crate::open::Tree;
-use crate::readers::{Format, HOME_DIRS, Sink, of_environment, of_home};
+use crate::readers::{Format, Sink, Source, dirs_of_home, of_environment, of_home};
 use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
 use crate::service::{Proposal, Service, is_shared, others, propose};
 use crate::walk::walk;
@@ -154,6 +154,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         sink.pass_over(None, why);
     }
     let project_files = read(&mut sink, &project, &walked.files, deadline);
+    sink.finish();
     find_siblings(&mut sink.clues);
     let names = inputs.hosts.map(names).unwrap_or_default();
     let without = sink.clues.iter().filter(|clue| clue.host.is_none());
@@ -184,7 +185,7 @@ fn of_the_home(
     let mut files: Vec<_> = of_home()
         .map(|(path, format)| (path.to_owned(), format))
         .collect();
-    for (dir, inner, format) in HOME_DIRS {
+    for (dir, inner, format) in dirs_of_home() {
         let Ok(entries) = std::fs::read_dir(home.path.join(dir)) else {
             continue;
         };
@@ -264,6 +265,20 @@ fn read(
             Format::Login(host) => {
                 if tree.has(path) {
                     sink.login(host);
+                    count += 1;
+                }
+                continue;
+            }
+            Format::Source(Source::Kept(what)) => {
+                if tree.has(path) {
+                    sink.kept(what);
+                    count += 1;
+                }
+                continue;
+            }
+            Format::Source(Source::Vault) => {
+                if tree.has(path) {
+                    sink.vault();
                     count += 1;
                 }
                 continue;

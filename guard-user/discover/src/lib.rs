@@ -19,6 +19,7 @@ pub use discovery::{
     Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, OUT_OF_TIME, PassedOver, discover,
 };
 pub use host::Host;
+pub use readers::is_platform;
 pub use score::{Clue, Judged, Label, Reason, Seen, judge};
 pub use service::{Proposal, Service, propose};
 pub use tokens::{Said, Stage, said};

@@ -7,20 +7,30 @@ use std::path::Path;
 use crate::discovery::{KeyAlone, PassedOver};
 use crate::host::Host;
 use crate::score::{Clue, Seen, shown_key};
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::tokens::{Said, said};
 
 mod ci;
 mod clients;
+mod commands;
+mod connections;
 mod databases;
 mod frameworks;
 mod hcl;
+mod ini;
 mod json;
+mod kamal;
+mod literals;
+mod logins;
+mod servers;
 mod settings;
+mod sources;
 mod ssh;
+mod xml;
 mod yaml;
 
 pub(crate) use settings::of_environment;
+pub(crate) use sources::Source;
 
 /// Lines that are longer say nothing that is looked for, and cost.
 const LINE: usize = 16_384;
@@ -62,6 +72,8 @@ pub(crate) enum Format {
     Encrypted,
     /// The login of a platform's command, and the host that it is for: what is in it is not read.
     Login(&'static str),
+    /// One of those that not everybody has.
+    Source(Source),
 }
 
 impl Format {
@@ -87,6 +99,13 @@ impl Format {
             ".pgpass" => Some(Self::Pgpass),
             ".pg_service.conf" | "pg_service.conf" => Some(Self::PgService),
             ".gitlab-ci.yml" => Some(Self::Pipeline),
+            _ if is_yaml
+                && ["taskfile.", "Taskfile."]
+                    .iter()
+                    .any(|begin| name.starts_with(begin)) =>
+            {
+                Some(Self::Pipeline)
+            }
             ".netrc" => Some(Self::Netrc),
             ".npmrc" => Some(Self::Npmrc),
             _ if [".tf", ".tfvars", ".prisma"]
@@ -114,7 +133,7 @@ impl Format {
             _ if is_yaml && (name.starts_with("docker-compose") || name.starts_with("compose")) => {
                 Some(Self::Compose)
             }
-            _ => None,
+            _ => Source::of(path),
         }
     }
 
@@ -127,8 +146,16 @@ impl Format {
         }
     }
 
+    /// Whether it is read only when all else is.
+    pub(crate) const fn is_last(self) -> bool {
+        matches!(self, Self::Source(source) if source.is_last())
+    }
+
     /// Whether a part of it says nothing.
     const fn is_whole(self) -> bool {
+        if let Self::Source(source) = self {
+            return source.is_whole();
+        }
         matches!(
             self,
             Self::Kubeconfig
@@ -154,6 +181,10 @@ pub(crate) struct Sink {
     in_file: usize,
     /// The regions of AWS's profiles, which another file has the keys of.
     regions: BTreeMap<String, String>,
+    /// What is called by a name that another file may say more of.
+    mentions: Vec<(String, Clue)>,
+    /// Where a token of Vault's is, of which a variable says the address.
+    vault: Option<Seen>,
 }
 
 /// One file has no more places, unless it is there to be counted.
@@ -274,7 +305,93 @@ impl Sink {
             Format::Pipeline => ci::pipeline(self, text),
             Format::Rails => frameworks::rails(self, text),
             Format::Spring => frameworks::spring(self, text),
+            Format::Source(source) => source.read(self, text),
             Format::Encrypted | Format::Login(_) => {}
+        }
+    }
+
+    /// A place by its name elsewhere; where no file says more, by what is known of it here.
+    fn mention(&mut self, name: &str, clue: Clue) {
+        self.in_file += 1;
+        if self.is_full() || self.mentions.len() >= IN_ALL {
+            self.pass_over(None, "more places than are kept: is this file yours?");
+        } else {
+            self.mentions.push((shown_key(name), clue));
+        }
+    }
+
+    /// What is there, though it is not read: whatever it opens, no file here says where.
+    pub(crate) fn kept(&mut self, what: &'static str) {
+        self.key(what, None, "-");
+    }
+
+    /// A token of Vault's.
+    pub(crate) fn vault(&mut self) {
+        self.vault = Some(self.seen(None, "token"));
+    }
+
+    /// Brings together what one file says of another, when all are read.
+    pub(crate) fn finish(&mut self) {
+        let known: BTreeMap<_, _> = self
+            .clues
+            .iter()
+            .enumerate()
+            .filter(|(_, clue)| {
+                [Service::Ssh, Service::Kubernetes, Service::Docker].contains(&clue.service)
+            })
+            .map(|(at, clue)| ((clue.service, clue.seen.key.clone()), at))
+            .rev()
+            .collect();
+        for (name, clue) in std::mem::take(&mut self.mentions) {
+            if self.clues.len() >= IN_ALL {
+                break;
+            }
+            match known.get(&(clue.service, name)) {
+                Some(at) => {
+                    let meant = &self.clues[*at];
+                    let (data, seen) = (meant.data.and(clue.data), clue.seen);
+                    let clue = Clue {
+                        data,
+                        seen,
+                        ..meant.clone()
+                    };
+                    self.clues.push(clue);
+                }
+                None if clue.host.is_some() => self.clues.push(clue),
+                None => {
+                    let what = match clue.service {
+                        Service::Kubernetes => "context of kubectl",
+                        Service::Docker => "context of Docker",
+                        _ => continue,
+                    };
+                    let seen = clue.seen;
+                    if self.keys.len() < IN_ALL {
+                        self.keys.push(KeyAlone { what, seen });
+                    }
+                }
+            }
+        }
+        self.open_vault();
+    }
+
+    /// The token is for the address that a variable says.
+    fn open_vault(&mut self) {
+        let Some(seen) = self.vault.take() else {
+            return;
+        };
+        let mut is_known = false;
+        for clue in self
+            .clues
+            .iter_mut()
+            .filter(|clue| clue.seen.key == "VAULT_ADDR")
+        {
+            is_known = true;
+            clue.service = Service::Platform;
+            clue.credential = Some("token");
+        }
+        if !is_known {
+            let what = "a token of Vault";
+            self.keys.push(KeyAlone { what, seen });
         }
     }
 
@@ -294,12 +411,29 @@ impl Sink {
     }
 }
 
-/// Files of a home, and what they are.
-pub(crate) fn of_home() -> impl Iterator<Item = (&'static Path, Format)> {
-    HOME.iter().map(|(path, format)| (Path::new(path), *format))
+/// Whether it is the API of a platform that is known here, whatever a file says: not one that a file has named.
+#[must_use]
+pub fn is_platform(host: &Host) -> bool {
+    let mut logins = HOME.iter();
+    let is_login =
+        logins.any(|(_, format)| matches!(format, Format::Login(own) if *own == host.as_str()));
+    is_login || settings::has_token(host) || service::is_cloud(host)
 }
 
-const HOME: [(&str, Format); 38] = [
+/// Files of a home, and what they are.
+pub(crate) fn of_home() -> impl Iterator<Item = (&'static Path, Format)> {
+    let own = HOME.iter().copied();
+    let others = sources::HOME.map(|(path, source)| (path, Format::Source(source)));
+    own.chain(others)
+        .map(|(path, format)| (Path::new(path), format))
+}
+
+/// Directories of a home in which each file, or a file of each directory, is of one kind.
+pub(crate) fn dirs_of_home() -> impl Iterator<Item = (&'static str, &'static str, Format)> {
+    HOME_DIRS.into_iter().chain(sources::HOME_DIRS)
+}
+
+const HOME: [(&str, Format); 35] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -354,15 +488,6 @@ const HOME: [(&str, Format); 38] = [
         Format::Login("firebase.googleapis.com"),
     ),
     (
-        ".config/stripe/config.toml",
-        Format::Login("api.stripe.com"),
-    ),
-    (
-        ".terraform.d/credentials.tfrc.json",
-        Format::Login("app.terraform.io"),
-    ),
-    (".pulumi/credentials.json", Format::Login("api.pulumi.com")),
-    (
         ".config/gcloud/application_default_credentials.json",
         Format::Login("cloudresourcemanager.googleapis.com"),
     ),
@@ -373,8 +498,7 @@ const HOME: [(&str, Format); 38] = [
     (".vultr-cli.yaml", Format::Login("api.vultr.com")),
 ];
 
-/// Directories of a home in which each file, or a file of each directory, is of one kind.
-pub(crate) const HOME_DIRS: [(&str, &str, Format); 4] = [
+const HOME_DIRS: [(&str, &str, Format); 4] = [
     (".kube/config.d", "", Format::Kubeconfig),
     (".ssh/config.d", "", Format::Ssh),
     (".config/gcloud/configurations", "", Format::Gcloud),

@@ -419,6 +419,11 @@ fn region(host: &Host) -> Option<&str> {
     rest.strip_suffix(".amazonaws.com")
 }
 
+/// Whether it is the API that stands for a cloud, and not one host of it.
+pub(crate) fn is_cloud(host: &Host) -> bool {
+    host.as_str() == "management.azure.com" || !others(host).is_empty()
+}
+
 /// Names of the other APIs that the credential for this one opens as well.
 pub(crate) fn others(host: &Host) -> Vec<String> {
     let below = |names: &[&str], zone: &str| -> Vec<String> {

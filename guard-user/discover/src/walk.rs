@@ -50,6 +50,8 @@ pub(crate) fn is_entered(dir: &Path) -> bool {
 pub(crate) struct Walked {
     /// In their order.
     pub(crate) files: Vec<(PathBuf, Format)>,
+    /// Those that are read when all others are.
+    last: Vec<(PathBuf, Format)>,
     pub(crate) left_out: Vec<(PathBuf, &'static str)>,
     /// The directories, as far as they are counted.
     pub(crate) dirs: Vec<PathBuf>,
@@ -99,6 +101,14 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
             } else if !is_dir && let Some(format) = Format::of(entry.path()) {
                 let path = entry.path().strip_prefix(project).unwrap_or(entry.path());
                 if let Ok(mut found) = found.lock() {
+                    if format.is_last() {
+                        // Of these as many as are read: they take no other's place.
+                        match found.last.len() < bounds.files {
+                            true => found.last.push((path.to_owned(), format)),
+                            false => too_many.store(true, Ordering::Relaxed),
+                        }
+                        return WalkState::Continue;
+                    }
                     found.files.push((path.to_owned(), format));
                     // Twice, so that which are read depends less on who was faster.
                     if found.files.len() > 2 * bounds.files {
@@ -111,9 +121,10 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
         })
     });
     let mut found = found.into_inner().unwrap_or_default();
-    found
-        .files
-        .sort_by_cached_key(|(path, _)| (path.components().count(), path.clone()));
+    for files in [&mut found.files, &mut found.last] {
+        files.sort_by_cached_key(|(path, _)| (path.components().count(), path.clone()));
+    }
+    found.files.append(&mut found.last);
     found.left_out.sort();
     found.left_out.dedup();
     if found.files.len() > bounds.files || too_many.into_inner() {

@@ -7,14 +7,14 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use crate::discovery::IN_DIRECTORY;
-use crate::readers::{Format, HOME_DIRS, of_home};
+use crate::readers::{Format, dirs_of_home, of_home};
 use crate::walk::is_entered;
 
 /// The directories of a home in which files are read, whether they are there or not; the home itself among them.
 #[must_use]
 pub fn home_dirs(home: &Path) -> Vec<PathBuf> {
     let files = of_home().filter_map(|(path, _)| path.parent());
-    let dirs = HOME_DIRS.iter().map(|(dir, _, _)| Path::new(*dir));
+    let dirs = dirs_of_home().map(|(dir, _, _)| Path::new(dir));
     // Those above them, too: there one is made.
     let all = files.chain(dirs).flat_map(Path::ancestors);
     let all: BTreeSet<_> = all.map(|dir| home.join(dir)).collect();
@@ -42,7 +42,7 @@ pub fn linked(home: &Path) -> Vec<Linked> {
     let mut all: BTreeSet<_> = of_home()
         .filter_map(|(file, _)| target(&home, file))
         .collect();
-    for (dir, inner, _) in HOME_DIRS {
+    for (dir, inner, _) in dirs_of_home() {
         if let Some(at) = target(&home, Path::new(dir)) {
             let whole = at.name.as_ref().map(|name| at.dir.join(name));
             let whole = whole.filter(|whole| whole.is_dir());
@@ -113,7 +113,7 @@ fn is_of_the_home(path: &Path, is_dir: bool) -> bool {
         false => file == path,
     });
     let of_dir = |dir: &Path| path.starts_with(dir) || (is_dir && dir.starts_with(path));
-    file || HOME_DIRS.iter().any(|(dir, _, _)| of_dir(Path::new(*dir)))
+    file || dirs_of_home().any(|(dir, _, _)| of_dir(Path::new(dir)))
 }
 
 #[cfg(test)]

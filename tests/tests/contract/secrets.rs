@@ -14,7 +14,7 @@ use super::discover::Project;
 const PLACES: &str = include_str!("../../../guard-user/discover/tests/secrets.txt");
 
 /// How often each format of a project is there.
-const TIMES: usize = 40;
+const TIMES: usize = 30;
 
 fn secret() -> String {
     let word = || RandomState::new().build_hasher().finish();

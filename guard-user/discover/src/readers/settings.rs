@@ -17,7 +17,9 @@ pub(super) struct Variable<'t> {
 }
 
 /// Variables that hold a platform's token, and the host that it is for.
-const TOKENS: [(&str, &str); 27] = [
+const TOKENS: [(&str, &str); 29] = [
+    ("GH_TOKEN", "api.github.com"),
+    ("GITHUB_TOKEN", "api.github.com"),
     ("STRIPE_SECRET_KEY", "api.stripe.com"),
     ("STRIPE_API_KEY", "api.stripe.com"),
     ("DIGITALOCEAN_TOKEN", "api.digitalocean.com"),
@@ -48,11 +50,29 @@ const TOKENS: [(&str, &str); 27] = [
 ];
 
 /// Addresses that need no scheme: of what, and the port that is meant.
-const ADDRESSES: [(&str, Service, u16); 4] = [
-    ("VAULT_ADDR", Service::Http, 8200),
+const ADDRESSES: [(&str, Service, u16); 8] = [
+    ("ARGOCD_SERVER", Service::Http, 443),
     ("CONSUL_HTTP_ADDR", Service::Http, 8500),
-    ("NOMAD_ADDR", Service::Http, 4646),
+    ("DATABRICKS_HOST", Service::Http, 443),
     ("ETCDCTL_ENDPOINTS", Service::Http, 2379),
+    ("GH_HOST", Service::Http, 443),
+    ("GITLAB_HOST", Service::Http, 443),
+    ("NOMAD_ADDR", Service::Http, 4646),
+    ("VAULT_ADDR", Service::Http, 8200),
+];
+
+/// Addresses, and the tokens that make those who have them a platform's users there.
+const OPENED: [(&str, &[&str]); 7] = [
+    ("ARGOCD_SERVER", &["ARGOCD_AUTH_TOKEN"]),
+    ("CONSUL_HTTP_ADDR", &["CONSUL_HTTP_TOKEN"]),
+    ("DATABRICKS_HOST", &["DATABRICKS_TOKEN"]),
+    (
+        "GH_HOST",
+        &["GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN"],
+    ),
+    ("GITLAB_HOST", &["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN"]),
+    ("NOMAD_ADDR", &["NOMAD_TOKEN"]),
+    ("VAULT_ADDR", &["VAULT_TOKEN"]),
 ];
 
 /// Words of a key that say what a host is.
@@ -130,7 +150,8 @@ fn variable(number: usize, line: &str, exported: bool) -> Option<Variable<'_>> {
     })
 }
 
-fn unquoted(value: &str) -> &str {
+/// A value without its quotes, or without the comment behind it.
+pub(super) fn unquoted(value: &str) -> &str {
     for quote in ['"', '\'', '`'] {
         if let Some(rest) = value.strip_prefix(quote) {
             return rest.split(quote).next().unwrap_or_default();
@@ -170,8 +191,9 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
                 }
             },
             None if is_host(one.key) => host(sink, one, all).into_iter().collect(),
-            None => url(sink, one, all),
+            None => terraform(one).map_or_else(|| url(sink, one, all), |lead| vec![lead]),
         };
+        let is_opened = is_opened(one, all);
         for ((host, port), service, data, credential) in clues {
             let is_own = host
                 .as_ref()
@@ -179,6 +201,10 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             let seen = Seen {
                 dormant: one.dormant,
                 ..sink.seen(one.line, one.key)
+            };
+            let (service, credential) = match is_opened {
+                true => (Service::Platform, Some("token")),
+                false => (service, credential),
             };
             sink.push(Clue {
                 host,
@@ -269,6 +295,11 @@ fn has_secret_beside(one: &Variable<'_>, all: &[Variable<'_>]) -> bool {
     })
 }
 
+/// Whether a variable may hold a token for it.
+pub(super) fn has_token(host: &crate::Host) -> bool {
+    TOKENS.iter().any(|(_, own)| *own == host.as_str())
+}
+
 /// The host of a platform's token, and what its prefix says; the token itself goes no further.
 fn token(one: &Variable<'_>) -> Option<(&'static str, Said)> {
     let (_, host) = TOKENS
@@ -281,6 +312,23 @@ fn token(one: &Variable<'_>) -> Option<(&'static str, Said)> {
         .iter()
         .find(|kind| one.value.starts_with(**kind));
     Some((host, kind.map_or(Said::default(), |kind| said(kind))))
+}
+
+/// Whether the token for that address is beside it.
+fn is_opened(one: &Variable<'_>, all: &[Variable<'_>]) -> bool {
+    let opened = OPENED.iter().find(|(address, _)| *address == one.key);
+    opened.is_some_and(|(_, tokens)| {
+        let mut others = all.iter();
+        others.any(|other| tokens.contains(&other.key) && !is_placeholder(other.value))
+    })
+}
+
+/// `TF_TOKEN_app_terraform_io`: the host is in the name, where two lines are a hyphen.
+fn terraform(one: &Variable<'_>) -> Option<Lead> {
+    let name = one.key.strip_prefix("TF_TOKEN_")?;
+    let host = name.replace("__", "-").replace('_', ".");
+    let at = host_and_port(&host, 443).filter(|_| !is_placeholder(one.value))?;
+    Some((at, Service::Platform, Said::default(), Some("token")))
 }
 
 /// The region that is said beside a key of AWS.
@@ -310,12 +358,13 @@ fn is_host(key: &str) -> bool {
     ends && key != "docker_host" && (kind(&key).is_some() || is_database(&key))
 }
 
-fn is_database(key: &str) -> bool {
+pub(super) fn is_database(key: &str) -> bool {
     key.split(['_', '.', '-'])
-        .any(|word| ["db", "database"].contains(&word))
+        .any(|word| ["db", "database", "databases", "datasource"].contains(&word))
 }
 
-fn kind(key: &str) -> Option<(Service, u16)> {
+/// What a key's words say that it is of.
+pub(super) fn kind(key: &str) -> Option<(Service, u16)> {
     let key = key.strip_prefix("pghost").map_or(key, |_| "pg");
     let mut words = key.split(['_', '.', '-']);
     words

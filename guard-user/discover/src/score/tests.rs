@@ -13,6 +13,9 @@ const HELD_OUT: &str = include_str!("held_out.txt");
 /// what nobody had in mind.
 const UNSEEN: &str = include_str!("unseen.txt");
 
+/// Of the shapes that settings which are programs, scripts, clients and logins have.
+const SOURCES: &str = include_str!("sources.txt");
+
 struct Example {
     label: &'static str,
     action: &'static str,
@@ -124,6 +127,22 @@ fn it_holds_for_what_it_was_not_fitted_to() {
 #[test]
 fn it_holds_for_what_nobody_had_in_mind() {
     holds_for(UNSEEN, 66);
+}
+
+#[test]
+fn it_holds_for_programs_scripts_clients_and_logins() {
+    holds_for(SOURCES, 56);
+    for one in SOURCES.lines().map(example) {
+        let label = judge(&one.clue).label;
+        let host = one.clue.host.as_ref();
+        let proposal = host.and_then(|host| propose(label, one.clue.service, host));
+        assert_eq!(
+            proposal.map_or("-", |proposal| proposal.action),
+            one.action,
+            "{}",
+            one.host
+        );
+    }
 }
 
 fn holds_for(examples: &'static str, count: usize) {

@@ -133,7 +133,34 @@ fn more_than_is_read_is_said() -> Tested {
     Ok(())
 }
 
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 57] = [
+    "config/deploy.yml",
+    "settings.py",
+    "knexfile.js",
+    "wp-config.php",
+    "config/prod.exs",
+    "application.conf",
+    "alembic.ini",
+    "liquibase.properties",
+    "ormconfig.json",
+    ".idea/dataSources.xml",
+    "web.config",
+    "Makefile",
+    "deploy.sh",
+    "Procfile",
+    "package.json",
+    "Taskfile.yml",
+    "~/.config/gh/hosts.yml",
+    "~/.config/glab-cli/config.yml",
+    "~/.config/argocd/config",
+    "~/.config/usql/config.yaml",
+    "~/.config/stripe/config.toml",
+    "~/.terraform.d/credentials.tfrc.json",
+    "~/.terraformrc",
+    "~/.pulumi/credentials.json",
+    "~/.mc/config.json",
+    "~/.databrickscfg",
+    "~/.mysql/workbench/connections.xml",
     "~/.config/immich/auth.yml",
     "main.tf",
     "a.tfvars",
@@ -168,6 +195,7 @@ const NAMES: [&str; 30] = [
 
 /// What makes readers go further than noise does.
 const PIECES: &str = "(machine |password |url: |\\[remote \"a\"\\]\n|url = |registry=|//|<<|EOT|provider \"mysql\" |endpoint = |\\{\n|\\}\n|\
+    \"\"\"|`|'|\\(|\\)|=> |#|/\\*|\\*/|define\\(|class A:\n|config :a, A.Repo,\n|return |hosts:|token: |credentials \"a\"|accessTokens|aliases|\"scripts\"|\t|a: b\n|psql -h |--context |kubectl |sshpass | && |<a name=\"b\">|</a>|<!DOCTYPE a \\[<!ENTITY b \"c\">\\]>|&b;|key=\"parameterValues\"|\
     production:\n|<<: \\*a|&a|resources|attributes|jobs:|run: |ssh a@|spring:|ConnectionStrings|DATABASE_URL=|DB_HOST=|export |postgres://|jdbc:|sqlserver://|://|@|:|\\[|\\]|;|Server=|host=|Host |\
     HostName |region = eu-west-1\n|aws_access_key_id = |\\{|\\}|\"|mcpServers|args|services:|environment:|- |\n|  |[a-z]{1,4}|[0-9]{1,5}|\\\\|\\$|%h|\u{1b}|é){0,40}";
 
@@ -327,6 +355,68 @@ fn each_of_the_later_formats_is_read_so_far_and_said() -> Tested {
         "{:?}",
         passed_over(&found)
     );
+    Ok(())
+}
+
+#[test]
+fn each_of_the_other_sources_is_read_so_far_and_said() -> Tested {
+    let many = |piece: &str| piece.repeat(1_000_000 / piece.len());
+    let scene = Scene::new()?
+        .with("deep/settings.py", "{".repeat(100_000))?
+        .with("wide/settings.py", "a={b:1},\n".repeat(20_000))?
+        .with("long/settings.py", many("A = 'b'\n"))?
+        .with("open/knexfile.js", "host: `db.example.net\n")?
+        .with(
+            "open/wp-config.php",
+            "/* define('DB_HOST', 'db.example.net');\n",
+        )?
+        .with(
+            "deep/ormconfig.json",
+            format!("{}1{}", "[".repeat(100), "]".repeat(100)),
+        )?
+        .with(
+            "bomb/web.config",
+            "<!DOCTYPE a [<!ENTITY b \"cc\"><!ENTITY c \"&b;&b;\">]><a>&c;</a>",
+        )?
+        .with(
+            "wide/web.config",
+            "<a>".to_owned() + &"<b/>".repeat(65_000) + "</a>",
+        )?
+        .with("deep/web.config", "<a>".repeat(60_000))?
+        .with("long/web.config", many("<a>"))?
+        .with("long/Makefile", many("a:\n\tssh a@b.example.net\n"))?
+        .with(
+            "line/Makefile",
+            "a:\n\tssh a@b.example.net \\\n".to_owned() + &"x \\\n".repeat(50_000),
+        )?
+        .with("long/package.json", many("[[[["))?
+        .with(
+            "~/.config/gh/hosts.yml",
+            "a: ".to_owned() + &"[".repeat(100_000),
+        )?
+        .with("~/.mysql/workbench/connections.xml", "<a")?;
+    let found = scene.look()?;
+    for expected in [
+        "deep/settings.py:1: a line that is too long",
+        "wide/settings.py:4097: more brackets than are read, and what is behind them",
+        "long/settings.py: too long: the rest of it",
+        "open/knexfile.js: a text or a comment without an end",
+        "open/wp-config.php: a text or a comment without an end",
+        "deep/ormconfig.json:1: too deep",
+        "bomb/web.config: unreadable XML",
+        "deep/web.config: unreadable XML",
+        "long/web.config: too long",
+        "long/Makefile: too long: the rest of it",
+        "long/package.json: too long",
+        "~/.config/gh/hosts.yml: unreadable YAML",
+        "~/.mysql/workbench/connections.xml: unreadable XML",
+    ] {
+        says(&found, expected);
+    }
+    let nested = Scene::new()?
+        .with("knexfile.js", "{\n".repeat(100))?
+        .look()?;
+    says(&nested, "knexfile.js:65: too deep");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod formats;
 mod hostile;
 mod incidents;
 mod secrets;
+mod sources;
 mod tools;
 
 type Tested<T = ()> = Result<T, Box<dyn Error>>;

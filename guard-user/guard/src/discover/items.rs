@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use guard_common::Verdict;
 use guard_discover::{
     Discovery, ENVIRONMENT, Finding, Host, KeyAlone, Label, PassedOver, Reason, Seen, Service,
+    is_platform,
 };
 use guard_policy::{Diagnostic, Explanation, Parsed};
 use serde::Serialize;
@@ -206,7 +207,7 @@ impl InReach {
             }
         };
         let is_planted = one.host.address().is_none()
-            && speaks_http(one.service)
+            && speaks_http(one.service, &one.host)
             && one.found.iter().all(is_projects);
         Self {
             number,
@@ -312,17 +313,20 @@ fn explained(judge: &Judge<'_>, host: &str, others: &[String], ports: &str) -> V
     all
 }
 
-fn speaks_http(service: Service) -> bool {
-    matches!(
-        service,
-        Service::Http
-            | Service::Home(_)
-            | Service::Kubernetes
-            | Service::S3
-            | Service::Elasticsearch
-            | Service::Influxdb
-            | Service::Clickhouse
-    )
+fn speaks_http(service: Service, host: &Host) -> bool {
+    // What is known as a platform's API is no one else's.
+    let is_named = service == Service::Platform && !is_platform(host);
+    is_named
+        || matches!(
+            service,
+            Service::Http
+                | Service::Home(_)
+                | Service::Kubernetes
+                | Service::S3
+                | Service::Elasticsearch
+                | Service::Influxdb
+                | Service::Clickhouse
+        )
 }
 
 /// Whether a file of the project has it, and not the environment or the home.

@@ -103,7 +103,8 @@ fn without_a_person_nothing_is_opened() -> Tested {
     let dir = tempfile::tempdir()?;
     let files = [(
         ".env",
-        "IMMICH_URL=http://192.168.7.20:2283/api\nPROD_API_URL=https://u:p@api.example.net\nPROD_DB_URL=postgres://u:p@203.0.113.8/a\n",
+        "IMMICH_URL=http://192.168.7.20:2283/api\nPROD_API_URL=https://u:p@api.example.net\nPROD_DB_URL=postgres://u:p@203.0.113.8/a\n\
+         VAULT_ADDR=https://vault.example.io:8200\nVAULT_TOKEN=hunter2hunter2\nHCLOUD_TOKEN=hunter2hunter2\n",
     )];
     let text = written(&target(dir.path(), None)?, &files, false)?;
     assert!(!text.contains("192.168.7.20"), "{text}");
@@ -114,6 +115,9 @@ fn without_a_person_nothing_is_opened() -> Tested {
     };
     assert_eq!(rule("api.example.net"), "action = \"confirm\"");
     assert_eq!(rule("203.0.113.8"), "action = \"read-only\"");
+    // A platform that the file has named is whoever's it says; one that is known is not.
+    assert_eq!(rule("vault.example.io"), "action = \"confirm\"");
+    assert_eq!(rule("api.hetzner.cloud"), "action = \"read-only\"");
     Ok(())
 }
 

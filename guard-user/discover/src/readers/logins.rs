@@ -1,0 +1,230 @@
+//! Logins of commands that say where they are for: forges, Vault, Terraform, Pulumi, Argo CD, MinIO, Stripe. What opens them is not read.
+
+use jsonc_parser::ast::Value;
+use saphyr::{Scalar, YamlData};
+
+use crate::dsn::{Dsn, host_and_port, scan};
+use crate::score::Clue;
+use crate::service::Service;
+use crate::tokens::{Said, said};
+
+use super::json::{Lines, get, object, string, with_root};
+use super::yaml::{self, Node, items, load, pairs, text};
+use super::{Sink, lines, sections, value};
+
+impl Sink {
+    /// A login at a host: it reaches all that its account owns there.
+    fn login_at(&mut self, line: usize, key: &str, host: &str, (service, data): (Service, Said)) {
+        let bare = host.split_once("://").map_or(host, |(_, rest)| rest);
+        let bare = bare.split('/').next().unwrap_or_default();
+        let Some((host, port)) = host_and_port(bare.rsplit('@').next().unwrap_or_default(), 443)
+        else {
+            return self.pass_over(Some(line), "an unreadable host");
+        };
+        let seen = self.seen(Some(line), key);
+        self.push(Clue {
+            host,
+            port,
+            service,
+            seen,
+            data,
+            credential: Some("login"),
+            has_sibling: false,
+            is_own: false,
+        });
+    }
+}
+
+const PLATFORM: (Service, Said) = (
+    Service::Platform,
+    Said {
+        production: None,
+        staging: None,
+        development: None,
+    },
+);
+
+fn line(node: &Node<'_>) -> usize {
+    node.span.start.line()
+}
+
+/// Whether there is something, other than nothing.
+fn is_set(node: Option<&Node<'_>>) -> bool {
+    node.is_some_and(|node| match &node.data {
+        YamlData::Value(Scalar::Null) => false,
+        YamlData::Value(Scalar::String(text)) => !text.is_empty(),
+        _ => true,
+    })
+}
+
+/// `hosts.yml` of GitHub's command: by host, who is logged in. The token may be in a keyring.
+pub(super) fn gh(sink: &mut Sink, source: &str) {
+    for document in &load(sink, source) {
+        for (host, login) in pairs(document) {
+            let is_in = ["oauth_token", "user", "users"]
+                .iter()
+                .any(|key| is_set(yaml::get(login, key)));
+            if !is_in {
+                continue;
+            }
+            let api = match host == "github.com" || host.ends_with(".ghe.com") {
+                true => format!("api.{host}"),
+                false => host.to_owned(),
+            };
+            sink.login_at(line(login), "gh", &api, PLATFORM);
+        }
+    }
+}
+
+/// `config.yml` of GitLab's: by host, what opens it.
+pub(super) fn glab(sink: &mut Sink, source: &str) {
+    for document in &load(sink, source) {
+        for (host, login) in yaml::get(document, "hosts").into_iter().flat_map(pairs) {
+            let is_in = ["token", "job_token", "user", "is_oauth2"]
+                .iter()
+                .any(|key| is_set(yaml::get(login, key)));
+            if is_in {
+                let api = yaml::get(login, "api_host").and_then(text);
+                let api = api.filter(|api| !api.is_empty()).unwrap_or(host);
+                sink.login_at(line(login), "glab", api, PLATFORM);
+            }
+        }
+    }
+}
+
+/// Contexts of Argo CD's command, each with its server.
+pub(super) fn argocd(sink: &mut Sink, source: &str) {
+    for document in &load(sink, source) {
+        for context in items(yaml::get(document, "contexts")) {
+            let name = yaml::string(yaml::get(context, "name"));
+            let server = yaml::string(yaml::get(context, "server"));
+            if !server.is_empty() {
+                let told = (Service::Platform, said(name));
+                sink.login_at(line(context), name, server, told);
+            }
+        }
+    }
+}
+
+/// Connections of usql, by name: an address, or its parts.
+pub(super) fn usql(sink: &mut Sink, source: &str) {
+    use super::servers::{Block, block};
+
+    for document in &load(sink, source) {
+        for (name, connection) in yaml::get(document, "connections")
+            .into_iter()
+            .flat_map(pairs)
+        {
+            let mut settings = Block::of("connections");
+            match text(connection) {
+                Some(url) => settings.push(line(connection), name, Some(url)),
+                None => {
+                    settings.path = format!("connections.{name}");
+                    for (key, value) in pairs(connection) {
+                        let key = match key {
+                            "protocol" | "proto" => "driver",
+                            key => key,
+                        };
+                        let value = yaml::scalar(value);
+                        settings.push(line(connection), key, value.as_deref());
+                    }
+                }
+            }
+            block(sink, &settings);
+        }
+    }
+}
+
+/// `credentials.tfrc.json`, by host.
+pub(super) fn terraform(sink: &mut Sink, source: &str) {
+    let lines = Lines::of_text(source);
+    with_root(sink, source, |sink, root| {
+        let all = object(get(root, "credentials"));
+        for login in all.map_or(&[][..], |all| &all.properties) {
+            let line = lines.of(login.range.start);
+            sink.login_at(line, "credentials", login.name.as_str(), PLATFORM);
+        }
+    });
+}
+
+/// `.terraformrc`: `credentials "host" {`.
+pub(super) fn terraformrc(sink: &mut Sink, source: &str) {
+    for (line, text) in lines(sink, source) {
+        let host = text.trim().strip_prefix("credentials \"");
+        if let Some((host, _)) = host.and_then(|rest| rest.split_once('"')) {
+            sink.login_at(line, "credentials", host, PLATFORM);
+        }
+    }
+}
+
+/// Accounts of Pulumi, by the address of what keeps the states. A directory here is none.
+pub(super) fn pulumi(sink: &mut Sink, source: &str) {
+    let lines = Lines::of_text(source);
+    with_root(sink, source, |sink, root| {
+        let tokens = object(get(root, "accessTokens"));
+        for login in tokens.map_or(&[][..], |all| &all.properties) {
+            let address = login.name.as_str();
+            let is_in = matches!(&login.value, Value::StringLit(text) if !text.value.is_empty());
+            if is_in && address.starts_with("http") {
+                let line = lines.of(login.range.start);
+                sink.login_at(line, "accessTokens", address, PLATFORM);
+            }
+        }
+    });
+}
+
+/// Aliases of MinIO's client. It comes with some, of which nobody has the keys.
+pub(super) fn minio(sink: &mut Sink, source: &str) {
+    let lines = Lines::of_text(source);
+    with_root(sink, source, |sink, root| {
+        let aliases = object(get(root, "aliases"));
+        for alias in aliases.map_or(&[][..], |all| &all.properties) {
+            let Some(login) = object(Some(&alias.value)) else {
+                continue;
+            };
+            let key = string(get(login, "accessKey"));
+            let name = alias.name.as_str();
+            let url = string(get(login, "url"));
+            if key.is_empty() || key.starts_with("YOUR-") || name == "play" {
+                continue;
+            }
+            let line = lines.of(alias.range.start);
+            match scan(url) {
+                Dsn::Targets(targets) => {
+                    for target in targets {
+                        let at = Some((target.host, target.port));
+                        sink.named(line, name, Service::S3, at, said(name));
+                    }
+                }
+                Dsn::Other | Dsn::Unreadable => {
+                    sink.pass_over(Some(line), "an unreadable address");
+                }
+            }
+        }
+    });
+}
+
+/// Profiles of Stripe's command: those with a key for what is live, and those for trying alone.
+pub(super) fn stripe(sink: &mut Sink, source: &str) {
+    for (line, name, pairs) in sections(sink, source) {
+        let has = |key: &str| {
+            value(&pairs, &[key]).is_some_and(|value| !value.trim_matches('\'').is_empty())
+        };
+        let stage = match (has("live_mode_api_key"), has("test_mode_api_key")) {
+            (true, _) => "live",
+            (false, true) => "test",
+            (false, false) => continue,
+        };
+        let told = (Service::Platform, said(stage));
+        sink.login_at(line, name, "api.stripe.com", told);
+    }
+}
+
+/// Workspaces of Databricks, by profile.
+pub(super) fn databricks(sink: &mut Sink, source: &str) {
+    for (line, name, pairs) in sections(sink, source) {
+        if let Some(host) = value(&pairs, &["host"]).filter(|host| !host.is_empty()) {
+            sink.login_at(line, name, host, (Service::Platform, said(name)));
+        }
+    }
+}

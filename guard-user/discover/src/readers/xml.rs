@@ -1,0 +1,115 @@
+//! XML: data sources of JetBrains' programs, connections of MySQL Workbench, and settings of .NET and Java. A document type, and with it
+//! entities of its own, is refused.
+
+use roxmltree::{Document, Node, ParsingOptions};
+
+use crate::dsn::host_alone;
+use crate::service::Service;
+use crate::tokens::said;
+
+use super::Sink;
+use super::servers::{Block, block};
+
+/// Elements, attributes and texts.
+const NODES: u32 = 65_536;
+/// How far above an element its name may stand.
+const ABOVE: usize = 3;
+
+pub(super) fn settings(sink: &mut Sink, text: &str) {
+    let options = ParsingOptions {
+        nodes_limit: NODES,
+        ..ParsingOptions::default()
+    };
+    // The parser's own words have the file's.
+    let Ok(document) = Document::parse_with_options(text, options) else {
+        return sink.pass_over(None, "unreadable XML");
+    };
+    for element in document.descendants().filter(Node::is_element) {
+        if sink.is_full() {
+            return;
+        }
+        match element.tag_name().name() {
+            "sshConfig" | "fileTransfer" => server(sink, element),
+            _ if element.attribute("key") == Some("parameterValues") => workbench(sink, element),
+            _ => address(sink, element),
+        }
+    }
+}
+
+/// Where in the text it is: counted only for what is kept.
+fn line(node: Node<'_, '_>) -> usize {
+    let at = node.document().text_pos_at(node.range().start);
+    at.row as usize
+}
+
+/// What it is called, or else what it is in.
+fn name<'a>(element: Node<'a, '_>) -> &'a str {
+    let above = element.ancestors().take(ABOVE);
+    let mut names = above.filter_map(|one| {
+        let names = ["name", "key", "id"];
+        names.iter().find_map(|name| one.attribute(*name))
+    });
+    names.next().unwrap_or_else(|| element.tag_name().name())
+}
+
+/// A connection string, as a text or an attribute.
+fn address(sink: &mut Sink, element: Node<'_, '_>) {
+    let attributes = element.attributes().map(|one| one.value());
+    let texts = element.text().into_iter();
+    let mut all = attributes
+        .chain(texts)
+        .filter(|text| text.contains("://") || text.contains(';'))
+        .peekable();
+    if all.peek().is_none() {
+        return;
+    }
+    let mut settings = Block::default();
+    let (line, name) = (line(element), name(element));
+    for text in all {
+        settings.push(line, name, Some(text.trim()));
+    }
+    block(sink, &settings);
+}
+
+/// A server that programs of JetBrains' deploy to, or have a shell at.
+fn server(sink: &mut Sink, element: Node<'_, '_>) {
+    let host = element.attribute("host").unwrap_or_default();
+    let kind = element.attribute("accessType").unwrap_or("SFTP");
+    if host.is_empty() || kind != "SFTP" {
+        return;
+    }
+    let port = element.attribute("port").and_then(|port| port.parse().ok());
+    let name = name(element);
+    let at = host_alone(host, port.unwrap_or(22));
+    sink.named(line(element), name, Service::Ssh, at, said(""));
+}
+
+/// A connection of MySQL Workbench's, with the name that stands beside its parameters.
+fn workbench(sink: &mut Sink, element: Node<'_, '_>) {
+    let of = |parent: Option<Node<'_, '_>>, key: &str| -> String {
+        let children = parent
+            .into_iter()
+            .flat_map(|parent| parent.children().collect::<Vec<_>>());
+        let mut found = children.filter(|one| one.attribute("key") == Some(key));
+        let text = found
+            .next()
+            .and_then(|one| one.text().map(str::trim).map(str::to_owned));
+        text.unwrap_or_default()
+    };
+    let parameter = |key| of(Some(element), key);
+    let name = of(element.parent(), "name");
+    let host = parameter("hostName");
+    if !host.is_empty() {
+        let port = parameter("port").parse().unwrap_or(3306);
+        let at = host_alone(&host, port);
+        let data = said(&format!("{name} {}", parameter("schema")));
+        sink.named(line(element), &name, Service::Mysql, at, data);
+    }
+    // The server through which it goes.
+    let through = parameter("sshHost");
+    if !through.is_empty() {
+        let (host, port) = through.split_once(':').unwrap_or((&through, ""));
+        let at = host_alone(host, port.parse().unwrap_or(22));
+        sink.named(line(element), &name, Service::Ssh, at, said(&name));
+    }
+}

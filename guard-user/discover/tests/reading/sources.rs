@@ -1,0 +1,536 @@
+//! Frameworks whose settings are programs, scripts, what clients of databases keep, and logins that say where they are for.
+
+use super::*;
+
+fn has(scene: &Scene, expected: &[&str]) -> Tested {
+    let found = scene.look()?;
+    let mut lines = lines(&found);
+    lines.sort();
+    let mut expected: Vec<_> = expected.iter().map(|line| (*line).to_owned()).collect();
+    expected.sort();
+    assert_eq!(lines, expected, "passed over: {:?}", passed_over(&found));
+    Ok(())
+}
+
+#[test]
+fn settings_that_are_programs() -> Tested {
+    let django = "\
+import os
+# DATABASES = {'default': {'HOST': 'no.example.com', 'NAME': 'a'}}
+DEBUG = 'prod' in HOSTNAME
+if DEBUG:
+    SQL = \"\"\"
+    host: 'postgres://no.example.com/a'
+    \"\"\"
+DATABASES = {
+    'default': {
+        'ENGINE': 'django.db.backends.postgresql',
+        'NAME': 'shop',
+        'PASSWORD': os.environ['DB_PASSWORD'],
+        'HOST': 'pg.example.io',
+        'PORT': 5433,
+    },
+    'reports': {
+        'ENGINE': 'django.db.backends.mysql',
+        'HOST': os.environ.get('REPORTS_HOST', 'reports.example.io'),
+        'NAME': 'reports_' + STAGE,
+    },
+    'own': {'ENGINE': 'django.db.backends.mysql', 'HOST': 'own.' + DOMAIN, 'NAME': 'own'},
+}
+DATABASES['replica'] = dict(ENGINE='django.db.backends.mysql', HOST='replica.example.io')
+CACHES = {'default': {'LOCATION': 'redis://cache.example.io:6379/1'}}
+EMAIL = {'host': 'mail.example.io', 'port': 25}
+SITE = 'https://www.example.io'
+STRIPE_SECRET_KEY = 'sk_live_0123456789'
+";
+    has(
+        &Scene::new()?.with("shop/settings.py", django)?,
+        &[
+            "production pg.example.io:5433 postgres, DATABASES.default.HOST shop/settings.py:13",
+            "maybe reports.example.io:3306 mysql, DATABASES.reports.HOST shop/settings.py:18",
+            "maybe replica.example.io:3306 mysql, DATABASES.replica.HOST shop/settings.py:23",
+            "maybe cache.example.io:6379 redis, CACHES.default.LOCATION shop/settings.py:24",
+            "production api.stripe.com:443 platform, STRIPE_SECRET_KEY shop/settings.py:27",
+        ],
+    )?;
+    let flask = "\
+class DevelopmentConfig(Config):
+    SQLALCHEMY_DATABASE_URI = 'postgres://app:word@db.example.org/app'
+
+class ProductionConfig(Config):
+    SQLALCHEMY_DATABASE_URI = os.getenv('DATABASE_URL', 'postgres://app:word@db.example.io/app')
+";
+    has(
+        &Scene::new()?.with("app/config.py", flask)?,
+        &[
+            "dev db.example.org:5432 postgres, DevelopmentConfig.SQLALCHEMY_DATABASE_URI app/config.py:2",
+            "production db.example.io:5432 postgres, ProductionConfig.SQLALCHEMY_DATABASE_URI app/config.py:5",
+        ],
+    )
+}
+
+#[test]
+fn settings_in_javascript() -> Tested {
+    let knex = "\
+// connection: 'postgres://no.example.com/a'
+/* host: 'no.example.com',
+   database: 'a' */
+module.exports = {
+  development: { client: 'sqlite3', connection: { filename: './dev.sqlite3' } },
+  staging: {
+    client: 'pg',
+    connection: { host: 'stg.example.io', database: 'shop', password: 'it\\'s' }
+  },
+  production: {
+    client: 'pg',
+    connection: {
+      host: process.env.DB_HOST || 'pg.example.io',
+      port: 6432,
+      database: `shop`,
+      password: process.env.DB_PASSWORD
+    }
+  }
+};
+";
+    let drizzle = "\
+import { defineConfig } from 'drizzle-kit';
+export default defineConfig({
+  dialect: 'postgresql',
+  dbCredentials: { url: 'postgres://app:word@ep-1.eu-west-2.aws.neon.tech/app' },
+  site: { host: 'www.example.io' },
+});
+";
+    let typeorm = "\
+export const AppDataSource = new DataSource({
+  type: \"mysql\",
+  host: \"my.example.io\",
+  username: \"app\",
+  password: \"word\",
+  entities: [__dirname + '/**/*.entity.ts'],
+});
+";
+    has(
+        &Scene::new()?
+            .with("knexfile.js", knex)?
+            .with("drizzle.config.ts", drizzle)?
+            .with("src/data-source.ts", typeorm)?,
+        &[
+            "staging stg.example.io:5432 postgres, staging.connection.host knexfile.js:8",
+            "production pg.example.io:6432 postgres, production.connection.host knexfile.js:13",
+            "production ep-1.eu-west-2.aws.neon.tech:5432 postgres, dbCredentials.url drizzle.config.ts:4",
+            "production my.example.io:3306 mysql, AppDataSource.host src/data-source.ts:3",
+        ],
+    )
+}
+
+#[test]
+fn settings_in_other_languages() -> Tested {
+    let laravel = "\
+<?php
+return [
+    'connections' => [
+        # 'host' => 'no.example.com', 'database' => 'a',
+        'mysql' => [
+            'driver' => 'mysql',
+            'host' => env('DB_HOST', '127.0.0.1'),
+            'database' => env('DB_DATABASE', 'forge'),
+            'password' => env('DB_PASSWORD', ''),
+        ],
+        'live' => [
+            'driver' => 'pgsql',
+            'host' => 'pg.example.io',
+            'password' => env('DB_PASSWORD', ''),
+        ],
+    ],
+];
+";
+    let wordpress = "\
+<?php
+define( 'DB_NAME', 'blog' );
+define( 'DB_PASSWORD', 'word' );
+/** the host */
+define( 'DB_HOST', 'db.hosting.example.net' );
+";
+    let drupal = "\
+<?php
+$databases['default']['default'] = array (
+  'database' => 'site',
+  'password' => 'word',
+  'host' => 'drupal.example.io',
+  'driver' => 'mysql',
+);
+";
+    let phoenix = "\
+import Config
+
+config :shop, Shop.Repo,
+  username: \"shop\",
+  password: \"word\",
+  hostname: \"phx.example.io\",
+  database: \"shop_prod\"
+
+config :shop, ShopWeb.Endpoint,
+  url: [host: \"shop.example.io\", port: 443]
+";
+    let play = "\
+# db.default.url=\"jdbc:postgresql://no.example.com/a\"
+db {
+  default {
+    driver = org.postgresql.Driver
+    url = \"jdbc:postgresql://play.example.io/app\"
+    password = ${?DB_PASSWORD}
+  }
+}
+";
+    has(
+        &Scene::new()?
+            .with("config/database.php", laravel)?
+            .with("blog/wp-config.php", wordpress)?
+            .with("sites/default/settings.php", drupal)?
+            .with("config/runtime.exs", phoenix)?
+            .with("conf/application.conf", play)?,
+        &[
+            "local 127.0.0.1:3306 mysql, connections.mysql.host config/database.php:7",
+            "production pg.example.io:5432 postgres, connections.live.host config/database.php:13",
+            "production db.hosting.example.net:0 database, DB_HOST blog/wp-config.php:5",
+            "production drupal.example.io:3306 mysql, databases.default.default.host sites/default/settings.php:5",
+            "production phx.example.io:0 database, Shop.Repo.hostname config/runtime.exs:6",
+            "production play.example.io:5432 postgres, db.default.url conf/application.conf:5",
+        ],
+    )
+}
+
+#[test]
+fn settings_of_tools_for_databases() -> Tested {
+    let alembic = "\
+[alembic]
+script_location = alembic
+# sqlalchemy.url = postgresql://no.example.com/a
+sqlalchemy.url = postgresql+psycopg2://app:word@alembic.example.io/app
+[logger_root]
+level = WARN
+";
+    let sequelize = "{
+  \"development\": {\"username\": \"root\", \"password\": null, \"database\": \"dev\", \"host\": \"127.0.0.1\", \"dialect\": \"mysql\"},
+  \"production\": {\"username\": \"root\", \"password\": \"word\", \"database\": \"shop\",
+    \"host\": \"seq.example.io\", \"dialect\": \"mysql\"}
+}";
+    let typeorm = "[{\"name\": \"default\", \"type\": \"postgres\",\n\"host\": \"orm.example.io\", \"port\": 5433, \"password\": \"word\", \"database\": \"app\"}]";
+    let liquibase = "changeLogFile: db/changelog.xml\nurl: jdbc:mysql://liqui.example.io:3307/app\nusername: app\npassword: word\n";
+    let flyway = "[environments.prod]\nurl = \"jdbc:postgresql://fly.example.io/app\"\nuser = \"app\"\npassword = \"word\"\n";
+    let net = "\u{feff}<?xml version=\"1.0\"?>
+<configuration><connectionStrings>
+  <add name=\"Shop\" connectionString=\"Server=sql.example.io;Database=shop;User Id=a;Password=word\" />
+</connectionStrings></configuration>
+";
+    let jpa = "<persistence><persistence-unit name=\"shop\"><properties>
+  <property name=\"jakarta.persistence.jdbc.url\" value=\"jdbc:mysql://jpa.example.io/shop?user=a&amp;password=word\"/>
+</properties></persistence-unit></persistence>";
+    has(
+        &Scene::new()?
+            .with("alembic.ini", alembic)?
+            .with("config/config.json", sequelize)?
+            .with("ormconfig.json", typeorm)?
+            .with("liquibase.properties", liquibase)?
+            .with("flyway.toml", flyway)?
+            .with("Web.config", net)?
+            .with("src/main/resources/META-INF/persistence.xml", jpa)?,
+        &[
+            "production alembic.example.io:5432 postgres, alembic.sqlalchemy.url alembic.ini:4",
+            "local 127.0.0.1:3306 mysql, development.host config/config.json:2",
+            "production seq.example.io:3306 mysql, production.host config/config.json:4",
+            "production orm.example.io:5433 postgres, default.host ormconfig.json:2",
+            "production liqui.example.io:3307 mysql, url liquibase.properties:2",
+            "production fly.example.io:5432 postgres, environments.prod.url flyway.toml:2",
+            "production sql.example.io:1433 sqlserver, Shop Web.config:3",
+            "maybe jpa.example.io:3306 mysql, jakarta.persistence.jdbc.url src/main/resources/META-INF/persistence.xml:2",
+        ],
+    )
+}
+
+#[test]
+fn what_graphical_clients_keep() -> Tested {
+    let dbeaver = r#"{"folders": {}, "connections": {
+"postgres-jdbc-1": {"provider": "postgresql", "driver": "postgres-jdbc", "name": "orders", "save-password": true,
+  "configuration": {"host": "orders.example.io", "port": "5432", "database": "orders",
+    "url": "jdbc:postgresql://orders.example.io:5432/orders", "type": "prod", "auth-model": "native"}},
+"mysql8-2": {"provider": "mysql", "driver": "mysql8", "name": "own",
+  "configuration": {"host": "own.example.io", "port": "3306", "database": "own", "type": "dev"}}}}"#;
+    let jetbrains = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
+<project version=\"4\">
+  <component name=\"DataSourceManagerImpl\" format=\"xml\" multifile-model=\"true\">
+    <data-source source=\"LOCAL\" name=\"shop@live\" uuid=\"1\">
+      <driver-ref>postgresql</driver-ref>
+      <jdbc-driver>org.postgresql.Driver</jdbc-driver>
+      <jdbc-url>jdbc:postgresql://jb.example.io:5432/shop</jdbc-url>
+    </data-source>
+  </component>
+</project>
+";
+    let servers = "<project version=\"4\"><component name=\"WebServers\"><option name=\"servers\">
+<webServer id=\"1\" name=\"production\"><fileTransfer accessType=\"SFTP\" host=\"web.example.io\" port=\"2222\" /></webServer>
+</option></component></project>";
+    let workbench = "<?xml version=\"1.0\"?>
+<data grt_format=\"2.0\"><value type=\"list\" content-struct-name=\"db.mgmt.Connection\">
+<value type=\"object\" struct-name=\"db.mgmt.Connection\" id=\"1\">
+<value type=\"dict\" key=\"parameterValues\">
+<value type=\"string\" key=\"hostName\">bench.example.io</value><value type=\"int\" key=\"port\">3307</value>
+<value type=\"string\" key=\"userName\">app</value><value type=\"string\" key=\"schema\"></value>
+<value type=\"string\" key=\"sshHost\">jump.example.io:22</value>
+</value><value type=\"string\" key=\"name\">Production</value></value></value></data>
+";
+    let pgadmin = r#"{"Servers": {"1": {"Name": "billing-prod", "Group": "Servers", "Host": "pga.example.io", "Port": 5432, "MaintenanceDB": "postgres", "Username": "app"}}}"#;
+    let compass = r#"{"_id": "a", "connectionInfo": {"id": "a", "connectionOptions": {"connectionString": "mongodb+srv://app:word@c0.ab1.mongodb.net/"}, "favorite": {"name": "Live", "color": "color1"}}}"#;
+    let code = r#"{
+// mine
+"editor.tabSize": 2, "sqltools.connections": [
+{"name": "warehouse", "driver": "PostgreSQL", "server": "dw.example.io", "port": 5439, "database": "dw_production", "password": "word"}],
+"mssql.connections": [{"server": "ms.example.io", "database": "erp", "profileName": "erp-prod", "password": ""}]}"#;
+    let scene = Scene::new()?
+        .with(
+            "~/.local/share/DBeaverData/workspace6/General/.dbeaver/data-sources.json",
+            dbeaver,
+        )?
+        .with(".idea/dataSources.xml", jetbrains)?
+        .with(".idea/webServers.xml", servers)?
+        .with("~/.mysql/workbench/connections.xml", workbench)?
+        .with("pgadmin/servers.json", pgadmin)?
+        .with("~/.config/MongoDB Compass/Connections/a.json", compass)?
+        .with(".vscode/settings.json", code)?
+        .with("~/.mylogin.cnf", b"\0\0\0\0")?
+        .with("~/.pgadmin/pgadmin4.db", b"SQLite format 3\0")?;
+    has(
+        &scene,
+        &[
+            "production orders.example.io:5432 postgres, orders.configuration.url ~/.local/share/DBeaverData/workspace6/General/.dbeaver/data-sources.json:4",
+            "dev own.example.io:3306 mysql, own.configuration.host ~/.local/share/DBeaverData/workspace6/General/.dbeaver/data-sources.json:6",
+            "production jb.example.io:5432 postgres, - .idea/dataSources.xml:7",
+            "production web.example.io:2222 ssh, production .idea/webServers.xml:2",
+            "production bench.example.io:3307 mysql, Production ~/.mysql/workbench/connections.xml:4",
+            "production jump.example.io:22 ssh, Production ~/.mysql/workbench/connections.xml:4",
+            "production pga.example.io:5432 postgres, billing-prod.Host pgadmin/servers.json:1",
+            "production c0.ab1.mongodb.net:27017 mongodb, Live.connectionOptions.connectionString ~/.config/MongoDB Compass/Connections/a.json:1",
+            "production dw.example.io:5439 postgres, warehouse.server .vscode/settings.json:4",
+            "production ms.example.io:1433 sqlserver, erp-prod.server .vscode/settings.json:5",
+        ],
+    )?;
+    let found = scene.look()?;
+    let keys: Vec<_> = found.keys.iter().map(|key| key.what).collect();
+    assert_eq!(keys, ["a login of MySQL's client", "servers of pgAdmin"]);
+    assert_eq!(passed_over(&found), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn what_clients_on_the_command_line_keep() -> Tested {
+    let usql = "\
+connections:
+  reports: postgres://app:word@usql.example.io/reports
+  live: {protocol: mysql, hostname: usql2.example.io, port: 3307, database: shop, username: app, password: word}
+";
+    has(
+        &Scene::new()?
+            .with("~/.config/usql/config.yaml", usql)?
+            .with("~/.config/pgcli/config", "[main]\nmulti_line = False\n[alias_dsn]\nbilling_prod = postgresql://app@pgcli.example.io/billing\n")?
+            .with("~/.myclirc", "[alias_dsn]\n# a = mysql://no.example.com\nshop = mysql://app:word@mycli.example.io/shop\n")?
+            .with("~/.odbc.ini", "[Live]\nDriver = PostgreSQL Unicode\nServername = no.example.com\nServer = odbc.example.io\nPort = 5432\nPassword = word\n")?
+            .with("~/.mongoshrc.js", "db = connect('mongodb://app:word@mongo.example.io/shop');\n")?,
+        &[
+            "production usql.example.io:5432 postgres, connections.reports ~/.config/usql/config.yaml:2",
+            "production usql2.example.io:3307 mysql, connections.live.hostname ~/.config/usql/config.yaml:3",
+            "production pgcli.example.io:5432 postgres, alias_dsn.billing_prod ~/.config/pgcli/config:4",
+            "production mycli.example.io:3306 mysql, alias_dsn.shop ~/.myclirc:3",
+            "production odbc.example.io:5432 postgres, Live.Server ~/.odbc.ini:4",
+            "production mongo.example.io:27017 mongodb, db ~/.mongoshrc.js:1",
+        ],
+    )
+}
+
+#[test]
+fn commands_of_a_project() -> Tested {
+    let makefile = "\
+PGHOST := pg.example.io
+SITE = https://www.example.io
+
+deploy-prod: build
+\t@echo ssh me@no.example.com
+\tssh deploy@203.0.113.9 'docker compose up -d' && rsync -a . web1:/srv
+\tkubectl --context prod-eu \\
+\t  apply -f k8s
+
+migrate:
+\tpsql -h db.example.org -p 5433 -d shop < a.sql
+\tapt-get install ssh curl
+";
+    let package = "{\"name\": \"a\", \"scripts\": {
+\"build\": \"vite build --host no.example.com\",
+\"db:push:prod\": \"DATABASE_URL=postgres://app:word@push.example.io/app prisma db push\",
+\"dev\": \"DATABASE_URL='postgres://app:word@localhost/app' next dev\"}}";
+    let task = "\
+version: '3'
+tasks:
+  release:
+    env: {REDIS_URL: 'redis://:word@task.example.io'}
+    cmds:
+      - docker --context swarm stack deploy shop
+      - cmd: mysql -h my.example.io shop
+";
+    let shell = "\
+#!/bin/sh
+# ssh me@no.example.com
+export MYSQL_HOST=sh.example.io MYSQL_PASSWORD=word
+for host in $HOSTS; do ssh $host uptime; done
+if ! pg_dump --host=dump.example.io shop; then echo ssh me@no2.example.com; fi
+";
+    let scene = Scene::new()?
+        .with("Makefile", makefile)?
+        .with("package.json", package)?
+        .with("Taskfile.yml", task)?
+        .with("scripts/deploy.sh", shell)?
+        .with("Procfile", "release: psql postgres://app:word@proc.example.io/app -f a.sql\n")?
+        .with("~/.ssh/config", "Host web1\nHostName 203.0.113.10\n")?
+        .with(
+            "~/.kube/config",
+            "clusters: [{name: a, cluster: {server: 'https://203.0.113.40:6443'}}]\ncontexts:\n- {name: prod-eu, context: {cluster: a}}\n",
+        )?;
+    has(
+        &scene,
+        &[
+            "maybe pg.example.io:5432 postgres, PGHOST Makefile:1",
+            "production 203.0.113.9:22 ssh, deploy-prod Makefile:6",
+            "production 203.0.113.10:22 ssh, deploy-prod Makefile:6, web1 ~/.ssh/config:1",
+            "production 203.0.113.40:6443 kubernetes, deploy-prod Makefile:7, prod-eu ~/.kube/config:3",
+            "maybe db.example.org:5433 postgres, migrate Makefile:11",
+            "production push.example.io:5432 postgres, db.push.prod package.json:3",
+            "local localhost:5432 postgres, dev package.json:4",
+            "production task.example.io:6379 redis, REDIS_URL Taskfile.yml:4",
+            "maybe my.example.io:3306 mysql, release Taskfile.yml:7",
+            "production sh.example.io:3306 mysql, MYSQL_HOST scripts/deploy.sh:3",
+            "maybe dump.example.io:5432 postgres, - scripts/deploy.sh:5",
+            "maybe proc.example.io:5432 postgres, release Procfile:1",
+        ],
+    )?;
+    let found = scene.look()?;
+    let keys: Vec<_> = found
+        .keys
+        .iter()
+        .map(|key| (key.what, key.seen.key.as_str()))
+        .collect();
+    assert_eq!(keys, [("context of Docker", "release")]);
+    Ok(())
+}
+
+#[test]
+fn servers_that_a_project_is_put_on() -> Tested {
+    let deploy = "\
+service: shop
+servers:
+  web:
+    - 203.0.113.10
+    - 203.0.113.11: [a, b]
+  job:
+    hosts: [\"<%= ENV['JOB'] %>\", worker.example.io]
+registry: {username: me, password: [KAMAL_REGISTRY_PASSWORD]}
+env:
+  clear: {DB_HOST: db.example.io, SITE: https://shop.example.io}
+  secret: [DB_PASSWORD]
+accessories:
+  redis: {image: redis, host: 203.0.113.12}
+";
+    let scene = Scene::new()?
+        .with("config/deploy.yml", deploy)?
+        .with("config/deploy.staging.yml", "servers: [203.0.113.13]\n")?;
+    has(
+        &scene,
+        &[
+            "production 203.0.113.10:22 ssh, servers config/deploy.yml:4",
+            "production 203.0.113.11:22 ssh, servers config/deploy.yml:5",
+            "production worker.example.io:22 ssh, servers config/deploy.yml:7",
+            "maybe db.example.io:0 database, DB_HOST config/deploy.yml:10",
+            "maybe shop.example.io:443 http, SITE config/deploy.yml:10",
+            "production 203.0.113.12:22 ssh, redis config/deploy.yml:13",
+            "staging 203.0.113.13:22 ssh, servers config/deploy.staging.yml:1",
+        ],
+    )
+}
+
+#[test]
+fn logins_that_say_where_they_are_for() -> Tested {
+    let gh = "github.com:\n    users:\n        me:\n    user: me\ngit.example.com:\n    oauth_token: word\n    user: me\n";
+    let glab = "git_protocol: ssh\nhosts:\n    gitlab.com:\n        token: \"\"\n    gitlab.example.com:\n        token: word\n        api_host: gitlab.example.com:8443\n";
+    let argocd = "contexts:\n- name: shop-prod\n  server: argo.example.com\n  user: argo.example.com\nusers:\n- auth-token: word\n  name: argo.example.com\n";
+    let terraform = "{\"credentials\": {\n\"app.terraform.io\": {\"token\": \"word\"},\n\"tfe.example.com\": {\"token\": \"word\"}}}";
+    let pulumi = "{\"current\": \"https://api.pulumi.com\", \"accessTokens\": {\n\"https://api.pulumi.com\": \"word\", \"file://~\": \"\"}}";
+    let minio = "{\"version\": \"10\", \"aliases\": {\n\"s3\": {\"url\": \"https://s3.amazonaws.com\", \"accessKey\": \"YOUR-ACCESS-KEY-HERE\"},\n\"backup-live\": {\"url\": \"https://minio.example.com:9000\", \"accessKey\": \"word\", \"secretKey\": \"word\"}}}";
+    let stripe = "color = ''\n[default]\ntest_mode_api_key = 'sk_test_word'\nlive_mode_api_key = 'rk_live_word'\n";
+    let mut scene = Scene::new()?
+        .with("~/.config/gh/hosts.yml", gh)?
+        .with("~/.config/glab-cli/config.yml", glab)?
+        .with("~/.config/argocd/config", argocd)?
+        .with("~/.terraform.d/credentials.tfrc.json", terraform)?
+        .with(
+            "~/.terraformrc",
+            "credentials \"spacelift.example.com\" {\n  token = \"word\"\n}\n",
+        )?
+        .with("~/.pulumi/credentials.json", pulumi)?
+        .with("~/.mc/config.json", minio)?
+        .with("~/.config/stripe/config.toml", stripe)?
+        .with(
+            "~/.databrickscfg",
+            "[DEFAULT]\nhost = https://dbc-1.cloud.databricks.com/\ntoken = word\n",
+        )?
+        .with("~/.vault-token", "hvs.word")?;
+    scene.environment = [
+        ("VAULT_ADDR", "https://vault.example.com:8200"),
+        ("GITLAB_HOST", "gitlab2.example.com"),
+        ("GITLAB_TOKEN", "glpat-0123456789"),
+        ("TF_TOKEN_my__tfe_example_com", "word"),
+        ("GH_TOKEN", "ghp_0123456789"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .to_vec();
+    has(
+        &scene,
+        &[
+            "tool api.github.com:443 platform, GH_TOKEN the environment, gh ~/.config/gh/hosts.yml:2",
+            "production git.example.com:443 platform, gh ~/.config/gh/hosts.yml:6",
+            "production gitlab.example.com:8443 platform, glab ~/.config/glab-cli/config.yml:6",
+            "production gitlab2.example.com:443 platform, GITLAB_HOST the environment",
+            "production argo.example.com:443 platform, shop-prod ~/.config/argocd/config:2",
+            "production app.terraform.io:443 platform, credentials ~/.terraform.d/credentials.tfrc.json:2",
+            "production tfe.example.com:443 platform, credentials ~/.terraform.d/credentials.tfrc.json:3",
+            "production my-tfe.example.com:443 platform, TF_TOKEN_my__tfe_example_com the environment",
+            "production spacelift.example.com:443 platform, credentials ~/.terraformrc:1",
+            "production api.pulumi.com:443 platform, accessTokens ~/.pulumi/credentials.json:2",
+            "production minio.example.com:9000 s3, backup-live ~/.mc/config.json:3",
+            "production api.stripe.com:443 platform, default ~/.config/stripe/config.toml:2",
+            "production dbc-1.cloud.databricks.com:443 platform, DEFAULT ~/.databrickscfg:1",
+            "production vault.example.com:8200 platform, VAULT_ADDR the environment",
+        ],
+    )?;
+    let alone = Scene::new()?.with("~/.vault-token", "hvs.word")?.look()?;
+    assert_eq!(alone.keys[0].what, "a token of Vault");
+    let trying = Scene::new()?.with(
+        "~/.config/stripe/config.toml",
+        "[default]\ntest_mode_api_key = 'sk_test_word'\n",
+    )?;
+    has(
+        &trying,
+        &["dev api.stripe.com:443 platform, default ~/.config/stripe/config.toml:1"],
+    )
+}
+
+#[test]
+fn many_scripts_take_no_other_files_place() -> Tested {
+    let mut scene = Scene::new()?.with("a/b/c/.env", "A=redis://:p@cache.example.net\n")?;
+    for number in 0..6 {
+        scene = scene.with(&format!("{number}.sh"), "true\n")?;
+    }
+    let found = scene.look_within(Bounds {
+        files: 4,
+        ..Bounds::default()
+    })?;
+    assert_eq!((found.findings.len(), found.project_files), (1, 4));
+    assert_eq!(passed_over(&found), [".: more files than are read"]);
+    Ok(())
+}
