@@ -7,8 +7,10 @@
 mod discovery;
 mod dsn;
 mod host;
+mod network;
 mod open;
 mod readers;
+mod routes;
 mod score;
 mod service;
 mod tokens;
@@ -19,8 +21,9 @@ pub use discovery::{
     Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, OUT_OF_TIME, PassedOver, discover,
 };
 pub use host::Host;
+pub use routes::{Changes, ROUTES, Routes, Tunnel};
 pub use score::{Clue, Judged, Label, Reason, Seen, judge};
-pub use service::{Proposal, Service, propose};
+pub use service::{Proposal, Service, Transport, propose};
 pub use tokens::{Said, Stage, said};
 pub use walk::DIRS;
 pub use watched::{Linked, home_dirs, is_read, linked};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
@@ -59,6 +59,7 @@ pub(crate) struct Walked {
 pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -> Walked {
     let found = Mutex::new(Walked::default());
     let (too_late, too_many) = (AtomicBool::new(false), AtomicBool::new(false));
+    let many = AtomicUsize::new(0);
     let threads = available_parallelism().map_or(1, |threads| threads.get().min(4));
     let walker = WalkBuilder::new(project)
         .standard_filters(false)
@@ -98,10 +99,14 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
                 leave_out(entry.path(), "too deep");
             } else if !is_dir && let Some(format) = Format::of(entry.path()) {
                 let path = entry.path().strip_prefix(project).unwrap_or(entry.path());
+                if format.is_many() && many.fetch_add(1, Ordering::Relaxed) >= bounds.files {
+                    too_many.store(true, Ordering::Relaxed);
+                    return WalkState::Continue;
+                }
                 if let Ok(mut found) = found.lock() {
                     found.files.push((path.to_owned(), format));
-                    // Twice, so that which are read depends less on who was faster.
-                    if found.files.len() > 2 * bounds.files {
+                    // Twice and more, so that which are read depends less on who was faster.
+                    if found.files.len() > 3 * bounds.files {
                         too_many.store(true, Ordering::Relaxed);
                         return WalkState::Quit;
                     }
@@ -111,9 +116,9 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
         })
     });
     let mut found = found.into_inner().unwrap_or_default();
-    found
-        .files
-        .sort_by_cached_key(|(path, _)| (path.components().count(), path.clone()));
+    found.files.sort_by_cached_key(|(path, format)| {
+        (format.is_many(), path.components().count(), path.clone())
+    });
     found.left_out.sort();
     found.left_out.dedup();
     if found.files.len() > bounds.files || too_many.into_inner() {

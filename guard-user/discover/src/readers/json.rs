@@ -16,27 +16,27 @@ use super::{KEY, Sink};
 const DEPTH: usize = 6;
 
 /// Where lines end, so that a place is found without counting each time.
-struct Lines(Vec<usize>);
+pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn of_text(text: &str) -> Self {
+    pub(super) fn of_text(text: &str) -> Self {
         Self(text.match_indices('\n').map(|(at, _)| at).collect())
     }
 
     /// The line of a byte, from 1.
-    fn of(&self, at: usize) -> usize {
+    pub(super) fn of(&self, at: usize) -> usize {
         self.0.partition_point(|end| *end < at) + 1
     }
 }
 
-fn object<'v, 't>(value: Option<&'v Value<'t>>) -> Option<&'v Object<'t>> {
+pub(super) fn object<'v, 't>(value: Option<&'v Value<'t>>) -> Option<&'v Object<'t>> {
     match value {
         Some(Value::Object(object)) => Some(object),
         _ => None,
     }
 }
 
-fn get<'v, 't>(object: &'v Object<'t>, key: &str) -> Option<&'v Value<'t>> {
+pub(super) fn get<'v, 't>(object: &'v Object<'t>, key: &str) -> Option<&'v Value<'t>> {
     let found = object
         .properties
         .iter()
@@ -44,7 +44,7 @@ fn get<'v, 't>(object: &'v Object<'t>, key: &str) -> Option<&'v Value<'t>> {
     found.map(|one| &one.value)
 }
 
-fn string<'v>(value: Option<&'v Value<'_>>) -> &'v str {
+pub(super) fn string<'v>(value: Option<&'v Value<'_>>) -> &'v str {
     match value {
         Some(Value::StringLit(text)) => &text.value,
         _ => "",
@@ -52,7 +52,7 @@ fn string<'v>(value: Option<&'v Value<'_>>) -> &'v str {
 }
 
 /// Reads it, or says so: the parser's own words have the file's.
-fn with_root(sink: &mut Sink, text: &str, read: impl FnOnce(&mut Sink, &Object<'_>)) {
+pub(super) fn with_root(sink: &mut Sink, text: &str, read: impl FnOnce(&mut Sink, &Object<'_>)) {
     let parsed = parse_to_ast(text, &Default::default(), &ParseOptions::default());
     let value = parsed.ok().and_then(|parsed| parsed.value);
     match object(value.as_ref()) {
