@@ -11,7 +11,10 @@ use serde::Serialize;
 
 use crate::host::Host;
 use crate::open::Tree;
-use crate::readers::{Format, Sink, Source, dirs_of_home, of_environment, of_home};
+use crate::readers::{
+    Format, HOME_ENDINGS, Sink, Source, dirs_of_home, inventories, of_environment, of_home, routes,
+};
+use crate::routes::{Routes, Tunnel};
 use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
 use crate::service::{Proposal, Service, is_shared, others, propose};
 use crate::walk::walk;
@@ -44,6 +47,8 @@ impl Default for Bounds {
 
 /// Limit of the files that are read of one directory in a home.
 pub(crate) const IN_DIRECTORY: usize = 256;
+/// Limit of the entries of one that are looked at by their names.
+const ENTRIES: usize = 20_000;
 
 /// What is looked at.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ pub struct Inputs<'i> {
     pub hosts: Option<&'i Path>,
     /// What it inherits.
     pub environment: &'i [(String, String)],
+    /// Where its connections may be routed; none: that is not looked at.
+    pub routes: Option<&'i Routes>,
     /// The user whose files are read, beside root's.
     pub uid: u32,
     /// How much.
@@ -121,6 +128,8 @@ pub struct Discovery {
     pub placeholders: Vec<Seen>,
     /// Keys to elsewhere.
     pub keys: Vec<KeyAlone>,
+    /// Tunnels that connections may be routed through.
+    pub tunnels: Vec<Tunnel>,
     /// What was not read: while there is any, that nothing was found means little.
     pub passed_over: Vec<PassedOver>,
     /// How many files of the home were read.
@@ -145,6 +154,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     let mut sink = Sink::default();
     sink.begin(ENVIRONMENT.to_owned());
     of_environment(&mut sink, inputs.environment);
+    let tunnels = inputs.routes.map(|all| routes(&mut sink, all));
     let home_files = inputs
         .home
         .map_or(0, |home| of_the_home(&mut sink, home, inputs, deadline));
@@ -153,8 +163,11 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         sink.begin(project.shown(path));
         sink.pass_over(None, why);
     }
-    let project_files = read(&mut sink, &project, &walked.files, deadline);
+    let mut project_files = read(&mut sink, &project, &walked.files, deadline);
+    let named = inventories(&mut sink, &project, &walked.files);
+    project_files += read(&mut sink, &project, &named, deadline);
     sink.finish();
+    sink.settle(region(inputs.environment));
     find_siblings(&mut sink.clues);
     let names = inputs.hosts.map(names).unwrap_or_default();
     let without = sink.clues.iter().filter(|clue| clue.host.is_none());
@@ -163,12 +176,21 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         findings: findings(sink.clues, &names),
         placeholders,
         keys: sink.keys,
+        tunnels: tunnels.unwrap_or_default(),
         passed_over: sink.passed_over,
         home_files,
         project_files,
         took: began.elapsed(),
         dirs: walked.dirs,
     })
+}
+
+/// The region that is meant where no file says one.
+fn region(environment: &[(String, String)]) -> Option<&str> {
+    let mut known = environment
+        .iter()
+        .filter(|(key, _)| ["AWS_REGION", "AWS_DEFAULT_REGION"].contains(&key.as_str()));
+    known.next().map(|(_, region)| region.as_str())
 }
 
 fn of_the_home(
@@ -209,9 +231,37 @@ fn of_the_home(
         found.sort();
         files.extend(found.into_iter().map(|file| (file, format)));
     }
+    for (dir, ending, format) in HOME_ENDINGS {
+        let found = ending_so(sink, &home, (dir, ending));
+        files.extend(found.into_iter().map(|file| (file, format)));
+    }
     let mut count = read(sink, &home, &files, deadline);
     count += kubeconfigs(sink, &home, inputs, deadline);
     count
+}
+
+/// The files of a directory of the home whose names end so.
+fn ending_so(sink: &mut Sink, home: &Tree, (dir, ending): (&str, &str)) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(home.path.join(dir)) else {
+        return Vec::new();
+    };
+    let (mut looked, mut found) = (0, Vec::new());
+    for entry in entries.flatten().take(ENTRIES + 1) {
+        looked += 1;
+        let name = entry.file_name();
+        let is_so = name.as_encoded_bytes().ends_with(ending.as_bytes());
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_so && !is_dir && found.len() <= IN_DIRECTORY {
+            found.push(Path::new(dir).join(name));
+        }
+    }
+    if looked > ENTRIES || found.len() > IN_DIRECTORY {
+        found.truncate(IN_DIRECTORY);
+        sink.begin(home.shown(Path::new(dir)));
+        sink.pass_over(None, "more files than are read");
+    }
+    found.sort();
+    found
 }
 
 /// The files that `KUBECONFIG` names, in place of the usual one.

@@ -9,7 +9,7 @@ use serde::Serialize;
 const NAME: usize = 253;
 const LABEL: usize = 63;
 
-/// An address, or a name of letters, digits and hyphens, in lower case.
+/// An address, a network of them, or a name of letters, digits and hyphens, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Host(String);
 
@@ -32,6 +32,16 @@ impl Host {
         let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
         let is_name = !is_number && name.len() <= NAME && name.split('.').all(is_label);
         is_name.then(|| Self(name.to_ascii_lowercase()))
+    }
+
+    /// An address.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self(address.to_string())
+    }
+
+    /// A network, by its first address and the bits that all of them begin with. What a file calls a host is none.
+    pub(crate) fn network(first: IpAddr, length: u8) -> Self {
+        Self(format!("{first}/{length}"))
     }
 
     /// The host as a policy writes it.
@@ -94,7 +104,7 @@ impl Host {
 
     /// What of it may say which stage it belongs to: a top-level domain does not (`.dev`, `.live`).
     pub(crate) fn telling(&self) -> &str {
-        if self.address().is_some() {
+        if self.address().is_some() || self.0.contains('/') {
             return "";
         }
         self.0

@@ -7,8 +7,10 @@
 mod discovery;
 mod dsn;
 mod host;
+mod network;
 mod open;
 mod readers;
+mod routes;
 mod score;
 mod service;
 mod tokens;
@@ -20,8 +22,9 @@ pub use discovery::{
 };
 pub use host::Host;
 pub use readers::is_platform;
+pub use routes::{Changes, ROUTES, Routes, Tunnel};
 pub use score::{Clue, Judged, Label, Reason, Seen, judge};
-pub use service::{Proposal, Service, propose};
+pub use service::{Proposal, Service, Transport, propose};
 pub use tokens::{Said, Stage, said};
 pub use walk::DIRS;
 pub use watched::{Linked, home_dirs, is_read, linked};

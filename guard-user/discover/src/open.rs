@@ -1,12 +1,14 @@
 //! Files of others are opened so that none of them holds the reader up, or leads it elsewhere.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::io::Errno;
 
 /// A directory below which files are read.
@@ -99,6 +101,18 @@ impl Tree {
         let text = String::from_utf8_lossy(&bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
         Ok(Some(Text { text, is_cut }))
+    }
+
+    /// At most so many names in a directory, in their order, but for those of directories; none where it is none.
+    pub(crate) fn list(&self, dir: &Path, most: usize) -> Option<Vec<OsString>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat2(&self.root, dir, flags, Mode::empty(), self.resolve).ok()?;
+        let entries = Dir::new(dir).ok()?.flatten();
+        let entries = entries.filter(|entry| entry.file_type() != FileType::Directory);
+        let names = entries.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+        let mut names: Vec<_> = names.take(most).collect();
+        names.sort();
+        Some(names)
     }
 
     fn file(&self, file: &Path) -> Result<File, Errno> {

@@ -1,15 +1,16 @@
 //! A reader for each format: from a file's text to clues. None keeps a secret, and none runs, resolves or includes what a file says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::discovery::{KeyAlone, PassedOver};
 use crate::host::Host;
-use crate::score::{Clue, Seen, shown_key};
+use crate::score::{Clue, Label, Seen, judge, shown_key};
 use crate::service::{self, Service};
 use crate::tokens::{Said, said};
 
+mod ansible;
 mod ci;
 mod clients;
 mod commands;
@@ -23,14 +24,19 @@ mod kamal;
 mod literals;
 mod logins;
 mod servers;
+mod kubernetes;
+mod links;
 mod settings;
 mod sources;
 mod ssh;
 mod xml;
+mod vpn;
 mod yaml;
 
+pub(crate) use ansible::inventories;
 pub(crate) use settings::of_environment;
 pub(crate) use sources::Source;
+pub(crate) use vpn::routes;
 
 /// Lines that are longer say nothing that is looked for, and cost.
 const LINE: usize = 16_384;
@@ -68,6 +74,13 @@ pub(crate) enum Format {
     Gcloud,
     Azure,
     Immich,
+    /// A client's of WireGuard or OpenVPN.
+    Vpn,
+    /// Which app, site or project of a platform this one is.
+    Link(links::Link),
+    Ansible(ansible::Kind),
+    /// Values of a chart, manifests, and what puts them together.
+    Kubernetes(kubernetes::Kind),
     /// A file that nobody can read without its key.
     Encrypted,
     /// The login of a platform's command, and the host that it is for: what is in it is not read.
@@ -90,6 +103,13 @@ impl Format {
             }
             (Some(b"config"), "database.yml" | "database.yaml") => return Some(Self::Rails),
             _ => {}
+        }
+        let dir = path
+            .iter()
+            .nth_back(1)
+            .map_or(&b""[..], OsStr::as_encoded_bytes);
+        if let Some(link) = links::Link::of(dir, name) {
+            return Some(Self::Link(link));
         }
         match name {
             ".env.vault" | ".env.keys" => Some(Self::Encrypted),
@@ -133,7 +153,11 @@ impl Format {
             _ if is_yaml && (name.starts_with("docker-compose") || name.starts_with("compose")) => {
                 Some(Self::Compose)
             }
-            _ => Source::of(path),
+            _ if vpn::is_client(dir, name) => Some(Self::Vpn),
+            _ => ansible::Kind::of(path, name)
+                .map(Self::Ansible)
+                .or_else(|| kubernetes::Kind::of(path, name).map(Self::Kubernetes))
+                .or_else(|| Source::of(path)),
         }
     }
 
@@ -151,23 +175,31 @@ impl Format {
         matches!(self, Self::Source(source) if source.is_last())
     }
 
+    /// Whether some projects have thousands, which leave no other kind less room.
+    pub(crate) const fn is_many(self) -> bool {
+        matches!(self, Self::Kubernetes(kubernetes::Kind::Manifest))
+    }
+
     /// Whether a part of it says nothing.
     const fn is_whole(self) -> bool {
-        if let Self::Source(source) = self {
-            return source.is_whole();
+        match self {
+            Self::Source(source) => source.is_whole(),
+            Self::Link(link) => link.is_whole(),
+            Self::Ansible(kind) => kind.is_whole(),
+            _ => matches!(
+                self,
+                Self::Kubeconfig
+                    | Self::DockerContext
+                    | Self::Compose
+                    | Self::Mcp
+                    | Self::TerraformState
+                    | Self::Pipeline
+                    | Self::Spring
+                    | Self::JsonSettings
+                    | Self::Azure
+                    | Self::Kubernetes(_)
+            ),
         }
-        matches!(
-            self,
-            Self::Kubeconfig
-                | Self::DockerContext
-                | Self::Compose
-                | Self::Mcp
-                | Self::TerraformState
-                | Self::Pipeline
-                | Self::Spring
-                | Self::JsonSettings
-                | Self::Azure
-        )
     }
 }
 
@@ -185,12 +217,19 @@ pub(crate) struct Sink {
     mentions: Vec<(String, Clue)>,
     /// Where a token of Vault's is, of which a variable says the address.
     vault: Option<Seen>,
+    /// Keys of AWS, each with its profile.
+    aws: Vec<(String, Clue)>,
+    /// What the project is linked to, and whether it was on this machine.
+    links: Vec<(bool, Clue)>,
+    /// Inventories that a file names, and that file.
+    inventories: Vec<(String, String)>,
 }
 
 /// One file has no more places, unless it is there to be counted.
 const IN_FILE: usize = 256;
 /// All have no more.
 const IN_ALL: usize = 4_096;
+const TOO_MANY: &str = "more places than are kept: is this file yours?";
 
 impl Sink {
     /// What comes now is of this file.
@@ -233,11 +272,87 @@ impl Sink {
     fn push(&mut self, clue: Clue) -> Option<&mut Clue> {
         self.in_file += 1;
         if self.is_full() {
-            self.pass_over(None, "more places than are kept: is this file yours?");
+            self.pass_over(None, TOO_MANY);
             return None;
         }
         self.clues.push(clue);
         self.clues.last_mut()
+    }
+
+    /// A key of AWS, of a profile: for which region may be said in a file that comes later.
+    fn aws_key(&mut self, profile: &str, seen: Seen, data: Said, credential: &'static str) {
+        self.in_file += 1;
+        if self.is_full() || self.aws.len() >= IN_ALL {
+            self.pass_over(None, TOO_MANY);
+            return;
+        }
+        let clue = Clue {
+            host: None,
+            port: 443,
+            service: Service::Platform,
+            seen,
+            data,
+            credential: Some(credential),
+            has_sibling: credential == "login",
+            is_own: false,
+        };
+        self.aws.push((profile.to_owned(), clue));
+    }
+
+    /// A link to a platform, which opens nothing by itself.
+    fn link(&mut self, line: usize, key: &str, host: Option<Host>, data: Said, is_here: bool) {
+        self.in_file += 1;
+        if self.is_full() || self.links.len() >= IN_ALL {
+            self.pass_over(None, TOO_MANY);
+            return;
+        }
+        let clue = Clue {
+            host,
+            port: 443,
+            service: Service::Platform,
+            seen: self.seen(Some(line), key),
+            data,
+            credential: None,
+            has_sibling: true,
+            is_own: false,
+        };
+        self.links.push((is_here, clue));
+    }
+
+    /// Keeps what could be told only once all was read: for which region keys of AWS are, and which links a login opens. One that was
+    /// made on this machine counts without: its login may be where no file shows it.
+    pub(crate) fn settle(&mut self, region: Option<&str>) {
+        for (profile, clue) in std::mem::take(&mut self.aws) {
+            let own = self.regions.get(&profile);
+            let known = own.or_else(|| self.regions.get("default"));
+            let known = known.map(String::as_str).or(region);
+            let host = known.and_then(service::aws).or_else(service::aws_anywhere);
+            self.push_late(Clue { host, ..clue });
+        }
+        let opened: BTreeSet<Host> = self
+            .clues
+            .iter()
+            .filter(|clue| clue.service == Service::Platform && clue.credential.is_some())
+            .filter(|clue| judge(clue).label > Label::Placeholder)
+            .filter_map(|clue| clue.host.clone())
+            .collect();
+        let opens_aws = opened.iter().any(service::is_aws);
+        for (is_here, clue) in std::mem::take(&mut self.links) {
+            let is_opened = clue
+                .host
+                .as_ref()
+                .is_some_and(|host| opened.contains(host) || (opens_aws && service::is_aws(host)));
+            let credential = is_opened.then_some("login");
+            if is_opened || is_here {
+                self.push_late(Clue { credential, ..clue });
+            }
+        }
+    }
+
+    /// It was counted among its file's before.
+    fn push_late(&mut self, clue: Clue) {
+        self.begin(clue.seen.file.clone());
+        self.push(clue);
     }
 
     /// A name of its own in a list of them: a host of ssh, a context, a line of `.pgpass`. One whose host cannot be read is passed
@@ -298,6 +413,10 @@ impl Sink {
             Format::JsonSettings => json::settings(self, text),
             Format::Azure => json::azure(self, text),
             Format::Immich => clients::immich(self, text),
+            Format::Vpn => vpn::client(self, text),
+            Format::Link(link) => link.read(self, text),
+            Format::Ansible(kind) => kind.read(self, text),
+            Format::Kubernetes(kind) => kind.read(self, text),
             Format::Git => clients::git(self, text),
             Format::Netrc => clients::netrc(self, text),
             Format::Npmrc => clients::npmrc(self, text),
@@ -433,7 +552,7 @@ pub(crate) fn dirs_of_home() -> impl Iterator<Item = (&'static str, &'static str
     HOME_DIRS.into_iter().chain(sources::HOME_DIRS)
 }
 
-const HOME: [(&str, Format); 35] = [
+const HOME: [(&str, Format); 36] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -496,6 +615,7 @@ const HOME: [(&str, Format); 35] = [
     (".netrc", Format::Netrc),
     (".npmrc", Format::Npmrc),
     (".vultr-cli.yaml", Format::Login("api.vultr.com")),
+    (".render/cli.yaml", Format::Login("api.render.com")),
 ];
 
 const HOME_DIRS: [(&str, &str, Format); 4] = [
@@ -503,6 +623,20 @@ const HOME_DIRS: [(&str, &str, Format); 4] = [
     (".ssh/config.d", "", Format::Ssh),
     (".config/gcloud/configurations", "", Format::Gcloud),
     (".docker/contexts/meta", "meta.json", Format::DockerContext),
+];
+
+/// Directories of a home in which files whose names end so are of one kind.
+pub(crate) const HOME_ENDINGS: [(&str, &str, Format); 10] = [
+    ("", ".conf", Format::Vpn),
+    ("", ".ovpn", Format::Vpn),
+    (".config", ".ovpn", Format::Vpn),
+    (".config/openvpn", ".conf", Format::Vpn),
+    (".config/openvpn", ".ovpn", Format::Vpn),
+    (".config/wireguard", ".conf", Format::Vpn),
+    ("Downloads", ".conf", Format::Vpn),
+    ("Downloads", ".ovpn", Format::Vpn),
+    ("openvpn", ".ovpn", Format::Vpn),
+    ("wireguard", ".conf", Format::Vpn),
 ];
 
 /// The lines of a text with their numbers, but for those that are too long.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::host::Host;
-use crate::service::{Service, is_managed, is_tool};
+use crate::service::{Service, is_aws_anywhere, is_managed, is_tool};
 use crate::tokens::{Said, said, stem};
 
 /// The least scores of `production` and of `maybe`.
@@ -214,6 +214,7 @@ pub fn judge(clue: &Clue) -> Judged {
 fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     let place = match host.address() {
         _ if clue.service == Service::Platform => (40, "a platform's API"),
+        _ if clue.service == Service::Network => (30, "a network behind a tunnel"),
         _ if is_managed(host) => (40, "a managed service"),
         Some(_) => (25, "an address elsewhere"),
         None if host.as_str().contains('.') => (25, "a full name"),
@@ -222,11 +223,15 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     let does = match clue.service {
         service if service.runs_commands() => Some((10, "commands run there")),
         service if service.holds_data() => Some((10, "holds data")),
+        Service::Vpn(_) => Some((10, "leads into a network")),
         _ => None,
     };
     let credential = clue.credential.map(|_| (10, "credential beside it"));
     let alone = (!clue.has_sibling).then_some((10, "no dev sibling"));
-    let all = [Some(place), does, credential, alone].into_iter().flatten();
+    let anywhere =
+        is_aws_anywhere(host).then_some((0, "no region is said: the rule is for all of them"));
+    let all = [Some(place), does, credential, alone, anywhere];
+    let all = all.into_iter().flatten();
     all.map(|(points, text)| Reason {
         points,
         text: text.to_owned(),

@@ -46,6 +46,29 @@ pub enum Service {
     Git,
     /// A server that people have at home, by its name.
     Home(&'static str),
+    /// All that is in a network.
+    Network,
+    /// Where a client of a virtual private network connects to: who has its key is in that network.
+    Vpn(Transport),
+}
+
+/// What carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// What OpenVPN calls so.
+    pub(crate) fn of(name: &str) -> Self {
+        match name.starts_with("tcp") {
+            true => Self::Tcp,
+            false => Self::Udp,
+        }
+    }
 }
 
 /// Servers that people have at home: the variables that name one begin so.
@@ -154,7 +177,23 @@ impl Service {
             Self::Docker => "docker",
             Self::Git => "git",
             Self::Home(name) => name,
+            Self::Network => "network",
+            Self::Vpn(_) => "vpn",
         }
+    }
+
+    /// The ports of one, as a policy writes them; none where a rule is for all.
+    #[must_use]
+    pub fn ports(self, port: u16) -> Option<String> {
+        let transport = match self {
+            Self::Network => return None,
+            Self::Vpn(Transport::Udp) => "udp",
+            _ => "tcp",
+        };
+        Some(match port {
+            0 => transport.to_owned(),
+            port => format!("{transport}/{port}"),
+        })
     }
 
     /// Whether whoever reaches it can run commands there.
@@ -167,7 +206,8 @@ impl Service {
 
     /// Whether it keeps what can be lost.
     pub(crate) const fn holds_data(self) -> bool {
-        !self.runs_commands() && !matches!(self, Self::Http | Self::Git)
+        !self.runs_commands()
+            && !matches!(self, Self::Http | Self::Git | Self::Network | Self::Vpn(_))
     }
 }
 
@@ -327,14 +367,17 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             | Service::Clickhouse
             | Service::Nats
             | Service::Ssh
-            | Service::Docker => confirm(Some("15m")),
+            | Service::Docker
+            | Service::Network
+            | Service::Vpn(_) => confirm(Some("15m")),
         }),
         _ => None,
     }
 }
 
 /// Platforms' APIs, and the profiles that know what reads there though its method does not say so. At the others the method says it.
-const PLATFORMS: [(&str, &[&str]); 11] = [
+const PLATFORMS: [(&str, &[&str]); 12] = [
+    (AWS_ANYWHERE, &["aws"]),
     ("api.cloudflare.com", &["cloudflare", "graphql"]),
     ("api.digitalocean.com", &["digitalocean"]),
     ("api.heroku.com", &["heroku"]),
@@ -380,6 +423,24 @@ const GOOGLE: [&str; 17] = [
 
 /// One of the apps of Firebase opens these.
 const FIREBASE: [&str; 4] = ["cloudfunctions", "firebasehosting", "firestore", "storage"];
+
+/// What stands for AWS where no region is said: its services have names in each.
+const AWS_ANYWHERE: &str = "sts.amazonaws.com";
+
+/// The API that stands for AWS in any region.
+pub(crate) fn aws_anywhere() -> Option<Host> {
+    Host::parse(AWS_ANYWHERE)
+}
+
+/// Whether it stands for AWS, in one region or in any.
+pub(crate) fn is_aws(host: &Host) -> bool {
+    is_aws_anywhere(host) || region(host).is_some()
+}
+
+/// Whether it stands for AWS in any region.
+pub(crate) fn is_aws_anywhere(host: &Host) -> bool {
+    host.as_str() == AWS_ANYWHERE
+}
 
 /// A key of AWS opens the API of each service of a region: these, at `NAME.REGION.amazonaws.com`, and what has no region.
 const AWS: [&str; 13] = [
@@ -436,6 +497,8 @@ pub(crate) fn others(host: &Host) -> Vec<String> {
             all.extend(below(&AWS_EVERYWHERE, "amazonaws.com"));
             all
         }
+        // One name of a region among them: a rule for the first alone would leave all others open.
+        (AWS_ANYWHERE, _) => below(&["*", "ec2.us-east-1"], "amazonaws.com"),
         ("cloudresourcemanager.googleapis.com", _) => below(&GOOGLE, "googleapis.com"),
         ("firebase.googleapis.com", _) => below(&FIREBASE, "googleapis.com"),
         ("api.machines.dev", _) => vec!["api.fly.io".to_owned()],

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
@@ -61,6 +61,7 @@ pub(crate) struct Walked {
 pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -> Walked {
     let found = Mutex::new(Walked::default());
     let (too_late, too_many) = (AtomicBool::new(false), AtomicBool::new(false));
+    let many = AtomicUsize::new(0);
     let threads = available_parallelism().map_or(1, |threads| threads.get().min(4));
     let walker = WalkBuilder::new(project)
         .standard_filters(false)
@@ -100,6 +101,10 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
                 leave_out(entry.path(), "too deep");
             } else if !is_dir && let Some(format) = Format::of(entry.path()) {
                 let path = entry.path().strip_prefix(project).unwrap_or(entry.path());
+                if format.is_many() && many.fetch_add(1, Ordering::Relaxed) >= bounds.files {
+                    too_many.store(true, Ordering::Relaxed);
+                    return WalkState::Continue;
+                }
                 if let Ok(mut found) = found.lock() {
                     if format.is_last() {
                         // Of these as many as are read: they take no other's place.
@@ -110,8 +115,8 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
                         return WalkState::Continue;
                     }
                     found.files.push((path.to_owned(), format));
-                    // Twice, so that which are read depends less on who was faster.
-                    if found.files.len() > 2 * bounds.files {
+                    // Twice and more, so that which are read depends less on who was faster.
+                    if found.files.len() > 3 * bounds.files {
                         too_many.store(true, Ordering::Relaxed);
                         return WalkState::Quit;
                     }
@@ -122,7 +127,9 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
     });
     let mut found = found.into_inner().unwrap_or_default();
     for files in [&mut found.files, &mut found.last] {
-        files.sort_by_cached_key(|(path, _)| (path.components().count(), path.clone()));
+        files.sort_by_cached_key(|(path, format)| {
+            (format.is_many(), path.components().count(), path.clone())
+        });
     }
     found.files.append(&mut found.last);
     found.left_out.sort();

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use crate::discovery::IN_DIRECTORY;
-use crate::readers::{Format, dirs_of_home, of_home};
+use crate::readers::{Format, HOME_ENDINGS, dirs_of_home, of_home};
 use crate::walk::is_entered;
 
 /// The directories of a home in which files are read, whether they are there or not; the home itself among them.
@@ -15,8 +15,9 @@ use crate::walk::is_entered;
 pub fn home_dirs(home: &Path) -> Vec<PathBuf> {
     let files = of_home().filter_map(|(path, _)| path.parent());
     let dirs = dirs_of_home().map(|(dir, _, _)| Path::new(dir));
+    let endings = HOME_ENDINGS.iter().map(|(dir, _, _)| Path::new(*dir));
     // Those above them, too: there one is made.
-    let all = files.chain(dirs).flat_map(Path::ancestors);
+    let all = files.chain(dirs).chain(endings).flat_map(Path::ancestors);
     let all: BTreeSet<_> = all.map(|dir| home.join(dir)).collect();
     all.into_iter().collect()
 }
@@ -112,8 +113,18 @@ fn is_of_the_home(path: &Path, is_dir: bool) -> bool {
         true => file.starts_with(path),
         false => file == path,
     });
+    let ends_so = HOME_ENDINGS.iter().any(|(dir, ending, _)| match is_dir {
+        true => Path::new(dir).starts_with(path),
+        false => {
+            let is_so = path
+                .as_os_str()
+                .as_encoded_bytes()
+                .ends_with(ending.as_bytes());
+            is_so && path.parent() == Some(Path::new(dir))
+        }
+    });
     let of_dir = |dir: &Path| path.starts_with(dir) || (is_dir && dir.starts_with(path));
-    file || dirs_of_home().any(|(dir, _, _)| of_dir(Path::new(dir)))
+    file || ends_so || dirs_of_home().any(|(dir, _, _)| of_dir(Path::new(dir)))
 }
 
 #[cfg(test)]
@@ -136,6 +147,10 @@ mod tests {
             ("/h/.config/gcloud", true, true),
             ("/h/.ssh/config.d/a", false, true),
             ("/h/.bash_history", false, false),
+            ("/h/work.ovpn", false, true),
+            ("/h/.config/wireguard/wg0.conf", false, true),
+            ("/h/.config/wireguard/notes", false, false),
+            ("/h/Documents/work.ovpn", false, false),
             ("/h/other/.env", false, false),
             ("/etc/.env", false, false),
         ] {

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, Seen};
+use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, Routes, Seen};
 use guard_policy::{Destination, Prefix, Target};
 use guard_proto::Failure;
 use rustix::process::geteuid;
@@ -289,8 +289,11 @@ fn is_at(one: &Finding, to: &Destination) -> bool {
         }
         Target::Prefix(prefix) => {
             let own = one.host.address().into_iter();
-            own.chain(one.addresses.iter().copied())
-                .any(|address| Prefix::from(address) == *prefix)
+            let network = one.host.as_str().parse::<Prefix>();
+            network.is_ok_and(|network| network.contains(prefix))
+                || own
+                    .chain(one.addresses.iter().copied())
+                    .any(|address| Prefix::from(address) == *prefix)
         }
         Target::Group(_) | Target::Wildcard(_) => false,
     };
@@ -306,6 +309,7 @@ fn look(dir: &Path, person: &Person, bounds: Bounds) -> std::io::Result<Discover
         home: person.home(),
         hosts: Some(Path::new("/etc/hosts")),
         environment: &variables.collect::<Vec<_>>(),
+        routes: Some(&Routes::own()),
         uid: geteuid().as_raw(),
         bounds,
     })

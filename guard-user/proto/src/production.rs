@@ -9,9 +9,9 @@ use crate::Call;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
-    /// An address or a name.
+    /// An address, a network or a name.
     pub host: String,
-    /// `tcp/5432`; `tcp`: it is not said which.
+    /// `tcp/5432`; `tcp`: it is not said which; `any`: all of a network.
     pub ports: String,
     /// What answers there.
     pub service: String,

@@ -600,7 +600,7 @@ fn what_comes_into_reach_is_told_where_people_are() -> Tested {
 
 impl Project {
     /// Records of what came into reach.
-    fn appeared(&self) -> Tested<Vec<serde_json::Value>> {
+    pub(super) fn appeared(&self) -> Tested<Vec<serde_json::Value>> {
         let records = self.lab.root(&["log", "--json"]).json_lines()?;
         let of_kind = records.into_iter();
         let of_kind = of_kind.filter(|record| record["kind"] == "appeared");
@@ -608,7 +608,7 @@ impl Project {
     }
 
     /// A policy under which nothing is open.
-    fn asks(&self) -> String {
+    pub(super) fn asks(&self) -> String {
         let policy = "version = 1\nname = \"quiet\"\ndefault = \"confirm\"\n";
         self.lab.file("quiet.toml", policy).display().to_string()
     }

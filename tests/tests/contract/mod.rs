@@ -15,6 +15,7 @@ mod project;
 mod run;
 mod secrets;
 mod text;
+mod tunnels;
 
 use std::path::PathBuf;
 

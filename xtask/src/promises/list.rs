@@ -322,6 +322,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["documents::recording::setting_up_a_project_shows_what_comes"]),
     },
     Promise {
+        name: "tunnels",
+        file: "docs/use.md",
+        says: "A network behind a tunnel may be: it gets `confirm`. A tunnel for everything is only said.",
+        shown: Here(&["contract::tunnels::"]),
+    },
+    Promise {
         name: "project-agreed",
         file: "docs/policy.md",
         says: "A yes holds for path, file, policy and lines shown, by SHA-256",

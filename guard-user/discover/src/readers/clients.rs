@@ -5,6 +5,7 @@ use crate::host::Host;
 use crate::service::Service;
 use crate::tokens::said;
 
+use super::links::heroku_remote;
 use super::{Sink, lines, sections, value};
 
 /// `.git/config`: where a push goes.
@@ -50,6 +51,9 @@ fn remote(sink: &mut Sink, line: usize, name: &str, url: &str) {
             _ => return,
         },
     };
+    if let Some(host) = &host {
+        heroku_remote(sink, line, name, host);
+    }
     let clue = sink.named(line, name, service, Some((host, port)), said(""));
     if let Some(clue) = clue
         && service == Service::Git

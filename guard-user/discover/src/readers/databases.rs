@@ -1,7 +1,7 @@
 //! What the clients of databases and of AWS keep: hosts and names, and never the column of the password.
 
 use crate::dsn::{Dsn, host_alone, scan};
-use crate::service::{self, Service};
+use crate::service::Service;
 use crate::tokens::said;
 
 use super::{Sink, lines, sections, value};
@@ -81,7 +81,7 @@ pub(super) fn my_cnf(sink: &mut Sink, text: &str) {
 /// Limit of the profiles whose regions are kept.
 const REGIONS: usize = 256;
 
-/// Profiles: keys to Amazon's services in their region, which may be said in another file. One with an endpoint of its own has a host.
+/// Profiles: keys to Amazon's services in their region, which may be said elsewhere. One with an endpoint of its own has a host.
 pub(super) fn aws(sink: &mut Sink, text: &str) {
     for (line, name, pairs) in sections(sink, text) {
         let name = name.strip_prefix("profile ").unwrap_or(name);
@@ -98,17 +98,10 @@ pub(super) fn aws(sink: &mut Sink, text: &str) {
             "credential_process",
         ];
         if value(&pairs, &keys).is_some() {
-            let region = sink.regions.get(name);
-            let region = region.or_else(|| sink.regions.get("default"));
-            match region.and_then(|region| service::aws(region)) {
-                Some(host) => {
-                    let role = value(&pairs, &["role_arn"]).unwrap_or_default();
-                    let role = role.rsplit('/').next().unwrap_or_default();
-                    let at = Some((Some(host), 443));
-                    sink.named(line, name, Service::Platform, at, said(role));
-                }
-                None => sink.key("AWS profile", Some(line), name),
-            }
+            let role = value(&pairs, &["role_arn"]).unwrap_or_default();
+            let role = role.rsplit('/').next().unwrap_or_default();
+            let seen = sink.seen(Some(line), name);
+            sink.aws_key(name, seen, said(role), "login");
         }
         let Some(url) = value(&pairs, &["endpoint_url"]) else {
             continue;

@@ -137,7 +137,7 @@ pub(super) fn spring(sink: &mut Sink, source: &str) {
     }
 }
 
-fn flatten<'n>(
+pub(super) fn flatten<'n>(
     node: &'n Node<'_>,
     path: &str,
     depth: usize,

@@ -186,7 +186,16 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             None if is_aws(one) => match aws(one, all) {
                 Some(lead) => vec![lead],
                 None => {
-                    sink.key("AWS credentials", one.line, one.key);
+                    let is_profile = one.key == "AWS_PROFILE";
+                    let (profile, data) = match is_profile {
+                        true => (one.value, said(one.value)),
+                        false => ("default", Said::default()),
+                    };
+                    let seen = Seen {
+                        dormant: one.dormant,
+                        ..sink.seen(one.line, one.key)
+                    };
+                    sink.aws_key(profile, seen, data.and(around.data), "key");
                     continue;
                 }
             },
@@ -360,7 +369,9 @@ fn is_host(key: &str) -> bool {
 
 pub(super) fn is_database(key: &str) -> bool {
     key.split(['_', '.', '-'])
-        .any(|word| ["db", "database", "databases", "datasource"].contains(&word))
+        .any(|word| {
+            ["db", "database", "databases", "datasource", "externaldatabase"].contains(&word)
+        })
 }
 
 /// What a key's words say that it is of.
@@ -368,7 +379,11 @@ pub(super) fn kind(key: &str) -> Option<(Service, u16)> {
     let key = key.strip_prefix("pghost").map_or(key, |_| "pg");
     let mut words = key.split(['_', '.', '-']);
     words
-        .find_map(|word| HOSTS.iter().find(|(known, _, _)| *known == word))
+        .find_map(|word| {
+            // As charts call what they do not bring themselves: `externalRedis.host`.
+            let word = word.strip_prefix("external").unwrap_or(word);
+            HOSTS.iter().find(|(known, _, _)| *known == word)
+        })
         .map(|(_, service, port)| (*service, *port))
 }
 

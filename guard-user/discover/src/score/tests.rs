@@ -1,7 +1,8 @@
 //! Labelled examples: what of them is production must be found, and what is a developer's must not be called so.
 
 use super::*;
-use crate::service::propose;
+use crate::network::Network;
+use crate::service::{Transport, propose};
 
 /// `label|action|file:line|key|service|host|data`; `!s` has a sibling, `!c` no credential, `@x` x is a service of the same file.
 const EXAMPLES: &str = include_str!("examples.txt");
@@ -15,6 +16,8 @@ const UNSEEN: &str = include_str!("unseen.txt");
 
 /// Of the shapes that settings which are programs, scripts, clients and logins have.
 const SOURCES: &str = include_str!("sources.txt");
+/// Of what was read later: networks, links, inventories and charts.
+const LATER: &str = include_str!("later.txt");
 
 struct Example {
     label: &'static str,
@@ -30,6 +33,8 @@ fn service(name: &'static str) -> Service {
         "immich" => Service::Home("immich"),
         "git" => Service::Git,
         "database" => Service::Database,
+        "network" => Service::Network,
+        "vpn" => Service::Vpn(Transport::Udp),
         name => Service::of_scheme(name).unwrap().0,
     }
 }
@@ -43,8 +48,9 @@ fn example(line: &'static str) -> Example {
     let mut words = rest.split(' ');
     let data = words.next().unwrap();
     let flags: Vec<_> = words.collect();
+    let network = Network::parse(host).filter(|_| host.contains('/'));
     let clue = Clue {
-        host: Host::parse(host),
+        host: network.map_or_else(|| Host::parse(host), |one| Some(one.host())),
         port: 1,
         service: service(name),
         seen: Seen {
@@ -74,9 +80,19 @@ fn examples() -> Vec<Example> {
 
 #[test]
 fn each_example_has_its_label_and_its_rule() {
-    let all = examples();
-    assert_eq!(all.len(), 59);
-    for example in &all {
+    assert_eq!(examples().len(), 59);
+    have_their_labels(&examples());
+}
+
+#[test]
+fn so_has_each_of_what_was_read_later() {
+    let all: Vec<_> = LATER.lines().map(example).collect();
+    assert_eq!(all.len(), 25);
+    have_their_labels(&all);
+}
+
+fn have_their_labels(all: &[Example]) {
+    for example in all {
         let judged = judge(&example.clue);
         let at = format!(
             "{} {} {}: {judged:?}",

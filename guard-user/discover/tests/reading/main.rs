@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, discover};
 use tempfile::TempDir;
 
+mod elsewhere;
 mod formats;
 mod hostile;
 mod incidents;
@@ -60,6 +61,7 @@ impl Scene {
             home: Some(self.home.path()),
             hosts: self.hosts.as_deref(),
             environment: &self.environment,
+            routes: None,
             uid: rustix::process::geteuid().as_raw(),
             bounds,
         })?)

@@ -269,8 +269,9 @@ Examples:
   guard discover --policy ./agent.toml --check
   guard discover --json | jq -r '.items[] | select(.label == \"production\") | .host'
 
-It reads the environment, your home's settings and those of DIR, and connects
-to nothing, not even to resolve a name. Secrets are shown nowhere.
+It reads the environment, the kernel's routes, your home's settings and those
+of DIR, and connects to nothing, not even to resolve a name. Secrets are shown
+nowhere.
 
 Exit status: 0; with --check 1 if something that looks like production is open,
 or something was passed over; 2 it could not be done.";

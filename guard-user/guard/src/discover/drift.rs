@@ -1,6 +1,6 @@
 //! While a command runs: what looks like production and comes into reach by what is written meanwhile.
 //!
-//! The files that were read before it started are watched, and looked through again where one has changed. Whoever writes without
+//! The files that were read before it started are watched, and the kernel's routes, and looked through again where one has changed. Whoever writes without
 //! end costs no more than [`SHARE`] says, and is told of in a few lines.
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guard_discover::{Bounds, Linked, home_dirs, is_read, linked};
+use guard_discover::{Bounds, Changes, Linked, home_dirs, is_read, linked};
 use guard_launch::Identity;
 use guard_proto::{
     Call,
@@ -82,6 +82,8 @@ struct Watched {
     dirs: HashMap<i32, PathBuf>,
     /// What is read by links of the home, and where: in a directory that may be one of `dirs`, too.
     linked: HashMap<i32, HashSet<Option<OsString>>>,
+    /// What is routed through tunnels; none where that cannot be watched.
+    routes: Option<Changes>,
     project: PathBuf,
     home: Option<PathBuf>,
     /// Whether there are more.
@@ -184,6 +186,7 @@ impl Watched {
             inotify: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?,
             dirs: HashMap::new(),
             linked: HashMap::new(),
+            routes: Changes::from_now().ok(),
             project: env::current_dir().ok()?,
             home: person.home().map(Path::to_owned),
             is_cut: false,
@@ -223,12 +226,18 @@ impl Watched {
     fn wait(&mut self) {
         loop {
             let timeout = self.is_cut.then_some(&AGAIN);
-            let mut ready = [PollFd::new(&self.inotify, PollFlags::IN)];
+            let mut ready = vec![PollFd::new(&self.inotify, PollFlags::IN)];
+            let routes = self.routes.as_ref();
+            ready.extend(routes.map(|routes| PollFd::new(routes, PollFlags::IN)));
             if matches!(poll(&mut ready, timeout), Ok(0)) {
                 return;
             }
             thread::sleep(PAUSE);
-            if self.has_read_change() {
+            let has_route = self
+                .routes
+                .as_mut()
+                .is_some_and(Changes::has_tunnel_changed);
+            if self.has_read_change() || has_route {
                 return;
             }
         }

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 
 use guard_common::Verdict;
 use guard_discover::{
-    Discovery, ENVIRONMENT, Finding, Host, KeyAlone, Label, PassedOver, Reason, Seen, Service,
-    is_platform,
+    Discovery, ENVIRONMENT, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Seen,
+    Service, Tunnel, is_platform,
 };
 use guard_policy::{Diagnostic, Explanation, Parsed};
 use serde::Serialize;
 
 use super::dismissals::{Dismissals, Dismissed};
 use super::judge::{Judge, verdict};
+
+/// All ports of all protocols.
+pub(super) const ANY: &str = "any";
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -24,6 +27,8 @@ pub(super) struct Discovered {
     pub(super) placeholders: Vec<Seen>,
     /// Credentials whose host no file here says.
     pub(super) keys: Vec<KeyAlone>,
+    /// `device`, `kind`, `networks`, `default`.
+    pub(super) tunnels: Vec<Tunnel>,
     /// Files and lines that were not read.
     pub(super) passed_over: Vec<PassedOver>,
     /// Whether nothing was passed over.
@@ -54,11 +59,11 @@ pub(super) struct InReach {
     pub(super) because: Vec<Reason>,
     /// What answers there.
     pub(super) service: String,
-    /// An address or a name.
+    /// An address, a network or a name.
     pub(super) host: String,
     /// Addresses of the name in `/etc/hosts`.
     pub(super) addresses: Vec<IpAddr>,
-    /// `tcp/5432`; `tcp`: unknown.
+    /// `tcp/5432`; `tcp`: unknown; `any`: a network's.
     pub(super) ports: String,
     /// Names of the other APIs that the same credential opens; the rule is for them as well.
     pub(super) others: Vec<String>,
@@ -141,6 +146,7 @@ impl Discovered {
             unlisted: unlisted.len(),
             placeholders: found.placeholders,
             keys: found.keys,
+            tunnels: found.tunnels,
             complete: found.passed_over.is_empty(),
             passed_over: found.passed_over,
             policy: parsed.policy.name.clone(),
@@ -188,10 +194,8 @@ impl Discovered {
 
 impl InReach {
     fn of(number: usize, one: Finding, judge: &Judge<'_>, dismissals: &Dismissals) -> Self {
-        let ports = match one.port {
-            0 => "tcp".to_owned(),
-            port => format!("tcp/{port}"),
-        };
+        let ports = one.service.ports(one.port);
+        let ports = ports.unwrap_or_else(|| ANY.to_owned());
         let explained = explained(judge, one.host.as_str(), &one.others, &ports);
         let strictness = |one: &Explanation| verdict(&one.verdict).strictness();
         let effect = |action| {
@@ -256,14 +260,12 @@ impl InReach {
 
     /// Its port.
     pub(super) fn port(&self) -> u16 {
-        self.ports
-            .trim_start_matches("tcp/")
-            .parse()
-            .unwrap_or_default()
+        let port = self.ports.split_once('/').map(|(_, port)| port);
+        port.and_then(|port| port.parse().ok()).unwrap_or_default()
     }
 
     pub(super) fn at(&self) -> String {
-        let Some(port) = self.ports.strip_prefix("tcp/") else {
+        let Some((_, port)) = self.ports.split_once('/') else {
             return self.host.clone();
         };
         match self.host.contains(':') {
@@ -329,9 +331,9 @@ fn speaks_http(service: Service, host: &Host) -> bool {
         )
 }
 
-/// Whether a file of the project has it, and not the environment or the home.
+/// Whether a file of the project has it, and not the environment, the home or the kernel.
 fn is_projects(seen: &Seen) -> bool {
-    !seen.file.starts_with("~/") && seen.file != ENVIRONMENT
+    !seen.file.starts_with("~/") && ![ENVIRONMENT, ROUTES].contains(&seen.file.as_str())
 }
 
 /// "DATABASE_URL  .env:3"

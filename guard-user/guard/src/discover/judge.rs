@@ -10,6 +10,7 @@ use guard_policy::{
     Parsed, PortSpec, Target,
 };
 
+use super::items::ANY;
 use crate::policy::explain::environment_with;
 
 /// Where addresses that stand for names are taken from: some public ones, and some of private networks.
@@ -102,9 +103,25 @@ impl<'p> Judge<'p> {
 
     /// What `guard explain` says of it.
     pub(crate) fn explained(&self, host: &str, ports: &str) -> Vec<Explanation> {
-        match (host.parse::<Target>(), ports.parse::<PortSpec>()) {
-            (Ok(to), Ok(ports)) => self.explain(to, &[ports]),
-            _ => Vec::new(),
+        let Ok(to) = host.parse::<Target>() else {
+            return Vec::new();
+        };
+        let ports = match ports {
+            ANY => Vec::new(),
+            ports => match ports.parse::<PortSpec>() {
+                Ok(ports) => vec![ports],
+                Err(_) => return Vec::new(),
+            },
+        };
+        let all = self.explain(to.clone(), &ports);
+        // What decides for a part of a network alone goes on deciding there, whatever a rule for the whole says.
+        let is_whole = |one: &Explanation| {
+            let shown = one.destination.parse::<Destination>();
+            shown.is_ok_and(|shown| shown.target == to)
+        };
+        match all.iter().any(is_whole) {
+            true => all.into_iter().filter(|one| is_whole(one)).collect(),
+            false => all,
         }
     }
 

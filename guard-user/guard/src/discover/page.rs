@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use guard_discover::Label;
 
-use super::items::{Discovered, InReach, Proposed, seen};
+use super::items::{ANY, Discovered, InReach, Proposed, seen};
 use crate::render::explain;
 use crate::render::page::{HEAD, Page, STRONG, WARN};
 
@@ -61,6 +61,13 @@ pub(super) fn list(all: &Discovered) -> Page {
         );
     }
     left_out(&mut page, all);
+    for one in all.tunnels.iter().filter(|one| one.default) {
+        page.styled(HEAD, "tunnel  ");
+        page.line(format_args!(
+            "{} ({}): what no other route is for goes through it",
+            one.device, one.kind
+        ));
+    }
     for key in all.keys.iter().take(SHOWN) {
         page.styled(HEAD, "key to elsewhere  ");
         page.line(format_args!("{}: {}", key.what, seen(&key.seen)));
@@ -205,10 +212,13 @@ pub(super) fn toml(one: &InReach, name: &str, proposed: &Proposed) -> String {
         .chain(one.others.iter().cloned())
         .map(|to| format!("\"{to}\""))
         .collect();
+    let ports = match one.ports.as_str() {
+        ANY => String::new(),
+        ports => format!("ports = [\"{ports}\"]\n"),
+    };
     let mut text = format!(
-        "[[rule]]\nname = \"{name}\"\nto = [{}]\nports = [\"{}\"]\naction = \"{}\"\n",
+        "[[rule]]\nname = \"{name}\"\nto = [{}]\n{ports}action = \"{}\"\n",
         to.join(", "),
-        one.ports,
         proposed.action
     );
     if !proposed.profile.is_empty() {

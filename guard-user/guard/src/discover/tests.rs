@@ -39,6 +39,7 @@ pub(super) fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tes
         home: Some(&home),
         hosts: None,
         environment: &environment,
+        routes: None,
         uid: geteuid().as_raw(),
         bounds: Bounds {
             time: None,
@@ -235,11 +236,13 @@ fn a_name_that_looks_private_is_judged_as_both() -> Tested {
 fn a_destination_is_found_by_its_host_and_port() -> Tested {
     let dir = tempfile::tempdir()?;
     fs::write(dir.path().join(".env"), SETTINGS)?;
+    fs::write(dir.path().join("wg0.conf"), WIREGUARD)?;
     let found = guard_discover::discover(&Inputs {
         project: dir.path(),
         home: None,
         hosts: None,
         environment: &[],
+        routes: None,
         uid: geteuid().as_raw(),
         bounds: Bounds::default(),
     })?;
@@ -255,5 +258,67 @@ fn a_destination_is_found_by_its_host_and_port() -> Tested {
     for to in ["db.example.net:443", "192.168.7.21", "192.168.7.0/24"] {
         assert_eq!(at(to)?, [""; 0], "{to}");
     }
+    // All that is in a network is found by it.
+    for (to, count) in [("10.20.3.4:22", 1), ("10.20.0.0/24", 1), ("10.21.0.1", 0)] {
+        assert_eq!(at(to)?.len(), count, "{to}");
+    }
+    Ok(())
+}
+
+const WIREGUARD: &str = "[Interface]\nPrivateKey = hunter2\n\
+    [Peer]\nEndpoint = vpn.example.net:51820\nAllowedIPs = 10.20.0.0/16\n";
+
+#[test]
+fn a_network_is_judged_as_a_whole_and_its_rule_is_for_all_of_it() -> Tested {
+    let files = [("~/.config/wireguard/prod.conf", WIREGUARD)];
+    let open = "version = 1\ndefault = \"allow\"\n";
+    // What somebody has said of one address there stays as it is.
+    let one = "[[rule]]\nto = [\"10.20.0.5\"]\naction = \"deny\"\n\
+        [[rule]]\nto = [\"10.20.0.6\"]\naction = \"allow\"\n";
+    let policy = format!("{open}{one}");
+    let before = discovered(&files, &policy, false)?;
+    let told: Vec<_> = before
+        .items
+        .iter()
+        .map(|one| (one.at(), one.ports.as_str(), one.now.verdict, one.rule()))
+        .collect();
+    let is_open = |at: &str, ports| (at.to_owned(), ports, "allow", "confirm".to_owned());
+    assert_eq!(
+        told,
+        [
+            is_open("vpn.example.net:51820", "udp/51820"),
+            is_open("10.20.0.0/16", "any"),
+        ]
+    );
+    assert!(!page(&before).plain().contains("hunter2"));
+    let mut rules = policy.clone();
+    for one in &before.items {
+        let proposed = one.proposed.as_ref().ok_or("no rule")?;
+        rules.push_str(&toml(one, &one.name(), proposed));
+    }
+    assert!(rules.contains("to = [\"10.20.0.0/16\"]\naction"), "{rules}");
+    let after = discovered(&files, &rules, false)?;
+    assert!(after.is_clean(), "{rules}");
+    let effects: Vec<_> = after.items.iter().map(|one| one.effect).collect();
+    assert_eq!(effects, [Some("same"); 2]);
+    Ok(())
+}
+
+#[test]
+fn a_key_of_aws_without_a_region_gets_a_rule_for_all_of_them() -> Tested {
+    let files = [("~/.aws/credentials", "[default]\naws_access_key_id = A\n")];
+    let open = "version = 1\ndefault = \"allow\"\n";
+    let before = discovered(&files, open, false)?;
+    let [one] = &before.items[..] else {
+        return Err(format!("{before:?}").into());
+    };
+    assert!(why(one).plain().contains("no region is said"), "{one:?}");
+    let proposed = one.proposed.as_ref().ok_or("no rule")?;
+    let rule = toml(one, &one.name(), proposed);
+    assert!(rule.contains("\"*.amazonaws.com\""), "{rule}");
+    assert!(discovered(&files, &format!("{open}{rule}"), false)?.is_clean());
+    // A rule for the name that stands for them is not one for all.
+    let narrow = rule.replace(", \"*.amazonaws.com\", \"ec2.us-east-1.amazonaws.com\"", "");
+    assert!(!discovered(&files, &format!("{open}{narrow}"), false)?.is_clean());
     Ok(())
 }

@@ -65,7 +65,7 @@ impl Decisions {
     /// Whether a user has said of a place that it is no production.
     #[must_use]
     pub fn dismisses(&self, uid: u32, place: &Place) -> bool {
-        let port = place.ports.strip_prefix("tcp/").unwrap_or("0");
+        let port = place.ports.split_once('/').map_or("0", |(_, port)| port);
         let own = self.0.known().0.get(&uid);
         own.is_some_and(|own| {
             own.dismissed.iter().any(|one| {

@@ -70,11 +70,17 @@ struct Reached {
 fn rule(place: &Place) -> Option<(String, String)> {
     let (host, ports) = (&place.host, &place.ports);
     let to = host.parse::<Target>().ok()?;
-    ports.parse::<PortSpec>().ok()?;
+    let only = match ports.as_str() {
+        "any" => String::new(),
+        ports => {
+            ports.parse::<PortSpec>().ok()?;
+            format!("ports = [\"{ports}\"]\n")
+        }
+    };
     let is_one = matches!(to, Target::Name(_) | Target::Prefix(_));
     (is_one && place.verdict == "allow").then(|| {
         let rule = format!(
-            "to = [\"{host}\"]\nports = [\"{ports}\"]\naction = \"confirm\"\n\
+            "to = [\"{host}\"]\n{only}action = \"confirm\"\n\
              reason = \"looks like production, and came into reach while the command ran\"\n"
         );
         (format!("in reach: {host} {ports}"), rule)
@@ -168,8 +174,13 @@ mod tests {
 
     #[test]
     fn a_rule_is_for_what_it_names_and_nothing_else_gets_into_it() {
-        for host in ["db.example.net", "192.0.2.10", "2001:db8::1"] {
-            let (name, rule) = rule(&place(host, "tcp/5432", "allow")).unwrap();
+        for (host, ports) in [
+            ("db.example.net", "tcp/5432"),
+            ("192.0.2.10", "udp/51820"),
+            ("2001:db8::1", "tcp"),
+            ("10.20.0.0/16", "any"),
+        ] {
+            let (name, rule) = rule(&place(host, ports, "allow")).unwrap();
             let text = format!("version = 1\n[[rule]]\nname = \"{name}\"\n{rule}");
             let parsed = policy::parse("a.toml", &text).unwrap();
             assert_eq!(parsed.policy.rules.len(), 1, "{text}");

@@ -1,0 +1,303 @@
+//! What is put into a cluster: values of Helm's charts, manifests, and what kustomize puts together. Hosts that only the cluster
+//! itself knows count as its own; templates are not filled in.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::dsn::host_alone;
+use crate::host::Host;
+use crate::score::Clue;
+use crate::service::Service;
+use crate::tokens::{Said, said};
+
+use super::settings::{Around, Variable, by_driver, variables_in};
+use super::yaml::{Node, get, items, load, pairs, scalar, string, text};
+use super::{KEY, Sink};
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Kustomization,
+    Manifest,
+    Values,
+}
+
+/// Mappings in each other.
+const DEPTH: usize = 24;
+/// Directories of manifests.
+const MANIFESTS: [&str; 7] = [
+    "base",
+    "bases",
+    "k8s",
+    "kubernetes",
+    "kustomize",
+    "manifests",
+    "overlays",
+];
+
+impl Kind {
+    /// The kind, by a file's path and name.
+    pub(super) fn of(path: &Path, name: &str) -> Option<Self> {
+        let stem = name
+            .strip_suffix(".yaml")
+            .or_else(|| name.strip_suffix(".yml"))?;
+        let is_below = |dirs: &[&str]| {
+            let mut above = path.iter().rev().skip(1);
+            above.any(|dir| dirs.iter().any(|known| dir == OsStr::new(known)))
+        };
+        match stem {
+            "kustomization" => Some(Self::Kustomization),
+            // What a chart makes manifests of is no YAML yet.
+            _ if is_below(&["templates"]) => None,
+            _ if stem == "values"
+                || ["values-", "values.", "values_"]
+                    .iter()
+                    .any(|start| stem.starts_with(start))
+                || ["-values", ".values", "_values"]
+                    .iter()
+                    .any(|end| stem.ends_with(end)) =>
+            {
+                Some(Self::Values)
+            }
+            _ if is_below(&MANIFESTS) => Some(Self::Manifest),
+            _ => None,
+        }
+    }
+
+    /// Reads one.
+    pub(super) fn read(self, sink: &mut Sink, source: &str) {
+        for document in &load(sink, source) {
+            let from = sink.clues.len();
+            match self {
+                Self::Kustomization => kustomization(sink, document),
+                Self::Manifest => manifest(sink, document),
+                Self::Values => values(sink, document),
+            }
+            for clue in &mut sink.clues[from..] {
+                clue.is_own |= clue.host.as_ref().is_some_and(is_the_clusters);
+            }
+        }
+    }
+}
+
+/// A short name, or one of the cluster's own zone: from here it leads nowhere.
+fn is_the_clusters(host: &Host) -> bool {
+    let name = host.as_str();
+    let is_short = host.address().is_none() && !name.contains('.');
+    is_short || name.ends_with(".svc") || name.ends_with(".svc.cluster.local")
+}
+
+/// The line, name and text of a setting.
+type Setting<'n> = (usize, String, Cow<'n, str>);
+
+fn told(sink: &mut Sink, all: &[Setting<'_>], data: Said) {
+    let all: Vec<_> = all
+        .iter()
+        .map(|(line, key, value)| Variable {
+            line: Some(*line),
+            key,
+            value,
+            dormant: false,
+        })
+        .collect();
+    let around = Around {
+        data,
+        ..Around::default()
+    };
+    variables_in(sink, &all, &around);
+}
+
+/// Names in names; lists of `name` and `value`, as environments have them, by the first.
+fn values(sink: &mut Sink, document: &Node<'_>) {
+    let (mut all, mut hosts) = (Vec::new(), Vec::new());
+    let is_whole = flatten(document, "", DEPTH, &mut all, &mut hosts);
+    if !is_whole {
+        sink.pass_over(None, "too deep");
+    }
+    told(sink, &all, Said::default());
+    for (line, key, name) in hosts {
+        website(sink, line, &key, &name, Said::default());
+    }
+}
+
+/// Whether all of it was there to be read.
+fn flatten<'n>(
+    node: &'n Node<'_>,
+    path: &str,
+    depth: usize,
+    all: &mut Vec<Setting<'n>>,
+    hosts: &mut Vec<Setting<'n>>,
+) -> bool {
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    let mut is_whole = true;
+    for item in items(Some(node)) {
+        if let Some((key, value)) = named(item) {
+            all.push((item.span.start.line(), key.to_owned(), value));
+        } else {
+            is_whole &= flatten(item, path, depth, all, hosts);
+        }
+        let is_website = path.ends_with("ingress.hosts");
+        if let (true, Some(host)) = (is_website, text(item)) {
+            hosts.push((item.span.start.line(), path.to_owned(), Cow::Borrowed(host)));
+        }
+    }
+    for (key, value) in pairs(node) {
+        let path = match path.is_empty() {
+            true => key.to_owned(),
+            false => format!("{path}.{key}"),
+        };
+        if path.len() > KEY {
+            continue;
+        }
+        match scalar(value) {
+            Some(text) => {
+                let line = value.span.start.line();
+                let ends = ["ingress.host", "ingress.hostname", "ingress.hosts.host"];
+                let found = match ends.iter().any(|end| path.ends_with(end)) {
+                    true => &mut *hosts,
+                    false => &mut *all,
+                };
+                found.push((line, path, text));
+            }
+            None => is_whole &= flatten(value, &path, depth, all, hosts),
+        }
+    }
+    is_whole
+}
+
+/// `name` and `value` of an environment's list.
+fn named<'n>(item: &'n Node<'_>) -> Option<(&'n str, Cow<'n, str>)> {
+    let name = text(get(item, "name")?)?;
+    Some((name, scalar(get(item, "value")?)?))
+}
+
+/// Where others find what runs in the cluster.
+fn website(sink: &mut Sink, line: usize, key: &str, name: &str, data: Said) {
+    // `*.example.com` is for what is below.
+    let Some((host, port)) = host_alone(name.strip_prefix("*.").unwrap_or(name), 443) else {
+        if !name.is_empty() {
+            sink.pass_over(Some(line), "an unreadable host");
+        }
+        return;
+    };
+    let seen = sink.seen(Some(line), key);
+    sink.push(Clue {
+        host,
+        port,
+        service: Service::Http,
+        seen,
+        data,
+        credential: None,
+        has_sibling: true,
+        is_own: false,
+    });
+}
+
+fn manifest(sink: &mut Sink, document: &Node<'_>) {
+    let about = get(document, "metadata");
+    let of = |key: &str| about.map_or("", |about| string(get(about, key)));
+    let (name, data) = (of("name"), said(of("namespace")));
+    let spec = get(document, "spec");
+    match string(get(document, "kind")) {
+        "ConfigMap" => pairs_told(sink, get(document, "data"), data),
+        "Secret" => {
+            pairs_told(sink, get(document, "stringData"), data);
+            if let Some(encoded) = get(document, "data") {
+                let line = encoded.span.start.line();
+                sink.pass_over(Some(line), "a Secret's values, in base64");
+            }
+        }
+        "Ingress" => {
+            for rule in items(spec.and_then(|spec| get(spec, "rules"))) {
+                if let Some(host) = get(rule, "host") {
+                    website(sink, host.span.start.line(), name, string(Some(host)), data);
+                }
+            }
+        }
+        "Service" => {
+            if let Some(spec) = spec {
+                elsewhere(sink, spec, name, data);
+            }
+        }
+        _ => {
+            if !containers(sink, document, data, DEPTH) {
+                sink.pass_over(None, "too deep");
+            }
+        }
+    }
+}
+
+/// A service that is a name elsewhere.
+fn elsewhere(sink: &mut Sink, spec: &Node<'_>, name: &str, data: Said) {
+    let Some(external) = get(spec, "externalName") else {
+        return;
+    };
+    let port = items(get(spec, "ports")).first();
+    let port = port.and_then(|one| scalar(get(one, "port")?)?.parse().ok());
+    let (service, usual) = by_driver(name, port);
+    let at = host_alone(string(Some(external)), port.unwrap_or(usual));
+    let clue = sink.named(external.span.start.line(), name, service, at, data);
+    if let Some(clue) = clue {
+        clue.credential = None;
+    }
+}
+
+fn pairs_told(sink: &mut Sink, node: Option<&Node<'_>>, data: Said) {
+    let all: Vec<_> = node
+        .into_iter()
+        .flat_map(pairs)
+        .filter_map(|(key, value)| Some((value.span.start.line(), key.to_owned(), scalar(value)?)))
+        .collect();
+    told(sink, &all, data);
+}
+
+/// The environments of containers, wherever a workload has them. Whether all of it was there to be read.
+fn containers(sink: &mut Sink, node: &Node<'_>, data: Said, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    if sink.is_full() {
+        return true;
+    }
+    let mut is_whole = true;
+    for (key, value) in pairs(node) {
+        let environment: Vec<_> = match key {
+            "env" => items(Some(value)).iter().filter_map(setting).collect(),
+            _ => Vec::new(),
+        };
+        match environment.is_empty() {
+            true => is_whole &= containers(sink, value, data, depth),
+            false => told(sink, &environment, data),
+        }
+    }
+    for item in items(Some(node)) {
+        is_whole &= containers(sink, item, data, depth);
+    }
+    is_whole
+}
+
+fn setting<'n>(item: &'n Node<'_>) -> Option<Setting<'n>> {
+    let (key, value) = named(item)?;
+    Some((item.span.start.line(), key.to_owned(), value))
+}
+
+/// What ConfigMaps and Secrets are made of.
+fn kustomization(sink: &mut Sink, document: &Node<'_>) {
+    let data = said(string(get(document, "namespace")));
+    for generator in ["configMapGenerator", "secretGenerator"] {
+        for one in items(get(document, generator)) {
+            let all: Vec<_> = items(get(one, "literals"))
+                .iter()
+                .filter_map(|literal| {
+                    let (key, value) = text(literal)?.split_once('=')?;
+                    let value = Cow::Borrowed(value.trim_matches(['"', '\'']));
+                    Some((literal.span.start.line(), key.to_owned(), value))
+                })
+                .collect();
+            told(sink, &all, data);
+        }
+    }
+}
