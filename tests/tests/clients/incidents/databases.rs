@@ -40,7 +40,7 @@ const DATABASES: [(&str, &str); 7] = [
     ("railway", SUPERUSER),
     ("shop", "app"),
 ];
-/// A developer's own, on this machine.
+/// A developer's own.
 const DEV: &str = "shop_dev";
 
 /// What is in it.
@@ -197,7 +197,7 @@ pub(super) fn plays() -> [Play; 12] {
         goes_on: (one.verdict == "read-only").then(|| {
             format!(
                 "[ \"$({} -At -c 'select count(*) from people')\" = 100 ] && \
-                 psql -X -h 127.0.0.1 -U app -d {DEV} -c 'update people set name = id'",
+                 psql -X -h 127.0.0.1 -U {SUPERUSER} -d {DEV} -c 'update people set name = id'",
                 one.client
             )
         }),
@@ -206,61 +206,58 @@ pub(super) fn plays() -> [Play; 12] {
     })
 }
 
-/// It runs as long as this value.
+/// A server that runs as long as this value.
 struct Server<'s> {
     cluster: Cluster<'s>,
     running: Running,
-    _ways: Vec<Running>,
 }
 
 impl<'s> Server<'s> {
-    fn start(scene: &'s Scene) -> Tested<Self> {
+    /// On a machine, with more settings.
+    fn start(cluster: Cluster<'s>, settings: &[String]) -> Tested<Self> {
+        let mut postgres = cluster.server();
+        for setting in settings {
+            postgres.args(["-c", setting]);
+        }
+        let log = File::create(cluster.dir().join("log"))?;
+        let running = Running::start(postgres.stderr(log))?;
+        let server = Self { cluster, running };
+        let serves = || {
+            let asked = server.cluster.execute(SUPERUSER, "postgres", &["select 1"]);
+            asked.is_ok()
+        };
+        eventually("PostgreSQL serves", serves)?;
+        Ok(server)
+    }
+
+    /// A developer's own, on this machine.
+    fn of_dev(scene: &'s Scene) -> Tested<Self> {
+        let cluster = Cluster::new(scene.network.dev(), scene.file("dev"))?;
+        cluster.admit("host all all 127.0.0.1/32 trust")?;
+        let server = Self::start(cluster, &[])?;
+        let made = format!("create database {DEV}");
+        server.cluster.execute(SUPERUSER, "postgres", &[&made])?;
+        server.cluster.execute(SUPERUSER, DEV, &[TABLE])?;
+        Ok(server)
+    }
+
+    /// Production's, which is all of them.
+    fn of_production(scene: &'s Scene) -> Tested<Self> {
         let cluster = Cluster::new(scene.network.prod(), scene.file("postgres"))?;
         cluster.admit("hostssl all all all scram-sha-256")?;
         let pem = identity(&cluster, scene.certificate())?;
-        let mut postgres = cluster.server();
-        postgres.args(["-c", "ssl=on"]);
-        for file in ["cert", "key"] {
-            postgres.args(["-c", &format!("ssl_{file}_file={}", pem.display())]);
-        }
-        let running = Running::start(postgres.stderr(File::create(scene.file("postgres.log"))?))?;
-        let serves = || {
-            cluster
-                .execute(SUPERUSER, "postgres", &["select 1"])
-                .is_ok()
-        };
-        eventually("PostgreSQL serves", serves)?;
+        let pem = ["cert", "key"].map(|file| format!("ssl_{file}_file={}", pem.display()));
+        let server = Self::start(cluster, &[&["ssl=on".to_owned()], &pem[..]].concat())?;
         let mut made = vec![format!("alter role {SUPERUSER} password 'hunter2'")];
         for role in ["app", "avnadmin", "reader"] {
             made.push(format!("create role {role} login password 'hunter2'"));
         }
-        for (name, owner) in DATABASES.into_iter().chain([(DEV, "app")]) {
+        for (name, owner) in DATABASES {
             made.push(format!("create database {name} owner {owner}"));
         }
         let made: Vec<_> = made.iter().map(String::as_str).collect();
-        cluster.execute(SUPERUSER, "postgres", &made)?;
-        cluster.execute("app", DEV, &[TABLE])?;
-        let own = format!("UNIX-CONNECT:{}/.s.PGSQL.{PORT}", cluster.dir().display());
-        let mut ways = vec![way(
-            scene.network.dev().command("socat"),
-            PORT,
-            "127.0.0.1",
-            &own,
-        )?];
-        for port in PORTS {
-            let to = format!("TCP4:127.0.0.1:{PORT}");
-            ways.push(way(
-                scene.network.prod().command("socat"),
-                port,
-                "0.0.0.0",
-                &to,
-            )?);
-        }
-        Ok(Self {
-            cluster,
-            running,
-            _ways: ways,
-        })
+        server.cluster.execute(SUPERUSER, "postgres", &made)?;
+        Ok(server)
     }
 
     /// As it was before anything was lost.
@@ -300,10 +297,13 @@ impl Drop for Server<'_> {
     }
 }
 
-/// What passes on what comes to a port.
-fn way(mut socat: std::process::Command, port: u16, at: &str, to: &str) -> Tested<Running> {
-    let listen = format!("TCP4-LISTEN:{port},bind={at},fork,reuseaddr");
-    Ok(Running::start(socat.args([&listen, to]))?)
+/// What passes on what comes to a platform's port.
+fn way(scene: &Scene, port: u16) -> Tested<Running> {
+    let listen = format!("TCP4-LISTEN:{port},fork,reuseaddr");
+    let mut socat = scene.network.prod().command("socat");
+    Ok(Running::start(
+        socat.args([listen, format!("TCP4:127.0.0.1:{PORT}")]),
+    )?)
 }
 
 #[test]
@@ -315,7 +315,10 @@ fn what_was_lost_is_kept_and_read_as_before() -> Tested {
         ("PYTHONPATH", modules.display().to_string()),
         ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
     ];
-    let server = Server::start(&scene)?;
+    let server = Server::of_production(&scene)?;
+    let _own = Server::of_dev(&scene)?;
+    let ways = PORTS.map(|port| way(&scene, port));
+    let _ways = ways.into_iter().collect::<Tested<Vec<_>>>()?;
     played(&scene, &plays(), |laid, play| {
         let mut lost = LOST.iter();
         let is_it = |one: &&Lost| one.thread == play.thread;
