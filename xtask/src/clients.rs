@@ -110,8 +110,9 @@ pub fn obtain() -> Result<PathBuf> {
     Ok(here)
 }
 
-/// Clients that are written for these tests, in Go: that language has its own way to speak to servers.
-const IN_GO: [&str; 1] = ["pgx"];
+/// Programs that are written for these tests, in Go: a client, since that language has its own way to speak to servers, and a server
+/// of ssh.
+const IN_GO: [&str; 2] = ["pgx", "shells"];
 
 /// Builds them with what was unpacked, to lie beside the other programs.
 ///

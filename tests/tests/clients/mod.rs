@@ -8,6 +8,7 @@ mod files;
 mod git;
 mod held;
 mod http2;
+mod incidents;
 mod names;
 mod odd;
 mod other_hosts;

@@ -328,6 +328,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["contract::tunnels::"]),
     },
     Promise {
+        name: "incidents",
+        file: "docs/use.md",
+        says: "Tests replay 28 published incidents: 26 are named first and stopped by such rules; two were databases on the same machine.",
+        shown: Here(&["clients::incidents::"]),
+    },
+    Promise {
         name: "project-agreed",
         file: "docs/policy.md",
         says: "A yes holds for path, file, policy and lines shown, by SHA-256",

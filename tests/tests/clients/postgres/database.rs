@@ -124,7 +124,7 @@ impl Drop for Database {
 }
 
 /// The certificate with its key, in a file that the server takes.
-fn identity(cluster: &Cluster<'_>, certificate: &str) -> Tested<PathBuf> {
+pub(crate) fn identity(cluster: &Cluster<'_>, certificate: &str) -> Tested<PathBuf> {
     let pem = cluster.dir().join("server.pem");
     fs::write(&pem, certificate)?;
     chown(&pem, Some(postgres::USER), Some(postgres::USER))?;

@@ -20,7 +20,7 @@ mod writes;
 use guard_lab::Tested;
 use std::time::Duration;
 
-pub(crate) use database::{Database, RULE, query};
+pub(crate) use database::{Database, RULE, identity, query};
 
 use crate::clients::agent::Done;
 use crate::clients::scene::Scene;
