@@ -21,16 +21,16 @@ mod hcl;
 mod ini;
 mod json;
 mod kamal;
+mod kubernetes;
+mod links;
 mod literals;
 mod logins;
 mod servers;
-mod kubernetes;
-mod links;
 mod settings;
 mod sources;
 mod ssh;
-mod xml;
 mod vpn;
+mod xml;
 mod yaml;
 
 pub(crate) use ansible::inventories;
@@ -225,6 +225,7 @@ pub(crate) struct Sink {
     inventories: Vec<(String, String)>,
 }
 
+const MORE: &str = "more places than are kept: is this file yours?";
 /// One file has no more places, unless it is there to be counted.
 const IN_FILE: usize = 256;
 /// All have no more.
@@ -238,7 +239,9 @@ impl Sink {
         self.in_file = 0;
     }
 
+    /// A line counts as a place: to find that it is none took as long.
     pub(crate) fn pass_over(&mut self, line: Option<usize>, why: &'static str) {
+        self.in_file += usize::from(line.is_some());
         let file = self.file.clone();
         let one = PassedOver { file, line, why };
         if self.passed_over.len() < IN_ALL && self.passed_over.last() != Some(&one) {
@@ -433,7 +436,7 @@ impl Sink {
     fn mention(&mut self, name: &str, clue: Clue) {
         self.in_file += 1;
         if self.is_full() || self.mentions.len() >= IN_ALL {
-            self.pass_over(None, "more places than are kept: is this file yours?");
+            self.pass_over(None, MORE);
         } else {
             self.mentions.push((shown_key(name), clue));
         }

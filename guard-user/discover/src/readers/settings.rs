@@ -5,7 +5,7 @@ use crate::score::{Clue, Seen};
 use crate::service::{self, Service, home};
 use crate::tokens::{Said, said};
 
-use super::{Sink, lines, words_of};
+use super::{MORE, Sink, lines, words_of};
 
 /// One variable.
 pub(super) struct Variable<'t> {
@@ -172,10 +172,18 @@ pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
     variables_in(sink, all, &around);
 }
 
+/// So many variables are held against each other.
+const TOGETHER: usize = 4_096;
+
 /// The same, with what is known of all.
 pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Around<'_>) {
+    if all.len() > TOGETHER {
+        sink.pass_over(None, MORE);
+    }
+    let all = &all[..all.len().min(TOGETHER)];
     for one in all.iter().filter(|one| !one.value.is_empty()) {
         if sink.is_full() {
+            sink.pass_over(None, MORE);
             return;
         }
         let clues = match token(one) {
@@ -368,10 +376,16 @@ fn is_host(key: &str) -> bool {
 }
 
 pub(super) fn is_database(key: &str) -> bool {
-    key.split(['_', '.', '-'])
-        .any(|word| {
-            ["db", "database", "databases", "datasource", "externaldatabase"].contains(&word)
-        })
+    key.split(['_', '.', '-']).any(|word| {
+        [
+            "db",
+            "database",
+            "databases",
+            "datasource",
+            "externaldatabase",
+        ]
+        .contains(&word)
+    })
 }
 
 /// What a key's words say that it is of.

@@ -92,6 +92,18 @@ fn what_is_too_long_is_read_so_far_and_said() -> Tested {
 }
 
 #[test]
+fn lines_that_are_no_places_take_the_time_of_so_many() -> Tested {
+    let good = "A=postgres://a:b@db.example.net/a\n";
+    let found = Scene::new()?
+        .with(".env", format!("{good}{}", "DB_HOST=:x\n".repeat(20_000)))?
+        .look()?;
+    assert_eq!(found.findings.len(), 1);
+    says(&found, "more places than are kept: is this file yours?");
+    assert!(found.passed_over.len() < 300, "{}", found.passed_over.len());
+    Ok(())
+}
+
+#[test]
 fn a_bomb_of_aliases_is_refused() -> Tested {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
