@@ -77,6 +77,16 @@ fn follow(client: Client, ends: Option<&Path>, output: Output) -> Result<Exit, C
     let mut waiting: Vec<Request> = Vec::new();
     for answer in client.stream::<Requests>(&Call::Pending {})? {
         let requests = answer?.requests;
+        // In JSON an object with `ended` has ended, and these wait.
+        if !output.is_json() {
+            let was_held = |one: &&Request| {
+                let mut before = waiting.iter();
+                !one.held && before.any(|was| was.id == one.id && was.held)
+            };
+            for given_up in requests.iter().filter(was_held) {
+                output.print(given_up, render::ended::given_up)?;
+            }
+        }
         let waits = |was: &Request| requests.iter().any(|one| one.id == was.id);
         waiting.retain(|was| !waits(was));
         if let Some(socket) = ends.filter(|_| !waiting.is_empty()) {

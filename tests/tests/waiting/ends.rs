@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Tested, V4, eventually};
+use guard_lab::{Json as _, PATIENCE, Tested, V4, eventually};
 use rustix::process::Signal;
 
 use crate::waiting::scene::{self, Scene, ended};
@@ -94,16 +94,32 @@ fn the_next_guardd_asks_about_what_still_waits() -> Tested {
 #[test]
 fn who_leaves_is_not_waited_for() -> Tested {
     let (scene, _watcher, mut shell) = Scene::watched()?;
+    let mut follow = scene.daemon.root(["pending", "--follow"]).spawn()?;
     scene.begin(&mut shell, &format!("polled {V4} 443 1 10"))?;
     scene.held();
     assert_eq!(ended(&mut shell)?.error, "ETIMEDOUT");
     eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
+    let gave_up = follow.line_with("its connection gave up", PATIENCE)?;
+    assert!(gave_up.starts_with("r1: "), "{gave_up}");
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     // Whoever is killed is gone too.
     shell.tell("kill -9 $!")?;
     eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
     assert_eq!(scene.reached(V4, 443)?, 0);
+    // Nobody ended them, and they are in the report all the same.
+    let session = shell.session().to_owned();
+    shell.tell("exit")?;
+    eventually("the session has ended", || {
+        Ok(!scene.daemon.logged("session-end")?.is_empty())
+    })?;
+    let report = scene.daemon.json(["report", "--session", &session])?;
+    let stopped = report["stopped"].list()?;
+    assert_eq!(stopped.len(), 1, "{report}");
+    assert_eq!(stopped[0]["destination"], format!("tcp {V4}:443"));
+    assert_eq!(stopped[0]["count"], report["refused"], "{report}");
+    let programs = stopped[0]["programs"].to_string();
+    assert!(programs.contains("python"), "{report}");
     Ok(())
 }
 

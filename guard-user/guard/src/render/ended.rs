@@ -95,6 +95,16 @@ pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
     page
 }
 
+/// That a request's connections wait no more, while it does.
+pub(crate) fn given_up(request: &Request, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, &request.id).line(format_args!(
+        ": not answered in time, and its connection gave up; for the next one: guard approve {}",
+        request.id
+    ));
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -126,6 +136,10 @@ mod tests {
         part["parts"] = json!(["r3", "r1"]);
         assert_eq!(said(json!([part])), "r1: no, by alice\n");
         assert_eq!(said(json!([end])), "r1: not answered, and s1 has ended\n");
+        assert_eq!(
+            given_up(&request(), &clock()).plain(),
+            "r1: not answered in time, and its connection gave up; for the next one: guard approve r1\n"
+        );
         let late = Ended::of(request(), &[], now + KEPT);
         assert_eq!(
             line(&late, &clock()).plain(),

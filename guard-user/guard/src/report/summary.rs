@@ -37,6 +37,9 @@ pub(crate) struct Report {
     pub(crate) left_out: u64,
     /// Whether a session had so many records that others may have been left out, uncounted ones among them.
     pub(crate) may_lack: bool,
+    /// Connections that were held, each with its request.
+    #[serde(skip)]
+    held: Vec<(StoppedLine, Option<String>)>,
 }
 
 /// A session.
@@ -115,6 +118,9 @@ pub(crate) struct RequestLine {
     /// The HTTP request or statement in words.
     #[serde(skip)]
     pub(crate) sends: Option<String>,
+    /// The program that asked first, by executable, or by name where that was not known.
+    #[serde(skip)]
+    program: Option<String>,
     #[serde(skip)]
     of: Option<usize>,
 }
@@ -180,8 +186,49 @@ impl Report {
         for record in records {
             report.add(record, &mut current);
         }
+        report.list_given_up();
         report.count();
         report
+    }
+
+    /// Lists connections that were held and gave up before anybody ended them: the kernel has counted them, and nothing else tells
+    /// of them.
+    fn list_given_up(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let mut left: HashMap<usize, u64> = HashMap::new();
+        for session in &self.sessions {
+            let own = self.stopped.iter().filter(|one| one.of == Some(session.at));
+            let listed: u64 = own
+                .filter(|one| one.sends.is_none())
+                .map(|one| one.count)
+                .sum();
+            let counted = session.refused.unwrap_or(0);
+            left.insert(session.at, counted.saturating_sub(listed));
+        }
+        let mut lines: Vec<StoppedLine> = Vec::new();
+        for (line, request) in held {
+            let Some(left) = line.of.and_then(|at| left.get_mut(&at)) else {
+                continue;
+            };
+            let is_same = |one: &StoppedLine| {
+                (one.of, &one.destination) == (line.of, &line.destination) && one.sends.is_none()
+            };
+            let mut asked = self.requests.iter();
+            let said_yes = asked.any(|one| {
+                let is_its = one.of == line.of && Some(&one.id) == request.as_ref();
+                is_its && one.answer.as_deref() == Some("yes")
+            });
+            let count = line.count.min(*left);
+            if said_yes || count == 0 || self.stopped.iter().any(is_same) {
+                continue;
+            }
+            *left -= count;
+            match lines.iter_mut().find(|one| is_same(one)) {
+                Some(known) => known.count += count,
+                None => lines.push(StoppedLine { count, ..line }),
+            }
+        }
+        self.stopped.extend(lines);
     }
 
     /// How many destinations were not let connect to.
@@ -268,15 +315,13 @@ impl Report {
                 let one = *one;
                 let (destination, host) = destination(&one.destination);
                 let count = one.count.take().unwrap_or(0).max(1);
+                let program = one.exe.take().or_else(|| one.comm.take());
+                // Of one that was held, its request has it.
+                let program = program.or_else(|| self.program_of(of, destination.as_deref()));
                 let line = StoppedLine {
                     rule: one.rule.take(),
                     verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
-                    programs: one
-                        .exe
-                        .take()
-                        .or_else(|| one.comm.take())
-                        .into_iter()
-                        .collect(),
+                    programs: program.into_iter().collect(),
                     ..self.stop(destination, host, id, of)
                 };
                 let known = self.stopped(line);
@@ -293,12 +338,32 @@ impl Report {
                 };
                 self.stopped(line).count += 1;
             }
+            Record::Held(one) => {
+                let one = *one;
+                let (destination, host) = destination(&one.destination);
+                let program = self.program_of(of, destination.as_deref());
+                let line = StoppedLine {
+                    rule: one.rule.take(),
+                    verdict: one.verdict.take().unwrap_or_else(|| "confirm".to_owned()),
+                    count: one.count.take().unwrap_or(0).max(1),
+                    programs: program.into_iter().collect(),
+                    ..self.stop(destination, host, id, of)
+                };
+                self.held.push((line, one.request.take()));
+            }
             Record::Request(one) => self.request(*one, id, of),
             Record::Answered(one) => self.answered(&one, id, of),
             Record::HoleOpen(one) => self.opened(*one, id, of),
             Record::HoleClose(one) => self.closed(*one, id, of),
             _ => {}
         }
+    }
+
+    /// The program that first asked for a destination.
+    fn program_of(&self, of: Option<usize>, destination: Option<&str>) -> Option<String> {
+        let mut asked = self.requests.iter();
+        let asked = asked.find(|one| one.of == of && one.destination.as_deref() == destination);
+        asked?.program.clone()
     }
 
     /// The session that a record is about: a new one where it starts, or where nothing older is known.
@@ -410,6 +475,7 @@ impl Report {
             method: http.as_ref().map(|http| http.method.clone()),
             path: http.map(|http| http.path),
             rule: one.rule.take(),
+            program: one.exe.take().or_else(|| one.comm.take()),
             note: one.note.take(),
             // A write that was stopped needs no hole for all that is sent there.
             argument: match one.verdict.is("read-only") || one.http.get().is_some() {
@@ -596,6 +662,44 @@ pub(crate) mod tests {
         };
         assert_eq!(argument(&to("dns")), None);
         assert!(argument(&to("udp")).is_some());
+    }
+
+    #[test]
+    fn what_was_held_and_gave_up_is_listed_with_its_program() {
+        let to = |last: u8| json!({"address": format!("192.0.2.{last}"), "port": 443, "protocol": "tcp", "host": null});
+        let asked = |id: &str, last| json!({"kind": "request", "session": "s1", "request": id, "destination": to(last), "exe": "/usr/bin/curl"});
+        let held = |id: &str, last| json!({"kind": "held", "session": "s1", "request": id, "destination": to(last), "rule": "ask", "verdict": "confirm", "count": 1});
+        let denied = |last| json!({"kind": "denied", "session": "s1", "destination": to(last), "rule": "ask", "verdict": "confirm", "why": "nobody answered in time"});
+        let yes = json!({"kind": "answered", "session": "s1", "request": "r3", "answer": "yes"});
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            asked("r1", 1), held("r1", 1), denied(1),
+            asked("r2", 2), held("r2", 2),
+            asked("r3", 3), held("r3", 3), yes,
+            {"kind": "session-end", "session": "s1", "denied": 2},
+        ]);
+        let report = Report::of(&records(all.clone()));
+        let listed = report.stopped.iter();
+        let listed: Vec<_> = listed
+            .map(|one| {
+                let programs: Vec<_> = one.programs.iter().map(String::as_str).collect();
+                (one.destination.as_str(), one.count, programs.join(","))
+            })
+            .collect();
+        let curl = || "/usr/bin/curl".to_owned();
+        assert_eq!(
+            listed,
+            [
+                ("tcp 192.0.2.1:443", 1, curl()),
+                ("tcp 192.0.2.2:443", 1, curl())
+            ]
+        );
+        assert_eq!(report.refused, 2);
+        // What the kernel has not counted was let through, or waits yet.
+        let mut passed = all;
+        passed[9]["denied"] = json!(1);
+        let report = Report::of(&records(passed));
+        assert_eq!((report.stopped.len(), report.refused), (1, 1));
     }
 
     #[test]
