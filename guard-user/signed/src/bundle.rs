@@ -132,17 +132,19 @@ impl SignedBundle {
             return Err(Refusal::Unsigned {
                 by: self.signatures.len(),
                 needed: needed.max(1),
+                others: Vec::new(),
             });
         }
         let bytes = self.bundle.as_bytes();
         let bundle = Bundle::from_bytes(bytes)?;
         bundle.is_sound()?;
-        let mut by = BTreeSet::new();
+        let (mut by, mut others) = (BTreeSet::new(), Vec::new());
         for signature in &self.signatures {
             let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
             let signature = signature.map_err(|_| Refusal::Malformed("signature of SSH"))?;
             let key = ssh::PublicKey::of_signature(&signature)?;
             let Some(name) = signers.name_of(&key) else {
+                others.push(key.fingerprint());
                 continue;
             };
             key.verify(POLICY_NAMESPACE, bytes, &signature)?;
@@ -157,6 +159,7 @@ impl SignedBundle {
             false => Err(Refusal::Unsigned {
                 by: by.len(),
                 needed: needed.max(1),
+                others,
             }),
         }
     }

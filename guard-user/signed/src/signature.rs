@@ -34,12 +34,14 @@ pub enum Refusal {
     #[error("the signature is not of these bytes")]
     Forged,
     /// Too few people of the list have signed it.
-    #[error("{by} of the people who may sign it have, and {needed} have to")]
+    #[error("{by} of the people who may sign it have, and {needed} have to{}", strangers(.others))]
     Unsigned {
         /// How many have.
         by: usize,
         /// How many have to.
         needed: usize,
+        /// Fingerprints of the keys that have, and are in no list.
+        others: Vec<String>,
     },
     /// Nobody touched the key.
     #[error("nobody touched the key")]
@@ -53,6 +55,13 @@ pub enum Refusal {
     /// The page was in a frame of another.
     #[error("it was made on a page inside of another")]
     Framed,
+}
+
+fn strangers(keys: &[String]) -> String {
+    match keys {
+        [] => String::new(),
+        keys => format!("; not listed: {}", keys.join(", ")),
+    }
 }
 
 /// The kind of a key, and so of a signature.

@@ -17,7 +17,7 @@ use super::render::{self, Output};
 
 mod sign;
 
-pub(crate) use sign::{print, sign, signature_by};
+pub(crate) use sign::{SigningKey, print, sign};
 
 /// A question or a signed answer has at most so many bytes.
 const LONGEST: u64 = 64 * 1024;

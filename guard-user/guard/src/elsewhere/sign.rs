@@ -13,7 +13,7 @@ use data_encoding::BASE64URL_NOPAD;
 use guard_policy::format_duration;
 use guard_proto::Failure;
 use guard_signed::{
-    Answer, Document as _, Kind, NAMESPACE, Question, Signed, Verdict,
+    Answer, Document as _, Kind, NAMESPACE, Question, Refusal, Signed, Verdict,
     ssh::{PublicKey, unarmour},
     visible::visible,
 };
@@ -46,6 +46,7 @@ pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
     let bytes = text.strip_suffix('\n').unwrap_or(&text);
     let question =
         Question::from_bytes(bytes.as_bytes()).map_err(|why| unread(&why.to_string()))?;
+    let key = SigningKey::of(args.key.as_deref()).map_err(|why| not_signed(&why))?;
     let mut terminal = Terminal::open()?;
     let asked = terminal
         .ask(&question)
@@ -66,7 +67,7 @@ pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
         ..choice
     };
     let answer = answer.to_bytes().map_err(|why| unread(&why.to_string()))?;
-    print(&signed_by(args.key.as_deref(), answer)?)?;
+    print(&signed_by(&key, answer)?)?;
     Ok(Exit::DONE)
 }
 
@@ -257,9 +258,10 @@ fn time(offer: &str) -> Option<u64> {
     offer.strip_prefix("for=")?.parse().ok()
 }
 
-fn signed_by(key: Option<&Path>, answer: Vec<u8>) -> Result<Signed, Failure> {
-    let (public, signature) =
-        signature_by(key, NAMESPACE, &answer).map_err(|why| not_signed(&why))?;
+fn signed_by(key: &SigningKey, answer: Vec<u8>) -> Result<Signed, Failure> {
+    let (public, signature) = key
+        .sign(NAMESPACE, &answer)
+        .map_err(|why| not_signed(&why))?;
     Ok(Signed {
         answer: String::from_utf8(answer).map_err(|error| not_signed(&error.to_string()))?,
         key: public.fingerprint(),
@@ -270,53 +272,98 @@ fn signed_by(key: Option<&Path>, answer: Vec<u8>) -> Result<Signed, Failure> {
     })
 }
 
-/// Has `ssh-keygen` sign, by a key's file or by ssh-agent.
-///
-/// # Errors
-///
-/// Why it has not.
-pub(crate) fn signature_by(
-    key: Option<&Path>,
-    namespace: &str,
-    bytes: &[u8],
-) -> Result<(PublicKey, Vec<u8>), String> {
-    let (key, _kept) = match key {
-        Some(key) => (key.to_owned(), None),
-        None => chosen()?,
-    };
-    let mut keygen = Command::new("ssh-keygen")
-        .args(["-Y", "sign", "-n", namespace, "-f"])
-        .arg(&key)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("ssh-keygen cannot be started: {error}"))?;
-    if let Some(mut stdin) = keygen.stdin.take() {
-        // That it does not read, its status says.
-        let _ = stdin.write_all(bytes);
-    }
-    let done = keygen.wait_with_output();
-    let done = done.map_err(|error| error.to_string())?;
-    if !done.status.success() {
-        return Err("ssh-keygen has not signed".to_owned());
-    }
-    let signature = unarmour(&String::from_utf8_lossy(&done.stdout));
-    let signature = signature.map_err(|why| why.to_string())?;
-    let public = PublicKey::of_signature(&signature).map_err(|why| why.to_string())?;
-    let checked = public.verify(namespace, bytes, &signature);
-    checked.map_err(|why| why.to_string())?;
-    Ok((public, signature))
+/// A key that `ssh-keygen` can sign with, known before anybody is asked anything.
+pub(crate) struct SigningKey {
+    file: PathBuf,
+    /// The public half of a key of ssh-agent.
+    _kept: Option<tempfile::NamedTempFile>,
 }
 
-/// The only key of ssh-agent, or its only FIDO key; or one of the usual files.
-fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), String> {
+impl SigningKey {
+    /// That of a file; else the only one of ssh-agent, or its only FIDO key; or one of the usual files.
+    ///
+    /// # Errors
+    ///
+    /// That there is none, or that it is of a kind that nobody here understands.
+    pub(crate) fn of(named: Option<&Path>) -> Result<Self, String> {
+        match named {
+            Some(file) => {
+                is_understood(file)?;
+                Ok(Self {
+                    file: file.to_owned(),
+                    _kept: None,
+                })
+            }
+            None => chosen(),
+        }
+    }
+
+    /// Has `ssh-keygen` sign.
+    ///
+    /// # Errors
+    ///
+    /// Why it has not.
+    pub(crate) fn sign(
+        &self,
+        namespace: &str,
+        bytes: &[u8],
+    ) -> Result<(PublicKey, Vec<u8>), String> {
+        let mut keygen = Command::new("ssh-keygen")
+            .args(["-Y", "sign", "-n", namespace, "-f"])
+            .arg(&self.file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("ssh-keygen cannot be started: {error}"))?;
+        if let Some(mut stdin) = keygen.stdin.take() {
+            // That it does not read, its status says.
+            let _ = stdin.write_all(bytes);
+        }
+        let done = keygen.wait_with_output();
+        let done = done.map_err(|error| error.to_string())?;
+        if !done.status.success() {
+            return Err("ssh-keygen has not signed".to_owned());
+        }
+        let signature = unarmour(&String::from_utf8_lossy(&done.stdout));
+        let signature = signature.map_err(|why| why.to_string())?;
+        let public = PublicKey::of_signature(&signature).map_err(|why| why.to_string())?;
+        let checked = public.verify(namespace, bytes, &signature);
+        checked.map_err(|why| why.to_string())?;
+        Ok((public, signature))
+    }
+}
+
+/// Whether a key is of a kind that is understood, where its public half lies beside it, as ssh-keygen leaves it.
+fn is_understood(file: &Path) -> Result<(), String> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".pub");
+    let lines = [Path::new(&beside), file].map(fs::read_to_string);
+    let mut lines = lines.into_iter().flatten();
+    // A private key has no such line.
+    match lines.find_map(|line| kind_of(&line)) {
+        Some(why) => Err(format!("{}: {why}", file.display())),
+        None => Ok(()),
+    }
+}
+
+/// What is to be said of a public key that is of another kind.
+fn kind_of(line: &str) -> Option<Refusal> {
+    let refused = PublicKey::parse(line).err()?;
+    matches!(refused, Refusal::Algorithm(_) if !line.starts_with('-')).then_some(refused)
+}
+
+fn chosen() -> Result<SigningKey, String> {
     let listed = Command::new("ssh-add")
         .arg("-L")
         .stderr(Stdio::null())
         .output();
-    let listed = listed.map(|done| String::from_utf8_lossy(&done.stdout).into_owned());
+    // Without a key it says so in words, on standard output.
+    let listed = listed.map(|done| match done.status.success() {
+        true => String::from_utf8_lossy(&done.stdout).into_owned(),
+        false => String::new(),
+    });
+    let listed = listed.unwrap_or_default();
     let keys: Vec<_> = listed
-        .unwrap_or_default()
         .lines()
         .filter_map(|line| PublicKey::parse(line).ok())
         .collect();
@@ -330,7 +377,10 @@ fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), String> {
         let kept = tempfile::Builder::new().suffix(".pub").tempfile();
         let kept = kept.and_then(|mut file| writeln!(file, "{}", key.line()).map(|()| file));
         let kept = kept.map_err(|error| error.to_string())?;
-        return Ok((kept.path().to_owned(), Some(kept)));
+        return Ok(SigningKey {
+            file: kept.path().to_owned(),
+            _kept: Some(kept),
+        });
     }
     if !keys.is_empty() {
         return Err("ssh-agent has several keys".to_owned());
@@ -340,9 +390,14 @@ fn chosen() -> Result<(PathBuf, Option<tempfile::NamedTempFile>), String> {
         .into_iter()
         .flat_map(|dir| FILES.map(|name| dir.join(name)));
     let mut there = files.filter(|file| fs::exists(file).unwrap_or(false));
-    there.next().map(|file| (file, None)).ok_or_else(|| {
-        "there is no key in ssh-agent, and none of the usual ones in ~/.ssh".to_owned()
-    })
+    let others = listed.lines().find_map(kind_of);
+    let others = others.map_or_else(String::new, |why| format!(" ({why})"));
+    match there.next() {
+        Some(file) => Ok(SigningKey { file, _kept: None }),
+        None => Err(format!(
+            "there is no such key in ssh-agent{others}, and none of the usual ones in ~/.ssh"
+        )),
+    }
 }
 
 fn own_name() -> Result<String, Failure> {
@@ -383,6 +438,25 @@ fn not_signed(why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_another_kind_is_refused_before_anybody_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        for (kind, is_refused) in [("rsa", true), ("ed25519", false)] {
+            let file = dir.path().join(kind);
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-N", "", "-t", kind, "-f"]);
+            assert!(keygen.arg(&file).status().unwrap().success());
+            let public = dir.path().join(format!("{kind}.pub"));
+            for named in [&file, &public] {
+                let of = SigningKey::of(Some(named)).map(|_| ());
+                assert_eq!(of.is_err(), is_refused, "{of:?}");
+                if let Err(why) = of {
+                    assert!(why.contains("keys of the kind ssh-rsa"), "{why}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_is_offered_can_be_chosen_and_nothing_else() {

@@ -13,16 +13,17 @@ use guard_signed::visible::visible;
 use guard_signed::{Bundle, Document as _, SignedBundle};
 use jiff::Timestamp;
 use rustix::termios::{QueueSelector, tcflush};
+use toml_edit::DocumentMut;
 
 use crate::args::PolicySignArgs;
 use crate::ask::yes;
 use crate::client::Client;
-use crate::elsewhere::{print, signature_by};
+use crate::elsewhere::{SigningKey, print};
 use crate::error::{CliError, Exit};
 use crate::policy::valid;
 use crate::policy_file::PolicyFile;
 use crate::render::page::{GOOD, Page};
-use crate::render::{Output, status};
+use crate::render::{Output, failure, status};
 
 /// Bytes of a file with a bundle that are read at most.
 const MOST: u64 = 4 * LONGEST as u64;
@@ -60,21 +61,19 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
             "have it made anew: guard policy sign DIR",
         )
     })?;
-    show(&bundle, &keys).map_err(|error| CliError::output(&error))?;
-    if !args.yes && !is_agreed()? {
-        return Ok(Exit::NO);
-    }
-    let (public, signature) = signature_by(
-        args.key.as_deref(),
-        POLICY_NAMESPACE,
-        signed.bundle.as_bytes(),
-    )
-    .map_err(|why| {
+    let no_key = |why: String| {
         not_signed(
             &why,
             "name the key: guard policy sign --key ~/.ssh/id_ed25519_sk …",
         )
-    })?;
+    };
+    let key = SigningKey::of(args.key.as_deref()).map_err(no_key)?;
+    show(&bundle, &keys).map_err(|error| CliError::output(&error))?;
+    if !args.yes && !is_agreed()? {
+        return Ok(Exit::NO);
+    }
+    let signature = key.sign(POLICY_NAMESPACE, signed.bundle.as_bytes());
+    let (public, signature) = signature.map_err(no_key)?;
     if keys.contains(&public) {
         return Err(not_signed(
             "that key has signed it already",
@@ -192,7 +191,7 @@ fn text_of(bundle: &Bundle) -> Result<String, Failure> {
 
 /// Whoever signs reads it here, on standard error: standard output is for the bundle.
 fn show(bundle: &Bundle, keys: &[PublicKey]) -> io::Result<()> {
-    let mut err = io::stderr().lock();
+    let mut err = anstream::stderr().lock();
     let base = bundle.base.as_deref();
     for (name, text) in &bundle.policies {
         let around = match base == Some(name) {
@@ -206,6 +205,11 @@ fn show(bundle: &Bundle, keys: &[PublicKey]) -> io::Result<()> {
         }
         writeln!(err)?;
     }
+    if let Some((name, text)) = bundle.policies.iter().find(|(name, _)| base == Some(name)) {
+        for warning in without_effect(name, text) {
+            write!(err, "{}", failure::warning(&warning).as_str())?;
+        }
+    }
     if base.is_none() {
         writeln!(err, "No policy lies around sessions, whatever did before.")?;
     }
@@ -214,6 +218,21 @@ fn show(bundle: &Bundle, keys: &[PublicKey]) -> io::Result<()> {
     }
     let groups = bundle.groups.join(", ");
     writeln!(err, "For {groups}, serial {}.", bundle.serial)
+}
+
+/// What a policy says that does not count where it lies around others: it is theirs to say.
+fn without_effect(name: &str, text: &str) -> Vec<String> {
+    let keys = text.parse::<DocumentMut>();
+    let keys = keys.iter().flat_map(|text| text.iter());
+    let keys = keys.filter_map(|(key, _)| match key {
+        "hold" | "inbound" => Some(format!("`{key}`")),
+        "unix" => Some("`[unix]`".to_owned()),
+        _ => None,
+    });
+    keys.map(|key| {
+        format!("{key} of {name} does not count around sessions: each policy says it for itself")
+    })
+    .collect()
 }
 
 /// A file's, or that of standard input where that is `-`.
@@ -243,5 +262,21 @@ fn not_signed(why: &str, fix: &str) -> Failure {
         what: "the policies were not signed".to_owned(),
         why: why.to_owned(),
         fix: fix.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_count_around_sessions_is_warned_of() {
+        let warned = |text: &str| without_effect("floor", text).join("\n");
+        insta::assert_snapshot!(warned("hold = \"5s\"\ninbound = false\nmax_hole = \"5m\"\n[unix]\nallow = [\"ssh-agent\"]\n"), @r"
+        `hold` of floor does not count around sessions: each policy says it for itself
+        `inbound` of floor does not count around sessions: each policy says it for itself
+        `[unix]` of floor does not count around sessions: each policy says it for itself
+        ");
+        assert_eq!(warned("version = 1\n[dns]\nnames = \"ask\"\n"), "");
     }
 }

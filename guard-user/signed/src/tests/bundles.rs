@@ -10,6 +10,7 @@ use super::{SshKey, ssh_keys};
 use crate::{
     Bundle, Document as _, NAMESPACE, Refusal, SignedBundle, Signers,
     bundle::{LONGEST, POLICY_NAMESPACE},
+    ssh::PublicKey,
 };
 
 /// The same in all of a test.
@@ -53,10 +54,17 @@ fn so_many_people_of_the_list_have_signed_it() {
         let verified = signed(&text, keys, POLICY_NAMESPACE).verify(&signers(), needed);
         verified.map(|one| (one.bundle, one.by))
     };
-    let few = |by, needed| Err(Refusal::Unsigned { by, needed });
+    let few_of = |by, needed, others| Err(Refusal::Unsigned { by, needed, others });
+    let few = |by, needed| few_of(by, needed, Vec::new());
     assert_eq!(by(&[0], 1), Ok((bundle(), vec!["alice".to_owned()])));
     assert_eq!(by(&[], 0), few(0, 1), "nobody's word is never enough");
-    assert_eq!(by(&[3], 1), few(0, 1), "of nobody who is listed");
+    let strangers = PublicKey::parse(&KEYS[3].line()).unwrap().fingerprint();
+    let unlisted = by(&[3], 1);
+    assert_eq!(unlisted, few_of(0, 1, vec![strangers.clone()]));
+    assert_eq!(
+        unlisted.unwrap_err().to_string(),
+        format!("0 of the people who may sign it have, and 1 have to; not listed: {strangers}")
+    );
     assert_eq!(by(&[0, 1], 2), few(1, 2), "each counts once");
     let malformed = Err(Refusal::Malformed(Bundle::NAME));
     assert_eq!(by(&[0, 1, 0], 2), malformed, "twice the same");
