@@ -12,13 +12,13 @@ use crate::subjects::{Group, Machine};
 #[command(
     name = "guard-fleet",
     version,
-    after_help = "Examples:\n  guard-fleet pending --follow\n  guard-fleet answer m-1f2e r7"
+    after_help = "Examples:\n  guard-fleet pending --follow\n  guard-fleet answer m-1f2e r7\n  guard-fleet push bundle\n  guard-fleet status"
 )]
 pub struct Args {
     /// Settings [default: ~/.config/guard/fleet.toml, else /etc/guard/fleet.toml; of serve the latter]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where guardd listens
+    /// Where guardd listens, as GUARD_SOCKET says it, too
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// What to do.
@@ -69,6 +69,7 @@ pub enum Verb {
         json: bool,
     },
     /// Sum up the machines that are there: how many enforce, and which policies they have
+    #[command(after_help = "Example:\n  guard-fleet status --json | jq .policies")]
     Status {
         /// One JSON object
         #[arg(long)]
@@ -107,8 +108,16 @@ pub struct KeepArgs {
     #[arg(long, value_name = "FILE", requires = "policies")]
     pub signers: Option<PathBuf>,
     /// How many of them have to, as on machines
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "policies")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "policies", value_parser = signatures)]
     pub signatures: usize,
+}
+
+/// As many as guardd's settings take.
+fn signatures(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=16) => Ok(count),
+        _ => Err("expected 1 to 16".to_owned()),
+    }
 }
 
 /// Of `invite`.
@@ -185,5 +194,42 @@ impl Args {
     #[must_use]
     pub fn serves(&self) -> bool {
         matches!(self.verb, Verb::Serve | Verb::Keep(_) | Verb::Console(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn help_has_what_people_look_for() {
+        let help = Args::command().render_help().to_string();
+        for wanted in [
+            "GUARD_SOCKET",
+            "guard-fleet push bundle",
+            "guard-fleet status",
+        ] {
+            assert!(help.contains(wanted), "{wanted}: {help}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_too_few_to_sign() {
+        let keep = |count: &str| {
+            let args = [
+                "guard-fleet",
+                "keep",
+                "list",
+                "--rights",
+                "r",
+                "--pid-file",
+                "p",
+            ];
+            let policies = ["--policies", "d", "--signers", "s", "--signatures", count];
+            Args::try_parse_from(args.into_iter().chain(policies)).is_ok()
+        };
+        assert!(keep("1") && keep("16"));
+        assert!(!keep("0") && !keep("17"));
     }
 }
