@@ -1,17 +1,20 @@
-//! `guard diff`: what another policy opens and closes. Needs no guardd.
+//! `guard diff`: what another policy opens and closes. What a fleet has around both, guardd alone knows; the rest needs none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use guard_policy::{
-    self as policy, Change, Compiled, DnsNames, Environment, Opens, Parsed, Policy, Rule, Side,
-    Target, format_duration,
+    self as policy, Change, Compiled, DnsNames, Environment, Opens, Parsed, Policy, PortSpec, Rule,
+    Side, Target, format_duration,
 };
+use guard_proto::Failure;
 use serde::Serialize;
 
 use super::args::DiffArgs;
+use super::around::{Base, Fleet};
+use super::discover::judge::verdict;
 use super::error::{CliError, Exit};
 use super::policy::explain::environment_of;
-use super::policy_file::PolicyFile;
+use super::policy_file::{PolicyFile, is_file};
 use super::render::Output;
 use super::render::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::render::time::Clock;
@@ -24,11 +27,21 @@ struct Differences {
     /// Both let the same through and are alike in everything else.
     equal: bool,
     /// What changes, by address.
-    changes: Vec<Change>,
+    changes: Vec<Judged>,
     /// Wildcards, names without an address here, and names that TLS has to show in one of the two, of which the rules differ.
     names: Vec<NameChange>,
     /// What holds for all destinations.
     settings: Vec<SettingChange>,
+}
+
+/// A change, beside what the fleet has around both.
+#[derive(Debug, Serialize)]
+struct Judged {
+    #[serde(flatten)]
+    change: Change,
+    /// The fleet's policy, where that is as strict as the stricter of both: nothing changes in a session. Null: something does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_by: Option<String>,
 }
 
 /// What rules say of a wildcard, or of a name that does not resolve here.
@@ -56,14 +69,27 @@ pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
     if args.observed {
         old.parsed.policy.observe();
     }
-    let environment = environment_of(&[&old.parsed.policy, &new.parsed.policy]);
+    let base = match [&args.old, &args.new].into_iter().all(|name| is_file(name)) {
+        // They may be for other machines.
+        true => None,
+        false => Fleet::known().base(output)?,
+    };
+    let around = base.iter().map(|base| &base.parsed.policy);
+    let all: Vec<_> = [&old.parsed.policy, &new.parsed.policy]
+        .into_iter()
+        .chain(around)
+        .collect();
+    let environment = environment_of(&all);
     let [before, after] = [&old, &new].map(|read| read.compile(&environment, output));
     let (before, after) = (before?, after?);
     let [old, new] = [(&old, &before), (&new, &after)].map(|(read, compiled)| Side {
         policy: &read.parsed.policy,
         compiled,
     });
-    let differences = Differences::of(args, old, new, &environment);
+    let mut differences = Differences::of(args, old, new, &environment);
+    if let Some(base) = &base {
+        differences.lie_within(base, &environment)?;
+    }
     output.print(&differences, page)?;
     Ok(Exit::answer(differences.equal))
 }
@@ -94,7 +120,13 @@ impl Read {
 
 impl Differences {
     fn of(args: &DiffArgs, old: Side<'_>, new: Side<'_>, environment: &Environment) -> Self {
-        let changes = policy::diff(old, new);
+        let changes = policy::diff(old, new).into_iter();
+        let changes: Vec<_> = changes
+            .map(|change| Judged {
+                change,
+                held_by: None,
+            })
+            .collect();
         let names = names(old.policy, new.policy, environment);
         let settings = settings(old.policy, new.policy);
         Self {
@@ -105,6 +137,32 @@ impl Differences {
             names,
             settings,
         }
+    }
+}
+
+impl Differences {
+    /// Says of each change where the fleet's policy lets none of it have an effect.
+    fn lie_within(&mut self, base: &Base, environment: &Environment) -> Result<(), CliError> {
+        let policy = &base.parsed.policy;
+        let compiled = policy::compile(policy, environment).map_err(|_| Failure {
+            what: "it is not known what a session may reach".to_owned(),
+            why: format!("the fleet's policy {} does not fit here", base.name),
+            fix: "guard status".to_owned(),
+        })?;
+        for one in &mut self.changes {
+            let change = &one.change;
+            let ports = change.ports.iter().map(|spec| spec.parse());
+            // What is no port specification stands for all other protocols.
+            let ports: Vec<PortSpec> = ports.collect::<Result<_, _>>().unwrap_or_default();
+            let strictest = [change.before, change.after].map(|one| verdict(one).strictness());
+            let strictest = strictest.into_iter().max().unwrap_or_default();
+            let holds = change.prefixes.iter().all(|prefix| {
+                let met = policy::over(policy, &compiled, prefix, &ports).met;
+                met.iter().all(|met| met.verdict.strictness() >= strictest)
+            });
+            one.held_by = holds.then(|| base.name.clone());
+        }
+        Ok(())
     }
 }
 
@@ -228,14 +286,19 @@ fn page(found: &Differences, _: &Clock) -> Page {
         let of_kind: Vec<_> = found
             .changes
             .iter()
-            .filter(|change| change.opens == opens)
+            .filter(|one| one.change.opens == opens)
             .collect();
         if of_kind.is_empty() {
             continue;
         }
         page.styled(style, title).end();
-        for change in of_kind {
-            page.text("    ").line(line(change));
+        for one in of_kind {
+            let held = one.held_by.as_ref();
+            let held = held.map_or_else(String::new, |base| {
+                format!("; the fleet's {base} holds all the same")
+            });
+            page.text("    ")
+                .line(format_args!("{}{held}", line(&one.change)));
         }
     }
     elsewhere(&mut page, found);
@@ -294,6 +357,7 @@ fn line(change: &Change) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::around::tests::around;
     use super::super::render::examples::clock;
     use super::*;
 
@@ -365,6 +429,19 @@ mod tests {
         no-such-name.invalid (does not resolve here): allow all -> nothing
         hold: 1m -> 5s
         ");
+        let mut within = found;
+        let base = "default = \"allow\"\n[[rule]]\nto = [\"192.0.2.0/26\"]\naction = \"deny\"\n";
+        let base = around(base).base_alone().unwrap();
+        within.lie_within(&base, &environment).unwrap();
+        let held = within.changes.iter().map(|one| one.held_by.as_deref());
+        // Of the addresses from .8 to .127 it holds but some.
+        assert_eq!(
+            held.collect::<Vec<_>>(),
+            [Some("floor"), Some("floor"), None, None]
+        );
+        assert!(page(&within, &clock()).plain().contains(
+            "192.0.2.7 tcp/80  confirm -> deny  (web -> no); the fleet's floor holds all the same"
+        ));
         let same = Differences::of(
             &args,
             side(&old_read, &a),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use self::dismissals::{Dismissals, Dismissed};
 use self::items::{Discovered, InReach};
 use super::args::DiscoverArgs;
+use super::around::Fleet;
 use super::error::{CliError, Exit};
 use super::inside;
 use super::person::Person;
@@ -62,9 +63,11 @@ pub(crate) fn discover(
     let parsed = file.parse(output)?;
     let discovered = Discovered::of(found, &parsed, &dismissals, args.all)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
+    let discovered = within(discovered, output)?;
     if let Some(number) = args.why {
         let one = numbered(&discovered, number, "explain")?;
-        output.print(one, |one, _| page::why(one))?;
+        let is_around = discovered.around.is_some();
+        output.print(one, |one, _| page::why(one, is_around))?;
         return Ok(Exit::DONE);
     }
     if let Some(number) = args.dismiss {
@@ -86,6 +89,7 @@ pub(crate) fn list(policy: Option<&str>, socket: &Path, output: Output) -> Resul
     let parsed = file.parse(output)?;
     let discovered = Discovered::of(found, &parsed, &dismissals, false)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
+    let discovered = within(discovered, output)?;
     output.print(&discovered, |discovered, _| page::list(discovered))?;
     let missing = discovered.items.iter().filter(|one| one.is_missing());
     Ok(missing.count())
@@ -115,6 +119,21 @@ pub(crate) fn offer(
     let written = wanted.write(Path::new("."), found, &dismissals, output)?;
     output.print(&written, write::ended_step)?;
     Ok(written.is_there(wanted.mode).then(|| name.to_owned()))
+}
+
+/// With what the fleet has around each session; a person is told where that is not known.
+fn within(discovered: Discovered, output: Output) -> Result<Discovered, CliError> {
+    let Some(base) = Fleet::known().base(output)? else {
+        return Ok(discovered);
+    };
+    let within = discovered.within(&base);
+    within.map_err(|_| {
+        CliError::Local(Failure {
+            what: "it is not known what a session may reach".to_owned(),
+            why: format!("the fleet's policy {} does not fit here", base.name),
+            fix: "guard status".to_owned(),
+        })
+    })
 }
 
 fn looked(dir: &Path, person: &Person, socket: &Path) -> Result<Looked, CliError> {

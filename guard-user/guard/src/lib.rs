@@ -16,6 +16,7 @@ use self::render::Output;
 
 mod answers;
 pub mod args;
+mod around;
 mod ask;
 mod assign;
 mod change;

@@ -2,14 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use guard_launch::Identity;
 use guard_policy::{self as policy, Diagnostic, Parsed, Severity};
 use guard_proto::{Call, Failure, PolicyRef, Status, varlink::MAX_POLICY_FRAME};
+use rustix::fs::OFlags;
+use serde::de::DeserializeOwned;
 
+use super::around::{self, Fleet};
 use super::client::Client;
 use super::error::CliError;
 use super::person::Person;
@@ -53,11 +56,23 @@ pub(crate) fn or_default(named: Option<&str>) -> &str {
 }
 
 fn said() -> Option<&'static Status> {
-    let ask = || {
-        let mut client = Client::connect(SOCKET.get()?).ok()?;
-        client.call(&Call::Status {}).ok()
-    };
-    SAID.get_or_init(ask).as_ref()
+    SAID.get_or_init(|| ask(&Call::Status {})?.ok()).as_ref()
+}
+
+/// What the guardd that is meant answers; none: it is not said which that is.
+pub(crate) fn ask<Answer: DeserializeOwned>(call: &Call) -> Option<Result<Answer, CliError>> {
+    let socket = SOCKET.get()?;
+    Some(Client::connect(socket).and_then(|mut client| client.call(call)))
+}
+
+/// Whether guardd, or else its settings, name no fleet.
+pub(crate) fn is_in_no_fleet() -> bool {
+    match said() {
+        Some(status) => status.fleet.is_none(),
+        None => SOCKET
+            .get()
+            .is_none_or(|socket| around::settings_name_none(socket)),
+    }
 }
 
 /// Whether `--policy` means a file and not one of guardd's own policies.
@@ -71,9 +86,12 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     files.find(|path| path.exists())
 }
 
-/// Whether a policy of that name is installed or built in.
+/// Whether a policy of that name is the fleet's, installed or built in.
 pub(crate) fn is_machines(name: &str) -> bool {
-    installed(name).is_some() || policy::SHIPPED.iter().any(|(known, _)| *known == name)
+    let is_fleets = || Fleet::known().names().iter().any(|known| known == name);
+    installed(name).is_some()
+        || policy::SHIPPED.iter().any(|(known, _)| *known == name)
+        || is_fleets()
 }
 
 /// In words.
@@ -86,13 +104,18 @@ fn shown(dirs: &[PathBuf]) -> String {
 /// session too, may write there, and must not change what a name means that root has given.
 pub(crate) fn personal(name: &str, person: &Person) -> Option<PathBuf> {
     let file = person.policies()?.join(format!("{name}.toml"));
-    (!is_file(name) && file.exists()).then_some(file)
+    // What opened a pipe would wait for its other end.
+    (!is_file(name) && file.is_file()).then_some(file)
 }
 
 /// The names of the policies that a person keeps, and that no policy of the machine's has.
 fn personal_names(person: &Person) -> Vec<String> {
     let files = person.policies().into_iter().flat_map(fs::read_dir);
-    let names = files.flatten().flatten().filter_map(|file| {
+    let files = files
+        .flatten()
+        .flatten()
+        .filter(|file| file.path().is_file());
+    let names = files.filter_map(|file| {
         let name = file.file_name().into_string().ok()?;
         Some(name.strip_suffix(".toml")?.to_owned())
     });
@@ -154,8 +177,17 @@ impl PolicyFile {
         Self::new(path, read(path))
     }
 
-    /// Reads a file, or the policy of that name: of those that are installed, and then of those that ship, as a guardd with
-    /// its own settings does; and then the person's own.
+    /// The same of a file that lies where policies are kept: of anything but a regular file nothing is read, nor waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`PolicyFile::read`].
+    pub(crate) fn read_kept(path: &Path) -> Result<Self, Failure> {
+        Self::new(path, read_kept(path))
+    }
+
+    /// Reads a file, or the policy of that name: the fleet's, then of those that are installed, and of those that ship, as guardd
+    /// does; and then the person's own.
     ///
     /// # Errors
     ///
@@ -169,7 +201,7 @@ impl PolicyFile {
         }
         let own = Person::own();
         if let Some(path) = personal(name, &own) {
-            return Self::read(&path);
+            return Self::read_kept(&path);
         }
         Err(Failure {
             what: format!("there is no policy {name}"),
@@ -184,14 +216,17 @@ impl PolicyFile {
         })
     }
 
-    /// The policy of that name that is installed or built in; none: the machine has none.
+    /// The policy of that name that is the fleet's, installed or built in; none: the machine has none.
     ///
     /// # Errors
     ///
-    /// As [`PolicyFile::read`].
+    /// As [`PolicyFile::read`]; and that it is not known what the fleet has.
     pub(crate) fn machines(name: &str) -> Result<Option<Self>, Failure> {
+        if let Some(file) = Fleet::known().policy(name)? {
+            return Ok(Some(file));
+        }
         if let Some(path) = installed(name) {
-            return Self::read(&path).map(Some);
+            return Self::read_kept(&path).map(Some);
         }
         let shipped = policy::SHIPPED.iter().find(|(known, _)| *known == name);
         Ok(shipped.map(|(name, text)| Self {
@@ -361,9 +396,29 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 /// The text of a file, or of a pipe such as `<(…)` gives, that is no longer than guardd takes.
 fn read(path: &Path) -> io::Result<String> {
+    text_of(&File::open(path)?)
+}
+
+/// The text of a regular file. Whoever opens a pipe otherwise waits for its other end.
+fn read_kept(path: &Path) -> io::Result<String> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let meta = file.metadata()?;
+    match meta.is_file() || meta.is_dir() {
+        true => text_of(&file),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        )),
+    }
+}
+
+fn text_of(file: &File) -> io::Result<String> {
     let mut bytes = Vec::new();
     let limit = MAX_POLICY_FRAME as u64;
-    let length = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    let length = file.take(limit + 1).read_to_end(&mut bytes)?;
     if length as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,

@@ -76,7 +76,7 @@ pub struct Fleet {
     /// Who may sign policies: lines of a name and a public key of SSH
     pub signers: PathBuf,
     /// How many of them have to
-    pub signatures: usize,
+    pub signatures: Signatures,
     /// How long policies hold after they were last offered; then everything is denied. Absent: for ever
     pub lasts: Option<Longest>,
 }
@@ -86,8 +86,26 @@ impl Default for Fleet {
         Self {
             group: None,
             signers: "/etc/guard/policy_signers".into(),
-            signatures: 1,
+            signatures: Signatures(1),
             lasts: None,
+        }
+    }
+}
+
+/// People who have to sign policies, from 1 to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct Signatures(pub usize);
+
+impl TryFrom<usize> for Signatures {
+    type Error = String;
+
+    fn try_from(count: usize) -> Result<Self, String> {
+        match (1..=16).contains(&count) {
+            true => Ok(Self(count)),
+            false => Err(format!(
+                "{count} people cannot sign policies: expected 1 to 16"
+            )),
         }
     }
 }
@@ -145,7 +163,7 @@ impl TryFrom<String> for Courier {
     }
 }
 
-/// The longest time for a signed yes.
+/// A time after which something is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Longest(pub Duration);
@@ -156,9 +174,7 @@ impl TryFrom<String> for Longest {
     fn try_from(text: String) -> Result<Self, String> {
         let time = guard_policy::parse_duration(&text).map_err(|error| error.to_string())?;
         match time.is_zero() {
-            true => {
-                Err("a hole that lasts no time opens nothing: expected such as \"1h\"".to_owned())
-            }
+            true => Err("it would be over at once: expected a time such as \"1h\"".to_owned()),
             false => Ok(Self(time)),
         }
     }
@@ -509,6 +525,28 @@ mod tests {
         fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:9478\"\n").unwrap();
         let listen = Config::read(&file, true).unwrap().metrics.listen;
         assert_eq!(listen, Some("127.0.0.1:9478".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_fleets_settings_say_what_they_mean() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        let read = |settings: &str| {
+            fs::write(&file, format!("[fleet]\n{settings}\n")).unwrap();
+            Config::read(&file, true)
+        };
+        for (wrong, shown) in [
+            ("signatures = 0", "0 people cannot sign policies"),
+            ("signatures = 17", "expected 1 to 16"),
+            ("lasts = \"0s\"", "it would be over at once"),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(shown), "{error}");
+            assert!(error.contains("line 2"), "{error}");
+            assert!(!error.contains("hole"), "{error}");
+        }
+        let two = read("signatures = 2").unwrap().fleet;
+        assert_eq!(two.signatures, Signatures(2));
     }
 
     #[test]

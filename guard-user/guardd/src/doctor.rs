@@ -19,7 +19,7 @@ use tokio::{
     sync::{Mutex, Notify},
 };
 
-use crate::{control::failure::CallError, sessions::slice, shared::Shared, state::State};
+use crate::{control::failure::CallError, fleet, sessions::slice, shared::Shared, state::State};
 
 /// How long a result is reused: callers that ask often get the same answer.
 const FRESH: Duration = Duration::from_secs(5);
@@ -64,6 +64,12 @@ const PROXY: Check = Check::part(
     Family::Guard,
     "the proxy",
     "journalctl -u guard-proxy -n 20; until it runs, read-only destinations are closed",
+)
+.optional();
+const FLEET: Check = Check::part(
+    Family::Guard,
+    "the fleet's policies",
+    "see to it as it says; docs/fleet.md has what a machine needs",
 )
 .optional();
 const POLKIT: Check = Check::way(
@@ -115,6 +121,7 @@ pub fn main() -> ExitCode {
 
 /// What guardd finds.
 pub async fn found(shared: &Shared) -> Found {
+    fleet::offering::look_again(shared).await;
     Found {
         rows: rows(shared, FRESH).await,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -260,6 +267,10 @@ impl State {
         rows.push(PROXY.row(match self.proxy_warning() {
             Some(warning) => ProbeResult::no(warning),
             None => ProbeResult::yes("it runs, or nothing needs it"),
+        }));
+        rows.push(FLEET.row(match self.fleet.warning() {
+            Some(warning) => ProbeResult::no(warning),
+            None => ProbeResult::yes("as they were signed, or there is no fleet"),
         }));
         rows.push(POLKIT.row(match self.config.approve.polkit {
             true => {

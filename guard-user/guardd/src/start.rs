@@ -387,6 +387,8 @@ impl State {
         let slot = match (self.policies.library().find(name), known) {
             (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,
             (Ok(source), known) => self.renew_default(known, source)?,
+            // It stands, as nothing newer was refused.
+            (Err(_), Some(known)) if !self.policies.library().is_known() => known,
             (Err(refusal), Some(known)) => {
                 self.policies
                     .refuse(&mut self.recorder, known, name, &refusal);

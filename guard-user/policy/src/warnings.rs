@@ -3,12 +3,12 @@
 use guard_common::{Protocol, Verdict};
 
 use super::{
-    compile::Compiled,
-    coverage::over,
+    coverage::{Met, over},
     diagnostic::{Diagnostic, Lines, Severity},
+    diff::Side,
     group::Group,
     invalid::{Invalid, quoted},
-    model::{Action, Environment, Policy, Rule},
+    model::{Action, Environment, Rule},
     name::{DomainName, Wildcard},
     prefix::Prefix,
     source::{Source, Value},
@@ -153,12 +153,14 @@ pub(super) fn both_families<'s>(source: &mut Source<'s>, value: &Value<'s>, to: 
 }
 
 /// Warns, once, of cloud metadata and private networks that `default = "allow"` lets pass, as no rule speaks of them: the policy
-/// `default`, which most take for the rest of theirs, does not. A rule that allows them is no oversight.
+/// `default`, which most take for the rest of theirs, does not. A rule that allows them is no oversight, and neither is what the policy `around`
+/// does not let through.
 #[must_use]
-pub fn left_open(policy: &Policy, compiled: &Compiled, text: &str) -> Option<Diagnostic> {
+pub fn left_open(side: Side<'_>, around: Option<Side<'_>>, text: &str) -> Option<Diagnostic> {
+    let policy = side.policy;
     let line = policy.default_line?;
-    let metadata = left_to_default(policy, compiled, Group::Metadata);
-    let private = left_to_default(policy, compiled, Group::Private);
+    let metadata = left_to_default(side, around, Group::Metadata);
+    let private = left_to_default(side, around, Group::Private);
     let open: Vec<_> = [
         metadata.map(|which| {
             format!("cloud metadata ({which}), where a machine's credentials are handed out")
@@ -192,11 +194,15 @@ pub fn left_open(policy: &Policy, compiled: &Compiled, text: &str) -> Option<Dia
 }
 
 /// What of a group the default decides alone: its name, or some of its prefixes; none if rules decide all of it.
-fn left_to_default(policy: &Policy, compiled: &Compiled, group: Group) -> Option<String> {
+fn left_to_default(side: Side<'_>, around: Option<Side<'_>>, group: Group) -> Option<String> {
     let areas = group.areas(&Environment::default());
+    let met = |side: Side<'_>, area: &Prefix, is: fn(&Met<'_>) -> bool| {
+        let met = over(side.policy, side.compiled, area, &[]).met;
+        met.iter().any(is)
+    };
     let by_default = |area: &&Prefix| {
-        let met = over(policy, compiled, area, &[]).met;
-        met.iter().any(|met| met.rule.is_none())
+        let passes = |around| met(around, area, |met| met.verdict == Verdict::Allow);
+        met(side, area, |met| met.rule.is_none()) && around.is_none_or(passes)
     };
     let left: Vec<_> = areas.iter().filter(by_default).collect();
     match left.len() {

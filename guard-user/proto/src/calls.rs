@@ -9,7 +9,7 @@ use crate::{
     decisions::Decisions,
     doctor::Found,
     explain::Explanations,
-    fleet::FleetPolicies,
+    fleet::{FleetPolicies, FleetTexts},
     flows::Flows,
     inside::{Requested, WhyReport},
     production::Appeared,
@@ -286,6 +286,9 @@ pub enum Call {
         /// Signatures by `ssh-keygen -Y sign`, in base64url.
         signatures: Vec<String>,
     },
+    /// The texts of the fleet's policies. Answer: [`FleetTexts`].
+    #[serde(rename = "org.guardd.Control.FleetTexts")]
+    FleetTexts {},
     /// What guardd finds where it tries out what this machine enforces. Answer: [`Found`].
     #[serde(rename = "org.guardd.Control.Doctor")]
     Doctor {},

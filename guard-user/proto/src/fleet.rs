@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::Call;
-use crate::moment;
+use crate::{calls::PolicyRef, moment};
 
 /// Answer to [`Call::OfferPolicies`], and a part of what a machine says of itself: what is in force, as the kernel has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,22 @@ pub struct FleetPolicies {
     /// The same of the last one that was refused since; null: none was.
     #[serde(default)]
     pub refused: Option<String>,
+    /// When that was last offered.
+    #[serde(default, serialize_with = "moment::write_some")]
+    pub refused_at: Option<Timestamp>,
     /// What is wrong: with what was kept, or with what was offered last.
+    pub problem: Option<String>,
+}
+
+/// Answer to [`Call::FleetTexts`]: what judges sessions beside the machine's own policies, or goes before one of the same name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetTexts {
+    /// The group that the machine is in; null: it is in no fleet.
+    pub group: Option<String>,
+    /// What lies around each session now: where the fleet has been silent for too long, what denies everything. Null: nothing does.
+    pub base: Option<PolicyRef>,
+    /// All in the bundle.
+    pub policies: Vec<PolicyRef>,
+    /// Why they are not known: then nothing starts, and no name means anything.
     pub problem: Option<String>,
 }

@@ -39,6 +39,9 @@ pub struct Hole {
     /// The addresses that a name has had so far; empty: it is for none.
     #[serde(default)]
     pub addresses: Vec<String>,
+    /// What denies all of it now; null: nothing.
+    #[serde(default)]
+    pub shut_by: Option<String>,
 }
 
 /// Which HTTP requests a hole lets through to a `read-only` destination.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::Call;
-use crate::{moment, sockets::SocketTerms};
+use crate::{calls::PolicyRef, moment, sockets::SocketTerms};
 
 /// Answer to [`Call::Run`] and [`Call::Assign`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Started {
     /// The policy's text, for whoever launches the command to say what it leaves open; absent where it is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// What the fleet has around it, as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub around: Option<Box<PolicyRef>>,
     /// Names in the policy's rules that have no address: what looks at places must not take them for covered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<String>,
@@ -55,6 +58,7 @@ impl Started {
             strict: false,
             covered: false,
             text: None,
+            around: None,
             unresolved: Vec::new(),
             name_sockets: Vec::new(),
         }

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use guard_lab::{
-    Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production, Shell, SshKey, Stepped,
-    Tested, Unowned, V4, eventually,
+    AGENT, Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production, Shell, SshKey,
+    Stepped, Tested, Unowned, V4, eventually,
 };
 use serde_json::{Value, json};
 
@@ -212,6 +212,172 @@ fn it_lies_around_each_session_also_those_that_live_already() -> Tested {
     Ok(())
 }
 
+/// What people ask the command line without starting anything judges as a session would be judged.
+#[test]
+fn what_people_ask_knows_of_the_policy_around() -> Tested {
+    let mut fleet = Fleet::new("")?;
+    let closed = "version = 1\nname = \"builds\"\ndefault = \"deny\"\n";
+    let around = base("allow");
+    let policies = [("floor", &*around), ("builds", closed)];
+    fleet.takes(&fleet.bundle(1, Some("floor"), &policies))?;
+    let [home, project] = ["home", "project"].map(|name| fleet.daemon.dir().join(name));
+    for dir in [&home, &project] {
+        fs::create_dir_all(dir)?;
+        chown(dir, Some(AGENT), Some(AGENT))?;
+    }
+    fs::write(
+        project.join(".env"),
+        format!("CACHE_URL=redis://:word@{V4}:8080\n"),
+    )?;
+    let guard = |daemon: &Daemon, args: &[&str]| -> Tested<Output> {
+        let guard = daemon.agent(args.iter().copied()).env("HOME", &home);
+        let mut command = guard
+            .without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"])
+            .command()?;
+        let output = command.current_dir(&project).output()?;
+        Ok(Output {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    };
+    let listed = guard(&fleet.daemon, &["policy", "list", "--json"])?
+        .success()?
+        .json()?;
+    let one = |name: &str| {
+        let named = listed.as_array().into_iter().flatten();
+        let mut named = named.filter(|one| one["name"] == name);
+        named
+            .next()
+            .map(|one| (one["fleet"].clone(), one["around"].clone()))
+    };
+    assert_eq!(one("floor"), Some((json!(true), json!(true))), "{listed}");
+    assert_eq!(one("builds"), Some((json!(true), json!(false))), "{listed}");
+    assert_eq!(one("open"), Some((json!(false), json!(false))), "{listed}");
+    let text = guard(&fleet.daemon, &["policy", "list"])?.success()?.stdout;
+    assert!(text.contains("the fleet, around each session"), "{text}");
+    let shown = guard(&fleet.daemon, &["policy", "show", "builds"])?.success()?;
+    assert_eq!(shown.stdout, closed);
+    let edit = guard(&fleet.daemon, &["policy", "edit", "builds"])?;
+    assert!(edit.stderr.contains("it is the fleet's"), "{edit:?}");
+    let checked = guard(&fleet.daemon, &["check", "builds", "floor"])?.success()?;
+    assert!(
+        checked.stdout.contains("policy builds, 0 rules"),
+        "{checked:?}"
+    );
+    let differ = guard(&fleet.daemon, &["diff", "open", "builds", "--json"])?;
+    let differ: Value = serde_json::from_str(&differ.stdout)?;
+    let held: Vec<_> = differ["changes"].list()?.iter().collect();
+    assert!(held.iter().all(|one| one["held_by"].is_null()), "{differ}");
+
+    // Under the machine's own policy it is open, and not in a session.
+    let found = guard(&fleet.daemon, &["discover", "--policy", "open", "--json"])?;
+    let found = found.json()?;
+    assert_eq!(found["around"], "floor");
+    let now = &found["items"][0]["now"];
+    assert_eq!(
+        (&now["verdict"], &now["rule"], &now["policy"]),
+        (&json!("deny"), &json!("never"), &json!("floor"))
+    );
+    let is_clean = ["discover", "--policy", "open", "--check"];
+    assert_eq!(guard(&fleet.daemon, &is_clean)?.code(), Some(0));
+    let run = ["run", "--policy", "open", "--", "true"];
+    let covered = "discover = { require = \"covered\" }\n";
+    let config = fs::read_to_string(fleet.daemon.config())?;
+    fleet.daemon.stop()?;
+    fleet.daemon.write_config(&format!("{covered}{config}"))?;
+    fleet.daemon.start()?;
+    guard(&fleet.daemon, &run)?.success()?;
+    fleet.takes_base(2, OPEN)?;
+    let refused = guard(&fleet.daemon, &run)?;
+    assert_eq!(refused.code(), Some(125), "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("policy open with the fleet's floor around it"),
+        "{refused:?}"
+    );
+
+    // Without guardd nobody knows, which is said.
+    fleet.daemon.stop()?;
+    for ask in [
+        &["policy", "list"][..],
+        &["discover", "--policy", "default"],
+        &["explain", V4, "--policy", "default"],
+        &["check", "default"],
+        &["diff", "default", "homelab"],
+    ] {
+        let said = guard(&fleet.daemon, ask)?;
+        assert!(said.stderr.contains("is left aside"), "{ask:?}: {said:?}");
+    }
+    Ok(())
+}
+
+/// A hole that a person opened before lets nothing through once the fleet denies it, and is not shown as if it did.
+#[test]
+fn a_hole_that_the_fleet_shuts_is_said_to_be_shut() -> Tested {
+    let fleet = Fleet::new("")?;
+    let ask = base("confirm").replace("\"deny\"", "\"confirm\"");
+    fleet.takes_base(1, &ask)?;
+    let mut shell = fleet.shell()?;
+    let open = ["open", V4, "--session", shell.session(), "--all-ports"];
+    fleet.daemon.root(open).run()?.success()?;
+    assert!(reaches(&mut shell, V4)?);
+    assert_eq!(fleet.daemon.json(["holes"])?[0]["shut_by"], Value::Null);
+    fleet.takes_base(2, &base("confirm"))?;
+    assert!(!reaches(&mut shell, V4)?);
+    let holes = fleet.daemon.json(["holes"])?;
+    assert_eq!(holes[0]["shut_by"], "rule never of floor");
+    let text = fleet.daemon.root(["holes"]).run()?.success()?.stdout;
+    assert!(text.contains("lets nothing through now"), "{text}");
+    Ok(())
+}
+
+/// Settings by which nothing can ever come are not silent until somebody offers something.
+#[test]
+fn what_a_machine_lacks_is_said_before_anything_is_offered() -> Tested {
+    let mut fleet = Fleet::new("")?;
+    let signers = fleet.daemon.dir().join("signers");
+    let said = |fleet: &Fleet| -> Tested<(String, String)> {
+        let status = fleet.daemon.json(["status"])?["warnings"].to_string();
+        let rows = fleet
+            .daemon
+            .root(["doctor", "--all", "--json"])
+            .run()?
+            .json()?;
+        let rows = rows.list()?.iter();
+        let mut rows = rows.filter(|row| row["check"] == "the fleet's policies");
+        let row = rows.next().map(ToString::to_string).unwrap_or_default();
+        Ok((status, row))
+    };
+    let (status, row) = said(&fleet)?;
+    assert!(!status.contains("policies of the fleet"), "{status}");
+    assert!(row.contains("\"ok\":true"), "{row}");
+    fs::rename(&signers, signers.with_extension("away"))?;
+    let (status, row) = said(&fleet)?;
+    for text in [&status, &row] {
+        assert!(text.contains("who may sign is not known"), "{text}");
+    }
+    fleet.daemon.stop()?;
+    fleet.daemon.start()?;
+    assert!(fleet.daemon.log().contains("who may sign is not known"));
+    fs::rename(signers.with_extension("away"), &signers)?;
+    let (status, _) = said(&fleet)?;
+    assert!(!status.contains("policies of the fleet"), "{status}");
+
+    let config = fs::read_to_string(fleet.daemon.config())?;
+    fleet.daemon.stop()?;
+    fleet
+        .daemon
+        .write_config(&config.replace("group = \"ci\"\n", ""))?;
+    fleet.daemon.start()?;
+    let (status, row) = said(&fleet)?;
+    for text in [&status, &row, &fleet.daemon.log()] {
+        assert!(text.contains("names no group"), "{text}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_was_taken_stands_after_guardd_was_killed_and_is_verified_again() -> Tested {
     let mut fleet = Fleet::new("")?;
@@ -239,8 +405,17 @@ fn what_was_taken_stands_after_guardd_was_killed_and_is_verified_again() -> Test
         refused.stderr.contains("cannot be verified any more"),
         "{refused:?}"
     );
-    let warnings = fleet.daemon.json(["status"])?["warnings"].to_string();
+    let status = fleet.daemon.json(["status"])?;
+    let warnings = status["warnings"].to_string();
     assert!(warnings.contains("policies of the fleet"), "{warnings}");
+    assert!(warnings.contains("guard policy offer BUNDLE"), "{warnings}");
+    // No newer text of any policy was refused.
+    let policies = status["policies"].list()?;
+    assert!(!policies.is_empty(), "{status}");
+    for policy in policies {
+        assert_eq!(policy["error"], Value::Null, "{policy}");
+    }
+    assert!(!warnings.contains("cannot be used"), "{warnings}");
     // Nor is an older one, whoever signs it now.
     let old = fleet.bundle(2, None, &[]);
     let signed = json!({"bundle": old, "signatures": [fleet.sign(&other, &old)?]});
@@ -296,6 +471,12 @@ fn what_is_not_signed_by_those_who_may_stays_out() -> Tested {
         "0 of the people",
     )?;
     fleet.leaves_out(&by(&eve, &open)?, "0 of the people")?;
+    let listed = fleet.daemon.json(["status"])?;
+    let refused = listed["fleet"]["problem"].text()?;
+    assert!(refused.contains("not listed: SHA256:"), "{refused}");
+    assert!(listed["fleet"]["refused_at"].is_string(), "{listed}");
+    let warnings = listed["warnings"].to_string();
+    assert!(warnings.contains("(offered just now)"), "{warnings}");
     let of_answers = fleet.key.sign(&open, "answer@guardd.org")?["signature"].take();
     let signed = json!({"bundle": open, "signatures": [of_answers]});
     fleet.leaves_out(&signed, "another purpose")?;
@@ -460,6 +641,9 @@ fn it_holds_for_as_long_as_the_settings_say_without_being_heard_of() -> Tested {
     assert!(!reaches(&mut fleet.shell()?, "192.0.2.30")?);
     let problem = fleet.status()?["problem"].clone();
     assert!(problem.text()?.contains("all is denied"), "{problem}");
+    shell.tell(&format!("{} why", fleet.daemon.program("guard")?.display()))?;
+    let why = shell.line_with("the fleet is silent")?;
+    assert!(why.contains("guard-fleet push"), "{why}");
     fleet.takes_base(1, &base("allow"))?;
     assert!(reaches(&mut shell, "192.0.2.30")?);
     Ok(())

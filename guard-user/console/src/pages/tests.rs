@@ -215,6 +215,7 @@ fn pages(text: &str) -> Vec<String> {
             digest: None,
         }),
         addresses: vec![t()],
+        shut_by: Some(t()),
     };
     let flow = Flow {
         session: t(),

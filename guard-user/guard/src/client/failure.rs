@@ -100,7 +100,10 @@ pub(super) fn start_commands(socket: &Path) -> String {
         );
     }
     let directory = directory.display();
-    format!("start it:\nsudo guardd --state-dir {directory}\nor {own}")
+    format!(
+        "start it, with the other options that it had (--config, --policy-dir, --pin-dir, --cgroup-root):\n\
+         sudo guardd --state-dir {directory}\nor {own}"
+    )
 }
 
 pub(super) fn failed(socket: &Path, why: String) -> CliError {

@@ -371,7 +371,7 @@ fn a_socket_that_may_not_be_used_says_who_may() {
 #[test]
 fn a_socket_of_ones_own_brings_other_commands() {
     insta::assert_snapshot!(start_commands(Path::new("/run/mine/guardd.sock")), @r"
-    start it:
+    start it, with the other options that it had (--config, --policy-dir, --pin-dir, --cgroup-root):
     sudo guardd --state-dir /run/mine
     or use the machine's own, without --socket and GUARD_SOCKET:
     sudo systemctl start guardd

@@ -16,6 +16,7 @@ use super::dismissals::Dismissals;
 use super::drift::Drift;
 use super::items::{Discovered, InReach, seen};
 use super::look;
+use crate::around::Base;
 use crate::error::CliError;
 use crate::person::Person;
 use crate::policy_file::PolicyFile;
@@ -112,9 +113,11 @@ impl Before<'_> {
             false => Some(TIME),
         };
         let person = Person::of(self.identity);
+        let around = started.around.as_deref().map(Base::of).transpose()?;
         let judging = Judging {
             parsed,
             beside,
+            around,
             uid: geteuid().is_root().then_some(self.identity.uid()),
         };
         let dismissals = judging.dismissals(socket, &person)?;
@@ -134,6 +137,8 @@ pub(super) struct Judging {
     parsed: Parsed,
     /// The project's policy, which has to allow, too.
     beside: Option<Parsed>,
+    /// The fleet's policy.
+    around: Option<Base>,
     /// Whose decisions count; none: the caller's.
     uid: Option<u32>,
 }
@@ -147,8 +152,12 @@ impl Judging {
     /// What was found, with what becomes of it.
     pub(super) fn judge(&self, found: Discovery, dismissals: &Dismissals) -> Option<Discovered> {
         let all = Discovered::of(found, &self.parsed, dismissals, false).ok()?;
-        match &self.beside {
-            Some(beside) => all.beside(beside).ok(),
+        let all = match &self.beside {
+            Some(beside) => all.beside(beside).ok()?,
+            None => all,
+        };
+        match &self.around {
+            Some(base) => all.within(base).ok(),
             None => Some(all),
         }
     }
@@ -195,9 +204,9 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
         };
         let is = if places.len() == 1 { "is" } else { "are" };
         page.text(format_args!(
-            "guard: {} {noun} that {verb} like production {is} in reach; policy {} leaves ",
+            "guard: {} {noun} that {verb} like production {is} in reach; {} leaves ",
             places.len(),
-            all.policy
+            all.judged_by()
         ));
         match open {
             0 => page.styled(GOOD, "none open"),
@@ -268,8 +277,8 @@ fn open(all: &Discovered) -> Failure {
     let open: Vec<_> = all.items.iter().filter(|one| one.is_open()).collect();
     let why = match (open.first(), all.passed_over.first()) {
         (Some(first), _) => format!(
-            "the settings say so while production is open, and policy {} lets everything through to {}{}",
-            all.policy,
+            "the settings say so while production is open, and {} lets everything through to {}{}",
+            all.judged_by(),
             first.at(),
             match open.len() {
                 1 => String::new(),
@@ -304,8 +313,10 @@ fn not_known(why: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::why;
     use super::super::tests::{SETTINGS, Tested, discovered, shipped};
     use super::*;
+    use crate::around::tests::around;
 
     #[test]
     fn what_is_open_is_said_in_a_few_lines() -> Tested {
@@ -352,6 +363,31 @@ mod tests {
         let all = discovered(&[(".env", settings)], "default = \"allow\"\n", false)?;
         let text = page(&all, &["db.example.net".to_owned()]).plain();
         assert!(text.contains("1 open\n"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_fleet_denies_is_not_open() -> Tested {
+        let base = "default = \"allow\"\n[[rule]]\nname = \"never\"\nto = [\"db.example.net\"]\naction = \"deny\"\n";
+        let base = around(base).base_alone().ok_or("it is a policy")?;
+        let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
+        let all = all.within(&base).map_err(|all| format!("{all:?}"))?;
+        insta::assert_snapshot!(page(&all, &[]).plain(), @"guard: 2 places that look like production are in reach; policy default with the fleet's floor around it leaves none open");
+        assert!(all.is_clean());
+        let now: Vec<_> = all.items.iter().map(|one| &one.now).collect();
+        assert_eq!(
+            (now[0].verdict, now[0].policy.as_deref()),
+            ("confirm", Some("default"))
+        );
+        assert_eq!(
+            (now[1].verdict, now[1].policy.as_deref()),
+            ("deny", Some("floor"))
+        );
+        let text = why(&all.items[1], true).plain();
+        assert!(
+            text.contains("now      deny, by rule never of floor"),
+            "{text}"
+        );
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::dismissals::{Dismissals, Dismissed};
 use super::judge::{Judge, verdict};
+use crate::around::Base;
 
 /// All ports of all protocols.
 pub(super) const ANY: &str = "any";
@@ -35,6 +36,8 @@ pub(super) struct Discovered {
     pub(super) complete: bool,
     /// The policy.
     pub(super) policy: String,
+    /// The fleet's policy around each session; null: none is.
+    pub(super) around: Option<String>,
     /// Files read in the home.
     pub(super) home_files: usize,
     /// Files read in the directory.
@@ -94,6 +97,8 @@ pub(super) struct Now {
     pub(super) verdict: &'static str,
     /// The rule; null: the policy's default.
     pub(super) rule: Option<String>,
+    /// The policy that says so.
+    pub(super) policy: Option<String>,
 }
 
 impl Now {
@@ -107,6 +112,7 @@ impl Now {
                 .map_or(Verdict::Allow, |one| verdict(&one.verdict))
                 .as_str(),
             rule: loosest.and_then(|one| one.rule.clone()),
+            policy: loosest.map(|one| one.policy.clone()),
         }
     }
 }
@@ -150,6 +156,7 @@ impl Discovered {
             complete: found.passed_over.is_empty(),
             passed_over: found.passed_over,
             policy: parsed.policy.name.clone(),
+            around: None,
             home_files: found.home_files,
             project_files: found.project_files,
             ms: found.took.as_millis(),
@@ -178,6 +185,28 @@ impl Discovered {
             }
         }
         Ok(self)
+    }
+
+    /// The same, where the fleet's policy lies around each session.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with that policy.
+    pub(super) fn within(self, base: &Base) -> Result<Self, Vec<Diagnostic>> {
+        let around = Some(base.name.clone());
+        Ok(Self {
+            around,
+            ..self.beside(&base.parsed)?
+        })
+    }
+
+    /// "policy default", with what lies around it.
+    pub(super) fn judged_by(&self) -> String {
+        let around = self.around.as_ref();
+        let around = around.map_or_else(String::new, |base| {
+            format!(" with the fleet's {base} around it")
+        });
+        format!("policy {}{around}", self.policy)
     }
 
     /// Whether all was read, and the policy lets not everything through to any of it that looks like production. What was not

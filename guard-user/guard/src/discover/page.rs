@@ -85,8 +85,8 @@ pub(super) fn list(all: &Discovered) -> Page {
     let open = all.items.iter().filter(|one| one.is_open()).count();
     if open > 0 {
         page.line(format_args!(
-            "The policy {} lets everything through to {open} that {} like production.",
-            all.policy,
+            "The {} lets everything through to {open} that {} like production.",
+            all.judged_by(),
             if open == 1 { "looks" } else { "look" }
         ));
     }
@@ -137,8 +137,8 @@ fn more(page: &mut Page, count: usize) {
     }
 }
 
-/// One of them, with its reasons.
-pub(super) fn why(one: &InReach) -> Page {
+/// One of them, with its reasons; `is_around`: the fleet's policy judges it, too.
+pub(super) fn why(one: &InReach, is_around: bool) -> Page {
     let mut page = Page::default();
     page.styled(STRONG, one.at())
         .text("  ")
@@ -183,15 +183,13 @@ pub(super) fn why(one: &InReach) -> Page {
     }
     page.styled(HEAD, format_args!("    {:<9}", "now"));
     page.styled(explain::style(one.now.verdict), one.now.verdict);
-    page.line(format_args!(
-        ", by {}",
-        one.now
-            .rule
-            .as_deref()
-            .map_or("the policy's default".to_owned(), |rule| format!(
-                "rule {rule}"
-            ))
-    ));
+    let rule = one.now.rule.as_deref();
+    let rule = rule.map_or("the policy's default".to_owned(), |rule| {
+        format!("rule {rule}")
+    });
+    let whose = one.now.policy.as_ref().filter(|_| is_around);
+    let whose = whose.map_or_else(String::new, |policy| format!(" of {policy}"));
+    page.line(format_args!(", by {rule}{whose}"));
     let (Some(proposed), Some(effect)) = (&one.proposed, one.effect) else {
         return page;
     };

@@ -107,7 +107,7 @@ fn what_is_not_listed_is_counted_and_shown_with_all() -> Tested {
 #[test]
 fn a_place_is_explained_with_a_valid_rule() -> Tested {
     let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
-    insta::assert_snapshot!(why(&all.items[0]).plain(), @r#"
+    insta::assert_snapshot!(why(&all.items[0], false).plain(), @r#"
     192.168.7.20:2283  immich  production
         found    IMMICH_URL  .env:2
         because  an address elsewhere (25 points)
@@ -312,7 +312,10 @@ fn a_key_of_aws_without_a_region_gets_a_rule_for_all_of_them() -> Tested {
     let [one] = &before.items[..] else {
         return Err(format!("{before:?}").into());
     };
-    assert!(why(one).plain().contains("no region is said"), "{one:?}");
+    assert!(
+        why(one, false).plain().contains("no region is said"),
+        "{one:?}"
+    );
     let proposed = one.proposed.as_ref().ok_or("no rule")?;
     let rule = toml(one, &one.name(), proposed);
     assert!(rule.contains("\"*.amazonaws.com\""), "{rule}");

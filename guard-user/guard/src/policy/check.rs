@@ -1,14 +1,15 @@
-//! `guard check`: needs no guardd.
+//! `guard check`: needs no guardd, but for what a fleet has.
 
 use std::path::Path;
 
 use guard_common::Verdict;
-use guard_policy::{self as policy, Compiled, Diagnostic, Environment, Parsed, Severity};
+use guard_policy::{self as policy, Compiled, Diagnostic, Environment, Parsed, Severity, Side};
 use serde::Serialize;
 
 use crate::args::CheckArgs;
+use crate::around::Fleet;
 use crate::error::{CliError, Exit};
-use crate::policy_file::PolicyFile;
+use crate::policy_file::{PolicyFile, is_file};
 use crate::project::NAME as PROJECT;
 use crate::render::Output;
 use crate::render::time::Clock;
@@ -33,11 +34,17 @@ struct Checked {
 pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
     let mut all = Vec::with_capacity(args.files.len());
     for path in &args.files {
-        let file = match path.to_str() {
-            Some(name) if !path.exists() => PolicyFile::named(name)?,
-            _ => PolicyFile::read(path)?,
+        // A file may be for other machines, and one that is missing says so.
+        let name = path.to_str().filter(|_| !path.exists());
+        let (file, fleet) = match name {
+            Some(name) if is_file(name) => (PolicyFile::named(name)?, &Fleet::None),
+            Some(name) => {
+                Fleet::known().tell(output);
+                (PolicyFile::named(name)?, Fleet::known())
+            }
+            None => (PolicyFile::read(path)?, &Fleet::None),
         };
-        let checked = Checked::of(&file);
+        let checked = Checked::of(&file, fleet);
         if !output.is_json() {
             file.show(&checked.diagnostics);
             output.print(&checked, page)?;
@@ -65,21 +72,42 @@ fn compiled(file: &PolicyFile) -> Result<(Parsed, Compiled), Vec<Diagnostic>> {
     Ok((parsed, compiled))
 }
 
-/// All that there is to warn of. What a project's policy leaves open is for the one beside it to say.
-fn warnings(file: &PolicyFile, parsed: &Parsed, compiled: &Compiled) -> Vec<Diagnostic> {
+/// All that there is to warn of. What a project's policy leaves open is for the one beside it to say, and what the fleet's base does for
+/// those that it lies around.
+fn warnings(
+    file: &PolicyFile,
+    parsed: &Parsed,
+    compiled: &Compiled,
+    fleet: &Fleet,
+) -> Vec<Diagnostic> {
     let is_project = Path::new(&file.name).ends_with(PROJECT);
-    let left = policy::left_open(&parsed.policy, compiled, &file.text);
+    let is_around = fleet
+        .file_around()
+        .is_some_and(|around| around == file.name);
+    let around = fleet.base_alone().map(|base| base.parsed.policy);
+    let around = around.and_then(|base| {
+        let compiled = policy::compile(&base, &Environment::default()).ok()?;
+        Some((base, compiled))
+    });
+    let around = around
+        .as_ref()
+        .map(|(policy, compiled)| Side { policy, compiled });
+    let side = Side {
+        policy: &parsed.policy,
+        compiled,
+    };
+    let left = policy::left_open(side, around, &file.text);
     let mut warnings = parsed.warnings.clone();
-    warnings.extend(left.filter(|_| !is_project));
+    warnings.extend(left.filter(|_| !is_project && !is_around));
     warnings.sort_by_key(|one| one.span.start);
     warnings
 }
 
 impl Checked {
-    fn of(file: &PolicyFile) -> Self {
+    fn of(file: &PolicyFile, fleet: &Fleet) -> Self {
         let (policy, diagnostics) = match compiled(file) {
             Ok((parsed, compiled)) => {
-                let warnings = warnings(file, &parsed, &compiled);
+                let warnings = warnings(file, &parsed, &compiled, fleet);
                 (Some(parsed.policy), warnings)
             }
             Err(diagnostics) => (None, diagnostics),
@@ -137,12 +165,14 @@ fn count(number: usize, thing: &str) -> String {
 mod tests {
     use super::super::super::render::examples::clock;
     use super::*;
+    use crate::around::tests::around;
 
     fn checked(text: &str) -> Checked {
-        Checked::of(&PolicyFile {
+        let file = PolicyFile {
             name: "agent.toml".into(),
             text: text.into(),
-        })
+        };
+        Checked::of(&file, &Fleet::None)
     }
 
     #[test]
@@ -197,7 +227,28 @@ mod tests {
             name: "../.guard.toml".into(),
             text: open.into(),
         };
-        assert_eq!(Checked::of(&project).diagnostics, []);
+        assert_eq!(Checked::of(&project, &Fleet::None).diagnostics, []);
+    }
+
+    #[test]
+    fn what_the_fleet_does_not_let_through_is_not_left_open() {
+        let open = "version = 1\ndefault = \"allow\"\n";
+        let warned = |name: &str, base: &str| {
+            let file = PolicyFile {
+                name: name.into(),
+                text: open.into(),
+            };
+            let checked = Checked::of(&file, &around(base));
+            let warnings = checked.diagnostics.into_iter();
+            warnings.map(|one| one.message).collect::<Vec<_>>()
+        };
+        let rule = "[[rule]]\nto = [\"@metadata\"]\naction = \"deny\"\n";
+        let left = warned("agent.toml", &format!("{open}{rule}"));
+        assert_eq!(left, ["this leaves open private networks (`@private`)"]);
+        assert_eq!(warned("agent.toml", "default = \"confirm\"\n"), [""; 0]);
+        // What lies around others opens nothing.
+        assert_eq!(warned("(fleet)/floor.toml", open), [""; 0]);
+        assert_eq!(warned("agent.toml", open).len(), 1);
     }
 
     #[test]

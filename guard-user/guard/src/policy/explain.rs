@@ -14,7 +14,9 @@ use hickory_resolver::system_conf::read_system_conf;
 use serde::{Serialize, Serializer, ser::Error as _};
 
 use crate::args::ExplainArgs;
+use crate::around::Fleet;
 use crate::client::Client;
+use crate::discover::judge::verdict;
 use crate::discover::{FoundAt, found};
 use crate::error::{CliError, Exit};
 use crate::person::Person;
@@ -129,7 +131,7 @@ fn ask(
     Ok(answer.explanations)
 }
 
-/// What the policy says by itself.
+/// What the policy says by itself, and the fleet's around it where that is known.
 fn alone(
     file: &PolicyFile,
     parsed: &Parsed,
@@ -157,8 +159,36 @@ fn alone(
     let compiled = policy::compile(&parsed.policy, &environment)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
     let explanations = policy::explain(&parsed.policy, &compiled, &environment, &to, &ports);
+    let explanations = match Fleet::known().base(output)? {
+        Some(base) => {
+            let environment = self::environment(&base.parsed, &to);
+            let policy = &base.parsed.policy;
+            let compiled = policy::compile(policy, &environment)
+                .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
+            stricter(
+                explanations,
+                policy::explain(policy, &compiled, &environment, &to, &ports),
+            )
+        }
+        None => explanations,
+    };
     let joined = policy::joined(explanations, &to).into_iter();
     Ok(joined.map(Into::into).collect())
+}
+
+/// The one with the stricter part, as guardd has it of two policies that both have to allow.
+fn stricter(
+    inner: Vec<policy::Explanation>,
+    outer: Vec<policy::Explanation>,
+) -> Vec<policy::Explanation> {
+    let rank = |all: &[policy::Explanation]| {
+        let all = all.iter().map(|one| verdict(&one.verdict).strictness());
+        all.max()
+    };
+    match rank(&outer) >= rank(&inner) {
+        true => outer,
+        false => inner,
+    }
 }
 
 /// An explanation as people get it: of a name under a session, `addresses` are those that the session was told, each with its

@@ -1,4 +1,5 @@
-//! `guard policy`: which policies have a name, what is in them, and a copy to change. Needs no guardd.
+//! `guard policy`: which policies have a name, what is in them, and a copy to change. What a fleet has, guardd alone knows; the rest
+//! needs none.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use guard_proto::Failure;
 use serde::Serialize;
 
 use crate::args::PolicyVerb;
+use crate::around::Fleet;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
 use crate::person::Person;
@@ -28,10 +30,14 @@ use crate::render::time::Clock;
 #[derive(Debug, Serialize)]
 struct Named {
     name: String,
-    /// Null: it is built in.
+    /// Null: it is built in, or the fleet's.
     file: Option<PathBuf>,
     /// What is wrong with it first: nothing runs under it. Null: nothing, or this user may not read it.
     error: Option<String>,
+    /// Whether it is the fleet's.
+    fleet: bool,
+    /// Whether it lies around each session.
+    around: bool,
 }
 
 /// A file that is to be a policy, and is none.
@@ -69,8 +75,14 @@ struct Edited {
 /// `guard policy`
 pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError> {
     match verb {
-        PolicyVerb::List => output.print(all().as_slice(), list)?,
-        PolicyVerb::Show { name } => show(name, output)?,
+        PolicyVerb::List => {
+            Fleet::known().tell(output);
+            output.print(all(Fleet::known()).as_slice(), list)?;
+        }
+        PolicyVerb::Show { name } => {
+            Fleet::known().tell(output);
+            show(name, output)?;
+        }
         PolicyVerb::Edit { name, policy_dir } => {
             return edit(&name, policy_dir.as_deref(), output);
         }
@@ -81,19 +93,31 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
 }
 
 impl Named {
-    fn of(name: String) -> Self {
+    fn of(name: String, of_fleet: &Fleet) -> Self {
+        let fleet = of_fleet.names().contains(&name);
+        // Of one's own, also what is no file that a policy can be in.
+        let own = || Some(Person::own().policies()?.join(format!("{name}.toml")));
         let file = match is_machines(&name) {
+            _ if fleet => None,
             true => installed(&name),
-            false => personal(&name, &Person::own()),
+            false => own().filter(|file| file.exists()),
         };
-        let error = file.as_deref().and_then(error);
-        Self { name, file, error }
+        Self {
+            error: file.as_deref().and_then(error),
+            around: of_fleet.around().as_ref() == Some(&name),
+            fleet,
+            name,
+            file,
+        }
     }
 }
 
 /// What is wrong with a policy's file first; none as well where it cannot be read.
 fn error(file: &Path) -> Option<String> {
-    let file = PolicyFile::read(file).ok()?;
+    if fs::metadata(file).is_ok_and(|is| !is.is_file()) {
+        return Some("it is no regular file".to_owned());
+    }
+    let file = PolicyFile::read_kept(file).ok()?;
     let wrong = valid(&file).err()?;
     let first = wrong.iter().find(|one| one.severity == Severity::Error)?;
     Some(format!("line {}: {}", first.line, first.message))
@@ -115,7 +139,7 @@ pub(crate) fn broken(dirs: &[PathBuf]) -> Vec<Broken> {
 }
 
 /// All of them, by name.
-fn all() -> Vec<Named> {
+fn all(of_fleet: &Fleet) -> Vec<Named> {
     let shipped = policy::SHIPPED.iter().map(|(name, _)| (*name).to_owned());
     let dirs = dirs().iter().cloned();
     let dirs = dirs.chain(Person::own().policies());
@@ -124,13 +148,14 @@ fn all() -> Vec<Named> {
         let name = file.file_name().into_string().ok()?;
         Some(name.strip_suffix(".toml")?.to_owned())
     });
-    let names: BTreeSet<String> = shipped.chain(files).collect();
-    names.into_iter().map(Named::of).collect()
+    let names: BTreeSet<String> = shipped.chain(files).chain(of_fleet.names()).collect();
+    let named = |name| Named::of(name, of_fleet);
+    names.into_iter().map(named).collect()
 }
 
 /// All of them, as completions have them.
 pub(crate) fn candidates() -> Vec<CompletionCandidate> {
-    let all = all().into_iter();
+    let all = all(Fleet::known()).into_iter();
     let candidates = all.map(|one| {
         let place = place(&one);
         CompletionCandidate::new(one.name).help(Some(place.into()))
@@ -149,22 +174,32 @@ fn list(all: &[Named], _clock: &Clock) -> Page {
         if let (Some(file), Some(error)) = (&one.file, &one.error) {
             page.styled(BAD, "broken").text("  ");
             page.line(format_args!("{}, {error}", file.display()));
-            page.commands(format_args!("guard check {}", file.display()));
+            if file.is_file() {
+                page.commands(format_args!("guard check {}", file.display()));
+            }
         }
+    }
+    if let Some(around) = all.iter().find(|one| one.around) {
+        page.styled(STRONG, &around.name)
+            .line(" lies around each session: what it does not let through, no other policy does.");
     }
     page
 }
 
 fn place(named: &Named) -> String {
-    let file = named.file.as_deref();
-    file.map_or_else(|| "built in".to_owned(), |file| file.display().to_string())
+    match &named.file {
+        _ if named.around => "the fleet, around each session".to_owned(),
+        _ if named.fleet => "the fleet".to_owned(),
+        Some(file) => file.display().to_string(),
+        None => "built in".to_owned(),
+    }
 }
 
 fn show(name: String, output: Output) -> Result<(), CliError> {
     check_name(&name)?;
     let text = PolicyFile::named(&name)?.text;
     if output.is_json() {
-        let named = Named::of(name);
+        let named = Named::of(name, Fleet::known());
         return output.print(&Shown { named, text }, |_, _| Page::default());
     }
     // Unescaped, so that it can be written to a file.
@@ -175,6 +210,7 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
 
 fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliError> {
     check_name(name)?;
+    is_not_fleets(name, Fleet::known())?;
     let usual = dirs()
         .first()
         .map_or(Path::new(INSTALLED[0]), PathBuf::as_path);
@@ -229,6 +265,21 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
     };
     output.print(&edited, next)?;
     Ok(Exit::DONE)
+}
+
+/// A copy of the fleet's would count for nothing: that goes before it.
+fn is_not_fleets(name: &str, fleet: &Fleet) -> Result<(), Failure> {
+    match fleet.policy(name)? {
+        None => Ok(()),
+        Some(_) => Err(Failure {
+            what: format!("cannot edit the policy {name}"),
+            why: "it is the fleet's, and changed by those who sign it".to_owned(),
+            fix: format!(
+                "have a file of your own that begins with it:\n\
+                 guard policy show {name} > my-{name}.toml\nguard run --policy ./my-{name}.toml -- CMD"
+            ),
+        }),
+    }
 }
 
 /// What was typed.
@@ -342,8 +393,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pipe_among_policies_is_none_and_nobody_waits_for_it() {
+        let home = tempfile::tempdir().unwrap();
+        let policies = home.path().join(".config/guard/policies");
+        fs::create_dir_all(&policies).unwrap();
+        let pipe = policies.join("shop.toml");
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert_eq!(error(&pipe).as_deref(), Some("it is no regular file"));
+        assert_eq!(broken(&[policies])[0].name, "shop");
+        let refused = PolicyFile::read_kept(&pipe).unwrap_err();
+        assert!(refused.why.contains("it is no regular file"), "{refused}");
+        assert_eq!(personal("shop", &Person::of_home(home.path())), None);
+    }
+
+    #[test]
+    fn what_the_fleet_has_is_listed_and_is_not_ones_own_to_edit() {
+        let fleet = crate::around::tests::around("default = \"deny\"\n");
+        let all = all(&fleet);
+        let page = list(&all, &crate::render::examples::clock()).plain();
+        for line in [
+            "builds    the fleet\n",
+            "floor     the fleet, around each session\n",
+            "floor lies around each session",
+        ] {
+            assert!(page.contains(line), "{line}: {page}");
+        }
+        let refused = is_not_fleets("builds", &fleet).unwrap_err();
+        assert!(
+            refused
+                .fix
+                .contains("guard policy show builds > my-builds.toml")
+        );
+        assert!(is_not_fleets("homelab", &fleet).is_ok());
+    }
+
+    #[test]
     fn what_ships_is_listed_and_can_be_copied_once() {
-        let names: Vec<_> = all().into_iter().map(|one| one.name).collect();
+        let all = all(&Fleet::None);
+        let names: Vec<_> = all.into_iter().map(|one| one.name).collect();
         for (shipped, text) in policy::SHIPPED {
             assert!(names.contains(&(*shipped).to_owned()), "{names:?}");
             let dir = tempfile::tempdir().unwrap();

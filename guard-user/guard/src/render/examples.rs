@@ -148,6 +148,7 @@ pub(crate) fn hole() -> Hole {
         read_only: false,
         http: None,
         addresses: Vec::new(),
+        shut_by: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use guard_proto::{Hole, HttpHole, Question};
 
-use super::page::{Page, STRONG};
+use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use crate::size;
 
@@ -23,6 +23,12 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
         "REASON",
     ];
     page.table(heads, holes.iter().map(|hole| row(hole, clock)));
+    for hole in holes {
+        if let Some(by) = &hole.shut_by {
+            page.styled(WARN, &hole.id)
+                .line(format_args!(" lets nothing through now: {by} denies it."));
+        }
+    }
     page.line("")
         .line("Close one with:")
         .commands(format_args!("guard close {}", first.id));
@@ -220,6 +226,22 @@ mod tests {
         ID   SESSION  DESTINATION      PORTS                  ENDS       LEFT  BY       REASON
         h1   s1       192.0.2.10/32    tcp/443                in 14 min  any   alice
         h12  s1       2001:db8:7::/48  all ports, reads only  in 14 min  3     unknown  migrate\nthe schema
+
+        Close one with:
+            guard close h1
+        ");
+    }
+
+    #[test]
+    fn a_hole_that_is_shut_says_by_what() {
+        let shut = Hole {
+            shut_by: Some("rule never of floor".into()),
+            ..hole()
+        };
+        insta::assert_snapshot!(list(&[shut], &clock()).plain(), @r"
+        ID  SESSION  DESTINATION    PORTS    ENDS       LEFT  BY     REASON
+        h1  s1       192.0.2.10/32  tcp/443  in 14 min  any   alice
+        h1 lets nothing through now: rule never of floor denies it.
 
         Close one with:
             guard close h1

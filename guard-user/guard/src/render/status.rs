@@ -137,15 +137,24 @@ fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
                 .line("its newer text was refused, and the one before stands:")
                 .styled(HEAD, format_args!("    {error}"))
                 .end();
-            page.commands(format_args!(
-                "guard check {}",
-                policy.file.as_deref().unwrap_or(&policy.name)
-            ));
+            page.commands(format_args!("guard check {}", argument(policy)));
         }
         for warning in &policy.warnings {
             page.styled(WARN, format_args!("{}: ", policy.name))
                 .line(warning);
         }
+    }
+}
+
+/// The policy as `guard check` takes it: what is in parentheses is no file.
+fn argument(policy: &PolicyStatus) -> &str {
+    let Some(file) = policy.file.as_deref() else {
+        return &policy.name;
+    };
+    let inner = file.strip_prefix('(').and_then(|file| file.split_once('/'));
+    match inner {
+        Some((_, file)) => file.strip_suffix(".toml").unwrap_or(file),
+        None => file,
     }
 }
 
@@ -175,6 +184,16 @@ mod tests {
         Requests wait for an answer:
             guard pending
         ");
+    }
+
+    #[test]
+    fn what_is_the_fleets_is_checked_by_its_name() {
+        let mut policy = status().policies.remove(0);
+        assert_eq!(argument(&policy), "/etc/guard/policies/homelab.toml");
+        policy.file = Some("(fleet)/floor.toml".into());
+        assert_eq!(argument(&policy), "floor");
+        policy.file = None;
+        assert_eq!(argument(&policy), "homelab");
     }
 
     #[test]

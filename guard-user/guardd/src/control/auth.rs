@@ -177,6 +177,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Presence {}
         | Call::Doctor {}
         | Call::Explain { .. }
+        | Call::FleetTexts {}
         | Call::Question { .. }
         | Call::AnswerSigned { .. }
         | Call::Approvers {}
@@ -463,6 +464,7 @@ mod tests {
             Call::Presence {},
             Call::Doctor {},
             explain,
+            Call::FleetTexts {},
             Call::Question { id: text() },
             signed(),
             Call::Approvers {},

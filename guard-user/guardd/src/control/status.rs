@@ -8,6 +8,7 @@ use guard_proto::{
 use guard_sys::release::release;
 
 use crate::{
+    fleet::offering::look_again,
     sessions::{Session, slice},
     shared::Shared,
     state::State,
@@ -17,7 +18,10 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a courier may tell others of this machine, as it is now. Callers that come together are told the same.
 pub async fn presence(shared: &Shared) -> Presence {
-    let ask = async { shared.with(|state| state.presence()) };
+    let ask = async {
+        look_again(shared).await;
+        shared.with(|state| state.presence())
+    };
     shared.presence.get(ask).await
 }
 
@@ -25,7 +29,10 @@ pub async fn presence(shared: &Shared) -> Presence {
 /// somebody asks for it all the time, others are heard.
 pub async fn status(shared: &Shared) -> Status {
     shared.doctor.want();
-    let ask = async { shared.with(|state| state.status()) };
+    let ask = async {
+        look_again(shared).await;
+        shared.with(|state| state.status())
+    };
     shared.status.get(ask).await
 }
 

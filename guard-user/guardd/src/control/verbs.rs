@@ -248,6 +248,7 @@ async fn approver(
         Call::OfferPolicies { bundle, signatures } => {
             one(&offer(shared, true, (bundle, signatures)).await?)
         }
+        Call::FleetTexts {} => one(&shared.with(|state| state.fleet.texts())),
         Call::Reload {} => {
             load::reload(shared).await;
             doctor::probe_again(shared).await;
@@ -568,6 +569,7 @@ impl State {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
         let mut listed = self.shown_holes(&open);
         listed.extend(self.holes.shown_to(who));
+        self.say_what_shuts(listed.values_mut());
         Ok(Holes {
             holes: listed.into_values().collect(),
             warnings: Vec::new(),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use guard_common::BootTime;
-use guard_proto::fleet::FleetPolicies;
+use guard_proto::fleet::{FleetPolicies, FleetTexts};
 use guard_signed::{
     Bundle, SignedBundle, Signers,
     bundle::{Endorsed, LONGEST},
@@ -32,9 +32,12 @@ use crate::{
     record::kept::{Kept, KeptFile},
 };
 
-/// The text of the base once the fleet has been silent for too long.
+/// The text of the base once the fleet has been silent for too long. Its rule is there for what it says: it is shown where it refuses.
 const SILENT: &str = "# Nobody has offered the fleet's policies for longer than the settings let them last.\n\
-                      version = 1\nname = \"fleet-is-silent\"\ndefault = \"deny\"\n";
+                      version = 1\nname = \"fleet-is-silent\"\ndefault = \"deny\"\n\
+                      [[rule]]\nname = \"the fleet is silent\"\nto = [\"::/0\", \"0.0.0.0/0\"]\naction = \"deny\"\n\
+                      reason = \"nobody has offered its policies for longer than `lasts` in guardd.toml; until somebody does \
+                      (guard-fleet push BUNDLE, or sudo guard policy offer BUNDLE) all is denied\"\n";
 /// What is heard of the same bundle again is written down so often, in seconds.
 const NOTED: i64 = 600;
 /// How far ahead of the clock the last offer may have been.
@@ -75,14 +78,26 @@ pub struct Fleet {
     verified: Option<Endorsed>,
     /// Why what was kept is not in force. Nothing starts then, and what stands stands.
     broken: Option<String>,
-    /// What was wrong with what was offered last, and the hash of its bytes.
-    refused: Option<(String, String)>,
+    /// What was offered last, and stays out.
+    refused: Option<RefusedOffer>,
+    /// Why nobody can sign, or the settings take no policies at all, when that was last looked at.
+    unready: Option<String>,
     /// Why the base is not around all that it should be around.
     unlaid: Option<String>,
     /// When a record was last written of what was refused: whoever may offer fills no log.
     told_at: Option<BootTime>,
     /// Whether the base is [`SILENT`].
     is_silent: bool,
+}
+
+/// A bundle that stays out.
+#[derive(Clone, Debug)]
+struct RefusedOffer {
+    why: String,
+    /// Of its bytes.
+    hash: String,
+    /// When it was last offered.
+    at: Timestamp,
 }
 
 /// What has to be as it was where a bundle stays out.
@@ -107,10 +122,15 @@ impl Fleet {
             verified: None,
             broken: None,
             refused: None,
+            unready: None,
             unlaid: None,
             told_at: None,
             is_silent: false,
         };
+        fleet.unready = readiness(&fleet.settings);
+        if let Some(why) = &fleet.unready {
+            tracing::error!(why, "no policies are taken from the fleet");
+        }
         if !fleet.is_named() {
             return fleet;
         }
@@ -204,6 +224,21 @@ impl Fleet {
         Ok(self.bundle().and_then(base_of))
     }
 
+    /// The texts of the fleet's policies, for whoever judges by them.
+    #[must_use]
+    pub fn texts(&self) -> FleetTexts {
+        let base = self.base().ok().flatten();
+        let all = self.bundle().into_iter().flat_map(|one| &one.policies);
+        FleetTexts {
+            group: self.settings.group.clone(),
+            base: base.map(PolicyText::shown),
+            policies: all
+                .map(|(name, text)| PolicyText::of_fleet(name, text).shown())
+                .collect(),
+            problem: self.broken.clone(),
+        }
+    }
+
     /// Whether nobody has offered it for longer than the settings say. A time that is not known, or has not come yet, is none: clocks
     /// are set.
     fn is_overdue(&self) -> bool {
@@ -243,13 +278,15 @@ impl Fleet {
                 .map_or_else(Vec::new, |one| one.by.clone()),
             heard_at: self.heard_at,
             bundle: self.kept_hash().filter(|_| self.verified.is_some()),
-            refused: self.refused.as_ref().map(|(_, hash)| hash.clone()),
+            refused: self.refused.as_ref().map(|one| one.hash.clone()),
+            refused_at: self.refused.as_ref().map(|one| one.at),
             problem: self
                 .broken
                 .clone()
                 .or(self.unlaid.clone())
                 .or(silent)
-                .or(self.refused.as_ref().map(|(why, _)| why.clone())),
+                .or(self.unready.clone())
+                .or(self.refused.as_ref().map(|one| one.why.clone())),
         })
     }
 
@@ -261,8 +298,21 @@ impl Fleet {
     /// A warning for `guard status`.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        let problem = self.shown()?.problem?;
-        Some(format!("policies of the fleet: {problem}"))
+        let problem = self.shown().and_then(|shown| shown.problem);
+        let problem = problem.or(self.unready.clone())?;
+        let refused = self.refused.as_ref();
+        // Of the last offer only: all else is so now.
+        let offered = refused.filter(|one| one.why == problem);
+        let offered = offered.map_or_else(String::new, |one| {
+            format!(" (offered {})", ago(Timestamp::now(), one.at))
+        });
+        let advice = match self.broken {
+            Some(_) => {
+                "; what is in force stands, and no session starts: sudo guard policy offer BUNDLE"
+            }
+            None => "",
+        };
+        Some(format!("policies of the fleet: {problem}{offered}{advice}"))
     }
 
     /// What is kept once that is in force.
@@ -302,11 +352,36 @@ impl Fleet {
     }
 }
 
+/// Why no bundle can be taken here, whoever signs it. Reads a file, and may take long.
+fn readiness(settings: &config::Fleet) -> Option<String> {
+    match &settings.group {
+        None if *settings == config::Fleet::default() => None,
+        None => Some(
+            "[fleet] in guardd.toml names no group, so that this machine is in no fleet: write group = \"NAME\", and restart guardd"
+                .to_owned(),
+        ),
+        Some(group) if !Bundle::is_group(group) => Some(format!(
+            "no bundle is for the group {group:?}: a group has 1 to 32 of a-z, 0-9 and -"
+        )),
+        Some(_) => signers(settings).err(),
+    }
+}
+
+/// How long ago that was, in words.
+fn ago(now: Timestamp, at: Timestamp) -> String {
+    match now.as_second().saturating_sub(at.as_second()).max(0) {
+        0..60 => "just now".to_owned(),
+        seconds @ 60..3600 => format!("{} min ago", seconds / 60),
+        seconds @ 3600..172_800 => format!("{} h ago", seconds / 3600),
+        seconds => format!("{} days ago", seconds / 86_400),
+    }
+}
+
 /// The bundle, if enough of those have signed it who may, and this machine is in one of its groups. Reads a file, and may take long.
 fn verify(settings: &config::Fleet, signed: &SignedBundle) -> Result<Endorsed, String> {
     let group = settings.group.as_deref().unwrap_or_default();
     let verified = signed
-        .verify(&signers(settings)?, settings.signatures)
+        .verify(&signers(settings)?, settings.signatures.0)
         .map_err(|refusal| refusal.to_string())?;
     match verified.bundle.groups.iter().any(|one| one == group) {
         true => Ok(verified),
@@ -347,12 +422,12 @@ fn signers(settings: &config::Fleet) -> Result<Signers, String> {
         )));
     }
     let signers = Signers::parse(&text).map_err(wrong)?;
-    match signers.people() >= settings.signatures.max(1) {
+    match signers.people() >= settings.signatures.0 {
         true => Ok(signers),
         false => Err(wrong(format!(
             "it names {} people, and {} have to sign",
             signers.people(),
-            settings.signatures.max(1)
+            settings.signatures.0
         ))),
     }
 }
@@ -366,3 +441,44 @@ fn base_of(bundle: &Bundle) -> Option<PolicyText> {
 
 /// Bytes of what is offered at most, with its signatures.
 pub const MAX_OFFERED: usize = 2 * LONGEST;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_by_which_nothing_can_come_are_said_to_be_so() {
+        let said = |text: &str| readiness(&toml::from_str(text).unwrap()).unwrap_or_default();
+        assert_eq!(said(""), "");
+        assert!(said("signatures = 2").contains("names no group"));
+        assert!(said("group = \"CI runners\"").contains("a group has 1 to 32 of"));
+        let absent = said("group = \"ci\"\nsigners = \"/nonexistent/signers\"");
+        assert!(
+            absent.starts_with("who may sign is not known: /nonexistent/signers: No such file"),
+            "{absent}"
+        );
+    }
+
+    #[test]
+    fn an_offer_has_an_age() {
+        let at = Timestamp::UNIX_EPOCH;
+        let after = |seconds| ago(at + SignedDuration::from_secs(seconds), at);
+        assert_eq!(after(-5), "just now");
+        assert_eq!(after(59), "just now");
+        assert_eq!(after(3599), "59 min ago");
+        assert_eq!(after(7200), "2 h ago");
+        assert_eq!(after(3 * 86_400), "3 days ago");
+    }
+
+    #[test]
+    fn silence_says_what_it_is_and_what_to_do() {
+        let text = PolicyText::of_fleet("fleet-is-silent", SILENT);
+        let parsed = guard_policy::parse(&text.shown_file(), &text.text).unwrap();
+        assert_eq!(parsed.warnings, []);
+        let [rule] = &parsed.policy.rules[..] else {
+            panic!("one rule: {:?}", parsed.policy.rules);
+        };
+        let reason = rule.reason.as_deref().unwrap_or_default();
+        assert!(reason.contains("guard-fleet push"), "{reason}");
+    }
+}

@@ -3,8 +3,9 @@
 use guard_proto::{fleet::FleetPolicies, record::PolicyLoad};
 use guard_signed::{Bundle, Document as _, SignedBundle, bundle::Endorsed};
 use guard_sys::clock;
+use jiff::Timestamp;
 
-use super::{MAX_OFFERED, TOLD, base_of, verify};
+use super::{MAX_OFFERED, RefusedOffer, TOLD, base_of, readiness, verify};
 use crate::{
     control::failure::CallError,
     policies::{Prepared, library::PolicyText, load},
@@ -47,8 +48,20 @@ pub async fn offer(
     };
     shared.reschedule();
     match taken {
-        Ok(()) => shared.with(|state| state.fleet.shown().ok_or_else(in_none)),
+        Ok(()) => shared.with(|state| {
+            state.fleet.unready = None;
+            state.fleet.shown().ok_or_else(in_none)
+        }),
         Err(refusal) => Err(shared.with(|state| state.leave_out(&signed, refusal))),
+    }
+}
+
+/// Looks again at who may sign, beside guardd's one thread.
+pub async fn look_again(shared: &Shared) {
+    let settings = shared.with(|state| state.fleet.settings.clone());
+    let looked = load::in_background(move || Ok(readiness(&settings))).await;
+    if let Ok(unready) = looked {
+        shared.with(|state| state.fleet.unready = unready);
     }
 }
 
@@ -258,9 +271,16 @@ impl State {
     /// Writes down once why a bundle stays out.
     fn leave_out(&mut self, signed: &SignedBundle, refusal: CallError) -> CallError {
         let error = format!("{}: {}", refusal.failure.what, refusal.failure.why);
-        let hash = Bundle::hash(&signed.bundle);
-        let refused = Some((error.clone(), hash));
-        if !self.fleet.is_named() || self.fleet.refused == refused {
+        let refused = RefusedOffer {
+            why: error.clone(),
+            hash: Bundle::hash(&signed.bundle),
+            at: Timestamp::now(),
+        };
+        if !self.fleet.is_named() {
+            return refusal;
+        }
+        let before = self.fleet.refused.replace(refused.clone());
+        if before.is_some_and(|one| (one.why, one.hash) == (refused.why, refused.hash)) {
             return refusal;
         }
         let now = clock::now();
@@ -275,7 +295,6 @@ impl State {
                 ..PolicyLoad::default()
             });
         }
-        self.fleet.refused = refused;
         refusal
     }
 }

@@ -129,6 +129,7 @@ impl Hole {
             read_only: false,
             http,
             addresses: Vec::new(),
+            shut_by: None,
         })
     }
 }

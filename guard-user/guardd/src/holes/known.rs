@@ -253,6 +253,7 @@ pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::
         read_only: entry.kind.reads(),
         http: None,
         addresses: Vec::new(),
+        shut_by: None,
     }
 }
 

@@ -123,6 +123,19 @@ impl PolicyText {
         })
     }
 
+    /// The text with what it is called, for whoever judges by it.
+    #[must_use]
+    pub fn shown(self) -> PolicyRef {
+        let stem = self.file.as_deref().map(Path::new);
+        let stem = stem.and_then(Path::file_stem);
+        let called = stem.map(|stem| stem.to_string_lossy().into_owned());
+        PolicyRef {
+            name: self.name.or(called),
+            file: self.file,
+            text: Some(self.text),
+        }
+    }
+
     /// The name of its file in messages.
     #[must_use]
     pub fn shown_file(&self) -> String {
@@ -156,6 +169,12 @@ impl Library {
     /// Has the fleet's policies be these, or not be known.
     pub fn set_fleet(&mut self, policies: Result<BTreeMap<String, String>, String>) {
         self.fleet = policies;
+    }
+
+    /// Whether it is known what names mean.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.fleet.is_ok()
     }
 
     /// The directories.
@@ -272,6 +291,12 @@ impl Library {
         names.dedup();
         names
     }
+}
+
+/// The file that a policy of the fleet was signed from, if that is one of the fleet's as it is shown.
+#[must_use]
+pub fn fleets(file: &str) -> Option<&str> {
+    file.strip_prefix(FLEET)?.strip_prefix('/')
 }
 
 /// Whether a text can be the name of a file in a policy directory, and of nothing outside of it.

@@ -371,6 +371,8 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
     match find() {
         // An error is in guardd's log, the audit log and `guard status` by now.
         Ok(source) => drop(renew(shared, slot, source, ahead).await),
+        // Nothing newer was refused: it is not known what any name means, which the fleet's own warning says.
+        Err(_) if shared.with(|state| !state.policies.library().is_known()) => {}
         Err(refusal) => shared.with(|state| {
             state
                 .policies

@@ -162,10 +162,16 @@ const MAX_WRONG: usize = 5;
 fn invalid(file: &str, wrong: &[Diagnostic]) -> CallError {
     let told = wrong.iter().filter(|one| one.severity == Severity::Error);
     let told: Vec<_> = told.take(MAX_WRONG).map(in_one_line).collect();
+    let fix = match library::fleets(file) {
+        Some(name) => format!(
+            "correct {name} in the directory that is signed, and have it signed anew: guard check {name}; guard policy sign DIR"
+        ),
+        None => format!("guard check {file}"),
+    };
     CallError::invalid(
         format!("the policy {file} is not valid"),
         told.join("; "),
-        format!("guard check {file}"),
+        fix,
     )
 }
 

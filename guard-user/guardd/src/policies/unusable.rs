@@ -21,6 +21,10 @@ pub type Unusable = BTreeMap<String, String>;
 /// Reads the policies that are not in force.
 pub async fn check(shared: &Shared) {
     let mut unusable = Unusable::new();
+    if !shared.with(|state| state.policies.library().is_known()) {
+        // No name means anything, and that is the fleet's matter.
+        return;
+    }
     for name in shared.with(|state| state.policies.idle()) {
         let found = shared.with(|state| state.policies.library().find(&name));
         let read = match found {

@@ -113,7 +113,13 @@ pub async fn run(
         let require = shared.with(|state| state.config.discover.require);
         started.covered = require == Require::Covered;
         started.text = text;
-        started.unresolved = shared.with(|state| state.policies.unresolved(slots.own));
+        let around = shared.with(|state| state.fleet.base().ok().flatten());
+        started.around = around.map(|base| Box::new(base.shown()));
+        started.unresolved = shared.with(|state| {
+            let all = [Some(slots.own), slots.base].into_iter().flatten();
+            all.flat_map(|slot| state.policies.unresolved(slot))
+                .collect()
+        });
     }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::needed::ready(shared).await);

@@ -225,6 +225,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Status {} => "Status",
         Call::Presence {} => "Presence",
         Call::OfferPolicies { .. } => "OfferPolicies",
+        Call::FleetTexts {} => "FleetTexts",
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
         Call::SocketRefused { .. } => "SocketRefused",
