@@ -8,7 +8,7 @@ use crate::tokens::{Said, said};
 
 use super::json::{Lines, get as json_get, object, string, with_root};
 use super::yaml::{self, get, items, load, pairs, scalar};
-use super::{Sink, lines};
+use super::{Sink, commands, lines};
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,10 @@ impl Link {
             Self::Firebase => firebase(sink, text),
             Self::Fly => toml_name(sink, text, "app", FLY),
             Self::HerokuApp => heroku_app(sink, text),
-            Self::HerokuProcesses => shared(sink, 1, "app", HEROKU, Said::default()),
+            Self::HerokuProcesses => {
+                shared(sink, 1, "app", HEROKU, Said::default());
+                commands::procfile(sink, text);
+            }
             Self::Netlify => shared(sink, 1, "site", NETLIFY, Said::default()),
             Self::NetlifySite => with_root(sink, text, |sink, root| {
                 if !string(json_get(root, "siteId")).is_empty() {

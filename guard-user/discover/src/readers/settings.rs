@@ -173,7 +173,7 @@ pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
 }
 
 /// So many variables are held against each other.
-const TOGETHER: usize = 4_096;
+const TOGETHER: usize = 1_024;
 
 /// The same, with what is known of all.
 pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Around<'_>) {

@@ -98,7 +98,10 @@ fn lines_that_are_no_places_take_the_time_of_so_many() -> Tested {
         .with(".env", format!("{good}{}", "DB_HOST=:x\n".repeat(20_000)))?
         .look()?;
     assert_eq!(found.findings.len(), 1);
-    says(&found, "more places than are kept: is this file yours?");
+    says(
+        &found,
+        ".env: more places than are kept: is this file yours?",
+    );
     assert!(found.passed_over.len() < 300, "{}", found.passed_over.len());
     Ok(())
 }
