@@ -151,7 +151,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     let began = Instant::now();
     let deadline = inputs.bounds.time.map(|time| began + time);
     let project = Tree::project(inputs.project, inputs.uid)?;
-    let mut sink = Sink::default();
+    let mut sink = Sink::until(deadline);
     sink.begin(ENVIRONMENT.to_owned());
     of_environment(&mut sink, inputs.environment);
     let tunnels = inputs.routes.map(|all| routes(&mut sink, all));

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::Instant;
 
-use crate::discovery::{KeyAlone, PassedOver};
+use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::score::{Clue, Label, Seen, judge, shown_key};
 use crate::service::{self, Service};
@@ -211,6 +212,8 @@ pub(crate) struct Sink {
     pub(crate) passed_over: Vec<PassedOver>,
     file: String,
     in_file: usize,
+    /// When the time is over. The file that is read then ends, too.
+    deadline: Option<Instant>,
     /// The regions of AWS's profiles, which another file has the keys of.
     regions: BTreeMap<String, String>,
     /// What is called by a name that another file may say more of.
@@ -233,6 +236,14 @@ const IN_ALL: usize = 4_096;
 const TOO_MANY: &str = "more places than are kept: is this file yours?";
 
 impl Sink {
+    /// One that takes what is read by then.
+    pub(crate) fn until(deadline: Option<Instant>) -> Self {
+        Self {
+            deadline,
+            ..Self::default()
+        }
+    }
+
     /// What comes now is of this file.
     pub(crate) fn begin(&mut self, file: String) {
         self.file = file;
@@ -268,7 +279,7 @@ impl Sink {
 
     /// Whether no more of this file is kept: what is read on would cost, and come to nothing.
     fn is_full(&self) -> bool {
-        self.in_file > IN_FILE || self.clues.len() >= IN_ALL
+        self.in_file > IN_FILE || self.clues.len() >= IN_ALL || self.is_late()
     }
 
     /// Where there is room for it, the clue as it is kept.
@@ -386,8 +397,22 @@ impl Sink {
         })
     }
 
-    /// Reads what a file has.
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() > deadline)
+    }
+
+    /// Reads what a file has, and says where that was not all.
     pub(crate) fn read(&mut self, format: Format, text: &str, is_cut: bool) {
+        self.read_some(format, text, is_cut);
+        if self.is_late() {
+            self.pass_over(None, OUT_OF_TIME);
+        } else if self.is_full() {
+            self.pass_over(None, MORE);
+        }
+    }
+
+    fn read_some(&mut self, format: Format, text: &str, is_cut: bool) {
         if is_cut {
             let why = if format.is_whole() {
                 "too long"
@@ -466,6 +491,7 @@ impl Sink {
             .collect();
         for (name, clue) in std::mem::take(&mut self.mentions) {
             if self.clues.len() >= IN_ALL {
+                self.pass_over(None, MORE);
                 break;
             }
             match known.get(&(clue.service, name)) {

@@ -53,7 +53,12 @@ pub(crate) fn shown_key(key: &str) -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         (1..=64).contains(&key.len()) && key.bytes().all(plain)
     };
-    let last = key.rsplit('/').next().unwrap_or_default();
+    // Of a name that is an address, or what opens a database, the end may be a secret.
+    let is_address = key.contains([':', '=', '?', ';', '@', '&']) && !key.starts_with("arn:");
+    let last = match is_address {
+        true => "",
+        false => key.rsplit('/').next().unwrap_or_default(),
+    };
     let shown = [key, last].into_iter().find(|key| is_shown(key));
     shown.unwrap_or("-").to_owned()
 }

@@ -130,7 +130,7 @@ pub(super) fn block(sink: &mut Sink, block: &Block) {
             .as_deref()
             .map_or(Vec::new(), |value| url(sink, pair, value))
         {
-            known.push(target.host.clone());
+            known.push((target.host.clone(), target.port));
             let own = target.has_password.then_some("password");
             let data = target.data.and(about);
             let told = (target.service, data, own.or(credential));
@@ -142,7 +142,7 @@ pub(super) fn block(sink: &mut Sink, block: &Block) {
     if let (Some(pair), Some((service, at))) = (host, server) {
         match at {
             // Where an address beside it says the same.
-            Some((host, _)) if known.contains(&host) => {}
+            Some(at) if known.contains(&at) => {}
             Some(at) => lead(sink, (block, pair), at, (service, about, credential)),
             None => sink.pass_over(Some(pair.line), "an unreadable host"),
         }

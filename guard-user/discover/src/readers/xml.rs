@@ -10,6 +10,9 @@ use crate::tokens::said;
 use super::Sink;
 use super::servers::{Block, block};
 
+/// Namespaces in one file.
+const NAMESPACES: usize = 64;
+
 /// Elements, attributes and texts.
 const NODES: u32 = 65_536;
 /// How far above an element its name may stand.
@@ -20,6 +23,10 @@ pub(super) fn settings(sink: &mut Sink, text: &str) {
         nodes_limit: NODES,
         ..ParsingOptions::default()
     };
+    // Each element has all those of the ones around it.
+    if text.matches("xmlns").count() > NAMESPACES {
+        return sink.pass_over(None, "more namespaces than are read");
+    }
     // The parser's own words have the file's.
     let Ok(document) = Document::parse_with_options(text, options) else {
         return sink.pass_over(None, "unreadable XML");

@@ -107,6 +107,64 @@ fn lines_that_are_no_places_take_the_time_of_so_many() -> Tested {
 }
 
 #[test]
+fn files_that_fill_the_list_do_not_hide_what_comes_later() -> Tested {
+    let many: String = (0..256)
+        .map(|n| format!("X{n}_URL=postgres://u@localhost:{}/app\n", 6000 + n))
+        .collect();
+    let mut scene = Scene::new()?;
+    for number in 0..16 {
+        scene = scene.with(&format!(".env.t{number}"), many.as_str())?;
+    }
+    let found = scene
+        .with("deploy/deploy.sh", "ssh root@prod.example.net\n")?
+        .look()?;
+    says(
+        &found,
+        "deploy/deploy.sh: more places than are kept: is this file yours?",
+    );
+    Ok(())
+}
+
+#[test]
+fn an_address_beside_a_server_hides_nothing() -> Tested {
+    let knex = "module.exports = {client: 'pg', host: 'db.example.net', port: 5432, password: 'x', \
+                database: 'app', u: 'redis://db.example.net:6379/test'}";
+    let found = Scene::new()?.with("knexfile.js", knex)?.look()?;
+    let all = lines(&found);
+    for place in ["db.example.net:5432", "db.example.net:6379"] {
+        assert!(all.iter().any(|one| one.contains(place)), "{all:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_name_that_is_an_address_is_not_shown() -> Tested {
+    let servers = r#"{"Servers": {"1": {"Name": "Server=db.example.net;Password=abc/S3cretTail",
+        "Host": "db.example.net", "Port": 5432, "Username": "u", "MaintenanceDB": "a"}}}"#;
+    let knex = "module.exports = {'https://hooks.example.net/x/S3cretTok': 'postgres://u:p@pg.example.net/a'}";
+    let found = Scene::new()?
+        .with("servers.json", servers)?
+        .with("knexfile.js", knex)?
+        .look()?;
+    let said = format!("{found:?}");
+    assert!(
+        said.contains("pg.example.net") && !said.contains("S3cret"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_heap_of_namespaces_is_refused() -> Tested {
+    let many: String = (0..100)
+        .map(|n| format!("<a xmlns:a{n}=\"u{n}\">"))
+        .collect();
+    let found = Scene::new()?.with("web.config", many)?.look()?;
+    says(&found, "web.config: more namespaces than are read");
+    Ok(())
+}
+
+#[test]
 fn a_bomb_of_aliases_is_refused() -> Tested {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {

@@ -201,6 +201,9 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
     page
 }
 
+/// A longer list has a line for each: what is shown of a line ends somewhere, and it is to be pasted whole.
+const LIST: usize = 72;
+
 /// The rule, to be pasted. All in it is guard's own words or of the grammar of hosts.
 pub(super) fn toml(one: &InReach, name: &str, proposed: &Proposed) -> String {
     let addresses = one.addresses.iter().map(ToString::to_string);
@@ -214,9 +217,12 @@ pub(super) fn toml(one: &InReach, name: &str, proposed: &Proposed) -> String {
         ANY => String::new(),
         ports => format!("ports = [\"{ports}\"]\n"),
     };
+    let to = match to.join(", ") {
+        short if short.len() <= LIST => format!("[{short}]"),
+        _ => format!("[\n    {},\n]", to.join(",\n    ")),
+    };
     let mut text = format!(
-        "[[rule]]\nname = \"{name}\"\nto = [{}]\n{ports}action = \"{}\"\n",
-        to.join(", "),
+        "[[rule]]\nname = \"{name}\"\nto = {to}\n{ports}action = \"{}\"\n",
         proposed.action
     );
     if !proposed.profile.is_empty() {

@@ -319,9 +319,13 @@ fn a_key_of_aws_without_a_region_gets_a_rule_for_all_of_them() -> Tested {
     let proposed = one.proposed.as_ref().ok_or("no rule")?;
     let rule = toml(one, &one.name(), proposed);
     assert!(rule.contains("\"*.amazonaws.com\""), "{rule}");
+    // All of it is shown, to be pasted.
+    assert!(why(one, false).plain().ends_with(&rule), "{rule}");
     assert!(discovered(&files, &format!("{open}{rule}"), false)?.is_clean());
     // A rule for the name that stands for them is not one for all.
-    let narrow = rule.replace(", \"*.amazonaws.com\", \"ec2.us-east-1.amazonaws.com\"", "");
+    let all = "    \"*.amazonaws.com\",\n    \"ec2.us-east-1.amazonaws.com\",\n";
+    assert!(rule.contains(all), "{rule}");
+    let narrow = rule.replace(all, "");
     assert!(!discovered(&files, &format!("{open}{narrow}"), false)?.is_clean());
     Ok(())
 }
