@@ -202,7 +202,7 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
 }
 
 /// A longer list has a line for each: what is shown of a line ends somewhere, and it is to be pasted whole.
-const LIST: usize = 72;
+const LIST: usize = 60;
 
 /// The rule, to be pasted. All in it is guard's own words or of the grammar of hosts.
 pub(super) fn toml(one: &InReach, name: &str, proposed: &Proposed) -> String {
