@@ -11,7 +11,7 @@ use crate::service::Service;
 use crate::tokens::{Said, said};
 
 use super::frameworks::flatten;
-use super::settings::{Around, Variable, variables_in};
+use super::settings::{Around, Variable, told, variables_in};
 use super::yaml::{Node, get, load, pairs, scalar};
 use super::{Format, Sink, lines, sections};
 
@@ -437,7 +437,7 @@ fn group(sink: &mut Sink, node: &Node<'_>, name: &str, around: Said, depth: usiz
         }
     }
     if let Some(vars) = get(node, "vars") {
-        told(sink, vars, data);
+        names(sink, vars, data);
     }
     for (name, child) in get(node, "children").into_iter().flat_map(pairs) {
         group(sink, child, name, data, depth);
@@ -446,7 +446,7 @@ fn group(sink: &mut Sink, node: &Node<'_>, name: &str, around: Said, depth: usiz
 
 fn vars(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
-        told(sink, document, Said::default());
+        names(sink, document, Said::default());
         if let Some(address) = get(document, "ansible_host").and_then(scalar) {
             let line = get(document, "ansible_host").map_or(1, |node| node.span.start.line());
             let at = host_alone(&address, 22);
@@ -456,21 +456,8 @@ fn vars(sink: &mut Sink, source: &str) {
 }
 
 /// Variables by their names in names.
-fn told(sink: &mut Sink, node: &Node<'_>, data: Said) {
+fn names(sink: &mut Sink, node: &Node<'_>, data: Said) {
     let mut all = Vec::new();
     flatten(node, "", DEPTH, &mut all);
-    let all: Vec<_> = all
-        .iter()
-        .map(|(line, key, value)| Variable {
-            line: Some(*line),
-            key,
-            value,
-            dormant: false,
-        })
-        .collect();
-    let around = Around {
-        data,
-        ..Around::default()
-    };
-    variables_in(sink, &all, &around);
+    told(sink, &all, data);
 }

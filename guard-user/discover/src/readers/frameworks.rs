@@ -1,12 +1,11 @@
 //! Settings of frameworks: Rails, Spring and .NET.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::dsn::{Dsn, host_and_port, scan};
 use crate::tokens::said;
 
-use super::settings::{Around, Variable, by_driver, variables_in};
+use super::settings::{Setting, by_driver, told};
 use super::yaml::{Node, load, pairs, scalar};
 use super::{KEY, Sink, lines};
 
@@ -120,20 +119,7 @@ pub(super) fn spring(sink: &mut Sink, source: &str) {
             })
             .map(|(_, _, value)| format!("{value} "))
             .collect();
-        let around = Around {
-            data: said(&profiles),
-            ..Around::default()
-        };
-        let all: Vec<_> = all
-            .iter()
-            .map(|(line, key, value)| Variable {
-                line: Some(*line),
-                key,
-                value,
-                dormant: false,
-            })
-            .collect();
-        variables_in(sink, &all, &around);
+        told(sink, &all, said(&profiles));
     }
 }
 
@@ -141,7 +127,7 @@ pub(super) fn flatten<'n>(
     node: &'n Node<'_>,
     path: &str,
     depth: usize,
-    all: &mut Vec<(usize, String, Cow<'n, str>)>,
+    all: &mut Vec<Setting<'n>>,
 ) {
     let Some(depth) = depth.checked_sub(1) else {
         return;

@@ -11,7 +11,7 @@ use crate::score::Clue;
 use crate::service::Service;
 use crate::tokens::{Said, said};
 
-use super::settings::{Around, Variable, by_driver, variables_in};
+use super::settings::{Setting, by_driver, told};
 use super::yaml::{Node, get, items, load, pairs, scalar, string, text};
 use super::{KEY, Sink};
 
@@ -86,26 +86,6 @@ fn is_the_clusters(host: &Host) -> bool {
     let name = host.as_str();
     let is_short = host.address().is_none() && !name.contains('.');
     is_short || name.ends_with(".svc") || name.ends_with(".svc.cluster.local")
-}
-
-/// The line, name and text of a setting.
-type Setting<'n> = (usize, String, Cow<'n, str>);
-
-fn told(sink: &mut Sink, all: &[Setting<'_>], data: Said) {
-    let all: Vec<_> = all
-        .iter()
-        .map(|(line, key, value)| Variable {
-            line: Some(*line),
-            key,
-            value,
-            dormant: false,
-        })
-        .collect();
-    let around = Around {
-        data,
-        ..Around::default()
-    };
-    variables_in(sink, &all, &around);
 }
 
 /// Names in names; lists of `name` and `value`, as environments have them, by the first.

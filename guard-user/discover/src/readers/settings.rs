@@ -1,5 +1,7 @@
 //! Variables: of an environment, of `.env` files, of shells' files, and of what has an `env` in it.
 
+use std::borrow::Cow;
+
 use crate::dsn::{Dsn, host_and_port, is_placeholder, scan};
 use crate::score::{Clue, Seen};
 use crate::service::{self, Service, home};
@@ -170,6 +172,27 @@ pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
         ..Around::default()
     };
     variables_in(sink, all, &around);
+}
+
+/// The line, name and text of a setting that is a name in names.
+pub(super) type Setting<'n> = (usize, String, Cow<'n, str>);
+
+/// Clues of settings that stand together, with what is known of all.
+pub(super) fn told(sink: &mut Sink, all: &[Setting<'_>], data: Said) {
+    let all: Vec<_> = all
+        .iter()
+        .map(|(line, key, value)| Variable {
+            line: Some(*line),
+            key,
+            value,
+            dormant: false,
+        })
+        .collect();
+    let around = Around {
+        data,
+        ..Around::default()
+    };
+    variables_in(sink, &all, &around);
 }
 
 /// So many variables are held against each other.

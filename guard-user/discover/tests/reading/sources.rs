@@ -1,16 +1,7 @@
 //! Frameworks whose settings are programs, scripts, what clients of databases keep, and logins that say where they are for.
 
+use super::formats::has;
 use super::*;
-
-fn has(scene: &Scene, expected: &[&str]) -> Tested {
-    let found = scene.look()?;
-    let mut lines = lines(&found);
-    lines.sort();
-    let mut expected: Vec<_> = expected.iter().map(|line| (*line).to_owned()).collect();
-    expected.sort();
-    assert_eq!(lines, expected, "passed over: {:?}", passed_over(&found));
-    Ok(())
-}
 
 #[test]
 fn settings_that_are_programs() -> Tested {
