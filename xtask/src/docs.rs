@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::build::{prepare, workspace};
+use crate::dependencies;
 use crate::shell::{run, say};
 
 /// Has `guard-user/tests/reference` write its parts instead of comparing them.
@@ -14,6 +15,7 @@ const WRITE: &str = "GUARD_DOCS_WRITE";
 ///
 /// That a part is old, or that it could not be made.
 pub(crate) fn docs(write: bool) -> Result<()> {
+    let _ = dependencies::restore()?;
     prepare()?;
     let mut tests = workspace(&["test"]);
     tests.args(["--exclude", "guard-bench", "--test", "docs", "reference::"]);

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use crate::promises::RATIOS;
 use crate::shell::{cargo, is_root, run, target, which};
 use crate::test::outcome::Outcome;
-use crate::{build, install};
+use crate::{build, dependencies, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
 const PROGRAMS: [(&str, &str); 20] = [
@@ -68,6 +68,7 @@ pub(crate) fn fit() -> Result<()> {
 /// That this is not root, or what could not be had or built.
 pub fn prepare() -> Result<PathBuf> {
     equip()?;
+    let _ = dependencies::restore()?;
     build::prepare()?;
     run(build::of_programs(&mut cargo(), "build")
         .args(["--package", "guard-lab", "--target-dir"])
@@ -98,6 +99,7 @@ pub fn prepare_as_released() -> Result<PathBuf> {
 ///
 /// That it does not compile, or that it failed.
 pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
+    let _ = dependencies::restore()?;
     build::prepare()?;
     run(cargo()
         .args(["run", "--quiet", "--locked", "--package", "guard-bench"])

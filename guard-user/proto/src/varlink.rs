@@ -96,7 +96,7 @@ struct Envelope {
 #[derive(Debug)]
 pub struct Incoming {
     /// What is asked.
-    pub asked: Asked,
+    pub asked: Called,
     /// Several answers are welcome.
     pub more: bool,
     /// No answer is.
@@ -105,7 +105,7 @@ pub struct Incoming {
 
 /// What is asked.
 #[derive(Debug)]
-pub enum Asked {
+pub enum Called {
     /// One of our own methods.
     Guard(Call),
     /// Something every Varlink server answers; this is the answer.
@@ -173,8 +173,8 @@ pub fn understand(frame: &[u8]) -> Result<Incoming, WireError> {
     }
     let (more, oneway) = (envelope.more, envelope.oneway);
     let asked = match envelope.method.rsplit_once('.') {
-        Some((SERVICE, method)) => Asked::Service(service(method, envelope.parameters)?),
-        Some((INTERFACE, _)) => Asked::Guard(our_call(envelope)?),
+        Some((SERVICE, method)) => Called::Service(service(method, envelope.parameters)?),
+        Some((INTERFACE, _)) => Called::Guard(our_call(envelope)?),
         Some((interface, _)) => {
             let interface = json!({ "interface": interface });
             return Err(WireError::service("InterfaceNotFound", interface));
@@ -274,7 +274,7 @@ mod tests {
     fn calls_are_understood() {
         let frame = br#"{"method":"org.guardd.Control.Approve","parameters":{"id":"r1","for":60,"connections":null},"more":false}"#;
         let incoming = understand(frame).unwrap();
-        let Asked::Guard(Call::Approve { id, terms, .. }) = incoming.asked else {
+        let Called::Guard(Call::Approve { id, terms, .. }) = incoming.asked else {
             panic!("{incoming:?}");
         };
         assert_eq!(id, "r1");
@@ -312,7 +312,7 @@ mod tests {
             assert_eq!(limit(&frame), MAX_POLICY_FRAME, "{long:?}");
             let (nul, frame) = frame.split_last().unwrap();
             assert_eq!(*nul, 0);
-            assert!(matches!(understand(frame).unwrap().asked, Asked::Guard(_)));
+            assert!(matches!(understand(frame).unwrap().asked, Called::Guard(_)));
         }
         let short = call(&Call::Holes {}, true).unwrap();
         assert_eq!(limit(&short), MAX_FRAME);
@@ -417,7 +417,7 @@ mod tests {
     fn the_service_describes_itself() {
         Interface::try_from(SERVICE_DESCRIPTION).unwrap();
         let frame = br#"{"method":"org.varlink.service.GetInterfaceDescription","parameters":{"interface":"org.guardd.Control"}}"#;
-        let Asked::Service(answer) = understand(frame).unwrap().asked else {
+        let Called::Service(answer) = understand(frame).unwrap().asked else {
             panic!("not a service call");
         };
         assert_eq!(answer["description"], DESCRIPTION);

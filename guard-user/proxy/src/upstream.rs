@@ -30,7 +30,7 @@ use super::{
     link::Link,
     mended::Mended,
     networks::Network,
-    sieve::{Asked, Asks, Limits, Phase, Sieve, SievedIo},
+    sieve::{Limits, Phase, SentRequest, SentRequests, Sieve, SievedIo},
     stream::Stream,
     tls::Secure,
 };
@@ -122,9 +122,9 @@ pub(super) struct Upstream {
     secure: std::cell::OnceCell<Rc<Secure>>,
     opened: OnceCell<Opened>,
     sender: OnceCell<Sender>,
-    asks: Asks,
+    asks: SentRequests,
     /// The same queue for `mended`, which reads it at another time.
-    to_mend: Asks,
+    to_mend: SentRequests,
     ended: Rc<Ended>,
 }
 
@@ -160,8 +160,8 @@ impl Upstream {
             secure: std::cell::OnceCell::new(),
             opened: OnceCell::new(),
             sender: OnceCell::new(),
-            asks: Asks::default(),
-            to_mend: Asks::default(),
+            asks: SentRequests::default(),
+            to_mend: SentRequests::default(),
             ended: Rc::new(Ended { tell, concerns }),
         }
     }
@@ -336,7 +336,7 @@ impl Upstream {
                 let answer = {
                     let mut sender = sender.lock().await;
                     sender.ready().await?;
-                    let asked = Asked {
+                    let asked = SentRequest {
                         head: request.method() == Method::HEAD,
                         upgrade: request.headers().contains_key(header::UPGRADE),
                     };

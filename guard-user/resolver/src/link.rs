@@ -44,8 +44,8 @@ type Subject = (u32, String, Option<Kind>);
 #[derive(Debug)]
 pub(super) struct Link {
     next: Cell<u64>,
-    waiting: RefCell<HashMap<Number, Weak<Asked>>>,
-    subjects: RefCell<HashMap<Subject, Weak<Asked>>>,
+    waiting: RefCell<HashMap<Number, Weak<Awaited>>>,
+    subjects: RefCell<HashMap<Subject, Weak<Awaited>>>,
     outgoing: mpsc::Sender<FromResolver>,
     unsent: RefCell<Option<mpsc::Receiver<FromResolver>>>,
 }
@@ -115,7 +115,7 @@ impl Link {
 
     /// Asks guardd whether a name, or what is written so, may be asked for. Whoever asks the same meanwhile waits for the same
     /// answer. `None`: guardd hears too slowly to be asked.
-    pub(super) fn ask(self: &Rc<Self>, asker: &Asker, name: String) -> Option<Rc<Asked>> {
+    pub(super) fn ask(self: &Rc<Self>, asker: &Asker, name: String) -> Option<Rc<Awaited>> {
         let kind = (!asker.kind.leads_on()).then_some(asker.kind);
         let subject = (asker.session, name, kind);
         let same = self.subjects.borrow().get(&subject).and_then(Weak::upgrade);
@@ -136,7 +136,11 @@ impl Link {
 
     /// Tells guardd of addresses that a hole for their name is to cover, and waits for its word. `None`: guardd hears too slowly,
     /// or the answer has more than it can be told at once.
-    pub(super) fn opens(self: &Rc<Self>, asker: &Asker, addresses: &[IpAddr]) -> Option<Rc<Asked>> {
+    pub(super) fn opens(
+        self: &Rc<Self>,
+        asker: &Asker,
+        addresses: &[IpAddr],
+    ) -> Option<Rc<Awaited>> {
         let number = self.next_number();
         let said = addresses.len() <= ADDRESSES
             && self.try_say(FromResolver::Opens {
@@ -157,8 +161,8 @@ impl Link {
     }
 
     /// Waits for the answer to a message.
-    fn waiting(self: &Rc<Self>, number: Number, subject: Subject) -> Rc<Asked> {
-        let asked = Rc::new(Asked {
+    fn waiting(self: &Rc<Self>, number: Number, subject: Subject) -> Rc<Awaited> {
+        let asked = Rc::new(Awaited {
             link: Rc::clone(self),
             number,
             subject: subject.clone(),
@@ -194,7 +198,7 @@ impl Link {
 
 /// A question at guardd. When nobody waits for its answer any more, guardd learns that.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct Awaited {
     link: Rc<Link>,
     number: Number,
     subject: Subject,
@@ -202,7 +206,7 @@ pub(super) struct Asked {
     is_used: Cell<bool>,
 }
 
-impl Asked {
+impl Awaited {
     /// Waits for the answer.
     pub(super) async fn answer(&self) -> bool {
         let mut answer = self.answer.subscribe();
@@ -217,7 +221,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for Awaited {
     fn drop(&mut self) {
         self.link.subjects.borrow_mut().remove(&self.subject);
         if self

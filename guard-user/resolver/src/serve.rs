@@ -11,7 +11,7 @@ use super::{
     common::Common,
     exchange,
     judge::{self, Judgement, Verdict},
-    link::{Asked, Asker},
+    link::{Asker, Awaited},
     name::WireName,
     networks::Network,
     question::{Question, give_back},
@@ -186,7 +186,7 @@ fn renew(common: &Common, asker: &Asker, zone: &WireName) {
 
 /// Holds the question until guardd says what a person says of it, at once where nobody is there. More than a person could read
 /// are refused.
-async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Asked>, Stopped> {
+async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Awaited>, Stopped> {
     let reports = common.sessions.reports(asker.session);
     let now = (common.now)();
     if !reports.is_some_and(|reports| reports.borrow_mut().is_question_told(now)) {

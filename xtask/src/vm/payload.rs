@@ -15,7 +15,7 @@ use super::suites::Suite;
 use crate::cache;
 use crate::package::{self, ForMachines};
 use crate::shell::{read, run, say, target};
-use crate::{build, shell};
+use crate::{build, dependencies, shell};
 
 /// Where it lies in the machines. The tests look for examples where cargo puts them, beside `deps`.
 pub(super) const TESTS: &str = "/payload/debug/deps/suites";
@@ -53,6 +53,7 @@ pub(super) enum Programs {
 impl Tests {
     /// Builds it, and what its tests start.
     pub(super) fn build() -> Result<Self> {
+        let _ = dependencies::restore()?;
         build::prepare()?;
         build::build_tests()?;
         Self::built()

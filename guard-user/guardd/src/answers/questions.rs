@@ -155,8 +155,12 @@ impl Questions {
         let gone = self
             .kept
             .extract_if(|id, kept| kept.is_over(now) || !is_open(id));
-        for (id, _) in gone {
-            self.files.remove(&id);
+        let gone: Vec<_> = gone.map(|(id, _)| id).collect();
+        for id in &gone {
+            self.files.remove(id);
+        }
+        if !gone.is_empty() {
+            self.forget_used(now);
         }
     }
 
@@ -244,7 +248,11 @@ pub(crate) mod tests {
         let mut other = Questions::new(&files);
         other.recall("b2", BootTime(50));
         assert!(other.of("r1").is_none(), "it is another boot");
-        other.forget_used(BootTime(100));
-        assert!(!other.is_used("n2"));
+        other.keep("r4", kept("r4", "n4", 100)).unwrap();
+        other.retain(BootTime(100), |_| true);
+        assert!(
+            !other.is_used("n2"),
+            "what is noted of it goes with the next one"
+        );
     }
 }

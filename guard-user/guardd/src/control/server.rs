@@ -12,7 +12,7 @@ use std::{
 use guard_common::SessionId;
 use guard_proto::{
     Call,
-    varlink::{self, Asked, Incoming, WireError},
+    varlink::{self, Called, Incoming, WireError},
 };
 use guard_sys::{clock, pidfd::Peer};
 use tokio::{
@@ -245,18 +245,18 @@ async fn respond(
     // A caller that has just been refused, and asks why, gets to know of it.
     shared.with(State::hear);
     let frame = match incoming.asked {
-        Asked::Service(answer) => varlink::answer(&answer, false).map_err(io::Error::from)?,
-        Asked::Guard(call) if incoming.more && is_stream(&call) => {
+        Called::Service(answer) => varlink::answer(&answer, false).map_err(io::Error::from)?,
+        Called::Guard(call) if incoming.more && is_stream(&call) => {
             return streams::stream(shared, peer, call, frames, write).await;
         }
-        Asked::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
-        Asked::Guard(Call::AnswerSigned { .. } | Call::Present { .. })
+        Called::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
+        Called::Guard(Call::AnswerSigned { .. } | Call::Present { .. })
             if shared.with(|state| state.answers.meter.is_over(peer.uid(), clock::now())) =>
         {
             send(write, error_frame(too_many_wrong().into())?).await?;
             return Err(FrameError::Flood);
         }
-        Asked::Guard(call) => {
+        Called::Guard(call) => {
             let (method, began) = (metrics::method(&call), Instant::now());
             let answer = verbs::answer(shared, peer, call).await;
             shared.with(|state| {

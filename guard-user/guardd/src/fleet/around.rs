@@ -44,6 +44,7 @@ impl State {
 
     /// Tries again what did not succeed, and turns to [`super::SILENT`] in time.
     pub fn keep_base(&mut self) {
+        self.fleet.write_owed();
         if self.fleet.turns_silent() || self.fleet.unlaid.is_some() {
             self.set_base();
         }
@@ -74,9 +75,10 @@ impl State {
     /// Has that slot, and no other base, be the last of each session's chain that has room for it, and then says whether one has none.
     fn chain_all(&mut self, base: Option<PolicyId>) -> Result<(), CallError> {
         let bases = self.policies.bases();
-        let is_changed = self.sessions.set_base(&mut self.datapath, base, &bases)?;
+        let is_changed = self.sessions.chain_base(&mut self.datapath, base, &bases)?;
         let default = self.policies.default_slot();
-        self.policies.set_base(&mut self.datapath, default, base)?;
+        self.policies
+            .chain_default(&mut self.datapath, default, base)?;
         if is_changed {
             self.apply(Change::Policies);
         }

@@ -72,6 +72,8 @@ impl Kept for KeptBundle {
 pub struct Fleet {
     settings: config::Fleet,
     file: KeptFile<KeptBundle>,
+    /// What the file should say, where it could not be written: it has a bundle that is not in force.
+    owed: Option<KeptBundle>,
     /// When it was last offered. On the disk it may be an older time.
     heard_at: Option<Timestamp>,
     /// What was verified; none: nothing was taken yet.
@@ -118,6 +120,7 @@ impl Fleet {
         let mut fleet = Self {
             heard_at: file.known().heard_at,
             file,
+            owed: None,
             settings,
             verified: None,
             broken: None,
@@ -165,10 +168,26 @@ impl Fleet {
         self.broken.as_deref()
     }
 
+    /// Writes what the file should say, until it does.
+    fn write_owed(&mut self) {
+        let Some(owed) = self.owed.take() else {
+            return;
+        };
+        if let Err(error) = self.file.replace(owed.clone()) {
+            tracing::error!(%error, "the bundle that is not in force is still on the disk");
+            self.owed = Some(owed);
+        }
+    }
+
+    /// What was kept last, though the file may not say so yet.
+    fn known(&self) -> &KeptBundle {
+        self.owed.as_ref().unwrap_or_else(|| self.file.known())
+    }
+
     fn before(&self) -> Before {
         let whole = self.file.is_whole();
         Before {
-            kept: whole.ok().map(|()| self.file.known().clone()),
+            kept: whole.ok().map(|()| self.known().clone()),
             heard_at: self.heard_at,
             verified: self.verified.clone(),
             is_silent: self.is_silent,
@@ -178,12 +197,8 @@ impl Fleet {
     /// What was before is again, on the disk too: but for a file that could not be read, in whose place the bundle stays that those
     /// have signed who may.
     fn restore(&mut self, before: Before) {
-        if let Some(kept) = before.kept
-            && kept != *self.file.known()
-            && let Err(error) = self.file.replace(kept)
-        {
-            tracing::error!(%error, "the bundle that is not in force is still on the disk");
-        }
+        self.owed = before.kept.filter(|kept| kept != self.file.known());
+        self.write_owed();
         self.heard_at = before.heard_at;
         self.verified = before.verified;
         self.is_silent = before.is_silent;
@@ -266,6 +281,12 @@ impl Fleet {
         let silent = self.is_silent.then(|| {
             "it was not offered for longer than the settings let it last: all is denied".to_owned()
         });
+        let owed = self.owed.as_ref().map(|_| {
+            format!(
+                "{} cannot be written, and has a bundle that is not in force: make room on that file system before guardd starts again",
+                self.file.file().display()
+            )
+        });
         let bundle = self.bundle();
         Some(FleetPolicies {
             group,
@@ -284,6 +305,7 @@ impl Fleet {
                 .broken
                 .clone()
                 .or(self.unlaid.clone())
+                .or(owed)
                 .or(silent)
                 .or(self.unready.clone())
                 .or(self.refused.as_ref().map(|one| one.why.clone())),
@@ -291,7 +313,7 @@ impl Fleet {
     }
 
     fn kept_hash(&self) -> Option<String> {
-        let kept = self.file.known().signed.as_ref()?;
+        let kept = self.known().signed.as_ref()?;
         Some(Bundle::hash(&kept.bundle))
     }
 
@@ -322,13 +344,14 @@ impl Fleet {
             signed: Some(signed.clone()),
             heard_at: now,
         })?;
+        self.owed = None;
         self.heard_at = now;
         Ok(())
     }
 
     /// The same bytes were offered again, perhaps with other signatures: those count from now on, so that keys can change.
     fn heard(&mut self, signed: &SignedBundle, verified: Endorsed) {
-        let mut taken = self.file.known().clone();
+        let mut taken = self.known().clone();
         let now = Timestamp::now();
         self.heard_at = Some(now);
         let noted = self.settings.lasts.as_ref().map_or(NOTED, |lasts| {
@@ -344,7 +367,10 @@ impl Fleet {
         }
         (taken.signed, taken.heard_at) = (Some(signed.clone()), Some(now));
         match self.file.replace(taken) {
-            Ok(()) => self.verified = Some(verified),
+            Ok(()) => {
+                self.owed = None;
+                self.verified = Some(verified);
+            }
             Err(error) => {
                 tracing::warn!(%error, "when the fleet's policies were last offered cannot be kept");
             }
@@ -457,6 +483,34 @@ mod tests {
             absent.starts_with("who may sign is not known: /nonexistent/signers: No such file"),
             "{absent}"
         );
+    }
+
+    #[test]
+    fn a_bundle_that_is_not_in_force_leaves_the_disk_as_soon_as_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lib, file) = (dir.path().join("lib"), dir.path().join("lib/fleet.json"));
+        let settings = toml::from_str("group = \"ci\"").unwrap();
+        let mut fleet = Fleet::new(file.clone(), settings);
+        let bundle = |text: &str| SignedBundle {
+            bundle: text.to_owned(),
+            signatures: Vec::new(),
+        };
+        let on_the_disk = || KeptFile::<KeptBundle>::read(file.clone()).known().clone();
+        fleet.kept(&bundle("old")).unwrap();
+        let before = fleet.before();
+        fleet.kept(&bundle("new")).unwrap();
+        fs::rename(&lib, dir.path().join("away")).unwrap();
+        fs::write(&lib, "in its place").unwrap();
+        fleet.restore(before);
+        let problem = fleet.shown().and_then(|shown| shown.problem);
+        assert!(problem.unwrap().contains("make room"));
+        assert_eq!(fleet.kept_hash(), Some(Bundle::hash("old")));
+        fs::remove_file(&lib).unwrap();
+        fs::rename(dir.path().join("away"), &lib).unwrap();
+        assert_eq!(on_the_disk().signed, Some(bundle("new")));
+        fleet.write_owed();
+        assert_eq!(on_the_disk().signed, Some(bundle("old")));
+        assert!(fleet.owed.is_none());
     }
 
     #[test]

@@ -154,13 +154,13 @@ impl super::Fleet {
 
     /// The serial of what is on the disk, whoever signed it.
     fn kept_serial(&self) -> Option<u64> {
-        let kept = self.file.known().signed.as_ref()?;
+        let kept = self.known().signed.as_ref()?;
         let bundle = Bundle::from_bytes(kept.bundle.as_bytes()).ok()?;
         Some(bundle.serial)
     }
 
     fn is_kept(&self, signed: &SignedBundle) -> bool {
-        let kept = self.file.known().signed.as_ref();
+        let kept = self.known().signed.as_ref();
         kept.is_some_and(|kept| kept.bundle == signed.bundle)
     }
 }

@@ -414,7 +414,7 @@ impl Policies {
     ///
     /// The kernel's.
     pub fn set_default(&mut self, kernel: &mut Datapath, slot: PolicyId) -> Result<(), CallError> {
-        self.set_base(kernel, Some(slot), self.base_slot())?;
+        self.chain_default(kernel, Some(slot), self.base_slot())?;
         self.default_slot = Some(slot);
         Ok(())
     }
@@ -424,7 +424,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn set_base(
+    pub fn chain_default(
         &self,
         kernel: &mut Datapath,
         slot: Option<PolicyId>,

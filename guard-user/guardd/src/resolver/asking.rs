@@ -32,7 +32,7 @@ const FLOOD: &str = "so many new names below it carry data to whoever owns the z
 
 /// A question as the resolver tells of it.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct NameQuestion {
     /// Whose.
     pub session: SessionId,
     /// The process.
@@ -45,7 +45,7 @@ pub struct Asked {
     pub server: IpAddr,
 }
 
-impl Asked {
+impl NameQuestion {
     /// As people see where it was to go.
     pub(super) fn endpoint(&self) -> Endpoint {
         Endpoint {
@@ -60,7 +60,7 @@ impl Asked {
 /// A question that is held.
 #[derive(Clone, Debug)]
 struct Held {
-    asked: Asked,
+    asked: NameQuestion,
     key: RequestKey,
     request: String,
     until: BootTime,
@@ -91,7 +91,7 @@ impl HeldQuestions {
 
 impl State {
     /// Answers the resolver whether a name may be asked for: now, or by [`Self::settle_held_questions`] later.
-    pub(super) fn resolver_asks(&mut self, number: Number, asked: Asked) {
+    pub(super) fn resolver_asks(&mut self, number: Number, asked: NameQuestion) {
         match self.asks_person(number, asked) {
             Ok(None) => {}
             Ok(Some(yes)) => self.answer_question(number, yes),
@@ -107,7 +107,11 @@ impl State {
     }
 
     /// The answer; none where the question is held for an approver.
-    fn asks_person(&mut self, number: Number, asked: Asked) -> Result<Option<bool>, CallError> {
+    fn asks_person(
+        &mut self,
+        number: Number,
+        asked: NameQuestion,
+    ) -> Result<Option<bool>, CallError> {
         let now = clock::now();
         if self.holes.lets_ask(asked.session, &asked.name, now) {
             return Ok(Some(true));
@@ -145,7 +149,7 @@ impl State {
     fn ask_name(
         &mut self,
         key: &RequestKey,
-        asked: &Asked,
+        asked: &NameQuestion,
         at: BootTime,
     ) -> Result<Noted, CallError> {
         let Some(session) = self.sessions.live(key.session) else {
@@ -244,7 +248,7 @@ impl State {
         }
     }
 
-    fn end_question(&mut self, number: u64) -> Option<Asked> {
+    fn end_question(&mut self, number: u64) -> Option<NameQuestion> {
         let held = self.resolver.held.0.remove(&number)?;
         self.show_held_questions(&held.request);
         Some(held.asked)
@@ -265,7 +269,7 @@ impl State {
     }
 
     /// Writes to the audit log that a session was not told of a name, as a `denied` record.
-    pub(super) fn note_refused_name(&mut self, asked: &Asked, why: &str) {
+    pub(super) fn note_refused_name(&mut self, asked: &NameQuestion, why: &str) {
         let Some(session) = self.sessions.live(asked.session) else {
             return;
         };

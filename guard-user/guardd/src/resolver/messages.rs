@@ -4,7 +4,7 @@ use guard_common::{Address, BootTime, SessionId};
 use guard_proto::names::FromResolver;
 use guard_sys::clock;
 
-use super::asking::Asked;
+use super::asking::NameQuestion;
 use crate::{
     policies::{Asker, NameAnswer},
     requests::RequestKey,
@@ -68,7 +68,7 @@ impl State {
                 kind,
                 server,
             } => {
-                let asked = Asked {
+                let asked = NameQuestion {
                     session: SessionId(session),
                     tgid,
                     name,
@@ -85,7 +85,7 @@ impl State {
                 server,
                 why,
             } => {
-                let asked = Asked {
+                let asked = NameQuestion {
                     session: SessionId(session),
                     tgid,
                     name,

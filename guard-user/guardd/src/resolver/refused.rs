@@ -6,7 +6,7 @@ use guard_common::{SessionId, Verdict};
 use guard_proto::Stopped;
 use guard_sys::clock::{self, Clocks};
 
-use super::asking::Asked;
+use super::asking::NameQuestion;
 use crate::{
     control::advice,
     requests::RequestKey,
@@ -29,7 +29,7 @@ pub(super) struct NameRefusal {
 }
 
 impl NameRefusal {
-    pub(super) fn new(asked: &Asked, why: &str) -> Self {
+    pub(super) fn new(asked: &NameQuestion, why: &str) -> Self {
         Self {
             kind: asked.kind.clone(),
             server: asked.server,
@@ -56,7 +56,7 @@ impl State {
         let now = clock::now();
         let (name, refusal) = (&one.what, &one.details);
         let key = RequestKey::of_name(id, name);
-        let asked = Asked {
+        let asked = NameQuestion {
             session: id,
             tgid: guard_proto::names::Tgid(0),
             name: name.clone(),

@@ -440,7 +440,7 @@ impl Sessions {
     /// # Errors
     ///
     /// The kernel's: that session, and those after it, are judged as before.
-    pub fn set_base(
+    pub fn chain_base(
         &mut self,
         kernel: &mut Datapath,
         base: Option<PolicyId>,

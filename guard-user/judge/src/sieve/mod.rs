@@ -30,6 +30,6 @@ pub use framing::LONGEST;
 pub use io::{Protocol, SievedIo};
 pub use limits::Limits;
 pub use malformed::{Looks, Malformed};
-pub use response::{Asked, Asks};
+pub use response::{SentRequest, SentRequests};
 pub use stream::{Phase, Sieve};
 pub use watch::Watch;

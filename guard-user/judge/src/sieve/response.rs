@@ -16,7 +16,7 @@ use super::{
 
 /// What about a request decides how its response is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct SentRequest {
     /// The method is HEAD: its response has no body, whatever it says (RFC 9112 6.3).
     pub head: bool,
     /// It asks for another protocol, so that the server may change to that.
@@ -26,17 +26,17 @@ pub struct Asked {
 /// The requests that have been sent on a connection and not been answered. All clones are the same queue, so that
 /// one who sends need not own the connection.
 #[derive(Clone, Debug, Default)]
-pub struct Asks(Arc<Mutex<VecDeque<Asked>>>);
+pub struct SentRequests(Arc<Mutex<VecDeque<SentRequest>>>);
 
-impl Asks {
+impl SentRequests {
     /// Adds a request, before its first byte is sent.
-    pub fn push(&self, asked: Asked) {
+    pub fn push(&self, asked: SentRequest) {
         let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         queue.push_back(asked);
     }
 
     /// Takes the one that is answered next.
-    pub fn pop(&self) -> Option<Asked> {
+    pub fn pop(&self) -> Option<SentRequest> {
         let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         queue.pop_front()
     }
@@ -45,9 +45,9 @@ impl Asks {
 /// The heads of the responses on a connection.
 #[derive(Debug)]
 pub(super) struct Responses {
-    asks: Asks,
+    asks: SentRequests,
     /// What is being answered.
-    asked: Option<Asked>,
+    asked: Option<SentRequest>,
     status: u16,
     /// It is HTTP/1.0.
     old: bool,
@@ -55,7 +55,7 @@ pub(super) struct Responses {
 }
 
 impl Responses {
-    pub(super) fn new(asks: Asks) -> Self {
+    pub(super) fn new(asks: SentRequests) -> Self {
         Self {
             asks,
             asked: None,

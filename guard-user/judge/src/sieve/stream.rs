@@ -7,7 +7,7 @@ use super::{
     limits::Limits,
     malformed::Malformed,
     request::Requests,
-    response::{Asks, Responses},
+    response::{Responses, SentRequests},
     section::Section,
     target, trailer,
 };
@@ -65,7 +65,7 @@ impl Sieve {
 
     /// A sieve for what a server answers to what is in the queue.
     #[must_use]
-    pub fn responses(limits: Limits, asks: Asks) -> Self {
+    pub fn responses(limits: Limits, asks: SentRequests) -> Self {
         Self::new(limits, Direction::Responses(Responses::new(asks)))
     }
 

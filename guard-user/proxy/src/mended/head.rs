@@ -1,7 +1,7 @@
 //! Heads of answers, and their trailer sections.
 
 use super::{
-    super::sieve::{Asked, LONGEST, trailer::is_forbidden},
+    super::sieve::{LONGEST, SentRequest, trailer::is_forbidden},
     State,
     lines::content,
 };
@@ -52,7 +52,7 @@ enum Framing {
 }
 
 /// Mends the head of an answer, of which all lines are there. `None` if it is ambiguous.
-pub(super) fn mend(section: &[u8], asked: Asked) -> Option<Head> {
+pub(super) fn mend(section: &[u8], asked: SentRequest) -> Option<Head> {
     let mut lines = section.split_inclusive(|&byte| byte == b'\n').map(content);
     let start = lines.next()?;
     let (status, is_old) = status(start)?;

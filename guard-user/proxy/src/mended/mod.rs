@@ -20,7 +20,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::lines::Lines;
-use super::sieve::{Asked, Asks, Limits};
+use super::sieve::{Limits, SentRequest, SentRequests};
 
 /// Bytes of the line of a chunk's size at most, with its extensions.
 const MAX_SIZE_LINE: usize = 16 * 1024;
@@ -70,9 +70,9 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Mended<T> {
     io: T,
-    asks: Asks,
+    asks: SentRequests,
     /// The request that is being answered.
-    asked: Option<Asked>,
+    asked: Option<SentRequest>,
     state: State,
     /// Bytes that were read and not parsed.
     held: BytesMut,
@@ -83,7 +83,7 @@ pub(super) struct Mended<T> {
 
 impl<T> Mended<T> {
     /// Normalises the answers to the requests in this queue, which has no other reader.
-    pub(super) fn new(io: T, asks: Asks) -> Self {
+    pub(super) fn new(io: T, asks: SentRequests) -> Self {
         Self {
             io,
             asks,

@@ -30,12 +30,12 @@ impl AsyncRead for Pieces {
 }
 
 /// What answers a GET, a HEAD and an upgrade that fails, and then GETs.
-fn asks() -> Asks {
-    let asks = Asks::default();
+fn asks() -> SentRequests {
+    let asks = SentRequests::default();
     for (head, upgrade) in [(false, false), (true, false), (false, true)] {
-        asks.push(Asked { head, upgrade });
+        asks.push(SentRequest { head, upgrade });
     }
-    (0..8).for_each(|_| asks.push(Asked::default()));
+    (0..8).for_each(|_| asks.push(SentRequest::default()));
     asks
 }
 

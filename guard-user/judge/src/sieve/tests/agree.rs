@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::{Asked, Asks, Limits, Malformed, Sieve},
+    super::{Limits, Malformed, SentRequest, SentRequests, Sieve},
     naive, pieces,
     random::{noise, stream},
     requests, responses, whole,
@@ -29,11 +29,11 @@ fn cut(input: &[u8], mut cuts: Vec<usize>) -> Vec<&[u8]> {
 }
 
 fn server() -> Sieve {
-    let head = Asked {
+    let head = SentRequest {
         head: true,
         upgrade: false,
     };
-    responses(&[Asked::default(), head, Asked::default()])
+    responses(&[SentRequest::default(), head, SentRequest::default()])
 }
 
 /// What a server might send, from the words of what a client might.
@@ -92,7 +92,7 @@ proptest! {
         let most = Limits::default().head;
         let one_way = pieces(requests(), most, input.chunks(7));
         prop_assert_eq!(one_way, whole(requests(), &input));
-        let mut sieve = Sieve::responses(SMALL, Asks::default());
+        let mut sieve = Sieve::responses(SMALL, SentRequests::default());
         prop_assert!(sieve.pass(&input).is_err() || input.is_empty());
     }
 }

@@ -11,7 +11,7 @@ mod random;
 mod responses;
 mod speed;
 
-use super::{Asked, Asks, Limits, Malformed, Sieve};
+use super::{Limits, Malformed, SentRequest, SentRequests, Sieve};
 
 /// How many bytes pass, and why no more do.
 type Sieved = (usize, Option<Malformed>);
@@ -20,8 +20,8 @@ fn requests() -> Sieve {
     Sieve::requests(Limits::default())
 }
 
-fn responses(asked: &[Asked]) -> Sieve {
-    let asks = Asks::default();
+fn responses(asked: &[SentRequest]) -> Sieve {
+    let asks = SentRequests::default();
     asked.iter().for_each(|&asked| asks.push(asked));
     Sieve::responses(Limits::default(), asks)
 }

@@ -2,22 +2,22 @@
 
 use super::{
     super::{
-        Asked, Looks,
+        Looks,
         Malformed::{self, *},
-        Phase, Sieve,
+        Phase, SentRequest, Sieve,
     },
     refuses, responses,
 };
 
-const GET: Asked = Asked {
+const GET: SentRequest = SentRequest {
     head: false,
     upgrade: false,
 };
-const HEAD: Asked = Asked {
+const HEAD: SentRequest = SentRequest {
     head: true,
     upgrade: false,
 };
-const UPGRADE: Asked = Asked {
+const UPGRADE: SentRequest = SentRequest {
     head: false,
     upgrade: true,
 };
@@ -27,7 +27,7 @@ fn to_get() -> Sieve {
 }
 
 /// All of it is the answers to these, and no more is expected.
-fn answers(asked: &[Asked], input: &[u8]) {
+fn answers(asked: &[SentRequest], input: &[u8]) {
     let mut sieve = responses(asked);
     let text = input.escape_ascii();
     assert_eq!(sieve.pass(input), Ok(input.len()), "{text}");
