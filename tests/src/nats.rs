@@ -22,6 +22,8 @@ pub struct Nats<'n> {
     at: Ipv4Addr,
     dir: PathBuf,
     servers: Vec<Option<Running>>,
+    /// Whether they keep messages (JetStream).
+    keeps: bool,
 }
 
 impl<'n> Nats<'n> {
@@ -35,6 +37,15 @@ impl<'n> Nats<'n> {
         Self::start_at(side, Ipv4Addr::LOCALHOST, dir, count, users)
     }
 
+    /// The same, which keep messages on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub fn keeping(side: &'n Side, dir: PathBuf, count: u16, users: &str) -> Result<Self> {
+        Self::begun(side, (Ipv4Addr::LOCALHOST, true), dir, count, users)
+    }
+
     /// The same at another address of the side's.
     ///
     /// # Errors
@@ -43,6 +54,16 @@ impl<'n> Nats<'n> {
     pub fn start_at(
         side: &'n Side,
         at: Ipv4Addr,
+        dir: PathBuf,
+        count: u16,
+        users: &str,
+    ) -> Result<Self> {
+        Self::begun(side, (at, false), dir, count, users)
+    }
+
+    fn begun(
+        side: &'n Side,
+        (at, keeps): (Ipv4Addr, bool),
         dir: PathBuf,
         count: u16,
         users: &str,
@@ -59,6 +80,7 @@ impl<'n> Nats<'n> {
             at,
             dir,
             servers: Vec::new(),
+            keeps,
         };
         nats.admit(count, users)?;
         for number in 0..count {
@@ -126,6 +148,20 @@ impl<'n> Nats<'n> {
         self.serves(number)
     }
 
+    /// Has one that was killed lose what it has kept.
+    ///
+    /// # Errors
+    ///
+    /// That it has kept nothing.
+    pub fn lose(&self, number: u16) -> Result<()> {
+        let store = self.store(number);
+        fs::remove_dir_all(&store).with_context(|| format!("cannot remove {}", store.display()))
+    }
+
+    fn store(&self, number: u16) -> PathBuf {
+        self.dir.join(format!("n{number}.kept"))
+    }
+
     /// How many clients one has, as it says itself.
     ///
     /// # Errors
@@ -161,8 +197,16 @@ impl<'n> Nats<'n> {
                 routes.join(", ")
             ),
         };
+        let store = self.store(number);
+        let keeps = match self.keeps {
+            true => format!(
+                "jetstream {{ store_dir: \"{}\", max_memory_store: 16MB, max_file_store: 256MB }}\n",
+                store.display()
+            ),
+            false => String::new(),
+        };
         let text = format!(
-            "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"{at}:{client}\"\nhttp: \"{at}:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{cluster}include {users}\n",
+            "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"{at}:{client}\"\nhttp: \"{at}:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{keeps}{cluster}include {users}\n",
             users = users_of(number)
         );
         Ok(fs::write(self.config(number), text)?)

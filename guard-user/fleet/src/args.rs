@@ -85,6 +85,11 @@ pub enum Verb {
         after_help = "Example:\n  guard-fleet --config /etc/guard/fleet-console.toml console\n\nguard-console shows them with fleet = \"/run/guard-fleet/console.sock\" in its settings."
     )]
     Console(ConsoleArgs),
+    /// Show the audit logs that machines have sent to the servers, or check that they are whole
+    #[command(
+        after_help = "Examples:\n  guard-fleet log --machine m-1f2e --since 1h --follow\n  guard-fleet log --verify"
+    )]
+    Log(LogArgs),
     /// Show what a machine asks, have a key of yours sign the answer by guard sign, and hand it in
     Answer(AnswerArgs),
 }
@@ -110,6 +115,44 @@ pub struct KeepArgs {
     /// How many of them have to, as on machines
     #[arg(long, value_name = "N", default_value_t = 1, requires = "policies", value_parser = signatures)]
     pub signatures: usize,
+    /// Have the servers keep audit logs that machines send, each record for so long, as 90d
+    #[arg(long, value_name = "TIME", value_parser = lasts)]
+    pub(crate) log: Option<SignedDuration>,
+    /// Of each machine the last so many of them
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        requires = "log"
+    )]
+    pub log_records: u32,
+    /// On so many servers [default: 3, or the one that there is]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5), requires = "log")]
+    pub log_copies: Option<u8>,
+}
+
+/// Of `log`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// Only of that machine, or of those whose ids begin so
+    #[arg(long, value_name = "ID")]
+    pub machine: Option<String>,
+    /// Only what is no older, as 1h or 7d
+    #[arg(long, value_name = "TIME", value_parser = lasts)]
+    pub(crate) since: Option<SignedDuration>,
+    /// Go on
+    #[arg(long, conflicts_with = "verify")]
+    pub follow: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Check that each machine's records are as they were written, and none is missing
+    #[arg(long)]
+    pub verify: bool,
+    /// With it: check each signed answer, by the keys that the logs say were added
+    #[arg(long, requires = "verify")]
+    pub signatures: bool,
 }
 
 /// As many as guardd's settings take.

@@ -20,6 +20,7 @@ mod messages;
 mod people;
 mod rights;
 mod settings;
+mod stream;
 mod subjects;
 
 use anyhow::{Context as _, Result};
@@ -67,6 +68,7 @@ pub fn run(args: Args) -> Result<Outcome> {
             Verb::Machines { json } => people::machines(&settings, json).await,
             Verb::Status { json } => people::status(&settings, json).await,
             Verb::Push(push) => people::push(&settings, push).await,
+            Verb::Log(log) => people::log(&settings, log).await,
             Verb::Answer(answer) => people::answer(&settings, answer).await,
             Verb::Key => print_key(&settings).await,
             Verb::Rights { .. } | Verb::Invite(_) => Ok(Outcome::Done),

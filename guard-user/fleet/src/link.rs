@@ -16,7 +16,7 @@ use guard_signed::visible::visible;
 use nkeys::KeyPair;
 use tokio::sync::watch;
 
-use crate::{key, settings::Settings};
+use crate::{key, settings::Settings, stream};
 
 /// How long a server may take to take a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,12 +106,14 @@ impl Link {
         let (told, stands) = watch::channel(false);
         let events = Events {
             stands: told,
-            key: public,
+            key: public.clone(),
             is_machine: waits,
             said: Mutex::default(),
         };
         let is_first = AtomicBool::new(true);
         let mut options = options
+            // Where a server answers: whoever has no right to it hears nothing.
+            .custom_inbox_prefix(stream::inbox_of(&public))
             .connection_timeout(PATIENCE)
             .ping_interval(PING)
             // Settings say which servers there are, and no server does.
@@ -154,6 +156,13 @@ impl Link {
     /// Whether the connection stands.
     pub(crate) fn stands(&self) -> bool {
         *self.stands.borrow()
+    }
+
+    /// Until it stands.
+    pub(crate) async fn standing(&mut self) {
+        if self.stands.wait_for(|stands| *stands).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Until it stands, or does not any more.

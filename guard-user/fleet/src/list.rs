@@ -52,6 +52,9 @@ pub(crate) struct Person {
     /// Whether that is a console: it hears who may answer, and says no for them without a signature.
     #[serde(default)]
     pub(crate) console: bool,
+    /// Whether they may read the audit logs of machines.
+    #[serde(default)]
+    pub(crate) log: bool,
 }
 
 /// One machine may join, whoever has the other half of the key.

@@ -1,6 +1,7 @@
 //! What is in messages: JSON. Whatever comes from a server may be anybody's words.
 
 use anyhow::{Context as _, Result};
+use async_nats::Message;
 use guard_proto::{Failure, Presence, approvers::Taken};
 use guard_signed::{Document as _, Question};
 use nkeys::KeyPair;
@@ -14,7 +15,8 @@ use crate::{
 
 /// That somebody looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+// A server's own word, which whoever asks it may have sent here, is none.
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Look {
     /// Somebody has just come: publish all that is open again.
     pub(crate) anew: bool,
@@ -30,6 +32,18 @@ pub(crate) struct Here {
     pub(crate) leaves: bool,
     /// guardd's own words; none: it does not answer.
     pub(crate) guardd: Option<Presence>,
+    /// How far its audit log has come; none: it goes nowhere.
+    #[serde(default)]
+    pub(crate) log: Option<LogSent>,
+}
+
+/// How far a machine's audit log has come to the servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogSent {
+    /// The number of the last record that they have.
+    pub(crate) number: u64,
+    /// Why it goes no further.
+    pub(crate) problem: Option<String>,
 }
 
 /// What came of a signed answer.
@@ -107,9 +121,16 @@ impl Join {
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Joined {
     /// Why it has not; none: it has.
     pub(crate) refused: Option<String>,
+}
+
+/// Whether somebody of the fleet has published it: what a server sends out of its stream, to wherever whoever asks for it says, has
+/// more than a subject and what it says.
+pub(crate) fn is_published(heard: &Message) -> bool {
+    heard.headers.is_none() && heard.reply.is_none()
 }
 
 /// Reads a message; none: it is something else.
@@ -233,5 +254,8 @@ pub(crate) mod tests {
         assert_eq!(read::<Look>(b"{\"anew\":true}"), Some(Look { anew: true }));
         assert_eq!(read::<Look>(b"{}"), Some(Look { anew: false }));
         assert_eq!(read::<Look>(b""), None);
+        let kept = b"{\"stream\":\"GUARD_LOG\",\"seq\":1}";
+        assert_eq!(read::<Look>(kept), None);
+        assert!(read::<Joined>(kept).is_none());
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::{
     list::List,
     settings::text_of,
+    stream,
     subjects::{Bundles, Group, Joining, Key, What},
 };
 
@@ -50,8 +51,8 @@ pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<Strin
     user(
         &mut users,
         keeper,
-        &[joined, policies.clone()],
-        &[join, policies, want],
+        &[&[joined, policies.clone()][..], &stream::kept_by()].concat(),
+        &[join, policies, want, stream::inbox(keeper)],
     );
     Ok(written(&users))
 }
@@ -60,7 +61,13 @@ fn users_of(list: &List) -> String {
     let mut users = String::new();
     for one in &list.machine {
         let (group, machine) = (&one.group, Some(&one.id));
-        let own = [What::Here, What::Question, What::Receipt, What::Approvers];
+        let own = [
+            What::Here,
+            What::Question,
+            What::Receipt,
+            What::Approvers,
+            What::Log,
+        ];
         let own = own.map(|what| group.all(what, machine));
         let own: Vec<_> = own.into_iter().chain([Bundles::Want.of(group)]).collect();
         let told = [
@@ -69,6 +76,8 @@ fn users_of(list: &List) -> String {
             group.look(),
             group.who(),
             Bundles::Policies.of(group),
+            // The server says there what it has kept.
+            stream::inbox(&one.key),
         ];
         user(&mut users, &one.key, &own, &told);
     }
@@ -90,6 +99,10 @@ fn users_of(list: &List) -> String {
             own.extend(of_all(&[What::No]));
             own.extend(one.groups.iter().map(Group::who));
             told.extend(of_all(&[What::Approvers]));
+        }
+        if one.log {
+            own.extend(stream::read_in(&one.groups));
+            told.push(stream::inbox(&one.key));
         }
         user(&mut users, &one.key, &own, &told);
     }
@@ -137,7 +150,7 @@ mod tests {
         assert_eq!(
             kept_by(&key, &parsed, now)?,
             format!(
-                "authorization {{\n  users = [\n    {{ nkey: {invited}, permissions: {{ publish: [\"guard.ci.join.{invited}\"], subscribe: [\"guard.ci.joined.{invited}\"] }} }}\n    {{ nkey: {keeper}, permissions: {{ publish: [\"guard.*.joined.*\", \"guard.*.policies\"], subscribe: [\"guard.*.join.*\", \"guard.*.policies\", \"guard.*.want\"] }} }}\n  ]\n}}\n"
+                "authorization {{\n  users = [\n    {{ nkey: {invited}, permissions: {{ publish: [\"guard.ci.join.{invited}\"], subscribe: [\"guard.ci.joined.{invited}\"] }} }}\n    {{ nkey: {keeper}, permissions: {{ publish: [\"guard.*.joined.*\", \"guard.*.policies\", \"$JS.API.STREAM.INFO.GUARD_LOG\", \"$JS.API.STREAM.CREATE.GUARD_LOG\", \"$JS.API.STREAM.UPDATE.GUARD_LOG\"], subscribe: [\"guard.*.join.*\", \"guard.*.policies\", \"guard.*.want\", \"_INBOX.{keeper}.>\"] }} }}\n  ]\n}}\n"
             )
         );
         assert!(rights(&list).is_err(), "without a keeper nobody is let in");
@@ -157,7 +170,7 @@ mod tests {
         assert_eq!(
             rights(&list)?,
             format!(
-                "authorization {{\n  users = [\n    {{ nkey: {machine}, permissions: {{ publish: [\"guard.ci.here.{id}\", \"guard.ci.question.{id}.*\", \"guard.ci.receipt.{id}.*\", \"guard.ci.approvers.{id}\", \"guard.ci.want\"], subscribe: [\"guard.ci.answer.{id}.*\", \"guard.ci.no.{id}.*\", \"guard.ci.look\", \"guard.ci.who\", \"guard.ci.policies\"] }} }}\n    {{ nkey: {person}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.dev.answer.*.*\", \"guard.ci.look\", \"guard.dev.look\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.dev.here.*\", \"guard.dev.question.*.*\", \"guard.dev.receipt.*.*\"] }} }}\n  ]\n}}\n"
+                "authorization {{\n  users = [\n    {{ nkey: {machine}, permissions: {{ publish: [\"guard.ci.here.{id}\", \"guard.ci.question.{id}.*\", \"guard.ci.receipt.{id}.*\", \"guard.ci.approvers.{id}\", \"guard.ci.log.{id}\", \"guard.ci.want\"], subscribe: [\"guard.ci.answer.{id}.*\", \"guard.ci.no.{id}.*\", \"guard.ci.look\", \"guard.ci.who\", \"guard.ci.policies\", \"_INBOX.{machine}.>\"] }} }}\n    {{ nkey: {person}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.dev.answer.*.*\", \"guard.ci.look\", \"guard.dev.look\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.dev.here.*\", \"guard.dev.question.*.*\", \"guard.dev.receipt.*.*\"] }} }}\n  ]\n}}\n"
             )
         );
         Ok(())
@@ -176,6 +189,24 @@ mod tests {
         let refused =
             rights(&format!("{list}policies = true\n")).map_err(|error| format!("{error:#}"));
         assert!(refused.is_err_and(|why| why.contains("brings no policies")));
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_may_read_logs_reads_those_of_their_groups_alone() -> Result<()> {
+        let person = KeyPair::new_user().public_key();
+        let list = format!("[[person]]\nkey = \"{person}\"\ngroups = [\"ci\"]\nlog = true\n");
+        let rights = rights(&list)?;
+        for right in [
+            "\"$JS.API.CONSUMER.CREATE.GUARD_LOG.*.guard.ci.log.*\"",
+            "\"$JS.API.CONSUMER.MSG.NEXT.GUARD_LOG.*\"",
+            &format!("\"_INBOX.{person}.>\""),
+        ] {
+            assert!(rights.contains(right), "{right}: {rights}");
+        }
+        for wrong in ["STREAM", "DELETE", "PURGE", "\"$JS.API.>\"", "ACK"] {
+            assert!(!rights.contains(wrong), "{wrong}: {rights}");
+        }
         Ok(())
     }
 

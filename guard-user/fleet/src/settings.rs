@@ -28,6 +28,9 @@ pub struct Settings {
     pub(crate) group: Group,
     /// Of a person: whose questions to look at; absent: those of the group
     pub(crate) groups: Option<Vec<Group>>,
+    /// Of a machine: whether its audit log goes to the servers, too
+    #[serde(default)]
+    pub log: bool,
     /// guardd's socket
     #[serde(default = "socket")]
     pub socket: PathBuf,

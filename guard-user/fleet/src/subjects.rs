@@ -10,6 +10,7 @@
 //! | `guard.GROUP.no.MACHINE.REQUEST` | a no that nobody signed, until there is a receipt | consoles | that machine |
 //! | `guard.GROUP.approvers.MACHINE` | who may answer there, when asked and when that changes | that machine | consoles |
 //! | `guard.GROUP.who` | that a console wants to know | consoles | machines |
+//! | `guard.GROUP.log.MACHINE` | a record of its audit log, as it stands there; the server keeps them | that machine | people who may, out of the server's stream |
 //! | `guard.GROUP.policies` | a signed bundle of policies | people who may, who keeps the list | machines, who keeps the list |
 //! | `guard.GROUP.want` | that a machine wants the last one | machines | who keeps the list |
 //! | `guard.GROUP.join.INVITATION` | a machine would join | whoever has that key | who keeps the list |
@@ -46,16 +47,18 @@ pub(crate) enum What {
     Receipt,
     No,
     Approvers,
+    Log,
 }
 
 impl What {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Here,
         Self::Question,
         Self::Answer,
         Self::Receipt,
         Self::No,
         Self::Approvers,
+        Self::Log,
     ];
 
     fn as_str(self) -> &'static str {
@@ -66,12 +69,13 @@ impl What {
             Self::Receipt => "receipt",
             Self::No => "no",
             Self::Approvers => "approvers",
+            Self::Log => "log",
         }
     }
 
     /// Whether it is about a machine, and no request of it.
     fn is_of_a_machine(self) -> bool {
-        matches!(self, Self::Here | Self::Approvers)
+        matches!(self, Self::Here | Self::Approvers | Self::Log)
     }
 }
 
@@ -240,6 +244,11 @@ impl Group {
         format!("guard.{self}.who")
     }
 
+    /// All of a kind about machines of all groups.
+    pub(crate) fn every(what: What) -> String {
+        Self("*".to_owned()).all(what, None)
+    }
+
     /// All of a kind about a machine, or about all of them.
     pub(crate) fn all(&self, what: What, machine: Option<&Machine>) -> String {
         let machine = machine.map_or("*", |machine| &machine.0);
@@ -340,6 +349,7 @@ mod tests {
             (What::Here, None),
             (What::Approvers, None),
             (What::No, Some("r7")),
+            (What::Log, None),
             (What::Question, Some("r7")),
             (What::Answer, Some("r18446744073709551615")),
         ] {

@@ -79,6 +79,8 @@ pub struct Fleet {
     pub signatures: Signatures,
     /// How long policies hold after they were last offered; then everything is denied. Absent: for ever
     pub lasts: Option<Longest>,
+    /// The courier that may read all of the audit log, to keep it elsewhere. Absent: none
+    pub log: Option<Courier>,
 }
 
 impl Default for Fleet {
@@ -88,6 +90,7 @@ impl Default for Fleet {
             signers: "/etc/guard/policy_signers".into(),
             signatures: Signatures(1),
             lasts: None,
+            log: None,
         }
     }
 }

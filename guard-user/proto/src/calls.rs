@@ -13,6 +13,7 @@ use crate::{
     flows::Flows,
     inside::{Requested, WhyReport},
     production::Appeared,
+    record::LogLine,
     sockets::{HasSocket, SocketAddress},
     status::KernelLog,
 };
@@ -254,6 +255,16 @@ pub enum Call {
         session: Option<String>,
         /// Not older than this, in seconds.
         since: Option<f64>,
+    },
+    /// For root, and the courier that the settings give the audit log: its records as they stand there, byte by byte, of all its files,
+    /// with `more` only. One [`LogLine`] an answer.
+    #[serde(rename = "org.guardd.Control.LogLines")]
+    LogLines {
+        /// From the record of that number on; absent, and where the log has none of that number yet: from the oldest that is there.
+        from: Option<u64>,
+        /// Go on when all that there is has been sent.
+        #[serde(default)]
+        follow: bool,
     },
     /// For a process inside: its session and what was lately stopped there. Answer: [`WhyReport`].
     #[serde(rename = "org.guardd.Control.Why")]

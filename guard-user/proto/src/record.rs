@@ -9,6 +9,13 @@ use serde_json::{Map, Value};
 
 use crate::{Endpoint, HttpHole, HttpRequest, Question, destination::Through, moment};
 
+/// One answer to [`Call::LogLines`](crate::Call::LogLines).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The record, as it stands in the log: what its hash is over.
+    pub line: String,
+}
+
 /// A line of the audit log: `at`, `kind`, `session`, and what the kind brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogRecord {

@@ -89,7 +89,7 @@ impl Aside {
 /// # Errors
 ///
 /// The system's.
-pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     let file = File::open(path)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
     Ok(match path.extension().is_some_and(|kind| kind == "gz") {
@@ -129,7 +129,11 @@ pub fn sort(files: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// The number of a file's first record, 0 where it has none, and its time.
-fn first(path: &Path) -> io::Result<(u64, Timestamp)> {
+///
+/// # Errors
+///
+/// The system's.
+pub fn first(path: &Path) -> io::Result<(u64, Timestamp)> {
     let mut line = Vec::new();
     read_line(open(path)?.as_mut(), &mut line)?;
     let line = line.strip_suffix(b"\n").unwrap_or(&line);

@@ -113,8 +113,13 @@ impl<'h> Central<'h> {
 
     /// A question as its page has it, and where its answer goes.
     fn question(&self, cookie: &str, place: &str) -> Tested<(Value, String)> {
-        let page = self.http.get(place, Some(cookie));
+        let mut page = self.http.get(place, Some(cookie));
         assert_eq!(page.status, 200, "{}", page.body);
+        // Who may answer comes by another message than the question.
+        eventually("somebody may answer", || {
+            page = self.http.get(place, Some(cookie));
+            page.body.contains("data-question=\"")
+        })?;
         let asked = json!({
             "question": page.between("data-question=\"", "\""),
             "hash": page.between("name=\"question\" value=\"", "\""),

@@ -3,6 +3,7 @@
 pub(crate) mod central;
 mod five;
 mod kubernetes;
+mod log;
 mod machines;
 mod policies;
 mod scene;

@@ -30,13 +30,61 @@ pub(super) struct Fleet<'n> {
 impl<'n> Fleet<'n> {
     /// With so many servers, of which the machine and the person know all.
     pub(super) fn new(network: &'n Network, servers: u16) -> Tested<Self> {
-        let scene = Scene::new(network, "");
+        let mut fleet = Self::with(network, servers, false)?;
+        let (machine, person) = (fleet.key("machine")?, fleet.key("person")?);
+        let users = fleet.rights(&machine, &person)?;
+        fleet.nats.reload(&users)?;
+        fleet.start()?;
+        Ok(fleet)
+    }
+
+    /// With so many servers that keep audit logs, which the person may read. With it comes who keeps the list, beside the first.
+    pub(super) fn keeping(network: &'n Network, servers: u16) -> Tested<(Self, Running)> {
+        let mut fleet = Self::with(network, servers, true)?;
+        let id = fleet.machine.clone();
+        let keeper = fleet.keep_with(&fleet.listed(&id)?, &["--log", "1h"])?;
+        // The others are told by hand.
+        eventually("the rights are written", || {
+            fs::read_to_string(fleet.nats.users(0)).is_ok_and(|users| users.contains(&id))
+        })?;
+        for number in 1..servers {
+            fs::copy(fleet.nats.users(0), fleet.nats.users(number))?;
+            fleet.nats.signal(number, rustix::process::Signal::HUP)?;
+        }
+        fleet.settings_of_machine("log = true\n")?;
+        fleet.start()?;
+        Ok((fleet, keeper))
+    }
+
+    /// The list of a machine that the list has by that id, and of a person who may read logs.
+    pub(super) fn listed(&self, id: &str) -> Tested<String> {
+        let (machine, person) = (self.key("machine")?, self.key("person")?);
+        Ok(format!(
+            "[[machine]]\nid = \"{id}\"\nkey = \"{machine}\"\ngroup = \"{GROUP}\"\n\
+             [[person]]\nkey = \"{person}\"\ngroups = [\"{GROUP}\"]\nlog = true\n"
+        ))
+    }
+
+    /// Says more in the machine's settings.
+    pub(super) fn settings_of_machine(&self, more: &str) -> Tested {
+        let file = self.dir.join("machine/fleet.toml");
+        let text = fs::read_to_string(&file)?;
+        Ok(fs::write(file, text + more)?)
+    }
+
+    fn with(network: &'n Network, servers: u16, keeps: bool) -> Tested<Self> {
+        let settings = match keeps {
+            true => format!("[fleet]\nlog = \"{COURIER}\""),
+            false => String::new(),
+        };
+        let scene = Scene::new(network, &settings);
         let dir = scene.daemon.dir().join("fleet");
         fs::create_dir(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
-        let nats = Nats::start(network.dev(), dir.join("nats"), servers, "")?;
+        let start = if keeps { Nats::keeping } else { Nats::start };
+        let nats = start(network.dev(), dir.join("nats"), servers, "")?;
         let mut asks = scene.shell();
-        let mut fleet = Self {
+        let fleet = Self {
             machine: own_id(&scene, &mut asks)?,
             scene,
             nats,
@@ -46,10 +94,6 @@ impl<'n> Fleet<'n> {
         };
         fleet.home("machine")?;
         fleet.home("person")?;
-        let (machine, person) = (fleet.key("machine")?, fleet.key("person")?);
-        let users = fleet.rights(&machine, &person)?;
-        fleet.nats.reload(&users)?;
-        fleet.start()?;
         Ok(fleet)
     }
 

@@ -80,13 +80,18 @@ const BLOCKS: &[Block] = &[
     ),
     block(
         "docs/fleet.md",
-        "guard-fleet keep",
+        "guard-fleet keep /etc",
         Not("the server is yours: the promise fleet-join has one of its own follow a list"),
     ),
     block(
         "docs/fleet.md",
         "guard-fleet invite",
         Not("the server is yours: the promise fleet-join has a machine join one of its own"),
+    ),
+    block(
+        "docs/fleet.md",
+        "guard-fleet keep …",
+        Not("they want a server and machines: the suite fleet::log types the same to its own"),
     ),
     block("docs/fleet.md", "guard policy sign", By("fleet-policies")),
     block(
@@ -131,7 +136,6 @@ const BLOCKS: &[Block] = &[
             "it follows the journal until somebody ends it: the suite events has it with its own guardd",
         ),
     ),
-    block("docs/admin.md", "sudo logrotate", By("trail")),
     block(
         "docs/admin.md",
         "guard status --json | jq -r",

@@ -544,6 +544,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["signed::policies::", "fleet::policies::"]),
     },
     Promise {
+        name: "fleet-log",
+        file: "docs/fleet.md",
+        says: "it says what is missing, was altered or came twice, and where a log begins",
+        shown: Here(&["fleet::log::", "tests::collected::"]),
+    },
+    Promise {
         name: "fleet-package",
         file: "docs/fleet.md",
         says: "It has its own package, and is off at first:",

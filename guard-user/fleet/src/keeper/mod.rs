@@ -2,6 +2,7 @@
 
 mod bundles;
 mod invite;
+mod log;
 mod server;
 
 use std::{
@@ -71,6 +72,8 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     let mut wants = wants.context("cannot hear who wants policies")?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(list = %args.list.display(), rights = %args.rights.display(), "keeps the rights");
+    let log = log::keep(&link, args);
+    tokio::pin!(log);
     let mut warned: Option<Instant> = None;
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,6 +109,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
                 }
             }
             _ = looks.tick() => server.follow_or_say(&own),
+            () = &mut log => {}
         }
     }
 }

@@ -6,11 +6,12 @@
 mod answers;
 mod approvers;
 mod join;
+mod log;
 mod policies;
 mod presence;
 mod questions;
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use futures_util::StreamExt as _;
@@ -25,7 +26,7 @@ use tokio::{
 use crate::{
     Outcome, key,
     link::Link,
-    messages::{self, Look},
+    messages::{self, LogSent, Look},
     settings::Settings,
     subjects::{Group, Machine, Subject, What},
 };
@@ -48,6 +49,8 @@ struct Carrier {
     machine: Machine,
     /// Until when somebody looks.
     looked: watch::Sender<Option<Instant>>,
+    /// How far its audit log has come; none: it goes nowhere.
+    log: RefCell<Option<LogSent>>,
     /// Somebody has just come, or the server: publish all that is open again.
     anew: Notify,
 }
@@ -77,7 +80,7 @@ pub(crate) async fn serve(settings: &Settings) -> Result<Outcome> {
         () = &mut ended => return Ok(Outcome::Done),
     };
     tokio::select! {
-        ended = carry(&carrier) => {
+        ended = carry(&carrier, settings) => {
             if let Err(error) = ended {
                 tracing::error!("{error:#}");
                 return Ok(Outcome::Lost);
@@ -115,11 +118,12 @@ async fn begin(settings: &Settings, link: Link) -> Result<Carrier> {
         group: settings.group.clone(),
         machine,
         looked: watch::channel(None).0,
+        log: RefCell::default(),
         anew: Notify::new(),
     })
 }
 
-async fn carry(carrier: &Carrier) -> Result<()> {
+async fn carry(carrier: &Carrier, settings: &Settings) -> Result<()> {
     tokio::select! {
         ended = looks(carrier) => ended,
         ended = answers::carry(carrier) => ended,
@@ -127,6 +131,7 @@ async fn carry(carrier: &Carrier) -> Result<()> {
         ended = policies::carry(carrier) => ended,
         () = questions::carry(carrier) => Ok(()),
         () = presence::tell(carrier) => Ok(()),
+        () = log::carry(carrier, settings) => Ok(()),
     }
 }
 
@@ -139,7 +144,9 @@ async fn looks(carrier: &Carrier) -> Result<()> {
         tokio::select! {
             heard = looks.next() => {
                 let heard = heard.context("the connection has ended")?;
-                let Some(look) = messages::read::<Look>(&heard.payload) else {
+                let is_published = messages::is_published(&heard);
+                let look = messages::read::<Look>(&heard.payload);
+                let Some(look) = look.filter(|_| is_published) else {
                     continue;
                 };
                 carrier.looked.send_replace(Some(Instant::now() + LOOKED));

@@ -48,6 +48,7 @@ pub(super) async fn publish(carrier: &Carrier, leaves: bool) {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         leaves,
         guardd: guardd.ok(),
+        log: carrier.log.borrow().clone(),
     };
     let subject = carrier.subject(What::Here, None);
     carrier.link.publish(subject, messages::bytes(&here)).await;

@@ -226,6 +226,9 @@ impl Fleet {
 
     fn take(&mut self, heard: &Message) -> Option<()> {
         let subject = Subject::parse(&heard.subject)?;
+        if !messages::is_published(heard) {
+            return None;
+        }
         let at = (subject.group.clone(), subject.machine.clone());
         if !self.machines.contains_key(&at) && self.machines.len() >= MOST.0 {
             self.leave_out();

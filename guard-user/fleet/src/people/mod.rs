@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod heard;
+mod log;
 mod push;
 mod show;
 
@@ -17,6 +18,7 @@ use crate::{Outcome, link::Link, settings::Settings};
 
 pub(crate) use answer::answer;
 use heard::{Fleet, News};
+pub(crate) use log::log;
 pub(crate) use push::push;
 
 /// A list is whole when nothing has come for so long.

@@ -55,7 +55,7 @@ fn object(of: &OfMachine, state: &str) -> String {
 }
 
 /// A line of JSON in which all can be seen: what a terminal would take for its own is written as an escape, which says the same.
-fn line(value: &Value) -> String {
+pub(super) fn line(value: &Value) -> String {
     let mut text = String::new();
     for c in value.to_string().chars() {
         if is_unseen(c) {
@@ -98,6 +98,7 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
                 "version": state.here.as_ref().map(|here| &here.version),
                 "guardd": guardd,
                 "questions": state.open(),
+                "log": state.here.as_ref().and_then(|here| here.log.as_ref()),
             });
             text.push_str(&line(&object));
             continue;
@@ -163,15 +164,40 @@ pub(super) fn pushed(
     text
 }
 
+/// How far the audit logs of machines have come.
+#[derive(Debug, Default)]
+struct Logs {
+    /// How many send theirs.
+    machines: usize,
+    /// Records that servers do not have yet.
+    behind: u64,
+    /// Machines that cannot.
+    problems: usize,
+}
+
+impl Logs {
+    fn add(&mut self, state: &State) {
+        let Some(here) = &state.here else { return };
+        let Some(sent) = &here.log else { return };
+        self.machines += 1;
+        self.problems += usize::from(sent.problem.is_some());
+        let written = here.guardd.as_ref().map(|guardd| guardd.audit.number);
+        let behind = written.unwrap_or(0).saturating_sub(sent.number);
+        self.behind = self.behind.saturating_add(behind);
+    }
+}
+
 /// All machines in a few lines.
 pub(super) fn status(fleet: &Fleet, json: bool) -> String {
     let mut serials: BTreeMap<(Group, Option<u64>), usize> = BTreeMap::new();
     let (mut all, mut enforce, mut asked, mut wrong) = (0, 0, 0, 0);
+    let mut logs = Logs::default();
     for (group, _, state) in fleet.machines() {
         let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
         all += 1;
         enforce += usize::from(guardd.is_some_and(|guardd| guardd.enforcing));
         asked += state.open();
+        logs.add(state);
         let policies = policies_of(state);
         wrong += usize::from(policies.is_some_and(|of| of.problem.is_some()));
         let serial = policies.and_then(|of| of.serial);
@@ -190,6 +216,7 @@ pub(super) fn status(fleet: &Fleet, json: bool) -> String {
             "questions": asked,
             "policies": policies,
             "policies_with_problems": wrong,
+            "logs": {"machines": logs.machines, "behind": logs.behind, "problems": logs.problems},
         }));
     }
     let mut text =
@@ -200,6 +227,20 @@ pub(super) fn status(fleet: &Fleet, json: bool) -> String {
             None => "no policies of the fleet".to_owned(),
         };
         let _ = writeln!(text, "group {group}: {machines} have {has}");
+    }
+    if logs.machines > 0 {
+        let _ = writeln!(
+            text,
+            "{} send their audit logs: {} records are not out yet",
+            logs.machines, logs.behind
+        );
+    }
+    if logs.problems > 0 {
+        let _ = writeln!(
+            text,
+            "{} cannot send theirs: guard-fleet machines --json",
+            logs.problems
+        );
     }
     if wrong > 0 {
         let _ = writeln!(

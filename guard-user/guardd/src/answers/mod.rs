@@ -27,8 +27,8 @@ use self::{
     questions::{Kept, Questions},
 };
 use crate::{
-    config::{Config, Courier},
-    control::failure::CallError,
+    config::{Config, Courier as Named},
+    control::{auth::Courier, failure::CallError},
     record::shelf::Shelf,
     times::after,
 };
@@ -50,6 +50,8 @@ pub struct Answers {
     invited: Vec<Invited>,
     /// The users that are couriers.
     couriers: Vec<u32>,
+    /// The one of them that may read all of the audit log.
+    keeps_log: Option<u32>,
     machine: String,
     boot: String,
 }
@@ -97,7 +99,8 @@ impl Answers {
             questions: Questions::new(files),
             meter: Meter::default(),
             invited: Vec::new(),
-            couriers: couriers(config),
+            couriers: users(config.answers.couriers.iter().flatten()),
+            keeps_log: users(config.fleet.log.iter()).pop(),
             machine: machine_id(),
             boot: String::new(),
         }
@@ -139,6 +142,12 @@ impl Answers {
     #[must_use]
     pub fn is_courier(&self, uid: u32) -> bool {
         self.couriers.contains(&uid)
+    }
+
+    /// Whether that courier may read all of the audit log, whoever's sessions it is about.
+    #[must_use]
+    pub fn keeps_log(&self, who: Courier) -> bool {
+        self.keeps_log == Some(who.uid())
     }
 
     /// Keeps an invitation, and returns it: it is told once.
@@ -189,9 +198,8 @@ impl Answers {
 }
 
 /// The users that the settings name as couriers. Root is none: it may do more.
-fn couriers(config: &Config) -> Vec<u32> {
-    let named = config.answers.couriers.iter().flatten();
-    let known = named.filter_map(|Courier(name)| match Account::uid_of(name) {
+fn users<'c>(named: impl Iterator<Item = &'c Named>) -> Vec<u32> {
+    let known = named.filter_map(|Named(name)| match Account::uid_of(name) {
         Ok(Some(0)) => {
             tracing::error!("root is no courier: take it out of couriers under [answers]");
             None
@@ -310,13 +318,14 @@ mod tests {
     fn root_is_no_courier() {
         let config = Config {
             answers: Settings {
-                couriers: Some(["0", "4711"].map(|one| Courier(one.to_owned())).into()),
+                couriers: Some(["0", "4711"].map(|one| Named(one.to_owned())).into()),
                 ..Settings::default()
             },
             ..Config::default()
         };
         let answers = answers(&config);
         assert!(answers.is_courier(4711) && !answers.is_courier(0));
+        assert_eq!(answers.keeps_log, None);
     }
 
     #[test]

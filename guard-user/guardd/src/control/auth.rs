@@ -150,9 +150,11 @@ fn audience(call: &Call) -> Audience {
         Call::Run(_) | Call::Enter { .. } | Call::Flows { .. } | Call::Log { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Other callers of Assign go through `assigner`.
-        Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } | Call::OfferPolicies { .. } => {
-            Audience::Root
-        }
+        Call::Assign(_)
+        | Call::Reload {}
+        | Call::KernelLog { .. }
+        | Call::LogLines { .. }
+        | Call::OfferPolicies { .. } => Audience::Root,
         Call::Invite { .. } | Call::Accept { .. } | Call::Enrol { .. } | Call::Remove { .. } => {
             Audience::Root
         }
@@ -225,6 +227,7 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
         | Call::Holes {}
         | Call::Flows { .. }
         | Call::Log { .. }
+        | Call::LogLines { .. }
         | Call::Presence {}
         | Call::OfferPolicies { .. }
         | Call::Approvers {}
@@ -383,6 +386,10 @@ mod tests {
             Call::Assign(assign),
             Call::Reload {},
             Call::KernelLog { of: None },
+            Call::LogLines {
+                from: None,
+                follow: false,
+            },
             Call::OfferPolicies {
                 bundle: text(),
                 signatures: Vec::new(),
@@ -543,6 +550,7 @@ mod tests {
             "Holes",
             "Flows",
             "Log",
+            "LogLines",
             "Presence",
             "OfferPolicies",
             "Approvers",

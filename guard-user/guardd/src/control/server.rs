@@ -249,7 +249,9 @@ async fn respond(
         Called::Guard(call) if incoming.more && is_stream(&call) => {
             return streams::stream(shared, peer, call, frames, write).await;
         }
-        Called::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
+        Called::Guard(Call::Log { .. } | Call::LogLines { .. }) => {
+            error_frame(WireError::expected_more())?
+        }
         Called::Guard(Call::AnswerSigned { .. } | Call::Present { .. })
             if shared.with(|state| state.answers.meter.is_over(peer.uid(), clock::now())) =>
         {
@@ -289,7 +291,10 @@ fn too_many_wrong() -> CallError {
 }
 
 fn is_stream(call: &Call) -> bool {
-    matches!(call, Call::Pending {} | Call::Log { .. })
+    matches!(
+        call,
+        Call::Pending {} | Call::Log { .. } | Call::LogLines { .. }
+    )
 }
 
 fn too_much(error: &FrameError) -> CallError {

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use guard_proto::{Call, Requests, varlink};
+use guard_proto::{Call, Requests, record::LogLine, varlink};
 use guard_sys::pidfd::Peer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -17,7 +17,10 @@ use crate::{
         ids, nested,
         written::Written,
     },
-    record::reader::{AuditReader, Batch, Filter},
+    record::{
+        lines::LineReader,
+        reader::{AuditReader, Batch, Filter},
+    },
     requests::followers::Following,
     shared::Shared,
     state::State,
@@ -41,6 +44,14 @@ impl Viewer {
         match self {
             Self::Approver(who) => (!who.is_root()).then(|| vec![who.uid()]),
             Self::Courier(_) => Some(state.owners_carried()),
+        }
+    }
+
+    /// Whether it may read all of the audit log.
+    fn keeps_log(self, shared: &Shared) -> bool {
+        match self {
+            Self::Approver(who) => who.is_root(),
+            Self::Courier(who) => shared.with(|state| state.answers.keeps_log(who)),
         }
     }
 
@@ -94,6 +105,10 @@ pub async fn stream(
                 let filter = filter(owners, session, since);
                 log(shared, filter, (follow, sought), write).await
             }
+            Call::LogLines { from, follow } => match who.keeps_log(shared) {
+                true => lines(shared, from, follow, write).await,
+                false => send(write, error_frame(not_its_log().into())?).await,
+            },
             _ => pending(shared, peer, &call, who, write).await,
         }
     };
@@ -258,6 +273,61 @@ async fn log(
             return send(write, frame(&json!({}), false)?).await;
         }
     }
+}
+
+/// The refusal for a courier that the settings do not give the audit log.
+fn not_its_log() -> CallError {
+    CallError::refused(
+        "the audit log is not sent to this courier",
+        "it says what every user's sessions did, and the settings give it to another user, or to none",
+        "as root, in /etc/guard/guardd.toml: fleet = { log = \"USER\" }",
+    )
+}
+
+/// The records as they stand in the log, from a number on.
+async fn lines(
+    shared: &Shared,
+    from: Option<u64>,
+    follow: bool,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let (mut reached, head) = shared.with(|state| {
+        let audit = state.recorder.audit();
+        (audit.reached(), audit.head())
+    });
+    // One that the log has not reached is of another log: that was removed.
+    let from = from.filter(|from| *from <= head.number);
+    let (mut reader, mut part) = lines_opened(shared, from.unwrap_or(0)).await?;
+    loop {
+        let written = *reached.borrow_and_update();
+        let some;
+        (some, reader) = in_background(move || Ok((reader.next_some()?, reader))).await?;
+        for line in some.lines {
+            send(write, frame(&LogLine { line }, true)?).await?;
+        }
+        if !some.is_last {
+            continue;
+        }
+        if written.part != part {
+            // The file was read to its end before: it has no more. Whatever was put aside meanwhile is found again.
+            (reader, part) = lines_opened(shared, reader.next()).await?;
+            continue;
+        }
+        if !follow || reached.changed().await.is_err() {
+            return send(write, frame(&json!({}), false)?).await;
+        }
+    }
+}
+
+/// All files of the audit log that have records from that number on, and the number of the last of them.
+async fn lines_opened(shared: &Shared, from: u64) -> io::Result<(LineReader, u64)> {
+    let (path, current) = shared.with(|state| {
+        let audit = state.recorder.audit();
+        (audit.path().to_owned(), audit.current())
+    });
+    let (current, part) = current?;
+    let reader = in_background(move || LineReader::open(&path, current, from)).await?;
+    Ok((reader, part))
 }
 
 /// The audit log from its beginning, as far as it is not compressed, and the number of its last file.

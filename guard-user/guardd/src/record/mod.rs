@@ -4,6 +4,7 @@ pub mod audit;
 pub mod journal;
 pub mod kept;
 pub mod kernel_log;
+pub mod lines;
 pub mod meters;
 pub mod metrics;
 pub mod reader;

@@ -1,5 +1,6 @@
 //! Whether a trail is whole: each line as it was written, none missing, none between.
 
+pub mod collected;
 pub mod signatures;
 mod walk;
 

@@ -228,6 +228,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::FleetTexts {} => "FleetTexts",
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
+        Call::LogLines { .. } => "LogLines",
         Call::SocketRefused { .. } => "SocketRefused",
         Call::Appeared { .. } => "Appeared",
         Call::Decisions { .. } => "Decisions",

@@ -1,0 +1,129 @@
+//! The stream of audit logs, which is made where there is none, and keeps what whoever keeps the list says.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::{
+    self, ErrorCode,
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind},
+    stream::{Config, DiscardPolicy, StorageType},
+};
+use guard_signed::visible::visible;
+use tokio::time::timeout;
+
+use crate::{
+    args::KeepArgs,
+    link::{LONGEST, Link},
+    stream,
+    subjects::{Group, What},
+};
+
+/// How often it is looked for, and how long a server may take.
+const LOOKS: Duration = Duration::from_secs(5);
+/// The first moments after a server is there: the others may not be.
+const SOON: Duration = Duration::from_millis(500);
+/// In that time nothing is kept twice; the servers' own default.
+const DUPLICATES: Duration = Duration::from_secs(120);
+/// On how many servers, where there are several.
+const COPIES: usize = 3;
+
+/// Keeps it, if it is to, for as long as this runs.
+pub(super) async fn keep(link: &Link, args: &KeepArgs) {
+    let Some(age) = args.log else {
+        return std::future::pending().await;
+    };
+    let servers = jetstream::ContextBuilder::new()
+        .timeout(LOOKS)
+        .build(link.client.clone());
+    let mut config = Config {
+        name: stream::NAME.to_owned(),
+        description: Some("audit logs of machines under guardd".to_owned()),
+        subjects: vec![Group::every(What::Log)],
+        max_age: age.unsigned_abs(),
+        // One machine cannot push the others' out.
+        max_messages_per_subject: i64::from(args.log_records),
+        max_message_size: i32::try_from(LONGEST).unwrap_or(i32::MAX),
+        duplicate_window: DUPLICATES.min(age.unsigned_abs()),
+        discard: DiscardPolicy::Old,
+        storage: StorageType::File,
+        num_replicas: args.log_copies.map_or(COPIES, usize::from),
+        deny_delete: true,
+        deny_purge: true,
+        ..Config::default()
+    };
+    let (mut is_as_said, mut said) = (false, None);
+    let mut link = link.clone();
+    loop {
+        link.standing().await;
+        let looked = match is_as_said {
+            true => look(&servers).await,
+            false => make(&servers, &mut config, args.log_copies.is_none()).await,
+        };
+        let pause = match looked {
+            Ok(is_there) => {
+                if is_there && !is_as_said {
+                    tracing::info!(
+                        stream = stream::NAME,
+                        copies = config.num_replicas,
+                        "the servers keep logs"
+                    );
+                }
+                said = None;
+                let was = std::mem::replace(&mut is_as_said, is_there);
+                // It was removed: it is made anew at once.
+                match was && !is_there {
+                    true => continue,
+                    false => LOOKS,
+                }
+            }
+            Err(error) => {
+                let why = visible(format!("{error:#}"), 512);
+                if said.as_ref() != Some(&why) {
+                    tracing::warn!("the servers keep no logs: {why}");
+                }
+                said = Some(why);
+                SOON
+            }
+        };
+        let _ = timeout(pause, link.change()).await;
+    }
+}
+
+/// Whether it is there.
+async fn look(servers: &jetstream::Context) -> Result<bool> {
+    match servers.get_stream(stream::NAME).await {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(why)
+                if why.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(false)
+            }
+            _ => Err(error).context("cannot look for the stream"),
+        },
+    }
+}
+
+/// Makes it, or has it keep what is said.
+async fn make(servers: &jetstream::Context, config: &mut Config, falls_back: bool) -> Result<bool> {
+    let is_there = look(servers).await?;
+    loop {
+        let made = match is_there {
+            true => servers.update_stream(&*config).await.map(|_| ()),
+            false => servers.create_stream(config.clone()).await.map(|_| ()),
+        };
+        match made {
+            Ok(()) => return Ok(true),
+            Err(error) if falls_back && config.num_replicas > 1 && is_alone(&error) => {
+                config.num_replicas = 1;
+            }
+            Err(error) => return Err(error).context("cannot make the stream"),
+        }
+    }
+}
+
+/// Whether it is refused because the server is the only one.
+fn is_alone(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(why)
+        if why.error_code() == ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED)
+}

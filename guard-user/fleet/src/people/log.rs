@@ -1,0 +1,336 @@
+//! The audit logs of machines, as servers keep them: read, or checked.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use async_nats::jetstream::{
+    self, ErrorCode, Message,
+    consumer::{
+        Consumer, DeliverPolicy,
+        pull::{Ordered, OrderedConfig},
+    },
+    stream::ConsumerErrorKind,
+};
+use futures_util::{StreamExt as _, stream::select_all};
+use guard_signed::visible::visible;
+use guard_trail::{
+    chain::Line,
+    verify::{
+        collected::{Collected, Collector, Finding, Missing},
+        signatures::{CheckedSignature, Signatures},
+    },
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{print, show};
+use crate::{
+    Outcome,
+    args::LogArgs,
+    link::Link,
+    settings::Settings,
+    stream,
+    subjects::{Group, Machine, Subject, What},
+};
+
+/// How long a server may take to answer, and to send the next of what it has.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Characters of a line that are shown.
+const LINE: usize = 1024;
+
+/// `guard-fleet log`
+///
+/// # Errors
+///
+/// That no server takes the key, or keeps logs, or this key may not read them.
+pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<Outcome> {
+    let link = Link::of_a_person(settings).await?;
+    let reader = Reader::new(&link, args);
+    let mut checked = BTreeMap::new();
+    let mut followed = Vec::new();
+    let mut is_empty = true;
+    for group in settings.looked_at() {
+        let (consumer, waiting) = reader.consumer(&group).await?;
+        if reader.args.follow {
+            followed.push(messages(consumer).await?);
+            continue;
+        }
+        is_empty &= waiting == 0;
+        read(consumer, waiting, |message| {
+            reader.take(message, &mut checked)
+        })
+        .await?;
+    }
+    if reader.args.verify {
+        return reader.tell(checked);
+    }
+    if !reader.args.follow {
+        if is_empty && !reader.args.json {
+            print("the servers keep nothing of that\n")?;
+        }
+        return Ok(Outcome::Done);
+    }
+    let mut all = select_all(followed);
+    while let Some(message) = all.next().await {
+        let message = message.map_err(|error| anyhow!("the server has gone: {error}"))?;
+        reader.take(&message, &mut checked)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// What was found, by machine.
+type Checked = BTreeMap<(Group, Machine), Collector>;
+
+struct Reader {
+    servers: jetstream::Context,
+    args: LogArgs,
+    since: Option<Timestamp>,
+}
+
+impl Reader {
+    fn new(link: &Link, args: LogArgs) -> Self {
+        let servers = jetstream::ContextBuilder::new()
+            .timeout(PATIENCE)
+            .build(link.client.clone());
+        let since = args
+            .since
+            .and_then(|ago| Timestamp::now().checked_sub(ago).ok());
+        Self {
+            servers,
+            args,
+            since,
+        }
+    }
+
+    /// What reads a group's, and how much there is now.
+    async fn consumer(&self, group: &Group) -> Result<(Consumer<OrderedConfig>, u64)> {
+        // Whoever types a whole id has the server look for it.
+        let machine = self.args.machine.as_deref();
+        let machine = machine.and_then(|machine| machine.parse().ok());
+        let deliver_policy = match self.since {
+            None => DeliverPolicy::All,
+            // A record is written before it is sent.
+            Some(since) => DeliverPolicy::ByStartTime {
+                start_time: SystemTime::from(since).into(),
+            },
+        };
+        let config = OrderedConfig {
+            name: Some(name()?),
+            filter_subject: group.all(What::Log, machine.as_ref()),
+            deliver_policy,
+            ..OrderedConfig::default()
+        };
+        let made = self.servers.create_consumer_on_stream(config, stream::NAME);
+        let made = made.await.map_err(|error| match error.kind() {
+            ConsumerErrorKind::JetStream(why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                anyhow!("no server keeps logs: guard-fleet keep --log makes the stream")
+            }
+            ConsumerErrorKind::TimedOut => anyhow!(
+                "no server lets this key read logs of {group}: log = true beside the person in the list, and guard-fleet keep --log"
+            ),
+            _ => anyhow!("the server gives no logs: {}", visible(&error, LINE)),
+        })?;
+        let waiting = made.cached_info().num_pending;
+        Ok((made, waiting))
+    }
+
+    /// Takes a message.
+    fn take(&self, message: &Message, checked: &mut Checked) -> Result<()> {
+        let Some(subject) = Subject::parse(&message.subject) else {
+            return Ok(());
+        };
+        let (group, machine) = (subject.group, subject.machine);
+        let wanted = self.args.machine.as_deref();
+        // An empty one is a machine's question what there is.
+        if message.payload.is_empty() || wanted.is_some_and(|wanted| !machine.begins(wanted)) {
+            return Ok(());
+        }
+        if self.args.verify {
+            let new = || Collector::new(self.args.signatures.then(Signatures::by_log));
+            let collector = checked.entry((group, machine)).or_insert_with(new);
+            collector.take(&message.payload);
+            return Ok(());
+        }
+        if let Some(text) = self.shown(&group, &machine, &message.payload) {
+            print(&text)?;
+        }
+        Ok(())
+    }
+
+    fn shown(&self, group: &Group, machine: &Machine, payload: &[u8]) -> Option<String> {
+        let record = match Line::of(payload) {
+            Line::Chained(one) => one.record,
+            Line::Plain(record) => record,
+            Line::Nothing => {
+                let text = match serde_json::from_slice::<Missing>(payload) {
+                    Ok(Missing { from, to, why }) => {
+                        format!("records {from} to {to} are missing: {why}")
+                    }
+                    Err(_) => "what it sent is no record".to_owned(),
+                };
+                return Some(match self.args.json {
+                    true => {
+                        show::line(&json!({"group": group, "machine": machine, "problem": text}))
+                    }
+                    false => format!("{machine}  {}\n", visible(&text, LINE)),
+                });
+            }
+        };
+        if self.since.is_some_and(|since| record.at < since) {
+            return None;
+        }
+        if self.args.json {
+            let record: Value = serde_json::from_slice(payload).ok()?;
+            return Some(show::line(
+                &json!({"group": group, "machine": machine, "record": record}),
+            ));
+        }
+        let kind = serde_json::to_value(record.kind).ok()?;
+        let kind = kind.as_str().unwrap_or_default();
+        let session = record.session.as_deref().unwrap_or("-");
+        let is_shown = |name: &str| !matches!(name, "number" | "hash" | "previous");
+        let fields = record
+            .fields
+            .iter()
+            .filter(|(name, value)| is_shown(name) && !value.is_null());
+        let mut text = format!(
+            "{:.0}  {machine}  {kind}  {}",
+            record.at,
+            visible(session, 64)
+        );
+        for (name, value) in fields {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            text.push_str(&format!("  {name}={value}"));
+        }
+        Some(format!("{}\n", visible(&text, LINE)))
+    }
+
+    /// What was found of each machine.
+    fn tell(&self, checked: Checked) -> Result<Outcome> {
+        let mut all_whole = !checked.is_empty();
+        for ((group, machine), collector) in checked {
+            let found = collector.finish();
+            all_whole &= found.whole;
+            print(&match self.args.json {
+                true => {
+                    let mut object = serde_json::to_value(&found)?;
+                    object["group"] = serde_json::to_value(&group)?;
+                    object["machine"] = serde_json::to_value(&machine)?;
+                    show::line(&object)
+                }
+                false => page(&group, &machine, &found),
+            })?;
+        }
+        if !all_whole && !self.args.json {
+            print("not all is whole\n")?;
+        }
+        Ok(match all_whole {
+            true => Outcome::Done,
+            false => Outcome::No,
+        })
+    }
+}
+
+fn page(group: &Group, machine: &Machine, found: &Collected) -> String {
+    let whole = match found.whole {
+        true => "whole",
+        false => "NOT WHOLE",
+    };
+    let mut text = format!("{machine}  {group}: {whole}, {} records", found.records);
+    if let (Some(first), Some(head)) = (found.first, found.head) {
+        text.push_str(&format!(" from {first} to {head}"));
+    }
+    text.push('\n');
+    let mut add = |line: String| text.push_str(&format!("    {}\n", visible(&line, LINE)));
+    if found.doubles > 0 {
+        add(format!("{} came twice and are the same", found.doubles));
+    }
+    if found.lost > 0 {
+        add(format!(
+            "{} could not be written on the machine",
+            found.lost
+        ));
+    }
+    for one in &found.findings {
+        add(match one {
+            Finding::Gap { from, to, why } => {
+                let why = why
+                    .as_ref()
+                    .map_or_else(String::new, |why| format!(": {why}"));
+                format!("records {from} to {to} are missing{why}")
+            }
+            Finding::Altered { number } => format!("record {number} is not as it was written"),
+            Finding::WentBack { number, after } => {
+                format!(
+                    "the log begins anew at {number}, after {after}: it was removed there, or brought back from earlier"
+                )
+            }
+            Finding::NoRecord => "something that is no record".to_owned(),
+        });
+    }
+    if found.more > 0 {
+        add(format!("and {} more", found.more));
+    }
+    for CheckedSignature {
+        number,
+        by,
+        answer,
+        why,
+        ..
+    } in found.signatures.iter().flatten()
+    {
+        let ok = why
+            .as_ref()
+            .map_or_else(|| "signed".to_owned(), |why| format!("NOT SIGNED: {why}"));
+        add(format!("record {number}: {answer} by {by}, {ok}"));
+    }
+    text
+}
+
+async fn messages(consumer: Consumer<OrderedConfig>) -> Result<Ordered> {
+    consumer
+        .messages()
+        .await
+        .map_err(|error| anyhow!("cannot read logs: {}", visible(&error, LINE)))
+}
+
+/// Reads what there was when it began.
+async fn read(
+    consumer: Consumer<OrderedConfig>,
+    waiting: u64,
+    mut take: impl FnMut(&Message) -> Result<()>,
+) -> Result<()> {
+    if waiting == 0 {
+        return Ok(());
+    }
+    let mut messages = messages(consumer).await?;
+    for _ in 0..waiting {
+        let message = timeout(PATIENCE, messages.next()).await;
+        let message = message.context("the server sends no more of what it has")?;
+        let message = message.context("the connection has ended")?;
+        let message = message.map_err(|error| anyhow!("the server has gone: {error}"))?;
+        take(&message)?;
+        let left = message
+            .info()
+            .map_err(|error| anyhow!("the server does not say how much there is: {error}"))?;
+        // Some may have got too old meanwhile.
+        if left.pending == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A name that nobody guesses: whoever knows it could take messages out of it.
+fn name() -> Result<String> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("there are no random numbers")?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}

@@ -1,0 +1,262 @@
+//! Whether what was kept elsewhere of a trail is whole: record by record, in whatever order and however often they came.
+//!
+//! Where a trail's own files are read, the first break ends it. What was sent away is told apart further: a record that is there
+//! twice was sent twice, one that is missing was lost on the way, or is older than what is kept.
+
+use std::collections::BTreeMap;
+
+use guard_proto::moment;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::chain::{Chained, Digest, Head, Line},
+    signatures::{CheckedSignature, Signatures},
+};
+
+/// Lines that came before those that they follow are held back for so many.
+const AHEAD: usize = 512;
+/// Findings that are told one by one.
+const TOLD: usize = 1000;
+
+/// Whoever sends a trail away says by this that it has no such records: they are not in its files any more, or too long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// The number of the first.
+    pub from: u64,
+    /// And of the last.
+    pub to: u64,
+    /// In words.
+    pub why: String,
+}
+
+/// What is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Finding {
+    /// None of these is there.
+    Gap {
+        /// The number of the first.
+        from: u64,
+        /// And of the last.
+        to: u64,
+        /// What the sender said; null: nothing.
+        why: Option<String>,
+    },
+    /// It is not as it was written, or does not follow the one before.
+    Altered {
+        /// Its number.
+        number: u64,
+    },
+    /// The log goes on from an earlier number: it was removed, or brought back from an earlier time.
+    WentBack {
+        /// To that number.
+        number: u64,
+        /// After that one.
+        after: u64,
+    },
+    /// It is no record.
+    NoRecord,
+}
+
+/// What was found of a trail that was kept elsewhere.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Collected {
+    /// Whether there are records, and nothing was found.
+    pub whole: bool,
+    /// How many are there.
+    pub records: u64,
+    /// How many are there once more, as they were.
+    pub doubles: u64,
+    /// Records that could not be written, as the next ones say.
+    pub lost: u64,
+    /// The number of the first; above 1, those before are not kept.
+    pub first: Option<u64>,
+    /// The last.
+    pub head: Option<Head>,
+    /// When the first was written, as it says.
+    #[serde(serialize_with = "moment::write_some")]
+    pub from: Option<Timestamp>,
+    /// When the last one was.
+    #[serde(serialize_with = "moment::write_some")]
+    pub to: Option<Timestamp>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// How many more of that are not listed.
+    pub more: u64,
+    /// Signatures that were checked; null: not asked for.
+    pub signatures: Option<Vec<CheckedSignature>>,
+}
+
+/// Takes the records of one trail.
+#[derive(Debug, Default)]
+pub struct Collector {
+    found: Collected,
+    /// The hashes of those that are there, of the chain as it is now.
+    seen: BTreeMap<u64, Digest>,
+    head: Option<Head>,
+    /// Lines whose predecessors have not come.
+    ahead: BTreeMap<u64, Vec<u8>>,
+    missing: Vec<Missing>,
+    signatures: Option<Signatures>,
+}
+
+impl Collector {
+    /// Of which nothing has come; checks signatures, if it is to.
+    #[must_use]
+    pub fn new(signatures: Option<Signatures>) -> Self {
+        Self {
+            signatures,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next line, without a newline.
+    pub fn take(&mut self, line: &[u8]) {
+        match Line::of(line) {
+            Line::Chained(one) => self.chained(&one, line),
+            Line::Plain(_) | Line::Nothing => match serde_json::from_slice(line) {
+                Ok(missing) => self.missing.push(missing),
+                Err(_) => self.find(Finding::NoRecord),
+            },
+        }
+    }
+
+    fn chained(&mut self, one: &Chained<'_>, line: &[u8]) {
+        let number = one.head.number;
+        let next = self.head.map_or(number, |head| head.number + 1);
+        if number > next {
+            match self.ahead.insert(number, line.to_owned()) {
+                Some(other) if other == line => self.found.doubles += 1,
+                Some(_) => self.find(Finding::Altered { number }),
+                None => {}
+            }
+            if self.ahead.len() > AHEAD {
+                self.skip();
+            }
+            return;
+        }
+        self.judge(one);
+        self.catch_up();
+    }
+
+    /// Takes what was held back and follows now.
+    fn catch_up(&mut self) {
+        while let Some(head) = self.head
+            && let Some(line) = self.ahead.remove(&(head.number + 1))
+        {
+            self.judge_line(&line);
+        }
+    }
+
+    /// Goes on behind records that have not come.
+    fn skip(&mut self) {
+        if let Some((_, line)) = self.ahead.pop_first() {
+            self.judge_line(&line);
+            self.catch_up();
+        }
+    }
+
+    fn judge_line(&mut self, line: &[u8]) {
+        if let Line::Chained(one) = Line::of(line) {
+            self.judge(&one);
+        }
+    }
+
+    fn judge(&mut self, one: &Chained<'_>) {
+        let Head { number, hash } = one.head;
+        let before = number.checked_sub(1).and_then(|n| self.seen.get(&n));
+        let is_there = self.seen.get(&number);
+        let is_same = is_there == Some(&hash);
+        let begins = one.previous.filter(|said| one.follows(said));
+        // A first line says itself what it follows: in a chain that is there, the same as is there.
+        let is_right = match (before, one.previous) {
+            (Some(before), said) => one.follows(before) && said.is_none_or(|said| said == *before),
+            (None, Some(_)) => begins.is_some(),
+            // It cannot be known; the one behind it follows it, or does not. The very first says it always.
+            (None, None) => number != 1,
+        };
+        match (is_there.is_some(), is_same) {
+            (true, true) if is_right => {
+                self.found.doubles += 1;
+                return;
+            }
+            // Another chain, or another end of it.
+            (true, false) if is_right || (number == 1 && begins.is_some()) => {
+                let after = self.head.map_or(0, |head| head.number);
+                self.find(Finding::WentBack { number, after });
+                self.close();
+                drop(self.seen.split_off(&number));
+                self.head = None;
+            }
+            (true, _) => return self.find(Finding::Altered { number }),
+            (false, _) if !is_right => self.find(Finding::Altered { number }),
+            (false, _) => {}
+        }
+        self.keep(one);
+    }
+
+    fn keep(&mut self, one: &Chained<'_>) {
+        let head = one.head;
+        self.seen.insert(head.number, head.hash);
+        if self.head.is_none_or(|known| known.number < head.number) {
+            self.head = Some(head);
+        }
+        self.found.records += 1;
+        let (from, to) = (&mut self.found.from, &mut self.found.to);
+        *from = Some(from.map_or(one.record.at, |at| at.min(one.record.at)));
+        *to = Some(to.map_or(one.record.at, |at| at.max(one.record.at)));
+        self.found.lost += one.record.common().lost.take().unwrap_or(0);
+        if let Some(signatures) = &mut self.signatures {
+            signatures.see(head.number, &one.record);
+        }
+    }
+
+    fn find(&mut self, finding: Finding) {
+        match self.found.findings.len() < TOLD {
+            true => self.found.findings.push(finding),
+            false => self.found.more += 1,
+        }
+    }
+
+    /// Finds what is missing of the chain as it is.
+    fn close(&mut self) {
+        let mut gaps = Vec::new();
+        let mut last: Option<u64> = None;
+        for number in self.seen.keys() {
+            if let Some(last) = last.filter(|last| last + 1 < *number) {
+                gaps.push((last + 1, number - 1));
+            }
+            last = Some(*number);
+        }
+        for (from, to) in gaps {
+            let said = self
+                .missing
+                .iter()
+                .find(|said| said.from <= to && from <= said.to);
+            let why = said.map(|said| said.why.clone());
+            self.find(Finding::Gap { from, to, why });
+        }
+        self.missing.clear();
+    }
+
+    /// What was found of all that has come.
+    #[must_use]
+    pub fn finish(mut self) -> Collected {
+        while !self.ahead.is_empty() {
+            self.skip();
+        }
+        self.close();
+        self.found.first = self.seen.keys().next().copied();
+        self.found.head = self.head;
+        self.found.signatures = self.signatures.map(Signatures::found);
+        let mut signed = self.found.signatures.iter().flatten();
+        let all_signed = signed.all(|one| one.ok);
+        self.found.whole = self.head.is_some()
+            && self.found.findings.is_empty()
+            && self.found.more == 0
+            && all_signed;
+        self.found
+    }
+}

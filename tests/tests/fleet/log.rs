@@ -1,0 +1,331 @@
+//! Audit logs over NATS: each record out once and in its order, whatever is killed or lost on the way.
+
+use std::{fs, path::PathBuf};
+
+use guard_lab::{Network, Tested, eventually, exec};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::scene::{Fleet, PERSON, lines};
+use crate::signed::scene::COURIER;
+
+/// What the machine has written, in all files, the oldest first.
+fn written(fleet: &Fleet<'_>) -> Tested<Vec<Value>> {
+    let current = fleet.scene.daemon.audit();
+    let aside = aside(fleet);
+    let mut text = fs::read_to_string(&aside).unwrap_or_default();
+    text.push_str(&fs::read_to_string(current)?);
+    lines(&text)
+}
+
+fn aside(fleet: &Fleet<'_>) -> PathBuf {
+    fleet.scene.daemon.audit().with_extension("jsonl.1")
+}
+
+/// What the servers have.
+fn kept(fleet: &Fleet<'_>) -> Tested<Vec<Value>> {
+    let said = fleet.said("person", &["log", "--json"])?;
+    let kept = lines(&said)?.into_iter();
+    Ok(kept.map(|mut line| line["record"].take()).collect())
+}
+
+fn is_all_kept(fleet: &Fleet<'_>) -> Tested {
+    let mut last = String::new();
+    let all = eventually("all is kept, once and in order", || {
+        let (Ok(written), Ok(kept)) = (written(fleet), kept(fleet)) else {
+            return false;
+        };
+        last = format!("{} are written, and kept are {kept:?}", written.len());
+        written == kept
+    });
+    Ok(all.map_err(|error| error.context(last))?)
+}
+
+/// Has the machine write some.
+fn write(fleet: &Fleet<'_>) -> Tested {
+    for _ in 0..3 {
+        let id = ["--for", "60s", "--ports", "tcp/1000", "--session"];
+        let shell = fleet.scene.shell();
+        let open = fleet.scene.daemon.root(["open", "192.0.2.10"]);
+        open.args(id).args([shell.session()]).run()?.success()?;
+    }
+    Ok(())
+}
+
+fn verified(fleet: &Fleet<'_>) -> Tested<(Option<i32>, Value)> {
+    let mut command = fleet.command("person", &["log", "--verify", "--json"])?;
+    let ended = exec::output(&mut command)?;
+    let said = String::from_utf8_lossy(&ended.stdout);
+    let found = lines(&said)?;
+    assert_eq!(
+        found.len(),
+        1,
+        "{said} {}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    Ok((ended.status.code(), found[0].clone()))
+}
+
+fn is_whole(fleet: &Fleet<'_>) -> Tested {
+    let (code, found) = verified(fleet)?;
+    assert_eq!(
+        (code, &found["whole"]),
+        (Some(0), &Value::Bool(true)),
+        "{found}"
+    );
+    assert_eq!(found["doubles"], 0, "{found}");
+    assert_eq!(found["machine"], fleet.machine);
+    Ok(())
+}
+
+fn findings(fleet: &Fleet<'_>) -> Tested<Vec<Value>> {
+    let (code, found) = verified(fleet)?;
+    assert_eq!(code, Some(1), "{found}");
+    Ok(found["findings"].as_array().unwrap().clone())
+}
+
+#[test]
+fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)?;
+    let cursor = fleet.dir().join("machine/log.cursor");
+    let early = fs::read(&cursor)?;
+
+    // While it is away, it all goes on.
+    fleet.kill();
+    write(&fleet)?;
+    fleet.start()?;
+    is_all_kept(&fleet)?;
+
+    // As if it was killed after the server had kept records, and before that was written down.
+    for at in [Some(early), None] {
+        fleet.kill();
+        match at {
+            Some(early) => fs::write(&cursor, early)?,
+            None => fs::remove_file(&cursor)?,
+        }
+        write(&fleet)?;
+        fleet.start()?;
+        is_all_kept(&fleet)?;
+    }
+    is_whole(&fleet)?;
+
+    // guardd may be started anew.
+    fleet.scene.daemon.kill()?;
+    fleet.scene.daemon.start()?;
+    write(&fleet)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)?;
+    let status = fleet.said("person", &["status", "--json"])?;
+    let status: Value = serde_json::from_str(&status)?;
+    assert_eq!(status["logs"]["machines"], 1, "{status}");
+    assert_eq!(status["logs"]["problems"], 0, "{status}");
+    Ok(())
+}
+
+#[test]
+fn what_servers_lose_is_sent_again() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    write(&fleet)?;
+    is_all_kept(&fleet)?;
+    fleet.nats.kill(0);
+    fleet.nats.lose(0)?;
+    write(&fleet)?;
+    fleet.nats.start_again(0)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)
+}
+
+#[test]
+fn while_servers_are_away_nothing_is_lost_and_what_is_gone_is_told() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    fleet.nats.kill(0);
+    write(&fleet)?;
+    rotate(&fleet)?;
+    write(&fleet)?;
+    fleet.nats.start_again(0)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)?;
+
+    // A file that was removed before it was sent.
+    fleet.stop()?;
+    let before = kept(&fleet)?.len();
+    write(&fleet)?;
+    rotate(&fleet)?;
+    let gone = lines(&fs::read_to_string(aside(&fleet))?)?;
+    fs::remove_file(aside(&fleet))?;
+    write(&fleet)?;
+    let last = written(&fleet)?.pop().unwrap();
+    fleet.start()?;
+    eventually("the rest is kept", || {
+        kept(&fleet).is_ok_and(|kept| kept.contains(&last))
+    })?;
+    let found = findings(&fleet)?;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let gap = &found[0];
+    assert_eq!(gap["kind"], "gap");
+    assert_eq!(gap["from"], before as u64 + 1);
+    assert_eq!(gap["to"], gone.last().unwrap()["number"]);
+    assert!(gap["why"].is_string(), "the machine has said so: {gap}");
+    Ok(())
+}
+
+/// As logrotate does.
+fn rotate(fleet: &Fleet<'_>) -> Tested {
+    let current = fleet.scene.daemon.audit();
+    fs::rename(&current, aside(fleet))?;
+    fleet.scene.daemon.signal(Signal::HUP)?;
+    Ok(eventually("the log goes on in a new file", || {
+        current.exists()
+    })?)
+}
+
+#[test]
+fn a_record_that_was_altered_and_a_log_that_was_removed_are_told() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    fleet.stop()?;
+    let before = written(&fleet)?.len() as u64;
+    write(&fleet)?;
+    let audit = fleet.scene.daemon.audit();
+    let text = fs::read_to_string(&audit)?;
+    let mut all: Vec<_> = text.lines().map(str::to_owned).collect();
+    let victim = &mut all[before as usize + 1];
+    let altered = victim.replacen("\"at\":\"20", "\"at\":\"19", 1);
+    assert_ne!(*victim, altered);
+    *victim = altered;
+    // In place: guardd goes on in this file.
+    fs::write(&audit, all.join("\n") + "\n")?;
+    fleet.start()?;
+    is_all_kept(&fleet)?;
+    let found = findings(&fleet)?;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["kind"], "altered");
+    assert_eq!(found[0]["number"], before + 2);
+    let text = exec::output(&mut fleet.command("person", &["log", "--verify"])?)?;
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("is not as it was written"), "{text}");
+
+    // Whoever is root there removes it all: the servers have what was.
+    let kept_before = kept(&fleet)?.len();
+    fleet.scene.daemon.stop()?;
+    let last = written(&fleet)?.pop().unwrap()["number"].clone();
+    fs::remove_file(&audit)?;
+    fleet.scene.daemon.start()?;
+    write(&fleet)?;
+    eventually("the new one is kept beside it", || {
+        let (kept, written) = (kept(&fleet)?, written(&fleet)?);
+        Ok(kept.len() > kept_before && kept.ends_with(&written))
+    })?;
+    let found = findings(&fleet)?;
+    let back = found.iter().find(|one| one["kind"] == "went-back");
+    let back = back.unwrap_or_else(|| panic!("{found:?}"));
+    assert_eq!(back["number"], 1);
+    assert!(
+        back["after"].as_u64() >= last.as_u64().map(|last| last - 1),
+        "{back} {last}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_machine_speaks_for_itself_alone_and_nobody_reads_who_may_not() -> Tested {
+    let network = Network::new()?;
+    let (fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    let before = kept(&fleet)?.len();
+    // The machine's key is another's from now on.
+    let other = format!("m-{}", "0".repeat(20));
+    fs::write(fleet.list(), fleet.listed(&other)?)?;
+    eventually("the server knows", || {
+        fs::read_to_string(fleet.nats.users(0)).is_ok_and(|users| users.contains(&other))
+    })?;
+    write(&fleet)?;
+    // Its own word comes to nobody either. What it would say of it, it says in its log.
+    eventually("it is away", || {
+        fleet.machines().is_ok_and(|machines| machines.is_empty())
+    })?;
+    assert_eq!(kept(&fleet)?.len(), before);
+
+    // Whom the list does not let read logs.
+    let listed = fleet
+        .listed(&fleet.machine)?
+        .replace("log = true", "log = false");
+    fs::write(fleet.list(), listed)?;
+    eventually("nothing is read", || {
+        let ended = exec::output(&mut fleet.command("person", &["log"])?)?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        Ok(ended.status.code() == Some(2) && said.contains("log = true"))
+    })?;
+    Ok(())
+}
+
+/// Makes a call, and prints the first answer.
+const CALL: &str = r#"
+import socket, sys
+
+guardd = socket.socket(socket.AF_UNIX)
+guardd.connect(sys.argv[1])
+guardd.sendall(sys.argv[2].encode() + b"\0")
+said = b""
+while b"\0" not in said:
+    part = guardd.recv(65536)
+    if not part:
+        sys.exit("guardd has closed it")
+    said += part
+print(said[: said.index(b"\0")].decode())
+"#;
+
+#[test]
+fn a_courier_gets_the_log_that_the_settings_give_it_and_no_other() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
+    fleet.stop()?;
+    fleet.settings_of_machine("log = true\n")?;
+    fleet.start()?;
+    fleet.is_there()?;
+    // Of a server that keeps nothing it is told first.
+    eventually("it says what is wrong", || {
+        let machines = fleet.machines()?;
+        Ok(machines[0]["log"]["problem"].is_string())
+    })?;
+    let call = r#"{"method":"org.guardd.Control.LogLines","parameters":{},"more":true}"#;
+    let daemon = &fleet.scene.daemon;
+    let script = daemon.write_for_agents("call.py", CALL)?;
+    for (user, answer) in [
+        (PERSON, "Refused"),
+        (COURIER, "is not sent to this courier"),
+        (0, "{\\\"at\\\":"),
+    ] {
+        let mut python = daemon.on_machine(user, "/usr/bin/python3");
+        let said = exec::run(python.arg(&script).arg(daemon.socket()).arg(call))?;
+        assert!(said.contains(answer), "{user}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn one_of_three_servers_may_be_killed() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 3)?;
+    is_all_kept(&fleet)?;
+    for number in [1, 2] {
+        fleet.nats.kill(number);
+        write(&fleet)?;
+        is_all_kept(&fleet)?;
+        fleet.nats.start_again(number)?;
+    }
+    // The first, too, beside which the list is kept.
+    fleet.nats.kill(0);
+    write(&fleet)?;
+    is_all_kept(&fleet)?;
+    fleet.nats.start_again(0)?;
+    is_whole(&fleet)
+}
