@@ -322,13 +322,19 @@ fn a_units_session_lasts_as_long_as_its_cgroup_whoever_runs() -> Tested {
     let unit = Unowned::named(&daemon, "agent.service")?;
     let owner = ["assign", "--policy", "asks", "--owner", "61234", "agent"];
     daemon.json(owner)?;
-    let before = daemon.json(["sessions"])?;
+    // Where there is a service manager, it is asked for the unit's description beside.
+    let listed = |daemon: &Daemon| -> Tested<Value> {
+        let mut sessions = daemon.json(["sessions"])?;
+        sessions[0]["command"].take();
+        Ok(sessions)
+    };
+    let before = listed(&daemon)?;
     for end in [Daemon::kill, Daemon::stop] {
         end(&mut daemon)?;
         assert!(reaches(&unit, OPEN)?);
         assert!(!reaches(&unit, V4)?);
         daemon.start()?;
-        assert_eq!(daemon.json(["sessions"])?, before);
+        assert_eq!(listed(&daemon)?, before);
     }
     // What the kernel has no room for is lost: it is listed all the same, and for what it is.
     daemon.kill()?;

@@ -32,7 +32,7 @@ use crate::{
 /// How long a stream lasts.
 const LIFE: Duration = Duration::from_secs(20);
 /// Streams at once.
-const MOST: usize = 64;
+const MOST: usize = 256;
 
 /// What a stream tells.
 pub(crate) enum Told {
@@ -166,5 +166,16 @@ impl http_body::Body for Events {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = self.from.poll_recv(context);
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_an_end_to_the_pages_that_look() {
+        let refused = stream_of(MOST, || -> Here { unreachable!("one too many") });
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{Console, listen::Listeners, routes};
 
 /// Connections at once: what is one too many waits.
-const MOST: usize = 256;
+const MOST: usize = 512;
 /// How long the head of a request may take to come, also of the next one on a connection.
 const HEAD: Duration = Duration::from_secs(15);
 /// Bytes of a head at most.

@@ -58,6 +58,17 @@ impl<'n> Looked<'n> {
         Ok(())
     }
 
+    /// What the console has in memory of its own, in KiB.
+    pub(crate) fn memory(&self) -> Tested<u64> {
+        let pid = self.console.as_ref().context("no console runs")?.pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let own = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = own.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(kib.context("no size of the process")?.parse()?)
+    }
+
     /// Ends the console at once.
     pub(crate) fn kill(&mut self) {
         self.console = None;
