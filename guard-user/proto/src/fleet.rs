@@ -23,6 +23,9 @@ pub struct FleetPolicies {
     /// When it was last offered.
     #[serde(default, serialize_with = "moment::write_some")]
     pub heard_at: Option<Timestamp>,
+    /// For how many seconds it stands after that; null: for ever.
+    #[serde(default)]
+    pub lasts: Option<u64>,
     /// SHA-256 of its bytes, in hexadecimal; null: there was none yet.
     #[serde(default)]
     pub bundle: Option<String>,

@@ -39,6 +39,9 @@ pub struct Stopped {
     pub rule: Option<String>,
     /// The rule's reason.
     pub reason: Option<String>,
+    /// The policy, where that is not the session's own but one around it: the fleet's, or a parent session's.
+    #[serde(default)]
+    pub policy: Option<String>,
     /// How often.
     pub count: u64,
     /// What to do instead, or how to ask.

@@ -313,8 +313,8 @@ kinds! {
     SessionEnd { seconds: f64, denied: u64, }
     /// Something was refused: for good, or until a person says yes.
     Denied {
-        cgroup: u64, destination: Destination, rule: String, verdict: String, through: Through, hook: String, count: u64,
-        pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64,
+        cgroup: u64, destination: Destination, rule: String, policy: String, verdict: String, through: Through, hook: String,
+        count: u64, pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64,
     }
     /// A connection waits.
     Held {

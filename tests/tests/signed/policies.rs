@@ -333,6 +333,54 @@ fn a_hole_that_the_fleet_shuts_is_said_to_be_shut() -> Tested {
     Ok(())
 }
 
+/// `guard log`, and with it `guard watch` and the console's log, say that it was the fleet's policy.
+#[test]
+fn what_the_fleet_stops_is_said_to_be_stopped_by_its_policy() -> Tested {
+    let fleet = Fleet::new("")?;
+    let mut shell = fleet.shell()?;
+    fleet.takes_base(1, &base("deny"))?;
+    // By a rule of the fleet's, by its default, and by both policies, of which the outermost is named.
+    for to in [V4, "192.0.2.30"] {
+        assert!(!reaches(&mut shell, to)?);
+    }
+    let mut denied = Vec::new();
+    eventually("both are written down", || {
+        denied = fleet.daemon.logged("denied")?;
+        Ok(denied.len() >= 2)
+    })?;
+    assert_eq!(
+        (&denied[0]["rule"], &denied[0]["policy"]),
+        (&"never".into(), &"floor".into()),
+        "{denied:?}"
+    );
+    assert_eq!(
+        (&denied[1]["rule"], &denied[1]["policy"]),
+        (&Value::Null, &"floor".into()),
+        "{denied:?}"
+    );
+    let text = fleet.daemon.root(["log"]).run()?.success()?.stdout;
+    for said in ["rule never of floor (deny)", "default of floor (deny)"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    // And so says guard why inside.
+    shell.tell(&format!("{} why", fleet.daemon.program("guard")?.display()))?;
+    shell.line_with("never of floor: the fleet says so")?;
+    // What a session's own policy stops is its own.
+    fleet.takes_base(2, OPEN)?;
+    fleet.daemon.write_policy(
+        "closed",
+        "version = 1\nname = \"closed\"\ndefault = \"deny\"\n",
+    )?;
+    let mut closed = Shell::start(&fleet.daemon, "closed")?;
+    assert!(!reaches(&mut closed, V4)?);
+    eventually("it is written down", || {
+        denied = fleet.daemon.logged("denied")?;
+        Ok(denied.len() >= 3)
+    })?;
+    assert!(denied[2].get("policy").is_none(), "{denied:?}");
+    Ok(())
+}
+
 /// Settings by which nothing can ever come are not silent until somebody offers something.
 #[test]
 fn what_a_machine_lacks_is_said_before_anything_is_offered() -> Tested {

@@ -201,6 +201,7 @@ pub(crate) fn stopped() -> Stopped {
         verdict: "confirm".into(),
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),
+        policy: None,
         count: 2,
         advice: "ask for it with guard request, and try again once it is approved".into(),
         request: None,

@@ -86,10 +86,15 @@ fn times(stopped: &Stopped, clock: &Clock) -> String {
 }
 
 fn rule(stopped: &Stopped) -> String {
-    let rule = stopped.rule.as_deref().unwrap_or("the policy's default");
+    let rule = match (stopped.rule.as_deref(), &stopped.policy) {
+        (Some(rule), Some(policy)) => format!("{rule} of {policy}"),
+        (Some(rule), None) => rule.to_owned(),
+        (None, Some(policy)) => format!("the default of {policy}"),
+        (None, None) => "the policy's default".to_owned(),
+    };
     match &stopped.reason {
         Some(reason) => format!("{rule}: {reason}"),
-        None => rule.to_owned(),
+        None => rule,
     }
 }
 

@@ -198,10 +198,16 @@ pub(crate) fn appeared(record: &LogRecord) -> Option<(String, String)> {
 fn rule(rest: &mut Map<String, Value>) -> Option<String> {
     // A record that does not tell the rule is no word about the default.
     let is_told = rest.contains_key("rule");
-    let rule = text(rest, "rule").map(|rule| format!("rule {rule}"));
+    // Of a record with a verdict: the policy, where that is not the session's own but one around it, such as the fleet's.
+    let around = match rest.contains_key("verdict") {
+        true => text(rest, "policy").map(|policy| format!(" of {policy}")),
+        false => None,
+    };
+    let around = around.unwrap_or_default();
+    let rule = text(rest, "rule").map(|rule| format!("rule {rule}{around}"));
     match (rule, text(rest, "verdict")) {
         (Some(rule), Some(verdict)) => Some(format!("{rule} ({verdict})")),
-        (None, Some(verdict)) if is_told => Some(format!("default ({verdict})")),
+        (None, Some(verdict)) if is_told => Some(format!("default{around} ({verdict})")),
         (None, Some(verdict)) => Some(verdict),
         (rule, None) => rule,
     }

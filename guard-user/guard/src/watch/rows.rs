@@ -171,7 +171,11 @@ fn http_fields(http: &HttpRequest, fields: &mut Vec<Field>) {
 
 /// A hole in a line of a list.
 pub(crate) fn hole(hole: &Hole, clock: &Clock) -> String {
-    let left = holes::left(hole).map_or_else(String::new, |left| format!("{left} left"));
+    let left = match (&hole.shut_by, holes::left(hole)) {
+        (Some(_), _) => "shut".to_owned(),
+        (None, Some(left)) => format!("{left} left"),
+        (None, None) => String::new(),
+    };
     format!(
         "{:<5} {:<4} {:<9} {left:<7} {}  by {}  {}",
         hole.id,
@@ -216,6 +220,10 @@ pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
         .opened_at
         .map_or_else(|| "unknown".into(), |at| clock.ago(at));
     let left = holes::left(hole).unwrap_or_else(|| "any number".into());
+    let shut = hole.shut_by.as_ref();
+    let shut = shut.map_or_else(String::new, |by| {
+        format!("nothing passes now: {by} denies it")
+    });
     [
         ("session", hole.session.clone()),
         ("to", target(hole)),
@@ -227,10 +235,14 @@ pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
             hole.opened_by.clone().unwrap_or_else(|| "unknown".into()),
         ),
         ("reason", hole.reason.clone().unwrap_or_default()),
+        ("shut", shut),
     ]
     .into_iter()
     .filter(|(_, text)| !text.is_empty())
-    .map(|(label, text)| (label, text, Tone::Plain))
+    .map(|(label, text)| match label {
+        "shut" => (label, text, Tone::Warn),
+        _ => (label, text, Tone::Plain),
+    })
     .collect()
 }
 
@@ -286,5 +298,26 @@ pub(crate) fn record_tone(record: &LogRecord) -> Tone {
         Record::Answered(one) if one.answer.is("no") => Tone::Warn,
         Record::Answered(_) | Record::HoleOpen(_) | Record::SessionStart(_) => Tone::Good,
         _ => Tone::Dim,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::examples::{clock, hole as example};
+
+    #[test]
+    fn a_hole_that_is_shut_says_so_and_by_what() {
+        let shut = Hole {
+            connections_left: Some(3),
+            shut_by: Some("rule never of floor".into()),
+            ..example()
+        };
+        assert!(hole(&shut, &clock()).contains(" shut "), "{shut:?}");
+        let field = hole_fields(&shut, &clock()).pop();
+        let words = "nothing passes now: rule never of floor denies it".to_owned();
+        assert_eq!(field, Some(("shut", words, Tone::Warn)));
+        let fields = hole_fields(&example(), &clock());
+        assert!(fields.iter().all(|(label, ..)| *label != "shut"));
     }
 }

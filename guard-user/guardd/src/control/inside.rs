@@ -32,6 +32,8 @@ struct Matter {
     verdict: Verdict,
     rule: Option<String>,
     reason: Option<String>,
+    /// The policy, where it is one around the session's own.
+    around: Option<String>,
     named: Option<NameTold>,
 }
 
@@ -65,6 +67,8 @@ fn of_http(
         verdict: asked.verdict.clone(),
         rule: asked.rule.clone(),
         reason: asked.reason.clone(),
+        // The person who is asked sees it.
+        policy: None,
         count: asked.count,
         advice: advice(&what, asked),
         request: None,
@@ -139,6 +143,7 @@ impl State {
             verdict: about.verdict.as_str().to_owned(),
             rule: about.rule,
             reason: about.reason,
+            policy: about.around,
             count: one.count,
             request: None,
             http: None,
@@ -180,6 +185,7 @@ impl State {
             verdict: about.verdict.as_str().to_owned(),
             rule: about.rule,
             reason: about.reason,
+            policy: about.around,
             count: tried.count,
             advice,
             request,
@@ -290,6 +296,7 @@ fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        around: policies.around(&session.chain, &judged),
         named: policies.told_of(key.session, to, judged.rule, None),
     })
 }

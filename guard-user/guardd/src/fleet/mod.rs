@@ -298,6 +298,7 @@ impl Fleet {
                 .as_ref()
                 .map_or_else(Vec::new, |one| one.by.clone()),
             heard_at: self.heard_at,
+            lasts: self.settings.lasts.as_ref().map(|lasts| lasts.0.as_secs()),
             bundle: self.kept_hash().filter(|_| self.verified.is_some()),
             refused: self.refused.as_ref().map(|one| one.hash.clone()),
             refused_at: self.refused.as_ref().map(|one| one.at),

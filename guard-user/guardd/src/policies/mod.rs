@@ -735,6 +735,14 @@ impl Policies {
         policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
     }
 
+    /// The name of the policy that has judged, where that is not a chain's first: the fleet's around a session, or that of a session
+    /// around it.
+    #[must_use]
+    pub fn around(&self, chain: &[PolicyId], judged: &Judged<'_>) -> Option<String> {
+        let name = &judged.policy.policy.name;
+        (*name != self.name_of(chain)).then(|| name.clone())
+    }
+
     /// Each as `guard status` shows it; `used`: how many live sessions a slot judges.
     #[must_use]
     pub fn statuses(&self, used: impl Fn(PolicyId) -> usize) -> Vec<PolicyStatus> {

@@ -174,9 +174,13 @@ impl State {
         };
         let judged = judge(&self.sessions, &self.policies, event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
-        let (rule, why) = match self.sni_rule(event) {
-            Some(by_sni) => (Some(by_sni.name.clone()), Some(NOT_SHOWN.to_owned())),
-            None => (rule, why),
+        let around = judged.and_then(|judged| {
+            let session = self.sessions.live(event.session)?;
+            self.policies.around(&session.chain, &judged)
+        });
+        let (rule, around, why) = match self.sni_rule(event) {
+            Some(by_sni) => (Some(by_sni.name.clone()), None, Some(NOT_SHOWN.to_owned())),
+            None => (rule, around, why),
         };
         let host = judged.and_then(|judged| {
             let policies = &self.policies;
@@ -191,6 +195,7 @@ impl State {
             cgroup: live.map_or(event.cgroup.into(), |_| Field::Absent),
             destination: destination(event, host).into(),
             rule: rule.into(),
+            policy: around.map_or(Field::Absent, Into::into),
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
             through: self.relays.way(&key(event)).cloned().into(),
             hook: hook.into(),

@@ -83,6 +83,7 @@ impl State {
             verdict: verdict.as_str().to_owned(),
             rule: None,
             reason: None,
+            policy: None,
             count: one.count,
             advice,
             request,

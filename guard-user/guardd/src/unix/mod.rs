@@ -163,6 +163,7 @@ impl Sockets {
                 verdict: Verdict::Deny.as_str().to_owned(),
                 rule: None,
                 reason: None,
+                policy: None,
                 count: stop.count,
                 advice: kept.advice(from),
                 request: None,
