@@ -327,6 +327,9 @@ async function tell(box) {
   const worker = await navigator.serviceWorker.ready;
   const told = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: unbase64(box.dataset.key) });
   await post("/devices", told);
+  // For the worker, where the browser gets another subscription.
+  const known = { endpoint: told.endpoint, key: box.dataset.key };
+  await (await caches.open("guard")).put("/device", new Response(JSON.stringify(known)));
   location.reload();
 }
 

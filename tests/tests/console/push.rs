@@ -296,6 +296,123 @@ fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() -> Tes
 }
 
 #[test]
+fn a_browser_that_has_another_subscription_is_told_in_place_of_the_one_before() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let service = services.start()?;
+    let looked = Looked::with(&network, "", &settings(&[&service], ""))?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
+    let [before, next] = ["before", "next"].map(|path| Device::at(&service, path).unwrap());
+    assert_eq!(before.add(&looked, &cookie)?.status, 200);
+    let mut said = next.subscription();
+    said["replaces"] = json!(before.endpoint);
+    let refused = add(&looked, "guard=AAAA", &said)?;
+    assert_eq!(refused.status, 401, "{}", refused.body);
+    assert_eq!(add(&looked, &cookie, &said)?.status, 200);
+    assert_eq!(count(&looked), 1);
+    // One that somebody has removed comes not back so.
+    let again = add(&looked, &cookie, &said)?;
+    assert_eq!(again.status, 400, "{}", again.body);
+    let _told = services.tell(&looked)?;
+    let mut shell = looked.scene.shell();
+    looked.scene.request(&mut shell, 443);
+    eventually("it is told", || service.got().len() == 1)?;
+    assert_eq!(service.got()[0].line, "POST /next HTTP/1.1");
+    assert_eq!(next.reads(&service.got()[0])?["signed"], true);
+    Ok(())
+}
+
+#[test]
+fn the_worker_has_the_console_know_its_next_subscription_or_says_that_it_is_told_no_more() -> Tested
+{
+    let changed = |known: &Value, answer: u16, event: &Value| -> Tested<Value> {
+        let dir = env!("CARGO_MANIFEST_DIR");
+        let mut node = Command::new("node")
+            .arg(format!("{dir}/tests/console/programs/worker.js"))
+            .arg(format!("{dir}/../guard-user/console/assets/push.js"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = json!({ "known": known, "answer": answer, "event": event });
+        write!(node.stdin.take().context("no standard input")?, "{input}")?;
+        let output = node.wait_with_output()?;
+        assert!(output.status.success());
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let known = json!({ "endpoint": "https://push.example/before", "key": "BKey" });
+    // Browsers differ in what they say: of both subscriptions, of one, or of none.
+    for (event, next, subscribed) in [
+        (json!({}), "https://push.example/next", 1),
+        (
+            json!({ "old": "https://push.example/before", "next": "https://push.example/given" }),
+            "https://push.example/given",
+            0,
+        ),
+    ] {
+        let done = changed(&known, 200, &event)?;
+        assert_eq!(done["sent"].as_array().unwrap().len(), 1, "{done}");
+        let sent = &done["sent"][0];
+        assert_eq!(
+            (&sent["place"], &sent["method"]),
+            (&json!("/devices"), &json!("POST"))
+        );
+        assert_eq!(sent["body"]["endpoint"], next);
+        assert_eq!(sent["body"]["replaces"], known["endpoint"]);
+        assert_eq!(done["kept"]["endpoint"], next, "for the time after that");
+        assert_eq!(done["subscribed"].as_array().unwrap().len(), subscribed);
+        assert_eq!(done["shown"], json!([]));
+    }
+    let done = changed(
+        &Value::Null,
+        200,
+        &json!({ "old": "https://push.example/old" }),
+    )?;
+    assert_eq!(
+        done["sent"][0]["body"]["replaces"],
+        "https://push.example/old"
+    );
+    // Nobody is logged in there any more.
+    let done = changed(&known, 401, &json!({}))?;
+    assert_eq!(done["kept"], known, "{done}");
+    let shown = &done["shown"][0];
+    assert!(shown["body"].text()?.contains("told no more"), "{done}");
+    assert_eq!(shown["data"], "https://guard.example/approvers");
+    // What it was told by is not known.
+    let done = changed(&Value::Null, 200, &json!({}))?;
+    assert_eq!(done["sent"], json!([]));
+    Ok(())
+}
+
+#[test]
+fn after_two_noes_nobody_is_told_of_that_session() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let service = services.start()?;
+    let looked = Looked::with(&network, "", &settings(&[&service], ""))?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    let cookie = looked.log_in()?;
+    let device = Device::at(&service, "x")?;
+    assert_eq!(device.add(&looked, &cookie)?.status, 200);
+    let _told = services.tell(&looked)?;
+    let (mut shell, mut other) = (looked.scene.shell(), looked.scene.shell());
+    for (count, port) in [(1, 443), (2, 1000)] {
+        let id = looked.scene.request(&mut shell, port);
+        eventually("it is told", || service.got().len() == count)?;
+        looked.scene.daemon.root(["deny", &id]).run()?.success()?;
+    }
+    looked.scene.request(&mut shell, 1001);
+    let id = looked.scene.request(&mut other, 1000);
+    eventually("it is told of the other", || service.got().len() == 3)?;
+    let read = device.reads(&service.got()[2])?;
+    assert_eq!(
+        read["told"]["text"],
+        format!("Request {id} asks for an answer")
+    );
+    Ok(())
+}
+
+#[test]
 fn nobody_waits_for_anothers_device_that_does_not_answer() -> Tested {
     let network = Network::new()?;
     let services = Services::new(&network)?;

@@ -12,6 +12,9 @@ const GAP: u64 = 15;
 const OF_ONE: usize = 3;
 const OF_ALL: usize = 10;
 const WINDOW: u64 = 300;
+/// How many no's to one session within so many seconds have nobody told of it any more, for as many.
+const NOES: usize = 2;
+const MUTED: u64 = 900;
 /// Seconds that somebody who gathers and sends may take; one that was killed holds up nobody for longer.
 const BUSY: u64 = 20;
 /// Seconds that a request is known for. guardd runs the command for it anew within less.
@@ -27,6 +30,12 @@ pub(crate) struct Told {
     /// Requests that none was about yet, and when they were last seen.
     waiting: BTreeMap<String, (Line, u64)>,
     messages: Vec<Sent>,
+    /// No's, by the request: to which outermost session, and when.
+    #[serde(default)]
+    noes: BTreeMap<String, (String, u64)>,
+    /// Outermost sessions that were told no too often, and since when nobody is told of them.
+    #[serde(default)]
+    muted: BTreeMap<String, u64>,
     /// When somebody began to gather.
     busy: Option<u64>,
 }
@@ -63,6 +72,7 @@ impl Told {
         self.waiting.insert(line.key.clone(), (line.clone(), now));
         let is_about = |sent: &&Sent| sent.sessions.contains(&line.session);
         let is_quiet = self.busy.is_some()
+            || self.muted.contains_key(&line.session)
             || self.messages.last().is_some_and(|last| now < last.at + GAP)
             || self.messages.iter().filter(is_about).count() >= OF_ONE
             || self.messages.len() >= OF_ALL;
@@ -101,11 +111,9 @@ impl Told {
 
     /// What a message is to be about, the first first.
     pub(crate) fn waiting(&self) -> Vec<Line> {
-        let mut all: Vec<_> = self
-            .waiting
-            .values()
-            .map(|(line, _)| line.clone())
-            .collect();
+        let all = self.waiting.values().map(|(line, _)| line);
+        let all = all.filter(|line| !self.muted.contains_key(&line.session));
+        let mut all: Vec<_> = all.cloned().collect();
         all.sort_by_key(|line| (line.id.len(), line.id.clone()));
         all
     }
@@ -121,6 +129,24 @@ impl Told {
         self.messages.push(Sent { at: now, sessions });
     }
 
+    /// Somebody has said no to a request of that outermost session, at that time.
+    pub(crate) fn note_no(&mut self, request: &str, session: &str, at: u64, now: u64) {
+        self.forget(now);
+        if at > now || now - at >= MUTED || self.noes.contains_key(request) {
+            return;
+        }
+        self.noes
+            .insert(request.to_owned(), (session.to_owned(), at));
+        let own = self.noes.values().filter(|(of, _)| of == session);
+        if own.count() >= NOES {
+            let since = self.muted.entry(session.to_owned()).or_default();
+            *since = at.max(*since);
+        }
+        if self.noes.len() > MOST {
+            self.noes.pop_first();
+        }
+    }
+
     /// None was: the next may try at once.
     pub(crate) fn note_failed(&mut self) {
         self.busy = None;
@@ -131,6 +157,8 @@ impl Told {
         self.told.retain(|_, at| is_since(*at, KNOWN));
         self.waiting.retain(|_, (_, at)| is_since(*at, KNOWN));
         self.messages.retain(|sent| is_since(sent.at, WINDOW));
+        self.noes.retain(|_, (_, at)| is_since(*at, MUTED));
+        self.muted.retain(|_, at| is_since(*at, MUTED));
         self.busy = self.busy.filter(|at| is_since(*at, BUSY));
     }
 }
@@ -193,6 +221,30 @@ mod tests {
             "the message before was about it, too"
         );
         assert_eq!(run(&mut told, "r1301", "s1", 1315), Some(1));
+    }
+
+    #[test]
+    fn after_two_noes_nobody_is_told_of_that_session_for_a_quarter_of_an_hour() {
+        let mut told = Told::default();
+        assert_eq!(run(&mut told, "r1", "s1", 1000), Some(1));
+        told.note_no("r1", "s1", 1010, 1010);
+        assert_eq!(run(&mut told, "r2", "s1", 1020), Some(1), "one is none");
+        for _ in 0..3 {
+            // It is read again.
+            told.note_no("r1", "s1", 1010, 1025);
+        }
+        assert_eq!(run(&mut told, "r3", "s1", 1040), Some(1));
+        told.note_no("r2", "s1", 1050, 1060);
+        assert_eq!(run(&mut told, "r4", "s1", 1070), None);
+        assert_eq!(run(&mut told, "r5", "s2", 1080), Some(1), "another's alone");
+        assert_eq!(run(&mut told, "r6", "s1", 1049 + MUTED), None);
+        // With what has waited.
+        assert_eq!(run(&mut told, "r6", "s1", 1050 + MUTED), Some(2));
+        // Old ones, and those of another boot, count for nothing.
+        for (request, at) in [("r7", 1), ("r8", 2), ("r9", 90_000), ("r10", 90_001)] {
+            told.note_no(request, "s3", at, 5000);
+        }
+        assert_eq!(run(&mut told, "r11", "s3", 5000), Some(1));
     }
 
     #[test]

@@ -39,8 +39,7 @@ pub(crate) struct Device {
 impl Device {
     /// As files and pages have it: only who knows the URL can say it.
     pub(crate) fn id(&self) -> String {
-        let named = format!("guard console device\n{}", self.endpoint);
-        BASE64URL_NOPAD.encode(digest(&SHA256, named.as_bytes()).as_ref())
+        id_of(&self.endpoint)
     }
 
     /// Its key and its secret.
@@ -57,6 +56,12 @@ impl Device {
         );
         Ok((key, auth))
     }
+}
+
+/// As files and pages have the one at that endpoint.
+pub(super) fn id_of(endpoint: &str) -> String {
+    let named = format!("guard console device\n{endpoint}");
+    BASE64URL_NOPAD.encode(digest(&SHA256, named.as_bytes()).as_ref())
 }
 
 /// All of them.
@@ -128,6 +133,22 @@ impl Devices {
         let text = serde_json::to_vec(device)?;
         replace(&self.dir.join(id), &text)
             .context("the device cannot be kept: see the console's log")
+    }
+
+    /// The same in place of another of the same approver's: a browser has another subscription. One that was removed comes not back so.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::add`], and that there is no such other.
+    pub(super) fn replace(&self, before: &str, device: &Device) -> Result<()> {
+        let is_before =
+            |one: &Device| one.id() == before && one.identity.name == device.identity.name;
+        let before = self.all().into_iter().find(is_before);
+        let before = before.context("what it was before is told nothing any more")?;
+        device.keys()?;
+        // There may be room for no more.
+        self.remove(&before.id());
+        self.add(device)
     }
 
     /// Removes one, if it is there.
@@ -234,6 +255,32 @@ mod tests {
             let _ = devices.add(&device(&format!("a{number}"), 0));
         }
         assert_eq!(devices.all().len(), OF_ALL);
+    }
+
+    #[test]
+    fn a_browsers_next_subscription_takes_the_place_of_the_one_before_and_of_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (devices, _) = Devices::open(dir.path()).unwrap();
+        for number in 0..OF_ONE {
+            devices.add(&device("alice", number)).unwrap();
+        }
+        devices.add(&device("bob", 0)).unwrap();
+        let next = device("alice", OF_ONE);
+        for before in [device("bob", 0), device("alice", OF_ONE + 1)] {
+            assert!(devices.replace(&before.id(), &next).is_err());
+        }
+        let broken = Device {
+            auth: String::new(),
+            ..next.clone()
+        };
+        let before = device("alice", 0).id();
+        assert!(devices.replace(&before, &broken).is_err());
+        assert_eq!(devices.all().len(), OF_ONE + 1, "nothing has changed");
+        devices.replace(&before, &next).unwrap();
+        let now: Vec<_> = devices.all().iter().map(Device::id).collect();
+        assert!(now.contains(&next.id()) && !now.contains(&before));
+        assert_eq!(now.len(), OF_ONE + 1);
+        assert!(devices.replace(&before, &next).is_err(), "once");
     }
 
     #[test]

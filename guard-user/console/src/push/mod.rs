@@ -11,7 +11,7 @@ mod send;
 mod vapid;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     fs::File,
     path::Path,
@@ -21,7 +21,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use guard_courier::{Guardd, Refusal};
-use guard_proto::{Call, LogKind, LogRecord, Request, Requests, approvers::Approvers};
+use guard_proto::{
+    Call, LogRecord, Request, Requests, Session, Sessions, approvers::Approvers, record::Record,
+};
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use tokio::{
@@ -53,6 +56,9 @@ const LATER: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 /// Where no device is told.
 const NOBODY: Duration = Duration::from_secs(5);
+/// From when on the log is read, and no's that are kept until the next look.
+const SINCE: Duration = Duration::from_secs(900);
+const MOST_NOES: usize = 256;
 /// How long to wait before guardd is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Seconds until what no service has taken is tried again; twice that the next time, and so on.
@@ -133,36 +139,49 @@ pub(crate) fn forget(console: &Console, known: &Approvers) {
     }
 }
 
-/// That something may be asked.
+/// That something may be asked, and that somebody has said no.
 #[derive(Debug, Default)]
 struct News {
     came: Notify,
+    noes: RefCell<Vec<No>>,
     /// Whether connections are to wait meanwhile.
     waits: watch::Sender<bool>,
 }
 
+/// A no of somebody's.
+#[derive(Debug)]
+struct No {
+    request: String,
+    session: String,
+    at: Timestamp,
+}
+
 /// Follows guardd. It holds connections for a courier that follows requests, and for none that follows the log.
 async fn follow(guardd: Guardd, news: Rc<News>) {
-    let mut waits = news.waits.subscribe();
-    loop {
-        let now = *waits.borrow_and_update();
-        let follow = async {
-            match now {
-                true => requests(&guardd, &news).await,
-                false => log(&guardd, &news).await,
-            }
-        };
-        tokio::select! {
-            ended = follow => {
-                if let Err(refusal) = ended {
-                    tracing::debug!(why = refusal.failure.why, "guardd is away");
-                }
-                sleep(PAUSE).await;
-                news.came.notify_one();
-            }
-            _ = waits.changed() => {}
+    let ended = async |ended: Result<(), Refusal>| {
+        if let Err(refusal) = ended {
+            tracing::debug!(why = refusal.failure.why, "guardd is away");
         }
-    }
+        sleep(PAUSE).await;
+        news.came.notify_one();
+    };
+    let all = async {
+        loop {
+            ended(log(&guardd, &news).await).await;
+        }
+    };
+    let waiting = async {
+        let mut waits = news.waits.subscribe();
+        loop {
+            // Its other end lives in `news`.
+            let _ = waits.wait_for(|waits| *waits).await;
+            tokio::select! {
+                done = requests(&guardd, &news) => ended(done).await,
+                _ = waits.wait_for(|waits| !waits) => {}
+            }
+        }
+    };
+    tokio::join!(all, waiting);
 }
 
 async fn requests(guardd: &Guardd, news: &News) -> Result<(), Refusal> {
@@ -177,13 +196,25 @@ async fn log(guardd: &Guardd, news: &News) -> Result<(), Refusal> {
     let call = Call::Log {
         follow: true,
         session: None,
-        // What came before this was heard is looked at, too.
-        since: Some(PAUSE.as_secs_f64() * 4.0),
+        // What came before this was heard is looked at, too: no's for as long as they count.
+        since: Some(SINCE.as_secs_f64()),
     };
     let mut records = guardd.stream::<LogRecord>(&call).await?;
     while let Some(record) = records.next().await? {
-        if record.kind == LogKind::Request {
-            news.came.notify_one();
+        match record.record() {
+            Record::Request(_) => news.came.notify_one(),
+            Record::Answered(one) if one.answer.is("no") => {
+                if let (Some(request), Some(session)) = (one.request.get(), &record.session) {
+                    let mut noes = news.noes.borrow_mut();
+                    noes.truncate(MOST_NOES);
+                    noes.push(No {
+                        request: request.clone(),
+                        session: session.clone(),
+                        at: record.at,
+                    });
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -224,7 +255,7 @@ impl Sender {
     async fn run(mut self, news: &News) {
         let mut is_said = false;
         loop {
-            let found = self.look().await;
+            let found = self.look(news).await;
             let is_broken = found.is_err();
             let found = found.unwrap_or_else(|error| {
                 if !is_said {
@@ -247,11 +278,12 @@ impl Sender {
     }
 
     /// Looks what is asked, and tells what is to be told.
-    async fn look(&mut self) -> Result<Found> {
+    async fn look(&mut self, news: &News) -> Result<Found> {
         let nobody = Found {
             waits: false,
             next: NOBODY,
         };
+        let noes = news.noes.take();
         if self.devices.all().is_empty() {
             return Ok(nobody);
         }
@@ -261,6 +293,7 @@ impl Sender {
         if people.is_empty() || self.settings.is_quiet() {
             return Ok(nobody);
         }
+        self.note_noes(&people, noes).await?;
         let asked = self.asked().await?;
         let (due, is_left) = self.due(&people, &asked)?;
         if !due.is_empty() {
@@ -275,6 +308,38 @@ impl Sender {
         };
         let waits = self.settings.push_waits;
         Ok(Found { waits, next })
+    }
+
+    /// Who said no twice is not told more of that session for a while: nor are the others.
+    async fn note_noes(&self, people: &BTreeMap<String, Person>, noes: Vec<No>) -> Result<()> {
+        if noes.is_empty() {
+            return Ok(());
+        }
+        let live = self.guardd.call::<Sessions>(&Call::Sessions {}).await;
+        let live = live.map_err(away)?.sessions;
+        let wall = Timestamp::now();
+        let (now, mut outermost) = (seconds(), Vec::new());
+        for No {
+            request,
+            session,
+            at,
+        } in noes
+        {
+            let ago = u64::try_from(wall.duration_since(at).as_secs()).unwrap_or(0);
+            outermost.push((
+                request,
+                outermost_of(&live, session),
+                now.saturating_sub(ago),
+            ));
+        }
+        self.kept.change(|all| {
+            for name in people.keys() {
+                let told = all.entry(name.clone()).or_default();
+                for (request, session, at) in &outermost {
+                    told.note_no(request, session, *at, now);
+                }
+            }
+        })
     }
 
     async fn asked(&self) -> Result<Vec<Request>> {
@@ -418,6 +483,19 @@ impl Sender {
         }
         told
     }
+}
+
+/// The outermost session around one.
+fn outermost_of(live: &[Session], mut session: String) -> String {
+    // However often one is inside another, there are no more than all of them.
+    for _ in 0..live.len() {
+        let known = live.iter().find(|one| one.id == session);
+        match known.and_then(|one| one.parent.clone()) {
+            Some(parent) => session = parent,
+            None => break,
+        }
+    }
+    session
 }
 
 fn away(refusal: Refusal) -> anyhow::Error {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Devices, Vapid,
-    devices::{Device, named},
+    devices::{Device, id_of, named},
     endpoint::Endpoint,
     is_told,
     seal::seal,
@@ -30,6 +30,8 @@ const AGENT: usize = 512;
 struct Subscription {
     endpoint: String,
     keys: Keys,
+    /// The one in whose place the browser has it now; none: it has had none.
+    replaces: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -167,7 +169,10 @@ pub(crate) async fn add(
         // Its key has to be one.
         seal(b"", &key, &auth)?;
         let (devices, _) = Devices::open(&settings.state_dir)?;
-        devices.add(&device)
+        match &said.replaces {
+            Some(before) => devices.replace(&id_of(before), &device),
+            None => devices.add(&device),
+        }
     };
     match added() {
         Ok(()) => reply::json(StatusCode::OK, &json!({ "id": device.id() })),
