@@ -24,6 +24,8 @@ pub struct Nats<'n> {
     servers: Vec<Option<Running>>,
     /// Whether they keep messages (JetStream).
     keeps: bool,
+    /// Whether what they keep is on a disk of one MiB, which goes with each.
+    little: bool,
 }
 
 impl<'n> Nats<'n> {
@@ -81,6 +83,7 @@ impl<'n> Nats<'n> {
             dir,
             servers: Vec::new(),
             keeps,
+            little: false,
         };
         nats.admit(count, users)?;
         for number in 0..count {
@@ -158,6 +161,29 @@ impl<'n> Nats<'n> {
         fs::remove_dir_all(&store).with_context(|| format!("cannot remove {}", store.display()))
     }
 
+    /// From its next start on, one that was killed keeps messages on a disk of one MiB, or on its own again.
+    pub fn have_little(&mut self, little: bool) {
+        self.little = little;
+    }
+
+    /// Fills that disk.
+    ///
+    /// # Errors
+    ///
+    /// That it does not run, or what it keeps is on no such disk.
+    pub fn fill(&self, number: u16) -> Result<()> {
+        ensure!(self.little, "it has a disk that others want, too");
+        let pid = fs::read_to_string(self.pid_file(number))?;
+        // Its own mounts.
+        let root = PathBuf::from(format!("/proc/{}/root", pid.trim()));
+        let store = self.store(number);
+        let store = root.join(store.strip_prefix("/").unwrap_or(&store));
+        let mut file = fs::File::create(store.join("fill"))?;
+        while let Ok(1..) = file.write(&[0; 4096]) {}
+        while let Ok(1..) = file.write(&[0]) {}
+        Ok(())
+    }
+
     fn store(&self, number: u16) -> PathBuf {
         self.dir.join(format!("n{number}.kept"))
     }
@@ -229,7 +255,18 @@ impl<'n> Nats<'n> {
     }
 
     fn begin(&mut self, number: u16) -> Result<()> {
-        let mut command = self.side.command(bins::nats()?);
+        let mut command = match self.little {
+            false => self.side.command(bins::nats()?),
+            true => {
+                let store = self.store(number);
+                fs::create_dir_all(&store)?;
+                let script = "mount -t tmpfs -o size=1m tmpfs \"$1\" && shift && exec \"$@\"";
+                let mut command = self.side.command("unshare");
+                command.args(["--mount", "sh", "-ec", script, "sh"]);
+                command.arg(store).arg(bins::nats()?);
+                command
+            }
+        };
         command.arg("-c").arg(self.config(number));
         command.stderr(Stdio::from(fs::File::create(self.log(number))?));
         self.servers[usize::from(number)] = Some(Running::start(&mut command)?);

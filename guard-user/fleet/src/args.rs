@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::subjects::{Group, Machine};
 
@@ -15,7 +15,7 @@ use crate::subjects::{Group, Machine};
     after_help = "Examples:\n  guard-fleet pending --follow\n  guard-fleet answer m-1f2e r7\n  guard-fleet push bundle\n  guard-fleet status"
 )]
 pub struct Args {
-    /// Settings [default: ~/.config/guard/fleet.toml, else /etc/guard/fleet.toml; of serve the latter]
+    /// Settings [default: ~/.config/guard/fleet.toml, else /etc/guard/fleet.toml; of serve the latter, of console and keep fleet-console.toml and fleet-keep.toml beside it]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where guardd listens, as GUARD_SOCKET says it, too
@@ -45,6 +45,11 @@ pub enum Verb {
         after_help = "Example:\n  guard-fleet invite --group ci /etc/nats/fleet.list > token"
     )]
     Invite(InviteArgs),
+    /// Beside a server: take a machine out of FILE, so that servers and consoles know it no more
+    #[command(
+        after_help = "What it may, ends once guard-fleet keep has followed the list; without keep: guard-fleet rights FILE.\n\nExample:\n  guard-fleet remove m-1f2e /etc/nats/fleet.list"
+    )]
+    Remove(RemoveArgs),
     /// Print the rights of machines and people that FILE lists, for the settings of nats-server
     #[command(
         after_help = "FILE:\n  [[machine]]\n  id = \"m-…\"        # guard question ID has it; guard-fleet serve logs it\n  key = \"U…\"         # guard-fleet key, on that machine\n  group = \"ci\"\n\n  [[person]]\n  key = \"U…\"\n  groups = [\"ci\"]\n\nExample:\n  guard-fleet rights fleet.list > new.conf && mv new.conf /etc/nats/guard.conf && systemctl reload nats-server"
@@ -180,9 +185,21 @@ pub struct InviteArgs {
     pub(crate) lasts: SignedDuration,
 }
 
+/// Of `remove`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RemoveArgs {
+    /// The machine, or how its id begins
+    pub machine: String,
+    /// Machines and people, as for guard-fleet rights
+    #[arg(value_name = "FILE")]
+    pub list: PathBuf,
+}
+
 /// Longer than nothing.
 fn lasts(text: &str) -> Result<SignedDuration, String> {
-    match text.parse::<SignedDuration>() {
+    let span = text.parse::<Span>();
+    let time = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    match time {
         Ok(time) if time.is_positive() => Ok(time),
         _ => Err("expected a time such as 10m, 2h or 7d".to_owned()),
     }
@@ -254,6 +271,27 @@ mod tests {
             "guard-fleet status",
         ] {
             assert!(help.contains(wanted), "{wanted}: {help}");
+        }
+    }
+
+    #[test]
+    fn times_are_taken_as_help_and_documents_write_them() {
+        for (text, seconds) in [
+            ("30s", 30),
+            ("10m", 600),
+            ("2h", 7200),
+            ("7d", 7 * 86_400),
+            ("90d", 90 * 86_400),
+            ("1d12h", 129_600),
+        ] {
+            assert_eq!(
+                lasts(text),
+                Ok(SignedDuration::from_secs(seconds)),
+                "{text}"
+            );
+        }
+        for text in ["", "0s", "-1h", "1", "1y", "1mo", "soon"] {
+            assert!(lasts(text).is_err(), "{text}");
         }
     }
 

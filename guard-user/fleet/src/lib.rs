@@ -51,6 +51,9 @@ pub fn run(args: Args) -> Result<Outcome> {
     if let Verb::Invite(invite) = &args.verb {
         return keeper::invite(invite);
     }
+    if let Verb::Remove(remove) = &args.verb {
+        return keeper::remove(remove);
+    }
     let settings = Settings::read(&args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -71,7 +74,7 @@ pub fn run(args: Args) -> Result<Outcome> {
             Verb::Log(log) => people::log(&settings, log).await,
             Verb::Answer(answer) => people::answer(&settings, answer).await,
             Verb::Key => print_key(&settings).await,
-            Verb::Rights { .. } | Verb::Invite(_) => Ok(Outcome::Done),
+            Verb::Rights { .. } | Verb::Invite(_) | Verb::Remove(_) => Ok(Outcome::Done),
         }
     })
 }

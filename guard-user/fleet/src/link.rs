@@ -36,6 +36,17 @@ const UNREAD: usize = 32;
 /// A message that is longer is none of ours: a question and an answer have 48 KiB at most, in JSON again.
 pub(crate) const LONGEST: usize = 128 * 1024;
 
+/// What becomes of a connection where the server does not know the key.
+#[derive(Clone, Copy, Debug)]
+enum Unknown<'w> {
+    /// This is said, and that is all.
+    Said(&'w str),
+    /// It is tried again and again.
+    Tried,
+    /// The same, and another one says it.
+    Beside,
+}
+
 /// A connection that lasts.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
@@ -57,7 +68,7 @@ impl Link {
             settings.key.display()
         );
         let options = options(&pair, "guard-fleet")?;
-        Self::begin(settings, &pair, options, Some(&unknown)).await
+        Self::begin(settings, &pair, options, Unknown::Said(&unknown)).await
     }
 
     /// Connects whoever has that token: now, or not at all.
@@ -68,7 +79,7 @@ impl Link {
     pub(crate) async fn of_a_token(settings: &Settings, token: &KeyPair) -> Result<Self> {
         let unknown = "the token has been used, or its time is over: guard-fleet invite makes one";
         let options = options(token, "guard-fleet join")?;
-        Self::begin(settings, token, options, Some(unknown)).await
+        Self::begin(settings, token, options, Unknown::Said(unknown)).await
     }
 
     /// Connects a machine, or who keeps the list, whenever a server is there.
@@ -80,7 +91,7 @@ impl Link {
         let pair = key::pair(&settings.key)?;
         let mut options = options(&pair, "guard-fleet serve")?;
         options = options.subscription_capacity(UNREAD);
-        Self::begin(settings, &pair, options, None).await
+        Self::begin(settings, &pair, options, Unknown::Tried).await
     }
 
     /// Connects who serves a console, whenever a server is there. It hears all machines.
@@ -91,23 +102,37 @@ impl Link {
     pub(crate) async fn of_a_console(settings: &Settings) -> Result<Self> {
         let pair = key::pair(&settings.key)?;
         let options = options(&pair, "guard-fleet console")?;
-        Self::begin(settings, &pair, options, None).await
+        Self::begin(settings, &pair, options, Unknown::Tried).await
     }
 
-    /// `unknown` is what to say where the server does not know the key; none: it is tried again and again.
+    /// Connects once more whoever has such a connection, for what servers keep: one that cannot write it down may answer nothing any
+    /// more of what comes beside it, as nats-server 2.9 does where its disk is full.
+    ///
+    /// # Errors
+    ///
+    /// That there is no key.
+    pub(crate) async fn for_log(settings: &Settings) -> Result<Self> {
+        let pair = key::pair(&settings.key)?;
+        let options = options(&pair, "guard-fleet log")?;
+        Self::begin(settings, &pair, options, Unknown::Beside).await
+    }
+
     async fn begin(
         settings: &Settings,
         pair: &KeyPair,
         options: ConnectOptions,
-        unknown: Option<&str>,
+        unknown: Unknown<'_>,
     ) -> Result<Self> {
         let public = pair.public_key();
-        let waits = unknown.is_none();
+        let waits = !matches!(unknown, Unknown::Said(_));
         let (told, stands) = watch::channel(false);
         let events = Events {
             stands: told,
             key: public.clone(),
+            asked: settings.servers(),
+            file: settings.file.display().to_string(),
             is_machine: waits,
+            is_beside: matches!(unknown, Unknown::Beside),
             said: Mutex::default(),
         };
         let is_first = AtomicBool::new(true);
@@ -139,7 +164,10 @@ impl Link {
         let (asked, file) = (settings.servers(), settings.file.display());
         let client = client.map_err(|error| match error.kind() {
             ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                anyhow!("{}", unknown.unwrap_or("the server does not know the key"))
+                match unknown {
+                    Unknown::Said(words) => anyhow!("{words}"),
+                    _ => anyhow!("the server does not know the key"),
+                }
             }
             ConnectErrorKind::Tls => anyhow!(
                 "no server of {asked} is believed: {}\nca in {file} names the certificates that servers are believed by",
@@ -192,7 +220,12 @@ fn options(pair: &KeyPair, name: &str) -> Result<ConnectOptions> {
 struct Events {
     stands: watch::Sender<bool>,
     key: String,
+    /// The servers that are asked, and the file that names them.
+    asked: String,
+    file: String,
     is_machine: bool,
+    /// Whether another one says how it goes.
+    is_beside: bool,
     /// When each kind was last said.
     said: Mutex<Vec<(Discriminant<Event>, Instant)>>,
 }
@@ -208,18 +241,20 @@ impl Events {
             }
             _ => {}
         }
-        if !self.is_news(event) {
+        if self.is_beside || !self.is_news(event) {
             return;
         }
         match event {
             Event::Connected if self.is_machine => {
                 tracing::info!("a server has taken the connection");
             }
-            Event::Disconnected => tracing::warn!("the server is gone: others are tried"),
+            Event::Disconnected => {
+                tracing::warn!("the server is gone: all of {} are tried", self.asked);
+            }
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 tracing::error!(
                     key = self.key,
-                    "the server does not know the key: guard-fleet rights"
+                    "the server does not know the key: it is to be in the list of guard-fleet keep, or of guard-fleet rights"
                 );
             }
             Event::ServerError(error) => {
@@ -230,7 +265,13 @@ impl Events {
                 );
             }
             Event::SlowConsumer(_) => tracing::warn!("messages come faster than they are read"),
-            Event::ClientError(error) => tracing::warn!(error = visible(error, LINE), "no server"),
+            Event::ClientError(error) => tracing::warn!(
+                error = visible(error, LINE),
+                "no server answers at {}: servers in {} says which are asked, and ca by what they are believed; \
+                 once that is right, start this again (systemctl restart, if a unit runs it)",
+                self.asked,
+                self.file
+            ),
             _ => {}
         }
     }

@@ -186,6 +186,22 @@ impl Held {
         })
     }
 
+    /// Takes a machine out, and with it the invitations that are for it alone.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be written.
+    pub(crate) fn remove(self, machine: &Machine) -> Result<()> {
+        let id = machine.to_string();
+        let is_its = |table: &Table| table.get("id").and_then(Item::as_str) == Some(&*id);
+        self.change(|document| {
+            for name in ["machine", "invitation"] {
+                tables(document, name)?.retain(|table| !is_its(table));
+            }
+            Ok(())
+        })
+    }
+
     fn change(self, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
         let mut document: DocumentMut = self.text.parse()?;
         change(&mut document)?;

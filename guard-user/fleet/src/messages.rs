@@ -2,7 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use async_nats::Message;
-use guard_proto::{Failure, Presence, approvers::Taken};
+use guard_proto::{
+    Failure, Presence,
+    approvers::{Approvers, Taken},
+    central::{HoleThere, SessionThere},
+};
 use guard_signed::{Document as _, Question};
 use nkeys::KeyPair;
 use ring::digest::{SHA256, digest};
@@ -44,6 +48,19 @@ pub(crate) struct LogSent {
     pub(crate) number: u64,
     /// Why it goes no further.
     pub(crate) problem: Option<String>,
+}
+
+/// Who may answer on a machine, and what there is to look at: for consoles alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct There {
+    #[serde(flatten)]
+    pub(crate) known: Approvers,
+    /// Its sessions; none: nobody looks.
+    #[serde(default)]
+    pub(crate) sessions: Option<Vec<SessionThere>>,
+    /// Its holes; none: nobody looks.
+    #[serde(default)]
+    pub(crate) holes: Option<Vec<HoleThere>>,
 }
 
 /// What came of a signed answer.
@@ -245,6 +262,24 @@ pub(crate) mod tests {
             assert!(!join.is_signed(&one), "{join:?}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn what_a_server_sends_out_of_its_stream_nobody_has_published() {
+        let message = |reply: Option<&str>, headers| Message {
+            subject: "guard.ci.answer.m-0123456789abcdef0123.r1".into(),
+            reply: reply.map(Into::into),
+            payload: "{}".into(),
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        assert!(is_published(&message(None, None)));
+        let acknowledged = "$JS.ACK.GUARD_LOG.c.1.2.3.4.0";
+        assert!(!is_published(&message(Some(acknowledged), None)));
+        let named = async_nats::HeaderMap::new();
+        assert!(!is_published(&message(None, Some(named))));
     }
 
     #[test]

@@ -48,10 +48,11 @@ pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<Strin
     }
     let [join, joined] = [Joining::Join, Joining::Joined].map(Joining::all);
     let [policies, want] = [Bundles::Policies, Bundles::Want].map(Bundles::all);
+    let removed = Group::every(What::Removed);
     user(
         &mut users,
         keeper,
-        &[&[joined, policies.clone()][..], &stream::kept_by()].concat(),
+        &[&[joined, policies.clone(), removed][..], &stream::kept_by()].concat(),
         &[join, policies, want, stream::inbox(keeper)],
     );
     Ok(written(&users))
@@ -98,7 +99,7 @@ fn users_of(list: &List) -> String {
         if one.console {
             own.extend(of_all(&[What::No]));
             own.extend(one.groups.iter().map(Group::who));
-            told.extend(of_all(&[What::Approvers]));
+            told.extend(of_all(&[What::Approvers, What::Removed]));
         }
         if one.log {
             own.extend(stream::read_in(&one.groups));
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(
             kept_by(&key, &parsed, now)?,
             format!(
-                "authorization {{\n  users = [\n    {{ nkey: {invited}, permissions: {{ publish: [\"guard.ci.join.{invited}\"], subscribe: [\"guard.ci.joined.{invited}\"] }} }}\n    {{ nkey: {keeper}, permissions: {{ publish: [\"guard.*.joined.*\", \"guard.*.policies\", \"$JS.API.STREAM.INFO.GUARD_LOG\", \"$JS.API.STREAM.CREATE.GUARD_LOG\", \"$JS.API.STREAM.UPDATE.GUARD_LOG\"], subscribe: [\"guard.*.join.*\", \"guard.*.policies\", \"guard.*.want\", \"_INBOX.{keeper}.>\"] }} }}\n  ]\n}}\n"
+                "authorization {{\n  users = [\n    {{ nkey: {invited}, permissions: {{ publish: [\"guard.ci.join.{invited}\"], subscribe: [\"guard.ci.joined.{invited}\"] }} }}\n    {{ nkey: {keeper}, permissions: {{ publish: [\"guard.*.joined.*\", \"guard.*.policies\", \"guard.*.removed.*\", \"$JS.API.STREAM.INFO.GUARD_LOG\", \"$JS.API.STREAM.CREATE.GUARD_LOG\", \"$JS.API.STREAM.UPDATE.GUARD_LOG\"], subscribe: [\"guard.*.join.*\", \"guard.*.policies\", \"guard.*.want\", \"_INBOX.{keeper}.>\"] }} }}\n  ]\n}}\n"
             )
         );
         assert!(rights(&list).is_err(), "without a keeper nobody is let in");
@@ -183,7 +184,7 @@ mod tests {
         assert_eq!(
             rights(&list)?,
             format!(
-                "authorization {{\n  users = [\n    {{ nkey: {key}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.ci.look\", \"guard.ci.no.*.*\", \"guard.ci.who\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.ci.approvers.*\"] }} }}\n  ]\n}}\n"
+                "authorization {{\n  users = [\n    {{ nkey: {key}, permissions: {{ publish: [\"guard.ci.answer.*.*\", \"guard.ci.look\", \"guard.ci.no.*.*\", \"guard.ci.who\"], subscribe: [\"guard.ci.here.*\", \"guard.ci.question.*.*\", \"guard.ci.receipt.*.*\", \"guard.ci.approvers.*\", \"guard.ci.removed.*\"] }} }}\n  ]\n}}\n"
             )
         );
         let refused =

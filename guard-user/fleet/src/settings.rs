@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use async_nats::ServerAddr;
 use serde::Deserialize;
 
-use crate::{Args, subjects::Group};
+use crate::{Args, Verb, subjects::Group};
 
 /// All that can be set.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,10 +64,17 @@ impl Settings {
             .filter(|_| !args.serves() && args.config.is_none());
         let own = persons.as_ref().filter(|file| file.exists());
         let is_own = own.is_some();
+        let of_verb = Own::of(&args.verb);
+        let machines = PathBuf::from(Self::FILE);
+        let of_it = of_verb.as_ref().map(|one| PathBuf::from(one.file));
+        let of_it = of_it.filter(|file| file.exists() || !machines.exists());
         let file = args.config.as_ref().or(own).cloned();
-        let file = file.unwrap_or_else(|| PathBuf::from(Self::FILE));
+        let file = file.or(of_it).unwrap_or(machines);
         let mut read = Self::of(&file, persons.as_deref().filter(|_| !is_own))?;
         read.is_own = is_own;
+        if let Some(own) = of_verb {
+            own.check(&read)?;
+        }
         if read.key.as_os_str().is_empty() {
             read.key = match own_dir().filter(|_| is_own) {
                 Some(dir) => dir.join("fleet.nk"),
@@ -125,6 +132,50 @@ impl Settings {
             Some(groups) => groups.clone(),
             None => vec![self.group.clone()],
         }
+    }
+}
+
+/// Who is another than the machine that it runs on: what a machine may, it may not, and the other way round.
+struct Own {
+    /// Its settings, as its unit names them.
+    file: &'static str,
+    /// Its key.
+    key: &'static str,
+}
+
+impl Own {
+    fn of(verb: &Verb) -> Option<Self> {
+        match verb {
+            Verb::Console(_) => Some(Self {
+                file: "/etc/guard/fleet-console.toml",
+                key: "/var/lib/guard-fleet-console/console.nk",
+            }),
+            Verb::Keep(_) => Some(Self {
+                file: "/etc/guard/fleet-keep.toml",
+                key: "/var/lib/guard-fleet-keep/keeper.nk",
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether the settings name a key of its own.
+    fn check(&self, read: &Settings) -> Result<()> {
+        let wrong = match read.key.as_os_str().is_empty() {
+            true => "is missing",
+            false if read.key == Path::new(Settings::KEY) => "is the machine's",
+            false => return Ok(()),
+        };
+        let file = match read.file == Path::new(Settings::FILE) {
+            // The machine's own.
+            true => Path::new(self.file),
+            false => &read.file,
+        };
+        bail!(
+            "{}: key {wrong}: write key = \"{}\" into {}",
+            read.file.display(),
+            self.key,
+            file.display()
+        )
     }
 }
 
@@ -198,6 +249,67 @@ mod tests {
         );
         let machines = said(None);
         assert!(machines.is_err_and(|why| why.ends_with("into /nonexistent/fleet.toml")));
+    }
+
+    #[test]
+    fn who_is_another_than_the_machine_has_a_key_of_its_own() -> Result<()> {
+        use clap::Parser as _;
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("own.toml");
+        let read = |verb: &str, key: &str| {
+            fs::write(&file, format!("servers = [\"tls://a\"]\n{key}"))?;
+            let keep = ["keep", "list", "--rights", "r", "--pid-file", "p"];
+            let words = if verb == "keep" { &keep[..] } else { &[verb] };
+            let config = ["guard-fleet", "--config", file.to_str().unwrap_or_default()];
+            let args = Args::try_parse_from(config.iter().chain(words))?;
+            Settings::read(&args)
+        };
+        for (verb, key) in [("console", "console.nk"), ("keep", "keeper.nk")] {
+            for (said, why) in [
+                ("", "key is missing"),
+                (
+                    "key = \"/var/lib/guard-fleet/machine.nk\"",
+                    "is the machine's",
+                ),
+            ] {
+                let refused = read(verb, said).map_err(|error| error.to_string());
+                let is_said = refused.as_ref().is_err_and(|all| {
+                    all.contains(why) && all.contains(key) && all.contains("own.toml")
+                });
+                assert!(is_said, "{verb} {said}: {refused:?}");
+            }
+            assert!(read(verb, "key = \"/k.nk\"").is_ok(), "{verb}");
+        }
+        assert_eq!(read("serve", "")?.key, Path::new(Settings::KEY));
+        Ok(())
+    }
+
+    #[test]
+    fn the_packages_files_name_no_server_and_else_what_is_wanted() -> Result<()> {
+        for (text, key) in [
+            (include_str!("../../../packaging/fleet/fleet.toml"), ""),
+            (
+                include_str!("../../../packaging/fleet/fleet-console.toml"),
+                "/var/lib/guard-fleet-console/console.nk",
+            ),
+            (
+                include_str!("../../../packaging/fleet/fleet-keep.toml"),
+                "/var/lib/guard-fleet-keep/keeper.nk",
+            ),
+        ] {
+            let refused = read(text).map_err(|error| error.to_string());
+            assert!(refused.is_err_and(|why| why.contains("names no server")));
+            // What is commented out, too.
+            let lines = text.lines().filter(|line| !line.starts_with("# "));
+            let lines = lines.map(|line| line.trim_start_matches('#'));
+            let whole = lines.collect::<Vec<_>>().join("\n");
+            let whole: Settings = toml::from_str(&whole)?;
+            assert!(!whole.servers.is_empty(), "{text}");
+            if !key.is_empty() {
+                assert_eq!(whole.key, Path::new(key));
+            }
+        }
+        Ok(())
     }
 
     #[test]

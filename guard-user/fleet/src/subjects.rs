@@ -8,7 +8,8 @@
 //! | `guard.GROUP.answer.MACHINE.REQUEST` | a signed answer, until there is a receipt | people | that machine |
 //! | `guard.GROUP.receipt.MACHINE.REQUEST` | what guardd said of it | that machine | people |
 //! | `guard.GROUP.no.MACHINE.REQUEST` | a no that nobody signed, until there is a receipt | consoles | that machine |
-//! | `guard.GROUP.approvers.MACHINE` | who may answer there, when asked and when that changes | that machine | consoles |
+//! | `guard.GROUP.approvers.MACHINE` | who may answer there, and while somebody looks its sessions and holes, when asked and when that changes | that machine | consoles |
+//! | `guard.GROUP.removed.MACHINE` | that it is in the fleet no more | who keeps the list | consoles |
 //! | `guard.GROUP.who` | that a console wants to know | consoles | machines |
 //! | `guard.GROUP.log.MACHINE` | a record of its audit log, as it stands there; the server keeps them | that machine | people who may, out of the server's stream |
 //! | `guard.GROUP.policies` | a signed bundle of policies | people who may, who keeps the list | machines, who keeps the list |
@@ -48,10 +49,11 @@ pub(crate) enum What {
     No,
     Approvers,
     Log,
+    Removed,
 }
 
 impl What {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Here,
         Self::Question,
         Self::Answer,
@@ -59,6 +61,7 @@ impl What {
         Self::No,
         Self::Approvers,
         Self::Log,
+        Self::Removed,
     ];
 
     fn as_str(self) -> &'static str {
@@ -70,12 +73,16 @@ impl What {
             Self::No => "no",
             Self::Approvers => "approvers",
             Self::Log => "log",
+            Self::Removed => "removed",
         }
     }
 
     /// Whether it is about a machine, and no request of it.
     fn is_of_a_machine(self) -> bool {
-        matches!(self, Self::Here | Self::Approvers | Self::Log)
+        matches!(
+            self,
+            Self::Here | Self::Approvers | Self::Log | Self::Removed
+        )
     }
 }
 
@@ -350,6 +357,7 @@ mod tests {
             (What::Approvers, None),
             (What::No, Some("r7")),
             (What::Log, None),
+            (What::Removed, None),
             (What::Question, Some("r7")),
             (What::Answer, Some("r18446744073709551615")),
         ] {

@@ -80,6 +80,12 @@ pub struct Machine {
     pub approvers: Vec<ApproverShown>,
     /// The origins of pages whose passkeys it takes; null: it has not said so yet.
     pub origins: Option<Vec<String>>,
+    /// Its sessions, the first hundred; null: it says so only while somebody looks.
+    #[serde(default)]
+    pub sessions: Option<Vec<SessionThere>>,
+    /// Its holes, in the same way.
+    #[serde(default)]
+    pub holes: Option<Vec<HoleThere>>,
     /// The bytes of its open questions, as text.
     pub questions: Vec<String>,
     /// What became of others, the latest last.
@@ -103,6 +109,46 @@ pub struct State {
     pub serial: Option<u64>,
     /// What is wrong with these.
     pub policies_problem: Option<String>,
+}
+
+/// A session on a machine, as far as others are told: not what runs in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionThere {
+    /// The session.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its policy's name.
+    pub policy: String,
+    /// Whose it is.
+    pub user: String,
+    /// When it was made.
+    #[serde(serialize_with = "moment::write")]
+    pub started_at: Timestamp,
+}
+
+/// A hole on a machine, as far as others are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoleThere {
+    /// The hole.
+    pub id: String,
+    /// For which session.
+    pub session: String,
+    /// Whose that is.
+    pub user: String,
+    /// The prefix, or the name.
+    pub destination: String,
+    /// Port specification; null: all.
+    pub ports: Option<String>,
+    /// Who has opened it; null: unknown.
+    pub opened_by: Option<String>,
+    /// When it ends, to the second.
+    #[serde(serialize_with = "moment::write")]
+    pub expires_at: Timestamp,
+    /// Not connections but requests or reads alone.
+    pub is_narrow: bool,
+    /// What denies all of it now; null: nothing.
+    pub shut_by: Option<String>,
 }
 
 /// What guardd has said of an answer.

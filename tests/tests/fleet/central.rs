@@ -22,7 +22,7 @@ use crate::{
         scene::{ORIGIN, PORT},
         webdriver::Browser,
     },
-    signed::scene::{COURIER, agent},
+    signed::scene::{COURIER, POLICY, agent},
 };
 
 /// As whom guard-fleet and the console run there.
@@ -434,6 +434,73 @@ fn a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more() -> Teste
     let why = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{why}");
     assert!(why.contains("guard-fleet does not answer"), "{why}");
+    Ok(())
+}
+
+#[test]
+fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let central = Central::start(&guarded, &colleague, &hub)?;
+    let (alice, bob) = (Passkey::new("alice"), Passkey::new("bob"));
+    for number in 0..2 {
+        central.enrol(number, "alice", &line_of(&alice))?;
+    }
+    central.enrol(0, "bob", &line_of(&bob))?;
+    let (cookie, theirs) = (central.log_in("alice")?, central.log_in("bob")?);
+    central.sees(&cookie, "2 there")?;
+    central.sees(&theirs, "1 there")?;
+
+    let place = format!("/machines/{}", central.id(1));
+    let list = central.http.get("/machines", Some(&cookie));
+    assert!(
+        list.body.contains(&format!("href=\"{place}\"")),
+        "{}",
+        list.body
+    );
+    let machine = &central.fleet.all[1];
+    let session = machine.shell.session().to_owned();
+    let open = ["open", "192.0.2.10", "--for", "600s", "--ports", "tcp/1000"];
+    let open = machine
+        .scene
+        .daemon
+        .root(open)
+        .args(["--session", &session]);
+    open.run()?.success()?;
+    let sees = |text: &str| -> Tested {
+        let mut last = String::new();
+        let sees = eventually(&format!("the machine's page says {text}"), || {
+            last = central.http.get(&place, Some(&cookie)).body;
+            plain(&last).contains(text)
+        });
+        Ok(sees.with_context(|| last)?)
+    };
+    for text in [&*session, "tcp/1000", &format!("h1 for {session}"), "asks"] {
+        sees(text)?;
+    }
+    let page = central.http.get(&place, Some(&cookie)).body;
+    assert!(
+        !page.contains("lets nothing") && page.contains("guard-fleet log"),
+        "{page}"
+    );
+    // The policy denies it from now on.
+    let closed = POLICY.replace("action = \"confirm\"", "action = \"deny\"");
+    machine.scene.daemon.write_policy("asks", &closed)?;
+    sees("Lets nothing through now: rule production of asks denies it.")?;
+    assert_eq!(central.http.get(&place, Some(&theirs)).status, 404);
+    assert_eq!(central.http.get(&place, None).status, 303);
+
+    // It is in the fleet no more: nobody lists it for days as away.
+    let _keepers = central.fleet.keep()?;
+    eventually("the list is kept", || {
+        let users = (0..3).map(|number| fs::read_to_string(central.fleet.nats.users(number)));
+        let users: Vec<_> = users.collect::<Result<_, _>>()?;
+        Ok(users.iter().all(|users| users.contains(".removed.*")))
+    })?;
+    central.sees(&cookie, "2 there")?;
+    central.fleet.remove(central.id(1))?;
+    central.sees(&cookie, "1 there, 1 of them enforce; 0 away")?;
+    assert_eq!(central.http.get(&place, Some(&cookie)).status, 404);
     Ok(())
 }
 

@@ -50,6 +50,12 @@ fn each_manifest_says_what_it_is_and_names_what_is_there() -> Tested {
 
     let pods = pods()?;
     let mut volumes = BTreeSet::new();
+    let servers = &documents("nats.yaml")?[0]["spec"];
+    let claims: Vec<_> = list(&servers["volumeClaimTemplates"])
+        .iter()
+        .map(|claim| claim["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect();
+    volumes.extend(claims.iter().map(String::as_str));
     for volume in list(&pods["volumes"]) {
         for (kind, name) in [
             ("ConfigMap", &volume["configMap"]["name"]),
@@ -212,12 +218,13 @@ struct Pod<'n> {
 }
 
 impl<'n> Pod<'n> {
-    const DIRS: [&'static str; 6] = [
+    const DIRS: [&'static str; 7] = [
         "/etc/guard",
         "/etc/nats/tls",
         "/run/nats",
         "/var/lib/guard-fleet",
         "/var/lib/list",
+        "/var/lib/nats",
         "/bin",
     ];
 

@@ -329,3 +329,65 @@ fn one_of_three_servers_may_be_killed() -> Tested {
     fleet.nats.start_again(0)?;
     is_whole(&fleet)
 }
+
+/// What the machine says of its log.
+fn problem(fleet: &Fleet<'_>) -> Option<String> {
+    let machines = fleet.machines().ok()?;
+    let said = machines.first()?["log"]["problem"].as_str();
+    said.map(str::to_owned)
+}
+
+#[test]
+fn a_server_whose_disk_is_full_keeps_no_record_which_is_said_and_sent_later() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    fleet.scene.approver("alice", &[])?;
+    is_all_kept(&fleet)?;
+    assert_eq!(problem(&fleet), None);
+    fleet.nats.kill(0);
+    fleet.nats.have_little(true);
+    fleet.nats.start_again(0)?;
+    is_all_kept(&fleet)?;
+    fleet.nats.fill(0)?;
+    // Until what the server had room for is used up.
+    eventually("the machine says that its log does not go out", || {
+        write(&fleet)?;
+        Ok(problem(&fleet).is_some_and(|why| why.contains("keep") || why.contains("kept")))
+    })?;
+    let status = fleet.said("person", &["status"])?;
+    assert!(status.contains("1 cannot send theirs"), "{status}");
+    // It carries questions all the same, whatever the server makes of what it cannot write.
+    let mut look = fleet.look()?;
+    look.until(|line| line["state"] == "open")?;
+    drop(look);
+
+    fleet.nats.kill(0);
+    fleet.nats.have_little(false);
+    fleet.nats.start_again(0)?;
+    write(&fleet)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)?;
+    eventually("it says so no more", || problem(&fleet).is_none())?;
+    Ok(())
+}
+
+#[test]
+fn of_a_machine_that_writes_more_than_is_kept_the_oldest_goes_and_nothing_else() -> Tested {
+    let network = Network::new()?;
+    let (fleet, keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    drop(keeper);
+    let list = fs::read_to_string(fleet.list())?;
+    let _keeper = fleet.keep_with(&list, &["--log", "1h", "--log-records", "5"])?;
+    write(&fleet)?;
+    let mut last = String::new();
+    let kept = eventually("the last five are kept", || {
+        let (written, kept) = (written(&fleet)?, kept(&fleet)?);
+        last = format!("{written:?}, kept {kept:?}");
+        Ok(kept.len() == 5 && written.ends_with(&kept))
+    });
+    kept.map_err(|error| error.context(last))?;
+    // That the server let the oldest go is no problem of the machine's.
+    assert_eq!(problem(&fleet), None);
+    Ok(())
+}

@@ -85,7 +85,7 @@ impl<'h> Machines<'h> {
             );
             fleet.all.push(machine);
         }
-        let file = fleet.dir.join("fleet.list");
+        let file = fleet.list();
         fs::write(&file, list)?;
         let rights = ["rights", file.to_str().unwrap()];
         let users = exec::run(&mut fleet.as_colleague(&rights)?)?;
@@ -127,6 +127,33 @@ impl<'h> Machines<'h> {
             carrier,
         };
         Ok((machine, key))
+    }
+
+    /// Keeps the list beside each of the servers.
+    pub(super) fn keep(&self) -> Tested<Vec<Running>> {
+        (0..3)
+            .map(|number| {
+                let name = format!("keeper{number}");
+                // It signals a server, whosever that is.
+                self.home(&name, 0)?;
+                exec::run(&mut self.as_one(&name, 0, &["key"])?)?;
+                let mut command = self.as_one(&name, 0, &["keep", "--rights"])?;
+                command.arg(self.nats.users(number)).arg("--pid-file");
+                command.arg(self.nats.pid_file(number)).arg(self.list());
+                Ok(Running::start(&mut command)?)
+            })
+            .collect()
+    }
+
+    /// Takes a machine out of the list.
+    pub(super) fn remove(&self, machine: &str) -> Tested {
+        let mut command = self.as_one("keeper0", 0, &["remove", machine])?;
+        exec::run(command.arg(self.list()))?;
+        Ok(())
+    }
+
+    fn list(&self) -> PathBuf {
+        self.dir.join("fleet.list")
     }
 
     pub(super) fn home(&self, name: &str, user: u32) -> Tested {

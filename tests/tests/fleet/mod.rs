@@ -329,3 +329,103 @@ fn one_list_beside_each_of_three_servers_lets_a_machine_in_once() -> Tested {
     }
     Ok(())
 }
+
+#[test]
+fn a_machine_that_is_removed_is_known_to_no_server_until_it_joins_anew() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
+    let _keeper = fleet.keep_with(&fleet.listed(&fleet.machine)?, &[])?;
+    let ended = fleet.invite(&["--group", GROUP, "--machine", &fleet.machine])?;
+    let remove = |called: &str| -> Tested<std::process::Output> {
+        let mut command = fleet.command("keeper", &["remove", called])?;
+        Ok(exec::output(command.arg(fleet.list()))?)
+    };
+    for (called, why) in [
+        ("m-", "may be any machine"),
+        ("m-zzzz", "lists no machine"),
+        (&format!("m-{}", "f".repeat(20)), "lists no machine"),
+    ] {
+        let refused = remove(called)?;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{called}: {said}");
+        assert!(said.contains(why), "{called}: {said}");
+    }
+    let before = fs::read_to_string(fleet.list())?;
+    assert!(before.contains("[[machine]]") && before.contains("[[invitation]]"));
+    let removed = remove(&fleet.machine[..8])?;
+    let said = String::from_utf8_lossy(&removed.stdout).into_owned();
+    assert!(removed.status.success(), "{removed:?}");
+    assert!(
+        said.starts_with(&format!("{} is out of {GROUP}", fleet.machine)),
+        "{said}"
+    );
+    let list = fs::read_to_string(fleet.list())?;
+    assert!(!list.contains(&fleet.machine), "{list}");
+    assert!(list.contains("[[person]]"), "{list}");
+    eventually("the machine is out", || {
+        fleet.machines().is_ok_and(|machines| machines.is_empty())
+    })?;
+    assert!(!fs::read_to_string(fleet.nats.users(0))?.contains(&fleet.machine));
+    assert_eq!(remove(&fleet.machine)?.status.code(), Some(2), "once");
+    // Nor does what was made for it alone count any more.
+    fleet.stop()?;
+    let late = fleet.join("machine", &ended)?;
+    assert_eq!(late.status.code(), Some(2), "{late:?}");
+
+    let token = fleet.invite(&["--group", GROUP])?;
+    let joined = fleet.join("machine", &token)?;
+    assert!(joined.status.success(), "{joined:?}");
+    fleet.start()?;
+    fleet.is_there()
+}
+
+#[test]
+fn a_console_without_a_server_says_which_it_asks_and_without_a_key_of_its_own_does_not_begin()
+-> Tested {
+    let network = Network::new()?;
+    let fleet = Fleet::new(&network, 1)?;
+    fleet.home("pages")?;
+    let home = fleet.dir().join("pages");
+    let at = home.join("console.sock");
+    let console = || {
+        fleet.command(
+            "pages",
+            &["console", "--user", "0", "--at", at.to_str().unwrap()],
+        )
+    };
+    let settings = home.join("fleet.toml");
+    let whole = fs::read_to_string(&settings)?;
+    let without: String = whole
+        .lines()
+        .filter(|line| !line.starts_with("key"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(&settings, &without)?;
+    let refused = exec::output(&mut console()?)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    for part in [
+        "key is missing",
+        settings.to_str().unwrap(),
+        "key = \"/var/lib/guard-fleet-console/console.nk\"",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+
+    fs::write(&settings, whole)?;
+    let nowhere = "tls://127.0.0.1:4999";
+    fleet.settings_with("pages", &[nowhere.to_owned()])?;
+    let log = home.join("log");
+    let mut command = console()?;
+    let _console = guard_lab::Running::start(command.stderr(fs::File::create(&log)?))?;
+    let mut said = String::new();
+    let done = eventually("it says what is wrong, and where", || {
+        said = fs::read_to_string(&log).unwrap_or_default();
+        said.contains(&format!("no server answers at {nowhere}"))
+            && said.contains(settings.to_str().unwrap())
+            && said.contains("systemctl restart")
+    });
+    done.map_err(|error| error.context(said))?;
+    Ok(())
+}

@@ -15,7 +15,7 @@ const BASE: &str = "version = 1\nname = \"floor\"\ndefault = \"allow\"\n\
 const OPEN: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
 
 /// With a guardd that is in the group, and somebody who may sign.
-fn begin(network: &Network) -> Tested<(Fleet<'_>, SshKey)> {
+fn begin<'n>(network: &'n Network, settings: &str) -> Tested<(Fleet<'n>, SshKey)> {
     let mut fleet = Fleet::new(network, 1)?;
     fleet.is_there()?;
     let key = SshKey::new(fleet.dir().join("alice"))?;
@@ -26,7 +26,7 @@ fn begin(network: &Network) -> Tested<(Fleet<'_>, SshKey)> {
     )?;
     fleet.scene.daemon.stop()?;
     fleet.scene.daemon.write_config(&format!(
-        "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\n[fleet]\ngroup = \"{GROUP}\"\nsigners = {signers:?}\n"
+        "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\n[fleet]\ngroup = \"{GROUP}\"\nsigners = {signers:?}\n{settings}"
     ))?;
     fleet.scene.daemon.write_policy("open", OPEN)?;
     fleet.scene.daemon.start()?;
@@ -73,7 +73,7 @@ fn push(fleet: &Fleet<'_>, file: &str, time: &str) -> Tested<(Option<i32>, Strin
 #[test]
 fn who_may_pushes_policies_and_is_told_what_each_machine_has_in_force() -> Tested {
     let (network, _production) = Network::with_production()?;
-    let (mut fleet, key) = begin(&network)?;
+    let (mut fleet, key) = begin(&network, "")?;
     assert!(open(&fleet)?);
     let file = bundle(&fleet, &key, 7, BASE)?;
 
@@ -127,7 +127,7 @@ fn who_may_pushes_policies_and_is_told_what_each_machine_has_in_force() -> Teste
 #[test]
 fn a_machine_that_comes_later_gets_the_last_that_is_kept() -> Tested {
     let (network, _production) = Network::with_production()?;
-    let (mut fleet, key) = begin(&network)?;
+    let (mut fleet, key) = begin(&network, "")?;
     fleet.stop()?;
     let dir = fleet.dir().join("kept");
     let signers = fleet.dir().join("signers");
@@ -185,5 +185,39 @@ fn a_machine_that_comes_later_gets_the_last_that_is_kept() -> Tested {
     );
     assert!(lines(&fleet.said("person", &["machines", "--json"])?)?.len() <= 1);
     assert!(loads.last().unwrap()["error"].text().is_err());
+    Ok(())
+}
+
+/// Whoever keeps the list offers the last bundle again, so that a machine which is reached does not fall silent.
+#[test]
+fn what_holds_for_a_time_alone_is_offered_again_in_time() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let (fleet, key) = begin(&network, "lasts = \"12s\"\n")?;
+    let (kept, signers) = (fleet.dir().join("kept"), fleet.dir().join("signers"));
+    let [kept, signers] = [&kept, &signers].map(|path| path.to_str().unwrap());
+    let list = list(&fleet, true)?;
+    let keeper = fleet.keep_with(&list, &["--policies", kept, "--signers", signers])?;
+    let file = bundle(&fleet, &key, 3, BASE)?;
+    eventually("it is in force", || {
+        Ok(push(&fleet, &file, "2s")?.0 == Some(0))
+    })?;
+    let heard = || -> anyhow::Result<(jiff::Timestamp, Value)> {
+        let status = fleet.scene.daemon.json(["status"]);
+        let of_fleet = status.map_err(|_| anyhow::anyhow!("no status"))?["fleet"].take();
+        let at = of_fleet["heard_at"].as_str().unwrap_or_default().parse()?;
+        Ok((at, of_fleet["problem"].clone()))
+    };
+    let (first, _) = heard()?;
+    let mut problems = Vec::new();
+    eventually("it was offered for longer than it holds", || {
+        let (at, problem) = heard()?;
+        problems.extend(problem.as_str().map(str::to_owned));
+        Ok(at.duration_since(first).as_secs() > 24)
+    })?;
+    assert!(problems.is_empty(), "{problems:?}");
+    // It was for that alone.
+    drop(keeper);
+    eventually("it is silent", || Ok(heard()?.1.is_string()))?;
+    assert!(!open(&fleet)?);
     Ok(())
 }

@@ -154,7 +154,9 @@ impl<'n> Fleet<'n> {
             0 => "keeper".to_owned(),
             number => format!("keeper{number}"),
         };
-        self.home(&name)?;
+        if !self.dir.join(&name).exists() {
+            self.home(&name)?;
+        }
         let url = self.nats.urls().swap_remove(usize::from(number));
         self.settings_with(&name, &[url])?;
         self.key(&name)?;

@@ -24,6 +24,17 @@ fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
     succeeds(&mut machine::install(&machine::package("guard-fleet")));
     assert_eq!(property(UNIT, "UnitFileState"), "disabled");
     assert_eq!(property(UNIT, "ActiveState"), "inactive");
+    for unit in ["guard-fleet-console.service", "guard-fleet-keep.service"] {
+        assert_eq!(property(unit, "UnitFileState"), "disabled");
+        let verified = quiet("systemd-analyze")
+            .args(["--man=no", "verify", unit])
+            .output()?;
+        assert!(verified.status.success(), "{}", said(&verified));
+    }
+    for (verb, key) in [("console", "console.nk"), ("keep", "keeper.nk")] {
+        let file = format!("/etc/guard/fleet-{verb}.toml");
+        assert!(fs::read_to_string(&file)?.contains(key), "{file}");
+    }
     // As it comes it names no server, and says so.
     let refused = quiet("guard-fleet").args(["serve"]).output()?;
     assert_eq!(refused.status.code(), Some(2));
@@ -58,10 +69,25 @@ fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
     let purged = machine::dpkg(&["--purge", "guard-fleet"]);
     assert!(purged.status.success(), "{}", said(&purged));
     assert_ne!(property(UNIT, "ActiveState"), "active");
-    for dir in ["/var/lib/guard-fleet", "/var/lib/guard-fleet-console"] {
-        assert!(!fs::exists(dir)?, "{dir}");
+    for dir in ["guard-fleet", "guard-fleet-console", "guard-fleet-keep"] {
+        let dir = format!("/var/lib/{dir}");
+        assert!(!fs::exists(&dir)?, "{dir}");
     }
     fs::write(SETTINGS, settings)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn a_page_of_all_machines_takes_no_guard_on_its_host() -> Tested {
+    let _machine = Machine::without_guard();
+    for name in ["guard-fleet", "guard-console"] {
+        succeeds(quiet("dpkg").arg("--install").arg(machine::package(name)));
+    }
+    assert!(!fs::exists("/usr/bin/guard")?);
+    one_page_for_all()?;
+    let purged = machine::dpkg(&["--purge", "guard-fleet"]);
+    assert!(purged.status.success(), "{}", said(&purged));
     Ok(())
 }
 

@@ -77,7 +77,7 @@ pub(super) struct Apart {
     /// Its settings, users, manual and units.
     from: &'static str,
     /// Its settings.
-    settings: &'static str,
+    settings: &'static [&'static str],
     /// What people read of it, in `docs`.
     document: &'static str,
 }
@@ -92,7 +92,7 @@ pub(super) const APART: [Apart; 2] = [
             rpm: "guard-user/console",
         },
         from: "packaging/console",
-        settings: "console.toml",
+        settings: &["console.toml"],
         document: "console.md",
     },
     Apart {
@@ -103,7 +103,7 @@ pub(super) const APART: [Apart; 2] = [
             rpm: "guard-user/fleet",
         },
         from: "packaging/fleet",
-        settings: "fleet.toml",
+        settings: &["fleet.toml", "fleet-console.toml", "fleet-keep.toml"],
         document: "fleet.md",
     },
 ];
@@ -158,11 +158,10 @@ pub(super) fn lay_out_apart(
     let tree = Tree::begin(package, &format!("{name}-{kind}"), programs)?;
     tree.units(&format!("{}/systemd", apart.from))?;
     let manual = format!("usr/share/man/man8/{name}.8");
+    for file in apart.settings {
+        tree.add(&own.join(file), &format!("etc/guard/{file}"))?;
+    }
     for (from, to) in [
-        (
-            apart.settings.to_owned(),
-            format!("etc/guard/{}", apart.settings),
-        ),
         (
             format!("{name}.conf"),
             format!("usr/lib/sysusers.d/{name}.conf"),

@@ -550,6 +550,45 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["fleet::log::", "tests::collected::"]),
     },
     Promise {
+        name: "fleet-remove",
+        file: "docs/fleet.md",
+        says: "`guard-fleet remove` takes it out of the list.",
+        shown: Here(&[
+            "fleet::a_machine_that_is_removed_is_known_to_no_server_until_it_joins_anew",
+            "fleet::central::a_machines_page",
+        ]),
+    },
+    Promise {
+        name: "fleet-lasts",
+        file: "docs/fleet.md",
+        says: "for ever or as `lasts` says; `keep` offers it again in time.",
+        shown: Here(&[
+            "fleet::policies::what_holds_for_a_time_alone_is_offered_again_in_time",
+            "machine::policies::tests::",
+        ]),
+    },
+    Promise {
+        name: "fleet-log-full",
+        file: "docs/fleet.md",
+        says: "machines say so and send it again.",
+        shown: Here(&[
+            "fleet::log::a_server_whose_disk_is_full",
+            "fleet::log::what_servers_lose",
+        ]),
+    },
+    Promise {
+        name: "fleet-page-package",
+        file: "docs/fleet.md",
+        says: "on a host without guardd: install both packages there, without guard.",
+        shown: InMachines(&["packages::fleet::a_page_of_all_machines_takes_no_guard_on_its_host"]),
+    },
+    Promise {
+        name: "console-noes",
+        file: "docs/console.md",
+        says: "By Web Push none for 15 after two no's.",
+        shown: Here(&["console::push::after_two_noes", "notify::told::"]),
+    },
+    Promise {
         name: "fleet-package",
         file: "docs/fleet.md",
         says: "It has its own package, and is off at first:",

@@ -1,5 +1,7 @@
 //! Which request gets which page, where there are many machines.
 
+use std::rc::Rc;
+
 use guard_courier::Refusal;
 use guard_proto::{
     approvers::Taken,
@@ -94,6 +96,7 @@ pub(crate) async fn route(
                 shown::machines(&frame, &machines, &identity, origin),
             )
         }
+        (false, ["machines", machine]) => one_machine(console, central, &identity, machine).await,
         (false, ["q", machine, id]) => question(console, central, &identity, machine, id).await,
         _ => nothing_here(),
     }
@@ -133,6 +136,34 @@ fn login_by_passkey(console: &Console, central: &Central, body: &[u8]) -> Reply 
         .logins
         .person(&signed, &known, &console.settings.origin);
     routes::logged_in(console, identity)
+}
+
+/// One machine, and what there is of those for whom somebody answers there.
+async fn one_machine(
+    console: &Console,
+    central: &Central,
+    identity: &Identity,
+    machine: &str,
+) -> Reply {
+    let mirror = &central.mirror;
+    let seen = || {
+        mirror
+            .machine(machine)
+            .filter(|seen| seen.person(identity).is_some())
+    };
+    let is_told = |seen: Rc<Seen>| seen.told.away_since.is_some() || seen.told.sessions.is_some();
+    let _looker = mirror.look_at(|_| seen().is_some_and(is_told)).await;
+    let frame = frame(console, Some(Tab::Machines));
+    match seen() {
+        Some(seen) => {
+            let origin = console.settings.origin.as_str();
+            page(
+                StatusCode::OK,
+                shown::one_machine(&frame, &seen, identity, origin),
+            )
+        }
+        None => page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine)),
+    }
 }
 
 /// One question, or what became of it.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use guard_proto::{
     ApproverShown,
-    central::{Over, State},
+    central::{HoleThere, Over, SessionThere, State},
 };
 use guard_signed::Question;
 use jiff::Timestamp;
@@ -308,7 +308,7 @@ fn machine(one: &Seen, identity: &Identity, origin: &str) -> Markup {
     html! {
         tr data-id=(told.machine) {
             th scope="row" {
-                span.host { (seen(&told.machine)) }
+                a.host href={ "/machines/" (told.machine) } { (seen(&told.machine)) }
                 @if one.takes(origin) == Some(false) { br; span.address { "takes no yes of this page: origins in its guardd.toml" } }
             }
             td { (enforcing(one)) }
@@ -320,6 +320,87 @@ fn machine(one: &Seen, identity: &Identity, origin: &str) -> Markup {
             td { (state.map_or_else(String::new, |state| seen(&state.version))) }
         }
     }
+}
+
+/// One of them: how it is, and the sessions and holes of those for whom somebody answers there.
+pub(crate) fn one_machine(
+    frame: &Frame<'_>,
+    one: &Seen,
+    identity: &Identity,
+    origin: &str,
+) -> Markup {
+    let (told, state) = (&one.told, one.told.state.as_ref());
+    let person = one.person(identity);
+    let is_own = |user: &String| person.is_some_and(|person| person.answers_for.contains(user));
+    let sessions = told.sessions.iter().flatten();
+    let sessions: Vec<_> = sessions.filter(|one| is_own(&one.user)).collect();
+    let holes = told.holes.iter().flatten();
+    let holes: Vec<_> = holes.filter(|one| is_own(&one.user)).collect();
+    let asked = one.asks(identity).count();
+    let content = html! {
+        p.crumbs { a href="/machines" { "Machines" } span aria-hidden="true" { "/" } (seen(&told.machine)) }
+        h1 { (seen(&told.machine)) }
+        dl.row {
+            div { dt { "Enforces" } dd { (enforcing(one)) } }
+            div { dt { "Group" } dd { (seen(&told.group)) } }
+            div { dt { "Policies" } dd { (policies(state)) } }
+            @if let Some(state) = state { div { dt { "Version" } dd { (seen(&state.version)) } } }
+            div { dt { "Asked" } dd { a href="/" { (asked) " wait" } } }
+        }
+        @if one.takes(origin) == Some(false) { p.note { "It takes no yes of this page: origins in its guardd.toml." } }
+        @match (&told.away_since, &told.sessions) {
+            (None, None) => p.note { "It has not said yet what there is. Load the page again." },
+            (Some(_), _) => p.note { "It is away: what runs there now, it does not say." },
+            (None, Some(_)) => {
+                h2 { "Sessions" }
+                @if sessions.is_empty() { p { "None of those for whom you answer there." } }
+                ul.cards { @for one in &sessions { (session(one)) } }
+                h2 { "Holes" }
+                @if holes.is_empty() { p { "None is open for those for whom you answer there." } }
+                ul.cards { @for one in &holes { (hole(one)) } }
+            },
+        }
+        p.more {
+            "What it reached, and closing a hole: on the machine. Its audit log, if it sends that: "
+            code { "guard-fleet log --machine " (seen(&told.machine)) }
+        }
+    };
+    frame.page(&seen(&told.machine), "machines", &content)
+}
+
+fn session(one: &SessionThere) -> Markup {
+    html! {
+        li {
+            p.title { b { (seen(&one.name)) } span.id { (seen(&one.id)) } }
+            dl.row {
+                div { dt { "Policy" } dd { (seen(&one.policy)) } }
+                div { dt { "User" } dd { (seen(&one.user)) } }
+                div { dt { "Since" } dd { (moment(one.started_at)) } }
+            }
+        }
+    }
+}
+
+fn hole(one: &HoleThere) -> Markup {
+    html! {
+        li {
+            p.title {
+                b { (seen(&one.destination)) } @if let Some(ports) = &one.ports { span.ports { (seen(ports)) } }
+                span.id { (seen(&one.id)) " for " (seen(&one.session)) }
+            }
+            (shut(one.shut_by.as_deref()))
+            dl.row {
+                div { dt { "Ends" } dd { (moment(one.expires_at)) } }
+                div { dt { "Opened by" } dd { (seen(one.opened_by.as_deref().unwrap_or("somebody"))) } }
+                @if one.is_narrow { div { dt { "For" } dd { "some requests, or reads, alone" } } }
+            }
+        }
+    }
+}
+
+/// That nothing passes through a hole any more, and why.
+pub(super) fn shut(by: Option<&str>) -> Markup {
+    html! { @if let Some(by) = by { p.note { "Lets nothing through now: " (seen(by)) " denies it." } } }
 }
 
 fn enforcing(one: &Seen) -> Markup {

@@ -64,6 +64,7 @@ fn hole(one: &Hole) -> Markup {
     html! {
         li {
             p.title { b { (seen(&one.destination)) } @if let Some(ports) = &one.ports { span.ports { (seen(ports)) } } span.id { (one.id) " for " (one.session) } }
+            (super::central::shut(one.shut_by.as_deref()))
             @if let Some(http) = &one.http {
                 p.code { code { (seen(http.method.as_deref().unwrap_or("any write"))) " " (seen(http.path.as_deref().unwrap_or("anywhere"))) } }
             }

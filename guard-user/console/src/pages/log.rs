@@ -145,15 +145,27 @@ fn text(fields: &Map<String, Value>) -> String {
         labelled("SHA-256", "sha256"),
         word(fields, "comm"),
         command.filter(|command| !command.is_empty()),
-        labelled("by rule", "rule"),
+        rule(fields),
         labelled("by", "by"),
-        labelled("policy", "policy"),
+        labelled("policy", "policy").filter(|_| !fields.contains_key("verdict")),
         word(fields, "why"),
         word(fields, "reason"),
         word(fields, "approver"),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     parts.join(" · ")
+}
+
+/// The rule, and the policy where that is not the session's own: the fleet's around it, or one of a parent session.
+fn rule(fields: &Map<String, Value>) -> Option<String> {
+    let word = |key: &str| fields.get(key).and_then(Value::as_str);
+    let around = word("policy").filter(|_| fields.contains_key("verdict"));
+    match (word("rule"), around) {
+        (Some(rule), Some(policy)) => Some(format!("by rule {rule} of {policy}")),
+        (Some(rule), None) => Some(format!("by rule {rule}")),
+        (None, Some(policy)) => Some(format!("by the default of {policy}")),
+        (None, None) => None,
+    }
 }
 
 fn destination(fields: &Map<String, Value>) -> Option<String> {

@@ -6,7 +6,7 @@ use guard_proto::{
     ApproverShown, Burst, Endpoint, Failure, Flow, Hole, HttpHole, HttpRequest, LogRecord, Request,
     Session,
     approvers::{Asked, KeyShown},
-    central::{Machine, Over, State},
+    central::{HoleThere, Machine, Over, SessionThere, State},
     destination::Through,
     flows::Flows,
 };
@@ -279,6 +279,22 @@ fn pages(text: &str) -> Vec<String> {
     all.map(maud::Markup::into_string).collect()
 }
 
+/// Somebody with a passkey.
+fn person_for_dev(name: &str) -> ApproverShown {
+    let key = KeyShown {
+        id: "aWQ".to_owned(),
+        kind: "passkey".to_owned(),
+        fingerprint: name.to_owned(),
+        fido: true,
+        public_key: "MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+    };
+    ApproverShown {
+        answers_for: vec!["dev".to_owned()],
+        keys: vec![key],
+        ..approver(name)
+    }
+}
+
 /// Those of many machines, which say `text` of themselves.
 fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
     let t = || text.to_owned();
@@ -292,18 +308,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
     ]
     .into();
     asked.question = String::from_utf8(question.to_bytes().unwrap()).unwrap();
-    let key = KeyShown {
-        id: "aWQ".to_owned(),
-        kind: "passkey".to_owned(),
-        fingerprint: t(),
-        fido: true,
-        public_key: "MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
-    };
-    let person = ApproverShown {
-        answers_for: vec!["dev".to_owned()],
-        keys: vec![key],
-        ..approver(text)
-    };
+    let person = person_for_dev(text);
     let state = State {
         version: t(),
         enforcing: false,
@@ -331,6 +336,8 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         state: Some(state),
         approvers: vec![person],
         origins: None,
+        sessions: Some(vec![session_there(text, text)]),
+        holes: Some(vec![hole_there(text, text)]),
         questions: vec![asked.question],
         over: vec![],
     };
@@ -354,6 +361,8 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         central::questions(frame, &machines, &nobody),
         central::machines(frame, &machines, &identity, "https://a"),
         central::machines(frame, &machines, &nobody, "https://a"),
+        central::one_machine(frame, &machines[0], &identity, "https://a"),
+        central::one_machine(frame, &machines[1], &identity, "https://a"),
         central::question(frame, place(&machines[..1]), &identity, "https://a"),
         central::question(frame, place(&machines[1..]), &identity, "https://a"),
         central::over(frame, &machines[0], text, Some(&over)),
@@ -362,6 +371,61 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         central::no_question(frame, text),
         central::enrol(frame),
     ]
+}
+
+fn session_there(id: &str, user: &str) -> SessionThere {
+    SessionThere {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        policy: id.to_owned(),
+        user: user.to_owned(),
+        started_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn hole_there(id: &str, user: &str) -> HoleThere {
+    HoleThere {
+        id: id.to_owned(),
+        session: id.to_owned(),
+        user: user.to_owned(),
+        destination: id.to_owned(),
+        ports: Some(id.to_owned()),
+        opened_by: Some(id.to_owned()),
+        expires_at: Timestamp::UNIX_EPOCH,
+        is_narrow: true,
+        shut_by: Some(id.to_owned()),
+    }
+}
+
+#[test]
+fn of_a_machine_somebody_sees_what_is_of_those_for_whom_they_answer_there() {
+    let assets = Assets::new();
+    let frame = Frame {
+        assets: &assets,
+        tab: Some(Tab::Machines),
+    };
+    let person = person_for_dev("alice");
+    let seen = Seen::of(Machine {
+        machine: "m-1".to_owned(),
+        approvers: vec![person],
+        sessions: Some(vec![
+            session_there("theirs", "dev"),
+            session_there("others", "prod"),
+        ]),
+        holes: Some(vec![hole_there("h7", "dev"), hole_there("h8", "prod")]),
+        ..Machine::default()
+    });
+    let alice = Identity {
+        name: "alice".to_owned(),
+        keys: vec![seen.approvers[0].keys[0].fingerprint.clone()],
+    };
+    let page = central::one_machine(&frame, &seen, &alice, "https://a").into_string();
+    for is_there in ["theirs", "Lets nothing through now: h7 denies it"] {
+        assert!(page.contains(is_there), "{page}");
+    }
+    for is_not in ["others", "h8"] {
+        assert!(!page.contains(is_not), "{page}");
+    }
 }
 
 const KNOWN: [&str; 12] = [

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use guard_proto::central;
+use guard_proto::central::{self, HoleThere, SessionThere};
 use guard_signed::{Question, visible::visible};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
@@ -28,6 +28,8 @@ const LISTED: (Duration, Duration) = (
     Duration::from_secs(7 * 24 * 3600),
     Duration::from_secs(3600),
 );
+/// Sessions, and holes, of a machine.
+const MOST: usize = 100;
 /// What became of so many questions of a machine is remembered.
 const OVER: usize = 16;
 /// Characters of a text of guardd's.
@@ -101,6 +103,17 @@ impl Desk {
                 entry.gone.push_front((request, hash));
             },
         );
+    }
+
+    /// A machine is in the fleet no more.
+    pub(super) fn forget(&self, at: &At) {
+        let mut known = self.known.borrow_mut();
+        let Some(gone) = known.machines.remove(at) else {
+            return;
+        };
+        known.changed.remove(&gone.version);
+        drop(known);
+        self.now.send_modify(|now| now.generation += 1);
     }
 
     /// A machine has said what became of an answer.
@@ -227,6 +240,8 @@ impl Desk {
             true => central::Machine {
                 away_since: before.away_since.or_else(|| ago(silence)),
                 questions: Vec::new(),
+                sessions: None,
+                holes: None,
                 ..now
             },
         });
@@ -305,7 +320,8 @@ fn shown(
         return shown;
     };
     let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
-    let approvers = state.approvers.as_ref().map(|(known, _)| known);
+    let there = state.there.as_ref().map(|(there, _)| there);
+    let approvers = there.map(|there| &there.known);
     let questions = state.questions().filter(|_| is_looked);
     let questions = questions.filter_map(|asked| String::from_utf8(asked.bytes.clone()).ok());
     central::Machine {
@@ -324,6 +340,8 @@ fn shown(
         }),
         approvers: approvers.map_or(shown.approvers, |known| known.approvers.clone()),
         origins: approvers.map_or(shown.origins, |known| Some(known.origins.clone())),
+        sessions: there.and_then(|there| there.sessions.as_ref().map(|all| sessions(all))),
+        holes: there.and_then(|there| there.holes.as_ref().map(|all| holes(all))),
         questions: questions.collect(),
         ..central::Machine {
             approvers: Vec::new(),
@@ -331,4 +349,31 @@ fn shown(
             ..shown
         }
     }
+}
+
+fn sessions(all: &[SessionThere]) -> Vec<SessionThere> {
+    let shown = |one: &SessionThere| SessionThere {
+        id: visible(&one.id, 32),
+        name: visible(&one.name, LINE),
+        policy: visible(&one.policy, LINE),
+        user: visible(&one.user, LINE),
+        started_at: one.started_at,
+    };
+    all.iter().take(MOST).map(shown).collect()
+}
+
+fn holes(all: &[HoleThere]) -> Vec<HoleThere> {
+    let text = |text: &Option<String>| text.as_ref().map(|text| visible(text, LINE));
+    let shown = |one: &HoleThere| HoleThere {
+        id: visible(&one.id, 32),
+        session: visible(&one.session, 32),
+        user: visible(&one.user, LINE),
+        destination: visible(&one.destination, LINE),
+        ports: text(&one.ports),
+        opened_by: text(&one.opened_by),
+        expires_at: one.expires_at,
+        is_narrow: one.is_narrow,
+        shut_by: text(&one.shut_by),
+    };
+    all.iter().take(MOST).map(shown).collect()
 }

@@ -104,6 +104,7 @@ fn hear(desk: &Desk, fleet: &Fleet, carried: &mut Carried, news: News) {
     match news {
         News::Link => desk.link(fleet),
         News::Machine(group, machine) => desk.hear(fleet, (group, machine)),
+        News::Removed(group, machine) => desk.forget(&(group, machine)),
         News::Asked(of) => desk.hear(fleet, (of.group, of.machine)),
         News::Over(of) => desk.over(fleet, *of),
         News::Receipt(receipt) => {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::{
     args::KeepArgs,
     link::{LONGEST, Link},
+    settings::Settings,
     stream,
     subjects::{Group, What},
 };
@@ -28,9 +29,18 @@ const DUPLICATES: Duration = Duration::from_secs(120);
 const COPIES: usize = 3;
 
 /// Keeps it, if it is to, for as long as this runs.
-pub(super) async fn keep(link: &Link, args: &KeepArgs) {
+pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
     let Some(age) = args.log else {
         return std::future::pending().await;
+    };
+    // The server knows the key, once it has taken that.
+    first.clone().standing().await;
+    let mut link = match Link::for_log(settings).await {
+        Ok(link) => link,
+        Err(error) => {
+            tracing::error!("the servers keep no logs: {error:#}");
+            return std::future::pending().await;
+        }
     };
     let servers = jetstream::ContextBuilder::new()
         .timeout(LOOKS)
@@ -52,7 +62,6 @@ pub(super) async fn keep(link: &Link, args: &KeepArgs) {
         ..Config::default()
     };
     let (mut is_as_said, mut said) = (false, None);
-    let mut link = link.clone();
     loop {
         link.standing().await;
         let looked = match is_as_said {

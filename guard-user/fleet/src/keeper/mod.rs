@@ -3,6 +3,7 @@
 mod bundles;
 mod invite;
 mod log;
+mod remove;
 mod server;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
 
 use bundles::KeptBundles;
 pub(crate) use invite::invite;
+pub(crate) use remove::remove;
 use server::Server;
 
 /// How often it is said that a bundle is not kept.
@@ -72,7 +74,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     let mut wants = wants.context("cannot hear who wants policies")?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(list = %args.list.display(), rights = %args.rights.display(), "keeps the rights");
-    let log = log::keep(&link, args);
+    let log = log::keep(&link, settings, args);
     tokio::pin!(log);
     let mut warned: Option<Instant> = None;
     let mut looks = interval(LOOKS);
@@ -86,11 +88,14 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
                     tracing::error!("the connection has ended");
                     return Ok(Outcome::Lost);
                 };
-                answer(&link, args, &own, &mut tries, &heard).await;
+                if messages::is_published(&heard) {
+                    answer(&link, args, &own, &mut tries, &heard).await;
+                }
                 server.follow_or_say(&own);
             }
             Some(heard) = policies.next() => {
                 let group = Bundles::Policies.parse(&heard.subject);
+                let group = group.filter(|_| messages::is_published(&heard));
                 if let (Some(kept), Some(group)) = (&kept, group)
                     && let Err(error) = kept.take(&group, &heard.payload)
                     && warned.is_none_or(|at| at.elapsed() >= TOLD)
@@ -102,6 +107,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
             }
             Some(heard) = wants.next() => {
                 let group = Bundles::Want.parse(&heard.subject);
+                let group = group.filter(|_| messages::is_published(&heard));
                 if let (Some(kept), Some(group)) = (&mut kept, group)
                     && let Err(error) = kept.tell(&link, &group).await
                 {
@@ -110,6 +116,12 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
             }
             _ = looks.tick() => server.follow_or_say(&own),
             () = &mut log => {}
+        }
+        if link.stands() {
+            for subject in server.take_removed() {
+                tracing::info!(subject, "is in the list no more");
+                link.publish(subject, Vec::new()).await;
+            }
         }
     }
 }
@@ -204,7 +216,7 @@ fn admit(
         _ if invited.group != *group => "the invitation is for another group",
         Some(id) if *id != machine.id => "the invitation is for another machine",
         _ if is_there => {
-            "a machine of that id is in the list: take it out first, where it is to have another key"
+            "a machine of that id is in the list: take it out first (guard-fleet remove), where it is to have another key"
         }
         _ => {
             held.admit(invitation, &machine).map_err(failed)?;

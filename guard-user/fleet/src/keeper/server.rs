@@ -1,6 +1,7 @@
 //! What nats-server reads, and that it reads it again.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::PathBuf,
     time::{Duration, Instant},
@@ -14,7 +15,7 @@ use crate::{
     args::KeepArgs,
     list::{Held, read_plain, replace},
     rights,
-    subjects::Key,
+    subjects::{Key, Subject, What},
 };
 
 /// A server's name, as the kernel has it: a number in a file may be that of another process by now.
@@ -33,6 +34,8 @@ pub(super) struct Server {
     told: Option<(Pid, Instant)>,
     /// What was said to be wrong, so that it is said once.
     said: Option<String>,
+    /// Machines that are in the list no more: their subjects, until somebody has been told.
+    removed: BTreeSet<String>,
 }
 
 impl Server {
@@ -43,7 +46,13 @@ impl Server {
             pid: args.pid_file.clone(),
             told: None,
             said: None,
+            removed: BTreeSet::new(),
         }
+    }
+
+    /// The subjects by which consoles are told of machines that are in the list no more.
+    pub(super) fn take_removed(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.removed)
     }
 
     /// Has the server know what the list says now.
@@ -56,10 +65,15 @@ impl Server {
         let rights = rights::kept_by(keeper, &held.list, Timestamp::now())?;
         let text =
             format!("# Written by guard-fleet keep, of its list: change that one.\n{rights}");
-        if fs::read_to_string(&self.rights).ok().as_deref() != Some(&*text) {
+        let before = fs::read_to_string(&self.rights).unwrap_or_default();
+        if before != text {
             // Also where only a part of this succeeds.
             self.told = None;
             replace(&self.rights, &text, None)?;
+            let now = machines_in(&text);
+            let gone = machines_in(&before).into_iter();
+            self.removed.extend(gone.filter(|one| !now.contains(one)));
+            self.removed.retain(|one| !now.contains(one));
         }
         drop(held);
         self.tell()
@@ -92,6 +106,43 @@ impl Server {
         ensure!(name.trim() == NAME, "{}: it is of none", wrong());
         kill_process(pid, Signal::HUP).with_context(wrong)?;
         self.told = Some((pid, Instant::now()));
+        Ok(())
+    }
+}
+
+/// The machines that rights are for, as the subjects of their removal: what was written before says it also to one that has just
+/// started.
+fn machines_in(rights: &str) -> BTreeSet<String> {
+    let subjects = rights.split('"').filter_map(Subject::parse);
+    let own = subjects.filter(|one| one.what == What::Here);
+    let removed = own.map(|one| Subject {
+        what: What::Removed,
+        ..one
+    });
+    removed.map(|one| one.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nkeys::KeyPair;
+
+    use super::*;
+    use crate::list::List;
+
+    #[test]
+    fn rights_say_which_machines_they_are_for() -> Result<()> {
+        let [machine, person, keeper] = [(); 3].map(|()| KeyPair::new_user().public_key());
+        let list = format!(
+            "[[machine]]\nid = \"m-0123456789abcdef0123\"\nkey = \"{machine}\"\ngroup = \"ci\"\n[[person]]\nkey = \"{person}\"\ngroups = [\"ci\"]\nconsole = true\n"
+        );
+        let keeper: Key = keeper.parse().map_err(anyhow::Error::msg)?;
+        let rights = rights::kept_by(&keeper, &List::parse(&list)?, Timestamp::now())?;
+        let machines = machines_in(&rights).into_iter();
+        assert_eq!(
+            machines.collect::<Vec<_>>(),
+            ["guard.ci.removed.m-0123456789abcdef0123"]
+        );
+        assert!(machines_in("").is_empty());
         Ok(())
     }
 }

@@ -36,7 +36,8 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     let mut kept: VecDeque<Receipt> = VecDeque::new();
     loop {
         let heard = answers.next().await.context("the connection has ended")?;
-        let Some(subject) = Subject::parse(&heard.subject) else {
+        let subject = Subject::parse(&heard.subject);
+        let Some(subject) = subject.filter(|_| messages::is_published(&heard)) else {
             continue;
         };
         let Some(request) = subject.request else {

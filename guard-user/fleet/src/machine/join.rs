@@ -70,6 +70,7 @@ pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
         link.publish(subject.clone(), messages::bytes(&join)).await;
         let again = latest.min(Instant::now() + REPEATED);
         let heard = timeout_at(again, answers.next()).await.ok().flatten();
+        let heard = heard.filter(messages::is_published);
         match heard.and_then(|heard| messages::read(&heard.payload)) {
             Some(answer) => break answer,
             None => ensure!(

@@ -28,7 +28,12 @@ use tokio::time::{sleep, timeout};
 
 use super::Carrier;
 use crate::{
-    link, list::replace, messages, messages::LogSent, settings::Settings, stream, subjects::What,
+    link::{self, Link},
+    list::replace,
+    messages::{self, LogSent},
+    settings::Settings,
+    stream,
+    subjects::What,
 };
 
 /// Records at once, and their bytes, at most.
@@ -39,6 +44,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// While nothing happens: how often the servers are asked whether they still have what they had.
 const ASKED: Duration = Duration::from_secs(60);
+/// Nothing is to be sent where nothing has come for so long.
+const CALM: Duration = Duration::from_secs(1);
 /// Beside a record, a message has a subject and headers.
 const BESIDE: usize = 1024;
 /// Places that are remembered, and the least number of records between two of them.
@@ -102,7 +109,16 @@ pub(super) async fn carry(carrier: &Carrier, settings: &Settings) {
     if !settings.log {
         return std::future::pending().await;
     }
-    let mut sender = Sender::new(carrier, settings.key.with_file_name("log.cursor"));
+    // A server knows the key, once it has taken that.
+    carrier.link.clone().standing().await;
+    let link = match Link::for_log(settings).await {
+        Ok(link) => link,
+        Err(error) => {
+            tracing::error!("the audit log does not go out: {error:#}");
+            return std::future::pending().await;
+        }
+    };
+    let mut sender = Sender::new(carrier, link, settings.key.with_file_name("log.cursor"));
     let mut failed = 0;
     let mut said = None;
     loop {
@@ -122,7 +138,7 @@ pub(super) async fn carry(carrier: &Carrier, settings: &Settings) {
         let whole = (PAUSES.0 * 2_u32.pow(failed)).min(PAUSES.1);
         failed = (failed + 1).min(16);
         // One that is back is asked at once.
-        let mut link = carrier.link.clone();
+        let mut link = sender.link.clone();
         let _ = timeout(whole.mul_f64(0.5 + link::random() / 2.0), link.change()).await;
     }
 }
@@ -130,6 +146,8 @@ pub(super) async fn carry(carrier: &Carrier, settings: &Settings) {
 #[derive(Debug)]
 struct Sender<'c> {
     carrier: &'c Carrier,
+    /// Of its own.
+    link: Link,
     servers: jetstream::Context,
     subject: String,
     file: PathBuf,
@@ -141,10 +159,10 @@ struct Sender<'c> {
 }
 
 impl<'c> Sender<'c> {
-    fn new(carrier: &'c Carrier, file: PathBuf) -> Self {
+    fn new(carrier: &'c Carrier, link: Link, file: PathBuf) -> Self {
         let servers = jetstream::ContextBuilder::new()
             .timeout(TIMEOUT)
-            .build(carrier.link.client.clone());
+            .build(link.client.clone());
         let cursor = Cursor::read(&file).unwrap_or_else(|error| {
             // Servers say what they have: it may be sent again.
             tracing::warn!(
@@ -155,6 +173,7 @@ impl<'c> Sender<'c> {
         });
         let sender = Self {
             carrier,
+            link,
             servers,
             subject: carrier.subject(What::Log, None),
             file,
@@ -177,7 +196,7 @@ impl<'c> Sender<'c> {
 
     /// Sends all that comes, until something is in the way.
     async fn send(&mut self) -> Result<std::convert::Infallible, Stopped> {
-        let mut link = self.carrier.link.clone();
+        let mut link = self.link.clone();
         link.standing().await;
         let last = self.last_kept().await?;
         self.compare(last)?;
@@ -187,7 +206,8 @@ impl<'c> Sender<'c> {
             follow: true,
         };
         let mut lines = self.carrier.guardd.stream::<LogLine>(&call).await?;
-        self.tell(None);
+        // What was in the way is, until servers have kept something, or there is nothing to be sent.
+        let mut is_calm = false;
         loop {
             let first = tokio::select! {
                 first = lines.next() => first?,
@@ -195,6 +215,11 @@ impl<'c> Sender<'c> {
                     link.standing().await;
                     let last = self.last_kept().await?;
                     self.compare(last)?;
+                    continue;
+                }
+                () = sleep(CALM), if !is_calm => {
+                    is_calm = true;
+                    self.tell(None);
                     continue;
                 }
                 () = sleep(ASKED) => {
@@ -226,7 +251,7 @@ impl<'c> Sender<'c> {
     /// What is to be published: the records, and that some are missing before one. `from`: the record that the first line is, if this is
     /// the log that the cursor is of.
     fn items(&mut self, from: &mut Option<Head>, lines: Vec<String>) -> Result<Vec<Item>, Stopped> {
-        let longest = self.carrier.link.client.server_info().max_payload;
+        let longest = self.link.client.server_info().max_payload;
         let longest = longest.saturating_sub(BESIDE);
         let mut items = Vec::with_capacity(lines.len());
         let mut before = self.cursor.head;

@@ -18,6 +18,30 @@ const SOON: Duration = Duration::from_secs(5);
 /// The same bundle is offered again no sooner.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// How often the last bundle is asked for, and no sooner than when it is offered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    every: Duration,
+    again: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::of(None)
+    }
+}
+
+impl Pace {
+    /// Where policies hold for so many seconds only, they are heard of some times within that.
+    fn of(lasts: Option<u64>) -> Self {
+        let lasts = lasts.map_or(Duration::MAX, Duration::from_secs);
+        Self {
+            every: EVERY.min(lasts / 4),
+            again: AGAIN.min(lasts / 8),
+        }
+    }
+}
+
 /// Hands in what comes.
 pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     let subject = Bundles::Policies.of(&carrier.group);
@@ -26,6 +50,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     let mut link = carrier.link.clone();
     let mut wants = Instant::now();
     let mut last: Option<(String, Instant)> = None;
+    let mut pace = Pace::default();
     let mut said: Option<Instant> = None;
     loop {
         let heard = tokio::select! {
@@ -39,12 +64,16 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             () = sleep_until(wants) => {
                 let subject = Bundles::Want.of(&carrier.group);
                 carrier.link.publish(subject, Vec::new()).await;
-                wants = Instant::now() + EVERY.mul_f64(2.0 / 3.0 + link::random() * 2.0 / 3.0);
+                wants = Instant::now() + pace.every.mul_f64(2.0 / 3.0 + link::random() * 2.0 / 3.0);
                 continue;
             }
         };
+        if !messages::is_published(&heard) {
+            continue;
+        }
         let name = messages::name_of(&heard.payload);
-        let is_known = |(known, at): &(String, Instant)| *known == name && at.elapsed() < AGAIN;
+        let is_known =
+            |(known, at): &(String, Instant)| *known == name && at.elapsed() < pace.again;
         if last.as_ref().is_some_and(is_known) {
             continue;
         }
@@ -54,7 +83,14 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         let call = Call::OfferPolicies { bundle, signatures };
         match carrier.guardd.call::<FleetPolicies>(&call).await {
             Ok(done) => {
-                tracing::info!(serial = done.serial, "policies are in force");
+                if last.as_ref().is_none_or(|(known, _)| *known != name) {
+                    tracing::info!(serial = done.serial, "policies are in force");
+                }
+                let is_other = pace != Pace::of(done.lasts);
+                pace = Pace::of(done.lasts);
+                if is_other {
+                    wants = wants.min(Instant::now() + pace.every);
+                }
                 last = Some((name, Instant::now()));
             }
             // guardd was not reached: nobody has said anything of the bundle.
@@ -74,5 +110,28 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             }
         }
         super::presence::publish(carrier, false).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_for_a_time_is_heard_of_in_that_time() {
+        assert_eq!(
+            Pace::of(None),
+            Pace {
+                every: EVERY,
+                again: AGAIN
+            }
+        );
+        assert_eq!(Pace::of(Some(30 * 86_400)), Pace::default());
+        for lasts in [1, 8, 60, 300, 900] {
+            let Pace { every, again } = Pace::of(Some(lasts));
+            // Also where one that was wanted does not come.
+            let longest = every.mul_f64(4.0 / 3.0) * 2 + again;
+            assert!(longest < Duration::from_secs(lasts), "{lasts}");
+        }
     }
 }

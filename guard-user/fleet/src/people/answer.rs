@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Characters that tell a machine from others: `m-` and four digits.
-const SHORTEST: usize = 6;
+pub(crate) const SHORTEST: usize = 6;
 /// How long a machine may take to say what it asks.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait for a receipt, and after which time the answer is published again.

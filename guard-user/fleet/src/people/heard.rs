@@ -11,12 +11,11 @@ use futures_util::{
     StreamExt as _,
     stream::{SelectAll, select_all},
 };
-use guard_proto::approvers::Approvers;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
     link::Link,
-    messages::{self, Asked, Here, Look, Receipt},
+    messages::{self, Asked, Here, Look, Receipt, There},
     subjects::{Group, Machine, Subject, What},
 };
 
@@ -60,7 +59,7 @@ pub(crate) struct Fleet {
 pub(crate) struct State {
     pub(crate) here: Option<Here>,
     /// Heard by consoles alone, with the bytes of its message; none: not said yet.
-    pub(crate) approvers: Option<(Approvers, usize)>,
+    pub(crate) there: Option<(There, usize)>,
     questions: BTreeMap<String, OfMachine>,
 }
 
@@ -81,6 +80,8 @@ pub(crate) enum News {
     Over(Box<OfMachine>),
     /// What a machine says of itself.
     Machine(Group, Machine),
+    /// It is in the fleet no more.
+    Removed(Group, Machine),
     Receipt(Box<(Subject, Receipt)>),
     /// A server has come, or gone.
     Link,
@@ -102,7 +103,8 @@ impl Fleet {
     async fn hear(link: Link, groups: Vec<Group>, is_console: bool) -> Result<Self> {
         let mut heard = Vec::new();
         let whats = [What::Here, What::Question, What::Receipt].into_iter();
-        let whats = whats.chain(is_console.then_some(What::Approvers));
+        let of_console = [What::Approvers, What::Removed].into_iter();
+        let whats = whats.chain(of_console.filter(|_| is_console));
         for group in &groups {
             for what in whats.clone() {
                 let subject = group.all(what, None);
@@ -238,21 +240,22 @@ impl Fleet {
             (What::Here, _) => {
                 let here = Here::read(&heard.payload)?;
                 if here.leaves {
-                    let gone = self.machines.remove(&at)?;
-                    self.bytes -= gone.approvers.map_or(0, |(_, bytes)| bytes);
-                    for over in gone.questions.into_values() {
-                        self.is_over(over);
-                    }
+                    self.machines.get(&at)?;
+                    self.forget(&at);
                 } else {
                     self.machines.entry(at).or_default().here = Some(here);
                 }
                 let (group, machine) = (subject.group, subject.machine);
                 self.news.push_back(News::Machine(group, machine));
             }
+            (What::Removed, _) => {
+                self.forget(&at);
+                self.news.push_back(News::Removed(at.0, at.1));
+            }
             (What::Approvers, _) => {
-                let approvers = messages::read(&heard.payload)?;
+                let there = messages::read(&heard.payload)?;
                 let before = self.machines.get(&at);
-                let before = before.and_then(|state| state.approvers.as_ref());
+                let before = before.and_then(|state| state.there.as_ref());
                 let less = before.map_or(0, |(_, bytes)| *bytes);
                 let bytes = self.bytes - less + heard.payload.len();
                 if bytes > MOST.1 {
@@ -261,7 +264,7 @@ impl Fleet {
                 }
                 self.bytes = bytes;
                 let state = self.machines.entry(at).or_default();
-                state.approvers = Some((approvers, heard.payload.len()));
+                state.there = Some((there, heard.payload.len()));
                 let (group, machine) = (subject.group, subject.machine);
                 self.news.push_back(News::Machine(group, machine));
             }
@@ -305,6 +308,16 @@ impl Fleet {
             _ => {}
         }
         Some(())
+    }
+
+    fn forget(&mut self, at: &(Group, Machine)) {
+        let Some(gone) = self.machines.remove(at) else {
+            return;
+        };
+        self.bytes -= gone.there.map_or(0, |(_, bytes)| bytes);
+        for over in gone.questions.into_values() {
+            self.is_over(over);
+        }
     }
 
     fn is_over(&mut self, over: OfMachine) {

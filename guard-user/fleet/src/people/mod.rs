@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{Outcome, link::Link, settings::Settings};
 
-pub(crate) use answer::answer;
+pub(crate) use answer::{SHORTEST, answer};
 use heard::{Fleet, News};
 pub(crate) use log::log;
 pub(crate) use push::push;
@@ -58,7 +58,7 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
         let text = match fleet.next().await? {
             News::Asked(asked) => show::question(&asked, json),
             News::Over(asked) => show::over(&asked, json),
-            News::Machine(..) | News::Receipt(_) | News::Link => continue,
+            News::Machine(..) | News::Removed(..) | News::Receipt(_) | News::Link => continue,
         };
         print(&text)?;
     }
