@@ -1,14 +1,12 @@
 //! Where a connection string leads. One that may be read in two ways is unreadable, and nothing of it is kept: a wrong reading takes
 //! a piece of the password for the host.
 
-use crate::host::Host;
+use crate::host::{Host, is_crosses, is_yours, stands_for};
 use crate::service::Service;
 use crate::tokens::{Said, said};
 
 /// No connection string is longer.
 const LONGEST: usize = 4_096;
-/// Limit of the hosts that are kept of a list.
-const HOSTS: usize = 16;
 
 /// One of the hosts of a connection string.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +85,7 @@ pub(crate) fn scan(value: &str) -> Dsn {
     if hosts.is_empty() {
         return Dsn::Other;
     }
-    let targets = hosts.split(',').take(HOSTS).map(|text| {
+    let targets = hosts.split(',').map(|text| {
         let (host, port) = host_and_port(text, port)?;
         Some(Target {
             host,
@@ -134,7 +132,20 @@ pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(Option<Host>, u
 
 /// Whether somebody, or a program, is still to write it.
 pub(crate) fn is_placeholder(text: &str) -> bool {
-    text.contains(['$', '<', '{', '%']) || text.to_ascii_lowercase().starts_with("your")
+    // `[YOUR-PASSWORD]`; an address of IPv6 has colons there.
+    let is_bracket = |inner: &str| {
+        inner
+            .split(']')
+            .next()
+            .is_some_and(|one| !one.contains(':'))
+    };
+    text.contains(['$', '<', '{', '%'])
+        || text.split('[').skip(1).any(is_bracket)
+        || is_yours(text)
+        || stands_for(text)
+        || (text.len() > 2 && is_crosses(text))
+        // As the documentation of AWS has it.
+        || text.ends_with("EXAMPLE")
 }
 
 fn is_scheme(text: &str) -> bool {

@@ -90,9 +90,21 @@ impl Host {
             "example.net",
             "host",
             "hostname",
-            "changeme",
+            "ip-address",
+            "none",
+            "null",
+            "server-ip",
+            "undefined",
         ];
-        bare.contains(&self.as_str()) || self.0.starts_with("your-") || self.0.ends_with(".example")
+        bare.contains(&self.as_str())
+            || self.0.ends_with(".example")
+            || stands_for(&self.0)
+            || self.0.split('.').any(is_yours)
+            || self.0.split('.').all(is_crosses)
+            || self
+                .telling()
+                .split('.')
+                .any(|label| label.len() > 2 && is_crosses(label))
     }
 
     /// Whether it is this name, or below it.
@@ -117,6 +129,87 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What `your` stands before, for people to write their own in its place. Some names begin so, too.
+const YOURS: [&str; 43] = [
+    "access",
+    "account",
+    "api",
+    "app",
+    "aws",
+    "bucket",
+    "business",
+    "client",
+    "cluster",
+    "company",
+    "connection",
+    "corp",
+    "database",
+    "db",
+    "deploy",
+    "domain",
+    "endpoint",
+    "github",
+    "host",
+    "instance",
+    "ip",
+    "key",
+    "name",
+    "nas",
+    "org",
+    "pass",
+    "port",
+    "prod",
+    "project",
+    "region",
+    "registry",
+    "remote",
+    "secret",
+    "server",
+    "service",
+    "shop",
+    "site",
+    "store",
+    "subdomain",
+    "team",
+    "tenant",
+    "token",
+    "user",
+];
+
+/// Whether a word is for whoever copies it to replace by their own.
+pub(crate) fn is_yours(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    word.strip_prefix("your").is_some_and(|rest| {
+        rest.is_empty()
+            || !rest.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || YOURS.iter().any(|known| rest.starts_with(known))
+    })
+}
+
+/// Whether it says that something else is to stand there.
+pub(crate) fn stands_for(text: &str) -> bool {
+    let plain = |c: &char| !"-_".contains(*c);
+    let bare: String = text.chars().filter(plain).take(32).collect();
+    let words = [
+        "changeit",
+        "changeme",
+        "changethis",
+        "fillme",
+        "fixme",
+        "placeholder",
+        "replaceme",
+        "replacethis",
+        "tbd",
+        "todo",
+    ];
+    words.contains(&bare.to_ascii_lowercase().as_str())
+}
+
+/// `xxx`, and each of `x.x.x.x`.
+pub(crate) fn is_crosses(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.eq_ignore_ascii_case(&b'x'))
 }
 
 fn is_label(label: &str) -> bool {
