@@ -6,7 +6,7 @@ use crate::score::Clue;
 use crate::service::Service;
 use crate::tokens::{Said, said};
 
-use super::settings::{Around, Variable, unquoted, variables_in};
+use super::settings::{Around, TOGETHER, Variable, unquoted, variables_in};
 use super::{LINE, Sink, lines};
 
 /// Clients of databases: what they speak, and the port that they mean.
@@ -40,8 +40,33 @@ const CLIENTS: [(&str, Service, u16); 24] = [
 /// What goes by ssh.
 const SSH: [&str; 5] = ["ssh", "scp", "rsync", "sftp", "mosh"];
 
-/// Options of ssh behind which there is a word of theirs.
-const WITH_WORD: &str = "BbcDEeFIiJLlmOopQRSWw";
+/// Short options behind which there is a word of theirs, and the one that has the port.
+const WITH_WORD: [(&str, &str, char); 5] = [
+    ("mosh", "p", ' '),
+    ("rsync", "BefMT", ' '),
+    ("scp", "cDFiJloPSX", 'P'),
+    ("sftp", "BbcDFiJloPRSsX", 'P'),
+    ("ssh", "BbcDEeFIiJLlmOoPpQRSWw", 'p'),
+];
+
+/// The same of rsync's long ones.
+const RSYNC_WITH_WORD: [&str; 12] = [
+    "--chown",
+    "--exclude",
+    "--exclude-from",
+    "--filter",
+    "--groupmap",
+    "--include",
+    "--include-from",
+    "--log-file-format",
+    "--out-format",
+    "--rsh",
+    "--rsync-path",
+    "--usermap",
+];
+
+/// Quotes in quotes.
+const QUOTES: usize = 3;
 
 /// What is told a context by its name.
 const CONTEXTS: [(&str, Service, &[&str]); 6] = [
@@ -70,29 +95,122 @@ pub(super) struct Script<'n> {
 
 /// Where a line of commands goes: by ssh, by a client of a database, by a connection string, or to what has a name elsewhere.
 pub(super) fn line(sink: &mut Sink, line: usize, commands: &str, script: Script<'_>) {
-    let words: Vec<_> = commands.split_whitespace().map(bare).collect();
-    let is_end = |word: &str| ["&&", "||", "|", ";", "&"].contains(&word) || word.ends_with(';');
-    let raw: Vec<_> = commands.split_whitespace().collect();
-    let mut first = 0;
-    for at in 0..=raw.len() {
-        if at == raw.len() || is_end(raw[at]) {
-            let end = (at + 1).min(raw.len());
-            command(sink, line, &words[first..end], script);
-            first = end;
-        }
-    }
-    assignments(sink, line, &words, script);
-    for word in words {
+    read(sink, line, commands, script, (QUOTES, false));
+}
+
+/// The same within quotes, which may be a command of what is run here, or only said.
+fn read(
+    sink: &mut Sink,
+    line: usize,
+    text: &str,
+    script: Script<'_>,
+    (depth, is_only_said): (usize, bool),
+) {
+    let commands = split(text);
+    let mut all: Vec<&str> = Vec::new();
+    for words in &commands {
         if sink.is_full() {
             return;
         }
-        let value = match word.split_once('=') {
-            // One in an address is no variable's.
-            Some((before, value)) if !before.contains(':') => value,
-            _ => word,
-        };
-        address(sink, line, bare(value), script);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let is_said = is_only_said || !command(sink, line, &words, script);
+        for word in words
+            .iter()
+            .filter(|word| word.contains(char::is_whitespace))
+        {
+            let set = word.split_once('=').filter(|(key, _)| is_variable(key));
+            let inner = set.map_or(*word, |(_, value)| value);
+            if let Some(depth) = depth.checked_sub(1) {
+                read(sink, line, inner, script, (depth, is_said));
+            }
+        }
+        all.extend(words);
     }
+    assignments(sink, line, &all, script);
+    for word in all {
+        if sink.is_full() {
+            return;
+        }
+        address(sink, line, word, script);
+    }
+}
+
+/// Commands, each with its words: what stands in quotes is of one word, and a comment is none of it.
+fn split(text: &str) -> Vec<Vec<String>> {
+    let (mut all, mut words): (Vec<Vec<String>>, Vec<String>) = Default::default();
+    let (mut word, mut quote): (Option<String>, Option<char>) = (None, None);
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match (quote, c) {
+            (Some(end), c) if c == end => quote = None,
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None | Some('"'), '\\') => {
+                let next = chars.next().map(|(_, c)| c);
+                word.get_or_insert_default().extend(next);
+            }
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '#') if word.is_none() => {
+                chars = text[at..]
+                    .find('\n')
+                    .map_or("", |end| &text[at + end..])
+                    .char_indices();
+            }
+            (None, '(') => match name_in(&text[at..], word.as_deref()) {
+                // A variable of make's, and no command of its own.
+                Some(name) => {
+                    word.get_or_insert_default().push_str(name);
+                    let end = at + name.len();
+                    while chars.clone().next().is_some_and(|(at, _)| at < end) {
+                        chars.next();
+                    }
+                }
+                None => {
+                    words.extend(word.take());
+                    all.push(std::mem::take(&mut words));
+                }
+            },
+            (None, ';' | '&' | '|' | '`' | ')' | '\n') => {
+                words.extend(word.take());
+                all.push(std::mem::take(&mut words));
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    all.push(words);
+    all.retain(|words| !words.is_empty());
+    all
+}
+
+/// `(NAME)` at the beginning of a text, where a dollar sign stands before it.
+fn name_in<'t>(text: &'t str, before: Option<&str>) -> Option<&'t str> {
+    let inner = text.get(1..)?.split(')').next()?;
+    let is_name = before.is_some_and(|word| word.ends_with('$')) && is_variable(inner);
+    let end = inner.len() + 2;
+    (is_name && text.len() >= end).then(|| &text[..end])
+}
+
+/// Where a comment begins.
+fn comment(text: &str) -> Option<usize> {
+    let (mut quote, mut is_begin): (Option<char>, _) = (None, true);
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match (quote, c) {
+            (None, '#') if is_begin => return Some(at),
+            (Some(end), c) if c == end => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None | Some('"'), '\\') => {
+                chars.next();
+            }
+            _ => {}
+        }
+        is_begin = quote.is_none() && (c.is_whitespace() || ";&|()".contains(c));
+    }
+    None
 }
 
 fn bare(word: &str) -> &str {
@@ -105,6 +223,7 @@ fn assignments(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>)
         .iter()
         .filter_map(|word| word.split_once('='))
         .filter(|(key, value)| is_variable(key) && !value.contains("://"))
+        .take(TOGETHER + 1)
         .map(|(key, value)| Variable {
             line: Some(line),
             key,
@@ -112,6 +231,9 @@ fn assignments(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>)
             dormant: false,
         })
         .collect();
+    if all.is_empty() {
+        return;
+    }
     let around = Around {
         own: script.own,
         data: script.data.and(said(script.name)),
@@ -124,8 +246,8 @@ fn is_variable(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(plain)
 }
 
-/// One command, without what is only said.
-fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) {
+/// One command; whether it is one, and not only said.
+fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) -> bool {
     let is_before = |word: &&str| {
         let before = [
             "", "sudo", "exec", "time", "env", "export", "then", "do", "else", "if", "-",
@@ -141,20 +263,25 @@ fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) {
         .first()
         .map(|word| word.trim_start_matches(['@', '-', '+']))
     else {
-        return;
+        return true;
     };
     let program = program.rsplit('/').next().unwrap_or_default();
-    if ["echo", "printf", "#"].contains(&program) {
-        return;
+    if ["echo", "printf"].contains(&program) {
+        return false;
     }
     let by_ssh = words.iter().position(|word| SSH.contains(word));
     // `sshpass -p word ssh host`: what is no program here is none of theirs.
     let is_ssh = |at: usize| at == 0 || program == "sshpass" || program == "timeout";
-    match by_ssh {
-        _ if SSH.contains(&program) => ssh(sink, line, (program, &words[1..]), script),
-        Some(at) if is_ssh(at) => ssh(sink, line, (words[at], &words[at + 1..]), script),
-        Some(at) => with_user(sink, line, &words[at + 1..], script),
-        None => {}
+    let (ssh, is_sure) = match by_ssh {
+        _ if SSH.contains(&program) => (Some((program, &words[1..])), true),
+        Some(at) => (Some((words[at], &words[at + 1..])), is_ssh(at)),
+        None => (None, true),
+    };
+    for (at, port) in ssh.map_or_else(Vec::new, destinations) {
+        // Whatever runs it, `user@host` is where it goes.
+        if is_sure || at.contains('@') {
+            place(sink, line, (at, port), script);
+        }
     }
     if let Some(client) = CLIENTS
         .iter()
@@ -178,6 +305,7 @@ fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) {
         }
         _ => {}
     }
+    true
 }
 
 /// The words behind options, or in them: `--context a` and `--context=a`.
@@ -195,47 +323,60 @@ fn values<'w>(words: &[&'w str], options: &[&str]) -> Vec<&'w str> {
         .collect()
 }
 
-/// `ssh [options] host`, and `host:path` of what copies.
-fn ssh(sink: &mut Sink, line: usize, (program, words): (&str, &[&str]), script: Script<'_>) {
-    if ["scp", "rsync"].contains(&program) {
-        for word in words {
-            let at = word.split_once(':').map(|(at, _)| at);
-            let at = at.filter(|at| !at.contains(['/', '=']) && !at.starts_with('-'));
-            if let Some(at) = at {
-                place(sink, line, at, script);
-            }
-        }
-        return;
-    }
-    let mut words = words.iter();
+/// `ssh [options] host`, and `host:path` of what copies, each with its port: what stands behind the host of ssh is run there.
+fn destinations<'w>((program, words): (&str, &[&'w str])) -> Vec<(&'w str, u16)> {
+    let copies = ["scp", "rsync"].contains(&program);
+    let (mut all, mut port) = (Vec::new(), 22);
+    let mut words = words.iter().copied();
     while let Some(word) = words.next() {
-        match word.strip_prefix('-') {
-            Some(option) if option.len() == 1 && WITH_WORD.contains(option) => {
+        if word.starts_with("--") {
+            if program == "rsync" && RSYNC_WITH_WORD.contains(&word) {
                 words.next();
             }
-            Some(_) => {}
-            None => return place(sink, line, word, script),
+        } else if let Some(options) = word.strip_prefix('-') {
+            let Some((is_port, own)) = with_word(program, options) else {
+                continue;
+            };
+            let own = if own.is_empty() {
+                words.next()
+            } else {
+                Some(own)
+            };
+            if is_port {
+                port = own.and_then(|own| own.parse().ok()).unwrap_or(port);
+            }
+        } else if !copies {
+            return vec![(word, port)];
+        } else if let Some((at, _)) = word.split_once(':') {
+            let is_path = |c: char| c.is_whitespace() || "/=".contains(c);
+            if !at.contains(is_path) {
+                all.push((at, port));
+            }
         }
     }
+    all
 }
 
-/// Whatever runs it, `user@host` behind a word that is ssh's is where it goes.
-fn with_user(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) {
-    for word in words.iter().filter(|word| word.contains('@')) {
-        place(
-            sink,
-            line,
-            word.split(':').next().unwrap_or_default(),
-            script,
-        );
-    }
+/// Of short options that stand together, whether the one that has a word has the port, and the word, where it is not the next.
+fn with_word<'w>(program: &str, options: &'w str) -> Option<(bool, &'w str)> {
+    let (_, known, port) = WITH_WORD.iter().find(|(name, _, _)| *name == program)?;
+    let (at, option) = options.char_indices().find(|(_, c)| known.contains(*c))?;
+    Some((option == *port, &options[at + 1..]))
 }
 
 /// `user@host`, where `host` may be what `~/.ssh/config` calls another.
-fn place(sink: &mut Sink, line: usize, word: &str, script: Script<'_>) {
-    let word = word.strip_prefix("ssh://").unwrap_or(word);
+fn place(sink: &mut Sink, line: usize, (word, port): (&str, u16), script: Script<'_>) {
+    let (word, port) = match word.strip_prefix("ssh://") {
+        Some(rest) => {
+            let rest = rest.split('/').next().unwrap_or_default();
+            let own = rest.rsplit_once(':');
+            own.and_then(|(at, port)| Some((at, port.parse().ok()?)))
+                .unwrap_or((rest, port))
+        }
+        None => (word, port),
+    };
     let (user, at) = word.rsplit_once('@').unwrap_or(("", word));
-    let is_user = |c: char| c.is_ascii_alphanumeric() || "-_.$".contains(c);
+    let is_user = |c: char| c.is_ascii_alphanumeric() || "-_.${}()".contains(c);
     let host = Host::parse(at).filter(|_| user.chars().all(is_user));
     let Some(host) = host.filter(|_| !is_placeholder(at)) else {
         return;
@@ -243,7 +384,8 @@ fn place(sink: &mut Sink, line: usize, word: &str, script: Script<'_>) {
     // A word alone may be any: it has to be what somebody has named.
     let is_sure = !user.is_empty() || host.as_str().contains(['.', ':']);
     let host = is_sure.then_some(host);
-    let clue = clue(sink, line, (host, 22), (Service::Ssh, script.data), script);
+    let at_port = (host, port);
+    let clue = clue(sink, line, at_port, (Service::Ssh, script.data), script);
     sink.mention(at, clue);
 }
 
@@ -283,9 +425,20 @@ fn database(
     }
 }
 
-/// A connection string. What is only fetched is no place that a command changes.
+/// A connection string, or a variable's. What is only fetched is no place that a command changes.
 fn address(sink: &mut Sink, line: usize, word: &str, script: Script<'_>) {
-    let Dsn::Targets(targets) = scan(word) else {
+    let value = match word.split_once('=') {
+        // One in an address is no variable's.
+        Some((before, value)) if !before.contains(':') => value,
+        _ => word,
+    };
+    let targets = [word, value]
+        .into_iter()
+        .find_map(|text| match scan(bare(text)) {
+            Dsn::Targets(targets) => Some(targets),
+            _ => None,
+        });
+    let Some(targets) = targets else {
         return;
     };
     let is_meant = |service| !matches!(service, Service::Http | Service::Ssh | Service::Git);
@@ -321,7 +474,7 @@ fn clue(
     }
 }
 
-/// Lines, of which one that ends with a backslash goes on in the next.
+/// Lines, of which one that ends with a backslash goes on in the next; a comment does not.
 fn joined(sink: &mut Sink, text: &str) -> Vec<(usize, String)> {
     let mut all: Vec<(usize, String)> = Vec::new();
     let mut goes_on = false;
@@ -340,7 +493,7 @@ fn joined(sink: &mut Sink, text: &str) -> Vec<(usize, String)> {
             }
             None => all.push((number, line.to_owned())),
         }
-        goes_on = more;
+        goes_on = more && comment(line).is_none();
     }
     all
 }
@@ -424,6 +577,9 @@ pub(super) fn shell(sink: &mut Sink, text: &str) {
 /// `name: command`.
 pub(super) fn procfile(sink: &mut Sink, text: &str) {
     for (number, line) in lines(sink, text) {
+        if sink.is_full() {
+            return;
+        }
         if let Some((name, command)) = line.split_once(':')
             && !name.trim_start().starts_with('#')
         {
@@ -441,6 +597,9 @@ pub(super) fn package(sink: &mut Sink, text: &str) {
     with_root(sink, text, |sink, root| {
         let scripts = object(get(root, "scripts"));
         for script in scripts.map_or(&[][..], |scripts| &scripts.properties) {
+            if sink.is_full() {
+                return;
+            }
             if let Value::StringLit(command) = &script.value {
                 // `db:migrate:prod`, with what a key may have.
                 let name = script.name.as_str().replace(':', ".");

@@ -196,7 +196,7 @@ pub(super) fn told(sink: &mut Sink, all: &[Setting<'_>], data: Said) {
 }
 
 /// So many variables are held against each other.
-const TOGETHER: usize = 1_024;
+pub(super) const TOGETHER: usize = 1_024;
 
 /// The same, with what is known of all.
 pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Around<'_>) {
@@ -342,9 +342,10 @@ pub(super) fn has_token(host: &crate::Host) -> bool {
 
 /// The host of a platform's token, and what its prefix says; the token itself goes no further.
 fn token(one: &Variable<'_>) -> Option<(&'static str, Said)> {
-    let (_, host) = TOKENS
-        .iter()
-        .find(|(key, _)| one.key == *key || one.key.ends_with(&format!("_{key}")))?;
+    let (_, host) = TOKENS.iter().find(|(key, _)| {
+        let before = one.key.strip_suffix(key);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    })?;
     if is_placeholder(one.value) || one.value.len() < 8 {
         return None;
     }

@@ -525,3 +525,148 @@ fn many_scripts_take_no_other_files_place() -> Tested {
     assert_eq!(passed_over(&found), [".: more files than are read"]);
     Ok(())
 }
+
+/// Where commands go, each as the places that it is found at.
+#[test]
+fn words_of_commands_are_hosts_where_they_are_meant_so() -> Tested {
+    for (commands, expected) in [
+        (
+            "ssh web.example.net later@word.example.org",
+            &["web.example.net:22"][..],
+        ),
+        (
+            "docker exec a ssh me@web.example.net later@word.example.org",
+            &["web.example.net:22"],
+        ),
+        ("apt-get install ssh && mail me@word.example.org", &[]),
+        (
+            "rsync -e 'sshpass -p word.x:y ssh' a me@web.example.net:/b",
+            &["web.example.net:22"],
+        ),
+        (
+            "rsync -az -e \"sshpass -p word.x:y ssh\" a me@web.example.net:/b",
+            &["web.example.net:22"],
+        ),
+        (
+            "sshpass -p word.x@y ssh me@web.example.net",
+            &["web.example.net:22"],
+        ),
+        (
+            "rsync --chown me.x:y a web.example.net:/b",
+            &["web.example.net:22"],
+        ),
+        ("scp -rp web.example.net:/a .", &["web.example.net:22"]),
+        (
+            "scp -P 2222 a web.example.net:/a",
+            &["web.example.net:2222"],
+        ),
+        ("ssh -tp 2222 web.example.net", &["web.example.net:2222"]),
+        ("ssh -tp2222 web.example.net", &["web.example.net:2222"]),
+        ("ssh -vvA web.example.net ls", &["web.example.net:22"]),
+        (
+            "ssh -o 'ProxyCommand nc %h word.example.org' -4 web.example.net",
+            &["web.example.net:22"],
+        ),
+        (
+            "ssh ssh://me@web.example.net:2222/",
+            &["web.example.net:2222"],
+        ),
+        ("cd x;ssh web.example.net", &["web.example.net:22"]),
+        ("cd x&&ssh web.example.net|cat", &["web.example.net:22"]),
+        ("A=$(ssh web.example.net cat x)", &["web.example.net:22"]),
+        ("ssh $(USER)@web.example.net", &["web.example.net:22"]),
+        ("CMD='ssh web.example.net'", &["web.example.net:22"]),
+        (
+            "ssh web.example.net 'psql -h db.example.net shop'",
+            &["db.example.net:5432", "web.example.net:22"],
+        ),
+        ("# x \\\nssh web.example.net", &["web.example.net:22"]),
+        ("true # x \\\nssh web.example.net", &["web.example.net:22"]),
+        ("true # ssh me@word.example.org", &[]),
+        ("echo 'a; ssh me@word.example.org'", &[]),
+        ("ssh \\\nweb.example.net", &["web.example.net:22"]),
+        (
+            "psql 'host=db.example.net dbname=a'",
+            &["db.example.net:5432"],
+        ),
+        (
+            "psql \"postgres://u:p@db.example.net/a\"",
+            &["db.example.net:5432"],
+        ),
+    ] {
+        let found = Scene::new()?
+            .with("a.sh", format!("{commands}\n"))?
+            .look()?;
+        let places = found
+            .findings
+            .iter()
+            .map(|one| format!("{}:{}", one.host, one.port));
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places, expected, "{commands}");
+        assert!(found.passed_over.is_empty(), "{commands}: {found:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_still_to_be_written_is_no_production() -> Tested {
+    let hosts = [
+        "your-host",
+        "your_host",
+        "YOUR_HOST",
+        "yourhost",
+        "db.your-company.com",
+        "api.yourdomain.com",
+        "example.com",
+        "<host>",
+        "<your-host>",
+        "[HOST]",
+        "db.[YOUR-PROJECT-REF].supabase.co",
+        "changeme",
+        "change-me",
+        "CHANGE_ME",
+        "replace-me",
+        "todo",
+        "xxx.supabase.co",
+        "x.x.x.x",
+        "xxxx",
+        "${HOST}",
+        "{{ host }}",
+        "%s",
+    ];
+    for host in hosts {
+        let found = Scene::new()?
+            .with(".env", format!("DB_HOST={host}\nDB_PASSWORD=p\nDATABASE_URL=postgres://u:p@{host}/app\nPROD_URL=https://{host}/\n"))?
+            .with("config.sh", format!("ssh prod@{host}\npsql -h {host}\n"))?
+            .look()?;
+        let none = found
+            .findings
+            .iter()
+            .all(|one| one.label == Label::Placeholder);
+        assert!(none, "{host}: {:?}", lines(&found));
+        assert!(
+            found.passed_over.is_empty(),
+            "{host}: {:?}",
+            passed_over(&found)
+        );
+    }
+    // Some names only begin so.
+    for host in [
+        "yourls.example.net",
+        "x.example.net",
+        "todo.example.net",
+        "youropolis.example.net",
+    ] {
+        let found = Scene::new()?
+            .with(".env", format!("DATABASE_URL=postgres://u:p@{host}/app\n"))?
+            .look()?;
+        assert_eq!(found.findings[0].label, Label::Production, "{host}");
+    }
+    let keys = "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE\nAWS_REGION=eu-west-1\nHCLOUD_TOKEN=changeme\nGH_TOKEN=xxxxxxxx\nFLY_API_TOKEN=<token-of-yours>\n";
+    let found = Scene::new()?.with(".env", keys)?.look()?;
+    assert_eq!(lines(&found), Vec::<String>::new());
+    assert!(found.keys.is_empty());
+    Ok(())
+}
