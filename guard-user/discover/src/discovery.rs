@@ -1,18 +1,20 @@
 //! All of it: what is read, in which order, and what comes of it.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, ReadDir};
+use std::io::{self, ErrorKind, Read as _};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::host::Host;
 use crate::open::Tree;
 use crate::readers::{
-    Format, HOME_ENDINGS, Sink, Source, dirs_of_home, inventories, of_environment, of_home, routes,
+    Format, HOME_ENDINGS, Sink, Source, dirs_of_home, inventories, is_match, of_environment,
+    of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
 use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
@@ -155,9 +157,16 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     sink.begin(ENVIRONMENT.to_owned());
     of_environment(&mut sink, inputs.environment);
     let tunnels = inputs.routes.map(|all| routes(&mut sink, all));
-    let home_files = inputs
-        .home
-        .map_or(0, |home| of_the_home(&mut sink, home, inputs, deadline));
+    let home_files = match inputs.home {
+        Some(home) => of_the_home(&mut sink, home, inputs, deadline),
+        None => {
+            sink.begin("~".to_owned());
+            sink.pass_over(None, "it is not known where that is");
+            0
+        }
+    };
+    sink.settle_keys(region(inputs.environment));
+    let names = inputs.hosts.map(|file| names(&mut sink, file));
     let walked = walk(inputs.project, &inputs.bounds, deadline);
     for (path, why) in &walked.left_out {
         sink.begin(project.shown(path));
@@ -167,13 +176,13 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     let named = inventories(&mut sink, &project, &walked.files);
     project_files += read(&mut sink, &project, &named, deadline);
     sink.finish();
-    sink.settle(region(inputs.environment));
+    sink.settle_keys(region(inputs.environment));
+    sink.settle_links();
     find_siblings(&mut sink.clues);
-    let names = inputs.hosts.map(names).unwrap_or_default();
     let without = sink.clues.iter().filter(|clue| clue.host.is_none());
     let placeholders = without.map(|clue| clue.seen.clone()).collect();
     Ok(Discovery {
-        findings: findings(sink.clues, &names),
+        findings: findings(sink.clues, &names.unwrap_or_default()),
         placeholders,
         keys: sink.keys,
         tunnels: tunnels.unwrap_or_default(),
@@ -208,7 +217,7 @@ fn of_the_home(
         .map(|(path, format)| (path.to_owned(), format))
         .collect();
     for (dir, inner, format) in dirs_of_home() {
-        let Ok(entries) = std::fs::read_dir(home.path.join(dir)) else {
+        let Some(entries) = entries(sink, &home, dir) else {
             continue;
         };
         let mut found: Vec<_> = entries.flatten().take(IN_DIRECTORY + 1).collect();
@@ -236,13 +245,126 @@ fn of_the_home(
         files.extend(found.into_iter().map(|file| (file, format)));
     }
     let mut count = read(sink, &home, &files, deadline);
+    let known = files.into_iter().map(|(file, _)| file).collect();
+    count += included(sink, &home, known, deadline);
     count += kubeconfigs(sink, &home, inputs, deadline);
     count
 }
 
+/// What is in a directory of the home, where it is there.
+fn entries(sink: &mut Sink, home: &Tree, dir: &str) -> Option<ReadDir> {
+    match std::fs::read_dir(home.path.join(dir)) {
+        Ok(entries) => Some(entries),
+        Err(error) => {
+            let is_none = [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind());
+            if !is_none {
+                sink.begin(home.shown(Path::new(dir)));
+                sink.pass_over(None, "it may not be listed");
+            }
+            None
+        }
+    }
+}
+
+/// Files that include each other.
+const INCLUDED: usize = 16;
+
+/// What settings of ssh include, and what that includes.
+fn included(
+    sink: &mut Sink,
+    home: &Tree,
+    mut known: HashSet<PathBuf>,
+    deadline: Option<Instant>,
+) -> usize {
+    let mut count = 0;
+    for _ in 0..INCLUDED {
+        let mut files = Vec::new();
+        for one in std::mem::take(&mut sink.includes) {
+            sink.begin(one.file);
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                sink.pass_over(Some(one.line), OUT_OF_TIME);
+                return count;
+            }
+            match within(home, &one.path).and_then(|path| matching(home, &path)) {
+                Ok(found) => {
+                    files.extend(found.into_iter().filter(|file| known.insert(file.clone())))
+                }
+                Err(why) => sink.pass_over(Some(one.line), why),
+            }
+            if files.len() > IN_DIRECTORY {
+                files.truncate(IN_DIRECTORY);
+                sink.pass_over(Some(one.line), "more files than are read");
+            }
+        }
+        if files.is_empty() {
+            return count;
+        }
+        let files: Vec<_> = files.into_iter().map(|file| (file, Format::Ssh)).collect();
+        count += read(sink, home, &files, deadline);
+    }
+    if let Some(one) = sink.includes.pop() {
+        sink.begin(one.file);
+        sink.pass_over(Some(one.line), "too deep");
+    }
+    count
+}
+
+/// Where in the home that is, as ssh reads it.
+fn within(home: &Tree, path: &str) -> Result<PathBuf, &'static str> {
+    let is_steps = |path: &Path| {
+        let mut steps = path.components();
+        steps.all(|step| matches!(step, Component::Normal(_)))
+    };
+    let below = match (path.strip_prefix("~/"), Path::new(path).is_absolute()) {
+        (Some(below), _) => PathBuf::from(below),
+        (None, true) => Path::new(path)
+            .strip_prefix(&home.path)
+            .map_err(|_| "an Include outside of the home")?
+            .to_owned(),
+        (None, false) if path.starts_with('~') => return Err("an Include that is not followed"),
+        (None, false) => Path::new(".ssh").join(path),
+    };
+    match is_steps(&below) && !path.contains(['%', '$', '[', '\\']) {
+        true => Ok(below),
+        false => Err("an Include that is not followed"),
+    }
+}
+
+/// The files whose names are as the last of a path says.
+fn matching(home: &Tree, path: &Path) -> Result<Vec<PathBuf>, &'static str> {
+    let is_pattern = |path: &Path| {
+        path.as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .any(|byte| b"*?".contains(byte))
+    };
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err("an Include that is not followed");
+    };
+    if is_pattern(dir) {
+        return Err("an Include that is not followed");
+    }
+    if !is_pattern(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let names = match home.list(dir, IN_DIRECTORY + 1) {
+        Ok(names) => names,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        Err(_) => return Err("an Include that may not be listed"),
+    };
+    let pattern = name.as_encoded_bytes();
+    // As a shell has it: what begins with a dot has to be named so.
+    let is_hidden = |name: &[u8]| name.starts_with(b".") && !pattern.starts_with(b".");
+    let found = names.into_iter().filter(|name| {
+        let name = name.as_encoded_bytes();
+        is_match(pattern, name) && !is_hidden(name)
+    });
+    Ok(found.map(|name| dir.join(name)).collect())
+}
+
 /// The files of a directory of the home whose names end so.
 fn ending_so(sink: &mut Sink, home: &Tree, (dir, ending): (&str, &str)) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(home.path.join(dir)) else {
+    let Some(entries) = entries(sink, home, dir) else {
         return Vec::new();
     };
     let (mut looked, mut found) = (0, Vec::new());
@@ -277,11 +399,13 @@ fn kubeconfigs(
         .find(|(key, _)| key == "KUBECONFIG");
     let named = named.map_or("", |(_, value)| value);
     let mut files = Vec::new();
-    for path in named
-        .split(':')
-        .filter(|path| !path.is_empty())
-        .take(IN_DIRECTORY)
-    {
+    let named = named.split(':').filter(|path| !path.is_empty());
+    for (at, path) in named.enumerate() {
+        if at == IN_DIRECTORY {
+            sink.begin("KUBECONFIG".to_owned());
+            sink.pass_over(None, "more files than are read");
+            break;
+        }
         match Path::new(path).strip_prefix(&home.path) {
             Ok(below) if below == Path::new(".kube/config") => {}
             Ok(below) => files.push((below.to_owned(), Format::Kubeconfig)),
@@ -307,7 +431,9 @@ fn read(
     for (at, (path, format)) in files.iter().enumerate() {
         sink.begin(tree.shown(path));
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            sink.begin(format!("{} files", files.len() - at));
+            if let more @ 1.. = files.len() - at - 1 {
+                sink.begin(format!("{} and {more} more", tree.shown(path)));
+            }
             sink.pass_over(None, OUT_OF_TIME);
             break;
         }
@@ -355,14 +481,19 @@ fn read(
 const NAMES: u64 = 256 << 10;
 
 /// Names with addresses elsewhere, as in hosts(5). What is on this machine is not: it may lead anywhere.
-fn names(file: &Path) -> BTreeMap<Host, Vec<IpAddr>> {
+fn names(sink: &mut Sink, file: &Path) -> BTreeMap<Host, Vec<IpAddr>> {
     let mut names: BTreeMap<Host, Vec<IpAddr>> = BTreeMap::new();
-    let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(NAMES).read_to_string(&mut text));
-    if read.is_err() {
-        return names;
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(NAMES + 1).read_to_end(&mut bytes));
+    sink.begin(file.to_string_lossy().into_owned());
+    match read {
+        Ok(_) if bytes.len() as u64 > NAMES => sink.pass_over(None, "too long: the rest of it"),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            sink.pass_over(None, "it cannot be read");
+        }
+        _ => {}
     }
-    for line in text.lines() {
+    for line in String::from_utf8_lossy(&bytes).lines() {
         let mut words = line
             .split('#')
             .next()

@@ -61,7 +61,11 @@ impl Tree {
 
     /// The path as it is shown.
     pub(crate) fn shown(&self, file: &Path) -> String {
-        format!("{}{}", self.prefix, file.to_string_lossy())
+        // A project's own `~` is no home.
+        let is_none =
+            self.prefix.is_empty() && file.as_os_str().as_encoded_bytes().starts_with(b"~");
+        let prefix = if is_none { "./" } else { self.prefix };
+        format!("{prefix}{}", file.to_string_lossy())
     }
 
     /// Whether a file is there, whatever is in it.
@@ -103,16 +107,20 @@ impl Tree {
         Ok(Some(Text { text, is_cut }))
     }
 
-    /// At most so many names in a directory, in their order, but for those of directories; none where it is none.
-    pub(crate) fn list(&self, dir: &Path, most: usize) -> Option<Vec<OsString>> {
+    /// At most so many names in a directory, in their order, but for those of directories.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none, or may not be read.
+    pub(crate) fn list(&self, dir: &Path, most: usize) -> Result<Vec<OsString>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = openat2(&self.root, dir, flags, Mode::empty(), self.resolve).ok()?;
-        let entries = Dir::new(dir).ok()?.flatten();
+        let dir = openat2(&self.root, dir, flags, Mode::empty(), self.resolve)?;
+        let entries = Dir::new(dir)?.flatten();
         let entries = entries.filter(|entry| entry.file_type() != FileType::Directory);
         let names = entries.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
         let mut names: Vec<_> = names.take(most).collect();
         names.sort();
-        Some(names)
+        Ok(names)
     }
 
     fn file(&self, file: &Path) -> Result<File, Errno> {

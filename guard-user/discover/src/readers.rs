@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
+use crate::discovery::{ENVIRONMENT, KeyAlone, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::score::{Clue, Label, Seen, judge, shown_key};
 use crate::service::{self, Service};
@@ -37,6 +37,7 @@ mod yaml;
 pub(crate) use ansible::inventories;
 pub(crate) use settings::of_environment;
 pub(crate) use sources::Source;
+pub(crate) use ssh::is_match;
 pub(crate) use vpn::routes;
 
 /// Lines that are longer say nothing that is looked for, and cost.
@@ -44,6 +45,7 @@ const LINE: usize = 16_384;
 
 /// Names in names that are longer are no setting's.
 const KEY: usize = 256;
+const LONG_KEY: &str = "a name that is too long, and what is below it";
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +95,9 @@ pub(crate) enum Format {
 impl Format {
     /// The reader for a project's file, by its name, and for some by that of its directory.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?;
+        // What is no text in it is as little a part of what it is called by.
+        let name = path.file_name()?.to_string_lossy();
+        let name = name.as_ref();
         let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
         let mut dirs = path.iter().rev().skip(1).map(OsStr::as_encoded_bytes);
         match (dirs.next(), name) {
@@ -226,6 +230,17 @@ pub(crate) struct Sink {
     links: Vec<(bool, Clue)>,
     /// Inventories that a file names, and that file.
     inventories: Vec<(String, String)>,
+    /// What settings of ssh include.
+    pub(crate) includes: Vec<Include>,
+}
+
+/// A file, or several, that another has included.
+#[derive(Debug)]
+pub(crate) struct Include {
+    /// The other.
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) path: String,
 }
 
 const MORE: &str = "more places than are kept: is this file yours?";
@@ -233,7 +248,6 @@ const MORE: &str = "more places than are kept: is this file yours?";
 const IN_FILE: usize = 256;
 /// All have no more.
 const IN_ALL: usize = 4_096;
-const TOO_MANY: &str = "more places than are kept: is this file yours?";
 
 impl Sink {
     /// One that takes what is read by then.
@@ -271,9 +285,15 @@ impl Sink {
     }
 
     fn key(&mut self, what: &'static str, line: Option<usize>, key: &str) {
+        let seen = self.seen(line, key);
+        self.key_seen(what, seen);
+    }
+
+    fn key_seen(&mut self, what: &'static str, seen: Seen) {
         if self.keys.len() < IN_ALL {
-            let seen = self.seen(line, key);
             self.keys.push(KeyAlone { what, seen });
+        } else {
+            self.pass_over(None, MORE);
         }
     }
 
@@ -286,7 +306,7 @@ impl Sink {
     fn push(&mut self, clue: Clue) -> Option<&mut Clue> {
         self.in_file += 1;
         if self.is_full() {
-            self.pass_over(None, TOO_MANY);
+            self.pass_over(None, MORE);
             return None;
         }
         self.clues.push(clue);
@@ -297,7 +317,7 @@ impl Sink {
     fn aws_key(&mut self, profile: &str, seen: Seen, data: Said, credential: &'static str) {
         self.in_file += 1;
         if self.is_full() || self.aws.len() >= IN_ALL {
-            self.pass_over(None, TOO_MANY);
+            self.pass_over(None, MORE);
             return;
         }
         let clue = Clue {
@@ -317,7 +337,7 @@ impl Sink {
     fn link(&mut self, line: usize, key: &str, host: Option<Host>, data: Said, is_here: bool) {
         self.in_file += 1;
         if self.is_full() || self.links.len() >= IN_ALL {
-            self.pass_over(None, TOO_MANY);
+            self.pass_over(None, MORE);
             return;
         }
         let clue = Clue {
@@ -333,9 +353,9 @@ impl Sink {
         self.links.push((is_here, clue));
     }
 
-    /// Keeps what could be told only once all was read: for which region keys of AWS are, and which links a login opens. One that was
-    /// made on this machine counts without: its login may be where no file shows it.
-    pub(crate) fn settle(&mut self, region: Option<&str>) {
+    /// Keeps keys of AWS, once it is known for which region they are. Those of a home are before a project is read, which may leave
+    /// neither time nor room.
+    pub(crate) fn settle_keys(&mut self, region: Option<&str>) {
         for (profile, clue) in std::mem::take(&mut self.aws) {
             let own = self.regions.get(&profile);
             let known = own.or_else(|| self.regions.get("default"));
@@ -343,6 +363,11 @@ impl Sink {
             let host = known.and_then(service::aws).or_else(service::aws_anywhere);
             self.push_late(Clue { host, ..clue });
         }
+    }
+
+    /// Keeps the links that a login opens, once all was read. One that was made on this machine counts without: its login may be
+    /// where no file shows it.
+    pub(crate) fn settle_links(&mut self) {
         let opened: BTreeSet<Host> = self
             .clues
             .iter()
@@ -363,10 +388,14 @@ impl Sink {
         }
     }
 
-    /// It was counted among its file's before.
+    /// It was counted among its file's before, and there was time for it.
     fn push_late(&mut self, clue: Clue) {
-        self.begin(clue.seen.file.clone());
-        self.push(clue);
+        if self.clues.len() < IN_ALL {
+            self.clues.push(clue);
+        } else {
+            self.begin(clue.seen.file);
+            self.pass_over(None, MORE);
+        }
     }
 
     /// A name of its own in a list of them: a host of ssh, a context, a line of `.pgpass`. One whose host cannot be read is passed
@@ -512,17 +541,15 @@ impl Sink {
                         Service::Docker => "context of Docker",
                         _ => continue,
                     };
-                    let seen = clue.seen;
-                    if self.keys.len() < IN_ALL {
-                        self.keys.push(KeyAlone { what, seen });
-                    }
+                    self.key_seen(what, clue.seen);
                 }
             }
         }
         self.open_vault();
     }
 
-    /// The token is for the address that a variable says.
+    /// The token is for the address that a variable says. What a project says of that hides no token of the home's: it may be for
+    /// elsewhere as well.
     fn open_vault(&mut self) {
         let Some(seen) = self.vault.take() else {
             return;
@@ -533,7 +560,7 @@ impl Sink {
             .iter_mut()
             .filter(|clue| clue.seen.key == "VAULT_ADDR")
         {
-            is_known = true;
+            is_known |= clue.seen.file == ENVIRONMENT || clue.seen.file.starts_with("~/");
             clue.service = Service::Platform;
             clue.credential = Some("token");
         }

@@ -1,5 +1,6 @@
 //! The files of a project whose names say that they tell where something is.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,6 +63,7 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
     let found = Mutex::new(Walked::default());
     let (too_late, too_many) = (AtomicBool::new(false), AtomicBool::new(false));
     let many = AtomicUsize::new(0);
+    let device = std::fs::metadata(project).ok().map(|of| of.dev());
     let threads = available_parallelism().map_or(1, |threads| threads.get().min(4));
     let walker = WalkBuilder::new(project)
         .standard_filters(false)
@@ -91,6 +93,11 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
                 return WalkState::Continue;
             };
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
+            let is_elsewhere = || entry.metadata().ok().map(|of| of.dev()) != device;
+            if is_dir && entry.depth() > 0 && is_elsewhere() {
+                leave_out(entry.path(), "another file system");
+                return WalkState::Continue;
+            }
             if is_dir
                 && let Ok(mut found) = found.lock()
                 && found.dirs.len() < DIRS

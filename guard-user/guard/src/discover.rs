@@ -1,6 +1,7 @@
 //! `guard discover`: what looks like production and is in reach, and what a policy does with it.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, Routes, Seen};
@@ -321,8 +322,9 @@ fn is_at(one: &Finding, to: &Destination) -> bool {
 
 /// Looks as whoever this thread is.
 fn look(dir: &Path, person: &Person, bounds: Bounds) -> std::io::Result<Discovery> {
-    let variables = env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    // What is no text in them makes no other host of one.
+    let text = |one: OsString| one.to_string_lossy().into_owned();
+    let variables = env::vars_os().map(|(key, value)| (text(key), text(value)));
     guard_discover::discover(&Inputs {
         project: dir,
         home: person.home(),

@@ -1,9 +1,11 @@
 //! Ansible: the hosts of its inventories, by groups in groups, and the variables of both. A program that makes an inventory is not
 //! run, and what a vault has is not read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::io::Errno;
 
 use crate::dsn::{host_alone, host_and_port};
 use crate::open::Tree;
@@ -30,6 +32,9 @@ pub(crate) enum Kind {
 const DEPTH: usize = 32;
 /// Hosts of one pattern, and files that settings name.
 const MANY: usize = 64;
+/// Limit of the bytes of a pattern.
+const PATTERN: usize = 1_024;
+const TOO_MANY: &str = "more inventories than are read";
 /// Connections that lead to no other machine.
 const HERE: [&str; 6] = ["buildah", "chroot", "docker", "jail", "local", "podman"];
 
@@ -44,6 +49,8 @@ impl Kind {
         };
         match name {
             "ansible.cfg" => Some(Self::Config),
+            // Of most files the name alone says that they are none.
+            _ if !is_yaml && !is_plain => None,
             _ if is_below(["group_vars", "host_vars"]) => {
                 (is_yaml || !name.contains('.')).then_some(Self::Variables)
             }
@@ -51,11 +58,10 @@ impl Kind {
             "hosts.yml" | "hosts.yaml" | "inventory.yml" | "inventory.yaml" => {
                 Some(Self::InventoryYaml)
             }
-            _ if is_below(["inventory", "inventories"]) => match (is_yaml, is_plain) {
-                (true, _) => Some(Self::InventoryYaml),
-                (false, true) => Some(Self::Inventory),
-                (false, false) => None,
-            },
+            _ if is_below(["inventory", "inventories"]) => Some(match is_yaml {
+                true => Self::InventoryYaml,
+                false => Self::Inventory,
+            }),
             _ => None,
         }
     }
@@ -89,7 +95,10 @@ fn config(sink: &mut Sink, text: &str) {
             .iter()
             .filter(|(key, _)| name == "defaults" && key == "inventory");
         for path in named.flat_map(|(_, value)| value.split(',')).map(str::trim) {
-            if !path.is_empty() && sink.inventories.len() < MANY {
+            if !path.is_empty() && sink.inventories.len() >= MANY {
+                return sink.pass_over(None, TOO_MANY);
+            }
+            if !path.is_empty() {
                 sink.inventories.push((sink.file.clone(), path.to_owned()));
             }
         }
@@ -102,33 +111,41 @@ pub(crate) fn inventories(
     project: &Tree,
     read: &[(PathBuf, Format)],
 ) -> Vec<(PathBuf, Format)> {
+    let mut known: HashSet<_> = read.iter().map(|(known, _)| known.clone()).collect();
     let mut all = Vec::new();
-    for (file, path) in std::mem::take(&mut sink.inventories) {
-        let Some(path) = within(Path::new(&file), Path::new(&path)) else {
-            sink.begin(file);
+    for (config, path) in std::mem::take(&mut sink.inventories) {
+        let Some(path) = within(Path::new(&config), Path::new(&path)) else {
+            sink.begin(config);
             sink.pass_over(None, "an inventory outside of the project");
             continue;
         };
         let mut files = match project.list(&path, MANY + 1) {
-            Some(names) => names.iter().map(|name| path.join(name)).collect(),
-            None => vec![path],
+            Ok(names) => names.iter().map(|name| path.join(name)).collect(),
+            Err(Errno::ACCESS | Errno::PERM) => {
+                sink.begin(config);
+                sink.pass_over(None, "an inventory that may not be read");
+                continue;
+            }
+            Err(_) => vec![path],
         };
         if files.len() > MANY {
             files.truncate(MANY);
-            sink.begin(file);
-            sink.pass_over(None, "more inventories than are read");
+            sink.begin(config.clone());
+            sink.pass_over(None, TOO_MANY);
         }
-        for file in files {
+        for file in files.into_iter().filter(|file| known.insert(file.clone())) {
+            if all.len() >= MANY {
+                sink.begin(config);
+                sink.pass_over(None, TOO_MANY);
+                break;
+            }
             let is_yaml =
                 [Some("yml"), Some("yaml")].contains(&file.extension().and_then(OsStr::to_str));
             let kind = match is_yaml {
                 true => Kind::InventoryYaml,
                 false => Kind::Inventory,
             };
-            let is_known = read.iter().any(|(known, _)| *known == file);
-            if !is_known && all.len() < MANY && !all.iter().any(|(known, _)| *known == file) {
-                all.push((file, Format::Ansible(kind)));
-            }
+            all.push((file, Format::Ansible(kind)));
         }
     }
     all
@@ -267,7 +284,7 @@ fn spread(sink: &mut Sink, groups: &mut BTreeMap<&str, Group<'_>>) {
 }
 
 /// Words as a shell has them; none where a quote has no end.
-fn words(line: &str) -> Option<Vec<String>> {
+pub(super) fn words(line: &str) -> Option<Vec<String>> {
     let (mut all, mut word, mut quote): (Vec<String>, Option<String>, Option<char>) =
         (Vec::new(), None, None);
     let mut chars = line.chars();
@@ -346,19 +363,20 @@ fn host(sink: &mut Sink, line: usize, name: &str, about: &About<'_>, data: Said)
 
 /// `web[01:20].example.com` and `db-[a:c]` are many; as many as are read, and whether there are more.
 fn expanded(pattern: &str) -> (Vec<String>, bool) {
-    let (mut all, mut is_cut) = (vec![pattern.to_owned()], false);
-    while let Some(at) = all.iter().position(|one| range(one).is_some()) {
-        let one = all.swap_remove(at);
-        let Some((before, parts, behind)) = range(&one) else {
-            break;
-        };
-        for part in parts {
-            if all.len() >= MANY {
-                is_cut = true;
-                break;
-            }
-            all.push(format!("{before}{part}{behind}"));
-        }
+    let (mut all, mut is_cut) = (vec![String::new()], false);
+    let mut rest = pattern;
+    // What is longer is the name of no host, whatever is put in.
+    while let Some((before, parts, behind)) = range(rest).filter(|_| pattern.len() <= PATTERN) {
+        is_cut |= all.len() * parts.len() > MANY;
+        let with = all.iter().flat_map(|one| {
+            let parts = parts.iter();
+            parts.map(move |part| format!("{one}{before}{part}"))
+        });
+        all = with.take(MANY).collect();
+        rest = behind;
+    }
+    for one in &mut all {
+        one.push_str(rest);
     }
     all.sort();
     (all, is_cut)
@@ -413,6 +431,9 @@ fn group(sink: &mut Sink, node: &Node<'_>, name: &str, around: Said, depth: usiz
     }
     let data = said(name).and(around);
     for (name, vars) in get(node, "hosts").into_iter().flat_map(pairs) {
+        if sink.is_full() {
+            return;
+        }
         let of = |keys: [&str; 2]| {
             let found = pairs(vars).find(|(key, _)| keys.contains(key));
             found.and_then(|(_, value)| scalar(value))
@@ -458,6 +479,6 @@ fn vars(sink: &mut Sink, source: &str) {
 /// Variables by their names in names.
 fn names(sink: &mut Sink, node: &Node<'_>, data: Said) {
     let mut all = Vec::new();
-    flatten(node, "", DEPTH, &mut all);
+    flatten(sink, node, "", DEPTH, &mut all);
     told(sink, &all, data);
 }

@@ -6,7 +6,7 @@ use crate::tokens::{Said, said};
 
 use super::Sink;
 use super::commands::{self, Script};
-use super::settings::{Around, Variable, variables_in};
+use super::settings::{Around, TOGETHER, Variable, variables_in};
 use super::yaml::{Node, get, items, load, pairs, string, text};
 
 /// Mappings in each other.
@@ -43,6 +43,9 @@ fn walk<'n>(sink: &mut Sink, node: &'n Node<'_>, job: Job<'n>, own: &[&'n str], 
         sink.pass_over(Some(node.span.start.line()), "too deep");
         return;
     };
+    if sink.is_full() {
+        return;
+    }
     for item in items(Some(node)) {
         walk(sink, item, job, own, depth);
     }
@@ -98,6 +101,7 @@ fn environment_of(sink: &mut Sink, node: &Node<'_>, job: Job<'_>, own: &[&str]) 
                 dormant: false,
             })
         })
+        .take(TOGETHER + 1)
         .collect();
     let around = Around {
         own,

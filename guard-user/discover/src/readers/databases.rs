@@ -4,7 +4,7 @@ use crate::dsn::{Dsn, host_alone, scan};
 use crate::service::Service;
 use crate::tokens::said;
 
-use super::{Sink, lines, sections, value};
+use super::{MORE, Sink, lines, sections, value};
 
 /// `host:port:database:user:password`; a colon or backslash within a field has a backslash before it.
 pub(super) fn pgpass(sink: &mut Sink, text: &str) {
@@ -85,10 +85,12 @@ const REGIONS: usize = 256;
 pub(super) fn aws(sink: &mut Sink, text: &str) {
     for (line, name, pairs) in sections(sink, text) {
         let name = name.strip_prefix("profile ").unwrap_or(name);
-        if let Some(region) = value(&pairs, &["region"])
-            && sink.regions.len() < REGIONS
-        {
-            sink.regions.insert(name.to_owned(), region.to_owned());
+        if let Some(region) = value(&pairs, &["region"]) {
+            if sink.regions.len() < REGIONS {
+                sink.regions.insert(name.to_owned(), region.to_owned());
+            } else {
+                sink.pass_over(Some(line), MORE);
+            }
         }
         let keys = [
             "aws_access_key_id",

@@ -7,7 +7,7 @@ use crate::tokens::said;
 
 use super::settings::{Setting, by_driver, told};
 use super::yaml::{Node, load, pairs, scalar};
-use super::{KEY, Sink, lines};
+use super::{KEY, LONG_KEY, Sink, lines};
 
 /// Mappings in each other.
 const DEPTH: usize = 16;
@@ -111,7 +111,7 @@ fn server(sink: &mut Sink, section: &Section<'_>, anchors: &HashMap<&str, &Secti
 pub(super) fn spring(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
         let mut all = Vec::new();
-        flatten(document, "", DEPTH, &mut all);
+        flatten(sink, document, "", DEPTH, &mut all);
         let profiles: String = all
             .iter()
             .filter(|(_, key, _)| {
@@ -124,25 +124,31 @@ pub(super) fn spring(sink: &mut Sink, source: &str) {
 }
 
 pub(super) fn flatten<'n>(
+    sink: &mut Sink,
     node: &'n Node<'_>,
     path: &str,
     depth: usize,
     all: &mut Vec<Setting<'n>>,
 ) {
+    let mut pairs = pairs(node).peekable();
     let Some(depth) = depth.checked_sub(1) else {
+        if pairs.peek().is_some() {
+            sink.pass_over(Some(node.span.start.line()), "too deep");
+        }
         return;
     };
-    for (key, value) in pairs(node) {
+    for (key, value) in pairs {
         let path = match path.is_empty() {
             true => key.to_owned(),
             false => format!("{path}.{key}"),
         };
         if path.len() > KEY {
+            sink.pass_over(Some(value.span.start.line()), LONG_KEY);
             continue;
         }
         match scalar(value) {
             Some(text) => all.push((value.span.start.line(), path, text)),
-            None => flatten(value, &path, depth, all),
+            None => flatten(sink, value, &path, depth, all),
         }
     }
 }

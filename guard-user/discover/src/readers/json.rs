@@ -10,10 +10,10 @@ use crate::service::Service;
 use crate::tokens::said;
 
 use super::settings::{Variable, by_driver, variables};
-use super::{KEY, Sink};
+use super::{KEY, LONG_KEY, Sink};
 
-/// How deep servers are looked for: `.claude.json` has them below projects.
-const DEPTH: usize = 6;
+/// Objects in each other.
+const DEPTH: usize = 64;
 
 /// Where lines end, so that a place is found without counting each time.
 pub(super) struct Lines(Vec<usize>);
@@ -97,6 +97,9 @@ fn servers(sink: &mut Sink, text: &Lines, object: &Object<'_>, depth: usize) {
         let Value::Object(inner) = &property.value else {
             continue;
         };
+        if sink.is_full() {
+            return;
+        }
         if ["mcpServers", "servers", "mcp_servers"].contains(&property.name.as_str()) {
             for one in &inner.properties {
                 if let Value::Object(server) = &one.value {
@@ -105,6 +108,8 @@ fn servers(sink: &mut Sink, text: &Lines, object: &Object<'_>, depth: usize) {
             }
         } else if let Some(depth) = depth.checked_sub(1) {
             servers(sink, text, inner, depth);
+        } else {
+            sink.pass_over(Some(text.of(inner.range.start)), "too deep");
         }
     }
 }
@@ -148,7 +153,7 @@ pub(super) fn settings(sink: &mut Sink, text: &str) {
     let source = Lines::of_text(text);
     with_root(sink, text, |sink, root| {
         let mut all = Vec::new();
-        flatten(root, "", DEPTH, &mut all);
+        flatten(sink, &source, root, ("", DEPTH), &mut all);
         let all: Vec<_> = all
             .iter()
             .map(|(at, key, value)| Variable {
@@ -163,13 +168,14 @@ pub(super) fn settings(sink: &mut Sink, text: &str) {
 }
 
 fn flatten<'v>(
+    sink: &mut Sink,
+    source: &Lines,
     object: &'v Object<'_>,
-    path: &str,
-    depth: usize,
+    (path, depth): (&str, usize),
     all: &mut Vec<(usize, String, &'v str)>,
 ) {
     let Some(depth) = depth.checked_sub(1) else {
-        return;
+        return sink.pass_over(Some(source.of(object.range.start)), "too deep");
     };
     for property in &object.properties {
         let name = property.name.as_str();
@@ -178,12 +184,13 @@ fn flatten<'v>(
             false => format!("{path}.{name}"),
         };
         if path.len() > KEY {
+            sink.pass_over(Some(source.of(property.range.start)), LONG_KEY);
             continue;
         }
         match &property.value {
             Value::StringLit(text) => all.push((property.range.start, path, &text.value)),
             Value::NumberLit(number) => all.push((property.range.start, path, number.value)),
-            Value::Object(inner) => flatten(inner, &path, depth, all),
+            Value::Object(inner) => flatten(sink, source, inner, (&path, depth), all),
             _ => {}
         }
     }
@@ -321,6 +328,9 @@ pub(super) fn state(sink: &mut Sink, text: &str) {
             state_elsewhere(sink, &source, backend);
         }
         for resource in array(get(root, "resources")) {
+            if sink.is_full() {
+                return;
+            }
             let Some(resource) = object(Some(resource)) else {
                 continue;
             };

@@ -13,7 +13,7 @@ use crate::tokens::{Said, said};
 
 use super::settings::{Setting, by_driver, told};
 use super::yaml::{Node, get, items, load, pairs, scalar, string, text};
-use super::{KEY, Sink};
+use super::{KEY, LONG_KEY, Sink};
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,9 @@ impl Kind {
     /// Reads one.
     pub(super) fn read(self, sink: &mut Sink, source: &str) {
         for document in &load(sink, source) {
+            if sink.is_full() {
+                return;
+            }
             let from = sink.clues.len();
             match self {
                 Self::Kustomization => kustomization(sink, document),
@@ -91,7 +94,7 @@ fn is_the_clusters(host: &Host) -> bool {
 /// Names in names; lists of `name` and `value`, as environments have them, by the first.
 fn values(sink: &mut Sink, document: &Node<'_>) {
     let (mut all, mut hosts) = (Vec::new(), Vec::new());
-    let is_whole = flatten(document, "", DEPTH, &mut all, &mut hosts);
+    let is_whole = flatten(sink, document, "", DEPTH, (&mut all, &mut hosts));
     if !is_whole {
         sink.pass_over(None, "too deep");
     }
@@ -103,11 +106,11 @@ fn values(sink: &mut Sink, document: &Node<'_>) {
 
 /// Whether all of it was there to be read.
 fn flatten<'n>(
+    sink: &mut Sink,
     node: &'n Node<'_>,
     path: &str,
     depth: usize,
-    all: &mut Vec<Setting<'n>>,
-    hosts: &mut Vec<Setting<'n>>,
+    (all, hosts): (&mut Vec<Setting<'n>>, &mut Vec<Setting<'n>>),
 ) -> bool {
     let Some(depth) = depth.checked_sub(1) else {
         return false;
@@ -117,7 +120,7 @@ fn flatten<'n>(
         if let Some((key, value)) = named(item) {
             all.push((item.span.start.line(), key.to_owned(), value));
         } else {
-            is_whole &= flatten(item, path, depth, all, hosts);
+            is_whole &= flatten(sink, item, path, depth, (all, hosts));
         }
         let is_website = path.ends_with("ingress.hosts");
         if let (true, Some(host)) = (is_website, text(item)) {
@@ -130,6 +133,7 @@ fn flatten<'n>(
             false => format!("{path}.{key}"),
         };
         if path.len() > KEY {
+            sink.pass_over(Some(value.span.start.line()), LONG_KEY);
             continue;
         }
         match scalar(value) {
@@ -142,7 +146,7 @@ fn flatten<'n>(
                 };
                 found.push((line, path, text));
             }
-            None => is_whole &= flatten(value, &path, depth, all, hosts),
+            None => is_whole &= flatten(sink, value, &path, depth, (all, hosts)),
         }
     }
     is_whole

@@ -1,6 +1,8 @@
 //! What a project is linked to: files in which platforms' commands note the app, site, project or stack that they work on. None of
 //! them opens anything by itself; with a login beside it each says what the login is used for.
 
+use std::collections::HashSet;
+
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::{self, Service};
@@ -270,7 +272,7 @@ fn toml_name(sink: &mut Sink, text: &str, key: &str, host: &str) {
 
 /// A worker, and its environments.
 fn wrangler(sink: &mut Sink, text: &str) {
-    let mut known: Vec<&str> = Vec::new();
+    let mut known: HashSet<&str> = HashSet::new();
     for one in toml(sink, text) {
         let environment = one.section.strip_prefix("env.");
         let environment = environment.map(|rest| rest.split('.').next().unwrap_or(rest));
@@ -278,17 +280,13 @@ fn wrangler(sink: &mut Sink, text: &str) {
             ("", _) if one.key == "name" => {
                 shared(sink, one.line, "name", CLOUDFLARE, said(one.value));
             }
-            (_, Some(name)) if !known.contains(&name) && known.len() < ENVIRONMENTS => {
-                known.push(name);
+            (_, Some(name)) if known.insert(name) => {
                 shared(sink, one.line, name, CLOUDFLARE, Said::default());
             }
             _ => {}
         }
     }
 }
-
-/// No file has more.
-const ENVIRONMENTS: usize = 64;
 
 fn wrangler_json(sink: &mut Sink, text: &str) {
     let source = Lines::of_text(text);

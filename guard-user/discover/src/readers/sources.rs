@@ -103,7 +103,7 @@ const PLACES: [(&str, &str, Source); 11] = [
 impl Source {
     /// The reader for a project's file.
     pub(super) fn of(path: &Path) -> Option<Format> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
         let dir = path.parent().and_then(Path::file_name);
         let dir = dir.and_then(OsStr::to_str).unwrap_or_default();
         let dir = dir.to_ascii_lowercase();

@@ -4,7 +4,8 @@ use crate::dsn::host_alone;
 use crate::service::Service;
 use crate::tokens::said;
 
-use super::{Sink, lines};
+use super::ansible::words;
+use super::{Include, KEY, Sink, lines};
 
 struct Block<'t> {
     line: usize,
@@ -22,6 +23,14 @@ pub(super) fn config(sink: &mut Sink, text: &str) {
             .iter()
             .filter(|name| !name.contains(['*', '?', '!']))
         {
+            if sink.is_full() {
+                return;
+            }
+            // It is held against each pattern.
+            if name.len() > KEY {
+                sink.pass_over(Some(block.line), "an unreadable host");
+                continue;
+            }
             let first = |key: &str| {
                 let holding = blocks.iter().filter(|block| holds(&block.patterns, name));
                 let mut options = holding.flat_map(|block| &block.options);
@@ -53,10 +62,10 @@ fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<Block<'t>> {
         let (key, value) = bare
             .split_once(|c: char| c.is_whitespace() || c == '=')
             .unwrap_or((bare, ""));
-        let value = value
+        let all = value
             .trim_start_matches(|c: char| c.is_whitespace() || c == '=')
-            .trim()
-            .trim_matches('"');
+            .trim();
+        let value = all.trim_matches('"');
         match key.to_ascii_lowercase().as_str() {
             "host" => {
                 let patterns = value
@@ -74,7 +83,19 @@ fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<Block<'t>> {
                 patterns: Vec::new(),
                 options: Vec::new(),
             }),
-            "include" => sink.pass_over(Some(line), "an Include, but for ~/.ssh/config.d"),
+            "include" => {
+                let Some(paths) = words(all) else {
+                    sink.pass_over(Some(line), "an Include that is not followed");
+                    continue;
+                };
+                let file = sink.file.clone();
+                let paths = paths.into_iter().map(|path| Include {
+                    file: file.clone(),
+                    line,
+                    path,
+                });
+                sink.includes.extend(paths);
+            }
             key => {
                 if let Some(block) = blocks.last_mut() {
                     block.options.push((key.to_owned(), value));
@@ -95,7 +116,7 @@ fn holds(patterns: &[&str], name: &str) -> bool {
 }
 
 /// `*` and `?`, in time that grows with the product of both lengths at most.
-fn is_match(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn is_match(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n, mut star) = (0, 0, None);
     while n < name.len() {
         match pattern.get(p) {

@@ -52,6 +52,9 @@ fn place(
 fn behind(sink: &mut Sink, key: &str, all: &[(usize, Network)], credential: Option<&'static str>) {
     let (networks, _) = places(all.iter().map(|(_, network)| *network));
     for network in networks {
+        if sink.is_full() {
+            return;
+        }
         let line = all.iter().find(|(_, one)| network.contains(one));
         let line = line.map(|(line, _)| *line);
         place(sink, line, key, network.host(), credential);
@@ -88,6 +91,9 @@ fn wireguard(sink: &mut Sink, text: &str) {
         .any(|(_, _, pairs)| value(pairs, &["privatekey"]).is_some())
         .then_some("key");
     for (line, name, pairs) in &sections {
+        if sink.is_full() {
+            return;
+        }
         let mut networks = Vec::new();
         if !name.eq_ignore_ascii_case("peer") {
             continue;

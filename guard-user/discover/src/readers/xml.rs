@@ -1,17 +1,22 @@
 //! XML: data sources of JetBrains' programs, connections of MySQL Workbench, and settings of .NET and Java. A document type, and with it
 //! entities of its own, is refused.
 
-use roxmltree::{Document, Node, ParsingOptions};
+use std::collections::HashMap;
+
+use roxmltree::{Document, Node, NodeId, ParsingOptions};
 
 use crate::dsn::host_alone;
 use crate::service::Service;
 use crate::tokens::said;
 
 use super::Sink;
+use super::json::Lines;
 use super::servers::{Block, block};
 
 /// Namespaces in one file.
 const NAMESPACES: usize = 64;
+/// Attributes of one element: the parser holds each against all others.
+const ATTRIBUTES: usize = 1_024;
 
 /// Elements, attributes and texts.
 const NODES: u32 = 65_536;
@@ -27,26 +32,29 @@ pub(super) fn settings(sink: &mut Sink, text: &str) {
     if text.matches("xmlns").count() > NAMESPACES {
         return sink.pass_over(None, "more namespaces than are read");
     }
+    let mut elements = text.split('<');
+    if elements.any(|element| element.matches('=').count() > ATTRIBUTES) {
+        return sink.pass_over(None, "more attributes than are read");
+    }
     // The parser's own words have the file's.
     let Ok(document) = Document::parse_with_options(text, options) else {
         return sink.pass_over(None, "unreadable XML");
     };
+    let lines = Lines::of_text(text);
+    let mut names = HashMap::new();
     for element in document.descendants().filter(Node::is_element) {
         if sink.is_full() {
             return;
         }
+        let line = lines.of(element.range().start);
         match element.tag_name().name() {
-            "sshConfig" | "fileTransfer" => server(sink, element),
-            _ if element.attribute("key") == Some("parameterValues") => workbench(sink, element),
-            _ => address(sink, element),
+            "sshConfig" | "fileTransfer" => server(sink, line, element),
+            _ if element.attribute("key") == Some("parameterValues") => {
+                workbench(sink, line, element, &mut names);
+            }
+            _ => address(sink, line, element),
         }
     }
-}
-
-/// Where in the text it is: counted only for what is kept.
-fn line(node: Node<'_, '_>) -> usize {
-    let at = node.document().text_pos_at(node.range().start);
-    at.row as usize
 }
 
 /// What it is called, or else what it is in.
@@ -60,7 +68,7 @@ fn name<'a>(element: Node<'a, '_>) -> &'a str {
 }
 
 /// A connection string, as a text or an attribute.
-fn address(sink: &mut Sink, element: Node<'_, '_>) {
+fn address(sink: &mut Sink, line: usize, element: Node<'_, '_>) {
     let attributes = element.attributes().map(|one| one.value());
     let texts = element.text().into_iter();
     let mut all = attributes
@@ -71,7 +79,7 @@ fn address(sink: &mut Sink, element: Node<'_, '_>) {
         return;
     }
     let mut settings = Block::default();
-    let (line, name) = (line(element), name(element));
+    let name = name(element);
     for text in all {
         settings.push(line, name, Some(text.trim()));
     }
@@ -79,7 +87,7 @@ fn address(sink: &mut Sink, element: Node<'_, '_>) {
 }
 
 /// A server that programs of JetBrains' deploy to, or have a shell at.
-fn server(sink: &mut Sink, element: Node<'_, '_>) {
+fn server(sink: &mut Sink, line: usize, element: Node<'_, '_>) {
     let host = element.attribute("host").unwrap_or_default();
     let kind = element.attribute("accessType").unwrap_or("SFTP");
     if host.is_empty() || kind != "SFTP" {
@@ -88,35 +96,40 @@ fn server(sink: &mut Sink, element: Node<'_, '_>) {
     let port = element.attribute("port").and_then(|port| port.parse().ok());
     let name = name(element);
     let at = host_alone(host, port.unwrap_or(22));
-    sink.named(line(element), name, Service::Ssh, at, said(""));
+    sink.named(line, name, Service::Ssh, at, said(""));
 }
 
-/// A connection of MySQL Workbench's, with the name that stands beside its parameters.
-fn workbench(sink: &mut Sink, element: Node<'_, '_>) {
-    let of = |parent: Option<Node<'_, '_>>, key: &str| -> String {
-        let children = parent
-            .into_iter()
-            .flat_map(|parent| parent.children().collect::<Vec<_>>());
-        let mut found = children.filter(|one| one.attribute("key") == Some(key));
-        let text = found
-            .next()
-            .and_then(|one| one.text().map(str::trim).map(str::to_owned));
-        text.unwrap_or_default()
-    };
-    let parameter = |key| of(Some(element), key);
-    let name = of(element.parent(), "name");
+/// The text of the child that has that key.
+fn child<'a>(parent: Node<'a, '_>, key: &str) -> &'a str {
+    let mut children = parent.children();
+    let found = children.find(|one| one.attribute("key") == Some(key));
+    found.and_then(|one| one.text()).unwrap_or_default().trim()
+}
+
+/// A connection of MySQL Workbench's, with the name that stands beside its parameters: many may stand beside one name.
+fn workbench<'a>(
+    sink: &mut Sink,
+    line: usize,
+    element: Node<'a, '_>,
+    names: &mut HashMap<NodeId, &'a str>,
+) {
+    let parameter = |key| child(element, key);
+    let name = element.parent().map_or("", |parent| {
+        let known = names.entry(parent.id());
+        known.or_insert_with(|| child(parent, "name"))
+    });
     let host = parameter("hostName");
     if !host.is_empty() {
         let port = parameter("port").parse().unwrap_or(3306);
-        let at = host_alone(&host, port);
+        let at = host_alone(host, port);
         let data = said(&format!("{name} {}", parameter("schema")));
-        sink.named(line(element), &name, Service::Mysql, at, data);
+        sink.named(line, name, Service::Mysql, at, data);
     }
     // The server through which it goes.
     let through = parameter("sshHost");
     if !through.is_empty() {
-        let (host, port) = through.split_once(':').unwrap_or((&through, ""));
+        let (host, port) = through.split_once(':').unwrap_or((through, ""));
         let at = host_alone(host, port.parse().unwrap_or(22));
-        sink.named(line(element), &name, Service::Ssh, at, said(&name));
+        sink.named(line, name, Service::Ssh, at, said(name));
     }
 }

@@ -1,6 +1,7 @@
 //! Kubeconfigs and compose files. What is an alias counts as what it stands for, within the parser's limits.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
@@ -9,11 +10,29 @@ use crate::service::Service;
 use crate::tokens::said;
 
 use super::Sink;
-use super::settings::{Variable, variables};
+use super::settings::{TOGETHER, Variable, variables};
 
 pub(super) type Node<'t> = MarkedYaml<'t>;
 
+/// What aliases stand for is copied for each: so many bytes at most, if each stood for all of the text.
+const COPIED: usize = 64 << 20;
+
+/// How many words of a text may be aliases.
+fn aliases(text: &str) -> usize {
+    let mut before = ' ';
+    let mut count = 0;
+    for c in text.chars() {
+        count += usize::from(c == '*' && (before.is_whitespace() || "[{,".contains(before)));
+        before = c;
+    }
+    count
+}
+
 pub(super) fn load<'t>(sink: &mut Sink, text: &'t str) -> Vec<Node<'t>> {
+    if aliases(text).saturating_mul(text.len()) > COPIED {
+        sink.pass_over(None, "more aliases than are read");
+        return Vec::new();
+    }
     match MarkedYaml::load_from_str(text) {
         Ok(documents) => documents,
         // The parser's own words have the file's.
@@ -72,18 +91,22 @@ pub(super) fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
 pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
     for document in &load(sink, text) {
         let current = string(get(document, "current-context"));
-        let clusters = items(get(document, "clusters"));
+        let mut clusters: HashMap<&str, &Node<'_>> = HashMap::new();
+        for one in items(get(document, "clusters")) {
+            clusters.entry(string(get(one, "name"))).or_insert(one);
+        }
         for context in items(get(document, "contexts")) {
+            if sink.is_full() {
+                return;
+            }
             let name = string(get(context, "name"));
             let line = context.span.start.line();
             let Some(inner) = get(context, "context") else {
                 continue;
             };
             let cluster = string(get(inner, "cluster"));
-            let named = clusters
-                .iter()
-                .find(|one| string(get(one, "name")) == cluster);
-            let server = named
+            let server = clusters
+                .get(cluster)
                 .and_then(|one| get(one, "cluster"))
                 .map_or("", |one| string(get(one, "server")));
             let data = said(&format!("{} {cluster}", string(get(inner, "namespace"))));
@@ -112,6 +135,9 @@ pub(super) fn compose(sink: &mut Sink, source: &str) {
         };
         let own: Vec<&str> = pairs(services).map(|(name, _)| name).collect();
         for (_, service) in pairs(services) {
+            if sink.is_full() {
+                return;
+            }
             let Some(environment) = get(service, "environment") else {
                 continue;
             };
@@ -123,6 +149,7 @@ pub(super) fn compose(sink: &mut Sink, source: &str) {
                 pairs(environment).filter_map(|(key, value)| Some((value, key, text(value)?)));
             let all: Vec<_> = of_list
                 .chain(of_mapping)
+                .take(TOGETHER + 1)
                 .map(|(node, key, value)| Variable {
                     line: Some(node.span.start.line()),
                     key,

@@ -1,9 +1,14 @@
-use std::os::unix::fs::symlink;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::thread;
 use std::time::Duration;
 
 use guard_discover::OUT_OF_TIME;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Uid;
+use rustix::thread::set_thread_uid;
 
 use super::*;
 
@@ -508,5 +513,322 @@ fn what_there_was_no_time_for_is_said() -> Tested {
         .iter()
         .filter(|one| one.why == OUT_OF_TIME);
     assert_eq!(late.count(), 2, "{:?}", passed_over(&found));
+    Ok(())
+}
+
+/// Files that cost more than time is given for, each in another way.
+fn costly() -> Vec<(&'static str, String)> {
+    let many = |piece: &str, bytes: usize| piece.repeat(bytes / piece.len());
+    let contexts = many("- {name: c, context: {cluster: x}}\n", 150_000);
+    let clusters = many("- {name: a, cluster: {}}\n", 150_000);
+    let peers: String = (0..14_000)
+        .map(|at| format!("AllowedIPs = 198.{}.{}.1\n", at / 256, at % 256))
+        .collect();
+    let tasks: String = (0..3_500)
+        .map(|at| format!("  j{at}: {{services: {{a: b}}}}\n"))
+        .collect();
+    let services: String = (0..7_000).map(|at| format!("  s{at}: x\n")).collect();
+    vec![
+        (
+            "beside/web.config",
+            format!("<a>{}</a>", many("<b key=\"parameterValues\"/>", 240_000)),
+        ),
+        (
+            "lines/web.config",
+            format!("<a>{}</a>", many("<b>;</b>", 240_000)),
+        ),
+        (
+            "kubeconfig",
+            format!("contexts:\n{contexts}clusters:\n{clusters}"),
+        ),
+        (
+            "inventory/long.yml",
+            format!("all: {{hosts: {{'{}': {{}}}}}}\n", many("[1:1]", 240_000)),
+        ),
+        (
+            "inventory/lines",
+            format!(
+                "[a]\n{}",
+                many(&("h".to_owned() + &many("[1:1]", 16_000) + "\n"), 240_000)
+            ),
+        ),
+        (
+            "wg0.conf",
+            format!("[Interface]\nPrivateKey = x\n[Peer]\nEndpoint = 192.0.2.1:1\n{peers}"),
+        ),
+        (
+            "package.json",
+            format!(
+                "{{\"scripts\": {{\"a\": \"{}\"}}}}",
+                many("DB_HOST=/x ", 240_000)
+            ),
+        ),
+        (
+            ".github/workflows/a.yml",
+            format!("services:\n{services}jobs:\n{tasks}"),
+        ),
+        (
+            "~/.ssh/config",
+            many(&format!("Host {}\n", many("a ", 16_000)), 240_000),
+        ),
+    ]
+}
+
+#[test]
+fn no_file_takes_more_than_its_time() -> Tested {
+    let mut slow = Vec::new();
+    for (name, text) in costly() {
+        let scene = Scene::new()?.with(name, text)?;
+        let found = scene.look_within(Bounds {
+            time: Some(Duration::from_millis(100)),
+            ..Bounds::default()
+        })?;
+        println!("{name}: {:?}, {:?}", found.took, passed_over(&found));
+        if found.took > Duration::from_secs(3) {
+            slow.push(format!("{name}: {:?}", found.took));
+        }
+        // What the time was up for is said by its name.
+        let late = found
+            .passed_over
+            .iter()
+            .filter(|one| one.why == OUT_OF_TIME);
+        let is_named = |one: &str| one.starts_with(name) || one == ".";
+        let files: Vec<_> = late.map(|one| one.file.as_str()).collect();
+        assert!(
+            files
+                .iter()
+                .all(|one| is_named(one) || one.starts_with("~/")),
+            "{name}: {files:?}"
+        );
+    }
+    assert!(slow.is_empty(), "{slow:?}");
+    Ok(())
+}
+
+#[test]
+fn what_parsers_take_long_for_is_refused() -> Tested {
+    let aliases = format!(
+        "a: &a \"\\n{}\"\nb:\n{}",
+        "x".repeat(100_000),
+        "- *a\n".repeat(20_000)
+    );
+    let attributes: String = (0..20_000).map(|at| format!("a{at}='' ")).collect();
+    let found = Scene::new()?
+        .with("compose.yaml", aliases)?
+        .with("web.config", format!("<a {attributes}/>"))?
+        .look()?;
+    says(&found, "compose.yaml: more aliases than are read");
+    says(&found, "web.config: more attributes than are read");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_left_out_without_a_word() -> Tested {
+    let deep = |levels: usize| {
+        format!(
+            "{}\"DATABASE_URL\": \"postgres://u:p@deep.example.net/a\"{}",
+            "{\"a\": ".repeat(levels) + "{",
+            "}".repeat(levels + 1)
+        )
+    };
+    let long = "k".repeat(300);
+    let inventories: String = (0..70).map(|at| format!("i{at},")).collect();
+    let hosts: String = (0..40)
+        .map(|at| format!("h{at}.example.net:5432,"))
+        .collect();
+    let mut scene = Scene::new()?
+        .with("appsettings.json", deep(10))?
+        .with("far/appsettings.json", deep(100))?
+        .with("mcp.json", deep(100))?
+        .with(
+            "long/appsettings.json",
+            format!("{{\"{long}\": {{\"DATABASE_URL\": \"postgres://u:p@a.example.net\"}}}}"),
+        )?
+        .with(
+            "application.yml",
+            format!("{long}:\n  url: postgres://u:p@a.example.net\n"),
+        )?
+        .with(
+            "chart/values.yaml",
+            format!("{long}:\n  url: postgres://u:p@a.example.net\n"),
+        )?
+        .with(
+            "ansible.cfg",
+            format!("[defaults]\ninventory = {inventories}\n"),
+        )?
+        .with("many.env", format!("A_URL=postgres://u:p@{}h/a\n", hosts))?
+        .with("shut.env", "A=postgres://u:1[/2@db.example.net/a\n")?
+        .with(
+            "percent/knexfile.js",
+            "module.exports = {a: 'postgres://u:%/x@db.example.net/a'}\n",
+        )?
+        .with("hosts", b"203.0.113.9 \xff\n203.0.113.8 known.example.io\n")?
+        .with("known.env", "A_URL=postgres://u:p@known.example.io/a\n")?;
+    let odd = OsStr::from_bytes(b"odd-\xff.env");
+    fs::write(
+        scene.project.path().join(odd),
+        "B_URL=postgres://u:p@odd.example.net/a\n",
+    )?;
+    scene.hosts = Some(scene.project.path().join("hosts"));
+    let found = scene.look()?;
+    for expected in [
+        "far/appsettings.json:1: too deep",
+        "mcp.json:1: too deep",
+        "long/appsettings.json:1: a name that is too long, and what is below it",
+        "application.yml:2: a name that is too long, and what is below it",
+        "chart/values.yaml:2: a name that is too long, and what is below it",
+        "ansible.cfg: more inventories than are read",
+        "shut.env:1: an unreadable connection string",
+        "percent/knexfile.js:1: an unreadable connection string",
+    ] {
+        says(&found, expected);
+    }
+    for host in ["deep.example.net", "odd.example.net", "h39.example.net"] {
+        let is_found = found.findings.iter().any(|one| one.host.as_str() == host);
+        assert!(is_found, "{host}: {:?}", lines(&found));
+    }
+    let known = found
+        .findings
+        .iter()
+        .find(|one| one.host.as_str() == "known.example.io");
+    assert_eq!(known.map(|one| one.addresses.len()), Some(1));
+    scene.hosts = Some(scene.project.path().to_owned());
+    let text = format!("{}: it cannot be read", scene.project.path().display());
+    says(&scene.look()?, &text);
+    let nobody = discover(&Inputs {
+        project: scene.project.path(),
+        home: None,
+        hosts: None,
+        environment: &[],
+        routes: None,
+        uid: rustix::process::geteuid().as_raw(),
+        bounds: Bounds::default(),
+    })?;
+    says(&nobody, "~: it is not known where that is");
+    Ok(())
+}
+
+#[test]
+fn what_may_not_be_listed_is_said() -> Tested {
+    let scene = Scene::new()?.with("~/.ssh/config.d/a", "Host a\nHostName 203.0.113.9\n")?;
+    let dirs = ["", ".ssh", ".ssh/config.d"].map(|dir| scene.home.path().join(dir));
+    let set = |mode| {
+        let mut all = dirs.iter();
+        all.try_for_each(|dir| fs::set_permissions(dir, fs::Permissions::from_mode(mode)))
+    };
+    set(0o311)?;
+    fs::set_permissions(scene.project.path(), fs::Permissions::from_mode(0o755))?;
+    // Root lists whatever it likes: a thread that is somebody else does not.
+    let found = thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            if rustix::process::geteuid().is_root() {
+                set_thread_uid(Uid::from_raw(65_534)).unwrap();
+            }
+            scene.look().map_err(|error| error.to_string())
+        });
+        look.join().unwrap()
+    });
+    set(0o700)?;
+    let found = found?;
+    says(&found, "~/: it may not be listed");
+    says(&found, "~/.ssh/config.d: it may not be listed");
+    Ok(())
+}
+
+#[test]
+fn what_settings_of_ssh_include_is_read() -> Tested {
+    let host = |name: &str, at: u8| format!("Host {name}\nHostName 203.0.113.{at}\n");
+    let scene = Scene::new()?
+        .with("~/.ssh/config", "Include config.d/*\nInclude ~/work/ssh-*\nInclude once \"with words\"\nInclude /etc/ssh/more\nInclude %h/x\nInclude absent\n")?
+        .with("~/.ssh/config.d/a", host("a", 1))?
+        .with("~/work/ssh-b", host("b", 2))?
+        .with("~/work/other", host("none", 9))?
+        .with("~/.ssh/once", "Include once\nInclude thrice\n")?
+        .with("~/.ssh/with words", host("d", 4))?
+        .with("~/.ssh/thrice", host("c", 3))?;
+    let found = scene.look()?;
+    let mut places: Vec<_> = found.findings.iter().map(|one| one.host.as_str()).collect();
+    places.sort_unstable();
+    assert_eq!(
+        places,
+        ["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"]
+    );
+    assert_eq!(
+        passed_over(&found),
+        [
+            "~/.ssh/config:4: an Include outside of the home",
+            "~/.ssh/config:5: an Include that is not followed",
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn what_a_project_plants_hides_no_key_of_the_home() -> Tested {
+    let key = |found: &Discovery| found.keys.iter().any(|one| one.what == "a token of Vault");
+    for planted in [
+        "http://localhost:8200",
+        "https://vault.example.io:8200",
+        "$X",
+    ] {
+        let found = Scene::new()?
+            .with("~/.vault-token", "hvs.word")?
+            .with(".env", format!("VAULT_ADDR={planted}\n"))?
+            .look()?;
+        assert!(key(&found), "{planted}: {found:?}");
+    }
+    let own = Scene::new()?
+        .with("~/.vault-token", "hvs.word")?
+        .with(
+            "~/.bashrc",
+            "export VAULT_ADDR=https://vault.example.io:8200\n",
+        )?
+        .look()?;
+    assert!(!key(&own));
+    // Nor does one that fills the list, or takes all of the time.
+    let many: String = (0..256)
+        .map(|n| format!("X{n}_URL=postgres://u@localhost:{}/app\n", 6000 + n))
+        .collect();
+    let mut scene =
+        Scene::new()?.with("~/.aws/credentials", "[default]\naws_access_key_id = A\n")?;
+    for number in 0..17 {
+        scene = scene.with(&format!(".env.t{number}"), many.as_str())?;
+    }
+    let found = scene.look()?;
+    assert!(
+        found
+            .findings
+            .iter()
+            .any(|one| one.host.as_str() == "sts.amazonaws.com")
+    );
+    Ok(())
+}
+
+#[test]
+fn another_file_system_is_said() -> Tested {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let all = fs::read_dir("/dev")?
+        .flatten()
+        .filter(|one| one.path().is_dir() && !one.path().is_symlink());
+    let own = fs::metadata("/dev")?.dev();
+    let mut others = all.filter(|one| one.metadata().is_ok_and(|of| of.dev() != own));
+    let Some(other) = others.next() else {
+        return Ok(());
+    };
+    let found = discover(&Inputs {
+        project: Path::new("/dev"),
+        home: None,
+        hosts: None,
+        environment: &[],
+        routes: None,
+        uid: rustix::process::geteuid().as_raw(),
+        bounds: Bounds::default(),
+    })?;
+    let name = other.file_name();
+    says(
+        &found,
+        &format!("{}: another file system", name.to_string_lossy()),
+    );
     Ok(())
 }
