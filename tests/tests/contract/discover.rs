@@ -189,7 +189,7 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
     };
     let tmux = Tmux::start(project.lab.daemon.dir());
     let window = |name: &str| {
-        let window = tmux.window_of(name, 160, 60);
+        let window = tmux.window_of(name, 200, 60);
         window.type_text(&format!("cd '{}'", project.project.display()));
         window.press(&["Enter"]);
         window
@@ -227,6 +227,25 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
         assert_eq!(file.exists(), answer == "y");
     }
     assert!(fs::read_to_string(&file)?.contains("action = \"read-only\""));
+
+    // A name may lead anywhere: where no rule asks yet, and where one does.
+    let env = project.project.join(".env");
+    fs::write(env, "DATABASE_URL=postgres://app:word@db.example.net/app\n")?;
+    for (answer, action) in [("n", "confirm"), ("y", "read-only")] {
+        let name = format!("named-{answer}");
+        let window = window(&name);
+        let args = ["discover", "--write", &name, "--policy", &project.open];
+        window.guard(&guard(&args));
+        window.expect("has reads pass wherever the name's owner lets it lead. Write this rule?");
+        window.type_text(answer);
+        window.press(&["Enter"]);
+        window.expect("Written: ");
+        let file = project
+            .home
+            .join(format!(".config/guard/policies/{name}.toml"));
+        let text = fs::read_to_string(file)?;
+        assert!(text.contains(&format!("action = \"{action}\"")), "{text}");
+    }
     Ok(())
 }
 

@@ -197,6 +197,18 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
         .passed_over
         .iter()
         .any(|one| one.why == guard_discover::OUT_OF_TIME);
+    let maybe = all.items.iter().filter(|one| one.may_be_open()).count();
+    let (noun, is, them) = match maybe {
+        1 => ("place", "is", "it"),
+        _ => ("places", "are", "them"),
+    };
+    if places.is_empty() && maybe > 0 {
+        page.text(format_args!(
+            "guard: {maybe} {noun} that may be production {is} in reach; {} leaves ",
+            all.judged_by()
+        ));
+        page.styled(WARN, format_args!("{them} open")).end();
+    }
     if !places.is_empty() {
         let (verb, noun) = match places.len() {
             1 => ("looks", "place"),
@@ -209,9 +221,19 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
             all.judged_by()
         ));
         match open {
-            0 => page.styled(GOOD, "none open"),
+            0 => page
+                .styled(GOOD, "none open")
+                .text(match all.complete || is_late {
+                    true => "",
+                    false => " of what was read",
+                }),
             _ => page.styled(BAD, format_args!("{open} open")),
         };
+        if maybe > 0 {
+            page.text(", and ")
+                .styled(WARN, format_args!("{maybe} open"));
+            page.text(" that may be");
+        }
         let has_none = |one: &&&InReach| !one.is_open() && unresolved.contains(&one.host);
         let without: Vec<_> = places.iter().filter(has_none).collect();
         match without[..] {
@@ -241,13 +263,13 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
         page.styled(WARN, "  not all was looked at");
         page.line(": the time was up, and there may be more");
     }
-    if open > 0 || is_late {
+    if open > 0 || maybe > 0 || is_late {
         page.text("  ");
         if places.len() > shown {
             page.text(format_args!("… {} more.   ", places.len() - shown));
         }
         page.styled(COMMAND, "guard discover");
-        if open > 0 {
+        if open > 0 || maybe > 0 {
             page.text("        ")
                 .styled(COMMAND, "guard discover --write NAME");
         }
@@ -343,6 +365,36 @@ mod tests {
         assert_eq!(page(&all, &[]).plain(), "");
         let all = discovered(&[(".env", SETTINGS)], "version = 1\n", false)?;
         insta::assert_snapshot!(page(&all, &[]).plain(), @"guard: 2 places that look like production are in reach; policy agent leaves none open");
+        Ok(())
+    }
+
+    #[test]
+    fn what_may_be_production_is_counted() -> Tested {
+        let may_be = (
+            "~/.ssh/config",
+            "Host web\nHostName web.example.net\nHost db\nHostName db.example.org\n",
+        );
+        let all = discovered(&[may_be], shipped(), false)?;
+        insta::assert_snapshot!(page(&all, &[]).plain(), @r"
+        guard: 2 places that may be production are in reach; policy default leaves them open
+          guard discover        guard discover --write NAME
+        ");
+        let all = discovered(&[may_be, (".env", SETTINGS)], shipped(), false)?;
+        insta::assert_snapshot!(page(&all, &[]).plain(), @r"
+        guard: 2 places that look like production are in reach; policy default leaves 1 open, and 2 open that may be
+          open  db.example.net:5432            DATABASE_URL  .env:1
+          asks  192.168.7.20:2283              IMMICH_URL  .env:2
+          guard discover        guard discover --write NAME
+        ");
+        let all = discovered(&[may_be], "version = 1\n", false)?;
+        assert_eq!(page(&all, &[]).plain(), "");
+        let files = [(".env", SETTINGS), (".env.vault", "x")];
+        let all = discovered(&files, "version = 1\n", false)?;
+        let text = page(&all, &[]).plain();
+        assert!(
+            text.ends_with("leaves none open of what was read\n"),
+            "{text}"
+        );
         Ok(())
     }
 

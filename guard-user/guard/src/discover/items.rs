@@ -85,7 +85,7 @@ pub(super) struct InReach {
     /// When, and by whom it was said not to be production; null: by nobody.
     pub(super) dismissed: Option<Dismissed>,
     /// Whether whoever wrote the project's files may have put it there to open something: a rule by a name holds for whatever
-    /// addresses its owner gives it, and reads over HTTP may be all that it takes.
+    /// addresses its owner gives it, and where a rule for their prefix asks, reads would pass unasked.
     #[serde(skip)]
     pub(super) is_planted: bool,
 }
@@ -239,9 +239,10 @@ impl InReach {
                 (false, false) => "same",
             }
         };
-        let is_planted = one.host.address().is_none()
-            && speaks_http(one.service, &one.host)
-            && one.found.iter().all(is_projects);
+        let is_name = !one.host.as_str().contains('/') && one.host.address().is_none();
+        // What is known as a platform's API is no one else's.
+        let is_known = one.service == Service::Platform && is_platform(&one.host);
+        let is_planted = is_name && !is_known && one.found.iter().all(is_projects);
         Self {
             number,
             effect: one.proposed.map(|proposed| effect(proposed.action)),
@@ -270,6 +271,12 @@ impl InReach {
     /// Whether it looks like production, nobody has said that it is none, and the policy lets everything through to it.
     pub(super) fn is_open(&self) -> bool {
         self.is_production() && self.now.verdict == Verdict::Allow.as_str()
+    }
+
+    /// The same of what may be production.
+    pub(super) fn may_be_open(&self) -> bool {
+        let is_maybe = self.label == Label::Maybe && self.dismissed.is_none();
+        is_maybe && self.now.verdict == Verdict::Allow.as_str()
     }
 
     /// Whether it looks like production, and nobody has said that it is none.
@@ -342,22 +349,6 @@ fn explained(judge: &Judge<'_>, host: &str, others: &[String], ports: &str) -> V
         all.extend(judge.explained(other.as_str(), ports));
     }
     all
-}
-
-fn speaks_http(service: Service, host: &Host) -> bool {
-    // What is known as a platform's API is no one else's.
-    let is_named = service == Service::Platform && !is_platform(host);
-    is_named
-        || matches!(
-            service,
-            Service::Http
-                | Service::Home(_)
-                | Service::Kubernetes
-                | Service::S3
-                | Service::Elasticsearch
-                | Service::Influxdb
-                | Service::Clickhouse
-        )
 }
 
 /// Whether a file of the project has it, and not the environment, the home or the kernel.

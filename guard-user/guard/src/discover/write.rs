@@ -113,7 +113,7 @@ impl Wanted<'_> {
             true => {
                 let change = target.change(&lines)?;
                 output.print(&(), |(), _| target.shown(&change, &lines))?;
-                agreed(lines)?
+                agreed(lines, self.mode)?
             }
             false => self.narrowing(lines),
         };
@@ -165,13 +165,21 @@ impl Wanted<'_> {
 }
 
 /// The lines that narrow, and those that a person says yes to.
-fn agreed(lines: Vec<Line<'_>>) -> Result<(Vec<Line<'_>>, Vec<LeftOut>), CliError> {
+fn agreed(lines: Vec<Line<'_>>, mode: Mode) -> Result<(Vec<Line<'_>>, Vec<LeftOut>), CliError> {
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    for line in lines {
-        match !line.widens || asked(&line)? {
-            true => kept.push(line),
-            false => left_out.push(LeftOut::of(line.item, "you said no")),
+    for mut line in lines {
+        // Who is asked about all of it at the end has seen this one, too.
+        let may_widen = mode == Mode::Ask && line.may_widen();
+        let is_yes = !(line.widens || may_widen) || asked(&line)?;
+        match (is_yes, line.widens) {
+            (false, true) => {
+                left_out.push(LeftOut::of(line.item, "you said no"));
+                continue;
+            }
+            (false, false) => line.proposed = Proposed::question(),
+            (true, _) => {}
         }
+        kept.push(line);
     }
     Ok((kept, left_out))
 }
@@ -409,15 +417,7 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<Line<'
         let (Some(proposed), Some(effect)) = (&item.proposed, item.effect) else {
             continue;
         };
-        let mut proposed = proposed.clone();
         let widens = effect == "widens";
-        if !is_asked && !widens && item.is_planted && proposed.action == "read-only" {
-            proposed = Proposed {
-                action: "confirm",
-                profile: Vec::new(),
-                max_hole: None,
-            };
-        }
         if effect == "same" {
             continue;
         }
@@ -432,17 +432,37 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<Line<'
             continue;
         };
         names.insert(name.clone());
-        lines.push(Line {
+        let mut line = Line {
             item,
             name,
-            proposed,
+            proposed: proposed.clone(),
             widens,
-        });
+        };
+        if !is_asked && line.may_widen() {
+            line.proposed = Proposed::question();
+        }
+        lines.push(line);
     }
     lines
 }
 
+impl Proposed {
+    /// What lets nothing through by itself.
+    const fn question() -> Self {
+        Self {
+            action: "confirm",
+            profile: Vec::new(),
+            max_hole: None,
+        }
+    }
+}
+
 impl Line<'_> {
+    /// Whether it narrows what is at the name now, as far as that is known, and lets reads through wherever else that leads.
+    fn may_widen(&self) -> bool {
+        !self.widens && self.item.is_planted && self.proposed.action == "read-only"
+    }
+
     fn toml(&self) -> String {
         let found = self.item.found.first().map_or_else(String::new, |seen| {
             let line = seen
@@ -496,13 +516,16 @@ fn is_terminal() -> bool {
 fn asked(line: &Line<'_>) -> Result<bool, CliError> {
     let item = line.item;
     let found = item.found.first().map_or_else(String::new, seen);
+    let why = match line.widens {
+        true => format!("in place of {} widens the policy", item.now.verdict),
+        false => "has reads pass wherever the name's owner lets it lead".to_owned(),
+    };
     let question = format!(
-        "{}  {} ({}, {found}): {} in place of {} widens the policy.",
+        "{}  {} ({}, {found}): {} {why}.",
         item.number,
         item.at(),
         item.service,
         line.proposed.action,
-        item.now.verdict
     );
     yes(format_args!("{} Write this rule?", visible(question, 400)))
 }

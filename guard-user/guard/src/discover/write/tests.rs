@@ -53,8 +53,7 @@ fn a_new_policy_is_the_old_one_with_rules() -> Tested {
     name = "db.example.net postgres"
     to = ["db.example.net"]
     ports = ["tcp/5432"]
-    action = "read-only"
-    profile = ["postgres"]
+    action = "confirm"
     reason = "looks like production"
 
     # <<< guard discover
@@ -101,11 +100,20 @@ fn a_policy_that_is_there_keeps_all_that_is_in_it_and_its_rules() -> Tested {
 #[test]
 fn without_a_person_nothing_is_opened() -> Tested {
     let dir = tempfile::tempdir()?;
-    let files = [(
-        ".env",
-        "IMMICH_URL=http://192.168.7.20:2283/api\nPROD_API_URL=https://u:p@api.example.net\nPROD_DB_URL=postgres://u:p@203.0.113.8/a\n\
-         VAULT_ADDR=https://vault.example.io:8200\nVAULT_TOKEN=hunter2hunter2\nHCLOUD_TOKEN=hunter2hunter2\n",
-    )];
+    let files = [
+        (
+            ".env",
+            "IMMICH_URL=http://192.168.7.20:2283/api\nPROD_API_URL=https://u:p@api.example.net\nPROD_DB_URL=postgres://u:p@203.0.113.8/a\n\
+         VAULT_ADDR=https://vault.example.io:8200\nVAULT_TOKEN=hunter2hunter2\nHCLOUD_TOKEN=hunter2hunter2\n\
+         LEDGER_URL=postgres://u:p@ledger.example.io/a\n",
+        ),
+        (
+            // No home's, whatever it is called.
+            "./~/.env",
+            "ORDERS_URL=postgres://u:p@orders.example.io/a\n",
+        ),
+        ("~/.pgpass", "own.example.io:5432:production:u:p\n"),
+    ];
     let text = written(&target(dir.path(), None)?, &files, false)?;
     assert!(!text.contains("192.168.7.20"), "{text}");
     // Whoever owns the name decides where it leads: no reads either.
@@ -118,6 +126,11 @@ fn without_a_person_nothing_is_opened() -> Tested {
     // A platform that the file has named is whoever's it says; one that is known is not.
     assert_eq!(rule("vault.example.io"), "action = \"confirm\"");
     assert_eq!(rule("api.hetzner.cloud"), "action = \"read-only\"");
+    // So may a name for PostgreSQL lead where a rule for a prefix asks.
+    for host in ["ledger.example.io", "orders.example.io"] {
+        assert_eq!(rule(host), "action = \"confirm\"", "{host}");
+    }
+    assert_eq!(rule("own.example.io"), "action = \"read-only\"");
     Ok(())
 }
 
