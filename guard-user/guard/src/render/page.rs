@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
+use ratatui::text::Span;
 
 use super::escape::{LIMIT, visible};
 
@@ -22,6 +23,10 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 
 const INDENT: &str = "    ";
+/// Blanks between columns.
+const GAP: u16 = 2;
+/// A cell that is wider makes its column no wider, where there is not room for all of them.
+const COLUMN: usize = 40;
 /// Beside a label, in a terminal of 80 columns, there is room for this many characters.
 const LINE: usize = 66;
 /// Limit of the characters shown of a paragraph.
@@ -31,8 +36,17 @@ const PARAGRAPH: usize = 4000;
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     text: String,
-    /// Where the rows of tables are in it.
-    rows: Vec<Range<usize>>,
+    /// Its tables.
+    tables: Vec<PageTable>,
+}
+
+/// A table on a page.
+#[derive(Debug)]
+struct PageTable {
+    /// Where it is in the text.
+    at: Range<usize>,
+    heads: Vec<String>,
+    cells: Vec<Vec<String>>,
 }
 
 impl Page {
@@ -82,13 +96,13 @@ impl Page {
 
     /// Adds an indented line: a label, and what it says.
     pub(crate) fn field(&mut self, label: &str, text: impl Display) -> &mut Self {
-        self.styled(HEAD, format_args!("{INDENT}{label:<9}"))
+        self.styled(HEAD, format_args!("{INDENT}{label:<8} "))
             .line(text)
     }
 
     /// Adds an indented label, and several sentences beside it: broken between words, and told to their end.
     pub(crate) fn paragraph(&mut self, label: &str, text: impl Display) -> &mut Self {
-        self.styled(HEAD, format_args!("{INDENT}{label:<9}"));
+        self.styled(HEAD, format_args!("{INDENT}{label:<8} "));
         let text = visible(text, PARAGRAPH);
         let mut column = 0;
         for word in text.split(' ') {
@@ -127,34 +141,26 @@ impl Page {
         heads: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
     ) {
-        let mut table = aligned(rows);
-        table.set_header(heads);
-        for (number, line) in table.lines().enumerate() {
-            let line = line.trim_end();
-            if number == 0 {
-                self.styled(HEAD, line).end();
-            } else {
-                let start = self.text.len();
-                self.text.push_str(line);
-                self.rows.push(start..self.text.len());
-                self.end();
-            }
-        }
+        let start = self.text.len();
+        let mut table = PageTable {
+            at: start..start,
+            heads: heads.map(str::to_owned).into(),
+            // No line breaks are left in them.
+            cells: rows
+                .into_iter()
+                .map(|row| row.map(|cell| visible(cell, LIMIT)).into())
+                .collect(),
+        };
+        self.text.push_str(&table.text(usize::MAX));
+        table.at.end = self.text.len();
+        self.tables.push(table);
     }
 
-    /// Cuts the rows of tables at the edge of a terminal that wide: a broken row is hard to read, and all of
-    /// it is in the JSON.
+    /// Folds the tables that are wider than the terminal.
     pub(crate) fn fit(mut self, columns: usize) -> Self {
-        for row in self.rows.drain(..).rev() {
-            let line = &self.text[row.clone()];
-            let at = |column| {
-                line.char_indices()
-                    .nth(column)
-                    .map(|(at, _)| row.start + at)
-            };
-            if let (Some(cut), Some(_)) = (at(columns.saturating_sub(1)), at(columns)) {
-                self.text.replace_range(cut..row.end, "…");
-            }
+        while let Some(table) = self.tables.pop() {
+            self.text
+                .replace_range(table.at.clone(), &table.text(columns));
         }
         self
     }
@@ -181,19 +187,110 @@ fn is_command(line: &str) -> bool {
     ["guard", "guardd", "sudo", "journalctl", "ls"].contains(&program)
 }
 
-/// A table without borders. Cells are escaped here: no line breaks are left in them.
-fn aligned<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    for row in rows {
-        table.add_row(row.map(|cell| visible(cell, LIMIT)));
+impl PageTable {
+    /// The table, for a terminal that wide.
+    fn text(&self, width: usize) -> String {
+        let lines: Vec<_> = self.table().lines().collect();
+        let widest = lines.iter().map(|line| shown(line.trim_end())).max();
+        if widest.unwrap_or(0) > width {
+            return self.folded(width);
+        }
+        let mut text = String::new();
+        for (number, line) in lines.iter().enumerate() {
+            push(&mut text, number, line);
+        }
+        text
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+
+    /// Without borders.
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(&self.heads)
+            .add_rows(&self.cells);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
+        table
     }
-    table
+
+    /// The table where a line has no room for all columns: the others follow below it, in each row and in the head.
+    fn folded(&self, width: usize) -> String {
+        let widths = self.widths();
+        let groups = groups(&widths, width);
+        let mut text = String::new();
+        for (number, row) in [&self.heads].into_iter().chain(&self.cells).enumerate() {
+            for (below, group) in groups.iter().enumerate() {
+                let indent = if below == 0 { 0 } else { INDENT.len() };
+                for line in broken(&row[group.clone()], &widths[group.clone()], indent) {
+                    push(&mut text, number, &line);
+                }
+            }
+        }
+        text
+    }
+
+    /// How wide each column is: as its cells, but for those few that are much longer.
+    fn widths(&self) -> Vec<usize> {
+        let rows = || [&self.heads].into_iter().chain(&self.cells);
+        let width = |column: usize| {
+            let widths = rows().map(|row| shown(&row[column]));
+            let head = shown(&self.heads[column]);
+            widths
+                .filter(|width| *width <= COLUMN)
+                .fold(head, usize::max)
+        };
+        (0..self.heads.len()).map(width).collect()
+    }
+}
+
+/// Adds a line of a table, of which the first is the head.
+fn push(text: &mut String, number: usize, line: &str) {
+    let line = line.trim_end();
+    // Writing to a String cannot fail.
+    let _ = match number {
+        _ if line.is_empty() => Ok(()),
+        0 => writeln!(text, "{HEAD}{line}{HEAD:#}"),
+        _ => writeln!(text, "{line}"),
+    };
+}
+
+/// Which columns share a line; one at least.
+fn groups(widths: &[usize], width: usize) -> Vec<Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut begins, mut taken) = (0, 0);
+    for (column, own) in widths.iter().enumerate() {
+        if column > begins && taken + own > width {
+            groups.push(begins..column);
+            (begins, taken) = (column, INDENT.len());
+        }
+        taken += own + usize::from(GAP);
+    }
+    groups.push(begins..widths.len());
+    groups
+}
+
+/// The cells in one line, which goes on below behind one that is wider than its column.
+fn broken(cells: &[String], widths: &[usize], indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut stop) = (" ".repeat(indent), indent);
+    for (cell, width) in cells.iter().zip(widths) {
+        line.push_str(cell);
+        stop += width + usize::from(GAP);
+        match stop.checked_sub(shown(&line)) {
+            Some(left) if left >= GAP.into() => line.push_str(&" ".repeat(left)),
+            _ => lines.push(std::mem::replace(&mut line, " ".repeat(stop))),
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// How many columns of a terminal a text takes.
+fn shown(text: &str) -> usize {
+    Span::raw(text).width()
 }
 
 #[cfg(test)]
@@ -217,25 +314,82 @@ mod tests {
         ");
     }
 
-    #[test]
-    fn rows_end_at_the_edge_and_nothing_else_does() {
+    fn of_two_holes() -> Page {
         let mut page = Page::default();
         page.line("a line that is long");
         page.table(
-            ["ID", "WHERE"],
+            ["ID", "WHERE", "WHY"],
             [
-                ["h1".into(), "größer 日本".into()],
-                ["h2".into(), "a".into()],
+                ["h1".into(), "größer 日本".into(), "a reason".into()],
+                ["h2".into(), "a".into(), String::new()],
             ],
         );
         page.paragraph("label", "word ".repeat(20).trim_end());
-        insta::assert_snapshot!(page.fit(10).plain(), @r"
+        page
+    }
+
+    #[test]
+    fn what_a_line_has_no_room_for_follows_below_it() {
+        insta::assert_snapshot!(of_two_holes().fit(22).plain(), @r"
         a line that is long
         ID  WHERE
-        h1  größe…
+            WHY
+        h1  größer 日本
+            a reason
         h2  a
             label    word word word word word word word word word word word word word
                      word word word word word word word
+        ");
+        insta::assert_snapshot!(of_two_holes().fit(5).plain(), @r"
+        a line that is long
+        ID
+            WHERE
+            WHY
+        h1
+            größer 日本
+            a reason
+        h2
+            a
+            label    word word word word word word word word word word word word word
+                     word word word word word word word
+        ");
+    }
+
+    #[test]
+    fn one_long_cell_makes_no_other_row_longer() {
+        let long = format!("{}.example.com", "a".repeat(40));
+        let mut page = Page::default();
+        page.table(
+            ["ID", "WHERE", "WHY"],
+            [
+                ["h1".into(), "a.example.com".into(), "a reason".into()],
+                ["h2".into(), long, "another".into()],
+            ],
+        );
+        insta::assert_snapshot!(page.fit(60).plain(), @r"
+        ID  WHERE          WHY
+        h1  a.example.com  a reason
+        h2  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example.com
+                           another
+        ");
+    }
+
+    #[test]
+    fn a_table_that_fits_stays_as_it_is() {
+        let whole = of_two_holes().plain();
+        assert_eq!(of_two_holes().fit(25).plain(), whole);
+        assert_ne!(of_two_holes().fit(24).plain(), whole);
+    }
+
+    #[test]
+    fn a_long_label_stands_apart_from_what_it_says() {
+        let mut page = Page::default();
+        page.field("rule", "a").field("dismissed", "by games");
+        page.paragraph("dismissed", "by games");
+        insta::assert_snapshot!(page.plain(), @r"
+            rule     a
+            dismissed by games
+            dismissed by games
         ");
     }
 
