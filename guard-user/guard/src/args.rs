@@ -520,7 +520,7 @@ pub struct DoctorArgs {
 /// `guard check`
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The policies: files, or the names of policies that are installed or built in
+    /// The policies: names, or files. What may be either is the name; ./NAME is the file
     #[arg(required = true, value_name = "FILE|NAME", add = complete::policy_files())]
     pub files: Vec<PathBuf>,
 }
@@ -538,6 +538,9 @@ pub struct PolicyArgs {
 pub enum PolicyVerb {
     /// List the policies that have a name, and where each comes from
     List,
+    /// As `guard check`
+    #[command(hide = true, after_help = examples::CHECK, aliases = ["validate", "lint"])]
+    Check(CheckArgs),
     /// Print a policy's text
     Show {
         /// Its name

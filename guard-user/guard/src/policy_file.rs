@@ -16,7 +16,7 @@ use super::around::{self, Fleet};
 use super::client::Client;
 use super::error::CliError;
 use super::person::Person;
-use super::render::Output;
+use super::render::{Output, is_new};
 
 /// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -92,6 +92,11 @@ pub(crate) fn is_machines(name: &str) -> bool {
     installed(name).is_some()
         || policy::SHIPPED.iter().any(|(known, _)| *known == name)
         || is_fleets()
+}
+
+/// Whether there is a policy of that name, one of the person's own perhaps.
+pub(crate) fn is_policy(name: &str) -> bool {
+    is_machines(name) || personal(name, &Person::own()).is_some()
 }
 
 /// In words.
@@ -317,10 +322,10 @@ impl PolicyFile {
         })
     }
 
-    /// Shows, on standard error, what is to be said about it. That nobody reads it changes nothing.
+    /// Shows, on standard error, what is to be said about it, each warning once. That nobody reads it changes nothing.
     pub(crate) fn show(&self, diagnostics: &[Diagnostic]) {
-        let _ =
-            anstream::stderr().write_all(policy::render(diagnostics, &self.text, true).as_bytes());
+        let shown = policy::render(&untold(diagnostics), &self.text, true);
+        let _ = anstream::stderr().write_all(shown.as_bytes());
     }
 
     /// What guardd gets.
@@ -331,6 +336,15 @@ impl PolicyFile {
             text: Some(self.text.clone()),
         }
     }
+}
+
+/// Without warnings that were told, in the words that guardd has for them.
+fn untold(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
+    let is_untold = |one: &&Diagnostic| {
+        let place = policy::place(&one.file, Some(one.line));
+        one.severity == Severity::Error || is_new(&format!("{place}: {}", one.message))
+    };
+    diagnostics.iter().filter(is_untold).cloned().collect()
 }
 
 /// The first part of `path` through which somebody else than root decides what is read there, and why; none if root alone does.
@@ -451,6 +465,21 @@ mod tests {
         for name in ["homelab", "aws-prod", "toml"] {
             assert!(!is_file(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_warning_is_told_once_and_an_error_whenever_it_is_one() {
+        let text =
+            "default = \"allow\"\n[[rule]]\nto = [\"*.once.example.com\"]\naction = \"confirm\"\n";
+        let warnings = policy::parse("agent.toml", text).unwrap().warnings;
+        assert_eq!(untold(&warnings), warnings);
+        assert_eq!(untold(&warnings), []);
+        // As guardd says it of the same file.
+        let again = format!("agent.toml:3: {}", warnings[0].message);
+        assert!(!is_new(&again), "{again}");
+        let errors = policy::parse("agent.toml", "colour = 2\n").unwrap_err();
+        assert_eq!(untold(&errors), untold(&errors));
+        assert!(!errors.is_empty());
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl<'s> Reader<'s> {
             return Vec::new();
         };
         warnings::wildcards(&mut self.source, value, action, default);
-        warnings::zones_of_strangers(&mut self.source, value, action);
+        warnings::zones_of_strangers(&mut self.source, value, action, default);
         warnings::denied_names(&mut self.source, value, (&to, action), default);
         warnings::both_families(&mut self.source, value, &to);
         warnings::ports_without_brackets(&mut self.source, value);

@@ -1,5 +1,7 @@
 //! What is allowed, and may not do what its author thinks.
 
+use std::ops::Range;
+
 use guard_common::{Protocol, Verdict};
 
 use super::{
@@ -18,6 +20,26 @@ use super::{
 
 /// DNS over TLS and over QUIC (RFC 7858, RFC 9250).
 const SECURE_DNS: u16 = 853;
+
+/// The lines, by their beginnings, around the rules that `guard discover --write` adds to a policy.
+pub const WRITTEN: [&str; 2] = ["# >>> guard discover", "# <<< guard discover"];
+
+/// What is between those lines, in bytes; none where the text lacks one of them.
+#[must_use]
+pub fn written(text: &str) -> Option<Range<usize>> {
+    let [begins, ends] = WRITTEN.map(|line| format!("\n{line}"));
+    let start = text.find(&begins)? + 1;
+    let end = text[start..].find(&ends)? + start + 1;
+    Some(start..end)
+}
+
+/// Leaves out what would be said of rules that guard has written itself, once a person had agreed to them.
+pub(super) fn of_people(mut warnings: Vec<Diagnostic>, text: &str) -> Vec<Diagnostic> {
+    if let Some(written) = written(text) {
+        warnings.retain(|one| !written.contains(&one.span.start));
+    }
+    warnings
+}
 
 /// Warns of wildcards that are stricter than the default: they hold for what programs ask for by name.
 pub(super) fn wildcards<'s>(
@@ -44,8 +66,17 @@ fn by_address(text: &str, action: Action, default: Action) -> Invalid {
     .help("list the addresses as well, or write `default = \"deny\"`")
 }
 
-/// Warns of wildcards that let programs reach what strangers have put there.
-pub(super) fn zones_of_strangers<'s>(source: &mut Source<'s>, to: &Value<'s>, action: Action) {
+/// Warns of wildcards that let programs reach what strangers have put there. What is stricter than the default lets nothing there that
+/// would not go without it.
+pub(super) fn zones_of_strangers<'s>(
+    source: &mut Source<'s>,
+    to: &Value<'s>,
+    action: Action,
+    default: Action,
+) {
+    if action.strictness() > default.strictness() {
+        return;
+    }
     for item in to.get_ref().as_array().into_iter().flatten() {
         // Of a hundred thousand addresses none is worth an error's words.
         let text = item.get_ref().as_str().filter(|text| text.starts_with('*'));

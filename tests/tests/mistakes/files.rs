@@ -220,6 +220,35 @@ const ROWS: &[Row] = &[
 /// What is odd, and well all the same.
 const TAKEN: &[Row] = &[
     (User, "guard check bom.toml", 0, &["policy bom"]),
+    (
+        Root,
+        "mkdir homelab; guard check homelab; is=$?; rmdir homelab; exit $is",
+        0,
+        &[
+            "homelab is taken for the policy of that name",
+            "guard check ./homelab",
+            "homelab (built in): valid",
+        ],
+    ),
+    (
+        Root,
+        "cp bom.toml plain; guard check plain; is=$?; rm plain; exit $is",
+        0,
+        &["plain: valid"],
+    ),
+    (User, "guard policy check bom.toml", 0, &["policy bom"]),
+    (
+        User,
+        "guard discover --dismiss first",
+        2,
+        &["a place is dismissed by its number", "guard discover"],
+    ),
+    (
+        User,
+        "guard discover --why first",
+        2,
+        &["write a number of the list, such as 1"],
+    ),
     (User, "guard check notes.txt", 0, &["policy notes"]),
     (User, "guard check empty.toml", 0, &["denies everything"]),
     (User, "guard check <(echo version = 1)", 0, &["valid"]),

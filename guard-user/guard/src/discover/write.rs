@@ -24,10 +24,6 @@ use crate::render::escape::visible;
 use crate::render::page::{GOOD, HEAD, Page, STRONG, WARN};
 use crate::render::{Output, time::Clock};
 
-/// Where rules are added, and what stands around them is the person's.
-const BEGINS: &str = "# >>> guard discover";
-const ENDS: &str = "# <<< guard discover";
-
 /// What became of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Written {
@@ -392,17 +388,13 @@ fn bare(rule: &Rule) -> Rule {
 
 /// The text with more rules at the end of the marked block, which is made where there is none.
 fn with_rules(text: &str, rules: &str) -> String {
-    let begins = text.find(&format!("\n{BEGINS}")).map(|at| at + 1);
-    let ends = begins.and_then(|begins| {
-        let rest = &text[begins..];
-        rest.find(&format!("\n{ENDS}")).map(|at| begins + at + 1)
-    });
-    match ends {
+    match policy::written(text).map(|written| written.end) {
         Some(at) => format!("{}{rules}{}", &text[..at], &text[at..]),
         None => {
             let end = if text.ends_with('\n') { "" } else { "\n" };
+            let [begins, ends] = policy::WRITTEN;
             format!(
-                "{text}{end}\n{BEGINS}: rules are added between these lines, and none is taken away\n{rules}{ENDS}\n"
+                "{text}{end}\n{begins}: rules are added between these lines, and none is taken away\n{rules}{ends}\n"
             )
         }
     }

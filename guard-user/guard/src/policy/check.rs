@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::args::CheckArgs;
 use crate::around::Fleet;
 use crate::error::{CliError, Exit};
-use crate::policy_file::{PolicyFile, is_file};
+use crate::policy_file::{PolicyFile, is_file, is_policy};
 use crate::project::NAME as PROJECT;
 use crate::render::Output;
 use crate::render::time::Clock;
@@ -34,14 +34,15 @@ struct Checked {
 pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
     let mut all = Vec::with_capacity(args.files.len());
     for path in &args.files {
-        // A file may be for other machines, and one that is missing says so.
-        let name = path.to_str().filter(|_| !path.exists());
-        let (file, fleet) = match name {
-            Some(name) if is_file(name) => (PolicyFile::named(name)?, &Fleet::None),
+        let (file, fleet) = match name(path) {
             Some(name) => {
                 Fleet::known().tell(output);
+                if path.exists() {
+                    output.warnings(&[also_a_file(name)]);
+                }
                 (PolicyFile::named(name)?, Fleet::known())
             }
+            // It may be for other machines.
             None => (PolicyFile::read(path)?, &Fleet::None),
         };
         let checked = Checked::of(&file, fleet);
@@ -55,6 +56,19 @@ pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> 
         output.print(&all, |_, _| Page::default())?;
     }
     Ok(Exit::answer(all.iter().all(|checked| checked.valid)))
+}
+
+/// The policy's name that is meant, and no file. A word that could be either is the name, as for every other verb; a file that no
+/// policy is called like needs no slash.
+fn name(path: &Path) -> Option<&str> {
+    let name = path.to_str().filter(|word| !is_file(word))?;
+    (is_policy(name) || !path.is_file()).then_some(name)
+}
+
+fn also_a_file(name: &str) -> String {
+    format!(
+        "{name} is taken for the policy of that name, and not for what lies here: guard check ./{name}"
+    )
 }
 
 /// Reads and compiles. What names stand for here and now makes no policy invalid.

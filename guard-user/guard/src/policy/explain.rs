@@ -1,6 +1,6 @@
 //! `guard explain`: guardd's answer, or without one the answer that a policy file gives by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, ToSocketAddrs};
 
 use guard_policy::{
@@ -257,15 +257,23 @@ fn resolve(name: &DomainName) -> (String, Vec<IpAddr>) {
     (name.as_str().to_owned(), addresses.unwrap_or_default())
 }
 
+/// Names that are told of; of more it is said how many.
+const NAMES: usize = 7;
+
 /// What may make guardd's answer another one.
 fn unknown(parsed: &Parsed, environment: &Environment) -> Vec<String> {
-    let unresolved = parsed.policy.unresolved(environment).map(|(rule, name)| {
-        format!(
-            "{name} does not resolve, and rule {} does not hold for it",
-            rule.name
-        )
-    });
-    unresolved.collect()
+    let unresolved = parsed.policy.unresolved(environment);
+    let names: BTreeSet<_> = unresolved.map(|(_, name)| name.as_str()).collect();
+    let first: Vec<_> = names.iter().take(NAMES).copied().collect();
+    let more = match names.len().saturating_sub(NAMES) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let told = format!(
+        "these names do not resolve, and rules for them cover no address here: {}{more}",
+        first.join(", ")
+    );
+    (!names.is_empty()).then_some(told).into_iter().collect()
 }
 
 fn not_valid(what: &str, invalid: &Invalid) -> Failure {
@@ -357,6 +365,19 @@ mod tests {
             rule     none: the policy's default
             policy   agent, agent.toml:2
         ");
+    }
+
+    #[test]
+    fn names_without_an_address_are_told_of_in_one_line() {
+        let names: Vec<_> = (0..9).map(|at| format!("\"n{at}.example.com\"")).collect();
+        let rule = format!(
+            "[[rule]]\nto = [{}]\naction = \"confirm\"\n",
+            names.join(", ")
+        );
+        let parsed = policy::parse("agent.toml", &format!("{rule}{rule}")).unwrap();
+        insta::assert_snapshot!(unknown(&parsed, &Environment::default()).join("\n"), @"these names do not resolve, and rules for them cover no address here: n0.example.com, n1.example.com, n2.example.com, n3.example.com, n4.example.com, n5.example.com, n6.example.com, and 2 more");
+        let none = policy::parse("agent.toml", POLICY).unwrap();
+        assert_eq!(unknown(&none, &Environment::default()), [""; 0]);
     }
 
     #[test]

@@ -86,8 +86,8 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
         PolicyVerb::Edit { name, policy_dir } => {
             return edit(&name, policy_dir.as_deref(), output);
         }
-        // Those are about other machines.
-        PolicyVerb::Sign(_) | PolicyVerb::Offer { .. } => {}
+        // Those have modules of their own.
+        PolicyVerb::Check(_) | PolicyVerb::Sign(_) | PolicyVerb::Offer { .. } => {}
     }
     Ok(Exit::DONE)
 }

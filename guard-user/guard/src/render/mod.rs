@@ -1,6 +1,8 @@
 //! What people and programs read: text and JSON from the same values.
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use guard_proto::{ErrorName, Failure};
 use serde::Serialize;
@@ -115,7 +117,7 @@ impl Output {
 
     /// Tells, on standard error, what the person should know although all went well.
     pub(crate) fn warnings(self, warnings: &[String]) {
-        for warning in warnings {
+        for warning in warnings.iter().filter(|one| is_new(one)) {
             let _ = if self.json {
                 writeln!(std::io::stderr(), "{}", failure::warning_json(warning))
             } else {
@@ -123,6 +125,15 @@ impl Output {
             };
         }
     }
+}
+
+/// What was told as a warning.
+static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Whether that was told as a warning by nobody yet: what is found here in a policy, guardd finds as well.
+pub(crate) fn is_new(warning: &str) -> bool {
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    told.insert(warning.to_owned())
 }
 
 /// How wide the terminal is, where standard output is one.

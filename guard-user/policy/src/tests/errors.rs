@@ -349,6 +349,16 @@ fn names_that_hold_less_than_they_seem_to_are_warned_of() {
     let zone = "anybody can have names below `s3.amazonaws.com`: this lets data go to them";
     assert_eq!(said(&rule("\"*.s3.amazonaws.com\"", allow)), [zone]);
     assert_eq!(said(&rule("\"*.b.s3.amazonaws.com\"", allow)), [""; 0]);
+    // Without the rule, more would go there.
+    let narrower = rule("\"*.s3.amazonaws.com\"", "action = \"confirm\"");
+    let known = "`*.s3.amazonaws.com` holds for who asks for such a name: who knows the address gets `allow`, the default, \
+                 instead of `confirm`";
+    assert_eq!(said(&format!("default = \"allow\"\n{narrower}")), [known]);
+    // Guard itself wrote it, on a person's yes.
+    let [begins, ends] = crate::WRITTEN;
+    let own = format!("default = \"allow\"\n\n{begins}: all\n{narrower}{ends}\n");
+    assert_eq!(said(&own), [""; 0]);
+    assert_eq!(said(&format!("{own}{narrower}")), [known]);
     let denied = rule("\"db.example.com\"", "action = \"deny\"");
     let by_address = "`db.example.com` is denied at the addresses that it resolves to: whoever knows another one of it gets \
                       `allow`, the default";
