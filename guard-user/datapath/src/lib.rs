@@ -40,7 +40,7 @@ mod unix;
 
 use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf};
 
-use guard_common::{HoleId, PolicyId};
+use guard_common::{HoleId, PolicyId, SessionId};
 use guard_proto::HookStatus;
 
 pub use cgroup::default_root;
@@ -68,6 +68,17 @@ pub struct Places {
     pub pin_dir: PathBuf,
     /// The root of the guarded cgroups, in a cgroup v2 hierarchy. Made if it is absent.
     pub cgroup_root: PathBuf,
+}
+
+/// Ids that were given last; 0: none was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastIds {
+    /// Of a session.
+    pub session: SessionId,
+    /// Of a request.
+    pub request: u32,
+    /// Of a hole.
+    pub hole: HoleId,
 }
 
 /// The attached programs and their maps.
@@ -161,6 +172,25 @@ impl Datapath {
         Err(DatapathError::RootGone {
             root: self.places.cgroup_root.clone(),
         })
+    }
+
+    /// Has new ids come after those, which an earlier kernel state has given.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn give_after(&mut self, last: LastIds) -> Result<()> {
+        use guard_common::meta::{NEXT_HOLE, NEXT_REQUEST, NEXT_SESSION};
+        let last = [
+            (NEXT_SESSION, last.session.0),
+            (NEXT_REQUEST, last.request),
+            (NEXT_HOLE, last.hole.0),
+        ];
+        for (index, last) in last {
+            let next = self.maps.get_meta(index)?.max(u64::from(last) + 1);
+            self.maps.set_meta(index, next)?;
+        }
+        Ok(())
     }
 
     /// The number of a new request; never given twice.

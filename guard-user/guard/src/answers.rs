@@ -71,7 +71,7 @@ fn gone(client: Client) -> Result<Vec<Gone>, CliError> {
 }
 
 /// Prints each request when it comes up: a script may answer what it reads. Once more where it has become one about many
-/// destinations, which is another question. Where there is a socket to ask at, how each has ended, too.
+/// destinations, which is another question, or is said to be for something. Where there is a socket to ask at, how each has ended, too.
 fn follow(client: Client, ends: Option<&Path>, output: Output) -> Result<Exit, CliError> {
     let mut known = HashSet::new();
     let mut waiting: Vec<Request> = Vec::new();
@@ -94,7 +94,11 @@ fn follow(client: Client, ends: Option<&Path>, output: Output) -> Result<Exit, C
                 output.print(&ended, render::ended::line)?;
             }
         }
-        let key = |request: &Request| (request.id.clone(), request.size());
+        // An agent may say why it asks once the request is there.
+        let key = |request: &Request| {
+            let note = request.note.clone();
+            (request.id.clone(), request.size(), note)
+        };
         let current: HashSet<_> = requests.iter().map(key).collect();
         for request in requests
             .iter()
@@ -134,6 +138,7 @@ pub(crate) fn approve(
     output: Output,
 ) -> Result<Exit, CliError> {
     is_id("approve", 'r', &args.id)?;
+    let (id, reads) = (args.id.clone(), args.terms.read_only);
     let call = Call::Approve {
         id: args.id,
         path: args.path,
@@ -143,8 +148,18 @@ pub(crate) fn approve(
         address: args.address,
         terms: args.terms.into(),
     };
-    opened(&client.call(&call)?, output)
+    let answer = client.call(&call).map_err(|error| match error {
+        CliError::Answer { name, mut failure } if reads && failure.fix.contains(LEAVE_OUT) => {
+            failure.fix.push_str(&format!(":\nguard approve {id}"));
+            CliError::Answer { name, failure }
+        }
+        other => other,
+    });
+    opened(&answer?, output)
 }
+
+/// How guardd says of any command that it is to let through more than reads.
+const LEAVE_OUT: &str = "leave out --read-only";
 
 /// `guard deny`
 pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result<Exit, CliError> {

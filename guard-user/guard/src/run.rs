@@ -125,10 +125,10 @@ pub(super) fn in_session(
     }
     if started.strict && !is_scratch {
         doctor::is_closed(&identity, &global.socket())
-            .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
+            .inspect_err(|why| abandon(&global.socket(), &started.session.id, why))?;
     }
     name_sockets(&global.socket(), &started)
-        .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
+        .inspect_err(|why| abandon(&global.socket(), &started.session.id, why))?;
     let before = Before {
         identity: &identity,
         quiet: args.quiet,
@@ -138,7 +138,7 @@ pub(super) fn in_session(
         true => None,
         false => before
             .tell(&started, (text.as_deref(), narrows), &global.socket())
-            .inspect_err(|_| abandon(&global.socket(), &started.session.id))?,
+            .inspect_err(|why| abandon(&global.socket(), &started.session.id, why))?,
     };
     let ended = launch(args, global, output, (identity, drift), &started);
     if ended.is_ok() && !args.quiet {
@@ -239,8 +239,9 @@ fn launch(
     match launched {
         Ok(outcome) => Ok(Exit(outcome.status())),
         Err(error) => {
-            abandon(&socket, &session.id);
-            Err(error.into())
+            let error = error.into();
+            abandon(&socket, &session.id, &error);
+            Err(error)
         }
     }
 }
@@ -359,12 +360,17 @@ fn enter(socket: &Path, session: &Session) -> Result<ToldRoot, Failure> {
 }
 
 /// Ends a session whose command could not be started. Where it ended by itself, guardd knows none: all is well.
-fn abandon(socket: &Path, session: &str) {
-    if let Ok(mut client) = Client::connect(socket) {
-        let _ = client.call::<guard_proto::Sessions>(&Call::Stop {
+/// Where it is not to start as the settings say, no session has begun, and `why` is written down in place of it.
+fn abandon(socket: &Path, session: &str, why: &CliError) {
+    let stop = |refused| {
+        let call = Call::Stop {
             session: session.to_owned(),
-        });
-    }
+            refused,
+        };
+        Client::connect(socket)?.call::<guard_proto::Sessions>(&call)
+    };
+    // guardd 0.3.0 does not take it.
+    let _ = stop(Some(why.to_string())).or_else(|_| stop(None));
 }
 
 /// guardd; where none runs, root starts one that lasts as long as its sessions.

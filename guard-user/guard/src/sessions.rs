@@ -21,6 +21,7 @@ pub(crate) fn stop(mut client: Client, args: StopArgs, output: Output) -> Result
     for session in args.sessions {
         let call = Call::Stop {
             session: session.clone(),
+            refused: None,
         };
         match client.call::<Sessions>(&call) {
             Ok(answer) => stopped.extend(answer.sessions),

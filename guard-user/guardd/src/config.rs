@@ -446,6 +446,12 @@ impl Config {
         self.default_policy.as_deref().unwrap_or("default")
     }
 
+    /// Whether whoever launches a command looks first if it may start.
+    #[must_use]
+    pub fn may_refuse_starts(&self) -> bool {
+        self.strict || self.discover.require == Require::Covered
+    }
+
     /// What it has for a unit of that name.
     #[must_use]
     pub fn rule_for(&self, unit: &str) -> Option<Rule> {

@@ -119,6 +119,9 @@ pub enum Call {
     Stop {
         /// Which.
         session: String,
+        /// Why its command was not started, where the settings say that it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
     },
     /// What sessions have reached: those that live, and those that ended lately. From inside: what the caller's own has. Answer:
     /// [`Flows`].

@@ -309,6 +309,8 @@ kinds! {
         name: String, policy: String, user: String, parent: String, command: Vec<String>, assigned: String,
         observed: bool, trial: bool,
     }
+    /// A command was not started, as the settings say: no session began.
+    StartRefused { name: String, policy: String, user: String, command: Vec<String>, why: String, }
     /// Its last process has ended.
     SessionEnd { seconds: f64, denied: u64, }
     /// Something was refused: for good, or until a person says yes.
@@ -318,13 +320,16 @@ kinds! {
     }
     /// A connection waits.
     Held {
-        request: String, destination: Destination, rule: String, verdict: String, count: u64, pid: u32, waits_until: String,
+        request: String, destination: Destination, rule: String, verdict: String, count: u64, pid: u32, comm: String, exe: String,
+        waits_until: String,
     }
     /// A request was made.
     Request {
         request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
         warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: Question, burst: Gathered,
     }
+    /// An agent said what a request is for that had been made without a word.
+    Noted { request: String, note: String, }
     /// Something that looks like production has come into reach.
     Appeared {
         host: String, ports: String, service: String, file: String, line: u64, key: String, verdict: String, asks: bool,

@@ -1,7 +1,7 @@
 //! What the guarded command sees, and may ask.
 
 use super::{Lab, V4, id, say};
-use guard_lab::{NEVER, OPEN, Tested};
+use guard_lab::{NEVER, OPEN, PATIENCE, Tested};
 
 #[test]
 fn refused_at_once_with_eperm() {
@@ -22,6 +22,23 @@ fn why_says_what_was_stopped_and_request_asks() -> Tested {
     let mut shell = lab.shell();
     let guard = lab.guard();
     lab.asked(&mut shell);
+    // The refused connection has made it, without a word.
+    let follow = lab.daemon.agent(["pending", "--follow"]);
+    let mut follow = follow.spawn()?;
+    follow.line_with("r1  ", PATIENCE)?;
+    let why = format!("{guard} request {V4}:443 --reason 'to migrate'");
+    for _ in 0..2 {
+        let said = say(&mut shell, &why);
+        assert_eq!(said.status, 0, "{said:?}");
+    }
+    follow.line_with("it says  \"to migrate\"", PATIENCE)?;
+    drop(follow);
+    assert_eq!(lab.daemon.json(["pending"])?[0]["note"], "to migrate");
+    let noted = lab.daemon.logged("noted")?;
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert_eq!(noted[0]["request"], "r1");
+    let report = lab.daemon.json(["report"])?;
+    assert_eq!(report["requests"][0]["note"], "to migrate");
     let tcp = lab.tcp(NEVER);
     say(&mut shell, &tcp);
     let why = say(&mut shell, &format!("{guard} why"));

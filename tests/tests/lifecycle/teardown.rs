@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use anyhow::Context as _;
 use guard_lab::{Attempt, Daemon, Network, Shell, Tested, V4, bins, eventually};
 
 use crate::lifecycle::{ended, prepared, refused, started};
@@ -29,6 +30,33 @@ fn it_is_refused_while_sessions_live_unless_forced() -> Tested {
         assert!(!dir.exists(), "{}", dir.display());
     }
     assert!(production.reached_at(V4, 443)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn the_audit_log_has_no_id_for_two_sessions() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let mut daemon = started(&network);
+    let asked = |daemon: &Daemon| -> Tested<_> {
+        let mut shell = Shell::start(daemon, "asks")?;
+        assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+        let hole = daemon.json(["open", "192.0.2.10:443"])?;
+        let request = daemon.logged("request")?.pop().context("no request")?;
+        let session = shell.session().to_owned();
+        shell.tell("exit")?;
+        shell.wait()?;
+        Ok([
+            session.into(),
+            request["request"].clone(),
+            hole["id"].clone(),
+        ])
+    };
+    assert_eq!(asked(&daemon)?, ["s1", "r1", "h1"]);
+    daemon.stop()?;
+    let forced = ended(teardown(&daemon).arg("--force"));
+    assert!(forced.status.success(), "{forced:?}");
+    daemon.start()?;
+    assert_eq!(asked(&daemon)?, ["s2", "r2", "h2"]);
     Ok(())
 }
 

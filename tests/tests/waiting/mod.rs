@@ -7,6 +7,7 @@ mod soak;
 
 use std::{thread, time::Duration};
 
+use anyhow::Context as _;
 use guard_lab::{AGENT, Attempt, Json as _, PATIENCE, Shell, Tested, V4, V6, eventually, patience};
 use rustix::process::Signal;
 use scene::{DENIED, Scene, ended, id};
@@ -239,10 +240,33 @@ fn a_yes_for_reads_does_not_let_it_through() -> Tested {
     let (scene, _watcher, mut shell) = Scene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     let request = scene.held();
-    scene.answer(&["approve", scene::id(&request)?, "--read-only"])?;
+    let yes = scene
+        .daemon
+        .ask(["approve", scene::id(&request)?, "--read-only"])?
+        .success()?;
+    for says in ["the connection that waited ends", "guard open 192.0.2.10"] {
+        assert!(yes.stderr.contains(says), "{says}: {yes:?}");
+    }
     // It can be turned only when it begins, so it has to begin anew.
     assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
     assert_eq!(scene.reached(V4, 443)?, 0);
+    Ok(())
+}
+
+#[test]
+fn who_waited_in_vain_is_in_the_audit_log_and_the_report() -> Tested {
+    let (scene, _watcher, mut shell) = Scene::watched()?;
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
+    let request = scene.held();
+    scene.answer(&["deny", scene::id(&request)?])?;
+    assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
+    let exe = request["exe"].as_str().context("no executable")?;
+    for kind in ["held", "denied"] {
+        let records = scene.daemon.logged(kind)?;
+        assert_eq!(records[0]["exe"], exe, "{records:?}");
+    }
+    let report = scene.daemon.json(["report"])?;
+    assert_eq!(report["stopped"][0]["programs"], serde_json::json!([exe]));
     Ok(())
 }
 

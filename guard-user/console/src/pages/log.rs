@@ -75,9 +75,11 @@ fn words(record: &LogRecord) -> (&'static str, &'static str) {
     match record.kind {
         LogKind::SessionStart => ("plain", "session starts"),
         LogKind::SessionEnd => ("plain", "session ends"),
+        LogKind::StartRefused => ("stopped", "not started"),
         LogKind::Denied => ("stopped", "stopped"),
         LogKind::Held => ("asked", "waits"),
         LogKind::Request => ("asked", "asks"),
+        LogKind::Noted => ("asked", "says why"),
         LogKind::Appeared => ("asked", "in reach"),
         LogKind::Answered if says("answer", "yes") => ("good", "yes"),
         LogKind::Answered => ("stopped", "no"),

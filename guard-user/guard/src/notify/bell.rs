@@ -27,7 +27,11 @@ pub(super) fn ring(socket: PathBuf, output: Output) -> Result<Exit, CliError> {
                 if std::mem::take(&mut is_lost) {
                     say("guardd is back");
                 }
-                let key = |request: &Request| (request.id.clone(), request.size());
+                // An agent may say why it asks once the request is there.
+                let key = |request: &Request| {
+                    let note = request.note.clone();
+                    (request.id.clone(), request.size(), note)
+                };
                 let now: HashSet<_> = requests.iter().map(key).collect();
                 for request in requests
                     .iter()

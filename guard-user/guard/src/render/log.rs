@@ -65,9 +65,11 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
     match kind {
         LogKind::SessionStart => (GOOD, "session starts"),
         LogKind::SessionEnd => (HEAD, "session ends"),
+        LogKind::StartRefused => (BAD, "not started"),
         LogKind::Denied => (BAD, "denied"),
         LogKind::Held => (WARN, "waits"),
         LogKind::Request => (WARN, "asks"),
+        LogKind::Noted => (WARN, "says why"),
         LogKind::Appeared => (WARN, "appeared"),
         LogKind::Answered => answered(rest),
         LogKind::AnsweredInPart => (WARN, "yes of one"),

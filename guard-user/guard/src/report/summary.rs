@@ -6,7 +6,7 @@ use std::time::Duration;
 use guard_common::Verdict;
 use guard_proto::{
     Endpoint, Flow, LogRecord, Question, moment,
-    record::{Answered, Destination, Field, HoleClose, HoleOpen, Record, Request},
+    record::{Answered, Destination, Field, HoleClose, HoleOpen, Noted, Record, Request},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -316,7 +316,7 @@ impl Report {
                 let (destination, host) = destination(&one.destination);
                 let count = one.count.take().unwrap_or(0).max(1);
                 let program = one.exe.take().or_else(|| one.comm.take());
-                // Of one that was held, its request has it.
+                // guardd 0.3.0 told it with the request of one that was held alone.
                 let program = program.or_else(|| self.program_of(of, destination.as_deref()));
                 let line = StoppedLine {
                     rule: one.rule.take(),
@@ -341,7 +341,9 @@ impl Report {
             Record::Held(one) => {
                 let one = *one;
                 let (destination, host) = destination(&one.destination);
-                let program = self.program_of(of, destination.as_deref());
+                let program = one.exe.take().or_else(|| one.comm.take());
+                // guardd 0.3.0 told it with the request alone.
+                let program = program.or_else(|| self.program_of(of, destination.as_deref()));
                 let line = StoppedLine {
                     rule: one.rule.take(),
                     verdict: one.verdict.take().unwrap_or_else(|| "confirm".to_owned()),
@@ -352,6 +354,7 @@ impl Report {
                 self.held.push((line, one.request.take()));
             }
             Record::Request(one) => self.request(*one, id, of),
+            Record::Noted(one) => self.noted(&one, of),
             Record::Answered(one) => self.answered(&one, id, of),
             Record::HoleOpen(one) => self.opened(*one, id, of),
             Record::HoleClose(one) => self.closed(*one, id, of),
@@ -484,6 +487,14 @@ impl Report {
             },
             ..RequestLine::new(id, session, of)
         });
+    }
+
+    fn noted(&mut self, one: &Noted, of: Option<usize>) {
+        let id = one.request.get();
+        let its = |line: &&mut RequestLine| line.of == of && Some(&line.id) == id;
+        if let Some(line) = self.requests.iter_mut().find(its) {
+            line.note = one.note.get().cloned();
+        }
     }
 
     fn answered(&mut self, one: &Answered, session: Option<&String>, of: Option<usize>) {

@@ -293,8 +293,12 @@ pub(crate) fn record(record: &LogRecord, clock: &Clock) -> String {
 pub(crate) fn record_tone(record: &LogRecord) -> Tone {
     use guard_proto::record::Record;
     match record.record() {
-        Record::Denied(_) => Tone::Bad,
-        Record::Request(_) | Record::Held(_) | Record::Http(_) | Record::Appeared(_) => Tone::Warn,
+        Record::Denied(_) | Record::StartRefused(_) => Tone::Bad,
+        Record::Noted(_)
+        | Record::Request(_)
+        | Record::Held(_)
+        | Record::Http(_)
+        | Record::Appeared(_) => Tone::Warn,
         Record::Answered(one) if one.answer.is("no") => Tone::Warn,
         Record::Answered(_) | Record::HoleOpen(_) | Record::SessionStart(_) => Tone::Good,
         _ => Tone::Dim,

@@ -466,7 +466,10 @@ mod tests {
             Call::Holes {},
             Call::Close { ids, all, by: None },
             Call::Sessions {},
-            Call::Stop { session: text() },
+            Call::Stop {
+                session: text(),
+                refused: None,
+            },
             Call::Status {},
             Call::Presence {},
             Call::Doctor {},

@@ -7,6 +7,7 @@ use guard_proto::{
     self as proto, Endpoint, Stopped,
     destination::NameTold,
     inside::{Requested, WhyReport},
+    record,
 };
 use guard_sys::clock::{self, Clocks};
 
@@ -16,6 +17,7 @@ use crate::{
     process::Process,
     proxy::closings::Closing,
     proxy::requests::in_words,
+    record::audit::LogEntry,
     requests::{Noted, Pending, RequestKey, Requests},
     sessions::{Sessions, stops::Stop},
     state::State,
@@ -256,10 +258,28 @@ impl State {
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
         let noted = self.ask(key.clone(), clock::now(), process, (note.clone(), typed))?;
-        if let (Noted::Again(_), Some(note)) = (&noted, note) {
-            self.requests.annotate(&key, note);
+        if let (Noted::Again(id), Some(note)) = (&noted, note)
+            && self.requests.annotate(&key, note.clone())
+        {
+            self.write_note(id, &key, note);
         }
         Ok(noted)
+    }
+
+    /// The record of the request has none: the connection that was refused made it.
+    fn write_note(&mut self, id: &str, key: &RequestKey, note: String) {
+        let Some(owner) = self.requests.get(id).map(|asked| asked.owner) else {
+            return;
+        };
+        let Some(admitted) = self.admit(key.session, clock::now()) else {
+            return;
+        };
+        let record = record::Noted {
+            request: id.into(),
+            note: note.into(),
+        };
+        let entry = LogEntry::of(ids::session(key.session), owner, record);
+        self.recorder.note(entry.admitted(admitted));
     }
 }
 

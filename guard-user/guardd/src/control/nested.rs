@@ -21,11 +21,12 @@ use crate::{
 };
 
 /// The kinds that are told.
-const KINDS: [LogKind; 8] = [
+const KINDS: [LogKind; 9] = [
     LogKind::SessionStart,
     LogKind::SessionEnd,
     LogKind::Denied,
     LogKind::Request,
+    LogKind::Noted,
     LogKind::Answered,
     LogKind::HoleOpen,
     LogKind::HoleClose,

@@ -233,7 +233,9 @@ async fn approver(
         | Call::HasSocket { .. }
         | Call::HasBound { .. }
         | Call::SocketAddress { .. } => of_supervisor(shared, who, peer, call).await,
-        Call::Stop { session } => one(&create::stop(shared, who, &session).await?),
+        Call::Stop { session, refused } => {
+            one(&create::stop(shared, who, &session, refused).await?)
+        }
         Call::Explain {
             destination,
             ports,

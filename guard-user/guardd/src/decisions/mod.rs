@@ -176,7 +176,7 @@ fn too_many(why: String) -> CallError {
     CallError::refused(
         "no more places are dismissed",
         why,
-        "take back some that are gone: guard discover --dismiss N --withdraw",
+        "take back some that are gone, as guard discover --all lists them: guard discover --dismiss HOST:PORT --withdraw",
     )
 }
 

@@ -18,6 +18,7 @@ use super::SCANS;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
+    process::Process,
     record::audit::LogEntry,
     relays::{self, Upstreams},
     requests::{Noted, RequestKey},
@@ -70,6 +71,7 @@ impl State {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
+        let (comm, exe) = (process.1.comm.clone(), process.1.exe.clone());
         let noted = self.ask(key.clone(), event.at, process, (None, None))?;
         if noted == Noted::Muted {
             // The kernel does not know of every address in a prefix that was refused.
@@ -79,12 +81,17 @@ impl State {
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.hold(&id, Some(shown));
-            self.write_held(&key, event, &id, shown);
+            self.write_held((&key, event, &id), (comm, exe), shown);
         }
         Ok(())
     }
 
-    fn write_held(&mut self, key: &RequestKey, event: &Event, id: &str, until: Timestamp) {
+    fn write_held(
+        &mut self,
+        (key, event, id): (&RequestKey, &Event, &str),
+        (comm, exe): (Option<String>, Option<String>),
+        until: Timestamp,
+    ) {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
@@ -102,6 +109,8 @@ impl State {
             verdict: Verdict::Confirm.as_str().into(),
             count: event.count.into(),
             pid: (event.tgid != 0).then_some(event.tgid).into(),
+            comm: comm.into(),
+            exe: exe.into(),
             waits_until: moment::text(until).into(),
         };
         debug_assert!(key.http.is_none());
@@ -140,9 +149,14 @@ impl State {
                 Fate::Ends(why) => ending.push((group, why)),
             }
         }
+        // Before they hear of it, and end.
+        let behind: Vec<_> = ending
+            .iter()
+            .map(|(group, _)| self.process_held(group))
+            .collect();
         end_groups(&mut self.datapath, &self.sessions, &ending);
-        for (group, why) in &ending {
-            self.write_end(group, why);
+        for ((group, why), process) in ending.iter().zip(behind) {
+            self.write_end(group, process, why);
         }
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
@@ -203,10 +217,7 @@ impl State {
         if let Some(id) = self.requests.join(key) {
             return Fate::Held(id);
         }
-        let tgid = group.first().map_or(0, |(_, one)| one.tgid);
-        let process = self
-            .machine
-            .process_of(self.sessions.live(key.session), tgid);
+        let process = self.process_held(group);
         match self.ask(key.clone(), clock::now(), process, (None, None)) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.
@@ -223,7 +234,21 @@ impl State {
         }
     }
 
-    fn write_end(&mut self, group: &Group, why: &'static str) {
+    /// The process of the first of them.
+    fn process_held(&self, group: &Group) -> (Option<u32>, Process) {
+        let Some((_, first)) = group.first() else {
+            return Default::default();
+        };
+        let session = self.sessions.live(first.session);
+        self.machine.process_of(session, first.tgid)
+    }
+
+    fn write_end(
+        &mut self,
+        group: &Group,
+        (pid, process): (Option<u32>, Process),
+        why: &'static str,
+    ) {
         let Some((_, first)) = group.first() else {
             return;
         };
@@ -251,6 +276,9 @@ impl State {
             why: why.into(),
             connections: group.len().into(),
             waited: waited.as_secs_f64().into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
             ..Denied::default()
         };
         let entry = LogEntry::of(ids::session(first.session), uid, record);

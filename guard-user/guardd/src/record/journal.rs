@@ -102,6 +102,7 @@ fn priority(record: &LogRecord) -> &'static str {
         LogKind::AnswerRefused => WARNING,
         LogKind::Denied
         | LogKind::Appeared
+        | LogKind::StartRefused
         | LogKind::ApproverAdded
         | LogKind::ApproverRemoved
         | LogKind::Dismissed
@@ -153,9 +154,11 @@ fn message(record: &LogRecord) -> String {
     let sentence = match record.kind {
         LogKind::SessionStart => format!("session {} started", session.unwrap_or("-")),
         LogKind::SessionEnd => format!("session {} ended", session.unwrap_or("-")),
+        LogKind::StartRefused => "a command was not started".to_owned(),
         LogKind::Denied => format!("a connection{of} was refused"),
         LogKind::Held => format!("a connection{of} waits for an answer"),
         LogKind::Request => format!("a process{of} asks a person"),
+        LogKind::Noted => format!("a process{of} said what a request is for"),
         LogKind::Appeared => format!("what looks like production came into reach{of}"),
         LogKind::Answered => format!("a person answered a request{of}"),
         LogKind::AnsweredInPart => {

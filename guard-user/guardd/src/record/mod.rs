@@ -1,6 +1,7 @@
 //! guardd's records: the audit log, the journal, metrics, and the files beside the kernel's state.
 
 pub mod audit;
+pub mod given;
 pub mod journal;
 pub mod kept;
 pub mod kernel_log;

@@ -92,6 +92,10 @@ impl State {
             None => self.named_of(asked, extent)?,
         };
         let checked = Checked { name, ..checked };
+        let reads_alone = (checked.read_only && asked.shown.held).then(|| {
+            let ports = [asked.key.ports()];
+            begun(&everything(checked.session, &prefixes, &ports))
+        });
         let by_whom = self.machine.answered_by(by);
         let record = yes(by_whom, asked, (called, &answered), &checked);
         self.recorder.reserve()?;
@@ -100,6 +104,7 @@ impl State {
         let reason = asked.shown.note.clone();
         let mut opened = self.open_all(by, checked, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
+        opened.warnings.extend(reads_alone);
         self.recorder
             .counters()
             .answered("yes", asked.shown.asked_at);
@@ -315,6 +320,14 @@ fn grant_asked(
         who_reads(&asked.shown)
     ));
     Ok(checked)
+}
+
+/// What becomes of a connection that waits where reads alone are opened.
+fn begun(everything: &str) -> String {
+    format!(
+        "the connection that waited ends: requests are judged of those alone that begin from now on. What connects again may read \
+         over HTTP, and do nothing else; to open everything: {everything}"
+    )
 }
 
 /// The `guard open` command that opens all of it, if no policy denies it.

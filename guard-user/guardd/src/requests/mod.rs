@@ -375,12 +375,19 @@ impl Requests {
         }
     }
 
-    /// Adds the agent's note to a pending request.
-    pub fn annotate(&mut self, key: &RequestKey, note: String) {
-        if let Some(known) = self.find_mut(key) {
-            known.shown.note = Some(note);
-            self.version += 1;
+    /// Adds the agent's note to a pending request, if it is another one.
+    pub fn annotate(&mut self, key: &RequestKey, note: String) -> bool {
+        let Some(known) = self.find_mut(key) else {
+            return false;
+        };
+        if known.shown.note.as_ref() == Some(&note) {
+            return false;
         }
+        known.shown.note = Some(note);
+        let id = known.shown.id.clone();
+        self.version += 1;
+        self.grown.insert(id);
+        true
     }
 
     /// Shows until when a connection or client is held for the answer; `None`: none is.

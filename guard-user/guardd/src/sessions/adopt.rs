@@ -16,8 +16,8 @@ use crate::{
         hole::{Connections, Hole, Named, Scope},
         known,
     },
-    record::audit::LogEntry,
-    sessions::{self, Session, Stage, create::share_with_outermost},
+    record::{audit::LogEntry, given},
+    sessions::{self, Session, Stage, create::share_with_outermost, end::not_started},
     state::{Shelves, State},
     unix,
 };
@@ -33,6 +33,7 @@ impl State {
     /// The kernel's. What is enforced stays as it was.
     pub fn adopt(&mut self, start: Start, shelves: &Shelves) -> Result<(), CallError> {
         if start == Start::Fresh {
+            self.skip_known_ids()?;
             // What an earlier guardd knew has ended with the kernel's state.
             self.adopt_sessions()?;
             self.adopt_holes()?;
@@ -66,6 +67,17 @@ impl State {
             policies = self.policies.iter().count(),
             "adopted"
         );
+        Ok(())
+    }
+
+    /// The audit log has no id for two things, as far as it is kept.
+    fn skip_known_ids(&mut self) -> Result<(), CallError> {
+        match given::last_in(self.recorder.audit().path()) {
+            Ok(last) => self.datapath.give_after(last)?,
+            Err(error) => {
+                tracing::warn!(%error, "ids may be given that the audit log has already");
+            }
+        }
         Ok(())
     }
 
@@ -123,7 +135,14 @@ impl State {
             self.adopt_session(cgroup, &kernel, about);
         }
         for (id, about) in known {
-            let entry = LogEntry::of(&id, about.uid, SessionEnd::default());
+            let entry = match about.unstarted {
+                true => {
+                    let (name, command) = (about.name.clone(), about.command.clone());
+                    let record = not_started(name, command, about.refused.clone());
+                    LogEntry::of_user(about.uid, record)
+                }
+                false => LogEntry::of(&id, about.uid, SessionEnd::default()),
+            };
             self.recorder.note(entry.noticed(AFTER_RESTART));
             if let Ok(ended) = ids::parse_session(&id) {
                 self.flows.add(ended, &about);
@@ -157,6 +176,7 @@ impl State {
             about.around.dedup();
         }
         let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
+        about.unstarted &= !is_live;
         let stage = match is_live {
             true => Stage::Live,
             false => Stage::Empty {

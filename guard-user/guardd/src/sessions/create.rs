@@ -45,6 +45,8 @@ const MAX_NAMES: usize = 100;
 /// Bytes that are kept of a command line.
 const MAX_COMMAND: usize = 1024;
 const MAX_NAME: usize = 64;
+/// Characters that are kept of why a command was not started.
+const MAX_WHY: usize = 1024;
 /// Policies that are longer are not handed out: as JSON the text may have several times as many bytes, and an answer has a limit.
 const MAX_TEXT: usize = MAX_FRAME / 4;
 /// How often the policies of a new session are put in place once more.
@@ -303,6 +305,7 @@ pub fn enter(
     state.datapath.enter(&live.cgroup, pid)?;
     // The pid written was the peer's only if the peer still lives.
     is_still(peer, pid)?;
+    state.begins(id);
     state.sessions.entered(&mut state.datapath, id, pid);
     state.notice_network::<ProxyWorker>(id, pid);
     state.notice_network::<ResolverWorker>(id, pid);
@@ -324,18 +327,26 @@ fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, CallError> {
     Ok(number)
 }
 
-/// Ends a session and all of its processes.
+/// Ends a session and all of its processes. `refused`: why its command was not started.
 ///
 /// # Errors
 ///
 /// `NotFound`, or that its processes did not end.
-pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, CallError> {
+pub async fn stop(
+    shared: &Shared,
+    who: Approver,
+    id: &str,
+    refused: Option<String>,
+) -> Result<proto::Sessions, CallError> {
     let (session, shown) = shared.with(|state| {
         let session = state
             .sessions
             .called(id, |owner| who.answers_for(owner))?
             .cgroup
             .id;
+        if let Some(why) = refused {
+            state.sessions.refuse_start(session, &why);
+        }
         let shown: Vec<_> = state.shown(session).into_iter().collect();
         state.sessions.kill(&mut state.datapath, session)?;
         Ok::<_, CallError>((session, shown))
@@ -529,7 +540,10 @@ impl State {
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
         }
-        let about = self.sessions.about(who, launcher, call);
+        let about = About {
+            unstarted: matches!(who, Authorised::Approver(_)) && self.config.may_refuse_starts(),
+            ..self.sessions.about(who, launcher, call)
+        };
         let cgroup = self.datapath.add_session(&chain)?;
         let since = clock::now();
         let stage = Stage::Empty { since };
@@ -587,7 +601,10 @@ impl State {
             self.survey_networks::<ProxyWorker>();
             self.survey_networks::<ResolverWorker>();
         }
-        self.write_start(id, &session);
+        let is_unstarted = self.sessions.get(id).is_some_and(|one| one.about.unstarted);
+        if !is_unstarted {
+            self.write_start(id, &session);
+        }
         // In this order, so that a session which the next guardd finds here is in the audit log.
         self.sessions.keep(id);
         let problem = self.recorder.audit().problem();
@@ -603,6 +620,16 @@ impl State {
         // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
         let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
         is_doctors && session.about.parent.is_none() && !session.about.observed
+    }
+
+    /// Notes that a session's command starts: before that, the settings might have refused it.
+    fn begins(&mut self, id: SessionId) {
+        if self.sessions.is_unstarted(id)
+            && let Some(session) = self.shown(id)
+        {
+            self.sessions.note_begun(id);
+            self.write_start(id, &session);
+        }
     }
 
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
@@ -778,6 +805,25 @@ impl Sessions {
             session.about.launcher = session.about.launcher.filter(is_launcher);
             self.keep(id);
             self.attend(kernel, id);
+        }
+    }
+
+    /// Whether it was refused, or may be yet.
+    pub(super) fn is_unstarted(&self, id: SessionId) -> bool {
+        self.get(id).is_some_and(|session| session.about.unstarted)
+    }
+
+    /// Notes that it was not refused.
+    fn note_begun(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.about.unstarted = false;
+        }
+    }
+
+    /// Notes why a command was not started, where it was not.
+    fn refuse_start(&mut self, id: SessionId, why: &str) {
+        if let Some(session) = self.get_mut(id).filter(|one| one.about.unstarted) {
+            session.about.refused = Some(why.chars().take(MAX_WHY).collect());
         }
     }
 

@@ -2,7 +2,10 @@
 
 use guard_common::{BootTime, SessionId};
 use guard_datapath::Datapath;
-use guard_proto::record::SessionEnd;
+use guard_proto::{
+    self as proto,
+    record::{SessionEnd, StartRefused},
+};
 use guard_sys::clock;
 use jiff::{SignedDuration, Timestamp};
 
@@ -55,7 +58,10 @@ impl State {
             return;
         };
         self.end_holes_of(id);
-        self.recorder.counters().session_ended();
+        let is_unstarted = self.sessions.is_unstarted(id);
+        if !is_unstarted {
+            self.recorder.counters().session_ended();
+        }
         self.requests.end_session(id);
         self.sockets.forget(id);
         self.proxy.closings.forget(id);
@@ -66,12 +72,28 @@ impl State {
             denied: denied(&self.datapath, id).into(),
         };
         let left_out = self.recorder.left_out(id);
-        self.recorder
-            .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
+        match self.shown(id).filter(|_| is_unstarted) {
+            Some(session) => self.write_refused(id, session),
+            None => self
+                .recorder
+                .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out)),
+        }
         self.sessions.remove_file(&ids::session(id));
         self.end_flows(now);
         self.resolver.renew();
         tracing::info!(session = id.0, "ended");
+    }
+
+    /// No session began, so the record is of none.
+    fn write_refused(&mut self, id: SessionId, session: proto::Session) {
+        let refused = self.sessions.get(id);
+        let refused = refused.and_then(|one| one.about.refused.clone());
+        let record = StartRefused {
+            policy: session.policy.into(),
+            user: session.user.into(),
+            ..not_started(session.name, session.command, refused)
+        };
+        self.recorder.note(LogEntry::of_user(session.uid, record));
     }
 
     /// Removes the kernel's entry of a session that ended a while ago.
@@ -198,6 +220,21 @@ impl Sessions {
             kernel.kill(&session.cgroup)?;
         }
         Ok(())
+    }
+}
+
+/// The record of a command that did not start.
+pub(super) fn not_started(
+    name: String,
+    command: Vec<String>,
+    refused: Option<String>,
+) -> StartRefused {
+    let why = refused.unwrap_or_else(|| "its launcher ended before it started".to_owned());
+    StartRefused {
+        name: name.into(),
+        command: command.into(),
+        why: why.into(),
+        ..StartRefused::default()
     }
 }
 

@@ -96,6 +96,12 @@ pub struct About {
     /// How many places came into reach that look like production.
     #[serde(default)]
     pub appeared: u32,
+    /// Whoever launches its command looks first whether the settings let it start: no record says that it began.
+    #[serde(default)]
+    pub unstarted: bool,
+    /// Why its command was not started.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// When its command was seen to have ended, with processes left.
     #[serde(default)]
     pub command_ended_at: Option<Timestamp>,
@@ -125,6 +131,8 @@ impl About {
             observed: false,
             beside: false,
             appeared: 0,
+            unstarted: false,
+            refused: None,
             command_ended_at: None,
         }
     }
