@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -9,7 +10,7 @@ use clap_complete::Shell;
 use guard_trail::Head;
 
 use super::complete;
-use super::size::{parse_count, parse_size};
+use super::size::{parse_count, parse_number, parse_size};
 
 mod examples;
 mod when;
@@ -629,7 +630,7 @@ pub struct DiscoverArgs {
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
     /// Say why the place with this number is listed, and show the rule for it
-    #[arg(long, value_name = "N", value_parser = parse_count)]
+    #[arg(long, value_name = "N", value_parser = parse_number)]
     pub why: Option<u32>,
     /// Exit with 1 where the policy lets everything through to something that looks like production, or something was passed over
     #[arg(long, conflicts_with = "why")]
@@ -650,12 +651,41 @@ pub struct DiscoverArgs {
     /// With --write: show what would be written, and write nothing
     #[arg(long, requires = "write", conflicts_with = "yes")]
     pub print: bool,
-    /// Say that the place with this number is not what it looks like; it stays listed as dismissed
-    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["why", "check"])]
-    pub dismiss: Option<u32>,
-    /// With --dismiss: it is, after all
+    /// Say that the places with these numbers are not what they look like; they stay listed as dismissed
+    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with_all = ["why", "check"])]
+    pub dismiss: Vec<Dismissable>,
+    /// With --dismiss: they are, after all. Of a place that is not found any more, HOST:PORT takes the place of its number
     #[arg(long, requires = "dismiss")]
     pub withdraw: bool,
+}
+
+/// A place that is not what it looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dismissable {
+    /// By its number.
+    Number(u32),
+    /// By its host, and its port where it is known.
+    Place(String, u16),
+}
+
+impl FromStr for Dismissable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return parse_number(text).map(Self::Number);
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            // An IPv6 address has more of them.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                let port = port.parse().map_err(|_| format!("{port} is no port"))?;
+                (host, port)
+            }
+            _ => (text, 0),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Self::Place(host.to_owned(), port))
+    }
 }
 
 /// `guard trust`

@@ -10,9 +10,9 @@ use guard_proto::Failure;
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use self::dismissals::{Dismissals, Dismissed};
+use self::dismissals::Dismissals;
 use self::items::{Discovered, InReach};
-use super::args::DiscoverArgs;
+use super::args::{DiscoverArgs, Dismissable};
 use super::around::Fleet;
 use super::error::{CliError, Exit};
 use super::inside;
@@ -20,6 +20,7 @@ use super::person::Person;
 use super::policy_file::{PolicyFile, or_default};
 use super::render::Output;
 use super::render::page::{Page, STRONG};
+use super::render::time::Clock;
 
 pub(crate) mod before;
 mod dismissals;
@@ -71,9 +72,24 @@ pub(crate) fn discover(
         output.print(one, |one, _| page::why(one, is_around))?;
         return Ok(Exit::DONE);
     }
-    if let Some(number) = args.dismiss {
-        let one = numbered(&discovered, number, "dismiss")?;
-        return dismiss(one, &dir, (&person, socket, args.withdraw), output);
+    if !args.dismiss.is_empty() {
+        let to_keep = Keeping {
+            dir: &dir,
+            person: &person,
+            socket,
+            dismissals: &dismissals,
+        };
+        match args.withdraw {
+            true => {
+                let all = to_keep.withdrawn(&args.dismiss, &discovered)?;
+                output.print_things(&all, withdrawn_page)?;
+            }
+            false => {
+                let all = to_keep.dismissed(&args.dismiss, &discovered)?;
+                output.print_things(&all, dismissed_page)?;
+            }
+        }
+        return Ok(Exit::DONE);
     }
     output.print(&discovered, |discovered, _| page::page(discovered))?;
     Ok(Exit::answer(!args.check || discovered.is_clean()))
@@ -160,78 +176,186 @@ fn numbered<'d>(all: &'d Discovered, number: u32, verb: &str) -> Result<&'d InRe
     })
 }
 
-/// Keeps that a place is not what it looks like.
-fn dismiss(
-    one: &InReach,
-    dir: &Path,
-    (person, socket, withdraw): (&Person, &Path, bool),
-    output: Output,
-) -> Result<Exit, CliError> {
-    let place = (one.host.as_str(), one.port(), one.label);
-    if let Some(dismissed) = Dismissals::keep(socket, place, withdraw)? {
-        return said(one, dismissed, "guardd keeps that", output);
-    }
-    let refuse = |why: String, fix: &str| {
-        CliError::Local(Failure {
-            what: format!("cannot dismiss {}", one.at()),
-            why,
-            fix: fix.into(),
-        })
-    };
-    let Some(file) = person.dismissals() else {
-        return Err(refuse(
-            "your home is not known".into(),
-            "set HOME, or XDG_STATE_HOME, to a directory of yours",
-        ));
-    };
-    if withdraw {
-        return Err(refuse(
-            "no guardd runs that keeps it".into(),
-            &format!("delete its lines in {}", file.display()),
-        ));
-    }
-    if write::is_below(&file, dir) {
-        return Err(refuse(
-            format!(
-                "{} lies below the directory where the agent works: it could dismiss places itself",
-                file.display()
-            ),
-            "start it in the project's own directory",
-        ));
-    }
-    let dismissed = Dismissals::add(file.clone(), &one.host, one.port(), one.label)?;
-    let kept = format!("in {}, while no guardd runs", file.display());
-    said(one, Some(dismissed), &kept, output)
+/// Where it is kept that places are not what they look like.
+struct Keeping<'k> {
+    dir: &'k Path,
+    person: &'k Person,
+    socket: &'k Path,
+    dismissals: &'k Dismissals,
 }
 
-fn said(
-    one: &InReach,
-    dismissed: Option<Dismissed>,
-    kept: &str,
-    output: Output,
-) -> Result<Exit, CliError> {
-    let mut after = one.clone();
-    after.dismissed = dismissed;
-    output.print(&after, |one, _| {
-        let mut page = Page::default();
-        let label = one.label.as_str();
-        match &one.dismissed {
-            Some(dismissed) => {
-                page.text("Dismissed: ")
-                    .styled(STRONG, one.at())
-                    .line(format_args!(
-                        " is not {label}, says {}; {kept}.",
-                        dismissed.by
-                    ))
-            }
-            None => page
-                .text("Not dismissed any more: ")
-                .styled(STRONG, one.at())
-                .line(format_args!(" looks like {label}.")),
+/// What was said of a place.
+#[derive(Debug, Serialize)]
+struct DismissedNow {
+    #[serde(flatten)]
+    one: InReach,
+    /// Who keeps it.
+    #[serde(skip)]
+    kept: String,
+}
+
+impl Keeping<'_> {
+    fn dismissed(
+        self,
+        which: &[Dismissable],
+        all: &Discovered,
+    ) -> Result<Vec<DismissedNow>, CliError> {
+        let numbered = |which: &Dismissable| match which {
+            Dismissable::Number(number) => numbered(all, *number, "dismiss"),
+            Dismissable::Place(host, _) => Err(Failure {
+                what: format!("cannot dismiss {host}"),
+                why: "a place is dismissed by its number".into(),
+                fix: "guard discover, and the number of the place: guard discover --dismiss N"
+                    .into(),
+            }),
         };
-        page
-    })?;
-    Ok(Exit::DONE)
+        // All of them are there before any is kept.
+        let all: Vec<_> = which.iter().map(numbered).collect::<Result<_, _>>()?;
+        all.into_iter().map(|one| self.dismiss(one)).collect()
+    }
+
+    fn dismiss(&self, one: &InReach) -> Result<DismissedNow, CliError> {
+        let said = |dismissed, kept| {
+            let mut one = one.clone();
+            (one.dismissed, one.unkept) = (dismissed, None);
+            DismissedNow { one, kept }
+        };
+        let place = (one.host.as_str(), one.port(), one.label);
+        if let Some(dismissed) = Dismissals::keep(self.socket, place, false)? {
+            return Ok(said(dismissed, "guardd keeps that".to_owned()));
+        }
+        let file = self.file(&one.at())?;
+        let dismissed = Dismissals::add(file.clone(), &one.host, one.port(), one.label)?;
+        let kept = format!(
+            "in {}, until a guardd runs, which is told anew",
+            file.display()
+        );
+        Ok(said(Some(dismissed), kept))
+    }
+
+    /// The person's own file.
+    fn file(&self, at: &str) -> Result<PathBuf, Failure> {
+        let refuse = |why: String, fix: &str| {
+            Err(Failure {
+                what: format!("cannot dismiss {at}"),
+                why,
+                fix: fix.into(),
+            })
+        };
+        let Some(file) = self.person.dismissals() else {
+            return refuse(
+                "your home is not known".into(),
+                "set HOME, or XDG_STATE_HOME, to a directory of yours",
+            );
+        };
+        if write::is_below(&file, self.dir) {
+            return refuse(
+                format!(
+                    "{} lies below the directory where the agent works: it could dismiss places itself",
+                    file.display()
+                ),
+                "start it in the project's own directory",
+            );
+        }
+        Ok(file)
+    }
+
+    fn withdrawn(
+        self,
+        which: &[Dismissable],
+        all: &Discovered,
+    ) -> Result<Vec<Withdrawn>, CliError> {
+        let place = |which: &Dismissable| match which {
+            Dismissable::Number(number) => {
+                let one = numbered(all, *number, "withdraw")?.clone();
+                Ok(TakenBack::Found(Box::new(InReach {
+                    dismissed: None,
+                    unkept: None,
+                    ..one
+                })))
+            }
+            Dismissable::Place(host, port) => Ok(TakenBack::Gone {
+                host: host.clone(),
+                port: *port,
+            }),
+        };
+        let all: Vec<_> = which.iter().map(place).collect::<Result<_, Failure>>()?;
+        all.into_iter().map(|place| self.withdraw(place)).collect()
+    }
+
+    /// Whatever it was dismissed as: it may look graver by now.
+    fn withdraw(&self, place: TakenBack) -> Result<Withdrawn, CliError> {
+        let (host, port) = place.host_and_port();
+        let at = items::at(host, port);
+        let labels = self.dismissals.labels(host, port);
+        if labels.is_empty() {
+            return Err(CliError::Local(Failure {
+                what: format!("nothing is withdrawn of {at}"),
+                why: "it is not dismissed".into(),
+                fix: "list what is:\nguard discover --all".into(),
+            }));
+        }
+        for label in &labels {
+            Dismissals::keep(self.socket, (host, port, *label), true)?;
+        }
+        if let Some(file) = self.person.dismissals() {
+            Dismissals::remove(file, (host, port))?;
+        }
+        Ok(Withdrawn { at, place, labels })
+    }
+}
+
+fn dismissed_page(said: &DismissedNow, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    let DismissedNow { one, kept } = said;
+    if let Some(dismissed) = &one.dismissed {
+        page.text("Dismissed: ")
+            .styled(STRONG, one.at())
+            .line(format_args!(
+                " is not production, says {}; {kept}.",
+                dismissed.by
+            ));
+    }
+    page
+}
+
+/// A place that is what it looks like after all.
+#[derive(Debug, Serialize)]
+struct Withdrawn {
+    #[serde(skip)]
+    at: String,
+    #[serde(flatten)]
+    place: TakenBack,
+    /// As what it had been dismissed.
+    #[serde(rename = "withdrawn")]
+    labels: Vec<Label>,
+}
+
+/// A place that was dismissed.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum TakenBack {
+    /// It is found.
+    Found(Box<InReach>),
+    /// It is not, or not here.
+    Gone { host: String, port: u16 },
+}
+
+impl TakenBack {
+    fn host_and_port(&self) -> (&str, u16) {
+        match self {
+            Self::Found(one) => (&one.host, one.port()),
+            Self::Gone { host, port } => (host, *port),
+        }
+    }
+}
+
+fn withdrawn_page(one: &Withdrawn, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.text("Not dismissed any more: ")
+        .styled(STRONG, &one.at)
+        .line(" counts as what it looks like.");
+    page
 }
 
 /// An agent would get a map to credentials, and root reads what its user may not.

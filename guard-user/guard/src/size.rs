@@ -53,6 +53,16 @@ pub(crate) fn parse_count(text: &str) -> Result<u32, String> {
     }
 }
 
+/// The number of a line of a list.
+///
+/// # Errors
+///
+/// That it is none.
+pub(crate) fn parse_number(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a number of the list, such as 1".to_owned())
+}
+
 /// In the largest unit of 1,024 of which there is one, as `1.5 MiB`.
 pub(crate) fn shown(size: u64) -> String {
     let unit = UNITS[..3].iter().rev().find(|(_, each)| size >= *each);

@@ -138,8 +138,23 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(refused.stderr.contains(V4), "{refused:?}");
     assert_eq!(project.lab.daemon.json(["sessions"])?, json!([]));
+    // No session began.
+    for kind in ["session-start", "session-end"] {
+        assert!(project.lab.daemon.logged(kind)?.is_empty(), "{kind}");
+    }
+    let records = project.lab.daemon.logged("start-refused")?;
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["session"], json!(null));
+    assert_eq!(records[0]["uid"], AGENT);
+    assert_eq!(records[0]["policy"], "open");
+    assert_eq!(records[0]["command"][0], "touch");
+    let why = records[0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains(V4), "{why}");
     project.write();
     assert_eq!(run("shop").code(), Some(0));
+    for kind in ["session-start", "session-end"] {
+        assert_eq!(project.lab.daemon.logged(kind)?.len(), 1, "{kind}");
+    }
     assert_eq!(run("open").code(), Some(125));
     // A session says nothing of the kind by itself, neither by a variable that it takes away.
     let guard = project.lab.guard();
@@ -582,6 +597,72 @@ fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
     let appeared = || project.appeared();
     guard_lab::eventually("the other is told", || Ok(!appeared()?.is_empty()))?;
     let hosts: Vec<_> = appeared()?.iter().map(|one| one["host"].clone()).collect();
+    assert_eq!(hosts, ["db1.example.net"]);
+    Ok(())
+}
+
+#[test]
+fn what_was_dismissed_without_guardd_is_told_and_withdrawn_wherever_it_is_kept() -> Tested {
+    let mut project = Project::new("")?;
+    let place = format!("{V4}:8080");
+    let dismissed = |project: &Project| -> Tested<_> {
+        Ok(project.guard(&["discover", "--json"]).json()?["items"][0]["dismissed"].clone())
+    };
+    let says = |output: Output, words: &[&str]| {
+        assert_eq!(output.code(), Some(0), "{output:?}");
+        for words in words {
+            assert!(output.stdout.contains(words), "{words}: {output:?}");
+        }
+    };
+    project.lab.daemon.stop()?;
+    let first = project.guard(&["discover", "--dismiss", "1"]);
+    says(first, &["is not production", "until a guardd runs"]);
+    assert!(dismissed(&project)?.is_object());
+    let withdrawn = project.guard(&["discover", "--dismiss", "1", "--withdraw"]);
+    says(withdrawn, &["Not dismissed any more"]);
+    assert!(dismissed(&project)?.is_null());
+    project.guard(&["discover", "--dismiss", "1"]);
+
+    project.lab.daemon.start()?;
+    assert!(dismissed(&project)?.is_null());
+    let told = project.guard(&["discover"]);
+    let word = ["dismissed without guardd", "guard discover --dismiss 1\n"];
+    says(told, &[word[0], word[1], &place]);
+    says(
+        project.guard(&["discover", "--dismiss", "1"]),
+        &["guardd keeps that"],
+    );
+    let told = project.guard(&["discover"]);
+    assert!(!told.stdout.contains(word[0]), "{told:?}");
+
+    // It is gone from the project, and can be taken back all the same.
+    fs::remove_file(project.project.join(".env"))?;
+    let all = project.guard(&["discover", "--all"]);
+    says(all, &["dismissed, not found", &place]);
+    let withdraw = ["discover", "--dismiss", &place, "--withdraw"];
+    says(
+        project.guard(&withdraw),
+        &["Not dismissed any more", &place],
+    );
+    let again = project.guard(&withdraw);
+    assert_eq!(again.code(), Some(2), "{again:?}");
+    assert!(again.stderr.contains("it is not dismissed"), "{again:?}");
+    project.lab.daemon.stop()?;
+    let all = project.guard(&["discover", "--all"]);
+    assert!(!all.stdout.contains("dismissed, not found"), "{all:?}");
+    Ok(())
+}
+
+#[test]
+fn what_comes_into_reach_is_recorded_where_nobody_is_at_a_terminal() -> Tested {
+    let project = Project::new("")?;
+    let mut session = project.in_session(&["--policy", "open"])?;
+    let new = settings(["db1.example.net".to_owned()].into_iter()).replace('\n', "\\n");
+    session.write(&format!("printf '{new}' > .env.new\n"))?;
+    let appeared = || project.appeared();
+    guard_lab::eventually("it is recorded", || Ok(!appeared()?.is_empty()))?;
+    let hosts: Vec<_> = appeared()?.iter().map(|one| one["host"].clone()).collect();
+    // What was there before is no news.
     assert_eq!(hosts, ["db1.example.net"]);
     Ok(())
 }

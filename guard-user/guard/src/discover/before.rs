@@ -56,11 +56,18 @@ impl Before<'_> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
         // The outermost session's command was told.
         let is_inner = started.session.parent.is_some();
-        if is_inner || !(is_shown || started.covered) {
+        if is_inner {
             return Ok(None);
         }
         let since = SystemTime::now();
-        match self.judged(started, (text, beside), socket) {
+        let judging = self.judging(started, (text, beside));
+        if !(is_shown || started.covered) {
+            // Nobody reads what is there, and nothing waits for it; what comes later is recorded.
+            let of = (self.identity.clone(), is_shown);
+            let drift = |judging| Drift::unseen(of, (socket, &started.session.id), judging, since);
+            return Ok(judging.ok().map(drift));
+        }
+        match judging.and_then(|judging| self.judged(started, judging, socket)) {
             Ok((all, judging)) => {
                 let page = page(&all, &started.unresolved);
                 if is_shown {
@@ -88,12 +95,11 @@ impl Before<'_> {
         }
     }
 
-    fn judged(
+    fn judging(
         self,
         started: &Started,
         (text, beside): (Option<&str>, Option<Parsed>),
-        socket: &Path,
-    ) -> Result<(Discovered, Judging), String> {
+    ) -> Result<Judging, String> {
         let name = started.session.policy.as_str();
         let text = match text.or(started.text.as_deref()) {
             Some(text) => text.to_owned(),
@@ -108,26 +114,35 @@ impl Before<'_> {
         if started.session.observed {
             parsed.policy.observe();
         }
+        let around = started.around.as_deref().map(Base::of).transpose()?;
+        Ok(Judging {
+            parsed,
+            beside,
+            around,
+            uid: geteuid().is_root().then_some(self.identity.uid()),
+        })
+    }
+
+    fn judged(
+        self,
+        started: &Started,
+        judging: Judging,
+        socket: &Path,
+    ) -> Result<(Discovered, Judging), String> {
         let time = match started.covered {
             true => Bounds::default().time,
             false => Some(TIME),
         };
         let person = Person::of(self.identity);
-        let around = started.around.as_deref().map(Base::of).transpose()?;
-        let judging = Judging {
-            parsed,
-            beside,
-            around,
-            uid: geteuid().is_root().then_some(self.identity.uid()),
-        };
         let dismissals = judging.dismissals(socket, &person)?;
         let before = threads();
         let found = self.identity.with_rights(|| looked(&person, time));
         settle(before);
         let found = found.map_err(|error| error.to_string())??;
-        let all = judging
-            .judge(found, &dismissals)
-            .ok_or_else(|| format!("the policy {name} is not understood here"))?;
+        let all = judging.judge(found, &dismissals).ok_or_else(|| {
+            let name = &started.session.policy;
+            format!("the policy {name} is not understood here")
+        })?;
         Ok((all, judging))
     }
 }

@@ -1,7 +1,7 @@
 //! What a person has said is not production. guardd keeps it, where no session can write.
 //!
 //! Where none runs, it is in a file of that person's, outside of every project; that counts for nothing where one does, since whatever
-//! runs as that person, a session too, may write to it.
+//! runs as that person, a session too, may write to it. The person is told what it says, and may say it again.
 
 use std::fs;
 use std::io;
@@ -33,6 +33,9 @@ const LONGEST: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dismissals {
     dismissed: Vec<Dismissal>,
+    /// What the file says while a guardd runs.
+    #[serde(skip)]
+    unkept: Vec<Dismissal>,
 }
 
 /// When, and by whom.
@@ -62,16 +65,24 @@ impl Dismissals {
         uid: Option<u32>,
         person: &Person,
     ) -> Result<Self, CliError> {
+        let file = || {
+            let file = person.dismissals();
+            file.map_or_else(|| Ok(Self::default()), |file| Self::read(&file))
+        };
         let mut client = match Client::connect(socket) {
             Ok(client) => client,
-            Err(CliError::NoDaemon(_)) => {
-                let file = person.dismissals();
-                return Ok(file.map_or_else(|| Ok(Self::default()), |file| Self::read(&file))?);
-            }
+            Err(CliError::NoDaemon(_)) => return Ok(file()?),
             Err(error) => return Err(error),
         };
         let decided: Decisions = client.call(&Call::Decisions { uid })?;
-        Ok(decided.into())
+        Ok(Self {
+            // Of another user's file nothing is said; nor of one that is none, as it counts for nothing.
+            unkept: match uid {
+                Some(_) => Vec::new(),
+                None => file().unwrap_or_default().dismissed,
+            },
+            ..decided.into()
+        })
     }
 
     /// Has guardd keep that a place is not what it looks like, or is after all; none where no guardd runs.
@@ -117,14 +128,46 @@ impl Dismissals {
 
     /// Whether a place was dismissed as what it looks like.
     pub(super) fn of(&self, host: &str, port: u16, label: Label) -> Option<Dismissed> {
-        let found = self
-            .dismissed
-            .iter()
-            .find(|one| one.host == host && one.port == port && one.label == label.as_str())?;
-        Some(Dismissed {
-            at: found.at,
-            by: found.by.clone(),
-        })
+        find(&self.dismissed, (host, port), label)
+    }
+
+    /// Whether it was while no guardd ran, and the one that runs knows nothing of it.
+    pub(super) fn unkept(&self, host: &str, port: u16, label: Label) -> Option<Dismissed> {
+        let kept = self.of(host, port, label);
+        find(&self.unkept, (host, port), label).filter(|_| kept.is_none())
+    }
+
+    /// As what a place was dismissed, whatever it looks like by now.
+    pub(super) fn labels(&self, host: &str, port: u16) -> Vec<Label> {
+        let labels = [Label::Production, Label::Maybe].into_iter();
+        let is_known = |label: &Label| {
+            let all = [&self.dismissed, &self.unkept].into_iter();
+            let mut found = all.filter_map(|all| find(all, (host, port), *label));
+            found.next().is_some()
+        };
+        labels.filter(is_known).collect()
+    }
+
+    /// Those of places that are none of these, which are gone or are said elsewhere by now.
+    pub(super) fn apart_from(&self, places: &[(&str, u16)]) -> Vec<Dismissal> {
+        let is_gone = |one: &&Dismissal| !places.contains(&(one.host.as_str(), one.port));
+        self.dismissed.iter().filter(is_gone).cloned().collect()
+    }
+
+    /// Takes all that a file says of a place out of it; nothing where there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    pub(super) fn remove(file: PathBuf, (host, port): (&str, u16)) -> Result<(), CliError> {
+        let mut all = Self::read(&file)?;
+        let before = all.dismissed.len();
+        all.dismissed
+            .retain(|one| (one.host.as_str(), one.port) != (host, port));
+        match all.dismissed.len() == before {
+            true => Ok(()),
+            false => all.write(file),
+        }
     }
 
     /// Adds a place to a file's.
@@ -155,17 +198,32 @@ impl Dismissals {
             at: now.at,
             by: now.by.clone(),
         });
-        let text = serde_json::to_string_pretty(&all).map_err(io::Error::from);
-        let text = text.map_err(|error| unusable(&file, &error.to_string()))?;
-        Change::of(file, |_| Ok(Some(text + "\n")))?.write()?;
+        all.write(file)?;
         Ok(now)
     }
+
+    fn write(&self, file: PathBuf) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(self).map_err(io::Error::from);
+        let text = text.map_err(|error| unusable(&file, &error.to_string()))?;
+        Change::of(file, |_| Ok(Some(text + "\n")))?.write()
+    }
+}
+
+fn find(all: &[Dismissal], (host, port): (&str, u16), label: Label) -> Option<Dismissed> {
+    let found = all
+        .iter()
+        .find(|one| one.host == host && one.port == port && one.label == label.as_str())?;
+    Some(Dismissed {
+        at: found.at,
+        by: found.by.clone(),
+    })
 }
 
 impl From<Decisions> for Dismissals {
     fn from(decided: Decisions) -> Self {
         Self {
             dismissed: decided.dismissed,
+            unkept: Vec::new(),
         }
     }
 }
@@ -229,6 +287,49 @@ mod tests {
         // What looks graver by now was not what the person said it of.
         assert_eq!(all.of("db.example.net", 5432, Label::Production), None);
         assert_eq!(all.of("db.example.net", 5433, Label::Maybe), None);
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_so_whatever_it_looked_like() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("discover.json");
+        Dismissals::remove(file.clone(), ("db.example.net", 5432)).unwrap();
+        assert!(!file.exists());
+        for (port, label) in [
+            (5432, Label::Maybe),
+            (5432, Label::Production),
+            (22, Label::Maybe),
+        ] {
+            Dismissals::add(file.clone(), "db.example.net", port, label).unwrap();
+        }
+        let all = Dismissals::read(&file).unwrap();
+        let both = [Label::Production, Label::Maybe];
+        assert_eq!(all.labels("db.example.net", 5432), both);
+        assert_eq!(all.apart_from(&[("db.example.net", 5432)]).len(), 1);
+        Dismissals::remove(file.clone(), ("db.example.net", 5432)).unwrap();
+        let left = Dismissals::read(&file).unwrap();
+        assert_eq!(left.labels("db.example.net", 5432), []);
+        assert_eq!(left.labels("db.example.net", 22), [Label::Maybe]);
+    }
+
+    #[test]
+    fn what_a_file_says_is_told_while_guardd_does_not_know_it() {
+        let said = Dismissal {
+            host: "db.example.net".to_owned(),
+            port: 5432,
+            label: "production".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            by: "dev".to_owned(),
+        };
+        let mut all = Dismissals {
+            dismissed: Vec::new(),
+            unkept: vec![said.clone()],
+        };
+        let unkept = |all: &Dismissals, label| all.unkept("db.example.net", 5432, label).is_some();
+        assert!(all.of("db.example.net", 5432, Label::Production).is_none());
+        assert!(unkept(&all, Label::Production) && !unkept(&all, Label::Maybe));
+        all.dismissed.push(said);
+        assert!(!unkept(&all, Label::Production));
     }
 
     #[test]

@@ -49,6 +49,8 @@ const LINES: usize = 8;
 const RECORDS: usize = 64;
 /// Changes that are read at once; the kernel keeps no more either, by default.
 const CHANGES: usize = 16_384;
+/// A file's time is the kernel's of a moment ago.
+const TICK: Duration = Duration::from_millis(10);
 /// The nicest.
 const NICE: i32 = 19;
 
@@ -100,14 +102,28 @@ impl Drift {
     ) -> Self {
         let production = all.items.iter().filter(|one| one.is_production());
         Self {
+            known: production.map(place).collect(),
+            there_before: (!all.complete).then_some(since),
+            ..Self::unseen((identity, is_shown), (socket, session), judging, since)
+        }
+    }
+
+    /// Where nobody has looked before the command: what has not changed `since` was there.
+    pub(super) fn unseen(
+        (identity, is_shown): (Identity, bool),
+        (socket, session): (&Path, &str),
+        judging: Judging,
+        since: SystemTime,
+    ) -> Self {
+        Self {
             identity,
             is_shown,
             socket: socket.to_owned(),
             session: session.to_owned(),
             judging,
-            known: production.map(place).collect(),
+            known: HashSet::new(),
             told: 0,
-            there_before: (!all.complete).then_some(since),
+            there_before: Some(since),
         }
     }
 
@@ -275,6 +291,7 @@ impl Watched {
     /// Whether a file that says so was changed since then, by the clock that nobody sets back for a file alone.
     fn has_changed(&self, one: &InReach, since: SystemTime) -> bool {
         let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = since.saturating_sub(TICK);
         one.found.iter().any(|seen| {
             let path = match (seen.file.strip_prefix("~/"), &self.home) {
                 (Some(below), Some(home)) => home.join(below),
@@ -283,7 +300,10 @@ impl Watched {
             // A link may be older than what it leads to.
             let about = [fs::symlink_metadata(&path), fs::metadata(&path)];
             let mut about = about.iter().flatten();
-            about.any(|about| about.ctime().cast_unsigned() >= since.as_secs())
+            about.any(|about| {
+                let of_second = Duration::from_nanos(about.ctime_nsec().cast_unsigned());
+                Duration::from_secs(about.ctime().cast_unsigned()) + of_second >= since
+            })
         })
     }
 }

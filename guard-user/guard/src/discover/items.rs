@@ -8,6 +8,7 @@ use guard_discover::{
     Service, Tunnel, is_platform,
 };
 use guard_policy::{Diagnostic, Explanation, Parsed};
+use guard_proto::decisions::Dismissal;
 use serde::Serialize;
 
 use super::dismissals::{Dismissals, Dismissed};
@@ -30,6 +31,8 @@ pub(super) struct Discovered {
     pub(super) keys: Vec<KeyAlone>,
     /// `device`, `kind`, `networks`, `default`.
     pub(super) tunnels: Vec<Tunnel>,
+    /// `host`, `port`, `label`, `at`, `by`.
+    pub(super) dismissed_apart: Vec<Dismissal>,
     /// Files and lines that were not read.
     pub(super) passed_over: Vec<PassedOver>,
     /// Whether nothing was passed over.
@@ -58,13 +61,13 @@ pub(super) struct InReach {
     pub(super) label: Label,
     /// The sum of the reasons; 55 is production, 30 maybe.
     pub(super) points: u8,
-    /// The reasons: `points` and `text`.
+    /// `points` and `text`.
     pub(super) because: Vec<Reason>,
     /// What answers there.
     pub(super) service: String,
     /// An address, a network or a name.
     pub(super) host: String,
-    /// Addresses of the name in `/etc/hosts`.
+    /// In `/etc/hosts`.
     pub(super) addresses: Vec<IpAddr>,
     /// `tcp/5432`; `tcp`: unknown; `any`: a network's.
     pub(super) ports: String,
@@ -84,6 +87,8 @@ pub(super) struct InReach {
     pub(super) effect: Option<&'static str>,
     /// When, and by whom it was said not to be production; null: by nobody.
     pub(super) dismissed: Option<Dismissed>,
+    /// The same of what was said while no guardd ran, and the one that runs does not know.
+    pub(super) unkept: Option<Dismissed>,
     /// Whether whoever wrote the project's files may have put it there to open something: a rule by a name holds for whatever
     /// addresses its owner gives it, and where a rule for their prefix asks, reads would pass unasked.
     #[serde(skip)]
@@ -135,6 +140,9 @@ impl Discovered {
         dismissals: &Dismissals,
         all: bool,
     ) -> Result<Self, Vec<Diagnostic>> {
+        let places = found.findings.iter();
+        let places: Vec<_> = places.map(|one| (one.host.as_str(), one.port)).collect();
+        let dismissed_apart = dismissals.apart_from(&places);
         let (shown, unlisted): (Vec<_>, Vec<_>) = found
             .findings
             .into_iter()
@@ -152,6 +160,7 @@ impl Discovered {
             unlisted: unlisted.len(),
             placeholders: found.placeholders,
             keys: found.keys,
+            dismissed_apart,
             tunnels: found.tunnels,
             complete: found.passed_over.is_empty(),
             passed_over: found.passed_over,
@@ -247,6 +256,7 @@ impl InReach {
             number,
             effect: one.proposed.map(|proposed| effect(proposed.action)),
             dismissed: dismissals.of(one.host.as_str(), one.port, one.label),
+            unkept: dismissals.unkept(one.host.as_str(), one.port, one.label),
             is_planted,
             label: one.label,
             points: one.points,
@@ -301,13 +311,7 @@ impl InReach {
     }
 
     pub(super) fn at(&self) -> String {
-        let Some((_, port)) = self.ports.split_once('/') else {
-            return self.host.clone();
-        };
-        match self.host.contains(':') {
-            true => format!("[{}]:{port}", self.host),
-            false => format!("{}:{port}", self.host),
-        }
+        at(&self.host, self.port())
     }
 
     /// "DATABASE_URL  .env:3, and 2 more"
@@ -334,6 +338,15 @@ impl InReach {
             _ => "",
         };
         format!("{}{profile}{effect}", proposed.action)
+    }
+}
+
+/// "db.example.net:5432"; without a port where that is 0.
+pub(super) fn at(host: &str, port: u16) -> String {
+    match (port, host.contains(':')) {
+        (0, _) => host.to_owned(),
+        (_, true) => format!("[{host}]:{port}"),
+        (_, false) => format!("{host}:{port}"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use guard_discover::Label;
 
-use super::items::{ANY, Discovered, InReach, Proposed, seen};
+use super::items::{ANY, Discovered, InReach, Proposed, at, seen};
 use crate::render::explain;
 use crate::render::page::{HEAD, Page, STRONG, WARN};
 
@@ -60,6 +60,7 @@ pub(super) fn list(all: &Discovered) -> Page {
             rows,
         );
     }
+    unkept(&mut page, all);
     left_out(&mut page, all);
     for one in all.tunnels.iter().filter(|one| one.default) {
         page.styled(HEAD, "tunnel  ");
@@ -93,6 +94,36 @@ pub(super) fn list(all: &Discovered) -> Page {
     page
 }
 
+/// What the person has dismissed where guardd did not hear of it: what runs as that person may have written the same.
+fn unkept(page: &mut Page, all: &Discovered) {
+    let unkept = all
+        .items
+        .iter()
+        .filter_map(|one| Some((one, one.unkept.as_ref()?)));
+    let unkept: Vec<_> = unkept.collect();
+    for (one, said) in unkept.iter().take(SHOWN) {
+        page.styled(WARN, "dismissed without guardd  ");
+        page.line(format_args!(
+            "{} {}: not production, says {} on {}",
+            one.number,
+            one.at(),
+            said.by,
+            said.day()
+        ));
+    }
+    more(page, unkept.len());
+    if !unkept.is_empty() {
+        let numbers = unkept.iter().map(|(one, _)| one.number.to_string());
+        page.line(
+            "That counts for nothing while guardd runs. To have it keep what is right of it:",
+        );
+        page.commands(format_args!(
+            "guard discover --dismiss {}",
+            numbers.collect::<Vec<_>>().join(",")
+        ));
+    }
+}
+
 /// What is in no line of the table, as it looks like nothing that matters, or has no host yet.
 fn left_out(page: &mut Page, all: &Discovered) {
     if all.lists_all {
@@ -100,6 +131,15 @@ fn left_out(page: &mut Page, all: &Discovered) {
             page.styled(HEAD, "placeholder  ").line(seen(one));
         }
         more(page, all.placeholders.len());
+        for one in all.dismissed_apart.iter().take(SHOWN) {
+            page.styled(HEAD, "dismissed, not found  ");
+            page.line(format_args!(
+                "{}: not production, says {}",
+                at(&one.host, one.port),
+                one.by
+            ));
+        }
+        more(page, all.dismissed_apart.len());
         return;
     }
     let number = |count: usize, one: &str, many: &str| {
@@ -157,12 +197,7 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
     if let Some(dismissed) = &one.dismissed {
         page.field(
             "dismissed",
-            format_args!(
-                "by {}, {}: not {}",
-                dismissed.by,
-                dismissed.day(),
-                one.label.as_str()
-            ),
+            format_args!("by {}, {}: not production", dismissed.by, dismissed.day()),
         );
     }
     if one.shared {
@@ -193,7 +228,11 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
     let (Some(proposed), Some(effect)) = (&one.proposed, one.effect) else {
         return page;
     };
-    page.field("rule", format_args!("{}: it {effect}", proposed.action))
+    let does = match effect {
+        "same" => "changes nothing",
+        effect => effect,
+    };
+    page.field("rule", format_args!("{}: it {does}", proposed.action))
         .end();
     for line in toml(one, &one.name(), proposed).lines() {
         page.line(line);
