@@ -167,7 +167,6 @@ fn there_is_an_end_to_what_it_takes() -> Tested {
     let network = Network::new()?;
     let looked = Looked::new(&network, "")?;
     looked.enrol("alice", &Passkey::new("alice"))?;
-    let cookie = looked.log_in()?;
     let long = json!({ "answer": "x".repeat(70_000) });
     assert_eq!(looked.http.json("/enrol", &long, None).status, 413);
     assert_eq!(
