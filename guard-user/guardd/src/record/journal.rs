@@ -395,6 +395,16 @@ mod tests {
                 "a server of session s1 reads elsewhere: 2001:db8::1 tcp/443, why it has dblink",
             ),
             (
+                json!({"kind": "start-refused", "policy": "asks", "why": "policy asks leaves db.example open"}),
+                "5",
+                "a command was not started: policy asks, why policy asks leaves db.example open",
+            ),
+            (
+                json!({"kind": "noted", "session": "s1", "request": "r1", "note": "to migrate"}),
+                "6",
+                "a process of session s1 said what a request is for: request r1",
+            ),
+            (
                 json!({"kind": "daemon-start", "version": "0.3.0"}),
                 "6",
                 "guardd started",
