@@ -138,11 +138,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
             explain: Some(row), ..
         }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
-        Verb::Discover(args) => {
-            // What it reads has secrets in it, of which nothing is to be in a core dump.
-            keep_to_itself();
-            discover::discover(&args, &socket, output)
-        }
+        Verb::Discover(args) => discover::discover(&args, &socket, output),
         Verb::Trust(args) => project::trust(&args, &socket, output),
         Verb::Setup(args) => setup::setup(&args, &cli.global, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),

@@ -178,8 +178,8 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested
     Ok(())
 }
 
-/// Whether the `guard discover` that has a word among its arguments is none that the kernel dumps: its files in /proc are root's.
-fn leaves_no_core_dump(word: &str) -> Tested<bool> {
+/// Whether the `guard VERB` that has a word among its arguments is none that the kernel dumps: its files in /proc are root's.
+fn leaves_no_core_dump(verb: &str, word: &str) -> Tested<bool> {
     for entry in fs::read_dir("/proc")? {
         let process = entry?.path();
         let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
@@ -187,7 +187,10 @@ fn leaves_no_core_dump(word: &str) -> Tested<bool> {
         let is_guard = arguments
             .first()
             .is_some_and(|own| own.ends_with(b"/guard"));
-        if is_guard && arguments.contains(&&b"discover"[..]) && arguments.contains(&word.as_bytes())
+        if is_guard
+            && [verb, word]
+                .iter()
+                .all(|word| arguments.contains(&word.as_bytes()))
         {
             return Ok(fs::metadata(process.join("environ"))?.uid() == 0);
         }
@@ -235,7 +238,7 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
         let window = window(answer);
         window.guard(&guard(&["discover", "--write", "shop", "--policy", &asks]));
         window.expect("read-only in place of confirm widens the policy. Write this rule?");
-        assert!(leaves_no_core_dump(&asks)?);
+        assert!(leaves_no_core_dump("discover", &asks)?);
         window.type_text(answer);
         window.press(&["Enter"]);
         window.expect(then);
@@ -261,6 +264,33 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
         let text = fs::read_to_string(file)?;
         assert!(text.contains(&format!("action = \"{action}\"")), "{text}");
     }
+    Ok(())
+}
+
+/// What holds it is its terminal, which takes nothing that it says: by then it has read, and its command has not begun.
+#[test]
+fn a_guard_run_that_has_looked_leaves_no_core_dump_and_its_command_may() -> Tested {
+    let project = Project::new("")?;
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("run", 160, 40);
+    let witness = project.project.join("witness");
+    let command = format!(
+        "touch {}; stat -c owned-by-%u /proc/self/environ",
+        witness.display()
+    );
+    let run = ["run", "--policy", "open", "--", "sh", "-c", &command];
+    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
+    let dir = project.project.display();
+    window.type_text(&format!("cd '{dir}'; echo rea''dy; read line; "));
+    window.guard(&guard);
+    window.expect("ready\n");
+    window.press(&["C-s", "Enter"]);
+    guard_lab::eventually("it leaves no core dump", || {
+        Ok(leaves_no_core_dump("run", &command).unwrap_or(false))
+    })?;
+    assert!(!witness.exists());
+    window.press(&["C-q"]);
+    window.expect(&format!("owned-by-{AGENT}\n"));
     Ok(())
 }
 
@@ -762,6 +792,7 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
             window.expect_that("a question at the end", |screen| {
                 screen.trim_end().ends_with("Write this? [y/N]")
             });
+            assert!(leaves_no_core_dump("setup", &project.open)?);
             window.type_text(answer);
             window.press(&["Enter"]);
             window.expect(then);
