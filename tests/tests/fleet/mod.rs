@@ -1,11 +1,13 @@
 //! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
 
 pub(crate) mod central;
+mod client;
 mod five;
 mod kubernetes;
 mod log;
 mod machines;
 mod policies;
+mod rights;
 mod scene;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
