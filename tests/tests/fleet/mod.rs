@@ -1,5 +1,6 @@
 //! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
 
+mod agent;
 pub(crate) mod central;
 mod client;
 mod five;

@@ -7,7 +7,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use guard_lab::{Nats, Network, PATIENCE, Running, Shell, SshKey, Tested, bins, eventually, exec};
+use guard_lab::{
+    AGENT, Nats, Network, PATIENCE, Running, Shell, SshKey, Tested, bins, eventually, exec,
+};
 use serde_json::Value;
 
 use crate::signed::scene::{COURIER, Scene};
@@ -294,6 +296,7 @@ impl<'n> Fleet<'n> {
 fn user_of(name: &str) -> u32 {
     match name {
         "person" => PERSON,
+        "agent" => AGENT,
         // It writes what the server reads, and signals it.
         name if name.starts_with("keeper") => 0,
         _ => COURIER,
