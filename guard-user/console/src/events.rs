@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use serde_json::json;
@@ -112,11 +112,10 @@ pub(crate) fn stream_of<S: Source>(looking: usize, source: impl FnOnce() -> S) -
             }
         }
     });
-    reply::of(
-        StatusCode::OK,
-        "text/event-stream",
-        Events { from }.boxed_unsync(),
-    )
+    let body = Events { from }.boxed_unsync();
+    let stream = reply::of(StatusCode::OK, "text/event-stream", body);
+    // nginx would keep it until it ends.
+    reply::and(stream, HeaderName::from_static("x-accel-buffering"), "no")
 }
 
 /// What there is for one who looks, who may have been removed since; none: that one's session has ended.

@@ -3,6 +3,7 @@
 //! byte for byte. And what waits before it connects: [`held`].
 
 mod agent;
+mod console;
 mod etcd;
 mod files;
 mod git;

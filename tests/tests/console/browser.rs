@@ -8,16 +8,19 @@ use super::{
     scene::{Looked, ORIGIN},
     webdriver::Browser,
 };
-use crate::{proxy::scene::sending, signed::scene::agent};
+use crate::{
+    proxy::scene::sending,
+    signed::scene::{Scene, agent},
+};
 
 /// Widths and heights.
 pub(crate) const DESK: (u32, u32) = (1180, 860);
 const PHONE: (u32, u32) = (390, 844);
 
 /// Invites somebody, who makes a passkey on the page, and has root accept it.
-fn enrol(looked: &Looked<'_>, browser: &Browser<'_>) -> Tested {
+pub(crate) fn enrol(scene: &Scene, browser: &Browser<'_>) -> Tested {
     let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
-    let invited = looked.scene.daemon.root(invite).json()?;
+    let invited = scene.daemon.root(invite).json()?;
     browser.go(invited["links"][0].text()?)?;
     browser.expect("Make a passkey for guard");
     both(browser, "enrol")?;
@@ -26,7 +29,7 @@ fn enrol(looked: &Looked<'_>, browser: &Browser<'_>) -> Tested {
     let line = browser.script("return document.querySelector('#accept').textContent")?;
     let (_, fingerprint) = line.text()?.rsplit_once(' ').context("no fingerprint")?;
     let accept = ["approver", "accept", "alice", fingerprint];
-    looked.scene.daemon.root(accept).run()?.success()?;
+    scene.daemon.root(accept).run()?.success()?;
     Ok(())
 }
 
@@ -88,7 +91,7 @@ fn somebody_enrols_is_asked_looks_and_answers() -> Tested {
     let browser = Browser::start(&network)?;
     browser.resize(DESK.0, DESK.1, false)?;
     let authenticator = browser.add_authenticator()?;
-    enrol(&looked, &browser)?;
+    enrol(&looked.scene, &browser)?;
 
     browser.go(&format!("{ORIGIN}/"))?;
     browser.expect("Log in to guard");
@@ -177,7 +180,7 @@ fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() -> Tested
     let looked = Looked::new(&network, "scopes = [\"one\", \"offers\", \"path\"]")?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked, &browser)?;
+    enrol(&looked.scene, &browser)?;
     browser.go(&format!("{ORIGIN}/login"))?;
     browser.press("#login button")?;
     browser.expect("Nothing is asked.");
@@ -227,7 +230,7 @@ fn a_code_is_read_at_the_machine_and_typed_on_the_page() -> Tested {
     looked.scene.daemon.start()?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked, &browser)?;
+    enrol(&looked.scene, &browser)?;
     browser.go(&format!("{ORIGIN}/login"))?;
     browser.press("#login button")?;
     browser.expect("Nothing is asked.");
@@ -259,7 +262,7 @@ fn a_push_is_shown_while_no_page_asks_for_it() -> Tested {
     let looked = Looked::with(&network, "", "push = [\"webpush\"]\n")?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked, &browser)?;
+    enrol(&looked.scene, &browser)?;
     browser.go(&format!("{ORIGIN}/login"))?;
     browser.press("#login button")?;
     browser.expect("Nothing is asked.");

@@ -25,6 +25,11 @@ pub(crate) struct Browser<'n> {
 impl<'n> Browser<'n> {
     /// Starts one on the developer's machine.
     pub(crate) fn start(network: &'n Network) -> Tested<Self> {
+        Self::start_with(network, &[])
+    }
+
+    /// The same, with more of a command line.
+    pub(crate) fn start_with(network: &'n Network, more: &[&str]) -> Tested<Self> {
         let home = network.tag().dir().join("browser");
         fs::create_dir_all(&home)?;
         let mut command = network.dev().command("unshare");
@@ -57,6 +62,7 @@ impl<'n> Browser<'n> {
             "--hide-scrollbars",
             "--force-color-profile=srgb",
         ];
+        let args = [&args[..], more].concat();
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": args } } } });
         let begun = browser.call("POST", "/session", &wanted)?;
         browser.session = format!("/session/{}", begun["sessionId"].text()?);

@@ -167,8 +167,8 @@ const READS_PUSHES: &str = "http_ece@1.2.1";
 
 /// Sees to it that a browser is here where the tests want one, which its driver brings, and what opens what is sent to one.
 fn obtain_browser(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
-    // One page is that of a fleet.
-    if !selection.has("console")? && !selection.has("fleet")? {
+    // One page is that of a fleet, and one is behind a real proxy.
+    if !selection.has("console")? && !selection.has("fleet")? && !selection.has(clients::SUITE)? {
         return Ok(None);
     }
     let why = "the console's pages are tested with it";
