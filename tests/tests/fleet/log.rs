@@ -372,22 +372,23 @@ fn a_server_whose_disk_is_full_keeps_no_record_which_is_said_and_sent_later() ->
 }
 
 #[test]
-fn of_a_machine_that_writes_more_than_is_kept_the_oldest_goes_and_nothing_else() -> Tested {
+fn of_a_machine_that_writes_more_than_is_kept_what_was_there_stays_and_the_rest_waits() -> Tested {
     let network = Network::new()?;
     let (fleet, keeper) = Fleet::keeping(&network, 1)?;
     is_all_kept(&fleet)?;
     drop(keeper);
     let list = fs::read_to_string(fleet.list())?;
-    let _keeper = fleet.keep_with(&list, &["--log", "1h", "--log-records", "5"])?;
-    write(&fleet)?;
-    let mut last = String::new();
-    let kept = eventually("the last five are kept", || {
-        let (written, kept) = (written(&fleet)?, kept(&fleet)?);
-        last = format!("{written:?}, kept {kept:?}");
-        Ok(kept.len() == 5 && written.ends_with(&kept))
-    });
-    kept.map_err(|error| error.context(last))?;
-    // That the server let the oldest go is no problem of the machine's.
-    assert_eq!(problem(&fleet), None);
+    let full = kept(&fleet)?;
+    let most = full.len().to_string();
+    let keeper = fleet.keep_with(&list, &["--log", "1h", "--log-records", &most])?;
+    eventually("the machine says that there is no room", || {
+        write(&fleet)?;
+        Ok(problem(&fleet).is_some_and(|why| why.contains("maximum messages per subject")))
+    })?;
+    assert_eq!(kept(&fleet)?, full);
+    drop(keeper);
+    let _keeper = fleet.keep_with(&list, &["--log", "1h"])?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)?;
     Ok(())
 }

@@ -50,11 +50,12 @@ pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
         description: Some("audit logs of machines under guardd".to_owned()),
         subjects: vec![Group::every(What::Log)],
         max_age: age.unsigned_abs(),
-        // One machine cannot push the others' out.
+        // A machine that sends more is told so. What it has sent stays: else whoever has taken it could push out what tells on them.
+        discard_new_per_subject: true,
         max_messages_per_subject: i64::from(args.log_records),
         max_message_size: i32::try_from(LONGEST).unwrap_or(i32::MAX),
         duplicate_window: DUPLICATES.min(age.unsigned_abs()),
-        discard: DiscardPolicy::Old,
+        discard: DiscardPolicy::New,
         storage: StorageType::File,
         num_replicas: args.log_copies.map_or(COPIES, usize::from),
         deny_delete: true,
@@ -65,7 +66,7 @@ pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
     loop {
         link.standing().await;
         let looked = match is_as_said {
-            true => look(&servers).await,
+            true => look(&servers).await.map(|found| found.is_some()),
             false => make(&servers, &mut config, args.log_copies.is_none()).await,
         };
         let pause = match looked {
@@ -98,15 +99,15 @@ pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
     }
 }
 
-/// Whether it is there.
-async fn look(servers: &jetstream::Context) -> Result<bool> {
+/// On how many servers it is; none: it is not there.
+async fn look(servers: &jetstream::Context) -> Result<Option<usize>> {
     match servers.get_stream(stream::NAME).await {
-        Ok(_) => Ok(true),
+        Ok(found) => Ok(Some(found.cached_info().config.num_replicas)),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(why)
                 if why.error_code() == ErrorCode::STREAM_NOT_FOUND =>
             {
-                Ok(false)
+                Ok(None)
             }
             _ => Err(error).context("cannot look for the stream"),
         },
@@ -115,9 +116,13 @@ async fn look(servers: &jetstream::Context) -> Result<bool> {
 
 /// Makes it, or has it keep what is said.
 async fn make(servers: &jetstream::Context, config: &mut Config, falls_back: bool) -> Result<bool> {
-    let is_there = look(servers).await?;
+    let copies = look(servers).await?;
+    if let Some(copies) = copies.filter(|_| falls_back) {
+        // A server that is alone takes more of a stream that is there, and has none when it starts again.
+        config.num_replicas = copies;
+    }
     loop {
-        let made = match is_there {
+        let made = match copies.is_some() {
             true => servers.update_stream(&*config).await.map(|_| ()),
             false => servers.create_stream(config.clone()).await.map(|_| ()),
         };

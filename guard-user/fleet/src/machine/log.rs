@@ -243,16 +243,23 @@ impl<'c> Sender<'c> {
                     None => break,
                 }
             }
-            let items = self.items(&mut from, some)?;
+            let (items, stopped) = self.items(&mut from, some)?;
             self.publish(items).await?;
+            if let Some(stopped) = stopped {
+                return Err(stopped);
+            }
         }
     }
 
     /// What is to be published: the records, and that some are missing before one. `from`: the record that the first line is, if this is
-    /// the log that the cursor is of.
-    fn items(&mut self, from: &mut Option<Head>, lines: Vec<String>) -> Result<Vec<Item>, Stopped> {
-        let longest = self.link.client.server_info().max_payload;
-        let longest = longest.saturating_sub(BESIDE);
+    /// the log that the cursor is of. And what is in the way of the rest.
+    fn items(
+        &mut self,
+        from: &mut Option<Head>,
+        lines: Vec<String>,
+    ) -> Result<(Vec<Item>, Option<Stopped>), Stopped> {
+        let takes = self.link.client.server_info().max_payload;
+        let (takes, longest) = (takes.saturating_sub(BESIDE), link::LONGEST - BESIDE);
         let mut items = Vec::with_capacity(lines.len());
         let mut before = self.cursor.head;
         for line in lines {
@@ -278,14 +285,20 @@ impl<'c> Sender<'c> {
             }
             before = Some(head);
             if line.len() > longest {
-                let why = format!(
-                    "it has {} bytes, and the server takes {longest}",
-                    line.len()
-                );
+                let why = format!("it has {} bytes, and {longest} go out", line.len());
                 let mut item = self.missing(head.number, head.number, &why, head);
                 item.is_record = true;
                 items.push(item);
                 continue;
+            }
+            // What a server says of itself anybody in the path may have said: no record is left out for that.
+            if line.len() > takes {
+                let why = format!(
+                    "record {} has {} bytes, and the server takes {takes}: max_payload in nats-server.conf",
+                    head.number,
+                    line.len()
+                );
+                return Ok((items, Some(Stopped::By(why))));
             }
             items.push(Item {
                 head,
@@ -295,7 +308,7 @@ impl<'c> Sender<'c> {
                 is_record: true,
             });
         }
-        Ok(items)
+        Ok((items, None))
     }
 
     fn missing(&self, from: u64, to: u64, why: &str, before: Head) -> Item {

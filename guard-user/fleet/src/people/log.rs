@@ -145,8 +145,7 @@ impl Reader {
         };
         let (group, machine) = (subject.group, subject.machine);
         let wanted = self.args.machine.as_deref();
-        // An empty one is a machine's question what there is.
-        if message.payload.is_empty() || wanted.is_some_and(|wanted| !machine.begins(wanted)) {
+        if wanted.is_some_and(|wanted| !machine.begins(wanted)) {
             return Ok(());
         }
         if self.args.verify {

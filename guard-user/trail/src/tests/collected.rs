@@ -70,6 +70,56 @@ fn a_gap_is_told_with_what_the_sender_said() {
 }
 
 #[test]
+fn what_the_sender_says_to_be_missing_is_missing_wherever_it_is() {
+    let lines = chain(9, "a");
+    let missing = |from, to| {
+        let why = "too long".to_owned();
+        serde_json::to_vec(&Missing { from, to, why }).unwrap()
+    };
+    let gap = |from, to| Finding::Gap {
+        from,
+        to,
+        why: Some("too long".to_owned()),
+    };
+    let found = |kept: &[Vec<u8>], said: &[Vec<u8>]| collect(kept.iter().chain(said)).findings;
+    assert_eq!(found(&lines[..6], &[missing(7, 9)]), [gap(7, 9)]);
+    assert_eq!(found(&lines[3..], &[missing(1, 3)]), [gap(1, 3)]);
+    assert_eq!(found(&[], &[missing(1, 9)]), [gap(1, 9)]);
+    let split = [missing(1, 4), missing(2, 20), missing(30, 31)];
+    assert_eq!(
+        found(&lines[2..], &split),
+        [gap(1, 2), gap(10, 20), gap(30, 31)]
+    );
+    assert_eq!(found(&lines, &[missing(2, 5)]), [], "it came after all");
+    let endless = [missing(0, u64::MAX), missing(5, 4)];
+    assert_eq!(
+        found(&lines, &endless),
+        [Finding::NoRecord, Finding::NoRecord]
+    );
+}
+
+#[test]
+fn numbers_without_end_and_a_log_that_begins_anew_again_and_again_hold_nobody_up() {
+    let mut head = Head {
+        number: u64::MAX - 2,
+        ..Head::behind(&b""[..]).unwrap()
+    };
+    let lines = behind(&mut head, 2, "a");
+    assert_eq!(
+        collect(&lines).findings,
+        [Finding::NoRecord, Finding::NoRecord]
+    );
+    let whole = chain(20_000, "a");
+    let mut head = Head::behind(&b""[..]).unwrap();
+    behind(&mut head, 19_999, "a");
+    let (mut one, mut other) = (head, head);
+    let ends = [behind(&mut one, 1, "b"), behind(&mut other, 1, "c")].concat();
+    let found = collect(whole.iter().chain(ends.iter().cycle().take(20_000)));
+    assert_eq!(found.records, 40_000);
+    assert_eq!(found.findings.len() as u64 + found.more, 20_000);
+}
+
+#[test]
 fn a_log_that_was_removed_or_brought_back_is_told() {
     let mut lines = chain(5, "a");
     lines.extend(chain(7, "b"));

@@ -18,6 +18,8 @@ use super::{
 const AHEAD: usize = 512;
 /// Findings that are told one by one.
 const TOLD: usize = 1000;
+/// No record has this number, or a higher one: they are numbers of JSON. Whoever sends them says what they like.
+const NUMBERS: u64 = 1 << 53;
 
 /// Whoever sends a trail away says by this that it has no such records: they are not in its files any more, or too long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +100,8 @@ pub struct Collector {
     head: Option<Head>,
     /// Lines whose predecessors have not come.
     ahead: BTreeMap<u64, Vec<u8>>,
-    missing: Vec<Missing>,
+    /// By the number of the first.
+    missing: BTreeMap<u64, Missing>,
     signatures: Option<Signatures>,
 }
 
@@ -115,12 +118,22 @@ impl Collector {
     /// Takes the next line, without a newline.
     pub fn take(&mut self, line: &[u8]) {
         match Line::of(line) {
-            Line::Chained(one) => self.chained(&one, line),
+            Line::Chained(one) if one.head.number < NUMBERS => self.chained(&one, line),
+            Line::Chained(_) => self.find(Finding::NoRecord),
             Line::Plain(_) | Line::Nothing => match serde_json::from_slice(line) {
-                Ok(missing) => self.missing.push(missing),
+                Ok(missing) => self.miss(missing),
                 Err(_) => self.find(Finding::NoRecord),
             },
         }
+    }
+
+    fn miss(&mut self, missing: Missing) {
+        if missing.from > missing.to || missing.to >= NUMBERS {
+            return self.find(Finding::NoRecord);
+        }
+        let known = self.missing.entry(missing.from);
+        let known = known.or_insert_with(|| missing.clone());
+        known.to = known.to.max(missing.to);
     }
 
     fn chained(&mut self, one: &Chained<'_>, line: &[u8]) {
@@ -186,8 +199,11 @@ impl Collector {
             (true, false) if is_right || (number == 1 && begins.is_some()) => {
                 let after = self.head.map_or(0, |head| head.number);
                 self.find(Finding::WentBack { number, after });
-                self.close();
-                drop(self.seen.split_off(&number));
+                let (seen, missing) = (
+                    self.seen.split_off(&number),
+                    self.missing.split_off(&number),
+                );
+                self.close(&seen, missing);
                 self.head = None;
             }
             (true, _) => return self.find(Finding::Altered { number }),
@@ -207,7 +223,8 @@ impl Collector {
         let (from, to) = (&mut self.found.from, &mut self.found.to);
         *from = Some(from.map_or(one.record.at, |at| at.min(one.record.at)));
         *to = Some(to.map_or(one.record.at, |at| at.max(one.record.at)));
-        self.found.lost += one.record.common().lost.take().unwrap_or(0);
+        let lost = one.record.common().lost.take().unwrap_or(0);
+        self.found.lost = self.found.lost.saturating_add(lost);
         if let Some(signatures) = &mut self.signatures {
             signatures.see(head.number, &one.record);
         }
@@ -220,25 +237,38 @@ impl Collector {
         }
     }
 
-    /// Finds what is missing of the chain as it is.
-    fn close(&mut self) {
-        let mut gaps = Vec::new();
-        let mut last: Option<u64> = None;
-        for number in self.seen.keys() {
-            if let Some(last) = last.filter(|last| last + 1 < *number) {
-                gaps.push((last + 1, number - 1));
+    /// Finds what is missing of a chain, or of its end: between what is there, and what its sender said to be missing.
+    fn close(&mut self, seen: &BTreeMap<u64, Digest>, missing: BTreeMap<u64, Missing>) {
+        let ends = seen.first_key_value().zip(seen.last_key_value());
+        let ends = ends.map(|((first, _), (last, _))| (*first, *last));
+        // What is said twice of the same numbers is said once; what lies beside all that is there is a gap of its own.
+        let mut said: Vec<Missing> = Vec::new();
+        for one in missing.into_values() {
+            match said.last_mut() {
+                Some(last) if one.from <= last.to => last.to = last.to.max(one.to),
+                _ => said.push(one),
             }
-            last = Some(*number);
         }
+        let beside = |one: &Missing| match ends {
+            None => [Some((one.from, one.to)), None],
+            Some((first, last)) => [
+                Some((one.from, one.to.min(first.saturating_sub(1)))),
+                Some((one.from.max(last + 1), one.to)),
+            ],
+        };
+        let outside = said.iter().flat_map(beside).flatten();
+        let mut gaps: Vec<_> = outside.filter(|(from, to)| from <= to).collect();
+        let numbers = || seen.keys().copied();
+        let between = numbers().zip(numbers().skip(1));
+        let between = between.filter(|(one, next)| one + 1 < *next);
+        gaps.extend(between.map(|(one, next)| (one + 1, next - 1)));
+        gaps.sort_unstable();
         for (from, to) in gaps {
-            let said = self
-                .missing
-                .iter()
-                .find(|said| said.from <= to && from <= said.to);
-            let why = said.map(|said| said.why.clone());
+            let at = said.partition_point(|one| one.to < from);
+            let why = said.get(at).filter(|one| one.from <= to);
+            let why = why.map(|one| one.why.clone());
             self.find(Finding::Gap { from, to, why });
         }
-        self.missing.clear();
     }
 
     /// What was found of all that has come.
@@ -247,8 +277,12 @@ impl Collector {
         while !self.ahead.is_empty() {
             self.skip();
         }
-        self.close();
-        self.found.first = self.seen.keys().next().copied();
+        let (seen, missing) = (
+            std::mem::take(&mut self.seen),
+            std::mem::take(&mut self.missing),
+        );
+        self.close(&seen, missing);
+        self.found.first = seen.keys().next().copied();
         self.found.head = self.head;
         self.found.signatures = self.signatures.map(Signatures::found);
         let mut signed = self.found.signatures.iter().flatten();
