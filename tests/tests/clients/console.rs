@@ -90,7 +90,7 @@ impl<'n> Proxied<'n> {
              client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi;\n\
              uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi;\n\
              server {{ listen 127.0.0.1:443 ssl; ssl_certificate {pem}; ssl_certificate_key {pem};\n\
-             location / {{ proxy_pass http://unix:{socket}; proxy_set_header Host $host; }} }}\n}}\n"
+             location / {{ proxy_pass http://unix:{socket}; proxy_set_header Host $http_host; }} }}\n}}\n"
         );
         fs::write(dir.join("nginx/nginx.conf"), config)?;
         let mut nginx = network.dev().command("setpriv");

@@ -102,10 +102,10 @@ impl<'n> Scene<'n> {
     }
 
     /// Has alice's passkey sign a yes to that request, whatever the page shows.
-    fn sign(&self, id: &str, code: &str) -> Tested<Value> {
+    fn sign(&self, id: &str, change: &[(&str, Value)]) -> Tested<Value> {
         let scene = &self.looked.scene;
         let asked = scene.question(id);
-        let answer = scene.answer(&asked, "alice", &[("code", json!(code))]);
+        let answer = scene.answer(&asked, "alice", change);
         let answer = json!(answer);
         self.browser.script(&format!(
             "window.signs = {answer}; document.querySelector('#said').textContent = ''"
@@ -123,7 +123,7 @@ fn without_a_code_a_page_that_lies_opens_what_it_did_not_show() -> Tested {
     let network = Network::new()?;
     let mut liar = Scene::new(&network, "", "never")?;
     let other = liar.looked.scene.request(&mut liar.shell, 443);
-    let signed = liar.sign(&other, "")?;
+    let signed = liar.sign(&other, &[])?;
     let taken = liar.looked.scene.taken(&signed)?;
     assert_eq!(taken["answer"], "yes", "no signature shows what was seen");
     assert_eq!(liar.looked.scene.holes(), ["tcp/443"]);
@@ -150,17 +150,19 @@ fn with_a_code_a_page_that_lies_opens_nothing() -> Tested {
         }
     };
     // Alice reads at the machine what is shown for the one that the page shows.
-    let signed = liar.sign(&other, &code)?;
+    let signed = liar.sign(&other, &[("code", json!(code))])?;
     liar.looked
         .scene
         .refused(&signed, "its code is not the one")?;
-    let signed = liar.sign(&other, "")?;
+    let signed = liar.sign(&other, &[])?;
     liar.looked.scene.refused(&signed, "code")?;
     assert!(liar.looked.scene.holes().is_empty());
-    // The same page, where it does not lie.
-    let signed = liar.sign(&liar.shown, &code)?;
+    // What it can still lie about is for how long.
+    let long = [("code", json!(code)), ("for", json!(900))];
+    let signed = liar.sign(&liar.shown, &long)?;
     assert_eq!(liar.looked.scene.taken(&signed)?["answer"], "yes");
     assert_eq!(liar.looked.scene.holes(), ["tcp/1000"]);
+    assert_eq!(liar.looked.scene.log("answered")[0]["seconds"], 900.0);
     Ok(())
 }
 
@@ -170,14 +172,14 @@ fn where_two_have_to_answer_one_page_that_lies_gives_a_part() -> Tested {
     let mut liar = Scene::new(&network, "approvals = 2", "never")?;
     let bob = liar.looked.scene.approver("bob", &[])?;
     let other = liar.looked.scene.request(&mut liar.shell, 443);
-    let signed = liar.sign(&other, "")?;
+    let signed = liar.sign(&other, &[])?;
     let taken = liar.looked.scene.taken(&signed)?;
     assert_eq!(
         (&taken["answer"], &taken["wanted"]),
         (&json!("part"), &json!(2))
     );
     // Once more it is the same person.
-    let signed = liar.sign(&other, "")?;
+    let signed = liar.sign(&other, &[])?;
     liar.looked.scene.refused(&signed, "has said yes already")?;
     assert!(liar.looked.scene.holes().is_empty());
     // Bob sees the question itself, in his terminal.

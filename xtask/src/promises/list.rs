@@ -448,6 +448,18 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["console::a_question_appears", "console::gates"]),
     },
     Promise {
+        name: "console-phone",
+        file: "docs/console.md",
+        says: "The proxy has to be in the group `guard-console` and pass `Host` unchanged, in nginx:",
+        shown: Here(&["clients::console"]),
+    },
+    Promise {
+        name: "console-lies",
+        file: "docs/threat-model.md",
+        says: "**a passkey does not show what it signs: a lying page has you sign another question**",
+        shown: Here(&["console::liar"]),
+    },
+    Promise {
         name: "console-package",
         file: "docs/console.md",
         says: "It has its own package, and is off at first:",
