@@ -63,6 +63,21 @@ impl<'n> Nats<'n> {
         Self::begun(side, (at, false), dir, count, users)
     }
 
+    /// The same at another address of the side's, which keep messages on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub fn keeping_at(
+        side: &'n Side,
+        at: Ipv4Addr,
+        dir: PathBuf,
+        count: u16,
+        users: &str,
+    ) -> Result<Self> {
+        Self::begun(side, (at, true), dir, count, users)
+    }
+
     fn begun(
         side: &'n Side,
         (at, keeps): (Ipv4Addr, bool),
@@ -103,6 +118,12 @@ impl<'n> Nats<'n> {
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn at(&self) -> Ipv4Addr {
+        self.at
     }
 
     /// Where each of them is, as `fleet.toml` has it.

@@ -150,6 +150,12 @@ pub(crate) fn is_published(heard: &Message) -> bool {
     heard.headers.is_none() && heard.reply.is_none()
 }
 
+/// The same of one whose subject says all. Where whoever publishes what is kept names a subject for the acknowledgement, a server says
+/// it there in its own words.
+pub(crate) fn is_empty(heard: &Message) -> bool {
+    is_published(heard) && heard.payload.is_empty()
+}
+
 /// Reads a message; none: it is something else.
 pub(crate) fn read<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
     if payload.len() > LONGEST {
@@ -280,6 +286,10 @@ pub(crate) mod tests {
         assert!(!is_published(&message(Some(acknowledged), None)));
         let named = async_nats::HeaderMap::new();
         assert!(!is_published(&message(None, Some(named))));
+        let mut acknowledges = message(None, None);
+        assert!(!is_empty(&acknowledges));
+        acknowledges.payload = Vec::new().into();
+        assert!(is_empty(&acknowledges));
     }
 
     #[test]

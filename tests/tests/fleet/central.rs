@@ -13,7 +13,10 @@ use guard_lab::{AGENT, Hub, Network, Running, Tested, bins, eventually, exec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::machines::{Machine, Machines};
+use super::{
+    client::Client as ByHand,
+    machines::{Machine, Machines},
+};
 use crate::{
     console::{
         browser::{DESK, both, fits, is_named},
@@ -502,6 +505,47 @@ fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Teste
     central.sees(&cookie, "1 there, 1 of them enforce; 0 away")?;
     assert_eq!(central.http.get(&place, Some(&cookie)).status, 404);
     Ok(())
+}
+
+/// What is published may name a subject for the server's acknowledgement, whosever that subject is.
+#[test]
+fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let _keepers = central.fleet.keep_with(&["--log", "1h"])?;
+    let alice = Passkey::new("alice");
+    for number in 0..2 {
+        central.enrol(number, "alice", &line_of(&alice))?;
+    }
+    let cookie = central.log_in("alice")?;
+    central.sees(&cookie, "2 there")?;
+    let place = central.asked(&cookie, 1, 443)?;
+    let by_hand = |name: &str, user: u32| -> Tested<ByHand> {
+        let key = exec::run(&mut central.fleet.as_one(name, user, &["key"])?)?;
+        let file = central.fleet.own_dir(name).join("key.nk");
+        Ok(ByHand::new(
+            hub.side(),
+            &central.fleet.nats,
+            key.trim(),
+            &file,
+        )?)
+    };
+    let mut console = by_hand("console", CARRIER)?;
+    assert_eq!(console.subscribe("guard.ci.removed.*")?, None);
+    let mut machine = by_hand("machine0", COURIER)?;
+    let log = format!("guard.ci.log.{}", central.id(0));
+    let removed = format!("guard.ci.removed.{}", central.id(1));
+    eventually("the server says so on the other's subject", || {
+        assert_eq!(machine.publish(&log, &removed, "{}")?, None);
+        let heard = console.heard()?;
+        Ok(heard.iter().any(|one| one.payload.contains("GUARD_LOG")))
+    })?;
+    // What comes later has come.
+    Machine::begin(&mut central.fleet.all[0].shell, 8080)?;
+    central.asked(&cookie, 0, 8080)?;
+    assert_eq!(central.http.get(&place, Some(&cookie)).status, 200);
+    central.sees(&cookie, "2 there")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::TcpStream,
     path::Path,
     sync::Arc,
 };
@@ -60,7 +60,8 @@ impl Client {
         nats: &Nats<'_>,
         proof: impl FnOnce(&str) -> Value,
     ) -> Result<Self> {
-        let mut stream = side.enter(|| Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, 4222))?))?;
+        let at = nats.at();
+        let mut stream = side.enter(|| Ok(TcpStream::connect((at, 4222))?))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience(PATIENCE)))?;
         let mut line = Vec::new();

@@ -58,7 +58,7 @@ impl<'h> Machines<'h> {
         fs::create_dir_all(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
         let at = Hub::ADDRESS;
-        let nats = Nats::start_at(hub.side(), at, dir.join("nats"), 3, "")?;
+        let nats = Nats::keeping_at(hub.side(), at, dir.join("nats"), 3, "")?;
         let key = SshKey::new(dir.join("alice"))?;
         let mut fleet = Self {
             all: Vec::new(),
@@ -131,6 +131,11 @@ impl<'h> Machines<'h> {
 
     /// Keeps the list beside each of the servers.
     pub(super) fn keep(&self) -> Tested<Vec<Running>> {
+        self.keep_with(&[])
+    }
+
+    /// The same, with more of a command line.
+    pub(super) fn keep_with(&self, more: &[&str]) -> Tested<Vec<Running>> {
         (0..3)
             .map(|number| {
                 let name = format!("keeper{number}");
@@ -140,6 +145,7 @@ impl<'h> Machines<'h> {
                 let mut command = self.as_one(&name, 0, &["keep", "--rights"])?;
                 command.arg(self.nats.users(number)).arg("--pid-file");
                 command.arg(self.nats.pid_file(number)).arg(self.list());
+                command.args(more);
                 Ok(Running::start(&mut command)?)
             })
             .collect()

@@ -107,7 +107,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
             }
             Some(heard) = wants.next() => {
                 let group = Bundles::Want.parse(&heard.subject);
-                let group = group.filter(|_| messages::is_published(&heard));
+                let group = group.filter(|_| messages::is_empty(&heard));
                 if let (Some(kept), Some(group)) = (&mut kept, group)
                     && let Err(error) = kept.tell(&link, &group).await
                 {

@@ -51,7 +51,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         tokio::select! {
             heard = asked.next() => {
                 let heard = heard.context("the connection has ended")?;
-                if messages::is_published(&heard) {
+                if messages::is_empty(&heard) {
                     is_wanted = true;
                     sleep(SPREAD.mul_f64(link::random())).await;
                     presence::publish(carrier, false).await;

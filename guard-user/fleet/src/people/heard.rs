@@ -248,7 +248,7 @@ impl Fleet {
                 let (group, machine) = (subject.group, subject.machine);
                 self.news.push_back(News::Machine(group, machine));
             }
-            (What::Removed, _) => {
+            (What::Removed, _) if messages::is_empty(heard) => {
                 self.forget(&at);
                 self.news.push_back(News::Removed(at.0, at.1));
             }
