@@ -3,7 +3,7 @@
 use std::{
     mem::{self, Discriminant},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -14,7 +14,10 @@ use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use guard_signed::visible::visible;
 use nkeys::KeyPair;
-use tokio::sync::watch;
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use crate::{key, settings::Settings, stream};
 
@@ -133,8 +136,10 @@ impl Link {
             file: settings.file.display().to_string(),
             is_machine: waits,
             is_beside: matches!(unknown, Unknown::Beside),
+            unheard: Arc::default(),
             said: Mutex::default(),
         };
+        let unheard = events.unheard.clone();
         let is_first = AtomicBool::new(true);
         let mut options = options
             // Where a server answers: whoever has no right to it hears nothing.
@@ -178,6 +183,9 @@ impl Link {
                 visible(&error, LINE)
             ),
         })?;
+        if waits {
+            tokio::spawn(connect_anew(client.clone(), unheard));
+        }
         Ok(Self { client, stands })
     }
 
@@ -226,6 +234,8 @@ struct Events {
     is_machine: bool,
     /// Whether another one says how it goes.
     is_beside: bool,
+    /// Told where a server will not let something be heard.
+    unheard: Arc<Notify>,
     /// When each kind was last said.
     said: Mutex<Vec<(Discriminant<Event>, Instant)>>,
 }
@@ -240,6 +250,11 @@ impl Events {
                 self.stands.send_replace(false);
             }
             _ => {}
+        }
+        if let Event::ServerError(error) = event
+            && error.to_string().contains("Violation for Subscription")
+        {
+            self.unheard.notify_one();
         }
         if self.is_beside || !self.is_news(event) {
             return;
@@ -288,6 +303,18 @@ impl Events {
             said.push((kind, now));
         }
         is_news
+    }
+}
+
+/// Asks for all that is to be heard anew, by another connection, where a server has refused or taken away some of it: once its rights are
+/// mended, it says nothing.
+async fn connect_anew(client: Client, unheard: Arc<Notify>) {
+    for attempt in 1.. {
+        unheard.notified().await;
+        sleep(pause(attempt)).await;
+        if client.force_reconnect().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -145,13 +145,22 @@ pub(crate) struct Joined {
 }
 
 /// Whether somebody of the fleet has published it: what a server sends out of its stream, to wherever whoever asks for it says, has
-/// more than a subject and what it says.
+/// more than a subject and what it says. And where it acknowledges what it keeps, to wherever whoever publishes that says, it does so in words of its own.
 pub(crate) fn is_published(heard: &Message) -> bool {
-    heard.headers.is_none() && heard.reply.is_none()
+    heard.headers.is_none() && heard.reply.is_none() && !acknowledges(&heard.payload)
 }
 
-/// The same of one whose subject says all. Where whoever publishes what is kept names a subject for the acknowledgement, a server says
-/// it there in its own words.
+/// Whether these are a server's own words for what it keeps, or does not: none of our messages names a stream.
+fn acknowledges(payload: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Acknowledgement {
+        #[serde(rename = "stream")]
+        _stream: String,
+    }
+    payload.len() <= LONGEST && serde_json::from_slice::<Acknowledgement>(payload).is_ok()
+}
+
+/// The same of one whose subject says all.
 pub(crate) fn is_empty(heard: &Message) -> bool {
     is_published(heard) && heard.payload.is_empty()
 }
@@ -286,10 +295,18 @@ pub(crate) mod tests {
         assert!(!is_published(&message(Some(acknowledged), None)));
         let named = async_nats::HeaderMap::new();
         assert!(!is_published(&message(None, Some(named))));
-        let mut acknowledges = message(None, None);
-        assert!(!is_empty(&acknowledges));
-        acknowledges.payload = Vec::new().into();
-        assert!(is_empty(&acknowledges));
+        let mut says = message(None, None);
+        assert!(!is_empty(&says));
+        for words in [
+            r#"{"stream":"GUARD_LOG","seq":7}"#,
+            r#"{"stream":"GUARD_LOG","seq":7,"duplicate":true}"#,
+            r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"GUARD_LOG","seq":0}"#,
+        ] {
+            says.payload = words.into();
+            assert!(!is_published(&says), "{words}");
+        }
+        says.payload = Vec::new().into();
+        assert!(is_empty(&says));
     }
 
     #[test]

@@ -374,18 +374,14 @@ fn a_server_whose_disk_is_full_keeps_no_record_which_is_said_and_sent_later() ->
 #[test]
 fn of_a_machine_that_writes_more_than_is_kept_what_was_there_stays_and_the_rest_waits() -> Tested {
     let network = Network::new()?;
-    let (fleet, keeper) = Fleet::keeping(&network, 1)?;
-    is_all_kept(&fleet)?;
-    drop(keeper);
-    let list = fs::read_to_string(fleet.list())?;
-    let full = kept(&fleet)?;
-    let most = full.len().to_string();
-    let keeper = fleet.keep_with(&list, &["--log", "1h", "--log-records", &most])?;
+    let few = ["--log", "1h", "--log-records", "5"];
+    let (fleet, keeper) = Fleet::keeping_by(&network, 1, &few)?;
     eventually("the machine says that there is no room", || {
         write(&fleet)?;
         Ok(problem(&fleet).is_some_and(|why| why.contains("maximum messages per subject")))
     })?;
-    assert_eq!(kept(&fleet)?, full);
+    assert_eq!(kept(&fleet)?, written(&fleet)?[..5]);
+    let list = fs::read_to_string(fleet.list())?;
     drop(keeper);
     let _keeper = fleet.keep_with(&list, &["--log", "1h"])?;
     is_all_kept(&fleet)?;

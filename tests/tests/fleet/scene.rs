@@ -42,9 +42,18 @@ impl<'n> Fleet<'n> {
 
     /// With so many servers that keep audit logs, which the person may read. With it comes who keeps the list, beside the first.
     pub(super) fn keeping(network: &'n Network, servers: u16) -> Tested<(Self, Running)> {
+        Self::keeping_by(network, servers, &["--log", "1h"])
+    }
+
+    /// The same, as these arguments say.
+    pub(super) fn keeping_by(
+        network: &'n Network,
+        servers: u16,
+        log: &[&str],
+    ) -> Tested<(Self, Running)> {
         let mut fleet = Self::with(network, servers, true)?;
         let id = fleet.machine.clone();
-        let keeper = fleet.keep_with(&fleet.listed(&id)?, &["--log", "1h"])?;
+        let keeper = fleet.keep_with(&fleet.listed(&id)?, log)?;
         // The others are told by hand.
         eventually("the rights are written", || {
             fs::read_to_string(fleet.nats.users(0)).is_ok_and(|users| users.contains(&id))

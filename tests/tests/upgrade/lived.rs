@@ -36,6 +36,10 @@ pub(crate) struct Lived {
     migration: Shell,
     /// Tries all the time what no policy allows.
     _loop: Shell,
+    /// Their sessions.
+    ids: [String; 3],
+    hole: String,
+    request: String,
     connections: u64,
     expires: f64,
 }
@@ -56,13 +60,16 @@ impl Lived {
         let words = Attempt::new("keep", NEVER, 443).args();
         let line = format!("{} {}", probe.display(), words.join(" "));
         looping.tell(&line)?;
+        // After others that have been here, ids go on.
+        let sessions = daemon.json(["sessions"])?;
+        let ids = [0, 1, 2].map(|at| sessions[at]["id"].as_str().unwrap_or_default().to_owned());
         let open = [
             "open",
             OPEN,
             "--ports",
             "tcp/443",
             "--session",
-            "s1",
+            &ids[0],
             "--connections",
             "9",
             "--for",
@@ -70,9 +77,13 @@ impl Lived {
         ];
         daemon.root(open).args(["--reason", "a migration"]).json()?;
         assert!(!migration.reaches(&Attempt::tcp(ASKED, 443))?);
-        eventually("it is asked", || Ok(requests(daemon)?.len() == 1))?;
+        eventually("it is asked", || Ok(requests(daemon, &ids[1])?.len() == 1))?;
+        let request = requests(daemon, &ids[1])?[0]["id"].text()?.to_owned();
         let hole = daemon.json(["holes"])?[0].clone();
         Ok(Self {
+            ids,
+            hole: hole["id"].text()?.to_owned(),
+            request,
             work,
             migration,
             _loop: looping,
@@ -90,7 +101,7 @@ impl Lived {
             (2, "loop", "upgrade"),
         ] {
             let session = &sessions[at];
-            assert_eq!(session["id"], format!("s{}", at + 1), "{sessions}");
+            assert_eq!(session["id"], self.ids[at], "{sessions}");
             assert_eq!(
                 (&session["name"], &session["policy"]),
                 (&name.into(), &policy.into())
@@ -100,28 +111,24 @@ impl Lived {
         let holes = daemon.json(["holes"])?;
         assert_eq!(holes.list()?.len(), 1, "{holes}");
         let hole = &holes[0];
-        assert_eq!(
-            (&hole["id"], &hole["session"]),
-            (&"h1".into(), &"s1".into())
-        );
+        let [first, second, _] = self.ids.clone();
+        assert_eq!(hole["id"], self.hole);
+        assert_eq!(hole["session"], first);
         assert_eq!(hole["reason"], "a migration");
         assert_eq!(hole["connections_left"], self.connections, "{hole}");
         assert!(
             (seconds(&hole["expires_at"])? - self.expires).abs() < 1.0,
             "{hole}"
         );
-        let asked = requests(daemon)?;
+        let asked = requests(daemon, &second)?;
         assert_eq!(asked.len(), 1, "{asked:?}");
-        assert_eq!(
-            (&asked[0]["id"], &asked[0]["session"]),
-            (&"r1".into(), &"s2".into())
-        );
+        assert_eq!(asked[0]["id"], self.request);
         assert_eq!(asked[0]["destination"]["address"], ASKED);
         self.is_guarded();
         // Ids go on.
-        let more = ["open", "192.0.2.11:443", "--session", "s1"];
+        let more = ["open", "192.0.2.11:443", "--session", &first];
         let more = daemon.json(more)?["id"].clone();
-        assert_ne!(more, "h1");
+        assert_ne!(more, self.hole);
         daemon.ask(["close", more.text()?])?.success()?;
         Ok(())
     }
@@ -148,12 +155,12 @@ impl Lived {
     }
 }
 
-fn requests(daemon: &Daemon) -> Tested<Vec<Value>> {
+fn requests(daemon: &Daemon, session: &str) -> Tested<Vec<Value>> {
     let pending = daemon.json(["pending"])?;
     let pending = pending.list()?.iter();
     // What the tests try themselves is asked about, too.
     let asked =
-        pending.filter(|one| one["destination"]["address"] == ASKED && one["session"] == "s2");
+        pending.filter(|one| one["destination"]["address"] == ASKED && one["session"] == session);
     Ok(asked.cloned().collect())
 }
 
