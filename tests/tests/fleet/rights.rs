@@ -374,7 +374,8 @@ fn who_is_not_listed_or_cannot_prove_it_is_not_let_in() -> Tested {
     // An old proof of the machine's own.
     let own = pair(&fs::read_to_string(&all.known["machine"].file)?)?;
     let old = BASE64URL_NOPAD.encode(own.sign(b"another nonce").as_ref());
-    let proofs: [(&str, &dyn Fn(&str) -> Value); 6] = [
+    type Proof<'p> = &'p dyn Fn(&str) -> Value;
+    let proofs: [(&str, Proof); 6] = [
         ("no key", &|_| json!({})),
         (
             "a key that is not listed",
