@@ -123,7 +123,7 @@ pub struct KeepArgs {
     /// Have the servers keep audit logs that machines send, each record for so long, as 90d
     #[arg(long, value_name = "TIME", value_parser = lasts)]
     pub(crate) log: Option<SignedDuration>,
-    /// Of each machine the last so many of them
+    /// Of each machine so many of them: what it writes beyond that waits there until older ones are gone
     #[arg(
         long,
         value_name = "N",
