@@ -684,20 +684,6 @@ fn what_was_dismissed_without_guardd_is_told_and_withdrawn_wherever_it_is_kept()
 }
 
 #[test]
-fn what_comes_into_reach_is_recorded_where_nobody_is_at_a_terminal() -> Tested {
-    let project = Project::new("")?;
-    let mut session = project.in_session(&["--policy", "open"])?;
-    let new = settings(["db1.example.net".to_owned()].into_iter()).replace('\n', "\\n");
-    session.write(&format!("printf '{new}' > .env.new\n"))?;
-    let appeared = || project.appeared();
-    guard_lab::eventually("it is recorded", || Ok(!appeared()?.is_empty()))?;
-    let hosts: Vec<_> = appeared()?.iter().map(|one| one["host"].clone()).collect();
-    // What was there before is no news.
-    assert_eq!(hosts, ["db1.example.net"]);
-    Ok(())
-}
-
-#[test]
 fn what_comes_into_reach_is_told_where_people_are() -> Tested {
     let told = tempfile::tempdir()?;
     fs::set_permissions(told.path(), fs::Permissions::from_mode(0o777))?;

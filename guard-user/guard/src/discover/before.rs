@@ -56,17 +56,11 @@ impl Before<'_> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
         // The outermost session's command was told.
         let is_inner = started.session.parent.is_some();
-        if is_inner {
+        if is_inner || !(is_shown || started.covered) {
             return Ok(None);
         }
         let since = SystemTime::now();
         let judging = self.judging(started, (text, beside));
-        if !(is_shown || started.covered) {
-            // Nobody reads what is there, and nothing waits for it; what comes later is recorded.
-            let of = (self.identity.clone(), is_shown);
-            let drift = |judging| Drift::unseen(of, (socket, &started.session.id), judging, since);
-            return Ok(judging.ok().map(drift));
-        }
         match judging.and_then(|judging| self.judged(started, judging, socket)) {
             Ok((all, judging)) => {
                 let page = page(&all, &started.unresolved);

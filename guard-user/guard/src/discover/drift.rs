@@ -102,28 +102,14 @@ impl Drift {
     ) -> Self {
         let production = all.items.iter().filter(|one| one.is_production());
         Self {
-            known: production.map(place).collect(),
-            there_before: (!all.complete).then_some(since),
-            ..Self::unseen((identity, is_shown), (socket, session), judging, since)
-        }
-    }
-
-    /// Where nobody has looked before the command: what has not changed `since` was there.
-    pub(super) fn unseen(
-        (identity, is_shown): (Identity, bool),
-        (socket, session): (&Path, &str),
-        judging: Judging,
-        since: SystemTime,
-    ) -> Self {
-        Self {
             identity,
             is_shown,
             socket: socket.to_owned(),
             session: session.to_owned(),
             judging,
-            known: HashSet::new(),
+            known: production.map(place).collect(),
             told: 0,
-            there_before: Some(since),
+            there_before: (!all.complete).then_some(since),
         }
     }
 
