@@ -45,7 +45,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     let policy = reader.policy(file, root.get_ref());
     let has_names = policy.dns_names.is_some();
     warnings::secure_dns(&mut reader.source, &policy.rules, has_names);
-    let warnings = warnings::of_people(reader.source.finish()?, text);
+    let warnings = reader.source.finish()?;
     Ok(Parsed { policy, warnings })
 }
 

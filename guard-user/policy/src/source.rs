@@ -13,6 +13,7 @@ use super::{
     model::SourceSpan,
     parse::POLICY_KEYS,
     rules::RULE_KEYS,
+    warnings::written,
 };
 
 /// More errors, or more warnings, than a person reads at once.
@@ -29,6 +30,8 @@ pub(super) struct Source<'s> {
     found: Vec<Diagnostic>,
     unsaid: usize,
     failed: bool,
+    /// See [`written`].
+    written: Option<Range<usize>>,
 }
 
 /// A table of the source, and what a person calls it.
@@ -41,7 +44,7 @@ pub(super) struct Table<'t, 's> {
 }
 
 impl<'s> Source<'s> {
-    pub(super) const fn new(file: &'s str, text: &'s str) -> Self {
+    pub(super) fn new(file: &'s str, text: &'s str) -> Self {
         Self {
             file,
             lines: Lines::new(text),
@@ -49,7 +52,15 @@ impl<'s> Source<'s> {
             found: Vec::new(),
             unsaid: 0,
             failed: false,
+            written: written(text),
         }
+    }
+
+    /// Whether guard has written that.
+    pub(super) fn is_written(&self, span: &Range<usize>) -> bool {
+        self.written
+            .as_ref()
+            .is_some_and(|written| written.contains(&span.start))
     }
 
     pub(super) fn place(&self, span: Range<usize>) -> SourceSpan {

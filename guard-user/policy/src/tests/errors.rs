@@ -359,6 +359,9 @@ fn names_that_hold_less_than_they_seem_to_are_warned_of() {
     let own = format!("default = \"allow\"\n\n{begins}: all\n{narrower}{ends}\n");
     assert_eq!(said(&own), [""; 0]);
     assert_eq!(said(&format!("{own}{narrower}")), [known]);
+    // Whoever writes those lines lets nothing pass unsaid.
+    let open = rule("\"*.s3.amazonaws.com\"", allow);
+    assert_eq!(said(&format!("\n{begins}: all\n{open}{ends}\n")), [zone]);
     let denied = rule("\"db.example.com\"", "action = \"deny\"");
     let by_address = "`db.example.com` is denied at the addresses that it resolves to: whoever knows another one of it gets \
                       `allow`, the default";
