@@ -36,7 +36,7 @@ impl<'n> Nats<'n> {
     ///
     /// That there is no nats-server here, or one does not serve.
     pub fn start(side: &'n Side, dir: PathBuf, count: u16, users: &str) -> Result<Self> {
-        Self::start_at(side, Ipv4Addr::LOCALHOST, dir, count, users)
+        Self::start_at(side, (Ipv4Addr::LOCALHOST, false), dir, count, users)
     }
 
     /// The same, which keep messages on the disk.
@@ -45,40 +45,15 @@ impl<'n> Nats<'n> {
     ///
     /// As for [`Self::start`].
     pub fn keeping(side: &'n Side, dir: PathBuf, count: u16, users: &str) -> Result<Self> {
-        Self::begun(side, (Ipv4Addr::LOCALHOST, true), dir, count, users)
+        Self::start_at(side, (Ipv4Addr::LOCALHOST, true), dir, count, users)
     }
 
-    /// The same at another address of the side's.
+    /// The same at an address of the side's, and whether they keep messages.
     ///
     /// # Errors
     ///
     /// As for [`Self::start`].
     pub fn start_at(
-        side: &'n Side,
-        at: Ipv4Addr,
-        dir: PathBuf,
-        count: u16,
-        users: &str,
-    ) -> Result<Self> {
-        Self::begun(side, (at, false), dir, count, users)
-    }
-
-    /// The same at another address of the side's, which keep messages on the disk.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::start`].
-    pub fn keeping_at(
-        side: &'n Side,
-        at: Ipv4Addr,
-        dir: PathBuf,
-        count: u16,
-        users: &str,
-    ) -> Result<Self> {
-        Self::begun(side, (at, true), dir, count, users)
-    }
-
-    fn begun(
         side: &'n Side,
         (at, keeps): (Ipv4Addr, bool),
         dir: PathBuf,

@@ -70,6 +70,35 @@ impl<'n> Services<'n> {
     }
 }
 
+/// A console that tells by one push service, where alice is logged in.
+struct Told<'n> {
+    looked: Looked<'n>,
+    service: Taker,
+    services: Services<'n>,
+    cookie: String,
+}
+
+impl<'n> Told<'n> {
+    /// With more settings of the console.
+    fn begin(network: &'n Network, more: &str) -> Tested<Self> {
+        let services = Services::new(network)?;
+        let service = services.start()?;
+        let looked = Looked::with(network, "", &settings(&[&service], more))?;
+        looked.enrol("alice", &Passkey::new("alice"))?;
+        let cookie = looked.log_in()?;
+        Ok(Self {
+            looked,
+            service,
+            services,
+            cookie,
+        })
+    }
+
+    fn parts(&self) -> (&Services<'n>, &Taker, &Looked<'n>, &str) {
+        (&self.services, &self.service, &self.looked, &self.cookie)
+    }
+}
+
 /// The console's settings, with these push services and more.
 fn settings(services: &[&Taker], more: &str) -> String {
     let hosts: Vec<_> = services
@@ -142,13 +171,10 @@ fn keys_page(looked: &Looked<'_>, cookie: &str) -> Answer {
 #[test]
 fn a_device_is_told_where_to_look_and_only_it_can_read_that() -> Tested {
     let network = Network::new()?;
-    let services = Services::new(&network)?;
-    let service = services.start()?;
-    let looked = Looked::with(&network, "", &settings(&[&service], ""))?;
-    looked.enrol("alice", &Passkey::new("alice"))?;
-    let cookie = looked.log_in()?;
-    let device = Device::at(&service, "push/secret-path")?;
-    let page = keys_page(&looked, &cookie);
+    let one = Told::begin(&network, "")?;
+    let (services, service, looked, cookie) = one.parts();
+    let device = Device::at(service, "push/secret-path")?;
+    let page = keys_page(looked, cookie);
     let vapid = page.between("data-key=\"", "\"");
     assert!(
         page.body.contains("enable --now guard-console-push"),
@@ -161,15 +187,15 @@ fn a_device_is_told_where_to_look_and_only_it_can_read_that() -> Tested {
             .json("/devices", &device.subscription(), without);
         assert_eq!(refused.status, 401, "{}", refused.body);
     }
-    let added = device.add(&looked, &cookie)?;
+    let added = device.add(looked, cookie)?;
     assert_eq!(added.status, 200, "{}", added.body);
     assert_eq!(
-        device.add(&looked, &cookie)?.status,
+        device.add(looked, cookie)?.status,
         200,
         "it is the same one"
     );
-    assert_eq!(count(&looked), 1);
-    let page = keys_page(&looked, &cookie);
+    assert_eq!(count(looked), 1);
+    let page = keys_page(looked, cookie);
     assert!(page.body.contains("Firefox on Android"), "{}", page.body);
     assert!(!page.body.contains("secret-path"), "{}", page.body);
     for (file, mode) in [("push/devices", 0o700), ("push/vapid.key", 0o600)] {
@@ -177,9 +203,9 @@ fn a_device_is_told_where_to_look_and_only_it_can_read_that() -> Tested {
         assert_eq!(now.mode() & 0o777, mode, "{file}");
     }
 
-    let told = services.tell(&looked)?;
+    let told = services.tell(looked)?;
     eventually("somebody tells", || {
-        !keys_page(&looked, &cookie).body.contains("enable --now")
+        !keys_page(looked, cookie).body.contains("enable --now")
     })?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
@@ -220,7 +246,7 @@ fn a_device_is_told_where_to_look_and_only_it_can_read_that() -> Tested {
     // What comes soon after is in one message a little later, also where somebody else tells it.
     drop(told);
     looked.scene.request(&mut shell, 1000);
-    let _told = services.tell(&looked)?;
+    let _told = services.tell(looked)?;
     looked.scene.request(&mut shell, 1001);
     eventually("it is told of the others", || service.got().len() == 2)?;
     let read = device.reads(&service.got()[1])?;
@@ -298,23 +324,20 @@ fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() -> Tes
 #[test]
 fn a_browser_that_has_another_subscription_is_told_in_place_of_the_one_before() -> Tested {
     let network = Network::new()?;
-    let services = Services::new(&network)?;
-    let service = services.start()?;
-    let looked = Looked::with(&network, "", &settings(&[&service], ""))?;
-    looked.enrol("alice", &Passkey::new("alice"))?;
-    let cookie = looked.log_in()?;
-    let [before, next] = ["before", "next"].map(|path| Device::at(&service, path).unwrap());
-    assert_eq!(before.add(&looked, &cookie)?.status, 200);
+    let one = Told::begin(&network, "")?;
+    let (services, service, looked, cookie) = one.parts();
+    let [before, next] = ["before", "next"].map(|path| Device::at(service, path).unwrap());
+    assert_eq!(before.add(looked, cookie)?.status, 200);
     let mut said = next.subscription();
     said["replaces"] = json!(before.endpoint);
-    let refused = add(&looked, "guard=AAAA", &said)?;
+    let refused = add(looked, "guard=AAAA", &said)?;
     assert_eq!(refused.status, 401, "{}", refused.body);
-    assert_eq!(add(&looked, &cookie, &said)?.status, 200);
-    assert_eq!(count(&looked), 1);
+    assert_eq!(add(looked, cookie, &said)?.status, 200);
+    assert_eq!(count(looked), 1);
     // One that somebody has removed comes not back so.
-    let again = add(&looked, &cookie, &said)?;
+    let again = add(looked, cookie, &said)?;
     assert_eq!(again.status, 400, "{}", again.body);
-    let _told = services.tell(&looked)?;
+    let _told = services.tell(looked)?;
     let mut shell = looked.scene.shell();
     looked.scene.request(&mut shell, 443);
     eventually("it is told", || service.got().len() == 1)?;
@@ -387,14 +410,11 @@ fn the_worker_has_the_console_know_its_next_subscription_or_says_that_it_is_told
 #[test]
 fn after_two_noes_nobody_is_told_of_that_session() -> Tested {
     let network = Network::new()?;
-    let services = Services::new(&network)?;
-    let service = services.start()?;
-    let looked = Looked::with(&network, "", &settings(&[&service], ""))?;
-    looked.enrol("alice", &Passkey::new("alice"))?;
-    let cookie = looked.log_in()?;
-    let device = Device::at(&service, "x")?;
-    assert_eq!(device.add(&looked, &cookie)?.status, 200);
-    let _told = services.tell(&looked)?;
+    let one = Told::begin(&network, "")?;
+    let (services, service, looked, cookie) = one.parts();
+    let device = Device::at(service, "x")?;
+    assert_eq!(device.add(looked, cookie)?.status, 200);
+    let _told = services.tell(looked)?;
     let (mut shell, mut other) = (looked.scene.shell(), looked.scene.shell());
     for (count, port) in [(1, 443), (2, 1000)] {
         let id = looked.scene.request(&mut shell, port);
@@ -516,19 +536,16 @@ fn a_subscription_leads_nowhere_but_to_push_services() -> Tested {
 #[test]
 fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_hours() -> Tested {
     let network = Network::new()?;
-    let services = Services::new(&network)?;
-    let service = services.start()?;
     let hour = |later: i64| {
         let now = jiff::Zoned::now() + jiff::SignedDuration::from_hours(later);
         now.strftime("%H:%M").to_string()
     };
     let quiet = format!("quiet = \"{}-{}\"\npush_waits = true", hour(-1), hour(2));
-    let looked = Looked::with(&network, "", &settings(&[&service], &quiet))?;
-    looked.enrol("alice", &Passkey::new("alice"))?;
-    let cookie = looked.log_in()?;
-    let device = Device::at(&service, "x")?;
-    assert_eq!(device.add(&looked, &cookie)?.status, 200);
-    let told = services.tell(&looked)?;
+    let one = Told::begin(&network, &quiet)?;
+    let (services, service, looked, cookie) = one.parts();
+    let device = Device::at(service, "x")?;
+    assert_eq!(device.add(looked, cookie)?.status, 200);
+    let told = services.tell(looked)?;
     let mut shell = looked.scene.shell();
     looked.scene.request(&mut shell, 1000);
     let pending = || looked.scene.daemon.root(["pending"]).json().unwrap();
@@ -538,10 +555,10 @@ fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_ho
 
     // Then it is told of what waits.
     looked.set(&settings(
-        &[&service],
+        &[service],
         "push_waits = true\npush_address = true",
     ))?;
-    let told = services.tell(&looked)?;
+    let told = services.tell(looked)?;
     eventually("it is told", || service.got().len() == 1)?;
     let read = device.reads(&service.got()[0])?;
     let text = format!("Request r1 (tcp {V4}:1000) asks for an answer");

@@ -1,9 +1,13 @@
 //! An agent in a session of a machine that is in a fleet: it reaches the servers' port where its policy lets it, and has nothing there.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use guard_lab::{Attempt, Network, Production, Shell, Tested, V4, bins, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     client::Client,
@@ -44,6 +48,91 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
+/// What the agent has.
+struct Agent<'f, 'n> {
+    fleet: &'f Fleet<'n>,
+    shell: Shell,
+    /// The name of its policy, and whether that lets it reach the servers.
+    policy: &'f str,
+    is_let: bool,
+}
+
+impl Agent<'_, '_> {
+    /// Connects by hand, and publishes.
+    fn tries(&mut self, script: &Path, proof: &Value, messages: &Value) -> Tested {
+        let line = format!(
+            "python3 {} {} {}",
+            script.display(),
+            quoted(&proof.to_string()),
+            quoted(&messages.to_string())
+        );
+        let said = said(&mut self.shell, &line)?;
+        let why = match self.is_let {
+            true => "Authorization Violation",
+            false => "PermissionError",
+        };
+        let of = format!("{} {proof}: {said}", self.policy);
+        assert!(said.contains(why), "{of}");
+        assert!(!said.contains("PONG") && !said.contains("MSG "), "{of}");
+        Ok(())
+    }
+
+    /// Types what people do, as whom the key in that one's directory is.
+    fn types(&mut self, name: &str, word: &str) -> Tested {
+        let fleet = self.fleet;
+        let settings = fleet.dir().join("agent/fleet.toml");
+        let text = format!(
+            "servers = {:?}\nca = {:?}\nkey = {:?}\ngroup = \"{GROUP}\"\n",
+            fleet.nats.urls(),
+            fleet.nats.ca(),
+            key_of(fleet, name)
+        );
+        fs::write(&settings, text)?;
+        let line = format!(
+            "{} --config {} --socket {} {word}; echo code $?",
+            bins::for_everybody("guard-fleet", fleet.scene.daemon.tag())?.display(),
+            settings.display(),
+            fleet.scene.daemon.socket().display()
+        );
+        let said = said(&mut self.shell, &line)?;
+        let why = match (self.is_let, name) {
+            (_, "machine") => "key.nk",
+            (false, _) => "no server",
+            (true, _) => "does not know the key",
+        };
+        let of = format!("{} {name} {word}: {said}", self.policy);
+        assert!(said.contains(why), "{of}");
+        assert!(
+            !said.contains("code 0") && !said.contains("192.0.2"),
+            "{of}"
+        );
+        Ok(())
+    }
+
+    /// Reads somebody's key.
+    fn reads_no_key_of(&mut self, name: &str) -> Tested {
+        let file = key_of(self.fleet, name);
+        assert!(!fs::read(&file)?.is_empty());
+        let read = format!("cat {} > /dev/null 2>&1", file.display());
+        let status = self.shell.status_of(&read)?;
+        assert_ne!(status, 0, "{name}'s key is not the agent's");
+        Ok(())
+    }
+}
+
+fn key_of(fleet: &Fleet<'_>, name: &str) -> PathBuf {
+    fleet.dir().join(name).join("key.nk")
+}
+
+/// A subject of the machine's group, or of the machine.
+fn group(what: &str) -> String {
+    format!("guard.{GROUP}.{what}")
+}
+
+fn of(fleet: &Fleet<'_>, what: &str) -> String {
+    format!("{}.{}", group(what), fleet.machine)
+}
+
 #[test]
 fn an_agent_reaches_the_servers_at_most_and_opens_holds_and_reads_nothing() -> Tested {
     let network = Network::new()?;
@@ -63,124 +152,68 @@ fn an_agent_reaches_the_servers_at_most_and_opens_holds_and_reads_nothing() -> T
     eventually("nobody looks", || Ok(!is_held(&mut shell)?))?;
     fleet.home("agent")?;
     let own = fleet.key("agent")?;
-    let [machine, person] = ["machine", "person"].map(|name| fleet.key(name));
-    let (machine, person) = (machine?, person?);
-    let file = |name: &str| fleet.dir().join(name).join("key.nk");
-    let connect = |key: &str, name: &str| Client::new(network.dev(), &fleet.nats, key, &file(name));
+    let (machine, person) = (fleet.key("machine")?, fleet.key("person")?);
+    let connect =
+        |key: &str, name: &str| Client::new(network.dev(), &fleet.nats, key, &key_of(&fleet, name));
     let mut of_machine = connect(&machine, "machine")?;
     for what in ["answer", "no"] {
-        let subject = format!("guard.{GROUP}.{what}.{}.*", fleet.machine);
+        let subject = format!("{}.*", of(&fleet, what));
         assert_eq!(of_machine.subscribe(&subject)?, None);
     }
     for what in ["look", "who", "policies"] {
-        assert_eq!(
-            of_machine.subscribe(&format!("guard.{GROUP}.{what}"))?,
-            None
-        );
+        assert_eq!(of_machine.subscribe(&group(what))?, None);
     }
     let mut of_person = connect(&person, "person")?;
     for what in ["here.*", "question.*.*", "receipt.*.*"] {
-        assert_eq!(of_person.subscribe(&format!("guard.{GROUP}.{what}"))?, None);
+        assert_eq!(of_person.subscribe(&group(what))?, None);
     }
 
     let pending = fleet.scene.daemon.json(["pending"])?;
     let request = pending[0]["id"].as_str().unwrap().to_owned();
     let mallory = fleet.scene.key("mallory")?;
-    let forged = fleet.scene.yes(&mallory, "alice", &request, &[])?;
-    let of = |what: &str| format!("guard.{GROUP}.{what}.{}", fleet.machine);
-    let group = |what: &str| format!("guard.{GROUP}.{what}");
+    let forged = fleet
+        .scene
+        .yes(&mallory, "alice", &request, &[])?
+        .to_string();
     let look = json!({ "anew": true }).to_string();
+    let of_request = |what: &str| format!("{}.{request}", of(&fleet, what));
     let messages = json!([
         [group("look"), look],
         [group("who"), "{}"],
-        [format!("{}.{request}", of("answer")), forged.to_string()],
-        [
-            format!("{}.{request}", of("no")),
-            json!({ "by": "alice" }).to_string()
-        ],
-        [of("here"), json!({ "forged": true }).to_string()],
+        [of_request("answer"), forged],
+        [of_request("no"), json!({ "by": "alice" }).to_string()],
+        [of(&fleet, "here"), json!({ "forged": true }).to_string()],
         [group("policies"), json!({ "forged": true }).to_string()],
     ]);
     let script = fleet.scene.daemon.write_for_agents("nats.py", SCRIPT)?;
-    let proofs = [
-        json!({}),
-        json!({ "nkey": machine }),
-        json!({ "nkey": machine, "sig": "A".repeat(86) }),
-        json!({ "nkey": own, "sig": "A".repeat(86) }),
-        json!({ "user": person, "pass": person }),
-    ];
-    let program = bins::for_everybody("guard-fleet", fleet.scene.daemon.tag())?;
-    let socket = fleet.scene.daemon.socket();
-    let as_whom = |key: &Path| -> Tested<String> {
-        let settings = fleet.dir().join("agent/fleet.toml");
-        let text = format!(
-            "servers = {:?}\nca = {:?}\nkey = {key:?}\ngroup = \"{GROUP}\"\n",
-            fleet.nats.urls(),
-            fleet.nats.ca()
-        );
-        fs::write(&settings, text)?;
-        Ok(format!(
-            "{} --config {} --socket {}",
-            program.display(),
-            settings.display(),
-            socket.display()
-        ))
-    };
-    let signed = fleet
-        .scene
-        .daemon
-        .write_for_agents("signed", &forged.to_string())?;
-    let words = [
-        "pending --json".to_owned(),
-        "machines --json".to_owned(),
-        "log".to_owned(),
-        format!(
-            "answer {} {request} --signed {}",
-            fleet.machine,
-            signed.display()
-        ),
-    ];
+    let signed = fleet.scene.daemon.write_for_agents("signed", &forged)?;
+    let answer = format!(
+        "answer {} {request} --signed {}",
+        fleet.machine,
+        signed.display()
+    );
     for (policy, is_let) in [("closed", false), ("asks", true)] {
-        let mut agent = Shell::start(&fleet.scene.daemon, policy)?;
-        for proof in &proofs {
-            let line = format!(
-                "python3 {} {} {}",
-                script.display(),
-                quoted(&proof.to_string()),
-                quoted(&messages.to_string())
-            );
-            let said = said(&mut agent, &line)?;
-            let why = match is_let {
-                true => "Authorization Violation",
-                false => "PermissionError",
-            };
-            assert!(said.contains(why), "{policy} {proof}: {said}");
-            assert!(!said.contains("PONG"), "{policy} {proof}: {said}");
-            assert!(!said.contains("MSG "), "{policy} {proof}: {said}");
+        let mut agent = Agent {
+            fleet: &fleet,
+            shell: Shell::start(&fleet.scene.daemon, policy)?,
+            policy,
+            is_let,
+        };
+        for proof in [
+            json!({}),
+            json!({ "nkey": machine }),
+            json!({ "nkey": machine, "sig": "A".repeat(86) }),
+            json!({ "nkey": own, "sig": "A".repeat(86) }),
+            json!({ "user": person, "pass": person }),
+        ] {
+            agent.tries(&script, &proof, &messages)?;
         }
-        for word in &words {
-            for (name, let_why) in [("agent", "does not know the key"), ("machine", "key.nk")] {
-                let line = format!("{} {word}; echo code $?", as_whom(&file(name))?);
-                let said = said(&mut agent, &line)?;
-                let why = match (is_let, name) {
-                    (false, "agent") => "no server",
-                    _ => let_why,
-                };
-                assert!(said.contains(why), "{policy} {name} {word}: {said}");
-                assert!(!said.contains("code 0"), "{policy} {name} {word}: {said}");
-                assert!(!said.contains("192.0.2"), "{policy} {name} {word}: {said}");
-            }
+        for word in ["pending --json", "machines --json", "log", &answer] {
+            agent.types("agent", word)?;
+            agent.types("machine", word)?;
         }
-        for name in ["machine", "person"] {
-            let file = file(name);
-            assert!(!fs::read(&file)?.is_empty());
-            let read = format!("cat {} > /dev/null 2>&1", file.display());
-            assert_ne!(
-                agent.status_of(&read)?,
-                0,
-                "{name}'s key is not the agent's"
-            );
-        }
+        agent.reads_no_key_of("machine")?;
+        agent.reads_no_key_of("person")?;
     }
     // It was heard by nobody, and nothing has come of it.
     assert_eq!(of_machine.heard()?, []);

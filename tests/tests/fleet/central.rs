@@ -66,6 +66,19 @@ impl<'h> Central<'h> {
         Ok(())
     }
 
+    /// Alice, whom both machines list, and bob, whom the first does: their cookies, once the page knows that.
+    fn alice_and_bob(&self) -> Tested<[String; 2]> {
+        let (alice, bob) = (Passkey::new("alice"), Passkey::new("bob"));
+        for number in 0..2 {
+            self.enrol(number, "alice", &line_of(&alice))?;
+        }
+        self.enrol(0, "bob", &line_of(&bob))?;
+        let cookies = [self.log_in("alice")?, self.log_in("bob")?];
+        self.sees(&cookies[0], "2 there")?;
+        self.sees(&cookies[1], "1 there")?;
+        Ok(cookies)
+    }
+
     /// Logs somebody in by a link, once machines have said that they know them; gives the cookie.
     fn log_in(&self, name: &str) -> Tested<String> {
         let link = self.link(name)?;
@@ -352,14 +365,7 @@ fn a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more() -> Teste
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
     let central = Central::start(&guarded, &colleague, &hub)?;
-    let (alice, bob) = (Passkey::new("alice"), Passkey::new("bob"));
-    for number in 0..2 {
-        central.enrol(number, "alice", &line_of(&alice))?;
-    }
-    central.enrol(0, "bob", &line_of(&bob))?;
-    let (cookie, theirs) = (central.log_in("alice")?, central.log_in("bob")?);
-    central.sees(&cookie, "2 there")?;
-    central.sees(&theirs, "1 there")?;
+    let [cookie, theirs] = central.alice_and_bob()?;
     central.sees(&theirs, "1 more machines do not list your key")?;
     let own = central.asked(&cookie, 0, 443)?;
     let place = central.asked(&cookie, 1, 443)?;
@@ -445,14 +451,7 @@ fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Teste
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
     let central = Central::start(&guarded, &colleague, &hub)?;
-    let (alice, bob) = (Passkey::new("alice"), Passkey::new("bob"));
-    for number in 0..2 {
-        central.enrol(number, "alice", &line_of(&alice))?;
-    }
-    central.enrol(0, "bob", &line_of(&bob))?;
-    let (cookie, theirs) = (central.log_in("alice")?, central.log_in("bob")?);
-    central.sees(&cookie, "2 there")?;
-    central.sees(&theirs, "1 there")?;
+    let [cookie, theirs] = central.alice_and_bob()?;
 
     let place = format!("/machines/{}", central.id(1));
     let list = central.http.get("/machines", Some(&cookie));

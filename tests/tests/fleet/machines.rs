@@ -58,7 +58,7 @@ impl<'h> Machines<'h> {
         fs::create_dir_all(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
         let at = Hub::ADDRESS;
-        let nats = Nats::keeping_at(hub.side(), at, dir.join("nats"), 3, "")?;
+        let nats = Nats::start_at(hub.side(), (at, true), dir.join("nats"), 3, "")?;
         let key = SshKey::new(dir.join("alice"))?;
         let mut fleet = Self {
             all: Vec::new(),

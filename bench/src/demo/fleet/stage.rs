@@ -72,7 +72,7 @@ impl<'n> Stage<'n> {
             public.trim()
         );
         let rights = rights(story, colleague, &dir, &list)?;
-        let nats = Nats::start_at(hub.side(), Hub::ADDRESS, servers, SERVERS, &rights)?;
+        let nats = Nats::start_at(hub.side(), (Hub::ADDRESS, false), servers, SERVERS, &rights)?;
         for number in 0..SERVERS {
             story.command("nats", &format!("nats-server -c n{number}.conf"));
         }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
+    Browser,
     mirror::{Mirror, Now},
-    routes::Visitor,
 };
 use crate::{
     events::{Source, Told, stream_of, told_of},
@@ -20,14 +20,14 @@ use crate::{
 struct Fleet {
     mirror: Rc<Mirror>,
     now: watch::Receiver<Now>,
-    visitor: Visitor,
+    visitor: Browser,
     /// What was told last.
     last: Option<Value>,
     _looker: Looker,
 }
 
 /// A stream of it.
-pub(super) fn stream(mirror: &Rc<Mirror>, visitor: Visitor) -> Reply {
+pub(super) fn stream(mirror: &Rc<Mirror>, visitor: Browser) -> Reply {
     stream_of(mirror.looking(), || Fleet {
         mirror: Rc::clone(mirror),
         now: mirror.now(),

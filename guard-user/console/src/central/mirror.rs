@@ -281,6 +281,12 @@ impl Mirror {
         self.machines.borrow().values().map(Rc::clone).collect()
     }
 
+    /// One of them, if that person answers there.
+    pub(crate) fn machine_of(&self, identity: &Identity, id: &str) -> Option<Rc<Seen>> {
+        self.machine(id)
+            .filter(|seen| seen.person(identity).is_some())
+    }
+
     /// One of them.
     pub(crate) fn machine(&self, id: &str) -> Option<Rc<Seen>> {
         self.machines.borrow().get(id).map(Rc::clone)

@@ -13,8 +13,22 @@ use anyhow::{Result, anyhow, ensure};
 use guard_courier::Fleet;
 use guard_proto::central::{FleetCall, Told};
 
-use crate::files::Identity;
+use crate::files::{Files, Identity};
 use mirror::{Mirror, Seen};
+
+/// A browser with a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Browser {
+    files: Files,
+    secret: String,
+}
+
+impl Browser {
+    /// Who has logged in there; none: the session has ended.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.files.session(&self.secret)
+    }
+}
 
 /// What such a console has instead of a guardd.
 #[derive(Debug)]

@@ -11,10 +11,10 @@ use http::{StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
-use super::{Central, events, mirror::Seen};
+use super::{Browser, Central, events, mirror::Seen};
 use crate::{
     Console,
-    files::{Files, Identity},
+    files::Identity,
     gate,
     login::LoginSigned,
     pages::{
@@ -24,20 +24,6 @@ use crate::{
     reply::{self, Reply},
     routes::{self, AnswerSigned, frame, nothing_here, page, parsed, refused, refused_page},
 };
-
-/// A browser with a session.
-#[derive(Clone, Debug)]
-pub(crate) struct Visitor {
-    files: Files,
-    secret: String,
-}
-
-impl Visitor {
-    /// Who has logged in there; none: the session has ended.
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        self.files.session(&self.secret)
-    }
-}
 
 /// Answers a request.
 pub(crate) async fn route(
@@ -60,7 +46,7 @@ pub(crate) async fn route(
         (true, ["login", "passkey"]) => return login_by_passkey(console, central, &body),
         _ => {}
     }
-    let visitor = gate::cookie(&parts.headers, &console.settings.origin).map(|secret| Visitor {
+    let visitor = gate::cookie(&parts.headers, &console.settings.origin).map(|secret| Browser {
         files: console.files.clone(),
         secret: secret.to_owned(),
     });
@@ -146,11 +132,7 @@ async fn one_machine(
     machine: &str,
 ) -> Reply {
     let mirror = &central.mirror;
-    let seen = || {
-        mirror
-            .machine(machine)
-            .filter(|seen| seen.person(identity).is_some())
-    };
+    let seen = || mirror.machine_of(identity, machine);
     let is_told = |seen: Rc<Seen>| seen.told.away_since.is_some() || seen.told.sessions.is_some();
     let _looker = mirror.look_at(|_| seen().is_some_and(is_told)).await;
     let frame = frame(console, Some(Tab::Machines));
@@ -175,11 +157,7 @@ async fn question(
     id: &str,
 ) -> Reply {
     let mirror = &central.mirror;
-    let seen = || {
-        mirror
-            .machine(machine)
-            .filter(|seen| seen.person(identity).is_some())
-    };
+    let seen = || mirror.machine_of(identity, machine);
     let _looker = mirror
         .look_at(|_| {
             seen().is_some_and(|seen| seen.asks(identity).any(|open| open.asked.request == id))

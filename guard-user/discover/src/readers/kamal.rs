@@ -2,11 +2,11 @@
 
 use crate::dsn::host_alone;
 use crate::service::Service;
-use crate::tokens::said;
+use crate::tokens::{Said, said};
 
 use super::Sink;
-use super::settings::{Variable, variables};
-use super::yaml::{Node, get, items, load, pairs, scalar, text};
+use super::kubernetes::pairs_told;
+use super::yaml::{Node, get, items, load, pairs, text};
 
 pub(super) fn deploy(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
@@ -23,21 +23,7 @@ pub(super) fn deploy(sink: &mut Sink, source: &str) {
             }
         }
         let clear = get(document, "env").map(|env| get(env, "clear").unwrap_or(env));
-        let all: Vec<_> = clear
-            .into_iter()
-            .flat_map(pairs)
-            .filter_map(|(key, value)| Some((value.span.start.line(), key, scalar(value)?)))
-            .collect();
-        let all: Vec<_> = all
-            .iter()
-            .map(|(line, key, value)| Variable {
-                line: Some(*line),
-                key,
-                value,
-                dormant: false,
-            })
-            .collect();
-        variables(sink, &all, &[]);
+        pairs_told(sink, clear, Said::default());
     }
 }
 

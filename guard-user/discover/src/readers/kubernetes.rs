@@ -229,7 +229,8 @@ fn elsewhere(sink: &mut Sink, spec: &Node<'_>, name: &str, data: Said) {
     }
 }
 
-fn pairs_told(sink: &mut Sink, node: Option<&Node<'_>>, data: Said) {
+/// Settings that are a mapping of names and texts.
+pub(super) fn pairs_told(sink: &mut Sink, node: Option<&Node<'_>>, data: Said) {
     let all: Vec<_> = node
         .into_iter()
         .flat_map(pairs)
