@@ -3,6 +3,8 @@
 import asyncio, ctypes, errno, os, socket, sys, threading, time
 
 KINDS = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "seqpacket": socket.SOCK_SEQPACKET}
+# How often something is tried that depends on the scheduler.
+MOST = 100_000
 
 
 def address(name):
@@ -254,7 +256,10 @@ def swap(outside, own, link):
     os.symlink(own, link)
     turner = threading.Thread(target=turn)
     turner.start()
-    found = [outcome(lambda: connected(link)) for _ in range(1500)]
+    found = []
+    # Both take turns as the scheduler has it: until each was met, within reason.
+    while len(found) < 1500 or ("ok hi" not in found or "EPERM" not in found) and len(found) < MOST:
+        found.append(outcome(lambda: connected(link)))
     ends.append(True)
     turner.join()
     say("swapped", {word: found.count(word) for word in set(found)})
@@ -275,11 +280,13 @@ def rewrite(outside, own):
 
     turner = threading.Thread(target=turn)
     turner.start()
-    made = 0
-    for _ in range(3000):
+    tries = made = 0
+    # As above: the one form that is let pass may be away for long, where the machine is busy.
+    while tries < 3000 or not made and tries < MOST:
         client = new()
         made += libc.connect(client.fileno(), memory, 110) == 0
         client.close()
+        tries += 1
     ends.append(True)
     turner.join()
     say("rewritten", made)
