@@ -158,6 +158,29 @@ fn every_key_of_a_policy_is_in_its_manual() {
     }
 }
 
+/// What a manual that is written by hand shows one how to type.
+fn examples(path: &str) -> String {
+    let manual = manual(path);
+    let (_, rest) = manual.split_once("\n.SH EXAMPLES\n").expect(path);
+    let (_, rest) = rest.split_once(".EX\n").expect(path);
+    rest.split_once(".EE\n").expect(path).0.to_owned()
+}
+
+#[test]
+fn manuals_written_by_hand_have_examples() {
+    for (path, program) in [
+        ("packaging/man/guardd.8", "guardd "),
+        ("packaging/console/guard-console.8", "guard-console "),
+        ("packaging/fleet/guard-fleet.8", "guard-fleet "),
+    ] {
+        let examples = examples(path);
+        assert!(examples.contains(program), "{path}: {examples}");
+    }
+    let policy = examples("packaging/man/guard-policy.5");
+    let parsed = guard_policy::parse("example", &policy).unwrap();
+    assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+}
+
 #[test]
 fn every_kind_of_record_is_in_the_reference() {
     let error = serde_json::from_str::<LogKind>("\"no-such-kind\"").unwrap_err();

@@ -627,6 +627,48 @@ pub(super) const ALL: &[Promise] = &[
         shown: InMachines(&["documents::machine::a_job_is_guarded_and_says_what_was_stopped"]),
     },
     Promise {
+        name: "kernels",
+        file: "README.md",
+        says: "It runs on Linux only, tested on [6.1, 6.12 and 6.18](docs/kernels.md).",
+        shown: InMachines(&["enforcement::"]),
+    },
+    Promise {
+        name: "distributions",
+        file: "docs/admin.md",
+        says: "They are tested on Debian 12 and 13, the .rpm with Debian's rpm.",
+        shown: InMachines(&[
+            "packages::install::an_installation_enforces",
+            "packages::rpm::the_rpm_is_installed",
+        ]),
+    },
+    Promise {
+        name: "postgres-drivers",
+        file: "docs/postgres.md",
+        says: "Tried with psql, pg_dump, psycopg, asyncpg, SQLAlchemy, Django, node-postgres, pgx and sqlx.",
+        shown: Here(&[
+            "clients::postgres::programs::",
+            "clients::postgres::reads::",
+        ]),
+    },
+    Promise {
+        name: "engines",
+        file: "docs/services.md",
+        says: "On Linux 6.1 Podman 4.3 and Docker 20.10, on 6.12 Podman 5.4 (with Quadlet) and Docker 26.1;",
+        shown: InMachines(&["containers::"]),
+    },
+    Promise {
+        name: "agents-init",
+        file: "docs/agents.md",
+        says: "It shows a diff, and asks; `--yes` does not, `--print` only shows, `--remove` undoes it.",
+        shown: Here(&["agents::init::"]),
+    },
+    Promise {
+        name: "agents-hook",
+        file: "docs/agents.md",
+        says: "after each command; silent unless something was stopped while it ran.",
+        shown: Here(&["agents::hook::"]),
+    },
+    Promise {
         name: "ratios",
         file: "docs/performance.md",
         says: "one that is worse by more than a third fails, if it is so twice.",

@@ -8,6 +8,7 @@ mod blocks;
 mod figures;
 pub(crate) mod last;
 mod list;
+mod pictures;
 mod place;
 
 use std::collections::BTreeSet;
@@ -32,7 +33,7 @@ pub(crate) struct PromisesArgs {
     /// Only print them, with when each was last seen true; the blocks of commands, and the figures
     #[arg(long, conflicts_with = "all")]
     list: bool,
-    /// Write what the documents show of guard as it comes now
+    /// Write what the documents show of guard as it comes now, and take their pictures
     #[arg(long, conflicts_with_all = ["all", "list", "names"])]
     write: bool,
     /// Only those whose names begin so
@@ -73,7 +74,9 @@ const WRITE: &str = "GUARD_LAB_WRITE_DOCUMENTS";
 /// That something could not be run, or that one of them is not true.
 pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
     if args.write {
-        return test::these_with(RECORDINGS, &[(WRITE, root())]);
+        let recorded = test::these_with(RECORDINGS, &[(WRITE, root())])?;
+        ensure!(recorded == ExitCode::SUCCESS, "{RECORDINGS} failed");
+        return pictures::write();
     }
     let begins = |promise: &&Promise| {
         args.names
