@@ -8,6 +8,7 @@ mod floods;
 mod holes;
 mod life;
 mod networks;
+mod past;
 pub(crate) mod place;
 mod rebinding;
 mod reverse;
