@@ -339,7 +339,7 @@ fn setting_up_a_project_shows_what_comes() -> Tested {
         format!("\n…\n{}", part("The first guarded", "    guard watch")),
     ]
     .concat();
-    compare("docs/use.md", "setup", &shown);
+    compare("README.md", "setup", &shown);
     Ok(())
 }
 

@@ -317,7 +317,7 @@ pub(super) const ALL: &[Promise] = &[
     },
     Promise {
         name: "setup",
-        file: "docs/use.md",
+        file: "README.md",
         says: "<!-- recorded by cargo xtask promises --write: setup -->",
         shown: Here(&["documents::recording::setting_up_a_project_shows_what_comes"]),
     },
