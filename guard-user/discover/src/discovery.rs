@@ -165,7 +165,6 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
             0
         }
     };
-    sink.settle_keys(region(inputs.environment));
     let names = inputs.hosts.map(|file| names(&mut sink, file));
     let walked = walk(inputs.project, &inputs.bounds, deadline);
     for (path, why) in &walked.left_out {
@@ -176,7 +175,6 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     let named = inventories(&mut sink, &project, &walked.files);
     project_files += read(&mut sink, &project, &named, deadline);
     sink.finish();
-    sink.settle_keys(region(inputs.environment));
     sink.settle_links();
     find_siblings(&mut sink.clues);
     let without = sink.clues.iter().filter(|clue| clue.host.is_none());
@@ -192,14 +190,6 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         took: began.elapsed(),
         dirs: walked.dirs,
     })
-}
-
-/// The region that is meant where no file says one.
-fn region(environment: &[(String, String)]) -> Option<&str> {
-    let mut known = environment
-        .iter()
-        .filter(|(key, _)| ["AWS_REGION", "AWS_DEFAULT_REGION"].contains(&key.as_str()));
-    known.next().map(|(_, region)| region.as_str())
 }
 
 fn of_the_home(

@@ -218,14 +218,10 @@ pub(crate) struct Sink {
     in_file: usize,
     /// When the time is over. The file that is read then ends, too.
     deadline: Option<Instant>,
-    /// The regions of AWS's profiles, which another file has the keys of.
-    regions: BTreeMap<String, String>,
     /// What is called by a name that another file may say more of.
     mentions: Vec<(String, Clue)>,
     /// Where a token of Vault's is, of which a variable says the address.
     vault: Option<Seen>,
-    /// Keys of AWS, each with its profile.
-    aws: Vec<(String, Clue)>,
     /// What the project is linked to, and whether it was on this machine.
     links: Vec<(bool, Clue)>,
     /// Inventories that a file names, and that file.
@@ -313,26 +309,6 @@ impl Sink {
         self.clues.last_mut()
     }
 
-    /// A key of AWS, of a profile: for which region may be said in a file that comes later.
-    fn aws_key(&mut self, profile: &str, seen: Seen, data: Said, credential: &'static str) {
-        self.in_file += 1;
-        if self.is_full() || self.aws.len() >= IN_ALL {
-            self.pass_over(None, MORE);
-            return;
-        }
-        let clue = Clue {
-            host: None,
-            port: 443,
-            service: Service::Platform,
-            seen,
-            data,
-            credential: Some(credential),
-            has_sibling: credential == "login",
-            is_own: false,
-        };
-        self.aws.push((profile.to_owned(), clue));
-    }
-
     /// A link to a platform, which opens nothing by itself.
     fn link(&mut self, line: usize, key: &str, host: Option<Host>, data: Said, is_here: bool) {
         self.in_file += 1;
@@ -353,18 +329,6 @@ impl Sink {
         self.links.push((is_here, clue));
     }
 
-    /// Keeps keys of AWS, once it is known for which region they are. Those of a home are before a project is read, which may leave
-    /// neither time nor room.
-    pub(crate) fn settle_keys(&mut self, region: Option<&str>) {
-        for (profile, clue) in std::mem::take(&mut self.aws) {
-            let own = self.regions.get(&profile);
-            let known = own.or_else(|| self.regions.get("default"));
-            let known = known.map(String::as_str).or(region);
-            let host = known.and_then(service::aws).or_else(service::aws_anywhere);
-            self.push_late(Clue { host, ..clue });
-        }
-    }
-
     /// Keeps the links that a login opens, once all was read. One that was made on this machine counts without: its login may be
     /// where no file shows it.
     pub(crate) fn settle_links(&mut self) {
@@ -375,12 +339,8 @@ impl Sink {
             .filter(|clue| judge(clue).label > Label::Placeholder)
             .filter_map(|clue| clue.host.clone())
             .collect();
-        let opens_aws = opened.iter().any(service::is_aws);
         for (is_here, clue) in std::mem::take(&mut self.links) {
-            let is_opened = clue
-                .host
-                .as_ref()
-                .is_some_and(|host| opened.contains(host) || (opens_aws && service::is_aws(host)));
+            let is_opened = clue.host.as_ref().is_some_and(|host| opened.contains(host));
             let credential = is_opened.then_some("login");
             if is_opened || is_here {
                 self.push_late(Clue { credential, ..clue });
@@ -660,11 +620,11 @@ const HOME: [(&str, Format); 36] = [
     ),
     (
         ".config/configstore/firebase-tools.json",
-        Format::Login("firebase.googleapis.com"),
+        Format::Login(service::GOOGLE),
     ),
     (
         ".config/gcloud/application_default_credentials.json",
-        Format::Login("cloudresourcemanager.googleapis.com"),
+        Format::Login(service::GOOGLE),
     ),
     (".azure/azureProfile.json", Format::Azure),
     (".config/immich/auth.yml", Format::Immich),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::host::Host;
-use crate::service::{Service, is_aws_anywhere, is_managed, is_tool};
+use crate::service::{Service, is_managed, is_tool};
 use crate::tokens::{Said, said, stem};
 
 /// The least scores of `production` and of `maybe`.
@@ -233,9 +233,7 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     };
     let credential = clue.credential.map(|_| (10, "credential beside it"));
     let alone = (!clue.has_sibling).then_some((10, "no dev sibling"));
-    let anywhere =
-        is_aws_anywhere(host).then_some((0, "no region is said: the rule is for all of them"));
-    let all = [Some(place), does, credential, alone, anywhere];
+    let all = [Some(place), does, credential, alone];
     let all = all.into_iter().flatten();
     all.map(|(points, text)| Reason {
         points,

@@ -2,7 +2,7 @@
 
 use crate::dsn::{Dsn, host_alone, scan};
 use crate::host::Host;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::tokens::said;
 
 use super::links::heroku_remote;
@@ -147,7 +147,7 @@ pub(super) fn gcloud(sink: &mut Sink, text: &str) {
             continue;
         }
         let data = said(value(&pairs, &["project"]).unwrap_or_default());
-        let at = Some((Host::parse("cloudresourcemanager.googleapis.com"), 443));
+        let at = Some((Host::parse(service::GOOGLE), 443));
         let clue = sink.named(line, "project", Service::Platform, at, data);
         if let Some(clue) = clue {
             clue.has_sibling = false;

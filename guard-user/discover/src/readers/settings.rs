@@ -214,22 +214,7 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
                 let at = (crate::Host::parse(host), 443);
                 vec![(at, Service::Platform, data, Some("token"))]
             }
-            None if is_aws(one) => match aws(one, all) {
-                Some(lead) => vec![lead],
-                None => {
-                    let is_profile = one.key == "AWS_PROFILE";
-                    let (profile, data) = match is_profile {
-                        true => (one.value, said(one.value)),
-                        false => ("default", Said::default()),
-                    };
-                    let seen = Seen {
-                        dormant: one.dormant,
-                        ..sink.seen(one.line, one.key)
-                    };
-                    sink.aws_key(profile, seen, data.and(around.data), "key");
-                    continue;
-                }
-            },
+            None if is_aws(one) => vec![aws(one)],
             None if is_host(one.key) => host(sink, one, all).into_iter().collect(),
             None => terraform(one).map_or_else(|| url(sink, one, all), |lead| vec![lead]),
         };
@@ -372,17 +357,14 @@ fn terraform(one: &Variable<'_>) -> Option<Lead> {
     Some((at, Service::Platform, Said::default(), Some("token")))
 }
 
-/// The region that is said beside a key of AWS.
-fn aws(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
-    let is_region = |other: &&Variable<'_>| {
-        ["AWS_REGION", "AWS_DEFAULT_REGION"].contains(&other.key) && other.dormant == one.dormant
-    };
-    let host = service::aws(all.iter().find(is_region)?.value)?;
+/// A key of AWS, or the name of one.
+fn aws(one: &Variable<'_>) -> Lead {
     let data = match one.key {
         "AWS_PROFILE" => said(one.value),
         _ => Said::default(),
     };
-    Some(((Some(host), 443), Service::Platform, data, Some("key")))
+    let at = (crate::Host::parse(service::AWS), 443);
+    (at, Service::Platform, data, Some("key"))
 }
 
 fn is_aws(one: &Variable<'_>) -> bool {
