@@ -26,6 +26,7 @@ mod kubernetes;
 mod links;
 mod literals;
 mod logins;
+mod named;
 mod servers;
 mod settings;
 mod sources;
@@ -35,6 +36,7 @@ mod xml;
 mod yaml;
 
 pub(crate) use ansible::inventories;
+pub(crate) use named::{Named, Names};
 pub(crate) use settings::of_environment;
 pub(crate) use sources::Source;
 pub(crate) use ssh::is_match;
@@ -226,6 +228,8 @@ pub(crate) struct Sink {
     links: Vec<(bool, Clue)>,
     /// Inventories that a file names, and that file.
     inventories: Vec<(String, String)>,
+    /// Files that variables name.
+    pub(crate) named: Vec<Named>,
     /// What settings of ssh include.
     pub(crate) includes: Vec<Include>,
 }
@@ -280,7 +284,7 @@ impl Sink {
         }
     }
 
-    fn key(&mut self, what: &'static str, line: Option<usize>, key: &str) {
+    pub(crate) fn key(&mut self, what: &'static str, line: Option<usize>, key: &str) {
         let seen = self.seen(line, key);
         self.key_seen(what, seen);
     }

@@ -249,6 +249,11 @@ fn file_says(file: &str) -> Said {
     let (before, name) = file
         .rsplit_once('/')
         .map_or(("", file), |(before, name)| (before, name));
+    // Where else on the machine it lies says nothing: `/tmp`, `/srv/test`.
+    let before = match file.starts_with('/') {
+        true => "",
+        false => before,
+    };
     let is_private = name.starts_with(".env") && name.ends_with(".local");
     let name = match is_private {
         true => name.trim_end_matches(".local"),

@@ -19,7 +19,14 @@ pub(super) struct Variable<'t> {
 }
 
 /// Variables that hold a platform's token, and the host that it is for.
-const TOKENS: [(&str, &str); 29] = [
+const TOKENS: [(&str, &str); 36] = [
+    ("ARM_CLIENT_SECRET", "management.azure.com"),
+    ("AZURE_CLIENT_SECRET", "management.azure.com"),
+    ("CLOUDSDK_AUTH_ACCESS_TOKEN", service::GOOGLE),
+    ("FIREBASE_TOKEN", service::GOOGLE),
+    ("GOOGLE_APPLICATION_CREDENTIALS_JSON", service::GOOGLE),
+    ("GOOGLE_OAUTH_ACCESS_TOKEN", service::GOOGLE),
+    ("LINODE_API_TOKEN", "api.linode.com"),
     ("GH_TOKEN", "api.github.com"),
     ("GITHUB_TOKEN", "api.github.com"),
     ("STRIPE_SECRET_KEY", "api.stripe.com"),
@@ -209,6 +216,7 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             sink.pass_over(None, MORE);
             return;
         }
+        sink.name(one);
         let clues = match token(one) {
             Some((host, data)) => {
                 let at = (crate::Host::parse(host), 443);
@@ -325,12 +333,15 @@ pub(super) fn has_token(host: &crate::Host) -> bool {
     TOKENS.iter().any(|(_, own)| *own == host.as_str())
 }
 
+/// Whether a variable is that one, or that of a part: `PROD_AWS_ACCESS_KEY_ID`.
+fn is_called(one: &Variable<'_>, key: &str) -> bool {
+    let before = one.key.strip_suffix(key);
+    before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
+}
+
 /// The host of a platform's token, and what its prefix says; the token itself goes no further.
 fn token(one: &Variable<'_>) -> Option<(&'static str, Said)> {
-    let (_, host) = TOKENS.iter().find(|(key, _)| {
-        let before = one.key.strip_suffix(key);
-        before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
-    })?;
+    let (_, host) = TOKENS.iter().find(|(key, _)| is_called(one, key))?;
     if is_placeholder(one.value) || one.value.len() < 8 {
         return None;
     }
@@ -359,16 +370,26 @@ fn terraform(one: &Variable<'_>) -> Option<Lead> {
 
 /// A key of AWS, or the name of one.
 fn aws(one: &Variable<'_>) -> Lead {
-    let data = match one.key {
-        "AWS_PROFILE" => said(one.value),
-        _ => Said::default(),
+    let data = match one.key.ends_with("PROFILE") || one.key.ends_with("ROLE_ARN") {
+        true => said(one.value),
+        false => Said::default(),
     };
     let at = (crate::Host::parse(service::AWS), 443);
     (at, Service::Platform, data, Some("key"))
 }
 
+/// What says that there is a key of AWS, or a role that is taken without one.
+const AWS_KEYS: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+];
+
 fn is_aws(one: &Variable<'_>) -> bool {
-    ["AWS_ACCESS_KEY_ID", "AWS_PROFILE"].contains(&one.key) && !is_placeholder(one.value)
+    AWS_KEYS.iter().any(|key| is_called(one, key)) && !is_placeholder(one.value)
 }
 
 /// Whether a variable is a host by itself, of something that holds data.

@@ -32,6 +32,10 @@ pub(crate) enum Source {
     Minio,
     Stripe,
     Databricks,
+    /// Of `gsutil`, and of what came before boto3.
+    Boto,
+    /// What opens Google Cloud, as its library is told of it.
+    GoogleKey,
     /// What keeps hosts and keys in a way that is not read.
     Kept(&'static str),
     Vault,
@@ -172,6 +176,7 @@ impl Source {
                 | Self::Terraform
                 | Self::Pulumi
                 | Self::Minio
+                | Self::GoogleKey
         )
     }
 
@@ -196,13 +201,16 @@ impl Source {
             Self::Minio => logins::minio(sink, text),
             Self::Stripe => logins::stripe(sink, text),
             Self::Databricks => logins::databricks(sink, text),
+            Self::Boto => logins::boto(sink, text),
+            Self::GoogleKey => logins::google_key(sink, text),
             Self::Kept(_) | Self::Vault => {}
         }
     }
 }
 
 /// Files of a home.
-pub(super) const HOME: [(&str, Source); 24] = [
+pub(super) const HOME: [(&str, Source); 25] = [
+    (".boto", Source::Boto),
     (".config/gh/hosts.yml", Source::Gh),
     (".config/glab-cli/config.yml", Source::Glab),
     (".config/argocd/config", Source::ArgoCd),

@@ -1,0 +1,257 @@
+//! Keys wherever they lie: files that variables name, settings of agents, tokens by what they begin with, and what they open.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use guard_discover::Seen;
+
+use super::formats::has;
+use super::*;
+
+fn with_environment(mut scene: Scene, variables: &[(&str, &str)]) -> Scene {
+    let variables = variables.iter();
+    let variables = variables.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    scene.environment = variables.collect();
+    scene
+}
+
+fn keys(found: &Discovery) -> Vec<String> {
+    let all = found.keys.iter().map(|key| {
+        let line = key
+            .seen
+            .line
+            .map_or_else(String::new, |line| format!(":{line}"));
+        let Seen {
+            key: name, file, ..
+        } = &key.seen;
+        format!("{}: {name} {file}{line}", key.what)
+    });
+    all.collect()
+}
+
+const CONTEXT: &str = "clusters: [{name: a, cluster: {server: 'https://203.0.113.40:6443'}}]\ncontexts:\n- {name: prod, context: {cluster: a}}\n";
+const KEY: &str =
+    "{\"type\": \"service_account\", \"project_id\": \"shop-live\", \"private_key\": \"word\"}";
+
+/// A file that a variable names, in place of the usual one.
+const NAMED: [(&str, &str, &str, &str); 11] = [
+    (
+        "AWS_CONFIG_FILE",
+        "keys/aws",
+        "[profile live]\nrole_arn = arn:aws:iam::1:role/x\n",
+        "production sts.amazonaws.com:443 platform, live",
+    ),
+    (
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "keys/aws",
+        "[default]\naws_access_key_id = A\n",
+        "production sts.amazonaws.com:443 platform, default",
+    ),
+    (
+        "BOTO_CONFIG",
+        "boto.cfg",
+        "[Credentials]\ngs_oauth2_refresh_token = word\n",
+        "production cloudresourcemanager.googleapis.com:443 platform, Credentials",
+    ),
+    (
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "keys/shop.json",
+        KEY,
+        "production cloudresourcemanager.googleapis.com:443 platform, key",
+    ),
+    (
+        "KUBECONFIG",
+        "clusters/eu",
+        CONTEXT,
+        "production 203.0.113.40:6443 kubernetes, prod",
+    ),
+    (
+        "NETRC",
+        "netrc",
+        "machine api.heroku.com login me password word\n",
+        "production api.heroku.com:443 platform, machine",
+    ),
+    (
+        "npm_config_userconfig",
+        "npm/rc",
+        "//npm.example.com/:_authToken=word\n",
+        "maybe npm.example.com:443 http, token",
+    ),
+    (
+        "PGPASSFILE",
+        "pg/pass",
+        "db.example.net:5432:shop_live:u:word\n",
+        "production db.example.net:5432 postgres, shop_live",
+    ),
+    (
+        "PGSERVICEFILE",
+        "pg/services",
+        "[live]\nhost=db.example.net\n",
+        "production db.example.net:5432 postgres, live",
+    ),
+    (
+        "TF_CLI_CONFIG_FILE",
+        "terraform.rc",
+        "credentials \"app.terraform.io\" {\n",
+        "production app.terraform.io:443 platform, credentials",
+    ),
+    (
+        "DATABRICKS_CONFIG_FILE",
+        "databricks",
+        "[DEFAULT]\nhost = https://dbc-1.cloud.databricks.com/\n",
+        "production dbc-1.cloud.databricks.com:443 platform, DEFAULT",
+    ),
+];
+
+#[test]
+fn files_that_variables_name_are_read_wherever_they_are() -> Tested {
+    for (variable, file, text, expected) in NAMED {
+        let seen = |scene: &Scene, shown: &str| -> Tested {
+            let found = scene.look()?;
+            let all = lines(&found);
+            let is_it = |line: &String| line.starts_with(&format!("{expected} {shown}"));
+            assert!(all.iter().any(is_it), "{variable} {shown}: {all:?}");
+            assert_eq!(passed_over(&found), Vec::<String>::new(), "{variable}");
+            Ok(())
+        };
+        // Of the home, by the environment and by a shell's file.
+        let scene = Scene::new()?.with(&format!("~/{file}"), text)?;
+        let path = scene.home.path().join(file).display().to_string();
+        seen(
+            &with_environment(scene, &[(variable, &path)]),
+            &format!("~/{file}"),
+        )?;
+        let shell = format!("export {variable}=\"$HOME/{file}\"\n");
+        let scene = Scene::new()?
+            .with(&format!("~/{file}"), text)?
+            .with("~/.zshrc", shell)?;
+        seen(&scene, &format!("~/{file}"))?;
+        // Of the project, by a name beside its settings.
+        let scene = Scene::new()?
+            .with(&format!("app/{file}"), text)?
+            .with("app/.env", format!("{variable}=./{file}\n"))?;
+        seen(&scene, &format!("app/{file}"))?;
+        // Elsewhere, where the person's own variables say so.
+        let elsewhere = tempfile::tempdir()?;
+        let path = elsewhere.path().join("key");
+        fs::write(&path, text)?;
+        let path = path.display().to_string();
+        seen(
+            &with_environment(Scene::new()?, &[(variable, &path)]),
+            &path,
+        )?;
+        // A project says nothing of the rest of a machine.
+        let planted = Scene::new()?.with(".env", format!("{variable}={path}\n"))?;
+        let found = planted.look()?;
+        assert_eq!(lines(&found), Vec::<String>::new(), "{variable}");
+        let variable = variable.to_ascii_uppercase();
+        let expected = format!("a file outside of the home and the project: {variable} .env:1");
+        assert_eq!(keys(&found), [expected]);
+    }
+    Ok(())
+}
+
+#[test]
+fn several_files_and_whole_directories_may_be_named() -> Tested {
+    let scene = Scene::new()?
+        .with("~/clusters/a", CONTEXT)?
+        .with("~/clusters/b", CONTEXT.replace("203.0.113.40", "203.0.113.41"))?
+        .with("~/cloud/configurations/config_live", "[core]\naccount = me@example.com\nproject = shop-live\n")?
+        .with("~/engines/contexts/meta/0/meta.json", "{\"Name\": \"prod\", \"Endpoints\": {\"docker\": {\"Host\": \"ssh://me@swarm.example.com\"}}}")?
+        .with("~/cfg/gh/hosts.yml", "git.example.com:\n    oauth_token: word\n")?
+        .with("~/az/azureProfile.json", "{\"subscriptions\": [{\"name\": \"live\", \"isDefault\": true}]}")?;
+    let at = |name: &str| scene.home.path().join(name).display().to_string();
+    let all = [
+        (
+            "KUBECONFIG",
+            format!("{}:{}:/nonexistent", at("clusters/a"), at("clusters/b")),
+        ),
+        ("CLOUDSDK_CONFIG", at("cloud")),
+        ("DOCKER_CONFIG", at("engines")),
+        ("XDG_CONFIG_HOME", at("cfg")),
+        ("AZURE_CONFIG_DIR", at("az")),
+    ];
+    let all: Vec<_> = all
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
+    let scene = with_environment(scene, &all);
+    has(
+        &scene,
+        &[
+            "production 203.0.113.40:6443 kubernetes, prod ~/clusters/a:3",
+            "production 203.0.113.41:6443 kubernetes, prod ~/clusters/b:3",
+            "production cloudresourcemanager.googleapis.com:443 platform, project ~/cloud/configurations/config_live:1",
+            "production swarm.example.com:22 docker, prod ~/engines/contexts/meta/0/meta.json:1",
+            "production git.example.com:443 platform, gh ~/cfg/gh/hosts.yml:2",
+            "production management.azure.com:443 platform, live ~/az/azureProfile.json:1",
+        ],
+    )
+}
+
+#[test]
+fn what_a_variable_names_is_read_once_and_leads_nowhere_else() -> Tested {
+    let scene = Scene::new()?
+        .with("~/.pgpass", "db.example.net:5432:shop_live:u:word\n")?
+        .with("kubeconfig", CONTEXT)?
+        .with(".env", "KUBECONFIG=kubeconfig:../../x:kubeconfig\nPGPASSFILE=~/.pgpass\nBOTO_CONFIG=${X}/boto\n#NETRC=~/n\n")?
+        .with("~/n", "machine api.heroku.com login me password word\n")?;
+    let scene = scene
+        .with(
+            "~/.kube/config.d/live",
+            CONTEXT.replace("203.0.113.40", "203.0.113.41"),
+        )?
+        .with(
+            "~/.config/gcloud/configurations/config_live",
+            "[core]\naccount = me@example.com\n",
+        )?;
+    let [pgpass, live, config] = [".pgpass", ".kube/config.d/live", ".config"]
+        .map(|file| scene.home.path().join(file).display().to_string());
+    let variables = [
+        ("PGPASSFILE", &*pgpass),
+        ("KUBECONFIG", &live),
+        ("XDG_CONFIG_HOME", &config),
+    ];
+    let scene = with_environment(scene, &variables);
+    has(
+        &scene,
+        &[
+            "production 203.0.113.41:6443 kubernetes, prod ~/.kube/config.d/live:3",
+            "production cloudresourcemanager.googleapis.com:443 platform, project ~/.config/gcloud/configurations/config_live:1",
+            "production 203.0.113.40:6443 kubernetes, prod kubeconfig:3",
+            "production db.example.net:5432 postgres, shop_live ~/.pgpass:1",
+        ],
+    )?;
+    // A project's link is none of its files, whoever names it.
+    let scene = Scene::new()?
+        .with("~/secret", CONTEXT)?
+        .with(".env", "KUBECONFIG=link\n")?;
+    std::os::unix::fs::symlink(
+        scene.home.path().join("secret"),
+        scene.project.path().join("link"),
+    )?;
+    let found = scene.look()?;
+    assert_eq!(lines(&found), Vec::<String>::new());
+    assert_eq!(passed_over(&found), ["link: a link"]);
+    Ok(())
+}
+
+#[test]
+fn what_a_user_may_not_read_elsewhere_is_in_no_reach() -> Tested {
+    let elsewhere = tempfile::tempdir()?;
+    let file = elsewhere.path().join("rc");
+    fs::write(&file, "credentials \"app.terraform.io\" {\n")?;
+    let path = file.display().to_string();
+    let scene = with_environment(Scene::new()?, &[("TF_CLI_CONFIG_FILE", &path)]);
+    assert_eq!(scene.look()?.findings.len(), 1);
+    for (path, mode) in [
+        (&*file, 0o000),
+        (scene.project.path(), 0o755),
+        (scene.home.path(), 0o755),
+    ] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    let found = as_nobody(&scene)?;
+    assert_eq!(lines(&found), Vec::<String>::new());
+    assert_eq!(passed_over(&found), Vec::<String>::new());
+    Ok(())
+}
