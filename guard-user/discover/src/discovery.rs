@@ -183,6 +183,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     project_files += own.project + by_project.project;
     sink.finish();
     sink.settle_links();
+    sink.keys_of_forges();
     find_siblings(&mut sink.clues);
     let without = sink.clues.iter().filter(|clue| clue.host.is_none());
     let placeholders = without.map(|clue| clue.seen.clone()).collect();

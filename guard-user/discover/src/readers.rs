@@ -243,6 +243,8 @@ pub(crate) struct Include {
     pub(crate) path: String,
 }
 
+/// What there is to say of a token of a forge.
+const FORGE: &str = "token of a forge (no rule: each push would ask)";
 const MORE: &str = "more places than are kept: is this file yours?";
 /// One file has no more places, unless it is there to be counted.
 const IN_FILE: usize = 256;
@@ -349,6 +351,24 @@ impl Sink {
             if is_opened || is_here {
                 self.push_late(Clue { credential, ..clue });
             }
+        }
+    }
+
+    /// Has a person see what pushes their work, though no rule is for it.
+    pub(crate) fn keys_of_forges(&mut self) {
+        let opens = |clue: &&Clue| {
+            let host = clue.host.as_ref().filter(|_| clue.service != Service::Ssh);
+            let is_forge = host.is_some_and(service::is_forge);
+            is_forge && clue.credential.is_some() && judge(clue).label == Label::Tool
+        };
+        let all: Vec<_> = self
+            .clues
+            .iter()
+            .filter(opens)
+            .map(|clue| clue.seen.clone())
+            .collect();
+        for seen in all {
+            self.key_seen(FORGE, seen);
         }
     }
 

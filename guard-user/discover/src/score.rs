@@ -228,6 +228,7 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     let does = match clue.service {
         service if service.runs_commands() => Some((10, "commands run there")),
         service if service.holds_data() => Some((10, "holds data")),
+        Service::Smtp => Some((10, "mail goes out from there")),
         Service::Vpn(_) => Some((10, "leads into a network")),
         _ => None,
     };

@@ -30,6 +30,10 @@ pub enum Service {
     Clickhouse,
     /// NATS.
     Nats,
+    /// Kafka.
+    Kafka,
+    /// What sends mail.
+    Smtp,
     /// Storage with Amazon's interface.
     S3,
     /// Something over HTTP.
@@ -113,7 +117,7 @@ pub(crate) fn home(key: &str, port: u16) -> Option<Service> {
 }
 
 /// Schemes of URLs, what they speak, and the port that they mean.
-const SCHEMES: [(&str, Service, u16); 28] = [
+const SCHEMES: [(&str, Service, u16); 31] = [
     ("postgres", Service::Postgres, 5432),
     ("postgresql", Service::Postgres, 5432),
     ("pgsql", Service::Postgres, 5432),
@@ -134,6 +138,9 @@ const SCHEMES: [(&str, Service, u16); 28] = [
     ("influxdb", Service::Influxdb, 8086),
     ("clickhouse", Service::Clickhouse, 9000),
     ("nats", Service::Nats, 4222),
+    ("kafka", Service::Kafka, 9092),
+    ("smtp", Service::Smtp, 587),
+    ("smtps", Service::Smtp, 465),
     ("s3", Service::S3, 443),
     ("http", Service::Http, 80),
     ("https", Service::Http, 443),
@@ -169,6 +176,8 @@ impl Service {
             Self::Influxdb => "influxdb",
             Self::Clickhouse => "clickhouse",
             Self::Nats => "nats",
+            Self::Kafka => "kafka",
+            Self::Smtp => "smtp",
             Self::S3 => "s3",
             Self::Http => "http",
             Self::Platform => "platform",
@@ -207,7 +216,10 @@ impl Service {
     /// Whether it keeps what can be lost.
     pub(crate) const fn holds_data(self) -> bool {
         !self.runs_commands()
-            && !matches!(self, Self::Http | Self::Git | Self::Network | Self::Vpn(_))
+            && !matches!(
+                self,
+                Self::Http | Self::Git | Self::Network | Self::Smtp | Self::Vpn(_)
+            )
     }
 }
 
@@ -313,6 +325,18 @@ pub(crate) fn is_shared(host: &Host) -> bool {
     SHARED.iter().any(|suffix| host.is_below(suffix))
 }
 
+/// Whether a key for it is one that each push to a forge needs.
+pub(crate) fn is_forge(host: &Host) -> bool {
+    let forges = [
+        "api.github.com",
+        "bitbucket.org",
+        "codeberg.org",
+        "github.com",
+        "gitlab.com",
+    ];
+    forges.contains(&host.as_str())
+}
+
 /// Whether it is what an agent works with all day.
 pub(crate) fn is_tool(host: &Host) -> bool {
     TOOLS.contains(&host.as_str()) || is_of_models(host)
@@ -376,6 +400,8 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             | Service::Amqp
             | Service::Clickhouse
             | Service::Nats
+            | Service::Kafka
+            | Service::Smtp
             | Service::Ssh
             | Service::Docker
             | Service::Network

@@ -63,6 +63,15 @@ fn remote(sink: &mut Sink, line: usize, name: &str, url: &str) {
     }
 }
 
+/// What git keeps in place of asking: an address with a password on each line.
+pub(super) fn git_credentials(sink: &mut Sink, text: &str) {
+    for (line, url) in lines(sink, text) {
+        if !url.trim().is_empty() {
+            remote(sink, line, "credential", url.trim());
+        }
+    }
+}
+
 /// Forges know one user.
 fn is_gits(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);

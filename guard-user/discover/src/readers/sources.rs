@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::literals::Language;
-use super::{Format, Sink, commands, connections, ini, kamal, literals, logins, xml};
+use super::{Format, Sink, clients, commands, connections, ini, kamal, literals, logins, xml};
 
 /// What such a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +34,7 @@ pub(crate) enum Source {
     Databricks,
     /// Of `gsutil`, and of what came before boto3.
     Boto,
+    GitCredentials,
     /// What opens Google Cloud, as its library is told of it.
     GoogleKey,
     /// What keeps hosts and keys in a way that is not read.
@@ -133,6 +134,9 @@ impl Source {
                 "jdbc",
                 "hibernate",
                 "persistence",
+                "kafka",
+                "producer",
+                "consumer",
             ];
             stem.split(['-', '_', '.'])
                 .any(|word| words.contains(&word))
@@ -202,6 +206,7 @@ impl Source {
             Self::Stripe => logins::stripe(sink, text),
             Self::Databricks => logins::databricks(sink, text),
             Self::Boto => logins::boto(sink, text),
+            Self::GitCredentials => clients::git_credentials(sink, text),
             Self::GoogleKey => logins::google_key(sink, text),
             Self::Kept(_) | Self::Vault => {}
         }
@@ -209,7 +214,10 @@ impl Source {
 }
 
 /// Files of a home.
-pub(super) const HOME: [(&str, Source); 25] = [
+pub(super) const HOME: [(&str, Source); 28] = [
+    (".git-credentials", Source::GitCredentials),
+    (".config/git/credentials", Source::GitCredentials),
+    (".config/kcat.conf", Ini),
     (".boto", Source::Boto),
     (".config/gh/hosts.yml", Source::Gh),
     (".config/glab-cli/config.yml", Source::Glab),

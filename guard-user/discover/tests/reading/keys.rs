@@ -255,3 +255,215 @@ fn what_a_user_may_not_read_elsewhere_is_in_no_reach() -> Tested {
     assert_eq!(passed_over(&found), Vec::<String>::new());
     Ok(())
 }
+
+#[test]
+fn a_clouds_key_is_found_by_each_variable_that_may_have_it() -> Tested {
+    let google = "cloudresourcemanager.googleapis.com";
+    for (line, expected) in [
+        (
+            "AWS_ACCESS_KEY_ID=AKIA0123456789ABCDEF",
+            "production sts.amazonaws.com",
+        ),
+        (
+            "PROD_AWS_ACCESS_KEY_ID=AKIA0123456789ABCDEF",
+            "production sts.amazonaws.com",
+        ),
+        ("AWS_ACCESS_KEY_ID=test", "dev sts.amazonaws.com"),
+        (
+            "AWS_ROLE_ARN=arn:aws:iam::1:role/deploy",
+            "production sts.amazonaws.com",
+        ),
+        ("AWS_DEFAULT_PROFILE=sandbox", "dev sts.amazonaws.com"),
+        (
+            "ARM_CLIENT_SECRET=0123456789",
+            "production management.azure.com",
+        ),
+        (
+            "FIREBASE_TOKEN=1//0123456789",
+            &*format!("production {google}"),
+        ),
+        (
+            "GCP_KEY='{\"type\": \"service_account\", \"private_key\": \"word\"}'",
+            &format!("production {google}"),
+        ),
+        ("PAYMENTS=sk_live_0123456789", "production api.stripe.com"),
+        (
+            "BILLING_KEY=rk_live_0123456789",
+            "production api.stripe.com",
+        ),
+        ("PAYMENTS=sk_test_0123456789", "dev api.stripe.com"),
+        (
+            "SPACES=dop_v1_0123456789",
+            "production api.digitalocean.com",
+        ),
+    ] {
+        let scene = Scene::new()?.with(".env", format!("{line}\n"))?;
+        let found = lines(&scene.look()?);
+        let is_it = found.len() == 1 && found[0].starts_with(&format!("{expected}:443 platform"));
+        assert!(is_it, "{line}: {found:?}");
+        let (key, value) = line.split_once('=').ok_or("no variable")?;
+        let scene = with_environment(Scene::new()?, &[(key, value.trim_matches('\''))]);
+        let found = lines(&scene.look()?);
+        assert!(found[0].starts_with(expected), "{line}: {found:?}");
+    }
+    for line in [
+        "PAYMENTS=sk_live_xxxxxxxx",
+        "PAYMENTS=sk_live_...",
+        "A=sk_live_<yours>",
+        "A=pk_live_0123456789",
+    ] {
+        let found = Scene::new()?.with(".env", format!("{line}\n"))?.look()?;
+        assert_eq!(lines(&found), Vec::<String>::new(), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tokens_of_forges_are_shown_without_a_rule() -> Tested {
+    let settings = "GITHUB_TOKEN=0123456789\nOTHER=ghp_0123456789\nGITLAB_TOKEN=glpat-0123456789\nGH_TOKEN=${X}\n";
+    let scene = Scene::new()?
+        .with(".env", settings)?
+        .with(".env.example", "GITHUB_TOKEN=0123456789\n")?
+        .with(".git/config", "[remote \"origin\"]\nurl = git@github.com:a/b.git\n[remote \"https\"]\nurl = https://me:word@github.com/a/b\n")?
+        .with("~/.config/gh/hosts.yml", "github.com:\n    user: me\n")?
+        .with("~/.config/glab-cli/config.yml", "hosts:\n    gitlab.com:\n        token: word\n")?
+        .with("~/.git-credentials", "https://me:word@github.com\nhttps://me:word@git.example.com\n")?
+        .with("~/.netrc", "machine github.com login me password word\n")?
+        .with("~/.ssh/config", "Host github.com\nUser git\n")?;
+    let scene = with_environment(scene, &[("GH_TOKEN", "ghs_0123456789")]);
+    let found = scene.look()?;
+    let places: Vec<_> = lines(&found)
+        .into_iter()
+        .filter(|line| !line.starts_with("tool ") && !line.starts_with("template "))
+        .collect();
+    assert_eq!(
+        places,
+        ["maybe git.example.com:443 git, credential ~/.git-credentials:2"]
+    );
+    assert!(
+        found
+            .findings
+            .iter()
+            .all(|one| one.label != Label::Tool || one.proposed.is_none())
+    );
+    let what = "token of a forge (no rule: each push would ask)";
+    let mut keys = keys(&found);
+    keys.sort();
+    let expected = [
+        "GH_TOKEN the environment",
+        "GITHUB_TOKEN .env:1",
+        "GITLAB_TOKEN .env:3",
+        "OTHER .env:2",
+        "credential ~/.git-credentials:1",
+        "gh ~/.config/gh/hosts.yml:2",
+        "glab ~/.config/glab-cli/config.yml:3",
+        "https .git/config:3",
+        "machine ~/.netrc:1",
+    ];
+    assert_eq!(keys, expected.map(|one| format!("{what}: {one}")));
+    // That of a GitLab of one's own is for its place.
+    let own = Scene::new()?.with(
+        ".env",
+        "GITLAB_HOST=gitlab.example.com\nGITLAB_TOKEN=0123456789\n",
+    )?;
+    has(
+        &own,
+        &["production gitlab.example.com:443 platform, GITLAB_HOST .env:1"],
+    )?;
+    assert!(own.look()?.keys.is_empty());
+    Ok(())
+}
+
+#[test]
+fn mail_is_found_where_somebody_sends_it() -> Tested {
+    let place = "production smtp.example.net:587 smtp";
+    for text in [
+        "SMTP_HOST=smtp.example.net\nSMTP_USER=a\nSMTP_PASSWORD=word\n",
+        "SMTP_SERVER=smtp.example.net\nSMTP_PASS=word\n",
+        "MAIL_HOST=smtp.example.net\nMAIL_USERNAME=a\nMAIL_PASSWORD=word\n",
+        "EMAIL_HOST=smtp.example.net\nEMAIL_HOST_USER=a\nEMAIL_HOST_PASSWORD=word\n",
+        "MAILER_DSN=smtp://a:word@smtp.example.net\n",
+        "EMAIL_SERVER=smtp://a:word@smtp.example.net\n",
+    ] {
+        let found = lines(&Scene::new()?.with(".env", text)?.look()?);
+        assert!(
+            found.len() == 1 && found[0].starts_with(place),
+            "{text}: {found:?}"
+        );
+    }
+    for (file, text) in [
+        (
+            "application.properties",
+            "spring.mail.host=smtp.example.net\nspring.mail.password=word\n",
+        ),
+        (
+            "shop/settings.py",
+            "EMAIL_HOST = 'smtp.example.net'\nEMAIL_HOST_PASSWORD = 'word'\n",
+        ),
+        (
+            "config/config.json",
+            "{\"smtp\": {\"host\": \"smtp.example.net\", \"port\": 587, \"password\": \"word\"}}",
+        ),
+    ] {
+        let found = lines(&Scene::new()?.with(file, text)?.look()?);
+        assert!(
+            found.iter().any(|line| line.starts_with(place)),
+            "{file}: {found:?}"
+        );
+    }
+    // What takes mail of anybody is a developer's.
+    for text in [
+        "MAIL_HOST=mailpit\nMAIL_PASSWORD=null\n",
+        "SMTP_HOST=smtp.example.net\n",
+        "MAILER_DSN=smtp://mailpit:1025\n",
+        "EMAIL_ADDRESS=me@example.net\nEMAIL_PASSWORD=word\n",
+    ] {
+        let found = Scene::new()?.with(".env", text)?.look()?;
+        assert_eq!(lines(&found), Vec::<String>::new(), "{text}");
+        assert_eq!(passed_over(&found), Vec::<String>::new(), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn brokers_of_kafka_are_found_with_what_opens_them() -> Tested {
+    let text = "KAFKA_BROKERS=b1.example.net:9093, b2.example.net\nKAFKA_SASL_PASSWORD=word\n";
+    has(
+        &Scene::new()?.with(".env", text)?,
+        &[
+            "production b1.example.net:9093 kafka, KAFKA_BROKERS .env:1",
+            "production b2.example.net:9092 kafka, KAFKA_BROKERS .env:1",
+        ],
+    )?;
+    for (file, text) in [
+        (
+            "application.properties",
+            "spring.kafka.bootstrap-servers=b1.example.net:9092\nspring.kafka.properties.sasl.jaas.config=x password=\"word\";\n",
+        ),
+        (
+            "kafka.properties",
+            "bootstrap.servers=SASL_SSL://b1.example.net:9092\nsasl.jaas.config=org.x required password=\"word\";\n",
+        ),
+        (
+            "application.yml",
+            "spring:\n  kafka:\n    bootstrap-servers: b1.example.net:9092\n    properties: {sasl.jaas.config: word}\n",
+        ),
+        (
+            ".env",
+            "KAFKA_URL=kafka+ssl://b1.example.net:9092\nKAFKA_CLIENT_CERT_KEY=a\nKAFKA_PASSWORD=word\n",
+        ),
+    ] {
+        let found = lines(&Scene::new()?.with(file, text)?.look()?);
+        let place = "production b1.example.net:9092 kafka";
+        assert!(
+            found.iter().any(|line| line.starts_with(place)),
+            "{file}: {found:?}"
+        );
+    }
+    let compose =
+        "services:\n  kafka: {image: kafka}\n  app: {environment: {KAFKA_BROKERS: 'kafka:9092'}}\n";
+    has(
+        &Scene::new()?.with("compose.yaml", compose)?,
+        &["local kafka:9092 kafka, KAFKA_BROKERS compose.yaml:3"],
+    )
+}

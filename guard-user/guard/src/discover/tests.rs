@@ -372,3 +372,17 @@ fn a_clouds_credential_gets_a_rule_that_is_as_wide() -> Tested {
     }
     Ok(())
 }
+
+#[test]
+fn what_opens_a_forge_is_listed_and_has_no_rule() -> Tested {
+    let files = [("env", "GH_TOKEN=hunter2hunter2\n")];
+    let all = discovered(&files, shipped(), false)?;
+    insta::assert_snapshot!(page(&all).plain(), @r"
+    Files read: 0 (home 0, directory 0). Nothing was connected to.
+    Nothing that looks like production was found.
+    Not listed: 1 place that does not look like production (guard discover --all).
+    key to elsewhere  token of a forge (no rule: each push would ask): GH_TOKEN  the environment
+    ");
+    assert!(all.is_clean());
+    Ok(())
+}
