@@ -375,6 +375,39 @@ fn tokens_of_forges_are_shown_without_a_rule() -> Tested {
 }
 
 #[test]
+fn what_ssh_leads_through_is_found() -> Tested {
+    let config = "\
+Host shop
+  HostName shop.example.net
+  LocalForward 5433 db.internal.example.net:5432
+  LocalForward 127.0.0.1:6380 localhost:6379
+  LocalForward /tmp/a.sock /run/b.sock
+  ProxyJump me@jump.example.net:2222,bastion
+Host bastion
+  HostName bastion.example.net
+Host *.internal
+  ProxyJump gate.example.net
+Host *
+  ProxyJump none
+  LocalForward 9000
+Match all
+  LocalForward [::1]:3307 [2001:db8::7]:3306
+";
+    has(
+        &Scene::new()?.with("~/.ssh/config", config)?,
+        &[
+            "maybe shop.example.net:22 ssh, shop ~/.ssh/config:1",
+            "maybe db.internal.example.net:5432 postgres, shop ~/.ssh/config:3",
+            "maybe shop.example.net:6379 redis, shop ~/.ssh/config:4",
+            "maybe jump.example.net:2222 ssh, shop ~/.ssh/config:6",
+            "maybe bastion.example.net:22 ssh, shop ~/.ssh/config:6, bastion ~/.ssh/config:7",
+            "maybe gate.example.net:22 ssh, jump ~/.ssh/config:10",
+            "maybe 2001:db8::7:3306 mysql, forward ~/.ssh/config:15",
+        ],
+    )
+}
+
+#[test]
 fn mail_is_found_where_somebody_sends_it() -> Tested {
     let place = "production smtp.example.net:587 smtp";
     for text in [
