@@ -26,6 +26,7 @@ mod kubernetes;
 mod links;
 mod literals;
 mod logins;
+mod mcp;
 mod named;
 mod servers;
 mod settings;
@@ -64,7 +65,10 @@ pub(crate) enum Format {
     Aws,
     DockerContext,
     Compose,
+    /// Settings of an agent, with the servers that it starts.
     Mcp,
+    /// Codex' own.
+    Codex,
     /// Terraform's, and Prisma's.
     Hcl,
     TerraformState,
@@ -109,6 +113,9 @@ impl Format {
                 return Some(Self::Pipeline);
             }
             (Some(b"config"), "database.yml" | "database.yaml") => return Some(Self::Rails),
+            (Some(b".codex"), "config.toml") => return Some(Self::Codex),
+            (Some(b".claude"), "settings.json" | "settings.local.json")
+            | (Some(b".gemini"), "settings.json") => return Some(Self::Mcp),
             _ => {}
         }
         let dir = path
@@ -122,7 +129,7 @@ impl Format {
             ".env.vault" | ".env.keys" => Some(Self::Encrypted),
             ".envrc" => Some(Self::Shell),
             ".flaskenv" => Some(Self::Dotenv),
-            ".mcp.json" | "mcp.json" => Some(Self::Mcp),
+            ".mcp.json" | "mcp.json" | "opencode.json" | "opencode.jsonc" => Some(Self::Mcp),
             ".pgpass" => Some(Self::Pgpass),
             ".pg_service.conf" | "pg_service.conf" => Some(Self::PgService),
             ".gitlab-ci.yml" => Some(Self::Pipeline),
@@ -171,7 +178,8 @@ impl Format {
     /// How much of it is read.
     pub(crate) const fn limit(self) -> u64 {
         match self {
-            Self::Kubeconfig => 2 << 20,
+            // What an agent keeps beside its servers grows.
+            Self::Kubeconfig | Self::Mcp => 2 << 20,
             Self::TerraformState => 8 << 20,
             _ => 256 << 10,
         }
@@ -448,7 +456,8 @@ impl Sink {
             Format::MyCnf => databases::my_cnf(self, text),
             Format::Aws => databases::aws(self, text),
             Format::DockerContext => json::docker_context(self, text),
-            Format::Mcp => json::mcp(self, text),
+            Format::Mcp => mcp::settings(self, text),
+            Format::Codex => mcp::codex(self, text),
             Format::Hcl => hcl::blocks(self, text),
             Format::TerraformState => json::state(self, text),
             Format::JsonSettings => json::settings(self, text),
@@ -592,7 +601,7 @@ pub(crate) fn dirs_of_home() -> impl Iterator<Item = (&'static str, &'static str
     HOME_DIRS.into_iter().chain(sources::HOME_DIRS)
 }
 
-const HOME: [(&str, Format); 36] = [
+const HOME: [(&str, Format); 51] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -609,7 +618,22 @@ const HOME: [(&str, Format); 36] = [
     (".aws/config", Format::Aws),
     (".aws/credentials", Format::Aws),
     (".claude.json", Format::Mcp),
+    (".claude/.claude.json", Format::Mcp),
     (".claude/settings.json", Format::Mcp),
+    (".claude/settings.local.json", Format::Mcp),
+    (".codex/config.toml", Format::Codex),
+    (".config/opencode/config.json", Format::Mcp),
+    (".config/opencode/opencode.json", Format::Mcp),
+    (".config/opencode/opencode.jsonc", Format::Mcp),
+    (".config/Code/User/mcp.json", Format::Mcp),
+    (".config/VSCodium/User/mcp.json", Format::Mcp),
+    (".config/Claude/claude_desktop_config.json", Format::Mcp),
+    (".config/zed/settings.json", Format::Mcp),
+    (".codeium/windsurf/mcp_config.json", Format::Mcp),
+    (".copilot/mcp-config.json", Format::Mcp),
+    (".aws/amazonq/mcp.json", Format::Mcp),
+    (".kiro/settings/mcp.json", Format::Mcp),
+    (".mcp.json", Format::Mcp),
     (".gemini/settings.json", Format::Mcp),
     (".cursor/mcp.json", Format::Mcp),
     (

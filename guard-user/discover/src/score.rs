@@ -243,7 +243,7 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     .collect()
 }
 
-/// What the path says. `.env.local` is what is not shared, and says nothing of what it leads to.
+/// What the path says. `.env.local` is what is not shared, and says nothing of what it leads to; nor do an agent's own settings.
 fn file_says(file: &str) -> Said {
     // Programs keep there what is theirs, wherever it leads.
     let file = file.strip_prefix("~/.local/").unwrap_or(file);
@@ -256,9 +256,10 @@ fn file_says(file: &str) -> Said {
         false => before,
     };
     let is_private = name.starts_with(".env") && name.ends_with(".local");
-    let name = match is_private {
-        true => name.trim_end_matches(".local"),
-        false => name,
+    let name = match name {
+        "settings.local.json" => "settings.json",
+        name if is_private => name.trim_end_matches(".local"),
+        name => name,
     };
     let said = said(&format!("{before}/{name}"));
     // What a pipeline's file is called says that it is one, and not what its jobs reach.

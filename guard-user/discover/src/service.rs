@@ -278,8 +278,9 @@ const SHARED: [&str; 6] = [
 ];
 
 /// What an agent works with all day: models, forges, and packages.
-const TOOLS: [&str; 34] = [
+const TOOLS: [&str; 35] = [
     "aiplatform.googleapis.com",
+    "api.githubcopilot.com",
     "api.openai.com",
     "api.anthropic.com",
     "cloudcode-pa.googleapis.com",

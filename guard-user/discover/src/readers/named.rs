@@ -16,7 +16,7 @@ pub(crate) enum Names {
 
 use Names::{Dir, File, Files};
 
-const NAMED: [(&str, Names); 28] = [
+const NAMED: [(&str, Names); 30] = [
     ("ARGOCD_CONFIG_DIR", Dir(".config/argocd")),
     ("AWS_CONFIG_FILE", File(Format::Aws)),
     ("AWS_SHARED_CREDENTIALS_FILE", File(Format::Aws)),
@@ -25,6 +25,7 @@ const NAMED: [(&str, Names); 28] = [
     ("BOTO_PATH", Files(Format::Source(Source::Boto))),
     ("CLAUDE_CONFIG_DIR", Dir(".claude")),
     ("CLOUDSDK_CONFIG", Dir(".config/gcloud")),
+    ("CODEX_HOME", Dir(".codex")),
     (
         "DATABRICKS_CONFIG_FILE",
         File(Format::Source(Source::Databricks)),
@@ -50,6 +51,7 @@ const NAMED: [(&str, Names); 28] = [
     ("MC_CONFIG_DIR", Dir(".mc")),
     ("NETRC", File(Format::Netrc)),
     ("NPM_CONFIG_USERCONFIG", File(Format::Npmrc)),
+    ("OPENCODE_CONFIG", File(Format::Mcp)),
     ("PGPASSFILE", File(Format::Pgpass)),
     ("PGSERVICEFILE", File(Format::PgService)),
     ("PULUMI_HOME", Dir(".pulumi")),

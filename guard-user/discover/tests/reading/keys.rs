@@ -33,7 +33,7 @@ const KEY: &str =
     "{\"type\": \"service_account\", \"project_id\": \"shop-live\", \"private_key\": \"word\"}";
 
 /// A file that a variable names, in place of the usual one.
-const NAMED: [(&str, &str, &str, &str); 11] = [
+const NAMED: [(&str, &str, &str, &str); 12] = [
     (
         "AWS_CONFIG_FILE",
         "keys/aws",
@@ -99,6 +99,12 @@ const NAMED: [(&str, &str, &str, &str); 11] = [
         "databricks",
         "[DEFAULT]\nhost = https://dbc-1.cloud.databricks.com/\n",
         "production dbc-1.cloud.databricks.com:443 platform, DEFAULT",
+    ),
+    (
+        "OPENCODE_CONFIG",
+        "agent.json",
+        "{\"mcp\": {\"shop\": {\"environment\": {\"PROD_URL\": \"redis://:word@cache.example.net\"}}}}",
+        "production cache.example.net:6379 redis, PROD_URL",
     ),
 ];
 
@@ -371,6 +377,97 @@ fn tokens_of_forges_are_shown_without_a_rule() -> Tested {
         &["production gitlab.example.com:443 platform, GITLAB_HOST .env:1"],
     )?;
     assert!(own.look()?.keys.is_empty());
+    Ok(())
+}
+
+/// Settings of agents, each with a server that is started with a database's address, and one elsewhere.
+const AGENTS: [(&str, &str); 8] = [
+    (
+        "~/.codex/config.toml",
+        "model = \"x\"\n[mcp_servers.shop]\ncommand = \"npx\"\nargs = [\n  \"-y\",\n  \"postgres://a:word@db.example.net/shop\",\n]\nenv = { \"TOKEN\" = \"a\\\"b\", REDIS_URL = \"redis://:word@cache.example.net\" }\n[mcp_servers.far]\nurl = \"https://mcp.example.net/mcp\"\nbearer_token_env_var = \"X\"\n",
+    ),
+    (
+        ".codex/config.toml",
+        "[mcp_servers.shop]\nargs = ['postgres://a:word@db.example.net/shop']\n# url = \"https://no.example.net\"\n[mcp_servers.shop.env]\nREDIS_URL = \"redis://:word@cache.example.net\"\n[mcp_servers.far]\nurl = 'https://mcp.example.net/mcp'\n[mcp_servers.far.http_headers]\nAuthorization = \"Bearer word\"\n",
+    ),
+    (
+        "~/.config/opencode/opencode.json",
+        "{\"mcp\": {\"shop\": {\"type\": \"local\", \"command\": [\"x\", \"postgres://a:word@db.example.net/shop\"], \"environment\": {\"REDIS_URL\": \"redis://:word@cache.example.net\"}}, \"far\": {\"type\": \"remote\", \"url\": \"https://mcp.example.net/mcp\", \"headers\": {\"Authorization\": \"Bearer {env:X}\"}}}}",
+    ),
+    (
+        "~/.gemini/settings.json",
+        "{\"mcpServers\": {\"shop\": {\"args\": [\"postgres://a:word@db.example.net/shop\"], \"env\": {\"REDIS_URL\": \"redis://:word@cache.example.net\"}}, \"far\": {\"httpUrl\": \"https://mcp.example.net/mcp\", \"headers\": {\"X-Api-Key\": \"word\"}}}}",
+    ),
+    (
+        ".gemini/settings.json",
+        "{\"mcpServers\": {\"shop\": {\"args\": [\"postgres://a:word@db.example.net/shop\"], \"env\": {\"REDIS_URL\": \"redis://:word@cache.example.net\"}}, \"far\": {\"url\": \"https://mcp.example.net/mcp\", \"headers\": {\"X-Api-Key\": \"word\"}}}}",
+    ),
+    (
+        "~/.claude.json",
+        "{\"projects\": {\"/a\": {\"mcpServers\": {\"shop\": {\"args\": [\"postgres://a:word@db.example.net/shop\"], \"env\": {\"REDIS_URL\": \"redis://:word@cache.example.net\"}}, \"far\": {\"type\": \"http\", \"url\": \"https://mcp.example.net/mcp\", \"headers\": {\"Authorization\": \"word\"}}}}}}",
+    ),
+    (
+        ".vscode/mcp.json",
+        "{\"inputs\": [], \"servers\": {\"shop\": {\"args\": [\"postgres://a:word@db.example.net/shop\"], \"env\": {\"REDIS_URL\": \"redis://:word@cache.example.net\"}}, \"far\": {\"url\": \"https://mcp.example.net/mcp\", \"requestInit\": {\"headers\": {\"Authorization\": \"word\"}}}}}",
+    ),
+    (
+        "~/.config/Code/User/settings.json",
+        "{// so\n\"mcp\": {\"servers\": {\"shop\": {\"args\": [\"postgres://a:word@db.example.net/shop\"], \"env\": {\"REDIS_URL\": \"redis://:word@cache.example.net\"}}, \"far\": {\"url\": \"https://mcp.example.net/mcp\", \"headers\": {\"Authorization\": \"${input:t}\"}}}}}",
+    ),
+];
+
+#[test]
+fn servers_of_agents_are_found_with_what_opens_them() -> Tested {
+    for (file, text) in AGENTS {
+        let found = Scene::new()?.with(file, text)?.look()?;
+        assert_eq!(passed_over(&found), Vec::<String>::new(), "{file}");
+        let mut all: Vec<_> = found
+            .findings
+            .iter()
+            .map(|one| {
+                let credential = one.credential.unwrap_or("-");
+                // What an editor's settings have is read as theirs, too.
+                let key = one.found[0].key.rsplit('.').next().unwrap_or_default();
+                format!("{} {} {credential} {}", one.label.as_str(), one.host, key)
+            })
+            .collect();
+        all.sort();
+        let expected = [
+            "maybe mcp.example.net token far",
+            "production cache.example.net password REDIS_URL",
+            "production db.example.net password shop",
+        ];
+        assert_eq!(all, expected, "{file}");
+    }
+    // What it keeps beside them may be long.
+    let long = format!(
+        "{{\"history\": \"{}\", \"mcpServers\": {{\"a\": {{\"url\": \"https://mcp.example.net\"}}}}}}",
+        "x".repeat(1 << 20)
+    );
+    let found = Scene::new()?.with("~/.claude.json", long)?.look()?;
+    assert_eq!(found.findings.len(), 1, "{:?}", passed_over(&found));
+    // What an agent gives to all that it runs.
+    for (file, text) in [
+        (
+            ".claude/settings.local.json",
+            "{\"env\": {\"DATABASE_URL\": \"postgres://a:word@db.example.net/a\"}}",
+        ),
+        (
+            ".codex/config.toml",
+            "[shell_environment_policy]\nset = { DATABASE_URL = \"postgres://a:word@db.example.net/a\" }\n",
+        ),
+        (
+            "~/.codex/config.toml",
+            "[shell_environment_policy.set]\nDATABASE_URL = \"postgres://a:word@db.example.net/a\"\n",
+        ),
+    ] {
+        let found = lines(&Scene::new()?.with(file, text)?.look()?);
+        let begin = "production db.example.net:5432 postgres, DATABASE_URL";
+        assert!(
+            found.len() == 1 && found[0].starts_with(begin),
+            "{file}: {found:?}"
+        );
+    }
     Ok(())
 }
 
