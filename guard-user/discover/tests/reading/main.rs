@@ -15,6 +15,7 @@ mod formats;
 mod hostile;
 mod incidents;
 mod keys;
+mod quiet;
 mod secrets;
 mod sources;
 mod tools;
