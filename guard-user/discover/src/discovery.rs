@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::host::Host;
+use crate::named::Places;
 use crate::open::Tree;
 use crate::readers::{
     Format, HOME_ENDINGS, Sink, Source, dirs_of_home, inventories, is_match, of_environment,
@@ -157,7 +158,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     sink.begin(ENVIRONMENT.to_owned());
     of_environment(&mut sink, inputs.environment);
     let tunnels = inputs.routes.map(|all| routes(&mut sink, all));
-    let home_files = match inputs.home {
+    let mut home_files = match inputs.home {
         Some(home) => of_the_home(&mut sink, home, inputs, deadline),
         None => {
             sink.begin("~".to_owned());
@@ -165,7 +166,9 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
             0
         }
     };
-    sink.settle_keys(region(inputs.environment));
+    let mut places = Places::of(inputs, &project);
+    let own = places.read(&mut sink, deadline);
+    home_files += own.home;
     let names = inputs.hosts.map(|file| names(&mut sink, file));
     let walked = walk(inputs.project, &inputs.bounds, deadline);
     for (path, why) in &walked.left_out {
@@ -175,9 +178,12 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     let mut project_files = read(&mut sink, &project, &walked.files, deadline);
     let named = inventories(&mut sink, &project, &walked.files);
     project_files += read(&mut sink, &project, &named, deadline);
+    let by_project = places.read(&mut sink, deadline);
+    home_files += by_project.home;
+    project_files += own.project + by_project.project;
     sink.finish();
-    sink.settle_keys(region(inputs.environment));
     sink.settle_links();
+    sink.keys_of_forges();
     find_siblings(&mut sink.clues);
     let without = sink.clues.iter().filter(|clue| clue.host.is_none());
     let placeholders = without.map(|clue| clue.seen.clone()).collect();
@@ -192,14 +198,6 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         took: began.elapsed(),
         dirs: walked.dirs,
     })
-}
-
-/// The region that is meant where no file says one.
-fn region(environment: &[(String, String)]) -> Option<&str> {
-    let mut known = environment
-        .iter()
-        .filter(|(key, _)| ["AWS_REGION", "AWS_DEFAULT_REGION"].contains(&key.as_str()));
-    known.next().map(|(_, region)| region.as_str())
 }
 
 fn of_the_home(
@@ -217,28 +215,7 @@ fn of_the_home(
         .map(|(path, format)| (path.to_owned(), format))
         .collect();
     for (dir, inner, format) in dirs_of_home() {
-        let Some(entries) = entries(sink, &home, dir) else {
-            continue;
-        };
-        let mut found: Vec<_> = entries.flatten().take(IN_DIRECTORY + 1).collect();
-        if found.len() > IN_DIRECTORY {
-            found.truncate(IN_DIRECTORY);
-            sink.begin(home.shown(Path::new(dir)));
-            sink.pass_over(None, "more files than are read");
-        }
-        let mut found: Vec<_> = found
-            .iter()
-            .map(|entry| {
-                let file = Path::new(dir).join(entry.file_name());
-                // A slash at its end would make a directory of it.
-                match inner {
-                    "" => file,
-                    inner => file.join(inner),
-                }
-            })
-            .collect();
-        found.sort();
-        files.extend(found.into_iter().map(|file| (file, format)));
+        files.extend(in_dir(sink, &home, Path::new(dir), (inner, format)));
     }
     for (dir, ending, format) in HOME_ENDINGS {
         let found = ending_so(sink, &home, (dir, ending));
@@ -247,18 +224,48 @@ fn of_the_home(
     let mut count = read(sink, &home, &files, deadline);
     let known = files.into_iter().map(|(file, _)| file).collect();
     count += included(sink, &home, known, deadline);
-    count += kubeconfigs(sink, &home, inputs, deadline);
     count
 }
 
-/// What is in a directory of the home, where it is there.
-fn entries(sink: &mut Sink, home: &Tree, dir: &str) -> Option<ReadDir> {
-    match std::fs::read_dir(home.path.join(dir)) {
+/// Each file of a directory, or a file of each directory in it.
+pub(crate) fn in_dir(
+    sink: &mut Sink,
+    tree: &Tree,
+    dir: &Path,
+    (inner, format): (&str, Format),
+) -> Vec<(PathBuf, Format)> {
+    let Some(entries) = entries(sink, tree, dir) else {
+        return Vec::new();
+    };
+    let mut found: Vec<_> = entries.flatten().take(IN_DIRECTORY + 1).collect();
+    if found.len() > IN_DIRECTORY {
+        found.truncate(IN_DIRECTORY);
+        sink.begin(tree.shown(dir));
+        sink.pass_over(None, "more files than are read");
+    }
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|entry| {
+            let file = dir.join(entry.file_name());
+            // A slash at its end would make a directory of it.
+            match inner {
+                "" => file,
+                inner => file.join(inner),
+            }
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|file| (file, format)).collect()
+}
+
+/// What is in a directory, where it is there.
+fn entries(sink: &mut Sink, tree: &Tree, dir: &Path) -> Option<ReadDir> {
+    match std::fs::read_dir(tree.path.join(dir)) {
         Ok(entries) => Some(entries),
         Err(error) => {
             let is_none = [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind());
             if !is_none {
-                sink.begin(home.shown(Path::new(dir)));
+                sink.begin(tree.shown(dir));
                 sink.pass_over(None, "it may not be listed");
             }
             None
@@ -364,7 +371,7 @@ fn matching(home: &Tree, path: &Path) -> Result<Vec<PathBuf>, &'static str> {
 
 /// The files of a directory of the home whose names end so.
 fn ending_so(sink: &mut Sink, home: &Tree, (dir, ending): (&str, &str)) -> Vec<PathBuf> {
-    let Some(entries) = entries(sink, home, dir) else {
+    let Some(entries) = entries(sink, home, Path::new(dir)) else {
         return Vec::new();
     };
     let (mut looked, mut found) = (0, Vec::new());
@@ -386,42 +393,8 @@ fn ending_so(sink: &mut Sink, home: &Tree, (dir, ending): (&str, &str)) -> Vec<P
     found
 }
 
-/// The files that `KUBECONFIG` names, in place of the usual one.
-fn kubeconfigs(
-    sink: &mut Sink,
-    home: &Tree,
-    inputs: &Inputs<'_>,
-    deadline: Option<Instant>,
-) -> usize {
-    let named = inputs
-        .environment
-        .iter()
-        .find(|(key, _)| key == "KUBECONFIG");
-    let named = named.map_or("", |(_, value)| value);
-    let mut files = Vec::new();
-    let named = named.split(':').filter(|path| !path.is_empty());
-    for (at, path) in named.enumerate() {
-        if at == IN_DIRECTORY {
-            sink.begin("KUBECONFIG".to_owned());
-            sink.pass_over(None, "more files than are read");
-            break;
-        }
-        match Path::new(path).strip_prefix(&home.path) {
-            Ok(below) if below == Path::new(".kube/config") => {}
-            Ok(below) => files.push((below.to_owned(), Format::Kubeconfig)),
-            // Files of the project are found by their names.
-            Err(_) if Path::new(path).starts_with(inputs.project) => {}
-            Err(_) => {
-                sink.begin("KUBECONFIG".to_owned());
-                sink.pass_over(None, "a file outside of the home and the project");
-            }
-        }
-    }
-    read(sink, home, &files, deadline)
-}
-
 /// How many of the files were read.
-fn read(
+pub(crate) fn read(
     sink: &mut Sink,
     tree: &Tree,
     files: &[(PathBuf, Format)],

@@ -7,6 +7,7 @@
 mod discovery;
 mod dsn;
 mod host;
+mod named;
 mod network;
 mod open;
 mod readers;

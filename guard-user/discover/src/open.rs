@@ -43,6 +43,11 @@ impl Tree {
         Self::new(path, "~/", ResolveFlags::NO_MAGICLINKS, uid)
     }
 
+    /// All of the machine, for files that the person's own variables name.
+    pub(crate) fn machine(uid: u32) -> io::Result<Self> {
+        Self::new(Path::new("/"), "/", ResolveFlags::NO_MAGICLINKS, uid)
+    }
+
     fn new(path: &Path, prefix: &'static str, resolve: ResolveFlags, uid: u32) -> io::Result<Self> {
         let root = open(
             path,
@@ -71,6 +76,11 @@ impl Tree {
     /// Whether a file is there, whatever is in it.
     pub(crate) fn has(&self, file: &Path) -> bool {
         self.file(file).is_ok()
+    }
+
+    /// Whether a file is kept from this user, and so from all that they run.
+    pub(crate) fn keeps(&self, file: &Path) -> bool {
+        matches!(self.file(file), Err(Errno::ACCESS | Errno::PERM))
     }
 
     /// At most `limit` bytes of a file; none where there is no such file.

@@ -26,6 +26,8 @@ mod kubernetes;
 mod links;
 mod literals;
 mod logins;
+mod mcp;
+mod named;
 mod servers;
 mod settings;
 mod sources;
@@ -35,6 +37,7 @@ mod xml;
 mod yaml;
 
 pub(crate) use ansible::inventories;
+pub(crate) use named::{Named, Names};
 pub(crate) use settings::of_environment;
 pub(crate) use sources::Source;
 pub(crate) use ssh::is_match;
@@ -62,7 +65,10 @@ pub(crate) enum Format {
     Aws,
     DockerContext,
     Compose,
+    /// Settings of an agent, with the servers that it starts.
     Mcp,
+    /// Codex' own.
+    Codex,
     /// Terraform's, and Prisma's.
     Hcl,
     TerraformState,
@@ -107,6 +113,9 @@ impl Format {
                 return Some(Self::Pipeline);
             }
             (Some(b"config"), "database.yml" | "database.yaml") => return Some(Self::Rails),
+            (Some(b".codex"), "config.toml") => return Some(Self::Codex),
+            (Some(b".claude"), "settings.json" | "settings.local.json")
+            | (Some(b".gemini"), "settings.json") => return Some(Self::Mcp),
             _ => {}
         }
         let dir = path
@@ -120,7 +129,7 @@ impl Format {
             ".env.vault" | ".env.keys" => Some(Self::Encrypted),
             ".envrc" => Some(Self::Shell),
             ".flaskenv" => Some(Self::Dotenv),
-            ".mcp.json" | "mcp.json" => Some(Self::Mcp),
+            ".mcp.json" | "mcp.json" | "opencode.json" | "opencode.jsonc" => Some(Self::Mcp),
             ".pgpass" => Some(Self::Pgpass),
             ".pg_service.conf" | "pg_service.conf" => Some(Self::PgService),
             ".gitlab-ci.yml" => Some(Self::Pipeline),
@@ -169,7 +178,8 @@ impl Format {
     /// How much of it is read.
     pub(crate) const fn limit(self) -> u64 {
         match self {
-            Self::Kubeconfig => 2 << 20,
+            // What an agent keeps beside its servers grows.
+            Self::Kubeconfig | Self::Mcp => 2 << 20,
             Self::TerraformState => 8 << 20,
             _ => 256 << 10,
         }
@@ -218,18 +228,16 @@ pub(crate) struct Sink {
     in_file: usize,
     /// When the time is over. The file that is read then ends, too.
     deadline: Option<Instant>,
-    /// The regions of AWS's profiles, which another file has the keys of.
-    regions: BTreeMap<String, String>,
     /// What is called by a name that another file may say more of.
     mentions: Vec<(String, Clue)>,
     /// Where a token of Vault's is, of which a variable says the address.
     vault: Option<Seen>,
-    /// Keys of AWS, each with its profile.
-    aws: Vec<(String, Clue)>,
     /// What the project is linked to, and whether it was on this machine.
     links: Vec<(bool, Clue)>,
     /// Inventories that a file names, and that file.
     inventories: Vec<(String, String)>,
+    /// Files that variables name.
+    pub(crate) named: Vec<Named>,
     /// What settings of ssh include.
     pub(crate) includes: Vec<Include>,
 }
@@ -243,6 +251,8 @@ pub(crate) struct Include {
     pub(crate) path: String,
 }
 
+/// What there is to say of a token of a forge.
+const FORGE: &str = "token of a forge (no rule: each push would ask)";
 const MORE: &str = "more places than are kept: is this file yours?";
 /// One file has no more places, unless it is there to be counted.
 const IN_FILE: usize = 256;
@@ -284,7 +294,7 @@ impl Sink {
         }
     }
 
-    fn key(&mut self, what: &'static str, line: Option<usize>, key: &str) {
+    pub(crate) fn key(&mut self, what: &'static str, line: Option<usize>, key: &str) {
         let seen = self.seen(line, key);
         self.key_seen(what, seen);
     }
@@ -313,26 +323,6 @@ impl Sink {
         self.clues.last_mut()
     }
 
-    /// A key of AWS, of a profile: for which region may be said in a file that comes later.
-    fn aws_key(&mut self, profile: &str, seen: Seen, data: Said, credential: &'static str) {
-        self.in_file += 1;
-        if self.is_full() || self.aws.len() >= IN_ALL {
-            self.pass_over(None, MORE);
-            return;
-        }
-        let clue = Clue {
-            host: None,
-            port: 443,
-            service: Service::Platform,
-            seen,
-            data,
-            credential: Some(credential),
-            has_sibling: credential == "login",
-            is_own: false,
-        };
-        self.aws.push((profile.to_owned(), clue));
-    }
-
     /// A link to a platform, which opens nothing by itself.
     fn link(&mut self, line: usize, key: &str, host: Option<Host>, data: Said, is_here: bool) {
         self.in_file += 1;
@@ -353,18 +343,6 @@ impl Sink {
         self.links.push((is_here, clue));
     }
 
-    /// Keeps keys of AWS, once it is known for which region they are. Those of a home are before a project is read, which may leave
-    /// neither time nor room.
-    pub(crate) fn settle_keys(&mut self, region: Option<&str>) {
-        for (profile, clue) in std::mem::take(&mut self.aws) {
-            let own = self.regions.get(&profile);
-            let known = own.or_else(|| self.regions.get("default"));
-            let known = known.map(String::as_str).or(region);
-            let host = known.and_then(service::aws).or_else(service::aws_anywhere);
-            self.push_late(Clue { host, ..clue });
-        }
-    }
-
     /// Keeps the links that a login opens, once all was read. One that was made on this machine counts without: its login may be
     /// where no file shows it.
     pub(crate) fn settle_links(&mut self) {
@@ -375,16 +353,30 @@ impl Sink {
             .filter(|clue| judge(clue).label > Label::Placeholder)
             .filter_map(|clue| clue.host.clone())
             .collect();
-        let opens_aws = opened.iter().any(service::is_aws);
         for (is_here, clue) in std::mem::take(&mut self.links) {
-            let is_opened = clue
-                .host
-                .as_ref()
-                .is_some_and(|host| opened.contains(host) || (opens_aws && service::is_aws(host)));
+            let is_opened = clue.host.as_ref().is_some_and(|host| opened.contains(host));
             let credential = is_opened.then_some("login");
             if is_opened || is_here {
                 self.push_late(Clue { credential, ..clue });
             }
+        }
+    }
+
+    /// Has a person see what pushes their work, though no rule is for it.
+    pub(crate) fn keys_of_forges(&mut self) {
+        let opens = |clue: &&Clue| {
+            let host = clue.host.as_ref().filter(|_| clue.service != Service::Ssh);
+            let is_forge = host.is_some_and(service::is_forge);
+            is_forge && clue.credential.is_some() && judge(clue).label == Label::Tool
+        };
+        let all: Vec<_> = self
+            .clues
+            .iter()
+            .filter(opens)
+            .map(|clue| clue.seen.clone())
+            .collect();
+        for seen in all {
+            self.key_seen(FORGE, seen);
         }
     }
 
@@ -464,7 +456,8 @@ impl Sink {
             Format::MyCnf => databases::my_cnf(self, text),
             Format::Aws => databases::aws(self, text),
             Format::DockerContext => json::docker_context(self, text),
-            Format::Mcp => json::mcp(self, text),
+            Format::Mcp => mcp::settings(self, text),
+            Format::Codex => mcp::codex(self, text),
             Format::Hcl => hcl::blocks(self, text),
             Format::TerraformState => json::state(self, text),
             Format::JsonSettings => json::settings(self, text),
@@ -608,7 +601,7 @@ pub(crate) fn dirs_of_home() -> impl Iterator<Item = (&'static str, &'static str
     HOME_DIRS.into_iter().chain(sources::HOME_DIRS)
 }
 
-const HOME: [(&str, Format); 36] = [
+const HOME: [(&str, Format); 51] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -625,7 +618,22 @@ const HOME: [(&str, Format); 36] = [
     (".aws/config", Format::Aws),
     (".aws/credentials", Format::Aws),
     (".claude.json", Format::Mcp),
+    (".claude/.claude.json", Format::Mcp),
     (".claude/settings.json", Format::Mcp),
+    (".claude/settings.local.json", Format::Mcp),
+    (".codex/config.toml", Format::Codex),
+    (".config/opencode/config.json", Format::Mcp),
+    (".config/opencode/opencode.json", Format::Mcp),
+    (".config/opencode/opencode.jsonc", Format::Mcp),
+    (".config/Code/User/mcp.json", Format::Mcp),
+    (".config/VSCodium/User/mcp.json", Format::Mcp),
+    (".config/Claude/claude_desktop_config.json", Format::Mcp),
+    (".config/zed/settings.json", Format::Mcp),
+    (".codeium/windsurf/mcp_config.json", Format::Mcp),
+    (".copilot/mcp-config.json", Format::Mcp),
+    (".aws/amazonq/mcp.json", Format::Mcp),
+    (".kiro/settings/mcp.json", Format::Mcp),
+    (".mcp.json", Format::Mcp),
     (".gemini/settings.json", Format::Mcp),
     (".cursor/mcp.json", Format::Mcp),
     (
@@ -660,11 +668,11 @@ const HOME: [(&str, Format); 36] = [
     ),
     (
         ".config/configstore/firebase-tools.json",
-        Format::Login("firebase.googleapis.com"),
+        Format::Login(service::GOOGLE),
     ),
     (
         ".config/gcloud/application_default_credentials.json",
-        Format::Login("cloudresourcemanager.googleapis.com"),
+        Format::Login(service::GOOGLE),
     ),
     (".azure/azureProfile.json", Format::Azure),
     (".config/immich/auth.yml", Format::Immich),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::host::Host;
-use crate::service::{Service, is_aws_anywhere, is_managed, is_tool};
+use crate::service::{Service, is_managed, is_tool};
 use crate::tokens::{Said, said, stem};
 
 /// The least scores of `production` and of `maybe`.
@@ -228,14 +228,13 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     let does = match clue.service {
         service if service.runs_commands() => Some((10, "commands run there")),
         service if service.holds_data() => Some((10, "holds data")),
+        Service::Smtp => Some((10, "mail goes out from there")),
         Service::Vpn(_) => Some((10, "leads into a network")),
         _ => None,
     };
     let credential = clue.credential.map(|_| (10, "credential beside it"));
     let alone = (!clue.has_sibling).then_some((10, "no dev sibling"));
-    let anywhere =
-        is_aws_anywhere(host).then_some((0, "no region is said: the rule is for all of them"));
-    let all = [Some(place), does, credential, alone, anywhere];
+    let all = [Some(place), does, credential, alone];
     let all = all.into_iter().flatten();
     all.map(|(points, text)| Reason {
         points,
@@ -244,17 +243,23 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     .collect()
 }
 
-/// What the path says. `.env.local` is what is not shared, and says nothing of what it leads to.
+/// What the path says. `.env.local` is what is not shared, and says nothing of what it leads to; nor do an agent's own settings.
 fn file_says(file: &str) -> Said {
     // Programs keep there what is theirs, wherever it leads.
     let file = file.strip_prefix("~/.local/").unwrap_or(file);
     let (before, name) = file
         .rsplit_once('/')
         .map_or(("", file), |(before, name)| (before, name));
+    // Where else on the machine it lies says nothing: `/tmp`, `/srv/test`.
+    let before = match file.starts_with('/') {
+        true => "",
+        false => before,
+    };
     let is_private = name.starts_with(".env") && name.ends_with(".local");
-    let name = match is_private {
-        true => name.trim_end_matches(".local"),
-        false => name,
+    let name = match name {
+        "settings.local.json" => "settings.json",
+        name if is_private => name.trim_end_matches(".local"),
+        name => name,
     };
     let said = said(&format!("{before}/{name}"));
     // What a pipeline's file is called says that it is one, and not what its jobs reach.

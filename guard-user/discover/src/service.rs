@@ -30,6 +30,10 @@ pub enum Service {
     Clickhouse,
     /// NATS.
     Nats,
+    /// Kafka.
+    Kafka,
+    /// What sends mail.
+    Smtp,
     /// Storage with Amazon's interface.
     S3,
     /// Something over HTTP.
@@ -113,7 +117,7 @@ pub(crate) fn home(key: &str, port: u16) -> Option<Service> {
 }
 
 /// Schemes of URLs, what they speak, and the port that they mean.
-const SCHEMES: [(&str, Service, u16); 28] = [
+const SCHEMES: [(&str, Service, u16); 31] = [
     ("postgres", Service::Postgres, 5432),
     ("postgresql", Service::Postgres, 5432),
     ("pgsql", Service::Postgres, 5432),
@@ -134,6 +138,9 @@ const SCHEMES: [(&str, Service, u16); 28] = [
     ("influxdb", Service::Influxdb, 8086),
     ("clickhouse", Service::Clickhouse, 9000),
     ("nats", Service::Nats, 4222),
+    ("kafka", Service::Kafka, 9092),
+    ("smtp", Service::Smtp, 587),
+    ("smtps", Service::Smtp, 465),
     ("s3", Service::S3, 443),
     ("http", Service::Http, 80),
     ("https", Service::Http, 443),
@@ -169,6 +176,8 @@ impl Service {
             Self::Influxdb => "influxdb",
             Self::Clickhouse => "clickhouse",
             Self::Nats => "nats",
+            Self::Kafka => "kafka",
+            Self::Smtp => "smtp",
             Self::S3 => "s3",
             Self::Http => "http",
             Self::Platform => "platform",
@@ -207,7 +216,10 @@ impl Service {
     /// Whether it keeps what can be lost.
     pub(crate) const fn holds_data(self) -> bool {
         !self.runs_commands()
-            && !matches!(self, Self::Http | Self::Git | Self::Network | Self::Vpn(_))
+            && !matches!(
+                self,
+                Self::Http | Self::Git | Self::Network | Self::Smtp | Self::Vpn(_)
+            )
     }
 }
 
@@ -256,7 +268,8 @@ const MANAGED: [&str; 34] = [
 ];
 
 /// Shared doors: what they lead to is told by who knocks, so a rule for one holds for all.
-const SHARED: [&str; 5] = [
+const SHARED: [&str; 6] = [
+    AWS,
     "googleapis.com",
     "neon.tech",
     "pooler.supabase.com",
@@ -265,9 +278,12 @@ const SHARED: [&str; 5] = [
 ];
 
 /// What an agent works with all day: models, forges, and packages.
-const TOOLS: [&str; 32] = [
+const TOOLS: [&str; 35] = [
+    "aiplatform.googleapis.com",
+    "api.githubcopilot.com",
     "api.openai.com",
     "api.anthropic.com",
+    "cloudcode-pa.googleapis.com",
     "generativelanguage.googleapis.com",
     "openrouter.ai",
     "api.mistral.ai",
@@ -310,9 +326,28 @@ pub(crate) fn is_shared(host: &Host) -> bool {
     SHARED.iter().any(|suffix| host.is_below(suffix))
 }
 
+/// Whether a key for it is one that each push to a forge needs.
+pub(crate) fn is_forge(host: &Host) -> bool {
+    let forges = [
+        "api.github.com",
+        "bitbucket.org",
+        "codeberg.org",
+        "github.com",
+        "gitlab.com",
+    ];
+    forges.contains(&host.as_str())
+}
+
 /// Whether it is what an agent works with all day.
 pub(crate) fn is_tool(host: &Host) -> bool {
-    TOOLS.contains(&host.as_str())
+    TOOLS.contains(&host.as_str()) || is_of_models(host)
+}
+
+/// Whether a cloud's models answer there: each of its regions has such a name.
+fn is_of_models(host: &Host) -> bool {
+    let name = host.as_str();
+    let is_google = name.ends_with("-aiplatform.googleapis.com");
+    is_google || (name.starts_with("bedrock-runtime.") && host.is_below("amazonaws.com"))
 }
 
 /// The rule that is proposed.
@@ -366,6 +401,8 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
             | Service::Amqp
             | Service::Clickhouse
             | Service::Nats
+            | Service::Kafka
+            | Service::Smtp
             | Service::Ssh
             | Service::Docker
             | Service::Network
@@ -376,8 +413,8 @@ pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> 
 }
 
 /// Platforms' APIs, and the profiles that know what reads there though its method does not say so. At the others the method says it.
-const PLATFORMS: [(&str, &[&str]); 12] = [
-    (AWS_ANYWHERE, &["aws"]),
+const PLATFORMS: [(&str, &[&str]); 11] = [
+    (AWS, &["aws"]),
     ("api.cloudflare.com", &["cloudflare", "graphql"]),
     ("api.digitalocean.com", &["digitalocean"]),
     ("api.heroku.com", &["heroku"]),
@@ -387,98 +424,26 @@ const PLATFORMS: [(&str, &[&str]); 12] = [
     ("api.supabase.com", &["supabase"]),
     ("api.vercel.com", &["vercel"]),
     ("backboard.railway.com", &["graphql"]),
-    ("cloudresourcemanager.googleapis.com", &["google"]),
-    ("firebase.googleapis.com", &["google"]),
+    (GOOGLE, &["google"]),
 ];
 
 /// The profiles of a platform's API.
 fn platform(host: &Host) -> &'static [&'static str] {
-    if region(host).is_some() {
-        return &["aws"];
-    }
     let known = PLATFORMS.iter().find(|(name, _)| *name == host.as_str());
     known.map_or(&[], |(_, profiles)| profiles)
 }
 
-/// A login at Google opens the API of each service that its account uses: these, at `NAME.googleapis.com`.
-const GOOGLE: [&str; 17] = [
-    "appengine",
-    "artifactregistry",
-    "bigquery",
-    "bigtableadmin",
-    "cloudfunctions",
-    "compute",
-    "container",
-    "dns",
-    "firestore",
-    "iam",
-    "pubsub",
-    "redis",
-    "run",
-    "secretmanager",
-    "spanner",
-    "sqladmin",
-    "storage",
+/// What stands for AWS, whichever region a file says: a credential opens all of them.
+pub(crate) const AWS: &str = "sts.amazonaws.com";
+/// What stands for Google Cloud, Firebase included.
+pub(crate) const GOOGLE: &str = "cloudresourcemanager.googleapis.com";
+
+/// APIs, and the names of all others that the same credential opens. A `*` stands for what is below.
+const OPENED: [(&str, &[&str]); 3] = [
+    (AWS, &["*.amazonaws.com", "*.amazonaws.com.cn", "*.api.aws"]),
+    (GOOGLE, &["*.googleapis.com"]),
+    ("api.machines.dev", &["api.fly.io"]),
 ];
-
-/// One of the apps of Firebase opens these.
-const FIREBASE: [&str; 4] = ["cloudfunctions", "firebasehosting", "firestore", "storage"];
-
-/// What stands for AWS where no region is said: its services have names in each.
-const AWS_ANYWHERE: &str = "sts.amazonaws.com";
-
-/// The API that stands for AWS in any region.
-pub(crate) fn aws_anywhere() -> Option<Host> {
-    Host::parse(AWS_ANYWHERE)
-}
-
-/// Whether it stands for AWS, in one region or in any.
-pub(crate) fn is_aws(host: &Host) -> bool {
-    is_aws_anywhere(host) || region(host).is_some()
-}
-
-/// Whether it stands for AWS in any region.
-pub(crate) fn is_aws_anywhere(host: &Host) -> bool {
-    host.as_str() == AWS_ANYWHERE
-}
-
-/// A key of AWS opens the API of each service of a region: these, at `NAME.REGION.amazonaws.com`, and what has no region.
-const AWS: [&str; 13] = [
-    "autoscaling",
-    "cloudformation",
-    "dynamodb",
-    "ecs",
-    "eks",
-    "elasticache",
-    "kms",
-    "lambda",
-    "rds",
-    "s3",
-    "secretsmanager",
-    "sqs",
-    "ssm",
-];
-const AWS_EVERYWHERE: [&str; 4] = ["cloudfront", "iam", "organizations", "route53"];
-
-/// The API that stands for all of AWS in a region.
-pub(crate) fn aws(region: &str) -> Option<Host> {
-    let mut words = region.split('-');
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-    let begins = words
-        .next()
-        .is_some_and(|first| first.len() == 2 && is_word(first));
-    let number = words.next_back()?;
-    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    let is_region = begins && is_number && words.clone().count() > 0 && words.all(is_word);
-    let host = is_region.then(|| format!("ec2.{region}.amazonaws.com"))?;
-    Host::parse(&host)
-}
-
-/// The region of the API that stands for AWS.
-fn region(host: &Host) -> Option<&str> {
-    let rest = host.as_str().strip_prefix("ec2.")?;
-    rest.strip_suffix(".amazonaws.com")
-}
 
 /// Whether it is the API that stands for a cloud, and not one host of it.
 pub(crate) fn is_cloud(host: &Host) -> bool {
@@ -487,23 +452,9 @@ pub(crate) fn is_cloud(host: &Host) -> bool {
 
 /// Names of the other APIs that the credential for this one opens as well.
 pub(crate) fn others(host: &Host) -> Vec<String> {
-    let below = |names: &[&str], zone: &str| -> Vec<String> {
-        names.iter().map(|name| format!("{name}.{zone}")).collect()
-    };
-    match (host.as_str(), region(host)) {
-        (_, Some(region)) => {
-            let mut all = below(&AWS, &format!("{region}.amazonaws.com"));
-            all.push(format!("*.s3.{region}.amazonaws.com"));
-            all.extend(below(&AWS_EVERYWHERE, "amazonaws.com"));
-            all
-        }
-        // One name of a region among them: a rule for the first alone would leave all others open.
-        (AWS_ANYWHERE, _) => below(&["*", "ec2.us-east-1"], "amazonaws.com"),
-        ("cloudresourcemanager.googleapis.com", _) => below(&GOOGLE, "googleapis.com"),
-        ("firebase.googleapis.com", _) => below(&FIREBASE, "googleapis.com"),
-        ("api.machines.dev", _) => vec!["api.fly.io".to_owned()],
-        _ => Vec::new(),
-    }
+    let opened = OPENED.iter().find(|(api, _)| *api == host.as_str());
+    let names = opened.map_or(&[][..], |(_, names)| names);
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -532,33 +483,33 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_aws_stands_for_the_services_of_its_region() {
-        let host = aws("eu-west-1").unwrap();
-        let all = others(&host);
-        for name in [
-            "rds.eu-west-1.amazonaws.com",
-            "*.s3.eu-west-1.amazonaws.com",
-            "iam.amazonaws.com",
-        ] {
-            assert!(all.contains(&name.to_owned()), "{name}: {all:?}");
+    fn a_credential_of_a_cloud_is_for_all_of_its_regions_and_services() {
+        let opens = |host: &str| others(&Host::parse(host).unwrap());
+        assert!(opens(AWS).contains(&"*.amazonaws.com".to_owned()));
+        assert_eq!(opens(GOOGLE), ["*.googleapis.com"]);
+        assert!(opens("s3.eu-west-1.amazonaws.com").is_empty());
+        for (host, profile) in [(AWS, "aws"), (GOOGLE, "google")] {
+            let host = Host::parse(host).unwrap();
+            let proposed = propose(Label::Production, Service::Platform, &host).unwrap();
+            assert_eq!(
+                (proposed.action, proposed.profile),
+                ("read-only", &[profile][..])
+            );
         }
-        assert!(aws("us-gov-west-1").is_some() && aws("ap-southeast-12").is_some());
-        for not in [
-            "",
-            "eu",
-            "eu-1",
-            "eu-west",
-            "eu-west-1.x",
-            "EU-west-1",
-            "eu--1",
-            "eu-west-1a",
-            "x-west-1",
-            "eu-west-1/a",
-            "hunter2",
+    }
+
+    #[test]
+    fn where_models_answer_is_a_tool() {
+        for host in [
+            "generativelanguage.googleapis.com",
+            "europe-west1-aiplatform.googleapis.com",
+            "bedrock-runtime.eu-west-3.amazonaws.com",
         ] {
-            assert_eq!(aws(not), None, "{not}");
+            assert!(is_tool(&Host::parse(host).unwrap()), "{host}");
         }
-        assert!(others(&Host::parse("s3.eu-west-1.amazonaws.com").unwrap()).is_empty());
+        for host in ["x-aiplatform.example.com", "bedrock-runtime.example.com"] {
+            assert!(!is_tool(&Host::parse(host).unwrap()), "{host}");
+        }
     }
 
     /// A profile that is proposed is one that a policy may have.

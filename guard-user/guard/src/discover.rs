@@ -426,10 +426,11 @@ fn is_at(one: &Finding, to: &Destination) -> bool {
     let is_host = match &to.target {
         Target::Name(name) => {
             let others = one.others.iter().map(String::as_str);
-            [one.host.as_str()]
-                .into_iter()
-                .chain(others)
-                .any(|own| own == name.as_str())
+            let mut own = [one.host.as_str()].into_iter().chain(others);
+            own.any(|own| match own.parse() {
+                Ok(Target::Wildcard(all)) => all.covers(name),
+                _ => own == name.as_str(),
+            })
         }
         Target::Prefix(prefix) => {
             let own = one.host.address().into_iter();

@@ -547,6 +547,115 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     Ok(())
 }
 
+/// Programs that somebody may look for by their names, or that files name.
+const PROGRAMS: [&str; 14] = [
+    "aws", "bash", "direnv", "docker", "gcloud", "getent", "git", "helper", "kubectl", "op",
+    "psql", "python3", "sh", "ssh",
+];
+
+/// Files that have their own programs run others: `%RUN` stands for one that leaves a mark, `%AT` for where production is.
+const RUNNING: [(&str, &str); 9] = [
+    (
+        "~/.kube/config",
+        "clusters: [{name: a, cluster: {server: 'https://%AT:6443'}}]\n\
+         contexts: [{name: prod, context: {cluster: a, user: b}}]\n\
+         users: [{name: b, user: {exec: {command: %RUN, apiVersion: client.authentication.k8s.io/v1}}}]\n",
+    ),
+    (
+        "~/.aws/config",
+        "[profile live]\ncredential_process = %RUN\n",
+    ),
+    (
+        "~/.ssh/config",
+        "Match exec \"%RUN\"\nHost prod\nHostName %AT\nProxyCommand %RUN %h\nLocalForward 5433 %AT:5432\n",
+    ),
+    (
+        "~/.bashrc",
+        "%RUN\nexport DATABASE_URL=$(%RUN)\nexport PATH=\n",
+    ),
+    (
+        ".git/config",
+        "[core]\nfsmonitor = %RUN\nsshCommand = %RUN\npager = %RUN\n[credential]\nhelper = %RUN\n\
+         [remote \"production\"]\nurl = me@%AT:a\nuploadpack = %RUN\n",
+    ),
+    (
+        "app/.env",
+        "A=$(%RUN)\nB=`%RUN`\nREDIS_URL=redis://:$(%RUN)@%AT:6379\n",
+    ),
+    (".envrc", "source_env %RUN\nexport A=$(%RUN)\n"),
+    ("hosts", "#!%RUN\n[web]\n%AT\n"),
+    (
+        ".mcp.json",
+        "{\"mcpServers\": {\"a\": {\"command\": \"%RUN\", \"args\": [\"postgres://a:word@%AT/a\"]}}}",
+    ),
+];
+
+#[test]
+fn nothing_that_files_name_is_run_and_nothing_is_sent() -> Tested {
+    let project = Project::new("")?;
+    let production = project.lab.production();
+    let (programs, marks) = (project.home.join("bin"), project.home.join("marks"));
+    for dir in [&programs, &marks] {
+        fs::create_dir(dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o777))?;
+    }
+    let marked = || -> Tested<usize> { Ok(fs::read_dir(&marks)?.count()) };
+    for name in PROGRAMS {
+        let program = programs.join(name);
+        fs::write(
+            &program,
+            format!("#!/bin/sh\n: >'{}'/${{0##*/}}\n", marks.display()),
+        )?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        let ran = Command::new(&program).status()?;
+        assert!(
+            ran.success() && fs::remove_file(marks.join(name)).is_ok(),
+            "{name}"
+        );
+    }
+    let helper = programs.join("helper").display().to_string();
+    for (path, text) in RUNNING {
+        let file = match path.strip_prefix("~/") {
+            Some(below) => project.home.join(below),
+            None => project.project.join(path),
+        };
+        fs::create_dir_all(file.parent().unwrap())?;
+        fs::write(&file, text.replace("%RUN", &helper).replace("%AT", V4))?;
+        chown(&file, Some(AGENT), Some(AGENT))?;
+    }
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    for args in [
+        &["discover", "--json"][..],
+        &["discover", "--check"],
+        &["discover", "--write", "shop", "--yes"],
+        &["setup", "--agent", "claude-code", "--print"],
+    ] {
+        let mut command = project.command(&project.project, args);
+        let output = command.env("PATH", &path).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_ne!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(said.contains(V4), "{args:?}: {output:?}");
+        assert_eq!(
+            marked()?,
+            0,
+            "{args:?}: {:?}",
+            fs::read_dir(&marks)?.collect::<Vec<_>>()
+        );
+    }
+    let to_production = || -> Tested<usize> {
+        let reached = production.reached()?;
+        Ok(reached
+            .iter()
+            .filter(|one| one.to.to_string() == V4)
+            .count())
+    };
+    assert_eq!(to_production()?, 0);
+    // What is sent is seen.
+    assert!(project.reaches("open"));
+    assert_ne!(to_production()?, 0);
+    Ok(())
+}
+
 #[test]
 fn a_name_that_does_not_resolve_here_is_told_where_it_was_found() -> Tested {
     let project = Project::new("")?;

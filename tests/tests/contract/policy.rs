@@ -77,6 +77,57 @@ fn a_policy_of_guardds_own_directory_is_found_by_its_name() -> Tested {
     Ok(())
 }
 
+/// Policies that are built in, without a guardd, and beside files that are called like them.
+#[test]
+fn what_is_built_in_is_checked_by_its_name_where_no_guardd_runs() -> Tested {
+    let lab = Lab::new();
+    let dir = lab.daemon.dir().join("here");
+    std::fs::create_dir(&dir)?;
+    let guard = |args: &[&str]| -> Tested<Output> {
+        let args = [args, &["--socket", "/no/such/guardd.sock"]].concat();
+        let mut command = lab
+            .daemon
+            .agent(args)
+            .env("HOME", dir.as_path())
+            .command()?;
+        let output = command.current_dir(&dir).output()?;
+        Ok(Output {
+            status: output.status,
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
+    };
+    let valid = |name: &str| -> Tested {
+        let said = guard(&["check", name])?;
+        let is_valid = format!("valid: policy {name}, ");
+        assert!(
+            said.code() == Some(0) && said.stdout.contains(&is_valid),
+            "{said:?}"
+        );
+        Ok(())
+    };
+    for name in ["default", "homelab", "aws-prod", "ci"] {
+        valid(name)?;
+    }
+    // What lies there under that name is said, and is not it.
+    std::fs::write(dir.join("homelab"), "nonsense")?;
+    std::fs::write(dir.join("homelab.toml"), "nonsense")?;
+    valid("homelab")?;
+    let said = guard(&["check", "homelab"])?;
+    assert!(said.stderr.contains("guard check ./homelab"), "{said:?}");
+    let file = guard(&["check", "homelab.toml"])?;
+    assert_eq!(file.code(), Some(1), "{file:?}");
+    for args in [
+        &["diff", "homelab", "homelab"][..],
+        &["explain", "192.0.2.10:443", "--policy", "homelab"],
+        &["policy", "show", "homelab"],
+    ] {
+        let said = guard(args)?;
+        assert_eq!(said.code(), Some(0), "{args:?}: {said:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_whole_of_it_is_valid() {
     let files = Files::new();

@@ -328,6 +328,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["contract::tunnels::"]),
     },
     Promise {
+        name: "quiet",
+        file: "docs/use.md",
+        says: "It runs and connects to nothing",
+        shown: Here(&["contract::discover::nothing_that_files_name_is_run_and_nothing_is_sent"]),
+    },
+    Promise {
         name: "incidents",
         file: "docs/use.md",
         says: "Tests replay 28 published incidents: 26 are named first and stopped by such rules; two were databases on the same machine.",

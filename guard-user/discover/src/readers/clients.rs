@@ -2,7 +2,7 @@
 
 use crate::dsn::{Dsn, host_alone, scan};
 use crate::host::Host;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::tokens::said;
 
 use super::links::heroku_remote;
@@ -60,6 +60,15 @@ fn remote(sink: &mut Sink, line: usize, name: &str, url: &str) {
     {
         // A forge is where work goes every day; who deploys by a push calls the remote so.
         clue.credential = has_password.then_some("password");
+    }
+}
+
+/// What git keeps in place of asking: an address with a password on each line.
+pub(super) fn git_credentials(sink: &mut Sink, text: &str) {
+    for (line, url) in lines(sink, text) {
+        if !url.trim().is_empty() {
+            remote(sink, line, "credential", url.trim());
+        }
     }
 }
 
@@ -147,7 +156,7 @@ pub(super) fn gcloud(sink: &mut Sink, text: &str) {
             continue;
         }
         let data = said(value(&pairs, &["project"]).unwrap_or_default());
-        let at = Some((Host::parse("cloudresourcemanager.googleapis.com"), 443));
+        let at = Some((Host::parse(service::GOOGLE), 443));
         let clue = sink.named(line, "project", Service::Platform, at, data);
         if let Some(clue) = clue {
             clue.has_sibling = false;

@@ -3,10 +3,10 @@
 
 use jsonc_parser::ast::{Object, Value};
 
-use super::Sink;
 use super::json::{Lines, get, object, string, with_root_of};
 use super::servers::{Block, below, block};
 use super::settings::kind;
+use super::{Sink, mcp};
 
 /// Objects and arrays in each other.
 const DEPTH: usize = 12;
@@ -15,6 +15,10 @@ pub(super) fn connections(sink: &mut Sink, text: &str) {
     let lines = Lines::of_text(text);
     with_root_of(sink, text, |sink, root| {
         walk(sink, &lines, root, &Block::default(), DEPTH);
+        // An editor's have the servers of its agent, too.
+        if let (Some(root), true) = (object(Some(root)), sink.file.ends_with("/settings.json")) {
+            mcp::of_root(sink, &lines, root);
+        }
     });
 }
 

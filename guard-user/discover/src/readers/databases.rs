@@ -1,10 +1,11 @@
 //! What the clients of databases and of AWS keep: hosts and names, and never the column of the password.
 
 use crate::dsn::{Dsn, host_alone, scan};
-use crate::service::Service;
+use crate::host::Host;
+use crate::service::{self, Service};
 use crate::tokens::said;
 
-use super::{MORE, Sink, lines, sections, value};
+use super::{Sink, lines, sections, value};
 
 /// `host:port:database:user:password`; a colon or backslash within a field has a backslash before it.
 pub(super) fn pgpass(sink: &mut Sink, text: &str) {
@@ -78,20 +79,10 @@ pub(super) fn my_cnf(sink: &mut Sink, text: &str) {
     }
 }
 
-/// Limit of the profiles whose regions are kept.
-const REGIONS: usize = 256;
-
-/// Profiles: keys to Amazon's services in their region, which may be said elsewhere. One with an endpoint of its own has a host.
+/// Profiles: each opens Amazon's services in all regions. One with an endpoint of its own has a host, too.
 pub(super) fn aws(sink: &mut Sink, text: &str) {
     for (line, name, pairs) in sections(sink, text) {
         let name = name.strip_prefix("profile ").unwrap_or(name);
-        if let Some(region) = value(&pairs, &["region"]) {
-            if sink.regions.len() < REGIONS {
-                sink.regions.insert(name.to_owned(), region.to_owned());
-            } else {
-                sink.pass_over(Some(line), MORE);
-            }
-        }
         let keys = [
             "aws_access_key_id",
             "role_arn",
@@ -101,9 +92,9 @@ pub(super) fn aws(sink: &mut Sink, text: &str) {
         ];
         if value(&pairs, &keys).is_some() {
             let role = value(&pairs, &["role_arn"]).unwrap_or_default();
-            let role = role.rsplit('/').next().unwrap_or_default();
-            let seen = sink.seen(Some(line), name);
-            sink.aws_key(name, seen, said(role), "login");
+            let role = said(role.rsplit('/').next().unwrap_or_default());
+            let at = Some((Host::parse(service::AWS), 443));
+            sink.named(line, name, Service::Platform, at, role);
         }
         let Some(url) = value(&pairs, &["endpoint_url"]) else {
             continue;

@@ -1,10 +1,9 @@
-//! JSON: contexts of Docker, the servers of the Model Context Protocol that agents start, settings of .NET, subscriptions of Azure,
-//! and states of Terraform.
+//! JSON: contexts of Docker, settings of .NET, subscriptions of Azure, and states of Terraform.
 
 use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::{ParseOptions, parse_to_ast};
 
-use crate::dsn::{Dsn, host_and_port, scan};
+use crate::dsn::host_and_port;
 use crate::host::Host;
 use crate::service::Service;
 use crate::tokens::said;
@@ -84,68 +83,6 @@ pub(super) fn docker_context(sink: &mut Sink, text: &str) {
         let at = at.and_then(|at| host_and_port(at, port));
         sink.named(1, name, Service::Docker, at, said(""));
     });
-}
-
-/// The servers, wherever in the file they are.
-pub(super) fn mcp(sink: &mut Sink, text: &str) {
-    let source = Lines::of_text(text);
-    with_root(sink, text, |sink, root| servers(sink, &source, root, DEPTH));
-}
-
-fn servers(sink: &mut Sink, text: &Lines, object: &Object<'_>, depth: usize) {
-    for property in &object.properties {
-        let Value::Object(inner) = &property.value else {
-            continue;
-        };
-        if sink.is_full() {
-            return;
-        }
-        if ["mcpServers", "servers", "mcp_servers"].contains(&property.name.as_str()) {
-            for one in &inner.properties {
-                if let Value::Object(server) = &one.value {
-                    self::server(sink, text, one.name.as_str(), server);
-                }
-            }
-        } else if let Some(depth) = depth.checked_sub(1) {
-            servers(sink, text, inner, depth);
-        } else {
-            sink.pass_over(Some(text.of(inner.range.start)), "too deep");
-        }
-    }
-}
-
-fn server(sink: &mut Sink, source: &Lines, name: &str, server: &Object<'_>) {
-    let line = |at: usize| Some(source.of(at));
-    let mut all = Vec::new();
-    for property in object(get(server, "env")).map_or(&[][..], |env| &env.properties) {
-        if let Value::StringLit(value) = &property.value {
-            let key = property.name.as_str();
-            all.push(Variable {
-                line: line(property.range.start),
-                key,
-                value: &value.value,
-                dormant: false,
-            });
-        }
-    }
-    // A connection string, or a URL, may be an argument.
-    let arguments = match get(server, "args") {
-        Some(Value::Array(arguments)) => &arguments.elements[..],
-        _ => &[],
-    };
-    for argument in arguments.iter().chain(get(server, "url")) {
-        if let Value::StringLit(value) = argument
-            && !matches!(scan(&value.value), Dsn::Other)
-        {
-            all.push(Variable {
-                line: line(value.range.start),
-                key: name,
-                value: &value.value,
-                dormant: false,
-            });
-        }
-    }
-    variables(sink, &all, &[]);
 }
 
 /// `appsettings.json`, and others that hold settings by names in names.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::host::Host;
 use crate::score::Clue;
-use crate::service::{self, Service};
+use crate::service::{AWS, GOOGLE, Service};
 use crate::tokens::{Said, said};
 
 use super::json::{Lines, get as json_get, object, string, with_root};
@@ -34,9 +34,7 @@ pub(crate) enum Link {
 }
 
 const CLOUDFLARE: &str = "api.cloudflare.com";
-const FIREBASE: &str = "firebase.googleapis.com";
 const FLY: &str = "api.machines.dev";
-const GOOGLE: &str = "cloudresourcemanager.googleapis.com";
 const AZURE: &str = "management.azure.com";
 const HEROKU: &str = "api.heroku.com";
 const NETLIFY: &str = "api.netlify.com";
@@ -153,7 +151,7 @@ fn firebase(sink: &mut Sink, text: &str) {
         for one in &projects.properties {
             let project = said(string(Some(&one.value)));
             let line = source.of(one.range.start);
-            shared(sink, line, one.name.as_str(), FIREBASE, project);
+            shared(sink, line, one.name.as_str(), GOOGLE, project);
         }
     });
 }
@@ -191,16 +189,13 @@ fn serverless(sink: &mut Sink, text: &str) {
         let name = yaml::text(provider).unwrap_or_else(|| of("name"));
         let line = provider.span.start.line();
         let data = said(of("stage")).and(said(of("profile")));
-        let host = match (name, of("region")) {
-            ("aws", "") => service::aws("us-east-1"),
-            ("aws", region) => service::aws(region),
-            ("google", _) => Host::parse(GOOGLE),
-            ("azure", _) => Host::parse(AZURE),
-            _ => None,
+        let host = match name {
+            "aws" => AWS,
+            "google" => GOOGLE,
+            "azure" => AZURE,
+            _ => continue,
         };
-        if host.is_some() {
-            sink.link(line, "provider", host, data, false);
-        }
+        shared(sink, line, "provider", host, data);
     }
 }
 
@@ -215,16 +210,14 @@ fn pulumi(sink: &mut Sink, text: &str) {
         for (key, value) in pairs(config) {
             let Some(text) = scalar(value) else { continue };
             let host = match key {
-                "aws:region" | "aws-native:region" => service::aws(&text),
-                "gcp:project" => Host::parse(GOOGLE),
-                "azure-native:location" | "azure:location" => Host::parse(AZURE),
-                _ => None,
+                "aws:region" | "aws-native:region" => AWS,
+                "gcp:project" => GOOGLE,
+                "azure-native:location" | "azure:location" => AZURE,
+                _ => continue,
             };
-            if host.is_some() {
-                let line = value.span.start.line();
-                let name = key.split_once(':').map_or(key, |(_, name)| name);
-                sink.link(line, name, host, project_of(key, &text), false);
-            }
+            let line = value.span.start.line();
+            let name = key.split_once(':').map_or(key, |(_, name)| name);
+            shared(sink, line, name, host, project_of(key, &text));
         }
     }
 }
@@ -307,9 +300,9 @@ fn wrangler_json(sink: &mut Sink, text: &str) {
 fn sam(sink: &mut Sink, text: &str) {
     let all = toml(sink, text);
     for one in all.iter().filter(|one| one.key == "region") {
-        let (Some(host), false) = (service::aws(one.value), sink.is_full()) else {
-            continue;
-        };
+        if sink.is_full() {
+            return;
+        }
         let beside = |key: &str| {
             let mut same = all.iter().filter(|other| other.section == one.section);
             same.find(|other| other.key == key)
@@ -317,7 +310,7 @@ fn sam(sink: &mut Sink, text: &str) {
         };
         let data = said(beside("stack_name")).and(said(beside("profile")));
         let name = one.section.split('.').next().unwrap_or("default");
-        sink.link(one.line, name, Some(host), data, false);
+        shared(sink, one.line, name, AWS, data);
     }
 }
 

@@ -5,7 +5,7 @@ use saphyr::{Scalar, YamlData};
 
 use crate::dsn::{Dsn, host_and_port, scan};
 use crate::score::Clue;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::tokens::{Said, said};
 
 use super::json::{Lines, get, object, string, with_root};
@@ -227,4 +227,40 @@ pub(super) fn databricks(sink: &mut Sink, source: &str) {
             sink.login_at(line, name, host, (Service::Platform, said(name)));
         }
     }
+}
+
+/// Credentials of `gsutil`, for Google's stores and Amazon's.
+pub(super) fn boto(sink: &mut Sink, source: &str) {
+    for (line, name, pairs) in sections(sink, source) {
+        let google = [
+            "gs_oauth2_refresh_token",
+            "gs_service_key_file",
+            "gs_access_key_id",
+        ];
+        for (keys, host) in [
+            (&google[..], service::GOOGLE),
+            (&["aws_access_key_id"], service::AWS),
+        ] {
+            if value(&pairs, keys).is_some_and(|value| !value.is_empty()) {
+                sink.login_at(line, name, host, PLATFORM);
+            }
+        }
+    }
+}
+
+/// A key of a service's account, or a person's login. The project that it is of may say for what.
+pub(super) fn google_key(sink: &mut Sink, source: &str) {
+    with_root(sink, source, |sink, root| {
+        let of = |key: &str| string(get(root, key));
+        if of("type").is_empty() {
+            return;
+        }
+        let projects = ["project_id", "quota_project_id"].map(of).join(" ");
+        sink.login_at(
+            1,
+            "key",
+            service::GOOGLE,
+            (Service::Platform, said(&projects)),
+        );
+    });
 }

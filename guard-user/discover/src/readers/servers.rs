@@ -132,6 +132,9 @@ pub(super) fn block(sink: &mut Sink, block: &Block) {
         {
             known.push((target.host.clone(), target.port));
             let own = target.has_password.then_some("password");
+            if target.service == Service::Smtp && own.or(credential).is_none() {
+                continue;
+            }
             let data = target.data.and(about);
             let told = (target.service, data, own.or(credential));
             lead(sink, (block, pair), (target.host, target.port), told);
@@ -191,7 +194,8 @@ fn server(block: &Block, host: &str) -> Option<(Service, Option<At>)> {
         told => told,
     };
     let has_password = block.find(&PASSWORDS).is_some();
-    let is_data = (service != Service::Database && (!is_around || has_password))
+    let is_sure = !is_around && service != Service::Smtp;
+    let is_data = (service != Service::Database && (is_sure || has_password))
         || block.find(&DATABASES).is_some()
         || block.path.split('.').any(is_database);
     if !is_data {

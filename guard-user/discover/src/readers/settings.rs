@@ -18,10 +18,36 @@ pub(super) struct Variable<'t> {
     pub(super) dormant: bool,
 }
 
+const GITHUB: &str = "api.github.com";
+const GITLAB: &str = "gitlab.com";
+
+/// What tokens begin with, whatever their variable is called, and the host that they are for.
+const VALUES: [(&str, &str); 9] = [
+    ("dop_v1_", "api.digitalocean.com"),
+    ("gho_", GITHUB),
+    ("ghp_", GITHUB),
+    ("github_pat_", GITHUB),
+    ("glpat-", GITLAB),
+    ("rk_live_", "api.stripe.com"),
+    ("rk_test_", "api.stripe.com"),
+    ("sk_live_", "api.stripe.com"),
+    ("sk_test_", "api.stripe.com"),
+];
+
 /// Variables that hold a platform's token, and the host that it is for.
-const TOKENS: [(&str, &str); 29] = [
-    ("GH_TOKEN", "api.github.com"),
-    ("GITHUB_TOKEN", "api.github.com"),
+const TOKENS: [(&str, &str); 39] = [
+    ("ARM_CLIENT_SECRET", "management.azure.com"),
+    ("AZURE_CLIENT_SECRET", "management.azure.com"),
+    ("CLOUDSDK_AUTH_ACCESS_TOKEN", service::GOOGLE),
+    ("FIREBASE_TOKEN", service::GOOGLE),
+    ("GOOGLE_APPLICATION_CREDENTIALS_JSON", service::GOOGLE),
+    ("GOOGLE_OAUTH_ACCESS_TOKEN", service::GOOGLE),
+    ("LINODE_API_TOKEN", "api.linode.com"),
+    ("GH_TOKEN", GITHUB),
+    ("GITHUB_TOKEN", GITHUB),
+    ("GITHUB_PAT", GITHUB),
+    ("GITLAB_ACCESS_TOKEN", GITLAB),
+    ("GITLAB_TOKEN", GITLAB),
     ("STRIPE_SECRET_KEY", "api.stripe.com"),
     ("STRIPE_API_KEY", "api.stripe.com"),
     ("DIGITALOCEAN_TOKEN", "api.digitalocean.com"),
@@ -78,7 +104,7 @@ const OPENED: [(&str, &[&str]); 7] = [
 ];
 
 /// Words of a key that say what a host is.
-const HOSTS: [(&str, Service, u16); 13] = [
+const HOSTS: [(&str, Service, u16); 19] = [
     ("pg", Service::Postgres, 5432),
     ("postgres", Service::Postgres, 5432),
     ("postgresql", Service::Postgres, 5432),
@@ -92,6 +118,12 @@ const HOSTS: [(&str, Service, u16); 13] = [
     ("mssql", Service::Sqlserver, 1433),
     ("sqlsrv", Service::Sqlserver, 1433),
     ("sqlserver", Service::Sqlserver, 1433),
+    ("kafka", Service::Kafka, 9092),
+    ("smtp", Service::Smtp, 587),
+    ("mail", Service::Smtp, 587),
+    ("mailer", Service::Smtp, 587),
+    ("email", Service::Smtp, 587),
+    ("smtps", Service::Smtp, 465),
 ];
 
 /// Something that holds data, of which it is not said what it speaks, nor at which port.
@@ -209,28 +241,17 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             sink.pass_over(None, MORE);
             return;
         }
-        let clues = match token(one) {
+        sink.name(one);
+        let clues = match token(one, all) {
             Some((host, data)) => {
                 let at = (crate::Host::parse(host), 443);
                 vec![(at, Service::Platform, data, Some("token"))]
             }
-            None if is_aws(one) => match aws(one, all) {
-                Some(lead) => vec![lead],
-                None => {
-                    let is_profile = one.key == "AWS_PROFILE";
-                    let (profile, data) = match is_profile {
-                        true => (one.value, said(one.value)),
-                        false => ("default", Said::default()),
-                    };
-                    let seen = Seen {
-                        dormant: one.dormant,
-                        ..sink.seen(one.line, one.key)
-                    };
-                    sink.aws_key(profile, seen, data.and(around.data), "key");
-                    continue;
-                }
-            },
-            None if is_host(one.key) => host(sink, one, all).into_iter().collect(),
+            None if is_aws(one) => vec![aws(one)],
+            None if is_host(one.key) && !one.value.contains("://") => {
+                host(sink, one, all).into_iter().collect()
+            }
+            None if is_kafka(one.key) => kafka(sink, one, all),
             None => terraform(one).map_or_else(|| url(sink, one, all), |lead| vec![lead]),
         };
         let is_opened = is_opened(one, all);
@@ -307,7 +328,10 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
                 let credential = target.has_password.then_some("password").or(beside);
                 ((target.host, target.port), service, target.data, credential)
             });
-            leads.collect()
+            // What takes mail of anybody is a developer's.
+            let is_place =
+                |lead: &Lead| lead.1 != Service::Smtp || lead.3.is_some() || lead.0.0.is_none();
+            leads.filter(is_place).collect()
         }
     }
 }
@@ -340,19 +364,37 @@ pub(super) fn has_token(host: &crate::Host) -> bool {
     TOKENS.iter().any(|(_, own)| *own == host.as_str())
 }
 
-/// The host of a platform's token, and what its prefix says; the token itself goes no further.
-fn token(one: &Variable<'_>) -> Option<(&'static str, Said)> {
-    let (_, host) = TOKENS.iter().find(|(key, _)| {
-        let before = one.key.strip_suffix(key);
-        before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
-    })?;
-    if is_placeholder(one.value) || one.value.len() < 8 {
+/// Whether a variable is that one, or that of a part: `PROD_AWS_ACCESS_KEY_ID`.
+fn is_called(one: &Variable<'_>, key: &str) -> bool {
+    let before = one.key.strip_suffix(key);
+    before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
+}
+
+/// The host of a platform's token, by the variable's name or what the value begins with; the token itself goes no further.
+fn token(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<(&'static str, Said)> {
+    let by_value = VALUES
+        .iter()
+        .find(|(begin, _)| one.value.starts_with(begin));
+    let (begin, host) = match by_value {
+        Some((begin, host)) => (*begin, *host),
+        None if is_google_key(one.value) => return Some((service::GOOGLE, Said::default())),
+        None => {
+            let (_, host) = TOKENS.iter().find(|(key, _)| is_called(one, key))?;
+            ("", *host)
+        }
+    };
+    let rest = &one.value[begin.len()..];
+    if is_placeholder(rest) || rest.len() < 8 {
         return None;
     }
-    let kind = ["sk_live_", "rk_live_", "sk_test_", "rk_test_"]
-        .iter()
-        .find(|kind| one.value.starts_with(**kind));
-    Some((host, kind.map_or(Said::default(), |kind| said(kind))))
+    // It is for a GitLab of one's own.
+    let is_elsewhere = host == GITLAB && all.iter().any(|other| other.key == "GITLAB_HOST");
+    (!is_elsewhere).then(|| (host, said(begin)))
+}
+
+/// Whether it is a key of Google's, and not where one lies.
+fn is_google_key(value: &str) -> bool {
+    value.starts_with('{') && value.contains("\"private_key\"")
 }
 
 /// Whether the token for that address is beside it.
@@ -372,31 +414,87 @@ fn terraform(one: &Variable<'_>) -> Option<Lead> {
     Some((at, Service::Platform, Said::default(), Some("token")))
 }
 
-/// The region that is said beside a key of AWS.
-fn aws(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
-    let is_region = |other: &&Variable<'_>| {
-        ["AWS_REGION", "AWS_DEFAULT_REGION"].contains(&other.key) && other.dormant == one.dormant
-    };
-    let host = service::aws(all.iter().find(is_region)?.value)?;
-    let data = match one.key {
-        "AWS_PROFILE" => said(one.value),
-        _ => Said::default(),
-    };
-    Some(((Some(host), 443), Service::Platform, data, Some("key")))
+/// A key of AWS, or the name of one.
+fn aws(one: &Variable<'_>) -> Lead {
+    let at = (crate::Host::parse(service::AWS), 443);
+    // A profile and a role have names, and what a local copy of AWS takes for a key is often the word for it.
+    (at, Service::Platform, said(one.value), Some("key"))
 }
 
+/// What says that there is a key of AWS, or a role that is taken without one.
+const AWS_KEYS: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+];
+
 fn is_aws(one: &Variable<'_>) -> bool {
-    ["AWS_ACCESS_KEY_ID", "AWS_PROFILE"].contains(&one.key) && !is_placeholder(one.value)
+    AWS_KEYS.iter().any(|key| is_called(one, key)) && !is_placeholder(one.value)
 }
 
 /// Whether a variable is a host by itself, of something that holds data.
 fn is_host(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    let ends = ["_host", "_hostname", ".host"]
-        .iter()
-        .any(|end| key.ends_with(end))
-        || key == "pghost";
-    ends && key != "docker_host" && (kind(&key).is_some() || is_database(&key))
+    let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
+    let service = kind(&key).map(|(service, _)| service);
+    // `EMAIL_ADDRESS` is somebody's.
+    let is_server = service == Some(Service::Smtp) && ends(&["_server", "smtp_address"]);
+    let is_host = ends(&["_host", "_hostname", ".host"]) || key == "pghost";
+    is_server || (is_host && key != "docker_host" && (service.is_some() || is_database(&key)))
+}
+
+/// Names of the brokers of Kafka, as its clients and those who set them up have them.
+const BROKERS: [&str; 9] = [
+    "bootstrap_server",
+    "bootstrap_servers",
+    "kafka_broker",
+    "kafka_broker_list",
+    "kafka_broker_url",
+    "kafka_brokers",
+    "kafka_servers",
+    "kafka_url",
+    "metadata_broker_list",
+];
+
+/// Whether a variable has a list of them.
+fn is_kafka(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace(['.', '-'], "_");
+    BROKERS.iter().any(|end| {
+        let before = key.strip_suffix(end);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    })
+}
+
+/// Each of them, and whether there is something beside that opens them.
+fn kafka(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
+    let opens = |other: &&Variable<'_>| {
+        let key = other.key.to_ascii_lowercase().replace(['.', '-'], "_");
+        let is_theirs = ["kafka", "sasl", "confluent"]
+            .iter()
+            .any(|word| key.contains(word));
+        let is_secret = ["password", "secret", "jaas_config", "api_key"]
+            .iter()
+            .any(|end| key.ends_with(end));
+        is_theirs && is_secret && !is_none(other.value)
+    };
+    let credential = all.iter().any(|other| opens(&other)).then_some("password");
+    let mut leads = Vec::new();
+    for broker in one.value.split(',').map(str::trim) {
+        let at = broker.split_once("://").map_or(broker, |(_, at)| at);
+        match host_and_port(at, 9092) {
+            Some(at) => leads.push((at, Service::Kafka, Said::default(), credential)),
+            None => sink.pass_over(one.line, "an unreadable host"),
+        }
+    }
+    leads
+}
+
+/// What stands for nothing.
+fn is_none(value: &str) -> bool {
+    ["", "null", "none", "false"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 pub(super) fn is_database(key: &str) -> bool {
@@ -451,7 +549,7 @@ fn by_others(all: &[Variable<'_>]) -> Option<(Service, u16)> {
 /// `DB_HOST`, with what `DB_PORT`, `DB_CONNECTION` and `DB_NAME` beside it say.
 fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
     let key = one.key.to_ascii_lowercase();
-    let stem = ["_hostname", "_host", ".host", "host"]
+    let stem = ["_hostname", "_host", ".host", "host", "_server", "_address"]
         .iter()
         .find_map(|end| key.strip_suffix(end))
         .unwrap_or("");
@@ -480,6 +578,13 @@ fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lea
         .or_else(|| (told != UNKNOWN).then_some(told))
         .or_else(|| by_others(all))
         .unwrap_or(UNKNOWN);
+    let secrets = ["password", "pass", "passwd", "host_password"];
+    let secret = beside(&secrets);
+    let secret = (!is_none(secret)).then_some("password");
+    // Without it nobody sends in anybody's name, and what takes all mail is a developer's.
+    if service == Service::Smtp && secret.is_none() {
+        return None;
+    }
     let Some((host, default)) = host_and_port(one.value, port.unwrap_or(default)) else {
         // A socket's directory is none of these.
         if !one.value.starts_with('/') {
@@ -488,6 +593,5 @@ fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lea
         return None;
     };
     let data = words_of(&[beside(&["name", "database", "db", "dbname"])]);
-    let secret = !beside(&["password", "pass", "passwd"]).is_empty();
-    Some(((host, default), service, data, secret.then_some("password")))
+    Some(((host, default), service, data, secret))
 }

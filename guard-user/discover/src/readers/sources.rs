@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::literals::Language;
-use super::{Format, Sink, commands, connections, ini, kamal, literals, logins, xml};
+use super::{Format, Sink, clients, commands, connections, ini, kamal, literals, logins, xml};
 
 /// What such a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +32,11 @@ pub(crate) enum Source {
     Minio,
     Stripe,
     Databricks,
+    /// Of `gsutil`, and of what came before boto3.
+    Boto,
+    GitCredentials,
+    /// What opens Google Cloud, as its library is told of it.
+    GoogleKey,
     /// What keeps hosts and keys in a way that is not read.
     Kept(&'static str),
     Vault,
@@ -129,6 +134,9 @@ impl Source {
                 "jdbc",
                 "hibernate",
                 "persistence",
+                "kafka",
+                "producer",
+                "consumer",
             ];
             stem.split(['-', '_', '.'])
                 .any(|word| words.contains(&word))
@@ -172,6 +180,7 @@ impl Source {
                 | Self::Terraform
                 | Self::Pulumi
                 | Self::Minio
+                | Self::GoogleKey
         )
     }
 
@@ -196,13 +205,20 @@ impl Source {
             Self::Minio => logins::minio(sink, text),
             Self::Stripe => logins::stripe(sink, text),
             Self::Databricks => logins::databricks(sink, text),
+            Self::Boto => logins::boto(sink, text),
+            Self::GitCredentials => clients::git_credentials(sink, text),
+            Self::GoogleKey => logins::google_key(sink, text),
             Self::Kept(_) | Self::Vault => {}
         }
     }
 }
 
 /// Files of a home.
-pub(super) const HOME: [(&str, Source); 24] = [
+pub(super) const HOME: [(&str, Source); 28] = [
+    (".git-credentials", Source::GitCredentials),
+    (".config/git/credentials", Source::GitCredentials),
+    (".config/kcat.conf", Ini),
+    (".boto", Source::Boto),
     (".config/gh/hosts.yml", Source::Gh),
     (".config/glab-cli/config.yml", Source::Glab),
     (".config/argocd/config", Source::ArgoCd),

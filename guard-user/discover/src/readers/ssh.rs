@@ -1,17 +1,26 @@
 //! `ssh_config(5)`: the hosts that somebody has named. `Match` depends on what only ssh knows, and counts for none.
 
-use crate::dsn::host_alone;
+use crate::dsn::{host_alone, host_and_port, is_placeholder};
+use crate::host::Host;
 use crate::service::Service;
 use crate::tokens::said;
 
 use super::ansible::words;
+use super::settings::by_driver;
 use super::{Include, KEY, Sink, lines};
 
 struct Block<'t> {
     line: usize,
     /// None of a `Match`.
     patterns: Vec<&'t str>,
-    options: Vec<(String, &'t str)>,
+    options: Vec<Line<'t>>,
+}
+
+/// An option, in lower case, with what it says.
+struct Line<'t> {
+    number: usize,
+    key: String,
+    value: &'t str,
 }
 
 /// The hosts, each as the first value that holds for it says.
@@ -31,19 +40,97 @@ pub(super) fn config(sink: &mut Sink, text: &str) {
                 sink.pass_over(Some(block.line), "an unreadable host");
                 continue;
             }
-            let first = |key: &str| {
-                let holding = blocks.iter().filter(|block| holds(&block.patterns, name));
-                let mut options = holding.flat_map(|block| &block.options);
-                options.find(|(own, _)| own == key).map(|(_, value)| *value)
-            };
-            let host =
-                first("hostname").map_or((*name).to_owned(), |host| host.replace("%h", name));
-            let port = first("port")
-                .and_then(|port| port.parse().ok())
-                .unwrap_or(22);
-            let at = host_alone(&host, port);
+            let at = place(&blocks, name);
             sink.named(block.line, name, Service::Ssh, at, said(""));
         }
+        for line in &block.options {
+            if sink.is_full() {
+                return;
+            }
+            match line.key.as_str() {
+                "localforward" => forward(sink, &blocks, block, line),
+                "proxyjump" => jumps(sink, &blocks, block, line),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The first that a block is for by name.
+fn name_of<'t>(block: &Block<'t>) -> Option<&'t str> {
+    let mut plain = block.patterns.iter();
+    let plain = plain.find(|name| !name.contains(['*', '?', '!']) && name.len() <= KEY);
+    plain.copied()
+}
+
+/// Where a name leads, as the first value that holds for it says.
+fn place(blocks: &[Block<'_>], name: &str) -> Option<(Option<Host>, u16)> {
+    let first = |key: &str| {
+        let holding = blocks.iter().filter(|block| holds(&block.patterns, name));
+        let mut options = holding.flat_map(|block| &block.options);
+        options.find(|line| line.key == key).map(|line| line.value)
+    };
+    let host = first("hostname").map_or(name.to_owned(), |host| host.replace("%h", name));
+    let port = first("port").and_then(|port| port.parse().ok());
+    host_alone(&host, port.unwrap_or(22))
+}
+
+/// A server that is reached through the host: `[address:]port host:port`. What is on the host itself is there under its name.
+fn forward(sink: &mut Sink, blocks: &[Block<'_>], block: &Block<'_>, line: &Line<'_>) {
+    let mut parts = line.value.split_whitespace();
+    let (Some(_), Some(to)) = (parts.next(), parts.next()) else {
+        return;
+    };
+    // A socket's path, or one that ssh fills in.
+    if to.starts_with('/') || is_placeholder(to) {
+        return;
+    }
+    let (host, port) = match to.rsplit_once([':', '/']) {
+        Some((host, port)) => (host, port.parse().ok()),
+        None => (to, None),
+    };
+    let Some(port) = port else {
+        return sink.pass_over(Some(line.number), "an unreadable host");
+    };
+    let name = name_of(block);
+    let at = host_alone(host, port).map(|(to, port)| {
+        let is_there = to.as_ref().is_some_and(Host::is_local);
+        let on = name
+            .filter(|_| is_there)
+            .and_then(|name| place(blocks, name));
+        (on.map_or(to, |(on, _)| on), port)
+    });
+    let service = match (by_driver("", Some(port)).0, port) {
+        (_, 22) => Service::Ssh,
+        (_, 6443) => Service::Kubernetes,
+        (_, 9200) => Service::Elasticsearch,
+        (Service::Database, _) => Service::Http,
+        (service, _) => service,
+    };
+    // Its own name would say that this is a local one.
+    let name = name.unwrap_or("forward");
+    sink.named(line.number, name, service, at, said(""));
+}
+
+/// The hosts by which another is reached, which whoever reaches them goes on from.
+fn jumps(sink: &mut Sink, blocks: &[Block<'_>], block: &Block<'_>, line: &Line<'_>) {
+    let name = name_of(block).unwrap_or("jump");
+    for hop in line.value.split(',').map(str::trim) {
+        if sink.is_full() {
+            return;
+        }
+        let hop = hop.strip_prefix("ssh://").unwrap_or(hop);
+        let hop = hop.rsplit('@').next().unwrap_or_default();
+        let is_none = hop.is_empty() || hop.eq_ignore_ascii_case("none");
+        if is_none || hop.len() > KEY || is_placeholder(hop) {
+            continue;
+        }
+        let has_block = |block: &Block<'_>| block.patterns.contains(&hop);
+        let at = match blocks.iter().any(has_block) {
+            true => place(blocks, hop),
+            false => host_and_port(hop, 22),
+        };
+        sink.named(line.number, name, Service::Ssh, at, said(""));
     }
 }
 
@@ -98,7 +185,8 @@ fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<Block<'t>> {
             }
             key => {
                 if let Some(block) = blocks.last_mut() {
-                    block.options.push((key.to_owned(), value));
+                    let (number, key) = (line, key.to_owned());
+                    block.options.push(Line { number, key, value });
                 }
             }
         }

@@ -1,14 +1,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::thread;
 use std::time::Duration;
 
 use guard_discover::OUT_OF_TIME;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::Uid;
-use rustix::thread::set_thread_uid;
 
 use super::*;
 
@@ -718,16 +715,7 @@ fn what_may_not_be_listed_is_said() -> Tested {
     };
     set(0o311)?;
     fs::set_permissions(scene.project.path(), fs::Permissions::from_mode(0o755))?;
-    // Root lists whatever it likes: a thread that is somebody else does not.
-    let found = thread::scope(|scope| {
-        let look = scope.spawn(|| {
-            if rustix::process::geteuid().is_root() {
-                set_thread_uid(Uid::from_raw(65_534)).unwrap();
-            }
-            scene.look().map_err(|error| error.to_string())
-        });
-        look.join().unwrap()
-    });
+    let found = as_nobody(&scene);
     set(0o700)?;
     let found = found?;
     says(&found, "~/: it may not be listed");

@@ -350,9 +350,14 @@ pub(super) fn at(host: &str, port: u16) -> String {
     }
 }
 
-/// Those that are hosts, and not all that is below one.
+/// Those that are hosts; for all that is below one, a name there that no rule of anybody's is about.
 fn hosts(names: &[String]) -> impl Iterator<Item = Host> {
-    names.iter().filter_map(|name| Host::parse(name))
+    names
+        .iter()
+        .filter_map(|name| match name.strip_prefix("*.") {
+            Some(zone) => Host::parse(&format!("whichever.{zone}")),
+            None => Host::parse(name),
+        })
 }
 
 /// What `guard explain` says of a place, and of all that its credential opens as well.

@@ -7,7 +7,7 @@ use guard_common::Verdict;
 use guard_discover::Host;
 use guard_policy::{
     self as policy, Compiled, Destination, Diagnostic, DomainName, Environment, Explanation,
-    Parsed, PortSpec, Target,
+    Parsed, Pattern, PortSpec, Target,
 };
 
 use super::items::ANY;
@@ -34,6 +34,8 @@ pub(crate) struct Judge<'p> {
     parsed: &'p Parsed,
     environment: Environment,
     compiled: Compiled,
+    /// The same as it judges names; where no rule is for all below one, their addresses say it all.
+    by_name: Option<Box<(Environment, Compiled)>>,
 }
 
 impl<'p> Judge<'p> {
@@ -53,6 +55,7 @@ impl<'p> Judge<'p> {
             parsed,
             environment,
             compiled,
+            by_name: None,
         };
         let mut names: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
         for (host, known) in hosts {
@@ -74,6 +77,7 @@ impl<'p> Judge<'p> {
         let compiled = policy::compile(&parsed.policy, &environment)?;
         Ok(Self {
             parsed,
+            by_name: by_name(parsed, &environment)?.map(Box::new),
             environment,
             compiled,
         })
@@ -126,15 +130,36 @@ impl<'p> Judge<'p> {
     }
 
     fn explain(&self, target: Target, ports: &[PortSpec]) -> Vec<Explanation> {
+        // What a session asks for by a name that such a rule is for counts by that name, whatever its addresses are.
+        let is_below = |compiled: &Compiled| match &target {
+            Target::Name(name) => matches!(compiled.pattern_of(name), Some(Pattern::Below(_))),
+            _ => false,
+        };
+        let by_name = self.by_name.as_deref();
+        let (environment, compiled) = match by_name.filter(|(_, compiled)| is_below(compiled)) {
+            Some((environment, compiled)) => (environment, compiled),
+            None => (&self.environment, &self.compiled),
+        };
         let to = Destination { target, port: None };
-        policy::explain(
-            &self.parsed.policy,
-            &self.compiled,
-            &self.environment,
-            &to,
-            ports,
-        )
+        policy::explain(&self.parsed.policy, compiled, environment, &to, ports)
     }
+}
+
+/// A policy as it judges names; nothing where it has no rule for all below one.
+fn by_name(
+    parsed: &Parsed,
+    environment: &Environment,
+) -> Result<Option<(Environment, Compiled)>, Vec<Diagnostic>> {
+    let mut to = parsed.policy.rules.iter().flat_map(|rule| &rule.to);
+    if !to.any(|target| matches!(target, Target::Wildcard(_))) {
+        return Ok(None);
+    }
+    let environment = Environment {
+        judges_names: true,
+        ..environment.clone()
+    };
+    let compiled = policy::compile(&parsed.policy, &environment)?;
+    Ok(Some((environment, compiled)))
 }
 
 /// Whether a name is likelier to be one of a private network than of the internet.

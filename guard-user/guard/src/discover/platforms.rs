@@ -32,7 +32,7 @@ macro_rules! services {
 const PLATFORMS: [Platform; 12] = [
     Platform {
         name: "AWS",
-        host: "ec2.eu-west-1.amazonaws.com",
+        host: "sts.amazonaws.com",
         credential: Some((
             "~/.aws/config",
             "[default]\nsso_session = a\nregion = eu-west-1\n",

@@ -15,6 +15,14 @@ CACHE_URL=redis://localhost
 ";
 
 pub(super) fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tested<Discovered> {
+    let found = look_at(files)?;
+    let parsed = policy::parse("agent.toml", policy).map_err(|all| format!("{all:?}"))?;
+    let dismissals = Dismissals::default();
+    Ok(Discovered::of(found, &parsed, &dismissals, all).map_err(|all| format!("{all:?}"))?)
+}
+
+/// What is found with these files, and the variables of `env`.
+fn look_at(files: &[(&str, &str)]) -> Tested<Discovery> {
     let dir = tempfile::tempdir()?;
     let (project, home) = (dir.path().join("project"), dir.path().join("home"));
     let mut environment = Vec::new();
@@ -34,7 +42,7 @@ pub(super) fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tes
     }
     fs::create_dir_all(&project)?;
     fs::create_dir_all(&home)?;
-    let found = guard_discover::discover(&Inputs {
+    Ok(guard_discover::discover(&Inputs {
         project: &project,
         home: Some(&home),
         hosts: None,
@@ -45,10 +53,7 @@ pub(super) fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tes
             time: None,
             ..Bounds::default()
         },
-    })?;
-    let parsed = policy::parse("agent.toml", policy).map_err(|all| format!("{all:?}"))?;
-    let dismissals = Dismissals::default();
-    Ok(Discovered::of(found, &parsed, &dismissals, all).map_err(|all| format!("{all:?}"))?)
+    })?)
 }
 
 pub(super) fn shipped() -> &'static str {
@@ -304,28 +309,80 @@ fn a_network_is_judged_as_a_whole_and_its_rule_is_for_all_of_it() -> Tested {
     Ok(())
 }
 
+/// Credentials of clouds: a file, with a name there that each opens, in whichever region.
+const CLOUDS: [((&str, &str), [&str; 2]); 4] = [
+    (
+        (
+            "~/.aws/config",
+            "[default]\nregion = eu-west-1\nsso_session = a\n",
+        ),
+        ["*.amazonaws.com", "rds.eu-west-3.amazonaws.com"],
+    ),
+    (
+        ("~/.aws/credentials", "[default]\naws_access_key_id = A\n"),
+        ["*.amazonaws.com.cn", "ec2.cn-north-1.amazonaws.com.cn"],
+    ),
+    (
+        (
+            "env",
+            "AWS_ACCESS_KEY_ID=hunter2hunter2\nAWS_REGION=us-east-1\n",
+        ),
+        ["*.api.aws", "lambda.eu-west-1.api.aws"],
+    ),
+    (
+        (
+            "~/.config/gcloud/application_default_credentials.json",
+            "{}",
+        ),
+        ["*.googleapis.com", "alloydb.googleapis.com"],
+    ),
+];
+
 #[test]
-fn a_key_of_aws_without_a_region_gets_a_rule_for_all_of_them() -> Tested {
-    let files = [("~/.aws/credentials", "[default]\naws_access_key_id = A\n")];
+fn a_clouds_credential_gets_a_rule_that_is_as_wide() -> Tested {
     let open = "version = 1\ndefault = \"allow\"\n";
-    let before = discovered(&files, open, false)?;
-    let [one] = &before.items[..] else {
-        return Err(format!("{before:?}").into());
-    };
-    assert!(
-        why(one, false).plain().contains("no region is said"),
-        "{one:?}"
-    );
-    let proposed = one.proposed.as_ref().ok_or("no rule")?;
-    let rule = toml(one, &one.name(), proposed);
-    assert!(rule.contains("\"*.amazonaws.com\""), "{rule}");
-    // All of it is shown, to be pasted.
-    assert!(why(one, false).plain().ends_with(&rule), "{rule}");
-    assert!(discovered(&files, &format!("{open}{rule}"), false)?.is_clean());
-    // A rule for the name that stands for them is not one for all.
-    let all = "    \"*.amazonaws.com\",\n    \"ec2.us-east-1.amazonaws.com\",\n";
-    assert!(rule.contains(all), "{rule}");
-    let narrow = rule.replace(all, "");
-    assert!(!discovered(&files, &format!("{open}{narrow}"), false)?.is_clean());
+    for (file, [all, name]) in CLOUDS {
+        let files = [file];
+        let before = discovered(&files, open, false)?;
+        let [one] = &before.items[..] else {
+            return Err(format!("{before:?}").into());
+        };
+        let proposed = one.proposed.as_ref().ok_or("no rule")?;
+        let rule = toml(one, &one.name(), proposed);
+        assert!(rule.contains(&format!("\"{all}\"")), "{rule}");
+        // All of it is shown, to be pasted.
+        assert!(why(one, false).plain().ends_with(&rule), "{rule}");
+        let policy = format!("{open}{rule}");
+        let after = discovered(&files, &policy, false)?;
+        assert!(after.is_clean(), "{rule}");
+        assert_eq!(after.items[0].effect, Some("same"));
+        // What is for one name of them, or for one region, leaves the others open.
+        for narrow in [name, "*.eu-west-1.amazonaws.com"] {
+            let narrow = policy.replace(&format!("\"{all}\""), &format!("\"{narrow}\""));
+            let found = discovered(&files, &narrow, false)?;
+            assert!(!found.is_clean(), "{narrow}");
+        }
+        // A destination of it is told where its credential lies.
+        let place = name.parse::<Destination>()?;
+        let found = look_at(&files)?;
+        assert!(
+            found.findings.iter().any(|one| is_at(one, &place)),
+            "{name}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_opens_a_forge_is_listed_and_has_no_rule() -> Tested {
+    let files = [("env", "GH_TOKEN=hunter2hunter2\n")];
+    let all = discovered(&files, shipped(), false)?;
+    insta::assert_snapshot!(page(&all).plain(), @r"
+    Files read: 0 (home 0, directory 0). Nothing was connected to.
+    Nothing that looks like production was found.
+    Not listed: 1 place that does not look like production (guard discover --all).
+    key to elsewhere  token of a forge (no rule: each push would ask): GH_TOKEN  the environment
+    ");
+    assert!(all.is_clean());
     Ok(())
 }

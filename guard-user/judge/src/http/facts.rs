@@ -3,7 +3,7 @@
 use super::{
     Request,
     body::Body,
-    headers,
+    headers, hosts,
     method::{self, Effective},
     path::Paths,
     query::Query,
@@ -17,6 +17,8 @@ pub(super) struct Facts<'a> {
     pub(super) methods: Vec<Effective>,
     pub(super) paths: Paths,
     pub(super) query: Query,
+    /// The host that it is for, as it says.
+    pub(super) host: Option<&'a str>,
     pub(super) headers: &'a http::HeaderMap,
     pub(super) has_body: bool,
     pub(super) body: Body<'a>,
@@ -31,6 +33,7 @@ impl<'a> Facts<'a> {
             methods: method::effective(request.method.as_str(), request.headers, &query),
             paths: Paths::of(request.uri.path(), &elsewhere),
             query,
+            host: hosts::asked(request),
             headers: request.headers,
             has_body: request.has_body || headers::announce_body(request.headers),
             body,

@@ -26,7 +26,8 @@ pub(super) fn others<'h>(request: &Request<'h>) -> impl Iterator<Item = (&'h str
     })
 }
 
-fn asked<'h>(request: &Request<'h>) -> Option<&'h str> {
+/// The host that a request is for.
+pub(super) fn asked<'h>(request: &Request<'h>) -> Option<&'h str> {
     let named = request.headers.get(header::HOST);
     let named = named.and_then(|host| host.to_str().ok());
     named.map(without_port).or_else(|| request.uri.host())

@@ -45,6 +45,11 @@ impl Query {
         (alone && !self.is_odd()).then_some(value)
     }
 
+    /// Whether it says nothing.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
     /// Whether servers differ about what it says.
     pub(super) fn is_odd(&self) -> bool {
         self.raw.contains(';') || has_broken_percent(&self.raw) || self.raw.contains("%00")

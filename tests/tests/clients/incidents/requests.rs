@@ -6,7 +6,7 @@ use super::laid::Play;
 use super::played;
 use super::scene::{Host, Scene};
 
-const HOSTS: [Host; 16] = [
+const HOSTS: [Host; 17] = [
     ("", "192.168.7.20"),
     ("", "192.168.7.30"),
     ("backboard.railway.com", "192.0.2.61"),
@@ -15,11 +15,13 @@ const HOSTS: [Host; 16] = [
     ("cloudresourcemanager.googleapis.com", "192.0.2.64"),
     ("redis.googleapis.com", "192.0.2.65"),
     ("compute.googleapis.com", "192.0.2.66"),
-    ("ec2.eu-west-1.amazonaws.com", "192.0.2.67"),
-    ("cloudformation.eu-west-1.amazonaws.com", "192.0.2.68"),
+    // Google's names share addresses.
+    ("generativelanguage.googleapis.com", "192.0.2.66"),
+    ("sts.amazonaws.com", "192.0.2.67"),
+    ("cloudformation.eu-west-3.amazonaws.com", "192.0.2.68"),
     ("rds.eu-west-1.amazonaws.com", "192.0.2.69"),
-    ("ec2.us-east-1.amazonaws.com", "192.0.2.70"),
-    ("cloudformation.us-east-1.amazonaws.com", "192.0.2.71"),
+    ("bedrock-runtime.eu-central-1.amazonaws.com", "192.0.2.70"),
+    ("cloudformation.cn-north-1.amazonaws.com.cn", "192.0.2.71"),
     (
         "example-courses.abc.eu-west-1.rds.amazonaws.com",
         "192.0.2.72",
@@ -114,7 +116,11 @@ fn sent() -> [Sent; 11] {
             from: "at=https://compute.googleapis.com/compute/v1/projects/shop/zones/europe-west1-b/instances",
             host: "compute.googleapis.com",
             writes: format!("{CURL} -X DELETE {GOOGLE} $at/web"),
-            reads: Some(format!("{CURL} {GOOGLE} $at")),
+            // An agent's own model answers beside it, whichever name its address had before.
+            reads: Some(format!(
+                "{CURL} {GOOGLE} $at && {CURL} {JSON} -d '{{}}' \
+                 https://generativelanguage.googleapis.com/v1beta/models/m:generateContent"
+            )),
             shows: &["DELETE /compute/v1/projects/shop/zones/europe-west1-b/instances/web"],
             rule: google,
             verdict: "read-only",
@@ -122,26 +128,35 @@ fn sent() -> [Sent; 11] {
         Sent {
             thread: "openai/codex#36923",
             from: KEYS,
-            host: "cloudformation.eu-west-1.amazonaws.com",
+            // Its key is for a region, and opens each.
+            host: "cloudformation.eu-west-3.amazonaws.com",
             writes: aws(
                 "cloudformation",
-                "eu-west-1",
+                "eu-west-3.amazonaws.com",
                 "UpdateStack&StackName=staging",
             ),
-            reads: Some(aws("cloudformation", "eu-west-1", "DescribeStacks")),
+            reads: Some(format!(
+                "{} && {CURL} {JSON} -d '{{}}' \
+                 https://bedrock-runtime.eu-central-1.amazonaws.com/model/m/converse",
+                aws(
+                    "cloudformation",
+                    "eu-west-3.amazonaws.com",
+                    "DescribeStacks"
+                )
+            )),
             shows: &["POST / ", "Action=UpdateStack"],
-            rule: "ec2.eu-west-1.amazonaws.com platform",
+            rule: "sts.amazonaws.com platform",
             verdict: "read-only",
         },
         Sent {
             thread: "Kiro, December 2025",
             // Its operator was logged in.
             from: "key=AKIAHUNTER2:hunter2hunter2",
-            host: "cloudformation.us-east-1.amazonaws.com",
-            writes: aws("cloudformation", "us-east-1", "DeleteStack&StackName=live"),
-            reads: Some(aws("cloudformation", "us-east-1", "DescribeStacks")),
+            host: "cloudformation.cn-north-1.amazonaws.com.cn",
+            writes: aws("cloudformation", CHINA, "DeleteStack&StackName=live"),
+            reads: Some(aws("cloudformation", CHINA, "DescribeStacks")),
             shows: &["POST / ", "Action=DeleteStack"],
-            rule: "ec2.us-east-1.amazonaws.com platform",
+            rule: "sts.amazonaws.com platform",
             verdict: "read-only",
         },
         Sent {
@@ -150,12 +165,12 @@ fn sent() -> [Sent; 11] {
             host: "rds.eu-west-1.amazonaws.com",
             writes: aws(
                 "rds",
-                "eu-west-1",
+                "eu-west-1.amazonaws.com",
                 "DeleteDBInstance&DBInstanceIdentifier=courses&SkipFinalSnapshot=true",
             ),
-            reads: Some(aws("rds", "eu-west-1", "DescribeDBInstances")),
+            reads: Some(aws("rds", "eu-west-1.amazonaws.com", "DescribeDBInstances")),
             shows: &["POST / ", "Action=DeleteDBInstance"],
-            rule: "ec2.eu-west-1.amazonaws.com platform",
+            rule: "sts.amazonaws.com platform",
             verdict: "read-only",
         },
         Sent {
@@ -204,11 +219,15 @@ fn graphql(text: &str) -> String {
     )
 }
 
-/// A call of AWS's, signed.
+/// Where the accident was: another partition.
+const CHINA: &str = "cn-north-1.amazonaws.com.cn";
+
+/// A call of AWS's, signed, in a region with the zone that it is in.
 fn aws(service: &str, region: &str, action: &str) -> String {
+    let name = region.split('.').next().unwrap_or_default();
     format!(
-        "{CURL} --aws-sigv4 aws:amz:{region}:{service} --user \"$key\" -d 'Version=2010-05-15&Action={action}' \
-         https://{service}.{region}.amazonaws.com/"
+        "{CURL} --aws-sigv4 aws:amz:{name}:{service} --user \"$key\" -d 'Version=2010-05-15&Action={action}' \
+         https://{service}.{region}/"
     )
 }
 

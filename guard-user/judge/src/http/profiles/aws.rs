@@ -10,7 +10,7 @@ use super::{
         headers::shown,
         query::{folded, pairs},
     },
-    Opinion, View, service,
+    Opinion, View, models, service,
 };
 
 const PROFILE: Profile = Profile::Aws;
@@ -28,8 +28,11 @@ const READS: &[&str] = &[
     "Filter",
 ];
 
-/// Actions that read and are named otherwise.
+/// Actions that read and are named otherwise; among them what Amazon Q's programs ask their models by, and say of themselves.
 const ALSO: &[&str] = &[
+    "AmazonCodeWhispererService.SendTelemetryEvent",
+    "AmazonCodeWhispererStreamingService.GenerateAssistantResponse",
+    "AmazonQDeveloperStreamingService.SendMessage",
     "DynamoDB_20120810.Query",
     "DynamoDB_20120810.Scan",
     "DynamoDB_20120810.TransactGetItems",
@@ -95,6 +98,7 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
                 _ => Opinion::None,
             }
         }
+        _ if models::amazon(view) => Opinion::read(PROFILE, "a question to a model"),
         _ => Opinion::None,
     }
 }

@@ -13,6 +13,7 @@ mod jenkins;
 mod jsonrpc;
 mod kubernetes;
 mod kubernetes_target;
+mod models;
 mod monitoring;
 mod service;
 mod tomcat;
@@ -142,7 +143,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Git => git::judge,
         Profile::Gitea => |view| service::judge(view, Profile::Gitea),
         Profile::Github => |view| service::judge(view, Profile::Github),
-        Profile::Google => |view| service::judge(view, Profile::Google),
+        Profile::Google => models::google,
         Profile::Grafana => |view| service::judge(view, Profile::Grafana),
         Profile::Graphql => graphql::judge,
         Profile::Grpc => grpc::judge,

@@ -10,6 +10,7 @@ mod graphql;
 mod graphql_oracle;
 mod http_rules;
 mod kubernetes;
+mod models;
 mod monitoring;
 mod paths;
 mod rpc;

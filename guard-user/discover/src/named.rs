@@ -1,0 +1,193 @@
+//! Files that variables name, wherever they are: they are read as those at the usual places.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use std::time::Instant;
+
+use crate::discovery::{ENVIRONMENT, Inputs, in_dir, read};
+use crate::dsn::is_placeholder;
+use crate::open::Tree;
+use crate::readers::{Format, Named, Names, Sink, dirs_of_home, of_home};
+
+/// Such files, each of which is read once.
+#[derive(Debug)]
+pub(crate) struct Places<'t> {
+    trees: Trees<'t>,
+    known: BTreeSet<(PathBuf, PathBuf)>,
+}
+
+/// Where they may be.
+#[derive(Debug)]
+struct Trees<'t> {
+    home: Option<Tree>,
+    project: &'t Tree,
+    /// The project's whole path, as far as it is known.
+    at: PathBuf,
+    /// All else, for what the person's own variables say.
+    machine: Option<Tree>,
+}
+
+/// How many files were read, of the project and elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) project: usize,
+    pub(crate) home: usize,
+}
+
+impl<'t> Places<'t> {
+    pub(crate) fn of(inputs: &Inputs<'_>, project: &'t Tree) -> Self {
+        let home = inputs.home.map(|home| Tree::home(home, inputs.uid));
+        let at = inputs.project.canonicalize();
+        let trees = Trees {
+            home: home.and_then(Result::ok),
+            project,
+            at: at.unwrap_or_else(|_| inputs.project.to_owned()),
+            machine: Tree::machine(inputs.uid).ok(),
+        };
+        Self {
+            trees,
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Reads what variables have named by now, and what those files name.
+    pub(crate) fn read(&mut self, sink: &mut Sink, deadline: Option<Instant>) -> Count {
+        let mut count = Count::default();
+        loop {
+            let all = std::mem::take(&mut sink.named);
+            if all.is_empty() {
+                return count;
+            }
+            for one in all {
+                self.read_one(sink, &one, deadline, &mut count);
+            }
+        }
+    }
+
+    fn read_one(
+        &mut self,
+        sink: &mut Sink,
+        one: &Named,
+        deadline: Option<Instant>,
+        count: &mut Count,
+    ) {
+        sink.begin(one.file.clone());
+        let found = match self.trees.find(one) {
+            Ok(found) => found,
+            Err(Elsewhere::Unreadable) => {
+                return sink.pass_over(one.line, "a file that is not followed");
+            }
+            // Whoever wrote the project's files does not say what else of the machine is opened.
+            Err(Elsewhere::Outside) => {
+                return sink.key(
+                    "a file outside of the home and the project",
+                    one.line,
+                    &one.key,
+                );
+            }
+        };
+        let Some((tree, path)) = found else { return };
+        let mut files = files(sink, tree, &path, one.names);
+        let is_project = std::ptr::eq(tree, self.trees.project);
+        files.retain(|(file, format)| {
+            let is_read = match is_project {
+                true => Format::of(&tree.path.join(file)) == Some(*format),
+                false => tree.prefix == "~/" && is_usual(file),
+            };
+            // What this user may not read elsewhere is in no reach of theirs.
+            let is_kept = tree.prefix == "/" && tree.keeps(file);
+            !is_read && !is_kept && self.known.insert((tree.path.clone(), file.clone()))
+        });
+        let files = read(sink, tree, &files, deadline);
+        match is_project {
+            true => count.project += files,
+            false => count.home += files,
+        }
+    }
+}
+
+impl Trees<'_> {
+    /// The tree that a path is in, and where in it; nothing for what is no path yet.
+    fn find(&self, one: &Named) -> Result<Option<(&Tree, PathBuf)>, Elsewhere> {
+        let is_own = one.file == ENVIRONMENT || one.file.starts_with("~/");
+        let home = ["~/", "$HOME/", "${HOME}/"];
+        if let Some(below) = home.iter().find_map(|home| one.path.strip_prefix(home)) {
+            let home = self.home.as_ref().ok_or(Elsewhere::Outside)?;
+            return Ok(Some((home, steps(below)?)));
+        }
+        if is_placeholder(&one.path) {
+            return Ok(None);
+        }
+        let path = Path::new(&one.path);
+        if !path.is_absolute() {
+            let dir = Path::new(&one.file).parent().filter(|_| !is_own);
+            let beside = dir.map(|dir| steps(dir.join(path))).transpose()?;
+            let beside = beside.filter(|path| self.project.has(path));
+            return Ok(Some((
+                self.project,
+                beside.map_or_else(|| steps(path), Ok)?,
+            )));
+        }
+        let below_home = self.home.as_ref().and_then(|home| {
+            let below = path.strip_prefix(&home.path).ok()?;
+            Some((home, below.to_owned()))
+        });
+        let below_project = path.strip_prefix(&self.at).ok();
+        let below_project = below_project.map(|below| (self.project, below.to_owned()));
+        if let Some((tree, below)) = below_project.or(below_home) {
+            return Ok(Some((tree, steps(below)?)));
+        }
+        let machine = self.machine.as_ref().filter(|_| is_own);
+        let machine = machine.ok_or(Elsewhere::Outside)?;
+        let below = path.strip_prefix("/").unwrap_or(path);
+        Ok(Some((machine, steps(below)?)))
+    }
+}
+
+/// Whether a file of the home is read anyway.
+fn is_usual(file: &Path) -> bool {
+    let is_in = |(dir, inner, _): (&str, &str, Format)| {
+        let Ok(below) = file.strip_prefix(dir) else {
+            return false;
+        };
+        let mut steps = below.components();
+        steps.next().is_some() && steps.as_path() == Path::new(inner)
+    };
+    of_home().any(|(own, _)| own == file) || dirs_of_home().any(is_in)
+}
+
+/// Why a path is in none of them.
+enum Elsewhere {
+    Outside,
+    Unreadable,
+}
+
+/// A path that leads down only.
+fn steps(path: impl AsRef<Path>) -> Result<PathBuf, Elsewhere> {
+    let mut steps = PathBuf::new();
+    for step in path.as_ref().components() {
+        match step {
+            Component::Normal(step) => steps.push(step),
+            Component::CurDir => {}
+            _ => return Err(Elsewhere::Unreadable),
+        }
+    }
+    Ok(steps)
+}
+
+/// The files there, each with its format.
+fn files(sink: &mut Sink, tree: &Tree, path: &Path, names: Names) -> Vec<(PathBuf, Format)> {
+    let usual = match names {
+        Names::File(format) | Names::Files(format) => return vec![(path.to_owned(), format)],
+        Names::Dir(usual) => Path::new(usual),
+    };
+    let mut files: Vec<_> = of_home()
+        .filter_map(|(file, format)| Some((path.join(file.strip_prefix(usual).ok()?), format)))
+        .collect();
+    for (dir, inner, format) in dirs_of_home() {
+        if let Ok(below) = Path::new(dir).strip_prefix(usual) {
+            files.extend(in_dir(sink, tree, &path.join(below), (inner, format)));
+        }
+    }
+    files
+}

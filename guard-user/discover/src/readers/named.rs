@@ -1,0 +1,109 @@
+//! Variables that name a file, or a directory of files, in place of the usual ones: those are read as if they lay there.
+
+use super::settings::Variable;
+use super::{Format, Sink, Source};
+
+/// What a variable names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// A file.
+    File(Format),
+    /// Several, with colons between.
+    Files(Format),
+    /// What is otherwise this directory of a home.
+    Dir(&'static str),
+}
+
+use Names::{Dir, File, Files};
+
+const NAMED: [(&str, Names); 30] = [
+    ("ARGOCD_CONFIG_DIR", Dir(".config/argocd")),
+    ("AWS_CONFIG_FILE", File(Format::Aws)),
+    ("AWS_SHARED_CREDENTIALS_FILE", File(Format::Aws)),
+    ("AZURE_CONFIG_DIR", Dir(".azure")),
+    ("BOTO_CONFIG", File(Format::Source(Source::Boto))),
+    ("BOTO_PATH", Files(Format::Source(Source::Boto))),
+    ("CLAUDE_CONFIG_DIR", Dir(".claude")),
+    ("CLOUDSDK_CONFIG", Dir(".config/gcloud")),
+    ("CODEX_HOME", Dir(".codex")),
+    (
+        "DATABRICKS_CONFIG_FILE",
+        File(Format::Source(Source::Databricks)),
+    ),
+    ("DOCKER_CONFIG", Dir(".docker")),
+    ("FLY_CONFIG_DIR", Dir(".fly")),
+    ("GH_CONFIG_DIR", Dir(".config/gh")),
+    ("GLAB_CONFIG_DIR", Dir(".config/glab-cli")),
+    (
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        File(Format::Source(Source::GoogleKey)),
+    ),
+    (
+        "GOOGLE_CREDENTIALS",
+        File(Format::Source(Source::GoogleKey)),
+    ),
+    (
+        "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+        File(Format::Source(Source::GoogleKey)),
+    ),
+    ("HCLOUD_CONFIG", File(Format::Login("api.hetzner.cloud"))),
+    ("KUBECONFIG", Files(Format::Kubeconfig)),
+    ("MC_CONFIG_DIR", Dir(".mc")),
+    ("NETRC", File(Format::Netrc)),
+    ("NPM_CONFIG_USERCONFIG", File(Format::Npmrc)),
+    ("OPENCODE_CONFIG", File(Format::Mcp)),
+    ("PGPASSFILE", File(Format::Pgpass)),
+    ("PGSERVICEFILE", File(Format::PgService)),
+    ("PULUMI_HOME", Dir(".pulumi")),
+    (
+        "TF_CLI_CONFIG_FILE",
+        File(Format::Source(Source::TerraformRc)),
+    ),
+    (
+        "TERRAFORM_CONFIG",
+        File(Format::Source(Source::TerraformRc)),
+    ),
+    ("XDG_CONFIG_HOME", Dir(".config")),
+    ("XDG_DATA_HOME", Dir(".local/share")),
+];
+
+/// A path that a variable says.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// The file that has the variable, or the environment.
+    pub(crate) file: String,
+    pub(crate) line: Option<usize>,
+    pub(crate) key: String,
+    pub(crate) path: String,
+    pub(crate) names: Names,
+}
+
+/// No more of them are followed.
+const FOLLOWED: usize = 256;
+
+impl Sink {
+    /// Keeps what a variable names, if it names anything.
+    pub(super) fn name(&mut self, one: &Variable<'_>) {
+        let known = |(key, _): &&(&str, Names)| key.eq_ignore_ascii_case(one.key);
+        let Some((key, names)) = NAMED.iter().find(known).filter(|_| !one.dormant) else {
+            return;
+        };
+        // A key may stand there itself.
+        if one.value.starts_with('{') {
+            return;
+        }
+        let paths = one.value.split(|c| c == ':' && matches!(names, Files(_)));
+        for path in paths.filter(|path| !path.is_empty()) {
+            if self.named.len() == FOLLOWED {
+                return self.pass_over(one.line, "more files than are read");
+            }
+            self.named.push(Named {
+                file: self.file.clone(),
+                line: one.line,
+                key: (*key).to_owned(),
+                path: path.to_owned(),
+                names: *names,
+            });
+        }
+    }
+}

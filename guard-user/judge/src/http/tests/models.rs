@@ -1,0 +1,109 @@
+//! What agents ask the models of clouds, under the rules that are for all else there.
+
+use guard_policy::Profile;
+
+use super::{not_read, profile, read};
+
+const JSON: &str = "Content-Type: application/json\n\n{}";
+
+fn post(path: &str, host: &str) -> String {
+    format!("POST {path}\nHost: {host}\n{JSON}")
+}
+
+#[test]
+fn googles_models_answer_and_what_is_beside_them_is_asked_about() {
+    let rules = profile(Profile::Google);
+    let gemini = "generativelanguage.googleapis.com";
+    let vertex = "europe-west1-aiplatform.googleapis.com";
+    let model = "/v1/projects/p/locations/l/publishers/anthropic/models/claude";
+    for (path, host) in [
+        (
+            "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
+            gemini,
+        ),
+        ("/v1beta/models/gemini-2.5-pro:countTokens", gemini),
+        ("/v1beta/openai/chat/completions", gemini),
+        (&*format!("{model}:streamRawPredict"), vertex),
+        (
+            "/v1/projects/p/locations/l/endpoints/7:generateContent",
+            vertex,
+        ),
+        (
+            "/v1/projects/p/locations/l/endpoints/openapi/chat/completions",
+            vertex,
+        ),
+        (
+            "/v1internal:streamGenerateContent?alt=sse",
+            "cloudcode-pa.googleapis.com",
+        ),
+        ("/token", "oauth2.googleapis.com"),
+        ("/log?format=json", "PLAY.googleapis.com:443"),
+    ] {
+        read(&rules, &[&post(path, host)]);
+    }
+    for (path, host) in [
+        (&*format!("{model}:export"), vertex),
+        (&*format!("{model}%2F:rawPredict"), vertex),
+        (
+            "/v1/projects/p/locations/l/models/m:generateContent",
+            vertex,
+        ),
+        ("/v1/projects/p/locations/l/endpoints/7:deployModel", vertex),
+        ("/v1beta/models/:generateContent", gemini),
+        ("/v1beta/cachedContents", gemini),
+        ("/v1internal:x", "storage.googleapis.com"),
+        ("/token", "storage.googleapis.com"),
+        ("/log", "storage.googleapis.com"),
+        ("/log/x", "play.googleapis.com"),
+    ] {
+        not_read(&rules, &[&post(path, host)]);
+    }
+    let other = post("/v1beta/models/m:generateContent", gemini);
+    not_read(
+        &rules,
+        &[
+            &other.replace("POST", "DELETE"),
+            &other.replace(
+                "Content-Type",
+                "X-HTTP-Method-Override: DELETE\nContent-Type",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn amazons_models_answer_and_what_is_beside_them_is_asked_about() {
+    let rules = profile(Profile::Aws);
+    let bedrock = "bedrock-runtime.eu-west-3.amazonaws.com";
+    for path in [
+        "/model/eu.anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke-with-response-stream",
+        "/model/amazon.nova-pro-v1:0/converse",
+    ] {
+        read(&rules, &[&post(path, bedrock)]);
+    }
+    let target = |name: &str| {
+        format!("POST /\nContent-Type: application/x-amz-json-1.0\nX-Amz-Target: {name}\n\n{{}}")
+    };
+    read(
+        &rules,
+        &[
+            &target("AmazonCodeWhispererStreamingService.GenerateAssistantResponse"),
+            &post(
+                "/generateAssistantResponse",
+                "codewhisperer.us-east-1.amazonaws.com",
+            ),
+            &post("/token", "oidc.us-east-1.amazonaws.com"),
+        ],
+    );
+    not_read(
+        &rules,
+        &[
+            &target("AmazonCodeWhispererService.CreateTaskAssistConversation"),
+            &post("/model/m/async-invoke", bedrock),
+            &post("/model//invoke", bedrock),
+            &post("/model/m/invoke?restore", "s3.eu-west-3.amazonaws.com"),
+            &post("/model/m/invoke", bedrock).replace("POST", "PUT"),
+            &post("/token", "s3.eu-west-3.amazonaws.com"),
+        ],
+    );
+}
