@@ -207,6 +207,7 @@ pub(crate) fn stopped() -> Stopped {
         request: None,
         http: None,
         named: None,
+        outcome: None,
     }
 }
 

@@ -150,6 +150,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("AuditStatus", "`audit`"),
             ("WhyReport", "`guard why`"),
             ("Stopped", "`stopped`"),
+            ("Outcome", "`outcome`"),
             ("Requested", "`guard request`"),
             ("Row", "`guard doctor`"),
             ("Asked", "`guard question`"),
