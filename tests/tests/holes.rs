@@ -93,6 +93,7 @@ fn a_budget_of_connections_is_counted_down_in_the_kernel() -> Tested {
     assert!(shell.reaches(&tcp)?);
     assert_eq!(scene.daemon.json(["holes"])?[0]["connections_left"], 1);
     assert!(shell.reaches(&tcp)?);
+    assert_eq!(scene.daemon.json(["status"])?["holes"], 0);
     assert!(!shell.reaches(&tcp)?);
     assert_eq!(scene.daemon.json(["holes"])?[0]["connections_left"], 0);
     Ok(())
