@@ -174,6 +174,9 @@ pub enum Call {
         port: u16,
         /// What it looks like: as something graver it is told again.
         label: String,
+        /// The project that it is so in; absent: wherever it is found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dir: Option<String>,
         /// It is, after all.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         withdraw: bool,

@@ -32,7 +32,7 @@ use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
 mod file;
 mod widening;
 
-pub(crate) use self::file::NAME;
+pub(crate) use self::file::{NAME, top};
 
 /// Lines that are shown of what widens; of more it is said how many there are, and nothing is agreed to.
 const LINES: usize = 40;

@@ -436,6 +436,7 @@ mod tests {
                 host: text(),
                 port: 0,
                 label: text(),
+                dir: None,
                 withdraw: false,
             },
             Call::Trust {

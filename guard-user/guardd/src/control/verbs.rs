@@ -291,8 +291,9 @@ async fn decisions(
             host,
             port,
             label,
+            dir,
             withdraw,
-        } => one(&state.dismiss(&by, (host, port), label, withdraw)?),
+        } => one(&state.dismiss(&by, (host, port), (label, dir), withdraw)?),
         Call::Trust {
             file,
             uid,
