@@ -457,6 +457,9 @@ pub struct OpenArgs {
     /// Every protocol and port, where neither DEST nor --ports names one
     #[arg(long, conflicts_with = "ports")]
     pub all_ports: bool,
+    /// Also what is as wide as a large part of the internet, without a question
+    #[arg(long)]
+    pub wide: bool,
     /// For which session [default: the only one]
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,

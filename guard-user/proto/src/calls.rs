@@ -91,6 +91,9 @@ pub enum Call {
         session: Option<String>,
         /// Why, for the audit log.
         reason: Option<String>,
+        /// Also where it is as wide as a large part of the internet.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        wide: bool,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: HoleTerms,

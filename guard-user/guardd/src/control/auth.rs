@@ -419,6 +419,7 @@ mod tests {
             ports: vec![],
             session: None,
             reason: None,
+            wide: false,
             terms,
         };
         let explain = Call::Explain {

@@ -402,13 +402,14 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
             ports,
             session,
             reason,
+            wide,
             terms,
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             look_up(shared, &to).await;
             let opened = shared.with(|state| {
                 let session = state.meant(by.who, session.as_deref())?;
-                state.open(by, session, &to, &ports, &terms, reason)
+                state.open(by, session, &to, &ports, (&terms, wide), reason)
             })?;
             one(&reached(shared, opened).await)
         }
