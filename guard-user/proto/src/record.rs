@@ -368,6 +368,8 @@ kinds! {
     }
     /// A policy was put in place, or refused.
     PolicyLoad { policy: String, file: String, prefixes: usize, serial: u64, signed_by: Vec<String>, error: String, }
+    /// A person had a session be judged by another text of its policy.
+    PolicyApplied { policy: String, file: String, sha256: String, widens: String, error: String, by: String, from: Origin, }
     /// An HTTP request was judged.
     Http {
         destination: Destination, outcome: String, method: String, path: String, host: String, rule: String,

@@ -367,7 +367,8 @@ impl Found {
     }
 }
 
-fn hash(bytes: &[u8]) -> String {
+/// SHA-256, in hexadecimal.
+pub(crate) fn hash(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 

@@ -168,6 +168,8 @@ pub(crate) fn session() -> Session {
         parent: None,
         observed: false,
         appeared: 0,
+        policy_file: None,
+        policy_sha256: None,
     }
 }
 
