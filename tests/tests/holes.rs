@@ -93,8 +93,44 @@ fn a_budget_of_connections_is_counted_down_in_the_kernel() -> Tested {
     assert!(shell.reaches(&tcp)?);
     assert_eq!(scene.daemon.json(["holes"])?[0]["connections_left"], 1);
     assert!(shell.reaches(&tcp)?);
+    assert_eq!(scene.daemon.json(["status"])?["holes"], 0);
     assert!(!shell.reaches(&tcp)?);
     assert_eq!(scene.daemon.json(["holes"])?[0]["connections_left"], 0);
+    // It lets nothing new through, and is no open one.
+    let listed = scene.daemon.ask(["holes"])?.success()?.stdout;
+    assert!(listed.contains("No holes are open."), "{listed}");
+    assert!(listed.contains("h1 is used up"), "{listed}");
+    scene.daemon.json(["close", "h1"])?;
+    assert_eq!(scene.daemon.json(["holes"])?, Value::Array(Vec::new()));
+    Ok(())
+}
+
+#[test]
+fn a_hole_as_wide_as_the_internet_is_opened_by_whoever_says_so() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    let mut shell = scene.shell("asks")?;
+    let tcp = Attempt::tcp(V4, 443);
+    for wide in ["0.0.0.0/0", "::/0", "192.0.0.0/7", "2000::/3"] {
+        let open = ["open", wide, "--ports", "tcp/443"];
+        let refused = scene.daemon.refused(open)?;
+        for part in [" addresses, and lifts", "--wide"] {
+            assert!(refused.contains(part), "{wide}: {refused}");
+        }
+        assert_eq!(scene.daemon.json(["holes"])?, Value::Array(Vec::new()));
+    }
+    assert!(!shell.reaches(&tcp)?);
+    let refused = scene.daemon.refused(["open", "0.0.0.0/0", "--all-ports"])?;
+    for part in ["4294967296 addresses", "the rule", "production", "of asks"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    scene
+        .daemon
+        .json(["open", "0.0.0.0/0", "--all-ports", "--wide"])?;
+    assert!(shell.reaches(&tcp)?);
+    // What is denied it never lifts.
+    assert!(!shell.reaches(&Attempt::tcp("192.0.2.99", 443))?);
+    assert!(production.reached_at("192.0.2.99", 443)?.is_empty());
     Ok(())
 }
 

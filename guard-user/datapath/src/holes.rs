@@ -52,6 +52,12 @@ impl LiveHole {
     pub fn is_spent(&self) -> bool {
         self.bytes_left == Some(0)
     }
+
+    /// Whether it lets nothing new through any more.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.is_spent() || self.connections_left == Some(0)
+    }
 }
 
 impl Datapath {

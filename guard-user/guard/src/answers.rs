@@ -1,19 +1,22 @@
 //! What people answer: requests, and the holes that come of them.
 
 use std::collections::HashSet;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
 use guard_policy::{Destination, Target};
 use guard_proto::{
-    Call, Failure, HoleTerms, Holes, LogRecord, Request, Requests, requests::Denied,
+    Call, Failure, Hole, HoleTerms, Holes, LogRecord, Request, Requests, requests::Denied,
 };
 use jiff::Timestamp;
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
+use super::ask::yes;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::ended::Ended;
+use super::render::page::Page;
 use super::render::requests::Gone;
 use super::render::{self, Output};
 use super::report::summary::Report;
@@ -182,14 +185,26 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
     let session = args.session.as_ref();
     let session = session.map_or_else(String::new, |session| format!(" --session {session}"));
     let explain = format!("guard explain {}{session}", args.to.destination);
-    let call = Call::Open {
-        destination: args.to.destination,
-        ports: args.to.ports,
-        session: args.session,
-        reason: args.reason,
-        terms: args.terms.into(),
+    let to_open = |wide| Call::Open {
+        destination: args.to.destination.clone(),
+        ports: args.to.ports.clone(),
+        session: args.session.clone(),
+        reason: args.reason.clone(),
+        wide,
+        terms: args.terms.clone().into(),
     };
-    let answer = client.call(&call).map_err(|error| match error {
+    let mut answer = client.call(&to_open(args.wide));
+    if let Err(CliError::Answer { failure, .. }) = &answer
+        && failure.fix.contains(WIDE)
+        && let Some(is_meant) = is_meant(failure, output)?
+    {
+        if !is_meant {
+            output.print(&[] as &[Hole], |_, _| Page::of("Nothing is opened."))?;
+            return Ok(Exit::answer(false));
+        }
+        answer = client.call(&to_open(true));
+    }
+    let answer = answer.map_err(|error| match error {
         CliError::Answer { name, mut failure } => {
             // guardd says it of any destination.
             failure.fix = failure
@@ -200,6 +215,20 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
         other => other,
     });
     opened(&answer?, output)
+}
+
+/// How guardd says that a hole is wider than most are.
+const WIDE: &str = "--wide";
+
+/// Whether a person says at the terminal that they mean a hole of which guardd has its doubts; none where nobody can be asked.
+fn is_meant(failure: &Failure, output: Output) -> Result<Option<bool>, CliError> {
+    let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if output.is_json() || !is_terminal {
+        return Ok(None);
+    }
+    let said = Page::of(format_args!("{}: {}.", failure.what, failure.why));
+    let _ = anstream::stderr().write_all(said.as_str().as_bytes());
+    yes("Open all of that?").map(Some)
 }
 
 /// A hole for all ports is one that somebody wanted. One for reads lets HTTP through alone.

@@ -457,6 +457,9 @@ pub struct OpenArgs {
     /// Every protocol and port, where neither DEST nor --ports names one
     #[arg(long, conflicts_with = "ports")]
     pub all_ports: bool,
+    /// Also what is as wide as a large part of the internet, without a question
+    #[arg(long)]
+    pub wide: bool,
     /// For which session [default: the only one]
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
@@ -567,6 +570,26 @@ pub enum PolicyVerb {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         policy_dir: Option<PathBuf>,
     },
+    /// Give running sessions the text that the file of their policy has now; 1 if you said no
+    #[command(after_help = examples::POLICY_APPLY)]
+    Apply(PolicyApplyArgs),
+}
+
+/// `guard policy apply`
+#[derive(Debug, Args)]
+pub struct PolicyApplyArgs {
+    /// The policy: the name of one of your own, or a file: whatever has a slash in it or ends in .toml
+    #[arg(value_name = "NAME|FILE", add = complete::policy_files())]
+    pub policy: String,
+    /// To these sessions only; may be given more than once [default: all that were started under it]
+    #[arg(long = "session", value_name = "ID", add = complete::sessions())]
+    pub sessions: Vec<String>,
+    /// Without a question, where it only narrows
+    #[arg(long)]
+    pub yes: bool,
+    /// Without a question, also where it lets more through
+    #[arg(long)]
+    pub widen: bool,
 }
 
 /// `guard policy sign`

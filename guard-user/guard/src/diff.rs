@@ -14,6 +14,7 @@ use super::around::{Base, Fleet};
 use super::discover::judge::verdict;
 use super::error::{CliError, Exit};
 use super::policy::explain::environment_of;
+use super::policy::valid;
 use super::policy_file::{PolicyFile, is_file};
 use super::render::Output;
 use super::render::page::{BAD, GOOD, HEAD, Page, WARN};
@@ -86,12 +87,41 @@ pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
         policy: &read.parsed.policy,
         compiled,
     });
-    let mut differences = Differences::of(args, old, new, &environment);
+    let mut differences = Differences::of([&args.old, &args.new], old, new, &environment);
     if let Some(base) = &base {
         differences.lie_within(base, &environment)?;
     }
     output.print(&differences, page)?;
     Ok(Exit::answer(differences.equal))
+}
+
+/// What a newer text of a policy changes, for a person.
+///
+/// # Errors
+///
+/// What is wrong with one of them.
+pub(super) fn between(
+    old: PolicyFile,
+    new: PolicyFile,
+    called: [&str; 2],
+    output: Output,
+) -> Result<Page, CliError> {
+    let read = |file: PolicyFile| {
+        let parsed = valid(&file).map_err(|wrong| file.invalid(&wrong, output))?;
+        Ok::<_, CliError>(Read { file, parsed })
+    };
+    let (old, new) = (read(old)?, read(new)?);
+    let environment = environment_of(&[&old.parsed.policy, &new.parsed.policy]);
+    let (before, after) = (
+        old.compile(&environment, output)?,
+        new.compile(&environment, output)?,
+    );
+    let [old, new] = [(&old, &before), (&new, &after)].map(|(read, compiled)| Side {
+        policy: &read.parsed.policy,
+        compiled,
+    });
+    let differences = Differences::of(called, old, new, &environment);
+    Ok(page(&differences, &Clock::system()))
 }
 
 /// A policy that was named.
@@ -119,7 +149,7 @@ impl Read {
 }
 
 impl Differences {
-    fn of(args: &DiffArgs, old: Side<'_>, new: Side<'_>, environment: &Environment) -> Self {
+    fn of(called: [&str; 2], old: Side<'_>, new: Side<'_>, environment: &Environment) -> Self {
         let changes = policy::diff(old, new).into_iter();
         let changes: Vec<_> = changes
             .map(|change| Judged {
@@ -130,8 +160,8 @@ impl Differences {
         let names = names(old.policy, new.policy, environment);
         let settings = settings(old.policy, new.policy);
         Self {
-            old: args.old.clone(),
-            new: args.new.clone(),
+            old: called[0].to_owned(),
+            new: called[1].to_owned(),
             equal: changes.is_empty() && names.is_empty() && settings.is_empty(),
             changes,
             names,
@@ -406,13 +436,8 @@ mod tests {
                 compiled,
             }
         }
-        let args = DiffArgs {
-            observed: false,
-            old: "old".into(),
-            new: "new".into(),
-        };
         let found = Differences::of(
-            &args,
+            ["old", "new"],
             side(&old_read, &a),
             side(&new_read, &b),
             &environment,
@@ -443,7 +468,7 @@ mod tests {
             "192.0.2.7 tcp/80  confirm -> deny  (web -> no); the fleet's floor holds all the same"
         ));
         let same = Differences::of(
-            &args,
+            ["old", "new"],
             side(&old_read, &a),
             side(&old_read, &a),
             &environment,

@@ -156,7 +156,7 @@ fn within(discovered: Discovered, output: Output) -> Result<Discovered, CliError
 fn looked(dir: &Path, person: &Person, socket: &Path) -> Result<Looked, CliError> {
     Ok(Looked {
         found: look(dir, person, Bounds::default()).map_err(|error| unseen(dir, &error))?,
-        dismissals: Dismissals::known(socket, None, person)?,
+        dismissals: Dismissals::known(socket, None, person, dir)?,
     })
 }
 
@@ -221,16 +221,29 @@ impl Keeping<'_> {
             DismissedNow { one, kept }
         };
         let place = (one.host.as_str(), one.port(), one.label);
-        if let Some(dismissed) = Dismissals::keep(self.socket, place, false)? {
+        let dir = match one.is_everywhere() {
+            true => None,
+            false => Some(self.project(&one.at())?),
+        };
+        if let Some(dismissed) = self.dismissals.keep(self.socket, place, dir, false)? {
             return Ok(said(dismissed, "guardd keeps that".to_owned()));
         }
         let file = self.file(&one.at())?;
-        let dismissed = Dismissals::add(file.clone(), &one.host, one.port(), one.label)?;
+        let dismissed = Dismissals::add(file.clone(), place, dir)?;
         let kept = format!(
             "in {}, until a guardd runs, which is told anew",
             file.display()
         );
         Ok(said(Some(dismissed), kept))
+    }
+
+    /// The project that a place is found in: what is said of it holds there alone.
+    fn project(&self, at: &str) -> Result<&str, Failure> {
+        self.dismissals.project().ok_or_else(|| Failure {
+            what: format!("cannot dismiss {at}"),
+            why: "it is not known which project this is".to_owned(),
+            fix: "name its directory:\nguard discover DIR --dismiss N".to_owned(),
+        })
     }
 
     /// The person's own file.
@@ -283,27 +296,38 @@ impl Keeping<'_> {
         all.into_iter().map(|place| self.withdraw(place)).collect()
     }
 
-    /// Whatever it was dismissed as: it may look graver by now.
+    /// Whatever it was dismissed as: it may look graver by now. By its number what holds here, by its name wherever that was said.
     fn withdraw(&self, place: TakenBack) -> Result<Withdrawn, CliError> {
         let (host, port) = place.host_and_port();
         let at = items::at(host, port);
-        let labels = self.dismissals.labels(host, port);
-        if labels.is_empty() {
+        let anywhere = matches!(place, TakenBack::Gone { .. });
+        let said = self.dismissals.said((host, port), anywhere);
+        if said.is_empty() {
             return Err(CliError::Local(Failure {
                 what: format!("nothing is withdrawn of {at}"),
                 why: "it is not dismissed".into(),
                 fix: "list what is:\nguard discover --all".into(),
             }));
         }
-        for label in &labels {
-            Dismissals::keep(self.socket, (host, port, *label), true)?;
+        let mut labels = Vec::new();
+        for one in &said {
+            let Some(label) = KNOWN.into_iter().find(|known| known.as_str() == one.label) else {
+                continue;
+            };
+            let looks = (host, port, label);
+            self.dismissals
+                .keep(self.socket, looks, one.dir.as_deref(), true)?;
+            labels.push(label);
         }
         if let Some(file) = self.person.dismissals() {
-            Dismissals::remove(file, (host, port))?;
+            Dismissals::remove(file, &said)?;
         }
         Ok(Withdrawn { at, place, labels })
     }
 }
+
+/// What a place may have been dismissed as.
+const KNOWN: [Label; 2] = [Label::Production, Label::Maybe];
 
 fn dismissed_page(said: &DismissedNow, _clock: &Clock) -> Page {
     let mut page = Page::default();
@@ -312,7 +336,11 @@ fn dismissed_page(said: &DismissedNow, _clock: &Clock) -> Page {
         page.text("Dismissed: ")
             .styled(STRONG, one.at())
             .line(format_args!(
-                " is not production, says {}; {kept}.",
+                " is not production{}, says {}; {kept}.",
+                match &dismissed.dir {
+                    Some(dir) => format!(" in {dir}"),
+                    None => ", wherever it is found".to_owned(),
+                },
                 dismissed.by
             ));
     }

@@ -91,12 +91,18 @@ fn read() -> Input {
 
 /// What a model is told; none where nothing was stopped.
 fn words(report: &WhyReport) -> Option<String> {
-    let told = report.stopped.iter().take(MAX_TOLD);
-    let told: Vec<_> = told.map(one).collect();
+    // What waited for an answer and then passed was not stopped.
+    let stopped: Vec<_> = report
+        .stopped
+        .iter()
+        .filter(|one| !one.has_passed())
+        .collect();
+    let told = stopped.iter().take(MAX_TOLD);
+    let told: Vec<_> = told.map(|stopped| one(stopped)).collect();
     if told.is_empty() {
         return None;
     }
-    let rest = match report.more || report.stopped.len() > MAX_TOLD {
+    let rest = match report.more || stopped.len() > MAX_TOLD {
         true => "\nThere is more: `guard why` has all of it.",
         false => "",
     };

@@ -131,6 +131,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
             PolicyVerb::Offer { file } => policy::fleet::offer(connect()?, &file, output),
             PolicyVerb::Sign(args) => policy::fleet::sign(&args),
             PolicyVerb::Check(args) => policy::check(&args, output),
+            PolicyVerb::Apply(args) => policy::apply::apply(&args, output),
             verb => policy::library::policy(verb, output),
         },
         Verb::Diff(args) => diff::diff(&args, output),

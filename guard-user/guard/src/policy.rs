@@ -1,5 +1,6 @@
 //! Policies, without enforcing them: whether a file is valid, and what a policy says of a destination.
 
+pub(crate) mod apply;
 mod check;
 pub(crate) mod explain;
 pub(crate) mod fleet;

@@ -97,6 +97,7 @@ pub(super) fn in_session(
         Some(project) => (project.policy, Some(project.beside), Some(project.parsed)),
         None => (None, None, None),
     };
+    let agreed = changed.is_some();
     let policy = changed.or(policy);
     let text = policy.as_ref().and_then(|policy| policy.text.clone());
     let run = Run {
@@ -110,6 +111,7 @@ pub(super) fn in_session(
         scoped: session::landlock::has_scopes(),
         observe: args.observe,
         beside: beside.map(Box::new),
+        agreed,
     };
     let started = start(&mut client, run, &identity, output);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.

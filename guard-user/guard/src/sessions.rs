@@ -6,12 +6,17 @@ use super::answers::not_an_id;
 use super::args::StopArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
+use super::policy::apply::note;
 use super::render::{self, Output};
 
 /// `guard sessions`
 pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliError> {
     let answer: Sessions = client.call(&Call::Sessions {})?;
-    output.print(answer.sessions.as_slice(), render::sessions::list)?;
+    output.print(answer.sessions.as_slice(), |sessions, clock| {
+        let mut page = render::sessions::list(sessions, clock);
+        note(&mut page, sessions);
+        page
+    })?;
     Ok(Exit::DONE)
 }
 

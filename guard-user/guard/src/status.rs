@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use guard_proto::{Call, Status};
+use guard_proto::{Call, Sessions, Status};
 use serde::Serialize;
 
 use super::client::Client;
 use super::error::{CliError, Exit};
+use super::policy::apply::note;
 use super::policy::library::{Broken, broken};
 use super::render::{self, Output};
 
@@ -33,8 +34,11 @@ pub(crate) fn status(mut client: Client, output: Output) -> Result<Exit, CliErro
         !told.any(|policy| is_it(policy.file.as_deref()))
     });
     let exit = Exit::answer(status.enforcing);
+    let sessions = client.call::<Sessions>(&Call::Sessions {});
     output.print(&WithFiles { status, broken }, |all, clock| {
-        render::status::page(&all.status, &all.broken, clock)
+        let mut page = render::status::page(&all.status, &all.broken, clock);
+        note(&mut page, &sessions.unwrap_or_default().sessions);
+        page
     })?;
     Ok(exit)
 }

@@ -224,6 +224,10 @@ impl State {
         let session = self.sessions.get(id)?;
         let user = self.machine.user(session.about.uid);
         let mut shown = session.shown(self.policies.name_of(&session.chain), user);
+        if let Some(policy) = session.file_of(&self.policies) {
+            shown.policy_file.clone_from(&policy.source.file);
+            shown.policy_sha256 = Some(policy.sha256.clone());
+        }
         if session.is_live() && session.lost_command(&self.datapath) {
             shown.left = session.left(&self.datapath, &self.machine);
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::{
-    Burst, Holes, Presence, Requests, Sessions, Started, Status,
+    Applied, Burst, Holes, Presence, Requests, Sessions, Started, Status,
     approvers::{Approvers, Asked, Invitation, Invited, Presented, Taken},
     decisions::Decisions,
     doctor::Found,
@@ -91,6 +91,9 @@ pub enum Call {
         session: Option<String>,
         /// Why, for the audit log.
         reason: Option<String>,
+        /// Also where it is as wide as a large part of the internet.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        wide: bool,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: HoleTerms,
@@ -114,6 +117,15 @@ pub enum Call {
     /// The live sessions. Answer: [`Sessions`].
     #[serde(rename = "org.guardd.Control.Sessions")]
     Sessions {},
+    /// The policy by which a session is judged, as a person gave it. Answer: [`PolicyRef`].
+    #[serde(rename = "org.guardd.Control.PolicyText")]
+    PolicyText {
+        /// Which session.
+        session: String,
+    },
+    /// Have a session, and all inside it, be judged by another text of its policy. Answer: [`Applied`].
+    #[serde(rename = "org.guardd.Control.Apply")]
+    Apply(Apply),
     /// End a session and all of its processes. Answer: [`Sessions`] with that one.
     #[serde(rename = "org.guardd.Control.Stop")]
     Stop {
@@ -174,6 +186,9 @@ pub enum Call {
         port: u16,
         /// What it looks like: as something graver it is told again.
         label: String,
+        /// The project that it is so in; absent: wherever it is found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dir: Option<String>,
         /// It is, after all.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         withdraw: bool,
@@ -413,6 +428,25 @@ pub struct Run {
     /// Another policy that must allow, too: the project's. For a caller outside only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<Box<PolicyRef>>,
+    /// The policy's text has more in it than its file: what a person agreed to of the project's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agreed: bool,
+}
+
+/// Parameters of [`Call::Apply`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// Which session: one that a person started, under a text.
+    pub session: String,
+    /// The text.
+    pub policy: PolicyRef,
+    /// Also where it may let more through than the one before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub widen: bool,
+    /// Only say whether it may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look: bool,
 }
 
 /// Parameters of [`Call::Assign`].

@@ -29,11 +29,30 @@ pub struct Dismissal {
     pub port: u16,
     /// What it looked like then.
     pub label: String,
+    /// The project that it is so in; absent: wherever it is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
     /// When that was said.
     #[serde(serialize_with = "moment::write")]
     pub at: Timestamp,
     /// Who said it.
     pub by: String,
+}
+
+impl Dismissal {
+    /// Whether it is about the same place, as the same, and as widely.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let about = |one: &Self| {
+            (
+                one.host.clone(),
+                one.port,
+                one.label.clone(),
+                one.dir.clone(),
+            )
+        };
+        about(self) == about(other)
+    }
 }
 
 /// The policy of a project that may widen another policy.

@@ -44,6 +44,15 @@ pub struct Hole {
     pub shut_by: Option<String>,
 }
 
+impl Hole {
+    /// Whether a budget of it is used up: it lets nothing new through. Connections that it let through go on until it ends.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        let requests = self.http.as_ref().and_then(|http| http.requests_left);
+        [self.connections_left, self.bytes_left, requests].contains(&Some(0))
+    }
+}
+
 /// Which HTTP requests a hole lets through to a `read-only` destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpHole {

@@ -54,6 +54,38 @@ pub struct Stopped {
     /// How the session came to know the address; as `named` of a request.
     #[serde(default)]
     pub named: Option<NameTold>,
+    /// A person's yes to it since, and what came of that; null: nobody said yes, or it was refused again.
+    #[serde(default)]
+    pub outcome: Option<Outcome>,
+}
+
+impl Stopped {
+    /// Whether it waited for an answer, and then passed.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        let outcome = self.outcome.as_ref();
+        outcome.is_some_and(|outcome| outcome.waited && outcome.passed > 0)
+    }
+}
+
+/// What came of a person's yes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The request that was answered.
+    pub request: String,
+    /// Who said yes.
+    pub by: String,
+    /// When.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// The hole that it opened.
+    pub hole: String,
+    /// Whether a connection was held for the answer.
+    pub waited: bool,
+    /// Connections that the hole has let through.
+    pub passed: u64,
+    /// Why the hole has ended; null: it is open.
+    pub ended: Option<String>,
 }
 
 /// Answer to [`Call::Request`].

@@ -37,5 +37,5 @@ pub use http::HttpRequest;
 pub use inside::Stopped;
 pub use record::{LogKind, LogRecord};
 pub use requests::{Burst, Offer, Question, Request, Requests};
-pub use sessions::{Session, Sessions, Started};
+pub use sessions::{Applied, Session, Sessions, Started};
 pub use status::{HookStatus, Presence, Status};

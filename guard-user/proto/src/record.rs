@@ -352,7 +352,7 @@ kinds! {
     /// Somebody may not any more.
     ApproverRemoved { approver: String, key: String, key_kind: String, public_key: String, by: String, from: Origin, }
     /// A person said that a place is not what it looks like, or is after all.
-    Dismissed { host: String, port: u16, label: String, withdrawn: bool, by: String, from: Origin, }
+    Dismissed { host: String, port: u16, label: String, dir: String, withdrawn: bool, by: String, from: Origin, }
     /// A person let a project's policy widen another one, or not any more.
     Trusted {
         file: String, sha256: String, policy_sha256: String, shown_sha256: String, withdrawn: bool, by: String, from: Origin,
@@ -368,6 +368,8 @@ kinds! {
     }
     /// A policy was put in place, or refused.
     PolicyLoad { policy: String, file: String, prefixes: usize, serial: u64, signed_by: Vec<String>, error: String, }
+    /// A person had a session be judged by another text of its policy.
+    PolicyApplied { policy: String, file: String, sha256: String, widens: String, error: String, by: String, from: Origin, }
     /// An HTTP request was judged.
     Http {
         destination: Destination, outcome: String, method: String, path: String, host: String, rule: String,

@@ -102,6 +102,27 @@ pub struct Session {
     /// How many places that look like production came into reach while its command ran.
     #[serde(default)]
     pub appeared: u32,
+    /// The file that a person gave its policy by, as that was typed; null: it is guardd's own, or has more in it.
+    #[serde(default)]
+    pub policy_file: Option<String>,
+    /// SHA-256 of the text that judges it, where there is such a file.
+    #[serde(default)]
+    pub policy_sha256: Option<String>,
+}
+
+/// Answer to [`Call::Apply`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// The session, as it is judged now.
+    pub session: Session,
+    /// Whether that is by another text than before.
+    pub changed: bool,
+    /// What the text may let through that the one before does not; null: it only narrows.
+    #[serde(default)]
+    pub widens: Option<String>,
+    /// What the person should know, such as rules that cannot be enforced.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A process that a command has left behind.

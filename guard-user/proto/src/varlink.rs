@@ -30,10 +30,11 @@ const SERVICE_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
 const SERVICE: &str = "org.varlink.service";
 
 /// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
-const LONG: [&[u8]; 3] = [
+const LONG: [&[u8]; 4] = [
     br#"{"method":"org.guardd.Control.Run""#,
     br#"{"method":"org.guardd.Control.Assign""#,
     br#"{"method":"org.guardd.Control.Explain""#,
+    br#"{"method":"org.guardd.Control.Apply""#,
 ];
 
 /// How long a frame that begins so may become, its NUL included.

@@ -136,14 +136,8 @@ impl Client {
     }
 
     fn crowded(&self, parts: &Parts, body: Begun) -> Problem {
-        let problem = Problem::crowded();
-        self.log(Entry {
-            why: Some(problem.detail.clone()),
-            status: Some(problem.status),
-            ..entry("refused", parts)
-        });
         unwanted(parts, body);
-        problem
+        self.refused(parts, Problem::crowded())
     }
 
     async fn terms(&self) -> Result<Rc<TargetTerms>, Abort> {
@@ -154,9 +148,14 @@ impl Client {
     fn denied(&self, terms: &TargetTerms, parts: &Parts, because: &str) -> Problem {
         let fix = "nobody can allow it but by changing the policy";
         let problem = Problem::stopped(because.to_owned(), fix.to_owned()).under(terms);
+        self.refused(parts, problem)
+    }
+
+    /// The problem of a request that was refused, once that is written down.
+    fn refused(&self, parts: &Parts, problem: Problem) -> Problem {
         self.log(Entry {
             rule: problem.rule.clone(),
-            why: Some(because.to_owned()),
+            why: Some(problem.detail.clone()),
             status: Some(problem.status),
             ..entry("refused", parts)
         });
@@ -179,8 +178,8 @@ impl Client {
         }
         if path(&parts.uri).len() > MAX_PATH {
             let status = StatusCode::URI_TOO_LONG;
-            let why = "its path is longer than what a person is shown".to_owned();
-            return Ok(Err(Problem::unreadable(status, why).under(terms)));
+            let why = "its path is longer than what a person is shown";
+            return Ok(Err(self.unreadable(parts, status, why).under(terms)));
         }
         body.read(MAX_DIGESTED, MORE).await?;
         if body.is_crowded() {
@@ -207,10 +206,8 @@ impl Client {
             AskAnswer::Yes => self.still_may(terms, parts, request, body, began).await,
             AskAnswer::No { request, why, fix } => {
                 unwanted(parts, body);
-                Ok(Err(Problem {
-                    request,
-                    ..Problem::stopped(format!("{because}; {why}"), fix).under(terms)
-                }))
+                let problem = Problem::stopped(format!("{because}; {why}"), fix).under(terms);
+                Ok(Err(self.refused(parts, Problem { request, ..problem })))
             }
         }
     }

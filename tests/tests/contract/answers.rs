@@ -4,6 +4,7 @@ use guard_lab::{Json as _, NEVER, OPEN, Tested, V6, eventually};
 use serde_json::{Value, json};
 
 use super::{Lab, V4, id, say};
+use crate::watch::terminal::Tmux;
 
 fn seconds(hole: &Value) -> f64 {
     let time = |key: &str| hole[key].as_str().unwrap().parse::<jiff::Timestamp>();
@@ -425,5 +426,27 @@ fn ids_are_short_and_never_used_twice() -> Tested {
     assert_eq!(id(&lab.daemon.json(["open", V6, "--all-ports"])?), "h2");
     assert!(!lab.reaches(&mut shell, "192.0.2.77"));
     assert_eq!(id(&lab.daemon.json(["pending"])?[0]), "r2");
+    Ok(())
+}
+
+#[test]
+fn a_hole_as_wide_as_the_internet_is_asked_about_at_a_terminal() -> Tested {
+    let lab = Lab::new();
+    let _shell = lab.shell();
+    let tmux = Tmux::start(lab.daemon.dir());
+    let asked = |name: &str, answer: &str| {
+        let window = tmux.window_of(name, 160, 40);
+        let open = ["open", "0.0.0.0/0", "--ports", "tcp/443"];
+        window.guard(&lab.daemon.agent(open));
+        window.expect("4294967296 addresses");
+        window.expect("Open all of that? [y/N]");
+        window.type_text(answer);
+        window.press(&["Enter"]);
+        window
+    };
+    asked("no", "n").expect("Nothing is opened.");
+    assert_eq!(lab.daemon.json(["holes"])?, json!([]));
+    asked("yes", "y").expect("open for s1: 0.0.0.0/0 tcp/443");
+    assert_eq!(lab.daemon.json(["holes"])?[0]["id"], "h1");
     Ok(())
 }

@@ -741,6 +741,55 @@ fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
 }
 
 #[test]
+fn what_is_dismissed_in_one_project_is_found_in_another_and_in_the_home_it_is_the_same() -> Tested {
+    let project = Project::new("")?;
+    let other = project.lab.daemon.dir().join("other");
+    fs::create_dir(&other)?;
+    chown(&other, Some(AGENT), Some(AGENT))?;
+    let env = project.project.join(".env");
+    fs::copy(&env, other.join(".env"))?;
+    let dismissed = |dir: &Path| -> Tested<_> {
+        let found = project.guard_in(dir, &["discover", "--json"]).json()?;
+        Ok(found["items"][0]["dismissed"].clone())
+    };
+    assert!(dismissed(&project.project)?.is_null() && dismissed(&other)?.is_null());
+    let said = project.guard(&["discover", "--dismiss", "1"]);
+    let here = project.project.canonicalize()?.display().to_string();
+    let words = format!("is not production in {here}");
+    assert!(said.stdout.contains(&words), "{said:?}");
+    assert_eq!(dismissed(&project.project)?["dir"], here);
+    assert!(dismissed(&other)?.is_null());
+    let withdraw = ["discover", "--dismiss", "1", "--withdraw"];
+    let nothing = project.guard_in(&other, &withdraw);
+    assert!(
+        nothing.stderr.contains("it is not dismissed"),
+        "{nothing:?}"
+    );
+    // Below a repository's top it is the same project.
+    fs::create_dir(project.project.join(".git"))?;
+    let below = project.project.join("api");
+    fs::create_dir(&below)?;
+    fs::copy(&env, below.join(".env"))?;
+    assert_eq!(dismissed(&below)?["dir"], here);
+
+    // The home is there in every project.
+    project.guard(&withdraw);
+    let shell = project.home.join(".zshrc");
+    fs::write(&shell, format!("export {}", fs::read_to_string(&env)?))?;
+    chown(&shell, Some(AGENT), Some(AGENT))?;
+    let said = project.guard(&["discover", "--dismiss", "1"]);
+    assert!(said.stdout.contains("wherever it is found"), "{said:?}");
+    for dir in [&project.project, &other] {
+        let dismissed = dismissed(dir)?;
+        assert!(
+            dismissed.is_object() && dismissed["dir"].is_null(),
+            "{dismissed}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn what_was_dismissed_without_guardd_is_told_and_withdrawn_wherever_it_is_kept() -> Tested {
     let mut project = Project::new("")?;
     let place = format!("{V4}:8080");

@@ -3,6 +3,7 @@
 //!
 //! Needs root and a kernel that the lab finds fit.
 mod answers;
+mod applied;
 mod authority;
 mod discover;
 mod embedded;

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use guard_lab::{AGENT, Attempt, Json as _, PATIENCE, Shell, Tested, V4, V6, eventually, patience};
 use rustix::process::Signal;
 use scene::{DENIED, Scene, ended, id};
+use serde_json::Value;
 
 const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
 
@@ -53,6 +54,66 @@ fn a_connection_waits_and_goes_on_after_a_yes() -> Tested {
     for ended in scene.daemon.logged("session-end")? {
         assert_eq!(ended["denied"], 0, "{ended}");
     }
+    Ok(())
+}
+
+/// An agent that is told that it was stopped says so, and looks for another way.
+#[test]
+fn what_waited_and_passed_is_told_inside_as_that() -> Tested {
+    let (scene, watcher, mut shell) = Scene::watched()?;
+    let guard = scene.daemon.program("guard")?;
+    let why = |shell: &mut Shell| -> Tested<Value> {
+        shell.tell(&format!(
+            "{} why --json | tr -d '\\n'; echo",
+            guard.display()
+        ))?;
+        let report: Value = serde_json::from_str(shell.line_with("\"stopped\"")?.trim())?;
+        Ok(report["stopped"][0].clone())
+    };
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
+    let request = scene.held();
+    scene.answer(&["approve", scene::id(&request)?, "--connections", "1"])?;
+    assert!(ended(&mut shell)?.ok);
+    let told = why(&mut shell)?;
+    let outcome = &told["outcome"];
+    assert_eq!(
+        (&outcome["request"], &outcome["hole"]),
+        (&"r1".into(), &"h1".into()),
+        "{told}"
+    );
+    assert_eq!(
+        (&outcome["waited"], &outcome["passed"]),
+        (&true.into(), &1.into()),
+        "{told}"
+    );
+    assert_eq!(
+        (&outcome["by"], &outcome["ended"]),
+        (&"root".into(), &Value::Null),
+        "{told}"
+    );
+    shell.tell(&format!("{} why; echo end=why", guard.display()))?;
+    let mut said = String::new();
+    while !said.contains("end=why") {
+        said += &shell.line_with("")?;
+    }
+    assert!(
+        said.contains("yes to r1 by root") && said.contains("1 connection, by h1"),
+        "{said}"
+    );
+    assert!(
+        said.contains("    asked ") && !said.contains("    stopped "),
+        "{said}"
+    );
+    scene.answer(&["close", "h1"])?;
+    assert_eq!(why(&mut shell)?["outcome"]["ended"], "closed");
+    // What is refused afterwards was stopped.
+    drop(watcher);
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
+    assert!(!ended(&mut shell)?.ok);
+    eventually(
+        "it is stopped",
+        || Ok(why(&mut shell)?["outcome"].is_null()),
+    )?;
     Ok(())
 }
 

@@ -233,6 +233,21 @@ pub(super) const ALL: &[Promise] = &[
         ]),
     },
     Promise {
+        name: "applied",
+        file: "docs/use.md",
+        says: "guard policy apply shop             # outside: shows what changes, and asks",
+        shown: Here(&["contract::applied::"]),
+    },
+    Promise {
+        name: "wide",
+        file: "docs/use.md",
+        says: "prefixes wider than /8, or /32 in IPv6, it asks once more, or needs `--wide`.",
+        shown: Here(&[
+            "holes::a_hole_as_wide_as_the_internet_is_opened_by_whoever_says_so",
+            "contract::answers::a_hole_as_wide_as_the_internet_is_asked_about_at_a_terminal",
+        ]),
+    },
+    Promise {
         name: "init",
         file: "README.md",
         says: "`guard init claude-code` (or `codex`, `gemini`) has [it told by itself]",

@@ -97,7 +97,7 @@ fn words(record: &LogRecord) -> (&'static str, &'static str) {
         LogKind::Trusted => ("asked", "trusted"),
         LogKind::HoleOpen => ("good", "hole opened"),
         LogKind::HoleClose => ("plain", "hole closed"),
-        LogKind::PolicyLoad
+        LogKind::PolicyLoad | LogKind::PolicyApplied
             if record
                 .fields
                 .get("error")
@@ -106,6 +106,7 @@ fn words(record: &LogRecord) -> (&'static str, &'static str) {
             ("stopped", "policy refused")
         }
         LogKind::PolicyLoad => ("plain", "policy loaded"),
+        LogKind::PolicyApplied => ("asked", "policy applied"),
         LogKind::Http if says("outcome", "passed") => ("good", "http passed"),
         LogKind::Http => ("stopped", "http"),
         LogKind::DaemonStart => ("plain", "guardd starts"),

@@ -194,6 +194,8 @@ fn pages(text: &str) -> Vec<String> {
         parent: Some(t()),
         observed: true,
         appeared: 0,
+        policy_file: None,
+        policy_sha256: None,
     };
     let hole = Hole {
         id: t(),

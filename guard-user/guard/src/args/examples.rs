@@ -237,6 +237,19 @@ The first of these that has a policy of that name wins: /etc/guard/policies,
 /usr/share/guard/policies, what is built in; then your own
 ~/.config/guard/policies.";
 
+pub(super) const POLICY_APPLY: &str = "\
+Examples:
+  guard policy apply shop                 shows what changes, and asks
+  guard policy apply shop --yes           where it only narrows
+  guard policy apply ./agent.toml --session s1
+
+A session is judged by the text that its policy's file had when it began, as
+whatever runs as you may write to that file. Nothing inside a session can apply
+one. guardd's own policies need none of this: they hold once they are saved.
+
+Exit status: 0; 1 you said no; 2 it could not be done, or lets more through and
+nobody could be asked.";
+
 pub(super) const DIFF: &str = "\
 Examples:
   guard diff homelab ./homelab.toml

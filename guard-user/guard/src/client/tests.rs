@@ -347,6 +347,7 @@ fn a_long_frame_says_first_that_it_is_a_run() {
         root: false,
         observe: false,
         beside: None,
+        agreed: false,
     };
     let bytes = varlink::call(&Call::Run(run), false).unwrap();
     assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));

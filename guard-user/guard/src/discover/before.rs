@@ -155,7 +155,8 @@ pub(super) struct Judging {
 impl Judging {
     /// What the person has dismissed by now.
     pub(super) fn dismissals(&self, socket: &Path, person: &Person) -> Result<Dismissals, String> {
-        Dismissals::known(socket, self.uid, person).map_err(|error| error.to_string())
+        Dismissals::known(socket, self.uid, person, Path::new("."))
+            .map_err(|error| error.to_string())
     }
 
     /// What was found, with what becomes of it.

@@ -22,6 +22,7 @@ use crate::change::Change;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::person::Person;
+use crate::project::top;
 
 /// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -36,16 +37,24 @@ pub(crate) struct Dismissals {
     /// What the file says while a guardd runs.
     #[serde(skip)]
     unkept: Vec<Dismissal>,
+    /// The project that is looked through: what was said of another one counts for nothing here.
+    #[serde(skip)]
+    project: Option<String>,
 }
 
-/// When, and by whom.
+/// When, by whom, and how widely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Dismissed {
     /// When.
     at: Timestamp,
     /// The user.
     pub(super) by: String,
+    /// The project; null: wherever it is found.
+    pub(super) dir: Option<String>,
 }
+
+/// A place, and what it looks like.
+pub(super) type Looks<'p> = (&'p str, u16, Label);
 
 impl Dismissed {
     /// The day.
@@ -64,14 +73,18 @@ impl Dismissals {
         socket: &Path,
         uid: Option<u32>,
         person: &Person,
+        dir: &Path,
     ) -> Result<Self, CliError> {
+        let project = top(dir).map(|top| top.to_string_lossy().into_owned());
         let file = || {
             let file = person.dismissals();
             file.map_or_else(|| Ok(Self::default()), |file| Self::read(&file))
         };
         let mut client = match Client::connect(socket) {
             Ok(client) => client,
-            Err(CliError::NoDaemon(_)) => return Ok(file()?),
+            Err(CliError::NoDaemon(_)) => {
+                return Ok(Self { project, ..file()? });
+            }
             Err(error) => return Err(error),
         };
         let decided: Decisions = client.call(&Call::Decisions { uid })?;
@@ -81,18 +94,27 @@ impl Dismissals {
                 Some(_) => Vec::new(),
                 None => file().unwrap_or_default().dismissed,
             },
-            ..decided.into()
+            project,
+            dismissed: decided.dismissed,
         })
     }
 
-    /// Has guardd keep that a place is not what it looks like, or is after all; none where no guardd runs.
+    /// The project that is looked through.
+    pub(super) fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    /// Has guardd keep that a place is not what it looks like, in that project or wherever it is found, or is after all; none where no
+    /// guardd runs.
     ///
     /// # Errors
     ///
     /// guardd's.
     pub(super) fn keep(
+        &self,
         socket: &Path,
-        (host, port, label): (&str, u16, Label),
+        (host, port, label): Looks<'_>,
+        dir: Option<&str>,
         withdraw: bool,
     ) -> Result<Option<Option<Dismissed>>, CliError> {
         let mut client = match Client::connect(socket) {
@@ -104,9 +126,10 @@ impl Dismissals {
             host: host.to_owned(),
             port,
             label: label.as_str().to_owned(),
+            dir: dir.map(str::to_owned),
             withdraw,
         })?;
-        Ok(Some(Self::from(decided).of(host, port, label)))
+        Ok(Some(self.find(&decided.dismissed, (host, port, label))))
     }
 
     /// Reads the dismissals of a file; none where there is no such file.
@@ -128,24 +151,43 @@ impl Dismissals {
 
     /// Whether a place was dismissed as what it looks like.
     pub(super) fn of(&self, host: &str, port: u16, label: Label) -> Option<Dismissed> {
-        find(&self.dismissed, (host, port), label)
+        self.find(&self.dismissed, (host, port, label))
     }
 
     /// Whether it was while no guardd ran, and the one that runs knows nothing of it.
     pub(super) fn unkept(&self, host: &str, port: u16, label: Label) -> Option<Dismissed> {
         let kept = self.of(host, port, label);
-        find(&self.unkept, (host, port), label).filter(|_| kept.is_none())
+        let unkept = self.find(&self.unkept, (host, port, label));
+        unkept.filter(|_| kept.is_none())
     }
 
-    /// As what a place was dismissed, whatever it looks like by now.
-    pub(super) fn labels(&self, host: &str, port: u16) -> Vec<Label> {
-        let labels = [Label::Production, Label::Maybe].into_iter();
-        let is_known = |label: &Label| {
-            let all = [&self.dismissed, &self.unkept].into_iter();
-            let mut found = all.filter_map(|all| find(all, (host, port), *label));
-            found.next().is_some()
+    fn find(&self, all: &[Dismissal], (host, port, label): Looks<'_>) -> Option<Dismissed> {
+        let is_it = |one: &&Dismissal| {
+            (one.host.as_str(), one.port, one.label.as_str()) == (host, port, label.as_str())
         };
-        labels.filter(is_known).collect()
+        let found = all.iter().find(|one| is_it(one) && self.holds(one))?;
+        Some(Dismissed {
+            at: found.at,
+            by: found.by.clone(),
+            dir: found.dir.clone(),
+        })
+    }
+
+    /// Whether it counts in the project that is looked through.
+    fn holds(&self, one: &Dismissal) -> bool {
+        one.dir.is_none() || one.dir == self.project
+    }
+
+    /// What was said of a place, whatever it looks like by now: here, or `anywhere`.
+    pub(super) fn said(&self, (host, port): (&str, u16), anywhere: bool) -> Vec<Dismissal> {
+        let all = [&self.dismissed, &self.unkept].into_iter().flatten();
+        let said = all.filter(|one| (one.host.as_str(), one.port) == (host, port));
+        let mut said: Vec<_> = said
+            .filter(|one| anywhere || self.holds(one))
+            .cloned()
+            .collect();
+        said.dedup_by(|one, other| one.is_same(other));
+        said
     }
 
     /// Those of places that are none of these, which are gone or are said elsewhere by now.
@@ -154,77 +196,61 @@ impl Dismissals {
         self.dismissed.iter().filter(is_gone).cloned().collect()
     }
 
-    /// Takes all that a file says of a place out of it; nothing where there is no such file.
+    /// Takes what was said out of a file; nothing where there is no such file.
     ///
     /// # Errors
     ///
     /// As [`Self::add`].
-    pub(super) fn remove(file: PathBuf, (host, port): (&str, u16)) -> Result<(), CliError> {
+    pub(super) fn remove(file: PathBuf, said: &[Dismissal]) -> Result<(), CliError> {
         let mut all = Self::read(&file)?;
         let before = all.dismissed.len();
         all.dismissed
-            .retain(|one| (one.host.as_str(), one.port) != (host, port));
+            .retain(|one| !said.iter().any(|said| said.is_same(one)));
         match all.dismissed.len() == before {
             true => Ok(()),
             false => all.write(file),
         }
     }
 
-    /// Adds a place to a file's.
+    /// Adds a place to a file's, in that project or wherever it is found.
     ///
     /// # Errors
     ///
     /// As [`Self::read`], and where it cannot be written.
     pub(super) fn add(
         file: PathBuf,
-        host: &str,
-        port: u16,
-        label: Label,
+        (host, port, label): Looks<'_>,
+        dir: Option<&str>,
     ) -> Result<Dismissed, CliError> {
         let mut all = Self::read(&file)?;
-        if let Some(before) = all.of(host, port, label) {
-            return Ok(before);
-        }
         let now = Timestamp::now();
-        let now = Dismissed {
+        let new = Dismissal {
+            host: host.to_owned(),
+            port,
+            label: label.as_str().to_owned(),
+            dir: dir.map(str::to_owned),
             // As it is written.
             at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
             by: user(),
         };
-        all.dismissed.push(Dismissal {
-            host: host.to_owned(),
-            port,
-            label: label.as_str().to_owned(),
-            at: now.at,
-            by: now.by.clone(),
-        });
-        all.write(file)?;
-        Ok(now)
+        let known = all.dismissed.iter().find(|one| one.is_same(&new)).cloned();
+        let is_new = known.is_none();
+        let said = known.unwrap_or(new);
+        if is_new {
+            all.dismissed.push(said.clone());
+            all.write(file)?;
+        }
+        Ok(Dismissed {
+            at: said.at,
+            by: said.by,
+            dir: said.dir,
+        })
     }
 
     fn write(&self, file: PathBuf) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(self).map_err(io::Error::from);
         let text = text.map_err(|error| unusable(&file, &error.to_string()))?;
         Change::of(file, |_| Ok(Some(text + "\n")))?.write()
-    }
-}
-
-fn find(all: &[Dismissal], (host, port): (&str, u16), label: Label) -> Option<Dismissed> {
-    let found = all
-        .iter()
-        .find(|one| one.host == host && one.port == port && one.label == label.as_str())?;
-    Some(Dismissed {
-        at: found.at,
-        by: found.by.clone(),
-    })
-}
-
-impl From<Decisions> for Dismissals {
-    fn from(decided: Decisions) -> Self {
-        Self {
-            dismissed: decided.dismissed,
-            unkept: Vec::new(),
-        }
     }
 }
 
@@ -272,44 +298,68 @@ mod tests {
 
     use super::*;
 
+    const DB: &str = "db.example.net";
+
     #[test]
     fn what_is_dismissed_stays_so_as_what_it_looked_like() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("guard/discover.json");
         assert_eq!(Dismissals::read(&file).unwrap(), Dismissals::default());
-        let first = Dismissals::add(file.clone(), "db.example.net", 5432, Label::Maybe).unwrap();
-        let again = Dismissals::add(file.clone(), "db.example.net", 5432, Label::Maybe).unwrap();
-        assert_eq!(first, again);
-        Dismissals::add(file.clone(), "2001:db8::1", 22, Label::Production).unwrap();
+        let add = |looks| Dismissals::add(file.clone(), looks, None).unwrap();
+        let first = add((DB, 5432, Label::Maybe));
+        assert_eq!(add((DB, 5432, Label::Maybe)), first);
+        add(("2001:db8::1", 22, Label::Production));
         let all = Dismissals::read(&file).unwrap();
         assert_eq!(all.dismissed.len(), 2);
-        assert_eq!(all.of("db.example.net", 5432, Label::Maybe), Some(first));
+        assert_eq!(all.of(DB, 5432, Label::Maybe), Some(first));
         // What looks graver by now was not what the person said it of.
-        assert_eq!(all.of("db.example.net", 5432, Label::Production), None);
-        assert_eq!(all.of("db.example.net", 5433, Label::Maybe), None);
+        assert_eq!(all.of(DB, 5432, Label::Production), None);
+        assert_eq!(all.of(DB, 5433, Label::Maybe), None);
+    }
+
+    #[test]
+    fn what_is_dismissed_in_a_project_is_so_in_that_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("discover.json");
+        let looks = (DB, 5432, Label::Production);
+        Dismissals::add(file.clone(), looks, Some("/home/dev/shop")).unwrap();
+        let of = |project: &str| Dismissals {
+            project: Some(project.to_owned()),
+            ..Dismissals::read(&file).unwrap()
+        };
+        let is_so = |project| of(project).of(DB, 5432, Label::Production).is_some();
+        assert!(is_so("/home/dev/shop"));
+        assert!(!is_so("/home/dev/bank") && !is_so("/home/dev/shop/inside"));
+        // Taken back there it says nothing of this.
+        assert_eq!(of("/home/dev/bank").said((DB, 5432), false), []);
+        assert_eq!(of("/home/dev/bank").said((DB, 5432), true).len(), 1);
+        // What the home says is the same everywhere.
+        Dismissals::add(file.clone(), looks, None).unwrap();
+        assert!(is_so("/home/dev/bank"));
+        assert_eq!(of("/home/dev/shop").said((DB, 5432), false).len(), 2);
     }
 
     #[test]
     fn what_is_withdrawn_is_so_whatever_it_looked_like() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("discover.json");
-        Dismissals::remove(file.clone(), ("db.example.net", 5432)).unwrap();
+        Dismissals::remove(file.clone(), &[]).unwrap();
         assert!(!file.exists());
         for (port, label) in [
             (5432, Label::Maybe),
             (5432, Label::Production),
             (22, Label::Maybe),
         ] {
-            Dismissals::add(file.clone(), "db.example.net", port, label).unwrap();
+            Dismissals::add(file.clone(), (DB, port, label), None).unwrap();
         }
         let all = Dismissals::read(&file).unwrap();
-        let both = [Label::Production, Label::Maybe];
-        assert_eq!(all.labels("db.example.net", 5432), both);
-        assert_eq!(all.apart_from(&[("db.example.net", 5432)]).len(), 1);
-        Dismissals::remove(file.clone(), ("db.example.net", 5432)).unwrap();
+        let said = all.said((DB, 5432), false);
+        assert_eq!(said.len(), 2);
+        assert_eq!(all.apart_from(&[(DB, 5432)]).len(), 1);
+        Dismissals::remove(file.clone(), &said).unwrap();
         let left = Dismissals::read(&file).unwrap();
-        assert_eq!(left.labels("db.example.net", 5432), []);
-        assert_eq!(left.labels("db.example.net", 22), [Label::Maybe]);
+        assert_eq!(left.said((DB, 5432), true), []);
+        assert_eq!(left.said((DB, 22), true).len(), 1);
     }
 
     #[test]
@@ -318,12 +368,13 @@ mod tests {
             host: "db.example.net".to_owned(),
             port: 5432,
             label: "production".to_owned(),
+            dir: None,
             at: Timestamp::UNIX_EPOCH,
             by: "dev".to_owned(),
         };
         let mut all = Dismissals {
-            dismissed: Vec::new(),
             unkept: vec![said.clone()],
+            ..Dismissals::default()
         };
         let unkept = |all: &Dismissals, label| all.unkept("db.example.net", 5432, label).is_some();
         assert!(all.of("db.example.net", 5432, Label::Production).is_none());
@@ -339,7 +390,7 @@ mod tests {
         for text in ["", "{}", "{\"dismissed\": [], \"more\": 1}", "[]"] {
             fs::write(&file, text).unwrap();
             assert!(Dismissals::read(&file).is_err(), "{text}");
-            assert!(Dismissals::add(file.clone(), "a", 1, Label::Maybe).is_err());
+            assert!(Dismissals::add(file.clone(), ("a", 1, Label::Maybe), None).is_err());
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(&file, "{\"dismissed\": []}").unwrap();

@@ -304,6 +304,13 @@ impl InReach {
         format!("{} {}", self.host, self.service)
     }
 
+    /// Whether it is not the project's alone: the home has it, or the kernel, wherever an agent is started. The environment may be a
+    /// project's.
+    pub(super) fn is_everywhere(&self) -> bool {
+        let mut found = self.found.iter();
+        found.any(|seen| seen.file.starts_with("~/") || seen.file == ROUTES)
+    }
+
     /// Its port.
     pub(super) fn port(&self) -> u16 {
         let port = self.ports.split_once('/').map(|(_, port)| port);

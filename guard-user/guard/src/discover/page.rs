@@ -134,9 +134,12 @@ fn left_out(page: &mut Page, all: &Discovered) {
         for one in all.dismissed_apart.iter().take(SHOWN) {
             page.styled(HEAD, "dismissed, not found  ");
             page.line(format_args!(
-                "{}: not production, says {}",
+                "{}: not production, says {}{}",
                 at(&one.host, one.port),
-                one.by
+                one.by,
+                one.dir
+                    .as_ref()
+                    .map_or_else(String::new, |dir| format!(", in {dir}"))
             ));
         }
         more(page, all.dismissed_apart.len());

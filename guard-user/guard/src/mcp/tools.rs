@@ -145,7 +145,8 @@ fn in_session(report: &WhyReport) -> String {
     if waiting.is_empty() {
         page.line("No request of this session waits for a person.");
     }
-    match report.stopped.len() {
+    let stopped = report.stopped.iter().filter(|one| !one.has_passed());
+    match stopped.count() {
         0 => page.line("Nothing was stopped lately."),
         count => page.line(format_args!(
             "Lately stopped: {count}; the tool why tells what, and what to do."

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use clap_complete::engine::CompletionCandidate;
 use guard_policy::{self as policy, Severity};
-use guard_proto::Failure;
+use guard_proto::{Call, Failure, Sessions};
 use serde::Serialize;
 
 use crate::args::PolicyVerb;
@@ -18,9 +18,9 @@ use crate::around::Fleet;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
 use crate::person::Person;
-use crate::policy::valid;
+use crate::policy::{apply, valid};
 use crate::policy_file::{
-    INSTALLED, PolicyFile, dirs, dirs_of_guardd, installed, is_file, is_machines, personal,
+    INSTALLED, PolicyFile, ask, dirs, dirs_of_guardd, installed, is_file, is_machines, personal,
 };
 use crate::render::Output;
 use crate::render::page::{BAD, Page, STRONG};
@@ -70,6 +70,8 @@ struct Edited {
     opened: bool,
     /// Whether guardd looks there; null: none runs, or it is a person's own.
     read: Option<bool>,
+    /// Whether it is a person's own, which `guard run` reads.
+    own: bool,
 }
 
 /// `guard policy`
@@ -77,7 +79,13 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
     match verb {
         PolicyVerb::List => {
             Fleet::known().tell(output);
-            output.print(all(Fleet::known()).as_slice(), list)?;
+            let under = || ask(&Call::Sessions {}).and_then(Result::ok);
+            output.print(all(Fleet::known()).as_slice(), |all, clock| {
+                let mut page = list(all, clock);
+                let under: Sessions = under().unwrap_or_default();
+                apply::note(&mut page, &under.sessions);
+                page
+            })?;
         }
         PolicyVerb::Show { name } => {
             Fleet::known().tell(output);
@@ -87,7 +95,10 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
             return edit(&name, policy_dir.as_deref(), output);
         }
         // Those have modules of their own.
-        PolicyVerb::Check(_) | PolicyVerb::Sign(_) | PolicyVerb::Offer { .. } => {}
+        PolicyVerb::Apply(_)
+        | PolicyVerb::Check(_)
+        | PolicyVerb::Sign(_)
+        | PolicyVerb::Offer { .. } => {}
     }
     Ok(Exit::DONE)
 }
@@ -262,8 +273,12 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
         copied,
         opened,
         read: read.map(|dirs| dirs.contains(&dir)),
+        own: is_own,
     };
     output.print(&edited, next)?;
+    if is_own && opened {
+        apply::offer(&edited.file, name, output)?;
+    }
     Ok(Exit::DONE)
 }
 
@@ -363,6 +378,18 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
         page.commands(format_args!(
             "guard check {file}\nguard run --policy {file} -- CMD"
         ));
+        return page;
+    }
+    if edited.own {
+        let name = &edited.name;
+        page.line(match edited.opened {
+            true => "It is valid, and judges what you start under it from now on:",
+            false => "Change it there. Sessions that run under it have it as it was, until you say otherwise:",
+        });
+        page.commands(match edited.opened {
+            true => format!("guard run --policy {name} -- CMD"),
+            false => format!("guard check {file}\nguard policy apply {name}"),
+        });
         return page;
     }
     match edited.opened {

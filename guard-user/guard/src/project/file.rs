@@ -39,10 +39,7 @@ pub(super) fn look(dir: &Path) -> Result<Option<Found>, Failure> {
     let Ok(real) = dir.canonicalize() else {
         return Ok(None);
     };
-    let above: Vec<_> = real.ancestors().take(DEPTH).collect();
-    let is_top = |dir: &&Path| dir.join(".git").symlink_metadata().is_ok();
-    let top = above.iter().position(is_top).unwrap_or(0);
-    for (steps, dir) in above[..=top].iter().enumerate() {
+    for (steps, dir) in up_to_top(&real).into_iter().enumerate() {
         let path = dir.join(NAME);
         if path.symlink_metadata().is_ok() {
             let shown = match steps {
@@ -54,6 +51,21 @@ pub(super) fn look(dir: &Path) -> Result<Option<Found>, Failure> {
         }
     }
     Ok(None)
+}
+
+/// The directory, and those above it up to the top of its repository, if it is in one.
+fn up_to_top(real: &Path) -> Vec<&Path> {
+    let mut above: Vec<_> = real.ancestors().take(DEPTH).collect();
+    let is_top = |dir: &&Path| dir.join(".git").symlink_metadata().is_ok();
+    let top = above.iter().position(is_top).unwrap_or(0);
+    above.truncate(top + 1);
+    above
+}
+
+/// The top of the repository that a directory is in; itself, where it is in none.
+pub(crate) fn top(dir: &Path) -> Option<PathBuf> {
+    let real = dir.canonicalize().ok()?;
+    up_to_top(&real).last().map(|top| (*top).to_owned())
 }
 
 /// A file that a person names.

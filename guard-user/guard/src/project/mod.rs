@@ -32,7 +32,7 @@ use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
 mod file;
 mod widening;
 
-pub(crate) use self::file::NAME;
+pub(crate) use self::file::{NAME, top};
 
 /// Lines that are shown of what widens; of more it is said how many there are, and nothing is agreed to.
 const LINES: usize = 40;
@@ -367,7 +367,8 @@ impl Found {
     }
 }
 
-fn hash(bytes: &[u8]) -> String {
+/// SHA-256, in hexadecimal.
+pub(crate) fn hash(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 

@@ -168,6 +168,8 @@ pub(crate) fn session() -> Session {
         parent: None,
         observed: false,
         appeared: 0,
+        policy_file: None,
+        policy_sha256: None,
     }
 }
 
@@ -207,6 +209,7 @@ pub(crate) fn stopped() -> Stopped {
         request: None,
         http: None,
         named: None,
+        outcome: None,
     }
 }
 

@@ -6,11 +6,9 @@ use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use crate::size;
 
-/// All of them, and how to close the first.
+/// All of them, those that are used up apart, and how to close the first.
 pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
-    let Some(first) = holes.first() else {
-        return none();
-    };
+    let (used_up, open): (Vec<_>, Vec<_>) = holes.iter().partition(|hole| hole.is_used_up());
     let mut page = Page::default();
     let heads = [
         "ID",
@@ -22,22 +20,40 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
         "BY",
         "REASON",
     ];
-    page.table(heads, holes.iter().map(|hole| row(hole, clock)));
-    for hole in holes {
+    match open.is_empty() {
+        true => {
+            page.line(NONE);
+        }
+        false => page.table(heads, open.iter().map(|hole| row(hole, clock))),
+    }
+    for hole in &open {
         if let Some(by) = &hole.shut_by {
             page.styled(WARN, &hole.id)
                 .line(format_args!(" lets nothing through now: {by} denies it."));
         }
     }
-    page.line("")
-        .line("Close one with:")
-        .commands(format_args!("guard close {}", first.id));
+    for hole in &used_up {
+        page.styled(STRONG, &hole.id).line(format_args!(
+            " is used up: {} may reach {} {} with what goes on, which ends {}.",
+            hole.session,
+            hole.destination,
+            ports(hole),
+            clock.until(hole.expires_at)
+        ));
+    }
+    if let Some(first) = open.first().or(used_up.first()) {
+        page.line("")
+            .line("Close one with:")
+            .commands(format_args!("guard close {}", first.id));
+    }
     page
 }
 
+const NONE: &str = "No holes are open.";
+
 /// None of them.
 pub(crate) fn none() -> Page {
-    Page::of("No holes are open.")
+    Page::of(NONE)
 }
 
 /// One that has just been opened.
@@ -229,6 +245,30 @@ mod tests {
 
         Close one with:
             guard close h1
+        ");
+    }
+
+    #[test]
+    fn what_is_used_up_is_not_among_the_open_ones() {
+        let used_up = Hole {
+            id: "h2".into(),
+            connections_left: Some(0),
+            ..hole()
+        };
+        insta::assert_snapshot!(list(&[hole(), used_up.clone()], &clock()).plain(), @r"
+        ID  SESSION  DESTINATION    PORTS    ENDS       LEFT  BY     REASON
+        h1  s1       192.0.2.10/32  tcp/443  in 14 min  any   alice
+        h2 is used up: s1 may reach 192.0.2.10/32 tcp/443 with what goes on, which ends in 14 min.
+
+        Close one with:
+            guard close h1
+        ");
+        insta::assert_snapshot!(list(&[used_up], &clock()).plain(), @r"
+        No holes are open.
+        h2 is used up: s1 may reach 192.0.2.10/32 tcp/443 with what goes on, which ends in 14 min.
+
+        Close one with:
+            guard close h2
         ");
     }
 

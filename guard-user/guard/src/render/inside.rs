@@ -2,12 +2,13 @@
 
 use guard_proto::{
     Stopped,
-    inside::{Requested, WhyReport},
+    inside::{Outcome, Requested, WhyReport},
 };
 
 use super::page::{Page, STRONG};
 use super::time::Clock;
 use super::{endpoint, explain, names, requests};
+use crate::report::markdown::count;
 
 /// What was stopped lately.
 pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {
@@ -59,8 +60,16 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
     if let Some(told) = &stopped.named {
         page.paragraph("name", names::told(told, clock));
     }
-    page.field("stopped", times(stopped, clock))
-        .field("rule", rule(stopped))
+    let label = match stopped.has_passed() {
+        true => "asked",
+        false => "stopped",
+    };
+    page.field(label, times(stopped, clock));
+    if let Some(outcome) = &stopped.outcome {
+        page.field("answer", answer(outcome, clock));
+        page.field("passed", passed(outcome));
+    }
+    page.field("rule", rule(stopped))
         .paragraph("advice", &stopped.advice);
     match &stopped.request {
         Some(request) => {
@@ -83,6 +92,30 @@ fn times(stopped: &Stopped, clock: &Clock) -> String {
         0 | 1 => clock.ago(stopped.at),
         count => format!("{count} times, last {}", clock.ago(stopped.at)),
     }
+}
+
+/// "yes to r1 by alice, 3 s ago"
+fn answer(outcome: &Outcome, clock: &Clock) -> String {
+    let waited = if outcome.waited {
+        ", for which it waited"
+    } else {
+        ""
+    };
+    let Outcome {
+        request, by, at, ..
+    } = outcome;
+    format!("yes to {request} by {by}, {}{waited}", clock.ago(*at))
+}
+
+/// "1 connection by h1, which has ended: expired"
+fn passed(outcome: &Outcome) -> String {
+    let through = match outcome.passed {
+        0 => "nothing".to_owned(),
+        many => count(many, "connection"),
+    };
+    let ended = outcome.ended.as_ref();
+    let ended = ended.map_or_else(String::new, |why| format!(", which has ended: {why}"));
+    format!("{through}, by {}{ended}", outcome.hole)
 }
 
 fn rule(stopped: &Stopped) -> String {
@@ -156,6 +189,52 @@ mod tests {
             request  r1 waits for a person outside
 
         More was stopped before that.
+        ");
+    }
+
+    #[test]
+    fn what_waited_and_passed_was_not_stopped_and_says_what_came_of_it() {
+        let outcome = Outcome {
+            request: "r1".into(),
+            by: "alice".into(),
+            at: stopped().at,
+            hole: "h1".into(),
+            waited: true,
+            passed: 1,
+            ended: None,
+        };
+        let of = |outcome| Stopped {
+            outcome: Some(outcome),
+            advice: "a person has opened it".into(),
+            ..stopped()
+        };
+        let later = Outcome {
+            waited: false,
+            passed: 0,
+            ended: Some("expired".into()),
+            ..outcome.clone()
+        };
+        let report = WhyReport {
+            session: session(),
+            stopped: vec![of(outcome), of(later)],
+            more: false,
+        };
+        insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
+        This is session s1 (claude), under the policy homelab.
+
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
+            asked    2 times, last 3 s ago
+            answer   yes to r1 by alice, 3 s ago, for which it waited
+            passed   1 connection, by h1
+            rule     photos: production photo server
+            advice   a person has opened it
+
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
+            stopped  2 times, last 3 s ago
+            answer   yes to r1 by alice, 3 s ago
+            passed   nothing, by h1, which has ended: expired
+            rule     photos: production photo server
+            advice   a person has opened it
         ");
     }
 

@@ -83,6 +83,10 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
             (BAD, "policy refused")
         }
         LogKind::PolicyLoad => (HEAD, "policy loaded"),
+        LogKind::PolicyApplied if rest.get("error").is_some_and(|error| !error.is_null()) => {
+            (BAD, "policy refused")
+        }
+        LogKind::PolicyApplied => (WARN, "policy applied"),
         LogKind::Http => http(rest),
         LogKind::DaemonStart => (HEAD, "guardd starts"),
         LogKind::DaemonStop => (HEAD, "guardd stops"),

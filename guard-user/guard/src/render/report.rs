@@ -71,18 +71,26 @@ fn headline(page: &mut Page, report: &Report) {
         return;
     }
     let destinations = count(report.destinations(), "destination");
-    let writes = count(report.writes, "write");
-    let has_attempts = report.refused > 0 || report.destinations() > 0;
-    match (has_attempts, report.writes) {
-        (false, _) => page.styled(BAD, format_args!("{writes} refused")),
-        (true, 0) => page
-            .styled(BAD, format_args!("{} refused", report.refused))
-            .text(format_args!(", of {destinations}")),
-        (true, _) => page
-            .styled(BAD, format_args!("{} refused", report.refused))
-            .text(format_args!(", of {destinations}, and "))
-            .styled(BAD, writes),
-    };
+    let attempts = (report.refused > 0 || report.destinations() > 0).then(|| {
+        (
+            format!("{} refused", report.refused),
+            format!(", of {destinations}"),
+        )
+    });
+    let writes = (report.writes > 0).then(|| match attempts {
+        Some(_) => (count(report.writes, "write"), String::new()),
+        None => (count(report.writes, "write") + " refused", String::new()),
+    });
+    let closed = (report.closed > 0).then(|| {
+        (
+            count(report.closed, "connection") + " closed",
+            String::new(),
+        )
+    });
+    for (at, (bad, more)) in [attempts, writes, closed].into_iter().flatten().enumerate() {
+        page.text(if at == 0 { "" } else { ", and " });
+        page.styled(BAD, bad).text(more);
+    }
     page.line(format_args!(", in {sessions}."));
     if report.left_out > 0 {
         page.styled(

@@ -113,7 +113,8 @@ pub(crate) fn headline(report: &Report) -> String {
         )
     });
     let writes = (report.writes > 0).then(|| count(report.writes, "write"));
-    let all: Vec<_> = attempts.into_iter().chain(writes).collect();
+    let closed = (report.closed > 0).then(|| count(report.closed, "connection") + " closed");
+    let all: Vec<_> = attempts.into_iter().chain(writes).chain(closed).collect();
     format!("Stopped in {sessions}: {}.{left_out}", all.join(", and "))
 }
 

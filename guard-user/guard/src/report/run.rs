@@ -352,7 +352,7 @@ mod tests {
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)
-            and 2 more: guard report --session s1
+            and 3 more: guard report --session s1
             next time, while it runs: guard open 192.0.2.2:443
         ");
         let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();

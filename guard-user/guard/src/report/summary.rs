@@ -33,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) refused: u64,
     /// How many HTTP requests and SQL statements were refused.
     pub(crate) writes: u64,
+    /// How many connections were closed for what came first on them, as what is no HTTP.
+    pub(crate) closed: u64,
     /// Records that the audit log left out, since their session had too many.
     pub(crate) left_out: u64,
     /// Whether a session had so many records that others may have been left out, uncounted ones among them.
@@ -81,7 +83,7 @@ pub(crate) struct StoppedLine {
     /// In words.
     pub(crate) destination: String,
     pub(crate) host: Option<String>,
-    /// The HTTP request or SQL statement that was refused; null: connections.
+    /// The HTTP request or SQL statement that was refused, or why a connection was closed; null: connections.
     pub(crate) sends: Option<String>,
     /// The rule; null: the policy's default.
     pub(crate) rule: Option<String>,
@@ -90,6 +92,9 @@ pub(crate) struct StoppedLine {
     pub(crate) count: u64,
     /// The programs by executable, or by name where that was not known.
     pub(crate) programs: BTreeSet<String>,
+    /// It is about connections that were closed.
+    #[serde(skip)]
+    is_closed: bool,
     #[serde(skip)]
     of: Option<usize>,
 }
@@ -327,13 +332,20 @@ impl Report {
                 let known = self.stopped(line);
                 known.count = known.count.max(count);
             }
-            Record::Http(one) if one.outcome.is("refused") && !one.method.is_none() => {
+            Record::Http(one) if one.outcome.is("refused") => {
                 let one = *one;
                 let (destination, _) = destination(&one.destination);
+                // Nothing was read that could be a request.
+                let is_closed = one.method.is_none();
+                let sends = match is_closed {
+                    true => shortened(format!("closed: {}", one.why.take().unwrap_or_default())),
+                    false => sends(one.method.take(), one.path.take()),
+                };
                 let line = StoppedLine {
                     rule: one.rule.take(),
                     verdict: Verdict::ReadOnly.as_str().to_owned(),
-                    sends: Some(sends(one.method.take(), one.path.take())),
+                    sends: Some(sends),
+                    is_closed,
                     ..self.stop(destination, one.host.take(), id, of)
                 };
                 self.stopped(line).count += 1;
@@ -423,6 +435,7 @@ impl Report {
             verdict: String::new(),
             count: 0,
             programs: BTreeSet::new(),
+            is_closed: false,
             of,
         }
     }
@@ -565,9 +578,13 @@ impl Report {
     fn count(&mut self) {
         self.stopped.sort_by_key(|one| std::cmp::Reverse(one.count));
         let mut of: BTreeMap<Option<usize>, u64> = BTreeMap::new();
-        let (writes, attempts): (Vec<_>, Vec<_>) =
+        let (sent, attempts): (Vec<_>, Vec<_>) =
             self.stopped.iter().partition(|one| one.sends.is_some());
-        self.writes = writes.iter().map(|one| one.count).sum();
+        let sum = |is_closed| {
+            let its = sent.iter().filter(|one| one.is_closed == is_closed);
+            its.map(|one| one.count).sum()
+        };
+        (self.writes, self.closed) = (sum(false), sum(true));
         for one in attempts {
             *of.entry(one.of).or_default() += one.count;
         }
@@ -584,10 +601,13 @@ impl Report {
 /// An HTTP request, or a statement, of which the path is the text: "PUT /api/jobs", "update users set name = $1".
 fn sends(method: Option<String>, path: Option<String>) -> String {
     let (method, path) = (method.unwrap_or_default(), path.unwrap_or_default());
-    let mut text = match path.starts_with('/') || path.is_empty() {
+    shortened(match path.starts_with('/') || path.is_empty() {
         true => format!("{method} {path}").trim_end().to_owned(),
         false => path,
-    };
+    })
+}
+
+fn shortened(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(SENDS) {
         text.truncate(end);
         text.push('…');

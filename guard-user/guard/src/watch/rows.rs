@@ -173,6 +173,7 @@ fn http_fields(http: &HttpRequest, fields: &mut Vec<Field>) {
 pub(crate) fn hole(hole: &Hole, clock: &Clock) -> String {
     let left = match (&hole.shut_by, holes::left(hole)) {
         (Some(_), _) => "shut".to_owned(),
+        (None, Some(_)) if hole.is_used_up() => "used up".to_owned(),
         (None, Some(left)) => format!("{left} left"),
         (None, None) => String::new(),
     };

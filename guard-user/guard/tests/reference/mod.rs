@@ -150,6 +150,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("AuditStatus", "`audit`"),
             ("WhyReport", "`guard why`"),
             ("Stopped", "`stopped`"),
+            ("Outcome", "`outcome`"),
             ("Requested", "`guard request`"),
             ("Row", "`guard doctor`"),
             ("Asked", "`guard question`"),
@@ -302,7 +303,7 @@ fn lower(says: &str) -> String {
 }
 
 /// Methods for `guard run`, of which the page says no more.
-const INTERNAL: [&str; 10] = [
+const INTERNAL: [&str; 11] = [
     "Run",
     "Enter",
     "NameSockets",
@@ -313,6 +314,7 @@ const INTERNAL: [&str; 10] = [
     "Appeared",
     "Decisions",
     "Dismiss",
+    "PolicyText",
 ];
 
 /// Those that do what a verb does, and the first sentence about each other.

@@ -148,19 +148,13 @@ pub fn http_answered_no(what: &str) -> String {
 /// For a destination that a person may open, but about which no request waits.
 #[must_use]
 pub fn askable(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
-    let protocol = match to.protocol.as_str() {
-        "tcp" => String::new(),
-        other => match to.port {
-            Some(port) => format!(" --ports {other}/{port}"),
-            None => format!(" --ports {other}"),
-        },
-    };
     format!(
-        "{} was stopped by {}. To ask a person for it, run: guard request {}{protocol} --reason \
+        "{} was stopped by {}. To ask a person for it, run: guard request {}{} --reason \
          'why you need it'. {NO_DETOUR}",
         destination(to),
         because(rule, reason),
         destination(to),
+        ports(to),
     )
 }
 
@@ -171,6 +165,26 @@ pub fn opened(to: &Endpoint) -> String {
         "A person has opened {} for now: the same command works until that ends.",
         destination(to),
     )
+}
+
+/// For a destination that a person had opened since, until that ended.
+#[must_use]
+pub fn was_open(to: &Endpoint) -> String {
+    format!(
+        "A person had opened {0}, and that has ended or is used up. To ask for it again, run: guard request {0}{1} --reason 'why you \
+         need it'.",
+        destination(to),
+        ports(to),
+    )
+}
+
+/// What `guard request` has to be told beside the destination.
+fn ports(to: &Endpoint) -> String {
+    match (to.protocol.as_str(), to.port) {
+        ("tcp", _) => String::new(),
+        (other, Some(port)) => format!(" --ports {other}/{port}"),
+        (other, None) => format!(" --ports {other}"),
+    }
 }
 
 /// For a destination that a person has opened for reads alone since.

@@ -166,6 +166,8 @@ fn audience(call: &Call) -> Audience {
         | Call::Close { .. }
         | Call::Sessions {}
         | Call::Stop { .. }
+        | Call::PolicyText { .. }
+        | Call::Apply(_)
         | Call::SocketRefused { .. }
         | Call::Appeared { .. }
         | Call::Decisions { .. }
@@ -307,7 +309,7 @@ mod tests {
     use super::*;
     use guard_proto::{
         ErrorName, HoleTerms, PolicyRef,
-        calls::{Assign, Run},
+        calls::{Apply, Assign, Run},
     };
 
     fn calls() -> Vec<(Call, Audience)> {
@@ -335,6 +337,7 @@ mod tests {
             root: false,
             observe: false,
             beside: None,
+            agreed: false,
         };
         let session = String::new();
         let flows = Call::Flows {
@@ -419,6 +422,7 @@ mod tests {
             ports: vec![],
             session: None,
             reason: None,
+            wide: false,
             terms,
         };
         let explain = Call::Explain {
@@ -429,13 +433,26 @@ mod tests {
         };
         let (id, seconds) = (text(), None);
         let (ids, all) = (vec![], true);
+        let policy = PolicyRef {
+            name: None,
+            file: None,
+            text: None,
+        };
         vec![
             Call::Pending {},
+            Call::PolicyText { session: text() },
+            Call::Apply(Apply {
+                session: text(),
+                policy,
+                widen: true,
+                look: false,
+            }),
             Call::Decisions { uid: None },
             Call::Dismiss {
                 host: text(),
                 port: 0,
                 label: text(),
+                dir: None,
                 withdraw: false,
             },
             Call::Trust {

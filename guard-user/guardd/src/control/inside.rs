@@ -6,7 +6,7 @@ use guard_policy::{Destination, Environment, PortSpec};
 use guard_proto::{
     self as proto, Endpoint, Stopped,
     destination::NameTold,
-    inside::{Requested, WhyReport},
+    inside::{Outcome, Requested, WhyReport},
     record,
 };
 use guard_sys::clock::{self, Clocks};
@@ -76,6 +76,7 @@ fn of_http(
         request: None,
         http: Some(http.clone()),
         named: asked.named.clone(),
+        outcome: None,
     })
 }
 
@@ -150,6 +151,7 @@ impl State {
             request: None,
             http: None,
             named: about.named,
+            outcome: None,
         })
     }
 
@@ -171,11 +173,13 @@ impl State {
         let request = request.map(|asked| asked.shown.id.clone());
         let is_open = holes.iter().any(|hole| lets_through(hole, &key));
         let reads = holes.iter().any(|hole| lets_read(hole, &key));
+        let outcome = self.outcome(&key, (attempt, tried), clocks);
         let advice = match (about.verdict, &request) {
             (Verdict::Deny, _) => about.denied(),
             (_, _) if is_open => advice::opened(&about.destination),
             (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
             (_, Some(id)) => about.asked(id),
+            (_, None) if outcome.is_some() => advice::was_open(&about.destination),
             (_, None) if self.requests.is_refused(&key, clock::now()) => {
                 advice::answered_no(&about.destination)
             }
@@ -193,6 +197,30 @@ impl State {
             request,
             http: None,
             named: about.named,
+            outcome,
+        })
+    }
+
+    /// What came of a person's yes, where there was one since the last attempt that was refused or held.
+    fn outcome(
+        &self,
+        key: &RequestKey,
+        (attempt, tried): (&AttemptKey, &AttemptCount),
+        clocks: &Clocks,
+    ) -> Option<Outcome> {
+        let (yes, opened) = self.requests.given.to(key)?;
+        let (ended, passed) = match &opened.ended {
+            Some((why, passed)) => (Some(why.clone()), *passed),
+            None => (None, self.datapath.let_through(opened.hole)),
+        };
+        yes.is_last(attempt, tried).then(|| Outcome {
+            request: yes.request.clone(),
+            by: yes.by.clone(),
+            at: clocks.calendar(yes.at),
+            hole: ids::hole(opened.hole),
+            waited: yes.held,
+            passed,
+            ended,
         })
     }
 

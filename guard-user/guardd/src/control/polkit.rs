@@ -76,6 +76,9 @@ pub async fn check(
             address,
             ..
         } => shared.with(|state| asked_for(state, who, id, (*prefix, *address))),
+        Call::Apply(call) if call.widen => {
+            format!("what another policy for {} lets through", call.session)
+        }
         _ => return Ok(()),
     };
     if !shared.with(|state| state.config.approve.polkit) {

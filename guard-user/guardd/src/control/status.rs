@@ -130,10 +130,11 @@ impl State {
         live.filter(|one| !self.is_trial(one))
     }
 
-    /// How many holes are open, in the kernel and here.
+    /// How many holes are open, in the kernel and here: those that let something new through.
     fn holes_there(&self) -> usize {
         let in_kernel = self.datapath.holes().map_or(0, |mut holes| {
             holes.dedup_by_key(|hole| hole.entry.id);
+            holes.retain(|hole| !hole.is_used_up());
             holes.len()
         });
         in_kernel + self.holes.judged_here().count()

@@ -26,7 +26,7 @@ use crate::{
     proxy::{approve::Widening, needed},
     record::kernel_log,
     requests::{Pending, bursts::Extent},
-    sessions::{appeared::appeared, assign, create},
+    sessions::{appeared::appeared, apply, assign, create},
     shared::Shared,
     state::State,
     unix::{self, Kept},
@@ -233,6 +233,9 @@ async fn approver(
         | Call::HasSocket { .. }
         | Call::HasBound { .. }
         | Call::SocketAddress { .. } => of_supervisor(shared, who, peer, call).await,
+        Call::PolicyText { session } => {
+            one(&shared.with(|state| state.policy_text(who, &session))?)
+        }
         Call::Stop { session, refused } => {
             one(&create::stop(shared, who, &session, refused).await?)
         }
@@ -291,8 +294,9 @@ async fn decisions(
             host,
             port,
             label,
+            dir,
             withdraw,
-        } => one(&state.dismiss(&by, (host, port), label, withdraw)?),
+        } => one(&state.dismiss(&by, (host, port), (label, dir), withdraw)?),
         Call::Trust {
             file,
             uid,
@@ -396,18 +400,20 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
         }
         Call::Deny { id, seconds, .. } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
         Call::Close { ids, all, .. } => one(&shared.with(|state| state.close(by, &ids, all))?),
+        Call::Apply(call) => one(&apply::apply(shared, by, call).await?),
         Call::Open {
             destination,
             ports,
             session,
             reason,
+            wide,
             terms,
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             look_up(shared, &to).await;
             let opened = shared.with(|state| {
                 let session = state.meant(by.who, session.as_deref())?;
-                state.open(by, session, &to, &ports, &terms, reason)
+                state.open(by, session, &to, &ports, (&terms, wide), reason)
             })?;
             one(&reached(shared, opened).await)
         }

@@ -16,6 +16,8 @@ use crate::{
 
 /// Characters of a host, and of a file's name.
 const MAX_TEXT: usize = 256;
+/// Bytes of a directory's path, as for the kernel (`PATH_MAX`).
+const MAX_DIR: usize = 4096;
 /// What a place may look like.
 const LABELS: [&str; 2] = [PRODUCTION, "maybe"];
 
@@ -42,7 +44,7 @@ impl State {
         &mut self,
         by: &Answering,
         (host, port): (String, u16),
-        label: String,
+        (label, dir): (String, Option<String>),
         withdraw: bool,
     ) -> Result<proto::decisions::Decisions, CallError> {
         let uid = by.who.uid();
@@ -51,24 +53,24 @@ impl State {
             host: host.clone().into(),
             port: port.into(),
             label: label.clone().into(),
+            dir: dir.clone().map_or(Field::Absent, Field::Is),
             withdrawn: withdraw.into(),
             by: name,
             from,
         };
+        let one = Dismissal {
+            host,
+            port,
+            label,
+            dir,
+            at: Timestamp::now(),
+            by: self.machine.user(uid),
+        };
         let changed = match withdraw {
-            true => self
-                .decisions
-                .without_dismissed(uid, (&host, port, &label))?,
+            true => self.decisions.without_dismissed(uid, &one)?,
             false => {
-                is_place(&host, &label)?;
-                let new = Dismissal {
-                    host,
-                    port,
-                    label,
-                    at: Timestamp::now(),
-                    by: self.machine.user(uid),
-                };
-                self.decisions.with_dismissed(uid, new)?
+                is_place(&one)?;
+                self.decisions.with_dismissed(uid, one)?
             }
         };
         self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
@@ -160,9 +162,11 @@ impl State {
     }
 }
 
-fn is_place(host: &str, label: &str) -> Result<(), CallError> {
-    let is_host = (1..=MAX_TEXT).contains(&host.len()) && host.is_ascii();
-    if is_host && LABELS.contains(&label) {
+fn is_place(one: &Dismissal) -> Result<(), CallError> {
+    let is_host = (1..=MAX_TEXT).contains(&one.host.len()) && one.host.is_ascii();
+    let mut dir = one.dir.iter();
+    let is_dir = dir.all(|dir| dir.starts_with('/') && dir.len() <= MAX_DIR);
+    if is_host && is_dir && LABELS.contains(&one.label.as_str()) {
         return Ok(());
     }
     Err(CallError::invalid(

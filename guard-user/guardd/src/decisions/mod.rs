@@ -62,14 +62,16 @@ impl Decisions {
         self.0.known().0.get(&uid).cloned().unwrap_or_default()
     }
 
-    /// Whether a user has said of a place that it is no production.
+    /// Whether a user has said of a place that it is no production, wherever it is found. What was said for one project alone, whoever
+    /// looks there knows.
     #[must_use]
     pub fn dismisses(&self, uid: u32, place: &Place) -> bool {
         let port = place.ports.split_once('/').map_or("0", |(_, port)| port);
         let own = self.0.known().0.get(&uid);
         own.is_some_and(|own| {
             own.dismissed.iter().any(|one| {
-                one.host == place.host && one.label == PRODUCTION && port.parse() == Ok(one.port)
+                let is_everywhere = one.label == PRODUCTION && one.dir.is_none();
+                is_everywhere && one.host == place.host && port.parse() == Ok(one.port)
             })
         })
     }
@@ -113,10 +115,7 @@ impl Decisions {
     fn with_dismissed(&self, uid: u32, new: Dismissal) -> Result<Changed, CallError> {
         let all = self.in_all(|own| own.dismissed.len());
         self.with(uid, |own| {
-            let is_same = |one: &Dismissal| {
-                (&one.host, one.port, &one.label) == (&new.host, new.port, &new.label)
-            };
-            if own.dismissed.iter().any(is_same) {
+            if own.dismissed.iter().any(|one| one.is_same(&new)) {
                 return Ok(());
             }
             if own.dismissed.len() >= MAX_DISMISSED {
@@ -132,14 +131,9 @@ impl Decisions {
         })
     }
 
-    fn without_dismissed(
-        &self,
-        uid: u32,
-        (host, port, label): (&str, u16, &str),
-    ) -> Result<Changed, CallError> {
+    fn without_dismissed(&self, uid: u32, place: &Dismissal) -> Result<Changed, CallError> {
         self.with(uid, |own| {
-            own.dismissed
-                .retain(|one| (&*one.host, one.port, &*one.label) != (host, port, label));
+            own.dismissed.retain(|one| !one.is_same(place));
             Ok(())
         })
     }
@@ -202,6 +196,7 @@ mod tests {
             host: host.to_owned(),
             port,
             label: label.to_owned(),
+            dir: None,
             at: Timestamp::UNIX_EPOCH,
             by: "dev".to_owned(),
         }
@@ -232,7 +227,7 @@ mod tests {
         assert_eq!(read.of(1000).trusted, [file(1)]);
         assert_eq!(read.of(1001), proto::decisions::Decisions::default());
         for is_first in [true, false] {
-            let now = read.without_dismissed(1000, ("db.example.net", 5432, PRODUCTION));
+            let now = read.without_dismissed(1000, &place("db.example.net", 5432, PRODUCTION));
             assert_eq!(kept(&mut read, now), is_first);
             let now = read.without_trusted(1000, &file(1).sha256);
             assert_eq!(kept(&mut read, now), is_first);
@@ -253,6 +248,13 @@ mod tests {
             let now = decisions.with_dismissed(1000, place(host, port, label));
             kept(&mut decisions, now);
         }
+        // Of another project nothing was said.
+        let here = Dismissal {
+            dir: Some("/home/dev/shop".to_owned()),
+            ..place("c", 2, PRODUCTION)
+        };
+        let now = decisions.with_dismissed(1000, here);
+        kept(&mut decisions, now);
         let is = |uid, host: &str, ports: &str| {
             let place = Place {
                 host: host.to_owned(),
@@ -273,6 +275,7 @@ mod tests {
             (1000, "db2.example.net", "tcp/5432"),
             // It may have been a question of something less grave.
             (1000, "b", "tcp/1"),
+            (1000, "c", "tcp/2"),
         ] {
             assert!(!is(uid, host, ports), "{uid} {host} {ports}");
         }

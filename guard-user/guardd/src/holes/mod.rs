@@ -16,4 +16,5 @@ pub mod names;
 pub mod opening;
 pub mod requests;
 mod shut;
+mod wide;
 pub mod widening;

@@ -17,6 +17,7 @@ use crate::{
     holes::{
         checked::{Checked, Opened, no_requests},
         hole::{About, Connections, Hole, Scope},
+        wide,
     },
     proxy::needed::ProxyWorker,
     record::audit::LogEntry,
@@ -41,7 +42,7 @@ impl State {
         session: SessionId,
         to: &Destination,
         ports: &[PortSpec],
-        terms: &HoleTerms,
+        (terms, is_wide): (&HoleTerms, bool),
         reason: Option<String>,
     ) -> Result<proto::Holes, CallError> {
         let prefixes = to.target.prefixes(&self.environment());
@@ -68,6 +69,7 @@ impl State {
         self.is_one(session, &to)?;
         let (sessions, policies) = (&self.sessions, &self.policies);
         let checked = Checked::of_name(sessions, policies, session, to, terms)?;
+        wide::may_open(&checked, is_wide)?;
         self.open_all(by, checked, reason, None)
     }
 

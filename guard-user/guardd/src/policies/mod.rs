@@ -12,6 +12,7 @@ mod name_answers;
 pub mod names;
 mod shown_names;
 pub mod unusable;
+pub mod widens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +33,7 @@ use guard_policy::{
 use guard_proto::status::PolicyStatus;
 use guard_sys::clock;
 use jiff::Timestamp;
+use ring::digest::{SHA256, digest};
 
 pub use self::known_names::{Asker, NameAnswer};
 use self::{
@@ -207,6 +209,8 @@ fn cut(text: &str) -> String {
 pub struct InForce {
     /// Its source.
     pub source: PolicyText,
+    /// SHA-256 of its text, in hexadecimal.
+    pub sha256: String,
     /// Its parsed text.
     pub policy: Arc<Policy>,
     /// Its tables, as the kernel has them.
@@ -222,7 +226,10 @@ pub struct InForce {
 
 impl From<Prepared> for InForce {
     fn from(prepared: Prepared) -> Self {
+        let sha256 = digest(&SHA256, prepared.source.text.as_bytes());
+        let sha256 = sha256.as_ref().iter();
         Self {
+            sha256: sha256.map(|byte| format!("{byte:02x}")).collect(),
             source: prepared.source,
             policy: Arc::new(prepared.policy),
             compiled: Arc::new(prepared.compiled),

@@ -7,8 +7,6 @@ use guard_proto::{
     wire::{AskAnswer, Target},
 };
 
-use guard_sys::clock;
-
 use super::terms::Standing;
 use crate::{
     control::ids,
@@ -36,23 +34,6 @@ impl State {
             }
             Err(error) => unwritten(error),
         }
-    }
-
-    /// Writes down that a request was refused since a person had said no to it.
-    pub(super) fn note_refused_again(&mut self, key: &RequestKey) {
-        self.recorder.counters().http("refused");
-        let Some(admitted) = self.admit(key.session, clock::now()) else {
-            return;
-        };
-        let record = Http {
-            outcome: "refused".into(),
-            why: "a person has said no to that".into(),
-            ..self.of_request(key)
-        };
-        let owner = self.sessions.get(key.session);
-        let owner = owner.map_or(0, |session| session.about.uid);
-        let entry = LogEntry::of(ids::session(key.session), owner, record);
-        self.recorder.note(entry.admitted(admitted));
     }
 
     /// What a record says of a request, whatever came of it.

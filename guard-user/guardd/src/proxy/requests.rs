@@ -116,10 +116,7 @@ impl State {
                 }
                 None
             }
-            Ok(Noted::Muted) => {
-                self.note_refused_again(&key);
-                Some(refused())
-            }
+            Ok(Noted::Muted) => Some(refused()),
             Ok(Noted::Full) => Some(full()),
             Err(error) => {
                 tracing::warn!(%error, session = key.session.0, "cannot ask about a request");

@@ -97,7 +97,9 @@ fn priority(record: &LogRecord) -> &'static str {
     const NOTICE: &str = "5";
     const INFO: &str = "6";
     match record.kind {
-        LogKind::PolicyLoad | LogKind::DaemonStop if has_error(record) => WARNING,
+        LogKind::PolicyLoad | LogKind::PolicyApplied | LogKind::DaemonStop if has_error(record) => {
+            WARNING
+        }
         LogKind::Http if warns(record) => WARNING,
         LogKind::AnswerRefused => WARNING,
         LogKind::Denied
@@ -106,6 +108,7 @@ fn priority(record: &LogRecord) -> &'static str {
         | LogKind::ApproverAdded
         | LogKind::ApproverRemoved
         | LogKind::Dismissed
+        | LogKind::PolicyApplied
         | LogKind::Trusted => NOTICE,
         _ => INFO,
     }
@@ -179,6 +182,10 @@ fn message(record: &LogRecord) -> String {
         LogKind::HoleClose => format!("a hole{of} was closed"),
         LogKind::PolicyLoad if has_error(record) => "a policy was refused".to_owned(),
         LogKind::PolicyLoad => "a policy was loaded".to_owned(),
+        LogKind::PolicyApplied if has_error(record) => {
+            format!("another policy{of} was not put in place")
+        }
+        LogKind::PolicyApplied => format!("another policy{of} was put in place"),
         LogKind::Http if warns(record) => format!("a server{of} reads elsewhere"),
         LogKind::Http => format!("an HTTP request{of} was judged"),
         LogKind::DaemonStart => "guardd started".to_owned(),
@@ -363,6 +370,16 @@ mod tests {
                 json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "withdrawn": true, "by": "dev"}),
                 "5",
                 "a project's policy may not widen any more: /p/.guard.toml, SHA-256 0a, by dev",
+            ),
+            (
+                json!({"kind": "policy-applied", "session": "s1", "policy": "shop", "file": "/h/shop.toml", "by": "dev"}),
+                "5",
+                "another policy of session s1 was put in place: policy shop, by dev",
+            ),
+            (
+                json!({"kind": "policy-applied", "session": "s1", "policy": "shop", "by": "dev", "error": "full"}),
+                "4",
+                "another policy of session s1 was not put in place: policy shop, by dev, error full",
             ),
             (
                 json!({"kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "by": "alice"}),

@@ -20,6 +20,7 @@ use crate::{
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
+        given::{Opened, Yes},
         questions::NameBurst,
         shown,
     },
@@ -111,6 +112,7 @@ impl State {
         let name = self.machine.name_of(by);
         self.requests
             .note_answers(&name, asked.owner, &answered, "yes");
+        self.note_yes(by, asked, &answered[0], &opened);
         if by.signed.is_none() {
             self.requests.note_choice(by.who, &asked.shown, terms);
         }
@@ -120,6 +122,29 @@ impl State {
         }
         self.apply(Change::Answers);
         Ok(opened)
+    }
+
+    /// Notes what a yes has opened, for `guard why`.
+    fn note_yes(&mut self, by: &Answering, asked: &Pending, request: &str, holes: &proto::Holes) {
+        let opened = holes.holes.iter().filter_map(|hole| {
+            Some(Opened {
+                hole: ids::parse_hole(&hole.id).ok()?,
+                prefix: hole.destination.parse().ok(),
+                ended: None,
+            })
+        });
+        // Without the kernel's word nothing is told of it.
+        let tried = self.datapath.attempts(asked.key.session);
+        let tried = tried.unwrap_or_default().into_iter();
+        self.requests.given.note(Yes {
+            key: asked.key.clone(),
+            request: request.to_owned(),
+            by: self.machine.name_of(by),
+            at: clock::now(),
+            tried: tried.map(|(key, tried)| (key, tried.count)).collect(),
+            held: asked.shown.held,
+            opened: opened.collect(),
+        });
     }
 
     /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by.

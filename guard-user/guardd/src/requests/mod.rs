@@ -11,6 +11,7 @@ pub mod bursts;
 pub mod events;
 pub mod followers;
 pub mod gathering;
+pub mod given;
 pub mod key;
 pub mod offers;
 pub mod on_request;
@@ -36,6 +37,7 @@ use jiff::Timestamp;
 use self::{
     bursts::Burst,
     followers::{Followers, Following},
+    given::Given,
     offers::{Choice, Choices},
     refused::{Refused, Wide},
     series::Series,
@@ -90,6 +92,8 @@ pub struct Requests {
     /// The ids of requests that have grown since their files were written.
     grown: HashSet<String>,
     answered: VecDeque<GivenAnswer>,
+    /// What they opened lately.
+    pub(crate) given: Given,
     /// The files of pending requests and of each no; `kept` has the names of those that exist.
     files: Shelf<StoredRequest>,
     kept: HashSet<String>,
@@ -126,6 +130,7 @@ impl Requests {
             wide: Vec::new(),
             grown: HashSet::new(),
             answered: VecDeque::new(),
+            given: Given::default(),
             files,
             kept: HashSet::new(),
             followers,

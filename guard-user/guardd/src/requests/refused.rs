@@ -152,5 +152,6 @@ impl Requests {
     pub fn forget_answers(&mut self, session: SessionId) {
         self.muted.retain(|one, _| one.session != session);
         self.wide.retain(|one| one.key.session != session);
+        self.given.forget(session);
     }
 }

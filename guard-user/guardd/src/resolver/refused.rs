@@ -89,6 +89,7 @@ impl State {
             request,
             http: None,
             named: None,
+            outcome: None,
         }
     }
 }

@@ -48,7 +48,7 @@ const MAX_NAME: usize = 64;
 /// Characters that are kept of why a command was not started.
 const MAX_WHY: usize = 1024;
 /// Policies that are longer are not handed out: as JSON the text may have several times as many bytes, and an answer has a limit.
-const MAX_TEXT: usize = MAX_FRAME / 4;
+pub(super) const MAX_TEXT: usize = MAX_FRAME / 4;
 /// How often the policies of a new session are put in place once more.
 const TRIES: usize = 3;
 /// How long stopping waits for the last process to end.
@@ -776,6 +776,11 @@ impl Sessions {
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),
             observed: call.observe,
             beside: call.beside.is_some(),
+            brought_by: match who {
+                Authorised::Approver(who) => Some(who.uid()),
+                Authorised::Agent(_) => None,
+            },
+            agreed: call.agreed,
             ..About::new(shown_name(&name), uid, command)
         }
     }

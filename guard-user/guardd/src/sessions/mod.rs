@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod appeared;
+pub mod apply;
 pub mod arrivals;
 pub mod assign;
 pub mod create;
@@ -93,6 +94,12 @@ pub struct About {
     /// The last policy of its chain is the project's: it was started with one.
     #[serde(default)]
     pub beside: bool,
+    /// The user who brought its policy's text: may bring another. None: guardd's own policy, or an older guardd kept none.
+    #[serde(default)]
+    pub brought_by: Option<u32>,
+    /// The text has more in it than its file: what a person agreed to of the project's.
+    #[serde(default)]
+    pub agreed: bool,
     /// How many places came into reach that look like production.
     #[serde(default)]
     pub appeared: u32,
@@ -130,6 +137,8 @@ impl About {
             user_namespace: None,
             observed: false,
             beside: false,
+            brought_by: None,
+            agreed: false,
             appeared: 0,
             unstarted: false,
             refused: None,
@@ -212,6 +221,8 @@ impl Session {
             left: Vec::new(),
             observed: self.about.observed,
             appeared: self.about.appeared,
+            policy_file: None,
+            policy_sha256: None,
             parent: self.about.parent.map(|id| ids::session(SessionId(id))),
         }
     }

@@ -114,10 +114,11 @@ impl View<'_> {
             0 => String::new(),
             marked => format!(" ({marked} marked)"),
         };
+        let open = model.holes.iter().filter(|hole| !hole.is_used_up());
         let mut title = format!(
             "guard watch  {}{marked}, {}, {}",
             count(model.requests.len(), "request"),
-            count(model.holes.len(), "hole"),
+            count(open.count(), "hole"),
             count(model.sessions.len(), "session"),
         );
         if !model.bell {

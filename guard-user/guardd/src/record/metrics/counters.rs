@@ -226,6 +226,8 @@ pub fn method(call: &Call) -> &'static str {
         Call::Presence {} => "Presence",
         Call::OfferPolicies { .. } => "OfferPolicies",
         Call::FleetTexts {} => "FleetTexts",
+        Call::PolicyText { .. } => "PolicyText",
+        Call::Apply(_) => "Apply",
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
         Call::LogLines { .. } => "LogLines",

@@ -67,7 +67,8 @@ fn sessions(state: &State) -> Vec<OfSession> {
     let requests = count(waiting.iter().map(|one| one.key.session));
     let open = state.datapath.holes().unwrap_or_default();
     let judged_here = state.holes.judged_here().map(|(_, hole)| hole.session);
-    let holes = count(open.iter().map(|hole| hole.session).chain(judged_here));
+    let open = open.iter().filter(|hole| !hole.is_used_up());
+    let holes = count(open.map(|hole| hole.session).chain(judged_here));
     let of = |(id, stats)| OfSession {
         labels: labels(state, id),
         stats,

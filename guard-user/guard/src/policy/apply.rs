@@ -1,0 +1,314 @@
+//! `guard policy apply`: gives sessions the text that a policy's file has now. Whatever runs as a person may write to that file, a
+//! session too, so guardd never follows it: the person says so, outside, and is shown what it would let through.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use guard_proto::{Applied, Call, Failure, PolicyRef, Session, Sessions, calls::Apply};
+use rustix::process::geteuid;
+use serde::de::DeserializeOwned;
+
+use crate::args::PolicyApplyArgs;
+use crate::ask::yes;
+use crate::diff;
+use crate::error::{CliError, Exit};
+use crate::person::Person;
+use crate::policy_file::{PolicyFile, ask, is_file, is_machines, personal};
+use crate::project::hash;
+use crate::render::Output;
+use crate::render::page::{COMMAND, GOOD, Page, STRONG, WARN};
+use crate::render::time::Clock;
+
+/// How a person says that sessions are to have another policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// At the terminal, once they have seen what changes.
+    There,
+    /// By `--yes`, for what only narrows.
+    Narrow,
+    /// By `--widen`.
+    Widen,
+}
+
+/// `guard policy apply`: no where a person said so.
+pub(crate) fn apply(args: &PolicyApplyArgs, output: Output) -> Result<Exit, CliError> {
+    let file = file(&args.policy)?;
+    file.parse(output)?;
+    let said = match (args.widen, args.yes) {
+        (true, _) => Said::Widen,
+        (false, true) => Said::Narrow,
+        (false, false) => Said::There,
+    };
+    let all: Sessions = asked(&Call::Sessions {})?;
+    let meant = meant(&all.sessions, args, &file)?;
+    let older = meant.into_iter().filter(|one| is_older(one, &file));
+    let older: Vec<_> = older.collect();
+    if older.is_empty() {
+        output.print(&[] as &[Applied], |_, _| {
+            Page::of(format_args!(
+                "No session runs under an older text of {}.",
+                args.policy
+            ))
+        })?;
+        return Ok(Exit::DONE);
+    }
+    let applied = have(&file, &args.policy, &older, said, output)?;
+    let is_agreed = applied.is_some();
+    output.print_things(&applied.unwrap_or_default(), page)?;
+    Ok(Exit::answer(is_agreed))
+}
+
+/// Behind `guard policy edit` of a person's own: asks whether sessions that run under it are to have it as it is now.
+pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliError> {
+    // Without a guardd nothing runs under it.
+    let Some(Ok(Sessions { sessions })) = ask(&Call::Sessions {}) else {
+        return Ok(());
+    };
+    let file = PolicyFile::read_kept(path)?;
+    let of_file = sessions.iter().filter(|one| names(one, &file.name));
+    let older: Vec<_> = of_file.filter(|one| is_older(one, &file)).collect();
+    if older.is_empty() {
+        return Ok(());
+    }
+    if let Some(applied) = have(&file, name, &older, Said::There, output)? {
+        output.print_things(&applied, page)?;
+    }
+    Ok(())
+}
+
+/// Says which sessions of the person's run under a text that its file does not have any more.
+pub(crate) fn note(page: &mut Page, sessions: &[Session]) {
+    let mut older: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let own = geteuid().as_raw();
+    for session in sessions.iter().filter(|session| session.uid == own) {
+        let path = session.policy_file.as_deref().map(Path::new);
+        let Some(path) = path.filter(|path| path.is_absolute()) else {
+            continue;
+        };
+        // Of one that is gone there is nothing newer.
+        let file = PolicyFile::read_kept(path);
+        if file.is_ok_and(|file| is_older(session, &file)) {
+            let sessions = older.entry(path.to_str().unwrap_or_default());
+            sessions.or_default().push(&session.id);
+        }
+    }
+    for (path, sessions) in older {
+        let (verb, them) = match sessions.len() {
+            1 => ("runs", "it"),
+            _ => ("run", "them"),
+        };
+        page.styled(STRONG, sessions.join(", ")).line(format_args!(
+            " {verb} under an older text of {path}. To have {them} judged by what that says now:"
+        ));
+        page.commands(format_args!("guard policy apply {}", called(path)));
+    }
+}
+
+/// As a person names it: by its name where it is one of their own.
+fn called(path: &str) -> String {
+    let own = Person::own().policies();
+    let below = own.and_then(|own| Path::new(path).strip_prefix(own).ok().map(PathBuf::from));
+    let name = below.and_then(|below| Some(below.to_str()?.strip_suffix(".toml")?.to_owned()));
+    let name = name.filter(|name| !is_file(name) && !is_machines(name));
+    name.unwrap_or_else(|| path.to_owned())
+}
+
+fn asked<T: DeserializeOwned>(call: &Call) -> Result<T, CliError> {
+    ask(call).unwrap_or_else(|| {
+        Err(CliError::Local(Failure {
+            what: "no guardd was asked".to_owned(),
+            why: "it is not known where one is".to_owned(),
+            fix: "guard status".to_owned(),
+        }))
+    })
+}
+
+/// What the file says now.
+fn file(policy: &str) -> Result<PolicyFile, Failure> {
+    if is_file(policy) {
+        return PolicyFile::read(Path::new(policy));
+    }
+    let refused = |why: &str, fix: String| Failure {
+        what: format!("cannot apply the policy {policy}"),
+        why: why.to_owned(),
+        fix,
+    };
+    if is_machines(policy) {
+        return Err(refused(
+            "it is the machine's: sessions are judged by what its file says once that is saved",
+            "guard status".to_owned(),
+        ));
+    }
+    match personal(policy, &Person::own()) {
+        Some(path) => PolicyFile::read_kept(&path),
+        None => Err(refused(
+            "you have none of that name",
+            "guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml"
+                .to_owned(),
+        )),
+    }
+}
+
+/// The sessions that are to have it: those that were named, or all that were started under that file.
+fn meant<'s>(
+    sessions: &'s [Session],
+    args: &PolicyApplyArgs,
+    file: &PolicyFile,
+) -> Result<Vec<&'s Session>, Failure> {
+    if args.sessions.is_empty() {
+        let whole = std::path::absolute(&file.name).unwrap_or_else(|_| PathBuf::from(&file.name));
+        let whole = whole.display().to_string();
+        let meant: Vec<_> = sessions.iter().filter(|one| names(one, &whole)).collect();
+        let same = sessions.iter().find(|one| names(one, &args.policy));
+        return match same.filter(|_| meant.is_empty() && whole != args.policy) {
+            None => Ok(meant),
+            Some(same) => Err(Failure {
+                what: format!("cannot tell whether {} runs under this file", same.id),
+                why: format!(
+                    "it was started with --policy {}, in whichever directory",
+                    args.policy
+                ),
+                fix: format!("guard policy apply {} --session {}", args.policy, same.id),
+            }),
+        };
+    }
+    let named = args.sessions.iter().map(|id| {
+        let mut found = sessions.iter();
+        found
+            .find(|one| one.id == *id || one.name == *id)
+            .ok_or_else(|| Failure {
+                what: format!("there is no session {id}"),
+                why: "none of yours that lives is called so".to_owned(),
+                fix: "guard sessions".to_owned(),
+            })
+    });
+    named.collect()
+}
+
+fn names(session: &Session, file: &str) -> bool {
+    session.policy_file.as_deref() == Some(file)
+}
+
+fn is_older(session: &Session, file: &PolicyFile) -> bool {
+    let now = hash(file.text.as_bytes());
+    session.policy_sha256.as_ref() != Some(&now)
+}
+
+/// Has them judged by it; none where the person says no.
+fn have(
+    file: &PolicyFile,
+    called: &str,
+    sessions: &[&Session],
+    said: Said,
+    output: Output,
+) -> Result<Option<Vec<Applied>>, CliError> {
+    let ids: Vec<_> = sessions.iter().map(|one| one.id.as_str()).collect();
+    let ids = ids.join(", ");
+    let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    match said {
+        Said::There if output.is_json() || !is_terminal => {
+            return Err(CliError::Local(Failure {
+                what: format!("{called} is not applied to {ids}"),
+                why: "nobody can be asked here whether it may let more through".to_owned(),
+                fix: format!(
+                    "at a terminal: guard policy apply {called}\nor where it only narrows: guard policy apply {called} --yes"
+                ),
+            }));
+        }
+        Said::There => {
+            show(file, called, sessions, output)?;
+            if !yes(format_args!("Have {ids} judged by it from now on?"))? {
+                return Ok(None);
+            }
+        }
+        Said::Narrow | Said::Widen => {}
+    }
+    let parsed = file.parse(output)?;
+    let mut applied = Vec::new();
+    for session in sessions {
+        let done: Applied = asked(&Call::Apply(Apply {
+            session: session.id.clone(),
+            policy: file.to_wire(&parsed),
+            widen: said != Said::Narrow,
+            look: false,
+        }))?;
+        output.warnings(&done.warnings);
+        applied.push(done);
+    }
+    Ok(Some(applied))
+}
+
+/// Shows what it changes: once for each text that sessions have.
+fn show(
+    file: &PolicyFile,
+    called: &str,
+    sessions: &[&Session],
+    output: Output,
+) -> Result<(), CliError> {
+    let mut by_text: BTreeMap<Option<&str>, Vec<&Session>> = BTreeMap::new();
+    for session in sessions {
+        let text = session.policy_sha256.as_deref();
+        by_text.entry(text).or_default().push(session);
+    }
+    for sessions in by_text.values() {
+        let Some(first) = sessions.first() else {
+            continue;
+        };
+        let ids = sessions
+            .iter()
+            .map(|one| format!("{} ({})", one.id, one.name));
+        let ids: Vec<_> = ids.collect();
+        let mut heading = Page::default();
+        heading.styled(STRONG, ids.join(", ")).line(format_args!(
+            ": {called} as it is now, beside what judges {} so far:",
+            if ids.len() == 1 { "it" } else { "them" }
+        ));
+        let old: PolicyRef = asked(&Call::PolicyText {
+            session: first.id.clone(),
+        })?;
+        let old = PolicyFile {
+            name: old.file.or(old.name).unwrap_or_else(|| called.to_owned()),
+            text: old.text.unwrap_or_default(),
+        };
+        let new = PolicyFile {
+            name: file.name.clone(),
+            text: file.text.clone(),
+        };
+        let changes = diff::between(old, new, ["the one before", called], output)?;
+        let parsed = file.parse(output)?;
+        let looked: Applied = asked(&Call::Apply(Apply {
+            session: first.id.clone(),
+            policy: file.to_wire(&parsed),
+            widen: false,
+            look: true,
+        }))?;
+        let mut judged = Page::default();
+        match looked.widens {
+            None => judged.styled(GOOD, "It only narrows").line("."),
+            Some(what) => judged
+                .styled(WARN, "It may let more through")
+                .line(format_args!(": {what}.")),
+        };
+        for page in [heading, changes, judged] {
+            let _ = anstream::stderr().write_all(page.as_str().as_bytes());
+        }
+    }
+    Ok(())
+}
+
+fn page(applied: &Applied, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    let session = &applied.session;
+    page.styled(STRONG, &session.id).line(format_args!(
+        ": {} is judged by {} as it is now",
+        session.name, session.policy
+    ));
+    page.text("    ")
+        .styled(
+            COMMAND,
+            format_args!("guard explain DEST --session {}", session.id),
+        )
+        .end();
+    page
+}

@@ -1,0 +1,102 @@
+//! Holes as wide as a large part of the internet. A zero in place of an address opens them, so whoever means that says it.
+
+use guard_policy::{Environment, Group, Prefix};
+
+use super::{checked::Checked, names::Lifted};
+use crate::control::failure::CallError;
+
+/// Shorter prefixes are wide, in IPv6 bits: those of IPv4, and others.
+const OF_IPV4: u8 = 96 + 8;
+const OF_IPV6: u8 = 32;
+/// Networks that are no part of the internet, however wide they are.
+const APART: [Group; 4] = [
+    Group::Loopback,
+    Group::Private,
+    Group::LinkLocal,
+    Group::Multicast,
+];
+/// Rules that are named.
+const NAMED: usize = 4;
+
+/// Whether it may be opened: all that is not wide, and what is if somebody said so.
+///
+/// # Errors
+///
+/// How many addresses it has and which rules it lifts, and what to add.
+pub(super) fn may_open(checked: &Checked, wide: bool) -> Result<(), CallError> {
+    let widest = checked.prefixes.iter().filter(|prefix| is_wide(prefix));
+    let Some(widest) = widest
+        .min_by_key(|prefix| prefix.length())
+        .filter(|_| !wide)
+    else {
+        return Ok(());
+    };
+    let lifts: Vec<_> = checked.lifts.iter().take(NAMED).map(in_words).collect();
+    let more = match checked.lifts.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(CallError::refused(
+        format!("a hole for {widest} is as wide as a large part of the internet"),
+        format!(
+            "it has {} addresses, and lifts {}{more} there; only what is denied stays denied",
+            addresses(widest),
+            lifts.join(", ")
+        ),
+        "name less than that; or, if you mean it, add --wide",
+    ))
+}
+
+fn is_wide(prefix: &Prefix) -> bool {
+    let shortest = match Prefix::IPV4.contains(prefix) {
+        true => OF_IPV4,
+        false => OF_IPV6,
+    };
+    let apart = APART.iter();
+    let mut apart = apart.flat_map(|group| group.prefixes(&Environment::default()));
+    prefix.length() < shortest && !apart.any(|network| network.contains(prefix))
+}
+
+fn addresses(prefix: &Prefix) -> String {
+    match u32::from(128 - prefix.length()) {
+        bits @ 0..=32 => (1_u64 << bits).to_string(),
+        bits => format!("2^{bits}"),
+    }
+}
+
+fn in_words(lifted: &Lifted) -> String {
+    match &lifted.rule {
+        Some(rule) => format!("the rule {rule:?} of {}", lifted.policy),
+        None => format!("the default of {}", lifted.policy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wide_is_so_whatever_its_family_and_networks_of_ones_own_are_not() {
+        for (text, expected) in [
+            ("0.0.0.0/0", Some("4294967296")),
+            ("::ffff:0:0/96", Some("4294967296")),
+            ("8.0.0.0/7", Some("33554432")),
+            ("8.0.0.0/8", None),
+            ("::/0", Some("2^128")),
+            ("2000::/3", Some("2^125")),
+            ("2001:db8::/31", Some("2^97")),
+            ("2001:db8::/32", None),
+            ("192.0.2.10", None),
+            ("10.0.0.0/8", None),
+            ("fc00::/7", None),
+            ("fe80::/10", None),
+            ("224.0.0.0/4", None),
+            // More than one's own.
+            ("f800::/5", Some("2^123")),
+        ] {
+            let prefix: Prefix = text.parse().unwrap();
+            let shown = is_wide(&prefix).then(|| addresses(&prefix));
+            assert_eq!(shown.as_deref(), expected, "{text}");
+        }
+    }
+}

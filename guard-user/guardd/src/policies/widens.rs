@@ -1,0 +1,246 @@
+//! Whether a policy may let more through than another one, in whose place it is to judge a session. In doubt it may.
+
+use std::collections::BTreeSet;
+
+use guard_common::Verdict;
+use guard_policy::{self as policy, DnsNames, Opens, Policy, Rule, Side, Target};
+
+use super::InForce;
+
+/// What it may let through that the other one does not, in words; none: it only narrows.
+#[must_use]
+pub fn widens(old: &InForce, new: &InForce) -> Option<String> {
+    by_address(old, new)
+        .or_else(|| by_rules(&old.policy, &new.policy))
+        .or_else(|| by_settings(&old.policy, &new.policy))
+}
+
+/// Exactly, for what the names and groups of both stand for now.
+fn by_address(old: &InForce, new: &InForce) -> Option<String> {
+    let changes = policy::diff(side(old), side(new));
+    let more = changes.iter().find(|one| one.opens != Opens::Less)?;
+    let ports = more.ports.iter().map(|spec| format!(" {spec}"));
+    let ports: String = ports.collect();
+    Some(match more.opens {
+        Opens::Otherwise => format!("other requests to {}{ports}", more.destination),
+        _ => format!(
+            "{} in place of {} for {}{ports}",
+            more.after, more.before, more.destination
+        ),
+    })
+}
+
+fn side(policy: &InForce) -> Side<'_> {
+    Side {
+        policy: &policy.policy,
+        compiled: &policy.compiled,
+    }
+}
+
+/// For what may stand for other addresses later. There a rule that goes may have kept another one from having an effect.
+fn by_rules(old: &Policy, new: &Policy) -> Option<String> {
+    let (was, is) = (moving(old), moving(new));
+    if let Some((_, gone)) = was.difference(&is).next() {
+        return Some(format!("what {gone} says is gone"));
+    }
+    let mut added = is.difference(&was);
+    if let Some((_, added)) = added.find(|(action, _)| *action != Verdict::Deny.as_str()) {
+        return Some(format!("{added} is new"));
+    }
+    let names_open = is
+        .iter()
+        .any(|(action, _)| *action != Verdict::Deny.as_str());
+    let (was, is) = (fixed(old), fixed(new));
+    let gone = was.difference(&is).next().filter(|_| names_open)?;
+    Some(format!("{gone} is gone, and names may have its addresses"))
+}
+
+/// The rules for names, or for what this machine's networks decide, each target by itself: what it does, and all of it in words.
+fn moving(policy: &Policy) -> BTreeSet<(&'static str, String)> {
+    said(policy, |rule, target| rule.by_sni || moves(target))
+}
+
+/// The others.
+fn fixed(policy: &Policy) -> BTreeSet<String> {
+    let said = said(policy, |rule, target| !rule.by_sni && !moves(target));
+    said.into_iter().map(|(_, words)| words).collect()
+}
+
+fn moves(target: &Target) -> bool {
+    match target {
+        Target::Name(_) | Target::Wildcard(_) => true,
+        Target::Group(group) => group.is_of_machine(),
+        Target::Prefix(_) => false,
+    }
+}
+
+fn said(
+    policy: &Policy,
+    is_meant: impl Fn(&Rule, &Target) -> bool,
+) -> BTreeSet<(&'static str, String)> {
+    let all = policy.rules.iter().flat_map(|rule| {
+        let targets = rule.to.iter();
+        let meant = targets.filter(|target| is_meant(rule, target));
+        meant.map(|target| (rule.action.as_str(), in_words(rule, target)))
+    });
+    all.collect()
+}
+
+fn in_words(rule: &Rule, target: &Target) -> String {
+    let ports = rule.ports.iter().map(|spec| format!(" {spec}"));
+    let ports: String = ports.collect();
+    let private = if rule.private { " private" } else { "" };
+    let tls = if rule.by_sni { " tls" } else { "" };
+    let requests = match (&rule.http[..], &rule.profiles[..]) {
+        ([], []) => String::new(),
+        (http, profiles) => format!(" {http:?} {profiles:?} {:?}", rule.lists),
+    };
+    format!(
+        "the rule {} {target}{ports}{private}{tls}{requests}",
+        rule.action.as_str()
+    )
+}
+
+/// For what holds for all destinations, and how long holes may last.
+fn by_settings(old: &Policy, new: &Policy) -> Option<String> {
+    if new.inbound && !old.inbound {
+        return Some("replies to connections from outside".to_owned());
+    }
+    let openness = |policy: &Policy| match policy.names_asked() {
+        DnsNames::Any => 2,
+        DnsNames::Ask => 1,
+        DnsNames::Rules => 0,
+    };
+    let searches = old.dns_search_silent && !new.dns_search_silent;
+    if openness(new) > openness(old) || searches {
+        return Some("questions for more names".to_owned());
+    }
+    if let Some(socket) = new.unix.iter().find(|name| !old.unix.contains(name)) {
+        return Some(format!("the Unix socket {socket}"));
+    }
+    let longest = |policy: &Policy| {
+        let rules = policy
+            .rules
+            .iter()
+            .map(|rule| policy.longest_hole(Some(rule)));
+        rules.chain([policy.longest_hole(None)]).max()
+    };
+    let longer = longest(new) > longest(old) || new.longest_hole(None) > old.longest_hole(None);
+    longer.then(|| "holes that last longer".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::PolicyId;
+
+    use super::{super::of_texts, *};
+
+    fn said(old: &str, new: &str) -> Option<String> {
+        let texts = [old, new].map(|text| format!("version = 1\n{text}"));
+        let policies = of_texts(&texts);
+        let of = |slot| policies.get(PolicyId(slot)).unwrap();
+        widens(of(1), of(2))
+    }
+
+    fn rule(to: &str, more: &str) -> String {
+        format!(
+            "[[rule]]\nname = \"{to} {}\"\nto = [\"{to}\"]\n{more}\n",
+            more.len()
+        )
+    }
+
+    #[test]
+    fn what_narrows_widens_nothing() {
+        let allow = "default = \"allow\"\n";
+        let deny = rule("192.0.2.10", "action = \"deny\"");
+        let confirm = rule("192.0.2.10", "action = \"confirm\"");
+        let name = rule("*.example.com", "action = \"confirm\"");
+        for (old, new) in [
+            (String::new(), String::new()),
+            (allow.to_owned(), allow.to_owned() + &deny),
+            (allow.to_owned() + &confirm, allow.to_owned() + &deny),
+            (allow.to_owned(), String::new()),
+            (allow.to_owned() + &name, allow.to_owned() + &name + &deny),
+            (
+                allow.to_owned(),
+                allow.to_owned() + &rule("x.example.com", "action = \"deny\""),
+            ),
+            (
+                "max_hole = \"1h\"\n".to_owned(),
+                "max_hole = \"5m\"\n".to_owned(),
+            ),
+            (allow.to_owned(), "inbound = false\n".to_owned() + allow),
+        ] {
+            assert_eq!(said(&old, &new), None, "{old} to {new}");
+        }
+    }
+
+    #[test]
+    fn what_lets_more_through_says_what() {
+        let deny = rule("192.0.2.10", "action = \"deny\"");
+        let confirm = rule("192.0.2.10", "action = \"confirm\"");
+        let wide = rule("192.0.2.0/24", "action = \"confirm\"");
+        let reads = rule("192.0.2.10", "action = \"read-only\"");
+        let name = rule("*.example.com", "action = \"allow\"");
+        let allow = "default = \"allow\"\n";
+        for (old, new, words) in [
+            (
+                allow.to_owned() + &deny,
+                allow.to_owned(),
+                "allow in place of deny for 192.0.2.10",
+            ),
+            (
+                allow.to_owned() + &deny,
+                allow.to_owned() + &confirm,
+                "confirm in place of deny for 192.0.2.10",
+            ),
+            (
+                allow.to_owned() + &reads,
+                allow.to_owned()
+                    + &reads
+                    + "[[rule.http]]\nmethod = [\"PUT\"]\naction = \"allow\"\n",
+                "other requests to 192.0.2.10",
+            ),
+            (
+                String::new(),
+                name.clone(),
+                "the rule allow *.example.com is new",
+            ),
+            (
+                allow.to_owned() + &rule("x.example.com", "action = \"deny\""),
+                allow.to_owned(),
+                "what the rule deny x.example.com says is gone",
+            ),
+            (
+                allow.to_owned() + &rule("@on-link", "action = \"deny\""),
+                allow.to_owned(),
+                "@on-link says is gone",
+            ),
+            // The address was asked about whatever its names; now its name lets it pass.
+            (
+                name.clone() + &wide + &confirm,
+                name.clone() + &wide,
+                "names may have its addresses",
+            ),
+            ("inbound = false\n".to_owned(), String::new(), "replies"),
+            (
+                allow.to_owned() + "[dns]\nnames = \"ask\"\n",
+                allow.to_owned() + "[dns]\nnames = \"any\"\n",
+                "questions for more names",
+            ),
+            (
+                "max_hole = \"5m\"\n".to_owned(),
+                String::new(),
+                "holes that last longer",
+            ),
+            (
+                String::new(),
+                "[unix]\nallow = [\"ssh-agent\"]\n".to_owned(),
+                "the Unix socket ssh-agent",
+            ),
+        ] {
+            let said = said(&old, &new).unwrap_or_default();
+            assert!(said.contains(words), "{old} to {new}: {said}");
+        }
+    }
+}

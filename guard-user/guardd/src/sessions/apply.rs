@@ -1,0 +1,323 @@
+//! Another text of the policy that a person brought, for a session that runs under it. The file is read outside of the session by
+//! whoever asks for it, and never by guardd: whatever runs as that person may write there, the session too.
+
+use guard_common::{PolicyId, SessionId};
+use guard_datapath::Datapath;
+use guard_proto::{
+    PolicyRef,
+    calls::Apply,
+    record::{Field, Origin, PolicyApplied},
+    sessions::Applied,
+};
+
+use super::{Session, Sessions, create::MAX_TEXT};
+use crate::{
+    changes::Change,
+    control::{answering::Answering, auth::Approver, failure::CallError, ids},
+    policies::{InForce, Policies, library::PolicyText, load, widens::widens},
+    proxy::needed::{self, ProxyWorker},
+    record::audit::LogEntry,
+    resolver::{self, needed::ResolverWorker},
+    shared::Shared,
+    state::State,
+};
+
+/// How often the text is put in place once more, where it goes before the session has it.
+const TRIES: usize = 3;
+
+/// Has a session, and all inside it, be judged by another text in place of the one that it was started under.
+///
+/// # Errors
+///
+/// Why it is not: then it is judged as before.
+pub async fn apply(shared: &Shared, by: &Answering, call: Apply) -> Result<Applied, CallError> {
+    let (id, old) = shared.with(|state| state.may_apply(by.who, &call.session))?;
+    if call.policy.text.is_none() {
+        return Err(CallError::invalid(
+            "no other policy judges the session",
+            "the call has no text of one",
+            "guard policy apply NAME",
+        ));
+    }
+    let mut source = shared.with(|state| state.policies.library().resolve(call.policy))?;
+    source.observe = shared.with(|state| state.policies.get(old).is_some_and(InForce::observes));
+    let terms = ApplyTerms {
+        widen: call.widen,
+        look: call.look,
+    };
+    let (mut applied, mut tries) = (None, 0..TRIES);
+    while applied.is_none() && tries.next().is_some() {
+        let (new, warnings) = load::slot_for(shared, source.clone(), None).await?;
+        let put = shared.with(|state| state.apply_policy(by, id, (old, new), terms))?;
+        applied = put.map(|put| (put, warnings));
+    }
+    let Some((put, mut warnings)) = applied else {
+        return Err(changed_meanwhile());
+    };
+    shared.reschedule();
+    warnings.extend(resolver::needed::ready(shared).await);
+    if shared.with(|state| state.is_read_only(&ids::session(id))) {
+        warnings.extend(needed::ready(shared).await);
+    }
+    let session = shared.with(|state| state.shown(id));
+    Ok(Applied {
+        session: session.ok_or_else(|| ids::no_session(&ids::session(id)))?,
+        changed: put.changed,
+        widens: put.widens,
+        warnings,
+    })
+}
+
+/// What may be done.
+#[derive(Clone, Copy, Debug)]
+struct ApplyTerms {
+    /// Also what may let more through.
+    widen: bool,
+    /// Nothing.
+    look: bool,
+}
+
+/// What was done.
+#[derive(Debug)]
+struct Put {
+    changed: bool,
+    widens: Option<String>,
+}
+
+impl State {
+    /// The policy that a session was started under, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for; that its text is gone, or too long to be told.
+    pub fn policy_text(&self, who: Approver, session: &str) -> Result<PolicyRef, CallError> {
+        let session = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
+        let policy = session.asked_for().and_then(|slot| self.policies.get(slot));
+        let policy = policy.filter(|policy| policy.source.text.len() <= MAX_TEXT);
+        let source = policy.map(|policy| policy.source.clone());
+        source.map(PolicyText::shown).ok_or_else(|| {
+            CallError::failed(
+                "it is not told what the session's policy says",
+                "its text is gone, or too long",
+                "guard explain DEST --session S",
+            )
+        })
+    }
+
+    /// The session, and the slot of the text that it was started under, where the caller may bring another one.
+    fn may_apply(&self, who: Approver, session: &str) -> Result<(SessionId, PolicyId), CallError> {
+        let session = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
+        let id = ids::session(session.cgroup.id);
+        let refused = |why: String, fix: String| {
+            Err(CallError::refused(
+                format!("no other policy judges {id}"),
+                why,
+                fix,
+            ))
+        };
+        let own = session.asked_for();
+        let policy = own.and_then(|slot| Some((slot, self.policies.get(slot)?)));
+        let Some((slot, policy)) = policy else {
+            return refused(
+                "the text of its policy is gone".to_owned(),
+                "guard stop it".to_owned(),
+            );
+        };
+        if let Some(name) = &policy.source.name {
+            return refused(
+                format!("it runs under guardd's own policy {name}, which follows its file"),
+                format!("sudo guard policy edit {name}"),
+            );
+        }
+        let is_persons = session.about.outermost.is_none() && session.cgroup.is_ours();
+        if !is_persons {
+            return refused(
+                "it was started inside of another session, or is a unit's".to_owned(),
+                "give the session around it".to_owned(),
+            );
+        }
+        // Else whoever answers for it could lift what the one who started it denies.
+        match who.is_root() || session.about.brought_by == Some(who.uid()) {
+            true => Ok((session.cgroup.id, slot)),
+            false => refused(
+                "another user gave it its policy".to_owned(),
+                format!("sudo guard policy apply FILE --session {id}"),
+            ),
+        }
+    }
+
+    /// Puts `new` in the place of `old` for a session and all inside it; none where `new` has gone.
+    fn apply_policy(
+        &mut self,
+        by: &Answering,
+        id: SessionId,
+        (old, new): (PolicyId, PolicyId),
+        terms: ApplyTerms,
+    ) -> Result<Option<Put>, CallError> {
+        let Some(session) = self.sessions.live(id) else {
+            return Err(ids::no_session(&ids::session(id)));
+        };
+        if session.asked_for() != Some(old) {
+            return Err(changed_meanwhile());
+        }
+        let owner = session.about.uid;
+        let told = self.machine.told_by(Some(by));
+        let (Some(was), Some(is)) = (self.policies.get(old), self.policies.get(new)) else {
+            return Ok(None);
+        };
+        let widens = widens(was, is);
+        let record = record(told, is, widens.clone());
+        if old == new || terms.look {
+            self.collect_slots();
+            return Ok(Some(Put {
+                changed: false,
+                widens,
+            }));
+        }
+        if let Some(what) = widens.as_ref().filter(|_| !terms.widen) {
+            let refused = may_widen(what);
+            self.collect_slots();
+            return Err(refused);
+        }
+        self.write_applied(id, owner, record.clone())?;
+        if let Err(error) = self.sessions.rechain(&mut self.datapath, id, (old, new)) {
+            let record = PolicyApplied {
+                error: error.to_string().into(),
+                ..record
+            };
+            let entry = LogEntry::of(ids::session(id), owner, record);
+            self.recorder.note(entry);
+            return Err(error);
+        }
+        self.follow_applied(id);
+        Ok(Some(Put {
+            changed: true,
+            widens,
+        }))
+    }
+
+    /// What follows once a session is judged by another text.
+    fn follow_applied(&mut self, id: SessionId) {
+        self.sessions.note_agreed_no_more(id);
+        for change in [Change::Policies, Change::Chains, Change::Approvers] {
+            self.apply(change);
+        }
+        self.survey_networks::<ProxyWorker>();
+        self.survey_networks::<ResolverWorker>();
+        self.collect_slots();
+    }
+
+    /// On the disk, before it takes effect.
+    fn write_applied(
+        &mut self,
+        id: SessionId,
+        owner: u32,
+        record: PolicyApplied,
+    ) -> Result<(), CallError> {
+        self.recorder.reserve()?;
+        let entry = LogEntry::of(ids::session(id), owner, record);
+        self.recorder.write(entry)?;
+        Ok(self.recorder.sync()?)
+    }
+}
+
+impl Sessions {
+    /// Has a session, and all inside it, be judged by `new` in place of `old`: all of them, or none.
+    fn rechain(
+        &mut self,
+        kernel: &mut Datapath,
+        outermost: SessionId,
+        (old, new): (PolicyId, PolicyId),
+    ) -> Result<(), CallError> {
+        let its = self.all.values();
+        let its = its.filter(|one| one.outermost() == outermost && one.chain.contains(&old));
+        let before: Vec<_> = its.map(|one| (one.cgroup.id, one.chain.clone())).collect();
+        for (at, (id, chain)) in before.iter().enumerate() {
+            let after = chain
+                .iter()
+                .map(|slot| if *slot == old { new } else { *slot });
+            if let Err(error) = self.set_chain(kernel, *id, after.collect()) {
+                for (id, chain) in &before[..at] {
+                    self.set_chain(kernel, *id, chain.clone())
+                        .unwrap_or_else(|error| tracing::error!(%error, session = id.0, "stays under a policy that was not put in place"));
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_chain(
+        &mut self,
+        kernel: &mut Datapath,
+        id: SessionId,
+        chain: Vec<PolicyId>,
+    ) -> Result<(), CallError> {
+        if let Some(session) = self.all.get_mut(&id) {
+            kernel.set_chain(&session.cgroup, &chain)?;
+            session.chain = chain;
+        }
+        Ok(())
+    }
+
+    /// The text that judges it now is a file's alone.
+    fn note_agreed_no_more(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.about.agreed = false;
+            self.keep(id);
+        }
+    }
+}
+
+impl Session {
+    /// The policy that a person gave it by a file, whose text it has and nothing else.
+    #[must_use]
+    pub fn file_of<'p>(&self, policies: &'p Policies) -> Option<&'p InForce> {
+        let is_files = self.about.outermost.is_none() && !self.about.agreed;
+        let policy = policies.get(self.asked_for().filter(|_| is_files)?)?;
+        (policy.source.name.is_none() && policy.source.file.is_some()).then_some(policy)
+    }
+}
+
+impl InForce {
+    fn observes(&self) -> bool {
+        self.source.observe
+    }
+}
+
+/// What is written down of it.
+fn record(
+    (by, from): (Field<String>, Field<Origin>),
+    policy: &InForce,
+    widens: Option<String>,
+) -> PolicyApplied {
+    PolicyApplied {
+        policy: policy.policy.name.clone().into(),
+        file: policy.source.file.clone().into(),
+        sha256: policy.sha256.clone().into(),
+        widens: widens.into(),
+        error: Field::Absent,
+        by,
+        from,
+    }
+}
+
+fn changed_meanwhile() -> CallError {
+    CallError::failed(
+        "no other policy judges the session",
+        "what it is judged by has changed meanwhile",
+        "try again",
+    )
+}
+
+fn may_widen(what: &str) -> CallError {
+    CallError::refused(
+        "the policy is not put in place: it may let more through",
+        what,
+        "look at it at a terminal: guard policy apply NAME; or, if you mean it, add --widen",
+    )
+}

@@ -1,0 +1,285 @@
+//! A person's own policy that is changed while sessions run under it: it reaches them once that person says so, outside.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+
+use guard_lab::{AGENT, Attempt, Production, Shell, Tested, V4, V6};
+use serde_json::{Value, json};
+
+use super::discover::Project;
+use crate::watch::terminal::Tmux;
+
+const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
+
+/// The uid of the account `nobody`.
+const NOBODY: u32 = 65534;
+
+/// With a rule for production.
+fn with(action: &str) -> String {
+    format!(
+        "{OPEN}[[rule]]\nname = \"own\"\nto = [\"{V4}\", \"2001:db8:7::/48\"]\naction = \"{action}\"\n"
+    )
+}
+
+impl Project {
+    /// Has a policy of the person's own be called `shop`.
+    fn shop(&self, text: &str) -> Tested<PathBuf> {
+        let dir = self.home.join(".config/guard/policies");
+        fs::create_dir_all(&dir)?;
+        let file = dir.join("shop.toml");
+        fs::write(&file, text)?;
+        for path in [&file, &dir] {
+            chown(path, Some(AGENT), Some(AGENT))?;
+        }
+        Ok(file)
+    }
+
+    /// A session under it.
+    fn under_shop(&self) -> Tested<Shell> {
+        let run = self.lab.daemon.agent(["run", "--policy", "shop"]);
+        let run = run.env("HOME", &self.home);
+        let run = run.without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"]);
+        Ok(Shell::run_by(&self.lab.daemon, run)?)
+    }
+
+    fn apply(&self, more: &[&str]) -> guard_lab::Output {
+        self.guard(&[&["policy", "apply", "shop"][..], more].concat())
+    }
+}
+
+fn reaches(shell: &mut Shell) -> Tested<[bool; 2]> {
+    let mut one = |to| shell.reaches(&Attempt::tcp(to, 443));
+    Ok([one(V4)?, one(V6)?])
+}
+
+#[test]
+fn what_narrows_reaches_sessions_once_its_person_says_so_and_says_so_before() -> Tested {
+    let project = Project::new("")?;
+    let production = Production::start(&project.lab.network)?;
+    let file = project.shop(OPEN)?;
+    let mut shell = project.under_shop()?;
+    assert_eq!(reaches(&mut shell)?, [true, true]);
+    let inner = project.under_shop()?;
+    project.shop(&with("deny"))?;
+    // By itself a file that a session could write reaches nobody; what holds is told.
+    assert_eq!(reaches(&mut shell)?, [true, true]);
+    for list in [&["sessions"][..], &["status"], &["policy", "list"]] {
+        let said = project.guard(list).stdout;
+        let words = format!("an older text of {}", file.display());
+        assert!(said.contains(&words), "{list:?}: {said}");
+        assert!(
+            said.contains("guard policy apply shop\n"),
+            "{list:?}: {said}"
+        );
+        assert!(said.contains("s1, s2"), "{list:?}: {said}");
+    }
+    // Nobody is there to be asked.
+    let alone = project.apply(&[]);
+    assert_eq!(alone.code(), Some(2), "{alone:?}");
+    assert!(
+        alone.stderr.contains("guard policy apply shop --yes"),
+        "{alone:?}"
+    );
+    let applied = project.apply(&["--yes", "--session", "s1", "--json"]);
+    assert_eq!(applied.json()?["changed"], true, "{applied:?}");
+    assert_eq!(reaches(&mut shell)?, [false, false]);
+    let before = production.reached_at(V4, 443)?.len();
+    assert_eq!(reaches(&mut shell)?, [false, false]);
+    assert_eq!(production.reached_at(V4, 443)?.len(), before);
+    let explain = ["explain", V4, "--session", "s1"];
+    assert_eq!(project.lab.daemon.json(explain)?["verdict"], "deny");
+    let explain = ["explain", V4, "--session", "s2"];
+    assert_eq!(project.lab.daemon.json(explain)?["verdict"], "allow");
+    // The other one, and then none is left.
+    assert_eq!(project.apply(&["--yes"]).code(), Some(0));
+    assert_eq!(project.lab.daemon.json(explain)?["verdict"], "deny");
+    let none = project.apply(&[]);
+    assert!(
+        none.stdout
+            .contains("No session runs under an older text of shop"),
+        "{none:?}"
+    );
+    let said = project.guard(&["sessions"]).stdout;
+    assert!(!said.contains("an older text"), "{said}");
+    let records = project.lab.daemon.logged("policy-applied")?;
+    assert_eq!(records.len(), 2, "{records:?}");
+    assert_eq!(
+        (&records[0]["session"], &records[0]["widens"]),
+        (&json!("s1"), &Value::Null)
+    );
+    assert_eq!(records[0]["from"]["uid"], AGENT);
+    drop(inner);
+    Ok(())
+}
+
+#[test]
+fn what_widens_is_shown_and_asked_about_and_nothing_inside_applies_it() -> Tested {
+    let mut project = Project::new("")?;
+    let _production = Production::start(&project.lab.network)?;
+    project.shop(&with("deny"))?;
+    let mut shell = project.under_shop()?;
+    assert_eq!(reaches(&mut shell)?, [false, false]);
+    project.shop(OPEN)?;
+    for more in [&["--yes"][..], &[]] {
+        let refused = project.apply(more);
+        assert_eq!(refused.code(), Some(2), "{refused:?}");
+    }
+    let refused = project.apply(&["--yes"]).stderr;
+    for part in [
+        "may let more through",
+        "allow in place of deny for 192.0.2.10",
+        "--widen",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    // Nothing inside: neither by the command, nor under another guise.
+    let guard = project.lab.guard();
+    let home = project.home.display();
+    shell.tell(&format!(
+        "HOME={home} {guard} policy apply shop --widen 2>&1 | tr '\\n' ' '; echo \"; end of it\""
+    ))?;
+    let said = shell.line_with("end of it")?;
+    assert!(
+        said.contains("no process under the guard may do this"),
+        "{said}"
+    );
+    // Nor another user, nor for guardd's own policies.
+    let stranger = project.lab.daemon.user(
+        AGENT + 1,
+        ["policy", "apply", "/etc/hostname", "--session", "s1"],
+    );
+    assert_eq!(stranger.run()?.code(), Some(2));
+    assert_eq!(reaches(&mut shell)?, [false, false]);
+
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = |name: &str| {
+        let window = tmux.window_of(name, 160, 60);
+        let apply = ["policy", "apply", "shop"];
+        window.guard(&project.lab.daemon.agent(apply).env("HOME", &project.home));
+        window.expect("More open:");
+        window.expect("deny -> allow");
+        window.expect("It may let more through: allow in place of deny");
+        window.expect("Have s1 judged by it from now on? [y/N]");
+        window
+    };
+    let no = window("no");
+    no.type_text("n");
+    no.press(&["Enter"]);
+    no.expect("[y/N] n");
+    assert_eq!(reaches(&mut shell)?, [false, false]);
+    let yes = window("yes");
+    yes.type_text("y");
+    yes.press(&["Enter"]);
+    yes.expect("is judged by shop as it is now");
+    assert_eq!(reaches(&mut shell)?, [true, true]);
+    let records = project.lab.daemon.logged("policy-applied")?;
+    assert_eq!(records.len(), 1, "{records:?}");
+    let widens = records[0]["widens"].to_string();
+    assert!(widens.contains("allow in place of deny"), "{widens}");
+
+    // It outlives guardd, and what was opened under the one before still ends.
+    project.lab.daemon.kill()?;
+    project.lab.daemon.start()?;
+    assert_eq!(reaches(&mut shell)?, [true, true]);
+    project.shop(&with("deny"))?;
+    assert_eq!(project.apply(&["--yes"]).code(), Some(0));
+    assert_eq!(reaches(&mut shell)?, [false, false]);
+    Ok(())
+}
+
+#[test]
+fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested {
+    let project = Project::new("")?;
+    project.shop(OPEN)?;
+    let run = project.lab.daemon.agent(["run", "--policy", "open"]);
+    let own = Shell::run_by(&project.lab.daemon, run)?;
+    let refused = project.apply(&["--session", own.session(), "--widen"]);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("guardd's own policy open"),
+        "{refused:?}"
+    );
+    // Root has said what it may reach, and who it runs as cannot lift that.
+    let strict = project.lab.file("strict.toml", &with("deny"));
+    let run = [
+        "run",
+        "--user",
+        "nobody",
+        "--policy",
+        strict.to_str().unwrap(),
+    ];
+    let roots = Shell::run_by(&project.lab.daemon, project.lab.daemon.root(run))?;
+    let wide = project.lab.file("wide.toml", OPEN);
+    let wide = wide.to_str().unwrap();
+    let apply = [
+        "policy",
+        "apply",
+        wide,
+        "--session",
+        roots.session(),
+        "--widen",
+    ];
+    let refused = project.lab.daemon.user(NOBODY, apply).run()?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let words = "another user gave it its policy";
+    assert!(refused.stderr.contains(words), "{refused:?}");
+    assert!(project.lab.daemon.logged("policy-applied")?.is_empty());
+    // Root can, by the file.
+    assert_eq!(project.lab.root(&apply).code(), Some(0));
+    let explain = ["explain", V4, "--session", roots.session()];
+    assert_eq!(project.lab.daemon.json(explain)?["verdict"], "allow");
+    Ok(())
+}
+
+#[test]
+fn an_edit_ends_with_the_question_whether_sessions_are_to_have_it() -> Tested {
+    let project = Project::new("")?;
+    let _production = Production::start(&project.lab.network)?;
+    let file = project.shop(OPEN)?;
+    let mut shell = project.under_shop()?;
+    // An editor that adds a rule.
+    let rule = project
+        .lab
+        .file("rule.toml", with("deny").strip_prefix(OPEN).unwrap());
+    let editor = project.lab.file(
+        "add",
+        &format!("#!/bin/sh\ncat '{}' >> \"$1\"\n", rule.display()),
+    );
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("edit", 160, 60);
+    let edit = project.lab.daemon.agent(["policy", "edit", "shop"]);
+    let edit = edit.env("HOME", &project.home);
+    window.guard(&edit.env("EDITOR", format!("sh {}", editor.display())));
+    window.expect("Less open:");
+    window.expect("It only narrows.");
+    window.expect("Have s1 judged by it from now on? [y/N]");
+    assert_eq!(reaches(&mut shell)?, [true, true]);
+    window.type_text("y");
+    window.press(&["Enter"]);
+    window.expect("is judged by shop as it is now");
+    assert_eq!(reaches(&mut shell)?, [false, false]);
+    assert!(fs::read_to_string(file)?.contains("own"));
+    Ok(())
+}
+
+#[test]
+fn what_is_started_inside_is_judged_by_the_new_text_of_the_session_around_it() -> Tested {
+    let project = Project::new("")?;
+    let _production = Production::start(&project.lab.network)?;
+    let narrow = format!("{OPEN}[[rule]]\nto = [\"192.0.2.77\"]\naction = \"deny\"\n");
+    project.lab.daemon.write_policy("narrow", &narrow)?;
+    project.shop(OPEN)?;
+    let mut shell = project.under_shop()?;
+    let (guard, lab) = (project.lab.guard(), project.lab.program("guard-lab"));
+    let probe = format!("{lab} probe tcp {V4} 443");
+    shell.tell(&format!(
+        "{guard} run --quiet --policy narrow -- sh -c '{probe}; read go; {probe}' 2>&1"
+    ))?;
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+    project.shop(&with("deny"))?;
+    assert_eq!(project.apply(&["--yes"]).code(), Some(0));
+    shell.tell("go")?;
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":false"));
+    Ok(())
+}
