@@ -1,12 +1,13 @@
 //! Audit logs over NATS: each record out once and in its order, whatever is killed or lost on the way.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 
+use anyhow::Context as _;
 use guard_lab::{Network, Tested, eventually, exec};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::scene::{Fleet, PERSON, lines};
+use super::scene::{Fleet, GROUP, PERSON, lines};
 use crate::signed::scene::COURIER;
 
 /// What the machine has written, in all files, the oldest first.
@@ -230,6 +231,104 @@ fn a_record_that_was_altered_and_a_log_that_was_removed_are_told() -> Tested {
     assert!(
         back["after"].as_u64() >= last.as_u64().map(|last| last - 1),
         "{back} {last}"
+    );
+    Ok(())
+}
+
+/// `guard-fleet log --verify`, with more of a command line: how it ended, what it found of each machine, and what it said.
+fn checked(fleet: &Fleet<'_>, more: &[&str]) -> Tested<(Option<i32>, Vec<Value>, String)> {
+    let mut command = fleet.command("person", &["log", "--verify", "--json"])?;
+    let ended = exec::output(command.args(more).stderr(Stdio::piped()))?;
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let found = lines(&String::from_utf8_lossy(&ended.stdout))?;
+    Ok((ended.status.code(), found, said))
+}
+
+/// A machine's root writes into its log whom it likes as an approver: whoever keeps logs elsewhere has kept the keys there, too.
+#[test]
+fn signatures_are_checked_by_keys_that_were_kept_elsewhere() -> Tested {
+    let network = Network::new()?;
+    let (fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    let mut shell = fleet.scene.shell();
+    let known = fleet.dir().join("approvers.toml");
+    for (name, port) in [("alice", 1000), ("mallory", 1001)] {
+        let key = fleet.scene.approver(name, &[])?;
+        if name == "alice" {
+            fs::copy(
+                fleet.scene.daemon.state_dir().join("approvers.toml"),
+                &known,
+            )?;
+        }
+        let request = fleet.scene.request(&mut shell, port);
+        let yes = fleet.scene.yes(&key, name, &request, &[])?;
+        assert_eq!(fleet.scene.taken(&yes)?["answer"], "yes");
+    }
+    fs::set_permissions(&known, fs::Permissions::from_mode(0o644))?;
+    is_all_kept(&fleet)?;
+    let signed = |found: &[Value]| -> Vec<_> {
+        let all = found[0]["signatures"].as_array().into_iter().flatten();
+        all.map(|one| (one["by"].clone(), one["ok"].clone()))
+            .collect()
+    };
+    let (code, found, said) = checked(&fleet, &["--signatures"])?;
+    assert_eq!(code, Some(0), "{found:?} {said}");
+    let both = [
+        (json!("alice"), json!(true)),
+        (json!("mallory"), json!(true)),
+    ];
+    assert_eq!(signed(&found), both, "by the log's own word");
+    let file = known.to_str().context("no name")?;
+    let (code, found, said) = checked(&fleet, &["--signatures", "--approvers", file])?;
+    assert_eq!(code, Some(1), "{said}");
+    let one = [
+        (json!("alice"), json!(true)),
+        (json!("mallory"), json!(false)),
+    ];
+    assert_eq!(signed(&found), one);
+    fs::write(&known, "approver = 3\n")?;
+    let (code, _, said) = checked(&fleet, &["--signatures", "--approvers", file])?;
+    assert_eq!(code, Some(2));
+    assert!(said.contains("lists no approvers"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_machine_that_is_listed_and_has_sent_nothing_is_told() -> Tested {
+    let network = Network::new()?;
+    let (fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    let silent = format!("m-{}", "0".repeat(20));
+    let listed = fs::read_to_string(fleet.list())?;
+    let key = fleet.key("keeper")?;
+    let more = |group: &str| {
+        format!("{listed}[[machine]]\nid = \"{silent}\"\nkey = \"{key}\"\ngroup = \"{group}\"\n")
+    };
+    let file = fleet.dir().join("copy.list");
+    let name = file.to_str().context("no name")?;
+    let ids =
+        |found: &[Value]| -> Vec<_> { found.iter().map(|one| one["machine"].clone()).collect() };
+    for (text, code, machines) in [
+        (listed.clone(), 0, vec![fleet.machine.clone()]),
+        (more(GROUP), 1, vec![silent.clone(), fleet.machine.clone()]),
+        // Of another group nobody asks here.
+        (more("other"), 0, vec![fleet.machine.clone()]),
+    ] {
+        fs::write(&file, text)?;
+        let (ended, found, said) = checked(&fleet, &["--list", name])?;
+        assert_eq!(
+            (ended, ids(&found)),
+            (Some(code), machines.into_iter().map(Value::from).collect()),
+            "{said}"
+        );
+    }
+    fs::write(&file, more(GROUP))?;
+    let mut command = fleet.command("person", &["log", "--verify", "--list", name])?;
+    let said = String::from_utf8(exec::output(&mut command)?.stdout)?;
+    assert!(said.contains("nothing that it has sent is kept"), "{said}");
+    let own = &fleet.machine[..8];
+    assert_eq!(
+        checked(&fleet, &["--list", name, "--machine", own])?.0,
+        Some(0)
     );
     Ok(())
 }
