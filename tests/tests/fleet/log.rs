@@ -487,3 +487,27 @@ fn of_a_machine_that_writes_more_than_is_kept_what_was_there_stays_and_the_rest_
     is_whole(&fleet)?;
     Ok(())
 }
+
+#[test]
+fn a_server_keeps_so_many_bytes_as_its_settings_say_and_drops_none_of_them() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    let before = kept(&fleet)?.len();
+    fleet.nats.kill(0);
+    fleet.nats.keep_at_most("32KB")?;
+    fleet.nats.start_again(0)?;
+    eventually("the machine says that there is no room", || {
+        write(&fleet)?;
+        Ok(problem(&fleet).is_some_and(|said| said.contains("resources")))
+    })?;
+    let count = kept(&fleet)?.len();
+    assert!(count > before, "{count}");
+    assert_eq!(kept(&fleet)?, written(&fleet)?[..count]);
+
+    fleet.nats.kill(0);
+    fleet.nats.keep_at_most("256MB")?;
+    fleet.nats.start_again(0)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)
+}
