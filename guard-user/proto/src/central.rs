@@ -88,6 +88,9 @@ pub struct Machine {
     pub holes: Option<Vec<HoleThere>>,
     /// The bytes of its open questions, as text.
     pub questions: Vec<String>,
+    /// It asks more than these, and what else it asks has to be answered there.
+    #[serde(default)]
+    pub asks_more: bool,
     /// What became of others, the latest last.
     pub over: Vec<Over>,
 }

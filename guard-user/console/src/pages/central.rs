@@ -114,7 +114,19 @@ pub(crate) fn questions(frame: &Frame<'_>, machines: &[Rc<Seen>], identity: &Ide
         ),
         false => no_key(identity),
     };
-    list(frame, &lines(Place::all(machines, identity)), &nothing)
+    let own = machines.iter().filter(|one| one.person(identity).is_some());
+    let more = html! { @for one in own.filter(|one| one.told.asks_more) { (asks_more(one)) } };
+    list(
+        frame,
+        &lines(Place::all(machines, identity)),
+        &nothing,
+        &more,
+    )
+}
+
+/// That not all of what a machine asks is here.
+fn asks_more(one: &Seen) -> Markup {
+    html! { p.note { (seen(&one.told.machine)) " asks more than is shown of one machine. On it: " code { "guard pending" } } }
 }
 
 /// That no machine knows who looks.
@@ -348,6 +360,7 @@ pub(crate) fn one_machine(
             div { dt { "Asked" } dd { a href="/" { (asked) " wait" } } }
         }
         @if one.takes(origin) == Some(false) { p.note { "It takes no yes of this page: origins in its guardd.toml." } }
+        @if told.asks_more { (asks_more(one)) }
         @match (&told.away_since, &told.sessions) {
             (None, None) => p.note { "It has not said yet what there is. Load the page again." },
             (Some(_), _) => p.note { "It is away: what runs there now, it does not say." },

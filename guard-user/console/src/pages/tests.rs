@@ -339,6 +339,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         sessions: Some(vec![session_there(text, text)]),
         holes: Some(vec![hole_there(text, text)]),
         questions: vec![asked.question],
+        asks_more: true,
         over: vec![],
     };
     let away = Machine {
