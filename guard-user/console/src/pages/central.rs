@@ -309,7 +309,13 @@ pub(crate) fn machines(
             }
             @if left_out > 0 { p.more { (left_out) " more: " code { "guard fleet machines" } } }
         }
-        @if !other.is_empty() { p.more { (other.len()) " more machines do not list your key." } }
+        @if !other.is_empty() {
+            p.more {
+                (other.len()) " more machines do not list your key."
+                @let short = other.iter().filter(|one| one.told.approvers_left_out > 0).count();
+                @if short > 0 { " " (short) " of them list more people than their message has room for: you may be one." }
+            }
+        }
     };
     frame.page("Machines", "machines", &content)
 }
@@ -348,6 +354,13 @@ pub(crate) fn one_machine(
     let sessions: Vec<_> = sessions.filter(|one| is_own(&one.user)).collect();
     let holes = told.holes.iter().flatten();
     let holes: Vec<_> = holes.filter(|one| is_own(&one.user)).collect();
+    let more = told.left_out.iter().filter(|one| is_own(&one.user));
+    let more = more.fold([0_usize; 2], |[sessions, holes], one| {
+        [
+            sessions.saturating_add(one.sessions),
+            holes.saturating_add(one.holes),
+        ]
+    });
     let asked = one.asks(identity).count();
     let content = html! {
         p.crumbs { a href="/machines" { "Machines" } span aria-hidden="true" { "/" } (seen(&told.machine)) }
@@ -368,9 +381,11 @@ pub(crate) fn one_machine(
                 h2 { "Sessions" }
                 @if sessions.is_empty() { p { "None of those for whom you answer there." } }
                 ul.cards { @for one in &sessions { (session(one)) } }
+                (more_of(more[0], "guard sessions"))
                 h2 { "Holes" }
                 @if holes.is_empty() { p { "None is open for those for whom you answer there." } }
                 ul.cards { @for one in &holes { (hole(one)) } }
+                (more_of(more[1], "guard holes"))
             },
         }
         p.more {
@@ -379,6 +394,11 @@ pub(crate) fn one_machine(
         }
     };
     frame.page(&seen(&told.machine), "machines", &content)
+}
+
+/// That there are more, and what lists them on the machine.
+fn more_of(count: usize, command: &str) -> Markup {
+    html! { @if count > 0 { p.more { (count) " more, the older ones. On the machine: " code { (command) } } } }
 }
 
 fn session(one: &SessionThere) -> Markup {

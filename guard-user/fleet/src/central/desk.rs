@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use guard_proto::central::{self, HoleThere, SessionThere};
+use guard_proto::central::{self, HoleThere, SessionThere, Untold};
 use guard_signed::{Question, visible::visible};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
@@ -243,6 +243,7 @@ impl Desk {
                 asks_more: false,
                 sessions: None,
                 holes: None,
+                left_out: Vec::new(),
                 ..now
             },
         });
@@ -343,6 +344,8 @@ fn shown(
         origins: approvers.map_or(shown.origins, |known| Some(known.origins.clone())),
         sessions: there.and_then(|there| there.sessions.as_ref().map(|all| sessions(all))),
         holes: there.and_then(|there| there.holes.as_ref().map(|all| holes(all))),
+        left_out: there.map_or_else(Vec::new, |there| left_out(&there.left_out)),
+        approvers_left_out: there.map_or(0, |there| there.approvers_left_out),
         questions: questions.collect(),
         asks_more: is_looked && state.asks_more(),
         ..central::Machine {
@@ -360,6 +363,14 @@ fn sessions(all: &[SessionThere]) -> Vec<SessionThere> {
         policy: visible(&one.policy, LINE),
         user: visible(&one.user, LINE),
         started_at: one.started_at,
+    };
+    all.iter().take(MOST).map(shown).collect()
+}
+
+fn left_out(all: &[Untold]) -> Vec<Untold> {
+    let shown = |one: &Untold| Untold {
+        user: visible(&one.user, LINE),
+        ..*one
     };
     all.iter().take(MOST).map(shown).collect()
 }

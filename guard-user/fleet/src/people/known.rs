@@ -349,6 +349,7 @@ pub(crate) mod tests {
             known,
             sessions: Some(vec![session; 100]),
             holes: Some(Vec::new()),
+            ..There::default()
         }
     }
 
