@@ -8,11 +8,11 @@ use futures_util::{
     StreamExt as _,
     stream::{SelectAll, select_all},
 };
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::known::Remembered;
 use crate::{
-    link::Link,
+    link::{Link, until},
     messages::{self, Look},
     subjects::{Group, Machine, What},
 };
@@ -181,13 +181,5 @@ impl Fleet {
     /// One of them.
     pub(crate) fn machine(&self, group: &Group, machine: &Machine) -> Option<&State> {
         self.known.machine(group, machine)
-    }
-}
-
-/// Until then; without a time for ever.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
