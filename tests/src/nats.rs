@@ -208,6 +208,18 @@ impl<'n> Nats<'n> {
         said["connections"].as_u64().context("it does not say")
     }
 
+    /// Whether one has a client of that name.
+    ///
+    /// # Errors
+    ///
+    /// That it does not say.
+    pub fn serves_one(&self, number: u16, name: &str) -> Result<bool> {
+        let said = self.ask(number, "/connz")?;
+        let clients = said["connections"].as_array();
+        let mut clients = clients.context("it does not say")?.iter();
+        Ok(clients.any(|one| one["name"] == name))
+    }
+
     fn admit(&self, count: u16, users: &str) -> Result<()> {
         (0..count)
             .map(|number| self.users(number))

@@ -639,6 +639,38 @@ fn without_a_server_the_page_says_so_and_carries_nothing() -> Tested {
     Ok(())
 }
 
+/// They take what is written to them, and say nothing any more.
+#[test]
+fn of_servers_that_hang_the_page_says_that_it_is_not_connected() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let alice = Passkey::new("alice");
+    central.enrol(1, "alice", &line_of(&alice))?;
+    let cookie = central.log_in("alice")?;
+    central.asked(&cookie, 1, 443)?;
+    let mut events = central.http.events(&cookie);
+    events.next(|event| event["connected"] == true);
+    for number in 0..3 {
+        central.fleet.nats.signal(number, Signal::STOP)?;
+    }
+    // A stream of events ends after a while, and its page asks for the next.
+    eventually("it is not connected", || {
+        let mut events = central.http.events(&cookie);
+        events.next(|_| true)["connected"] == false
+    })?;
+    for number in 0..3 {
+        central.fleet.nats.signal(number, Signal::CONT)?;
+    }
+    eventually("it is again", || {
+        let mut events = central.http.events(&cookie);
+        events.next(|_| true)["connected"] == true
+    })?;
+    central.asked(&cookie, 1, 443)?;
+    assert!(central.holes(1).is_empty());
+    Ok(())
+}
+
 #[test]
 fn somebody_makes_one_passkey_and_answers_for_many_machines_in_a_browser() -> Tested {
     let (guarded, colleague) = places()?;

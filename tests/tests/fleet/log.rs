@@ -3,11 +3,15 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 
 use anyhow::Context as _;
-use guard_lab::{Network, Tested, eventually, exec};
+use guard_lab::{Attempt, Network, PATIENCE, Tested, V4, eventually, exec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::scene::{Fleet, GROUP, PERSON, lines};
+use super::{
+    client::Client,
+    scene::{Fleet, GROUP, PERSON, lines, with_witness},
+    shown,
+};
 use crate::signed::scene::COURIER;
 
 /// What the machine has written, in all files, the oldest first.
@@ -426,6 +430,78 @@ fn one_of_three_servers_may_be_killed() -> Tested {
     write(&fleet)?;
     is_all_kept(&fleet)?;
     fleet.nats.start_again(0)?;
+    is_whole(&fleet)
+}
+
+#[test]
+fn while_two_of_three_servers_are_away_nothing_is_kept_and_all_goes_on() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 3)?;
+    let key = fleet.scene.approver("alice", &[])?;
+    is_all_kept(&fleet)?;
+    // Each of them is once among those that go, so the machine's own is, too.
+    for (away, port) in [([1, 2], 1000), ([0, 1], 1001)] {
+        away.iter().for_each(|number| fleet.nats.kill(*number));
+        write(&fleet)?;
+        eventually("the machine says so", || {
+            Ok(problem(&fleet).is_some_and(|why| why.contains("too few of the servers")))
+        })?;
+        // One server is enough for a question, and for its answer.
+        let mut look = fleet.look()?;
+        look.until(|line| line["state"] == "open")?;
+        let mut shell = fleet.scene.shell();
+        shell.begin(&Attempt::tcp(V4, port).timeout(PATIENCE))?;
+        let text = format!("tcp/{port} ");
+        let asked = look.until(|line| line["state"] == "open" && shown(line).contains(&text))?;
+        let request = asked["request"].as_str().context("no request")?;
+        let yes = fleet.scene.yes(&key, "alice", request, &[])?;
+        let said = exec::run(&mut fleet.answer(request, &yes)?)?;
+        assert_eq!(said, "yes: a hole is open\n");
+        drop((look, shell));
+
+        // With the second one there are enough.
+        fleet.nats.start_again(away[0])?;
+        is_all_kept(&fleet)?;
+        fleet.nats.start_again(away[1])?;
+        eventually("it is whole", || Ok(checked(&fleet, &[])?.0 == Some(0)))?;
+        eventually("it says so no more", || problem(&fleet).is_none())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stream_that_is_deleted_is_made_anew_and_all_is_sent_again() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, mut keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    // No key that guard-fleet gives rights may: one of the server's own settings does.
+    fleet.home("witness")?;
+    let key = fleet.key("witness")?;
+    let file = fleet.dir().join("witness/key.nk");
+    keeper.signal(Signal::STOP)?;
+    let users = fs::read_to_string(fleet.nats.users(0))?;
+    fleet.nats.reload(&with_witness(&users, &key))?;
+    let mut witness = None;
+    eventually("the server knows the witness", || {
+        witness = Client::new(network.dev(), &fleet.nats, &key, &file).ok();
+        witness.is_some()
+    })?;
+    let mut witness = witness.context("not connected")?;
+    witness.subscribe("_INBOX.witness.*")?;
+    let mut asked = |what: &str| -> Tested<Value> {
+        witness.publish(
+            &format!("$JS.API.STREAM.{what}.GUARD_LOG"),
+            "_INBOX.witness.1",
+            "",
+        )?;
+        Ok(serde_json::from_str(&witness.next()?.payload)?)
+    };
+    assert!(asked("INFO")?["state"]["messages"].as_u64() > Some(0));
+    assert_eq!(asked("DELETE")?["success"], true);
+    assert!(asked("INFO")?["error"].is_object(), "it is gone");
+    write(&fleet)?;
+    keeper.signal(Signal::CONT)?;
+    is_all_kept(&fleet)?;
     is_whole(&fleet)
 }
 

@@ -158,7 +158,7 @@ impl Reader {
                 anyhow!("no server keeps logs: guard-fleet keep --log makes the stream")
             }
             ConsumerErrorKind::TimedOut => anyhow!(
-                "no server lets this key read logs of {group}: log = true beside the person in the list, and guard-fleet keep --log"
+                "no server lets this key read logs of {group}: log = true beside the person in the list, and guard-fleet keep --log; or too few of the servers are there"
             ),
             _ => anyhow!("the server gives no logs: {}", visible(&error, LINE)),
         })?;
