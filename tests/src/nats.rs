@@ -24,6 +24,8 @@ pub struct Nats<'n> {
     servers: Vec<Option<Running>>,
     /// Whether they keep messages (JetStream).
     keeps: bool,
+    /// How much of them.
+    most: &'static str,
     /// Whether what they keep is on a disk of one MiB, which goes with each.
     little: bool,
 }
@@ -73,6 +75,7 @@ impl<'n> Nats<'n> {
             dir,
             servers: Vec::new(),
             keeps,
+            most: "256MB",
             little: false,
         };
         nats.admit(count, users)?;
@@ -162,6 +165,17 @@ impl<'n> Nats<'n> {
         self.little = little;
     }
 
+    /// From the next start on, each keeps so much at most.
+    ///
+    /// # Errors
+    ///
+    /// That its settings cannot be written.
+    pub fn keep_at_most(&mut self, most: &'static str) -> Result<()> {
+        self.most = most;
+        let count = u16::try_from(self.servers.len())?;
+        (0..count).try_for_each(|number| self.write(number, count))
+    }
+
     /// Fills that disk.
     ///
     /// # Errors
@@ -194,6 +208,18 @@ impl<'n> Nats<'n> {
         said["connections"].as_u64().context("it does not say")
     }
 
+    /// Whether one has a client of that name.
+    ///
+    /// # Errors
+    ///
+    /// That it does not say.
+    pub fn serves_one(&self, number: u16, name: &str) -> Result<bool> {
+        let said = self.ask(number, "/connz")?;
+        let clients = said["connections"].as_array();
+        let mut clients = clients.context("it does not say")?.iter();
+        Ok(clients.any(|one| one["name"] == name))
+    }
+
     fn admit(&self, count: u16, users: &str) -> Result<()> {
         (0..count)
             .map(|number| self.users(number))
@@ -222,8 +248,9 @@ impl<'n> Nats<'n> {
         let store = self.store(number);
         let keeps = match self.keeps {
             true => format!(
-                "jetstream {{ store_dir: \"{}\", max_memory_store: 16MB, max_file_store: 256MB }}\n",
-                store.display()
+                "jetstream {{ store_dir: \"{}\", max_memory_store: 16MB, max_file_store: {} }}\n",
+                store.display(),
+                self.most
             ),
             false => String::new(),
         };

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// An answer is at most this long.
-const LONGEST: u64 = 16 * 1024 * 1024;
+pub const LONGEST: u64 = 16 * 1024 * 1024;
 /// How long guardd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -92,7 +92,7 @@ pub enum Verb {
     Console(ConsoleArgs),
     /// Show the audit logs that machines have sent to the servers, or check that they are whole
     #[command(
-        after_help = "Examples:\n  guard-fleet log --machine m-1f2e --since 1h --follow\n  guard-fleet log --verify"
+        after_help = "Examples:\n  guard-fleet log --machine m-1f2e --since 1h --follow\n  guard-fleet log --verify --signatures --approvers approvers.toml --list fleet.list"
     )]
     Log(LogArgs),
     /// Show what a machine asks, have a key of yours sign the answer by guard sign, and hand it in
@@ -158,6 +158,12 @@ pub struct LogArgs {
     /// With it: check each signed answer, by the keys that the logs say were added
     #[arg(long, requires = "verify")]
     pub signatures: bool,
+    /// With --signatures: the keys that may sign, as approvers.toml has them; what logs say of keys does not count then
+    #[arg(long, value_name = "FILE", requires = "signatures")]
+    pub approvers: Option<PathBuf>,
+    /// With --verify: machines and people, as for guard-fleet rights: each machine has to have records here
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    pub list: Option<PathBuf>,
 }
 
 /// As many as guardd's settings take.

@@ -16,7 +16,7 @@ use guard_signed::visible::visible;
 use nkeys::KeyPair;
 use tokio::{
     sync::{Notify, watch},
-    time::sleep,
+    time::{sleep, sleep_until},
 };
 
 use crate::{key, settings::Settings, stream};
@@ -327,6 +327,14 @@ fn pause(attempt: usize) -> Duration {
     let whole = (PAUSES.0 * 2_u32.pow(doublings)).min(PAUSES.1);
     // Between half of it and all of it.
     whole.mul_f64(0.5 + random() / 2.0)
+}
+
+/// Until then; without a time for ever.
+pub(crate) async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// From 0 to 1.

@@ -18,7 +18,7 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use crate::subjects::{Group, Key, Machine};
 
 /// A list is shorter.
-const LONGEST: u64 = 16 * 1024 * 1024;
+pub(crate) const LONGEST: u64 = 16 * 1024 * 1024;
 /// How often a list is tried that another holds, and the pause between.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);

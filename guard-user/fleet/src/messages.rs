@@ -5,7 +5,7 @@ use async_nats::Message;
 use guard_proto::{
     Failure, Presence,
     approvers::{Approvers, Taken},
-    central::{HoleThere, SessionThere},
+    central::{HoleThere, SessionThere, Untold},
 };
 use guard_signed::{Document as _, Question};
 use nkeys::KeyPair;
@@ -61,6 +61,12 @@ pub(crate) struct There {
     /// Its holes; none: nobody looks.
     #[serde(default)]
     pub(crate) holes: Option<Vec<HoleThere>>,
+    /// What of these had no room.
+    #[serde(default)]
+    pub(crate) left_out: Vec<Untold>,
+    /// How many of those who may answer had none.
+    #[serde(default)]
+    pub(crate) approvers_left_out: usize,
 }
 
 /// What came of a signed answer.

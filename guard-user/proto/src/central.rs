@@ -80,14 +80,23 @@ pub struct Machine {
     pub approvers: Vec<ApproverShown>,
     /// The origins of pages whose passkeys it takes; null: it has not said so yet.
     pub origins: Option<Vec<String>>,
-    /// Its sessions, the first hundred; null: it says so only while somebody looks.
+    /// How many more may, for whom its message had no room.
+    #[serde(default)]
+    pub approvers_left_out: usize,
+    /// Its sessions, a hundred at most, of each user the newest; null: it says so only while somebody looks.
     #[serde(default)]
     pub sessions: Option<Vec<SessionThere>>,
     /// Its holes, in the same way.
     #[serde(default)]
     pub holes: Option<Vec<HoleThere>>,
+    /// How many more of these there are.
+    #[serde(default)]
+    pub left_out: Vec<Untold>,
     /// The bytes of its open questions, as text.
     pub questions: Vec<String>,
+    /// It asks more than these, and what else it asks has to be answered there.
+    #[serde(default)]
+    pub asks_more: bool,
     /// What became of others, the latest last.
     pub over: Vec<Over>,
 }
@@ -109,6 +118,17 @@ pub struct State {
     pub serial: Option<u64>,
     /// What is wrong with these.
     pub policies_problem: Option<String>,
+}
+
+/// Of whom there is more than is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// The user.
+    pub user: String,
+    /// So many sessions.
+    pub sessions: usize,
+    /// So many holes.
+    pub holes: usize,
 }
 
 /// A session on a machine, as far as others are told: not what runs in it.

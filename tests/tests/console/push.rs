@@ -533,14 +533,19 @@ fn a_subscription_leads_nowhere_but_to_push_services() -> Tested {
     Ok(())
 }
 
-#[test]
-fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_hours() -> Tested {
-    let network = Network::new()?;
+/// The setting of hours that it is now among.
+fn quiet_now() -> String {
     let hour = |later: i64| {
         let now = jiff::Zoned::now() + jiff::SignedDuration::from_hours(later);
         now.strftime("%H:%M").to_string()
     };
-    let quiet = format!("quiet = \"{}-{}\"\npush_waits = true", hour(-1), hour(2));
+    format!("quiet = \"{}-{}\"", hour(-1), hour(2))
+}
+
+#[test]
+fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_hours() -> Tested {
+    let network = Network::new()?;
+    let quiet = format!("{}\npush_waits = true", quiet_now());
     let one = Told::begin(&network, &quiet)?;
     let (services, service, looked, cookie) = one.parts();
     let device = Device::at(service, "x")?;
@@ -572,6 +577,42 @@ fn connections_wait_for_a_device_only_where_that_is_wanted_and_never_in_quiet_ho
     shell.tell(&tries)?;
     eventually("it waits", || pending()[1]["held"] == true)?;
     drop(told);
+    Ok(())
+}
+
+/// Somebody who says no at night is not asked by the same session in the morning.
+#[test]
+fn noes_in_quiet_hours_count() -> Tested {
+    let network = Network::new()?;
+    let one = Told::begin(&network, &quiet_now())?;
+    let (services, service, looked, cookie) = one.parts();
+    let device = Device::at(service, "x")?;
+    assert_eq!(device.add(looked, cookie)?.status, 200);
+    let told = services.tell(looked)?;
+    let (mut shell, mut other) = (looked.scene.shell(), looked.scene.shell());
+    for port in [443, 1000] {
+        let id = looked.scene.request(&mut shell, port);
+        looked.scene.daemon.root(["deny", &id]).run()?.success()?;
+    }
+    let kept = looked.state.join("push/told.json");
+    eventually("both are noted", || {
+        let kept = fs::read_to_string(&kept).unwrap_or_default();
+        let kept: Value = serde_json::from_str(&kept).unwrap_or_default();
+        kept["alice"]["noes"]
+            .as_object()
+            .is_some_and(|noes| noes.len() == 2)
+    })?;
+    assert!(service.got().is_empty());
+    drop(told);
+
+    looked.set(&settings(&[service], ""))?;
+    let _told = services.tell(looked)?;
+    looked.scene.request(&mut shell, 1001);
+    let id = looked.scene.request(&mut other, 1000);
+    eventually("it is told of the other", || service.got().len() == 1)?;
+    let read = device.reads(&service.got()[0])?;
+    let text = format!("Request {id} asks for an answer");
+    assert_eq!(read["told"]["text"], text);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::Client as ByHand,
-    machines::{Machine, Machines},
+    machines::{Machine, Machines, is_about},
 };
 use crate::{
     console::{
@@ -35,6 +35,7 @@ const CONSOLE: u32 = 61242;
 /// Machines, and the page of all of them.
 struct Central<'h> {
     fleet: Machines<'h>,
+    hub: &'h Hub,
     http: Client<'h>,
     carrier: Option<Running>,
     _console: Running,
@@ -52,6 +53,7 @@ impl<'h> Central<'h> {
         eventually("it serves", || http.try_get("/login").is_ok())?;
         Ok(Self {
             fleet,
+            hub,
             http,
             carrier: Some(carrier),
             _console: console,
@@ -188,6 +190,14 @@ fn console_of(fleet: &Machines<'_>, user: u32, dir: &str) -> Tested<Command> {
 
 fn socket(fleet: &Machines<'_>) -> PathBuf {
     fleet.own_dir("console").join("console.sock")
+}
+
+/// Somebody's connection to a server, with that one's own key.
+fn by_hand(central: &Central<'_>, name: &str, user: u32) -> Tested<ByHand> {
+    let key = exec::run(&mut central.fleet.as_one(name, user, &["key"])?)?;
+    let file = central.fleet.own_dir(name).join("key.nk");
+    let (hub, nats) = (central.hub, &central.fleet.nats);
+    Ok(ByHand::new(hub.side(), nats, key.trim(), &file)?)
 }
 
 /// A page's text, without its tags.
@@ -520,19 +530,9 @@ fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges() -> Teste
     let cookie = central.log_in("alice")?;
     central.sees(&cookie, "2 there")?;
     let place = central.asked(&cookie, 1, 443)?;
-    let by_hand = |name: &str, user: u32| -> Tested<ByHand> {
-        let key = exec::run(&mut central.fleet.as_one(name, user, &["key"])?)?;
-        let file = central.fleet.own_dir(name).join("key.nk");
-        Ok(ByHand::new(
-            hub.side(),
-            &central.fleet.nats,
-            key.trim(),
-            &file,
-        )?)
-    };
-    let mut console = by_hand("console", CARRIER)?;
+    let mut console = by_hand(&central, "console", CARRIER)?;
     assert_eq!(console.subscribe("guard.ci.removed.*")?, None);
-    let mut machine = by_hand("machine0", COURIER)?;
+    let mut machine = by_hand(&central, "machine0", COURIER)?;
     let log = format!("guard.ci.log.{}", central.id(0));
     let removed = format!("guard.ci.removed.{}", central.id(1));
     eventually("the server says so on the other's subject", || {
@@ -545,6 +545,56 @@ fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges() -> Teste
     central.asked(&cookie, 0, 8080)?;
     assert_eq!(central.http.get(&place, Some(&cookie)).status, 200);
     central.sees(&cookie, "2 there")
+}
+
+/// Whoever has taken a machine has its key, and so may publish what they like in its name.
+#[test]
+fn a_machine_that_asks_without_end_hides_nothing_that_others_ask() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let alice = Passkey::new("alice");
+    for number in 0..2 {
+        central.enrol(number, "alice", &line_of(&alice))?;
+    }
+    let cookie = central.log_in("alice")?;
+    central.sees(&cookie, "2 there")?;
+    let mut events = central.http.events(&cookie);
+    events.next(|event| event["connected"] == true);
+    let mut look = central.fleet.look()?;
+    let scene = &central.fleet.all[0].scene;
+    let pending = scene.daemon.list(["pending"])?;
+    let request = pending[0]["id"].as_str().context("nothing is asked")?;
+    let question = scene.question(request);
+    let mut question: Value = serde_json::from_str(question["question"].as_str().unwrap())?;
+    question["shows"] = json!(["curl wants tcp/443", "\"".repeat(20_000)]);
+    let mut rogue = by_hand(&central, "machine0", COURIER)?;
+    let id = central.id(0).to_owned();
+    for number in 1000..1800 {
+        question["request"] = json!(format!("r{number}"));
+        let subject = format!("guard.ci.question.{id}.r{number}");
+        assert_eq!(rogue.publish(&subject, "", &question.to_string())?, None);
+    }
+    // The other one is heard, by everybody.
+    Machine::begin(&mut central.fleet.all[1].shell, 8080)?;
+    let place = central.asked(&cookie, 1, 8080)?;
+    let other = central.id(1).to_owned();
+    events.next(|event| event["connected"] == true && is_asked(event, &other, 8080));
+    look.until(|line| line["machine"] == other.as_str() && is_about(line, 8080))?;
+    central.sees(&cookie, "2 there, 2 of them enforce")?;
+    // Some of the first one's is there, and that it asks more.
+    let list = central.http.get("/", Some(&cookie)).body;
+    assert!(list.contains("r1001") && plain(&list).contains(&format!("{id} asks more")));
+    // And the other one is answered.
+    let (question, place) = central.question(&cookie, &place)?;
+    let scene = &central.fleet.all[1].scene;
+    let answer = scene.answer(&question, "alice", &[("for", json!(60))]);
+    let signed = alice.sign(&answer, ORIGIN);
+    let answered = central.http.json(&place, &signed, Some(&cookie));
+    assert_eq!(answered.status, 200, "{}", answered.body);
+    assert_eq!(central.holes(1), ["tcp/8080"]);
+    assert!(Machine::has_reached(&mut central.fleet.all[1].shell)?);
+    Ok(())
 }
 
 #[test]
@@ -586,6 +636,38 @@ fn without_a_server_the_page_says_so_and_carries_nothing() -> Tested {
     events.next(|event| event["connected"] == false);
     central.carrier = Some(Running::start(&mut carrier(&central.fleet)?)?);
     central.sees(&cookie, "2 there")?;
+    Ok(())
+}
+
+/// They take what is written to them, and say nothing any more.
+#[test]
+fn of_servers_that_hang_the_page_says_that_it_is_not_connected() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let alice = Passkey::new("alice");
+    central.enrol(1, "alice", &line_of(&alice))?;
+    let cookie = central.log_in("alice")?;
+    central.asked(&cookie, 1, 443)?;
+    let mut events = central.http.events(&cookie);
+    events.next(|event| event["connected"] == true);
+    for number in 0..3 {
+        central.fleet.nats.signal(number, Signal::STOP)?;
+    }
+    // A stream of events ends after a while, and its page asks for the next.
+    eventually("it is not connected", || {
+        let mut events = central.http.events(&cookie);
+        events.next(|_| true)["connected"] == false
+    })?;
+    for number in 0..3 {
+        central.fleet.nats.signal(number, Signal::CONT)?;
+    }
+    eventually("it is again", || {
+        let mut events = central.http.events(&cookie);
+        events.next(|_| true)["connected"] == true
+    })?;
+    central.asked(&cookie, 1, 443)?;
+    assert!(central.holes(1).is_empty());
     Ok(())
 }
 

@@ -1,12 +1,17 @@
 //! Audit logs over NATS: each record out once and in its order, whatever is killed or lost on the way.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 
-use guard_lab::{Network, Tested, eventually, exec};
+use anyhow::Context as _;
+use guard_lab::{Attempt, Network, PATIENCE, Tested, V4, eventually, exec};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::scene::{Fleet, PERSON, lines};
+use super::{
+    client::Client,
+    scene::{Fleet, GROUP, PERSON, lines, with_witness},
+    shown,
+};
 use crate::signed::scene::COURIER;
 
 /// What the machine has written, in all files, the oldest first.
@@ -234,6 +239,104 @@ fn a_record_that_was_altered_and_a_log_that_was_removed_are_told() -> Tested {
     Ok(())
 }
 
+/// `guard-fleet log --verify`, with more of a command line: how it ended, what it found of each machine, and what it said.
+fn checked(fleet: &Fleet<'_>, more: &[&str]) -> Tested<(Option<i32>, Vec<Value>, String)> {
+    let mut command = fleet.command("person", &["log", "--verify", "--json"])?;
+    let ended = exec::output(command.args(more).stderr(Stdio::piped()))?;
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let found = lines(&String::from_utf8_lossy(&ended.stdout))?;
+    Ok((ended.status.code(), found, said))
+}
+
+/// A machine's root writes into its log whom it likes as an approver: whoever keeps logs elsewhere has kept the keys there, too.
+#[test]
+fn signatures_are_checked_by_keys_that_were_kept_elsewhere() -> Tested {
+    let network = Network::new()?;
+    let (fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    let mut shell = fleet.scene.shell();
+    let known = fleet.dir().join("approvers.toml");
+    for (name, port) in [("alice", 1000), ("mallory", 1001)] {
+        let key = fleet.scene.approver(name, &[])?;
+        if name == "alice" {
+            fs::copy(
+                fleet.scene.daemon.state_dir().join("approvers.toml"),
+                &known,
+            )?;
+        }
+        let request = fleet.scene.request(&mut shell, port);
+        let yes = fleet.scene.yes(&key, name, &request, &[])?;
+        assert_eq!(fleet.scene.taken(&yes)?["answer"], "yes");
+    }
+    fs::set_permissions(&known, fs::Permissions::from_mode(0o644))?;
+    is_all_kept(&fleet)?;
+    let signed = |found: &[Value]| -> Vec<_> {
+        let all = found[0]["signatures"].as_array().into_iter().flatten();
+        all.map(|one| (one["by"].clone(), one["ok"].clone()))
+            .collect()
+    };
+    let (code, found, said) = checked(&fleet, &["--signatures"])?;
+    assert_eq!(code, Some(0), "{found:?} {said}");
+    let both = [
+        (json!("alice"), json!(true)),
+        (json!("mallory"), json!(true)),
+    ];
+    assert_eq!(signed(&found), both, "by the log's own word");
+    let file = known.to_str().context("no name")?;
+    let (code, found, said) = checked(&fleet, &["--signatures", "--approvers", file])?;
+    assert_eq!(code, Some(1), "{said}");
+    let one = [
+        (json!("alice"), json!(true)),
+        (json!("mallory"), json!(false)),
+    ];
+    assert_eq!(signed(&found), one);
+    fs::write(&known, "approver = 3\n")?;
+    let (code, _, said) = checked(&fleet, &["--signatures", "--approvers", file])?;
+    assert_eq!(code, Some(2));
+    assert!(said.contains("lists no approvers"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_machine_that_is_listed_and_has_sent_nothing_is_told() -> Tested {
+    let network = Network::new()?;
+    let (fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    let silent = format!("m-{}", "0".repeat(20));
+    let listed = fs::read_to_string(fleet.list())?;
+    let key = fleet.key("keeper")?;
+    let more = |group: &str| {
+        format!("{listed}[[machine]]\nid = \"{silent}\"\nkey = \"{key}\"\ngroup = \"{group}\"\n")
+    };
+    let file = fleet.dir().join("copy.list");
+    let name = file.to_str().context("no name")?;
+    let ids =
+        |found: &[Value]| -> Vec<_> { found.iter().map(|one| one["machine"].clone()).collect() };
+    for (text, code, machines) in [
+        (listed.clone(), 0, vec![fleet.machine.clone()]),
+        (more(GROUP), 1, vec![silent.clone(), fleet.machine.clone()]),
+        // Of another group nobody asks here.
+        (more("other"), 0, vec![fleet.machine.clone()]),
+    ] {
+        fs::write(&file, text)?;
+        let (ended, found, said) = checked(&fleet, &["--list", name])?;
+        assert_eq!(
+            (ended, ids(&found)),
+            (Some(code), machines.into_iter().map(Value::from).collect()),
+            "{said}"
+        );
+    }
+    fs::write(&file, more(GROUP))?;
+    let mut command = fleet.command("person", &["log", "--verify", "--list", name])?;
+    let said = String::from_utf8(exec::output(&mut command)?.stdout)?;
+    assert!(said.contains("nothing that it has sent is kept"), "{said}");
+    let own = &fleet.machine[..8];
+    assert_eq!(
+        checked(&fleet, &["--list", name, "--machine", own])?.0,
+        Some(0)
+    );
+    Ok(())
+}
+
 #[test]
 fn a_machine_speaks_for_itself_alone_and_nobody_reads_who_may_not() -> Tested {
     let network = Network::new()?;
@@ -330,6 +433,78 @@ fn one_of_three_servers_may_be_killed() -> Tested {
     is_whole(&fleet)
 }
 
+#[test]
+fn while_two_of_three_servers_are_away_nothing_is_kept_and_all_goes_on() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 3)?;
+    let key = fleet.scene.approver("alice", &[])?;
+    is_all_kept(&fleet)?;
+    // Each of them is once among those that go, so the machine's own is, too.
+    for (away, port) in [([1, 2], 1000), ([0, 1], 1001)] {
+        away.iter().for_each(|number| fleet.nats.kill(*number));
+        write(&fleet)?;
+        eventually("the machine says so", || {
+            Ok(problem(&fleet).is_some_and(|why| why.contains("too few of the servers")))
+        })?;
+        // One server is enough for a question, and for its answer.
+        let mut look = fleet.look()?;
+        look.until(|line| line["state"] == "open")?;
+        let mut shell = fleet.scene.shell();
+        shell.begin(&Attempt::tcp(V4, port).timeout(PATIENCE))?;
+        let text = format!("tcp/{port} ");
+        let asked = look.until(|line| line["state"] == "open" && shown(line).contains(&text))?;
+        let request = asked["request"].as_str().context("no request")?;
+        let yes = fleet.scene.yes(&key, "alice", request, &[])?;
+        let said = exec::run(&mut fleet.answer(request, &yes)?)?;
+        assert_eq!(said, "yes: a hole is open\n");
+        drop((look, shell));
+
+        // With the second one there are enough.
+        fleet.nats.start_again(away[0])?;
+        is_all_kept(&fleet)?;
+        fleet.nats.start_again(away[1])?;
+        eventually("it is whole", || Ok(checked(&fleet, &[])?.0 == Some(0)))?;
+        eventually("it says so no more", || problem(&fleet).is_none())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stream_that_is_deleted_is_made_anew_and_all_is_sent_again() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, mut keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    // No key that guard-fleet gives rights may: one of the server's own settings does.
+    fleet.home("witness")?;
+    let key = fleet.key("witness")?;
+    let file = fleet.dir().join("witness/key.nk");
+    keeper.signal(Signal::STOP)?;
+    let users = fs::read_to_string(fleet.nats.users(0))?;
+    fleet.nats.reload(&with_witness(&users, &key))?;
+    let mut witness = None;
+    eventually("the server knows the witness", || {
+        witness = Client::new(network.dev(), &fleet.nats, &key, &file).ok();
+        witness.is_some()
+    })?;
+    let mut witness = witness.context("not connected")?;
+    witness.subscribe("_INBOX.witness.*")?;
+    let mut asked = |what: &str| -> Tested<Value> {
+        witness.publish(
+            &format!("$JS.API.STREAM.{what}.GUARD_LOG"),
+            "_INBOX.witness.1",
+            "",
+        )?;
+        Ok(serde_json::from_str(&witness.next()?.payload)?)
+    };
+    assert!(asked("INFO")?["state"]["messages"].as_u64() > Some(0));
+    assert_eq!(asked("DELETE")?["success"], true);
+    assert!(asked("INFO")?["error"].is_object(), "it is gone");
+    write(&fleet)?;
+    keeper.signal(Signal::CONT)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)
+}
+
 /// What the machine says of its log.
 fn problem(fleet: &Fleet<'_>) -> Option<String> {
     let machines = fleet.machines().ok()?;
@@ -387,4 +562,28 @@ fn of_a_machine_that_writes_more_than_is_kept_what_was_there_stays_and_the_rest_
     is_all_kept(&fleet)?;
     is_whole(&fleet)?;
     Ok(())
+}
+
+#[test]
+fn a_server_keeps_so_many_bytes_as_its_settings_say_and_drops_none_of_them() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
+    is_all_kept(&fleet)?;
+    let before = kept(&fleet)?.len();
+    fleet.nats.kill(0);
+    fleet.nats.keep_at_most("32KB")?;
+    fleet.nats.start_again(0)?;
+    eventually("the machine says that there is no room", || {
+        write(&fleet)?;
+        Ok(problem(&fleet).is_some_and(|said| said.contains("resources")))
+    })?;
+    let count = kept(&fleet)?.len();
+    assert!(count > before, "{count}");
+    assert_eq!(kept(&fleet)?, written(&fleet)?[..count]);
+
+    fleet.nats.kill(0);
+    fleet.nats.keep_at_most("256MB")?;
+    fleet.nats.start_again(0)?;
+    is_all_kept(&fleet)?;
+    is_whole(&fleet)
 }

@@ -280,7 +280,7 @@ impl Machine {
 }
 
 /// Whether a question is about a connection to that port.
-fn is_about(line: &Value, port: u16) -> bool {
+pub(super) fn is_about(line: &Value, port: u16) -> bool {
     super::shown(line).contains(&format!("tcp/{port} "))
 }
 

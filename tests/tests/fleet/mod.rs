@@ -13,11 +13,12 @@ mod scene;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 
-use guard_lab::{Attempt, Network, PATIENCE, Production, Tested, V4, eventually, exec};
+use anyhow::Context as _;
+use guard_lab::{Attempt, Network, PATIENCE, Production, SshKey, Tested, V4, eventually, exec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use scene::{Fleet, GROUP, lines};
+use scene::{Fleet, GROUP, Look, lines};
 
 #[test]
 fn a_question_goes_out_while_somebody_looks_and_a_signed_answer_opens_its_hole_once() -> Tested {
@@ -143,18 +144,72 @@ fn servers_may_be_killed_and_questions_are_answered_all_the_same() -> Tested {
     look.until(|line| line["state"] == "open")?;
     for number in 0..3 {
         fleet.nats.kill(number);
-        let mut shell = fleet.scene.shell();
-        shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
-        let is_new = |line: &Value| line["state"] == "open" && shown(line).contains("8080");
-        let asked = look.until(is_new)?;
-        let request = asked["request"].as_str().unwrap();
-        let signed = fleet
-            .scene
-            .yes(&key, "alice", request, &[("for", json!(60))])?;
-        let said = exec::run(&mut fleet.answer(request, &signed)?)?;
-        assert_eq!(said, "yes: a hole is open\n");
-        assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+        is_answered(&fleet, &mut look, &key)?;
         fleet.nats.start_again(number)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn one_server_of_three_carries_questions_and_answers() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let (mut fleet, key) = Fleet::answered(&network, 3)?;
+    let mut look = fleet.look()?;
+    look.until(|line| line["state"] == "open")?;
+    for left in 0..3 {
+        let away = (0..3).filter(|number| *number != left);
+        let away: Vec<_> = away.collect();
+        away.iter().for_each(|number| fleet.nats.kill(*number));
+        is_answered(&fleet, &mut look, &key)?;
+        for number in away {
+            fleet.nats.start_again(number)?;
+        }
+    }
+    Ok(())
+}
+
+/// Somebody is asked, and says yes, and the connection goes on.
+fn is_answered(fleet: &Fleet<'_>, look: &mut Look, key: &SshKey) -> Tested {
+    let mut shell = fleet.scene.shell();
+    shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
+    // A server that hung a while says later what it was told before.
+    let mut request = None;
+    eventually("it is asked", || {
+        let pending = fleet.scene.daemon.list(["pending"])?;
+        let mut pending = pending.iter();
+        let asked = pending.find(|one| one["destination"]["port"] == 8080);
+        request = asked.and_then(|one| one["id"].as_str().map(str::to_owned));
+        Ok(request.is_some())
+    })?;
+    let request = &*request.context("no request")?;
+    look.until(|line| line["state"] == "open" && line["request"] == request)?;
+    let for_a_while = [("for", json!(60))];
+    let signed = fleet.scene.yes(key, "alice", request, &for_a_while)?;
+    let said = exec::run(&mut fleet.answer(request, &signed)?)?;
+    assert_eq!(said, "yes: a hole is open\n");
+    assert!(shell.line_with("\"ok\"")?.contains("\"ok\":true"));
+    Ok(())
+}
+
+/// It takes the connection and everything that is written to it, and says nothing any more.
+#[test]
+fn a_server_that_hangs_for_good_is_left() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let (mut fleet, key) = Fleet::answered(&network, 3)?;
+    let mut look = fleet.look()?;
+    look.until(|line| line["state"] == "open")?;
+    for whose in ["guard-fleet serve", "guard-fleet"] {
+        let mut hangs = None;
+        eventually("somebody serves it", || {
+            hangs = (0..3).find(|number| fleet.nats.serves_one(*number, whose).unwrap_or(false));
+            hangs.is_some()
+        })?;
+        let hangs = hangs.context("nobody does")?;
+        fleet.nats.signal(hangs, Signal::STOP)?;
+        is_answered(&fleet, &mut look, &key)?;
+        fleet.nats.signal(hangs, Signal::CONT)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Client, pair},
-    scene::{Fleet, GROUP},
+    scene::{Fleet, GROUP, with_witness},
 };
 
 const ANOTHER: &str = "m-00000000000000000000";
@@ -89,12 +89,9 @@ impl<'n> Everybody<'n> {
         }
         // From here on nobody writes them anew.
         drop(keeper);
-        let witness = &known["witness"].key;
-        let all = format!(
-            "    {{ nkey: {witness}, permissions: {{ publish: [\">\"], subscribe: [\">\"] }} }}\n  ]\n"
-        );
-        assert_eq!(users.matches("  ]\n").count(), 1, "{users}");
-        fleet.nats.reload(&users.replace("  ]\n", &all))?;
+        fleet
+            .nats
+            .reload(&with_witness(&users, &known["witness"].key))?;
         let everybody = Self {
             network,
             fleet,

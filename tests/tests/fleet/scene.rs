@@ -301,6 +301,15 @@ impl<'n> Fleet<'n> {
     }
 }
 
+/// The users of a server, and one beside them who may do all.
+pub(super) fn with_witness(users: &str, key: &str) -> String {
+    let all = format!(
+        "    {{ nkey: {key}, permissions: {{ publish: [\">\"], subscribe: [\">\"] }} }}\n  ]\n"
+    );
+    assert_eq!(users.matches("  ]\n").count(), 1, "{users}");
+    users.replace("  ]\n", &all)
+}
+
 /// As whom each runs.
 fn user_of(name: &str) -> u32 {
     match name {

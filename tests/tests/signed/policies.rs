@@ -8,6 +8,7 @@ use guard_lab::{
     AGENT, Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production, Shell, SshKey,
     Stepped, Tested, Unowned, V4, eventually,
 };
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::scene::COURIER;
@@ -694,6 +695,40 @@ fn it_holds_for_as_long_as_the_settings_say_without_being_heard_of() -> Tested {
     assert!(why.contains("guard-fleet push"), "{why}");
     fleet.takes_base(1, &base("allow"))?;
     assert!(reaches(&mut shell, "192.0.2.30")?);
+    Ok(())
+}
+
+/// A calendar's clock is set, by whoever may or by its time server; that is no silence, and ends none.
+#[test]
+fn silence_goes_by_the_time_that_the_machine_is_up() -> Tested {
+    let mut fleet = Fleet::new("lasts = \"1h\"\n")?;
+    fleet.takes_base(1, &base("allow"))?;
+    let mut shell = fleet.shell()?;
+    assert!(reaches(&mut shell, "192.0.2.30")?);
+    let file = fleet.daemon.state_dir().join("fleet.json");
+    let kept: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
+    let now: Timestamp = kept["heard_at"].text()?.parse()?;
+    let at = |hours: i64| json!((now + SignedDuration::from_hours(hours)).to_string());
+    let up = &kept["heard_up"];
+    let mut other = up.clone();
+    other["boot"] = json!("another");
+    // What guardd has kept says the same as a clock that was set since by the same time the other way.
+    for (hours, up, is_in_force) in [
+        (2, up, true),
+        (-2, up, true),
+        (0, &other, true),
+        (2, &other, false),
+        (-2, &other, false),
+        (0, up, true),
+    ] {
+        let mut kept = kept.clone();
+        (kept["heard_at"], kept["heard_up"]) = (at(hours), up.clone());
+        fleet.daemon.stop()?;
+        fs::write(&file, kept.to_string())?;
+        fleet.daemon.start()?;
+        let is_open = reaches(&mut shell, "192.0.2.30")?;
+        assert_eq!(is_open, is_in_force, "{hours} hours, {up}");
+    }
     Ok(())
 }
 

@@ -567,7 +567,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-console-keys",
         file: "docs/fleet.md",
-        says: "You see the machines that list your key, and of each what it has you answer for.",
+        says: "You see the machines that list your key, and of each what you answer for.",
         shown: Here(&["fleet::central::a_cookie_looks", "central::mirror::"]),
     },
     Promise {
@@ -579,8 +579,24 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-log",
         file: "docs/fleet.md",
-        says: "it says what is missing, was altered or came twice, and where a log begins",
+        says: "`--verify` finds what is missing, was altered or came twice, a log that begins anew, and a listed machine that sent nothing.",
         shown: Here(&["fleet::log::", "tests::collected::"]),
+    },
+    Promise {
+        name: "fleet-flood",
+        file: "docs/fleet.md",
+        says: "its thief can lie about that machine and who answers there, and asks 256 questions at most.",
+        shown: Here(&[
+            "fleet::central::a_machine_that_asks_without_end",
+            "people::known::tests::",
+            "central::desk::tests::",
+        ]),
+    },
+    Promise {
+        name: "fleet-log-bytes",
+        file: "docs/fleet.md",
+        says: "One machine may fill `max_file_store` for all.",
+        shown: Here(&["fleet::log::a_server_keeps_so_many_bytes"]),
     },
     Promise {
         name: "fleet-remove",
@@ -603,7 +619,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-log-full",
         file: "docs/fleet.md",
-        says: "machines say so and send it again.",
+        says: "machines say so and send it again; what is gone is told as missing.",
         shown: Here(&[
             "fleet::log::a_server_whose_disk_is_full",
             "fleet::log::what_servers_lose",
@@ -612,7 +628,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-page-package",
         file: "docs/fleet.md",
-        says: "on a host without guardd: install both packages there, without guard.",
+        says: "on a host without guard: install both packages there.",
         shown: InMachines(&["packages::fleet::a_page_of_all_machines_takes_no_guard_on_its_host"]),
     },
     Promise {
@@ -624,7 +640,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-package",
         file: "docs/fleet.md",
-        says: "It has its own package, and is off at first:",
+        says: "Its package is off at first:",
         shown: InMachines(&[
             "packages::fleet::the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key",
         ]),

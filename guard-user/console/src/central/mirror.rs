@@ -34,7 +34,8 @@ const BEGUN: Duration = Duration::from_secs(2);
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    machines: RefCell<BTreeMap<String, Rc<Seen>>>,
+    /// By its id, and by the group that it is in: one that was moved is in two for a while.
+    machines: RefCell<BTreeMap<(String, String), Rc<Seen>>>,
     now: watch::Sender<Now>,
     lookers: Rc<Lookers>,
     /// Since when machines are told that somebody looks.
@@ -126,6 +127,14 @@ impl Seen {
         over.find(|over| over.question == hash)
     }
 
+    /// Whether that is more than is known of the same machine in another group: one that was moved is away from the old one.
+    fn is_later_than(&self, other: &Self) -> bool {
+        match (self.told.away_since, other.told.away_since) {
+            (Some(since), Some(other)) => since > other,
+            (since, other) => since.is_none() && other.is_some(),
+        }
+    }
+
     /// Whether its guardd takes passkeys of such a page; none: it has not said.
     pub(crate) fn takes(&self, origin: &str) -> Option<bool> {
         let origins = self.told.origins.as_ref()?;
@@ -204,9 +213,9 @@ impl Mirror {
     /// Adds a machine, or has it be as it is now; whether that is news beside what it asks.
     fn add(&self, machine: Machine) -> bool {
         let seen = Seen::of(machine);
-        let id = seen.told.machine.clone();
+        let at = (seen.told.machine.clone(), seen.told.group.clone());
         let mut machines = self.machines.borrow_mut();
-        let before = machines.insert(id, Rc::new(seen.clone()));
+        let before = machines.insert(at, Rc::new(seen.clone()));
         before.is_none_or(|before| {
             let alone = |seen: &Seen| Machine {
                 questions: Vec::new(),
@@ -276,9 +285,20 @@ impl Mirror {
         self.now.subscribe()
     }
 
-    /// All machines.
+    /// All machines, each once.
     pub(crate) fn machines(&self) -> Vec<Rc<Seen>> {
-        self.machines.borrow().values().map(Rc::clone).collect()
+        let mut each: Vec<Rc<Seen>> = Vec::new();
+        for seen in self.machines.borrow().values() {
+            match each.last_mut() {
+                Some(other) if other.told.machine == seen.told.machine => {
+                    if seen.is_later_than(other) {
+                        *other = Rc::clone(seen);
+                    }
+                }
+                _ => each.push(Rc::clone(seen)),
+            }
+        }
+        each
     }
 
     /// One of them, if that person answers there.
@@ -289,16 +309,25 @@ impl Mirror {
 
     /// One of them.
     pub(crate) fn machine(&self, id: &str) -> Option<Rc<Seen>> {
-        self.machines.borrow().get(id).map(Rc::clone)
+        let machines = self.machines.borrow();
+        let first = (id.to_owned(), String::new());
+        let own = machines.range(first..).map(|(_, seen)| seen);
+        let own = own.take_while(|seen| seen.told.machine == id);
+        let latest = own.reduce(|one, other| match other.is_later_than(one) {
+            true => other,
+            false => one,
+        });
+        latest.map(Rc::clone)
     }
 
     /// guard-fleet has just said what became of an answer: pages need not wait until it is told to all.
     pub(crate) fn note(&self, machine: &str, over: Over) {
         let mut machines = self.machines.borrow_mut();
-        if let Some(seen) = machines.get_mut(machine) {
+        let own = machines.values_mut();
+        for seen in own.filter(|seen| seen.told.machine == machine) {
             let seen = Rc::make_mut(seen);
             seen.told.over.retain(|one| one.question != over.question);
-            seen.told.over.push(over);
+            seen.told.over.push(over.clone());
         }
         drop(machines);
         self.now.send_modify(|now| now.version += 1);
@@ -306,8 +335,8 @@ impl Mirror {
 
     /// The passkeys of all people, each once.
     pub(crate) fn passkeys(&self) -> Vec<String> {
-        let machines = self.machines.borrow();
-        let people = machines.values().flat_map(|seen| &seen.approvers);
+        let machines = self.machines();
+        let people = machines.iter().flat_map(|seen| &seen.approvers);
         let keys = people.flat_map(|one| &one.keys);
         let keys = keys.filter(|key| key.kind == "passkey");
         let ids: BTreeSet<_> = keys.map(|key| key.id.as_str()).collect();
@@ -316,9 +345,9 @@ impl Mirror {
 
     /// Who has a passkey of that id, as machines say; who most of them say comes first.
     pub(crate) fn people_with(&self, id: &str) -> Approvers {
-        let machines = self.machines.borrow();
+        let machines = self.machines();
         let mut said: BTreeMap<(&str, &str), (usize, ApproverShown)> = BTreeMap::new();
-        for one in machines.values().flat_map(|seen| &seen.approvers) {
+        for one in machines.iter().flat_map(|seen| &seen.approvers) {
             for key in one.keys.iter().filter(|key| key.id == id) {
                 let alone = || ApproverShown {
                     keys: vec![key.clone()],
@@ -427,14 +456,49 @@ pub(crate) mod tests {
         assert_eq!(honest.asks(&other).count(), 0);
     }
 
-    #[test]
-    fn whom_most_machines_name_has_the_key() {
-        let mirror = Mirror {
+    fn mirror() -> Mirror {
+        Mirror {
             machines: RefCell::default(),
             now: watch::channel(Now::default()).0,
             lookers: Rc::default(),
             looked: Cell::new(None),
-        };
+        }
+    }
+
+    #[test]
+    fn a_machine_that_was_moved_to_another_group_is_there_once_and_not_away() {
+        let later = |seconds| jiff::Timestamp::from_second(seconds).ok();
+        for (old, new) in [("ci", "lab"), ("lab", "ci")] {
+            let mirror = mirror();
+            let of = |group: &str, away_since: Option<jiff::Timestamp>| Machine {
+                group: group.to_owned(),
+                away_since,
+                ..machine("m-2", vec![])
+            };
+            let groups = || -> Vec<_> {
+                let all = mirror.machines();
+                all.iter()
+                    .map(|seen| (seen.told.machine.clone(), seen.told.group.clone()))
+                    .collect()
+            };
+            mirror.add(machine("m-1", vec![]));
+            mirror.add(machine("m-3", vec![]));
+            mirror.add(of(new, None));
+            mirror.add(of(old, later(1)));
+            let each = ["m-1", "m-2", "m-3"].map(str::to_owned);
+            let now = [String::new(), new.to_owned(), String::new()];
+            assert_eq!(groups(), each.iter().cloned().zip(now).collect::<Vec<_>>());
+            let group = || mirror.machine("m-2").map(|seen| seen.told.group.clone());
+            assert_eq!(group().as_deref(), Some(new));
+            mirror.add(of(new, later(2)));
+            assert_eq!(group().as_deref(), Some(new), "it was there later");
+            assert!(mirror.machine("m-").is_none() && mirror.machine("m-4").is_none());
+        }
+    }
+
+    #[test]
+    fn whom_most_machines_name_has_the_key() {
+        let mirror = mirror();
         mirror.add(machine("m-0", vec![approver("mallory", key(1, ""))]));
         assert_eq!(mirror.people_with("aWQ").approvers[0].name, "mallory");
         for id in ["m-1", "m-2"] {

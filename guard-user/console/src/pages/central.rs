@@ -114,7 +114,19 @@ pub(crate) fn questions(frame: &Frame<'_>, machines: &[Rc<Seen>], identity: &Ide
         ),
         false => no_key(identity),
     };
-    list(frame, &lines(Place::all(machines, identity)), &nothing)
+    let own = machines.iter().filter(|one| one.person(identity).is_some());
+    let more = html! { @for one in own.filter(|one| one.told.asks_more) { (asks_more(one)) } };
+    list(
+        frame,
+        &lines(Place::all(machines, identity)),
+        &nothing,
+        &more,
+    )
+}
+
+/// That not all of what a machine asks is here.
+fn asks_more(one: &Seen) -> Markup {
+    html! { p.note { (seen(&one.told.machine)) " asks more than is shown of one machine. On it: " code { "guard pending" } } }
 }
 
 /// That no machine knows who looks.
@@ -297,7 +309,13 @@ pub(crate) fn machines(
             }
             @if left_out > 0 { p.more { (left_out) " more: " code { "guard fleet machines" } } }
         }
-        @if !other.is_empty() { p.more { (other.len()) " more machines do not list your key." } }
+        @if !other.is_empty() {
+            p.more {
+                (other.len()) " more machines do not list your key."
+                @let short = other.iter().filter(|one| one.told.approvers_left_out > 0).count();
+                @if short > 0 { " " (short) " of them list more people than their message has room for: you may be one." }
+            }
+        }
     };
     frame.page("Machines", "machines", &content)
 }
@@ -336,6 +354,13 @@ pub(crate) fn one_machine(
     let sessions: Vec<_> = sessions.filter(|one| is_own(&one.user)).collect();
     let holes = told.holes.iter().flatten();
     let holes: Vec<_> = holes.filter(|one| is_own(&one.user)).collect();
+    let more = told.left_out.iter().filter(|one| is_own(&one.user));
+    let more = more.fold([0_usize; 2], |[sessions, holes], one| {
+        [
+            sessions.saturating_add(one.sessions),
+            holes.saturating_add(one.holes),
+        ]
+    });
     let asked = one.asks(identity).count();
     let content = html! {
         p.crumbs { a href="/machines" { "Machines" } span aria-hidden="true" { "/" } (seen(&told.machine)) }
@@ -348,6 +373,7 @@ pub(crate) fn one_machine(
             div { dt { "Asked" } dd { a href="/" { (asked) " wait" } } }
         }
         @if one.takes(origin) == Some(false) { p.note { "It takes no yes of this page: origins in its guardd.toml." } }
+        @if told.asks_more { (asks_more(one)) }
         @match (&told.away_since, &told.sessions) {
             (None, None) => p.note { "It has not said yet what there is. Load the page again." },
             (Some(_), _) => p.note { "It is away: what runs there now, it does not say." },
@@ -355,9 +381,11 @@ pub(crate) fn one_machine(
                 h2 { "Sessions" }
                 @if sessions.is_empty() { p { "None of those for whom you answer there." } }
                 ul.cards { @for one in &sessions { (session(one)) } }
+                (more_of(more[0], "guard sessions"))
                 h2 { "Holes" }
                 @if holes.is_empty() { p { "None is open for those for whom you answer there." } }
                 ul.cards { @for one in &holes { (hole(one)) } }
+                (more_of(more[1], "guard holes"))
             },
         }
         p.more {
@@ -366,6 +394,11 @@ pub(crate) fn one_machine(
         }
     };
     frame.page(&seen(&told.machine), "machines", &content)
+}
+
+/// That there are more, and what lists them on the machine.
+fn more_of(count: usize, command: &str) -> Markup {
+    html! { @if count > 0 { p.more { (count) " more, the older ones. On the machine: " code { (command) } } } }
 }
 
 fn session(one: &SessionThere) -> Markup {

@@ -95,11 +95,11 @@ pub(crate) fn page(
         "Nothing is asked.",
         "What a session wants and no rule allows appears here while you look.",
     );
-    list(frame, &lines, &none)
+    list(frame, &lines, &none, &html! {})
 }
 
-/// The page of these; `none`: what it says where there are none.
-pub(super) fn list(frame: &Frame<'_>, lines: &[Line], none: &Markup) -> Markup {
+/// The page of these; `none`: what it says where there are none, and `more` in any case.
+pub(super) fn list(frame: &Frame<'_>, lines: &[Line], none: &Markup, more: &Markup) -> Markup {
     let content = html! {
         h1 { "Questions" }
         ul.questions id="questions" {
@@ -108,6 +108,7 @@ pub(super) fn list(frame: &Frame<'_>, lines: &[Line], none: &Markup) -> Markup {
         div id="none" hidden[!lines.is_empty()] {
             (none)
         }
+        (more)
         template id="question" { (blank()) }
         p.sr role="status" id="news" {}
     };

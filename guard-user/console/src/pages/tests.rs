@@ -6,7 +6,7 @@ use guard_proto::{
     ApproverShown, Burst, Endpoint, Failure, Flow, Hole, HttpHole, HttpRequest, LogRecord, Request,
     Session,
     approvers::{Asked, KeyShown},
-    central::{HoleThere, Machine, Over, SessionThere, State},
+    central::{HoleThere, Machine, Over, SessionThere, State, Untold},
     destination::Through,
     flows::Flows,
 };
@@ -337,10 +337,17 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         away_since: None,
         state: Some(state),
         approvers: vec![person],
+        approvers_left_out: 1,
         origins: None,
         sessions: Some(vec![session_there(text, text)]),
         holes: Some(vec![hole_there(text, text)]),
+        left_out: vec![Untold {
+            user: t(),
+            sessions: 1,
+            holes: 2,
+        }],
         questions: vec![asked.question],
+        asks_more: true,
         over: vec![],
     };
     let away = Machine {

@@ -12,7 +12,7 @@ mod vapid;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs::File,
     path::Path,
     rc::Rc,
@@ -143,9 +143,26 @@ pub(crate) fn forget(console: &Console, known: &Approvers) {
 #[derive(Debug, Default)]
 struct News {
     came: Notify,
-    noes: RefCell<Vec<No>>,
+    noes: RefCell<VecDeque<No>>,
     /// Whether connections are to wait meanwhile.
     waits: watch::Sender<bool>,
+}
+
+impl News {
+    /// Somebody has said no. Of too many the first go.
+    fn said_no(&self, no: No) {
+        let mut noes = self.noes.borrow_mut();
+        noes.push_back(no);
+        while noes.len() > MOST_NOES {
+            noes.pop_front();
+        }
+    }
+
+    /// These could not be noted: they are still to be.
+    fn put_back(&self, noes: VecDeque<No>) {
+        let later = self.noes.replace(noes);
+        later.into_iter().for_each(|no| self.said_no(no));
+    }
 }
 
 /// A no of somebody's.
@@ -205,9 +222,7 @@ async fn log(guardd: &Guardd, news: &News) -> Result<(), Refusal> {
             Record::Request(_) => news.came.notify_one(),
             Record::Answered(one) if one.answer.is("no") => {
                 if let (Some(request), Some(session)) = (one.request.get(), &record.session) {
-                    let mut noes = news.noes.borrow_mut();
-                    noes.truncate(MOST_NOES);
-                    noes.push(No {
+                    news.said_no(No {
                         request: request.clone(),
                         session: session.clone(),
                         at: record.at,
@@ -283,17 +298,23 @@ impl Sender {
             waits: false,
             next: NOBODY,
         };
-        let noes = news.noes.take();
         if self.devices.all().is_empty() {
             return Ok(nobody);
         }
         let known = self.guardd.call::<Approvers>(&Call::Approvers {}).await;
         let known = known.map_err(away)?;
         let people = self.people(&known);
-        if people.is_empty() || self.settings.is_quiet() {
+        if people.is_empty() {
             return Ok(nobody);
         }
-        self.note_noes(&people, noes).await?;
+        let noes = news.noes.take();
+        if let Err(error) = self.note_noes(&people, &noes).await {
+            news.put_back(noes);
+            return Err(error);
+        }
+        if self.settings.is_quiet() {
+            return Ok(nobody);
+        }
         let asked = self.asked().await?;
         let (due, is_left) = self.due(&people, &asked)?;
         if !due.is_empty() {
@@ -311,7 +332,11 @@ impl Sender {
     }
 
     /// Who said no twice is not told more of that session for a while: nor are the others.
-    async fn note_noes(&self, people: &BTreeMap<String, Person>, noes: Vec<No>) -> Result<()> {
+    async fn note_noes(
+        &self,
+        people: &BTreeMap<String, Person>,
+        noes: &VecDeque<No>,
+    ) -> Result<()> {
         if noes.is_empty() {
             return Ok(());
         }
@@ -325,10 +350,10 @@ impl Sender {
             at,
         } in noes
         {
-            let ago = u64::try_from(wall.duration_since(at).as_secs()).unwrap_or(0);
+            let ago = u64::try_from(wall.duration_since(*at).as_secs()).unwrap_or(0);
             outermost.push((
                 request,
-                outermost_of(&live, session),
+                outermost_of(&live, session.clone()),
                 now.saturating_sub(ago),
             ));
         }
@@ -505,4 +530,39 @@ fn away(refusal: Refusal) -> anyhow::Error {
 
 fn keys(lines: &[Line]) -> BTreeSet<&str> {
     lines.iter().map(|line| &*line.key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no(number: usize) -> No {
+        No {
+            request: format!("r{number}"),
+            session: "s1".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn requests(noes: &VecDeque<No>) -> Vec<&str> {
+        noes.iter().map(|no| &*no.request).collect()
+    }
+
+    #[test]
+    fn noes_that_could_not_be_noted_come_before_later_ones() {
+        let news = News::default();
+        news.said_no(no(1));
+        let taken = news.noes.take();
+        news.said_no(no(2));
+        news.put_back(taken);
+        assert_eq!(requests(&news.noes.borrow()), ["r1", "r2"]);
+    }
+
+    #[test]
+    fn of_too_many_noes_the_latest_are_kept() {
+        let news = News::default();
+        (0..MOST_NOES + 5).for_each(|number| news.said_no(no(number)));
+        let noes = news.noes.borrow();
+        assert_eq!((noes.len(), requests(&noes)[0]), (MOST_NOES, "r5"));
+    }
 }

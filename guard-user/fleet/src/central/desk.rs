@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use guard_proto::central::{self, HoleThere, SessionThere};
+use guard_proto::central::{self, HoleThere, SessionThere, Untold};
 use guard_signed::{Question, visible::visible};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
@@ -240,8 +240,10 @@ impl Desk {
             true => central::Machine {
                 away_since: before.away_since.or_else(|| ago(silence)),
                 questions: Vec::new(),
+                asks_more: false,
                 sessions: None,
                 holes: None,
+                left_out: Vec::new(),
                 ..now
             },
         });
@@ -342,7 +344,10 @@ fn shown(
         origins: approvers.map_or(shown.origins, |known| Some(known.origins.clone())),
         sessions: there.and_then(|there| there.sessions.as_ref().map(|all| sessions(all))),
         holes: there.and_then(|there| there.holes.as_ref().map(|all| holes(all))),
+        left_out: there.map_or_else(Vec::new, |there| left_out(&there.left_out)),
+        approvers_left_out: there.map_or(0, |there| there.approvers_left_out),
         questions: questions.collect(),
+        asks_more: is_looked && state.asks_more(),
         ..central::Machine {
             approvers: Vec::new(),
             origins: None,
@@ -362,6 +367,14 @@ fn sessions(all: &[SessionThere]) -> Vec<SessionThere> {
     all.iter().take(MOST).map(shown).collect()
 }
 
+fn left_out(all: &[Untold]) -> Vec<Untold> {
+    let shown = |one: &Untold| Untold {
+        user: visible(&one.user, LINE),
+        ..*one
+    };
+    all.iter().take(MOST).map(shown).collect()
+}
+
 fn holes(all: &[HoleThere]) -> Vec<HoleThere> {
     let text = |text: &Option<String>| text.as_ref().map(|text| visible(text, LINE));
     let shown = |one: &HoleThere| HoleThere {
@@ -376,4 +389,52 @@ fn holes(all: &[HoleThere]) -> Vec<HoleThere> {
         shut_by: text(&one.shut_by),
     };
     all.iter().take(MOST).map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, Result};
+    use guard_proto::{central::Told, varlink};
+
+    use super::*;
+    use crate::people::known::tests::flooded;
+
+    fn over() -> central::Over {
+        let text = "\"".repeat(LINE);
+        central::Over {
+            request: "r1".to_owned(),
+            question: "q".to_owned(),
+            answer: text.clone(),
+            by: text.clone(),
+            approvals: 1,
+            wanted: 1,
+            holes: 1,
+            warnings: vec![text; OVER],
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// A frame that is longer ends what a console hears of all machines.
+    #[test]
+    fn a_machine_that_says_all_it_can_fits_into_a_frame() -> Result<()> {
+        for quotes in [0, 23_000] {
+            let known = flooded(quotes);
+            let (group, machine, state) = known.machines().next().context("no machine")?;
+            let before = central::Machine {
+                over: vec![over(); OVER],
+                ..central::Machine::default()
+            };
+            let at = (group.clone(), machine.clone());
+            let shown = shown(&at, &before, Some(state), true);
+            assert!(shown.asks_more && shown.questions.len() > 20, "{quotes}");
+            assert!(!shown.approvers.is_empty() && shown.sessions.is_some());
+            let told = Told {
+                machine: Some(shown),
+                ..Told::default()
+            };
+            let length = varlink::answer(&told, true)?.len() as u64;
+            assert!(length < guard_courier::LONGEST / 2, "{quotes}: {length}");
+        }
+        Ok(())
+    }
 }

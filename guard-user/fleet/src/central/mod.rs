@@ -13,14 +13,14 @@ use anyhow::{Context as _, Result};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use crate::{
     Outcome,
     args::ConsoleArgs,
     key,
-    link::Link,
+    link::{Link, until},
     people::heard::{Fleet, News},
     settings::Settings,
 };
@@ -112,13 +112,5 @@ fn hear(desk: &Desk, fleet: &Fleet, carried: &mut Carried, news: News) {
             desk.receipt(fleet, &subject, &receipt);
             carried.receipt(&subject, receipt);
         }
-    }
-}
-
-/// Until then; without a time for ever.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

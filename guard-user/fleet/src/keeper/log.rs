@@ -53,6 +53,9 @@ pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
         // A machine that sends more is told so. What it has sent stays: else whoever has taken it could push out what tells on them.
         discard_new_per_subject: true,
         max_messages_per_subject: i64::from(args.log_records),
+        // Not so many bytes of all: nats-server 2.9 counts less of a new message than it keeps, and then drops the oldest to keep to
+        // that number, whose they may be. Its max_file_store drops nothing.
+        max_bytes: -1,
         max_message_size: i32::try_from(LONGEST).unwrap_or(i32::MAX),
         duplicate_window: DUPLICATES.min(age.unsigned_abs()),
         discard: DiscardPolicy::New,

@@ -458,7 +458,8 @@ fn last_in(said: &str) -> Option<u64> {
 fn refused(error: &PublishError) -> Stopped {
     Stopped::By(match error.kind() {
         PublishErrorKind::StreamNotFound => {
-            "no server keeps logs: guard-fleet keep --log beside a server that has jetstream".to_owned()
+            // A server that is alone of several says no more than one that has no stream.
+            "no server keeps logs: too few of the servers are there, or guard-fleet keep --log has to be told beside one that has jetstream".to_owned()
         }
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
             "no server says that it has kept a record: it may have no right to it, or too few of the servers are there".to_owned()

@@ -4,13 +4,19 @@ use std::{collections::HashMap, time::Duration};
 
 use guard_courier::Refusal;
 use guard_proto::{Call, Request, Requests, approvers::Asked};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Carrier, PAUSE, presence};
-use crate::subjects::What;
+use crate::{
+    link::{self, until},
+    subjects::What,
+};
 
 /// However many come at once: what is open is published again so often at most.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a machine waits at most until it says what it asks: a fleet does not speak all at once.
+const SPREAD: Duration = Duration::from_millis(250);
 
 /// What is published.
 #[derive(Debug, Default)]
@@ -31,6 +37,7 @@ pub(super) async fn carry(carrier: &Carrier) {
     let mut published = Published::default();
     loop {
         somebody_looks(carrier).await;
+        sleep(spread()).await;
         tokio::select! {
             ended = follow(carrier, &mut published) => {
                 if let Err(refusal) = ended {
@@ -41,6 +48,10 @@ pub(super) async fn carry(carrier: &Carrier) {
             () = nobody_looks(carrier) => {}
         }
     }
+}
+
+fn spread() -> Duration {
+    SPREAD.mul_f64(link::random())
 }
 
 async fn somebody_looks(carrier: &Carrier) {
@@ -74,6 +85,8 @@ async fn nobody_looks(carrier: &Carrier) {
 async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refusal> {
     let mut followed = carrier.guardd.stream::<Requests>(&Call::Pending {}).await?;
     let mut is_first = true;
+    // When all of it is published again, and when that may be next.
+    let (mut due, mut next) = (None, Instant::now());
     loop {
         tokio::select! {
             asked = followed.next() => {
@@ -86,12 +99,16 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
                     presence::publish(carrier, false).await;
                 }
             }
-            () = carrier.anew.notified(), if !is_first => {
+            () = carrier.anew.notified(), if !is_first && due.is_none() => {
+                due = Some(next.max(Instant::now() + spread()));
+            }
+            () = until(due) => {
+                due = None;
                 for (id, open) in &published.open {
                     publish(carrier, id, &open.question).await;
                 }
                 presence::publish(carrier, false).await;
-                sleep(AGAIN).await;
+                next = Instant::now() + AGAIN;
             }
         }
     }

@@ -15,7 +15,7 @@ use async_nats::jetstream::{
     stream::ConsumerErrorKind,
 };
 use futures_util::{StreamExt as _, stream::select_all};
-use guard_signed::visible::visible;
+use guard_signed::{approvers::Approvers, visible::visible};
 use guard_trail::{
     chain::Line,
     verify::{
@@ -32,6 +32,7 @@ use crate::{
     Outcome,
     args::LogArgs,
     link::Link,
+    list::{self, List, Listed},
     settings::Settings,
     stream,
     subjects::{Group, Machine, Subject, What},
@@ -48,8 +49,10 @@ const LINE: usize = 1024;
 ///
 /// That no server takes the key, or keeps logs, or this key may not read them.
 pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<Outcome> {
+    // What is wrong with these needs no server.
+    let (approvers, listed) = (approvers(&args)?, listed(&args)?);
     let link = Link::of_a_person(settings).await?;
-    let reader = Reader::new(&link, args);
+    let reader = Reader::new(&link, args, approvers);
     let mut checked = BTreeMap::new();
     let mut followed = Vec::new();
     let mut is_empty = true;
@@ -66,6 +69,7 @@ pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<Outcome> {
         .await?;
     }
     if reader.args.verify {
+        reader.expect(listed, &settings.looked_at(), &mut checked);
         return reader.tell(checked);
     }
     if !reader.args.follow {
@@ -88,11 +92,34 @@ type Checked = BTreeMap<(Group, Machine), Collector>;
 struct Reader {
     servers: jetstream::Context,
     args: LogArgs,
+    /// Whose keys count; none: the logs say it.
+    approvers: Option<Approvers>,
     since: Option<Timestamp>,
 }
 
+/// Who may sign, as somebody has kept it elsewhere.
+fn approvers(args: &LogArgs) -> Result<Option<Approvers>> {
+    let Some(file) = &args.approvers else {
+        return Ok(None);
+    };
+    let text = list::read_plain(file, list::LONGEST)?;
+    let known = Approvers::parse(&text);
+    let known = known.with_context(|| format!("{} lists no approvers", file.display()))?;
+    Ok(Some(known))
+}
+
+/// Which machines there are.
+fn listed(args: &LogArgs) -> Result<Vec<Listed>> {
+    let Some(file) = &args.list else {
+        return Ok(Vec::new());
+    };
+    let list = List::parse(&list::read_plain(file, list::LONGEST)?);
+    let list = list.with_context(|| format!("{} is wrong", file.display()))?;
+    Ok(list.machine)
+}
+
 impl Reader {
-    fn new(link: &Link, args: LogArgs) -> Self {
+    fn new(link: &Link, args: LogArgs, approvers: Option<Approvers>) -> Self {
         let servers = jetstream::ContextBuilder::new()
             .timeout(PATIENCE)
             .build(link.client.clone());
@@ -102,6 +129,7 @@ impl Reader {
         Self {
             servers,
             args,
+            approvers,
             since,
         }
     }
@@ -130,7 +158,7 @@ impl Reader {
                 anyhow!("no server keeps logs: guard-fleet keep --log makes the stream")
             }
             ConsumerErrorKind::TimedOut => anyhow!(
-                "no server lets this key read logs of {group}: log = true beside the person in the list, and guard-fleet keep --log"
+                "no server lets this key read logs of {group}: log = true beside the person in the list, and guard-fleet keep --log; or too few of the servers are there"
             ),
             _ => anyhow!("the server gives no logs: {}", visible(&error, LINE)),
         })?;
@@ -144,13 +172,13 @@ impl Reader {
             return Ok(());
         };
         let (group, machine) = (subject.group, subject.machine);
-        let wanted = self.args.machine.as_deref();
-        if wanted.is_some_and(|wanted| !machine.begins(wanted)) {
+        if !self.is_wanted(&machine) {
             return Ok(());
         }
         if self.args.verify {
-            let new = || Collector::new(self.args.signatures.then(Signatures::by_log));
-            let collector = checked.entry((group, machine)).or_insert_with(new);
+            let signatures = || self.signatures(&machine);
+            let collector = checked.entry((group, machine.clone()));
+            let collector = collector.or_insert_with(|| Collector::new(signatures()));
             collector.take(&message.payload);
             return Ok(());
         }
@@ -158,6 +186,31 @@ impl Reader {
             print(&text)?;
         }
         Ok(())
+    }
+
+    fn is_wanted(&self, machine: &Machine) -> bool {
+        let wanted = self.args.machine.as_deref();
+        wanted.is_none_or(|wanted| machine.begins(wanted))
+    }
+
+    /// By which keys a machine's signatures are checked, if they are.
+    fn signatures(&self, machine: &Machine) -> Option<Signatures> {
+        let by = match &self.approvers {
+            Some(known) => Signatures::by(known),
+            None => Signatures::by_log(),
+        };
+        let of = by.of(&machine.to_string());
+        self.args.signatures.then_some(of)
+    }
+
+    /// Of each that is listed there has to be something.
+    fn expect(&self, listed: Vec<Listed>, groups: &[Group], checked: &mut Checked) {
+        for one in listed {
+            if groups.contains(&one.group) && self.is_wanted(&one.id) {
+                let at = (one.group, one.id);
+                checked.entry(at).or_insert_with(|| Collector::new(None));
+            }
+        }
     }
 
     fn shown(&self, group: &Group, machine: &Machine, payload: &[u8]) -> Option<String> {
@@ -247,6 +300,9 @@ fn page(group: &Group, machine: &Machine, found: &Collected) -> String {
     }
     text.push('\n');
     let mut add = |line: String| text.push_str(&format!("    {}\n", visible(&line, LINE)));
+    if found.records == 0 && found.findings.is_empty() {
+        add("nothing that it has sent is kept".to_owned());
+    }
     if found.doubles > 0 {
         add(format!("{} came twice and are the same", found.doubles));
     }

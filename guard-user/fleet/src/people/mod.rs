@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod heard;
+pub(crate) mod known;
 mod log;
 mod push;
 mod show;

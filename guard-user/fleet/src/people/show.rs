@@ -98,6 +98,7 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
                 "version": state.here.as_ref().map(|here| &here.version),
                 "guardd": guardd,
                 "questions": state.open(),
+                "asks_more": state.asks_more(),
                 "log": state.here.as_ref().and_then(|here| here.log.as_ref()),
             });
             text.push_str(&line(&object));
@@ -119,13 +120,19 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
             group.to_string(),
             enforces,
             count(guardd.map(|guardd| guardd.sessions)),
-            state.open(),
+            asked(state),
             count(guardd.map(|guardd| guardd.holes)),
             serial_of(policies_of(state)),
             guardd.map_or_else(String::new, |guardd| visible(&guardd.version, 32)),
         );
     }
     text
+}
+
+/// How many questions it asks.
+fn asked(state: &State) -> String {
+    let more = if state.asks_more() { "+" } else { "" };
+    format!("{}{more}", state.open())
 }
 
 /// What a machine says of its fleet's policies.

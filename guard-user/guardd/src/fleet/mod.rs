@@ -5,6 +5,7 @@
 //! taken once stands without the network, and is verified again when guardd starts.
 
 mod around;
+mod heard;
 pub mod offering;
 
 use std::{
@@ -21,6 +22,7 @@ use guard_signed::{
     Bundle, SignedBundle, Signers,
     bundle::{Endorsed, LONGEST},
 };
+use heard::{Heard, Uptime};
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -40,8 +42,6 @@ const SILENT: &str = "# Nobody has offered the fleet's policies for longer than 
                       (guard-fleet push BUNDLE, or sudo guard policy offer BUNDLE) all is denied\"\n";
 /// What is heard of the same bundle again is written down so often, in seconds.
 const NOTED: i64 = 600;
-/// How far ahead of the clock the last offer may have been.
-const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 /// A record of what was refused is written no sooner after another, in nanoseconds.
 const TOLD: u64 = 10_000_000_000;
 /// Bytes of the file with the signers at most.
@@ -53,6 +53,20 @@ const MAX_SIGNERS: u64 = 256 * 1024;
 struct KeptBundle {
     signed: Option<SignedBundle>,
     heard_at: Option<Timestamp>,
+    /// The same by the clock of the boot that it was in; none: not known.
+    #[serde(default)]
+    heard_up: Option<Uptime>,
+}
+
+impl KeptBundle {
+    fn heard(&self) -> Option<Heard> {
+        let up = self.heard_up.clone();
+        self.heard_at.map(|at| Heard { at, up })
+    }
+
+    fn set_heard(&mut self, now: &Heard) {
+        (self.heard_at, self.heard_up) = (Some(now.at), now.up.clone());
+    }
 }
 
 impl Kept for KeptBundle {
@@ -75,7 +89,7 @@ pub struct Fleet {
     /// What the file should say, where it could not be written: it has a bundle that is not in force.
     owed: Option<KeptBundle>,
     /// When it was last offered. On the disk it may be an older time.
-    heard_at: Option<Timestamp>,
+    heard: Option<Heard>,
     /// What was verified; none: nothing was taken yet.
     verified: Option<Endorsed>,
     /// Why what was kept is not in force. Nothing starts then, and what stands stands.
@@ -107,7 +121,7 @@ struct RefusedOffer {
 struct Before {
     /// None: the file could not be read.
     kept: Option<KeptBundle>,
-    heard_at: Option<Timestamp>,
+    heard: Option<Heard>,
     verified: Option<Endorsed>,
     is_silent: bool,
 }
@@ -118,7 +132,7 @@ impl Fleet {
     pub fn new(file: PathBuf, settings: config::Fleet) -> Self {
         let file: KeptFile<KeptBundle> = KeptFile::read(file);
         let mut fleet = Self {
-            heard_at: file.known().heard_at,
+            heard: file.known().heard(),
             file,
             owed: None,
             settings,
@@ -188,7 +202,7 @@ impl Fleet {
         let whole = self.file.is_whole();
         Before {
             kept: whole.ok().map(|()| self.known().clone()),
-            heard_at: self.heard_at,
+            heard: self.heard.clone(),
             verified: self.verified.clone(),
             is_silent: self.is_silent,
         }
@@ -199,7 +213,7 @@ impl Fleet {
     fn restore(&mut self, before: Before) {
         self.owed = before.kept.filter(|kept| kept != self.file.known());
         self.write_owed();
-        self.heard_at = before.heard_at;
+        self.heard = before.heard;
         self.verified = before.verified;
         self.is_silent = before.is_silent;
     }
@@ -254,18 +268,14 @@ impl Fleet {
         }
     }
 
-    /// Whether nobody has offered it for longer than the settings say. A time that is not known, or has not come yet, is none: clocks
-    /// are set.
+    /// Whether nobody has offered it for longer than the settings say. A time that is not known is none.
     fn is_overdue(&self) -> bool {
         let (Some(lasts), Some(_)) = (&self.settings.lasts, &self.verified) else {
             return false;
         };
-        let Some(heard) = self.heard_at else {
-            return true;
-        };
-        let silent = Timestamp::now().duration_since(heard);
         let lasts = SignedDuration::try_from(lasts.0).unwrap_or(SignedDuration::MAX);
-        silent > lasts || silent < -AHEAD
+        let heard = self.heard.as_ref();
+        heard.is_none_or(|heard| heard.is_overdue(lasts, &Heard::now()))
     }
 
     /// Whether [`Self::base`] is another one now because of the time alone.
@@ -297,7 +307,7 @@ impl Fleet {
                 .verified
                 .as_ref()
                 .map_or_else(Vec::new, |one| one.by.clone()),
-            heard_at: self.heard_at,
+            heard_at: self.heard.as_ref().map(|heard| heard.at),
             lasts: self.settings.lasts.as_ref().map(|lasts| lasts.0.as_secs()),
             bundle: self.kept_hash().filter(|_| self.verified.is_some()),
             refused: self.refused.as_ref().map(|one| one.hash.clone()),
@@ -340,33 +350,36 @@ impl Fleet {
 
     /// What is kept once that is in force.
     fn kept(&mut self, signed: &SignedBundle) -> io::Result<()> {
-        let now = Some(Timestamp::now());
-        self.file.replace(KeptBundle {
+        let now = Heard::now();
+        let mut kept = KeptBundle {
             signed: Some(signed.clone()),
-            heard_at: now,
-        })?;
+            ..KeptBundle::default()
+        };
+        kept.set_heard(&now);
+        self.file.replace(kept)?;
         self.owed = None;
-        self.heard_at = now;
+        self.heard = Some(now);
         Ok(())
     }
 
     /// The same bytes were offered again, perhaps with other signatures: those count from now on, so that keys can change.
     fn heard(&mut self, signed: &SignedBundle, verified: Endorsed) {
         let mut taken = self.known().clone();
-        let now = Timestamp::now();
-        self.heard_at = Some(now);
+        let now = Heard::now();
+        self.heard = Some(now.clone());
         let noted = self.settings.lasts.as_ref().map_or(NOTED, |lasts| {
             i64::try_from(lasts.0.as_secs() / 4)
                 .unwrap_or(NOTED)
                 .min(NOTED)
         });
         let is_due = taken
-            .heard_at
-            .is_none_or(|at| (now.as_second() - at.as_second()).abs() >= noted);
+            .heard()
+            .is_none_or(|heard| heard.until(&now).as_secs().abs() >= noted);
         if !is_due && self.verified.as_ref() == Some(&verified) {
             return;
         }
-        (taken.signed, taken.heard_at) = (Some(signed.clone()), Some(now));
+        taken.signed = Some(signed.clone());
+        taken.set_heard(&now);
         match self.file.replace(taken) {
             Ok(()) => {
                 self.owed = None;

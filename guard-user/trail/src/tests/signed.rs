@@ -18,13 +18,17 @@ use super::super::{
 };
 
 fn question() -> String {
+    question_of("m-1", "connect")
+}
+
+fn question_of(machine: &str, kind: &str) -> String {
     let question = Question {
         asked_at: 1,
         boot: "b".to_owned(),
         code_by: None,
         expires_at: 2,
-        kind: "connect".to_owned(),
-        machine: "m-1".to_owned(),
+        kind: kind.to_owned(),
+        machine: machine.to_owned(),
         nonce: "n".to_owned(),
         offers: vec!["for=900".to_owned()],
         policy: "homelab".to_owned(),
@@ -40,14 +44,18 @@ fn question() -> String {
 }
 
 fn answer() -> String {
+    answer_to("m-1", &question())
+}
+
+fn answer_to(machine: &str, question: &str) -> String {
     let answer = Answer {
         by: "alice".to_owned(),
         bytes: None,
         code: String::new(),
         connections: None,
         seconds: Some(900),
-        machine: "m-1".to_owned(),
-        question: Question::hash(question().as_bytes()),
+        machine: machine.to_owned(),
+        question: Question::hash(question.as_bytes()),
         read_only: false,
         requests: None,
         scope: "one".to_owned(),
@@ -57,10 +65,10 @@ fn answer() -> String {
     String::from_utf8(answer.to_bytes().unwrap()).unwrap()
 }
 
-/// What `ssh-keygen` says, of a key in that directory.
-fn keygen(dir: &Path, args: &[&str]) -> String {
+/// What `ssh-keygen` says of that, of a key in that directory.
+fn keygen(dir: &Path, args: &[&str], said: &str) -> String {
     let message = dir.join("message");
-    fs::write(&message, answer()).unwrap();
+    fs::write(&message, said).unwrap();
     let said = Command::new("ssh-keygen")
         .args(args)
         .arg("-f")
@@ -75,10 +83,20 @@ fn keygen(dir: &Path, args: &[&str]) -> String {
 /// A key that is added, answers, and is removed.
 fn records() -> [Value; 3] {
     let dir = tempfile::tempdir().unwrap();
-    keygen(dir.path(), &["-q", "-N", "", "-t", "ed25519"]);
-    let public = fs::read_to_string(dir.path().join("key.pub")).unwrap();
+    records_of(dir.path(), "m-1", "connect")
+}
+
+/// The same about that machine, of the key in that directory.
+fn records_of(dir: &Path, machine: &str, kind: &str) -> [Value; 3] {
+    let question = question_of(machine, kind);
+    let answer = answer_to(machine, &question);
+    if !dir.join("key").exists() {
+        keygen(dir, &["-q", "-N", "", "-t", "ed25519"], "");
+    }
+    let public = fs::read_to_string(dir.join("key.pub")).unwrap();
     let key = Key::ssh(&public).unwrap();
-    let signed = keygen(dir.path(), &["-q", "-Y", "sign", "-n", "answer@guardd.org"]);
+    let sign = ["-q", "-Y", "sign", "-n", "answer@guardd.org"];
+    let signed = keygen(dir, &sign, &answer);
     let signature = BASE64URL_NOPAD.encode(&unarmour(&signed).unwrap());
     let about = json!({
         "at": "2026-11-25T12:00:00.000Z", "kind": "approver-added", "session": null,
@@ -89,7 +107,7 @@ fn records() -> [Value; 3] {
     let answered = json!({
         "at": "2026-11-25T12:00:01.000Z", "kind": "answered", "session": "s1", "request": "r1", "answer": "yes",
         "by": "alice", "signed": {
-            "by": "alice", "key": key.id, "kind": "ssh", "question": question(), "answer": answer(),
+            "by": "alice", "key": key.id, "kind": "ssh", "question": question, "answer": answer,
             "signature": signature, "authenticator_data": null, "client_data": null,
         },
     });
@@ -98,6 +116,10 @@ fn records() -> [Value; 3] {
 
 /// What is found in a chain of these records.
 fn found(records: &[Value]) -> Verified {
+    found_by(records, Signatures::by_log())
+}
+
+fn found_by(records: &[Value], signatures: Signatures) -> Verified {
     let mut head = Head::behind(std::io::empty()).unwrap();
     let mut text = Vec::new();
     for record in records {
@@ -110,7 +132,7 @@ fn found(records: &[Value]) -> Verified {
         name: "f".to_owned(),
         lines: Box::new(Cursor::new(text)),
     };
-    verify_signed(vec![source], &[], Some(Signatures::by_log())).unwrap()
+    verify_signed(vec![source], &[], Some(signatures)).unwrap()
 }
 
 #[test]
@@ -163,4 +185,44 @@ fn who_said_yes_to_what_is_shown_and_cannot_be_made_up() {
             one.why
         );
     }
+}
+
+/// Root of a machine writes into its log what it likes, but for what somebody signs.
+#[test]
+fn what_was_signed_for_another_machine_or_before_is_signed_here_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let [added, here, _] = records_of(dir.path(), "m-1", "connect");
+    let [_, there, _] = records_of(dir.path(), "m-2", "connect");
+    let why = |verified: Verified| {
+        let signatures = verified.signatures.unwrap();
+        assert_eq!(verified.whole, signatures.iter().all(|one| one.ok));
+        let whys = signatures.into_iter().map(|one| one.why);
+        whys.map(Option::unwrap_or_default).collect::<Vec<_>>()
+    };
+    let of = |machine: &str| Signatures::by_log().of(machine);
+    let chain = [added.clone(), here.clone()];
+    assert_eq!(why(found_by(&chain, of("m-1"))), [""]);
+    let another = "it was signed for another machine, ";
+    assert_eq!(
+        why(found_by(&chain, of("m-2"))),
+        [another.to_owned() + "m-1"]
+    );
+    // Whose log it is, its first signature says where nobody else does.
+    let both = [added.clone(), here.clone(), there];
+    assert_eq!(why(found(&both)), ["", &(another.to_owned() + "m-2")]);
+    // The same once more is none.
+    let mut later = here.clone();
+    later["at"] = json!("2026-11-25T13:00:00.000Z");
+    let twice = [added.clone(), here.clone(), later];
+    let once = "it is that of record 2, and counts once";
+    assert_eq!(why(found(&twice)), ["", once]);
+    // Nor as a part of what it was.
+    let mut part = here.clone();
+    part["kind"] = json!("answered-in-part");
+    assert_eq!(why(found(&[added, here, part])), ["", once]);
+    // Statements in a row have one signature.
+    let [added, one, _] = records_of(dir.path(), "m-1", "sql");
+    let mut next = one.clone();
+    next["request"] = json!("r2");
+    assert_eq!(why(found(&[added, one, next])), ["", ""]);
 }

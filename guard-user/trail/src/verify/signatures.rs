@@ -1,7 +1,7 @@
 //! Who said yes to what: each signature in the audit log, checked again with the keys that the log itself says were added, or
 //! with others that somebody kept elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use guard_proto::{
     LogRecord, moment,
@@ -38,6 +38,15 @@ pub struct CheckedSignature {
     pub why: Option<String>,
 }
 
+/// What somebody says once: guardd takes no key's yes to a question twice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Once {
+    /// Its hash.
+    question: String,
+    key: String,
+    is_yes: bool,
+}
+
 /// Checks signatures along a chain.
 #[derive(Debug, Default)]
 pub struct Signatures {
@@ -45,6 +54,10 @@ pub struct Signatures {
     keys: HashMap<String, (String, Key)>,
     /// Whether the log's own word counts about keys.
     by_log: bool,
+    /// Whose log it is; none: not known, and then the first signature says it.
+    machine: Option<String>,
+    /// The records of those that were given: each counts once.
+    given: HashMap<Once, u64>,
     found: Vec<CheckedSignature>,
 }
 
@@ -70,6 +83,13 @@ impl Signatures {
             keys: approvers.all.iter().flat_map(of).collect(),
             ..Self::default()
         }
+    }
+
+    /// In the log of that machine: what was signed for another one is none here.
+    #[must_use]
+    pub fn of(mut self, machine: &str) -> Self {
+        self.machine = Some(machine.to_owned());
+        self
     }
 
     /// Those that were checked.
@@ -118,7 +138,9 @@ impl Signatures {
         signature: Option<Signature>,
     ) {
         let Some(signature) = signature else { return };
-        let checked = self.is_signed(&signature, (request.as_deref(), &said));
+        let checked = self
+            .is_signed(&signature, (request.as_deref(), &said))
+            .and_then(|answer| self.is_of_this_log(number, &signature, answer));
         let question = Question::from_bytes(signature.question.as_bytes());
         self.found.push(CheckedSignature {
             number,
@@ -137,7 +159,7 @@ impl Signatures {
         &self,
         signature: &Signature,
         (request, said): (Option<&str>, &str),
-    ) -> Result<(), String> {
+    ) -> Result<(Answer, Question), String> {
         let found = self.keys.get(&signature.key);
         let (name, key) = found.ok_or("nobody is known to have that key at that time")?;
         let signed = Signed {
@@ -169,8 +191,45 @@ impl Signatures {
                 Kind::Passkey => "passkey",
             };
         match (is_kind, answer.verdict, said) {
-            (true, Verdict::Yes, "yes" | "part") | (true, Verdict::No, "no") => Ok(()),
+            (true, Verdict::Yes, "yes" | "part") | (true, Verdict::No, "no") => {
+                Ok((answer, question))
+            }
             _ => Err("the record says something else than what was signed".to_owned()),
+        }
+    }
+
+    /// Whether it was given on this machine, and in no record before.
+    fn is_of_this_log(
+        &mut self,
+        number: u64,
+        signature: &Signature,
+        (answer, question): (Answer, Question),
+    ) -> Result<(), String> {
+        let machine = self.machine.get_or_insert_with(|| question.machine.clone());
+        if *machine != question.machine {
+            return Err(format!(
+                "it was signed for another machine, {}",
+                question.machine
+            ));
+        }
+        // Of statements in a row, each has a record with the one signature.
+        if question.kind == "sql" {
+            return Ok(());
+        }
+        let given = Once {
+            question: answer.question,
+            key: signature.key.clone(),
+            is_yes: answer.verdict == Verdict::Yes,
+        };
+        match self.given.entry(given) {
+            Entry::Vacant(entry) => {
+                entry.insert(number);
+                Ok(())
+            }
+            Entry::Occupied(entry) => Err(format!(
+                "it is that of record {}, and counts once",
+                entry.get()
+            )),
         }
     }
 }

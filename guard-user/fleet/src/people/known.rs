@@ -1,0 +1,436 @@
+//! What machines have said, as long as it counts, and within bounds: no machine takes the room of the others.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use async_nats::Message;
+
+use crate::{
+    messages::{self, Asked, Here, Receipt, There},
+    subjects::{Group, Machine, Subject, What},
+};
+
+/// Machines that are remembered at most, and bytes of what they ask and who answers: more come from nobody honest.
+const MOST: (usize, usize) = (20_000, 64 * 1024 * 1024);
+/// Questions of one machine, and their bytes: what else it asks is answered there.
+const OF_ONE: (usize, usize) = (256, 1024 * 1024);
+
+/// A machine, and where it is.
+type At = (Group, Machine);
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered {
+    machines: BTreeMap<At, State>,
+    /// Bytes of all questions, and of who answers them.
+    bytes: usize,
+    /// Whether something was left out for all of them, which is said once.
+    is_full: bool,
+    /// How often somebody has begun to look.
+    looked: u64,
+    /// What was heard at once.
+    news: VecDeque<News>,
+}
+
+/// What is known of a machine.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) here: Option<Here>,
+    /// Heard by consoles alone, with the bytes of its message; none: not said yet.
+    pub(crate) there: Option<(There, usize)>,
+    questions: BTreeMap<String, OfMachine>,
+    /// Bytes of these.
+    bytes: usize,
+    /// Whether it asks more than is remembered of one.
+    asks_more: bool,
+    /// Whether that was said.
+    is_said: bool,
+}
+
+/// A question, and where it is from.
+#[derive(Clone, Debug)]
+pub(crate) struct OfMachine {
+    pub(crate) group: Group,
+    pub(crate) machine: Machine,
+    pub(crate) asked: Asked,
+    /// The number of the look in which it was heard.
+    looked: u64,
+}
+
+/// Something new.
+#[derive(Debug)]
+pub(crate) enum News {
+    Asked(Box<OfMachine>),
+    Over(Box<OfMachine>),
+    /// What a machine says of itself.
+    Machine(Group, Machine),
+    /// It is in the fleet no more.
+    Removed(Group, Machine),
+    Receipt(Box<(Subject, Receipt)>),
+    /// A server has come, or gone.
+    Link,
+}
+
+impl Remembered {
+    /// The next of what was heard.
+    pub(super) fn next(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// From now on machines say what they still ask.
+    pub(super) fn begin_look(&mut self) {
+        self.looked += 1;
+        for state in self.machines.values_mut() {
+            state.asks_more = false;
+        }
+    }
+
+    /// Drops what was not asked again.
+    pub(super) fn settle(&mut self) {
+        let looked = self.looked;
+        let mut gone = Vec::new();
+        for state in self.machines.values_mut() {
+            let old = state.questions.extract_if(.., |_, of| of.looked != looked);
+            gone.extend(old.map(|(_, of)| of));
+        }
+        for over in gone {
+            self.is_over(over);
+        }
+    }
+
+    /// Takes what was heard; none: it is nobody's, or there is no room for it.
+    pub(super) fn take(&mut self, heard: &Message) -> Option<()> {
+        let subject = Subject::parse(&heard.subject)?;
+        if !messages::is_published(heard) {
+            return None;
+        }
+        let at = (subject.group.clone(), subject.machine.clone());
+        if !self.machines.contains_key(&at) && self.machines.len() >= MOST.0 {
+            self.leave_out();
+            return None;
+        }
+        match (subject.what, subject.request.clone()) {
+            (What::Here, _) => self.take_here(at, Here::read(&heard.payload)?),
+            (What::Removed, _) if messages::is_empty(heard) => {
+                self.forget(&at);
+                self.news.push_back(News::Removed(at.0, at.1));
+                Some(())
+            }
+            (What::Approvers, _) => {
+                let there = messages::read(&heard.payload)?;
+                self.take_there(at, there, heard.payload.len())
+            }
+            (What::Question, Some(request)) if heard.payload.is_empty() => {
+                let over = self.machines.get_mut(&at)?.questions.remove(&request)?;
+                self.is_over(over);
+                Some(())
+            }
+            (What::Question, Some(request)) => {
+                let asked = Asked::read(&subject, &heard.payload)?;
+                self.take_question(at, request, asked)
+            }
+            (What::Receipt, Some(_)) => {
+                let receipt = messages::read(&heard.payload)?;
+                self.news
+                    .push_back(News::Receipt(Box::new((subject, receipt))));
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn take_here(&mut self, at: At, here: Here) -> Option<()> {
+        if here.leaves {
+            self.machines.get(&at)?;
+            self.forget(&at);
+        } else {
+            self.machines.entry(at.clone()).or_default().here = Some(here);
+        }
+        self.news.push_back(News::Machine(at.0, at.1));
+        Some(())
+    }
+
+    fn take_there(&mut self, at: At, there: There, bytes: usize) -> Option<()> {
+        let before = self.machines.get(&at);
+        let before = before.and_then(|state| state.there.as_ref());
+        let less = before.map_or(0, |(_, bytes)| *bytes);
+        if self.bytes - less + bytes > MOST.1 {
+            self.leave_out();
+            return None;
+        }
+        self.bytes = self.bytes - less + bytes;
+        let state = self.machines.entry(at.clone()).or_default();
+        state.there = Some((there, bytes));
+        self.news.push_back(News::Machine(at.0, at.1));
+        Some(())
+    }
+
+    fn take_question(&mut self, at: At, request: String, asked: Asked) -> Option<()> {
+        let (looked, bytes) = (self.looked, asked.bytes.len());
+        let state = self.machines.entry(at.clone()).or_default();
+        let before = state.questions.get_mut(&request);
+        let less = before.as_ref().map_or(0, |before| before.asked.bytes.len());
+        if let Some(before) = before
+            && before.asked.bytes == asked.bytes
+        {
+            before.looked = looked;
+            return None;
+        }
+        let is_new = less == 0;
+        let is_one_too_many = is_new && state.questions.len() >= OF_ONE.0;
+        let is_too_much = is_one_too_many || state.bytes - less + bytes > OF_ONE.1;
+        if is_too_much || self.bytes - less + bytes > MOST.1 {
+            // What it asked before by that name it does not ask any more.
+            let over = state.questions.remove(&request);
+            match is_too_much {
+                true if state.leave_out(&at.1) => self.news.push_back(News::Machine(at.0, at.1)),
+                true => {}
+                false => self.leave_out(),
+            }
+            self.is_over(over?);
+            return None;
+        }
+        state.bytes = state.bytes - less + bytes;
+        self.bytes = self.bytes - less + bytes;
+        let (group, machine) = at;
+        let asked = OfMachine {
+            group,
+            machine,
+            asked,
+            looked,
+        };
+        state.questions.insert(request, asked.clone());
+        self.news.push_back(News::Asked(Box::new(asked)));
+        Some(())
+    }
+
+    fn forget(&mut self, at: &At) {
+        let Some(gone) = self.machines.remove(at) else {
+            return;
+        };
+        self.bytes -= gone.there.map_or(0, |(_, bytes)| bytes);
+        for over in gone.questions.into_values() {
+            self.is_over(over);
+        }
+    }
+
+    fn is_over(&mut self, over: OfMachine) {
+        let bytes = over.asked.bytes.len();
+        self.bytes -= bytes;
+        let at = (over.group.clone(), over.machine.clone());
+        if let Some(state) = self.machines.get_mut(&at) {
+            state.bytes -= bytes;
+        }
+        self.news.push_back(News::Over(Box::new(over)));
+    }
+
+    fn leave_out(&mut self) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            tracing::warn!(
+                "more comes than is remembered: not all machines and questions are here"
+            );
+        }
+    }
+
+    /// What is open.
+    pub(super) fn questions(&self) -> impl Iterator<Item = &OfMachine> {
+        self.machines
+            .values()
+            .flat_map(|state| state.questions.values())
+    }
+
+    /// The machines that were heard.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = (&Group, &Machine, &State)> {
+        self.machines
+            .iter()
+            .map(|((group, machine), state)| (group, machine, state))
+    }
+
+    /// One of them.
+    pub(super) fn machine(&self, group: &Group, machine: &Machine) -> Option<&State> {
+        self.machines.get(&(group.clone(), machine.clone()))
+    }
+}
+
+impl State {
+    /// How many questions of it are open.
+    pub(crate) fn open(&self) -> usize {
+        self.questions.len()
+    }
+
+    /// Whether it asks more than these.
+    pub(crate) fn asks_more(&self) -> bool {
+        self.asks_more
+    }
+
+    /// These.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &Asked> {
+        self.questions.values().map(|of| &of.asked)
+    }
+
+    /// The one about a request.
+    pub(crate) fn question(&self, request: &str) -> Option<&Asked> {
+        self.questions.get(request).map(|of| &of.asked)
+    }
+
+    /// Something of it is left out; whether that is news.
+    fn leave_out(&mut self, machine: &Machine) -> bool {
+        if !std::mem::replace(&mut self.is_said, true) {
+            tracing::warn!(%machine, "asks more than is remembered of one machine");
+        }
+        !std::mem::replace(&mut self.asks_more, true)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use guard_proto::{ApproverShown, approvers::Approvers, central::SessionThere};
+    use guard_signed::Document as _;
+
+    use super::*;
+    use crate::{link::LONGEST, messages::tests::question};
+
+    const ROGUE: &str = "m-0123456789abcdef0123";
+    const HONEST: &str = "m-0123456789abcdef9999";
+
+    fn publish(
+        known: &mut Remembered,
+        machine: &str,
+        request: &str,
+        payload: Vec<u8>,
+    ) -> Option<()> {
+        hear(known, What::Question, machine, Some(request), payload)
+    }
+
+    fn hear(
+        known: &mut Remembered,
+        what: What,
+        machine: &str,
+        request: Option<&str>,
+        payload: Vec<u8>,
+    ) -> Option<()> {
+        let subject = Subject {
+            group: "ci".parse().ok()?,
+            what,
+            machine: machine.parse().ok()?,
+            request: request.map(str::to_owned),
+        };
+        known.take(&Message {
+            subject: subject.to_string().into(),
+            reply: None,
+            payload: payload.into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        })
+    }
+
+    /// Nearly as long as a message may be.
+    fn there() -> There {
+        let session = SessionThere {
+            id: "s1".to_owned(),
+            name: "\u{1}".repeat(50),
+            policy: "\u{1}".repeat(50),
+            user: "\"".repeat(50),
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let approver = ApproverShown {
+            name: "\"".repeat(10_000),
+            answers_for: vec![],
+            policies: vec![],
+            max_for: None,
+            keys: vec![],
+        };
+        let known = Approvers {
+            approvers: vec![approver],
+            ..Approvers::default()
+        };
+        There {
+            known,
+            sessions: Some(vec![session; 100]),
+            holes: Some(Vec::new()),
+            ..There::default()
+        }
+    }
+
+    /// A question that shows that many quotes, which JSON writes in two bytes each.
+    fn asks(known: &mut Remembered, machine: &str, request: &str, quotes: usize) -> Option<()> {
+        let mut question = question(machine, request);
+        question.shows.push("\"".repeat(quotes));
+        let bytes = question.to_bytes().ok()?;
+        publish(known, machine, request, bytes)
+    }
+
+    /// As much as a machine can have others remember.
+    pub(crate) fn flooded(quotes: usize) -> Remembered {
+        let mut known = Remembered::default();
+        for number in 0..OF_ONE.0 + 44 {
+            asks(&mut known, ROGUE, &format!("r{number}"), quotes);
+        }
+        let there = messages::bytes(&there());
+        assert!(there.len() < LONGEST && there.len() > LONGEST / 2);
+        hear(&mut known, What::Approvers, ROGUE, None, there);
+        known
+    }
+
+    fn open(known: &Remembered, machine: &str) -> (usize, bool) {
+        let mut all = known.machines();
+        let found = all.find(|(_, id, _)| id.to_string() == machine);
+        found.map_or((0, false), |(_, _, state)| {
+            (state.open(), state.asks_more())
+        })
+    }
+
+    #[test]
+    fn a_machine_that_asks_without_end_takes_no_room_of_the_others() {
+        for (quotes, most) in [(0, OF_ONE.0), (23_000, 22)] {
+            let mut known = flooded(quotes);
+            assert_eq!(open(&known, ROGUE), (most, true), "{quotes}");
+            assert!(
+                known.bytes <= OF_ONE.1 + LONGEST && !known.is_full,
+                "{quotes}"
+            );
+            assert_eq!(asks(&mut known, HONEST, "r1", 23_000), Some(()));
+            assert_eq!(open(&known, HONEST), (1, false));
+        }
+    }
+
+    #[test]
+    fn what_is_over_makes_room_again() {
+        let mut known = flooded(0);
+        let before = known.bytes;
+        assert_eq!(asks(&mut known, ROGUE, "r5000", 0), None);
+        publish(&mut known, ROGUE, "r7", Vec::new());
+        assert!(known.bytes < before);
+        assert_eq!(asks(&mut known, ROGUE, "r5000", 0), Some(()));
+        // One that grows is asked no more as it was.
+        let (mut known, before) = (flooded(23_000), open(&flooded(23_000), ROGUE).0);
+        asks(&mut known, ROGUE, "r1", 0);
+        for number in 3000..3300 {
+            asks(&mut known, ROGUE, &format!("r{number}"), 0);
+        }
+        asks(&mut known, ROGUE, "r1", 23_000);
+        assert!(open(&known, ROGUE).0 >= before);
+        let is_r1 = |of: &OfMachine| of.asked.question.request == "r1";
+        assert!(!known.questions().any(is_r1));
+        // It goes.
+        let at = known.machines().next();
+        let at = at.map(|(group, machine, _)| (group.clone(), machine.clone()));
+        at.iter().for_each(|at| known.forget(at));
+        assert_eq!(known.bytes, 0);
+    }
+
+    #[test]
+    fn whoever_looks_again_is_told_anew_whether_there_is_more() {
+        let mut known = flooded(0);
+        known.begin_look();
+        assert_eq!(open(&known, ROGUE), (OF_ONE.0, false));
+        known.settle();
+        assert_eq!(open(&known, ROGUE), (0, false));
+        assert_eq!(
+            known.machines.values().map(|one| one.bytes).sum::<usize>(),
+            0
+        );
+        assert!(known.bytes < LONGEST, "who answers there");
+    }
+}
