@@ -38,7 +38,7 @@
 //! | 36 the kernel's own look-ups | `escapes::rooted`: no mounts; seccomp refuses `request_key` |
 //! | 37 suspend | boot time: invariant 2 |
 //! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else` |
-//! | 39 other servers | `names` |
+//! | 39 other servers | `resolver::life::another_server_of_the_machine_s_teaches_from_then_on` |
 //! | 40 glibc's connects to port 0 | `clients::names::glibc` |
 
 use anyhow::{Result, ensure};

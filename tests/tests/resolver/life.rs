@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use guard_lab::{Attempt, Shell, Tested, eventually, exec};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, Production, Shell, Tested, eventually, exec, mounts,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    place::{API, API_V6, DB, DNS, DNS_V6, Place, usual},
+    place::{API, API_V6, DB, DNS, DNS_V6, Place, asked, usual},
     server::OwnServer,
 };
 
@@ -111,5 +113,70 @@ add rule ip nat output ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:5300\
     let secret = "udp 127.0.0.11 secret.evil.example";
     assert_eq!(place.asked(&mut shell, secret)?, "NXDOMAIN");
     assert!(!engine.has_heard(b"secret"));
+    Ok(())
+}
+
+/// Another address of the machine's server.
+const SECOND: &str = "192.0.2.54";
+
+/// What lets names be asked for at both servers, and speaks of none as the machine's.
+const OF_NO_GROUP: &str = r#"
+version = 1
+name = "names"
+default = "deny"
+
+[[rule]]
+name = "servers"
+to = ["192.0.2.53", "192.0.2.54"]
+ports = ["udp/53"]
+action = "allow"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "allow"
+"#;
+
+/// As when a VPN comes up: `/etc/resolv.conf` has another server, and no policy depends on it.
+#[test]
+fn another_server_of_the_machine_s_teaches_from_then_on() -> Tested {
+    let network = Network::new()?;
+    let start = |at: &str| OwnServer::start(network.prod(), &format!("{at}:53"), usual);
+    let _servers = (start(DNS)?, start(SECOND)?);
+    let _production = Production::launch(&network, &[443], &[], true)?;
+    let mut daemon = Daemon::in_network(&network)
+        .policy("names", OF_NO_GROUP)
+        .config("")
+        .prepare()?;
+    let resolv = daemon.write_for_agents("resolv.conf", &format!("nameserver {DNS}\n"))?;
+    let odd = daemon.write_for_agents("odd.py", include_str!("programs/odd.py"))?;
+    let guardd = mounts::with_file(&daemon.guardd()?, &resolv, "/etc/resolv.conf");
+    daemon.start_as(guardd)?;
+    let ask = |shell: &mut Shell, server: &str| -> Tested {
+        let said = asked(shell, &odd, &format!("udp {server} v1.api.example.com"))?;
+        assert_eq!(said, format!("answered {API}"));
+        Ok(())
+    };
+    let outside = Attempt::tcp(API, 443).outside(network.dev(), AGENT)?;
+    assert!(outside.ok, "nothing stops it without the guard");
+    let mut shell = Shell::start(&daemon, "names")?;
+    ask(&mut shell, SECOND)?;
+    assert!(
+        !shell.reaches(&Attempt::tcp(API, 443))?,
+        "it is not the machine's"
+    );
+    ask(&mut shell, DNS)?;
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    std::fs::write(&resolv, format!("nameserver {SECOND}\n"))?;
+    let mut other = Shell::start(&daemon, "names")?;
+    eventually("the other one is the machine's", || {
+        ask(&mut other, SECOND)?;
+        Ok(other.reaches(&Attempt::tcp(API, 443))?)
+    })?;
+    // The one of before is not any more.
+    let mut last = Shell::start(&daemon, "names")?;
+    ask(&mut last, DNS)?;
+    assert!(!last.reaches(&Attempt::tcp(API, 443))?);
     Ok(())
 }
