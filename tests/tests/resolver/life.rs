@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Shell, Tested, eventually, exec, mounts,
+    AGENT, Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually, exec, mounts,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -178,5 +178,34 @@ fn another_server_of_the_machine_s_teaches_from_then_on() -> Tested {
     let mut last = Shell::start(&daemon, "names")?;
     ask(&mut last, DNS)?;
     assert!(!last.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
+}
+
+#[test]
+fn that_a_server_gives_no_answer_is_said() -> Tested {
+    let place = Place::serving(|_, _| Vec::new())?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let name = "v1.api.example.com";
+    let said = place.asked(&mut shell, &format!("udp {DNS} {name}"))?;
+    assert_eq!(said, "SERVFAIL");
+    eventually("it is written down", || {
+        let log = place.daemon.root(["log", "--json"]).run()?;
+        let records = log.json_lines()?;
+        Ok(records.iter().any(|record| {
+            let why = record["why"].as_str().unwrap_or_default();
+            record["kind"] == "denied"
+                && record["destination"]["host"] == name
+                && record["destination"]["address"] == DNS
+                && why.contains("the server gave no answer")
+        }))
+    })?;
+    let guard = bins::for_everybody("guard", place.daemon.tag())?;
+    shell.tell(&format!(
+        "{} why --json | tr -d '\n'; echo",
+        guard.display()
+    ))?;
+    let why = shell.line_with(name)?;
+    assert!(why.contains("the server gave no answer"), "{why}");
+    assert!(why.contains("No rule refuses the name"), "{why}");
     Ok(())
 }

@@ -419,11 +419,12 @@ fn a_server_that_says_nothing_is_asked_twice() {
         Names::Any,
         &[],
         |_, _| Vec::new(),
-        async |scene| {
+        async |mut scene| {
             let client = scene.client(SESSION).await;
             let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
             assert_eq!(code(&got), ResponseCode::ServFail);
             assert_eq!(scene.asked.borrow().len(), 2);
+            assert_eq!(refused(&mut scene).await.1, "the server gave no answer");
         },
     );
 }
