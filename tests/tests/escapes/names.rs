@@ -24,7 +24,7 @@
 //! | 18 a cached answer after its end | guard_policy `a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned`; as 16 |
 //! | 19 late and forged answers | U `answers_to_something_else_are_passed_over`, `what_is_sent_again_is_the_same_question` |
 //! | 20, 21 rebinding | `private`, `mapped`, `nat64`, `metadata`, `loopback`, `rebound`; guard_policy `public_names_open_no_private_addresses` |
-//! | 22 two names of one address | `resolver::answers::of_two_names_of_one_address_the_stricter_counts` |
+//! | 22 two names of one address, and nine | `resolver::answers::of_two_names_of_one_address_the_stricter_counts`, `of_nine_names_of_one_address_the_last_is_not_answered` |
 //! | 23–25, 27 SNI, ECH, QUIC, STARTTLS | those of `tls = "name"` |
 //! | 26 fronting | docs/threat-model.md: only `read-only` closes it |
 //! | 28 DNS over TLS | `over_tls`; U `browsers_are_told_to_keep_to_this_resolver` |

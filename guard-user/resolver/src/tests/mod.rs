@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_common::{NameId, NamedKey, PolicyId, SessionId};
+use guard_common::{MAX_PATTERNS, NameId, NamedKey, PolicyId, SessionId};
 use guard_proto::names::{FromResolver, Names, Number, Pattern, Tgid, ToResolver};
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -553,6 +553,10 @@ fn an_address_that_the_kernel_does_not_keep_is_not_given() {
         ("b.example", false),
         ("c.example", true),
         ("d.example", false),
+        ("f.example", false),
+        ("g.example", false),
+        ("h.example", false),
+        ("i.example", false),
     ];
     run(Names::Rules, patterns, one_address, async |mut scene| {
         let client = scene.client(SESSION).await;
@@ -564,7 +568,8 @@ fn an_address_that_the_kernel_does_not_keep_is_not_given() {
             "the kernel keeps no more addresses"
         );
         scene.maps.is_full.set(false);
-        for name in ["example.com", "a.example", "b.example", "d.example"] {
+        let named = patterns.iter().filter(|(_, denied)| !denied);
+        for (name, _) in named {
             let got = ask(&client, &asked(name, A_RECORD, None)).await;
             assert_eq!(code(&got), ResponseCode::NoError);
             assert!(matches!(
@@ -572,8 +577,8 @@ fn an_address_that_the_kernel_does_not_keep_is_not_given() {
                 Some(FromResolver::Learned { .. })
             ));
         }
-        assert_eq!(scene.patterns(SLOT, "192.0.2.1").len(), 4);
-        // A fifth name at that address.
+        assert_eq!(scene.patterns(SLOT, "192.0.2.1").len(), MAX_PATTERNS);
+        // One more name at that address.
         scene.say(policy(SLOT, Names::Rules, &[("e.example", false)]));
         let got = ask(&client, &asked("e.example", A_RECORD, None)).await;
         assert_eq!(code(&got), ResponseCode::ServFail);
