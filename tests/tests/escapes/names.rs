@@ -39,7 +39,7 @@
 //! | 37 suspend | boot time: invariant 2 |
 //! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else` |
 //! | 39 other servers | `resolver::life::another_server_of_the_machine_s_teaches_from_then_on` |
-//! | 40 glibc's connects to port 0 | `clients::names::glibc` |
+//! | 40 glibc's connects to port 0 | `datagrams::nobody_is_asked_about_a_socket_that_sends_nothing` |
 
 use anyhow::{Result, ensure};
 use guard_lab::{AGENT, Attempt, PATIENCE, Report, Running, Shell, bins};
