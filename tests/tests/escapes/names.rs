@@ -4,7 +4,7 @@
 //!
 //! | case | test |
 //! |---|---|
-//! | 1 musl, one socket and three servers | `clients::names::musl` |
+//! | 1 musl, one socket and three servers | `clients::names::musl`; `resolver::life::each_server_is_asked_that_a_socket_has_asked_at_once` |
 //! | 2 `SO_BINDTODEVICE` | `by_device`, `by_interface` |
 //! | 3 the resolver's own port, another session's port | `straight`, `straight_stream`; `resolver::floods::a_datagram_is_the_session_s_that_sent_it` |
 //! | 4 port 53, dissolved, then elsewhere | `dissolved`, `dissolved_again`, `dissolved_stream`, `elsewhere` |

@@ -116,8 +116,65 @@ add rule ip nat output ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:5300\
     Ok(())
 }
 
-/// Another address of the machine's server.
+/// Another address of the machine's server, and one more.
 const SECOND: &str = "192.0.2.54";
+const THIRD: &str = "192.0.2.55";
+
+/// Sends one question to each server at once, from one socket, as musl does, and waits for an answer that is none of failure.
+const AT_ONCE: &str = r#"
+import socket, struct, sys
+name, *servers = sys.argv[1:]
+labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+question = struct.pack(">HHHHHH", 4711, 0x100, 1, 0, 0, 0) + labels + struct.pack(">HH", 1, 1)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(60)
+for server in servers:
+    s.sendto(question, (server, 53))
+print("sent", flush=True)
+answer = s.recv(512)
+while answer[3] & 15 == 2:
+    answer = s.recv(512)
+print("answer", socket.inet_ntoa(answer[-4:]), flush=True)
+"#;
+
+#[test]
+fn each_server_is_asked_that_a_socket_has_asked_at_once() -> Tested {
+    let config = format!("resolvers = [\"{SECOND}:53\", \"{DNS}:53\", \"{THIRD}:53\"]\n");
+    let place = Place::build(usual, |daemon| daemon.config(&config))?;
+    let silent = |at: &str| {
+        let at = format!("{at}:53");
+        OwnServer::start(place.network.prod(), &at, |_, _| Vec::new())
+    };
+    let (second, third) = (silent(SECOND)?, silent(THIRD)?);
+    let _production = place.production()?;
+    let program = place.daemon.write_for_agents("at_once.py", AT_ONCE)?;
+    let words = format!(
+        "{} v1.api.example.com {DNS} {SECOND} {THIRD}",
+        program.display()
+    );
+    let mut outside = place.network.dev().command_as(AGENT, "/usr/bin/python3");
+    let said = exec::output(outside.args(words.split(' ')))?;
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains(API),
+        "{said:?}"
+    );
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    for server in [&place.dns, &second, &third] {
+        server.forget();
+    }
+    // It reads the first when the last is sent.
+    let resolver = Pid::from_raw(place.resolver().unwrap().cast_signed()).unwrap();
+    kill_process(resolver, Signal::STOP)?;
+    shell.tell(&format!("/usr/bin/python3 {words}"))?;
+    shell.line_with("sent")?;
+    kill_process(resolver, Signal::CONT)?;
+    assert!(shell.line_with("answer")?.contains(API));
+    for server in [&place.dns, &second, &third] {
+        eventually("it is asked", || !server.heard().is_empty())?;
+    }
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
+}
 
 /// What lets names be asked for at both servers, and speaks of none as the machine's.
 const OF_NO_GROUP: &str = r#"

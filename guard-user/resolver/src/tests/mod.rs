@@ -429,6 +429,33 @@ fn a_server_that_says_nothing_is_asked_twice() {
     );
 }
 
+#[test]
+fn all_servers_that_a_question_was_sent_to_at_once_are_asked() {
+    run(Names::Any, &[], one_address, async |scene| {
+        let client = scene.client(SESSION).await;
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let servers = [scene.servers[0], silent.local_addr().unwrap()];
+        let question = asked("example.com", A_RECORD, EDNS);
+        // Nothing of it is read before all is sent.
+        client.writable().await.unwrap();
+        client.try_send(&question).unwrap();
+        scene.asks_at_once(&client, 0x1234, &servers);
+        client.try_send(&question).unwrap();
+        assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
+        let mut heard = [0; 512];
+        let length = silent.recv(&mut heard).await.unwrap();
+        assert_eq!(heard[12..length], question[12..]);
+        assert_eq!(scene.asked.borrow().len(), 1, "each once");
+        // Another question of that port was sent to the last one alone.
+        let other = asked("example.net", A_RECORD, EDNS);
+        client.send(&[&[0x55], &other[1..]].concat()).await.unwrap();
+        while heard[12..25] != other[12..25] {
+            silent.recv(&mut heard).await.unwrap();
+        }
+        assert_eq!(scene.asked.borrow().len(), 1);
+    });
+}
+
 async fn question_of(scene: &mut Scene, wanted: &str) -> Number {
     match scene.told.recv().await.unwrap() {
         FromResolver::Ask {
