@@ -36,6 +36,8 @@ pub enum Outcome {
     Unreadable = 8,
     /// The packet is for this host alone and leaves by another device than loopback.
     Strays = 9,
+    /// A UDP socket may be connected, which sends nothing; what it sends is judged.
+    Unsent = 10,
 }
 
 impl Outcome {
@@ -53,6 +55,7 @@ impl Outcome {
             7 => Self::ToProxy,
             8 => Self::Unreadable,
             9 => Self::Strays,
+            10 => Self::Unsent,
             _ => return None,
         })
     }
@@ -71,6 +74,7 @@ impl Outcome {
             Self::ToProxy => "to_proxy",
             Self::Unreadable => "unreadable",
             Self::Strays => "strays",
+            Self::Unsent => "unsent",
         }
     }
 }

@@ -27,8 +27,14 @@ pub struct NetnsCookie(pub u64);
 /// What [`OriginKey`] has of a datagram: the number of UDP. A port of TCP may be another client's.
 const UDP: u8 = 17;
 
+/// How many servers at least a port's question is kept for that it was sent to at once: C libraries have room for three.
+pub const MAX_ASKED: u8 = 4;
+
+/// For how long, in nanoseconds.
+pub const ASKED_AT_ONCE: u64 = 1_000_000_000;
+
 /// The key of `ORIGINS`: the client's end of a connection to the proxy or the resolver, which these learn by `accept`, or of
-/// datagrams to the resolver.
+/// datagrams to the resolver; or a question of such datagrams ([`Self::question`]).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -42,8 +48,12 @@ pub struct OriginKey {
     pub port: u16,
     /// 0 for TCP, 17 for UDP.
     protocol: u8,
+    /// 0, or which of a question's servers, from 1 on.
+    nth: u8,
+    /// The number of the question.
+    id: u16,
     /// Unused.
-    pad: [u8; 5],
+    pad: [u8; 2],
 }
 
 impl OriginKey {
@@ -56,7 +66,9 @@ impl OriginKey {
             address,
             port,
             protocol: 0,
-            pad: [0; 5],
+            nth: 0,
+            id: 0,
+            pad: [0; 2],
         }
     }
 
@@ -69,6 +81,20 @@ impl OriginKey {
             ..Self::new(netns, address, port)
         }
     }
+
+    /// For one of the servers, below [`MAX_ASKED`], that datagrams from there have asked at once, by the question's number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn question(mut self, id: u16, nth: u8) -> Self {
+        self.set_question(id, nth);
+        self
+    }
+
+    /// Makes it the key for one of a question's servers, as [`Self::question`].
+    #[inline(always)]
+    pub const fn set_question(&mut self, id: u16, nth: u8) {
+        (self.id, self.nth) = (id, nth + 1);
+    }
 }
 
 /// The value of `ORIGINS`: the original destination of a redirected connection, or of the last datagram from that port.
@@ -77,7 +103,8 @@ impl OriginKey {
 )]
 #[repr(C)]
 pub struct Origin {
-    /// When the connection was begun; of datagrams, when the first of this session was sent from that port.
+    /// When the connection was begun; of datagrams, when the first of this session was sent from that port; of a question, when it
+    /// was sent.
     pub at: BootTime,
     /// The address that was asked for.
     pub destination: Address,
@@ -87,8 +114,12 @@ pub struct Origin {
     pub tgid: u32,
     /// The port that was asked for, host byte order.
     pub port: u16,
+    /// Of datagrams: the number of the question.
+    pub id: u16,
+    /// Of datagrams: 1 where those from that port go to several servers. Then each question has entries of its own.
+    pub several: u8,
     /// Unused.
-    pad: [u8; 6],
+    pad: [u8; 3],
 }
 
 impl Origin {
@@ -107,7 +138,9 @@ impl Origin {
             session,
             tgid,
             port,
-            pad: [0; 6],
+            id: 0,
+            several: 0,
+            pad: [0; 3],
         }
     }
 }
@@ -127,5 +160,7 @@ mod tests {
         // The kernel compares bytes: those of TCP are as they were before there were datagrams.
         assert_eq!(stream.as_bytes()[26..], [0; 6]);
         assert_eq!(datagram.as_bytes()[26..], [17, 0, 0, 0, 0, 0]);
+        let question = datagram.question(0x1234, 2);
+        assert_eq!(question.as_bytes()[26..], [17, 3, 0x34, 0x12, 0, 0]);
     }
 }

@@ -42,11 +42,42 @@ pub(crate) fn operated(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     if sk.is_null() { None } else { Some(sk) }
 }
 
+/// `AF_INET6` of linux/socket.h.
+const AF_INET6: u32 = 10;
+
+/// What a packet's UDP socket is connected to, the IPv4-mapped form included; false where it is not connected.
+#[inline(always)]
+pub(crate) fn connected_to(sk: *mut bpf_sock, to: &mut Connection) -> bool {
+    /// `TCP_ESTABLISHED` of net/tcp_states.h, which a connected UDP socket has as well.
+    const ESTABLISHED: u32 = 1;
+    // SAFETY: a socket from the context. All is read whatever the family is, as in `peer`.
+    let (state, port, is_v6, v4, v6) = unsafe {
+        let ip6 = (&raw const (*sk).dst_ip6).cast::<u32>();
+        (
+            (&raw const (*sk).state).read_volatile(),
+            u16::from_be((&raw const (*sk).dst_port).read_volatile()),
+            (&raw const (*sk).family).read_volatile() == AF_INET6,
+            (&raw const (*sk).dst_ip4).read_volatile(),
+            [
+                ip6.read_volatile(),
+                ip6.add(1).read_volatile(),
+                ip6.add(2).read_volatile(),
+                ip6.add(3).read_volatile(),
+            ],
+        )
+    };
+    to.to = if is_v6 {
+        Address(v6)
+    } else {
+        Address::from_v4_be(v4)
+    };
+    to.port = port;
+    state == ESTABLISHED
+}
+
 /// The other end of a callback's TCP connection.
 #[inline(always)]
 pub(crate) fn peer(ctx: &SockOpsContext) -> Connection {
-    /// `AF_INET6` of linux/socket.h.
-    const AF_INET6: u32 = 10;
     // SAFETY: the kernel's context. All is read whatever the family is: LLVM would make one load of two in two branches, at an
     // offset that the verifier refuses. `remote_port` has 16 bits in network byte order in its high half.
     let (port, is_v6, v4, v6) = unsafe {
@@ -374,6 +405,20 @@ pub(crate) fn datagram(skb: *mut __sk_buff, from: &mut MaybeUninit<Segment>) -> 
         flags: 0,
     });
     true
+}
+
+/// The number of the question in a datagram from that address; 0 where it has none.
+#[inline(always)]
+pub(crate) fn question_number(skb: *mut __sk_buff, from: &Address) -> u16 {
+    /// Of UDP.
+    const HEADER: u32 = 8;
+    let ip = if from.is_v4() { 20 } else { 40 };
+    let mut number = [0; 2];
+    if kernel::load_bytes(skb, ip + HEADER, &mut number) {
+        u16::from_be_bytes(number)
+    } else {
+        0
+    }
 }
 
 /// SYN and ACK in byte 13 of a TCP header (RFC 9293 3.1).

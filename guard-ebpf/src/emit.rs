@@ -15,6 +15,8 @@ use crate::{
     kernel,
     maps::{self, ATTEMPTS, EVENTS, EVENTS_SIZE, NO_EXIST, SESSION_LEVEL, STATS, Shared},
     relay::Case,
+    unsent::Unsent,
+    verdict,
 };
 
 /// In nanoseconds.
@@ -64,10 +66,16 @@ impl RefusalReport<'_> {
     /// Reports it. `count`: the number of attempts by now.
     #[inline(always)]
     fn tell(&self, count: u64) {
+        self.tell_of(count, None);
+    }
+
+    /// The same; `unsent`: of who connected that socket, not of the current task.
+    #[inline(always)]
+    fn tell_of(&self, count: u64, unsent: Option<Unsent>) {
         let Some(stats) = STATS.get_ptr_mut(self.session.id.0) else {
             return;
         };
-        let counter = match self.report(kernel::boot_time(), count) {
+        let counter = match self.report(kernel::boot_time(), count, unsent) {
             true => Counter::Reported,
             false => Counter::Lost,
         };
@@ -76,13 +84,15 @@ impl RefusalReport<'_> {
 
     /// False if the ring buffer is full.
     #[inline(always)]
-    fn report(&self, now: BootTime, count: u64) -> bool {
+    fn report(&self, now: BootTime, count: u64, unsent: Option<Unsent>) -> bool {
         let Some(mut entry) = EVENTS.reserve(0) else {
             return false;
         };
         // A timer or an interrupt may send a packet: the current task may be any.
-        let is_tasks = !matches!(self.hook, Hook::Egress);
-        let (pid, tgid, uid) = if is_tasks {
+        let is_tasks = unsent.is_none() && !matches!(self.hook, Hook::Egress);
+        let (pid, tgid, uid) = if let Some(unsent) = unsent {
+            unsent.caller()
+        } else if is_tasks {
             let (pid, tgid) = kernel::current_pid_tgid();
             (pid, tgid, kernel::current_uid())
         } else {
@@ -110,7 +120,9 @@ impl RefusalReport<'_> {
             (&raw mut (*event).pad).write(0);
             (&raw mut (*event).through).write(self.through.to_be_bytes());
             // Programs at maps of sockets cannot ask for it; guardd can.
-            if is_tasks && !matches!(self.hook, Hook::Hello) {
+            if let Some(unsent) = unsent {
+                unsent.copy_comm((&raw mut (*event).comm).cast());
+            } else if is_tasks && !matches!(self.hook, Hook::Hello) {
                 kernel::current_comm(&mut (*event).comm);
             } else {
                 kernel::clear((&raw mut (*event).comm).cast());
@@ -246,6 +258,34 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
         through: 0,
     }
     .tell(policy >> 32);
+}
+
+/// The refusal of what a UDP socket is connected to, when it sends something; reported if that is due, as one of `connect`. `said`
+/// is [`verdict::packed`].
+#[inline(always)]
+pub(crate) fn unsent(unsent: Unsent, to: &Connection, said: u64) {
+    let session = maps::session(unsent.cgroup()).id;
+    let verdict = PolicyVerdict::unpack(said & u64::from(u32::MAX)).verdict;
+    let due = due(session, to, verdict, false);
+    if due != 0 {
+        tell_unsent(unsent, to, said, due);
+    }
+}
+
+/// A function of its own in the kernel too, as [`due`].
+#[inline(never)]
+fn tell_unsent(unsent: Unsent, to: &Connection, said: u64, count: u64) {
+    RefusalReport {
+        hook: unsent.hook(),
+        cgroup: unsent.cgroup(),
+        session: &maps::session(unsent.cgroup()),
+        to,
+        decision: &verdict::unpacked(said),
+        socket_type: 0,
+        held: false,
+        through: 0,
+    }
+    .tell_of(count, Some(unsent));
 }
 
 /// The refusal of what the policies allow, reported if that is due: a connection that has to show a name, and shows none that

@@ -25,6 +25,7 @@ mod questions;
 mod redirect;
 mod relay;
 mod socket;
+mod unsent;
 mod verdict;
 
 use core::mem::MaybeUninit;
@@ -186,6 +187,7 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
         return REFUSE;
     }
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    unsent::renew(ctx, to, hook, cgroup);
     if questions::may_be(to) {
         let answer = questions::judge(ctx, to, hook, cgroup);
         if answer != UNDECIDED {
@@ -345,7 +347,8 @@ pub(crate) fn allow_call(
     }
 }
 
-/// What becomes of a call that is not allowed: it is redirected to the proxy, held, or refused.
+/// What becomes of a call that is not allowed: it is redirected to the proxy, held, or refused; or it passes for now, since it
+/// sends nothing.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
@@ -358,6 +361,10 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     }
     if is_redirected {
         log::case(case, to, hook, Outcome::Redirected);
+        return ALLOW;
+    }
+    if unsent::begin(ctx, to, hook, decision.verdict, case.cgroup()) {
+        log::case(case, to, hook, Outcome::Unsent);
         return ALLOW;
     }
     let can_wait = is_tcp_connect(to, hook) && matches!(decision.verdict, Verdict::Confirm);
@@ -399,7 +406,8 @@ fn note_hole_used(ctx: &SockAddrContext, hole: HoleId, is_redirected: bool) {
 }
 
 /// The verdict on a packet, by the session that its socket was made in: cached flows pass; a redirected one is judged by its
-/// original destination; the session's own servers pass; then the policies and holes decide.
+/// original destination; what its socket is connected to is judged where `connect` let that pass; the session's own servers pass;
+/// then the policies and holes decide.
 #[inline(always)]
 fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let skb = ctx.as_ptr().cast();
@@ -439,6 +447,10 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
                 return REFUSE;
             }
         }
+    }
+    if !unsent::judge(skb, sk) {
+        log::packet(skb, to, Outcome::Refused);
+        return REFUSE;
     }
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let known = recall(sk, to, generation, cgroup);

@@ -155,6 +155,10 @@ static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 #[btf_map]
 static HOLDS: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
+/// The state of a UDP socket that was connected to what an approver has to allow first. Written here.
+#[btf_map]
+static UNSENT: SocketStorage<UnsentState, NO_PREALLOC> = SocketStorage::new();
+
 /// 1 where [`crate::gate`] is in place: the program at [`GATE_SOCKETS`] and that which puts sockets there. Written by guardd.
 #[btf_map]
 static GATE: Array<u64, 1> = Array::new();
@@ -306,6 +310,33 @@ pub(crate) struct HoldState {
     pub(crate) tgid: u64,
 }
 
+/// The state of a UDP socket that was connected to what an approver has to allow first. See [`crate::unsent`].
+#[repr(C)]
+pub(crate) struct UnsentState {
+    /// How often it was connected since.
+    pub(crate) connects: u64,
+    /// How often it had been when that was allowed last.
+    pub(crate) allowed: u64,
+    /// What was allowed then: the words of an [`Address`].
+    pub(crate) to: [u32; 4],
+    /// The port of that, host byte order.
+    pub(crate) port: u32,
+    /// The [`guard_common::Hook`] of the last call.
+    pub(crate) hook: u32,
+    /// The cgroup of the session that connected it.
+    pub(crate) cgroup: u64,
+    /// The thread that did.
+    pub(crate) pid: u32,
+    /// Its process.
+    pub(crate) tgid: u32,
+    /// Its user.
+    pub(crate) uid: u32,
+    /// What it called itself.
+    pub(crate) comm: [u32; 4],
+    /// Unused.
+    pub(crate) pad: u32,
+}
+
 /// The state of a TCP socket that has to show a name in TLS. See [`crate::gate`].
 #[repr(C)]
 pub(crate) struct GateState {
@@ -386,6 +417,12 @@ pub(crate) fn redirects() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn holding() -> *mut c_void {
     ptr::from_ref(&HOLDS).cast_mut().cast()
+}
+
+/// The map of [`UnsentState`] that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn unsent() -> *mut c_void {
+    ptr::from_ref(&UNSENT).cast_mut().cast()
 }
 
 /// The map of [`GateState`] that [`kernel::socket_storage`] takes.

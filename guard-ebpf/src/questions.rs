@@ -6,7 +6,8 @@
 
 use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
 use guard_common::{
-    Connection, HoleId, Hook, OriginKey, Protocol, SessionId, Wanted, prefix_flags, with_hole,
+    ASKED_AT_ONCE, BootTime, Connection, HoleId, Hook, MAX_ASKED, Origin, OriginKey, Protocol,
+    SessionId, Wanted, prefix_flags, with_hole,
 };
 
 use crate::{
@@ -157,22 +158,88 @@ pub(crate) fn has_room(session: SessionId) -> bool {
     before < IN_A_MOMENT
 }
 
-/// Since when a session has sent datagrams from that port, with none of another one in between; 0 where it has not.
+/// Notes where a datagram goes. Where a port's go to several servers, each question is noted as well: a program may have sent it to
+/// all of them before the resolver reads the first (musl). False if there is no room. What was given is changed.
 ///
 /// A function of its own, as [`has_room`].
 #[inline(never)]
-pub(crate) fn since(key: &OriginKey, session: SessionId) -> u64 {
-    let Some(origin) = ORIGINS.get_ptr(key) else {
-        return 0;
-    };
-    // SAFETY: a live map value; aligned words. Where its memory becomes another entry's meanwhile, the time is later than the
-    // one that was there, or it is not this session's.
-    unsafe {
-        let at = (&raw const (*origin).at.0).read_volatile();
-        match (&raw const (*origin).session.0).read_volatile() == session.0 {
-            true => at,
-            false => 0,
+pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
+    let now = origin.at;
+    let mut last = Origin::new(now, (origin.session, origin.tgid), origin.destination, 0);
+    let goes_on = read(key, &mut last);
+    let is_other = goes_on && !is_same_server(&last, origin);
+    if goes_on {
+        // Since when this session has sent from that port, with no other one in between.
+        origin.at = last.at;
+        origin.several = last.several | u8::from(is_other);
+    }
+    if ORIGINS.insert(&*key, &*origin, 0).is_err() {
+        return false;
+    }
+    if is_other && last.several == 0 {
+        last.at = BootTime(now.0 - 1);
+        keep(key, &last);
+    }
+    if origin.several != 0 {
+        origin.at = now;
+        keep(key, origin);
+    }
+    true
+}
+
+/// Notes a question that was sent to one of several servers.
+///
+/// A function of its own, as [`has_room`].
+#[inline(never)]
+fn keep(key: &mut OriginKey, origin: &Origin) {
+    for nth in 0..MAX_ASKED {
+        key.set_question(origin.id, nth);
+        // The last of them makes room.
+        if nth + 1 == MAX_ASKED || is_free(key, origin) {
+            let _ = ORIGINS.insert(&*key, origin, 0);
+            return;
         }
+    }
+}
+
+/// Whether that key has room for a question: there is none, or an old one, or the same.
+///
+/// A function of its own, as [`has_room`].
+#[inline(never)]
+fn is_free(key: &OriginKey, kept: &Origin) -> bool {
+    let mut other = *kept;
+    !read(key, &mut other) || kept.at.0 > other.at.0 + ASKED_AT_ONCE || is_same_server(&other, kept)
+}
+
+#[inline(always)]
+fn is_same_server(one: &Origin, other: &Origin) -> bool {
+    one.destination.0 == other.destination.0 && one.port == other.port
+}
+
+/// Reads what is noted of a key; false where there is nothing, or of another session than the one that is given.
+#[inline(always)]
+fn read(key: &OriginKey, to: &mut Origin) -> bool {
+    let Some(origin) = ORIGINS.get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: a live map value; aligned words. Where its memory becomes another entry's meanwhile, that is this session's as well,
+    // or it is told by the session, which is read last again.
+    unsafe {
+        let whose = || (&raw const (*origin).session.0).read_volatile();
+        if whose() != to.session.0 {
+            return false;
+        }
+        to.at = BootTime((&raw const (*origin).at.0).read_volatile());
+        let destination = (&raw const (*origin).destination).cast::<u32>();
+        to.destination.0[0] = destination.read_volatile();
+        to.destination.0[1] = destination.add(1).read_volatile();
+        to.destination.0[2] = destination.add(2).read_volatile();
+        to.destination.0[3] = destination.add(3).read_volatile();
+        to.tgid = (&raw const (*origin).tgid).read_volatile();
+        to.port = (&raw const (*origin).port).read_volatile();
+        to.id = (&raw const (*origin).id).read_volatile();
+        to.several = (&raw const (*origin).several).read_volatile();
+        whose() == to.session.0
     }
 }
 

@@ -12,8 +12,8 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    Address, BootTime, Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey,
-    PolicyVerdict, Protocol, Session, SessionId, Verdict, Wanted,
+    Address, Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey, PolicyVerdict,
+    Protocol, Session, SessionId, Verdict, Wanted,
 };
 
 use crate::{
@@ -117,14 +117,20 @@ impl Redirect {
                 destination.add(3).read_volatile(),
             ]);
             let port = (&raw const (*state).port).read_volatile();
-            let is_question = self.reason().0 == Reason::QUESTION;
-            let protocol = if is_question && (*state).udp != 0 {
+            let protocol = if self.is_datagram() {
                 Protocol::UDP
             } else {
                 Protocol::TCP
             };
             Connection::new(to, protocol, port)
         }
+    }
+
+    /// Whether it is a question by UDP.
+    #[inline(always)]
+    fn is_datagram(self) -> bool {
+        // SAFETY: a live map value; one aligned word.
+        self.reason().0 == Reason::QUESTION && unsafe { (*self.0).udp } != 0
     }
 
     #[inline(always)]
@@ -279,17 +285,20 @@ pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) 
     Decision::by(session.policies[0], PolicyVerdict::DENY)
 }
 
-/// Tells the proxy the original destination of a connection that begins. False if it could not.
+/// Tells the proxy the original destination of a connection that begins, or the resolver that of a question. False if it could not.
 ///
-/// A function of its own for the sake of the stack, as [`crate::emit::due`].
+/// A function of its own for the sake of the stack, as [`crate::emit::due`], as both that it calls.
 #[inline(never)]
 pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
-    let Some(redirect) = Redirect::of(sk) else {
-        return false;
-    };
-    if redirect.asked().protocol == Protocol::UDP {
-        return tell_of_datagram(skb, redirect);
+    match Redirect::of(sk) {
+        None => false,
+        Some(redirect) if redirect.is_datagram() => tell_of_datagram(skb, redirect),
+        Some(redirect) => tell_of_segment(skb, redirect),
     }
+}
+
+#[inline(never)]
+fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     let mut segment = MaybeUninit::uninit();
     if !ctx::segment(skb, &mut segment) {
         return false;
@@ -313,7 +322,7 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
 
 /// Tells the resolver of a question by UDP, for the first packet and each that follows: it looks the entry up, and it may be
 /// evicted. What is in the resolver's buffer from before that session had the port is nobody's.
-#[inline(always)]
+#[inline(never)]
 fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     // Many at once (`UDP_SEGMENT`) would count as one.
     if kernel::segments(skb) > 1 {
@@ -326,17 +335,14 @@ fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     // SAFETY: `datagram` wrote it.
     let from = unsafe { from.assume_init_ref() };
     let (asked, proxy) = (redirect.asked(), redirect.proxy());
-    let key = OriginKey::datagram(proxy.netns, from.from, from.port);
+    let mut key = OriginKey::datagram(proxy.netns, from.from, from.port);
     let whose = (redirect.session(), redirect.tgid());
     if !questions::has_room(whose.0) {
         return false;
     }
-    let at = match questions::since(&key, whose.0) {
-        0 => kernel::boot_time(),
-        since => BootTime(since),
-    };
-    let origin = Origin::new(at, whose, asked.to, asked.port);
-    ORIGINS.insert(key, origin, 0).is_ok()
+    let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    origin.id = ctx::question_number(skb, &from.from);
+    questions::note(&mut key, &mut origin)
 }
 
 /// Whether a packet goes to the proxy because its program asked for the proxy's address. Where it begins a connection, the

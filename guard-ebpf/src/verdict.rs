@@ -176,7 +176,11 @@ extern "C" fn guard_policy_verdict(
     all = with_pattern(known, 1, (policy, to), all, now);
     all = with_pattern(known, 2, (policy, to), all, now);
     all = with_pattern(known, 3, (policy, to), all, now);
-    const { assert!(MAX_PATTERNS == 4) };
+    all = with_pattern(known, 4, (policy, to), all, now);
+    all = with_pattern(known, 5, (policy, to), all, now);
+    all = with_pattern(known, 6, (policy, to), all, now);
+    all = with_pattern(known, 7, (policy, to), all, now);
+    const { assert!(MAX_PATTERNS == 8) };
     if !is_of(known, policy, session, to) {
         return PolicyVerdict::DENY.pack();
     }

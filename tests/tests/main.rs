@@ -21,6 +21,7 @@ mod containers;
 mod contract;
 mod control;
 mod crashes;
+mod datagrams;
 mod doctor;
 mod documents;
 mod ends;

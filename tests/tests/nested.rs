@@ -605,6 +605,7 @@ if role == "without":
     attempt("own datagram", lambda: datagram.sendto(b"x", (host, 53)))
     theirs = take()
     attempt("their datagram", lambda: theirs.sendto(b"x", (host, 53)))
+    attempt("their connected datagram", lambda: (theirs.connect((host, 443)), theirs.send(b"x")))
     unix.send(b"x")
 else:
     unix.connect(path)
@@ -618,6 +619,8 @@ else:
     unix.send(b"x")
     own = socket.socket(type=socket.SOCK_DGRAM)
     attempt("own datagram", lambda: own.sendto(b"x", (host, 53)))
+    other = socket.socket(type=socket.SOCK_DGRAM)
+    attempt("own connected datagram", lambda: (other.connect((host, 443)), other.send(b"x")))
     give(own)
     unix.recv(1)
 print("done", flush=True)
@@ -666,6 +669,9 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() -> Tested {
     said(&format!("with their datagram {theirs}"))?;
     said("without own datagram stopped")?;
     said("with own datagram passed")?;
+    said("with own connected datagram passed")?;
     said(&format!("without their datagram {theirs}"))?;
+    // What it is connected to is judged by who connected it.
+    said(&format!("without their connected datagram {theirs}"))?;
     Ok(())
 }

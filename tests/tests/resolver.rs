@@ -3,7 +3,7 @@
 
 mod answers;
 mod ask;
-mod churn;
+pub(crate) mod churn;
 mod floods;
 mod holes;
 mod life;

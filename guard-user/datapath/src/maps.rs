@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 32] = [
+pub(super) const NAMES: [&str; 33] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -34,6 +34,7 @@ pub(super) const NAMES: [&str; 32] = [
     "HELD",
     "REFUSED",
     "HOLDS",
+    "UNSENT",
     "RELAYS",
     "FOLLOWED",
     "NEAR",

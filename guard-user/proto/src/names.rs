@@ -193,7 +193,7 @@ pub enum FromResolver {
         /// Which question that was.
         number: Number,
     },
-    /// A name was not asked for, or its answer was not passed on.
+    /// A name was not asked for; or there was no answer, or none that was passed on.
     Refused {
         /// The session's number.
         session: u32,
@@ -207,6 +207,9 @@ pub enum FromResolver {
         server: IpAddr,
         /// Why: a clause without a full stop.
         why: String,
+        /// It was asked for: the program hears that this has failed, not that there is no such name.
+        #[serde(default)]
+        failed: bool,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-use guard_common::{Origin, OriginKey};
+use guard_common::{ASKED_AT_ONCE, MAX_ASKED, Origin, OriginKey};
 use guard_sys::arrival::{self, Datagram};
 use tokio::{io::Interest, net::UdpSocket, task::spawn_local};
 
@@ -66,18 +66,51 @@ fn take(
         send(&Says::Failed.to(&question));
         return;
     };
-    let ends = (peer, serve::server(&origin));
-    let Some(under_way) = common.begin(network.id, ends, &question) else {
-        return;
+    for origin in asked(common, network, datagram, origin, question.head.id) {
+        let ends = (peer, serve::server(&origin));
+        let Some(under_way) = common.begin(network.id, ends, &question) else {
+            continue;
+        };
+        let Some(slot) = common.exchanges.take(account) else {
+            return;
+        };
+        let (common, network, socket) = (Rc::clone(common), Rc::clone(network), Rc::clone(socket));
+        let question = question.clone();
+        spawn_local(async move {
+            answer(&common, &network, &socket, (&origin, &question), peer).await;
+            drop((under_way, slot));
+        });
+    }
+}
+
+/// The servers that a datagram is for: its own, and those that the same question was sent to after it. So each is asked, also where
+/// all of them were sent before the first is read. Of a port whose datagrams go to one server alone, that one.
+fn asked(
+    common: &Common,
+    network: &Network,
+    datagram: &Datagram,
+    last: Origin,
+    id: u16,
+) -> Vec<Origin> {
+    if last.several == 0 {
+        return vec![last];
+    }
+    let from = datagram.from;
+    let key = OriginKey::datagram(network.cookie, from.ip().into(), from.port());
+    let kept = (0..MAX_ASKED).filter_map(|nth| common.maps.origin(&key.question(id, nth)).ok()?);
+    let arrived = datagram.arrived.0;
+    let is_of_it = |kept: &Origin| {
+        kept.session == last.session && kept.at.0.abs_diff(arrived) <= ASKED_AT_ONCE
     };
-    let Some(slot) = common.exchanges.take(account) else {
-        return;
-    };
-    let (common, network, socket) = (Rc::clone(common), Rc::clone(network), Rc::clone(socket));
-    spawn_local(async move {
-        answer(&common, &network, &socket, (&origin, &question), peer).await;
-        drop((under_way, slot));
-    });
+    let kept: Vec<_> = kept.filter(is_of_it).collect();
+    let own = kept.iter().map(|kept| kept.at.0);
+    let own = own.filter(|at| *at <= arrived).max();
+    let from_own_on = |kept: &Origin| kept.at.0 >= own.unwrap_or_default();
+    let asked: Vec<_> = kept.into_iter().filter(from_own_on).collect();
+    match asked.is_empty() {
+        true => vec![last],
+        false => asked,
+    }
 }
 
 /// Where a datagram was going; `None`: it was not redirected, or what is known of its port is of a datagram that came later. The

@@ -151,5 +151,5 @@ impl Ids {
 }
 
 fn not_answered() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the server has not answered")
+    io::Error::new(io::ErrorKind::TimedOut, "the server gave no answer")
 }

@@ -81,8 +81,8 @@ impl Link {
         self.outgoing.try_send(what).is_ok()
     }
 
-    /// That a name was refused to a program, and why.
-    pub(super) async fn refused(&self, asker: &Asker, why: &str) {
+    /// That a name was refused to a program, or that this has `failed`, and why.
+    pub(super) async fn refused(&self, asker: &Asker, why: &str, failed: bool) {
         self.say(FromResolver::Refused {
             session: asker.session,
             tgid: asker.tgid,
@@ -90,6 +90,7 @@ impl Link {
             kind: asker.kind.to_string(),
             server: asker.server,
             why: why.to_owned(),
+            failed,
         })
         .await;
     }

@@ -1,6 +1,6 @@
 //! A question's way: judged, asked about, sent to the server that was meant; the answer learned, then given back.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{io, net::SocketAddr, rc::Rc};
 
 use guard_common::Origin;
 use guard_proto::names::Tgid;
@@ -32,7 +32,8 @@ pub(super) struct Reply {
 #[derive(Debug)]
 enum Told {
     Nothing,
-    Refused(String),
+    /// Why, and whether the program hears that it has failed.
+    Refused(String, bool),
     Learned(Answer),
 }
 
@@ -90,7 +91,9 @@ pub(super) async fn reply(
         Ok(reply) => reply,
         Err(Stopped { says, why }) => Reply {
             message: says.to(question),
-            told: why.map_or(Told::Nothing, Told::Refused),
+            told: why.map_or(Told::Nothing, |why| {
+                Told::Refused(why, says == Says::Failed)
+            }),
         },
     }
 }
@@ -103,10 +106,10 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
     let now = (common.now)();
     match reply.told {
         Told::Nothing => {}
-        Told::Refused(why) => {
+        Told::Refused(why, failed) => {
             let is_told = reports.borrow_mut().is_refusal_told(now);
             if is_told {
-                common.link.refused(asker, &why).await;
+                common.link.refused(asker, &why, failed).await;
             }
         }
         Told::Learned(answer) => {
@@ -229,8 +232,11 @@ async fn fetch(
     let server = server(origin);
     let exchange = exchange::ask(common, network, server, question, is_stream);
     let mut message = exchange.await.map_err(|error| {
-        tracing::debug!(%server, "no answer: {error}");
-        Stopped::silently(Says::Failed)
+        let why = match error.kind() {
+            io::ErrorKind::TimedOut => error.to_string(),
+            _ => format!("the server gave no answer ({error})"),
+        };
+        Stopped::because(Says::Failed, why)
     })?;
     let odd = |odd| Stopped::because(Says::Failed, odd);
     let session = common.sessions.get(origin.session.0);

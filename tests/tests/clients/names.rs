@@ -6,11 +6,18 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
 use guard_lab::{
     AGENT, Daemon, Network, PATIENCE, Running, Tested, bins, eventually, exec, mounts,
 };
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::resolver::churn::{self, Churn};
+use crate::resolver::place::{Place, usual};
 
 /// Where the name server and all others are.
 const DNS: [&str; 3] = ["192.0.2.53", "192.0.2.54", "2001:db8:7::53"];
@@ -219,6 +226,16 @@ fn dnsmasq(network: &Network, dir: &Path) -> Tested<Running> {
         "lo",
         "nodad",
     ]))?;
+    let mut dnsmasq = dnsmasq_in(network);
+    dnsmasq.arg("--log-queries");
+    for name in [NAME, "secret.evil.example"] {
+        dnsmasq.arg(format!("--host-record={name},{HOST}"));
+    }
+    serves(&mut dnsmasq, &DNS, &dir.join("queries"))
+}
+
+/// dnsmasq in production, which knows nothing yet.
+fn dnsmasq_in(network: &Network) -> Command {
     let mut dnsmasq = network.prod().command("dnsmasq");
     dnsmasq.args([
         "--keep-in-foreground",
@@ -227,23 +244,21 @@ fn dnsmasq(network: &Network, dir: &Path) -> Tested<Running> {
         "--no-hosts",
         "--no-daemon",
         "--bind-interfaces",
-        "--log-queries",
         "--local-ttl=1",
         "--user=root",
         "--pid-file=",
         "--local=/#/",
     ]);
-    let log = dir.join("queries");
+    dnsmasq
+}
+
+/// Starts it, and waits until it serves.
+fn serves(dnsmasq: &mut Command, at: &[&str], log: &Path) -> Tested<Running> {
     dnsmasq.arg(format!("--log-facility={}", log.display()));
-    for at in DNS {
-        dnsmasq.arg(format!("--listen-address={at}"));
-    }
-    for name in [NAME, "secret.evil.example"] {
-        dnsmasq.arg(format!("--host-record={name},{HOST}"));
-    }
-    let running = Running::start(&mut dnsmasq)?;
+    dnsmasq.args(at.iter().map(|at| format!("--listen-address={at}")));
+    let running = Running::start(dnsmasq)?;
     eventually("dnsmasq serves", || {
-        fs::read_to_string(&log).is_ok_and(|log| log.contains("started"))
+        fs::read_to_string(log).is_ok_and(|log| log.contains("started"))
     })?;
     Ok(running)
 }
@@ -252,6 +267,48 @@ fn python(network: &Network, dir: &Path, args: &[&str]) -> Tested<Running> {
     let mut python = network.prod().command("/usr/bin/python3");
     let python = python.args(args).current_dir(dir).env("PRODUCTION", NAME);
     Ok(Running::start(python)?)
+}
+
+/// Has dnsmasq give another address of a name each second. Returns how many there were.
+fn turn(hosts: &Path, dnsmasq: u32, is_over: &AtomicBool) -> u64 {
+    // No longer than any test lasts.
+    let seconds = (0..600).take_while(|_| !is_over.load(Ordering::Relaxed));
+    let each = seconds.map(|number| {
+        fs::write(hosts, host(number)).unwrap();
+        kill_process(Pid::from_raw(dnsmasq.cast_signed()).unwrap(), Signal::HUP).unwrap();
+        thread::sleep(Duration::from_secs(1));
+    });
+    each.count() as u64
+}
+
+fn host(number: u64) -> String {
+    format!("{} v1.api.example.com\n", churn::address(number))
+}
+
+#[test]
+fn addresses_that_dnsmasq_changes_each_second_are_reached() -> Tested {
+    let kept = tempfile::Builder::new()
+        .prefix("guard-names-")
+        .tempdir_in("/tmp")?;
+    let config = format!("resolvers = [\"{}:53\", \"{}:53\"]\n", DNS[0], DNS[1]);
+    let place = Place::build(usual, |daemon| daemon.config(&config))?;
+    let hosts = kept.path().join("hosts");
+    fs::write(&hosts, host(0))?;
+    let mut dnsmasq = dnsmasq_in(place.network);
+    dnsmasq.arg(format!("--addn-hosts={}", hosts.display()));
+    let dnsmasq = serves(&mut dnsmasq, &DNS[1..2], &kept.path().join("log"))?;
+    let (churn, pid) = (Churn::of(place, DNS[1])?, dnsmasq.pid());
+    let is_over = AtomicBool::new(false);
+    let (turns, said) = thread::scope(|scope| {
+        let turns = scope.spawn(|| turn(&hosts, pid, &is_over));
+        let said = churn.run(3, Duration::from_secs(20), u64::MAX);
+        is_over.store(true, Ordering::Relaxed);
+        (turns.join().unwrap(), said)
+    });
+    let connections = churn.connections(&said);
+    println!("{connections} connections to {turns} addresses, none refused");
+    assert!(turns > 10 && connections > 100, "{said:?}");
+    Ok(())
 }
 
 /// Whether a program is here; `cargo xtask test` installs those of the suite, and others are left out with a word.

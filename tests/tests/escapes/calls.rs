@@ -8,6 +8,7 @@ use crate::escapes::way::{Tried, closed, family};
 
 const SENDMSG: &str = "`sendmsg`";
 const CONNECT: &str = "`connect`";
+const EGRESS: &str = "egress";
 const ANEW: &str = "judged anew each time";
 
 family! { "Another call";
@@ -16,6 +17,7 @@ family! { "Another call";
         => || both("udp-sendmsg", 53);
     sendmmsg: closed("many at once (`sendmmsg`)", "EPERM", SENDMSG) => || both("udp-sendmmsg", 53);
     connected_datagram: closed("`connect` and `send`, UDP", "EPERM", CONNECT) => || both("udp-connect", 53);
+    asked_datagram: closed("the same under `confirm`", "EPERM (send", EGRESS) => asked;
     datagram_elsewhere: closed(
         "`sendto` past a UDP socket's allowed connection", "EPERM", SENDMSG,
     ) => || by_way_of_open("udp-elsewhere", 53);
@@ -43,6 +45,16 @@ family! { "Another call";
         .where_there_is("`io_uring`") => || both("uring-connect", 443);
     ring_send: closed("`io_uring`: a datagram", "EPERM", "seccomp")
         .where_there_is("`io_uring`") => || both("uring-send", 53);
+}
+
+/// `connect` sends nothing, and nobody is asked about it.
+fn asked() -> Result<Tried> {
+    let place = WayAddresses::new()?;
+    let tried = |to: &str| {
+        let attempt = Attempt::new("udp-connect", to, 443);
+        place.scene.tried("asks", &attempt, to)
+    };
+    Ok(either(tried(&place.v4)?, tried(&place.v6)?))
 }
 
 /// On production's addresses, after the same socket was used with the open ones.

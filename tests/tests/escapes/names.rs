@@ -4,7 +4,7 @@
 //!
 //! | case | test |
 //! |---|---|
-//! | 1 musl, one socket and three servers | `clients::names::musl` |
+//! | 1 musl, one socket and three servers | `clients::names::musl`; `resolver::life::each_server_is_asked_that_a_socket_has_asked_at_once` |
 //! | 2 `SO_BINDTODEVICE` | `by_device`, `by_interface` |
 //! | 3 the resolver's own port, another session's port | `straight`, `straight_stream`; `resolver::floods::a_datagram_is_the_session_s_that_sent_it` |
 //! | 4 port 53, dissolved, then elsewhere | `dissolved`, `dissolved_again`, `dissolved_stream`, `elsewhere` |
@@ -24,7 +24,7 @@
 //! | 18 a cached answer after its end | guard_policy `a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned`; as 16 |
 //! | 19 late and forged answers | U `answers_to_something_else_are_passed_over`, `what_is_sent_again_is_the_same_question` |
 //! | 20, 21 rebinding | `private`, `mapped`, `nat64`, `metadata`, `loopback`, `rebound`; guard_policy `public_names_open_no_private_addresses` |
-//! | 22 two names of one address | `resolver::answers::of_two_names_of_one_address_the_stricter_counts` |
+//! | 22 two names of one address, and nine | `resolver::answers::of_two_names_of_one_address_the_stricter_counts`, `of_nine_names_of_one_address_the_last_is_not_answered` |
 //! | 23–25, 27 SNI, ECH, QUIC, STARTTLS | those of `tls = "name"` |
 //! | 26 fronting | docs/threat-model.md: only `read-only` closes it |
 //! | 28 DNS over TLS | `over_tls`; U `browsers_are_told_to_keep_to_this_resolver` |
@@ -38,8 +38,8 @@
 //! | 36 the kernel's own look-ups | `escapes::rooted`: no mounts; seccomp refuses `request_key` |
 //! | 37 suspend | boot time: invariant 2 |
 //! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else` |
-//! | 39 other servers | `names` |
-//! | 40 glibc's connects to port 0 | `clients::names::glibc` |
+//! | 39 other servers | `resolver::life::another_server_of_the_machine_s_teaches_from_then_on` |
+//! | 40 glibc's connects to port 0 | `datagrams::nobody_is_asked_about_a_socket_that_sends_nothing` |
 
 use anyhow::{Result, ensure};
 use guard_lab::{AGENT, Attempt, PATIENCE, Report, Running, Shell, bins};

@@ -18,9 +18,9 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each row is a test by its name (`cargo xtask test escapes::forms` runs a table), which tries a way round: without the guard, where it must
-work unless the kernel has no such thing, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing
-is named, and [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet, and what to do instead.
+Each row is a test by its name (`cargo xtask test escapes::forms` runs a table): a way round, tried without the guard, where it must work
+if the kernel has it, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing is named, and [what
+closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet; what to do instead.
 
 All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
 unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries them on your machine.

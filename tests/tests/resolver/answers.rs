@@ -8,7 +8,7 @@ use hickory_proto::op::Message;
 use crate::names::scene::with_resolvers;
 
 use super::{
-    place::{API, DNS, NARROWER, OTHER, POLICY, Place},
+    place::{API, DNS, NARROWER, OTHER, POLICY, Place, usual},
     server,
 };
 
@@ -156,6 +156,44 @@ fn of_two_names_of_one_address_the_stricter_counts() -> Tested {
     assert!(!reaches(&mut shell, API)?);
     ask(&mut shell, "v1")?;
     assert!(!reaches(&mut shell, API)?);
+    Ok(())
+}
+
+/// What stands for one of nine wildcards, of which the eighth is asked about.
+fn wildcard(number: usize) -> String {
+    let action = if number == 8 { "confirm" } else { "allow" };
+    format!(
+        "[[rule]]\nname = \"n{number}\"\nto = [\"*.n{number}.example.com\"]\nports = [\"tcp/443\"]\naction = \"{action}\"\n\n"
+    )
+}
+
+#[test]
+fn of_nine_names_of_one_address_the_last_is_not_answered() -> Tested {
+    let rules: String = (1..=9).map(wildcard).collect();
+    let policy = with_resolvers(&format!("version = 1\ndefault = \"deny\"\n\n{rules}"));
+    let place = Place::build(usual, |daemon| daemon.policy("many", &policy))?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "many")?;
+    let mut ask = |number: usize| -> Tested<(String, bool)> {
+        let said = place.asked(&mut shell, &format!("udp {DNS} a.n{number}.example.com"))?;
+        Ok((said, reaches(&mut shell, API)?))
+    };
+    let answered = format!("answered {API}");
+    assert!(place.outside(&["udp", DNS, "a.n9.example.com"])? == answered);
+    for number in 1..=7 {
+        assert_eq!(ask(number)?, (answered.clone(), true), "{number}");
+    }
+    // The strictest counts, and one more has no room.
+    assert_eq!(ask(8)?, (answered.clone(), false));
+    assert_eq!(ask(9)?, ("SERVFAIL".to_owned(), false));
+    // What is known goes on.
+    assert_eq!(ask(1)?, (answered, false));
+    let log = place.daemon.root(["log", "--json"]).run()?.json_lines()?;
+    let said = |record: &serde_json::Value| {
+        let why = record["why"].as_str().unwrap_or_default();
+        record["destination"]["host"] == "a.n9.example.com" && why.contains("more patterns")
+    };
+    assert!(log.iter().any(said), "{log:?}");
     Ok(())
 }
 

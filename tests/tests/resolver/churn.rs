@@ -13,16 +13,16 @@ use super::{
     server,
 };
 
-/// Asks for a name and connects to what it is told, at once, again and again: `SECONDS COUNT`, whichever comes first. Prints how
-/// often it was answered, and what came of the connections.
+/// Asks a server for a name and connects to what it is told, at once, again and again: `SERVER SECONDS COUNT`, whichever comes first.
+/// Prints how often it was answered, and what came of the connections.
 const CHURNS: &str = r#"
 import errno, socket, struct, sys, time
-seconds, most = float(sys.argv[1]), int(sys.argv[2])
+server, seconds, most = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 labels = b"".join(bytes([len(l)]) + l for l in b"v1.api.example.com".split(b".")) + b"\0"
 ends = time.monotonic() + seconds
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(5)
-s.connect(("192.0.2.53", 53))
+s.connect((server, 53))
 asked = connected = refused = lost = odd = 0
 first = ""
 while time.monotonic() < ends and asked < most:
@@ -68,8 +68,15 @@ while True:
 /// Of addresses that nothing else has here.
 const FIRST: &str = "2001:db8:7:1::";
 
-struct Churn {
-    place: Place,
+/// The address of that number.
+pub(crate) fn address(number: u64) -> Ipv6Addr {
+    let first: Ipv6Addr = FIRST.parse().unwrap();
+    Ipv6Addr::from_bits(first.to_bits() + u128::from(number))
+}
+
+pub(crate) struct Churn {
+    pub(crate) place: Place,
+    server: &'static str,
     program: String,
     _accepts: Running,
 }
@@ -78,25 +85,34 @@ impl Churn {
     /// One whose name has an address by this number.
     fn new(number: impl Fn() -> u64 + Send + Sync + 'static) -> Tested<Self> {
         let place = Place::serving(move |asked, is_stream| {
-            let first: Ipv6Addr = FIRST.parse().unwrap();
-            let at = Ipv6Addr::from_bits(first.to_bits() + u128::from(number()));
-            let records = server::addresses(asked, &server::name_in(asked), &[IpAddr::V6(at)], 1);
+            let at = IpAddr::V6(address(number()));
+            let records = server::addresses(asked, &server::name_in(asked), &[at], 1);
             server::bytes(&server::answer(asked, records), is_stream)
         })?;
+        Self::of(place, DNS)
+    }
+
+    /// One that asks that server.
+    pub(crate) fn of(place: Place, server: &'static str) -> Tested<Self> {
         let mut accepts = place.network.prod().command("/usr/bin/python3");
         let mut accepts = Running::start(accepts.args(["-c", ACCEPTS]))?;
         accepts.line_with("accepts", guard_lab::PATIENCE)?;
         let program = place.daemon.write_for_agents("churns.py", CHURNS)?;
         Ok(Self {
             place,
+            server,
             program: program.display().to_string(),
             _accepts: accepts,
         })
     }
 
     /// Several sessions at once, and what each said.
-    fn run(&self, sessions: usize, time: Duration, count: u64) -> Vec<String> {
-        let words = [time.as_secs().to_string(), count.to_string()];
+    pub(crate) fn run(&self, sessions: usize, time: Duration, count: u64) -> Vec<String> {
+        let words = [
+            self.server.to_owned(),
+            time.as_secs().to_string(),
+            count.to_string(),
+        ];
         let start = |daemon: &Daemon| {
             let run = daemon.agent([
                 "run",
@@ -115,7 +131,7 @@ impl Churn {
 
     /// How many connections there were, if none of them was refused. Of questions some may be lost on a busy machine, as any
     /// datagram: programs ask again.
-    fn connections(&self, said: &[String]) -> u64 {
+    pub(crate) fn connections(&self, said: &[String]) -> u64 {
         let of = |line: &String| {
             let words: Vec<_> = line.split_whitespace().collect();
             let number = |at: usize| words[at].parse::<u64>().unwrap();

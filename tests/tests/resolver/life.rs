@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use guard_lab::{Attempt, Shell, Tested, eventually, exec};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually, exec, mounts,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    place::{API, API_V6, DB, DNS, DNS_V6, Place, usual},
+    place::{API, API_V6, DB, DNS, DNS_V6, Place, asked, usual},
     server::OwnServer,
 };
 
@@ -111,5 +113,156 @@ add rule ip nat output ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:5300\
     let secret = "udp 127.0.0.11 secret.evil.example";
     assert_eq!(place.asked(&mut shell, secret)?, "NXDOMAIN");
     assert!(!engine.has_heard(b"secret"));
+    Ok(())
+}
+
+/// Another address of the machine's server, and one more.
+const SECOND: &str = "192.0.2.54";
+const THIRD: &str = "192.0.2.55";
+
+/// Sends one question to each server at once, from one socket, as musl does, and waits for an answer that is none of failure.
+const AT_ONCE: &str = r#"
+import socket, struct, sys
+name, *servers = sys.argv[1:]
+labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+question = struct.pack(">HHHHHH", 4711, 0x100, 1, 0, 0, 0) + labels + struct.pack(">HH", 1, 1)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(60)
+for server in servers:
+    s.sendto(question, (server, 53))
+print("sent", flush=True)
+answer = s.recv(512)
+while answer[3] & 15 == 2:
+    answer = s.recv(512)
+print("answer", socket.inet_ntoa(answer[-4:]), flush=True)
+"#;
+
+#[test]
+fn each_server_is_asked_that_a_socket_has_asked_at_once() -> Tested {
+    let config = format!("resolvers = [\"{SECOND}:53\", \"{DNS}:53\", \"{THIRD}:53\"]\n");
+    let place = Place::build(usual, |daemon| daemon.config(&config))?;
+    let silent = |at: &str| {
+        let at = format!("{at}:53");
+        OwnServer::start(place.network.prod(), &at, |_, _| Vec::new())
+    };
+    let (second, third) = (silent(SECOND)?, silent(THIRD)?);
+    let _production = place.production()?;
+    let program = place.daemon.write_for_agents("at_once.py", AT_ONCE)?;
+    let words = format!(
+        "{} v1.api.example.com {DNS} {SECOND} {THIRD}",
+        program.display()
+    );
+    let mut outside = place.network.dev().command_as(AGENT, "/usr/bin/python3");
+    let said = exec::output(outside.args(words.split(' ')))?;
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains(API),
+        "{said:?}"
+    );
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    for server in [&place.dns, &second, &third] {
+        server.forget();
+    }
+    // It reads the first when the last is sent.
+    let resolver = Pid::from_raw(place.resolver().unwrap().cast_signed()).unwrap();
+    kill_process(resolver, Signal::STOP)?;
+    shell.tell(&format!("/usr/bin/python3 {words}"))?;
+    shell.line_with("sent")?;
+    kill_process(resolver, Signal::CONT)?;
+    assert!(shell.line_with("answer")?.contains(API));
+    for server in [&place.dns, &second, &third] {
+        eventually("it is asked", || !server.heard().is_empty())?;
+    }
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
+}
+
+/// What lets names be asked for at both servers, and speaks of none as the machine's.
+const OF_NO_GROUP: &str = r#"
+version = 1
+name = "names"
+default = "deny"
+
+[[rule]]
+name = "servers"
+to = ["192.0.2.53", "192.0.2.54"]
+ports = ["udp/53"]
+action = "allow"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "allow"
+"#;
+
+/// As when a VPN comes up: `/etc/resolv.conf` has another server, and no policy depends on it.
+#[test]
+fn another_server_of_the_machine_s_teaches_from_then_on() -> Tested {
+    let network = Network::new()?;
+    let start = |at: &str| OwnServer::start(network.prod(), &format!("{at}:53"), usual);
+    let _servers = (start(DNS)?, start(SECOND)?);
+    let _production = Production::launch(&network, &[443], &[], true)?;
+    let mut daemon = Daemon::in_network(&network)
+        .policy("names", OF_NO_GROUP)
+        .config("")
+        .prepare()?;
+    let resolv = daemon.write_for_agents("resolv.conf", &format!("nameserver {DNS}\n"))?;
+    let odd = daemon.write_for_agents("odd.py", include_str!("programs/odd.py"))?;
+    let guardd = mounts::with_file(&daemon.guardd()?, &resolv, "/etc/resolv.conf");
+    daemon.start_as(guardd)?;
+    let ask = |shell: &mut Shell, server: &str| -> Tested {
+        let said = asked(shell, &odd, &format!("udp {server} v1.api.example.com"))?;
+        assert_eq!(said, format!("answered {API}"));
+        Ok(())
+    };
+    let outside = Attempt::tcp(API, 443).outside(network.dev(), AGENT)?;
+    assert!(outside.ok, "nothing stops it without the guard");
+    let mut shell = Shell::start(&daemon, "names")?;
+    ask(&mut shell, SECOND)?;
+    assert!(
+        !shell.reaches(&Attempt::tcp(API, 443))?,
+        "it is not the machine's"
+    );
+    ask(&mut shell, DNS)?;
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    std::fs::write(&resolv, format!("nameserver {SECOND}\n"))?;
+    let mut other = Shell::start(&daemon, "names")?;
+    eventually("the other one is the machine's", || {
+        ask(&mut other, SECOND)?;
+        Ok(other.reaches(&Attempt::tcp(API, 443))?)
+    })?;
+    // The one of before is not any more.
+    let mut last = Shell::start(&daemon, "names")?;
+    ask(&mut last, DNS)?;
+    assert!(!last.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
+}
+
+#[test]
+fn that_a_server_gives_no_answer_is_said() -> Tested {
+    let place = Place::serving(|_, _| Vec::new())?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let name = "v1.api.example.com";
+    let said = place.asked(&mut shell, &format!("udp {DNS} {name}"))?;
+    assert_eq!(said, "SERVFAIL");
+    eventually("it is written down", || {
+        let log = place.daemon.root(["log", "--json"]).run()?;
+        let records = log.json_lines()?;
+        Ok(records.iter().any(|record| {
+            let why = record["why"].as_str().unwrap_or_default();
+            record["kind"] == "denied"
+                && record["destination"]["host"] == name
+                && record["destination"]["address"] == DNS
+                && why.contains("the server gave no answer")
+        }))
+    })?;
+    let guard = bins::for_everybody("guard", place.daemon.tag())?;
+    shell.tell(&format!(
+        "{} why --json | tr -d '\n'; echo",
+        guard.display()
+    ))?;
+    let why = shell.line_with(name)?;
+    assert!(why.contains("the server gave no answer"), "{why}");
+    assert!(why.contains("No rule refuses the name"), "{why}");
     Ok(())
 }

@@ -217,6 +217,16 @@ pub fn name_refused(name: &str, why: &str) -> String {
     )
 }
 
+/// For a name that was asked for in vain.
+#[must_use]
+pub fn name_failed(name: &str, why: &str) -> String {
+    format!(
+        "{} was asked for, and no answer was passed on: {why}. The program hears that this has failed (SERVFAIL). No rule refuses \
+         the name. Try again once; if it fails again, say so in your answer.",
+        short(name),
+    )
+}
+
 /// For a name about which a request waits.
 #[must_use]
 pub fn name_asked(name: &str, request: &str) -> String {

@@ -384,6 +384,7 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
 /// Looks up the names that are due, and compiles the policies that depend on a changed one.
 pub async fn refresh(shared: &Shared) {
     // Groups are known at once, and names may not resolve just when the network has changed.
+    shared.with(|state| state.renew_name_servers());
     refit_all(shared).await;
     let names = shared.with(|state| {
         let of_people = state.sessions.peoples_slots();

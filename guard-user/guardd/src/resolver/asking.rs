@@ -268,14 +268,18 @@ impl State {
         self.requests.hold(request, until);
     }
 
-    /// Writes to the audit log that a session was not told of a name, as a `denied` record.
-    pub(super) fn note_refused_name(&mut self, asked: &NameQuestion, why: &str) {
+    fn note_refused_name(&mut self, asked: &NameQuestion, why: &str) {
+        self.note_unanswered_name(asked, why, false);
+    }
+
+    /// Writes to the audit log that a session was not told of a name, as a `denied` record; `failed`: though it was asked for.
+    pub(super) fn note_unanswered_name(&mut self, asked: &NameQuestion, why: &str, failed: bool) {
         let Some(session) = self.sessions.live(asked.session) else {
             return;
         };
         let (owner, outermost) = (session.about.uid, session.outermost());
         let now = clock::now();
-        let (name, refusal) = (asked.name.clone(), NameRefusal::new(asked, why));
+        let (name, refusal) = (asked.name.clone(), NameRefusal::new(asked, why, failed));
         let refused = &mut self.resolver.refused;
         let count = refused.note(asked.session, name, refusal, now);
         let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);

@@ -84,6 +84,7 @@ impl State {
                 kind,
                 server,
                 why,
+                failed,
             } => {
                 let asked = NameQuestion {
                     session: SessionId(session),
@@ -92,7 +93,7 @@ impl State {
                     kind,
                     server,
                 };
-                self.note_refused_name(&asked, &why);
+                self.note_unanswered_name(&asked, &why, failed);
             }
         }
         false

@@ -167,6 +167,15 @@ impl State {
         policies.any(|(_, policy)| policy.speaks_of_names())
     }
 
+    /// Has the resolver told where the machine's name servers, or its search list, are others now: policies need not speak of them.
+    pub fn renew_name_servers(&mut self) {
+        let now = (self.policies.teachers(), self.policies.search_list());
+        let knows = &self.resolver.knows;
+        if self.resolver.link.is_up() && (&knows.servers, &knows.search) != (&now.0, &now.1) {
+            self.resolver.link.renew();
+        }
+    }
+
     /// That names are not resolved, where they should be.
     #[must_use]
     pub fn resolver_warning(&self) -> Option<String> {

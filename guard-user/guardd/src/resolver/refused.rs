@@ -20,20 +20,23 @@ const MAX_TOLD: usize = 8;
 /// The names that each session was not told of.
 pub(super) type RefusedNames = Stops<64, String, NameRefusal>;
 
-/// How a name was refused, the last time.
+/// How a session was not told of a name, the last time.
 #[derive(Clone, Debug)]
 pub(super) struct NameRefusal {
     kind: String,
     server: IpAddr,
     why: String,
+    /// It was asked for.
+    failed: bool,
 }
 
 impl NameRefusal {
-    pub(super) fn new(asked: &NameQuestion, why: &str) -> Self {
+    pub(super) fn new(asked: &NameQuestion, why: &str, failed: bool) -> Self {
         Self {
             kind: asked.kind.clone(),
             server: asked.server,
             why: why.to_owned(),
+            failed,
         }
     }
 }
@@ -67,6 +70,7 @@ impl State {
         let session = self.sessions.live(id);
         let may_ask = session.is_some_and(|live| self.policies.asks_any(&live.chain, name));
         let advice = match &request {
+            _ if refusal.failed => advice::name_failed(name, &refusal.why),
             _ if self.holes.lets_ask(id, name, now) => advice::name_opened(name),
             Some(request) => advice::name_asked(name, request),
             None if self.requests.is_refused(&key, now) => advice::name_answered_no(name),

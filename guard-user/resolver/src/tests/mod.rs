@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_common::{NameId, NamedKey, PolicyId, SessionId};
+use guard_common::{MAX_PATTERNS, NameId, NamedKey, PolicyId, SessionId};
 use guard_proto::names::{FromResolver, Names, Number, Pattern, Tgid, ToResolver};
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -419,13 +419,41 @@ fn a_server_that_says_nothing_is_asked_twice() {
         Names::Any,
         &[],
         |_, _| Vec::new(),
-        async |scene| {
+        async |mut scene| {
             let client = scene.client(SESSION).await;
             let got = ask(&client, &asked("example.com", A_RECORD, None)).await;
             assert_eq!(code(&got), ResponseCode::ServFail);
             assert_eq!(scene.asked.borrow().len(), 2);
+            assert_eq!(refused(&mut scene).await.1, "the server gave no answer");
         },
     );
+}
+
+#[test]
+fn all_servers_that_a_question_was_sent_to_at_once_are_asked() {
+    run(Names::Any, &[], one_address, async |scene| {
+        let client = scene.client(SESSION).await;
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let servers = [scene.servers[0], silent.local_addr().unwrap()];
+        let question = asked("example.com", A_RECORD, EDNS);
+        // Nothing of it is read before all is sent.
+        client.writable().await.unwrap();
+        client.try_send(&question).unwrap();
+        scene.asks_at_once(&client, 0x1234, &servers);
+        client.try_send(&question).unwrap();
+        assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
+        let mut heard = [0; 512];
+        let length = silent.recv(&mut heard).await.unwrap();
+        assert_eq!(heard[12..length], question[12..]);
+        assert_eq!(scene.asked.borrow().len(), 1, "each once");
+        // Another question of that port was sent to the last one alone.
+        let other = asked("example.net", A_RECORD, EDNS);
+        client.send(&[&[0x55], &other[1..]].concat()).await.unwrap();
+        while heard[12..25] != other[12..25] {
+            silent.recv(&mut heard).await.unwrap();
+        }
+        assert_eq!(scene.asked.borrow().len(), 1);
+    });
 }
 
 async fn question_of(scene: &mut Scene, wanted: &str) -> Number {
@@ -552,6 +580,10 @@ fn an_address_that_the_kernel_does_not_keep_is_not_given() {
         ("b.example", false),
         ("c.example", true),
         ("d.example", false),
+        ("f.example", false),
+        ("g.example", false),
+        ("h.example", false),
+        ("i.example", false),
     ];
     run(Names::Rules, patterns, one_address, async |mut scene| {
         let client = scene.client(SESSION).await;
@@ -563,7 +595,8 @@ fn an_address_that_the_kernel_does_not_keep_is_not_given() {
             "the kernel keeps no more addresses"
         );
         scene.maps.is_full.set(false);
-        for name in ["example.com", "a.example", "b.example", "d.example"] {
+        let named = patterns.iter().filter(|(_, denied)| !denied);
+        for (name, _) in named {
             let got = ask(&client, &asked(name, A_RECORD, None)).await;
             assert_eq!(code(&got), ResponseCode::NoError);
             assert!(matches!(
@@ -571,8 +604,8 @@ fn an_address_that_the_kernel_does_not_keep_is_not_given() {
                 Some(FromResolver::Learned { .. })
             ));
         }
-        assert_eq!(scene.patterns(SLOT, "192.0.2.1").len(), 4);
-        // A fifth name at that address.
+        assert_eq!(scene.patterns(SLOT, "192.0.2.1").len(), MAX_PATTERNS);
+        // One more name at that address.
         scene.say(policy(SLOT, Names::Rules, &[("e.example", false)]));
         let got = ask(&client, &asked("e.example", A_RECORD, None)).await;
         assert_eq!(code(&got), ResponseCode::ServFail);

@@ -223,6 +223,22 @@ impl Scene {
         self.maps.origins.borrow_mut().insert(key, origin);
     }
 
+    /// A program has sent a question to several servers at once.
+    pub(super) fn asks_at_once(&self, client: &UdpSocket, id: u16, servers: &[SocketAddr]) {
+        let own = client.local_addr().unwrap();
+        let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
+        let mut origins = self.maps.origins.borrow_mut();
+        for (nth, server) in (0..).zip(servers) {
+            let to = Address::from(server.ip());
+            let at = guard_sys::clock::now();
+            let mut origin = Origin::new(at, (SESSION, TGID), to, server.port());
+            (origin.id, origin.several) = (id, 1);
+            origins.insert(key.question(id, nth), origin);
+            origin.at = BootTime(1);
+            origins.insert(key, origin);
+        }
+    }
+
     /// A connection of a program's, which was going to the server.
     pub(super) async fn stream(&self, session: SessionId) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();

@@ -1,0 +1,256 @@
+//! UDP sockets that are connected: `connect` sends nothing and asks nobody, and what is sent is judged as that would have been.
+
+use guard_lab::{
+    AGENT, ASKS, Attempt, Json as _, Production, Scene, Shell, Tested, V4, V6, eventually, exec,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const CLIENT: &str = include_str!("client.py");
+
+/// All else is open.
+const OPEN: &str = "198.51.100.7";
+/// What [`ASKS`] denies.
+const NEVER: &str = "192.0.2.99";
+/// A port at which production answers datagrams.
+const PORT: &str = "443";
+
+/// A name with several addresses that one has to be asked about: the C library sorts them.
+const NAME: &str = "photos.example.net";
+
+fn scene() -> Tested<Scene> {
+    Ok(Scene::new("asks", ASKS)?)
+}
+
+/// A session in which the client reads lines.
+fn client(scene: &Scene, policy: &str) -> Tested<Shell> {
+    let hosts =
+        format!("192.0.2.10 {NAME}\n192.0.2.11 {NAME}\n2001:db8:7::10 {NAME}\n{NEVER} {NAME}\n");
+    let hosts = scene.daemon.write_for_agents("hosts", &hosts)?;
+    let file = scene.daemon.write_for_agents("client.py", CLIENT)?;
+    let run = scene.daemon.agent(["run", "--policy", policy]);
+    let mut shell = Shell::run_by(&scene.daemon, run.hosts(hosts))?;
+    shell.tell(&format!("exec python3 {}", file.display()))?;
+    shell.line_with("reads lines")?;
+    Ok(shell)
+}
+
+/// How it went.
+fn does(client: &mut Shell, line: &str) -> Tested<String> {
+    client.tell(line)?;
+    let said = client.line_with(&format!("did {line} "))?;
+    Ok(said
+        .trim()
+        .rsplit(' ')
+        .next()
+        .unwrap_or_default()
+        .to_owned())
+}
+
+fn requests(scene: &Scene) -> Tested<Vec<Value>> {
+    Ok(scene.daemon.list(["pending"])?)
+}
+
+fn has_reached(production: &Production, to: &str) -> Tested<bool> {
+    let reached = production.reached()?;
+    Ok(reached.iter().any(|one| one.to.to_string() == to))
+}
+
+#[test]
+fn nobody_is_asked_about_a_socket_that_sends_nothing() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    let mut client = client(&scene, "asks")?;
+    // As Go does (port 9), glibc (0) and musl (65535), and by a mapped address.
+    for (at, to) in [V4, V6, "::ffff:192.0.2.10"].iter().enumerate() {
+        for port in ["9", "0", "65535"] {
+            assert_eq!(
+                does(&mut client, &format!("connect s{at} {to} {port}"))?,
+                "ok"
+            );
+        }
+    }
+    client.tell(&format!("lookup {NAME}"))?;
+    let mut found = Vec::new();
+    for _ in 0..4 {
+        let line = client.line_with("found ")?;
+        found.extend(line.split_whitespace().nth(1).map(str::to_owned));
+    }
+    assert!(client.line_with("did ")?.trim().ends_with("ok"));
+    found.sort();
+    assert_eq!(found, ["192.0.2.10", "192.0.2.11", NEVER, "2001:db8:7::10"]);
+    // What is denied is so at once.
+    assert_eq!(
+        does(&mut client, &format!("connect never {NEVER} 9"))?,
+        "EPERM"
+    );
+    eventually("the denial is written down", || {
+        let denied = scene.daemon.audited("denied").unwrap();
+        denied.iter().any(|one| one["destination"]["port"] == 9)
+    })?;
+    let denied = scene.daemon.audited("denied")?;
+    let is_never = |one: &Value| one["destination"]["address"] == NEVER;
+    assert!(denied.iter().all(is_never), "{denied:?}");
+    assert!(requests(&scene)?.is_empty());
+    for to in [V4, V6] {
+        assert!(!has_reached(&production, to)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_sent_on_one_is_asked_about_and_passes_while_it_is_open() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    let mut client = client(&scene, "asks")?;
+    for (name, to) in [("four", V4), ("six", V6)] {
+        let outside = Attempt::new("udp-connect", to, 443);
+        assert!(outside.outside(scene.network.dev(), AGENT)?.ok);
+        let before = production.reached()?.len();
+        assert_eq!(
+            does(&mut client, &format!("connect {name} {to} {PORT}"))?,
+            "ok"
+        );
+        assert_eq!(does(&mut client, &format!("send {name}"))?, "EPERM");
+        assert_eq!(production.reached()?.len(), before);
+        let asked = requests(&scene)?;
+        let asked = asked.iter().find(|one| one["destination"]["address"] == to);
+        let asked = asked.expect("a request");
+        assert_eq!(asked["destination"]["protocol"], "udp");
+        assert_eq!(asked["verdict"], "confirm");
+        assert_eq!(asked["rule"], "production");
+        // Who has connected it: a packet has no process.
+        assert!(asked["comm"].text()?.starts_with("python3"), "{asked}");
+        assert!(asked["pid"].is_u64());
+        let id = asked["id"].text()?;
+        let hole = scene.daemon.json(["approve", id])?;
+        // The same socket goes on.
+        assert_eq!(does(&mut client, &format!("send {name}"))?, "ok");
+        assert_eq!(does(&mut client, &format!("send {name}"))?, "ok");
+        assert!(has_reached(&production, to)?);
+        scene.daemon.json(["close", hole["id"].text()?])?;
+        let reached = production.reached_at(to, 443)?.len();
+        assert_ne!(does(&mut client, &format!("send {name}"))?, "ok");
+        assert_eq!(production.reached_at(to, 443)?.len(), reached);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_hole_that_counts_connections_counts_the_socket_once() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    let mut client = client(&scene, "asks")?;
+    for name in ["first", "second"] {
+        assert_eq!(
+            does(&mut client, &format!("connect {name} {V4} {PORT}"))?,
+            "ok"
+        );
+    }
+    scene
+        .daemon
+        .json(["open", V4, "--all-ports", "--connections", "1"])?;
+    for _ in 0..3 {
+        assert_eq!(does(&mut client, "send first")?, "ok");
+    }
+    let reached = production.reached_at(V4, 443)?.len();
+    assert_eq!(does(&mut client, "send second")?, "EPERM");
+    assert_eq!(production.reached_at(V4, 443)?.len(), reached);
+    assert_eq!(scene.daemon.json(["holes"])?[0]["connections_left"], 0);
+    Ok(())
+}
+
+#[test]
+fn a_socket_goes_elsewhere_once_it_is_connected_to_nothing_that_is_asked_about() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    let mut client = client(&scene, "asks")?;
+    let elsewhere = format!("sendto one {OPEN} {PORT}");
+    assert_eq!(does(&mut client, &elsewhere)?, "ok");
+    assert_eq!(
+        does(&mut client, &format!("connect one {V4} {PORT}"))?,
+        "ok"
+    );
+    // A packet does not say whether its address is what the socket is connected to, or a tunnel's that leads there.
+    assert_eq!(does(&mut client, &elsewhere)?, "EPERM");
+    assert_eq!(does(&mut client, "dissolve one")?, "ok");
+    assert_eq!(does(&mut client, &elsewhere)?, "ok");
+    assert_eq!(
+        does(&mut client, &format!("connect one {OPEN} {PORT}"))?,
+        "ok"
+    );
+    assert_eq!(does(&mut client, "send one")?, "ok");
+    assert_eq!(
+        does(&mut client, &format!("connect one {V4} {PORT}"))?,
+        "ok"
+    );
+    assert_eq!(does(&mut client, "send one")?, "EPERM");
+    // Refused, it stays connected to what it was.
+    assert_eq!(
+        does(&mut client, &format!("connect two {OPEN} {PORT}"))?,
+        "ok"
+    );
+    assert_eq!(
+        does(&mut client, &format!("connect two {NEVER} {PORT}"))?,
+        "EPERM"
+    );
+    assert_eq!(does(&mut client, "send two")?, "ok");
+    assert!(production.reached_at(V4, 443)?.is_empty());
+    assert!(production.reached_at(NEVER, 443)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_policy_of_now_judges_what_is_sent() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    let mut client = client(&scene, "asks")?;
+    assert_eq!(
+        does(&mut client, &format!("connect one {V4} {PORT}"))?,
+        "ok"
+    );
+    for (action, sends) in [("allow", "ok"), ("confirm", "EPERM"), ("deny", "EPERM")] {
+        let policy = ASKS.replacen("\"confirm\"", &format!("{action:?}"), 1);
+        scene.daemon.write_policy("asks", &policy)?;
+        scene.daemon.signal(Signal::HUP)?;
+        let explained = || scene.daemon.json(["explain", V4, "--session", "s1"]);
+        eventually("the policy is in force", || {
+            explained().unwrap()["verdict"] == action
+        })?;
+        let reached = production.reached_at(V4, 443)?.len();
+        assert_eq!(does(&mut client, "send one")?, sends, "{action}");
+        let is_there = production.reached_at(V4, 443)?.len() > reached;
+        assert_eq!(is_there, sends == "ok", "{action}");
+    }
+    Ok(())
+}
+
+/// What a packet's address is, others may say: a redirect of the machine's as here, or a route that encapsulates.
+#[test]
+fn what_a_socket_is_connected_to_is_judged_wherever_its_packets_lead() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    let rules = format!(
+        "add table ip nat
+add chain ip nat output {{ type nat hook output priority -100 ; }}
+add rule ip nat output ip daddr {V4} udp dport {PORT} dnat to {OPEN}\n"
+    );
+    let mut nft = scene.network.dev().command("nft");
+    let done = exec::output_with(nft.args(["-f", "-"]), &rules)?;
+    assert!(done.status.success(), "{done:?}");
+    let outside = Attempt::new("udp-connect", V4, 443);
+    assert!(outside.outside(scene.network.dev(), AGENT)?.ok);
+    assert!(production.reached_at(V4, 443)?.is_empty());
+    let mut client = client(&scene, "asks")?;
+    assert_eq!(
+        does(&mut client, &format!("connect one {V4} {PORT}"))?,
+        "ok"
+    );
+    let reached = production.reached_at(OPEN, 443)?.len();
+    assert_eq!(does(&mut client, "send one")?, "EPERM");
+    assert_eq!(production.reached_at(OPEN, 443)?.len(), reached);
+    // Where that is open, what it leads to is judged, too.
+    scene.daemon.json(["open", V4, "--all-ports"])?;
+    assert_eq!(does(&mut client, "send one")?, "ok");
+    Ok(())
+}
