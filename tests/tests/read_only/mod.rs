@@ -1,5 +1,6 @@
 //! Production that may be looked at: what reads passes, what changes something waits for a person.
 
+mod first;
 mod holes;
 mod home;
 mod learned;
