@@ -78,13 +78,14 @@ fn as_nobody(scene: &Scene) -> Tested<Discovery> {
     let found = thread::scope(|scope| {
         let look = scope.spawn(|| {
             if rustix::process::geteuid().is_root() {
-                set_thread_uid(Uid::from_raw(65_534)).unwrap();
+                let nobody = set_thread_uid(Uid::from_raw(65_534));
+                nobody.map_err(|error| error.to_string())?;
             }
             scene.look().map_err(|error| error.to_string())
         });
-        look.join().unwrap()
+        look.join()
     });
-    Ok(found?)
+    Ok(found.map_err(|_| "the thread has panicked")??)
 }
 
 /// "production db.example.net:5432 postgres, DATABASE_URL .env:1"
