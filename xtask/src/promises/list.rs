@@ -673,10 +673,7 @@ pub(super) const ALL: &[Promise] = &[
         name: "distributions",
         file: "docs/admin.md",
         says: "They are tested on Debian 12 and 13, the .rpm with Debian's rpm.",
-        shown: InMachines(&[
-            "packages::install::an_installation_enforces",
-            "packages::rpm::the_rpm_is_installed",
-        ]),
+        shown: InMachines(&["packages::rpm::the_rpm_is_installed"]),
     },
     Promise {
         name: "postgres-drivers",
