@@ -173,7 +173,8 @@ pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
         origin.at = last.at;
         origin.several = last.several | u8::from(is_other);
     }
-    if ORIGINS.insert(&*key, &*origin, 0).is_err() {
+    let (at, of): (&OriginKey, &Origin) = (key, origin);
+    if ORIGINS.insert(at, of, 0).is_err() {
         return false;
     }
     if is_other && last.several == 0 {
@@ -196,7 +197,8 @@ fn keep(key: &mut OriginKey, origin: &Origin) {
         key.set_question(origin.id, nth);
         // The last of them makes room.
         if nth + 1 == MAX_ASKED || is_free(key, origin) {
-            let _ = ORIGINS.insert(&*key, origin, 0);
+            let at: &OriginKey = key;
+            let _ = ORIGINS.insert(at, origin, 0);
             return;
         }
     }
